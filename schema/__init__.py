@@ -1,0 +1,1 @@
+"""The contract: topics, message types, quarantine reasons and the SQL schema. Imports nothing of ours."""

@@ -1,0 +1,63 @@
+"""The messages a device publishes, as msgspec types; the same types decode MessagePack and JSON.
+
+Unknown fields are ignored. Times are milliseconds since the Unix epoch, UTC; a fraction is kept to the microsecond.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+CONTENT_MSGPACK = "application/msgpack"
+CONTENT_JSON = "application/json"
+
+Boot = Annotated[int, Meta(ge=0, le=2**32 - 1, description="power-up counter of the controller; only grows")]
+Seq = Annotated[int, Meta(ge=0, le=2**53 - 1, description="number of the frame within its boot, from 0")]
+Quality = Annotated[int, Meta(ge=0, le=32767, description="0 good, 1 bad, 2 uncertain, others device-specific")]
+
+GOOD, BAD, UNCERTAIN = 0, 1, 2
+
+
+class Telemetry(msgspec.Struct, gc=False, frozen=True):
+    """A frame (all channels of one instant), or, when `ch` is given, a block of frames.
+
+    Frame: `t` a time, `v` channel name → value, `q` channel name → quality (good where absent).
+    Block: `ch` channel names, `t` one time a frame, `v` one row a frame, one value a channel in the order of `ch`,
+    `q` of the same shape as `v`; `seq` is the first frame's, the others follow without a gap.
+    A null value, NaN or infinity says that the channel was due but has no value: it is stored as NULL with bad quality.
+    """
+
+    t: float | list[float]
+    v: dict[str, float | None] | list[list[float | None]]
+    boot: Boot | None = None
+    seq: Seq | None = None
+    q: dict[str, Quality] | list[list[Quality]] | None = None
+    ch: list[str] | None = None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Retained on the status topic, and registered as the will when connecting.
+
+    `t` is the time at which the connection was begun, the same in the `online` message and in the will: so the will
+    of an older connection that arrives late is older than the new `online` and loses; of two with equal boot and time,
+    `offline` is the later one.
+    """
+
+    status: Literal["online", "offline"]
+    t: float
+    boot: Boot = 0
+    oldest: Seq | None = None
+    """The oldest seq of this boot that the device still keeps."""
+    firmware: Annotated[str, Meta(max_length=128)] | None = None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened at an instant: a phase change, a dosing, a calibration, a local alarm."""
+
+    t: float
+    type: Annotated[str, Meta(min_length=1, max_length=64)]
+    """`phase`, `dosing`, `calibration`, `alarm`; other words are kept too."""
+    boot: Boot | None = None
+    data: dict[str, Any] = {}
