@@ -18,6 +18,8 @@ class Kind(StrEnum):
     EVENT = "event"
 
 
+KINDS = frozenset(kind.value for kind in Kind)
+
 SUBSCRIPTIONS = tuple(f"{ROOT}/+/{kind}" for kind in Kind)
 """Everything the intake subscribes to."""
 
@@ -30,7 +32,7 @@ def topic(device: str, kind: Kind) -> str:
 def parse(name: str) -> tuple[str, Kind] | None:
     """Device name and kind of a topic, or None if it is none of ours. The device name is not validated."""
     match name.split("/"):
-        case [root, device, kind] if root == ROOT and kind in Kind:
+        case [root, device, kind] if root == ROOT and kind in KINDS:
             return device, Kind(kind)
     return None
 

@@ -1,1 +1,36 @@
-select 1;
+-- TimescaleDB's apache edition: the views that are continuous aggregates in the other one. Runs at every migrate.
+-- Same names, columns and numbers as in timescale.sql; what reads them need not know the edition.
+
+do $$
+begin
+    if exists (select from timescaledb_information.continuous_aggregates where view_schema = current_schema) then
+        raise exception 'this database was migrated under timescaledb.license = timescale; there is no way back'
+            using hint = 'Set timescaledb.license to timescale again.', errcode = 'object_not_in_prerequisite_state';
+    end if;
+end $$;
+
+create or replace view telemetry_1m as
+select time_bucket(interval '1 minute', f.time) as bucket, f.device_id, lc.channel_id,
+       sum(s.value) filter (where s.good) as sum, count(*) filter (where s.good) as count,
+       min(s.value) filter (where s.good) as min, max(s.value) filter (where s.good) as max,
+       first(s.value, f.time) filter (where s.good) as first, last(s.value, f.time) filter (where s.good) as last,
+       count(*) filter (where not s.good) as bad
+  from frames f
+  join layout_channels lc using (layout_id)
+ cross join lateral (select f.values[lc.ordinal] as value,
+                            f.values[lc.ordinal] is not null and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
+ where f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null
+ group by 1, 2, 3;
+
+create or replace view telemetry_1h as
+select time_bucket(interval '1 hour', f.time) as bucket, f.device_id, lc.channel_id,
+       sum(s.value) filter (where s.good) as sum, count(*) filter (where s.good) as count,
+       min(s.value) filter (where s.good) as min, max(s.value) filter (where s.good) as max,
+       first(s.value, f.time) filter (where s.good) as first, last(s.value, f.time) filter (where s.good) as last,
+       count(*) filter (where not s.good) as bad
+  from frames f
+  join layout_channels lc using (layout_id)
+ cross join lateral (select f.values[lc.ordinal] as value,
+                            f.values[lc.ordinal] is not null and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
+ where f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null
+ group by 1, 2, 3;

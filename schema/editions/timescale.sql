@@ -1,1 +1,69 @@
-select 1;
+-- TimescaleDB's community edition (2.20 or later): column store, continuous aggregates, policies. Runs at every migrate.
+-- A policy that is there already stays as it is: alter_job is how an operator tunes it.
+
+-- Per device in order of time: a batch of the column store then covers little time, so a duplicate is looked for in few.
+do $$
+begin
+    if exists (select from timescaledb_information.hypertables where hypertable_schema = current_schema
+                and hypertable_name = 'frames' and not compression_enabled) then
+        alter table frames set (timescaledb.enable_columnstore, timescaledb.segmentby = 'device_id',
+                                timescaledb.orderby = 'time, layout_id');
+    end if;
+    if exists (select from timescaledb_information.hypertables where hypertable_schema = current_schema
+                and hypertable_name = 'device_events' and not compression_enabled) then
+        alter table device_events set (timescaledb.enable_columnstore, timescaledb.segmentby = 'device_id',
+                                       timescaledb.orderby = 'time, digest');
+    end if;
+end $$;
+
+call add_columnstore_policy('frames', after => interval '7 days', if_not_exists => true);
+call add_columnstore_policy('device_events', after => interval '60 days', if_not_exists => true);
+
+-- A database that comes from the apache edition has plain views of these names.
+do $$
+begin
+    if not exists (select from timescaledb_information.continuous_aggregates where view_schema = current_schema) then
+        drop view if exists telemetry_1h, telemetry_1m;
+    end if;
+end $$;
+
+-- Samples that are bad, uncertain or without a value are in `bad` and in no other number. Averages are sum / count.
+create materialized view if not exists telemetry_1m
+  with (timescaledb.continuous, timescaledb.materialized_only = false, timescaledb.create_group_indexes = false) as
+select time_bucket(interval '1 minute', f.time) as bucket, f.device_id, lc.channel_id,
+       sum(s.value) filter (where s.good) as sum, count(*) filter (where s.good) as count,
+       min(s.value) filter (where s.good) as min, max(s.value) filter (where s.good) as max,
+       first(s.value, f.time) filter (where s.good) as first, last(s.value, f.time) filter (where s.good) as last,
+       count(*) filter (where not s.good) as bad
+  from frames f
+  join layout_channels lc using (layout_id)
+ cross join lateral (select f.values[lc.ordinal] as value,
+                            f.values[lc.ordinal] is not null and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
+ where f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null
+ group by 1, 2, 3
+  with no data;
+
+create materialized view if not exists telemetry_1h
+  with (timescaledb.continuous, timescaledb.materialized_only = false, timescaledb.create_group_indexes = false) as
+select time_bucket(interval '1 hour', m.bucket) as bucket, m.device_id, m.channel_id,
+       sum(m.sum) as sum, sum(m.count)::bigint as count, min(m.min) as min, max(m.max) as max,
+       first(m.first, m.bucket) filter (where m.count > 0) as first,
+       last(m.last, m.bucket) filter (where m.count > 0) as last,
+       sum(m.bad)::bigint as bad
+  from telemetry_1m m
+ group by 1, 2, 3
+  with no data;
+
+create index if not exists telemetry_1m_key on telemetry_1m (device_id, channel_id, bucket);
+create index if not exists telemetry_1h_key on telemetry_1h (device_id, channel_id, bucket);
+
+-- From the beginning of time: each run computes only what changed since the last one, however old it is, and so a late
+-- frame is in the aggregates a minute (an hour's: ten minutes) after its commit. Newer than the end: computed when asked.
+-- Oldest first, as everything below the newest computed bucket counts as computed: a database with a past stays right.
+-- Whoever drops frames and wants to keep their aggregates must set a start_offset below the age at which they go.
+select add_continuous_aggregate_policy('telemetry_1m', start_offset => null, end_offset => interval '10 minutes',
+           schedule_interval => interval '1 minute', buckets_per_batch => 60, refresh_newest_first => false,
+           if_not_exists => true);
+select add_continuous_aggregate_policy('telemetry_1h', start_offset => null, end_offset => interval '1 hour',
+           schedule_interval => interval '10 minutes', buckets_per_batch => 24, refresh_newest_first => false,
+           if_not_exists => true);

@@ -131,7 +131,6 @@ create table quarantine (
         'bad-channel', 'too-many-channels', 'too-many-layouts', 'too-old', 'too-new', 'too-large', 'conflict',
         'refused')),
     detail        text        not null,
-    frames        integer     not null check (frames > 0),
     content_type  text,
     payload       bytea       not null,
     sha256        bytea       not null unique

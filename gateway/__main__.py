@@ -1,0 +1,99 @@
+"""`python -m gateway`: run until SIGTERM or SIGINT, then drain.
+
+Exit status: 0 drained, 1 failed or not everything received could be committed, 2 wrong settings, 3 another client took
+over the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+import asyncpg
+import structlog
+from pydantic import ValidationError
+
+from gateway.database import create_pool, persistently, prepare
+from gateway.errors import GatewayError, SessionTakenOver
+from gateway.health import serve
+from gateway.pipeline import Pipeline
+from gateway.registry import Registry
+from gateway.settings import Settings
+
+log = structlog.get_logger()
+
+PROBE_TIMEOUT_S = 2.0
+
+
+async def run(settings: Settings) -> None:
+    """All resources in one place; they close in the reverse order."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    pipeline: Pipeline | None = None
+
+    async def troubles() -> list[str]:
+        try:
+            await pool.fetchval("select 1", timeout=PROBE_TIMEOUT_S)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            return [f"database: {type(error).__name__}: {error}"]
+        return pipeline.troubles if pipeline else ["starting"]
+
+    async def start() -> Pipeline:
+        client_id, chunk_ms = await persistently("prepare", lambda: prepare(pool, settings))
+        registry = Registry(pool, settings.max_channels, settings.max_layouts)
+        await persistently("load", registry.load)
+        return Pipeline(settings, pool, registry, client_id, chunk_ms)
+
+    async with (
+        create_pool(settings) as pool,
+        # liveness first: a database that is away is no reason to be restarted
+        serve(settings.gateway_http_host, settings.gateway_http_port, troubles),
+    ):
+        starting, stopped = asyncio.ensure_future(start()), asyncio.ensure_future(stop.wait())
+        await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not starting.done():
+            starting.cancel()
+            return
+        pipeline = await starting
+        await pipeline.run(stop)
+
+
+def main() -> int:
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "BIOGATE_" + "_".join(str(part) for part in problem["loc"]).upper()
+            print(f"gateway: {name if problem['loc'] else 'settings'}: {problem['msg']}", file=sys.stderr)
+        return 2
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    status = 0
+    try:
+        asyncio.run(run(settings))
+    except* SessionTakenOver as group:
+        log.error("stopped: another client took over our session", errors=[str(error) for error in group.exceptions])
+        status = 3
+    except* (GatewayError, OSError) as group:
+        log.error("stopped", errors=[str(error) for error in group.exceptions])
+        status = 1
+    else:
+        log.info("stopped: everything received is committed and acknowledged")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""Typed message → items to store. Looks at times, shapes and limits; every message becomes items, rejects or both.
+
+Pure but for two look-ups in the registry's cache; `Missing` says what the registry should look for first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from gateway import decode
+from gateway.errors import Rejected
+from gateway.items import Delivery, DeviceEvent, Frame, Item, Route, StatusChange
+from gateway.registry import Channels, Device, Mapping, Registry
+from gateway.rejects import reject, reject_item
+from gateway.settings import Settings
+from schema.messages import GOOD, Event, Status, Telemetry
+from schema.reasons import Reason
+from schema.topics import Kind, parse
+
+ROUTES = 65536
+"""Topics remembered. More only cost parsing them again."""
+
+
+class Missing(Exception):
+    """The registry's cache lacks a mapping."""
+
+    def __init__(self, device: Device, channels: Channels) -> None:
+        self.wanted = device, channels
+
+
+class Admission:
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._routes: dict[str, Route] = {}
+
+    def unknown_device(self, delivery: Delivery) -> str | None:
+        """The device's name, if it is one the registry has not seen."""
+        if delivery.topic in self._routes:
+            return None
+        parsed = parse(delivery.topic)
+        if parsed is None or self._registry.device(parsed[0]) is not None:
+            return None
+        return parsed[0]
+
+    def admit(self, delivery: Delivery) -> Sequence[Item]:
+        """The items of a message, at least one. Raises Missing."""
+        route = self._routes.get(delivery.topic)
+        try:
+            if delivery.fault is not None:
+                raise Rejected(Reason.MALFORMED_PACKET, delivery.fault)
+            if route is None:
+                route = self._route(delivery.topic)
+            match route.kind:
+                case Kind.TELEMETRY | Kind.HISTORY:
+                    message = decode.telemetry(delivery.payload, delivery.content_type)
+                    if message.ch is None and message.q is None and message.v.__class__ is dict:
+                        return (self._frame(delivery, route, message, message.v, None),)
+                    return self._telemetry(delivery, route, message)
+                case Kind.STATUS:
+                    return (self._status(delivery, route, decode.status(delivery.payload, delivery.content_type)),)
+                case Kind.EVENT:
+                    return (self._event(delivery, route, decode.event(delivery.payload, delivery.content_type)),)
+        except Rejected as rejected:
+            return (reject(delivery, rejected),)
+
+    def _route(self, topic: str) -> Route:
+        parsed = parse(topic)
+        if parsed is None:
+            raise Rejected(Reason.UNKNOWN_TOPIC, "not a topic of the contract")
+        name, kind = parsed
+        device = self._registry.device(name)
+        if device is None:
+            raise Rejected(Reason.UNKNOWN_DEVICE, f"no device {name[:80]!r} is registered")
+        route = Route(topic, kind, device)
+        if len(self._routes) >= ROUTES:
+            self._routes.clear()
+        self._routes[topic] = route
+        return route
+
+    def _mapping(self, device: Device, channels: Channels) -> Mapping:
+        mapping = device.mappings.get(channels)
+        if mapping is None:
+            raise Missing(device, channels)
+        if isinstance(mapping, Rejected):
+            raise mapping
+        return mapping
+
+    def _check_time(self, t: float, received_ms: float, *, past: bool = True) -> None:
+        if not t <= received_ms + self._settings.max_skew_s * 1000:
+            raise Rejected(Reason.TOO_NEW, f"{_ahead(t, received_ms)}; at most {self._settings.max_skew_s} s allowed")
+        if past and not t >= received_ms - self._settings.max_age_s * 1000:
+            raise Rejected(Reason.TOO_OLD, f"{_ahead(t, received_ms)}; at most {self._settings.max_age_s} s allowed")
+        if t < 0:
+            raise Rejected(Reason.TOO_OLD, "a time before 1970")
+
+    # -- telemetry
+
+    def _frame(
+        self,
+        delivery: Delivery,
+        route: Route,
+        message: Telemetry,
+        values: dict[str, float | None],
+        quality: Sequence[int] | None,
+    ) -> Frame:
+        t = message.t
+        if t.__class__ is not float:
+            raise Rejected(Reason.WRONG_SHAPE, "`v` is one frame's, `t` a list of times")
+        self._check_time(t, delivery.received_ms)
+        mapping = self._mapping(route.device, tuple(values))
+        return Frame(route, mapping, t, message.boot, message.seq, delivery.received_ms, values.values(), quality)
+
+    def _telemetry(self, delivery: Delivery, route: Route, message: Telemetry) -> Sequence[Item]:
+        """A frame with qualities, or a block."""
+        if isinstance(message.v, list):
+            return self._block(delivery, route, message, message.v)
+        if message.ch is not None:
+            raise Rejected(Reason.WRONG_SHAPE, "`ch` belongs to a block, where `v` is a list of rows")
+        if not isinstance(message.q, dict):
+            raise Rejected(Reason.WRONG_SHAPE, "`q` of a frame is a map from channel to quality")
+        values = {**message.v, **{name: None for name in message.q if name not in message.v}}
+        quality = [message.q.get(name, GOOD) for name in values]
+        return (self._frame(delivery, route, message, values, quality),)
+
+    def _block(
+        self, delivery: Delivery, route: Route, message: Telemetry, rows: list[list[float | None]]
+    ) -> Sequence[Item]:
+        times, qualities = message.t, message.q
+        if message.ch is None or not isinstance(times, list) or isinstance(qualities, dict):
+            raise Rejected(Reason.WRONG_SHAPE, "a block has a list of channels `ch` and lists in `t`, `v` and `q`")
+        width = len(message.ch)
+        if not rows:
+            raise Rejected(Reason.EMPTY, "a block without frames")
+        if len(times) != len(rows) or (qualities is not None and len(qualities) != len(rows)):
+            raise Rejected(Reason.WRONG_SHAPE, f"{len(rows)} rows in `v`, another number in `t` or `q`")
+        for table in (rows, qualities or ()):
+            for row in table:
+                if len(row) != width:
+                    raise Rejected(Reason.WRONG_SHAPE, f"a row of {len(row)}, for {width} channels")
+        mapping = self._mapping(route.device, tuple(message.ch))
+        items: list[Item] = []
+        for i, (t, values) in enumerate(zip(times, rows, strict=True)):
+            seq = None if message.seq is None else message.seq + i
+            quality = None if qualities is None else qualities[i]
+            frame = Frame(route, mapping, t, message.boot, seq, delivery.received_ms, values, quality)
+            try:
+                self._check_time(t, delivery.received_ms)
+            except Rejected as why:
+                items.append(reject_item(frame, why.reason, why.detail))
+            else:
+                items.append(frame)
+        return items
+
+    # -- statuses and events
+
+    def _status(self, delivery: Delivery, route: Route, message: Status) -> StatusChange:
+        """No bound on the age: a retained status may be old and true."""
+        self._check_time(message.t, delivery.received_ms, past=False)
+        return StatusChange(
+            route,
+            message.status == "online",
+            message.t,
+            message.boot,
+            message.oldest,
+            _storable(message.firmware),
+            delivery.received_ms,
+        )
+
+    def _event(self, delivery: Delivery, route: Route, message: Event) -> DeviceEvent:
+        self._check_time(message.t, delivery.received_ms)
+        try:
+            data = msgspec.json.encode(message.data, order="sorted").decode()
+        except Exception as error:  # what MessagePack can say and JSON cannot
+            raise Rejected(Reason.WRONG_TYPE, f"`data` is not expressible as JSON: {error}") from error
+        if len(data) > self._settings.max_event_bytes:
+            raise Rejected(
+                Reason.TOO_LARGE,
+                f"`data` of {len(data)} bytes, at most {self._settings.max_event_bytes} allowed",
+            )
+        if "\\u0000" in data:
+            raise Rejected(Reason.WRONG_TYPE, "`data` has a NUL character in a string")
+        return DeviceEvent(route, message.t, _storable(message.type) or "", data, message.boot, delivery.received_ms)
+
+
+def _ahead(t: float, received_ms: float) -> str:
+    if not math.isfinite(t):
+        return "the time is not a number"
+    seconds = (t - received_ms) / 1000
+    return f"the time is {abs(seconds):.3g} s {'ahead of' if seconds > 0 else 'behind'} the gateway's"
+
+
+def _storable(text: str | None) -> str | None:
+    """PostgreSQL text has no NUL."""
+    if text is not None and "\0" in text:
+        raise Rejected(Reason.WRONG_TYPE, "a NUL character in a text")
+    return text

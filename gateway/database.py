@@ -1,0 +1,97 @@
+"""The connections to PostgreSQL, and what must be there before the first message: schema, cell, chunk interval."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeAlias, TypeVar
+
+import asyncpg
+import structlog
+
+from gateway.errors import SchemaBehind
+from gateway.items import ITEM_KINDS
+from gateway.settings import Settings
+from gateway.triage import Verdict, sqlstate, triage
+from schema.migrate import pending
+
+log = structlog.get_logger()
+
+Answer = TypeVar("Answer")
+P = ParamSpec("P")
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Transaction: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+BACKOFF_S = (0.1, 5.0)
+COMMAND_TIMEOUT_S = 30.0
+
+
+def backoff_s(failures: int) -> float:
+    """How long to wait after so many failures in a row: doubled each time, with jitter."""
+    least, most = BACKOFF_S
+    return min(most, least * 2.0 ** min(failures - 1, 16)) * random.uniform(0.5, 1.0)
+
+
+async def persistently(what: str, attempt: Callable[P, Awaitable[Answer]], *args: P.args, **kwargs: P.kwargs) -> Answer:
+    """Call `attempt` until it works. For reads and idempotent statements, whose errors are all the database's."""
+    failures = 0
+    while True:
+        try:
+            return await attempt(*args, **kwargs)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, SchemaBehind) as error:
+            failures += 1
+            wait = backoff_s(failures)
+            if triage(error) is not Verdict.TRANSIENT or failures % 10 == 1:
+                log.warning(
+                    "database: try again", at=what, sqlstate=sqlstate(error), error=str(error), wait_s=round(wait, 1)
+                )
+        await asyncio.sleep(wait)
+
+
+def create_pool(settings: Settings) -> Pool:
+    """A pool of a few connections, not yet connected. Connections keep no state between uses but their settings."""
+
+    async def keep(connection: Transaction) -> None:
+        """No reset between uses: nobody changes anything, and it would cost a round trip a batch."""
+
+    return asyncpg.create_pool(
+        str(settings.database_url),
+        min_size=0,
+        max_size=4,
+        command_timeout=COMMAND_TIMEOUT_S,
+        timeout=10,
+        reset=keep,
+        server_settings={
+            "application_name": f"biogate-gateway {settings.cell}",
+            # the conflict path's time bounds must be constants to the planner, or it looks into every chunk
+            "plan_cache_mode": "force_custom_plan",
+            "timezone": "UTC",
+        },
+    )
+
+
+async def prepare(pool: Pool, settings: Settings) -> tuple[str, float]:
+    """Check the schema and find or make the cell. Its secret client id, and the chunk interval of frames in ms."""
+    async with pool.acquire() as connection:
+        missing = await pending(connection)
+        if missing:
+            raise SchemaBehind(f"the database lacks {', '.join(missing)}: run `python -m schema.migrate`")
+        async with connection.transaction():
+            await connection.execute(
+                "insert into cells (cell, client_id) values ($1, $2) on conflict do nothing",
+                settings.cell,
+                f"biogate-{secrets.token_hex(16)}",
+            )
+            await connection.execute(
+                "insert into intake_totals (cell, kind) select $1, unnest($2::text[]) on conflict do nothing",
+                settings.cell,
+                list(ITEM_KINDS),
+            )
+        client_id = await connection.fetchval("select client_id from cells where cell = $1", settings.cell)
+        interval_ms = await connection.fetchval(
+            """select extract(epoch from time_interval)::float8 * 1000 from timescaledb_information.dimensions
+                where hypertable_schema = 'public' and hypertable_name = 'frames' and dimension_number = 1"""
+        )
+    return str(client_id), float(interval_ms)

@@ -1,0 +1,62 @@
+"""Bytes → typed message. Pure: whatever the bytes, the result is a message or Rejected."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from gateway.errors import Rejected
+from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, Event, Status, Telemetry
+from schema.reasons import Reason
+
+Message = TypeVar("Message")
+
+MSGPACK_CONTENT = {CONTENT_MSGPACK, "application/x-msgpack", "application/vnd.msgpack"}
+BOM = b"\xef\xbb\xbf"
+
+_telemetry = (msgspec.msgpack.Decoder(Telemetry), msgspec.json.Decoder(Telemetry))
+_status = (msgspec.msgpack.Decoder(Status), msgspec.json.Decoder(Status))
+_event = (msgspec.msgpack.Decoder(Event), msgspec.json.Decoder(Event))
+
+
+def telemetry(payload: bytes, content_type: str | None) -> Telemetry:
+    return _decode(_telemetry, payload, content_type)
+
+
+def status(payload: bytes, content_type: str | None) -> Status:
+    return _decode(_status, payload, content_type)
+
+
+def event(payload: bytes, content_type: str | None) -> Event:
+    return _decode(_event, payload, content_type)
+
+
+def is_json(payload: bytes, content_type: str | None) -> bool:
+    """The content type decides; without a known one, the first byte: MessagePack maps begin at 0x80 or above."""
+    if content_type is not None:
+        media = content_type.partition(";")[0].strip().lower()
+        if media in MSGPACK_CONTENT:
+            return False
+        if media == CONTENT_JSON:
+            return True
+    return payload[0] < 0x80 or payload.startswith(BOM)
+
+
+def _decode(
+    decoders: tuple[msgspec.msgpack.Decoder[Message], msgspec.json.Decoder[Message]],
+    payload: bytes,
+    content_type: str | None,
+) -> Message:
+    if not payload:
+        raise Rejected(Reason.EMPTY, "the message has no bytes")
+    json = is_json(payload, content_type)
+    try:
+        if json:
+            return decoders[1].decode(payload.removeprefix(BOM))
+        return decoders[0].decode(payload)
+    except msgspec.ValidationError as error:
+        raise Rejected(Reason.WRONG_TYPE, str(error)) from error
+    except Exception as error:  # UnicodeDecodeError and RecursionError too: all are the message's own fault
+        form = "JSON" if json else "MessagePack"
+        raise Rejected(Reason.MALFORMED, f"not {form}: {error}") from error

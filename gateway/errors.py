@@ -1,0 +1,48 @@
+"""What can end or refuse the gateway's work; every error raised on purpose derives from GatewayError."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from schema.reasons import Reason
+
+if TYPE_CHECKING:
+    from gateway.accounting import Outcome
+
+
+class GatewayError(Exception):
+    """Base of the gateway's own errors."""
+
+
+class Rejected(GatewayError):
+    """A message that cannot be stored as what it claims to be: quarantine, with this reason."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class BrokerRefused(GatewayError):
+    """The broker answered CONNECT or SUBSCRIBE with an error, or broke the protocol. Tried again."""
+
+
+class SessionTakenOver(GatewayError):
+    """Another client connected with our client id. Reconnecting would take it back, and so on for ever."""
+
+
+class SchemaBehind(GatewayError):
+    """The database lacks migrations that this version needs. Tried again, slowly."""
+
+
+class ShutdownTimedOut(GatewayError):
+    """Not everything received could be committed before the deadline. The broker still has it."""
+
+
+class CommitUnknown(GatewayError):
+    """The connection broke during COMMIT: the server knows by `transaction_id` whether `outcome` came true."""
+
+    def __init__(self, transaction_id: int, outcome: Outcome) -> None:
+        super().__init__(f"no answer to COMMIT of transaction {transaction_id}")
+        self.transaction_id = transaction_id
+        self.outcome = outcome

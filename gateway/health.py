@@ -1,0 +1,57 @@
+"""/health, /ready and /metrics over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+Troubles = Callable[[], Awaitable[list[str]]]
+
+
+class Server(uvicorn.Server):
+    """Uvicorn inside our event loop: signals are the process's business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def application(troubles: Troubles) -> Starlette:
+    """`/health`: the event loop turns. `/ready`: 200, or 503 with what is in the way."""
+
+    async def health(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def ready(_: Request) -> Response:
+        found = await troubles()
+        return JSONResponse(
+            {"status": "not ready" if found else "ready", "troubles": found}, status_code=503 if found else 200
+        )
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(routes=[Route("/health", health), Route("/ready", ready), Route("/metrics", metrics)])
+
+
+@contextlib.asynccontextmanager
+async def serve(host: str, port: int, troubles: Troubles) -> AsyncIterator[None]:
+    """Listen while the context is open. Raises OSError if the address is taken."""
+    config = uvicorn.Config(application(troubles), host=host, port=port, log_config=None, access_log=False)
+    server = Server(config)
+    socket = config.bind_socket()
+    task = asyncio.create_task(server.serve([socket]), name="http")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+        socket.close()

@@ -1,0 +1,125 @@
+"""What flows through the stages. Created by the ten thousand a second, hence msgspec structs without GC tracking."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from schema.reasons import Reason
+from schema.topics import Kind
+
+if TYPE_CHECKING:
+    from gateway.connection import Connection
+    from gateway.registry import Device, Mapping
+
+ItemKind = Literal["frame", "status", "event"]
+ITEM_KINDS: tuple[ItemKind, ...] = ("frame", "status", "event")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(ms: float) -> datetime:
+    """Milliseconds since 1970 as a datetime, rounded to the microsecond, exactly as the COPY encoder rounds."""
+    return EPOCH + timedelta(microseconds=round(ms * 1000))
+
+
+def item_kind(kind: Kind | None) -> ItemKind:
+    """As what a message of a topic is counted; one that cannot be told counts as a frame."""
+    match kind:
+        case Kind.STATUS:
+            return "status"
+        case Kind.EVENT:
+            return "event"
+    return "frame"
+
+
+class Delivery(msgspec.Struct, gc=False):
+    """One PUBLISH as received. `packet_id` is 0 at QoS 0, where nothing is acknowledged."""
+
+    connection: Connection
+    packet_id: int
+    topic: str
+    payload: bytes
+    content_type: str | None
+    received_ms: float
+    fault: str | None = None
+    """Why the packet could not be read; `payload` is then the whole packet."""
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Where a topic leads: cached for the topics of registered devices."""
+
+    topic: str
+    kind: Kind
+    device: Device
+
+
+class Frame(msgspec.Struct, gc=False):
+    """One frame on its way to the hypertable. `values[i]` is of channel `mapping.channels[i]`; times in ms."""
+
+    route: Route
+    mapping: Mapping
+    t: float
+    boot: int | None
+    seq: int | None
+    received_ms: float
+    values: Collection[float | None]
+    quality: Sequence[int] | None
+
+    kind: ItemKind = "frame"
+
+
+class StatusChange(msgspec.Struct, gc=False):
+    """A device said, or its will said for it, that it is online or offline."""
+
+    route: Route
+    online: bool
+    t: float
+    boot: int
+    oldest_seq: int | None
+    firmware: str | None
+    received_ms: float
+
+    kind: ItemKind = "status"
+
+
+class DeviceEvent(msgspec.Struct, gc=False):
+    """An event of a device; `data` is JSON text."""
+
+    route: Route
+    t: float
+    type: str
+    data: str
+    boot: int | None
+    received_ms: float
+
+    kind: ItemKind = "event"
+
+    @property
+    def digest(self) -> bytes:
+        """Tells equal events from different ones of the same instant."""
+        return hashlib.sha256(f"{self.type}\0{self.boot}\0{self.data}".encode()).digest()[:16]
+
+
+class Reject(msgspec.Struct, gc=False):
+    """A message, or some frames of one, for the quarantine. `payload` can be published again as it is."""
+
+    kind: ItemKind
+    topic: str
+    device: str | None
+    reason: Reason
+    detail: str
+    content_type: str | None
+    payload: bytes
+    received_ms: float
+
+    @property
+    def sha256(self) -> bytes:
+        """Identifies the message: redelivered, it is the same row."""
+        return hashlib.sha256(self.topic.encode(errors="replace") + b"\0" + self.payload).digest()
+
+
+Item = Frame | StatusChange | DeviceEvent | Reject

@@ -1,0 +1,77 @@
+"""All metrics of the gateway process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+
+import numpy as np
+from prometheus_client import REGISTRY, Counter, Gauge, Info, disable_created_metrics
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gateway.items import ITEM_KINDS
+from schema.reasons import Reason
+
+disable_created_metrics()  # they say nothing that a restart counter does not
+
+
+class BulkHistogram(Collector):
+    """A histogram that takes a whole batch of observations at once (the client's own takes one at a time)."""
+
+    def __init__(self, name: str, documentation: str, bounds: Sequence[float]) -> None:
+        self._name, self._documentation = name, documentation
+        self._bounds = np.asarray(bounds, dtype=np.float64)
+        self._counts = np.zeros(len(bounds) + 1, dtype=np.int64)
+        self._sum = 0.0
+        REGISTRY.register(self)
+
+    def observe(self, values: np.ndarray | float) -> None:
+        """Count `values` (any shape) into their buckets."""
+        flat = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        self._counts += np.bincount(np.searchsorted(self._bounds, flat), minlength=len(self._counts))
+        self._sum += float(flat.sum())
+
+    def collect(self) -> Iterable[Metric]:
+        bounds = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]
+        buckets = list(zip(bounds, np.cumsum(self._counts).astype(float).tolist(), strict=True))
+        yield HistogramMetricFamily(self._name, self._documentation, buckets=buckets, sum_value=self._sum)
+
+
+SECONDS = (
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3,
+    0.4, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 3600,
+)  # fmt: skip
+
+RECEIVED = Counter("biogate_intake_received", "frames, statuses and events taken from messages", ["kind"])
+COMMITTED = Counter("biogate_intake_committed", "stored in the database", ["kind"])
+DUPLICATE = Counter("biogate_intake_duplicate", "stored already, with the same content", ["kind"])
+QUARANTINED = Counter("biogate_intake_quarantined", "stored in quarantine with a reason", ["kind"])
+DISCARDED = Counter("biogate_intake_discarded", "over the quarantine's quota: counted, not kept", ["kind"])
+IN_FLIGHT = Gauge("biogate_intake_in_flight", "received and not yet one of the others", ["kind"])
+QUARANTINED_BY_REASON = Counter("biogate_quarantined", "frames, statuses and events quarantined", ["reason"])
+
+LAG = BulkHistogram(
+    "biogate_lag_seconds",
+    "time stamp of a live frame to its commit; needs the device's clock to be right",
+    SECONDS,
+)
+COMMIT = BulkHistogram("biogate_commit_seconds", "time to write and commit a batch", SECONDS)
+BATCH = BulkHistogram(
+    "biogate_batch_frames", "frames in a batch", (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 4000, 8000)
+)
+WRITE_FAILURES = Counter("biogate_write_failures", "batches that failed and were tried again or split", ["sqlstate"])
+
+WAITING_MESSAGES = Gauge("biogate_waiting_messages", "messages received and not yet decoded")
+WAITING_BYTES = Gauge("biogate_waiting_bytes", "bytes received and not yet committed")
+MQTT_CONNECTED = Gauge("biogate_mqtt_connected", "1 while connected and subscribed")
+MQTT_CONNECTS = Counter("biogate_mqtt_connects", "connections made", ["session_present"])
+WINDOW_FULL = Counter("biogate_window_full", "times the byte bound stopped the reading of the socket")
+
+Info("biogate_build", "version of the gateway").info({"version": version("biogate")})
+
+for _kind in ITEM_KINDS:
+    for _metric in (RECEIVED, COMMITTED, DUPLICATE, QUARANTINED, DISCARDED, IN_FLIGHT):
+        _metric.labels(_kind)
+for _reason in Reason:
+    QUARANTINED_BY_REASON.labels(_reason.value)

@@ -1,0 +1,145 @@
+"""The path of a message, wired on this page.
+
+    broker ──▶ session ──▶ window ──▶ decode, admit ──▶ batch ──▶ write ──▶ acknowledge ──▶ broker
+               MQTT 5      bounded    bytes → items,     grows     COPY,     PUBACK in
+               session.py  in bytes   or rejects         while     commit    order of receipt
+               connection  window.py  decode.py          writing   write.py
+               .py                    admit.py           batch.py  store.py
+                                          │                            │
+                                      registry.py                 conflict.py, encode.py
+                                      devices, channels, layouts
+
+Three tasks, each waiting for the next when it is full: the session puts messages into the window, the decoder takes
+them from there into the open batch, the writer takes the batch, commits it and acknowledges its messages. When nothing
+is committed the batch fills, then the window; then the socket is not read, and the broker keeps the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import structlog
+
+from gateway import accounting, metrics
+from gateway.admit import Admission, Missing
+from gateway.batch import Batcher
+from gateway.database import Pool, persistently
+from gateway.errors import Rejected, ShutdownTimedOut
+from gateway.items import Delivery, Frame, Item
+from gateway.registry import Registry
+from gateway.rejects import reject
+from gateway.session import Session
+from gateway.settings import Settings
+from gateway.window import Window
+from gateway.write import Writer
+from schema.reasons import Reason
+from schema.topics import Kind
+
+log = structlog.get_logger()
+
+DECODED_AT_ONCE = 256
+"""Messages decoded before other tasks get a turn."""
+
+
+class Pipeline:
+    """The running gateway between its session and its database."""
+
+    def __init__(self, settings: Settings, pool: Pool, registry: Registry, client_id: str, chunk_ms: float) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._admission = Admission(settings, registry)
+        self._window = Window(settings.window_bytes)
+        self._batcher = Batcher(settings.batch_frames, settings.batch_bytes, settings.linger_ms / 1000)
+        self._writer = Writer(pool, registry, settings.cell, chunk_ms, settings.batch_chunks)
+        self._session = Session(settings, client_id, self._window)
+        metrics.WAITING_MESSAGES.set_function(lambda: self._window.waiting)
+        metrics.WAITING_BYTES.set_function(lambda: self._window.bytes)
+
+    @property
+    def troubles(self) -> list[str]:
+        """Why messages cannot be received and committed just now; empty when they can."""
+        troubles = []
+        if not self._session.subscribed:
+            troubles.append("not connected to the broker")
+        if self._writer.trouble:
+            troubles.append(self._writer.trouble)
+        return troubles
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`, then drain: what was received is committed and acknowledged, and nothing else is taken.
+
+        Raises ShutdownTimedOut when that does not end in time, SessionTakenOver when another client took our place.
+        """
+        async with asyncio.TaskGroup() as group:
+            session = group.create_task(self._session.run(), name="session")
+            decoder = group.create_task(self._decode(), name="decode")
+            writer = group.create_task(self._write(), name="write")
+            await stop.wait()
+            log.info("stopping: no more intake", waiting=self._window.waiting)
+            self._session.stop_intake()
+            self._window.close()
+            try:
+                async with asyncio.timeout(self._settings.shutdown_timeout_s):
+                    await decoder
+                    await self._batcher.close()
+                    await writer
+            except TimeoutError as error:
+                raise ShutdownTimedOut(
+                    f"not all received messages could be committed in {self._settings.shutdown_timeout_s:g} s; "
+                    "the broker has them still, unacknowledged"
+                ) from error
+            await self._session.leave()
+            await session
+
+    # -- decode
+
+    async def _decode(self) -> None:
+        """From the window into the open batch. Ends when the window is closed and empty."""
+        while True:
+            await self._batcher.room()
+            deliveries = await self._window.take(DECODED_AT_ONCE)
+            if not deliveries:
+                return
+            unknown = {name for delivery in deliveries if (name := self._admission.unknown_device(delivery))}
+            if unknown:
+                await persistently("find devices", self._registry.find, unknown)
+            for delivery, items in await self._admit_all(deliveries):
+                accounting.received(items)
+                self._batcher.add(delivery, items)
+            await self._batcher.flush()
+            await asyncio.sleep(0)
+
+    async def _admit_all(self, deliveries: list[Delivery]) -> list[tuple[Delivery, Sequence[Item]]]:
+        """Each delivery with its items, in order. Mappings that are missing are looked for, all at once."""
+        while True:
+            admitted, missing = [], []
+            for delivery in deliveries:
+                try:
+                    admitted.append((delivery, self._admission.admit(delivery)))
+                except Missing as lack:
+                    missing.append(lack.wanted)
+                except Exception as error:  # a defect of ours; still the message is not lost and harms no other
+                    log.exception("a message could not be admitted", topic=delivery.topic)
+                    admitted.append((delivery, [reject(delivery, Rejected(Reason.REFUSED, repr(error)))]))
+            if not missing:
+                return admitted
+            await persistently("intern layouts", self._registry.map, missing)
+
+    # -- write, acknowledge
+
+    async def _write(self) -> None:
+        """The open batch, again and again. Ends when the batcher is closed and empty."""
+        while (batch := await self._batcher.take()) is not None:
+            begun = time.monotonic()
+            outcome = await self._writer.write(batch.items)
+            accounting.settled(batch.items, outcome)
+            for connection, packet_ids in batch.acks.items():
+                connection.acknowledge(packet_ids)
+            self._window.release(batch.bytes)
+            metrics.COMMIT.observe(time.monotonic() - begun)
+            metrics.BATCH.observe(len(batch.items))
+            live = [item.t for item in batch.items if isinstance(item, Frame) and item.route.kind is Kind.TELEMETRY]
+            metrics.LAG.observe(time.time() - np.array(live) / 1000)

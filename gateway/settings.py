@@ -1,0 +1,73 @@
+"""Settings of the gateway, from environment variables `BIOGATE_…`, checked before any I/O."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import AnyUrl, Field, PostgresDsn, SecretStr, UrlConstraints, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MqttUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["mqtt", "mqtts"], host_required=True)]
+
+
+class Settings(BaseSettings):
+    """All settings of the gateway. Each is the environment variable `BIOGATE_` plus its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="BIOGATE_", frozen=True, extra="ignore")
+
+    database_url: PostgresDsn = Field(description="PostgreSQL with TimescaleDB, `postgresql://user@host:port/name`")
+    mqtt_url: MqttUrl = Field(description="broker, `mqtt://host:port`, or `mqtts://host:port` for TLS")
+    mqtt_username: str | None = Field(None, description="login at the broker, if it asks for one")
+    mqtt_password: SecretStr | None = Field(None, description="password of that login")
+    cell: str = Field(
+        "main",
+        pattern=r"^[a-z0-9-]{1,32}$",
+        description="name of this broker-and-gateway pair; its MQTT client id and its totals are kept under it",
+    )
+    gateway_http_host: str = Field("127.0.0.1", description="where /health, /ready and /metrics listen")
+    gateway_http_port: int = Field(8001, ge=0, le=65535, description="port of the same")
+
+    receive_maximum: int = Field(
+        16384,
+        ge=1,
+        le=65534,
+        description="unacknowledged messages the broker may have under way to us; not above its max_inflight_messages",
+    )
+    window_bytes: int = Field(
+        32 * 2**20, ge=2**20, description="bytes held until committed; above it the socket is not read"
+    )
+    keep_alive_s: int = Field(15, ge=1, le=300, description="MQTT keep alive; a dead link is noticed after 1.5 of it")
+    session_expiry_s: int = Field(
+        30 * 86400,
+        ge=60,
+        le=2**32 - 2,
+        description="how long the broker keeps our session and queue while we are away",
+    )
+
+    linger_ms: int = Field(50, ge=0, le=5000, description="least time from the start of one commit to the next")
+    batch_frames: int = Field(4000, ge=1, description="frames in a commit; a message is not split")
+    batch_bytes: int = Field(4 * 2**20, ge=1024, description="payload bytes in a commit; a message is not split")
+    batch_chunks: int = Field(32, ge=1, description="hypertable chunks a single COPY may touch")
+
+    max_age_s: int = Field(30 * 86400, ge=1, description="older frames and events go to quarantine as too-old")
+    max_skew_s: int = Field(300, ge=0, description="frames further in the future go to quarantine as too-new")
+    max_channels: int = Field(256, ge=1, le=1600, description="channels of a frame, and of a device over its life")
+    max_layouts: int = Field(64, ge=1, description="different sets of channels a device may use")
+    max_event_bytes: int = Field(65536, ge=256, description="size of an event's data, as JSON")
+
+    shutdown_timeout_s: float = Field(30, gt=0, description="deadline for the drain after SIGTERM")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level logged")
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.batch_bytes > self.window_bytes:
+            raise ValueError(
+                f"BIOGATE_BATCH_BYTES ({self.batch_bytes}) is above BIOGATE_WINDOW_BYTES ({self.window_bytes}): "
+                "a batch could never fill; lower the first or raise the second"
+            )
+        if self.linger_ms > 0 and self.receive_maximum * 1000 / self.linger_ms < 1000:
+            raise ValueError(
+                f"BIOGATE_RECEIVE_MAXIMUM ({self.receive_maximum}) over BIOGATE_LINGER_MS ({self.linger_ms}) allows "
+                "fewer than 1000 messages/s: raise the first or lower the second"
+            )
+        return self

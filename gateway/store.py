@@ -1,0 +1,169 @@
+"""One transaction: frames, statuses, events and rejects of a batch, and what became of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from gateway import encode
+from gateway.accounting import Outcome, record
+from gateway.conflict import store_conflicting
+from gateway.database import Pool, Transaction
+from gateway.errors import CommitUnknown
+from gateway.items import DeviceEvent, Frame, Item, Reject, StatusChange, moment
+from gateway.registry import Registry
+from gateway.rejects import reject_item
+from schema.reasons import Reason
+
+
+async def store(pool: Pool, registry: Registry, cell: str, items: Sequence[Item], *, conflicting: bool) -> Outcome:
+    """Store all of `items` or nothing. Raises CommitUnknown when it cannot be told which."""
+    frames = [item for item in items if isinstance(item, Frame)]
+    statuses = [item for item in items if isinstance(item, StatusChange)]
+    events = [item for item in items if isinstance(item, DeviceEvent)]
+    rejects = [item for item in items if isinstance(item, Reject)]
+    outcome = Outcome()
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            if frames:
+                rejects += await _frames(connection, registry, frames, outcome, conflicting=conflicting)
+            if statuses:
+                rejects += await _statuses(connection, statuses, outcome)
+            if events:
+                await _events(connection, events, outcome)
+            if rejects:
+                await _rejects(connection, rejects, outcome)
+            transaction_id = await record(connection, cell, outcome)
+        except BaseException:
+            if not connection.is_closed():
+                await transaction.rollback()
+            raise
+        try:
+            await transaction.commit()
+        except Exception as error:
+            raise CommitUnknown(transaction_id, outcome) from error
+    return outcome
+
+
+async def committed(pool: Pool, transaction_id: int) -> bool | None:
+    """Whether a transaction of which COMMIT was sent has committed; None while it is still at it."""
+    status = await pool.fetchval("select pg_xact_status($1::text::xid8)", str(transaction_id))
+    return None if status == "in progress" else status == "committed"
+
+
+async def _frames(
+    connection: Transaction, registry: Registry, frames: list[Frame], outcome: Outcome, *, conflicting: bool
+) -> list[Reject]:
+    if conflicting:
+        new, duplicate, rejects = await store_conflicting(connection, frames, registry)
+        outcome.committed["frame"] += new
+        outcome.duplicate["frame"] += duplicate
+        return rejects
+    await connection.copy_to_table(
+        "frames", source=io.BytesIO(encode.copy(frames)), columns=encode.COLUMNS, format="binary"
+    )
+    outcome.committed["frame"] += len(frames)
+    return []
+
+
+async def _statuses(connection: Transaction, statuses: list[StatusChange], outcome: Outcome) -> list[Reject]:
+    """Statuses of one device, boot and time are equal, or conflict; the first stays."""
+    columns = (
+        [status.route.device.device_id for status in statuses],
+        [status.boot for status in statuses],
+        [moment(status.t) for status in statuses],
+        [status.online for status in statuses],
+        [moment(status.received_ms) for status in statuses],
+        [status.oldest_seq for status in statuses],
+        [status.firmware for status in statuses],
+    )
+    inserted = await connection.fetch(
+        """with given as (
+               select * from unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::bool[], $5::timestamptz[],
+                                    $6::bigint[], $7::text[]) with ordinality
+                   as g (device_id, boot, time, online, received_at, oldest_seq, firmware, n)
+           ), first as materialized (
+               select distinct on (device_id, boot, time, online) * from given
+                order by device_id, boot, time, online, n
+           ), inserted as (
+               insert into statuses (device_id, boot, time, online, received_at, oldest_seq, firmware)
+               select device_id, boot, time, online, received_at, oldest_seq, firmware from first
+               on conflict do nothing returning device_id, boot, time, online
+           )
+           select n from first join inserted using (device_id, boot, time, online)""",
+        *columns,
+    )
+    outcome.committed["status"] += len(inserted)
+    if len(inserted) == len(statuses):
+        return []
+    rest = await connection.fetch(
+        """select n, (g.oldest_seq, g.firmware) is not distinct from (s.oldest_seq, s.firmware) as equal
+             from unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::bool[], $5::bigint[], $6::text[])
+                  with ordinality as g (device_id, boot, time, online, oldest_seq, firmware, n)
+             join statuses s using (device_id, boot, time, online)
+            where n <> all ($7::bigint[])""",
+        *columns[:4],
+        *columns[5:],
+        [row["n"] for row in inserted],
+    )
+    outcome.duplicate["status"] += sum(row["equal"] for row in rest)
+    return [
+        reject_item(
+            statuses[row["n"] - 1],
+            Reason.CONFLICT,
+            "a status of that boot, time and state with other content is stored",
+        )
+        for row in rest
+        if not row["equal"]
+    ]
+
+
+async def _events(connection: Transaction, events: list[DeviceEvent], outcome: Outcome) -> None:
+    inserted = await connection.fetch(
+        """insert into device_events (time, device_id, type, data, boot, received_at, digest)
+           select * from unnest($1::timestamptz[], $2::int[], $3::text[], $4::jsonb[], $5::bigint[],
+                                $6::timestamptz[], $7::bytea[])
+           on conflict do nothing returning 1""",
+        [moment(event.t) for event in events],
+        [event.route.device.device_id for event in events],
+        [event.type for event in events],
+        [event.data for event in events],
+        [event.boot for event in events],
+        [moment(event.received_ms) for event in events],
+        [event.digest for event in events],
+    )
+    outcome.committed["event"] += len(inserted)
+    outcome.duplicate["event"] += len(events) - len(inserted)
+
+
+async def _rejects(connection: Transaction, rejects: list[Reject], outcome: Outcome) -> None:
+    hashes = [reject.sha256 for reject in rejects]
+    inserted = await connection.fetch(
+        """insert into quarantine (received_at, device, topic, reason, detail, content_type, payload, sha256)
+           select * from unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+                                $7::bytea[], $8::bytea[])
+           on conflict (sha256) do nothing returning sha256""",
+        [moment(reject.received_ms) for reject in rejects],
+        [_text(reject.device) for reject in rejects],
+        [_text(reject.topic) for reject in rejects],
+        [reject.reason.value for reject in rejects],
+        [_text(reject.detail) for reject in rejects],
+        [_text(reject.content_type) for reject in rejects],
+        [reject.payload for reject in rejects],
+        hashes,
+    )
+    new = {row["sha256"] for row in inserted}
+    for reject, sha256 in zip(rejects, hashes, strict=True):
+        if sha256 in new:
+            new.remove(sha256)
+            outcome.quarantined[reject.kind] += 1
+            outcome.reasons[reject.reason] += 1
+        else:
+            outcome.duplicate[reject.kind] += 1
+
+
+def _text(text: str | None) -> str | None:
+    """As PostgreSQL can store it: no NUL, no lone surrogates."""
+    return None if text is None else text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

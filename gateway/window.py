@@ -1,0 +1,75 @@
+"""The window: messages received and not yet committed, bounded in bytes, and those of them that wait to be decoded.
+
+The number of unacknowledged QoS 1 messages is bounded by Receive Maximum, which the broker keeps. The bytes are bounded
+here: when `full`, the session stops reading its socket, which is also the only brake on QoS 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from gateway import metrics
+from gateway.items import Delivery
+
+OVERHEAD = 256
+"""Bytes that a message costs beside its payload and topic, roughly: small messages must not escape the bound."""
+
+
+def weight(delivery: Delivery) -> int:
+    """What a message counts for, in bytes."""
+    return len(delivery.payload) + len(delivery.topic) + OVERHEAD
+
+
+class Window:
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self._waiting: deque[Delivery] = deque()
+        self._arrived = asyncio.Event()
+        self.on_room: Callable[[], None] | None = None
+        """Called when a full window has room again."""
+        self._full = False
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Messages received and not yet decoded."""
+        return len(self._waiting)
+
+    @property
+    def full(self) -> bool:
+        return self._full
+
+    def add(self, delivery: Delivery) -> None:
+        """Called by the session for each message; never waits."""
+        self._waiting.append(delivery)
+        self.bytes += weight(delivery)
+        if self.bytes >= self.max_bytes and not self._full:
+            self._full = True
+            metrics.WINDOW_FULL.inc()
+        self._arrived.set()
+
+    async def take(self, limit: int) -> list[Delivery]:
+        """The next 1 to `limit` messages in the order of receipt; none when closed and empty."""
+        while not self._waiting:
+            if self._closed:
+                return []
+            self._arrived.clear()
+            await self._arrived.wait()
+        waiting = self._waiting
+        return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
+
+    def release(self, released: int) -> None:
+        """`released` bytes are committed, or need not be."""
+        self.bytes -= released
+        if self._full and self.bytes <= self.max_bytes // 2:
+            self._full = False
+            if self.on_room is not None:
+                self.on_room()
+
+    def close(self) -> None:
+        """Nothing more will be added: `take` ends once the rest is taken."""
+        self._closed = True
+        self._arrived.set()

@@ -1,0 +1,120 @@
+"""A batch → the database, however often it takes.
+
+Parts of a batch are bounded in chunks. A key that is stored already sends a part down the conflict path; what the
+database refuses for what it is, is found by splitting and goes to quarantine; everything else is tried again for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import structlog
+
+from gateway import metrics
+from gateway.accounting import Outcome
+from gateway.database import Pool, backoff_s, persistently
+from gateway.errors import CommitUnknown
+from gateway.items import Frame, Item, Reject
+from gateway.registry import Registry
+from gateway.rejects import reject_item
+from gateway.store import committed, store
+from gateway.triage import Verdict, sqlstate, triage
+from schema.reasons import Reason
+
+log = structlog.get_logger()
+
+STUBBORN = 5
+"""Failures in a row after which a suspect part is split, if the database is otherwise well."""
+
+
+class Writer:
+    def __init__(self, pool: Pool, registry: Registry, cell: str, chunk_ms: float, max_chunks: int) -> None:
+        """`chunk_ms` is the chunk interval of the hypertable."""
+        self._pool = pool
+        self._registry = registry
+        self._cell = cell
+        self._chunk_ms = chunk_ms
+        self._max_chunks = max_chunks
+        self.trouble: str | None = None
+        """Why the batch at hand is not committed yet, if the last try failed."""
+
+    async def write(self, items: Sequence[Item]) -> Outcome:
+        """Store all items; returns when all are committed."""
+        outcome = Outcome()
+        for part in self._parts(items):
+            outcome += await self._persist(part)
+        return outcome
+
+    def _parts(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+        """Usually the whole. A COPY that touches many chunks holds a lock and memory for each."""
+        frames = [item for item in items if isinstance(item, Frame)]
+        chunks = (np.array([frame.t for frame in frames]) // self._chunk_ms).astype(np.int64)
+        distinct = np.unique(chunks)
+        if len(distinct) <= self._max_chunks:
+            yield items
+            return
+        others = [item for item in items if not isinstance(item, Frame)]
+        if others:
+            yield others
+        for start in range(0, len(distinct), self._max_chunks):
+            first, last = distinct[start], distinct[min(start + self._max_chunks, len(distinct)) - 1]
+            yield [frames[n] for n in np.flatnonzero((chunks >= first) & (chunks <= last))]
+
+    async def _persist(self, items: Sequence[Item]) -> Outcome:
+        """One transaction, tried until it is committed, or split."""
+        conflicting, failures = False, 0
+        while True:
+            try:
+                outcome = await store(self._pool, self._registry, self._cell, items, conflicting=conflicting)
+            except CommitUnknown as error:
+                log.warning("no answer to COMMIT", transaction_id=error.transaction_id, error=str(error.__cause__))
+                if await self._committed(error.transaction_id):
+                    return error.outcome
+                continue
+            except Exception as error:
+                verdict, state = triage(error), sqlstate(error)
+                reason = error
+            else:
+                self.trouble = None
+                return outcome
+            if verdict is Verdict.CONFLICT and not conflicting:
+                conflicting = True
+                continue
+            failures += 1
+            metrics.WRITE_FAILURES.labels(state).inc()
+            stubborn = verdict is Verdict.SUSPECT and failures >= STUBBORN and await self._database_is_well()
+            if verdict is Verdict.DATA or stubborn:
+                return await self._split(items, reason)
+            self.trouble = f"cannot write to the database: {state}: {reason}"
+            wait = backoff_s(failures)
+            log.warning(
+                "write failed: try again", items=len(items), sqlstate=state, error=str(reason), wait_s=round(wait, 2)
+            )
+            await asyncio.sleep(wait)
+
+    async def _split(self, items: Sequence[Item], error: Exception) -> Outcome:
+        """In halves, down to the item that is refused alone."""
+        if len(items) > 1:
+            middle = len(items) // 2
+            return await self._persist(items[:middle]) + await self._persist(items[middle:])
+        (item,) = items
+        if isinstance(item, Reject):  # a quarantine row is made of bytes and clean text: not its fault
+            log.error("quarantine refuses a row: try again", sqlstate=sqlstate(error), error=str(error))
+            await asyncio.sleep(backoff_s(STUBBORN))
+            return await self._persist(items)
+        return await self._persist([reject_item(item, Reason.REFUSED, f"{sqlstate(error)}: {error}")])
+
+    async def _committed(self, transaction_id: int) -> bool:
+        while True:
+            answer = await persistently("commit status", lambda: committed(self._pool, transaction_id))
+            if answer is not None:
+                return answer
+            await asyncio.sleep(0.1)
+
+    async def _database_is_well(self) -> bool:
+        try:
+            return bool(await self._pool.fetchval("select 1") == 1)
+        except Exception:  # whatever it is, it is not well
+            return False
