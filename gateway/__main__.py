@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 from pydantic import ValidationError
 
-from gateway.database import create_pool, persistently, prepare
+from gateway.database import Troubles, create_pool, persistently, prepare
 from gateway.errors import GatewayError, SessionTakenOver
 from gateway.health import serve
 from gateway.pipeline import Pipeline
@@ -34,24 +34,25 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     pipeline: Pipeline | None = None
+    troubles: Troubles = {}
 
-    async def troubles() -> list[str]:
+    async def in_the_way() -> list[str]:
         try:
             await pool.fetchval("select 1", timeout=PROBE_TIMEOUT_S)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             return [f"database: {type(error).__name__}: {error}"]
-        return pipeline.troubles if pipeline else ["starting"]
+        return pipeline.troubles if pipeline else ["starting", *troubles.values()]
 
     async def start() -> Pipeline:
-        client_id, chunk_ms = await persistently("prepare", lambda: prepare(pool, settings))
+        client_id, chunk_ms = await persistently(troubles, "prepare", prepare, pool, settings)
         registry = Registry(pool, settings.max_channels, settings.max_layouts)
-        await persistently("load", registry.load)
+        await persistently(troubles, "load the registry", registry.load)
         return Pipeline(settings, pool, registry, client_id, chunk_ms)
 
     async with (
         create_pool(settings) as pool,
         # liveness first: a database that is away is no reason to be restarted
-        serve(settings.gateway_http_host, settings.gateway_http_port, troubles),
+        serve(settings.gateway_http_host, settings.gateway_http_port, in_the_way),
     ):
         starting, stopped = asyncio.ensure_future(start()), asyncio.ensure_future(stop.wait())
         await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)

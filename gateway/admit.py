@@ -6,6 +6,7 @@ Pure but for two look-ups in the registry's cache; `Missing` says what the regis
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -22,6 +23,9 @@ from schema.topics import Kind, parse
 
 ROUTES = 65536
 """Topics remembered. More only cost parsing them again."""
+
+NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""In JSON text: `\\u0000`, but not behind an escaped backslash."""
 
 
 class Missing(Exception):
@@ -173,15 +177,16 @@ class Admission:
     def _event(self, delivery: Delivery, route: Route, message: Event) -> DeviceEvent:
         self._check_time(message.t, delivery.received_ms)
         try:
-            data = msgspec.json.encode(message.data, order="sorted").decode()
+            encoded = msgspec.json.encode(message.data, order="sorted")
         except Exception as error:  # what MessagePack can say and JSON cannot
             raise Rejected(Reason.WRONG_TYPE, f"`data` is not expressible as JSON: {error}") from error
-        if len(data) > self._settings.max_event_bytes:
+        if len(encoded) > self._settings.max_event_bytes:
             raise Rejected(
                 Reason.TOO_LARGE,
-                f"`data` of {len(data)} bytes, at most {self._settings.max_event_bytes} allowed",
+                f"`data` of {len(encoded)} bytes, at most {self._settings.max_event_bytes} allowed",
             )
-        if "\\u0000" in data:
+        data = encoded.decode()
+        if NUL.search(data):
             raise Rejected(Reason.WRONG_TYPE, "`data` has a NUL character in a string")
         return DeviceEvent(route, message.t, _storable(message.type) or "", data, message.boot, delivery.received_ms)
 

@@ -99,7 +99,10 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         why = self._farewell or (str(exc) if exc else "closed by the broker")
         self._transport = None
-        self.lost.set_result(why)
+        if exc is None or isinstance(exc, OSError):
+            self.lost.set_result(why)
+        else:  # a defect of ours: asyncio would only log it, and we would reconnect for ever
+            self.lost.set_exception(exc)
         for waiting in (self.connack, self.suback):
             if not waiting.done():
                 waiting.set_exception(BrokerRefused(f"connection lost: {why}"))

@@ -14,13 +14,15 @@ import structlog
 from gateway.errors import SchemaBehind
 from gateway.items import ITEM_KINDS
 from gateway.settings import Settings
-from gateway.triage import Verdict, sqlstate, triage
+from gateway.triage import sqlstate
 from schema.migrate import pending
 
 log = structlog.get_logger()
 
 Answer = TypeVar("Answer")
 P = ParamSpec("P")
+Troubles: TypeAlias = dict[str, str]
+"""What cannot be done just now, and why: what readiness tells."""
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Transaction: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
@@ -34,19 +36,25 @@ def backoff_s(failures: int) -> float:
     return min(most, least * 2.0 ** min(failures - 1, 16)) * random.uniform(0.5, 1.0)
 
 
-async def persistently(what: str, attempt: Callable[P, Awaitable[Answer]], *args: P.args, **kwargs: P.kwargs) -> Answer:
-    """Call `attempt` until it works. For reads and idempotent statements, whose errors are all the database's."""
+async def persistently(
+    troubles: Troubles, what: str, attempt: Callable[P, Awaitable[Answer]], *args: P.args, **kwargs: P.kwargs
+) -> Answer:
+    """Call `attempt` until it works; meanwhile `troubles[what]` says why it does not.
+
+    For reads and idempotent statements, whose errors are all the database's.
+    """
     failures = 0
     while True:
         try:
-            return await attempt(*args, **kwargs)
+            answer = await attempt(*args, **kwargs)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, SchemaBehind) as error:
             failures += 1
             wait = backoff_s(failures)
-            if triage(error) is not Verdict.TRANSIENT or failures % 10 == 1:
-                log.warning(
-                    "database: try again", at=what, sqlstate=sqlstate(error), error=str(error), wait_s=round(wait, 1)
-                )
+            troubles[what] = f"cannot {what}: {sqlstate(error)}: {error}"
+            log.warning(f"cannot {what}: try again", sqlstate=sqlstate(error), error=str(error), wait_s=round(wait, 2))
+        else:
+            troubles.pop(what, None)
+            return answer
         await asyncio.sleep(wait)
 
 

@@ -26,7 +26,7 @@ import structlog
 from gateway import accounting, metrics
 from gateway.admit import Admission, Missing
 from gateway.batch import Batcher
-from gateway.database import Pool, persistently
+from gateway.database import Pool, Troubles, persistently
 from gateway.errors import Rejected, ShutdownTimedOut
 from gateway.items import Delivery, Frame, Item
 from gateway.registry import Registry
@@ -53,7 +53,15 @@ class Pipeline:
         self._admission = Admission(settings, registry)
         self._window = Window(settings.window_bytes)
         self._batcher = Batcher(settings.batch_frames, settings.batch_bytes, settings.linger_ms / 1000)
-        self._writer = Writer(pool, registry, settings.cell, chunk_ms, settings.batch_chunks)
+        self._troubles: Troubles = {}
+        self._writer = Writer(
+            pool,
+            registry,
+            self._troubles,
+            cell=settings.cell,
+            chunk_ms=chunk_ms,
+            max_chunks=settings.batch_chunks,
+        )
         self._session = Session(settings, client_id, self._window)
         metrics.WAITING_MESSAGES.set_function(lambda: self._window.waiting)
         metrics.WAITING_BYTES.set_function(lambda: self._window.bytes)
@@ -61,12 +69,8 @@ class Pipeline:
     @property
     def troubles(self) -> list[str]:
         """Why messages cannot be received and committed just now; empty when they can."""
-        troubles = []
-        if not self._session.subscribed:
-            troubles.append("not connected to the broker")
-        if self._writer.trouble:
-            troubles.append(self._writer.trouble)
-        return troubles
+        unconnected = [] if self._session.subscribed else ["not connected to the broker"]
+        return unconnected + list(self._troubles.values())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, then drain: what was received is committed and acknowledged, and nothing else is taken.
@@ -105,7 +109,7 @@ class Pipeline:
                 return
             unknown = {name for delivery in deliveries if (name := self._admission.unknown_device(delivery))}
             if unknown:
-                await persistently("find devices", self._registry.find, unknown)
+                await persistently(self._troubles, "find devices", self._registry.find, unknown)
             for delivery, items in await self._admit_all(deliveries):
                 accounting.received(items)
                 self._batcher.add(delivery, items)
@@ -126,7 +130,7 @@ class Pipeline:
                     admitted.append((delivery, [reject(delivery, Rejected(Reason.REFUSED, repr(error)))]))
             if not missing:
                 return admitted
-            await persistently("intern layouts", self._registry.map, missing)
+            await persistently(self._troubles, "intern layouts", self._registry.map, missing)
 
     # -- write, acknowledge
 

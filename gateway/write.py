@@ -14,7 +14,7 @@ import structlog
 
 from gateway import metrics
 from gateway.accounting import Outcome
-from gateway.database import Pool, backoff_s, persistently
+from gateway.database import Pool, Troubles, backoff_s, persistently
 from gateway.errors import CommitUnknown
 from gateway.items import Frame, Item, Reject
 from gateway.registry import Registry
@@ -30,15 +30,16 @@ STUBBORN = 5
 
 
 class Writer:
-    def __init__(self, pool: Pool, registry: Registry, cell: str, chunk_ms: float, max_chunks: int) -> None:
-        """`chunk_ms` is the chunk interval of the hypertable."""
+    def __init__(
+        self, pool: Pool, registry: Registry, troubles: Troubles, *, cell: str, chunk_ms: float, max_chunks: int
+    ) -> None:
+        """`chunk_ms` is the chunk interval of the hypertable. While a write fails, `troubles` says so."""
         self._pool = pool
         self._registry = registry
         self._cell = cell
         self._chunk_ms = chunk_ms
         self._max_chunks = max_chunks
-        self.trouble: str | None = None
-        """Why the batch at hand is not committed yet, if the last try failed."""
+        self._troubles = troubles
 
     async def write(self, items: Sequence[Item]) -> Outcome:
         """Store all items; returns when all are committed."""
@@ -77,7 +78,7 @@ class Writer:
                 verdict, state = triage(error), sqlstate(error)
                 reason = error
             else:
-                self.trouble = None
+                self._troubles.pop("write", None)
                 return outcome
             if verdict is Verdict.CONFLICT and not conflicting:
                 conflicting = True
@@ -87,7 +88,7 @@ class Writer:
             stubborn = verdict is Verdict.SUSPECT and failures >= STUBBORN and await self._database_is_well()
             if verdict is Verdict.DATA or stubborn:
                 return await self._split(items, reason)
-            self.trouble = f"cannot write to the database: {state}: {reason}"
+            self._troubles["write"] = f"cannot write: {state}: {reason}"
             wait = backoff_s(failures)
             log.warning(
                 "write failed: try again", items=len(items), sqlstate=state, error=str(reason), wait_s=round(wait, 2)
@@ -108,7 +109,9 @@ class Writer:
 
     async def _committed(self, transaction_id: int) -> bool:
         while True:
-            answer = await persistently("commit status", lambda: committed(self._pool, transaction_id))
+            answer = await persistently(
+                self._troubles, "learn what became of a commit", committed, self._pool, transaction_id
+            )
             if answer is not None:
                 return answer
             await asyncio.sleep(0.1)

@@ -2,6 +2,10 @@
 
 The numbered files in `migrations/` run once each, in order; then the script of the database's TimescaleDB edition
 (`editions/`), which is idempotent and runs every time, so that a database can move from apache to timescale.
+
+BIOGATE_DATABASE_URL says which database, `postgresql://user@host:port/name`. BIOGATE_CHUNK_INTERVAL, an interval such
+as `6 hours`, is how much time a chunk of `frames` holds from now on; without it that stays as it is (at first: a day).
+A chunk that is being written should fit in a quarter of the server's memory, with its index.
 """
 
 from __future__ import annotations
@@ -19,16 +23,34 @@ EDITIONS = HERE / "editions"
 LOCK = 0x62696F67  # "biog"
 
 
-async def migrate(connection: asyncpg.Connection) -> str:
+class BadSetting(Exception):
+    """A setting that cannot be used; says which, and what would do."""
+
+
+async def migrate(connection: asyncpg.Connection, chunk_interval: str | None = None) -> str:
     """Apply what is missing, under a lock, and return the TimescaleDB edition: `apache` or `timescale`."""
+    if chunk_interval is not None:
+        await _check_chunk_interval(connection, chunk_interval)
     await connection.execute("select pg_advisory_lock($1)", LOCK)
     try:
         await pogo.apply(connection, MIGRATIONS, schema_name="public")
+        if chunk_interval is not None:
+            await connection.execute("select set_chunk_time_interval('frames', $1::text::interval)", chunk_interval)
         edition = str(await connection.fetchval("select current_setting('timescaledb.license')"))
         await connection.execute((EDITIONS / f"{edition}.sql").read_text())
     finally:
         await connection.execute("select pg_advisory_unlock($1)", LOCK)
     return edition
+
+
+async def _check_chunk_interval(connection: asyncpg.Connection, text: str) -> None:
+    """PostgreSQL says what is an interval; the bounds keep out what was surely meant otherwise."""
+    try:
+        fits = await connection.fetchval("select $1::text::interval between '1 minute' and '1 year'", text)
+    except asyncpg.DataError as error:
+        raise BadSetting(f"BIOGATE_CHUNK_INTERVAL={text!r} is not an interval such as '6 hours' or '1 day'") from error
+    if not fits:
+        raise BadSetting(f"BIOGATE_CHUNK_INTERVAL={text!r} is not between '1 minute' and '1 year'")
 
 
 async def pending(connection: asyncpg.Connection) -> list[str]:
@@ -43,7 +65,9 @@ async def pending(connection: asyncpg.Connection) -> list[str]:
 async def main() -> None:
     connection = await asyncpg.connect(os.environ["BIOGATE_DATABASE_URL"], timeout=10)
     try:
-        edition = await migrate(connection)
+        edition = await migrate(connection, os.environ.get("BIOGATE_CHUNK_INTERVAL") or None)
+    except BadSetting as error:
+        raise SystemExit(str(error)) from error
     finally:
         await connection.close()
     print(f"schema is current ({edition} edition)")

@@ -34,3 +34,8 @@ select time_bucket(interval '1 hour', f.time) as bucket, f.device_id, lc.channel
                             f.values[lc.ordinal] is not null and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
  where f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null
  group by 1, 2, 3;
+
+comment on view telemetry_1m is
+    'good samples by minute: sum and count (average: sum / count), min, max, first, last; bad counts the others. Filter by device_id and channel_id, as values or scalar subqueries: through a join everything would be computed first';
+comment on view telemetry_1h is
+    'good samples by hour: sum and count (average: sum / count), min, max, first, last; bad counts the others. Filter by device_id and channel_id, as values or scalar subqueries: through a join everything would be computed first';

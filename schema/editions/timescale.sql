@@ -67,3 +67,8 @@ select add_continuous_aggregate_policy('telemetry_1m', start_offset => null, end
 select add_continuous_aggregate_policy('telemetry_1h', start_offset => null, end_offset => interval '1 hour',
            schedule_interval => interval '10 minutes', buckets_per_batch => 24, refresh_newest_first => false,
            if_not_exists => true);
+
+comment on view telemetry_1m is
+    'good samples by minute: sum and count (average: sum / count), min, max, first, last; bad counts the others. Filter by device_id and channel_id, as values or scalar subqueries: through a join everything would be computed first';
+comment on view telemetry_1h is
+    'good samples by hour: sum and count (average: sum / count), min, max, first, last; bad counts the others. Filter by device_id and channel_id, as values or scalar subqueries: through a join everything would be computed first';

@@ -1,0 +1,47 @@
+"""The application put together: settings → database → routes; errors and observation around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Response
+from fastapi.routing import APIRoute
+from fastapi_offline import FastAPIOffline
+
+from api import models, problems
+from api.database import Database
+from api.observation import Observer
+from api.routes import devices, journal, latest, operation, telemetry
+from api.settings import Settings
+
+ROUTES = (devices, telemetry, latest, journal, operation)
+DESCRIPTION = """Read-only access to devices, telemetry, events and the quarantine.
+
+* Times are given as ISO 8601 with a zone or as milliseconds since 1970; answers have UTC with `Z`, to the microsecond.
+* Lists come in pages: `truncated` says that there is more, `next` is the `cursor` of the page after.
+* JSON or CSV: by `Accept`, by `format=`, or by an address ending in `.csv`.
+* Errors are `application/problem+json` (RFC 9457) and say what to change; unknown parameters are errors.
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An application that opens its database when it starts and closes it last."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with Database(settings) as database:
+            app.state.database = database
+            yield
+
+    app = FastAPIOffline(
+        title="Biogate", version="1", description=DESCRIPTION, lifespan=lifespan, default_response_class=Response
+    )
+    problems.install(app)
+    for module in ROUTES:
+        app.include_router(module.router)
+    app.add_middleware(Observer)
+    describe = app.openapi
+    routes = [route for module in ROUTES for route in module.router.routes if isinstance(route, APIRoute)]
+    app.openapi = lambda: models.with_examples(describe(), routes)  # type: ignore[method-assign]
+    return app

@@ -1,0 +1,191 @@
+"""The answers' shapes and an example of each, for the OpenAPI description. Tests hold real answers against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Page(Answer):
+    truncated: bool = Field(description="true: there is more; `next` leads to it")
+    next: str | None = Field(description="`cursor` of the next page; null on the last one")
+
+
+class Presence(Answer):
+    online: bool
+    since: str = Field(description="when the connection was begun that this status belongs to")
+    boot: int = Field(description="power-up counter of the controller")
+    firmware: str | None
+
+
+class Device(Answer):
+    device: str
+    registered_at: str
+    presence: Presence | None = Field(description="null: the device has never sent a status")
+    last_frame_at: str | None = Field(description="time of the newest frame; null: none yet")
+
+
+class Devices(Page):
+    devices: list[Device]
+
+
+class Channel(Answer):
+    channel: str
+    unit: str | None = Field(description="null: nobody has said it yet")
+    description: str | None
+
+
+class Channels(Page):
+    channels: list[Channel]
+
+
+class Column(Answer):
+    channel: str
+    unit: str | None
+    aggregate: str | None = Field(description="null for raw samples")
+
+
+class Telemetry(Page):
+    device: str
+    from_: str = Field(alias="from", description="first instant of the range")
+    to: str = Field(description="end of the range; not part of it")
+    bucket: str | None = Field(description="width of a bucket; null for raw samples")
+    quality: Literal["good", "all"] = Field(description="good: only samples of quality 0; all: every one")
+    columns: list[Column] = Field(description="what stands in a row after its time")
+    rows: list[list[str | float | None]] = Field(
+        description="time, then one value a column. Raw: one row a frame, null where the frame has no wanted sample of "
+        "the channel; two rows may have one time if a controller sends its channels in parts. Buckets: the time is the "
+        "begin; a bucket without any sample is absent, a channel without one in it is null (count: 0)"
+    )
+    qualities: list[list[int | None]] | None = Field(
+        description="raw with quality=all: for each row one quality a column (0 good, 1 bad, 2 uncertain, null: not "
+        "sent); else null"
+    )
+    warnings: list[str]
+
+
+class Latest(Answer):
+    channel: str
+    unit: str | None
+    value: float | None = Field(description="null with a quality: due, but without a value; null without: none found")
+    quality: int | None
+    time: str | None
+
+
+class DeviceLatest(Answer):
+    device: str
+    time: str | None = Field(description="time of the newest frame")
+    values: list[Latest]
+
+
+class OneLatest(DeviceLatest):
+    within: str = Field(description="how long before the newest frame a channel was looked for")
+    quality: Literal["good", "all"]
+
+
+class AllLatest(Page):
+    within: str
+    quality: Literal["good", "all"]
+    devices: list[DeviceLatest]
+
+
+class Event(Answer):
+    time: str
+    type: str
+    boot: int | None
+    data: dict[str, Any]
+    received_at: str
+
+
+class Events(Page):
+    events: list[Event]
+
+
+class Quarantined(Answer):
+    id: int
+    received_at: str
+    device: str | None = Field(description="the device level of the topic, registered or not")
+    topic: str
+    reason: str
+    detail: str
+    content_type: str | None
+    bytes: int
+    payload: str | None = Field(description="base64; null in a list if over 16 KiB: ask for the item itself")
+
+
+class Quarantine(Page):
+    quarantine: list[Quarantined]
+
+
+T, PAGE = "2026-11-20T07:45:00.000000Z", {"truncated": False, "next": None}
+DEVICE = {
+    "device": "br-1",
+    "registered_at": T,
+    "presence": {"online": True, "since": T, "boot": 7, "firmware": "2.4.1"},
+    "last_frame_at": T,
+}
+CHANNEL = {"channel": "ph", "unit": "pH", "description": "pH, process value"}
+LATEST = {"channel": "ph", "unit": "pH", "value": 7.02, "quality": 0, "time": T}
+EVENT = {"time": T, "type": "phase", "boot": 7, "data": {"phase": "batch"}, "received_at": T}
+QUARANTINED = {
+    "id": 4711,
+    "received_at": T,
+    "device": "br-1",
+    "topic": "bioreactors/br-1/telemetry",
+    "reason": "too-old",
+    "detail": "a frame of 1970-01-01",
+    "content_type": "application/json",
+    "bytes": 26,
+    "payload": "eyJ0IjowLCJ2Ijp7InBoIjo3LjAyfX0=",
+}
+TELEMETRY = {
+    "device": "br-1",
+    "from": T,
+    "to": "2026-11-20T08:45:00.000000Z",
+    "bucket": None,
+    "quality": "good",
+    "columns": [
+        {"channel": "ph", "unit": "pH", "aggregate": None},
+        {"channel": "temperature", "unit": "°C", "aggregate": None},
+    ],
+    "rows": [[T, 7.02, 36.9], ["2026-11-20T07:45:01.000000Z", 7.02, None]],
+    "qualities": None,
+    "truncated": True,
+    "next": "WyI1ZmQ4MWM0Y…",
+    "warnings": [],
+}
+BUCKETS = TELEMETRY | {
+    "bucket": "1m",
+    "columns": [
+        {"channel": "ph", "unit": "pH", "aggregate": "avg"},
+        {"channel": "ph", "unit": "1", "aggregate": "count"},
+    ],
+    "rows": [[T, 7.021, 60], ["2026-11-20T07:47:00.000000Z", 7.019, 58]],
+    **PAGE,
+}
+
+
+def with_examples(document: dict[str, Any], routes: Iterable[APIRoute]) -> dict[str, Any]:
+    """Put the examples back as they were written: FastAPI leaves out the nulls, which have a meaning here."""
+    for route in routes:
+        if route.path in document["paths"]:
+            given = route.responses[200]["content"].get("application/json", {}).get("examples")
+            answer = document["paths"][route.path]["get"]["responses"]["200"]
+            if given is not None:
+                answer["content"]["application/json"]["examples"] = given
+    return document
+
+
+def ok(model: type[Answer], csv: str | None, **examples: Any) -> dict[int | str, dict[str, Any]]:
+    """The 200 of a route: schema and examples as JSON and, if it has that form, as CSV."""
+    content: dict[str, Any] = {"application/json": {"examples": {n: {"value": v} for n, v in examples.items()}}}
+    if csv is not None:
+        content["text/csv"] = {"schema": {"type": "string"}, "example": csv}
+    return {200: {"model": model, "content": content}}

@@ -1,0 +1,99 @@
+"""Query parameters as frozen models. What is misspelt is refused: ignored in silence it would give wrong data."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from fastapi import Path, Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from api import times
+from api.problems import BadParameter
+from schema.topics import is_device_name
+
+REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason"})
+
+Instant = Annotated[
+    datetime,
+    BeforeValidator(times.parse_instant),
+    WithJsonSchema({"type": "string", "examples": ["2026-11-20T07:45:00Z", "1795160700000"]}),
+]
+"""ISO 8601 with a zone, or milliseconds since 1970."""
+
+Duration = Annotated[
+    timedelta, BeforeValidator(times.parse_duration), WithJsonSchema({"type": "string", "examples": ["1m", "1h", "1d"]})
+]
+Quality = Annotated[
+    Literal["good", "all"],
+    Field(description="good: only samples with quality 0; all: every sample, with its quality"),
+]
+Cursor = Annotated[
+    str | None,
+    Field(max_length=2000, description="`next` of the page before, with the other parameters unchanged"),
+]
+
+
+def _device_name(name: str) -> str:
+    if not is_device_name(name):
+        raise ValueError(
+            "a device name has 1 to 64 letters, digits, dots, underscores and hyphens; the first is a letter or digit"
+        )
+    return name
+
+
+DeviceName = Annotated[
+    str, BeforeValidator(_device_name), Path(description="name of a registered device", examples=["br-1"])
+]
+
+
+class Parameters(BaseModel):
+    """Base of all. Every data route also takes `format`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["json", "csv"] | None = Field(
+        None, description="json or csv; without it the Accept header decides, and the address if it ends in .csv"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_known(cls, given: Any) -> Any:
+        known = sorted(field.alias or name for name, field in cls.model_fields.items())
+        for name in given:
+            if name not in known:
+                near = nearest(name, known)
+                meant = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
+                raise PydanticCustomError(
+                    "unknown_parameter", "no such parameter; {meant}", {"parameter": name, "meant": meant}
+                )
+        return given
+
+
+class NoParameters(Parameters):
+    """Only `format`."""
+
+
+def once(request: Request) -> None:
+    """Refuse a parameter that is given twice and can have only one value: which one would count?"""
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if names.count(name) > 1 and name not in REPEATABLE:
+            raise BadParameter(name, "is given more than once")
+    for name, value in request.query_params.multi_items():
+        if "\0" in value:
+            raise BadParameter(name, "holds a NUL character, which no name has")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """What was probably meant."""
+    folded = {one.casefold(): one for one in known}
+    return next((folded[near] for near in difflib.get_close_matches(name.casefold(), folded, 1)), None)
+
+
+def listed(repeated: list[str], joined: list[str]) -> list[str]:
+    """One list of names out of a repeatable parameter (as they are) and a comma list (split)."""
+    return [*repeated, *(name for names in joined for name in names.split(",") if name)]

@@ -1,0 +1,159 @@
+"""Errors as RFC 9457 problem documents that say what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+INTERNAL = "an error of ours; the log has it under this address and time"
+
+
+class Problem(BaseModel):
+    """The document itself, for the OpenAPI description. Members beyond these five depend on the type."""
+
+    type: str = Field(description="urn:biogate:problem:…; stable, for programs")
+    title: str = Field(description="what kind of problem, the same for every occurrence")
+    status: int
+    detail: str = Field(description="what happened here and what to change")
+    instance: str = Field(description="the address that was asked")
+
+
+class ApiError(Exception):
+    """Base of everything that is answered with a problem document."""
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> None:
+        super().__init__(detail)
+        self.detail, self.headers, self.members = detail, dict(headers or {}), members
+
+
+class NotFound(ApiError):
+    status, slug, title = 404, "not-found", "Not found"
+
+
+class NotAcceptable(ApiError):
+    status, slug, title = 406, "not-acceptable", "No such format"
+
+
+class BadParameter(ApiError):
+    """A parameter that cannot be used as given; `errors` names it."""
+
+    status, slug, title = 422, "bad-parameter", "A parameter cannot be used"
+
+    def __init__(self, parameter: str, detail: str, **members: Any) -> None:
+        super().__init__(f"{parameter}: {detail}", errors=[{"parameter": parameter, "detail": detail}], **members)
+
+
+class TooMuch(ApiError):
+    """An answer over a limit; `bucket` names a width that fits, where there is one."""
+
+    status, slug, title = 422, "too-much", "The answer would be too large"
+
+
+class Unavailable(ApiError):
+    status, slug, title = 503, "unavailable", "The database is not available"
+
+    def __init__(self, detail: str, *, retry_after: int = 5, **members: Any) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
+
+
+class TooLong(ApiError):
+    status, slug, title = 504, "too-long", "The query took too long"
+
+
+def document(request_path: str, error: ApiError) -> Response:
+    content = {
+        "type": f"urn:biogate:problem:{error.slug}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "instance": request_path,
+        **error.members,
+    }
+    body = msgspec.json.encode(content)
+    return Response(body, error.status, headers=error.headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error the routes can raise with a problem document. (500 is answered by the observer.)"""
+
+    @app.exception_handler(ApiError)
+    async def api_error(request: Request, error: ApiError) -> Response:
+        return document(request.url.path, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def validation_error(request: Request, error: RequestValidationError) -> Response:
+        found = [_plain(one) for one in error.errors()]
+        detail = "; ".join(f"{one['parameter']}: {one['detail']}" for one in found)
+        bad = ApiError(detail, errors=found)
+        return document(request.url.path, _as(bad, 422, BadParameter.slug, BadParameter.title))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        status = HTTPStatus(error.status_code)
+        if status == HTTPStatus.NOT_FOUND:
+            detail = "nothing is at this address; the addresses are listed at /docs"
+        elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = (error.headers or {}).get("Allow", "GET")
+            detail = f"{request.method} does not work here; use {allowed}"
+        else:
+            detail = str(error.detail)
+        slug = status.phrase.lower().replace(" ", "-")
+        plain = ApiError(detail, headers=error.headers)
+        return document(request.url.path, _as(plain, int(status), slug, status.phrase))
+
+
+def _as(error: ApiError, status: int, slug: str, title: str) -> ApiError:
+    kind = type("Given", (ApiError,), {"status": status, "slug": slug, "title": title})
+    return kind(error.detail, headers=error.headers, **error.members)  # type: ignore[no-any-return]
+
+
+def _plain(error: Mapping[str, Any]) -> dict[str, Any]:
+    """One of pydantic's errors in our words: which parameter, and what to change."""
+    context = error.get("ctx", {})
+    location = [str(part) for part in error["loc"] if part not in {"query", "path", "body"}]
+    parameter = str(context.get("parameter") or ".".join(location) or "query")
+    detail = str(error["msg"]).removeprefix("Value error, ")
+    return {"parameter": parameter, "detail": detail[:1].lower() + detail[1:]}
+
+
+def _response(error: type[ApiError], when: str, detail: str) -> dict[str, Any]:
+    example = {
+        "type": f"urn:biogate:problem:{error.slug}",
+        "title": error.title,
+        "status": error.status,
+        "detail": detail,
+        "instance": "/api/v1/devices/br-1/telemetry",
+    }
+    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema(), "example": example}}
+    return {"description": when, "content": content}
+
+
+ALWAYS: dict[int | str, dict[str, Any]] = {
+    500: _response(ApiError, "An error of ours; nothing of it is shown, it is in the log", INTERNAL),
+}
+DATABASE: dict[int | str, dict[str, Any]] = ALWAYS | {
+    406: _response(NotAcceptable, "Neither JSON nor CSV is accepted", "use Accept: application/json or text/csv"),
+    422: _response(
+        BadParameter,
+        "A parameter is unknown, malformed or too much",
+        "chanel: no such parameter; did you mean channel?",
+    ),
+    503: _response(Unavailable, "The database is away or busy; see Retry-After", "the database cannot be reached"),
+    504: _response(TooLong, "The query took too long", "ask for a shorter time or wider buckets"),
+}
+DEVICE: dict[int | str, dict[str, Any]] = DATABASE | {
+    404: _response(NotFound, "No device of that name is registered", "no device br-9 is registered"),
+}
+"""What a route can answer besides 200, for its OpenAPI description."""

@@ -1,0 +1,16 @@
+"""SQL in files of named blocks (`-- name: …`, then comments, then one statement), read once at import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+MARK = "-- name: "
+
+
+def load(name: str) -> Mapping[str, str]:
+    """The statements of `name`.sql by block name."""
+    text = (Path(__file__).parent / f"{name}.sql").read_text()
+    blocks = (block.partition("\n") for block in text.split(MARK)[1:])
+    return MappingProxyType({title.strip(): body.strip() for title, _, body in blocks})

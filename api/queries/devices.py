@@ -1,0 +1,103 @@
+"""Who is registered, who is there, and what they measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from api import times
+from api.database import Database
+from api.problems import NotFound
+from api.queries import load
+
+SQL = load("devices")
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel of one device. `slots`: layout_id → place in frames.values, counted from 1."""
+
+    name: str
+    unit: str | None
+    description: str | None
+    since: int
+    """Position of the device's first layout that has it."""
+    slots: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    device_id: int
+    name: str
+    position: int
+    """Of the newest layout; 0 without any."""
+    channels: tuple[Channel, ...]
+    """In the order of the channel list."""
+
+
+def unknown(name: str) -> NotFound:
+    return NotFound(f"no device {name} is registered; /api/v1/devices lists those that are")
+
+
+async def device_id(database: Database, name: str) -> int:
+    row = await database.fetchrow(SQL["id"], name)
+    if row is None:
+        raise unknown(name)
+    return int(row["device_id"])
+
+
+async def device(database: Database, name: str) -> Device:
+    """The device with its channels and where they stand in its layouts."""
+    rows = await database.fetch(SQL["slots"], name)
+    if not rows:
+        raise unknown(name)
+    channels: dict[int, Channel] = {}
+    for row in rows:
+        if row["channel_id"] is None:
+            continue
+        found = channels.get(row["channel_id"])
+        if found is None:
+            found = Channel(row["name"], row["unit"], row["description"], row["position"], {})
+            channels[row["channel_id"]] = found
+        found.slots[row["layout_id"]] = row["ordinal"]
+    position = max(row["position"] or 0 for row in rows)
+    return Device(rows[0]["device_id"], name, position, tuple(channels.values()))
+
+
+async def page(database: Database, after: str, limit: int) -> list[dict[str, Any]]:
+    """At most `limit` devices whose name comes after `after`."""
+    return [_item(row) for row in await database.fetch(SQL["page"], after, limit)]
+
+
+async def detail(database: Database, name: str) -> dict[str, Any]:
+    row = await database.fetchrow(SQL["one"], name)
+    if row is None:
+        raise unknown(name)
+    return _item(row)
+
+
+def _item(row: asyncpg.Record) -> dict[str, Any]:
+    presence = None
+    if row["online"] is not None:
+        presence = {"online": row["online"], "since": times.text(row["since"])}
+        presence |= {"boot": row["boot"], "firmware": row["firmware"]}
+    return {
+        "device": row["name"],
+        "registered_at": times.text(row["registered_at"]),
+        "presence": presence,
+        "last_frame_at": times.optional_text(row["last_frame_at"]),
+    }
+
+
+async def names(database: Database, after: str, limit: int) -> list[tuple[int, str]]:
+    """Id and name of at most `limit` devices whose name comes after `after`."""
+    return [(row["device_id"], row["name"]) for row in await database.fetch(SQL["names"], after, limit)]
+
+
+async def extent(database: Database, number: int) -> tuple[datetime, datetime] | None:
+    """Times of the device's first and last frame; None without any."""
+    row = await database.fetchrow(SQL["extent"], number)
+    return None if row is None or row["first"] is None else (row["first"], row["last"])

@@ -1,0 +1,43 @@
+-- What devices reported besides telemetry, and what of their messages was rejected. Newest first.
+
+-- name: events
+-- $1 device, $2 from, $3 to, $4 and $5 (time, digest) before which the page begins, $6 type or null, $7 limit
+select time, type, boot, data, received_at, digest
+  from device_events
+ where device_id = $1
+   and time >= $2 and time < $3
+   and time <= $4 and (time, digest) < ($4, $5::bytea)
+   and ($6::text is null or type = $6)
+ order by time desc, digest desc
+ limit $7;
+
+-- name: quarantine
+-- $1 reasons, $2 from, $3 to, $4 and $5 (received_at, quarantine_id) before which the page begins, $6 limit,
+-- $7 bytes up to which a payload is given. One walk through the index of each reason, then the newest of all of them.
+select q.quarantine_id, q.received_at, q.device, q.topic, q.reason, q.detail, q.content_type,
+       octet_length(q.payload) as bytes, case when octet_length(q.payload) <= $7 then q.payload end as payload
+  from unnest($1::text[]) as r (reason)
+ cross join lateral (
+       select * from quarantine q
+        where q.reason = r.reason and q.received_at >= $2 and q.received_at < $3
+          and q.received_at <= $4 and (q.received_at, q.quarantine_id) < ($4, $5)
+        order by q.received_at desc, q.quarantine_id desc limit $6) q
+ order by q.received_at desc, q.quarantine_id desc
+ limit $6;
+
+-- name: quarantine_of_device
+-- The same for the device $8, through its own index.
+select q.quarantine_id, q.received_at, q.device, q.topic, q.reason, q.detail, q.content_type,
+       octet_length(q.payload) as bytes, case when octet_length(q.payload) <= $7 then q.payload end as payload
+  from quarantine q
+ where q.device = $8 and q.reason = any ($1::text[]) and q.received_at >= $2 and q.received_at < $3
+   and q.received_at <= $4 and (q.received_at, q.quarantine_id) < ($4, $5)
+ order by q.received_at desc, q.quarantine_id desc
+ limit $6;
+
+-- name: quarantined
+-- One, with all of its payload.
+select quarantine_id, received_at, device, topic, reason, detail, content_type,
+       octet_length(payload) as bytes, payload
+  from quarantine
+ where quarantine_id = $1;

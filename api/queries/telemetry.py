@@ -1,0 +1,101 @@
+"""Raw samples, page by page, and samples in buckets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import asyncpg
+
+from api.database import Database
+from api.queries import load
+from api.queries.devices import Channel, Device
+
+SQL = load("telemetry")
+AGGREGATES = ("avg", "min", "max", "first", "last", "count")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is asked for: of `device`, these channels in [begin, end), only good samples or all."""
+
+    device: Device
+    channels: tuple[Channel, ...]
+    begin: datetime
+    end: datetime
+    everything: bool
+
+
+class Row(NamedTuple):
+    """One frame: a value and a quality for each channel of the selection (quality null: not sent)."""
+
+    time: datetime
+    layout_id: int
+    values: list[float | None]
+    qualities: list[int | None]
+
+
+async def raw(database: Database, wanted: Selection, after: tuple[datetime, int], limit: int) -> list[Row]:
+    """At most `limit` frames after (time, layout_id), in that order, that have a wanted sample of a channel."""
+    pairs = [(layout, slot) for channel in wanted.channels for layout, slot in channel.slots.items()]
+    if not pairs:
+        return []
+    arguments = (
+        wanted.device.device_id,
+        *after,
+        wanted.end,
+        [layout for layout, _ in pairs],
+        [slot for _, slot in pairs],
+        wanted.everything,
+        limit,
+    )
+    if len(wanted.channels) == 1:
+        rows = await database.fetch(SQL["one_channel"], *arguments)
+        return [Row(time, layout, [value], [quality or 0]) for time, layout, value, quality in rows]
+    rows = await database.fetch(SQL["many_channels"], *arguments)
+    places = {
+        layout: [channel.slots.get(layout, 0) - 1 for channel in wanted.channels]
+        for layout in {layout for layout, _ in pairs}
+    }
+    return [_several(row, places[row["layout_id"]], wanted.everything) for row in rows]
+
+
+def _several(row: asyncpg.Record, places: Sequence[int], everything: bool) -> Row:
+    time, layout, stored, marked = row
+    values = [stored[place] if place >= 0 else None for place in places]
+    if marked is None:
+        qualities: list[int | None] = [None if value is None else 0 for value in values]
+    else:
+        marks = [marked[place] if place >= 0 else None for place in places]
+        if not everything:
+            values = [None if mark else value for value, mark in zip(values, marks, strict=True)]
+        qualities = [
+            mark if mark is not None or value is None else 0 for value, mark in zip(values, marks, strict=True)
+        ]
+    return Row(time, layout, values, qualities)
+
+
+async def buckets(
+    database: Database, wanted: Selection, width: timedelta, aggregates: Sequence[str]
+) -> list[tuple[datetime, list[float | int | None]]]:
+    """Begin of each bucket that has a sample of any channel, and each channel's aggregates, channel by channel."""
+    found: dict[datetime, list[float | int | None]] = {}
+    absent: list[float | int | None] = [0 if name == "count" else None for name in aggregates]
+    for place, channel in enumerate(wanted.channels):
+        rows = await database.fetch(
+            SQL["buckets"],
+            wanted.device.device_id,
+            wanted.begin,
+            wanted.end,
+            list(channel.slots),
+            list(channel.slots.values()),
+            wanted.everything,
+            width,
+        )
+        begin = place * len(aggregates)
+        for row in rows:
+            cells = found.setdefault(row["time"], absent * len(wanted.channels))
+            cells[begin : begin + len(aggregates)] = [row[name] for name in aggregates]
+    return sorted(found.items())

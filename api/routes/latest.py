@@ -1,0 +1,103 @@
+"""The newest values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+
+from api import answers, cursors, models, problems, times
+from api.parameters import Cursor, DeviceName, Duration, Parameters, Quality, listed, once
+from api.queries import devices, latest
+from api.routes import PREFIX, Db
+
+router = APIRouter(prefix=PREFIX, tags=["latest"], dependencies=[Depends(once)])
+
+HEADER = ("device", "channel", "unit", "time", "value", "quality")
+CSV_EXAMPLE = "device,channel,unit,time,value,quality\r\nbr-1,ph,pH,2026-11-20T07:45:00.000000Z,7.02,0\r\n"
+
+
+class LatestParameters(Parameters):
+    channel: list[str] = Field([], description="channel name, as it is; may be repeated. None: all channels")
+    channels: list[str] = Field([], description="channel names with commas between (none with a comma in it)")
+    quality: Quality = "all"
+    within: Duration = Field(
+        timedelta(hours=1),
+        description="how long before the device's newest frame a channel is looked for; one that was not sent in that "
+        "time has value and time null",
+    )
+
+
+class AllParameters(LatestParameters):
+    limit: int = Field(100, ge=1, le=1000, description="most devices on a page")
+    cursor: Cursor = None
+
+
+@router.get("/devices/{device}/latest.csv", include_in_schema=False)
+@router.get(
+    "/devices/{device}/latest",
+    summary="The newest value of every channel of a device",
+    responses=problems.DEVICE
+    | models.ok(
+        models.OneLatest,
+        CSV_EXAMPLE,
+        latest={"device": "br-1", "time": models.T, "within": "1h", "quality": "all", "values": [models.LATEST]},
+    ),
+)
+async def of_device(
+    request: Request, database: Db, device: DeviceName, asked: Annotated[LatestParameters, Query()]
+) -> Response:
+    format_ = answers.chosen(request, asked.format)
+    number = await devices.device_id(database, device)
+    [item] = await _latest(database, [(number, device)], asked)
+    if format_ == "csv":
+        return answers.csv_page(request, HEADER, _rows([item]))
+    return answers.json(item | _echo(asked))
+
+
+@router.get("/latest.csv", include_in_schema=False)
+@router.get(
+    "/latest",
+    summary="The newest values of all devices, by device name",
+    responses=problems.DATABASE
+    | models.ok(
+        models.AllLatest,
+        CSV_EXAMPLE,
+        latest={
+            "within": "1h",
+            "quality": "all",
+            "devices": [{"device": "br-1", "time": models.T, "values": [models.LATEST]}],
+            **models.PAGE,
+        },
+    ),
+)
+async def of_all(request: Request, database: Db, asked: Annotated[AllParameters, Query()]) -> Response:
+    format_ = answers.chosen(request, asked.format)
+    [after] = [""] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.device)
+    found = await devices.names(database, after, asked.limit + 1)
+    page, following = found[: asked.limit], None
+    if len(found) > asked.limit:
+        following = cursors.encode(request, page[-1][1])
+    items = await _latest(database, page, asked)
+    if format_ == "csv":
+        return answers.csv_page(request, HEADER, _rows(items), following)
+    paging = {"truncated": following is not None, "next": following}
+    return answers.json(_echo(asked) | {"devices": items} | paging)
+
+
+async def _latest(database: Db, found: Sequence[tuple[int, str]], asked: LatestParameters) -> list[dict[str, Any]]:
+    names = listed(asked.channel, asked.channels) or None
+    return await latest.latest(database, found, asked.within, channels=names, everything=asked.quality == "all")
+
+
+def _echo(asked: LatestParameters) -> dict[str, Any]:
+    return {"within": times.duration_text(asked.within), "quality": asked.quality}
+
+
+def _rows(items: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
+    for item in items:
+        for value in item["values"]:
+            yield [item["device"], *(value[name] for name in HEADER[1:])]

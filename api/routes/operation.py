@@ -1,0 +1,50 @@
+"""Whether the process lives, whether it can answer, and what it has done."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from api import answers, problems
+from api.problems import Unavailable
+from api.routes import Db
+from schema import migrate
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get(
+    "/health",
+    summary="The process is alive",
+    responses=problems.ALWAYS | {200: {"content": {"application/json": {"example": {"status": "alive"}}}}},
+)
+async def health() -> Response:
+    return answers.json({"status": "alive"})
+
+
+@router.get(
+    "/ready",
+    summary="The database can be reached and its schema is current",
+    responses=problems.ALWAYS
+    | {503: problems.DATABASE[503], 200: {"content": {"application/json": {"example": {"status": "ready"}}}}},
+)
+async def ready(database: Db) -> Response:
+    async with database.connection() as connection:
+        missing = await migrate.pending(connection)
+    if missing:
+        raise Unavailable(
+            f"migrations have not run: {', '.join(missing)}; run python -m schema.migrate",
+            retry_after=30,
+            pending=missing,
+        )
+    return answers.json({"status": "ready"})
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    responses=problems.ALWAYS
+    | {200: {"content": {"text/plain": {"example": "biogate_api_request_seconds_count 1\n"}}}},
+)
+async def metrics() -> Response:
+    return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,281 @@
+"""Samples of a device over time: raw, page by page, or in buckets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+
+from api import answers, cursors, models, problems, times
+from api.database import Database
+from api.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest, once
+from api.problems import BadParameter, TooMuch
+from api.queries import devices, telemetry
+from api.queries.devices import Channel, Device
+from api.queries.telemetry import AGGREGATES, Row, Selection
+from api.routes import PREFIX, Db
+
+router = APIRouter(prefix=PREFIX, tags=["telemetry"], dependencies=[Depends(once)])
+
+USUAL_ROWS, MOST_ROWS = 10_000, 20_000
+MOST_VALUES = 300_000
+"""Bounds an answer in memory, and the time for which encoding it keeps all others waiting (0.2 s)."""
+STREAMED_VALUES = 10_000
+"""In memory at a time when an answer is streamed."""
+SLICE = timedelta(days=1)
+"""Of a stream of buckets, what is asked for at a time: one statement stays far below its time limit."""
+
+
+class TelemetryParameters(Parameters):
+    channel: list[str] = Field(
+        [], description="channel name, as it is (percent-encoded); may be repeated. None: all channels of the device"
+    )
+    channels: list[str] = Field([], description="channel names with commas between (none with a comma in it)")
+    from_: Instant | None = Field(
+        None,
+        alias="from",
+        description="first instant: ISO 8601 with zone, or ms since 1970; default one hour before `to`",
+    )
+    to: Instant | None = Field(None, description="end, not part of the range; default now")
+    bucket: Duration | None = Field(
+        None, description="width of the buckets, like 1s, 10s, 1m, 5m, 1h, 1d; counted in UTC. None: raw samples"
+    )
+    aggregate: list[str] = Field(
+        [], description=f"of each bucket: {', '.join(AGGREGATES)}; repeated or with commas. None: avg, min, max"
+    )
+    quality: Quality = "good"
+    limit: int | None = Field(
+        None,
+        ge=1,
+        description=f"raw: most rows on a page, {USUAL_ROWS} if not given, up to {MOST_ROWS} and {MOST_VALUES} values. "
+        "CSV without limit and cursor is not cut into pages",
+    )
+    cursor: Cursor = None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a page begins: range, key of the row before, and how many of the device's layouts were known then."""
+
+    begin: datetime
+    end: datetime
+    time: datetime
+    layout_id: int
+    position: int | None
+
+
+@router.get("/devices/{device}/telemetry.csv", include_in_schema=False)
+@router.get(
+    "/devices/{device}/telemetry",
+    summary="Samples of a device, raw or in buckets",
+    description="Raw: one row a frame in order of time, in pages; `next` leads to the following one, and what is "
+    "stored meanwhile neither repeats nor hides a row. With `bucket`: one row a bucket, all in one answer; if that "
+    "would be too large, the problem document names a `bucket` that fits. CSV (`Accept: text/csv`, `format=csv` or "
+    "`telemetry.csv`) is streamed and has no bound.",
+    responses=problems.DEVICE
+    | models.ok(
+        models.Telemetry,
+        "time,ph [pH],temperature [°C]\r\n2026-11-20T07:45:00.000000Z,7.02,36.9\r\n",
+        raw=models.TELEMETRY,
+        buckets=models.BUCKETS,
+    ),
+)
+async def samples(
+    request: Request, database: Db, device: DeviceName, asked: Annotated[TelemetryParameters, Query()]
+) -> Response:
+    format_ = answers.chosen(request, asked.format)
+    aggregates = _aggregates(asked)
+    start = _start(request, asked)
+    found = await devices.device(database, device)
+    channels = _channels(found, listed(asked.channel, asked.channels), start.position)
+    wanted = Selection(found, channels, start.begin, start.end, asked.quality == "all")
+    if asked.bucket is not None:
+        if format_ == "csv":
+            return await _csv_buckets(request, database, wanted, asked.bucket, aggregates)
+        return await _json_buckets(database, wanted, asked.bucket, aggregates)
+    if format_ == "csv" and asked.limit is None and asked.cursor is None:
+        pages = _raw_pages(database, wanted, max(1, STREAMED_VALUES // max(1, len(channels))))
+        return await answers.csv_stream(request, _raw_header(wanted), pages)
+    limit = _limit(wanted, asked.limit)
+    rows = await telemetry.raw(database, wanted, (start.time, start.layout_id), limit + 1)
+    page, following = rows[:limit], None
+    if len(rows) > limit:
+        position = found.position if start.position is None else start.position
+        following = cursors.encode(request, start.begin, start.end, page[-1].time, page[-1].layout_id, position)
+    if format_ == "csv":
+        return answers.csv_page(request, _raw_header(wanted), _raw_cells(page, wanted.everything), following)
+    return _json_raw(wanted, page, following)
+
+
+def _aggregates(asked: TelemetryParameters) -> list[str]:
+    names = list(dict.fromkeys(listed([], asked.aggregate)))
+    if asked.bucket is None and names:
+        raise BadParameter("aggregate", "needs buckets: add bucket=, like bucket=1m")
+    if asked.bucket is not None and (asked.limit is not None or asked.cursor is not None):
+        raise BadParameter("limit", "buckets come in one answer: leave limit and cursor out")
+    for name in names:
+        if name not in AGGREGATES:
+            raise BadParameter("aggregate", f"there is no {name}; there are {', '.join(AGGREGATES)}")
+    return names or ["avg", "min", "max"]
+
+
+def _start(request: Request, asked: TelemetryParameters) -> Start:
+    if asked.cursor is not None:
+        kinds = (cursors.instant, cursors.instant, cursors.instant, cursors.small, cursors.small)
+        return Start(*cursors.decode(request, asked.cursor, *kinds))
+    end = asked.to or datetime.now(UTC)
+    begin = asked.from_ or end - timedelta(hours=1)
+    if begin >= end:
+        raise BadParameter("from", f"must be before `to`, which is {times.text(end)}")
+    return Start(begin, end, begin, 0, None)
+
+
+def _channels(device: Device, names: list[str], position: int | None) -> tuple[Channel, ...]:
+    """Those named, in that order, or all; on a later page all that there were on the first."""
+    if not names:
+        return tuple(c for c in device.channels if position is None or c.since <= position)
+    known = {channel.name: channel for channel in device.channels}
+    for name in names:
+        if name not in known:
+            near = nearest(name, known)
+            meant = f"did you mean {near}?" if near else f"/api/v1/devices/{device.name}/channels lists its channels"
+            raise BadParameter("channel", f"{device.name} has never sent {name!r}; {meant}")
+        if names.count(name) > 1:
+            raise BadParameter("channel", f"{name!r} is named twice")
+    return tuple(known[name] for name in names)
+
+
+def _limit(wanted: Selection, asked: int | None) -> int:
+    """Rows on a page: those asked for, if they fit."""
+    width = max(1, len(wanted.channels))
+    most = min(MOST_ROWS, MOST_VALUES // width)
+    if asked is not None and asked > most:
+        raise _too_much(wanted, most, f"limit: at most {most} rows of {width} channels fit on a page", limit=most)
+    return asked or min(USUAL_ROWS, most)
+
+
+def _json_raw(wanted: Selection, page: Sequence[Row], following: str | None) -> Response:
+    return answers.json(
+        _head(wanted, None, [(c.name, c.unit, None) for c in wanted.channels])
+        | {
+            "rows": [[times.text(row.time), *row.values] for row in page],
+            "qualities": [row.qualities for row in page] if wanted.everything else None,
+            "truncated": following is not None,
+            "next": following,
+            "warnings": _warnings(wanted, None),
+        }
+    )
+
+
+async def _raw_pages(database: Database, wanted: Selection, size: int) -> AsyncIterator[Iterator[list[Any]]]:
+    """Keyset pages to the end: no connection and no snapshot is held while a slow client reads."""
+    after = (wanted.begin, 0)
+    while True:
+        rows = await telemetry.raw(database, wanted, after, size)
+        yield _raw_cells(rows, wanted.everything)
+        if len(rows) < size:
+            return
+        after = (rows[-1].time, rows[-1].layout_id)
+
+
+def _raw_header(wanted: Selection) -> list[str]:
+    header = ["time"]
+    for channel in wanted.channels:
+        header.append(_title(channel.name, channel.unit))
+        if wanted.everything:
+            header.append(f"{channel.name} quality")
+    return header
+
+
+def _raw_cells(rows: Sequence[Row], with_quality: bool) -> Iterator[list[Any]]:
+    for row in rows:
+        cells: list[Any] = row.values
+        if with_quality:
+            cells = [cell for pair in zip(row.values, row.qualities, strict=True) for cell in pair]
+        yield [times.text(row.time), *cells]
+
+
+async def _json_buckets(database: Database, wanted: Selection, width: timedelta, aggregates: Sequence[str]) -> Response:
+    columns = _bucket_columns(wanted, aggregates)
+    most = MOST_VALUES // max(1, len(columns))
+    count = times.bucket_count(wanted.begin, wanted.end, width)
+    if count > most:
+        raise _too_much(wanted, most, f"{count} buckets of {len(columns)} values are too many for one answer")
+    rows = await telemetry.buckets(database, wanted, width, aggregates)
+    return answers.json(
+        _head(wanted, times.duration_text(width), columns)
+        | {
+            "rows": [[times.text(time), *cells] for time, cells in rows],
+            "qualities": None,
+            "truncated": False,
+            "next": None,
+            "warnings": _warnings(wanted, width),
+        }
+    )
+
+
+async def _csv_buckets(
+    request: Request, database: Database, wanted: Selection, width: timedelta, aggregates: Sequence[str]
+) -> Response:
+    columns = _bucket_columns(wanted, aggregates)
+    header = ["time", *(f"{_title(name, unit)} {aggregate}" for name, unit, aggregate in columns)]
+    return await answers.csv_stream(request, header, _bucket_pages(database, wanted, width, aggregates))
+
+
+def _bucket_columns(wanted: Selection, aggregates: Sequence[str]) -> list[tuple[str, str | None, str]]:
+    return [(c.name, "1" if name == "count" else c.unit, name) for c in wanted.channels for name in aggregates]
+
+
+async def _bucket_pages(
+    database: Database, wanted: Selection, width: timedelta, aggregates: Sequence[str]
+) -> AsyncIterator[list[list[Any]]]:
+    """Slices of whole buckets, from the device's first frame in the range to its last."""
+    extent = await devices.extent(database, wanted.device.device_id)
+    if extent is None:
+        return
+    columns = max(1, len(wanted.channels) * len(aggregates))
+    step = width * max(1, min(SLICE // width, STREAMED_VALUES // columns))
+    begin, end = max(wanted.begin, extent[0]), min(wanted.end, extent[1] + times.MICROSECOND)
+    while begin < end:
+        following = min(times.floor(begin, width) + step, end)
+        rows = await telemetry.buckets(database, replace(wanted, begin=begin, end=following), width, aggregates)
+        yield [[times.text(time), *cells] for time, cells in rows]
+        begin = following
+
+
+def _head(
+    wanted: Selection, bucket: str | None, columns: Sequence[tuple[str, str | None, str | None]]
+) -> dict[str, Any]:
+    return {
+        "device": wanted.device.name,
+        "from": times.text(wanted.begin),
+        "to": times.text(wanted.end),
+        "bucket": bucket,
+        "quality": "all" if wanted.everything else "good",
+        "columns": [{"channel": name, "unit": unit, "aggregate": aggregate} for name, unit, aggregate in columns],
+    }
+
+
+def _warnings(wanted: Selection, width: timedelta | None) -> list[str]:
+    found = []
+    if wanted.end > datetime.now(UTC):
+        found.append("`to` is in the future: more may come")
+    if width is not None and times.floor(wanted.begin, width) != wanted.begin:
+        found.append("`from` is inside a bucket: the first bucket holds only what came from then on")
+    if width is not None and times.floor(wanted.end, width) != wanted.end:
+        found.append("`to` is inside a bucket: the last bucket holds only what came before")
+    return found
+
+
+def _title(channel: str, unit: str | None) -> str:
+    return channel if unit is None else f"{channel} [{unit}]"
+
+
+def _too_much(wanted: Selection, most: int, detail: str, **members: Any) -> TooMuch:
+    bucket = times.fitting_bucket(wanted.begin, wanted.end, most)
+    advice = f"use bucket={bucket}" if bucket else "ask for a shorter time"
+    return TooMuch(f"{detail}: {advice}, fewer channels, or CSV, which has no bound", bucket=bucket, **members)

@@ -1,0 +1,90 @@
+"""Simulate a fleet of bioreactor controllers: `python -m device_sim --devices 20`.
+
+Writes one JSON object a line to standard output: a summary now and then, and the last one with `"final": true`.
+Exit status 0: everything produced was acknowledged by the broker; 1: something was not; 2: wrong usage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from device_sim.boots import next_boots
+from device_sim.connection import Broker
+from device_sim.firmware import Format, Habits
+from device_sim.fleet import Fleet, Plan
+from schema.topics import is_device_name
+
+
+def main(  # noqa: PLR0917 - typer's options
+    devices: Annotated[int, typer.Option(min=1, help="number of devices")] = 20,
+    rate: Annotated[float, typer.Option(min=0.001, max=500, help="frames a second and device")] = 1.0,
+    format: Annotated[Format, typer.Option(help="encoding of the messages")] = Format.MSGPACK,
+    seed: Annotated[int, typer.Option(help="the same seed and names give the same signals")] = 1,
+    prefix: Annotated[str, typer.Option(help="devices are named PREFIX0001, PREFIX0002, …")] = "sim-",
+    state: Annotated[
+        Path | None, typer.Option(help="directory of the boot counters; without, boot is the start time")
+    ] = None,
+    duration: Annotated[float | None, typer.Option(min=0, help="stop after so many seconds")] = None,
+    count: Annotated[int | None, typer.Option(min=0, help="stop after so many frames a device")] = None,
+    block: Annotated[int, typer.Option(min=1, help="frames a message")] = 1,
+    speed: Annotated[float, typer.Option(min=0, help="process time against clock time")] = 1.0,
+    keep: Annotated[int, typer.Option(min=2, help="unacknowledged messages a device keeps")] = 1000,
+    duplicates: Annotated[float, typer.Option(min=0, max=1, help="fault: part of messages sent twice")] = 0.0,
+    late: Annotated[float, typer.Option(min=0, max=1, help="fault: part of messages sent out of order")] = 0.0,
+    deadline: Annotated[float, typer.Option(min=0, help="seconds to wait for acknowledgements at the end")] = 10.0,
+    max_backoff: Annotated[float, typer.Option(min=0.5, help="longest pause before connecting again, s")] = 15.0,
+    report_every: Annotated[float, typer.Option(min=0.1, help="seconds between summaries")] = 10.0,
+    mqtt_url: Annotated[str, typer.Option(envvar="BIOGATE_MQTT_URL")] = "mqtt://127.0.0.1:1883",
+    mqtt_username: Annotated[str | None, typer.Option(envvar="BIOGATE_MQTT_USERNAME")] = None,
+    mqtt_password: Annotated[str | None, typer.Option(envvar="BIOGATE_MQTT_PASSWORD")] = None,
+) -> None:
+    """Simulate bioreactor controllers that publish telemetry, status and events over MQTT 5."""
+    names = [f"{prefix}{number:04}" for number in range(1, devices + 1)]
+    if not is_device_name(names[-1]):
+        raise typer.BadParameter(f"{names[-1]} is no device name", param_hint="--prefix")
+    try:
+        broker = Broker.at(mqtt_url, mqtt_username, mqtt_password)
+        boots = next_boots(state, names) if state else [int(time.time())] * devices
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error)) from error
+    limits = [limit for limit in (count, None if duration is None else round(duration * rate)) if limit is not None]
+    plan = Plan(
+        names=names,
+        boots=boots,
+        broker=broker,
+        habits=Habits(format, block, keep, duplicates, late),
+        rate=rate,
+        frames=min(limits, default=None),
+        seed=seed,
+        speed=speed,
+        deadline=deadline,
+        max_backoff=max_backoff,
+        report_every=report_every,
+    )
+    raise typer.Exit(asyncio.run(run(plan)))
+
+
+async def run(plan: Plan) -> int:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    fleet = Fleet(plan, lambda line: print(line, file=sys.stderr, flush=True))
+    summary = await fleet.run(stop, lambda summary: show({**summary, "final": False}))
+    show({**summary, "final": True})
+    return 1 if summary["unacknowledged"] or summary["events_unacknowledged"] else 0
+
+
+def show(summary: dict[str, object]) -> None:
+    print(json.dumps(summary), flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

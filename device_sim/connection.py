@@ -1,0 +1,234 @@
+"""An MQTT 5 connection that only publishes: the Rust codec `mqtt5` under a plain asyncio protocol.
+
+It knows packets, the broker's window and the keep-alive; what to send, and to send it again, is its user's concern.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import mqtt5
+
+KEEP_ALIVE = 60
+TIMEOUT = 10.0
+LAST_PACKET_ID = 65_535
+
+Acknowledged = Callable[[int, mqtt5.PubAckReasonCode], None]
+
+
+class ConnectionFailed(Exception):
+    """The broker could not be reached, refused us, broke the protocol or went away."""
+
+
+@dataclass(frozen=True)
+class Broker:
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    username: str | None
+    password: str | None
+
+    @classmethod
+    def at(cls, url: str, username: str | None, password: str | None) -> Broker:
+        parts = urlsplit(url)
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+            raise ValueError(f"not an address like mqtt://host:port or mqtts://host:port: {url}")
+        tls = ssl.create_default_context() if parts.scheme == "mqtts" else None
+        return cls(parts.hostname, parts.port or (8883 if tls else 1883), tls, username, password)
+
+
+class Connection(asyncio.Protocol):
+    """One connection; when it is lost, `closed` is done and the object is of no more use."""
+
+    def __init__(self, acknowledged: Acknowledged, ready: Callable[[], None]) -> None:
+        """`acknowledged` gets every PUBACK; `ready` is called when room to send may have come up."""
+        loop = asyncio.get_running_loop()
+        self.closed: asyncio.Future[ConnectionFailed] = loop.create_future()
+        self._connack: asyncio.Future[mqtt5.ConnAckPacket] = loop.create_future()
+        self._acknowledged, self._ready = acknowledged, ready
+        self._transport: asyncio.Transport
+        self._unread = bytearray()
+        self._outgoing: list[bytes] = []
+        self._window = 0
+        self._in_flight: set[int] = set()
+        self._packet_id = 0
+        self._blocked = False
+        self._reason = ConnectionFailed("the broker closed the connection")
+        self._keep_alive = KEEP_ALIVE
+        self._heard = self._spoke = time.monotonic()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def room(self) -> int:
+        """How many messages may be published now: the broker's Receive Maximum, less what is in flight."""
+        if self._blocked or self._transport.is_closing():
+            return 0
+        return self._window - len(self._in_flight)
+
+    def publish(self, topic: str, payload: bytes, *, content_type: str, retain: bool = False) -> int:
+        """Put a QoS 1 message into what the next flush sends; return its packet id. There must be room."""
+        assert self.room > 0, "publish without room"
+        self._packet_id = self._packet_id % LAST_PACKET_ID + 1
+        while self._packet_id in self._in_flight:
+            self._packet_id = self._packet_id % LAST_PACKET_ID + 1
+        packet = mqtt5.PublishPacket(
+            topic,
+            payload,
+            qos=mqtt5.QoS.AT_LEAST_ONCE,
+            packet_id=self._packet_id,
+            content_type=content_type,
+            retain=retain,
+        )
+        self._in_flight.add(self._packet_id)
+        self._outgoing.append(packet.write())
+        return self._packet_id
+
+    def flush(self) -> None:
+        if self._outgoing and not self._transport.is_closing():
+            self._write(b"".join(self._outgoing))
+        self._outgoing.clear()
+
+    def disconnect(self) -> None:
+        """Leave for good: the broker forgets the will."""
+        if not self._transport.is_closing():
+            self.flush()
+            self._write(mqtt5.DisconnectPacket().write())
+            self._fail("we disconnected")
+
+    def abort(self) -> None:
+        """Cut the connection: the broker publishes the will."""
+        if not self.closed.done():
+            self._transport.abort()
+
+    async def handshake(self, packet: mqtt5.ConnectPacket) -> None:
+        self._write(packet.write())
+        await asyncio.wait((self._connack, self.closed), return_when=asyncio.FIRST_COMPLETED)
+        if not self._connack.done():
+            raise self.closed.result()
+        connack = self._connack.result()
+        if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
+            raise ConnectionFailed(f"refused by the broker: {connack.reason_code.name}")
+        self._window = connack.receive_max
+        if connack.server_keep_alive is not None:
+            self._keep_alive = connack.server_keep_alive
+        if self._keep_alive:
+            self._check_alive()
+        if self._transport.is_closing():
+            raise ConnectionFailed("lost as soon as made")
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer:
+            self._timer.cancel()
+        if self.closed.done():
+            return
+        if exc and not isinstance(exc, OSError):
+            self.closed.set_exception(exc)  # our own mistake: asyncio would only log it, and we connect for ever
+            return
+        if exc:
+            self._reason = ConnectionFailed(f"connection lost: {exc}")
+        self.closed.set_result(self._reason)
+
+    def pause_writing(self) -> None:
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        self._ready()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = time.monotonic()
+        self._unread += data
+        read = 0
+        with memoryview(self._unread) as view:
+            try:
+                while read < len(view):
+                    packet, size = mqtt5.read(view[read:])
+                    read += size
+                    self._handle(packet)
+            except IndexError:
+                pass  # the rest of the packet is still to come
+            except ValueError as error:
+                self._fail(f"unreadable packet from the broker: {error}")
+        # The view is released only now: a bytearray that is viewed cannot shrink.
+        del self._unread[:read]
+        self._ready()
+
+    # What packets do
+
+    def _handle(self, packet: mqtt5.Packet) -> None:
+        match packet:
+            case mqtt5.PubAckPacket():
+                self._in_flight.discard(packet.packet_id)
+                self._acknowledged(packet.packet_id, packet.reason_code)
+            case mqtt5.ConnAckPacket() if not self._connack.done():
+                self._connack.set_result(packet)
+            case mqtt5.PingRespPacket():
+                pass
+            case mqtt5.DisconnectPacket():
+                self._fail(f"disconnected by the broker: {packet.reason_code.name}")
+            case _:
+                self._fail(f"unexpected {type(packet).__name__} from the broker")
+
+    def _fail(self, reason: str) -> None:
+        self._reason = ConnectionFailed(reason)
+        self._transport.close()
+
+    def _write(self, data: bytes) -> None:
+        self._spoke = time.monotonic()
+        self._transport.write(data)
+
+    def _check_alive(self) -> None:
+        """Ping when there was nothing to say; a broker that stays silent through a ping is gone."""
+        now, half = time.monotonic(), self._keep_alive / 2
+        if now - self._heard > 1.5 * self._keep_alive:
+            self._reason = ConnectionFailed("no answer within the keep-alive")
+            self._transport.abort()
+            return
+        if now - self._spoke >= half * 0.9 or now - self._heard >= half:
+            self._write(mqtt5.PingReqPacket().write())
+        self._timer = asyncio.get_running_loop().call_later(half, self._check_alive)
+
+
+async def connect(
+    broker: Broker,
+    client_id: str,
+    will: mqtt5.Will,
+    acknowledged: Acknowledged,
+    ready: Callable[[], None],
+) -> Connection:
+    """Open a connection; raises ConnectionFailed. Nothing is kept by the broker between connections."""
+    packet = mqtt5.ConnectPacket(
+        client_id,
+        username=broker.username,
+        password=broker.password.encode() if broker.password is not None else None,
+        clean_start=True,
+        will=will,
+        keep_alive=KEEP_ALIVE,
+    )
+    where = f"{broker.host}:{broker.port}"
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: Connection(acknowledged, ready), broker.host, broker.port, ssl=broker.tls
+            )
+            try:
+                await connection.handshake(packet)
+            except BaseException:
+                connection.abort()
+                raise
+    except TimeoutError as error:
+        raise ConnectionFailed(f"cannot connect to {where}: no answer in {TIMEOUT:g} s") from error
+    except OSError as error:
+        raise ConnectionFailed(f"cannot connect to {where}: {error}") from error
+    return connection

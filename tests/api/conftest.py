@@ -1,0 +1,29 @@
+"""The application over a real database, asked in process (one test asks the real process over TCP)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx2
+import pytest
+
+from api.app import create_app
+from api.settings import Settings
+from tests.api.plant import Plant
+
+
+@pytest.fixture
+async def plant(database_url: str) -> AsyncIterator[Plant]:
+    """An empty database to put devices and frames into."""
+    connection = await asyncpg.connect(database_url)
+    yield Plant(connection)
+    await connection.close()
+
+
+@pytest.fixture
+async def client(database_url: str) -> AsyncIterator[httpx2.AsyncClient]:
+    app = create_app(Settings(database_url=database_url))
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://api") as it:
+        yield it

@@ -1,0 +1,88 @@
+"""Rows as the gateway would have written them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+T0 = datetime(2026, 3, 1, 10, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def text(seconds: float) -> str:
+    return at(seconds).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Plant:
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.sql = connection
+
+    async def device(self, name: str) -> int:
+        return int(await self.sql.fetchval("insert into devices (name) values ($1) returning device_id", name))
+
+    async def layout(self, device: int, *channels: str) -> int:
+        """A layout of these channels for the device; the values of its frames go in the order of channel_id."""
+        await self.sql.executemany(
+            "insert into channels (name) values ($1) on conflict (name) do nothing", [[name] for name in channels]
+        )
+        layout = await self.sql.fetchval(
+            """
+            with ids as (select array_agg(channel_id order by channel_id) as ids from channels where name = any ($1)),
+            added as (insert into layouts (channel_ids) select ids from ids on conflict do nothing returning layout_id)
+            select layout_id from added
+            union all select layout_id from layouts, ids where channel_ids = ids limit 1
+            """,
+            list(channels),
+        )
+        await self.sql.execute(
+            "insert into device_layouts select $1, count(*) + 1, $2 from device_layouts where device_id = $1",
+            device,
+            layout,
+        )
+        return int(layout)
+
+    async def frames(
+        self,
+        device: int,
+        layout: int,
+        rows: Sequence[tuple[datetime, list[float | None], list[int | None] | None]],
+    ) -> None:
+        await self.sql.copy_records_to_table(
+            "frames",
+            columns=["time", "device_id", "layout_id", "received_at", "values", "quality"],
+            records=[(time, device, layout, time, values, quality) for time, values, quality in rows],
+        )
+
+    async def status(self, device: int, boot: int, time: datetime, online: bool, firmware: str | None = None) -> None:
+        await self.sql.execute(
+            "insert into statuses values ($1, $2, $3, $4, $3, 0, $5)", device, boot, time, online, firmware
+        )
+
+    async def event(self, device: int, time: datetime, kind: str, data: dict[str, Any]) -> None:
+        content = json.dumps(data)
+        digest = hashlib.sha256(f"{kind}{content}".encode()).digest()
+        await self.sql.execute(
+            "insert into device_events values ($1, $2, $3, $4, 1, $1, $5)", time, device, kind, content, digest
+        )
+
+    async def quarantine(self, time: datetime, device: str | None, reason: str, payload: bytes) -> int:
+        return int(
+            await self.sql.fetchval(
+                "insert into quarantine (received_at, device, topic, reason, detail, payload, sha256)"
+                " values ($1, $2, $3, $4, 'because', $5, $6) returning quarantine_id",
+                time,
+                device,
+                f"bioreactors/{device}/telemetry",
+                reason,
+                payload,
+                hashlib.sha256(f"{time}{device}".encode() + payload).digest(),
+            )
+        )

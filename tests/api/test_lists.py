@@ -1,0 +1,221 @@
+"""Devices, channels, latest values, events and the quarantine, against a real database."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from typing import Any
+
+import httpx2
+import pytest
+
+from api import models
+from tests.api.plant import Plant, at, text
+
+API = "/api/v1"
+
+
+async def get(client: httpx2.AsyncClient, path: str, **parameters: Any) -> dict[str, Any]:
+    answer = await client.get(API + path, params=parameters)
+    assert answer.status_code == 200, answer.text
+    content: dict[str, Any] = answer.json()
+    return content
+
+
+async def table(client: httpx2.AsyncClient, path: str, **parameters: Any) -> list[dict[str, str]]:
+    answer = await client.get(f"{API}{path}.csv", params=parameters)
+    assert answer.status_code == 200, answer.text
+    return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+async def everything(client: httpx2.AsyncClient, path: str, name: str, **parameters: Any) -> list[Any]:
+    """All items of a list, page by page."""
+    items: list[Any] = []
+    page: dict[str, Any] = {"next": None}
+    while True:
+        cursor = {} if page["next"] is None else {"cursor": page["next"]}
+        page = await get(client, path, **parameters, **cursor)
+        items += page[name]
+        assert page["truncated"] == (page["next"] is not None)
+        if page["next"] is None:
+            return items
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 1000])
+async def test_devices_come_by_name_and_all_of_them_over_the_pages(
+    plant: Plant, client: httpx2.AsyncClient, limit: int
+) -> None:
+    for name in ("br-2", "br-10", "A.1"):
+        await plant.device(name)
+    items = await everything(client, "/devices", "devices", limit=limit)
+    names = [item["device"] for item in items]
+    assert sorted(names) == sorted(["A.1", "br-10", "br-2"])
+    assert len(set(names)) == 3
+
+
+async def test_a_device_has_its_presence_and_the_time_of_its_newest_frame(
+    plant: Plant, client: httpx2.AsyncClient
+) -> None:
+    device = await plant.device("br-1")
+    content = await get(client, "/devices/br-1")
+    models.Device.model_validate(content)
+    assert (content["presence"], content["last_frame_at"]) == (None, None)
+    await plant.status(device, 7, at(0), True, "2.4.1")
+    await plant.status(device, 6, at(50), False)  # the will of an older boot, late
+    await plant.frames(device, await plant.layout(device, "ph"), [(at(n), [7.0], None) for n in (3, 1)])
+    content = await get(client, "/devices/br-1")
+    models.Device.model_validate(content)
+    assert content["presence"] == {"online": True, "since": text(0), "boot": 7, "firmware": "2.4.1"}
+    assert content["last_frame_at"] == text(3)
+    listed = await get(client, "/devices")
+    models.Devices.model_validate(listed)
+    assert listed["devices"] == [content]
+    [row] = await table(client, "/devices")
+    assert (row["device"], row["presence.online"], row["presence.boot"]) == ("br-1", "true", "7")
+    assert row["last_frame_at"] == text(3)
+
+
+async def test_channels_are_those_the_device_has_sent_with_units(plant: Plant, client: httpx2.AsyncClient) -> None:
+    device = await plant.device("br-1")
+    await plant.layout(device, "temperature", "ph")
+    await plant.layout(device, "ph", "odd, name")
+    content = await get(client, "/devices/br-1/channels")
+    models.Channels.model_validate(content)
+    found = [(item["channel"], item["unit"]) for item in content["channels"]]
+    assert found == [("temperature", "°C"), ("ph", "pH"), ("odd, name", None)]
+    rows = await table(client, "/devices/br-1/channels")
+    assert [(row["channel"], row["unit"] or None) for row in rows] == found
+
+
+async def test_latest_is_the_newest_of_each_channel_over_all_layouts(plant: Plant, client: httpx2.AsyncClient) -> None:
+    device = await plant.device("br-1")
+    first = await plant.layout(device, "temperature", "ph")
+    second = await plant.layout(device, "ph", "foam")
+    await plant.frames(device, first, [(at(0), [37.0, 7.0], None), (at(10), [37.5, None], None)])
+    await plant.frames(device, second, [(at(5), [7.5, 1.0], None), (at(6), [7.6, None], [0, 1])])
+    content = await get(client, "/devices/br-1/latest")
+    models.OneLatest.model_validate(content)
+    assert content["time"] == text(10)
+    assert content["values"] == [
+        {"channel": "temperature", "unit": "°C", "value": 37.5, "quality": 0, "time": text(10)},
+        {"channel": "ph", "unit": "pH", "value": 7.6, "quality": 0, "time": text(6)},
+        {"channel": "foam", "unit": "%", "value": None, "quality": 1, "time": text(6)},
+    ]
+    good = await get(client, "/devices/br-1/latest", quality="good", channel="foam")
+    assert good["values"] == [{"channel": "foam", "unit": "%", "value": 1.0, "quality": 0, "time": text(5)}]
+    rows = await table(client, "/devices/br-1/latest")
+    assert [row["value"] for row in rows] == ["37.5", "7.6", ""]
+
+
+async def test_a_cell_left_out_is_looked_for_in_older_frames_as_far_as_asked(
+    plant: Plant, client: httpx2.AsyncClient
+) -> None:
+    device = await plant.device("br-1")
+    layout = await plant.layout(device, "temperature", "optical_density")
+    await plant.frames(
+        device,
+        layout,
+        [(at(0), [30.0, 0.5], None), *((at(10 * n), [37.0, None], None) for n in range(1, 200))],
+    )
+    [_, density] = (await get(client, "/devices/br-1/latest"))["values"]
+    assert (density["value"], density["time"]) == (0.5, text(0))
+    [_, density] = (await get(client, "/devices/br-1/latest", within="5m"))["values"]
+    assert (density["value"], density["quality"], density["time"]) == (None, None, None)
+
+
+async def test_a_layout_out_of_use_still_shows_its_channels(plant: Plant, client: httpx2.AsyncClient) -> None:
+    device = await plant.device("br-1")
+    old, new = await plant.layout(device, "redox"), await plant.layout(device, "ph")
+    await plant.frames(device, old, [(at(-86400), [5.0], None)])
+    await plant.frames(device, new, [(at(0), [7.0], None)])
+    content = await get(client, "/devices/br-1/latest")
+    assert {item["channel"]: item["value"] for item in content["values"]} == {"ph": 7.0, "redox": None}
+    content = await get(client, "/devices/br-1/latest", within="2d")
+    assert {item["channel"]: item["value"] for item in content["values"]} == {"ph": 7.0, "redox": 5.0}
+
+
+async def test_latest_of_all_devices_includes_the_silent_ones(plant: Plant, client: httpx2.AsyncClient) -> None:
+    for number in range(5):
+        device = await plant.device(f"br-{number}")
+        layout = await plant.layout(device, "ph")
+        if number != 3:
+            await plant.frames(device, layout, [(at(number), [float(number)], None)])
+    models.AllLatest.model_validate(await get(client, "/latest"))
+    items = await everything(client, "/latest", "devices", limit=2, channels="ph")
+    assert [(item["device"], item["time"]) for item in items] == [
+        *(("br-0", text(0)), ("br-1", text(1)), ("br-2", text(2)), ("br-3", None), ("br-4", text(4))),
+    ]
+    assert items[4]["values"][0]["value"] == 4.0
+    assert items[3]["values"] == []
+    assert [row["device"] for row in await table(client, "/latest")] == ["br-0", "br-1", "br-2", "br-4"]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 1000])
+async def test_events_come_newest_first_also_those_of_one_instant(
+    plant: Plant, client: httpx2.AsyncClient, limit: int
+) -> None:
+    device = await plant.device("br-1")
+    for number in range(7):
+        await plant.event(device, at(number // 3), "phase" if number % 2 else "dosing", {"n": number, "é": [None, 1.5]})
+    items = await everything(client, "/devices/br-1/events", "events", limit=limit)
+    assert [item["time"] for item in items] == [text(2), *[text(1)] * 3, *[text(0)] * 3]
+    assert sorted(item["data"]["n"] for item in items) == list(range(7))
+    phases = await everything(client, "/devices/br-1/events", "events", limit=limit, type="phase")
+    assert sorted(item["data"]["n"] for item in phases) == [1, 3, 5]
+    window = {"from": text(1), "to": text(2)}
+    assert len(await everything(client, "/devices/br-1/events", "events", limit=limit, **window)) == 3
+    page = await get(client, "/devices/br-1/events")
+    models.Events.model_validate(page)
+    rows = await table(client, "/devices/br-1/events")
+    assert [json.loads(row["data"]) for row in rows] == [item["data"] for item in page["events"]]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 200])
+async def test_quarantine_comes_newest_first_by_reason_and_device(
+    plant: Plant, client: httpx2.AsyncClient, limit: int
+) -> None:
+    reasons = ["too-old", "malformed", "empty"]
+    numbers = [
+        await plant.quarantine(at(number // 2), f"br-{number % 2}", reasons[number % 3], b"\xff\x00%d" % number)
+        for number in range(12)
+    ]
+
+    async def found(**parameters: Any) -> list[int]:
+        items = await everything(client, "/quarantine", "quarantine", limit=limit, **parameters)
+        return [numbers.index(item["id"]) for item in items]
+
+    assert await found() == list(range(11, -1, -1))
+    assert await found(reason="malformed") == [10, 7, 4, 1]
+    assert await found(reason=["malformed", "empty"]) == [11, 10, 8, 7, 5, 4, 2, 1]
+    assert await found(device="br-1") == [11, 9, 7, 5, 3, 1]
+    assert await found(device="br-1", reason="too-old") == [9, 3]
+    assert await found(**{"from": text(1), "to": text(2)}) == [3, 2]
+    assert await found(device="not/registered") == []
+
+
+async def test_a_payload_is_base64_and_a_large_one_only_with_its_item(plant: Plant, client: httpx2.AsyncClient) -> None:
+    payloads = [b"\xff\x00 small", b"x" * 40_000]
+    numbers = [await plant.quarantine(at(n), None, "malformed", payload) for n, payload in enumerate(payloads)]
+    page = await get(client, "/quarantine")
+    models.Quarantine.model_validate(page)
+    large, small = page["quarantine"]
+    assert base64.b64decode(small["payload"]) == payloads[0]
+    assert (large["payload"], large["bytes"]) == (None, 40_000)
+    for number, payload in zip(numbers, payloads, strict=True):
+        item = await get(client, f"/quarantine/{number}")
+        models.Quarantined.model_validate(item)
+        assert base64.b64decode(item["payload"]) == payload
+    rows = await table(client, "/quarantine")
+    assert [int(row["bytes"]) for row in rows] == [40_000, len(payloads[0])]
+
+
+async def test_what_arrives_between_pages_does_not_repeat_an_item(plant: Plant, client: httpx2.AsyncClient) -> None:
+    for number in range(4):
+        await plant.quarantine(at(number), "br-1", "empty", b"%d" % number)
+    first = await get(client, "/quarantine", limit=2)
+    await plant.quarantine(at(100), "br-1", "empty", b"new")
+    second = await get(client, "/quarantine", limit=2, cursor=first["next"])
+    times = [item["received_at"] for item in first["quarantine"] + second["quarantine"]]
+    assert times == [text(3), text(2), text(1), text(0)]

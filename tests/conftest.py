@@ -1,0 +1,114 @@
+"""Real servers for all tests: one PostgreSQL for the session with a database a test, one Mosquitto a test."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+import deploy.stack
+from deploy.stack import Local, Mosquitto
+from deploy.stack.local import erase
+from deploy.stack.paths import Paths
+from deploy.stack.ports import any_free
+from schema.migrate import migrate
+from tests.processes import GatewayProcess
+
+TEMPLATE = "biogate_template"
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A Mosquitto of the test's own, with the checkout's mosquitto.conf."""
+
+    host: str
+    port: int
+    server: Mosquitto
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://{self.host}:{self.port}"
+
+
+def with_database(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Local]:
+    with deploy.stack.local(f"test-{os.getpid()}") as local:
+        yield local
+
+
+@pytest.fixture(scope="session")
+def postgres_url(stack: Local) -> str:
+    """The server's maintenance database, as superuser. BIOGATE_TEST_DATABASE_URL names another server, such as one
+    with TimescaleDB's community edition."""
+    return with_database(os.environ.get("BIOGATE_TEST_DATABASE_URL", stack.database_url), "postgres")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def template(postgres_url: str) -> AsyncIterator[str]:
+    """The name of a migrated database that nobody uses: copied in no time. (TimescaleDB's scheduler, which would
+    connect to it and so forbid the copying, is kept out.)"""
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute(f"drop database if exists {TEMPLATE} with (force)")
+    await admin.execute(f"create database {TEMPLATE}")
+    connection = await asyncpg.connect(with_database(postgres_url, TEMPLATE))
+    await migrate(connection)
+    await connection.close()
+    await admin.execute(f"alter database {TEMPLATE} with allow_connections false")
+    await admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", TEMPLATE)
+    yield TEMPLATE
+    await admin.execute(f"drop database {TEMPLATE} with (force)")
+    await admin.close()
+
+
+@pytest.fixture
+async def database_url(postgres_url: str, template: str) -> AsyncIterator[str]:
+    """A fresh, migrated database."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute(f"create database {name} template {template}")
+    yield with_database(postgres_url, name)
+    await admin.execute(f"drop database {name} with (force)")
+    await admin.close()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to it."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def broker(stack: Local, request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """A fresh Mosquitto. `@pytest.mark.parametrize("broker", [{option: value}], indirect=True)` changes its options."""
+    paths = Paths(f"{stack.paths.name}-broker-{uuid.uuid4().hex[:8]}")
+    with Mosquitto(
+        stack.mosquitto.place,
+        paths,
+        port=any_free(),
+        program=stack.mosquitto.program,
+        settings=getattr(request, "param", None),
+    ) as server:
+        yield Broker("127.0.0.1", server.port, server)
+    erase(paths)
+
+
+@pytest.fixture
+def gateway(database_url: str, broker: Broker, tmp_path: Path) -> Iterator[GatewayProcess]:
+    """A gateway between them, not started yet."""
+    process = GatewayProcess(database_url, broker.url, tmp_path / "gateway.log")
+    yield process
+    process.kill()

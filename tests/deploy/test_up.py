@@ -1,0 +1,221 @@
+"""`make up` as a user sees it: the whole stack, under a name of its own beside one that may be running."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from deploy.stack import Local, ports
+from deploy.stack.local import erase
+from deploy.stack.paths import CHECKOUT, Paths
+from deploy.stack.process import holders
+from tests.conftest import Broker
+from tests.processes import wait_until
+
+PARTS = ("postgres", "mosquitto", "API", "gateway", "simulator")
+FLOWING = re.compile(r"\d\d:\d\d:\d\d [1-9][\d.]* frames/s .*committed [1-9]\d* .*lag p50 \d+ ms p99 \d+ ms")
+
+
+class Up:
+    """`python -m deploy.up --name …` without a terminal; may be started again after an end of any sort."""
+
+    def __init__(self, name: str, output: Path) -> None:
+        self.paths, self.output = Paths(name), output
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def start(self, **environment: str) -> None:
+        with self.output.open("wb") as output:
+            self.child = subprocess.Popen(
+                [sys.executable, "-m", "deploy.up", "--name", self.paths.name, "--devices", "3", "--rate", "5"],
+                env={**without_servers(), **environment},
+                cwd=CHECKOUT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+
+    @property
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def wait_for(self, pattern: str, timeout_s: float = 60) -> re.Match[str]:
+        wait_until(lambda: re.search(pattern, self.said) is not None, timeout_s, lambda: self.said)
+        match = re.search(pattern, self.said)
+        assert match is not None
+        return match
+
+    def end(self, number: signal.Signals) -> int:
+        assert self.child is not None
+        self.child.send_signal(number)
+        return self.child.wait(60)
+
+    def running(self) -> list[str]:
+        return [part for part in PARTS if (lock := self.paths.run / f"{part}.lock").exists() and holders(lock)]
+
+    def endpoints(self) -> dict[str, str]:
+        """What a shell gets from the env file."""
+        script = f". {shlex.quote(str(self.paths.env))} && set"
+        shell = subprocess.run(["sh", "-c", script], env={}, capture_output=True, text=True, check=True).stdout
+        return dict(re.findall(r"^(BIOGATE_\w+)='(.*)'$", shell, re.MULTILINE))
+
+    async def frames(self) -> int:
+        connection = await asyncpg.connect(self.endpoints()["BIOGATE_DATABASE_URL"])
+        try:
+            return int(await connection.fetchval("select count(*) from frames"))
+        finally:
+            await connection.close()
+
+
+def without_servers() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("BIOGATE_")}
+
+
+@pytest.fixture
+def up(stack: Local, tmp_path: Path) -> Iterator[Up]:
+    up = Up(f"{stack.paths.name}-up", tmp_path / "output")
+    yield up
+    if up.child is not None and up.child.poll() is None:
+        up.child.kill()
+        up.child.wait()
+    wait_until(lambda: not up.running(), 40)
+    up.paths.env.unlink(missing_ok=True)
+    erase(up.paths)
+
+
+async def test_it_runs_stops_cleanly_and_keeps_its_data(up: Up) -> None:
+    up.start()
+    up.wait_for(FLOWING.pattern)
+    endpoints = up.endpoints()
+    assert set(endpoints) == {"BIOGATE_API_URL", "BIOGATE_GATEWAY_URL", "BIOGATE_MQTT_URL", "BIOGATE_DATABASE_URL"}
+    assert up.paths.env.stat().st_mode & 0o077 == 0
+    for url in (f"{endpoints['BIOGATE_API_URL']}/health", f"{endpoints['BIOGATE_GATEWAY_URL']}/ready"):
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            assert answer.status == 200
+    assert up.running() == list(PARTS)
+    before = await up.frames()
+
+    assert up.end(signal.SIGINT) == 0
+    stops = re.findall(r"^  (\w+) stopped after", up.said, re.MULTILINE)
+    assert stops == ["simulator", "gateway", "API", "Mosquitto", "PostgreSQL"]
+    assert up.running() == []
+    assert not up.paths.env.exists()
+
+    up.start()
+    up.wait_for(FLOWING.pattern)
+    assert await up.frames() > before > 0
+    assert up.end(signal.SIGTERM) == 0
+
+
+def test_a_second_one_says_that_the_first_is_running(up: Up, tmp_path: Path) -> None:
+    up.start()
+    up.wait_for("Biogate is up")
+    second = Up(up.paths.name, tmp_path / "second")
+    second.start()
+    assert second.child is not None
+    assert second.child.wait(30) == 1
+    assert "is running already, under process" in second.said
+    assert up.paths.env.exists()
+    assert up.running() == list(PARTS)
+
+
+def test_after_a_kill_nothing_is_left_and_it_starts_again(up: Up) -> None:
+    up.start()
+    up.wait_for("Biogate is up")
+    up.end(signal.SIGKILL)
+    assert up.paths.env.exists()
+    up.start()  # at once: it waits for what is still ending
+    up.wait_for(FLOWING.pattern)
+    assert up.end(signal.SIGINT) == 0
+    up.end(signal.SIGKILL)
+    assert up.running() == []
+
+
+def test_a_part_that_is_killed_is_started_again(up: Up) -> None:
+    up.start()
+    up.wait_for(FLOWING.pattern)
+    for part, title in (("gateway", "gateway"), ("postgres", "PostgreSQL"), ("mosquitto", "Mosquitto")):
+        victims = holders(up.paths.run / f"{part}.lock")
+        os.kill(min(victims), signal.SIGKILL)
+        up.wait_for(rf"{title} ended \(killed by SIGKILL\) and was started again")
+    seen = len(up.said)
+    wait_until(lambda: FLOWING.search(up.said, seen) is not None, 60, lambda: up.said)
+    assert up.end(signal.SIGINT) == 0
+
+
+def test_a_part_that_keeps_ending_stops_the_stack_with_its_log(up: Up) -> None:
+    up.start(BIOGATE_MAX_CHANNELS="0")  # the gateway refuses this setting
+    assert up.child is not None
+    assert up.child.wait(60) == 1
+    assert "gateway did not start: exit code" in up.said
+    assert "max_channels" in up.said.lower()
+    assert f"{up.paths.name}/gateway.log" in up.said
+    assert up.running() == []
+
+
+def test_a_taken_port_moves_and_says_so(up: Up) -> None:
+    with socket.socket() as taken:
+        taken.bind((ports.LOOPBACK, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        up.start(BIOGATE_API_PORT=str(port))
+        other = up.wait_for(rf"API: port {port} is taken, using (\d+)")[1]
+        up.wait_for(rf"Biogate is up: API http://127\.0\.0\.1:{other},")
+        assert up.endpoints()["BIOGATE_API_URL"].endswith(f":{other}")
+        assert up.end(signal.SIGINT) == 0
+
+
+def test_servers_named_by_the_environment_are_used_and_left_running(up: Up, database_url: str, broker: Broker) -> None:
+    up.start(BIOGATE_DATABASE_URL=database_url, BIOGATE_MQTT_URL=broker.url)
+    up.wait_for("PostgreSQL: the one named by BIOGATE_DATABASE_URL: PostgreSQL 17.* with TimescaleDB 2")
+    up.wait_for(r"Mosquitto: the one named by BIOGATE_MQTT_URL: Mosquitto 2\.")
+    up.wait_for(FLOWING.pattern)
+    assert up.endpoints()["BIOGATE_DATABASE_URL"] == database_url
+    assert up.running() == ["API", "gateway", "simulator"]
+    assert up.end(signal.SIGINT) == 0
+    assert ports.is_listening(broker.port)
+
+
+@pytest.mark.parametrize("variable", ["BIOGATE_DATABASE_URL", "BIOGATE_MQTT_URL"])
+def test_a_server_of_the_environment_that_does_not_answer_is_named(up: Up, variable: str) -> None:
+    scheme = {"BIOGATE_DATABASE_URL": "postgresql", "BIOGATE_MQTT_URL": "mqtt"}[variable]
+    up.start(**{variable: f"{scheme}://127.0.0.1:{ports.any_free()}"})
+    assert up.child is not None
+    assert up.child.wait(60) == 1
+    assert f"{variable}: cannot connect" in up.said
+    assert "Traceback" not in up.said
+    assert up.running() == []
+
+
+def test_on_a_terminal_it_shows_a_live_page(up: Up) -> None:
+    ours, theirs = pty.openpty()
+    with closing(os.fdopen(ours, "rb", buffering=0)) as screen:
+        command = [sys.executable, "-m", "deploy.up", "--name", up.paths.name, "--devices", "3"]
+        environment = {**without_servers(), "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+        up.child = subprocess.Popen(command, env=environment, cwd=CHECKOUT, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        shown, deadline = "", time.monotonic() + 60
+        while not re.search(r"frames +[1-9]\d* +[1-9]", shown):
+            assert time.monotonic() < deadline, shown
+            shown += screen.read(4096).decode(errors="replace")
+        for word in ("PostgreSQL", "gateway", "duplicates", "quarantined", "in flight", "lag publish", ".env"):
+            assert word in shown
+        assert "password" not in shown
+        up.child.send_signal(signal.SIGINT)
+        while "PostgreSQL stopped" not in shown:
+            assert time.monotonic() < deadline, shown
+            shown += screen.read(4096).decode(errors="replace")
+        assert up.child.wait(30) == 0

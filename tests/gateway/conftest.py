@@ -1,0 +1,34 @@
+"""A pool and a registry on the test's own database, and the makers of what flows through the stages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.database import Pool, create_pool, prepare
+from gateway.registry import Registry
+from gateway.write import Writer
+from tests.gateway.material import DAY_MS, DEVICES, settings
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """The gateway's own pool, with the cell and some devices in the database."""
+    chosen = settings(database_url)
+    async with create_pool(chosen) as pool:
+        await prepare(pool, chosen)
+        await pool.execute("insert into devices (name) select unnest($1::text[])", DEVICES)
+        yield pool
+
+
+@pytest.fixture
+async def registry(pool: Pool) -> Registry:
+    registry = Registry(pool, max_channels=256, max_layouts=64)
+    await registry.load()
+    return registry
+
+
+@pytest.fixture
+def writer(pool: Pool, registry: Registry) -> Writer:
+    return Writer(pool, registry, {}, cell="main", chunk_ms=DAY_MS, max_chunks=32)

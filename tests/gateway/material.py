@@ -1,0 +1,106 @@
+"""What flows through the stages, made for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import asyncpg
+import numpy as np
+
+from gateway.accounting import Outcome
+from gateway.admit import Admission, Missing
+from gateway.connection import Connection
+from gateway.items import Delivery, Frame, Item, Route
+from gateway.registry import Device, Registry
+from gateway.registry import Mapping as SlotMapping
+from gateway.settings import Settings
+from schema.topics import Kind, topic
+
+DEVICES = ["r1", "r2", "r3"]
+DAY_MS = 86_400_000.0
+NOW_MS = float(time.time() // 1 * 1000)
+"""A whole second of today, the same all through a run."""
+NOWHERE = cast(Connection, None)
+"""For stages that pass the connection on and do not look at it."""
+
+
+def settings(database_url: str = "postgresql://nobody@127.0.0.1:1/none", **changes: Any) -> Settings:
+    return Settings.model_validate({"database_url": database_url, "mqtt_url": "mqtt://127.0.0.1:1"} | changes)
+
+
+def delivery(
+    payload: bytes,
+    to: str = topic("r1", Kind.TELEMETRY),
+    *,
+    content_type: str | None = None,
+    received_ms: float = NOW_MS,
+    connection: Connection = NOWHERE,
+    packet_id: int = 0,
+    fault: str | None = None,
+) -> Delivery:
+    return Delivery(connection, packet_id, to, payload, content_type, received_ms, fault)
+
+
+async def admit(admission: Admission, registry: Registry, message: Delivery) -> Sequence[Item]:
+    """As the pipeline does it: what is missing is looked for, then once more."""
+    name = admission.unknown_device(message)
+    if name is not None:
+        await registry.find([name])
+    try:
+        return admission.admit(message)
+    except Missing as missing:
+        await registry.map([missing.wanted])
+    return admission.admit(message)
+
+
+async def frames(
+    registry: Registry, device: str, *rows: tuple[float, Mapping[str, float | None]], **fields: Any
+) -> list[Frame]:
+    """One frame a row `(t, values)`; `fields` hold for all. Without `seq` they are numbered from 0."""
+    known = registry.device(device)
+    assert known is not None
+    route = Route(topic(device, Kind.TELEMETRY), Kind.TELEMETRY, known)
+    await registry.map((known, tuple(values)) for _, values in rows)
+    made = []
+    for n, (t, values) in enumerate(rows):
+        mapping = known.mappings[tuple(values)]
+        assert isinstance(mapping, SlotMapping), mapping
+        given = {"boot": 1, "seq": n, "quality": None} | fields
+        made.append(Frame(route, mapping, t, received_ms=NOW_MS, values=values.values(), **given))
+    return made
+
+
+def mapping(channels: Sequence[str], slots: Sequence[int], width: int, layout_id: int = 1) -> SlotMapping:
+    return SlotMapping(tuple(channels), layout_id, width, np.array(slots, dtype=np.intp))
+
+
+def route(device_id: int, name: str = "r1") -> Route:
+    return Route(topic(name, Kind.TELEMETRY), Kind.TELEMETRY, Device(device_id, name))
+
+
+async def totals(database: asyncpg.Connection, kind: str = "frame") -> tuple[int, int, int, int]:
+    """(committed, duplicate, quarantined, discarded) of the cell, as the database counts."""
+    row = await database.fetchrow(
+        "select committed, duplicate, quarantined, discarded from intake_totals where cell = 'main' and kind = $1", kind
+    )
+    return cast(tuple[int, int, int, int], tuple(row))
+
+
+def counts(outcome: Outcome, kind: Any = "frame") -> tuple[int, int, int, int]:
+    """The same of an outcome."""
+    return outcome.committed[kind], outcome.duplicate[kind], outcome.quarantined[kind], outcome.discarded[kind]
+
+
+async def until(condition: Callable[[], Any], timeout_s: float = 10) -> None:
+    """Wait for another process or task: until `condition`, or what it returns to be awaited, is true."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            met = condition()
+            if asyncio.iscoroutine(met):
+                met = await met
+            if met:
+                return
+            await asyncio.sleep(0.005)
