@@ -1,0 +1,72 @@
+"""docs/reference.md out of the code: `python -m tests.reference > docs/reference.md`."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import REGISTRY
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
+
+import api.metrics
+import gateway.metrics
+import schema.reasons
+from api.settings import Settings as ApiSettings
+from gateway.settings import Settings as GatewaySettings
+
+
+def settings(of: type[BaseSettings]) -> Iterator[str]:
+    """A row for each setting."""
+    prefix = of.model_config.get("env_prefix", "")
+    for name, field in of.model_fields.items():
+        assert field.description, f"{name} has no description"
+        variable = str(field.validation_alias or f"{prefix}{name}").upper()
+        default = "required" if field.default is PydanticUndefined else f"`{field.default}`"
+        yield f"| `{variable}` | {default.replace('`None`', '–')} | {field.description} |"
+
+
+def metrics(of: Any) -> Iterator[str]:
+    """A row for each metric family that a module defines."""
+    defined = {id(value) for value in vars(of).values()}
+    for collector in REGISTRY._collector_to_names:  # the registry does not say it otherwise
+        if id(collector) in defined or (of is gateway.metrics and getattr(collector, "_name", "") == "biogate_build"):
+            for family in collector.collect():
+                name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+                labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
+                declared = getattr(collector, "_labelnames", tuple(labels))
+                yield f"| `{name}` | {family.type} | {', '.join(declared) or '–'} | {family.documentation} |"
+
+
+def reasons() -> Iterator[str]:
+    """A row for each reason: the text under it in the source."""
+    (enum,) = ast.parse(inspect.getsource(schema.reasons.Reason)).body
+    assert isinstance(enum, ast.ClassDef)
+    for name, text in zip(enum.body[::2], enum.body[1::2], strict=True):
+        assert isinstance(name, ast.Assign)
+        assert isinstance(text, ast.Expr)
+        yield f"| `{ast.literal_eval(name.value)}` | {ast.literal_eval(text.value)} |"
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [
+        "# Reference\n\nMade from the code by `python -m tests.reference > docs/reference.md`; a test keeps it current.\n",
+        "## Settings of the gateway\n\n| variable | default | meaning |\n|---|---|---|",
+        *settings(GatewaySettings),
+        "\n## Settings of the API\n\n| variable | default | meaning |\n|---|---|---|",
+        *settings(ApiSettings),
+        "\n## Metrics of the gateway\n\n| metric | type | labels | meaning |\n|---|---|---|---|",
+        *metrics(gateway.metrics),
+        "\n## Metrics of the API\n\n| metric | type | labels | meaning |\n|---|---|---|---|",
+        *metrics(api.metrics),
+        "\n## Reasons for quarantine\n\n| reason | meaning |\n|---|---|",
+        *reasons(),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
