@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from gateway import metrics
 from gateway.database import Transaction
 from gateway.items import ITEM_KINDS, Item, ItemKind
 from schema.reasons import Reason
+
+KIND = attrgetter("kind")
 
 
 @dataclass
@@ -33,15 +36,15 @@ class Outcome:
 
 
 def received(items: Sequence[Item]) -> None:
-    """Items were taken from a message: they are in flight."""
-    for item in items:
-        metrics.RECEIVED.labels(item.kind).inc()
-        metrics.IN_FLIGHT.labels(item.kind).inc()
+    """Items were taken from messages: they are in flight."""
+    for kind, count in Counter(map(KIND, items)).items():
+        metrics.RECEIVED.labels(kind).inc(count)
+        metrics.IN_FLIGHT.labels(kind).inc(count)
 
 
 def settled(items: Sequence[Item], outcome: Outcome) -> None:
     """The transaction of these items has committed: they are in flight no more."""
-    for kind, count in Counter(item.kind for item in items).items():
+    for kind, count in Counter(map(KIND, items)).items():
         metrics.IN_FLIGHT.labels(kind).dec(count)
     for counter, counts in (
         (metrics.COMMITTED, outcome.committed),

@@ -38,6 +38,8 @@ class Missing(Exception):
 class Admission:
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
+        self._max_skew_ms = settings.max_skew_s * 1000
+        self._max_age_ms = settings.max_age_s * 1000
         self._registry = registry
         self._routes: dict[str, Route] = {}
 
@@ -94,9 +96,9 @@ class Admission:
         return mapping
 
     def _check_time(self, t: float, received_ms: float, *, past: bool = True) -> None:
-        if not t <= received_ms + self._settings.max_skew_s * 1000:
+        if not t <= received_ms + self._max_skew_ms:
             raise Rejected(Reason.TOO_NEW, f"{_ahead(t, received_ms)}; at most {self._settings.max_skew_s} s allowed")
-        if past and not t >= received_ms - self._settings.max_age_s * 1000:
+        if past and not t >= received_ms - self._max_age_ms:
             raise Rejected(Reason.TOO_OLD, f"{_ahead(t, received_ms)}; at most {self._settings.max_age_s} s allowed")
         if t < 0:
             raise Rejected(Reason.TOO_OLD, "a time before 1970")

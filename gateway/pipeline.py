@@ -110,9 +110,10 @@ class Pipeline:
             unknown = {name for delivery in deliveries if (name := self._admission.unknown_device(delivery))}
             if unknown:
                 await persistently(self._troubles, "find devices", self._registry.find, unknown)
-            for delivery, items in await self._admit_all(deliveries):
-                accounting.received(items)
+            admitted = await self._admit_all(deliveries)
+            for delivery, items in admitted:
                 self._batcher.add(delivery, items)
+            accounting.received([item for _, items in admitted for item in items])
             await self._batcher.flush()
             await asyncio.sleep(0)
 
