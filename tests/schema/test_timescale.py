@@ -68,11 +68,16 @@ def day(start: float, number: int) -> list[Row]:
     ]
 
 
+async def ago(connection: asyncpg.Connection, seconds: float) -> float:
+    """That moment, in seconds after NOON."""
+    since = await connection.fetchval("select extract(epoch from now() - $1::timestamptz)::int", after(0))
+    return float(since - seconds)
+
+
 async def test_the_policy_moves_frames_older_than_a_week_to_the_column_store(database: asyncpg.Connection) -> None:
     await by_hand(database)
     number = await layout(database, "temperature", "ph")
-    now = await database.fetchval("select extract(epoch from now() - $1::timestamptz)::int", after(0))
-    await copy(database, *day(0, number), frame(now - 5 * DAY, [1.0, 2.0], layout=number))
+    await copy(database, *day(0, number), frame(await ago(database, 5 * DAY), [1.0, 2.0], layout=number))
 
     await run(database, "frames")
 
@@ -176,7 +181,7 @@ async def test_frames_that_come_late_are_in_the_aggregates_after_the_next_run(da
     await by_hand(database)
     await plain(database)
     number = await layout(database, "temperature", "ph")
-    await copy(database, *day(0, number))
+    await copy(database, *day(0, number), frame(await ago(database, DAY), [1.0, 2.0], layout=number))
     await run(database, *AGGREGATES)
     await copy(database, frame(30, [100.0, None], layout=number), frame(-1000 * DAY, [1.0, 2.0], layout=number))
 
@@ -184,6 +189,26 @@ async def test_frames_that_come_late_are_in_the_aggregates_after_the_next_run(da
 
     await assert_like_plain(database)
     assert await database.fetchval("select max from telemetry_1h where bucket = $1 and channel_id = 1", after(0)) == 100
+
+
+async def test_a_past_that_is_not_all_computed_yet_is_answered_right(database: asyncpg.Connection) -> None:
+    """As after a conversion: the first run computes years, in many batches."""
+    await by_hand(database)
+    await plain(database)
+    number = await layout(database, "temperature", "ph")
+    await copy(
+        database, *day(0, number), *day(30 * DAY, number), frame(await ago(database, DAY), [1.0, 2.0], layout=number)
+    )
+    for name, buckets in zip(AGGREGATES, (1440, 24), strict=True):
+        await database.execute(
+            "select alter_job($1, config => config || $2::jsonb) from timescaledb_information.jobs where job_id = $1",
+            await job(database, name),
+            f'{{"max_batches_per_execution": 1, "buckets_per_batch": {buckets}}}',
+        )
+
+    for _ in range(3):
+        await run(database, *AGGREGATES)
+        await assert_like_plain(database)
 
 
 async def test_frames_that_come_late_for_the_column_store_are_in_the_aggregates(compressed: asyncpg.Connection) -> None:
