@@ -129,18 +129,18 @@ class Connection(asyncio.Protocol):
         while start < end:
             try:
                 packet, size = _read(view[start:])
-            except IndexError:
-                size = whole_packet(view[start:])
-                if size == 0:  # incomplete: the rest is still on its way
-                    break
-                self._unreadable(bytes(view[start : start + size]), now_ms, "a length inside it is wrong")
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:  # the codec's panics do not derive from Exception
-                size = whole_packet(view[start:])
-                if size == 0:
+                try:
+                    size = whole_packet(view[start:])
+                except ValueError as out_of_step:
+                    self.abort(f"unreadable: {out_of_step}")
+                    return 0
+                if size == 0:  # incomplete: the rest is still on its way
                     break
-                self._unreadable(bytes(view[start : start + size]), now_ms, str(error))
+                why = "a length inside it is wrong" if isinstance(error, IndexError) else str(error)
+                self._unreadable(bytes(view[start : start + size]), now_ms, why)
             else:
                 if packet.__class__ is _PublishPacket:
                     if not self._draining:
@@ -187,7 +187,8 @@ class Connection(asyncio.Protocol):
 
 
 def header(packet: bytes | memoryview) -> tuple[int, int] | None:
-    """Size of the fixed header and of the rest of an MQTT packet; None while the length itself is incomplete."""
+    """Size of the fixed header and of the rest of an MQTT packet; None while the length itself is incomplete.
+    Raises ValueError when it is no length: where the next packet begins is then unknown."""
     length = 0
     for i in range(1, 5):
         if i >= len(packet):
@@ -195,7 +196,7 @@ def header(packet: bytes | memoryview) -> tuple[int, int] | None:
         length |= (packet[i] & 0x7F) << 7 * (i - 1)
         if not packet[i] & 0x80:
             return i + 1, length
-    return 5, 0
+    raise ValueError("a length of more than four bytes")
 
 
 def whole_packet(view: memoryview) -> int:

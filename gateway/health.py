@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import uvicorn
@@ -45,13 +46,11 @@ def application(troubles: Troubles) -> Starlette:
 @contextlib.asynccontextmanager
 async def serve(host: str, port: int, troubles: Troubles) -> AsyncIterator[None]:
     """Listen while the context is open. Raises OSError if the address is taken."""
-    config = uvicorn.Config(application(troubles), host=host, port=port, log_config=None, access_log=False)
-    server = Server(config)
-    socket = config.bind_socket()
-    task = asyncio.create_task(server.serve([socket]), name="http")
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await task
-        socket.close()
+    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        server = Server(uvicorn.Config(application(troubles), log_config=None, access_log=False))
+        task = asyncio.create_task(server.serve([listener]), name="http")
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await task

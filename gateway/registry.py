@@ -195,6 +195,7 @@ class Registry:
                 self._device_layouts.pop(device_id, None)
             for name in names:
                 self._channel_ids.pop(name, None)
+            self._mappings.clear()  # a server that crashed may give the same layout ids again, to others
             raise
         if not exact:
             for (device, channels), answer in answers.items():

@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 
 import asyncpg
+from pogo_core.error import BadMigrationError
 from pogo_core.util import migrate as pogo
 
 HERE = Path(__file__).parent
@@ -63,14 +64,22 @@ async def pending(connection: asyncpg.Connection) -> list[str]:
 
 
 async def main() -> None:
-    connection = await asyncpg.connect(os.environ["BIOGATE_DATABASE_URL"], timeout=10)
+    url = os.environ.get("BIOGATE_DATABASE_URL")
+    if not url:
+        raise SystemExit("BIOGATE_DATABASE_URL is not set: it says which database, postgresql://user@host:port/name")
     try:
-        edition = await migrate(connection, os.environ.get("BIOGATE_CHUNK_INTERVAL") or None)
-    except BadSetting as error:
-        raise SystemExit(str(error)) from error
-    finally:
-        await connection.close()
+        connection = await asyncpg.connect(url, timeout=10)
+        try:
+            edition = await migrate(connection, os.environ.get("BIOGATE_CHUNK_INTERVAL") or None)
+        finally:
+            await connection.close()
+    except (BadSetting, BadMigrationError, asyncpg.PostgresError, OSError, TimeoutError) as error:
+        raise SystemExit(f"not migrated: {error or type(error).__name__}{_cause(error)}") from error
     print(f"schema is current ({edition} edition)")
+
+
+def _cause(error: BaseException) -> str:
+    return f": {error.__cause__}" if error.__cause__ else ""
 
 
 if __name__ == "__main__":
