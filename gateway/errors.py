@@ -40,9 +40,10 @@ class ShutdownTimedOut(GatewayError):
 
 
 class CommitUnknown(GatewayError):
-    """The connection broke during COMMIT: the server knows by `transaction_id` whether `outcome` came true."""
+    """COMMIT failed for `reason`: the server knows by `transaction_id` whether `outcome` came true all the same."""
 
-    def __init__(self, transaction_id: int, outcome: Outcome) -> None:
-        super().__init__(f"no answer to COMMIT of transaction {transaction_id}")
+    def __init__(self, transaction_id: int, outcome: Outcome, reason: Exception) -> None:
+        super().__init__(f"no answer to COMMIT of transaction {transaction_id}: {reason}")
         self.transaction_id = transaction_id
         self.outcome = outcome
+        self.reason = reason

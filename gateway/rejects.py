@@ -10,6 +10,9 @@ from schema.messages import CONTENT_MSGPACK, GOOD, Event, Status
 from schema.reasons import Reason
 from schema.topics import parse
 
+DEVICE_LENGTH = 64
+"""Of the device level of a topic, for the quarantine's index: no registered name is longer."""
+
 
 def reject(delivery: Delivery, why: Rejected) -> Reject:
     """The whole message, as it came."""
@@ -17,7 +20,7 @@ def reject(delivery: Delivery, why: Rejected) -> Reject:
     return Reject(
         item_kind(parsed[1] if parsed else None),
         delivery.topic,
-        parsed[0] if parsed else None,
+        parsed[0][:DEVICE_LENGTH] if parsed else None,
         why.reason,
         why.detail,
         delivery.content_type,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Sequence
+
+import asyncpg
 
 from gateway import encode
 from gateway.accounting import Outcome, record
@@ -37,19 +40,22 @@ async def store(pool: Pool, registry: Registry, cell: str, items: Sequence[Item]
                 await _rejects(connection, rejects, outcome)
             transaction_id = await record(connection, cell, outcome)
         except BaseException:
-            if not connection.is_closed():
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # it may be gone already
                 await transaction.rollback()
             raise
         try:
             await transaction.commit()
         except Exception as error:
-            raise CommitUnknown(transaction_id, outcome) from error
+            raise CommitUnknown(transaction_id, outcome, error) from error
     return outcome
 
 
 async def committed(pool: Pool, transaction_id: int) -> bool | None:
     """Whether a transaction of which COMMIT was sent has committed; None while it is still at it."""
-    status = await pool.fetchval("select pg_xact_status($1::text::xid8)", str(transaction_id))
+    try:
+        status = await pool.fetchval("select pg_xact_status($1::text::xid8)", str(transaction_id))
+    except asyncpg.InvalidParameterValueError:  # "in the future": after a fail-over to a server that never saw it
+        return False
     return None if status == "in progress" else status == "committed"
 
 

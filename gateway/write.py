@@ -67,26 +67,30 @@ class Writer:
         """One transaction, tried until it is committed, or split."""
         conflicting, failures = False, 0
         while True:
+            reason: Exception
             try:
                 outcome = await store(self._pool, self._registry, self._cell, items, conflicting=conflicting)
-            except CommitUnknown as error:
-                log.warning("no answer to COMMIT", transaction_id=error.transaction_id, error=str(error.__cause__))
-                if await self._committed(error.transaction_id):
-                    return error.outcome
-                continue
+            except CommitUnknown as unknown:
+                log.warning("no answer to COMMIT", transaction_id=unknown.transaction_id, error=str(unknown.reason))
+                if await self._committed(unknown.transaction_id):
+                    self._troubles.pop("write", None)
+                    return unknown.outcome
+                reason = unknown.reason
             except Exception as error:
-                verdict, state = triage(error), sqlstate(error)
                 reason = error
             else:
                 self._troubles.pop("write", None)
                 return outcome
+            verdict, state = triage(reason), sqlstate(reason)
             if verdict is Verdict.CONFLICT and not conflicting:
                 conflicting = True
                 continue
             failures += 1
             metrics.WRITE_FAILURES.labels(state).inc()
             stubborn = verdict is Verdict.SUSPECT and failures >= STUBBORN and await self._database_is_well()
-            if verdict is Verdict.DATA or stubborn:
+            refused = stubborn or verdict in (Verdict.DATA, Verdict.CONFLICT)
+            # a quarantine row is made of bytes and clean text: that it is refused is not its fault
+            if refused and (len(items) > 1 or not isinstance(items[0], Reject)):
                 return await self._split(items, reason)
             self._troubles["write"] = f"cannot write: {state}: {reason}"
             wait = backoff_s(failures)
@@ -101,10 +105,6 @@ class Writer:
             middle = len(items) // 2
             return await self._persist(items[:middle]) + await self._persist(items[middle:])
         (item,) = items
-        if isinstance(item, Reject):  # a quarantine row is made of bytes and clean text: not its fault
-            log.error("quarantine refuses a row: try again", sqlstate=sqlstate(error), error=str(error))
-            await asyncio.sleep(backoff_s(STUBBORN))
-            return await self._persist(items)
         return await self._persist([reject_item(item, Reason.REFUSED, f"{sqlstate(error)}: {error}")])
 
     async def _committed(self, transaction_id: int) -> bool:

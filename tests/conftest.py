@@ -94,7 +94,7 @@ async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 def broker(stack: Local, request: pytest.FixtureRequest) -> Iterator[Broker]:
     """A fresh Mosquitto. `@pytest.mark.parametrize("broker", [{option: value}], indirect=True)` changes its options."""
-    paths = Paths(f"{stack.paths.name}-broker-{uuid.uuid4().hex[:8]}")
+    paths = Paths(f"{stack.paths.name}/broker-{uuid.uuid4().hex[:8]}")
     with Mosquitto(
         stack.mosquitto.place,
         paths,

@@ -9,7 +9,7 @@ import pytest
 from gateway.database import Pool, create_pool, prepare
 from gateway.registry import Registry
 from gateway.write import Writer
-from tests.gateway.material import DAY_MS, DEVICES, settings
+from tests.gateway.material import DEVICES, make_writer, settings
 
 
 @pytest.fixture
@@ -31,4 +31,4 @@ async def registry(pool: Pool) -> Registry:
 
 @pytest.fixture
 def writer(pool: Pool, registry: Registry) -> Writer:
-    return Writer(pool, registry, {}, cell="main", chunk_ms=DAY_MS, max_chunks=32)
+    return make_writer(pool, registry)

@@ -8,15 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import asyncpg
+import msgpack
 import numpy as np
 
 from gateway.accounting import Outcome
 from gateway.admit import Admission, Missing
 from gateway.connection import Connection
+from gateway.database import Pool, Troubles
 from gateway.items import Delivery, Frame, Item, Route
 from gateway.registry import Device, Registry
 from gateway.registry import Mapping as SlotMapping
 from gateway.settings import Settings
+from gateway.write import Writer
 from schema.topics import Kind, topic
 
 DEVICES = ["r1", "r2", "r3"]
@@ -56,6 +59,15 @@ async def admit(admission: Admission, registry: Registry, message: Delivery) -> 
     return admission.admit(message)
 
 
+async def admitted(registry: Registry, kind: Kind, *messages: Mapping[str, object]) -> list[Item]:
+    """The items of r1's messages of a kind, one after another."""
+    admission = Admission(settings(), registry)
+    items: list[Item] = []
+    for message in messages:
+        items += await admit(admission, registry, delivery(msgpack.packb(message), topic("r1", kind)))
+    return items
+
+
 async def frames(
     registry: Registry, device: str, *rows: tuple[float, Mapping[str, float | None]], **fields: Any
 ) -> list[Frame]:
@@ -79,6 +91,11 @@ def mapping(channels: Sequence[str], slots: Sequence[int], width: int, layout_id
 
 def route(device_id: int, name: str = "r1") -> Route:
     return Route(topic(name, Kind.TELEMETRY), Kind.TELEMETRY, Device(device_id, name))
+
+
+def make_writer(pool: Pool, registry: Registry, troubles: Troubles | None = None, max_chunks: int = 32) -> Writer:
+    troubles = {} if troubles is None else troubles
+    return Writer(pool, registry, troubles, cell="main", chunk_ms=DAY_MS, max_chunks=max_chunks)
 
 
 async def totals(database: asyncpg.Connection, kind: str = "frame") -> tuple[int, int, int, int]:

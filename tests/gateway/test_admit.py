@@ -199,9 +199,7 @@ async def test_frames_out_of_bounds_leave_their_block_each_as_a_message_that_can
         if isinstance(item, Frame):
             assert readable(item) == sent
         elif isinstance(item, Reject) and math.isfinite(sent["t"]):
-            (again,) = await intake.raw(
-                item.payload, item.topic, content_type=item.content_type, received_ms=sent["t"]
-            )
+            (again,) = await intake.raw(item.payload, item.topic, content_type=item.content_type, received_ms=sent["t"])
             assert isinstance(again, Frame)
             assert readable(again) == sent
 

@@ -39,7 +39,11 @@ blocks = st.fixed_dictionaries(
 )
 statuses = st.fixed_dictionaries(
     {"status": st.sampled_from(["online", "offline"]), "t": numbers},
-    optional={"boot": boots, "oldest": seqs, "firmware": st.text(st.characters(exclude_categories=["Cs"]), max_size=128)},
+    optional={
+        "boot": boots,
+        "oldest": seqs,
+        "firmware": st.text(st.characters(exclude_categories=["Cs"]), max_size=128),
+    },
 )
 anything = st.recursive(
     st.none() | st.booleans() | finite | st.integers(-(2**63), 2**64 - 1) | text,
@@ -233,7 +237,8 @@ def test_without_a_known_content_type_the_first_byte_decides(encode: Encode, con
 
 
 @given(
-    payload=st.binary() | st.builds(lambda message, cut: as_msgpack(message)[:cut], frames | blocks, st.integers(0, 99)),
+    payload=st.binary()
+    | st.builds(lambda message, cut: as_msgpack(message)[:cut], frames | blocks, st.integers(0, 99)),
     content_type=st.none() | st.sampled_from(["application/json", "application/msgpack"]) | st.text(),
     of=st.sampled_from([decode.telemetry, decode.status, decode.event]),
 )

@@ -111,9 +111,7 @@ async def table(database: asyncpg.Connection) -> AsyncIterator[asyncpg.Connectio
 
 async def copied(table: asyncpg.Connection, frames: list[Frame]) -> list[tuple[object, ...]]:
     await table.execute("delete from frames")
-    await table.copy_to_table(
-        "frames", source=io.BytesIO(encode.copy(frames)), columns=encode.COLUMNS, format="binary"
-    )
+    await table.copy_to_table("frames", source=io.BytesIO(encode.copy(frames)), columns=encode.COLUMNS, format="binary")
     return [row(record) for record in await table.fetch(f"select {COLUMNS} from frames order by time")]
 
 
@@ -126,9 +124,7 @@ async def test_every_frame_is_stored_as_the_model_says(table: asyncpg.Connection
 
 @with_database
 @given(frames=batches())
-async def test_the_numbered_form_has_each_frame_under_its_index(
-    table: asyncpg.Connection, frames: list[Frame]
-) -> None:
+async def test_the_numbered_form_has_each_frame_under_its_index(table: asyncpg.Connection, frames: list[Frame]) -> None:
     await table.execute(STAGE)
     await table.execute("delete from stage")
     await table.copy_to_table(

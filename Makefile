@@ -1,0 +1,32 @@
+# make up      start everything: broker, database, gateway, API and a small simulated plant; Ctrl-C stops it
+# make test    all tests, against servers of their own        make test ARGS="-k lag -x"
+# make check   style, types, import rules
+# make clean   remove everything that the others made
+#
+# Each makes ready what it needs: .venv and, under .stack, the servers. PYTHON=python3.12 chooses an interpreter.
+
+PYTHON ?= python3
+ARGS ?=
+
+.PHONY: up test check clean ready python
+
+up: ready
+	@.venv/bin/python -m deploy.up $(ARGS)
+
+test: ready
+	@.venv/bin/python -m pytest $(ARGS)
+
+check: ready
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+clean: python
+	@$(PYTHON) -m deploy.clean
+
+ready: python
+	@$(PYTHON) -m deploy.bootstrap
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Biogate needs Python 3.11 or newer, and this is " + sys.version.split()[0] + ": make PYTHON=... names another")'

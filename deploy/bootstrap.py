@@ -1,0 +1,196 @@
+"""Make ready what `make up` and `make test` need: Debian packages, the virtual environment, the private Debian root.
+
+Runs under the machine's own Python, before there is a virtual environment: standard library only. Does nothing, in a
+tenth of a second, when all is there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from deploy.stack import choose, root
+from deploy.stack.errors import StackError, tail
+from deploy.stack.local import hold
+from deploy.stack.paths import CHECKOUT, MAIN, STACK, Paths, short
+from deploy.stack.process import holders, try_lock
+
+VENV = CHECKOUT / ".venv"
+STAMP = VENV / "biogate-stamp"
+LOGS = STACK / "log" / "setup"
+
+
+def main() -> int:
+    try:
+        STACK.mkdir(exist_ok=True)
+        alone()
+        set_up()
+    except StackError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted; what is unfinished is made anew next time.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def alone() -> None:
+    """Wait for another set-up in this checkout, `make test` beside `make up`; the lock ends with this process."""
+    lock = os.open(STACK / "setup.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if not try_lock(lock):
+        print("Waiting for another set-up in this checkout to end.", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def set_up() -> None:
+    wanted = venv_stamp()
+    venv_needed = not STAMP.is_file() or STAMP.read_text() != wanted or not (VENV / "bin" / "python").exists()
+    choices = [choose.postgres(), choose.mosquitto()]
+    is_private = any(choice.source is choose.Source.PRIVATE for choice in choices)
+    root_needed = is_private and not root.is_current()
+    install_packages(missing_packages(venv=venv_needed, build=root_needed, run=is_private))
+    jobs: dict[str, tuple[Path, Callable[[Path], None]]] = {}
+    if root_needed:
+        require_idle("the private Debian root is to be built anew")
+        jobs["private Debian root (PostgreSQL, TimescaleDB, Mosquitto)"] = (LOGS / "root.log", root.build)
+    if venv_needed:
+        if VENV.exists():
+            require_idle("pyproject.toml has changed, and .venv is to be built anew")
+        jobs["Python packages in .venv"] = (LOGS / "venv.log", lambda log: build_venv(log, wanted))
+    if jobs:
+        in_parallel(jobs)
+
+
+def venv_stamp() -> str:
+    """What the virtual environment depends on: the interpreter, and the parts of pyproject.toml that pip reads."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    parts = (sys.version, os.path.realpath(sys.executable), project["build-system"], project["project"])
+    packaging = project.get("tool", {}).get("setuptools", {})
+    return hashlib.sha256(repr((*parts, packaging, str(CHECKOUT))).encode()).hexdigest()
+
+
+def build_venv(log: Path, stamp: str) -> None:
+    """From scratch, so that no package stays that is no longer asked for; the stamp says that it is complete."""
+    root.remove(VENV)
+    python = str(VENV / "bin" / "python")
+    with log.open("wb") as output:
+        for command in (
+            [sys.executable, "-m", "venv", str(VENV)],
+            [python, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off", "-e", ".[dev]"],
+        ):
+            output.write(f"$ {' '.join(command)}\n".encode())
+            output.flush()
+            done = subprocess.run(
+                command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+            )
+            if done.returncode != 0:
+                raise StackError(
+                    f"{Path(command[2]).name} failed (exit code {done.returncode}). The log, {short(log)}, ends with:"
+                    + "".join(f"\n    {line}" for line in tail(log))
+                )
+    STAMP.write_text(stamp)
+
+
+def missing_packages(*, venv: bool, build: bool, run: bool) -> list[str]:
+    """Debian packages that are needed for the work ahead and not there."""
+    missing = []
+    if venv and any(importlib.util.find_spec(module) is None for module in ("venv", "ensurepip")):
+        missing.append(f"python{sys.version_info[0]}.{sys.version_info[1]}-venv")
+    if build and shutil.which("mmdebstrap") is None:
+        missing.append("mmdebstrap")
+    if build and not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists():
+        missing.append("debian-archive-keyring")
+    if os.geteuid() != 0:
+        if build and shutil.which("newuidmap") is None:
+            missing.append("uidmap")
+        if run and shutil.which("bwrap") is None:
+            missing.append("bubblewrap")
+    return missing
+
+
+def install_packages(names: list[str]) -> None:
+    """With apt-get, if we are root; else say what to run."""
+    if not names:
+        return
+    if shutil.which("apt-get") is None:
+        raise StackError(f"This needs a Debian machine, or these packages of yours: {' '.join(names)}")
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *names]
+    if os.geteuid() != 0:
+        raise StackError(
+            f"Debian packages are missing. Run this, then again what you ran:\n\n    sudo {' '.join(command)}"
+        )
+    print(f"Installing the Debian packages {', '.join(names)}", flush=True)
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = LOGS / "apt.log"
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with log.open("wb") as output:
+
+        def apt(*argv: str) -> bool:
+            done = subprocess.run(
+                argv, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+            )
+            return done.returncode == 0
+
+        # The package lists of a fresh machine are empty or old; only then are they fetched.
+        done = apt(*command) or (apt("apt-get", "update") and apt(*command)) or apt(*command)
+    if not done:
+        raise StackError(
+            f"`{' '.join(command)}` failed. The log, {short(log)}, ends with:"
+            + "".join(f"\n    {line}" for line in tail(log))
+        )
+
+
+def require_idle(why: str) -> None:
+    """Refuse to pull the floor from under a running stack."""
+    for lock in (STACK / "run").rglob("*.lock"):
+        if holders(lock):
+            raise StackError(f"{why}, but {short(lock)} is held by a running stack; stop it first")
+    os.close(hold(Paths(MAIN)))
+
+
+def in_parallel(jobs: dict[str, tuple[Path, Callable[[Path], None]]]) -> None:
+    """Run the jobs at once and show how they come along; the first error is raised when all have ended."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    print("First set-up: about a minute, and later only when something has changed.", flush=True)
+    with ThreadPoolExecutor() as pool:
+        running = {name: (log, pool.submit(work, log)) for name, (log, work) in jobs.items()}
+        show_progress(running, began)
+    for _, future in running.values():
+        future.result()
+
+
+def show_progress(running: dict[str, tuple[Path, Future[None]]], began: float) -> None:
+    """On a terminal a line that changes every half second, else a line every ten; and one for each job that is done."""
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns - 1
+    left = dict(running)
+    clear = "\r\033[K" if terminal else ""
+    next_line = began + 10
+    while left:
+        time.sleep(0.5)
+        now = time.monotonic()
+        for name in [name for name, (_, future) in left.items() if future.done()]:
+            _, future = left.pop(name)
+            outcome = "ready" if future.exception() is None else "FAILED"
+            print(f"{clear}  {name}: {outcome} after {now - began:.0f} s", flush=True)
+        status = " | ".join(f"{log.stem}: {(tail(log, 1) or ['…'])[0].strip()}" for log, _ in left.values())
+        if terminal and left:
+            print(f"\r\033[K  {now - began:3.0f} s  {status}"[:width], end="", flush=True)
+        elif left and now >= next_line:
+            print(f"  {now - began:3.0f} s  {status}"[:200], flush=True)
+            next_line += 10
+
+
+if __name__ == "__main__":
+    sys.exit(main())

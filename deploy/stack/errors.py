@@ -1,0 +1,37 @@
+"""What can go wrong with the local stack, said so that the reader knows what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deploy.stack.paths import short
+
+TAIL_LINES = 12
+
+
+class StackError(Exception):
+    """Base of all errors of the local stack; the text is meant for the user."""
+
+
+class StartError(StackError):
+    """A process did not start. Names it, the reason, the last lines of its log and where the log is."""
+
+    def __init__(self, name: str, reason: str, log: Path | None = None) -> None:
+        self.name, self.reason, self.log = name, reason, log
+        text = f"{name} did not start: {reason}"
+        if log is not None:
+            lines = tail(log)
+            text += "".join(f"\n    {line}" for line in lines) if lines else "\n    (it wrote nothing)"
+            text += f"\n  The whole log: {short(log)}"
+        super().__init__(text)
+
+
+def tail(log: Path, lines: int = TAIL_LINES) -> list[str]:
+    """The last lines of a log file, or none if there is no such file."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 16384))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    return text.splitlines()[-lines:]

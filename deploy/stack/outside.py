@@ -1,0 +1,85 @@
+"""Checks of servers that the environment names: reachable, and of a version that can do the work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import aiomqtt
+import asyncpg
+
+from deploy.stack.choose import MOSQUITTO_TESTED, POSTGRES_TESTED, TIMESCALE_TESTED, dotted, version
+from deploy.stack.errors import StackError
+
+TIMEOUT_S = 10
+
+
+def check_database(url: str) -> str:
+    """What it is, in words; raises StackError if it cannot be used."""
+    return asyncio.run(_check_database(url))
+
+
+async def _check_database(url: str) -> str:
+    try:
+        connection = await asyncpg.connect(url, timeout=TIMEOUT_S)
+    except (OSError, ValueError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise StackError(f"BIOGATE_DATABASE_URL: cannot connect: {error or type(error).__name__}") from error
+    try:
+        server = str(await connection.fetchval("show server_version"))
+        timescale = await connection.fetchval(
+            "select default_version from pg_available_extensions where name = 'timescaledb'"
+        )
+    finally:
+        await connection.close()
+    if timescale is None or version(timescale) < TIMESCALE_TESTED:
+        raise StackError(
+            f"BIOGATE_DATABASE_URL: this server has {f'TimescaleDB {timescale}' if timescale else 'no TimescaleDB'}; "
+            f"{dotted(TIMESCALE_TESTED)} or newer is needed"
+        )
+    tested = "" if version(server)[:1] == (POSTGRES_TESTED,) else f" (tested is {POSTGRES_TESTED})"
+    return f"PostgreSQL {dotted(version(server))}{tested} with TimescaleDB {timescale}"
+
+
+def check_broker(url: str, environment: Mapping[str, str]) -> str:
+    """What it is, in words; raises StackError if it cannot be used."""
+    return asyncio.run(_check_broker(url, environment))
+
+
+async def _check_broker(url: str, environment: Mapping[str, str]) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"mqtt", "mqtts"} or parts.hostname is None:
+        raise StackError(f"BIOGATE_MQTT_URL: {url} is not of the form mqtt://host:port")
+    secure = parts.scheme == "mqtts"
+    banner = ""
+    try:
+        async with aiomqtt.Client(
+            parts.hostname,
+            parts.port or (8883 if secure else 1883),
+            username=environment.get("BIOGATE_MQTT_USERNAME"),
+            password=environment.get("BIOGATE_MQTT_PASSWORD"),
+            protocol=aiomqtt.ProtocolVersion.V5,
+            tls_params=aiomqtt.TLSParameters() if secure else None,
+            timeout=TIMEOUT_S,
+        ) as client:
+            banner = await _banner(client)
+    except aiomqtt.MqttError as error:
+        raise StackError(f"BIOGATE_MQTT_URL: cannot connect to {url}: {error}") from error
+    if not banner.startswith("mosquitto"):
+        return "a broker that is not Mosquitto, or does not say so (not tested)"
+    if version(banner) < MOSQUITTO_TESTED:
+        raise StackError(f"BIOGATE_MQTT_URL: {banner}; {dotted(MOSQUITTO_TESTED)} or newer is needed")
+    return f"Mosquitto {dotted(version(banner))}"
+
+
+async def _banner(client: aiomqtt.Client) -> str:
+    """The retained $SYS/broker/version, or nothing if there is none."""
+    await client.subscribe("$SYS/broker/version")
+    try:
+        async with asyncio.timeout(1):
+            async for message in client.messages:
+                if isinstance(message.payload, bytes):
+                    return message.payload.decode(errors="replace")
+    except TimeoutError:
+        pass
+    return ""

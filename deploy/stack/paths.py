@@ -1,0 +1,43 @@
+"""Where the local stack keeps its things: all of it under `.stack/` in the checkout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+STACK = CHECKOUT / ".stack"
+ROOT = STACK / "root"
+"""The private Debian root."""
+DATA = STACK / "data"
+"""Data directories of servers that do not run in a chroot; the others keep theirs in ROOT/srv."""
+MOSQUITTO_CONF = CHECKOUT / "mosquitto.conf"
+POSTGRES_CONF = CHECKOUT / "deploy" / "postgresql.conf"
+MAIN = "main"
+"""Name of the stack that `make up` runs; tests run others beside it."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The files of one named stack."""
+
+    name: str
+
+    @property
+    def log(self) -> Path:
+        return STACK / "log" / self.name
+
+    @property
+    def run(self) -> Path:
+        """Lock files: one for the stack, one for each of its processes."""
+        return STACK / "run" / self.name
+
+    @property
+    def env(self) -> Path:
+        """The endpoints as shell assignments, there only while the stack runs."""
+        return STACK / "env" if self.name == MAIN else STACK / f"{self.name}.env"
+
+
+def short(path: Path) -> str:
+    """`path` as seen from the checkout, for messages."""
+    return str(path.relative_to(CHECKOUT)) if path.is_relative_to(CHECKOUT) else str(path)

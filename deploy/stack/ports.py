@@ -1,0 +1,46 @@
+"""Free TCP ports on loopback."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Collection
+
+from deploy.stack.errors import StackError
+
+LOOPBACK = "127.0.0.1"
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen there now; connections of an earlier server that linger do not matter."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def is_listening(port: int) -> bool:
+    """Whether something accepts connections there."""
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def next_free(preferred: int, taken: Collection[int] = ()) -> int:
+    """The first free port from `preferred` on that is not among `taken`."""
+    for port in range(preferred, min(preferred + 1000, 65536)):
+        if port not in taken and is_free(port):
+            return port
+    raise StackError(f"no free port from {preferred} on")
+
+
+def any_free() -> int:
+    """A free port chosen by the kernel: for servers beside others, as in tests."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+    return port

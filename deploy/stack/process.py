@@ -1,0 +1,177 @@
+"""One supervised process: started under a lock, with a log, and never outliving us.
+
+The lock file is handed to the process and locked as long as it or a child of it lives, so a stack that was killed and
+is started again knows for certain whether an old server is still there, whatever pid files say.
+
+The kernel's death signal (setpriv --pdeathsig) is tied to the *thread* that starts the process: start from one that
+lives as long as the process should, so from the main thread.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from threading import Event
+
+from deploy.stack.errors import StackError, StartError
+from deploy.stack.paths import short
+
+POLL_S = 0.05
+PREDECESSOR_S = 15.0
+"""How long an old process with the same lock may take to end by itself before it is killed."""
+
+
+def with_death_signal(argv: Sequence[str], death: signal.Signals = signal.SIGTERM) -> list[str]:
+    """`argv`, run so that it gets `death` when the starting thread ends, however that happens."""
+    return ["setpriv", "--pdeathsig", death.name.removeprefix("SIG"), *argv]
+
+
+class Process:
+    """A child process with a lock, a log file, a stop signal and a deadline.
+
+    `wrapped`: argv starts a wrapper, which stays, and the process is its child.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        log: Path,
+        lock: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+        deadline_s: float = 10.0,
+        wrapped: bool = False,
+    ) -> None:
+        self.name, self.argv, self.log, self.lock = name, list(argv), log, lock
+        self.env, self.cwd = env, cwd
+        self.stop_signal, self.deadline_s = stop_signal, deadline_s
+        self._wrapped = wrapped
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id; raises StackError if it was never started."""
+        if self._child is None:
+            raise StackError(f"{self.name} was not started")
+        if self._wrapped:  # the wrapper would not pass signals on
+            path = Path(f"/proc/{self._child.pid}/task/{self._child.pid}/children")
+            children = path.read_text().split() if path.exists() else []
+            return int(children[0]) if children else self._child.pid
+        return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words."""
+        code = None if self._child is None else self._child.poll()
+        if code is None:
+            return "is running"
+        if self._wrapped and code > 128:  # how the wrapper reports a signal
+            code = 128 - code
+        return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+    def start(self, prepare: Callable[[], None] | None = None) -> None:
+        """Start it; `prepare` runs under the lock, so when no older process is left. The log of the run before is kept
+        beside as `.1`. Raises StartError if it cannot be executed.
+        """
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = acquire(self.lock, self.name)
+        try:
+            if prepare is not None:
+                prepare()
+            if self.log.exists():
+                self.log.rename(self.log.with_suffix(".log.1"))
+            with self.log.open("wb") as log:
+                self._child = subprocess.Popen(
+                    self.argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=None if self.env is None else dict(self.env),
+                    cwd=self.cwd,
+                    pass_fds=(descriptor,),
+                    start_new_session=True,  # Ctrl-C in the terminal is for us alone: the order of stopping matters
+                )
+        except OSError as error:
+            raise StartError(self.name, f"{self.argv[0]}: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
+
+    def check(self) -> None:
+        """Raise StartError if it has ended."""
+        if not self.running:
+            raise StartError(self.name, self.ending, self.log)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal, by default the one that cannot be caught."""
+        if self.running:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout_s: float, hurry: Event | None = None) -> bool:
+        """Wait for its end; False if it lives on after the time, or as soon as `hurry` is set."""
+        deadline = time.monotonic() + timeout_s
+        while self.running:
+            if time.monotonic() > deadline or (hurry is not None and hurry.is_set()):
+                return False
+            time.sleep(POLL_S)
+        return True
+
+    def stop(self, hurry: Event | None = None) -> bool:
+        """Ask it to end, and after its deadline kill it. False if it had to be killed."""
+        self.kill(self.stop_signal)
+        if self.wait(self.deadline_s, hurry):
+            return True
+        self.kill()
+        self.wait(5)
+        return False
+
+
+def acquire(lock: Path, name: str, wait_s: float = PREDECESSOR_S) -> int:
+    """The descriptor of the locked file. An old process that holds it gets `wait_s` to end, then is killed."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + wait_s
+    killed = False
+    while not try_lock(descriptor):
+        if time.monotonic() > deadline:
+            if killed:
+                os.close(descriptor)
+                raise StackError(f"{name}: an older one still holds {short(lock)}")
+            for pid in holders(lock):
+                os.kill(pid, signal.SIGKILL)
+            killed, deadline = True, time.monotonic() + 5
+        time.sleep(POLL_S)
+    return descriptor
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock the open file for this process and those that inherit it; False if another one has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def holders(lock: Path) -> list[int]:
+    """Processes, other than this one, that have the lock file open."""
+    wanted = lock.stat()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(os.path.samestat(fd.stat(), wanted) for fd in (process / "fd").iterdir()):
+                found.append(int(process.name))
+        except OSError:
+            continue  # it ended meanwhile, or belongs to somebody else
+    return [pid for pid in found if pid != os.getpid()]

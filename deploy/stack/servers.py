@@ -1,0 +1,197 @@
+"""PostgreSQL with TimescaleDB, and Mosquitto: as private servers with data, port and log of their own.
+
+Both are context managers:
+
+    with Postgres(place, Paths("mine"), port=any_free()) as database:
+        connect(database.url)
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from deploy.stack.errors import StartError
+from deploy.stack.paths import MOSQUITTO_CONF, POSTGRES_CONF, Paths
+from deploy.stack.place import Place
+from deploy.stack.ports import LOOPBACK, is_free, is_listening
+from deploy.stack.process import Process
+from deploy.stack.service import Service
+
+DATABASE = "biogate"
+
+
+class Server(Service):
+    """What both have in common."""
+
+    user: str
+
+    def __init__(self, place: Place, paths: Paths, name: str, *, port: int, deadline_s: float) -> None:
+        self.place, self.port = place, port
+        self.data = place.data / paths.name / name
+        super().__init__(paths, name, deadline_s=deadline_s)
+
+    def command(self) -> tuple[list[str], signal.Signals]:
+        """The command line, and the signal that asks it to end."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        if not is_free(self.port):
+            raise StartError(self.title, f"port {self.port} is taken")
+
+    def new_process(self) -> Process:
+        argv, stop_signal = self.command()
+        return Process(
+            self.title,
+            self.place.command(argv, self.user, stop_signal),
+            log=self.log,
+            lock=self.lock,
+            stop_signal=stop_signal,
+            deadline_s=self.deadline_s,
+            wrapped=self.place.wraps,
+        )
+
+
+class Postgres(Server):
+    """PostgreSQL 17 with TimescaleDB, and in it the database `biogate`, owned by the superuser `biogate`.
+
+    `settings` go to the command line and so over deploy/postgresql.conf. The password is made at first start and kept
+    beside the data: loopback is open to every user of the machine.
+    """
+
+    title = "PostgreSQL"
+    user = "postgres"
+
+    def __init__(
+        self,
+        place: Place,
+        paths: Paths,
+        *,
+        port: int,
+        programs: str = "/usr/lib/postgresql/17/bin",
+        settings: Mapping[str, str] | None = None,
+        name: str = "postgres",
+    ) -> None:
+        self.programs, self.settings = programs, dict(settings or {})
+        super().__init__(place, paths, name, port=port, deadline_s=30)
+
+    @property
+    def url(self) -> str:
+        password = quote((self.data / "password").read_text(), safe="")
+        return f"postgresql://{DATABASE}:{password}@{LOOPBACK}:{self.port}/{DATABASE}"
+
+    @property
+    def _cluster(self) -> Path:
+        return self.data / "17"
+
+    def command(self) -> tuple[list[str], signal.Signals]:
+        settings = {
+            "config_file": self.place.inside(self.data / "postgresql.conf"),
+            "port": str(self.port),
+            "listen_addresses": LOOPBACK,
+            "unix_socket_directories": "",  # nothing is written outside the data directory
+            "dynamic_shared_memory_type": "mmap",  # the private root has no /dev/shm
+            **self.settings,
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        argv = [f"{self.programs}/postgres", "-D", self.place.inside(self._cluster), *options]
+        return argv, signal.SIGINT  # "fast": ends sessions; SIGTERM would wait for clients to leave
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.data.mkdir(parents=True, exist_ok=True)
+        if not self._cluster.exists():
+            self._initialise()
+        shutil.copyfile(POSTGRES_CONF, self.data / "postgresql.conf")
+        self.place.show(self.data / "postgresql.conf", self.user)
+        # A crash leaves it behind, and its number may be another process by now. The lock says that nobody is there.
+        (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+
+    def _initialise(self) -> None:
+        """initdb under another name, renamed when complete: an interrupted one is not taken for a whole one."""
+        new = self._cluster.with_name("17.new")
+        shutil.rmtree(new, ignore_errors=True)
+        self.place.make(new, self.user)
+        password = self.data / "password"
+        password.write_text(secrets.token_urlsafe(24))
+        self.place.show(password, self.user)
+        at = self.place.inside(new)
+        self.place.run(
+            [
+                f"{self.programs}/initdb", "-D", at, "-U", DATABASE, "-E", "UTF8", "--locale=C.UTF-8",
+                "--auth=scram-sha-256", f"--pwfile={self.place.inside(password)}",
+            ],
+            self.user,
+        )  # fmt: skip
+        single = [f"{self.programs}/postgres", "--single", "-D", at, "template1"]
+        self.place.run(single, self.user, text=f"CREATE DATABASE {DATABASE}\n")
+        new.rename(self._cluster)
+
+    def is_ready(self) -> bool:
+        """The last line of postmaster.pid says so; pg_ctl looks there too."""
+        try:
+            lines = (self._cluster / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) >= 8 and lines[7].strip() == "ready"
+
+
+class Mosquitto(Server):
+    """Mosquitto with the mosquitto.conf of the checkout.
+
+    `settings` replace or add options by name (as the port and the place of the data do), `extra` is appended as it is.
+    """
+
+    title = "Mosquitto"
+    user = "mosquitto"
+
+    def __init__(
+        self,
+        place: Place,
+        paths: Paths,
+        *,
+        port: int,
+        program: str = "/usr/sbin/mosquitto",
+        settings: Mapping[str, str] | None = None,
+        extra: str = "",
+        conf: Path = MOSQUITTO_CONF,
+        name: str = "mosquitto",
+    ) -> None:
+        self.program, self.settings, self.extra, self.conf = program, dict(settings or {}), extra, conf
+        super().__init__(place, paths, name, port=port, deadline_s=20)
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://{LOOPBACK}:{self.port}"
+
+    def command(self) -> tuple[list[str], signal.Signals]:
+        return [self.program, "-c", self.place.inside(self.data / "mosquitto.conf")], signal.SIGTERM
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.place.make(self.data / "data", self.user)
+        ours = {
+            "listener": f"{self.port} {LOOPBACK}",
+            "persistence_location": self.place.inside(self.data / "data") + "/",
+        }
+        path = self.data / "mosquitto.conf"
+        path.write_text(render(self.conf.read_text(), ours | self.settings) + self.extra)
+        self.place.show(path, self.user)
+
+    def is_ready(self) -> bool:
+        return self.process.running and is_listening(self.port)
+
+
+def render(conf: str, settings: Mapping[str, str]) -> str:
+    """A mosquitto.conf in which only the options named in `settings` have other values; absent ones are added."""
+    left = dict(settings)
+    lines = []
+    for line in conf.splitlines():
+        option = line.split(" ", 1)[0]
+        lines.append(f"{option} {left.pop(option)}" if option in left else line)
+    lines += [f"{option} {value}" for option, value in left.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,130 @@
+"""A part of the stack: a process with a name, a log, a way to start and a sign that it is ready."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from threading import Event
+from typing import Self
+
+from deploy.stack.errors import StartError
+from deploy.stack.paths import CHECKOUT, Paths
+from deploy.stack.process import POLL_S, Process, with_death_signal
+
+
+class Service:
+    """`start` is `spawn` and `wait_ready`, so that several can start at once."""
+
+    title: str
+    """Its name for people."""
+
+    def __init__(self, paths: Paths, name: str, *, deadline_s: float) -> None:
+        self.log = paths.log / f"{name}.log"
+        self.lock = paths.run / f"{name}.lock"
+        self.deadline_s = deadline_s
+        self.process = self.new_process()
+
+    def new_process(self) -> Process:
+        """The process to be started next."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """Runs before each start, when no older process is left."""
+
+    def is_ready(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def url(self) -> str:
+        """Where to reach it; empty if it is not to be reached."""
+        return ""
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def spawn(self) -> None:
+        """Start without waiting, but for an older process to be gone."""
+        self.process = self.new_process()
+        self.process.start(self.prepare)
+
+    def wait_ready(self, timeout_s: float = 60) -> None:
+        """Return when it serves; raises StartError with its last log lines if it ends or takes too long."""
+        deadline = time.monotonic() + timeout_s
+        while not self.is_ready():
+            self.process.check()
+            if time.monotonic() > deadline:
+                raise StartError(self.title, f"not ready after {timeout_s:g} s", self.log)
+            time.sleep(POLL_S)
+        self.process.check()
+
+    def start(self, timeout_s: float = 60) -> None:
+        self.spawn()
+        self.wait_ready(timeout_s)
+
+    def stop(self, hurry: Event | None = None) -> bool:
+        """Stop it cleanly; False if it had to be killed after its deadline."""
+        return self.process.stop(hurry)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal: SIGKILL for a crash, SIGSTOP and SIGCONT for a freeze."""
+        self.process.kill(number)
+
+    def restart(self) -> None:
+        """Stop cleanly and start again, on the same port and data."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class Module(Service):
+    """One of our own programs, `python -m …` from the checkout."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        title: str,
+        arguments: list[str],
+        *,
+        environment: Mapping[str, str],
+        ready: Callable[[], bool],
+        url: str = "",
+        deadline_s: float,
+    ) -> None:
+        self.title, self._arguments, self._environment = title, arguments, dict(environment)
+        self._ready, self._url = ready, url
+        super().__init__(paths, title, deadline_s=deadline_s)
+
+    def new_process(self) -> Process:
+        return Process(
+            self.title,
+            with_death_signal([sys.executable, "-m", *self._arguments]),
+            log=self.log,
+            lock=self.lock,
+            env=self._environment,
+            cwd=CHECKOUT,
+            deadline_s=self.deadline_s,
+        )
+
+    def is_ready(self) -> bool:
+        return self.process.running and self._ready()
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+
+def start_all(*services: Service) -> None:
+    """Start several at once, and return when all are ready."""
+    for service in services:
+        service.spawn()
+    for service in services:
+        service.wait_ready()

@@ -1,0 +1,224 @@
+"""Start the whole stack in order, keep it running, stop it in order.
+
+    database, broker → migrations → devices → API → gateway → simulator         stopping: the other way round
+
+so that the simulator falls silent first and the gateway can drain what is under way.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from deploy.stack import choose, ports
+from deploy.stack.errors import StartError
+from deploy.stack.local import broker, database
+from deploy.stack.outside import check_broker, check_database
+from deploy.stack.paths import CHECKOUT, DATA, Paths, short
+from deploy.stack.process import with_death_signal
+from deploy.stack.service import Module, Service, start_all
+
+GIVE_UP = 3
+GIVE_UP_S = 30.0
+"""A part that ends so often within this time is not started again."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where everything is, for children and for `.stack/env`."""
+
+    database: str
+    mqtt: str
+    api: str
+    gateway: str
+
+    def variables(self) -> dict[str, str]:
+        return {
+            "BIOGATE_API_URL": self.api,
+            "BIOGATE_GATEWAY_URL": self.gateway,
+            "BIOGATE_MQTT_URL": self.mqtt,
+            "BIOGATE_DATABASE_URL": self.database,
+        }
+
+
+class Supervisor:
+    """One stack by name. `say` takes a line for the user; `devices` at `rate` frames a second each are simulated."""
+
+    def __init__(
+        self, paths: Paths, *, devices: int, rate: float, say: Callable[[str], None], environment: Mapping[str, str]
+    ) -> None:
+        self.paths, self.devices, self.rate, self.say = paths, devices, rate, say
+        self.environment = environment
+        self.services: list[Service] = []
+        """In the order in which they were started."""
+        self.endpoints = Endpoints("", "", "", "")
+        self.notices: deque[str] = deque(maxlen=5)
+        self._endings: dict[str, list[float]] = {}
+        self._ports: set[int] = set()
+
+    def start(self) -> None:
+        """Start everything; raises StackError. What was started by then is in `services` and has to be stopped."""
+        self.paths.env.unlink(missing_ok=True)  # of one that was killed
+        self._start_servers()
+        api, gateway = (
+            self._port("API", "BIOGATE_API_PORT", 8000),
+            self._port("gateway", "BIOGATE_GATEWAY_HTTP_PORT", 8001),
+        )
+        self.endpoints = Endpoints(
+            self.endpoints.database,
+            self.endpoints.mqtt,
+            f"http://{ports.LOOPBACK}:{api}",
+            f"http://{ports.LOOPBACK}:{gateway}",
+        )
+        environment = {
+            **self.environment,
+            **self.endpoints.variables(),
+            "BIOGATE_API_HOST": ports.LOOPBACK,
+            "BIOGATE_API_PORT": str(api),
+            "BIOGATE_GATEWAY_HTTP_HOST": ports.LOOPBACK,
+            "BIOGATE_GATEWAY_HTTP_PORT": str(gateway),
+            "PYTHONUNBUFFERED": "1",
+        }
+        names = [f"sim-{number:04}" for number in range(1, self.devices + 1)]
+        self._once("migrations", ["schema.migrate"], environment)
+        if names:
+            self._once("device registration", ["gateway.devices", "register", *names], environment)
+        self._add(self._api(api, environment), self._gateway(environment))
+        if names:
+            self._add(self._simulator(environment))
+        write_env(self.paths.env, self.endpoints.variables())
+
+    def _start_servers(self) -> None:
+        """Database and broker, at once, or those that the environment names."""
+        began = time.monotonic()
+        postgres, mosquitto = choose.postgres(self.environment), choose.mosquitto(self.environment)
+        started: list[Service] = []
+        if postgres.source is choose.Source.ENVIRONMENT:
+            self.say(f"{postgres}: {check_database(postgres.where)}")
+        else:
+            self.say(str(postgres))
+            started.append(database(self.paths, postgres, port=self._port("PostgreSQL", "", 5432)))
+        if mosquitto.source is choose.Source.ENVIRONMENT:
+            self.say(f"{mosquitto}: {check_broker(mosquitto.where, self.environment)}")
+        else:
+            self.say(str(mosquitto))
+            started.append(broker(self.paths, mosquitto, port=self._port("Mosquitto", "", 1883)))
+        self._add(*started)
+        urls = {service.title: service.url for service in started}
+        self.endpoints = Endpoints(
+            urls.get("PostgreSQL", postgres.where), urls.get("Mosquitto", mosquitto.where), api="", gateway=""
+        )
+        if started:
+            self.say(f"{' and '.join(urls)} ready after {time.monotonic() - began:.1f} s")
+
+    def _add(self, *services: Service) -> None:
+        self.services += services
+        start_all(*services)
+
+    def _port(self, title: str, variable: str, usual: int) -> int:
+        """The usual port or the next free one; says so if it is another."""
+        wanted = int(self.environment.get(variable) or usual)
+        port = ports.next_free(wanted, self._ports)
+        if port != wanted:
+            self.say(f"{title}: port {wanted} is taken, using {port}")
+        self._ports.add(port)
+        return port
+
+    def _once(self, title: str, arguments: list[str], environment: Mapping[str, str]) -> None:
+        """Run one of our commands to its end."""
+        log = self.paths.log / f"{title.replace(' ', '-')}.log"
+        with log.open("wb") as output:
+            argv = with_death_signal([sys.executable, "-m", *arguments])
+            done = subprocess.run(
+                argv,
+                cwd=CHECKOUT,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=False,
+            )
+        if done.returncode != 0:
+            raise StartError(title, f"exit code {done.returncode}", log)
+
+    def _api(self, port: int, environment: Mapping[str, str]) -> Service:
+        return Module(
+            self.paths, "API", ["api"], environment=environment, ready=lambda: ports.is_listening(port),
+            url=self.endpoints.api, deadline_s=15,
+        )  # fmt: skip
+
+    def _gateway(self, environment: Mapping[str, str]) -> Service:
+        """Its deadline is above its own for the drain, BIOGATE_SHUTDOWN_TIMEOUT_S."""
+        url = self.endpoints.gateway
+        return Module(
+            self.paths, "gateway", ["gateway"], environment=environment, ready=lambda: answers(f"{url}/ready"),
+            url=url, deadline_s=float(environment.get("BIOGATE_SHUTDOWN_TIMEOUT_S") or 30) + 5,
+        )  # fmt: skip
+
+    def _simulator(self, environment: Mapping[str, str]) -> Service:
+        state = DATA / self.paths.name / "simulator"
+        state.mkdir(parents=True, exist_ok=True)
+        arguments = ["device_sim", "--devices", str(self.devices), "--rate", str(self.rate), "--state", str(state)]
+        return Module(
+            self.paths, "simulator", arguments, environment=environment, ready=lambda: True, deadline_s=15
+        )  # fmt: skip
+
+    def tend(self) -> None:
+        """Start again what has ended. Raises StartError for a part that keeps ending."""
+        for service in self.services:
+            if service.process.running:
+                continue
+            now = time.monotonic()
+            endings = [at for at in self._endings.get(service.title, []) if now - at < GIVE_UP_S] + [now]
+            self._endings[service.title] = endings
+            if len(endings) >= GIVE_UP:
+                reason = f"it ended {len(endings)} times within {GIVE_UP_S:g} s, at last with {service.process.ending}"
+                raise StartError(service.title, reason, service.log)
+            self.notices.append(
+                f"{time.strftime('%H:%M:%S')} {service.title} ended ({service.process.ending}) and was started again; "
+                f"its last log: {short(service.log)}.1"
+            )
+            service.spawn()
+
+    def stop(self, hurry: Event) -> None:
+        """Stop in reverse order, each with its deadline, or at once when `hurry` is set. Never raises."""
+        self.paths.env.unlink(missing_ok=True)
+        for service in reversed(self.services):
+            began = time.monotonic()
+            if not service.process.running:
+                self.say(f"  {service.title} was not running")
+            elif service.stop(hurry):
+                self.say(f"  {service.title} stopped after {time.monotonic() - began:.1f} s")
+            else:
+                self.say(
+                    f"  {service.title} killed after {time.monotonic() - began:.1f} s; its log: {short(service.log)}"
+                )
+
+
+def answers(url: str) -> bool:
+    """Whether a GET gets 200."""
+    try:
+        with urlopen(url, timeout=1) as answer:  # noqa: S310 - our own http URL
+            return bool(answer.status == 200)
+    except HTTPError as error:
+        error.close()
+        return False
+    except OSError:
+        return False
+
+
+def write_env(path: Path, variables: Mapping[str, str]) -> None:
+    """Shell assignments, readable by the user alone (there is a password in them), complete or not there at all."""
+    new = path.with_name(path.name + ".new")
+    new.touch(mode=0o600)
+    new.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()))
+    new.replace(path)

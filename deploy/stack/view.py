@@ -1,0 +1,130 @@
+"""What `make up` shows while it runs: a live page on a terminal, elsewhere a line every few seconds."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from deploy.stack.accounting import Window, read
+from deploy.stack.paths import short
+from deploy.stack.supervisor import Supervisor
+
+READ_S = 1.0
+LINE_S = 5.0
+KINDS = ("frame", "status", "event")
+COLUMNS = {
+    "received": "received",
+    "committed": "committed",
+    "duplicate": "duplicates",
+    "quarantined": "quarantined",
+    "discarded": "discarded",
+    "in_flight": "in flight",
+}
+
+
+def watch(supervisor: Supervisor, console: Console) -> None:
+    """Tend the stack and show it until interrupted, or until StackError."""
+    window, began = Window(), time.monotonic()
+    if not console.is_terminal:
+        return watch_plainly(supervisor, console, window)
+    with Live(page(supervisor, window, 0), console=console, auto_refresh=False) as live:
+        while True:
+            step(supervisor, window)
+            live.update(page(supervisor, window, time.monotonic() - began), refresh=True)
+            time.sleep(READ_S)
+
+
+def watch_plainly(supervisor: Supervisor, console: Console, window: Window) -> None:
+    """The same in lines; the first one early, so that a script sees at once that data flow."""
+    next_line = time.monotonic() + 2
+    while True:
+        step(supervisor, window)
+        while supervisor.notices:
+            console.print(supervisor.notices.popleft(), soft_wrap=True, highlight=False)
+        if time.monotonic() >= next_line:
+            console.print(line(window), soft_wrap=True, highlight=False)
+            next_line += LINE_S
+        time.sleep(READ_S)
+
+
+def step(supervisor: Supervisor, window: Window) -> None:
+    supervisor.tend()
+    reading = read(supervisor.endpoints.gateway, time.monotonic())
+    if reading is not None:
+        window.add(reading)
+
+
+def line(window: Window) -> str:
+    """One line: rate, counts of all kinds, lag."""
+    if not window.readings:
+        return f"{time.strftime('%H:%M:%S')} the gateway does not answer"
+    last = window.readings[-1]
+    counts = " | ".join(f"{title} {last.total(state)}" for state, title in COLUMNS.items())
+    return (
+        f"{time.strftime('%H:%M:%S')} {window.rate('committed', 'frame'):.1f} frames/s | {counts} | "
+        f"lag p50 {milliseconds(window.lag(0.5))} p99 {milliseconds(window.lag(0.99))}"
+    )
+
+
+def page(supervisor: Supervisor, window: Window, running_s: float) -> RenderableType:
+    """The live page: parts with their addresses, the accounting, rate and lag, what happened lately."""
+    parts = Table.grid(padding=(0, 2))
+    urls = dict(zip(("PostgreSQL", "Mosquitto", "API", "gateway"), _addresses(supervisor), strict=True))
+    states = {service.title: _state(service.process.running, service.pid) for service in supervisor.services}
+    for title in dict.fromkeys([*urls, *states]):
+        parts.add_row(title, states.get(title, "[cyan]not ours[/]"), urls.get(title, ""))
+    rows: list[RenderableType] = [
+        Text("Biogate", style="bold"),
+        parts,
+        Text(),
+        accounting(window),
+        Text(),
+        summary(window, running_s),
+    ]
+    rows += [Text(notice, style="yellow") for notice in supervisor.notices]
+    rows.append(
+        Text(
+            f"Endpoints as shell variables: {short(supervisor.paths.env)}   Logs: {short(supervisor.paths.log)}   "
+            "Ctrl-C stops everything",
+            style="dim",
+        )
+    )
+    return Group(*rows)
+
+
+def accounting(window: Window) -> Table:
+    """received = committed + duplicates + quarantined + discarded + in flight, by kind."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("")
+    for title in COLUMNS.values():
+        table.add_column(title, justify="right")
+    for kind in KINDS:
+        counts = [window.readings[-1].total(state, kind) if window.readings else 0 for state in COLUMNS]
+        table.add_row({"frame": "frames", "status": "statuses", "event": "events"}[kind], *(f"{n:,}" for n in counts))
+    return table
+
+
+def summary(window: Window, running_s: float) -> Text:
+    rate, p50, p99 = window.rate("committed", "frame"), milliseconds(window.lag(0.5)), milliseconds(window.lag(0.99))
+    lag = f"lag publish → commit: p50 {p50}, p99 {p99}"
+    return Text(f"{rate:,.1f} frames/s   {lag}   (last {window.span_s:.0f} s; up {running_s:.0f} s)")
+
+
+def milliseconds(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{1000 * seconds:.0f} ms"
+
+
+def _addresses(supervisor: Supervisor) -> tuple[str, str, str, str]:
+    """Without passwords: the page may be on a projector."""
+    at = supervisor.endpoints
+    login, _, rest = at.database.rpartition("@")
+    database = f"{login.rpartition(':')[0]}@{rest}" if login.count(":") > 1 else at.database
+    return database, at.mqtt, at.api, at.gateway
+
+
+def _state(running: bool, pid: int) -> str:
+    return f"[green]running[/] {pid}" if running else "[red]ended[/]"
