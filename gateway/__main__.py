@@ -11,11 +11,10 @@ import logging
 import signal
 import sys
 
-import asyncpg
 import structlog
 from pydantic import ValidationError
 
-from gateway.database import Troubles, create_pool, persistently, prepare
+from gateway.database import FAILURES, Troubles, create_pool, persistently, prepare
 from gateway.errors import GatewayError, SessionTakenOver
 from gateway.health import serve
 from gateway.pipeline import Pipeline
@@ -39,7 +38,7 @@ async def run(settings: Settings) -> None:
     async def in_the_way() -> list[str]:
         try:
             await pool.fetchval("select 1", timeout=PROBE_TIMEOUT_S)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except FAILURES as error:
             return [f"database: {type(error).__name__}: {error}"]
         return pipeline.troubles if pipeline else ["starting", *troubles.values()]
 

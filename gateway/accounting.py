@@ -24,6 +24,8 @@ class Outcome:
     quarantined: Counter[ItemKind] = field(default_factory=Counter)
     discarded: Counter[ItemKind] = field(default_factory=Counter)
     reasons: Counter[Reason] = field(default_factory=Counter)
+    lost: int = 0
+    """Frames now known to be lost; they never arrived, so they are in none of the counts."""
 
     def __add__(self, other: Outcome) -> Outcome:
         return Outcome(
@@ -32,6 +34,7 @@ class Outcome:
             self.quarantined + other.quarantined,
             self.discarded + other.discarded,
             self.reasons + other.reasons,
+            self.lost + other.lost,
         )
 
 
@@ -54,6 +57,7 @@ def settled(items: Sequence[Item], outcome: Outcome) -> None:
     ):
         for kind, count in counts.items():
             counter.labels(kind).inc(count)
+    metrics.LOST_FRAMES.inc(outcome.lost)
     for reason, count in outcome.reasons.items():
         metrics.QUARANTINED_BY_REASON.labels(reason).inc(count)
 

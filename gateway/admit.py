@@ -13,16 +13,19 @@ import msgspec
 
 from gateway import decode
 from gateway.errors import Rejected
-from gateway.items import Delivery, DeviceEvent, Frame, Item, Route, StatusChange
+from gateway.items import Delivery, DeviceEvent, Frame, Item, LostFrames, Route, StatusChange
 from gateway.registry import Channels, Device, Mapping, Registry
 from gateway.rejects import reject, reject_item
 from gateway.settings import Settings
-from schema.messages import GOOD, Event, Status, Telemetry
+from schema.messages import GOOD, BackfillResult, Event, Status, Telemetry
 from schema.reasons import Reason
 from schema.topics import Kind, parse
 
 ROUTES = 65536
 """Topics remembered. More only cost parsing them again."""
+
+MOST_RANGES = 1000
+"""Ranges of lost frames in a message."""
 
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """In JSON text: `\\u0000`, but not behind an escaped backslash."""
@@ -70,8 +73,11 @@ class Admission:
                     return (self._status(delivery, route, decode.status(delivery.payload, delivery.content_type)),)
                 case Kind.EVENT:
                     return (self._event(delivery, route, decode.event(delivery.payload, delivery.content_type)),)
+                case Kind.BACKFILL_RESULT:
+                    result = decode.backfill_result(delivery.payload, delivery.content_type)
+                    return (self._result(delivery, route, result),)
         except Rejected as rejected:
-            return (reject(delivery, rejected),)
+            return (reject(delivery, rejected, route.device if route else None),)
 
     def _route(self, topic: str) -> Route:
         parsed = parse(topic)
@@ -161,7 +167,7 @@ class Admission:
                 items.append(frame)
         return items
 
-    # -- statuses and events
+    # -- statuses, events, results
 
     def _status(self, delivery: Delivery, route: Route, message: Status) -> StatusChange:
         """No bound on the age: a retained status may be old and true."""
@@ -175,6 +181,15 @@ class Admission:
             _storable(message.firmware),
             delivery.received_ms,
         )
+
+    def _result(self, delivery: Delivery, route: Route, message: BackfillResult) -> LostFrames:
+        if not message.ranges:
+            raise Rejected(Reason.EMPTY, "no ranges")
+        if len(message.ranges) > MOST_RANGES:
+            raise Rejected(Reason.TOO_LARGE, f"{len(message.ranges)} ranges, at most {MOST_RANGES} allowed")
+        if any(first > last for first, last in message.ranges):
+            raise Rejected(Reason.WRONG_SHAPE, "a range whose first seq is above its last")
+        return LostFrames(route, message.boot, message.ranges, delivery.received_ms)
 
     def _event(self, delivery: Delivery, route: Route, message: Event) -> DeviceEvent:
         self._check_time(message.t, delivery.received_ms)

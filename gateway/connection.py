@@ -11,12 +11,19 @@ from collections.abc import Sequence
 
 import mqtt5
 import numpy as np
+import structlog
 
+from gateway import metrics
 from gateway.errors import BrokerRefused
 from gateway.items import Delivery
+from gateway.outbox import Outbox
 from gateway.window import Window
 
+log = structlog.get_logger()
+
+SYS_DROPPED = "$SYS/broker/publish/messages/dropped"
 PUBLISH = 3
+REFUSED = 0x80
 PUBACK = 0x4002  # fixed header and remaining length of a PUBACK with Success
 
 _read = mqtt5.read
@@ -26,7 +33,7 @@ _PublishPacket = mqtt5.PublishPacket
 class Connection(asyncio.Protocol):
     """Messages go into `window`. `lost` is done when the connection has ended; its result says why."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Window, outbox: Outbox) -> None:
         loop = asyncio.get_running_loop()
         self.connack: asyncio.Future[mqtt5.ConnAckPacket] = loop.create_future()
         self.suback: asyncio.Future[mqtt5.SubAckPacket] = loop.create_future()
@@ -34,6 +41,8 @@ class Connection(asyncio.Protocol):
         self.taken_over = False
         self.reading = True
         self._window = window
+        self._outbox = outbox
+        self._may_publish = 0
         self._draining = False
         self._partial = bytearray()
         self._transport: asyncio.Transport | None = None
@@ -51,6 +60,16 @@ class Connection(asyncio.Protocol):
         packets["head"] = PUBACK
         packets["id"] = packet_ids
         self._write(packets.tobytes())
+
+    def begin_publishing(self, most_under_way: int) -> None:
+        """Send what is in the outbox, from now on, so many messages at a time."""
+        self._may_publish = most_under_way
+        self.publish()
+
+    def publish(self) -> None:
+        """There may be something in the outbox."""
+        for packet in self._outbox.packets(self._may_publish):
+            self._write(packet)
 
     def pause(self) -> None:
         if self.reading and self._transport is not None:
@@ -99,6 +118,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         why = self._farewell or (str(exc) if exc else "closed by the broker")
         self._transport = None
+        self._may_publish = 0
+        self._outbox.connection_lost()
         if exc is None or isinstance(exc, OSError):
             self.lost.set_result(why)
         else:  # a defect of ours: asyncio would only log it, and we would reconnect for ever
@@ -143,7 +164,9 @@ class Connection(asyncio.Protocol):
                 self._unreadable(bytes(view[start : start + size]), now_ms, why)
             else:
                 if packet.__class__ is _PublishPacket:
-                    if not self._draining:
+                    if packet.topic[0] == "$":
+                        self._broker_says(packet.topic, packet.payload)
+                    elif not self._draining:
                         self._window.add(
                             Delivery(
                                 self,
@@ -163,6 +186,11 @@ class Connection(asyncio.Protocol):
         match packet:
             case mqtt5.ConnAckPacket() if not self.connack.done():
                 self.connack.set_result(packet)
+            case mqtt5.PubAckPacket():
+                topic = self._outbox.acknowledged(packet.packet_id)
+                if int(packet.reason_code) >= REFUSED:
+                    log.error("the broker refuses what we publish", topic=topic, reason=packet.reason_code.name)
+                self.publish()
             case mqtt5.SubAckPacket() if not self.suback.done():
                 self.suback.set_result(packet)
             case mqtt5.DisconnectPacket():
@@ -172,6 +200,10 @@ class Connection(asyncio.Protocol):
                 pass
             case _:
                 self.abort(f"unexpected {type(packet).__name__}")
+
+    def _broker_says(self, topic: str, payload: bytes) -> None:
+        if topic == SYS_DROPPED and payload.isdigit():
+            metrics.BROKER_DROPPED.set(int(payload))
 
     def _unreadable(self, packet: bytes, now_ms: float, why: str) -> None:
         """A packet the codec refuses. A PUBLISH goes to quarantine, or it would come back for ever."""

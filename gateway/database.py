@@ -29,6 +29,9 @@ Transaction: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 BACKOFF_S = (0.1, 5.0)
 COMMAND_TIMEOUT_S = 30.0
 
+FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What a statement or a connection may fail with; the last, when the server ends a connection at a bad moment."""
+
 
 def backoff_s(failures: int) -> float:
     """How long to wait after so many failures in a row: doubled each time, with jitter."""
@@ -47,7 +50,7 @@ async def persistently(
     while True:
         try:
             answer = await attempt(*args, **kwargs)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, SchemaBehind) as error:
+        except (*FAILURES, SchemaBehind) as error:
             failures += 1
             wait = backoff_s(failures)
             troubles[what] = f"cannot {what}: {sqlstate(error)}: {error}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from gateway.errors import Rejected
-from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, Event, Status, Telemetry
+from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, BackfillResult, Boot, Event, Seq, Status, Telemetry
 from schema.reasons import Reason
 
 Message = TypeVar("Message")
@@ -18,6 +18,18 @@ BOM = b"\xef\xbb\xbf"
 _telemetry = (msgspec.msgpack.Decoder(Telemetry), msgspec.json.Decoder(Telemetry))
 _status = (msgspec.msgpack.Decoder(Status), msgspec.json.Decoder(Status))
 _event = (msgspec.msgpack.Decoder(Event), msgspec.json.Decoder(Event))
+_result = (msgspec.msgpack.Decoder(BackfillResult), msgspec.json.Decoder(BackfillResult))
+
+
+class Numbers(msgspec.Struct):
+    """What of a telemetry message must be right for its frames to be told apart, even if nothing else is."""
+
+    boot: Boot
+    seq: Seq
+    t: Any = None
+
+
+_numbers = (msgspec.msgpack.Decoder(Numbers), msgspec.json.Decoder(Numbers))
 
 
 def telemetry(payload: bytes, content_type: str | None) -> Telemetry:
@@ -30,6 +42,20 @@ def status(payload: bytes, content_type: str | None) -> Status:
 
 def event(payload: bytes, content_type: str | None) -> Event:
     return _decode(_event, payload, content_type)
+
+
+def backfill_result(payload: bytes, content_type: str | None) -> BackfillResult:
+    return _decode(_result, payload, content_type)
+
+
+def numbers(payload: bytes, content_type: str | None) -> tuple[int, int, int] | None:
+    """Boot, first and last seq of a telemetry message that may be wrong otherwise; None if it does not say."""
+    try:
+        found = _decode(_numbers, payload, content_type)
+    except Rejected:
+        return None
+    frames = max(1, len(found.t)) if isinstance(found.t, list) else 1
+    return found.boot, found.seq, found.seq + frames - 1
 
 
 def is_json(payload: bytes, content_type: str | None) -> bool:

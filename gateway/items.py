@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gateway.connection import Connection
     from gateway.registry import Device, Mapping
 
-ItemKind = Literal["frame", "status", "event"]
-ITEM_KINDS: tuple[ItemKind, ...] = ("frame", "status", "event")
+ItemKind = Literal["frame", "status", "event", "result"]
+ITEM_KINDS: tuple[ItemKind, ...] = ("frame", "status", "event", "result")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -33,6 +33,8 @@ def item_kind(kind: Kind | None) -> ItemKind:
             return "status"
         case Kind.EVENT:
             return "event"
+        case Kind.BACKFILL_RESULT:
+            return "result"
     return "frame"
 
 
@@ -104,6 +106,17 @@ class DeviceEvent(msgspec.Struct, gc=False):
         return hashlib.sha256(f"{self.type}\0{self.boot}\0{self.data}".encode()).digest()[:16]
 
 
+class LostFrames(msgspec.Struct, gc=False):
+    """Seqs of a boot, first and last included, that the device does not have any more."""
+
+    route: Route
+    boot: int
+    ranges: Sequence[tuple[int, int]]
+    received_ms: float
+
+    kind: ItemKind = "result"
+
+
 class Reject(msgspec.Struct, gc=False):
     """A message, or some frames of one, for the quarantine. `payload` can be published again as it is."""
 
@@ -115,6 +128,8 @@ class Reject(msgspec.Struct, gc=False):
     content_type: str | None
     payload: bytes
     received_ms: float
+    numbers: tuple[Device, int, int, int] | None = None
+    """Device, boot, first and last seq of the frames in it, as far as the message says."""
 
     @property
     def sha256(self) -> bytes:
@@ -122,4 +137,4 @@ class Reject(msgspec.Struct, gc=False):
         return hashlib.sha256(self.topic.encode(errors="replace") + b"\0" + self.payload).digest()
 
 
-Item = Frame | StatusChange | DeviceEvent | Reject
+Item = Frame | StatusChange | DeviceEvent | LostFrames | Reject

@@ -64,6 +64,19 @@ WRITE_FAILURES = Counter("biogate_write_failures", "batches that failed and were
 
 WAITING_MESSAGES = Gauge("biogate_waiting_messages", "messages received and not yet decoded")
 WAITING_BYTES = Gauge("biogate_waiting_bytes", "bytes received and not yet committed")
+RECEIPTS = Counter("biogate_receipts", "commit receipts published")
+HOLES = Gauge("biogate_holes", "holes in the sequence of a device, older than the reorder window and not filled")
+MISSING_FRAMES = Gauge("biogate_missing_frames", "frames missing in those holes")
+BACKFILL_REQUESTS = Counter("biogate_backfill_requests", "times a device was asked for missing frames")
+LOST_FRAMES = Counter("biogate_lost_frames", "frames that never arrived and that the device does not have any more")
+STREAMS_OVERFLOWED = Counter(
+    "biogate_streams_overflowed", "merges that left ranges of seq out, for a boot of a device had too many"
+)
+
+LEADER = Gauge("biogate_leader", "1 while this gateway leads its cell, 0 on standby")
+BROKER_DROPPED = Gauge(
+    "biogate_broker_dropped", "messages the broker says it has dropped, for any client, since its start"
+)
 MQTT_CONNECTED = Gauge("biogate_mqtt_connected", "1 while connected and subscribed")
 MQTT_CONNECTS = Counter("biogate_mqtt_connects", "connections made", ["session_present"])
 WINDOW_FULL = Counter("biogate_window_full", "times the byte bound stopped the reading of the socket")

@@ -17,6 +17,7 @@ is committed the batch fills, then the window; then the socket is not read, and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -29,6 +30,9 @@ from gateway.batch import Batcher
 from gateway.database import Pool, Troubles, persistently
 from gateway.errors import Rejected, ShutdownTimedOut
 from gateway.items import Delivery, Frame, Item
+from gateway.leader import Leader
+from gateway.outbox import Outbox
+from gateway.receipts import Receipts
 from gateway.registry import Registry
 from gateway.rejects import reject
 from gateway.session import Session
@@ -42,6 +46,7 @@ log = structlog.get_logger()
 
 DECODED_AT_ONCE = 256
 """Messages decoded before other tasks get a turn."""
+LAST_RECEIPTS_S = 2.0
 
 
 class Pipeline:
@@ -62,7 +67,10 @@ class Pipeline:
             chunk_ms=chunk_ms,
             max_chunks=settings.batch_chunks,
         )
-        self._session = Session(settings, client_id, self._window)
+        self._outbox = Outbox()
+        self._receipts = Receipts(settings, pool, self._outbox, self._window, self._troubles)
+        self._session = Session(settings, client_id, self._window, self._outbox, self._receipts.connected)
+        self._leader = Leader(settings, self._troubles)
         metrics.WAITING_MESSAGES.set_function(lambda: self._window.waiting)
         metrics.WAITING_BYTES.set_function(lambda: self._window.bytes)
 
@@ -78,7 +86,9 @@ class Pipeline:
         Raises ShutdownTimedOut when that does not end in time, SessionTakenOver when another client took our place.
         """
         async with asyncio.TaskGroup() as group:
+            leader = group.create_task(self._leader.run(self._session), name="lead")
             session = group.create_task(self._session.run(), name="session")
+            receipts = group.create_task(self._receipts.run(self._session.publish), name="receipts")
             decoder = group.create_task(self._decode(), name="decode")
             writer = group.create_task(self._write(), name="write")
             await stop.wait()
@@ -90,13 +100,19 @@ class Pipeline:
                     await decoder
                     await self._batcher.close()
                     await writer
+                    self._receipts.close()
+                    await receipts
             except TimeoutError as error:
                 raise ShutdownTimedOut(
                     f"not all received messages could be committed in {self._settings.shutdown_timeout_s:g} s; "
                     "the broker has them still, unacknowledged"
                 ) from error
+            if self._session.subscribed:  # who misses the last receipts gets them at the next start
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._outbox.empty.wait(), LAST_RECEIPTS_S)
             await self._session.leave()
             await session
+            leader.cancel()
 
     # -- decode
 
@@ -104,7 +120,7 @@ class Pipeline:
         """From the window into the open batch. Ends when the window is closed and empty."""
         while True:
             await self._batcher.room()
-            deliveries = await self._window.take(DECODED_AT_ONCE)
+            deliveries = await self._window.take(DECODED_AT_ONCE, self._settings.batch_bytes)
             if not deliveries:
                 return
             unknown = {name for delivery in deliveries if (name := self._admission.unknown_device(delivery))}
@@ -141,6 +157,7 @@ class Pipeline:
             begun = time.monotonic()
             outcome = await self._writer.write(batch.items)
             accounting.settled(batch.items, outcome)
+            self._receipts.note(batch.items)
             for connection, packet_ids in batch.acks.items():
                 connection.acknowledge(packet_ids)
             self._window.release(batch.bytes)

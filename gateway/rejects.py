@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
+from gateway import decode
 from gateway.errors import Rejected
-from gateway.items import Delivery, DeviceEvent, Frame, Reject, StatusChange, item_kind
-from schema.messages import CONTENT_MSGPACK, GOOD, Event, Status
+from gateway.items import Delivery, DeviceEvent, Frame, LostFrames, Reject, StatusChange, item_kind
+from gateway.registry import Device
+from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, GOOD, Status
 from schema.reasons import Reason
 from schema.topics import parse
 
@@ -14,9 +18,12 @@ DEVICE_LENGTH = 64
 """Of the device level of a topic, for the quarantine's index: no registered name is longer."""
 
 
-def reject(delivery: Delivery, why: Rejected) -> Reject:
-    """The whole message, as it came."""
+def reject(delivery: Delivery, why: Rejected, device: Device | None = None) -> Reject:
+    """The whole message, as it came. `device` is its sender, if that is registered."""
     parsed = parse(delivery.topic)
+    numbers = None
+    if device is not None and parsed is not None and item_kind(parsed[1]) == "frame" and delivery.fault is None:
+        numbers = decode.numbers(delivery.payload, delivery.content_type)
     return Reject(
         item_kind(parsed[1] if parsed else None),
         delivery.topic,
@@ -26,31 +33,44 @@ def reject(delivery: Delivery, why: Rejected) -> Reject:
         delivery.content_type,
         delivery.payload,
         delivery.received_ms,
+        None if numbers is None or device is None else (device, *numbers),
     )
 
 
-def reject_item(item: Frame | StatusChange | DeviceEvent, reason: Reason, detail: str) -> Reject:
+def reject_item(item: Frame | StatusChange | DeviceEvent | LostFrames, reason: Reason, detail: str) -> Reject:
     """One item of a message, as a message of its own."""
+    content_type, payload = _message(item)
+    numbers = None
+    if isinstance(item, Frame) and item.boot is not None and item.seq is not None:
+        numbers = item.route.device, item.boot, item.seq, item.seq
     return Reject(
         item.kind,
         item.route.topic,
         item.route.device.name,
         reason,
         detail,
-        CONTENT_MSGPACK,
-        msgspec.msgpack.encode(_message(item)),
+        content_type,
+        payload,
         item.received_ms,
+        numbers,
     )
 
 
-def _message(item: Frame | StatusChange | DeviceEvent) -> object:
+def _message(item: Frame | StatusChange | DeviceEvent | LostFrames) -> tuple[str, bytes]:
+    """Content type and payload."""
     match item:
         case Frame():
-            return _frame(item)
+            return CONTENT_MSGPACK, msgspec.msgpack.encode(_frame(item))
         case StatusChange():
-            return Status("online" if item.online else "offline", item.t, item.boot, item.oldest_seq, item.firmware)
+            state: Literal["online", "offline"] = "online" if item.online else "offline"
+            status = Status(state, item.t, item.boot, item.oldest_seq, item.firmware)
+            return CONTENT_MSGPACK, msgspec.msgpack.encode(status)
         case DeviceEvent():
-            return Event(item.t, item.type, item.boot, msgspec.json.decode(item.data))
+            # JSON, for its integers may be larger than MessagePack's
+            event = {"t": item.t, "type": item.type, "boot": item.boot, "data": msgspec.Raw(item.data.encode())}
+            return CONTENT_JSON, msgspec.json.encode(event)
+        case LostFrames():
+            return CONTENT_JSON, msgspec.json.encode({"boot": item.boot, "ranges": item.ranges})
 
 
 def _frame(frame: Frame) -> dict[str, object]:

@@ -55,6 +55,12 @@ class Settings(BaseSettings):
     max_layouts: int = Field(64, ge=1, description="different sets of channels a device may use")
     max_event_bytes: int = Field(65536, ge=256, description="size of an event's data, as JSON")
 
+    receipt_interval_s: float = Field(1, gt=0, le=60, description="how often devices are told what is stored")
+    reorder_window_s: float = Field(10, ge=0, le=3600, description="how long a missing frame may just be late")
+    backfill_retry_s: float = Field(
+        30, ge=1, le=3600, description="time until a missing frame is asked for again; doubled each time, to an hour"
+    )
+
     shutdown_timeout_s: float = Field(30, gt=0, description="deadline for the drain after SIGTERM")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level logged")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import asyncpg
 
@@ -13,10 +13,14 @@ from gateway.accounting import Outcome, record
 from gateway.conflict import store_conflicting
 from gateway.database import Pool, Transaction
 from gateway.errors import CommitUnknown
-from gateway.items import DeviceEvent, Frame, Item, Reject, StatusChange, moment
+from gateway.items import DeviceEvent, Frame, Item, LostFrames, Reject, StatusChange, moment
 from gateway.registry import Registry
 from gateway.rejects import reject_item
+from gateway.streams import add_lost
 from schema.reasons import Reason
+
+STATEMENT_BYTES = 2**24
+"""Payloads in one statement, roughly: PostgreSQL drops a connection that sends a message of 1 GB, every time."""
 
 
 async def store(pool: Pool, registry: Registry, cell: str, items: Sequence[Item], *, conflicting: bool) -> Outcome:
@@ -24,6 +28,7 @@ async def store(pool: Pool, registry: Registry, cell: str, items: Sequence[Item]
     frames = [item for item in items if isinstance(item, Frame)]
     statuses = [item for item in items if isinstance(item, StatusChange)]
     events = [item for item in items if isinstance(item, DeviceEvent)]
+    results = [item for item in items if isinstance(item, LostFrames)]
     rejects = [item for item in items if isinstance(item, Reject)]
     outcome = Outcome()
     async with pool.acquire() as connection:
@@ -36,8 +41,11 @@ async def store(pool: Pool, registry: Registry, cell: str, items: Sequence[Item]
                 rejects += await _statuses(connection, statuses, outcome)
             if events:
                 await _events(connection, events, outcome)
-            if rejects:
-                await _rejects(connection, rejects, outcome)
+            if lost := [*_given_up(results), *_forgotten(statuses)]:
+                outcome.lost += await add_lost(connection, lost)
+                outcome.committed["result"] += len(results)
+            for portion in _portions(rejects):
+                await _rejects(connection, portion, outcome)
             transaction_id = await record(connection, cell, outcome)
         except BaseException:
             with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # it may be gone already
@@ -142,6 +150,34 @@ async def _events(connection: Transaction, events: list[DeviceEvent], outcome: O
     )
     outcome.committed["event"] += len(inserted)
     outcome.duplicate["event"] += len(events) - len(inserted)
+
+
+def _given_up(results: Sequence[LostFrames]) -> Iterator[tuple[int, int, int, int]]:
+    """Device id, boot, first and last seq of what devices say they do not have."""
+    for result in results:
+        for first, last in result.ranges:
+            yield result.route.device.device_id, result.boot, first, last
+
+
+def _forgotten(statuses: Sequence[StatusChange]) -> Iterator[tuple[int, int, int, int]]:
+    """The same for what is older than the oldest frame that a device says it keeps."""
+    for status in statuses:
+        if status.oldest_seq:
+            yield status.route.device.device_id, status.boot, 0, status.oldest_seq - 1
+
+
+def _portions(rejects: list[Reject]) -> Iterator[list[Reject]]:
+    """A frame of a block repeats the names of all channels: together they can be more than PostgreSQL takes at once."""
+    portion: list[Reject] = []
+    size = 0
+    for reject in rejects:
+        portion.append(reject)
+        size += len(reject.payload)
+        if size >= STATEMENT_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
 
 
 async def _rejects(connection: Transaction, rejects: list[Reject], outcome: Outcome) -> None:

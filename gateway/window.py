@@ -51,15 +51,22 @@ class Window:
             metrics.WINDOW_FULL.inc()
         self._arrived.set()
 
-    async def take(self, limit: int) -> list[Delivery]:
-        """The next 1 to `limit` messages in the order of receipt; none when closed and empty."""
+    async def take(self, limit: int, max_bytes: int) -> list[Delivery]:
+        """The next 1 to `limit` messages in the order of receipt, no more once they have `max_bytes`; none when closed
+        and empty."""
         while not self._waiting:
             if self._closed:
                 return []
             self._arrived.clear()
             await self._arrived.wait()
         waiting = self._waiting
-        return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
+        taken: list[Delivery] = []
+        size = 0
+        while waiting and len(taken) < limit and size < max_bytes:
+            delivery = waiting.popleft()
+            taken.append(delivery)
+            size += weight(delivery)
+        return taken
 
     def release(self, released: int) -> None:
         """`released` bytes are committed, or need not be."""

@@ -105,6 +105,7 @@ class Writer:
             middle = len(items) // 2
             return await self._persist(items[:middle]) + await self._persist(items[middle:])
         (item,) = items
+        assert not isinstance(item, Reject)
         return await self._persist([reject_item(item, Reason.REFUSED, f"{sqlstate(error)}: {error}")])
 
     async def _committed(self, transaction_id: int) -> bool:

@@ -1,4 +1,4 @@
-"""The messages a device publishes, as msgspec types; the same types decode MessagePack and JSON.
+"""The messages a device publishes and those it gets, as msgspec types; the same types decode MessagePack and JSON.
 
 Unknown fields are ignored. Times are milliseconds since the Unix epoch, UTC; a fraction is kept to the microsecond.
 """
@@ -49,7 +49,8 @@ class Status(msgspec.Struct, frozen=True):
     t: float
     boot: Boot = 0
     oldest: Seq | None = None
-    """The oldest seq of this boot that the device still keeps."""
+    """The oldest seq of this boot that the device still keeps (the next one, if it keeps none): what is older and has
+    not arrived is lost."""
     firmware: Annotated[str, Meta(max_length=128)] | None = None
 
 
@@ -61,3 +62,25 @@ class Event(msgspec.Struct, frozen=True):
     """`phase`, `dosing`, `calibration`, `alarm`; other words are kept too."""
     boot: Boot | None = None
     data: dict[str, Any] = {}
+
+
+Range = tuple[Seq, Seq]
+"""First and last seq, both included."""
+
+Receipt = list[tuple[Boot, Seq]]
+"""Retained on the receipt topic, as JSON: of each boot that is open, the seq up to which every frame is stored (or is
+in quarantine, or is known to be lost). A device may forget a frame once a receipt covers it, and not before."""
+
+
+class Backfill(msgspec.Struct, frozen=True):
+    """Frames of a boot that have not arrived: send them on the history topic. As JSON."""
+
+    boot: Boot
+    ranges: list[Range]
+
+
+class BackfillResult(msgspec.Struct, frozen=True):
+    """Frames of a boot that the device does not have any more: they are lost, and will not be asked for again."""
+
+    boot: Boot
+    ranges: list[Range]

@@ -10,12 +10,20 @@ DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Kind(StrEnum):
-    """What a device publishes: the last level of its topics."""
+    """What a device publishes: what follows its name in the topic."""
 
     TELEMETRY = "telemetry"
     HISTORY = "history"
     STATUS = "status"
     EVENT = "event"
+    BACKFILL_RESULT = "backfill/result"
+
+
+class Down(StrEnum):
+    """What a device is told, in the same way."""
+
+    RECEIPT = "receipt"
+    BACKFILL = "backfill"
 
 
 KINDS = frozenset(kind.value for kind in Kind)
@@ -24,17 +32,16 @@ SUBSCRIPTIONS = tuple(f"{ROOT}/+/{kind}" for kind in Kind)
 """Everything the intake subscribes to."""
 
 
-def topic(device: str, kind: Kind) -> str:
-    """The topic on which `device` publishes `kind`."""
+def topic(device: str, kind: Kind | Down) -> str:
+    """The topic on which `device` publishes `kind`, or is told it."""
     return f"{ROOT}/{device}/{kind}"
 
 
 def parse(name: str) -> tuple[str, Kind] | None:
-    """Device name and kind of a topic, or None if it is none of ours. The device name is not validated."""
-    match name.split("/"):
-        case [root, device, kind] if root == ROOT and kind in KINDS:
-            return device, Kind(kind)
-    return None
+    """Device name and kind of a topic, or None if it is none that devices publish on. The name is not validated."""
+    root, _, rest = name.partition("/")
+    device, _, kind = rest.partition("/")
+    return (device, Kind(kind)) if root == ROOT and kind in KINDS else None
 
 
 def is_device_name(name: str) -> bool:

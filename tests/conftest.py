@@ -112,3 +112,5 @@ def gateway(database_url: str, broker: Broker, tmp_path: Path) -> Iterator[Gatew
     process = GatewayProcess(database_url, broker.url, tmp_path / "gateway.log")
     yield process
     process.kill()
+    if process.log.exists():
+        print(process.log.read_text()[-4000:])  # shown with a failure

@@ -153,7 +153,7 @@ create table cells (
 -- What became of everything received, counted in the transaction that stored it.
 create table intake_totals (
     cell        text   not null references cells,
-    kind        text   not null check (kind in ('frame', 'status', 'event')),
+    kind        text   not null check (kind in ('frame', 'status', 'event', 'result')),
     committed   bigint not null default 0,
     duplicate   bigint not null default 0,
     quarantined bigint not null default 0,

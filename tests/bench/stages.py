@@ -17,6 +17,7 @@ from gateway.admit import Admission
 from gateway.batch import Batch
 from gateway.connection import Connection
 from gateway.items import Delivery, Frame
+from gateway.outbox import Outbox
 from gateway.registry import Device, Mapping, Registry
 from gateway.settings import Settings
 from gateway.window import Window
@@ -53,7 +54,7 @@ async def measure(channels: int) -> None:
     )
     settings = Settings(database_url="postgresql://user@127.0.0.1/name", mqtt_url="mqtt://127.0.0.1")
     admission = Admission(settings, OneDevice(device))
-    connection = Connection(Window(2**40))
+    connection = Connection(Window(2**40), Outbox())
     deliveries = [Delivery(connection, n + 1, topic, payload, None, now) for n, payload in enumerate(payloads)]
     frames = [item for delivery in deliveries for item in admission.admit(delivery) if isinstance(item, Frame)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import asyncpg
 import msgpack
@@ -15,7 +16,7 @@ from gateway.write import Writer
 from schema.topics import Kind
 from tests.gateway.material import NOW_MS, admitted, counts, frames, make_writer, totals
 
-WHOLE = {"ph": 7.0, "foam": 1.0, "level": 2.0}
+WHOLE: dict[str, float | None] = {"ph": 7.0, "foam": 1.0, "level": 2.0}
 
 
 async def rows(database: asyncpg.Connection) -> list[tuple[object, ...]]:
@@ -27,7 +28,7 @@ async def rows(database: asyncpg.Connection) -> list[tuple[object, ...]]:
     return [tuple(row) for row in (*samples, *stored)]
 
 
-async def quarantined(database: asyncpg.Connection) -> list[tuple[str, object]]:
+async def quarantined(database: asyncpg.Connection) -> list[tuple[str, dict[str, Any]]]:
     """(reason, message) in the order of arrival."""
     records = await database.fetch("select reason, payload from quarantine order by quarantine_id")
     return [(record["reason"], msgpack.unpackb(record["payload"])) for record in records]
@@ -103,7 +104,7 @@ async def test_the_same_instant_and_channels_with_other_content_is_a_conflict_an
     assert await totals(database) == (2, 2, 1, 0)
 
 
-PARTS = [
+PARTS: list[dict[str, float | None]] = [
     {"ph": 1.0},
     {"foam": 2.0, "level": None},
     {"level": 3.0},

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
 import asyncpg
 import pytest
 
@@ -30,6 +31,14 @@ def publisher(gateway: GatewayProcess, broker: Broker, device: str) -> Iterator[
     publisher = Publisher(broker.port, device)
     yield publisher
     publisher.stop()
+
+
+@pytest.fixture
+def standby(database_url: str, broker: Broker, tmp_path: Path) -> Iterator[GatewayProcess]:
+    """A second gateway of the same cell, not started yet."""
+    process = GatewayProcess(database_url, broker.url, tmp_path / "standby.log")
+    yield process
+    process.kill()
 
 
 async def assert_all_stored(database: asyncpg.Connection, published: int) -> None:
@@ -177,15 +186,47 @@ async def test_without_a_database_nothing_is_acknowledged_and_readiness_says_why
     await assert_all_stored(database, published)
 
 
-async def test_a_second_client_with_our_id_ends_the_gateway_with_a_clear_word(
-    gateway: GatewayProcess, database_url: str, broker: Broker, tmp_path: Path
+async def test_a_foreign_client_with_our_id_ends_the_gateway_with_a_clear_word(
+    gateway: GatewayProcess, database: asyncpg.Connection, broker: Broker
 ) -> None:
     gateway.start()
-    other = GatewayProcess(database_url, broker.url, tmp_path / "other.log")
-    other.start()
-    try:
+    client_id = await database.fetchval("select client_id from cells")
+    async with aiomqtt.Client(broker.host, broker.port, identifier=client_id, protocol=aiomqtt.ProtocolVersion.V5):
         assert gateway.child.wait(10) == 3
-        assert "taken over" in gateway.log.read_text() or "took over" in gateway.log.read_text()
-        assert other.get("/ready")[0] == 200
-    finally:
-        other.kill()
+    assert "took over our session" in gateway.log.read_text()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_standby_takes_over_within_ten_seconds_and_nothing_is_lost(
+    gateway: GatewayProcess,
+    publisher: Publisher,
+    database: asyncpg.Connection,
+    standby: GatewayProcess,
+    end: signal.Signals,
+) -> None:
+    standby.start(ready=False)
+    wait_until(lambda: "standby" in standby.get("/ready")[1], 10, lambda: standby.get("/ready")[1])
+    assert standby.metrics()["biogate_leader"] == 0
+    publisher.wait_published(1000)
+    gateway.child.send_signal(end)
+    gateway.child.wait(10)
+    begun = time.monotonic()
+    standby.wait_ready(10)
+    took = time.monotonic() - begun
+    published = publisher.stop()
+    await wait_stored(database, published)
+    assert took < 10
+    assert standby.metrics()["biogate_leader"] == 1
+    assert_adds_up(standby.account())
+    assert standby.terminate() == 0
+    await assert_all_stored(database, published)
+    assert (await totals(database))[0] == published
+
+
+async def test_of_two_gateways_that_start_at_once_one_leads(
+    gateway: GatewayProcess, standby: GatewayProcess, device: str
+) -> None:
+    gateway.start(ready=False)
+    standby.start(ready=False)
+    wait_until(lambda: 200 in {gateway.get("/ready")[0], standby.get("/ready")[0]}, 10)
+    assert sorted((gateway.get("/ready")[0], standby.get("/ready")[0])) == [200, 503]

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import msgpack
-import numpy as np
 import pytest
 
 from gateway.database import Pool, Troubles, create_pool
@@ -162,15 +161,30 @@ async def test_a_quarantined_message_from_a_device_with_an_endless_name_is_store
     assert tuple(await database.fetchrow("select topic, device from quarantine")) == (topic, name[:64])
 
 
-async def test_a_batch_over_thousands_of_days_is_stored_in_parts(
-    writer: Writer, registry: Registry, database: asyncpg.Connection
+async def test_many_rejects_are_stored_a_portion_at_a_time_and_counted_as_one(
+    writer: Writer, registry: Registry, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    days = list(range(0, 8000, 1))
-    sent = await frames(registry, "r1", *((day * DAY_MS + 5, {"ph": 1.0}) for day in days))
-    np.random.default_rng(1).shuffle(sent)  # type: ignore[arg-type]
-    assert counts(await writer.write(sent)) == (len(days), 0, 0, 0)
-    assert await totals(database) == (len(days), 0, 0, 0)
-    assert await database.fetchval("select count(*) from pg_stat_database where datname = current_database()") == 1
+    monkeypatch.setattr("gateway.store.STATEMENT_BYTES", 100)
+    sent = await frames(registry, "r1", *((NOW_MS + n, {"ph": 1.0}) for n in range(50)))
+    rejects = [reject_item(frame, Reason.TOO_OLD, "") for frame in sent]
+    assert counts(await writer.write(rejects[:30])) == (0, 0, 30, 0)
+    assert counts(await writer.write(rejects + rejects[-3:])) == (0, 33, 20, 0)
+    assert await database.fetchval("select count(*) from quarantine") == 50
+
+
+async def test_a_batch_over_hundreds_of_days_is_stored_a_few_chunks_at_a_time(
+    pool: Pool, registry: Registry, database: asyncpg.Connection
+) -> None:
+    sent: list[Item] = [*await frames(registry, "r1", *((day * DAY_MS + 5, {"ph": 1.0}) for day in range(1000)))]
+    random.Random(1).shuffle(sent)
+    sent += await admitted(registry, Kind.STATUS, {"status": "online", "t": NOW_MS})
+    outcome = await make_writer(pool, registry, max_chunks=32).write(sent)
+    assert counts(outcome) == (1000, 0, 0, 0)
+    assert counts(outcome, "status") == (1, 0, 0, 0)
+    assert await totals(database) == (1000, 0, 0, 0)
+    by_transaction = await database.fetch("select count(distinct time::date) as days from frames group by xmin::text")
+    assert sum(row["days"] for row in by_transaction) == 1000
+    assert max(row["days"] for row in by_transaction) == 32
 
 
 async def test_a_connection_killed_while_writing_costs_nothing(

@@ -1,0 +1,75 @@
+"""Which holes in a stream to ask for, and when. Pure: time is an argument, in seconds.
+
+A hole is declared once it is older than the reorder window: until then its frames may only be late. A declared hole is
+asked for, and asked for again after a time that doubles, until it is filled or the device says that it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+Range = tuple[int, int]
+"""First and last seq, both included."""
+Stream = tuple[int, int]
+"""Device id and boot."""
+
+LONGEST_RETRY_S = 3600.0
+
+
+@dataclass
+class Hole:
+    first: int
+    last: int
+    declare_at: float
+    ask_at: float
+    asked: int = 0
+
+    @property
+    def frames(self) -> int:
+        return self.last - self.first + 1
+
+
+class Holes:
+    def __init__(self, reorder_window_s: float, retry_s: float) -> None:
+        self._window_s = reorder_window_s
+        self._retry_s = retry_s
+        self._streams: dict[Stream, list[Hole]] = {}
+
+    def update(self, stream: Stream, ranges: Sequence[Range], now: float) -> None:
+        """These are the stream's holes now, in ascending order. One that overlaps an old one inherits its age."""
+        old = self._streams.pop(stream, [])
+        new = []
+        for first, last in ranges:
+            parents = [hole for hole in old if hole.first <= last and first <= hole.last]
+            if parents:
+                eldest = min(parents, key=lambda hole: hole.declare_at)
+                new.append(Hole(first, last, eldest.declare_at, eldest.ask_at, eldest.asked))
+            else:
+                new.append(Hole(first, last, now + self._window_s, now + self._window_s))
+        if new:
+            self._streams[stream] = new
+
+    def due(self, now: float, most_streams: int, most_frames: int) -> Iterator[tuple[Stream, list[Range]]]:
+        """What to ask for now: at most so many streams, and of each at most so many frames, the oldest first."""
+        asked = 0
+        for stream, holes in self._streams.items():
+            if asked >= most_streams:
+                return
+            room, ranges = most_frames, []
+            for hole in holes:
+                if hole.ask_at > now or room <= 0:
+                    continue
+                last = min(hole.last, hole.first + room - 1)
+                ranges.append((hole.first, last))
+                room -= last - hole.first + 1
+                hole.ask_at = now + min(self._retry_s * 2.0 ** min(hole.asked, 20), LONGEST_RETRY_S)
+                hole.asked += 1
+            if ranges:
+                asked += 1
+                yield stream, ranges
+
+    def declared(self, now: float) -> tuple[int, int]:
+        """How many holes are declared, and of how many frames."""
+        holes = [hole for holes in self._streams.values() for hole in holes if hole.declare_at <= now]
+        return len(holes), sum(hole.frames for hole in holes)

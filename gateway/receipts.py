@@ -1,0 +1,103 @@
+"""Receipts and backfill: devices are told what is stored, and asked for what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+import msgspec
+import structlog
+
+from gateway import metrics
+from gateway.database import Pool, Troubles, persistently
+from gateway.holes import Holes
+from gateway.items import Item
+from gateway.outbox import Outbox
+from gateway.settings import Settings
+from gateway.streams import State, Streams
+from gateway.window import Window
+from schema.messages import Backfill
+from schema.topics import Down, topic
+
+log = structlog.get_logger()
+
+STREAMS_ASKED = 20
+"""Backfill requests at once: history must leave room for what is live."""
+FRAMES_ASKED = 5000
+"""Frames in one request."""
+
+
+class Receipts:
+    """`outbox` takes what is to be published; `window` tells whether live data leave room for history."""
+
+    def __init__(self, settings: Settings, pool: Pool, outbox: Outbox, window: Window, troubles: Troubles) -> None:
+        self._interval_s = settings.receipt_interval_s
+        self._streams = Streams(pool)
+        self._holes = Holes(settings.reorder_window_s, settings.backfill_retry_s)
+        self._outbox = outbox
+        self._window = window
+        self._troubles = troubles
+        self._published: dict[str, bytes] = {}
+        self._names: dict[int, str] = {}
+        self._look_back = True
+        self._closed = asyncio.Event()
+
+    def note(self, items: Iterable[Item]) -> None:
+        """These items are settled."""
+        self._streams.note(items)
+
+    def connected(self, session_present: bool) -> None:
+        """A new connection. A broker that lost our session has lost its retained messages too."""
+        if not session_present:
+            self._published.clear()
+        self._look_back = True
+
+    def close(self) -> None:
+        """Nothing more will be noted: `run` ends after the last receipts."""
+        self._closed.set()
+
+    async def run(self, publish: Callable[[], None]) -> None:
+        """Merge, tell and ask, once an interval; `publish` when there is something in the outbox."""
+        while not self._closed.is_set():
+            try:
+                async with asyncio.timeout(self._interval_s):
+                    await self._closed.wait()
+            except TimeoutError:
+                pass
+            if self._look_back:
+                self._look_back = False
+                self._tell(await persistently(self._troubles, "read streams", self._streams.recent))
+            self._tell(await persistently(self._troubles, "merge streams", self._streams.merge))
+            self._ask()
+            publish()
+
+    def _tell(self, states: list[State]) -> None:
+        now = time.monotonic()
+        receipts: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        for state in states:
+            self._holes.update(state.stream, state.holes, now)
+            self._names[state.stream[0]] = state.device
+            if state.receipt is not None:
+                receipts[state.device].append((state.stream[1], state.receipt))
+        for device, receipt in receipts.items():
+            payload = msgspec.json.encode(receipt)
+            if self._published.get(device) != payload:
+                self._published[device] = payload
+                self._outbox.put(topic(device, Down.RECEIPT), payload, retain=True)
+                metrics.RECEIPTS.inc()
+
+    def _ask(self) -> None:
+        now = time.monotonic()
+        holes, frames = self._holes.declared(now)
+        metrics.HOLES.set(holes)
+        metrics.MISSING_FRAMES.set(frames)
+        if self._window.bytes > self._window.max_bytes // 4:
+            return  # live data first
+        for (device_id, boot), ranges in self._holes.due(now, STREAMS_ASKED, FRAMES_ASKED):
+            name = self._names[device_id]
+            log.info("frames are missing: asked for", device=name, boot=boot, ranges=ranges[:10])
+            request = msgspec.json.encode(Backfill(boot, ranges))
+            self._outbox.put(topic(name, Down.BACKFILL), request, retain=False)
+            metrics.BACKFILL_REQUESTS.inc()
