@@ -14,6 +14,7 @@ import sys
 import structlog
 from pydantic import ValidationError
 
+from gateway.broker_check import problems
 from gateway.database import FAILURES, Troubles, create_pool, persistently, prepare
 from gateway.errors import GatewayError, SessionTakenOver
 from gateway.health import serve
@@ -63,6 +64,16 @@ async def run(settings: Settings) -> None:
         await pipeline.run(stop)
 
 
+def broker_problems(settings: Settings) -> list[str]:
+    """Limits of the broker with which we cannot work, as far as its configuration can be read."""
+    if settings.broker_conf is None:
+        return []
+    try:
+        return list(problems(settings.broker_conf.read_text(), settings))
+    except (OSError, ValueError) as error:
+        return [f"BIOGATE_BROKER_CONF cannot be read: {error}"]
+
+
 def main() -> int:
     try:
         settings = Settings()
@@ -70,6 +81,11 @@ def main() -> int:
         for problem in error.errors():
             name = "BIOGATE_" + "_".join(str(part) for part in problem["loc"]).upper()
             print(f"gateway: {name if problem['loc'] else 'settings'}: {problem['msg']}", file=sys.stderr)
+        return 2
+    unfit = broker_problems(settings)
+    for sentence in unfit:
+        print(f"gateway: {settings.broker_conf}: {sentence}", file=sys.stderr)
+    if unfit:
         return 2
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AnyUrl, Field, PostgresDsn, SecretStr, UrlConstraints, model_validator
@@ -44,6 +45,13 @@ class Settings(BaseSettings):
         description="how long the broker keeps our session and queue while we are away",
     )
 
+    broker_conf: Path | None = Field(
+        None, description="the broker's mosquitto.conf, if it can be read here: limits that cannot work are refused"
+    )
+    plan_messages_per_s: int = Field(500, ge=1, description="live rate that broker and gateway are set up for")
+    plan_outage_s: int = Field(3600, ge=1, description="how long the broker must be able to queue at that rate")
+    plan_message_bytes: int = Field(400, ge=1, description="payload bytes of a message in that plan")
+
     linger_ms: int = Field(50, ge=0, le=5000, description="least time from the start of one commit to the next")
     batch_frames: int = Field(4000, ge=1, description="frames in a commit; a message is not split")
     batch_bytes: int = Field(4 * 2**20, ge=1024, description="payload bytes in a commit; a message is not split")
@@ -54,6 +62,14 @@ class Settings(BaseSettings):
     max_channels: int = Field(256, ge=1, le=1600, description="channels of a frame, and of a device over its life")
     max_layouts: int = Field(64, ge=1, description="different sets of channels a device may use")
     max_event_bytes: int = Field(65536, ge=256, description="size of an event's data, as JSON")
+
+    quarantine_bytes: int = Field(16 * 2**20, ge=0, description="bytes that may be open in quarantine for a device")
+    quarantine_rows: int = Field(10_000, ge=0, description="messages that may be open in quarantine for a device")
+    quarantine_total_bytes: int = Field(
+        2**30,
+        ge=0,
+        description="bytes that may be open in quarantine in all; what is over a bound is counted, not kept",
+    )
 
     receipt_interval_s: float = Field(1, gt=0, le=60, description="how often devices are told what is stored")
     reorder_window_s: float = Field(10, ge=0, le=3600, description="how long a missing frame may just be late")

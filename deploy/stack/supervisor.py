@@ -25,6 +25,7 @@ from deploy.stack.local import broker, database
 from deploy.stack.outside import check_broker, check_database
 from deploy.stack.paths import CHECKOUT, DATA, Paths, short
 from deploy.stack.process import with_death_signal
+from deploy.stack.servers import Mosquitto
 from deploy.stack.service import Module, Service, start_all
 
 GIVE_UP = 3
@@ -87,6 +88,7 @@ class Supervisor:
             "BIOGATE_GATEWAY_HTTP_HOST": ports.LOOPBACK,
             "BIOGATE_GATEWAY_HTTP_PORT": str(gateway),
             "PYTHONUNBUFFERED": "1",
+            **self._broker_conf(),
         }
         names = [f"sim-{number:04}" for number in range(1, self.devices + 1)]
         self._once("migrations", ["schema.migrate"], environment)
@@ -119,6 +121,13 @@ class Supervisor:
         )
         if started:
             self.say(f"{' and '.join(urls)} ready after {time.monotonic() - began:.1f} s")
+
+    def _broker_conf(self) -> dict[str, str]:
+        """Where the gateway can read the limits of a broker of ours."""
+        for service in self.services:
+            if isinstance(service, Mosquitto):
+                return {"BIOGATE_BROKER_CONF": str(service.data / "mosquitto.conf")}
+        return {}
 
     def _add(self, *services: Service) -> None:
         self.services += services

@@ -1,0 +1,87 @@
+"""Can broker and gateway work together? Their limits compared before the first connection. Pure.
+
+Mosquitto's defaults ruin this work in silence (20 messages in flight, 1000 queued, dropped with a PUBACK of
+Success), and the protocol shows almost none of them: so its configuration file is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from gateway.settings import Settings
+
+UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400, "m": 30 * 86400, "y": 365 * 86400}
+COMMIT_MS = 100
+"""Until a message is acknowledged, beside the linger: a slow commit."""
+
+
+def options(conf: str) -> dict[str, str]:
+    """Options of a mosquitto.conf; of one given twice the last."""
+    lines = (line.strip() for line in conf.splitlines())
+    pairs = (line.partition(" ") for line in lines if line and not line.startswith("#"))
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def problems(conf: str, settings: Settings) -> Iterator[str]:
+    """What cannot work, a sentence each, with what to change."""
+    given = options(conf)
+
+    def number(name: str, default: int) -> int:
+        return int(given.get(name, default))
+
+    if given.get("per_listener_settings", "false") != "false":
+        yield (
+            "per_listener_settings true: Mosquitto then queues no QoS 1 message for a session that is offline, and "
+            "says Success all the same; set it to false"
+        )
+    if 0 < number("max_inflight_messages", 20) < settings.receive_maximum:
+        yield (
+            f"max_inflight_messages {number('max_inflight_messages', 20)} is below BIOGATE_RECEIVE_MAXIMUM="
+            f"{settings.receive_maximum}: raise the first, or lower the second"
+        )
+    planned = settings.plan_messages_per_s * settings.plan_outage_s
+    in_words = f"{settings.plan_messages_per_s} messages/s for {settings.plan_outage_s} s"
+    if 0 < number("max_queued_messages", 1000) < planned:
+        yield (
+            f"max_queued_messages {number('max_queued_messages', 1000)}: while the gateway is away for {in_words} (as "
+            f"BIOGATE_PLAN_MESSAGES_PER_S and BIOGATE_PLAN_OUTAGE_S say) {planned} have to wait, and what is over the "
+            "limit is dropped in silence; set it to 0, and max_queued_bytes"
+        )
+    needed = planned * settings.plan_message_bytes
+    if 0 < number("max_queued_bytes", 0) < needed:
+        yield (
+            f"max_queued_bytes {number('max_queued_bytes', 0)}: {in_words} of {settings.plan_message_bytes} bytes are "
+            f"{needed}; raise it, or plan for less (BIOGATE_PLAN_…)"
+        )
+    if given.get("persistence", "false") != "true":
+        yield "persistence false: a restart of the broker loses what waits in it; set it to true"
+    if number("max_keepalive", 65535) <= settings.keep_alive_s:
+        yield (
+            f"max_keepalive {number('max_keepalive', 65535)} is not above BIOGATE_KEEP_ALIVE_S={settings.keep_alive_s}:"
+            " Mosquitto throws out clients whose keep alive equals it; raise the first, or lower the second"
+        )
+    expiry = duration_s(given.get("persistent_client_expiration", ""))
+    if expiry is not None and expiry < settings.session_expiry_s:
+        yield (
+            f"persistent_client_expiration {given['persistent_client_expiration']} is below BIOGATE_SESSION_EXPIRY_S="
+            f"{settings.session_expiry_s}: raise the first, or lower the second"
+        )
+    if number("max_packet_size", 0) > settings.window_bytes:
+        yield (
+            f"max_packet_size {number('max_packet_size', 0)} is above BIOGATE_WINDOW_BYTES={settings.window_bytes}: "
+            "one message could fill the window; lower the first, or raise the second"
+        )
+    at_once = settings.plan_messages_per_s * (settings.linger_ms + COMMIT_MS) / 1000
+    if settings.receive_maximum < at_once:
+        yield (
+            f"BIOGATE_RECEIVE_MAXIMUM={settings.receive_maximum} lets the broker send fewer messages than arrive "
+            f"between two commits at {settings.plan_messages_per_s} messages/s (about {at_once:.0f}): raise it, or lower "
+            "BIOGATE_LINGER_MS"
+        )
+
+
+def duration_s(text: str) -> int | None:
+    """Mosquitto's durations, such as 30d; None where there is none, or no limit."""
+    found = re.fullmatch(r"(\d+)([hdwmy])", text)
+    return int(found[1]) * UNITS_S[found[2]] if found else None
