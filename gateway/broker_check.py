@@ -76,8 +76,8 @@ def problems(conf: str, settings: Settings) -> Iterator[str]:
     if settings.receive_maximum < at_once:
         yield (
             f"BIOGATE_RECEIVE_MAXIMUM={settings.receive_maximum} lets the broker send fewer messages than arrive "
-            f"between two commits at {settings.plan_messages_per_s} messages/s (about {at_once:.0f}): raise it, or lower "
-            "BIOGATE_LINGER_MS"
+            f"between two commits at {settings.plan_messages_per_s} messages/s (about {at_once:.0f}): raise it, or "
+            "lower BIOGATE_LINGER_MS"
         )
 
 

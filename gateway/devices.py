@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Annotated
 
 import asyncpg
@@ -11,6 +12,15 @@ from pydantic import Field, PostgresDsn
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schema.topics import is_device_name
+
+REBUILD = """
+insert into device_streams as s (device_id, boot, received)
+select device_id, boot, oldest_ranges(range_agg(int8range(seq, seq, '[]')), 256) from frames
+ where time >= $1 and time < $2 and boot is not null and seq is not null
+ group by device_id, boot
+on conflict (device_id, boot) do update
+   set received = oldest_ranges(s.received + excluded.received, 256), changed_at = now()
+returning device_id, boot"""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Devices whose messages are accepted.")
 
@@ -48,6 +58,17 @@ def register(
         )
     )
     typer.echo(f"{len(new)} registered, {len(set(names)) - len(new)} known already")
+
+
+@app.command("rebuild-streams")
+def rebuild_streams(
+    since: Annotated[datetime, typer.Option(help="first time of the frames to look at, UTC")],
+    until: Annotated[datetime | None, typer.Option(help="end of that range, UTC; without, now")] = None,
+) -> None:
+    """Learn again from the stored frames what has arrived of each boot: if that is lost, or was edited by hand."""
+    end = until or datetime.now(UTC)
+    rows = asyncio.run(_fetch(REBUILD, since.replace(tzinfo=UTC), end.replace(tzinfo=UTC)))
+    typer.echo(f"{len(rows)} boots of {len({row['device_id'] for row in rows})} devices rebuilt")
 
 
 @app.command("list")

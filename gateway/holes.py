@@ -50,6 +50,14 @@ class Holes:
         if new:
             self._streams[stream] = new
 
+    def ask_again(self, device_id: int, now: float) -> None:
+        """The device is there again: what it was asked for in vain is asked for once more, without delay."""
+        for (of, _), holes in self._streams.items():
+            if of == device_id:
+                for hole in holes:
+                    if hole.asked:
+                        hole.ask_at, hole.asked = now, 0
+
     def due(self, now: float, most_streams: int, most_frames: int) -> Iterator[tuple[Stream, list[Range]]]:
         """What to ask for now: at most so many streams, and of each at most so many frames, the oldest first."""
         asked = 0

@@ -41,7 +41,7 @@ class Receipts:
         self._troubles = troubles
         self._published: dict[str, bytes] = {}
         self._names: dict[int, str] = {}
-        self._look_back = True
+        self._look_back = False
         self._closed = asyncio.Event()
 
     def note(self, items: Iterable[Item]) -> None:
@@ -70,6 +70,8 @@ class Receipts:
                 self._look_back = False
                 self._tell(await persistently(self._troubles, "read streams", self._streams.recent))
             self._tell(await persistently(self._troubles, "merge streams", self._streams.merge))
+            for device_id in self._streams.returned():
+                self._holes.ask_again(device_id, time.monotonic())
             self._ask()
             publish()
 

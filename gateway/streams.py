@@ -67,6 +67,7 @@ class Streams:
         self._pool = pool
         self._noted: defaultdict[Stream, list[Range]] = defaultdict(list)
         self._touched: set[int] = set()
+        self._returned: set[int] = set()
 
     def note(self, items: Iterable[Item]) -> None:
         """These are settled. Called for each batch, between commit and acknowledgement."""
@@ -81,6 +82,13 @@ class Streams:
                     noted[device.device_id, boot].append((first, last))
             elif isinstance(item, LostFrames | StatusChange):  # lost frames count as settled: a receipt may follow
                 self._touched.add(item.route.device.device_id)
+                if isinstance(item, StatusChange) and item.online:
+                    self._returned.add(item.route.device.device_id)
+
+    def returned(self) -> set[int]:
+        """Devices that came online since the last call."""
+        returned, self._returned = self._returned, set()
+        return returned
 
     async def merge(self) -> list[State]:
         """Merge what was noted; the states of the devices concerned. What fails to be merged stays noted."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -91,19 +92,28 @@ async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-@pytest.fixture
-def broker(stack: Local, request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """A fresh Mosquitto. `@pytest.mark.parametrize("broker", [{option: value}], indirect=True)` changes its options."""
+@contextmanager
+def start_broker(stack: Local, settings: Mapping[str, str] | None) -> Iterator[Broker]:
     paths = Paths(f"{stack.paths.name}/broker-{uuid.uuid4().hex[:8]}")
     with Mosquitto(
-        stack.mosquitto.place,
-        paths,
-        port=any_free(),
-        program=stack.mosquitto.program,
-        settings=getattr(request, "param", None),
+        stack.mosquitto.place, paths, port=any_free(), program=stack.mosquitto.program, settings=settings
     ) as server:
         yield Broker("127.0.0.1", server.port, server)
     erase(paths)
+
+
+@pytest.fixture
+def broker(stack: Local, request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """A fresh Mosquitto. `@pytest.mark.parametrize("broker", [{option: value}], indirect=True)` changes its options."""
+    with start_broker(stack, getattr(request, "param", None)) as broker:
+        yield broker
+
+
+@pytest.fixture
+def other_broker(stack: Local) -> Iterator[Broker]:
+    """A second one, of another cell."""
+    with start_broker(stack, None) as broker:
+        yield broker
 
 
 @pytest.fixture

@@ -16,10 +16,12 @@ class Publisher:
     """Publishes frames of one channel, `seq` from 0 and a millisecond apart, until stopped. What the broker has not
     acknowledged when a connection breaks is published again by the client library."""
 
-    def __init__(self, port: int, device: str = "r1", *, pause_s: float = 0.0005, padding: int = 0) -> None:
+    def __init__(
+        self, port: int, device: str = "r1", *, pause_s: float = 0.0005, padding: int = 0, first_ms: int = 0
+    ) -> None:
         self.device = device
         self.published = 0
-        self.first_ms = int(time.time() * 1000) - 3_600_000
+        self.first_ms = first_ms or int(time.time() * 1000) - 3_600_000
         self._pause_s = pause_s
         self._padding = "x" * padding
         self._stop = threading.Event()

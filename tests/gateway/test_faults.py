@@ -230,3 +230,38 @@ async def test_of_two_gateways_that_start_at_once_one_leads(
     standby.start(ready=False)
     wait_until(lambda: 200 in {gateway.get("/ready")[0], standby.get("/ready")[0]}, 10)
     assert sorted((gateway.get("/ready")[0], standby.get("/ready")[0])) == [200, 503]
+
+
+async def test_two_cells_write_to_one_database_and_a_device_may_move(
+    gateway: GatewayProcess,
+    publisher: Publisher,
+    other_broker: Broker,
+    database: asyncpg.Connection,
+    database_url: str,
+    tmp_path: Path,
+) -> None:
+    """The same frames over both brokers at once: each is stored once, by whichever gateway comes first."""
+    other = GatewayProcess(database_url, other_broker.url, tmp_path / "other.log")
+    other.start(cell="other")
+    moved = Publisher(other_broker.port, "r1", first_ms=publisher.first_ms)
+    try:
+        publisher.wait_published(1500)
+        moved.wait_published(1500)
+        published = max(publisher.stop(), moved.stop())
+        await wait_stored(database, published)
+        gateway.settle(publisher.published)
+        other.settle(moved.published)
+        assert (gateway.terminate(), other.terminate()) == (0, 0)
+    finally:
+        moved.stop()
+        other.kill()
+    await assert_all_stored(database, published)
+    rows = await database.fetch(
+        "select cell, committed, duplicate, quarantined from intake_totals where kind = 'frame'"
+    )
+    totals = {row["cell"]: tuple(row)[1:] for row in rows}
+    assert totals["main"][0] + totals["other"][0] == published
+    assert sum(totals["main"]) + sum(totals["other"]) == publisher.published + moved.published
+    assert totals["main"][2] == totals["other"][2] == 0
+    received = await database.fetchval("select received::text from device_streams")
+    assert received == f"{{[0,{published})}}"

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiomqtt
@@ -195,3 +199,24 @@ async def test_a_device_that_lies_about_its_sequence_harms_nobody(
     assert ranges <= 256
     assert gateway.metrics()["biogate_streams_overflowed_total"] > 0
     assert await database.fetchval("select reason from quarantine") == "wrong-shape"
+
+
+async def test_streams_can_be_rebuilt_from_the_frames(
+    controller: Controller, gateway: GatewayProcess, database: asyncpg.Connection
+) -> None:
+    t = now_ms()
+    for seq in (0, 1, 4):
+        await controller.say("telemetry", frame(seq, t + seq))
+    await controller.wait_receipt([[1, 1]])
+    gateway.terminate()
+    await database.execute("truncate device_streams")
+    since = datetime.now(UTC) - timedelta(hours=1)
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway.devices", "rebuild-streams", "--since", f"{since:%Y-%m-%dT%H:%M:%S}"],
+        env={**os.environ, **gateway.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "1 boots of 1 devices rebuilt\n"
+    assert await database.fetchval("select received::text from device_streams") == "{[0,2),[4,5)}"
