@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, Event, Status, Telemetry
-from schema.topics import DEVICE_NAME, Kind, topic
+from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, Backfill, BackfillResult, Event, Receipt, Status, Telemetry
+from schema.topics import DEVICE_NAME, Down, Kind, topic
 
 VERSION = "1.0.0"
 DESCRIPTION = """\
-What a bioreactor's controller publishes. Publish with QoS 1 and without a message expiry. The content is MessagePack or
-JSON, as the MQTT 5 property Content Type says, and else as its first byte shows. Unknown fields are ignored. Times are
-milliseconds since the Unix epoch, UTC; a fraction is kept to the microsecond. A message is acknowledged (PUBACK) once
-its content is stored, or is kept in quarantine with a reason; delivering one again does no harm.
+What a bioreactor's controller publishes and is told. Publish with QoS 1 and without a message expiry. The content is
+MessagePack or JSON, as the MQTT 5 property Content Type says, and else as its first byte shows. Unknown fields are
+ignored. Times are milliseconds since the Unix epoch, UTC; a fraction is kept to the microsecond. The broker's
+acknowledgement (PUBACK) says that the broker has a message, not that it is stored; with reason 0x10, no matching
+subscribers, nobody has it. Only a receipt says that a frame is stored. Delivering a message again does no harm.
 """
 DEVICE = f"name under which the device is registered, `{DEVICE_NAME.pattern}`"
 FORMATS = {"json": CONTENT_JSON, "msgpack": CONTENT_MSGPACK}
@@ -28,14 +29,14 @@ FORMATS = {"json": CONTENT_JSON, "msgpack": CONTENT_MSGPACK}
 
 class Example(NamedTuple):
     name: str
-    payload: dict[str, Any]
+    payload: Any
 
 
 class Content(NamedTuple):
     """One of the message types, and what to publish with it."""
 
     name: str
-    type: type[msgspec.Struct]
+    type: Any
     title: str
     examples: tuple[Example, ...]
 
@@ -44,6 +45,7 @@ class Channel(NamedTuple):
     content: Content
     description: str
     retain: bool = False
+    forms: tuple[str, ...] = ("json", "msgpack")
 
 
 TELEMETRY = Content(
@@ -100,7 +102,26 @@ EVENT = Content(
     ),
 )
 
-CHANNELS = {
+RECEIPT = Content(
+    "receipt",
+    Receipt,
+    "Up to where everything is stored",
+    (Example("two boots", [[6, 86399], [7, 90211]]),),
+)
+BACKFILL = Content(
+    "backfill",
+    Backfill,
+    "Frames that have not arrived",
+    (Example("two holes", {"boot": 7, "ranges": [[90100, 90119], [90200, 90200]]}),),
+)
+BACKFILL_RESULT = Content(
+    "backfill-result",
+    BackfillResult,
+    "Frames that the device does not have any more",
+    (Example("lost", {"boot": 7, "ranges": [[90100, 90104]]}),),
+)
+
+CHANNELS: dict[Kind | Down, Channel] = {
     Kind.TELEMETRY: Channel(TELEMETRY, "Frames as they are measured."),
     Kind.HISTORY: Channel(
         TELEMETRY,
@@ -112,6 +133,22 @@ CHANNELS = {
         retain=True,
     ),
     Kind.EVENT: Channel(EVENT, "Phase changes, dosing, calibration, local alarms."),
+    Down.RECEIPT: Channel(
+        RECEIPT,
+        "Pairs of boot and seq: of that boot every frame up to that seq is stored, or is in quarantine, or is known to "
+        "be lost. A device may forget a frame once a receipt covers it, and not before.",
+        retain=True,
+        forms=("json",),
+    ),
+    Down.BACKFILL: Channel(
+        BACKFILL,
+        "Send these frames on the history topic; both ends of a range are included. A request is repeated until the "
+        "frames have arrived or are reported as lost; answering twice does no harm.",
+        forms=("json",),
+    ),
+    Kind.BACKFILL_RESULT: Channel(
+        BACKFILL_RESULT, "What of a request the device does not have any more. It is not asked for again."
+    ),
 }
 
 
@@ -119,10 +156,12 @@ def document() -> dict[str, Any]:
     """The whole document, as JSON values."""
     contents = {channel.content.name: channel.content for channel in CHANNELS.values()}
     _, schemas = msgspec.json.schema_components(
-        [content.type for content in contents.values()], ref_template="#/components/schemas/{name}"
+        [content.type for content in contents.values() if isinstance(content.type, type)],
+        ref_template="#/components/schemas/{name}",
     )
     for schema in schemas.values():  # Python keeps the docstrings' indentation up to 3.12
         schema["description"] = inspect.cleandoc(schema["description"])
+    schemas["Receipt"] = msgspec.json.schema(Receipt)
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Biogate: from bioreactor to database", "version": VERSION, "description": DESCRIPTION},
@@ -135,43 +174,58 @@ def document() -> dict[str, Any]:
                 "variables": {"broker": {"default": "127.0.0.1:1883", "description": "host and port"}},
             }
         },
-        "channels": {kind.value: _channel(kind, channel) for kind, channel in CHANNELS.items()},
-        "operations": {f"receive-{kind}": _operation(kind, channel) for kind, channel in CHANNELS.items()},
+        "channels": {_id(kind): _channel(kind, channel) for kind, channel in CHANNELS.items()},
+        "operations": {f"{_action(kind)}-{_id(kind)}": _operation(kind, channel) for kind, channel in CHANNELS.items()},
         "components": {
             "messages": {
-                f"{content.name}-{form}": _message(content, form) for content in contents.values() for form in FORMATS
+                f"{channel.content.name}-{form}": _message(channel.content, form)
+                for channel in CHANNELS.values()
+                for form in channel.forms
             },
             "schemas": schemas,
         },
     }
 
 
-def _channel(kind: Kind, channel: Channel) -> dict[str, Any]:
+def _id(kind: Kind | Down) -> str:
+    """The name of a channel in the document."""
+    return kind.value.replace("/", "-")
+
+
+def _action(kind: Kind | Down) -> str:
+    return "receive" if isinstance(kind, Kind) else "send"
+
+
+def _channel(kind: Kind | Down, channel: Channel) -> dict[str, Any]:
     return {
         "address": topic("{device}", kind),
         "description": channel.description,
         "parameters": {"device": {"description": DEVICE, "examples": ["br-101"]}},
-        "messages": {form: {"$ref": f"#/components/messages/{channel.content.name}-{form}"} for form in FORMATS},
+        "messages": {form: {"$ref": f"#/components/messages/{channel.content.name}-{form}"} for form in channel.forms},
     }
 
 
-def _operation(kind: Kind, channel: Channel) -> dict[str, Any]:
+def _operation(kind: Kind | Down, channel: Channel) -> dict[str, Any]:
     return {
-        "action": "receive",
-        "channel": {"$ref": f"#/channels/{kind}"},
-        "messages": [{"$ref": f"#/channels/{kind}/messages/{form}"} for form in FORMATS],
+        "action": _action(kind),
+        "channel": {"$ref": f"#/channels/{_id(kind)}"},
+        "messages": [{"$ref": f"#/channels/{_id(kind)}/messages/{form}"} for form in channel.forms],
         "bindings": {"mqtt": {"qos": 1, "retain": channel.retain, "bindingVersion": "0.2.0"}},
     }
 
 
 def _message(content: Content, form: str) -> dict[str, Any]:
     return {
-        "name": content.type.__name__,
+        "name": _type_name(content),
         "title": content.title,
         "contentType": FORMATS[form],
-        "payload": {"$ref": f"#/components/schemas/{content.type.__name__}"},
+        "payload": {"$ref": f"#/components/schemas/{_type_name(content)}"},
         "examples": [{"name": example.name, "payload": example.payload} for example in content.examples],
     }
+
+
+def _type_name(content: Content) -> str:
+    return getattr(content.type, "__name__", "") if isinstance(content.type, type) else content.name.capitalize()
 
 
 def text() -> str:

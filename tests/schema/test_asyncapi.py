@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from schema.asyncapi import CHANNELS, Content, Example, document, text
-from schema.topics import Kind, parse
+from schema.topics import Down, Kind, topic
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "asyncapi.json"
 EXAMPLES = [
@@ -26,8 +26,8 @@ def test_the_committed_document_is_current() -> None:
 
 
 def test_every_topic_is_in_it() -> None:
-    channels = document()["channels"].values()
-    assert [parse(channel["address"]) for channel in channels] == [("{device}", kind) for kind in Kind]
+    addresses = {channel["address"] for channel in document()["channels"].values()}
+    assert addresses == {topic("{device}", kind) for kind in (*Kind, *Down)}
 
 
 @pytest.mark.parametrize(("content", "example"), EXAMPLES)
@@ -40,7 +40,8 @@ def test_an_example_decodes_from_both_formats(content: Content, example: Example
 
 @pytest.mark.parametrize(("content", "example"), EXAMPLES)
 def test_an_example_has_no_field_that_nobody_reads(content: Content, example: Example) -> None:
-    assert set(example.payload) <= set(content.type.__struct_fields__)
+    if isinstance(example.payload, dict):
+        assert set(example.payload) <= set(content.type.__struct_fields__)
 
 
 def references(node: Any) -> Iterator[str]:
