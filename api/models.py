@@ -117,7 +117,11 @@ class Quarantined(Answer):
     detail: str
     content_type: str | None
     bytes: int
-    payload: str | None = Field(description="base64; null in a list if over 16 KiB: ask for the item itself")
+    state: Literal["open", "replayed", "discarded"]
+    settled_at: str | None = Field(description="when it was replayed or discarded")
+    payload: str | None = Field(
+        description="base64; null if discarded, and in a list if over 16 KiB: ask for the item itself"
+    )
 
 
 class Quarantine(Page):
@@ -143,6 +147,8 @@ QUARANTINED = {
     "detail": "a frame of 1970-01-01",
     "content_type": "application/json",
     "bytes": 26,
+    "state": "open",
+    "settled_at": None,
     "payload": "eyJ0IjowLCJ2Ijp7InBoIjo3LjAyfX0=",
 }
 TELEMETRY = {

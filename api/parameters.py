@@ -15,7 +15,7 @@ from api import times
 from api.problems import BadParameter
 from schema.topics import is_device_name
 
-REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason"})
+REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason", "state"})
 
 Instant = Annotated[
     datetime,

@@ -1,7 +1,8 @@
 """Simulate a fleet of bioreactor controllers: `python -m device_sim --devices 20`.
 
 Writes one JSON object a line to standard output: a summary now and then, and the last one with `"final": true`.
-Exit status 0: everything produced was acknowledged by the broker; 1: something was not; 2: wrong usage.
+Exit status 0: nothing was lost, and everything was acknowledged by the broker (with --until-receipted also: is covered
+by receipts); 1: something was not; 2: wrong usage, or a damaged store.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import typer
 
 from device_sim.boots import next_boots
 from device_sim.connection import Broker
-from device_sim.firmware import Format, Habits
 from device_sim.fleet import Fleet, Plan
+from device_sim.frames import Format
+from device_sim.habits import Habits
 from schema.topics import is_device_name
 
 
@@ -30,16 +32,37 @@ def main(  # noqa: PLR0917 - typer's options
     seed: Annotated[int, typer.Option(help="the same seed and names give the same signals")] = 1,
     prefix: Annotated[str, typer.Option(help="devices are named PREFIX0001, PREFIX0002, …")] = "sim-",
     state: Annotated[
-        Path | None, typer.Option(help="directory of the boot counters; without, boot is the start time")
+        Path | None, typer.Option(help="directory of boot counters and stores; without, boot is the start time")
+    ] = None,
+    store: Annotated[
+        int | None,
+        typer.Option(min=1, help="frames a device keeps without a receipt; default 100000, without --state 10000"),
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="directory of a record of all frames produced, for verification")
     ] = None,
     duration: Annotated[float | None, typer.Option(min=0, help="stop after so many seconds")] = None,
     count: Annotated[int | None, typer.Option(min=0, help="stop after so many frames a device")] = None,
     block: Annotated[int, typer.Option(min=1, help="frames a message")] = 1,
     speed: Annotated[float, typer.Option(min=0, help="process time against clock time")] = 1.0,
-    keep: Annotated[int, typer.Option(min=2, help="unacknowledged messages a device keeps")] = 1000,
+    replay_rate: Annotated[float, typer.Option(min=0.1, help="frames a second and device from the store")] = 100.0,
+    resend_after: Annotated[
+        float, typer.Option(min=0.1, help="seconds without a receipt until the newest frame is sent again")
+    ] = 60.0,
     duplicates: Annotated[float, typer.Option(min=0, max=1, help="fault: part of messages sent twice")] = 0.0,
     late: Annotated[float, typer.Option(min=0, max=1, help="fault: part of messages sent out of order")] = 0.0,
+    drop: Annotated[
+        float, typer.Option(min=0, max=1, help="fault: part of frames not sent unless the gateway asks")
+    ] = 0.0,
+    poison: Annotated[float, typer.Option(min=0, max=1, help="fault: malformed messages besides, a frame")] = 0.0,
+    reboot_every: Annotated[float | None, typer.Option(min=0.1, help="fault: seconds until a device reboots")] = None,
+    clock_step_every: Annotated[
+        float | None, typer.Option(min=0.1, help="fault: seconds until the clock of a device is set wrong")
+    ] = None,
     deadline: Annotated[float, typer.Option(min=0, help="seconds to wait for acknowledgements at the end")] = 10.0,
+    until_receipted: Annotated[
+        float | None, typer.Option(min=0, help="seconds to wait after that until receipts cover all; else status 1")
+    ] = None,
     max_backoff: Annotated[float, typer.Option(min=0.5, help="longest pause before connecting again, s")] = 15.0,
     report_every: Annotated[float, typer.Option(min=0.1, help="seconds between summaries")] = 10.0,
     mqtt_url: Annotated[str, typer.Option(envvar="BIOGATE_MQTT_URL")] = "mqtt://127.0.0.1:1883",
@@ -60,26 +83,37 @@ def main(  # noqa: PLR0917 - typer's options
         names=names,
         boots=boots,
         broker=broker,
-        habits=Habits(format, block, keep, duplicates, late),
+        habits=Habits(format, block, replay_rate, resend_after, duplicates, late, drop, poison),
         rate=rate,
         frames=min(limits, default=None),
         seed=seed,
         speed=speed,
+        state=state,
+        store=store or (100_000 if state else 10_000),
+        journal=journal,
         deadline=deadline,
+        until_receipted=until_receipted or 0.0,
         max_backoff=max_backoff,
         report_every=report_every,
+        reboot_every=reboot_every,
+        clock_step_every=clock_step_every,
     )
-    raise typer.Exit(asyncio.run(run(plan)))
+    try:
+        fleet = Fleet(plan, lambda line: print(line, file=sys.stderr, flush=True))
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error), param_hint="--state or --journal") from error
+    summary = asyncio.run(run(fleet))
+    wanted = ("unacknowledged", "events_unacknowledged", "lost", *(() if until_receipted is None else ("unreceipted",)))
+    raise typer.Exit(1 if any(summary[what] for what in wanted) else 0)
 
 
-async def run(plan: Plan) -> int:
+async def run(fleet: Fleet) -> dict[str, object]:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    fleet = Fleet(plan, lambda line: print(line, file=sys.stderr, flush=True))
     summary = await fleet.run(stop, lambda summary: show({**summary, "final": False}))
     show({**summary, "final": True})
-    return 1 if summary["unacknowledged"] or summary["events_unacknowledged"] else 0
+    return summary
 
 
 def show(summary: dict[str, object]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def next_boots(state: Path, names: list[str]) -> list[int]:
+def next_boots(state: Path, names: Sequence[str]) -> list[int]:
     """Count one more boot for each device and return its number; the first is 1. Raises ValueError on a damaged file.
 
     A number is on the disk before it is returned: whatever dies afterwards, the next boot gets a greater one.

@@ -1,4 +1,4 @@
-"""An MQTT 5 connection that only publishes: the Rust codec `mqtt5` under a plain asyncio protocol.
+"""An MQTT 5 connection of a device: the Rust codec `mqtt5` under a plain asyncio protocol.
 
 It knows packets, the broker's window and the keep-alive; what to send, and to send it again, is its user's concern.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import mqtt5
@@ -19,6 +20,10 @@ TIMEOUT = 10.0
 LAST_PACKET_ID = 65_535
 
 Acknowledged = Callable[[int, mqtt5.PubAckReasonCode], None]
+Received = Callable[[str, bytes], None]
+
+
+T = TypeVar("T")
 
 
 class ConnectionFailed(Exception):
@@ -45,12 +50,14 @@ class Broker:
 class Connection(asyncio.Protocol):
     """One connection; when it is lost, `closed` is done and the object is of no more use."""
 
-    def __init__(self, acknowledged: Acknowledged, ready: Callable[[], None]) -> None:
-        """`acknowledged` gets every PUBACK; `ready` is called when room to send may have come up."""
+    def __init__(self, acknowledged: Acknowledged, received: Received, ready: Callable[[], None]) -> None:
+        """`acknowledged` gets every PUBACK, `received` topic and payload of every message; `ready` is called when room
+        to send may have come up."""
         loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[ConnectionFailed] = loop.create_future()
         self._connack: asyncio.Future[mqtt5.ConnAckPacket] = loop.create_future()
-        self._acknowledged, self._ready = acknowledged, ready
+        self._suback: asyncio.Future[mqtt5.SubAckPacket] = loop.create_future()
+        self._acknowledged, self._received, self._ready = acknowledged, received, ready
         self._transport: asyncio.Transport
         self._unread = bytearray()
         self._outgoing: list[bytes] = []
@@ -103,14 +110,12 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Cut the connection: the broker publishes the will."""
         if not self.closed.done():
+            self._reason = ConnectionFailed("cut by us")
             self._transport.abort()
 
-    async def handshake(self, packet: mqtt5.ConnectPacket) -> None:
+    async def handshake(self, packet: mqtt5.ConnectPacket, topics: Sequence[str]) -> None:
         self._write(packet.write())
-        await asyncio.wait((self._connack, self.closed), return_when=asyncio.FIRST_COMPLETED)
-        if not self._connack.done():
-            raise self.closed.result()
-        connack = self._connack.result()
+        connack = await self._answer(self._connack)
         if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
             raise ConnectionFailed(f"refused by the broker: {connack.reason_code.name}")
         self._window = connack.receive_max
@@ -118,8 +123,19 @@ class Connection(asyncio.Protocol):
             self._keep_alive = connack.server_keep_alive
         if self._keep_alive:
             self._check_alive()
+        filters = [mqtt5.TopicFilter(topic, max_qos=mqtt5.QoS.AT_LEAST_ONCE) for topic in topics]
+        self._write(mqtt5.SubscribePacket(LAST_PACKET_ID, filters).write())
+        for topic, code in zip(topics, (await self._answer(self._suback)).reason_codes, strict=True):
+            if code != mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE:
+                raise ConnectionFailed(f"subscription to {topic} refused by the broker: {code.name}")
         if self._transport.is_closing():
             raise ConnectionFailed("lost as soon as made")
+
+    async def _answer(self, answer: asyncio.Future[T]) -> T:
+        await asyncio.wait((answer, self.closed), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise self.closed.result()
+        return answer.result()
 
     # What asyncio calls
 
@@ -149,19 +165,22 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard = time.monotonic()
         self._unread += data
-        read = 0
+        read, packets = 0, []
         with memoryview(self._unread) as view:
             try:
                 while read < len(view):
                     packet, size = mqtt5.read(view[read:])
                     read += size
-                    self._handle(packet)
+                    packets.append(packet)
             except IndexError:
                 pass  # the rest of the packet is still to come
             except ValueError as error:
                 self._fail(f"unreadable packet from the broker: {error}")
         # The view is released only now: a bytearray that is viewed cannot shrink.
         del self._unread[:read]
+        for packet in packets:
+            self._handle(packet)
+        self.flush()
         self._ready()
 
     # What packets do
@@ -171,6 +190,12 @@ class Connection(asyncio.Protocol):
             case mqtt5.PubAckPacket():
                 self._in_flight.discard(packet.packet_id)
                 self._acknowledged(packet.packet_id, packet.reason_code)
+            case mqtt5.PublishPacket():
+                if packet.packet_id is not None:
+                    self._outgoing.append(mqtt5.PubAckPacket(packet.packet_id).write())
+                self._received(packet.topic, packet.payload)
+            case mqtt5.SubAckPacket() if not self._suback.done():
+                self._suback.set_result(packet)
             case mqtt5.ConnAckPacket() if not self._connack.done():
                 self._connack.set_result(packet)
             case mqtt5.PingRespPacket():
@@ -204,10 +229,14 @@ async def connect(
     broker: Broker,
     client_id: str,
     will: mqtt5.Will,
+    topics: Sequence[str],
+    *,
     acknowledged: Acknowledged,
+    received: Received,
     ready: Callable[[], None],
 ) -> Connection:
-    """Open a connection; raises ConnectionFailed. Nothing is kept by the broker between connections."""
+    """Open a connection, subscribed to `topics`; raises ConnectionFailed. The broker keeps nothing between connections
+    but what is retained; that comes each time."""
     packet = mqtt5.ConnectPacket(
         client_id,
         username=broker.username,
@@ -220,10 +249,10 @@ async def connect(
     try:
         async with asyncio.timeout(TIMEOUT):
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(acknowledged, ready), broker.host, broker.port, ssl=broker.tls
+                lambda: Connection(acknowledged, received, ready), broker.host, broker.port, ssl=broker.tls
             )
             try:
-                await connection.handshake(packet)
+                await connection.handshake(packet, topics)
             except BaseException:
                 connection.abort()
                 raise

@@ -7,28 +7,33 @@ import itertools
 import random
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
-import mqtt5
 import numpy as np
 
-from device_sim import process
-from device_sim.connection import Broker, Connection, ConnectionFailed, connect
+from device_sim import faults, process
+from device_sim.boots import next_boots
+from device_sim.connection import Broker
 from device_sim.culture import Phase
-from device_sim.firmware import Counts, Device, Habits
-from schema.topics import Kind, topic
+from device_sim.firmware import Device
+from device_sim.frames import Packing
+from device_sim.habits import Counts, Habits, happens
+from device_sim.journal import Journal
+from device_sim.lines import Lines, now, wait_until
+from device_sim.outbox import Message, Sort
+from device_sim.store import Store
+from schema.topics import Kind
 
 SLOT = 0.04
 """Devices are sampled in groups about so far apart (s), spread over the period: NumPy is cheap by the group."""
 MAX_SLOT = 100
 """Devices a group, at most."""
 CONNECTS_A_SECOND = 200
-FIRST_BACKOFF = 0.5
-RETRY = 0.2
-"""How often to look whether a device that was told to wait may send again (s)."""
-GOODBYE = 2.0
-"""How long to wait for the acknowledgement of the offline status (s)."""
+TICK, TICK_PARTS = 0.2, 10
+"""How often each device is given the time (s), and in how many groups."""
+OFF = (1000, 3000)
+"""For how long a device that reboots is off (ms)."""
 
 
 @dataclass(frozen=True)
@@ -44,66 +49,103 @@ class Plan:
     """Frames a device; None: until stopped."""
     seed: int = 1
     speed: float = 1.0
+    state: Path | None = None
+    """Where boot counters and stores are; None: in memory."""
+    store: int = 10_000
+    """Frames a device keeps."""
+    journal: Path | None = None
     deadline: float = 10.0
-    """How long to wait for acknowledgements at the end (s)."""
+    """How long to wait for acknowledgements at the end (s), and after that for receipts."""
+    until_receipted: float = 0.0
     max_backoff: float = 15.0
     report_every: float = 10.0
+    reboot_every: float | None = None
+    clock_step_every: float | None = None
+    """Faults: about every so many seconds, one device."""
 
 
 class Fleet:
     def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
-        """`say` takes a line of text for people."""
-        self.plan, self._say = plan, say
+        """Opens stores and journal; `say` takes a line of text for people. Raises OSError, ValueError on damage."""
+        self.plan = plan
         self.counts = Counts()
-        self.connects = 0
-        self.reconnects = 0
-        self.devices = [
-            Device(name, boot, plan.habits, self.counts, random.Random(f"{plan.seed}:{name}"), say)
-            for name, boot in zip(plan.names, plan.boots, strict=True)
-        ]
+        self.journal = Journal(plan.journal, process.CHANNELS, plan.names) if plan.journal else None
+        self.lines = Lines(plan.broker, plan.habits.format.content_type, plan.max_backoff, say)
+        self.devices = [self._device(i, say) for i in range(len(plan.names))]
+        if self.journal:
+            self.journal.flush()
         self._vessels = process.vessels(plan.names, plan.seed)
         self._phases = np.full(len(plan.names), -1)
         self._doses = np.zeros(len(plan.names), dtype=np.int64)
-        self._links: dict[Device, Connection] = {}
-        self._draining = asyncio.Event()
-        self._stopping = False
-        self._last_say = 0.0
+        self._chance = random.Random(plan.seed)
         self._behind = 0.0
+
+    def _device(self, number: int, say: Callable[[str], None]) -> Device:
+        plan, name = self.plan, self.plan.names[number]
+        store = Store(Packing(process.CHANNELS), plan.store, plan.state / name if plan.state else None)
+        self.counts.recovered += store.total
+        if self.journal and (record := store.newest_record()):
+            self.journal.produced(number, record)  # the last run may have been killed between store and journal
+        chance = random.Random(f"{plan.seed}:{name}")
+        return Device(
+            name,
+            plan.boots[number],
+            store,
+            plan.habits,
+            self.counts,
+            chance=chance,
+            report=say,
+            journal=self.journal,
+            number=number,
+        )
 
     async def run(self, stop: asyncio.Event, summarize: Callable[[dict[str, object]], None]) -> dict[str, object]:
         """Produce until done or `stop` is set, wait for what is not acknowledged, leave; return the summary."""
+        plan = self.plan
         async with asyncio.TaskGroup() as tasks:
             background = [
-                tasks.create_task(self._stay_connected(device, number / CONNECTS_A_SECOND), name=device.name)
+                tasks.create_task(self.lines.stay_connected(device, number / CONNECTS_A_SECOND), name=device.name)
                 for number, device in enumerate(self.devices)
             ]
-            background.append(tasks.create_task(self._retry(), name="retry"))
+            background.append(tasks.create_task(self._tick(), name="tick"))
             background.append(tasks.create_task(self._summarize(summarize), name="summaries"))
+            going = [
+                tasks.create_task(faults.now_and_then(every, act, self._chance), name="fault")
+                for every, act in ((plan.reboot_every, self._reboot), (plan.clock_step_every, self._step_clock))
+                if every
+            ]
             producing = tasks.create_task(self._produce(), name="produce")
             stopped = tasks.create_task(stop.wait(), name="stop")
             await asyncio.wait((producing, stopped), return_when=asyncio.FIRST_COMPLETED)
-            producing.cancel()
-            stopped.cancel()
-            self._draining.set()
+            for task in (producing, stopped, *going):
+                task.cancel()
+            self.lines.hurry()
             for device in self.devices:
-                device.finish(process.CHANNELS)
-                device.flush(_now())
-            await self._wait_until(lambda: not any(device.pending for device in self.devices), self.plan.deadline)
-            await self._leave()
+                device.finish()
+                device.outbox.flush(now(), device.clock)
+            await wait_until(lambda: not any(device.outbox.pending for device in self.devices), plan.deadline)
+            await wait_until(lambda: not any(device.store.total for device in self.devices), plan.until_receipted)
+            await self.lines.leave()
             for task in background:
                 task.cancel()
+        for device in self.devices:
+            device.store.close()
+        if self.journal:
+            self.journal.close()
         return self.summary()
 
     def summary(self) -> dict[str, object]:
+        """Counts of frames, and what is the case now."""
         counts = self.counts
         return {
             **asdict(counts),
             "lost_by_device": {device.name: device.lost for device in self.devices if device.lost},
-            "unacknowledged": counts.produced - counts.acknowledged,
-            "events_unacknowledged": counts.events_produced - counts.events_acknowledged,
+            "unacknowledged": sum(device.store.unacknowledged for device in self.devices),
+            "unreceipted": sum(device.store.total for device in self.devices),
+            "events_unacknowledged": counts.events_produced - counts.events_acknowledged - counts.events_lost,
             "devices": len(self.devices),
-            "connected": len(self._links),
-            "reconnects": self.reconnects,
+            "connected": len(self.lines),
+            "reconnects": self.lines.reconnects,
             "behind_seconds": round(max(0.0, self._behind), 3),
         }
 
@@ -116,7 +158,7 @@ class Fleet:
         bounds = [count * i // groups for i in range(groups + 1)]
         slots = list(itertools.pairwise(bounds))
         vessels = [self._vessels[first:last] for first, last in slots]
-        begin, begin_wall = time.monotonic(), _now()
+        begin, begin_wall = time.monotonic(), now()
         for number in itertools.count() if self.plan.frames is None else range(self.plan.frames):
             for i, (first, last) in enumerate(slots):
                 due = (number + i / groups) * period
@@ -128,12 +170,17 @@ class Fleet:
         sample = process.sample(vessels, at, self.plan.speed)
         self._events(first, last, sample, at)
         columns, qualities = sample.fault_channel.tolist(), sample.fault_quality.tolist()
-        now = _now()
-        for device, values, column, quality in zip(
-            self.devices[first:last], sample.values.tolist(), columns, qualities, strict=True
-        ):
-            device.frame(at, process.CHANNELS, values, None if column < 0 else (column, quality))
-            device.flush(now)
+        moment, devices = now(), self.devices[first:last]
+        for device, values, column, quality in zip(devices, sample.values.tolist(), columns, qualities, strict=True):
+            if device.off_until <= at:
+                device.frame(at, values, None if column < 0 else (column, quality))
+                if happens(self.plan.habits.poison, self._chance):
+                    payload = faults.poison(self._chance, self.plan.habits.format)
+                    device.outbox.note(Message(Sort.POISON, Kind.TELEMETRY, payload))
+        if self.journal:
+            self.journal.flush()
+        for device in devices:
+            device.outbox.flush(moment, device.clock)
 
     def _events(self, first: int, last: int, sample: process.Sample, at: int) -> None:
         """Tell of the phase at the start and when it changes, of calibration in the setup, and of doses."""
@@ -152,111 +199,26 @@ class Fleet:
         self._phases[first:last] = sample.phase
         self._doses[first:last] = sample.dosing
 
-    # Connections
+    # In the background
 
-    async def _stay_connected(self, device: Device, delay: float) -> None:
-        await asyncio.sleep(delay)
-        backoff, connected_before = FIRST_BACKOFF, False
-        while not self._stopping:
-            try:
-                connection = await self._connect(device)
-            except ConnectionFailed as error:
-                self._say_some(f"{device.name}: {error}")
-            else:
-                backoff = FIRST_BACKOFF
-                self.reconnects += connected_before
-                connected_before = True
-                reason = await self._lost(device, connection)
-                if self._stopping:
-                    return
-                self._say_some(f"{device.name}: {reason}")
-            await self._pause(backoff * random.uniform(0.5, 1.0))
-            backoff = min(backoff * 2, self.plan.max_backoff)
+    async def _tick(self) -> None:
+        for part in itertools.cycle(range(TICK_PARTS)):
+            await asyncio.sleep(TICK / TICK_PARTS)
+            moment = now()
+            for device in self.devices[part::TICK_PARTS]:
+                device.outbox.tick(moment, device.clock)
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait before the next attempt: when the fleet is about to leave, not for long."""
-        if self._draining.is_set():
-            await asyncio.sleep(min(seconds, FIRST_BACKOFF))
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._draining.wait()
+    def _reboot(self) -> None:
+        device = self._chance.choice(self.devices)
+        boots = next_boots(self.plan.state, [device.name]) if self.plan.state else [device.boot + 1]
+        device.off_until = now() + self._chance.randint(*OFF)
+        device.reboot(boots[0])
+        self.lines.cut(device)
 
-    async def _connect(self, device: Device) -> Connection:
-        begun = max(_now(), int(device.session) + 1)
-        will = mqtt5.Will(
-            topic(device.name, Kind.STATUS),
-            payload=device.status("offline", begun),
-            qos=mqtt5.QoS.AT_LEAST_ONCE,
-            retain=True,
-            content_type=self.plan.habits.format.content_type,
-        )
-        connection = await connect(
-            self.plan.broker,
-            device.name,
-            will,
-            lambda packet_id, code: self._acknowledged(device, packet_id, code),
-            lambda: device.flush(_now()),
-        )
-        self._links[device] = connection
-        device.connected(connection, begun, _now())
-        return connection
-
-    def _acknowledged(self, device: Device, packet_id: int, code: mqtt5.PubAckReasonCode) -> None:
-        device.acknowledged(packet_id, code, _now())
-        if code != mqtt5.PubAckReasonCode.SUCCESS:
-            self._say_some(f"{device.name}: not delivered, the broker says {code.name}; will be sent again")
-
-    async def _lost(self, device: Device, connection: Connection) -> ConnectionFailed:
-        """Wait until the connection is gone."""
-        try:
-            return await connection.closed
-        finally:
-            connection.abort()
-            device.disconnected()
-            del self._links[device]
-
-    async def _retry(self) -> None:
-        while True:
-            await asyncio.sleep(RETRY)
-            now = _now()
-            for device in self.devices:
-                if device.refused_until:
-                    device.flush(now)
-
-    async def _leave(self) -> None:
-        self._stopping = True
-        leaving = []
-        for device, connection in list(self._links.items()):
-            if device.sign_off(_now()):
-                leaving.append((device, connection))
-            else:
-                connection.abort()  # the will says it
-        await self._wait_until(lambda: not any(device.link and device.in_flight for device, _ in leaving), GOODBYE)
-        for _, connection in leaving:
-            connection.disconnect()
-        await self._wait_until(lambda: not self._links, GOODBYE)
-
-    async def _wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not condition() and time.monotonic() < end:  # noqa: ASYNC110 - it looks at hundreds of queues
-            await asyncio.sleep(0.02)
-
-    # Telling
+    def _step_clock(self) -> None:
+        self._chance.choice(self.devices).step_clock(faults.clock_offset(self._chance))
 
     async def _summarize(self, summarize: Callable[[dict[str, object]], None]) -> None:
         while True:
             await asyncio.sleep(self.plan.report_every)
             summarize(self.summary())
-
-    def _say_some(self, line: str) -> None:
-        """A broker that goes away is news once, not once for each of 500 devices."""
-        now = time.monotonic()
-        if now - self._last_say >= 1.0:
-            self._say(line)
-            self._last_say = now
-
-
-def _now() -> int:
-    """Milliseconds since the Unix epoch, UTC."""
-    return time.time_ns() // 1_000_000

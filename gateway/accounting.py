@@ -24,6 +24,8 @@ class Outcome:
     quarantined: Counter[ItemKind] = field(default_factory=Counter)
     discarded: Counter[ItemKind] = field(default_factory=Counter)
     reasons: Counter[Reason] = field(default_factory=Counter)
+    refused: Counter[Reason] = field(default_factory=Counter)
+    """Reasons of those discarded."""
     lost: int = 0
     """Frames now known to be lost; they never arrived, so they are in none of the counts."""
 
@@ -34,6 +36,7 @@ class Outcome:
             self.quarantined + other.quarantined,
             self.discarded + other.discarded,
             self.reasons + other.reasons,
+            self.refused + other.refused,
             self.lost + other.lost,
         )
 
@@ -60,6 +63,8 @@ def settled(items: Sequence[Item], outcome: Outcome) -> None:
     metrics.LOST_FRAMES.inc(outcome.lost)
     for reason, count in outcome.reasons.items():
         metrics.QUARANTINED_BY_REASON.labels(reason).inc(count)
+    for reason, count in outcome.refused.items():
+        metrics.DISCARDED_BY_REASON.labels(reason).inc(count)
 
 
 async def record(connection: Transaction, cell: str, outcome: Outcome) -> int:

@@ -14,7 +14,7 @@ import msgspec
 
 from gateway import encode
 from gateway.database import Transaction
-from gateway.errors import Rejected
+from gateway.errors import Rejected, StoredRowsGone
 from gateway.items import Frame, Reject, moment
 from gateway.registry import Registry
 from gateway.rejects import reject_item
@@ -66,6 +66,12 @@ async def store_conflicting(
     return committed, duplicate, rejects
 
 
+async def probe_conflicting(connection: Transaction) -> None:
+    """The same with no frames: fails where the database does not let us."""
+    await connection.execute(STAGE)
+    await connection.fetch(INSERT)
+
+
 async def _round(connection: Transaction, frames: Sequence[Frame]) -> tuple[int, int, list[Frame], list[Reject]]:
     """New, duplicates, frames whose key is taken by one with other channels, conflicts."""
     if not frames:
@@ -84,7 +90,10 @@ async def _round(connection: Transaction, frames: Sequence[Frame]) -> tuple[int,
         earliest, latest = min(frame.t for frame in frames), max(frame.t for frame in frames)
         # the bounds and the devices keep the join off chunks, and off compressed batches, that have none of these
         devices = {frame.route.device.device_id for frame in frames}
-        for row in await connection.fetch(COMPARE, moment(earliest), moment(latest), devices, inserted):
+        rows = await connection.fetch(COMPARE, moment(earliest), moment(latest), devices, inserted)
+        if len(inserted) + len(rows) != len(frames):
+            raise StoredRowsGone("rows that were in the way are gone: their chunk was dropped meanwhile")
+        for row in rows:
             frame = frames[row["n"]]
             if row["equal"]:
                 duplicate += 1

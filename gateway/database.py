@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeAlias, TypeVar
 
@@ -14,7 +15,7 @@ import structlog
 from gateway.errors import SchemaBehind
 from gateway.items import ITEM_KINDS
 from gateway.settings import Settings
-from gateway.triage import sqlstate
+from gateway.triage import needed, sqlstate
 from schema.migrate import pending
 
 log = structlog.get_logger()
@@ -27,16 +28,47 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Transaction: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 BACKOFF_S = (0.1, 5.0)
+SLOWLY_S = 30.0
+"""The longest wait, and how often it is told, where nothing passes by itself."""
 COMMAND_TIMEOUT_S = 30.0
 
 FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What a statement or a connection may fail with; the last, when the server ends a connection at a bad moment."""
 
 
-def backoff_s(failures: int) -> float:
+def backoff_s(failures: int, most: float = BACKOFF_S[1]) -> float:
     """How long to wait after so many failures in a row: doubled each time, with jitter."""
-    least, most = BACKOFF_S
-    return min(most, least * 2.0 ** min(failures - 1, 16)) * random.uniform(0.5, 1.0)
+    return min(most, BACKOFF_S[0] * 2.0 ** min(failures - 1, 16)) * random.uniform(0.5, 1.0)
+
+
+class Trouble:
+    """Something that fails for now: told in `troubles` and in the log."""
+
+    def __init__(self, troubles: Troubles, what: str) -> None:
+        self.failures = 0
+        self._troubles = troubles
+        self._what = what
+        self._told = float("-inf")
+
+    def failed(self, error: Exception) -> float:
+        """Once more: how long to wait before the next try, in seconds."""
+        self.failures += 1
+        state, words = sqlstate(error), needed(error)
+        wait = backoff_s(self.failures) if words is None else backoff_s(self.failures, SLOWLY_S)
+        facts = {"sqlstate": state, "error": str(error), "wait_s": round(wait, 2)}
+        if words is None:
+            self._troubles[self._what] = f"cannot {self._what}: {state}: {error}"
+            log.warning(f"cannot {self._what}: try again", **facts)
+        else:
+            self._troubles[self._what] = f"cannot {self._what}: {words} ({state}: {error})"
+            if time.monotonic() - self._told >= SLOWLY_S:
+                self._told = time.monotonic()
+                log.error(f"cannot {self._what}: {words}", **facts)
+        return wait
+
+    def over(self) -> None:
+        """It works."""
+        self._troubles.pop(self._what, None)
 
 
 async def persistently(

@@ -75,11 +75,8 @@ def _rows(mapping: Mapping, frames: list[Frame], numbers: list[int] | None) -> b
 def _values(mapping: Mapping, frames: list[Frame]) -> NDArray[np.float64]:
     """The values as sent, shape (frames, channels); NaN where null."""
     shape = len(frames), len(mapping.channels)
-    try:
-        flat = chain.from_iterable([frame.values for frame in frames])
-        return np.fromiter(flat, np.float64, shape[0] * shape[1]).reshape(shape)
-    except TypeError:  # a null among them
-        return np.array([list(frame.values) for frame in frames], dtype=np.float64)
+    flat = chain.from_iterable([frame.values for frame in frames])
+    return np.fromiter(flat, np.float64, shape[0] * shape[1]).reshape(shape)
 
 
 def _qualities(frames: list[Frame], values: NDArray[np.float64]) -> NDArray[np.int16]:

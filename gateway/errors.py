@@ -39,6 +39,10 @@ class ShutdownTimedOut(GatewayError):
     """Not everything received could be committed before the deadline. The broker still has it."""
 
 
+class StoredRowsGone(GatewayError):
+    """Frames conflicted with rows that were not there any more when they were compared. Tried again."""
+
+
 class CommitUnknown(GatewayError):
     """COMMIT failed for `reason`: the server knows by `transaction_id` whether `outcome` came true all the same."""
 

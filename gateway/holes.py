@@ -6,6 +6,7 @@ asked for, and asked for again after a time that doubles, until it is filled or 
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -59,12 +60,13 @@ class Holes:
                         hole.ask_at, hole.asked = now, 0
 
     def due(self, now: float, most_streams: int, most_frames: int) -> Iterator[tuple[Stream, list[Range]]]:
-        """What to ask for now: at most so many streams, and of each at most so many frames, the oldest first."""
-        asked = 0
-        for stream, holes in self._streams.items():
-            if asked >= most_streams:
-                return
-            room, ranges = most_frames, []
+        """What to ask for now: at most so many streams, and of each at most so many frames, the oldest first.
+
+        Streams that have waited longest come first: else a few that always have new holes would leave the others none.
+        """
+        waiting = [(min(hole.ask_at for hole in holes), stream) for stream, holes in self._streams.items()]
+        for _, stream in heapq.nsmallest(most_streams, (pair for pair in waiting if pair[0] <= now)):
+            room, ranges, holes = most_frames, [], self._streams[stream]
             for hole in holes:
                 if hole.ask_at > now or room <= 0:
                     continue
@@ -73,9 +75,7 @@ class Holes:
                 room -= last - hole.first + 1
                 hole.ask_at = now + min(self._retry_s * 2.0 ** min(hole.asked, 20), LONGEST_RETRY_S)
                 hole.asked += 1
-            if ranges:
-                asked += 1
-                yield stream, ranges
+            yield stream, ranges
 
     def declared(self, now: float) -> tuple[int, int]:
         """How many holes are declared, and of how many frames."""

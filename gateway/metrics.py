@@ -50,6 +50,7 @@ QUARANTINED = Counter("biogate_intake_quarantined", "stored in quarantine with a
 DISCARDED = Counter("biogate_intake_discarded", "over the quarantine's quota: counted, not kept", ["kind"])
 IN_FLIGHT = Gauge("biogate_intake_in_flight", "received and not yet one of the others", ["kind"])
 QUARANTINED_BY_REASON = Counter("biogate_quarantined", "frames, statuses and events quarantined", ["reason"])
+DISCARDED_BY_REASON = Counter("biogate_discarded", "the same, over the quarantine's quota and so not kept", ["reason"])
 
 LAG = BulkHistogram(
     "biogate_lag_seconds",
@@ -88,3 +89,4 @@ for _kind in ITEM_KINDS:
         _metric.labels(_kind)
 for _reason in Reason:
     QUARANTINED_BY_REASON.labels(_reason.value)
+    DISCARDED_BY_REASON.labels(_reason.value)

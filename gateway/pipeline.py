@@ -32,6 +32,7 @@ from gateway.errors import Rejected, ShutdownTimedOut
 from gateway.items import Delivery, Frame, Item
 from gateway.leader import Leader
 from gateway.outbox import Outbox
+from gateway.quota import Quota
 from gateway.receipts import Receipts
 from gateway.registry import Registry
 from gateway.rejects import reject
@@ -66,6 +67,7 @@ class Pipeline:
             cell=settings.cell,
             chunk_ms=chunk_ms,
             max_chunks=settings.batch_chunks,
+            keep=Quota(settings.quarantine_bytes, settings.quarantine_rows, settings.quarantine_total_bytes).keep,
         )
         self._outbox = Outbox()
         self._receipts = Receipts(settings, pool, self._outbox, self._window, self._troubles)

@@ -25,6 +25,9 @@ EXACT_LAYOUTS = 8
 CACHED_MAPPINGS = 512
 """Orders and subsets of channels remembered for a device; a device that varies beyond it costs look-ups, not memory."""
 
+INTERNING = 0x696E7465
+"""Key of an advisory lock."""
+
 NOT_IN_NAMES = {"Cc", "Cs"}
 """Unicode's control characters and lone surrogates."""
 
@@ -102,7 +105,10 @@ class Registry:
             except Rejected as rejected:
                 device.mappings[channels] = rejected
             except KeyError:
-                missing.append((device, channels))
+                if len(self._device_layouts.get(device.device_id, ())) >= self._max_layouts:  # it will not change
+                    device.mappings[channels] = self._too_many_layouts()
+                else:
+                    missing.append((device, channels))
         if missing:
             await self._intern(missing, exact=False)
 
@@ -129,9 +135,15 @@ class Registry:
         )
         for device_id in device_ids or ():
             self._device_layouts[device_id] = []
+        unseen = set()
         for row in rows:
-            self._layouts[row["layout_id"]] = tuple(row["channel_ids"])
+            if row["layout_id"] not in self._layouts:
+                self._layouts[row["layout_id"]] = tuple(row["channel_ids"])
+                unseen.update(row["channel_ids"])
             self._device_layouts.setdefault(row["device_id"], []).append(row["layout_id"])
+        if device_ids is not None and unseen:  # another gateway made them, perhaps of channels that we do not know
+            rows = await connection.fetch("select name, channel_id from channels where channel_id = any($1)", unseen)
+            self._channel_ids.update((row["name"], row["channel_id"]) for row in rows)
 
     def _check(self, channels: Channels) -> None:
         if not channels:
@@ -180,7 +192,7 @@ class Registry:
         names = sorted({name for _, channels in wanted for name in channels} - self._channel_ids.keys())
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                await self._intern_channels(connection, names)
+                await self._learn_channels(connection, names)
                 await connection.execute(
                     "select from devices where device_id = any($1) order by device_id for update", device_ids
                 )
@@ -202,37 +214,45 @@ class Registry:
                 device.mappings[channels] = answer
         return answers
 
-    async def _intern_channels(self, connection: Connection, names: list[str]) -> None:
+    async def _learn_channels(self, connection: Connection, names: list[str]) -> None:
+        """Of these names, what the database knows already."""
         if names:
-            await connection.execute(
-                "insert into channels (name) select unnest($1::text[]) on conflict (name) do nothing", names
-            )
             rows = await connection.fetch("select name, channel_id from channels where name = any($1)", names)
             self._channel_ids.update((row["name"], row["channel_id"]) for row in rows)
 
     async def _assign(self, connection: Connection, device: Device, channels: Channels, *, exact: bool) -> Mapping:
         layout_ids = self._device_layouts.setdefault(device.device_id, [])
-        ids = {self._channel_ids[name] for name in channels}
-        if exact:
-            for layout_id in layout_ids:
-                if ids == set(self._layouts[layout_id]):
-                    return self._mapping(channels, layout_id)
-        else:
-            try:
-                return self._first_cover(device, channels)
-            except KeyError:
-                pass
+        ids = {self._channel_ids[name] for name in channels if name in self._channel_ids}
+        if len(ids) == len(channels):
+            if exact:
+                for layout_id in layout_ids:
+                    if ids == set(self._layouts[layout_id]):
+                        return self._mapping(channels, layout_id)
+            else:
+                try:
+                    return self._first_cover(device, channels)
+                except KeyError:
+                    pass
         ever = ids.union(*(self._layouts[layout_id] for layout_id in layout_ids))
-        if len(ever) > self._max_channels:
+        different = len(ever) + len(channels) - len(ids)
+        if different > self._max_channels:
             raise Rejected(
                 Reason.TOO_MANY_CHANNELS,
-                f"the device would have {len(ever)} different channels, at most {self._max_channels} allowed",
+                f"the device would have {different} different channels, at most {self._max_channels} allowed",
             )
         if len(layout_ids) >= self._max_layouts:
-            raise Rejected(
-                Reason.TOO_MANY_LAYOUTS,
-                f"the device has {len(layout_ids)} sets of channels, no more are allowed",
+            raise self._too_many_layouts()
+        # who inserts is alone, or two gateways could wait for each other's names
+        await connection.execute("select pg_advisory_xact_lock($1)", INTERNING)
+        # only now: the names in what is rejected would fill the table
+        new = sorted(set(channels) - self._channel_ids.keys())
+        if new:
+            await connection.execute(
+                "insert into channels (name) select unnest($1::text[]) on conflict (name) do nothing", new
             )
+            await self._learn_channels(connection, new)
+            ids = {self._channel_ids[name] for name in channels}
+            ever |= ids
         if not exact and len(layout_ids) >= EXACT_LAYOUTS:
             ids = ever
         layout_id = await self._layout(connection, sorted(ids))
@@ -244,6 +264,11 @@ class Registry:
         )
         layout_ids.append(layout_id)
         return self._mapping(channels, layout_id)
+
+    def _too_many_layouts(self) -> Rejected:
+        return Rejected(
+            Reason.TOO_MANY_LAYOUTS, f"the device has {self._max_layouts} sets of channels, no more are allowed"
+        )
 
     async def _layout(self, connection: Connection, channel_ids: list[int]) -> int:
         """The layout of these channels, made if there is none."""

@@ -82,6 +82,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
+        if self.mqtt_url.username or self.mqtt_url.password:
+            raise ValueError(
+                "BIOGATE_MQTT_URL has a login in it: say it as BIOGATE_MQTT_USERNAME and BIOGATE_MQTT_PASSWORD"
+            )
         if self.batch_bytes > self.window_bytes:
             raise ValueError(
                 f"BIOGATE_BATCH_BYTES ({self.batch_bytes}) is above BIOGATE_WINDOW_BYTES ({self.window_bytes}): "

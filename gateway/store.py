@@ -10,10 +10,11 @@ import asyncpg
 
 from gateway import encode
 from gateway.accounting import Outcome, record
-from gateway.conflict import store_conflicting
+from gateway.conflict import probe_conflicting, store_conflicting
 from gateway.database import Pool, Transaction
 from gateway.errors import CommitUnknown
 from gateway.items import DeviceEvent, Frame, Item, LostFrames, Reject, StatusChange, moment
+from gateway.quota import Keep, Quota
 from gateway.registry import Registry
 from gateway.rejects import reject_item
 from gateway.streams import add_lost
@@ -21,9 +22,13 @@ from schema.reasons import Reason
 
 STATEMENT_BYTES = 2**24
 """Payloads in one statement, roughly: PostgreSQL drops a connection that sends a message of 1 GB, every time."""
+KEEP: Keep = Quota().keep
+"""What becomes of rejects, if nothing else is said."""
 
 
-async def store(pool: Pool, registry: Registry, cell: str, items: Sequence[Item], *, conflicting: bool) -> Outcome:
+async def store(
+    pool: Pool, registry: Registry, cell: str, items: Sequence[Item], *, conflicting: bool, keep: Keep = KEEP
+) -> Outcome:
     """Store all of `items` or nothing. Raises CommitUnknown when it cannot be told which."""
     frames = [item for item in items if isinstance(item, Frame)]
     statuses = [item for item in items if isinstance(item, StatusChange)]
@@ -45,7 +50,7 @@ async def store(pool: Pool, registry: Registry, cell: str, items: Sequence[Item]
                 outcome.lost += await add_lost(connection, lost)
                 outcome.committed["result"] += len(results)
             for portion in _portions(rejects):
-                await _rejects(connection, portion, outcome)
+                await keep(connection, cell, portion, outcome)
             transaction_id = await record(connection, cell, outcome)
         except BaseException:
             with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # it may be gone already
@@ -67,6 +72,24 @@ async def committed(pool: Pool, transaction_id: int) -> bool | None:
     return None if status == "in progress" else status == "committed"
 
 
+async def probe(pool: Pool, cell: str, keep: Keep) -> None:
+    """The statements of a batch with nothing in them. Where these work, what fails does so for what is in the batch."""
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            nothing = Outcome()
+            await _copy(connection, [])
+            await probe_conflicting(connection)
+            await _statuses(connection, [], nothing)
+            await _events(connection, [], nothing)
+            await keep(connection, cell, [], nothing)
+            await record(connection, cell, nothing)
+        finally:
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await transaction.rollback()
+
+
 async def _frames(
     connection: Transaction, registry: Registry, frames: list[Frame], outcome: Outcome, *, conflicting: bool
 ) -> list[Reject]:
@@ -75,11 +98,15 @@ async def _frames(
         outcome.committed["frame"] += new
         outcome.duplicate["frame"] += duplicate
         return rejects
+    await _copy(connection, frames)
+    outcome.committed["frame"] += len(frames)
+    return []
+
+
+async def _copy(connection: Transaction, frames: list[Frame]) -> None:
     await connection.copy_to_table(
         "frames", source=io.BytesIO(encode.copy(frames)), columns=encode.COLUMNS, format="binary"
     )
-    outcome.committed["frame"] += len(frames)
-    return []
 
 
 async def _statuses(connection: Transaction, statuses: list[StatusChange], outcome: Outcome) -> list[Reject]:
@@ -178,34 +205,3 @@ def _portions(rejects: list[Reject]) -> Iterator[list[Reject]]:
             portion, size = [], 0
     if portion:
         yield portion
-
-
-async def _rejects(connection: Transaction, rejects: list[Reject], outcome: Outcome) -> None:
-    hashes = [reject.sha256 for reject in rejects]
-    inserted = await connection.fetch(
-        """insert into quarantine (received_at, device, topic, reason, detail, content_type, payload, sha256)
-           select * from unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-                                $7::bytea[], $8::bytea[])
-           on conflict (sha256) do nothing returning sha256""",
-        [moment(reject.received_ms) for reject in rejects],
-        [_text(reject.device) for reject in rejects],
-        [_text(reject.topic) for reject in rejects],
-        [reject.reason.value for reject in rejects],
-        [_text(reject.detail) for reject in rejects],
-        [_text(reject.content_type) for reject in rejects],
-        [reject.payload for reject in rejects],
-        hashes,
-    )
-    new = {row["sha256"] for row in inserted}
-    for reject, sha256 in zip(rejects, hashes, strict=True):
-        if sha256 in new:
-            new.remove(sha256)
-            outcome.quarantined[reject.kind] += 1
-            outcome.reasons[reject.reason] += 1
-        else:
-            outcome.duplicate[reject.kind] += 1
-
-
-def _text(text: str | None) -> str | None:
-    """As PostgreSQL can store it: no NUL, no lone surrogates."""
-    return None if text is None else text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

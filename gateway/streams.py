@@ -143,7 +143,7 @@ async def add_lost(connection: asyncpg.Connection, lost: Sequence[tuple[int, int
                    insert into device_streams as s (device_id, boot, lost)
                    select device_id, boot, oldest_ranges(ranges, $5) from given
                    on conflict (device_id, boot) do update
-                      set lost = oldest_ranges(s.lost + excluded.lost, $5), changed_at = now()
+                      set lost = oldest_ranges(s.lost + (excluded.lost - s.received), $5), changed_at = now()
                )
                select coalesce(sum(upper(r) - lower(r)), 0)::bigint from news, unnest(ranges) r""",
             *(list(column) for column in zip(*lost, strict=True)),

@@ -16,15 +16,14 @@ class Verdict(Enum):
     """22 data exception, 23 integrity constraint: something in the batch is refused for what it is."""
     SUSPECT = "try again a few times, then split"
     """Looks transient, but may be the batch: one COPY over thousands of days fails with 53200, and always will."""
+    TERMINAL = "say it loudly, try again slowly"
+    """Nothing will be stored until a person does something: wrong credentials, a missing table."""
 
 
 SURROUNDINGS = (
     "08",  # connection
     "25",  # read-only after a fail-over
-    "28",  # credentials
-    "3D",  # no such database
     "40",  # deadlock, serialization
-    "42",  # no such table, no right to it
     "55",  # object in use, lock not available
     "57",  # shut down, cancelled, cannot connect now
     "58",  # I/O error
@@ -32,6 +31,16 @@ SURROUNDINGS = (
     "53300",  # too many connections
 )
 """What says something of the database and nothing of the batch."""
+
+NEEDED = {
+    "28": "the database refuses the login: check user and password in BIOGATE_DATABASE_URL",
+    "3D": "there is no such database: check BIOGATE_DATABASE_URL, or create it and run `python -m schema.migrate`",
+    "3F": "a schema is missing: run `python -m schema.migrate`",
+    "42501": "a right is missing: grant it to the user in BIOGATE_DATABASE_URL",
+    "42": "the schema is not that of this version: run `python -m schema.migrate`",
+    "SchemaBehind": "the schema is older than this version: run `python -m schema.migrate`",
+}
+"""What a person has to do, by the begin of the state; the first that fits. Only here is an error TERMINAL."""
 
 
 def triage(error: Exception) -> Verdict:
@@ -41,9 +50,17 @@ def triage(error: Exception) -> Verdict:
     state = sqlstate(error)
     if state.startswith(("22", "23")) or isinstance(error, OverflowError | UnicodeError):
         return Verdict.DATA
+    if needed(error) is not None:
+        return Verdict.TERMINAL
     if isinstance(error, asyncpg.PostgresError) and not state.startswith(SURROUNDINGS):
         return Verdict.SUSPECT
     return Verdict.TRANSIENT
+
+
+def needed(error: Exception) -> str | None:
+    """What a person has to do about it, if it does not pass by itself."""
+    state = sqlstate(error)
+    return next((words for begin, words in NEEDED.items() if state.startswith(begin)), None)
 
 
 def sqlstate(error: Exception) -> str:

@@ -1,7 +1,8 @@
 """A batch → the database, however often it takes.
 
 Parts of a batch are bounded in chunks. A key that is stored already sends a part down the conflict path; what the
-database refuses for what it is, is found by splitting and goes to quarantine; everything else is tried again for ever.
+database refuses for what it is, is found by splitting and goes to quarantine; everything else is tried again for ever,
+slowly and loudly where a person has to do something.
 """
 
 from __future__ import annotations
@@ -14,32 +15,44 @@ import structlog
 
 from gateway import metrics
 from gateway.accounting import Outcome
-from gateway.database import Pool, Troubles, backoff_s, persistently
+from gateway.database import Pool, Trouble, Troubles, persistently
 from gateway.errors import CommitUnknown
 from gateway.items import Frame, Item, Reject
+from gateway.quota import Keep
 from gateway.registry import Registry
 from gateway.rejects import reject_item
-from gateway.store import committed, store
+from gateway.store import KEEP, committed, probe, store
 from gateway.triage import Verdict, sqlstate, triage
 from schema.reasons import Reason
 
 log = structlog.get_logger()
 
 STUBBORN = 5
-"""Failures in a row after which a suspect part is split, if the database is otherwise well."""
+"""Failures in a row after which a part is split, whatever the error, if the database is otherwise well. With some it
+helps; with the others it costs little: the first half is tried until it works, and then the rest follows whole."""
 
 
 class Writer:
     def __init__(
-        self, pool: Pool, registry: Registry, troubles: Troubles, *, cell: str, chunk_ms: float, max_chunks: int
+        self,
+        pool: Pool,
+        registry: Registry,
+        troubles: Troubles,
+        *,
+        cell: str,
+        chunk_ms: float,
+        max_chunks: int,
+        keep: Keep = KEEP,
     ) -> None:
-        """`chunk_ms` is the chunk interval of the hypertable. While a write fails, `troubles` says so."""
+        """`chunk_ms` is the chunk interval of the hypertable; `keep` stores what is rejected. While a write fails,
+        `troubles` says so."""
         self._pool = pool
         self._registry = registry
         self._cell = cell
         self._chunk_ms = chunk_ms
         self._max_chunks = max_chunks
         self._troubles = troubles
+        self._keep = keep
 
     async def write(self, items: Sequence[Item]) -> Outcome:
         """Store all items; returns when all are committed."""
@@ -63,47 +76,46 @@ class Writer:
             first, last = distinct[start], distinct[min(start + self._max_chunks, len(distinct)) - 1]
             yield [frames[n] for n in np.flatnonzero((chunks >= first) & (chunks <= last))]
 
-    async def _persist(self, items: Sequence[Item]) -> Outcome:
+    async def _persist(self, items: Sequence[Item], patience: int = STUBBORN) -> Outcome:
         """One transaction, tried until it is committed, or split."""
-        conflicting, failures = False, 0
+        trouble = Trouble(self._troubles, "write")
+        conflicting = False
         while True:
-            reason: Exception
             try:
-                outcome = await store(self._pool, self._registry, self._cell, items, conflicting=conflicting)
+                outcome = await store(
+                    self._pool, self._registry, self._cell, items, conflicting=conflicting, keep=self._keep
+                )
             except CommitUnknown as unknown:
                 log.warning("no answer to COMMIT", transaction_id=unknown.transaction_id, error=str(unknown.reason))
                 if await self._committed(unknown.transaction_id):
-                    self._troubles.pop("write", None)
+                    trouble.over()
                     return unknown.outcome
-                reason = unknown.reason
-            except Exception as error:
-                reason = error
+                error = unknown.reason
+            except Exception as failure:
+                error = failure
             else:
-                self._troubles.pop("write", None)
+                trouble.over()
                 return outcome
-            verdict, state = triage(reason), sqlstate(reason)
+            verdict = triage(error)
             if verdict is Verdict.CONFLICT and not conflicting:
                 conflicting = True
                 continue
-            failures += 1
-            metrics.WRITE_FAILURES.labels(state).inc()
-            stubborn = verdict is Verdict.SUSPECT and failures >= STUBBORN and await self._database_is_well()
-            refused = stubborn or verdict in (Verdict.DATA, Verdict.CONFLICT)
+            metrics.WRITE_FAILURES.labels(sqlstate(error)).inc()
             # a quarantine row is made of bytes and clean text: that it is refused is not its fault
-            if refused and (len(items) > 1 or not isinstance(items[0], Reject)):
-                return await self._split(items, reason)
-            self._troubles["write"] = f"cannot write: {state}: {reason}"
-            wait = backoff_s(failures)
-            log.warning(
-                "write failed: try again", items=len(items), sqlstate=state, error=str(reason), wait_s=round(wait, 2)
-            )
+            divisible = len(items) > 1 or not (verdict is Verdict.TRANSIENT or isinstance(items[0], Reject))
+            if divisible and verdict in (Verdict.DATA, Verdict.CONFLICT):
+                return await self._split(items, error, patience)
+            wait = trouble.failed(error)
+            stubborn = trouble.failures >= (patience if len(items) > 1 else STUBBORN)
+            if divisible and stubborn and await self._database_is_well():
+                return await self._split(items, error, patience=1)
             await asyncio.sleep(wait)
 
-    async def _split(self, items: Sequence[Item], error: Exception) -> Outcome:
+    async def _split(self, items: Sequence[Item], error: Exception, patience: int) -> Outcome:
         """In halves, down to the item that is refused alone."""
         if len(items) > 1:
             middle = len(items) // 2
-            return await self._persist(items[:middle]) + await self._persist(items[middle:])
+            return await self._persist(items[:middle], patience) + await self._persist(items[middle:], patience)
         (item,) = items
         assert not isinstance(item, Reject)
         return await self._persist([reject_item(item, Reason.REFUSED, f"{sqlstate(error)}: {error}")])
@@ -118,7 +130,9 @@ class Writer:
             await asyncio.sleep(0.1)
 
     async def _database_is_well(self) -> bool:
+        """Whether the same statements work with nothing in them."""
         try:
-            return bool(await self._pool.fetchval("select 1") == 1)
+            await probe(self._pool, self._cell, self._keep)
         except Exception:  # whatever it is, it is not well
             return False
+        return True

@@ -58,14 +58,15 @@ def _event(row: asyncpg.Record) -> dict[str, Any]:
 async def quarantine(
     database: Database,
     reasons: Sequence[str],
+    states: Sequence[str],
     window: Window,
     before: Sequence[Any],
     *,
     device: str | None,
     limit: int,
 ) -> list[Entry]:
-    """Messages rejected for `reasons` in the window, after the key `before` (received_at, id)."""
-    arguments = (list(reasons), window.begin, window.end, *before, limit, SHOWN)
+    """Messages rejected for `reasons`, now in `states`, in the window, after the key `before` (received_at, id)."""
+    arguments = (list(reasons), list(states), window.begin, window.end, *before, limit, SHOWN)
     if device is None:
         rows = await database.fetch(SQL["quarantine"], *arguments)
     else:
@@ -91,5 +92,7 @@ def _quarantined(row: asyncpg.Record) -> dict[str, Any]:
         "detail": row["detail"],
         "content_type": row["content_type"],
         "bytes": row["bytes"],
+        "state": row["state"],
+        "settled_at": None if row["settled_at"] is None else times.text(row["settled_at"]),
         "payload": None if payload is None else base64.b64encode(payload).decode(),
     }

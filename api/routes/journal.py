@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
@@ -18,8 +18,12 @@ router = APIRouter(prefix=PREFIX, dependencies=[Depends(once)])
 
 EVENT_COLUMNS = ("time", "type", "boot", "data", "received_at")
 QUARANTINE_COLUMNS = (
-    *("id", "received_at", "device", "topic", "reason", "detail", "content_type", "bytes", "payload"),
+    *("id", "received_at", "device", "topic", "reason", "detail", "content_type", "bytes", "state", "settled_at"),
+    "payload",
 )
+
+
+State = Literal["open", "replayed", "discarded"]
 
 
 class WindowParameters(Parameters):
@@ -40,6 +44,7 @@ class EventParameters(WindowParameters):
 
 class QuarantineParameters(WindowParameters):
     reason: list[Reason] = Field([], description="only these reasons; may be repeated")
+    state: list[State] = Field(["open"], description="only in these states; may be repeated")
     device: str | None = Field(None, max_length=65535, description="the device level of the topic, registered or not")
     limit: int = Field(100, ge=1, le=200, description="most messages on a page")
 
@@ -89,7 +94,10 @@ async def quarantine(request: Request, database: Db, asked: Annotated[Quarantine
     if asked.cursor is not None:
         before = cursors.decode(request, asked.cursor, cursors.instant, cursors.number)
     reasons = [str(reason) for reason in dict.fromkeys(asked.reason or Reason)]
-    found = await journal.quarantine(database, reasons, window, before, device=asked.device, limit=asked.limit + 1)
+    states = list(dict.fromkeys(asked.state))
+    found = await journal.quarantine(
+        database, reasons, states, window, before, device=asked.device, limit=asked.limit + 1
+    )
     page, following = found[: asked.limit], None
     if len(found) > asked.limit:
         following = cursors.encode(request, *page[-1].key)

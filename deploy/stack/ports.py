@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Collection
 
 from deploy.stack.errors import StackError
 
 LOOPBACK = "127.0.0.1"
+EPHEMERAL = 32_768
+"""From here on the kernel takes source ports of connections."""
 
 
 def is_free(port: int) -> bool:
@@ -39,8 +42,10 @@ def next_free(preferred: int, taken: Collection[int] = ()) -> int:
 
 
 def any_free() -> int:
-    """A free port chosen by the kernel: for servers beside others, as in tests."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A free port for a server beside others, as in tests. Not one that the kernel gives to outgoing connections: a
+    server that is killed must find its port free when it is started again."""
+    for _ in range(1000):
+        port = random.randrange(10_000, EPHEMERAL)
+        if is_free(port):
+            return port
+    raise StackError("no free port found")

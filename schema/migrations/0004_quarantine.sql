@@ -7,6 +7,7 @@ alter table quarantine
     add column cell       text,
     add column state      text not null default 'open' check (state in ('open', 'replayed', 'discarded')),
     add column settled_at timestamptz,
+    add column shift_ms   float8,
     add column bytes      bigint,
     alter column payload drop not null,
     add column weight     bigint not null generated always as (
@@ -19,6 +20,8 @@ alter table quarantine
 comment on column quarantine.cell is 'the cell that received it; null: from before this was noted';
 comment on column quarantine.state is
     'open; replayed: stored as what it is, the message stays as the original; discarded: the payload is gone';
+comment on column quarantine.shift_ms is 'added to its times when it was replayed, or decided for it and its neighbours'
+    ' by an automatic shift';
 comment on column quarantine.bytes is 'of a payload that is gone';
 comment on column quarantine.weight is 'bytes it takes, roughly: what the quota counts';
 
@@ -158,7 +161,7 @@ $$;
 
 -- migrate: rollback
 
-drop function audit_faults;
+drop function audit_faults, audit_hash;
 drop table audit;
 drop function audit_append, audit_refuse;
 drop table quarantine_overflow;
@@ -171,7 +174,8 @@ drop table quarantine_usage;
 delete from quarantine where state = 'discarded';
 drop index quarantine_sha256, quarantine_device, quarantine_reason;
 alter table quarantine
-    drop column cell, drop column state, drop column settled_at, drop column bytes, drop column weight,
+    drop column cell, drop column state, drop column settled_at, drop column shift_ms, drop column bytes,
+    drop column weight,
     alter column payload set not null, add unique (sha256);
 create index on quarantine (device, received_at);
 create index on quarantine (reason, received_at);

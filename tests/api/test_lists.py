@@ -195,6 +195,35 @@ async def test_quarantine_comes_newest_first_by_reason_and_device(
     assert await found(device="not/registered") == []
 
 
+async def test_what_was_settled_is_listed_when_asked_for(plant: Plant, client: httpx2.AsyncClient) -> None:
+    numbers = [await plant.quarantine(at(n), "br-1", "empty", b"%d" % n) for n in range(6)]
+    for state, chosen in (("replayed", numbers[:2]), ("discarded", numbers[4:])):
+        await plant.sql.execute(
+            """update quarantine set state = $1, settled_at = $2, bytes = octet_length(payload),
+                      payload = case $1 when 'replayed' then payload end where quarantine_id = any ($3)""",
+            state,
+            at(9),
+            chosen,
+        )
+
+    async def found(**parameters: Any) -> list[tuple[int, str, str | None, bool]]:
+        items = await everything(client, "/quarantine", "quarantine", limit=2, **parameters)
+        return [
+            (numbers.index(item["id"]), item["state"], item["settled_at"], item["payload"] is None) for item in items
+        ]
+
+    opened = [(n, "open", None, False) for n in (3, 2)]
+    replayed = [(n, "replayed", text(9), False) for n in (1, 0)]
+    discarded = [(n, "discarded", text(9), True) for n in (5, 4)]
+    for device in ({}, {"device": "br-1"}):
+        assert await found(**device) == opened
+        assert await found(state="replayed", **device) == replayed
+        assert await found(state=["discarded", "replayed", "open"], **device) == discarded + opened + replayed
+    item = await get(client, f"/quarantine/{numbers[5]}")
+    models.Quarantined.model_validate(item)
+    assert (item["bytes"], item["payload"]) == (1, None)
+
+
 async def test_a_payload_is_base64_and_a_large_one_only_with_its_item(plant: Plant, client: httpx2.AsyncClient) -> None:
     payloads = [b"\xff\x00 small", b"x" * 40_000]
     numbers = [await plant.quarantine(at(n), None, "malformed", payload) for n, payload in enumerate(payloads)]

@@ -24,10 +24,10 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "device": (devices.SQL["one"], ("br-1",)),
     "extent": (devices.SQL["extent"], (1,)),
     "events": (journal.SQL["events"], (1, at(0), at(3600), at(3600), BIG[1], None, 100)),
-    "quarantine": (journal.SQL["quarantine"], (["empty"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000)),
+    "quarantine": (journal.SQL["quarantine"], (["empty"], ["open"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000)),
     "quarantine of a device": (
         journal.SQL["quarantine_of_device"],
-        (["empty"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000, "br-1"),
+        (["empty"], ["open"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000, "br-1"),
     ),
 }
 

@@ -60,6 +60,7 @@ WRONG = [
     ("/api/v1/devices/br-1?format=csv", 422, "json"),
     ("/api/v1/latest?within=0h", 422, "more than 0"),
     ("/api/v1/quarantine?reason=nonsense", 422, "too-old"),
+    ("/api/v1/quarantine?state=gone", 422, "replayed"),
     ("/api/v1/quarantine/0", 422, "number"),
     ("/api/v1/quarantine/x", 422, "number"),
     ("/api/v1/quarantine/99999999999999999999", 422, "number"),

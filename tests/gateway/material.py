@@ -22,7 +22,7 @@ from gateway.settings import Settings
 from gateway.write import Writer
 from schema.topics import Kind, topic
 
-DEVICES = ["r1", "r2", "r3"]
+DEVICES = [f"r{i}" for i in range(1, 15)]
 DAY_MS = 86_400_000.0
 NOW_MS = float(time.time() // 1 * 1000)
 """A whole second of today, the same all through a run."""

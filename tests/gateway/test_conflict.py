@@ -150,6 +150,15 @@ async def test_a_part_that_was_sent_with_other_values_is_a_conflict(
     assert await quarantined(database) == [("conflict", {"t": NOW_MS, "v": {"foam": 2.0}, "boot": 1, "seq": 2})]
 
 
+async def test_a_subset_of_a_layout_with_other_values_is_a_conflict_and_no_part(
+    writer: Writer, registry: Registry, database: asyncpg.Connection
+) -> None:
+    await writer.write(await frames(registry, "r1", (NOW_MS - 1, WHOLE)))
+    sent = await frames(registry, "r1", (NOW_MS, {"ph": 7.0}), (NOW_MS, {"ph": 8.0}))
+    assert counts(await writer.write(sent)) == (1, 0, 1, 0)
+    assert await quarantined(database) == [("conflict", {"t": NOW_MS, "v": {"ph": 8.0}, "boot": 1, "seq": 1})]
+
+
 async def test_a_whole_frame_behind_its_part_is_a_conflict(
     writer: Writer, registry: Registry, database: asyncpg.Connection
 ) -> None:

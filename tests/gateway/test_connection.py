@@ -125,11 +125,12 @@ messages = st.builds(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0+#"), min_size=1, max_size=20),
     st.none() | st.just("application/json"),
 )
-packets = messages | st.builds(lambda bad, packet_id: bad(packet_id), st.sampled_from(BAD), st.integers(1, 65535))
+bad = st.sampled_from([bad_property, bad_inner_length])
+packets = messages | st.builds(lambda bad, packet_id: bad(packet_id), bad, st.integers(1, 65535))
 
 
 @given(stream=st.lists(packets | st.just(mqtt5.PingRespPacket().write()), max_size=10), data=st.data())
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a panic takes long
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 async def test_a_stream_cut_anywhere_gives_the_same_deliveries(stream: list[bytes], data: st.DataObject) -> None:
     whole = b"".join(stream)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(whole)))))
@@ -143,6 +144,16 @@ async def test_a_stream_that_comes_byte_by_byte_gives_the_same_deliveries() -> N
     whole = publish(1) + bad_property(2) + publish(0, b"", content_type="text") + bad_inner_length(3) + publish(4)
     assert await fed([whole[i : i + 1] for i in range(len(whole))]) == await fed([whole])
     assert len(await fed([whole])) == 5
+
+
+@pytest.mark.parametrize("cut", [1, 5, 10, 15, 20, 30])
+async def test_a_message_that_makes_the_codec_panic_may_come_in_pieces(cut: int) -> None:
+    packet = bad_topic(2)
+    whole = publish(1) + packet + publish(3)
+    cut += len(publish(1))
+    deliveries = await fed([whole[:cut], whole[cut:]])
+    assert deliveries == await fed([whole])
+    assert [delivery[2] for delivery in deliveries] == [b"21.5", packet, b"21.5"]
 
 
 async def test_a_message_arrives_as_it_was_published(broker: Broker) -> None:

@@ -166,7 +166,7 @@ def memory_mb(pid: int) -> float:
 async def test_without_a_database_nothing_is_acknowledged_and_readiness_says_why(
     gateway: GatewayProcess, broker: Broker, device: str, database: asyncpg.Connection, database_url: str
 ) -> None:
-    gateway.start()
+    gateway.start(shutdown_timeout_s=3)
     name = database_url.rpartition("/")[2]
     await database.execute(f"alter role biogate in database {name} set default_transaction_read_only = on")
     await end_connections(database)
@@ -228,7 +228,8 @@ async def test_of_two_gateways_that_start_at_once_one_leads(
 ) -> None:
     gateway.start(ready=False)
     standby.start(ready=False)
-    wait_until(lambda: 200 in {gateway.get("/ready")[0], standby.get("/ready")[0]}, 10)
+    wait_until(lambda: {gateway.get("/ready")[0], standby.get("/ready")[0]} >= {200, 503}, 10)
+    await asyncio.sleep(1)
     assert sorted((gateway.get("/ready")[0], standby.get("/ready")[0])) == [200, 503]
 
 

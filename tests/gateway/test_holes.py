@@ -70,6 +70,19 @@ def test_only_so_many_streams_are_asked_at_once_and_the_others_next_time() -> No
     assert [len(streams) for streams in found] == [2, 2, 1]
 
 
+def test_streams_that_always_have_new_holes_leave_the_others_their_turn() -> None:
+    holes, open_ = Holes(10, 30), {(device, 1): [(0, 0)] for device in range(50)}
+    asked = set()
+    for now in range(60):
+        for stream, ranges in open_.items():
+            ranges.append((2 * now, 2 * now))
+            holes.update(stream, ranges, now)
+        for stream, answered in holes.due(now, 2, 10):
+            asked.add(stream)
+            open_[stream] = [hole for hole in open_[stream] if hole not in answered]
+    assert len(asked) == 50
+
+
 def test_a_device_that_returns_is_asked_at_once_for_what_it_was_asked_in_vain() -> None:
     holes = Holes(10, 30)
     holes.update(STREAM, [(3, 5)], 0)

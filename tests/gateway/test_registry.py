@@ -194,28 +194,29 @@ async def test_exact_layouts_are_of_these_channels_alone_and_do_not_change_where
     assert (await mapped(other, ["b", "a"])).layout_id == whole.layout_id
 
 
-async def test_two_gateways_that_meet_the_same_devices_at_once_agree(pool: Pool) -> None:
+@pytest.mark.parametrize("known", [True, False], ids=["known channels", "new channels"])
+async def test_two_gateways_that_meet_the_same_devices_at_once_agree(pool: Pool, known: bool) -> None:
     registries = [await loaded(pool) for _ in "ab"]
     for step in range(10):
-        sets = [[f"s{step}", f"x{i}"] for i in range(6)]
-        orders = [sets, sets[::-1]]
-        names = [["r1", "r2", "r3"], ["r3", "r2", "r1"]]
+        sets = [(f"s{step}", f"x{i}") for i in range(6)]
+        for registry in registries if known else []:
+            for name in {name for channels in sets for name in channels}:
+                await mapped(registry, [name], f"r{3 + step}")
+        wanted: list[tuple[str, Channels]] = [(name, channels) for name in ("r1", "r2") for channels in sets]
 
-        async def meet(n: int, orders: list[list[list[str]]] = orders, names: list[list[str]] = names) -> None:
-            known = [device(registries[n], name) for name in names[n]]
+        async def meet(registry: Registry, wanted: list[tuple[str, Channels]]) -> None:
             while True:
                 try:
-                    await registries[n].map([(each, tuple(channels)) for channels in orders[n] for each in known])
+                    await registry.map([(device(registry, name), channels) for name, channels in wanted])
                     return
                 except asyncpg.DeadlockDetectedError:  # tried again, as the pipeline does
                     pass
 
         async with asyncio.timeout(20):
-            await asyncio.gather(meet(0), meet(1))
-        for name in names[0]:
-            for channels in sets:
-                places = [place(await mapped(registry, channels, name)) for registry in registries]
-                assert places[0] == places[1]
+            await asyncio.gather(meet(registries[0], wanted), meet(registries[1], wanted[::-1]))
+        for name, channels in wanted:
+            places = [place(await mapped(registry, channels, name)) for registry in registries]
+            assert places[0] == places[1]
 
 
 DIE_AT_COMMIT = """
@@ -242,6 +243,17 @@ async def test_what_was_rolled_back_is_not_remembered(pool: Pool, database: asyn
         assert names == ["0", "a", "b"]
         assert [names[slot] for slot in mapping.slots] == channels
         assert mapping.width == len(names)
+
+
+async def test_a_layout_that_was_rolled_back_is_not_used(pool: Pool, database: asyncpg.Connection) -> None:
+    registry = await loaded(pool)
+    for name in ("a", "b"):
+        await mapped(registry, [name], "r2")
+    await database.execute(DIE_AT_COMMIT)
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await mapped(registry, ["a", "b"])
+    await database.execute("drop trigger die on device_layouts")
+    assert await layout(pool, (await mapped(registry, ["a", "b"])).layout_id) == ["a", "b"]
 
 
 async def test_more_sets_of_channels_than_are_cached_are_all_mapped_in_a_few_rounds(registry: Registry) -> None:

@@ -110,3 +110,12 @@ def test_the_command_ends_with_status_2(environment: pytest.MonkeyPatch) -> None
     assert done.returncode == 2
     assert done.stderr.startswith("gateway: BIOGATE_LINGER_MS: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_login_in_the_url_is_refused_and_not_ignored(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("BIOGATE_MQTT_URL", "mqtt://me:secret@127.0.0.1:1")
+    said = complaint(capsys, environment)
+    assert "BIOGATE_MQTT_USERNAME" in said
+    assert "secret" not in said

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from gateway.triage import Verdict, sqlstate, triage
+from gateway.errors import SchemaBehind
+from gateway.triage import Verdict, needed, sqlstate, triage
 
 UNIQUE, NOT_NULL, CHECK = "23505", "23502", "23514"
 NUMERIC_RANGE, BAD_DATETIME, BAD_BINARY = "22003", "22008", "22P03"
 DATA = [NOT_NULL, CHECK, "23503", NUMERIC_RANGE, BAD_DATETIME, BAD_BINARY, "22021", "22000"]
 TRANSIENT = [
-    "08006", "25006", "28P01", "3D000", "40001", "40P01", "42P01", "42501", "53100", "53300", "55P03", "55006",
+    "08006", "25006", "40001", "40P01", "53100", "53300", "55P03", "55006",
     "57P01", "57P03", "57014", "58030",
 ]  # fmt: skip
+TERMINAL = ["28P01", "28000", "3D000", "3F000", "42P01", "42703", "42501", "42883"]
 SUSPECT = ["53200", "54000", "54001", "P0001", "XX000", "0A000", "53000", "21000"]
 
 
@@ -35,6 +37,19 @@ def test_what_the_data_are_to_blame_for_is_split(state: str) -> None:
 @pytest.mark.parametrize("state", TRANSIENT)
 def test_what_the_surroundings_are_to_blame_for_is_tried_again(state: str) -> None:
     assert triage(error(state)) is Verdict.TRANSIENT
+
+
+@pytest.mark.parametrize("state", TERMINAL)
+def test_what_a_person_has_to_mend_is_said(state: str) -> None:
+    assert triage(error(state)) is Verdict.TERMINAL
+    assert needed(error(state))
+
+
+def test_a_missing_right_is_not_called_a_missing_table() -> None:
+    assert "right" in str(needed(error("42501")))
+    assert "schema.migrate" in str(needed(error("42P01")))
+    assert "schema.migrate" in str(needed(SchemaBehind("the database lacks 0004")))
+    assert needed(error("53100")) is None
 
 
 @pytest.mark.parametrize("state", SUSPECT)

@@ -1,0 +1,54 @@
+"""What a harness lets go wrong in a fleet, seeded."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+from device_sim.frames import Format
+
+CLOCK_OFF = 30
+"""How far (s) a clock may be off."""
+UNREADABLE = (
+    b"",
+    b"\xff\xfe not text",
+    b"[" * 5000,
+    b'{"t": 1750000000000, "v": {"temperature": 37.0',
+    b"\x82\xa1t\xcb\x42",
+    b"\x81\xa1v\x81\xa2\xff\xfe\x01",
+)
+UNACCEPTABLE: tuple[Any, ...] = (
+    {"t": "now", "v": {"temperature": 37.0}},
+    {"t": 1_750_000_000_000, "v": {"temperature": "warm"}},
+    {"t": 1_750_000_000_000},
+    {"t": 0, "v": {"temperature": 37.0}},
+    {"t": 1e300, "v": {"temperature": 37.0}},
+    {"t": 1_750_000_000_000, "v": {"": 37.0}},
+    {"t": [1_750_000_000_000], "v": [[1.0, 2.0]], "ch": ["temperature"]},
+    [1, 2, 3],
+    None,
+)
+
+
+def poison(chance: random.Random, format: Format) -> bytes:
+    """A payload that no gateway should take for a frame. It names no boot and seq, or those would count as received."""
+    choice = chance.randrange(3)
+    if choice == 0:
+        return chance.choice(UNREADABLE)
+    if choice == 1:
+        return format.encode(chance.choice(UNACCEPTABLE))
+    return b"\xc1" + chance.randbytes(chance.randrange(100))  # 0xc1 is what MessagePack never uses
+
+
+async def now_and_then(every: float, act: Callable[[], None], chance: random.Random) -> None:
+    """Act for ever, about every so many seconds."""
+    while True:
+        await asyncio.sleep(every * chance.uniform(0.5, 1.5))
+        act()
+
+
+def clock_offset(chance: random.Random) -> int:
+    """Milliseconds; whole seconds, so that a clock set back shows times that it showed before."""
+    return 1000 * chance.randint(-CLOCK_OFF, CLOCK_OFF)

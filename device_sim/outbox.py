@@ -1,0 +1,232 @@
+"""What a device sends, in which order, and again when it did not arrive.
+
+Live frames and notes (events and the like) go first, the rest from the store, on the history topic and not too fast.
+PUBACK ends the sending, but a frame stays in the store. No clock of its own: time is an argument; a link (a connection,
+while there is one) takes the messages.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+import mqtt5
+
+from device_sim.frames import Frame, message
+from device_sim.habits import Counts, Habits, happens
+from device_sim.store import Store
+from schema.messages import CONTENT_JSON
+from schema.topics import Kind, topic
+
+WINDOW = 100
+"""Messages in flight, at most; the broker's Receive Maximum may be lower. Half of it is not for the store's."""
+LIVE = 100
+"""Frames that may wait to be sent live; what is more goes out from the store."""
+NOTES = 1000
+"""Notes that are kept while they are not acknowledged; they are lost with the power."""
+REPLAY_BLOCK = 50
+"""Frames a message, at most, when they come from the store."""
+LATE_AFTER = 30_000.0
+"""A frame that was not sent for so long (ms) goes to the history topic."""
+REFUSED_PAUSE = 1_000.0
+"""How long (ms) to send nothing after the broker said that nobody has the message."""
+UPKEEP = 1_000.0
+"""How often (ms) to save what has become of the frames, and to look whether receipts come."""
+
+
+class Link(Protocol):
+    @property
+    def room(self) -> int: ...
+    def publish(self, topic: str, payload: bytes, *, content_type: str, retain: bool = False) -> int: ...
+    def flush(self) -> None: ...
+
+
+class Sort(Enum):
+    FRAMES = auto()
+    COPY = auto()
+    POISON = auto()
+    EVENT = auto()
+    RESULT = auto()
+    STATUS = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Message:
+    sort: Sort
+    kind: Kind
+    payload: bytes = b""
+    """Empty for frames in flight: the store has them."""
+    boot: int = 0
+    first: int = 0
+    frames: int = 0
+
+    @property
+    def last(self) -> int:
+        return self.first + self.frames - 1
+
+
+class Outbox:
+    def __init__(self, device: str, habits: Habits, counts: Counts, store: Store, chance: random.Random) -> None:
+        self.link: Link | None = None
+        self.notes: deque[Message] = deque()
+        self.in_flight: dict[int, Message] = {}
+        self.refused_until = 0.0
+        self.heard: dict[int, float] = {}
+        """Boot → when something came that concerns it."""
+        self.finished = False
+        """No frames will follow: a block that is not full is sent too."""
+        self._habits, self._counts, self._store, self._chance = habits, counts, store, chance
+        self._topics = {kind: topic(device, kind) for kind in Kind}
+        self._live: deque[Frame] = deque()
+        self._allowance = 0.0
+        self._ticked = self._upkept = 0.0
+
+    @property
+    def pending(self) -> bool:
+        """Whether something has not been acknowledged."""
+        return bool(self._store.unacknowledged or self.notes or self.in_flight)
+
+    # What is to be sent
+
+    def live(self, frame: Frame) -> None:
+        """A frame that is in the store, held."""
+        self._live.append(frame)
+        if len(self._live) > min(LIVE, self._store.limit):
+            oldest = self._live.popleft()
+            self._store.send_again(oldest.boot, oldest.seq, oldest.seq)
+
+    def note(self, note: Message) -> None:
+        self.notes.append(note)
+        if len(self.notes) > NOTES:
+            self._counts.events_lost += self.notes.popleft().sort is Sort.EVENT
+
+    def connected(self, link: Link, status: bytes) -> None:
+        self.link = link
+        self.heard.clear()
+        self.status(status)
+
+    def status(self, payload: bytes) -> None:
+        self._publish(Message(Sort.STATUS, Kind.STATUS, payload), payload)
+
+    # Sending
+
+    def flush(self, now: float, clock: int = 0) -> None:
+        """Send what waits, but for the store's, as far as link and window allow; `clock` is its error."""
+        if self.link is None or now < self.refused_until:
+            return
+        while (self.notes or self._block_ready) and self._room > 0:
+            if self.notes:
+                note = self.notes.popleft()
+                self._counts.poison += note.sort is Sort.POISON
+                self._publish(note, note.payload)
+            else:
+                self._send_live(now + clock)
+        self.link.flush()
+
+    def tick(self, now: float, clock: int = 0) -> None:
+        """Every now and then: send from the store what the rate allows."""
+        rate = self._habits.replay_rate
+        self._allowance = min(max(rate, 1.0), self._allowance + rate * (now - self._ticked) / 1000)
+        self._ticked = now
+        if now - self._upkept >= UPKEEP:
+            self._upkept = now
+            self._store.save()
+            if self.link:
+                self._probe(now)
+        self.flush(now, clock)
+        if self.link is None or now < self.refused_until:
+            return
+        while self._room > WINDOW // 2 and self._allowance >= 1:
+            frames, channels = self._store.take(min(REPLAY_BLOCK, int(self._allowance)))
+            if not frames:
+                break
+            self._allowance -= len(frames)
+            self._counts.replayed += len(frames)
+            self._send(frames, channels, Kind.HISTORY)
+        self.link.flush()
+
+    @property
+    def _room(self) -> int:
+        return min(self.link.room, WINDOW - len(self.in_flight)) if self.link else 0
+
+    @property
+    def _block_ready(self) -> bool:
+        return len(self._live) >= self._habits.block or (self.finished and bool(self._live))
+
+    def _send_live(self, clock: float) -> None:
+        frames = [self._live.popleft()]
+        while self._live and len(frames) < self._habits.block and self._live[0].seq == frames[-1].seq + 1:
+            frames.append(self._live.popleft())
+        late = clock - frames[-1].time > LATE_AFTER
+        self._send(frames, self._store.channels, Kind.HISTORY if late else Kind.TELEMETRY)
+
+    def _send(self, frames: Sequence[Frame], channels: Sequence[str], kind: Kind) -> None:
+        payload = self._habits.format.encode(message(frames, channels))
+        self._publish(Message(Sort.FRAMES, kind, b"", frames[0].boot, frames[0].seq, len(frames)), payload)
+        if happens(self._habits.duplicates, self._chance):
+            self.notes.appendleft(Message(Sort.COPY, kind, payload, frames=len(frames)))
+
+    def _publish(self, message: Message, payload: bytes) -> None:
+        assert self.link
+        content_type = CONTENT_JSON if message.sort is Sort.RESULT else self._habits.format.content_type
+        retain = message.sort is Sort.STATUS
+        name = self._topics[message.kind]
+        self.in_flight[self.link.publish(name, payload, content_type=content_type, retain=retain)] = message
+
+    def _probe(self, now: float) -> None:
+        """A boot of which nothing was heard for long: send its newest frame. What is missing before it is a hole then,
+        and the gateway asks for it."""
+        boots = self._store.boots
+        self.heard = {boot: self.heard.get(boot, now) for boot in boots}
+        for boot, heard in self.heard.items():
+            newest = self._store.newest(boot)
+            if newest is not None and now - heard >= self._habits.resend_after * 1000:
+                self._store.send_again(boot, newest, newest)
+                self.heard[boot] = now
+
+    # What becomes of it
+
+    def acknowledged(self, packet_id: int, code: mqtt5.PubAckReasonCode, now: float) -> None:
+        message, counts = self.in_flight.pop(packet_id, None), self._counts
+        if message is None or message.sort is Sort.STATUS:
+            return  # a retained message is kept by the broker, whoever subscribes
+        delivered = code == mqtt5.PubAckReasonCode.SUCCESS
+        if not delivered:
+            self.refused_until = now + REFUSED_PAUSE
+        match message.sort:
+            case Sort.FRAMES if delivered:
+                counts.acknowledged += self._store.acknowledge(message.boot, message.first, message.last)
+                self.heard[message.boot] = now
+            case Sort.FRAMES:
+                counts.not_delivered += message.frames
+                self._store.send_again(message.boot, message.first, message.last)
+            case Sort.COPY:
+                counts.duplicates += message.frames * delivered
+            case Sort.POISON:
+                counts.poison_acknowledged += delivered
+            case _ if delivered:
+                counts.events_acknowledged += message.sort is Sort.EVENT
+            case _:
+                self.notes.appendleft(message)
+
+    def disconnected(self) -> None:
+        """What was in flight is to be sent again."""
+        self.link = None
+        again = [message for message in self.in_flight.values() if message.sort in (Sort.EVENT, Sort.RESULT)]
+        self.notes = deque(note for note in (*again, *self.notes) if note.sort is not Sort.COPY)
+        self.in_flight.clear()
+        self._store.release()
+        for frame in self._live:
+            self._store.hold(frame.boot, frame.seq, frame.seq)
+
+    def lose_power(self) -> None:
+        for note in (*self.notes, *self.in_flight.values()):
+            self._counts.events_lost += note.sort is Sort.EVENT
+        self.notes.clear()
+        self.in_flight.clear()
+        self._live.clear()
+        self.disconnected()

@@ -1,0 +1,154 @@
+"""What a device keeps until a receipt covers it: the segments of its boots, oldest first, and a bound on them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from device_sim.frames import Frame, Packing
+from device_sim.segment import ACKNOWLEDGED, AGAIN, BUSY, CUT, SENT, Segment
+
+Range = tuple[int, int]
+
+
+class Store:
+    def __init__(self, packing: Packing, limit: int, directory: Path | None = None) -> None:
+        """Takes over what is in the directory. In memory without one. Raises ValueError on a damaged file."""
+        self.limit = limit
+        self.channels = packing.channels
+        self._packing, self._directory = packing, directory
+        self._segments = list(_load(directory)) if directory else []
+        self.total = sum(map(len, self._segments))
+        self.unacknowledged = sum(segment.unacknowledged for segment in self._segments)
+        self._open: Segment | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Frames to be sent on history."""
+        return sum(segment.waiting for segment in self._segments)
+
+    @property
+    def boots(self) -> set[int]:
+        return {segment.boot for segment in self._segments if segment}
+
+    def oldest(self, boot: int) -> int | None:
+        """The oldest seq of a boot that is kept."""
+        return next((segment.oldest for segment in self._of(boot) if segment), None)
+
+    def newest(self, boot: int) -> int | None:
+        return max((segment.next - 1 for segment in self._of(boot) if segment), default=None)
+
+    def append(self, frame: Frame) -> bytes:
+        """Keep a frame, the next of its boot, which is held: somebody else will send it. Return its record."""
+        segment = self._open
+        if segment is None or segment.full or segment.boot != frame.boot:
+            segment = self._roll(frame)
+        record = self._packing.pack(frame)
+        segment.append(record, BUSY)
+        self.total += 1
+        self.unacknowledged += 1
+        return record
+
+    def drop_oldest(self) -> tuple[int, int]:
+        """Boot and seq of the frame that is lost; there must be one."""
+        segment = next(segment for segment in self._segments if segment)
+        lost = segment.boot, segment.oldest
+        self._forget(segment, segment.oldest)
+        self._remove_empty()
+        return lost
+
+    def forget(self, boot: int, last: int) -> tuple[int, int]:
+        """A receipt covers all up to `last`: how many frames go, and how many of them were not PUBACKed."""
+        pairs = [self._forget(segment, last) for segment in self._of(boot)]
+        self._remove_empty()
+        return sum(count for count, _ in pairs), sum(count for _, count in pairs)
+
+    def acknowledge(self, boot: int, first: int, last: int) -> int:
+        """How many were PUBACKed for the first time."""
+        count = sum(segment.change(first, last, ACKNOWLEDGED) for segment in self._of(boot))
+        self.unacknowledged -= count
+        return count
+
+    def send_again(self, boot: int, first: int, last: int) -> None:
+        for segment in self._of(boot):
+            segment.change(first, last, AGAIN)
+
+    def release(self) -> None:
+        """Nobody holds a frame any more: what was not PUBACKed is to be sent."""
+        for segment in self._segments:
+            if BUSY in segment.states:
+                segment.change(segment.oldest, segment.next, CUT)
+
+    def take(self, limit: int) -> tuple[list[Frame], Sequence[str]]:
+        """Frames of one boot without a gap that are to be sent, the oldest first, and their channels. They count as
+        sent then."""
+        for segment in self._segments:
+            if run := segment.first_to_send(limit):
+                segment.change(*run, SENT)
+                return segment.read(*run), segment.packing.channels
+        return [], ()
+
+    def hold(self, boot: int, first: int, last: int) -> None:
+        """Somebody else will send these."""
+        for segment in self._of(boot):
+            segment.change(first, last, SENT)
+
+    def newest_record(self) -> bytes | None:
+        """The record of the frame that was kept last, if it still is."""
+        segment = next((segment for segment in reversed(self._segments) if segment), None)
+        return self._packing.pack(segment.read(segment.next - 1, segment.next - 1)[0]) if segment else None
+
+    def missing(self, boot: int, first: int, last: int) -> list[Range]:
+        """Those of the seqs that are not kept."""
+        missing = []
+        for segment in self._of(boot):
+            if segment and segment.oldest <= last and first < segment.next:
+                if first < segment.oldest:
+                    missing.append((first, segment.oldest - 1))
+                first = segment.next
+        return [*missing, (first, last)] if first <= last else missing
+
+    def save(self) -> None:
+        """Write down what has become of the frames."""
+        for segment in self._segments:
+            segment.save()
+
+    def close(self) -> None:
+        self.save()
+        if self._open is not None:
+            self._open.file.finish()
+            self._open = None
+        self._remove_empty()
+
+    def _of(self, boot: int) -> Iterator[Segment]:
+        return (segment for segment in self._segments if segment.boot == boot)
+
+    def _roll(self, frame: Frame) -> Segment:
+        if self._open is not None:
+            self._open.file.finish()
+        if self._directory:
+            self._directory.mkdir(parents=True, exist_ok=True)
+        self._open = Segment.create(self._directory, self._packing, frame.boot, frame.seq)
+        self._segments.append(self._open)
+        self._remove_empty()
+        return self._open
+
+    def _forget(self, segment: Segment, last: int) -> tuple[int, int]:
+        count, unacknowledged = segment.forget(last)
+        self.total -= count
+        self.unacknowledged -= unacknowledged
+        return count, unacknowledged
+
+    def _remove_empty(self) -> None:
+        for segment in [segment for segment in self._segments if not segment and segment is not self._open]:
+            segment.file.remove()
+            self._segments.remove(segment)
+
+
+def _load(directory: Path) -> Iterator[Segment]:
+    for path in sorted(directory.glob("*.frames")):
+        segment = Segment.load(path)
+        if segment:
+            yield segment
+        else:
+            path.unlink()
