@@ -1,6 +1,7 @@
 # make up      start everything: broker, database, gateway, API and a small simulated plant; Ctrl-C stops it
 # make test    all tests, against servers of their own        make test ARGS="-k lag -x"
 # make check   style, types, import rules
+# make faults  torment a plant for an hour and account for every frame: docs/faults.md        ARGS="--list", ARGS=--quick
 # make clean   remove everything that the others made
 #
 # Each makes ready what it needs: .venv and, under .stack, the servers. PYTHON=python3.12 chooses an interpreter.
@@ -8,19 +9,22 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: up test check clean ready python
+.PHONY: up test check faults clean ready python
 
 up: ready
 	@.venv/bin/python -m deploy.up $(ARGS)
 
 test: ready
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 check: ready
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+faults: ready
+	@.venv/bin/python -m tests.faults $(ARGS)
 
 clean: python
 	@$(PYTHON) -m deploy.clean

@@ -111,6 +111,11 @@ def create_pool(settings: Settings) -> Pool:
             # the conflict path's time bounds must be constants to the planner, or it looks into every chunk
             "plan_cache_mode": "force_custom_plan",
             "timezone": "UTC",
+            # a gateway that was cut off in the middle of a batch must not keep its locks from the one that takes over
+            "tcp_keepalives_idle": "3",
+            "tcp_keepalives_interval": "1",
+            "tcp_keepalives_count": "3",
+            "tcp_user_timeout": "6000",
         },
     )
 

@@ -14,9 +14,14 @@ from typing import NamedTuple, Protocol
 from gateway.accounting import Outcome
 from gateway.database import Transaction
 from gateway.items import ItemKind, Reject, moment
+from schema.reasons import Reason
 
 OVERHEAD = 512
 """Bytes of a row beside its payload and texts, with its share of the indexes: as in `quarantine.weight`."""
+
+
+STRANGERS = frozenset({Reason.UNKNOWN_DEVICE, Reason.UNKNOWN_TOPIC, Reason.MALFORMED_PACKET})
+"""What needs no registered device: names can be invented without end, so this may fill half of the whole, no more."""
 
 
 class Keep(Protocol):
@@ -81,7 +86,8 @@ class Quota(NamedTuple):
                 continue
             name, weight = row.device or "", row.weight
             count, size = usage.get(name, (0, 0))
-            if count < self.device_rows and size + weight <= self.device_bytes and total + weight <= self.total_bytes:
+            whole = self.total_bytes // 2 if reject.reason in STRANGERS else self.total_bytes
+            if count < self.device_rows and size + weight <= self.device_bytes and total + weight <= whole:
                 kept[row.sha256] = row
                 usage[name] = count + 1, size + weight
                 total += weight

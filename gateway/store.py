@@ -63,13 +63,25 @@ async def store(
     return outcome
 
 
-async def committed(pool: Pool, transaction_id: int) -> bool | None:
-    """Whether a transaction of which COMMIT was sent has committed; None while it is still at it."""
+async def committed(pool: Pool, cell: str, transaction_id: int) -> bool | None:
+    """Whether a batch of the cell of which COMMIT was sent has committed; None while it is still at it.
+
+    The id alone would not tell: a server that crashed, or took over, gives ids again whose transactions were not on its
+    disk. What tells is that the totals, into which every batch counts itself, are of this transaction.
+    """
     try:
         status = await pool.fetchval("select pg_xact_status($1::text::xid8)", str(transaction_id))
-    except asyncpg.InvalidParameterValueError:  # "in the future": after a fail-over to a server that never saw it
+    except asyncpg.InvalidParameterValueError:  # "in the future": the server never saw it
         return False
-    return None if status == "in progress" else status == "committed"
+    if status == "in progress":
+        return None
+    return bool(
+        await pool.fetchval(
+            "select exists (select from intake_totals where cell = $1 and xmin = $2::text::xid8::xid)",
+            cell,
+            str(transaction_id),
+        )
+    )
 
 
 async def probe(pool: Pool, cell: str, keep: Keep) -> None:

@@ -123,7 +123,7 @@ class Writer:
     async def _committed(self, transaction_id: int) -> bool:
         while True:
             answer = await persistently(
-                self._troubles, "learn what became of a commit", committed, self._pool, transaction_id
+                self._troubles, "learn what became of a commit", committed, self._pool, self._cell, transaction_id
             )
             if answer is not None:
                 return answer

@@ -31,7 +31,10 @@ def mutations(device: str, seed: int) -> Iterator[tuple[str, bytes]]:
         elif kind < 0.2:
             payload += payload[dice.randrange(len(payload)) :]
         name = f"{device}-{dice.randrange(10**9)}" if kind > 0.95 else device
-        yield f"bioreactors/{name}/{dice.choice(['telemetry', 'telemetry', 'history', 'status', 'event'])}", payload
+        yield (
+            f"bioreactors/{name}/{dice.choice(['telemetry', 'telemetry', 'history', 'status', 'event'])}",
+            bytes(payload),
+        )
 
 
 class Poisoner(asyncio.Protocol):
@@ -75,7 +78,7 @@ class Poisoner(asyncio.Protocol):
             topic, payload = next(self._source)
             packets.append(
                 mqtt5.PublishPacket(
-                    topic, bytes(payload), qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=self._left % 60_000 + 1
+                    topic, payload, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=self._left % 60_000 + 1
                 ).write()
             )
             self._left -= 1

@@ -121,21 +121,22 @@ async def test_a_kept_message_that_comes_again_is_a_duplicate_also_over_the_quot
     await assert_usage_is_true(database)
 
 
-async def test_invented_names_are_bounded_in_all_and_share_a_line(
+async def test_invented_names_fill_half_of_the_whole_and_share_a_line(
     pool: Pool, registry: Registry, database: asyncpg.Connection
 ) -> None:
     writer = quota_writer(pool, registry, Quota(total_bytes=100_000))
     invented: list[Item] = [poison(n, f"invented-{n}", reason=Reason.UNKNOWN_DEVICE) for n in range(1000)]
-    outcome = await writer.write([*invented, poison(1, "r1"), poison(2, "invented-0", reason=Reason.UNKNOWN_DEVICE)])
+    outcome = await writer.write([*invented, poison(2, "invented-0", reason=Reason.UNKNOWN_DEVICE)])
     kept, refused = outcome.quarantined["frame"], outcome.discarded["frame"]
-    assert (kept + refused, kept > 100) == (1002, True)
-    assert (await usage(database))[None][1] <= 100_000
+    assert (kept + refused, kept > 50) == (1001, True)
+    assert 49_000 < (await usage(database))[None][1] <= 50_000
     found = await overflow(database)
     assert {key: count for key, (count, _, _) in found.items()} == {
-        ("", "frame", "unknown-device"): refused - 2,
-        ("r1", "frame", "malformed"): 1,
+        ("", "frame", "unknown-device"): refused - 1,
         ("invented-0", "frame", "unknown-device"): 1,
     }
+    assert counts(await writer.write([poison(n, "r1") for n in range(1000)]))[3] > 900
+    assert 99_000 < (await usage(database))[None][1] <= 100_000
     await assert_usage_is_true(database)
 
 
@@ -192,10 +193,10 @@ async def test_two_cells_that_store_the_same_message_count_it_once(
     assert (await writing).reasons[Reason.MALFORMED] == 1
 
 
-async def test_a_million_mutated_messages_leave_a_bounded_quarantine(
+async def test_mutated_messages_without_end_leave_a_bounded_quarantine(
     pool: Pool, registry: Registry, database: asyncpg.Connection
 ) -> None:
-    """100,000 of them here; the bound is reached in the first tenth."""
+    """100,000 of them; the bound is reached in the first tenth."""
     quota = Quota(device_bytes=2**21, device_rows=5000)
     writer = quota_writer(pool, registry, quota)
     admission = Admission(settings(), registry)
@@ -216,7 +217,7 @@ async def test_a_million_mutated_messages_leave_a_bounded_quarantine(
     assert outcome.quarantined["frame"] + outcome.discarded["frame"] + outcome.duplicate["frame"] == 100_000
     assert outcome.discarded["frame"] > 90_000
     assert (await usage(database))["r1"][1] <= quota.device_bytes
-    assert sizes[-1] == sizes[3]
+    assert sizes[-1] < sizes[3] + 2**17  # but for pages that vacuum adds
     assert sizes[-1] < 3 * quota.device_bytes
     await assert_usage_is_true(database)
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
+from typing import cast
 from urllib.parse import urlsplit
 
 import asyncpg
 import msgpack
 import pytest
 
-from gateway.database import Pool, Troubles, create_pool
+from gateway.accounting import Outcome, record
+from gateway.database import Pool, Transaction, Troubles, create_pool
 from gateway.errors import Rejected
 from gateway.items import Frame, Item
 from gateway.registry import Registry
@@ -230,16 +233,26 @@ async def test_a_lost_answer_to_commit_is_looked_up_and_the_batch_counted_once(
     assert await totals(database) == (10, 0, 0, 0)
 
 
-async def test_what_became_of_a_transaction_is_known(pool: Pool, database: asyncpg.Connection) -> None:
-    number = "select pg_current_xact_id()::text::bigint"
-    assert await committed(pool, await database.fetchval(number)) is True
+async def test_what_became_of_a_batch_is_known(pool: Pool, database: asyncpg.Connection) -> None:
+    async def batch() -> int:
+        return await record(cast(Transaction, database), "main", Outcome(committed=Counter({"frame": 1})))
+
+    assert await committed(pool, "main", await batch()) is True
     transaction = database.transaction()
     await transaction.start()
-    running = await database.fetchval(number)
-    assert await committed(pool, running) is None
+    running = await batch()
+    assert await committed(pool, "main", running) is None
     await transaction.rollback()
-    assert await committed(pool, running) is False
-    assert await committed(pool, running + 1_000_000) is False  # after a fail-over to a server that never saw it
+    assert await committed(pool, "main", running) is False
+    assert await committed(pool, "main", running + 1_000_000) is False
+
+
+async def test_a_transaction_that_has_got_the_id_of_a_lost_batch_is_not_taken_for_it(
+    pool: Pool, database: asyncpg.Connection
+) -> None:
+    """A server that crashed gives ids again that were not on its disk."""
+    other = await database.fetchval("select pg_current_xact_id()::text::bigint")
+    assert await committed(pool, "main", other) is False
 
 
 async def test_a_commit_that_the_database_refuses_leads_to_what_it_refuses(
