@@ -21,12 +21,12 @@ from gateway.errors import Rejected
 from gateway.items import EPOCH, Delivery, Item, LostFrames, Reject
 from gateway.registry import Registry
 from gateway.rejects import reject
-from gateway.settings import Settings
+from gateway.settings import REPLAY, Settings
 from gateway.streams import Streams
 from gateway.write import Writer
 from schema.reasons import Reason
 
-CELL = "replay"
+CELL = REPLAY
 """Under this name what is replayed is counted in intake_totals."""
 NOBODY = cast(Connection, None)
 """Nothing is acknowledged."""

@@ -10,6 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MqttUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["mqtt", "mqtts"], host_required=True)]
 
+REPLAY = "replay"
+"""The cell under which replays from quarantine are counted."""
+
 
 class Settings(BaseSettings):
     """All settings of the gateway. Each is the environment variable `BIOGATE_` plus its name in capitals."""
@@ -83,6 +86,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
+        if self.cell == REPLAY:
+            raise ValueError(f"BIOGATE_CELL={REPLAY} is where replays from quarantine are counted: choose another name")
         if self.mqtt_url.username or self.mqtt_url.password:
             raise ValueError(
                 "BIOGATE_MQTT_URL has a login in it: say it as BIOGATE_MQTT_USERNAME and BIOGATE_MQTT_PASSWORD"
