@@ -21,6 +21,7 @@ from gateway.health import serve
 from gateway.pipeline import Pipeline
 from gateway.registry import Registry
 from gateway.settings import Settings
+from gateway.triage import needed, sqlstate
 
 log = structlog.get_logger()
 
@@ -38,9 +39,10 @@ async def run(settings: Settings) -> None:
 
     async def in_the_way() -> list[str]:
         try:
-            await pool.fetchval("select 1", timeout=PROBE_TIMEOUT_S)
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await pool.fetchval("select 1")
         except FAILURES as error:
-            return [f"database: {type(error).__name__}: {error}"]
+            return [f"database: {needed(error) or 'no answer'} ({sqlstate(error)}: {error})"]
         return pipeline.troubles if pipeline else ["starting", *troubles.values()]
 
     async def start() -> Pipeline:
