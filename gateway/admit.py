@@ -98,7 +98,7 @@ class Admission:
         if mapping is None:
             raise Missing(device, channels)
         if isinstance(mapping, Rejected):
-            raise mapping
+            raise mapping.anew()
         return mapping
 
     def _check_time(self, t: float, received_ms: float, *, past: bool = True) -> None:

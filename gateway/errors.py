@@ -22,6 +22,11 @@ class Rejected(GatewayError):
         self.reason = reason
         self.detail = detail
 
+    def anew(self) -> Rejected:
+        """The same for keeping, or for raising a kept one: a raised exception keeps the frames it went through, and
+        what is in them, and each raise adds to them."""
+        return Rejected(self.reason, self.detail)
+
 
 class BrokerRefused(GatewayError):
     """The broker answered CONNECT or SUBSCRIBE with an error, or broke the protocol. Tried again."""

@@ -103,7 +103,7 @@ class Registry:
                 self._check(channels)
                 device.mappings[channels] = self._first_cover(device, channels)
             except Rejected as rejected:
-                device.mappings[channels] = rejected
+                device.mappings[channels] = rejected.anew()
             except KeyError:
                 if len(self._device_layouts.get(device.device_id, ())) >= self._max_layouts:  # it will not change
                     device.mappings[channels] = self._too_many_layouts()
@@ -201,7 +201,7 @@ class Registry:
                     try:
                         answers[device, channels] = await self._assign(connection, device, channels, exact=exact)
                     except Rejected as rejected:
-                        answers[device, channels] = rejected
+                        answers[device, channels] = rejected.anew()
         except BaseException:  # what was not committed must not stay in the cache
             for device_id in device_ids:
                 self._device_layouts.pop(device_id, None)

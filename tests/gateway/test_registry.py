@@ -7,15 +7,19 @@ import random
 from collections.abc import Iterable
 
 import asyncpg
+import msgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.admit import Admission
 from gateway.database import Pool
 from gateway.errors import Rejected
+from gateway.items import Reject
 from gateway.pipeline import DECODED_AT_ONCE
 from gateway.registry import CACHED_MAPPINGS, EXACT_LAYOUTS, Channels, Device, Mapping, Registry
 from schema.reasons import Reason
+from tests.gateway import material
 
 NAMES = [f"c{i}" for i in range(12)]
 
@@ -285,3 +289,15 @@ async def test_a_device_registered_later_is_found(pool: Pool, registry: Registry
     assert device(registry, "late").name == "late"
     assert registry.device("never") is None
     assert (await mapped(registry, ["ph"], "late")).width == 1
+
+
+async def test_a_rejection_that_is_kept_keeps_nothing_of_the_messages_it_was_raised_for(registry: Registry) -> None:
+    """An exception holds the frames it was raised in, and they the message: raised again and again it holds all."""
+    admission = Admission(material.settings(), registry)
+    too_many = {"t": material.NOW_MS, "v": {f"c{n}": 1.0 for n in range(257)}}
+    for _ in range(3):
+        (item,) = await material.admit(admission, registry, material.delivery(msgpack.packb(too_many)))
+        assert isinstance(item, Reject)
+    (kept,) = device(registry).mappings.values()
+    assert isinstance(kept, Rejected)
+    assert (kept.__traceback__, kept.__context__, kept.__cause__) == (None, None, None)
