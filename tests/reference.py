@@ -53,7 +53,7 @@ def reasons() -> Iterator[str]:
 def page() -> str:
     """The whole page."""
     parts = [
-        "# Reference\n\nMade from the code: `python -m tests.reference > docs/reference.md`. A test keeps it current.\n",
+        "# Reference\n\nMade from the code by `python -m tests.reference > docs/reference.md`; a test says so.\n",
         "## Settings of the gateway\n\n| variable | default | meaning |\n|---|---|---|",
         *settings(GatewaySettings),
         "\n## Settings of the API\n\n| variable | default | meaning |\n|---|---|---|",
