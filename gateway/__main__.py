@@ -20,7 +20,7 @@ from gateway.errors import GatewayError, SessionTakenOver
 from gateway.health import serve
 from gateway.pipeline import Pipeline
 from gateway.registry import Registry
-from gateway.settings import Settings
+from gateway.settings import REPLAY, Settings
 from gateway.triage import needed, sqlstate
 
 log = structlog.get_logger()
@@ -83,6 +83,12 @@ def main() -> int:
         for problem in error.errors():
             name = "BIOGATE_" + "_".join(str(part) for part in problem["loc"]).upper()
             print(f"gateway: {name if problem['loc'] else 'settings'}: {problem['msg']}", file=sys.stderr)
+        return 2
+    if settings.cell == REPLAY:
+        print(
+            f"gateway: BIOGATE_CELL={REPLAY}: replays from quarantine are counted there; choose another",
+            file=sys.stderr,
+        )
         return 2
     unfit = broker_problems(settings)
     for sentence in unfit:

@@ -86,8 +86,6 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.cell == REPLAY:
-            raise ValueError(f"BIOGATE_CELL={REPLAY} is where replays from quarantine are counted: choose another name")
         if self.mqtt_url.username or self.mqtt_url.password:
             raise ValueError(
                 "BIOGATE_MQTT_URL has a login in it: say it as BIOGATE_MQTT_USERNAME and BIOGATE_MQTT_PASSWORD"

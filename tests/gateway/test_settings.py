@@ -119,3 +119,10 @@ def test_a_login_in_the_url_is_refused_and_not_ignored(
     said = complaint(capsys, environment)
     assert "BIOGATE_MQTT_USERNAME" in said
     assert "secret" not in said
+
+
+def test_the_cell_of_replays_is_not_for_a_gateway(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("BIOGATE_CELL", "replay")
+    assert "BIOGATE_CELL=replay" in complaint(capsys, environment)
