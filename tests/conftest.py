@@ -45,8 +45,7 @@ def with_database(url: str, name: str) -> str:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Local]:
-    # kills of processes lose nothing that the kernel has; only a power cut would need the disk's word
-    with deploy.stack.local(f"test-{os.getpid()}", postgres_settings={"fsync": "off"}) as local:
+    with deploy.stack.local(f"test-{os.getpid()}") as local:
         yield local
 
 
