@@ -1,7 +1,7 @@
 # make up      start everything: broker, database, gateway, API and a small simulated plant; Ctrl-C stops it
 # make test    all tests, against servers of their own        make test ARGS="-k lag -x"
 # make check   style, types, import rules
-# make faults  torment a plant for an hour and account for every frame: docs/faults.md        ARGS="--list", ARGS=--quick
+# make faults  torment a plant for 25 minutes and account for every frame: docs/faults.md   ARGS=--list, ARGS=--quick
 # make clean   remove everything that the others made
 #
 # Each makes ready what it needs: .venv and, under .stack, the servers. PYTHON=python3.12 chooses an interpreter.

@@ -14,7 +14,6 @@ from deploy.stack.errors import StackError, tail
 from deploy.stack.paths import ROOT, short
 
 SUITE = "trixie"
-MIRROR = "http://deb.debian.org/debian"
 PACKAGES = ("postgresql-17-timescaledb", "mosquitto", "mosquitto-clients")
 EXCLUDES = (  # 280 MB instead of 730; without LLVM there is no jit, and deploy/postgresql.conf says so
     "/usr/share/man/*",
@@ -50,14 +49,14 @@ def build(log: Path, environment: Mapping[str, str] = os.environ) -> None:
         "mmdebstrap", "--variant=apt", f"--include={','.join(PACKAGES)}",
         *(f"--dpkgopt=path-exclude={path}" for path in EXCLUDES),
     ]  # fmt: skip
-    mirror = environment.get("BIOGATE_DEBIAN_MIRROR", MIRROR)
+    mirror = [environment["BIOGATE_DEBIAN_MIRROR"]] if environment.get("BIOGATE_DEBIAN_MIRROR") else []
     with log.open("wb") as output:
         if os.geteuid() == 0:
             # A mount namespace of its own: whatever it mounts is gone with it, also if it is killed.
             own_mounts = ["unshare", "--mount"] if _may_unshare() else []
-            failed = _run([*own_mounts, *command, "--mode=root", SUITE, str(new), mirror], output)
+            failed = _run([*own_mounts, *command, "--mode=root", SUITE, str(new), *mirror], output)
         else:
-            failed = _unpacked([*command, "--mode=unshare", "--format=tar", SUITE, "-", mirror], new, output)
+            failed = _unpacked([*command, "--mode=unshare", "--format=tar", SUITE, "-", *mirror], new, output)
     if failed:
         raise StackError(
             f"mmdebstrap failed (exit code {failed}). The log, {short(log)}, ends with:"
