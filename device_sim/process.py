@@ -120,7 +120,7 @@ def sample(vessels: Vessels, time: float, speed: float) -> Sample:
     row, after = RUN[before], RUN[np.minimum(before + 1, len(RUN) - 1)]
     truth = row + part * (after - row)
 
-    shown = np.empty((len(hour), len(CHANNELS)))
+    shown = np.zeros((len(hour), len(CHANNELS)))  # what `transfer` fills in has noise added before, and thrown away
     shown[:, RUN_COLUMNS] = truth[:, :11]
     # A faster vessel passes through the same run in less time: its rates are higher, its totals are not.
     otr = truth[:, OTR] * vessels.pace
