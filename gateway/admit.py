@@ -179,6 +179,7 @@ class Admission:
             message.boot,
             message.oldest,
             _storable(message.firmware),
+            message.generation,
             delivery.received_ms,
         )
 

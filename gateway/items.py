@@ -83,6 +83,7 @@ class StatusChange(msgspec.Struct, gc=False):
     boot: int
     oldest_seq: int | None
     firmware: str | None
+    generation: int | None
     received_ms: float
 
     kind: ItemKind = "status"

@@ -63,7 +63,7 @@ def _message(item: Frame | StatusChange | DeviceEvent | LostFrames) -> tuple[str
             return CONTENT_MSGPACK, msgspec.msgpack.encode(_frame(item))
         case StatusChange():
             state: Literal["online", "offline"] = "online" if item.online else "offline"
-            status = Status(state, item.t, item.boot, item.oldest_seq, item.firmware)
+            status = Status(state, item.t, item.boot, item.oldest_seq, item.firmware, item.generation)
             return CONTENT_MSGPACK, msgspec.msgpack.encode(status)
         case DeviceEvent():
             # JSON, for its integers may be larger than MessagePack's

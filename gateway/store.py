@@ -131,18 +131,19 @@ async def _statuses(connection: Transaction, statuses: list[StatusChange], outco
         [moment(status.received_ms) for status in statuses],
         [status.oldest_seq for status in statuses],
         [status.firmware for status in statuses],
+        [status.generation for status in statuses],
     )
     inserted = await connection.fetch(
         """with given as (
                select * from unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::bool[], $5::timestamptz[],
-                                    $6::bigint[], $7::text[]) with ordinality
-                   as g (device_id, boot, time, online, received_at, oldest_seq, firmware, n)
+                                    $6::bigint[], $7::text[], $8::int[]) with ordinality
+                   as g (device_id, boot, time, online, received_at, oldest_seq, firmware, generation, n)
            ), first as materialized (
                select distinct on (device_id, boot, time, online) * from given
                 order by device_id, boot, time, online, n
            ), inserted as (
-               insert into statuses (device_id, boot, time, online, received_at, oldest_seq, firmware)
-               select device_id, boot, time, online, received_at, oldest_seq, firmware from first
+               insert into statuses (device_id, boot, time, online, received_at, oldest_seq, firmware, generation)
+               select device_id, boot, time, online, received_at, oldest_seq, firmware, generation from first
                on conflict do nothing returning device_id, boot, time, online
            )
            select n from first join inserted using (device_id, boot, time, online)""",
@@ -152,11 +153,13 @@ async def _statuses(connection: Transaction, statuses: list[StatusChange], outco
     if len(inserted) == len(statuses):
         return []
     rest = await connection.fetch(
-        """select n, (g.oldest_seq, g.firmware) is not distinct from (s.oldest_seq, s.firmware) as equal
-             from unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::bool[], $5::bigint[], $6::text[])
-                  with ordinality as g (device_id, boot, time, online, oldest_seq, firmware, n)
+        """select n, (g.oldest_seq, g.firmware, g.generation)
+                  is not distinct from (s.oldest_seq, s.firmware, s.generation) as equal
+             from unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::bool[], $5::bigint[], $6::text[],
+                         $7::int[]) with ordinality
+                  as g (device_id, boot, time, online, oldest_seq, firmware, generation, n)
              join statuses s using (device_id, boot, time, online)
-            where n <> all ($7::bigint[])""",
+            where n <> all ($8::bigint[])""",
         *columns[:4],
         *columns[5:],
         [row["n"] for row in inserted],

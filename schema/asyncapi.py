@@ -84,7 +84,7 @@ STATUS = Content(
     (
         Example(
             "birth",
-            {"status": "online", "t": 1767225600000, "boot": 7, "oldest": 86400, "firmware": "2.4.1"},
+            {"status": "online", "t": 1767225600000, "boot": 7, "oldest": 86400, "firmware": "2.4.1", "generation": 1},
         ),
         Example("will of the same connection", {"status": "offline", "t": 1767225600000, "boot": 7}),
     ),

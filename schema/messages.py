@@ -52,6 +52,8 @@ class Status(msgspec.Struct, frozen=True):
     """The oldest seq of this boot that the device still keeps (the next one, if it keeps none): what is older and has
     not arrived is lost."""
     firmware: Annotated[str, Meta(max_length=128)] | None = None
+    generation: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    """Of the login it is published under, as granted at enrollment: proves that the login works, and ends older ones."""
 
 
 class Event(msgspec.Struct, frozen=True):

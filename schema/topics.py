@@ -24,6 +24,7 @@ class Down(StrEnum):
 
     RECEIPT = "receipt"
     BACKFILL = "backfill"
+    IDENTITY = "identity"
 
 
 KINDS = frozenset(kind.value for kind in Kind)

@@ -62,7 +62,7 @@ def test_a_rejected_frame_is_a_message_of_that_frame(
 def test_a_rejected_status_is_a_message_of_that_status(
     online: bool, t: float, boot: int, oldest: int | None, firmware: str | None
 ) -> None:
-    found = rejected(StatusChange(route(1), online, t, boot, oldest, firmware, NOW_MS))
+    found = rejected(StatusChange(route(1), online, t, boot, oldest, firmware, None, NOW_MS))
     expected = Status("online" if online else "offline", t, boot, oldest, firmware)
     assert decode.status(found.payload, found.content_type) == expected
     assert found.kind == "status"

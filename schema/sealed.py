@@ -1,0 +1,44 @@
+"""Secrets in the database: sealed to a public key, so that whoever stores one cannot read any.
+
+    X25519 (a new key for each) → HKDF-SHA256 → ChaCha20-Poly1305, with the place it is kept in as associated data
+
+The gateways have the private key, in a file (vault.pem); the public one is in the table `vault`.
+"""
+
+from __future__ import annotations
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+NONCE = bytes(12)
+"""A key seals one thing only."""
+
+
+class Unreadable(Exception):
+    """Sealed to another key, for another place, or damaged."""
+
+
+def seal(public: bytes, secret: bytes, place: str) -> bytes:
+    """`secret` for the holder of the private key of `public` (32 bytes), in this `place` (a table and row) only."""
+    ephemeral = X25519PrivateKey.generate()
+    ours = ephemeral.public_key().public_bytes_raw()
+    shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(public))
+    return ours + ChaCha20Poly1305(_key(shared, ours + public)).encrypt(NONCE, secret, place.encode())
+
+
+def unseal(private: X25519PrivateKey, sealed: bytes, place: str) -> bytes:
+    """What was sealed. Raises Unreadable."""
+    ours, box = sealed[:32], sealed[32:]
+    try:
+        shared = private.exchange(X25519PublicKey.from_public_bytes(ours))
+        key = _key(shared, ours + private.public_key().public_bytes_raw())
+        return ChaCha20Poly1305(key).decrypt(NONCE, box, place.encode())
+    except (InvalidTag, ValueError) as error:
+        raise Unreadable(f"{place} cannot be unsealed with this key") from error
+
+
+def _key(shared: bytes, salt: bytes) -> bytes:
+    return HKDF(SHA256(), 32, salt, b"biogate-sealed/1").derive(shared)
