@@ -2,6 +2,7 @@
 # make test    all tests, against servers of their own        make test ARGS="-k lag -x"
 # make check   style, types, import rules
 # make faults  torment a plant for 25 minutes and account for every frame: docs/faults.md   ARGS=--list, ARGS=--quick
+# make bench   how fast it all is, in 15 minutes: docs/performance.md     ARGS="--only B1,B5", ARGS=--quick, ARGS=--full
 # make clean   remove everything that the others made
 #
 # Each makes ready what it needs: .venv and, under .stack, the servers. PYTHON=python3.12 chooses an interpreter.
@@ -9,7 +10,7 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: up test check faults clean ready python
+.PHONY: up test check faults bench clean ready python
 
 up: ready
 	@.venv/bin/python -m deploy.up $(ARGS)
@@ -25,6 +26,9 @@ check: ready
 
 faults: ready
 	@.venv/bin/python -m tests.faults $(ARGS)
+
+bench: ready
+	@.venv/bin/python -m tests.bench $(ARGS)
 
 clean: python
 	@$(PYTHON) -m deploy.clean

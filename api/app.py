@@ -12,11 +12,11 @@ from fastapi_offline import FastAPIOffline
 from api import models, problems
 from api.database import Database
 from api.observation import Observer
-from api.routes import devices, journal, latest, operation, telemetry
+from api.routes import commands, devices, enrollments, journal, latest, operation, serials, telemetry
 from api.settings import Settings
 
-ROUTES = (devices, telemetry, latest, journal, operation)
-DESCRIPTION = """Read-only access to devices, telemetry, events and the quarantine.
+ROUTES = (devices, telemetry, latest, journal, enrollments, serials, commands, operation)
+DESCRIPTION = """Access to devices, telemetry, events and the quarantine; enrollment and logins, for operators.
 
 * Times are given as ISO 8601 with a zone or as milliseconds since 1970; answers have UTC with `Z`, to the microsecond.
 * Lists come in pages: `truncated` says that there is more, `next` is the `cursor` of the page after.
@@ -34,9 +34,12 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.database = database
             yield
 
+    token = settings.api_operator_token_file
+
     app = FastAPIOffline(
         title="Biogate", version="1", description=DESCRIPTION, lifespan=lifespan, default_response_class=Response
     )
+    app.state.operator_token = None if token is None else token.read_text("ascii").strip()
     problems.install(app)
     for module in ROUTES:
         app.include_router(module.router)

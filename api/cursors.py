@@ -64,6 +64,12 @@ def device(value: Any) -> str:
     return str(value)
 
 
+def txn(value: Any) -> str:
+    if len(bytes.fromhex(value)) != 16:
+        raise ValueError(value)
+    return str(value)
+
+
 def _fingerprint(request: Request) -> str:
     asked = sorted((name, value) for name, value in request.query_params.multi_items() if name not in FREE)
     content = msgspec.json.encode([request.url.path.removesuffix(".csv"), asked])

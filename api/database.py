@@ -1,4 +1,4 @@
-"""The connection pool, read-only, and the one place where database errors become problems."""
+"""The connection pool, read-only unless said otherwise, and the one place where database errors become problems."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Self
 import asyncpg
 
 from api.metrics import DATABASE_ERRORS
-from api.problems import INTERNAL, ApiError, TooLong, Unavailable
+from api.problems import INTERNAL, ApiError, BadParameter, Conflict, NotFound, TooLong, Unavailable
 from api.settings import Settings
 
 MISSING_OBJECTS = ("42P01", "42703", "42883", "3F000")
@@ -59,6 +59,13 @@ class Database:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise translate(error) from error
 
+    @asynccontextmanager
+    async def change(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+        """A transaction that may write. Errors as above, and `NotFound`, `Conflict` and `BadParameter`."""
+        async with self.connection() as connection, connection.transaction():
+            await connection.execute("set transaction read write")
+            yield connection
+
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         async with self.connection() as connection:
             return await connection.fetch(statement, *arguments)  # type: ignore[no-any-return]
@@ -72,9 +79,26 @@ async def _nothing(_: object) -> None:
     """Instead of asyncpg's RESET ALL after every loan, a round trip: nothing here changes the session."""
 
 
+def _refused(state: str, words: str) -> ApiError | None:
+    """What an operator asked for and cannot have: the words of 0005_enrollment.sql's functions, or ours."""
+    match state:
+        case "P0002":
+            return NotFound(words)
+        case "55000":
+            return Conflict(words)
+        case "23505":
+            return Conflict("that name is taken")
+        case "23514":
+            return BadParameter("name", "1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit")
+    return None
+
+
 def translate(error: Exception) -> ApiError:
     """Which problem a failed statement is: by SQLSTATE and type, never by text."""
     state = getattr(error, "sqlstate", None) or ""
+    refused = _refused(state, str(error.args[0]) if error.args else "")
+    if refused is not None:
+        return refused
     problem: ApiError
     if state == "57014":  # query_canceled: statement_timeout
         kind, problem = "too-long", TooLong("ask for a shorter time, fewer channels or wider buckets")

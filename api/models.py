@@ -27,6 +27,9 @@ class Presence(Answer):
 
 class Device(Answer):
     device: str
+    state: Literal["pending", "active", "suspended", "revoked", "retired"] = Field(
+        description="pending: was granted a login and has not used it yet"
+    )
     registered_at: str
     presence: Presence | None = Field(description="null: the device has never sent a status")
     last_frame_at: str | None = Field(description="time of the newest frame; null: none yet")
@@ -128,9 +131,86 @@ class Quarantine(Page):
     quarantine: list[Quarantined]
 
 
+EnrollmentState = Literal[
+    "challenged", "awaiting", "approved", "provisioning", "granted", "active", "rejected", "expired"
+]
+
+
+class Enrollment(Answer):
+    txn: str
+    cell: str
+    serial: str
+    device: str = Field(description="the name it has or will get")
+    fingerprint: str = Field(description="of its identity key; the controller's display shows the same")
+    state: EnrollmentState = Field(description="awaiting: an operator has to approve or deny it")
+    reason: str | None = Field(description="why it awaits an operator, or was rejected")
+    claim_version: int
+    hardware: str | None
+    firmware: str | None
+    channels: list[str] = Field(description="what it says it will send")
+    username: str | None = Field(description="the login it was given")
+    created_at: str
+    changed_at: str
+    expires_at: str | None
+
+
+class Enrollments(Page):
+    enrollments: list[Enrollment]
+
+
+class Serial(Answer):
+    serial: str
+    device: str = Field(description="the name it has or will get")
+    state: str | None = Field(description="of that device; null: it has not enrolled")
+    claim_version: int = Field(description="of the master key; 0: a claim key of its own")
+    blocked: bool
+    fingerprint: str | None = Field(description="of the identity key it is bound to; null: none yet")
+    import_: str | None = Field(alias="import", description="name of the import it came with")
+    created_at: str
+
+
+class Serials(Page):
+    serials: list[Serial]
+
+
+class Import(Answer):
+    import_: str = Field(alias="import", description="its name")
+    new: int
+    known: int = Field(description="were there already, and were left as they are")
+
+
+class Login(Answer):
+    username: str
+    generation: int
+    kind: Literal["password", "certificate"]
+    by_hand: bool = Field(description="made by a command; else by a handshake")
+    cell: str
+    wanted: Literal["present", "disabled", "absent"]
+    applied: Literal["present", "disabled", "absent"] = Field(description="what the broker was last told")
+    created_at: str
+    applied_at: str | None
+    activated_at: str | None = Field(description="when it was first used")
+    ended_at: str | None
+
+
+class Logins(Page):
+    logins: list[Login]
+
+
+class Cell(Answer):
+    cell: str
+    open: bool = Field(description="false: no handshake works, by the kill switch")
+    applied: bool | None = Field(description="what the broker was last told; null: nothing yet")
+
+
+class Switches(Page):
+    cells: list[Cell]
+
+
 T, PAGE = "2026-11-20T07:45:00.000000Z", {"truncated": False, "next": None}
 DEVICE = {
     "device": "br-1",
+    "state": "active",
     "registered_at": T,
     "presence": {"online": True, "since": T, "boot": 7, "firmware": "2.4.1"},
     "last_frame_at": T,
@@ -151,6 +231,47 @@ QUARANTINED = {
     "settled_at": None,
     "payload": "eyJ0IjowLCJ2Ijp7InBoIjo3LjAyfX0=",
 }
+ENROLLMENT = {
+    "txn": "5f0c1e2d3a4b59687786a5b4c3d2e1f0",
+    "cell": "main",
+    "serial": "BR-2044",
+    "device": "BR-2044",
+    "fingerprint": "QK7M2VBXW4TZ",
+    "state": "awaiting",
+    "reason": "unknown-serial",
+    "claim_version": 1,
+    "hardware": "rev C",
+    "firmware": "2.4.1",
+    "channels": ["ph", "temperature"],
+    "username": None,
+    "created_at": T,
+    "changed_at": T,
+    "expires_at": "2026-11-21T07:45:00.000000Z",
+}
+SERIAL = {
+    "serial": "BR-2044",
+    "device": "BR-2044",
+    "state": "active",
+    "claim_version": 1,
+    "blocked": False,
+    "fingerprint": "QK7M2VBXW4TZ",
+    "import": "plant-north",
+    "created_at": T,
+}
+LOGIN = {
+    "username": "BR-2044.1",
+    "generation": 1,
+    "kind": "password",
+    "by_hand": False,
+    "cell": "main",
+    "wanted": "present",
+    "applied": "present",
+    "created_at": T,
+    "applied_at": T,
+    "activated_at": T,
+    "ended_at": None,
+}
+SWITCHES = {"cells": [{"cell": "main", "open": True, "applied": True}], **PAGE}
 TELEMETRY = {
     "device": "br-1",
     "from": T,
@@ -181,9 +302,9 @@ BUCKETS = TELEMETRY | {
 def with_examples(document: dict[str, Any], routes: Iterable[APIRoute]) -> dict[str, Any]:
     """Put the examples back as they were written: FastAPI leaves out the nulls, which have a meaning here."""
     for route in routes:
-        if route.path in document["paths"]:
+        for method in (route.methods or ()) if route.path in document["paths"] else ():
             given = route.responses[200]["content"].get("application/json", {}).get("examples")
-            answer = document["paths"][route.path]["get"]["responses"]["200"]
+            answer = document["paths"][route.path][method.lower()]["responses"]["200"]
             if given is not None:
                 answer["content"]["application/json"]["examples"] = given
     return document

@@ -37,16 +37,21 @@ Cursor = Annotated[
 ]
 
 
-def _device_name(name: str) -> str:
+def device_name(name: str) -> str:
     if not is_device_name(name):
         raise ValueError(
-            "a device name has 1 to 64 letters, digits, dots, underscores and hyphens; the first is a letter or digit"
+            "a name has 1 to 64 letters, digits, dots, underscores and hyphens; the first is a letter or digit"
         )
     return name
 
 
 DeviceName = Annotated[
-    str, BeforeValidator(_device_name), Path(description="name of a registered device", examples=["br-1"])
+    str, BeforeValidator(device_name), Path(description="name of a registered device", examples=["br-1"])
+]
+
+
+SerialNumber = Annotated[
+    str, BeforeValidator(device_name), Path(description="serial number of a controller", examples=["BR-2044"])
 ]
 
 

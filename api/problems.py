@@ -38,12 +38,40 @@ class ApiError(Exception):
         self.detail, self.headers, self.members = detail, dict(headers or {}), members
 
 
+class Unauthorized(ApiError):
+    status, slug, title = 401, "unauthorized", "Not an operator"
+
+
+class Forbidden(ApiError):
+    status, slug, title = 403, "forbidden", "Not allowed here"
+
+
 class NotFound(ApiError):
     status, slug, title = 404, "not-found", "Not found"
 
 
 class NotAcceptable(ApiError):
     status, slug, title = 406, "not-acceptable", "No such format"
+
+
+class Conflict(ApiError):
+    """It is not in a state for what was asked."""
+
+    status, slug, title = 409, "conflict", "Not in this state"
+
+
+class TooLarge(ApiError):
+    status, slug, title = 413, "too-large", "The request is too large"
+
+
+class Unsupported(ApiError):
+    status, slug, title = 415, "unsupported-media-type", "No such format"
+
+
+class BadRows(ApiError):
+    """Rows of an import; `errors` names each."""
+
+    status, slug, title = 422, "bad-rows", "Rows that cannot be imported"
 
 
 class BadParameter(ApiError):
@@ -156,4 +184,14 @@ DATABASE: dict[int | str, dict[str, Any]] = ALWAYS | {
 DEVICE: dict[int | str, dict[str, Any]] = DATABASE | {
     404: _response(NotFound, "No device of that name is registered", "no device br-9 is registered"),
 }
+OPERATOR: dict[int | str, dict[str, Any]] = DATABASE | {
+    401: _response(Unauthorized, "The operator token is missing or wrong", "send Authorization: Bearer …"),
+    403: _response(Forbidden, "There are no operators here", "set BIOGATE_API_OPERATOR_TOKEN_FILE"),
+}
+CHANGE: dict[int | str, dict[str, Any]] = OPERATOR | {
+    404: _response(NotFound, "There is no such thing", "there is no device br-9"),
+    409: _response(Conflict, "It is not in a state for this", "device br-1 is retired: suspend needs it to be active"),
+    413: _response(TooLarge, "The body is too large", "the body has more than 65536 bytes"),
+}
+UNSUPPORTED = _response(Unsupported, "Neither JSON nor CSV", "send the rows as application/json or text/csv")
 """What a route can answer besides 200, for its OpenAPI description."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -13,6 +14,23 @@ def _is_postgresql(url: str) -> str:
     if urlsplit(url).scheme not in {"postgresql", "postgres"}:
         raise ValueError("must be an address like postgresql://user@host:5432/database")
     return url
+
+
+LEAST_TOKEN = 32
+"""Characters of an operator token: nobody shall find one by trying."""
+
+
+def token_file(path: Path) -> Path:
+    """The path, if there is a token in it that is kept from others."""
+    try:
+        mode, text = path.stat().st_mode, path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"must be a file with a token: {path} cannot be read") from error
+    if mode & 0o007:
+        raise ValueError(f"must be kept from others: chmod o= {path}")
+    if len(text) < LEAST_TOKEN or not text.isprintable() or " " in text:
+        raise ValueError(f"must be a file with one word of {LEAST_TOKEN} characters or more")
+    return path
 
 
 class Settings(BaseSettings):
@@ -31,6 +49,9 @@ class Settings(BaseSettings):
     )
     api_acquire_timeout: float = Field(
         5, gt=0, le=60, description="seconds a request waits for a connection before it is answered with 503"
+    )
+    api_operator_token_file: Annotated[Path, AfterValidator(token_file)] | None = Field(
+        None, description="file with the token that operators show; without it, nothing can be changed over HTTP"
     )
     api_log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged"

@@ -1,4 +1,5 @@
-"""Simulate a fleet of bioreactor controllers: `python -m device_sim --devices 20`.
+"""Simulate a fleet of bioreactor controllers: `python -m device_sim --devices 20`, all with the login of the
+environment or none; with --enroll each gets a name and a login of its own.
 
 Writes one JSON object a line to standard output: a summary now and then, and the last one with `"final": true`.
 Exit status 0: nothing was lost, and everything was acknowledged by the broker (with --until-receipted also: is covered
@@ -10,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -18,15 +18,24 @@ from typing import Annotated
 import typer
 
 from device_sim.boots import next_boots
-from device_sim.connection import Broker
+from device_sim.claims import read_claims
+from device_sim.connection import Broker, tls_context
+from device_sim.enroll import open_keepers, warn
+from device_sim.entrance import Entrance, Pace
 from device_sim.fleet import Fleet, Plan
 from device_sim.frames import Format
 from device_sim.habits import Habits
+from device_sim.identity import Keeper
 from schema.topics import is_device_name
+
+HANDSHAKES = 20
+"""At once, at most."""
 
 
 def main(  # noqa: PLR0917 - typer's options
-    devices: Annotated[int, typer.Option(min=1, help="number of devices")] = 20,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="number of devices; default 20, with --claims all of these")
+    ] = None,
     rate: Annotated[float, typer.Option(min=0.001, max=500, help="frames a second and device")] = 1.0,
     format: Annotated[Format, typer.Option(help="encoding of the messages")] = Format.MSGPACK,
     seed: Annotated[int, typer.Option(help="the same seed and names give the same signals")] = 1,
@@ -68,14 +77,37 @@ def main(  # noqa: PLR0917 - typer's options
     mqtt_url: Annotated[str, typer.Option(envvar="BIOGATE_MQTT_URL")] = "mqtt://127.0.0.1:1883",
     mqtt_username: Annotated[str | None, typer.Option(envvar="BIOGATE_MQTT_USERNAME")] = None,
     mqtt_password: Annotated[str | None, typer.Option(envvar="BIOGATE_MQTT_PASSWORD")] = None,
+    ca: Annotated[Path | None, typer.Option(help="certificate of the CA of the brokers, for mqtts")] = None,
+    enroll: Annotated[str | None, typer.Option(help="enroll here, mqtts://host:port; needs the next two")] = None,
+    claims: Annotated[Path | None, typer.Option(help="CSV: serial,claim_key,version")] = None,
+    enroll_password_file: Annotated[Path | None, typer.Option(help="has the password of the login enroll")] = None,
+    certificate: Annotated[bool, typer.Option("--certificate", help="ask for certificates, not passwords")] = False,
+    factory_reset: Annotated[
+        list[str] | None, typer.Option(help="serial of a device that forgets its login and data before")
+    ] = None,
+    repeat_after: Annotated[float, typer.Option(min=0.1, help="seconds until a request is repeated")] = 2.0,
+    login_retry: Annotated[float, typer.Option(min=0.1, help="seconds between tries with a refused login")] = 60.0,
+    enroll_again: Annotated[float, typer.Option(min=0.1, help="after so many seconds of that, enroll again")] = 600.0,
 ) -> None:
     """Simulate bioreactor controllers that publish telemetry, status and events over MQTT 5."""
-    names = [f"{prefix}{number:04}" for number in range(1, devices + 1)]
-    if not is_device_name(names[-1]):
-        raise typer.BadParameter(f"{names[-1]} is no device name", param_hint="--prefix")
+    broker: Broker | Entrance
+    keepers: list[Keeper] = []
     try:
-        broker = Broker.at(mqtt_url, mqtt_username, mqtt_password)
-        boots = next_boots(state, names) if state else [int(time.time())] * devices
+        if enroll:
+            if not (claims and ca and enroll_password_file and state):
+                raise ValueError("--enroll needs --claims, --ca, --enroll-password-file and --state")
+            pace = Pace(repeat=repeat_after, refused=login_retry, enroll_again=enroll_again)
+            broker = Entrance.at(enroll, ca, enroll_password_file, certificate=certificate, pace=pace, slots=HANDSHAKES)
+            keepers = open_keepers(state, read_claims(claims, warn)[:devices], factory_reset or [])
+            names, boots = [keeper.serial for keeper in keepers], [0] * len(keepers)
+        else:
+            if claims or enroll_password_file or certificate or factory_reset:
+                raise ValueError("--claims and what goes with it need --enroll")
+            names = [f"{prefix}{number:04}" for number in range(1, (devices or 20) + 1)]
+            if not is_device_name(names[-1]):
+                raise ValueError(f"{names[-1]} is no device name")
+            broker = Broker.at(mqtt_url, mqtt_username, mqtt_password, lambda: tls_context(ca))
+            boots = next_boots(state, names) if state else [int(time.time())] * len(names)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
     limits = [limit for limit in (count, None if duration is None else round(duration * rate)) if limit is not None]
@@ -83,6 +115,7 @@ def main(  # noqa: PLR0917 - typer's options
         names=names,
         boots=boots,
         broker=broker,
+        keepers=keepers,
         habits=Habits(format, block, replay_rate, resend_after, duplicates, late, drop, poison),
         rate=rate,
         frames=min(limits, default=None),
@@ -99,7 +132,7 @@ def main(  # noqa: PLR0917 - typer's options
         clock_step_every=clock_step_every,
     )
     try:
-        fleet = Fleet(plan, lambda line: print(line, file=sys.stderr, flush=True))
+        fleet = Fleet(plan, warn)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error), param_hint="--state or --journal") from error
     summary = asyncio.run(run(fleet))

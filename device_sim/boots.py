@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def next_boots(state: Path, names: Sequence[str]) -> list[int]:
-    """Count one more boot for each device and return its number; the first is 1. Raises ValueError on a damaged file.
+def next_boots(state: Path, names: Sequence[str], floor: int = 0) -> list[int]:
+    """Count one more boot for each device and return its number; the first is 1, or the floor if that is higher.
+    Raises ValueError on a damaged file.
 
     A number is on the disk before it is returned: whatever dies afterwards, the next boot gets a greater one.
     """
@@ -16,7 +17,7 @@ def next_boots(state: Path, names: Sequence[str]) -> list[int]:
     boots = []
     for name in names:
         path = state / f"{name}.boot"
-        boot = _read(path) + 1
+        boot = max(_read(path) + 1, floor)
         draft = state / f"{name}.boot.new"
         with draft.open("w") as file:
             file.write(f"{boot}\n")

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -18,6 +20,13 @@ import mqtt5
 KEEP_ALIVE = 60
 TIMEOUT = 10.0
 LAST_PACKET_ID = 65_535
+UNKNOWN_LOGIN = (
+    mqtt5.ConnAckReasonCode.NOT_AUTHORIZED,
+    mqtt5.ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD,
+    mqtt5.ConnAckReasonCode.CLIENT_ID_NOT_VALID,
+)
+ACCEPTED = (mqtt5.PubAckReasonCode.SUCCESS, mqtt5.PubAckReasonCode.NO_MATCHING_SUBSCRIBERS)
+"""Of a retained message: the broker has it."""
 
 Acknowledged = Callable[[int, mqtt5.PubAckReasonCode], None]
 Received = Callable[[str, bytes], None]
@@ -30,21 +39,41 @@ class ConnectionFailed(Exception):
     """The broker could not be reached, refused us, broke the protocol or went away."""
 
 
+class NotAuthorized(ConnectionFailed):
+    """The broker does not know this login, or does not let it do what a device must."""
+
+
 @dataclass(frozen=True)
 class Broker:
     host: str
     port: int
     tls: ssl.SSLContext | None
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
 
     @classmethod
-    def at(cls, url: str, username: str | None, password: str | None) -> Broker:
+    def at(
+        cls, url: str, username: str | None, password: str | None, tls: Callable[[], ssl.SSLContext] | None = None
+    ) -> Broker:
+        """`tls` gives the context for mqtts; without it, the machine's certificates are trusted."""
         parts = urlsplit(url)
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
             raise ValueError(f"not an address like mqtt://host:port or mqtts://host:port: {url}")
-        tls = ssl.create_default_context() if parts.scheme == "mqtts" else None
-        return cls(parts.hostname, parts.port or (8883 if tls else 1883), tls, username, password)
+        context = (tls or tls_context)() if parts.scheme == "mqtts" else None
+        return cls(parts.hostname, parts.port or (8883 if context else 1883), context, username, password)
+
+
+def tls_context(ca: Path | None = None, certificate: bytes = b"") -> ssl.SSLContext:
+    """TLS 1.2 or newer; the broker's certificate must be signed by `ca`. `certificate`: ours and its key, PEM.
+    Raises OSError, ssl.SSLError."""
+    context = ssl.create_default_context(cafile=ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate:
+        with tempfile.NamedTemporaryFile() as file:  # ssl takes it from nowhere else; nobody else may read it
+            file.write(certificate)
+            file.flush()
+            context.load_cert_chain(file.name)
+    return context
 
 
 class Connection(asyncio.Protocol):
@@ -117,17 +146,21 @@ class Connection(asyncio.Protocol):
         self._write(packet.write())
         connack = await self._answer(self._connack)
         if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
-            raise ConnectionFailed(f"refused by the broker: {connack.reason_code.name}")
+            refused = NotAuthorized if connack.reason_code in UNKNOWN_LOGIN else ConnectionFailed
+            raise refused(f"refused by the broker: {connack.reason_code.name}")
         self._window = connack.receive_max
         if connack.server_keep_alive is not None:
             self._keep_alive = connack.server_keep_alive
         if self._keep_alive:
             self._check_alive()
+        if not topics:
+            return
         filters = [mqtt5.TopicFilter(topic, max_qos=mqtt5.QoS.AT_LEAST_ONCE) for topic in topics]
         self._write(mqtt5.SubscribePacket(LAST_PACKET_ID, filters).write())
         for topic, code in zip(topics, (await self._answer(self._suback)).reason_codes, strict=True):
             if code != mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE:
-                raise ConnectionFailed(f"subscription to {topic} refused by the broker: {code.name}")
+                refused = NotAuthorized if code == mqtt5.SubAckReasonCode.NOT_AUTHORIZED else ConnectionFailed
+                raise refused(f"subscription to {topic} refused by the broker: {code.name}")
         if self._transport.is_closing():
             raise ConnectionFailed("lost as soon as made")
 
@@ -163,6 +196,8 @@ class Connection(asyncio.Protocol):
         self._ready()
 
     def data_received(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            return  # TLS goes on reading until the other side has said goodbye
         self._heard = time.monotonic()
         self._unread += data
         read, packets = 0, []
@@ -228,7 +263,7 @@ class Connection(asyncio.Protocol):
 async def connect(
     broker: Broker,
     client_id: str,
-    will: mqtt5.Will,
+    will: mqtt5.Will | None,
     topics: Sequence[str],
     *,
     acknowledged: Acknowledged,

@@ -42,10 +42,13 @@ class Device:
         """`report` takes a line about what a person should know; `number` is the journal's name for the device."""
         self.name, self.boot, self.store, self.number = name, boot, store, number
         self.outbox = Outbox(name, habits, counts, store, chance)
+        self.generation: int | None = None
+        """Of the login it has connected with."""
         self.seq = 0
         self.clock = 0
         """By how much (ms) its clock is wrong. Frames and events show it; statuses do not."""
         self.off_until = 0.0
+        """When it has power again, ms; infinity: it waits for a name."""
         self.session = 0.0
         """When the current connection was begun, ms."""
         self.lost = 0
@@ -107,17 +110,20 @@ class Device:
 
     # Connection and power
 
-    def status(self, word: str, time: float) -> bytes:
-        """The content of a status message of the connection that was begun at `time`."""
+    def status(self, word: str, time: float, generation: int | None = None) -> bytes:
+        """The content of a status message of the connection that was begun at `time`, with a login of this
+        generation."""
         oldest = self.store.oldest(self.boot)
         content = {"status": word, "t": time, "boot": self.boot, "firmware": FIRMWARE}
         content["oldest"] = self.seq if oldest is None else oldest
+        if generation is not None:
+            content["generation"] = generation
         return self._habits.format.encode(content)
 
     def connected(self, link: Link, begun: float, now: float) -> None:
         """Say that we are there, then send what waits."""
         self.session = begun
-        self.outbox.connected(link, self.status("online", begun))
+        self.outbox.connected(link, self.status("online", begun, self.generation))
         self.outbox.flush(now, self.clock)
 
     def disconnected(self) -> None:
@@ -129,7 +135,7 @@ class Device:
         link = self.outbox.link
         if link is None or link.room == 0:
             return False
-        self.outbox.status(self.status("offline", max(now, self.session + 1)))
+        self.outbox.status(self.status("offline", max(now, self.session + 1), self.generation))
         link.flush()
         return True
 
@@ -139,6 +145,11 @@ class Device:
         self.outbox.lose_power()
         self.boot, self.seq, self._held_back = boot, 0, -1
         self._counts.reboots += 1
+
+    def join(self, name: str, boot: int) -> None:
+        """It has been given its name, and begins to work."""
+        self.name, self.boot, self.off_until = name, boot, 0.0
+        self.outbox.rename(name)
 
     def step_clock(self, offset: int) -> None:
         """Let the clock be off by so much (ms)."""

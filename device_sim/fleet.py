@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from device_sim import faults, process
+from device_sim.admission import Admission, Enrolled, Shared
 from device_sim.boots import next_boots
 from device_sim.connection import Broker
 from device_sim.culture import Phase
+from device_sim.entrance import Entrance
 from device_sim.firmware import Device
 from device_sim.frames import Packing
 from device_sim.habits import Counts, Habits, happens
+from device_sim.identity import Keeper, Login
 from device_sim.journal import Journal
 from device_sim.lines import Lines, now, wait_until
 from device_sim.outbox import Message, Sort
@@ -30,6 +35,8 @@ SLOT = 0.04
 MAX_SLOT = 100
 """Devices a group, at most."""
 CONNECTS_A_SECOND = 200
+HANDSHAKES_A_SECOND = 15
+"""Begun at the start, so that the gateway's limit turns few away."""
 TICK, TICK_PARTS = 0.2, 10
 """How often each device is given the time (s), and in how many groups."""
 OFF = (1000, 3000)
@@ -41,8 +48,12 @@ class Plan:
     """What a fleet is asked to do."""
 
     names: list[str]
+    """Of devices that enroll, the serial numbers: of these the files are named."""
     boots: list[int]
-    broker: Broker
+    """Of devices that enroll, 0: they boot when they have a login."""
+    broker: Broker | Entrance
+    keepers: list[Keeper] = field(default_factory=list)
+    """Of devices that enroll."""
     habits: Habits = field(default_factory=Habits)
     rate: float = 1.0
     frames: int | None = None
@@ -69,9 +80,10 @@ class Fleet:
         """Opens stores and journal; `say` takes a line of text for people. Raises OSError, ValueError on damage."""
         self.plan = plan
         self.counts = Counts()
-        self.journal = Journal(plan.journal, process.CHANNELS, plan.names) if plan.journal else None
-        self.lines = Lines(plan.broker, plan.habits.format.content_type, plan.max_backoff, say)
+        self.journal = Journal(plan.journal, process.CHANNELS, _granted_names(plan)) if plan.journal else None
+        self.lines = Lines(plan.habits.format.content_type, plan.max_backoff, say)
         self.devices = [self._device(i, say) for i in range(len(plan.names))]
+        self.admissions = [self._admission(device) for device in self.devices]
         if self.journal:
             self.journal.flush()
         self._vessels = process.vessels(plan.names, plan.seed)
@@ -99,14 +111,40 @@ class Fleet:
             number=number,
         )
 
+    def _admission(self, device: Device) -> Admission:
+        broker = self.plan.broker
+        if isinstance(broker, Broker):
+            return Shared(broker, device.name)
+        device.off_until = math.inf
+        keeper = self.plan.keepers[device.number]
+        return Enrolled(keeper, broker, lambda login: self._join(device, login), self.lines.say_some)
+
+    def _join(self, device: Device, login: Login) -> None:
+        """The first login of this run: the device is switched on, under the name granted."""
+        if device.off_until < math.inf:
+            return
+        assert self.plan.state
+        [boot] = next_boots(self.plan.state, [self.plan.names[device.number]], login.identity.boot)
+        device.join(login.identity.device, boot)
+        if self.journal:
+            self.journal.name(device.number, device.name)
+
     async def run(self, stop: asyncio.Event, summarize: Callable[[dict[str, object]], None]) -> dict[str, object]:
         """Produce until done or `stop` is set, wait for what is not acknowledged, leave; return the summary."""
         plan = self.plan
         async with asyncio.TaskGroup() as tasks:
             background = [
-                tasks.create_task(self.lines.stay_connected(device, number / CONNECTS_A_SECOND), name=device.name)
-                for number, device in enumerate(self.devices)
+                tasks.create_task(
+                    self.lines.stay_connected(device, admission, number / CONNECTS_A_SECOND), name=device.name
+                )
+                for number, (device, admission) in enumerate(zip(self.devices, self.admissions, strict=True))
             ]
+            delays = itertools.count()
+            for device, admission in zip(self.devices, self.admissions, strict=True):
+                if isinstance(admission, Enrolled):
+                    delay = next(delays) / HANDSHAKES_A_SECOND if device.off_until == math.inf else 0.0
+                    enrollment = admission.run(partial(self.lines.switch, device, admission), delay)
+                    background.append(tasks.create_task(enrollment, name=f"enrollment {device.name}"))
             background.append(tasks.create_task(self._tick(), name="tick"))
             background.append(tasks.create_task(self._summarize(summarize), name="summaries"))
             going = [
@@ -144,6 +182,7 @@ class Fleet:
             "unreceipted": sum(device.store.total for device in self.devices),
             "events_unacknowledged": counts.events_produced - counts.events_acknowledged - counts.events_lost,
             "devices": len(self.devices),
+            "nameless": sum(device.off_until == math.inf for device in self.devices),
             "connected": len(self.lines),
             "reconnects": self.lines.reconnects,
             "behind_seconds": round(max(0.0, self._behind), 3),
@@ -184,7 +223,8 @@ class Fleet:
 
     def _events(self, first: int, last: int, sample: process.Sample, at: int) -> None:
         """Tell of the phase at the start and when it changes, of calibration in the setup, and of doses."""
-        changed = sample.phase != self._phases[first:last]
+        named = np.array([device.off_until < math.inf for device in self.devices[first:last]])
+        changed = (sample.phase != self._phases[first:last]) & named
         dosed = (sample.dosing > self._doses[first:last]) & (self._phases[first:last] >= 0)
         for i in np.flatnonzero(changed | dosed).tolist():
             device, phase = self.devices[first + i], Phase(int(sample.phase[i]))
@@ -196,7 +236,7 @@ class Fleet:
                     device.event(at, "calibration", {"channel": "dissolved_oxygen", "points": [0.0, 100.0]})
             if dosed[i]:
                 device.event(at, "dosing", {"what": "antifoam", "volume_ml": 0.5})
-        self._phases[first:last] = sample.phase
+        self._phases[first:last] = np.where(named, sample.phase, -1)
         self._doses[first:last] = sample.dosing
 
     # In the background
@@ -210,15 +250,28 @@ class Fleet:
 
     def _reboot(self) -> None:
         device = self._chance.choice(self.devices)
-        boots = next_boots(self.plan.state, [device.name]) if self.plan.state else [device.boot + 1]
+        if device.off_until == math.inf:
+            return
+        name = self.plan.names[device.number]
+        boots = next_boots(self.plan.state, [name]) if self.plan.state else [device.boot + 1]
         device.off_until = now() + self._chance.randint(*OFF)
         device.reboot(boots[0])
         self.lines.cut(device)
 
     def _step_clock(self) -> None:
-        self._chance.choice(self.devices).step_clock(faults.clock_offset(self._chance))
+        device = self._chance.choice(self.devices)
+        if device.off_until < math.inf:
+            device.step_clock(faults.clock_offset(self._chance))
 
     async def _summarize(self, summarize: Callable[[dict[str, object]], None]) -> None:
         while True:
             await asyncio.sleep(self.plan.report_every)
             summarize(self.summary())
+
+
+def _granted_names(plan: Plan) -> list[str]:
+    names = list(plan.names)
+    for number, keeper in enumerate(plan.keepers):
+        if keeper.state.newest:
+            names[number] = keeper.state.newest.identity.device
+    return names

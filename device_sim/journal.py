@@ -4,6 +4,7 @@ A directory with one binary file a run. A file is a sequence of records: kind (1
 the content (4 bytes each, little-endian), content. The first two records name the channels and the devices (JSON);
 after them a device is its position in that list:
 
+    D   the names of the devices once more, as one was given another (JSON)
     P   device (u32), the record of frames.Packing          produced
     L   device, boot (u32), first, last (u64)               lost: the store was full, and no receipt covered them
     S   device, boot (u32), seq (u64), offset in ms (i64)   from this seq on its clock is off by so much
@@ -68,9 +69,16 @@ class Journal:
         path = directory / f"{time.time_ns():020}-{os.getpid()}.journal"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         self._unwritten: list[bytes] = []
+        self._names = list(names)
         self._say(b"C", json.dumps(list(channels)).encode())
         self._say(b"D", json.dumps(list(names)).encode())
         self.flush()
+
+    def name(self, device: int, name: str) -> None:
+        """From here on it has this name, if it had another."""
+        if self._names[device] != name:
+            self._names[device] = name
+            self._say(b"D", json.dumps(self._names).encode())
 
     def produced(self, device: int, record: bytes) -> None:
         self._say(b"P", DEVICE.pack(device) + record)
@@ -126,6 +134,8 @@ def _read_file(path: Path) -> Iterator[Produced | Lost | Stepped]:
                     dict(zip(packing.channels, row(frame), strict=True)),
                     (packing.channels[frame.bad[0]], frame.bad[1]) if frame.bad else None,
                 )
+            elif kind == b"D":
+                names = json.loads(content)
             elif kind == b"L":
                 device, *rest = LOST.unpack(content)
                 yield Lost(names[device], *rest)

@@ -10,8 +10,10 @@ from contextlib import suppress
 
 import mqtt5
 
-from device_sim.connection import Broker, Connection, ConnectionFailed, connect
+from device_sim.admission import Access, Admission
+from device_sim.connection import ACCEPTED, Connection, ConnectionFailed, NotAuthorized, connect
 from device_sim.firmware import Device
+from device_sim.outbox import Sort
 from schema.topics import Down, Kind, topic
 
 FIRST_BACKOFF = 0.5
@@ -20,11 +22,11 @@ GOODBYE = 2.0
 
 
 class Lines:
-    def __init__(self, broker: Broker, content_type: str, max_backoff: float, say: Callable[[str], None]) -> None:
+    def __init__(self, content_type: str, max_backoff: float, say: Callable[[str], None]) -> None:
         """`say` takes a line of text for people."""
         self.reconnects = 0
-        self._broker, self._content_type, self._max_backoff, self._say = broker, content_type, max_backoff, say
-        self._links: dict[Device, Connection] = {}
+        self._content_type, self._max_backoff, self._say = content_type, max_backoff, say
+        self._links: dict[Device, tuple[Connection, Access]] = {}
         self._hurry = asyncio.Event()
         self._stopping = False
         self._last_say = 0.0
@@ -40,33 +42,54 @@ class Lines:
     def cut(self, device: Device) -> None:
         """Cut the connection, if there is one: the broker publishes the will."""
         if device in self._links:
-            self._links[device].abort()
+            self._links[device][0].abort()
 
-    async def stay_connected(self, device: Device, delay: float) -> None:
+    async def stay_connected(self, device: Device, admission: Admission, delay: float) -> None:
         await asyncio.sleep(delay)
         backoff, connected_before = FIRST_BACKOFF, False
         while not self._stopping:
+            pause = None
             try:
-                connection = await self._connect(device)
+                access = await admission.access()
+                try:
+                    begun, connection = await self._connect(device, access, admission)
+                except NotAuthorized:
+                    pause = await admission.refused(access)
+                    raise
             except ConnectionFailed as error:
-                self._say_some(f"{device.name}: {error}")
+                self.say_some(f"{device.name}: {error}")
             else:
+                self._take(device, connection, access, begun)
                 backoff = FIRST_BACKOFF
                 self.reconnects += connected_before
                 connected_before = True
-                reason = await self._lost(device, connection)
+                reason = await self._lost(device)
                 if self._stopping:
                     return
-                self._say_some(f"{device.name}: {reason}")
-            await self._pause(backoff * random.uniform(0.5, 1.0))
+                self.say_some(f"{device.name}: {reason}")
+            await self._pause(backoff * random.uniform(0.5, 1.0) if pause is None else pause)
             await asyncio.sleep(max(0.0, device.off_until - now()) / 1000)
             backoff = min(backoff * 2, self._max_backoff)
+
+    async def switch(self, device: Device, admission: Admission, access: Access) -> None:
+        """Go over to another login without a gap: the new connection is there before the old one ends. A device that
+        is not connected, or is with this login, is left alone. Raises ConnectionFailed."""
+        if device not in self._links or self._links[device][1].generation == access.generation:
+            return
+        begun, connection = await self._connect(device, access, admission)
+        if self._stopping or device not in self._links:
+            connection.disconnect()  # it was lost meanwhile, and comes back by itself
+            return
+        old, _ = self._links[device]
+        device.disconnected()
+        old.disconnect()
+        self._take(device, connection, access, begun)
 
     async def leave(self) -> None:
         """Sign off and disconnect, all together."""
         self._stopping = True
         leaving = []
-        for device, connection in list(self._links.items()):
+        for device, (connection, _) in list(self._links.items()):
             if device.sign_off(now()):
                 leaving.append((device, connection))
             else:
@@ -87,48 +110,64 @@ class Lines:
             async with asyncio.timeout(seconds):
                 await self._hurry.wait()
 
-    async def _connect(self, device: Device) -> Connection:
+    async def _connect(self, device: Device, access: Access, admission: Admission) -> tuple[int, Connection]:
+        """When it was begun (ms), and a connection that nothing was published on."""
         begun = max(now(), int(device.session) + 1)
         will = mqtt5.Will(
             topic(device.name, Kind.STATUS),
-            payload=device.status("offline", begun),
+            payload=device.status("offline", begun, access.generation),
             qos=mqtt5.QoS.AT_LEAST_ONCE,
             retain=True,
             content_type=self._content_type,
         )
-        heard = {topic(device.name, Down.RECEIPT): device.receipt, topic(device.name, Down.BACKFILL): device.backfill}
+        heard: dict[str, Callable[[bytes, float], None]] = {
+            topic(device.name, Down.RECEIPT): device.receipt,
+            topic(device.name, Down.BACKFILL): device.backfill,
+        }
+        if admission.renewal:
+            heard[topic(device.name, Down.IDENTITY)] = admission.renewal
+
+        def acknowledged(packet_id: int, code: mqtt5.PubAckReasonCode) -> None:
+            message = device.outbox.in_flight.get(packet_id)
+            if message and message.sort is Sort.STATUS and code in ACCEPTED:
+                admission.used(access)
+            device.outbox.acknowledged(packet_id, code, now())
+            if code != mqtt5.PubAckReasonCode.SUCCESS:
+                self.say_some(f"{device.name}: not delivered, the broker says {code.name}; will be sent again")
+
         boot = device.boot
         connection = await connect(
-            self._broker,
-            device.name,
+            access.broker,
+            access.client_id,
             will,
             list(heard),
-            acknowledged=lambda packet_id, code: self._acknowledged(device, packet_id, code),
+            acknowledged=acknowledged,
             received=lambda name, payload: heard[name](payload, now()),
             ready=lambda: device.outbox.flush(now(), device.clock),
         )
         if device.boot != boot:
             connection.abort()
             raise ConnectionFailed("rebooted while connecting")
-        self._links[device] = connection
+        return begun, connection
+
+    def _take(self, device: Device, connection: Connection, access: Access, begun: int) -> None:
+        self._links[device] = connection, access
+        device.generation = access.generation
         device.connected(connection, begun, now())
-        return connection
 
-    def _acknowledged(self, device: Device, packet_id: int, code: mqtt5.PubAckReasonCode) -> None:
-        device.outbox.acknowledged(packet_id, code, now())
-        if code != mqtt5.PubAckReasonCode.SUCCESS:
-            self._say_some(f"{device.name}: not delivered, the broker says {code.name}; will be sent again")
-
-    async def _lost(self, device: Device, connection: Connection) -> ConnectionFailed:
-        """Wait until the connection is gone."""
+    async def _lost(self, device: Device) -> ConnectionFailed:
+        """Wait until the connection, and any that takes its place, is gone."""
         try:
-            return await connection.closed
+            while True:
+                connection, _ = self._links[device]
+                reason = await connection.closed
+                if self._links[device][0] is connection:
+                    return reason
         finally:
-            connection.abort()
+            self._links.pop(device)[0].abort()
             device.disconnected()
-            del self._links[device]
 
-    def _say_some(self, line: str) -> None:
+    def say_some(self, line: str) -> None:
         """A broker that goes away is news once, not once for each of 500 devices."""
         moment = time.monotonic()
         if moment - self._last_say >= 1.0:

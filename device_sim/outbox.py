@@ -80,10 +80,13 @@ class Outbox:
         self.finished = False
         """No frames will follow: a block that is not full is sent too."""
         self._habits, self._counts, self._store, self._chance = habits, counts, store, chance
-        self._topics = {kind: topic(device, kind) for kind in Kind}
+        self.rename(device)
         self._live: deque[Frame] = deque()
         self._allowance = 0.0
         self._ticked = self._upkept = 0.0
+
+    def rename(self, device: str) -> None:
+        self._topics = {kind: topic(device, kind) for kind in Kind}
 
     @property
     def pending(self) -> bool:

@@ -10,25 +10,33 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 
 import structlog
 from pydantic import ValidationError
 
+from gateway.administration import Administration
 from gateway.broker_check import problems
-from gateway.database import FAILURES, Troubles, create_pool, persistently, prepare
+from gateway.database import FAILURES, Pool, Troubles, create_pool, persistently, prepare
+from gateway.enrollment.service import Enrollment
 from gateway.errors import GatewayError, SessionTakenOver
 from gateway.health import serve
 from gateway.pipeline import Pipeline
 from gateway.registry import Registry
+from gateway.secrets import Secrets, ensure_vault
+from gateway.session import Login
 from gateway.settings import REPLAY, Settings
 from gateway.triage import needed, sqlstate
 
 log = structlog.get_logger()
 
 PROBE_TIMEOUT_S = 2.0
+ACCESS_CONNECTIONS = 3
+"""To the database, for enrollment and administration: so they never take one from the intake."""
+AGAIN_S = 5.0
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, secrets: Secrets | None) -> None:
     """All resources in one place; they close in the reverse order."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -49,10 +57,11 @@ async def run(settings: Settings) -> None:
         client_id, chunk_ms = await persistently(troubles, "prepare", prepare, pool, settings)
         registry = Registry(pool, settings.max_channels, settings.max_layouts)
         await persistently(troubles, "load the registry", registry.load)
-        return Pipeline(settings, pool, registry, client_id, chunk_ms)
+        return Pipeline(settings, pool, registry, login(settings, secrets, client_id), chunk_ms)
 
     async with (
         create_pool(settings) as pool,
+        create_pool(settings, ACCESS_CONNECTIONS) as access_pool,
         # liveness first: a database that is away is no reason to be restarted
         serve(settings.gateway_http_host, settings.gateway_http_port, in_the_way),
     ):
@@ -63,7 +72,42 @@ async def run(settings: Settings) -> None:
             starting.cancel()
             return
         pipeline = await starting
-        await pipeline.run(stop)
+        async with asyncio.TaskGroup() as group:
+            beside = []
+            if secrets is not None:
+                beside.append(group.create_task(access(settings, secrets, access_pool, pipeline), name="access"))
+            await pipeline.run(stop)
+            for task in beside:
+                task.cancel()
+
+
+async def access(settings: Settings, secrets: Secrets, pool: Pool, pipeline: Pipeline) -> None:
+    """Enrollment, and the logins at the broker: beside the intake, which goes on whatever becomes of them."""
+    troubles: Troubles = {}
+    await persistently(troubles, "open the vault", ensure_vault, pool, secrets)
+    enrollment = Enrollment(settings, secrets, pool, troubles)
+    administration = Administration(settings, secrets, pool, pipeline.leading, troubles)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(again_and_again("enrollment", enrollment.run), name="enrollment")
+        group.create_task(again_and_again("administration", administration.run), name="administration")
+
+
+async def again_and_again(what: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Work that has a defect begins anew, and does not end the intake."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception(f"{what} failed: a defect; it begins anew", again_s=AGAIN_S)
+        await asyncio.sleep(AGAIN_S)
+
+
+def login(settings: Settings, secrets: Secrets | None, client_id: str) -> Login:
+    """Of the intake: as the settings say, else the one among the secrets, else none."""
+    if settings.mqtt_username is None and secrets is not None:
+        return Login(client_id, "gateway", secrets.password("gateway").encode())
+    password = settings.mqtt_password.get_secret_value().encode() if settings.mqtt_password else None
+    return Login(client_id, settings.mqtt_username, password)
 
 
 def broker_problems(settings: Settings) -> list[str]:
@@ -79,10 +123,14 @@ def broker_problems(settings: Settings) -> list[str]:
 def main() -> int:
     try:
         settings = Settings()
+        secrets = Secrets.load(settings.secrets_dir) if settings.secrets_dir else None
     except ValidationError as error:
         for problem in error.errors():
             name = "BIOGATE_" + "_".join(str(part) for part in problem["loc"]).upper()
             print(f"gateway: {name if problem['loc'] else 'settings'}: {problem['msg']}", file=sys.stderr)
+        return 2
+    except GatewayError as error:
+        print(f"gateway: BIOGATE_SECRETS_DIR: {error}", file=sys.stderr)
         return 2
     if settings.cell == REPLAY:
         print(
@@ -107,7 +155,7 @@ def main() -> int:
     )
     status = 0
     try:
-        asyncio.run(run(settings))
+        asyncio.run(run(settings, secrets))
     except* SessionTakenOver as group:
         log.error("stopped: another client took over our session", errors=[str(error) for error in group.exceptions])
         status = 3

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gateway.settings import Settings
+from gateway.settings import Settings, is_loopback
 
 UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400, "m": 30 * 86400, "y": 365 * 86400}
 COMMIT_MS = 100
@@ -79,6 +79,35 @@ def problems(conf: str, settings: Settings) -> Iterator[str]:
             f"between two commits at {settings.plan_messages_per_s} messages/s (about {at_once:.0f}): raise it, or "
             "lower BIOGATE_LINGER_MS"
         )
+    yield from _open_doors(conf, given, settings)
+
+
+def _open_doors(conf: str, given: dict[str, str], settings: Settings) -> Iterator[str]:
+    """Ways in for clients without a login of their own, where logins are administered, and for listeners in clear."""
+    if settings.secrets_dir is not None:
+        if given.get("allow_anonymous", "false") != "false":
+            yield "allow_anonymous true: everybody may publish as any device; set it to false"
+        if "dynamic_security" not in given.get("plugin", ""):
+            yield (
+                "no plugin mosquitto_dynamic_security.so: devices could not be given logins; load it, with the "
+                "dynamic-security.json that `python -m gateway.setup` made"
+            )
+        if "acl_file" in given:
+            yield "acl_file does not check subscriptions, so any device could read what others publish; remove it"
+    for number, host, encrypted in listeners(conf):
+        if not encrypted and not settings.insecure and not is_loopback(host):
+            yield (
+                f"listener {number} {host or '(all addresses)'} without TLS: passwords and data cross the network "
+                "in clear; give it a certificate, bind it to 127.0.0.1, or say BIOGATE_INSECURE=true"
+            )
+
+
+def listeners(conf: str) -> Iterator[tuple[str, str, bool]]:
+    """Port and address of each listener of a mosquitto.conf, and whether it has a certificate."""
+    blocks = re.split(r"^listener[ \t]+", conf, flags=re.MULTILINE)[1:]
+    for block in blocks:
+        number, _, host = block.partition("\n")[0].partition(" ")
+        yield number, host.strip(), "certfile" in options(block)
 
 
 def duration_s(text: str) -> int | None:

@@ -93,7 +93,7 @@ async def persistently(
         await asyncio.sleep(wait)
 
 
-def create_pool(settings: Settings) -> Pool:
+def create_pool(settings: Settings, most: int = 4) -> Pool:
     """A pool of a few connections, not yet connected. Connections keep no state between uses but their settings."""
 
     async def keep(connection: Transaction) -> None:
@@ -102,7 +102,7 @@ def create_pool(settings: Settings) -> Pool:
     return asyncpg.create_pool(
         str(settings.database_url),
         min_size=0,
-        max_size=4,
+        max_size=most,
         command_timeout=COMMAND_TIMEOUT_S,
         timeout=10,
         reset=keep,

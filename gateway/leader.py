@@ -37,6 +37,8 @@ class Leader:
         self._troubles = troubles
         self._connection: asyncpg.Connection | None = None
         self._epoch = -1
+        self.leading = asyncio.Event()
+        """Set while this gateway leads: for work that needs one owner in the cell."""
 
     async def run(self, session: Session) -> None:
         """Wait for the lead, let `session` connect while it lasts, and again. Raises SessionTakenOver."""
@@ -46,8 +48,10 @@ class Leader:
                 metrics.LEADER.set(1)
                 log.info("leading", cell=self._settings.cell, epoch=self._epoch)
                 session.lead()
+                self.leading.set()
                 why = await self._hold(session)
                 metrics.LEADER.set(0)
+                self.leading.clear()
                 log.warning("not leading any more", cell=self._settings.cell, reason=why)
                 await session.stand_down()
         finally:

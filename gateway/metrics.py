@@ -11,6 +11,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway.items import ITEM_KINDS
+from schema.enrollment import Refusal
 from schema.reasons import Reason
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they say nothing that a restart counter does not
@@ -90,3 +91,29 @@ for _kind in ITEM_KINDS:
 for _reason in Reason:
     QUARANTINED_BY_REASON.labels(_reason.value)
     DISCARDED_BY_REASON.labels(_reason.value)
+
+CREDENTIALS_APPLIED = Counter("biogate_credentials_applied", "logins the broker was told of, by what became", ["to"])
+CREDENTIALS_ACTIVATED = Counter("biogate_credentials_activated", "logins that were used for the first time")
+CREDENTIALS_DUE = Gauge("biogate_credentials_due", "logins of which the broker has still to be told")
+CREDENTIALS_STUCK = Gauge("biogate_credentials_stuck", "those of them that failed, and wait for their next try")
+CREDENTIALS_MISSING = Gauge(
+    "biogate_credentials_missing", "logins the broker has lost, and whose passwords nobody knows any more"
+)
+CREDENTIALS_FOREIGN = Gauge("biogate_credentials_foreign", "logins at the broker that are none of ours, and left alone")
+CREDENTIALS_REPAIRED = Counter("biogate_credentials_repaired", "differences of broker and database made good", ["what"])
+RECONCILIATIONS = Counter("biogate_credentials_reconciliations", "comparisons of broker and database")
+
+# -- enrollment
+
+ENROLL_REQUESTS = Counter("biogate_enroll_requests", "requests of controllers that have no login yet", ["type"])
+ENROLL_REPLIES = Counter("biogate_enroll_replies", "replies to them", ["type"])
+ENROLL_REFUSED = Counter("biogate_enroll_refused", "requests that were refused, or not looked at", ["reason"])
+ENROLL_STEP = BulkHistogram("biogate_enroll_step_seconds", "time to decide a request and commit what follows", SECONDS)
+ENROLL_CONNECTED = Gauge("biogate_enroll_connected", "1 while requests of controllers are taken from the broker")
+
+for _name in ("hello", "proof", "unreadable"):
+    ENROLL_REQUESTS.labels(_name)
+for _name in ("challenge", "pending", "grant", "reject"):
+    ENROLL_REPLIES.labels(_name)
+for _name in (*(code.value for code in Refusal), "retained", "oversized", "flood", "defect"):
+    ENROLL_REFUSED.labels(_name)

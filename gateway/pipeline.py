@@ -36,7 +36,7 @@ from gateway.quota import Quota
 from gateway.receipts import Receipts
 from gateway.registry import Registry
 from gateway.rejects import reject
-from gateway.session import Session
+from gateway.session import Login, Session
 from gateway.settings import Settings
 from gateway.window import Window
 from gateway.write import Writer
@@ -53,7 +53,7 @@ LAST_RECEIPTS_S = 2.0
 class Pipeline:
     """The running gateway between its session and its database."""
 
-    def __init__(self, settings: Settings, pool: Pool, registry: Registry, client_id: str, chunk_ms: float) -> None:
+    def __init__(self, settings: Settings, pool: Pool, registry: Registry, login: Login, chunk_ms: float) -> None:
         self._settings = settings
         self._registry = registry
         self._admission = Admission(settings, registry)
@@ -71,8 +71,9 @@ class Pipeline:
         )
         self._outbox = Outbox()
         self._receipts = Receipts(settings, pool, self._outbox, self._window, self._troubles)
-        self._session = Session(settings, client_id, self._window, self._outbox, self._receipts.connected)
+        self._session = Session(settings, login, self._window, self._outbox, self._receipts.connected)
         self._leader = Leader(settings, self._troubles)
+        self.leading = self._leader.leading
         metrics.WAITING_MESSAGES.set_function(lambda: self._window.waiting)
         metrics.WAITING_BYTES.set_function(lambda: self._window.bytes)
 

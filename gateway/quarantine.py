@@ -194,7 +194,7 @@ def _run(command: Callable[[Pool, Settings], Coroutine[Any, Any, None]]) -> None
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     try:
-        settings = Settings(mqtt_url=AnyUrl("mqtt://unused"), cell=CELL)
+        settings = Settings(mqtt_url=AnyUrl("mqtts://unused"), cell=CELL)
     except ValidationError as error:
         for problem in error.errors():
             typer.echo(f"BIOGATE_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}", err=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import ssl
 from collections.abc import Callable
+from typing import NamedTuple
 
 import mqtt5
 import structlog
 
 from gateway import metrics
+from gateway.client import tls
 from gateway.connection import SYS_DROPPED, Connection
 from gateway.errors import BrokerRefused
 from gateway.outbox import Outbox
@@ -28,6 +29,14 @@ UNDER_WAY = 1000
 """Publications of ours that may wait for their acknowledgement, if the broker does not ask for fewer."""
 
 
+class Login(NamedTuple):
+    """As whom the session is held."""
+
+    client_id: str
+    username: str | None = None
+    password: bytes | None = None
+
+
 class Session:
     """Our session at the broker. It outlives connections; the broker queues for it while there is none.
 
@@ -38,7 +47,7 @@ class Session:
     def __init__(
         self,
         settings: Settings,
-        client_id: str,
+        login: Login,
         window: Window,
         outbox: Outbox,
         on_connect: Callable[[bool], None],
@@ -46,7 +55,7 @@ class Session:
         """Messages go into `window`; while it is full the socket is not read. `on_connect` is told whether the broker
         knew our session."""
         self._settings = settings
-        self._client_id = client_id
+        self._login = login
         self._window = window
         self._window.on_room = self._resume
         self._outbox = outbox
@@ -145,20 +154,20 @@ class Session:
     async def _connect(self) -> Connection:
         """A connection with CONNECT and SUBSCRIBE granted. Raises OSError, TimeoutError, BrokerRefused."""
         settings, url = self._settings, self._settings.mqtt_url
-        tls = ssl.create_default_context() if url.scheme == "mqtts" else None
+        context = tls(settings)
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: Connection(self._window, self._outbox),
                 url.host or "localhost",
-                url.port or (8883 if tls else 1883),
-                ssl=tls,
+                url.port or (8883 if context else 1883),
+                ssl=context,
             )
             try:
                 connection.send(
                     mqtt5.ConnectPacket(
-                        self._client_id,
-                        username=settings.mqtt_username,
-                        password=settings.mqtt_password.get_secret_value().encode() if settings.mqtt_password else None,
+                        self._login.client_id,
+                        username=self._login.username,
+                        password=self._login.password,
                         clean_start=False,
                         keep_alive=settings.keep_alive_s,
                         session_expiry_interval=settings.session_expiry_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -21,8 +22,14 @@ class Settings(BaseSettings):
 
     database_url: PostgresDsn = Field(description="PostgreSQL with TimescaleDB, `postgresql://user@host:port/name`")
     mqtt_url: MqttUrl = Field(description="broker, `mqtt://host:port`, or `mqtts://host:port` for TLS")
-    mqtt_username: str | None = Field(None, description="login at the broker, if it asks for one")
+    mqtt_username: str | None = Field(
+        None, description="login at the broker; without it, `gateway` with its password from BIOGATE_SECRETS_DIR"
+    )
     mqtt_password: SecretStr | None = Field(None, description="password of that login")
+    mqtt_ca_file: Path | None = Field(
+        None, description="certificate of the CA that signed the broker's; without it, those the machine trusts"
+    )
+    insecure: bool = Field(False, description="allow a broker without TLS that is not on loopback")
     cell: str = Field(
         "main",
         pattern=r"^[a-z0-9-]{1,32}$",
@@ -46,6 +53,28 @@ class Settings(BaseSettings):
         ge=60,
         le=2**32 - 2,
         description="how long the broker keeps our session and queue while we are away",
+    )
+
+    secrets_dir: Path | None = Field(
+        None,
+        description="keys and passwords as made by `python -m gateway.setup`; without it there is no enrollment, and "
+        "logins at the broker are not administered",
+    )
+    device_broker_url: MqttUrl = Field(
+        MqttUrl("mqtts://localhost:8883"), description="where enrolled devices are told to connect"
+    )
+    device_certificate_broker_url: MqttUrl | None = Field(
+        None, description="the same for devices that ask for a certificate; without it none are issued"
+    )
+    enroll_sessions: int = Field(200, ge=1, description="handshakes that may be open at once")
+    enroll_hellos_per_s: int = Field(20, ge=1, description="handshakes begun in a second, at this gateway")
+    enroll_tries_per_minute: int = Field(5, ge=1, description="handshakes begun in a minute for one serial")
+    enroll_challenge_s: int = Field(120, ge=1, le=3600, description="how long a device may take for its proof")
+    enroll_approval_s: int = Field(86400, ge=1, description="how long a handshake waits for an operator")
+    enroll_unused_s: int = Field(900, ge=1, description="a login that is granted and not used for so long is deleted")
+    enroll_pending_s: int = Field(60, ge=1, le=3600, description="how often a device that waits is told to ask again")
+    reconcile_interval_s: int = Field(
+        3600, ge=1, description="how often the broker's logins are compared with the database's"
     )
 
     broker_conf: Path | None = Field(
@@ -90,6 +119,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 "BIOGATE_MQTT_URL has a login in it: say it as BIOGATE_MQTT_USERNAME and BIOGATE_MQTT_PASSWORD"
             )
+        if self.mqtt_url.scheme == "mqtt" and not self.insecure and not is_loopback(self.mqtt_url.host or ""):
+            raise ValueError(
+                f"BIOGATE_MQTT_URL={self.mqtt_url}: passwords and data would cross the network in clear; use mqtts://, "
+                "or say BIOGATE_INSECURE=true"
+            )
         if self.batch_bytes > self.window_bytes:
             raise ValueError(
                 f"BIOGATE_BATCH_BYTES ({self.batch_bytes}) is above BIOGATE_WINDOW_BYTES ({self.window_bytes}): "
@@ -101,3 +135,13 @@ class Settings(BaseSettings):
                 "fewer than 1000 messages/s: raise the first or lower the second"
             )
         return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, as far as its name says."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

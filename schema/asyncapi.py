@@ -8,11 +8,12 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, Backfill, BackfillResult, Event, Receipt, Status, Telemetry
+from schema.contents import CHANNELS, DOORS, SEALED, TXN, Channel, Content, Door
+from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, Receipt
 from schema.topics import DEVICE_NAME, Down, Kind, topic
 
 VERSION = "1.0.0"
@@ -22,141 +23,18 @@ MessagePack or JSON, as the MQTT 5 property Content Type says, and else as its f
 ignored. Times are milliseconds since the Unix epoch, UTC; a fraction is kept to the microsecond. The broker's
 acknowledgement (PUBACK) says that the broker has a message, not that it is stored; with reason 0x10, no matching
 subscribers, nobody has it. Only a receipt says that a frame is stored. Delivering a message again does no harm.
+How a controller gets its login, and what the bytes in the channels `enroll-…` mean: enrollment.md beside this document.
 """
 DEVICE = f"name under which the device is registered, `{DEVICE_NAME.pattern}`"
 FORMATS = {"json": CONTENT_JSON, "msgpack": CONTENT_MSGPACK}
 
 
-class Example(NamedTuple):
-    name: str
-    payload: Any
-
-
-class Content(NamedTuple):
-    """One of the message types, and what to publish with it."""
-
-    name: str
-    type: Any
-    title: str
-    examples: tuple[Example, ...]
-
-
-class Channel(NamedTuple):
-    content: Content
-    description: str
-    retain: bool = False
-    forms: tuple[str, ...] = ("json", "msgpack")
-
-
-TELEMETRY = Content(
-    "telemetry",
-    Telemetry,
-    "A frame, or a block of frames",
-    (
-        Example(
-            "frame",
-            {
-                "boot": 7,
-                "seq": 90210,
-                "t": 1767225600000,
-                "v": {"temperature": 37.01, "ph": 7.02, "dissolved_oxygen": None},
-                "q": {"ph": 2},
-            },
-        ),
-        Example("frame without a sequence", {"t": 1767225600250.5, "v": {"torque": 12.5}}),
-        Example(
-            "block",
-            {
-                "boot": 7,
-                "seq": 90211,
-                "ch": ["temperature", "ph"],
-                "t": [1767225601000, 1767225602000],
-                "v": [[37.02, 7.01], [37.02, None]],
-                "q": [[0, 0], [0, 1]],
-            },
-        ),
-    ),
-)
-STATUS = Content(
-    "status",
-    Status,
-    "The device came or went",
-    (
-        Example(
-            "birth",
-            {"status": "online", "t": 1767225600000, "boot": 7, "oldest": 86400, "firmware": "2.4.1", "generation": 1},
-        ),
-        Example("will of the same connection", {"status": "offline", "t": 1767225600000, "boot": 7}),
-    ),
-)
-EVENT = Content(
-    "event",
-    Event,
-    "Something that happened at an instant",
-    (
-        Example(
-            "phase change",
-            {"t": 1767225600000, "type": "phase", "boot": 7, "data": {"from": "batch", "to": "fed-batch"}},
-        ),
-        Example("dosing", {"t": 1767225660000, "type": "dosing", "data": {"channel": "feed_a_total", "mL": 12.5}}),
-    ),
-)
-
-RECEIPT = Content(
-    "receipt",
-    Receipt,
-    "Up to where everything is stored",
-    (Example("two boots", [[6, 86399], [7, 90211]]),),
-)
-BACKFILL = Content(
-    "backfill",
-    Backfill,
-    "Frames that have not arrived",
-    (Example("two holes", {"boot": 7, "ranges": [[90100, 90119], [90200, 90200]]}),),
-)
-BACKFILL_RESULT = Content(
-    "backfill-result",
-    BackfillResult,
-    "Frames that the device does not have any more",
-    (Example("lost", {"boot": 7, "ranges": [[90100, 90104]]}),),
-)
-
-CHANNELS: dict[Kind | Down, Channel] = {
-    Kind.TELEMETRY: Channel(TELEMETRY, "Frames as they are measured."),
-    Kind.HISTORY: Channel(
-        TELEMETRY,
-        "Frames sent again or late. Stored as telemetry is, but never taken for the latest, and no alarm is raised.",
-    ),
-    Kind.STATUS: Channel(
-        STATUS,
-        "Retained, and registered as the will when connecting, so that the broker says it when the device cannot.",
-        retain=True,
-    ),
-    Kind.EVENT: Channel(EVENT, "Phase changes, dosing, calibration, local alarms."),
-    Down.RECEIPT: Channel(
-        RECEIPT,
-        "Pairs of boot and seq: of that boot every frame up to that seq is stored, or is in quarantine, or is known to "
-        "be lost. A device may forget a frame once a receipt covers it, and not before.",
-        retain=True,
-        forms=("json",),
-    ),
-    Down.BACKFILL: Channel(
-        BACKFILL,
-        "Send these frames on the history topic; both ends of a range are included. A request is repeated until the "
-        "frames have arrived or are reported as lost; answering twice does no harm.",
-        forms=("json",),
-    ),
-    Kind.BACKFILL_RESULT: Channel(
-        BACKFILL_RESULT, "What of a request the device does not have any more. It is not asked for again."
-    ),
-}
-
-
 def document() -> dict[str, Any]:
     """The whole document, as JSON values."""
     contents = {channel.content.name: channel.content for channel in CHANNELS.values()}
+    contents |= {content.name: content for door in DOORS.values() for content in door.contents}
     _, schemas = msgspec.json.schema_components(
-        [content.type for content in contents.values() if isinstance(content.type, type)],
+        [*(content.type for content in contents.values() if isinstance(content.type, type)), *SEALED],
         ref_template="#/components/schemas/{name}",
     )
     for schema in schemas.values():  # Python keeps the docstrings' indentation up to 3.12
@@ -172,16 +50,26 @@ def document() -> dict[str, Any]:
                 "protocol": "mqtt",
                 "protocolVersion": "5.0",
                 "variables": {"broker": {"default": "127.0.0.1:1883", "description": "host and port"}},
-            }
+            },
+            "enrollment": {
+                "host": "{broker}",
+                "protocol": "secure-mqtt",
+                "protocolVersion": "5.0",
+                "description": "for controllers that have no login yet",
+                "variables": {"broker": {"default": "127.0.0.1:8884", "description": "host and port"}},
+            },
         },
-        "channels": {_id(kind): _channel(kind, channel) for kind, channel in CHANNELS.items()},
-        "operations": {f"{_action(kind)}-{_id(kind)}": _operation(kind, channel) for kind, channel in CHANNELS.items()},
+        "channels": {_id(kind): _channel(kind, channel) for kind, channel in CHANNELS.items()}
+        | {name: _door(door) for name, door in DOORS.items()},
+        "operations": {f"{_action(kind)}-{_id(kind)}": _operation(kind, channel) for kind, channel in CHANNELS.items()}
+        | {f"{_passage(door)}-{name}": _steps(name, door) for name, door in DOORS.items()},
         "components": {
             "messages": {
                 f"{channel.content.name}-{form}": _message(channel.content, form)
                 for channel in CHANNELS.values()
                 for form in channel.forms
-            },
+            }
+            | {content.name: _message(content, "json") for door in DOORS.values() for content in door.contents},
             "schemas": schemas,
         },
     }
@@ -211,6 +99,29 @@ def _operation(kind: Kind | Down, channel: Channel) -> dict[str, Any]:
         "channel": {"$ref": f"#/channels/{_id(kind)}"},
         "messages": [{"$ref": f"#/channels/{_id(kind)}/messages/{form}"} for form in channel.forms],
         "bindings": {"mqtt": {"qos": 1, "retain": channel.retain, "bindingVersion": "0.2.0"}},
+    }
+
+
+def _door(door: Door) -> dict[str, Any]:
+    return {
+        "address": door.address,
+        "description": door.description,
+        "servers": [{"$ref": "#/servers/enrollment"}],
+        "parameters": {"txn": {"description": "128 random bits as 32 small hexadecimal digits", "examples": [TXN]}},
+        "messages": {content.name: {"$ref": f"#/components/messages/{content.name}"} for content in door.contents},
+    }
+
+
+def _passage(door: Door) -> str:
+    return "receive" if door.from_device else "send"
+
+
+def _steps(name: str, door: Door) -> dict[str, Any]:
+    return {
+        "action": _passage(door),
+        "channel": {"$ref": f"#/channels/{name}"},
+        "messages": [{"$ref": f"#/channels/{name}/messages/{content.name}"} for content in door.contents],
+        "bindings": {"mqtt": {"qos": 1, "retain": False, "bindingVersion": "0.2.0"}},
     }
 
 

@@ -64,6 +64,8 @@ class Challenge(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
 
 
 class ChallengeBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes into the transcript of a challenge."""
+
     nonce: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{22}$", description="16 random bytes")]
     ephemeral: Key
     gateway: Key

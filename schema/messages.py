@@ -53,7 +53,7 @@ class Status(msgspec.Struct, frozen=True):
     not arrived is lost."""
     firmware: Annotated[str, Meta(max_length=128)] | None = None
     generation: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    """Of the login it is published under, as granted at enrollment: proves that the login works, and ends older ones."""
+    """Of the login it is published under, as granted at enrollment: proves that it works, and ends the older ones."""
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest_asyncio
 
 import deploy.stack
 from deploy.stack import Local, Mosquitto
+from deploy.stack.conf import Changes
 from deploy.stack.local import erase
 from deploy.stack.paths import Paths
 from deploy.stack.ports import any_free
@@ -32,10 +35,29 @@ class Broker:
     host: str
     port: int
     server: Mosquitto
+    given: Path | None = None
 
     @property
     def url(self) -> str:
         return f"mqtt://{self.host}:{self.port}"
+
+    @property
+    def secrets(self) -> Path:
+        """The directory made by `python -m gateway.setup`; of a `secure_broker` alone, as are the ports."""
+        assert self.given is not None, "this broker has neither logins nor TLS"
+        return self.given
+
+    @property
+    def tls_port(self) -> int:
+        return self.server.tls_port
+
+    @property
+    def enroll_port(self) -> int:
+        return self.server.enroll_port
+
+    @property
+    def certificate_port(self) -> int:
+        return self.server.certificate_port
 
 
 def with_database(url: str, name: str) -> str:
@@ -92,13 +114,29 @@ async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
+@pytest.fixture(scope="session")
+def secrets_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keys, passwords and certificates, as `python -m gateway.setup` makes them."""
+    directory = tmp_path_factory.mktemp("secrets") / "secrets"
+    subprocess.run([sys.executable, "-m", "gateway.setup", str(directory)], check=True)
+    return directory
+
+
 @contextmanager
-def start_broker(stack: Local, settings: Mapping[str, str] | None) -> Iterator[Broker]:
+def start_broker(stack: Local, settings: Changes | None, secrets: Path | None = None) -> Iterator[Broker]:
     paths = Paths(f"{stack.paths.name}/broker-{uuid.uuid4().hex[:8]}")
     with Mosquitto(
-        stack.mosquitto.place, paths, port=any_free(), program=stack.mosquitto.program, settings=settings
+        stack.mosquitto.place,
+        paths,
+        port=any_free(),
+        program=stack.mosquitto.program,
+        settings=settings,
+        security=secrets and secrets / "broker",
+        tls_port=any_free(),
+        enroll_port=any_free(),
+        certificate_port=any_free(),
     ) as server:
-        yield Broker("127.0.0.1", server.port, server)
+        yield Broker("127.0.0.1", server.port, server, secrets)
     erase(paths)
 
 
@@ -113,6 +151,13 @@ def broker(stack: Local, request: pytest.FixtureRequest) -> Iterator[Broker]:
 def other_broker(stack: Local) -> Iterator[Broker]:
     """A second one, of another cell."""
     with start_broker(stack, None) as broker:
+        yield broker
+
+
+@pytest.fixture
+def secure_broker(stack: Local, secrets_dir: Path, request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """As in production: logins and TLS, with the logins that setup makes and no device yet. Parametrized as above."""
+    with start_broker(stack, getattr(request, "param", None), secrets_dir) as broker:
         yield broker
 
 

@@ -86,6 +86,7 @@ def _item(row: asyncpg.Record) -> dict[str, Any]:
         presence |= {"boot": row["boot"], "firmware": row["firmware"]}
     return {
         "device": row["name"],
+        "state": row["state"],
         "registered_at": times.text(row["registered_at"]),
         "presence": presence,
         "last_frame_at": times.optional_text(row["last_frame_at"]),

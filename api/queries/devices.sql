@@ -2,14 +2,14 @@
 
 -- name: page
 -- Devices by name after $1, at most $2. The newest frame is one step backwards in the primary key for each.
-select d.device_id, d.name, d.registered_at, p.online, p.since, p.boot, p.firmware, f.time as last_frame_at
+select d.device_id, d.name, d.state, d.registered_at, p.online, p.since, p.boot, p.firmware, f.time as last_frame_at
   from (select * from devices where name > $1 order by name limit $2) d
   join presence p using (device_id)
   left join lateral (select f.time from frames f where f.device_id = d.device_id order by f.time desc limit 1) f on true
  order by d.name;
 
 -- name: one
-select d.device_id, d.name, d.registered_at, p.online, p.since, p.boot, p.firmware, f.time as last_frame_at
+select d.device_id, d.name, d.state, d.registered_at, p.online, p.since, p.boot, p.firmware, f.time as last_frame_at
   from devices d
   join presence p using (device_id)
   left join lateral (select f.time from frames f where f.device_id = d.device_id order by f.time desc limit 1) f on true

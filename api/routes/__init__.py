@@ -1,4 +1,4 @@
-"""The addresses, one module a subject. All data routes are under /api/v1, read-only, and take `format`."""
+"""The addresses, one module a subject. All data routes are under /api/v1; those that read take `format`."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from api.routes import PREFIX, Db
 router = APIRouter(prefix=PREFIX, tags=["devices"], dependencies=[Depends(once)])
 
 DEVICE_COLUMNS = (
-    *("device", "registered_at", "presence.online", "presence.since", "presence.boot", "presence.firmware"),
+    *("device", "state", "registered_at", "presence.online", "presence.since", "presence.boot", "presence.firmware"),
     "last_frame_at",
 )
 CHANNEL_COLUMNS = ("channel", "unit", "description")
@@ -33,7 +33,7 @@ class ListParameters(Parameters):
     responses=problems.DATABASE
     | models.ok(
         models.Devices,
-        "device,registered_at,presence.online,…\r\nbr-1,2026-11-20T07:45:00.000000Z,true,…\r\n",
+        "device,state,registered_at,presence.online,…\r\nbr-1,active,2026-11-20T07:45:00.000000Z,true,…\r\n",
         devices={"devices": [models.DEVICE], **models.PAGE},
     ),
 )

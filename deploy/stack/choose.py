@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from deploy.stack import root
+from deploy.stack.conf import plugin_path
 from deploy.stack.errors import StackError
 from deploy.stack.paths import DATA, STACK
 from deploy.stack.place import Place, machine, private
@@ -62,11 +63,11 @@ def mosquitto(environment: Mapping[str, str] = os.environ, *, given: bool = True
         objection = "none is installed"
     else:
         found = version(_output(str(program), "-h"))
-        objection = (
-            f"{program} is {dotted(found)}, older than {dotted(MOSQUITTO_TESTED)}"
-            if found < MOSQUITTO_TESTED
-            else _unusable("mosquitto")
-        )
+        objection = _unusable("mosquitto")
+        if plugin_path(None) is None:
+            objection = f"{program} has no dynamic security plugin"
+        if found < MOSQUITTO_TESTED:
+            objection = f"{program} is {dotted(found)}, older than {dotted(MOSQUITTO_TESTED)}"
         if not objection:
             return Choice(title, Source.MACHINE, str(program), f"{program}, version {dotted(found)}")
     return Choice(title, Source.PRIVATE, "/usr/sbin/mosquitto", f"the private one, as {objection}")

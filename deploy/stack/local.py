@@ -111,6 +111,7 @@ def erase(paths: Paths) -> None:
 def remove_data(paths: Paths) -> None:
     for place in (private(), machine()):
         shutil.rmtree(place.data / paths.name, ignore_errors=True)
+    shutil.rmtree(paths.secrets, ignore_errors=True)
 
 
 def sweep() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiomqtt
@@ -52,17 +55,24 @@ async def _check_broker(url: str, environment: Mapping[str, str]) -> str:
         raise StackError(f"BIOGATE_MQTT_URL: {url} is not of the form mqtt://host:port")
     secure = parts.scheme == "mqtts"
     banner = ""
+    username, password = environment.get("BIOGATE_MQTT_USERNAME"), environment.get("BIOGATE_MQTT_PASSWORD")
     try:
+        if username is None and (directory := environment.get("BIOGATE_SECRETS_DIR")):  # as the gateway does
+            username, password = "gateway", (Path(directory) / "gateway.password").read_text().strip()
+        context = ssl.create_default_context(cafile=environment.get("BIOGATE_MQTT_CA_FILE")) if secure else None
         async with aiomqtt.Client(
             parts.hostname,
             parts.port or (8883 if secure else 1883),
-            username=environment.get("BIOGATE_MQTT_USERNAME"),
-            password=environment.get("BIOGATE_MQTT_PASSWORD"),
+            username=username,
+            password=password,
+            identifier=f"check-{secrets.token_hex(8)}",  # our own mosquitto.conf refuses those without one
             protocol=aiomqtt.ProtocolVersion.V5,
-            tls_params=aiomqtt.TLSParameters() if secure else None,
+            tls_context=context,
             timeout=TIMEOUT_S,
         ) as client:
             banner = await _banner(client)
+    except OSError as error:
+        raise StackError(f"BIOGATE_SECRETS_DIR or BIOGATE_MQTT_CA_FILE: {error}") from error
     except aiomqtt.MqttError as error:
         raise StackError(f"BIOGATE_MQTT_URL: cannot connect to {url}: {error}") from error
     if not banner.startswith("mosquitto"):

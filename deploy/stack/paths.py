@@ -33,6 +33,11 @@ class Paths:
         return STACK / "run" / self.name
 
     @property
+    def secrets(self) -> Path:
+        """Keys, passwords and certificates. They belong to the data: neither is of use without the other."""
+        return STACK / "secrets" if self.name == MAIN else STACK / f"{self.name}.secrets"
+
+    @property
     def env(self) -> Path:
         """The endpoints as shell assignments, there only while the stack runs."""
         return STACK / "env" if self.name == MAIN else STACK / f"{self.name}.env"

@@ -79,6 +79,14 @@ class Place:
             os.chown(path, -1, self._ids(user)[1])
         path.chmod(0o640)
 
+    def give(self, path: Path, text: str, user: str) -> None:
+        """Write our file `path` anew, so that `user` alone may read it and at no time anybody else."""
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w") as file:
+            file.write(text)
+            if os.geteuid() == 0:
+                os.fchown(file.fileno(), *self._ids(user))
+
     def _ids(self, user: str) -> tuple[int, int]:
         """User and group number. Those in the root need not be those of this machine."""
         if self.root is None:

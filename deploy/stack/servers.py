@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from deploy.stack.conf import Changes, plugin_path, render
 from deploy.stack.errors import StartError
 from deploy.stack.paths import MOSQUITTO_CONF, POSTGRES_CONF, Paths
 from deploy.stack.place import Place
@@ -23,6 +24,7 @@ from deploy.stack.process import Process
 from deploy.stack.service import Service
 
 DATABASE = "biogate"
+LOGINS = "dynamic-security.json"
 
 
 class Server(Service):
@@ -143,7 +145,9 @@ class Postgres(Server):
 class Mosquitto(Server):
     """Mosquitto with the mosquitto.conf of the checkout.
 
-    `settings` replace or add options by name (as the port and the place of the data do), `extra` is appended as it is.
+    `security`, the directory `broker` as made by `python -m gateway.setup`, gives it logins, and TLS on three more
+    ports. Without, it is a plain listener that lets in everybody: for tests of all that is behind the door.
+    `settings` replace or add options by name, `extra` is appended as it is.
     """
 
     title = "Mosquitto"
@@ -155,12 +159,18 @@ class Mosquitto(Server):
         paths: Paths,
         *,
         port: int,
+        security: Path | None = None,
+        tls_port: int = 0,
+        enroll_port: int = 0,
+        certificate_port: int = 0,
         program: str = "/usr/sbin/mosquitto",
-        settings: Mapping[str, str] | None = None,
+        settings: Changes | None = None,
         extra: str = "",
         conf: Path = MOSQUITTO_CONF,
         name: str = "mosquitto",
     ) -> None:
+        self.security = security
+        self.tls_port, self.enroll_port, self.certificate_port = tls_port, enroll_port, certificate_port
         self.program, self.settings, self.extra, self.conf = program, dict(settings or {}), extra, conf
         super().__init__(place, paths, name, port=port, deadline_s=20)
 
@@ -168,30 +178,66 @@ class Mosquitto(Server):
     def url(self) -> str:
         return f"mqtt://{LOOPBACK}:{self.port}"
 
+    @property
+    def ports(self) -> list[int]:
+        secure = [self.tls_port, self.enroll_port, self.certificate_port]
+        return [self.port, *secure] if self.security is not None else [self.port]
+
+    @property
+    def logins(self) -> Path:
+        """The file in which the broker keeps logins and roles; its own, not to be written by us."""
+        return self.data / "data" / LOGINS
+
     def command(self) -> tuple[list[str], signal.Signals]:
         return [self.program, "-c", self.place.inside(self.data / "mosquitto.conf")], signal.SIGTERM
 
     def prepare(self) -> None:
-        super().prepare()
+        for port in self.ports:
+            if not is_free(port):
+                raise StartError(self.title, f"port {port} is taken")
         self.place.make(self.data / "data", self.user)
-        ours = {
-            "listener": f"{self.port} {LOOPBACK}",
-            "persistence_location": self.place.inside(self.data / "data") + "/",
-        }
+        location: Changes = {"persistence_location": self.place.inside(self.data / "data") + "/"}
+        settings, listeners = self._open() if self.security is None else self._secure(self.security)
         path = self.data / "mosquitto.conf"
-        path.write_text(render(self.conf.read_text(), ours | self.settings) + self.extra)
+        path.write_text(
+            render(self.conf.read_text(), {**settings, **location, **self.settings}, listeners) + self.extra
+        )
         self.place.show(path, self.user)
 
+    def _open(self) -> tuple[Changes, dict[str, Changes | None]]:
+        settings = {
+            "allow_anonymous": "true",
+            "allow_zero_length_clientid": "true",
+            "plugin": None,
+            "plugin_opt_config_file": None,
+        }
+        plain = {"listener": f"{self.port} {LOOPBACK}", "max_connections": "10000"}
+        return settings, {"1883": plain, "8883": None, "8884": None, "8885": None}
+
+    def _secure(self, security: Path) -> tuple[Changes, dict[str, Changes | None]]:
+        plugin = plugin_path(self.place.root)
+        if plugin is None:
+            raise StartError(self.title, f"{self.program} has no dynamic security plugin")
+        if not self.logins.exists():
+            self.write_logins((security / LOGINS).read_text())
+        given = {"certfile": "server.pem", "keyfile": "server.key.pem", "cafile": "ca.pem"}
+        files = {option: self.place.inside(self._give(security / name)) for option, name in given.items()}
+        listeners: dict[str, Changes | None] = {"1883": {"listener": f"{self.port} {LOOPBACK}"}}
+        for usual, port in zip(("8883", "8884", "8885"), self.ports[1:], strict=True):
+            listeners[usual] = {"listener": f"{port} {LOOPBACK}", **files}
+        return {"plugin": plugin, "plugin_opt_config_file": self.place.inside(self.logins)}, listeners
+
+    def _give(self, file: Path) -> Path:
+        """Our copy of it, where the broker can read it and nobody else."""
+        copy = self.data / file.name
+        self.place.give(copy, file.read_text(), self.user)
+        return copy
+
+    def write_logins(self, text: str) -> None:
+        """Give a broker that is not running another file of logins and roles; written as the broker's own user."""
+        script = 'umask 077; cat > "$1.new" && mv "$1.new" "$1"'
+        self.place.run(["sh", "-c", script, "sh", self.place.inside(self.logins)], self.user, text=text)
+
     def is_ready(self) -> bool:
-        return self.process.running and is_listening(self.port)
-
-
-def render(conf: str, settings: Mapping[str, str]) -> str:
-    """A mosquitto.conf in which only the options named in `settings` have other values; absent ones are added."""
-    left = dict(settings)
-    lines = []
-    for line in conf.splitlines():
-        option = line.split(" ", 1)[0]
-        lines.append(f"{option} {left.pop(option)}" if option in left else line)
-    lines += [f"{option} {value}" for option, value in left.items()]
-    return "\n".join(lines) + "\n"
+        """The ports with TLS are not connected to: the broker would log each try as a failure."""
+        return self.process.running and is_listening(self.port) and not any(is_free(port) for port in self.ports)

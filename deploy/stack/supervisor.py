@@ -1,6 +1,6 @@
 """Start the whole stack in order, keep it running, stop it in order.
 
-    database, broker → migrations → devices → API → gateway → simulator         stopping: the other way round
+    secrets → database, broker → migrations → serials → API → gateway → simulator       stopping: the other way round
 
 so that the simulator falls silent first and the gateway can drain what is under way.
 """
@@ -13,7 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from urllib.error import HTTPError
@@ -21,9 +21,10 @@ from urllib.request import urlopen
 
 from deploy.stack import choose, ports
 from deploy.stack.errors import StartError
-from deploy.stack.local import broker, database
+from deploy.stack.local import database
 from deploy.stack.outside import check_broker, check_database
-from deploy.stack.paths import CHECKOUT, DATA, Paths, short
+from deploy.stack.paths import CHECKOUT, Paths, short
+from deploy.stack.plant import Access, Plant
 from deploy.stack.process import with_death_signal
 from deploy.stack.servers import Mosquitto
 from deploy.stack.service import Module, Service, start_all
@@ -31,6 +32,12 @@ from deploy.stack.service import Module, Service, start_all
 GIVE_UP = 3
 GIVE_UP_S = 30.0
 """A part that ends so often within this time is not started again."""
+OTHER_LOGIN = ("BIOGATE_MQTT_USERNAME", "BIOGATE_MQTT_PASSWORD")
+"""Of another broker than ours, which has its own."""
+WITHOUT_ENROLLMENT = (
+    "  without enrollment, which needs BIOGATE_SECRETS_DIR (made by `python -m gateway.setup`; its directory broker/ "
+    "is for your broker), BIOGATE_ENROLL_URL and BIOGATE_DEVICE_BROKER_URL"
+)
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,10 @@ class Endpoints:
 
     database: str
     mqtt: str
-    api: str
-    gateway: str
+    api: str = ""
+    gateway: str = ""
+    access: Access | None = None
+    """None: without enrollment."""
 
     def variables(self) -> dict[str, str]:
         return {
@@ -48,6 +57,7 @@ class Endpoints:
             "BIOGATE_GATEWAY_URL": self.gateway,
             "BIOGATE_MQTT_URL": self.mqtt,
             "BIOGATE_DATABASE_URL": self.database,
+            **(self.access.variables() if self.access else {}),
         }
 
 
@@ -61,7 +71,7 @@ class Supervisor:
         self.environment = environment
         self.services: list[Service] = []
         """In the order in which they were started."""
-        self.endpoints = Endpoints("", "", "", "")
+        self.endpoints = Endpoints("", "")
         self.notices: deque[str] = deque(maxlen=5)
         self._endings: dict[str, list[float]] = {}
         self._ports: set[int] = set()
@@ -74,14 +84,12 @@ class Supervisor:
             self._port("API", "BIOGATE_API_PORT", 8000),
             self._port("gateway", "BIOGATE_GATEWAY_HTTP_PORT", 8001),
         )
-        self.endpoints = Endpoints(
-            self.endpoints.database,
-            self.endpoints.mqtt,
-            f"http://{ports.LOOPBACK}:{api}",
-            f"http://{ports.LOOPBACK}:{gateway}",
+        self.endpoints = replace(
+            self.endpoints, api=f"http://{ports.LOOPBACK}:{api}", gateway=f"http://{ports.LOOPBACK}:{gateway}"
         )
+        ours = self.endpoints.access is not None and not self.environment.get("BIOGATE_MQTT_URL")
         environment = {
-            **self.environment,
+            **{name: value for name, value in self.environment.items() if not (ours and name in OTHER_LOGIN)},
             **self.endpoints.variables(),
             "BIOGATE_API_HOST": ports.LOOPBACK,
             "BIOGATE_API_PORT": str(api),
@@ -90,13 +98,18 @@ class Supervisor:
             "PYTHONUNBUFFERED": "1",
             **self._broker_conf(),
         }
-        names = [f"sim-{number:04}" for number in range(1, self.devices + 1)]
+        plant = Plant(self.paths, self.devices, self.rate, self.endpoints.access)
         self._once("migrations", ["schema.migrate"], environment)
-        if names:
-            self._once("device registration", ["gateway.devices", "register", *names], environment)
+        if self.devices:
+            for title, arguments in plant.admission().items():
+                self._once(title, arguments, environment)
         self._add(self._api(api, environment), self._gateway(environment))
-        if names:
-            self._add(self._simulator(environment))
+        if self.devices:
+            if reset := plant.factory_reset():
+                self.say("Controllers' logins are for another port: they are reset, and enroll again")
+                self._once("factory reset", reset, plant.environment(environment))
+            plant.remember()
+            self._add(self._simulator(plant, environment))
         write_env(self.paths.env, self.endpoints.variables())
 
     def _start_servers(self) -> None:
@@ -110,17 +123,45 @@ class Supervisor:
             self.say(str(postgres))
             started.append(database(self.paths, postgres, port=self._port("PostgreSQL", "", 5432)))
         if mosquitto.source is choose.Source.ENVIRONMENT:
+            access = Access.given(self.environment)
             self.say(f"{mosquitto}: {check_broker(mosquitto.where, self.environment)}")
+            if access is None:
+                self.say(WITHOUT_ENROLLMENT)
         else:
             self.say(str(mosquitto))
-            started.append(broker(self.paths, mosquitto, port=self._port("Mosquitto", "", 1883)))
+            secure = self._broker(mosquitto)
+            access = self._access(secure)
+            write_observer(self.paths.secrets, secure.port)
+            started.append(secure)
         self._add(*started)
         urls = {service.title: service.url for service in started}
         self.endpoints = Endpoints(
-            urls.get("PostgreSQL", postgres.where), urls.get("Mosquitto", mosquitto.where), api="", gateway=""
+            urls.get("PostgreSQL", postgres.where), urls.get("Mosquitto", mosquitto.where), access=access
         )
         if started:
             self.say(f"{' and '.join(urls)} ready after {time.monotonic() - began:.1f} s")
+
+    def _broker(self, choice: choose.Choice) -> Mosquitto:
+        self._once("keys and passwords", ["gateway.setup", str(self.paths.secrets)], self.environment)
+        return Mosquitto(
+            choice.place,
+            self.paths,
+            program=choice.where,
+            security=self.paths.secrets / "broker",
+            port=self._port("Mosquitto", "", 1883),
+            tls_port=self._port("Mosquitto, devices", "", 8883),
+            enroll_port=self._port("Mosquitto, enrollment", "", 8884),
+            certificate_port=self._port("Mosquitto, certificates", "", 8885),
+        )
+
+    def _access(self, broker: Mosquitto) -> Access:
+        url = "mqtts://localhost:"
+        return Access(
+            self.paths.secrets,
+            f"{url}{broker.enroll_port}",
+            f"{url}{broker.tls_port}",
+            f"{url}{broker.certificate_port}",
+        )
 
     def _broker_conf(self) -> dict[str, str]:
         """Where the gateway can read the limits of a broker of ours."""
@@ -145,6 +186,7 @@ class Supervisor:
     def _once(self, title: str, arguments: list[str], environment: Mapping[str, str]) -> None:
         """Run one of our commands to its end."""
         log = self.paths.log / f"{title.replace(' ', '-')}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             argv = with_death_signal([sys.executable, "-m", *arguments])
             done = subprocess.run(
@@ -173,12 +215,10 @@ class Supervisor:
             url=url, deadline_s=float(environment.get("BIOGATE_SHUTDOWN_TIMEOUT_S") or 30) + 5,
         )  # fmt: skip
 
-    def _simulator(self, environment: Mapping[str, str]) -> Service:
-        state = DATA / self.paths.name / "simulator"
-        state.mkdir(parents=True, exist_ok=True)
-        arguments = ["device_sim", "--devices", str(self.devices), "--rate", str(self.rate), "--state", str(state)]
+    def _simulator(self, plant: Plant, environment: Mapping[str, str]) -> Service:
         return Module(
-            self.paths, "simulator", arguments, environment=environment, ready=lambda: True, deadline_s=15
+            self.paths, "simulator", plant.simulator(), environment=plant.environment(environment), ready=lambda: True,
+            deadline_s=15,
         )  # fmt: skip
 
     def tend(self) -> None:
@@ -226,8 +266,22 @@ def answers(url: str) -> bool:
 
 
 def write_env(path: Path, variables: Mapping[str, str]) -> None:
-    """Shell assignments, readable by the user alone (there is a password in them), complete or not there at all."""
+    """Shell assignments; there is a password in them."""
+    write_private(path, "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()))
+
+
+def write_observer(secrets: Path, port: int) -> None:
+    """Options for mosquitto_sub, which looks for them below XDG_CONFIG_HOME: arguments can be seen by all."""
+    password = (secrets / "observer.password").read_text().strip()
+    options = [f"-h {ports.LOOPBACK}", f"-p {port}", "-u observer", f"-P {password}", "-I observer-", "-V 5"]
+    (secrets / "observer").mkdir(mode=0o700, exist_ok=True)
+    write_private(secrets / "observer" / "mosquitto_sub", "\n".join(options) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """A file for its owner alone, complete or not there at all."""
     new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
     new.touch(mode=0o600)
-    new.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()))
+    new.write_text(text)
     new.replace(path)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.stack.accounting import Window, read
+from deploy.stack.enrolled import Enrolled, Reader
 from deploy.stack.paths import short
 from deploy.stack.supervisor import Supervisor
 
@@ -29,20 +30,26 @@ COLUMNS = {
 def watch(supervisor: Supervisor, console: Console) -> None:
     """Tend the stack and show it until interrupted, or until StackError."""
     window, began = Window(), time.monotonic()
+    reader = Reader(supervisor.endpoints.database) if supervisor.endpoints.access else None
     if not console.is_terminal:
-        return watch_plainly(supervisor, console, window)
-    with Live(page(supervisor, window, 0), console=console, auto_refresh=False) as live:
+        return watch_plainly(supervisor, console, window, reader)
+    with Live(page(supervisor, window, None, 0), console=console, auto_refresh=False) as live:
         while True:
-            step(supervisor, window)
-            live.update(page(supervisor, window, time.monotonic() - began), refresh=True)
+            enrolled = step(supervisor, window, reader)
+            live.update(page(supervisor, window, enrolled, time.monotonic() - began), refresh=True)
             time.sleep(READ_S)
 
 
-def watch_plainly(supervisor: Supervisor, console: Console, window: Window) -> None:
-    """The same in lines; the first one early, so that a script sees at once that data flow."""
+def watch_plainly(supervisor: Supervisor, console: Console, window: Window, reader: Reader | None) -> None:
+    """The same in lines; the first one early, so that a script sees at once that data flow. Another number of enrolled
+    controllers is a line of its own."""
     next_line = time.monotonic() + 2
+    before = None
     while True:
-        step(supervisor, window)
+        enrolled = step(supervisor, window, reader)
+        if enrolled is not None and enrolled != before:
+            console.print(f"{time.strftime('%H:%M:%S')} controllers: {enrolled}", soft_wrap=True, highlight=False)
+            before = enrolled
         while supervisor.notices:
             console.print(supervisor.notices.popleft(), soft_wrap=True, highlight=False)
         if time.monotonic() >= next_line:
@@ -51,11 +58,12 @@ def watch_plainly(supervisor: Supervisor, console: Console, window: Window) -> N
         time.sleep(READ_S)
 
 
-def step(supervisor: Supervisor, window: Window) -> None:
+def step(supervisor: Supervisor, window: Window, reader: Reader | None) -> Enrolled | None:
     supervisor.tend()
     reading = read(supervisor.endpoints.gateway, time.monotonic())
     if reading is not None:
         window.add(reading)
+    return reader.read() if reader else None
 
 
 def line(window: Window) -> str:
@@ -70,10 +78,10 @@ def line(window: Window) -> str:
     )
 
 
-def page(supervisor: Supervisor, window: Window, running_s: float) -> RenderableType:
+def page(supervisor: Supervisor, window: Window, enrolled: Enrolled | None, running_s: float) -> RenderableType:
     """The live page: parts with their addresses, the accounting, rate and lag, what happened lately."""
     parts = Table.grid(padding=(0, 2))
-    urls = dict(zip(("PostgreSQL", "Mosquitto", "API", "gateway"), _addresses(supervisor), strict=True))
+    urls = _addresses(supervisor)
     states = {service.title: _state(service.process.running, service.pid) for service in supervisor.services}
     for title in dict.fromkeys([*urls, *states]):
         parts.add_row(title, states.get(title, "[cyan]not ours[/]"), urls.get(title, ""))
@@ -81,6 +89,7 @@ def page(supervisor: Supervisor, window: Window, running_s: float) -> Renderable
         Text("Biogate", style="bold"),
         parts,
         Text(),
+        *([Text(f"Controllers: {enrolled}"), Text()] if enrolled else []),
         accounting(window),
         Text(),
         summary(window, running_s),
@@ -118,12 +127,13 @@ def milliseconds(seconds: float | None) -> str:
     return "–" if seconds is None else f"{1000 * seconds:.0f} ms"
 
 
-def _addresses(supervisor: Supervisor) -> tuple[str, str, str, str]:
+def _addresses(supervisor: Supervisor) -> dict[str, str]:
     """Without passwords: the page may be on a projector."""
     at = supervisor.endpoints
     login, _, rest = at.database.rpartition("@")
     database = f"{login.rpartition(':')[0]}@{rest}" if login.count(":") > 1 else at.database
-    return database, at.mqtt, at.api, at.gateway
+    devices = f"\ndevices {at.access.device_url}, enrollment {at.access.enroll_url}" if at.access else ""
+    return {"PostgreSQL": database, "Mosquitto": at.mqtt + devices, "API": at.api, "gateway": at.gateway}
 
 
 def _state(running: bool, pid: int) -> str:

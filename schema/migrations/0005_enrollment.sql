@@ -19,6 +19,8 @@ comment on column devices.state is 'pending: granted a login and not yet heard o
 comment on column devices.renew is 'logins of an older generation are to be replaced: the device is asked to enroll again';
 comment on column devices.renew_told is 'what the retained message on its identity topic says';
 
+create index devices_renew on devices (device_id) where renew is distinct from renew_told;
+
 alter table cells
     add column enrollment_open    boolean not null default true,
     add column enrollment_applied boolean;
@@ -27,6 +29,8 @@ comment on column cells.enrollment_open is 'the kill switch: false disables the 
 comment on column cells.enrollment_applied is 'what the broker was last told of it';
 
 alter table statuses add column generation integer;
+
+create index on statuses (device_id, generation, received_at);
 
 comment on column statuses.generation is 'of the login it was published under, as the device says';
 
@@ -79,6 +83,7 @@ create table credentials (
     activated_at timestamptz,
     ended_at     timestamptz,
     by_hand      boolean not null default false,
+    certificate_serial bytea check (octet_length(certificate_serial) between 1 and 20),
     unique (device_id, generation),
     check (password is null or (activated_at is null and wanted <> 'absent'))
 );
@@ -90,6 +95,7 @@ comment on column credentials.username is 'name of the device, dot, generation';
 comment on column credentials.client_id is 'a secret: the only client id it may connect with; null: any';
 comment on column credentials.password is 'sealed for "credentials/<username>", and gone as soon as the device has used it';
 comment on column credentials.verifier is 'PBKDF2-SHA512 of the password with salt, 101 iterations, 64 bytes: as the broker keeps it';
+comment on column credentials.certificate_serial is 'of the certificate that was issued, big-endian: to revoke it';
 comment on column credentials.by_hand is 'made by a command for people and programs, not by a handshake; used from the start';
 
 -- The handshakes: docs/enrollment.md. Each reply is kept as it was sent: the same request gets the same bytes again.
@@ -189,7 +195,7 @@ declare
     id integer;
 begin
     insert into claim_imports as i (name, quota) values (import_name, quota_)
-    on conflict (name) do update set quota = excluded.quota returning import_id into id;
+    on conflict (name) do update set quota = coalesce(excluded.quota, i.quota) returning import_id into id;
     return query
     with given as (
         select distinct on (g.s) g.s, g.d, g.v, g.k
@@ -235,6 +241,9 @@ begin
         raise exception 'there is no enrollment %', txn_ using errcode = 'no_data_found';
     elsif e.state <> 'awaiting' then
         raise exception 'enrollment % is %, it does not await approval', txn_, e.state
+            using errcode = 'object_not_in_prerequisite_state';
+    elsif exists (select from serials s where s.serial = e.serial and s.device <> device_) then
+        raise exception 'serial % has a name already, and keeps it', e.serial
             using errcode = 'object_not_in_prerequisite_state';
     end if;
     insert into serials as s (serial, device, claim_version, identity_key)
@@ -334,6 +343,23 @@ begin
     return name_;
 end $$;
 
+-- One login, of a handshake or by hand; the device stays as it is.
+create function login_end(username_ text, who text, why text) returns void language plpgsql as $$
+declare
+    was text;
+begin
+    select wanted into was from credentials where username = username_ for update;
+    if not found then
+        raise exception 'there is no login %', username_ using errcode = 'no_data_found';
+    elsif was = 'absent' then
+        raise exception 'login % has ended already', username_ using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    update credentials set wanted = 'absent', password = null, ended_at = now() where username = username_;
+    insert into audit (who, action, subject, old, new, why)
+    select who, 'login end', 'device/' || d.name, to_jsonb(was), jsonb_build_object('username', username_), why
+      from credentials c join devices d using (device_id) where c.username = username_;
+end $$;
+
 create function enrollment_switch(cell_ text, open_ boolean, who text, why text) returns void language plpgsql as $$
 begin
     update cells set enrollment_open = open_ where cell = cell_ or cell_ is null;
@@ -351,18 +377,20 @@ declare
     c credentials;
 begin
     for c in
-        select * from credentials c
-         where c.cell = cell_ and c.activated_at is null and c.wanted = 'present' and c.applied = 'present'
-           and (c.by_hand or exists (
+        select * from credentials n
+         where n.cell = cell_ and n.activated_at is null and n.wanted = 'present' and n.applied = 'present'
+           and (n.by_hand or exists (
                select from statuses s
-                where s.device_id = c.device_id
-                  and (s.generation = c.generation
-                       or s.generation is null and s.received_at > c.applied_at - interval '5 s'
-                          and not exists (select from credentials o where o.device_id = c.device_id
-                                                                      and o.generation <> c.generation
+                where s.device_id = n.device_id
+                  and (s.generation = n.generation
+                       or s.generation is null and s.received_at > n.applied_at - interval '5 s'
+                          and not exists (select from credentials o where o.device_id = n.device_id
+                                                                      and o.generation <> n.generation
                                                                       and o.wanted = 'present'))))
-           for update skip locked
     loop
+        perform from devices where device_id = c.device_id for update;  -- first, as device_command does: no deadlock
+        perform from credentials where username = c.username and activated_at is null and wanted = 'present' for update;
+        continue when not found;
         update credentials set activated_at = now(), password = null where username = c.username;
         if not c.by_hand then
             update credentials set wanted = 'absent', password = null, ended_at = now()
@@ -398,8 +426,8 @@ end $$;
 
 -- migrate: rollback
 
-drop function enrollments_sweep, credentials_activate, enrollment_switch, device_login, device_command, enrollment_deny,
-    enrollment_approve, serial_block, serials_import, audit_actor;
+drop function enrollments_sweep, credentials_activate, enrollment_switch, login_end, device_login, device_command,
+    enrollment_deny, enrollment_approve, serial_block, serials_import, audit_actor;
 drop table enrollments, credentials, serials, claim_imports, vault;
 drop trigger access_notify on devices;
 drop trigger access_notify on cells;

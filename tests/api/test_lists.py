@@ -61,7 +61,7 @@ async def test_a_device_has_its_presence_and_the_time_of_its_newest_frame(
     device = await plant.device("br-1")
     content = await get(client, "/devices/br-1")
     models.Device.model_validate(content)
-    assert (content["presence"], content["last_frame_at"]) == (None, None)
+    assert (content["state"], content["presence"], content["last_frame_at"]) == ("active", None, None)
     await plant.status(device, 7, at(0), True, "2.4.1")
     await plant.status(device, 6, at(50), False)  # the will of an older boot, late
     await plant.frames(device, await plant.layout(device, "ph"), [(at(n), [7.0], None) for n in (3, 1)])

@@ -7,10 +7,7 @@ are set for that outage, as the gateway's start-up check wants them.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,25 +18,19 @@ import typer
 
 import deploy.stack
 from schema.migrate import migrate
+from tests.bench.meters import peak_mb
+from tests.bench.plant import Load, LoadProcess, device_names, register
 from tests.processes import GatewayProcess, assert_adds_up, wait_until
 
 WARM_UP_S = 10
 PAYLOAD_BYTES = 420
 
 
-def resident_mb(pid: int, field: str) -> float:
-    """VmRSS, or VmHWM for the most it ever was."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
-
-
 async def prepare(url: str, devices: int) -> None:
     connection = await asyncpg.connect(url)
     await migrate(connection)
-    await connection.execute(
-        "insert into devices (name) select 'load-' || to_char(n, 'fm0000') from generate_series(0, $1 - 1) n", devices
-    )
     await connection.close()
+    await register(url, device_names(devices))
 
 
 def main(
@@ -61,9 +52,10 @@ def main(
             plan_outage_s=outage,
             plan_message_bytes=PAYLOAD_BYTES,
         )
-        command = [sys.executable, "-m", "tests.bench.load", "--port", str(stack.mosquitto.port)]
-        options = ["--devices", str(devices), "--rate", str(rate), "--seconds", str(WARM_UP_S + outage * 2 + 30)]
-        load = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
+        load = Load(devices=devices, frames=rate * (WARM_UP_S + outage * 2 + 30), rate=rate, warm_up=0)
+        process = LoadProcess(stack.mosquitto.port, load, logins=False)
+        process.wait_ready()
+        process.go()
         try:
             time.sleep(WARM_UP_S)
             stack.postgres.stop()
@@ -77,7 +69,7 @@ def main(
                 time.sleep(1)
                 committed = gateway.account()["committed"] + gateway.account()["duplicate"]
                 behind = int(rate * (outage + WARM_UP_S + time.monotonic() - begun)) - committed
-                assert load.poll() is None or behind <= rate, "the load ended before the backlog was drained"
+                assert process.child.poll() is None or behind <= rate, "the load ended before the backlog was drained"
                 if time.monotonic() - last > 10:
                     last = time.monotonic()
                     print(f"  {last - begun:4.0f} s: {behind:9,} behind", flush=True)
@@ -86,13 +78,13 @@ def main(
             print(
                 f"drained in {took:.0f} s: {drained / took:,.0f} frames/s, {drained / took / rate:.1f} × the live rate"
             )
-            said = json.loads(load.communicate()[0])
+            said = process.result()
             wait_until(lambda: gateway.account()["committed"] >= said["acknowledged"], 120)
             assert_adds_up(gateway.account())
-            print(f"gateway: at most {resident_mb(gateway.child.pid, 'VmHWM'):.0f} MB resident")
+            print(f"gateway: at most {peak_mb(gateway.child.pid):.0f} MB resident")
             print(f"published {said['published']:,}, acknowledged {said['acknowledged']:,}, {gateway.account()}")
         finally:
-            load.kill()
+            process.stop()
             gateway.kill()
 
 

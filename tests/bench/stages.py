@@ -36,7 +36,8 @@ class OneDevice(Registry):
         return self._device
 
 
-async def measure(channels: int) -> None:
+def measure(channels: int) -> dict[str, tuple[float, float]]:
+    """Least and median µs a frame of each stage; parts of a stage are indented. Called where an event loop runs."""
     names = tuple(f"channel_{n:02d}" for n in range(channels))
     device = Device(1, "r1")
     device.mappings[names] = Mapping(names, 1, channels, np.arange(channels))
@@ -63,21 +64,21 @@ async def measure(channels: int) -> None:
         for delivery, frame in zip(deliveries, frames, strict=True):
             grown.add(delivery, (frame,))
 
-    print(f"\n{channels} channels a frame, {len(payloads[0])} bytes of MessagePack, {FRAMES} frames")
-    total = 0.0
-    for name, stage in {
-        "connection: packets to deliveries": lambda: connection.data_received(stream),
+    stages = {
+        "packets to deliveries": lambda: connection.data_received(stream),
         "decode and admit": lambda: [admission.admit(delivery) for delivery in deliveries],
         "    of which decode": lambda: [decode.telemetry(payload, None) for payload in payloads],
         "account": lambda: received(frames),
         "batch": batch,
         "encode as COPY": lambda: encode.copy(frames),
         "acknowledge": lambda: connection.acknowledge(range(1, FRAMES + 1)),
-    }.items():
-        least, median = cost(stage)
-        total += 0 if name.startswith(" ") else median
-        print(f"{name:36}{least:7.2f}{median:7.2f}")
-    print(f"{'all':36}{total:14.2f}")
+    }
+    return {name: cost(stage) for name, stage in stages.items()}
+
+
+def costs(channels: int) -> dict[str, float]:
+    """Median µs of each stage."""
+    return {name: median for name, (_, median) in measure(channels).items() if not name.startswith(" ")}
 
 
 def cost(stage: Callable[[], object]) -> tuple[float, float]:
@@ -92,7 +93,11 @@ def cost(stage: Callable[[], object]) -> tuple[float, float]:
 
 async def main() -> None:
     for channels in (1, 20):
-        await measure(channels)
+        print(f"\n{channels} channels a frame, {FRAMES} frames")
+        measured = measure(channels)
+        for name, (least, median) in measured.items():
+            print(f"{name:36}{least:7.2f}{median:7.2f}")
+        print(f"{'all':36}{sum(median for name, (_, median) in measured.items() if name[0] != ' '):14.2f}")
 
 
 if __name__ == "__main__":

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
-
 import aiomqtt
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from ruamel.yaml import YAML
 
 from deploy.stack import Local
-from deploy.stack.paths import CHECKOUT, MOSQUITTO_CONF
-from deploy.stack.servers import render
+from deploy.stack.conf import render
+from deploy.stack.paths import MOSQUITTO_CONF
 from gateway.settings import Settings
 from tests.conftest import Broker
 
@@ -23,8 +19,13 @@ def options(text: str) -> dict[str, str]:
     return dict(lines)
 
 
+def listeners(text: str) -> list[dict[str, str]]:
+    return [found for block in text.split("\n\n") if "listener" in (found := options(block))]
+
+
 CONF = MOSQUITTO_CONF.read_text()
 OPTIONS = options(CONF)
+LISTENERS = listeners(CONF)
 
 
 def default(setting: str) -> int:
@@ -56,29 +57,38 @@ def test_the_arithmetic_of_max_queued_bytes_is_right() -> None:
     assert f"an hour without gateway × 500 frames/s × 400 bytes = {3600 * 500 * 400:,}" in CONF
 
 
-def test_the_listener_is_loopback_while_anybody_may_connect() -> None:
-    assert OPTIONS["allow_anonymous"] == "true"
-    assert OPTIONS["listener"].endswith(" 127.0.0.1")
+def test_everybody_needs_a_login_and_a_client_id() -> None:
+    assert OPTIONS["allow_anonymous"] == "false"
+    assert OPTIONS["allow_zero_length_clientid"] == "false"
+    assert OPTIONS["plugin"].endswith("/mosquitto_dynamic_security.so")
+    assert not {"acl_file", "password_file"} & set(OPTIONS)
 
 
-def test_the_local_stack_changes_two_lines() -> None:
-    ours = render(CONF, {"listener": "12345 127.0.0.1", "persistence_location": "/srv/x/"})
-    changed = [new for old, new in zip(CONF.splitlines(), ours.splitlines(), strict=True) if old != new]
-    assert changed == ["listener 12345 127.0.0.1", "persistence_location /srv/x/"]
+def test_what_is_plain_is_loopback_and_all_else_is_tls() -> None:
+    assert [listener["listener"] for listener in LISTENERS] == ["1883 127.0.0.1", "8883", "8884", "8885"]
+    for listener in LISTENERS[1:]:
+        assert listener["tls_version"] == "tlsv1.2"
+        assert {"certfile", "keyfile", "ciphers"} <= set(listener)
+    assert LISTENERS[3].items() >= {("require_certificate", "true"), ("use_identity_as_username", "true")}
 
 
-def test_the_container_changes_the_same_two_lines(tmp_path: Path) -> None:
-    """docker-compose.yml does it with sed; here the same commands run up to the start of the broker."""
-    script = YAML(typ="safe").load(CHECKOUT / "docker-compose.yml")["services"]["broker"]["command"][2]
-    result = tmp_path / "mosquitto.conf"
-    script = script.replace("/etc/biogate/mosquitto.conf", str(MOSQUITTO_CONF)).replace(
-        "/tmp/mosquitto.conf", str(result)
-    )
-    script, _, start = script.partition(" && ")
-    assert start == f"exec mosquitto -c {result}"
-    subprocess.run(["sh", "-c", script], check=True)
-    expected = {"listener": "1883 0.0.0.0", "persistence_location": "/mosquitto/data/"}
-    assert result.read_text() == render(CONF, expected)
+def test_every_listener_is_bounded() -> None:
+    """Elsewhere the option would bound the last one alone."""
+    assert all(int(listener["max_connections"]) > 0 for listener in LISTENERS)
+    assert CONF.count("\nmax_connections ") == len(LISTENERS)
+
+
+def test_options_of_listeners_are_changed_by_listener() -> None:
+    ours = render(CONF, {"plugin": "/x.so"}, {"1883": {"listener": "12345 127.0.0.1"}, "8883": {"keyfile": "/k"}})
+    changed = [(old, new) for old, new in zip(CONF.splitlines(), ours.splitlines(), strict=True) if old != new]
+    assert [new for _, new in changed] == ["plugin /x.so", "listener 12345 127.0.0.1", "keyfile /k"]
+
+
+def test_options_and_listeners_can_be_left_out_and_added() -> None:
+    ours = render(CONF, {"plugin": None, "autosave_interval": "5", "new": "1"}, {"8884": None, "8885": None})
+    assert "plugin" not in options(ours)
+    assert options(ours).items() >= {("autosave_interval", "5"), ("new", "1")}
+    assert [listener["listener"] for listener in listeners(ours)] == ["1883 127.0.0.1", "8883"]
 
 
 def test_every_group_of_options_is_explained() -> None:
@@ -86,18 +96,6 @@ def test_every_group_of_options_is_explained() -> None:
         lines = group.splitlines()
         if any(not line.startswith("#") for line in lines) and not lines[0].startswith("listener"):
             assert lines[0].startswith("# "), group
-
-
-async def test_a_client_of_the_command_line_needs_no_client_id(broker: Broker) -> None:
-    """mosquitto_pub sends an empty one unless told otherwise."""
-    server = broker.server
-    publish = ["mosquitto_pub", "-h", broker.host, "-p", str(broker.port), "-t", "x", "-m", "1", "-q", "1", "-r"]
-    server.place.run(publish, server.user)
-    async with aiomqtt.Client(broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5) as client:
-        await client.subscribe("x")
-        async for message in client.messages:
-            assert message.payload == b"1"
-            break
 
 
 async def test_a_longer_keep_alive_is_cut_to_the_broker_s(broker: Broker) -> None:
@@ -125,7 +123,25 @@ async def test_what_is_over_the_queue_is_dropped_and_counted(broker: Broker) -> 
                 break
 
 
-def test_the_stack_runs_with_it(stack: Local) -> None:
-    conf = (stack.mosquitto.data / "mosquitto.conf").read_text()
-    differing = {name for name in OPTIONS if options(conf)[name] != OPTIONS[name]}
-    assert differing == {"listener", "persistence_location"}
+def test_what_tests_of_the_intake_run_with_differs_only_at_the_door(stack: Local) -> None:
+    conf = options((stack.mosquitto.data / "mosquitto.conf").read_text())
+    door = {
+        "certfile",
+        "keyfile",
+        "cafile",
+        "tls_version",
+        "ciphers",
+        "require_certificate",
+        "use_identity_as_username",
+    }
+    changed = {"listener", "persistence_location", "allow_anonymous", "allow_zero_length_clientid"}
+    assert set(OPTIONS) - set(conf) == door | {"plugin", "plugin_opt_config_file"}
+    assert {name for name in conf if conf[name] != OPTIONS[name]} == changed
+
+
+def test_production_s_differs_only_in_ports_and_paths(secure_broker: Broker) -> None:
+    conf = (secure_broker.server.data / "mosquitto.conf").read_text()
+    paths = {"plugin_opt_config_file", "persistence_location", "certfile", "keyfile", "cafile", "listener", "plugin"}
+    for ours, theirs in zip([options(conf), *listeners(conf)], [OPTIONS, *LISTENERS], strict=True):
+        assert set(ours) == set(theirs)
+        assert {name for name in ours if ours[name] != theirs[name]} <= paths

@@ -5,102 +5,36 @@ from __future__ import annotations
 import os
 import pty
 import re
-import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import asyncpg
 import pytest
 
-from deploy.stack import Local, ports
-from deploy.stack.local import erase
-from deploy.stack.paths import CHECKOUT, Paths
+from deploy.stack import ports
+from deploy.stack.paths import CHECKOUT
 from deploy.stack.process import holders
 from tests.conftest import Broker
+from tests.deploy.conftest import FLOWING, PARTS, Up, without_servers
 from tests.processes import wait_until
 
-PARTS = ("postgres", "mosquitto", "API", "gateway", "simulator")
-FLOWING = re.compile(r"\d\d:\d\d:\d\d [1-9][\d.]* frames/s .*committed [1-9]\d* .*lag p50 \d+ ms p99 \d+ ms")
-
-
-class Up:
-    """`python -m deploy.up --name …` without a terminal; may be started again after an end of any sort."""
-
-    def __init__(self, name: str, output: Path) -> None:
-        self.paths, self.output = Paths(name), output
-        self.child: subprocess.Popen[bytes] | None = None
-
-    def start(self, **environment: str) -> None:
-        with self.output.open("wb") as output:
-            self.child = subprocess.Popen(
-                [sys.executable, "-m", "deploy.up", "--name", self.paths.name, "--devices", "3", "--rate", "5"],
-                env={**without_servers(), **environment},
-                cwd=CHECKOUT,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-
-    @property
-    def said(self) -> str:
-        return self.output.read_text()
-
-    def wait_for(self, pattern: str, timeout_s: float = 60) -> re.Match[str]:
-        wait_until(lambda: re.search(pattern, self.said) is not None, timeout_s, lambda: self.said)
-        match = re.search(pattern, self.said)
-        assert match is not None
-        return match
-
-    def end(self, number: signal.Signals) -> int:
-        assert self.child is not None
-        self.child.send_signal(number)
-        return self.child.wait(60)
-
-    def running(self) -> list[str]:
-        return [part for part in PARTS if (lock := self.paths.run / f"{part}.lock").exists() and holders(lock)]
-
-    def endpoints(self) -> dict[str, str]:
-        """What a shell gets from the env file."""
-        script = f". {shlex.quote(str(self.paths.env))} && set"
-        shell = subprocess.run(["sh", "-c", script], env={}, capture_output=True, text=True, check=True).stdout
-        return dict(re.findall(r"^(BIOGATE_\w+)='(.*)'$", shell, re.MULTILINE))
-
-    async def frames(self) -> int:
-        connection = await asyncpg.connect(self.endpoints()["BIOGATE_DATABASE_URL"])
-        try:
-            return int(await connection.fetchval("select count(*) from frames"))
-        finally:
-            await connection.close()
-
-
-def without_servers() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("BIOGATE_")}
-
-
-@pytest.fixture
-def up(stack: Local, tmp_path: Path) -> Iterator[Up]:
-    up = Up(f"{stack.paths.name}-up", tmp_path / "output")
-    yield up
-    if up.child is not None and up.child.poll() is None:
-        up.child.kill()
-        up.child.wait()
-    wait_until(lambda: not up.running(), 40)
-    up.paths.env.unlink(missing_ok=True)
-    erase(up.paths)
+ADDRESSES = {
+    *("BIOGATE_API_URL", "BIOGATE_GATEWAY_URL", "BIOGATE_MQTT_URL", "BIOGATE_DATABASE_URL", "BIOGATE_ENROLL_URL"),
+    *("BIOGATE_DEVICE_BROKER_URL", "BIOGATE_DEVICE_CERTIFICATE_BROKER_URL", "BIOGATE_SECRETS_DIR"),
+    *("BIOGATE_MQTT_CA_FILE", "BIOGATE_API_OPERATOR_TOKEN_FILE"),
+}
 
 
 async def test_it_runs_stops_cleanly_and_keeps_its_data(up: Up) -> None:
     up.start()
     up.wait_for(FLOWING.pattern)
     endpoints = up.endpoints()
-    assert set(endpoints) == {"BIOGATE_API_URL", "BIOGATE_GATEWAY_URL", "BIOGATE_MQTT_URL", "BIOGATE_DATABASE_URL"}
+    assert set(endpoints) == ADDRESSES
     assert up.paths.env.stat().st_mode & 0o077 == 0
     for url in (f"{endpoints['BIOGATE_API_URL']}/health", f"{endpoints['BIOGATE_GATEWAY_URL']}/ready"):
         with urllib.request.urlopen(url, timeout=5) as answer:
@@ -182,6 +116,7 @@ def test_servers_named_by_the_environment_are_used_and_left_running(up: Up, data
     up.start(BIOGATE_DATABASE_URL=database_url, BIOGATE_MQTT_URL=broker.url)
     up.wait_for("PostgreSQL: the one named by BIOGATE_DATABASE_URL: PostgreSQL 17.* with TimescaleDB 2")
     up.wait_for(r"Mosquitto: the one named by BIOGATE_MQTT_URL: Mosquitto 2\.")
+    up.wait_for("without enrollment, which needs BIOGATE_SECRETS_DIR")
     up.wait_for(FLOWING.pattern)
     assert up.endpoints()["BIOGATE_DATABASE_URL"] == database_url
     assert up.running() == ["API", "gateway", "simulator"]

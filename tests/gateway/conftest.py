@@ -9,6 +9,8 @@ import pytest
 from gateway.database import Pool, create_pool, prepare
 from gateway.registry import Registry
 from gateway.write import Writer
+from tests.conftest import Broker
+from tests.gateway.cell import Cell, cell_of
 from tests.gateway.material import DEVICES, make_writer, settings
 
 
@@ -32,3 +34,10 @@ async def registry(pool: Pool) -> Registry:
 @pytest.fixture
 def writer(pool: Pool, registry: Registry) -> Writer:
     return make_writer(pool, registry)
+
+
+@pytest.fixture
+async def cell(secure_broker: Broker, database_url: str) -> AsyncIterator[Cell]:
+    """Broker, database and secrets, and nobody who administers yet."""
+    async with cell_of(secure_broker, database_url) as cell:
+        yield cell

@@ -12,6 +12,7 @@ from gateway.settings import Settings
 from tests.processes import GatewayProcess
 
 OURS = (Path(__file__).parents[2] / "mosquitto.conf").read_text()
+GOOD = "max_inflight_messages 16384\nmax_queued_messages 0\npersistence true\nmax_keepalive 300\n"
 
 
 def settings(**changes: Any) -> Settings:
@@ -69,3 +70,35 @@ def test_a_file_that_is_not_there_is_named(gateway: GatewayProcess, tmp_path: Pa
     gateway.start(ready=False, broker_conf=tmp_path / "none.conf")
     assert gateway.child.wait(10) == 2
     assert "none.conf" in gateway.log.read_text()
+
+
+def doors(conf: str, **more: object) -> list[str]:
+    return [problem.split(":")[0] for problem in problems(GOOD + conf, settings(**more))]
+
+
+def test_an_open_door_is_named_where_logins_are_administered(tmp_path: Path) -> None:
+    assert doors("allow_anonymous true\n", secrets_dir=tmp_path) == [
+        "allow_anonymous true",
+        "no plugin mosquitto_dynamic_security.so",
+    ]
+    assert doors("plugin /usr/lib/mosquitto_dynamic_security.so\n", secrets_dir=tmp_path) == []
+    assert doors("allow_anonymous true\n") == []
+
+
+@pytest.mark.parametrize(
+    ("listener", "named"),
+    [
+        ("listener 1883 127.0.0.1", []),
+        ("listener 1883 ::1", []),
+        ("listener 1883", ["listener 1883 (all addresses) without TLS"]),
+        ("listener 1883 0.0.0.0", ["listener 1883 0.0.0.0 without TLS"]),
+        ("listener 8883 0.0.0.0\ncertfile server.pem\nkeyfile key.pem", []),
+        (
+            "listener 8883\ncertfile server.pem\nlistener 1884 10.0.0.1",
+            ["listener 1884 10.0.0.1 without TLS"],
+        ),
+    ],
+)
+def test_a_listener_in_clear_is_for_loopback_only(listener: str, named: list[str]) -> None:
+    assert doors(listener + "\n") == named
+    assert doors(listener + "\n", insecure=True) == []

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.outbox import Outbox
-from gateway.session import Session
+from gateway.session import Login, Session
 from gateway.window import Window
 from tests.conftest import Broker
 from tests.gateway.material import settings, until
@@ -15,7 +15,7 @@ from tests.gateway.material import settings, until
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5, 10, 20, 50, 1000])
 async def test_a_stop_at_any_moment_of_connecting_ends_the_session(broker: Broker, turns: int) -> None:
-    session = Session(settings(mqtt_url=broker.url), "biogate-test", Window(2**20), Outbox(), lambda _: None)
+    session = Session(settings(mqtt_url=broker.url), Login("biogate-test"), Window(2**20), Outbox(), lambda _: None)
     session.lead()
     running = asyncio.create_task(session.run())
     for _ in range(turns):
@@ -29,7 +29,7 @@ async def test_a_stop_at_any_moment_of_connecting_ends_the_session(broker: Broke
 
 async def test_a_broker_that_is_away_is_tried_again_until_it_is_there(broker: Broker) -> None:
     broker.server.stop()
-    session = Session(settings(mqtt_url=broker.url), "biogate-test", Window(2**20), Outbox(), lambda _: None)
+    session = Session(settings(mqtt_url=broker.url), Login("biogate-test"), Window(2**20), Outbox(), lambda _: None)
     session.lead()
     running = asyncio.create_task(session.run())
     await asyncio.sleep(0.1)
@@ -44,7 +44,7 @@ async def test_a_broker_that_is_away_is_tried_again_until_it_is_there(broker: Br
 
 async def test_a_stop_while_the_broker_is_away_ends_the_session(broker: Broker) -> None:
     broker.server.stop()
-    session = Session(settings(mqtt_url=broker.url), "biogate-test", Window(2**20), Outbox(), lambda _: None)
+    session = Session(settings(mqtt_url=broker.url), Login("biogate-test"), Window(2**20), Outbox(), lambda _: None)
     session.lead()
     running = asyncio.create_task(session.run())
     await asyncio.sleep(0)

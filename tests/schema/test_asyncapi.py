@@ -10,7 +10,9 @@ import msgpack
 import msgspec
 import pytest
 
-from schema.asyncapi import CHANNELS, Content, Example, document, text
+from schema.asyncapi import document, text
+from schema.contents import CHANNELS, DOORS, Content, Example
+from schema.enrollment import Reply, Request, reply_topic, request_topic
 from schema.topics import Down, Kind, topic
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "asyncapi.json"
@@ -18,6 +20,12 @@ EXAMPLES = [
     pytest.param(channel.content, example, id=f"{kind}-{example.name}")
     for kind, channel in CHANNELS.items()
     for example in channel.content.examples
+]
+STEPS = [
+    pytest.param(Request if door.from_device else Reply, content, example, id=f"{content.name}-{example.name}")
+    for door in DOORS.values()
+    for content in door.contents
+    for example in content.examples
 ]
 
 
@@ -27,7 +35,8 @@ def test_the_committed_document_is_current() -> None:
 
 def test_every_topic_is_in_it() -> None:
     addresses = {channel["address"] for channel in document()["channels"].values()}
-    assert addresses == {topic("{device}", kind) for kind in (*Kind, *Down)}
+    topics = {topic("{device}", kind) for kind in (*Kind, *Down)}
+    assert addresses == topics | {request_topic("{txn}"), reply_topic("{txn}")}
 
 
 @pytest.mark.parametrize(("content", "example"), EXAMPLES)
@@ -42,6 +51,13 @@ def test_an_example_decodes_from_both_formats(content: Content, example: Example
 def test_an_example_has_no_field_that_nobody_reads(content: Content, example: Example) -> None:
     if isinstance(example.payload, dict):
         assert set(example.payload) <= set(content.type.__struct_fields__)
+
+
+@pytest.mark.parametrize(("direction", "content", "example"), STEPS)
+def test_an_example_of_a_handshake_is_read_as_what_it_is(direction: Any, content: Content, example: Example) -> None:
+    encoded = msgspec.json.encode(example.payload)
+    assert isinstance(msgspec.json.decode(encoded, type=direction), content.type)
+    assert set(example.payload) <= {"type", *content.type.__struct_fields__}
 
 
 def references(node: Any) -> Iterator[str]:

@@ -1,0 +1,124 @@
+"""Handshakes, serials, logins and the kill switch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from api import times
+from api.database import Database
+from api.problems import Conflict, NotFound
+from api.queries import load
+from schema.enrollment import fingerprint
+
+SQL = load("enrollments")
+LAST_TXN = "f" * 32
+
+
+async def page(
+    database: Database,
+    states: Sequence[str] | None,
+    serial: str | None,
+    before: tuple[datetime, str],
+    limit: int,
+) -> list[asyncpg.Record]:
+    """Handshakes that come after the key `before`, newest first."""
+    return await database.fetch(SQL["page"], states, serial, *before, limit)
+
+
+async def one(database: Database, txn: str) -> dict[str, Any]:
+    row = await database.fetchrow(SQL["one"], txn)
+    if row is None:
+        raise NotFound(f"there is no enrollment {txn}; /api/v1/enrollments lists them")
+    return item(row)
+
+
+def item(row: asyncpg.Record) -> dict[str, Any]:
+    return {
+        "txn": row["txn"],
+        "cell": row["cell"],
+        "serial": row["serial"],
+        "device": row["device"],
+        "fingerprint": fingerprint(row["identity_key"]),
+        "state": row["state"],
+        "reason": row["reason"],
+        "claim_version": row["claim_version"],
+        "hardware": row["hardware"],
+        "firmware": row["firmware"],
+        "channels": msgspec.Raw(msgspec.json.encode(row["channels"])),  # the same text in a cell of CSV
+        "username": row["username"],
+        "created_at": times.text(row["created_at"]),
+        "changed_at": times.text(row["changed_at"]),
+        "expires_at": times.optional_text(row["expires_at"]),
+    }
+
+
+async def approve(
+    database: Database, txn: str, device: str | None, seen: str | None, *, who: str, why: str
+) -> dict[str, Any]:
+    """`seen`: the fingerprint on the display."""
+    theirs = (await one(database, txn))["fingerprint"]
+    if seen is not None and "".join(sign for sign in seen.upper() if sign.isalnum()) != theirs:
+        raise Conflict(f"the fingerprint is {theirs}, not {seen}: nothing was approved")
+    async with database.change() as connection:
+        await connection.execute(SQL["approve"], txn, device, who, why)
+    return await one(database, txn)
+
+
+async def deny(database: Database, txn: str, who: str, why: str) -> dict[str, Any]:
+    async with database.change() as connection:
+        await connection.execute(SQL["deny"], txn, who, why)
+    return await one(database, txn)
+
+
+async def serials(database: Database, name: str | None, after: str, limit: int) -> list[dict[str, Any]]:
+    """Serials after that one, perhaps only those of one import."""
+    return [_serial(row) for row in await database.fetch(SQL["serials"], name, after, limit)]
+
+
+async def block(database: Database, serial: str, blocked: bool, who: str, why: str) -> dict[str, Any]:
+    async with database.change() as connection:
+        await connection.execute(SQL["block"], serial, blocked, who, why)
+    row = await database.fetchrow(SQL["serial"], serial)
+    if row is None:
+        raise NotFound(f"there is no serial {serial}")
+    return _serial(row)
+
+
+def _serial(row: asyncpg.Record) -> dict[str, Any]:
+    return {
+        "serial": row["serial"],
+        "device": row["device"],
+        "state": row["state"],
+        "claim_version": row["claim_version"],
+        "blocked": row["blocked"],
+        "fingerprint": None if row["identity_key"] is None else fingerprint(row["identity_key"]),
+        "import": row["import"],
+        "created_at": times.text(row["created_at"]),
+    }
+
+
+async def logins(database: Database, device_id: int) -> list[dict[str, Any]]:
+    """Newest first, without their secrets."""
+    return [
+        {name: times.text(value) if isinstance(value, datetime) else value for name, value in row.items()}
+        for row in await database.fetch(SQL["logins"], device_id)
+    ]
+
+
+async def command(database: Database, device: str, action: str, who: str, why: str) -> None:
+    async with database.change() as connection:
+        await connection.execute(SQL["command"], device, action, who, why)
+
+
+async def switches(database: Database) -> list[dict[str, Any]]:
+    return [dict(row) for row in await database.fetch(SQL["cells"])]
+
+
+async def switch(database: Database, cell: str | None, is_open: bool, who: str, why: str) -> None:
+    async with database.change() as connection:
+        await connection.execute(SQL["switch"], cell, is_open, who, why)

@@ -1,0 +1,115 @@
+"""Handshakes and the kill switch, for operators."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import Field
+
+from api import answers, cursors, models, problems, times
+from api.operators import ONLY_OPERATORS, Approval, Order, Switch, described, order
+from api.parameters import Cursor, NoParameters, Parameters, once
+from api.queries import enrollments
+from api.routes import PREFIX, Db
+
+router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[ONLY_OPERATORS, Depends(once)])
+
+COLUMNS = tuple(models.ENROLLMENT)
+CELL_COLUMNS = ("cell", "open", "applied")
+Txn = Annotated[
+    str, Path(pattern="^[0-9a-f]{32}$", description="the transaction number", examples=[models.ENROLLMENT["txn"]])
+]
+
+
+class EnrollmentParameters(Parameters):
+    state: list[models.EnrollmentState] = Field([], description="only in these states; may be repeated; without it all")
+    serial: str | None = Field(None, max_length=64, description="only of this serial")
+    limit: int = Field(100, ge=1, le=1000, description="most handshakes on a page")
+    cursor: Cursor = None
+
+
+@router.get("/enrollments.csv", include_in_schema=False)
+@router.get(
+    "/enrollments",
+    summary="Handshakes, newest first",
+    responses=problems.OPERATOR
+    | models.ok(
+        models.Enrollments,
+        "txn,cell,serial,device,fingerprint,…\r\n5f0c1e2d3a4b59687786a5b4c3d2e1f0,main,BR-2044,…\r\n",
+        enrollments={"enrollments": [models.ENROLLMENT], **models.PAGE},
+    ),
+)
+async def page(request: Request, database: Db, asked: Annotated[EnrollmentParameters, Query()]) -> Response:
+    format_ = answers.chosen(request, asked.format)
+    before = (times.LAST, enrollments.LAST_TXN)
+    if asked.cursor is not None:
+        instant, txn = cursors.decode(request, asked.cursor, cursors.instant, cursors.txn)
+        before = (instant, txn)
+    rows = await enrollments.page(database, asked.state or None, asked.serial, before, asked.limit + 1)
+    shown, following = rows[: asked.limit], None
+    if len(rows) > asked.limit:
+        following = cursors.encode(request, shown[-1]["created_at"], shown[-1]["txn"])
+    items = [enrollments.item(row) for row in shown]
+    return answers.listing(request, format_, "enrollments", items, COLUMNS, following=following)
+
+
+@router.get(
+    "/enrollments/{txn}",
+    summary="One handshake",
+    responses=problems.OPERATOR
+    | {404: problems.CHANGE[404]}
+    | models.ok(models.Enrollment, None, enrollment=models.ENROLLMENT),
+)
+async def one(request: Request, database: Db, txn: Txn, asked: Annotated[NoParameters, Query()]) -> Response:
+    answers.json_only(request, asked.format)
+    return answers.json(await enrollments.one(database, txn))
+
+
+@router.post(
+    "/enrollments/{txn}/approve",
+    summary="Let a handshake go on that awaits approval",
+    responses=problems.CHANGE
+    | models.ok(models.Enrollment, None, enrollment=models.ENROLLMENT | {"state": "approved"}),
+    openapi_extra=described(Approval),
+)
+async def approve(request: Request, database: Db, txn: Txn) -> Response:
+    given = await order(request, Approval)
+    found = await enrollments.approve(database, txn, given.device, given.fingerprint, who=given.who, why=given.why)
+    return answers.json(found)
+
+
+@router.post(
+    "/enrollments/{txn}/deny",
+    summary="End a handshake",
+    responses=problems.CHANGE
+    | models.ok(models.Enrollment, None, enrollment=models.ENROLLMENT | {"state": "rejected", "reason": "denied"}),
+    openapi_extra=described(Order),
+)
+async def deny(request: Request, database: Db, txn: Txn) -> Response:
+    given = await order(request, Order)
+    return answers.json(await enrollments.deny(database, txn, given.who, given.why))
+
+
+@router.get("/enrollment.csv", include_in_schema=False)
+@router.get(
+    "/enrollment",
+    summary="Whether handshakes work, in each cell",
+    responses=problems.OPERATOR
+    | models.ok(models.Switches, "cell,open,applied\r\nmain,true,true\r\n", cells=models.SWITCHES),
+)
+async def switches(request: Request, database: Db, asked: Annotated[NoParameters, Query()]) -> Response:
+    format_ = answers.chosen(request, asked.format)
+    return answers.listing(request, format_, "cells", await enrollments.switches(database), CELL_COLUMNS)
+
+
+@router.put(
+    "/enrollment",
+    summary="The kill switch: let handshakes work, or none",
+    responses=problems.CHANGE | models.ok(models.Switches, None, cells=models.SWITCHES),
+    openapi_extra=described(Switch),
+)
+async def switch(request: Request, database: Db) -> Response:
+    given = await order(request, Switch)
+    await enrollments.switch(database, given.cell, given.open, given.who, given.why)
+    return answers.listing(request, "json", "cells", await enrollments.switches(database), CELL_COLUMNS)

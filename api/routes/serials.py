@@ -1,0 +1,148 @@
+"""The controllers that may enroll by themselves, for operators."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import ConfigDict, Field
+
+from api import answers, cursors, models, problems
+from api.operators import ONLY_OPERATORS, Order, Words, body, described, order
+from api.parameters import Cursor, Parameters, SerialNumber, once
+from api.problems import ApiError, BadParameter, BadRows, Conflict, Unsupported
+from api.queries import enrollments
+from api.routes import PREFIX, Db
+from schema import serials
+
+router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[ONLY_OPERATORS, Depends(once)])
+
+COLUMNS = tuple(models.SERIAL)
+MOST_ERRORS = 1000
+
+ROWS: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "text/csv": {
+                "schema": {"type": "string"},
+                "example": "serial,device,claim_key,version\r\nBR-2044,br-1,,1\r\n",
+            },
+            "application/json": {
+                "schema": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["serial"],
+                        "properties": {
+                            "serial": {"type": "string"},
+                            "device": {"type": ["string", "null"], "description": "its name; without it, the serial"},
+                            "claim_key": {"type": ["string", "null"], "description": "32 bytes, hex or base64url"},
+                            "version": {"type": ["integer", "null"], "description": "of the master key; 0: claim_key"},
+                        },
+                        "additionalProperties": False,
+                    },
+                },
+                "example": [{"serial": "BR-2044", "device": "br-1", "version": 1}],
+            },
+        },
+    }
+}
+
+
+class SerialParameters(Parameters):
+    import_: str | None = Field(None, alias="import", max_length=1000, description="only those of this import")
+    limit: int = Field(100, ge=1, le=1000, description="most serials on a page")
+    cursor: Cursor = None
+
+
+class ImportParameters(Parameters):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Words = Field(description="of the import; to a known one is added", examples=["plant-north"])
+    quota: int | None = Field(None, ge=0, lt=2**31, description="devices that may enroll with its serials")
+    who: Words = Field(description="who does it", examples=["eva"])
+    why: Words = Field(description="the reason", examples=["delivery 4711"])
+
+
+@router.get("/serials.csv", include_in_schema=False)
+@router.get(
+    "/serials",
+    summary="Serials that may enroll by themselves",
+    responses=problems.OPERATOR
+    | models.ok(
+        models.Serials,
+        "serial,device,state,claim_version,…\r\nBR-2044,BR-2044,active,1,…\r\n",
+        serials={"serials": [models.SERIAL], **models.PAGE},
+    ),
+)
+async def page(request: Request, database: Db, asked: Annotated[SerialParameters, Query()]) -> Response:
+    format_ = answers.chosen(request, asked.format)
+    [after] = [""] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.device)
+    items = await enrollments.serials(database, asked.import_, after, asked.limit + 1)
+    shown, following = items[: asked.limit], None
+    if len(items) > asked.limit:
+        following = cursors.encode(request, shown[-1]["serial"])
+    return answers.listing(request, format_, "serials", shown, COLUMNS, following=following)
+
+
+@router.post(
+    "/serials",
+    summary="Import serials: all of them, or none if one is bad",
+    responses=problems.CHANGE
+    | {415: problems.UNSUPPORTED}
+    | models.ok(models.Import, None, imported={"import": "plant-north", "new": 48, "known": 2}),
+    openapi_extra=ROWS,
+)
+async def import_(request: Request, database: Db, asked: Annotated[ImportParameters, Query()]) -> Response:
+    try:
+        rows = _rows(request, await body(request, serials.MOST_BYTES))
+        async with database.change() as connection:
+            stored = await serials.store(
+                connection, rows, name=asked.name, quota=asked.quota, who=asked.who, why=asked.why
+            )
+    except serials.ImportRefused as error:
+        raise _refused(error) from error
+    return answers.json({"import": asked.name, "new": stored.new, "known": stored.known})
+
+
+@router.post(
+    "/serials/{serial}/block",
+    summary="Refuse handshakes of a serial",
+    responses=problems.CHANGE | models.ok(models.Serial, None, serial=models.SERIAL | {"blocked": True}),
+    openapi_extra=described(Order),
+)
+async def block(request: Request, database: Db, serial: SerialNumber) -> Response:
+    given = await order(request, Order)
+    return answers.json(await enrollments.block(database, serial, True, given.who, given.why))
+
+
+@router.post(
+    "/serials/{serial}/unblock",
+    summary="Let a serial enroll again",
+    responses=problems.CHANGE | models.ok(models.Serial, None, serial=models.SERIAL),
+    openapi_extra=described(Order),
+)
+async def unblock(request: Request, database: Db, serial: SerialNumber) -> Response:
+    given = await order(request, Order)
+    return answers.json(await enrollments.block(database, serial, False, given.who, given.why))
+
+
+def _rows(request: Request, content: bytes) -> list[serials.Row]:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        if kind == "text/csv":
+            return serials.from_csv(content.decode())
+        if kind == "application/json":
+            return serials.from_items(msgspec.json.decode(content, type=list[Any]))
+    except (UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise BadParameter("body", f"is not {kind}: a list of objects, or CSV in UTF-8") from error
+    raise Unsupported("send the rows as application/json or text/csv, and say so in Content-Type")
+
+
+def _refused(error: serials.ImportRefused) -> ApiError:
+    if isinstance(error, serials.BadRows):
+        errors = [{"parameter": f"line {line}", "detail": text} for line, text in error.problems[:MOST_ERRORS]]
+        return BadRows(f"{len(error.problems)} rows are bad, nothing was imported", errors=errors)
+    return Conflict(str(error)) if isinstance(error, serials.NoVault) else BadParameter("body", str(error))

@@ -1,0 +1,115 @@
+"""The simulated plant: its controllers, and how they get in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.stack.paths import DATA, Paths
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where controllers enroll and connect, and the directory made by `python -m gateway.setup`."""
+
+    secrets: Path
+    enroll_url: str
+    device_url: str
+    certificate_url: str = ""
+    ca: Path | None = None
+
+    @classmethod
+    def given(cls, environment: Mapping[str, str]) -> Access | None:
+        """To a broker of the user's own, if all is there that enrollment needs."""
+        secrets, enroll_url = environment.get("BIOGATE_SECRETS_DIR"), environment.get("BIOGATE_ENROLL_URL")
+        device_url = environment.get("BIOGATE_DEVICE_BROKER_URL")
+        if not (secrets and enroll_url and device_url):
+            return None
+        ca = environment.get("BIOGATE_MQTT_CA_FILE") or Path(secrets) / "ca.pem"
+        certificate_url = environment.get("BIOGATE_DEVICE_CERTIFICATE_BROKER_URL", "")
+        return cls(Path(secrets).resolve(), enroll_url, device_url, certificate_url, Path(ca).resolve())
+
+    def variables(self) -> dict[str, str]:
+        """For gateway, API, commands, and `.stack/env`. No secret is in them."""
+        certificates = {"BIOGATE_DEVICE_CERTIFICATE_BROKER_URL": self.certificate_url} if self.certificate_url else {}
+        return {
+            "BIOGATE_SECRETS_DIR": str(self.secrets),
+            "BIOGATE_MQTT_CA_FILE": str(self.ca or self.secrets / "ca.pem"),
+            "BIOGATE_API_OPERATOR_TOKEN_FILE": str(self.secrets / "operator.token"),
+            "BIOGATE_ENROLL_URL": self.enroll_url,
+            "BIOGATE_DEVICE_BROKER_URL": self.device_url,
+            **certificates,
+        }
+
+
+@dataclass(frozen=True)
+class Plant:
+    """`devices` controllers at `rate` frames a second each. Without `access` they are registered by hand, and connect
+    to BIOGATE_MQTT_URL as they are."""
+
+    paths: Paths
+    devices: int
+    rate: float
+    access: Access | None
+
+    @property
+    def state(self) -> Path:
+        """What controllers keep: claim and identity keys, logins, boot counters, frames without a receipt."""
+        return DATA / self.paths.name / "simulator"
+
+    @property
+    def claims(self) -> Path:
+        return self.state / "claims.csv"
+
+    def admission(self) -> dict[str, list[str]]:
+        """The commands that have the gateway accept these devices, by title."""
+        if self.access is None:
+            names = [f"sim-{number:04}" for number in range(1, self.devices + 1)]
+            return {"device registration": ["gateway.devices", "register", *names]}
+        self.state.mkdir(parents=True, exist_ok=True)
+        self.state.chmod(0o700)
+        self.claims.unlink(missing_ok=True)  # the number of devices may be another one
+        make = ["gateway.devices", "claim-keys", "--prefix", "sim-", "--count", str(self.devices)]
+        take = ["gateway.devices", "import", str(self.claims), "--name", "simulator"]
+        why = ["--why", "make up", "--who", "make up"]
+        return {"claim keys": [*make, "--to", str(self.claims)], "import of serials": [*take, *why]}
+
+    def simulator(self) -> list[str]:
+        return ["device_sim", "--devices", str(self.devices), "--rate", str(self.rate), *self._options()]
+
+    def factory_reset(self) -> list[str]:
+        """A command for controllers whose logins are for an address that is not the broker's any more; else nothing.
+        They forget what they had not sent yet."""
+        if self.access is None or not self._address.exists() or self._address.read_text() == self.access.device_url:
+            return []
+        known = sorted(path.stem for path in self.state.glob("*.identity"))
+        serials = [f"sim-{number:04}" for number in range(1, self.devices + 1)]
+        resets = [word for serial in serials if serial in known for word in ("--factory-reset", serial)]
+        return ["device_sim.enroll", *self._options(), *resets] if resets else []
+
+    def remember(self) -> None:
+        """For which address the logins are."""
+        if self.access is not None:
+            self._address.write_text(self.access.device_url)
+
+    @property
+    def _address(self) -> Path:
+        return self.state / "broker"
+
+    def _options(self) -> list[str]:
+        state = ["--state", str(self.state)]
+        if self.access is None:
+            return state
+        return [
+            *state,
+            *("--enroll", self.access.enroll_url, "--claims", str(self.claims)),
+            *("--ca", str(self.access.ca or self.access.secrets / "ca.pem")),
+            *("--enroll-password-file", str(self.access.secrets / "enroll.password")),
+        ]
+
+    def environment(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Of the simulator. Controllers know nothing of the plant but what they were given."""
+        if self.access is None:
+            return dict(environment)
+        return {name: value for name, value in environment.items() if not name.startswith("BIOGATE_")}

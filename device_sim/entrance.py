@@ -1,0 +1,201 @@
+"""The way in: one handshake over MQTT, until a login is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from device_sim.connection import Broker, Connection, ConnectionFailed, connect, tls_context
+from device_sim.firmware import FIRMWARE
+from device_sim.handshake import Granted, Handshake, Ignored, Over, Proved, Wait, begin, receive
+from device_sim.identity import Keeper, Login
+from device_sim.process import CHANNELS
+from schema.enrollment import LOGIN, client_id, reply_topic, request_topic, unb64
+from schema.messages import CONTENT_JSON
+
+HARDWARE = "simulated"
+STAY = 10
+"""Who is told to wait longer (s) than this leaves and comes back: connections here are few."""
+
+Point = Callable[[str], None]
+"""Is told how far a device has come: begin, hello, challenge, proof, grant, stored, connected."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds."""
+
+    repeat: float = 2.0
+    """Until a request is sent again for the first time; then twice as long each time."""
+    longest: float = 60.0
+    without_operator: float = 3600.0
+    """Until the next handshake, when only an operator can change the answer."""
+    refused: float = 60.0
+    """Between tries to connect with a login that the broker refuses."""
+    enroll_again: float = 600.0
+    """When it has been refused for so long."""
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """What all devices of a plant are configured with."""
+
+    broker: Broker
+    """For handshakes."""
+    ca: Path
+    tls: ssl.SSLContext
+    """For logins with a password."""
+    certificate: bool
+    """Ask for certificates in the place of passwords."""
+    pace: Pace
+    slots: asyncio.Semaphore
+    """A handshake takes one while it is connected."""
+
+    @classmethod
+    def at(cls, url: str, ca: Path, password_file: Path, *, certificate: bool, pace: Pace, slots: int) -> Entrance:
+        """Raises ValueError, OSError."""
+        tls = tls_context(ca)
+        broker = Broker.at(url, LOGIN, password_file.read_text().strip(), lambda: tls)
+        return cls(broker, ca, tls, certificate, pace, asyncio.Semaphore(slots))
+
+    def broker_of(self, login: Login) -> Broker:
+        """Where a device connects with its login. Raises ConnectionFailed if that is nothing to use."""
+        identity = login.identity
+        try:
+            tls = self.tls
+            if identity.certificate:
+                ours = x509.load_der_x509_certificate(unb64(identity.certificate)).public_bytes(Encoding.PEM)
+                tls = tls_context(self.ca, ours + login.key)
+            broker = Broker.at(identity.broker, identity.username, identity.password, lambda: tls)
+        except (ValueError, OSError) as error:
+            raise ConnectionFailed(f"the login granted is of no use: {error}") from error
+        if broker.tls is None and not _loopback(broker.host):
+            raise ConnectionFailed(f"the login granted is for {identity.broker}, without TLS")
+        return broker
+
+
+async def shake(keeper: Keeper, entrance: Entrance, say: Callable[[str], None], at: Point) -> Over | None:
+    """One handshake, or what is left of it: None when its login is stored. It is given up when it is over."""
+    pace = entrance.pace
+    if keeper.state.handshake is None:
+        await asyncio.to_thread(keeper.go_on, _new(keeper, entrance))
+    delay = pace.repeat
+    while True:
+        try:
+            async with entrance.slots:
+                at("begin")
+                outcome = await _talk(keeper, entrance, say, at)
+        except ConnectionFailed as error:
+            say(f"{keeper.serial}: {error}")
+            await asyncio.sleep(delay * random.uniform(0.75, 1.25))
+            delay = min(2 * delay, pace.longest)
+            continue
+        if isinstance(outcome, Granted):
+            at("grant")
+            await asyncio.to_thread(keeper.grant, outcome)
+            at("stored")
+            return None
+        if isinstance(outcome, Over):
+            await asyncio.to_thread(keeper.give_up)
+            return outcome
+        say(f"{keeper.serial}: waits for {outcome.reason or 'the gateway'}")
+        await asyncio.sleep(outcome.seconds * random.uniform(1.0, 1.25))
+        delay = pace.repeat
+
+
+async def _talk(keeper: Keeper, entrance: Entrance, say: Callable[[str], None], at: Point) -> Granted | Over | Wait:
+    """Over one connection, until there is something to be done without it. Raises ConnectionFailed."""
+    handshake = keeper.state.handshake
+    assert handshake
+    replies: asyncio.Queue[bytes | None] = asyncio.Queue()
+    connection = await connect(
+        entrance.broker,
+        client_id(handshake.txn),
+        None,
+        [reply_topic(handshake.txn)],
+        acknowledged=lambda *_: at("proof" if keeper.state.handshake and keeper.state.handshake.proof else "hello"),
+        received=lambda _, payload: replies.put_nowait(payload),
+        ready=lambda: None,
+    )
+    connection.closed.add_done_callback(lambda _: replies.put_nowait(None))
+    try:
+        delay = entrance.pace.repeat
+        wait = 0.0
+        while True:
+            if wait == 0.0:
+                _send(connection, request_topic(handshake.txn), handshake.request)
+                wait, delay = delay * random.uniform(0.75, 1.25), min(2 * delay, entrance.pace.longest)
+            payload, wait = await _next(replies, wait)
+            if payload is None:
+                if connection.closed.done():
+                    raise connection.closed.result()
+                continue
+            try:
+                outcome = receive(handshake, keeper.state.controller, keeper.state.gateway, payload)
+            except Ignored as why:
+                say(f"{keeper.serial}: a reply is ignored: {why}")
+                continue
+            match outcome:
+                case Proved():
+                    at("challenge")
+                    handshake = outcome.handshake
+                    await asyncio.to_thread(keeper.go_on, handshake)
+                    wait, delay = 0.0, entrance.pace.repeat
+                case Wait() if outcome.seconds <= STAY:
+                    wait, delay = float(outcome.seconds), entrance.pace.repeat
+                case _:
+                    return outcome
+    finally:
+        connection.disconnect()
+
+
+async def _next(replies: asyncio.Queue[bytes | None], wait: float) -> tuple[bytes | None, float]:
+    """The next reply, and how long is left to wait; None and 0 when that is over."""
+    begin = time.monotonic()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(wait):
+            payload = await replies.get()
+        return payload, max(0.001, wait - (time.monotonic() - begin))
+    return None, 0.0
+
+
+def _send(connection: Connection, topic: str, payload: bytes) -> None:
+    if connection.room > 0:
+        connection.publish(topic, payload, content_type=CONTENT_JSON)
+        connection.flush()
+
+
+def _new(keeper: Keeper, entrance: Entrance) -> Handshake:
+    return begin(
+        keeper.state.controller,
+        secrets.token_hex(16),
+        secrets.token_bytes(32),
+        time.time_ns() // 1_000_000,
+        hardware=HARDWARE,
+        firmware=FIRMWARE,
+        channels=CHANNELS,
+        key=_certificate_key() if entrance.certificate else b"",
+    )
+
+
+def _certificate_key() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"

@@ -1,0 +1,233 @@
+"""A device's side of enrollment, pure: docs/enrollment.md, written from the page alone. No clock, no chance, no I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from schema.enrollment import Challenge, ChallengeBody, Grant, Identity, Pending, Reject, Reply, b64, unb64
+from schema.topics import ROOT, is_device_name
+
+PROTOCOL = b"biogate-enroll/1"
+
+
+class Ignored(Exception):
+    """A reply that a device must not believe, and why; it goes on as if it had not come."""
+
+
+class Controller(msgspec.Struct, frozen=True):
+    """What a controller has for life."""
+
+    serial: str
+    claim: int
+    """Version of the claim key; 0: a key of its own."""
+    psk: bytes
+    """The claim key."""
+    identity: bytes
+    """Private Ed25519 key."""
+
+
+class Handshake(msgspec.Struct, frozen=True):
+    """As far as it has come. The bytes of the requests are kept, as they must be the same when they are repeated."""
+
+    txn: str
+    ephemeral: bytes
+    """Private X25519 key."""
+    hello: bytes
+    body: bytes = b""
+    """Of the challenge that was accepted; empty: none yet."""
+    proof: bytes = b""
+    key: bytes = b""
+    """PEM, private: of the certificate that is wanted; empty: a password is."""
+
+    @property
+    def request(self) -> bytes:
+        """What is to be sent, and sent again."""
+        return self.proof or self.hello
+
+
+class Proved(msgspec.Struct, frozen=True):
+    """A challenge was accepted: the handshake goes on with a proof."""
+
+    handshake: Handshake
+
+
+class Granted(msgspec.Struct, frozen=True):
+    login: Identity
+    gateway: bytes
+    """Its public key, to be kept."""
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """The same request again after so many seconds."""
+
+    seconds: int
+    reason: str
+
+
+class Over(msgspec.Struct, frozen=True):
+    """A new handshake after so many seconds; None: an operator has to do something first."""
+
+    code: str
+    seconds: int | None
+
+
+class Keys(msgspec.Struct, frozen=True):
+    th2: bytes
+    device: bytes
+    gateway: bytes
+    seal: bytes
+
+
+def begin(
+    controller: Controller,
+    txn: str,
+    ephemeral: bytes,
+    time: int,
+    *,
+    hardware: str = "",
+    firmware: str = "",
+    channels: Sequence[str] = (),
+    key: bytes = b"",
+) -> Handshake:
+    """A handshake, to begin with HELLO. `txn` and `ephemeral` are random and new; `time` is in ms since 1970."""
+    hello = {
+        "v": 1,
+        "type": "hello",
+        "txn": txn,
+        "t": time,
+        "serial": controller.serial,
+        "identity": b64(Ed25519PrivateKey.from_private_bytes(controller.identity).public_key().public_bytes_raw()),
+        "ephemeral": b64(X25519PrivateKey.from_private_bytes(ephemeral).public_key().public_bytes_raw()),
+        "claim": controller.claim,
+        "hardware": hardware,
+        "firmware": firmware,
+        "channels": list(channels),
+    }
+    return Handshake(
+        txn, ephemeral, _json({name: value for name, value in hello.items() if value not in ("", [])}), key=key
+    )
+
+
+def receive(
+    handshake: Handshake, controller: Controller, gateway: bytes | None, payload: bytes
+) -> Proved | Granted | Wait | Over:
+    """What a reply leads to; `gateway` is the key kept from an earlier grant. Raises Ignored."""
+    try:
+        reply = msgspec.json.decode(payload, type=Reply)
+    except msgspec.DecodeError as error:
+        raise Ignored(f"cannot be read: {error}") from error
+    if reply.txn != handshake.txn:
+        raise Ignored("is of another transaction")
+    match reply:
+        case Challenge() if not handshake.proof:
+            return Proved(_prove(handshake, controller, gateway, reply))
+        case Grant() if handshake.proof:
+            return _open(handshake, controller, reply)
+        case Pending():
+            return Wait(max(1, reply.retry_after_s), reply.reason)
+        case Reject():
+            return Over(reply.code, reply.retry_after_s)
+    raise Ignored(f"a {type(reply).__name__} is not due")
+
+
+def transcript(*parts: bytes) -> bytes:
+    """th2 of HELLO payload and body; th3 of these and the PROOF payload."""
+    return hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in (PROTOCOL, *parts))).digest()
+
+
+def keys(ephemeral: bytes, theirs: bytes, psk: bytes, th2: bytes) -> Keys:
+    """Raises ValueError for a key that leads to zeros."""
+    shared = X25519PrivateKey.from_private_bytes(ephemeral).exchange(X25519PublicKey.from_public_bytes(theirs))
+    if not any(shared):
+        raise ValueError("the ephemeral key leads to zeros")
+    derived = HKDF(SHA256(), 96, th2, PROTOCOL).derive(shared + psk)
+    return Keys(th2, derived[:32], derived[32:64], derived[64:])
+
+
+def _prove(handshake: Handshake, controller: Controller, gateway: bytes | None, challenge: Challenge) -> Handshake:
+    try:
+        raw = unb64(challenge.body)
+        body = msgspec.json.decode(raw, type=ChallengeBody)
+        derived = keys(handshake.ephemeral, unb64(body.ephemeral), controller.psk, transcript(handshake.hello, raw))
+        signed = b"challenge" + derived.th2
+        if not hmac.compare_digest(_hmac(derived.gateway, signed), unb64(challenge.mac)):
+            raise Ignored("its sender does not know the claim key")
+        Ed25519PublicKey.from_public_bytes(unb64(body.gateway)).verify(unb64(challenge.sig), signed)
+    except InvalidSignature as error:
+        raise Ignored("its signature is wrong") from error
+    except (ValueError, msgspec.DecodeError) as error:
+        raise Ignored(f"its body is wrong: {error}") from error
+    if gateway is not None and unb64(body.gateway) != gateway:
+        raise Ignored("it is another gateway's than the one that granted the login before")
+    csr = _csr(handshake.key, controller.serial) if handshake.key else b""
+    statement = b"proof" + derived.th2 + csr
+    proof = {
+        "v": 1,
+        "type": "proof",
+        "txn": handshake.txn,
+        "sig": b64(Ed25519PrivateKey.from_private_bytes(controller.identity).sign(statement)),
+        "mac": b64(_hmac(derived.device, statement)),
+    }
+    if csr:
+        proof["csr"] = b64(csr)
+    return msgspec.structs.replace(handshake, body=raw, proof=_json(proof))
+
+
+def _open(handshake: Handshake, controller: Controller, grant: Grant) -> Granted:
+    body = msgspec.json.decode(handshake.body, type=ChallengeBody)
+    th2 = transcript(handshake.hello, handshake.body)
+    derived = keys(handshake.ephemeral, unb64(body.ephemeral), controller.psk, th2)
+    th3 = transcript(handshake.hello, handshake.body, handshake.proof)
+    try:
+        opened = ChaCha20Poly1305(derived.seal).decrypt(unb64(grant.nonce), unb64(grant.box), th3)
+        login = msgspec.json.decode(opened, type=Identity)
+        _check(login, handshake.key)
+    except InvalidTag as error:
+        raise Ignored("its box was not sealed for this handshake") from error
+    except (ValueError, msgspec.DecodeError) as error:
+        raise Ignored(f"what it grants is of no use: {error}") from error
+    return Granted(login, unb64(body.gateway))
+
+
+def _check(login: Identity, key: bytes) -> None:
+    if not is_device_name(login.device) or login.topic != f"{ROOT}/{login.device}":
+        raise ValueError(f"name {login.device!r} and topic {login.topic!r}")
+    if not key:
+        if not login.password:
+            raise ValueError("there is no password")
+        return
+    if not login.certificate:
+        raise ValueError("there is no certificate")
+    ours = load_pem_private_key(key, None).public_key()
+    if x509.load_der_x509_certificate(unb64(login.certificate)).public_key() != ours:
+        raise ValueError("the certificate is of another key")
+
+
+def _csr(key: bytes, serial: str) -> bytes:
+    private = load_pem_private_key(key, None)
+    assert isinstance(private, EllipticCurvePrivateKey)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, serial)])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(private, SHA256())
+    return request.public_bytes(Encoding.DER)
+
+
+def _hmac(key: bytes, message: bytes) -> bytes:
+    return hmac.digest(key, message, "sha256")
+
+
+def _json(message: dict[str, object] | dict[str, str | int]) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode()

@@ -1,0 +1,153 @@
+"""Who may do what at the broker: roles and logins of Mosquitto's dynamic security plugin, as data.
+
+One role a device, as the plugin knows no pattern with the user's name in it. Everything that is not said is denied.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schema.enrollment import LOGIN, REPLIES, REQUESTS
+from schema.topics import ROOT, SUBSCRIPTIONS, Down, Kind
+
+SEND, RECEIVE = "publishClientSend", "publishClientReceive"
+LITERAL, PATTERN = "subscribeLiteral", "subscribePattern"
+DEFAULTS = {SEND: False, RECEIVE: False, "subscribe": False, "unsubscribe": True}
+
+CONTROL = "$CONTROL/dynamic-security/v1"
+RESPONSE = f"{CONTROL}/response"
+ENROLLMENTS = f"$share/{LOGIN}/{REQUESTS}+"
+COMMAND, COMMAND_RESULT = "command", "command/result"
+
+ITERATIONS = 101
+SALT_BYTES = 12
+ROLE_PREFIX = "device-"
+
+
+@dataclass(frozen=True, order=True)
+class Acl:
+    type: str
+    topic: str
+    allow: bool = True
+    priority: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"acltype": self.type, "topic": self.topic, "priority": self.priority, "allow": self.allow}
+
+
+@dataclass(frozen=True)
+class Role:
+    name: str
+    acls: frozenset[Acl]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rolename": self.name, "acls": [acl.to_json() for acl in sorted(self.acls)]}
+
+
+def role(name: str, *acls: Iterable[Acl]) -> Role:
+    return Role(name, frozenset(acl for some in acls for acl in some))
+
+
+def may(kind: str, *topics: str) -> list[Acl]:
+    return [Acl(kind, topic) for topic in topics]
+
+
+FIXED: Mapping[str, Role] = {
+    "gateway": role(
+        "gateway",
+        may(LITERAL, *SUBSCRIPTIONS, f"{ROOT}/+/{COMMAND_RESULT}"),
+        may(PATTERN, "$SYS/#"),
+        may(RECEIVE, *SUBSCRIPTIONS, f"{ROOT}/+/{COMMAND_RESULT}", "$SYS/#"),
+        may(SEND, f"{ROOT}/+/{Down.RECEIPT}", f"{ROOT}/+/{Down.BACKFILL}", f"{ROOT}/+/{COMMAND}", "alarms/#"),
+    ),
+    "enrollment": role(
+        "enrollment",
+        may(LITERAL, ENROLLMENTS, f"{REQUESTS}+"),  # the second for a moment: retained ones are not told to a share
+        may(RECEIVE, f"{REQUESTS}+"),
+        may(SEND, f"{REPLIES}+", f"{REQUESTS}+"),  # requests: to clear retained ones
+    ),
+    "admin": role(
+        "admin", may(SEND, CONTROL, f"{ROOT}/+/{Down.IDENTITY}"), may(LITERAL, RESPONSE), may(RECEIVE, RESPONSE)
+    ),
+    "observer": role(
+        "observer", may(PATTERN, f"{ROOT}/#", "alarms/#", "$SYS/#"), may(RECEIVE, f"{ROOT}/#", "alarms/#", "$SYS/#")
+    ),
+    LOGIN: role(
+        LOGIN,
+        may(SEND, f"{REQUESTS}+"),
+        # the one topic of its own, whose name it has chosen, and no wildcard that would cover others' too
+        [Acl(LITERAL, f"{REPLIES}+", allow=False, priority=100)],
+        may(PATTERN, f"{REPLIES}+"),
+        may(RECEIVE, f"{REPLIES}+"),
+    ),
+}
+"""Our own logins, and those that people and new devices share: login → its role, of the same name."""
+
+
+def device_role(device: str) -> Role:
+    """What the logins of a device may do: its own topics, each by name."""
+    own = f"{ROOT}/{device}/"
+    return role(
+        ROLE_PREFIX + device,
+        may(SEND, *(own + kind for kind in (*Kind, COMMAND_RESULT))),
+        may(LITERAL, *(own + kind for kind in (*Down, COMMAND))),
+        may(RECEIVE, f"{own}#"),
+    )
+
+
+@dataclass(frozen=True)
+class Login:
+    """A login as the broker's file has it. Without verifier it is known by its certificate alone."""
+
+    username: str
+    role: str
+    salt: bytes | None
+    verifier: bytes | None
+    client_id: str | None = None
+    disabled: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        entry: dict[str, Any] = {"username": self.username, "roles": [{"rolename": self.role}]}
+        if self.client_id is not None:
+            entry["clientid"] = self.client_id
+        if self.salt is not None and self.verifier is not None:
+            entry |= {"password": _b64(self.verifier), "salt": _b64(self.salt), "iterations": ITERATIONS}
+        return entry | ({"disabled": True} if self.disabled else {})
+
+
+def new_password() -> str:
+    """256 random bits: the broker's few iterations need no more."""
+    return secrets.token_urlsafe(32)
+
+
+def new_salt() -> bytes:
+    return secrets.token_bytes(SALT_BYTES)
+
+
+def verifier(password: str, salt: bytes) -> bytes:
+    """What the broker keeps in the place of a password: PBKDF2-SHA512, 64 bytes."""
+    return hashlib.pbkdf2_hmac("sha512", password.encode(), salt, ITERATIONS)
+
+
+def fixed_login(name: str, password: str, *, disabled: bool = False) -> Login:
+    salt = new_salt()
+    return Login(name, FIXED[name].name, salt, verifier(password, salt), disabled=disabled)
+
+
+def security(logins: Iterable[Login], roles: Iterable[Role]) -> dict[str, Any]:
+    """The content of the plugin's file, dynamic-security.json. The fixed roles are in it anyway."""
+    return {
+        "defaultACLAccess": DEFAULTS,
+        "clients": [login.to_json() for login in logins],
+        "groups": [],
+        "roles": [role.to_json() for role in (*FIXED.values(), *roles)],
+    }
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,205 @@
+"""The gateway's half of the cryptography: docs/enrollment.md. No I/O and no clock.
+
+Whatever a device sent that cannot be used raises Unusable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey as EcKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from schema.enrollment import PROTOCOL, Challenge, ChallengeBody, Grant, Hello, Identity, Proof, b64, unb64
+
+NONCE_BYTES, BOX_NONCE_BYTES = 16, 12
+CERTIFICATE_LIFE = timedelta(days=90)
+CLOCKS_DIFFER = timedelta(hours=1)
+"""A certificate begins this much earlier: a controller's clock need not be quite right."""
+MAX_COMMON_NAME = 64
+"""Characters: X.509's bound."""
+
+
+class Unusable(Exception):
+    """A key, signature or request of a device is not what it must be."""
+
+
+class Keys(NamedTuple):
+    """k_d, k_g and k_s: what device and gateway prove themselves with, and what the grant is sealed with."""
+
+    device: bytes
+    gateway: bytes
+    seal: bytes
+
+    def pack(self) -> bytes:
+        return b"".join(self)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Keys:
+        return cls(packed[:32], packed[32:64], packed[64:96])
+
+
+class Asked(NamedTuple):
+    """A challenge: the reply as it is sent, th2, and the keys to check the proof with."""
+
+    reply: bytes
+    transcript: bytes
+    keys: Keys
+
+
+def transcript(*parts: bytes) -> bytes:
+    """th2 of (HELLO payload, body), th3 of (HELLO payload, body, PROOF payload)."""
+    return hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in (PROTOCOL, *parts))).digest()
+
+
+def shared_secret(private: X25519PrivateKey, public: bytes) -> bytes:
+    """Raises Unusable for a public key (32 bytes) of low order, which leads to zeros."""
+    try:
+        return private.exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError as error:
+        raise Unusable("ephemeral key") from error
+
+
+def derive(shared: bytes, psk: bytes, th2: bytes) -> Keys:
+    return Keys.unpack(HKDF(SHA256(), 96, th2, PROTOCOL).derive(shared + psk))
+
+
+def challenge(
+    payload: bytes,
+    hello: Hello,
+    psk: bytes,
+    signer: Ed25519PrivateKey,
+    *,
+    ephemeral: X25519PrivateKey,
+    nonce: bytes,
+    expires_s: int,
+) -> Asked:
+    """The answer to a HELLO, which came as `payload`; `ephemeral` and `nonce` (16 bytes) are random and new."""
+    body = msgspec.json.encode(
+        ChallengeBody(
+            nonce=b64(nonce),
+            ephemeral=b64(ephemeral.public_key().public_bytes_raw()),
+            gateway=b64(signer.public_key().public_bytes_raw()),
+            expires_s=expires_s,
+        )
+    )
+    th2 = transcript(payload, body)
+    keys = derive(shared_secret(ephemeral, public_key(hello.ephemeral)), psk, th2)
+    signed = b"challenge" + th2
+    mac = hmac.digest(keys.gateway, signed, "sha256")
+    reply = Challenge(txn=hello.txn, body=b64(body), mac=b64(mac), sig=b64(signer.sign(signed)))
+    return Asked(msgspec.json.encode(reply), th2, keys)
+
+
+def is_proof(proof: Proof, identity: bytes, keys: Keys, th2: bytes) -> bool:
+    """Whether it is right: made with the claim key (mac) and with the identity key (sig), for this transcript."""
+    try:
+        signed = b"proof" + th2 + csr_of(proof)
+        mac, signature = unb64(proof.mac), unb64(proof.sig)
+        right = hmac.compare_digest(mac, hmac.digest(keys.device, signed, "sha256"))
+        Ed25519PublicKey.from_public_bytes(identity).verify(signature, signed)
+    except (ValueError, InvalidSignature, Unusable):
+        return False
+    return right
+
+
+def csr_of(proof: Proof) -> bytes:
+    """The certificate request, DER; empty: none. Raises Unusable."""
+    try:
+        return unb64(proof.csr or "")
+    except ValueError as error:
+        raise Unusable("certificate request") from error
+
+
+def grant(txn: str, identity: Identity, keys: Keys, th3: bytes, nonce: bytes) -> bytes:
+    """The reply to a proof; `nonce` (12 bytes) is random and new."""
+    box = ChaCha20Poly1305(keys.seal).encrypt(nonce, msgspec.json.encode(identity), th3)
+    return msgspec.json.encode(Grant(txn=txn, nonce=b64(nonce), box=b64(box)))
+
+
+def body_of(challenge: bytes) -> bytes:
+    """The body of a challenge as it was sent, for th3."""
+    return unb64(msgspec.json.decode(challenge, type=Challenge).body)
+
+
+def public_key(text: str) -> bytes:
+    """The 32 bytes of a key in a message. Raises Unusable."""
+    try:
+        key = unb64(text)
+    except ValueError as error:
+        raise Unusable("key") from error
+    if len(key) != 32:
+        raise Unusable("key")
+    return key
+
+
+def certificate_key(csr: bytes) -> EcKey | Ed25519PublicKey:
+    """The public key of a certificate request (PKCS #10, DER) that is signed by it. Raises Unusable."""
+    try:
+        request = x509.load_der_x509_csr(csr)
+        key = request.public_key()
+        signed = request.is_signature_valid
+    except Exception as error:  # of many sorts: they are all about what was sent
+        raise Unusable("certificate request") from error
+    usable = isinstance(key, Ed25519PublicKey) or (isinstance(key, EcKey) and isinstance(key.curve, CURVES))
+    if not signed or not usable:
+        raise Unusable("certificate request")
+    assert isinstance(key, EcKey | Ed25519PublicKey)
+    return key
+
+
+CURVES = (SECP256R1, SECP384R1)
+
+
+def certificate(
+    csr: bytes, username: str, authority: tuple[x509.Certificate, EllipticCurvePrivateKey], now: datetime, serial: int
+) -> bytes:
+    """A client certificate (DER) for the key of `csr`, in the name of `username`: nothing else of the request counts.
+
+    `serial` is random, up to 159 bits. Raises Unusable, also for a name that is too long for X.509.
+    """
+    key = certificate_key(csr)
+    if len(username) > MAX_COMMON_NAME:
+        raise Unusable("name too long for a certificate")
+    issuer, issuer_key = authority
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, username)])
+    end = min(now + CERTIFICATE_LIFE, issuer.not_valid_after_utc)
+    if end <= now:
+        raise Unusable("the authority's certificate has ended")
+    builder = (
+        x509.CertificateBuilder(issuer.subject, subject, key, serial)
+        .not_valid_before(now - CLOCKS_DIFFER)
+        .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(USAGE, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+    return builder.sign(issuer_key, SHA256()).public_bytes(Encoding.DER)
+
+
+USAGE = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)

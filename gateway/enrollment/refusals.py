@@ -1,0 +1,52 @@
+"""Requests that come to nothing: each is counted, and once a minute and reason the audit trail says how many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gateway import metrics
+from gateway.database import Pool
+from gateway.enrollment import store
+
+EVERY_S = 60.0
+SHOWN = 5
+"""Serial numbers named in an audit event."""
+
+
+@dataclass
+class Tally:
+    """Of one reason, since it was last written down."""
+
+    count: int = 0
+    serials: dict[str, None] = field(default_factory=dict)
+    due: float = float("-inf")
+
+
+class Refusals:
+    def __init__(self, cell: str, pool: Pool) -> None:
+        self._cell = cell
+        self._pool = pool
+        self._tallies: dict[str, Tally] = {}
+
+    def note(self, reason: str, serial: str | None = None, *, recorded: bool = False) -> None:
+        """One more. `recorded`: the audit trail says it already."""
+        metrics.ENROLL_REFUSED.labels(reason).inc()
+        if recorded:
+            return
+        tally = self._tallies.setdefault(reason, Tally())
+        tally.count += 1
+        if serial is not None and len(tally.serials) < SHOWN:
+            tally.serials[serial] = None
+
+    async def write(self, now: float) -> None:
+        """Into the audit trail, what is due at `now` (s). What fails to be written stays noted."""
+        for reason, tally in list(self._tallies.items()):
+            if tally.count and now >= tally.due:
+                self._tallies[reason] = later = Tally(due=now + EVERY_S)
+                try:
+                    await store.refused(self._pool, self._cell, reason, tally.count, list(tally.serials))
+                except BaseException:
+                    later.count += tally.count
+                    later.serials |= tally.serials
+                    later.due = tally.due
+                    raise

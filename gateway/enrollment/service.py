@@ -1,0 +1,305 @@
+"""Enrollment over MQTT: requests come in by a subscription that the gateways of a cell share, replies go out.
+
+    broker ──▶ take ──▶ jobs ──▶ work ──▶ steps (one transaction) ──▶ reply ──▶ broker
+               limits   bounded  2 tasks      ▲
+                                              │ approved by an operator, login made by the administration
+                            PostgreSQL ──▶ listen, tend
+
+Nothing here has to be kept: while broker or database is away requests are dropped, and devices repeat them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets as random
+import time
+from typing import NamedTuple
+
+import aiomqtt
+import asyncpg
+import msgspec
+import structlog
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from gateway import metrics
+from gateway.access import ENROLLMENTS
+from gateway.client import client
+from gateway.database import FAILURES, Pool, Trouble, Troubles
+from gateway.enrollment import store
+from gateway.enrollment.refusals import Refusals
+from gateway.enrollment.requests import Unreadable, read, txn_of
+from gateway.enrollment.steps import Answer, Steps, refuse
+from gateway.errors import BrokerRefused, GatewayError
+from gateway.secrets import Secrets
+from gateway.settings import Settings
+from gateway.triage import Verdict, triage
+from schema.enrollment import REQUESTS, Hello, Proof, Refusal, reply_topic
+
+log = structlog.get_logger()
+
+WORKERS = 2
+"""Requests looked at together: each holds a connection to the database."""
+WAITING = 64
+"""Requests that may wait for them; what is over it is dropped, and will be repeated."""
+PROOFS, REFUSALS = 5, 10
+"""So many times the rate of HELLOs: proofs looked at, and refusals replied without a look."""
+FLOOD_PER_S, FLOOD_PAUSE_S = 1000, 5.0
+"""Above it we leave the broker for a while: the gateway has other work."""
+PUBLISH_S = 5.0
+TEND_S, SWEEP_S = 1.0, 10.0
+PROBE_S = 2.0
+GRANTED_S = 60.0
+"""After notifications were missed, grants of this last time are published once more."""
+
+
+class Job(NamedTuple):
+    """A request; or one that is refused without a look (`refusal`); or, with neither, a handshake to go on with."""
+
+    txn: str
+    payload: bytes = b""
+    request: Hello | Proof | None = None
+    refusal: Refusal | None = None
+
+
+class Flood(GatewayError):
+    """More requests than anybody should have."""
+
+
+class Enrollment:
+    def __init__(self, settings: Settings, secrets: Secrets, pool: Pool, troubles: Troubles) -> None:
+        self._settings = settings
+        self._secrets = secrets
+        self._pool = pool
+        self._steps = Steps(settings, secrets, pool)
+        self._refusals = Refusals(settings.cell, pool)
+        self._broker_trouble = Trouble(troubles, "take enrollment requests from the broker")
+        self._database_trouble = Trouble(troubles, "enroll devices")
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue(WAITING)
+        self._client: aiomqtt.Client | None = None
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._hellos = RateLimitItemPerSecond(settings.enroll_hellos_per_s)
+        self._proofs = RateLimitItemPerSecond(settings.enroll_hellos_per_s * PROOFS)
+        self._refused = RateLimitItemPerSecond(settings.enroll_hellos_per_s * REFUSALS)
+        self._listening = False
+        self._missed = True
+        """Notifications may have been: look what there is to do."""
+
+    async def run(self) -> None:
+        """For ever; losses of broker and database are ridden out. Ends by cancellation."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._serve(), name="enrollment requests")
+            for number in range(WORKERS):
+                group.create_task(self._work(), name=f"enrollment work {number}")
+            group.create_task(self._listen(), name="enrollment listen")
+            group.create_task(self._tend(), name="enrollment tend")
+
+    # -- requests
+
+    async def _serve(self) -> None:
+        """Stay connected, and take what comes."""
+        while True:
+            try:
+                identifier = f"enrollment-{random.token_hex(16)}"
+                async with client(self._settings, self._secrets, "enrollment", identifier) as connection:
+                    await self._subscribe(connection)
+                    self._client = connection
+                    well(self._broker_trouble)
+                    metrics.ENROLL_CONNECTED.set(1)
+                    await self._take_all(connection)
+            except Flood as error:
+                self._broker_trouble.failed(error)
+                wait = FLOOD_PAUSE_S
+            except (aiomqtt.MqttError, OSError, BrokerRefused) as error:
+                wait = self._broker_trouble.failed(error)
+            finally:
+                self._client = None
+                metrics.ENROLL_CONNECTED.set(0)
+            await asyncio.sleep(wait)
+
+    async def _subscribe(self, connection: aiomqtt.Client) -> None:
+        """Raises BrokerRefused. What is retained from before is seen by a passing subscription of our own (a shared one
+        is not told), and cleared as all that is retained."""
+        options = SubscribeOptions(qos=1, retainAsPublished=True)
+        every = f"{REQUESTS}+"
+        await connection.subscribe(every, options=options)
+        await connection.unsubscribe(every)
+        [code] = await connection.subscribe(ENROLLMENTS, options=options)
+        if isinstance(code, int) or code.is_failure:
+            raise BrokerRefused(f"SUBSCRIBE {ENROLLMENTS} refused: {code}")
+
+    async def _take_all(self, connection: aiomqtt.Client) -> None:
+        """Until the connection is lost. Raises Flood."""
+        second, taken = 0, 0
+        async for message in connection.messages:
+            now = int(time.monotonic())
+            second, taken = (second, taken + 1) if now == second else (now, 1)
+            if taken > FLOOD_PER_S:
+                self._refusals.note("dropped")
+                raise Flood(f"more than {FLOOD_PER_S} requests in a second")
+            payload = message.payload if isinstance(message.payload, bytes) else b""
+            if message.retain:
+                if not payload:
+                    continue  # what clears one
+                await connection.publish(message.topic.value, b"", qos=0, retain=True)
+            await self._take(txn_of(message.topic.value), payload, retained=bool(message.retain))
+            if taken % 16 == 0:
+                await asyncio.sleep(0)
+
+    async def _take(self, txn: str | None, payload: bytes, *, retained: bool) -> None:
+        """Into the queue, if it is worth it and there is room."""
+        try:
+            request = read(txn, payload, retained=retained)
+        except Unreadable as error:
+            metrics.ENROLL_REQUESTS.labels("unreadable").inc()
+            self._refusals.note(error.reason)
+            await self._turn_away(txn, Refusal.MALFORMED)
+            return
+        assert txn is not None
+        if isinstance(request, Hello):
+            metrics.ENROLL_REQUESTS.labels("hello").inc()
+            if not await self._limiter.hit(self._hellos, "hello"):
+                self._refusals.note(Refusal.BUSY, request.serial)
+                await self._turn_away(txn, Refusal.BUSY)
+                return
+        else:
+            metrics.ENROLL_REQUESTS.labels("proof").inc()
+            if not await self._limiter.hit(self._proofs, "proof"):
+                self._refusals.note("dropped")
+                return
+        self._put(Job(txn, payload, request))
+
+    async def _turn_away(self, txn: str | None, code: Refusal) -> None:
+        """A reply without a look, if there are not too many of them."""
+        if txn is not None and await self._limiter.hit(self._refused, "refused"):
+            self._put(Job(txn, refusal=code))
+
+    def _put(self, job: Job) -> None:
+        try:
+            self._jobs.put_nowait(job)
+        except asyncio.QueueFull:
+            self._refusals.note("dropped")
+
+    # -- work
+
+    async def _work(self) -> None:
+        while True:
+            job = await self._jobs.get()
+            wait = 0.0
+            try:
+                await self._do(job)
+            except aiomqtt.MqttError as error:
+                log.info("a reply could not be sent; the device will ask again", txn=job.txn, error=str(error))
+            except Exception as error:
+                if isinstance(error, FAILURES) and triage(error) not in {Verdict.DATA, Verdict.CONFLICT}:
+                    self._missed = True
+                    wait = self._database_trouble.failed(error)
+                else:  # a defect of ours: it harms this request alone
+                    log.exception("an enrollment request failed", txn=job.txn)
+                    self._refusals.note("defect")
+            await asyncio.sleep(wait)
+
+    async def _do(self, job: Job) -> None:
+        if job.refusal is not None:
+            answer = refuse(job.refusal, job.txn)
+        else:
+            begun = time.monotonic()
+            answer = await self._step(job)
+            metrics.ENROLL_STEP.observe(time.monotonic() - begun)
+            well(self._database_trouble)
+            if answer.refusal is not None:
+                serial = job.request.serial if isinstance(job.request, Hello) else None
+                self._refusals.note(answer.refusal, serial, recorded=answer.recorded)
+        if answer.payload is not None:
+            await self._publish(job.txn, answer.payload)
+
+    async def _step(self, job: Job) -> Answer:
+        if isinstance(job.request, Hello):
+            return await self._steps.hello(job.payload, job.request)
+        if isinstance(job.request, Proof):
+            return await self._steps.proof(job.payload, job.request)
+        return await self._steps.resume(job.txn)
+
+    async def _publish(self, txn: str, payload: bytes) -> None:
+        """Raises aiomqtt.MqttError. Without a connection nothing is sent: the device will ask again."""
+        if self._client is not None:
+            await self._client.publish(reply_topic(txn), payload, qos=1, timeout=PUBLISH_S)
+            metrics.ENROLL_REPLIES.labels(msgspec.json.decode(payload, type=Typed).type).inc()
+
+    # -- what others have done meanwhile
+
+    async def _listen(self) -> None:
+        """Hear of handshakes that were approved or granted. What is missed is found by `_tend`."""
+        while True:
+            connection: asyncpg.Connection | None = None
+            try:
+                connection = await connect(self._settings)
+                await connection.add_listener("biogate_enrollment", self._heard)
+                self._missed = self._listening = True
+                while True:
+                    await asyncio.sleep(PROBE_S)
+                    await connection.fetchval("select 1", timeout=PROBE_S)
+            except FAILURES as error:
+                log.info("notifications are not heard: polling", error=str(error))
+            finally:
+                self._listening = False
+                if connection is not None:
+                    connection.terminate()
+            await asyncio.sleep(PROBE_S)
+
+    def _heard(self, _connection: object, _pid: int, _channel: str, txn: object) -> None:
+        try:
+            self._jobs.put_nowait(Job(str(txn)))
+        except asyncio.QueueFull:
+            self._missed = True
+
+    async def _tend(self) -> None:
+        """Sweep, write down refusals, and look for what was missed."""
+        poll_at = sweep_at = float("-inf")
+        failed: float | None = None
+        while True:
+            now = time.monotonic()
+            try:
+                await self._refusals.write(now)
+                if self._missed or not self._listening or now >= poll_at:
+                    missed, self._missed = self._missed, False
+                    granted_s = 0.0 if self._listening else 2 * TEND_S
+                    for txn in await store.due(self._pool, self._settings.cell, GRANTED_S if missed else granted_s):
+                        await self._jobs.put(Job(txn))
+                    poll_at = now + SWEEP_S
+                    well(self._database_trouble)
+                    if failed is not None:  # what was used meanwhile may still wait at the broker to be stored
+                        sweep_at, failed = now + (now - failed), None
+                if now >= sweep_at:
+                    ended = await store.sweep(self._pool, self._settings.cell)
+                    if ended:
+                        log.info("handshakes that took too long have ended", count=ended)
+                    sweep_at = now + SWEEP_S
+            except FAILURES as error:
+                self._missed = True
+                failed = now if failed is None else failed
+                await asyncio.sleep(self._database_trouble.failed(error))
+            await asyncio.sleep(TEND_S)
+
+
+def well(trouble: Trouble) -> None:
+    """It works; the next failure is a first one."""
+    trouble.over()
+    trouble.failures = 0
+
+
+class Typed(msgspec.Struct):
+    """What all replies have."""
+
+    type: str
+
+
+async def connect(settings: Settings) -> asyncpg.Connection:
+    """A connection of its own, to listen on."""
+    return await asyncpg.connect(
+        str(settings.database_url),
+        timeout=10,
+        server_settings={"application_name": f"biogate-enrollment {settings.cell}"},
+    )

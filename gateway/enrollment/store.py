@@ -1,0 +1,272 @@
+"""The rows of enrollment. Each function is one step inside the caller's transaction."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import asyncpg
+
+from gateway import metrics
+from gateway.database import Pool, Transaction
+from gateway.enrollment.decisions import Known, Load, Session, State
+from schema.enrollment import Hello, Refusal
+
+KEEP = "30 days"
+"""How long handshakes that are over are kept; the audit trail keeps their steps for good."""
+MAX_BOOT = 2**32 - 1
+
+TURN = """
+select set_config('lock_timeout', '3s', true),
+       case when $2 then pg_advisory_xact_lock(hashtextextended('biogate enrollment ' || $1, 0)) end"""
+
+SESSION = """
+select txn, cell, serial, identity_key, claim_version, state, reason, hello, challenge, transcript, keys, proof, reply,
+       coalesce(expires_at < now(), false) as late
+  from enrollments where txn = $1 for update"""
+
+UNDECIDED = "select serial from enrollments where txn = $1 and state in ('challenged', 'approved')"
+
+LOCK_DEVICE = "select from devices where name = (select device from serials where serial = $1) for update"
+
+LOCK_SERIAL = "select import_id from serials where serial = $1 for update"
+
+LOCK_QUOTA = "select from claim_imports where import_id = $1 and quota is not null for update"
+
+KNOWN = """
+select s.device, s.claim_version, s.claim_key, s.blocked, s.identity_key, s.device_id is not null as enrolled,
+       i.quota is null or i.quota > (select count(*) from serials o
+                                      where o.import_id = s.import_id and o.device_id is not null) as place,
+       d.state as device_state
+  from serials s left join claim_imports i using (import_id) left join devices d on d.name = s.device
+ where s.serial = $1"""
+
+LOAD = """
+select c.enrollment_open as switched_on,
+       (select count(*) from enrollments
+         where cell = $1 and state in ('challenged', 'approved', 'provisioning')
+           and coalesce(expires_at > now(), true)) as open,
+       (select count(*) from enrollments where cell = $1 and state = 'awaiting' and expires_at > now()) as awaiting,
+       (select count(*) from enrollments e left join serials s using (serial)
+         where e.serial = $2 and e.created_at > now() - interval '1 minute'
+           and (e.identity_key = s.identity_key) is not distinct from ($3 = s.identity_key)) as tries
+  from cells c where c.cell = $1"""
+# with a pinned key, tries with it are counted apart: a stranger cannot use them up
+
+BEGIN = """
+insert into enrollments (txn, cell, serial, identity_key, claim_version, state, hello, challenge, transcript, keys,
+                         hardware, firmware, channels, expires_at)
+values ($1, $2, $3, $4, $5, 'challenged', $6, $7, $8, $9, $10, $11, $12, now() + $13 * interval '1 s')"""
+
+END = """
+update enrollments set state = 'rejected', reason = $2, keys = null, changed_at = now() where txn = $1"""
+
+WAIT = """
+update enrollments
+   set state = 'awaiting', reason = $2, proof = $3, changed_at = now(), expires_at = now() + $4 * interval '1 s'
+ where txn = $1"""
+
+REPLACE_WAITING = """
+with told as materialized (select audit_actor('', 'replaced by ' || $1))
+update enrollments set state = 'expired', reason = 'expired', keys = null, changed_at = now()
+  from told
+ where serial = $2 and identity_key = $3 and txn <> $1 and state in ('awaiting', 'approved')"""
+
+DEVICE = """
+insert into devices (name, state) values ($1, 'pending')
+on conflict (name) do update set name = excluded.name returning device_id, state"""
+
+PIN = """
+update serials set device_id = $2, identity_key = $3 where serial = $1"""
+
+NUMBERS = """
+select (select coalesce(max(generation), 0) + 1 from credentials where device_id = $1) as generation,
+       greatest((select max(boot) from statuses where device_id = $1),
+                (select max(boot) from device_streams where device_id = $1)) as boot"""
+
+REPLACE_UNUSED = """
+with told as materialized (select audit_actor('', 'replaced by ' || $2)),
+gone as (
+    update credentials set wanted = 'absent', password = null, ended_at = now() from told
+     where device_id = $1 and activated_at is null and wanted <> 'absent' and not by_hand
+    returning username
+)
+update enrollments e set state = 'expired', reason = 'expired', keys = null, changed_at = now() from gone
+ where e.username = gone.username and e.state in ('provisioning', 'granted')"""
+
+CREDENTIAL = """
+insert into credentials (username, device_id, cell, generation, kind, client_id, password, salt, verifier)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
+
+PROVISIONED = """
+update enrollments
+   set state = 'provisioning', reason = null, proof = $2, reply = $3, username = $4, keys = null, changed_at = now(),
+       expires_at = null
+ where txn = $1"""
+
+OURSELVES = "select audit_actor('', '')"
+
+DUE = """
+select txn from enrollments
+ where cell = $1 and (state = 'approved' or state = 'granted' and changed_at > now() - $2 * interval '1 s')
+ order by changed_at"""
+
+SWEEP = "select enrollments_sweep($1, $2::text::interval)"
+
+LATE_GRANTS = "select exists (select from enrollments where cell = $1 and state = 'granted' and expires_at < now())"
+
+ACTIVATE = "select count(*) from credentials_activate($1)"
+
+REFUSED = """
+insert into audit (who, action, subject, new, why)
+values ('gateway ' || $1, 'enrollment refused', 'cell/' || $1,
+        jsonb_build_object('reason', $2::text, 'count', $3::integer, 'serials', $4::text[]), $2)"""
+
+
+class Credential(NamedTuple):
+    """A login as it is stored."""
+
+    username: str
+    device_id: int
+    generation: int
+    client_id: str
+    password: bytes | None = None
+    """Sealed for "credentials/<username>"; without it the login is by certificate."""
+    salt: bytes | None = None
+    verifier: bytes | None = None
+
+
+class Numbers(NamedTuple):
+    """What a device's next login begins with."""
+
+    generation: int
+    boot: int
+
+
+async def turn(connection: Transaction, cell: str, *, alone: bool) -> None:
+    """Begin a step: it does not wait for ever; `alone`: only one such step in the cell at a time."""
+    await connection.execute(TURN, cell, alone)
+
+
+async def session(connection: Transaction, txn: str, *, decide: bool = False) -> Session | None:
+    """The handshake, locked until the transaction ends. With `decide` also, if something is to be decided about it, its
+    device, serial and quota, and before it: in this order the operators' functions take them."""
+    if decide:
+        serial = await connection.fetchval(UNDECIDED, txn)
+        if serial is not None:
+            await connection.execute(LOCK_DEVICE, serial)
+            import_id = await connection.fetchval(LOCK_SERIAL, serial)
+            if import_id is not None:
+                await connection.execute(LOCK_QUOTA, import_id)
+    row = await connection.fetchrow(SESSION, txn)
+    return None if row is None else Session(**{**row, "state": State(row["state"])})
+
+
+async def known(connection: Transaction, serial: str) -> Known | None:
+    """What there is of a serial number."""
+    row = await connection.fetchrow(KNOWN, serial)
+    return None if row is None else Known(**row)
+
+
+async def load(connection: Transaction, cell: str, serial: str, identity: bytes) -> Load:
+    row = await connection.fetchrow(LOAD, cell, serial, identity)
+    assert row is not None, "the cell is made before the gateway starts"
+    return Load(row["switched_on"], row["open"], row["awaiting"], row["tries"])
+
+
+async def begin(
+    connection: Transaction,
+    cell: str,
+    hello: Hello,
+    *,
+    identity: bytes,
+    payload: bytes,
+    challenge: bytes,
+    transcript: bytes,
+    keys: bytes,
+    expires_s: int,
+) -> None:
+    """A new handshake, challenged. Raises asyncpg.UniqueViolationError if its number is taken, in another cell."""
+    await connection.execute(
+        BEGIN,
+        *(hello.txn, cell, hello.serial, identity, hello.claim, payload, challenge, transcript, keys),
+        *(shown(hello.hardware), shown(hello.firmware), [shown(name) for name in hello.channels], expires_s),
+    )
+
+
+async def end(connection: Transaction, txn: str, code: Refusal) -> None:
+    """It is over, refused."""
+    await connection.execute(END, txn, code.value)
+
+
+async def wait(connection: Transaction, session: Session, proof: bytes, reason: str, expires_s: int) -> None:
+    """The proof is right; an operator decides. Older handshakes of the same controller wait no longer."""
+    await replace_waiting(connection, session)
+    await connection.execute(OURSELVES)
+    await connection.execute(WAIT, session.txn, reason, proof, expires_s)
+
+
+async def replace_waiting(connection: Transaction, session: Session) -> None:
+    """What the audit trail says why is to be reset after it."""
+    await connection.execute(REPLACE_WAITING, session.txn, session.serial, session.identity_key)
+
+
+async def device(connection: Transaction, name: str) -> tuple[int, str]:
+    """Id and state of the device, made if need be, locked until the transaction ends."""
+    row = await connection.fetchrow(DEVICE, name)
+    assert row is not None
+    return row["device_id"], row["state"]
+
+
+async def pin(connection: Transaction, session: Session, device_id: int) -> None:
+    """From now on the serial is that device's, and the identity key is its."""
+    await connection.execute(PIN, session.serial, device_id, session.identity_key)
+
+
+async def numbers(connection: Transaction, device_id: int) -> Numbers:
+    """For a device that is locked."""
+    row = await connection.fetchrow(NUMBERS, device_id)
+    assert row is not None
+    return Numbers(row["generation"], 0 if row["boot"] is None else min(row["boot"] + 1, MAX_BOOT))
+
+
+async def provision(
+    connection: Transaction, cell: str, session: Session, *, proof: bytes, reply: bytes, credential: Credential
+) -> None:
+    """The login is wanted, in the place of unused ones; the reply is kept until it is made."""
+    await replace_waiting(connection, session)
+    await connection.execute(REPLACE_UNUSED, credential.device_id, session.txn)
+    await connection.execute(OURSELVES)
+    c = credential
+    kind = "certificate" if c.password is None else "password"
+    await connection.execute(
+        CREDENTIAL,
+        *(c.username, c.device_id, cell, c.generation, kind, c.client_id, c.password, c.salt, c.verifier),
+    )
+    await connection.execute(PROVISIONED, session.txn, proof, reply, c.username)
+
+
+async def due(pool: Pool, cell: str, granted_s: float) -> list[str]:
+    """Handshakes that are approved, or were granted within so many seconds."""
+    return [row["txn"] for row in await pool.fetch(DUE, cell, granted_s)]
+
+
+async def sweep(pool: Pool, cell: str) -> int:
+    """End what has taken too long; how many. Logins that have been used are noted first: they are not late."""
+    async with pool.acquire() as connection, connection.transaction():
+        if await connection.fetchval(LATE_GRANTS, cell):
+            metrics.CREDENTIALS_ACTIVATED.inc(await connection.fetchval(ACTIVATE, cell))
+        return int(await connection.fetchval(SWEEP, cell, KEEP))
+
+
+async def refused(pool: Pool, cell: str, reason: str, count: int, serials: list[str]) -> None:
+    """Requests that were refused before there was a handshake, for the audit trail."""
+    await pool.execute(REFUSED, cell, reason, count, serials)
+
+
+def shown(text: str | None) -> str | None:
+    """A device's words, to be shown to people: what cannot be printed is a question mark."""
+    return None if text is None else "".join(c if c.isprintable() else "?" for c in text)
+
+
+CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""Two steps were in each other's way: once more."""

@@ -1,0 +1,1 @@
+"""What operators do with devices, logins and enrollment: the commands of `python -m gateway.devices`."""

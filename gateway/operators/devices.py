@@ -1,0 +1,195 @@
+"""`register`, `list`, `show`, `suspend` and the like: devices, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated
+
+import asyncpg
+import typer
+
+from gateway.operators.command import Names, Refused, Who, Why, numbered, run, tell, tell_all, time, words
+from schema.enrollment import fingerprint
+
+REBUILD = """
+insert into device_streams as s (device_id, boot, received)
+select device_id, boot, oldest_ranges(range_agg(int8range(seq, seq, '[]')), 256) from frames
+ where time >= $1 and time < $2 and boot is not null and seq is not null
+ group by device_id, boot
+on conflict (device_id, boot) do update
+   set received = oldest_ranges(s.received + excluded.received, 256), changed_at = now()
+returning device_id, boot"""
+
+REGISTER = """
+with added as (insert into devices (name) select distinct unnest($1::text[]) on conflict do nothing returning name)
+insert into audit (who, action, subject, why)
+select $2, 'device register', 'device/' || name, $3 from added order by name returning subject"""
+
+LIST = """
+select p.device, d.state, p.online, p.since, s.serial, c.usernames
+  from presence p
+  join devices d using (device_id)
+  left join serials s using (device_id)
+  left join lateral (select array_agg(username order by generation) as usernames from credentials
+                      where device_id = d.device_id and wanted <> 'absent') c on true
+ order by p.device"""
+
+FIND = """
+select d.device_id, d.name, d.state, d.registered_at, d.renew, p.online, p.since, p.boot, p.firmware
+  from devices d join presence p using (device_id)
+ where d.name = $1 or d.device_id = (select device_id from serials where serial = $1)
+ order by d.name <> $1 limit 1"""
+SERIAL = """
+select s.serial, s.device, s.claim_version, s.blocked, s.identity_key, i.name as import
+  from serials s left join claim_imports i using (import_id)
+ where s.device = $1 or s.serial = $1 order by s.serial <> $1"""
+LOGINS = """
+select username, kind, by_hand, wanted, applied, created_at, activated_at, ended_at from credentials
+ where device_id = $1 order by generation"""
+HANDSHAKES = """
+select txn, state, reason, identity_key, hardware, firmware, created_at from enrollments
+ where serial = any ($1) order by created_at desc limit 3"""
+AUDIT = """
+select at, who, action, subject, old, new, why from audit where subject = any ($1) order by n desc limit $2"""
+
+CONSEQUENCES = {
+    "suspend": "disable its logins, until `resume`",
+    "resume": "end a suspension: its logins work again",
+    "revoke": "delete its logins and block its serial, for good reasons such as a theft",
+    "retire": "delete its logins and block its serial: it is out of use; its data stay",
+    "rotate": "ask it to enroll again; the login it has works until the new one was used",
+    "reset": "forget its identity key: the next one that proves the claim key is taken",
+}
+
+
+def register(
+    names: Annotated[list[str], typer.Argument(help="names as in the topics; known ones are left alone")],
+    *,
+    why: Annotated[str, typer.Option(parser=words, metavar="TEXT", help="the reason, for the audit trail")] = "by hand",
+    who: Who,
+) -> None:
+    """Accept messages of these devices from now on."""
+    names = numbered(names, None, None)
+
+    async def work(connection: asyncpg.Connection) -> int:
+        return len(await connection.fetch(REGISTER, names, who, why))
+
+    new = run(work)
+    tell(f"{new} registered, {len(names) - new} known already")
+
+
+def rebuild_streams(
+    since: Annotated[datetime, typer.Option(help="first time of the frames to look at, UTC")],
+    until: Annotated[datetime | None, typer.Option(help="end of that range, UTC; without, now")] = None,
+) -> None:
+    """Learn again from the stored frames what has arrived of each boot: if that is lost, or was edited by hand."""
+    end = until or datetime.now(UTC)
+
+    async def work(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+        return list(await connection.fetch(REBUILD, since.replace(tzinfo=UTC), end.replace(tzinfo=UTC), timeout=None))
+
+    rows = run(work)
+    tell(f"{len(rows)} boots of {len({row['device_id'] for row in rows})} devices rebuilt")
+
+
+def list_devices() -> None:
+    """All devices: name, state, serial and logins, presence."""
+
+    async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+        return list(await connection.fetch(LIST))
+
+    for row in run(read):
+        serial = "by hand" if row["serial"] is None else f"serial {row['serial']}"
+        logins = f"login {', '.join(row['usernames'])}" if row["usernames"] else "no login"
+        tell(row["device"], row["state"], f"{serial}, {logins}", _presence(row))
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of a device, or a serial")],
+    *,
+    events: Annotated[int, typer.Option("--audit", min=0, metavar="N", help="so many of the audit trail")] = 10,
+) -> None:
+    """A device: state, presence, serial, fingerprint, logins without their secrets, handshakes, audit trail."""
+
+    async def read(connection: asyncpg.Connection) -> list[tuple[str, object]]:
+        device = await connection.fetchrow(FIND, name)
+        serial = await connection.fetchrow(SERIAL, device["name"] if device else name)
+        if device is None and serial is None:
+            raise Refused(f"there is no device and no serial {name}")
+        lines: list[tuple[str, object]] = []
+        if device is None:
+            lines.append(("device", f"{serial['device']}, not enrolled"))
+        else:
+            renewal = f"; asked to renew logins below generation {device['renew']}" if device["renew"] else ""
+            firmware = f", boot {device['boot']}, firmware {device['firmware']}" if device["boot"] is not None else ""
+            lines += [
+                ("device", device["name"]),
+                ("state", device["state"] + renewal),
+                ("registered", time(device["registered_at"])),
+                ("presence", _presence(device) + firmware),
+            ]
+        if serial is not None:
+            blocked = ", blocked" if serial["blocked"] else ""
+            source = f", import {serial['import']}" if serial["import"] else ""
+            key = fingerprint(serial["identity_key"]) if serial["identity_key"] else "no identity key yet"
+            lines += [
+                ("serial", f"{serial['serial']}, claim version {serial['claim_version']}{source}{blocked}"),
+                ("fingerprint", key),
+            ]
+        logins = await connection.fetch(LOGINS, device["device_id"]) if device else []
+        lines += [("login", _login(row)) for row in logins]
+        handshakes = await connection.fetch(HANDSHAKES, [serial["serial"]]) if serial else []
+        lines += [("handshake", _handshake(row)) for row in handshakes]
+        subjects = [f"device/{device['name']}"] if device else []
+        subjects += [f"serial/{serial['serial']}"] if serial else []
+        lines += [("audit", _event(row)) for row in await connection.fetch(AUDIT, subjects, events)]
+        return lines
+
+    tell_all(run(read))
+
+
+def device_command(action: str) -> Callable[..., None]:
+    """The command for an action of the operator function device_command."""
+
+    def command(names: Names, *, why: Why, who: Who) -> None:
+        async def work(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+            async with connection.transaction():  # all of them or none
+                for name in sorted(set(names)):
+                    await connection.execute("select device_command($1, $2, $3, $4)", name, action, who, why)
+            return list(await connection.fetch("select name, state from devices where name = any ($1)", names))
+
+        for row in run(work):
+            tell(f"{action}: {row['name']}", f"is {row['state']}")
+
+    command.__doc__ = CONSEQUENCES[action][0].upper() + CONSEQUENCES[action][1:] + "."
+    return command
+
+
+def _presence(row: asyncpg.Record) -> str:
+    if row["online"] is None:
+        return "never seen"
+    return f"{'online' if row['online'] else 'offline'} since {time(row['since'])}"
+
+
+def _login(row: asyncpg.Record) -> str:
+    parts = [row["username"], row["kind"], "by hand" if row["by_hand"] else "by handshake"]
+    if row["wanted"] != row["applied"]:
+        parts.append(f"{row['applied']}, to be {row['wanted']}")
+    else:
+        parts.append(row["applied"])
+    parts.append(f"made {time(row['created_at'])}")
+    parts += [f"used {time(row['activated_at'])}"] if row["activated_at"] else []
+    parts += [f"ended {time(row['ended_at'])}"] if row["ended_at"] else []
+    return ", ".join(parts)
+
+
+def _handshake(row: asyncpg.Record) -> str:
+    parts = [time(row["created_at"]), row["state"], *([row["reason"]] if row["reason"] else [])]
+    parts += [f"{name} {row[name]}" for name in ("hardware", "firmware") if row[name]]
+    return ", ".join([*parts, f"fingerprint {fingerprint(row['identity_key'])}", row["txn"]])
+
+
+def _event(row: asyncpg.Record) -> str:
+    change = " → ".join(value for value in (row["old"], row["new"]) if value)
+    return f"{time(row['at'])} {row['who']}: {row['action']}{f' {change}' if change else ''}: {row['why']}"

@@ -1,0 +1,189 @@
+"""`claim-keys`, `import`, `imports`, `serials`, `block`, `unblock`: the controllers that may enroll by themselves."""
+
+from __future__ import annotations
+
+import hmac
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import asyncpg
+import typer
+
+from gateway.operators.command import (
+    Count,
+    Prefix,
+    Surroundings,
+    Who,
+    Why,
+    misused,
+    numbered,
+    run,
+    settings,
+    stop,
+    tell,
+    time,
+    write_secret,
+)
+from gateway.secrets import Secrets, SecretsError
+from gateway.secrets import claim_key as derived
+from schema import serials
+from schema.enrollment import fingerprint
+
+IMPORTS = """
+select i.name, i.quota, i.imported_at, count(s.serial) as serials, count(s.device_id) as enrolled
+  from claim_imports i left join serials s using (import_id)
+ group by i.import_id order by i.imported_at, i.name"""
+SERIALS = """
+select s.serial, s.device, s.claim_version, s.blocked, s.identity_key, d.state, i.name as import
+  from serials s left join devices d using (device_id) left join claim_imports i using (import_id)
+ where ($1::text is null or i.name = $1) order by s.serial"""
+
+
+def claim_keys(
+    serial: Annotated[list[str] | None, typer.Argument(metavar="SERIAL…", help="serial numbers")] = None,
+    *,
+    prefix: Prefix = None,
+    count: Count = None,
+    to: Annotated[
+        Path | None, typer.Option(help="a new file, for its owner alone; without it, standard output")
+    ] = None,
+) -> None:
+    """Claim keys for production, as CSV serial,claim_key,version, from the newest master key in BIOGATE_SECRETS_DIR."""
+    chosen = numbered(serial, prefix, count)
+    masters = _masters()
+    if masters is None:
+        misused("BIOGATE_SECRETS_DIR is not set: it has the master keys")
+    version = max(masters)
+    lines = [f"{one},{derived(masters[version], one).hex()},{version}\n" for one in chosen]
+    text = "serial,claim_key,version\n" + "".join(lines)
+    if to is None:
+        sys.stdout.write(text)
+        return
+    try:
+        write_secret(to, text)
+    except OSError as error:
+        stop(f"{to} cannot be written: {error.strerror}")
+    tell(f"{len(lines)} claim keys of version {version} are in {to}")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV: serial[,device][,claim_key][,version]; - for standard input")],
+    *,
+    name: Annotated[
+        str | None, typer.Option(help="of the import; without it, the file's; known ones are added to")
+    ] = None,
+    quota: Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="devices that may enroll with it")] = None,
+    why: Why,
+    who: Who,
+) -> None:
+    """Let these controllers enroll by themselves: all of them, or none if a line is bad. Known ones are left alone."""
+    called = name or ("stdin" if str(file) == "-" else file.stem)
+    try:
+        content = sys.stdin.buffer.read(serials.MOST_BYTES + 1) if str(file) == "-" else _content(file)
+        if len(content) > serials.MOST_BYTES:
+            stop(f"{file} is larger than {serials.MOST_BYTES // 2**20} MiB")
+        rows = serials.from_csv(content.decode())
+        _compare(rows)
+    except OSError as error:
+        stop(f"{file} cannot be read: {error.strerror}")
+    except UnicodeDecodeError:
+        stop(f"{file} is not UTF-8 text")
+    except serials.ImportRefused as error:
+        stop(f"{file}: {error}")
+
+    async def work(connection: asyncpg.Connection) -> serials.Stored:
+        return await serials.store(connection, rows, name=called, quota=quota, who=who, why=why)
+
+    stored = run(work)
+    if any(row.key and row.version for row in rows):
+        typer.echo("claim keys of version 1 and up are not stored: the gateways derive them", err=True)
+    tell(f"{stored.new} imported as {called}, {stored.known} known already and left as they were")
+
+
+def imports() -> None:
+    """Imports: name, serials, how many of them have enrolled, quota, time."""
+
+    async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+        return list(await connection.fetch(IMPORTS))
+
+    for row in run(read):
+        quota = "no quota" if row["quota"] is None else f"quota {row['quota']}"
+        fields = f"{row['serials']} serials", f"{row['enrolled']} enrolled", quota, time(row["imported_at"])
+        tell(row["name"], *fields)
+
+
+def list_serials(
+    import_name: Annotated[str | None, typer.Option("--import", metavar="NAME", help="only of this import")] = None,
+) -> None:
+    """Known serials: device, its state, claim version, fingerprint of the identity key, import."""
+
+    async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+        return list(await connection.fetch(SERIALS, import_name))
+
+    for row in run(read):
+        tell(
+            row["serial"],
+            row["device"],
+            row["state"] or "not enrolled",
+            "blocked" if row["blocked"] else "free",
+            f"claim version {row['claim_version']}",
+            fingerprint(row["identity_key"]) if row["identity_key"] else "-",
+            row["import"] or "-",
+        )
+
+
+Serials = Annotated[list[str], typer.Argument(metavar="SERIAL…", help="serial numbers")]
+
+
+def block(serial: Serials, *, why: Why, who: Who) -> None:
+    """Refuse handshakes of these serials, also those under way. Logins they have go on: see `revoke`."""
+    _block(serial, True, who, why)
+
+
+def unblock(serial: Serials, *, why: Why, who: Who) -> None:
+    """Let these serials enroll again."""
+    _block(serial, False, who, why)
+
+
+def _block(chosen: list[str], blocked: bool, who: str, why: str) -> None:
+    async def work(connection: asyncpg.Connection) -> None:
+        async with connection.transaction():
+            for serial in sorted(set(chosen)):
+                await connection.execute("select serial_block($1, $2, $3, $4)", serial, blocked, who, why)
+
+    run(work)
+    for serial in dict.fromkeys(chosen):
+        tell(f"{'blocked' if blocked else 'unblocked'}: {serial}")
+
+
+def _compare(rows: list[serials.Row]) -> None:
+    """Where the master keys are at hand: are the claim keys of version 1 and up theirs? Raises ImportRefused."""
+    masters = _masters() if any(row.version for row in rows) else None
+    if masters is None:
+        return
+    problems = []
+    for row in rows:
+        if row.version and row.version not in masters:
+            problems.append((row.line, f"there is no master key of version {row.version} in BIOGATE_SECRETS_DIR"))
+        elif row.version and row.key and not hmac.compare_digest(row.key, derived(masters[row.version], row.serial)):
+            problems.append(
+                (row.line, f"claim_key is not the one that master key {row.version} makes for {row.serial}")
+            )
+    if problems:
+        raise serials.BadRows(problems)
+
+
+def _content(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(serials.MOST_BYTES + 1)
+
+
+def _masters() -> dict[int, bytes] | None:
+    directory = settings(Surroundings).secrets_dir
+    if directory is None:
+        return None
+    try:
+        return dict(Secrets.load(directory).claims)
+    except SecretsError as error:
+        stop(str(error))

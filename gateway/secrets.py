@@ -1,0 +1,173 @@
+"""The gateway's keys and passwords: a directory of files, made by `python -m gateway.setup`, read once at the start.
+
+    vault.pem            opens what is sealed in the database       ca.pem, ca.key.pem     the plant's own authority
+    gateway.pem          signs challenges: devices keep the public  <login>.password       of our logins at the broker
+    claim-<n>.key        masters of claim keys, by version          broker/                what the broker reads
+
+Files that others may read are refused.
+"""
+
+# mypy: disable-error-code="type-abstract"
+# (isinstance is all that is done with these types)
+from __future__ import annotations
+
+import hashlib
+import hmac
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, Self, TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from gateway.errors import GatewayError
+
+VAULT, GATEWAY, AUTHORITY, AUTHORITY_KEY = "vault.pem", "gateway.pem", "ca.pem", "ca.key.pem"
+PASSWORD = ".password"  # noqa: S105 - what follows the login in the name of its file
+CLAIM_BYTES = 32
+MIN_PASSWORD = 32
+"""Characters. The broker's hash has few iterations: only passwords that nobody can guess will do."""
+
+Key = TypeVar("Key", X25519PrivateKey, Ed25519PrivateKey, EllipticCurvePrivateKey)
+
+
+class SecretsError(GatewayError):
+    """A file of the secrets directory is missing, open to others, or not what it should be."""
+
+
+class Connection(Protocol):
+    """A connection to the database, or one from a pool."""
+
+    async def execute(self, query: str, *args: object) -> str: ...
+    async def fetchval(self, query: str, *args: object) -> object: ...
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """All of it, in memory. Nothing of it shows in a repr."""
+
+    directory: Path
+    vault: X25519PrivateKey = field(repr=False)
+    gateway: Ed25519PrivateKey = field(repr=False)
+    claims: Mapping[int, bytes] = field(repr=False)
+    """Master keys by version, 1 and up."""
+    authority: tuple[x509.Certificate, EllipticCurvePrivateKey] | None = field(repr=False)
+    """None where ca.key.pem is kept elsewhere: then no certificates are issued here."""
+    passwords: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read and check. Raises SecretsError, which names the file and says what to do."""
+        if not directory.is_dir():
+            raise SecretsError(f"{directory} is no directory: make it with `python -m gateway.setup {directory}`")
+        _refuse_open(directory)
+        claims = {_version(path): _claim(path) for path in sorted(directory.glob("claim-*.key"))}
+        if not claims:
+            raise SecretsError(f"{directory} has no claim-1.key: run `python -m gateway.setup {directory}`")
+        authority = None
+        if (directory / AUTHORITY_KEY).exists():
+            authority = (
+                load_certificate(directory / AUTHORITY),
+                load_key(directory / AUTHORITY_KEY, EllipticCurvePrivateKey),
+            )
+        return cls(
+            directory,
+            load_key(directory / VAULT, X25519PrivateKey),
+            load_key(directory / GATEWAY, Ed25519PrivateKey),
+            claims,
+            authority,
+            {path.name.removesuffix(PASSWORD): _password(path) for path in sorted(directory.glob(f"*{PASSWORD}"))},
+        )
+
+    def password(self, login: str) -> str:
+        """Of one of our logins at the broker. Raises SecretsError."""
+        try:
+            return self.passwords[login]
+        except KeyError:
+            raise SecretsError(f"{self.directory / (login + PASSWORD)} is missing: run gateway.setup") from None
+
+
+def claim_key(master: bytes, serial: str) -> bytes:
+    """The claim key of a serial number: what is flashed or printed at production."""
+    return hmac.digest(master, b"claim/1/" + serial.encode(), hashlib.sha256)
+
+
+async def ensure_vault(connection: Connection, secrets: Secrets) -> None:
+    """Put our public key where secrets are sealed. Raises SecretsError if it is another gateway's already."""
+    ours = secrets.vault.public_key().public_bytes_raw()
+    await connection.execute("insert into vault (public_key) values ($1) on conflict do nothing", ours)
+    if await connection.fetchval("select public_key from vault") != ours:
+        raise SecretsError(
+            f"the database's secrets are sealed to another key than {secrets.directory / VAULT}: all gateways of a "
+            "database share one secrets directory; bring the right one here"
+        )
+
+
+def read(path: Path) -> bytes:
+    """The content of a secret file. Raises SecretsError."""
+    _refuse_open(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SecretsError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def load_key(path: Path, kind: type[Key]) -> Key:
+    """A private key of that kind, PKCS #8 in PEM. Raises SecretsError."""
+    try:
+        key = load_pem_private_key(read(path), None)
+    except (ValueError, TypeError) as error:
+        raise SecretsError(f"{path} has no private key in PEM without a passphrase") from error
+    if not isinstance(key, kind):
+        raise SecretsError(f"{path} has a key of another kind, not {kind.__name__}")
+    return key
+
+
+def load_certificate(path: Path) -> x509.Certificate:
+    """A certificate in PEM; no secret. Raises SecretsError."""
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SecretsError(f"{path} has no certificate that can be read") from error
+
+
+def _refuse_open(path: Path) -> None:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise SecretsError(f"{path} cannot be read: {error.strerror}: run `python -m gateway.setup`") from error
+    if mode & 0o077:
+        raise SecretsError(f"{path} is open to others (mode {mode:o}): chmod go= {path}")
+
+
+def _version(path: Path) -> int:
+    number = path.name.removeprefix("claim-").removesuffix(".key")
+    if not number.isdecimal() or not 1 <= int(number) <= 32767:
+        raise SecretsError(f"{path}: a master of claim keys is named claim-<1 to 32767>.key")
+    return int(number)
+
+
+def _claim(path: Path) -> bytes:
+    text = read(path).strip()
+    try:
+        key = bytes.fromhex(text.decode())
+    except ValueError:
+        key = b""
+    if len(key) != CLAIM_BYTES:
+        raise SecretsError(f"{path} is not {2 * CLAIM_BYTES} hexadecimal digits")
+    return key
+
+
+def _password(path: Path) -> str:
+    try:
+        password = read(path).decode("ascii").strip()
+    except UnicodeDecodeError:
+        password = ""
+    if len(password) < MIN_PASSWORD:
+        raise SecretsError(f"{path} is not {MIN_PASSWORD} or more ASCII characters")
+    return password

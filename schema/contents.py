@@ -1,0 +1,271 @@
+"""What is said on each topic, with examples: the matter of the published contract, schema/asyncapi.py its form."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from schema.enrollment import (
+    MAX_REPLY,
+    MAX_REQUEST,
+    Challenge,
+    ChallengeBody,
+    Grant,
+    Hello,
+    Identity,
+    Pending,
+    Proof,
+    Reject,
+    Renewal,
+    b64,
+    reply_topic,
+    request_topic,
+)
+from schema.messages import Backfill, BackfillResult, Event, Receipt, Status, Telemetry
+from schema.topics import Down, Kind
+
+
+class Example(NamedTuple):
+    name: str
+    payload: Any
+
+
+class Content(NamedTuple):
+    """One of the message types, and what to publish with it."""
+
+    name: str
+    type: Any
+    title: str
+    examples: tuple[Example, ...]
+
+
+class Channel(NamedTuple):
+    content: Content
+    description: str
+    retain: bool = False
+    forms: tuple[str, ...] = ("json", "msgpack")
+
+
+TELEMETRY = Content(
+    "telemetry",
+    Telemetry,
+    "A frame, or a block of frames",
+    (
+        Example(
+            "frame",
+            {
+                "boot": 7,
+                "seq": 90210,
+                "t": 1767225600000,
+                "v": {"temperature": 37.01, "ph": 7.02, "dissolved_oxygen": None},
+                "q": {"ph": 2},
+            },
+        ),
+        Example("frame without a sequence", {"t": 1767225600250.5, "v": {"torque": 12.5}}),
+        Example(
+            "block",
+            {
+                "boot": 7,
+                "seq": 90211,
+                "ch": ["temperature", "ph"],
+                "t": [1767225601000, 1767225602000],
+                "v": [[37.02, 7.01], [37.02, None]],
+                "q": [[0, 0], [0, 1]],
+            },
+        ),
+    ),
+)
+STATUS = Content(
+    "status",
+    Status,
+    "The device came or went",
+    (
+        Example(
+            "birth",
+            {"status": "online", "t": 1767225600000, "boot": 7, "oldest": 86400, "firmware": "2.4.1", "generation": 1},
+        ),
+        Example("will of the same connection", {"status": "offline", "t": 1767225600000, "boot": 7}),
+    ),
+)
+EVENT = Content(
+    "event",
+    Event,
+    "Something that happened at an instant",
+    (
+        Example(
+            "phase change",
+            {"t": 1767225600000, "type": "phase", "boot": 7, "data": {"from": "batch", "to": "fed-batch"}},
+        ),
+        Example("dosing", {"t": 1767225660000, "type": "dosing", "data": {"channel": "feed_a_total", "mL": 12.5}}),
+    ),
+)
+
+RECEIPT = Content(
+    "receipt",
+    Receipt,
+    "Up to where everything is stored",
+    (Example("two boots", [[6, 86399], [7, 90211]]),),
+)
+BACKFILL = Content(
+    "backfill",
+    Backfill,
+    "Frames that have not arrived",
+    (Example("two holes", {"boot": 7, "ranges": [[90100, 90119], [90200, 90200]]}),),
+)
+BACKFILL_RESULT = Content(
+    "backfill-result",
+    BackfillResult,
+    "Frames that the device does not have any more",
+    (Example("lost", {"boot": 7, "ranges": [[90100, 90104]]}),),
+)
+
+RENEWAL = Content(
+    "renewal",
+    Renewal,
+    "Enroll again",
+    (Example("logins before the third", {"renew": 3}),),
+)
+
+CHANNELS: dict[Kind | Down, Channel] = {
+    Kind.TELEMETRY: Channel(TELEMETRY, "Frames as they are measured."),
+    Kind.HISTORY: Channel(
+        TELEMETRY,
+        "Frames sent again or late. Stored as telemetry is, but never taken for the latest, and no alarm is raised.",
+    ),
+    Kind.STATUS: Channel(
+        STATUS,
+        "Retained, and registered as the will when connecting, so that the broker says it when the device cannot.",
+        retain=True,
+    ),
+    Kind.EVENT: Channel(EVENT, "Phase changes, dosing, calibration, local alarms."),
+    Down.RECEIPT: Channel(
+        RECEIPT,
+        "Pairs of boot and seq: of that boot every frame up to that seq is stored, or is in quarantine, or is known to "
+        "be lost. A device may forget a frame once a receipt covers it, and not before.",
+        retain=True,
+        forms=("json",),
+    ),
+    Down.BACKFILL: Channel(
+        BACKFILL,
+        "Send these frames on the history topic; both ends of a range are included. A request is repeated until the "
+        "frames have arrived or are reported as lost; answering twice does no harm.",
+        forms=("json",),
+    ),
+    Kind.BACKFILL_RESULT: Channel(
+        BACKFILL_RESULT, "What of a request the device does not have any more. It is not asked for again."
+    ),
+    Down.IDENTITY: Channel(
+        RENEWAL,
+        "Asks a device whose login is of an older generation to enroll again; the old login works until the new one "
+        "was used. Empty: it is not asked any more.",
+        retain=True,
+        forms=("json",),
+    ),
+}
+
+TXN, KEY, SIGNATURE = "5f" * 16, b64(bytes(range(32))), b64(bytes(range(64)))
+_OPENING = {"v": 1, "txn": TXN}
+
+
+class Door(NamedTuple):
+    """A channel of the handshake: what goes there, and whether devices send it."""
+
+    address: str
+    from_device: bool
+    description: str
+    contents: tuple[Content, ...]
+
+
+DOORS: dict[str, Door] = {
+    "enroll-request": Door(
+        request_topic("{txn}"),
+        True,
+        f"The steps of a controller that has no login yet. Not retained; {MAX_REQUEST} bytes at most.",
+        (
+            Content(
+                "hello",
+                Hello,
+                "1, who I am",
+                (
+                    Example(
+                        "hello",
+                        _OPENING
+                        | {
+                            "type": "hello",
+                            "t": 1795161794000,
+                            "serial": "BR-2044",
+                            "identity": KEY,
+                            "ephemeral": KEY,
+                            "claim": 1,
+                            "hardware": "rev C",
+                            "firmware": "2.4.1",
+                            "channels": ["ph", "temperature"],
+                        },
+                    ),
+                ),
+            ),
+            Content(
+                "proof",
+                Proof,
+                "3, that I am it",
+                (Example("proof", _OPENING | {"type": "proof", "sig": SIGNATURE, "mac": KEY}),),
+            ),
+        ),
+    ),
+    "enroll-reply": Door(
+        reply_topic("{txn}"),
+        False,
+        f"Replies, {MAX_REPLY} bytes at most. Subscribe, and wait for the SUBACK, before the first request.",
+        (
+            Content(
+                "challenge",
+                Challenge,
+                "2, prove it",
+                (
+                    Example(
+                        "challenge",
+                        _OPENING
+                        | {
+                            "type": "challenge",
+                            "body": b64(
+                                json.dumps(
+                                    {"nonce": b64(bytes(16)), "ephemeral": KEY, "gateway": KEY, "expires_s": 120}
+                                ).encode()
+                            ),
+                            "mac": KEY,
+                            "sig": SIGNATURE,
+                        },
+                    ),
+                ),
+            ),
+            Content(
+                "grant",
+                Grant,
+                "4, your login",
+                (Example("grant", _OPENING | {"type": "grant", "nonce": b64(bytes(12)), "box": b64(bytes(48))}),),
+            ),
+            Content(
+                "pending",
+                Pending,
+                "Not yet: the same request again later",
+                (
+                    Example(
+                        "an operator has to agree",
+                        _OPENING | {"type": "pending", "retry_after_s": 60, "reason": "approval"},
+                    ),
+                ),
+            ),
+            Content(
+                "reject",
+                Reject,
+                "This handshake is over",
+                (
+                    Example("come back", _OPENING | {"type": "reject", "code": "busy", "retry_after_s": 17}),
+                    Example("do not", _OPENING | {"type": "reject", "code": "blocked", "retry_after_s": None}),
+                ),
+            ),
+        ),
+    ),
+}
+SEALED = (ChallengeBody, Identity)
+"""What is in `body` of a challenge and in `box` of a grant."""

@@ -1,0 +1,95 @@
+"""`make up` as a process, under a name of its own beside one that may be running."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from deploy.stack import Local
+from deploy.stack.local import erase
+from deploy.stack.paths import CHECKOUT, Paths
+from deploy.stack.process import holders
+from tests.processes import wait_until
+
+PARTS = ("postgres", "mosquitto", "API", "gateway", "simulator")
+FLOWING = re.compile(r"\d\d:\d\d:\d\d [1-9][\d.]* frames/s .*committed [1-9]\d* .*lag p50 \d+ ms p99 \d+ ms")
+
+
+class Up:
+    """`python -m deploy.up --name …` without a terminal; may be started again after an end of any sort."""
+
+    def __init__(self, name: str, output: Path) -> None:
+        self.paths, self.output = Paths(name), output
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def start(self, **environment: str) -> None:
+        with self.output.open("wb") as output:
+            self.child = subprocess.Popen(
+                [sys.executable, "-m", "deploy.up", "--name", self.paths.name, "--devices", "3", "--rate", "5"],
+                env={**without_servers(), **environment},
+                cwd=CHECKOUT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+
+    @property
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def wait_for(self, pattern: str, timeout_s: float = 60) -> re.Match[str]:
+        wait_until(lambda: re.search(pattern, self.said) is not None, timeout_s, lambda: self.said)
+        match = re.search(pattern, self.said)
+        assert match is not None
+        return match
+
+    def end(self, number: signal.Signals) -> int:
+        assert self.child is not None
+        self.child.send_signal(number)
+        return self.child.wait(60)
+
+    def running(self) -> list[str]:
+        return [part for part in PARTS if (lock := self.paths.run / f"{part}.lock").exists() and holders(lock)]
+
+    def endpoints(self) -> dict[str, str]:
+        """What a shell gets from the env file."""
+        script = f". {shlex.quote(str(self.paths.env))} && set"
+        shell = subprocess.run(["sh", "-c", script], env={}, capture_output=True, text=True, check=True).stdout
+        return dict(re.findall(r"^(BIOGATE_\w+)='(.*)'$", shell, re.MULTILINE))
+
+    async def fetch(self, statement: str) -> list[tuple[object, ...]]:
+        connection = await asyncpg.connect(self.endpoints()["BIOGATE_DATABASE_URL"])
+        try:
+            return [tuple(row) for row in await connection.fetch(statement)]
+        finally:
+            await connection.close()
+
+    async def frames(self) -> int:
+        [(count,)] = await self.fetch("select count(*) from frames")
+        assert isinstance(count, int)
+        return count
+
+
+def without_servers() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("BIOGATE_")}
+
+
+@pytest.fixture
+def up(stack: Local, tmp_path: Path) -> Iterator[Up]:
+    up = Up(f"{stack.paths.name}-up", tmp_path / "output")
+    yield up
+    if up.child is not None and up.child.poll() is None:
+        up.child.kill()
+        up.child.wait()
+    wait_until(lambda: not up.running(), 40)
+    up.paths.env.unlink(missing_ok=True)
+    erase(up.paths)

@@ -1,0 +1,110 @@
+"""The commands of README's "Try it" and "Enrollment", as they are printed, against a running `make up`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.stack.paths import CHECKOUT, ROOT, short
+from tests.deploy.conftest import FLOWING, Up
+from tests.processes import wait_until
+
+README = (CHECKOUT / "README.md").read_text()
+
+
+def blocks(title: str) -> list[str]:
+    """The indented blocks of a section."""
+    section = README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    return [textwrap.dedent(block) for block in re.findall(r"(?:(?<=\n\n))(?: {4}.*\n|\n(?= {4}))+", section)]
+
+
+class Shell:
+    """A shell in a directory of its own that keeps its variables from one block to the next, as a terminal does."""
+
+    def __init__(self, up: Up, directory: Path) -> None:
+        self.up, self.directory, self.before = up, directory, ""
+        programs = directory / "bin"
+        programs.mkdir()
+        for name in ("mosquitto_pub", "mosquitto_sub"):
+            if shutil.which(name) is None:  # the private root has them; they run with its libraries
+                lib = f"{ROOT}/usr/lib/x86_64-linux-gnu"
+                line = f'exec {ROOT}/lib64/ld-linux-x86-64.so.2 --library-path {lib} {ROOT}/usr/bin/{name} "$@"'
+                (programs / name).write_text(f"#!/bin/sh\n{line}\n")
+                (programs / name).chmod(0o755)
+        self.environment = {"PATH": f"{programs}:/usr/bin:/bin", "PYTHONPATH": str(CHECKOUT), "HOME": str(directory)}
+
+    def run(self, block: str, timeout_s: float = 30) -> str:
+        for printed, ours in (
+            (".stack/env", str(self.up.paths.env)),
+            (".stack/secrets", str(self.up.paths.secrets)),
+            (".venv/bin/python", sys.executable),
+        ):
+            block = block.replace(printed, ours)
+        done = subprocess.run(
+            ["sh", "-ec", f"{self.before}\n{block}"], cwd=self.directory, env=self.environment, timeout=timeout_s,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+        kept = [line for line in block.splitlines() if line.startswith(("set -a", "export "))]
+        self.before = "\n".join([self.before, *kept])
+        return done.stdout
+
+
+@pytest.fixture
+def shell(up: Up, tmp_path: Path) -> Iterator[Shell]:
+    up.start()
+    up.wait_for("3 enrolled\n")
+    up.wait_for(FLOWING.pattern)
+    (tmp_path / "home").mkdir()
+    yield Shell(up, tmp_path / "home")
+    assert up.end(signal.SIGINT) == 0
+
+
+def test_what_it_says_to_try_works(shell: Shell) -> None:
+    look, own, notebook, watch, quarantine, kill = blocks("Try it")
+    seen = shell.run(look)
+    assert '"sim-0001"' in seen
+    assert (shell.directory / "telemetry.csv").read_text().count("\n") > 1
+
+    *publish, latest = own.splitlines()
+    assert "login my-reactor.1 works" in shell.run("\n".join(publish))
+    wait_until(lambda: "7.02" in shell.run(latest), 10, lambda: shell.run(latest))
+    for path in (shell.directory / ".stack" / "my-reactor").iterdir():
+        assert path.stat().st_mode & 0o077 == 0 or path.name == "ca.pem", path
+
+    program = shell.directory / "notebook.py"
+    program.write_text(notebook)
+    shell.run(f".venv/bin/python {program}")
+    wait_until(lambda: "37.02" in shell.run(latest), 10, lambda: shell.run(latest))
+
+    heard = shell.run(watch.replace("mosquitto_sub", "mosquitto_sub -C 20"))
+    assert re.search(r"bioreactors/sim-000\d/telemetry: \d+ bytes", heard)
+
+    refused, *rest = quarantine.splitlines()
+    shell.run(refused)
+    wait_until(lambda: "my-reactor" in shell.run(rest[0]), 10, lambda: shell.run(rest[0]))
+    shell.run("\n".join(rest))
+    assert "pkill" in kill  # not here: it would end every gateway of this machine
+
+
+def test_what_it_says_of_enrollment_works(shell: Shell) -> None:
+    shell.run("set -a; . .stack/env; set +a")
+    said = shell.run(blocks("Enrollment")[0])
+    assert re.search(r"sim-0001\s+sim-0001\s+active", said)
+    wait_until(lambda: "2 enrolled" in shell.up.said, 15, lambda: shell.up.said)
+
+
+def test_what_you_will_see_is_what_is_shown() -> None:
+    """Its lines begin as the page's do; test_up reads the page."""
+    page = blocks("Two commands")[1]
+    for part in ("PostgreSQL", "Mosquitto", "API", "gateway", "simulator", "Controllers:", "frames", "statuses"):
+        assert re.search(rf"^ *{part}", page, re.MULTILINE)
+    assert short(CHECKOUT / ".stack" / "env") in page
