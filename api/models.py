@@ -177,6 +177,10 @@ class Import(Answer):
     import_: str = Field(alias="import", description="its name")
     new: int
     known: int = Field(description="were there already, and were left as they are")
+    keys_not_kept: int = Field(
+        description="claim keys of version 1 and up: they follow from a master key that this service has not got, so they "
+        "were neither checked nor stored; `python -m gateway.devices import` checks them"
+    )
 
 
 class Login(Answer):

@@ -92,7 +92,7 @@ async def page(request: Request, database: Db, asked: Annotated[SerialParameters
     summary="Import serials: all of them, or none if one is bad",
     responses=problems.CHANGE
     | {415: problems.UNSUPPORTED}
-    | models.ok(models.Import, None, imported={"import": "plant-north", "new": 48, "known": 2}),
+    | models.ok(models.Import, None, imported={"import": "plant-north", "new": 48, "known": 2, "keys_not_kept": 0}),
     openapi_extra=ROWS,
 )
 async def import_(request: Request, database: Db, asked: Annotated[ImportParameters, Query()]) -> Response:
@@ -104,7 +104,8 @@ async def import_(request: Request, database: Db, asked: Annotated[ImportParamet
             )
     except serials.ImportRefused as error:
         raise _refused(error) from error
-    return answers.json({"import": asked.name, "new": stored.new, "known": stored.known})
+    not_kept = sum(row.version > 0 and row.key is not None for row in rows)
+    return answers.json({"import": asked.name, "new": stored.new, "known": stored.known, "keys_not_kept": not_kept})
 
 
 @router.post(

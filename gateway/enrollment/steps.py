@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.x509 import random_serial_number
 
 from gateway.access import new_password, new_salt, verifier
 from gateway.database import Pool, Transaction
@@ -219,7 +220,9 @@ class Steps:
             authority, broker = self._secrets.authority, self._settings.device_certificate_broker_url
             if authority is None or broker is None:
                 raise Unusable("certificates are not issued here")
-            issued = handshake.certificate(csr, username, authority, datetime.now(UTC), random.randbits(159))
+            serial = random_serial_number()
+            issued = handshake.certificate(csr, username, authority, datetime.now(UTC), serial)
+            credential = credential._replace(certificate_serial=serial.to_bytes(20, "big"))
             return credential, msgspec.structs.replace(identity, broker=str(broker), certificate=b64(issued))
         password, salt = new_password(), new_salt()
         sealed = seal(self._vault, password.encode(), f"credentials/{username}")

@@ -94,8 +94,9 @@ update enrollments e set state = 'expired', reason = 'expired', keys = null, cha
  where e.username = gone.username and e.state in ('provisioning', 'granted')"""
 
 CREDENTIAL = """
-insert into credentials (username, device_id, cell, generation, kind, client_id, password, salt, verifier)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
+insert into credentials (username, device_id, cell, generation, kind, client_id, password, salt, verifier,
+                         certificate_serial)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"""
 
 PROVISIONED = """
 update enrollments
@@ -133,6 +134,8 @@ class Credential(NamedTuple):
     """Sealed for "credentials/<username>"; without it the login is by certificate."""
     salt: bytes | None = None
     verifier: bytes | None = None
+    certificate_serial: bytes | None = None
+    """Big-endian."""
 
 
 class Numbers(NamedTuple):
@@ -241,6 +244,7 @@ async def provision(
     await connection.execute(
         CREDENTIAL,
         *(c.username, c.device_id, cell, c.generation, kind, c.client_id, c.password, c.salt, c.verifier),
+        c.certificate_serial,
     )
     await connection.execute(PROVISIONED, session.txn, proof, reply, c.username)
 

@@ -40,9 +40,9 @@ async def test_rows_come_as_json_or_csv_and_keys_are_sealed(
     key = secrets.token_hex(32)
     items = [{"serial": "S-1", "claim_key": key, "device": None}, {"serial": "S-2", "device": "br-2", "version": 1}]
     answer = await post(operator, items, quota=5)
-    assert answer.json() == {"import": "plant-north", "new": 2, "known": 0}
+    assert answer.json() == {"import": "plant-north", "new": 2, "known": 0, "keys_not_kept": 0}
     answer = await post(operator, b"serial,device\r\nS-2,br-2\r\nS-3,\r\n", "text/csv; charset=utf-8")
-    assert answer.json() == {"import": "plant-north", "new": 1, "known": 1}
+    assert answer.json() == {"import": "plant-north", "new": 1, "known": 1, "keys_not_kept": 0}
     page = await operator.get("/serials", "Serials")
     assert [(item["serial"], item["device"], item["claim_version"], item["import"]) for item in page["serials"]] == [
         ("S-1", "S-1", 0, "plant-north"),
@@ -111,3 +111,10 @@ async def test_ten_thousand_are_imported_in_seconds(plant: Plant, operator: Oper
     print(f"{MANY} claim keys imported in {seconds:.1f} s")
     assert answer.json()["new"] == MANY
     assert seconds < 30
+
+
+async def test_claim_keys_that_cannot_be_checked_here_are_counted_in_the_answer(
+    operator: Operator, vault: X25519PrivateKey
+) -> None:
+    items = [{"serial": "S-1", "claim_key": secrets.token_hex(32), "version": 1}, {"serial": "S-2"}]
+    assert (await post(operator, items)).json()["keys_not_kept"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -58,6 +59,26 @@ async def test_a_lost_connection_does_no_harm(plant: Plant) -> None:
         client.abort()
         grant = await line.ask(proof, "grant")
     assert handshake.granted(grant).generation == 1
+
+
+async def test_of_two_handshakes_at_once_one_login_remains(plant: Plant) -> None:
+    """A controller that was restarted in the middle, and has forgotten where it was."""
+    device = await plant.device()
+    handshakes = [device.handshake() for _ in range(3)]
+    twins = [replace(device) for _ in handshakes]
+    await asyncio.gather(
+        *(plant.enroll(twin, handshake=each) for twin, each in zip(twins, handshakes, strict=True)),
+        return_exceptions=True,  # a grant may have been replaced before it was sent
+    )
+    wanted = await plant.sql(
+        "select username from credentials where username ^@ $1 and wanted = 'present'", device.serial
+    )
+    [last] = [twin for twin in twins if twin.login is not None and twin.login.username == wanted[0]["username"]]
+    async with await last.connect(plant.authority):
+        await plant.until_active(last)
+    await plant.until("select bool_and(wanted = applied) from credentials")
+    assert [name for name in await plant.logins() if name.startswith(device.serial)] == [wanted[0]["username"]]
+    assert len(wanted) == 1
 
 
 async def test_an_unknown_serial_waits_for_an_operator(plant: Plant) -> None:

@@ -235,6 +235,21 @@ async def test_commands_take_effect_though_the_leader_is_killed(plant: Plant) ->
 
 
 @pytest.mark.parametrize("plant", [1], indirect=True)
+async def test_an_approval_is_not_forgotten_while_no_gateway_runs(plant: Plant) -> None:
+    """And nothing was lost of the handshake that awaited it."""
+    device = plant.made()
+    enrolling = asyncio.create_task(
+        plant.enroll(device, wait_for_operator=True, patience_s=PATIENCE_S, first_wait_s=AGAIN_S)
+    )
+    await plant.until("select exists (select from enrollments where serial = $1 and state = 'awaiting')", device.serial)
+    plant.gateway.kill()
+    await plant.sql("select enrollment_approve(txn, null, 'Anna', 'ours') from enrollments where state = 'awaiting'")
+    await asyncio.to_thread(plant.gateway.start, ready=False)
+    login = await enrolling
+    assert (login.device, login.generation) == (device.serial, 1)
+
+
+@pytest.mark.parametrize("plant", [1], indirect=True)
 async def test_a_broker_that_has_forgotten_a_login_gets_it_again(plant: Plant) -> None:
     """As after a crash that lost its last write: it is made again while its password is there still."""
     device = await plant.enrolled()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -271,6 +272,19 @@ async def test_a_flood_disturbs_no_frames_and_is_over_when_it_is(plant: Plant, o
     await count.assert_refused("malformed", 100)
     assert plant.gateway.get("/ready")[0] == 200
     await plant.enroll(await plant.device())
+
+
+async def test_a_flood_of_large_messages_costs_no_memory(plant: Plant, other: Neighbour, count: Count) -> None:
+    """A megabyte each, which the broker allows."""
+    large, until = bytes(10**6), time.monotonic() + 1.5
+    async with await plant.door.open(f"e-{secrets.token_hex(16)}") as client:
+        while time.monotonic() < until:
+            assert await client.publish(f"enroll/v1/req/{secrets.token_hex(16)}", large) < 0x80
+    await other.assert_whole()
+    await count.assert_refused("oversized", 10)
+    status = Path(f"/proc/{plant.gateway.child.pid}/status").read_text()
+    peak_mb = int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    assert peak_mb < 400, f"{peak_mb:.0f} MB"
 
 
 async def test_a_flood_of_hellos_is_bounded(plant: Plant, count: Count) -> None:

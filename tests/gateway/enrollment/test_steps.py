@@ -480,8 +480,8 @@ async def test_who_asks_for_a_certificate_gets_one_in_the_place_of_a_password(be
     assert issued.public_key() == key.public_key()
     assert issued.subject.rfc4514_string() == f"CN={login.username}"
     assert issued.not_valid_before_utc < datetime.now(UTC)
-    [row] = await bench.pool.fetch("select kind, password, salt, verifier from credentials")
-    assert tuple(row) == ("certificate", None, None, None)
+    [row] = await bench.pool.fetch("select kind, password, salt, verifier, certificate_serial from credentials")
+    assert tuple(row) == ("certificate", None, None, None, issued.serial_number.to_bytes(20, "big"))
 
 
 async def test_a_request_that_cannot_be_used_is_refused_before_anybody_is_asked(bench: Bench) -> None:
