@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import asyncpg
 
@@ -12,6 +12,7 @@ from api.metrics import DATABASE_ERRORS
 from api.problems import INTERNAL, ApiError, BadParameter, Conflict, NotFound, TooLong, Unavailable
 from api.settings import Settings
 
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 MISSING_OBJECTS = ("42P01", "42703", "42883", "3F000")
 """Undefined table, column, function, schema: the migrations have not run."""
 
@@ -51,7 +52,7 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+    async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection. What fails inside is raised as `Unavailable`, `TooLong` or `ApiError`."""
         try:
             async with self._pool.acquire(timeout=self._settings.api_acquire_timeout) as connection:
@@ -60,7 +61,7 @@ class Database:
             raise translate(error) from error
 
     @asynccontextmanager
-    async def change(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+    async def change(self) -> AsyncIterator[Connection]:
         """A transaction that may write. Errors as above, and `NotFound`, `Conflict` and `BadParameter`."""
         async with self.connection() as connection, connection.transaction():
             await connection.execute("set transaction read write")

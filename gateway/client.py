@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from typing import TypeAlias
 
 import aiomqtt
 
@@ -24,7 +26,12 @@ def tls(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def client(settings: Settings, secrets: Secrets, login: str, identifier: str) -> aiomqtt.Client:
+Inbox: TypeAlias = "type[asyncio.Queue[aiomqtt.Message]]"
+
+
+def client(
+    settings: Settings, secrets: Secrets, login: str, identifier: str, inbox: Inbox | None = None
+) -> aiomqtt.Client:
     """A client of MQTT 5 with a clean start, not yet connected; `login` is one of the broker's own, not a device's."""
     context = tls(settings)
     return aiomqtt.Client(
@@ -39,4 +46,5 @@ def client(settings: Settings, secrets: Secrets, login: str, identifier: str) ->
         tls_context=context,
         timeout=TIMEOUT_S,
         max_queued_incoming_messages=MOST_WAITING,
+        queue_type=inbox,
     )

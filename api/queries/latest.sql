@@ -1,34 +1,72 @@
--- name: latest
--- Each channel's newest sample in the time $2 before its device's newest frame, for the devices $1; channels $3 or, if
--- null, all; $4 says whether samples that are not good count. One row for each layout that has the channel.
--- Two laterals: the newest frame of each layout, one step in the primary key; and only for a channel which that frame
--- does not carry (a cell left out, or not good), the newest one before it that does. $2 bounds both: a layout no
--- longer in use would be looked for through the whole history.
-select d.device_id, n.time as newest, c.channel_id, c.name, c.unit,
-       coalesce(l.time, o.time) as time,
-       case when l.time is not null then l.value else o.value end as value,
-       case when l.time is not null then l.quality else o.quality end as quality
-  from unnest($1::int[]) as d (device_id)
- cross join lateral (select f.time from frames f where f.device_id = d.device_id order by f.time desc limit 1) n
-  join device_layouts dl on dl.device_id = d.device_id
+-- The newest frames, whole: what stands in which slot is the reader's to say, as a row for each value would cost more
+-- than finding them. $2: how long before its device's newest frame a layout is looked for; one no longer in use would
+-- be looked for through the whole history. $3: since when the newest frame is looked for; as it is known before the
+-- query runs, older chunks are not opened.
+
+-- name: one
+-- Of the device named $1: one row a layout that it uses, with the layout's newest frame and its channels. newest null:
+-- no frame since then; layout_id null: no frame ever; no row: no such device.
+select d.device_id, n.time as newest, l.layout_id, c.channel_ids, c.names, c.units,
+       case when l.layout_id = n.layout_id then n.time else o.time end as time,
+       case when l.layout_id = n.layout_id then n.values else o.values end as values,
+       case when l.layout_id = n.layout_id then n.quality else o.quality end as quality
+  from devices d
+  left join lateral (
+       select f.time, f.layout_id, f.values, f.quality
+         from frames f
+        where f.device_id = d.device_id and f.time >= $3
+        order by f.time desc limit 1) n on true
+  left join device_layouts l on l.device_id = d.device_id
+  left join lateral (
+       select array_agg(lc.channel_id order by lc.ordinal) as channel_ids, array_agg(c.name order by lc.ordinal) as names,
+              array_agg(c.unit order by lc.ordinal) as units
+         from layout_channels lc join channels c using (channel_id)
+        where lc.layout_id = l.layout_id) c on true
   left join lateral (
        select f.time, f.values, f.quality
          from frames f
-        where f.device_id = d.device_id and f.layout_id = dl.layout_id and f.time >= n.time - $2::interval
-        order by f.time desc limit 1) t on true
-  join layout_channels lc on lc.layout_id = dl.layout_id
-  join channels c on c.channel_id = lc.channel_id and ($3::text[] is null or c.name = any ($3))
-  left join lateral (
-       select t.time, t.values[lc.ordinal] as value, t.quality[lc.ordinal] as quality
-        where case when $4::boolean then t.values[lc.ordinal] is not null or t.quality[lc.ordinal] is not null
-                   else t.values[lc.ordinal] is not null and coalesce(t.quality[lc.ordinal], 0) = 0 end) l on true
-  left join lateral (
-       select f.time, f.values[lc.ordinal] as value, f.quality[lc.ordinal] as quality
-         from frames f
-        where l.time is null and t.time is not null
-          and f.device_id = d.device_id and f.layout_id = dl.layout_id
-          and f.time >= n.time - $2::interval and f.time < t.time
-          and case when $4::boolean then f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null
-                   else f.values[lc.ordinal] is not null and coalesce(f.quality[lc.ordinal], 0) = 0 end
+        where l.layout_id <> n.layout_id and f.device_id = d.device_id and f.layout_id = l.layout_id
+          and f.time >= n.time - $2::interval and f.time >= $3 - $2::interval
         order by f.time desc limit 1) o on true
- order by d.device_id, c.channel_id, coalesce(l.time, o.time) nulls first;
+ where d.name = $1;
+
+-- name: many
+-- The same of the devices $1, without the channels.
+select d.device_id, n.time as newest, l.layout_id,
+       case when l.layout_id = n.layout_id then n.time else o.time end as time,
+       case when l.layout_id = n.layout_id then n.values else o.values end as values,
+       case when l.layout_id = n.layout_id then n.quality else o.quality end as quality
+  from unnest($1::int[]) as d (device_id)
+  left join lateral (
+       select f.time, f.layout_id, f.values, f.quality
+         from frames f
+        where f.device_id = d.device_id and f.time >= $3
+        order by f.time desc limit 1) n on true
+  join device_layouts l on l.device_id = d.device_id
+  left join lateral (
+       select f.time, f.values, f.quality
+         from frames f
+        where l.layout_id <> n.layout_id and f.device_id = d.device_id and f.layout_id = l.layout_id
+          and f.time >= n.time - $2::interval and f.time >= $3 - $2::interval
+        order by f.time desc limit 1) o on true;
+
+-- name: layouts
+select layout_id, channel_ids from layouts where layout_id = any ($1::int[]);
+
+-- name: channels
+select channel_id, name, unit from channels where channel_id = any ($1::int[]);
+
+-- name: older
+-- For slots that the newest frame of a layout leaves open: the newest sample before it. $1 devices, $2 layouts, $3 slots,
+-- $4 before, $5 since; $6 whether samples that are not good count; $7 the earliest of $5, known before the query runs.
+select g.number, f.time, f.value, f.quality
+  from unnest($1::int[], $2::int[], $3::int[], $4::timestamptz[], $5::timestamptz[])
+       with ordinality as g (device_id, layout_id, slot, before, since, number)
+ cross join lateral (
+       select f.time, f.values[g.slot] as value, f.quality[g.slot] as quality
+         from frames f
+        where f.device_id = g.device_id and f.layout_id = g.layout_id
+          and f.time >= g.since and f.time >= $7 and f.time < g.before
+          and case when $6::boolean then f.values[g.slot] is not null or f.quality[g.slot] is not null
+                   else f.values[g.slot] is not null and coalesce(f.quality[g.slot], 0) = 0 end
+        order by f.time desc limit 1) f;

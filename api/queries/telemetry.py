@@ -82,17 +82,20 @@ async def buckets(
 ) -> list[tuple[datetime, list[float | int | None]]]:
     """Begin of each bucket that has a sample of any channel, and each channel's aggregates, channel by channel."""
     found: dict[datetime, list[float | int | None]] = {}
+    ends = not {"first", "last"}.isdisjoint(aggregates)
     absent: list[float | int | None] = [0 if name == "count" else None for name in aggregates]
     for place, channel in enumerate(wanted.channels):
+        slots = sorted(channel.slots.items())  # of two samples of one instant, the one of the older layout is first
         rows = await database.fetch(
             SQL["buckets"],
             wanted.device.device_id,
             wanted.begin,
             wanted.end,
-            list(channel.slots),
-            list(channel.slots.values()),
+            [layout for layout, _ in slots],
+            [slot for _, slot in slots],
             wanted.everything,
             width,
+            ends,
         )
         begin = place * len(aggregates)
         for row in rows:

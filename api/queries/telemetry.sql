@@ -1,4 +1,4 @@
--- Samples out of frames, without a join: array_position says which of the device's layouts a frame has, and the slot
+-- Samples out of frames. In pages, without a join: array_position says which of the device's layouts a frame has, and the slot
 -- stands at the same place of the second array. A subscript that is null or outside gives null.
 
 -- name: one_channel
@@ -37,16 +37,19 @@ select f.time, f.layout_id, f.values, f.quality
  limit $8;
 
 -- name: buckets
--- One channel in buckets. The inner order keeps the plan on the primary key: the buckets then come already in order.
--- $1 device, $2 from, $3 to, $4 layout_ids, $5 slots, $6 whether samples that are not good count too, $7 width
-select time_bucket($7::interval, s.time) as time, avg(s.value), min(s.value), max(s.value),
-       first(s.value, s.time), last(s.value, s.time), count(*)
-  from (select f.time, f.values[($5::int[])[array_position($4::int[], f.layout_id)]] as value
-          from frames f
-         where f.device_id = $1 and f.time >= $2 and f.time < $3
-           and f.values[($5::int[])[array_position($4::int[], f.layout_id)]] is not null
-           and ($6::boolean or f.quality is null
-                or coalesce(f.quality[($5::int[])[array_position($4::int[], f.layout_id)]], 0) = 0)
-         order by f.time) s
+-- One channel in buckets. One walk through the primary key for each layout with the channel (offset 0 keeps it so):
+-- with the slot known beforehand, a day takes three quarters of the time it takes to look the slot up for each frame.
+-- $1 device, $2 from, $3 to, $4 layout_ids, $5 slots, $6 whether samples that are not good count too, $7 width,
+-- $8 whether first and last are wanted, a sixth of the time
+select time_bucket($7::interval, f.time) as time, avg(f.value), min(f.value), max(f.value),
+       first(f.value, f.time) filter (where $8), last(f.value, f.time) filter (where $8), count(*)
+  from unnest($4::int[], $5::int[]) as s (layout_id, slot)
+ cross join lateral (
+       select f.time, f.values[s.slot] as value
+         from frames f
+        where f.device_id = $1 and f.time >= $2 and f.time < $3 and f.layout_id = s.layout_id
+          and f.values[s.slot] is not null
+          and ($6::boolean or f.quality is null or coalesce(f.quality[s.slot], 0) = 0)
+       offset 0) f
  group by 1
  order by 1;

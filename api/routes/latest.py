@@ -12,6 +12,7 @@ from pydantic import Field
 from api import answers, cursors, models, problems, times
 from api.parameters import Cursor, DeviceName, Duration, Parameters, Quality, listed, once
 from api.queries import devices, latest
+from api.queries.latest import Wanted
 from api.routes import PREFIX, Db
 
 router = APIRouter(prefix=PREFIX, tags=["latest"], dependencies=[Depends(once)])
@@ -51,8 +52,7 @@ async def of_device(
     request: Request, database: Db, device: DeviceName, asked: Annotated[LatestParameters, Query()]
 ) -> Response:
     format_ = answers.chosen(request, asked.format)
-    number = await devices.device_id(database, device)
-    [item] = await _latest(database, [(number, device)], asked)
+    item = await latest.of_device(database, device, _wanted(asked))
     if format_ == "csv":
         return answers.csv_page(request, HEADER, _rows([item]))
     return answers.json(item | _echo(asked))
@@ -81,16 +81,16 @@ async def of_all(request: Request, database: Db, asked: Annotated[AllParameters,
     page, following = found[: asked.limit], None
     if len(found) > asked.limit:
         following = cursors.encode(request, page[-1][1])
-    items = await _latest(database, page, asked)
+    items = await latest.of_devices(database, page, _wanted(asked))
     if format_ == "csv":
         return answers.csv_page(request, HEADER, _rows(items), following)
     paging = {"truncated": following is not None, "next": following}
     return answers.json(_echo(asked) | {"devices": items} | paging)
 
 
-async def _latest(database: Db, found: Sequence[tuple[int, str]], asked: LatestParameters) -> list[dict[str, Any]]:
-    names = listed(asked.channel, asked.channels) or None
-    return await latest.latest(database, found, asked.within, channels=names, everything=asked.quality == "all")
+def _wanted(asked: LatestParameters) -> Wanted:
+    names = frozenset(listed(asked.channel, asked.channels))
+    return Wanted(asked.within, names or None, asked.quality == "all")
 
 
 def _echo(asked: LatestParameters) -> dict[str, Any]:
@@ -99,5 +99,5 @@ def _echo(asked: LatestParameters) -> dict[str, Any]:
 
 def _rows(items: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
     for item in items:
-        for value in item["values"]:
-            yield [item["device"], *(value[name] for name in HEADER[1:])]
+        for it in item["values"]:
+            yield [item["device"], it.channel, it.unit, it.time, it.value, it.quality]

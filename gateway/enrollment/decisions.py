@@ -214,9 +214,11 @@ def judge(  # noqa: PLR0911 - a table of decisions
 
 
 def resume(session: Session | None, known: Known | None, cell: str) -> Resumption:
-    """When an operator has approved, or the login has been made. An approval goes above a quota."""
+    """When an operator has decided, or the login has been made. An approval goes above a quota."""
     if session is None or session.cell != cell or session.late:
         return Nothing()
+    if session.state is State.REJECTED:
+        return ended(session) or Nothing()
     if session.state is State.GRANTED and session.reply is not None:
         return Send(session.reply)
     if session.state is not State.APPROVED:

@@ -36,7 +36,7 @@ from gateway.errors import BrokerRefused, GatewayError
 from gateway.secrets import Secrets
 from gateway.settings import Settings
 from gateway.triage import Verdict, triage
-from schema.enrollment import REQUESTS, Hello, Proof, Refusal, reply_topic
+from schema.enrollment import MAX_REQUEST, REQUESTS, Hello, Proof, Refusal, reply_topic
 
 log = structlog.get_logger()
 
@@ -62,6 +62,15 @@ class Job(NamedTuple):
     payload: bytes = b""
     request: Hello | Proof | None = None
     refusal: Refusal | None = None
+
+
+class Inbox(asyncio.Queue[aiomqtt.Message]):
+    """Of a message that is too large it keeps as much as shows that it is: a megabyte each would be a lot together."""
+
+    def put_nowait(self, message: aiomqtt.Message) -> None:
+        if isinstance(message.payload, bytes):
+            message.payload = message.payload[: MAX_REQUEST + 1]
+        super().put_nowait(message)
 
 
 class Flood(GatewayError):
@@ -103,7 +112,7 @@ class Enrollment:
         while True:
             try:
                 identifier = f"enrollment-{random.token_hex(16)}"
-                async with client(self._settings, self._secrets, "enrollment", identifier) as connection:
+                async with client(self._settings, self._secrets, "enrollment", identifier, Inbox) as connection:
                     await self._subscribe(connection)
                     self._client = connection
                     well(self._broker_trouble)

@@ -160,7 +160,7 @@ class Steps:
                 assert session.proof is not None
                 return await self._provision(connection, session, known, session.proof)
             if isinstance(decision, Refuse):
-                return await self._refuse(connection, decision, txn)
+                return (await self._refuse(connection, decision, txn))._replace(recorded=True)
             return Answer(decision.payload) if isinstance(decision, Send) else SILENCE
 
     async def _provision(self, connection: Transaction, session: Session, known: Known, proof: bytes) -> Answer:

@@ -158,7 +158,8 @@ begin
 end $$;
 
 create trigger enrollment_notify after update of state on enrollments
-    for each row when (new.state in ('approved', 'granted')) execute function enrollment_notify();
+    for each row when (new.state in ('approved', 'granted') or new.state = 'rejected' and old.state = 'awaiting')
+    execute function enrollment_notify();
 
 -- Every change of state of a handshake, by whoever makes it, is in the audit trail: `biogate.who` and `biogate.why`, set
 -- for the transaction, say who and why; without them it is the gateway's.
@@ -229,6 +230,10 @@ begin
     insert into audit (who, action, subject, old, new, why)
     values (who, case when block then 'serial block' else 'serial unblock' end, 'serial/' || serial_,
             to_jsonb(was), to_jsonb(block), why);
+    if not block then  -- what was revoked or retired may come back, by a new handshake
+        update devices d set state = 'pending' from serials s
+         where s.serial = serial_ and d.name = s.device and d.state in ('revoked', 'retired');
+    end if;
 end $$;
 
 create function enrollment_approve(txn_ text, device_ text, who text, why text) returns void language plpgsql as $$
@@ -412,7 +417,9 @@ declare
 begin
     with late as (
         update enrollments set state = 'expired', reason = 'expired', keys = null, changed_at = now()
-         where cell = cell_ and state in ('challenged', 'awaiting', 'approved', 'granted') and expires_at < now()
+         where cell = cell_
+           and (state in ('challenged', 'awaiting', 'approved', 'granted') and expires_at < now()
+                or state = 'provisioning' and changed_at < now() - interval '1 hour')  -- the login cannot be made
         returning username
     ), gone as (
         update credentials c set wanted = 'absent', password = null, ended_at = now()

@@ -274,3 +274,22 @@ def test_what_is_sealed_opens_only_with_the_key_and_in_its_place() -> None:
     ]:
         with pytest.raises(Unreadable):
             unseal(key, data, place)
+
+
+async def test_a_login_that_cannot_be_made_is_given_up(db: asyncpg.Connection) -> None:
+    number = await device(db, state="pending")
+    never = await login(db, number, 1, password=b"sealed")
+    txn = await begin(db, state="provisioning", username=never)
+    assert await db.fetchval("select enrollments_sweep('main', interval '1 day')") == 0
+    await db.execute("update enrollments set changed_at = now() - interval '2 hours'")
+    assert await db.fetchval("select enrollments_sweep('main', interval '1 day')") == 1
+    assert await db.fetchval("select state from enrollments where txn = $1", txn) == "expired"
+    assert await db.fetchval("select wanted from credentials") == "absent"
+
+
+async def test_what_was_revoked_may_come_back_when_its_serial_is_unblocked(db: asyncpg.Connection) -> None:
+    await imported(db, ("S-1", "br-1"))
+    await device(db)
+    await command(db, "revoke")
+    await db.execute("select serial_block('S-1', false, $1, $2)", *WHO)
+    assert (await state(db), await db.fetchval("select blocked from serials")) == ("pending", False)

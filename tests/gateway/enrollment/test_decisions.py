@@ -262,8 +262,10 @@ def test_an_unknown_serial_never_gets_a_login_by_itself(right: bool, usable: boo
 def test_it_goes_on_when_it_was_approved_or_its_login_was_made(state: State, late: bool, cell: str) -> None:
     known = replace(KNOWN, identity_key=IDENTITY, place=False)  # an approval goes above the quota
     decision = resume(session(state, late=late), known, cell)
-    if late or cell != "main" or state not in {State.APPROVED, State.GRANTED}:
+    if late or cell != "main" or state not in {State.APPROVED, State.GRANTED, State.REJECTED}:
         assert decision == Nothing()
+    elif state is State.REJECTED:  # an operator has said no while the device waited: it hears of it
+        assert decision == Refuse(Refusal.DENIED)
     else:
         assert decision == (Provision() if state is State.APPROVED else Send(b"grant"))
     assert resume(None, known, cell) == Nothing()
