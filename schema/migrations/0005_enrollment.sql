@@ -34,6 +34,14 @@ create index on statuses (device_id, generation, received_at);
 
 comment on column statuses.generation is 'of the login it was published under, as the device says';
 
+-- Who is shut out is offline: the broker does not publish the will of a client that may publish no more.
+create or replace view presence as
+select d.device_id, d.name as device, s.online and d.state in ('active', 'pending') as online, s.boot, s.time as since,
+       s.received_at, s.oldest_seq, s.firmware
+  from devices d
+  left join lateral (select * from statuses s where s.device_id = d.device_id
+                      order by s.boot desc, s.time desc, s.online limit 1) s on true;
+
 -- What an import may use up.
 create table claim_imports (
     import_id   integer generated always as identity primary key,
@@ -439,6 +447,12 @@ drop table enrollments, credentials, serials, claim_imports, vault;
 drop trigger access_notify on devices;
 drop trigger access_notify on cells;
 drop function enrollment_audit, enrollment_notify, access_notify;
+drop view presence;
 alter table statuses drop column generation;
+create view presence as
+select d.device_id, d.name as device, s.online, s.boot, s.time as since, s.received_at, s.oldest_seq, s.firmware
+  from devices d
+  left join lateral (select * from statuses s where s.device_id = d.device_id
+                      order by s.boot desc, s.time desc, s.online limit 1) s on true;
 alter table cells drop column enrollment_open, drop column enrollment_applied;
 alter table devices drop column state, drop column renew, drop column renew_told;

@@ -293,3 +293,13 @@ async def test_what_was_revoked_may_come_back_when_its_serial_is_unblocked(db: a
     await command(db, "revoke")
     await db.execute("select serial_block('S-1', false, $1, $2)", *WHO)
     assert (await state(db), await db.fetchval("select blocked from serials")) == ("pending", False)
+
+
+async def test_who_is_shut_out_is_offline(db: asyncpg.Connection) -> None:
+    number = await device(db)
+    online = "select online from presence"
+    assert await db.fetchval(online) is None
+    await status(db, number, None)
+    assert await db.fetchval(online) is True
+    await command(db, "suspend")
+    assert await db.fetchval(online) is False
