@@ -178,7 +178,7 @@ class Import(Answer):
     new: int
     known: int = Field(description="were there already, and were left as they are")
     keys_not_kept: int = Field(
-        description="claim keys of version 1 and up: they follow from a master key that this service has not got, so they "
+        description="claim keys of version 1 and up: they follow from a master key that this service has not, so they "
         "were neither checked nor stored; `python -m gateway.devices import` checks them"
     )
 

@@ -82,7 +82,7 @@ class NoParameters(Parameters):
     """Only `format`."""
 
 
-def once(request: Request) -> None:
+async def once(request: Request) -> None:  # async: FastAPI would call it in a thread
     """Refuse a parameter that is given twice and can have only one value: which one would count?"""
     names = [name for name, _ in request.query_params.multi_items()]
     for name in names:

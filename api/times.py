@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ORIGIN = datetime(2000, 1, 3, tzinfo=UTC)
 """A Monday: where TimescaleDB's time_bucket counts from, so days begin at 00:00 UTC and weeks on Mondays."""
 
 FIRST, LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+LENGTH = len("2026-11-20T07:45:00.000000Z")
 MICROSECOND = timedelta(microseconds=1)
 UNITS = {
     "ms": timedelta(milliseconds=1),
@@ -76,7 +79,8 @@ def text(instant: datetime) -> str:
     """ISO 8601 in UTC with exactly six digits of fraction: sorts as text, and no reader has to guess."""
     if instant.tzinfo is not UTC:  # asyncpg gives UTC: half of the time
         instant = instant.astimezone(UTC)
-    return instant.isoformat(timespec="microseconds")[:-6] + "Z"
+    said = msgspec.json.encode(instant)[1:-1].decode()  # hot path: a sixth of isoformat's time; whole seconds as …:00Z
+    return said if len(said) == LENGTH else f"{said[:-1]}.000000Z"
 
 
 def optional_text(instant: datetime | None) -> str | None:

@@ -81,7 +81,7 @@ async def detail(database: Database, name: str) -> dict[str, Any]:
 
 def _item(row: asyncpg.Record) -> dict[str, Any]:
     presence = None
-    if row["online"] is not None:
+    if row["since"] is not None:
         presence = {"online": row["online"], "since": times.text(row["since"])}
         presence |= {"boot": row["boot"], "firmware": row["firmware"]}
     return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -33,12 +34,14 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
     time: str | None = None
 
 
-class Slot(NamedTuple):
-    place: int
-    """In frames.values, from 0."""
-    channel_id: int
-    name: str
-    unit: str | None
+class Layout(NamedTuple):
+    """The wanted channels of a layout, and where in frames.values they stand, from 0."""
+
+    layout_id: int
+    ids: list[int]
+    names: list[str]
+    units: list[str | None]
+    places: list[int]
 
 
 class Gap(NamedTuple):
@@ -68,10 +71,10 @@ async def of_device(database: Database, name: str, wanted: Wanted) -> dict[str, 
         if not rows:
             raise unknown(name)
         rows = [row for row in rows if row["newest"] is not None and row["layout_id"] is not None]
-        layouts = {
-            row["layout_id"]: _slots(zip(row["channel_ids"], row["names"], row["units"], strict=True), wanted)
-            for row in rows
-        }
+        layouts = {}
+        for row in rows:
+            channels = zip(row["channel_ids"], row["names"], row["units"], strict=True)
+            layouts[row["layout_id"]] = _layout(row["layout_id"], channels, wanted.channels)
         [item] = await _items(connection, [(rows[0]["device_id"] if rows else 0, name)], rows, layouts, wanted)
         return item
 
@@ -87,63 +90,59 @@ async def of_devices(database: Database, devices: Sequence[tuple[int, str]], wan
             found = await connection.fetch(SQL["many"], list(silent), wanted.within, times.FIRST)
             rows += [row for row in found if row["newest"] is not None]
         used = await connection.fetch(SQL["layouts"], list({row["layout_id"] for row in rows}))
-        ids = {channel for row in used for channel in row["channel_ids"]}
+        ids = {channel for _, in_order in used for channel in in_order}
         channels = {row["channel_id"]: tuple(row) for row in await connection.fetch(SQL["channels"], list(ids))}
         layouts = {
-            row["layout_id"]: _slots((channels[channel] for channel in row["channel_ids"]), wanted) for row in used
+            number: _layout(number, (channels[channel] for channel in in_order), wanted.channels)
+            for number, in_order in used
         }
         return await _items(connection, devices, rows, layouts, wanted)
 
 
-def _slots(channels: Iterable[tuple[int, str, str | None]], wanted: Wanted) -> list[Slot]:
-    names = wanted.channels
-    return [Slot(place, *it) for place, it in enumerate(channels) if names is None or it[1] in names]
+def _layout(number: int, channels: Iterable[tuple[int, str, str | None]], names: frozenset[str] | None) -> Layout:
+    kept = [(place, *it) for place, it in enumerate(channels) if names is None or it[1] in names]
+    ids, called, units = [it[1] for it in kept], [it[2] for it in kept], [it[3] for it in kept]
+    return Layout(number, ids, called, units, [it[0] for it in kept])
 
 
 async def _items(
     connection: Connection,
     devices: Sequence[tuple[int, str]],
     rows: Sequence[asyncpg.Record],
-    layouts: Mapping[int, Sequence[Slot]],
+    layouts: Mapping[int, Layout],
     wanted: Wanted,
 ) -> list[dict[str, Any]]:
     newest: dict[int, str] = {}
-    found: dict[int, list[tuple[Sequence[Slot], list[Sample]]]] = {number: [] for number, _ in devices}
+    found: dict[int, list[tuple[Layout, list[Sample]]]] = {number: [] for number, _ in devices}
     gaps: list[Gap] = []
     for row in rows:
-        slots = layouts[row["layout_id"]]
-        samples = _samples(row, slots, wanted.everything)
-        if row["time"] is not None:
-            gaps += [Gap(samples, n, row, slots[n].place) for n, sample in enumerate(samples) if sample.time is None]
-        newest[row["device_id"]] = times.text(row["newest"])
-        found[row["device_id"]].append((slots, samples))
+        number, layout = row["device_id"], layouts[row["layout_id"]]
+        newest[number] = times.text(row["newest"])
+        samples = _samples(row, layout, gaps, wanted.everything)
+        found[number].append((layout, samples))
     if gaps:
         await _fill(connection, gaps, wanted)
     return [{"device": name, "time": newest.get(number), "values": _merged(found[number])} for number, name in devices]
 
 
-def _samples(row: asyncpg.Record, slots: Sequence[Slot], everything: bool) -> list[Sample]:
-    """What this frame has of each slot."""
+def _samples(row: asyncpg.Record, layout: Layout, gaps: list[Gap], everything: bool) -> list[Sample]:
+    """What this frame has of each channel; what it leaves open is a gap."""
+    _, _, names, units, places = layout
     if row["time"] is None:
-        return [Sample(name, unit) for _, _, name, unit in slots]
-    time, values, marks = times.text(row["time"]), row["values"], row["quality"]
-    if marks is None:
-        return [
-            Sample(name, unit) if values[place] is None else Sample(name, unit, values[place], 0, time)
-            for place, _, name, unit in slots
-        ]
-    return [
-        Sample(name, unit, values[place], marks[place] or 0, time)
-        if _counts(values[place], marks[place], everything)
-        else Sample(name, unit)
-        for place, _, name, unit in slots
-    ]
-
-
-def _counts(value: float | None, mark: int | None, everything: bool) -> bool:
-    if everything:
-        return value is not None or mark is not None
-    return value is not None and not mark
+        return list(map(Sample, names, units))
+    values, marks = row["values"], row["quality"]
+    if len(places) < len(values):
+        values, marks = [values[place] for place in places], marks and [marks[place] for place in places]
+    qualities: Iterable[int] = repeat(0) if marks is None else (mark or 0 for mark in marks)
+    samples = list(map(Sample, names, units, values, qualities, repeat(times.text(row["time"]))))
+    if marks is not None or None in values:
+        for at, value in enumerate(values):
+            mark = None if marks is None else marks[at]
+            there = value is not None or mark is not None if everything else value is not None and not mark
+            if not there:
+                samples[at] = Sample(names[at], units[at])
+                gaps.append(Gap(samples, at, row, places[at]))
+    return samples
 
 
 async def _fill(connection: Connection, gaps: Sequence[Gap], wanted: Wanted) -> None:
@@ -164,14 +163,14 @@ async def _fill(connection: Connection, gaps: Sequence[Gap], wanted: Wanted) -> 
         samples[at] = Sample(empty.channel, empty.unit, value, quality or 0, times.text(time))
 
 
-def _merged(found: Sequence[tuple[Sequence[Slot], list[Sample]]]) -> list[Sample]:
+def _merged(found: Sequence[tuple[Layout, list[Sample]]]) -> list[Sample]:
     """Of the channels of several layouts the newest sample each, in the order of the channel list."""
     if len(found) == 1:
         return found[0][1]
     newest: dict[int, Sample] = {}
-    for slots, samples in found:
-        for slot, sample in zip(slots, samples, strict=True):
-            known = newest.get(slot.channel_id)
-            if known is None or (known.time or "") < (sample.time or ""):  # these texts sort as times do
-                newest[slot.channel_id] = sample
+    for layout, samples in sorted(found, key=lambda pair: pair[0].layout_id):  # of one instant, the newer layout's
+        for channel, sample in zip(layout.ids, samples, strict=True):
+            known = newest.get(channel)
+            if known is None or (known.time or "") <= (sample.time or ""):  # these texts sort as times do
+                newest[channel] = sample
     return [newest[channel] for channel in sorted(newest)]

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from api.database import Database
 
 
-def _database(request: Request) -> Database:
+async def _database(request: Request) -> Database:  # async: FastAPI would call it in a thread
     database: Database = request.app.state.database
     return database
 

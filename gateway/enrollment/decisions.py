@@ -213,7 +213,7 @@ def judge(  # noqa: PLR0911 - a table of decisions
     return Provision()
 
 
-def resume(session: Session | None, known: Known | None, cell: str) -> Resumption:
+def resume(session: Session | None, known: Known | None, cell: str) -> Resumption:  # noqa: PLR0911 - a table of decisions
     """When an operator has decided, or the login has been made. An approval goes above a quota."""
     if session is None or session.cell != cell or session.late:
         return Nothing()

@@ -219,7 +219,7 @@ class Enrollment:
             metrics.ENROLL_STEP.observe(time.monotonic() - begun)
             well(self._database_trouble)
             if answer.refusal is not None:
-                serial = job.request.serial if isinstance(job.request, Hello) else None
+                serial = job.request.serial if isinstance(job.request, Hello) else answer.serial
                 self._refusals.note(answer.refusal, serial, recorded=answer.recorded)
         if answer.payload is not None:
             await self._publish(job.txn, answer.payload)

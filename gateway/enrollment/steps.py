@@ -52,6 +52,8 @@ class Answer(NamedTuple):
     payload: bytes | None
     refusal: Refusal | None = None
     recorded: bool = False
+    serial: str | None = None
+    """Whose it was, if that is known."""
 
 
 SILENCE = Answer(None)
@@ -132,12 +134,13 @@ class Steps:
             assert session is not None
             keys = self._keys(session)
             known = await store.known(connection, session.serial)
+            right = handshake.is_proof(proof, session.identity_key, keys, session.transcript)
             judgement = decisions.judge(
                 session,
                 known,
                 await store.load(connection, self._settings.cell, session.serial, session.identity_key),
                 self._limits,
-                right=handshake.is_proof(proof, session.identity_key, keys, session.transcript),
+                right=right,
                 certificate_usable=self._certificate_usable(proof),
             )
             if isinstance(judgement, Await):
@@ -147,7 +150,8 @@ class Steps:
             if isinstance(judgement, Provision):
                 assert known is not None
                 return await self._provision(connection, session, known, payload)
-            return await self._refuse(connection, judgement, proof.txn)
+            answer = await self._refuse(connection, judgement, proof.txn, payload if right else None)
+            return answer._replace(serial=session.serial)
 
     async def _resume(self, txn: str) -> Answer:
         async with self._step() as connection:
@@ -181,15 +185,16 @@ class Steps:
                     connection, self._settings.cell, session, proof=proof, reply=reply, credential=credential
                 )
         except Barred:
-            return await self._refuse(connection, Refuse(Refusal.BLOCKED, ends=True), session.txn)
+            return await self._refuse(connection, Refuse(Refusal.BLOCKED, ends=True), session.txn, proof)
         except Unusable:
-            return await self._refuse(connection, Refuse(Refusal.CERTIFICATE, ends=True), session.txn)
+            return await self._refuse(connection, Refuse(Refusal.CERTIFICATE, ends=True), session.txn, proof)
         return SILENCE
 
-    async def _refuse(self, connection: Transaction, decision: Refuse, txn: str) -> Answer:
+    async def _refuse(self, connection: Transaction, decision: Refuse, txn: str, proof: bytes | None = None) -> Answer:
+        """`proof`: the right one. Who has given it is worth an audit event of its own."""
         if decision.ends:
-            await store.end(connection, txn, decision.code)
-        return refuse(decision.code, txn, recorded=decision.ends)
+            await store.end(connection, txn, decision.code, proof)
+        return refuse(decision.code, txn)._replace(recorded=decision.ends and proof is not None)
 
     # -- what it takes
 
@@ -274,9 +279,9 @@ async def again(step: Callable[[], Awaitable[Answer]]) -> Answer:
     return await step()
 
 
-def refuse(code: Refusal, txn: str, *, recorded: bool = False) -> Answer:
+def refuse(code: Refusal, txn: str) -> Answer:
     reject = Reject(txn=txn, code=code.value, retry_after_s=decisions.retry_after_s(code, txn))
-    return Answer(msgspec.json.encode(reject), code, recorded)
+    return Answer(msgspec.json.encode(reject), code)
 
 
 def _sent(decision: Send | Refuse, txn: str) -> Answer:

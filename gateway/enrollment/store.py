@@ -58,7 +58,8 @@ insert into enrollments (txn, cell, serial, identity_key, claim_version, state, 
 values ($1, $2, $3, $4, $5, 'challenged', $6, $7, $8, $9, $10, $11, $12, now() + $13 * interval '1 s')"""
 
 END = """
-update enrollments set state = 'rejected', reason = $2, keys = null, changed_at = now() where txn = $1"""
+update enrollments set state = 'rejected', reason = $2, proof = coalesce($3, proof), keys = null, changed_at = now()
+ where txn = $1"""
 
 WAIT = """
 update enrollments
@@ -196,9 +197,9 @@ async def begin(
     )
 
 
-async def end(connection: Transaction, txn: str, code: Refusal) -> None:
+async def end(connection: Transaction, txn: str, code: Refusal, proof: bytes | None) -> None:
     """It is over, refused."""
-    await connection.execute(END, txn, code.value)
+    await connection.execute(END, txn, code.value, proof)
 
 
 async def wait(connection: Transaction, session: Session, proof: bytes, reason: str, expires_s: int) -> None:

@@ -36,7 +36,8 @@ comment on column statuses.generation is 'of the login it was published under, a
 
 -- Who is shut out is offline: the broker does not publish the will of a client that may publish no more.
 create or replace view presence as
-select d.device_id, d.name as device, s.online and d.state in ('active', 'pending') as online, s.boot, s.time as since,
+select d.device_id, d.name as device,
+       case when s.online then d.state in ('active', 'pending') else s.online end as online, s.boot, s.time as since,
        s.received_at, s.oldest_seq, s.firmware
   from devices d
   left join lateral (select * from statuses s where s.device_id = d.device_id
@@ -169,13 +170,15 @@ create trigger enrollment_notify after update of state on enrollments
     for each row when (new.state in ('approved', 'granted') or new.state = 'rejected' and old.state = 'awaiting')
     execute function enrollment_notify();
 
--- Every change of state of a handshake, by whoever makes it, is in the audit trail: `biogate.who` and `biogate.why`, set
--- for the transaction, say who and why; without them it is the gateway's.
+-- Every change of state of a handshake that has proved itself, and what people do to any, is in the audit trail. (Of
+-- others the gateways write down how many came to what, once a minute: who has no claim key shall not fill the disk.)
+-- `biogate.who` and `biogate.why`, set for the transaction, say who and why; without them it is the gateway's.
 create function enrollment_audit() returns trigger language plpgsql as $$
 declare
     old_state text := case when tg_op = 'UPDATE' then old.state end;
 begin
-    if old_state is distinct from new.state then
+    if old_state is distinct from new.state
+       and (new.proof is not null or current_setting('biogate.who', true) <> '') then
         insert into audit (who, action, subject, old, new, why)
         values (coalesce(nullif(current_setting('biogate.who', true), ''), 'gateway ' || new.cell),
                 'enrollment ' || new.state, 'serial/' || new.serial, to_jsonb(old_state),
@@ -435,7 +438,9 @@ begin
         returning c.device_id
     )
     select count(*) into ended from late left join gone on false;
-    delete from enrollments where cell = cell_ and state in ('active', 'rejected', 'expired') and changed_at < now() - keep;
+    delete from enrollments
+     where cell = cell_ and state in ('active', 'rejected', 'expired')
+       and changed_at < now() - case when proof is null then interval '1 hour' else keep end;
     return ended;
 end $$;
 

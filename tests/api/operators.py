@@ -51,10 +51,10 @@ async def handshake(sql: asyncpg.Connection, serial: str, seconds: float = 0, st
     await sql.execute("insert into cells (cell, client_id) values ('main', 'secret-c') on conflict do nothing")
     await sql.execute(
         """insert into enrollments (txn, cell, serial, identity_key, claim_version, state, reason, hello, challenge,
-                                    transcript, keys, hardware, channels, created_at)
+                                    transcript, keys, proof, hardware, channels, created_at)
            values ($1, 'main', $2, sha256($1::text::bytea), 1, $3, 'unknown-serial', 'h', 'c', 't',
                    case when $3 in ('challenged', 'awaiting', 'approved') then 'secret-k'::bytea end,
-                   'rev C', '{ph,temperature}', $4)""",
+                   case when $3 <> 'challenged' then 'p'::bytea end, 'rev C', '{ph,temperature}', $4)""",
         *(txn, serial, state, at(seconds)),
     )
     return txn

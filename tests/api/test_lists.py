@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -150,6 +151,56 @@ async def test_latest_of_all_devices_includes_the_silent_ones(plant: Plant, clie
     assert items[4]["values"][0]["value"] == 4.0
     assert items[3]["values"] == []
     assert [row["device"] for row in await table(client, "/latest")] == ["br-0", "br-1", "br-2", "br-4"]
+
+
+async def test_latest_of_one_and_of_all_are_the_same_whether_devices_send_or_are_silent(
+    plant: Plant, client: httpx2.AsyncClient
+) -> None:
+    """The newest frame is looked for in the last hour first: both ways of finding it, in one answer."""
+    now = datetime.now(UTC)
+    for number, newest in enumerate([now, now - timedelta(minutes=59), now - timedelta(minutes=61), at(0), now]):
+        device = await plant.device(f"br-{number}")
+        first, second = await plant.layout(device, "temperature", "ph"), await plant.layout(device, "ph", "foam")
+        older = newest - timedelta(minutes=30)
+        await plant.frames(device, first, [(newest, [37.0, None], None), (older, [36.0, 7.0], [0, 2])])
+        await plant.frames(device, second, [(older - timedelta(minutes=1), [6.0, 0.5], None)])
+    await plant.layout(await plant.device("br-9"), "ph")
+    for quality, ph in (("all", 7.0), ("good", 6.0)):
+        items = await everything(client, "/latest", "devices", quality=quality)
+        for item in items[:5]:
+            assert [(value["channel"], value["value"]) for value in item["values"]] == [
+                *(("temperature", 37.0), ("ph", ph), ("foam", 0.5)),
+            ]
+            assert item["time"] == item["values"][0]["time"]
+        assert items[5] == {"device": "br-9", "time": None, "values": []}
+        for item in items:
+            alone = await get(client, f"/devices/{item['device']}/latest", quality=quality)
+            assert alone == item | {"within": "1h", "quality": quality}
+
+
+async def test_of_two_samples_of_one_instant_the_one_of_the_newer_layout_is_the_latest(
+    plant: Plant, client: httpx2.AsyncClient
+) -> None:
+    device = await plant.device("br-1")
+    first, second = await plant.layout(device, "ph", "foam"), await plant.layout(device, "ph")
+    await plant.frames(device, second, [(at(0), [7.2], None)])
+    await plant.frames(device, first, [(at(0), [7.1, 1.0], None)])
+    for path in ("/devices/br-1/latest", "/latest"):
+        content = await get(client, path)
+        [ph, foam] = content["devices"][0]["values"] if path == "/latest" else content["values"]
+        assert (ph["value"], foam["value"]) == (7.2, 1.0)
+
+
+async def test_a_device_without_the_channel_asked_for_still_says_when_it_sent(
+    plant: Plant, client: httpx2.AsyncClient
+) -> None:
+    device = await plant.device("br-1")
+    await plant.frames(device, await plant.layout(device, "ph"), [(at(0), [7.0], None)])
+    assert (await get(client, "/latest", channel="foam"))["devices"] == [
+        {"device": "br-1", "time": text(0), "values": []}
+    ]
+    content = await get(client, "/devices/br-1/latest", channel="foam")
+    assert (content["time"], content["values"]) == (text(0), [])
 
 
 @pytest.mark.parametrize("limit", [1, 3, 1000])

@@ -8,18 +8,24 @@ from typing import Any
 
 import pytest
 
+from api import times
 from api.queries import devices, journal, latest, telemetry
 from tests.api.plant import Plant, at
 
+END = at(6 * 86400)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 BIG = (10**9, b"\xff" * 65)
 
 QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "one channel": (telemetry.SQL["one_channel"], (1, at(0), 0, at(3600), [1], [1], False, 1000)),
     "many channels": (telemetry.SQL["many_channels"], (1, at(0), 0, at(3600), [1, 1], [1, 2], False, 1000)),
-    "buckets": (telemetry.SQL["buckets"], (1, at(0), at(3600), [1], [1], False, MINUTE)),
-    "latest of one": (latest.SQL["latest"], ([1], HOUR, None, True)),
-    "latest of many": (latest.SQL["latest"], (list(range(1, 21)), HOUR, None, True)),
+    "buckets": (telemetry.SQL["buckets"], (1, at(0), at(3600), [1], [1], False, MINUTE, True)),
+    "buckets of two layouts": (telemetry.SQL["buckets"], (1, at(0), at(3600), [1, 2], [1, 1], False, MINUTE, False)),
+    "latest of one": (latest.SQL["one"], ("br-1", HOUR, END - HOUR)),
+    "latest of one, silent": (latest.SQL["one"], ("br-1", HOUR, times.FIRST)),
+    "latest of many": (latest.SQL["many"], (list(range(1, 21)), HOUR, END - HOUR)),
+    "latest of many, silent": (latest.SQL["many"], (list(range(1, 21)), HOUR, times.FIRST)),
+    "latest, older": (latest.SQL["older"], ([1, 2], [1, 1], [1, 2], [END, END], [END - HOUR] * 2, False, END - HOUR)),
     "devices": (devices.SQL["page"], ("", 100)),
     "device": (devices.SQL["one"], ("br-1",)),
     "extent": (devices.SQL["extent"], (1,)),
@@ -83,3 +89,15 @@ async def test_a_range_over_days_is_read_chunk_by_chunk_in_order(filled: Plant) 
     plan = "\n".join(row[0] for row in rows)
     assert "Sort" not in plan, plan
     assert plan.count("never executed") >= 4, plan
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+async def test_the_latest_of_devices_that_send_is_read_from_the_newest_chunk(filled: Plant, mode: str) -> None:
+    """However many chunks there are: looking into each costs more than the rest of the answer."""
+    await filled.sql.execute(f"set plan_cache_mode = {mode}")
+    for name in ("latest of one", "latest of many", "latest, older"):
+        statement, arguments = QUERIES[name]
+        rows = await filled.sql.fetch(f"explain (costs off) {statement}", *arguments)
+        plan = "\n".join(row[0] for row in rows)
+        newest = await filled.sql.fetchval("select tableoid::regclass::text from frames where time = $1 limit 1", END)
+        assert {newest.split(".")[-1]} == set(re.findall(r"on (_hyper_1_\d+_chunk)", plan)), f"{name}\n{plan}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import timedelta, timezone
 from typing import Any
 
 import httpx2
 import pytest
 
+from api import times
 from api.models import Telemetry
 from tests.api.plant import Plant, at, text
 
@@ -310,6 +312,12 @@ async def test_the_format_follows_accept_and_parameter(mixed: Plant, client: htt
     answer = await client.get(URL, params={**RANGE, "format": "csv"}, headers={"accept": "application/json"})
     assert answer.headers["content-type"].startswith("text/csv")
     assert answer.headers["content-disposition"] == 'attachment; filename="devices-br-1-telemetry.csv"'
+
+
+def test_a_time_is_text_in_utc_with_six_digits() -> None:
+    for instant in (at(0), at(0.1), at(1e-6), at(0.123456), times.FIRST, times.LAST, times.EPOCH - times.MICROSECOND):
+        said = instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        assert times.text(instant) == times.text(instant.astimezone(timezone(timedelta(hours=-5)))) == said
 
 
 async def test_the_default_range_is_the_last_hour_and_is_said(mixed: Plant, client: httpx2.AsyncClient) -> None:

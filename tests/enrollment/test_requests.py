@@ -285,6 +285,7 @@ async def test_a_flood_of_large_messages_costs_no_memory(plant: Plant, other: Ne
     status = Path(f"/proc/{plant.gateway.child.pid}/status").read_text()
     peak_mb = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     assert peak_mb < 400, f"{peak_mb:.0f} MB"
+    await asyncio.sleep(CALM_S)
 
 
 async def test_a_flood_of_hellos_is_bounded(plant: Plant, count: Count) -> None:

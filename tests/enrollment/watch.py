@@ -22,16 +22,22 @@ class Count:
         return self._plant.refusals().get(code, 0) - self._before.get(code, 0)
 
     async def assert_refused(self, code: str, times: int = 1, *, by: Device | None = None) -> None:
-        """At least so often, and the audit trail says so. `by`: under this serial number, as a handshake that ended;
-        otherwise it may be summed up with others, once a minute."""
+        """At least so often, and the audit trail says so. `by`: in a handshake of this serial; it has an event of
+        its own if it had given the right proof, and otherwise is summed up with others, once a minute."""
         counted = self.of(code)
         assert counted >= times, f"{code} was counted {counted:g} times, not {times}"
         if by is not None:
             await eventually(lambda: self._ended(code, by), 5, f"an entry of {code} for {by.serial}")
 
     async def _ended(self, code: str, device: Device) -> bool:
-        entries = [row for row in await self._plant.audit(self._audited) if row["subject"] == f"serial/{device.serial}"]
-        return any(code in (row["why"], json.loads(row["new"] or "{}").get("reason")) for row in entries)
+        entries = await self._plant.audit(self._audited)
+        own = [row for row in entries if row["subject"] == f"serial/{device.serial}"]
+        if any(code in (row["why"], json.loads(row["new"] or "{}").get("reason")) for row in own):
+            return True
+        ended = "select exists (select from enrollments where serial = $1 and reason = $2 and proof is null)"
+        summed_up = "select exists (select from audit where action = 'enrollment refused' and why = $1)"
+        value = self._plant.value
+        return bool(await value(ended, device.serial, code) and await value(summed_up, code))
 
 
 async def in_the_audit_trail(plant: Plant, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,12 @@ def test_every_topic_is_in_it() -> None:
     addresses = {channel["address"] for channel in document()["channels"].values()}
     topics = {topic("{device}", kind) for kind in (*Kind, *Down)}
     assert addresses == topics | {request_topic("{txn}"), reply_topic("{txn}")}
+
+
+def test_its_servers_are_the_brokers_listeners() -> None:
+    listeners = re.findall(r"^listener (\d+)", (COMMITTED.parents[1] / "mosquitto.conf").read_text(), re.MULTILINE)
+    hosts = [server["host"] for server in document()["servers"].values()]
+    assert sorted(hosts) == sorted(f"{{broker}}:{port}" for port in listeners)
 
 
 @pytest.mark.parametrize(("content", "example"), EXAMPLES)

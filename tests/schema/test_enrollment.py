@@ -33,6 +33,7 @@ async def begin(db: asyncpg.Connection, serial: str = "S-1", state: str = "chall
         "hello": b"h",
         "challenge": b"c",
         "transcript": b"t",
+        "proof": None if state == "challenged" else b"p",
         "keys": b"k" if state in {"challenged", "awaiting", "approved"} else None,
         **more,
     }

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.database import Pool
 from gateway.enrollment.requests import read
-from gateway.enrollment.steps import Answer, Steps
+from gateway.enrollment.steps import SILENCE, Answer, Steps
 from gateway.secrets import Secrets, claim_key
 from gateway.settings import Settings
 from schema.enrollment import Hello
@@ -78,7 +78,7 @@ class Bench:
     async def proved(self, controller: Controller, **other: Any) -> Handshake:
         """The login is being made."""
         handshake = await self.challenged(controller, **other)
-        assert await self.send(handshake, handshake.proof) == (None, None, False)
+        assert await self.send(handshake, handshake.proof) == SILENCE
         return handshake
 
     async def granted(self, controller: Controller, **other: Any) -> tuple[Handshake, Login]:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.enrollment import store
+from gateway.enrollment.steps import SILENCE
 from schema.enrollment import Refusal
 from schema.sealed import unseal
 from tests.enrollment.handshake import Handshake
@@ -63,7 +64,7 @@ async def test_a_handshake_ends_in_a_login_that_is_stored_sealed(bench: Bench, o
     assert tuple(device) == (name, "pending")
     await bench.used(login)
     assert await bench.state(handshake) == ("active", None)
-    steps = ["challenged", "provisioning", "granted", "active"]
+    steps = ["provisioning", "granted", "active"]
     assert await transitions(bench, controller) == [f"enrollment {step}" for step in steps]
     assert await bench.pool.fetch("select audit_faults()") == []
 
@@ -73,7 +74,7 @@ async def test_no_secret_is_in_the_database_in_clear(bench: Bench) -> None:
     handshake = await bench.challenged(controller)
     secrets = [controller.psk, handshake.k_d, handshake.k_g, handshake.k_s]
     await assert_nowhere(bench, secrets)
-    assert await bench.send(handshake, handshake.proof) == (None, None, False)
+    assert await bench.send(handshake, handshake.proof) == SILENCE
     await bench.made()
     login = handshake.granted(said(await bench.send(handshake, handshake.proof)))
     assert login.password is not None
@@ -93,7 +94,7 @@ async def test_the_same_bytes_get_the_same_reply_at_every_step(bench: Bench) -> 
     challenge = await bench.send(handshake, handshake.hello)
     assert await bench.send(handshake, handshake.hello) == challenge
     handshake.challenged(said(challenge))
-    assert await bench.send(handshake, handshake.proof) == (None, None, False)
+    assert await bench.send(handshake, handshake.proof) == SILENCE
     waiting = said(await bench.send(handshake, handshake.proof))
     assert (waiting["type"], waiting["reason"], waiting["retry_after_s"]) == ("pending", "provisioning", 5)
     assert await bench.send(handshake, handshake.hello) == challenge
@@ -113,7 +114,7 @@ async def test_other_bytes_for_a_step_that_was_answered_are_a_conflict_and_chang
     other.txn = handshake.txn
     changed = json.dumps(json.loads(other.hello) | {"txn": handshake.txn}).encode()
     assert await refused(bench, handshake, changed) == "conflict"
-    assert await bench.send(handshake, handshake.proof) == (None, None, False)
+    assert await bench.send(handshake, handshake.proof) == SILENCE
     assert await refused(bench, handshake, handshake.proof + b" ") == "conflict"
     await bench.made()
     assert await refused(bench, handshake, handshake.proof + b" ") == "conflict"
@@ -510,7 +511,7 @@ async def test_a_step_does_not_wait_for_ever_for_a_row_that_somebody_holds(bench
         with pytest.raises(asyncpg.LockNotAvailableError):
             await bench.send(handshake, handshake.proof)
     await holder.close()
-    assert await bench.send(handshake, handshake.proof) == (None, None, False)
+    assert await bench.send(handshake, handshake.proof) == SILENCE
 
 
 @pytest.mark.parametrize("action", ["revoke", "reset", "suspend"])
