@@ -10,7 +10,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Devices, their logins, and the controllers that may enroll.",
+    help="Devices, their logins, and the controllers that may enroll. Tables begin with a line of headings; in a pipe "
+    "their cells are told apart by tabs.",
 )
 
 app.command()(devices.register)

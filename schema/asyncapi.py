@@ -24,8 +24,11 @@ ignored. Times are milliseconds since the Unix epoch, UTC; a fraction is kept to
 acknowledgement (PUBACK) says that the broker has a message, not that it is stored; with reason 0x10, no matching
 subscribers, nobody has it. Only a receipt says that a frame is stored. Delivering a message again does no harm.
 How a controller gets its login, and what the bytes in the channels `enroll-…` mean: enrollment.md beside this document.
+The topics `command` and `command/result` of a device are reserved: nothing is sent there yet.
 """
 DEVICE = f"name under which the device is registered, `{DEVICE_NAME.pattern}`"
+PLAIN_PORT = 1883
+DEVICE_SERVERS = ("devices", "certificates", "loopback")
 FORMATS = {"json": CONTENT_JSON, "msgpack": CONTENT_MSGPACK}
 
 
@@ -45,19 +48,10 @@ def document() -> dict[str, Any]:
         "info": {"title": "Biogate: from bioreactor to database", "version": VERSION, "description": DESCRIPTION},
         "defaultContentType": CONTENT_MSGPACK,
         "servers": {
-            "broker": {
-                "host": "{broker}",
-                "protocol": "mqtt",
-                "protocolVersion": "5.0",
-                "variables": {"broker": {"default": "127.0.0.1:1883", "description": "host and port"}},
-            },
-            "enrollment": {
-                "host": "{broker}",
-                "protocol": "secure-mqtt",
-                "protocolVersion": "5.0",
-                "description": "for controllers that have no login yet",
-                "variables": {"broker": {"default": "127.0.0.1:8884", "description": "host and port"}},
-            },
+            "devices": _server(8883, "userPassword", "for devices, with the login of their grant; it says the address"),
+            "enrollment": _server(8884, "userPassword", "for controllers that have no login yet, as `enroll`"),
+            "certificates": _server(8885, "X509", "for devices whose grant has a certificate; it says the address"),
+            "loopback": _server(1883, "userPassword", "without TLS, on the broker's own machine alone"),
         },
         "channels": {_id(kind): _channel(kind, channel) for kind, channel in CHANNELS.items()}
         | {name: _door(door) for name, door in DOORS.items()},
@@ -71,7 +65,20 @@ def document() -> dict[str, Any]:
             }
             | {content.name: _message(content, "json") for door in DOORS.values() for content in door.contents},
             "schemas": schemas,
+            "securitySchemes": {name: {"type": name} for name in ("userPassword", "X509")},
         },
+    }
+
+
+def _server(port: int, security: str, description: str) -> dict[str, Any]:
+    """A listener of the broker."""
+    return {
+        "host": f"{{broker}}:{port}",
+        "protocol": "mqtt" if port == PLAIN_PORT else "secure-mqtt",
+        "protocolVersion": "5.0",
+        "description": description,
+        "variables": {"broker": {"default": "localhost", "description": "host"}},
+        "security": [{"$ref": f"#/components/securitySchemes/{security}"}],
     }
 
 
@@ -88,6 +95,7 @@ def _channel(kind: Kind | Down, channel: Channel) -> dict[str, Any]:
     return {
         "address": topic("{device}", kind),
         "description": channel.description,
+        "servers": [{"$ref": f"#/servers/{name}"} for name in DEVICE_SERVERS],
         "parameters": {"device": {"description": DEVICE, "examples": ["br-101"]}},
         "messages": {form: {"$ref": f"#/components/messages/{channel.content.name}-{form}"} for form in channel.forms},
     }

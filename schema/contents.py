@@ -134,7 +134,8 @@ CHANNELS: dict[Kind | Down, Channel] = {
     ),
     Kind.STATUS: Channel(
         STATUS,
-        "Retained, and registered as the will when connecting, so that the broker says it when the device cannot.",
+        "Retained, with QoS 1; and registered as the will when connecting, with the same topic, QoS, retain flag, boot "
+        "and t, so that the broker says it when the device cannot.",
         retain=True,
     ),
     Kind.EVENT: Channel(EVENT, "Phase changes, dosing, calibration, local alarms."),
@@ -157,7 +158,7 @@ CHANNELS: dict[Kind | Down, Channel] = {
     Down.IDENTITY: Channel(
         RENEWAL,
         "Asks a device whose login is of an older generation to enroll again; the old login works until the new one "
-        "was used. Empty: it is not asked any more.",
+        "was used. An empty message: it is not asked any more.",
         retain=True,
         forms=("json",),
     ),

@@ -30,7 +30,8 @@ Worked examples for docs/enrollment.md. Bytes are in hexadecimal; members whose 
 exactly as they go over the wire, into the transcript or into the box. Private keys are raw: 32 bytes as in RFC 8032
 (Ed25519) and RFC 7748 (X25519). With the inputs of an example a controller must come to the same values; its messages
 may be written differently (order of members, spaces), as it is the bytes sent that count. `refuse` has replies that a
-controller must ignore, at the point named in `at`, in the handshake of the first example.
+controller must ignore, at the point named in `at`, in the handshake of the first example; `kept_gateway`, where it is
+there, is the gateway's key that the controller has kept from an earlier grant.
 """
 
 
@@ -57,7 +58,7 @@ def mac(key: bytes, data: bytes) -> bytes:
 
 def example(name: str, serial: str, *, claim: int, csr: bool) -> dict[str, Any]:
     """A whole handshake: inputs, messages, and every value between."""
-    master = secret("master 1")
+    master = secret(f"master {claim}")
     psk = mac(master, b"claim/1/" + serial.encode()) if claim else secret(f"claim key {serial}")
     identity = Ed25519PrivateKey.from_private_bytes(secret(f"identity {serial}"))
     device = X25519PrivateKey.from_private_bytes(secret(f"device ephemeral {name}"))
@@ -204,7 +205,10 @@ def refusals(of: dict[str, Any]) -> list[dict[str, str]]:
         ("grant", "a byte of the box was changed"): changed("grant_text", box=b64(flipped)),
         ("grant", "of another transaction"): changed("grant_text", txn="0" * 32),
     }
-    return [{"at": at, "why": why, "reply_text": reply} for (at, why), reply in cases.items()]
+    return [
+        {"at": at, "why": why, **({"kept_gateway": of["gateway_public"]} if "kept" in why else {}), "reply_text": reply}
+        for (at, why), reply in cases.items()
+    ]
 
 
 def certificate_key() -> ec.EllipticCurvePrivateKey:
@@ -244,6 +248,7 @@ def document() -> dict[str, Any]:
         example("claim key from a master key, password", "BR-2044", claim=1, csr=False),
         example("claim key of its own, password", "BR-7.b_3", claim=0, csr=False),
         example("claim key from a master key, certificate", "BR-2045", claim=1, csr=True),
+        example("claim key from the second version of the master key", "BR-2046", claim=2, csr=False),
     ]
     return {"about": ABOUT, "examples": examples, "refuse": refusals(examples[0])}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import sys
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,9 @@ OTHER_ERRORS = {
     "42703": "the schema is not current: run python -m schema.migrate",
     "42883": "the schema is not current: run python -m schema.migrate",
 }
+
+SURROUNDINGS = "; while `make up` runs: set -a; . .stack/env; set +a"
+"""Where the local stack's settings are, for who has none."""
 
 
 class Refused(GatewayError):
@@ -88,7 +92,8 @@ def settings(kind: type[Settings]) -> Settings:
         return kind()
     except ValidationError as error:
         for problem in error.errors():
-            typer.echo(f"BIOGATE_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}", err=True)
+            words = f"is not set{SURROUNDINGS}" if problem["type"] == "missing" else problem["msg"]
+            typer.echo(f"BIOGATE_{'_'.join(map(str, problem['loc'])).upper()}: {words}", err=True)
         raise typer.Exit(2) from None
 
 
@@ -144,6 +149,17 @@ def misused(text: str) -> NoReturn:
 def tell(*fields: object) -> None:
     """A line of fields, told apart by tabs."""
     typer.echo("\t".join(plain(str(field)) for field in fields))
+
+
+def table(headings: str, rows: Iterable[Iterable[object]]) -> None:
+    """A line of headings, then the rows: columns for a terminal, else told apart by tabs, for `cut -f`."""
+    lines = [headings.split("|"), *([plain(str(cell)) for cell in row] for row in rows)]
+    if not sys.stdout.isatty():
+        typer.echo("\n".join(map("\t".join, lines)))
+        return
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def tell_all(found: Iterable[tuple[str, object]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from gateway.operators.command import Names, Refused, Who, Why, numbered, run, tell, tell_all, time, words
+from gateway.operators.command import Names, Refused, Who, Why, numbered, run, table, tell, tell_all, time, words
 from schema.enrollment import fingerprint
 
 REBUILD = """
@@ -27,7 +28,8 @@ insert into audit (who, action, subject, why)
 select $2, 'device register', 'device/' || name, $3 from added order by name returning subject"""
 
 LIST = """
-select p.device, d.state, p.online, p.since, s.serial, c.usernames
+select p.device, d.state, p.online, p.since, s.serial, c.usernames,
+       exists (select from device_layouts where device_id = d.device_id) as has_sent
   from presence p
   join devices d using (device_id)
   left join serials s using (device_id)
@@ -36,7 +38,8 @@ select p.device, d.state, p.online, p.since, s.serial, c.usernames
  order by p.device"""
 
 FIND = """
-select d.device_id, d.name, d.state, d.registered_at, d.renew, p.online, p.since, p.boot, p.firmware
+select d.device_id, d.name, d.state, d.registered_at, d.renew, p.online, p.since, p.boot, p.firmware,
+       exists (select from device_layouts where device_id = d.device_id) as has_sent
   from devices d join presence p using (device_id)
  where d.name = $1 or d.device_id = (select device_id from serials where serial = $1)
  order by d.name <> $1 limit 1"""
@@ -48,10 +51,18 @@ LOGINS = """
 select username, kind, by_hand, wanted, applied, created_at, activated_at, ended_at from credentials
  where device_id = $1 order by generation"""
 HANDSHAKES = """
-select txn, state, reason, identity_key, hardware, firmware, created_at from enrollments
+select txn, state, reason, identity_key, hardware, firmware, created_at,
+       proof is null and (state = 'expired' or state = 'challenged' and created_at < now() - interval '20 s') as silent
+  from enrollments
  where serial = any ($1) order by created_at desc limit 3"""
 AUDIT = """
 select at, who, action, subject, old, new, why from audit where subject = any ($1) order by n desc limit $2"""
+DONE = """
+select d.name, d.renew, s.serial from devices d left join serials s on s.device = d.name
+ where d.name = any ($1) order by d.name"""
+
+SILENT = "no proof came; wrong claim key?"
+"""A controller that cannot believe the challenge says nothing: docs/enrollment.md."""
 
 CONSEQUENCES = {
     "suspend": "disable its logins, until `resume`",
@@ -94,15 +105,18 @@ def rebuild_streams(
 
 
 def list_devices() -> None:
-    """All devices: name, state, serial and logins, presence."""
+    """All devices. Columns: name, state, serial, logins, presence."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(LIST))
 
-    for row in run(read):
-        serial = "by hand" if row["serial"] is None else f"serial {row['serial']}"
-        logins = f"login {', '.join(row['usernames'])}" if row["usernames"] else "no login"
-        tell(row["device"], row["state"], f"{serial}, {logins}", _presence(row))
+    table(
+        "DEVICE|STATE|SERIAL|LOGINS|PRESENCE",
+        (
+            (row["device"], row["state"], row["serial"] or "-", ", ".join(row["usernames"] or "-"), _presence(row))
+            for row in run(read)
+        ),
+    )
 
 
 def show(
@@ -122,12 +136,12 @@ def show(
             lines.append(("device", f"{serial['device']}, not enrolled"))
         else:
             renewal = f"; asked to renew logins below generation {device['renew']}" if device["renew"] else ""
-            firmware = f", boot {device['boot']}, firmware {device['firmware']}" if device["boot"] is not None else ""
             lines += [
                 ("device", device["name"]),
                 ("state", device["state"] + renewal),
                 ("registered", time(device["registered_at"])),
-                ("presence", _presence(device) + firmware),
+                ("presence", _presence(device)),
+                *_boot(device),
             ]
         if serial is not None:
             blocked = ", blocked" if serial["blocked"] else ""
@@ -157,27 +171,51 @@ def device_command(action: str) -> Callable[..., None]:
             async with connection.transaction():  # all of them or none
                 for name in sorted(set(names)):
                     await connection.execute("select device_command($1, $2, $3, $4)", name, action, who, why)
-            return list(await connection.fetch("select name, state from devices where name = any ($1)", names))
+                return list(await connection.fetch(DONE, names))
 
         for row in run(work):
-            tell(f"{action}: {row['name']}", f"is {row['state']}")
+            tell(f"{row['name']}: {_done(action, row)}")
 
     command.__doc__ = CONSEQUENCES[action][0].upper() + CONSEQUENCES[action][1:] + "."
     return command
 
 
+def _done(action: str, row: asyncpg.Record) -> str:
+    match action:
+        case "suspend":
+            return "suspended; its logins are disabled"
+        case "resume":
+            return "active again; its logins work"
+        case "rotate":
+            return f"asked to enroll again (logins below generation {row['renew']})"
+        case "reset":
+            return "its identity key is forgotten" if row["serial"] else "has no serial: there is no key to forget"
+    blocked = ", its serial is blocked" if row["serial"] else ""
+    return f"{action}d; its logins are deleted{blocked}"
+
+
 def _presence(row: asyncpg.Record) -> str:
-    if row["online"] is None:
-        return "never seen"
+    if row["since"] is None:
+        return "no status yet" if row["has_sent"] else "never seen"
     return f"{'online' if row['online'] else 'offline'} since {time(row['since'])}"
 
 
+def _boot(row: asyncpg.Record) -> list[tuple[str, object]]:
+    """What its last status says of it."""
+    return [] if row["since"] is None else [("boot", row["boot"]), ("firmware", row["firmware"] or "-")]
+
+
+def login_state(row: asyncpg.Record) -> str:
+    """What the broker knows of a login, or is about to be told: `applied` and `wanted` in words."""
+    if row["wanted"] == row["applied"]:
+        return {"present": "works", "disabled": "disabled", "absent": "deleted"}[row["wanted"]]
+    if row["applied"] == "absent":
+        return "being made"
+    return {"present": "being enabled", "disabled": "being disabled", "absent": "being deleted"}[row["wanted"]]
+
+
 def _login(row: asyncpg.Record) -> str:
-    parts = [row["username"], row["kind"], "by hand" if row["by_hand"] else "by handshake"]
-    if row["wanted"] != row["applied"]:
-        parts.append(f"{row['applied']}, to be {row['wanted']}")
-    else:
-        parts.append(row["applied"])
+    parts = [row["username"], login_state(row), row["kind"], "by hand" if row["by_hand"] else "by handshake"]
     parts.append(f"made {time(row['created_at'])}")
     parts += [f"used {time(row['activated_at'])}"] if row["activated_at"] else []
     parts += [f"ended {time(row['ended_at'])}"] if row["ended_at"] else []
@@ -185,11 +223,22 @@ def _login(row: asyncpg.Record) -> str:
 
 
 def _handshake(row: asyncpg.Record) -> str:
-    parts = [time(row["created_at"]), row["state"], *([row["reason"]] if row["reason"] else [])]
+    parts = [time(row["created_at"]), row["state"]]
+    parts += [row["reason"]] if row["reason"] not in {None, row["state"]} else []
+    parts += [SILENT] if row["silent"] else []
     parts += [f"{name} {row[name]}" for name in ("hardware", "firmware") if row[name]]
     return ", ".join([*parts, f"fingerprint {fingerprint(row['identity_key'])}", row["txn"]])
 
 
 def _event(row: asyncpg.Record) -> str:
-    change = " → ".join(value for value in (row["old"], row["new"]) if value)
-    return f"{time(row['at'])} {row['who']}: {row['action']}{f' {change}' if change else ''}: {row['why']}"
+    """One of the audit trail: what changed of the state, and which login it is about; the rest is in the table."""
+    old, new = (json.loads(row[name]) if row[name] else None for name in ("old", "new"))
+    was = old.get("state") if isinstance(old, dict) else old
+    now = new.get("state") if isinstance(new, dict) else None
+    what = row["action"]
+    if what.startswith("enrollment ") and isinstance(was, str):
+        what = f"enrollment {was} → {what.removeprefix('enrollment ')}"
+    elif now and now != was:
+        what += f" {was} → {now}"
+    login = f" {new['username']}" if isinstance(new, dict) and "username" in new else ""
+    return f"{time(row['at'])} {row['who']}: {what}{login}: {row['why']}"

@@ -7,12 +7,19 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from gateway.operators.command import Refused, Who, Why, age, device_name, run, tell
+from gateway.operators.command import Refused, Who, Why, age, device_name, run, table, tell
+from gateway.operators.devices import SILENT
 from schema.enrollment import fingerprint
 
 QUEUE = """
 select txn, serial, identity_key, reason, hardware, firmware, channels, created_at from enrollments
  where state = 'awaiting' order by created_at, txn"""
+NO_PROOF = """
+select serial, created_at from (
+    select distinct on (serial) serial, state, proof, created_at from enrollments
+     where created_at > now() - interval '1 hour' order by serial, created_at desc) newest
+ where proof is null and (state = 'expired' or state = 'challenged' and created_at < now() - interval '20 s')
+ order by created_at desc limit 10"""
 FIND = """
 select txn, serial, identity_key, state from enrollments
  where txn = $1 or serial = $1 and state = 'awaiting' order by created_at"""
@@ -21,22 +28,35 @@ Which = Annotated[str, typer.Argument(metavar="TXN|SERIAL", help="the transactio
 
 
 def queue() -> None:
-    """Handshakes that await approval: serial, fingerprint, reason, hardware, firmware, channels, age, transaction."""
+    """Handshakes that await approval.
 
-    async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
-        return list(await connection.fetch(QUEUE))
+    Columns: serial, fingerprint, reason, hardware, firmware, number of channels, age, transaction.
 
-    for row in run(read):
-        tell(
-            row["serial"],
-            fingerprint(row["identity_key"]),
-            row["reason"] or "-",
-            f"hardware {row['hardware'] or '-'}",
-            f"firmware {row['firmware'] or '-'}",
-            f"{len(row['channels'])} channels",
-            f"waits {age(row['created_at'])}",
-            row["txn"],
-        )
+    Controllers from which no proof came are named on standard error.
+    """
+
+    async def read(connection: asyncpg.Connection) -> tuple[list[asyncpg.Record], list[asyncpg.Record]]:
+        return await connection.fetch(QUEUE), await connection.fetch(NO_PROOF)
+
+    waiting, silent = run(read)
+    table(
+        "SERIAL|FINGERPRINT|REASON|HARDWARE|FIRMWARE|CHANNELS|AGE|TXN",
+        (
+            (
+                row["serial"],
+                fingerprint(row["identity_key"]),
+                row["reason"] or "-",
+                row["hardware"] or "-",
+                row["firmware"] or "-",
+                len(row["channels"]),
+                age(row["created_at"]),
+                row["txn"],
+            )
+            for row in waiting
+        ),
+    )
+    for row in silent:
+        typer.echo(f"{row['serial']}, {age(row['created_at'])} ago: {SILENT}", err=True)
 
 
 def approve(

@@ -28,10 +28,11 @@ from gateway.operators.command import (
     run,
     settings,
     stop,
+    table,
     tell,
     write_secret,
 )
-from gateway.operators.devices import REGISTER
+from gateway.operators.devices import REGISTER, login_state
 from schema.sealed import seal
 from schema.topics import ROOT
 
@@ -151,22 +152,26 @@ def logins(
     *,
     waiting: Annotated[bool, typer.Option("--waiting", help="only those that the broker was not told of yet")] = False,
 ) -> None:
-    """Logins at the broker: name, state of the device, how it was made, what the broker was told, cell, age."""
+    """Logins at the broker. Columns: login, its state, state of the device, kind, how it was made, cell, age."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(LOGINS, name, waiting))
 
-    for row in run(read):
-        made = "by hand" if row["by_hand"] else "by handshake"
-        told = row["applied"] if row["wanted"] == row["applied"] else f"{row['applied']}, to be {row['wanted']}"
-        tell(
-            row["username"],
-            f"device {row['state']}",
-            f"{made}, {row['kind']}",
-            told,
-            row["cell"],
-            age(row["created_at"]),
-        )
+    table(
+        "LOGIN|STATE|DEVICE STATE|KIND|MADE|CELL|AGE",
+        (
+            (
+                row["username"],
+                login_state(row),
+                row["state"],
+                row["kind"],
+                "by hand" if row["by_hand"] else "by handshake",
+                row["cell"],
+                age(row["created_at"]),
+            )
+            for row in run(read)
+        ),
+    )
 
 
 async def _make(connection: asyncpg.Connection, name: str, cell: str, who: str, why: str) -> Login:

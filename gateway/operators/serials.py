@@ -11,6 +11,7 @@ import asyncpg
 import typer
 
 from gateway.operators.command import (
+    SURROUNDINGS,
     Count,
     Prefix,
     Surroundings,
@@ -21,6 +22,7 @@ from gateway.operators.command import (
     run,
     settings,
     stop,
+    table,
     tell,
     time,
     write_secret,
@@ -49,11 +51,14 @@ def claim_keys(
         Path | None, typer.Option(help="a new file, for its owner alone; without it, standard output")
     ] = None,
 ) -> None:
-    """Claim keys for production, as CSV serial,claim_key,version, from the newest master key in BIOGATE_SECRETS_DIR."""
+    """Claim keys for production, from the newest master key in BIOGATE_SECRETS_DIR.
+
+    CSV: serial,claim_key,version. A claim key is 64 hexadecimal digits: 32 bytes.
+    """
     chosen = numbered(serial, prefix, count)
     masters = _masters()
     if masters is None:
-        misused("BIOGATE_SECRETS_DIR is not set: it has the master keys")
+        misused(f"BIOGATE_SECRETS_DIR is not set: it has the master keys{SURROUNDINGS}")
     version = max(masters)
     lines = [f"{one},{derived(masters[version], one).hex()},{version}\n" for one in chosen]
     text = "serial,claim_key,version\n" + "".join(lines)
@@ -68,7 +73,7 @@ def claim_keys(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="CSV: serial[,device][,claim_key][,version]; - for standard input")],
+    file: Annotated[Path, typer.Argument(help="CSV: serial[,device][,claim_key][,version]; - is standard input")],
     *,
     name: Annotated[
         str | None, typer.Option(help="of the import; without it, the file's; known ones are added to")
@@ -102,35 +107,49 @@ def import_(
 
 
 def imports() -> None:
-    """Imports: name, serials, how many of them have enrolled, quota, time."""
+    """Imports. Columns: name, its serials, how many of them have enrolled, quota, time."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(IMPORTS))
 
-    for row in run(read):
-        quota = "no quota" if row["quota"] is None else f"quota {row['quota']}"
-        fields = f"{row['serials']} serials", f"{row['enrolled']} enrolled", quota, time(row["imported_at"])
-        tell(row["name"], *fields)
+    table(
+        "IMPORT|SERIALS|ENROLLED|QUOTA|IMPORTED",
+        (
+            (
+                row["name"],
+                row["serials"],
+                row["enrolled"],
+                "-" if row["quota"] is None else row["quota"],
+                time(row["imported_at"]),
+            )
+            for row in run(read)
+        ),
+    )
 
 
 def list_serials(
     import_name: Annotated[str | None, typer.Option("--import", metavar="NAME", help="only of this import")] = None,
 ) -> None:
-    """Known serials: device, its state, claim version, fingerprint of the identity key, import."""
+    """Known serials. Columns: serial, device, its state, blocked, claim version, fingerprint, import."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(SERIALS, import_name))
 
-    for row in run(read):
-        tell(
-            row["serial"],
-            row["device"],
-            row["state"] or "not enrolled",
-            "blocked" if row["blocked"] else "free",
-            f"claim version {row['claim_version']}",
-            fingerprint(row["identity_key"]) if row["identity_key"] else "-",
-            row["import"] or "-",
-        )
+    table(
+        "SERIAL|DEVICE|STATE|BLOCKED|CLAIM|FINGERPRINT|IMPORT",
+        (
+            (
+                row["serial"],
+                row["device"],
+                row["state"] or "not enrolled",
+                "blocked" if row["blocked"] else "-",
+                row["claim_version"],
+                fingerprint(row["identity_key"]) if row["identity_key"] else "-",
+                row["import"] or "-",
+            )
+            for row in run(read)
+        ),
+    )
 
 
 Serials = Annotated[list[str], typer.Argument(metavar="SERIAL…", help="serial numbers")]

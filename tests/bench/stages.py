@@ -18,6 +18,7 @@ from gateway.batch import Batch
 from gateway.connection import Connection
 from gateway.items import Delivery, Frame
 from gateway.outbox import Outbox
+from gateway.pipeline import DECODED_AT_ONCE
 from gateway.registry import Device, Mapping, Registry
 from gateway.settings import Settings
 from gateway.window import Window
@@ -61,8 +62,8 @@ def measure(channels: int) -> dict[str, tuple[float, float]]:
 
     def batch() -> None:
         grown = Batch()
-        for delivery, frame in zip(deliveries, frames, strict=True):
-            grown.add(delivery, (frame,))
+        for first in range(0, FRAMES, DECODED_AT_ONCE):
+            grown.add(deliveries[first : first + DECODED_AT_ONCE], frames[first : first + DECODED_AT_ONCE])
 
     stages = {
         "packets to deliveries": lambda: connection.data_received(stream),

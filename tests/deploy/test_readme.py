@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ class Shell:
 
 @pytest.fixture
 def shell(up: Up, tmp_path: Path) -> Iterator[Shell]:
-    up.start()
+    up.start(BIOGATE_ENROLL_PENDING_S="1")  # a minute is long
     up.wait_for("3 enrolled\n")
     up.wait_for(FLOWING.pattern)
     (tmp_path / "home").mkdir()
@@ -96,10 +97,41 @@ def test_what_it_says_to_try_works(shell: Shell) -> None:
 
 
 def test_what_it_says_of_enrollment_works(shell: Shell) -> None:
-    shell.run("set -a; . .stack/env; set +a")
-    said = shell.run(blocks("Enrollment")[0])
+    listed, waiting, http = blocks("Enrollment")
+    (shell.directory / ".stack").mkdir()
+    said = shell.run(listed)
     assert re.search(r"sim-0001\s+sim-0001\s+active", said)
-    wait_until(lambda: "2 enrolled" in shell.up.said, 15, lambda: shell.up.said)
+    assert re.search(r"MY-1\s+MY-1\s+not enrolled", said)
+    with controllers(shell, "MY-1", "MY-2") as enrolling:
+        queue, *rest = waiting.splitlines()
+        wait_until(lambda: "unknown-serial" in shell.run(queue), 15, lambda: shell.run(queue))
+        said = shell.run("\n".join(rest))
+        assert "approved: MY-2" in said
+        assert re.search(r"device: +MY-2\n", said)
+        assert "sim-0003: revoked; its logins are deleted, its serial is blocked" in said
+        assert enrolling.wait(30) == 0
+    wait_until(lambda: "4 enrolled" in shell.up.said, 15, lambda: shell.up.said)
+    assert "MY-2" in shell.run(http)
+
+
+@contextmanager
+def controllers(shell: Shell, *serials: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Controllers of one's own, enrolling with what the page says they are given."""
+    shell.run(f".venv/bin/python -m gateway.devices claim-keys {' '.join(serials)} --to claims.csv")
+    given = shell.run('echo "$BIOGATE_ENROLL_URL"; echo "$BIOGATE_MQTT_CA_FILE"').split()
+    options = {
+        **dict(zip(("--enroll", "--ca"), given, strict=True)),
+        "--enroll-password-file": str(shell.up.paths.secrets / "enroll.password"),
+        **{"--claims": "claims.csv", "--state": "controllers"},
+    }
+    words = [word for option in options.items() for word in option]
+    (shell.directory / "controllers").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "device_sim.enroll", *words], cwd=shell.directory, env=shell.environment
+    )
+    yield process
+    process.kill()
+    process.wait()
 
 
 def test_what_you_will_see_is_what_is_shown() -> None:

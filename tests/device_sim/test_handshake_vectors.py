@@ -78,5 +78,6 @@ def test_the_grant_is_opened(example: dict[str, Any]) -> None:
 def test_what_must_be_refused_is_ignored(case: dict[str, Any]) -> None:
     example = EXAMPLES[0]
     state = handshake(example) if case["at"] == "challenge" else proved(example)
+    kept = bytes.fromhex(case["kept_gateway"]) if "kept_gateway" in case else None
     with pytest.raises(Ignored):
-        receive(state, controller(example), bytes.fromhex(example["gateway_public"]), case["reply_text"].encode())
+        receive(state, controller(example), kept, case["reply_text"].encode())

@@ -162,7 +162,10 @@ class Device:
                     with_luck_sooner = asyncio.ensure_future(self._pushed(line, wanted))
                     done, _ = await asyncio.wait([with_luck_sooner], timeout=reply["retry_after_s"])
                     if done:
-                        return with_luck_sooner.result()
+                        reply = with_luck_sooner.result()
+                        if reply["type"] == "reject":
+                            raise Rejected(reply["code"], reply.get("retry_after_s"))
+                        return reply
                     with_luck_sooner.cancel()
 
             proof = handshake.challenged(await step(handshake.hello, "challenge"))

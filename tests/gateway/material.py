@@ -18,6 +18,7 @@ from gateway.items import Delivery, Frame, Item, Route
 from gateway.registry import Device, Registry
 from gateway.registry import Mapping as SlotMapping
 from gateway.settings import Settings
+from gateway.window import Window
 from gateway.write import Writer
 from schema.topics import Kind, topic
 
@@ -43,14 +44,14 @@ def delivery(
     packet_id: int = 0,
     fault: str | None = None,
 ) -> Delivery:
-    return Delivery(connection, packet_id, to, payload, content_type, received_ms, fault)
+    made = Delivery(connection, packet_id, to, payload, content_type, received_ms, fault)
+    Window(2**40).add(made)  # weighed
+    return made
 
 
 async def admit(admission: Admission, registry: Registry, message: Delivery) -> Sequence[Item]:
     """As the pipeline does it: what is missing is looked for, then once more."""
-    name = admission.unknown_device(message)
-    if name is not None:
-        await registry.find([name])
+    await registry.find(admission.unknown_devices([message.topic]))
     try:
         return admission.admit(message)
     except Missing as missing:

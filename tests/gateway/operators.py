@@ -22,6 +22,12 @@ class Ran(NamedTuple):
     err: str
 
     @property
+    def table(self) -> list[dict[str, str]]:
+        """Its rows, by the headings."""
+        headings, *rows = self.rows
+        return [dict(zip(headings, row, strict=True)) for row in rows]
+
+    @property
     def rows(self) -> list[list[str]]:
         return [line.split("\t") for line in self.out.splitlines()]
 
@@ -78,9 +84,10 @@ async def handshake(
     await cell(database)
     await database.execute(
         """insert into enrollments (txn, cell, serial, identity_key, claim_version, state, reason, hello, challenge,
-                                    transcript, keys, hardware, firmware, channels, expires_at)
+                                    transcript, keys, proof, hardware, firmware, channels, expires_at)
            values ($1, 'main', $2, $3, 1, $4, 'unknown-serial', 'h', 'c', 't',
-                   case when $4 in ('challenged', 'awaiting', 'approved') then 'k'::bytea end, 'rev C', $5, '{ph}',
+                   case when $4 in ('challenged', 'awaiting', 'approved') then 'k'::bytea end,
+                   case when $4 <> 'challenged' then 'p'::bytea end, 'rev C', $5, '{ph}',
                    now() + interval '1 day')""",
         *(txn, serial, identity, state, "2.4\u001b[31m1"),
     )

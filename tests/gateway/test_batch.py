@@ -8,7 +8,7 @@ from gateway.batch import Batch, Batcher
 from gateway.connection import Connection
 from gateway.items import DeviceEvent, Item
 from gateway.outbox import Outbox
-from gateway.window import Window, weight
+from gateway.window import Window
 from tests.gateway.material import NOW_MS, delivery, route
 
 LONG_S = 3600.0
@@ -37,21 +37,21 @@ async def taken(batcher: Batcher) -> Batch:
 async def test_items_and_acknowledgements_keep_the_order_of_receipt() -> None:
     first, second = Connection(Window(1), Outbox()), Connection(Window(1), Outbox())
     batch, sent = Batch(), items(6)
-    batch.add(delivery(b"abc", connection=first, packet_id=5), sent[:1])
-    batch.add(delivery(b"abc", connection=second, packet_id=1), sent[1:3])
-    batch.add(delivery(b"abc", connection=first, packet_id=0), sent[3:4])
-    batch.add(delivery(b"abc", connection=first, packet_id=2), sent[4:6])
+    batch.add([delivery(b"abc", connection=first, packet_id=5)], sent[:1])
+    batch.add([delivery(b"abc", connection=second, packet_id=1)], sent[1:3])
+    batch.add([delivery(b"abc", connection=first, packet_id=0)], sent[3:4])
+    batch.add([delivery(b"abc", connection=first, packet_id=2)], sent[4:6])
     assert batch.items == sent
     assert batch.acks == {first: [5, 2], second: [1]}
-    assert batch.bytes == 4 * weight(delivery(b"abc"))
+    assert batch.bytes == 4 * delivery(b"abc").weight
 
 
 async def test_what_came_while_the_writer_was_busy_is_the_next_batch() -> None:
     batcher, sent = Batcher(100, 10**6, 0), items(7)
-    batcher.add(delivery(b""), sent[:3])
+    batcher.add([delivery(b"")], sent[:3])
     assert (await taken(batcher)).items == sent[:3]
-    batcher.add(delivery(b""), sent[3:5])
-    batcher.add(delivery(b""), sent[5:])
+    batcher.add([delivery(b"")], sent[3:5])
+    batcher.add([delivery(b"")], sent[5:])
     assert (await taken(batcher)).items == sent[3:]
 
 
@@ -60,7 +60,7 @@ async def test_a_waiting_writer_gets_what_is_flushed() -> None:
     taking = asyncio.create_task(batcher.take())
     await turns()
     assert not taking.done()
-    batcher.add(delivery(b""), sent)
+    batcher.add([delivery(b"")], sent)
     await batcher.flush()
     batch = await taking
     assert batch is not None
@@ -69,9 +69,9 @@ async def test_a_waiting_writer_gets_what_is_flushed() -> None:
 
 async def test_the_decoder_waits_while_the_batch_has_enough_items() -> None:
     batcher = Batcher(3, 10**6, 0)
-    batcher.add(delivery(b""), items(2))
+    batcher.add([delivery(b"")], items(2))
     await batcher.room()
-    batcher.add(delivery(b""), items(5))  # a message is not split
+    batcher.add([delivery(b"")], items(5))  # a message is not split
     assert batcher.full
     waiting = asyncio.create_task(batcher.room())
     await turns()
@@ -83,18 +83,18 @@ async def test_the_decoder_waits_while_the_batch_has_enough_items() -> None:
 
 async def test_the_decoder_waits_while_the_batch_has_enough_bytes() -> None:
     message = delivery(bytes(1000))
-    batcher = Batcher(10**6, weight(message) + 1, 0)
-    batcher.add(message, items(1))
+    batcher = Batcher(10**6, message.weight + 1, 0)
+    batcher.add([message], items(1))
     assert not batcher.full
-    batcher.add(message, items(1))
+    batcher.add([message], items(1))
     assert batcher.full
 
 
 async def test_the_first_batch_is_taken_at_once_and_the_next_lingers() -> None:
     batcher = Batcher(100, 10**6, LONG_S)
-    batcher.add(delivery(b""), items(1))
+    batcher.add([delivery(b"")], items(1))
     await taken(batcher)
-    batcher.add(delivery(b""), items(1))
+    batcher.add([delivery(b"")], items(1))
     await batcher.flush()
     taking = asyncio.create_task(batcher.take())
     await turns()
@@ -104,13 +104,13 @@ async def test_the_first_batch_is_taken_at_once_and_the_next_lingers() -> None:
 
 async def test_a_full_batch_does_not_linger() -> None:
     batcher = Batcher(3, 10**6, LONG_S)
-    batcher.add(delivery(b""), items(1))
+    batcher.add([delivery(b"")], items(1))
     await taken(batcher)
-    batcher.add(delivery(b""), items(2))
+    batcher.add([delivery(b"")], items(2))
     taking = asyncio.create_task(batcher.take())
     await turns()
     assert not taking.done()
-    batcher.add(delivery(b""), items(1))
+    batcher.add([delivery(b"")], items(1))
     await batcher.flush()
     batch = await taking
     assert batch is not None
@@ -122,7 +122,7 @@ async def test_a_batch_lingers_no_longer_than_set() -> None:
     loop = asyncio.get_running_loop()
     taken_at = []
     for _ in range(3):
-        batcher.add(delivery(b""), items(1))
+        batcher.add([delivery(b"")], items(1))
         await batcher.take()
         taken_at.append(loop.time())
     assert taken_at[1] - taken_at[0] >= 0.03 - 0.001
@@ -131,9 +131,9 @@ async def test_a_batch_lingers_no_longer_than_set() -> None:
 
 async def test_what_is_there_when_the_batcher_closes_is_taken_without_lingering_and_then_it_ends() -> None:
     batcher = Batcher(100, 10**6, LONG_S)
-    batcher.add(delivery(b""), items(1))
+    batcher.add([delivery(b"")], items(1))
     await taken(batcher)
-    batcher.add(delivery(b""), items(2))
+    batcher.add([delivery(b"")], items(2))
     taking = asyncio.create_task(batcher.take())
     await turns()
     assert not taking.done()

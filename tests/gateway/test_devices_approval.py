@@ -27,11 +27,11 @@ def plant(secure_broker: Broker, database_url: str, tmp_path: Path) -> Iterator[
     print(plant.gateway.log.read_text()[-4000:])
 
 
-async def waiting(tool: Tool, serial: str) -> list[str]:
+async def waiting(tool: Tool, serial: str) -> dict[str, str]:
     """Its line in the queue."""
     for _ in range(20):
-        for row in (await tool("queue")).rows:
-            if row[0] == serial:
+        for row in (await tool("queue")).table:
+            if row["SERIAL"] == serial:
                 return row
         await asyncio.sleep(0.2)
     raise AssertionError(f"{serial} does not wait")
@@ -45,7 +45,7 @@ async def test_a_controller_waits_until_its_fingerprint_is_approved(
     mark = fingerprint(device.identity.public_key().public_bytes_raw())
     enrolling = asyncio.create_task(plant.enroll(device, wait_for_operator=True, patience_s=30))
     row = await waiting(tool, "BR-2044")
-    assert (row[1], row[2]) == (mark, "unknown-serial")
+    assert (row["FINGERPRINT"], row["REASON"]) == (mark, "unknown-serial")
     assert not enrolling.done()
     ran = await tool("approve", "BR-2044", "--device", "br-1", "--fingerprint", mark, *SIGNED)
     assert ran.status == 0, ran.err
@@ -57,7 +57,7 @@ async def test_a_controller_waits_until_its_fingerprint_is_approved(
     other = fingerprint(device.identity.public_key().public_bytes_raw())
     enrolling = asyncio.create_task(plant.enroll(device, wait_for_operator=True, patience_s=30))
     row = await waiting(tool, "BR-2044")
-    assert (row[1], row[2]) == (other, "identity-changed")
+    assert (row["FINGERPRINT"], row["REASON"]) == (other, "identity-changed")
     assert (await tool("approve", "BR-2044", "--fingerprint", mark, *SIGNED)).status == 1
     assert (await tool("deny", "BR-2044", *SIGNED)).status == 0
     with pytest.raises(Rejected) as caught:

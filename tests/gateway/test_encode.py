@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import struct
 from collections.abc import AsyncIterator
@@ -111,7 +110,7 @@ async def table(database: asyncpg.Connection) -> AsyncIterator[asyncpg.Connectio
 
 async def copied(table: asyncpg.Connection, frames: list[Frame]) -> list[tuple[object, ...]]:
     await table.execute("delete from frames")
-    await table.copy_to_table("frames", source=io.BytesIO(encode.copy(frames)), columns=encode.COLUMNS, format="binary")
+    await table.copy_to_table("frames", source=encode.stream(frames), columns=encode.COLUMNS, format="binary")
     return [row(record) for record in await table.fetch(f"select {COLUMNS} from frames order by time")]
 
 
@@ -129,7 +128,7 @@ async def test_the_numbered_form_has_each_frame_under_its_index(table: asyncpg.C
     await table.execute("delete from stage")
     await table.copy_to_table(
         "stage",
-        source=io.BytesIO(encode.copy(frames, numbered=True)),
+        source=encode.stream(frames, numbered=True),
         columns=("n", *encode.COLUMNS),
         format="binary",
     )

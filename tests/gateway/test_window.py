@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.items import Delivery
-from gateway.window import OVERHEAD, Window, weight
+from gateway.window import OVERHEAD, Window
 from tests.gateway.material import delivery
 
 
@@ -19,15 +19,15 @@ def of(size: int) -> Delivery:
 
 
 def test_a_message_counts_for_its_payload_topic_and_what_it_costs_beside() -> None:
-    assert weight(delivery(b"12345", "abc")) == 5 + 3 + OVERHEAD
-    assert weight(of(300)) == 300
+    assert delivery(b"12345", "abc").weight == 5 + 3 + OVERHEAD
+    assert of(300).weight == 300
 
 
 async def test_messages_leave_in_the_order_of_receipt_and_not_more_than_asked_for() -> None:
     window = Window(10**6)
     sent = [of(300 + n) for n in range(5)]
-    for each in sent:
-        window.add(each)
+    window.add(*sent[:2])
+    window.add(*sent[2:])
     assert window.waiting == 5
     assert await window.take(2, 10**6) == sent[:2]
     assert await window.take(100, 10**6) == sent[2:]
