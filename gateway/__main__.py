@@ -7,6 +7,7 @@ over the session.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -34,6 +35,8 @@ PROBE_TIMEOUT_S = 2.0
 ACCESS_CONNECTIONS = 3
 """To the database, for enrollment and administration: so they never take one from the intake."""
 AGAIN_S = 5.0
+GARBAGE = 5000
+"""Objects more than before, until the youngest are looked at for cycles. Frames are in none: they go by themselves."""
 
 
 async def run(settings: Settings, secrets: Secrets | None) -> None:
@@ -72,6 +75,9 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
             starting.cancel()
             return
         pipeline = await starting
+        gc.collect()
+        gc.freeze()  # what is there by now stays: no collection need look at it again
+        gc.set_threshold(GARBAGE)
         async with asyncio.TaskGroup() as group:
             beside = []
             if secrets is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -46,14 +46,10 @@ class Admission:
         self._registry = registry
         self._routes: dict[str, Route] = {}
 
-    def unknown_device(self, delivery: Delivery) -> str | None:
-        """The device's name, if it is one the registry has not seen."""
-        if delivery.topic in self._routes:
-            return None
-        parsed = parse(delivery.topic)
-        if parsed is None or self._registry.device(parsed[0]) is not None:
-            return None
-        return parsed[0]
+    def unknown_devices(self, topics: Iterable[str]) -> set[str]:
+        """The names of devices in these topics that the registry has not seen."""
+        names = {parsed[0] for topic in topics if topic not in self._routes and (parsed := parse(topic))}
+        return {name for name in names if self._registry.device(name) is None}
 
     def admit(self, delivery: Delivery) -> Sequence[Item]:
         """The items of a message, at least one. Raises Missing."""
@@ -119,12 +115,15 @@ class Admission:
         values: dict[str, float | None],
         quality: Sequence[int] | None,
     ) -> Frame:
-        t = message.t
+        t, received_ms, device = message.t, delivery.received_ms, route.device
         if t.__class__ is not float:
             raise Rejected(Reason.WRONG_SHAPE, "`v` is one frame's, `t` a list of times")
-        self._check_time(t, delivery.received_ms)
-        mapping = self._mapping(route.device, tuple(values))
-        return Frame(route, mapping, t, message.boot, message.seq, delivery.received_ms, values.values(), quality)
+        if t < 0 or not received_ms - self._max_age_ms <= t <= received_ms + self._max_skew_ms:
+            self._check_time(t, received_ms)
+        mapping, channels = device.latest, tuple(values)
+        if mapping is None or mapping.channels != channels:  # else the same as before: nearly always
+            device.latest = mapping = self._mapping(device, channels)
+        return Frame(route, mapping, t, message.boot, message.seq, received_ms, tuple(values.values()), quality)
 
     def _telemetry(self, delivery: Delivery, route: Route, message: Telemetry) -> Sequence[Item]:
         """A frame with qualities, or a block."""

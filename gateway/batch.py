@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 from gateway.connection import Connection
 from gateway.items import Delivery, Item
-from gateway.window import weight
 
 
 class Batch:
@@ -16,13 +16,15 @@ class Batch:
     def __init__(self) -> None:
         self.items: list[Item] = []
         self.bytes = 0
-        self.acks: dict[Connection, list[int]] = {}
+        self.acks: defaultdict[Connection, list[int]] = defaultdict(list)
 
-    def add(self, delivery: Delivery, items: Sequence[Item]) -> None:
+    def add(self, deliveries: Iterable[Delivery], items: Sequence[Item]) -> None:
+        """These messages, with all their items."""
         self.items += items
-        self.bytes += weight(delivery)
-        if delivery.packet_id:
-            self.acks.setdefault(delivery.connection, []).append(delivery.packet_id)
+        for delivery in deliveries:
+            self.bytes += delivery.weight
+            if delivery.packet_id:
+                self.acks[delivery.connection].append(delivery.packet_id)
 
 
 class Batcher:
@@ -47,8 +49,8 @@ class Batcher:
             async with self._changed:
                 await self._changed.wait_for(lambda: not self.full)
 
-    def add(self, delivery: Delivery, items: Sequence[Item]) -> None:
-        self._open.add(delivery, items)
+    def add(self, deliveries: Iterable[Delivery], items: Sequence[Item]) -> None:
+        self._open.add(deliveries, items)
 
     async def flush(self) -> None:
         """Tell the writer that something was added."""

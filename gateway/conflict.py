@@ -7,7 +7,6 @@ parts; it is stored under its own exact layout. Else a conflict: the first stays
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import msgspec
@@ -80,7 +79,7 @@ async def _round(connection: Transaction, frames: Sequence[Frame]) -> tuple[int,
     await connection.execute("delete from stage")
     await connection.copy_to_table(
         "stage",
-        source=io.BytesIO(encode.copy(frames, numbered=True)),
+        source=encode.stream(frames, numbered=True),
         columns=("n", *encode.COLUMNS),
         format="binary",
     )

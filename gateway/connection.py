@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import mqtt5
 import numpy as np
@@ -68,8 +68,8 @@ class Connection(asyncio.Protocol):
 
     def publish(self) -> None:
         """There may be something in the outbox."""
-        for packet in self._outbox.packets(self._may_publish):
-            self._write(packet)
+        if packets := b"".join(self._outbox.packets(self._may_publish)):
+            self._write(packets)
 
     def pause(self) -> None:
         if self.reading and self._transport is not None:
@@ -147,6 +147,7 @@ class Connection(asyncio.Protocol):
     def _packets(self, view: memoryview, now_ms: float) -> int:
         """Handle all whole packets in `view`; the number of bytes left over."""
         start, end = 0, len(view)
+        arrived: list[Delivery] = []
         while start < end:
             try:
                 packet, size = _read(view[start:])
@@ -157,17 +158,18 @@ class Connection(asyncio.Protocol):
                     size = whole_packet(view[start:])
                 except ValueError as out_of_step:
                     self.abort(f"unreadable: {out_of_step}")
-                    return 0
+                    start = end
+                    break
                 if size == 0:  # incomplete: the rest is still on its way
                     break
                 why = "a length inside it is wrong" if isinstance(error, IndexError) else str(error)
-                self._unreadable(bytes(view[start : start + size]), now_ms, why)
+                arrived += self._unreadable(bytes(view[start : start + size]), now_ms, why)
             else:
                 if packet.__class__ is _PublishPacket:
                     if packet.topic[0] == "$":
                         self._broker_says(packet.topic, packet.payload)
                     elif not self._draining:
-                        self._window.add(
+                        arrived.append(
                             Delivery(
                                 self,
                                 packet.packet_id or 0,
@@ -180,6 +182,8 @@ class Connection(asyncio.Protocol):
                 else:
                     self._control(packet)
             start += size
+        self._window.add(*arrived)
+        self.publish()  # as much as acknowledgements have made room for
         return end - start
 
     def _control(self, packet: mqtt5.Packet) -> None:
@@ -190,7 +194,6 @@ class Connection(asyncio.Protocol):
                 topic = self._outbox.acknowledged(packet.packet_id)
                 if int(packet.reason_code) >= REFUSED:
                     log.error("the broker refuses what we publish", topic=topic, reason=packet.reason_code.name)
-                self.publish()
             case mqtt5.SubAckPacket() if not self.suback.done():
                 self.suback.set_result(packet)
             case mqtt5.DisconnectPacket():
@@ -205,13 +208,13 @@ class Connection(asyncio.Protocol):
         if topic == SYS_DROPPED and payload.isdigit():
             metrics.BROKER_DROPPED.set(int(payload))
 
-    def _unreadable(self, packet: bytes, now_ms: float, why: str) -> None:
+    def _unreadable(self, packet: bytes, now_ms: float, why: str) -> Iterator[Delivery]:
         """A packet the codec refuses. A PUBLISH goes to quarantine, or it would come back for ever."""
         if packet[0] >> 4 != PUBLISH:
             self.abort(f"unreadable packet of type {packet[0] >> 4}: {why}")
         elif not self._draining:
             topic, packet_id = salvage(packet)
-            self._window.add(Delivery(self, packet_id, topic, packet, None, now_ms, why))
+            yield Delivery(self, packet_id, topic, packet, None, now_ms, why)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:

@@ -33,6 +33,11 @@ _numbers = (msgspec.msgpack.Decoder(Numbers), msgspec.json.Decoder(Numbers))
 
 
 def telemetry(payload: bytes, content_type: str | None) -> Telemetry:
+    if content_type is None and payload and payload[0] < BOM[0]:  # nearly all there is, without detours
+        try:
+            return _telemetry[payload[0] < 0x80].decode(payload)
+        except Exception:  # looked at again, for the reason
+            return _decode(_telemetry, payload, content_type)
     return _decode(_telemetry, payload, content_type)
 
 

@@ -8,7 +8,7 @@ size, lower bound, then length and bytes of each element).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -27,18 +27,37 @@ POSTGRES_EPOCH_US = 946_684_800_000_000
 FLOAT8, INT2 = 701, 21
 ARRAY_HEADER = 20
 ABSENT = -1
+FRAMES_AT_ONCE = 500
+"""A part of the COPY: large enough for NumPy, small enough that neither side waits for the other."""
 
 
 def copy(frames: Sequence[Frame], *, numbered: bool = False) -> bytes:
     """The whole COPY input for `frames`. With `numbered` a first column `n` holds each frame's index in `frames`."""
-    groups: defaultdict[Mapping, list[int]] = defaultdict(list)
+    return b"".join(parts(frames, numbered=numbered))
+
+
+def parts(frames: Sequence[Frame], *, numbered: bool = False) -> Iterator[bytes]:
+    """The same in parts: the database reads one while the next is laid out."""
+    groups: defaultdict[int, list[int]] = defaultdict(list)
     for n, frame in enumerate(frames):
-        groups[frame.mapping].append(n)
-    parts = [HEADER]
-    for mapping, members in groups.items():
-        parts.append(_rows(mapping, [frames[n] for n in members], members if numbered else None))
-    parts.append(TRAILER)
-    return b"".join(parts)
+        groups[id(frame.mapping)].append(n)
+    ready, count = [HEADER], 0
+    for members in groups.values():
+        for first in range(0, len(members), FRAMES_AT_ONCE):
+            some = members[first : first + FRAMES_AT_ONCE]
+            mapping = frames[some[0]].mapping
+            ready.append(_rows(mapping, [frames[n] for n in some], some if numbered else None))
+            count += len(some)
+            if count >= FRAMES_AT_ONCE:
+                yield b"".join(ready)
+                ready, count = [], 0
+    yield b"".join([*ready, TRAILER])
+
+
+async def stream(frames: Sequence[Frame], *, numbered: bool = False) -> AsyncIterator[bytes]:
+    """The parts as asyncpg wants them. (A file would be read in another thread.)"""
+    for part in parts(frames, numbered=numbered):
+        yield part
 
 
 def microseconds(times_ms: NDArray[np.float64]) -> NDArray[np.int64]:

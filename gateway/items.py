@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import msgspec
 
@@ -49,6 +49,8 @@ class Delivery(msgspec.Struct, gc=False):
     received_ms: float
     fault: str | None = None
     """Why the packet could not be read; `payload` is then the whole packet."""
+    weight: int = 0
+    """Bytes that it counts for in the window, which sets it."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -68,7 +70,7 @@ class Frame(msgspec.Struct, gc=False):
     boot: int | None
     seq: int | None
     received_ms: float
-    values: Collection[float | None]
+    values: Sequence[float | None]
     quality: Sequence[int] | None
 
     kind: ItemKind = "frame"
@@ -139,3 +141,26 @@ class Reject(msgspec.Struct, gc=False):
 
 
 Item = Frame | StatusChange | DeviceEvent | LostFrames | Reject
+
+
+class Sorted(NamedTuple):
+    """Items by type, each in the order they came in."""
+
+    frames: Sequence[Frame] = ()
+    statuses: Sequence[StatusChange] = ()
+    events: Sequence[DeviceEvent] = ()
+    results: Sequence[LostFrames] = ()
+    rejects: Sequence[Reject] = ()
+
+
+def by_type(items: Sequence[Item]) -> Sorted:
+    """In nearly all batches all items are frames: these are not looked at one by one."""
+    if set(map(type, items)) == {Frame}:
+        return Sorted(cast(Sequence[Frame], items))
+    return Sorted(
+        [item for item in items if isinstance(item, Frame)],
+        [item for item in items if isinstance(item, StatusChange)],
+        [item for item in items if isinstance(item, DeviceEvent)],
+        [item for item in items if isinstance(item, LostFrames)],
+        [item for item in items if isinstance(item, Reject)],
+    )

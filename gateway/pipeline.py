@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
 
 import numpy as np
 import structlog
@@ -29,7 +28,7 @@ from gateway.admit import Admission, Missing
 from gateway.batch import Batcher
 from gateway.database import Pool, Troubles, persistently
 from gateway.errors import Rejected, ShutdownTimedOut
-from gateway.items import Delivery, Frame, Item
+from gateway.items import Delivery, Item, by_type
 from gateway.leader import Leader
 from gateway.outbox import Outbox
 from gateway.quota import Quota
@@ -126,28 +125,29 @@ class Pipeline:
             deliveries = await self._window.take(DECODED_AT_ONCE, self._settings.batch_bytes)
             if not deliveries:
                 return
-            unknown = {name for delivery in deliveries if (name := self._admission.unknown_device(delivery))}
+            unknown = self._admission.unknown_devices({delivery.topic for delivery in deliveries})
             if unknown:
                 await persistently(self._troubles, "find devices", self._registry.find, unknown)
-            admitted = await self._admit_all(deliveries)
-            for delivery, items in admitted:
-                self._batcher.add(delivery, items)
-            accounting.received([item for _, items in admitted for item in items])
+            items = await self._admit_all(deliveries)
+            self._batcher.add(deliveries, items)
+            accounting.received(items)
             await self._batcher.flush()
             await asyncio.sleep(0)
 
-    async def _admit_all(self, deliveries: list[Delivery]) -> list[tuple[Delivery, Sequence[Item]]]:
-        """Each delivery with its items, in order. Mappings that are missing are looked for, all at once."""
+    async def _admit_all(self, deliveries: list[Delivery]) -> list[Item]:
+        """The items of all, in order. Mappings that are missing are looked for, all at once."""
+        admit = self._admission.admit
         while True:
-            admitted, missing = [], []
+            admitted: list[Item] = []
+            missing = []
             for delivery in deliveries:
                 try:
-                    admitted.append((delivery, self._admission.admit(delivery)))
+                    admitted += admit(delivery)
                 except Missing as lack:
                     missing.append(lack.wanted)
                 except Exception as error:  # a defect of ours; still the message is not lost and harms no other
                     log.exception("a message could not be admitted", topic=delivery.topic)
-                    admitted.append((delivery, [reject(delivery, Rejected(Reason.REFUSED, repr(error)))]))
+                    admitted.append(reject(delivery, Rejected(Reason.REFUSED, repr(error))))
             if not missing:
                 return admitted
             await persistently(self._troubles, "intern layouts", self._registry.map, missing)
@@ -166,5 +166,6 @@ class Pipeline:
             self._window.release(batch.bytes)
             metrics.COMMIT.observe(time.monotonic() - begun)
             metrics.BATCH.observe(len(batch.items))
-            live = [item.t for item in batch.items if isinstance(item, Frame) and item.route.kind is Kind.TELEMETRY]
+            frames = by_type(batch.items).frames
+            live = [frame.t for frame in frames if frame.route.kind is Kind.TELEMETRY]
             metrics.LAG.observe(time.time() - np.array(live) / 1000)

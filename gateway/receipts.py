@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
@@ -27,6 +28,8 @@ STREAMS_ASKED = 20
 """Backfill requests at once: history must leave room for what is live."""
 FRAMES_ASKED = 5000
 """Frames in one request."""
+LONGEST_S = 10.0
+"""No device waits longer for a receipt, however many there are."""
 
 
 class Receipts:
@@ -34,6 +37,7 @@ class Receipts:
 
     def __init__(self, settings: Settings, pool: Pool, outbox: Outbox, window: Window, troubles: Troubles) -> None:
         self._interval_s = settings.receipt_interval_s
+        self._per_s = settings.receipts_per_s
         self._streams = Streams(pool)
         self._holes = Holes(settings.reorder_window_s, settings.backfill_retry_s)
         self._outbox = outbox
@@ -44,7 +48,7 @@ class Receipts:
         self._look_back = False
         self._closed = asyncio.Event()
 
-    def note(self, items: Iterable[Item]) -> None:
+    def note(self, items: Sequence[Item]) -> None:
         """These items are settled."""
         self._streams.note(items)
 
@@ -60,20 +64,27 @@ class Receipts:
 
     async def run(self, publish: Callable[[], None]) -> None:
         """Merge, tell and ask, once an interval; `publish` when there is something in the outbox."""
-        while not self._closed.is_set():
+        closing = False
+        while not closing:
             try:
                 async with asyncio.timeout(self._interval_s):
                     await self._closed.wait()
             except TimeoutError:
                 pass
+            closing = self._closed.is_set()
             if self._look_back:
                 self._look_back = False
                 self._tell(await persistently(self._troubles, "read streams", self._streams.recent))
-            self._tell(await persistently(self._troubles, "merge streams", self._streams.merge))
+            most = None if closing else self._most()
+            self._tell(await persistently(self._troubles, "merge streams", self._streams.merge, most))
             for device_id in self._streams.returned():
                 self._holes.ask_again(device_id, time.monotonic())
             self._ask()
             publish()
+
+    def _most(self) -> int:
+        """Streams to merge now: a receipt a second for each of many devices would be half of all messages."""
+        return math.ceil(max(self._per_s, self._streams.waiting / LONGEST_S) * self._interval_s)
 
     def _tell(self, states: list[State]) -> None:
         now = time.monotonic()

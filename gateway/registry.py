@@ -49,14 +49,15 @@ class Mapping(msgspec.Struct, frozen=True, eq=False):
 
 
 class Device:
-    """A registered device and what its frames have looked like. `mappings` is read for each frame."""
+    """A registered device and what its frames have looked like: all of them, and the latest."""
 
-    __slots__ = ("device_id", "mappings", "name")
+    __slots__ = ("device_id", "latest", "mappings", "name")
 
     def __init__(self, device_id: int, name: str) -> None:
         self.device_id = device_id
         self.name = name
         self.mappings: dict[Channels, Mapping | Rejected] = {}
+        self.latest: Mapping | None = None
 
 
 class Registry:

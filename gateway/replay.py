@@ -98,9 +98,8 @@ class Replay:
         await self._streams.merge()
 
     async def _admit(self, delivery: Delivery, *, intern: bool = True) -> Sequence[Item]:
-        name = self._admission.unknown_device(delivery)
-        if name is not None:
-            await self._registry.find([name])
+        if unknown := self._admission.unknown_devices([delivery.topic]):
+            await self._registry.find(unknown)
         while True:
             try:
                 return self._admission.admit(delivery)

@@ -105,6 +105,11 @@ class Settings(BaseSettings):
     )
 
     receipt_interval_s: float = Field(1, gt=0, le=60, description="how often devices are told what is stored")
+    receipts_per_s: int = Field(
+        1000,
+        ge=1,
+        description="receipts a second: with more devices than that, each is told less often, but within 10 s",
+    )
     reorder_window_s: float = Field(10, ge=0, le=3600, description="how long a missing frame may just be late")
     backfill_retry_s: float = Field(
         30, ge=1, le=3600, description="time until a missing frame is asked for again; doubled each time, to an hour"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Iterator, Sequence
 
 import asyncpg
@@ -13,7 +12,7 @@ from gateway.accounting import Outcome, record
 from gateway.conflict import probe_conflicting, store_conflicting
 from gateway.database import Pool, Transaction
 from gateway.errors import CommitUnknown
-from gateway.items import DeviceEvent, Frame, Item, LostFrames, Reject, StatusChange, moment
+from gateway.items import DeviceEvent, Frame, Item, LostFrames, Reject, StatusChange, by_type, moment
 from gateway.quota import Keep, Quota
 from gateway.registry import Registry
 from gateway.rejects import reject_item
@@ -30,11 +29,8 @@ async def store(
     pool: Pool, registry: Registry, cell: str, items: Sequence[Item], *, conflicting: bool, keep: Keep = KEEP
 ) -> Outcome:
     """Store all of `items` or nothing. Raises CommitUnknown when it cannot be told which."""
-    frames = [item for item in items if isinstance(item, Frame)]
-    statuses = [item for item in items if isinstance(item, StatusChange)]
-    events = [item for item in items if isinstance(item, DeviceEvent)]
-    results = [item for item in items if isinstance(item, LostFrames)]
-    rejects = [item for item in items if isinstance(item, Reject)]
+    frames, statuses, events, results, given = by_type(items)
+    rejects = [*given]
     outcome = Outcome()
     async with pool.acquire() as connection:
         transaction = connection.transaction()
@@ -103,7 +99,7 @@ async def probe(pool: Pool, cell: str, keep: Keep) -> None:
 
 
 async def _frames(
-    connection: Transaction, registry: Registry, frames: list[Frame], outcome: Outcome, *, conflicting: bool
+    connection: Transaction, registry: Registry, frames: Sequence[Frame], outcome: Outcome, *, conflicting: bool
 ) -> list[Reject]:
     if conflicting:
         new, duplicate, rejects = await store_conflicting(connection, frames, registry)
@@ -115,13 +111,11 @@ async def _frames(
     return []
 
 
-async def _copy(connection: Transaction, frames: list[Frame]) -> None:
-    await connection.copy_to_table(
-        "frames", source=io.BytesIO(encode.copy(frames)), columns=encode.COLUMNS, format="binary"
-    )
+async def _copy(connection: Transaction, frames: Sequence[Frame]) -> None:
+    await connection.copy_to_table("frames", source=encode.stream(frames), columns=encode.COLUMNS, format="binary")
 
 
-async def _statuses(connection: Transaction, statuses: list[StatusChange], outcome: Outcome) -> list[Reject]:
+async def _statuses(connection: Transaction, statuses: Sequence[StatusChange], outcome: Outcome) -> list[Reject]:
     """Statuses of one device, boot and time are equal, or conflict; the first stays."""
     columns = (
         [status.route.device.device_id for status in statuses],
@@ -176,7 +170,7 @@ async def _statuses(connection: Transaction, statuses: list[StatusChange], outco
     ]
 
 
-async def _events(connection: Transaction, events: list[DeviceEvent], outcome: Outcome) -> None:
+async def _events(connection: Transaction, events: Sequence[DeviceEvent], outcome: Outcome) -> None:
     inserted = await connection.fetch(
         """insert into device_events (time, device_id, type, data, boot, received_at, digest)
            select * from unnest($1::timestamptz[], $2::int[], $3::text[], $4::jsonb[], $5::bigint[],

@@ -7,16 +7,16 @@ the gateway dies is found again as holes, asked for, and comes as duplicates.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import asyncpg
-import numpy as np
 
 from gateway import metrics
 from gateway.database import Pool
 from gateway.holes import Range, Stream
-from gateway.items import Frame, Item, LostFrames, Reject, StatusChange
+from gateway.items import Item, by_type
 
 MOST_RANGES = 256
 """Ranges kept for a boot of a device. Of what would be more the newest are left out, and so asked for again later."""
@@ -25,17 +25,23 @@ MOST_HOLES = 64
 OPEN_BOOTS = 8
 """Newest boots of a device that have receipts and backfill."""
 
+# A range takes 16 bytes or more: what is small has not too many. Counting them would be most of the work.
 MERGE = """
-with given as (
-    select * from unnest($1::int[], $2::bigint[], $3::text[]) as g (device_id, boot, seqs)
+with given as materialized (
+    select device_id, boot, seqs::int8multirange as seqs
+      from unnest($1::int[], $2::bigint[], $3::text[]) as g (device_id, boot, seqs)
 ), merged as (
     insert into device_streams as s (device_id, boot, received)
-    select device_id, boot, oldest_ranges(seqs::int8multirange, $4) from given order by device_id, boot
+    select device_id, boot, case when pg_column_size(seqs) > 16 * $4 then oldest_ranges(seqs, $4) else seqs end
+      from given order by device_id, boot
     on conflict (device_id, boot) do update
-       set received = oldest_ranges(s.received + excluded.received, $4), changed_at = now()
+       set received = case when pg_column_size(s.received + excluded.received) > 16 * $4
+                           then oldest_ranges(s.received + excluded.received, $4)
+                           else s.received + excluded.received end,
+           changed_at = now()
     returning device_id, boot, received
 )
-select count(*) from merged join given using (device_id, boot) where not received @> seqs::int8multirange"""
+select count(*) from merged join given using (device_id, boot) where not received @> seqs"""
 
 STATES = """
 select s.device_id, d.name, s.boot,
@@ -69,30 +75,40 @@ class Streams:
         self._touched: set[int] = set()
         self._returned: set[int] = set()
 
-    def note(self, items: Iterable[Item]) -> None:
+    def note(self, items: Sequence[Item]) -> None:
         """These are settled. Called for each batch, between commit and acknowledgement."""
+        frames, statuses, _, results, rejects = by_type(items)
         noted = self._noted
-        for item in items:
-            if item.__class__ is Frame:
-                if item.seq is not None and item.boot is not None:
-                    noted[item.route.device.device_id, item.boot].append((item.seq, item.seq))
-            elif isinstance(item, Reject):
-                if item.numbers is not None:
-                    device, boot, first, last = item.numbers
-                    noted[device.device_id, boot].append((first, last))
-            elif isinstance(item, LostFrames | StatusChange):  # lost frames count as settled: a receipt may follow
-                self._touched.add(item.route.device.device_id)
-                if isinstance(item, StatusChange) and item.online:
-                    self._returned.add(item.route.device.device_id)
+        for frame in frames:
+            seq = frame.seq
+            if seq is not None and frame.boot is not None:
+                ranges = noted[frame.route.device.device_id, frame.boot]
+                if ranges and ranges[-1][1] == seq - 1:  # nearly always
+                    ranges[-1] = ranges[-1][0], seq
+                else:
+                    ranges.append((seq, seq))
+        for reject in rejects:
+            if reject.numbers is not None:
+                device, boot, first, last = reject.numbers
+                noted[device.device_id, boot].append((first, last))
+        routes = [*(result.route for result in results), *(status.route for status in statuses)]
+        self._touched.update(route.device.device_id for route in routes)  # lost frames count as settled too
+        self._returned.update(status.route.device.device_id for status in statuses if status.online)
 
     def returned(self) -> set[int]:
         """Devices that came online since the last call."""
         returned, self._returned = self._returned, set()
         return returned
 
-    async def merge(self) -> list[State]:
-        """Merge what was noted; the states of the devices concerned. What fails to be merged stays noted."""
-        noted, self._noted = self._noted, defaultdict(list)
+    @property
+    def waiting(self) -> int:
+        """Streams of which something is noted and not merged."""
+        return len(self._noted)
+
+    async def merge(self, most: int | None = None) -> list[State]:
+        """Merge what was noted, at most of so many streams, those first that have waited longest; the states of the
+        devices concerned. What fails to be merged stays noted."""
+        noted = {stream: self._noted.pop(stream) for stream in [*islice(self._noted, most)]}
         touched, self._touched = self._touched | {device_id for device_id, _ in noted}, set()
         try:
             if noted:
@@ -154,10 +170,10 @@ async def add_lost(connection: asyncpg.Connection, lost: Sequence[tuple[int, int
 
 def multirange(ranges: Sequence[Range]) -> str:
     """Text of an int8multirange of these ranges, in which neighbours are one."""
-    bounds = np.array(ranges, dtype=np.int64)
-    bounds = bounds[np.argsort(bounds[:, 0], kind="stable")]
-    ends = np.maximum.accumulate(bounds[:, 1])
-    begins = np.flatnonzero(np.r_[True, bounds[1:, 0] > ends[:-1] + 1])
-    lasts = ends[np.r_[begins[1:] - 1, len(ends) - 1]]
-    parts = zip(bounds[begins, 0].tolist(), lasts.tolist(), strict=True)
-    return "{" + ",".join(f"[{first},{last}]" for first, last in parts) + "}"
+    joined: list[Range] = []
+    for first, last in sorted(ranges):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = joined[-1][0], max(last, joined[-1][1])
+        else:
+            joined.append((first, last))
+    return "{" + ",".join(f"[{first},{last}]" for first, last in joined) + "}"

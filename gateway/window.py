@@ -17,11 +17,6 @@ OVERHEAD = 256
 """Bytes that a message costs beside its payload and topic, roughly: small messages must not escape the bound."""
 
 
-def weight(delivery: Delivery) -> int:
-    """What a message counts for, in bytes."""
-    return len(delivery.payload) + len(delivery.topic) + OVERHEAD
-
-
 class Window:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -42,10 +37,14 @@ class Window:
     def full(self) -> bool:
         return self._full
 
-    def add(self, delivery: Delivery) -> None:
-        """Called by the session for each message; never waits."""
-        self._waiting.append(delivery)
-        self.bytes += weight(delivery)
+    def add(self, *deliveries: Delivery) -> None:
+        """Called by the session for what came in one read; never waits."""
+        arrived = 0
+        for delivery in deliveries:
+            delivery.weight = weight = len(delivery.payload) + len(delivery.topic) + OVERHEAD
+            arrived += weight
+        self._waiting += deliveries
+        self.bytes += arrived
         if self.bytes >= self.max_bytes and not self._full:
             self._full = True
             metrics.WINDOW_FULL.inc()
@@ -65,7 +64,7 @@ class Window:
         while waiting and len(taken) < limit and size < max_bytes:
             delivery = waiting.popleft()
             taken.append(delivery)
-            size += weight(delivery)
+            size += delivery.weight
         return taken
 
     def release(self, released: int) -> None:

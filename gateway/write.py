@@ -17,7 +17,7 @@ from gateway import metrics
 from gateway.accounting import Outcome
 from gateway.database import Pool, Trouble, Troubles, persistently
 from gateway.errors import CommitUnknown
-from gateway.items import Frame, Item, Reject
+from gateway.items import Frame, Item, Reject, by_type
 from gateway.quota import Keep
 from gateway.registry import Registry
 from gateway.rejects import reject_item
@@ -63,18 +63,21 @@ class Writer:
 
     def _parts(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         """Usually the whole. A COPY that touches many chunks holds a lock and memory for each."""
-        frames = [item for item in items if isinstance(item, Frame)]
-        chunks = (np.array([frame.t for frame in frames]) // self._chunk_ms).astype(np.int64)
+        frames = by_type(items).frames
+        times = [frame.t for frame in frames] or [0.0]
+        if max(times) // self._chunk_ms - min(times) // self._chunk_ms < self._max_chunks:
+            yield items
+            return
+        chunks = (np.array(times) // self._chunk_ms).astype(np.int64)
         distinct = np.unique(chunks)
         if len(distinct) <= self._max_chunks:
             yield items
             return
-        others = [item for item in items if not isinstance(item, Frame)]
-        if others:
+        if others := [item for item in items if not isinstance(item, Frame)]:
             yield others
         for start in range(0, len(distinct), self._max_chunks):
             first, last = distinct[start], distinct[min(start + self._max_chunks, len(distinct)) - 1]
-            yield [frames[n] for n in np.flatnonzero((chunks >= first) & (chunks <= last))]
+            yield [frames[n] for n in np.flatnonzero((chunks >= first) & (chunks <= last)).tolist()]
 
     async def _persist(self, items: Sequence[Item], patience: int = STUBBORN) -> Outcome:
         """One transaction, tried until it is committed, or split."""

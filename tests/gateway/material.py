@@ -81,7 +81,7 @@ async def frames(
         mapping = known.mappings[tuple(values)]
         assert isinstance(mapping, SlotMapping), mapping
         given = {"boot": 1, "seq": n, "quality": None} | fields
-        made.append(Frame(route, mapping, t, received_ms=NOW_MS, values=values.values(), **given))
+        made.append(Frame(route, mapping, t, received_ms=NOW_MS, values=tuple(values.values()), **given))
     return made
 
 

@@ -199,7 +199,7 @@ async def test_statuses_are_stored_once_and_conflicting_ones_go_to_quarantine(
     batch = await admitted(registry, Kind.STATUS, online, online, offline, other, other)
     assert counts(await writer.write(batch), "status") == (2, 2, 1, 0)
     assert counts(await writer.write(batch[::-1]), "status") == (0, 5, 0, 0)
-    assert await quarantined(database) == [("conflict", other)]
+    assert await quarantined(database) == [("conflict", other | {"generation": None})]
     stored = await database.fetch("select online, oldest_seq, firmware from statuses order by online")
     assert [tuple(row) for row in stored] == [(False, 3, "1"), (True, 3, "1")]
     assert await totals(database, "status") == (2, 7, 1, 0)
