@@ -62,7 +62,7 @@ def batches(draw: st.DrawFn) -> list[Frame]:
                 draw(st.none() | st.integers(0, 2**32 - 1)),
                 draw(st.none() | st.integers(0, 2**53 - 1)),
                 (FIRST_US + draw(st.integers(0, 10**12))) / 1000,
-                values if draw(st.booleans()) else dict(enumerate(values)).values(),
+                values if draw(st.booleans()) else tuple(values),
                 draw(rated),
             )
         )
