@@ -12,22 +12,24 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from pydantic import ValidationError
 
-from gateway.administration import Administration
 from gateway.broker_check import problems
 from gateway.database import FAILURES, Pool, Troubles, create_pool, persistently, prepare
-from gateway.enrollment.service import Enrollment
 from gateway.errors import GatewayError, SessionTakenOver
 from gateway.health import serve
 from gateway.pipeline import Pipeline
 from gateway.registry import Registry
-from gateway.secrets import Secrets, ensure_vault
 from gateway.session import Login
 from gateway.settings import REPLAY, Settings
 from gateway.triage import needed, sqlstate
+
+if TYPE_CHECKING:
+    from gateway.secrets import Secrets
 
 log = structlog.get_logger()
 
@@ -89,6 +91,10 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
 
 async def access(settings: Settings, secrets: Secrets, pool: Pool, pipeline: Pipeline) -> None:
     """Enrollment, and the logins at the broker: beside the intake, which goes on whatever becomes of them."""
+    from gateway.administration import Administration  # noqa: PLC0415  # 12 MB that a gateway without secrets saves
+    from gateway.enrollment.service import Enrollment  # noqa: PLC0415
+    from gateway.secrets import ensure_vault  # noqa: PLC0415
+
     troubles: Troubles = {}
     await persistently(troubles, "open the vault", ensure_vault, pool, secrets)
     enrollment = Enrollment(settings, secrets, pool, troubles)
@@ -126,10 +132,16 @@ def broker_problems(settings: Settings) -> list[str]:
         return [f"BIOGATE_BROKER_CONF cannot be read: {error}"]
 
 
+def load_secrets(directory: Path) -> Secrets:
+    from gateway.secrets import Secrets  # noqa: PLC0415
+
+    return Secrets.load(directory)
+
+
 def main() -> int:
     try:
         settings = Settings()
-        secrets = Secrets.load(settings.secrets_dir) if settings.secrets_dir else None
+        secrets = load_secrets(settings.secrets_dir) if settings.secrets_dir else None
     except ValidationError as error:
         for problem in error.errors():
             name = "BIOGATE_" + "_".join(str(part) for part in problem["loc"]).upper()

@@ -23,7 +23,7 @@ import structlog
 
 from gateway import metrics
 from gateway.access import DEFAULTS, FIXED
-from gateway.client import client
+from gateway.client import client, end_if_cancelled
 from gateway.database import FAILURES, Pool, Transaction, Trouble, Troubles
 from gateway.dynsec import Dynsec, DynsecError, NoAnswer, NotFound
 from gateway.logins import Stuck, apply, due, note
@@ -257,10 +257,3 @@ class Administration:
         self._repairs.popleft()
         await self._pace(begun)
         return True
-
-
-def end_if_cancelled() -> None:
-    """Python 3.11's `wait_for`, which aiomqtt is built on, loses a cancellation that comes together with its result."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

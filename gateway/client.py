@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import TypeAlias
 
 import aiomqtt
 
 from gateway.secrets import Secrets
 from gateway.settings import Settings
+from gateway.tls import tls
 
 KEEP_ALIVE_S = 15
 TIMEOUT_S = 10.0
 MOST_WAITING = 1000
 """Messages received and not yet looked at; what is over it is dropped with a warning: who sent it will repeat it."""
-
-
-def tls(settings: Settings) -> ssl.SSLContext | None:
-    """How to speak to the broker of BIOGATE_MQTT_URL: TLS 1.2 or newer, with its name checked; None in clear."""
-    if settings.mqtt_url.scheme != "mqtts":
-        return None
-    context = ssl.create_default_context(cafile=settings.mqtt_ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 Inbox: TypeAlias = "type[asyncio.Queue[aiomqtt.Message]]"
@@ -48,3 +39,10 @@ def client(
         max_queued_incoming_messages=MOST_WAITING,
         queue_type=inbox,
     )
+
+
+def end_if_cancelled() -> None:
+    """Python 3.11's `wait_for`, which aiomqtt is built on, loses a cancellation that comes together with its result."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -12,11 +12,11 @@ import mqtt5
 import structlog
 
 from gateway import metrics
-from gateway.client import tls
 from gateway.connection import SYS_DROPPED, Connection
 from gateway.errors import BrokerRefused
 from gateway.outbox import Outbox
 from gateway.settings import Settings
+from gateway.tls import tls
 from gateway.window import Window
 from schema.topics import SUBSCRIPTIONS
 

@@ -121,7 +121,7 @@ class Supervisor:
             self.say(f"{postgres}: {check_database(postgres.where)}")
         else:
             self.say(str(postgres))
-            started.append(database(self.paths, postgres, port=self._port("PostgreSQL", "", 5432)))
+            started.append(database(self.paths, postgres, port=self._port("PostgreSQL", "BIOGATE_POSTGRES_PORT", 5432)))
         if mosquitto.source is choose.Source.ENVIRONMENT:
             access = Access.given(self.environment)
             self.say(f"{mosquitto}: {check_broker(mosquitto.where, self.environment)}")
@@ -148,10 +148,10 @@ class Supervisor:
             self.paths,
             program=choice.where,
             security=self.paths.secrets / "broker",
-            port=self._port("Mosquitto", "", 1883),
-            tls_port=self._port("Mosquitto, devices", "", 8883),
-            enroll_port=self._port("Mosquitto, enrollment", "", 8884),
-            certificate_port=self._port("Mosquitto, certificates", "", 8885),
+            port=self._port("Mosquitto", "BIOGATE_MQTT_PORT", 1883),
+            tls_port=self._port("Mosquitto, devices", "BIOGATE_MQTTS_PORT", 8883),
+            enroll_port=self._port("Mosquitto, enrollment", "BIOGATE_ENROLL_PORT", 8884),
+            certificate_port=self._port("Mosquitto, certificates", "BIOGATE_CERTIFICATE_PORT", 8885),
         )
 
     def _access(self, broker: Mosquitto) -> Access:

@@ -26,7 +26,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway import metrics
 from gateway.access import ENROLLMENTS
-from gateway.client import client
+from gateway.client import client, end_if_cancelled
 from gateway.database import FAILURES, Pool, Trouble, Troubles
 from gateway.enrollment import store
 from gateway.enrollment.refusals import Refusals
@@ -110,6 +110,7 @@ class Enrollment:
     async def _serve(self) -> None:
         """Stay connected, and take what comes."""
         while True:
+            end_if_cancelled()
             try:
                 identifier = f"enrollment-{random.token_hex(16)}"
                 async with client(self._settings, self._secrets, "enrollment", identifier, Inbox) as connection:
@@ -143,6 +144,7 @@ class Enrollment:
         """Until the connection is lost. Raises Flood."""
         second, taken = 0, 0
         async for message in connection.messages:
+            end_if_cancelled()
             now = int(time.monotonic())
             second, taken = (second, taken + 1) if now == second else (now, 1)
             if taken > FLOOD_PER_S:
@@ -195,6 +197,7 @@ class Enrollment:
 
     async def _work(self) -> None:
         while True:
+            end_if_cancelled()
             job = await self._jobs.get()
             wait = 0.0
             try:
@@ -242,12 +245,14 @@ class Enrollment:
     async def _listen(self) -> None:
         """Hear of handshakes that were approved or granted. What is missed is found by `_tend`."""
         while True:
+            end_if_cancelled()
             connection: asyncpg.Connection | None = None
             try:
                 connection = await connect(self._settings)
                 await connection.add_listener("biogate_enrollment", self._heard)
                 self._missed = self._listening = True
                 while True:
+                    end_if_cancelled()
                     await asyncio.sleep(PROBE_S)
                     await connection.fetchval("select 1", timeout=PROBE_S)
             except FAILURES as error:
@@ -269,6 +274,7 @@ class Enrollment:
         poll_at = sweep_at = float("-inf")
         failed: float | None = None
         while True:
+            end_if_cancelled()
             now = time.monotonic()
             try:
                 await self._refusals.write(now)

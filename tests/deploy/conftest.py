@@ -17,9 +17,14 @@ import pytest
 from deploy.stack import Local
 from deploy.stack.local import erase
 from deploy.stack.paths import CHECKOUT, Paths
+from deploy.stack.ports import any_free
 from deploy.stack.process import holders
 from tests.processes import wait_until
 
+PORTS = (
+    "BIOGATE_POSTGRES_PORT", "BIOGATE_MQTT_PORT", "BIOGATE_MQTTS_PORT", "BIOGATE_ENROLL_PORT",
+    "BIOGATE_CERTIFICATE_PORT", "BIOGATE_API_PORT", "BIOGATE_GATEWAY_HTTP_PORT",
+)  # fmt: skip
 PARTS = ("postgres", "mosquitto", "API", "gateway", "simulator")
 FLOWING = re.compile(r"\d\d:\d\d:\d\d [1-9][\d.]* frames/s .*committed [1-9]\d* .*lag p50 \d+ ms p99 \d+ ms")
 
@@ -29,13 +34,15 @@ class Up:
 
     def __init__(self, name: str, output: Path) -> None:
         self.paths, self.output = Paths(name), output
+        self.ports = {variable: str(any_free()) for variable in PORTS}
+        """Its own, so that stacks that start at the same time do not take each other's."""
         self.child: subprocess.Popen[bytes] | None = None
 
     def start(self, **environment: str) -> None:
         with self.output.open("wb") as output:
             self.child = subprocess.Popen(
                 [sys.executable, "-m", "deploy.up", "--name", self.paths.name, "--devices", "3", "--rate", "5"],
-                env={**without_servers(), **environment},
+                env={**without_servers(), **self.ports, **environment},
                 cwd=CHECKOUT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
