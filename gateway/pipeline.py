@@ -45,7 +45,8 @@ from schema.topics import Kind
 log = structlog.get_logger()
 
 DECODED_AT_ONCE = 256
-"""Messages decoded before other tasks get a turn."""
+DECODED_BYTES = 2**18
+"""Messages decoded before other tasks get a turn, and what they weigh: a few blocks are many frames."""
 LAST_RECEIPTS_S = 2.0
 
 
@@ -122,7 +123,7 @@ class Pipeline:
         """From the window into the open batch. Ends when the window is closed and empty."""
         while True:
             await self._batcher.room()
-            deliveries = await self._window.take(DECODED_AT_ONCE, self._settings.batch_bytes)
+            deliveries = await self._window.take(DECODED_AT_ONCE, DECODED_BYTES)
             if not deliveries:
                 return
             unknown = self._admission.unknown_devices({delivery.topic for delivery in deliveries})

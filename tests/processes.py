@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deploy.stack.ports import any_free
+from tests.forked import Forked
 
 SAMPLE = re.compile(r"^(?P<name>biogate_\w+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
 KINDS = ("frame", "status", "event")
@@ -30,23 +29,17 @@ class GatewayProcess:
             "BIOGATE_MQTT_URL": mqtt_url,
             "BIOGATE_GATEWAY_HTTP_PORT": str(self.port),
         }
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Forked | None = None
 
     @property
-    def child(self) -> subprocess.Popen[bytes]:
+    def child(self) -> Forked:
         assert self._child is not None, "not started"
         return self._child
 
     def start(self, *, ready: bool = True, **settings: object) -> None:
         """Start it; `settings` without the prefix BIOGATE_, in small letters."""
         environment = {f"BIOGATE_{name.upper()}": str(value) for name, value in settings.items()}
-        with self.log.open("ab") as log:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "gateway"],
-                env={**os.environ, **self.environment, **environment},
-                stdout=log,
-                stderr=log,
-            )
+        self._child = Forked("gateway", environment={**os.environ, **self.environment, **environment}, out=self.log)
         if ready:
             self.wait_ready()
 

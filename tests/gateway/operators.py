@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import sys
-from collections.abc import Awaitable, Callable
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import asyncpg
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from tests.forked import Forked
 
 SIGNED = ("--why", "as the test says", "--who", "eva")
 
@@ -43,26 +45,33 @@ def tool_for(database_url: str | None, **environment: object) -> Tool:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BIOGATE_")}
 
     async def run(*arguments: object, text: str | None = None, directory: Path | None = None) -> Ran:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway.devices", *map(str, arguments)),
-            env={
-                **inherited,
-                "PYTHONPATH": str(Path.cwd()),
-                "COLUMNS": "200",
-                "USER": "eva",
-                "LOGNAME": "eva",
-                **given,
-            },
-            cwd=directory,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate((text or "").encode())
-        assert b"Traceback" not in err, err.decode()
-        return Ran(process.returncode or 0, out.decode(), err.decode())
+        environment = {**inherited, "COLUMNS": "200", "USER": "eva", "LOGNAME": "eva", **given}
+        ran = await ran_as("gateway.devices", *arguments, environment=environment, text=text, directory=directory)
+        assert "Traceback" not in ran.err, ran.err
+        return ran
 
     return run
+
+
+async def ran_as(
+    module: str,
+    *arguments: object,
+    environment: Mapping[str, str],
+    text: str | None = None,
+    directory: Path | None = None,
+) -> Ran:
+    """`python -m MODULE`, to its end."""
+    with tempfile.TemporaryDirectory() as streams:
+        given, out, err = (Path(streams) / name for name in ("in", "out", "err"))
+        given.write_text(text or "")
+        process = Forked(
+            module, *arguments, environment=environment, given=given, out=out, err=err, directory=directory
+        )
+        try:
+            status = await asyncio.to_thread(process.wait)
+        finally:
+            process.kill()
+        return Ran(status, out.read_text(), err.read_text())
 
 
 async def vault(database: asyncpg.Connection) -> X25519PrivateKey:

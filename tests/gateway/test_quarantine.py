@@ -7,9 +7,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import asyncpg
 import msgpack
@@ -24,19 +23,11 @@ from gateway.write import Writer
 from schema.reasons import Reason
 from schema.topics import Kind, topic
 from tests.gateway.material import NOW_MS, delivery, frames
+from tests.gateway.operators import Ran, Tool, ran_as
 
 YEAR_MS = 365 * 86_400_000.0
 NEW = "new-1"
 """A device that is not registered."""
-
-
-class Ran(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Tool = Callable[..., Awaitable[Ran]]
 
 
 @pytest.fixture
@@ -44,17 +35,19 @@ def tool(database_url: str) -> Tool:
     """`python -m gateway.quarantine …`."""
 
     async def run(*arguments: object) -> Ran:
-        process = await start(database_url, *arguments)
-        out, err = await process.communicate()
-        return Ran(process.returncode or 0, out.decode(), err.decode())
+        return await ran_as("gateway.quarantine", *arguments, environment=environment(database_url))
 
     return run
+
+
+def environment(database_url: str) -> dict[str, str]:
+    return {**os.environ, "BIOGATE_DATABASE_URL": database_url, "COLUMNS": "200", "USER": "eva"}
 
 
 async def start(database_url: str, *arguments: object) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway.quarantine", *map(str, arguments)),
-        env={**os.environ, "BIOGATE_DATABASE_URL": database_url, "COLUMNS": "200", "USER": "eva"},
+        env=environment(database_url),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -9,7 +9,6 @@ import secrets
 import ssl
 import stat
 import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +25,7 @@ from gateway.recovery import broker_logins, revocations
 from gateway.setup import pem
 from tests.enrollment.mqtt import NOT_AUTHORIZED, Client, tls
 from tests.gateway.cell import Cell, eventually
+from tests.gateway.operators import Ran, ran_as
 
 MANY = 1000
 
@@ -112,31 +112,30 @@ async def test_none_or_all_are_made(cell: Cell, tmp_path: Path) -> None:
 async def test_the_commands(cell: Cell, database_url: str, tmp_path: Path) -> None:
     environment = {**os.environ, "BIOGATE_DATABASE_URL": database_url}
 
-    def run(*arguments: object, text: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", *map(str, arguments)]
-        return subprocess.run(command, env=environment, input=text, capture_output=True, text=True, check=False)
+    async def run(module: str, *arguments: object, text: str = "") -> Ran:
+        return await ran_as(module, *arguments, environment=environment, text=text)
 
     copy = tmp_path / "secrets"
     subprocess.run(["cp", "-a", str(cell.broker.secrets), str(copy)], check=True)
     output = tmp_path / "logins.csv"
-    ran = run("gateway.bulk", "-", "--to", output, "--why", "production", "--who", "me", text="r1\nr2\n")
-    assert (ran.returncode, ran.stderr, ran.stdout) == (0, "", f"{output}: 2 logins\n")
-    ran = run("gateway.bulk", "-", "--to", output, "--why", "production", text="r1\n")
-    assert ran.returncode == 1
-    assert "there already" in ran.stderr
-    ran = run("gateway.recovery", "dynamic-security", copy)
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert "2 logins of devices" in ran.stdout
+    ran = await run("gateway.bulk", "-", "--to", output, "--why", "production", "--who", "me", text="r1\nr2\n")
+    assert (ran.status, ran.err, ran.out) == (0, "", f"{output}: 2 logins\n")
+    ran = await run("gateway.bulk", "-", "--to", output, "--why", "production", text="r1\n")
+    assert ran.status == 1
+    assert "there already" in ran.err
+    ran = await run("gateway.recovery", "dynamic-security", copy)
+    assert (ran.status, ran.err) == (0, "")
+    assert "2 logins of devices" in ran.out
     assert "r2.1" in (copy / "broker/dynamic-security.json").read_text()
-    ran = run("gateway.recovery", "crl", copy)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    ran = await run("gateway.recovery", "crl", copy)
+    assert (ran.status, ran.err) == (0, "")
     x509.load_pem_x509_crl((copy / "broker/crl.pem").read_bytes())
     (copy / "ca.key.pem").unlink()
-    ran = run("gateway.recovery", "crl", copy)
-    assert ran.returncode == 1
-    assert "ca.key.pem" in ran.stderr
+    ran = await run("gateway.recovery", "crl", copy)
+    assert ran.status == 1
+    assert "ca.key.pem" in ran.err
     environment.pop("BIOGATE_DATABASE_URL")
-    assert run("gateway.recovery", "crl", copy).returncode == 2
+    assert (await run("gateway.recovery", "crl", copy)).status == 2
 
 
 # -- certificates
