@@ -215,7 +215,7 @@ async def test_however_often_a_fleet_is_killed_each_device_ends_with_one_identit
     plant.produced(*serials)
     await plant.approve_beforehand(**{serial: serial for serial in serials})
     chance = random.Random(1)
-    for _ in range(8):
+    for _ in range(4):
         fleet = plant.fleet()
         await asyncio.sleep(chance.uniform(0.6, 1.4))
         await stopped(fleet, subprocess.Popen.kill)

@@ -214,7 +214,7 @@ async def test_nonsense_for_some_seconds(plant: Plant) -> None:
     made: list[bytes] = []
 
     @settings(
-        max_examples=600, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+        max_examples=300, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
     )
     @given(st.one_of(edited, cut, st.binary(max_size=300)))
     def make(payload: bytes) -> None:

@@ -1,0 +1,17 @@
+"""The commands as people start them. (What they do is tested in processes that are forked: tests/forked.py.)"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "module", ["gateway.devices", "gateway.quarantine", "gateway.bulk", "gateway.recovery", "gateway.setup"]
+)
+def test_it_can_be_started(module: str) -> None:
+    ran = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "Usage: " in ran.stdout
