@@ -26,8 +26,6 @@ from schema.migrate import migrate
 from tests.processes import GatewayProcess
 
 TEMPLATE = "biogate_template"
-NO_POWER_CUTS = {"fsync": "off"}
-"""What a killed server wrote is with the kernel: only a machine that loses power would miss it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def with_database(url: str, name: str) -> str:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Local]:
-    with deploy.stack.local(f"test-{os.getpid()}", postgres_settings=NO_POWER_CUTS) as local:
+    with deploy.stack.local(f"test-{os.getpid()}") as local:
         yield local
 
 
