@@ -46,6 +46,7 @@ def main(
     ):
         asyncio.run(prepare(stack.database_url, devices))
         gateway = GatewayProcess(stack.database_url, stack.mqtt_url, Path(directory) / "gateway.log")
+        gateway.forked = False
         gateway.start(
             broker_conf=stack.mosquitto.data / "mosquitto.conf",
             plan_messages_per_s=rate,

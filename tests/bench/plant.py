@@ -210,6 +210,7 @@ class Plant:
 
     def gateway(self, database_url: str, broker: Mosquitto) -> GatewayProcess:
         process = GatewayProcess(database_url, broker.url, self.log)
+        process.forked = False
         process.environment |= {"BIOGATE_MQTT_USERNAME": "gateway", "BIOGATE_MQTT_PASSWORD": self.password}
         return process
 
