@@ -8,20 +8,16 @@ So: `provision` makes rows and a list of passwords; then the broker is stopped, 
 from __future__ import annotations
 
 import csv
-import getpass
 import io
 import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import asyncpg
-import typer
 
 from gateway.access import new_password, new_salt, verifier
 from gateway.errors import GatewayError
-from gateway.recovery import RecoverySettings, answer
 from schema.topics import ROOT, is_device_name
 
 HEAD = ("device", "username", "password", "client_id", "topic", "generation")
@@ -67,7 +63,7 @@ async def provision(
             await connection.execute(MADE, [record[0] for record in records])
             await connection.execute(AUDIT, who, f"cell/{cell}", f'{{"logins": {len(records)}}}', why)
         except BaseException:  # but not if COMMIT fails: that may have been done all the same
-            _forget(output)
+            output.unlink()  # noqa: ASYNC240 - a command that does nothing else
             raise
     return len(records)
 
@@ -84,10 +80,6 @@ def _write_new(output: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _forget(output: Path) -> None:
-    output.unlink()
-
-
 def _logins(found: Sequence[asyncpg.Record], cell: str) -> tuple[str, list[tuple[object, ...]]]:
     text = io.StringIO()
     lines = csv.writer(text)
@@ -100,28 +92,3 @@ def _logins(found: Sequence[asyncpg.Record], cell: str) -> tuple[str, list[tuple
         hashed = verifier(password, salt)
         records.append((username, row["device_id"], cell, generation, client_id, salt, hashed, "present", True))
     return text.getvalue(), records
-
-
-def main(
-    names: Annotated[typer.FileText, typer.Argument(metavar="FILE", help="names of devices, one a line; - for stdin")],
-    to: Annotated[Path, typer.Option(metavar="FILE", help="CSV file that is made, with the passwords")],
-    why: Annotated[str, typer.Option(metavar="TEXT", help="the reason, for the audit trail")],
-    who: Annotated[str, typer.Option(metavar="NAME", default_factory=getpass.getuser, help="who does it")],
-) -> None:
-    """Ready-made logins for many devices. Afterwards: stop the broker, `python -m gateway.recovery dynamic-security`,
-    give it that file, start it."""
-    devices = [line.strip() for line in names if line.strip()]
-
-    async def work() -> int:
-        settings = RecoverySettings()
-        connection = await asyncpg.connect(str(settings.database_url), timeout=10)
-        try:
-            return await provision(connection, settings.cell, devices, to, who=who, why=why)
-        finally:
-            await connection.close()
-
-    typer.echo(f"{to}: {answer('gateway.bulk', work())} logins")
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 COMMANDS = (
-    *("gateway.__main__", "gateway.devices", "gateway.quarantine", "gateway.bulk", "gateway.recovery"),
+    *("gateway.__main__", "gateway.devices", "gateway.quarantine", "gateway.recovery"),
     *("gateway.setup", "schema.migrate"),
 )
 FORKS = multiprocessing.get_context("forkserver")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
 from deploy.stack import Local
-from tests.conftest import Broker, start_broker, with_database
+from tests.conftest import Broker, fresh_database, start_broker
 from tests.enrollment.plant import Neighbour, Plant, neighbour
 from tests.enrollment.watch import Count
 
@@ -24,12 +22,8 @@ def module_broker(stack: Local, secrets_dir: Path) -> Iterator[Broker]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def module_database(postgres_url: str, template: str) -> AsyncIterator[str]:
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"create database {name} template {template}")
-    yield with_database(postgres_url, name)
-    await admin.execute(f"drop database {name} with (force)")
-    await admin.close()
+    async with fresh_database(postgres_url, template) as url:
+        yield url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -112,15 +112,15 @@ async def test_none_or_all_are_made(cell: Cell, tmp_path: Path) -> None:
 async def test_the_commands(cell: Cell, database_url: str, tmp_path: Path) -> None:
     environment = {**os.environ, "BIOGATE_DATABASE_URL": database_url}
 
-    async def run(module: str, *arguments: object, text: str = "") -> Ran:
-        return await ran_as(module, *arguments, environment=environment, text=text)
+    async def run(module: str, *arguments: object) -> Ran:
+        return await ran_as(module, *arguments, environment=environment)
 
     copy = tmp_path / "secrets"
     subprocess.run(["cp", "-a", str(cell.broker.secrets), str(copy)], check=True)
     output = tmp_path / "logins.csv"
-    ran = await run("gateway.bulk", "-", "--to", output, "--why", "production", "--who", "me", text="r1\nr2\n")
-    assert (ran.status, ran.err, ran.out) == (0, "", f"{output}: 2 logins\n")
-    ran = await run("gateway.bulk", "-", "--to", output, "--why", "production", text="r1\n")
+    ran = await run("gateway.devices", "provision", "r1", "r2", "--to", output, "--why", "production", "--who", "me")
+    assert (ran.status, ran.out) == (0, f"2 logins of cell main are in {output}\n")
+    ran = await run("gateway.devices", "provision", "r1", "--to", output, "--why", "production")
     assert ran.status == 1
     assert "there already" in ran.err
     ran = await run("gateway.recovery", "dynamic-security", copy)
