@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 from pydantic import ValidationError
 
+from gateway import metrics
 from gateway.broker_check import problems
 from gateway.database import FAILURES, Pool, Troubles, create_pool, persistently, prepare
 from gateway.errors import GatewayError, SessionTakenOver
@@ -110,6 +111,7 @@ async def again_and_again(what: str, work: Callable[[], Awaitable[None]]) -> Non
         try:
             await work()
         except Exception:
+            metrics.DEFECTS.labels(what).inc()
             log.exception(f"{what} failed: a defect; it begins anew", again_s=AGAIN_S)
         await asyncio.sleep(AGAIN_S)
 

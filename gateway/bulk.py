@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import asyncpg
 
 from gateway.access import new_password, new_salt, verifier
 from gateway.errors import GatewayError
+from gateway.secrets import write_new
 from schema.topics import ROOT, is_device_name
 
 HEAD = ("device", "username", "password", "client_id", "topic", "generation")
@@ -57,7 +57,10 @@ async def provision(
         if barred:
             raise Refused(f"suspended, revoked or retired: {', '.join(barred[:10])}")
         text, records = _logins(found, cell)
-        _write_new(output, text)
+        try:
+            write_new(output, text)
+        except FileExistsError as error:
+            raise Refused(f"{output} is there already, and may have passwords in it: name another file") from error
         try:
             await connection.copy_records_to_table("credentials", records=records, columns=COLUMNS)
             await connection.execute(MADE, [record[0] for record in records])
@@ -66,18 +69,6 @@ async def provision(
             output.unlink()  # noqa: ASYNC240 - a command that does nothing else
             raise
     return len(records)
-
-
-def _write_new(output: Path, text: str) -> None:
-    """For its owner alone, and on disk. Raises Refused if there is such a file."""
-    try:
-        handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as error:
-        raise Refused(f"{output} is there already, and may have passwords in it: name another file") from error
-    with os.fdopen(handle, "w", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _logins(found: Sequence[asyncpg.Record], cell: str) -> tuple[str, list[tuple[object, ...]]]:

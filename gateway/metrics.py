@@ -75,6 +75,7 @@ STREAMS_OVERFLOWED = Counter(
     "biogate_streams_overflowed", "merges that left ranges of seq out, for a boot of a device had too many"
 )
 
+DEFECTS = Counter("biogate_defects", "times a part of the gateway failed by a defect and began anew", ["what"])
 LEADER = Gauge("biogate_leader", "1 while this gateway leads its cell, 0 on standby")
 BROKER_DROPPED = Gauge(
     "biogate_broker_dropped", "messages the broker says it has dropped, for any client, since its start"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
@@ -166,12 +165,6 @@ def tell_all(found: Iterable[tuple[str, object]]) -> None:
     """A line for each name and value."""
     for name, value in found:
         typer.echo(f"{name + ':':13}{plain(str(value))}")
-
-
-def write_secret(path: Path, content: str) -> None:
-    """A new file, for its owner alone. Raises OSError, also if it is there already."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
-        file.write(content)
 
 
 def plain(text: str) -> str:

@@ -30,9 +30,9 @@ from gateway.operators.command import (
     stop,
     table,
     tell,
-    write_secret,
 )
 from gateway.operators.devices import REGISTER, login_state
+from gateway.secrets import write_new
 from schema.sealed import seal
 from schema.topics import ROOT
 
@@ -211,7 +211,7 @@ def _write(made: Login, directory: Path, chosen: DatabaseSettings) -> None:
         options.append(f"--cafile {authority}" if authority else "--tls-use-os-certs")
     for client in CLIENTS:
         (directory / client).unlink(missing_ok=True)
-        write_secret(directory / client, "\n".join(options) + "\n")
+        write_new(directory / client, "\n".join(options) + "\n")
     content = {
         "host": host,
         "port": port,
@@ -223,7 +223,7 @@ def _write(made: Login, directory: Path, chosen: DatabaseSettings) -> None:
         "topic": f"{ROOT}/{made.device}",
         "generation": made.generation,
     }
-    write_secret(directory / "login.json", json.dumps(content, indent=1) + "\n")  # last: the files before it are whole
+    write_new(directory / "login.json", json.dumps(content, indent=1) + "\n")  # last: the files before it are whole
 
 
 def _authority(directory: Path, chosen: DatabaseSettings) -> Path | None:

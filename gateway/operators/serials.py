@@ -25,9 +25,8 @@ from gateway.operators.command import (
     table,
     tell,
     time,
-    write_secret,
 )
-from gateway.secrets import Secrets, SecretsError
+from gateway.secrets import Secrets, SecretsError, write_new
 from gateway.secrets import claim_key as derived
 from schema import serials
 from schema.enrollment import fingerprint
@@ -66,7 +65,7 @@ def claim_keys(
         sys.stdout.write(text)
         return
     try:
-        write_secret(to, text)
+        write_new(to, text)
     except OSError as error:
         stop(f"{to} cannot be written: {error.strerror}")
     tell(f"{len(lines)} claim keys of version {version} are in {to}")
