@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,8 +10,9 @@ from fastapi import FastAPI, Response
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
-from api import models, problems
-from api.database import Database
+from api import access, models, problems
+from api.database import Server
+from api.identity import Identities
 from api.observation import Observer
 from api.routes import commands, devices, enrollments, journal, latest, operation, serials, telemetry
 from api.settings import Settings
@@ -31,16 +33,18 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Database(settings) as database:
-            app.state.database = database
-            yield
-
-    token = settings.api_operator_token_file
+        async with Server(settings) as server:
+            app.state.server = server
+            app.state.identities = Identities(server.accounts, app.state.jwt_key)
+            async with app.state.identities.listening():
+                yield
 
     app = FastAPIOffline(
         title="Biogate", version="1", description=DESCRIPTION, lifespan=lifespan, default_response_class=Response
     )
-    app.state.operator_token = None if token is None else token.read_text("ascii").strip()
+    secret = settings.api_secret_file
+    app.state.jwt_key = secrets.token_bytes(32) if secret is None else secret.read_bytes().strip()
+    app.state.cookie = access.COOKIE
     problems.install(app)
     for module in ROUTES:
         app.include_router(module.router)

@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeAlias
 
 import asyncpg
 
 from api.metrics import DATABASE_ERRORS
-from api.problems import INTERNAL, ApiError, BadParameter, Conflict, NotFound, TooLong, Unavailable
+from api.problems import (
+    INTERNAL,
+    ApiError,
+    BadParameter,
+    Conflict,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    TooLong,
+    Unavailable,
+)
 from api.settings import Settings
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+ROLE = "biogate_api"
+SCOPE = "select set_config('biogate.organization', $1, false)"
+REFUSALS: Mapping[str, type[ApiError]] = {
+    "P0002": NotFound,
+    "55000": Conflict,
+    "BG403": Forbidden,
+    "BG412": PreconditionFailed,
+}
 MISSING_OBJECTS = ("42P01", "42703", "42883", "3F000")
 """Undefined table, column, function, schema: the migrations have not run."""
 
 
-class Database:
-    """Opens without a database: connections are made when first needed, so the process can report that it is away."""
+class Server:
+    """The pool. Opens without a database: connections are made when first needed, so the process can report that it is
+    away. All connections have the role of the API, which has rights on the schema `api` alone."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.accounts = Database(self, 0)
+        """Of no organization: to find out who somebody is."""
 
     async def __aenter__(self) -> Self:
         settings = self._settings
@@ -33,8 +54,11 @@ class Database:
             max_cached_statement_lifetime=0,  # planning over many chunks costs more than the query
             timeout=settings.api_acquire_timeout,
             command_timeout=settings.api_statement_timeout + 5,  # for a server that no longer answers at all
+            connection_class=Scoped,
             server_settings={
                 "application_name": "biogate-api",
+                "role": ROLE,
+                "search_path": "api, public",
                 "default_transaction_read_only": "on",
                 "statement_timeout": str(round(settings.api_statement_timeout * 1000)),
                 "timezone": "UTC",
@@ -51,14 +75,45 @@ class Database:
     async def __aexit__(self, *_: object) -> None:
         await self._pool.close()
 
+    def of(self, organization_id: int) -> Database:
+        """What this organization sees."""
+        return Database(self, organization_id)
+
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection. What fails inside is raised as `Unavailable`, `TooLong` or `ApiError`."""
+    async def connection(self, organization_id: int) -> AsyncIterator[Connection]:
+        """Lend a connection that shows what is this organization's (0: nothing but accounts)."""
         try:
             async with self._pool.acquire(timeout=self._settings.api_acquire_timeout) as connection:
+                await connection.show(organization_id)
                 yield connection
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise translate(error) from error
+
+
+class Scoped(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is not typed
+    """A connection that knows whose data it shows; so most loans need not say it again."""
+
+    _shown: int | None = None
+
+    async def show(self, organization_id: int) -> None:
+        if self._shown != organization_id:
+            self._shown = None  # neither, if this is interrupted
+            await self.execute(SCOPE, str(organization_id or ""))
+            self._shown = organization_id
+
+
+class Database:
+    """The database as one organization sees it; another one's things are not there."""
+
+    def __init__(self, server: Server, organization_id: int) -> None:
+        self._server = server
+        self._organization_id = organization_id
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection. What fails inside is raised as an `ApiError`: see `translate`."""
+        async with self._server.connection(self._organization_id) as connection:
+            yield connection
 
     @asynccontextmanager
     async def change(self) -> AsyncIterator[Connection]:
@@ -81,17 +136,12 @@ async def _nothing(_: object) -> None:
 
 
 def _refused(state: str, words: str) -> ApiError | None:
-    """What an operator asked for and cannot have: the words of 0005_enrollment.sql's functions, or ours."""
-    match state:
-        case "P0002":
-            return NotFound(words)
-        case "55000":
-            return Conflict(words)
-        case "23505":
-            return Conflict("that name is taken")
-        case "23514":
-            return BadParameter("name", "1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit")
-    return None
+    """What somebody asked for and cannot have: the words of the functions in schema/migrations, or ours."""
+    if state == "23514":
+        return BadParameter("name", "1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit")
+    if state == "23505":
+        return Conflict("that name is taken")
+    return REFUSALS[state](words) if state in REFUSALS else None
 
 
 def translate(error: Exception) -> ApiError:
@@ -101,7 +151,10 @@ def translate(error: Exception) -> ApiError:
     if refused is not None:
         return refused
     problem: ApiError
-    if state == "57014":  # query_canceled: statement_timeout
+    if state == "22023":  # invalid_parameter_value: the role that 0006_accounts.sql makes is not there
+        kind = "schema"
+        problem = Unavailable("the schema is not current: run python -m schema.migrate", retry_after=30)
+    elif state == "57014":  # query_canceled: statement_timeout
         kind, problem = "too-long", TooLong("ask for a shorter time, fewer channels or wider buckets")
     elif state in MISSING_OBJECTS:
         kind = "schema"

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import hmac
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from api.parameters import device_name
-from api.problems import BadParameter, Forbidden, TooLarge, Unauthorized
+from api.problems import BadParameter, TooLarge
 
 MOST_BYTES = 65536
-CHALLENGE = {"WWW-Authenticate": 'Bearer realm="biogate operators"'}
-
-bearer = HTTPBearer(auto_error=False, description="The operator token: what is in BIOGATE_API_OPERATOR_TOKEN_FILE.")
-
-
-async def operator(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
-    """Let operators pass. Asked before anything else of the request is looked at."""
-    token: str | None = request.app.state.operator_token
-    if token is None:
-        raise Forbidden("there are no operators here: set BIOGATE_API_OPERATOR_TOKEN_FILE, and start the API again")
-    if given is None:
-        raise Unauthorized("this is for operators: send Authorization: Bearer and the token", headers=CHALLENGE)
-    if not hmac.compare_digest(given.credentials.encode(), token.encode()):
-        headers = {"WWW-Authenticate": CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'}
-        raise Unauthorized("the token is not the operators'", headers=headers)
-
-
-ONLY_OPERATORS = Depends(operator)
 
 
 def _printable(text: str) -> str:

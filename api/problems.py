@@ -39,7 +39,7 @@ class ApiError(Exception):
 
 
 class Unauthorized(ApiError):
-    status, slug, title = 401, "unauthorized", "Not an operator"
+    status, slug, title = 401, "unauthorized", "Not logged in"
 
 
 class Forbidden(ApiError):
@@ -58,6 +58,18 @@ class Conflict(ApiError):
     """It is not in a state for what was asked."""
 
     status, slug, title = 409, "conflict", "Not in this state"
+
+
+class PreconditionFailed(ApiError):
+    """What the request takes for true is not, or not any more."""
+
+    status, slug, title = 412, "precondition-failed", "Not as expected"
+
+
+class TooMany(ApiError):
+    """Of requests; headers have Retry-After."""
+
+    status, slug, title = 429, "too-many-requests", "Too many requests"
 
 
 class TooLarge(ApiError):

@@ -17,7 +17,7 @@ def _is_postgresql(url: str) -> str:
 
 
 LEAST_TOKEN = 32
-"""Characters of an operator token: nobody shall find one by trying."""
+"""Characters of a secret: nobody shall find one by trying."""
 
 
 def token_file(path: Path) -> Path:
@@ -43,15 +43,17 @@ class Settings(BaseSettings):
     )
     api_host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     api_port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    api_pool_size: int = Field(10, ge=1, le=1000, description="most connections to the database at a time")
+    api_pool_size: int = Field(10, ge=2, le=1000, description="most connections to the database at a time")
     api_statement_timeout: float = Field(
         30, gt=0, le=3600, description="seconds after which the database gives up on one statement"
     )
     api_acquire_timeout: float = Field(
         5, gt=0, le=60, description="seconds a request waits for a connection before it is answered with 503"
     )
-    api_operator_token_file: Annotated[Path, AfterValidator(token_file)] | None = Field(
-        None, description="file with the token that operators show; without it, nothing can be changed over HTTP"
+    api_secret_file: Annotated[Path, AfterValidator(token_file)] | None = Field(
+        None,
+        description="file with the secret that access tokens are signed with; without it one is made at each start, "
+        "and who has logged in before has to refresh",
     )
     api_log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged"

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api import answers, models, problems
-from api.operators import ONLY_OPERATORS, Order, described, order
+from api.access import Db
+from api.operators import Order, described, order
 from api.parameters import DeviceName, NoParameters, once
 from api.queries import devices, enrollments
-from api.routes import PREFIX, Db
+from api.routes import PREFIX
 
-router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[ONLY_OPERATORS, Depends(once)])
+router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])
 
 COLUMNS = tuple(models.LOGIN)
 ACTIONS = {

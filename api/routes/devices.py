@@ -8,9 +8,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
 from api import answers, cursors, models, problems
+from api.access import Db
 from api.parameters import Cursor, DeviceName, NoParameters, Parameters, once
 from api.queries import devices
-from api.routes import PREFIX, Db
+from api.routes import PREFIX
 
 router = APIRouter(prefix=PREFIX, tags=["devices"], dependencies=[Depends(once)])
 

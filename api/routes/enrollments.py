@@ -8,12 +8,13 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
 from api import answers, cursors, models, problems, times
-from api.operators import ONLY_OPERATORS, Approval, Order, Switch, described, order
+from api.access import Db
+from api.operators import Approval, Order, Switch, described, order
 from api.parameters import Cursor, NoParameters, Parameters, once
 from api.queries import enrollments
-from api.routes import PREFIX, Db
+from api.routes import PREFIX
 
-router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[ONLY_OPERATORS, Depends(once)])
+router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])
 
 COLUMNS = tuple(models.ENROLLMENT)
 CELL_COLUMNS = ("cell", "open", "applied")

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
 from api import answers, cursors, models, problems, times
+from api.access import Db
 from api.parameters import Cursor, DeviceName, Instant, NoParameters, Parameters, once
 from api.problems import BadParameter
 from api.queries import devices, journal
-from api.routes import PREFIX, Db
+from api.routes import PREFIX
 from schema.reasons import Reason
 
 router = APIRouter(prefix=PREFIX, dependencies=[Depends(once)])

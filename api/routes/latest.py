@@ -10,10 +10,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
 from api import answers, cursors, models, problems, times
+from api.access import Db
 from api.parameters import Cursor, DeviceName, Duration, Parameters, Quality, listed, once
 from api.queries import devices, latest
 from api.queries.latest import Wanted
-from api.routes import PREFIX, Db
+from api.routes import PREFIX
 
 router = APIRouter(prefix=PREFIX, tags=["latest"], dependencies=[Depends(once)])
 

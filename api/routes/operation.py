@@ -6,8 +6,8 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api import answers, problems
+from api.access import Accounts
 from api.problems import Unavailable
-from api.routes import Db
 from schema import migrate
 
 router = APIRouter(tags=["operation"])
@@ -28,7 +28,7 @@ async def health() -> Response:
     responses=problems.ALWAYS
     | {503: problems.DATABASE[503], 200: {"content": {"application/json": {"example": {"status": "ready"}}}}},
 )
-async def ready(database: Db) -> Response:
+async def ready(database: Accounts) -> Response:
     async with database.connection() as connection:
         missing = await migrate.pending(connection)
     if missing:

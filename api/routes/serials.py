@@ -9,14 +9,15 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ConfigDict, Field
 
 from api import answers, cursors, models, problems
-from api.operators import ONLY_OPERATORS, Order, Words, body, described, order
+from api.access import Db
+from api.operators import Order, Words, body, described, order
 from api.parameters import Cursor, Parameters, SerialNumber, once
 from api.problems import ApiError, BadParameter, BadRows, Conflict, Unsupported
 from api.queries import enrollments
-from api.routes import PREFIX, Db
+from api.routes import PREFIX
 from schema import serials
 
-router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[ONLY_OPERATORS, Depends(once)])
+router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])
 
 COLUMNS = tuple(models.SERIAL)
 MOST_ERRORS = 1000

@@ -11,13 +11,14 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
 from api import answers, cursors, models, problems, times
+from api.access import Db
 from api.database import Database
 from api.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest, once
 from api.problems import BadParameter, TooMuch
 from api.queries import devices, telemetry
 from api.queries.devices import Channel, Device
 from api.queries.telemetry import AGGREGATES, Row, Selection
-from api.routes import PREFIX, Db
+from api.routes import PREFIX
 
 router = APIRouter(prefix=PREFIX, tags=["telemetry"], dependencies=[Depends(once)])
 

@@ -10,6 +10,7 @@ import pytest
 
 from api.app import create_app
 from api.settings import Settings
+from tests.api.accounts import api_key, bearer
 from tests.api.plant import Plant
 
 
@@ -23,7 +24,14 @@ async def plant(database_url: str) -> AsyncIterator[Plant]:
 
 @pytest.fixture
 async def client(database_url: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """With the key of an admin of the organization that runs the installation."""
+    sql = await asyncpg.connect(database_url)
+    key = await api_key(sql)
+    await sql.close()
     app = create_app(Settings(database_url=database_url))
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
-    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://api") as it:
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://api", headers=bearer(key)) as it,
+    ):
         yield it

@@ -1,0 +1,120 @@
+"""Who may ask what: the dependencies by which routes get at the database. There is no other way to it.
+
+`Db` is the database as the caller's organization sees it, `Accounts` the part that belongs to no organization. What a
+role or a scope is needed for is said beside the route, by `allow`; without it a route is for whoever is a member.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyCookie, HTTPBearer
+
+from api.database import Database
+from api.identity import Identities, Shown
+from api.problems import Forbidden, NotFound, Unauthorized
+from api.roles import Principal, Role, Scope
+
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="biogate"'}
+INVALID = {"WWW-Authenticate": CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'}
+ORGANIZATION = "Biogate-Organization"
+COOKIE = "__Host-biogate"
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+# Only for the description: what they find is read below.
+_bearer = HTTPBearer(auto_error=False, description="An API key, or the access token of a log-in.")
+_cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="The session of a browser.")
+
+
+async def _caller(
+    request: Request, _b: Annotated[Any, Depends(_bearer)], _c: Annotated[Any, Depends(_cookie)]
+) -> Principal:
+    return await caller(request)
+
+
+async def caller(request: Request) -> Principal:
+    """Who asks. Raises Unauthorized, and Forbidden where a page of somebody else's asks in their name."""
+    known: Principal | None = request.scope.get("principal")
+    if known is not None:
+        return known
+    shown = _shown(request)
+    identities: Identities = request.app.state.identities
+    found = await identities.principal(shown)
+    if found is None:
+        raise Unauthorized("the key, token or session is none of ours, or has ended: log in again", headers=INVALID)
+    if shown.kind == "cookie" and request.method not in SAFE:
+        _from_own_page(request)
+    request.scope["principal"] = found
+    return found
+
+
+Caller = Annotated[Principal, Depends(_caller)]
+
+
+async def _member(request: Request, principal: Caller) -> Principal:
+    if principal.organization_id is None:
+        if ORGANIZATION in request.headers:
+            raise NotFound("there is no such organization")
+        raise Forbidden("you are a member of no organization yet: join one with a code, or make one")
+    return principal
+
+
+Member = Annotated[Principal, Depends(_member)]
+
+
+async def _database(request: Request, member: Member) -> Database:
+    assert member.organization_id is not None
+    database: Database = request.app.state.server.of(member.organization_id)
+    return database
+
+
+Db = Annotated[Database, Depends(_database)]
+
+
+async def _accounts(request: Request) -> Database:
+    database: Database = request.app.state.server.accounts
+    return database
+
+
+Accounts = Annotated[Database, Depends(_accounts)]
+
+
+def allow(role: Role, scope: Scope) -> Any:
+    """A dependency that lets nobody pass who is less than `role` in their organization, and no key without `scope`."""
+
+    async def check(member: Member) -> None:
+        if scope not in member.scopes:
+            raise Forbidden(f"this key has not the scope {scope}")
+        if member.role is None or not member.role.covers(role):
+            raise Forbidden(f"this is for the role {role} or higher; you are {member.role} in {member.organization}")
+
+    check.needs = (role, scope)  # type: ignore[attr-defined]  # for the list of who may what, and its test
+    return Depends(check)
+
+
+def _shown(request: Request) -> Shown:
+    organization = request.headers.get(ORGANIZATION)
+    given = request.headers.get("authorization")
+    if given is not None:
+        scheme, _, token = given.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Unauthorized("send Authorization: Bearer and an API key or access token", headers=CHALLENGE)
+        return Shown("bearer", token.strip(), organization)
+    cookie = request.cookies.get(request.app.state.cookie)
+    if cookie:
+        return Shown("cookie", cookie, organization)
+    raise Unauthorized(
+        "log in: send Authorization: Bearer and an API key, or the access token of /api/v1/auth/login",
+        headers=CHALLENGE,
+    )
+
+
+def _from_own_page(request: Request) -> None:
+    """A browser sends the cookie whoever made the page; it also says whose page it was (OWASP, CSRF prevention)."""
+    site = request.headers.get("sec-fetch-site")
+    if site is None:
+        origin = request.headers.get("origin", "")
+        site = "same-origin" if origin == f"{request.url.scheme}://{request.headers.get('host')}" else "none"
+    if site != "same-origin":
+        raise Forbidden("changes with a session cookie come from our own pages only")

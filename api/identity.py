@@ -1,0 +1,142 @@
+"""From what a request shows (API key, access token, session cookie) to who it is; remembered until that changes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import asyncpg
+import structlog
+
+from api.database import Database
+from api.problems import ApiError
+from api.roles import Principal, Role, Scope
+from api.tokens import ApiKey, hashed, session_of
+
+log = structlog.get_logger("api")
+
+CHANGED = "biogate_accounts"
+REMEMBERED_S = 10.0
+"""Also an upper bound on what a key costs that has just expired."""
+MOST_REMEMBERED = 10_000
+AGAIN_S = 1.0
+
+SESSION = "select * from principal($1, $2, $3)"
+KEY = "select * from key($1)"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A credential, and for which organization."""
+
+    kind: str
+    """`bearer` or `cookie`."""
+    token: str
+    organization: str | None
+
+
+class Identities:
+    """Looks up principals. What it remembers is forgotten as soon as the database says that anything has changed, and
+    nothing is remembered while it cannot say so."""
+
+    def __init__(self, accounts: Database, jwt_key: bytes) -> None:
+        self._accounts = accounts
+        self._jwt_key = jwt_key
+        self._known: dict[Shown, tuple[Principal, float]] = {}
+        self._listening = False
+        self._version = 0
+
+    async def principal(self, shown: Shown) -> Principal | None:
+        """Who shows this; None: nobody, or nobody any more. Raises ApiError if the database cannot tell."""
+        known = self._known.get(shown)
+        if known is not None and time.monotonic() < known[1]:
+            return known[0]
+        version = self._version
+        found, seconds = await self._ask(shown)
+        if found is not None and self._listening and version == self._version:
+            if len(self._known) >= MOST_REMEMBERED:
+                self._known.clear()
+            self._known[shown] = found, time.monotonic() + min(REMEMBERED_S, seconds)
+        return found
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """While inside, changes are heard of."""
+        task = asyncio.create_task(self._listen(), name="changes of accounts")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _ask(self, shown: Shown) -> tuple[Principal | None, float]:
+        """Who it is, and for how many seconds at most."""
+        if shown.kind == "cookie":
+            return await self._of_session(hashed(shown.token), None, shown.organization)
+        key = ApiKey.parse(shown.token)
+        if key is not None:
+            return await self._of_key(key, shown.organization)
+        session = session_of(shown.token, self._jwt_key)
+        if session is None:
+            return None, 0
+        session_id, expires = session
+        found, seconds = await self._of_session(None, session_id, shown.organization)
+        return found, min(seconds, expires - time.time())
+
+    async def _of_session(
+        self, token_hash: bytes | None, session_id: int | None, organization: str | None
+    ) -> tuple[Principal | None, float]:
+        row = await self._accounts.fetchrow(SESSION, token_hash, session_id, organization)
+        if row is None:
+            return None, 0
+        return Principal(
+            who=row["email"],
+            kind=row["kind"],
+            organization_id=row["organization_id"],
+            organization=row["organization"],
+            role=None if row["role"] is None else Role(row["role"]),
+            user_id=row["user_id"],
+            session_id=row["session_id"],
+        ), row["expires_at"].timestamp() - time.time()
+
+    async def _of_key(self, key: ApiKey, organization: str | None) -> tuple[Principal | None, float]:
+        row = await self._accounts.fetchrow(KEY, key.key_id)
+        if row is None or not key.is_of(row["secret_hash"]):
+            return None, 0
+        its_own = organization in {None, row["organization"]}
+        return Principal(
+            who=f"key {row['key_id']} ({row['name']})",
+            kind="key",
+            organization_id=row["organization_id"] if its_own else None,
+            organization=row["organization"] if its_own else None,
+            role=Role(row["role"]),
+            scopes=frozenset(scope for scope in Scope if scope in row["scopes"]),
+        ), REMEMBERED_S if row["expires_at"] is None else row["expires_at"].timestamp() - time.time()
+
+    def _forget(self, *_: object) -> None:
+        self._version += 1
+        self._known.clear()
+
+    async def _listen(self) -> None:
+        while True:
+            gone = asyncio.Event()
+            try:
+                async with self._accounts.connection() as connection:
+                    connection.add_termination_listener(lambda _, gone=gone: gone.set())
+                    await connection.add_listener(CHANGED, self._forget)
+                    self._forget()
+                    self._listening = True
+                    try:
+                        await gone.wait()
+                    finally:
+                        self._listening = False
+                        self._forget()
+                        with suppress(asyncpg.InterfaceError, OSError):
+                            await connection.remove_listener(CHANGED, self._forget)
+            except ApiError as error:
+                log.warning("changes of accounts cannot be heard of: each request asks anew", why=error.detail)
+            await asyncio.sleep(AGAIN_S)

@@ -1,0 +1,57 @@
+"""Who a request comes from, and what they may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+
+class Role(StrEnum):
+    """Of a member in an organization. Each may do what those before it may."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ENGINEER = "engineer"
+    ADMIN = "admin"
+
+    def covers(self, other: Role) -> bool:
+        return ORDER[self] >= ORDER[other]
+
+
+ORDER = {role: n for n, role in enumerate(Role)}
+
+
+class Scope(StrEnum):
+    """What an API key is for. Each route asks for one; people have all that their role allows."""
+
+    TELEMETRY_READ = "telemetry:read"
+    DEVICES_READ = "devices:read"
+    DEVICES_WRITE = "devices:write"
+    COMMANDS_READ = "commands:read"
+    COMMANDS_WRITE = "commands:write"
+    ENROLLMENT_READ = "enrollment:read"
+    ENROLLMENT_WRITE = "enrollment:write"
+    AUDIT_READ = "audit:read"
+    ORGANIZATION_READ = "organization:read"
+    ORGANIZATION_WRITE = "organization:write"
+
+
+ALL_SCOPES = frozenset(Scope)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking, as what."""
+
+    who: str
+    """For the audit trail: the e-mail address, or `key <id> (<name>)`."""
+    kind: Literal["browser", "program", "key"]
+    organization_id: int | None
+    """None: a member of none, or not of the one that was asked for."""
+    organization: str | None
+    role: Role | None
+    scopes: frozenset[Scope] = field(default=ALL_SCOPES)
+    user_id: int | None = None
+    """None: a key, which is nobody's account."""
+    session_id: int | None = None
