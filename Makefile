@@ -1,6 +1,7 @@
 # make up      start everything: broker, database, gateway, API and a small simulated plant; Ctrl-C stops it
 # make test    all tests, against servers of their own        make test ARGS="-k lag -x"
-# make check   style, types, import rules
+# make check   style, types, import rules, the API's contract
+# make openapi docs/openapi.json as the code has it now     ARGS=--break to allow what clients can notice
 # make faults  torment a plant for 25 minutes and account for every frame: docs/faults.md   ARGS=--list, ARGS=--quick
 # make bench   how fast it all is, in 15 minutes: docs/performance.md     ARGS="--only B1,B5", ARGS=--quick, ARGS=--full
 # make clean   remove everything that the others made
@@ -10,7 +11,7 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: up test check faults bench clean ready python
+.PHONY: up test check openapi faults bench clean ready python
 
 up: ready
 	@.venv/bin/python -m deploy.up $(ARGS)
@@ -23,6 +24,10 @@ check: ready
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/python -m tests.openapi
+
+openapi: ready
+	@.venv/bin/python -m tests.openapi --write $(ARGS)
 
 faults: ready
 	@.venv/bin/python -m tests.faults $(ARGS)

@@ -11,7 +11,11 @@ from pydantic import ValidationError
 
 from api import logs
 from api.app import create_app
+from api.protocol import limited
 from api.settings import Settings
+
+GARBAGE = 20_000
+"""Objects made until the collector looks: the usual 700 is several looks for each larger answer."""
 
 
 def _exit(*_: object) -> None:
@@ -33,6 +37,7 @@ def main() -> None:
     # What lives as long as the process is never garbage: to go through it cost a large answer 20 ms, again and again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GARBAGE)
     uvicorn.run(
         app,
         host=settings.api_host,
@@ -41,6 +46,8 @@ def main() -> None:
         access_log=False,
         server_header=False,
         ws="none",
+        http=limited(settings.api_connections),
+        forwarded_allow_ips=settings.api_trusted_proxies,
         timeout_graceful_shutdown=10,
     )
 

@@ -6,20 +6,22 @@ role or a scope is needed for is said beside the route, by `allow`; without it a
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPBearer
+from starlette.types import Scope as ConnectionScope
 
 from api.database import Database
 from api.identity import Identities, Shown
-from api.problems import Forbidden, NotFound, Unauthorized
+from api.problems import CHALLENGE, Forbidden, NotFound, Unauthorized
 from api.roles import Principal, Role, Scope
 
-CHALLENGE = {"WWW-Authenticate": 'Bearer realm="biogate"'}
 INVALID = {"WWW-Authenticate": CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'}
 ORGANIZATION = "Biogate-Organization"
-COOKIE = "__Host-biogate"
+COOKIE, INSECURE_COOKIE = "__Host-biogate", "biogate"
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 # Only for the description: what they find is read below.
@@ -38,18 +40,28 @@ async def caller(request: Request) -> Principal:
     known: Principal | None = request.scope.get("principal")
     if known is not None:
         return known
-    shown = _shown(request)
+    shown = request.scope.get("shown") or _shown(request)
     identities: Identities = request.app.state.identities
     found = await identities.principal(shown)
     if found is None:
         raise Unauthorized("the key, token or session is none of ours, or has ended: log in again", headers=INVALID)
     if shown.kind == "cookie" and request.method not in SAFE:
-        _from_own_page(request)
+        from_own_page(request)
     request.scope["principal"] = found
     return found
 
 
 Caller = Annotated[Principal, Depends(_caller)]
+
+
+async def _person(principal: Caller) -> Principal:
+    if principal.user_id is None:
+        raise Forbidden("this is for people: a key is nobody's account")
+    return principal
+
+
+Person = Annotated[Principal, Depends(_person)]
+"""Somebody who has logged in."""
 
 
 async def _member(request: Request, principal: Caller) -> Principal:
@@ -93,8 +105,24 @@ def allow(role: Role, scope: Scope) -> Any:
     return Depends(check)
 
 
+def remembered(scope: ConnectionScope) -> Principal | None:
+    """Who asks, if that can be told without the database."""
+    request = Request(scope)
+    try:
+        scope["shown"] = shown = _shown(request)
+    except Unauthorized:
+        return None
+    identities: Identities = request.app.state.identities
+    known = identities.remembered(shown)
+    if known is not None and (shown.kind == "bearer" or request.method in SAFE):
+        scope["principal"] = known
+    return known
+
+
 def _shown(request: Request) -> Shown:
     organization = request.headers.get(ORGANIZATION)
+    if organization is not None and not NAME.fullmatch(organization):
+        organization = ""  # which is none
     given = request.headers.get("authorization")
     if given is not None:
         scheme, _, token = given.partition(" ")
@@ -110,11 +138,12 @@ def _shown(request: Request) -> Shown:
     )
 
 
-def _from_own_page(request: Request) -> None:
+def from_own_page(request: Request) -> None:
     """A browser sends the cookie whoever made the page; it also says whose page it was (OWASP, CSRF prevention)."""
-    site = request.headers.get("sec-fetch-site")
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
+    if origin and origin in request.app.state.origins:
+        return
     if site is None:
-        origin = request.headers.get("origin", "")
         site = "same-origin" if origin == f"{request.url.scheme}://{request.headers.get('host')}" else "none"
     if site != "same-origin":
         raise Forbidden("changes with a session cookie come from our own pages only")

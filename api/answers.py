@@ -55,9 +55,9 @@ def _weight(wishes: Sequence[tuple[str, float]], types: frozenset[str]) -> float
     return min(fitting, default=(0, 0.0), key=lambda wish: wish[0])[1]
 
 
-def json(content: Any) -> Response:
+def json(content: Any, status: int = 200) -> Response:
     """Encoded by msgspec (hot path; it also turns NaN and infinities into null, which JSON has no word for)."""
-    return Response(msgspec.json.encode(content), media_type=JSON)
+    return Response(msgspec.json.encode(content), status, media_type=JSON)
 
 
 def lines(rows: Iterable[Sequence[Any]]) -> str:

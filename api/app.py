@@ -5,19 +5,44 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Response
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
 
-from api import access, models, problems
+from api import access, headers, models, problems
+from api.attempts import Attempts
 from api.database import Server
+from api.headers import CORS, SecurityHeaders
 from api.identity import Identities
 from api.observation import Observer
-from api.routes import commands, devices, enrollments, journal, latest, operation, serials, telemetry
+from api.passwords import Passwords
+from api.routes import (
+    PREFIX,
+    audit,
+    auth,
+    commands,
+    devices,
+    enrollments,
+    journal,
+    latest,
+    lifecycle,
+    notes,
+    operation,
+    organizations,
+    serials,
+    telemetry,
+)
 from api.settings import Settings
+from api.shortcuts import Fixed
+from schema.serials import MOST_BYTES
 
-ROUTES = (operation, latest, telemetry, devices, journal, enrollments, serials, commands)
+ROUTES = (
+    *(operation, latest, telemetry, devices, notes, journal, enrollments, serials, lifecycle, commands, audit),
+    *(auth, organizations),
+)
 """The ones most asked for first: FastAPI tries one after the other, and forty take longer than /health itself."""
 DESCRIPTION = """Access to devices, telemetry, events and the quarantine; enrollment and logins, for operators.
 
@@ -34,22 +59,47 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with Server(settings) as server:
+            passwords = app.state.passwords = Passwords()
             app.state.server = server
             app.state.identities = Identities(server.accounts, app.state.jwt_key)
-            async with app.state.identities.listening():
-                yield
+            protected.allow(await headers.pages(app))
+            with passwords:
+                async with app.state.identities.listening():
+                    yield
 
     app = FastAPIOffline(
-        title="Biogate", version="1", description=DESCRIPTION, lifespan=lifespan, default_response_class=Response
+        title="Biogate",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        default_response_class=Response,
+        redirect_slashes=False,  # to where the Host header says
     )
     secret = settings.api_secret_file
     app.state.jwt_key = secrets.token_bytes(32) if secret is None else secret.read_bytes().strip()
-    app.state.cookie = access.COOKIE
+    app.state.settings = settings
+    app.state.cookie = access.INSECURE_COOKIE if settings.api_insecure_cookie else access.COOKIE
+    app.state.origins = frozenset(filter(None, settings.api_cors_origins.split(",")))
+    app.state.attempts = Attempts()
     problems.install(app)
     for module in ROUTES:
         app.include_router(module.router)
-    app.add_middleware(Observer)
+    app.state.waiting = 0
+    protected = SecurityHeaders(tls=settings.api_tls)
+    app.router.routes.insert(0, Fixed("/health", operation.ALIVE))
+    app.add_middleware(Observer, settings=settings, headers=protected, bodies={f"{PREFIX}/serials": MOST_BYTES})
+    if settings.api_cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.api_cors_origins.split(","), **CORS)
     describe = app.openapi
-    routes = [route for module in ROUTES for route in module.router.routes if isinstance(route, APIRoute)]
-    app.openapi = lambda: models.with_examples(describe(), routes)  # type: ignore[method-assign]
+    described: dict[str, Any] = {}
+    routes = app.state.routes = [
+        route for module in ROUTES for route in module.router.routes if isinstance(route, APIRoute)
+    ]
+
+    def openapi() -> dict[str, Any]:
+        if not described:
+            described.update(models.with_examples(describe(), routes))
+        return described
+
+    app.openapi = openapi  # type: ignore[method-assign]
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeAlias
@@ -21,8 +22,11 @@ from api.problems import (
     Unavailable,
 )
 from api.settings import Settings
+from api.trace import CURRENT
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""What a statement may end with; InternalClientError is asyncpg's when a connection is lost at a bad moment."""
 ROLE = "biogate_api"
 SCOPE = "select set_config('biogate.organization', $1, false)"
 REFUSALS: Mapping[str, type[ApiError]] = {
@@ -31,8 +35,9 @@ REFUSALS: Mapping[str, type[ApiError]] = {
     "BG403": Forbidden,
     "BG412": PreconditionFailed,
 }
-MISSING_OBJECTS = ("42P01", "42703", "42883", "3F000")
-"""Undefined table, column, function, schema: the migrations have not run."""
+MISSING_OBJECTS = ("42P01", "42703", "42883", "3F000", "42501")
+"""Undefined table, column, function, schema: the migrations have not run. Or no right: what is not in `api` is found in
+`public`, where the API's role has none."""
 
 
 class Server:
@@ -47,7 +52,7 @@ class Server:
     async def __aenter__(self) -> Self:
         settings = self._settings
         self._pool = await asyncpg.create_pool(
-            settings.database_url,
+            settings.api_database_url or settings.database_url,
             min_size=0,
             max_size=settings.api_pool_size,
             reset=_nothing,
@@ -61,6 +66,8 @@ class Server:
                 "search_path": "api, public",
                 "default_transaction_read_only": "on",
                 "statement_timeout": str(round(settings.api_statement_timeout * 1000)),
+                # A process that hangs shall not keep the audit trail's lock, which results of commands wait for.
+                "idle_in_transaction_session_timeout": "10s",
                 "timezone": "UTC",
                 # A day at 1 Hz is sorted or hashed in memory; index order is believed cheap, as it is on flash;
                 # no helpers: the intake needs those cores.
@@ -82,12 +89,21 @@ class Server:
     @asynccontextmanager
     async def connection(self, organization_id: int) -> AsyncIterator[Connection]:
         """Lend a connection that shows what is this organization's (0: nothing but accounts)."""
+        trace, begun = CURRENT.get(), time.perf_counter()
         try:
             async with self._pool.acquire(timeout=self._settings.api_acquire_timeout) as connection:
+                if trace is not None:
+                    trace.waiting += time.perf_counter() - begun
                 await connection.show(organization_id)
                 yield connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             raise translate(error) from error
+
+
+def _spent(begun: float) -> None:
+    trace = CURRENT.get()
+    if trace is not None:
+        trace.database += time.perf_counter() - begun
 
 
 class Scoped(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is not typed
@@ -100,6 +116,22 @@ class Scoped(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is not typed
             self._shown = None  # neither, if this is interrupted
             await self.execute(SCOPE, str(organization_id or ""))
             self._shown = organization_id
+
+    async def execute(self, query: str, *arguments: Any, **options: Any) -> Any:
+        begun = time.perf_counter()
+        try:
+            return await super().execute(query, *arguments, **options)
+        finally:
+            if not arguments:  # or it has been counted below
+                _spent(begun)
+
+    async def _execute(self, *arguments: Any, **options: Any) -> Any:
+        """What asyncpg's fetch, fetchrow and fetchval are made of."""
+        begun = time.perf_counter()
+        try:
+            return await super()._execute(*arguments, **options)
+        finally:
+            _spent(begun)
 
 
 class Database:
@@ -151,6 +183,8 @@ def translate(error: Exception) -> ApiError:
     if refused is not None:
         return refused
     problem: ApiError
+    if state in {"22021", "22P05"}:  # character_not_in_repertoire, untranslatable_character
+        return BadParameter("text", "holds a character that cannot be stored, such as NUL")
     if state == "22023":  # invalid_parameter_value: the role that 0006_accounts.sql makes is not there
         kind = "schema"
         problem = Unavailable("the schema is not current: run python -m schema.migrate", retry_after=30)

@@ -51,9 +51,9 @@ class Identities:
 
     async def principal(self, shown: Shown) -> Principal | None:
         """Who shows this; None: nobody, or nobody any more. Raises ApiError if the database cannot tell."""
-        known = self._known.get(shown)
-        if known is not None and time.monotonic() < known[1]:
-            return known[0]
+        known = self.remembered(shown)
+        if known is not None:
+            return known
         version = self._version
         found, seconds = await self._ask(shown)
         if found is not None and self._listening and version == self._version:
@@ -61,6 +61,15 @@ class Identities:
                 self._known.clear()
             self._known[shown] = found, time.monotonic() + min(REMEMBERED_S, seconds)
         return found
+
+    def forget(self) -> None:
+        """After a change of our own, of which the database is still to tell."""
+        self._version += 1
+        self._known.clear()
+
+    def remembered(self, shown: Shown) -> Principal | None:
+        known = self._known.get(shown)
+        return known[0] if known is not None and time.monotonic() < known[1] else None
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -115,28 +124,28 @@ class Identities:
             organization=row["organization"] if its_own else None,
             role=Role(row["role"]),
             scopes=frozenset(scope for scope in Scope if scope in row["scopes"]),
+            key_id=row["key_id"],
         ), REMEMBERED_S if row["expires_at"] is None else row["expires_at"].timestamp() - time.time()
 
-    def _forget(self, *_: object) -> None:
-        self._version += 1
-        self._known.clear()
-
     async def _listen(self) -> None:
+        def heard(*_: object) -> None:
+            self.forget()
+
         while True:
             gone = asyncio.Event()
             try:
                 async with self._accounts.connection() as connection:
                     connection.add_termination_listener(lambda _, gone=gone: gone.set())
-                    await connection.add_listener(CHANGED, self._forget)
-                    self._forget()
+                    await connection.add_listener(CHANGED, heard)
+                    self.forget()
                     self._listening = True
                     try:
                         await gone.wait()
                     finally:
                         self._listening = False
-                        self._forget()
+                        self.forget()
                         with suppress(asyncpg.InterfaceError, OSError):
-                            await connection.remove_listener(CHANGED, self._forget)
+                            await connection.remove_listener(CHANGED, heard)
             except ApiError as error:
                 log.warning("changes of accounts cannot be heard of: each request asks anew", why=error.detail)
             await asyncio.sleep(AGAIN_S)

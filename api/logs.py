@@ -4,13 +4,43 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
 
+import msgspec
 import structlog
+
+from api.trace import CURRENT
+
+
+class AccessLog:
+    """Lines like those below, for what is logged with every request: structlog takes ten times as long."""
+
+    def __init__(self, level: str) -> None:
+        self.wanted = logging.getLevelNamesMapping()[level.upper()] <= logging.INFO
+
+    def write(self, event: str, facts: dict[str, Any]) -> None:
+        line = facts | {"event": event, "logger": "api", "level": "info", "timestamp": datetime.now(UTC)}
+        with suppress(OSError, ValueError):  # nobody reads it any more: no reason not to answer
+            out = sys.stdout.buffer
+            out.write(msgspec.json.encode(line) + b"\n")
+            out.flush()
+
+
+def _of_request(_: object, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """With which request a line has to do."""
+    trace = CURRENT.get()
+    if trace is not None:
+        line.setdefault("request_id", trace.request_id)
+    return line
 
 
 def configure(level: str) -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _of_request,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.problems import Problem
+
 
 class Answer(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -25,14 +27,18 @@ class Presence(Answer):
     firmware: str | None
 
 
+DeviceState = Literal["pending", "active", "suspended", "revoked", "retired"]
+
+
 class Device(Answer):
     device: str
-    state: Literal["pending", "active", "suspended", "revoked", "retired"] = Field(
-        description="pending: was granted a login and has not used it yet"
-    )
+    state: DeviceState = Field(description="pending: was granted a login and has not used it yet")
     registered_at: str
     presence: Presence | None = Field(description="null: the device has never sent a status")
     last_frame_at: str | None = Field(description="time of the newest frame; null: none yet")
+    title: str | None = Field(description="what people call it")
+    location: str | None
+    tags: list[str]
 
 
 class Devices(Page):
@@ -161,7 +167,7 @@ class Enrollments(Page):
 class Serial(Answer):
     serial: str
     device: str = Field(description="the name it has or will get")
-    state: str | None = Field(description="of that device; null: it has not enrolled")
+    state: str | None = Field(description="of that device; null: it has not enrolled, or is another organization's")
     claim_version: int = Field(description="of the master key; 0: a claim key of its own")
     blocked: bool
     fingerprint: str | None = Field(description="of the identity key it is bound to; null: none yet")
@@ -218,6 +224,9 @@ DEVICE = {
     "registered_at": T,
     "presence": {"online": True, "since": T, "boot": 7, "firmware": "2.4.1"},
     "last_frame_at": T,
+    "title": "Fermenter 3",
+    "location": "Hall 2/Bay 4",
+    "tags": ["ecoli", "pilot"],
 }
 CHANNEL = {"channel": "ph", "unit": "pH", "description": "pH, process value"}
 LATEST = {"channel": "ph", "unit": "pH", "value": 7.02, "quality": 0, "time": T}
@@ -304,14 +313,27 @@ BUCKETS = TELEMETRY | {
 
 
 def with_examples(document: dict[str, Any], routes: Iterable[APIRoute]) -> dict[str, Any]:
-    """Put the examples back as they were written: FastAPI leaves out the nulls, which have a meaning here."""
+    """Put the examples back as they were written: FastAPI leaves out the nulls, which have a meaning here. And describe
+    the problem document once, for all."""
+    document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
     for route in routes:
         for method in (route.methods or ()) if route.path in document["paths"] else ():
-            given = route.responses[200]["content"].get("application/json", {}).get("examples")
-            answer = document["paths"][route.path][method.lower()]["responses"]["200"]
-            if given is not None:
-                answer["content"]["application/json"]["examples"] = given
+            for status, answer in document["paths"][route.path][method.lower()]["responses"].items():
+                declared = route.responses.get(int(status), {}).get("content", {})
+                given = declared.get("application/json", {}).get("examples")
+                if given is not None:
+                    answer["content"]["application/json"]["examples"] = given
+            _only_its_formats(document["paths"][route.path][method.lower()])
     return document
+
+
+def _only_its_formats(described: dict[str, Any]) -> None:
+    """`format` of what there is as JSON alone."""
+    if not any("text/csv" in answer.get("content", {}) for answer in described["responses"].values()):
+        for parameter in described.get("parameters", []):
+            if parameter["name"] == "format":
+                parameter["schema"] = {"anyOf": [{"type": "string", "const": "json"}, {"type": "null"}]}
+                parameter["description"] = "json, which is all that there is"
 
 
 def ok(model: type[Answer], csv: str | None, **examples: Any) -> dict[int | str, dict[str, Any]]:

@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Path, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from api import times
 from api.problems import BadParameter
 from schema.topics import is_device_name
 
-REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason", "state"})
+REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason", "state", "tag"})
 
 Instant = Annotated[
     datetime,
@@ -25,7 +26,9 @@ Instant = Annotated[
 """ISO 8601 with a zone, or milliseconds since 1970."""
 
 Duration = Annotated[
-    timedelta, BeforeValidator(times.parse_duration), WithJsonSchema({"type": "string", "examples": ["1m", "1h", "1d"]})
+    timedelta,
+    BeforeValidator(times.parse_duration),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9}(ms|s|m|h|d|w)$", "examples": ["1m", "1h", "1d"]}),
 ]
 Quality = Annotated[
     Literal["good", "all"],
@@ -37,6 +40,10 @@ Cursor = Annotated[
 ]
 
 
+NAME: JsonDict = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}
+"""As `is_device_name` has it, for the description: the words of a refusal are ours."""
+
+
 def device_name(name: str) -> str:
     if not is_device_name(name):
         raise ValueError(
@@ -46,12 +53,16 @@ def device_name(name: str) -> str:
 
 
 DeviceName = Annotated[
-    str, BeforeValidator(device_name), Path(description="name of a registered device", examples=["br-1"])
+    str,
+    BeforeValidator(device_name),
+    Path(description="name of a registered device", examples=["br-1"], json_schema_extra=NAME),
 ]
 
 
 SerialNumber = Annotated[
-    str, BeforeValidator(device_name), Path(description="serial number of a controller", examples=["BR-2044"])
+    str,
+    BeforeValidator(device_name),
+    Path(description="serial number of a controller", examples=["BR-2044"], json_schema_extra=NAME),
 ]
 
 

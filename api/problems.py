@@ -12,8 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from api.trace import CURRENT
+
 MEDIA_TYPE = "application/problem+json"
-INTERNAL = "an error of ours; the log has it under this address and time"
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="biogate"'}
+INTERNAL = "an error of ours; the log has it under this request_id"
 
 
 class Problem(BaseModel):
@@ -36,6 +39,12 @@ class ApiError(Exception):
     def __init__(self, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> None:
         super().__init__(detail)
         self.detail, self.headers, self.members = detail, dict(headers or {}), members
+
+
+class BadRequest(ApiError):
+    """Not even HTTP as it should be."""
+
+    status, slug, title = 400, "bad-request", "Bad request"
 
 
 class Unauthorized(ApiError):
@@ -108,6 +117,12 @@ class Unavailable(ApiError):
         super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
 
 
+class Busy(ApiError):
+    """The service itself; headers have Retry-After."""
+
+    status, slug, title = 503, "busy", "Too much at a time"
+
+
 class TooLong(ApiError):
     status, slug, title = 504, "too-long", "The query took too long"
 
@@ -121,6 +136,9 @@ def document(request_path: str, error: ApiError) -> Response:
         "instance": request_path,
         **error.members,
     }
+    trace = CURRENT.get()
+    if trace is not None and error.status >= 500:
+        content["request_id"] = trace.request_id
     body = msgspec.json.encode(content)
     return Response(body, error.status, headers=error.headers, media_type=MEDIA_TYPE)
 
@@ -145,13 +163,25 @@ def install(app: FastAPI) -> None:
         if status == HTTPStatus.NOT_FOUND:
             detail = "nothing is at this address; the addresses are listed at /docs"
         elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = (error.headers or {}).get("Allow", "GET")
+            allowed = ", ".join(sorted(_methods(request)))
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers={"Allow": allowed})
+            error.headers = {"Allow": allowed}
             detail = f"{request.method} does not work here; use {allowed}"
         else:
             detail = str(error.detail)
         slug = status.phrase.lower().replace(" ", "-")
         plain = ApiError(detail, headers=error.headers)
         return document(request.url.path, _as(plain, int(status), slug, status.phrase))
+
+
+def _methods(request: Request) -> set[str]:
+    """What works at this address; Starlette itself names those of one route alone."""
+    found = {"OPTIONS"}
+    for route in request.app.state.routes:
+        if route.path_regex.match(request.scope["path"]):
+            found |= route.methods
+    return found | {"HEAD"} if "GET" in found else found
 
 
 def _as(error: ApiError, status: int, slug: str, title: str) -> ApiError:
@@ -176,14 +206,25 @@ def _response(error: type[ApiError], when: str, detail: str) -> dict[str, Any]:
         "detail": detail,
         "instance": "/api/v1/devices/br-1/telemetry",
     }
-    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema(), "example": example}}
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
     return {"description": when, "content": content}
 
 
 ALWAYS: dict[int | str, dict[str, Any]] = {
+    429: _response(
+        TooMany,
+        "Too many requests of this caller, or too many failures; see Retry-After",
+        "too many requests: wait 1 s, then go on slower",
+    ),
     500: _response(ApiError, "An error of ours; nothing of it is shown, it is in the log", INTERNAL),
 }
 DATABASE: dict[int | str, dict[str, Any]] = ALWAYS | {
+    401: _response(Unauthorized, "No key, token or session that holds", "log in: send Authorization: Bearer …"),
+    403: _response(
+        Forbidden,
+        "The role, or the scope of the key, is not enough",
+        "this is for the role engineer or higher; you are viewer in main",
+    ),
     406: _response(NotAcceptable, "Neither JSON nor CSV is accepted", "use Accept: application/json or text/csv"),
     422: _response(
         BadParameter,
@@ -196,14 +237,18 @@ DATABASE: dict[int | str, dict[str, Any]] = ALWAYS | {
 DEVICE: dict[int | str, dict[str, Any]] = DATABASE | {
     404: _response(NotFound, "No device of that name is registered", "no device br-9 is registered"),
 }
-OPERATOR: dict[int | str, dict[str, Any]] = DATABASE | {
-    401: _response(Unauthorized, "The operator token is missing or wrong", "send Authorization: Bearer …"),
-    403: _response(Forbidden, "There are no operators here", "set BIOGATE_API_OPERATOR_TOKEN_FILE"),
+THING: dict[int | str, dict[str, Any]] = DATABASE | {
+    404: _response(NotFound, "There is no such thing", "there is no enrollment 5f0c1e2d3a4b59687786a5b4c3d2e1f0"),
 }
-CHANGE: dict[int | str, dict[str, Any]] = OPERATOR | {
-    404: _response(NotFound, "There is no such thing", "there is no device br-9"),
+CHANGE: dict[int | str, dict[str, Any]] = THING | {
     409: _response(Conflict, "It is not in a state for this", "device br-1 is retired: suspend needs it to be active"),
     413: _response(TooLarge, "The body is too large", "the body has more than 65536 bytes"),
 }
+NOT_AS_EXPECTED = _response(
+    PreconditionFailed,
+    "The precondition does not hold; `present` has what is",
+    "nothing was asked of br-1: ph is 7.9",
+)
+CHANGED = _response(PreconditionFailed, "It was changed meanwhile: see If-Match", "device br-1 was changed meanwhile")
 UNSUPPORTED = _response(Unsupported, "Neither JSON nor CSV", "send the rows as application/json or text/csv")
 """What a route can answer besides 200, for its OpenAPI description."""

@@ -55,3 +55,4 @@ class Principal:
     user_id: int | None = None
     """None: a key, which is nobody's account."""
     session_id: int | None = None
+    key_id: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -14,6 +15,13 @@ def _is_postgresql(url: str) -> str:
     if urlsplit(url).scheme not in {"postgresql", "postgres"}:
         raise ValueError("must be an address like postgresql://user@host:5432/database")
     return url
+
+
+def _are_origins(text: str) -> str:
+    for origin in filter(None, text.split(",")):
+        if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?", origin):
+            raise ValueError("must be origins like https://plant.example, with commas between and no spaces")
+    return text
 
 
 LEAST_TOKEN = 32
@@ -41,6 +49,12 @@ class Settings(BaseSettings):
     database_url: Annotated[str, AfterValidator(_is_postgresql)] = Field(
         repr=False, description="the database, as postgresql://user:password@host:port/name"
     )
+    api_database_url: Annotated[str, AfterValidator(_is_postgresql)] | None = Field(
+        None,
+        repr=False,
+        description="the same database with a login of the API's own, which `python -m schema.migrate` makes; without "
+        "it the API uses BIOGATE_DATABASE_URL and confines itself to the role biogate_api",
+    )
     api_host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     api_port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     api_pool_size: int = Field(10, ge=2, le=1000, description="most connections to the database at a time")
@@ -54,6 +68,51 @@ class Settings(BaseSettings):
         None,
         description="file with the secret that access tokens are signed with; without it one is made at each start, "
         "and who has logged in before has to refresh",
+    )
+    api_registration: Literal["open", "invitation", "closed"] = Field(
+        "open",
+        description="who may make an account: open, whoever can reach the API (an account alone sees nothing); "
+        "invitation, who has a code; closed, nobody but `python -m api.admin user`",
+    )
+    api_access_token_minutes: float = Field(
+        15, gt=0, le=1440, description="how long an access token holds; ending its session ends it at once"
+    )
+    api_session_days: float = Field(
+        30, gt=0, le=366, description="how long a browser stays logged in, and a program that does not refresh"
+    )
+    api_insecure_cookie: bool = Field(
+        False,
+        description="true where browsers come by plain HTTP: the session cookie is named `biogate`, without `Secure`",
+    )
+    api_body_limit: int = Field(
+        65536, ge=1024, le=2**30, description="most bytes of a request's body (the import of serials has its own limit)"
+    )
+    api_rate: float = Field(
+        200,
+        ge=0,
+        le=1e6,
+        description="requests a second of one caller (an API key, an account) before 429; what comes in five seconds "
+        "may come at once; 0: no limit",
+    )
+    api_anonymous_rate: float = Field(
+        20, ge=0, le=1e6, description="the same of one address whose requests have no key, token or session that holds"
+    )
+    api_connections: int = Field(1000, ge=1, le=65536, description="most connections of clients at a time")
+    api_slow: float = Field(
+        1, gt=0, le=3600, description="seconds from which on a request is logged as slow, with where the time went"
+    )
+    api_tls: bool = Field(
+        False,
+        description="true where clients come by TLS (a proxy has it): browsers are told to use nothing else (HSTS)",
+    )
+    api_cors_origins: Annotated[str, AfterValidator(_are_origins)] = Field(
+        "",
+        description="pages of these origins may ask, with session cookies too: https://host, commas between; without "
+        "it only our own",
+    )
+    api_trusted_proxies: str = Field(
+        "127.0.0.1",
+        description="addresses or networks, commas between, whose X-Forwarded-For and -Proto are believed",
     )
     api_log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged"

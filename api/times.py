@@ -32,7 +32,7 @@ ROUND = (
 
 def parse_instant(given: str) -> datetime:
     """ISO 8601 with a zone, or milliseconds since 1970-01-01 UTC (a fraction is kept to the microsecond)."""
-    text = given.strip()
+    text = _said(given)
     if re.fullmatch(r"-?\d{5,16}(\.\d+)?", text):
         instant = _from_milliseconds(float(text))
     else:
@@ -47,6 +47,13 @@ def parse_instant(given: str) -> datetime:
         if instant.tzinfo is None:
             raise ValueError(f"the zone is missing: write {text}Z for UTC, or add an offset like -05:00")
     return checked(instant)
+
+
+def _said(given: object) -> str:
+    """In a body it can be anything."""
+    if not isinstance(given, str):
+        raise ValueError("must be text")
+    return given.strip()
 
 
 def checked(instant: datetime) -> datetime:
@@ -65,7 +72,7 @@ def _from_milliseconds(milliseconds: float) -> datetime:
 
 def parse_duration(given: str) -> timedelta:
     """A whole number and a unit, ms s m h d w: `10s`, `5m`, `1d`."""
-    match = re.fullmatch(r"(\d{1,9})(ms|s|m|h|d|w)", given.strip())
+    match = re.fullmatch(r"(\d{1,9})(ms|s|m|h|d|w)", _said(given))
     if match is None:
         raise ValueError("give a whole number and one of ms, s, m, h, d, w, like 10s or 5m")
     count, unit = int(match[1]), UNITS[match[2]]

@@ -13,6 +13,7 @@ from typing import Final
 import jwt
 
 KEY_PREFIX: Final = "bgk"
+REFRESH_PREFIX: Final = "bgr"
 """So that a key in a log or a repository is found by those who look for such things."""
 ALGORITHM: Final = "HS256"
 AUDIENCE: Final = "biogate"
@@ -52,6 +53,42 @@ class ApiKey:
         return hmac.compare_digest(hashed(self.secret), secret_hash)
 
 
+@dataclass(frozen=True)
+class RefreshToken:
+    """`bgr_<family>.<secret>`: all of one session are of one family, and the last one made is the only one that works.
+    An older one is known for what it is by its family, however long ago it was used up."""
+
+    family: str
+    secret: str
+
+    @classmethod
+    def new(cls) -> RefreshToken:
+        return cls(new_token(), new_token())
+
+    def following(self) -> RefreshToken:
+        return RefreshToken(self.family, new_token())
+
+    @classmethod
+    def parse(cls, text: str) -> RefreshToken | None:
+        prefix, _, rest = text.partition("_")
+        family, _, secret = rest.partition(".")
+        return cls(family, secret) if prefix == REFRESH_PREFIX and family and secret else None
+
+    def __str__(self) -> str:
+        return f"{REFRESH_PREFIX}_{self.family}.{self.secret}"
+
+
+def new_code() -> str:
+    """An invitation's, to be read out if need be: 80 random bits as four groups."""
+    code = base64.b32encode(secrets.token_bytes(10)).decode()
+    return "-".join(code[n : n + 4] for n in range(0, 16, 4))
+
+
+def code_hash(code: str) -> bytes:
+    """However it was typed."""
+    return hashed("".join(sign for sign in code.upper() if sign.isalnum()))
+
+
 def access_token(session_id: int, user_id: int, key: bytes, seconds: float) -> str:
     """A JWT that says whose session it is, and nothing else: what they may do is asked for when it is shown."""
     now = time.time()
@@ -68,4 +105,5 @@ def session_of(token: str, key: bytes) -> tuple[int, float] | None:
         session_id = claims["sid"]
     except jwt.InvalidTokenError:
         return None
-    return (session_id, float(claims["exp"])) if isinstance(session_id, int) else None
+    known = isinstance(session_id, int) and 0 < session_id < 2**63
+    return (session_id, float(claims["exp"])) if known else None

@@ -64,6 +64,9 @@ def main(  # noqa: PLR0917 - typer's options
         float, typer.Option(min=0, max=1, help="fault: part of frames not sent unless the gateway asks")
     ] = 0.0,
     poison: Annotated[float, typer.Option(min=0, max=1, help="fault: malformed messages besides, a frame")] = 0.0,
+    answer_after: Annotated[
+        float, typer.Option(min=-1, help="seconds from the acceptance of a command to its end; -1: never answered")
+    ] = 0.0,
     reboot_every: Annotated[float | None, typer.Option(min=0.1, help="fault: seconds until a device reboots")] = None,
     clock_step_every: Annotated[
         float | None, typer.Option(min=0.1, help="fault: seconds until the clock of a device is set wrong")
@@ -111,12 +114,13 @@ def main(  # noqa: PLR0917 - typer's options
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
     limits = [limit for limit in (count, None if duration is None else round(duration * rate)) if limit is not None]
+    after = None if answer_after < 0 else answer_after
     plan = Plan(
         names=names,
         boots=boots,
         broker=broker,
         keepers=keepers,
-        habits=Habits(format, block, replay_rate, resend_after, duplicates, late, drop, poison),
+        habits=Habits(format, block, replay_rate, resend_after, duplicates, late, drop, poison, after),
         rate=rate,
         frames=min(limits, default=None),
         seed=seed,

@@ -95,7 +95,8 @@ def factory_reset(keeper: Keeper) -> None:
     """Forget the login first, so that what has no boot counter any more cannot publish under an old name."""
     keeper.factory_reset()
     state = keeper.path.parent
-    (state / f"{keeper.serial}.boot").unlink(missing_ok=True)
+    for what in ("boot", "commands"):
+        (state / f"{keeper.serial}.{what}").unlink(missing_ok=True)
     shutil.rmtree(state / keeper.serial, ignore_errors=True)
 
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
+from device_sim.console import Console
 from device_sim.frames import Format, Frame
 from device_sim.habits import Counts, Habits, happens
 from device_sim.journal import Journal
 from device_sim.outbox import Link, Message, Outbox, Sort
 from device_sim.store import Store
-from schema.messages import Backfill, Receipt
+from schema.messages import Backfill, Command, Receipt
 from schema.topics import Kind
 
 FIRMWARE = "biogate-sim 2"
@@ -38,10 +39,12 @@ class Device:
         report: Callable[[str], None],
         journal: Journal | None = None,
         number: int = 0,
+        console: Console | None = None,
     ) -> None:
         """`report` takes a line about what a person should know; `number` is the journal's name for the device."""
         self.name, self.boot, self.store, self.number = name, boot, store, number
         self.outbox = Outbox(name, habits, counts, store, chance)
+        self.console = console or Console(FIRMWARE)
         self.generation: int | None = None
         """Of the login it has connected with."""
         self.seq = 0
@@ -143,6 +146,7 @@ class Device:
         """Lose the power, and with it all but the store; come up as `boot`."""
         self._late.clear()
         self.outbox.lose_power()
+        self.console.lose_power()
         self.boot, self.seq, self._held_back = boot, 0, -1
         self._counts.reboots += 1
 
@@ -209,3 +213,22 @@ class Device:
             result = Format.JSON.encode({"boot": boot, "ranges": missing})
             if not any(note.payload == result for note in self.outbox.notes):
                 self.outbox.note(Message(Sort.RESULT, Kind.BACKFILL_RESULT, result))
+
+    def command(self, payload: bytes, now: float) -> None:
+        """Do it, or refuse it, and say so; again what was said, if it has been here before."""
+        try:
+            command = msgspec.json.decode(payload, type=Command)
+        except msgspec.DecodeError as error:
+            self._report(f"{self.name}: a command that cannot be read: {error}")
+            return
+        self._counts.commands += 1
+        self._answer(self.console.command(command, self.boot, now + self.clock))
+
+    def tick(self, now: float) -> None:
+        """Every now and then."""
+        self._answer(self.console.tick(now + self.clock))
+        self.outbox.tick(now, self.clock)
+
+    def _answer(self, results: Sequence[Mapping[str, Any]]) -> None:
+        for result in results:
+            self.outbox.note(Message(Sort.RESULT, Kind.COMMAND_RESULT, Format.JSON.encode(result)))

@@ -18,9 +18,10 @@ from device_sim import faults, process
 from device_sim.admission import Admission, Enrolled, Shared
 from device_sim.boots import next_boots
 from device_sim.connection import Broker
+from device_sim.console import Console
 from device_sim.culture import Phase
 from device_sim.entrance import Entrance
-from device_sim.firmware import Device
+from device_sim.firmware import FIRMWARE, Device
 from device_sim.frames import Packing
 from device_sim.habits import Counts, Habits, happens
 from device_sim.identity import Keeper, Login
@@ -99,6 +100,9 @@ class Fleet:
         if self.journal and (record := store.newest_record()):
             self.journal.produced(number, record)  # the last run may have been killed between store and journal
         chance = random.Random(f"{plan.seed}:{name}")
+        after = plan.habits.answer_after
+        memory = plan.state / f"{name}.commands" if plan.state else None
+        console = Console(FIRMWARE, memory, plan.speed, None if after is None else after * 1000)
         return Device(
             name,
             plan.boots[number],
@@ -109,6 +113,7 @@ class Fleet:
             report=say,
             journal=self.journal,
             number=number,
+            console=console,
         )
 
     def _admission(self, device: Device) -> Admission:
@@ -212,7 +217,7 @@ class Fleet:
         moment, devices = now(), self.devices[first:last]
         for device, values, column, quality in zip(devices, sample.values.tolist(), columns, qualities, strict=True):
             if device.off_until <= at:
-                device.frame(at, values, None if column < 0 else (column, quality))
+                device.frame(at, device.console.show(values, at), None if column < 0 else (column, quality))
                 if happens(self.plan.habits.poison, self._chance):
                     payload = faults.poison(self._chance, self.plan.habits.format)
                     device.outbox.note(Message(Sort.POISON, Kind.TELEMETRY, payload))
@@ -246,7 +251,7 @@ class Fleet:
             await asyncio.sleep(TICK / TICK_PARTS)
             moment = now()
             for device in self.devices[part::TICK_PARTS]:
-                device.outbox.tick(moment, device.clock)
+                device.tick(moment)
 
     def _reboot(self) -> None:
         device = self._chance.choice(self.devices)

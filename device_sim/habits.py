@@ -25,6 +25,8 @@ class Habits:
     late: float = 0.0
     drop: float = 0.0
     poison: float = 0.0
+    answer_after: float | None = 0.0
+    """Seconds from the acceptance of a command to its end; None: commands are never answered."""
 
 
 @dataclass
@@ -49,6 +51,7 @@ class Counts:
     receipts: int = 0
     """Messages from the gateway."""
     backfills: int = 0
+    commands: int = 0
     duplicates: int = 0
     """What the faults did: acknowledged copies, frames not sent by themselves, messages of poison."""
     held_back: int = 0

@@ -123,6 +123,7 @@ class Lines:
         heard: dict[str, Callable[[bytes, float], None]] = {
             topic(device.name, Down.RECEIPT): device.receipt,
             topic(device.name, Down.BACKFILL): device.backfill,
+            topic(device.name, Down.COMMAND): device.command,
         }
         if admission.renewal:
             heard[topic(device.name, Down.IDENTITY)] = admission.renewal

@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,6 +21,7 @@ from pydantic import ValidationError
 
 from gateway import metrics
 from gateway.broker_check import problems
+from gateway.commands import Commands
 from gateway.database import FAILURES, Pool, Troubles, create_pool, persistently, prepare
 from gateway.errors import GatewayError, SessionTakenOver
 from gateway.health import serve
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 PROBE_TIMEOUT_S = 2.0
-ACCESS_CONNECTIONS = 3
-"""To the database, for enrollment and administration: so they never take one from the intake."""
+ACCESS_CONNECTIONS = 4
+"""To the database, for enrollment, administration and commands: so they never take one from the intake."""
 AGAIN_S = 5.0
 GARBAGE = 5000
 """Objects more than before, until the youngest are looked at for cycles. Frames are in none: they go by themselves."""
@@ -82,7 +84,10 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
         gc.freeze()  # what is there by now stays: no collection need look at it again
         gc.set_threshold(GARBAGE)
         async with asyncio.TaskGroup() as group:
-            beside = []
+            commands = Commands(
+                settings, login(settings, secrets, f"biogate-{token_hex(16)}"), access_pool, pipeline.leading, {}
+            )
+            beside = [group.create_task(again_and_again("commands", commands.run), name="commands")]
             if secrets is not None:
                 beside.append(group.create_task(access(settings, secrets, access_pool, pipeline), name="access"))
             await pipeline.run(stop)
@@ -117,7 +122,7 @@ async def again_and_again(what: str, work: Callable[[], Awaitable[None]]) -> Non
 
 
 def login(settings: Settings, secrets: Secrets | None, client_id: str) -> Login:
-    """Of the intake: as the settings say, else the one among the secrets, else none."""
+    """Of the intake and of commands: as the settings say, else the one among the secrets, else none."""
     if settings.mqtt_username is None and secrets is not None:
         return Login(client_id, "gateway", secrets.password("gateway").encode())
     password = settings.mqtt_password.get_secret_value().encode() if settings.mqtt_password else None

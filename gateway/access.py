@@ -22,7 +22,6 @@ DEFAULTS = {SEND: False, RECEIVE: False, "subscribe": False, "unsubscribe": True
 CONTROL = "$CONTROL/dynamic-security/v1"
 RESPONSE = f"{CONTROL}/response"
 ENROLLMENTS = f"$share/{LOGIN}/{REQUESTS}+"
-COMMAND, COMMAND_RESULT = "command", "command/result"
 
 ITERATIONS = 101
 SALT_BYTES = 12
@@ -60,10 +59,10 @@ def may(kind: str, *topics: str) -> list[Acl]:
 FIXED: Mapping[str, Role] = {
     "gateway": role(
         "gateway",
-        may(LITERAL, *SUBSCRIPTIONS, f"{ROOT}/+/{COMMAND_RESULT}"),
+        may(LITERAL, *SUBSCRIPTIONS),
         may(PATTERN, "$SYS/#"),
-        may(RECEIVE, *SUBSCRIPTIONS, f"{ROOT}/+/{COMMAND_RESULT}", "$SYS/#"),
-        may(SEND, f"{ROOT}/+/{Down.RECEIPT}", f"{ROOT}/+/{Down.BACKFILL}", f"{ROOT}/+/{COMMAND}", "alarms/#"),
+        may(RECEIVE, *SUBSCRIPTIONS, "$SYS/#"),
+        may(SEND, f"{ROOT}/+/{Down.RECEIPT}", f"{ROOT}/+/{Down.BACKFILL}", f"{ROOT}/+/{Down.COMMAND}", "alarms/#"),
     ),
     "enrollment": role(
         "enrollment",
@@ -94,8 +93,8 @@ def device_role(device: str) -> Role:
     own = f"{ROOT}/{device}/"
     return role(
         ROLE_PREFIX + device,
-        may(SEND, *(own + kind for kind in (*Kind, COMMAND_RESULT))),
-        may(LITERAL, *(own + kind for kind in (*Down, COMMAND))),
+        may(SEND, *(own + kind for kind in Kind)),
+        may(LITERAL, *(own + kind for kind in Down)),
         may(RECEIVE, f"{own}#"),
     )
 

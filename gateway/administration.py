@@ -24,7 +24,7 @@ import structlog
 from gateway import metrics
 from gateway.access import DEFAULTS, FIXED
 from gateway.client import client, end_if_cancelled
-from gateway.database import FAILURES, Pool, Transaction, Trouble, Troubles
+from gateway.database import FAILURES, Pool, Transaction, Trouble, Troubles, listening
 from gateway.dynsec import Dynsec, DynsecError, NoAnswer, NotFound
 from gateway.logins import Stuck, apply, due, note
 from gateway.reconcile import Repair, compare, put_role, read, repair
@@ -75,6 +75,7 @@ class Administration:
         self._leading = leading
         self._troubles = troubles
         self._told = asyncio.Event()
+        """Somebody has changed what is wanted."""
         self._logins = 0
         self._repairs: deque[Repair] = deque()
         self._stuck: dict[str, tuple[float, float]] = {}
@@ -89,7 +90,7 @@ class Administration:
             identifier = f"admin-{random.token_hex(16)}"
             try:
                 async with (
-                    self._listening() as listener,
+                    listening(self._settings, "access", "biogate_access", self._told) as listener,
                     client(self._settings, self._secrets, "admin", identifier) as connection,
                 ):
                     dynsec = Dynsec(connection)
@@ -100,20 +101,6 @@ class Administration:
                     await self._administer(connection, dynsec, listener)
             except (aiomqtt.MqttError, DynsecError, *FAILURES) as error:
                 await asyncio.sleep(trouble.failed(error))
-
-    @asynccontextmanager
-    async def _listening(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection that sets `_told` when somebody has changed what is wanted."""
-        connection = await asyncpg.connect(
-            str(self._settings.database_url),
-            timeout=10,
-            server_settings={"application_name": f"biogate-access {self._cell}"},
-        )
-        try:
-            await connection.add_listener("biogate_access", lambda *_: self._told.set())
-            yield connection
-        finally:
-            connection.terminate()
 
     async def _administer(self, connection: aiomqtt.Client, dynsec: Dynsec, listener: asyncpg.Connection) -> None:
         """Until another gateway leads."""

@@ -8,16 +8,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from gateway import decode
 from gateway.errors import Rejected
-from gateway.items import Delivery, DeviceEvent, Frame, Item, LostFrames, Route, StatusChange
+from gateway.items import Answer, Delivery, DeviceEvent, Frame, Item, LostFrames, Route, StatusChange
 from gateway.registry import Channels, Device, Mapping, Registry
 from gateway.rejects import reject, reject_item
 from gateway.settings import Settings
-from schema.messages import GOOD, BackfillResult, Event, Status, Telemetry
+from schema.messages import GOOD, BackfillResult, CommandResult, Event, Status, Telemetry
 from schema.reasons import Reason
 from schema.topics import Kind, parse
 
@@ -26,6 +28,8 @@ ROUTES = 65536
 
 MOST_RANGES = 1000
 """Ranges of lost frames in a message."""
+
+UUID_BYTES = 16
 
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """In JSON text: `\\u0000`, but not behind an escaped backslash."""
@@ -69,9 +73,8 @@ class Admission:
                     return (self._status(delivery, route, decode.status(delivery.payload, delivery.content_type)),)
                 case Kind.EVENT:
                     return (self._event(delivery, route, decode.event(delivery.payload, delivery.content_type)),)
-                case Kind.BACKFILL_RESULT:
-                    result = decode.backfill_result(delivery.payload, delivery.content_type)
-                    return (self._result(delivery, route, result),)
+                case Kind.BACKFILL_RESULT | Kind.COMMAND_RESULT:
+                    return (self._result(delivery, route),)
         except Rejected as rejected:
             return (reject(delivery, rejected, route.device if route else None),)
 
@@ -182,7 +185,12 @@ class Admission:
             delivery.received_ms,
         )
 
-    def _result(self, delivery: Delivery, route: Route, message: BackfillResult) -> LostFrames:
+    def _result(self, delivery: Delivery, route: Route) -> LostFrames | Answer:
+        if route.kind is Kind.COMMAND_RESULT:
+            return self._answer(delivery, route, decode.command_result(delivery.payload, delivery.content_type))
+        return self._lost(delivery, route, decode.backfill_result(delivery.payload, delivery.content_type))
+
+    def _lost(self, delivery: Delivery, route: Route, message: BackfillResult) -> LostFrames:
         if not message.ranges:
             raise Rejected(Reason.EMPTY, "no ranges")
         if len(message.ranges) > MOST_RANGES:
@@ -193,8 +201,27 @@ class Admission:
 
     def _event(self, delivery: Delivery, route: Route, message: Event) -> DeviceEvent:
         self._check_time(message.t, delivery.received_ms)
+        data = self._json(message.data)
+        return DeviceEvent(route, message.t, _storable(message.type) or "", data, message.boot, delivery.received_ms)
+
+    def _answer(self, delivery: Delivery, route: Route, message: CommandResult) -> Answer:
+        """No bounds on the time: what a command has come to is worth more than a clock that is right."""
+        if not math.isfinite(message.t):
+            raise Rejected(Reason.WRONG_TYPE, "the time is not a number")
+        return Answer(
+            route,
+            _command_id(message.id, delivery.correlation),
+            message.status,
+            message.t,
+            _storable(message.detail),
+            None if message.data is None else self._json(message.data),
+            delivery.received_ms,
+        )
+
+    def _json(self, data: dict[str, Any]) -> str:
+        """As text that PostgreSQL takes, the same for the same data."""
         try:
-            encoded = msgspec.json.encode(message.data, order="sorted")
+            encoded = msgspec.json.encode(data, order="sorted")
         except Exception as error:  # what MessagePack can say and JSON cannot
             raise Rejected(Reason.WRONG_TYPE, f"`data` is not expressible as JSON: {error}") from error
         if len(encoded) > self._settings.max_event_bytes:
@@ -202,10 +229,21 @@ class Admission:
                 Reason.TOO_LARGE,
                 f"`data` of {len(encoded)} bytes, at most {self._settings.max_event_bytes} allowed",
             )
-        data = encoded.decode()
-        if NUL.search(data):
+        text = encoded.decode()
+        if NUL.search(text):
             raise Rejected(Reason.WRONG_TYPE, "`data` has a NUL character in a string")
-        return DeviceEvent(route, message.t, _storable(message.type) or "", data, message.boot, delivery.received_ms)
+        return text
+
+
+def _command_id(said: UUID | None, correlation: bytes | None) -> UUID:
+    """Of which command this is the result: as the message says, or MQTT's Correlation Data, or both."""
+    if correlation is None:
+        if said is None:
+            raise Rejected(Reason.WRONG_TYPE, "`id` is missing, and there is no Correlation Data")
+        return said
+    if len(correlation) != UUID_BYTES or (said is not None and said.bytes != correlation):
+        raise Rejected(Reason.WRONG_SHAPE, "the Correlation Data is not the command's, or not that of `id`")
+    return UUID(bytes=correlation)
 
 
 def _ahead(t: float, received_ms: float) -> str:

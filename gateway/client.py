@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiomqtt
 
-from gateway.secrets import Secrets
 from gateway.settings import Settings
 from gateway.tls import tls
+
+if TYPE_CHECKING:
+    from gateway.secrets import Secrets
 
 KEEP_ALIVE_S = 15
 TIMEOUT_S = 10.0
@@ -20,16 +22,32 @@ MOST_WAITING = 1000
 Inbox: TypeAlias = "type[asyncio.Queue[aiomqtt.Message]]"
 
 
-def client(
-    settings: Settings, secrets: Secrets, login: str, identifier: str, inbox: Inbox | None = None
-) -> aiomqtt.Client:
+class Client(aiomqtt.Client):
+    """Remembers what the broker answered to the last publication; the library keeps it to itself."""
+
+    answered = 0
+    """Reason code of the last PUBACK."""
+
+    def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
+        self.answered = reason_code.value
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+
+
+def client(settings: Settings, secrets: Secrets, login: str, identifier: str, inbox: Inbox | None = None) -> Client:
     """A client of MQTT 5 with a clean start, not yet connected; `login` is one of the broker's own, not a device's."""
+    return client_as(settings, login, secrets.password(login), identifier, inbox)
+
+
+def client_as(
+    settings: Settings, username: str | None, password: str | None, identifier: str, inbox: Inbox | None = None
+) -> Client:
+    """The same for a login that is known, or for none."""
     context = tls(settings)
-    return aiomqtt.Client(
+    return Client(
         settings.mqtt_url.host or "localhost",
         settings.mqtt_url.port or (8883 if context else 1883),
-        username=login,
-        password=secrets.password(login),
+        username=username,
+        password=password,
         identifier=identifier,
         protocol=aiomqtt.ProtocolVersion.V5,
         clean_start=True,

@@ -177,6 +177,7 @@ class Connection(asyncio.Protocol):
                                 packet.payload,
                                 packet.content_type,
                                 now_ms,
+                                correlation=packet.correlation_data,
                             )
                         )
                 else:

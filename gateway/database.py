@@ -6,7 +6,8 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeAlias, TypeVar
 
 import asyncpg
@@ -118,6 +119,23 @@ def create_pool(settings: Settings, most: int = 4) -> Pool:
             "tcp_user_timeout": "6000",
         },
     )
+
+
+@asynccontextmanager
+async def listening(
+    settings: Settings, purpose: str, channel: str, told: asyncio.Event
+) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that sets `told` at a notification. Whoever uses it looks now and then whether it is closed."""
+    connection = await asyncpg.connect(
+        str(settings.database_url),
+        timeout=10,
+        server_settings={"application_name": f"biogate-{purpose} {settings.cell}"},
+    )
+    try:
+        await connection.add_listener(channel, lambda *_: told.set())
+        yield connection
+    finally:
+        connection.terminate()
 
 
 async def prepare(pool: Pool, settings: Settings) -> tuple[str, float]:

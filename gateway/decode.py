@@ -7,7 +7,17 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.errors import Rejected
-from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, BackfillResult, Boot, Event, Seq, Status, Telemetry
+from schema.messages import (
+    CONTENT_JSON,
+    CONTENT_MSGPACK,
+    BackfillResult,
+    Boot,
+    CommandResult,
+    Event,
+    Seq,
+    Status,
+    Telemetry,
+)
 from schema.reasons import Reason
 
 Message = TypeVar("Message")
@@ -18,6 +28,7 @@ BOM = b"\xef\xbb\xbf"
 _telemetry = (msgspec.msgpack.Decoder(Telemetry), msgspec.json.Decoder(Telemetry))
 _status = (msgspec.msgpack.Decoder(Status), msgspec.json.Decoder(Status))
 _event = (msgspec.msgpack.Decoder(Event), msgspec.json.Decoder(Event))
+_command_result = (msgspec.msgpack.Decoder(CommandResult), msgspec.json.Decoder(CommandResult))
 _result = (msgspec.msgpack.Decoder(BackfillResult), msgspec.json.Decoder(BackfillResult))
 
 
@@ -51,6 +62,10 @@ def event(payload: bytes, content_type: str | None) -> Event:
 
 def backfill_result(payload: bytes, content_type: str | None) -> BackfillResult:
     return _decode(_result, payload, content_type)
+
+
+def command_result(payload: bytes, content_type: str | None) -> CommandResult:
+    return _decode(_command_result, payload, content_type)
 
 
 def numbers(payload: bytes, content_type: str | None) -> tuple[int, int, int] | None:

@@ -7,10 +7,11 @@ size, lower bound, then length and bytes of each element).
 
 from __future__ import annotations
 
+import struct
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, starmap
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ ARRAY_HEADER = 20
 ABSENT = -1
 FRAMES_AT_ONCE = 500
 """A part of the COPY: large enough for NumPy, small enough that neither side waits for the other."""
+FRAMES_AT_FIRST = 60
+"""The first part is smaller, for the database waits for it; each is twice the one before."""
 
 
 def copy(frames: Sequence[Frame], *, numbered: bool = False) -> bytes:
@@ -38,19 +41,16 @@ def copy(frames: Sequence[Frame], *, numbered: bool = False) -> bytes:
 
 def parts(frames: Sequence[Frame], *, numbered: bool = False) -> Iterator[bytes]:
     """The same in parts: the database reads one while the next is laid out."""
-    groups: defaultdict[int, list[int]] = defaultdict(list)
-    for n, frame in enumerate(frames):
-        groups[id(frame.mapping)].append(n)
-    ready, count = [HEADER], 0
-    for members in groups.values():
-        for first in range(0, len(members), FRAMES_AT_ONCE):
-            some = members[first : first + FRAMES_AT_ONCE]
-            mapping = frames[some[0]].mapping
-            ready.append(_rows(mapping, [frames[n] for n in some], some if numbered else None))
-            count += len(some)
-            if count >= FRAMES_AT_ONCE:
+    ready, count, enough = [HEADER], 0, FRAMES_AT_FIRST
+    for members in _groups(frames):
+        first = 0
+        while first < len(members):
+            some = members[first : first + enough - count]
+            ready.append(_rows(frames[some[0]].mapping, [frames[n] for n in some], some if numbered else None))
+            first, count = first + len(some), count + len(some)
+            if count >= enough:
                 yield b"".join(ready)
-                ready, count = [], 0
+                ready, count, enough = [], 0, min(2 * enough, FRAMES_AT_ONCE)
     yield b"".join([*ready, TRAILER])
 
 
@@ -60,12 +60,23 @@ async def stream(frames: Sequence[Frame], *, numbered: bool = False) -> AsyncIte
         yield part
 
 
+def _groups(frames: Sequence[Frame]) -> Iterable[Sequence[int]]:
+    """Indices of the frames of one mapping each; often all have the same."""
+    mappings = [frame.mapping for frame in frames]
+    if not frames or mappings.count(mappings[0]) == len(frames):
+        return [range(len(frames))]
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for n, mapping in enumerate(mappings):
+        groups[id(mapping)].append(n)
+    return groups.values()
+
+
 def microseconds(times_ms: NDArray[np.float64]) -> NDArray[np.int64]:
     """Times in ms since 1970, shape (n,), as PostgreSQL's µs since 2000."""
     return np.rint(times_ms * 1000).astype(np.int64) - POSTGRES_EPOCH_US
 
 
-def _rows(mapping: Mapping, frames: list[Frame], numbers: list[int] | None) -> bytes:
+def _rows(mapping: Mapping, frames: list[Frame], numbers: Sequence[int] | None) -> bytes:
     values = _values(mapping, frames)
     plain = len(mapping.channels) == mapping.width and np.isfinite(values).all()
     if plain and all(frame.quality is None for frame in frames):
@@ -94,8 +105,12 @@ def _rows(mapping: Mapping, frames: list[Frame], numbers: list[int] | None) -> b
 def _values(mapping: Mapping, frames: list[Frame]) -> NDArray[np.float64]:
     """The values as sent, shape (frames, channels); NaN where null."""
     shape = len(frames), len(mapping.channels)
-    flat = chain.from_iterable([frame.values for frame in frames])
-    return np.fromiter(flat, np.float64, shape[0] * shape[1]).reshape(shape)
+    values = [frame.values for frame in frames]
+    try:  # less than half the time of what follows, but it takes no null
+        packed = b"".join(starmap(struct.Struct(f"{shape[1]}d").pack, values))
+    except struct.error:
+        return np.fromiter(chain.from_iterable(values), np.float64, shape[0] * shape[1]).reshape(shape)
+    return np.frombuffer(packed, np.float64).reshape(shape)
 
 
 def _qualities(frames: list[Frame], values: NDArray[np.float64]) -> NDArray[np.int16]:
@@ -108,7 +123,7 @@ def _qualities(frames: list[Frame], values: NDArray[np.float64]) -> NDArray[np.i
     return quality
 
 
-def _scalars(template: Any, mapping: Mapping, frames: list[Frame], numbers: list[int] | None) -> Any:
+def _scalars(template: Any, mapping: Mapping, frames: list[Frame], numbers: Sequence[int] | None) -> Any:
     """Rows, shape (frames,), with all but the arrays filled in; −1 where boot or seq is missing."""
     count = len(frames)
     rows = np.repeat(template, count)

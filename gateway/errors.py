@@ -44,6 +44,10 @@ class ShutdownTimedOut(GatewayError):
     """Not everything received could be committed before the deadline. The broker still has it."""
 
 
+class SendFailed(GatewayError):
+    """A command could not be given to the broker. Tried again."""
+
+
 class StoredRowsGone(GatewayError):
     """Frames conflicted with rows that were not there any more when they were compared. Tried again."""
 

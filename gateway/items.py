@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from uuid import UUID
 
 import msgspec
 
@@ -33,7 +34,7 @@ def item_kind(kind: Kind | None) -> ItemKind:
             return "status"
         case Kind.EVENT:
             return "event"
-        case Kind.BACKFILL_RESULT:
+        case Kind.BACKFILL_RESULT | Kind.COMMAND_RESULT:
             return "result"
     return "frame"
 
@@ -51,6 +52,8 @@ class Delivery(msgspec.Struct, gc=False):
     """Why the packet could not be read; `payload` is then the whole packet."""
     weight: int = 0
     """Bytes that it counts for in the window, which sets it."""
+    correlation: bytes | None = None
+    """The MQTT 5 property Correlation Data."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -120,6 +123,20 @@ class LostFrames(msgspec.Struct, gc=False):
     kind: ItemKind = "result"
 
 
+class Answer(msgspec.Struct, gc=False):
+    """What a device says became of a command; `data` is JSON text."""
+
+    route: Route
+    command_id: UUID
+    status: Literal["accepted", "done", "refused", "failed"]
+    t: float
+    detail: str | None
+    data: str | None
+    received_ms: float
+
+    kind: ItemKind = "result"
+
+
 class Reject(msgspec.Struct, gc=False):
     """A message, or some frames of one, for the quarantine. `payload` can be published again as it is."""
 
@@ -140,7 +157,7 @@ class Reject(msgspec.Struct, gc=False):
         return hashlib.sha256(self.topic.encode(errors="replace") + b"\0" + self.payload).digest()
 
 
-Item = Frame | StatusChange | DeviceEvent | LostFrames | Reject
+Item = Frame | StatusChange | DeviceEvent | LostFrames | Answer | Reject
 
 
 class Sorted(NamedTuple):
@@ -150,6 +167,7 @@ class Sorted(NamedTuple):
     statuses: Sequence[StatusChange] = ()
     events: Sequence[DeviceEvent] = ()
     results: Sequence[LostFrames] = ()
+    answers: Sequence[Answer] = ()
     rejects: Sequence[Reject] = ()
 
 
@@ -162,5 +180,6 @@ def by_type(items: Sequence[Item]) -> Sorted:
         [item for item in items if isinstance(item, StatusChange)],
         [item for item in items if isinstance(item, DeviceEvent)],
         [item for item in items if isinstance(item, LostFrames)],
+        [item for item in items if isinstance(item, Answer)],
         [item for item in items if isinstance(item, Reject)],
     )

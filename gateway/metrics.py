@@ -104,6 +104,16 @@ CREDENTIALS_FOREIGN = Gauge("biogate_credentials_foreign", "logins at the broker
 CREDENTIALS_REPAIRED = Counter("biogate_credentials_repaired", "differences of broker and database made good", ["what"])
 RECONCILIATIONS = Counter("biogate_credentials_reconciliations", "comparisons of broker and database")
 
+# -- commands
+
+COMMANDS_SENT = Counter("biogate_commands_sent", "commands to devices that the broker has taken")
+COMMANDS_UNDELIVERED = Counter("biogate_commands_undelivered", "times nobody was there for a command: tried again")
+COMMANDS_EXPIRED = Counter("biogate_commands_expired", "commands not sent, or not answered, in time", ["was"])
+COMMANDS_WAITING = Gauge("biogate_commands_waiting", "commands not sent yet, of the devices of this cell")
+
+for _name in ("waiting", "sent", "accepted"):
+    COMMANDS_EXPIRED.labels(_name)
+
 # -- enrollment
 
 ENROLL_REQUESTS = Counter("biogate_enroll_requests", "requests of controllers that have no login yet", ["type"])

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway import decode
 from gateway.errors import Rejected
-from gateway.items import Delivery, DeviceEvent, Frame, LostFrames, Reject, StatusChange, item_kind
+from gateway.items import Answer, Delivery, DeviceEvent, Frame, LostFrames, Reject, StatusChange, item_kind
 from gateway.registry import Device
 from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, GOOD, Status
 from schema.reasons import Reason
@@ -37,7 +37,7 @@ def reject(delivery: Delivery, why: Rejected, device: Device | None = None) -> R
     )
 
 
-def reject_item(item: Frame | StatusChange | DeviceEvent | LostFrames, reason: Reason, detail: str) -> Reject:
+def reject_item(item: Frame | StatusChange | DeviceEvent | LostFrames | Answer, reason: Reason, detail: str) -> Reject:
     """One item of a message, as a message of its own."""
     content_type, payload = _message(item)
     numbers = None
@@ -56,7 +56,7 @@ def reject_item(item: Frame | StatusChange | DeviceEvent | LostFrames, reason: R
     )
 
 
-def _message(item: Frame | StatusChange | DeviceEvent | LostFrames) -> tuple[str, bytes]:
+def _message(item: Frame | StatusChange | DeviceEvent | LostFrames | Answer) -> tuple[str, bytes]:
     """Content type and payload."""
     match item:
         case Frame():
@@ -71,6 +71,13 @@ def _message(item: Frame | StatusChange | DeviceEvent | LostFrames) -> tuple[str
             return CONTENT_JSON, msgspec.json.encode(event)
         case LostFrames():
             return CONTENT_JSON, msgspec.json.encode({"boot": item.boot, "ranges": item.ranges})
+        case Answer():
+            answer: dict[str, object] = {"id": item.command_id, "status": item.status, "t": item.t}
+            if item.detail is not None:
+                answer["detail"] = item.detail
+            if item.data is not None:
+                answer["data"] = msgspec.Raw(item.data.encode())
+            return CONTENT_JSON, msgspec.json.encode(answer)
 
 
 def _frame(frame: Frame) -> dict[str, object]:

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         description="unacknowledged messages the broker may have under way to us; not above its max_inflight_messages",
     )
     window_bytes: int = Field(
-        32 * 2**20, ge=2**20, description="bytes held until committed; above it the socket is not read"
+        16 * 2**20, ge=2**20, description="bytes held until committed; above it the socket is not read"
     )
     keep_alive_s: int = Field(15, ge=1, le=300, description="MQTT keep alive; a dead link is noticed after 1.5 of it")
     session_expiry_s: int = Field(
@@ -77,6 +77,10 @@ class Settings(BaseSettings):
         3600, ge=1, description="how often the broker's logins are compared with the database's"
     )
 
+    command_grace_s: int = Field(
+        30, ge=1, description="how long after its expiry a command that was sent may still be answered"
+    )
+
     broker_conf: Path | None = Field(
         None, description="the broker's mosquitto.conf, if it can be read here: limits that cannot work are refused"
     )
@@ -85,7 +89,7 @@ class Settings(BaseSettings):
     plan_message_bytes: int = Field(400, ge=1, description="payload bytes of a message in that plan")
 
     linger_ms: int = Field(50, ge=0, le=5000, description="least time from the start of one commit to the next")
-    batch_frames: int = Field(4000, ge=1, description="frames in a commit; a message is not split")
+    batch_frames: int = Field(8000, ge=1, description="frames in a commit; a message is not split")
     batch_bytes: int = Field(4 * 2**20, ge=1024, description="payload bytes in a commit; a message is not split")
     batch_chunks: int = Field(32, ge=1, description="hypertable chunks a single COPY may touch")
 
@@ -93,7 +97,9 @@ class Settings(BaseSettings):
     max_skew_s: int = Field(300, ge=0, description="frames further in the future go to quarantine as too-new")
     max_channels: int = Field(256, ge=1, le=1600, description="channels of a frame, and of a device over its life")
     max_layouts: int = Field(64, ge=1, description="different sets of channels a device may use")
-    max_event_bytes: int = Field(65536, ge=256, description="size of an event's data, as JSON")
+    max_event_bytes: int = Field(
+        65536, ge=256, description="size of the data of an event or of a command's result, as JSON"
+    )
 
     quarantine_bytes: int = Field(16 * 2**20, ge=0, description="bytes that may be open in quarantine for a device")
     quarantine_rows: int = Field(10_000, ge=0, description="messages that may be open in quarantine for a device")

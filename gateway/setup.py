@@ -71,7 +71,7 @@ def setup(directory: Path, hosts: Sequence[str] = (), *, renew: bool = False) ->
         make(directory / VAULT, lambda: pem(X25519PrivateKey.generate()))
         make(directory / GATEWAY, lambda: pem(Ed25519PrivateKey.generate()))
         make(directory / "claim-1.key", lambda: _line(secrets.token_hex(CLAIM_BYTES)))
-        make(directory / "operator.token", lambda: _line(secrets.token_urlsafe(32)))
+        make(directory / "api.secret", lambda: _line(secrets.token_urlsafe(32)))
         for login in FIXED:
             make(directory / (login + PASSWORD), lambda: _line(new_password()))
         if not (directory / AUTHORITY).exists():  # its key may be kept elsewhere

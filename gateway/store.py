@@ -9,6 +9,7 @@ import asyncpg
 
 from gateway import encode
 from gateway.accounting import Outcome, record
+from gateway.answers import store_answers
 from gateway.conflict import probe_conflicting, store_conflicting
 from gateway.database import Pool, Transaction
 from gateway.errors import CommitUnknown
@@ -29,7 +30,7 @@ async def store(
     pool: Pool, registry: Registry, cell: str, items: Sequence[Item], *, conflicting: bool, keep: Keep = KEEP
 ) -> Outcome:
     """Store all of `items` or nothing. Raises CommitUnknown when it cannot be told which."""
-    frames, statuses, events, results, given = by_type(items)
+    frames, statuses, events, results, answers, given = by_type(items)
     rejects = [*given]
     outcome = Outcome()
     async with pool.acquire() as connection:
@@ -42,6 +43,8 @@ async def store(
                 rejects += await _statuses(connection, statuses, outcome)
             if events:
                 await _events(connection, events, outcome)
+            if answers:
+                rejects += await store_answers(connection, answers, outcome)
             if lost := [*_given_up(results), *_forgotten(statuses)]:
                 outcome.lost += await add_lost(connection, lost)
                 outcome.committed["result"] += len(results)
@@ -91,6 +94,7 @@ async def probe(pool: Pool, cell: str, keep: Keep) -> None:
             await probe_conflicting(connection)
             await _statuses(connection, [], nothing)
             await _events(connection, [], nothing)
+            await store_answers(connection, [], nothing)
             await keep(connection, cell, [], nothing)
             await record(connection, cell, nothing)
         finally:

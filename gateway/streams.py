@@ -77,7 +77,7 @@ class Streams:
 
     def note(self, items: Sequence[Item]) -> None:
         """These are settled. Called for each batch, between commit and acknowledgement."""
-        frames, statuses, _, results, rejects = by_type(items)
+        frames, statuses, _, results, _, rejects = by_type(items)
         noted = self._noted
         for frame in frames:
             seq = frame.seq

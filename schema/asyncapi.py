@@ -24,7 +24,6 @@ ignored. Times are milliseconds since the Unix epoch, UTC; a fraction is kept to
 acknowledgement (PUBACK) says that the broker has a message, not that it is stored; with reason 0x10, no matching
 subscribers, nobody has it. Only a receipt says that a frame is stored. Delivering a message again does no harm.
 How a controller gets its login, and what the bytes in the channels `enroll-…` mean: enrollment.md beside this document.
-The topics `command` and `command/result` of a device are reserved: nothing is sent there yet.
 """
 DEVICE = f"name under which the device is registered, `{DEVICE_NAME.pattern}`"
 PLAIN_PORT = 1883

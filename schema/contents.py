@@ -21,7 +21,7 @@ from schema.enrollment import (
     reply_topic,
     request_topic,
 )
-from schema.messages import Backfill, BackfillResult, Event, Receipt, Status, Telemetry
+from schema.messages import Backfill, BackfillResult, Command, CommandResult, Event, Receipt, Status, Telemetry
 from schema.topics import Down, Kind
 
 
@@ -119,6 +119,35 @@ BACKFILL_RESULT = Content(
     (Example("lost", {"boot": 7, "ranges": [[90100, 90104]]}),),
 )
 
+COMMAND_ID = "0197a5c3-6d2e-7c41-9f10-5b8e2d4a7c63"
+COMMAND = Content(
+    "command",
+    Command,
+    "Something to be done, once",
+    (
+        Example(
+            "setpoint",
+            {
+                "id": COMMAND_ID,
+                "name": "setpoint",
+                "parameters": {"channel": "temperature", "value": 36.5},
+                "expires": 1767225660000,
+                "boot": 7,
+            },
+        ),
+    ),
+)
+COMMAND_RESULT = Content(
+    "command-result",
+    CommandResult,
+    "What became of a command",
+    (
+        Example("accepted", {"id": COMMAND_ID, "status": "accepted", "t": 1767225601000}),
+        Example("done", {"id": COMMAND_ID, "status": "done", "t": 1767225602000, "data": {"before": 37.0}}),
+        Example("refused", {"id": COMMAND_ID, "status": "refused", "t": 1767225602000, "detail": "no such channel"}),
+    ),
+)
+
 RENEWAL = Content(
     "renewal",
     Renewal,
@@ -154,6 +183,19 @@ CHANNELS: dict[Kind | Down, Channel] = {
     ),
     Kind.BACKFILL_RESULT: Channel(
         BACKFILL_RESULT, "What of a request the device does not have any more. It is not asked for again."
+    ),
+    Down.COMMAND: Channel(
+        COMMAND,
+        "In MQTT 5 with the properties Correlation Data (the 16 bytes of the id), Response Topic, Message Expiry "
+        "Interval (what is left until it expires) and Content Type. The same id may come more than once, and is done "
+        "once. Of two commands for a device, the one that was asked for first comes first.",
+        forms=("json",),
+    ),
+    Kind.COMMAND_RESULT: Channel(
+        COMMAND_RESULT,
+        "Sent until the broker has it. If there are both, id and Correlation Data, they are the same. A result that "
+        "comes again does no harm; the result of another device's command goes to quarantine, and so does one that "
+        "contradicts a result before it.",
     ),
     Down.IDENTITY: Channel(
         RENEWAL,

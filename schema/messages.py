@@ -6,6 +6,7 @@ Unknown fields are ignored. Times are milliseconds since the Unix epoch, UTC; a 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
@@ -86,3 +87,32 @@ class BackfillResult(msgspec.Struct, frozen=True):
 
     boot: Boot
     ranges: list[Range]
+
+
+class Command(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something to be done, once: a device remembers the ids of what it has done, also over a restart, and answers one
+    that comes again with the same result. It refuses what has expired, what is for another boot, and what it does not
+    know. As JSON."""
+
+    id: UUID
+    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,63}$")]
+    """`setpoint`, `control`, `identify`; a device may know others."""
+    parameters: dict[str, Any]
+    expires: int
+    """It is not to be begun at this time or later."""
+    boot: Boot | None = None
+    """It is meant for this boot alone."""
+
+
+class CommandResult(msgspec.Struct, frozen=True):
+    """What became of a command: `accepted` may come first, of `done`, `refused` and `failed` one comes last.
+
+    `id` may be left out where the MQTT 5 property Correlation Data of the command is sent back.
+    """
+
+    status: Literal["accepted", "done", "refused", "failed"]
+    t: float
+    id: UUID | None = None
+    detail: Annotated[str, Meta(max_length=500)] | None = None
+    """For people."""
+    data: dict[str, Any] | None = None

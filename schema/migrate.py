@@ -5,14 +5,17 @@ The numbered files in `migrations/` run once each, in order; then the script of 
 
 BIOGATE_DATABASE_URL says which database, `postgresql://user@host:port/name`. BIOGATE_CHUNK_INTERVAL, an interval such
 as `6 hours`, is how much time a chunk of `frames` holds from now on; without it that stays as it is (at first: a day).
-A chunk that is being written should fit in a quarter of the server's memory, with its index.
+A chunk that is being written should fit in a quarter of the server's memory, with its index. BIOGATE_API_DATABASE_URL
+is the API's own login: it is made, or given that password, and the role `biogate_api`, which is all that the API needs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 from pogo_core.error import BadMigrationError
@@ -54,6 +57,28 @@ async def _check_chunk_interval(connection: asyncpg.Connection, text: str) -> No
         raise BadSetting(f"BIOGATE_CHUNK_INTERVAL={text!r} is not between '1 minute' and '1 year'")
 
 
+async def make_login(connection: asyncpg.Connection, url: str) -> None:
+    """The login that `url` names, with its password, for the API alone. Raises BadSetting."""
+    given = urlsplit(url)
+    name, password = unquote(given.username or ""), unquote(given.password or "")
+    if not name or name == await connection.fetchval("select session_user"):
+        raise BadSetting(
+            "BIOGATE_API_DATABASE_URL names no login of its own: postgresql://biogate_web:password@host/name"
+        )
+    if await connection.fetchval("select rolsuper or rolcreaterole from pg_roles where rolname = $1", name):
+        raise BadSetting(f"BIOGATE_API_DATABASE_URL: {name} may do more than the API should")
+    with contextlib.suppress(asyncpg.DuplicateObjectError):
+        await _execute(connection, "create role %1$I login", name)
+    if password:
+        await _execute(connection, "alter role %1$I login password %2$L", name, password)
+    await _execute(connection, "grant biogate_api to %1$I", name)
+
+
+async def _execute(connection: asyncpg.Connection, statement: str, *names: str) -> None:
+    """A statement that takes no parameters, with names and texts quoted by the server."""
+    await connection.execute(await connection.fetchval("select format($1, variadic $2::text[])", statement, names))
+
+
 async def pending(connection: asyncpg.Connection) -> list[str]:
     """Migrations that this version has and the database has not, by name."""
     known = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))
@@ -71,6 +96,8 @@ async def main() -> None:
         connection = await asyncpg.connect(url, timeout=10)
         try:
             edition = await migrate(connection, os.environ.get("BIOGATE_CHUNK_INTERVAL") or None)
+            if api_url := os.environ.get("BIOGATE_API_DATABASE_URL"):
+                await make_login(connection, api_url)
         finally:
             await connection.close()
     except (BadSetting, BadMigrationError, asyncpg.PostgresError, OSError, TimeoutError) as error:

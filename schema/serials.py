@@ -59,6 +59,17 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """What rows are imported as. A known name is added to."""
+
+    name: str
+    quota: int | None = None
+    """Devices that may enroll with them; None: all."""
+    organization: str | None = None
+    """Whose the devices will be; None: the first one's."""
+
+
+@dataclass(frozen=True)
 class Stored:
     new: int
     known: int
@@ -158,9 +169,8 @@ def claim_key(text: str) -> bytes:
 async def store(
     connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy[asyncpg.Record],
     rows: Sequence[Row],
+    batch: Batch,
     *,
-    name: str,
-    quota: int | None,
     who: str,
     why: str,
 ) -> Stored:
@@ -173,8 +183,8 @@ async def store(
     async with connection.transaction():
         outcomes = dict(
             await connection.fetch(
-                "select serial, outcome from serials_import($1, $2, $3, $4, $5, $6, $7, $8)",
-                *(*columns, sealed, name, quota, who, why),
+                "select serial, outcome from serials_import($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                *(*columns, sealed, batch.name, batch.quota, who, why, batch.organization),
             )
         )
         known = {

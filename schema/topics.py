@@ -17,6 +17,7 @@ class Kind(StrEnum):
     STATUS = "status"
     EVENT = "event"
     BACKFILL_RESULT = "backfill/result"
+    COMMAND_RESULT = "command/result"
 
 
 class Down(StrEnum):
@@ -24,6 +25,7 @@ class Down(StrEnum):
 
     RECEIPT = "receipt"
     BACKFILL = "backfill"
+    COMMAND = "command"
     IDENTITY = "identity"
 
 

@@ -25,7 +25,7 @@ from deploy.stack.ports import any_free
 from schema.migrate import migrate
 from tests.processes import GatewayProcess
 
-TEMPLATE = "biogate_template"
+TEMPLATE = f"biogate_template_{os.getpid()}"
 
 
 @dataclass(frozen=True)

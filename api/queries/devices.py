@@ -67,16 +67,60 @@ async def device(database: Database, name: str) -> Device:
     return Device(rows[0]["device_id"], name, position, tuple(channels.values()))
 
 
-async def page(database: Database, after: str, limit: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which devices: all of what is not None holds."""
+
+    states: list[str] | None = None
+    tags: list[str] | None = None
+    """All of them."""
+    location: str | None = None
+    """What it begins with."""
+    words: str | None = None
+    """In the name or the title, whatever the case."""
+    online: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """None: stays as it is; empty: is taken away."""
+
+    title: str | None
+    location: str | None
+    tags: list[str] | None
+
+
+async def page(database: Database, wanted: Filter, after: str, limit: int) -> list[dict[str, Any]]:
     """At most `limit` devices whose name comes after `after`."""
-    return [_item(row) for row in await database.fetch(SQL["page"], after, limit)]
+    words = None if wanted.words is None else wanted.words.lower()
+    rows = await database.fetch(
+        SQL["page"], after, limit, wanted.states, wanted.tags, wanted.location, words, wanted.online
+    )
+    return [_item(row) for row in rows]
 
 
 async def detail(database: Database, name: str) -> dict[str, Any]:
-    row = await database.fetchrow(SQL["one"], name)
+    return _detail(await database.fetchrow(SQL["one"], name), name)
+
+
+async def change(
+    database: Database, name: str, wanted: Change, version: int | None, *, who: str, why: str
+) -> dict[str, Any]:
+    """The device afterwards. `version`: what it must be before."""
+    async with database.change() as connection:
+        await connection.execute(SQL["change"], name, wanted.title, wanted.location, wanted.tags, version, who, why)
+        return _detail(await connection.fetchrow(SQL["one"], name), name)
+
+
+async def give(database: Database, name: str, organization: str, *, who: str, why: str) -> None:
+    async with database.change() as connection:
+        await connection.execute(SQL["give"], name, organization, who, why)
+
+
+def _detail(row: asyncpg.Record | None, name: str) -> dict[str, Any]:
     if row is None:
         raise unknown(name)
-    return _item(row)
+    return _item(row) | {"version": row["version"]}
 
 
 def _item(row: asyncpg.Record) -> dict[str, Any]:
@@ -90,6 +134,9 @@ def _item(row: asyncpg.Record) -> dict[str, Any]:
         "registered_at": times.text(row["registered_at"]),
         "presence": presence,
         "last_frame_at": times.optional_text(row["last_frame_at"]),
+        "title": row["title"],
+        "location": row["location"],
+        "tags": row["tags"],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -57,16 +58,26 @@ def item(row: asyncpg.Record) -> dict[str, Any]:
     }
 
 
-async def approve(
-    database: Database, txn: str, device: str | None, seen: str | None, *, who: str, why: str
-) -> dict[str, Any]:
-    """`seen`: the fingerprint on the display."""
-    theirs = (await one(database, txn))["fingerprint"]
+@dataclass(frozen=True, slots=True)
+class Approval:
+    device: str | None
+    """The name it gets; None: its serial."""
+    fingerprint: str | None
+    """As somebody has seen it on the display."""
+    organization: str | None
+    """Whose the device will be; None: its serial's."""
+
+
+async def approve(database: Database, txn: str, approval: Approval, who: str, why: str) -> dict[str, Any]:
+    """The handshake afterwards; of one that is another organization's now, only what follows from this."""
+    found = await one(database, txn)
+    theirs, seen = found["fingerprint"], approval.fingerprint
     if seen is not None and "".join(sign for sign in seen.upper() if sign.isalnum()) != theirs:
         raise Conflict(f"the fingerprint is {theirs}, not {seen}: nothing was approved")
     async with database.change() as connection:
-        await connection.execute(SQL["approve"], txn, device, who, why)
-    return await one(database, txn)
+        await connection.execute(SQL["approve"], txn, approval.device, approval.organization, who, why)
+        row = await connection.fetchrow(SQL["one"], txn)
+    return found | {"state": "approved", "device": approval.device or found["device"]} if row is None else item(row)
 
 
 async def deny(database: Database, txn: str, who: str, why: str) -> dict[str, Any]:

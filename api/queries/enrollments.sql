@@ -46,7 +46,7 @@ select username, generation, kind, by_hand, cell, wanted, applied, created_at, a
 select cell, enrollment_open as open, enrollment_applied as applied from cells where cell <> 'replay' order by cell;
 
 -- name: approve
-select enrollment_approve($1, $2, $3, $4);
+select enrollment_approve($1, $2, $3, $4, $5);
 
 -- name: deny
 select enrollment_deny($1, $2, $3);

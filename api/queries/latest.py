@@ -5,6 +5,7 @@ A hot path: whole frames are fetched and taken apart here, and a sample is a str
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,9 @@ from api.queries.devices import unknown
 SQL = load("latest")
 RECENT = timedelta(hours=1)
 """A device's newest frame is looked for in this time first, and only if there is none in all chunks."""
+
+AT_ONCE = 500
+"""Devices in a query: the database looks for some while others are put together here."""
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):
@@ -81,6 +85,12 @@ async def of_device(database: Database, name: str, wanted: Wanted) -> dict[str, 
 
 async def of_devices(database: Database, devices: Sequence[tuple[int, str]], wanted: Wanted) -> list[dict[str, Any]]:
     """The same for each of `devices` (id, name), in their order."""
+    some = [devices[first : first + AT_ONCE] for first in range(0, len(devices) or 1, AT_ONCE)]
+    parts = await asyncio.gather(*(_part(database, part, wanted) for part in some))
+    return [item for items in parts for item in items]
+
+
+async def _part(database: Database, devices: Sequence[tuple[int, str]], wanted: Wanted) -> list[dict[str, Any]]:
     async with database.connection() as connection:
         numbers = [number for number, _ in devices]
         rows = await connection.fetch(SQL["many"], numbers, wanted.within, datetime.now(UTC) - RECENT)
@@ -117,24 +127,25 @@ async def _items(
     gaps: list[Gap] = []
     for row in rows:
         number, layout = row["device_id"], layouts[row["layout_id"]]
-        newest[number] = times.text(row["newest"])
-        samples = _samples(row, layout, gaps, wanted.everything)
+        latest, time = row["newest"], row["time"]
+        newest[number] = said = times.text(latest)
+        samples = _samples(row, said if time == latest else times.optional_text(time), layout, gaps, wanted.everything)
         found[number].append((layout, samples))
     if gaps:
         await _fill(connection, gaps, wanted)
     return [{"device": name, "time": newest.get(number), "values": _merged(found[number])} for number, name in devices]
 
 
-def _samples(row: asyncpg.Record, layout: Layout, gaps: list[Gap], everything: bool) -> list[Sample]:
-    """What this frame has of each channel; what it leaves open is a gap."""
+def _samples(row: asyncpg.Record, time: str | None, layout: Layout, gaps: list[Gap], everything: bool) -> list[Sample]:
+    """What this frame, of `time`, has of each channel; what it leaves open is a gap."""
     _, _, names, units, places = layout
-    if row["time"] is None:
+    if time is None:
         return list(map(Sample, names, units))
     values, marks = row["values"], row["quality"]
     if len(places) < len(values):
         values, marks = [values[place] for place in places], marks and [marks[place] for place in places]
     qualities: Iterable[int] = repeat(0) if marks is None else (mark or 0 for mark in marks)
-    samples = list(map(Sample, names, units, values, qualities, repeat(times.text(row["time"]))))
+    samples = list(map(Sample, names, units, values, qualities, repeat(time)))
     if marks is not None or None in values:
         for at, value in enumerate(values):
             mark = None if marks is None else marks[at]

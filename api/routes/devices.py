@@ -1,35 +1,59 @@
-"""Devices and their channels."""
+"""Devices: what they are called, where they stand, how they are doing, and their channels."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+import msgspec
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, models, problems
-from api.access import Db
+from api import answers, cursors, models, models_devices, problems
+from api.access import Db, Member, allow
+from api.orders import MOST_TAGS, DeviceChange, described, order
 from api.parameters import Cursor, DeviceName, NoParameters, Parameters, once
-from api.queries import devices
+from api.problems import BadParameter
+from api.queries import devices, status
+from api.roles import Role, Scope
 from api.routes import PREFIX
 
 router = APIRouter(prefix=PREFIX, tags=["devices"], dependencies=[Depends(once)])
 
+READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
+CHANGE = [allow(Role.ENGINEER, Scope.DEVICES_WRITE)]
+
 DEVICE_COLUMNS = (
     *("device", "state", "registered_at", "presence.online", "presence.since", "presence.boot", "presence.firmware"),
-    "last_frame_at",
+    *("last_frame_at", "title", "location", "tags"),
 )
 CHANNEL_COLUMNS = ("channel", "unit", "description")
+VERSION = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')
+NONE = -1
+"""No device has this version."""
 
 
 class ListParameters(Parameters):
+    state: list[models.DeviceState] = Field([], description="only in these states; may be repeated; without it all")
+    online: bool | None = Field(None, description="only those that are online, or only those that are not")
+    tag: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field(
+        [], max_length=MOST_TAGS, description="only those that have this tag; repeated: all of these tags"
+    )
+    location: str | None = Field(None, min_length=1, max_length=200, description="only where the location begins so")
+    q: str | None = Field(
+        None, min_length=1, max_length=100, description="only where the name or the title has this in it, in any case"
+    )
     limit: int = Field(100, ge=1, le=1000, description="most devices on a page")
     cursor: Cursor = None
 
+    def filter(self) -> devices.Filter:
+        return devices.Filter([*self.state] or None, self.tag or None, self.location, self.q, self.online)
 
-@router.get("/devices.csv", include_in_schema=False)
+
+@router.get("/devices.csv", include_in_schema=False, dependencies=READ)
 @router.get(
     "/devices",
+    dependencies=READ,
     summary="Devices with their presence, by name",
     responses=problems.DATABASE
     | models.ok(
@@ -41,28 +65,74 @@ class ListParameters(Parameters):
 async def list_devices(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
     [after] = [""] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.device)
-    items = await devices.page(database, after, asked.limit + 1)
+    items = await devices.page(database, asked.filter(), after, asked.limit + 1)
     page, following = items[: asked.limit], None
     if len(items) > asked.limit:
         following = cursors.encode(request, page[-1]["device"])
+    if format_ == "csv":
+        page = [item | {"tags": msgspec.json.encode(item["tags"]).decode()} for item in page]
     return answers.listing(request, format_, "devices", page, DEVICE_COLUMNS, following=following)
 
 
 @router.get(
     "/devices/{device}",
-    summary="One device: presence, firmware, time of its newest frame",
-    responses=problems.DEVICE | models.ok(models.Device, None, device=models.DEVICE),
+    dependencies=READ,
+    summary="One device: presence, firmware, title, location, tags, time of its newest frame",
+    description="The ETag changes with title, location and tags: what people change, and give back in If-Match.",
+    responses=problems.DEVICE | models.ok(models_devices.DeviceDetail, None, device=models_devices.DETAIL),
 )
 async def one_device(
     request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
 ) -> Response:
     answers.json_only(request, asked.format)
-    return answers.json(await devices.detail(database, device))
+    return _tagged(await devices.detail(database, device))
 
 
-@router.get("/devices/{device}/channels.csv", include_in_schema=False)
+@router.patch(
+    "/devices/{device}",
+    dependencies=CHANGE,
+    summary="Change title, location or tags of a device",
+    description="What is left out stays. With If-Match it is only done if nobody has changed the device meanwhile. The "
+    "name stays: it stands in the topics.",
+    responses=problems.CHANGE
+    | {412: problems.CHANGED}
+    | models.ok(models_devices.DeviceDetail, None, device=models_devices.DETAIL | {"version": 4}),
+    openapi_extra=described(DeviceChange),
+)
+async def change_device(
+    request: Request,
+    database: Db,
+    member: Member,
+    device: DeviceName,
+    if_match: Annotated[
+        str | None, Header(description="the ETag it must have, as /devices/{device} gave it", examples=['"3"'])
+    ] = None,
+) -> Response:
+    given = await order(request, DeviceChange)
+    wanted = devices.Change(given.title, given.location, None if given.tags is None else sorted(set(given.tags)))
+    if wanted == devices.Change(None, None, None):
+        raise BadParameter("body", "changes nothing: give title, location or tags")
+    version = None if if_match is None else _version(if_match)
+    return _tagged(await devices.change(database, device, wanted, version, who=member.who, why=given.why))
+
+
+@router.get(
+    "/devices/{device}/status",
+    dependencies=READ,
+    summary="How a device is doing: presence, last seen, lag, and how much of the last hour has arrived",
+    responses=problems.DEVICE | models.ok(models_devices.Status, None, status=models_devices.STATUS),
+)
+async def device_status(
+    request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
+) -> Response:
+    answers.json_only(request, asked.format)
+    return answers.json(await status.status(database, device))
+
+
+@router.get("/devices/{device}/channels.csv", include_in_schema=False, dependencies=READ)
 @router.get(
     "/devices/{device}/channels",
+    dependencies=READ,
     summary="Channels a device has sent, with their units",
     responses=problems.DEVICE
     | models.ok(
@@ -78,3 +148,21 @@ async def channels(
     found = await devices.device(database, device)
     items = [{"channel": c.name, "unit": c.unit, "description": c.description} for c in found.channels]
     return answers.listing(request, format_, "channels", items, CHANNEL_COLUMNS)
+
+
+def _tagged(item: dict[str, Any]) -> Response:
+    answer = answers.json(item)
+    answer.headers["ETag"] = f'"{item["version"]}"'
+    return answer
+
+
+def _version(if_match: str) -> int | None:
+    """The version that If-Match asks for; None: any. A weak or foreign tag is of no version."""
+    text = if_match.strip()
+    if text == "*":
+        return None
+    found = VERSION.fullmatch(text)
+    if found is None:
+        raise BadParameter("If-Match", 'is one ETag of the device, like "3" with its quotation marks, or *')
+    weak, tag = found.groups()
+    return NONE if weak or not re.fullmatch("[1-9][0-9]{0,8}", tag) else int(tag)

@@ -1,4 +1,4 @@
-"""Handshakes and the kill switch, for operators."""
+"""Handshakes and the kill switch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
 from api import answers, cursors, models, problems, times
-from api.access import Db
-from api.operators import Approval, Order, Switch, described, order
+from api.access import Db, Member, allow
+from api.orders import Approval, Order, Switch, described, order
 from api.parameters import Cursor, NoParameters, Parameters, once
 from api.queries import enrollments
+from api.roles import Role, Scope
 from api.routes import PREFIX
 
 router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])
+
+READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
+DECIDE = [allow(Role.ENGINEER, Scope.ENROLLMENT_WRITE)]
+SWITCH = [allow(Role.ADMIN, Scope.ENROLLMENT_WRITE)]
 
 COLUMNS = tuple(models.ENROLLMENT)
 CELL_COLUMNS = ("cell", "open", "applied")
@@ -30,11 +35,12 @@ class EnrollmentParameters(Parameters):
     cursor: Cursor = None
 
 
-@router.get("/enrollments.csv", include_in_schema=False)
+@router.get("/enrollments.csv", include_in_schema=False, dependencies=READ)
 @router.get(
     "/enrollments",
+    dependencies=READ,
     summary="Handshakes, newest first",
-    responses=problems.OPERATOR
+    responses=problems.DATABASE
     | models.ok(
         models.Enrollments,
         "txn,cell,serial,device,fingerprint,…\r\n5f0c1e2d3a4b59687786a5b4c3d2e1f0,main,BR-2044,…\r\n",
@@ -57,10 +63,9 @@ async def page(request: Request, database: Db, asked: Annotated[EnrollmentParame
 
 @router.get(
     "/enrollments/{txn}",
+    dependencies=READ,
     summary="One handshake",
-    responses=problems.OPERATOR
-    | {404: problems.CHANGE[404]}
-    | models.ok(models.Enrollment, None, enrollment=models.ENROLLMENT),
+    responses=problems.THING | models.ok(models.Enrollment, None, enrollment=models.ENROLLMENT),
 )
 async def one(request: Request, database: Db, txn: Txn, asked: Annotated[NoParameters, Query()]) -> Response:
     answers.json_only(request, asked.format)
@@ -69,34 +74,37 @@ async def one(request: Request, database: Db, txn: Txn, asked: Annotated[NoParam
 
 @router.post(
     "/enrollments/{txn}/approve",
+    dependencies=DECIDE,
     summary="Let a handshake go on that awaits approval",
     responses=problems.CHANGE
     | models.ok(models.Enrollment, None, enrollment=models.ENROLLMENT | {"state": "approved"}),
     openapi_extra=described(Approval),
 )
-async def approve(request: Request, database: Db, txn: Txn) -> Response:
+async def approve(request: Request, database: Db, member: Member, txn: Txn) -> Response:
     given = await order(request, Approval)
-    found = await enrollments.approve(database, txn, given.device, given.fingerprint, who=given.who, why=given.why)
-    return answers.json(found)
+    approval = enrollments.Approval(given.device, given.fingerprint, given.organization)
+    return answers.json(await enrollments.approve(database, txn, approval, member.who, given.why))
 
 
 @router.post(
     "/enrollments/{txn}/deny",
+    dependencies=DECIDE,
     summary="End a handshake",
     responses=problems.CHANGE
     | models.ok(models.Enrollment, None, enrollment=models.ENROLLMENT | {"state": "rejected", "reason": "denied"}),
     openapi_extra=described(Order),
 )
-async def deny(request: Request, database: Db, txn: Txn) -> Response:
+async def deny(request: Request, database: Db, member: Member, txn: Txn) -> Response:
     given = await order(request, Order)
-    return answers.json(await enrollments.deny(database, txn, given.who, given.why))
+    return answers.json(await enrollments.deny(database, txn, member.who, given.why))
 
 
-@router.get("/enrollment.csv", include_in_schema=False)
+@router.get("/enrollment.csv", include_in_schema=False, dependencies=READ)
 @router.get(
     "/enrollment",
+    dependencies=READ,
     summary="Whether handshakes work, in each cell",
-    responses=problems.OPERATOR
+    responses=problems.DATABASE
     | models.ok(models.Switches, "cell,open,applied\r\nmain,true,true\r\n", cells=models.SWITCHES),
 )
 async def switches(request: Request, database: Db, asked: Annotated[NoParameters, Query()]) -> Response:
@@ -106,11 +114,12 @@ async def switches(request: Request, database: Db, asked: Annotated[NoParameters
 
 @router.put(
     "/enrollment",
+    dependencies=SWITCH,
     summary="The kill switch: let handshakes work, or none",
     responses=problems.CHANGE | models.ok(models.Switches, None, cells=models.SWITCHES),
     openapi_extra=described(Switch),
 )
-async def switch(request: Request, database: Db) -> Response:
+async def switch(request: Request, database: Db, member: Member) -> Response:
     given = await order(request, Switch)
-    await enrollments.switch(database, given.cell, given.open, given.who, given.why)
+    await enrollments.switch(database, given.cell, given.open, member.who, given.why)
     return answers.listing(request, "json", "cells", await enrollments.switches(database), CELL_COLUMNS)

@@ -8,14 +8,18 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
 from api import answers, cursors, models, problems, times
-from api.access import Db
+from api.access import Db, allow
 from api.parameters import Cursor, DeviceName, Instant, NoParameters, Parameters, once
 from api.problems import BadParameter
 from api.queries import devices, journal
+from api.roles import Role, Scope
 from api.routes import PREFIX
 from schema.reasons import Reason
 
 router = APIRouter(prefix=PREFIX, dependencies=[Depends(once)])
+
+EVENTS = [allow(Role.VIEWER, Scope.TELEMETRY_READ)]
+REJECTS = [allow(Role.VIEWER, Scope.DEVICES_READ)]
 
 EVENT_COLUMNS = ("time", "type", "boot", "data", "received_at")
 QUARANTINE_COLUMNS = (
@@ -46,13 +50,14 @@ class EventParameters(WindowParameters):
 class QuarantineParameters(WindowParameters):
     reason: list[Reason] = Field([], description="only these reasons; may be repeated")
     state: list[State] = Field(["open"], description="only in these states; may be repeated")
-    device: str | None = Field(None, max_length=65535, description="the device level of the topic, registered or not")
+    device: str | None = Field(None, max_length=2000, description="the device level of the topic, registered or not")
     limit: int = Field(100, ge=1, le=200, description="most messages on a page")
 
 
-@router.get("/devices/{device}/events.csv", include_in_schema=False)
+@router.get("/devices/{device}/events.csv", include_in_schema=False, dependencies=EVENTS)
 @router.get(
     "/devices/{device}/events",
+    dependencies=EVENTS,
     tags=["events"],
     summary="Events of a device, newest first",
     responses=problems.DEVICE
@@ -77,9 +82,10 @@ async def events(
     return answers.listing(request, format_, "events", [one.item for one in page], EVENT_COLUMNS, following=following)
 
 
-@router.get("/quarantine.csv", include_in_schema=False)
+@router.get("/quarantine.csv", include_in_schema=False, dependencies=REJECTS)
 @router.get(
     "/quarantine",
+    dependencies=REJECTS,
     tags=["quarantine"],
     summary="Rejected messages with the reason, newest first",
     responses=problems.DATABASE
@@ -108,6 +114,7 @@ async def quarantine(request: Request, database: Db, asked: Annotated[Quarantine
 
 @router.get(
     "/quarantine/{number}",
+    dependencies=REJECTS,
     tags=["quarantine"],
     summary="One rejected message with all of its payload",
     responses=problems.DATABASE

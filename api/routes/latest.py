@@ -10,13 +10,18 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
 from api import answers, cursors, models, problems, times
-from api.access import Db
+from api.access import Db, allow
+from api.database import Database
 from api.parameters import Cursor, DeviceName, Duration, Parameters, Quality, listed, once
 from api.queries import devices, latest
 from api.queries.latest import Wanted
+from api.roles import Role, Scope
 from api.routes import PREFIX
+from api.shortcuts import ShortRoute, shortcut
+from schema.topics import is_device_name
 
-router = APIRouter(prefix=PREFIX, tags=["latest"], dependencies=[Depends(once)])
+READ = allow(Role.VIEWER, Scope.TELEMETRY_READ)
+router = APIRouter(prefix=PREFIX, tags=["latest"], dependencies=[READ, Depends(once)], route_class=ShortRoute)
 
 HEADER = ("device", "channel", "unit", "time", "value", "quality")
 CSV_EXAMPLE = "device,channel,unit,time,value,quality\r\nbr-1,ph,pH,2026-11-20T07:45:00.000000Z,7.02,0\r\n"
@@ -33,9 +38,21 @@ class LatestParameters(Parameters):
     )
 
 
+PLAIN = Wanted(LatestParameters().within, None, everything=True)
+PLAIN_ECHO = {"within": times.duration_text(PLAIN.within), "quality": "all"}
+"""What is wanted without parameters."""
+
+
 class AllParameters(LatestParameters):
     limit: int = Field(100, ge=1, le=1000, description="most devices on a page")
     cursor: Cursor = None
+
+
+async def _plainly(request: Request, database: Database) -> Response | None:
+    device = request.path_params["device"]
+    if not is_device_name(device):
+        return None
+    return answers.json(await latest.of_device(database, device, PLAIN) | PLAIN_ECHO)
 
 
 @router.get("/devices/{device}/latest.csv", include_in_schema=False)
@@ -49,6 +66,7 @@ class AllParameters(LatestParameters):
         latest={"device": "br-1", "time": models.T, "within": "1h", "quality": "all", "values": [models.LATEST]},
     ),
 )
+@shortcut(_plainly)
 async def of_device(
     request: Request, database: Db, device: DeviceName, asked: Annotated[LatestParameters, Query()]
 ) -> Response:

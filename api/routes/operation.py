@@ -13,13 +13,16 @@ from schema import migrate
 router = APIRouter(tags=["operation"])
 
 
+ALIVE = answers.json({"status": "alive"})
+
+
 @router.get(
     "/health",
     summary="The process is alive",
     responses=problems.ALWAYS | {200: {"content": {"application/json": {"example": {"status": "alive"}}}}},
 )
 async def health() -> Response:
-    return answers.json({"status": "alive"})
+    return ALIVE
 
 
 @router.get(

@@ -1,4 +1,4 @@
-"""The controllers that may enroll by themselves, for operators."""
+"""The controllers that may enroll by themselves."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ConfigDict, Field
 
 from api import answers, cursors, models, problems
-from api.access import Db
-from api.operators import Order, Words, body, described, order
+from api.access import Db, Member, allow
+from api.orders import Order, OrganizationName, Words, body, described, order
 from api.parameters import Cursor, Parameters, SerialNumber, once
 from api.problems import ApiError, BadParameter, BadRows, Conflict, Unsupported
 from api.queries import enrollments
+from api.roles import Role, Scope
 from api.routes import PREFIX
 from schema import serials
 
 router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])
+
+READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
+DECIDE = [allow(Role.ENGINEER, Scope.ENROLLMENT_WRITE)]
 
 COLUMNS = tuple(models.SERIAL)
 MOST_ERRORS = 1000
@@ -63,15 +67,18 @@ class ImportParameters(Parameters):
 
     name: Words = Field(description="of the import; to a known one is added", examples=["plant-north"])
     quota: int | None = Field(None, ge=0, lt=2**31, description="devices that may enroll with its serials")
-    who: Words = Field(description="who does it", examples=["eva"])
+    organization: OrganizationName | None = Field(
+        None, description="whose the devices will be; without it the one that runs the installation", examples=["north"]
+    )
     why: Words = Field(description="the reason", examples=["delivery 4711"])
 
 
-@router.get("/serials.csv", include_in_schema=False)
+@router.get("/serials.csv", include_in_schema=False, dependencies=READ)
 @router.get(
     "/serials",
+    dependencies=READ,
     summary="Serials that may enroll by themselves",
-    responses=problems.OPERATOR
+    responses=problems.DATABASE
     | models.ok(
         models.Serials,
         "serial,device,state,claim_version,…\r\nBR-2044,BR-2044,active,1,…\r\n",
@@ -90,19 +97,22 @@ async def page(request: Request, database: Db, asked: Annotated[SerialParameters
 
 @router.post(
     "/serials",
+    dependencies=DECIDE,
     summary="Import serials: all of them, or none if one is bad",
+    description="Only the organization that runs the installation imports, also for others.",
     responses=problems.CHANGE
     | {415: problems.UNSUPPORTED}
     | models.ok(models.Import, None, imported={"import": "plant-north", "new": 48, "known": 2, "keys_not_kept": 0}),
     openapi_extra=ROWS,
 )
-async def import_(request: Request, database: Db, asked: Annotated[ImportParameters, Query()]) -> Response:
+async def import_(
+    request: Request, database: Db, member: Member, asked: Annotated[ImportParameters, Query()]
+) -> Response:
     try:
         rows = _rows(request, await body(request, serials.MOST_BYTES))
         async with database.change() as connection:
-            stored = await serials.store(
-                connection, rows, name=asked.name, quota=asked.quota, who=asked.who, why=asked.why
-            )
+            batch = serials.Batch(asked.name, asked.quota, asked.organization)
+            stored = await serials.store(connection, rows, batch, who=member.who, why=asked.why)
     except serials.ImportRefused as error:
         raise _refused(error) from error
     not_kept = sum(row.version > 0 and row.key is not None for row in rows)
@@ -111,24 +121,26 @@ async def import_(request: Request, database: Db, asked: Annotated[ImportParamet
 
 @router.post(
     "/serials/{serial}/block",
+    dependencies=DECIDE,
     summary="Refuse handshakes of a serial",
     responses=problems.CHANGE | models.ok(models.Serial, None, serial=models.SERIAL | {"blocked": True}),
     openapi_extra=described(Order),
 )
-async def block(request: Request, database: Db, serial: SerialNumber) -> Response:
+async def block(request: Request, database: Db, member: Member, serial: SerialNumber) -> Response:
     given = await order(request, Order)
-    return answers.json(await enrollments.block(database, serial, True, given.who, given.why))
+    return answers.json(await enrollments.block(database, serial, True, member.who, given.why))
 
 
 @router.post(
     "/serials/{serial}/unblock",
+    dependencies=DECIDE,
     summary="Let a serial enroll again",
     responses=problems.CHANGE | models.ok(models.Serial, None, serial=models.SERIAL),
     openapi_extra=described(Order),
 )
-async def unblock(request: Request, database: Db, serial: SerialNumber) -> Response:
+async def unblock(request: Request, database: Db, member: Member, serial: SerialNumber) -> Response:
     given = await order(request, Order)
-    return answers.json(await enrollments.block(database, serial, False, given.who, given.why))
+    return answers.json(await enrollments.block(database, serial, False, member.who, given.why))
 
 
 def _rows(request: Request, content: bytes) -> list[serials.Row]:

@@ -11,16 +11,18 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
 from api import answers, cursors, models, problems, times
-from api.access import Db
+from api.access import Db, allow
 from api.database import Database
 from api.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest, once
 from api.problems import BadParameter, TooMuch
 from api.queries import devices, telemetry
 from api.queries.devices import Channel, Device
 from api.queries.telemetry import AGGREGATES, Row, Selection
+from api.roles import Role, Scope
 from api.routes import PREFIX
 
-router = APIRouter(prefix=PREFIX, tags=["telemetry"], dependencies=[Depends(once)])
+READ = allow(Role.VIEWER, Scope.TELEMETRY_READ)
+router = APIRouter(prefix=PREFIX, tags=["telemetry"], dependencies=[READ, Depends(once)])
 
 USUAL_ROWS, MOST_ROWS = 10_000, 20_000
 MOST_VALUES = 300_000

@@ -38,6 +38,11 @@ class Paths:
         return STACK / "secrets" if self.name == MAIN else STACK / f"{self.name}.secrets"
 
     @property
+    def key(self) -> Path:
+        """An API key of the organization `main`; beside it, as `key.header`, the header for `curl -H @`."""
+        return STACK / "key" if self.name == MAIN else STACK / f"{self.name}.key"
+
+    @property
     def env(self) -> Path:
         """The endpoints as shell assignments, there only while the stack runs."""
         return STACK / "env" if self.name == MAIN else STACK / f"{self.name}.env"

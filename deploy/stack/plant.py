@@ -36,7 +36,7 @@ class Access:
         return {
             "BIOGATE_SECRETS_DIR": str(self.secrets),
             "BIOGATE_MQTT_CA_FILE": str(self.ca or self.secrets / "ca.pem"),
-            "BIOGATE_API_OPERATOR_TOKEN_FILE": str(self.secrets / "operator.token"),
+            "BIOGATE_API_SECRET_FILE": str(self.secrets / "api.secret"),
             "BIOGATE_ENROLL_URL": self.enroll_url,
             "BIOGATE_DEVICE_BROKER_URL": self.device_url,
             **certificates,

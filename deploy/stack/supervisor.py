@@ -1,12 +1,13 @@
 """Start the whole stack in order, keep it running, stop it in order.
 
-    secrets → database, broker → migrations → serials → API → gateway → simulator       stopping: the other way round
+    secrets → database, broker → migrations, API key → serials → API → gateway → simulator
 
-so that the simulator falls silent first and the gateway can drain what is under way.
+Stopping goes the other way round, so that the simulator falls silent first and the gateway can drain what is under way.
 """
 
 from __future__ import annotations
 
+import secrets
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from urllib.error import HTTPError
+from urllib.parse import urlsplit, urlunsplit
 from urllib.request import urlopen
 
 from deploy.stack import choose, ports
@@ -34,6 +36,9 @@ GIVE_UP_S = 30.0
 """A part that ends so often within this time is not started again."""
 OTHER_LOGIN = ("BIOGATE_MQTT_USERNAME", "BIOGATE_MQTT_PASSWORD")
 """Of another broker than ours, which has its own."""
+KEY = ("key", "--name", "make up", "--organization", "main", "--role", "admin", "--replace")
+"""Of the admin's who has the checkout. At each start there is a new one."""
+API_LOGIN = "biogate_web"
 WITHOUT_ENROLLMENT = (
     "  without enrollment, which needs BIOGATE_SECRETS_DIR (made by `python -m gateway.setup`; its directory broker/ "
     "is for your broker), BIOGATE_ENROLL_URL and BIOGATE_DEVICE_BROKER_URL"
@@ -50,6 +55,9 @@ class Endpoints:
     gateway: str = ""
     access: Access | None = None
     """None: without enrollment."""
+    api_database: str = ""
+    """With the API's own login; empty: that of all."""
+    api_key: Path | None = None
 
     def variables(self) -> dict[str, str]:
         return {
@@ -57,6 +65,8 @@ class Endpoints:
             "BIOGATE_GATEWAY_URL": self.gateway,
             "BIOGATE_MQTT_URL": self.mqtt,
             "BIOGATE_DATABASE_URL": self.database,
+            **({"BIOGATE_API_DATABASE_URL": self.api_database} if self.api_database else {}),
+            **({"BIOGATE_API_KEY_FILE": str(self.api_key)} if self.api_key else {}),
             **(self.access.variables() if self.access else {}),
         }
 
@@ -85,7 +95,10 @@ class Supervisor:
             self._port("gateway", "BIOGATE_GATEWAY_HTTP_PORT", 8001),
         )
         self.endpoints = replace(
-            self.endpoints, api=f"http://{ports.LOOPBACK}:{api}", gateway=f"http://{ports.LOOPBACK}:{gateway}"
+            self.endpoints,
+            api=f"http://{ports.LOOPBACK}:{api}",
+            gateway=f"http://{ports.LOOPBACK}:{gateway}",
+            api_key=self.paths.key,
         )
         ours = self.endpoints.access is not None and not self.environment.get("BIOGATE_MQTT_URL")
         environment = {
@@ -100,6 +113,7 @@ class Supervisor:
         }
         plant = Plant(self.paths, self.devices, self.rate, self.endpoints.access)
         self._once("migrations", ["schema.migrate"], environment)
+        self._once("API key", ["api.admin", *KEY, "--to", str(self.paths.key)], environment)
         if self.devices:
             for title, arguments in plant.admission().items():
                 self._once(title, arguments, environment)
@@ -135,8 +149,12 @@ class Supervisor:
             started.append(secure)
         self._add(*started)
         urls = {service.title: service.url for service in started}
+        ours = urls.get("PostgreSQL")
         self.endpoints = Endpoints(
-            urls.get("PostgreSQL", postgres.where), urls.get("Mosquitto", mosquitto.where), access=access
+            ours or postgres.where,
+            urls.get("Mosquitto", mosquitto.where),
+            access=access,
+            api_database=api_login(ours) if ours else "",
         )
         if started:
             self.say(f"{' and '.join(urls)} ready after {time.monotonic() - began:.1f} s")
@@ -251,6 +269,13 @@ class Supervisor:
                 self.say(
                     f"  {service.title} killed after {time.monotonic() - began:.1f} s; its log: {short(service.log)}"
                 )
+
+
+def api_login(url: str) -> str:
+    """The same database with the API's own login, whose password is another one at each start."""
+    parts = urlsplit(url)
+    login = f"{API_LOGIN}:{secrets.token_urlsafe(24)}@{parts.hostname}:{parts.port}"
+    return urlunsplit(parts._replace(netloc=login))
 
 
 def answers(url: str) -> bool:

@@ -73,6 +73,10 @@ def device_name(text: str) -> str:
 
 
 Why = Annotated[str, typer.Option(parser=words, metavar="TEXT", help="the reason, for the audit trail")]
+Organization = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="whose the devices are; without it, the one that runs the installation"),
+]
 Who = Annotated[
     str,
     typer.Option(

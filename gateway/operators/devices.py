@@ -10,7 +10,20 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from gateway.operators.command import Names, Refused, Who, Why, numbered, run, table, tell, tell_all, time, words
+from gateway.operators.command import (
+    Names,
+    Organization,
+    Refused,
+    Who,
+    Why,
+    numbered,
+    run,
+    table,
+    tell,
+    tell_all,
+    time,
+    words,
+)
 from schema.enrollment import fingerprint
 
 REBUILD = """
@@ -23,9 +36,11 @@ on conflict (device_id, boot) do update
 returning device_id, boot"""
 
 REGISTER = """
-with added as (insert into devices (name) select distinct unnest($1::text[]) on conflict do nothing returning name)
-insert into audit (who, action, subject, why)
-select $2, 'device register', 'device/' || name, $3 from added order by name returning subject"""
+with added as (insert into devices (name, organization_id)
+               select distinct unnest($1::text[]), case when $4::text is not null then organization_number($4) end
+                   on conflict do nothing returning name, organization_id)
+insert into audit (organization_id, who, action, subject, why)
+select organization_id, $2, 'device register', 'device/' || name, $3 from added order by name returning subject"""
 
 LIST = """
 select p.device, d.state, p.online, p.since, s.serial, c.usernames,
@@ -77,6 +92,7 @@ CONSEQUENCES = {
 def register(
     names: Annotated[list[str], typer.Argument(help="names as in the topics; known ones are left alone")],
     *,
+    organization: Organization = None,
     why: Annotated[str, typer.Option(parser=words, metavar="TEXT", help="the reason, for the audit trail")] = "by hand",
     who: Who,
 ) -> None:
@@ -84,7 +100,7 @@ def register(
     names = numbered(names, None, None)
 
     async def work(connection: asyncpg.Connection) -> int:
-        return len(await connection.fetch(REGISTER, names, who, why))
+        return len(await connection.fetch(REGISTER, names, who, why, organization))
 
     new = run(work)
     tell(f"{new} registered, {len(names) - new} known already")

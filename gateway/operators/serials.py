@@ -13,6 +13,7 @@ import typer
 from gateway.operators.command import (
     SURROUNDINGS,
     Count,
+    Organization,
     Prefix,
     Surroundings,
     Who,
@@ -78,6 +79,7 @@ def import_(
         str | None, typer.Option(help="of the import; without it, the file's; known ones are added to")
     ] = None,
     quota: Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="devices that may enroll with it")] = None,
+    organization: Organization = None,
     why: Why,
     who: Who,
 ) -> None:
@@ -96,8 +98,10 @@ def import_(
     except serials.ImportRefused as error:
         stop(f"{file}: {error}")
 
+    batch = serials.Batch(called, quota, organization)
+
     async def work(connection: asyncpg.Connection) -> serials.Stored:
-        return await serials.store(connection, rows, name=called, quota=quota, who=who, why=why)
+        return await serials.store(connection, rows, batch, who=who, why=why)
 
     stored = run(work)
     if any(row.key and row.version for row in rows):

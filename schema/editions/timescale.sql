@@ -72,3 +72,23 @@ comment on view telemetry_1m is
     'good samples by minute: sum and count (average: sum / count), min, max, first, last; bad counts the others. Filter by device_id and channel_id, as values or scalar subqueries: through a join everything would be computed first';
 comment on view telemetry_1h is
     'good samples by hour: sum and count (average: sum / count), min, max, first, last; bad counts the others. Filter by device_id and channel_id, as values or scalar subqueries: through a join everything would be computed first';
+
+-- What an organization's own logins see of them. (In a database that comes from the apache edition they are there, and
+-- were computed from the frames.)
+create or replace view org.telemetry_1m with (security_barrier) as
+select t.bucket, t.device_id, d.name as device, c.name as channel, c.unit,
+       t.sum, t.count, t.min, t.max, t.first, t.last, t.bad
+  from public.telemetry_1m t
+  join public.devices d using (device_id)
+  join public.channels c using (channel_id)
+ where d.organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user);
+
+create or replace view org.telemetry_1h with (security_barrier) as
+select t.bucket, t.device_id, d.name as device, c.name as channel, c.unit,
+       t.sum, t.count, t.min, t.max, t.first, t.last, t.bad
+  from public.telemetry_1h t
+  join public.devices d using (device_id)
+  join public.channels c using (channel_id)
+ where d.organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user);
+
+grant select on org.telemetry_1m, org.telemetry_1h to biogate_sql;

@@ -56,7 +56,7 @@ create table sessions (
     user_id     integer not null references users,
     kind        text not null check (kind in ('browser', 'program')),
     token_hash  bytea not null unique check (octet_length(token_hash) = 32),
-    before_hash bytea unique,
+    family_hash bytea unique check (octet_length(family_hash) = 32),
     agent       text not null default '',
     created_at  timestamptz not null default now(),
     renewed_at  timestamptz not null default now(),
@@ -67,7 +67,9 @@ create table sessions (
 create index on sessions (user_id) where ended_at is null;
 create index on sessions (expires_at);
 
-comment on column sessions.before_hash is 'the refresh token that was used up: who shows it again has stolen it, or it was stolen from';
+comment on column sessions.family_hash is
+    'of what all refresh tokens of the session begin with: who shows it with another end has one that was used up, which'
+    ' somebody has stolen';
 
 create table api_keys (
     key_id          text primary key check (key_id ~ '^[a-z2-7]{12}$'),
@@ -132,6 +134,45 @@ create table annotations (
 create index on annotations (device_id, begins desc, annotation_id desc);
 
 comment on column annotations.ends is 'null: of an instant';
+
+create function organization_number(name_ text) returns integer language plpgsql stable as $$
+declare
+    number integer;
+begin
+    select organization_id into number from organizations where name = name_;
+    if not found then
+        raise exception 'there is no organization %', name_ using errcode = 'no_data_found';
+    end if;
+    return number;
+end $$;
+
+-- As in 0005_enrollment.sql, for an organization (null: the first), which has it in its audit trail, too. Serials that
+-- are known keep theirs; a name that is another organization's device is taken.
+create function serials_import(
+    serials_ text[], devices_ text[], versions smallint[], keys bytea[], import_name text, quota_ integer,
+    who text, why text, organization_ text
+) returns table (serial text, outcome text) language plpgsql as $$
+declare
+    owner integer := case when organization_ is null then 1 else organization_number(organization_) end;
+    found_ text[];
+    outcomes text[];
+    news text[];
+begin
+    select array_agg(i.serial), array_agg(i.outcome) into found_, outcomes
+      from serials_import(serials_, devices_, versions, keys, import_name, quota_, who, why) i;
+    select array_agg(u.s) into news from unnest(found_, outcomes) as u (s, o) where u.o = 'new';
+    update serials t set organization_id = owner where t.serial = any (news) and t.organization_id <> owner;
+    if owner <> 1 and news is not null then
+        insert into audit (organization_id, who, action, subject, new, why)
+        values (owner, who, 'serials import', 'import/' || import_name,
+                jsonb_build_object('serials', cardinality(news)), why);
+    end if;
+    return query
+    select u.s, case when u.o = 'new' and d.organization_id <> owner then 'name-taken' else u.o end
+      from unnest(found_, outcomes) as u (s, o)
+      left join serials t on t.serial = u.s
+      left join devices d on d.name = t.device;
+end $$;
 
 -- Who logs in at the database, to read what is his organization's.
 create table sql_logins (
@@ -241,9 +282,11 @@ create view api.annotations as
 select a.* from public.annotations a join public.devices d using (device_id)
  where d.organization_id = (select api.organization());
 
+-- Of devices that are not registered it is the first one's. (Said so, the planner knows that it is not few rows.)
 create view api.quarantine as
 select q.* from public.quarantine q left join public.devices d on d.name = q.device
- where coalesce(d.organization_id, 1) = (select api.organization());
+ where d.organization_id = (select api.organization())
+    or d.organization_id is null and (select api.organization()) = 1;
 
 create view api.serials as
 select s.serial, s.device, s.claim_version, s.import_id, s.blocked, s.identity_key, s.device_id, s.created_at,
@@ -335,11 +378,23 @@ begin
     return serial_;
 end $$;
 
-create function api.enrollment_approve(txn_ text, device_ text, who text, why text) returns void
+-- organization_: whose the device will be; null: its serial's. A name that is another's device is not given away by this.
+create function api.enrollment_approve(txn_ text, device_ text, organization_ text, who text, why text) returns void
 language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    serial_ text := api.enrollment_owned(txn_);
+    owner integer := api.organization();
 begin
-    perform api.enrollment_owned(txn_);
+    if organization_ is not null then
+        perform api.only_first();
+        owner := organization_number(organization_);
+    end if;
     perform public.enrollment_approve(txn_, device_, who, why);
+    if exists (select from devices d join serials s on s.device = d.name
+                where s.serial = serial_ and d.organization_id <> owner) then
+        raise exception 'the device of serial % is another organization''s', serial_ using errcode = 'unique_violation';
+    end if;
+    update serials set organization_id = owner where serial = serial_ and organization_id <> owner;
 end $$;
 
 create function api.enrollment_deny(txn_ text, who text, why text) returns void
@@ -360,12 +415,13 @@ end $$;
 
 create function api.serials_import(
     serials_ text[], devices_ text[], versions smallint[], keys bytea[], import_name text, quota_ integer,
-    who text, why text
+    who text, why text, organization_ text default null
 ) returns table (serial text, outcome text)
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin
     perform api.only_first();
-    return query select * from public.serials_import(serials_, devices_, versions, keys, import_name, quota_, who, why);
+    return query select * from public.serials_import(
+        serials_, devices_, versions, keys, import_name, quota_, who, why, organization_);
 end $$;
 
 create function api.enrollment_switch(cell_ text, open_ boolean, who text, why text) returns void
@@ -523,32 +579,54 @@ begin
     select 1, email, 'password change', 'user/' || email, 'asked for' from users where user_id = user_id_;
 end $$;
 
+-- Of one user a hundred sessions at most: the oldest end.
 create function api.session_open(
-    user_id_ integer, kind_ text, token_hash_ bytea, expires_at_ timestamptz, agent_ text
-) returns bigint language sql security definer set search_path = public, pg_temp as $$
-    delete from sessions where expires_at < now() - interval '30 days';
-    insert into sessions (user_id, kind, token_hash, expires_at, agent)
-    values (user_id_, kind_, token_hash_, expires_at_, agent_) returning session_id
-$$;
-
--- A refresh token for the next one. No row: it is none, or was used before, which ends the session.
-create function api.session_renew(token_hash_ bytea, next_hash_ bytea, expires_at_ timestamptz)
-returns table (session_id bigint, user_id integer)
-language plpgsql security definer set search_path = public, pg_temp as $$
+    user_id_ integer, kind_ text, family_hash_ bytea, token_hash_ bytea, expires_at_ timestamptz, agent_ text
+) returns bigint language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    id bigint;
+    hundredth bigint := (select s.session_id from sessions s where s.user_id = user_id_ and s.ended_at is null
+                          order by s.session_id desc offset 99 limit 1);
 begin
-    update sessions s set ended_at = now() where s.before_hash = token_hash_ and s.ended_at is null;
+    delete from sessions where expires_at < now() - interval '30 days';
+    if hundredth is not null then
+        update sessions set ended_at = now() where user_id = user_id_ and session_id <= hundredth and ended_at is null;
+    end if;
+    insert into sessions (user_id, kind, family_hash, token_hash, expires_at, agent)
+    values (user_id_, kind_, family_hash_, token_hash_, expires_at_, agent_) returning session_id into id;
+    return id;
+end $$;
+
+-- A refresh token for the next one. No row: it is none, or was used up before, which ends the session.
+create function api.session_renew(
+    family_hash_ bytea, token_hash_ bytea, next_hash_ bytea, expires_at_ timestamptz
+) returns table (session_id bigint, user_id integer)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    known sessions;
+begin
+    select * into known from sessions s where s.family_hash = family_hash_ and s.ended_at is null for update;
+    if not found then
+        return;
+    elsif known.token_hash <> token_hash_ then
+        update sessions s set ended_at = now() where s.session_id = known.session_id;
+        return;
+    end if;
     return query
-    update sessions s set before_hash = s.token_hash, token_hash = next_hash_, renewed_at = now(), expires_at = expires_at_
+    update sessions s set token_hash = next_hash_, renewed_at = now(), expires_at = expires_at_
       from users u
-     where s.token_hash = token_hash_ and s.kind = 'program' and s.ended_at is null and s.expires_at > now()
-       and u.user_id = s.user_id and not u.disabled
+     where s.session_id = known.session_id and s.expires_at > now() and u.user_id = s.user_id and not u.disabled
     returning s.session_id, s.user_id;
 end $$;
 
-create function api.session_end(user_id_ integer, session_id_ bigint) returns boolean
+-- session_id_ null: all of that user.
+create function api.session_end(user_id_ integer, session_id_ bigint) returns bigint
 language sql security definer set search_path = public, pg_temp as $$
-    update sessions set ended_at = now()
-     where user_id = user_id_ and session_id = session_id_ and ended_at is null returning true
+    with ended as (
+        update sessions set ended_at = now()
+         where user_id = user_id_ and (session_id_ is null or session_id = session_id_) and ended_at is null
+        returning 1)
+    select count(*) from ended
 $$;
 
 create function api.sessions_of(user_id_ integer)
@@ -771,6 +849,8 @@ drop function audit_faults;
 drop table sql_logins, annotations;
 drop trigger device_organization on devices;
 drop function device_organization;
+drop function serials_import(text[], text[], smallint[], bytea[], text, integer, text, text, text);
+drop function organization_number;
 alter table serials drop column organization_id;
 alter table devices drop column organization_id, drop column title, drop column location, drop column tags,
     drop column version;

@@ -134,8 +134,22 @@ grant select on all tables in schema api to biogate_api;
 grant execute on all functions in schema api to biogate_api;
 grant select on all tables in schema org to biogate_sql;
 
+alter table quarantine
+    drop constraint quarantine_reason_check,
+    add constraint quarantine_reason_check check (reason in (
+        'malformed-packet', 'unknown-topic', 'unknown-device', 'empty', 'malformed', 'wrong-type', 'wrong-shape',
+        'bad-channel', 'too-many-channels', 'too-many-layouts', 'too-old', 'too-new', 'too-large', 'conflict',
+        'unknown-command', 'refused'));
+
 -- migrate: rollback
 
+update quarantine set reason = 'refused' where reason = 'unknown-command';
+alter table quarantine
+    drop constraint quarantine_reason_check,
+    add constraint quarantine_reason_check check (reason in (
+        'malformed-packet', 'unknown-topic', 'unknown-device', 'empty', 'malformed', 'wrong-type', 'wrong-shape',
+        'bad-channel', 'too-many-channels', 'too-many-layouts', 'too-old', 'too-new', 'too-large', 'conflict',
+        'refused'));
 drop view org.commands;
 drop function api.command_cancel, api.command_request;
 drop view api.commands;

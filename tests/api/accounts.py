@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
+import bcrypt
+import httpx2
 
+from api.app import create_app
 from api.roles import Role, Scope
+from api.settings import Settings
 from api.tokens import ApiKey, hashed
 
 
@@ -37,5 +45,75 @@ async def api_key(
     return str(key)
 
 
+PASSWORD = "correct horse battery"
+QUICK_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+"""Of few rounds, as tests log in often."""
+
+
+async def user(
+    sql: asyncpg.Connection, email: str, organization_name: str | None = None, role: Role = Role.ADMIN
+) -> int:
+    """An account with that password, perhaps a member."""
+    user_id = await sql.fetchval(
+        "insert into users (email, name, password_hash) values ($1, split_part($1, '@', 1), $2)"
+        " on conflict (email) do update set name = excluded.name returning user_id",
+        *(email, QUICK_HASH),
+    )
+    if organization_name is not None:
+        await sql.execute(
+            "insert into memberships (organization_id, user_id, role) values ($1, $2, $3)",
+            *(await organization(sql, organization_name), user_id, str(role)),
+        )
+    return int(user_id)
+
+
+@asynccontextmanager
+async def serving(
+    database_url: str, address: str = "127.0.0.1", base: str = "https://api", **settings: Any
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """An API of its own, asked from that address, without credentials."""
+    app = create_app(Settings(database_url=database_url, **settings))
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False, client=(address, 1))
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url=base) as it,
+    ):
+        yield it
+
+
+async def log_in(client: httpx2.AsyncClient, email: str) -> dict[str, Any]:
+    """As a program: what the answer has, and `headers` to go on with."""
+    answer = await client.post("/api/v1/auth/login", json={"email": email, "password": PASSWORD})
+    assert answer.status_code == 200, answer.text
+    content: dict[str, Any] = answer.json()
+    return content | {"headers": bearer(content["access_token"])}
+
+
+async def open_browser(client: httpx2.AsyncClient, email: str) -> None:
+    """The client has the cookie then."""
+    answer = await client.post(
+        "/api/v1/auth/login", json={"email": email, "password": PASSWORD, "kind": "browser"}, headers=OWN_PAGE
+    )
+    assert answer.status_code == 200, answer.text
+
+
+OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
+
+
 def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
+
+
+async def me(client: httpx2.AsyncClient, headers: dict[str, str]) -> int:
+    return (await client.get("/api/v1/auth/me", headers=headers)).status_code
+
+
+async def refresh(client: httpx2.AsyncClient, token: str) -> httpx2.Response:
+    return await client.post("/api/v1/auth/refresh", json={"refresh_token": token})
+
+
+async def until_is(client: httpx2.AsyncClient, headers: dict[str, str], status: int, seconds: float = 1) -> None:
+    end = time.monotonic() + seconds
+    while await me(client, headers) != status:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)

@@ -28,7 +28,7 @@ async def client(database_url: str) -> AsyncIterator[httpx2.AsyncClient]:
     sql = await asyncpg.connect(database_url)
     key = await api_key(sql)
     await sql.close()
-    app = create_app(Settings(database_url=database_url))
+    app = create_app(Settings(database_url=database_url, api_rate=0, api_anonymous_rate=0))
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),

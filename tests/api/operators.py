@@ -1,38 +1,46 @@
-"""The API with operators, and what there is for them to decide."""
+"""Somebody who asks the API, and what there is for them to decide."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
 import httpx2
 
 from api import models
+from tests.api.accounts import bearer
 from tests.api.plant import at
 
-TOKEN = "an-operator-token-for-the-tests-0123456789"
-SIGNED = {"who": "eva", "why": "as the test says"}
+ORDER = {"why": "as the test says"}
 
 
 class Operator:
-    """Somebody with the token, who checks answers against the models."""
+    """Somebody with an API key, who checks answers against the models."""
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient, key: str) -> None:
         self.client = client
-        self.headers = {"Authorization": f"Bearer {TOKEN}"}
+        self.headers = bearer(key)
+        self.who = f"key {key.split('_')[1]} (test)"
 
     async def get(self, path: str, model: str | None = None, **parameters: Any) -> Any:
         answer = await self.client.get(f"/api/v1{path}", params=parameters, headers=self.headers)
         return self._checked(answer, model)
 
     async def post(self, path: str, model: str | None = None, **body: Any) -> Any:
-        answer = await self.client.post(f"/api/v1{path}", json=SIGNED | body, headers=self.headers)
+        answer = await self.client.post(f"/api/v1{path}", json=ORDER | body, headers=self.headers)
         return self._checked(answer, model)
+
+    async def not_shown(self, path: str, **parameters: Any) -> int:
+        """Status."""
+        answer = await self.client.get(f"/api/v1{path}", params=parameters, headers=self.headers)
+        assert answer.headers["content-type"] == "application/problem+json", answer.text
+        return answer.status_code
 
     async def refused(self, path: str, **body: Any) -> tuple[int, str]:
         """Status and detail."""
-        answer = await self.client.post(f"/api/v1{path}", json=SIGNED | body, headers=self.headers)
+        answer = await self.client.post(f"/api/v1{path}", json=ORDER | body, headers=self.headers)
         assert answer.headers["content-type"] == "application/problem+json", answer.text
         return answer.status_code, answer.json()["detail"]
 
@@ -41,8 +49,21 @@ class Operator:
         assert answer.status_code == 200, answer.text
         content = answer.json()
         if model is not None:
-            getattr(models, model).model_validate(content)
+            shape(model).model_validate(content)
         return content
+
+
+def shape(name: str) -> type[models.Answer]:
+    """The model of that name, in whichever module it is."""
+    found = next((one for one in _below(models.Answer) if one.__name__ == name), None)
+    assert found is not None, name
+    return found
+
+
+def _below(kind: type[models.Answer]) -> Iterator[type[models.Answer]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _below(one)
 
 
 async def handshake(sql: asyncpg.Connection, serial: str, seconds: float = 0, state: str = "awaiting") -> str:

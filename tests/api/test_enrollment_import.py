@@ -11,13 +11,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from schema.sealed import unseal
-from tests.api.operators import SIGNED, Operator
+from tests.api.operators import ORDER, Operator
 from tests.api.plant import Plant
-from tests.api.test_enrollment import operator, token_file
+from tests.api.test_enrollment import operator
 
-__all__ = ["operator", "token_file"]
+__all__ = ["operator"]
 
-ASKED = SIGNED | {"name": "plant-north"}
+ASKED = ORDER | {"name": "plant-north"}
 MANY = 10_000
 
 
@@ -57,7 +57,7 @@ async def test_rows_come_as_json_or_csv_and_keys_are_sealed(
     assert [item["serial"] for item in first["serials"] + rest["serials"]] == ["S-1", "S-2", "S-3"]
     assert (await operator.get("/serials", **{"import": "other"}))["serials"] == []
     event = await plant.sql.fetchrow("select who, action, subject, why from audit order by n limit 1")
-    assert tuple(event) == ("eva", "serials import", "import/plant-north", "as the test says")
+    assert tuple(event) == (operator.who, "serials import", "import/plant-north", "as the test says")
     assert (await operator.post("/serials/S-1/block", "Serial"))["blocked"] is True
     assert (await operator.post("/serials/S-1/unblock", "Serial"))["blocked"] is False
     assert await operator.refused("/serials/S-9/block") == (404, "there is no serial S-9")

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from api import models
+from api import models, models_devices
 from tests.api.plant import Plant, at, text
 
 API = "/api/v1"
@@ -61,18 +61,18 @@ async def test_a_device_has_its_presence_and_the_time_of_its_newest_frame(
 ) -> None:
     device = await plant.device("br-1")
     content = await get(client, "/devices/br-1")
-    models.Device.model_validate(content)
+    models_devices.DeviceDetail.model_validate(content)
     assert (content["state"], content["presence"], content["last_frame_at"]) == ("active", None, None)
     await plant.status(device, 7, at(0), True, "2.4.1")
     await plant.status(device, 6, at(50), False)  # the will of an older boot, late
     await plant.frames(device, await plant.layout(device, "ph"), [(at(n), [7.0], None) for n in (3, 1)])
     content = await get(client, "/devices/br-1")
-    models.Device.model_validate(content)
+    models_devices.DeviceDetail.model_validate(content)
     assert content["presence"] == {"online": True, "since": text(0), "boot": 7, "firmware": "2.4.1"}
     assert content["last_frame_at"] == text(3)
     listed = await get(client, "/devices")
     models.Devices.model_validate(listed)
-    assert listed["devices"] == [content]
+    assert [item | {"version": 1} for item in listed["devices"]] == [content]
     [row] = await table(client, "/devices")
     assert (row["device"], row["presence.online"], row["presence.boot"]) == ("br-1", "true", "7")
     assert row["last_frame_at"] == text(3)

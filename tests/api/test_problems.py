@@ -9,6 +9,8 @@ import pytest
 
 from api.app import create_app
 from api.settings import Settings
+from api.tokens import ApiKey
+from tests.api.accounts import api_key, bearer
 from tests.api.plant import T0, Plant
 
 T = "/api/v1/devices/br-1/telemetry"
@@ -96,7 +98,7 @@ async def test_wrong_input_is_told_what_to_change(device: int, client: httpx2.As
 async def test_a_wrong_method_is_told_the_right_one(device: int, client: httpx2.AsyncClient) -> None:
     answer = await client.post("/api/v1/devices")
     assert "GET" in assert_problem(answer, 405)["detail"]
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
 
 
 async def test_a_format_there_is_not_is_told_those_there_are(device: int, client: httpx2.AsyncClient) -> None:
@@ -123,17 +125,25 @@ async def test_a_query_over_its_time_is_told_to_ask_for_less(device: int, plant:
         layout,
         T0,
     )
-    app = create_app(Settings(database_url=database_url, api_statement_timeout=0.005))
+    app = create_app(Settings(database_url=database_url, api_statement_timeout=0.02))
+    headers = bearer(await api_key(plant.sql))
     transport = httpx2.ASGITransport(app=app)
-    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://api") as it:
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://api", headers=headers) as it,
+    ):
         answer = await it.get(f"{T}?from=2026-03-01T00:00:00Z&to=2026-03-05T00:00:00Z&bucket=1m")
         assert "wider buckets" in assert_problem(answer, 504)["detail"]
 
 
 async def test_without_a_database_all_but_health_and_metrics_say_503_and_when_to_retry() -> None:
     app = create_app(Settings(database_url="postgresql://nobody@127.0.0.1:9/none"))
+    headers = bearer(str(ApiKey.new()))
     transport = httpx2.ASGITransport(app=app)
-    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://api") as it:
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://api", headers=headers) as it,
+    ):
         for address in ("/ready", "/api/v1/devices", T, f"{T}.csv", "/api/v1/latest", "/api/v1/quarantine"):
             answer = await it.get(address)
             assert "database" in assert_problem(answer, 503)["detail"]
@@ -161,15 +171,15 @@ async def test_missing_migrations_make_it_not_ready(plant: Plant, client: httpx2
     problem = assert_problem(await client.get("/ready"), 503)
     assert problem["pending"] == ["0002_standard_channels"]
     assert "schema.migrate" in problem["detail"]
-    await plant.sql.execute("alter table frames rename to frames_away")
+    await plant.sql.execute("alter view api.frames rename to frames_away")
     assert "schema.migrate" in assert_problem(await client.get("/api/v1/latest"), 503)["detail"]
 
 
 async def test_an_error_of_ours_shows_nothing_of_itself(plant: Plant, client: httpx2.AsyncClient) -> None:
     await plant.device("br-1")
-    await plant.sql.execute("drop view presence")
     await plant.sql.execute(
-        "create view presence as select device_id, 1/0 as online, 1 as since, 1 as boot, 1 as firmware from devices"
+        "create or replace view presence as select device_id, name as device, 1/0 = 1 as online, 1::bigint as boot,"
+        " now() as since, now() as received_at, 1::bigint as oldest_seq, '' as firmware from devices"
     )
     answer = await client.get("/api/v1/devices/br-1")
     problem = assert_problem(answer, 500)

@@ -33,7 +33,7 @@ def variables(settings: type[BaseSettings]) -> set[str]:
 KNOWN = {
     "gateway": variables(gateway.settings.Settings),
     "api": variables(api.settings.Settings),
-    "schema.migrate": {"BIOGATE_DATABASE_URL"},
+    "schema.migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},
     "gateway.devices": variables(gateway.settings.Settings),
     "gateway.setup": set(),
     "device_sim": set(),
@@ -165,7 +165,7 @@ def test_the_broker_s_container_changes_only_paths(tmp_path: Path) -> None:
 
 async def test_the_scripts_of_setup_and_controllers_can_run_again(tmp_path: Path, database_url: str) -> None:
     """With the volumes as they are after the image has made them."""
-    for volume in ("secrets", "operator", "controllers"):
+    for volume in ("secrets", "api", "controllers"):
         (tmp_path / volume).mkdir(mode=0o700)
     programs = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     environment = {"PATH": programs, "PYTHONPATH": str(CHECKOUT), "BIOGATE_DATABASE_URL": database_url}

@@ -54,7 +54,7 @@ class Shell:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
-        kept = [line for line in block.splitlines() if line.startswith(("set -a", "export "))]
+        kept = [line for line in block.splitlines() if line.startswith(("set -a", "export ", "get()"))]
         self.before = "\n".join([self.before, *kept])
         return done.stdout
 

@@ -67,7 +67,7 @@ async def test_setups_logins_get_in_and_nobody_else(cell: Cell) -> None:
 
 
 SUBSCRIBES: dict[str, list[str]] = {
-    "gateway": [*SUBSCRIPTIONS, "bioreactors/+/command/result", "$SYS/broker/publish/messages/dropped", "$SYS/#"],
+    "gateway": [*SUBSCRIPTIONS, "$SYS/broker/publish/messages/dropped", "$SYS/#"],
     "enrollment": ["$share/enroll/enroll/v1/req/+", "enroll/v1/req/+"],
     "admin": ["$CONTROL/dynamic-security/v1/response"],
     "observer": ["bioreactors/#", "bioreactors/+/telemetry", "bioreactors/r1/status", "alarms/#", "$SYS/#"],

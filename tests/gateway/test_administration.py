@@ -57,11 +57,19 @@ async def test_a_device_reaches_its_own_topics_alone(cell: Cell) -> None:
         for pattern in (*others, f"{own}/telemetry", "bioreactors/+/receipt"):
             assert await device.subscribe(pattern) == [NOT_AUTHORIZED], pattern
         await observer.subscribe("bioreactors/#")
-        mine = [f"{own}/{kind}" for kind in (*Kind, "command/result")]
+        mine = [f"{own}/{kind}" for kind in Kind]
         for topic in mine:
             assert await device.publish(topic, b"") == 0
             assert (await observer.next()).topic == topic
-        for topic in ("bioreactors/r2/telemetry", f"{own}/receipt", f"{own}/identity", own, f"{own}/telemetry/x", "x"):
+        for topic in (
+            "bioreactors/r2/telemetry",
+            f"{own}/receipt",
+            f"{own}/identity",
+            f"{own}/command",
+            own,
+            f"{own}/telemetry/x",
+            "x",
+        ):
             async with await Client.connect(cell.broker.port, "d", username, cell.passwords[username]) as again:
                 assert await again.publish(topic, b"") == NOT_AUTHORIZED, topic
         with pytest.raises(TimeoutError):

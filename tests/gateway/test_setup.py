@@ -22,7 +22,7 @@ from gateway.secrets import Secrets, SecretsError, load_certificate
 from gateway.setup import setup
 
 FILES = {
-    "vault.pem", "gateway.pem", "claim-1.key", "ca.pem", "ca.key.pem", "operator.token", "gateway.password",
+    "vault.pem", "gateway.pem", "claim-1.key", "ca.pem", "ca.key.pem", "api.secret", "gateway.password",
     "enrollment.password", "admin.password", "observer.password", "enroll.password", "broker/ca.pem",
     "broker/server.pem", "broker/server.key.pem", "broker/dynamic-security.json",
 }  # fmt: skip
@@ -76,11 +76,11 @@ def test_nothing_secret_is_printed(tmp_path: Path) -> None:
 def test_what_is_missing_is_made(tmp_path: Path) -> None:
     setup(tmp_path)
     before = content(tmp_path)
-    (tmp_path / "operator.token").unlink()
+    (tmp_path / "api.secret").unlink()
     (tmp_path / "broker/server.pem").unlink()
-    assert set(setup(tmp_path)) == {"operator.token", "broker/server.pem"}
+    assert set(setup(tmp_path)) == {"api.secret", "broker/server.pem"}
     after = content(tmp_path)
-    assert {name for name in FILES if after[name] != before[name]} == {"operator.token", "broker/server.pem"}
+    assert {name for name in FILES if after[name] != before[name]} == {"api.secret", "broker/server.pem"}
 
 
 def test_a_kill_at_any_moment_leaves_whole_files_and_the_next_run_finishes(tmp_path: Path) -> None:

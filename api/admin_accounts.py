@@ -1,0 +1,249 @@
+"""`user`, `organization`, `key`, `give`, `list`: the first accounts, and what is done without one."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import asyncpg
+import typer
+
+from api.administration import (
+    Organization,
+    Refused,
+    Who,
+    Why,
+    organization_id,
+    run,
+    stop,
+    table,
+    tell,
+    time,
+    words,
+    write_secret,
+)
+from api.passwords import checked, hash_now
+from api.roles import Role, Scope
+from api.tokens import ApiKey, hashed
+
+EMAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+AUDIT = "insert into audit (organization_id, who, action, subject, new, why) values ($1, $2, $3, $4, $5, $6)"
+END_KEYS = """
+update api_keys set ended_at = now() where organization_id = $1 and name = $2 and ended_at is null returning key_id"""
+LIST = """
+select o.name as organization, o.organization_id, m.since as at, 'member' as kind, u.email as what, u.name, m.role,
+       case when u.disabled then 'disabled' else '' end as note
+  from organizations o join memberships m using (organization_id) join users u using (user_id)
+ union all
+select o.name, o.organization_id, k.created_at, 'key', k.key_id, k.name, k.role,
+       case when k.ended_at is not null or k.expires_at <= now() then 'ended'
+            else coalesce('until ' || to_char(k.expires_at at time zone 'UTC', 'YYYY-MM-DD'), '') end
+  from organizations o join api_keys k using (organization_id)
+ union all
+select o.name, o.organization_id, o.created_at, 'organization', o.name, o.title, '', '' from organizations o
+ order by 2, 3, 4"""
+
+
+def _email(text: str) -> str:
+    if len(text) > 254 or not EMAIL.fullmatch(text):
+        raise typer.BadParameter(f"{text!r} is not an e-mail address")
+    return text.lower()
+
+
+def _organization_name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise typer.BadParameter(f"{text!r} is not a name: use 1 to 40 small letters, digits and '-'")
+    return text
+
+
+def user(
+    email: Annotated[str, typer.Argument(parser=_email, metavar="EMAIL", help="what they log in with")],
+    *,
+    name: Annotated[str | None, typer.Option(parser=words, metavar="TEXT", help="for a new account")] = None,
+    organization: Organization = "main",
+    role: Annotated[Role, typer.Option(help="in that organization")] = Role.ADMIN,
+    password_file: Annotated[
+        Path | None, typer.Option(help="file with the password in its first line; without it, it is asked for")
+    ] = None,
+    password_reset: Annotated[bool, typer.Option(help="give a known account a new password; it is logged out")] = False,
+    why: Why = "by hand",
+    who: Who,
+) -> None:
+    """Make an account and a member. What is there already is left alone: the password too, and the role."""
+
+    async def find(connection: asyncpg.Connection) -> bool:
+        await organization_id(connection, organization)
+        return bool(await connection.fetchval("select true from users where email = $1", email))
+
+    known = run(find)
+    if password_reset and not known:
+        stop(f"there is no account {email}")
+    password_hash = hash_now(_password(password_file)) if password_reset or not known else None
+
+    async def work(connection: asyncpg.Connection) -> list[str]:
+        done = []
+        its_id = await organization_id(connection, organization)
+        user_id = await connection.fetchval("select user_id from users where email = $1 for update", email)
+        if user_id is None:
+            user_id = await connection.fetchval(
+                "insert into users (email, name, password_hash) values ($1, $2, $3) returning user_id",
+                *(email, name or email.partition("@")[0], password_hash),
+            )
+            await connection.execute(AUDIT, 1, who, "account create", f"user/{email}", None, why)
+            done.append("account made")
+        elif password_reset:
+            await connection.execute("update users set password_hash = $2 where user_id = $1", user_id, password_hash)
+            await connection.execute(
+                "update sessions set ended_at = now() where user_id = $1 and ended_at is null", user_id
+            )
+            await connection.execute(AUDIT, 1, who, "password reset", f"user/{email}", None, why)
+            done.append("password changed, logged out everywhere")
+        else:
+            done.append("there was such an account")
+        joined = await connection.fetchval(
+            "insert into memberships (organization_id, user_id, role) values ($1, $2, $3)"
+            " on conflict do nothing returning role",
+            *(its_id, user_id, role.value),
+        )
+        if joined is not None:
+            new = json.dumps({"role": role.value})
+            await connection.execute(AUDIT, its_id, who, "member join", f"user/{email}", new, why)
+            await connection.execute("select pg_notify('biogate_accounts', '')")
+            done.append(f"{role.value} of {organization}")
+        else:
+            has = "select role from memberships where organization_id = $1 and user_id = $2"
+            done.append(f"was {await connection.fetchval(has, its_id, user_id)} of {organization} already")
+        return done
+
+    tell(f"{email}: {'; '.join(run(work))}")
+
+
+def organization(
+    name: Annotated[str, typer.Argument(parser=_organization_name, metavar="NAME", help="for addresses and settings")],
+    *,
+    title: Annotated[str | None, typer.Option(parser=words, metavar="TEXT", help="what people call it")] = None,
+    why: Why = "by hand",
+    who: Who,
+) -> None:
+    """Make an organization. If there is one of that name, it is left alone."""
+
+    async def work(connection: asyncpg.Connection) -> bool:
+        made = await connection.fetchval(
+            "insert into organizations (name, title) values ($1, $2)"
+            " on conflict (name) do nothing returning organization_id",
+            *(name, title or name),
+        )
+        if made is not None:
+            new = json.dumps(title or name)
+            await connection.execute(AUDIT, made, who, "organization create", f"organization/{name}", new, why)
+        return made is not None
+
+    tell(f"{name}: {'organization made' if run(work) else 'there was such an organization'}")
+
+
+def key(
+    *,
+    name: Annotated[str, typer.Option(parser=words, metavar="TEXT", help="what it is for")],
+    to: Annotated[Path, typer.Option(help="new file for the key; FILE.header beside it is for curl -H @FILE.header")],
+    organization: Organization = "main",
+    role: Annotated[Role, typer.Option(help="what it may do at most")] = Role.VIEWER,
+    scope: Annotated[list[Scope] | None, typer.Option(help="what it is for; repeat; without: all")] = None,
+    expires_days: Annotated[float | None, typer.Option(min=0.001, max=36500, help="without: never")] = None,
+    replace: Annotated[bool, typer.Option(help="the file may be there; other keys of that name end")] = False,
+    why: Why = "by hand",
+    who: Who,
+) -> None:
+    """Make an API key. It is written into new files that only you can read, and shown nowhere."""
+    made, header = ApiKey.new(), to.with_name(to.name + ".header")
+    scopes = sorted({one.value for one in scope or Scope})
+    expires = None if expires_days is None else datetime.now(UTC) + timedelta(days=expires_days)
+
+    async def work(connection: asyncpg.Connection) -> None:
+        its_id = await organization_id(connection, organization)
+        for old in await connection.fetch(END_KEYS, its_id, name) if replace else ():
+            await connection.execute(AUDIT, its_id, who, "key end", f"key/{old['key_id']}", None, why)
+        await connection.execute(
+            """insert into api_keys (key_id, organization_id, name, role, scopes, secret_hash, created_by, expires_at)
+               values ($1, $2, $3, $4, $5, $6, $7, $8)""",
+            *(made.key_id, its_id, name, role.value, scopes, hashed(made.secret), who, expires),
+        )
+        new = json.dumps({"name": name, "role": role, "scopes": scopes, "expires_at": expires and expires.isoformat()})
+        await connection.execute(AUDIT, its_id, who, "key create", f"key/{made.key_id}", new, why)
+        write_secret(to, f"{made}\n", replace=replace)
+        try:
+            write_secret(header, f"Authorization: Bearer {made}\n", replace=replace)
+        except Refused:
+            to.unlink()  # it would be of no use
+            raise
+
+    run(work)
+    tell(f"key {made.key_id} of {organization}, {role.value}: in {to}")
+
+
+def give(
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="its name")],
+    organization: Annotated[str, typer.Argument(metavar="ORGANIZATION", help="whose it will be, with all it has sent")],
+    *,
+    why: Why,
+    who: Who,
+) -> None:
+    """Give a device to another organization."""
+
+    async def work(connection: asyncpg.Connection) -> str:
+        taker = await organization_id(connection, organization)
+        now = await connection.fetchrow(
+            "select organization_id, o.name from devices d join organizations o using (organization_id)"
+            " where d.name = $1",
+            device,
+        )
+        if now is None:
+            raise Refused(f"there is no device {device}")
+        if now["organization_id"] == taker:
+            return f"was {organization}'s already"
+        first = await connection.fetchval("select name from organizations where organization_id = 1")
+        steps = [organization] if 1 in {taker, now["organization_id"]} else [first, organization]
+        for step in steps:  # between two others by way of the first, which is what organizations themselves can do
+            await connection.execute(
+                "select set_config('biogate.organization', organization_id::text, true) from devices where name = $1",
+                device,
+            )
+            await connection.execute("select api.device_give($1, $2, $3, $4)", device, step, who, why)
+        return f"was {now['name']}'s, is {organization}'s"
+
+    tell(f"{device}: {run(work)}")
+
+
+def list_accounts() -> None:
+    """All organizations, their members and their keys."""
+
+    async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+        return list(await connection.fetch(LIST))
+
+    table(
+        "ORGANIZATION|WHAT|WHICH|NAME|ROLE|SINCE|NOTE",
+        (
+            (row["organization"], row["kind"], row["what"], row["name"], row["role"], time(row["at"]), row["note"])
+            for row in run(read)
+        ),
+    )
+
+
+def _password(file: Path | None) -> str:
+    try:
+        if file is not None:
+            text = file.read_text().partition("\n")[0].rstrip("\r")
+        elif sys.stdin.isatty():
+            text = str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+        else:
+            stop("say --password-file: there is no terminal to ask at")
+        return checked(text)
+    except (OSError, UnicodeDecodeError) as error:
+        stop(f"{file} cannot be read: {error}")
+    except ValueError as error:
+        stop(f"the password {error}")

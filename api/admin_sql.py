@@ -1,0 +1,153 @@
+"""`sql-login add|end|list`: logins at the database for Grafana and notebooks. Each sees its organization's views alone.
+
+What keeps them apart are rights, which nobody can give himself. The settings (read-only, time-outs) are for mistakes:
+PostgreSQL lets each session change its own; the number of connections it cannot change.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import asyncpg
+import typer
+
+from api.administration import Organization, Refused, Who, Why, organization_id, run, table, tell, time, write_secret
+
+app = typer.Typer(no_args_is_help=True, help="Logins at the database, for Grafana: read what is an organization's.")
+
+MOST_CONNECTIONS = 5
+SETTINGS = {
+    "search_path": "org, public",  # where TimescaleDB's functions are; of the tables there none can be read
+    "default_transaction_read_only": "on",
+    "statement_timeout": "'30s'",
+    "lock_timeout": "'2s'",
+    "idle_in_transaction_session_timeout": "'60s'",
+    "work_mem": "'16MB'",
+    "max_parallel_workers_per_gather": "0",
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "timezone": "'UTC'",
+}
+SUPERUSER_SETTINGS = {"temp_file_limit": "'1GB'"}
+"""Only a superuser can give these; then no session can change them."""
+BARRED = r"^(pg_(try_)?advisory_|lo_(creat|create|from_bytea|import)$)"
+"""Functions that PostgreSQL gives to everyone, by name. The locks are those of the audit trail, the migrations and the
+gateways: whoever holds one stops others. Large objects fill the disk."""
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="of the login; all who log in at this server can see it")]
+
+
+async def add_login(connection: asyncpg.Connection, name: str, organization: str, password: str) -> list[str]:
+    """Make a login, in a transaction. Returns what a superuser would have to do to make it tighter."""
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name) or name.startswith("pg_"):
+        raise Refused(f"{name!r} is not a name: use 1 to 40 small letters, digits, '_' and '-', the first a letter")
+    its_id = await organization_id(connection, organization)
+    if await connection.fetchval("select true from pg_roles where rolname = $1", name):
+        raise Refused(f"there is a login or role {name} already")
+    await _execute(
+        connection,
+        f"create role %I login password %L connection limit {MOST_CONNECTIONS} in role biogate_sql",
+        *(name, password),
+    )
+    is_superuser = await connection.fetchval("select rolsuper from pg_roles where rolname = current_user")
+    for setting, value in (SETTINGS | (SUPERUSER_SETTINGS if is_superuser else {})).items():
+        await _execute(connection, f"alter role %I in database %I set {setting} = {value}", name, None)
+    await _execute(connection, "revoke temporary on database %I from public", None)
+    if is_superuser:
+        for function in await connection.fetch(
+            "select oid::regprocedure::text from pg_proc"
+            " where pronamespace = 'pg_catalog'::regnamespace and proname ~ $1",
+            BARRED,
+        ):
+            await connection.execute(f"revoke execute on function {function[0]} from public")
+    await connection.execute("insert into sql_logins (role, organization_id) values ($1, $2)", name, its_id)
+    return [] if is_superuser else ["temporary files are not limited, locks and large objects are not barred"]
+
+
+async def end_login(connection: asyncpg.Connection, name: str) -> int:
+    """Drop a login and end what it is doing, in a transaction. Returns whose it was."""
+    was = await connection.fetchval("delete from sql_logins where role = $1 returning organization_id", name)
+    if was is None:
+        raise Refused(f"there is no SQL login {name}")
+    if await connection.fetchval("select true from pg_roles where rolname = $1", name):
+        await connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", name)
+        await _execute(connection, "drop owned by %I", name)
+        await _execute(connection, "drop role %I", name)
+    return int(was)
+
+
+async def _execute(connection: asyncpg.Connection, statement: str, *names: str | None) -> None:
+    """A statement that takes no parameters, with names and texts quoted by the server; None is this database."""
+    quoted = await connection.fetchval(
+        "select format($1, variadic array(select coalesce(n, current_database()) from unnest($2::text[]) n))",
+        *(statement, names),
+    )
+    await connection.execute(quoted)
+
+
+@app.command()
+def add(
+    name: Name,
+    *,
+    to: Annotated[Path, typer.Option(help="new file for its password, which only you can read")],
+    organization: Organization = "main",
+    why: Why = "by hand",
+    who: Who,
+) -> None:
+    """Make a login that reads what is an organization's, in the schema org, and nothing else."""
+    password = secrets.token_urlsafe(24)
+
+    async def work(connection: asyncpg.Connection) -> list[str]:
+        lacks = await add_login(connection, name, organization, password)
+        await connection.execute(
+            "insert into audit (organization_id, who, action, subject, why)"
+            " select organization_id, $2, 'sql-login add', 'sql-login/' || role, $3 from sql_logins where role = $1",
+            *(name, who, why),
+        )
+        write_secret(to, f"{password}\n")
+        return lacks
+
+    lacks = run(work)
+    tell(f"login {name} of {organization}: password in {to}")
+    for lack in lacks:
+        tell(f"made without a superuser's rights: {lack}")
+
+
+@app.command()
+def end(name: Name, *, why: Why = "by hand", who: Who) -> None:
+    """Drop a login, and end what it is doing."""
+
+    async def work(connection: asyncpg.Connection) -> None:
+        await connection.execute(
+            "insert into audit (organization_id, who, action, subject, why) values ($1, $2, 'sql-login end', $3, $4)",
+            *(await end_login(connection, name), who, f"sql-login/{name}", why),
+        )
+
+    run(work)
+    tell(f"login {name} has ended")
+
+
+@app.command("list")
+def list_logins() -> None:
+    """All such logins."""
+
+    async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+        return list(
+            await connection.fetch(
+                """select l.role, o.name, l.created_at,
+                          (select count(*) from pg_stat_activity a where a.usename = l.role) as connections,
+                          exists (select from pg_roles r where r.rolname = l.role) as is_there
+                     from sql_logins l join organizations o using (organization_id) order by 1"""
+            )
+        )
+
+    table(
+        "LOGIN|ORGANIZATION|SINCE|CONNECTIONS|NOTE",
+        (
+            (row[0], row[1], time(row[2]), row[3], "" if row[4] else "dropped by somebody else: end it")
+            for row in run(read)
+        ),
+    )

@@ -1,0 +1,86 @@
+"""How often somebody may guess: failures are counted for the account and for the address they come from."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from ipaddress import IPv6Address, ip_address
+
+from fastapi import Request
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from api import metrics
+from api.problems import TooMany
+
+A_MINUTE = 10
+BUCKETS = 1 << 20
+"""So much is remembered at most, whoever comes with however many names; two share a bucket by chance alone."""
+
+
+class Attempt:
+    def __init__(self) -> None:
+        self.has_failed = False
+
+    def failed(self) -> None:
+        self.has_failed = True
+
+
+class Attempts:
+    """Of this process. What is under way counts as failed until it is over: hashing takes its time, and a hundred at
+    once shall not be a hundred guesses."""
+
+    def __init__(self) -> None:
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._limit = RateLimitItemPerMinute(A_MINUTE)
+        self._under_way: Counter[str] = Counter()
+        self._salt = secrets.token_bytes(16)
+
+    @contextmanager
+    def attempt(self, request: Request, account: str | None = None) -> Iterator[Attempt]:
+        """Raises TooMany if it has to wait."""
+        of = [f"address {network(request)}", *([] if account is None else [f"account {account.lower()}"])]
+        buckets = [self._bucket(one) for one in of]
+        for bucket in buckets:
+            stats = self._limiter.get_window_stats(self._limit, bucket)
+            if stats.remaining <= self._under_way[bucket]:
+                metrics.LOGINS.labels("limited").inc()
+                wait = max(1, math.ceil(stats.reset_time - time.time()))
+                raise TooMany(
+                    f"more than {A_MINUTE} failures a minute: wait {wait} s", headers={"Retry-After": str(wait)}
+                )
+        self._under_way.update(buckets)
+        attempt = Attempt()
+        try:
+            yield attempt
+        finally:
+            self._under_way.subtract(buckets)
+            self._under_way += Counter()  # forget zeros
+            if attempt.has_failed:
+                for bucket in buckets:
+                    self._limiter.hit(self._limit, bucket)
+
+    def _bucket(self, of: str) -> str:
+        digest = blake2b(of.encode(), key=self._salt, digest_size=8).digest()
+        return str(int.from_bytes(digest) % BUCKETS)
+
+
+def address(request: Request) -> str:
+    return "unknown" if request.client is None else request.client.host
+
+
+def network(request: Request) -> str:
+    """The address, or of IPv6 the /64 that one customer has."""
+    try:
+        known = ip_address(address(request).partition("%")[0])
+    except ValueError:
+        return address(request)
+    if not isinstance(known, IPv6Address):
+        return str(known)
+    return str(known.ipv4_mapped or IPv6Address(int(known) >> 64 << 64))

@@ -1,0 +1,88 @@
+"""What every answer tells browsers: to take it for what it is, and to run, show and keep nothing of it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+NOTHING = "default-src 'none'; frame-ancestors 'none'"
+COMMON = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+HSTS = {"Strict-Transport-Security": "max-age=31536000"}
+NO_STORE = {"Cache-Control": "no-store"}
+CORS: dict[str, Any] = {
+    "allow_credentials": True,
+    "allow_methods": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+    "allow_headers": [
+        "Authorization",
+        "Biogate-Organization",
+        "Content-Type",
+        "Idempotency-Key",
+        "If-Match",
+        "X-Request-ID",
+    ],
+    "expose_headers": ["ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "X-Request-ID"],
+    "max_age": 600,
+}
+"""For pages of the origins that the settings name; without any there is no CORS at all."""
+PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
+PUBLIC = ("/openapi.json", "/static-offline-docs/")
+SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+
+
+class SecurityHeaders:
+    """The headers of an address, made once."""
+
+    def __init__(self, *, tls: bool) -> None:
+        self._common = COMMON | HSTS if tls else COMMON
+        self._public = _encoded(self._common | {"Content-Security-Policy": NOTHING})
+        self._private = (*self._public, *_encoded(NO_STORE))
+        self._pages: dict[str, Headers] = {}
+
+    def allow(self, pages: Mapping[str, str]) -> None:
+        """What is in these pages (HTML by address) may be run."""
+        for path, html in pages.items():
+            policy = {"Content-Security-Policy": _policy(SCRIPT.findall(html))}
+            self._pages[path] = _encoded(self._common | policy)
+
+    def of(self, path: str) -> Headers:
+        if path.startswith(PUBLIC):
+            return self._public
+        return self._pages.get(path, self._private)
+
+
+async def pages(app: FastAPI) -> dict[str, str]:
+    """The pages of the description, as they are sent."""
+    found = {}
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.path in PAGES:
+            asked = [Request({"type": "http", "root_path": ""})] if inspect.signature(route.endpoint).parameters else []
+            found[route.path] = bytes((await route.endpoint(*asked)).body).decode()
+    return found
+
+
+def _policy(scripts: Iterable[str]) -> str:
+    """For the pages of the description: our own files, and these scripts in the page itself."""
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(["'self'", *(f"'sha256-{one}'" for one in hashes)])
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'"
+    )
+
+
+def _encoded(headers: Mapping[str, str]) -> Headers:
+    return tuple((name.lower().encode(), value.encode()) for name, value in headers.items())

@@ -1,0 +1,137 @@
+"""A connection that gives up on clients which send without end, too slowly or not at all, or do not read.
+
+uvicorn bounds only the time between two requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from api.problems import MEDIA_TYPE
+
+MOST_HEAD = 32 * 1024
+"""Bytes of a request line with its headers."""
+TOO_LARGE = f"the request line and the headers have more than {MOST_HEAD} bytes"
+HEAD_S = 10.0
+"""From the first byte of a request (or from the connection's begin) to the end of its headers."""
+BODY_S = 60.0
+"""From there to the end of its body."""
+UNREAD_S = 60.0
+"""How long an answer waits for a client that reads nothing of it."""
+LOOK_S = 2.0
+
+
+class HeadTooLarge(Exception):
+    """Raised through the parser, which then goes no further."""
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's own, with limits. What they cost is a comparison for each piece of data."""
+
+    most_connections = 1000
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_since: float | None = self.loop.time()
+        self._body_since: float | None = None
+        self._unread_since: float | None = None
+        self._head_bytes = self._piece = 0
+        self._look = self.loop.call_later(LOOK_S, self._look_after)
+        if len(self.connections) > self.most_connections:
+            self._refuse(503, "too many connections: try again later")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._look.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        self._piece = len(data)
+        super().data_received(data)
+        if self._head_since is not None:
+            self._head_bytes += self._piece
+            if self._head_bytes > MOST_HEAD:
+                self._refuse(431, TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_since = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        if self._piece > MOST_HEAD:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > MOST_HEAD:
+                raise HeadTooLarge
+        self._body_since, self._head_since = self._head_since, None
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._body_since = None
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread_since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unread_since = None
+
+    def send_400_response(self, msg: str) -> None:
+        if isinstance(getattr(sys.exception(), "__context__", None), HeadTooLarge):
+            self._refuse(431, TOO_LARGE)
+        else:
+            self._refuse(400, "this is not HTTP as it should be")
+
+    def _look_after(self) -> None:
+        """Now and then, instead of a timer for each request."""
+        if self.transport.is_closing():
+            self.transport.abort()  # what was still to be sent is not being read either
+            return
+        now = self.loop.time()
+        if _over(self._unread_since, UNREAD_S, now):
+            self.transport.abort()
+        elif _over(self._head_since, HEAD_S, now) or _over(self._body_since, BODY_S, now):
+            self._refuse(408, "the request did not come to its end in time")
+        self._look = self.loop.call_later(LOOK_S, self._look_after)
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Tell why, where nothing else is being said on this connection, and close it."""
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            body = msgspec.json.encode(_problem(status, detail))
+            head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            self.transport.write(STATUS_LINE[status] + head.encode() + body)
+            if self.cycle is not None:
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+        self.transport.close()
+
+
+def limited(most_connections: int) -> type[Connection]:
+    """For `uvicorn.run(http=…)`, which makes one of each connection."""
+    return type("Limited", (Connection,), {"most_connections": most_connections})
+
+
+def _over(since: float | None, most: float, now: float) -> bool:
+    return since is not None and now - since > most
+
+
+def _problem(status: int, detail: str) -> dict[str, Any]:
+    title = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}.get(
+        status, "Service Unavailable"
+    )
+    slug = title.lower().replace(" ", "-")
+    return {
+        "type": f"urn:biogate:problem:{slug}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": "",
+    }

@@ -1,0 +1,178 @@
+"""Commands to devices: asked for once, however often the request is repeated, and only if what they suppose is true."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from api import times
+from api.database import Connection, Database
+from api.problems import Conflict, NotFound, PreconditionFailed
+from api.queries import load
+from api.queries.devices import unknown
+from api.trace import CURRENT
+
+SQL = load("commands")
+LAST_ID = UUID(int=2**128 - 1)
+OPEN = frozenset({"waiting", "sent", "accepted"})
+"""States that another one follows."""
+LOOK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """What has to be true of a device when it is asked; None: does not matter."""
+
+    online: bool | None
+    boot: int | None
+    channel: str | None
+    least: float | None
+    most: float | None
+    within: timedelta
+    """How old the newest good value of the channel may be."""
+    said: dict[str, Any]
+    """As it was given, to be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for."""
+
+    device: str
+    name: str
+    parameters: dict[str, Any]
+    precondition: Precondition | None
+    boot: int | None
+    expires_in: timedelta
+    why: str
+
+    def digest(self) -> bytes:
+        """By which two requests are known to be the same."""
+        said = None if self.precondition is None else self.precondition.said
+        seconds = self.expires_in.total_seconds()
+        content = [self.device, self.name, self.parameters, said, self.boot, seconds, self.why]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
+
+
+async def request(database: Database, wish: Wish, who: str, key: str) -> tuple[dict[str, Any], bool]:
+    """The command, and whether it is new. A repeated request is answered before anything is checked again: what it
+    did may be what has changed since."""
+    digest = wish.digest()
+    async with database.change() as connection:
+        row = await connection.fetchrow(SQL["known"], who, key)
+        if row is not None:
+            if row["request_hash"] != digest:
+                raise Conflict(f"the Idempotency-Key {key} was used for another request: take a new one")
+            return _item(row), False
+        said = None
+        if wish.precondition is not None:
+            said = json.dumps(wish.precondition.said)
+            await _check(connection, wish.device, wish.precondition)
+        made = await connection.fetchrow(
+            SQL["request"],
+            *(wish.device, wish.name, json.dumps(wish.parameters), said, wish.boot, wish.expires_in),
+            *(who, wish.why, key, digest),
+        )
+        row = await connection.fetchrow(SQL["one"], made["command_id_"])
+        return _item(row), bool(made["is_new"])
+
+
+async def _check(connection: Connection, device: str, wanted: Precondition) -> None:
+    row = await connection.fetchrow(SQL["present"], device, wanted.channel, datetime.now(UTC) - wanted.within)
+    if row is None:
+        raise unknown(device)
+    wrong = list(_broken(wanted, row))
+    if wrong:
+        present = {"online": bool(row["online"]), "boot": row["boot"]}
+        if wanted.channel is not None:
+            value, instant = row["value"], times.optional_text(row["time"])
+            present |= {"channel": wanted.channel, "value": value, "time": instant}
+        raise PreconditionFailed(f"nothing was asked of {device}: {'; '.join(wrong)}", present=present)
+
+
+def _broken(wanted: Precondition, row: asyncpg.Record) -> list[str]:
+    """What is not as wanted."""
+    wrong = []
+    if wanted.online is not None and bool(row["online"]) != wanted.online:
+        wrong.append("it is online" if row["online"] else "it is not online")
+    if wanted.boot is not None and row["boot"] != wanted.boot:
+        wrong.append(f"its boot is {row['boot']}, not {wanted.boot}")
+    if wanted.channel is not None:
+        value, within = row["value"], times.duration_text(wanted.within)
+        if value is None:
+            wrong.append(f"{wanted.channel} has no good value of the last {within}")
+        elif not (wanted.least is None or value >= wanted.least) or not (wanted.most is None or value <= wanted.most):
+            wrong.append(f"{wanted.channel} is {value}")
+    return wrong
+
+
+async def one(database: Database, command: UUID) -> dict[str, Any]:
+    row = await database.fetchrow(SQL["one"], command)
+    if row is None:
+        raise NotFound(f"there is no command {command}")
+    return _item(row)
+
+
+async def ended(
+    database: Database, command: UUID, patience: timedelta, gone: Callable[[], Awaitable[bool]]
+) -> dict[str, Any]:
+    """The command when it has ended, or as it is when patience has. No connection is held meanwhile."""
+    deadline = time.monotonic() + patience.total_seconds()
+    while True:
+        found = await one(database, command)
+        left = deadline - time.monotonic()
+        if found["state"] not in OPEN or left <= 0 or await gone():
+            return found
+        await asyncio.sleep(min(LOOK_S, left))
+        trace = CURRENT.get()
+        if trace is not None:
+            trace.patience += min(LOOK_S, left)
+
+
+async def page(
+    database: Database, device_id: int, states: Sequence[str] | None, before: tuple[datetime, UUID], limit: int
+) -> list[dict[str, Any]]:
+    """At most `limit` commands, newest first, after the key `before` (requested_at, command_id)."""
+    return [_item(row) for row in await database.fetch(SQL["page"], device_id, states, *before, limit)]
+
+
+async def cancel(database: Database, command: UUID, who: str, why: str) -> dict[str, Any]:
+    async with database.change() as connection:
+        await connection.execute(SQL["cancel"], command, who, why)
+    return await one(database, command)
+
+
+def _item(row: asyncpg.Record) -> dict[str, Any]:
+    return {
+        "id": str(row["command_id"]),
+        "device": row["device"],
+        "name": row["name"],
+        "parameters": _raw(row["parameters"]),
+        "precondition": _raw(row["precondition"]),
+        "boot": row["boot"],
+        "state": row["state"],
+        "requested_by": row["requested_by"],
+        "why": row["why"],
+        "requested_at": times.text(row["requested_at"]),
+        "expires_at": times.text(row["expires_at"]),
+        "sent_at": times.optional_text(row["sent_at"]),
+        "accepted_at": times.optional_text(row["accepted_at"]),
+        "ended_at": times.optional_text(row["ended_at"]),
+        "detail": row["detail"],
+        "result": _raw(row["result"]),
+    }
+
+
+def _raw(said: str | None) -> msgspec.Raw | None:
+    """jsonb comes as text and goes out as it is."""
+    return None if said is None else msgspec.Raw(said.encode())

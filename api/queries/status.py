@@ -1,0 +1,55 @@
+"""How a device is doing now, and how much of its last hour has arrived."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from api import times
+from api.database import Connection, Database
+from api.queries import load
+from api.queries.devices import unknown
+
+SQL = load("status")
+HOUR = timedelta(hours=1)
+MILLISECOND = timedelta(milliseconds=1)
+
+
+async def status(database: Database, name: str) -> dict[str, Any]:
+    async with database.connection() as connection:
+        now = datetime.now(UTC)
+        row = await connection.fetchrow(SQL["status"], name, now - HOUR)
+        if row is not None and row["time"] is None:
+            row = await connection.fetchrow(SQL["status"], name, times.FIRST)
+        if row is None:
+            raise unknown(name)
+        complete = await _completeness(connection, row["device_id"], now)
+    seen = max((at for at in (row["status_received_at"], row["received_at"]) if at is not None), default=None)
+    silent = row["time"] is None
+    return {
+        "device": name,
+        "state": row["state"],
+        "online": row["online"],
+        "since": times.optional_text(row["since"]),
+        "last_seen": times.optional_text(seen),
+        "boot": row["boot"],
+        "firmware": row["firmware"],
+        "last_frame_at": times.optional_text(row["time"]),
+        "lag_ms": None if silent else (row["received_at"] - row["time"]) / MILLISECOND,
+        "age_ms": None if silent else (now - row["time"]) / MILLISECOND,
+        "completeness": complete,
+    }
+
+
+async def _completeness(connection: Connection, device_id: int, now: datetime) -> dict[str, Any]:
+    row = await connection.fetchrow(SQL["completeness"], device_id, now - HOUR, now)
+    known = bool(row["numbered"])
+    stored = int(row["numbered"] if known else row["unnumbered"] or 0)
+    return {
+        "from": times.text(now - HOUR),
+        "to": times.text(now),
+        "expected": int(row["expected"]) if known else None,
+        "stored": stored,
+        "missing": int(row["expected"]) - stored if known else None,
+        "lost": int(row["lost"] or 0) if known else None,
+    }

@@ -1,0 +1,32 @@
+-- How a device is doing now, and how much of its last hour has arrived.
+
+-- name: status
+-- Of the device named $1; its newest frame is looked for since $2, as older chunks are not opened then.
+select d.device_id, d.state, p.online, p.since, p.boot, p.firmware, p.received_at as status_received_at,
+       f.time, f.received_at
+  from devices d
+ cross join lateral (select * from presence p where p.device_id = d.device_id limit 1) p
+  left join lateral (
+       select f.time, f.received_at from frames f
+        where f.device_id = d.device_id and f.time >= $2
+        order by f.time desc limit 1) f on true
+ where d.name = $1;
+
+-- name: completeness
+-- Of the device $1, from $2 to $3: what is expected by the numbers of its boots, what is stored, and what of the rest is
+-- known to be lost. A frame in several layouts is one. All of $2 and $3 is in one or two chunks.
+with boots as (
+    select boot, min(seq) as first, max(seq) as last, count(distinct seq) as numbered,
+           count(distinct time) filter (where boot is null or seq is null) as unnumbered
+      from frames
+     where device_id = $1 and time >= $2 and time < $3
+     group by boot
+)
+select sum(b.last - b.first + 1) filter (where b.boot is not null) as expected,
+       sum(b.numbered) filter (where b.boot is not null) as numbered, sum(b.unnumbered) as unnumbered,
+       sum(l.lost) as lost
+  from boots b
+  left join lateral (
+       select sum(upper(r) - lower(r)) as lost
+         from device_streams s, unnest((s.lost - s.received) * int8multirange(int8range(b.first, b.last, '[]'))) r
+        where s.device_id = $1 and s.boot = b.boot) l on true;

@@ -1,0 +1,98 @@
+"""What becomes of a device: suspended, retired, given away and the like; and the logins that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from api import answers, models, models_devices, problems
+from api.access import Db, Member, allow
+from api.orders import Gift, Order, described, order
+from api.parameters import DeviceName, NoParameters, once
+from api.queries import devices, enrollments
+from api.roles import Role, Scope
+from api.routes import PREFIX
+
+router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])
+
+COLUMNS = tuple(models.LOGIN)
+READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
+GIVE = [allow(Role.ADMIN, Scope.DEVICES_WRITE)]
+ACTIONS = {
+    "suspend": (Role.ENGINEER, "suspended", "Disable the logins of a device, until resume"),
+    "resume": (Role.ENGINEER, "active", "End a suspension"),
+    "rotate": (Role.ENGINEER, "active", "Ask a device to enroll again; its login works until the new one was used"),
+    "revoke": (Role.ADMIN, "revoked", "Delete the logins of a device and block its serial, as after a theft"),
+    "retire": (Role.ADMIN, "retired", "Decommission a device: delete its logins and block its serial; its data stay"),
+    "reset": (
+        *(Role.ADMIN, "active"),
+        "Forget the identity key of a device: the next one that proves the claim key is taken",
+    ),
+}
+"""Who may, the state of the device afterwards for the example, and what it means."""
+DESCRIPTIONS = {
+    "retire": "The decommissioning of a device. It stays in the list, as `retired`, with all that it has sent; nothing "
+    "more is taken from it. Unblock its serial, and it can enroll again.",
+}
+
+
+@router.get("/devices/{device}/logins.csv", include_in_schema=False, dependencies=READ)
+@router.get(
+    "/devices/{device}/logins",
+    dependencies=READ,
+    summary="Logins of a device at the broker, newest first, without their secrets",
+    responses=problems.DEVICE
+    | models.ok(
+        models.Logins,
+        "username,generation,kind,by_hand,…\r\nBR-2044.1,1,password,false,…\r\n",
+        logins={"logins": [models.LOGIN], **models.PAGE},
+    ),
+)
+async def logins(
+    request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
+) -> Response:
+    format_ = answers.chosen(request, asked.format)
+    items = await enrollments.logins(database, await devices.device_id(database, device))
+    return answers.listing(request, format_, "logins", items, COLUMNS)
+
+
+@router.post(
+    "/devices/{device}/give",
+    dependencies=GIVE,
+    summary="Give a device to another organization, with all that it has sent",
+    description="Only the one that runs the installation gives to any; others give back to it. Both have it in their "
+    "audit trails. Afterwards the giver does not see the device any more.",
+    responses=problems.CHANGE
+    | models.ok(models_devices.Given, None, given={"device": "br-1", "organization": "north"}),
+    openapi_extra=described(Gift),
+)
+async def give(request: Request, database: Db, member: Member, device: DeviceName) -> Response:
+    given = await order(request, Gift)
+    await devices.give(database, device, given.organization, who=member.who, why=given.why)
+    return answers.json({"device": device, "organization": given.organization})
+
+
+def _command(action: str) -> Callable[..., Coroutine[Any, Any, Response]]:
+    async def command(request: Request, database: Db, member: Member, device: DeviceName) -> Response:
+        given = await order(request, Order)
+        await enrollments.command(database, device, action, member.who, given.why)
+        return answers.json(await devices.detail(database, device))
+
+    return command
+
+
+for _action, (_role, _state, _summary) in ACTIONS.items():
+    router.add_api_route(
+        f"/devices/{{device}}/{_action}",
+        _command(_action),
+        methods=["POST"],
+        name=_action,
+        dependencies=[allow(_role, Scope.DEVICES_WRITE)],
+        summary=_summary,
+        description=DESCRIPTIONS.get(_action),
+        responses=problems.CHANGE
+        | models.ok(models_devices.DeviceDetail, None, device=models_devices.DETAIL | {"state": _state}),
+        openapi_extra=described(Order),
+    )

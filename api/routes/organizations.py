@@ -1,0 +1,315 @@
+"""Organizations, who is in them, and the keys they have."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import Field
+
+from api import answers, cursors, problems, times
+from api import models_accounts as models
+from api.access import Accounts, Caller, Db, Member, Person, allow
+from api.account_orders import (
+    Joining,
+    MemberChange,
+    NewInvitation,
+    NewKey,
+    NewOrganization,
+    OrganizationChange,
+)
+from api.models import PAGE, ok
+from api.orders import Words, described, order
+from api.parameters import Cursor, NoParameters, Parameters, once
+from api.problems import Forbidden, NotFound
+from api.queries import accounts
+from api.roles import ALL_SCOPES, Principal, Role, Scope
+from api.routes import PREFIX
+from api.tokens import ApiKey, code_hash, new_code
+
+router = APIRouter(prefix=PREFIX, tags=["organizations"], dependencies=[Depends(once)])
+
+VIEWS = allow(Role.VIEWER, Scope.ORGANIZATION_READ)
+READS = allow(Role.ADMIN, Scope.ORGANIZATION_READ)
+CHANGES = allow(Role.ADMIN, Scope.ORGANIZATION_WRITE)
+LEAVES = allow(Role.VIEWER, Scope.ORGANIZATION_WRITE)
+
+MEMBER_COLUMNS = tuple(models.MEMBER)
+INVITATION_COLUMNS = tuple(models.INVITATION)
+KEY_COLUMNS = tuple(models.KEY)
+LAST_ID = 2**31 - 1
+
+Id = Annotated[int, Path(ge=1, le=LAST_ID, examples=[12])]
+KeyId = Annotated[str, Path(pattern="^[a-z2-7]{12}$", examples=[models.KEY["key_id"]])]
+
+
+class ListParameters(Parameters):
+    limit: int = Field(100, ge=1, le=1000, description="most on a page")
+    cursor: Cursor = None
+
+
+class Reason(Parameters):
+    why: Words = Field("asked for", description="the reason, for the audit trail")
+
+
+@router.get(
+    "/organizations",
+    summary="The organizations one is a member of",
+    responses=problems.DATABASE | ok(models.Organizations, None, organizations={"organizations": [models.MEMBERSHIP]}),
+)
+async def mine(request: Request, principal: Caller, asked: Annotated[NoParameters, Query()]) -> Response:
+    answers.json_only(request, asked.format)
+    return answers.json({"organizations": await accounts.whose(request.app.state.server, principal)})
+
+
+@router.post(
+    "/organizations",
+    status_code=201,
+    summary="Make an organization; who makes it is its admin",
+    responses=problems.CHANGE | models.made(models.Membership, organization=models.MEMBERSHIP | {"role": "admin"}),
+    openapi_extra=described(NewOrganization),
+)
+async def create(request: Request, database: Accounts, person: Person) -> Response:
+    assert person.user_id is not None
+    given = await order(request, NewOrganization)
+    await accounts.organization_create(database, person.user_id, given.organization, given.title)
+    return await _membership(request, database, person.user_id, given.organization)
+
+
+@router.post(
+    "/organizations/join",
+    status_code=201,
+    summary="Become a member, with the code of an invitation",
+    responses=problems.CHANGE | models.made(models.Membership, organization=models.MEMBERSHIP),
+    openapi_extra=described(Joining),
+)
+async def join(request: Request, database: Accounts, person: Person) -> Response:
+    assert person.user_id is not None
+    given = await order(request, Joining)
+    with request.app.state.attempts.attempt(request, person.who) as attempt:
+        try:
+            name = await accounts.join(database, person.user_id, code_hash(given.code.get_secret_value()))
+        except NotFound:
+            attempt.failed()
+            raise
+    return await _membership(request, database, person.user_id, name)
+
+
+@router.get(
+    "/organization",
+    summary="The organization that this request is for",
+    description="It is that of the header `Biogate-Organization`, a key's own, or else the first one joined.",
+    responses=problems.THING | ok(models.Organization, None, organization=models.ORGANIZATION),
+    dependencies=[VIEWS],
+)
+async def current(request: Request, database: Db, member: Member, asked: Annotated[NoParameters, Query()]) -> Response:
+    answers.json_only(request, asked.format)
+    return answers.json(await accounts.organization(database) | {"role": member.role})
+
+
+@router.patch(
+    "/organization",
+    summary="Change what people call it",
+    responses=problems.CHANGE | ok(models.Organization, None, organization=models.ORGANIZATION),
+    openapi_extra=described(OrganizationChange),
+    dependencies=[CHANGES],
+)
+async def change(request: Request, database: Db, member: Member) -> Response:
+    given = await order(request, OrganizationChange)
+    await accounts.organization_change(database, given.title, member.who, given.why)
+    return answers.json(await accounts.organization(database) | {"role": member.role})
+
+
+@router.get("/organization/members.csv", include_in_schema=False, dependencies=[READS])
+@router.get(
+    "/organization/members",
+    summary="Members",
+    responses=problems.DATABASE
+    | ok(
+        models.Members,
+        "user_id,email,name,role,since\r\n12,eva@example.org,Eva,engineer,2026-11-20T07:45:00.000000Z\r\n",
+        members={"members": [models.MEMBER], **PAGE},
+    ),
+    dependencies=[READS],
+)
+async def members(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
+    format_ = answers.chosen(request, asked.format)
+    [after] = [0] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.small)
+    items = await accounts.members(database, after, asked.limit + 1)
+    shown, following = items[: asked.limit], None
+    if len(items) > asked.limit:
+        following = cursors.encode(request, shown[-1]["user_id"])
+    return answers.listing(request, format_, "members", shown, MEMBER_COLUMNS, following=following)
+
+
+@router.patch(
+    "/organization/members/{user_id}",
+    summary="Change the role of a member",
+    description="The last admin stays one. It takes effect with their next request.",
+    responses=problems.CHANGE | ok(models.Member, None, member=models.MEMBER),
+    openapi_extra=described(MemberChange),
+    dependencies=[CHANGES],
+)
+async def change_member(request: Request, database: Db, member: Member, user_id: Id) -> Response:
+    given = await order(request, MemberChange)
+    _may_grant(member, given.role)
+    await accounts.member_change(database, user_id, given.role, member.who, given.why)
+    request.app.state.identities.forget()
+    return answers.json(await accounts.member(database, user_id))
+
+
+@router.delete(
+    "/organization/members/{user_id}",
+    status_code=204,
+    summary="Remove a member, or leave",
+    description="Admins remove anybody, everybody can leave; the last admin stays. Keys that they made go on: end them "
+    "as well if need be.",
+    responses=problems.CHANGE | models.NOTHING,
+    dependencies=[LEAVES],
+)
+async def remove_member(
+    request: Request, database: Db, member: Member, user_id: Id, asked: Annotated[Reason, Query()]
+) -> Response:
+    if user_id != member.user_id and member.role is not Role.ADMIN:
+        raise Forbidden(f"only an admin removes others; you are {member.role} in {member.organization}")
+    await accounts.member_change(database, user_id, None, member.who, asked.why)
+    request.app.state.identities.forget()
+    return Response(status_code=204)
+
+
+@router.get("/organization/invitations.csv", include_in_schema=False, dependencies=[READS])
+@router.get(
+    "/organization/invitations",
+    summary="Invitations, newest first, without their codes; until 30 days after they have expired",
+    responses=problems.DATABASE
+    | ok(
+        models.Invitations,
+        "invitation_id,role,uses,invited_by,…\r\n3,operator,1,eva@example.org,…\r\n",
+        invitations={"invitations": [models.INVITATION], **PAGE},
+    ),
+    dependencies=[READS],
+)
+async def invitations(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
+    format_ = answers.chosen(request, asked.format)
+    [before] = [LAST_ID] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.small)
+    items = await accounts.invitations(database, before, asked.limit + 1)
+    shown, following = items[: asked.limit], None
+    if len(items) > asked.limit:
+        following = cursors.encode(request, shown[-1]["invitation_id"])
+    return answers.listing(request, format_, "invitations", shown, INVITATION_COLUMNS, following=following)
+
+
+@router.post(
+    "/organization/invitations",
+    status_code=201,
+    summary="Invite: make a code with which people join",
+    responses=problems.CHANGE | models.made(models.MadeInvitation, invitation=models.MADE_INVITATION),
+    openapi_extra=described(NewInvitation),
+    dependencies=[CHANGES],
+)
+async def invite(request: Request, database: Db, member: Member) -> Response:
+    given = await order(request, NewInvitation)
+    _may_grant(member, given.role)
+    code, until = new_code(), datetime.now(UTC) + given.expires_in
+    made = await accounts.invitation_create(
+        database, given.role, code_hash(code), uses=given.uses, expires_at=until, who=member.who
+    )
+    return answers.json(made | {"code": code}, 201)
+
+
+@router.delete(
+    "/organization/invitations/{invitation_id}",
+    status_code=204,
+    summary="Withdraw an invitation",
+    responses=problems.CHANGE | models.NOTHING,
+    dependencies=[CHANGES],
+)
+async def withdraw(database: Db, member: Member, invitation_id: Id, asked: Annotated[Reason, Query()]) -> Response:
+    await accounts.invitation_end(database, invitation_id, member.who, asked.why)
+    return Response(status_code=204)
+
+
+@router.get("/organization/keys.csv", include_in_schema=False, dependencies=[READS])
+@router.get(
+    "/organization/keys",
+    summary="API keys, newest first, without their secrets",
+    responses=problems.DATABASE
+    | ok(
+        models.Keys,
+        'key_id,name,role,scopes,…\r\nk3jx7qwdm2vb,dashboard,viewer,"[""telemetry:read""]",…\r\n',
+        keys={"keys": [models.KEY], **PAGE},
+    ),
+    dependencies=[READS],
+)
+async def keys(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
+    format_ = answers.chosen(request, asked.format)
+    before: list[Any] = [times.LAST, accounts.LAST_KEY_ID]
+    if asked.cursor is not None:
+        before = cursors.decode(request, asked.cursor, cursors.instant, cursors.device)
+    rows = await accounts.keys(database, before, asked.limit + 1)
+    shown, following = rows[: asked.limit], None
+    if len(rows) > asked.limit:
+        following = cursors.encode(request, shown[-1]["created_at"], shown[-1]["key_id"])
+    items = [accounts.shown_key(row) for row in shown]
+    return answers.listing(request, format_, "keys", items, KEY_COLUMNS, following=following)
+
+
+@router.post(
+    "/organization/keys",
+    status_code=201,
+    summary="Make an API key; it is shown in this answer only",
+    description="It can do at most what its maker can: role, scopes and, if a key makes it, time.",
+    responses=problems.CHANGE | models.made(models.MadeKey, key=models.MADE_KEY),
+    openapi_extra=described(NewKey),
+    dependencies=[CHANGES],
+)
+async def make_key(request: Request, database: Db, member: Member) -> Response:
+    given = await order(request, NewKey)
+    if member.role is None or not member.role.covers(given.role):
+        raise Forbidden(f"a key cannot have more than your own role, {member.role}")
+    if not member.scopes.issuperset(given.scopes):
+        raise Forbidden(f"a key made by a key has no scopes but its: {', '.join(sorted(member.scopes))}")
+    until = None if given.expires_in is None else datetime.now(UTC) + given.expires_in
+    if member.key_id is not None:
+        maker = await accounts.key(database, member.key_id)
+        ends = maker and maker["expires_at"]
+        if ends is not None and (until is None or until > ends):
+            raise Forbidden(f"a key made by a key expires with it at the latest: {times.text(ends)}")
+    made = ApiKey.new()
+    scopes = sorted({scope.value for scope in given.scopes})
+    shown = await accounts.key_create(
+        database, made, name=given.name, role=given.role, scopes=scopes, expires_at=until, who=member.who
+    )
+    return answers.json(shown | {"key": str(made)}, 201)
+
+
+@router.delete(
+    "/organization/keys/{key_id}",
+    status_code=204,
+    summary="End an API key, at once",
+    responses=problems.CHANGE | models.NOTHING,
+    dependencies=[CHANGES],
+)
+async def end_key(
+    request: Request, database: Db, member: Member, key_id: KeyId, asked: Annotated[Reason, Query()]
+) -> Response:
+    await accounts.key_end(database, key_id, member.who, asked.why)
+    request.app.state.identities.forget()
+    return Response(status_code=204)
+
+
+def _may_grant(member: Principal, role: Role) -> None:
+    """Raises Forbidden: nobody makes somebody more than he is, and a person has all scopes."""
+    if member.role is None or not member.role.covers(role):
+        raise Forbidden(f"nobody gets more than your own role, {member.role}")
+    if not member.scopes >= ALL_SCOPES:
+        raise Forbidden("people have all scopes, and this key has not: it makes nobody a member, and changes no role")
+
+
+async def _membership(request: Request, database: Accounts, user_id: int, name: str) -> Response:
+    """The one just made."""
+    request.app.state.identities.forget()
+    mine = await accounts.memberships(database, user_id)
+    [made] = [one for one in mine if one["organization"] == name]
+    return answers.json(made, 201)

@@ -1,0 +1,205 @@
+"""Every route with who may use it, and a question to it that names somebody's things. A new route belongs in here: the
+tests of rights and of isolation ask each one, and fail by name for one that they cannot ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Mount, Route
+
+from api.roles import Role, Scope
+from api.shortcuts import Fixed
+from tests.api.tenants import Tenant
+
+Body = Callable[[Tenant], Any]
+Needs = tuple[Role, Scope] | Literal["member", "caller", "nobody"]
+"""`member` of any organization in any role; `caller`: whoever has credentials; `nobody` needs any."""
+
+WHY = {"why": "to see what happens"}
+PLAIN = ("GET /openapi.json", "HEAD /openapi.json", "GET /docs", "GET /docs/oauth2-redirect", "GET /redoc")
+"""What shows the description, which is the same for everyone."""
+ASSETS = "/static-offline-docs"
+
+
+@dataclass(frozen=True)
+class Question:
+    needs: Needs
+    body: Body | None = None
+    """That names the things of somebody."""
+    query: Callable[[Tenant], dict[str, str]] | None = None
+    headers: Callable[[Tenant], dict[str, str]] | None = None
+    shows: bool = True
+    """A GET of this has something of his own for its owner."""
+    people: bool = False
+    """Only people may, no keys."""
+    stricter: bool = False
+    """It asks for more than role and scope: see its description."""
+    number: str = "quarantine"
+    """What the path parameter `number` counts."""
+
+
+def why(_: Tenant) -> dict[str, str]:
+    return WHY
+
+
+VIEWER, OPERATOR, ENGINEER, ADMIN = Role
+TELEMETRY = (VIEWER, Scope.TELEMETRY_READ)
+DEVICES = (VIEWER, Scope.DEVICES_READ)
+AUDIT = (OPERATOR, Scope.AUDIT_READ)
+READS, CHANGES = (ADMIN, Scope.ORGANIZATION_READ), (ADMIN, Scope.ORGANIZATION_WRITE)
+PASSWORD = "a password that nobody has"
+QUESTIONS: dict[str, Question] = {
+    "GET /health": Question("nobody", shows=False),
+    "GET /ready": Question("nobody", shows=False),
+    "GET /metrics": Question("nobody", shows=False),
+    # what devices say
+    "GET /api/v1/latest": Question(TELEMETRY, query=lambda t: {"channel": t.known["channel"]}),
+    "GET /api/v1/devices/{device}/latest": Question(TELEMETRY),
+    "GET /api/v1/devices/{device}/telemetry": Question(
+        TELEMETRY,
+        query=lambda t: {"channel": t.known["channel"], "from": "2026-03-01T10:00:00Z", "to": "2026-03-01T11:00:00Z"},
+    ),
+    "GET /api/v1/devices/{device}/events": Question(TELEMETRY),
+    "GET /api/v1/quarantine": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
+    "GET /api/v1/quarantine/{number}": Question(DEVICES, number="quarantine"),
+    "GET /api/v1/devices/{device}/annotations": Question(DEVICES),
+    "POST /api/v1/devices/{device}/annotations": Question(
+        (OPERATOR, Scope.DEVICES_WRITE), lambda _: {"begins": "2026-03-01T10:00:00Z", "text": "mine"}
+    ),
+    "DELETE /api/v1/devices/{device}/annotations/{number}": Question(
+        (OPERATOR, Scope.DEVICES_WRITE), query=why, number="annotation"
+    ),
+    # devices
+    "GET /api/v1/devices": Question(DEVICES, query=lambda t: {"q": t.known["device"]}),
+    "GET /api/v1/devices/{device}": Question(DEVICES),
+    "GET /api/v1/devices/{device}/channels": Question(DEVICES),
+    "GET /api/v1/devices/{device}/status": Question(DEVICES),
+    "PATCH /api/v1/devices/{device}": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), lambda t: {**WHY, "title": "mine", "tags": ["mine"]}
+    ),
+    "POST /api/v1/devices/{device}/give": Question(
+        (ADMIN, Scope.DEVICES_WRITE), lambda t: {**WHY, "organization": t.name}
+    ),
+    **{
+        f"POST /api/v1/devices/{{device}}/{action}": Question((role, Scope.DEVICES_WRITE), why)
+        for action, role in {
+            "suspend": ENGINEER,
+            "resume": ENGINEER,
+            "rotate": ENGINEER,
+            "revoke": ADMIN,
+            "retire": ADMIN,
+            "reset": ADMIN,
+        }.items()
+    },
+    # commands
+    "GET /api/v1/devices/{device}/commands": Question((VIEWER, Scope.COMMANDS_READ)),
+    "POST /api/v1/devices/{device}/commands": Question(
+        (ENGINEER, Scope.COMMANDS_WRITE),
+        lambda t: {**WHY, "name": "identify", "precondition": {"channel": t.known["channel"]}},
+        headers=lambda t: {"Idempotency-Key": t.known["idempotency"]},
+    ),
+    "GET /api/v1/commands/{command}": Question((VIEWER, Scope.COMMANDS_READ)),
+    "POST /api/v1/commands/{command}/cancel": Question((ENGINEER, Scope.COMMANDS_WRITE), why),
+    # enrollment
+    "GET /api/v1/devices/{device}/logins": Question((OPERATOR, Scope.ENROLLMENT_READ)),
+    "GET /api/v1/enrollments": Question(
+        (OPERATOR, Scope.ENROLLMENT_READ), query=lambda t: {"serial": t.known["serial"]}
+    ),
+    "GET /api/v1/enrollments/{txn}": Question((OPERATOR, Scope.ENROLLMENT_READ)),
+    "POST /api/v1/enrollments/{txn}/approve": Question(
+        (ENGINEER, Scope.ENROLLMENT_WRITE), lambda t: {**WHY, "device": t.known["device"]}
+    ),
+    "POST /api/v1/enrollments/{txn}/deny": Question((ENGINEER, Scope.ENROLLMENT_WRITE), why),
+    "GET /api/v1/enrollment": Question((OPERATOR, Scope.ENROLLMENT_READ), shows=False),
+    "PUT /api/v1/enrollment": Question((ADMIN, Scope.ENROLLMENT_WRITE), lambda t: {**WHY, "open": False}),
+    "GET /api/v1/serials": Question((OPERATOR, Scope.ENROLLMENT_READ)),
+    "POST /api/v1/serials": Question(
+        (ENGINEER, Scope.ENROLLMENT_WRITE),
+        lambda t: [{"serial": t.known["serial"], "device": t.known["device"]}],
+        query=lambda t: {"name": "delivery", "why": "to see what happens"},
+    ),
+    "POST /api/v1/serials/{serial}/block": Question((ENGINEER, Scope.ENROLLMENT_WRITE), why),
+    "POST /api/v1/serials/{serial}/unblock": Question((ENGINEER, Scope.ENROLLMENT_WRITE), why),
+    # audit
+    "GET /api/v1/audit": Question(AUDIT, query=lambda t: {"subject": f"device/{t.known['device']}"}),
+    "GET /api/v1/audit.jsonl": Question(AUDIT),
+    "GET /api/v1/audit/verify": Question(AUDIT, shows=False),
+    # accounts
+    "POST /api/v1/auth/register": Question(
+        "nobody", lambda t: {"email": t.known["email"], "name": "Visitor", "password": PASSWORD}
+    ),
+    "POST /api/v1/auth/login": Question("nobody", lambda t: {"email": t.known["email"], "password": PASSWORD}),
+    "POST /api/v1/auth/refresh": Question("nobody", lambda t: {"refresh_token": t.known["token"]}),
+    "POST /api/v1/auth/logout": Question("caller", people=True),
+    "GET /api/v1/auth/me": Question("caller"),
+    "POST /api/v1/auth/password": Question("caller", lambda _: {"old": PASSWORD, "new": PASSWORD}, people=True),
+    "GET /api/v1/auth/sessions": Question("caller", shows=False, people=True),
+    "DELETE /api/v1/auth/sessions/{session_id}": Question("caller", people=True),
+    # organizations
+    "GET /api/v1/organizations": Question("caller"),
+    "POST /api/v1/organizations": Question("caller", lambda t: {"organization": t.name, "title": "Mine"}, people=True),
+    "POST /api/v1/organizations/join": Question("caller", lambda _: {"code": "AAAA-AAAA-AAAA-AAAA"}, people=True),
+    "GET /api/v1/organization": Question((VIEWER, Scope.ORGANIZATION_READ)),
+    "PATCH /api/v1/organization": Question(CHANGES, lambda _: {**WHY, "title": "Mine"}),
+    "GET /api/v1/organization/members": Question(READS),
+    "PATCH /api/v1/organization/members/{user_id}": Question(
+        CHANGES, lambda _: {**WHY, "role": "viewer"}, stricter=True
+    ),
+    "DELETE /api/v1/organization/members/{user_id}": Question((VIEWER, Scope.ORGANIZATION_WRITE), stricter=True),
+    "GET /api/v1/organization/invitations": Question(READS),
+    "POST /api/v1/organization/invitations": Question(CHANGES, lambda _: {"role": "viewer"}, stricter=True),
+    "DELETE /api/v1/organization/invitations/{invitation_id}": Question(CHANGES),
+    "GET /api/v1/organization/keys": Question(READS),
+    "POST /api/v1/organization/keys": Question(
+        CHANGES, lambda _: {"name": "mine", "role": "viewer", "scopes": ["organization:write"]}
+    ),
+    "DELETE /api/v1/organization/keys/{key_id}": Question(CHANGES),
+}
+
+
+def name(method: str, path: str) -> str:
+    return f"{method} {path.removesuffix('.csv')}"
+
+
+def routes(app: FastAPI) -> Iterator[tuple[str, str, APIRoute]]:
+    """Method, path and route of each; what cannot be looked into must be one of the plain ones."""
+    for route in _all(app.routes):
+        if isinstance(route, APIRoute):
+            for method in sorted(route.methods or ()):
+                if f"{method} {route.path}" not in PLAIN:
+                    yield method, route.path, route
+        elif isinstance(route, Fixed):
+            continue  # a constant, in the place of a route that is here, too
+        elif isinstance(route, Mount):
+            assert route.path == ASSETS, route.path
+        else:
+            assert isinstance(route, Route), f"{route}: has no question"
+            for method in sorted(route.methods or ()):
+                assert f"{method} {route.path}" in PLAIN, f"{method} {route.path}: has no question"
+
+
+def _all(found: list[BaseRoute]) -> Iterator[BaseRoute]:
+    for route in found:
+        router = getattr(route, "original_router", None)  # FastAPI's include_router keeps it whole
+        if router is None:
+            yield route
+        else:
+            yield from _all(router.routes)
+
+
+def needs(route: APIRoute) -> list[tuple[Role, Scope]]:
+    """What the route itself says that it needs, by `allow`."""
+    return [call.needs for call in _calls(route.dependant) if hasattr(call, "needs")]
+
+
+def asks_for(route: APIRoute, dependency: Any) -> bool:
+    return dependency in _calls(route.dependant)
+
+
+def _calls(dependant: Dependant) -> list[Any]:
+    return [dependant.call, *(call for one in dependant.dependencies for call in _calls(one))]

@@ -1,0 +1,261 @@
+"""Organizations with everything in them, each text of which can be told from all others: what another one sees of it is
+a leak."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import asyncpg
+import bcrypt
+
+from api.roles import Role, Scope
+from api.tokens import access_token, hashed, new_token
+from tests.api.accounts import api_key, bearer, organization
+from tests.api.plant import Plant, at
+
+CELL = "main"
+KINDS = ("key", "program", "browser")
+
+
+@dataclass
+class Tenant:
+    name: str
+    organization_id: int = 0
+    words: set[str] = field(default_factory=set)
+    """Everything in it that nobody else shall see."""
+    objects: dict[str, str] = field(default_factory=dict)
+    """One of each, by the name of the path parameter that asks for it."""
+    known: dict[str, str] = field(default_factory=dict)
+    """More of its names, for queries and bodies."""
+
+    def word(self, most: int = 64) -> str:
+        """A new one, that can be the name of anything."""
+        word = f"zq{self.name}{len(self.words):03}z"
+        assert len(word) <= most
+        self.words.add(word)
+        return word
+
+    def secret(self, word: str) -> str:
+        self.words.add(word)
+        return word
+
+    def shown(self, text: str, said: str = "") -> set[str]:
+        """Its words in that text, but those that the question itself said; also as base64 has them."""
+        return {word for word in self.words if word not in said and any(form in text for form in _forms(word))}
+
+
+def _forms(word: str) -> list[str]:
+    """As it is, and what of its base64 does not depend on what stands around it."""
+    forms = [word]
+    for ahead in range(3):
+        encoded = base64.b64encode(b"\0" * ahead + word.encode()).decode().rstrip("=")
+        forms.append(encoded[(0, 2, 3)[ahead] : -2])
+    return forms
+
+
+async def settle(sql: asyncpg.Connection, name: str, number: int) -> Tenant:
+    """An organization with one of everything. `number` tells its figures from other ones'."""
+    it = Tenant(name, await organization(sql, name))
+    await sql.execute("update organizations set title = $2 where name = $1", name, it.word())
+    await _devices(sql, it, number)
+    await _enrollment(sql, it)
+    await _people(sql, it)
+    await sql.execute(
+        "insert into audit (organization_id, who, action, subject, old, new, why) values ($1, $2, $3, $4, $5, $6, $7)",
+        *(it.organization_id, it.word(), it.word(), f"device/{it.known['device']}"),
+        *(json.dumps(it.word()), json.dumps({it.word(): it.word()}), it.word()),
+    )
+    return it
+
+
+async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
+    plant = Plant(sql)
+    device = it.word()
+    device_id = await sql.fetchval(
+        "insert into devices (name, organization_id, title, location, tags) values ($1, $2, $3, $4, $5)"
+        " returning device_id",
+        *(device, it.organization_id, it.word(), it.word(), [it.word()]),
+    )
+    channel = it.word()
+    layout = await plant.layout(device_id, channel, "ph")
+    value = float(it.secret(f"{number}.{secrets.randbelow(10**9):09}7"))
+    await plant.frames(device_id, layout, [(at(n), [value, value], [0, 1] if n else None) for n in range(3)])
+    await sql.execute("update channels set unit = $2, description = $2 where name = $1", channel, it.word())
+    await sql.execute(
+        "insert into device_streams (device_id, boot, received) values ($1, $2, '{[0,3)}')", device_id, number
+    )
+    await plant.status(device_id, number, at(0), True, it.word())
+    await plant.event(device_id, at(1), it.word(), {it.word(): it.word()})
+    it.objects["quarantine"] = str(await plant.quarantine(at(2), device, "malformed", f"({it.word()})".encode()))
+    await sql.execute(
+        "update quarantine set detail = $2, content_type = $3 where quarantine_id = $1",
+        *(int(it.objects["quarantine"]), it.word(), it.word()),
+    )
+    it.objects["annotation"] = str(
+        await sql.fetchval(
+            "insert into annotations (device_id, begins, text, who) values ($1, $2, $3, $4) returning annotation_id",
+            *(device_id, at(1), it.word(), it.word()),
+        )
+    )
+    command, idempotency = uuid4(), it.word()
+    await sql.execute(
+        """insert into commands (command_id, organization_id, device_id, name, parameters, precondition, requested_by,
+                                 why, idempotency_key, expires_at, detail, result)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now() + '1 hour', $10, $11)""",
+        *(command, it.organization_id, device_id, it.word(), json.dumps({it.word(): 1}), json.dumps({it.word(): 1})),
+        *(it.word(), it.word(), idempotency, it.word(), json.dumps({it.word(): 2})),
+    )
+    it.objects |= {"device": device, "command": it.secret(str(command))}
+    it.known |= {"device": device, "channel": channel, "idempotency": idempotency}
+
+
+async def _enrollment(sql: asyncpg.Connection, it: Tenant) -> None:
+    """Its device's login; a serial that waits for an operator."""
+    await sql.execute("insert into cells (cell, client_id) values ($1, 'cell-secret') on conflict do nothing", CELL)
+    import_id = await sql.fetchval(
+        "insert into claim_imports (name) values ($1) returning import_id",
+        it.word() if it.organization_id == 1 else f"for {it.name}",
+    )
+    serial, txn = it.word(), it.secret(secrets.token_hex(16))
+    await sql.execute(
+        "insert into serials (serial, device, import_id, organization_id) values ($1, $2, $3, $4)",
+        *(serial, it.word(), import_id, it.organization_id),
+    )
+    await sql.execute(
+        """insert into enrollments (txn, cell, serial, identity_key, claim_version, state, reason, hello, challenge,
+                                    transcript, keys, proof, hardware, firmware, channels)
+           values ($1, $2, $3, sha256($1::text::bytea), 1, 'awaiting', $4, 'h', 'c', 't', 'k', 'p', $5, $6, $7)""",
+        *(txn, CELL, serial, it.word(), it.word(), it.word(), [it.word()]),
+    )
+    username = it.secret(f"{it.known['device']}.1")
+    await sql.execute(
+        """insert into credentials (username, device_id, cell, generation, client_id, salt, verifier, applied)
+           select $1, device_id, $2, 1, $3, 'salt', 'verifier', 'present' from devices where name = $4""",
+        *(username, CELL, it.word(), it.known["device"]),
+    )
+    it.objects |= {"serial": serial, "txn": txn, "username": username}
+    it.known |= {"serial": serial, "txn": txn}
+
+
+async def _people(sql: asyncpg.Connection, it: Tenant) -> None:
+    email = f"{it.word()}@example.org"
+    user_id = await sql.fetchval(
+        "insert into users (email, name, password_hash) values ($1, $2, $3) returning user_id",
+        *(email, it.word(), it.secret(bcrypt.hashpw(new_token().encode(), bcrypt.gensalt(4)).decode())),
+    )
+    await sql.execute("insert into memberships values ($1, $2, 'admin')", it.organization_id, user_id)
+    session_id, token = await session(sql, user_id, "program", it.word())
+    invitation_id = await sql.fetchval(
+        "insert into invitations (organization_id, role, code_hash, uses, invited_by, expires_at)"
+        " values ($1, 'viewer', $2, 3, $3, now() + '1 day') returning invitation_id",
+        *(it.organization_id, hashed(it.word()), it.word()),
+    )
+    key = await api_key(sql, it.name, Role.ADMIN)
+    key_id = it.secret(key.split("_")[1])
+    await sql.execute("update api_keys set name = $2, created_by = $3 where key_id = $1", key_id, it.word(), it.word())
+    it.objects |= {"user_id": str(user_id), "session_id": str(session_id), "key_id": key_id}
+    it.objects |= {"invitation_id": str(invitation_id)}
+    it.known |= {"email": email, "token": token}
+
+
+async def session(sql: asyncpg.Connection, user_id: int, kind: str, agent: str = "test") -> tuple[int, str]:
+    """A log-in of theirs: its number and token."""
+    token = new_token()
+    number = await sql.fetchval(
+        "insert into sessions (user_id, kind, token_hash, expires_at, agent)"
+        " values ($1, $2, $3, now() + '1 day', $4) returning session_id",
+        *(user_id, kind, hashed(token), agent),
+    )
+    return int(number), token
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Makes valid credentials of each kind, new ones each time: some routes end those they are called with."""
+
+    sql: asyncpg.Connection
+    organization: str
+    jwt_key: bytes
+    cookie: str
+
+    async def headers(
+        self, kind: str, role: Role = Role.ADMIN, scopes: frozenset[Scope] = frozenset(Scope)
+    ) -> Mapping[str, str]:
+        if kind == "key":
+            return bearer(await api_key(self.sql, self.organization, role, scopes))
+        user_id = await self.member(role)
+        number, token = await session(self.sql, user_id, kind)
+        if kind == "program":
+            return bearer(access_token(number, user_id, self.jwt_key, 600))
+        return {"Cookie": f"{self.cookie}={token}", "Sec-Fetch-Site": "same-origin"}
+
+    async def member(self, role: Role) -> int:
+        """Somebody new."""
+        user_id = await self.sql.fetchval(
+            "insert into users (email, name, password_hash) values ($1, 'Visitor', '$2b$04$' || repeat('.', 53))"
+            " returning user_id",
+            f"visitor-{time.monotonic_ns()}-{secrets.token_hex(3)}@example.org",
+        )
+        await self.sql.execute(
+            "insert into memberships select organization_id, $2, $3 from organizations where name = $1",
+            *(self.organization, user_id, str(role)),
+        )
+        return int(user_id)
+
+
+async def state(sql: asyncpg.Connection, tenants: list[Tenant]) -> dict[str, str]:
+    """All that is theirs, and all that is nobody's, by table: to see whether it has changed."""
+    tables = await sql.fetch("select tablename from pg_tables where schemaname = 'public'")
+    each = (
+        f"select '{name}', md5(coalesce(string_agg(t::text, '|' order by t::text), '')) from {name} t"
+        f" where {WHOSE[name]}"
+        for (name,) in tables
+    )
+    return dict(await sql.fetch(" union all ".join(each), [tenant.organization_id for tenant in tenants]))
+
+
+OF_DEVICE = "device_id in (select device_id from devices where organization_id = any ($1))"
+OF_ORGANIZATION = "organization_id = any ($1)"
+EVERYTHING = "$1::integer[] is not null"
+OWN_EVENTS = "('account create', 'password change')"
+"""What is nobody's organization's to note, the first one notes."""
+WHOSE = {
+    "_pogo_migration": EVERYTHING,
+    "_pogo_version": EVERYTHING,
+    "annotations": OF_DEVICE,
+    "api_keys": OF_ORGANIZATION,
+    "audit": f"organization_id = any ($1) and action not in {OWN_EVENTS}",
+    "cells": EVERYTHING,
+    "channels": EVERYTHING,
+    "claim_imports": EVERYTHING,
+    "commands": OF_ORGANIZATION,
+    "credentials": OF_DEVICE,
+    "device_events": OF_DEVICE,
+    "device_layouts": OF_DEVICE,
+    "device_streams": OF_DEVICE,
+    "devices": OF_ORGANIZATION,
+    "enrollments": "serial in (select serial from serials where organization_id = any ($1))",
+    "frames": OF_DEVICE,
+    "intake_totals": EVERYTHING,
+    "invitations": OF_ORGANIZATION,
+    "layout_channels": EVERYTHING,
+    "layouts": EVERYTHING,
+    "memberships": OF_ORGANIZATION,
+    "organizations": OF_ORGANIZATION,
+    "quarantine": "device in (select name from devices where organization_id = any ($1))",
+    "quarantine_overflow": EVERYTHING,
+    "quarantine_usage": EVERYTHING,
+    "serials": OF_ORGANIZATION,
+    "sessions": "user_id in (select user_id from memberships where organization_id = any ($1))",
+    "sql_logins": EVERYTHING,
+    "statuses": OF_DEVICE,
+    "users": "user_id in (select user_id from memberships where organization_id = any ($1))",
+    "vault": EVERYTHING,
+}
+"""The rows that count, for each table: a new one has to be put here."""

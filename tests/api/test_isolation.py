@@ -1,0 +1,224 @@
+"""Nobody sees or changes what is another organization's, by any route and with any valid credential.
+
+The questions are made from the application's own routes: one that tests/api/questions.py has no example of fails here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any
+
+import asyncpg
+import httpx2
+import pytest
+from fastapi import FastAPI, Request, Response
+
+from api.access import ORGANIZATION, Db
+from api.app import create_app
+from api.settings import Settings
+from tests.api.questions import ASSETS, PLAIN, QUESTIONS, Question, name, routes
+from tests.api.tenants import KINDS, Tenant, Visitor, settle, state
+
+SEES_ALL_SERIALS = frozenset({"GET /api/v1/serials", "POST /api/v1/serials/{serial}/block"}) | {
+    "POST /api/v1/serials/{serial}/unblock",
+    "POST /api/v1/serials",
+    "GET /api/v1/enrollment",
+    "PUT /api/v1/enrollment",
+}
+"""The organization that runs the installation may."""
+
+
+@dataclass
+class Plantation:
+    app: FastAPI
+    client: httpx2.AsyncClient
+    sql: asyncpg.Connection
+    tenants: dict[str, Tenant]
+
+    def visitor(self, organization: str) -> Visitor:
+        return Visitor(self.sql, organization, self.app.state.jwt_key, self.app.state.cookie)
+
+    async def ask(
+        self, method: str, path: str, headers: Mapping[str, str], body: Any = None, query: Mapping[str, str] = {}
+    ) -> tuple[httpx2.Response, str]:
+        """The answer, and all that was said in the question."""
+        content = b"" if body is None else json.dumps(body).encode()
+        kind = {"Content-Type": "application/json"} if content else {}
+        answer = await self.client.request(method, path, params=query, content=content, headers={**headers, **kind})
+        return answer, f"{answer.request.url} {content.decode()} {dict(headers)}"
+
+
+@pytest.fixture
+async def plantation(database_url: str) -> AsyncIterator[Plantation]:
+    """`main`, `alpha` and `beta`, each with one of everything."""
+    sql = await asyncpg.connect(database_url)
+    tenants = {name: await settle(sql, name, n) for n, name in enumerate(("main", "alpha", "beta"), 1)}
+    app = create_app(settings(database_url))
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://api") as client,
+    ):
+        yield Plantation(app, client, sql, tenants)
+    await sql.close()
+
+
+def settings(database_url: str) -> Settings:
+    return Settings(database_url=database_url, api_rate=0, api_anonymous_rate=0, api_log_level="error")
+
+
+def filled(path: str, tenant: Tenant, question: Question) -> str:
+    """The path with the tenant's own objects."""
+    return path.format_map(tenant.objects | {"number": tenant.objects[question.number]})
+
+
+def arguments(question: Question, tenant: Tenant) -> tuple[Any, dict[str, str], dict[str, str]]:
+    """Body, query, headers."""
+    return (
+        None if question.body is None else question.body(tenant),
+        {} if question.query is None else question.query(tenant),
+        {} if question.headers is None else question.headers(tenant),
+    )
+
+
+@dataclass
+class Visit:
+    """Members of one organization ask for what is another's, and complain."""
+
+    it: Plantation
+    visitor: str
+    victim: str
+    complaints: list[str] = field(default_factory=list)
+
+    async def all_routes(self) -> list[str]:
+        kinds = cycle(KINDS)
+        before = await self._state()
+        for method, path, _ in routes(self.it.app):
+            key = name(method, path)
+            if key not in QUESTIONS:
+                self.complaints.append(f"{key}: has no question in tests/api/questions.py")
+            elif self.visitor != "main" or key not in SEES_ALL_SERIALS:
+                await self._one(method, path, QUESTIONS[key], kinds)
+                after = await self._state()
+                self.complaints += [
+                    f"{method} {path}: changed {table}" for table in after if before[table] != after[table]
+                ]
+                before = after
+        return self.complaints
+
+    async def _one(self, method: str, path: str, question: Question, kinds: Iterator[str]) -> None:
+        for kind in KINDS:
+            status = await self._ask(method, path, question, kind, self.victim, {})
+            may = not (question.people and kind == "key")
+            if "{" in path and may and status != 404:
+                self.complaints.append(f"{method} {path} as {self.visitor} with {kind}: {status}")
+        if not path.endswith("/give") or "main" not in {self.visitor, self.victim}:  # to and from it, that is allowed
+            await self._ask(method, path, question, next(kinds), self.visitor, {})  # his own, told of theirs
+        status = await self._ask(method, path, question, next(kinds), self.victim, {ORGANIZATION: self.victim})
+        if question.needs not in {"caller", "nobody"} and status != 404:
+            self.complaints.append(f"{method} {path} as {self.visitor}, {ORGANIZATION}: {status}")
+
+    async def _ask(
+        self, method: str, path: str, question: Question, kind: str, whose: str, more: Mapping[str, str]
+    ) -> int:
+        theirs = self.it.tenants[self.victim]
+        body, query, extra = arguments(question, theirs)
+        headers = {**await self.it.visitor(self.visitor).headers(kind), **extra, **more}
+        where = filled(path, self.it.tenants[whose], question)
+        for _ in range(2 if method == "GET" else 1):  # known callers are answered on a shorter way
+            answer, said = await self.it.ask(method, where, headers, body, query)
+        shown = sorted(theirs.shown(f"{answer.text} {dict(answer.headers)}", said))
+        what = f"{method} {path} as {self.visitor} with {kind}"
+        self.complaints += [f"{what}: shows {word}" for word in shown]
+        if answer.status_code >= 500:
+            self.complaints.append(f"{what}: {answer.status_code}")
+        return answer.status_code
+
+    async def _state(self) -> dict[str, str]:
+        return await state(self.it.sql, [self.it.tenants[self.victim]])
+
+
+@pytest.mark.parametrize(("visitor", "victim"), [("beta", "alpha"), ("beta", "main"), ("main", "alpha")])
+async def test_no_route_shows_or_changes_what_is_another_organization_s(
+    plantation: Plantation, visitor: str, victim: str
+) -> None:
+    assert await Visit(plantation, visitor, victim).all_routes() == []
+
+
+async def test_the_owner_is_shown_his_own_by_every_route_that_shows_anything(plantation: Plantation) -> None:
+    """Otherwise the other test would find nothing because there is nothing."""
+    alpha = plantation.tenants["alpha"]
+    for method, path, _ in routes(plantation.app):
+        question = QUESTIONS[name(method, path)]
+        if method != "GET":
+            continue
+        _, query, extra = arguments(question, alpha)
+        for kind in KINDS:
+            headers = {**await plantation.visitor("alpha").headers(kind), **extra}
+            answer, _ = await plantation.ask(method, filled(path, alpha, question), headers, None, query)
+            if not (question.people and kind == "key"):
+                assert answer.status_code == 200, f"{path} with {kind}: {answer.text}"
+                assert bool(alpha.shown(answer.text)) == question.shows, f"{path}: {answer.text}"
+
+
+async def test_a_leak_a_change_and_an_unknown_route_are_found(plantation: Plantation) -> None:
+    """The test can fail."""
+    app = plantation.app
+
+    async def leak(request: Request) -> Response:
+        async with request.app.state.server.connection(plantation.tenants["alpha"].organization_id) as connection:
+            rows = await connection.fetch("select * from devices")
+        return Response(str(rows), headers={"X-Leak": rows[0]["location"]})
+
+    async def change(database: Db, device: str) -> Response:
+        await plantation.sql.execute("update devices set tags = '{changed}' where name = $1", device)
+        return Response(status_code=404)
+
+    async def encoded(request: Request) -> Response:
+        async with request.app.state.server.connection(plantation.tenants["alpha"].organization_id) as connection:
+            return Response(await connection.fetchval("select encode(payload, 'base64') from quarantine"))
+
+    app.add_api_route("/api/v1/leak", leak)
+    app.add_api_route("/api/v1/change/{device}", change)
+    app.add_api_route("/api/v1/encoded", encoded)
+    app.add_api_route("/api/v1/unknown", leak)
+    more = {f"GET /api/v1/{path}": Question("caller") for path in ("leak", "change/{device}", "encoded")}
+    with pytest.MonkeyPatch.context() as patch:
+        for key, question in more.items():
+            patch.setitem(QUESTIONS, key, question)
+        found = await Visit(plantation, "beta", "alpha").all_routes()
+    text = "\n".join(found)
+    title, location = await plantation.sql.fetchrow(
+        "select title, location from devices where name = $1", plantation.tenants["alpha"].known["device"]
+    )
+    for kind in KINDS:
+        assert f"GET /api/v1/leak as beta with {kind}: shows {title}" in found, text
+        assert f"GET /api/v1/leak as beta with {kind}: shows {location}" in found
+        assert any(line.startswith(f"GET /api/v1/encoded as beta with {kind}: shows zqalpha") for line in found)
+    assert "GET /api/v1/change/{device}: changed devices" in found
+    assert "GET /api/v1/unknown: has no question in tests/api/questions.py" in found
+    assert {line.split()[1].split(":")[0] for line in found} == {
+        "/api/v1/leak",
+        "/api/v1/change/{device}",
+        "/api/v1/encoded",
+        "/api/v1/unknown",
+    }
+
+
+async def test_what_is_for_everyone_shows_nothing_of_anyone(plantation: Plantation) -> None:
+    """After somebody has used every route, so that counters and caches have something to show."""
+    for tenant in plantation.tenants.values():
+        for method, path, _ in routes(plantation.app):
+            question = QUESTIONS[name(method, path)]
+            _, query, extra = arguments(question, tenant)
+            headers = {**await plantation.visitor(tenant.name).headers("key"), **extra}
+            if method == "GET":
+                await plantation.ask(method, filled(path, tenant, question), headers, None, query)
+    public = [one.partition(" ")[2] for one in PLAIN] + [f"{ASSETS}/swagger-ui.css", f"{ASSETS}/none", "/", "/none"]
+    for path in (*public, "/health", "/ready", "/metrics"):
+        answer = await plantation.client.get(path)
+        for tenant in plantation.tenants.values():
+            assert not tenant.shown(f"{answer.text} {dict(answer.headers)}"), path

@@ -1,0 +1,319 @@
+"""How much may be asked: requests of a caller, bytes of a body, connections, and time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from api import limits, protocol
+from api.app import create_app
+from api.roles import Role
+from api.settings import Settings
+from tests.api.accounts import api_key, bearer
+from tests.api.plant import Plant
+from tests.api.test_operation import process
+from tests.api.test_problems import assert_problem
+
+BIG = b"x" * 70_000
+
+
+@asynccontextmanager
+async def service(database_url: str, **settings: Any) -> AsyncIterator[httpx2.AsyncClient]:
+    """Without a key."""
+    app = create_app(Settings(database_url=database_url, **settings))
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://api") as client,
+    ):
+        yield client
+
+
+async def statuses(client: httpx2.AsyncClient, count: int, address: str, **how: Any) -> list[int]:
+    return [(await client.get(address, **how)).status_code for _ in range(count)]
+
+
+def test_a_bucket_lets_a_burst_pass_and_then_its_rate() -> None:
+    buckets = limits.Buckets(10)
+    now = 1000.0
+    passed = sum(buckets.take("eva", now) == 0 for _ in range(100))
+    assert passed == 10 * limits.BURST_S
+    wait = buckets.take("eva", now)
+    assert 0 < wait <= 0.1
+    assert buckets.take("ben", now) == 0
+    assert buckets.take("eva", now + wait * 0.9) > 0
+    assert buckets.take("eva", now + wait + 1e-6) == 0
+    passed = sum(buckets.take("eva", now + 1 + step / 100) == 0 for step in range(300))  # three seconds
+    assert 38 <= passed <= 42
+    assert sum(buckets.take("eva", now + 100) == 0 for _ in range(100)) == 10 * limits.BURST_S
+
+
+def test_a_request_given_back_counts_for_nothing() -> None:
+    buckets = limits.Buckets(1)
+    for _ in range(100):
+        assert buckets.take("eva", 5.0) == 0
+        buckets.give_back("eva")
+
+
+def test_no_rate_is_no_limit() -> None:
+    buckets = limits.Buckets(0)
+    assert {buckets.take("eva", 1.0) for _ in range(10_000)} == {0}
+
+
+def test_the_buckets_do_not_grow_with_every_address_there_is() -> None:
+    buckets = limits.Buckets(10)
+    for number in range(5 * limits.MOST_CALLERS):
+        buckets.take(str(number), 7.0)
+        assert len(buckets._empty_at) <= limits.MOST_CALLERS
+
+
+def test_of_an_ipv6_address_the_network_counts() -> None:
+    one, other = limits.address(("2001:db8::1", 1)), limits.address(("2001:db8::ffff:2", 2))
+    assert one == other
+    assert limits.address(("2001:db8:1::1", 1)) != one
+    assert limits.address(("10.0.0.1", 1)) == "10.0.0.1"
+    assert limits.address(("fe80::1%eth0", 1)) == limits.address(("fe80::2", 1))
+    assert limits.address(None) == "local"
+
+
+async def test_a_caller_over_the_rate_is_told_when_to_come_back(database_url: str, plant: Plant) -> None:
+    key, other = [bearer(await api_key(plant.sql, role=Role.VIEWER)) for _ in range(2)]
+    async with service(database_url, api_rate=4, api_anonymous_rate=1) as client:
+        found = await statuses(client, 40, "/api/v1/devices", headers=key)
+        assert found[:20] == [200] * 20
+        assert 429 in found
+        answer = await client.get("/api/v1/devices", headers=key)
+        assert "slower" in assert_problem(answer, 429)["detail"]
+        assert int(answer.headers["retry-after"]) == 1
+        assert await statuses(client, 15, "/api/v1/devices", headers=other) == [200] * 15
+        metrics = (await client.get("/metrics")).text
+        assert 'biogate_api_limited_total{kind="caller"}' in metrics
+        await asyncio.sleep(1)
+        assert 200 in await statuses(client, 1, "/api/v1/devices", headers=key)
+
+
+async def test_an_address_without_credentials_or_with_wrong_ones_is_limited_and_who_has_some_is_not(
+    database_url: str, plant: Plant
+) -> None:
+    key = bearer(await api_key(plant.sql))
+    async with service(database_url, api_anonymous_rate=2) as client:
+        guesses = [
+            (await client.get("/api/v1/devices", headers=bearer(f"bgk_abcdefghijkl_{number}"))).status_code
+            for number in range(30)
+        ]
+        assert guesses[:10] == [401] * 10
+        assert guesses[-1] == 429
+        for address in ("/api/v1/devices", "/nowhere", "/openapi.json"):
+            assert_problem(await client.get(address), 429)
+        for address in ("/health", "/ready", "/metrics"):
+            assert await statuses(client, 30, address) == [200] * 30
+    async with service(database_url, api_anonymous_rate=2) as client:
+        assert await statuses(client, 60, "/api/v1/devices", headers=key) == [200] * 60
+        # These were not counted for the address either.
+        assert await statuses(client, 8, "/nowhere") == [404] * 8
+
+
+async def bodies(size: int) -> AsyncIterator[bytes]:
+    for _ in range(0, size, 10_000):
+        yield b" " * 10_000
+
+
+async def test_a_body_too_large_is_413_whether_it_says_so_or_not(plant: Plant, client: httpx2.AsyncClient) -> None:
+    await plant.device("br-1")
+    for address in ("/api/v1/devices/br-1/suspend", "/api/v1/devices/br-1/commands"):
+        key = {"Idempotency-Key": "k"}
+        assert_problem(await client.post(address, content=BIG, headers=key), 413)
+        assert_problem(await client.post(address, content=bodies(80_000), headers=key), 413)
+        assert_problem(await client.post(address, content=b"{}", headers=key), 422)
+    for length in ("99999999999999999999", "-1", "x"):
+        lie = {"Content-Length": length}
+        assert_problem(await client.post("/api/v1/devices/br-1/suspend", content=b"{}", headers=lie), 413)
+    # Also where nobody would read it.
+    assert_problem(await client.request("GET", "/api/v1/devices", content=BIG), 413)
+    assert_problem(await client.post("/nowhere", content=BIG), 413)
+
+
+async def test_the_import_of_serials_has_a_limit_of_its_own(client: httpx2.AsyncClient) -> None:
+    rows = [{"serial": f"BR-{number}", "claim_key": None} for number in range(5000)]
+    body = json.dumps(rows).encode()
+    assert len(body) > 65536
+    answer = await client.post("/api/v1/serials", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code != 413, answer.text
+    answer = await client.post(
+        "/api/v1/serials", content=b" ", headers={"Content-Type": "application/json", "Content-Length": str(2**25)}
+    )
+    assert_problem(answer, 413)
+
+
+class Raw:
+    """A connection on which anything can be said."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def say(self, data: bytes) -> None:
+        self.writer.write(data)
+        with contextlib.suppress(ConnectionError):
+            await self.writer.drain()
+
+    async def rest(self, seconds: float = 5) -> bytes:
+        """Until the other side closes."""
+        async with asyncio.timeout(seconds):
+            with contextlib.suppress(ConnectionError):
+                return await self.reader.read()
+        return b""
+
+
+@asynccontextmanager
+async def raw(client: httpx2.AsyncClient) -> AsyncIterator[Raw]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+    try:
+        yield Raw(reader, writer)
+    finally:
+        writer.close()
+
+
+HOST = b"Host: h\r\n"
+NONSENSE = [
+    # what is said, and with which status it is answered
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 50, 400),  # TLS
+    (b"GET /health HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n", 400),
+    (b"GET /\0 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    (b"GET /api/v1/devices/\xff\xfe HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    (b"GET / HTTP/9.9\r\n" + HOST + b"\r\n", 400),
+    (b"GET /health HTTP/1.1\r\n\r\n", 400),  # no Host
+    (b"GET /health HTTP/1.1\r\nHost: [::1\r\n\r\n", 400),
+    (b"GET /health HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+    (b"GET /health HTTP/1.1\r\nHost: a/b?c#d@e\r\n\r\n", 400),
+    (b"POST /x HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+    (b"POST /x HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    (b"POST /x HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+    (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 431),
+    (b"GET /health HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 100_000 + b"\r\n\r\n", 431),
+    (b"GET /health HTTP/1.1\r\n" + HOST + b"X: a\r\n" * 20_000 + b"\r\n", 431),
+    (b"GET /health HTTP/1.1\r\n" + HOST + b"Upgrade: websocket\r\nConnection: Upgrade, close\r\n\r\n", 200),
+    (b"GET /api/v1/devices?x=%00&y=%ff HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n", 422),
+    (b"GET //api//v1/../../etc/passwd HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n", 404),
+    (b"GET /static-offline-docs/../../app.py HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n", 404),
+    (b"GET /static-offline-docs/%2e%2e/%2e%2e/core.py HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n", 404),
+    (b"OPTIONS * HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n", 404),
+    (b"CONNECT h:80 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    (b"TRACE /health HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n", 405),
+    (b"GET /health HTTP/1.0\r\n\r\n", 200),
+]
+
+
+@pytest.fixture
+async def served(database_url: str, plant: Plant, tmp_path: Path) -> AsyncIterator[tuple[httpx2.AsyncClient, Path]]:
+    """The real process, and its log."""
+    log = tmp_path / "log"
+    async with process(log, BIOGATE_DATABASE_URL=database_url, BIOGATE_API_CONNECTIONS="20") as (_, client):
+        yield client, log
+
+
+async def test_nonsense_is_answered_with_a_problem_and_the_process_goes_on(
+    served: tuple[httpx2.AsyncClient, Path],
+) -> None:
+    client, log = served
+    for said, status in NONSENSE:
+        async with raw(client) as connection:
+            await connection.say(said)
+            head, _, body = (await connection.rest()).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 %d " % status), (said[:100], head)
+            if status != 200:
+                assert b"application/problem+json" in head, said[:100]
+                assert json.loads(body)["status"] == status
+    assert (await client.get("/health")).status_code == 200
+    assert "Traceback" not in log.read_text()
+
+
+async def test_who_sends_nothing_or_drop_by_drop_is_sent_away(
+    served: tuple[httpx2.AsyncClient, Path],
+) -> None:
+    client, _ = served
+
+    async def drops(connection: Raw) -> bytes:
+        answer = asyncio.create_task(connection.rest(protocol.HEAD_S + 6))
+        while not answer.done():
+            await connection.say(b"X")
+            await asyncio.wait([answer], timeout=1)
+        return answer.result()
+
+    async with raw(client) as silent, raw(client) as slow, raw(client) as again:
+        await slow.say(b"GET /health HTTP/1.1\r\nHost: h\r\nX-Slow: ")
+        await again.say(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\nGET /health HTTP/1.1\r\nHost: h\r\nX-Slow: ")
+        answers = await asyncio.gather(silent.rest(protocol.HEAD_S + 6), drops(slow), drops(again))
+        assert b" 408 " in answers[0]
+        assert b" 408 " in answers[1]
+        assert answers[2].startswith(b"HTTP/1.1 200")
+        assert b" 408 " in answers[2]
+
+
+async def test_more_connections_than_allowed_are_refused_and_the_others_served(
+    served: tuple[httpx2.AsyncClient, Path],
+) -> None:
+    client, _ = served
+    assert (await client.get("/health")).status_code == 200
+    async with contextlib.AsyncExitStack() as stack:
+        many = [await stack.enter_async_context(raw(client)) for _ in range(25)]
+        refused = 0
+        for connection in many:
+            with contextlib.suppress(TimeoutError):
+                refused += b" 503 " in await connection.rest(0.2)
+        assert refused == 6  # one of the twenty is the client's
+        assert (await client.get("/health")).status_code == 200
+    await asyncio.sleep(0.5)
+    async with raw(client) as connection:
+        await connection.say(b"GET /health HTTP/1.0\r\n\r\n")
+        assert b" 200 " in await connection.rest()
+
+
+async def test_who_does_not_read_is_given_up(
+    database_url: str, plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And who reads slowly gets all of it."""
+    import uvicorn
+
+    monkeypatch.setattr(protocol, "UNREAD_S", 1.0)
+    monkeypatch.setattr(protocol, "LOOK_S", 0.2)
+    disconnected = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        with contextlib.suppress(OSError):
+            for _ in range(200):
+                await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        if (await receive())["type"] == "http.disconnect":
+            disconnected.set()
+
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_config=None, lifespan="off", http=protocol.limited(10), loop="none")
+    )
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    await asyncio.wait_for(disconnected.wait(), 5)
+    writer.close()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    writer.write(b"GET / HTTP/1.0\r\nHost: h\r\n\r\n")
+    size = 0
+    while part := await reader.read(2_000_000):
+        size += len(part)
+        if size % 50 == 0:
+            await asyncio.sleep(0.01)
+    assert size > 200 * 100_000
+    writer.close()
+    server.should_exit = True
+    await task

@@ -1,0 +1,41 @@
+"""Logins at the database, as the API and organizations have them; gone afterwards, as they are the server's."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from api.admin_sql import add_login, end_login
+from schema.migrate import make_login
+
+
+def with_login(url: str, name: str, password: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{name}:{password}@{parts.hostname}:{parts.port}"))
+
+
+@asynccontextmanager
+async def api_login(owner: asyncpg.Connection, url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection as the API has it: with its own login, in its role."""
+    name = f"test_api_{secrets.token_hex(6)}"
+    own = with_login(url, name, secrets.token_hex(8))
+    await make_login(owner, own)
+    connection = await asyncpg.connect(own, server_settings={"role": "biogate_api", "search_path": "api, public"})
+    yield connection
+    await connection.close()
+    await owner.execute(f"drop role {name}")
+
+
+@asynccontextmanager
+async def sql_login(owner: asyncpg.Connection, url: str, organization: str) -> AsyncIterator[str]:
+    """The address for a login of theirs."""
+    name, password = f"test-sql-{secrets.token_hex(6)}", secrets.token_hex(8)
+    async with owner.transaction():
+        await add_login(owner, name, organization, password)
+    yield with_login(url, name, password)
+    async with owner.transaction():
+        await end_login(owner, name)

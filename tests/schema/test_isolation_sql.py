@@ -1,0 +1,279 @@
+"""At the database: the API's role sees and changes what is the organization's that it was told, and nothing else. All
+cases are made from the catalogue: a view or function that this file does not know fails here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from tests.api.plant import at
+from tests.api.tenants import Tenant, settle, state
+from tests.schema.logins import api_login
+
+NOBODYS = {"layouts", "layout_channels", "channels"}
+"""Which ones a device uses, is told by device_layouts."""
+ONLY_FIRST = {"claim_imports", "vault", "cells"}
+SEES_ALL = {"serials"}
+"""The organization that runs the installation has all of these."""
+OF_CALLER = "select set_config('biogate.organization', $1, false)"
+
+
+@pytest.fixture
+async def tenants(database: asyncpg.Connection) -> dict[str, Tenant]:
+    await database.execute("insert into vault (public_key) values (sha256('vault'))")
+    return {name: await settle(database, name, number) for number, name in enumerate(("main", "alpha", "beta"), 1)}
+
+
+@pytest.fixture
+async def api(database: asyncpg.Connection, database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    async with api_login(database, database_url) as connection:
+        yield connection
+
+
+async def views(database: asyncpg.Connection, schema: str) -> list[str]:
+    found = await database.fetch("select viewname from pg_views where schemaname = $1 order by 1", schema)
+    return [row[0] for row in found]
+
+
+async def text(connection: asyncpg.Connection, view: str) -> str:
+    """All rows, so that a word in them can be found; bytes as what they are."""
+    rows = await connection.fetch(f"select v::text as row, to_jsonb(v)::text as json from {view} v")
+    return "\n".join(bytes_too(row["row"]) + row["json"] for row in rows)
+
+
+def bytes_too(row: str) -> str:
+    parts = [part for part in row.replace('"', ",").split(",") if part.startswith("\\\\x")]
+    return row + "".join(bytes.fromhex(part.strip("\\)")[1:]).decode(errors="replace") for part in parts)
+
+
+async def test_without_an_organization_nothing_is_visible(
+    database: asyncpg.Connection, api: asyncpg.Connection, tenants: dict[str, Tenant]
+) -> None:
+    for unset in (None, ""):
+        if unset is not None:
+            await api.execute(OF_CALLER, unset)
+        for view in set(await views(database, "api")) - NOBODYS:
+            assert await api.fetchval(f"select count(*) from api.{view}") == 0, view
+
+
+async def test_with_one_its_rows_are_visible_and_no_others(
+    database: asyncpg.Connection, api: asyncpg.Connection, tenants: dict[str, Tenant]
+) -> None:
+    for it in tenants.values():
+        await api.execute(OF_CALLER, str(it.organization_id))
+        for view in await views(database, "api"):
+            seen = await text(api, f"api.{view}")
+            what = f"{view} as {it.name}"
+            if it.name != "main" and view in ONLY_FIRST:
+                assert seen == "", what
+                continue
+            assert seen != "", f"{what}: is there nothing of it in tests/api/tenants.py?"
+            if view not in NOBODYS and not (it.name == "main" and view in SEES_ALL):
+                for other in tenants.values():
+                    assert other is it or not other.shown(seen), what
+            if view not in NOBODYS | ONLY_FIRST | {"device_layouts", "device_streams"}:
+                assert it.shown(seen), f"{what}: {seen}"
+
+
+async def test_the_quarantine_of_no_device_is_the_first_one_s(
+    database: asyncpg.Connection, api: asyncpg.Connection, tenants: dict[str, Tenant]
+) -> None:
+    await database.execute(
+        "insert into quarantine (received_at, topic, reason, detail, payload, sha256)"
+        " values (now(), 'x', 'unknown-topic', '', 'x', sha256('x'))"
+    )
+    for it in tenants.values():
+        await api.execute(OF_CALLER, str(it.organization_id))
+        assert await api.fetchval("select count(*) from quarantine where device is null") == int(it.name == "main")
+
+
+READABLE = """
+select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = relnamespace
+ where relkind in ('r', 'v', 'm', 'p', 'f') and n.nspname not in ('pg_catalog', 'information_schema')
+   and has_schema_privilege($1, n.oid, 'usage')
+   and has_any_column_privilege($1, c.oid, 'select')
+   and not exists (select from pg_depend d join pg_extension e on e.oid = d.refobjid
+                    where d.objid = c.oid and d.deptype = 'e')
+"""
+CHANGEABLE = """
+select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = relnamespace
+ where relkind in ('r', 'v', 'm', 'p', 'f') and n.nspname <> 'pg_catalog'
+   and (has_any_column_privilege($1, c.oid, 'insert') or has_any_column_privilege($1, c.oid, 'update')
+        or has_table_privilege($1, c.oid, 'delete') or has_table_privilege($1, c.oid, 'truncate')
+        or has_table_privilege($1, c.oid, 'trigger'))
+ union all
+select 'sequence ' || c.relname from pg_class c
+ where case relkind when 'S' then has_sequence_privilege($1, c.oid, 'usage') end
+ union all
+select 'schema ' || nspname from pg_namespace where has_schema_privilege($1, oid, 'create')
+"""
+
+
+async def names(database: asyncpg.Connection, statement: str, role: str) -> set[str]:
+    return {row[0] for row in await database.fetch(statement, role)}
+
+
+async def test_the_role_reads_the_views_and_writes_nothing(database: asyncpg.Connection) -> None:
+    expected = {f"api.{view}" for view in await views(database, "api")} | {"public._pogo_migration"}
+    assert await names(database, READABLE, "biogate_api") == expected
+    assert await names(database, CHANGEABLE, "biogate_api") == set()
+
+
+async def test_there_is_no_way_round(
+    database: asyncpg.Connection, api: asyncpg.Connection, tenants: dict[str, Tenant]
+) -> None:
+    owner = await database.fetchval("select current_user")
+    await api.execute(OF_CALLER, str(tenants["beta"].organization_id))
+    for step in (
+        *("reset role", "set role none", "reset all", "set session authorization default"),
+        *(f'set role "{owner}"', "set role biogate_sql", f'set session authorization "{owner}"'),
+        *("set row_security = off", "set search_path = public", "set default_transaction_read_only = off"),
+    ):
+        try:
+            await api.execute(step)
+        except asyncpg.InsufficientPrivilegeError:
+            assert "role " in step or "authorization" in step, step
+        for table in ("public.devices", "public.frames", "public.users", "public.audit", "org.devices"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await api.fetch(f"select * from {table}")
+        for chunk in await database.fetch("select show_chunks('frames')::text"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await api.fetch(f"select * from {chunk[0]}")
+        for change in (
+            *(
+                "update public.devices set title = 'x'",
+                "delete from api.devices",
+                "insert into api.frames default values",
+            ),
+            *("create table public.x ()", "create table api.x ()", "create function api.x() returns int return 1"),
+            *("truncate public.audit", "alter view api.devices rename to x", "drop view api.devices"),
+            "grant biogate_sql to current_user",
+        ):
+            with pytest.raises(asyncpg.PostgresError):
+                await api.execute(change)
+    for file in (
+        "select pg_read_file('/etc/passwd')",
+        "copy (select 1) to program 'true'",
+        "select lo_import('/etc/passwd')",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await api.execute(file)
+
+
+async def test_functions_that_act_as_the_owner_are_the_api_s_and_say_where_they_look(
+    database: asyncpg.Connection,
+) -> None:
+    found = await database.fetch(
+        """select p.oid::regprocedure::text, n.nspname, p.proconfig
+             from pg_proc p join pg_namespace n on n.oid = pronamespace
+            where prosecdef and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')"""
+    )
+    assert found
+    for function, schema, settings in found:
+        assert schema == "api", function
+        assert settings == ["search_path=public, pg_temp"], function
+    others = await database.fetch(
+        """select p.oid::regprocedure::text from pg_proc p, pg_roles r
+            where pronamespace = 'api'::regnamespace and not rolsuper and rolname <> 'biogate_api'
+              and rolname !~ '^pg_' and not pg_has_role(rolname, 'biogate_api', 'usage')
+              and has_function_privilege(rolname, p.oid, 'execute')"""
+    )
+    assert others == []
+
+
+NONE, NOT_YOURS = "P0002", "BG403"
+DEVICE, TXN = ("device",), ("txn",)
+WHO = "'visitor', 'why'"
+CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "device_owned": ("device_owned($1)", DEVICE, NONE),
+    "device_command": (f"device_command($1, 'revoke', {WHO})", DEVICE, NONE),
+    "device_change": (f"device_change($1, 'x', 'x', '{{}}', null, {WHO})", DEVICE, NONE),
+    "device_give": (f"device_give($1, 'beta', {WHO})", DEVICE, NONE),
+    "annotate": ("annotate($1, now(), null, 'x', 'visitor')", DEVICE, NONE),
+    "annotation_withdraw": (f"annotation_withdraw($1, $2, {WHO})", ("device", "annotation"), NONE),
+    "command_request": (
+        "command_request($1, 'x', '{}', null, null, now() + '1 hour', 'visitor', 'why', 'k', '')",
+        DEVICE,
+        NONE,
+    ),
+    "command_cancel": (f"command_cancel($1, {WHO})", ("command",), NONE),
+    "enrollment_owned": ("enrollment_owned($1)", TXN, NONE),
+    "enrollment_approve": (f"enrollment_approve($1, 'x', null, {WHO})", TXN, NONE),
+    "enrollment_deny": (f"enrollment_deny($1, {WHO})", TXN, NONE),
+    "serial_block": (f"serial_block($1, true, {WHO})", ("serial",), NONE),
+    "serials_import": (
+        f"serials_import('{{x}}', '{{x}}', '{{1}}', '{{null}}', 'x', null, {WHO}, 'beta')",
+        (),
+        NOT_YOURS,
+    ),
+    "enrollment_switch": (f"enrollment_switch(null, false, {WHO})", (), NOT_YOURS),
+    "only_first": ("only_first()", (), NOT_YOURS),
+    "invitation_end": (f"invitation_end($1, {WHO})", ("invitation_id",), NONE),
+    "member_change": (f"member_change($1, null, {WHO})", ("user_id",), NONE),
+    "key_end": (f"key_end($1, {WHO})", ("key_id",), NONE),
+}
+"""A call with somebody else's objects, and the refusal."""
+NAME_NO_OBJECT = {
+    *("organization", "audit_faults", "organization_change", "invitation_create", "key_create"),  # of the caller's own
+    *("account", "account_of", "account_create", "memberships_of", "principal", "key"),  # who somebody is: asked before
+    *("password_change", "session_open", "session_renew", "session_end", "sessions_of"),  # anybody is somebody
+    *("invitation_use", "organization_create"),
+}
+"""What these do is tested by the routes."""
+
+
+async def test_every_function_refuses_what_is_another_organization_s(
+    database: asyncpg.Connection, api: asyncpg.Connection, tenants: dict[str, Tenant]
+) -> None:
+    functions = {
+        row[0] for row in await database.fetch("select proname from pg_proc where pronamespace = 'api'::regnamespace")
+    }
+    assert functions == set(CASES) | NAME_NO_OBJECT, "a function is new, or gone: tell here how it is asked"
+    await api.execute("set default_transaction_read_only = off")
+    for victim in ("alpha", "main"):
+        before = await state(database, [tenants[victim]])
+        for visitor in ("", str(tenants["beta"].organization_id)):
+            await api.execute(OF_CALLER, visitor)
+            for name, (call, objects, refusal) in CASES.items():
+                given = [converted(name, tenants[victim].objects[it]) for it in objects]
+                with pytest.raises(asyncpg.PostgresError) as error:
+                    await api.fetch(f"select api.{call}", *given)
+                assert error.value.sqlstate == refusal, f"{name}: {error.value}"
+                assert not tenants[victim].shown(str(error.value), str(given)), name
+        assert await state(database, [tenants[victim]]) == before
+
+
+def converted(function: str, word: str) -> str | int | UUID:
+    if function == "command_cancel":
+        return UUID(word)
+    return int(word) if word.isdigit() else word
+
+
+async def test_without_an_organization_nothing_can_be_made_either(api: asyncpg.Connection) -> None:
+    await api.execute("set default_transaction_read_only = off")
+    for call in (
+        "invitation_create('viewer', sha256('x'), 1, now() + '1 day', 'visitor')",
+        "key_create('aaaaaaaaaaaa', sha256('x'), 'x', 'admin', '{}', null, 'visitor')",
+    ):
+        with pytest.raises(asyncpg.NotNullViolationError):
+            await api.fetch(f"select api.{call}")
+    assert await api.fetch("select api.organization_change('x', 'visitor', 'why')")
+    assert await api.fetch("select * from api.audit_faults()") == []
+
+
+async def test_an_annotation_is_found_by_its_own_device_only(
+    database: asyncpg.Connection, api: asyncpg.Connection, tenants: dict[str, Tenant]
+) -> None:
+    await api.execute("set default_transaction_read_only = off")
+    await api.execute(OF_CALLER, str(tenants["beta"].organization_id))
+    with pytest.raises(asyncpg.PostgresError, match="there is no annotation"):
+        await api.execute(
+            f"select annotation_withdraw($1, $2, {WHO})",
+            *(tenants["beta"].objects["device"], int(tenants["alpha"].objects["annotation"])),
+        )
+    assert await api.fetchval(
+        "select annotate($1, $2, null, 'mine', 'visitor')", tenants["beta"].objects["device"], at(5)
+    )

@@ -1,0 +1,355 @@
+"""Logins for Grafana and notebooks: each sees the views of the schema org, with its organization's rows, and learns
+nothing of others by any condition; its settings bound what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from api import admin_sql
+from tests.api.tenants import Tenant, settle
+from tests.schema.logins import sql_login, with_login
+from tests.schema.records import after, layout
+from tests.schema.test_isolation_sql import CHANGEABLE, READABLE, names, text, views
+
+TENANTS = ("main", "alpha", "beta")
+
+
+@pytest.fixture
+async def tenants(database: asyncpg.Connection) -> dict[str, Tenant]:
+    return {name: await settle(database, name, number) for number, name in enumerate(TENANTS, 1)}
+
+
+@pytest.fixture
+async def logins(
+    database: asyncpg.Connection, database_url: str, tenants: dict[str, Tenant]
+) -> AsyncIterator[dict[str, asyncpg.Connection]]:
+    """A connection of each."""
+    async with AsyncExitStack() as stack:
+        found = {}
+        for name in TENANTS:
+            url = await stack.enter_async_context(sql_login(database, database_url, name))
+            found[name] = await asyncpg.connect(url)
+            stack.push_async_callback(found[name].close)
+        yield found
+
+
+async def test_each_view_shows_one_s_own_and_nothing_else(
+    database: asyncpg.Connection, logins: dict[str, asyncpg.Connection], tenants: dict[str, Tenant]
+) -> None:
+    for name, login in logins.items():
+        for view in await views(database, "org"):
+            seen = await text(login, view)  # without a schema: by the search path
+            assert tenants[name].shown(seen), f"{view} as {name}: {seen}"
+            for other in set(TENANTS) - {name}:
+                assert not tenants[other].shown(seen), f"{view} as {name}"
+
+
+async def test_who_is_in_the_role_but_nobody_s_login_sees_nothing(database: asyncpg.Connection, tenants: Any) -> None:
+    await database.execute("set role biogate_sql")
+    for view in await views(database, "org"):
+        assert await database.fetchval(f"select count(*) from org.{view}") == 0, view
+
+
+async def test_a_login_reads_these_views_and_writes_nothing(
+    database: asyncpg.Connection, logins: dict[str, asyncpg.Connection]
+) -> None:
+    role = await logins["alpha"].fetchval("select current_user")
+    assert await names(database, READABLE, role) == {f"org.{view}" for view in await views(database, "org")}
+    assert await names(database, CHANGEABLE, role) == set()
+    open_ = await database.fetch(
+        "select relname from pg_class where relnamespace = 'org'::regnamespace and relkind = 'v'"
+        " and not coalesce('security_barrier=true' = any (reloptions), false)"
+    )
+    assert open_ == [], "these views let conditions see other rows: with (security_barrier)"
+
+
+PLANS = "set enable_nestloop = off; set enable_indexscan = off; set enable_bitmapscan = off"
+"""Anybody can have these, and then the rows of others are read."""
+
+
+async def columns(database: asyncpg.Connection) -> list[tuple[str, str]]:
+    found = await database.fetch(
+        "select table_name, column_name from information_schema.columns where table_schema = 'org' order by 1, 2"
+    )
+    return [(row[0], row[1]) for row in found]
+
+
+async def test_leaky_conditions_see_no_other_rows(
+    database: asyncpg.Connection, logins: dict[str, asyncpg.Connection], tenants: dict[str, Tenant]
+) -> None:
+    """A function that tells what it is given, as cheap as can be; and errors with the value in them."""
+    await database.execute(
+        """create function public.tell(text) returns boolean cost 0.0000001 language plpgsql as $$
+           begin raise notice '%', $1; return true; end $$"""
+    )
+    told: list[str] = []
+    login = logins["beta"]
+    await login.execute(PLANS)
+    login.add_log_listener(lambda _, message: told.append(message.message))
+    own, others = tenants["beta"], [tenants["alpha"], tenants["main"]]
+    for view, column in await columns(database):
+        for condition in (f'public.tell("{column}"::text)', f'"{column}"::text::xml is document'):
+            try:
+                await login.fetch(f"select 1 from {view} where {condition}")
+                await login.fetch(f"select 1 from {view} order by {condition}")
+            except asyncpg.PostgresError as error:
+                told.append(str(error))
+        for condition in (f"\"{column}\"::text like '%zqalpha%'", f"\"{column}\"::text ~ 'zqmain'"):
+            assert await login.fetchval(f"select count(*) from {view} where {condition}") == 0
+    await asyncio.sleep(0.1)
+    said = "\n".join(told)
+    assert own.shown(said)
+    for other in others:
+        assert not other.shown(said)
+
+
+async def test_without_the_barrier_the_leak_is_found(
+    database: asyncpg.Connection, logins: dict[str, asyncpg.Connection], tenants: dict[str, Tenant]
+) -> None:
+    """The test above can fail."""
+    await database.execute(
+        """create function public.tell(text) returns boolean cost 0.0000001 language plpgsql as $$
+           begin raise notice '%', $1; return true; end $$"""
+    )
+    await database.execute("alter view org.annotations reset (security_barrier)")
+    told: list[str] = []
+    await logins["beta"].execute(PLANS)
+    logins["beta"].add_log_listener(lambda _, message: told.append(message.message))
+    await logins["beta"].fetch("select 1 from annotations where public.tell(text)")
+    await asyncio.sleep(0.1)
+    assert tenants["alpha"].shown("\n".join(told))
+
+
+async def test_a_login_cannot_get_out(
+    database: asyncpg.Connection, logins: dict[str, asyncpg.Connection], tenants: dict[str, Tenant]
+) -> None:
+    login, owner = logins["beta"], await database.fetchval("select current_user")
+    other = await logins["alpha"].fetchval("select current_user")
+    await login.execute("set default_transaction_read_only = off")
+    for step in (
+        *("select * from public.devices", "select * from api.devices", "select * from public.users"),
+        *("select * from public.telemetry", "select api.organization()", "select api.account('x')"),
+        *(f'set role "{owner}"', f'set role "{other}"', "set role biogate_api", f'set session authorization "{other}"'),
+        *("create table x ()", "create table public.x ()", "create temporary table x ()", "create schema x"),
+        *("create function pg_temp.f() returns int return 1", "create view org.x as select 1"),
+        *("insert into devices (device) values ('x')", "update audit set who = 'x'", "delete from devices"),
+        *("select pg_read_file('/etc/passwd')", "copy devices to program 'true'", "copy devices to '/tmp/x'"),
+        *("select pg_advisory_lock(1635083369, 2)", "select pg_try_advisory_xact_lock(1)", "select lo_create(0)"),
+        *("select lo_from_bytea(0, 'x')", "select pg_ls_dir('.')", "select pg_reload_conf()"),
+        *(
+            "set temp_file_limit = -1",
+            "alter role current_user connection limit 100",
+            "alter role current_user createdb",
+        ),
+    ):
+        with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError)):
+            await login.execute(step)
+    for relation in await database.fetch("select show_chunks('frames')::text"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await login.fetch(f"select * from {relation[0]}")
+    for setting in ("set search_path = public", "set row_security = off"):
+        await login.execute(setting)
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await login.fetch("select * from devices_")
+
+
+async def test_a_login_does_not_see_what_others_ask_and_cannot_end_it(
+    database: asyncpg.Connection, logins: dict[str, asyncpg.Connection]
+) -> None:
+    pids = {name: await login.fetchval("select pg_backend_pid() /* hidden */") for name, login in logins.items()}
+    rows = await logins["beta"].fetch("select pid, query, client_addr from pg_stat_activity")
+    seen = {row["pid"]: row["query"] for row in rows}
+    assert "pg_stat_activity" in seen[pids["beta"]]
+    assert {query for pid, query in seen.items() if pid != pids["beta"]} <= {"<insufficient privilege>", None}
+    for function in ("pg_cancel_backend", "pg_terminate_backend"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await logins["beta"].execute(f"select {function}({pids['alpha']})")
+
+
+async def test_a_login_s_settings_bound_mistakes(
+    database: asyncpg.Connection, database_url: str, tenants: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with sql_login(database, database_url, "alpha") as url:
+        connections = [await asyncpg.connect(url) for _ in range(admin_sql.MOST_CONNECTIONS)]
+        with pytest.raises(asyncpg.TooManyConnectionsError):
+            await asyncpg.connect(url)
+        for name, value in (admin_sql.SETTINGS | admin_sql.SUPERUSER_SETTINGS).items():
+            assert (await connections[0].fetchval(f"show {name}")).replace("1min", "60s") == value.strip("'")
+        for connection in connections:
+            await connection.close()
+    monkeypatch.setitem(admin_sql.SETTINGS, "statement_timeout", "'300ms'")
+    monkeypatch.setitem(admin_sql.SUPERUSER_SETTINGS, "temp_file_limit", "'1MB'")
+    async with sql_login(database, database_url, "alpha") as url:
+        connection = await asyncpg.connect(url)
+        for long in ("select pg_sleep(20)", "select count(*) from generate_series(1, 1000000000000)"):
+            with pytest.raises((asyncpg.QueryCanceledError, asyncpg.ConfigurationLimitExceededError)):
+                await connection.execute(long)
+        await connection.execute("set statement_timeout = '60s'; set work_mem = '64kB'")
+        with pytest.raises(asyncpg.ConfigurationLimitExceededError):
+            await connection.execute("select n from generate_series(1, 1000000) n order by -n")
+        await connection.close()
+
+
+async def fill(database: asyncpg.Connection) -> None:
+    """200 devices of two organizations, four days, 50 frames a day."""
+    await database.execute(
+        "insert into organizations (name, title) values ('other', 'Other');"
+        "insert into devices (name, organization_id)"
+        " select 'br-' || n, 1 + n % 2 * (select max(organization_id) - 1 from organizations)"
+        " from generate_series(1, 200) n"
+    )
+    await layout(database, "temperature", "ph", "agitation")
+    await database.execute(
+        """insert into frames (time, device_id, layout_id, received_at, values)
+           select t, device_id, (select max(layout_id) from layouts), t, array_fill(1.0::float8, array[20])
+             from generate_series($1::timestamptz, $1 + interval '345599 s', interval '1728 s') t, devices
+            order by t, device_id""",
+        after(-12 * 3600),
+    )
+    await database.execute("vacuum analyze frames")
+    await database.execute("analyze")
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+RANGE = "between '2024-05-18 06:00Z' and '2024-05-18 12:00Z'"
+QUERIES = {
+    "raw": f"select time, value from telemetry where device = 'br-8' and channel = 'ph' and time {RANGE} order by time",
+    "by number": f"select time, value from telemetry where device_id = 8 and channel = 'ph' and time {RANGE}",
+    "buckets": "select time_bucket('1 hour', time) as time, avg(value) from telemetry"
+    f" where device = 'br-8' and channel in ('ph') and time {RANGE} group by 1 order by 1",
+    "minutes": "select bucket, sum / count from telemetry_1m"
+    f" where device = 'br-8' and channel = 'ph' and bucket {RANGE}",
+    "hours": f"select bucket, sum / count from telemetry_1h where device_id = 8 and channel = 'ph' and bucket {RANGE}",
+}
+
+
+async def test_grafana_s_queries_read_their_part_of_one_chunk_by_the_key(
+    database: asyncpg.Connection, database_url: str
+) -> None:
+    """And about as many pages as the same query of the plain view."""
+    await fill(database)
+    explain = "explain (analyze, buffers, format json)"
+    async with sql_login(database, database_url, "main") as url:
+        login = await asyncpg.connect(url)
+        for name, query in QUERIES.items():
+            assert await login.fetch(query), name
+            (answer,) = json.loads(await login.fetchval(f"{explain} {query}"))
+            found = list(nodes(answer["Plan"]))
+            read = [node for node in found if node.get("Relation Name", "").startswith("_hyper")]
+            keys = [node["Index Cond"] for node in found if "frames_pkey" in node.get("Index Name", "")]
+            assert len(read) == len(keys) == 1, f"{name}: {answer}"
+            assert "device_id = " in keys[0], name
+            assert '"time"' in keys[0], name
+            assert read[0]["Actual Rows"] + read[0].get("Rows Removed by Filter", 0) < 100, name
+            if name in {"raw", "by number", "buckets"}:
+                (plain,) = json.loads(await database.fetchval(f"{explain} {query}"))
+                assert answer["Plan"]["Shared Hit Blocks"] <= 2 * plain["Plan"]["Shared Hit Blocks"] + 10, name
+        assert await login.fetch(QUERIES["raw"].replace("br-8", "br-9")) == []
+        await login.close()
+
+
+def command(database_url: str, *arguments: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "api.admin", *arguments],
+        env={**os.environ, "BIOGATE_DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+async def test_the_commands_make_list_and_end_a_login(
+    database: asyncpg.Connection, database_url: str, tenants: dict[str, Tenant], tmp_path: Path
+) -> None:
+    name, file = f"grafana-{os.getpid()}-{os.urandom(3).hex()}", tmp_path / "password"
+    make = ("sql-login", "add", name, "--organization", "alpha", "--to", str(file), "--why", "dashboards")
+    status, said, _ = command(database_url, *make)
+    assert status == 0
+    password = file.read_text().strip()
+    assert password not in said
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert len(password) >= 32
+
+    login = await asyncpg.connect(with_login(database_url, name, password))
+    assert await login.fetchval("select device from devices") == tenants["alpha"].known["device"]
+    _, listed, _ = command(database_url, "sql-login", "list")
+    assert re.search(rf"^{name}\talpha\t\S+ \S+\t1\t$", listed, re.MULTILINE), listed
+
+    file.unlink()
+    for wrong, words in (
+        (make, "already"),
+        (("sql-login", "add", f"{name}-2", "--organization", "none", "--to", str(file)), "no organization none"),
+        (("sql-login", "add", "Pg;", "--to", str(file)), "is not a name"),
+        (("sql-login", "add", "pg_x", "--to", str(file)), "is not a name"),
+        (("sql-login", "add", f"{name}-2", "--to", str(tmp_path)), "cannot be made"),
+        (("sql-login", "end", "biogate_api"), "no SQL login"),
+    ):
+        status, _, error = command(database_url, *wrong)
+        assert (status, words in error) == (1, True), error
+    assert not file.exists()
+    assert await database.fetchval("select count(*) from pg_roles where rolname like $1", f"{name}%") == 1
+
+    assert command(database_url, "sql-login", "end", name, "--why", "moved")[0] == 0
+    assert await database.fetchval("select count(*) from pg_roles where rolname like $1", f"{name}%") == 0
+    assert await database.fetchval("select count(*) from pg_stat_activity where usename = $1", name) == 0
+    login.terminate()
+    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+        await asyncpg.connect(with_login(database_url, name, password))
+    written = await database.fetch(
+        "select o.name, action, why from audit a join organizations o using (organization_id)"
+        " where subject = $1 order by n",
+        f"sql-login/{name}",
+    )
+    assert [tuple(row) for row in written] == [
+        ("alpha", "sql-login add", "dashboards"),
+        ("alpha", "sql-login end", "moved"),
+    ]
+
+
+async def test_the_commands_verify_and_export_the_audit_trail(
+    database: asyncpg.Connection, database_url: str, tenants: dict[str, Tenant], tmp_path: Path
+) -> None:
+    file = tmp_path / "audit.jsonl"
+    await database.execute(
+        "insert into audit (organization_id, who, action, subject, why)"
+        " select organization_id, 'eva', 'test ' || n, 'x', 'why' from organizations, generate_series(1, 3) n"
+    )
+    assert command(database_url, "audit", "export", "--organization", "alpha", "--to", str(file))[0] == 0
+    events = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [event["n"] for event in events] == list(range(1, len(events) + 1))
+    assert events[-1]["action"] == "test 3"
+    assert len(events) == await database.fetchval(
+        "select count(*) from audit where organization_id = $1", tenants["alpha"].organization_id
+    )
+    assert not tenants["beta"].shown(file.read_text())
+    assert command(database_url, "audit", "export", "--organization", "alpha", "--to", str(file))[0] == 1
+
+    status, said, _ = command(database_url, "audit", "verify", "--organization", "alpha")
+    assert status == 0
+    assert events[-1]["hash"] in said
+    await database.execute("alter table audit disable trigger audit_refuse")
+    await database.execute(
+        "update audit set why = 'another' where organization_id = $1 and n = 2", tenants["alpha"].organization_id
+    )
+    status, said, _ = command(database_url, "audit", "verify", "--organization", "alpha")
+    assert status == 1
+    assert "changed, or after a missing one: 2\n" in said
+    assert command(database_url, "audit", "verify", "--organization", "beta")[0] == 0
