@@ -88,14 +88,14 @@ class Settings(BaseSettings):
         65536, ge=1024, le=2**30, description="most bytes of a request's body (the import of serials has its own limit)"
     )
     api_rate: float = Field(
-        200,
+        5000,
         ge=0,
         le=1e6,
         description="requests a second of one caller (an API key, an account) before 429; what comes in five seconds "
         "may come at once; 0: no limit",
     )
     api_anonymous_rate: float = Field(
-        20, ge=0, le=1e6, description="the same of one address whose requests have no key, token or session that holds"
+        50, ge=0, le=1e6, description="the same of one address whose requests have no key, token or session that holds"
     )
     api_connections: int = Field(1000, ge=1, le=65536, description="most connections of clients at a time")
     api_slow: float = Field(

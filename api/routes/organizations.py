@@ -40,7 +40,7 @@ INVITATION_COLUMNS = tuple(models.INVITATION)
 KEY_COLUMNS = tuple(models.KEY)
 LAST_ID = 2**31 - 1
 
-Id = Annotated[int, Path(ge=1, le=LAST_ID, examples=[12])]
+Id = Annotated[int, Path(ge=1, le=LAST_ID, description="number in the list", examples=[12])]
 KeyId = Annotated[str, Path(pattern="^[a-z2-7]{12}$", examples=[models.KEY["key_id"]])]
 
 

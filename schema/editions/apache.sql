@@ -42,7 +42,7 @@ comment on view telemetry_1h is
 
 -- What an organization's own logins see of them: named, and grouped so that conditions on device and channel come first.
 create or replace view org.telemetry_1m with (security_barrier) as
-select time_bucket(interval '1 minute', f.time) as bucket, f.device_id, d.name as device, c.name as channel, c.unit,
+select time_bucket(interval '1 minute', f.time) as bucket, d.device_id, d.name as device, c.name as channel, c.unit,
        sum(s.value) filter (where s.good) as sum, count(*) filter (where s.good) as count,
        min(s.value) filter (where s.good) as min, max(s.value) filter (where s.good) as max,
        first(s.value, f.time) filter (where s.good) as first, last(s.value, f.time) filter (where s.good) as last,
@@ -55,10 +55,10 @@ select time_bucket(interval '1 minute', f.time) as bucket, f.device_id, d.name a
                             f.values[lc.ordinal] is not null and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
  where (f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null)
    and d.organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user)
- group by 1, 2, 3, 4, 5;
+ group by 1, d.device_id, c.channel_id;
 
 create or replace view org.telemetry_1h with (security_barrier) as
-select time_bucket(interval '1 hour', f.time) as bucket, f.device_id, d.name as device, c.name as channel, c.unit,
+select time_bucket(interval '1 hour', f.time) as bucket, d.device_id, d.name as device, c.name as channel, c.unit,
        sum(s.value) filter (where s.good) as sum, count(*) filter (where s.good) as count,
        min(s.value) filter (where s.good) as min, max(s.value) filter (where s.good) as max,
        first(s.value, f.time) filter (where s.good) as first, last(s.value, f.time) filter (where s.good) as last,
@@ -71,6 +71,6 @@ select time_bucket(interval '1 hour', f.time) as bucket, f.device_id, d.name as 
                             f.values[lc.ordinal] is not null and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
  where (f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null)
    and d.organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user)
- group by 1, 2, 3, 4, 5;
+ group by 1, d.device_id, c.channel_id;
 
 grant select on org.telemetry_1m, org.telemetry_1h to biogate_sql;

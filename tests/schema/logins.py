@@ -19,15 +19,22 @@ def with_login(url: str, name: str, password: str) -> str:
 
 
 @asynccontextmanager
-async def api_login(owner: asyncpg.Connection, url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection as the API has it: with its own login, in its role."""
+async def api_login_url(owner: asyncpg.Connection, url: str) -> AsyncIterator[str]:
+    """The address for a login of the API's own."""
     name = f"test_api_{secrets.token_hex(6)}"
     own = with_login(url, name, secrets.token_hex(8))
     await make_login(owner, own)
-    connection = await asyncpg.connect(own, server_settings={"role": "biogate_api", "search_path": "api, public"})
-    yield connection
-    await connection.close()
+    yield own
     await owner.execute(f"drop role {name}")
+
+
+@asynccontextmanager
+async def api_login(owner: asyncpg.Connection, url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection as the API has it: with its own login, in its role."""
+    async with api_login_url(owner, url) as own:
+        connection = await asyncpg.connect(own, server_settings={"role": "biogate_api", "search_path": "api, public"})
+        yield connection
+        await connection.close()
 
 
 @asynccontextmanager

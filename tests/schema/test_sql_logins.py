@@ -56,6 +56,23 @@ async def test_each_view_shows_one_s_own_and_nothing_else(
                 assert not tenants[other].shown(seen), f"{view} as {name}"
 
 
+async def test_aggregates_are_those_of_the_plain_views(
+    database: asyncpg.Connection, logins: dict[str, asyncpg.Connection], tenants: dict[str, Tenant]
+) -> None:
+    """In both editions, and in the same columns."""
+    for view in ("telemetry_1m", "telemetry_1h"):
+        columns = "bucket, device_id, c.name, c.unit, sum, count, min, max, first, last, bad"
+        wanted = await database.fetch(
+            f"select d.name as device, {columns} from public.{view}"
+            " join devices d using (device_id) join channels c using (channel_id) where d.organization_id = $1",
+            tenants["alpha"].organization_id,
+        )
+        shown = columns.replace("c.name", "channel").replace("c.unit", "unit")
+        found = await logins["alpha"].fetch(f"select device, {shown} from {view}")
+        assert sorted(map(repr, map(tuple, found))) == sorted(map(repr, map(tuple, wanted)))
+        assert len(found) == 2
+
+
 async def test_who_is_in_the_role_but_nobody_s_login_sees_nothing(database: asyncpg.Connection, tenants: Any) -> None:
     await database.execute("set role biogate_sql")
     for view in await views(database, "org"):
