@@ -9,9 +9,9 @@ import sys
 import uvicorn
 from pydantic import ValidationError
 
-from api import logs
 from api.app import create_app
-from api.protocol import limited
+from api.edge import logs
+from api.edge.protocol import limited
 from api.settings import Settings
 
 GARBAGE = 20_000

@@ -12,13 +12,17 @@ from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
-from api import access, headers, models, problems
-from api.attempts import Attempts
+from api import problems
+from api.access import guard as access
+from api.access.attempts import Attempts
+from api.access.identity import Identities
+from api.access.passwords import Passwords
 from api.database import Server
-from api.headers import CORS, SecurityHeaders
-from api.identity import Identities
-from api.observation import Observer
-from api.passwords import Passwords
+from api.edge import headers
+from api.edge.headers import CORS, SecurityHeaders
+from api.edge.observation import Observer
+from api.edge.shortcuts import Fixed
+from api.models import common as models
 from api.routes import (
     PREFIX,
     audit,
@@ -36,7 +40,6 @@ from api.routes import (
     telemetry,
 )
 from api.settings import Settings
-from api.shortcuts import Fixed
 from schema.serials import MOST_BYTES
 
 ROUTES = (

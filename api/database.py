@@ -9,6 +9,7 @@ from typing import Any, Self, TypeAlias
 
 import asyncpg
 
+from api.edge.trace import CURRENT
 from api.metrics import DATABASE_ERRORS
 from api.problems import (
     INTERNAL,
@@ -22,7 +23,6 @@ from api.problems import (
     Unavailable,
 )
 from api.settings import Settings
-from api.trace import CURRENT
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)

@@ -66,14 +66,10 @@ SerialNumber = Annotated[
 ]
 
 
-class Parameters(BaseModel):
-    """Base of all. Every data route also takes `format`."""
+class Known(BaseModel):
+    """Base of all: parameters that are not named are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal["json", "csv"] | None = Field(
-        None, description="json or csv; without it the Accept header decides, and the address if it ends in .csv"
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -87,6 +83,14 @@ class Parameters(BaseModel):
                     "unknown_parameter", "no such parameter; {meant}", {"parameter": name, "meant": meant}
                 )
         return given
+
+
+class Parameters(Known):
+    """Of what reads: it also takes `format`."""
+
+    format: Literal["json", "csv"] | None = Field(
+        None, description="json or csv; without it the Accept header decides, and the address if it ends in .csv"
+    )
 
 
 class NoParameters(Parameters):

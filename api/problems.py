@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from api.trace import CURRENT
+from api.edge.trace import CURRENT
 
 MEDIA_TYPE = "application/problem+json"
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="biogate"'}

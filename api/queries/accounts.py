@@ -10,11 +10,11 @@ import asyncpg
 import msgspec
 
 from api import times
+from api.access.roles import Principal
+from api.access.tokens import ApiKey, RefreshToken, hashed
 from api.database import Database, Server
 from api.problems import Conflict, NotFound, Unauthorized
 from api.queries import load
-from api.roles import Principal
-from api.tokens import ApiKey, RefreshToken, hashed
 
 SQL = load("accounts")
 LAST_KEY_ID = "z" * 13

@@ -17,10 +17,10 @@ import msgspec
 
 from api import times
 from api.database import Connection, Database
+from api.edge.trace import CURRENT
 from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
 from api.queries.devices import unknown
-from api.trace import CURRENT
 
 SQL = load("commands")
 LAST_ID = UUID(int=2**128 - 1)

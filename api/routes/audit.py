@@ -10,12 +10,14 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from api import answers, cursors, models, models_devices, problems, times
-from api.access import Db, allow
+from api import answers, cursors, problems, times
+from api.access.guard import Db, allow
+from api.access.roles import Role, Scope
+from api.models import common as models
+from api.models import devices as models_devices
 from api.parameters import Cursor, Instant, NoParameters, Parameters, once
 from api.problems import BadParameter
 from api.queries import audit
-from api.roles import Role, Scope
 from api.routes import PREFIX
 
 READ = allow(Role.OPERATOR, Scope.AUDIT_READ)

@@ -9,18 +9,18 @@ import structlog
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from api import answers, metrics, problems, times
-from api import models_accounts as models
-from api.access import Accounts, Caller, Person, from_own_page
-from api.account_orders import LogIn, LogOut, PasswordChange, Refresh, Registration
-from api.attempts import address
-from api.models import ok
-from api.orders import MOST_BYTES, body, described, order
+from api.access.attempts import address
+from api.access.guard import Accounts, Caller, Person, from_own_page
+from api.access.tokens import RefreshToken, access_token, code_hash, new_token
+from api.bodies.accounts import LogIn, LogOut, PasswordChange, Refresh, Registration
+from api.bodies.orders import MOST_BYTES, body, described, order
+from api.models import accounts as models
+from api.models.common import ok
 from api.parameters import NoParameters, once
 from api.problems import Forbidden, NotFound, Unauthorized
 from api.queries import accounts
 from api.routes import PREFIX
 from api.settings import Settings
-from api.tokens import RefreshToken, access_token, code_hash, new_token
 
 router = APIRouter(prefix=f"{PREFIX}/auth", tags=["accounts"], dependencies=[Depends(once)])
 log = structlog.get_logger("api")

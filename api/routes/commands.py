@@ -11,14 +11,15 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from api import answers, cursors, models, problems, times
-from api import models_commands as shapes
-from api.access import Db, Member, allow
-from api.orders import Order, described, order
+from api import answers, cursors, problems, times
+from api.access.guard import Db, Member, allow
+from api.access.roles import Role, Scope
+from api.bodies.orders import Order, described, order
+from api.models import commands as shapes
+from api.models import common as models
 from api.parameters import Cursor, DeviceName, Duration, NoParameters, Parameters, once
 from api.problems import BadParameter, TooMany
 from api.queries import commands, devices
-from api.roles import Role, Scope
 from api.routes import PREFIX
 
 router = APIRouter(prefix=PREFIX, tags=["commands"], dependencies=[Depends(once)])

@@ -9,13 +9,15 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, models, models_devices, problems
-from api.access import Db, Member, allow
-from api.orders import MOST_TAGS, DeviceChange, described, order
+from api import answers, cursors, problems
+from api.access.guard import Db, Member, allow
+from api.access.roles import Role, Scope
+from api.bodies.orders import MOST_TAGS, DeviceChange, described, order
+from api.models import common as models
+from api.models import devices as models_devices
 from api.parameters import Cursor, DeviceName, NoParameters, Parameters, once
 from api.problems import BadParameter
 from api.queries import devices, status
-from api.roles import Role, Scope
 from api.routes import PREFIX
 
 router = APIRouter(prefix=PREFIX, tags=["devices"], dependencies=[Depends(once)])

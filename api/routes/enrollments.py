@@ -7,12 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, models, problems, times
-from api.access import Db, Member, allow
-from api.orders import Approval, Order, Switch, described, order
+from api import answers, cursors, problems, times
+from api.access.guard import Db, Member, allow
+from api.access.roles import Role, Scope
+from api.bodies.orders import Approval, Order, Switch, described, order
+from api.models import common as models
 from api.parameters import Cursor, NoParameters, Parameters, once
 from api.queries import enrollments
-from api.roles import Role, Scope
 from api.routes import PREFIX
 
 router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])

@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, models, problems, times
-from api.access import Db, allow
+from api import answers, cursors, problems, times
+from api.access.guard import Db, allow
+from api.access.roles import Role, Scope
+from api.models import common as models
 from api.parameters import Cursor, DeviceName, Instant, NoParameters, Parameters, once
 from api.problems import BadParameter
 from api.queries import devices, journal
-from api.roles import Role, Scope
 from api.routes import PREFIX
 from schema.reasons import Reason
 

@@ -9,15 +9,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, models, problems, times
-from api.access import Db, allow
+from api import answers, cursors, problems, times
+from api.access.guard import Db, allow
+from api.access.roles import Role, Scope
 from api.database import Database
+from api.edge.shortcuts import ShortRoute, shortcut
+from api.models import common as models
 from api.parameters import Cursor, DeviceName, Duration, Parameters, Quality, listed, once
 from api.queries import devices, latest
 from api.queries.latest import Wanted
-from api.roles import Role, Scope
 from api.routes import PREFIX
-from api.shortcuts import ShortRoute, shortcut
 from schema.topics import is_device_name
 
 READ = allow(Role.VIEWER, Scope.TELEMETRY_READ)

@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from api import answers, models, models_devices, problems
-from api.access import Db, Member, allow
-from api.orders import Gift, Order, described, order
+from api import answers, problems
+from api.access.guard import Db, Member, allow
+from api.access.roles import Role, Scope
+from api.bodies.orders import Gift, Order, described, order
+from api.models import common as models
+from api.models import devices as models_devices
 from api.parameters import DeviceName, NoParameters, once
 from api.queries import devices, enrollments
-from api.roles import Role, Scope
 from api.routes import PREFIX
 
 router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])

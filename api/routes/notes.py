@@ -7,13 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api import answers, cursors, models, models_devices, problems, times
-from api.access import Db, Member, allow
-from api.orders import Annotation, Words, described, order
+from api import answers, cursors, problems, times
+from api.access.guard import Db, Member, allow
+from api.access.roles import Role, Scope
+from api.bodies.orders import Annotation, Words, described, order
+from api.models import common as models
+from api.models import devices as models_devices
 from api.parameters import Cursor, DeviceName, Instant, Parameters, once
 from api.problems import BadParameter
 from api.queries import devices, notes
-from api.roles import Role, Scope
 from api.routes import PREFIX
 
 router = APIRouter(prefix=PREFIX, tags=["annotations"], dependencies=[Depends(once)])

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api import answers, problems
-from api.access import Accounts
+from api.access.guard import Accounts
 from api.problems import Unavailable
 from schema import migrate
 

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
 from api import answers, cursors, problems, times
-from api import models_accounts as models
-from api.access import Accounts, Caller, Db, Member, Person, allow
-from api.account_orders import (
+from api.access.guard import Accounts, Caller, Db, Member, Person, allow
+from api.access.roles import ALL_SCOPES, Principal, Role, Scope
+from api.access.tokens import ApiKey, code_hash, new_code
+from api.bodies.accounts import (
     Joining,
     MemberChange,
     NewInvitation,
@@ -19,14 +20,13 @@ from api.account_orders import (
     NewOrganization,
     OrganizationChange,
 )
-from api.models import PAGE, ok
-from api.orders import Words, described, order
-from api.parameters import Cursor, NoParameters, Parameters, once
+from api.bodies.orders import Words, described, order
+from api.models import accounts as models
+from api.models.common import PAGE, ok
+from api.parameters import Cursor, Known, NoParameters, Parameters, once
 from api.problems import Forbidden, NotFound
 from api.queries import accounts
-from api.roles import ALL_SCOPES, Principal, Role, Scope
 from api.routes import PREFIX
-from api.tokens import ApiKey, code_hash, new_code
 
 router = APIRouter(prefix=PREFIX, tags=["organizations"], dependencies=[Depends(once)])
 
@@ -49,7 +49,7 @@ class ListParameters(Parameters):
     cursor: Cursor = None
 
 
-class Reason(Parameters):
+class Reason(Known):
     why: Words = Field("asked for", description="the reason, for the audit trail")
 
 

@@ -6,15 +6,16 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from api import answers, cursors, models, problems
-from api.access import Db, Member, allow
-from api.orders import Order, OrganizationName, Words, body, described, order
-from api.parameters import Cursor, Parameters, SerialNumber, once
+from api import answers, cursors, problems
+from api.access.guard import Db, Member, allow
+from api.access.roles import Role, Scope
+from api.bodies.orders import Order, OrganizationName, Words, body, described, order
+from api.models import common as models
+from api.parameters import Cursor, Known, Parameters, SerialNumber, once
 from api.problems import ApiError, BadParameter, BadRows, Conflict, Unsupported
 from api.queries import enrollments
-from api.roles import Role, Scope
 from api.routes import PREFIX
 from schema import serials
 
@@ -62,9 +63,7 @@ class SerialParameters(Parameters):
     cursor: Cursor = None
 
 
-class ImportParameters(Parameters):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class ImportParameters(Known):
     name: Words = Field(description="of the import; to a known one is added", examples=["plant-north"])
     quota: int | None = Field(None, ge=0, lt=2**31, description="devices that may enroll with its serials")
     organization: OrganizationName | None = Field(

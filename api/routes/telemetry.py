@@ -10,15 +10,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, models, problems, times
-from api.access import Db, allow
+from api import answers, cursors, problems, times
+from api.access.guard import Db, allow
+from api.access.roles import Role, Scope
 from api.database import Database
+from api.models import common as models
 from api.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest, once
 from api.problems import BadParameter, TooMuch
 from api.queries import devices, telemetry
 from api.queries.devices import Channel, Device
 from api.queries.telemetry import AGGREGATES, Row, Selection
-from api.roles import Role, Scope
 from api.routes import PREFIX
 
 READ = allow(Role.VIEWER, Scope.TELEMETRY_READ)

@@ -12,10 +12,10 @@ import asyncpg
 import bcrypt
 import httpx2
 
+from api.access.roles import Role, Scope
+from api.access.tokens import ApiKey, hashed
 from api.app import create_app
-from api.roles import Role, Scope
 from api.settings import Settings
-from api.tokens import ApiKey, hashed
 
 
 async def organization(sql: asyncpg.Connection, name: str) -> int:

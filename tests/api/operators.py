@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import httpx2
 
-from api import models
+from api.models import common as models
 from tests.api.accounts import bearer
 from tests.api.plant import at
 

@@ -12,8 +12,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount, Route
 
-from api.roles import Role, Scope
-from api.shortcuts import Fixed
+from api.access.roles import Role, Scope
+from api.edge.shortcuts import Fixed
 from tests.api.tenants import Tenant
 
 Body = Callable[[Tenant], Any]

@@ -14,8 +14,8 @@ from uuid import uuid4
 import asyncpg
 import bcrypt
 
-from api.roles import Role, Scope
-from api.tokens import access_token, hashed, new_token
+from api.access.roles import Role, Scope
+from api.access.tokens import access_token, hashed, new_token
 from tests.api.accounts import api_key, bearer, organization
 from tests.api.plant import Plant, at
 

@@ -14,8 +14,8 @@ import asyncpg
 import httpx2
 import pytest
 
-from api.passwords import matches_now
-from api.roles import Scope
+from api.access.passwords import matches_now
+from api.access.roles import Scope
 from tests.api.plant import Plant
 
 PASSWORD = "correct horse battery"

@@ -13,7 +13,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from api.roles import Role, Scope
+from api.access.roles import Role, Scope
 from tests.api.accounts import api_key, organization
 from tests.api.operators import Operator
 from tests.api.plant import Plant

@@ -13,8 +13,8 @@ import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
-from api import models_accounts as models
-from api.passwords import Passwords
+from api.access.passwords import Passwords
+from api.models import accounts as models
 from api.problems import Busy
 from tests.api.accounts import (
     OWN_PAGE,
@@ -228,7 +228,7 @@ async def test_other_requests_are_answered_while_passwords_are_hashed(api: httpx
 async def test_when_too_many_wait_to_log_in_the_others_are_told_to_come_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api.passwords.MOST_WAITING", 3)
+    monkeypatch.setattr("api.access.passwords.MOST_WAITING", 3)
     with Passwords() as passwords:
         password = SecretStr(PASSWORD)
         results = await asyncio.gather(*(passwords.matches(password, None) for _ in range(5)), return_exceptions=True)

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from api.roles import Role, Scope
+from api.access.roles import Role, Scope
 from tests.api.accounts import api_key, bearer
 from tests.api.plant import Plant
 from tests.api.test_problems import assert_problem

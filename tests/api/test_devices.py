@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from api.roles import Role
+from api.access.roles import Role
 from tests.api.accounts import api_key
 from tests.api.operators import ORDER, Operator, handshake
 from tests.api.plant import Plant

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from api.roles import Role, Scope
+from api.access.roles import Role, Scope
 from schema.enrollment import fingerprint
 from tests.api.accounts import api_key, bearer
 from tests.api.operators import ORDER, Operator, handshake, login_of

@@ -16,7 +16,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI, Request, Response
 
-from api.access import ORGANIZATION, Db
+from api.access.guard import ORGANIZATION, Db
 from api.app import create_app
 from api.settings import Settings
 from tests.api.questions import ASSETS, PLAIN, QUESTIONS, Question, name, routes

@@ -10,8 +10,8 @@ import asyncpg
 import httpx2
 import pytest
 
-from api import models_accounts as models
-from api.roles import Role, Scope
+from api.access.roles import Role, Scope
+from api.models import accounts as models
 from tests.api.accounts import api_key, bearer, log_in, serving, user
 from tests.api.test_organizations import Person, person, trail
 

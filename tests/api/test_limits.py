@@ -13,9 +13,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from api import limits, protocol
+from api.access.roles import Role
 from api.app import create_app
-from api.roles import Role
+from api.edge import limits, protocol
 from api.settings import Settings
 from tests.api.accounts import api_key, bearer
 from tests.api.plant import Plant

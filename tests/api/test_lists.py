@@ -12,7 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from api import models, models_devices
+from api.models import common as models
+from api.models import devices as models_devices
 from tests.api.plant import Plant, at, text
 
 API = "/api/v1"

@@ -7,9 +7,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from api.access.tokens import ApiKey
 from api.app import create_app
 from api.settings import Settings
-from api.tokens import ApiKey
 from tests.api.accounts import api_key, bearer
 from tests.api.plant import T0, Plant
 

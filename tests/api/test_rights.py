@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from api import access
-from api.roles import ORDER, Role, Scope
+from api.access import guard as access
+from api.access.roles import ORDER, Role, Scope
 from tests.api.questions import PLAIN, QUESTIONS, asks_for, name, needs, routes
 from tests.api.tenants import KINDS
 from tests.api.test_isolation import Plantation, arguments, filled, plantation

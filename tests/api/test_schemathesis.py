@@ -11,7 +11,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from api import models, models_commands
+from api.models import commands as models_commands
+from api.models import common as models
 from tests import openapi
 from tests.api.accounts import api_key, bearer
 from tests.api.tenants import Tenant, Visitor, settle

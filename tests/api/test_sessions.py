@@ -12,8 +12,8 @@ import asyncpg
 import httpx2
 import pytest
 
-from api import models_accounts as models
-from api.roles import Role
+from api.access.roles import Role
+from api.models import accounts as models
 from tests.api.accounts import OWN_PAGE, PASSWORD, api_key, bearer, log_in, open_browser, serving, user
 
 EVA = "eva@example.org"

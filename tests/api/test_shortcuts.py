@@ -9,9 +9,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from api import shortcuts
+from api.access.roles import Role, Scope
+from api.edge import shortcuts
 from api.queries import latest
-from api.roles import Role, Scope
 from api.routes.latest import PLAIN
 from tests.api.accounts import api_key, bearer
 from tests.api.plant import Plant

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from api import times
-from api.models import Telemetry
+from api.models.common import Telemetry
 from tests.api.plant import Plant, at, text
 
 URL = "/api/v1/devices/br-1/telemetry"

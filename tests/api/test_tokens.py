@@ -15,8 +15,8 @@ import httpx2
 import jwt
 import pytest
 
-from api import models_accounts as models
-from api.tokens import AUDIENCE
+from api.access.tokens import AUDIENCE
+from api.models import accounts as models
 from tests.api.accounts import bearer, log_in, me, refresh, serving, until_is, user
 
 SECRET = "a secret of the tests that signs what nobody else shall"

@@ -114,6 +114,19 @@ def test_what_it_says_of_enrollment_works(shell: Shell) -> None:
     assert "MY-2" in shell.run(http)
 
 
+def test_what_it_says_of_accounts_works(shell: Shell) -> None:
+    people, audit, sql = blocks("Accounts")
+    (shell.directory / ".stack").mkdir()
+    said = shell.run(people)
+    assert "eva@example.org: account made; admin of main" in said
+    assert '"channel":"ph"' in said
+    assert (shell.directory / ".stack" / "notebook.key").stat().st_mode & 0o077 == 0
+    said = shell.run(audit)
+    assert '"whole":true' in said
+    assert "faults" in said
+    assert re.search(r"sim-0001 +\| +\d", shell.run(sql))
+
+
 @contextmanager
 def controllers(shell: Shell, *serials: str) -> Iterator[subprocess.Popen[bytes]]:
     """Controllers of one's own, enrolling with what the page says they are given."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from api.admin_sql import add_login, end_login
+from api.admin.sql import add_login, end_login
 from schema.migrate import make_login
 
 

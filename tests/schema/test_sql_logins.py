@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from api import admin_sql
+from api.admin import sql as admin_sql
 from tests.api.tenants import Tenant, settle
 from tests.schema.logins import sql_login, with_login
 from tests.schema.records import after, layout

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from api.trace import CURRENT
+from api.edge.trace import CURRENT
 
 
 class AccessLog:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import asyncpg
 import typer
 
-from api.administration import Organization, Refused, organization_id, run, tell
+from api.admin.console import Organization, Refused, organization_id, run, tell
 
 app = typer.Typer(no_args_is_help=True, help="The audit trail: is it whole; all of it as JSON lines.")
 

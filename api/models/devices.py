@@ -1,4 +1,4 @@
-"""The shapes of answers about one device, and of the audit trail: as in api/models.py, with an example of each."""
+"""The shapes of answers about one device, and of the audit trail: as in common.py, with an example of each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from api.models import DEVICE, Answer, Device, DeviceState, Page, T
+from api.models.common import DEVICE, Answer, Device, DeviceState, Page, T
 
 
 class DeviceDetail(Device):

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import asyncpg
 import structlog
 
+from api.access.roles import Principal, Role, Scope
+from api.access.tokens import ApiKey, hashed, session_of
 from api.database import Database
 from api.problems import ApiError
-from api.roles import Principal, Role, Scope
-from api.tokens import ApiKey, hashed, session_of
 
 log = structlog.get_logger("api")
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from api.account_orders import CODE
-from api.models import Answer, Page, T, ok
-from api.roles import Role, Scope
+from api.access.roles import Role, Scope
+from api.bodies.accounts import CODE
+from api.models.common import Answer, Page, T, ok
 
 RoleName = Literal["viewer", "operator", "engineer", "admin"]
 

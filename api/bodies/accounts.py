@@ -17,10 +17,10 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from api.orders import Order, OrganizationName, printable
+from api.access.passwords import NewPassword, Password
+from api.access.roles import Role, Scope
+from api.bodies.orders import Order, OrganizationName, printable
 from api.parameters import Duration
-from api.passwords import NewPassword, Password
-from api.roles import Role, Scope
 
 EMAIL = r"^[!-?A-~]+@[!-?A-~]+$"
 CODE = "K3JX-7QWD-M2VB-Z5TA"

@@ -1,11 +1,12 @@
-"""`python -m api.admin …`: accounts and organizations, at the database, for who owns it. What the commands do is in
-api/admin_*.py."""
+"""`python -m api.admin …`: accounts and organizations, at the database, for who owns it."""
 
 from __future__ import annotations
 
 import typer
 
-from api import admin_accounts, admin_audit, admin_sql
+from api.admin import accounts as admin_accounts
+from api.admin import audit as admin_audit
+from api.admin import sql as admin_sql
 
 app = typer.Typer(
     no_args_is_help=True,

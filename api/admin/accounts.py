@@ -12,7 +12,10 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from api.administration import (
+from api.access.passwords import checked, hash_now
+from api.access.roles import Role, Scope
+from api.access.tokens import ApiKey, hashed
+from api.admin.console import (
     Organization,
     Refused,
     Who,
@@ -26,9 +29,6 @@ from api.administration import (
     words,
     write_secret,
 )
-from api.passwords import checked, hash_now
-from api.roles import Role, Scope
-from api.tokens import ApiKey, hashed
 
 EMAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")

@@ -13,10 +13,10 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPBearer
 from starlette.types import Scope as ConnectionScope
 
+from api.access.identity import Identities, Shown
+from api.access.roles import Principal, Role, Scope
 from api.database import Database
-from api.identity import Identities, Shown
 from api.problems import CHALLENGE, Forbidden, NotFound, Unauthorized
-from api.roles import Principal, Role, Scope
 
 INVALID = {"WWW-Authenticate": CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'}
 ORGANIZATION = "Biogate-Organization"

@@ -14,7 +14,7 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from api.administration import Organization, Refused, Who, Why, organization_id, run, table, tell, time, write_secret
+from api.admin.console import Organization, Refused, Who, Why, organization_id, run, table, tell, time, write_secret
 
 app = typer.Typer(no_args_is_help=True, help="Logins at the database, for Grafana: read what is an organization's.")
 

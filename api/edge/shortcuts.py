@@ -16,9 +16,9 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from api.access.roles import Principal
 from api.answers import JSON
 from api.database import Database, Server
-from api.roles import Principal
 
 Shortcut = Callable[[Request, Database], Awaitable[Response | None]]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]

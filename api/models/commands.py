@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from api.models import Answer, Page, T
+from api.models.common import Answer, Page, T
 
 CommandState = Literal["waiting", "sent", "accepted", "done", "refused", "failed", "expired", "cancelled"]
 

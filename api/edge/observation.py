@@ -14,12 +14,14 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import access, limits, metrics
-from api.headers import SecurityHeaders
-from api.logs import AccessLog
+from api import metrics
+from api.access import guard as access
+from api.edge import limits
+from api.edge.headers import SecurityHeaders
+from api.edge.logs import AccessLog
+from api.edge.trace import CURRENT, Trace
 from api.problems import INTERNAL, ApiError, BadRequest, TooLarge, TooMany, document
 from api.settings import Settings
-from api.trace import CURRENT, Trace
 
 log = structlog.get_logger("api")
 FREE = frozenset({"/health", "/ready", "/metrics"})

@@ -1,0 +1,1 @@
+"""`python -m api.admin`: accounts, SQL logins and the audit trail, for who owns the database."""

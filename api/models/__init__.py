@@ -1,0 +1,1 @@
+"""The shapes of answers, with examples, for the OpenAPI description."""
