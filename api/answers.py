@@ -13,6 +13,7 @@ import msgspec
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
+from api.access.guard import still
 from api.problems import BadParameter, NotAcceptable
 
 Format = Literal["json", "csv"]
@@ -103,6 +104,7 @@ async def csv_stream(
     async def body() -> AsyncIterator[str]:
         yield lines([header, *first])
         async for page in pages:
+            await still(request)
             yield lines(page)
 
     return StreamingResponse(body(), headers=_disposition(request), media_type=CSV_TYPE)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Self, TypeAlias
 
 import asyncpg
@@ -46,6 +47,8 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._share = max(1, settings.api_pool_size - 1 - max(1, settings.api_pool_size // 4))
+        self._shares: dict[int, asyncio.Semaphore] = {}
         self.accounts = Database(self, 0)
         """Of no organization: to find out who somebody is."""
 
@@ -91,13 +94,35 @@ class Server:
         """Lend a connection that shows what is this organization's (0: nothing but accounts)."""
         trace, begun = CURRENT.get(), time.perf_counter()
         try:
-            async with self._pool.acquire(timeout=self._settings.api_acquire_timeout) as connection:
+            async with (
+                self._turn(organization_id),
+                self._pool.acquire(timeout=self._settings.api_acquire_timeout) as connection,
+            ):
                 if trace is not None:
                     trace.waiting += time.perf_counter() - begun
                 await connection.show(organization_id)
                 yield connection
         except FAILURES as error:
             raise translate(error) from error
+
+    def _turn(self, organization_id: int) -> AbstractAsyncContextManager[None]:
+        """None has all connections: with slow queries it could lock out the others, and keep everybody from logging in.
+        One listens, and a quarter is left for others."""
+        if not organization_id:
+            return nullcontext()
+        share = self._shares.get(organization_id)
+        if share is None:
+            share = self._shares[organization_id] = asyncio.Semaphore(self._share)
+        return share if not share.locked() else self._queued(share)
+
+    @asynccontextmanager
+    async def _queued(self, share: asyncio.Semaphore) -> AsyncIterator[None]:
+        async with asyncio.timeout(self._settings.api_acquire_timeout):
+            await share.acquire()
+        try:
+            yield
+        finally:
+            share.release()
 
 
 def _spent(begun: float) -> None:

@@ -99,11 +99,11 @@ class NoParameters(Parameters):
 
 async def once(request: Request) -> None:  # async: FastAPI would call it in a thread
     """Refuse a parameter that is given twice and can have only one value: which one would count?"""
-    names = [name for name, _ in request.query_params.multi_items()]
-    for name in names:
-        if names.count(name) > 1 and name not in REPEATABLE:
-            raise BadParameter(name, "is given more than once")
+    seen: set[str] = set()
     for name, value in request.query_params.multi_items():
+        if name in seen and name not in REPEATABLE:
+            raise BadParameter(name, "is given more than once")
+        seen.add(name)
         if "\0" in value:
             raise BadParameter(name, "holds a NUL character, which no name has")
 

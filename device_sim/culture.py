@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from enum import IntEnum
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -196,6 +197,7 @@ def phase_at(hour: float) -> Phase:
     return Phase(sum(start <= hour for start in STARTS) - 1)
 
 
+@cache
 def table() -> npt.NDArray[np.float64]:
-    """The run as an array: one row each STEP, columns as in Row."""
+    """The run as an array: one row each STEP, columns as in Row. Takes half a second, once."""
     return np.array(list(rows()))

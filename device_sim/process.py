@@ -55,7 +55,6 @@ LOW[[COLUMN[name] for name in ("temperature_output", "ph_output")]] = -100.0
 HIGH[[COLUMN[name] for name in CHANNELS if name.endswith("_output")]] = 100.0
 PROBES = np.array([COLUMN[name] for name in ("temperature", "ph", "dissolved_oxygen", "exhaust_o2", "exhaust_co2")])
 
-RUN = culture.table()
 RUN_COLUMNS = [COLUMN[name] for name in culture.Row._fields[:11]]
 OTR, FEED_RATE, FEED_TOTAL, VOLUME = range(11, 15)
 HOUR = 3_600_000.0  # ms
@@ -117,7 +116,8 @@ def sample(vessels: Vessels, time: float, speed: float) -> Sample:
     place = hour * STEPS_IN_HOUR
     before = place.astype(np.int64)
     part = (place - before)[:, None]
-    row, after = RUN[before], RUN[np.minimum(before + 1, len(RUN) - 1)]
+    run = culture.table()
+    row, after = run[before], run[np.minimum(before + 1, len(run) - 1)]
     truth = row + part * (after - row)
 
     shown = np.zeros((len(hour), len(CHANNELS)))  # what `transfer` fills in has noise added before, and thrown away

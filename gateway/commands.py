@@ -50,7 +50,7 @@ WAITING = """
 select c.command_id, c.device_id
   from commands c
   join devices d using (device_id)
- where c.state = 'waiting' and c.expires_at > now()
+ where c.state = 'waiting' and c.expires_at > now() and c.organization_id = d.organization_id
    and coalesce((select k.cell from credentials k where k.device_id = c.device_id and k.wanted = 'present'
                   order by k.generation desc limit 1), $1) = $1
    and d.state in ('active', 'pending') and c.device_id <> all ($2::int[])
@@ -64,6 +64,7 @@ select c.command_id, d.name as device, c.name, c.parameters, c.boot,
   from commands c
   join devices d using (device_id)
  where c.command_id = $1 and c.state = 'waiting' and c.expires_at > now()
+   and c.organization_id = d.organization_id and d.state in ('active', 'pending')
    for update of c skip locked"""
 SENT = "update commands set state = 'sent', sent_at = $2 where command_id = $1"
 OVERDUE = """

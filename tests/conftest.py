@@ -100,7 +100,7 @@ async def fresh_database(postgres_url: str, template: str) -> AsyncIterator[str]
     """The URL of a copy of `template`, dropped at the end."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"create database {name} template {template}")
+    await admin.execute(f"create database {name} template {template} strategy file_copy")
     yield with_database(postgres_url, name)
     await admin.execute(f"drop database {name} with (force)")
     await admin.close()

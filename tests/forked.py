@@ -13,12 +13,13 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 COMMANDS = (
     *("gateway.__main__", "gateway.devices", "gateway.quarantine", "gateway.recovery"),
-    *("gateway.setup", "schema.migrate"),
+    *("gateway.setup", "schema.migrate", "device_sim.__main__", "device_sim.enroll"),
 )
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["__main__", __name__, *COMMANDS])
@@ -60,12 +61,37 @@ class Forked:
             raise subprocess.TimeoutExpired(self.module, timeout_s or 0)
         return status
 
-    def send_signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: int) -> None:
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+
+class Talking(Forked):
+    """One whose output is for the test; what it says of errors is shown with a failure."""
+
+    def __init__(self, module: str, *arguments: object, environment: Mapping[str, str] = os.environ) -> None:
+        self._streams = tempfile.TemporaryDirectory()
+        self._out, self._err = (Path(self._streams.name) / name for name in ("out", "err"))
+        for stream in (self._out, self._err):
+            stream.touch()  # it may be killed before it does so
+        super().__init__(module, *arguments, environment=environment, out=self._out, err=self._err)
+
+    @property
+    def returncode(self) -> int | None:
+        return self.poll()
+
+    def finish(self, timeout_s: float = 60) -> str:
+        """Its output, when it has ended."""
+        self.wait(timeout_s)
+        with self._streams:
+            print(self._err.read_text(), file=sys.stderr)
+            return self._out.read_text()
 
 
 def _main(

@@ -105,6 +105,13 @@ def allow(role: Role, scope: Scope) -> Any:
     return Depends(check)
 
 
+async def still(request: Request) -> None:
+    """Raises Unauthorized if who asked may not go on: an answer can take hours, and what ends then has ended."""
+    identities: Identities = request.app.state.identities
+    if await identities.principal(_shown(request)) != request.scope["principal"]:
+        raise Unauthorized("the key, token or session has ended, or may do something else now", headers=INVALID)
+
+
 def remembered(scope: ConnectionScope) -> Principal | None:
     """Who asks, if that can be told without the database."""
     request = Request(scope)

@@ -36,6 +36,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 AUDIT = "insert into audit (organization_id, who, action, subject, new, why) values ($1, $2, $3, $4, $5, $6)"
 END_KEYS = """
 update api_keys set ended_at = now() where organization_id = $1 and name = $2 and ended_at is null returning key_id"""
+ADMINS = """
+select string_agg(u.email, ', ' order by m.since)
+  from organizations o join memberships m using (organization_id) join users u using (user_id)
+ where o.name = $1 and m.role = 'admin'"""
 LIST = """
 select o.name as organization, o.organization_id, m.since as at, 'member' as kind, u.email as what, u.name, m.role,
        case when u.disabled then 'disabled' else '' end as note
@@ -72,19 +76,21 @@ def user(
         Path | None, typer.Option(help="file with the password in its first line; without it, it is asked for")
     ] = None,
     password_reset: Annotated[bool, typer.Option(help="give a known account a new password; it is logged out")] = False,
+    known: Annotated[bool, typer.Option(help="a known account may become a member with the password it has")] = False,
     why: Why = "by hand",
     who: Who,
 ) -> None:
-    """Make an account and a member. What is there already is left alone: the password too, and the role."""
+    """Make an account and a member. What is there already is left alone: the password too, and the role. Anybody may
+    have registered with that address: so a known account becomes a member only if you say so."""
 
     async def find(connection: asyncpg.Connection) -> bool:
         await organization_id(connection, organization)
         return bool(await connection.fetchval("select true from users where email = $1", email))
 
-    known = run(find)
-    if password_reset and not known:
+    is_there = run(find)
+    if password_reset and not is_there:
         stop(f"there is no account {email}")
-    password_hash = hash_now(_password(password_file)) if password_reset or not known else None
+    password_hash = hash_now(_password(password_file)) if password_reset or not is_there else None
 
     async def work(connection: asyncpg.Connection) -> list[str]:
         done = []
@@ -111,6 +117,11 @@ def user(
             " on conflict do nothing returning role",
             *(its_id, user_id, role.value),
         )
+        if joined is not None and not (known or password_reset or "account made" in done):
+            raise Refused(
+                f"there is an account {email}, and somebody else may have registered it: say --password-reset to give "
+                f"it a password, or --known if you know whose it is"
+            )
         if joined is not None:
             new = json.dumps({"role": role.value})
             await connection.execute(AUDIT, its_id, who, "member join", f"user/{email}", new, why)
@@ -133,7 +144,7 @@ def organization(
 ) -> None:
     """Make an organization. If there is one of that name, it is left alone."""
 
-    async def work(connection: asyncpg.Connection) -> bool:
+    async def work(connection: asyncpg.Connection) -> str:
         made = await connection.fetchval(
             "insert into organizations (name, title) values ($1, $2)"
             " on conflict (name) do nothing returning organization_id",
@@ -142,9 +153,12 @@ def organization(
         if made is not None:
             new = json.dumps(title or name)
             await connection.execute(AUDIT, made, who, "organization create", f"organization/{name}", new, why)
-        return made is not None
+            return "organization made"
+        # Whoever has an account can have made it, to be given what was meant for another one.
+        admins = await connection.fetchval(ADMINS, name)
+        return f"there was such an organization; its admins: {admins or 'none'}"
 
-    tell(f"{name}: {'organization made' if run(work) else 'there was such an organization'}")
+    tell(f"{name}: {run(work)}")
 
 
 def key(

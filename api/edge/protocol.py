@@ -23,6 +23,8 @@ BODY_S = 60.0
 """From there to the end of its body."""
 UNREAD_S = 60.0
 """How long an answer waits for a client that reads nothing of it."""
+LINGER_S = 1.0
+"""For which what a refused client goes on sending is thrown away: closed at once, it would not see why."""
 LOOK_S = 2.0
 
 
@@ -41,6 +43,7 @@ class Connection(HttpToolsProtocol):
         self._body_since: float | None = None
         self._unread_since: float | None = None
         self._head_bytes = self._piece = 0
+        self._refused = False
         self._look = self.loop.call_later(LOOK_S, self._look_after)
         if len(self.connections) > self.most_connections:
             self._refuse(503, "too many connections: try again later")
@@ -50,7 +53,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
         self._piece = len(data)
         super().data_received(data)
@@ -111,7 +114,12 @@ class Connection(HttpToolsProtocol):
             if self.cycle is not None:
                 self.cycle.disconnected = True
                 self.cycle.message_event.set()
-        self.transport.close()
+        self._refused, self._head_since, self._body_since = True, None, None
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+            self.loop.call_later(LINGER_S, self.transport.close)
+        else:
+            self.transport.close()
 
 
 def limited(most_connections: int) -> type[Connection]:

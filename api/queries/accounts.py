@@ -13,7 +13,7 @@ from api import times
 from api.access.roles import Principal
 from api.access.tokens import ApiKey, RefreshToken, hashed
 from api.database import Database, Server
-from api.problems import Conflict, NotFound, Unauthorized
+from api.problems import CHALLENGE, Conflict, NotFound, Unauthorized
 from api.queries import load
 
 SQL = load("accounts")
@@ -65,18 +65,21 @@ async def key_of(accounts: Database, key_id: str) -> asyncpg.Record:
 
 
 async def session_open(
-    accounts: Database, user_id: int, token: RefreshToken | str, expires_at: datetime, agent: str
+    accounts: Database, account: asyncpg.Record, token: RefreshToken | str, expires_at: datetime, agent: str
 ) -> int:
-    """`token`: a program's refresh token, or what a browser has as its cookie."""
+    """`token`: a program's refresh token, or what a browser has as its cookie. Raises Unauthorized if the account has
+    another password by now than was compared."""
     kind, family, secret = "browser", None, token
     if isinstance(token, RefreshToken):
         kind, family, secret = "program", hashed(token.family), token.secret
     async with accounts.change() as connection:
-        return int(
-            await connection.fetchval(
-                SQL["session_open"], user_id, kind, family, hashed(str(secret)), expires_at, agent
-            )
+        session_id = await connection.fetchval(
+            SQL["session_open"],
+            *(account["user_id"], account["password_hash"], kind, family, hashed(str(secret)), expires_at, agent),
         )
+    if session_id is None:
+        raise Unauthorized("the account was changed meanwhile: log in again", headers=CHALLENGE)
+    return int(session_id)
 
 
 async def session_renew(
@@ -100,9 +103,10 @@ async def sessions(accounts: Database, user_id: int, current: int | None) -> lis
     return [_plain(row) | {"current": row["session_id"] == current} for row in rows]
 
 
-async def password_change(accounts: Database, user_id: int, password_hash: str, keep: int | None) -> None:
+async def password_change(accounts: Database, account: asyncpg.Record, new_hash: str, keep: int | None) -> None:
+    """Raises Conflict if somebody else has changed it meanwhile."""
     async with accounts.change() as connection:
-        await connection.execute(SQL["password_change"], user_id, password_hash, keep)
+        await connection.execute(SQL["password_change"], account["user_id"], account["password_hash"], new_hash, keep)
 
 
 async def join(accounts: Database, user_id: int, code: bytes) -> str:

@@ -17,8 +17,8 @@ select organization, title, role, since from memberships_of($1);
 select name, expires_at from key($1);
 
 -- name: session_open
--- $1 user, $2 kind, $3 family hash or null, $4 token hash, $5 until, $6 agent
-select session_open($1, $2, $3, $4, $5, $6);
+-- $1 user, $2 password hash, $3 kind, $4 family hash or null, $5 token hash, $6 until, $7 agent
+select session_open($1, $2, $3, $4, $5, $6, $7);
 
 -- name: session_renew
 -- $1 family hash, $2 token hash, $3 hash of the next, $4 until
@@ -32,8 +32,8 @@ select session_end($1, $2);
 select session_id, kind, agent, created_at, renewed_at, expires_at from sessions_of($1);
 
 -- name: password_change
--- $1 user, $2 password hash, $3 the session that goes on
-select password_change($1, $2, $3);
+-- $1 user, $2 old and $3 new password hash, $4 the session that goes on
+select password_change($1, $2, $3, $4);
 
 -- name: join
 -- $1 user, $2 code hash

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from api import answers, cursors, problems, times
-from api.access.guard import Db, allow
+from api.access.guard import Db, allow, still
 from api.access.roles import Role, Scope
 from api.models import common as models
 from api.models import devices as models_devices
@@ -77,13 +77,14 @@ async def page(request: Request, database: Db, asked: Annotated[AuditParameters,
 
 
 @router.get("/audit.jsonl", include_in_schema=False)
-async def export(database: Db, asked: Annotated[AuditFilter, Query()]) -> Response:
+async def export(request: Request, database: Db, asked: Annotated[AuditFilter, Query()]) -> Response:
     pages = audit.pages(database, asked.wanted())
     first = await anext(pages)  # its errors can still be told
 
     async def body() -> AsyncIterator[bytes]:
         yield _lines(first)
         async for items in pages:
+            await still(request)
             yield _lines(items)
 
     headers = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}

@@ -82,10 +82,10 @@ async def login(request: Request, database: Accounts) -> Response:
     until = datetime.now(UTC) + timedelta(days=_settings(request).api_session_days)
     if given.kind == "program":
         token = RefreshToken.new()
-        session_id = await accounts.session_open(database, account["user_id"], token, until, agent)
+        session_id = await accounts.session_open(database, account, token, until, agent)
         return _tokens(request, session_id, account["user_id"], token, until)
     cookie = new_token()
-    session_id = await accounts.session_open(database, account["user_id"], cookie, until, agent)
+    session_id = await accounts.session_open(database, account, cookie, until, agent)
     answer = answers.json(models.BROWSER | {"session_id": session_id, "expires_at": times.text(until)})
     _set_cookie(request, answer, cookie, round(_settings(request).api_session_days * 86400))
     return answer
@@ -174,7 +174,7 @@ async def password(request: Request, database: Accounts, person: Person) -> Resp
             log.warning("password change failed", user=person.user_id, address=address(request))
             raise Forbidden("the old password is another")
     password_hash = await request.app.state.passwords.hash(given.new)
-    await accounts.password_change(database, person.user_id, password_hash, person.session_id)
+    await accounts.password_change(database, account, password_hash, person.session_id)
     request.app.state.identities.forget()
     return Response(status_code=204)
 

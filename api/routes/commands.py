@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
@@ -33,8 +34,8 @@ SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=1)
 MOST_PARAMETERS = 8192
 """Bytes: controllers are small."""
 MOST_PATIENCE = timedelta(seconds=60)
-MOST_WAITING = 100
-"""Requests with `wait`, each of which looks five times a second."""
+MOST_WAITING, MOST_OF_ONE = 100, 50
+"""Requests with `wait`, each of which looks five times a second; and those of one organization."""
 
 
 def _expressible(value: Any) -> Any:
@@ -241,18 +242,21 @@ async def page(
     summary="One command: how far it is, and its result",
     responses=problems.THING | models.ok(shapes.Command, None, command=shapes.ENDED),
 )
-async def one(request: Request, database: Db, command: CommandId, asked: Annotated[OneParameters, Query()]) -> Response:
+async def one(
+    request: Request, database: Db, member: Member, command: CommandId, asked: Annotated[OneParameters, Query()]
+) -> Response:
     answers.json_only(request, asked.format)
     if asked.wait is None:
         return answers.json(await commands.one(database, command))
-    state = request.app.state
-    if state.waiting >= MOST_WAITING:
-        raise TooMany(f"{MOST_WAITING} requests wait already: ask without wait", headers={"Retry-After": "5"})
-    state.waiting += 1
+    waiting: Counter[int | None] = request.app.state.waiting
+    whose = member.organization_id
+    if waiting.total() >= MOST_WAITING or waiting[whose] >= MOST_OF_ONE:
+        raise TooMany("too many requests wait already: ask without wait", headers={"Retry-After": "5"})
+    waiting[whose] += 1
     try:
         return answers.json(await commands.ended(database, command, asked.wait, request.is_disconnected))
     finally:
-        state.waiting -= 1
+        waiting.subtract([whose])
 
 
 @router.post(

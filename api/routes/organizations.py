@@ -41,7 +41,7 @@ KEY_COLUMNS = tuple(models.KEY)
 LAST_ID = 2**31 - 1
 
 Id = Annotated[int, Path(ge=1, le=LAST_ID, description="number in the list", examples=[12])]
-KeyId = Annotated[str, Path(pattern="^[a-z2-7]{12}$", examples=[models.KEY["key_id"]])]
+KeyId = Annotated[str, Path(description="id of a key", pattern="^[a-z2-7]{12}$", examples=[models.KEY["key_id"]])]
 
 
 class ListParameters(Parameters):

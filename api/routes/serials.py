@@ -149,7 +149,7 @@ def _rows(request: Request, content: bytes) -> list[serials.Row]:
             return serials.from_csv(content.decode())
         if kind == "application/json":
             return serials.from_items(msgspec.json.decode(content, type=list[Any]))
-    except (UnicodeDecodeError, msgspec.DecodeError) as error:
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         raise BadParameter("body", f"is not {kind}: a list of objects, or CSV in UTF-8") from error
     raise Unsupported("send the rows as application/json or text/csv, and say so in Content-Type")
 

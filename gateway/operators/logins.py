@@ -179,7 +179,7 @@ async def _make(connection: asyncpg.Connection, name: str, cell: str, who: str, 
     if public is None:
         raise Refused("no gateway with BIOGATE_SECRETS_DIR has run on this database: there is no broker to tell")
     async with connection.transaction():
-        await connection.fetch(REGISTER, [name], who, why)
+        await connection.fetch(REGISTER, [name], who, why, None)
         device = await connection.fetchrow("select device_id, state from devices where name = $1 for update", name)
         if device["state"] not in ("active", "pending"):
             raise Refused(f"device {name} is {device['state']}: it gets no login")

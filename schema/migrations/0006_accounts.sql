@@ -470,13 +470,13 @@ begin
     if not found then
         raise exception 'there is no organization % to give it to', organization_ using errcode = 'no_data_found';
     end if;
-    perform from devices where name = device_ for update;
+    perform set_config('biogate.who', who, true);  -- of the commands that end by this
+    update devices set organization_id = taker where name = device_;
+    update serials set organization_id = taker where device = device_;
     insert into audit (organization_id, who, action, subject, old, new, why)
     select o, who, 'device give', 'device/' || device_, to_jsonb(g.name), to_jsonb(t.name), why
       from (select distinct unnest(array[giver, taker]) as o) both_, organizations g, organizations t
      where g.organization_id = giver and t.organization_id = taker order by o;
-    update devices set organization_id = taker where name = device_;
-    update serials set organization_id = taker where device = device_;
 end $$;
 
 create function api.annotate(
@@ -568,26 +568,35 @@ begin
     return id;
 end $$;
 
--- All sessions but keep_ end.
-create function api.password_change(user_id_ integer, password_hash_ text, keep_ bigint) returns void
+-- All sessions but keep_ end. old_hash_: of the password that was shown, which is to be theirs still: to look takes time.
+create function api.password_change(user_id_ integer, old_hash_ text, password_hash_ text, keep_ bigint) returns void
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin
-    update users set password_hash = password_hash_ where user_id = user_id_;
+    update users set password_hash = password_hash_ where user_id = user_id_ and password_hash = old_hash_;
+    if not found then
+        raise exception 'the password was changed meanwhile' using errcode = 'object_not_in_prerequisite_state';
+    end if;
     update sessions set ended_at = now()
      where user_id = user_id_ and ended_at is null and session_id is distinct from keep_;
     insert into audit (organization_id, who, action, subject, why)
     select 1, email, 'password change', 'user/' || email, 'asked for' from users where user_id = user_id_;
 end $$;
 
--- Of one user a hundred sessions at most: the oldest end.
+-- Of one user a hundred sessions at most: the oldest end. password_hash_: of what they have shown; null is returned if it
+-- is theirs no more.
 create function api.session_open(
-    user_id_ integer, kind_ text, family_hash_ bytea, token_hash_ bytea, expires_at_ timestamptz, agent_ text
+    user_id_ integer, password_hash_ text, kind_ text, family_hash_ bytea, token_hash_ bytea, expires_at_ timestamptz,
+    agent_ text
 ) returns bigint language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     id bigint;
     hundredth bigint := (select s.session_id from sessions s where s.user_id = user_id_ and s.ended_at is null
                           order by s.session_id desc offset 99 limit 1);
 begin
+    perform from users where user_id = user_id_ and password_hash = password_hash_ and not disabled for share;
+    if not found then
+        return null;
+    end if;
     delete from sessions where expires_at < now() - interval '30 days';
     if hundredth is not null then
         update sessions set ended_at = now() where user_id = user_id_ and session_id <= hundredth and ended_at is null;
@@ -717,7 +726,7 @@ begin
     values (api.organization(), who, 'invitation end', 'invitation/' || id, why);
 end $$;
 
--- role_ null: they leave. The last admin stays one.
+-- role_ null: they leave. The last admin stays one. Who is none any more has no invitations out, to come back with.
 create function api.member_change(user_id_ integer, role_ text, who text, why text) returns void
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -736,6 +745,10 @@ begin
         delete from memberships where organization_id = api.organization() and user_id = user_id_;
     else
         update memberships set role = role_ where organization_id = api.organization() and user_id = user_id_;
+    end if;
+    if role_ is distinct from 'admin' then
+        update invitations i set uses = 0 from users u
+         where i.organization_id = api.organization() and i.uses > 0 and i.invited_by = u.email and u.user_id = user_id_;
     end if;
     insert into audit (organization_id, who, action, subject, old, new, why)
     select api.organization(), who, case when role_ is null then 'member remove' else 'member role' end,
@@ -756,12 +769,16 @@ end $$;
 
 create function api.key_end(key_id_ text, who text, why text) returns void
 language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    name_ text;
 begin
     update api_keys set ended_at = now()
-     where key_id = key_id_ and organization_id = api.organization() and ended_at is null;
+     where key_id = key_id_ and organization_id = api.organization() and ended_at is null returning name into name_;
     if not found then
         raise exception 'there is no key % that could be used', key_id_ using errcode = 'no_data_found';
     end if;
+    update invitations set uses = 0
+     where organization_id = api.organization() and uses > 0 and invited_by = format('key %s (%s)', key_id_, name_);
     insert into audit (organization_id, who, action, subject, why)
     values (api.organization(), who, 'key end', 'key/' || key_id_, why);
 end $$;

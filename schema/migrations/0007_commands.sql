@@ -67,6 +67,19 @@ create trigger commands_audit_request after insert on commands for each row exec
 create trigger commands_audit_state after update of state on commands
     for each row when (old.state is distinct from new.state) execute function commands_audit();
 
+-- What the giver of a device has asked of it, and no gateway has sent, is nothing for the one who has it now. (Locked
+-- before the audit trail, as gateways do it.)
+create function commands_given_away() returns trigger language plpgsql as $$
+begin
+    perform from commands where device_id = new.device_id and state = 'waiting' order by command_id for update;
+    update commands set state = 'cancelled', ended_at = now(), detail = 'the device was given away'
+     where device_id = new.device_id and state = 'waiting';
+    return null;
+end $$;
+
+create trigger commands_given_away after update of organization_id on devices
+    for each row when (old.organization_id is distinct from new.organization_id) execute function commands_given_away();
+
 create view api.commands as
 select c.*, d.name as device from public.commands c join public.devices d using (device_id)
  where c.organization_id = (select api.organization()) and d.organization_id = (select api.organization());
@@ -153,5 +166,6 @@ alter table quarantine
 drop view org.commands;
 drop function api.command_cancel, api.command_request;
 drop view api.commands;
+drop trigger commands_given_away on devices;
 drop table commands;
-drop function commands_audit, commands_notify;
+drop function commands_audit, commands_notify, commands_given_away;

@@ -102,6 +102,25 @@ async def test_without_a_file_or_a_terminal_no_password_is_asked_for(admin: Admi
     assert "--password-file" in admin("user", "eva@example.org", status=1)
 
 
+async def test_an_account_that_somebody_else_may_have_registered_becomes_no_member_by_chance(
+    admin: Admin, database: asyncpg.Connection
+) -> None:
+    await database.execute("insert into users (email, name, password_hash) values ('eva@example.org', 'Eve', 'hers')")
+    assert "--password-reset" in admin.user("eva@example.org", status=1)
+    assert await database.fetchval("select count(*) from memberships") == 0
+    assert "admin of main" in admin.user("eva@example.org", "--password-reset")
+    assert matches_now(PASSWORD, await database.fetchval("select password_hash from users"))
+    admin("organization", "north")
+    assert "viewer of north" in admin.user(
+        *("eva@example.org", "--known", "--organization", "north", "--role", "viewer")
+    )
+
+
+async def test_it_says_whose_an_organization_is_that_is_there(admin: Admin) -> None:
+    admin.user("eva@example.org")
+    assert "there was such an organization; its admins: eva@example.org" in admin("organization", "main")
+
+
 async def test_what_is_no_address_no_name_or_no_organization_is_refused(admin: Admin) -> None:
     admin.user("not an address", status=2)
     admin("organization", "Not A Name", status=2)

@@ -142,7 +142,7 @@ async def test_a_wrong_password_and_no_account_look_the_same_and_take_as_long(ap
     assert known[0][1] == unknown[0][1]
     shorter, longer = sorted(min(seconds for _, _, seconds in some) for some in (known, unknown))
     assert shorter > 0.05, "nothing was hashed"
-    assert longer < 2 * shorter
+    assert longer < 3 * shorter  # without a hash it would be a fiftieth
     assert logins("failure") - failures == 6
 
 

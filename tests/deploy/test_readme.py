@@ -70,10 +70,14 @@ def shell(up: Up, tmp_path: Path) -> Iterator[Shell]:
 
 
 def test_what_it_says_to_try_works(shell: Shell) -> None:
-    look, own, notebook, watch, quarantine, kill = blocks("Try it")
+    look, command, own, notebook, watch, quarantine, kill = blocks("Try it")
     seen = shell.run(look)
     assert '"sim-0001"' in seen
     assert (shell.directory / "telemetry.csv").read_text().count("\n") > 1
+
+    said = shell.run(command)
+    assert '"state":"waiting"' in said
+    assert re.search(r'"state":"done".*"ph_setpoint"|"state":"done".*7\.1', said), said
 
     *publish, latest = own.splitlines()
     assert "login my-reactor.1 works" in shell.run("\n".join(publish))

@@ -64,6 +64,7 @@ def test_a_second_one_says_that_the_first_is_running(up: Up, tmp_path: Path) -> 
     assert "is running already, under process" in second.said
     assert up.paths.env.exists()
     assert up.running() == list(PARTS)
+    assert up.end(signal.SIGINT) == 0  # killed, its gateway would wait for a database that has ended too
 
 
 def test_after_a_kill_nothing_is_left_and_it_starts_again(up: Up) -> None:

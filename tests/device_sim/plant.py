@@ -6,8 +6,6 @@ import asyncio
 import csv
 import hmac
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import asyncpg
 
 from tests.conftest import Broker
+from tests.forked import Talking
 from tests.processes import GatewayProcess
 
 QUICK = ("--repeat-after", "0.3")
@@ -68,14 +67,13 @@ class Plant:
 
     def enroll(self, *more: str) -> tuple[int, list[dict[str, Any]]]:
         """`python -m device_sim.enroll`: exit status and lines."""
-        command = [sys.executable, "-m", "device_sim.enroll", *self.options(*more)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
-        return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+        enrolling = Talking("device_sim.enroll", *self.options(*more))
+        said = enrolling.finish()
+        return enrolling.wait(), [json.loads(line) for line in said.splitlines()]
 
-    def fleet(self, *more: str) -> subprocess.Popen[str]:
+    def fleet(self, *more: str) -> Talking:
         """`python -m device_sim`, in the background."""
-        command = [sys.executable, "-m", "device_sim", *self.options("--format", "json", "--rate", "20", *more)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        return Talking("device_sim", *self.options("--format", "json", "--rate", "20", *more))
 
     async def logins(self) -> list[tuple[str, str]]:
         """Names of logins that are to work, and the state of their devices."""
@@ -102,9 +100,9 @@ class Plant:
         )
 
 
-async def stopped(process: subprocess.Popen[str], stop: Callable[[subprocess.Popen[str]], None]) -> dict[str, Any]:
+async def stopped(process: Talking, stop: Callable[[Talking], None]) -> dict[str, Any]:
     """The last summary of a fleet that is ended; of one that is killed there may be none."""
     stop(process)
-    out, _ = await asyncio.to_thread(process.communicate, timeout=60)
+    out = await asyncio.to_thread(process.finish)
     summary: dict[str, Any] = json.loads(out.splitlines()[-1]) if out else {}
     return summary

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +19,7 @@ from device_sim.frames import Format
 from device_sim.habits import Habits
 from schema.messages import Backfill, BackfillResult, Status, Telemetry
 from schema.topics import Down, topic
+from tests.forked import Talking
 
 JSON = Habits(Format.JSON)
 
@@ -173,13 +172,11 @@ def say_nothing(_: object) -> None:
     pass
 
 
-def start(broker: BrokerFixture, prefix: str, *options: str) -> subprocess.Popen[str]:
+def start(broker: BrokerFixture, prefix: str, *options: str) -> Talking:
     environment = {**os.environ, "BIOGATE_MQTT_URL": f"mqtt://{broker.host}:{broker.port}"}
-    command = [sys.executable, "-m", "device_sim", "--prefix", prefix, "--format", "json", *options]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    return Talking("device_sim", "--prefix", prefix, "--format", "json", *options, environment=environment)
 
 
-def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, _ = process.communicate(timeout=30)
-    summary: dict[str, Any] = json.loads(out.splitlines()[-1])
+def finish(process: Talking) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads(process.finish(30).splitlines()[-1])
     return summary

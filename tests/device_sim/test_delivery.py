@@ -123,7 +123,7 @@ async def test_killed_again_and_again_it_delivers_all_that_it_ever_produced(
             while len(subscriber.frames()) < wanted:
                 await asyncio.sleep(0.01)
             process.send_signal(signal.SIGKILL)
-            await asyncio.to_thread(process.communicate)
+            await asyncio.to_thread(process.finish)
         process = start(broker, prefix, *options, "--count", "10", "--until-receipted", "20")
         summary = await asyncio.to_thread(finish, process)
     assert process.returncode == 0, summary
@@ -169,5 +169,5 @@ async def test_a_damaged_store_is_refused(broker: BrokerFixture, prefix: str, tm
     (tmp_path / f"{prefix}0001").mkdir()
     (tmp_path / f"{prefix}0001" / "1-0.frames").write_bytes(b"x" * 10_000)
     process = start(broker, prefix, "--devices", "1", "--state", str(tmp_path))
-    process.communicate()
+    process.finish()
     assert process.returncode == 2

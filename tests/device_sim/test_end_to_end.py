@@ -42,7 +42,7 @@ async def test_every_frame_is_stored_exactly_once_though_fleet_and_gateway_are_k
         gateway.kill()
         await asyncio.sleep(0.5)
         fleet.kill()
-        await asyncio.to_thread(fleet.communicate)
+        await asyncio.to_thread(fleet.finish)
         gateway.start(**QUICK)
     fleet = start(broker, prefix, *options, "--count", "20", "--reboot-every", "0.5", "--until-receipted", "30")
     summary = await asyncio.to_thread(finish, fleet)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from device_sim.journal import Produced, read
 from tests.conftest import Broker
 from tests.device_sim.plant import Plant, stopped
 from tests.device_sim.responder import identity
+from tests.forked import Talking
 from tests.processes import GatewayProcess
 
 pytestmark = pytest.mark.timeout(120)
@@ -97,7 +97,7 @@ async def test_a_fleet_enrolls_and_who_waits_for_approval_holds_nobody_up(plant:
         await plant.until_active("one.1", "three.1", "two.1")
         await plant.until("select count(*) > 20 from frames f join devices d using (device_id) where d.name = 'two'")
     finally:
-        summary = await stopped(fleet, subprocess.Popen.terminate)
+        summary = await stopped(fleet, Talking.terminate)
     assert fleet.returncode == 0, summary
     assert summary["nameless"] == 0
     produced = [(r.device, r.boot, r.seq) for r in read(tmp_path / "journal") if isinstance(r, Produced)]
@@ -120,7 +120,7 @@ async def test_a_renewal_leaves_no_gap_and_ends_the_old_login(plant: Plant) -> N
             seen = await plant.database.fetchval("select count(*) from frames")
             await plant.until("select count(*) > $1 + 10 from frames", seen)
     finally:
-        summary = await stopped(fleet, subprocess.Popen.terminate)
+        summary = await stopped(fleet, Talking.terminate)
     assert fleet.returncode == 0, summary
     assert summary["reconnects"] == 0
     plant.gateway.settle(summary["produced"])
@@ -150,7 +150,7 @@ async def test_a_device_that_is_locked_out_enrolls_again(plant: Plant, sort: tup
         seen = await plant.database.fetchval("select count(*) from frames")
         await plant.until("select count(*) > $1 + 10 from frames", seen)
     finally:
-        summary = await stopped(fleet, subprocess.Popen.terminate)
+        summary = await stopped(fleet, Talking.terminate)
     assert (fleet.returncode, summary["lost"]) == (0, 0), summary
 
 
@@ -164,7 +164,7 @@ async def test_after_a_factory_reset_it_has_a_new_login_and_boots_above_what_was
             await plant.until_active(f"one.{generation}")
             await plant.until("select count(*) > 5 from frames where boot = $1", generation)
         finally:
-            await stopped(fleet, subprocess.Popen.kill if generation == 1 else subprocess.Popen.terminate)
+            await stopped(fleet, Talking.kill if generation == 1 else Talking.terminate)
     assert await plant.logins() == [("one.2", "active")]
 
 
@@ -184,7 +184,7 @@ async def test_a_new_login_that_came_too_late_is_given_up_for_the_old_one(plant:
     try:
         await plant.until_active("one.2")  # by a handshake of its own
     finally:
-        summary = await stopped(fleet, subprocess.Popen.terminate)
+        summary = await stopped(fleet, Talking.terminate)
     assert fleet.returncode == 0, summary
     assert Keeper(plant.state, claim).state.handshake is None
 
@@ -205,7 +205,7 @@ async def test_a_first_login_that_does_not_work_is_replaced_too(plant: Plant) ->
     try:
         await plant.until_active("one.1")
     finally:
-        summary = await stopped(fleet, subprocess.Popen.terminate)
+        summary = await stopped(fleet, Talking.terminate)
     assert fleet.returncode == 0, summary
 
 
@@ -218,9 +218,9 @@ async def test_however_often_a_fleet_is_killed_each_device_ends_with_one_identit
     for _ in range(4):
         fleet = plant.fleet()
         await asyncio.sleep(chance.uniform(0.6, 1.4))
-        await stopped(fleet, subprocess.Popen.kill)
+        await stopped(fleet, Talking.kill)
     fleet = plant.fleet()
     try:
         await plant.until_active(*(f"{serial}.1" for serial in serials))
     finally:
-        await stopped(fleet, subprocess.Popen.terminate)
+        await stopped(fleet, Talking.terminate)

@@ -105,7 +105,7 @@ async def test_a_killed_device_leaves_a_will_as_old_as_its_online(broker: Broker
         await subscriber.until(lambda: len(subscriber.frames()) > 0)
         process.kill()
         await subscriber.until(lambda: len(subscriber.statuses()) == 2)
-        await asyncio.to_thread(process.communicate)
+        await asyncio.to_thread(process.finish)
     online, will = subscriber.statuses()
     assert (online.status, will.status) == ("online", "offline")
     assert (online.t, online.boot) == (will.t, will.boot)
@@ -119,7 +119,7 @@ async def test_a_boot_starts_anew_with_a_greater_number_even_after_a_kill(
         process = start(broker, prefix, *options)
         await subscriber.until(lambda: len(subscriber.frames()) > 3)
         process.kill()
-        await asyncio.to_thread(process.communicate)
+        await asyncio.to_thread(process.finish)
         process = start(broker, prefix, *options, "--count", "3")
         await asyncio.to_thread(finish, process)
         await subscriber.until(lambda: (name, 2, 2) in subscriber.frames())
@@ -142,5 +142,5 @@ def test_frames_that_were_not_acknowledged_make_it_fail(prefix: str) -> None:
 
 def test_a_wrong_prefix_is_refused(broker: BrokerFixture) -> None:
     process = start(broker, "no/slash-", "--devices", "1")
-    process.communicate()
+    process.finish()
     assert process.returncode == 2

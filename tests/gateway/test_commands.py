@@ -8,7 +8,9 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["gateway.devices", "gateway.quarantine", "gateway.recovery", "gateway.setup"])
+@pytest.mark.parametrize(
+    "module", ["gateway.devices", "gateway.quarantine", "gateway.recovery", "gateway.setup", "device_sim.enroll"]
+)
 def test_it_can_be_started(module: str) -> None:
     ran = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -110,6 +110,24 @@ async def test_commands_of_a_device_come_in_the_order_they_were_asked_for(
     assert gateway.metrics()["biogate_commands_undelivered_total"] >= 2
 
 
+async def test_what_another_organization_has_asked_of_a_device_is_not_sent_to_it(
+    gateway: GatewayProcess, broker: Broker, database: asyncpg.Connection
+) -> None:
+    """As if it had been asked for in the moment in which the device was given away."""
+    await register(database, "r1")
+    theirs = await ask(database, "r1", n=1)
+    await database.execute("insert into organizations (name, title) values ('north', 'North')")
+    await database.execute(
+        "update commands set organization_id = (select organization_id from organizations where name = 'north')"
+    )
+    async with device(broker) as r1:
+        gateway.start()
+        ours = await ask(database, "r1", n=2)
+        assert json.loads((await r1.next()).payload)["id"] == str(ours)
+        await until_state(database, ours, "sent")
+    assert (await command(database, theirs))["state"] == "waiting"
+
+
 async def test_a_device_that_is_known_to_be_off_gets_nothing_though_somebody_listens(
     gateway: GatewayProcess, broker: Broker, database: asyncpg.Connection
 ) -> None:
@@ -260,7 +278,12 @@ async def test_a_command_that_is_under_way_cannot_be_cancelled(
         await r1.next()  # the gateway is connected for it
         broker.server.kill(signal.SIGSTOP)
         identifier = await ask(database, "r1")
-        await asyncio.sleep(0.7)
+
+        async def is_taken() -> bool:
+            free = "select true from commands where command_id = $1 for update skip locked"
+            return not await database.fetchval(free, identifier)
+
+        await eventually(is_taken, 3)
 
         async def cancel() -> None:
             async with pool.acquire() as connection, connection.transaction():

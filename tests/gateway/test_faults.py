@@ -137,6 +137,7 @@ async def test_a_full_window_stops_the_intake_keeps_memory_bounded_and_goes_on(
     gateway: GatewayProcess, broker: Broker, device: str, database: asyncpg.Connection, limit: dict[str, Any]
 ) -> None:
     """The database stands still: with the window full, the broker keeps what is published meanwhile."""
+    gateway.forked = False  # for its memory
     gateway.start(**limit)
     publisher = Publisher(broker.port, device, pause_s=0.0002, padding=1000)
     publisher.wait_published(200)
