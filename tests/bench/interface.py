@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import numpy as np
 
 from deploy.stack.ports import any_free
+from tests.api.accounts import api_key, bearer
 from tests.bench.figures import Figure, figure
 from tests.bench.plant import device_names
 from tests.bench.session import Bench, say
@@ -31,11 +33,12 @@ BUCKETS = 1440
 class Client:
     """One connection that is kept, over which one request follows the other."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, key: str | None = None) -> None:
+        self._headers = {} if key is None else bearer(key)
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
     def get(self, path: str) -> tuple[int, bytes]:
-        self._connection.request("GET", path)
+        self._connection.request("GET", path, headers=self._headers)
         answer = self._connection.getresponse()
         return answer.status, answer.read()
 
@@ -50,7 +53,10 @@ async def b11(bench: Bench) -> list[Figure]:
         f"&from={yesterday:%Y-%m-%dT%H:%M:%SZ}&to={yesterday + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
     )
     one, every, overview, buckets = [], [], [], []
-    with api(url) as client:
+    connection = await asyncpg.connect(url)
+    key = await api_key(connection)
+    await connection.close()
+    with api(url, key) as client:
         for _ in range(bench.size.repeats):
             times = ask(client, ONE, lambda: f"/api/v1/devices/{chance.choice(names)}/latest", 20, "values")
             one.append(float(np.quantile(times, 0.99)))
@@ -86,7 +92,7 @@ def ask(client: Client, count: int, path: Callable[[], str], items: int, key: st
 
 
 @contextlib.contextmanager
-def api(url: str) -> Iterator[Client]:
+def api(url: str, key: str) -> Iterator[Client]:
     """`python -m api` on this database."""
     port = any_free()
     environment = {"BIOGATE_DATABASE_URL": url, "BIOGATE_API_PORT": str(port), "BIOGATE_API_LOG_LEVEL": "warning"}
@@ -99,7 +105,7 @@ def api(url: str) -> Iterator[Client]:
 
     try:
         wait_until(ready, 30)
-        yield Client(port)
+        yield Client(port, key)
     finally:
         process.terminate()
         process.wait(20)

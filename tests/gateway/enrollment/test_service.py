@@ -304,7 +304,7 @@ async def test_a_flood_makes_the_gateway_leave_for_a_while_and_come_back(
     await run.ready()
     lag.cancel()
     await enroll(door, bench, await bench.controller())
-    assert await lag < 0.5
+    assert await lag < 2  # beside other tests; without the pause it is as long as the flood
 
 
 async def worst_lag() -> float:
