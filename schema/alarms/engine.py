@@ -1,0 +1,374 @@
+"""All rules of one device, fed with what it sent as that was committed: delays, unknowns, states, transitions. Pure, so
+that the same lines evaluate live and in a dry run, and what is repeated from a checkpoint comes out the same.
+
+A frame is
+
+* news, if its time or its sequence is newer than all before: its values are taken and the rules are evaluated. With a
+  newer sequence and an older time it is a block of other channels, and taken for those of which nothing as new is
+  known; but if it is older by more than 30 s and a channel of it is known newer, then the clock was set back: all times
+  kept move along with it;
+* a part of the newest frame, if it has the same time: taken for the channels that had not come;
+* a backlog (schema/alarms/lateness.py), if it is newer but came more than 30 s later than is usual: values and windows
+  take it in its own time, no transition is made of it, delays under way are dropped, and the first frame that is in
+  time again is evaluated afresh;
+* late history otherwise, which changes nothing at all. So a device without a sequence whose clock is set back is not
+  evaluated until it has caught up: rules for silence say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from schema.alarms import conditions, machine
+from schema.alarms.lateness import LATE, Lag
+from schema.alarms.machine import Action, Alarm, Condition, NotPossible, State
+from schema.alarms.rules import Rule, Silent
+from schema.alarms.snapshot import Snapshot, Value
+
+BAD = 1
+LARGEST = 1e300
+"""A greater value is none: differences stay finite, and so can be written as JSON."""
+TOLERANCE = 1e-6
+"""s: times are exact to a microsecond."""
+WHILE_UNKNOWN = {"hold": None, "raise": True, "clear": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """As committed."""
+
+    time: float
+    received: float
+    boot: int | None
+    seq: int | None
+    values: Sequence[tuple[str, float | None, int]]
+    """Channel, value, quality, of those that were sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """Of a state, or of a condition alone (then `before` and `after` are the same)."""
+
+    rule: str
+    at: datetime
+    cause: str
+    """`condition`, `return`, `unknown`, `known`, `shelving-ended`, `phase`, or a machine.Action."""
+    before: State
+    after: State
+    value: float | None
+    detail: str
+
+
+class _Watch:
+    """A rule on the device."""
+
+    __slots__ = ("alarm", "by_person", "holds", "is_known", "is_outside", "judged", "rule", "since", "test")
+
+    def __init__(self, rule: Rule, alarm: Alarm, memory: Mapping[str, Any], suppressed: Sequence[bool]) -> None:
+        self.rule, self.alarm = rule, alarm
+        self.test = conditions.test(rule, memory.get("test"))
+        self.test.value = memory.get("value")
+        self.since: float | None = memory.get("since")
+        """When the condition came to be other than the alarm says; moved on by the time in which it was not known."""
+        self.judged: float = memory.get("judged", 0.0)
+        """When that was last looked at."""
+        self.is_outside, self.by_person = suppressed
+        """What suppresses it: the run phase, a person."""
+        self.take(alarm)
+
+    def take(self, alarm: Alarm) -> None:
+        self.alarm, self.holds, self.is_known = alarm, alarm.active, alarm.condition is not Condition.UNKNOWN
+
+    def become(self, alarm: Alarm, at: float, cause: str, detail: str) -> Transition:
+        before = self.alarm.state
+        self.take(alarm)
+        return Transition(self.rule.name, moment(at), cause, before, alarm.state, self.test.value, detail)
+
+
+class DeviceAlarms:
+    """The alarms of a device. `rules`: those whose scope has the device, enabled; phases are looked after here.
+
+    `memory` is what `memory()` gave, also after JSON, and `alarms` what stood with it: this one goes on exactly as that
+    one would. Of a rule that was changed leave out `memory["rules"][name]`, and keep its alarm.
+    `live=False` takes every frame as news: for a dry run over what is stored, in order of time.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        memory: Mapping[str, Any] | None = None,
+        alarms: Mapping[str, Alarm] | None = None,
+        *,
+        live: bool = True,
+    ) -> None:
+        memory, alarms = memory or {}, alarms or {}
+        of_rules, suppressed = memory.get("rules", {}), memory.get("suppressed", {})
+        self._watched = {
+            rule.name: _Watch(
+                rule,
+                alarms.get(rule.name, Alarm()),
+                of_rules.get(rule.name, {}),
+                suppressed.get(rule.name, (False, False)),
+            )
+            for rule in rules
+            if rule.enabled
+        }
+        self._live = live
+        self._used = frozenset[str]().union(*(watch.test.channels for watch in self._watched.values()))
+        self._patience = min(map(self._first_due, self._watched.values()), default=float("inf"))
+        self._lag = Lag(memory.get("lag"))
+        self._before_set_back: float = memory.get("before_set_back", 0.0)
+        self._seen = Snapshot(**memory.get("seen", {}))
+        self._phase_time, self._seen.phase = memory.get("phase", (0.0, None))
+        self._seen.values = {
+            channel: Value(*value) for channel, value in memory.get("values", {}).items() if channel in self._used
+        }
+        self._has_begun = bool(memory.get("seen"))
+        self._is_scoped = False
+
+    @property
+    def alarms(self) -> dict[str, Alarm]:
+        return {name: watch.alarm for name, watch in self._watched.items()}
+
+    @property
+    def evaluated_until(self) -> float | None:
+        """The time of the newest frame."""
+        return self._seen.time if self._has_begun else None
+
+    def frame(self, frame: Frame) -> list[Transition]:
+        """A frame was committed."""
+        seen, time = self._seen, frame.time
+        is_first, is_next = not self._has_begun, self._is_next(frame)
+        if not (is_first or is_next or self._is_not_older(frame)):
+            return []
+        if is_next and time < seen.time - LATE and self._is_set_back(frame):
+            self._set_back(frame)
+        is_newer = is_first or is_next or time > seen.time
+        if not self._take_values(frame) and not is_newer:
+            return []
+        is_ahead = is_first or time >= seen.time
+        if is_newer:
+            seen.boot, seen.seq = frame.boot, frame.seq
+        if is_first or time > seen.time:
+            seen.time, seen.received = time, frame.received
+        heard = frame.received if self._live else time
+        if is_first or heard > seen.heard:
+            seen.heard = heard
+        seen.now = seen.heard
+        self._has_begun = True
+        made = [] if self._is_scoped else self._scope(seen.time)
+        if self._live and is_ahead and not self._lag.is_live(time, frame.received):
+            for watch in self._watched.values():
+                watch.test.step(seen, watch.holds)
+                watch.since = None
+            return made
+        for watch in self._watched.values():
+            outcome = watch.test.step(seen, watch.holds)
+            if outcome is watch.holds and watch.is_known and watch.since is None:
+                continue
+            change = self._judge(watch, outcome, seen, time=seen.time, at=seen.time)
+            if change is not None:
+                made.append(change)
+        return made
+
+    def phase(self, time: float, phase: str | None) -> list[Transition]:
+        """The run has come into a phase, or (null) has ended. Older ones than the newest are ignored."""
+        if time < self._phase_time:
+            return []
+        self._phase_time, self._seen.phase = time, phase
+        return self._scope(time)
+
+    def tick(self, now: float) -> list[Transition]:
+        """It is `now` by the evaluator's clock, and all that was committed before has been given: what is due for lack
+        of frames (silence, stale values), and ends of shelving."""
+        made = [] if self._is_scoped else self._scope(now)
+        for watch in self._watched.values():
+            if watch.alarm.shelved_until is not None:
+                alarm = machine.tick(watch.alarm, moment(now))
+                if alarm is not watch.alarm:
+                    made.append(watch.become(alarm, now, "shelving-ended", ""))
+        if self._has_begun and now - self._seen.heard >= self._patience:
+            made += self._miss(now)
+        return made
+
+    def act(
+        self, rule: str, action: Action, now: datetime, until: datetime | None = None, once: bool = False
+    ) -> Transition:
+        """What a person does. Raises machine.NotPossible, or KeyError when there is no such rule here."""
+        watch = self._watched[rule]
+        if action is Action.UNSUPPRESS and watch.is_outside:
+            if not watch.by_person:
+                raise NotPossible("it is suppressed by its run phase")
+            watch.by_person = False  # and remains so by its phase
+            return watch.become(watch.alarm, now.timestamp(), action.value, "its run phase still suppresses it")
+        alarm = machine.act(watch.alarm, action, now=now, until=until, once=once)
+        if action in (Action.SUPPRESS, Action.UNSUPPRESS):
+            watch.by_person = action is Action.SUPPRESS
+        return watch.become(alarm, now.timestamp(), action.value, "")
+
+    def memory(self) -> dict[str, Any]:
+        """JSON: what the frames up to now have left, without the alarms."""
+        seen = self._seen
+        began = {name: getattr(seen, name) for name in ("time", "received", "heard", "now", "boot", "seq")}
+        memory: dict[str, Any] = {
+            "lag": self._lag.memory(),
+            "before_set_back": self._before_set_back,
+            "phase": [self._phase_time, seen.phase],
+            "values": {channel: [value.time, value.value, value.quality] for channel, value in seen.values.items()},
+            "rules": {
+                name: {
+                    "test": watch.test.memory(),
+                    "value": watch.test.value,
+                    "since": watch.since,
+                    "judged": watch.judged,
+                }
+                for name, watch in self._watched.items()
+            },
+            "suppressed": {name: [watch.is_outside, watch.by_person] for name, watch in self._watched.items()},
+        }
+        if self._has_begun:
+            memory["seen"] = began
+        return memory
+
+    def _is_next(self, frame: Frame) -> bool:
+        """By its sequence, which a clock that is set does not change."""
+        seen = self._seen
+        if frame.boot is None or frame.seq is None or seen.boot is None or seen.seq is None:
+            return False
+        return frame.boot > seen.boot or (frame.boot == seen.boot and frame.seq > seen.seq)
+
+    def _is_not_older(self, frame: Frame) -> bool:
+        """By its time. An older boot is older in any case, and an older sequence is, if its time may be that of the
+        clock before it was set back; else the device has begun to count anew without a new boot."""
+        seen = self._seen
+        if frame.time < seen.time:
+            return False
+        if frame.boot is None or seen.boot is None:
+            return True
+        if frame.boot != seen.boot or frame.seq is None or seen.seq is None:
+            return frame.boot >= seen.boot
+        return frame.seq >= seen.seq or frame.time > self._before_set_back
+
+    def _is_set_back(self, frame: Frame) -> bool:
+        values = self._seen.values
+        return any(channel in values and values[channel].time > frame.time for channel, _, _ in frame.values)
+
+    def _take_values(self, frame: Frame) -> bool:
+        """Whether there were any. Of one channel at one time the first stays."""
+        values, time, took = self._seen.values, frame.time, False
+        for channel, value, quality in frame.values:
+            if channel not in self._used:
+                continue
+            newest = values.get(channel)
+            if newest is None:
+                newest = values[channel] = Value(time, None, BAD)
+            elif newest.time >= time:
+                continue
+            is_number = value is not None and -LARGEST <= value <= LARGEST  # NaN is not
+            newest.time = time
+            newest.value = value if is_number else None
+            newest.quality = quality if is_number else quality or BAD
+            took = True
+        return took
+
+    def _set_back(self, frame: Frame) -> None:
+        step = frame.time - self._seen.time
+        self._before_set_back = max(self._before_set_back, self._seen.time)
+        for value in self._seen.values.values():
+            value.time += step
+        for watch in self._watched.values():
+            watch.judged += step
+            if watch.since is not None:
+                watch.since += step
+        self._seen.time += step
+        self._lag.take(frame.time, frame.received)
+
+    def _miss(self, now: float) -> list[Transition]:
+        """No frame came for long. Values are stale only when they are so even if a frame is on its way for as long as
+        one may be: else a device that sends once a minute would be unknown for a moment before each frame."""
+        seen = self._seen
+        grace = LATE if self._live else 0.0
+        time = seen.time + (now - seen.heard)
+        later = Snapshot(
+            time=max(time - grace, seen.time),
+            received=seen.received,
+            heard=seen.heard,
+            now=now,
+            boot=seen.boot,
+            seq=seen.seq,
+            values=seen.values,
+        )
+        made = []
+        for watch in self._watched.values():
+            outcome = watch.test.step(later, watch.holds)
+            if outcome is None or isinstance(watch.rule.when, Silent):  # the others wait for a frame, with their delays
+                change = self._judge(watch, outcome, later, time=time, at=now)
+                if change is not None:
+                    made.append(change)
+        return made
+
+    def _first_due(self, watch: _Watch) -> float:
+        """Seconds without a frame before which a tick has nothing to tell this rule."""
+        rule = watch.rule
+        due = rule.when.after if isinstance(rule.when, Silent) else float("inf")
+        return min(due, rule.stale_after) if watch.test.channels else due
+
+    def _judge(
+        self, watch: _Watch, outcome: bool | None, seen: Snapshot, *, time: float, at: float
+    ) -> Transition | None:
+        """What follows from an outcome. A delay counts only time in which the condition was known: after an unknown it
+        goes on where it was, and a gap counts for `stale_after` at most."""
+        rule, holds = watch.rule, watch.holds
+        wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
+        if watch.since is not None:
+            elapsed = max(time - watch.judged, 0.0)
+            was_unknown = not watch.is_known and rule.unknown == "hold"
+            watch.since += elapsed if was_unknown else max(elapsed - rule.stale_after, 0.0)
+        if wanted is holds:
+            watch.since = None
+        elif wanted is not None:
+            if watch.since is None:
+                watch.since = time
+            if time - watch.since >= (rule.off_delay if holds else rule.on_delay) - TOLERANCE:
+                holds, watch.since = wanted, None
+        watch.judged = time
+        is_known = outcome is not None
+        if holds is watch.holds and is_known is watch.is_known:
+            return None
+        if holds is not watch.holds:
+            cause = ("condition" if holds else "return") if is_known else "unknown"
+        else:
+            cause = "known" if is_known else "unknown"
+        alarm = machine.see(watch.alarm, Condition.ACTIVE if holds else Condition.NORMAL, latch=rule.latch)
+        if not is_known:
+            alarm = machine.see(alarm, Condition.UNKNOWN)
+        return watch.become(alarm, at, cause, watch.test.words(seen, outcome))
+
+    def _scope(self, at: float) -> list[Transition]:
+        """Suppresses by design the rules that are not for the phase. One that comes back counts its delays anew."""
+        self._is_scoped = True
+        made = []
+        phase = self._seen.phase
+        for watch in self._watched.values():
+            phases = watch.rule.scope.phases
+            is_outside = bool(phases) and phase not in phases
+            if is_outside is watch.is_outside:
+                continue
+            watch.is_outside, watch.since = is_outside, None
+            alarm = watch.alarm
+            if is_outside:
+                alarm = machine.act(alarm, Action.SUPPRESS, now=moment(at))
+            else:
+                if alarm.active:
+                    alarm = machine.see(alarm, Condition.NORMAL, latch=watch.rule.latch)
+                if alarm.suppressed and not watch.by_person:
+                    alarm = machine.act(alarm, Action.UNSUPPRESS, now=moment(at))
+            made.append(watch.become(alarm, at, "phase", f"run phase: {phase or 'none'}"))
+        return made
+
+
+def moment(time: float) -> datetime:
+    return datetime.fromtimestamp(time, UTC)

@@ -1,0 +1,260 @@
+"""What an alarm rule says. The same type is the body of the API's routes, a file in YAML (files.py), and what the
+evaluator reads. A rule that contradicts itself is none: validation refuses it, and says why in words for people."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from schema import topics
+from schema.alarms import expression
+
+Priority = Literal["low", "medium", "high", "critical"]
+PRIORITIES: tuple[Priority, ...] = ("low", "medium", "high", "critical")
+
+
+def _line(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is empty")
+    if any(unicodedata.category(sign) in {"Cc", "Cs"} for sign in text):
+        raise ValueError("control characters and line breaks have no place in it")
+    return text
+
+
+def _text(text: str) -> str:
+    """Several lines are fine."""
+    if any(unicodedata.category(sign) in {"Cc", "Cs"} for sign in text if sign not in "\n\t"):
+        raise ValueError("control characters have no place in it")
+    return text
+
+
+def _formula(text: str) -> str:
+    if not expression.compile(text).channels:
+        raise ValueError("it reads no channel: it would always say the same")
+    return text
+
+
+def _device(name: str) -> str:
+    if not topics.is_device_name(name):
+        raise ValueError(
+            "a device's name has 1 to 64 of letters, digits, '.', '_', '-', and begins with one of the first two"
+        )
+    return name
+
+
+def _distinct(names: list[str]) -> list[str]:
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise ValueError(f"twice in the list: {', '.join(twice[:5])}")
+    return names
+
+
+Line = AfterValidator(_line)
+ChannelName = Annotated[str, Field(min_length=1, max_length=64), Line]
+Name = Annotated[str, Field(min_length=1, max_length=64), Line]
+DeviceName = Annotated[str, AfterValidator(_device)]
+Distinct = AfterValidator(_distinct)
+Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+SomeSeconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Deadband = Annotated[float, Field(ge=0, allow_inf_nan=False, description="returns only so far on the good side")]
+Expression = Annotated[
+    str,
+    Field(min_length=1, max_length=expression.MAX_LENGTH, description="schema/alarms/expression.py"),
+    AfterValidator(_formula),
+]
+
+
+class Part(BaseModel):
+    # Strict: `true` is no number, "38" is none either.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """That it reads."""
+        return frozenset()
+
+
+class OfChannel(Part):
+    channel: ChannelName
+
+    @property
+    def channels(self) -> frozenset[str]:
+        return frozenset({self.channel})
+
+
+class Limit(OfChannel):
+    """A value beyond a limit. It returns at limit − deadband (high) or limit + deadband (low)."""
+
+    kind: Literal["limit"]
+    level: Literal["low-low", "low", "high", "high-high"]
+    limit: Number
+    deadband: Deadband = 0.0
+
+    @property
+    def is_high(self) -> bool:
+        return self.level in {"high", "high-high"}
+
+    @model_validator(mode="after")
+    def _returns(self) -> Self:
+        back = self.limit - self.deadband if self.is_high else self.limit + self.deadband
+        if (self.limit > 0 > back) if self.is_high else (self.limit < 0 < back):
+            raise ValueError(
+                f"the deadband is larger than the limit: it would return at {back:g} only"
+                " (if that is meant, say it in `clear`)"
+            )
+        return self
+
+
+class Deviation(OfChannel):
+    """Process value and setpoint differ by more than `limit`."""
+
+    kind: Literal["deviation"]
+    setpoint: ChannelName | None = Field(None, description="without it `<channel>_setpoint`")
+    limit: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    deadband: Deadband = 0.0
+    direction: Literal["above", "below", "both"] = "both"
+
+    @property
+    def setpoint_channel(self) -> str:
+        return self.setpoint or f"{self.channel}_setpoint"
+
+    @property
+    def channels(self) -> frozenset[str]:
+        return frozenset({self.channel, self.setpoint_channel})
+
+    @model_validator(mode="after")
+    def _returns(self) -> Self:
+        if self.channel == self.setpoint:
+            raise ValueError("channel and setpoint are the same")
+        if self.setpoint is None and len(self.setpoint_channel) > 64:
+            raise ValueError("name the setpoint: `<channel>_setpoint` would be too long for a channel's name")
+        _narrow(self.deadband, self.limit)
+        return self
+
+
+class Rate(OfChannel):
+    """A value changes faster than `limit` a minute, over `window` seconds (slope by least squares)."""
+
+    kind: Literal["rate"]
+    limit: Annotated[float, Field(gt=0, allow_inf_nan=False, description="units a minute")]
+    window: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 60.0
+    deadband: Deadband = 0.0
+    direction: Literal["rising", "falling", "both"] = "both"
+
+    @model_validator(mode="after")
+    def _returns(self) -> Self:
+        _narrow(self.deadband, self.limit)
+        return self
+
+
+class Frozen(OfChannel):
+    """Samples come and the value has not moved by more than `tolerance` for `after` seconds."""
+
+    kind: Literal["frozen"]
+    after: SomeSeconds
+    tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+class Quality(OfChannel):
+    """The device says that a value is not good, or sends none where one was due."""
+
+    kind: Literal["quality"]
+
+
+class Silent(Part):
+    """Nothing of the device was committed for `after` seconds (by the evaluator's clock)."""
+
+    kind: Literal["silent"]
+    after: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)]
+
+
+class Gap(Part):
+    """At least `frames` numbers are missing in the sequence, counted over the last `window` seconds."""
+
+    kind: Literal["gap"]
+    frames: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    window: SomeSeconds = 600.0
+
+
+class Skew(Part):
+    """Times of frames and of their receipt differ by more than `limit` seconds, even at the best of the last minute."""
+
+    kind: Literal["skew"]
+    limit: SomeSeconds
+
+
+class Formula(Part):
+    """An expression over channels of the device."""
+
+    kind: Literal["formula"]
+    expression: Expression
+
+    @property
+    def channels(self) -> frozenset[str]:
+        return expression.compile(self.expression).channels
+
+
+Condition = Annotated[
+    Limit | Deviation | Rate | Frozen | Quality | Silent | Gap | Skew | Formula, Field(discriminator="kind")
+]
+
+
+class Scope(Part):
+    """Which devices, and when. Empty: all devices of the organization, always. What is given must all hold."""
+
+    devices: Annotated[list[DeviceName], Field(max_length=10_000, description="names"), Distinct] = []
+    tags: Annotated[list[Name], Field(max_length=32, description="the device has all of them"), Distinct] = []
+    phases: Annotated[
+        list[Name],
+        Field(max_length=32, description="only in these run phases; in others the alarm is suppressed by design"),
+        Distinct,
+    ] = []
+
+
+class Rule(Part):
+    name: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]
+    title: Annotated[str, Field(min_length=1, max_length=100), Line]
+    enabled: bool = True
+    priority: Priority = "medium"
+    scope: Scope = Scope()
+    when: Condition
+    clear: Expression | None = Field(
+        None, description="it returns when this holds, instead of when the condition does not hold any more"
+    )
+    on_delay: Seconds = Field(0.0, description="seconds for which it must hold, by the device's time")
+    off_delay: Seconds = Field(0.0, description="seconds for which it must not")
+    stale_after: SomeSeconds = Field(60.0, description="seconds after which a value that has not come again is unknown")
+    unknown: Literal["hold", "raise", "clear"] = Field(
+        "hold", description="what to do while it cannot be told: leave it as it is (and say so), raise, or clear"
+    )
+    latch: bool = Field(False, description="stays active until somebody resets it")
+    message: Annotated[str, Field(max_length=500), AfterValidator(_text)] = ""
+    response: Annotated[
+        str, Field(max_length=2000, description="what the operator is to do"), AfterValidator(_text)
+    ] = ""
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """That it reads, of each device."""
+        return self.when.channels | (expression.compile(self.clear).channels if self.clear else frozenset())
+
+    @model_validator(mode="after")
+    def _one_way_back(self) -> Self:
+        if self.clear is None:
+            return self
+        if isinstance(self.when, Limit | Deviation | Rate) and self.when.deadband:
+            raise ValueError("`clear` and a deadband both say when it returns: give one of them")
+        if isinstance(self.when, Silent):
+            raise ValueError("`clear` has no place here: silence ends when the device sends again")
+        if isinstance(self.when, Formula) and self.when.expression == self.clear:
+            raise ValueError("`clear` is the condition itself: it would be raised and cleared at once")
+        return self
+
+
+def _narrow(deadband: float, limit: float) -> None:
+    if deadband >= limit:
+        raise ValueError("the deadband is not smaller than the limit: it would hardly ever return")

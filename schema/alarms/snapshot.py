@@ -1,0 +1,64 @@
+"""What is known of a device when its rules are evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Value:
+    """The newest of a channel: `value` null or `quality` not 0 is bad."""
+
+    time: float
+    """s since 1970, by the device."""
+    value: float | None
+    quality: int
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """What is known of a device at a moment: changed in place by each frame, read by all its rules."""
+
+    time: float = 0.0
+    """Of the newest frame, s since 1970, by the device; between frames, where its clock must be by now."""
+    received: float = 0.0
+    """When that frame was received, by the gateway."""
+    heard: float = 0.0
+    """When the device was last heard, by the clock of `now`."""
+    now: float = 0.0
+    """The evaluator's clock; while a frame is evaluated, that of its receipt."""
+    boot: int | None = None
+    seq: int | None = None
+    phase: str | None = None
+    values: dict[str, Value] = field(default_factory=dict)
+
+
+def known(seen: Snapshot, channel: str, stale_after: float) -> float | None:
+    """The newest value of a channel, if it is good and has not gone stale."""
+    newest = seen.values.get(channel)
+    if newest is None or newest.quality or seen.time - newest.time > stale_after:
+        return None
+    return newest.value
+
+
+def why_unknown(seen: Snapshot, channels: Iterable[str], stale_after: float) -> str:
+    for channel in sorted(channels):
+        newest = seen.values.get(channel)
+        if newest is None:
+            return f"{channel} has not come yet"
+        if seen.time - newest.time > stale_after:
+            return f"{channel} has not come for {seen.time - newest.time:.0f} s"
+        if newest.quality or newest.value is None:
+            return f"{channel} is of bad quality ({newest.quality})"
+    return ""
+
+
+def in_words(value: float | None) -> str:
+    return "?" if value is None else f"{value:.6g}"
+
+
+def towards(change: float, direction: str) -> float:
+    if direction == "both":
+        return abs(change)
+    return -change if direction in ("below", "falling") else change

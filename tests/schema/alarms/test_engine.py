@@ -1,0 +1,509 @@
+"""The rules of a device, fed as live: delays, unknowns, phases, people, lateness, clocks that are set, restarts."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schema.alarms.engine import DeviceAlarms, Frame, Transition
+from schema.alarms.lateness import Lag
+from schema.alarms.machine import Action, Alarm, NotPossible, State
+from schema.alarms.rules import Rule
+from tests.schema.alarms.lines import NAN, T0, Row, causes, frame, limit, play, rule, seen
+
+HIGH, LOW = 39.0, 37.0
+
+
+def when(at: float) -> datetime:
+    return datetime.fromtimestamp(T0 + at, UTC)
+
+
+def restarted(device: DeviceAlarms, rules: Sequence[Rule]) -> DeviceAlarms:
+    return DeviceAlarms(rules, json.loads(json.dumps(device.memory(), allow_nan=False)), device.alarms)
+
+
+# Delays and unknowns: rule, then (time, value, what is seen).
+TABLES: dict[str, tuple[Rule, list[Row]]] = {
+    "on-delay": (
+        rule(limit(), on_delay=10),
+        [(0, HIGH, "-"), (9.9, HIGH, "-"), (10, HIGH, "A"), (11, LOW, "-"), (12, HIGH, "-"), (22, HIGH, "A")],
+    ),
+    "on-delay interrupted": (
+        rule(limit(), on_delay=10),
+        [(0, HIGH, "-"), (9, HIGH, "-"), (9.5, LOW, "-"), (10, HIGH, "-"), (19, HIGH, "-"), (20, HIGH, "A")],
+    ),
+    "on-delay with a deadband: it must be beyond the limit all the while": (
+        rule(limit(deadband=0.5), on_delay=10),
+        [(0, HIGH, "-"), (5, 37.8, "-"), (10, HIGH, "-"), (20, HIGH, "A"), (21, 37.8, "A")],
+    ),
+    "on-delay in tenths of a second": (
+        rule(limit(), on_delay=0.3),
+        [(0.1, HIGH, "-"), (0.2, HIGH, "-"), (0.3, HIGH, "-"), (0.4, HIGH, "A")],
+    ),
+    "off-delay": (
+        rule(limit(), off_delay=10),
+        [(0, HIGH, "A"), (1, LOW, "A"), (10, LOW, "A"), (10.5, HIGH, "A"), (11, LOW, "A"), (21, LOW, "-")],
+    ),
+    "off-delay with a deadband: it must be beyond the deadband all the while": (
+        rule(limit(deadband=0.5), off_delay=10),
+        [(0, HIGH, "A"), (1, LOW, "A"), (6, 37.8, "A"), (7, LOW, "A"), (16, LOW, "A"), (17, LOW, "-")],
+    ),
+    "time in which it is unknown does not count for a delay": (
+        rule(limit(), on_delay=10),
+        [(0, HIGH, "-"), (4, NAN, "?-"), (14, NAN, "?-"), (16, HIGH, "-"), (21, HIGH, "-"), (22, HIGH, "A")],
+    ),
+    "nor for a delay off": (
+        rule(limit(), off_delay=10),
+        [(0, HIGH, "A"), (1, LOW, "A"), (5, NAN, "?A"), (30, LOW, "A"), (35, LOW, "A"), (36, LOW, "-")],
+    ),
+    "other frames are time too: the value holds until it is stale": (
+        rule(limit(), on_delay=10),
+        [(0, HIGH, "-"), (5, {"y": 1.0}, "-"), (10, {"y": 1.0}, "A"), (11, LOW, "-"), (80, {"y": 1.0}, "?-")],
+    ),
+    "a gap counts for stale_after at most": (
+        rule(limit(), on_delay=100, stale_after=60),
+        [(0, HIGH, "-"), (1000, HIGH, "-"), (1039, HIGH, "-"), (1040, HIGH, "A")],
+    ),
+    "a clock that is set forward is a gap": (
+        rule(limit(), on_delay=90),
+        [(0, HIGH, "-"), (10, HIGH, "-"), (3600, HIGH, "-"), (3619, HIGH, "-"), (3620, HIGH, "A")],
+    ),
+    "hold": (
+        rule(limit()),
+        [(0, NAN, "?-"), (1, LOW, "-"), (2, NAN, "?-"), (3, HIGH, "A"), (4, NAN, "?A"), (5, LOW, "-")],
+    ),
+    "raise": (
+        rule(limit(), unknown="raise"),
+        [(0, NAN, "?A"), (1, LOW, "-"), (2, NAN, "?A"), (3, HIGH, "A"), (4, NAN, "?A"), (5, LOW, "-")],
+    ),
+    "raise, after the delay": (
+        rule(limit(), unknown="raise", on_delay=10),
+        [
+            (0, LOW, "-"),
+            (1, NAN, "?-"),
+            (10, NAN, "?-"),
+            (11, NAN, "?A"),
+            (12, LOW, "-"),
+            (13, HIGH, "-"),
+            (23, NAN, "?A"),
+        ],
+    ),
+    "clear": (
+        rule(limit(), unknown="clear"),
+        [(0, NAN, "?-"), (1, HIGH, "A"), (2, NAN, "?-"), (3, HIGH, "A"), (4, LOW, "-")],
+    ),
+    "clear, after the delay": (
+        rule(limit(), unknown="clear", off_delay=10),
+        [(0, HIGH, "A"), (1, NAN, "?A"), (10, NAN, "?A"), (11, NAN, "?-"), (12, HIGH, "A")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_delays_and_unknowns_are_as_worked_out_by_hand(name: str) -> None:
+    one, rows = TABLES[name]
+    play(one, rows)
+
+
+def test_a_delay_is_exact_whatever_the_fractions() -> None:
+    for tenth in range(100):
+        device = DeviceAlarms([rule(limit(), on_delay=0.3)])
+        made = [one for n in range(6) for one in device.frame(frame((tenth + n) / 10, HIGH))]
+        assert causes(made) == [((tenth + 3) / 10, "condition")]
+
+
+def noise(seconds: int) -> list[Frame]:
+    """A value that comes near the limit of 38, goes beyond it for a quarter of an hour, and returns; with noise."""
+    made = random.Random(7)
+    return [frame(t, 37.9 + 0.4 * math.sin(t / 600) ** 3 + made.gauss(0, 0.15), boot=1, seq=t) for t in range(seconds)]
+
+
+@pytest.mark.parametrize(
+    ("one", "fewest", "most"),
+    [
+        (rule(limit()), 500, 5000),
+        (rule(limit(deadband=0.2)), 20, 500),
+        (rule(limit(deadband=0.2), on_delay=15, off_delay=15), 2, 4),
+    ],
+)
+def test_noise_chatters_without_deadband_and_delay_and_not_with_them(one: Rule, fewest: int, most: int) -> None:
+    device = DeviceAlarms([one])
+    made = [transition for sent in noise(3600) for transition in device.frame(sent)]
+    assert fewest <= len(made) <= most
+
+
+def test_parts_of_a_frame_may_come_one_by_one_and_twice() -> None:
+    both = rule({"kind": "formula", "expression": "x > 5 and y > 5"})
+    device = DeviceAlarms([both])
+    device.frame(frame(0, {"x": 6.0}))
+    assert seen(device.alarms["r"]) == "?-"
+    device.frame(frame(0, {"y": 6.0}))
+    assert seen(device.alarms["r"]) == "A"
+    before = device.memory()
+    assert not device.frame(frame(0, {"x": 1.0}))  # of one time the first stays
+    assert device.memory() == before
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_late_history_changes_nothing(numbered: bool) -> None:
+    device = DeviceAlarms([rule(limit())])
+    device.frame(frame(100, LOW, boot=2 if numbered else None, seq=100 if numbered else None))
+    before = device.memory()
+    late = [(50, 2, 50), (99.9, 2, 99), (120, 1, 5000)] if numbered else [(50, None, None), (99.9, None, None)]
+    for at, boot, seq in late:
+        assert not device.frame(frame(at, HIGH, lag=130 - at, boot=boot, seq=seq))
+    assert device.memory() == before
+
+
+def test_a_backlog_raises_nothing_and_what_is_so_afterwards_is_evaluated_afresh() -> None:
+    device = DeviceAlarms([rule(limit(), on_delay=5)])
+    for t in range(10):
+        assert not device.frame(frame(t, LOW, lag=0.2, boot=1, seq=t))
+    for t in range(10, 600):  # the line was down until 600: what was kept comes at once, in order
+        assert not device.frame(frame(t, HIGH, lag=max(600 - t, 0.2) + t / 1000, boot=1, seq=t)) or t > 569
+    made = [one for t in range(600, 620) for one in device.frame(frame(t, HIGH, lag=0.2, boot=1, seq=t))]
+    assert seen(device.alarms["r"]) == "A"
+    assert not made  # it was raised by those that were in time: from 570 on, after the delay
+
+
+def test_a_backlog_is_none_of_the_live_alarms_and_ends_none() -> None:
+    device = DeviceAlarms([rule(limit())])
+    device.frame(frame(0, HIGH))
+    for t in range(10, 500):
+        assert not device.frame(frame(t, LOW, lag=600 - t))
+    assert seen(device.alarms["r"]) == "A"
+    (back,) = device.frame(frame(600, LOW))
+    assert causes([back]) == [(600, "return")]
+
+
+def test_a_backlog_is_known_as_one_even_when_it_comes_first() -> None:
+    device = DeviceAlarms([rule(limit())])
+    assert not [one for t in range(500) for one in device.frame(frame(t, HIGH, lag=600 - t))]
+    assert len(device.frame(frame(600, HIGH))) == 1
+
+
+def test_a_backlog_that_is_worked_off_slowly_is_still_one() -> None:
+    device, at = DeviceAlarms([rule(limit())]), 0.0
+    while 600 - at / 2 > 31:  # two seconds of it a second
+        assert not device.frame(frame(at, HIGH, lag=600 - at / 2))
+        at += 2
+
+
+def test_a_delay_under_way_does_not_go_on_in_a_backlog() -> None:
+    device = DeviceAlarms([rule(limit(), on_delay=10)])
+    device.frame(frame(0, HIGH))
+    for t in range(1, 50):
+        device.frame(frame(t, HIGH, lag=100 - t))
+    assert not [one for t in range(100, 110) for one in device.frame(frame(t, HIGH))]
+    assert len(device.frame(frame(110, HIGH))) == 1
+
+
+def test_blocks_of_a_minute_are_no_backlog_and_no_clock_that_was_set() -> None:
+    device = DeviceAlarms([rule(limit(), "fast"), rule(limit(channel="slow"), "slow", on_delay=100)])
+    made, seq = [], 0
+    for t in range(1, 241):
+        made += device.frame(frame(t, {"slow": HIGH}, boot=1, seq=seq))
+        seq += 1
+        if t % 60 == 0:
+            for n in range(60):
+                made += device.frame(frame(t - 59.5 + n, LOW, lag=59.5 - n, boot=1, seq=seq))
+                seq += 1
+    assert [(one.rule, *cause) for one, cause in zip(made, causes(made), strict=True) if one.rule == "slow"] == [
+        ("slow", 101, "condition")
+    ]
+
+
+def test_a_delay_that_stays_is_the_usual_one() -> None:
+    """Of a clock that is behind: evaluated after a minute."""
+    device = DeviceAlarms([rule(limit())])
+    made = [one for t in range(100) for one in device.frame(frame(t, HIGH, lag=120))]
+    assert causes(made) == [(60, "condition")]
+
+
+def test_the_usual_delay_follows_a_clock_that_drifts() -> None:
+    lag = Lag()
+    assert all(lag.is_live(T0 + 60 * n, T0 + 60 * n + n * 0.1) for n in range(10_000))  # in a week 1000 s behind
+    assert not lag.is_live(T0 + 600_000, T0 + 600_000 + 1040)
+
+
+def test_a_clock_that_is_set_back_is_known_by_the_sequence() -> None:
+    """Delays under way go on, windows begin anew, what came before with greater times is late."""
+    rules = [rule(limit(), on_delay=10), rule({"kind": "rate", "channel": "x", "limit": 1, "window": 20}, "rate")]
+    device = DeviceAlarms(rules)
+    for t in range(100):
+        device.frame(frame(t, HIGH if t >= 95 else LOW, boot=1, seq=t))
+    assert seen(device.alarms["r"]) == "-"
+    made = []
+    for n in range(20):
+        device = restarted(device, rules)
+        made += device.frame(frame(99 - 3600 + n, HIGH, lag=3600, boot=1, seq=100 + n))
+        assert not device.frame(frame(99 - 3600 + n, HIGH, lag=3600, boot=1, seq=100 + n))
+        assert not device.frame(frame(90, LOW, boot=1, seq=90))
+    assert (99 - 3600 + 6, "condition") in causes(made)  # since 95: 4 s before it was set, 6 s after
+    assert (99 - 3600, "unknown") in causes(made)
+    assert seen(device.alarms["rate"]) == "-"
+
+
+def test_without_a_sequence_a_clock_that_is_set_back_is_silence() -> None:
+    device = DeviceAlarms([rule(limit()), rule({"kind": "silent", "after": 60}, "silent")])
+    made = []
+    for t in range(200):
+        made += device.frame(frame(t - 100 if t >= 100 else t, HIGH if t > 100 else LOW, lag=100 if t >= 100 else 0))
+        made += device.tick(T0 + t)
+    assert [made[0].rule, *causes(made)[0]] == ["silent", 159, "condition"]
+
+
+def test_a_reboot_goes_on() -> None:
+    device = DeviceAlarms([rule(limit(), on_delay=10)])
+    device.frame(frame(0, HIGH, boot=1, seq=5000))
+    device.frame(frame(5, HIGH, boot=2, seq=0))
+    assert causes(device.frame(frame(10, HIGH, boot=2, seq=1))) == [(10, "condition")]
+    assert not device.frame(frame(11, LOW, boot=1, seq=5001))
+    assert seen(device.alarms["r"]) == "A"
+
+
+def test_a_sequence_that_begins_anew_without_a_new_boot_does_not_blind_us() -> None:
+    device = DeviceAlarms([rule(limit())])
+    device.frame(frame(0, LOW, boot=1, seq=5000))
+    assert len(device.frame(frame(1, HIGH, boot=1, seq=0))) == 1
+
+
+def test_a_device_that_falls_silent_becomes_unknown_and_so_do_its_alarms() -> None:
+    rules = [rule(limit()), rule(limit(), "loud", unknown="raise", on_delay=5), rule({"kind": "gap"}, "gap")]
+    device = DeviceAlarms(rules)
+    device.frame(frame(0, LOW, lag=1, boot=1, seq=0))
+    assert not device.tick(T0 + 91)  # 60 s, and 30 s for one that is on its way
+    made = device.tick(T0 + 91.1)
+    assert [(one.rule, one.cause) for one in made] == [("r", "unknown"), ("loud", "unknown")]
+    assert not device.tick(T0 + 96)
+    (raised,) = device.tick(T0 + 96.2)
+    assert (raised.rule, raised.after) == ("loud", State.UNACKNOWLEDGED)
+    assert [one.cause for one in device.frame(frame(100, LOW, boot=1, seq=1))] == ["known", "return"]
+
+
+def test_a_device_that_sends_once_a_minute_is_not_unknown_between() -> None:
+    device = DeviceAlarms([rule(limit())])
+    for minute in range(10):
+        assert not device.frame(frame(60 * minute, LOW, lag=5 + minute % 3))
+        for second in range(8, 65):
+            assert not device.tick(T0 + 60 * minute + second)
+
+
+def test_a_phase_suppresses_and_coming_back_is_evaluated_afresh() -> None:
+    device = DeviceAlarms([rule(limit(), scope={"phases": ["batch", "feed"]}, on_delay=10)])
+    made = device.frame(frame(0, HIGH))
+    assert [(one.cause, one.after) for one in made] == [("phase", State.SUPPRESSED)]
+    for t in range(1, 30):
+        made = device.frame(frame(t, HIGH))
+    assert device.alarms["r"].active
+    assert device.alarms["r"].state is State.SUPPRESSED
+    (one,) = device.phase(T0 + 30, "batch")
+    assert (one.before, one.after, one.detail) == (State.SUPPRESSED, State.NORMAL, "run phase: batch")
+    assert not device.phase(T0 + 31, "feed")
+    assert not [one for t in range(31, 41) for one in device.frame(frame(t, HIGH))]
+    (one,) = device.frame(frame(41, HIGH))
+    assert one.after is State.UNACKNOWLEDGED
+    (one,) = device.phase(T0 + 50, "harvest")
+    assert one.after is State.SUPPRESSED
+    assert not device.phase(T0 + 45, "batch")  # older than what is known
+    (one,) = device.phase(T0 + 60, "batch")
+    assert one.after is State.NORMAL
+
+
+def test_what_a_person_suppresses_no_phase_releases_and_no_person_what_the_phase_does() -> None:
+    rules = [rule(limit(), scope={"phases": ["batch"]})]
+    device = DeviceAlarms(rules)
+    device.phase(T0, "batch")
+    device.frame(frame(0, LOW))
+    device.act("r", Action.SUPPRESS, when(1))
+    device.phase(T0 + 2, "harvest")
+    device = restarted(device, rules)
+    device.phase(T0 + 3, "batch")
+    assert device.alarms["r"].suppressed
+    device.phase(T0 + 4, "harvest")
+    made = device.act("r", Action.UNSUPPRESS, when(5))
+    assert (made.after, made.detail) == (State.SUPPRESSED, "its run phase still suppresses it")
+    with pytest.raises(NotPossible, match="run phase"):
+        device.act("r", Action.UNSUPPRESS, when(6))
+    device.phase(T0 + 7, "batch")
+    assert not device.alarms["r"].suppressed
+
+
+def test_shelving_ends_by_the_clock_and_what_is_so_then_is_raised() -> None:
+    rules = [rule(limit())]
+    device = DeviceAlarms(rules)
+    device.frame(frame(0, HIGH))
+    made = device.act("r", Action.SHELVE, when(1), until=when(100))
+    assert (made.cause, made.before, made.after) == ("shelve", State.UNACKNOWLEDGED, State.SHELVED)
+    device = restarted(device, rules)
+    device.frame(frame(99, HIGH))
+    assert not device.tick(T0 + 99.9)
+    (made,) = device.tick(T0 + 100)
+    assert (made.cause, made.after, made.at) == ("shelving-ended", State.UNACKNOWLEDGED, when(100))
+    assert not device.tick(T0 + 101)
+
+
+def test_a_shelving_for_once_ends_with_the_return() -> None:
+    device = DeviceAlarms([rule(limit())])
+    device.frame(frame(0, HIGH))
+    device.act("r", Action.SHELVE, when(1), until=when(1000), once=True)
+    assert not device.frame(frame(2, HIGH))
+    (made,) = device.frame(frame(3, LOW))
+    assert (made.cause, made.before, made.after) == ("return", State.SHELVED, State.NORMAL)
+
+
+def test_acts_are_those_of_the_machine() -> None:
+    device = DeviceAlarms([rule(limit(), latch=True), rule(limit(), "off", enabled=False)])
+    with pytest.raises(NotPossible):
+        device.act("r", Action.ACKNOWLEDGE, when(0))
+    for name in ("none", "off"):
+        with pytest.raises(KeyError):
+            device.act(name, Action.ACKNOWLEDGE, when(0))
+    device.frame(frame(0, HIGH))
+    assert device.act("r", Action.ACKNOWLEDGE, when(1)).after is State.ACKNOWLEDGED
+    (made,) = device.frame(frame(2, LOW))
+    assert made.after is State.LATCHED
+    assert device.act("r", Action.RESET, when(3)).after is State.NORMAL
+
+
+def test_a_changed_rule_goes_on_from_its_alarm() -> None:
+    device = DeviceAlarms([rule(limit(), on_delay=10), rule(limit(), "other", on_delay=10)])
+    for t in range(11):
+        device.frame(frame(t, HIGH))
+    memory = device.memory()
+    del memory["rules"]["r"]
+    changed = DeviceAlarms([rule(limit(40)), rule(limit(), "other", on_delay=10)], memory, device.alarms)
+    made = changed.frame(frame(11, HIGH))
+    assert [(one.rule, one.cause) for one in made] == [("r", "return")]
+
+
+# Any device, torn apart: what a restart, a repetition or late history must not change.
+
+RULES = [
+    rule(limit(1.0, deadband=0.5), "limit", on_delay=3, off_delay=2),
+    rule(limit(1.0), "plain", unknown="raise"),
+    rule({"kind": "deviation", "channel": "x", "setpoint": "y", "limit": 2}, "deviation", unknown="clear", off_delay=4),
+    rule({"kind": "rate", "channel": "x", "limit": 20, "window": 20, "deadband": 5}, "rate"),
+    rule({"kind": "frozen", "channel": "x", "after": 5, "tolerance": 0.1}, "frozen", latch=True),
+    rule({"kind": "quality", "channel": "y"}, "quality", scope={"phases": ["a"]}),
+    rule({"kind": "silent", "after": 20}, "silent", on_delay=5),
+    rule({"kind": "gap", "frames": 2, "window": 40}, "gap"),
+    rule({"kind": "skew", "limit": 2}, "skew"),
+    rule({"kind": "formula", "expression": "x > y or y > 3"}, "formula", clear="x < 0", on_delay=2),
+]
+
+
+@dataclass(frozen=True)
+class Happening:
+    frame: Frame | None
+    phase: str | None
+    now: float
+    restarts: bool
+
+    def befalls(self, device: DeviceAlarms) -> list[Transition]:
+        if self.frame is not None:
+            return device.frame(self.frame)
+        return device.phase(self.now, self.phase) if self.phase is not None else device.tick(self.now)
+
+
+number = st.sampled_from([None, NAN, -1.0, 0.5, 0.9, 1.1, 2.0, 4.0, 1e300])
+sent = st.dictionaries(st.sampled_from(["x", "y", "z"]), st.tuples(number, st.sampled_from([0, 0, 0, 1])))
+
+
+@st.composite
+def happenings(draw: st.DrawFn) -> list[Happening]:
+    made, time, now, boot, seq = [], T0, T0, 1, 0
+    has_sequence = draw(st.booleans())
+    for _ in range(draw(st.integers(1, 25))):
+        step = draw(st.sampled_from([0.0, 1.0, 1.0, 1.0, 2.5, 10.0, 100.0]))
+        restarts = draw(st.booleans())
+        kind = draw(st.sampled_from(["frame"] * 6 + ["tick", "phase", "boot", "back"]))
+        now += step
+        if kind == "tick":
+            made.append(Happening(None, None, now, restarts))
+            continue
+        if kind == "phase":
+            made.append(Happening(None, draw(st.sampled_from(["a", "b"])), now, restarts))
+            continue
+        time += step
+        if kind == "boot":
+            boot, seq = boot + 1, draw(st.integers(0, 3))
+        elif kind == "back" and has_sequence:
+            time -= 500
+        lag = draw(st.sampled_from([0.0, 0.5, 3.0, 100.0]))
+        values = [(channel, value, quality) for channel, (value, quality) in draw(sent).items()]
+        sequence = seq if has_sequence else None
+        made.append(
+            Happening(Frame(time, now + lag, boot if has_sequence else None, sequence, values), None, now, restarts)
+        )
+        seq += draw(st.sampled_from([1, 1, 1, 3]))
+    return made
+
+
+@settings(deadline=None, max_examples=100)
+@given(happenings())
+def test_a_restart_at_any_point_changes_nothing(happened: list[Happening]) -> None:
+    one, other = DeviceAlarms(RULES), DeviceAlarms(RULES)
+    for happening in happened:
+        assert happening.befalls(one) == happening.befalls(other)
+        if happening.restarts:
+            other = restarted(other, RULES)
+    assert one.alarms == other.alarms
+    assert one.memory() == other.memory()
+
+
+@settings(deadline=None, max_examples=100)
+@given(happenings())
+def test_what_is_given_again_after_a_restart_changes_nothing(happened: list[Happening]) -> None:
+    """As the evaluator does that knows a checkpoint, and reads from a little before it."""
+    one, other, given = DeviceAlarms(RULES), DeviceAlarms(RULES), []
+    for happening in happened:
+        assert happening.befalls(one) == happening.befalls(other)
+        if happening.frame is None:
+            continue
+        given.append(happening.frame)
+        if happening.restarts:
+            other = restarted(other, RULES)
+            if happening.frame.seq is not None:
+                for again in given[-5:]:
+                    assert not other.frame(again)
+            else:
+                assert not other.frame(given[-1])
+    assert one.memory() == other.memory()
+
+
+@settings(deadline=None, max_examples=100)
+@given(happenings(), st.floats(0.001, 10_000), st.integers(1, 50))
+def test_late_history_never_changes_anything(happened: list[Happening], by: float, numbers: int) -> None:
+    one, other = DeviceAlarms(RULES), DeviceAlarms(RULES)
+    for happening in happened:
+        assert happening.befalls(one) == happening.befalls(other)
+        newest = happening.frame
+        if newest is not None and newest.time == other.evaluated_until:
+            seq = None if newest.seq is None else max(newest.seq - numbers, 0)
+            late = Frame(newest.time - by, newest.received + 1, newest.boot, seq, [("x", 99.0, 0), ("y", -99.0, 0)])
+            assert not other.frame(late)
+    assert one.memory() == other.memory()
+
+
+@settings(deadline=None, max_examples=100)
+@given(happenings())
+def test_transitions_are_of_changes_and_their_states_join(happened: list[Happening]) -> None:
+    device, states = DeviceAlarms(RULES), {one.name: Alarm().state for one in RULES}
+    for happening in happened:
+        before = device.alarms
+        made = happening.befalls(device)
+        for transition in made:
+            assert transition.before is states[transition.rule]
+            assert transition.value is None or math.isfinite(transition.value)
+            states[transition.rule] = transition.after
+        assert {name for name, alarm in device.alarms.items() if alarm != before[name]} <= {one.rule for one in made}
+    assert states == {name: alarm.state for name, alarm in device.alarms.items()}

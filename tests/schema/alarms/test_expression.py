@@ -1,0 +1,466 @@
+"""Formulas: what they say, what is refused, and that they say the same as a slow evaluator of another kind."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from schema.alarms.expression import MAX_DEPTH, MAX_LENGTH, MAX_NODES, BadExpression, compile
+
+T, F, U = True, False, None
+INF = float("inf")
+
+
+def truth(text: str, **values: float | None) -> bool | None:
+    return compile(text).truth(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a > 1", T),
+        ("a > 2", F),
+        ("a >= 2 and a <= 2 and a == 2 and not a != 2", T),
+        ("1 < a < 3", T),
+        ("3 > a > 2", F),
+        ("1 < 2 < a", F),
+        ("a + b * 2 == 8", T),
+        ("(a + b) * 2 == 10", T),
+        ("-a ** 2 == -4", T),
+        ("2 ** b ** a == 512", T),
+        ("7 % b == 1 and -7 % b == 2", T),
+        ("10 / 4 == 2.5", T),
+        ("b - a - 1 == 0", T),
+        ("abs(a - b) == 1 and abs(b - a) == 1", T),
+        ("min(a, b, 1) == 1 and max(a, b) == 3", T),
+        ("(a if a > b else b) == 3", T),
+        ("a > b if true else b > a", F),
+        ("not a > b and not false", T),
+        ("a > 9 or b > 9 or a < b", T),
+        ("10 ** -a == 0.01", T),
+        ("+a == 2", T),
+        ("ch(\"pH 2\") < 7 and ch('a') == 2", T),
+        ("known(a) and not known(gone)", T),
+        ("known(a > gone) or known(a > b)", T),
+        ("é > 4", T),
+        ("a\n  > 1\r\n\tand b > 1", T),
+        ("  a > 1  ", T),
+        ("a > 1e-3 and a < .5e1 and a == 2.", T),
+    ],
+)
+def test_what_is_known(text: str, expected: bool) -> None:
+    values = {"a": 2.0, "b": 3.0, "pH 2": 6.5, "é": 5.0}
+    assert compile(text).truth(values) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # Kleene's tables.
+        ("t and u", U), ("u and t", U), ("f and u", F), ("u and f", F), ("u and u", U), ("t and t", T), ("t and f", F),
+        ("t or u", T), ("u or t", T), ("f or u", U), ("u or f", U), ("u or u", U), ("f or f", F), ("f or t", T),
+        ("not u", U), ("not t", F), ("not f", T),
+        ("u and u and f", F), ("u or u or t", T), ("t and u and t", U),
+        # A chain is an `and`.
+        ("0 < x < 1", U), ("1 < 0 < x", F), ("x < 1 < 0", F),
+        # One side of a choice.
+        ("t if u else t", U), ("t if t else u", T), ("u if t else t", U), ("u if f else f", F),
+        ("(1 if u else 1) == 1", U), ("(1 if t else x) == 1", T),
+        # Arithmetic.
+        ("x + 1 > 0", U), ("x * 0 == 0", U), ("-x > 0", U), ("abs(x) >= 0", U), ("min(x, 1) <= 1", U),
+        ("x ** 0 == 1", U), ("x == x", U), ("known(x)", F), ("known(u)", F), ("known(1 / 0)", F),
+        # What has no result.
+        ("1 / 0 > 0", U), ("1 % 0 > 0", U), ("0 ** -1 > 0", U), ("(-8) ** 0.5 > 0", U), ("10 ** 400 > 0", U),
+        ("1e308 * 10 > 0", U), ("1e308 + 1e308 > 0", U), ("-1e308 - 1e308 < 0", U), ("1e308 / 1e-10 > 0", U),
+        ("1 / (1e308 * 10) == 0", U), ("min(1e308 * 10, 1) == 1", U), ("1 / 0 > 0 or t", T),
+        ("abs(-1e308) > 0", T),
+    ],
+)  # fmt: skip
+def test_what_is_unknown(text: str, expected: bool | None) -> None:
+    for letter, comparison in (("t", "(one == 1)"), ("f", "(one == 2)"), ("u", "(x > 0)")):
+        text = " ".join(
+            word.replace(letter, comparison) if word.strip("()") == letter else word for word in text.split(" ")
+        ).replace(f"known({letter})", f"known({comparison})")
+    formula = compile(text)
+    for x in ({}, {"x": None}, {"x": math.nan}, {"x": INF}, {"x": -INF}):
+        assert formula.truth({"one": 1.0, **x}) is expected, text
+
+
+def test_a_formula_says_which_channels_it_reads() -> None:
+    formula = compile('a > 1 and (ch("pH 2") < 7 or a < b) and known(c) and true')
+    assert formula.channels == {"a", "b", "c", "pH 2"}
+    assert compile("true").channels == frozenset()
+    assert formula == compile(formula.text)
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "why"),
+    [
+        ("", 1, "empty"),
+        (" \n", 1, "empty"),
+        ("a", 1, "this is a number; a condition"),
+        ("a + 1", 1, "this is a number; a condition"),
+        ("a if b > 1 else c", 1, "this is a number; a condition"),
+        ("b > 1 and a", 11, "a: a condition is asked for"),
+        ("  b > 1 and\n not a", 18, "a: a condition is asked for"),
+        ("not a", 5, "a condition is asked for"),
+        ("(a > 1) > 1", 2, "a number is asked for"),
+        ("a == true", 6, "a number is asked for"),
+        ("é == 1 and ü", 12, "ü: a condition"),
+        ("abs(a > 1) > 1", 5, "a number is asked for"),
+        ("(1 if a > 1 else b > 1) == 1", 2, "both sides"),
+        ("a > 1 if b else a > 2", 10, "a condition is asked for"),
+        ("a = 1", 3, '"=="'),
+        ("a && b", 3, '"and"'),
+        ("a || b", 3, '"or"'),
+        ("!a", 1, '"not"'),
+        ("a ^ 2 > 1", 3, r'"\*\*"'),
+        ("a.real > 1", 2, r'ch\("a.b"\)'),
+        ("a[0] > 1", 2, "no lists"),
+        ("{1} > 1", 1, "no sets"),
+        ("a > 1 # and b", 7, "comments"),
+        ("a > 1; b > 1", 6, ";"),
+        ("lambda: true", 7, ":"),
+        ("(b := 1) > 0", 4, ":"),
+        ("a > \\\n1", 5, "backslash"),
+        ("a\N{NO-BREAK SPACE}> 1", 2, r"U\+00A0"),
+        ("a > 1\x00", 6, r"U\+0000"),
+        ("~a > 1", 1, "~"),
+        ("a @ b > 1", 3, "@"),
+        ("a $ b", 3, r"\$"),
+        ("a // 2 > 1", 1, "of operators"),
+        ("a << 2 > 1", 1, "of operators"),
+        ("a in b", 1, "of comparisons"),
+        ("a is b", 1, "of comparisons"),
+        ("a not in b", 1, "of comparisons"),
+        ("a <> b", 3, "cannot be read"),
+        ("'a' > 1", 1, "text stands in ch"),
+        ("f'{a}' > 1", 1, "text stands in ch"),
+        ("b'a' > 1", 1, "text stands in ch"),
+        ("ch(r'a') > 1", 4, "text stands in ch"),
+        ("ch('a') > 'b", 11, "text stands in ch"),
+        ("ch('a\nb') > 1", 4, "text stands in ch"),
+        ("ch('a\\x41') > 1", 4, "text stands in ch"),
+        ("ch('''a''') > 1", 4, "text"),
+        ("ch('a' 'b') > 1", 4, "one text"),
+        ("ch('') > 1", 4, "1 to 64"),
+        (f"ch('{'x' * 65}') > 1", 4, "1 to 64"),
+        (f"{'x' * 65} > 1", 1, "1 to 64"),
+        ("ch('\x85') > 1", 4, "control characters"),
+        ("ch(a) > 1", 4, "in quotes"),
+        ("ch('a', 'b') > 1", 1, "one value"),
+        ("ch() > 1", 1, "one value"),
+        ("known() or true", 1, "one value"),
+        ("known('a')", 7, "text stands in ch"),
+        ("min(a) > 1", 1, "two values or more"),
+        ("min(*a, *b) > 1", 5, "not part of the language"),
+        ("abs(**a) > 1", 1, "of functions"),
+        ("eval(a) > 1", 1, "of functions there are abs, min, max, known, ch"),
+        ("previous(a) > 1", 1, "of functions"),
+        ("__import__('os') > 1", 1, "of functions"),
+        ("a(1) > 1", 1, "of functions"),
+        ("abs(a)(1) > 1", 1, "of functions"),
+        ("abs > 1", 1, r"ch\(\"abs\"\)"),
+        ("a > max", 5, "a function"),
+        ("True", 1, "written small"),
+        ("None > 1", 1, "."),
+        ("... > 1", 1, "."),
+        ("7,2 < a", 1, "decimals have a point"),
+        ("(a, b) > 1", 1, "decimals have a point"),
+        ("() > 1", 1, "a comma"),
+        ("max(x for x in a) > 1", 1, "two values"),
+        ("abs(x for x in a) > 1", 4, "not part of the language"),
+        ("await a > 1", 1, "not part of the language"),
+        ("(yield) > 1", 2, "not part of the language"),
+        ("*a > 1", 1, "."),
+        ("a > 1e999", 5, "too large"),
+        ("a > " + "9" * 400, 5, "too large"),
+        ("a > 0x10", 5, "not a number"),
+        ("a > 1_000", 5, "not a number"),
+        ("a > 1j", 5, "not a number"),
+        ("a > 1.2.3", 5, "not a number"),
+        ("a > 1or b > 1", 5, "not a number"),
+        ("a > 010", 5, "cannot be read"),
+        ("a > ١", 5, "."),
+        ("a >", 4, "ends too early"),
+        ("a > 1 b", 7, "cannot be read"),
+        ("(a > 1", 1, "never closed"),
+        ("a > 1)", 6, "unmatched"),
+        ("a > 1) or (a > 1", 6, "unmatched"),
+        ("if a > 1", 1, "cannot be read"),
+        ("a > 1\nb > 1", 7, "cannot be read"),
+        # Python reads both as `a`, `true`: people do not.
+        ("ａ > 1", 1, "normal form"),
+        ("𝐭𝐫𝐮𝐞", 1, "normal form"),
+        ("e\N{COMBINING ACUTE ACCENT} > 1", 2, r"U\+0301"),
+        ("a" * (MAX_LENGTH + 1), MAX_LENGTH + 1, "longer than"),
+        ("(" * 500, MAX_DEPTH + 1, "parentheses"),
+        ("(" * 65 + "a > 1" + ")" * 65, MAX_DEPTH + 1, "parentheses"),
+        ("-" * 900 + "a > 1", MAX_DEPTH - 1, "nested"),
+        ("not " * 240 + "a > 1", 253, "nested"),
+        ("a" + "+1" * 400 + " > 1", 1, "nested"),
+        ("a" + "**1" * 300 + " > 1", 187, "nested"),
+        ("a>1" + " or a>1" * 120, 1, "parts"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_and_where(text: str, column: int, why: str) -> None:
+    with pytest.raises(BadExpression, match=why) as caught:
+        compile(text)
+    if not why.startswith(("nested", "parts")):
+        assert caught.value.column == column
+    assert str(caught.value) == f"column {caught.value.column}: {caught.value.problem}"
+
+
+def test_what_is_within_the_bounds_is_taken() -> None:
+    assert compile("(" * 64 + "a > 1" + ")" * 64).truth({"a": 2}) is True
+    assert compile("a" + "+1" * 60 + " > 1").truth({"a": 2}) is True
+    terms = " or ".join(["a>1"] * (MAX_NODES // 3 - 1))
+    assert compile(terms).truth({"a": 2}) is True
+    assert compile(f"ch('{'x' * 64}') > 1").channels == {"x" * 64}
+
+
+def test_whole_numbers_do_not_grow_without_a_bound() -> None:
+    assert truth("a ** 2 == 4", a=2) is True
+    assert truth("a ** a ** a > 1", a=10**6) is None
+    assert truth("a * a > 1", a=10**200) is None
+    assert truth("a ** b > 1", a=9, b=1e300) is None
+
+
+def test_nothing_of_the_process_can_be_reached() -> None:
+    formula = compile("a > 1 and min(a, 2) == 2 and a ** 2 > 1")
+    reached = formula.truth.__globals__
+    assert set(reached) == {"__builtins__", "minimum", "maximum", "power"}
+    assert reached["__builtins__"] == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "class",
+        "__builtins__",
+        "v0",
+        "x",
+        "values",
+        "get",
+        "power",
+        "None",
+        "truth",
+        "a'b",
+        'a"b',
+        "}",
+        "{x}",
+        "%s",
+        "π",
+    ],
+)
+def test_channels_may_have_any_name(name: str) -> None:
+    quote = "'" if '"' in name else '"'
+    assert compile(f"ch({quote}{name}{quote}) > 1 and x2 > 1").truth({name: 2, "x2": 2}) is True
+
+
+# A second evaluator: on a tree of its own, by definition and not by compilation. The text is written from the tree.
+
+
+Scalar = float | bool | None
+Meaning = Callable[[Mapping[str, float | None]], Scalar]
+
+
+@dataclass(frozen=True)
+class Node:
+    text: str
+    meaning: Meaning
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def strict(function: Callable[..., Scalar], *operands: Node) -> Meaning:
+    """Unknown if an operand is, or if there is no result within the range of floats."""
+
+    def meaning(values: Mapping[str, float | None]) -> Scalar:
+        parts = [operand.meaning(values) for operand in operands]
+        if any(part is None for part in parts):
+            return None
+        try:
+            result = function(*parts)
+        except (ArithmeticError, ValueError):
+            return None
+        if isinstance(result, complex) or (isinstance(result, float) and not math.isfinite(result)):
+            return None
+        return result
+
+    return meaning
+
+
+def least(*operands: Node) -> Meaning:
+    """Kleene's `and`, as the least of false < unknown < true."""
+    order: dict[Scalar, float] = {False: 0, None: 0.5, True: 1}
+    back: dict[float, Scalar] = {0: False, 0.5: None, 1: True}
+    return lambda values: back[min(order[operand.meaning(values)] for operand in operands)]
+
+
+def opposite(node: Node) -> Node:
+    return Node(f"not ({node.text})", strict(operator.not_, node))
+
+
+CHANNELS = {"a": "a", "b": "b", "pH 2": 'ch("pH 2")', "gone": "gone"}
+numbers_ = st.sampled_from([0.0, 1.0, 2.0, 3.0, 0.5, 10.0, 1e300, 1e-300, 7.25])
+leaves = st.one_of(
+    st.sampled_from(list(CHANNELS)).map(lambda name: Node(CHANNELS[name], lambda values: channel(values, name))),
+    numbers_.map(lambda number: Node(repr(number), lambda values: number)),
+)
+truths0 = st.booleans().map(lambda value: Node(str(value).lower(), lambda values: value))
+ARITHMETIC: dict[str, Callable[..., Scalar]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "%": operator.mod,
+    "**": operator.pow,
+}
+COMPARE: dict[str, Callable[..., Scalar]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+def channel(values: Mapping[str, float | None], name: str) -> float | None:
+    value = values.get(name)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def operation(left: Node, sign: str, right: Node) -> Node:
+    return Node(f"({left}) {sign} ({right})", strict(ARITHMETIC[sign], left, right))
+
+
+def comparison(left: Node, sign: str, middle: Node, sign2: str | None, right: Node) -> Node:
+    first = Node("", strict(COMPARE[sign], left, middle))
+    if sign2 is None:
+        return Node(f"({left}) {sign} ({middle})", first.meaning)
+    second = Node("", strict(COMPARE[sign2], middle, right))
+    return Node(f"({left}) {sign} ({middle}) {sign2} ({right})", least(first, second))
+
+
+def choice(then: Node, test: Node, other: Node) -> Node:
+    def meaning(values: Mapping[str, float | None]) -> Scalar:
+        decided = test.meaning(values)
+        return None if decided is None else (then if decided else other).meaning(values)
+
+    return Node(f"({then}) if ({test}) else ({other})", meaning)
+
+
+def junction(parts: list[Node], *, conjunction: bool) -> Node:
+    word = " and " if conjunction else " or "
+    text = word.join(f"({part})" for part in parts)
+    if conjunction:
+        return Node(text, least(*parts))
+    return Node(text, opposite(Node("", least(*map(opposite, parts)))).meaning)  # De Morgan
+
+
+def grown(children: st.SearchStrategy[tuple[Node, Node]]) -> st.SearchStrategy[tuple[Node, Node]]:
+    """Pairs of a number and a truth, of smaller ones."""
+    number, condition = children.map(lambda pair: pair[0]), children.map(lambda pair: pair[1])
+    numbers = st.one_of(
+        st.builds(operation, number, st.sampled_from(list(ARITHMETIC)), number),
+        number.map(lambda part: Node(f"-({part})", strict(operator.neg, part))),
+        number.map(lambda part: Node(f"abs({part})", strict(abs, part))),
+        st.lists(number, min_size=2, max_size=3).map(
+            lambda parts: Node(f"min({', '.join(map(str, parts))})", strict(min, *parts))
+        ),
+        st.lists(number, min_size=2, max_size=3).map(
+            lambda parts: Node(f"max({', '.join(map(str, parts))})", strict(max, *parts))
+        ),
+        st.builds(choice, number, condition, number),
+    )
+    truths = st.one_of(
+        st.builds(
+            comparison,
+            number,
+            st.sampled_from(list(COMPARE)),
+            number,
+            st.none() | st.sampled_from(list(COMPARE)),
+            number,
+        ),
+        st.builds(junction, st.lists(condition, min_size=2, max_size=3), conjunction=st.booleans()),
+        condition.map(opposite),
+        number.map(lambda part: Node(f"known({part})", lambda values: part.meaning(values) is not None)),
+        condition.map(lambda part: Node(f"known({part})", lambda values: part.meaning(values) is not None)),
+        st.builds(choice, condition, condition, condition),
+    )
+    return st.tuples(numbers, truths)
+
+
+conditions = st.recursive(st.tuples(leaves, truths0), grown, max_leaves=6).map(lambda pair: pair[1])
+readings = st.dictionaries(
+    st.sampled_from(["a", "b", "pH 2"]),
+    st.none()
+    | st.sampled_from([math.nan, INF, -INF, 0.0, -0.0, 1.0, 2.0, -3.0, 1e308, -1e308, 5e-324])
+    | st.floats(-10, 10),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(conditions, readings)
+def test_it_says_the_same_as_a_slow_evaluator(node: Node, values: dict[str, float | None]) -> None:
+    try:
+        formula = compile(node.text)
+    except BadExpression as error:
+        assert "longer" in error.problem or "parts" in error.problem or "nested" in error.problem  # noqa: PT017
+        return
+    expected = node.meaning(values)
+    assert expected in {True, False, None}
+    assert formula.truth(values) is expected
+
+
+WORDS = [
+    *("a", "b", "1", "2.5", "0", "(", ")", "+", "-", "*", "/", "%", "**", "<", "<=", ">", ">=", "==", "!="),
+    *("and", "or", "not", "if", "else", ",", "abs", "min", "max", "true", "false", "known", "ch", '"a"'),
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=12), st.floats(-5, 5), st.floats(-5, 5))
+@example(["a", "<", "b", "<", "2.5", "and", "not", "a", ">", "1"], 1.0, 2.0)
+@example(["-", "a", "**", "2.5", "<", "1"], 2.0, 2.0)
+def test_signs_bind_as_in_python(words: list[str], a: float, b: float) -> None:
+    """Where all is known. And whatever the words: refused, or one of the three truths."""
+    text = " ".join(words)
+    try:
+        formula = compile(text)
+    except BadExpression:
+        return
+    result = formula.truth({"a": a, "b": b})
+    assert result in {True, False, None}
+    if result is not None and "known" not in words:
+        names = {"abs": abs, "min": min, "max": max, "true": True, "false": False, "a": a, "b": b, "ch": lambda _: a}
+        # Where one side alone decides, Python may fail on the other.
+        try:
+            expected = eval(text, {"__builtins__": {}}, names)
+        except ArithmeticError:
+            return
+        except TypeError:  # a complex number, compared
+            return
+        assert result is expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=60) | st.text(alphabet="ab1.(),<>=!+-*/%'\"#_ \n\\[]{}:@𝐚éch", max_size=60))
+def test_any_text_is_refused_or_means_something(text: str) -> None:
+    try:
+        formula = compile(text)
+    except BadExpression as error:
+        column = error.column
+    else:
+        column = 1
+        assert formula.truth({}) in {True, False, None}
+    assert 1 <= column <= len(text) + 1
