@@ -19,6 +19,7 @@ from tests.api.plant import Plant, at
 from tests.api.test_limits import service
 from tests.api.test_operation import process
 from tests.api.test_problems import assert_problem
+from tests.processes import wait_until
 
 SECRET = "bgk_abcdefghijkl_a-secret-that-nobody-may-see"
 
@@ -225,7 +226,9 @@ async def test_a_slow_request_is_a_warning_with_where_the_time_went(
     settings = {"BIOGATE_DATABASE_URL": database_url, "BIOGATE_API_POOL_SIZE": "2", "BIOGATE_API_SLOW": "0.25"}
     async with process(log, **settings) as (_, client):
         await client.get("/api/v1/serials", headers=key)
-        await asyncio.gather(*(client.get("/api/v1/devices", headers=key) for _ in range(4)))
+        answers = await asyncio.gather(*(client.get("/api/v1/devices", headers=key) for _ in range(4)))
+        assert [answer.status_code for answer in answers] == [200] * 4
+        wait_until(lambda: len(re.findall('"event": ?"slow"', log.read_text())) >= 4, 5, log.read_text)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     slow = [line for line in lines if line["event"] == "slow" and line["route"] == "/api/v1/devices"]
     assert len(slow) == 4

@@ -135,3 +135,18 @@ def said(answer: Answer) -> dict[str, Any]:
     decoded = json.loads(answer.payload)
     assert isinstance(decoded, dict)
     return decoded
+
+
+async def refused(bench: Bench, handshake: Handshake, payload: bytes) -> str:
+    """The code with which it is rejected."""
+    answer = await bench.send(handshake, payload)
+    reply = said(answer)
+    assert (reply["type"], reply["txn"], reply["code"]) == ("reject", handshake.txn, answer.refusal)
+    return str(reply["code"])
+
+
+async def transitions(bench: Bench, controller: Controller) -> list[str]:
+    rows = await bench.pool.fetch(
+        "select action from audit where subject = $1 order by n", f"serial/{controller.serial}"
+    )
+    return [row["action"] for row in rows]
