@@ -15,7 +15,7 @@ from rich.console import Console
 
 from deploy.stack.errors import StackError
 from deploy.stack.local import hold
-from deploy.stack.paths import MAIN, Paths
+from deploy.stack.paths import MAIN, Paths, short
 from deploy.stack.supervisor import Supervisor
 from deploy.stack.view import watch
 
@@ -59,6 +59,7 @@ def arguments() -> argparse.Namespace:
 def announce(supervisor: Supervisor) -> None:
     at = supervisor.endpoints
     say(f"Biogate is up: API {at.api}, MQTT {at.mqtt}, gateway metrics {at.gateway}/metrics")
+    say(f"The API asks for a key: curl -H @{short(supervisor.paths.key)}.header {at.api}/api/v1/latest")
 
 
 def stop(supervisor: Supervisor) -> None:
