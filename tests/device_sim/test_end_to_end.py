@@ -35,7 +35,7 @@ async def test_every_frame_is_stored_exactly_once_though_fleet_and_gateway_are_k
     gateway.start(**QUICK)
     journal = tmp_path / "journal"
     options = ["--devices", "5", "--rate", "20", "--state", str(tmp_path / "state"), "--journal", str(journal)]
-    options += ["--drop", "0.05", "--late", "0.05", "--duplicates", "0.05", "--resend-after", "2", "--max-backoff", "1"]
+    options += ["--drop", "0.05", "--late", "0.05", "--duplicates", "0.05", "--resend-after", "4", "--max-backoff", "1"]
     for _ in range(2):
         fleet = start(broker, prefix, *options)
         await asyncio.sleep(2)
@@ -44,7 +44,7 @@ async def test_every_frame_is_stored_exactly_once_though_fleet_and_gateway_are_k
         fleet.kill()
         await asyncio.to_thread(fleet.finish)
         gateway.start(**QUICK)
-    fleet = start(broker, prefix, *options, "--count", "20", "--reboot-every", "0.5", "--until-receipted", "30")
+    fleet = start(broker, prefix, *options, "--count", "60", "--reboot-every", "0.5", "--until-receipted", "30")
     summary = await asyncio.to_thread(finish, fleet)
     assert fleet.returncode == 0, f"{summary}\n{gateway.log.read_text()[-2000:]}"
     assert summary["recovered"] > 0
