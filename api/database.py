@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Any, Self, TypeAlias
 
 import asyncpg
@@ -36,9 +36,9 @@ REFUSALS: Mapping[str, type[ApiError]] = {
     "BG403": Forbidden,
     "BG412": PreconditionFailed,
 }
-MISSING_OBJECTS = ("42P01", "42703", "42883", "3F000", "42501")
+MISSING_OBJECTS = ("42P01", "42703", "42883", "3F000", "42501", "22023")
 """Undefined table, column, function, schema: the migrations have not run. Or no right: what is not in `api` is found in
-`public`, where the API's role has none."""
+`public`, where the API's role has none. Or, as an invalid parameter, that role itself."""
 
 
 class Server:
@@ -125,10 +125,16 @@ class Server:
             share.release()
 
 
-def _spent(begun: float) -> None:
-    trace = CURRENT.get()
-    if trace is not None:
-        trace.database += time.perf_counter() - begun
+@contextmanager
+def _timed() -> Iterator[None]:
+    """What happens inside is the database's share of the request."""
+    begun = time.perf_counter()
+    try:
+        yield
+    finally:
+        trace = CURRENT.get()
+        if trace is not None:
+            trace.database += time.perf_counter() - begun
 
 
 class Scoped(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is not typed
@@ -143,20 +149,20 @@ class Scoped(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is not typed
             self._shown = organization_id
 
     async def execute(self, query: str, *arguments: Any, **options: Any) -> Any:
-        begun = time.perf_counter()
-        try:
+        with _timed():
             return await super().execute(query, *arguments, **options)
-        finally:
-            if not arguments:  # or it has been counted below
-                _spent(begun)
 
-    async def _execute(self, *arguments: Any, **options: Any) -> Any:
-        """What asyncpg's fetch, fetchrow and fetchval are made of."""
-        begun = time.perf_counter()
-        try:
-            return await super()._execute(*arguments, **options)
-        finally:
-            _spent(begun)
+    async def fetch(self, query: str, *arguments: Any, **options: Any) -> Any:
+        with _timed():
+            return await super().fetch(query, *arguments, **options)
+
+    async def fetchrow(self, query: str, *arguments: Any, **options: Any) -> Any:
+        with _timed():
+            return await super().fetchrow(query, *arguments, **options)
+
+    async def fetchval(self, query: str, *arguments: Any, **options: Any) -> Any:
+        with _timed():
+            return await super().fetchval(query, *arguments, **options)
 
 
 class Database:
@@ -210,10 +216,7 @@ def translate(error: Exception) -> ApiError:
     problem: ApiError
     if state in {"22021", "22P05"}:  # character_not_in_repertoire, untranslatable_character
         return BadParameter("text", "holds a character that cannot be stored, such as NUL")
-    if state == "22023":  # invalid_parameter_value: the role that 0006_accounts.sql makes is not there
-        kind = "schema"
-        problem = Unavailable("the schema is not current: run python -m schema.migrate", retry_after=30)
-    elif state == "57014":  # query_canceled: statement_timeout
+    if state == "57014":  # query_canceled: statement_timeout
         kind, problem = "too-long", TooLong("ask for a shorter time, fewer channels or wider buckets")
     elif state in MISSING_OBJECTS:
         kind = "schema"

@@ -1,7 +1,7 @@
 """How much a caller may ask for: a token bucket each.
 
-One number says how full a bucket is (the generic cell rate algorithm): the time at which it will be empty again. That
-is a tenth of what the `limits` package takes for a hit (hot path), and a request can be given back.
+One number says how full a bucket is (the generic cell rate algorithm): the time at which it will be empty again. The
+`limits` package cannot give a request back, and this is asked for every one (hot path).
 """
 
 from __future__ import annotations

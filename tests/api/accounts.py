@@ -11,7 +11,9 @@ from typing import Any
 import asyncpg
 import bcrypt
 import httpx2
+from fastapi import FastAPI
 
+from api.access.identity import Identities
 from api.access.roles import Role, Scope
 from api.access.tokens import ApiKey, hashed
 from api.app import create_app
@@ -67,17 +69,31 @@ async def user(
     return int(user_id)
 
 
+class Served(httpx2.AsyncClient):
+    """A client of an API of its own, without credentials."""
+
+    def __init__(self, app: FastAPI, address: str, base: str) -> None:
+        self.app = app
+        self._route = httpx2.ASGITransport(app=app, raise_app_exceptions=False, client=(address, 1))
+        super().__init__(transport=self._route, base_url=base)
+
+    def move(self, address: str) -> None:
+        """Ask from another address from now on."""
+        self._route.client = (address, 1)
+
+    @property
+    def identities(self) -> Identities:
+        found: Identities = self.app.state.identities
+        return found
+
+
 @asynccontextmanager
 async def serving(
     database_url: str, address: str = "127.0.0.1", base: str = "https://api", **settings: Any
-) -> AsyncIterator[httpx2.AsyncClient]:
-    """An API of its own, asked from that address, without credentials."""
+) -> AsyncIterator[Served]:
+    """An API of its own, asked from that address."""
     app = create_app(Settings(database_url=database_url, **settings))
-    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False, client=(address, 1))
-    async with (
-        app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=transport, base_url=base) as it,
-    ):
+    async with app.router.lifespan_context(app), Served(app, address, base) as it:
         yield it
 
 

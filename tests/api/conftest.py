@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import asyncpg
-import httpx2
 import pytest
 
-from api.app import create_app
-from api.settings import Settings
-from tests.api.accounts import api_key, bearer
+from tests.api.accounts import Served, api_key, bearer, serving
 from tests.api.plant import Plant
 
 
@@ -23,15 +20,11 @@ async def plant(database_url: str) -> AsyncIterator[Plant]:
 
 
 @pytest.fixture
-async def client(database_url: str) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(database_url: str) -> AsyncIterator[Served]:
     """With the key of an admin of the organization that runs the installation."""
     sql = await asyncpg.connect(database_url)
     key = await api_key(sql)
     await sql.close()
-    app = create_app(Settings(database_url=database_url, api_rate=0, api_anonymous_rate=0))
-    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
-    async with (
-        app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=transport, base_url="http://api", headers=bearer(key)) as it,
-    ):
+    async with serving(database_url, base="http://api", api_rate=0, api_anonymous_rate=0) as it:
+        it.headers.update(bearer(key))
         yield it

@@ -169,10 +169,10 @@ async def test_ten_failures_a_minute_of_an_account_and_then_not_even_the_passwor
     async with serving(database_url) as client:
         for number in range(10):
             # from ten addresses
-            client._transport.client = (f"10.0.0.{number}", 1)  # type: ignore[attr-defined]
+            client.move(f"10.0.0.{number}")
             answer = await client.post("/api/v1/auth/login", json={"email": EVA, "password": "not the password"})
             assert answer.status_code == 401
-        client._transport.client = ("10.0.1.1", 1)  # type: ignore[attr-defined]
+        client.move("10.0.1.1")
         answer = await client.post("/api/v1/auth/login", json={"email": EVA.upper(), "password": PASSWORD})
         assert answer.status_code == 429
         assert 50 <= int(answer.headers["Retry-After"]) <= 60
@@ -188,11 +188,11 @@ async def test_ten_failures_a_minute_of_an_address_and_others_still_log_in(
     async with serving(database_url, "2001:db8:1:2::1") as client:
         for number in range(10):
             body = {"email": f"nobody-{number}@example.org", "password": "not the password"}
-            client._transport.client = (f"2001:db8:1:2::{number:x}", 1)  # type: ignore[attr-defined]
+            client.move(f"2001:db8:1:2::{number:x}")
             await client.post("/api/v1/auth/login", json=body)
         answer = await client.post("/api/v1/auth/login", json={"email": EVA, "password": PASSWORD})
         assert answer.status_code == 429
-        client._transport.client = ("2001:db8:1:3::1", 1)  # type: ignore[attr-defined]
+        client.move("2001:db8:1:3::1")
         await log_in(client, EVA)
 
 

@@ -14,7 +14,18 @@ import pytest
 
 from api.access.roles import Role
 from api.models import accounts as models
-from tests.api.accounts import OWN_PAGE, PASSWORD, api_key, bearer, log_in, open_browser, serving, until_is, user
+from tests.api.accounts import (
+    OWN_PAGE,
+    PASSWORD,
+    Served,
+    api_key,
+    bearer,
+    log_in,
+    open_browser,
+    serving,
+    until_is,
+    user,
+)
 
 EVA = "eva@example.org"
 NAME = "__Host-biogate"
@@ -294,9 +305,9 @@ async def test_what_ends_in_one_process_ends_in_another_within_a_second(
             await asyncio.sleep(0.01)
 
 
-async def remembering(client: httpx2.AsyncClient) -> None:
+async def remembering(client: Served) -> None:
     """Until the process listens; before that it asks the database each time anyway."""
-    identities = client._transport.app.state.identities  # type: ignore[attr-defined]
+    identities = client.identities
     async with asyncio.timeout(5):
         while not identities._listening:
             await asyncio.sleep(0.01)
@@ -316,7 +327,7 @@ async def test_who_is_remembered_is_not_asked_for_again_and_who_cannot_hear_reme
 ) -> None:
     await user(database, EVA, "north", Role.VIEWER)
     async with serving(database_url) as client:
-        identities = client._transport.app.state.identities  # type: ignore[attr-defined]
+        identities = client.identities
         headers = (await log_in(client, EVA))["headers"]
         await remembering(client)
         assert await me(client, headers) == 200

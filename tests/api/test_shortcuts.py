@@ -6,14 +6,13 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx2
 import pytest
 
 from api.access.roles import Role, Scope
 from api.edge import shortcuts
 from api.queries import latest
 from api.routes.latest import PLAIN
-from tests.api.accounts import api_key, bearer
+from tests.api.accounts import Served, api_key, bearer
 from tests.api.plant import Plant
 from tests.api.test_problems import assert_problem
 
@@ -23,7 +22,7 @@ USUAL = {"Accept": "application/json;q=0.9"}
 
 
 @pytest.fixture
-async def known(plant: Plant, client: httpx2.AsyncClient) -> httpx2.AsyncClient:
+async def known(plant: Plant, client: Served) -> Served:
     """A caller who is remembered, and a device."""
     device = await plant.device("br-1")
     layout = await plant.layout(device, "ph", "temperature")
@@ -33,8 +32,8 @@ async def known(plant: Plant, client: httpx2.AsyncClient) -> httpx2.AsyncClient:
     return client
 
 
-async def remembered(client: httpx2.AsyncClient, **headers: str) -> None:
-    identities = client._transport.app.state.identities  # type: ignore[attr-defined]
+async def remembered(client: Served, **headers: str) -> None:
+    identities = client.identities
     async with asyncio.timeout(5):
         while not identities._listening:
             await asyncio.sleep(0.01)
@@ -55,7 +54,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return taken
 
 
-async def test_both_ways_answer_the_same(known: httpx2.AsyncClient, ways: list[str]) -> None:
+async def test_both_ways_answer_the_same(known: Served, ways: list[str]) -> None:
     for address in (ADDRESS, ADDRESS.replace("br-1", "br-2"), ADDRESS.replace("br-1", "br-9")):
         short, usual = await known.get(address), await known.get(address, headers=USUAL)
         assert short.status_code == usual.status_code
@@ -67,7 +66,7 @@ async def test_both_ways_answer_the_same(known: httpx2.AsyncClient, ways: list[s
     assert ways == ["short", "usual"] * 3
 
 
-async def test_what_is_not_plain_goes_the_usual_way(known: httpx2.AsyncClient, ways: list[str]) -> None:
+async def test_what_is_not_plain_goes_the_usual_way(known: Served, ways: list[str]) -> None:
     assert (await known.get(ADDRESS, params={"quality": "good"})).json()["quality"] == "good"
     assert (await known.get(ADDRESS, headers={"Accept": "text/csv"})).text.startswith("device,channel")
     assert (await known.get(f"{ADDRESS}.csv")).text.startswith("device,channel")
@@ -78,9 +77,7 @@ async def test_what_is_not_plain_goes_the_usual_way(known: httpx2.AsyncClient, w
     assert len(ways) == 3
 
 
-async def test_nobody_passes_whom_the_route_would_stop(
-    known: httpx2.AsyncClient, plant: Plant, ways: list[str]
-) -> None:
+async def test_nobody_passes_whom_the_route_would_stop(known: Served, plant: Plant, ways: list[str]) -> None:
     without_scope = bearer(await api_key(plant.sql, scopes=[one for one in Scope if one is not Scope.TELEMETRY_READ]))
     foreign = bearer(await api_key(plant.sql, "north", Role.ADMIN))
     for _ in range(2):  # looked up, then remembered
@@ -95,7 +92,7 @@ async def test_nobody_passes_whom_the_route_would_stop(
     assert len(ways) == 2
 
 
-async def test_a_key_that_has_ended_takes_no_way(known: httpx2.AsyncClient, plant: Plant) -> None:
+async def test_a_key_that_has_ended_takes_no_way(known: Served, plant: Plant) -> None:
     assert (await known.get(ADDRESS)).status_code == 200
     await plant.sql.execute("update api_keys set ended_at = now()")
     async with asyncio.timeout(2):
