@@ -6,16 +6,13 @@ import json
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from schema.alarms.engine import DeviceAlarms, Frame, Transition
+from schema.alarms.engine import DeviceAlarms, Frame
 from schema.alarms.lateness import Lag
-from schema.alarms.machine import Action, Alarm, NotPossible, State
+from schema.alarms.machine import Action, NotPossible, State
 from schema.alarms.rules import Rule
 from tests.schema.alarms.lines import NAN, T0, Row, causes, frame, limit, play, rule, seen
 
@@ -383,127 +380,3 @@ def test_a_changed_rule_goes_on_from_its_alarm() -> None:
     changed = DeviceAlarms([rule(limit(40)), rule(limit(), "other", on_delay=10)], memory, device.alarms)
     made = changed.frame(frame(11, HIGH))
     assert [(one.rule, one.cause) for one in made] == [("r", "return")]
-
-
-# Any device, torn apart: what a restart, a repetition or late history must not change.
-
-RULES = [
-    rule(limit(1.0, deadband=0.5), "limit", on_delay=3, off_delay=2),
-    rule(limit(1.0), "plain", unknown="raise"),
-    rule({"kind": "deviation", "channel": "x", "setpoint": "y", "limit": 2}, "deviation", unknown="clear", off_delay=4),
-    rule({"kind": "rate", "channel": "x", "limit": 20, "window": 20, "deadband": 5}, "rate"),
-    rule({"kind": "frozen", "channel": "x", "after": 5, "tolerance": 0.1}, "frozen", latch=True),
-    rule({"kind": "quality", "channel": "y"}, "quality", scope={"phases": ["a"]}),
-    rule({"kind": "silent", "after": 20}, "silent", on_delay=5),
-    rule({"kind": "gap", "frames": 2, "window": 40}, "gap"),
-    rule({"kind": "skew", "limit": 2}, "skew"),
-    rule({"kind": "formula", "expression": "x > y or y > 3"}, "formula", clear="x < 0", on_delay=2),
-]
-
-
-@dataclass(frozen=True)
-class Happening:
-    frame: Frame | None
-    phase: str | None
-    now: float
-    restarts: bool
-
-    def befalls(self, device: DeviceAlarms) -> list[Transition]:
-        if self.frame is not None:
-            return device.frame(self.frame)
-        return device.phase(self.now, self.phase) if self.phase is not None else device.tick(self.now)
-
-
-number = st.sampled_from([None, NAN, -1.0, 0.5, 0.9, 1.1, 2.0, 4.0, 1e300])
-sent = st.dictionaries(st.sampled_from(["x", "y", "z"]), st.tuples(number, st.sampled_from([0, 0, 0, 1])))
-
-
-@st.composite
-def happenings(draw: st.DrawFn) -> list[Happening]:
-    made, time, now, boot, seq = [], T0, T0, 1, 0
-    has_sequence = draw(st.booleans())
-    for _ in range(draw(st.integers(1, 25))):
-        step = draw(st.sampled_from([0.0, 1.0, 1.0, 1.0, 2.5, 10.0, 100.0]))
-        restarts = draw(st.booleans())
-        kind = draw(st.sampled_from(["frame"] * 6 + ["tick", "phase", "boot", "back"]))
-        now += step
-        if kind == "tick":
-            made.append(Happening(None, None, now, restarts))
-            continue
-        if kind == "phase":
-            made.append(Happening(None, draw(st.sampled_from(["a", "b"])), now, restarts))
-            continue
-        time += step
-        if kind == "boot":
-            boot, seq = boot + 1, draw(st.integers(0, 3))
-        elif kind == "back" and has_sequence:
-            time -= 500
-        lag = draw(st.sampled_from([0.0, 0.5, 3.0, 100.0]))
-        values = [(channel, value, quality) for channel, (value, quality) in draw(sent).items()]
-        sequence = seq if has_sequence else None
-        made.append(
-            Happening(Frame(time, now + lag, boot if has_sequence else None, sequence, values), None, now, restarts)
-        )
-        seq += draw(st.sampled_from([1, 1, 1, 3]))
-    return made
-
-
-@settings(deadline=None, max_examples=100)
-@given(happenings())
-def test_a_restart_at_any_point_changes_nothing(happened: list[Happening]) -> None:
-    one, other = DeviceAlarms(RULES), DeviceAlarms(RULES)
-    for happening in happened:
-        assert happening.befalls(one) == happening.befalls(other)
-        if happening.restarts:
-            other = restarted(other, RULES)
-    assert one.alarms == other.alarms
-    assert one.memory() == other.memory()
-
-
-@settings(deadline=None, max_examples=100)
-@given(happenings())
-def test_what_is_given_again_after_a_restart_changes_nothing(happened: list[Happening]) -> None:
-    """As the evaluator does that knows a checkpoint, and reads from a little before it."""
-    one, other, given = DeviceAlarms(RULES), DeviceAlarms(RULES), []
-    for happening in happened:
-        assert happening.befalls(one) == happening.befalls(other)
-        if happening.frame is None:
-            continue
-        given.append(happening.frame)
-        if happening.restarts:
-            other = restarted(other, RULES)
-            if happening.frame.seq is not None:
-                for again in given[-5:]:
-                    assert not other.frame(again)
-            else:
-                assert not other.frame(given[-1])
-    assert one.memory() == other.memory()
-
-
-@settings(deadline=None, max_examples=100)
-@given(happenings(), st.floats(0.001, 10_000), st.integers(1, 50))
-def test_late_history_never_changes_anything(happened: list[Happening], by: float, numbers: int) -> None:
-    one, other = DeviceAlarms(RULES), DeviceAlarms(RULES)
-    for happening in happened:
-        assert happening.befalls(one) == happening.befalls(other)
-        newest = happening.frame
-        if newest is not None and newest.time == other.evaluated_until:
-            seq = None if newest.seq is None else max(newest.seq - numbers, 0)
-            late = Frame(newest.time - by, newest.received + 1, newest.boot, seq, [("x", 99.0, 0), ("y", -99.0, 0)])
-            assert not other.frame(late)
-    assert one.memory() == other.memory()
-
-
-@settings(deadline=None, max_examples=100)
-@given(happenings())
-def test_transitions_are_of_changes_and_their_states_join(happened: list[Happening]) -> None:
-    device, states = DeviceAlarms(RULES), {one.name: Alarm().state for one in RULES}
-    for happening in happened:
-        before = device.alarms
-        made = happening.befalls(device)
-        for transition in made:
-            assert transition.before is states[transition.rule]
-            assert transition.value is None or math.isfinite(transition.value)
-            states[transition.rule] = transition.after
-        assert {name for name, alarm in device.alarms.items() if alarm != before[name]} <= {one.rule for one in made}
-    assert states == {name: alarm.state for name, alarm in device.alarms.items()}
