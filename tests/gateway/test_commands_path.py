@@ -274,8 +274,9 @@ async def test_a_command_that_is_under_way_cannot_be_cancelled(
     await register(database, "r1")
     gateway.start()
     async with device(broker) as r1, create_pool(settings(database_url)) as pool:
-        await ask(database, "r1")
+        first = await ask(database, "r1")
         await r1.next()  # the gateway is connected for it
+        await until_state(database, first, "sent")  # else the broker stops with its acknowledgement in hand
         broker.server.kill(signal.SIGSTOP)
         identifier = await ask(database, "r1")
 
