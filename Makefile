@@ -17,7 +17,7 @@ up: ready
 	@.venv/bin/python -m deploy.up $(ARGS)
 
 test: ready
-	@.venv/bin/python -m tests.in_memory .venv/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@.venv/bin/python -m tests.in_memory .venv/bin/python -m tests.suite $(ARGS)
 
 check: ready
 	.venv/bin/ruff check
