@@ -46,3 +46,15 @@ async def test_two_who_write_into_the_audit_trail_at_once_make_one_chain(
     await asyncio.gather(*(write(who) for who in "abcd"))
     assert await database.fetchval("select count(*) from audit") == 360
     assert await database.fetch("select audit_faults()") == []
+
+
+async def test_a_chain_given_to_another_organization_shows(database: asyncpg.Connection) -> None:
+    beta = await database.fetchval(
+        "insert into organizations (name, title) values ('beta', 'Beta') returning organization_id"
+    )
+    await database.execute(
+        "insert into audit (who, action, subject, why) select 'eva', 'x', 's', 'y' from (values (1), (2)) v"
+    )
+    await database.execute("alter table audit disable trigger audit_refuse")
+    await database.execute("update audit set organization_id = $1", beta)
+    assert [row[0] for row in await database.fetch("select audit_faults($1)", beta)] == [1]
