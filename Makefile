@@ -4,6 +4,7 @@
 # make openapi docs/openapi.json as the code has it now     ARGS=--break to allow what clients can notice
 # make faults  torment a plant for 25 minutes and account for every frame: docs/faults.md   ARGS=--list, ARGS=--quick
 # make bench   how fast it all is, in 15 minutes: docs/performance.md     ARGS="--only B1,B5", ARGS=--quick, ARGS=--full
+# make image   build the image of deploy/Dockerfile without Docker, and try it: docs/compose.md
 # make clean   remove everything that the others made
 #
 # Each makes ready what it needs: .venv and, under .stack, the servers. PYTHON=python3.12 chooses an interpreter.
@@ -11,7 +12,7 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: up test check openapi faults bench clean ready python
+.PHONY: up test check openapi faults bench image clean ready python
 
 up: ready
 	@.venv/bin/python -m deploy.up $(ARGS)
@@ -34,6 +35,9 @@ faults: ready
 
 bench: ready
 	@.venv/bin/python -m tests.bench $(ARGS)
+
+image:
+	@deploy/image-check.sh
 
 clean: python
 	@$(PYTHON) -m deploy.clean

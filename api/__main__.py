@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import socket
 import sys
 
 import uvicorn
@@ -11,11 +12,21 @@ from pydantic import ValidationError
 
 from api.app import create_app
 from api.edge import logs
-from api.edge.protocol import limited
+from api.edge.protocol import Socket, limited
 from api.settings import Settings
 
 GARBAGE = 20_000
 """Objects made until the collector looks: the usual 700 is several looks for each larger answer."""
+MOST_HEARD = 4096
+"""Bytes of a message from a socket's client, which has nothing to say."""
+
+
+class Server(uvicorn.Server):
+    """Live feeds never come to their end by themselves."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.app.state.hub.close()  # type: ignore[union-attr]
+        await super().shutdown(sockets)
 
 
 def _exit(*_: object) -> None:
@@ -38,18 +49,24 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE)
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,
         access_log=False,
         server_header=False,
-        ws="none",
-        http=limited(settings.api_connections),
+        ws=Socket,
+        ws_max_size=MOST_HEARD,
+        ws_per_message_deflate=False,  # 300 KB of memory a client
+        http=limited(settings.api_connections, app.state.sockets),
         forwarded_allow_ips=settings.api_trusted_proxies,
         timeout_graceful_shutdown=10,
     )
+    server = Server(config)
+    server.run()
+    if not server.started:
+        raise SystemExit(3)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIWebSocketRoute
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, request_response
@@ -17,16 +17,26 @@ from starlette.routing import Route, request_response
 from api import answers, problems
 from api.access import guard as access
 from api.access.attempts import Attempts
-from api.access.identity import Identities
+from api.access.identity import CHANGED, Identities
 from api.access.passwords import Passwords
 from api.database import Server
 from api.edge import headers
 from api.edge.headers import CORS, SecurityHeaders
 from api.edge.observation import Observer
 from api.edge.shortcuts import Fixed
+from api.edge.turns import watched
+from api.live.hub import NEWS, Hub
 from api.models import common as models
+from api.notices import Notices
 from api.routes import (
     PREFIX,
+    alarm_acts,
+    alarm_health,
+    alarm_routes,
+    alarm_rules,
+    alarm_trials,
+    alarms,
+    alerts,
     audit,
     auth,
     commands,
@@ -38,15 +48,19 @@ from api.routes import (
     notes,
     operation,
     organizations,
+    retention,
     serials,
     telemetry,
 )
 from api.settings import Settings
+from api.trial.process import Trials
+from schema.alarms import files
 from schema.serials import MOST_BYTES
 
 ROUTES = (
     *(operation, latest, telemetry, devices, notes, journal, enrollments, serials, lifecycle, commands, audit),
-    *(auth, organizations),
+    *(auth, organizations, retention),
+    *(alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
 """The ones most asked for first: FastAPI tries one after the other, and forty take longer than /health itself."""
 DESCRIPTION = """Access to devices, telemetry, events and the quarantine; enrollment and logins, for operators.
@@ -66,10 +80,15 @@ def create_app(settings: Settings) -> FastAPI:
         async with Server(settings) as server:
             passwords = app.state.passwords = Passwords()
             app.state.server = server
-            app.state.identities = Identities(server.accounts, app.state.jwt_key)
+            identities = app.state.identities = Identities(server.accounts, app.state.jwt_key)
+            most_live = max(1, settings.api_connections * 3 // 4)  # others must be able to come in
+            hub = app.state.hub = Hub(server, identities, most_live, settings.api_live_feeds)
+            notices = Notices(server.accounts)
+            for channel, hearer in ((CHANGED, identities), (CHANGED, hub), (NEWS, hub)):
+                notices.add(channel, hearer)
             protected.allow(await headers.pages(app))
             with passwords:
-                async with app.state.identities.listening():
+                async with hub, notices.listening(), watched():
                     yield
 
     app = FastAPIOffline(
@@ -90,9 +109,11 @@ def create_app(settings: Settings) -> FastAPI:
     for module in ROUTES:
         app.include_router(module.router)
     app.state.waiting = Counter()
+    app.state.trials = Trials(settings)
     protected = SecurityHeaders(tls=settings.api_tls)
     app.router.routes.insert(0, Fixed("/health", operation.ALIVE))
-    app.add_middleware(Observer, settings=settings, headers=protected, bodies={f"{PREFIX}/serials": MOST_BYTES})
+    bodies = {f"{PREFIX}/serials": MOST_BYTES, f"{PREFIX}/alarm-rules/import": files.MAX_BYTES}
+    app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies)
     if settings.api_cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.api_cors_origins.split(","), **CORS)
     describe = app.openapi
@@ -100,6 +121,12 @@ def create_app(settings: Settings) -> FastAPI:
     routes = app.state.routes = [
         route for module in ROUTES for route in module.router.routes if isinstance(route, APIRoute)
     ]
+    app.state.sockets = frozenset(
+        route.path.encode()
+        for module in ROUTES
+        for route in module.router.routes
+        if isinstance(route, APIWebSocketRoute)
+    )
 
     def openapi() -> dict[str, Any]:
         if not described:

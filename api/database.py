@@ -10,8 +10,8 @@ from typing import Any, Self, TypeAlias
 
 import asyncpg
 
+from api import metrics
 from api.edge.trace import CURRENT
-from api.metrics import DATABASE_ERRORS
 from api.problems import (
     INTERNAL,
     ApiError,
@@ -80,6 +80,9 @@ class Server:
                 "jit": "off",
             },
         )
+        metrics.POOL_LIMIT.set(settings.api_pool_size)
+        metrics.POOL_CONNECTIONS.labels("idle").set_function(self._pool.get_idle_size)
+        metrics.POOL_CONNECTIONS.labels("busy").set_function(lambda: self._pool.get_size() - self._pool.get_idle_size())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -229,5 +232,5 @@ def translate(error: Exception) -> ApiError:
         kind, problem = "unavailable", Unavailable("the database cannot be reached: try again")
     else:
         kind, problem = "other", ApiError(INTERNAL)
-    DATABASE_ERRORS.labels(kind).inc()
+    metrics.DATABASE_ERRORS.labels(kind).inc()
     return problem

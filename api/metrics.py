@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import cache
+from importlib.metadata import version
 
-from prometheus_client import REGISTRY, Counter, Histogram, Metric
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Info, Metric, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they say nothing that a restart counter does not
 
 REQUESTS = Counter(
     "biogate_api_requests_total",
@@ -35,6 +38,33 @@ LOGINS = Counter(
 LIMITED = Counter(
     "biogate_api_limited_total", "Requests over the rate limit; kind is caller or anonymous (an address)", ["kind"]
 )
+LIVE_CLIENTS = Gauge("biogate_api_live_clients", "Live feeds that are open; kind is socket or events", ["kind"])
+LIVE_ENDED = Counter(
+    "biogate_api_live_ended_total",
+    "Live feeds that have ended; reason is gone (the client went), credentials (they ended), slow (the client did not "
+    "keep up), talks (it sent something) or closing (this process ends)",
+    ["reason"],
+)
+LIVE_TRANSITIONS = Counter("biogate_api_live_transitions_total", "Transitions sent by live feeds, of all clients")
+
+CONNECTIONS = Gauge("biogate_api_connections", "Connections of clients")
+CONNECTIONS_LIMIT = Gauge("biogate_api_connections_limit", "Of those, at most")
+POOL_CONNECTIONS = Gauge("biogate_api_pool_connections", "Connections to the database; use is busy or idle", ["use"])
+POOL_LIMIT = Gauge("biogate_api_pool_limit", "Of those, at most")
+EVENT_LOOP_LAG = Histogram(
+    "biogate_api_event_loop_lag_seconds",
+    "How much later than asked for a task gets its turn",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)
+BUILD = Info("biogate_api_build", "Version of the API")
+BUILD.info({"version": version("biogate")})
+
+for _result in ("success", "failure", "limited"):
+    LOGINS.labels(_result)
+for _kind in ("caller", "anonymous"):
+    LIMITED.labels(_kind)
+for _kind in ("unavailable", "busy", "too-long", "schema", "other"):
+    DATABASE_ERRORS.labels(_kind)
 
 
 class Quantiles(Collector):

@@ -7,16 +7,17 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from fastapi import Path, Request
+from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
+from starlette.requests import HTTPConnection
 
 from api import times
 from api.problems import BadParameter
 from schema.topics import is_device_name
 
-REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason", "state", "tag"})
+REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason", "state", "tag", "priority", "cause"})
 
 Instant = Annotated[
     datetime,
@@ -59,6 +60,12 @@ DeviceName = Annotated[
 ]
 
 
+RuleName = Annotated[
+    str,
+    Path(description="name of an alarm rule", examples=["temperature-high"], pattern="^[a-z0-9][a-z0-9-]{0,63}$"),
+]
+
+
 SerialNumber = Annotated[
     str,
     BeforeValidator(device_name),
@@ -97,7 +104,7 @@ class NoParameters(Parameters):
     """Only `format`."""
 
 
-async def once(request: Request) -> None:  # async: FastAPI would call it in a thread
+async def once(request: HTTPConnection) -> None:  # async: FastAPI would call it in a thread
     """Refuse a parameter that is given twice and can have only one value: which one would count?"""
     seen: set[str] = set()
     for name, value in request.query_params.multi_items():

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import msgspec
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, ValidationException, WebSocketRequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
 from api.edge.trace import CURRENT
 
@@ -95,6 +96,12 @@ class BadRows(ApiError):
     status, slug, title = 422, "bad-rows", "Rows that cannot be imported"
 
 
+class BadRules(ApiError):
+    """Alarm rules that contradict themselves or cannot be read; `errors` has each place."""
+
+    status, slug, title = 422, "bad-rules", "Rules that cannot be used"
+
+
 class BadParameter(ApiError):
     """A parameter that cannot be used as given; `errors` names it."""
 
@@ -144,14 +151,16 @@ def document(request_path: str, error: ApiError) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error the routes can raise with a problem document. (500 is answered by the observer.)"""
+    """Answer every error the routes can raise with a problem document; a socket's, instead of accepting it. (500 is
+    answered by the observer.)"""
 
     @app.exception_handler(ApiError)
-    async def api_error(request: Request, error: ApiError) -> Response:
+    async def api_error(request: HTTPConnection, error: ApiError) -> Response:
         return document(request.url.path, error)
 
+    @app.exception_handler(WebSocketRequestValidationError)
     @app.exception_handler(RequestValidationError)
-    async def validation_error(request: Request, error: RequestValidationError) -> Response:
+    async def validation_error(request: HTTPConnection, error: ValidationException) -> Response:
         found = [_plain(one) for one in error.errors()]
         detail = "; ".join(f"{one['parameter']}: {one['detail']}" for one in found)
         bad = ApiError(detail, errors=found)

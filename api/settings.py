@@ -98,8 +98,24 @@ class Settings(BaseSettings):
         50, ge=0, le=1e6, description="the same of one address whose requests have no key, token or session that holds"
     )
     api_connections: int = Field(1000, ge=1, le=65536, description="most connections of clients at a time")
+    api_live_feeds: int = Field(
+        50,
+        ge=1,
+        le=65536,
+        description="most live feeds of one caller at a time; of all callers, three quarters of the connections",
+    )
     api_slow: float = Field(
         1, gt=0, le=3600, description="seconds from which on a request is logged as slow, with where the time went"
+    )
+    api_act_patience: float = Field(
+        5,
+        ge=0,
+        le=60,
+        description="seconds for which a request to acknowledge an alarm, shelve it and so on waits until it is done, "
+        "before it is answered with 202",
+    )
+    api_trial_seconds: float = Field(
+        20, gt=0, le=600, description="seconds after which a rule that is tried over stored history has looked enough"
     )
     api_tls: bool = Field(
         False,
@@ -113,6 +129,9 @@ class Settings(BaseSettings):
     api_trusted_proxies: str = Field(
         "127.0.0.1",
         description="addresses or networks, commas between, whose X-Forwarded-For and -Proto are believed",
+    )
+    notify_schemes: str | None = Field(
+        None, description="kinds of apprise URLs that are taken, as the alarms process has them; commas between"
     )
     api_log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged"

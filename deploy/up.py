@@ -32,7 +32,9 @@ def main() -> int:
     except StackError as error:
         print(error, file=sys.stderr)
         return 1
-    supervisor = Supervisor(paths, devices=options.devices, rate=options.rate, say=say, environment=os.environ)
+    supervisor = Supervisor(
+        paths, devices=options.devices, rate=options.rate, canary=options.canary, say=say, environment=os.environ
+    )
     status = 0
     try:
         supervisor.start()
@@ -53,6 +55,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--name", default=MAIN, help="another name gives another stack, with data of its own")
     parser.add_argument("--devices", type=int, default=8, help="simulated devices; 0 for none (default: 8)")
     parser.add_argument("--rate", type=float, default=1.0, help="frames a second of each device (default: 1)")
+    parser.add_argument(
+        "--no-canary", dest="canary", action="store_false", help="no device that only tests the whole way"
+    )
     return parser.parse_args()
 
 

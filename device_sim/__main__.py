@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from device_sim import metrics
 from device_sim.boots import next_boots
 from device_sim.claims import read_claims
 from device_sim.connection import Broker, tls_context
@@ -77,6 +78,10 @@ def main(  # noqa: PLR0917 - typer's options
     ] = None,
     max_backoff: Annotated[float, typer.Option(min=0.5, help="longest pause before connecting again, s")] = 15.0,
     report_every: Annotated[float, typer.Option(min=0.1, help="seconds between summaries")] = 10.0,
+    http_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="serve metrics for Prometheus there; default: not")
+    ] = None,
+    http_host: Annotated[str, typer.Option(help="address of the same")] = "127.0.0.1",
     mqtt_url: Annotated[str, typer.Option(envvar="BIOGATE_MQTT_URL")] = "mqtt://127.0.0.1:1883",
     mqtt_username: Annotated[str | None, typer.Option(envvar="BIOGATE_MQTT_USERNAME")] = None,
     mqtt_password: Annotated[str | None, typer.Option(envvar="BIOGATE_MQTT_PASSWORD")] = None,
@@ -139,6 +144,11 @@ def main(  # noqa: PLR0917 - typer's options
         fleet = Fleet(plan, warn)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error), param_hint="--state or --journal") from error
+    if http_port is not None:
+        try:
+            metrics.serve(http_host, http_port, fleet.summary)
+        except OSError as error:
+            raise typer.BadParameter(str(error), param_hint="--http-port") from error
     summary = asyncio.run(run(fleet))
     wanted = ("unacknowledged", "events_unacknowledged", "lost", *(() if until_receipted is None else ("unreceipted",)))
     raise typer.Exit(1 if any(summary[what] for what in wanted) else 0)

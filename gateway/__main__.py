@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
 import structlog
 from pydantic import ValidationError
 
-from gateway import metrics
-from gateway.broker_check import problems
+from gateway import expiry, logs, metrics
+from gateway.broker_check import problems, queue_bytes
 from gateway.commands import Commands
 from gateway.database import FAILURES, Pool, Troubles, create_pool, persistently, prepare
 from gateway.errors import GatewayError, SessionTakenOver
+from gateway.figures import Figures
 from gateway.health import serve
+from gateway.instruments import watch_event_loop
 from gateway.pipeline import Pipeline
+from gateway.process import again_and_again, broker_login, load_secrets, say_wrong
 from gateway.registry import Registry
+from gateway.retention import Retention
 from gateway.session import Login
 from gateway.settings import REPLAY, Settings
 from gateway.triage import needed, sqlstate
@@ -39,7 +41,6 @@ log = structlog.get_logger()
 PROBE_TIMEOUT_S = 2.0
 ACCESS_CONNECTIONS = 4
 """To the database, for enrollment, administration and commands: so they never take one from the intake."""
-AGAIN_S = 5.0
 GARBAGE = 5000
 """Objects more than before, until the youngest are looked at for cycles. Frames are in none: they go by themselves."""
 
@@ -87,7 +88,16 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
             commands = Commands(
                 settings, login(settings, secrets, f"biogate-{token_hex(16)}"), access_pool, pipeline.leading, {}
             )
-            beside = [group.create_task(again_and_again("commands", commands.run), name="commands")]
+            figures = Figures(settings, access_pool, pipeline.leading)
+            retention = Retention(settings, access_pool, pipeline.leading)
+            beside = [
+                group.create_task(persevering("commands", commands.run), name="commands"),
+                group.create_task(persevering("figures", figures.run), name="figures"),
+                group.create_task(persevering("retention", retention.run), name="retention"),
+                group.create_task(watch_event_loop(metrics.EVENT_LOOP_LAG.observe), name="event loop"),
+            ]
+            if settings.secrets_dir is not None:
+                beside.append(group.create_task(expiry.watch(settings.secrets_dir), name="expiry"))
             if secrets is not None:
                 beside.append(group.create_task(access(settings, secrets, access_pool, pipeline), name="access"))
             await pipeline.run(stop)
@@ -106,27 +116,19 @@ async def access(settings: Settings, secrets: Secrets, pool: Pool, pipeline: Pip
     enrollment = Enrollment(settings, secrets, pool, troubles)
     administration = Administration(settings, secrets, pool, pipeline.leading, troubles)
     async with asyncio.TaskGroup() as group:
-        group.create_task(again_and_again("enrollment", enrollment.run), name="enrollment")
-        group.create_task(again_and_again("administration", administration.run), name="administration")
+        group.create_task(persevering("enrollment", enrollment.run), name="enrollment")
+        group.create_task(persevering("administration", administration.run), name="administration")
 
 
-async def again_and_again(what: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Work that has a defect begins anew, and does not end the intake."""
-    while True:
-        try:
-            await work()
-        except Exception:
-            metrics.DEFECTS.labels(what).inc()
-            log.exception(f"{what} failed: a defect; it begins anew", again_s=AGAIN_S)
-        await asyncio.sleep(AGAIN_S)
+async def persevering(what: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Work beside the intake, which a defect of it does not end."""
+    await again_and_again(what, work, metrics.DEFECTS)
 
 
 def login(settings: Settings, secrets: Secrets | None, client_id: str) -> Login:
     """Of the intake and of commands: as the settings say, else the one among the secrets, else none."""
-    if settings.mqtt_username is None and secrets is not None:
-        return Login(client_id, "gateway", secrets.password("gateway").encode())
-    password = settings.mqtt_password.get_secret_value().encode() if settings.mqtt_password else None
-    return Login(client_id, settings.mqtt_username, password)
+    username, password = broker_login(settings, secrets)
+    return Login(client_id, username, None if password is None else password.encode())
 
 
 def broker_problems(settings: Settings) -> list[str]:
@@ -134,15 +136,12 @@ def broker_problems(settings: Settings) -> list[str]:
     if settings.broker_conf is None:
         return []
     try:
-        return list(problems(settings.broker_conf.read_text(), settings))
+        conf = settings.broker_conf.read_text()
+        if (limit := queue_bytes(conf)) is not None:
+            metrics.BROKER_QUEUE_LIMIT.set(limit)
+        return list(problems(conf, settings))
     except (OSError, ValueError) as error:
         return [f"BIOGATE_BROKER_CONF cannot be read: {error}"]
-
-
-def load_secrets(directory: Path) -> Secrets:
-    from gateway.secrets import Secrets  # noqa: PLC0415
-
-    return Secrets.load(directory)
 
 
 def main() -> int:
@@ -150,9 +149,7 @@ def main() -> int:
         settings = Settings()
         secrets = load_secrets(settings.secrets_dir) if settings.secrets_dir else None
     except ValidationError as error:
-        for problem in error.errors():
-            name = "BIOGATE_" + "_".join(str(part) for part in problem["loc"]).upper()
-            print(f"gateway: {name if problem['loc'] else 'settings'}: {problem['msg']}", file=sys.stderr)
+        say_wrong("gateway", error)
         return 2
     except GatewayError as error:
         print(f"gateway: BIOGATE_SECRETS_DIR: {error}", file=sys.stderr)
@@ -168,16 +165,7 @@ def main() -> int:
         print(f"gateway: {settings.broker_conf}: {sentence}", file=sys.stderr)
     if unfit:
         return 2
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    logs.configure(settings.log_level)
     status = 0
     try:
         asyncio.run(run(settings, secrets))

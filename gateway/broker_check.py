@@ -110,6 +110,11 @@ def listeners(conf: str) -> Iterator[tuple[str, str, bool]]:
         yield number, host.strip(), "certfile" in options(block)
 
 
+def queue_bytes(conf: str) -> int | None:
+    """Payload that may wait for one client; None: no limit."""
+    return int(options(conf).get("max_queued_bytes", 0)) or None
+
+
 def duration_s(text: str) -> int | None:
     """Mosquitto's durations, such as 30d; None where there is none, or no limit."""
     found = re.fullmatch(r"(\d+)([hdwmy])", text)

@@ -27,9 +27,12 @@ class Client(aiomqtt.Client):
 
     answered = 0
     """Reason code of the last PUBACK."""
+    worst = 0
+    """The greatest of all since this was set to 0."""
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
         self.answered = reason_code.value
+        self.worst = max(self.worst, reason_code.value)
         super()._on_publish(client, userdata, mid, reason_code, properties)
 
 

@@ -13,7 +13,7 @@ import mqtt5
 import numpy as np
 import structlog
 
-from gateway import metrics
+from gateway import broker_says
 from gateway.errors import BrokerRefused
 from gateway.items import Delivery
 from gateway.outbox import Outbox
@@ -21,7 +21,6 @@ from gateway.window import Window
 
 log = structlog.get_logger()
 
-SYS_DROPPED = "$SYS/broker/publish/messages/dropped"
 PUBLISH = 3
 REFUSED = 0x80
 PUBACK = 0x4002  # fixed header and remaining length of a PUBACK with Success
@@ -40,6 +39,8 @@ class Connection(asyncio.Protocol):
         self.lost: asyncio.Future[str] = loop.create_future()
         self.taken_over = False
         self.reading = True
+        self.unacknowledged = 0
+        """QoS 1 messages received and not acknowledged: Receive Maximum is their bound."""
         self._window = window
         self._outbox = outbox
         self._may_publish = 0
@@ -60,6 +61,7 @@ class Connection(asyncio.Protocol):
         packets["head"] = PUBACK
         packets["id"] = packet_ids
         self._write(packets.tobytes())
+        self.unacknowledged -= len(packet_ids)
 
     def begin_publishing(self, most_under_way: int) -> None:
         """Send what is in the outbox, from now on, so many messages at a time."""
@@ -167,7 +169,7 @@ class Connection(asyncio.Protocol):
             else:
                 if packet.__class__ is _PublishPacket:
                     if packet.topic[0] == "$":
-                        self._broker_says(packet.topic, packet.payload)
+                        broker_says.heard(packet.topic, packet.payload)
                     elif not self._draining:
                         arrived.append(
                             Delivery(
@@ -183,6 +185,7 @@ class Connection(asyncio.Protocol):
                 else:
                     self._control(packet)
             start += size
+        self.unacknowledged += sum([delivery.packet_id > 0 for delivery in arrived])
         self._window.add(*arrived)
         self.publish()  # as much as acknowledgements have made room for
         return end - start
@@ -204,10 +207,6 @@ class Connection(asyncio.Protocol):
                 pass
             case _:
                 self.abort(f"unexpected {type(packet).__name__}")
-
-    def _broker_says(self, topic: str, payload: bytes) -> None:
-        if topic == SYS_DROPPED and payload.isdigit():
-            metrics.BROKER_DROPPED.set(int(payload))
 
     def _unreadable(self, packet: bytes, now_ms: float, why: str) -> Iterator[Delivery]:
         """A packet the codec refuses. A PUBLISH goes to quarantine, or it would come back for ever."""

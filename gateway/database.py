@@ -94,8 +94,9 @@ async def persistently(
         await asyncio.sleep(wait)
 
 
-def create_pool(settings: Settings, most: int = 4) -> Pool:
-    """A pool of a few connections, not yet connected. Connections keep no state between uses but their settings."""
+def create_pool(settings: Settings, most: int = 4, purpose: str = "gateway", **parameters: str) -> Pool:
+    """A pool of a few connections, not yet connected. Connections keep no state between uses but their settings, to
+    which `parameters` add."""
 
     async def keep(connection: Transaction) -> None:
         """No reset between uses: nobody changes anything, and it would cost a round trip a batch."""
@@ -108,7 +109,7 @@ def create_pool(settings: Settings, most: int = 4) -> Pool:
         timeout=10,
         reset=keep,
         server_settings={
-            "application_name": f"biogate-gateway {settings.cell}",
+            "application_name": f"biogate-{purpose} {settings.cell}",
             # the conflict path's time bounds must be constants to the planner, or it looks into every chunk
             "plan_cache_mode": "force_custom_plan",
             "timezone": "UTC",
@@ -117,6 +118,7 @@ def create_pool(settings: Settings, most: int = 4) -> Pool:
             "tcp_keepalives_interval": "1",
             "tcp_keepalives_count": "3",
             "tcp_user_timeout": "6000",
+            **parameters,
         },
     )
 
@@ -138,12 +140,18 @@ async def listening(
         connection.terminate()
 
 
-async def prepare(pool: Pool, settings: Settings) -> tuple[str, float]:
-    """Check the schema and find or make the cell. Its secret client id, and the chunk interval of frames in ms."""
+async def check_schema(pool: Pool) -> None:
+    """Raises SchemaBehind."""
     async with pool.acquire() as connection:
         missing = await pending(connection)
-        if missing:
-            raise SchemaBehind(f"the database lacks {', '.join(missing)}: run `python -m schema.migrate`")
+    if missing:
+        raise SchemaBehind(f"the database lacks {', '.join(missing)}: run `python -m schema.migrate`")
+
+
+async def prepare(pool: Pool, settings: Settings) -> tuple[str, float]:
+    """Check the schema and find or make the cell. Its secret client id, and the chunk interval of frames in ms."""
+    await check_schema(pool)
+    async with pool.acquire() as connection:
         async with connection.transaction():
             await connection.execute(
                 "insert into cells (cell, client_id) values ($1, $2) on conflict do nothing",

@@ -36,6 +36,10 @@ class SessionTakenOver(GatewayError):
     """Another client connected with our client id. Reconnecting would take it back, and so on for ever."""
 
 
+class LeadLost(GatewayError):
+    """Another process leads, or nobody can tell. What was begun under the lead is not to be gone on with."""
+
+
 class SchemaBehind(GatewayError):
     """The database lacks migrations that this version needs. Tried again, slowly."""
 

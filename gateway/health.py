@@ -26,13 +26,16 @@ class Server(uvicorn.Server):
 
 
 def application(troubles: Troubles) -> Starlette:
-    """`/health`: the event loop turns. `/ready`: 200, or 503 with what is in the way."""
+    """`/health`: the event loop turns. `/ready`: 200, or 503 with what is in the way; with `?standby=ok` also 200 where
+    that is only that another leads, for who replaces processes one by one."""
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def ready(_: Request) -> Response:
+    async def ready(request: Request) -> Response:
         found = await troubles()
+        if request.query_params.get("standby") == "ok" and any(one.startswith("standby: ") for one in found):
+            found = []
         return JSONResponse(
             {"status": "not ready" if found else "ready", "troubles": found}, status_code=503 if found else 200
         )

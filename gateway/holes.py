@@ -59,13 +59,15 @@ class Holes:
                     if hole.asked:
                         hole.ask_at, hole.asked = now, 0
 
-    def due(self, now: float, most_streams: int, most_frames: int) -> Iterator[tuple[Stream, list[Range]]]:
-        """What to ask for now: at most so many streams, and of each at most so many frames, the oldest first.
-
-        Streams that have waited longest come first: else a few that always have new holes would leave the others none.
-        """
+    def waiting(self, now: float, most_streams: int) -> list[Stream]:
+        """Streams with something to ask for now: those that have waited longest come first, or a few that always have
+        new holes would leave the others none."""
         waiting = [(min(hole.ask_at for hole in holes), stream) for stream, holes in self._streams.items()]
-        for _, stream in heapq.nsmallest(most_streams, (pair for pair in waiting if pair[0] <= now)):
+        return [stream for _, stream in heapq.nsmallest(most_streams, (pair for pair in waiting if pair[0] <= now))]
+
+    def due(self, now: float, most_streams: int, most_frames: int) -> Iterator[tuple[Stream, list[Range]]]:
+        """What to ask for now: at most so many streams, and of each at most so many frames, the oldest first."""
+        for stream in self.waiting(now, most_streams):
             room, ranges, holes = most_frames, [], self._streams[stream]
             for hole in holes:
                 if hole.ask_at > now or room <= 0:
@@ -81,3 +83,8 @@ class Holes:
         """How many holes are declared, and of how many frames."""
         holes = [hole for holes in self._streams.values() for hole in holes if hole.declare_at <= now]
         return len(holes), sum(hole.frames for hole in holes)
+
+    def oldest_s(self, now: float) -> float:
+        """For how long the oldest declared hole is known; 0 if there is none."""
+        known = (hole.declare_at for holes in self._streams.values() for hole in holes if hole.declare_at <= now)
+        return max((now - at + self._window_s for at in known), default=0.0)

@@ -76,6 +76,9 @@ class Pipeline:
         self.leading = self._leader.leading
         metrics.WAITING_MESSAGES.set_function(lambda: self._window.waiting)
         metrics.WAITING_BYTES.set_function(lambda: self._window.bytes)
+        metrics.WINDOW_LIMIT.set(settings.window_bytes)
+        metrics.UNACKNOWLEDGED.set_function(lambda: self._session.unacknowledged)
+        metrics.RECEIVE_MAXIMUM.set(settings.receive_maximum)
 
     @property
     def troubles(self) -> list[str]:
@@ -159,12 +162,14 @@ class Pipeline:
         """The open batch, again and again. Ends when the batcher is closed and empty."""
         while (batch := await self._batcher.take()) is not None:
             begun = time.monotonic()
-            outcome = await self._writer.write(batch.items)
+            with metrics.WRITER_BUSY():
+                outcome = await self._writer.write(batch.items)
             accounting.settled(batch.items, outcome)
             self._receipts.note(batch.items)
             for connection, packet_ids in batch.acks.items():
                 connection.acknowledge(packet_ids)
             self._window.release(batch.bytes)
+            metrics.LAST_COMMIT.set(time.time())
             metrics.COMMIT.observe(time.monotonic() - begun)
             metrics.BATCH.observe(len(batch.items))
             frames = by_type(batch.items).frames

@@ -38,6 +38,7 @@ class Receipts:
     def __init__(self, settings: Settings, pool: Pool, outbox: Outbox, window: Window, troubles: Troubles) -> None:
         self._interval_s = settings.receipt_interval_s
         self._per_s = settings.receipts_per_s
+        self._shared = settings.shared_group is not None
         self._streams = Streams(pool)
         self._holes = Holes(settings.reorder_window_s, settings.backfill_retry_s)
         self._outbox = outbox
@@ -79,7 +80,7 @@ class Receipts:
             self._tell(await persistently(self._troubles, "merge streams", self._streams.merge, most))
             for device_id in self._streams.returned():
                 self._holes.ask_again(device_id, time.monotonic())
-            self._ask()
+            await self._ask()
             publish()
 
     def _most(self) -> int:
@@ -88,26 +89,32 @@ class Receipts:
 
     def _tell(self, states: list[State]) -> None:
         now = time.monotonic()
-        receipts: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        receipts: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         for state in states:
             self._holes.update(state.stream, state.holes, now)
             self._names[state.stream[0]] = state.device
             if state.receipt is not None:
-                receipts[state.device].append((state.stream[1], state.receipt))
-        for device, receipt in receipts.items():
-            payload = msgspec.json.encode(receipt)
+                receipts[state.stream[0]].append((state.stream[1], state.receipt))
+        for device_id, receipt in receipts.items():
+            device, payload = self._names[device_id], msgspec.json.encode(receipt)
             if self._published.get(device) != payload:
                 self._published[device] = payload
                 self._outbox.put(topic(device, Down.RECEIPT), payload, retain=True)
                 metrics.RECEIPTS.inc()
+                if self._shared:  # another gateway may tell the device more before this arrives, and be overwritten
+                    self._streams.look_again([device_id])
 
-    def _ask(self) -> None:
+    async def _ask(self) -> None:
         now = time.monotonic()
         holes, frames = self._holes.declared(now)
         metrics.HOLES.set(holes)
         metrics.MISSING_FRAMES.set(frames)
+        metrics.OLDEST_HOLE.set(self._holes.oldest_s(now))
         if self._window.bytes > self._window.max_bytes // 4:
             return  # live data first
+        if waiting := {device_id for device_id, _ in self._holes.waiting(now, STREAMS_ASKED)}:
+            # another gateway may have filled them: of a shared subscription, or of the cell a device has moved to
+            self._tell(await persistently(self._troubles, "read streams", self._streams.states, waiting))
         for (device_id, boot), ranges in self._holes.due(now, STREAMS_ASKED, FRAMES_ASKED):
             name = self._names[device_id]
             log.info("frames are missing: asked for", device=name, boot=boot, ranges=ranges[:10])

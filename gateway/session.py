@@ -11,8 +11,8 @@ from typing import NamedTuple
 import mqtt5
 import structlog
 
-from gateway import metrics
-from gateway.connection import SYS_DROPPED, Connection
+from gateway import broker_says, expiry, metrics
+from gateway.connection import REFUSED, Connection
 from gateway.errors import BrokerRefused
 from gateway.outbox import Outbox
 from gateway.settings import Settings
@@ -70,6 +70,11 @@ class Session:
     def subscribed(self) -> bool:
         """Connected, with the subscriptions granted."""
         return self._connection is not None and not self._connection.lost.done()
+
+    @property
+    def unacknowledged(self) -> int:
+        """Messages of the present connection that the broker waits for."""
+        return self._connection.unacknowledged if self._connection is not None and self.subscribed else 0
 
     def lead(self) -> None:
         """Connect, and stay connected."""
@@ -136,6 +141,7 @@ class Session:
                 why = await asyncio.shield(connection.lost)
         finally:
             metrics.MQTT_CONNECTED.set(0)
+            broker_says.gone()
         if connection.taken_over:
             self._leads = False
             self.taken_over.set()
@@ -156,7 +162,7 @@ class Session:
         settings, url = self._settings, self._settings.mqtt_url
         context = tls(settings)
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, connection = await asyncio.get_running_loop().create_connection(
+            transport, connection = await asyncio.get_running_loop().create_connection(
                 lambda: Connection(self._window, self._outbox),
                 url.host or "localhost",
                 url.port or (8883 if context else 1883),
@@ -181,6 +187,7 @@ class Session:
                 connection.abort("not accepted")
                 raise
         metrics.MQTT_CONNECTS.labels("yes" if granted.session_present else "no").inc()
+        expiry.served(transport.get_extra_info("peercert"))
         log.info("connected to the broker", session_present=granted.session_present)
         connection.begin_publishing(min(UNDER_WAY, granted.receive_max))
         self._on_connect(granted.session_present)
@@ -189,22 +196,25 @@ class Session:
     async def _subscribe(self, connection: Connection) -> None:
         """On every connect: a broker that lost our session (a crash without a fresh save) lost the subscriptions too.
         Where they exist, the retained statuses are not sent again."""
+        group = self._settings.shared_group
+        patterns = [f"$share/{group}/{pattern}" if group else pattern for pattern in SUBSCRIPTIONS]
         filters = [
             mqtt5.TopicFilter(
                 pattern,
                 max_qos=mqtt5.QoS.AT_LEAST_ONCE,
                 retain_handling=mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS,
             )
-            for pattern in SUBSCRIPTIONS
+            for pattern in patterns
         ]
-        dropped = mqtt5.TopicFilter(SYS_DROPPED, max_qos=mqtt5.QoS.AT_MOST_ONCE)
-        connection.send(mqtt5.SubscribePacket(1, [*filters, dropped]))
-        *codes, dropped_code = (await connection.suback).reason_codes
-        for pattern, code in zip(SUBSCRIPTIONS, codes, strict=True):
+        said = [mqtt5.TopicFilter(topic, max_qos=mqtt5.QoS.AT_MOST_ONCE) for topic in broker_says.TOPICS]
+        connection.send(mqtt5.SubscribePacket(1, [*filters, *said]))
+        codes = (await connection.suback).reason_codes
+        for pattern, code in zip(patterns, codes, strict=False):
             if code != mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE:
                 raise BrokerRefused(f"SUBSCRIBE {pattern} refused: {code.name}")
-        if dropped_code != mqtt5.SubAckReasonCode.GRANTED_QOS_AT_MOST_ONCE:
-            log.warning("what the broker drops cannot be seen", topic=SYS_DROPPED, reason=dropped_code.name)
+        refused = {code.name for code in codes[len(SUBSCRIPTIONS) :] if int(code) >= REFUSED}
+        if refused:
+            log.warning("what the broker says of itself cannot be seen", topics=broker_says.TOPICS, reasons=refused)
 
 
 def check(granted: mqtt5.ConnAckPacket, settings: Settings) -> None:

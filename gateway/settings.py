@@ -35,6 +35,12 @@ class Settings(BaseSettings):
         pattern=r"^[a-z0-9-]{1,32}$",
         description="name of this broker-and-gateway pair; its MQTT client id and its totals are kept under it",
     )
+    shared_group: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_-]{1,32}$",
+        description="gateways that say the same share a broker's messages (`$share/…`), each under a BIOGATE_CELL of "
+        "its own; logins at that broker are then administered by others",
+    )
     gateway_http_host: str = Field("127.0.0.1", description="where /health, /ready and /metrics listen")
     gateway_http_port: int = Field(8001, ge=0, le=65535, description="port of the same")
 
@@ -81,6 +87,31 @@ class Settings(BaseSettings):
         30, ge=1, description="how long after its expiry a command that was sent may still be answered"
     )
 
+    alarms_http_host: str = Field(
+        "127.0.0.1", description="where /health, /ready and /metrics of `python -m gateway.alarms` listen"
+    )
+    alarms_http_port: int = Field(8002, ge=0, le=65535, description="port of the same")
+    alarms_interval_ms: int = Field(
+        250, ge=10, le=5000, description="least time from one look at what was committed to the next"
+    )
+    alarms_catch_up_s: int = Field(
+        3600, ge=60, le=30 * 86400, description="frames older than that are not evaluated any more after an absence"
+    )
+
+    notify_schemes: str | None = Field(
+        None,
+        description="kinds of apprise URLs that alarms may be told by, commas between; without it those that do nothing "
+        "but speak to a service: docs/notifications.md",
+    )
+    notify_private: bool = Field(
+        False, description="true: alarms may also be told to hosts with private and loopback addresses"
+    )
+    notify_timeout_s: float = Field(20, ge=0.1, le=300, description="how long a channel may take for a message")
+    notify_report_s: float = Field(
+        300, ge=1, description="the organization's other routes are told of one that fails for so long"
+    )
+    notify_give_up_s: float = Field(86400, ge=1, description="how long is tried to tell an alarm by a route that fails")
+
     broker_conf: Path | None = Field(
         None, description="the broker's mosquitto.conf, if it can be read here: limits that cannot work are refused"
     )
@@ -121,6 +152,22 @@ class Settings(BaseSettings):
         30, ge=1, le=3600, description="time until a missing frame is asked for again; doubled each time, to an hour"
     )
 
+    retention_frames_days: int | None = Field(
+        None, ge=1, description="frames older than that are dropped, by whole chunks; without it all are kept"
+    )
+    retention_events_days: int | None = Field(None, ge=1, description="the same for events")
+    retention_statuses_days: int | None = Field(
+        None, ge=1, description="the same for statuses, but for the newest of each device"
+    )
+    retention_quarantine_days: int | None = Field(
+        None, ge=1, description="the same for messages in quarantine, once they were replayed or discarded"
+    )
+    retention_interval_s: int = Field(3600, ge=1, description="how often is looked for what is old")
+
+    database_bytes: int | None = Field(
+        None, ge=1, description="bytes the database may grow to, as its disk allows: alerts tell when it will be there"
+    )
+
     shutdown_timeout_s: float = Field(30, gt=0, description="deadline for the drain after SIGTERM")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level logged")
 
@@ -135,6 +182,19 @@ class Settings(BaseSettings):
                 f"BIOGATE_MQTT_URL={self.mqtt_url}: passwords and data would cross the network in clear; use mqtts://, "
                 "or say BIOGATE_INSECURE=true"
             )
+        if self.shared_group and self.secrets_dir:
+            raise ValueError(
+                "BIOGATE_SHARED_GROUP and BIOGATE_SECRETS_DIR exclude each other: logins are administered by the one "
+                "gateway that leads a cell; say BIOGATE_MQTT_USERNAME and BIOGATE_MQTT_PASSWORD, and enroll at a cell"
+            )
+        for name in ("frames", "events", "statuses", "quarantine"):
+            days = getattr(self, f"retention_{name}_days")
+            if days is not None and days * 86400 < self.max_age_s:
+                raise ValueError(
+                    f"BIOGATE_RETENTION_{name.upper()}_DAYS ({days}) is below BIOGATE_MAX_AGE_S ({self.max_age_s}): "
+                    "what is still taken in would be dropped, and be new if it came again; raise the first or lower "
+                    "the second"
+                )
         if self.batch_bytes > self.window_bytes:
             raise ValueError(
                 f"BIOGATE_BATCH_BYTES ({self.batch_bytes}) is above BIOGATE_WINDOW_BYTES ({self.window_bytes}): "

@@ -100,6 +100,10 @@ class Streams:
         returned, self._returned = self._returned, set()
         return returned
 
+    def look_again(self, device_ids: Collection[int]) -> None:
+        """Have `merge` return the states of these too, the next time."""
+        self._touched.update(device_ids)
+
     @property
     def waiting(self) -> int:
         """Streams of which something is noted and not merged."""

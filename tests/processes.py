@@ -23,13 +23,15 @@ KINDS = ("frame", "status", "event")
 class GatewayProcess:
     """`python -m gateway` with its settings in the environment. May be started again after an end of any sort."""
 
+    module, port_setting = "gateway", "BIOGATE_GATEWAY_HTTP_PORT"
+
     def __init__(self, database_url: str, mqtt_url: str, log: Path) -> None:
         self.log = log
         self.port = any_free()
         self.environment = {
             "BIOGATE_DATABASE_URL": database_url,
             "BIOGATE_MQTT_URL": mqtt_url,
-            "BIOGATE_GATEWAY_HTTP_PORT": str(self.port),
+            self.port_setting: str(self.port),
         }
         self._child: Forked | subprocess.Popen[bytes] | None = None
         self.forked = True
@@ -45,10 +47,10 @@ class GatewayProcess:
         environment = {f"BIOGATE_{name.upper()}": str(value) for name, value in settings.items()}
         environment = {**os.environ, **self.environment, **environment}
         if self.forked:
-            self._child = Forked("gateway", environment=environment, out=self.log)
+            self._child = Forked(self.module, environment=environment, out=self.log)
         else:
             with self.log.open("ab") as log:
-                command = [sys.executable, "-m", "gateway"]
+                command = [sys.executable, "-m", self.module]
                 self._child = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         if ready:
             self.wait_ready()
@@ -105,6 +107,12 @@ class GatewayProcess:
 
         wait_until(settled, timeout_s, lambda: f"{self.account(kind)}\n{self.log.read_text()[-2000:]}")
         return self.account(kind)
+
+
+class AlarmsProcess(GatewayProcess):
+    """`python -m gateway.alarms`, likewise. Ready means that it leads."""
+
+    module, port_setting = "gateway.alarms", "BIOGATE_ALARMS_HTTP_PORT"
 
 
 def assert_adds_up(account: dict[str, int]) -> None:

@@ -12,10 +12,24 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 import api.metrics
+import device_sim.metrics
+import gateway.alarms.metrics
+import gateway.alarms.notify.metrics
+import gateway.canary.metrics
 import gateway.metrics
 import schema.reasons
 from api.settings import Settings as ApiSettings
+from gateway.canary.settings import Settings as CanarySettings
 from gateway.settings import Settings as GatewaySettings
+
+METRICS: dict[str, tuple[Any, ...]] = {
+    "gateway": (gateway.metrics,),
+    "API": (api.metrics,),
+    "alarms process": (gateway.alarms.metrics, gateway.alarms.notify.metrics),
+    "canary": (gateway.canary.metrics,),
+    "simulator": (device_sim.metrics,),
+}
+"""Where the metrics of each process are."""
 
 
 def settings(of: type[BaseSettings]) -> Iterator[str]:
@@ -32,12 +46,19 @@ def metrics(of: Any) -> Iterator[str]:
     """A row for each metric family that a module defines."""
     defined = {id(value) for value in vars(of).values()}
     for collector in REGISTRY._collector_to_names:  # the registry does not say it otherwise
-        if id(collector) in defined or (of is gateway.metrics and getattr(collector, "_name", "") == "biogate_build"):
+        if id(collector) in defined:
             for family in collector.collect():
                 name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
                 labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
                 declared = getattr(collector, "_labelnames", tuple(labels))
                 yield f"| `{name}` | {family.type} | {', '.join(declared) or '–'} | {family.documentation} |"
+
+
+def section(part: str) -> Iterator[str]:
+    """The table of one process."""
+    yield f"\n## Metrics of the {part}\n\n| metric | type | labels | meaning |\n|---|---|---|---|"
+    for module in METRICS[part]:
+        yield from metrics(module)
 
 
 def reasons() -> Iterator[str]:
@@ -53,15 +74,15 @@ def reasons() -> Iterator[str]:
 def page() -> str:
     """The whole page."""
     parts = [
-        "# Reference\n\nMade from the code by `python -m tests.reference > docs/reference.md`; a test says so.\n",
+        "# Reference\n\nMade from the code by `python -m tests.reference > docs/reference.md`; a test says so. Of metrics, each process also has\n"
+        "those of the Prometheus client for Python: `process_…` and `python_…`.\n",
         "## Settings of the gateway\n\n| variable | default | meaning |\n|---|---|---|",
         *settings(GatewaySettings),
         "\n## Settings of the API\n\n| variable | default | meaning |\n|---|---|---|",
         *settings(ApiSettings),
-        "\n## Metrics of the gateway\n\n| metric | type | labels | meaning |\n|---|---|---|---|",
-        *metrics(gateway.metrics),
-        "\n## Metrics of the API\n\n| metric | type | labels | meaning |\n|---|---|---|---|",
-        *metrics(api.metrics),
+        "\n## Settings of the canary\n\n| variable | default | meaning |\n|---|---|---|",
+        *settings(CanarySettings),
+        *(line for part in METRICS for line in section(part)),
         "\n## Reasons for quarantine\n\n| reason | meaning |\n|---|---|",
         *reasons(),
     ]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 from api.app import create_app
 from api.settings import Settings as ApiSettings
+from schema.alarms import files, rules
 from tests.reference import page
 
 CHECKOUT = Path(__file__).parents[1]
@@ -36,6 +38,13 @@ def test_every_route_is_in_the_readme() -> None:
     app = create_app(ApiSettings(database_url="postgresql://user@127.0.0.1/name"))
     for path in app.openapi()["paths"]:
         assert f"`{path}`" in text("README.md"), path
+
+
+def test_the_rules_on_the_page_of_alarms_are_rules_and_one_of_each_kind() -> None:
+    [block] = re.findall(r"```yaml\n(.*?)```", text("docs/alarms.md"), re.DOTALL)
+    kinds = [rule.when.kind for rule in files.load(block)]
+    there_are = [get_args(get_type_hints(kind)["kind"])[0] for kind in get_args(get_args(rules.Condition)[0])]
+    assert kinds == there_are
 
 
 def text(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPBearer
+from starlette.requests import HTTPConnection
 from starlette.types import Scope as ConnectionScope
 
 from api.access.identity import Identities, Shown
@@ -23,6 +24,8 @@ ORGANIZATION = "Biogate-Organization"
 COOKIE, INSECURE_COOKIE = "__Host-biogate", "biogate"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+BY_ADDRESS = frozenset({"/api/v1/ws/alerts", "/api/v1/alarms/stream"})
+"""Here the organization may stand in the address as well: for these, pages cannot send headers."""
 
 # Only for the description: what they find is read below.
 _bearer = HTTPBearer(auto_error=False, description="An API key, or the access token of a log-in.")
@@ -35,7 +38,7 @@ async def _caller(
     return await caller(request)
 
 
-async def caller(request: Request) -> Principal:
+async def caller(request: HTTPConnection) -> Principal:
     """Who asks. Raises Unauthorized, and Forbidden where a page of somebody else's asks in their name."""
     known: Principal | None = request.scope.get("principal")
     if known is not None:
@@ -45,7 +48,7 @@ async def caller(request: Request) -> Principal:
     found = await identities.principal(shown)
     if found is None:
         raise Unauthorized("the key, token or session is none of ours, or has ended: log in again", headers=INVALID)
-    if shown.kind == "cookie" and request.method not in SAFE:
+    if shown.kind == "cookie" and not _is_safe(request):
         from_own_page(request)
     request.scope["principal"] = found
     return found
@@ -65,8 +68,12 @@ Person = Annotated[Principal, Depends(_person)]
 
 
 async def _member(request: Request, principal: Caller) -> Principal:
+    return _as_member(request, principal)
+
+
+def _as_member(connection: HTTPConnection, principal: Principal) -> Principal:
     if principal.organization_id is None:
-        if ORGANIZATION in request.headers:
+        if _organization(connection) is not None:
             raise NotFound("there is no such organization")
         raise Forbidden("you are a member of no organization yet: join one with a code, or make one")
     return principal
@@ -96,16 +103,33 @@ def allow(role: Role, scope: Scope) -> Any:
     """A dependency that lets nobody pass who is less than `role` in their organization, and no key without `scope`."""
 
     async def check(member: Member) -> None:
-        if scope not in member.scopes:
-            raise Forbidden(f"this key has not the scope {scope}")
-        if member.role is None or not member.role.covers(role):
-            raise Forbidden(f"this is for the role {role} or higher; you are {member.role} in {member.organization}")
+        _let(member, role, scope)
 
     check.needs = (role, scope)  # type: ignore[attr-defined]  # for the list of who may what, and its test
     return Depends(check)
 
 
-async def still(request: Request) -> None:
+def allow_socket(role: Role, scope: Scope) -> Any:
+    """The same for a WebSocket, and gives the principal. Pages of others may not open one with a cookie: CORS does not
+    hinder them from reading it."""
+
+    async def check(connection: HTTPConnection) -> Principal:
+        member = _as_member(connection, await caller(connection))
+        _let(member, role, scope)
+        return member
+
+    check.needs = (role, scope)  # type: ignore[attr-defined]
+    return Depends(check)
+
+
+def _let(member: Principal, role: Role, scope: Scope) -> None:
+    if scope not in member.scopes:
+        raise Forbidden(f"this key has not the scope {scope}")
+    if member.role is None or not member.role.covers(role):
+        raise Forbidden(f"this is for the role {role} or higher; you are {member.role} in {member.organization}")
+
+
+async def still(request: HTTPConnection) -> None:
     """Raises Unauthorized if who asked may not go on: an answer can take hours, and what ends then has ended."""
     identities: Identities = request.app.state.identities
     if await identities.principal(_shown(request)) != request.scope["principal"]:
@@ -114,20 +138,33 @@ async def still(request: Request) -> None:
 
 def remembered(scope: ConnectionScope) -> Principal | None:
     """Who asks, if that can be told without the database."""
-    request = Request(scope)
+    request = HTTPConnection(scope)
     try:
         scope["shown"] = shown = _shown(request)
     except Unauthorized:
         return None
     identities: Identities = request.app.state.identities
     known = identities.remembered(shown)
-    if known is not None and (shown.kind == "bearer" or request.method in SAFE):
+    if known is not None and (shown.kind == "bearer" or _is_safe(request)):
         scope["principal"] = known
     return known
 
 
-def _shown(request: Request) -> Shown:
-    organization = request.headers.get(ORGANIZATION)
+def _is_safe(connection: HTTPConnection) -> bool:
+    """Nothing comes of it if a page of somebody else's asks this in the name of its reader."""
+    return connection.scope["type"] == "http" and connection.scope["method"] in SAFE
+
+
+def _organization(connection: HTTPConnection) -> str | None:
+    """For which they ask; None: they do not say."""
+    given = connection.headers.get(ORGANIZATION)
+    if given is None and connection.scope["path"] in BY_ADDRESS:
+        given = connection.query_params.get("organization")
+    return given
+
+
+def _shown(request: HTTPConnection) -> Shown:
+    organization = _organization(request)
     if organization is not None and not NAME.fullmatch(organization):
         organization = ""  # which is none
     given = request.headers.get("authorization")
@@ -145,12 +182,13 @@ def _shown(request: Request) -> Shown:
     )
 
 
-def from_own_page(request: Request) -> None:
+def from_own_page(request: HTTPConnection) -> None:
     """A browser sends the cookie whoever made the page; it also says whose page it was (OWASP, CSRF prevention)."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
     if origin and origin in request.app.state.origins:
         return
     if site is None:
-        site = "same-origin" if origin == f"{request.url.scheme}://{request.headers.get('host')}" else "none"
+        scheme = request.url.scheme.replace("ws", "http", 1)  # of a socket's page
+        site = "same-origin" if origin == f"{scheme}://{request.headers.get('host')}" else "none"
     if site != "same-origin":
-        raise Forbidden("changes with a session cookie come from our own pages only")
+        raise Forbidden("changes, and sockets, with a session cookie come from our own pages only")

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-
-import asyncpg
-import structlog
 
 from api.access.roles import Principal, Role, Scope
 from api.access.tokens import ApiKey, hashed, session_of
 from api.database import Database
-from api.problems import ApiError
-
-log = structlog.get_logger("api")
 
 CHANGED = "biogate_accounts"
 REMEMBERED_S = 10.0
 """Also an upper bound on what a key costs that has just expired."""
 MOST_REMEMBERED = 10_000
-AGAIN_S = 1.0
 
 SESSION = "select * from principal($1, $2, $3)"
 KEY = "select * from key($1)"
@@ -49,6 +39,11 @@ class Identities:
         self._listening = False
         self._version = 0
 
+    @property
+    def version(self) -> int:
+        """Another one: somebody may not be who they were."""
+        return self._version
+
     async def principal(self, shown: Shown) -> Principal | None:
         """Who shows this; None: nobody, or nobody any more. Raises ApiError if the database cannot tell."""
         known = self.remembered(shown)
@@ -71,16 +66,13 @@ class Identities:
         known = self._known.get(shown)
         return known[0] if known is not None and time.monotonic() < known[1] else None
 
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """While inside, changes are heard of."""
-        task = asyncio.create_task(self._listen(), name="changes of accounts")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+    def heard(self) -> None:
+        """Of accounts something has changed."""
+        self.forget()
+
+    def hears(self, now: bool) -> None:
+        self._listening = now
+        self.forget()
 
     async def _ask(self, shown: Shown) -> tuple[Principal | None, float]:
         """Who it is, and for how many seconds at most."""
@@ -126,26 +118,3 @@ class Identities:
             scopes=frozenset(scope for scope in Scope if scope in row["scopes"]),
             key_id=row["key_id"],
         ), REMEMBERED_S if row["expires_at"] is None else row["expires_at"].timestamp() - time.time()
-
-    async def _listen(self) -> None:
-        def heard(*_: object) -> None:
-            self.forget()
-
-        while True:
-            gone = asyncio.Event()
-            try:
-                async with self._accounts.connection() as connection:
-                    connection.add_termination_listener(lambda _, gone=gone: gone.set())
-                    await connection.add_listener(CHANGED, heard)
-                    self.forget()
-                    self._listening = True
-                    try:
-                        await gone.wait()
-                    finally:
-                        self._listening = False
-                        self.forget()
-                        with suppress(asyncpg.InterfaceError, OSError):
-                            await connection.remove_listener(CHANGED, heard)
-            except ApiError as error:
-                log.warning("changes of accounts cannot be heard of: each request asks anew", why=error.detail)
-            await asyncio.sleep(AGAIN_S)

@@ -6,6 +6,7 @@ import typer
 
 from api.admin import accounts as admin_accounts
 from api.admin import audit as admin_audit
+from api.admin import holds as admin_holds
 from api.admin import sql as admin_sql
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app.command()(admin_accounts.give)
 app.command("list")(admin_accounts.list_accounts)
 app.add_typer(admin_sql.app, name="sql-login")
 app.add_typer(admin_audit.app, name="audit")
+app.add_typer(admin_holds.app, name="hold")
 
 if __name__ == "__main__":
     app()

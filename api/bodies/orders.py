@@ -108,8 +108,25 @@ Kind = TypeVar("Kind", bound=BaseModel)
 
 def described(kind: type[BaseModel]) -> dict[str, Any]:
     """The body of a route, for its OpenAPI description: FastAPI itself would read it before it asks who is calling."""
-    content = {"application/json": {"schema": kind.model_json_schema()}}
+    content = {"application/json": {"schema": inlined(kind.model_json_schema())}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without references: they would be looked for in the whole document. None refers to itself."""
+    parts = schema.get("$defs", {})
+
+    def written_out(part: Any) -> Any:
+        if isinstance(part, list):
+            return [written_out(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        if "$ref" in part:
+            part = parts[part["$ref"].rpartition("/")[2]] | {key: part[key] for key in part if key != "$ref"}
+        return {key: written_out(value) for key, value in part.items() if key not in {"$defs", "discriminator"}}
+
+    found: dict[str, Any] = written_out(schema)
+    return found
 
 
 async def order(request: Request, kind: type[Kind], content: bytes | None = None) -> Kind:

@@ -31,6 +31,8 @@ CORS: dict[str, Any] = {
         "Content-Type",
         "Idempotency-Key",
         "If-Match",
+        "If-None-Match",
+        "Last-Event-ID",
         "X-Request-ID",
     ],
     "expose_headers": ["ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "X-Request-ID"],

@@ -51,10 +51,34 @@ class Observer:
         self._numbers, self._run = itertools.count(1), secrets.token_hex(5)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await Exchange(self, scope, receive, send).run()
+        elif scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
-        await Exchange(self, scope, receive, send).run()
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same limits. Here is noted only that one was refused: what becomes of the others, the feeds say."""
+        headers, begun = dict(scope["headers"]), time.perf_counter()
+        trace = self.trace(headers.get(b"x-request-id"))
+        CURRENT.set(trace)
+        refused = self.refusal(scope, headers)
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "websocket.http.response.start":
+                route = getattr(scope.get("route"), "path", "") or "other"
+                metrics.answered(route, "GET", f"{message['status'] // 100}xx", time.perf_counter() - begun)
+                if self._access.wanted:
+                    path = scope["path"][:MOST_PATH]
+                    facts = {"path": path, "status": message["status"], "request_id": trace.request_id}
+                    self._access.write("socket refused", facts)
+            await send(message)
+
+        try:
+            await (self._app if refused is None else document(scope["path"], refused))(scope, receive, noted)
+        finally:
+            self.settle(scope)
 
     def trace(self, given: bytes | None) -> Trace:
         """The client's own word for the request, if it is a sane one."""

@@ -6,12 +6,15 @@ uvicorn bounds only the time between two requests.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from typing import Any
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from api import metrics
 from api.problems import MEDIA_TYPE
 
 MOST_HEAD = 32 * 1024
@@ -26,6 +29,8 @@ UNREAD_S = 60.0
 LINGER_S = 1.0
 """For which what a refused client goes on sending is thrown away: closed at once, it would not see why."""
 LOOK_S = 2.0
+QUIET = logging.getLogger("uvicorn.socket")
+QUIET.setLevel(logging.WARNING)
 
 
 class HeadTooLarge(Exception):
@@ -33,9 +38,11 @@ class HeadTooLarge(Exception):
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's own, with limits. What they cost is a comparison for each piece of data."""
+    """uvicorn's own, with limits. What they cost is a comparison for each piece of data. When it has handed its
+    transport over to a socket, it goes on looking whether that is closing: who does not read is not waited for."""
 
     most_connections = 1000
+    sockets: frozenset[bytes] = frozenset()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -45,12 +52,14 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = self._piece = 0
         self._refused = False
         self._look = self.loop.call_later(LOOK_S, self._look_after)
+        metrics.CONNECTIONS.set(len(self.connections))
         if len(self.connections) > self.most_connections:
             self._refuse(503, "too many connections: try again later")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._look.cancel()
         super().connection_lost(exc)
+        metrics.CONNECTIONS.set(len(self.connections))
 
     def data_received(self, data: bytes) -> None:
         if self._refused or self.transport.is_closing():
@@ -78,6 +87,10 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._body_since = None
         super().on_message_complete()
+
+    def _should_upgrade(self) -> bool:
+        """Elsewhere the wish for a socket is passed over."""
+        return self.url.partition(b"?")[0] in self.sockets and super()._should_upgrade()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -122,9 +135,24 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
 
-def limited(most_connections: int) -> type[Connection]:
-    """For `uvicorn.run(http=…)`, which makes one of each connection."""
-    return type("Limited", (Connection,), {"most_connections": most_connections})
+class Socket(WebSocketsSansIOProtocol):
+    """uvicorn's own, which takes a refusal for an accident, and says three things of each that comes; what there is to
+    say, the observer and the feeds do."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.logger = self.conn.logger = QUIET
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True
+
+
+def limited(most_connections: int, sockets: frozenset[bytes] = frozenset()) -> type[Connection]:
+    """For `uvicorn.run(http=…)`, which makes one of each connection. `sockets`: addresses of WebSockets."""
+    metrics.CONNECTIONS_LIMIT.set(most_connections)
+    return type("Limited", (Connection,), {"most_connections": most_connections, "sockets": sockets})
 
 
 def _over(since: float | None, most: float, now: float) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, problems
+from api import answers, cursors, problems, versions
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.bodies.orders import MOST_TAGS, DeviceChange, described, order
@@ -30,9 +29,6 @@ DEVICE_COLUMNS = (
     *("last_frame_at", "title", "location", "tags"),
 )
 CHANNEL_COLUMNS = ("channel", "unit", "description")
-VERSION = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')
-NONE = -1
-"""No device has this version."""
 
 
 class ListParameters(Parameters):
@@ -87,7 +83,7 @@ async def one_device(
     request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
 ) -> Response:
     answers.json_only(request, asked.format)
-    return _tagged(await devices.detail(database, device))
+    return versions.tagged(await devices.detail(database, device))
 
 
 @router.patch(
@@ -114,8 +110,8 @@ async def change_device(
     wanted = devices.Change(given.title, given.location, None if given.tags is None else sorted(set(given.tags)))
     if wanted == devices.Change(None, None, None):
         raise BadParameter("body", "changes nothing: give title, location or tags")
-    version = None if if_match is None else _version(if_match)
-    return _tagged(await devices.change(database, device, wanted, version, who=member.who, why=given.why))
+    version = None if if_match is None else versions.wanted(if_match)
+    return versions.tagged(await devices.change(database, device, wanted, version, who=member.who, why=given.why))
 
 
 @router.get(
@@ -150,21 +146,3 @@ async def channels(
     found = await devices.device(database, device)
     items = [{"channel": c.name, "unit": c.unit, "description": c.description} for c in found.channels]
     return answers.listing(request, format_, "channels", items, CHANNEL_COLUMNS)
-
-
-def _tagged(item: dict[str, Any]) -> Response:
-    answer = answers.json(item)
-    answer.headers["ETag"] = f'"{item["version"]}"'
-    return answer
-
-
-def _version(if_match: str) -> int | None:
-    """The version that If-Match asks for; None: any. A weak or foreign tag is of no version."""
-    text = if_match.strip()
-    if text == "*":
-        return None
-    found = VERSION.fullmatch(text)
-    if found is None:
-        raise BadParameter("If-Match", 'is one ETag of the device, like "3" with its quotation marks, or *')
-    weak, tag = found.groups()
-    return NONE if weak or not re.fullmatch("[1-9][0-9]{0,8}", tag) else int(tag)

@@ -47,6 +47,11 @@ class Paths:
         """The endpoints as shell assignments, there only while the stack runs."""
         return STACK / "env" if self.name == MAIN else STACK / f"{self.name}.env"
 
+    @property
+    def prometheus(self) -> Path:
+        """Configuration of a Prometheus for this stack."""
+        return STACK / "prometheus.yml" if self.name == MAIN else STACK / f"{self.name}.prometheus.yml"
+
 
 def short(path: Path) -> str:
     """`path` as seen from the checkout, for messages."""

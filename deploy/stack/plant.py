@@ -75,8 +75,9 @@ class Plant:
         why = ["--why", "make up", "--who", "make up"]
         return {"claim keys": [*make, "--to", str(self.claims)], "import of serials": [*take, *why]}
 
-    def simulator(self) -> list[str]:
-        return ["device_sim", "--devices", str(self.devices), "--rate", str(self.rate), *self._options()]
+    def simulator(self, http_port: int) -> list[str]:
+        fleet = ["--devices", str(self.devices), "--rate", str(self.rate), "--http-port", str(http_port)]
+        return ["device_sim", *fleet, *self._options()]
 
     def factory_reset(self) -> list[str]:
         """A command for controllers whose logins are for an address that is not the broker's any more; else nothing.

@@ -87,7 +87,7 @@ class Postgres(Server):
         return f"postgresql://{DATABASE}:{password}@{LOOPBACK}:{self.port}/{DATABASE}"
 
     @property
-    def _cluster(self) -> Path:
+    def cluster(self) -> Path:
         return self.data / "17"
 
     def command(self) -> tuple[list[str], signal.Signals]:
@@ -100,22 +100,22 @@ class Postgres(Server):
             **self.settings,
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        argv = [f"{self.programs}/postgres", "-D", self.place.inside(self._cluster), *options]
+        argv = [f"{self.programs}/postgres", "-D", self.place.inside(self.cluster), *options]
         return argv, signal.SIGINT  # "fast": ends sessions; SIGTERM would wait for clients to leave
 
     def prepare(self) -> None:
         super().prepare()
         self.data.mkdir(parents=True, exist_ok=True)
-        if not self._cluster.exists():
+        if not self.cluster.exists():
             self._initialise()
         shutil.copyfile(POSTGRES_CONF, self.data / "postgresql.conf")
         self.place.show(self.data / "postgresql.conf", self.user)
         # A crash leaves it behind, and its number may be another process by now. The lock says that nobody is there.
-        (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+        (self.cluster / "postmaster.pid").unlink(missing_ok=True)
 
     def _initialise(self) -> None:
         """initdb under another name, renamed when complete: an interrupted one is not taken for a whole one."""
-        new = self._cluster.with_name("17.new")
+        new = self.cluster.with_name("17.new")
         shutil.rmtree(new, ignore_errors=True)
         self.place.make(new, self.user)
         password = self.data / "password"
@@ -131,12 +131,12 @@ class Postgres(Server):
         )  # fmt: skip
         single = [f"{self.programs}/postgres", "--single", "-D", at, "template1"]
         self.place.run(single, self.user, text=f"CREATE DATABASE {DATABASE}\n")
-        new.rename(self._cluster)
+        new.rename(self.cluster)
 
     def is_ready(self) -> bool:
         """The last line of postmaster.pid says so; pg_ctl looks there too."""
         try:
-            lines = (self._cluster / "postmaster.pid").read_text().splitlines()
+            lines = (self.cluster / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
         return len(lines) >= 8 and lines[7].strip() == "ready"

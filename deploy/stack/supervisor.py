@@ -1,6 +1,6 @@
 """Start the whole stack in order, keep it running, stop it in order.
 
-    secrets → database, broker → migrations, API key → serials → API → gateway → simulator
+    secrets → database, broker → migrations, API key → serials → API → gateway → alarms → simulator, canary
 
 Stopping goes the other way round, so that the simulator falls silent first and the gateway can drain what is under way.
 """
@@ -21,7 +21,8 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import urlopen
 
-from deploy.stack import choose, ports
+from deploy.stack import choose, ports, scraping
+from deploy.stack.canary import Canary
 from deploy.stack.errors import StartError
 from deploy.stack.local import database
 from deploy.stack.outside import check_broker, check_database
@@ -53,6 +54,7 @@ class Endpoints:
     mqtt: str
     api: str = ""
     gateway: str = ""
+    alarms: str = ""
     access: Access | None = None
     """None: without enrollment."""
     api_database: str = ""
@@ -63,6 +65,7 @@ class Endpoints:
         return {
             "BIOGATE_API_URL": self.api,
             "BIOGATE_GATEWAY_URL": self.gateway,
+            "BIOGATE_ALARMS_URL": self.alarms,
             "BIOGATE_MQTT_URL": self.mqtt,
             "BIOGATE_DATABASE_URL": self.database,
             **({"BIOGATE_API_DATABASE_URL": self.api_database} if self.api_database else {}),
@@ -75,9 +78,17 @@ class Supervisor:
     """One stack by name. `say` takes a line for the user; `devices` at `rate` frames a second each are simulated."""
 
     def __init__(
-        self, paths: Paths, *, devices: int, rate: float, say: Callable[[str], None], environment: Mapping[str, str]
+        self,
+        paths: Paths,
+        *,
+        devices: int,
+        rate: float,
+        canary: bool = True,
+        say: Callable[[str], None],
+        environment: Mapping[str, str],
     ) -> None:
         self.paths, self.devices, self.rate, self.say = paths, devices, rate, say
+        self.canary = canary
         self.environment = environment
         self.services: list[Service] = []
         """In the order in which they were started."""
@@ -90,14 +101,16 @@ class Supervisor:
         """Start everything; raises StackError. What was started by then is in `services` and has to be stopped."""
         self.paths.env.unlink(missing_ok=True)  # of one that was killed
         self._start_servers()
-        api, gateway = (
+        api, gateway, alarms = (
             self._port("API", "BIOGATE_API_PORT", 8000),
             self._port("gateway", "BIOGATE_GATEWAY_HTTP_PORT", 8001),
+            self._port("alarms", "BIOGATE_ALARMS_HTTP_PORT", 8002),
         )
         self.endpoints = replace(
             self.endpoints,
             api=f"http://{ports.LOOPBACK}:{api}",
             gateway=f"http://{ports.LOOPBACK}:{gateway}",
+            alarms=f"http://{ports.LOOPBACK}:{alarms}",
             api_key=self.paths.key,
         )
         ours = self.endpoints.access is not None and not self.environment.get("BIOGATE_MQTT_URL")
@@ -108,6 +121,8 @@ class Supervisor:
             "BIOGATE_API_PORT": str(api),
             "BIOGATE_GATEWAY_HTTP_HOST": ports.LOOPBACK,
             "BIOGATE_GATEWAY_HTTP_PORT": str(gateway),
+            "BIOGATE_ALARMS_HTTP_HOST": ports.LOOPBACK,
+            "BIOGATE_ALARMS_HTTP_PORT": str(alarms),
             "PYTHONUNBUFFERED": "1",
             **self._broker_conf(),
         }
@@ -117,14 +132,17 @@ class Supervisor:
         if self.devices:
             for title, arguments in plant.admission().items():
                 self._once(title, arguments, environment)
-        self._add(self._api(api, environment), self._gateway(environment))
+        self._add(self._api(api, environment), self._gateway(environment), self._alarms(environment))
         if self.devices:
             if reset := plant.factory_reset():
                 self.say("Controllers' logins are for another port: they are reset, and enroll again")
                 self._once("factory reset", reset, plant.environment(environment))
             plant.remember()
             self._add(self._simulator(plant, environment))
+        self._start_canary(environment)
         write_env(self.paths.env, self.endpoints.variables())
+        urls = {service.title.lower(): service.url for service in self.services if service.url.startswith("http")}
+        self.paths.prometheus.write_text(scraping.render(urls))
 
     def _start_servers(self) -> None:
         """Database and broker, at once, or those that the environment names."""
@@ -233,10 +251,36 @@ class Supervisor:
             url=url, deadline_s=float(environment.get("BIOGATE_SHUTDOWN_TIMEOUT_S") or 30) + 5,
         )  # fmt: skip
 
-    def _simulator(self, plant: Plant, environment: Mapping[str, str]) -> Service:
+    def _alarms(self, environment: Mapping[str, str]) -> Service:
+        url = self.endpoints.alarms
         return Module(
-            self.paths, "simulator", plant.simulator(), environment=plant.environment(environment), ready=lambda: True,
-            deadline_s=15,
+            self.paths, "alarms", ["gateway.alarms"], environment=environment, ready=lambda: answers(f"{url}/ready"),
+            url=url, deadline_s=15,
+        )  # fmt: skip
+
+    def _simulator(self, plant: Plant, environment: Mapping[str, str]) -> Service:
+        port = self._port("simulator", "BIOGATE_SIMULATOR_HTTP_PORT", 8004)
+        return Module(
+            self.paths, "simulator", plant.simulator(port), environment=plant.environment(environment),
+            ready=lambda: True, url=f"http://{ports.LOOPBACK}:{port}", deadline_s=15,
+        )  # fmt: skip
+
+    def _start_canary(self, environment: Mapping[str, str]) -> None:
+        """Where logins and organizations are ours to make: with a database and a broker of our own."""
+        given = self.environment.get("BIOGATE_DATABASE_URL") or self.environment.get("BIOGATE_MQTT_URL")
+        if not self.canary or given or self.endpoints.access is None:
+            return
+        port = self._port("canary", "BIOGATE_CANARY_HTTP_PORT", 8003)
+        canary = Canary(self.paths, self.endpoints.access, port)
+        for title, arguments in canary.admission().items():
+            self._once(title, arguments, environment)
+        canary.point()
+        url = f"http://{ports.LOOPBACK}:{port}"
+        self._add(
+            Module(
+                self.paths, "canary", ["gateway.canary"], environment=canary.environment(environment),
+                ready=lambda: answers(f"{url}/health"), url=url, deadline_s=10,
+            )
         )  # fmt: skip
 
     def tend(self) -> None:
@@ -259,6 +303,7 @@ class Supervisor:
     def stop(self, hurry: Event) -> None:
         """Stop in reverse order, each with its deadline, or at once when `hurry` is set. Never raises."""
         self.paths.env.unlink(missing_ok=True)
+        self.paths.prometheus.unlink(missing_ok=True)
         for service in reversed(self.services):
             began = time.monotonic()
             if not service.process.running:

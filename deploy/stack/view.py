@@ -133,7 +133,13 @@ def _addresses(supervisor: Supervisor) -> dict[str, str]:
     login, _, rest = at.database.rpartition("@")
     database = f"{login.rpartition(':')[0]}@{rest}" if login.count(":") > 1 else at.database
     devices = f"\ndevices {at.access.device_url}, enrollment {at.access.enroll_url}" if at.access else ""
-    return {"PostgreSQL": database, "Mosquitto": at.mqtt + devices, "API": at.api, "gateway": at.gateway}
+    return {
+        "PostgreSQL": database,
+        "Mosquitto": at.mqtt + devices,
+        "API": at.api,
+        "gateway": at.gateway,
+        "alarms": at.alarms,
+    }
 
 
 def _state(running: bool, pid: int) -> str:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from schema.alarms import conditions, machine
 from schema.alarms.lateness import LATE, Lag
@@ -60,6 +60,19 @@ class Transition:
     after: State
     value: float | None
     detail: str
+    alarm: Alarm
+    """After it."""
+
+
+class Position(NamedTuple):
+    """How far a device has been evaluated: its newest frame."""
+
+    time: float
+    received: float
+    boot: int | None
+    seq: int | None
+    set_back_from: float
+    """The clock was set back from there: up to this time a frame is news only by its sequence. 0: it never was."""
 
 
 class _Watch:
@@ -85,7 +98,7 @@ class _Watch:
     def become(self, alarm: Alarm, at: float, cause: str, detail: str) -> Transition:
         before = self.alarm.state
         self.take(alarm)
-        return Transition(self.rule.name, moment(at), cause, before, alarm.state, self.test.value, detail)
+        return Transition(self.rule.name, moment(at), cause, before, alarm.state, self.test.value, detail, alarm)
 
 
 class DeviceAlarms:
@@ -122,6 +135,7 @@ class DeviceAlarms:
         self._lag = Lag(memory.get("lag"))
         self._before_set_back: float = memory.get("before_set_back", 0.0)
         self._seen = Snapshot(**memory.get("seen", {}))
+        self._phase_time: float
         self._phase_time, self._seen.phase = memory.get("phase", (0.0, None))
         self._seen.values = {
             channel: Value(*value) for channel, value in memory.get("values", {}).items() if channel in self._used
@@ -137,6 +151,23 @@ class DeviceAlarms:
     def evaluated_until(self) -> float | None:
         """The time of the newest frame."""
         return self._seen.time if self._has_begun else None
+
+    @property
+    def position(self) -> Position | None:
+        seen = self._seen
+        if not self._has_begun:
+            return None
+        return Position(seen.time, seen.received, seen.boot, seen.seq, self._before_set_back)
+
+    @property
+    def phase_time(self) -> float:
+        """Of the newest phase; 0: of none yet."""
+        return self._phase_time
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """That the rules read: of others nothing need be given."""
+        return self._used
 
     def frame(self, frame: Frame) -> list[Transition]:
         """A frame was committed."""

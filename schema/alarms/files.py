@@ -94,7 +94,7 @@ def load(text: str | bytes) -> list[Rule]:
         try:
             rule = Rule.model_validate(item)
         except ValidationError as error:
-            problems.extend(_problems(error, path, item, tree.lines))
+            problems.extend(sorted(_problems(error, path, item, tree.lines), key=lambda problem: problem.line))
         else:
             if rule.name in seen:
                 line = tree.lines[(*path, "name")]
@@ -233,7 +233,8 @@ def _problems(error: ValidationError, path: Path, item: Plain, lines: dict[Path,
 
 
 def _kind_first(rule: Rule) -> dict[str, Plain]:
-    fields: dict[str, Plain] = rule.model_dump(mode="json")
+    """After the name."""
+    fields: dict[str, Plain] = {"name": rule.name} | rule.model_dump(mode="json")
     return fields | {"when": {"kind": rule.when.kind, **rule.when.model_dump(mode="json")}}
 
 

@@ -55,6 +55,7 @@ def _distinct(names: list[str]) -> list[str]:
 Line = AfterValidator(_line)
 ChannelName = Annotated[str, Field(min_length=1, max_length=64), Line]
 Name = Annotated[str, Field(min_length=1, max_length=64), Line]
+RuleName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]
 DeviceName = Annotated[str, AfterValidator(_device)]
 Distinct = AfterValidator(_distinct)
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
@@ -215,8 +216,9 @@ class Scope(Part):
     ] = []
 
 
-class Rule(Part):
-    name: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]
+class Definition(Part):
+    """A rule without its name: so it is stored, and so the API takes it."""
+
     title: Annotated[str, Field(min_length=1, max_length=100), Line]
     enabled: bool = True
     priority: Priority = "medium"
@@ -253,6 +255,10 @@ class Rule(Part):
         if isinstance(self.when, Formula) and self.when.expression == self.clear:
             raise ValueError("`clear` is the condition itself: it would be raised and cleared at once")
         return self
+
+
+class Rule(Definition):
+    name: RuleName
 
 
 def _narrow(deadband: float, limit: float) -> None:

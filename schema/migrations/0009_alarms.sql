@@ -127,6 +127,9 @@ create index alarm_acts_alarm on alarm_acts (device_id, rule_id, act_id);
 comment on column alarm_acts.n is 'the transition that it became';
 comment on column alarm_acts.refused is 'why nothing was done';
 
+-- Which phase a run is in is asked all the time, and among all events it would be looked for far back.
+create index device_events_phase on device_events (device_id, time) where type = 'phase';
+
 -- One evaluator for all: it has the newest epoch, and writes only under it.
 create table alarm_lead (only_one boolean primary key default true check (only_one), epoch bigint not null default 0);
 insert into alarm_lead default values;
@@ -195,7 +198,7 @@ select a.*, r.name as rule, d.name as device
  where a.organization_id = (select api.organization()) and d.organization_id = (select api.organization());
 
 -- Creates it, or changes it. `version_`: only if it is that one (0: only if there is none). Returns its version; the same
--- definition again changes nothing. Raises BG412.
+-- definition again changes nothing. Raises BG412, object_not_in_prerequisite_state.
 create function api.alarm_rule_put(name_ text, definition_ jsonb, version_ integer, who text, why_ text) returns integer
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -213,6 +216,10 @@ begin
     if o.definition = definition_ then
         return o.version;
     elsif o.rule_id is null then
+        -- what an exported file can hold: schema/alarms/files.py
+        if (select count(*) from alarm_rules where organization_id = org and removed_at is null) >= 1000 then
+            raise exception 'there are 1000 rules already' using errcode = 'object_not_in_prerequisite_state';
+        end if;
         insert into alarm_rules (organization_id, name, definition) values (org, name_, definition_) returning * into n;
     else
         update alarm_rules set definition = definition_, version = version + 1, changed_at = now()
@@ -289,5 +296,6 @@ drop view org.alarm_transitions, org.alarms;
 drop function api.alarm_act, api.alarm_rule_remove, api.alarm_rule_put;
 drop view api.alarm_acts, api.alarm_transitions, api.alarms, api.alarm_rules;
 drop trigger alarm_rules_notify on devices;
+drop index device_events_phase;
 drop table alarm_lead, alarm_acts, alarm_transitions, alarms, alarm_devices, alarm_rules;
 drop function alarm_acts_audit, alarms_notify;

@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from api.access.roles import Role, Scope
+from tests.api import alarms
 from tests.api.accounts import Served, api_key, bearer, serving
+from tests.api.live import Floor
 from tests.api.plant import Plant
 
 
@@ -28,3 +31,14 @@ async def client(database_url: str) -> AsyncIterator[Served]:
     async with serving(database_url, base="http://api", api_rate=0, api_anonymous_rate=0) as it:
         it.headers.update(bearer(key))
         yield it
+
+
+@pytest.fixture
+async def floor(plant: Plant) -> Floor:
+    device = await plant.device("br-1")
+    return Floor(plant.sql, await alarms.rule(plant.sql, "temperature-high", priority="high"), device)
+
+
+@pytest.fixture
+async def listener(plant: Plant) -> dict[str, str]:
+    return bearer(await api_key(plant.sql, role=Role.VIEWER, scopes=[Scope.ALARMS_READ]))

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.routing import BaseRoute, Mount, Route
 
 from api.access.roles import Role, Scope
 from api.edge.shortcuts import Fixed
+from tests.api import alarms
 from tests.api.tenants import Tenant
 
 Body = Callable[[Tenant], Any]
@@ -39,6 +40,8 @@ class Question:
     """Only people may, no keys."""
     stricter: bool = False
     """It asks for more than role and scope: see its description."""
+    refusal: int = 404
+    """How it is refused to somebody else."""
     number: str = "quarantine"
     """What the path parameter `number` counts."""
 
@@ -48,6 +51,7 @@ def why(_: Tenant) -> dict[str, str]:
 
 
 VIEWER, OPERATOR, ENGINEER, ADMIN = Role
+ALARMS, RULES = (VIEWER, Scope.ALARMS_READ), (ENGINEER, Scope.RULES_WRITE)
 TELEMETRY = (VIEWER, Scope.TELEMETRY_READ)
 DEVICES = (VIEWER, Scope.DEVICES_READ)
 AUDIT = (OPERATOR, Scope.AUDIT_READ)
@@ -96,6 +100,55 @@ QUESTIONS: dict[str, Question] = {
             "reset": ADMIN,
         }.items()
     },
+    # alarms
+    "GET /api/v1/alarm-rules": Question(ALARMS),
+    "GET /api/v1/alarm-rules.yaml": Question(ALARMS),
+    "POST /api/v1/alarm-rules/import": Question(
+        RULES,
+        lambda t: {"rules": [{"name": t.objects["rule"], **alarms.RULE, "scope": {"devices": [t.known["device"]]}}]},
+        lambda _: {**WHY, "dry_run": "true"},
+    ),
+    "POST /api/v1/alarm-rules/try": Question(RULES, lambda t: {"rule": t.objects["rule"]}),
+    "GET /api/v1/alarm-rules/{rule}": Question(ALARMS),
+    "PUT /api/v1/alarm-rules/{rule}": Question(
+        RULES, lambda _: alarms.RULE, why, lambda _: {"If-Match": '"1"'}, refusal=412
+    ),
+    "DELETE /api/v1/alarm-rules/{rule}": Question(RULES, query=why),
+    "GET /api/v1/alarm-routes": Question((ADMIN, Scope.ALARMS_READ)),
+    "GET /api/v1/alarm-routes/{route}": Question((ADMIN, Scope.ALARMS_READ)),
+    "PUT /api/v1/alarm-routes/{route}": Question((ADMIN, Scope.RULES_WRITE), lambda _: {"enabled": False}, why),
+    "DELETE /api/v1/alarm-routes/{route}": Question((ADMIN, Scope.RULES_WRITE), query=why),
+    "POST /api/v1/alarm-routes/{route}/test": Question((ADMIN, Scope.RULES_WRITE), query=why),
+    "GET /api/v1/alarms": Question(ALARMS, query=lambda t: {"device": t.known["device"]}),
+    "GET /api/v1/devices/{device}/alarms": Question(ALARMS),
+    "GET /api/v1/alarms/history": Question(ALARMS, query=lambda t: {"rule": t.objects["rule"]}),
+    "GET /api/v1/alarms/stream": Question(ALARMS),
+    "SOCKET /api/v1/ws/alerts": Question(ALARMS),
+    "GET /api/v1/alarms/health": Question(ALARMS),
+    "GET /api/v1/alarms/{device}/{rule}": Question(ALARMS),
+    **{
+        f"POST /api/v1/alarms/{{device}}/{{rule}}/{action}": Question((role, Scope.ALARMS_WRITE), why)
+        for action, role in {
+            "acknowledge": OPERATOR,
+            "reset": OPERATOR,
+            "unshelve": OPERATOR,
+            "suppress": OPERATOR,
+            "unsuppress": OPERATOR,
+            "remove-from-service": ENGINEER,
+            "return-to-service": ENGINEER,
+        }.items()
+    },
+    "POST /api/v1/alarms/{device}/{rule}/shelve": Question(
+        (OPERATOR, Scope.ALARMS_WRITE), lambda _: {**WHY, "duration_s": 60}
+    ),
+    "POST /api/v1/alarm-acts": Question(
+        (OPERATOR, Scope.ALARMS_WRITE),
+        lambda t: {
+            **{**WHY, "action": "acknowledge"},
+            "alarms": [{"device": t.known["device"], "rule": t.objects["rule"]}],
+        },
+    ),
+    "GET /api/v1/alarm-acts/{number}": Question(ALARMS, number="act"),
     # commands
     "GET /api/v1/devices/{device}/commands": Question((VIEWER, Scope.COMMANDS_READ)),
     "POST /api/v1/devices/{device}/commands": Question(
@@ -159,6 +212,9 @@ QUESTIONS: dict[str, Question] = {
         CHANGES, lambda _: {"name": "mine", "role": "viewer", "scopes": ["organization:write"]}
     ),
     "DELETE /api/v1/organization/keys/{key_id}": Question(CHANGES),
+    "GET /api/v1/retention/holds": Question(READS),
+    "POST /api/v1/retention/holds": Question(CHANGES, lambda t: {**WHY, "device": t.known["device"]}),
+    "DELETE /api/v1/retention/holds/{hold_id}": Question(CHANGES, query=why),
 }
 
 
@@ -166,13 +222,21 @@ def name(method: str, path: str) -> str:
     return f"{method} {path.removesuffix('.csv')}"
 
 
-def routes(app: FastAPI) -> Iterator[tuple[str, str, APIRoute]]:
+Asked = APIRoute | APIWebSocketRoute
+SOCKET = "SOCKET"
+"""Instead of a method, for a WebSocket."""
+SHOWING = frozenset({"GET", SOCKET})
+
+
+def routes(app: FastAPI) -> Iterator[tuple[str, str, Asked]]:
     """Method, path and route of each; what cannot be looked into must be one of the plain ones."""
     for route in _all(app.routes):
         if isinstance(route, APIRoute):
             for method in sorted(route.methods or ()):
                 if f"{method} {route.path}" not in PLAIN:
                     yield method, route.path, route
+        elif isinstance(route, APIWebSocketRoute):
+            yield SOCKET, route.path, route
         elif isinstance(route, Fixed):
             continue  # a constant, in the place of a route that is here, too
         elif isinstance(route, Mount):
@@ -192,12 +256,12 @@ def _all(found: list[BaseRoute]) -> Iterator[BaseRoute]:
             yield from _all(router.routes)
 
 
-def needs(route: APIRoute) -> list[tuple[Role, Scope]]:
+def needs(route: Asked) -> list[tuple[Role, Scope]]:
     """What the route itself says that it needs, by `allow`."""
     return [call.needs for call in _calls(route.dependant) if hasattr(call, "needs")]
 
 
-def asks_for(route: APIRoute, dependency: Any) -> bool:
+def asks_for(route: Asked, dependency: Any) -> bool:
     return dependency in _calls(route.dependant)
 
 

@@ -16,6 +16,8 @@ import bcrypt
 
 from api.access.roles import Role, Scope
 from api.access.tokens import access_token, hashed, new_token
+from schema.alarms.routes import Route
+from tests.api import alarms
 from tests.api.accounts import api_key, bearer, organization
 from tests.api.plant import Plant, at
 
@@ -64,6 +66,7 @@ async def settle(sql: asyncpg.Connection, name: str, number: int) -> Tenant:
     it = Tenant(name, await organization(sql, name))
     await sql.execute("update organizations set title = $2 where name = $1", name, it.word())
     await _devices(sql, it, number)
+    await _alarms(sql, it)
     await _enrollment(sql, it)
     await _people(sql, it)
     await sql.execute(
@@ -88,7 +91,7 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
     await plant.frames(device_id, layout, [(at(n), [value, value], [0, 1] if n else None) for n in range(3)])
     await sql.execute("update channels set unit = $2, description = $2 where name = $1", channel, it.word())
     await sql.execute(
-        "insert into device_streams (device_id, boot, received) values ($1, $2, '{[0,3)}')", device_id, number
+        "insert into device_streams (device_id, boot, received) values ($1, $2, '{[0,3),[4,5)}')", device_id, number
     )
     await plant.status(device_id, number, at(0), True, it.word())
     await plant.event(device_id, at(1), it.word(), {it.word(): it.word()})
@@ -112,7 +115,49 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
         *(it.word(), it.word(), idempotency, it.word(), json.dumps({it.word(): 2})),
     )
     it.objects |= {"device": device, "command": it.secret(str(command))}
+    it.objects["hold_id"] = str(
+        await sql.fetchval(
+            "insert into retention_holds (organization_id, device_id, who, why) values ($1, $2, $3, $4)"
+            " returning hold_id",
+            *(it.organization_id, device_id, it.word(), it.word()),
+        )
+    )
     it.known |= {"device": device, "channel": channel, "idempotency": idempotency}
+
+
+async def _alarms(sql: asyncpg.Connection, it: Tenant) -> None:
+    """A rule, its alarm on the device, and what somebody asks for."""
+    device_id = await sql.fetchval("select device_id from devices where name = $1", it.known["device"])
+    name = it.word()
+    channel = {"kind": "formula", "expression": f"{it.word()} > 1"}
+    texts = {"title": it.word(), "message": it.word(), "response": it.word()}
+    rule_id = await alarms.rule(sql, name, it.organization_id, when=channel, scope={"tags": [it.word()]}, **texts)
+    await alarms.become(sql, rule_id, device_id, detail=it.word(), by=(it.word(), it.word()))
+    act = await sql.fetchval(
+        "insert into alarm_acts (rule_id, device_id, organization_id, action, who, why)"
+        " values ($1, $2, $3, 'acknowledge', $4, $5) returning act_id",
+        *(rule_id, device_id, it.organization_id, it.word(), it.word()),
+    )
+    it.objects |= {"rule": name, "act": str(act)}
+    await _route(sql, it, rule_id, device_id)
+
+
+async def _route(sql: asyncpg.Connection, it: Tenant, rule_id: int, device_id: int) -> None:
+    """Somebody to be told of it, and what is still to be told."""
+    name = it.word()
+    definition = Route(devices=[it.word()], tags=[it.word()]).model_dump_json()
+    route_id = await sql.fetchval(
+        "insert into alarm_routes (organization_id, name, definition, url, address, last_error)"
+        " values ($1, $2, $3, $4, $5, $6) returning route_id",
+        *(it.organization_id, name, definition, it.word().encode(), f"mailto://{it.word()}", it.word()),
+    )
+    await sql.execute(
+        "insert into alarm_notifications (route_id, kind, transition_id, rule_id, device_id, n, due_at)"
+        " select $1, 'raised', transition_id, rule_id, device_id, n, now() from alarm_transitions"
+        " where rule_id = $2 and device_id = $3",
+        *(route_id, rule_id, device_id),
+    )
+    it.objects["route"] = name
 
 
 async def _enrollment(sql: asyncpg.Connection, it: Tenant) -> None:
@@ -228,9 +273,18 @@ OWN_EVENTS = "('account create', 'password change')"
 WHOSE = {
     "_pogo_migration": EVERYTHING,
     "_pogo_version": EVERYTHING,
+    "alarm_acts": OF_ORGANIZATION,
+    "alarm_devices": OF_DEVICE,
+    "alarm_lead": EVERYTHING,
+    "alarm_notifications": "route_id in (select route_id from alarm_routes where organization_id = any ($1))",
+    "alarm_routes": OF_ORGANIZATION,
+    "alarm_rules": OF_ORGANIZATION,
+    "alarm_transitions": OF_ORGANIZATION,
+    "alarms": OF_DEVICE,
     "annotations": OF_DEVICE,
     "api_keys": OF_ORGANIZATION,
     "audit": f"organization_id = any ($1) and action not in {OWN_EVENTS}",
+    "backups": EVERYTHING,
     "cells": EVERYTHING,
     "channels": EVERYTHING,
     "claim_imports": EVERYTHING,
@@ -251,6 +305,8 @@ WHOSE = {
     "quarantine": "device in (select name from devices where organization_id = any ($1))",
     "quarantine_overflow": EVERYTHING,
     "quarantine_usage": EVERYTHING,
+    "retention_drops": EVERYTHING,
+    "retention_holds": OF_ORGANIZATION,
     "serials": OF_ORGANIZATION,
     "sessions": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "sql_logins": EVERYTHING,

@@ -14,12 +14,13 @@ from typing import Any
 import asyncpg
 import httpx2
 import pytest
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, WebSocket
 
 from api.access.guard import ORGANIZATION, Db
 from api.app import create_app
 from api.settings import Settings
-from tests.api.questions import ASSETS, PLAIN, QUESTIONS, Question, name, routes
+from tests.api import live
+from tests.api.questions import ASSETS, PLAIN, QUESTIONS, SHOWING, SOCKET, Question, name, routes
 from tests.api.tenants import KINDS, Tenant, Visitor, settle, state
 from tests.schema.logins import api_login_url
 
@@ -46,6 +47,9 @@ class Plantation:
         self, method: str, path: str, headers: Mapping[str, str], body: Any = None, query: Mapping[str, str] = {}
     ) -> tuple[httpx2.Response, str]:
         """The answer, and all that was said in the question."""
+        if method == SOCKET or path == live.STREAM:
+            answer = await live.glimpse(self.app, method, path, headers, query)
+            return answer, f"{answer.request.url} {dict(headers)}"
         content = b"" if body is None else json.dumps(body).encode()
         kind = {"Content-Type": "application/json"} if content else {}
         answer = await self.client.request(method, path, params=query, content=content, headers={**headers, **kind})
@@ -64,6 +68,7 @@ async def plantation(database_url: str) -> AsyncIterator[Plantation]:
                 api_database_url=url,
                 api_rate=0,
                 api_anonymous_rate=0,
+                api_act_patience=0,
                 api_log_level="error",
             )
         )
@@ -123,7 +128,7 @@ class Visit:
         for kind in KINDS:
             status = await self._ask(method, path, question, kind, self.victim, {})
             may = not (question.people and kind == "key")
-            if "{" in path and may and status != 404:
+            if "{" in path and may and status != question.refusal:
                 self.complaints.append(f"{method} {path} as {self.visitor} with {kind}: {status}")
         if not path.endswith("/give") or "main" not in {self.visitor, self.victim}:  # to and from it, that is allowed
             await self._ask(method, path, question, next(kinds), self.visitor, {})  # his own, told of theirs
@@ -163,7 +168,7 @@ async def test_the_owner_is_shown_his_own_by_every_route_that_shows_anything(pla
     alpha = plantation.tenants["alpha"]
     for method, path, _ in routes(plantation.app):
         question = QUESTIONS[name(method, path)]
-        if method != "GET":
+        if method not in SHOWING:
             continue
         _, query, extra = arguments(question, alpha)
         for kind in KINDS:
@@ -191,11 +196,19 @@ async def test_a_leak_a_change_and_an_unknown_route_are_found(plantation: Planta
         async with request.app.state.server.connection(plantation.tenants["alpha"].organization_id) as connection:
             return Response(await connection.fetchval("select encode(payload, 'base64') from quarantine"))
 
+    async def socket(websocket: WebSocket) -> None:
+        await websocket.accept()
+        async with app.state.server.connection(plantation.tenants["alpha"].organization_id) as connection:
+            await websocket.send_text(str(await connection.fetch("select * from devices")))
+
+    app.add_api_websocket_route("/api/v1/e/socket", socket)
+    app.add_api_websocket_route("/api/v1/e/unknown-socket", socket)
     app.add_api_route("/api/v1/e/leak", leak)
     app.add_api_route("/api/v1/e/change/{device}", change)
     app.add_api_route("/api/v1/e/encoded", encoded)
     app.add_api_route("/api/v1/e/unknown", leak)
     more = {f"GET /api/v1/e/{path}": Question("caller") for path in ("leak", "change/{device}", "encoded")}
+    more["SOCKET /api/v1/e/socket"] = Question("caller")
     with pytest.MonkeyPatch.context() as patch:
         for key, question in more.items():
             patch.setitem(QUESTIONS, key, question)
@@ -207,8 +220,10 @@ async def test_a_leak_a_change_and_an_unknown_route_are_found(plantation: Planta
     for kind in KINDS:
         assert f"GET /api/v1/e/leak as beta with {kind}: shows {title}" in found, text
         assert f"GET /api/v1/e/leak as beta with {kind}: shows {location}" in found
+        assert f"SOCKET /api/v1/e/socket as beta with {kind}: shows {location}" in found
         assert any(line.startswith(f"GET /api/v1/e/encoded as beta with {kind}: shows zqalpha") for line in found)
     assert "GET /api/v1/e/change/{device}: changed devices" in found
+    assert "SOCKET /api/v1/e/unknown-socket: has no question in tests/api/questions.py" in found
     assert "GET /api/v1/e/unknown: has no question in tests/api/questions.py" in found
 
 
@@ -219,7 +234,7 @@ async def test_what_is_for_everyone_shows_nothing_of_anyone(plantation: Plantati
             question = QUESTIONS[name(method, path)]
             _, query, extra = arguments(question, tenant)
             headers = {**await plantation.visitor(tenant.name).headers("key"), **extra}
-            if method == "GET":
+            if method in SHOWING:
                 await plantation.ask(method, filled(path, tenant, question), headers, None, query)
     public = [one.partition(" ")[2] for one in PLAIN] + [f"{ASSETS}/swagger-ui.css", f"{ASSETS}/none", "/", "/none"]
     for path in (*public, "/health", "/ready", "/metrics"):

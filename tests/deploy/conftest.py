@@ -23,9 +23,11 @@ from tests.processes import wait_until
 
 PORTS = (
     "BIOGATE_POSTGRES_PORT", "BIOGATE_MQTT_PORT", "BIOGATE_MQTTS_PORT", "BIOGATE_ENROLL_PORT",
-    "BIOGATE_CERTIFICATE_PORT", "BIOGATE_API_PORT", "BIOGATE_GATEWAY_HTTP_PORT",
+    "BIOGATE_CERTIFICATE_PORT", "BIOGATE_API_PORT", "BIOGATE_GATEWAY_HTTP_PORT", "BIOGATE_ALARMS_HTTP_PORT",
+    "BIOGATE_CANARY_HTTP_PORT",
+    "BIOGATE_SIMULATOR_HTTP_PORT",
 )  # fmt: skip
-PARTS = ("postgres", "mosquitto", "API", "gateway", "simulator")
+PARTS = ("postgres", "mosquitto", "API", "gateway", "alarms", "simulator")
 FLOWING = re.compile(r"\d\d:\d\d:\d\d [1-9][\d.]* frames/s .*committed [1-9]\d* .*lag p50 \d+ ms p99 \d+ ms")
 
 
@@ -37,11 +39,14 @@ class Up:
         self.ports = {variable: str(any_free()) for variable in PORTS}
         """Its own, so that stacks that start at the same time do not take each other's."""
         self.child: subprocess.Popen[bytes] | None = None
+        self.canary = False
+        """To make its login and key takes longer than most tests."""
 
     def start(self, **environment: str) -> None:
+        options = ["--devices", "3", "--rate", "5", *(() if self.canary else ("--no-canary",))]
         with self.output.open("wb") as output:
             self.child = subprocess.Popen(
-                [sys.executable, "-m", "deploy.up", "--name", self.paths.name, "--devices", "3", "--rate", "5"],
+                [sys.executable, "-m", "deploy.up", "--name", self.paths.name, *options],
                 env={**without_servers(), **self.ports, **environment},
                 cwd=CHECKOUT,
                 stdin=subprocess.DEVNULL,
@@ -99,4 +104,5 @@ def up(stack: Local, tmp_path: Path) -> Iterator[Up]:
         up.child.wait()
     wait_until(lambda: not up.running(), 40)
     up.paths.env.unlink(missing_ok=True)
+    up.paths.prometheus.unlink(missing_ok=True)
     erase(up.paths)

@@ -7,22 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from pydantic_settings import BaseSettings
-from ruamel.yaml import YAML
 
 import api.settings
+import gateway.canary.settings
 import gateway.settings
 from deploy.stack.choose import MOSQUITTO_TESTED, POSTGRES_TESTED, TIMESCALE_TESTED, version
 from deploy.stack.conf import render
 from deploy.stack.paths import CHECKOUT, MOSQUITTO_CONF
-
-FILE = CHECKOUT / "docker-compose.yml"
-COMPOSE: dict[str, Any] = YAML(typ="safe").load(FILE)
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+from tests.deploy.composed import COMPOSE, FILE, OURS, SERVICES, mounts
 
 
 def variables(settings: type[BaseSettings]) -> set[str]:
@@ -33,22 +30,24 @@ def variables(settings: type[BaseSettings]) -> set[str]:
 KNOWN = {
     "gateway": variables(gateway.settings.Settings),
     "api": variables(api.settings.Settings),
+    "api.admin": {"BIOGATE_DATABASE_URL"},
     "schema.migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},
     "gateway.devices": variables(gateway.settings.Settings),
+    "gateway.alarms": variables(gateway.settings.Settings),
+    "gateway.canary": variables(gateway.canary.settings.Settings),
     "gateway.setup": set(),
+    "deploy.container.passwords": set(),
     "device_sim": set(),
 }
+
+
+PASSFILE = "PGPASSFILE"
+"""PostgreSQL's own variable; asyncpg knows it."""
 
 
 def modules(service: dict[str, Any]) -> list[str]:
     """The programs of ours that its command runs, in a shell or without."""
     return re.findall(r"\bpython -m ([\w.]+)", " ".join(service["command"]))
-
-
-def mounts(service: dict[str, Any]) -> dict[str, str]:
-    """Volume or file → where it is."""
-    pairs = (volume.split(":") for volume in service.get("volumes", []))
-    return {source: target for source, target, *_ in pairs}
 
 
 def test_it_follows_the_compose_specification() -> None:
@@ -59,16 +58,28 @@ def test_it_follows_the_compose_specification() -> None:
 
 def test_all_parts_are_there() -> None:
     assert set(SERVICES) == {
-        "setup", "broker", "database", "migrations", "controllers", "gateway", "api", "simulator"
+        "setup", "broker", "database", "migrations", "controllers", "gateway", "api", "simulator",
+        "prometheus", "grafana", "grafana-login", "alarms", "canary", "canary-login",
     }  # fmt: skip
-    assert set(OURS) == set(SERVICES) - {"broker", "database"}
+    assert set(OURS) == set(SERVICES) - {"broker", "database", "prometheus", "grafana"}
+    profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert profiles == {
+        **{name: ["simulator"] for name in ("controllers", "simulator")},
+        **{name: ["observability"] for name in ("prometheus", "grafana-login", "grafana", "canary-login", "canary")},
+    }
+
+
+def test_what_a_part_depends_on_is_started_with_it() -> None:
+    for name, service in SERVICES.items():
+        for other in service.get("depends_on", {}):
+            assert set(SERVICES[other].get("profiles", [])) <= set(service.get("profiles", [])), (name, other)
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_its_variables_exist_in_the_settings(name: str) -> None:
     service = OURS[name]
-    for module in modules(service):
-        assert set(service.get("environment", {})) <= KNOWN[module]
+    known = set[str]().union(*(KNOWN[module] for module in modules(service)))
+    assert set(service.get("environment", {})) <= known | {PASSFILE}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -101,11 +112,15 @@ def test_images_are_pinned_to_tested_versions() -> None:
     timescale, _, postgres = SERVICES["database"]["image"].removeprefix("timescale/timescaledb:").partition("-pg")
     assert version(timescale) >= TIMESCALE_TESTED
     assert postgres == str(POSTGRES_TESTED)
+    for name in set(SERVICES) - set(OURS):
+        assert re.search(r":v?\d+\.\d+\.\d+", SERVICES[name]["image"]), "a whole version, not what is newest today"
 
 
 def test_mounted_files_and_volumes_exist() -> None:
     sources = {source for service in SERVICES.values() for source in mounts(service)}
-    assert {source for source in sources if not (CHECKOUT / source).is_file()} == set(COMPOSE["volumes"])
+    assert {source for source in sources if not source.startswith("./")} == set(COMPOSE["volumes"])
+    for source in sources - set(COMPOSE["volumes"]):
+        assert (CHECKOUT / source).exists(), source
 
 
 def test_files_are_where_they_are_mounted() -> None:
@@ -119,18 +134,46 @@ def test_files_are_where_they_are_mounted() -> None:
             assert f"biogate/{target.removeprefix('/var/lib/biogate/')}" in made
 
 
-def test_no_secret_is_in_the_file_but_the_database_s_default() -> None:
-    given = [pair for service in SERVICES.values() for pair in service.get("environment", {}).items()]
-    secret = {(name, value) for name, value in given if re.search("(PASSWORD|TOKEN|KEY)$", name)}
-    assert secret == {("POSTGRES_PASSWORD", "${BIOGATE_DATABASE_PASSWORD:-biogate}")}
+def test_no_secret_is_in_the_file_nor_in_the_environment() -> None:
+    for name, service in SERVICES.items():
+        for variable, value in service.get("environment", {}).items():
+            assert not re.search("(PASSWORD|TOKEN|KEY|SECRET)$", variable), (name, variable)
+            assert not urlsplit(value).password, (name, variable)
+            if variable.endswith("DATABASE_URL"):
+                assert PASSFILE in service["environment"], name
+            if variable == PASSFILE or variable.endswith("FILE"):
+                assert str(Path(value).parent) in mounts(service).values(), (name, variable)
     assert not re.search(r"\b[0-9a-f]{32,}\b|BEGIN .*KEY", FILE.read_text())
 
 
-def test_only_gateways_and_production_see_the_plant_s_secrets() -> None:
-    assert {name for name, service in SERVICES.items() if "secrets" in mounts(service)} == {
-        "setup", "gateway", "controllers"
-    }  # fmt: skip
-    assert {name for name, service in SERVICES.items() if "broker-security" in mounts(service)} == {"setup", "broker"}
+WHO_SEES = {
+    "secrets": {"setup", "gateway", "alarms", "controllers", "canary-login"},
+    "broker-security": {"setup", "broker"},
+    "database-login": {
+        *("setup", "database", "migrations", "gateway", "alarms"),
+        *("controllers", "grafana-login", "canary-login"),
+    },
+    "api-secret": {"setup", "migrations", "api"},
+    "grafana-login": {"setup", "grafana-login", "grafana"},
+    "controllers": {"controllers", "simulator"},
+    "canary": {"canary-login", "canary"},
+}
+WHO_WRITES = {
+    "grafana-login": {"setup", "grafana-login"}, "controllers": {"controllers"}, "canary": {"canary-login"}
+}  # fmt: skip
+"""Others than `setup` alone."""
+
+
+@pytest.mark.parametrize("volume", WHO_SEES)
+def test_secrets_are_seen_only_where_they_are_needed(volume: str) -> None:
+    assert {name for name, service in SERVICES.items() if volume in mounts(service)} == WHO_SEES[volume]
+    writers = {
+        name
+        for name, service in SERVICES.items()
+        for given in service.get("volumes", [])
+        if given.startswith(f"{volume}:") and not given.endswith(":ro")
+    }
+    assert writers == WHO_WRITES.get(volume, {"setup"})
 
 
 def test_nothing_plain_leaves_a_container() -> None:
@@ -165,7 +208,7 @@ def test_the_broker_s_container_changes_only_paths(tmp_path: Path) -> None:
 
 async def test_the_scripts_of_setup_and_controllers_can_run_again(tmp_path: Path, database_url: str) -> None:
     """With the volumes as they are after the image has made them."""
-    for volume in ("secrets", "api", "controllers"):
+    for volume in ("secrets", "api", "controllers", "database", "grafana"):
         (tmp_path / volume).mkdir(mode=0o700)
     programs = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     environment = {"PATH": programs, "PYTHONPATH": str(CHECKOUT), "BIOGATE_DATABASE_URL": database_url}
@@ -186,7 +229,12 @@ async def test_the_scripts_of_setup_and_controllers_can_run_again(tmp_path: Path
     assert run() == first
     handed_out = {path.name for path in (tmp_path / "controllers").iterdir()}
     assert handed_out == {"claims.csv", "ca.pem", "enroll.password"}
-    assert all(path.stat().st_mode & 0o077 == 0 for path in first)
+    shared = {path for path in first if path.stat().st_mode & 0o077}
+    assert shared == {tmp_path / "grafana" / "admin.password"}, "Grafana has another user, and is in our group"
+    assert all(path.stat().st_mode & 0o037 == 0 for path in shared)
+    password = first[tmp_path / "api" / "biogate_web.password"].decode().strip()
+    assert first[tmp_path / "api" / "pgpass"].decode() == f"*:*:*:biogate_web:{password}\n"
+    assert (tmp_path / "database" / "biogate.password") in first
     connection = await asyncpg.connect(database_url)
     assert await connection.fetchval("select count(*) from serials where device like 'sim-000_'") == 8
     await connection.close()
@@ -198,7 +246,42 @@ def test_the_gateway_has_time_to_drain() -> None:
 
 
 def test_programs_run_without_rights() -> None:
-    for service in OURS.values():
+    for service in (*OURS.values(), SERVICES["prometheus"]):
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
-    assert "\nUSER biogate\n" in (CHECKOUT / "deploy" / "Dockerfile").read_text()
+    for service in SERVICES.values():
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_memory_processes_and_logs_are_bounded(name: str) -> None:
+    service = SERVICES[name]
+    assert service["mem_limit"]
+    assert service["pids_limit"] > 0
+    assert {"max-size", "max-file"} == set(service["logging"]["options"])
+
+
+def test_the_limits_hold_what_the_settings_allow() -> None:
+    """A full queue of the broker takes 1.75 times its payload (mosquitto.conf); the database has its shared buffers."""
+    queue = re.search(r"^max_queued_bytes (\d+)$", MOSQUITTO_CONF.read_text(), re.MULTILINE)
+    buffers = re.search(
+        r"^shared_buffers = '(\d+)MB'", (CHECKOUT / "deploy" / "postgresql.conf").read_text(), re.MULTILINE
+    )
+    assert queue
+    assert buffers
+    assert 1.75 * int(queue[1]) < size(SERVICES["broker"]["mem_limit"])
+    assert 4 * int(buffers[1]) * 2**20 <= size(SERVICES["database"]["mem_limit"])
+    assert gateway.settings.Settings.model_fields["window_bytes"].default * 8 < size(OURS["gateway"]["mem_limit"])
+
+
+def size(text: str) -> int:
+    return int(text[:-1]) * {"m": 2**20, "g": 2**30}[text[-1]]
+
+
+def test_health_checks_ask_the_port_that_the_program_listens_on() -> None:
+    asked = {name: service["healthcheck"]["test"] for name, service in OURS.items() if "healthcheck" in service}
+    assert set(asked) == {"gateway", "api", "alarms", "canary"}
+    for name, test in asked.items():
+        *check, port = test[:5]
+        assert check == ["CMD", "python", "-m", "deploy.container.ready"]
+        assert port in {value for variable, value in OURS[name]["environment"].items() if variable.endswith("_PORT")}

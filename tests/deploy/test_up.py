@@ -24,13 +24,21 @@ from tests.deploy.conftest import FLOWING, PARTS, Up, without_servers
 from tests.processes import wait_until
 
 ADDRESSES = {
-    *("BIOGATE_API_URL", "BIOGATE_GATEWAY_URL", "BIOGATE_MQTT_URL", "BIOGATE_DATABASE_URL", "BIOGATE_ENROLL_URL"),
+    *(
+        "BIOGATE_API_URL",
+        "BIOGATE_GATEWAY_URL",
+        "BIOGATE_ALARMS_URL",
+        "BIOGATE_MQTT_URL",
+        "BIOGATE_DATABASE_URL",
+        "BIOGATE_ENROLL_URL",
+    ),
     *("BIOGATE_DEVICE_BROKER_URL", "BIOGATE_DEVICE_CERTIFICATE_BROKER_URL", "BIOGATE_SECRETS_DIR"),
     *("BIOGATE_MQTT_CA_FILE", "BIOGATE_API_SECRET_FILE", "BIOGATE_API_KEY_FILE", "BIOGATE_API_DATABASE_URL"),
 }
 
 
 async def test_it_runs_stops_cleanly_and_keeps_its_data(up: Up) -> None:
+    up.canary = True
     up.start()
     up.wait_for(FLOWING.pattern)
     endpoints = up.endpoints()
@@ -39,12 +47,12 @@ async def test_it_runs_stops_cleanly_and_keeps_its_data(up: Up) -> None:
     for url in (f"{endpoints['BIOGATE_API_URL']}/health", f"{endpoints['BIOGATE_GATEWAY_URL']}/ready"):
         with urllib.request.urlopen(url, timeout=5) as answer:
             assert answer.status == 200
-    assert up.running() == list(PARTS)
+    assert up.running() == [*PARTS, "canary"]
     before = await up.frames()
 
     assert up.end(signal.SIGINT) == 0
     stops = re.findall(r"^  (\w+) stopped after", up.said, re.MULTILINE)
-    assert stops == ["simulator", "gateway", "API", "Mosquitto", "PostgreSQL"]
+    assert stops == ["canary", "simulator", "alarms", "gateway", "API", "Mosquitto", "PostgreSQL"]
     assert up.running() == []
     assert not up.paths.env.exists()
 
@@ -120,7 +128,7 @@ def test_servers_named_by_the_environment_are_used_and_left_running(up: Up, data
     up.wait_for("without enrollment, which needs BIOGATE_SECRETS_DIR")
     up.wait_for(FLOWING.pattern)
     assert up.endpoints()["BIOGATE_DATABASE_URL"] == database_url
-    assert up.running() == ["API", "gateway", "simulator"]
+    assert up.running() == ["API", "gateway", "alarms", "simulator"]
     assert up.end(signal.SIGINT) == 0
     assert ports.is_listening(broker.port)
 
@@ -139,7 +147,7 @@ def test_a_server_of_the_environment_that_does_not_answer_is_named(up: Up, varia
 def test_on_a_terminal_it_shows_a_live_page(up: Up) -> None:
     ours, theirs = pty.openpty()
     with closing(os.fdopen(ours, "rb", buffering=0)) as screen:
-        command = [sys.executable, "-m", "deploy.up", "--name", up.paths.name, "--devices", "3"]
+        command = [sys.executable, "-m", "deploy.up", "--name", up.paths.name, "--devices", "3", "--no-canary"]
         environment = {**without_servers(), "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
         up.child = subprocess.Popen(command, env=environment, cwd=CHECKOUT, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)

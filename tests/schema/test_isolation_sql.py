@@ -200,6 +200,10 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
         NONE,
     ),
     "command_cancel": (f"command_cancel($1, {WHO})", ("command",), NONE),
+    "alarm_act": (f"alarm_act($1, $2, 'acknowledge', null, false, {WHO})", ("device", "rule"), NONE),
+    "alarm_route_remove": (f"alarm_route_remove($1, null, {WHO})", ("route",), NONE),
+    "alarm_route_test": (f"alarm_route_test($1, {WHO})", ("route",), NONE),
+    "alarm_rule_remove": (f"alarm_rule_remove($1, null, {WHO})", ("rule",), NONE),
     "enrollment_owned": ("enrollment_owned($1)", TXN, NONE),
     "enrollment_approve": (f"enrollment_approve($1, 'x', null, {WHO})", TXN, NONE),
     "enrollment_deny": (f"enrollment_deny($1, {WHO})", TXN, NONE),
@@ -214,13 +218,15 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "invitation_end": (f"invitation_end($1, {WHO})", ("invitation_id",), NONE),
     "member_change": (f"member_change($1, null, {WHO})", ("user_id",), NONE),
     "key_end": (f"key_end($1, {WHO})", ("key_id",), NONE),
+    "retention_hold": (f"retention_hold($1, null, null, {WHO})", DEVICE, NONE),
+    "retention_hold_end": (f"retention_hold_end($1, {WHO})", ("hold_id",), NONE),
 }
 """A call with somebody else's objects, and the refusal."""
 NAME_NO_OBJECT = {
     *("organization", "audit_faults", "organization_change", "invitation_create", "key_create"),  # of the caller's own
     *("account", "account_of", "account_create", "memberships_of", "principal", "key"),  # who somebody is: asked before
     *("password_change", "session_open", "session_renew", "session_end", "sessions_of"),  # anybody is somebody
-    *("invitation_use", "organization_create"),
+    *("invitation_use", "organization_create", "alarm_rule_put", "alarm_route_put", "vault_key"),
 }
 """What these do is tested by the routes."""
 

@@ -153,8 +153,8 @@ rules:
         "line 15: a rule is asked for: fields, each with its name",
         "line 16, rule both: `clear` and a deadband both say when it returns: give one of them",
         "line 22, rule lists, enabled: true or false is asked for",
-        "line 29, rule lists, scope.devices.1: a device's name has",
         "line 24, rule lists, scope.phases: twice in the list: a",
+        "line 29, rule lists, scope.devices.1: a device's name has",
         "line 30, rule lists, when: the deadband is larger than the limit: it would return at -1 only",
     ]
     assert len(found) == len(expected)

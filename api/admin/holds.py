@@ -1,0 +1,81 @@
+"""`hold make|end|list`: what may not be dropped, however old it is; of all organizations, for who owns the database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import asyncpg
+import typer
+
+from api.admin.console import Organization, Refused, Who, Why, organization_id, run, table, tell, time
+
+app = typer.Typer(no_args_is_help=True, help="Holds: what may not be dropped by its age.")
+
+LIST = """
+select h.hold_id, o.name as organization, d.name as device, h.begins, h.ends, h.made_at, h.ended_at, h.who, h.why
+  from retention_holds h join organizations o using (organization_id) left join devices d using (device_id)
+ where h.ended_at is null or $1 order by h.hold_id"""
+
+
+@app.command()
+def make(
+    *,
+    begins: Annotated[datetime | None, typer.Option("--from", help="UTC; without it, from the first on")] = None,
+    ends: Annotated[datetime | None, typer.Option("--to", help="UTC; without it, and all that is to come")] = None,
+    device: Annotated[str | None, typer.Option(help="without it, all of the organization")] = None,
+    organization: Organization = "main",
+    why: Why,
+    who: Who,
+) -> None:
+    """Forbid to drop what is of a time."""
+    first, last = (at and at.replace(tzinfo=UTC) for at in (begins, ends))
+    if first is not None and last is not None and first >= last:
+        raise typer.BadParameter("--from must be before --to")
+
+    async def work(connection: asyncpg.Connection) -> int:
+        its_id = await organization_id(connection, organization)
+        device_id = await connection.fetchval(
+            "select device_id from devices where name = $1 and organization_id = $2", device, its_id
+        )
+        if device is not None and device_id is None:
+            raise Refused(f"there is no device {device} of {organization}")
+        number = await connection.fetchval(
+            "select retention_hold($1, $2, $3, $4, $5, $6)", its_id, device_id, first, last, who, why
+        )
+        return int(number)
+
+    tell(f"hold {run(work)} is in force")
+
+
+@app.command()
+def end(number: Annotated[int, typer.Argument(help="as in the list")], *, why: Why, who: Who) -> None:
+    """End a hold, whoever's it is."""
+
+    async def work(connection: asyncpg.Connection) -> None:
+        await connection.execute("select retention_hold_end($1, null, $2, $3)", number, who, why)
+
+    run(work)
+    tell(f"hold {number} has ended")
+
+
+@app.command("list")
+def list_holds(
+    ended: Annotated[bool, typer.Option("--all", help="those that were ended, too")] = False,
+) -> None:
+    """Holds in force. Columns: number, organization, device, from, to, made, ended, who, why."""
+
+    async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+        return list(await connection.fetch(LIST, ended))
+
+    table(
+        "HOLD|ORGANIZATION|DEVICE|FROM|TO|MADE|ENDED|WHO|WHY",
+        (
+            (
+                *(row["hold_id"], row["organization"], row["device"] or "all"),
+                *(time(row[name]) for name in ("begins", "ends", "made_at", "ended_at")),
+                *(row["who"], row["why"]),
+            )
+            for row in run(read)
+        ),
+    )

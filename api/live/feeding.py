@@ -1,0 +1,165 @@
+"""Sends to one client what its member has, until one of the two has enough."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocketDisconnect
+
+from api.access.guard import still
+from api.access.roles import Principal
+from api.live.forms import Form
+from api.live.hub import Hub
+from api.live.member import Member
+from api.metrics import LIVE_CLIENTS, LIVE_ENDED, LIVE_TRANSITIONS
+from api.problems import ApiError, Unauthorized
+
+log = structlog.get_logger("api")
+
+HEARTBEAT_S = 15.0
+SEND_S = 20.0
+"""A client that takes nothing for so long is not there, or too slow."""
+AGAIN_S = 1.0
+AT_ONCE = 100
+"""Transitions in one message."""
+SNAPSHOT = 500
+"""Alarms in one: what is on the way to a client that reads slowly is bounded by a message."""
+CREDENTIALS, SLOW, CLOSING, NOTHING_TO_SAY = 4401, 1013, 1012, 1008
+
+Send = Callable[[bytes], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Why a feed has ended; `kind` for the metrics."""
+
+    kind: str
+    code: int
+    detail: str
+
+
+GONE = End("gone", 1000, "the client has gone")
+TALKS = End("talks", NOTHING_TO_SAY, "there is nothing to say here: filters are in the address")
+
+
+class Feeding:
+    """One client's."""
+
+    def __init__(self, hub: Hub, member: Member, connection: HTTPConnection, form: Form, send: Send) -> None:
+        self._hub, self._member, self._connection = hub, member, connection
+        self._form, self._write = form, send
+        self._version = hub.identities.version
+        self._check_at = self._beat_at = time.monotonic() + HEARTBEAT_S
+        self._trouble: str | None = None
+        """As the client knows it."""
+
+    async def run(self) -> End:
+        """Until it has to end. What the client does is somebody else's to see."""
+        member = self._member
+        try:
+            while (end := self._over()) is None:
+                member.wake.clear()
+                unchecked = await self._check()
+                await self._say(unchecked or member.trouble)
+                if not unchecked and member.waits:
+                    await self._tell()
+                    continue
+                if time.monotonic() >= self._beat_at:
+                    await self._beat()
+                await self._rest(AGAIN_S if unchecked else self._beat_at - time.monotonic())
+        except Unauthorized as error:
+            return End("credentials", CREDENTIALS, error.detail)
+        except TimeoutError:
+            return End("slow", SLOW, f"nothing was read for {SEND_S:g} s")
+        except (OSError, WebSocketDisconnect):
+            return GONE
+        return end
+
+    def _over(self) -> End | None:
+        if self._member.too_slow:
+            return End("slow", SLOW, "you do not keep up: come again with the last cursor")
+        if self._member.ended is not None:
+            return End("closing", CLOSING, self._member.ended)
+        return None
+
+    async def _check(self) -> str | None:
+        """Whether who listens may go on; what hinders us from knowing. Raises Unauthorized."""
+        version, now = self._hub.identities.version, time.monotonic()
+        if version == self._version and now < self._check_at:
+            return None
+        try:
+            async with self._hub.checks:
+                await still(self._connection)
+        except Unauthorized:
+            raise
+        except ApiError as error:
+            return error.detail
+        self._version, self._check_at = version, now + HEARTBEAT_S
+        return None
+
+    async def _say(self, trouble: str | None) -> None:
+        """That there is trouble, or none any more, if the client does not know."""
+        if (trouble is None) == (self._trouble is None):
+            return
+        self._trouble = trouble
+        form = self._form
+        await self._send(form.recovered(self._member.cursor) if trouble is None else form.trouble(trouble))
+
+    async def _tell(self) -> None:
+        """One message; before the next one it may have ended."""
+        member = self._member
+        part = member.take_snapshot(SNAPSHOT)
+        if part is not None:
+            await self._send(self._form.snapshot(member.cursor, *part))
+        else:
+            news = member.take(AT_ONCE)
+            await self._send(self._form.transitions(news))
+            LIVE_TRANSITIONS.inc(len(news))
+
+    async def _beat(self) -> None:
+        trouble, form = self._trouble, self._form
+        await self._send(form.heartbeat(self._member.cursor) if trouble is None else form.trouble(trouble))
+
+    async def _send(self, content: bytes) -> None:
+        async with asyncio.timeout(SEND_S):
+            await self._write(content)
+        self._beat_at = time.monotonic() + HEARTBEAT_S
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._member.wake.wait()
+        except TimeoutError:
+            pass
+
+
+async def feed(feeding: Feeding, watch: Awaitable[End]) -> End:
+    """Until it ends, from either side: `watch` ends when the client does."""
+    tasks = [asyncio.ensure_future(feeding.run()), asyncio.ensure_future(watch)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextmanager
+def observed(kind: str, principal: Principal) -> Iterator[Callable[[End], None]]:
+    """Counts and logs one feed; to be told why it has ended."""
+    begun, ends = time.monotonic(), [GONE]
+    LIVE_CLIENTS.labels(kind).inc()
+    try:
+        yield ends.append
+    finally:
+        LIVE_CLIENTS.labels(kind).dec()
+        LIVE_ENDED.labels(ends[-1].kind).inc()
+        seconds = round(time.monotonic() - begun, 1)
+        log.info("live feed ended", kind=kind, who=principal.who, seconds=seconds, why=ends[-1].detail)

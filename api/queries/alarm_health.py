@@ -1,0 +1,188 @@
+"""The figures of the alarm system after ISA-18.2 clause 16 and EEMUA 191: counted by the database, ordered here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from api import times
+from api.database import Database
+from api.queries import load
+from schema.alarms.rules import PRIORITIES
+
+SQL = load("alarm_health")
+
+PERIOD, HOUR = timedelta(minutes=10), timedelta(hours=1)
+CHATTERING, FLEETING, STALE = timedelta(minutes=1), timedelta(seconds=10), timedelta(hours=24)
+FLOOD, FLOOD_ENDS = 10, 5
+"""Raised in ten minutes: a flood begins with more than the one, and ends with less than the other (ISA-18.2)."""
+ACCEPTABLE, MANAGEABLE = 1.0, 2.0
+"""Raised in ten minutes, for one operator."""
+FLOODED = 0.01
+RECOMMENDED = {"low": 0.80, "medium": 0.15, "high": 0.05, "critical": 0.01}
+"""Shares of the priorities; of the fourth one, less than 1 %."""
+MOST_EPISODES = 100
+TOP = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    begin: datetime
+    end: datetime
+
+
+async def figures(database: Database, span: Span, device: str | None, now: datetime) -> dict[str, Any]:
+    """All of them. Times in seconds."""
+    async with database.connection() as connection:
+        row = await connection.fetchrow(SQL["episodes"], span.begin, span.end, device, CHATTERING, FLEETING)
+        present = await connection.fetchrow(SQL["now"], device)
+        stale = await connection.fetch(SQL["stale"], device, now - STALE)
+    raised = row["raised"]
+    by_priority: Counter[str] = Counter()
+    by_period: Counter[datetime] = Counter()
+    for epoch, priority, count in msgspec.json.decode(row["periods"]):
+        by_priority[priority] += count
+        by_period[datetime.fromtimestamp(epoch, UTC)] += count
+    alarms = [_Alarm(*one) for one in msgspec.json.decode(row["alarms"])]
+    return {
+        "from": times.text(span.begin),
+        "to": times.text(span.end),
+        "device": device,
+        "raised": raised,
+        "rate": _rate(span, by_period, raised),
+        "floods": _floods(span, by_period),
+        "hours": _hours(span, by_period),
+        "top": _top(alarms, "raised", raised),
+        "devices": [
+            {"device": name, "raised": count, "share": _share(count, raised)}
+            for name, count in msgspec.json.decode(row["devices"])
+        ],
+        "priorities": [
+            {
+                "priority": priority,
+                "raised": by_priority[priority],
+                "share": _share(by_priority[priority], raised),
+                "recommended": RECOMMENDED[priority],
+            }
+            for priority in PRIORITIES
+        ],
+        **{
+            name: {"alarms": row[name], "raised": row[f"raised_{name}"], "top": _top(alarms, name, raised)}
+            for name in ("chattering", "fleeting")
+        },
+        "stale": {"alarms": stale[0]["number"] if stale else 0, "top": [_stale(one) for one in stale]},
+        "acknowledgement": _durations(row, "acknowledged", "to_acknowledge"),
+        "return": _durations(row, "returned", "to_return"),
+        "now": dict(present),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Alarm:
+    device: str
+    rule: str
+    title: str
+    raised: int
+    chattering: int
+    fleeting: int
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _rate(span: Span, by_period: Mapping[datetime, int], raised: int) -> dict[str, Any]:
+    most = max(by_period, key=lambda period: (by_period[period], -period.timestamp()), default=None)
+    return {
+        "mean": raised / ((span.end - span.begin) / PERIOD),
+        "most": 0 if most is None else by_period[most],
+        "most_at": times.optional_text(most),
+        "acceptable": ACCEPTABLE,
+        "manageable": MANAGEABLE,
+    }
+
+
+def _hours(span: Span, by_period: Mapping[datetime, int]) -> list[dict[str, Any]]:
+    found: Counter[datetime] = Counter()
+    for period, count in by_period.items():
+        found[times.floor(period, HOUR)] += count
+    begin = times.floor(span.begin, HOUR)
+    hours = (begin + n * HOUR for n in range(times.bucket_count(span.begin, span.end, HOUR)))
+    return [{"begin": times.text(hour), "raised": found[hour]} for hour in hours]
+
+
+def _floods(span: Span, by_period: Mapping[datetime, int]) -> dict[str, Any]:
+    periods = times.bucket_count(span.begin, span.end, PERIOD)
+    flooded = sum(count > FLOOD for count in by_period.values())
+    found = list(floods(by_period))
+    return {
+        "periods": periods,
+        "flooded": flooded,
+        "share": flooded / periods,
+        "target": FLOODED,
+        "number": len(found),
+        "episodes": found[-MOST_EPISODES:],
+    }
+
+
+def floods(by_period: Mapping[datetime, int]) -> Iterator[dict[str, Any]]:
+    """From a period with more than ten to the last before one with less than five, in order. Pure."""
+    flood: list[datetime] = []
+    for period in _and_after(sorted(by_period)):
+        count = by_period.get(period, 0)
+        if flood and (count < FLOOD_ENDS or period != flood[-1] + PERIOD):
+            yield {
+                "begin": times.text(flood[0]),
+                "end": times.text(flood[-1] + PERIOD),
+                "raised": sum(by_period[one] for one in flood),
+                "most": max(by_period[one] for one in flood),
+            }
+            flood = []
+        if flood or count > FLOOD:
+            flood.append(period)
+
+
+def _and_after(periods: Iterable[datetime]) -> Iterator[datetime]:
+    """And one more, in which nothing was raised."""
+    last = None
+    for last in periods:
+        yield last
+    if last is not None:
+        yield last + PERIOD
+
+
+def _top(alarms: Iterable[_Alarm], what: str, whole: int) -> list[dict[str, Any]]:
+    ordered = sorted(alarms, key=lambda alarm: (-getattr(alarm, what), alarm.device, alarm.rule))
+    return [
+        {
+            "device": alarm.device,
+            "rule": alarm.rule,
+            "title": alarm.title,
+            "raised": getattr(alarm, what),
+            "share": _share(getattr(alarm, what), whole),
+        }
+        for alarm in ordered[:TOP]
+        if getattr(alarm, what)
+    ]
+
+
+def _stale(row: asyncpg.Record) -> dict[str, Any]:
+    return {
+        "device": row["device"],
+        "rule": row["rule"],
+        "title": row["title"],
+        "priority": row["priority"],
+        "raised_at": times.text(row["raised_at"]),
+    }
+
+
+def _durations(row: asyncpg.Record, count: str, quantiles: str) -> dict[str, Any]:
+    """percentile_disc of nothing is null, or an array of nulls. A clock that was set back gives less than nothing."""
+    p50, p90, most = (None if seconds is None else max(0.0, seconds) for seconds in row[quantiles] or (None,) * 3)
+    return {"number": row[count], "open": row["raised"] - row[count], "p50": p50, "p90": p90, "max": most}

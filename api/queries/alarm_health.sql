@@ -1,0 +1,86 @@
+-- The figures of the alarm system after ISA-18.2 clause 16 and EEMUA 191. Raised is what was announced: a transition to
+-- unacknowledged from any other state.
+
+-- name: episodes
+-- From $1 to $2 (of recording), of the device $3 or of all (null). An episode is a transition that raised an alarm, with
+-- the acknowledgement and the return that came before the alarm was raised again. How long something lasted is told by
+-- the clock of the device (`at`); when it was announced, and how long people took, by that of the database
+-- (`recorded_at`). $4: who is raised so soon after the one before the last chatters; $5: who returns so soon is fleeting.
+-- All in one row, as everything is made of the same sorted transitions, and sorting is what takes the time.
+with seen as (
+    select rule_id, device_id, n, priority, at, recorded_at, cause = 'acknowledge' as acknowledged,
+           cause = 'return' as returned, after = 'unacknowledged' and before <> 'unacknowledged' as raised
+      from alarm_transitions
+     where recorded_at >= $1 and recorded_at < $2
+       and ($3::text is null or device = $3)
+       and (after = 'unacknowledged' and before <> 'unacknowledged' or cause in ('acknowledge', 'return'))
+), numbered as (
+    select *, count(*) filter (where raised) over (partition by rule_id, device_id order by n) as episode from seen
+), episodes as materialized (
+    select rule_id, device_id, episode,
+           min(priority) filter (where raised) as priority,
+           min(at) filter (where raised) as at,
+           min(recorded_at) filter (where raised) as told,
+           min(recorded_at) filter (where acknowledged) as acknowledged,
+           min(at) filter (where returned) as returned
+      from numbered
+     where episode > 0
+     group by rule_id, device_id, episode
+), alarms as materialized (
+    select rule_id, device_id, count(*) as raised,
+           count(*) filter (where at - last_but_one < $4::interval) as chattering,
+           count(*) filter (where returned - at < $5::interval) as fleeting
+      from (select *, lag(at, 2) over (partition by rule_id, device_id order by episode) as last_but_one
+              from episodes) e
+     group by rule_id, device_id
+), ranked as (
+    select *, row_number() over (order by raised desc, device_id, rule_id) as by_raised,
+           row_number() over (order by chattering desc, device_id, rule_id) as by_chattering,
+           row_number() over (order by fleeting desc, device_id, rule_id) as by_fleeting
+      from alarms
+), busiest as (
+    select device_id, sum(raised)::bigint as raised from alarms group by device_id order by 2 desc, 1 limit 10
+)
+select coalesce((select json_agg(json_build_array(period, priority, raised)) from (
+           select extract(epoch from date_bin('10 minutes', told, '2000-01-03Z'))::bigint as period, priority,
+                  count(*) as raised
+             from episodes group by 1, 2) p), '[]') as periods,
+       coalesce((select json_agg(json_build_array(t.device, t.rule, t.title, r.raised, r.chattering, r.fleeting)
+                                 order by t.device, t.rule)
+                   from ranked r
+                  cross join lateral (
+                        select * from alarm_transitions t
+                         where t.rule_id = r.rule_id and t.device_id = r.device_id order by n desc limit 1) t
+                  where least(r.by_raised, r.by_chattering, r.by_fleeting) <= 10), '[]') as alarms,
+       coalesce((select json_agg(json_build_array(d.name, b.raised) order by b.raised desc, d.name)
+                   from busiest b join devices d using (device_id)), '[]') as devices,
+       (select count(*) filter (where chattering > 0) from alarms) as chattering,
+       (select coalesce(sum(chattering), 0)::bigint from alarms) as raised_chattering,
+       (select count(*) filter (where fleeting > 0) from alarms) as fleeting,
+       (select coalesce(sum(fleeting), 0)::bigint from alarms) as raised_fleeting,
+       count(*) as raised, count(acknowledged) as acknowledged, count(returned) as returned,
+       percentile_disc(array[0.5, 0.9, 1])
+           within group (order by extract(epoch from acknowledged - told)::float8) as to_acknowledge,
+       percentile_disc(array[0.5, 0.9, 1])
+           within group (order by extract(epoch from returned - at)::float8) as to_return
+  from episodes;
+
+-- name: now
+-- What stands now, of the device $1 or of all (null).
+select count(*) filter (where state <> 'normal') as standing,
+       count(*) filter (where state in ('unacknowledged', 'returned-unacknowledged')) as unacknowledged,
+       count(*) filter (where state = 'shelved') as shelved,
+       count(*) filter (where state = 'suppressed') as suppressed,
+       count(*) filter (where state = 'out-of-service') as out_of_service,
+       count(*) filter (where condition = 'unknown') as unknown
+  from alarms
+ where $1::text is null or device = $1;
+
+-- name: stale
+-- Announced, active, and raised before $2; the longest ten, and how many there are.
+select device, rule, definition ->> 'title' as title, priority, raised_at, count(*) over () as number
+  from alarms
+ where active and state in ('unacknowledged', 'acknowledged') and raised_at < $2
+   and ($1::text is null or device = $1)
+ order by raised_at, device, rule
+ limit 10;

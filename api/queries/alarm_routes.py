@@ -1,0 +1,95 @@
+"""Who is told of alarms. What a URL is sealed with cannot be opened here: only the process that sends can do that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from api import times
+from api.database import Connection, Database
+from api.problems import Conflict, NotFound, PreconditionFailed
+from api.queries import load
+from api.queries.alarm_rules import Before, Change
+from schema.alarms.routes import Route, shown
+from schema.sealed import seal
+
+SQL = load("alarm_routes")
+
+
+async def page(database: Database, after: str, limit: int) -> list[dict[str, Any]]:
+    return [_item(row) for row in await database.fetch(SQL["page"], after, limit)]
+
+
+async def detail(database: Database, name: str) -> dict[str, Any]:
+    row = await database.fetchrow(SQL["one"], name)
+    if row is None:
+        raise unknown(name)
+    return _item(row)
+
+
+def unknown(name: str) -> NotFound:
+    return NotFound(f"there is no route {name}; /api/v1/alarm-routes lists those that there are")
+
+
+async def put(
+    database: Database, place: tuple[int, str], wanted: Route, url: str | None, *, before: Before, change: Change
+) -> tuple[dict[str, Any], bool]:
+    """The route afterwards, and whether it is new. `place`: organization and name; `url`: None leaves it as it is."""
+    organization_id, name = place
+    async with database.change() as connection:
+        known, version = await connection.fetchrow(SQL["one"], name), before.version
+        if before.there:
+            if known is None:
+                raise PreconditionFailed(f"there is no route {name}")
+            version = known["version"]
+        sealed = None if url is None else await _sealed(connection, url, f"alarm-routes/{organization_id}/{name}")
+        definition = wanted.model_dump_json(include=set(Route.model_fields))
+        address = None if url is None else shown(url)
+        await connection.execute(SQL["put"], name, definition, sealed, address, version, change.who, change.why)
+        return _item(await connection.fetchrow(SQL["one"], name)), known is None
+
+
+async def remove(database: Database, name: str, version: int | None, change: Change) -> dict[str, Any]:
+    """The route as it was."""
+    async with database.change() as connection:
+        before = await connection.fetchrow(SQL["one"], name)
+        if before is None:
+            raise unknown(name)
+        await connection.execute(SQL["remove"], name, version, change.who, change.why)
+        return _item(before)
+
+
+async def test(database: Database, name: str, change: Change) -> dict[str, Any]:
+    async with database.change() as connection:
+        await connection.execute(SQL["test"], name, change.who, change.why)
+        return _item(await connection.fetchrow(SQL["one"], name))
+
+
+async def _sealed(connection: Connection, url: str, place: str) -> bytes:
+    public = await connection.fetchval(SQL["vault_key"])
+    if public is None:
+        raise Conflict("URLs cannot be sealed: no gateway with BIOGATE_SECRETS_DIR has run on this database")
+    return seal(public, url.encode(), place)
+
+
+def _item(row: asyncpg.Record) -> dict[str, Any]:
+    test = None
+    if row["test_asked_at"] is not None:
+        state = {"pending": "waiting", "done": "sent"}.get(row["test_state"], "failed")
+        sent_at = times.optional_text(row["test_sent_at"])
+        test = {"asked_at": times.text(row["test_asked_at"]), "state": state, "sent_at": sent_at}
+    return {
+        "route": row["name"],
+        "version": row["version"],
+        "address": row["address"],
+        "created_at": times.text(row["created_at"]),
+        "changed_at": times.text(row["changed_at"]),
+        "sent_at": times.optional_text(row["sent_at"]),
+        "waiting": row["waiting"],
+        "failing_since": times.optional_text(row["failing_since"]),
+        "last_error": row["last_error"],
+        "test": test,
+        "definition": msgspec.Raw(row["definition"].encode()),
+    }

@@ -1,0 +1,216 @@
+"""Alarm rules: stored whole as JSON, as schema/alarms/rules.py has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import msgspec
+from pydantic import ValidationError
+
+from api import times
+from api.database import Database
+from api.problems import Conflict, NotFound, PreconditionFailed
+from api.queries import load
+from schema.alarms.files import MAX_RULES
+from schema.alarms.rules import Definition, Rule, Scope
+
+SQL = load("alarm_rules")
+MOST_NAMED = 5
+"""Devices in a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which rules: all of what is not None holds."""
+
+    enabled: bool | None = None
+    tags: Sequence[str] | None = None
+    priorities: Sequence[str] | None = None
+    channel: str | None = None
+    """That it reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What must be before a change."""
+
+    version: int | None = None
+    """None: any; 0: there must be none."""
+    there: bool = False
+    """There must be one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Who changes rules, and why."""
+
+    who: str
+    why: str
+
+
+async def page(database: Database, wanted: Filter, after: str, limit: int) -> list[dict[str, Any]]:
+    """At most `limit` rules whose name comes after `after`."""
+    channel = wanted.channel
+    rows = await database.fetch(
+        SQL["page"],
+        *(after, wanted.enabled, wanted.tags, wanted.priorities, channel, limit if channel is None else None),
+    )
+    if channel is None:
+        return [_item(row) for row in rows]
+    found = []
+    for row in rows:  # which the query has thinned out: in a formula the name may be a part of another
+        if channel in _channels(row):
+            found.append(_item(row))
+            if len(found) == limit:
+                break
+    return found
+
+
+async def detail(database: Database, name: str) -> dict[str, Any]:
+    row = await database.fetchrow(SQL["one"], name)
+    if row is None:
+        raise unknown(name)
+    try:
+        found = await warnings(database, _rule(row))
+    except Conflict as error:
+        found = [error.detail]
+    return _item(row) | {"warnings": found}
+
+
+async def rule(database: Database, name: str) -> Rule:
+    row = await database.fetchrow(SQL["one"], name)
+    if row is None:
+        raise unknown(name)
+    return _rule(row)
+
+
+async def everything(database: Database) -> list[Rule]:
+    """Raises Conflict for one that this version of the product cannot read."""
+    return [_rule(row) for row in await database.fetch(SQL["page"], "", *[None] * 5)]
+
+
+def unknown(name: str) -> NotFound:
+    return NotFound(f"there is no rule {name}; /api/v1/alarm-rules lists those that there are")
+
+
+async def put(
+    database: Database, name: str, wanted: Definition, before: Before, change: Change
+) -> tuple[dict[str, Any], bool]:
+    """The rule afterwards, and whether it is new."""
+    async with database.change() as connection:
+        known, version = await connection.fetchrow(SQL["one"], name), before.version
+        if before.there:
+            if known is None:
+                raise PreconditionFailed(f"there is no rule {name}")
+            version = known["version"]
+        await connection.execute(SQL["put"], name, wanted.model_dump_json(), version, change.who, change.why)
+        item = _item(await connection.fetchrow(SQL["one"], name))
+    return item | {"warnings": await warnings(database, wanted)}, known is None
+
+
+async def remove(database: Database, name: str, version: int | None, change: Change) -> dict[str, Any]:
+    """The rule as it was."""
+    async with database.change() as connection:
+        before = await connection.fetchrow(SQL["one"], name)
+        if before is None:
+            raise unknown(name)
+        await connection.execute(SQL["remove"], name, version, change.who, change.why)
+        return _item(before)
+
+
+async def import_(
+    database: Database, rules: Sequence[Rule], change: Change, *, remove: bool, dry_run: bool
+) -> dict[str, Any]:
+    """Makes the stored rules those of a file, all or none; what is not in it stays, unless `remove`."""
+    async with database.change() as connection:
+        stored = {row["name"]: row for row in await connection.fetch(SQL["page"], "", *[None] * 5)}
+        wanted = {rule.name: rule.model_dump(mode="json", exclude={"name"}) for rule in rules}
+        created = [name for name in wanted if name not in stored]
+        changed = {
+            name: fields
+            for name in wanted
+            if name in stored and (fields := list(_differences(json.loads(stored[name]["definition"]), wanted[name])))
+        }
+        removed = sorted(stored.keys() - wanted.keys()) if remove else []
+        if len(stored) - len(removed) + len(created) > MAX_RULES:
+            raise Conflict(f"there would be more than {MAX_RULES} rules")
+        if not dry_run:
+            versions = [stored[name]["version"] for name in removed]
+            await connection.execute(SQL["remove_many"], removed, versions, change.who, change.why)
+            put = [*created, *changed]
+            definitions = [json.dumps(wanted[name]) for name in put]
+            versions = [stored[name]["version"] if name in stored else 0 for name in put]
+            await connection.execute(SQL["put_many"], put, definitions, versions, change.who, change.why)
+    return {
+        "dry_run": dry_run,
+        "created": created,
+        "changed": [{"rule": name, "fields": fields} for name, fields in changed.items()],
+        "removed": removed,
+        "unchanged": len(wanted) - len(created) - len(changed),
+    }
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Which fields are not the same, with dots."""
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, f"{above}{name}.")
+        elif before != after or (name in old) != (name in new):
+            yield above + name
+
+
+async def warnings(database: Database, wanted: Definition) -> list[str]:
+    """What may be a slip, and may be meant: a rule can be there before its devices."""
+    scope = wanted.scope
+    row = await database.fetchrow(SQL["scope"], *_scope(scope), sorted(wanted.channels))
+    assert row is not None  # an aggregate
+    found = []
+    if row["strangers"]:
+        some = ", ".join(row["strangers"][:MOST_NAMED])
+        more = len(row["strangers"]) - MOST_NAMED
+        found.append(f"in its scope, but not registered: {some}{f' and {more} more' if more > 0 else ''}")
+    if not row["devices"]:
+        return [*found, "no device is in its scope"]
+    unsent = sorted(wanted.channels - set(row["sent"]))
+    return found + [f"no device in its scope has ever sent {channel!r}" for channel in unsent]
+
+
+async def covered(database: Database, scope: Scope, limit: int) -> list[str]:
+    """Names of at most so many devices in the scope."""
+    return [row["name"] for row in await database.fetch(SQL["covered"], *_scope(scope), limit)]
+
+
+def _scope(scope: Scope) -> tuple[list[str] | None, list[str]]:
+    return scope.devices or None, scope.tags
+
+
+def _rule(row: asyncpg.Record) -> Rule:
+    try:
+        return Rule.model_validate({"name": row["name"], **json.loads(row["definition"])})
+    except ValidationError as error:
+        raise Conflict(f"rule {row['name']} was saved by another version and cannot be read: change it") from error
+
+
+def _channels(row: asyncpg.Record) -> frozenset[str]:
+    try:
+        return _rule(row).channels
+    except Conflict:
+        return frozenset()
+
+
+def _item(row: asyncpg.Record) -> dict[str, Any]:
+    return {
+        "rule": row["name"],
+        "version": row["version"],
+        "title": row["title"],
+        "priority": row["priority"],
+        "enabled": row["enabled"],
+        "created_at": times.text(row["created_at"]),
+        "changed_at": times.text(row["changed_at"]),
+        "definition": msgspec.Raw(row["definition"].encode()),  # jsonb comes as text and goes out as it is
+    }

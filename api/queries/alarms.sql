@@ -1,0 +1,60 @@
+-- Alarms, their transitions, and what people ask for.
+
+-- name: page
+-- Alarms after the key $1, $2 (device, rule), for which each of these holds that is not null: state among $3, it stands
+-- (or does not): $4, priority among $5, of the device $6, whose device has all the tags $7, of the rule $8, nobody has
+-- acknowledged it (or it needs none): $9. At most $10.
+select a.device, a.rule, a.definition ->> 'title' as title, a.state, a.condition, a.priority, a.since, a.raised_at, a.value,
+       a.detail, a.shelved_until, a.definition ->> 'message' as message, a.definition ->> 'response' as response, a.n
+  from alarms a
+ where (a.device, a.rule) > ($1, $2)
+   and ($3::text[] is null or a.state = any ($3))
+   and ($4::boolean is null or (a.state <> 'normal') = $4)
+   and ($5::text[] is null or a.priority = any ($5))
+   and ($6::text is null or a.device = $6)
+   and ($7::text[] is null or a.tags @> $7)
+   and ($8::text is null or a.rule = $8)
+   and ($9::boolean is null or (a.state in ('unacknowledged', 'returned-unacknowledged')) = $9)
+ order by a.device, a.rule
+ limit $10;
+
+-- name: one
+select a.*, a.definition ->> 'title' as title, a.definition ->> 'message' as message,
+       a.definition ->> 'response' as response
+  from alarms a
+ where a.device = $1 and a.rule = $2;
+
+-- name: last
+-- The newest $3 transitions of the rule $1 on the device $2.
+select * from alarm_transitions where rule_id = $1 and device_id = $2 order by n desc limit $3;
+
+-- name: history
+-- Transitions recorded from $1 to $2, before number $3; null is any: of the device $4, of the rule $5, priority among $6,
+-- cause among $7. At most $8, newest first.
+select *
+  from alarm_transitions
+ where recorded_at >= $1 and recorded_at < $2
+   and transition_id < $3
+   and ($4::text is null or device = $4)
+   and ($5::text is null or rule = $5)
+   and ($6::text[] is null or priority = any ($6))
+   and ($7::text[] is null or cause = any ($7))
+ order by transition_id desc
+ limit $8;
+
+-- name: act
+-- $1 device, $2 rule, $3 action, $4 and $5 until then or for so long, $6 once, $7 who, $8 why
+select alarm_act($1, $2, $3, coalesce($4::timestamptz, clock_timestamp() + $5::interval), $6, $7, $8);
+
+-- name: act_on_many
+-- The same for the devices $1 and rules $2, pair by pair; null where there is no such device or rule.
+select case when d.name is not null and r.name is not null
+            then alarm_act(u.device, u.rule, $3, coalesce($4::timestamptz, clock_timestamp() + $5::interval), $6, $7, $8)
+       end as act_id
+  from unnest($1::text[], $2::text[]) with ordinality as u (device, rule, place)
+  left join devices d on d.name = u.device
+  left join alarm_rules r on r.name = u.rule
+ order by u.place;
+
+-- name: acts
+select * from alarm_acts where act_id = any ($1::bigint[]);

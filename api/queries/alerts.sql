@@ -1,0 +1,24 @@
+-- What live feeds tell: the alarms that stand, and transitions in the order of their numbers, which is that of commits.
+
+-- name: standing
+-- All that are not normal, and the number of the newest transition that they are the outcome of: one statement, so both
+-- are of one moment. Without an alarm there is one row, with the number alone.
+select c.newest, a.device, a.rule, a.definition ->> 'title' as title, a.state, a.condition, a.priority, a.since,
+       a.raised_at, a.value, a.detail, a.shelved_until, a.definition ->> 'message' as message,
+       a.definition ->> 'response' as response, a.n
+  from (select coalesce((select transition_id from alarm_transitions order by transition_id desc limit 1), 0)) c (newest)
+  left join alarms a on a.state <> 'normal'
+ order by a.since, a.device, a.rule;
+
+-- name: after
+-- The oldest $2 transitions after the number $1. Usually there are few or none, so they are sorted: in the order of the
+-- primary key, those of all other organizations since then would be looked through, each time.
+select * from alarm_transitions where transition_id > $1 order by transition_id + 0 limit $2;
+
+-- name: newest_after
+-- The newest $2 of them, newest first.
+select * from alarm_transitions where transition_id > $1 order by transition_id desc limit $2;
+
+-- name: bounds
+select (select transition_id from alarm_transitions order by transition_id limit 1) as oldest,
+       (select transition_id from alarm_transitions order by transition_id desc limit 1) as newest;

@@ -1,0 +1,162 @@
+"""What people do to alarms. They ask; the process that evaluates alarms does it, and says what became of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from api import answers, problems
+from api.access.guard import Db, Member, allow
+from api.access.roles import Principal, Role, Scope
+from api.bodies.alarms import MOST_ALARMS, Acts, Ending, Shelving
+from api.bodies.orders import Order, described, order
+from api.database import Database
+from api.models import alarms as shapes
+from api.models import common as models
+from api.parameters import DeviceName, NoParameters, RuleName, once
+from api.problems import Conflict, Forbidden, NotFound, TooMuch
+from api.queries import alarms
+from api.queries.alarms import Filter, Wish
+from api.routes import PREFIX
+from api.routes.commands import MOST_OF_ONE, MOST_WAITING
+
+router = APIRouter(prefix=PREFIX, tags=["alarms"], dependencies=[Depends(once)])
+
+READ = [allow(Role.VIEWER, Scope.ALARMS_READ)]
+ACTIONS = {
+    "acknowledge": (Role.OPERATOR, "acknowledged", "Say that an alarm was seen"),
+    "reset": (Role.OPERATOR, "normal", "Open the latch of an alarm that has returned and was acknowledged"),
+    "shelve": (Role.OPERATOR, "shelved", "Set an alarm aside for a time"),
+    "unshelve": (Role.OPERATOR, "unacknowledged", "End a shelving"),
+    "suppress": (Role.OPERATOR, "suppressed", "Hold an alarm back, until unsuppress"),
+    "unsuppress": (Role.OPERATOR, "unacknowledged", "Hold an alarm back no more"),
+    "remove-from-service": (Role.ENGINEER, "out-of-service", "Take an alarm out of service, for maintenance"),
+    "return-to-service": (Role.ENGINEER, "normal", "Put an alarm into service again"),
+}
+"""Who may, the state of the alarm afterwards for the example, and what it means."""
+FOR_ENGINEERS = frozenset(action for action, (role, *_) in ACTIONS.items() if role is Role.ENGINEER)
+WAITING = "It waits for the process that evaluates alarms: see the address in Location"
+LOCATION = {"Location": {"description": "where it says what became of it", "schema": {"type": "string"}}}
+ActNumber = Annotated[int, Path(ge=1, le=alarms.LAST_ID, description="`id` of an act", examples=[311])]
+
+
+def _action(action: str) -> Callable[..., Coroutine[Any, Any, Response]]:
+    async def act(request: Request, database: Db, member: Member, device: DeviceName, rule: RuleName) -> Response:
+        given: Order = await order(request, Shelving if action == "shelve" else Order)
+        number = await alarms.act(database, device, rule, _wish(member, action, given))
+        found = (await _settled(request, database, member, [number]))[number]
+        if found["state"] == "refused":
+            raise Conflict(f"{rule} of {device}: {found['refused']}", act=number)
+        if found["state"] == "waiting":
+            answer = answers.json(found, 202)
+            answer.headers["Location"] = f"{PREFIX}/alarm-acts/{number}"
+            return answer
+        return answers.json(await alarms.one(database, device, rule))
+
+    return act
+
+
+for _name, (_role, _state, _summary) in ACTIONS.items():
+    router.add_api_route(
+        f"/alarms/{{device}}/{{rule}}/{_name}",
+        _action(_name),
+        methods=["POST"],
+        name=_name,
+        dependencies=[allow(_role, Scope.ALARMS_WRITE)],
+        summary=_summary,
+        description="Answered when it is done; 409 says why it was not. To repeat it does no harm.",
+        responses=problems.CHANGE
+        | models.ok(shapes.AlarmDetail, None, alarm=shapes.DETAIL | {"state": _state})
+        | {
+            202: models.ok(shapes.Act, None, act=shapes.ACT | {"action": _name})[200]
+            | {"description": WAITING, "headers": LOCATION}
+        },
+        openapi_extra=described(Shelving if _name == "shelve" else Order),
+    )
+
+
+@router.post(
+    "/alarm-acts",
+    dependencies=[allow(Role.OPERATOR, Scope.ALARMS_WRITE)],
+    summary="The same to many alarms at once",
+    description="Each is done or refused for itself. 202: some wait for the process that evaluates alarms.",
+    responses=problems.CHANGE
+    | models.ok(shapes.Outcomes, None, outcomes=shapes.OUTCOMES)
+    | {202: models.ok(shapes.Outcomes, None, outcomes=shapes.OUTCOMES | {"waiting": 1})[200]},
+    openapi_extra=described(Acts),
+)
+async def many(request: Request, database: Db, member: Member) -> Response:
+    given = await order(request, Acts)
+    if given.action in FOR_ENGINEERS and not (member.role and member.role.covers(Role.ENGINEER)):
+        raise Forbidden(f"{given.action} is for the role engineer or higher; you are {member.role}")
+    chosen = await _chosen(database, given)
+    numbers = await alarms.act_on_many(database, chosen, _wish(member, given.action, given)) if chosen else []
+    found = await _settled(request, database, member, [number for number in numbers if number is not None])
+    outcomes = [
+        {
+            "device": device,
+            "rule": rule,
+            "outcome": "unknown" if number is None else found[number]["state"],
+            "act": number,
+            "detail": None if number is None else found[number]["refused"],
+        }
+        for (device, rule), number in zip(chosen, numbers, strict=True)
+    ]
+    counted = Counter(one["outcome"] for one in outcomes)
+    sums = {name: counted[name] for name in ("done", "refused", "waiting", "unknown")}
+    return answers.json(sums | {"acts": outcomes}, 202 if counted["waiting"] else 200)
+
+
+async def _chosen(database: Database, given: Acts) -> list[tuple[str, str]]:
+    if given.alarms is not None:
+        return [(one.device, one.rule) for one in given.alarms]
+    which = given.filter
+    assert which is not None
+    wanted = Filter(
+        *(which.state or None, which.standing, which.priority or None, which.device, which.tag or None),
+        *(which.rule, which.unacknowledged),
+    )
+    found = await alarms.page(database, wanted, ("", ""), MOST_ALARMS + 1)
+    if len(found) > MOST_ALARMS:
+        raise TooMuch(f"filter: it holds for more than {MOST_ALARMS} alarms: narrow it, and do them one part at a time")
+    return [(one["device"], one["rule"]) for one in found]
+
+
+@router.get(
+    "/alarm-acts/{number}",
+    dependencies=READ,
+    summary="What became of something that was asked for",
+    responses=problems.THING | models.ok(shapes.Act, None, act=shapes.ACT),
+)
+async def one(request: Request, database: Db, number: ActNumber, asked: Annotated[NoParameters, Query()]) -> Response:
+    answers.json_only(request, asked.format)
+    found = await alarms.acts(database, [number])
+    if number not in found:
+        raise NotFound(f"there is no act {number}")
+    return answers.json(found[number])
+
+
+def _wish(member: Principal, action: str, given: Order) -> Wish:
+    if not isinstance(given, Ending):
+        return Wish(action, None, None, False, member.who, given.why)
+    span = None if given.duration_s is None else timedelta(seconds=given.duration_s)
+    return Wish(action, given.until, span, given.once, member.who, given.why)
+
+
+async def _settled(
+    request: Request, database: Database, member: Principal, numbers: Sequence[int]
+) -> dict[int, dict[str, Any]]:
+    """The acts when they are done, or when patience has ended; at once while too many wait already."""
+    waiting: Counter[int | None] = request.app.state.waiting
+    whose, patience = member.organization_id, float(request.app.state.settings.api_act_patience)
+    if waiting.total() >= MOST_WAITING or waiting[whose] >= MOST_OF_ONE:
+        patience = 0.0
+    waiting[whose] += 1
+    try:
+        return await alarms.settled(database, numbers, patience, request.is_disconnected)
+    finally:
+        waiting.subtract([whose])

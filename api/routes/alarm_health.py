@@ -1,0 +1,61 @@
+"""How well the alarm system itself does: the figures of ISA-18.2 and EEMUA 191."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+
+from api import answers, problems, times
+from api.access.guard import Db, allow
+from api.access.roles import Role, Scope
+from api.models import alarm_health as shapes
+from api.models import common as models
+from api.parameters import Instant, NoParameters, once
+from api.problems import BadParameter
+from api.queries import alarm_health, devices
+from api.queries.alarm_health import Span
+from api.routes import PREFIX
+
+router = APIRouter(prefix=PREFIX, tags=["alarms"], dependencies=[Depends(once)])
+
+USUAL, LONGEST = timedelta(days=1), timedelta(days=92)
+
+
+class HealthParameters(NoParameters):
+    from_: Instant | None = Field(
+        None,
+        alias="from",
+        description="first instant, of recording: ISO 8601 with zone, or ms; default a day before `to`",
+    )
+    to: Instant | None = Field(None, description="end, not part of it, at most now; default now. At most 92 days")
+    device: str | None = Field(None, max_length=64, description="only this device")
+
+    def span(self, now: datetime) -> Span:
+        end = min(self.to or now, now)
+        begin = self.from_ or end - USUAL
+        if begin >= end:
+            raise BadParameter("from", f"must be before `to`, which is {times.text(end)}")
+        if end - begin > LONGEST:
+            raise BadParameter("from", f"must be at most {LONGEST.days} days before `to`")
+        return Span(begin, end)
+
+
+@router.get(
+    "/alarms/health",
+    dependencies=[allow(Role.VIEWER, Scope.ALARMS_READ)],
+    summary="Health of the alarm system: ISA-18.2 and EEMUA 191",
+    description="Rate and floods, the alarms raised most often, chattering, fleeting and stale ones, priorities, how "
+    "long acknowledgement and return took, and what is held back now; beside each what the standard wants. All but "
+    "`stale` and `now` is of the range.",
+    responses=problems.DEVICE | models.ok(shapes.AlarmHealth, None, health=shapes.HEALTH),
+)
+async def health(request: Request, database: Db, asked: Annotated[HealthParameters, Query()]) -> Response:
+    answers.json_only(request, asked.format)
+    now = datetime.now(UTC)
+    span = asked.span(now)
+    if asked.device is not None:
+        await devices.device_id(database, asked.device)
+    return answers.json(await alarm_health.figures(database, span, asked.device, now))

@@ -1,0 +1,111 @@
+"""When would a rule have fired?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from api import answers, problems, times
+from api.access.guard import Db, Member, allow
+from api.access.roles import Role, Scope
+from api.bodies.alarms import LONGEST_TRIAL, MOST_TRIED, Trial
+from api.bodies.orders import described, order
+from api.models import alarms as shapes
+from api.models import common as models
+from api.parameters import once
+from api.problems import BadParameter
+from api.queries import alarm_rules as rules
+from api.queries import devices
+from api.routes import PREFIX
+from api.trial.evaluate import MOST_PERIODS, MOST_PHASES
+from api.trial.job import Looked
+from api.trial.process import Trials
+from schema.alarms.rules import Rule
+
+router = APIRouter(prefix=PREFIX, tags=["alarm rules"], dependencies=[Depends(once)])
+
+
+@router.post(
+    "/alarm-rules/try",
+    dependencies=[allow(Role.ENGINEER, Scope.RULES_WRITE)],
+    summary="When would a rule have fired?",
+    description="Evaluated over what is stored, by the same code as live, from nothing known at `from`; nobody "
+    "acknowledges or shelves. A rule that is not enabled is tried as if it were. It stops after some 20 s (a setting) "
+    f"or {MOST_PERIODS} periods, and says how far it came.",
+    responses=problems.CHANGE | models.ok(shapes.Trial, None, trial=shapes.TRIAL),
+    openapi_extra=described(Trial),
+)
+async def try_(request: Request, database: Db, member: Member) -> Response:
+    asked = await order(request, Trial)
+    begin, end = _span(asked)
+    if asked.definition is not None:
+        rule = Rule.model_validate({"name": "tried", **asked.definition.model_dump()})
+    else:
+        assert asked.rule is not None
+        rule = await rules.rule(database, asked.rule)
+    warnings = await rules.warnings(database, rule)
+    if asked.devices is None:
+        names = await rules.covered(database, rule.scope, MOST_TRIED + 1)
+        if len(names) > MOST_TRIED:
+            warnings.append(f"more than {MOST_TRIED} devices are in its scope: these are the first by name")
+        names = names[:MOST_TRIED]
+    else:
+        names = asked.devices
+        for name in names:
+            await devices.device_id(database, name)
+    found: list[Looked] = []
+    if names:
+        trials: Trials = request.app.state.trials
+        assert member.organization_id is not None
+        span = times.microseconds(begin), times.microseconds(end)
+        content = rule.model_dump_json().encode()
+        found = await trials.run(member.organization_id, content, names, span, request.is_disconnected)
+    return answers.json(_told(begin, end, found, warnings))
+
+
+def _span(asked: Trial) -> tuple[datetime, datetime]:
+    end = asked.to or datetime.now(UTC)
+    begin = asked.from_ or end - timedelta(days=1)
+    if begin >= end:
+        raise BadParameter("from", f"must be before `to`, which is {times.text(end)}")
+    if end - begin > LONGEST_TRIAL:
+        raise BadParameter("from", f"must be at most {LONGEST_TRIAL.days} days before `to`, which is {times.text(end)}")
+    return begin, end
+
+
+def _told(begin: datetime, end: datetime, found: list[Looked], warnings: list[str]) -> dict[str, Any]:
+    complete = all(one.whole for one in found)
+    if end > datetime.now(UTC):
+        warnings.append("`to` is in the future: more may come")
+    if not complete and sum(len(one.periods) for one in found) >= MOST_PERIODS:
+        warnings.append(f"it stopped with {MOST_PERIODS} periods: `until` of each device says where")
+    elif not complete:
+        warnings.append("it took too long and was not finished: `until` of each device says how far it came")
+    for one in found:
+        if one.too_many_phases:
+            warnings.append(f"{one.device} has more than {MOST_PHASES} changes of phase: the later ones were ignored")
+    return {
+        "from": times.text(begin),
+        "to": times.text(end),
+        "complete": complete,
+        "devices": [{"device": one.device, "frames": one.frames, "until": _instant(one.until)} for one in found],
+        "periods": [
+            {
+                "device": one.device,
+                "what": period.what,
+                "begin": _instant(period.begin),
+                "end": None if period.end is None else _instant(period.end),
+                "value": period.value,
+                "detail": period.detail,
+            }
+            for one in found
+            for period in one.periods
+        ],
+        "warnings": warnings,
+    }
+
+
+def _instant(seconds: float) -> str:
+    return times.text(datetime.fromtimestamp(seconds, UTC))

@@ -1,0 +1,121 @@
+"""Put a backup back: a data directory made of it, and recovery to the end of the log, or to an instant before."""
+
+from __future__ import annotations
+
+import io
+import secrets
+import shutil
+import signal
+import subprocess
+import tarfile
+from datetime import datetime
+from pathlib import Path
+
+from deploy.backup.take import BASE, WAL, Backup, measured, position
+from deploy.stack.errors import StackError
+from deploy.stack.servers import DATABASE, Postgres
+
+RECOVERY_S = 24 * 3600.0
+"""The log of a week takes hours; whoever waits sees it in the server's log."""
+PARTIAL = ".partial"
+"""The end of the name of the file that pg_receivewal was writing."""
+
+
+def restore(store: Path, backup: Backup, server: Postgres, until: datetime | None = None) -> None:
+    """Leave `server` running on what was in the backup and the log after it. Its data directory is not there yet.
+
+    Raises StackError, and leaves what there is by then.
+    """
+    base = store / backup.label / BASE
+    if server.cluster.exists():
+        raise StackError(f"{server.cluster} is there already: move it away")
+    size, digest = measured(base)
+    if (size, digest) != (backup.bytes, backup.sha256):
+        raise StackError(f"{base} is damaged: it is not the file that was written")
+    server.data.mkdir(parents=True, exist_ok=True)
+    new, log = server.cluster.with_name("17.new"), server.data / WAL
+    for directory in (new, log):
+        shutil.rmtree(directory, ignore_errors=True)
+        server.place.make(directory, server.user)
+    _unpack(server, base, new)
+    verify = [f"{server.programs}/pg_verifybackup", "--quiet", server.place.inside(new)]
+    server.place.run(verify, server.user)
+    received = _give_log(store / WAL, backup, server, log)
+    server.place.run(["touch", f"{server.place.inside(new)}/recovery.signal"], server.user)
+    new.rename(server.cluster)
+    settings = {
+        "restore_command": f'cp "{server.place.inside(log)}/%f" "%p"',
+        "recovery_target_action": "promote",
+        "hot_standby": "off",  # ready means: recovered
+        "synchronous_standby_names": "",  # whoever that was, nobody would answer
+        **({"recovery_target_time": until.isoformat()} if until else {}),
+        # without a log there is only what the backup itself has
+        **({} if received or until else {"recovery_target": "immediate"}),
+    }
+    usual, server.settings = server.settings, {**server.settings, **settings}
+    try:
+        server.start(RECOVERY_S)
+        server.stop()
+    finally:
+        server.settings = usual
+    _set_password(server)
+    shutil.rmtree(log)
+    server.start()
+
+
+def _unpack(server: Postgres, base: Path, to: Path) -> None:
+    with base.open("rb") as file:
+        _tar(server, ["tar", "-xzf", "-", "-C", server.place.inside(to)], file)
+
+
+def _give_log(store: Path, backup: Backup, server: Postgres, to: Path) -> int:
+    """The files of the log from the backup on, how many; the one that was being written gets its last name."""
+    needed = [
+        path
+        for path in sorted(store.glob("?" * 8 + "*"))
+        if path.suffix == ".history" or position(path.name) >= position(backup.first_wal)
+    ]
+    reader = subprocess.Popen(
+        server.place.command(["tar", "-xf", "-", "-C", server.place.inside(to)], server.user, signal.SIGKILL),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert reader.stdin is not None
+    try:
+        with tarfile.open(fileobj=reader.stdin, mode="w|") as tar:
+            for path in needed:
+                if not (path.suffix == PARTIAL and path.with_suffix("") in needed):
+                    tar.add(path, arcname=path.name.removesuffix(PARTIAL), filter=_nobodys)
+    except OSError as error:
+        raise StackError(f"the log cannot be copied: {error}") from error
+    finally:
+        _, said = reader.communicate()
+    if reader.returncode != 0:
+        raise StackError(f"the log cannot be copied: {said.decode(errors='replace').strip()}")
+    return len(needed)
+
+
+def _nobodys(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mode = 0o600
+    return entry
+
+
+def _tar(server: Postgres, argv: list[str], given: io.BufferedReader) -> None:
+    done = subprocess.run(
+        server.place.command(argv, server.user, signal.SIGKILL), stdin=given, capture_output=True, check=False
+    )
+    if done.returncode != 0:
+        raise StackError(f"the backup cannot be unpacked: {done.stderr.decode(errors='replace').strip()}")
+
+
+def _set_password(server: Postgres) -> None:
+    """That of the data directory, if it was lost with it a new one: what was the password then may not be known."""
+    file = server.data / "password"
+    if not file.exists():
+        file.write_text(secrets.token_urlsafe(24))
+        server.place.show(file, server.user)
+    word = file.read_text().replace("'", "''")
+    single = [f"{server.programs}/postgres", "--single", "-D", server.place.inside(server.cluster), "template1"]
+    server.place.run(single, server.user, text=f"ALTER ROLE {DATABASE} PASSWORD '{word}'\n")

@@ -1,0 +1,95 @@
+"""Prometheus and promtool: the machine's own, else Debian's package `prometheus`, unpacked under `.stack/prometheus`.
+
+Not installed, and not in the private root: two programs that need nothing but the C library, 19 MB to fetch and 96 MB
+on the disk, which only tests and people who look at figures want.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from deploy.stack import ports
+from deploy.stack.errors import StackError, tail
+from deploy.stack.paths import STACK, Paths, short
+from deploy.stack.process import Process, with_death_signal
+from deploy.stack.service import Service
+
+UNPACKED = STACK / "prometheus"
+PROGRAMS = ("prometheus", "promtool")
+
+
+def programs() -> Path:
+    """The directory with both; fetched if need be. Raises StackError."""
+    found = shutil.which("promtool")
+    if found and shutil.which("prometheus"):
+        return Path(found).parent
+    if not (UNPACKED / "usr" / "bin" / "promtool").exists():
+        _fetch(STACK / "log" / "setup" / "prometheus.log")
+    return UNPACKED / "usr" / "bin"
+
+
+def _fetch(log: Path) -> None:
+    """The package of this machine's Debian, whole or not at all; two at once do not hurt each other."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=STACK) as folder, log.open("wb") as output:
+        Path(folder).chmod(0o755)
+
+        def run(*command: str) -> bool:
+            done = subprocess.run(
+                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+            )
+            return done.returncode == 0
+
+        own = ["-o", f"Dir::State={folder}", "-o", f"Dir::Cache={folder}"]  # lists of our own: the machine's are root's
+        fetched = run("apt-get", "download", "prometheus") or (
+            run("apt-get", *own, "update") and run("apt-get", *own, "download", "prometheus")
+        )
+        packages = [str(path) for path in Path(folder).glob("prometheus_*.deb")]
+        new = Path(folder) / "unpacked"
+        if not (fetched and packages and run("dpkg-deb", "-x", packages[0], str(new))):
+            raise StackError(
+                f"Debian's package prometheus cannot be fetched. The log, {short(log)}, ends with:"
+                + "".join(f"\n    {line}" for line in tail(log))
+            )
+        try:
+            new.rename(UNPACKED)
+        except OSError:
+            if not UNPACKED.exists():
+                raise
+
+
+class Prometheus(Service):
+    """A Prometheus with data of its own, by a configuration file."""
+
+    title = "Prometheus"
+
+    def __init__(self, paths: Paths, config: Path, data: Path, *, port: int) -> None:
+        self._config, self._data, self.port = config, data, port
+        super().__init__(paths, "prometheus", deadline_s=20)
+
+    def new_process(self) -> Process:
+        argv = [
+            str(programs() / "prometheus"), f"--config.file={self._config}", f"--storage.tsdb.path={self._data}",
+            f"--web.listen-address={ports.LOOPBACK}:{self.port}", "--log.level=warn",
+        ]  # fmt: skip
+        return Process(
+            self.title, with_death_signal(argv), log=self.log, lock=self.lock, env=dict(os.environ),
+            deadline_s=self.deadline_s,
+        )  # fmt: skip
+
+    @property
+    def url(self) -> str:
+        return f"http://{ports.LOOPBACK}:{self.port}"
+
+    def is_ready(self) -> bool:
+        try:
+            with urlopen(f"{self.url}/-/ready", timeout=1) as answer:  # noqa: S310 - our own http URL
+                return bool(answer.status == 200)
+        except (URLError, OSError):
+            return False

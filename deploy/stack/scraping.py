@@ -1,0 +1,24 @@
+"""deploy/prometheus/prometheus.yml for other addresses: those of a local stack."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from deploy.stack.paths import CHECKOUT
+
+PROMETHEUS = CHECKOUT / "deploy" / "prometheus"
+TARGETS = re.compile(r"^([ -]*job_name: (\w+)\n.*?targets: )\[.*?\]", re.MULTILINE | re.DOTALL)
+
+
+def render(urls: Mapping[str, str], rules: Path = PROMETHEUS / "rules") -> str:
+    """The configuration with these targets, by job; of a job that is not there, none."""
+
+    def place(match: re.Match[str]) -> str:
+        url = urls.get(match[2])
+        return f"{match[1]}[{urlsplit(url).netloc if url else ''}]"
+
+    conf = (PROMETHEUS / "prometheus.yml").read_text()
+    return TARGETS.sub(place, conf).replace("rules/*.yml", f"{rules}/*.yml")

@@ -1,0 +1,6 @@
+"""Alarms after ISA-18.2, evaluated on committed frames by the one process that leads: `python -m gateway.alarms`.
+
+frames ──▶ feed ──▶ watch ──▶ store ──▶ alarms, alarm_transitions ──▶ publish ──▶ alarms/{device}/{rule}
+           what is   rules of   one                   │
+           new       a device   transaction           └──▶ API, sockets, notify/
+"""

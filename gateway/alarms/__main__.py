@@ -1,0 +1,115 @@
+"""`python -m gateway.alarms`: evaluate alarms, publish them and tell people, until SIGTERM or SIGINT. Several may run:
+one leads.
+
+Exit status: 0 stopped, 1 failed, 2 wrong settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import structlog
+from pydantic import ValidationError
+
+from gateway import logs
+from gateway.alarms import metrics
+from gateway.alarms.evaluator import Evaluator
+from gateway.alarms.lead import AlarmLead
+from gateway.alarms.notify import Notifier
+from gateway.alarms.publish import Publisher
+from gateway.database import FAILURES, Troubles, check_schema, create_pool, persistently
+from gateway.errors import GatewayError
+from gateway.health import serve
+from gateway.process import again_and_again, broker_login, load_secrets, say_wrong
+from gateway.settings import Settings
+from gateway.triage import needed, sqlstate
+
+if TYPE_CHECKING:
+    from gateway.secrets import Secrets
+
+log = structlog.get_logger()
+
+PROBE_TIMEOUT_S = 2.0
+IDLE_S = 8
+"""A transaction that stands still for so long, as its process does, is ended: it holds up the next lead."""
+
+
+async def run(settings: Settings, secrets: Secrets | None) -> None:
+    """All resources in one place; they close in the reverse order."""
+    stop, told = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    troubles: Troubles = {"start": "starting"}
+
+    async def in_the_way() -> list[str]:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await pool.fetchval("select 1")
+        except FAILURES as error:
+            return [f"database: {needed(error) or 'no answer'} ({sqlstate(error)}: {error})"]
+        return list(troubles.values())
+
+    async with (
+        create_pool(settings, purpose="alarms", idle_in_transaction_session_timeout=f"{IDLE_S}s") as pool,
+        create_pool(settings, purpose="notify") as notify_pool,
+        serve(settings.alarms_http_host, settings.alarms_http_port, in_the_way),
+    ):
+        starting = asyncio.ensure_future(persistently(troubles, "prepare", check_schema, pool))
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not starting.done():
+            starting.cancel()
+            return
+        del troubles["start"]
+        lead = AlarmLead(settings, troubles)
+        evaluator = Evaluator(settings, pool, lead, told, troubles)
+        publisher = Publisher(settings, broker_login(settings, secrets), pool, lead, told, troubles=troubles)
+        notifier = Notifier(settings, notify_pool, lead.leading)
+
+        def persevering(what: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+            return group.create_task(again_and_again(what, work, metrics.DEFECTS, stop), name=what)
+
+        async with asyncio.TaskGroup() as group:
+            beside = [
+                group.create_task(lead.hold(), name="lead"),
+                persevering("publish", publisher.run),
+                persevering("notify", notifier.run),
+                persevering("skipped", evaluator.skipped),
+            ]
+            evaluation = persevering("evaluate", lambda: evaluator.run(stop))
+            await stop.wait()
+            await asyncio.wait([evaluation], timeout=settings.shutdown_timeout_s)
+            for task in (evaluation, *beside):
+                task.cancel()
+
+
+def main() -> int:
+    try:
+        settings = Settings()
+        secrets = load_secrets(settings.secrets_dir) if settings.secrets_dir else None
+    except ValidationError as error:
+        say_wrong("alarms", error)
+        return 2
+    except GatewayError as error:
+        print(f"alarms: BIOGATE_SECRETS_DIR: {error}", file=sys.stderr)
+        return 2
+    logs.configure(settings.log_level)
+    status = 0
+    try:
+        asyncio.run(run(settings, secrets))
+    except* (GatewayError, OSError) as group:
+        log.error("stopped", errors=[str(error) for error in group.exceptions])
+        status = 1
+    else:
+        log.info("stopped")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Which rules cover which devices. Pure, but for the log line about a rule that cannot be read."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import structlog
+
+from gateway.alarms import metrics
+from gateway.alarms.watch import Device, StoredRule
+from schema.alarms.rules import Rule
+
+log = structlog.get_logger()
+
+COVERED = frozenset({"pending", "active", "suspended"})
+"""States of devices. A suspended one may be let in again; a revoked or retired one sends nothing any more."""
+
+
+class Coverage:
+    """Rows of alarm_rules and devices → rules by device. Definitions are read once each."""
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[int, int], StoredRule | None] = {}
+        self.unreadable: frozenset[int] = frozenset()
+        """Rules that this version cannot read: nothing new is known of their alarms."""
+
+    def of(
+        self, rules: Iterable[Mapping[str, Any]], devices: Iterable[Mapping[str, Any]]
+    ) -> dict[int, tuple[Device, list[StoredRule]]]:
+        """All devices, each with the rules that cover it."""
+        by_organization: defaultdict[int, list[StoredRule]] = defaultdict(list)
+        read: dict[tuple[int, int], StoredRule | None] = {}
+        for row in rules:
+            key = row["rule_id"], row["version"]
+            read[key] = stored = self._read[key] if key in self._read else _rule(row)
+            if stored is not None:
+                by_organization[stored.organization_id].append(stored)
+        self._read = read
+        self.unreadable = frozenset(rule_id for (rule_id, _), stored in read.items() if stored is None)
+        metrics.UNREADABLE.set(len(self.unreadable))
+        covered = {}
+        for row in devices:
+            device = Device(row["device_id"], row["name"], row["organization_id"], frozenset(row["tags"]))
+            possible = by_organization.get(device.organization_id, []) if row["state"] in COVERED else []
+            covered[device.device_id] = device, [stored for stored in possible if _covers(stored.rule, device)]
+        return covered
+
+
+def _covers(rule: Rule, device: Device) -> bool:
+    scope = rule.scope
+    return (not scope.devices or device.name in scope.devices) and device.tags.issuperset(scope.tags)
+
+
+def _rule(row: Mapping[str, Any]) -> StoredRule | None:
+    try:
+        rule = Rule.model_validate({**json.loads(row["definition"]), "name": row["name"]})
+    except (ValueError, RecursionError) as error:  # what pydantic and the formulas raise are ValueErrors
+        log.error("a rule cannot be read, its alarms stay as they are", rule=row["name"], error=str(error)[:500])
+        return None
+    return StoredRule(row["rule_id"], row["organization_id"], row["version"], rule)

@@ -1,0 +1,326 @@
+"""The turn of the evaluation: what is new → the rules → one transaction. Only while this process leads.
+
+What is in memory is worth nothing against what is stored. After any failure, also of a COMMIT of which it cannot be
+told whether it came true, all of it is dropped and read again; the frames since then are given again, and the same
+comes out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Concatenate, ParamSpec
+
+import asyncpg
+import numpy as np
+import structlog
+
+from gateway.alarms import metrics
+from gateway.alarms.coverage import Coverage
+from gateway.alarms.feed import Feed, Reading
+from gateway.alarms.lead import AlarmLead
+from gateway.alarms.store import Outcome, Store
+from gateway.alarms.watch import Refused, Watch
+from gateway.database import FAILURES, Pool, Trouble, Troubles, listening
+from gateway.errors import LeadLost
+from gateway.settings import Settings
+from gateway.triage import sqlstate
+from schema.alarms.engine import moment
+from schema.alarms.machine import Condition, State
+
+log = structlog.get_logger()
+P = ParamSpec("P")
+
+AT_ONCE = 1000
+"""Devices in one reading."""
+BREATH = 50
+"""Devices after which others in the process get a turn."""
+LOOK_S = 5.0
+"""How often rules and devices are looked at without being told."""
+TICK_S = 1.0
+WRITE_S = 30.0
+"""How often what is remembered of a device is written where it makes no transitions."""
+SPREAD = 97
+"""Parts of that time over which the devices are spread."""
+ACTS_AT_ONCE = 500
+DEFECT_S = 60.0
+"""A device whose evaluation has a defect is left alone for so long."""
+LAST_WRITE_S = 5.0
+
+SKIPPED = "select count(*) from frames where device_id = $1 and time > $2 and time < $3"
+
+
+class Evaluator:
+    def __init__(
+        self,
+        settings: Settings,
+        pool: Pool,
+        lead: AlarmLead,
+        told: asyncio.Event,
+        troubles: Troubles,
+    ) -> None:
+        """`told` is set after each transaction with transitions."""
+        self._settings = settings
+        self._pool = pool
+        self._lead = lead
+        self._told = told
+        self._troubles = troubles
+        self._rules_told = asyncio.Event()
+        self._skipped: asyncio.Queue[tuple[int, float, float]] = asyncio.Queue()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._watches: dict[int, Watch] = {}
+        self._feed = Feed(self._pool, self._settings.alarms_catch_up_s)
+        self._coverage = Coverage()
+        self._left_alone: dict[int, float] = {}
+        self._write_due: dict[int, float] = {}
+        self._look_due = self._tell_due = 0.0
+        self._has_looked = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """While leading, until `stop`."""
+        trouble = Trouble(self._troubles, "evaluate alarms")
+        while not stop.is_set():
+            await _either(self._lead.leading, stop)
+            if stop.is_set():
+                return
+            store = Store(self._pool, self._lead.epoch)
+            self._begin_anew()
+            try:
+                async with listening(self._settings, "alarms", "biogate_alarm_rules", self._rules_told) as listener:
+                    while self._lead.leading.is_set() and not stop.is_set():
+                        if listener.is_closed():
+                            raise ConnectionError("the database has ended a connection")
+                        await self._turn_on_time(store, stop)
+                        trouble.over()
+                        trouble.failures = 0
+                if stop.is_set():
+                    async with asyncio.timeout(LAST_WRITE_S):
+                        await store.write([watch for watch in self._watches.values() if watch.since_write])
+            except LeadLost as lost:
+                log.warning("evaluation ends", reason=str(lost))
+                await asyncio.sleep(self._settings.alarms_interval_ms / 1000)
+            except FAILURES as error:
+                metrics.FAILURES.labels(sqlstate(error)).inc()
+                wait = trouble.failed(error)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), wait)
+            finally:
+                for metric in (metrics.STANDING, metrics.UNKNOWN, metrics.WATCHED, metrics.NEWEST_AGE, metrics.BEHIND):
+                    metric.forget()
+
+    async def _turn_on_time(self, store: Store, stop: asyncio.Event) -> None:
+        """One turn, and the pause until the next; none where frames are waiting."""
+        begun = time.monotonic()
+        behind = await self._turn(store)
+        took = time.monotonic() - begun
+        metrics.TURN.observe(took)
+        metrics.BEHIND.set(behind)
+        with contextlib.suppress(TimeoutError):
+            pause = 0.0 if behind else max(self._settings.alarms_interval_ms / 1000 - took, 0.0)
+            await asyncio.wait_for(stop.wait(), pause)
+
+    async def _turn(self, store: Store) -> int:
+        """How many devices have frames that were not read."""
+        asked_at = time.monotonic()
+        at, asked = await store.now()
+        now = at.timestamp()
+        acts = await store.acts(ACTS_AT_ONCE) if asked else []
+        if self._rules_told.is_set() or now >= self._look_due or not all(map(self._covers, acts)):
+            await self._look(store, now)
+        watches = list(self._watches.values())
+        await self._feed.heads(watches, now)
+        complete: list[Watch] = []
+        behind = 0
+        for first in range(0, len(watches), AT_ONCE):
+            reading = await self._feed.read(watches[first : first + AT_ONCE], now)
+            await self._give(reading, now)
+            complete += reading.complete
+            behind += len(reading.more)
+        for device_id, rows in (await self._feed.search(complete, now)).items():
+            self._guard(self._watches[device_id], self._give_all, rows, [])
+        outcomes = [outcome for act in acts if (outcome := self._act(act, at)) is not None]
+        for watch in complete:
+            if now >= watch.tick_due:
+                watch.tick_due = now + TICK_S
+                self._guard(watch, Watch.tick, now)
+        if now >= self._tell_due:
+            self._tell_due = now + TICK_S
+            self._tell(now)
+        await self._write(store, outcomes, now - asked_at)
+        return behind
+
+    # -- frames and phases
+
+    async def _give(self, reading: Reading, now: float) -> None:
+        for row in reading.first:
+            is_old = row["received_at"].timestamp() < now - self._settings.alarms_catch_up_s
+            names = self._feed.layouts[row["layout_id"]]
+            self._guard(self._watches[row["device_id"]], Watch.first_frame, row, names, is_old)
+        more = {watch.device.device_id for watch in reading.more}
+        for n, device_id in enumerate(reading.frames.keys() | reading.phases.keys()):
+            frames, phases = reading.frames.get(device_id, []), reading.phases.get(device_id, [])
+            if device_id in more:  # those after what was read have their turn later
+                phases = [row for row in phases if row["received_at"] <= frames[-1]["received_at"]]
+            if (watch := self._watches.get(device_id)) is not None:
+                self._guard(watch, self._give_all, frames, phases)
+            if n % BREATH == BREATH - 1:
+                await asyncio.sleep(0)
+
+    def _give_all(self, watch: Watch, frames: Sequence[asyncpg.Record], phases: Sequence[asyncpg.Record]) -> None:
+        metrics.EVALUATED.inc(len(frames))
+        layouts, waiting = self._feed.layouts, deque(phases)
+        for row in frames:
+            while waiting and waiting[0]["received_at"] <= row["received_at"]:
+                watch.phase(waiting.popleft())
+            watch.frame(row, layouts[row["layout_id"]])
+        for row in waiting:
+            watch.phase(row)
+
+    def _guard(
+        self, watch: Watch, work: Callable[Concatenate[Watch, P], None], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """A defect in the evaluation of a device harms no other: it is left alone for a while, and then begun anew from
+        what is stored."""
+        device_id = watch.device.device_id
+        if device_id not in self._watches:
+            return
+        try:
+            work(watch, *args, **kwargs)
+        except Exception:
+            metrics.DEFECTS.labels("device").inc()
+            log.exception("the alarms of a device could not be evaluated: a defect", device=watch.device.name)
+            del self._watches[device_id]
+            self._left_alone[device_id] = time.monotonic() + DEFECT_S
+
+    # -- people
+
+    def _covers(self, act: asyncpg.Record) -> bool:
+        watch = self._watches.get(act["device_id"])
+        return watch is not None and any(stored.rule_id == act["rule_id"] for stored in watch.rules.values())
+
+    def _act(self, act: asyncpg.Record, now: datetime) -> Outcome | None:
+        """None: it waits until the device is evaluated again."""
+        device_id = act["device_id"]
+        watch = self._watches.get(device_id)
+        if watch is None:
+            return None if device_id in self._left_alone else Outcome(act["act_id"], "the rule does not cover it", None)
+        try:
+            return Outcome(act["act_id"], None, watch.act(act, now))
+        except Refused as refused:
+            return Outcome(act["act_id"], str(refused), None)
+        except Exception:
+            metrics.DEFECTS.labels("act").inc()
+            log.exception("an act could not be done: a defect", device=watch.device.name, action=act["action"])
+            return Outcome(act["act_id"], "it failed by a defect, which is in the log of the process", None)
+
+    # -- rules and devices
+
+    async def _look(self, store: Store, now: float) -> None:
+        """At what covers what now."""
+        self._rules_told.clear()
+        self._look_due = now + LOOK_S
+        with_alarms = set() if self._has_looked else await store.with_alarms()
+        covered = self._coverage.of(await store.rules(), await store.devices())
+        unreadable = self._coverage.unreadable
+        self._left_alone = {one: until for one, until in self._left_alone.items() if until > time.monotonic()}
+        new = [
+            device_id
+            for device_id, (_, rules) in covered.items()
+            if (rules or device_id in with_alarms)
+            and device_id not in self._watches
+            and device_id not in self._left_alone
+        ]
+        for device_id, (memory, standing) in (await store.remembered(new) if new else {}).items():
+            watch = self._watches[device_id] = Watch(covered[device_id][0], memory, standing)
+            self._write_due[device_id] = time.monotonic() + WRITE_S * (device_id % SPREAD) / SPREAD
+            self._guard(watch, Watch.begin, *covered[device_id], now, unreadable)
+            position = watch.engine.position
+            if position is not None and (begin := self._feed.begins_at(position, now)) > position.time:
+                self._skipped.put_nowait((device_id, position.time, begin))
+        for device_id, watch in list(self._watches.items()):
+            device, rules = covered[device_id]
+            if watch.is_covered_by(rules, unreadable):
+                watch.device = device
+            else:
+                self._guard(watch, Watch.change, device, rules, now, unreadable)
+        self._has_looked = True
+
+    def _tell(self, now: float) -> None:
+        """In figures how it stands."""
+        states: Counter[tuple[str, ...]] = Counter()
+        unknown = watched = 0
+        newest = 0.0
+        for watch in self._watches.values():
+            watched += bool(watch.rules)
+            position = watch.engine.position
+            newest = newest if position is None else max(newest, position.received)
+            for row in watch.standing.values():
+                if row.alarm.state is not State.NORMAL:
+                    states[row.alarm.state.value, row.priority] += 1
+                unknown += row.alarm.condition is Condition.UNKNOWN
+        metrics.STANDING.replace(states)
+        metrics.UNKNOWN.set(unknown)
+        metrics.WATCHED.set(watched)
+        if newest:
+            metrics.NEWEST_AGE.set(max(now - newest, 0.0))
+
+    async def skipped(self) -> None:
+        """For ever: counts what was too old to be evaluated. Beside the turns, for it may take long."""
+        while True:
+            frames = devices = 0
+            waiting = [await self._skipped.get()]
+            while waiting:
+                device_id, after, before = waiting.pop()
+                with contextlib.suppress(*FAILURES):
+                    count = await self._pool.fetchval(SKIPPED, device_id, moment(after), moment(before))
+                    frames, devices = frames + count, devices + bool(count)
+                if not self._skipped.empty():
+                    waiting.append(self._skipped.get_nowait())
+            if frames:
+                metrics.SKIPPED.inc(frames)
+                log.warning("frames were too old to be evaluated", frames=frames, devices=devices)
+
+    # -- what follows
+
+    async def _write(self, store: Store, outcomes: Sequence[Outcome], clock: float) -> None:
+        """`clock`: what the database's is ahead of time.monotonic()."""
+        begun = time.monotonic()
+        due = [
+            watch
+            for device_id, watch in self._watches.items()
+            if watch.touched or watch.forget or (watch.since_write and self._write_due[device_id] <= begun)
+        ]
+        if not (due or outcomes):
+            return
+        made = [one for watch in due for one in watch.made]
+        received = [one for watch in due for one in watch.received]
+        await store.write(due, outcomes)
+        for watch in due:
+            self._write_due[watch.device.device_id] = begun + WRITE_S
+            if watch.forget:
+                del self._watches[watch.device.device_id]
+        for one in made:
+            metrics.TRANSITIONS.labels(one.cause).inc()
+            if one.after == State.UNACKNOWLEDGED != one.before:
+                metrics.RAISED.labels(one.priority).inc()
+        for outcome in outcomes:
+            metrics.ACTS.labels("done" if outcome.refused is None else "refused").inc()
+        if received:
+            metrics.LAG.observe(time.monotonic() + clock - np.array(received))
+        if made:
+            self._told.set()
+
+
+async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in (one, other)]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()

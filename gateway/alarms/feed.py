@@ -1,0 +1,314 @@
+"""What was committed since the last look, of the devices under rules.
+
+`frames` has no order of commits: it is looked for by device and time, from the newest frame that was evaluated on. It
+is guaranteed that the engine is given, in the order of receipt within one reading,
+
+* every frame with a newer time than all before, and every further part of the newest (the same time, another layout);
+* of a device that numbers its frames, also those with a newer number and an older time: a block of other channels, or
+  a clock that was set back. That there are some is told by `device_streams`, into which the gateway merges what it has
+  committed within 10 s, usually 1 s. They are then looked for, near the newest frame first, over hours, a day and a
+  month; where something was found, the next ones are looked for at every reading. What is not found (numbers of
+  messages in quarantine look the same) is looked for more and more rarely.
+
+Not given, as the engine would ignore it: older times without newer numbers, so late history, what another gateway that
+shares the broker has committed in between, and a clock that was set back on a device without numbers. A frame may be
+given again after a restart, which changes nothing. Nothing is given that is older by the device's clock than
+BIOGATE_ALARMS_CATCH_UP_S, and of a device seen for the first time its newest frame is the first.
+
+Phases likewise: events of type `phase` with a newer time than the last; before a device's first frame the newest.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+import asyncpg
+import structlog
+
+from gateway.alarms.watch import Watch
+from gateway.database import Pool
+from schema.alarms.engine import Position, moment
+
+log = structlog.get_logger()
+
+PIECE = 20
+"""Frames of a device in one reading. A backlog is read in so many at a time, for all devices alike."""
+NEAR_S = 7200.0
+"""Devices whose newest frame is older than that are asked for apart: for them older chunks are to be opened."""
+FAR_S, LIVELY_S = 2.0, 60.0
+"""How often so, but for those heard of within a minute."""
+HEADS_S = 2.0
+BESIDE_S = 60.0
+"""Where a clock was set back: how far after the newest frame is read among old frames that were evaluated before."""
+RINGS_S = (120.0, 5400.0, 93_600.0, 32 * 86_400.0)
+SEARCH_COST = (1, 2, 5, 10)
+SEARCHES = 10
+"""Cost of those that may be made in one reading."""
+RING_AGAIN_S = 1.0
+SEARCH_TIMEOUT_S = 2.0
+REACHES_S = 600.0
+"""For so long after some were found the next are looked for near the newest frame at every reading."""
+SEARCH_AGAIN_S = (2.0, 600.0)
+AHEAD_S = 366 * 86_400.0
+
+# The bounds $7 are constants to the planner, so that chunks before it are not opened. A device is asked for by its
+# key, from its own bound `since` on; what the engine would ignore is left out, or it would be read again and again.
+NEWS = """
+select f.device_id, f.time, f.layout_id, f.boot, f.seq, f.received_at, f.values, f.quality
+  from unnest($1::int[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::bigint[],
+              $8::text[])
+       as d (device_id, since, newest, until, boot, seq, layouts)
+ cross join lateral (
+       select * from frames f
+        where f.device_id = d.device_id and f.time >= d.since and f.time >= $7 and f.time <= d.until
+          and (f.time > d.newest and coalesce(f.boot >= d.boot, true) or (f.boot, f.seq) > (d.boot, d.seq)
+               or f.time = d.newest and f.layout_id <> all (d.layouts::int[]))
+        order by f.time limit $9) f"""
+FIRST = """
+select f.* from unnest($1::int[]) as d (device_id)
+ cross join lateral (select * from frames f where f.device_id = d.device_id order by f.time desc limit 1) f"""
+AROUND = """
+select device_id, time, layout_id, boot, seq, received_at, values, quality from frames
+ where device_id = $1 and time >= $2 and time <= $3 and (boot, seq) > ($4::bigint, $5::bigint)
+ order by received_at, boot, seq limit $6"""
+HEADS = """
+select d.device_id, s.boot, s.seq
+  from unnest($1::int[]) as d (device_id)
+ cross join lateral (
+       select boot, upper(received) - 1 as seq from device_streams s
+        where s.device_id = d.device_id and not isempty(received) order by boot desc limit 1) s"""
+PHASES = """
+select e.device_id, e.time, e.received_at, e.data ->> 'phase' as phase
+  from unnest($1::int[], $2::timestamptz[]) as d (device_id, since)
+ cross join lateral (
+       select * from device_events e
+        where e.device_id = d.device_id and e.type = 'phase' and e.time > d.since and e.time >= $3
+        order by e.time limit $4) e"""
+FIRST_PHASES = """
+select e.device_id, e.time, e.received_at, e.data ->> 'phase' as phase
+  from unnest($1::int[]) as d (device_id)
+ cross join lateral (select * from device_events e where e.device_id = d.device_id and e.type = 'phase'
+                      order by e.time desc limit 1) e"""
+LAYOUTS = """
+select lc.layout_id, array_agg(c.name order by lc.ordinal) as names
+  from layout_channels lc join channels c using (channel_id)
+ where lc.layout_id = any ($1::int[]) group by lc.layout_id"""
+
+
+class Reading(NamedTuple):
+    first: list[asyncpg.Record]
+    """The newest frames of devices seen for the first time."""
+    frames: dict[int, list[asyncpg.Record]]
+    """By device, in the order of receipt."""
+    phases: dict[int, list[asyncpg.Record]]
+    complete: list[Watch]
+    """Those of which all there is was read."""
+    more: list[Watch]
+    """Those of which there is more. (Some are not asked for at each reading.)"""
+
+
+@dataclass(slots=True)
+class Search:
+    """For frames of a device with newer numbers and older times."""
+
+    head: tuple[int, int] = (-1, -1)
+    """(boot, seq) that is known to be stored."""
+    ring: int = 0
+    due: float = 0.0
+    wait: float = SEARCH_AGAIN_S[0]
+
+
+class Feed:
+    def __init__(self, pool: Pool, catch_up_s: float) -> None:
+        self._pool = pool
+        self._catch_up_s = catch_up_s
+        self.layouts: dict[int, Sequence[str]] = {}
+        """Layout → names of its channels."""
+        self._searches: defaultdict[int, Search] = defaultdict(Search)
+        self._reach: dict[int, tuple[float, float]] = {}
+        """How far before the newest frame a device sends news, s, and until when that holds."""
+        self._far_due = self._heads_due = 0.0
+
+    def begins_at(self, position: Position, now: float) -> float:
+        """What is older than that by the device's clock is not evaluated any more."""
+        return now - (position.received - position.time) - self._catch_up_s
+
+    async def read(self, watches: Sequence[Watch], now: float) -> Reading:
+        """What is new of them. `now` is the database's clock, read before."""
+        first = await self._first([watch for watch in watches if watch.is_new])
+        phases = await self._phases(watches)
+        frames: dict[int, list[asyncpg.Record]] = {}
+        complete: list[Watch] = []
+        more: list[Watch] = []
+        for lane in self._lanes([watch for watch in watches if not watch.is_new], now):
+            for row in await self._news(lane, now):
+                frames.setdefault(row["device_id"], []).append(row)
+            for watch in lane:
+                rows = frames.get(watch.device.device_id, [])
+                if self._may_lack(watch, rows, now):
+                    del frames[watch.device.device_id]
+                    more.append(watch)
+                else:
+                    (complete if len(rows) < PIECE else more).append(watch)
+        for rows in frames.values():
+            rows.sort(key=receipt)
+        await self._learn_layouts([*first, *(row for rows in frames.values() for row in rows)])
+        for watch in watches:
+            watch.is_new = False
+        return Reading(first, frames, phases, complete, more)
+
+    async def heads(self, watches: Iterable[Watch], now: float) -> None:
+        """Ask, before a reading, up to which number frames are stored."""
+        if now < self._heads_due:
+            return
+        self._heads_due = now + HEADS_S
+        numbered = [watch.device.device_id for watch in watches if _is_numbered(watch.engine.position)]
+        for device_id, boot, seq in await self._pool.fetch(HEADS, numbered):
+            search = self._searches[device_id]
+            if (boot, seq) != search.head:
+                search.head, search.ring = (boot, seq), 0
+
+    async def search(self, watches: Iterable[Watch], now: float) -> dict[int, list[asyncpg.Record]]:
+        """After what was read is given: frames of these that are stored and were not found by their times. Of some
+        devices at a time."""
+        found: dict[int, list[asyncpg.Record]] = {}
+        left = SEARCHES
+        for watch in watches:
+            device_id, position = watch.device.device_id, watch.engine.position
+            search = self._searches.get(device_id)
+            if search is None or position is None or position.boot is None or position.seq is None:
+                continue
+            if search.head <= (position.boot, position.seq) or search.ring == len(RINGS_S) or now < search.due:
+                continue
+            left -= SEARCH_COST[search.ring]
+            if left < 0:
+                break
+            rows = await self._around(device_id, position, RINGS_S[search.ring])
+            if rows:
+                found[device_id] = rows
+                search.wait, search.ring = SEARCH_AGAIN_S[0], 0
+                if position.time - min(row["time"].timestamp() for row in rows) <= RINGS_S[0]:
+                    self._reach[device_id] = RINGS_S[0], now + REACHES_S
+                continue
+            search.ring += 1
+            search.due = now + RING_AGAIN_S
+            if search.ring == len(RINGS_S):  # not until there is a newer head, and then not at once
+                search.due, search.wait = now + search.wait, min(2 * search.wait, SEARCH_AGAIN_S[1])
+        await self._learn_layouts(row for rows in found.values() for row in rows)
+        return found
+
+    # -- frames
+
+    def _lanes(self, watches: Sequence[Watch], now: float) -> list[list[Watch]]:
+        """Those that can be asked for together, now."""
+        near, far = [], []
+        far_too = now >= self._far_due
+        for watch in watches:
+            position = watch.engine.position
+            if position is None or position.time > now - NEAR_S or self.begins_at(position, now) > now - NEAR_S:
+                near.append(watch)
+            elif far_too or position.received > now - LIVELY_S:
+                far.append(watch)
+        if far_too:
+            self._far_due = now + FAR_S
+        return [lane for lane in (near, far) if lane]
+
+    async def _news(self, lane: Sequence[Watch], now: float) -> list[asyncpg.Record]:
+        ids, since, newest, until, boots, seqs, layouts = [], [], [], [], [], [], []
+        for watch in lane:
+            ids.append(watch.device.device_id)
+            position = watch.engine.position
+            if position is None:
+                begin = high = now - self._catch_up_s
+                end, boot, seq = now + AHEAD_S, None, None
+            else:
+                _, _, boot, seq, set_back_from = position
+                begin = max(position.time, self.begins_at(position, now))
+                high, end = begin, now + AHEAD_S
+                if set_back_from > position.time and _is_numbered(position):
+                    high, end = set_back_from, begin + BESIDE_S
+                reach, expires = self._reach.get(watch.device.device_id, (0.0, 0.0))
+                begin -= reach if now < expires else 0.0
+            since.append(moment(begin))
+            newest.append(moment(high))
+            until.append(moment(end))
+            boots.append(boot)
+            seqs.append(seq)
+            layouts.append("{" + ",".join(map(str, watch.layouts)) + "}")
+        return list(await self._pool.fetch(NEWS, ids, since, newest, until, boots, seqs, min(since), layouts, PIECE))
+
+    def _may_lack(self, watch: Watch, rows: Sequence[asyncpg.Record], now: float) -> bool:
+        """Whether rows may be the end of a block of other channels, whose begin has older times than the newest frame.
+        Then they are read again, from further back on. (Once, for numbers may be missing.)"""
+        position, device_id = watch.engine.position, watch.device.device_id
+        if not rows or position is None or position.seq is None or position.boot is None:
+            return False
+        newest = moment(position.time)
+        _, expires = self._reach.get(device_id, (0.0, 0.0))
+        if any(row["time"] < newest for row in rows):
+            self._reach[device_id] = RINGS_S[0], now + REACHES_S
+        if now < expires:
+            return False
+        parts = [row for row in rows if row["time"] == newest and row["seq"] is not None]
+        if not any((row["boot"], row["seq"]) > (position.boot, position.seq + 1) for row in parts):
+            return False
+        self._reach[device_id] = RINGS_S[0], now + REACHES_S
+        return True
+
+    async def _first(self, watches: Sequence[Watch]) -> list[asyncpg.Record]:
+        if not watches:
+            return []
+        return list(await self._pool.fetch(FIRST, [watch.device.device_id for watch in watches]))
+
+    async def _around(self, device_id: int, position: Position, ring: float) -> list[asyncpg.Record]:
+        begin, end = position.time - ring, max(position.time, min(position.set_back_from, position.time + ring))
+        bounds = moment(begin), moment(end), position.boot, position.seq
+        try:
+            return list(await self._pool.fetch(AROUND, device_id, *bounds, 10 * PIECE, timeout=SEARCH_TIMEOUT_S))
+        except TimeoutError:
+            log.warning("too many frames to look for one in", device_id=device_id, seconds=ring)
+            return []
+
+    async def _learn_layouts(self, rows: Iterable[asyncpg.Record]) -> None:
+        unknown = {row["layout_id"] for row in rows} - self.layouts.keys()
+        if unknown:
+            for layout_id, names in await self._pool.fetch(LAYOUTS, list(unknown)):
+                self.layouts[layout_id] = tuple(names)
+
+    # -- phases
+
+    async def _phases(self, watches: Sequence[Watch]) -> dict[int, list[asyncpg.Record]]:
+        followed = [watch for watch in watches if watch.follows_phases]
+        rows: list[asyncpg.Record] = []
+        if begun := [watch for watch in followed if watch.engine.phase_time]:
+            since = [moment(watch.engine.phase_time) for watch in begun]
+            rows += await self._pool.fetch(PHASES, _ids(begun), since, min(since), PIECE)
+        if others := [watch for watch in followed if not watch.engine.phase_time]:
+            rows += await self._pool.fetch(FIRST_PHASES, _ids(others))
+        phases: dict[int, list[asyncpg.Record]] = {}
+        for row in rows:
+            phases.setdefault(row["device_id"], []).append(row)
+        return phases
+
+
+def _ids(watches: Collection[Watch]) -> list[int]:
+    return [watch.device.device_id for watch in watches]
+
+
+def _is_numbered(position: Position | None) -> bool:
+    return position is not None and position.boot is not None and position.seq is not None
+
+
+def receipt(row: asyncpg.Record) -> tuple[datetime, int, int, datetime, int]:
+    boot, seq = row["boot"], row["seq"]
+    return (
+        row["received_at"],
+        -1 if boot is None else boot,
+        -1 if seq is None else seq,
+        row["time"],
+        row["layout_id"],
+    )

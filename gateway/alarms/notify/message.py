@@ -1,0 +1,158 @@
+"""What people read, pure: plain text, which apprise escapes as the service needs it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, assert_never
+from zoneinfo import ZoneInfo
+
+from gateway.alarms.notify.channel import Message, Tone
+from schema.alarms.rules import PRIORITIES
+
+MOST_LINES = 20
+MOST_OF_LINE = 400
+MOST_NAMES = 3
+Kind = Literal["raised", "ended", "escalated"]
+TONES: dict[str, Tone] = {"critical": "failure", "high": "failure", "medium": "warning", "low": "info"}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An alarm as it is now, and why it is told."""
+
+    kind: Kind
+    times: int
+    """It was told before."""
+    device: str
+    title: str
+    priority: str
+    state: str
+    since: datetime
+    raised_at: datetime | None
+    value: float | None
+    detail: str
+    message: str
+    response: str
+    who: str | None
+    """Whose act it was that ended it."""
+
+
+def compose(alarms: Sequence[Told], zone: ZoneInfo, now: datetime) -> Message:
+    """One alarm, or several: the most important first."""
+    ordered = sorted(alarms, key=lambda alarm: (alarm.kind == "ended", -_rank(alarm.priority), alarm.device))
+    first = ordered[0]
+    tone: Tone = "success" if first.kind == "ended" else TONES.get(first.priority, "warning")
+    if len(ordered) == 1:
+        return Message(tone, f"[{_mark(first)}] {first.device}: {_plain(first.title)}", _long(first, zone, now))
+    names = list(dict.fromkeys(alarm.device for alarm in ordered))
+    more = ", …" if len(names) > MOST_NAMES else ""
+    title = f"[{_mark(first)}] {len(ordered)} alarms: {', '.join(names[:MOST_NAMES])}{more}"
+    lines = [_short(alarm, zone, now) for alarm in ordered[:MOST_LINES]]
+    if len(ordered) > MOST_LINES:
+        lines.append(f"and {len(ordered) - MOST_LINES} more")
+    return Message(tone, title, "\n".join(lines))
+
+
+def test(route: str) -> Message:
+    return Message("info", "Biogate: a test", f"The alarm route {route} works. This was asked for; there is no alarm.")
+
+
+def failing(route: str, since: datetime | None, error: str | None, zone: ZoneInfo) -> Message:
+    begun = f" since {_time(since, zone)}" if since else ""
+    return Message(
+        "failure",
+        f"Alarm route {route} fails",
+        f"It has told nobody{begun}: {error or 'unknown why'}. What it has to tell waits, and is tried again.",
+    )
+
+
+def works(route: str) -> Message:
+    return Message("success", f"Alarm route {route} works again", "What waited for it is being told.")
+
+
+def _mark(alarm: Told) -> str:
+    match alarm.kind:
+        case "raised":
+            return alarm.priority
+        case "escalated":
+            return f"{alarm.priority}, escalated"
+        case "ended":
+            return _state(alarm)
+        case _:
+            assert_never(alarm.kind)
+
+
+def _state(alarm: Told) -> str:
+    by = f" by {_plain(alarm.who)}" if alarm.who else ""
+    words = {
+        "unacknowledged": "not acknowledged",
+        "returned-unacknowledged": "returned, not acknowledged",
+        "acknowledged": f"acknowledged{by}",
+        "latched": f"returned, waits for a reset{f', acknowledged{by}' if by else ''}",
+        "normal": f"normal again{f', acknowledged{by}' if by else ''}",
+    }
+    return words.get(alarm.state, alarm.state)
+
+
+def _again(alarm: Told, now: datetime) -> str:
+    if alarm.kind == "ended" or (alarm.kind == "raised" and not alarm.times):
+        return ""
+    since = alarm.raised_at or alarm.since
+    return f"nobody has acknowledged it for {_duration((now - since).total_seconds())}"
+
+
+def _long(alarm: Told, zone: ZoneInfo, now: datetime) -> str:
+    lines = [f"{_state(alarm)}, since {_time(alarm.since, zone)}"]
+    if alarm.raised_at and alarm.raised_at != alarm.since:
+        lines.append(f"raised {_time(alarm.raised_at, zone)}")
+    lines += [_again(alarm, now), _value(alarm)]
+    lines += [_plain(alarm.message, lines=True)]
+    lines += [f"To do: {_plain(alarm.response, lines=True)}" if alarm.response else ""]
+    return "\n".join(line for line in lines if line)
+
+
+def _short(alarm: Told, zone: ZoneInfo, now: datetime) -> str:
+    parts = [
+        f"[{_mark(alarm)}] {alarm.device}: {_plain(alarm.title)}",
+        "" if alarm.kind == "ended" else _state(alarm),
+        _value(alarm),
+        f"since {_time(alarm.since, zone)}",
+        _again(alarm, now),
+        _plain(alarm.message),
+        f"To do: {_plain(alarm.response)}" if alarm.response and alarm.kind != "ended" else "",
+    ]
+    line = "; ".join(part for part in parts if part)
+    return line if len(line) <= MOST_OF_LINE else f"{line[: MOST_OF_LINE - 1]}…"
+
+
+def _value(alarm: Told) -> str:
+    value = "" if alarm.value is None else f"value {alarm.value:g}"
+    detail = _plain(alarm.detail)
+    return f"{value} ({detail})" if value and detail else value or detail
+
+
+def _rank(priority: str) -> int:
+    return PRIORITIES.index(priority) if priority in PRIORITIES else -1
+
+
+def _time(instant: datetime, zone: ZoneInfo) -> str:
+    return f"{instant.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _plain(text: str, *, lines: bool = False) -> str:
+    """Without what is no text: some of it ends a header or a line of a protocol."""
+    kept = "".join(
+        sign if unicodedata.category(sign) not in {"Cc", "Cf", "Cs"} or (lines and sign == "\n") else " "
+        for sign in text
+    )
+    return kept.strip()

@@ -1,0 +1,264 @@
+"""Who is told of alarms, by the process that leads.
+
+The transaction that stores transitions puts what each route has to tell into alarm_notifications (migration 0010). Here
+it is taken from there, route by route: what waits goes into one message, and is marked as told once the channel has it.
+So nothing is lost by a kill; a message may come twice. One process does it at a time: it has an advisory lock, held by
+the connection that listens.
+
+A route has one message under way, so order is kept, and a dead or slow channel delays no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import fields
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, ParamSpec
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import structlog
+from pydantic import ValidationError
+
+from gateway.alarms.notify import message, metrics
+from gateway.alarms.notify.channel import Channels, Message
+from gateway.alarms.notify.message import Told
+from gateway.alarms.notify.queue import Due, Queue
+from gateway.database import FAILURES, Pool, Trouble, Troubles, backoff_s, listening
+from gateway.errors import GatewayError
+from gateway.settings import Settings
+from schema.alarms.routes import SCHEMES, Route, opening, scheme
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+P = ParamSpec("P")
+
+log = structlog.get_logger()
+
+LOOK_S, PAUSE_S = 1.0, 0.2
+"""The longest and the least time between two looks into the queue."""
+MEASURE_S, CLEAR_S = 10.0, 600.0
+ANSWER_S = 5.0
+AT_ONCE, AT_ONCE_FAILING = 8, 4
+"""Messages under way. Those of routes that fail have places of their own: they may take all their time."""
+LONGEST_PAUSE_S = 300.0
+FIRST_FAILURE = 4
+"""So the first pause is not a tenth of a second."""
+LAST_WORDS_S = 5.0
+"""At the end, for messages that are under way: unmarked they would be sent twice."""
+
+LOCK = "select pg_try_advisory_lock(hashtextextended('biogate notifications', 0))"
+
+
+class Unusable(GatewayError):
+    """A route's URL cannot be used; says why, without it."""
+
+
+class Notifier:
+    def __init__(
+        self, settings: Settings, pool: Pool, leading: asyncio.Event, troubles: Troubles | None = None
+    ) -> None:
+        self._settings = settings
+        self._queue = Queue(pool)
+        self._leading = leading
+        self._troubles: Troubles = {} if troubles is None else troubles
+        self._channels = Channels(settings.notify_timeout_s, settings.notify_private)
+        self._schemes = frozenset((settings.notify_schemes or ",".join(SCHEMES)).replace(" ", "").lower().split(","))
+        self._told = asyncio.Event()
+        self._busy: dict[int, asyncio.Task[None]] = {}
+        self._may_send = False
+        self._healthy, self._failing = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE_FAILING)
+        self._key: X25519PrivateKey | None = None
+        self._unreadable: set[tuple[int, int]] = set()
+        """Routes, by version, of which it was said."""
+
+    async def run(self) -> None:
+        """For ever: while leading, and connected to the database."""
+        trouble = Trouble(self._troubles, "send notifications")
+        async with asyncio.TaskGroup() as group:
+            try:
+                while True:
+                    await self._leading.wait()
+                    try:
+                        async with listening(self._settings, "notify", "biogate_alarms", self._told) as connection:
+                            await self._work(connection, trouble, group)
+                    except FAILURES as error:
+                        await asyncio.sleep(trouble.failed(error))
+                    finally:
+                        self._may_send = False
+                        for known in (metrics.QUEUE, metrics.OLDEST, metrics.ROUTES_FAILING):
+                            known.forget()
+            finally:
+                if self._busy:
+                    await asyncio.wait(self._busy.values(), timeout=LAST_WORDS_S)
+
+    async def _work(self, connection: asyncpg.Connection, trouble: Trouble, group: asyncio.TaskGroup) -> None:
+        """Until another process leads."""
+        measured = cleared = float("-inf")
+        while self._leading.is_set():
+            async with asyncio.timeout(ANSWER_S):  # which also proves that the lock is ours
+                self._may_send = self._may_send or bool(await connection.fetchval(LOCK))
+                await connection.fetchval("select 1")
+            self._told.clear()
+            if self._may_send:
+                await self._look(group)
+                if time.monotonic() - measured > MEASURE_S:
+                    measured = time.monotonic()
+                    await self._measure()
+                if time.monotonic() - cleared > CLEAR_S:
+                    cleared = time.monotonic()
+                    await self._queue.clear()
+            trouble.over()
+            trouble.failures = 0
+            await asyncio.sleep(PAUSE_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S - PAUSE_S):
+                    await self._told.wait()
+
+    async def _look(self, group: asyncio.TaskGroup) -> None:
+        now = await self._queue.now()
+        for due in await self._queue.due(list(self._busy)):
+            route = self._read(due)
+            if route is None or self._channels.hangs(due.route_id):
+                continue
+            if not due.enabled:
+                await self._queue.drop_all(due)
+            elif due.test is None and (begins := opening(route, now)) > now:
+                await self._queue.postpone(due, route, begins)
+            else:
+                task = group.create_task(self._serve(due, route), name=f"notify {due.route_id}")
+                self._busy[due.route_id] = task
+                task.add_done_callback(partial(self._free, due.route_id))
+        metrics.ESCALATED.inc(await self._queue.escalate())
+        await self._queue.report(timedelta(seconds=self._settings.notify_report_s))
+
+    def _free(self, route_id: int, _: asyncio.Task[None]) -> None:
+        del self._busy[route_id]
+
+    def _read(self, due: Due) -> Route | None:
+        try:
+            return Route.model_validate_json(due.definition)
+        except ValidationError as error:
+            if (due.route_id, due.version) not in self._unreadable:
+                self._unreadable.add((due.route_id, due.version))
+                log.error("an alarm route cannot be read: give it anew", route=due.name, problems=error.error_count())
+            return None
+
+    async def _serve(self, due: Due, route: Route) -> None:
+        """One message of a route, or a few. What fails here is tried again at the next look, and concerns no other."""
+        trouble = Trouble(self._troubles, f"tell alarms by {due.name}")
+        async with self._failing if due.failures else self._healthy:
+            if not self._may_send:
+                return
+            try:
+                if due.test is not None:
+                    await self._persist(self._queue.tested, due, await self._send(due, message.test(due.name)))
+                else:
+                    await self._tell(due, route)
+            except FAILURES as error:
+                await asyncio.sleep(trouble.failed(error))
+                trouble.over()
+            except Exception as error:  # of this route's alarms, or its channel: the others go on
+                log.exception("alarms cannot be told: a defect", route=due.name, organization=due.organization_id)
+                metrics.FAILED.labels("none").inc()
+                wait_s = backoff_s(due.failures + FIRST_FAILURE, LONGEST_PAUSE_S)
+                await self._persist(self._queue.not_sent, due, [], f"a defect: {type(error).__name__}", wait_s)
+
+    async def _tell(self, due: Due, route: Route) -> None:
+        give_up = timedelta(seconds=self._settings.notify_give_up_s)
+        rows, given_up = await self._queue.take(due, route, give_up)
+        if given_up:
+            metrics.GIVEN_UP.inc(given_up)
+            log.error("alarms were not told: their route has failed for too long", route=due.name, number=given_up)
+        zone = ZoneInfo(route.time_zone)
+        for content, notifications in _messages(rows, zone, await self._queue.now()):
+            error = await self._send(due, content)
+            if error is not None:
+                wait_s = backoff_s(due.failures + FIRST_FAILURE, LONGEST_PAUSE_S)
+                await self._persist(self._queue.not_sent, due, notifications, error, wait_s)
+                return
+            await self._persist(self._queue.sent, due, route, notifications)
+
+    async def _send(self, due: Due, content: Message) -> str | None:
+        kind = "none"
+        error: str | None
+        try:
+            url = self._open(due)
+            if scheme(url) not in self._schemes:
+                raise Unusable(f"URLs of the kind {scheme(url) or '(none)'} are not allowed here")
+            kind = scheme(url)
+            error = await self._channels.send(due.route_id, url, content)
+        except GatewayError as unusable:
+            error = str(unusable)
+        facts = {"route": due.name, "organization": due.organization_id, "scheme": kind, "title": content.title}
+        if error is None:
+            metrics.SENT.labels(kind).inc()
+            log.info("notification sent", **facts)
+        else:
+            metrics.FAILED.labels(kind).inc()
+            log.warning("notification not sent: tried again", error=error, **facts)
+        return error
+
+    def _open(self, due: Due) -> str:
+        """Its URL. Raises GatewayError. Loads the cryptography where there is something to tell."""
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey  # noqa: PLC0415
+
+        from gateway.secrets import VAULT, load_key  # noqa: PLC0415
+        from schema.sealed import Unreadable, unseal  # noqa: PLC0415
+
+        if self._key is None:
+            if self._settings.secrets_dir is None:
+                raise Unusable("its URL cannot be opened: the alarms process has no BIOGATE_SECRETS_DIR")
+            self._key = load_key(self._settings.secrets_dir / VAULT, X25519PrivateKey)  # type: ignore[type-abstract]
+        try:
+            return unseal(self._key, due.url, due.place).decode()
+        except Unreadable as error:
+            raise Unusable("its URL was sealed to another key: give it again") from error
+
+    async def _persist(self, write: Callable[P, Awaitable[None]], /, *arguments: P.args, **named: P.kwargs) -> None:
+        """What became of a message: whatever the database does meanwhile, or it would be sent again."""
+        trouble = Trouble(self._troubles, "note what was sent")
+        while True:
+            try:
+                await write(*arguments, **named)
+            except FAILURES as error:
+                await asyncio.sleep(trouble.failed(error))
+            else:
+                trouble.over()
+                return
+
+    async def _measure(self) -> None:
+        counts, oldest_s, failing = await self._queue.measure()
+        for state, count in counts.items():
+            metrics.QUEUE.set(count, state)
+        metrics.OLDEST.set(oldest_s)
+        metrics.ROUTES_FAILING.set(failing)
+
+
+def _messages(rows: Sequence[asyncpg.Record], zone: ZoneInfo, now: datetime) -> Iterator[tuple[Message, list[int]]]:
+    """With the notifications that each is for: the alarms in one, then what is to be said of other routes."""
+    alarms: dict[tuple[int, int], asyncpg.Record] = {}
+    of_alarms = [row for row in rows if row["rule_id"] is not None]
+    for row in of_alarms:  # the newest of each alarm
+        alarms[row["rule_id"], row["device_id"]] = row
+    if alarms:
+        yield message.compose([_told(row) for row in alarms.values()], zone, now), _numbers(of_alarms)
+    for row in rows:
+        if row["kind"] == "failing":
+            yield message.failing(row["about"], row["failing_since"], row["last_error"], zone), _numbers([row])
+        elif row["kind"] == "works":
+            yield message.works(row["about"]), _numbers([row])
+
+
+def _numbers(rows: Sequence[asyncpg.Record]) -> list[int]:
+    return [row["notification_id"] for row in rows]
+
+
+def _told(row: asyncpg.Record) -> Told:
+    given = {field.name: row[field.name] for field in fields(Told)}
+    return Told(**given | {"message": row["message"] or "", "response": row["response"] or ""})

@@ -1,0 +1,166 @@
+"""The newest state of each alarm, retained on `alarms/{device}/{rule}`; of what is no alarm any more nothing.
+
+An alarm waits as long as its published_n is behind n. What is published is read and noted under the lead's epoch, so
+that nobody who has lost the lead can tell the broker something old. After a reconnect everything that stands is
+published again: the broker may have lost it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from secrets import token_hex
+from typing import Any
+
+import aiomqtt
+import asyncpg
+import msgspec
+
+from gateway.alarms import metrics
+from gateway.alarms.lead import AlarmLead
+from gateway.alarms.store import EPOCH
+from gateway.client import Client, client_as, end_if_cancelled
+from gateway.database import FAILURES, Pool, Trouble, Troubles
+from gateway.errors import LeadLost, SendFailed
+from gateway.settings import Settings
+
+ROOT = "alarms"
+LOOK_S = 1.0
+AT_ONCE = 50
+"""Messages under way, and then noted. The next lead waits until they are."""
+ANSWER_S = 3.0
+REFUSED = 0x80
+
+COLUMNS = """
+select a.rule_id, a.device_id, a.n, a.state, a.condition, a.priority, a.since, a.raised_at, a.value, a.detail,
+       a.shelved_until, a.removed_at is not null as is_gone, r.name as rule, d.name as device,
+       r.definition ->> 'title' as title, r.definition ->> 'message' as message, r.definition ->> 'response' as response
+  from alarms a join alarm_rules r using (rule_id) join devices d using (device_id)"""
+# What is gone first: its topic may be another rule's of the same name by now.
+WAITING = (
+    COLUMNS
+    + """
+ where a.published_n < a.n
+ order by a.removed_at is null, a.rule_id, a.device_id limit $1"""
+)
+STANDING = (
+    COLUMNS
+    + """
+ where a.state <> 'normal' and (a.rule_id, a.device_id) > ($1::int, $2::int)
+ order by a.rule_id, a.device_id limit $3"""
+)
+PUBLISHED = """
+with told as (
+    select a.rule_id, a.device_id, g.n
+      from unnest($1::int[], $2::int[], $3::bigint[]) as g (rule_id, device_id, n)
+      join alarms a using (rule_id, device_id)
+     where a.published_n < g.n
+     order by a.rule_id, a.device_id
+       for no key update of a)
+update alarms a set published_n = told.n from told where (a.rule_id, a.device_id) = (told.rule_id, told.device_id)"""
+HOW_MANY = "select count(*) from alarms where published_n < n"
+
+
+def topic(device: str, rule: str) -> str:
+    return f"{ROOT}/{device}/{rule}"
+
+
+def payload(alarm: asyncpg.Record) -> bytes:
+    """JSON, the same as in the API; nothing for what is no alarm any more."""
+    if alarm["is_gone"]:
+        return b""
+    names = ("device", "rule", "title", "state", "condition", "priority", "since", "raised_at", "value", "detail")
+    more: dict[str, Any] = {name: alarm[name] for name in (*names, "shelved_until", "message", "response", "n")}
+    return msgspec.json.encode(more)
+
+
+class Publisher:
+    def __init__(
+        self,
+        settings: Settings,
+        login: tuple[str | None, str | None],
+        pool: Pool,
+        lead: AlarmLead,
+        told: asyncio.Event,
+        *,
+        troubles: Troubles,
+    ) -> None:
+        self._settings = settings
+        self._login = login
+        self._pool = pool
+        self._lead = lead
+        self._told = told
+        self._troubles = troubles
+
+    async def run(self) -> None:
+        """For ever: while leading, connected to the broker. The evaluation does not wait for it."""
+        trouble = Trouble(self._troubles, "publish alarms")
+        while True:
+            await self._lead.leading.wait()
+            wait = 0.0
+            try:
+                client = client_as(self._settings, *self._login, f"biogate-alarms-{token_hex(16)}")
+                client.pending_calls_threshold = AT_ONCE
+                async with client, asyncio.TaskGroup() as group:
+                    lost = group.create_task(_until_lost(client), name="until lost")
+                    await self._publish(client, trouble)
+                    lost.cancel()
+            except* LeadLost:
+                wait = LOOK_S
+            except* (aiomqtt.MqttError, SendFailed, *FAILURES) as errors:
+                wait = trouble.failed(_first(errors))
+            metrics.UNPUBLISHED.forget()
+            end_if_cancelled()
+            await asyncio.sleep(wait)
+
+    async def _publish(self, client: Client, trouble: Trouble) -> None:
+        """While leading: what has changed, and between that what stands."""
+        again: tuple[int, int] | None = (0, 0)
+        while self._lead.leading.is_set():
+            self._told.clear()
+            full = await self._batch(client, WAITING, AT_ONCE)
+            if again is not None:
+                last = await self._batch(client, STANDING, *again, AT_ONCE)
+                again = (last[-1]["rule_id"], last[-1]["device_id"]) if last else None
+            trouble.over()
+            trouble.failures = 0
+            if len(full) < AT_ONCE and again is None:
+                metrics.UNPUBLISHED.set(await self._pool.fetchval(HOW_MANY))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._told.wait(), LOOK_S)
+
+    async def _batch(self, client: Client, query: str, *arguments: int) -> Sequence[asyncpg.Record]:
+        """Publish and note what a query finds. Raises LeadLost, SendFailed."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            if await connection.fetchval(EPOCH) != self._lead.epoch:
+                raise LeadLost("another process has taken the lead")
+            alarms: list[asyncpg.Record] = await connection.fetch(query, *arguments)
+            if alarms:
+                await self._send(client, alarms)
+                columns = ([alarm[name] for alarm in alarms] for name in ("rule_id", "device_id", "n"))
+                await connection.execute(PUBLISHED, *columns)
+        metrics.PUBLISHED.inc(len(alarms))
+        return alarms
+
+    async def _send(self, client: Client, alarms: Sequence[asyncpg.Record]) -> None:
+        """All of them, one after another on the wire, without waiting for each answer."""
+        client.worst = 0
+        async with asyncio.TaskGroup() as group:
+            for alarm in alarms:
+                to = topic(alarm["device"], alarm["rule"])
+                group.create_task(client.publish(to, payload(alarm), qos=1, retain=True, timeout=ANSWER_S))
+        if client.worst >= REFUSED:
+            raise SendFailed(f"refused by the broker, {client.worst:#x}: its login may not publish {ROOT}/#")
+
+
+async def _until_lost(client: Client) -> None:
+    """Raises MqttError when the connection is."""
+    async for _ in client.messages:
+        pass
+
+
+def _first(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

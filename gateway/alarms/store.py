@@ -1,0 +1,177 @@
+"""What the evaluator keeps in the database. All that a turn has changed is one transaction, and only the process that
+leads writes: each transaction holds the lead's epoch, so that nobody takes the lead meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from gateway.alarms.watch import Standing, Watch
+from gateway.database import Pool, Transaction
+from gateway.errors import LeadLost
+from schema.alarms.engine import moment
+from schema.alarms.machine import Alarm, Condition
+
+EPOCH = "select epoch from alarm_lead for share"
+NOW = """
+select clock_timestamp() as now, (select epoch from alarm_lead) as epoch,
+       exists (select from alarm_acts where done_at is null) as asked"""
+RULES = """
+select rule_id, organization_id, name, version, definition from alarm_rules
+ where removed_at is null and enabled order by rule_id"""
+DEVICES = "select device_id, name, organization_id, tags, state from devices"
+MEMORIES = "select device_id, memory from alarm_devices where device_id = any ($1::int[])"
+STANDING = """
+select a.*, r.organization_id from alarms a join alarm_rules r using (rule_id)
+ where a.device_id = any ($1::int[])"""
+WITH_ALARMS = "select distinct device_id from alarms where removed_at is null"
+ACTS = """
+select act_id, rule_id, device_id, organization_id, action, until, once, who, why from alarm_acts
+ where done_at is null order by act_id limit $1"""
+
+PUT_ALARMS = """
+insert into alarms (rule_id, device_id, n, rule_version, condition, active, acknowledged, latched, shelved_until,
+                    shelved_once, suppressed, out_of_service, state, priority, since, raised_at, value, detail,
+                    removed_at)
+select * from unnest($1::int[], $2::int[], $3::bigint[], $4::int[], $5::text[], $6::bool[], $7::bool[], $8::bool[],
+                     $9::timestamptz[], $10::bool[], $11::bool[], $12::bool[], $13::text[], $14::text[],
+                     $15::timestamptz[], $16::timestamptz[], $17::float8[], $18::text[], $19::timestamptz[])
+on conflict (rule_id, device_id) do update
+   set n = excluded.n, rule_version = excluded.rule_version, condition = excluded.condition, active = excluded.active,
+       acknowledged = excluded.acknowledged, latched = excluded.latched, shelved_until = excluded.shelved_until,
+       shelved_once = excluded.shelved_once, suppressed = excluded.suppressed,
+       out_of_service = excluded.out_of_service, state = excluded.state, priority = excluded.priority,
+       since = excluded.since, raised_at = excluded.raised_at, value = excluded.value, detail = excluded.detail,
+       removed_at = excluded.removed_at"""
+ADD_TRANSITIONS = """
+insert into alarm_transitions (rule_id, device_id, n, organization_id, at, cause, before, after, condition, priority,
+                               value, detail, who, why)
+select rule_id, device_id, n, organization_id, at, cause, before, after, condition, priority, value, detail, who, why
+  from unnest($1::int[], $2::int[], $3::bigint[], $4::int[], $5::timestamptz[], $6::text[], $7::text[], $8::text[],
+              $9::text[], $10::text[], $11::float8[], $12::text[], $13::text[], $14::text[]) with ordinality
+       as g (rule_id, device_id, n, organization_id, at, cause, before, after, condition, priority, value, detail, who,
+             why, number)
+ order by number"""
+PUT_MEMORIES = """
+insert into alarm_devices (device_id, evaluated_until, memory)
+select * from unnest($1::int[], $2::timestamptz[], $3::jsonb[])
+on conflict (device_id) do update set evaluated_until = excluded.evaluated_until, memory = excluded.memory"""
+FORGET = "delete from alarm_devices where device_id = any ($1::int[])"
+PUT_OUTCOMES = """
+update alarm_acts a set done_at = clock_timestamp(), refused = g.refused, n = g.n
+  from unnest($1::bigint[], $2::text[], $3::bigint[]) as g (act_id, refused, n)
+ where a.act_id = g.act_id and a.done_at is null"""
+
+
+class Outcome(NamedTuple):
+    """Of an act: the transition it became, or why nothing was done."""
+
+    act_id: int
+    refused: str | None
+    n: int | None
+
+
+class Moment(NamedTuple):
+    now: datetime
+    asked: bool
+    """Whether somebody has asked for something."""
+
+
+class Store:
+    def __init__(self, pool: Pool, epoch: int) -> None:
+        self._pool = pool
+        self.epoch = epoch
+
+    async def now(self) -> Moment:
+        """By the database's clock. Raises LeadLost."""
+        now, epoch, asked = await self._pool.fetchrow(NOW)
+        self._check(epoch)
+        return Moment(now, asked)
+
+    async def rules(self) -> list[asyncpg.Record]:
+        """Those that are enabled."""
+        return list(await self._pool.fetch(RULES))
+
+    async def devices(self) -> list[asyncpg.Record]:
+        return list(await self._pool.fetch(DEVICES))
+
+    async def with_alarms(self) -> set[int]:
+        return {device_id for (device_id,) in await self._pool.fetch(WITH_ALARMS)}
+
+    async def remembered(self, device_ids: Sequence[int]) -> dict[int, tuple[dict[str, Any], list[Standing]]]:
+        """Memory and alarms of devices."""
+        found: dict[int, tuple[dict[str, Any], list[Standing]]] = {device_id: ({}, []) for device_id in device_ids}
+        for device_id, memory in await self._pool.fetch(MEMORIES, device_ids):
+            found[device_id][0].update(json.loads(memory))
+        for row in await self._pool.fetch(STANDING, device_ids):
+            found[row["device_id"]][1].append(_standing(row))
+        return found
+
+    async def acts(self, most: int) -> list[asyncpg.Record]:
+        return list(await self._pool.fetch(ACTS, most))
+
+    async def write(self, watches: Sequence[Watch], outcomes: Sequence[Outcome] = ()) -> None:
+        """All that these have made, and what they remember, in one transaction. Raises LeadLost."""
+        watches = sorted(watches, key=lambda watch: watch.device.device_id)
+        async with self._pool.acquire() as connection, connection.transaction():
+            self._check(await connection.fetchval(EPOCH))
+            rows = sorted(
+                ((watch.standing[rule_id], watch.device.device_id) for watch in watches for rule_id in watch.touched),
+                key=lambda row: (row[0].rule_id, row[1]),
+            )
+            if rows:
+                await connection.execute(PUT_ALARMS, *_columns(_alarm(*row) for row in rows))
+            if made := [one for watch in watches for one in watch.made]:
+                await connection.execute(ADD_TRANSITIONS, *_columns(made))
+            await _put_memories(connection, watches)
+            if outcomes:
+                await connection.execute(PUT_OUTCOMES, *_columns(outcomes))
+        for watch in watches:
+            watch.stored()
+
+    def _check(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            raise LeadLost("another process has taken the lead")
+
+
+async def _put_memories(connection: Transaction, watches: Iterable[Watch]) -> None:
+    kept = [watch for watch in watches if not watch.forget]
+    if kept:
+        until = [None if (time := watch.engine.evaluated_until) is None else moment(time) for watch in kept]
+        # not NaN nor infinity: jsonb has none, and the engine makes none
+        memories = [json.dumps(watch.memory(), allow_nan=False) for watch in kept]
+        await connection.execute(PUT_MEMORIES, [watch.device.device_id for watch in kept], until, memories)
+    if gone := [watch.device.device_id for watch in watches if watch.forget]:
+        await connection.execute(FORGET, gone)
+
+
+def _columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _alarm(row: Standing, device_id: int) -> tuple[Any, ...]:
+    alarm = row.alarm
+    return (
+        *(row.rule_id, device_id, row.n, row.version, alarm.condition.value, alarm.active, alarm.acknowledged),
+        *(alarm.latched, alarm.shelved_until, alarm.shelved_once, alarm.suppressed, alarm.out_of_service),
+        *(alarm.state.value, row.priority, row.since, row.raised_at, row.value, row.detail, row.removed_at),
+    )
+
+
+def _standing(row: asyncpg.Record) -> Standing:
+    alarm = Alarm(
+        condition=Condition(row["condition"]),
+        active=row["active"],
+        acknowledged=row["acknowledged"],
+        latched=row["latched"],
+        shelved_until=row["shelved_until"],
+        shelved_once=row["shelved_once"],
+        suppressed=row["suppressed"],
+        out_of_service=row["out_of_service"],
+    )
+    names = ("rule_id", "organization_id", "priority", "since", "n", "raised_at", "value", "detail", "removed_at")
+    return Standing(alarm=alarm, version=row["rule_version"], **{name: row[name] for name in names})

@@ -1,0 +1,287 @@
+"""A device under its rules: the engine, the rows that stand in the database, and what is still to be written there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import asyncpg
+import structlog
+
+from schema.alarms.engine import DeviceAlarms, Frame, Transition, moment
+from schema.alarms.machine import Action, Alarm, NotPossible
+from schema.alarms.rules import Rule
+
+log = structlog.get_logger()
+
+REMOVED, CHANGED = "removed", "rule-changed"
+
+
+class Device(NamedTuple):
+    device_id: int
+    name: str
+    organization_id: int
+    tags: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRule:
+    rule_id: int
+    organization_id: int
+    version: int
+    rule: Rule
+
+
+@dataclass(slots=True)
+class Standing:
+    """A row of `alarms`."""
+
+    rule_id: int
+    organization_id: int
+    version: int
+    priority: str
+    since: datetime
+    n: int = 0
+    alarm: Alarm = field(default_factory=Alarm)
+    raised_at: datetime | None = None
+    value: float | None = None
+    detail: str = ""
+    removed_at: datetime | None = None
+    """It is no alarm any more; should it become one again, `n` is counted on."""
+
+
+class Made(NamedTuple):
+    """A row of `alarm_transitions`."""
+
+    rule_id: int
+    device_id: int
+    n: int
+    organization_id: int
+    at: datetime
+    cause: str
+    before: str
+    after: str
+    condition: str
+    priority: str
+    value: float | None
+    detail: str
+    who: str | None
+    why: str | None
+
+
+class Refused(Exception):
+    """An act that is not possible, and why."""
+
+
+class Watch:
+    """`memory` as in alarm_devices, `standing` its rows of `alarms`.
+
+    Under rules, what differs from what was remembered is put right at once: alarms of rules that are not there any more
+    end, those of rules that were changed go on under the new version, which begins to look anew. `unreadable` rules are
+    left as they are.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        memory: Mapping[str, Any] | None = None,
+        standing: Iterable[Standing] = (),
+    ) -> None:
+        self.device = device
+        self.made: list[Made] = []
+        """Transitions that are not stored yet."""
+        self.touched: set[int] = set()
+        """Rules whose rows of `alarms` are to be written."""
+        self.received: list[float] = []
+        """When the frames were received that have made them."""
+        self.is_new = not memory
+        """Nothing of it was ever evaluated."""
+        self.forget = False
+        """No rule covers it: what is remembered of it is to be deleted."""
+        self.since_write = False
+        """Whether the memory has changed."""
+        self.layouts: set[int] = set()
+        """That were given with the time of the newest frame."""
+        self.standing = {one.rule_id: one for one in standing}
+        self.rules: dict[str, StoredRule] = {}
+        self._picks: dict[int, tuple[tuple[int, str], ...]] = {}
+        self.engine = DeviceAlarms([])
+        self._remembered = memory or {}
+        self.tick_due = 0.0
+
+    def begin(self, device: Device, rules: Sequence[StoredRule], now: float, unreadable: Collection[int] = ()) -> None:
+        """Once, before anything else: under these rules, from what is remembered. What that was, of another version of
+        the product, may be of no use any more: then it begins as if it had never been evaluated, with its alarms as
+        they stand."""
+        memory, self._remembered = self._remembered, {}
+        try:
+            self._begin(device, rules, now, memory, unreadable)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            log.error("what is remembered of a device cannot be used", device=device.name, error=repr(error))
+            self.is_new = True
+            self._begin(device, rules, now, {}, unreadable)
+
+    def change(self, device: Device, rules: Sequence[StoredRule], now: float, unreadable: Collection[int] = ()) -> None:
+        """Other rules, or another version of them, or another organization."""
+        self._begin(device, rules, now, self.memory(), unreadable)
+
+    def memory(self) -> dict[str, Any]:
+        versions = {name: [stored.rule_id, stored.version] for name, stored in self.rules.items()}
+        return self.engine.memory() | {"versions": versions}
+
+    def is_covered_by(self, rules: Sequence[StoredRule], unreadable: Collection[int]) -> bool:
+        """Whether these are the rules it has, and all its alarms are of them."""
+        ids = {stored.rule_id for stored in rules}
+        return (
+            len(rules) == len(self.rules)
+            and all(self.rules.get(stored.rule.name) is stored for stored in rules)
+            and all(
+                row.removed_at is not None or rule_id in ids or rule_id in unreadable
+                for rule_id, row in self.standing.items()
+            )
+        )
+
+    @property
+    def follows_phases(self) -> bool:
+        return any(stored.rule.scope.phases for stored in self.rules.values())
+
+    # -- what comes in. All return nothing: what follows is in `made`.
+
+    def frame(self, row: asyncpg.Record, names: Sequence[str]) -> None:
+        """A row of frames; `names` are the channels of its layout."""
+        layout_id, quality, values = row["layout_id"], row["quality"], row["values"]
+        picks = self._picks.get(layout_id)
+        if picks is None:
+            used = self.engine.channels
+            picks = self._picks[layout_id] = tuple((n, name) for n, name in enumerate(names) if name in used)
+        if quality is None:
+            sent = [(name, value, 0) for n, name in picks if (value := values[n]) is not None]
+        else:
+            sent = [(name, values[n], good) for n, name in picks if (good := quality[n]) is not None]
+        before, time = self.engine.evaluated_until, row["time"].timestamp()
+        received = row["received_at"].timestamp()
+        made = self.engine.frame(Frame(time, received, row["boot"], row["seq"], sent))
+        if self.engine.evaluated_until == time:
+            self.layouts = {layout_id} if before != time else self.layouts | {layout_id}
+        self.since_write = True
+        if made:
+            self.received.append(received)
+            self._note(made)
+
+    def first_frame(self, row: asyncpg.Record, names: Sequence[str], is_old: bool) -> None:
+        """The newest frame of a device that is seen for the first time. Of an old one only that it came is taken:
+        its values say nothing of now."""
+        if is_old:
+            position = row["time"].timestamp(), row["received_at"].timestamp(), row["boot"], row["seq"]
+            self._note(self.engine.frame(Frame(*position, [])))
+            self.layouts, self.since_write = {row["layout_id"]}, True
+        else:
+            self.frame(row, names)
+
+    def phase(self, row: asyncpg.Record) -> None:
+        self._note(self.engine.phase(row["time"].timestamp(), row["phase"]))
+        self.since_write = True
+
+    def tick(self, now: float) -> None:
+        if made := self.engine.tick(now):
+            self._note(made)
+
+    def act(self, act: asyncpg.Record, now: datetime) -> int:
+        """The number of the transition that a row of alarm_acts has become. Raises Refused."""
+        stored = next((stored for stored in self.rules.values() if stored.rule_id == act["rule_id"]), None)
+        if stored is None or act["organization_id"] != self.device.organization_id:
+            raise Refused(f"the rule does not cover {self.device.name} (any more)")
+        try:
+            made = self.engine.act(stored.rule.name, Action(act["action"]), now, act["until"], act["once"])
+        except NotPossible as error:
+            raise Refused(str(error)) from error
+        self._note([made], act["who"], act["why"])
+        return self.standing[stored.rule_id].n
+
+    # -- rows
+
+    def stored(self) -> None:
+        """All of it is committed."""
+        self.made, self.received, self.since_write = [], [], False
+        self.touched = set()
+
+    def _note(self, made: Iterable[Transition], who: str | None = None, why: str | None = None) -> None:
+        for transition in made:
+            stored = self.rules[transition.rule]
+            row = self.standing.get(stored.rule_id)
+            if row is None:
+                row = self.standing[stored.rule_id] = Standing(
+                    stored.rule_id, stored.organization_id, stored.version, stored.rule.priority, transition.at
+                )
+            if transition.alarm.active and not row.alarm.active:
+                row.raised_at = transition.at
+            value = transition.value
+            row.value = value if value is not None and math.isfinite(value) else None
+            row.detail = transition.detail
+            self._step(row, transition.alarm, transition.at, transition.cause, who=who, why=why)
+
+    def _step(
+        self, row: Standing, alarm: Alarm, at: datetime, cause: str, *, who: str | None = None, why: str | None = None
+    ) -> None:
+        """One more transition of the row, which has its new value and detail already."""
+        before = row.alarm.state
+        if alarm.state is not before:
+            row.since = at
+        row.n, row.alarm, row.removed_at = row.n + 1, alarm, None
+        self.touched.add(row.rule_id)
+        self.made.append(
+            Made(
+                *(row.rule_id, self.device.device_id, row.n, row.organization_id, at, cause, before.value),
+                *(alarm.state.value, alarm.condition.value, row.priority, row.value, row.detail, who, why),
+            )
+        )
+
+    # -- rules
+
+    def _begin(
+        self,
+        device: Device,
+        rules: Sequence[StoredRule],
+        now: float,
+        memory: Mapping[str, Any],
+        unreadable: Collection[int],
+    ) -> None:
+        versions = memory.get("versions", {})
+        self.device = device
+        self.rules = {stored.rule.name: stored for stored in rules}
+        by_id = {stored.rule_id: stored for stored in rules}
+        for rule_id, row in self.standing.items():
+            if rule_id in by_id:
+                self._adopt(row, by_id[rule_id], moment(now))
+            elif rule_id not in unreadable and row.removed_at is None:
+                row.value, row.detail = None, "the rule is not there for it any more"
+                self._step(row, Alarm(), moment(now), REMOVED)
+                row.removed_at = moment(now)
+        same = {name: versions.get(name) == [stored.rule_id, stored.version] for name, stored in self.rules.items()}
+        whose = {name: versions.get(name, [None])[0] == stored.rule_id for name, stored in self.rules.items()}
+        kept = dict(memory)
+        kept["rules"] = {name: one for name, one in memory.get("rules", {}).items() if same.get(name)}
+        kept["suppressed"] = {name: one for name, one in memory.get("suppressed", {}).items() if whose.get(name)}
+        alarms = {
+            name: self.standing[stored.rule_id].alarm
+            for name, stored in self.rules.items()
+            if stored.rule_id in self.standing
+        }
+        self.engine = DeviceAlarms([stored.rule for stored in rules], kept, alarms)
+        self._picks = {}
+        self.forget = not rules
+        self.since_write = self.since_write or not all(same.values()) or len(versions) != len(rules)
+
+    def _adopt(self, row: Standing, stored: StoredRule, now: datetime) -> None:
+        """The alarm goes on under the rule as it is now."""
+        if row.version == stored.version:
+            return
+        row.version, row.priority = stored.version, stored.rule.priority
+        if row.removed_at is not None:
+            return
+        self.touched.add(row.rule_id)
+        if row.alarm != Alarm():
+            self._step(row, row.alarm, now, CHANGED)

@@ -1,0 +1,66 @@
+"""`python -m gateway.canary`: until SIGTERM or SIGINT. Exit status: 0 then, 1 failed, 2 wrong settings."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+from pydantic import ValidationError
+
+from gateway import logs
+from gateway.canary import metrics
+from gateway.canary.probe import CHANNEL, Login, Probe
+from gateway.canary.reader import Reader
+from gateway.canary.settings import Settings
+from gateway.health import serve
+from gateway.instruments import watch_event_loop
+
+
+async def run(settings: Settings, probe: Probe) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    async def troubles() -> list[str]:
+        return [probe.trouble] if probe.trouble else []
+
+    async with serve(settings.canary_http_host, settings.canary_http_port, troubles):
+        work = [
+            asyncio.create_task(probe.run(), name="probe"),
+            asyncio.create_task(watch_event_loop(metrics.EVENT_LOOP_LAG.observe), name="event loop"),
+        ]
+        stopped = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait([*work, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for task in (*work, stopped):
+            task.cancel()
+        for task in work:
+            if task.done() and not task.cancelled():
+                task.result()
+
+
+def main() -> int:
+    try:
+        settings = Settings()
+        login = Login(settings.canary_login)
+        key = settings.canary_key_file.read_text().strip()
+    except ValidationError as error:
+        for problem in error.errors():
+            print(f"canary: BIOGATE_{str(problem['loc'][0]).upper()}: {problem['msg']}", file=sys.stderr)  # noqa: T201
+        return 2
+    except (OSError, ValueError, KeyError) as error:
+        print(f"canary: login or key: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    logs.configure(settings.log_level)
+    probe = Probe(settings, login, Reader(str(settings.canary_api_url), key, login.device, CHANNEL))
+    try:
+        asyncio.run(run(settings, probe))
+    except OSError as error:
+        print(f"canary: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""Publish, and look for it: each value in a task of its own, so that one that is late does not hold up the next."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import ssl
+import time
+from pathlib import Path
+from secrets import token_hex
+
+import aiomqtt
+import structlog
+
+from gateway.canary import metrics
+from gateway.canary.reader import NoAnswer, Reader
+from gateway.canary.settings import Settings
+from gateway.client import end_if_cancelled
+from schema.topics import Kind, topic
+
+log = structlog.get_logger()
+
+CHANNEL = "canary"
+AGAIN_S = 1.0
+POLL_S = (0.05, 1.0)
+"""Between two looks: at first, and at most."""
+
+
+class Login:
+    """Of its device, as `python -m gateway.devices login` writes it."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises OSError, ValueError, KeyError for a file that is none."""
+        content = json.loads(file.read_text())
+        self.device = str(content["device"])
+        self._content = content
+
+    def client(self) -> aiomqtt.Client:
+        given = self._content
+        return aiomqtt.Client(
+            given["host"],
+            given["port"],
+            username=given["username"],
+            password=given["password"],
+            identifier=f"{given['username']}-{token_hex(8)}",
+            protocol=aiomqtt.ProtocolVersion.V5,
+            clean_start=True,
+            keepalive=15,
+            timeout=10,
+            tls_context=ssl.create_default_context(cafile=given["ca_file"]) if given["tls"] else None,
+        )
+
+
+class Probe:
+    def __init__(self, settings: Settings, login: Login, reader: Reader) -> None:
+        self._interval_s, self._deadline_s = settings.canary_interval_s, settings.canary_deadline_s
+        self._login, self._reader = login, reader
+        self._topic = topic(login.device, Kind.TELEMETRY)
+        self._client: aiomqtt.Client | None = None
+        self.trouble: str | None = "starting"
+        """Why the last value that is settled was not seen; None if it was."""
+
+    async def run(self) -> None:
+        """For ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._stay_connected(), name="connection")
+            loop = asyncio.get_running_loop()
+            begun = loop.time()
+            for number in itertools.count(1):
+                metrics.PUBLISHED.inc()
+                group.create_task(self._follow(float(number)), name=f"value {number}")
+                await asyncio.sleep(max(0.0, begun + number * self._interval_s - loop.time()))
+
+    async def _stay_connected(self) -> None:
+        while True:
+            end_if_cancelled()
+            try:
+                async with self._login.client() as client:
+                    self._client = client
+                    metrics.CONNECTED.set(1)
+                    async for _ in client.messages:  # there are none: it ends with the connection
+                        pass
+            except aiomqtt.MqttError as error:
+                log.warning("not connected to the broker", error=str(error))
+            finally:
+                self._client = None
+                metrics.CONNECTED.set(0)
+            await asyncio.sleep(AGAIN_S)
+
+    async def _follow(self, value: float) -> None:
+        """One value, until it is seen or lost."""
+        loop = asyncio.get_running_loop()
+        begun, t, why = loop.time(), round(time.time() * 1000), "publish"
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await self._publish(t, value)
+                least, most = POLL_S
+                pause = least
+                while True:
+                    try:
+                        seen = await self._reader.value_at(t)
+                    except NoAnswer as error:
+                        why, self.trouble = "read", f"the API does not answer: {error}"
+                    else:
+                        if seen is not None:
+                            break
+                        why, self.trouble = "absent", "the API does not have what was published"
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 1.5, most)
+        except TimeoutError:
+            metrics.LOST.labels(why).inc()
+            log.error("a value is lost", t=t, value=value, why=why, trouble=self.trouble)
+            return
+        if seen != value:
+            self.trouble = f"{seen} is read where {value} was published"
+            metrics.LOST.labels("wrong").inc()
+            log.error("a value is wrong", t=t, published=value, read=seen)
+            return
+        self.trouble = None
+        metrics.SEEN.inc()
+        metrics.SECONDS_TO_SEE.observe(loop.time() - begun)
+
+    async def _publish(self, t: int, value: float) -> None:
+        """Until the broker has it. It may have it twice then: the gateway knows a frame by its time."""
+        payload = json.dumps({"t": t, "v": {CHANNEL: value}})
+        while True:
+            client = self._client
+            if client is not None:
+                try:
+                    await client.publish(self._topic, payload, qos=1)
+                    return
+                except aiomqtt.MqttError as error:
+                    self.trouble = f"the broker does not take it: {error}"
+            else:
+                self.trouble = "not connected to the broker"
+            await asyncio.sleep(AGAIN_S / 4)

@@ -1,0 +1,107 @@
+"""Which frames are given to the engine: committed in any order, of any times."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+
+from gateway.alarms import feed
+from tests.gateway.alarms.plant import Plant, evaluated, now
+
+RAISED, RETURNED = ("condition", "unacknowledged"), ("return", "returned-unacknowledged")
+SUM = {"kind": "formula", "expression": "x + y > 10"}
+
+
+async def test_late_history_raises_nothing(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1", "r2")
+    await plant.rule()
+    t = now() - 300
+    async with evaluated(database_url):
+        await plant.commit("r1", [(t, {"x": 1.0}), (t + 250, {"x": 1.0})], first=100)
+        # a hole that is filled later, and the buffer of an outage before anything newer
+        await plant.commit("r1", [(t + n, {"x": 99.0}) for n in range(1, 50)], first=50, received=t + 260)
+        await plant.commit("r2", [(t, {"x": 1.0})])
+        await plant.commit("r2", [(t + n, {"x": 99.0}) for n in range(1, 50)], first=1, received=t + 290)
+        await plant.commit("r1", [(t + 299, {"x": 11.0})], first=102)
+        await plant.becomes("r1", RAISED)
+        await plant.commit("r2", [(t + 299, {"x": 9.0})], first=50)
+        await plant.commit("r2", [(t + 300, {"x": 11.0})], first=51)
+        await plant.becomes("r2", RAISED)
+
+
+async def test_a_part_of_a_frame_that_is_committed_later_is_found(plant: Plant, database_url: str) -> None:
+    """The same time, another layout; without numbers."""
+    await plant.devices("r1")
+    await plant.rule(when=SUM)
+    t = now() - 10
+    async with evaluated(database_url):
+        await plant.commit("r1", [(t, {"x": 6.0})], boot=None)
+        await plant.becomes("r1", ("unknown", "normal"))
+        await plant.commit("r1", [(t, {"y": 6.0})], boot=None)
+        await plant.becomes("r1", ("unknown", "normal"), RAISED)
+
+
+async def test_a_block_of_other_channels_with_older_times_is_found(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1")
+    await plant.rule("y-high", {"kind": "limit", "channel": "y", "level": "high", "limit": 10.0})
+    t, so_far = now() - 39, [("unknown", "normal"), ("known", "normal"), RAISED]
+    async with evaluated(database_url):
+        await plant.commit("r1", [(t + n, {"x": 1.0}) for n in range(10)], first=0)
+        await plant.becomes("r1", ("unknown", "normal"), rule="y-high")
+        await plant.commit("r1", [(t + n, {"y": 1.0 if n < 9 else 11.0}) for n in range(10)], first=10)
+        await plant.becomes("r1", *so_far, rule="y-high")
+        for second in range(1, 4):  # it is known by now that it does so: no need to look far
+            begin = t + 10 * second
+            await plant.commit("r1", [(begin + n, {"x": 1.0}) for n in range(10)], first=20 * second)
+            await plant.commit("r1", [(begin + n, {"y": 1.0}) for n in range(10)], first=20 * second + 10)
+        await plant.becomes("r1", *so_far, RETURNED, rule="y-high")
+
+
+@pytest.mark.parametrize("back", [300.0, 3600.0])
+async def test_a_clock_that_is_set_back_is_followed(plant: Plant, database_url: str, back: float) -> None:
+    """Among the old frames, of which there is one for every second."""
+    await plant.devices("r1")
+    await plant.rule()
+    t = now() - 4000
+    await plant.commit("r1", [(t + n, {"x": 1.0}) for n in range(4000)])
+    begin = t + 4000.5 - back
+    async with evaluated(database_url):
+        await plant.commit("r1", [(begin, {"x": 1.0}), (begin + 1, {"x": 11.0})], first=4000, received=now())
+        await plant.becomes("r1", RAISED)
+        await plant.commit("r1", [(begin + 2, {"x": 9.0})], first=4002, received=now())
+        await plant.becomes("r1", RAISED, RETURNED)
+    async with evaluated(database_url):  # it knows so after a restart
+        await plant.commit("r1", [(begin + 3, {"x": 11.0})], first=4003, received=now())
+        await plant.becomes("r1", RAISED, RETURNED, RAISED)
+
+
+async def test_an_old_boot_that_is_found_again_and_again_holds_up_nothing(plant: Plant, database_url: str) -> None:
+    """Frames of an older boot with newer times than the newest: the engine takes none of them."""
+    await plant.devices("r1")
+    await plant.rule()
+    t = now() - 200
+    async with evaluated(database_url):
+        await plant.commit("r1", [(t, {"x": 1.0})], boot=2)
+        await plant.commit("r1", [(t + 1, {"x": 12.0})], boot=2, first=1)
+        await plant.becomes("r1", RAISED)
+        await plant.commit("r1", [(t + n, {"x": 1.0}) for n in range(2, 80)], boot=1)
+        await plant.commit("r1", [(t + 100, {"x": 1.0})], boot=2, first=2)
+        await plant.becomes("r1", RAISED, RETURNED)
+
+
+async def test_what_is_new_is_found_by_the_key_in_the_newest_chunks_alone(
+    database: asyncpg.Connection, plant: Plant
+) -> None:
+    await plant.devices("r1")
+    t = now()
+    for days in range(20):
+        await plant.commit("r1", [(t - 86400 * days - n, {"x": 1.0}) for n in range(300)], boot=20 - days)
+    await database.execute("analyze frames")
+    await database.execute("set plan_cache_mode = force_custom_plan")
+    since = [await database.fetchval("select now() - interval '1 hour'")]
+    arguments = ([1], since, since, [await database.fetchval("select now() + interval '1 day'")], [1], [5])
+    plan = await database.fetch(f"explain (analyze) {feed.NEWS}", *arguments, since[0], ["{}"], 20)
+    text = "\n".join(row[0] for row in plan)
+    scans = [line for line in text.splitlines() if "_chunk" in line]
+    assert 1 <= len(scans) <= 2, text
+    assert "Seq Scan" not in text

@@ -1,0 +1,127 @@
+"""What the broker has of alarms, and the way from a device to there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+
+from tests.conftest import Broker
+from tests.gateway.alarms.plant import Plant, now
+from tests.gateway.cell import Cell, eventually
+from tests.processes import AlarmsProcess, GatewayProcess
+
+RAISED = ("condition", "unacknowledged")
+
+
+class Seen:
+    """Last message by topic; None: an empty one, so nothing is retained."""
+
+    def __init__(self) -> None:
+        self.messages: dict[str, Any] = {}
+        self.retained: set[str] = set()
+
+    async def follow(self, client: aiomqtt.Client) -> None:
+        async for message in client.messages:
+            topic, payload = str(message.topic), message.payload
+            assert isinstance(payload, bytes)
+            self.messages[topic] = json.loads(payload) if payload else None
+            if message.retain:
+                self.retained.add(topic)
+
+    async def becomes(self, topic: str, state: str | None) -> None:
+        async def so() -> bool:
+            message = self.messages.get(topic, {})
+            return bool((message and message.get("state")) == state)
+
+        await eventually(so, 20)
+
+
+@asynccontextmanager
+async def observer(where: Broker | aiomqtt.Client) -> AsyncIterator[Seen]:
+    seen = Seen()
+    async with aiomqtt.Client(where.host, where.port) if isinstance(where, Broker) else where as client:
+        await client.subscribe("alarms/#", qos=1)
+        task = asyncio.create_task(seen.follow(client))
+        try:
+            yield seen
+        finally:
+            task.cancel()
+
+
+async def test_states_are_retained_and_gone_with_the_alarm(alarms: AlarmsProcess, plant: Plant, broker: Broker) -> None:
+    await plant.devices("r1", "r2")
+    await plant.rule(message="too high", response="look at it", priority="critical")
+    alarms.start()
+    t = now() - 9
+    await plant.commit("r1", [(t, {"x": 11.0})])
+    await plant.becomes("r1", RAISED)
+    async with observer(broker) as seen:
+        await seen.becomes("alarms/r1/high", "unacknowledged")
+        message = seen.messages["alarms/r1/high"]
+        assert {name: message.pop(name) for name in ("since", "raised_at")}["since"].endswith("Z")
+        assert message == {
+            **{"device": "r1", "rule": "high", "title": "high", "state": "unacknowledged", "condition": "active"},
+            **{"priority": "critical", "value": 11.0, "detail": "11 above 10", "shelved_until": None, "n": 1},
+            **{"message": "too high", "response": "look at it"},
+        }
+        await plant.commit("r2", [(t, {"x": 12.0})])
+        await seen.becomes("alarms/r2/high", "unacknowledged")
+        await plant.act("r1", "acknowledge")
+        await seen.becomes("alarms/r1/high", "acknowledged")
+    # the broker is away, evaluation goes on, and what it has missed and lost comes afterwards
+    broker.server.kill()
+    broker.server.process.wait(10)
+    for file in broker.server.data.glob("*.db"):
+        file.unlink()
+    await plant.commit("r1", [(t + 1, {"x": 9.0})], first=1)
+    await plant.becomes("r1", RAISED, ("acknowledge", "acknowledged"), ("return", "normal"))
+    broker.server.start()
+    async with observer(broker) as seen:
+        await seen.becomes("alarms/r1/high", "normal")
+        await seen.becomes("alarms/r2/high", "unacknowledged")
+        await plant.remove_rule("high")
+        await seen.becomes("alarms/r1/high", None)
+        await seen.becomes("alarms/r2/high", None)
+    await eventually(lambda: published(plant), 20)
+    async with observer(broker) as seen:
+        await asyncio.sleep(0.5)
+        assert not seen.messages
+    assert alarms.terminate() == 0
+
+
+async def published(plant: Plant) -> bool:
+    return bool(await plant.database.fetchval("select not exists (select from alarms where published_n < n)"))
+
+
+async def test_from_a_device_to_the_alarm_with_logins(cell: Cell, plant: Plant, tmp_path: Path) -> None:
+    """Device → broker → gateway → database → alarms → broker → observer, as in production."""
+    await plant.rule()
+    username = await cell.login("r1")
+    database_url, mqtt_url = str(cell.settings.database_url), cell.broker.url
+    secrets: dict[str, Any] = {"secrets_dir": cell.broker.secrets}
+    gateway = GatewayProcess(database_url, mqtt_url, tmp_path / "gateway.log")
+    alarms = AlarmsProcess(database_url, mqtt_url, tmp_path / "alarms.log")
+    try:
+        alarms.start(**secrets)
+        gateway.start(**secrets)
+        await cell.settled()
+        async with observer(cell.connect("observer")) as seen, cell.connect(username) as device:
+            at = time.time()
+            for seq, value in enumerate((9.0, 11.0)):
+                frame = {"boot": 1, "seq": seq, "t": 1000 * (at + seq / 1000), "v": {"x": value}}
+                await device.publish("bioreactors/r1/telemetry", json.dumps(frame), qos=1)
+            await seen.becomes("alarms/r1/high", "unacknowledged")
+        metrics = alarms.metrics()
+        assert metrics['biogate_alarm_transitions_total{cause="condition"}'] == 1
+        assert metrics['biogate_alarms{priority="medium",state="unacknowledged"}'] == 1
+    finally:
+        gateway.kill()
+        alarms.kill()
+        print(gateway.log.read_text()[-2000:], alarms.log.read_text()[-2000:])  # shown with a failure

@@ -1,0 +1,157 @@
+"""What is old goes, what is held stays, and the account adds up all the while."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiomqtt
+import asyncpg
+import pytest
+
+from gateway.database import Pool, create_pool
+from gateway.retention import Retention
+from tests.api.accounts import organization
+from tests.conftest import Broker
+from tests.gateway.cell import eventually
+from tests.gateway.material import settings
+from tests.processes import GatewayProcess
+
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+HELD = "select retention_hold(1, null, $1, $2, 'eva', 'inspection')"
+ADDS_UP = """
+select t.kind, t.committed, d.dropped + case t.kind when 'frame' then (select count(*) from frames)
+                                             when 'event' then (select count(*) from device_events)
+                                             else (select count(*) from statuses) end
+  from (select kind, sum(committed) as committed from intake_totals where kind <> 'result' group by 1) t
+ cross join lateral (select coalesce(sum(rows), 0) as dropped from retention_drops r where r.kind = t.kind) d"""
+
+
+async def assert_adds_up(database: asyncpg.Connection) -> None:
+    for kind, committed, found in await database.fetch(ADDS_UP):
+        assert committed == found, kind
+
+
+async def days(database: asyncpg.Connection, now: datetime, table: str = "frames") -> set[int]:
+    """How many days old the rows are that are stored."""
+    return {round((now - row["time"]) / DAY) for row in await database.fetch(f"select time from {table}")}
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with create_pool(settings(database_url)) as pool:
+        await pool.execute("insert into devices (name) values ('r1')")
+        yield pool
+
+
+@pytest.fixture
+async def old(gateway: GatewayProcess, broker: Broker, database: asyncpg.Connection) -> datetime:
+    """Through a gateway came what is 60, 50, 40 and 1 days old, of a device of each of two organizations."""
+    now = datetime.now(UTC)
+    other = await organization(database, "north")
+    await database.execute("insert into devices (name, organization_id) values ('r1', 1), ('r2', $1)", other)
+    gateway.start(max_age_s=100 * 86400, max_skew_s=3600)
+    async with aiomqtt.Client(broker.host, broker.port) as client:
+        for device, count in (("r1", 3), ("r2", 2)):
+            for number, age in enumerate((60, 50, 40, 1)):
+                t = int((now - age * DAY).timestamp() * 1000)
+                for n in range(count):
+                    frame: dict[str, Any] = {"boot": 1, "seq": number * count + n, "t": t + n, "v": {"ph": 7.0 + n}}
+                    await client.publish(f"bioreactors/{device}/telemetry", json.dumps(frame), qos=1)
+                event = {"type": "phase", "t": t, "boot": 1, "data": {"phase": str(age)}}
+                await client.publish(f"bioreactors/{device}/event", json.dumps(event), qos=1)
+                status = {"status": "online", "t": t, "boot": 1}
+                await client.publish(f"bioreactors/{device}/status", json.dumps(status), qos=1)
+    gateway.settle(20)
+    gateway.settle(8, "status")
+    gateway.settle(8, "event")
+    assert gateway.terminate() == 0
+    await database.execute("update statuses set received_at = time")
+    return now
+
+
+async def test_old_chunks_go_but_what_is_held_and_the_account_adds_up(
+    gateway: GatewayProcess, broker: Broker, database: asyncpg.Connection, old: datetime
+) -> None:
+    streams = await database.fetch("select * from device_streams order by device_id")
+    hold = await database.fetchval(HELD, old - 50 * DAY - HOUR, old - 50 * DAY + HOUR)
+    dropping: dict[str, Any] = {f"retention_{what}_days": 30 for what in ("frames", "statuses", "quarantine")}
+
+    gateway.start(**dropping, retention_interval_s=1)
+
+    await eventually(lambda: database.fetchval("select count(*) = 3 from retention_drops"), 20)
+    assert await days(database, old) == {50, 1}
+    assert await database.fetchval("select count(*) from device_events") == 8  # of which nobody said anything
+    assert await days(database, old, "statuses") == {50, 1}
+    await assert_adds_up(database)
+    assert await database.fetch("select * from device_streams order by device_id") == streams
+    told = await database.fetch(
+        "select organization_id, subject, new ->> 'rows' from audit where action = 'retention drop' order by 1, n"
+    )
+    assert [tuple(row) for row in told if row["subject"] == "retention/frame"] == [
+        *[(1, "retention/frame", "3")] * 2,
+        *[(2, "retention/frame", "2")] * 2,
+    ]
+    metrics = gateway.metrics()
+    assert metrics['biogate_retention_held_chunks{kind="frame"}'] == 1
+    assert metrics['biogate_retention_dropped_rows_total{kind="frame"}'] == 10
+    assert metrics['biogate_retention_dropped_chunks_total{kind="frame"}'] == 2
+
+    async with aiomqtt.Client(broker.host, broker.port) as client:  # what was dropped does not come back
+        frame = {"boot": 1, "seq": 0, "t": int((old - 60 * DAY).timestamp() * 1000), "v": {"ph": 7.0}}
+        await client.publish("bioreactors/r1/telemetry", json.dumps(frame), qos=1)
+    assert gateway.settle(1)["quarantined"] == 1
+
+    await database.execute("select retention_hold_end($1, null, 'eva', 'inspected')", hold)
+    await eventually(lambda: database.fetchval("select count(distinct time::date) = 1 from frames"), 20)
+    assert await days(database, old) == {1}
+    await eventually(lambda: database.fetchval("select count(*) = 2 from statuses"), 20)
+    await assert_adds_up(database)
+    for number in (1, 2):
+        assert await database.fetch("select audit_faults($1)", number) == []
+
+
+async def test_settled_messages_go_from_quarantine_and_open_ones_stay(pool: Pool) -> None:
+    await pool.execute(
+        """insert into quarantine (received_at, device, topic, reason, detail, payload, sha256, state, settled_at)
+           select now() - interval '90 days', 'r1', 'x', 'malformed', '',
+                  case when state <> 'discarded' then 'x'::bytea end, sha256(n::text::bytea), state,
+                  now() - age::interval
+             from (values (1, 'open', null), (2, 'replayed', interval '40 days'), (3, 'discarded', interval '40 days'),
+                          (4, 'replayed', interval '2 days')) v (n, state, age)"""
+    )
+
+    await Retention(settings(retention_quarantine_days=30), pool, asyncio.Event()).look(datetime.now(UTC))
+
+    assert await pool.fetchval("select array_agg(state order by state) from quarantine") == ["open", "replayed"]
+    assert await pool.fetchval("select rows from retention_drops where kind = 'quarantined'") == 2
+
+
+async def test_a_hold_that_is_made_while_a_chunk_is_about_to_go_keeps_it(
+    pool: Pool, database: asyncpg.Connection
+) -> None:
+    now = datetime.now(UTC)
+    await pool.execute(
+        "insert into frames select now() - n * interval '20 days', 1, 1, 1, n, now(), '{1}'"
+        " from generate_series(2, 4) n"
+    )
+    making = database.transaction()
+    await making.start()
+    await database.execute(HELD, now - 61 * DAY, now - 59 * DAY)
+
+    looking = asyncio.create_task(Retention(settings(retention_frames_days=30), pool, asyncio.Event()).look(now))
+    waiting = "select exists (select from pg_locks where relation = 'retention_holds'::regclass and not granted)"
+    await eventually(lambda: pool.fetchval(waiting), 10)
+    await making.commit()
+    await looking
+
+    assert await pool.fetchval("select array_agg(seq) from frames") == [3]
+
+
+async def test_nothing_goes_that_would_still_be_taken_in() -> None:
+    with pytest.raises(ValueError, match="BIOGATE_RETENTION_FRAMES_DAYS"):
+        settings(retention_frames_days=29)
+    settings(retention_frames_days=29, max_age_s=86400)
