@@ -112,7 +112,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.trials = Trials(settings)
     protected = SecurityHeaders(tls=settings.api_tls)
     app.router.routes.insert(0, Fixed("/health", operation.ALIVE))
-    bodies = {f"{PREFIX}/serials": MOST_BYTES, f"{PREFIX}/alarm-rules/import": files.MAX_BYTES}
+    bodies = {f"{PREFIX}/serials": MOST_BYTES, f"{PREFIX}/alarm-rules.yaml": files.MAX_BYTES}
     app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies)
     if settings.api_cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.api_cors_origins.split(","), **CORS)

@@ -27,7 +27,7 @@ ROWS = {
 }
 ROWS_AT_ONCE = 10_000
 COUNTING_S = 3600.0
-"""A chunk of 100 million frames is counted in seconds; this is for a server that does not answer."""
+"""A million frames in memory are counted and dropped in half a second; from a slow disk a day takes minutes."""
 BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 """Somebody reads that chunk, for longer than we want to make others wait: next time."""
 

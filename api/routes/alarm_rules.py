@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import Field
@@ -29,13 +29,6 @@ READ = [allow(Role.VIEWER, Scope.ALARMS_READ)]
 WRITE = [allow(Role.ENGINEER, Scope.RULES_WRITE)]
 COLUMNS = tuple(shapes.RULE)
 YAML = "application/yaml"
-SOME_YAML = """rules:
-- name: temperature-high
-  title: Temperature high
-  priority: high
-  when: {kind: limit, channel: temperature, level: high, limit: 38, deadband: 0.5}
-  on_delay: 10
-"""
 SAYS = {
     "requestBody": {
         "required": True,
@@ -44,8 +37,16 @@ SAYS = {
         },
     }
 }
-FILE = {
-    "requestBody": {"required": True, "content": {YAML: {"schema": {"type": "string"}, "example": SOME_YAML}}},
+FILE: dict[str, Any] = {
+    YAML: {
+        "schema": {
+            "type": "object",
+            "properties": {"rules": {"type": "array", "items": {"type": "object"}}},
+            "required": ["rules"],
+            "additionalProperties": False,
+        },
+        "example": {"rules": [{"name": "temperature-high", **shapes.DEFINITION}]},
+    }
 }
 ETAG = {"ETag": {"description": "its version", "schema": {"type": "string"}}}
 SAVED = models.ok(shapes.RuleDetail, None, rule=shapes.RULE | {"warnings": []})[200]
@@ -131,7 +132,7 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
     | {
         200: {
             "description": "A file in YAML",
-            "content": {YAML: {"schema": {"type": "string"}, "example": SOME_YAML}},
+            "content": FILE,
         },
         409: problems.CHANGE[409],
     },
@@ -144,12 +145,12 @@ async def export(database: Db, asked: Annotated[Known, Query()]) -> Response:
 
 
 @router.post(
-    "/alarm-rules/import",
+    "/alarm-rules.yaml",
     dependencies=WRITE,
     summary="Make the rules those of a file: all of them, or none if one is bad",
     description=f"At most {files.MAX_BYTES} bytes and {files.MAX_RULES} rules. What is wrong is told with its line.",
     responses=problems.CHANGE | {412: problems.CHANGED} | models.ok(shapes.Imported, None, imported=shapes.IMPORTED),
-    openapi_extra=FILE,
+    openapi_extra={"requestBody": {"required": True, "content": FILE}},
 )
 async def import_(
     request: Request, database: Db, member: Member, asked: Annotated[ImportParameters, Query()]

@@ -28,7 +28,7 @@ router = APIRouter(prefix=PREFIX, tags=["alarm rules"], dependencies=[Depends(on
 
 
 @router.post(
-    "/alarm-rules/try",
+    "/alarm-trials",
     dependencies=[allow(Role.ENGINEER, Scope.RULES_WRITE)],
     summary="When would a rule have fired?",
     description="Evaluated over what is stored, by the same code as live, from nothing known at `from`; nobody "

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 import api
-from api.problems import ApiError, NotFound, TooLong, TooMany, Unavailable
+from api.problems import ApiError, Busy, NotFound, TooLong, TooMany, Unavailable
 from api.settings import Settings
 from api.trial.job import Job, Looked, Result
 
@@ -78,7 +78,10 @@ async def _asked(job: Job, gone: Callable[[], Awaitable[bool]]) -> bytes:
             done, _ = await asyncio.wait({talk}, timeout=LOOK_S)
             if done:
                 said: bytes = talk.result()[0]
-                if child.returncode:
+                if child.returncode is not None and child.returncode < 0:
+                    detail = "the process that tries rules was killed, perhaps for want of memory: try again"
+                    raise Busy(detail, headers={"Retry-After": "5"})
+                if child.returncode:  # it has said why, in the log
                     raise RuntimeError(f"the process that tries rules ended with {child.returncode}")
                 return said
             if await gone():

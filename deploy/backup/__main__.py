@@ -8,22 +8,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
 
 from deploy.backup import safe
 from deploy.backup.restore import restore
-from deploy.backup.take import SECRETS, backups, chosen, receive, take
+from deploy.backup.take import SECRETS, Backup, backups, chosen, receive, take
 from deploy.backup.verify import note, verified
 from deploy.stack import choose
 from deploy.stack.errors import StackError
 from deploy.stack.local import database, hold
-from deploy.stack.paths import MAIN, Paths, short
+from deploy.stack.paths import CHECKOUT, MAIN, Paths, short
 from deploy.stack.ports import any_free
 
+REBUILT = timedelta(hours=1)
+"""From so long before a backup on the sequences of devices are learned again."""
 DATABASE_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -118,11 +121,31 @@ def _restore(options: argparse.Namespace) -> None:
     server = database(paths, choose.postgres(given=False), port=any_free())
     try:
         restore(options.store, backup, server, options.until)
+        learn(server.url, backup)
     finally:
         server.stop()
         os.close(held)
     print(f"{backup.label} is restored in {short(server.cluster)}: `python -m deploy.up --name {options.name}`")
     print("take a new backup then, into another directory: the log goes on in another way from here")
+
+
+def learn(url: str, backup: Backup) -> None:
+    """What has arrived of each boot is written down a little after the frames: what was not yet would be asked for, and
+    called lost by devices that have forgotten it."""
+    since = datetime.fromisoformat(backup.taken_at).astimezone(UTC) - REBUILT
+    command = [sys.executable, "-m", "gateway.devices", "rebuild-streams", "--since", f"{since:%Y-%m-%d %H:%M:%S}"]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "BIOGATE_DATABASE_URL": url},
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise StackError(
+            f"restored, but before a gateway starts this has to run: {' '.join(command[2:])}: {done.stderr}"
+        )
 
 
 def _url() -> str:

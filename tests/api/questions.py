@@ -103,12 +103,12 @@ QUESTIONS: dict[str, Question] = {
     # alarms
     "GET /api/v1/alarm-rules": Question(ALARMS),
     "GET /api/v1/alarm-rules.yaml": Question(ALARMS),
-    "POST /api/v1/alarm-rules/import": Question(
+    "POST /api/v1/alarm-rules.yaml": Question(
         RULES,
         lambda t: {"rules": [{"name": t.objects["rule"], **alarms.RULE, "scope": {"devices": [t.known["device"]]}}]},
         lambda _: {**WHY, "dry_run": "true"},
     ),
-    "POST /api/v1/alarm-rules/try": Question(RULES, lambda t: {"rule": t.objects["rule"]}),
+    "POST /api/v1/alarm-trials": Question(RULES, lambda t: {"rule": t.objects["rule"]}),
     "GET /api/v1/alarm-rules/{rule}": Question(ALARMS),
     "PUT /api/v1/alarm-rules/{rule}": Question(
         RULES, lambda _: alarms.RULE, why, lambda _: {"If-Match": '"1"'}, refusal=412

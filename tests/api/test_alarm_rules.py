@@ -31,7 +31,7 @@ async def put(it: Operator, name: str, headers: dict[str, str] | None = None, /,
 
 async def import_(it: Operator, content: str, **asked: str) -> httpx2.Response:
     headers = it.headers | {"Content-Type": "application/yaml"}
-    path = "/api/v1/alarm-rules/import"
+    path = "/api/v1/alarm-rules.yaml"
     return await it.client.post(path, content=content.encode(), params=WHY | asked, headers=headers)
 
 
@@ -125,7 +125,7 @@ async def test_the_list_is_filtered_and_comes_in_pages(plant: Plant, engineer: O
     ):
         page = await engineer.get("/alarm-rules", "Rules", **asked)
         assert "".join(one["rule"] for one in page["rules"]) == names, asked
-        found, cursor = "", {}
+        found, cursor = "", dict[str, str]()
         while True:
             page = await engineer.get("/alarm-rules", "Rules", limit=1, **asked, **cursor)
             found += "".join(one["rule"] for one in page["rules"])

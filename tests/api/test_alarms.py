@@ -67,7 +67,8 @@ async def test_the_list_is_filtered_and_comes_in_pages(plant: Plant, operator: O
     ):
         page = await operator.get("/alarms", "Alarms", **asked)
         assert " ".join(f"{one['device']}/{one['rule']}" for one in page["alarms"]) == names, asked
-    found, cursor = [], {}
+    found: list[str] = []
+    cursor: dict[str, str] = {}
     while True:
         page = await operator.get("/alarms", limit=2, standing=True, **cursor)
         found += [f"{one['device']}/{one['rule']}" for one in page["alarms"]]

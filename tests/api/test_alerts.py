@@ -14,15 +14,11 @@ from api.database import Database
 from api.live import feeding, hub
 from api.models import alarms as models
 from api.queries import alerts
-from schema.alarms.machine import Alarm, Condition
 from tests.api import alarms
 from tests.api.accounts import api_key, bearer, organization
 from tests.api.live import ENOUGH_S, STREAM, Events, Floor, first, listening, message, numbers, opened
 from tests.api.plant import Plant
 from tests.faults.proxy import Mode, Network
-
-ACKNOWLEDGED = Alarm(condition=Condition.ACTIVE, active=True)
-EVA = "eva@example.org"
 
 
 async def test_what_stands_comes_first_then_every_transition_as_the_lists_show_it(
@@ -207,6 +203,24 @@ async def test_without_notifications_it_is_late_and_not_missing(
         await first(client)
         silent = await floor.raised()
         assert await numbers(client, silent) == [silent]
+
+
+async def test_who_comes_while_the_others_are_behind_is_told_everything_once_and_so_are_they(
+    database_url: str, floor: Floor, listener: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "LOOK_S", 60.0)
+    await floor.sql.execute("alter table alarm_transitions disable trigger alarm_transitions_notify")
+    known = await floor.raised()
+    async with listening(database_url) as (address, _), opened(address, listener) as one:
+        await first(one)
+        missed = [await floor.raised() for _ in range(3)]
+        async with opened(address, listener, f"?after={known}") as resumed, opened(address, listener) as fresh:
+            assert (await first(fresh))[0] == missed[-1]
+            last = await floor.raised()
+            async with opened(address, listener):  # makes it look
+                assert await numbers(resumed, last) == [*missed, last]
+                assert await numbers(one, last) == [*missed, last]
+                assert await numbers(fresh, last) == [last]
 
 
 async def test_many_who_listen_are_one_to_the_database(

@@ -19,13 +19,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from api.access.roles import Role, Scope
 from api.live import feeding, member
 from deploy.stack.ports import any_free
-from schema.alarms.machine import Alarm, Condition
 from tests.api.accounts import PASSWORD, api_key, bearer, user
 from tests.api.live import ENOUGH_S, PATH, STREAM, Events, Floor, first, listening, message, numbers, opened
 from tests.api.plant import Plant
 from tests.api.test_operation import process
 
-ACKNOWLEDGED = Alarm(condition=Condition.ACTIVE, active=True)
 EVA = "eva@example.org"
 
 
@@ -37,7 +35,7 @@ async def test_a_page_chooses_the_organization_in_the_address_as_it_can_send_no_
     await floor.raised()
     async with listening(database_url, api_insecure_cookie=True) as (address, _):
         cookie = await _cookie(address)
-        for query, stand in ((("?organization=main"), 1), ("?organization=north", 0)):
+        for query, stand in (("?organization=main", 1), ("?organization=north", 0)):
             async with opened(address, cookie | {"Origin": f"http://{address}"}, query) as client:
                 assert len((await first(client))[1]) == stand
 

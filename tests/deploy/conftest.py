@@ -70,7 +70,9 @@ class Up:
         return self.child.wait(60)
 
     def running(self) -> list[str]:
-        return [part for part in PARTS if (lock := self.paths.run / f"{part}.lock").exists() and holders(lock)]
+        return [
+            part for part in (*PARTS, "canary") if (lock := self.paths.run / f"{part}.lock").exists() and holders(lock)
+        ]
 
     def endpoints(self) -> dict[str, str]:
         """What a shell gets from the env file."""

@@ -56,8 +56,8 @@ async def test_noise_around_a_limit_makes_one_alarm_with_deadband_and_delay_and_
     plant: Plant, database_url: str
 ) -> None:
     await plant.devices("r1")
-    await plant.rule("bare")
-    await plant.rule("calm", HIGH | {"deadband": 2.0}, on_delay=1, off_delay=2)
+    await plant.rule("bare", stale_after=86_400)
+    await plant.rule("calm", HIGH | {"deadband": 2.0}, on_delay=1, off_delay=2, stale_after=86_400)
     t = now() - 36
     values = [*[11.5, 8.5, 11.5] * 20, *[11.5] * 10, *[11.5, 8.5] * 40, *[5.0] * 20]
     noise = [(t + n / 5, {"x": value}) for n, value in enumerate(values)]
@@ -99,7 +99,7 @@ async def test_a_silent_device_is_told_also_when_it_fell_silent_before_anybody_l
 
 async def test_a_device_begins_with_its_newest_frame(plant: Plant, database_url: str) -> None:
     await plant.devices("r1")
-    await plant.rule()
+    await plant.rule(stale_after=86_400)
     t = now() - 100
     await plant.commit("r1", [(t + n, {"x": 11.0 if n < 50 else 9.0}) for n in range(60)])
     async with evaluated(database_url):
@@ -111,7 +111,7 @@ async def test_after_an_absence_it_goes_on_where_it_was_but_not_from_too_long_ag
     plant: Plant, database_url: str
 ) -> None:
     await plant.devices("r1", "r2")
-    await plant.rule()
+    await plant.rule(stale_after=86_400)
     t = now() - 3000
     for device in ("r1", "r2"):
         await plant.commit(device, [(t, {"x": 9.0})])
@@ -127,7 +127,7 @@ async def test_after_an_absence_it_goes_on_where_it_was_but_not_from_too_long_ag
     before = skipped()
     await plant.commit("r2", [(t + 2, {"x": 9.0}), (t + 2980, {"x": 11.0}), (t + 2990, {"x": 9.0})], first=2)
     async with evaluated(database_url, alarms_catch_up_s=60):
-        await plant.becomes("r2", RAISED, ("unknown", "unacknowledged"), ("known", "unacknowledged"), RETURNED)
+        await plant.becomes("r2", RAISED, RETURNED)
         await eventually(lambda: counted(before + 1), 10)
 
 
@@ -151,7 +151,7 @@ async def test_who_has_lost_the_lead_writes_nothing(plant: Plant, database_url: 
         await leader.leading.wait()
         store = Store(pool, leader.epoch)
         at = (await store.now()).now.timestamp()
-        (device_id, covered), *_ = Coverage().of(await store.rules(), await store.devices()).items()
+        covered, *_ = Coverage().of(await store.rules(), await store.devices()).values()
         watch = Watch(covered[0])
         watch.begin(*covered, at)
         feed = Feed(pool, 3600)

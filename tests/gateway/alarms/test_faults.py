@@ -16,6 +16,7 @@ import pytest
 
 import deploy.stack
 from deploy.stack import Local
+from gateway.database import FAILURES
 from schema.alarms.engine import DeviceAlarms, Frame
 from schema.alarms.rules import Rule
 from schema.migrate import migrate
@@ -31,7 +32,6 @@ RULES: dict[str, dict[str, Any]] = {
     "both": {"when": {"kind": "formula", "expression": "x + y > 18"}, "on_delay": 0.1},
     "holes": {"when": {"kind": "gap", "frames": 1, "window": 1.0}},
 }
-FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ class Burst:
             await asyncio.sleep(0.04)
 
     async def _plant(self) -> Plant:
-        plant = Plant(await asyncpg.connect(self._url))
+        plant = Plant(await asyncpg.connect(self._url, timeout=5, command_timeout=5))
         await plant.know()
         return plant
 
@@ -109,23 +109,23 @@ async def test_kills_in_the_middle_of_a_burst_lose_no_transition_and_make_none_t
         await eventually(lambda: stored(plant, 2 * len(DEVICES)), 20)
         task = asyncio.create_task(burst.run(stop))
         for leader, standby in (processes, processes[::-1]):
-            await going_on(plant)
+            await going_on(plant, task)
             leader.kill()
             begun = time.monotonic()
             standby.wait_ready(20)
             assert time.monotonic() - begun < 10
             leader.start(ready=False)
         for _ in range(3):
-            await going_on(plant)
+            await going_on(plant, task)
             await plant.database.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'biogate-%'"
             )
-        await going_on(plant)
+        await going_on(plant, task)
         servers.postgres.kill()
         servers.postgres.process.wait(10)
         servers.postgres.start()
         plant.database = await asyncpg.connect(servers.database_url)
-        await going_on(plant)
+        await going_on(plant, task)
         stop.set()
         await task
         for device in DEVICES:  # the last one is an alarm of all that was before
@@ -151,10 +151,11 @@ async def stored(plant: Plant, count: int) -> bool:
     return bool(await plant.database.fetchval("select count(*) >= $1 from alarm_transitions", count))
 
 
-async def going_on(plant: Plant) -> None:
+async def going_on(plant: Plant, burst: asyncio.Task[None]) -> None:
     """Until some more are stored."""
     count = await plant.database.fetchval("select count(*) from alarm_transitions")
-    await eventually(lambda: stored(plant, count + 60), 30)
+    await eventually(lambda: stored(plant, count + 60), 30, lambda: counted(plant, count))
+    assert not burst.done(), burst.exception()
 
 
 Line = tuple[str, str, str, str, float, float | None]

@@ -14,7 +14,7 @@ SUM = {"kind": "formula", "expression": "x + y > 10"}
 
 async def test_late_history_raises_nothing(plant: Plant, database_url: str) -> None:
     await plant.devices("r1", "r2")
-    await plant.rule()
+    await plant.rule(stale_after=86_400)
     t = now() - 300
     async with evaluated(database_url):
         await plant.commit("r1", [(t, {"x": 1.0}), (t + 250, {"x": 1.0})], first=100)
@@ -43,7 +43,7 @@ async def test_a_part_of_a_frame_that_is_committed_later_is_found(plant: Plant, 
 
 async def test_a_block_of_other_channels_with_older_times_is_found(plant: Plant, database_url: str) -> None:
     await plant.devices("r1")
-    await plant.rule("y-high", {"kind": "limit", "channel": "y", "level": "high", "limit": 10.0})
+    await plant.rule("y-high", {"kind": "limit", "channel": "y", "level": "high", "limit": 10.0}, stale_after=86_400)
     t, so_far = now() - 39, [("unknown", "normal"), ("known", "normal"), RAISED]
     async with evaluated(database_url):
         await plant.commit("r1", [(t + n, {"x": 1.0}) for n in range(10)], first=0)
@@ -61,7 +61,7 @@ async def test_a_block_of_other_channels_with_older_times_is_found(plant: Plant,
 async def test_a_clock_that_is_set_back_is_followed(plant: Plant, database_url: str, back: float) -> None:
     """Among the old frames, of which there is one for every second."""
     await plant.devices("r1")
-    await plant.rule()
+    await plant.rule(stale_after=86_400)
     t = now() - 4000
     await plant.commit("r1", [(t + n, {"x": 1.0}) for n in range(4000)])
     begin = t + 4000.5 - back
@@ -78,7 +78,7 @@ async def test_a_clock_that_is_set_back_is_followed(plant: Plant, database_url: 
 async def test_an_old_boot_that_is_found_again_and_again_holds_up_nothing(plant: Plant, database_url: str) -> None:
     """Frames of an older boot with newer times than the newest: the engine takes none of them."""
     await plant.devices("r1")
-    await plant.rule()
+    await plant.rule(stale_after=86_400)
     t = now() - 200
     async with evaluated(database_url):
         await plant.commit("r1", [(t, {"x": 1.0})], boot=2)
