@@ -218,9 +218,10 @@ class Watch:
                 )
             if transition.alarm.active and not row.alarm.active:
                 row.raised_at = transition.at
-            value = transition.value
-            row.value = value if value is not None and math.isfinite(value) else None
-            row.detail = transition.detail
+            if transition.detail or not (row.alarm.active and transition.alarm.active):  # else it is as it was raised
+                value = transition.value
+                row.value = value if value is not None and math.isfinite(value) else None
+                row.detail = transition.detail
             self._step(row, transition.alarm, transition.at, transition.cause, who=who, why=why)
 
     def _step(

@@ -328,7 +328,8 @@ def fits(query: Query, rows: list[dict[str, Any]]) -> bool:
 @pytest.mark.timeout(300)
 async def test_every_query_has_an_answer(plant: Plant) -> None:
     waiting = [(uid, query) for uid, board in BOARDS.items() for query in dashboards.queries(board)]
-    refused, deadline = [], asyncio.get_running_loop().time() + ENOUGH_S
+    refused: list[str] = []
+    deadline = asyncio.get_running_loop().time() + ENOUGH_S
     while waiting and not refused:
         assert asyncio.get_running_loop().time() < deadline, f"no answer: {waiting}"
         asked, waiting = waiting, []

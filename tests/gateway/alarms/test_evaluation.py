@@ -32,6 +32,7 @@ async def test_an_alarm_is_raised_acknowledged_and_returns(plant: Plant, databas
         assert (alarm["raised_at"], alarm["value"], alarm["priority"]) == (moment(t + 1), 11.0, "critical")
         act = await plant.act("r1", "acknowledge")
         assert (act["refused"], act["n"]) == (None, 2)
+        assert (await plant.alarm("r1"))["detail"] == alarm["detail"] != ""  # why it was raised, still
         again = await plant.act("r1", "acknowledge")
         assert "nothing to acknowledge" in again["refused"]
         await plant.commit("r1", [(t + 2, {"x": 9.0})], first=2)
