@@ -24,6 +24,7 @@ from gateway.alarms.publish import Publisher
 from gateway.database import FAILURES, Troubles, check_schema, create_pool, persistently
 from gateway.errors import GatewayError
 from gateway.health import serve
+from gateway.instruments import watch_event_loop
 from gateway.process import again_and_again, broker_login, load_secrets, say_wrong
 from gateway.settings import Settings
 from gateway.triage import needed, sqlstate
@@ -81,6 +82,7 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
                 persevering("publish", publisher.run),
                 persevering("notify", notifier.run),
                 persevering("skipped", evaluator.skipped),
+                group.create_task(watch_event_loop(metrics.EVENT_LOOP_LAG.observe), name="event loop"),
             ]
             evaluation = persevering("evaluate", lambda: evaluator.run(stop))
             await stop.wait()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, disable_created_metrics
+from importlib.metadata import version
+
+from prometheus_client import Counter, Gauge, Info, disable_created_metrics
 
 from gateway.instruments import SECONDS, BulkHistogram, Known
 from schema.alarms.machine import Action
@@ -36,6 +38,11 @@ UNPUBLISHED = Known("biogate_alarm_unpublished", "alarms whose last transition t
 PUBLISHED = Counter("biogate_alarm_published", "messages about alarms that the broker has taken")
 FAILURES = Counter("biogate_alarm_failures", "times evaluation failed and began anew from what is stored", ["sqlstate"])
 DEFECTS = Counter("biogate_alarm_defects", "times a part of the process failed by a defect and began anew", ["what"])
+EVENT_LOOP_LAG = BulkHistogram(
+    "biogate_alarm_event_loop_lag_seconds", "how much later than asked for a task gets its turn", SECONDS
+)
+BUILD = Info("biogate_alarm_build", "version of the alarms process")
+BUILD.info({"version": version("biogate")})
 
 for _cause in CAUSES:
     TRANSITIONS.labels(_cause)

@@ -1,4 +1,4 @@
--- what dashboards ask, for the organizations' logins: frames as such, connections, channels, what is missing or rejected
+-- what dashboards ask, for SQL logins: frames as such, connections, channels, what is missing, what was rejected
 -- depends: 0011_retention
 
 -- migrate: apply

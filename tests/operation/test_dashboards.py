@@ -22,6 +22,7 @@ import asyncpg
 import paho.mqtt.client as mqtt
 import pytest
 import yaml
+from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.stack import Local
 from deploy.stack.local import erase
@@ -249,7 +250,7 @@ def milliseconds(moment: datetime) -> int:
 
 def tell(login: dict[str, Any], now: datetime) -> None:
     """The controller's past: frames with a gap and bad values, phases, a dose, and a message that is none."""
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="own", protocol=mqtt.MQTTv5)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="own", protocol=mqtt.MQTTv5)
     client.username_pw_set(login["username"], login["password"])
     client.tls_set(login["ca_file"])
     client.connect(login["host"], login["port"])
@@ -284,6 +285,9 @@ def up(stack: Local, tmp_path: Path) -> Iterator[Up]:
     finally:
         up.end(signal.SIGINT)
         erase(up.paths)
+        key = up.paths.key
+        for left in (key, key.with_name(f"{key.name}.header"), up.paths.prometheus):
+            left.unlink(missing_ok=True)
 
 
 @pytest.fixture
