@@ -100,8 +100,8 @@ class Settings(BaseSettings):
 
     notify_schemes: str | None = Field(
         None,
-        description="kinds of apprise URLs that alarms may be told by, commas between; without it those that do nothing "
-        "but speak to a service: docs/notifications.md",
+        description="kinds of apprise URLs that alarms may be told by, commas between; without it those that do"
+        " nothing but speak to a service: docs/notifications.md",
     )
     notify_private: bool = Field(
         False, description="true: alarms may also be told to hosts with private and loopback addresses"

@@ -74,8 +74,8 @@ def reasons() -> Iterator[str]:
 def page() -> str:
     """The whole page."""
     parts = [
-        "# Reference\n\nMade from the code by `python -m tests.reference > docs/reference.md`; a test says so. Of metrics, each process also has\n"
-        "those of the Prometheus client for Python: `process_…` and `python_…`.\n",
+        "# Reference\n\nMade from the code by `python -m tests.reference > docs/reference.md`; a test says so. "
+        "Of metrics, each process also has\nthose of the Prometheus client for Python: `process_…` and `python_…`.\n",
         "## Settings of the gateway\n\n| variable | default | meaning |\n|---|---|---|",
         *settings(GatewaySettings),
         "\n## Settings of the API\n\n| variable | default | meaning |\n|---|---|---|",
