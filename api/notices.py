@@ -60,9 +60,9 @@ class Notices:
             try:
                 async with self._accounts.connection() as connection:
                     connection.add_termination_listener(lambda _, gone=gone: gone.set())
-                    for channel in self._hearers:
-                        await connection.add_listener(channel, heard)
                     try:
+                        for channel in self._hearers:
+                            await connection.add_listener(channel, heard)
                         self._tell(True)
                         await gone.wait()
                     finally:

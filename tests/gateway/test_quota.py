@@ -230,7 +230,7 @@ async def test_a_flood_of_poison_neither_starves_the_others_nor_fills_the_disk(
     good = GoodDevice(broker.port)
     command = [sys.executable, "-m", "tests.gateway.poison", str(broker.port), "mad", str(POISON), str(RATE), "1"]
     flood = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
-    lags = []
+    lags, begun = [], time.monotonic()
     while flood.returncode is None:
         await asyncio.sleep(0.05)
         newest = await database.fetchval(
@@ -239,6 +239,7 @@ async def test_a_flood_of_poison_neither_starves_the_others_nor_fills_the_disk(
         if newest is not None:
             lags.append(time.time() - float(newest))
     assert flood.returncode == 0
+    lasted = time.monotonic() - begun
     sent = good.stop()
     kinds = ("frame", "status", "event")
     wait_until(lambda: sum(gateway.account(kind)["received"] for kind in kinds) >= POISON + sent, 30)
@@ -246,7 +247,7 @@ async def test_a_flood_of_poison_neither_starves_the_others_nor_fills_the_disk(
 
     stored = "select count(distinct seq) from frames join devices using (device_id) where name = 'good'"
     assert await database.fetchval(stored) == sent
-    assert sorted(lags)[len(lags) // 2] < 2
+    assert sorted(lags)[len(lags) // 2] < lasted / 4  # who waits for the flood to pass, waits for half of it
     assert sum(account["discarded"] for account in accounts) > POISON // 2
     assert (await usage(database))[None][1] <= 2**21
     await assert_usage_is_true(database)
