@@ -159,6 +159,14 @@ class Scoped(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is not typed
         with _timed():
             return await super().fetch(query, *arguments, **options)
 
+    async def fetch_planned(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Planned for these arguments, for filters that may be left out (`$1 is null or …`). A statement that is kept
+        may get one plan for all arguments, which takes every filter for one that leaves next to nothing: in a million
+        audit events 0.4 s instead of a millisecond, in as many alarm transitions 4 s. An unnamed one is not kept."""
+        with _timed():
+            statement = await self.prepare(query, name="")
+            return await statement.fetch(*arguments)  # type: ignore[no-any-return]
+
     async def fetchrow(self, query: str, *arguments: Any, **options: Any) -> Any:
         with _timed():
             return await super().fetchrow(query, *arguments, **options)
@@ -191,6 +199,11 @@ class Database:
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         async with self.connection() as connection:
             return await connection.fetch(statement, *arguments)  # type: ignore[no-any-return]
+
+    async def fetch_planned(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """`Scoped.fetch_planned`"""
+        async with self.connection() as connection:
+            return await connection.fetch_planned(statement, *arguments)  # type: ignore[no-any-return]
 
     async def fetchrow(self, statement: str, *arguments: Any) -> asyncpg.Record | None:
         async with self.connection() as connection:

@@ -202,7 +202,7 @@ def _plain(error: Mapping[str, Any]) -> dict[str, Any]:
     """One of pydantic's errors in our words: which parameter, and what to change."""
     context = error.get("ctx", {})
     location = [str(part) for part in error["loc"] if part not in {"query", "path", "body"}]
-    parameter = str(context.get("parameter") or ".".join(location) or "query")
+    parameter = str(context.get("parameter") or ".".join(location) or next(iter(error["loc"]), "body"))
     detail = str(error["msg"]).removeprefix("Value error, ")
     return {"parameter": parameter, "detail": detail[:1].lower() + detail[1:]}
 

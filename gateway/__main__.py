@@ -15,30 +15,27 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 import structlog
-from pydantic import ValidationError
 
 from gateway import expiry, logs, metrics
 from gateway.broker_check import problems, queue_bytes
 from gateway.commands import Commands
-from gateway.database import FAILURES, Pool, Troubles, create_pool, persistently, prepare
+from gateway.database import Pool, Troubles, create_pool, persistently, prepare
 from gateway.errors import GatewayError, SessionTakenOver
 from gateway.figures import Figures
 from gateway.health import serve
 from gateway.instruments import watch_event_loop
 from gateway.pipeline import Pipeline
-from gateway.process import again_and_again, broker_login, load_secrets, say_wrong
+from gateway.process import again_and_again, broker_login, database_troubles, set_up
 from gateway.registry import Registry
 from gateway.retention import Retention
 from gateway.session import Login
 from gateway.settings import REPLAY, Settings
-from gateway.triage import needed, sqlstate
 
 if TYPE_CHECKING:
     from gateway.secrets import Secrets
 
 log = structlog.get_logger()
 
-PROBE_TIMEOUT_S = 2.0
 ACCESS_CONNECTIONS = 4
 """To the database, for enrollment, administration and commands: so they never take one from the intake."""
 GARBAGE = 5000
@@ -55,12 +52,7 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
     troubles: Troubles = {}
 
     async def in_the_way() -> list[str]:
-        try:
-            async with asyncio.timeout(PROBE_TIMEOUT_S):
-                await pool.fetchval("select 1")
-        except FAILURES as error:
-            return [f"database: {needed(error) or 'no answer'} ({sqlstate(error)}: {error})"]
-        return pipeline.troubles if pipeline else ["starting", *troubles.values()]
+        return await database_troubles(pool) or (pipeline.troubles if pipeline else ["starting", *troubles.values()])
 
     async def start() -> Pipeline:
         client_id, chunk_ms = await persistently(troubles, "prepare", prepare, pool, settings)
@@ -145,15 +137,9 @@ def broker_problems(settings: Settings) -> list[str]:
 
 
 def main() -> int:
-    try:
-        settings = Settings()
-        secrets = load_secrets(settings.secrets_dir) if settings.secrets_dir else None
-    except ValidationError as error:
-        say_wrong("gateway", error)
+    if (chosen := set_up("gateway")) is None:
         return 2
-    except GatewayError as error:
-        print(f"gateway: BIOGATE_SECRETS_DIR: {error}", file=sys.stderr)
-        return 2
+    settings, secrets = chosen
     if settings.cell == REPLAY:
         print(
             f"gateway: BIOGATE_CELL={REPLAY}: replays from quarantine are counted there; choose another",

@@ -17,7 +17,7 @@ import asyncpg
 
 from gateway.access import new_password, new_salt, verifier
 from gateway.errors import GatewayError
-from gateway.secrets import write_new
+from schema.private import write_new
 from schema.topics import ROOT, is_device_name
 
 HEAD = ("device", "username", "password", "client_id", "topic", "generation")

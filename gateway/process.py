@@ -1,4 +1,4 @@
-"""What the processes of the gateway have in common: their login, and how a part of them begins anew."""
+"""What the processes of the gateway have in common: how they are set up, their login, and how a part begins anew."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import structlog
 from prometheus_client import Counter
 from pydantic import ValidationError
 
+from gateway.database import FAILURES, Pool
+from gateway.errors import GatewayError
 from gateway.settings import Settings
+from gateway.triage import needed, sqlstate
 
 if TYPE_CHECKING:
     from gateway.secrets import Secrets
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 AGAIN_S = 5.0
+PROBE_TIMEOUT_S = 2.0
 
 
 async def again_and_again(
@@ -44,7 +48,29 @@ def broker_login(settings: Settings, secrets: Secrets | None) -> tuple[str | Non
     return settings.mqtt_username, settings.mqtt_password.get_secret_value() if settings.mqtt_password else None
 
 
-def load_secrets(directory: Path) -> Secrets:
+async def database_troubles(pool: Pool) -> list[str]:
+    """Why the database cannot be used just now: what readiness tells."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            await pool.fetchval("select 1")
+    except FAILURES as error:
+        return [f"database: {needed(error) or 'no answer'} ({sqlstate(error)}: {error})"]
+    return []
+
+
+def set_up(program: str) -> tuple[Settings, Secrets | None] | None:
+    """Settings and secrets; None if they are wrong, which is said."""
+    try:
+        settings = Settings()
+        return settings, _load(settings.secrets_dir) if settings.secrets_dir else None
+    except ValidationError as error:
+        say_wrong(program, error)
+    except GatewayError as error:
+        print(f"{program}: BIOGATE_SECRETS_DIR: {error}", file=sys.stderr)
+    return None
+
+
+def _load(directory: Path) -> Secrets:
     from gateway.secrets import Secrets  # noqa: PLC0415  # 12 MB that a process without secrets saves
 
     return Secrets.load(directory)

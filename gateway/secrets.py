@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -107,15 +106,6 @@ async def ensure_vault(connection: Connection, secrets: Secrets) -> None:
             f"the database's secrets are sealed to another key than {secrets.directory / VAULT}: all gateways of a "
             "database share one secrets directory; bring the right one here"
         )
-
-
-def write_new(path: Path, text: str) -> None:
-    """A file that was not there, for its owner alone, on disk. Raises OSError: FileExistsError if it is there."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "w", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def read(path: Path) -> bytes:

@@ -1,1 +1,2 @@
-"""The contract: topics, message types, quarantine reasons and the SQL schema. Imports nothing of ours."""
+"""The contract: topics, message types, quarantine reasons and the SQL schema; and what all parts do alike
+(`console.py`, `private.py`). Imports nothing of ours."""

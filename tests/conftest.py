@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -26,6 +27,9 @@ from schema.migrate import migrate
 from tests.processes import GatewayProcess
 
 TEMPLATE = f"biogate_template_{os.getpid()}"
+
+hypothesis.settings.register_profile("biogate", deadline=None)  # by the clock a loaded machine would fail
+hypothesis.settings.load_profile("biogate")
 
 
 @dataclass(frozen=True)

@@ -15,20 +15,8 @@ import typer
 from api.access.passwords import checked, hash_now
 from api.access.roles import Role, Scope
 from api.access.tokens import ApiKey, hashed
-from api.admin.console import (
-    Organization,
-    Refused,
-    Who,
-    Why,
-    organization_id,
-    run,
-    stop,
-    table,
-    tell,
-    time,
-    words,
-    write_secret,
-)
+from api.admin.console import Organization, Refused, organization_id, run, write_secret
+from schema.console import Who, Why, stop, table, tell, time, words
 
 EMAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import asyncpg
 import typer
 
-from api.admin.console import Organization, Refused, organization_id, run, tell
+from api.admin.console import Organization, Refused, organization_id, run
+from schema.console import tell
 
 app = typer.Typer(no_args_is_help=True, help="The audit trail: is it whole; all of it as JSON lines.")
 

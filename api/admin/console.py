@@ -1,20 +1,19 @@
-"""What the commands of `python -m api.admin` have in common: who, the database, errors in words, files for secrets."""
+"""What the commands of `python -m api.admin` have in common beside schema/console.py: the database, errors in words."""
 
 from __future__ import annotations
 
 import asyncio
-import getpass
-import os
-import sys
-from collections.abc import Callable, Coroutine, Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import asyncpg
 import typer
-from pydantic import Field, PostgresDsn, ValidationError
+from pydantic import Field, PostgresDsn
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schema.console import settings, stop
+from schema.private import write_new, write_over
 
 Answer = TypeVar("Answer")
 
@@ -30,7 +29,6 @@ OTHER_ERRORS = {
     "3F000": SCHEMA,
 }
 FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
-SURROUNDINGS = "is not set; while `make up` runs: set -a; . .stack/env; set +a"
 
 
 class Refused(Exception):
@@ -43,32 +41,13 @@ class Surroundings(BaseSettings):
     database_url: PostgresDsn = Field(repr=False)
 
 
-def words(text: str) -> str:
-    if not text.strip() or not text.strip().isprintable():
-        raise typer.BadParameter("is empty, or has characters that cannot be printed")
-    return text.strip()
-
-
-Who = Annotated[
-    str,
-    typer.Option(
-        parser=words, metavar="NAME", default_factory=getpass.getuser, help="who does it, for the audit trail"
-    ),
-]
-Why = Annotated[str, typer.Option(parser=words, metavar="TEXT", help="the reason, for the audit trail")]
 Organization = Annotated[str, typer.Option(metavar="NAME", help="which organization")]
 
 
 def run(work: Callable[[asyncpg.Connection], Coroutine[Any, Any, Answer]]) -> Answer:
     """What `work` returns, given a connection of the owner in a transaction; ends the command with words and status 1
     if it cannot be done."""
-    try:
-        url = str(Surroundings().database_url)
-    except ValidationError as error:
-        for problem in error.errors():
-            said = SURROUNDINGS if problem["type"] == "missing" else problem["msg"]
-            typer.echo(f"BIOGATE_{'_'.join(map(str, problem['loc'])).upper()}: {said}", err=True)
-        raise typer.Exit(2) from None
+    url = str(settings(Surroundings).database_url)
 
     async def connected() -> Answer:
         connection = await asyncpg.connect(url, timeout=10, command_timeout=60)
@@ -100,46 +79,7 @@ async def organization_id(connection: asyncpg.Connection, name: str) -> int:
 
 def write_secret(path: Path, text: str, *, replace: bool = False) -> None:
     """A file for its owner alone, on disk; one that was not there, unless it is to be replaced. Raises Refused."""
-    new = path.with_name(f".{path.name}.new") if replace else path
     try:
-        if replace:
-            new.unlink(missing_ok=True)
-        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "w", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            new.replace(path)
+        (write_over if replace else write_new)(path, text)
     except OSError as error:
         raise Refused(f"{path} cannot be made: {error.strerror}") from error
-
-
-def stop(text: str) -> NoReturn:
-    """End the command: it was used rightly, but cannot be done."""
-    typer.echo(plain(text), err=True)
-    raise typer.Exit(1)
-
-
-def tell(text: str) -> None:
-    typer.echo(plain(text))
-
-
-def table(headings: str, rows: Iterable[Iterable[object]]) -> None:
-    """A line of headings, then the rows: columns for a terminal, else told apart by tabs, for `cut -f`."""
-    lines = [headings.split("|"), *([plain(str(cell)) for cell in row] for row in rows)]
-    if not sys.stdout.isatty():
-        typer.echo("\n".join(map("\t".join, lines)))
-        return
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def plain(text: str) -> str:
-    """Without what would steer a terminal."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
-
-
-def time(value: datetime | None) -> str:
-    return "-" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"

@@ -8,7 +8,8 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from api.admin.console import Organization, Refused, Who, Why, organization_id, run, table, tell, time
+from api.admin.console import Organization, Refused, organization_id, run
+from schema.console import Who, Why, table, tell, time
 
 app = typer.Typer(no_args_is_help=True, help="Holds: what may not be dropped by its age.")
 

@@ -14,7 +14,8 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from api.admin.console import Organization, Refused, Who, Why, organization_id, run, table, tell, time, write_secret
+from api.admin.console import Organization, Refused, organization_id, run, write_secret
+from schema.console import Who, Why, table, tell, time
 
 app = typer.Typer(no_args_is_help=True, help="Logins at the database, for Grafana: read what is an organization's.")
 

@@ -40,7 +40,7 @@ class Span:
 async def figures(database: Database, span: Span, device: str | None, now: datetime) -> dict[str, Any]:
     """All of them. Times in seconds."""
     async with database.connection() as connection:
-        row = await connection.fetchrow(SQL["episodes"], span.begin, span.end, device, CHATTERING, FLEETING)
+        [row] = await connection.fetch_planned(SQL["episodes"], span.begin, span.end, device, CHATTERING, FLEETING)
         present = await connection.fetchrow(SQL["now"], device)
         stale = await connection.fetch(SQL["stale"], device, now - STALE)
     raised = row["raised"]

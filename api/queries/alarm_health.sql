@@ -3,34 +3,28 @@
 
 -- name: episodes
 -- From $1 to $2 (of recording), of the device $3 or of all (null). An episode is a transition that raised an alarm, with
--- the acknowledgement and the return that came before the alarm was raised again. How long something lasted is told by
--- the clock of the device (`at`); when it was announced, and how long people took, by that of the database
--- (`recorded_at`). $4: who is raised so soon after the one before the last chatters; $5: who returns so soon is fleeting.
--- All in one row, as everything is made of the same sorted transitions, and sorting is what takes the time.
-with seen as (
-    select rule_id, device_id, n, priority, at, recorded_at, cause = 'acknowledge' as acknowledged,
-           cause = 'return' as returned, after = 'unacknowledged' and before <> 'unacknowledged' as raised
+-- the acknowledgement and the return that came before the alarm was raised again: all of them name the raising one. How
+-- long something lasted is told by the clock of the device (`at`); when it was announced, and how long people took, by
+-- that of the database (`recorded_at`). $4: who is raised so soon after the one before the last chatters; $5: who returns
+-- so soon is fleeting. All in one row, as everything is made of the same episodes, and gathering them takes the time.
+with episodes as materialized (
+    select rule_id, device_id, raised_n,
+           max(priority) filter (where n = raised_n) as priority,
+           max(at) filter (where n = raised_n) as at,
+           max(recorded_at) filter (where n = raised_n) as told,
+           min(recorded_at) filter (where cause = 'acknowledge') as acknowledged,
+           min(at) filter (where cause = 'return') as returned
       from alarm_transitions
      where recorded_at >= $1 and recorded_at < $2
        and ($3::text is null or device = $3)
-       and (after = 'unacknowledged' and before <> 'unacknowledged' or cause in ('acknowledge', 'return'))
-), numbered as (
-    select *, count(*) filter (where raised) over (partition by rule_id, device_id order by n) as episode from seen
-), episodes as materialized (
-    select rule_id, device_id, episode,
-           min(priority) filter (where raised) as priority,
-           min(at) filter (where raised) as at,
-           min(recorded_at) filter (where raised) as told,
-           min(recorded_at) filter (where acknowledged) as acknowledged,
-           min(at) filter (where returned) as returned
-      from numbered
-     where episode > 0
-     group by rule_id, device_id, episode
+       and (n = raised_n or cause in ('acknowledge', 'return'))
+     group by rule_id, device_id, raised_n
+    having bool_or(n = raised_n)
 ), alarms as materialized (
     select rule_id, device_id, count(*) as raised,
            count(*) filter (where at - last_but_one < $4::interval) as chattering,
            count(*) filter (where returned - at < $5::interval) as fleeting
-      from (select *, lag(at, 2) over (partition by rule_id, device_id order by episode) as last_but_one
+      from (select *, lag(at, 2) over (partition by rule_id, device_id order by raised_n) as last_but_one
               from episodes) e
      group by rule_id, device_id
 ), ranked as (
@@ -41,9 +35,8 @@ with seen as (
 ), busiest as (
     select device_id, sum(raised)::bigint as raised from alarms group by device_id order by 2 desc, 1 limit 10
 )
-select coalesce((select json_agg(json_build_array(period, priority, raised)) from (
-           select extract(epoch from date_bin('10 minutes', told, '2000-01-03Z'))::bigint as period, priority,
-                  count(*) as raised
+select coalesce((select json_agg(json_build_array(date_part('epoch', period), priority, raised)) from (
+           select date_bin('10 minutes', told, '2000-01-03Z') as period, priority, count(*) as raised
              from episodes group by 1, 2) p), '[]') as periods,
        coalesce((select json_agg(json_build_array(t.device, t.rule, t.title, r.raised, r.chattering, r.fleeting)
                                  order by t.device, t.rule)
@@ -60,9 +53,8 @@ select coalesce((select json_agg(json_build_array(period, priority, raised)) fro
        (select coalesce(sum(fleeting), 0)::bigint from alarms) as raised_fleeting,
        count(*) as raised, count(acknowledged) as acknowledged, count(returned) as returned,
        percentile_disc(array[0.5, 0.9, 1])
-           within group (order by extract(epoch from acknowledged - told)::float8) as to_acknowledge,
-       percentile_disc(array[0.5, 0.9, 1])
-           within group (order by extract(epoch from returned - at)::float8) as to_return
+           within group (order by date_part('epoch', acknowledged - told)) as to_acknowledge,
+       percentile_disc(array[0.5, 0.9, 1]) within group (order by date_part('epoch', returned - at)) as to_return
   from episodes;
 
 -- name: now
@@ -78,7 +70,7 @@ select count(*) filter (where state <> 'normal') as standing,
 
 -- name: stale
 -- Announced, active, and raised before $2; the longest ten, and how many there are.
-select device, rule, definition ->> 'title' as title, priority, raised_at, count(*) over () as number
+select device, rule, title, priority, raised_at, count(*) over () as number
   from alarms
  where active and state in ('unacknowledged', 'acknowledged') and raised_at < $2
    and ($1::text is null or device = $1)

@@ -69,8 +69,7 @@ class Wish:
 
 async def page(database: Database, wanted: Filter, after: Sequence[str], limit: int) -> list[dict[str, Any]]:
     """At most `limit` alarms after the key `after` (device, rule)."""
-    rows = await _planned(
-        database,
+    rows = await database.fetch_planned(
         SQL["page"],
         *(*after, wanted.states, wanted.standing, wanted.priorities, wanted.device, wanted.tags, wanted.rule),
         *(wanted.unacknowledged, limit),
@@ -97,8 +96,7 @@ def absent(device: str, rule: str) -> NotFound:
 
 async def history(database: Database, wanted: Wanted, limit: int) -> list[dict[str, Any]]:
     """Newest first."""
-    rows = await _planned(
-        database,
+    rows = await database.fetch_planned(
         SQL["history"],
         *(wanted.begin, wanted.end, wanted.before, wanted.device, wanted.rule, wanted.priorities, wanted.causes, limit),
     )
@@ -152,14 +150,6 @@ async def settled(
         if trace is not None:
             trace.patience += min(pause, left)
         pause = min(pause * 1.5, LAST_LOOK_S)
-
-
-async def _planned(database: Database, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-    """Planned for these arguments. A plan for all of them, which PostgreSQL keeps after some executions, takes every
-    filter for one that leaves next to nothing: in a million transitions it took minutes instead of milliseconds."""
-    async with database.connection() as connection, connection.transaction():
-        await connection.execute("set local plan_cache_mode = force_custom_plan")
-        return await connection.fetch(statement, *arguments)  # type: ignore[no-any-return]
 
 
 def item(row: asyncpg.Record) -> dict[str, Any]:

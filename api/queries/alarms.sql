@@ -4,8 +4,8 @@
 -- Alarms after the key $1, $2 (device, rule), for which each of these holds that is not null: state among $3, it stands
 -- (or does not): $4, priority among $5, of the device $6, whose device has all the tags $7, of the rule $8, nobody has
 -- acknowledged it (or it needs none): $9. At most $10.
-select a.device, a.rule, a.definition ->> 'title' as title, a.state, a.condition, a.priority, a.since, a.raised_at, a.value,
-       a.detail, a.shelved_until, a.definition ->> 'message' as message, a.definition ->> 'response' as response, a.n
+select a.device, a.rule, a.title, a.state, a.condition, a.priority, a.since, a.raised_at, a.value, a.detail,
+       a.shelved_until, a.message, a.response, a.n
   from alarms a
  where (a.device, a.rule) > ($1, $2)
    and ($3::text[] is null or a.state = any ($3))
@@ -19,10 +19,7 @@ select a.device, a.rule, a.definition ->> 'title' as title, a.state, a.condition
  limit $10;
 
 -- name: one
-select a.*, a.definition ->> 'title' as title, a.definition ->> 'message' as message,
-       a.definition ->> 'response' as response
-  from alarms a
- where a.device = $1 and a.rule = $2;
+select * from alarms where device = $1 and rule = $2;
 
 -- name: last
 -- The newest $3 transitions of the rule $1 on the device $2.

@@ -3,9 +3,8 @@
 -- name: standing
 -- All that are not normal, and the number of the newest transition that they are the outcome of: one statement, so both
 -- are of one moment. Without an alarm there is one row, with the number alone.
-select c.newest, a.device, a.rule, a.definition ->> 'title' as title, a.state, a.condition, a.priority, a.since,
-       a.raised_at, a.value, a.detail, a.shelved_until, a.definition ->> 'message' as message,
-       a.definition ->> 'response' as response, a.n
+select c.newest, a.device, a.rule, a.title, a.state, a.condition, a.priority, a.since, a.raised_at, a.value, a.detail,
+       a.shelved_until, a.message, a.response, a.n
   from (select coalesce((select transition_id from alarm_transitions order by transition_id desc limit 1), 0)) c (newest)
   left join alarms a on a.state <> 'normal'
  order by a.since, a.device, a.rule;

@@ -37,7 +37,7 @@ async def page(database: Database, wanted: Wanted, after: int | None, limit: int
     """Events that come after number `after` in the order that is wanted."""
     if after is None:
         after = 0 if wanted.ascending else AFTER_ALL
-    rows = await database.fetch(
+    rows = await database.fetch_planned(
         SQL["oldest_first" if wanted.ascending else "newest_first"],
         *(wanted.subject, wanted.action, wanted.who, wanted.begin, wanted.end, after, limit),
     )

@@ -143,7 +143,7 @@ async def page(
     database: Database, device_id: int, states: Sequence[str] | None, before: tuple[datetime, UUID], limit: int
 ) -> list[dict[str, Any]]:
     """At most `limit` commands, newest first, after the key `before` (requested_at, command_id)."""
-    return [_item(row) for row in await database.fetch(SQL["page"], device_id, states, *before, limit)]
+    return [_item(row) for row in await database.fetch_planned(SQL["page"], device_id, states, *before, limit)]
 
 
 async def cancel(database: Database, command: UUID, who: str, why: str) -> dict[str, Any]:

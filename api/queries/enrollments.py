@@ -28,7 +28,7 @@ async def page(
     limit: int,
 ) -> list[asyncpg.Record]:
     """Handshakes that come after the key `before`, newest first."""
-    return await database.fetch(SQL["page"], states, serial, *before, limit)
+    return await database.fetch_planned(SQL["page"], states, serial, *before, limit)
 
 
 async def one(database: Database, txn: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from api.trial.job import Job, Looked, Period
 from schema.alarms import history
 from schema.alarms.engine import Frame
 from schema.alarms.rules import Rule
+from schema.alarms.stored import sent
 
 SQL = load("trials")
 AT_A_TIME = 2000
@@ -91,15 +92,11 @@ async def _phases(connection: Connection, device_id: int, span: tuple[datetime, 
 def _frames(rows: Sequence[asyncpg.Record], slots: Slots) -> Iterator[Frame]:
     for row in rows:
         at, received, boot, seq, *content = row
-        sent = []
+        values = []
         if content:
-            layout, values, quality = content
-            picks = slots.get(layout, ())
-            if quality is None:
-                sent = [(name, value, 0) for place, name in picks if (value := values[place]) is not None]
-            else:
-                sent = [(name, values[place], mark) for place, name in picks if (mark := quality[place]) is not None]
-        yield Frame(at.timestamp(), received.timestamp(), boot, seq, sent)
+            layout, *stored = content
+            values = sent(slots.get(layout, ()), *stored)
+        yield Frame(at.timestamp(), received.timestamp(), boot, seq, values)
 
 
 class Run:

@@ -7,29 +7,18 @@ has the same as PGPASSFILE wants it, for programs that log in at the database as
 from __future__ import annotations
 
 import argparse
-import os
 import secrets
 from pathlib import Path
+
+from schema.private import write_over
 
 
 def make(path: Path, *, pgpass: bool = False) -> None:
     """The password of `path`, and with `pgpass` that file of its directory."""
     if not path.exists():
-        write(path, secrets.token_urlsafe(24))
+        write_over(path, f"{secrets.token_urlsafe(24)}\n")
     if pgpass:
-        write(path.with_name("pgpass"), f"*:*:*:{path.stem}:{path.read_text().strip()}")
-
-
-def write(path: Path, line: str) -> None:
-    """The whole file or none, on disk, for its owner alone."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(f"{line}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+        write_over(path.with_name("pgpass"), f"*:*:*:{path.stem}:{path.read_text().strip()}\n")
 
 
 def main() -> None:

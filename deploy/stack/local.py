@@ -102,8 +102,10 @@ def hold(paths: Paths) -> int:
 
 
 def erase(paths: Paths) -> None:
-    """Remove the data, logs and locks of a stack that is not running."""
+    """Remove all that a stack has left which is not running: data, logs, locks, its key, its addresses."""
     remove_data(paths)
+    for path in (paths.key, paths.key.with_name(f"{paths.key.name}.header"), paths.env, paths.prometheus):
+        path.unlink(missing_ok=True)
     shutil.rmtree(paths.log, ignore_errors=True)
     shutil.rmtree(paths.run, ignore_errors=True)
 

@@ -31,6 +31,7 @@ from deploy.stack.plant import Access, Plant
 from deploy.stack.process import with_death_signal
 from deploy.stack.servers import Mosquitto
 from deploy.stack.service import Module, Service, start_all
+from schema.private import write_over
 
 GIVE_UP = 3
 GIVE_UP_S = 30.0
@@ -337,7 +338,7 @@ def answers(url: str) -> bool:
 
 def write_env(path: Path, variables: Mapping[str, str]) -> None:
     """Shell assignments; there is a password in them."""
-    write_private(path, "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()))
+    write_over(path, "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()))
 
 
 def write_observer(secrets: Path, port: int) -> None:
@@ -345,13 +346,4 @@ def write_observer(secrets: Path, port: int) -> None:
     password = (secrets / "observer.password").read_text().strip()
     options = [f"-h {ports.LOOPBACK}", f"-p {port}", "-u observer", f"-P {password}", "-I observer-", "-V 5"]
     (secrets / "observer").mkdir(mode=0o700, exist_ok=True)
-    write_private(secrets / "observer" / "mosquitto_sub", "\n".join(options) + "\n")
-
-
-def write_private(path: Path, text: str) -> None:
-    """A file for its owner alone, complete or not there at all."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    new.touch(mode=0o600)
-    new.write_text(text)
-    new.replace(path)
+    write_over(secrets / "observer" / "mosquitto_sub", "\n".join(options) + "\n")

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import structlog
-from pydantic import ValidationError
 
 from gateway import logs
 from gateway.alarms import metrics
@@ -21,20 +20,18 @@ from gateway.alarms.evaluator import Evaluator
 from gateway.alarms.lead import AlarmLead
 from gateway.alarms.notify import Notifier
 from gateway.alarms.publish import Publisher
-from gateway.database import FAILURES, Troubles, check_schema, create_pool, persistently
+from gateway.database import Troubles, check_schema, create_pool, persistently
 from gateway.errors import GatewayError
 from gateway.health import serve
 from gateway.instruments import watch_event_loop
-from gateway.process import again_and_again, broker_login, load_secrets, say_wrong
+from gateway.process import again_and_again, broker_login, database_troubles, set_up
 from gateway.settings import Settings
-from gateway.triage import needed, sqlstate
 
 if TYPE_CHECKING:
     from gateway.secrets import Secrets
 
 log = structlog.get_logger()
 
-PROBE_TIMEOUT_S = 2.0
 IDLE_S = 8
 """A transaction that stands still for so long, as its process does, is ended: it holds up the next lead."""
 
@@ -48,12 +45,7 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
     troubles: Troubles = {"start": "starting"}
 
     async def in_the_way() -> list[str]:
-        try:
-            async with asyncio.timeout(PROBE_TIMEOUT_S):
-                await pool.fetchval("select 1")
-        except FAILURES as error:
-            return [f"database: {needed(error) or 'no answer'} ({sqlstate(error)}: {error})"]
-        return list(troubles.values())
+        return await database_troubles(pool) or list(troubles.values())
 
     async with (
         create_pool(settings, purpose="alarms", idle_in_transaction_session_timeout=f"{IDLE_S}s") as pool,
@@ -92,15 +84,9 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
 
 
 def main() -> int:
-    try:
-        settings = Settings()
-        secrets = load_secrets(settings.secrets_dir) if settings.secrets_dir else None
-    except ValidationError as error:
-        say_wrong("alarms", error)
+    if (chosen := set_up("alarms")) is None:
         return 2
-    except GatewayError as error:
-        print(f"alarms: BIOGATE_SECRETS_DIR: {error}", file=sys.stderr)
-        return 2
+    settings, secrets = chosen
     logs.configure(settings.log_level)
     status = 0
     try:

@@ -265,7 +265,9 @@ class Feed:
         return list(await self._pool.fetch(FIRST, [watch.device.device_id for watch in watches]))
 
     async def _around(self, device_id: int, position: Position, ring: float) -> list[asyncpg.Record]:
-        begin, end = position.time - ring, max(position.time, min(position.set_back_from, position.time + ring))
+        begin, end = position.time - ring, position.time
+        if position.set_back_from > end:  # what comes next may have any time: _news reads not far
+            end += ring
         bounds = moment(begin), moment(end), position.boot, position.seq
         try:
             return list(await self._pool.fetch(AROUND, device_id, *bounds, 10 * PIECE, timeout=SEARCH_TIMEOUT_S))

@@ -1,8 +1,9 @@
 """The newest state of each alarm, retained on `alarms/{device}/{rule}`; of what is no alarm any more nothing.
 
 An alarm waits as long as its published_n is behind n. What is published is read and noted under the lead's epoch, so
-that nobody who has lost the lead can tell the broker something old. After a reconnect everything that stands is
-published again: the broker may have lost it.
+that nobody who has lost the lead can tell the broker something old. After a reconnect everything is published
+again, what is normal or gone as well: a broker that was killed goes on with what it wrote to its disk some time before,
+and would show an alarm for ever that has long returned.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ WAITING = (
  where a.published_n < a.n
  order by a.removed_at is null, a.rule_id, a.device_id limit $1"""
 )
-STANDING = (
+ALL = (
     COLUMNS
     + """
- where a.state <> 'normal' and (a.rule_id, a.device_id) > ($1::int, $2::int)
- order by a.rule_id, a.device_id limit $3"""
+ where (a.removed_at is null) = $1::bool and (a.rule_id, a.device_id) > ($2::int, $3::int)
+ order by a.rule_id, a.device_id limit $4"""
 )
 PUBLISHED = """
 with told as (
@@ -115,14 +116,17 @@ class Publisher:
             await asyncio.sleep(wait)
 
     async def _publish(self, client: Client, trouble: Trouble) -> None:
-        """While leading: what has changed, and between that what stands."""
-        again: tuple[int, int] | None = (0, 0)
+        """While leading: what has changed, and between that all there is, once."""
+        again: tuple[bool, int, int] | None = (False, 0, 0)
         while self._lead.leading.is_set():
             self._told.clear()
             full = await self._batch(client, WAITING, AT_ONCE)
             if again is not None:
-                last = await self._batch(client, STANDING, *again, AT_ONCE)
-                again = (last[-1]["rule_id"], last[-1]["device_id"]) if last else None
+                last = await self._batch(client, ALL, *again, AT_ONCE)
+                if last:
+                    again = (again[0], last[-1]["rule_id"], last[-1]["device_id"])
+                else:
+                    again = None if again[0] else (True, 0, 0)
             trouble.over()
             trouble.failures = 0
             if len(full) < AT_ONCE and again is None:

@@ -35,26 +35,29 @@ select act_id, rule_id, device_id, organization_id, action, until, once, who, wh
 
 PUT_ALARMS = """
 insert into alarms (rule_id, device_id, n, rule_version, condition, active, acknowledged, latched, shelved_until,
-                    shelved_once, suppressed, out_of_service, state, priority, since, raised_at, value, detail,
-                    removed_at)
+                    shelved_once, suppressed, out_of_service, state, priority, since, raised_at, raised_n, value,
+                    detail, removed_at)
 select * from unnest($1::int[], $2::int[], $3::bigint[], $4::int[], $5::text[], $6::bool[], $7::bool[], $8::bool[],
                      $9::timestamptz[], $10::bool[], $11::bool[], $12::bool[], $13::text[], $14::text[],
-                     $15::timestamptz[], $16::timestamptz[], $17::float8[], $18::text[], $19::timestamptz[])
+                     $15::timestamptz[], $16::timestamptz[], $17::bigint[], $18::float8[], $19::text[],
+                     $20::timestamptz[])
 on conflict (rule_id, device_id) do update
    set n = excluded.n, rule_version = excluded.rule_version, condition = excluded.condition, active = excluded.active,
        acknowledged = excluded.acknowledged, latched = excluded.latched, shelved_until = excluded.shelved_until,
        shelved_once = excluded.shelved_once, suppressed = excluded.suppressed,
        out_of_service = excluded.out_of_service, state = excluded.state, priority = excluded.priority,
-       since = excluded.since, raised_at = excluded.raised_at, value = excluded.value, detail = excluded.detail,
-       removed_at = excluded.removed_at"""
+       since = excluded.since, raised_at = excluded.raised_at, raised_n = excluded.raised_n, value = excluded.value,
+       detail = excluded.detail, removed_at = excluded.removed_at"""
 ADD_TRANSITIONS = """
 insert into alarm_transitions (rule_id, device_id, n, organization_id, at, cause, before, after, condition, priority,
-                               value, detail, who, why)
-select rule_id, device_id, n, organization_id, at, cause, before, after, condition, priority, value, detail, who, why
+                               value, detail, who, why, raised_n)
+select rule_id, device_id, n, organization_id, at, cause, before, after, condition, priority, value, detail, who, why,
+       raised_n
   from unnest($1::int[], $2::int[], $3::bigint[], $4::int[], $5::timestamptz[], $6::text[], $7::text[], $8::text[],
-              $9::text[], $10::text[], $11::float8[], $12::text[], $13::text[], $14::text[]) with ordinality
+              $9::text[], $10::text[], $11::float8[], $12::text[], $13::text[], $14::text[], $15::bigint[])
+       with ordinality
        as g (rule_id, device_id, n, organization_id, at, cause, before, after, condition, priority, value, detail, who,
-             why, number)
+             why, raised_n, number)
  order by number"""
 PUT_MEMORIES = """
 insert into alarm_devices (device_id, evaluated_until, memory)
@@ -158,7 +161,8 @@ def _alarm(row: Standing, device_id: int) -> tuple[Any, ...]:
     return (
         *(row.rule_id, device_id, row.n, row.version, alarm.condition.value, alarm.active, alarm.acknowledged),
         *(alarm.latched, alarm.shelved_until, alarm.shelved_once, alarm.suppressed, alarm.out_of_service),
-        *(alarm.state.value, row.priority, row.since, row.raised_at, row.value, row.detail, row.removed_at),
+        *(alarm.state.value, row.priority, row.since, row.raised_at, row.raised_n, row.value, row.detail),
+        row.removed_at,
     )
 
 
@@ -173,5 +177,6 @@ def _standing(row: asyncpg.Record) -> Standing:
         suppressed=row["suppressed"],
         out_of_service=row["out_of_service"],
     )
-    names = ("rule_id", "organization_id", "priority", "since", "n", "raised_at", "value", "detail", "removed_at")
-    return Standing(alarm=alarm, version=row["rule_version"], **{name: row[name] for name in names})
+    names = ("rule_id", "organization_id", "priority", "since", "n", "raised_at", "raised_n", "value", "detail")
+    rest = {name: row[name] for name in names}
+    return Standing(alarm=alarm, version=row["rule_version"], removed_at=row["removed_at"], **rest)

@@ -12,8 +12,9 @@ import asyncpg
 import structlog
 
 from schema.alarms.engine import DeviceAlarms, Frame, Transition, moment
-from schema.alarms.machine import Action, Alarm, NotPossible
+from schema.alarms.machine import Action, Alarm, NotPossible, State
 from schema.alarms.rules import Rule
+from schema.alarms.stored import sent
 
 log = structlog.get_logger()
 
@@ -47,6 +48,7 @@ class Standing:
     n: int = 0
     alarm: Alarm = field(default_factory=Alarm)
     raised_at: datetime | None = None
+    raised_n: int | None = None
     value: float | None = None
     detail: str = ""
     removed_at: datetime | None = None
@@ -70,6 +72,7 @@ class Made(NamedTuple):
     detail: str
     who: str | None
     why: str | None
+    raised_n: int | None
 
 
 class Refused(Exception):
@@ -152,18 +155,15 @@ class Watch:
 
     def frame(self, row: asyncpg.Record, names: Sequence[str]) -> None:
         """A row of frames; `names` are the channels of its layout."""
-        layout_id, quality, values = row["layout_id"], row["quality"], row["values"]
+        layout_id = row["layout_id"]
         picks = self._picks.get(layout_id)
         if picks is None:
             used = self.engine.channels
             picks = self._picks[layout_id] = tuple((n, name) for n, name in enumerate(names) if name in used)
-        if quality is None:
-            sent = [(name, value, 0) for n, name in picks if (value := values[n]) is not None]
-        else:
-            sent = [(name, values[n], good) for n, name in picks if (good := quality[n]) is not None]
         before, time = self.engine.evaluated_until, row["time"].timestamp()
         received = row["received_at"].timestamp()
-        made = self.engine.frame(Frame(time, received, row["boot"], row["seq"], sent))
+        values = sent(picks, row["values"], row["quality"])
+        made = self.engine.frame(Frame(time, received, row["boot"], row["seq"], values))
         if self.engine.evaluated_until == time:
             self.layouts = {layout_id} if before != time else self.layouts | {layout_id}
         self.since_write = True
@@ -218,7 +218,7 @@ class Watch:
                 )
             if transition.alarm.active and not row.alarm.active:
                 row.raised_at = transition.at
-            if transition.detail or not (row.alarm.active and transition.alarm.active):  # else it is as it was raised
+            if transition.detail:  # what people do leaves why it was raised, or returned
                 value = transition.value
                 row.value = value if value is not None and math.isfinite(value) else None
                 row.detail = transition.detail
@@ -232,11 +232,14 @@ class Watch:
         if alarm.state is not before:
             row.since = at
         row.n, row.alarm, row.removed_at = row.n + 1, alarm, None
+        if alarm.state is State.UNACKNOWLEDGED is not before:
+            row.raised_n = row.n
         self.touched.add(row.rule_id)
         self.made.append(
             Made(
                 *(row.rule_id, self.device.device_id, row.n, row.organization_id, at, cause, before.value),
                 *(alarm.state.value, alarm.condition.value, row.priority, row.value, row.detail, who, why),
+                row.raised_n,
             )
         )
 

@@ -1,10 +1,8 @@
-"""What the commands have in common: who and why, the database, errors in words, texts that may be printed."""
+"""What the gateway's commands have in common beside schema/console.py: names, the database, errors in words."""
 
 from __future__ import annotations
 
 import asyncio
-import getpass
-import sys
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,17 +10,17 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import asyncpg
 import typer
-from pydantic import Field, PostgresDsn, ValidationError
+from pydantic import Field, PostgresDsn
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.database import FAILURES
 from gateway.errors import GatewayError
 from gateway.settings import MqttUrl
+from schema.console import plain, settings, stop
 from schema.serials import MOST_ROWS, ImportRefused
 from schema.topics import is_device_name
 
 Answer = TypeVar("Answer")
-Settings = TypeVar("Settings", bound="Surroundings")
 
 PLAIN_ERRORS = {"P0002", "55000"}
 """SQLSTATEs whose messages are the operator functions' own words."""
@@ -34,9 +32,6 @@ OTHER_ERRORS = {
     "42703": "the schema is not current: run python -m schema.migrate",
     "42883": "the schema is not current: run python -m schema.migrate",
 }
-
-SURROUNDINGS = "; while `make up` runs: set -a; . .stack/env; set +a"
-"""Where the local stack's settings are, for who has none."""
 
 
 class Refused(GatewayError):
@@ -58,12 +53,6 @@ class DatabaseSettings(Surroundings):
     database_url: PostgresDsn
 
 
-def words(text: str) -> str:
-    if not text.strip():
-        raise typer.BadParameter("is empty")
-    return text.strip()
-
-
 def device_name(text: str) -> str:
     if not is_device_name(text):
         raise typer.BadParameter(
@@ -72,32 +61,14 @@ def device_name(text: str) -> str:
     return text
 
 
-Why = Annotated[str, typer.Option(parser=words, metavar="TEXT", help="the reason, for the audit trail")]
 Organization = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="whose the devices are; without it, the one that runs the installation"),
-]
-Who = Annotated[
-    str,
-    typer.Option(
-        parser=words, metavar="NAME", default_factory=getpass.getuser, help="who does it, for the audit trail"
-    ),
 ]
 Name = Annotated[str, typer.Argument(parser=device_name, metavar="NAME", help="name as in the topics")]
 Prefix = Annotated[str | None, typer.Option(help="with --count: PREFIX0001, PREFIX0002, …")]
 Count = Annotated[int | None, typer.Option(min=1, max=MOST_ROWS, help="how many")]
 Names = Annotated[list[str], typer.Argument(parser=device_name, metavar="NAME…", help="names as in the topics")]
-
-
-def settings(kind: type[Settings]) -> Settings:
-    """From the environment; ends the command with words if they cannot be used."""
-    try:
-        return kind()
-    except ValidationError as error:
-        for problem in error.errors():
-            words = f"is not set{SURROUNDINGS}" if problem["type"] == "missing" else problem["msg"]
-            typer.echo(f"BIOGATE_{'_'.join(map(str, problem['loc'])).upper()}: {words}", err=True)
-        raise typer.Exit(2) from None
 
 
 def run(work: Callable[[asyncpg.Connection], Coroutine[Any, Any, Answer]]) -> Answer:
@@ -137,47 +108,16 @@ def numbered(given: list[str] | None, prefix: str | None, count: int | None) -> 
     return list(dict.fromkeys(names))
 
 
-def stop(text: str) -> NoReturn:
-    """End the command: it was used rightly, but cannot be done."""
-    typer.echo(plain(text), err=True)
-    raise typer.Exit(1)
-
-
 def misused(text: str) -> NoReturn:
     """End the command: it was used wrongly."""
     typer.echo(f"Error: {plain(text)}", err=True)
     raise typer.Exit(2)
 
 
-def tell(*fields: object) -> None:
-    """A line of fields, told apart by tabs."""
-    typer.echo("\t".join(plain(str(field)) for field in fields))
-
-
-def table(headings: str, rows: Iterable[Iterable[object]]) -> None:
-    """A line of headings, then the rows: columns for a terminal, else told apart by tabs, for `cut -f`."""
-    lines = [headings.split("|"), *([plain(str(cell)) for cell in row] for row in rows)]
-    if not sys.stdout.isatty():
-        typer.echo("\n".join(map("\t".join, lines)))
-        return
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
 def tell_all(found: Iterable[tuple[str, object]]) -> None:
     """A line for each name and value."""
     for name, value in found:
         typer.echo(f"{name + ':':13}{plain(str(value))}")
-
-
-def plain(text: str) -> str:
-    """Without what would steer a terminal: devices write some of these texts."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
-
-
-def time(value: datetime | None) -> str:
-    return "-" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def age(since: datetime) -> str:

@@ -15,24 +15,10 @@ import asyncpg
 import typer
 
 from gateway import access, bulk
-from gateway.operators.command import (
-    Count,
-    DatabaseSettings,
-    Name,
-    Prefix,
-    Refused,
-    Who,
-    Why,
-    age,
-    numbered,
-    run,
-    settings,
-    stop,
-    table,
-    tell,
-)
+from gateway.operators.command import Count, DatabaseSettings, Name, Prefix, Refused, age, numbered, run
 from gateway.operators.devices import REGISTER, login_state
-from gateway.secrets import write_new
+from schema.console import Who, Why, settings, stop, table, tell
+from schema.private import write_new
 from schema.sealed import seal
 from schema.topics import ROOT
 

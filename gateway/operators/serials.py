@@ -10,27 +10,13 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from gateway.operators.command import (
-    SURROUNDINGS,
-    Count,
-    Organization,
-    Prefix,
-    Surroundings,
-    Who,
-    Why,
-    misused,
-    numbered,
-    run,
-    settings,
-    stop,
-    table,
-    tell,
-    time,
-)
-from gateway.secrets import Secrets, SecretsError, write_new
+from gateway.operators.command import Count, Organization, Prefix, Surroundings, misused, numbered, run
+from gateway.secrets import Secrets, SecretsError
 from gateway.secrets import claim_key as derived
 from schema import serials
+from schema.console import SURROUNDINGS, Who, Why, settings, stop, table, tell, time
 from schema.enrollment import fingerprint
+from schema.private import write_new
 
 IMPORTS = """
 select i.name, i.quota, i.imported_at, count(s.serial) as serials, count(s.device_id) as enrolled

@@ -309,7 +309,7 @@ class DeviceAlarms:
         step = frame.time - self._seen.time
         self._before_set_back = max(self._before_set_back, self._seen.time)
         for value in self._seen.values.values():
-            value.time += step
+            value.time += step - TOLERANCE  # older than this frame, whose values are news
         for watch in self._watched.values():
             watch.judged += step
             if watch.since is not None:

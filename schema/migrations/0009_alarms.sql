@@ -50,6 +50,7 @@ create table alarms (
     priority        text not null,
     since           timestamptz not null,
     raised_at       timestamptz,
+    raised_n        bigint,
     value           float8,
     detail          text not null,
     published_n     bigint not null default 0,
@@ -66,6 +67,7 @@ comment on column alarms.active is 'what the condition said last that was not un
 comment on column alarms.state is 'schema/alarms/machine.py: State, made of the others';
 comment on column alarms.since is 'when it came into its state';
 comment on column alarms.raised_at is 'when it became active last';
+comment on column alarms.raised_n is 'the transition by which it was announced last: to unacknowledged';
 comment on column alarms.published_n is 'the transition that is retained on alarms/{device}/{rule}';
 comment on column alarms.removed_at is
     'there is no such alarm any more: the rule was removed or switched off or has lost the device';
@@ -88,6 +90,7 @@ create table alarm_transitions (
     detail          text not null,
     who             text,
     why             text,
+    raised_n        bigint,
     unique (rule_id, device_id, n),
     foreign key (rule_id, device_id) references alarms
 );
@@ -101,6 +104,8 @@ comment on column alarm_transitions.cause is
     'condition, return, unknown, known, shelving-ended, phase, rule-changed, removed, or an action of alarm_acts';
 comment on column alarm_transitions.before is 'state; the same as after where the condition alone has changed';
 comment on column alarm_transitions.who is 'null: the process, not a person';
+comment on column alarm_transitions.raised_n is
+    'of the alarm: n itself where this announces it; else what it was acknowledged for, returned from, …';
 
 -- What people ask for. The evaluator does it, in the order of asking, and writes what became of it.
 create table alarm_acts (
@@ -176,19 +181,21 @@ create view api.alarm_rules as
 select * from public.alarm_rules where organization_id = (select api.organization()) and removed_at is null;
 
 create view api.alarms as
-select a.*, r.name as rule, r.definition, d.name as device, d.tags
+select a.*, r.name as rule, r.definition, r.definition ->> 'title' as title, r.definition ->> 'message' as message,
+       r.definition ->> 'response' as response, d.name as device, d.tags
   from public.alarms a
   join public.alarm_rules r using (rule_id)
   join public.devices d using (device_id)
  where a.removed_at is null
    and r.organization_id = (select api.organization()) and d.organization_id = (select api.organization());
 
+-- Also of devices that were given away: what was raised and done while one had them, and that it has ended.
 create view api.alarm_transitions as
 select t.*, r.name as rule, r.definition ->> 'title' as title, d.name as device
   from public.alarm_transitions t
   join public.alarm_rules r using (rule_id)
   join public.devices d using (device_id)
- where t.organization_id = (select api.organization()) and d.organization_id = (select api.organization());
+ where t.organization_id = (select api.organization());
 
 create view api.alarm_acts as
 select a.*, r.name as rule, d.name as device

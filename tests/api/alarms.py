@@ -45,18 +45,22 @@ async def become(
     at = at or datetime.now(UTC)
     async with sql.transaction():
         before = await sql.fetchrow("select * from alarms where rule_id = $1 and device_id = $2", rule_id, device_id)
-        n = 1 if before is None else before["n"] + 1
+        known_of = before or {"state": "normal", "n": 0, "raised_n": None}
+        state, n, raised_n = known_of["state"], known_of["n"] + 1, known_of["raised_n"]
+        if alarm.state == "unacknowledged" != state:
+            raised_n = n
         known = await sql.fetchrow(
             "select version, priority, organization_id from alarm_rules where rule_id = $1", rule_id
         )
         await sql.execute(
             """insert into alarms (rule_id, device_id, n, rule_version, condition, active, acknowledged, latched,
                                    shelved_until, shelved_once, suppressed, out_of_service, state, priority, since,
-                                   raised_at, value, detail)
-               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, 39, $16)
+                                   raised_at, value, detail, raised_n)
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, 39, $16, $17)
                on conflict (rule_id, device_id) do update
                set (n, condition, active, acknowledged, latched, shelved_until, shelved_once, suppressed,
-                    out_of_service, state, since, detail) = ($3, $5, $6, $7, $8, $9, $10, $11, $12, $13, $15, $16)""",
+                    out_of_service, state, since, detail, raised_n)
+                 = ($3, $5, $6, $7, $8, $9, $10, $11, $12, $13, $15, $16, $17)""",
             *(
                 rule_id,
                 device_id,
@@ -68,17 +72,16 @@ async def become(
                 alarm.latched,
             ),
             *(alarm.shelved_until, alarm.shelved_once, alarm.suppressed, alarm.out_of_service, alarm.state),
-            *(known["priority"], at, detail),
+            *(known["priority"], at, detail, raised_n),
         )
         await sql.execute(
             """insert into alarm_transitions (rule_id, device_id, n, organization_id, at, cause, before, after,
-                                              condition, priority, value, detail, who, why)
-               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 39, $11, $12, $13)""",
+                                              condition, priority, value, detail, who, why, raised_n)
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 39, $11, $12, $13, $14)""",
             *(rule_id, device_id, n, known["organization_id"], at, cause),
-            *("normal" if before is None else before["state"], alarm.state, alarm.condition, known["priority"]),
-            *(detail, *by),
+            *(state, alarm.state, alarm.condition, known["priority"], detail, *by, raised_n),
         )
-    return n
+    return int(n)
 
 
 @asynccontextmanager

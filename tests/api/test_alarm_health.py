@@ -32,7 +32,7 @@ class Log:
 
     def __init__(self, sql: asyncpg.Connection) -> None:
         self.sql = sql
-        self.states: dict[tuple[int, int], tuple[int, str]] = {}
+        self.states: dict[tuple[int, int], tuple[int, str, int | None]] = {}
 
     async def alarm(self, device: int, rule: int) -> None:
         await self.sql.execute(
@@ -46,16 +46,19 @@ class Log:
         """`12r 13.5a`: raised 12 s after T0 by the device's clock, recorded `lag` later; then acknowledged."""
         for word in line.split():
             seconds, sign = float(word[:-1]), word[-1]
-            n, before = self.states.get((device, rule), (0, "normal"))
+            n, before, raised_n = self.states.get((device, rule), (0, "normal", None))
             after = STATES["r" if sign == "x" else sign]
-            self.states[device, rule] = n + 1, after
+            if after == "unacknowledged" != before:
+                raised_n = n + 1
+            self.states[device, rule] = n + 1, after, raised_n
             at = T0 + timedelta(seconds=seconds)
             await self.sql.execute(
                 """insert into alarm_transitions (rule_id, device_id, n, organization_id, at, recorded_at, cause,
-                                                  before, after, condition, priority, detail)
-                   select $1, $2, $3, organization_id, $4, $5, $6, $7, $8, 'active', $9, ''
+                                                  before, after, condition, priority, detail, raised_n)
+                   select $1, $2, $3, organization_id, $4, $5, $6, $7, $8, 'active', $9, '', $10
                      from alarm_rules where rule_id = $1""",
                 *(rule, device, n + 1, at, at + timedelta(seconds=lag), CAUSES[sign], before, after, priority),
+                raised_n,
             )
 
 
@@ -201,8 +204,8 @@ async def test_the_queries_read_what_they_need_and_no_more(log: Log, client: Ser
     await log.sql.execute("alter table alarm_transitions disable trigger user")
     await log.sql.execute(
         """insert into alarm_transitions (rule_id, device_id, n, organization_id, at, recorded_at, cause, before, after,
-                                          condition, priority, detail)
-           select 1, 1, g, 1, t, t, 'condition', 'normal', 'unacknowledged', 'active', 'low', ''
+                                          condition, priority, detail, raised_n)
+           select 1, 1, g, 1, t, t, 'condition', 'normal', 'unacknowledged', 'active', 'low', '', g
              from generate_series(1, 20000) g,
                   lateral (select $1::timestamptz + g * interval '1 min') x (t)""",
         T0,

@@ -71,3 +71,5 @@ async def test_a_rule_raises_an_alarm_which_is_acknowledged_shelved_and_ends_wit
         await asyncio.sleep(0.1)
     last = (await engineer.get("/alarms/history", rule="hot", limit=1))["transitions"][0]
     assert (last["cause"], last["after"]) == ("removed", "normal")
+    health = await engineer.get("/alarms/health")
+    assert (health["raised"], health["acknowledgement"]["number"], health["return"]["open"]) == (1, 1, 1)

@@ -158,6 +158,29 @@ async def test_nobody_hears_of_another_organization(
         assert len(app.state.hub._feeds) == 2
 
 
+async def test_that_an_alarm_ends_with_a_device_that_is_given_away_is_told_to_who_had_it_and_to_nobody_else(
+    database_url: str, floor: Floor, listener: dict[str, str], plant: Plant
+) -> None:
+    north = await organization(plant.sql, "north")
+    await floor.raised()
+    async with (
+        listening(database_url) as (address, _),
+        opened(address, listener) as ours,
+        opened(address, bearer(await api_key(plant.sql, "north"))) as theirs,
+    ):
+        assert ((await first(ours))[1], (await first(theirs))[1]) == (["br-1/temperature-high"], [])
+        await plant.sql.execute("update devices set organization_id = $1 where device_id = $2", north, floor.device)
+        removed = await floor.normal()
+        assert await numbers(ours, removed) == [removed]
+        own = Floor(plant.sql, await alarms.rule(plant.sql, "temperature-high", north), floor.device)
+        raised = await own.raised()
+        assert await numbers(theirs, raised) == [raised]
+        for headers, count in ((listener, 2), (bearer(await api_key(plant.sql, "north")), 1)):
+            async with httpx2.AsyncClient(base_url=f"http://{address}", headers=headers) as client:
+                history = (await client.get("/api/v1/alarms/history?device=br-1")).json()["transitions"]
+            assert len(history) == count
+
+
 @pytest.mark.parametrize("how", [Mode.CUT, Mode.HANG], ids=str)
 async def test_through_an_outage_of_the_database_nothing_is_missed_and_it_is_said(
     database_url: str, floor: Floor, listener: dict[str, str], monkeypatch: pytest.MonkeyPatch, how: Mode

@@ -209,7 +209,7 @@ async def test_the_client_on_the_page_follows_and_goes_on_after_a_restart(
 ) -> None:
     page = (Path(__file__).parents[2] / "docs" / "alarms.md").read_text()
     [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "key").write_text(await api_key(floor.sql, role=Role.VIEWER, scopes=[Scope.ALARMS_READ]))
+    (tmp_path / "key").write_text("an old one")
     await floor.raised()
     port = any_free()
     environment = {
@@ -228,6 +228,8 @@ async def test_the_client_on_the_page_follows_and_goes_on_after_a_restart(
 
     try:
         async with listening(database_url, port=port):
+            await said("HTTP 401")
+            (tmp_path / "key").write_text(await api_key(floor.sql, role=Role.VIEWER, scopes=[Scope.ALARMS_READ]))
             await said("stands: br-1 Temperature high unacknowledged")
             await floor.normal()
             await said("unacknowledged → normal")

@@ -9,16 +9,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from deploy.stack import Local
-from deploy.stack.local import erase
+from deploy.stack.local import TEMPORARY, erase
 from deploy.stack.paths import CHECKOUT, Paths
 from deploy.stack.ports import any_free
-from deploy.stack.process import holders
+from deploy.stack.process import acquire, holders
 from tests.processes import wait_until
 
 PORTS = (
@@ -97,14 +98,23 @@ def without_servers() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("BIOGATE_")}
 
 
+@contextmanager
+def gone_afterwards(up: Up) -> Iterator[Up]:
+    """Whatever becomes of it. If this process is killed, `sweep` does it, before other tests."""
+    lock = acquire(up.paths.run / "test.lock", up.paths.name)
+    (up.paths.run / TEMPORARY).touch()
+    try:
+        yield up
+    finally:
+        if up.child is not None and up.child.poll() is None:
+            up.child.kill()
+            up.child.wait()
+        wait_until(lambda: not up.running(), 40)
+        os.close(lock)
+        erase(up.paths)
+
+
 @pytest.fixture
 def up(stack: Local, tmp_path: Path) -> Iterator[Up]:
-    up = Up(f"{stack.paths.name}-up", tmp_path / "output")
-    yield up
-    if up.child is not None and up.child.poll() is None:
-        up.child.kill()
-        up.child.wait()
-    wait_until(lambda: not up.running(), 40)
-    up.paths.env.unlink(missing_ok=True)
-    up.paths.prometheus.unlink(missing_ok=True)
-    erase(up.paths)
+    with gone_afterwards(Up(f"{stack.paths.name}-up", tmp_path / "output")) as up:
+        yield up

@@ -52,7 +52,7 @@ def test_prometheus_asks_services_that_listen_there() -> None:
     assert len(targets) >= 5
     for host, _, port in (target.partition(":") for target in targets):
         service = SERVICES[host]
-        given = [*service["command"], *service.get("environment", {}).values()]
+        given = [*service["command"], *map(str, service.get("environment", {}).values())]
         assert port in given or f"--http-port={port}" in given, (host, port)
         assert any(word.endswith("0.0.0.0") for word in given), host
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack.paths import CHECKOUT, ROOT, short
+from deploy.stack.paths import CHECKOUT, short
 from tests.deploy.conftest import FLOWING, Up
+from tests.deploy.shell import Shell
 from tests.processes import wait_until
 
 README = (CHECKOUT / "README.md").read_text()
@@ -25,38 +25,6 @@ def blocks(title: str) -> list[str]:
     """The indented blocks of a section."""
     section = README.split(f"\n## {title}\n")[1].split("\n## ")[0]
     return [textwrap.dedent(block) for block in re.findall(r"(?:(?<=\n\n))(?: {4}.*\n|\n(?= {4}))+", section)]
-
-
-class Shell:
-    """A shell in a directory of its own that keeps its variables from one block to the next, as a terminal does."""
-
-    def __init__(self, up: Up, directory: Path) -> None:
-        self.up, self.directory, self.before = up, directory, ""
-        programs = directory / "bin"
-        programs.mkdir()
-        for name in ("mosquitto_pub", "mosquitto_sub"):
-            if shutil.which(name) is None:  # the private root has them; they run with its libraries
-                lib = f"{ROOT}/usr/lib/x86_64-linux-gnu"
-                line = f'exec {ROOT}/lib64/ld-linux-x86-64.so.2 --library-path {lib} {ROOT}/usr/bin/{name} "$@"'
-                (programs / name).write_text(f"#!/bin/sh\n{line}\n")
-                (programs / name).chmod(0o755)
-        self.environment = {"PATH": f"{programs}:/usr/bin:/bin", "PYTHONPATH": str(CHECKOUT), "HOME": str(directory)}
-
-    def run(self, block: str, timeout_s: float = 30) -> str:
-        for printed, ours in (
-            (".stack/env", str(self.up.paths.env)),
-            (".stack/secrets", str(self.up.paths.secrets)),
-            (".venv/bin/python", sys.executable),
-        ):
-            block = block.replace(printed, ours)
-        done = subprocess.run(
-            ["sh", "-ec", f"{self.before}\n{block}"], cwd=self.directory, env=self.environment, timeout=timeout_s,
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
-        kept = [line for line in block.splitlines() if line.startswith(("set -a", "export ", "get()"))]
-        self.before = "\n".join([self.before, *kept])
-        return done.stdout
 
 
 @pytest.fixture

@@ -159,10 +159,12 @@ def test_servers_die_with_a_parent_that_is_killed_and_their_data_are_swept(stack
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     wait_until(lambda: not any(holders(lock) for lock in locks), 20)
-    data = stack.postgres.place.data / name
+    data, key = stack.postgres.place.data / name, Paths(name).key  # a key as `make up` makes it
+    key.touch()
     assert data.exists()
     with local(f"{stack.paths.name}-next"):
         assert not data.exists()
+        assert not key.exists()
 
 
 def test_the_last_lines_of_a_log(tmp_path: Path) -> None:

@@ -5,27 +5,33 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
+import textwrap
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict, dataclass, field
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
-from deploy.backup import safe
+from deploy.backup import safe, tools
 from deploy.backup.take import SLOT, Backup, chosen, forget
 from deploy.backup.verify import look
 from deploy.stack import Local
 from deploy.stack.errors import StackError
 from deploy.stack.local import erase
-from deploy.stack.paths import Paths
+from deploy.stack.paths import CHECKOUT, Paths
 from deploy.stack.ports import any_free
 from deploy.stack.servers import Postgres
 from device_sim.journal import Produced, read
@@ -33,6 +39,7 @@ from gateway import figures
 from gateway.database import Pool, create_pool
 from schema.migrate import migrate
 from tests.conftest import Broker
+from tests.deploy.composed import SERVICES
 from tests.device_sim.subscriber import start
 from tests.forked import Talking
 from tests.gateway.cell import eventually
@@ -166,7 +173,13 @@ async def test_with_the_log_nothing_is_lost_that_was_acknowledged(place: Place, 
     await place.until_more(60)
     at_backup = await place.value("select bytes > 1000000 from backups")
     before = await place.stored()
+    instant = await place.value("select clock_timestamp()")
+    await place.sql("create table mistake()")
     await place.destroyed()
+
+    async with earlier(place, instant) as early:
+        assert before <= await early.stored()
+        assert await early.value("select to_regclass('mistake')") is None
 
     given = ("--secrets", str(place.directory / "secrets"), "--passphrase-file", str(passphrase))
     status, said = await asyncio.to_thread(place.backup, "restore", "--name", place.name, *given)
@@ -175,6 +188,7 @@ async def test_with_the_log_nothing_is_lost_that_was_acknowledged(place: Place, 
     place.server.settings.clear()
     place.server.start()
     assert before <= await place.stored()
+    assert await place.value("select to_regclass('mistake')") is not None
     place.gateway.start(**QUICK)
     await place.until_more(60)
     fleet.terminate()
@@ -185,6 +199,21 @@ async def test_with_the_log_nothing_is_lost_that_was_acknowledged(place: Place, 
     assert await place.value("select count(*) from device_streams where not isempty(lost)") == 0
     assert (await look(place.server.url)).faults == []
     assert at_backup
+
+
+@asynccontextmanager
+async def earlier(place: Place, instant: datetime) -> AsyncIterator[Place]:
+    """Another server, as this one was then."""
+    paths = Paths(f"{place.name}-until")
+    try:
+        given = ("--name", paths.name, "--until", instant.isoformat())
+        status, said = await asyncio.to_thread(place.backup, "restore", *given)
+        assert status == 0, said
+        server = Postgres(place.server.place, paths, port=any_free(), programs=place.server.programs)
+        with server:
+            yield replace(place, name=paths.name, server=server)
+    finally:
+        erase(paths)
 
 
 async def test_without_the_log_what_came_after_the_backup_is_known_to_be_lost_and_the_plant_goes_on(
@@ -227,6 +256,42 @@ async def test_without_the_log_what_came_after_the_backup_is_known_to_be_lost_an
     assert missing == {tuple(row) for row in await place.sql(LOST)}
     assert missing  # which is why the log is received
     assert (await look(place.server.url)).faults == []
+
+
+async def test_a_composed_plant_is_backed_up_as_its_page_says(place: Place) -> None:
+    """With PostgreSQL's tools instead of those in the container."""
+    page = (CHECKOUT / "docs" / "compose.md").read_text()
+    take, verified = (block(page, words) for words in ("at=$(date", "docker compose exec -T database psql"))
+    place.server.start()
+    connection = await asyncpg.connect(place.server.url)
+    await migrate(connection)
+    await connection.close()
+    place.store.mkdir()
+
+    def run(block: str) -> None:
+        bare, environment = tools.connection(place.server.url)
+        parts = urlsplit(bare)
+        environment |= {"PGHOST": str(parts.hostname), "PGPORT": str(parts.port), "PGDATABASE": parts.path[1:]}
+        tool = shlex.join(tools.program("pg_basebackup"))
+        instead = f'docker() {{ shift 4; "$@"; }}; pg_basebackup() {{ {tool} "$@"; }}'
+        block = block.replace("DIR/", f"{place.store}/")
+        subprocess.run(["sh", "-ec", f"{instead}\n{block}"], env=environment, check=True)
+
+    await asyncio.to_thread(run, take)
+    [kept] = place.store.iterdir()
+    with tarfile.open(kept) as tar:
+        assert {"PG_VERSION", "backup_label", "backup_manifest"} <= set(tar.getnames())
+    label = kept.name.removesuffix(".tar.gz")
+    await asyncio.to_thread(run, verified.replace("LABEL", label))
+    [row] = await place.sql("select label, bytes, ok, now() - taken_at < '1 hour' as recent from backups")
+    assert tuple(row) == (label, kept.stat().st_size, True, True)
+    assert f"image={SERVICES['database']['image']} " in page
+
+
+def block(page: str, begin: str) -> str:
+    """The indented block that begins so."""
+    [found] = re.findall(rf"(?<=\n\n)    {re.escape(begin)}.*\n(?:    .*\n)*", page)
+    return textwrap.dedent(found)
 
 
 async def test_what_does_not_add_up_in_a_database_is_found(database: asyncpg.Connection, database_url: str) -> None:

@@ -25,11 +25,10 @@ import yaml
 from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.stack import Local
-from deploy.stack.local import erase
 from deploy.stack.paths import CHECKOUT, Paths
 from deploy.stack.ports import any_free
 from deploy.stack.prometheus import Prometheus
-from tests.deploy.conftest import FLOWING, Up
+from tests.deploy.conftest import FLOWING, Up, gone_afterwards
 from tests.operation import dashboards, rules
 from tests.operation.dashboards import Query, View
 from tests.reference import METRICS
@@ -276,18 +275,12 @@ def tell(login: dict[str, Any], now: datetime) -> None:
 
 @pytest.fixture
 def up(stack: Local, tmp_path: Path) -> Iterator[Up]:
-    up = Up(f"{stack.paths.name}-dashboards", tmp_path / "output")
-    up.canary = True
-    up.start(BIOGATE_DATABASE_BYTES="1000000000", BIOGATE_CANARY_INTERVAL_S="1")
-    try:
+    with gone_afterwards(Up(f"{stack.paths.name}-dashboards", tmp_path / "output")) as up:
+        up.canary = True
+        up.start(BIOGATE_DATABASE_BYTES="1000000000", BIOGATE_CANARY_INTERVAL_S="1")
         up.wait_for(FLOWING.pattern, ENOUGH_S)
         yield up
-    finally:
         up.end(signal.SIGINT)
-        erase(up.paths)
-        key = up.paths.key
-        for left in (key, key.with_name(f"{key.name}.header"), up.paths.prometheus):
-            left.unlink(missing_ok=True)
 
 
 @pytest.fixture

@@ -94,13 +94,18 @@ class Plant:
     # -- what became of it
 
     async def transitions(self, device: str, rule: str = "high") -> list[tuple[str, str]]:
-        """Cause and state after, in order; numbered without holes."""
+        """Cause and state after, in order; numbered without holes, and each names the one that announced it last."""
         rows = await self.database.fetch(
-            """select t.n, t.cause, t.after from alarm_transitions t join alarm_rules r using (rule_id)
+            """select t.n, t.cause, t.before, t.after, t.raised_n
+                 from alarm_transitions t join alarm_rules r using (rule_id)
                 where t.device_id = $1 and r.name = $2 order by t.transition_id""",
             *(self._devices[device], rule),
         )
         assert [row["n"] for row in rows] == list(range(1, len(rows) + 1))
+        raised_n = None
+        for row in rows:
+            raised_n = row["n"] if row["after"] == "unacknowledged" != row["before"] else raised_n
+            assert row["raised_n"] == raised_n, [tuple(one) for one in rows]
         return [(row["cause"], row["after"]) for row in rows]
 
     async def alarm(self, device: str, rule: str = "high") -> asyncpg.Record:

@@ -41,6 +41,20 @@ async def test_an_alarm_is_raised_acknowledged_and_returns(plant: Plant, databas
     assert tuple(row) == ("eva", "because")
 
 
+async def test_why_a_latched_alarm_returned_is_to_be_seen_until_the_reset(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1")
+    await plant.rule(latch=True)
+    t = now() - 10
+    async with evaluated(database_url):
+        await plant.commit("r1", [(t, {"x": 11.0})])
+        await plant.becomes("r1", RAISED)
+        await plant.commit("r1", [(t + 1, {"x": 9.0})], first=1)
+        await plant.becomes("r1", RAISED, RETURNED)
+        await plant.act("r1", "acknowledge")
+        alarm = await plant.alarm("r1")
+        assert (alarm["state"], alarm["value"], alarm["detail"]) == ("latched", 9.0, "9 not above 10")
+
+
 async def test_shelving_ends_by_itself_and_what_covers_nothing_is_refused(plant: Plant, database_url: str) -> None:
     await plant.devices("r1", "r2")
     await plant.rule(scope={"devices": ["r1"]})

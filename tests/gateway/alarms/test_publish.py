@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -78,7 +79,7 @@ async def test_states_are_retained_and_gone_with_the_alarm(alarms: AlarmsProcess
     # the broker is away, evaluation goes on, and what it has missed and lost comes afterwards
     broker.server.kill()
     broker.server.process.wait(10)
-    for file in broker.server.data.glob("*.db"):
+    for file in broker.server.data.rglob("*.db"):
         file.unlink()
     await plant.commit("r1", [(t + 1, {"x": 9.0})], first=1)
     await plant.becomes("r1", RAISED, ("acknowledge", "acknowledged"), ("return", "normal"))
@@ -94,6 +95,53 @@ async def test_states_are_retained_and_gone_with_the_alarm(alarms: AlarmsProcess
         await asyncio.sleep(0.5)
         assert not seen.messages
     assert alarms.terminate() == 0
+
+
+# r1 was another organization's, which has a rule of the same name.
+GONE = """
+with other as (insert into organizations (name, title) values ('other', 'Other') returning organization_id),
+rule as (insert into alarm_rules (organization_id, name, definition)
+         select o.organization_id, r.name, r.definition from other o, alarm_rules r returning rule_id)
+insert into alarms (rule_id, device_id, n, published_n, rule_version, condition, active, acknowledged, latched,
+                    shelved_once, suppressed, out_of_service, state, priority, since, detail, removed_at)
+select rule_id, device_id, 1, 1, 1, 'normal', false, true, false,
+       false, false, false, 'normal', 'medium', now(), '', now() from rule, devices where name = 'r1'"""
+
+
+async def test_a_broker_that_was_killed_and_knows_an_older_state_is_told_the_newest(
+    alarms: AlarmsProcess, plant: Plant, broker: Broker
+) -> None:
+    await plant.devices("r1", "r2")
+    await plant.rule()
+    alarms.start()
+    t = now() - 9
+    for device in ("r1", "r2"):
+        await plant.commit(device, [(t, {"x": 11.0})])
+    async with observer(broker) as seen:
+        for device in ("r1", "r2"):
+            await seen.becomes(f"alarms/{device}/high", "unacknowledged")
+        broker.server.kill(signal.SIGUSR1)  # so it writes what it has
+        wait_until(lambda: any(broker.server.data.rglob("*.db")), 10)
+        await plant.act("r1", "acknowledge")
+        await plant.commit("r1", [(t + 1, {"x": 9.0})], first=1)
+        await seen.becomes("alarms/r1/high", "normal")
+        await plant.rule(scope={"devices": ["r1"]})
+        await seen.becomes("alarms/r2/high", None)
+    await plant.database.execute(GONE)
+    await eventually(lambda: published(plant), 20)
+    broker.server.kill()
+    broker.server.process.wait(10)
+    broker.server.start()
+    async with observer(broker) as seen:
+        await seen.becomes("alarms/r1/high", "normal")
+        await eventually(lambda: gone(broker, "alarms/r2/high"), 20)
+
+
+async def gone(broker: Broker, topic: str) -> bool:
+    """Nothing is retained there, while there is of the other one."""
+    async with observer(broker) as seen:
+        await seen.becomes("alarms/r1/high", "normal")
+        return topic not in seen.messages
 
 
 async def published(plant: Plant) -> bool:

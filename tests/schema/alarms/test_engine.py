@@ -249,6 +249,14 @@ def test_a_clock_that_is_set_back_is_known_by_the_sequence() -> None:
     assert seen(device.alarms["rate"]) == "-"
 
 
+def test_the_values_of_the_frame_that_tells_of_a_clock_set_back_count() -> None:
+    device = DeviceAlarms([rule(limit())])
+    device.frame(frame(0, LOW, boot=1, seq=0))
+    made = device.frame(frame(-3600, HIGH, lag=3600, boot=1, seq=1))
+    assert causes(made) == [(-3600, "condition")]
+    assert causes(device.frame(frame(-3599, LOW, lag=3600, boot=1, seq=2))) == [(-3599, "return")]
+
+
 def test_without_a_sequence_a_clock_that_is_set_back_is_silence() -> None:
     device = DeviceAlarms([rule(limit()), rule({"kind": "silent", "after": 60}, "silent")])
     made = []
