@@ -90,7 +90,7 @@ def _connection(confinement: Confinement, _: Any, address: Any) -> str:
         return "a local socket"
     if confinement.private or is_public(str(address[0])):
         return ""
-    return "an address that is not public"
+    return "an address that is not public (BIOGATE_NOTIFY_PRIVATE)"
 
 
 def _message(confinement: Confinement, socket: Any, address: Any = None) -> str:

@@ -50,8 +50,8 @@ def test_files_programs_and_inner_addresses_are_refused(tmp_path: Path) -> None:
     secret.write_text("secret")
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
         port = server.getsockname()[1]
-        assert refused(lambda: socket.create_connection(("127.0.0.1", port))) == "an address that is not public"
-        assert refused(lambda: datagrams.sendto(b"", ("127.0.0.1", port))) == "an address that is not public"
+        assert "not public" in refused(lambda: socket.create_connection(("127.0.0.1", port)))
+        assert "not public" in refused(lambda: datagrams.sendto(b"", ("127.0.0.1", port)))
         assert refused(lambda: socket.create_connection(("127.0.0.1", port)).close(), private=True) == ""
     assert refused(secret.read_text) == "a file"
     assert refused(lambda: (tmp_path / "new").write_text("x")) == "a file"

@@ -149,12 +149,11 @@ async def test_of_two_notifiers_one_tells(plant: Plant, database_url: str, secre
     assert len(hook.received) == 3
 
 
+NOT_PUBLIC = "refused: an address that is not public (BIOGATE_NOTIFY_PRIVATE)"
 ASTRAY = {
-    "json://127.0.0.1:{port}/s3cret-token": "refused: an address that is not public",
-    "json://localhost:{port}/s3cret-token?redirect=yes": "refused: an address that is not public",
-    "mailto://u:s3cret-token@example.org?smtp=127.0.0.1&port={port}&to=a@example.org": (
-        "refused: an address that is not public"
-    ),
+    "json://127.0.0.1:{port}/s3cret-token": NOT_PUBLIC,
+    "json://localhost:{port}/s3cret-token?redirect=yes": NOT_PUBLIC,
+    "mailto://u:s3cret-token@example.org?smtp=127.0.0.1&port={port}&to=a@example.org": NOT_PUBLIC,
     "exec://s3cret-token": "URLs of the kind exec are not allowed here",
     "json://:s3cret-token@/": "the URL is none that its kind understands",
 }
