@@ -101,7 +101,8 @@ async def test_what_may_be_a_slip_is_a_warning(plant: Plant, engineer: Operator)
     assert (found["warnings"], found["devices"]) == (["no device is in its scope"], [])
     await plant.sql.execute("insert into devices (name) select 'd-' || n from generate_series(1, 60) n")
     found = await tried(engineer, definition=definition())
-    assert found["warnings"] == ["more than 50 devices are in its scope: these are the first by name"]
+    # and perhaps, on a slow machine, that it took too long
+    assert found["warnings"][0] == "more than 50 devices are in its scope: these are the first by name"
     assert len(found["devices"]) == 50
 
 
