@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from deploy.backup import tools
 from deploy.stack.paths import CHECKOUT, ROOT
 from tests.deploy.conftest import Up
 
 KEPT = re.compile(r"set -a|export |\w+\(\) \{")
+
+
+def install(program: Path, line: str) -> None:
+    program.write_text(f"#!/bin/sh\n{line}\n")
+    program.chmod(0o755)
 
 
 class Shell:
@@ -36,8 +43,9 @@ class Shell:
             if shutil.which(name) is None:  # the private root has them; they run with its libraries
                 lib = f"{ROOT}/usr/lib/x86_64-linux-gnu"
                 line = f'exec {ROOT}/lib64/ld-linux-x86-64.so.2 --library-path {lib} {ROOT}/usr/bin/{name} "$@"'
-                (programs / name).write_text(f"#!/bin/sh\n{line}\n")
-                (programs / name).chmod(0o755)
+                install(programs / name, line)
+        if shutil.which("psql") is None:
+            install(programs / "psql", f'exec {shlex.join(tools.program("psql"))} "$@"')
         self.environment = {"PATH": f"{programs}:/usr/bin:/bin", "PYTHONPATH": str(CHECKOUT), "HOME": str(directory)}
 
     def run(self, block: str, timeout_s: float = 30) -> str:

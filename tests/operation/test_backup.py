@@ -272,8 +272,9 @@ async def test_a_composed_plant_is_backed_up_as_its_page_says(place: Place) -> N
         bare, environment = tools.connection(place.server.url)
         parts = urlsplit(bare)
         environment |= {"PGHOST": str(parts.hostname), "PGPORT": str(parts.port), "PGDATABASE": parts.path[1:]}
-        tool = shlex.join(tools.program("pg_basebackup"))
-        instead = f'docker() {{ shift 4; "$@"; }}; pg_basebackup() {{ {tool} "$@"; }}'
+        instead = 'docker() { shift 4; "$@"; }'
+        for name in ("pg_basebackup", "psql"):
+            instead += f'; {name}() {{ {shlex.join(tools.program(name))} "$@"; }}'
         block = block.replace("DIR/", f"{place.store}/")
         subprocess.run(["sh", "-ec", f"{instead}\n{block}"], env=environment, check=True)
 
