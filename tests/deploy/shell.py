@@ -39,7 +39,7 @@ class Shell:
         }
         programs = directory / "bin"
         programs.mkdir()
-        for name in ("mosquitto_pub", "mosquitto_sub"):
+        for name in ("mosquitto_pub", "mosquitto_sub", "openssl"):
             if shutil.which(name) is None:  # the private root has them; they run with its libraries
                 lib = f"{ROOT}/usr/lib/x86_64-linux-gnu"
                 line = f'exec {ROOT}/lib64/ld-linux-x86-64.so.2 --library-path {lib} {ROOT}/usr/bin/{name} "$@"'
