@@ -16,20 +16,23 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway import expiry, logs, metrics
-from gateway.broker_check import problems, queue_bytes
-from gateway.commands import Commands
-from gateway.database import Pool, Troubles, create_pool, persistently, prepare
+from gateway import metrics
+from gateway.broker import certificates
+from gateway.broker.address import BrokerLogin
+from gateway.broker.limits import problems, queue_bytes
+from gateway.commands.dispatch import Commands
 from gateway.errors import GatewayError, SessionTakenOver
-from gateway.figures import Figures
-from gateway.health import serve
-from gateway.instruments import watch_event_loop
+from gateway.intake.cell import prepare
+from gateway.intake.registry import Registry
 from gateway.pipeline import Pipeline
-from gateway.process import again_and_again, broker_login, database_troubles, set_up
-from gateway.registry import Registry
-from gateway.retention import Retention
-from gateway.session import Login
+from gateway.runtime import logs
+from gateway.runtime.database import Pool, Troubles, create_pool, retry_until_it_works
+from gateway.runtime.health import serve
+from gateway.runtime.metric_kinds import watch_event_loop
+from gateway.runtime.process import broker_login, database_troubles, restart_on_defect, set_up
 from gateway.settings import REPLAY, Settings
+from gateway.upkeep.figures import Figures
+from gateway.upkeep.retention import Retention
 
 if TYPE_CHECKING:
     from gateway.secrets import Secrets
@@ -55,9 +58,9 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
         return await database_troubles(pool) or (pipeline.troubles if pipeline else ["starting", *troubles.values()])
 
     async def start() -> Pipeline:
-        client_id, chunk_ms = await persistently(troubles, "prepare", prepare, pool, settings)
+        client_id, chunk_ms = await retry_until_it_works(troubles, "prepare", prepare, pool, settings)
         registry = Registry(pool, settings.max_channels, settings.max_layouts)
-        await persistently(troubles, "load the registry", registry.load)
+        await retry_until_it_works(troubles, "load the registry", registry.load)
         return Pipeline(settings, pool, registry, login(settings, secrets, client_id), chunk_ms)
 
     async with (
@@ -89,7 +92,7 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
                 group.create_task(watch_event_loop(metrics.EVENT_LOOP_LAG.observe), name="event loop"),
             ]
             if settings.secrets_dir is not None:
-                beside.append(group.create_task(expiry.watch(settings.secrets_dir), name="expiry"))
+                beside.append(group.create_task(certificates.watch(settings.secrets_dir), name="expiry"))
             if secrets is not None:
                 beside.append(group.create_task(access(settings, secrets, access_pool, pipeline), name="access"))
             await pipeline.run(stop)
@@ -99,12 +102,12 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
 
 async def access(settings: Settings, secrets: Secrets, pool: Pool, pipeline: Pipeline) -> None:
     """Enrollment, and the logins at the broker: beside the intake, which goes on whatever becomes of them."""
-    from gateway.administration import Administration  # noqa: PLC0415  # 12 MB that a gateway without secrets saves
     from gateway.enrollment.service import Enrollment  # noqa: PLC0415
+    from gateway.logins.administration import Administration  # noqa: PLC0415  # 12 MB that a gateway without secrets saves
     from gateway.secrets import ensure_vault  # noqa: PLC0415
 
     troubles: Troubles = {}
-    await persistently(troubles, "open the vault", ensure_vault, pool, secrets)
+    await retry_until_it_works(troubles, "open the vault", ensure_vault, pool, secrets)
     enrollment = Enrollment(settings, secrets, pool, troubles)
     administration = Administration(settings, secrets, pool, pipeline.leading, troubles)
     async with asyncio.TaskGroup() as group:
@@ -114,13 +117,13 @@ async def access(settings: Settings, secrets: Secrets, pool: Pool, pipeline: Pip
 
 async def persevering(what: str, work: Callable[[], Awaitable[None]]) -> None:
     """Work beside the intake, which a defect of it does not end."""
-    await again_and_again(what, work, metrics.DEFECTS)
+    await restart_on_defect(what, work, metrics.DEFECTS)
 
 
-def login(settings: Settings, secrets: Secrets | None, client_id: str) -> Login:
+def login(settings: Settings, secrets: Secrets | None, client_id: str) -> BrokerLogin:
     """Of the intake and of commands: as the settings say, else the one among the secrets, else none."""
     username, password = broker_login(settings, secrets)
-    return Login(client_id, username, None if password is None else password.encode())
+    return BrokerLogin(client_id, username, None if password is None else password.encode())
 
 
 def broker_problems(settings: Settings) -> list[str]:

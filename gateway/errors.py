@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from schema.reasons import Reason
-
-if TYPE_CHECKING:
-    from gateway.accounting import Outcome
 
 
 class GatewayError(Exception):
@@ -54,13 +49,3 @@ class SendFailed(GatewayError):
 
 class StoredRowsGone(GatewayError):
     """Frames conflicted with rows that were not there any more when they were compared. Tried again."""
-
-
-class CommitUnknown(GatewayError):
-    """COMMIT failed for `reason`: the server knows by `transaction_id` whether `outcome` came true all the same."""
-
-    def __init__(self, transaction_id: int, outcome: Outcome, reason: Exception) -> None:
-        super().__init__(f"no answer to COMMIT of transaction {transaction_id}: {reason}")
-        self.transaction_id = transaction_id
-        self.outcome = outcome
-        self.reason = reason

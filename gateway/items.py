@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, Protocol, TypeAlias, cast
 from uuid import UUID
 
 import msgspec
+import numpy as np
 
+from gateway.errors import Rejected
 from schema.reasons import Reason
 from schema.topics import Kind
 
-if TYPE_CHECKING:
-    from gateway.connection import Connection
-    from gateway.registry import Device, Mapping
-
 ItemKind = Literal["frame", "status", "event", "result"]
 ITEM_KINDS: tuple[ItemKind, ...] = ("frame", "status", "event", "result")
+Channels: TypeAlias = tuple[str, ...]
+"""Names of channels, in the order in which a frame gives them."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -39,10 +39,17 @@ def item_kind(kind: Kind | None) -> ItemKind:
     return "frame"
 
 
+class Acknowledger(Protocol):
+    """The connection that delivered a message: its PUBACK goes out there, and on no other."""
+
+    def acknowledge(self, packet_ids: Sequence[int]) -> None:
+        """Send a PUBACK for each packet id, in this order."""
+
+
 class Delivery(msgspec.Struct, gc=False):
     """One PUBLISH as received. `packet_id` is 0 at QoS 0, where nothing is acknowledged."""
 
-    connection: Connection
+    connection: Acknowledger
     packet_id: int
     topic: str
     payload: bytes
@@ -54,6 +61,31 @@ class Delivery(msgspec.Struct, gc=False):
     """Bytes that it counts for in the window, which sets it."""
     correlation: bytes | None = None
     """The MQTT 5 property Correlation Data."""
+
+
+class Mapping(msgspec.Struct, frozen=True, eq=False):
+    """Where the values of frames with exactly these channels, in this order, go in a layout."""
+
+    channels: Channels
+    layout_id: int
+    width: int
+    slots: np.ndarray
+    """slots[i] is the index in `frames.values` of the value of channels[i], from 0."""
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+class Device:
+    """A registered device and what its frames have looked like: all of them, and the latest."""
+
+    __slots__ = ("device_id", "latest", "mappings", "name")
+
+    def __init__(self, device_id: int, name: str) -> None:
+        self.device_id = device_id
+        self.name = name
+        self.mappings: dict[Channels, Mapping | Rejected] = {}
+        self.latest: Mapping | None = None
 
 
 class Route(msgspec.Struct, frozen=True):

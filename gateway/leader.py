@@ -1,5 +1,7 @@
-"""One gateway of a cell leads (lead.py): it alone connects with the cell's client id. The others wait, and take over.
-A leader that loses the lead leaves the broker."""
+"""One gateway of a cell leads: it alone connects to the broker with the cell's client id.
+
+The others stand by, and take over (gateway/runtime/lead.py). A leader that loses the lead leaves the broker.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,10 @@ import contextlib
 import structlog
 
 from gateway import metrics
-from gateway.database import Troubles
+from gateway.broker.session import Session
 from gateway.errors import LeadLost, SessionTakenOver
-from gateway.lead import PROBE_S, Lead
-from gateway.session import Session
+from gateway.runtime.database import Troubles
+from gateway.runtime.lead import PROBE_S, Lead
 from gateway.settings import Settings
 
 log = structlog.get_logger()

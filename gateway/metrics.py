@@ -6,8 +6,8 @@ from importlib.metadata import version
 
 from prometheus_client import Counter, Gauge, Info, disable_created_metrics
 
-from gateway.instruments import SECONDS, BulkHistogram, Busy, Known
 from gateway.items import ITEM_KINDS
+from gateway.runtime.metric_kinds import SECONDS, BulkHistogram, Busy, Known
 from schema.enrollment import Refusal
 from schema.reasons import Reason
 

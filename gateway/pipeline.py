@@ -1,12 +1,13 @@
 """The path of a message, wired on this page.
 
     broker ──▶ session ──▶ window ──▶ decode, admit ──▶ batch ──▶ write ──▶ acknowledge ──▶ broker
-               MQTT 5      bounded    bytes → items,     grows     COPY,     PUBACK in
-               session.py  in bytes   or rejects         while     commit    order of receipt
-               connection  window.py  decode.py          writing   write.py
-               .py                    admit.py           batch.py  store.py
-                                          │                            │
-                                      registry.py                 conflict.py, encode.py
+               MQTT 5      bounded    bytes → items,    grows     COPY,     PUBACK in
+                           in bytes   or rejects        while     commit    order of receipt
+                                                        writing
+               broker/     broker/    intake/           intake/   storage/
+               session     window     decode, admit     batch     write, transaction
+               connection                 │                           │
+                                      intake/registry             storage/conflict, storage/encode
                                       devices, channels, layouts
 
 Three tasks, each waiting for the next when it is full: the session puts messages into the window, the decoder takes
@@ -23,22 +24,24 @@ import time
 import numpy as np
 import structlog
 
-from gateway import accounting, metrics
-from gateway.admit import Admission, Missing
-from gateway.batch import Batcher
-from gateway.database import Pool, Troubles, persistently
+from gateway import metrics
+from gateway.broker.address import BrokerLogin
+from gateway.broker.outbox import Outbox
+from gateway.broker.session import Session
+from gateway.broker.window import Window
 from gateway.errors import Rejected, ShutdownTimedOut
+from gateway.intake import accounting
+from gateway.intake.admit import Admission, Missing
+from gateway.intake.batch import Batcher
+from gateway.intake.registry import Registry
+from gateway.intake.rejects import reject
 from gateway.items import Delivery, Item, by_type
 from gateway.leader import Leader
-from gateway.outbox import Outbox
-from gateway.quota import Quota
-from gateway.receipts import Receipts
-from gateway.registry import Registry
-from gateway.rejects import reject
-from gateway.session import Login, Session
+from gateway.receipts.receipts import Receipts
+from gateway.runtime.database import Pool, Troubles, retry_until_it_works
 from gateway.settings import Settings
-from gateway.window import Window
-from gateway.write import Writer
+from gateway.storage.quota import Quota
+from gateway.storage.write import Writer
 from schema.reasons import Reason
 from schema.topics import Kind
 
@@ -53,7 +56,7 @@ LAST_RECEIPTS_S = 2.0
 class Pipeline:
     """The running gateway between its session and its database."""
 
-    def __init__(self, settings: Settings, pool: Pool, registry: Registry, login: Login, chunk_ms: float) -> None:
+    def __init__(self, settings: Settings, pool: Pool, registry: Registry, login: BrokerLogin, chunk_ms: float) -> None:
         self._settings = settings
         self._registry = registry
         self._admission = Admission(settings, registry)
@@ -131,7 +134,7 @@ class Pipeline:
                 return
             unknown = self._admission.unknown_devices({delivery.topic for delivery in deliveries})
             if unknown:
-                await persistently(self._troubles, "find devices", self._registry.find, unknown)
+                await retry_until_it_works(self._troubles, "find devices", self._registry.find, unknown)
             items = await self._admit_all(deliveries)
             self._batcher.add(deliveries, items)
             accounting.received(items)
@@ -154,7 +157,7 @@ class Pipeline:
                     admitted.append(reject(delivery, Rejected(Reason.REFUSED, repr(error))))
             if not missing:
                 return admitted
-            await persistently(self._troubles, "intern layouts", self._registry.map, missing)
+            await retry_until_it_works(self._troubles, "intern layouts", self._registry.map, missing)
 
     # -- write, acknowledge
 

@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import Field, PostgresDsn, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gateway.access import FIXED, ROLE_PREFIX, Login, device_role, fixed_login, security
 from gateway.errors import GatewayError
+from gateway.logins.roles import FIXED, ROLE_PREFIX, Login, device_role, fixed_login, security
 from gateway.secrets import Secrets, SecretsError
 from gateway.setup import BROKER, SECURITY, locked, write
 from schema.enrollment import LOGIN

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from gateway.access import FIXED, fixed_login, new_password, security
+from gateway.logins.roles import FIXED, fixed_login, new_password, security
 from gateway.secrets import (
     AUTHORITY,
     AUTHORITY_KEY,

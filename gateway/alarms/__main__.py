@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway import logs
 from gateway.alarms import metrics
 from gateway.alarms.evaluator import Evaluator
 from gateway.alarms.lead import AlarmLead
 from gateway.alarms.notify import Notifier
 from gateway.alarms.publish import Publisher
-from gateway.database import Troubles, check_schema, create_pool, persistently
 from gateway.errors import GatewayError
-from gateway.health import serve
-from gateway.instruments import watch_event_loop
-from gateway.process import again_and_again, broker_login, database_troubles, set_up
+from gateway.runtime import logs
+from gateway.runtime.database import Troubles, check_schema, create_pool, retry_until_it_works
+from gateway.runtime.health import serve
+from gateway.runtime.metric_kinds import watch_event_loop
+from gateway.runtime.process import broker_login, database_troubles, restart_on_defect, set_up
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
         create_pool(settings, purpose="notify") as notify_pool,
         serve(settings.alarms_http_host, settings.alarms_http_port, in_the_way),
     ):
-        starting = asyncio.ensure_future(persistently(troubles, "prepare", check_schema, pool))
+        starting = asyncio.ensure_future(retry_until_it_works(troubles, "prepare", check_schema, pool))
         stopped = asyncio.ensure_future(stop.wait())
         await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -66,7 +66,7 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
         notifier = Notifier(settings, notify_pool, lead.leading)
 
         def persevering(what: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-            return group.create_task(again_and_again(what, work, metrics.DEFECTS, stop), name=what)
+            return group.create_task(restart_on_defect(what, work, metrics.DEFECTS, stop), name=what)
 
         async with asyncio.TaskGroup() as group:
             beside = [

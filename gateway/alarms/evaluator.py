@@ -25,10 +25,10 @@ from gateway.alarms.feed import Feed, Reading
 from gateway.alarms.lead import AlarmLead
 from gateway.alarms.store import Outcome, Store
 from gateway.alarms.watch import Refused, Watch
-from gateway.database import FAILURES, Pool, Trouble, Troubles, listening
 from gateway.errors import LeadLost
+from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, listening
+from gateway.runtime.triage import sqlstate
 from gateway.settings import Settings
-from gateway.triage import sqlstate
 from schema.alarms.engine import moment
 from schema.alarms.machine import Condition, State
 
@@ -98,7 +98,6 @@ class Evaluator:
                             raise ConnectionError("the database has ended a connection")
                         await self._turn_on_time(store, stop)
                         trouble.over()
-                        trouble.failures = 0
                 if stop.is_set():
                     async with asyncio.timeout(LAST_WRITE_S):
                         await store.write([watch for watch in self._watches.values() if watch.since_write])

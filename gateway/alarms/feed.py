@@ -30,7 +30,7 @@ import asyncpg
 import structlog
 
 from gateway.alarms.watch import Watch
-from gateway.database import Pool
+from gateway.runtime.database import Pool
 from schema.alarms.engine import Position, moment
 
 log = structlog.get_logger()

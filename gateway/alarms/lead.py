@@ -1,4 +1,4 @@
-"""One process evaluates alarms (gateway/lead.py); the others stand by, and take over within seconds."""
+"""One process evaluates alarms (gateway/runtime/lead.py); the others stand by, and take over within seconds."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import asyncio
 import structlog
 
 from gateway.alarms import metrics
-from gateway.database import Troubles
 from gateway.errors import LeadLost
-from gateway.lead import PROBE_S, Lead
+from gateway.runtime.database import Troubles
+from gateway.runtime.lead import PROBE_S, Lead
 from gateway.settings import Settings
 
 log = structlog.get_logger()

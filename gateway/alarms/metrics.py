@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from prometheus_client import Counter, Gauge, Info, disable_created_metrics
 
-from gateway.instruments import SECONDS, BulkHistogram, Known
+from gateway.runtime.metric_kinds import SECONDS, BulkHistogram, Known
 from schema.alarms.machine import Action
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they say nothing that a restart counter does not

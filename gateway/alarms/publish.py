@@ -21,9 +21,9 @@ import msgspec
 from gateway.alarms import metrics
 from gateway.alarms.lead import AlarmLead
 from gateway.alarms.store import EPOCH
-from gateway.client import Client, client_as, end_if_cancelled
-from gateway.database import FAILURES, Pool, Trouble, Troubles
+from gateway.broker.client import Client, client_as, end_if_cancelled
 from gateway.errors import LeadLost, SendFailed
+from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles
 from gateway.settings import Settings
 
 ROOT = "alarms"
@@ -128,7 +128,6 @@ class Publisher:
                 else:
                     again = None if again[0] else (True, 0, 0)
             trouble.over()
-            trouble.failures = 0
             if len(full) < AT_ONCE and again is None:
                 metrics.UNPUBLISHED.set(await self._pool.fetchval(HOW_MANY))
                 with contextlib.suppress(TimeoutError):

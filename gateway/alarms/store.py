@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from gateway.alarms.watch import Standing, Watch
-from gateway.database import Pool, Transaction
 from gateway.errors import LeadLost
+from gateway.runtime.database import Pool, Transaction
 from schema.alarms.engine import moment
 from schema.alarms.machine import Alarm, Condition
 

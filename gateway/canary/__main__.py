@@ -8,13 +8,13 @@ import sys
 
 from pydantic import ValidationError
 
-from gateway import logs
 from gateway.canary import metrics
 from gateway.canary.probe import CHANNEL, Login, Probe
 from gateway.canary.reader import Reader
 from gateway.canary.settings import Settings
-from gateway.health import serve
-from gateway.instruments import watch_event_loop
+from gateway.runtime import logs
+from gateway.runtime.health import serve
+from gateway.runtime.metric_kinds import watch_event_loop
 
 
 async def run(settings: Settings, probe: Probe) -> None:

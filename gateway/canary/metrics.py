@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from prometheus_client import Counter, Gauge, Info, disable_created_metrics
 
-from gateway.instruments import SECONDS, BulkHistogram
+from gateway.runtime.metric_kinds import SECONDS, BulkHistogram
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 

@@ -13,10 +13,10 @@ from secrets import token_hex
 import aiomqtt
 import structlog
 
+from gateway.broker.client import end_if_cancelled
 from gateway.canary import metrics
 from gateway.canary.reader import NoAnswer, Reader
 from gateway.canary.settings import Settings
-from gateway.client import end_if_cancelled
 from schema.topics import Kind, topic
 
 log = structlog.get_logger()

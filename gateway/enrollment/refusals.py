@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gateway import metrics
-from gateway.database import Pool
 from gateway.enrollment import store
+from gateway.runtime.database import Pool
 
 EVERY_S = 60.0
 SHOWN = 5

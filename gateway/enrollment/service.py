@@ -25,17 +25,17 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway import metrics
-from gateway.access import ENROLLMENTS
-from gateway.client import client, end_if_cancelled
-from gateway.database import FAILURES, Pool, Trouble, Troubles
+from gateway.broker.client import client, end_if_cancelled
 from gateway.enrollment import store
 from gateway.enrollment.refusals import Refusals
 from gateway.enrollment.requests import Unreadable, read, txn_of
 from gateway.enrollment.steps import Answer, Steps, refuse
 from gateway.errors import BrokerRefused, GatewayError
+from gateway.logins.roles import ENROLLMENTS
+from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles
+from gateway.runtime.triage import Verdict, triage
 from gateway.secrets import Secrets
 from gateway.settings import Settings
-from gateway.triage import Verdict, triage
 from schema.enrollment import MAX_REQUEST, REQUESTS, Hello, Proof, Refusal, reply_topic
 
 log = structlog.get_logger()
@@ -302,7 +302,6 @@ class Enrollment:
 def well(trouble: Trouble) -> None:
     """It works; the next failure is a first one."""
     trouble.over()
-    trouble.failures = 0
 
 
 class Typed(msgspec.Struct):

@@ -1,6 +1,6 @@
 """One request, one transaction: the facts, the decision, and what follows from it.
 
-Raises what the database raises (gateway.database.FAILURES): nothing has happened then, and the device will repeat.
+Raises FAILURES of gateway/runtime/database.py: nothing has happened then, and the device will repeat its request.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509 import random_serial_number
 
-from gateway.access import new_password, new_salt, verifier
-from gateway.database import Pool, Transaction
 from gateway.enrollment import decisions, handshake, store
 from gateway.enrollment.decisions import (
     Ask,
@@ -33,6 +31,8 @@ from gateway.enrollment.decisions import (
 )
 from gateway.enrollment.handshake import Keys, Unusable
 from gateway.errors import GatewayError
+from gateway.logins.roles import new_password, new_salt, verifier
+from gateway.runtime.database import Pool, Transaction
 from gateway.secrets import Secrets, claim_key
 from gateway.settings import Settings
 from schema.enrollment import Hello, Identity, Pending, Proof, Refusal, Reject, b64

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import asyncpg
 
 from gateway import metrics
-from gateway.database import Pool, Transaction
 from gateway.enrollment.decisions import Known, Load, Session, State
+from gateway.runtime.database import Pool, Transaction
 from schema.enrollment import Hello, Refusal
 
 KEEP = "30 days"

@@ -13,8 +13,8 @@ import typer
 from pydantic import Field, PostgresDsn
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gateway.database import FAILURES
 from gateway.errors import GatewayError
+from gateway.runtime.database import FAILURES
 from gateway.settings import MqttUrl
 from schema.console import plain, settings, stop
 from schema.serials import MOST_ROWS, ImportRefused

@@ -14,7 +14,8 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from gateway import access, bulk
+from gateway.logins import provision as ready_made
+from gateway.logins import roles
 from gateway.operators.command import Count, DatabaseSettings, Name, Prefix, Refused, age, numbered, run
 from gateway.operators.devices import REGISTER, login_state
 from schema.console import Who, Why, settings, stop, table, tell
@@ -106,7 +107,7 @@ def provision(
         stop(f"{to.absolute().parent} is no directory")
 
     async def work(connection: asyncpg.Connection) -> int:
-        return await bulk.provision(connection, chosen.cell, devices, to, who=who, why=why)
+        return await ready_made.provision(connection, chosen.cell, devices, to, who=who, why=why)
 
     made = run(work)
     tell(f"{made} logins of cell {chosen.cell} are in {to}")
@@ -170,13 +171,13 @@ async def _make(connection: asyncpg.Connection, name: str, cell: str, who: str, 
         if device["state"] not in ("active", "pending"):
             raise Refused(f"device {name} is {device['state']}: it gets no login")
         generation = await connection.fetchval(NEXT, device["device_id"])
-        made = Login(name, f"{name}.{generation}", generation, access.new_password())
-        salt = access.new_salt()
+        made = Login(name, f"{name}.{generation}", generation, roles.new_password())
+        salt = roles.new_salt()
         parts = {
             "generation": generation,
             "password": seal(public, made.password.encode(), f"credentials/{made.username}").hex(),
             "salt": salt.hex(),
-            "verifier": access.verifier(made.password, salt).hex(),
+            "verifier": roles.verifier(made.password, salt).hex(),
         }
         # without a client id of its own: several programs may use it at once
         await connection.execute(

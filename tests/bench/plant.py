@@ -22,8 +22,8 @@ from deploy.stack.local import erase
 from deploy.stack.paths import MOSQUITTO_CONF, Paths
 from deploy.stack.place import Place
 from deploy.stack.ports import any_free
-from gateway.access import Login as BrokerLogin
-from gateway.access import device_role, fixed_login, new_salt, security, verifier
+from gateway.logins.roles import Login as BrokerLogin
+from gateway.logins.roles import device_role, fixed_login, new_salt, security, verifier
 from gateway.setup import SECURITY, setup
 from tests.bench.packets import Shape
 from tests.faults.servers import drop_database, new_database

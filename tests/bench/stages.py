@@ -11,17 +11,19 @@ import mqtt5
 import msgspec
 import numpy as np
 
-from gateway import decode, encode
-from gateway.accounting import received
-from gateway.admit import Admission
-from gateway.batch import Batch
-from gateway.connection import Connection
-from gateway.items import Delivery, Frame
-from gateway.outbox import Outbox
+from gateway.broker import sys_topics
+from gateway.broker.connection import Connection
+from gateway.broker.outbox import Outbox
+from gateway.broker.window import Window
+from gateway.intake import decode
+from gateway.intake.accounting import received
+from gateway.intake.admit import Admission
+from gateway.intake.batch import Batch
+from gateway.intake.registry import Registry
+from gateway.items import Delivery, Device, Frame, Mapping
 from gateway.pipeline import DECODED_AT_ONCE
-from gateway.registry import Device, Mapping, Registry
 from gateway.settings import Settings
-from gateway.window import Window
+from gateway.storage import encode
 
 FRAMES = 4000
 RUNS = 9
@@ -56,7 +58,7 @@ def measure(channels: int) -> dict[str, tuple[float, float]]:
     )
     settings = Settings(database_url="postgresql://user@127.0.0.1/name", mqtt_url="mqtt://127.0.0.1")
     admission = Admission(settings, OneDevice(device))
-    connection = Connection(Window(2**40), Outbox())
+    connection = Connection(Window(2**40), Outbox(), sys_topics.on_change)
     deliveries = [Delivery(connection, n + 1, topic, payload, None, now) for n, payload in enumerate(payloads)]
     frames = [item for delivery in deliveries for item in admission.admit(delivery) if isinstance(item, Frame)]
 

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import asyncpg
 import numpy as np
 
-from gateway import encode
-from gateway.database import create_pool, prepare
-from gateway.items import Frame, Route
-from gateway.registry import Device, Mapping, Registry
+from gateway.intake.cell import prepare
+from gateway.intake.registry import Registry
+from gateway.items import Device, Frame, Mapping, Route
+from gateway.runtime.database import create_pool
 from gateway.settings import Settings
-from gateway.write import Writer
+from gateway.storage import encode
+from gateway.storage.write import Writer
 from schema.topics import Kind, topic
 from tests.bench.figures import Figure, quotient
 from tests.bench.plant import device_names

@@ -20,7 +20,7 @@ from deploy.container.ready import ready
 from deploy.lock import LOCK, MACHINES, PYTHON, wanted
 from deploy.stack.paths import CHECKOUT
 from deploy.stack.ports import any_free
-from gateway.health import serve
+from gateway.runtime.health import serve
 
 TEXT = (CHECKOUT / "deploy" / "Dockerfile").read_text()
 FINAL = TEXT.rpartition("\nFROM ")[2]

@@ -13,11 +13,12 @@ import aiomqtt
 import asyncpg
 from aiomqtt.exceptions import MqttConnectError
 
-from gateway.access import new_password, new_salt, verifier
-from gateway.administration import Administration
-from gateway.client import client
-from gateway.database import Pool, Troubles, create_pool, prepare
-from gateway.dynsec import Dynsec, Known
+from gateway.broker.client import client
+from gateway.intake.cell import prepare
+from gateway.logins.administration import Administration
+from gateway.logins.dynsec import Dynsec, Known
+from gateway.logins.roles import new_password, new_salt, verifier
+from gateway.runtime.database import Pool, Troubles, create_pool
 from gateway.secrets import Secrets, ensure_vault
 from gateway.settings import Settings
 from schema.sealed import seal

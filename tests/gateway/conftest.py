@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.database import Pool, create_pool, prepare
-from gateway.registry import Registry
-from gateway.write import Writer
+from gateway.intake.cell import prepare
+from gateway.intake.registry import Registry
+from gateway.runtime.database import Pool, create_pool
+from gateway.storage.write import Writer
 from tests.conftest import Broker
 from tests.gateway.cell import Cell, cell_of
 from tests.gateway.material import DEVICES, make_writer, settings

@@ -10,23 +10,23 @@ import asyncpg
 import msgpack
 import numpy as np
 
-from gateway.accounting import Outcome
-from gateway.admit import Admission, Missing
-from gateway.connection import Connection
-from gateway.database import Pool, Troubles
-from gateway.items import Delivery, Frame, Item, Route
-from gateway.registry import Device, Registry
-from gateway.registry import Mapping as SlotMapping
+from gateway.broker.window import Window
+from gateway.intake.accounting import Outcome
+from gateway.intake.admit import Admission, Missing
+from gateway.intake.registry import Registry
+from gateway.items import Acknowledger, Delivery, Device, Frame, Item, Route
+from gateway.items import Mapping as SlotMapping
+from gateway.quarantine.replay import Nobody
+from gateway.runtime.database import Pool, Troubles
 from gateway.settings import Settings
-from gateway.window import Window
-from gateway.write import Writer
+from gateway.storage.write import Writer
 from schema.topics import Kind, topic
 
 DEVICES = [f"r{i}" for i in range(1, 15)]
 DAY_MS = 86_400_000.0
 NOW_MS = 1_795_161_600_000.0  # some whole second
 """A whole second of today, the same all through a run."""
-NOWHERE = cast(Connection, None)
+NOWHERE = Nobody()
 """For stages that pass the connection on and do not look at it."""
 
 
@@ -40,7 +40,7 @@ def delivery(
     *,
     content_type: str | None = None,
     received_ms: float = NOW_MS,
-    connection: Connection = NOWHERE,
+    connection: Acknowledger = NOWHERE,
     packet_id: int = 0,
     fault: str | None = None,
 ) -> Delivery:

@@ -15,8 +15,8 @@ import pytest
 from device_sim.journal import Produced, read
 from tests.conftest import Broker
 from tests.device_sim.subscriber import finish, start
+from tests.gateway.receipts.test_receipts import QUICK, Controller
 from tests.gateway.test_path import frame, now_ms
-from tests.gateway.test_receipts import QUICK, Controller
 from tests.processes import GatewayProcess, assert_adds_up
 
 SHARED: dict[str, Any] = {**QUICK, "shared_group": "plant", "reorder_window_s": 2}

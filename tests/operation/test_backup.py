@@ -35,8 +35,8 @@ from deploy.stack.paths import CHECKOUT, Paths
 from deploy.stack.ports import any_free
 from deploy.stack.servers import Postgres
 from device_sim.journal import Produced, read
-from gateway import figures
-from gateway.database import Pool, create_pool
+from gateway.runtime.database import Pool, create_pool
+from gateway.upkeep import figures
 from schema.migrate import migrate
 from tests.conftest import Broker
 from tests.deploy.composed import SERVICES

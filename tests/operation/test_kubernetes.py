@@ -21,7 +21,7 @@ import gateway.settings
 from deploy.stack.choose import MOSQUITTO_TESTED, version
 from deploy.stack.conf import render
 from deploy.stack.paths import CHECKOUT, MOSQUITTO_CONF
-from gateway.access import FIXED, device_role
+from gateway.logins.roles import FIXED, device_role
 from gateway.secrets import Secrets
 from tests.conftest import Broker
 from tests.processes import GatewayProcess, wait_until

@@ -16,10 +16,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from paho.mqtt import publish
 from prometheus_client import REGISTRY
 
-from gateway import broker_says, expiry, figures, metrics
-from gateway.database import create_pool, prepare
-from gateway.figures import Figures
-from gateway.instruments import Busy, watch_event_loop
+from gateway import metrics
+from gateway.broker import certificates, sys_topics
+from gateway.intake.cell import prepare
+from gateway.runtime.database import create_pool
+from gateway.runtime.metric_kinds import Busy, watch_event_loop
+from gateway.upkeep import figures
+from gateway.upkeep.figures import Figures
 from tests.conftest import Broker
 from tests.gateway.material import settings
 from tests.processes import GatewayProcess, wait_until
@@ -100,14 +103,14 @@ def test_certificates_say_until_when_they_hold(secrets_dir: Path, tmp_path: Path
     revoked = x509.CertificateRevocationListBuilder(authority.subject, now, now + timedelta(days=3))
     (directory / "broker" / "crl.pem").write_bytes(revoked.sign(key, SHA256()).public_bytes(Encoding.PEM))  # type: ignore[arg-type]
     metrics.CERTIFICATE_EXPIRY.forget()
-    expiry.look(directory)
+    certificates.look(directory)
     name = "biogate_certificate_expiry_timestamp_seconds"
     assert value(name, certificate="authority") == authority.not_valid_after_utc.timestamp()
     assert abs((value(name, certificate="broker") or 0) - time.time() - 730 * 86400) < 7200
     assert value(name, certificate="crl") == (now + timedelta(days=3)).timestamp()
     assert value(name, certificate="served") is None
     (directory / "broker" / "server.pem").write_text("nothing")
-    expiry.look(directory)
+    certificates.look(directory)
     assert value(name, certificate="broker") == 0
     metrics.CERTIFICATE_EXPIRY.forget()
 
@@ -126,14 +129,14 @@ def test_the_certificate_that_the_broker_shows_is_known(
 
 
 def test_what_the_broker_says_is_known_while_connected() -> None:
-    broker_says.heard("$SYS/broker/uptime", b"123 seconds")
-    broker_says.heard("$SYS/broker/clients/connected", b"7")
-    broker_says.heard("$SYS/broker/store/messages/bytes", b"no number")
-    broker_says.heard("$SYS/broker/version", b"2")
+    sys_topics.on_change("$SYS/broker/uptime", b"123 seconds")
+    sys_topics.on_change("$SYS/broker/clients/connected", b"7")
+    sys_topics.on_change("$SYS/broker/store/messages/bytes", b"no number")
+    sys_topics.on_change("$SYS/broker/version", b"2")
     assert value("biogate_broker_uptime_seconds") == 123
     assert value("biogate_broker_clients_connected") == 7
     assert value("biogate_broker_stored_bytes") is None
-    broker_says.gone()
+    sys_topics.forget()
     assert value("biogate_broker_uptime_seconds") is None
 
 

@@ -12,8 +12,8 @@ import aiomqtt
 import asyncpg
 import pytest
 
-from gateway.database import Pool, create_pool
-from gateway.retention import Retention
+from gateway.runtime.database import Pool, create_pool
+from gateway.upkeep.retention import Retention
 from tests.api.accounts import organization
 from tests.conftest import Broker
 from tests.gateway.cell import eventually

@@ -28,12 +28,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 from typer.testing import CliRunner
 
 import gateway.devices
-import gateway.quarantine
+import gateway.quarantine.console
 import gateway.recovery
 from deploy.stack import Local
 from deploy.stack.paths import CHECKOUT
 from deploy.stack.process import holders
-from gateway.figures import EVERY_S
+from gateway.upkeep.figures import EVERY_S
 from schema.migrate import MIGRATIONS
 from tests.deploy.conftest import FLOWING, Up, gone_afterwards
 from tests.deploy.shell import Shell
@@ -43,7 +43,7 @@ from tests.processes import SAMPLE, wait_until
 PAGES = sorted((CHECKOUT / "docs" / "runbooks").glob("*.md"))
 MENDED_S = 60
 END_SESSIONS = "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'biogate-%'"
-TYPER = {module.__name__: module.app for module in (gateway.devices, gateway.quarantine, gateway.recovery)}
+TYPER = {module.__name__: module.app for module in (gateway.devices, gateway.quarantine.console, gateway.recovery)}
 PRINTED = re.compile(r"\bpy ([a-z]+(?:\.[a-z]+)+)((?: [^`\n]+)?)")
 ELSEWHERE = ("127.0.0.1:9090", "dmesg", "canary", "127.0.0.1:8003")
 """A Prometheus, which `make up` does not start; the kernel's log, which not everybody may read; a canary, whose login

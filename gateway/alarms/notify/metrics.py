@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter
 
-from gateway.instruments import Known
+from gateway.runtime.metric_kinds import Known
 
 QUEUE = Known(
     "biogate_notifications",

@@ -28,8 +28,8 @@ from gateway.alarms.notify import message, metrics
 from gateway.alarms.notify.channel import Channels, Message
 from gateway.alarms.notify.message import Told
 from gateway.alarms.notify.queue import Due, Queue
-from gateway.database import FAILURES, Pool, Trouble, Troubles, backoff_s, listening
 from gateway.errors import GatewayError
+from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, backoff_s, listening
 from gateway.settings import Settings
 from schema.alarms.routes import SCHEMES, Route, opening, scheme
 
@@ -114,7 +114,6 @@ class Notifier:
                     cleared = time.monotonic()
                     await self._queue.clear()
             trouble.over()
-            trouble.failures = 0
             await asyncio.sleep(PAUSE_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S - PAUSE_S):

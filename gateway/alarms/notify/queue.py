@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
-from gateway.database import Pool, Transaction
+from gateway.runtime.database import Pool, Transaction
 from schema.alarms.routes import Route
 
 AT_ONCE = 20_000

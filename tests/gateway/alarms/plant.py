@@ -14,7 +14,7 @@ import asyncpg
 
 from gateway.alarms.evaluator import Evaluator
 from gateway.alarms.lead import AlarmLead
-from gateway.database import Troubles, create_pool
+from gateway.runtime.database import Troubles, create_pool
 from schema.alarms.rules import Rule
 from tests.gateway.cell import eventually
 from tests.gateway.material import settings

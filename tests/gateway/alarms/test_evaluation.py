@@ -12,8 +12,8 @@ from gateway.alarms.feed import Feed
 from gateway.alarms.lead import AlarmLead
 from gateway.alarms.store import Store
 from gateway.alarms.watch import Watch
-from gateway.database import Troubles, create_pool
 from gateway.errors import LeadLost
+from gateway.runtime.database import Troubles, create_pool
 from tests.gateway.alarms.plant import HIGH, Plant, evaluated, moment, now
 from tests.gateway.cell import eventually
 from tests.gateway.material import settings

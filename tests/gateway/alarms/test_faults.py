@@ -16,7 +16,7 @@ import pytest
 
 import deploy.stack
 from deploy.stack import Local
-from gateway.database import FAILURES
+from gateway.runtime.database import FAILURES
 from schema.alarms.engine import DeviceAlarms, Frame
 from schema.alarms.rules import Rule
 from schema.migrate import migrate

@@ -10,9 +10,9 @@ from typing import Any
 import asyncpg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.database import Pool
 from gateway.enrollment.requests import read
 from gateway.enrollment.steps import SILENCE, Answer, Steps
+from gateway.runtime.database import Pool
 from gateway.secrets import Secrets, claim_key
 from gateway.settings import Settings
 from schema.enrollment import Hello

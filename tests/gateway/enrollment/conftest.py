@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.database import Pool, create_pool, prepare
+from gateway.intake.cell import prepare
+from gateway.runtime.database import Pool, create_pool
 from gateway.secrets import Secrets, ensure_vault
 from gateway.settings import Settings
 from tests.gateway.enrollment.bench import Bench

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.database import FAILURES, Pool
 from gateway.enrollment.refusals import Refusals
+from gateway.runtime.database import FAILURES, Pool
 
 
 async def written(pool: Pool) -> list[dict[str, Any]]:

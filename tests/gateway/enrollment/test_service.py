@@ -13,9 +13,9 @@ import asyncpg
 import pytest
 
 from gateway import metrics
-from gateway.database import Pool, Troubles
 from gateway.enrollment import service
 from gateway.enrollment.service import Enrollment
+from gateway.runtime.database import Pool, Troubles
 from gateway.secrets import Secrets
 from gateway.settings import Settings
 from schema.enrollment import LOGIN

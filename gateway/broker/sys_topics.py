@@ -1,0 +1,33 @@
+"""What Mosquitto says of itself under $SYS, as metrics. Only the gateway that is connected hears it."""
+
+from __future__ import annotations
+
+from gateway import metrics
+
+BROKER = "$SYS/broker/"
+SYS_DROPPED = f"{BROKER}publish/messages/dropped"
+FIGURES = {
+    SYS_DROPPED: metrics.BROKER_DROPPED,
+    f"{BROKER}clients/connected": metrics.BROKER_CLIENTS,
+    f"{BROKER}clients/disconnected": metrics.BROKER_AWAY,
+    f"{BROKER}store/messages/count": metrics.BROKER_STORED_MESSAGES,
+    f"{BROKER}store/messages/bytes": metrics.BROKER_STORED_BYTES,
+    f"{BROKER}heap/current": metrics.BROKER_HEAP,
+    f"{BROKER}messages/received": metrics.BROKER_RECEIVED,
+    f"{BROKER}messages/sent": metrics.BROKER_SENT,
+    f"{BROKER}uptime": metrics.BROKER_UPTIME,
+}
+TOPICS = tuple(FIGURES)
+
+
+def on_change(topic: str, payload: bytes) -> None:
+    """A message of one of these topics. (The uptime comes as `123 seconds`.)"""
+    number = payload.partition(b" ")[0]
+    if topic in FIGURES and number.isdigit():
+        FIGURES[topic].set(int(number))
+
+
+def forget() -> None:
+    """Not connected any more: nothing is known."""
+    for figure in FIGURES.values():
+        figure.forget()

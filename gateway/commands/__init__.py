@@ -1,0 +1,1 @@
+"""Commands of people, on their way to the devices."""

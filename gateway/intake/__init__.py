@@ -1,0 +1,1 @@
+"""From the bytes of a message to a batch of items: decode, admit or reject, collect, count."""

@@ -1,0 +1,85 @@
+"""I2: received = committed + duplicate + quarantined + discarded + in flight, as metrics and in the database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+from gateway import metrics
+from gateway.items import ITEM_KINDS, Item, ItemKind
+from gateway.runtime.database import Transaction
+from schema.reasons import Reason
+
+KIND = attrgetter("kind")
+ADD = """
+with added as (
+    update intake_totals
+       set committed = committed + $3, duplicate = duplicate + $4, quarantined = quarantined + $5,
+           discarded = discarded + $6
+     where cell = $1 and kind = $2)
+select pg_current_xact_id()::text"""
+
+
+@dataclass
+class Outcome:
+    """What became of items, by kind; and the reasons of those in quarantine."""
+
+    committed: Counter[ItemKind] = field(default_factory=Counter)
+    duplicate: Counter[ItemKind] = field(default_factory=Counter)
+    quarantined: Counter[ItemKind] = field(default_factory=Counter)
+    discarded: Counter[ItemKind] = field(default_factory=Counter)
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    refused: Counter[Reason] = field(default_factory=Counter)
+    """Reasons of those discarded."""
+    lost: int = 0
+    """Frames now known to be lost; they never arrived, so they are in none of the counts."""
+
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(
+            self.committed + other.committed,
+            self.duplicate + other.duplicate,
+            self.quarantined + other.quarantined,
+            self.discarded + other.discarded,
+            self.reasons + other.reasons,
+            self.refused + other.refused,
+            self.lost + other.lost,
+        )
+
+
+def received(items: Sequence[Item]) -> None:
+    """Items were taken from messages: they are in flight."""
+    for kind, count in Counter(map(KIND, items)).items():
+        metrics.RECEIVED.labels(kind).inc(count)
+        metrics.IN_FLIGHT.labels(kind).inc(count)
+
+
+def settled(items: Sequence[Item], outcome: Outcome) -> None:
+    """The transaction of these items has committed: they are in flight no more."""
+    for kind, count in Counter(map(KIND, items)).items():
+        metrics.IN_FLIGHT.labels(kind).dec(count)
+    for counter, counts in (
+        (metrics.COMMITTED, outcome.committed),
+        (metrics.DUPLICATE, outcome.duplicate),
+        (metrics.QUARANTINED, outcome.quarantined),
+        (metrics.DISCARDED, outcome.discarded),
+    ):
+        for kind, count in counts.items():
+            counter.labels(kind).inc(count)
+    metrics.LOST_FRAMES.inc(outcome.lost)
+    for reason, count in outcome.reasons.items():
+        metrics.QUARANTINED_BY_REASON.labels(reason).inc(count)
+    for reason, count in outcome.refused.items():
+        metrics.DISCARDED_BY_REASON.labels(reason).inc(count)
+
+
+async def record(connection: Transaction, cell: str, outcome: Outcome) -> int:
+    """Add to the cell's totals, in the transaction that made them true. The transaction's id."""
+    counters = outcome.committed, outcome.duplicate, outcome.quarantined, outcome.discarded
+    counted = [kind for kind in ITEM_KINDS if any(counter[kind] for counter in counters)]
+    transaction_id = 0
+    for kind in counted or ITEM_KINDS[:1]:  # nearly always one; a statement for all kinds at once takes twice as long
+        counts = [counter[kind] for counter in counters]
+        transaction_id = int(await connection.fetchval(ADD, cell, kind, *counts))
+    return transaction_id

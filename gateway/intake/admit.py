@@ -1,0 +1,272 @@
+"""Typed message → items to store. Looks at times, shapes and limits; every message becomes items, rejects or both.
+
+Pure but for two look-ups in the registry's cache; `Missing` says what the registry should look for first.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from gateway.errors import Rejected
+from gateway.intake import decode
+from gateway.intake.registry import Registry
+from gateway.intake.rejects import reject, reject_item
+from gateway.items import (
+    Answer,
+    Channels,
+    Delivery,
+    Device,
+    DeviceEvent,
+    Frame,
+    Item,
+    LostFrames,
+    Mapping,
+    Route,
+    StatusChange,
+)
+from gateway.settings import Settings
+from schema.messages import GOOD, BackfillResult, CommandResult, Event, Status, Telemetry
+from schema.reasons import Reason
+from schema.topics import Kind, parse
+
+ROUTES = 65536
+"""Topics remembered. More only cost parsing them again."""
+
+MOST_RANGES = 1000
+"""Ranges of lost frames in a message."""
+
+UUID_BYTES = 16
+
+NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""In JSON text: `\\u0000`, but not behind an escaped backslash."""
+
+
+class Missing(Exception):
+    """The registry's cache lacks a mapping."""
+
+    def __init__(self, device: Device, channels: Channels) -> None:
+        self.wanted = device, channels
+
+
+class Admission:
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self._settings = settings
+        self._max_skew_ms = settings.max_skew_s * 1000
+        self._max_age_ms = settings.max_age_s * 1000
+        self._registry = registry
+        self._routes: dict[str, Route] = {}
+
+    def unknown_devices(self, topics: Iterable[str]) -> set[str]:
+        """The names of devices in these topics that the registry has not seen."""
+        names = {parsed[0] for topic in topics if topic not in self._routes and (parsed := parse(topic))}
+        return {name for name in names if self._registry.device(name) is None}
+
+    def admit(self, delivery: Delivery) -> Sequence[Item]:
+        """The items of a message, at least one. Raises Missing."""
+        route = self._routes.get(delivery.topic)
+        try:
+            if delivery.fault is not None:
+                raise Rejected(Reason.MALFORMED_PACKET, delivery.fault)
+            if route is None:
+                route = self._route(delivery.topic)
+            match route.kind:
+                case Kind.TELEMETRY | Kind.HISTORY:
+                    message = decode.telemetry(delivery.payload, delivery.content_type)
+                    if message.ch is None and message.q is None and message.v.__class__ is dict:
+                        return (self._frame(delivery, route, message, message.v, None),)
+                    return self._telemetry(delivery, route, message)
+                case Kind.STATUS:
+                    return (self._status(delivery, route, decode.status(delivery.payload, delivery.content_type)),)
+                case Kind.EVENT:
+                    return (self._event(delivery, route, decode.event(delivery.payload, delivery.content_type)),)
+                case Kind.BACKFILL_RESULT | Kind.COMMAND_RESULT:
+                    return (self._result(delivery, route),)
+        except Rejected as rejected:
+            return (reject(delivery, rejected, route.device if route else None),)
+
+    def _route(self, topic: str) -> Route:
+        parsed = parse(topic)
+        if parsed is None:
+            raise Rejected(Reason.UNKNOWN_TOPIC, "not a topic of the contract")
+        name, kind = parsed
+        device = self._registry.device(name)
+        if device is None:
+            raise Rejected(Reason.UNKNOWN_DEVICE, f"no device {name[:80]!r} is registered")
+        route = Route(topic, kind, device)
+        if len(self._routes) >= ROUTES:
+            self._routes.clear()
+        self._routes[topic] = route
+        return route
+
+    def _mapping(self, device: Device, channels: Channels) -> Mapping:
+        mapping = device.mappings.get(channels)
+        if mapping is None:
+            raise Missing(device, channels)
+        if isinstance(mapping, Rejected):
+            raise mapping.anew()
+        return mapping
+
+    def _check_time(self, t: float, received_ms: float, *, past: bool = True) -> None:
+        if not t <= received_ms + self._max_skew_ms:
+            raise Rejected(Reason.TOO_NEW, f"{_ahead(t, received_ms)}; at most {self._settings.max_skew_s} s allowed")
+        if past and not t >= received_ms - self._max_age_ms:
+            raise Rejected(Reason.TOO_OLD, f"{_ahead(t, received_ms)}; at most {self._settings.max_age_s} s allowed")
+        if t < 0:
+            raise Rejected(Reason.TOO_OLD, "a time before 1970")
+
+    # -- telemetry
+
+    def _frame(
+        self,
+        delivery: Delivery,
+        route: Route,
+        message: Telemetry,
+        values: dict[str, float | None],
+        quality: Sequence[int] | None,
+    ) -> Frame:
+        t, received_ms, device = message.t, delivery.received_ms, route.device
+        if t.__class__ is not float:
+            raise Rejected(Reason.WRONG_SHAPE, "`v` is one frame's, `t` a list of times")
+        if t < 0 or not received_ms - self._max_age_ms <= t <= received_ms + self._max_skew_ms:
+            self._check_time(t, received_ms)
+        mapping, channels = device.latest, tuple(values)
+        if mapping is None or mapping.channels != channels:  # else the same as before: nearly always
+            device.latest = mapping = self._mapping(device, channels)
+        return Frame(route, mapping, t, message.boot, message.seq, received_ms, tuple(values.values()), quality)
+
+    def _telemetry(self, delivery: Delivery, route: Route, message: Telemetry) -> Sequence[Item]:
+        """A frame with qualities, or a block."""
+        if isinstance(message.v, list):
+            return self._block(delivery, route, message, message.v)
+        if message.ch is not None:
+            raise Rejected(Reason.WRONG_SHAPE, "`ch` belongs to a block, where `v` is a list of rows")
+        if not isinstance(message.q, dict):
+            raise Rejected(Reason.WRONG_SHAPE, "`q` of a frame is a map from channel to quality")
+        values = {**message.v, **{name: None for name in message.q if name not in message.v}}
+        quality = [message.q.get(name, GOOD) for name in values]
+        return (self._frame(delivery, route, message, values, quality),)
+
+    def _block(
+        self, delivery: Delivery, route: Route, message: Telemetry, rows: list[list[float | None]]
+    ) -> Sequence[Item]:
+        times, qualities = message.t, message.q
+        if message.ch is None or not isinstance(times, list) or isinstance(qualities, dict):
+            raise Rejected(Reason.WRONG_SHAPE, "a block has a list of channels `ch` and lists in `t`, `v` and `q`")
+        width = len(message.ch)
+        if not rows:
+            raise Rejected(Reason.EMPTY, "a block without frames")
+        if len(times) != len(rows) or (qualities is not None and len(qualities) != len(rows)):
+            raise Rejected(Reason.WRONG_SHAPE, f"{len(rows)} rows in `v`, another number in `t` or `q`")
+        for table in (rows, qualities or ()):
+            for row in table:
+                if len(row) != width:
+                    raise Rejected(Reason.WRONG_SHAPE, f"a row of {len(row)}, for {width} channels")
+        mapping = self._mapping(route.device, tuple(message.ch))
+        items: list[Item] = []
+        for i, (t, values) in enumerate(zip(times, rows, strict=True)):
+            seq = None if message.seq is None else message.seq + i
+            quality = None if qualities is None else qualities[i]
+            frame = Frame(route, mapping, t, message.boot, seq, delivery.received_ms, values, quality)
+            try:
+                self._check_time(t, delivery.received_ms)
+            except Rejected as why:
+                items.append(reject_item(frame, why.reason, why.detail))
+            else:
+                items.append(frame)
+        return items
+
+    # -- statuses, events, results
+
+    def _status(self, delivery: Delivery, route: Route, message: Status) -> StatusChange:
+        """No bound on the age: a retained status may be old and true."""
+        self._check_time(message.t, delivery.received_ms, past=False)
+        return StatusChange(
+            route,
+            message.status == "online",
+            message.t,
+            message.boot,
+            message.oldest,
+            _storable(message.firmware),
+            message.generation,
+            delivery.received_ms,
+        )
+
+    def _result(self, delivery: Delivery, route: Route) -> LostFrames | Answer:
+        if route.kind is Kind.COMMAND_RESULT:
+            return self._answer(delivery, route, decode.command_result(delivery.payload, delivery.content_type))
+        return self._lost(delivery, route, decode.backfill_result(delivery.payload, delivery.content_type))
+
+    def _lost(self, delivery: Delivery, route: Route, message: BackfillResult) -> LostFrames:
+        if not message.ranges:
+            raise Rejected(Reason.EMPTY, "no ranges")
+        if len(message.ranges) > MOST_RANGES:
+            raise Rejected(Reason.TOO_LARGE, f"{len(message.ranges)} ranges, at most {MOST_RANGES} allowed")
+        if any(first > last for first, last in message.ranges):
+            raise Rejected(Reason.WRONG_SHAPE, "a range whose first seq is above its last")
+        return LostFrames(route, message.boot, message.ranges, delivery.received_ms)
+
+    def _event(self, delivery: Delivery, route: Route, message: Event) -> DeviceEvent:
+        self._check_time(message.t, delivery.received_ms)
+        data = self._json(message.data)
+        return DeviceEvent(route, message.t, _storable(message.type) or "", data, message.boot, delivery.received_ms)
+
+    def _answer(self, delivery: Delivery, route: Route, message: CommandResult) -> Answer:
+        """No bounds on the time: what a command has come to is worth more than a clock that is right."""
+        if not math.isfinite(message.t):
+            raise Rejected(Reason.WRONG_TYPE, "the time is not a number")
+        return Answer(
+            route,
+            _command_id(message.id, delivery.correlation),
+            message.status,
+            message.t,
+            _storable(message.detail),
+            None if message.data is None else self._json(message.data),
+            delivery.received_ms,
+        )
+
+    def _json(self, data: dict[str, Any]) -> str:
+        """As text that PostgreSQL takes, the same for the same data."""
+        try:
+            encoded = msgspec.json.encode(data, order="sorted")
+        except Exception as error:  # what MessagePack can say and JSON cannot
+            raise Rejected(Reason.WRONG_TYPE, f"`data` is not expressible as JSON: {error}") from error
+        if len(encoded) > self._settings.max_event_bytes:
+            raise Rejected(
+                Reason.TOO_LARGE,
+                f"`data` of {len(encoded)} bytes, at most {self._settings.max_event_bytes} allowed",
+            )
+        text = encoded.decode()
+        if NUL.search(text):
+            raise Rejected(Reason.WRONG_TYPE, "`data` has a NUL character in a string")
+        return text
+
+
+def _command_id(said: UUID | None, correlation: bytes | None) -> UUID:
+    """Of which command this is the result: as the message says, or MQTT's Correlation Data, or both."""
+    if correlation is None:
+        if said is None:
+            raise Rejected(Reason.WRONG_TYPE, "`id` is missing, and there is no Correlation Data")
+        return said
+    if len(correlation) != UUID_BYTES or (said is not None and said.bytes != correlation):
+        raise Rejected(Reason.WRONG_SHAPE, "the Correlation Data is not the command's, or not that of `id`")
+    return UUID(bytes=correlation)
+
+
+def _ahead(t: float, received_ms: float) -> str:
+    if not math.isfinite(t):
+        return "the time is not a number"
+    seconds = (t - received_ms) / 1000
+    return f"the time is {abs(seconds):.3g} s {'ahead of' if seconds > 0 else 'behind'} the gateway's"
+
+
+def _storable(text: str | None) -> str | None:
+    """PostgreSQL text has no NUL."""
+    if text is not None and "\0" in text:
+        raise Rejected(Reason.WRONG_TYPE, "a NUL character in a text")
+    return text

@@ -1,0 +1,92 @@
+"""What goes to quarantine, as a message that can be published again as it is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from gateway.errors import Rejected
+from gateway.intake import decode
+from gateway.items import Answer, Delivery, Device, DeviceEvent, Frame, LostFrames, Reject, StatusChange, item_kind
+from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, GOOD, Status
+from schema.reasons import Reason
+from schema.topics import parse
+
+DEVICE_LENGTH = 64
+"""Of the device level of a topic, for the quarantine's index: no registered name is longer."""
+
+
+def reject(delivery: Delivery, why: Rejected, device: Device | None = None) -> Reject:
+    """The whole message, as it came. `device` is its sender, if that is registered."""
+    parsed = parse(delivery.topic)
+    numbers = None
+    if device is not None and parsed is not None and item_kind(parsed[1]) == "frame" and delivery.fault is None:
+        numbers = decode.numbers(delivery.payload, delivery.content_type)
+    return Reject(
+        item_kind(parsed[1] if parsed else None),
+        delivery.topic,
+        parsed[0][:DEVICE_LENGTH] if parsed else None,
+        why.reason,
+        why.detail,
+        delivery.content_type,
+        delivery.payload,
+        delivery.received_ms,
+        None if numbers is None or device is None else (device, *numbers),
+    )
+
+
+def reject_item(item: Frame | StatusChange | DeviceEvent | LostFrames | Answer, reason: Reason, detail: str) -> Reject:
+    """One item of a message, as a message of its own."""
+    content_type, payload = _message(item)
+    numbers = None
+    if isinstance(item, Frame) and item.boot is not None and item.seq is not None:
+        numbers = item.route.device, item.boot, item.seq, item.seq
+    return Reject(
+        item.kind,
+        item.route.topic,
+        item.route.device.name,
+        reason,
+        detail,
+        content_type,
+        payload,
+        item.received_ms,
+        numbers,
+    )
+
+
+def _message(item: Frame | StatusChange | DeviceEvent | LostFrames | Answer) -> tuple[str, bytes]:
+    """Content type and payload."""
+    match item:
+        case Frame():
+            return CONTENT_MSGPACK, msgspec.msgpack.encode(_frame(item))
+        case StatusChange():
+            state: Literal["online", "offline"] = "online" if item.online else "offline"
+            status = Status(state, item.t, item.boot, item.oldest_seq, item.firmware, item.generation)
+            return CONTENT_MSGPACK, msgspec.msgpack.encode(status)
+        case DeviceEvent():
+            # JSON, for its integers may be larger than MessagePack's
+            event = {"t": item.t, "type": item.type, "boot": item.boot, "data": msgspec.Raw(item.data.encode())}
+            return CONTENT_JSON, msgspec.json.encode(event)
+        case LostFrames():
+            return CONTENT_JSON, msgspec.json.encode({"boot": item.boot, "ranges": item.ranges})
+        case Answer():
+            answer: dict[str, object] = {"id": item.command_id, "status": item.status, "t": item.t}
+            if item.detail is not None:
+                answer["detail"] = item.detail
+            if item.data is not None:
+                answer["data"] = msgspec.Raw(item.data.encode())
+            return CONTENT_JSON, msgspec.json.encode(answer)
+
+
+def _frame(frame: Frame) -> dict[str, object]:
+    """A frame as a device would send it alone."""
+    channels = frame.mapping.channels
+    message: dict[str, object] = {"t": frame.t, "v": dict(zip(channels, frame.values, strict=True))}
+    if frame.boot is not None:
+        message["boot"] = frame.boot
+    if frame.seq is not None:
+        message["seq"] = frame.seq
+    if frame.quality is not None:
+        message["q"] = {name: q for name, q in zip(channels, frame.quality, strict=True) if q != GOOD}
+    return message

@@ -1,0 +1,1 @@
+"""The logins at the broker, made equal to those that the database wants."""

@@ -1,0 +1,1 @@
+"""What people do with rejected messages: list, show, replay, discard."""

@@ -1,0 +1,117 @@
+"""How wrong a device's clock was, told from when its messages were received: what `replay --shift auto` adds.
+
+A message is received after it was sent, sooner or later: the least of (received − newest time in it) over a boot is the
+best estimate of the error, and one shift for all keeps the distances between frames. Where the boot is not told, a jump
+of the difference stands for the next power-up. What was once decided for a group of messages holds for all of it, also
+when a replay is interrupted and done again: else its frames would be stored twice, at slightly different times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import NamedTuple
+
+import asyncpg
+
+from gateway.errors import Rejected
+from gateway.intake import decode
+from gateway.items import EPOCH
+from gateway.runtime.database import Pool
+from schema.messages import Event, Status, Telemetry
+from schema.topics import Kind, parse
+
+JUMP_MS = 60_000.0
+
+
+class Heard(NamedTuple):
+    """A message that says a time; `shift_ms` if one was decided for it."""
+
+    number: int
+    device: str
+    reason: str
+    boot: int | None
+    newest_ms: float
+    received_ms: float
+    shift_ms: float | None = None
+
+
+@dataclass
+class Group:
+    """Messages with the same error of the clock."""
+
+    least: float = math.inf
+    decided: float | None = None
+    numbers: list[int] = field(default_factory=list)
+
+    @property
+    def shift_ms(self) -> float:
+        return self.least if self.decided is None else self.decided
+
+
+def groups(messages: Iterable[Heard]) -> list[Group]:
+    """Messages in the order of receipt."""
+    found: list[Group] = []
+    current: dict[tuple[str, str, int | None], Group] = {}
+    for heard in messages:
+        late = heard.received_ms - heard.newest_ms
+        key = heard.device, heard.reason, heard.boot
+        group = current.get(key)
+        if group is None or (heard.boot is None and late > group.least + JUMP_MS):
+            group = current[key] = Group()
+            found.append(group)
+        group.least = min(group.least, late)
+        if group.decided is None:
+            group.decided = heard.shift_ms
+        group.numbers.append(heard.number)
+    return found
+
+
+async def shifts(pool: Pool, devices: list[str], *, decide: bool) -> dict[int, float]:
+    """By number of the message, for all that these devices have in quarantine or had replayed. With `decide` it holds
+    from now on."""
+    messages = []
+    async with pool.acquire() as connection, connection.transaction():
+        async for row in connection.cursor(
+            """select quarantine_id, device, topic, reason, content_type, payload, received_at, shift_ms
+                 from quarantine where device = any ($1) and state <> 'discarded' order by quarantine_id""",
+            devices,
+        ):
+            if (heard := _heard(row)) is not None:
+                messages.append(heard)
+        found = groups(messages)
+        if decide:
+            await connection.execute(
+                """update quarantine q set shift_ms = s.shift_ms
+                     from unnest($1::bigint[], $2::float8[]) as s (quarantine_id, shift_ms)
+                    where q.quarantine_id = s.quarantine_id and q.shift_ms is null""",
+                [group.numbers[0] for group in found],
+                [group.shift_ms for group in found],
+            )
+    return {number: group.shift_ms for group in found for number in group.numbers}
+
+
+def _heard(row: asyncpg.Record) -> Heard | None:
+    """None where no time is told."""
+    parsed = parse(row["topic"])
+    payload, content_type = row["payload"], row["content_type"]
+    message: Telemetry | Status | Event
+    try:
+        match parsed[1] if parsed else None:
+            case Kind.TELEMETRY | Kind.HISTORY:
+                message = decode.telemetry(payload, content_type)
+            case Kind.STATUS:
+                message = decode.status(payload, content_type)
+            case Kind.EVENT:
+                message = decode.event(payload, content_type)
+            case _:
+                return None
+    except Rejected:
+        return None
+    newest = max(message.t, default=math.nan) if isinstance(message.t, list) else message.t
+    if not math.isfinite(newest):
+        return None
+    received_ms = (row["received_at"] - EPOCH) / timedelta(milliseconds=1)
+    return Heard(row["quarantine_id"], row["device"], row["reason"], message.boot, newest, received_ms, row["shift_ms"])

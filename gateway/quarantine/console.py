@@ -1,0 +1,291 @@
+"""`python -m gateway.quarantine list | show | replay | discard`: what was rejected, and what people do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import logging
+import math
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import asyncpg
+import msgspec
+import structlog
+import typer
+from pydantic import AnyUrl, ValidationError
+
+from gateway.errors import GatewayError
+from gateway.intake import decode
+from gateway.quarantine import clock, resolution
+from gateway.quarantine.replay import CELL, Replay, Result
+from gateway.quarantine.resolution import Filter, Signature, State
+from gateway.runtime.database import Pool, Transaction, create_pool
+from gateway.settings import Settings
+from schema.reasons import Reason
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="What was rejected, and what people do about it.")
+
+ROW_TIMEOUT_S = 60
+SHOWN = 4000
+"""Characters of a payload that are shown."""
+
+
+# -- arguments
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter("not a time such as 2026-11-20T07:45:00Z") from error
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _shift_ms(text: str) -> float | None:
+    """None: auto."""
+    if text == "auto":
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not abs(seconds) < 1e10:  # three centuries
+        raise typer.BadParameter("seconds, or auto")
+    return seconds * 1000
+
+
+Ids = Annotated[list[int] | None, typer.Argument(help="numbers as in the list; without them the filters choose")]
+Devices = Annotated[list[str] | None, typer.Option("--device", help="only of this device; may be repeated")]
+Reasons = Annotated[list[Reason] | None, typer.Option("--reason", help="only with this reason; may be repeated")]
+Since = Annotated[datetime | None, typer.Option(parser=_instant, help="received at this time (ISO 8601, UTC) or later")]
+Until = Annotated[datetime | None, typer.Option(parser=_instant, help="received before this time")]
+Limit = Annotated[int | None, typer.Option(min=1, help="at most so many; without it all")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what would be done")]
+Why = Annotated[str, typer.Option(help="the reason, for the audit trail")]
+Actor = Annotated[str, typer.Option(default_factory=getpass.getuser, help="who does it, for the audit trail")]
+ShiftBy = Annotated[
+    Any, typer.Option(parser=_shift_ms, help="seconds to add to all times; auto: as wrong as the device's clock was")
+]
+
+
+# -- commands
+
+
+@app.command("list")
+def list_(
+    *,
+    device: Devices = None,
+    reason: Reasons = None,
+    since: Since = None,
+    until: Until = None,
+    state: Annotated[State, typer.Option(help="what became of them")] = State.OPEN,
+    limit: Annotated[int, typer.Option(min=1, help="at most so many")] = 100,
+) -> None:
+    """Messages in quarantine, newest first; then what the quota refused to keep."""
+    chosen = Filter(None, device or None, _words(reason), since, until)
+
+    async def command(pool: Pool, _: Settings) -> None:
+        for row in await resolution.newest(pool, chosen, state, limit):
+            fields = row["quarantine_id"], _time(row["received_at"]), row["device"] or "-", row["reason"], row["bytes"]
+            typer.echo("\t".join(_plain(str(field)) for field in (*fields, row["detail"][:200])))
+        for row in await resolution.overflow(pool, chosen):
+            what = f"{row['count']} × {row['kind']}, {row['reason']}, of {_plain(row['device']) or 'various names'}"
+            typer.echo(f"over the quota and not kept: {what}; the last at {_time(row['last_at'])}", err=True)
+
+    _run(command)
+
+
+@app.command()
+def show(ids: Annotated[list[int], typer.Argument(help="numbers as in the list")]) -> None:
+    """Messages in full, with what was done about them."""
+
+    async def command(pool: Pool, _: Settings) -> None:
+        for number in ids:
+            row = await resolution.whole(pool, number)
+            if row is None:
+                typer.echo(f"{number}: there is none", err=True)
+            else:
+                _show(row, await resolution.events(pool, number))
+
+    _run(command)
+
+
+@app.command()
+def replay(
+    *,
+    ids: Ids = None,
+    device: Devices = None,
+    reason: Reasons = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    shift: ShiftBy = "0",
+    why: Why,
+    actor: Actor,
+    dry_run: DryRun = False,
+) -> None:
+    """Take messages in as if they came now. What is rejected again stays open."""
+    chosen = _chosen(Filter(ids or None, device or None, _words(reason), since, until))
+    counts = {True: 0, False: 0}
+
+    async def command(pool: Pool, settings: Settings) -> None:
+        tool = Replay(settings, pool)
+        await tool.start()
+        shifts: dict[int, float] = {}
+        if shift is None:
+            shifts = await clock.shifts(pool, await resolution.devices(pool, chosen), decide=not dry_run)
+
+        async def settle(connection: Transaction, page: list[int]) -> None:
+            results: dict[int, Result] = {}
+            for number in page:
+                row = await resolution.whole(connection, number)
+                shift_ms = shifts.get(number, 0.0) if shift is None else shift
+                async with asyncio.timeout(ROW_TIMEOUT_S):  # the writer would try for ever
+                    results[number] = result = await (tool.look if dry_run else tool.replay)(row, shift_ms)
+                counts[not result.rejected] += 1
+                typer.echo(f"{number}\t{_plain(_told(result, dry_run=dry_run))}")
+            if not dry_run:
+                await resolution.mark_replayed(connection, results, Signature(actor, why))
+
+        _missed(chosen, await resolution.each_page(pool, chosen, limit, settle))
+        await tool.merge()
+
+    _run(command)
+    would = "would be " if dry_run else ""
+    typer.echo(f"{counts[True]} {would}stored, {counts[False]} {would}rejected again", err=True)
+
+
+@app.command()
+def discard(
+    *,
+    ids: Ids = None,
+    device: Devices = None,
+    reason: Reasons = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    why: Why,
+    actor: Actor,
+    dry_run: DryRun = False,
+) -> None:
+    """Throw messages away; that they were there, with their hash, stays."""
+    chosen = _chosen(Filter(ids or None, device or None, _words(reason), since, until))
+    word = "would be discarded" if dry_run else "discarded"
+
+    async def command(pool: Pool, _: Settings) -> None:
+        async def settle(connection: Transaction, page: list[int]) -> None:
+            if not dry_run:
+                await resolution.discard(connection, page, Signature(actor, why))
+            for number in page:
+                typer.echo(f"{number}\t{word}")
+
+        done = await resolution.each_page(pool, chosen, limit, settle)
+        _missed(chosen, done)
+        typer.echo(f"{len(done)} {word}", err=True)
+
+    _run(command)
+
+
+def _run(command: Callable[[Pool, Settings], Coroutine[Any, Any, None]]) -> None:
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        settings = Settings(mqtt_url=AnyUrl("mqtts://unused"), cell=CELL)
+    except ValidationError as error:
+        for problem in error.errors():
+            typer.echo(f"BIOGATE_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}", err=True)
+        raise typer.Exit(2) from error
+
+    async def run() -> None:
+        async with create_pool(settings) as pool:
+            await command(pool, settings)
+
+    try:
+        asyncio.run(run())
+    except (GatewayError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        typer.echo(f"stopped: {error or type(error).__name__}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _chosen(chosen: Filter) -> Filter:
+    if not any(chosen):
+        typer.echo("which? Give numbers, or a filter such as --device or --reason", err=True)
+        raise typer.Exit(2)
+    return chosen
+
+
+def _words(reasons: list[Reason] | None) -> list[str] | None:
+    return [reason.value for reason in reasons] if reasons else None
+
+
+# -- what is told
+
+
+def _missed(chosen: Filter, done: set[int]) -> None:
+    for number in sorted(set(chosen.ids or ()) - done):
+        typer.echo(f"{number}\tnot open, or not as the filters say", err=True)
+
+
+def _told(result: Result, *, dry_run: bool) -> str:
+    words = []
+    if result.committed:
+        words.append(f"committed {result.committed}")
+    if result.duplicate:
+        words.append(f"duplicate {result.duplicate}")
+    if result.rejected:
+        words.append(f"still rejected {result.rejected}: {result.why}")
+    elif dry_run:
+        words.append("would be stored")
+    if result.shift_ms:
+        words.append(f"shifted by {result.shift_ms / 1000:.3f} s")
+    return ", ".join(words)
+
+
+def _show(row: asyncpg.Record, events: list[asyncpg.Record]) -> None:
+    def line(name: str, text: str) -> None:
+        typer.echo(f"{name + ':':14}{_plain(text)}")
+
+    for name in ("quarantine_id", "received_at", "cell", "device", "topic", "reason", "detail", "content_type"):
+        line(name, _time(row[name]))
+    line("sha256", row["sha256"].hex())
+    line("state", f"{row['state']} {_time(row['settled_at'])}" if row["settled_at"] else row["state"])
+    for event in events:
+        line("audit", f"{_time(event['at'])} {event['who']} {event['action']}: {event['why']} {event['new']}")
+    payload = row["payload"]
+    if payload is None:
+        line("payload", f"{row['bytes']} bytes, not kept")
+    else:
+        line("payload", f"{len(payload)} bytes")
+        typer.echo(_readable(payload, row["content_type"]))
+
+
+def _time(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + "Z"
+    return "-" if value is None else str(value)
+
+
+def _plain(text: str) -> str:
+    """Without what would steer a terminal: devices write these texts."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def _readable(payload: bytes, content_type: str | None) -> str:
+    """As JSON if it can be decoded, else in hexadecimal."""
+    try:
+        if decode.is_json(payload, content_type):
+            text = msgspec.json.format(payload, indent=-1).decode()
+        else:
+            text = msgspec.json.encode(msgspec.msgpack.decode(payload)).decode()
+    except Exception:  # whatever it is, it has bytes
+        text = payload[:SHOWN].hex(" ")
+    return _plain(text[:SHOWN]) + (" …" if len(text) > SHOWN else "")
+
+
+if __name__ == "__main__":
+    app()

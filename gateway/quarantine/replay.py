@@ -1,0 +1,141 @@
+"""A message in quarantine → the path it would take if it came now: decode, admit, write, straight to the database.
+
+It is judged by the time at which it was received. What of it is stored already is a duplicate, so a replay that was
+interrupted is simply done again. What is rejected again is not stored a second time: the message stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+import asyncpg
+import msgspec
+
+from gateway.errors import Rejected
+from gateway.intake.accounting import Outcome
+from gateway.intake.admit import Admission, Missing
+from gateway.intake.cell import prepare
+from gateway.intake.registry import Registry
+from gateway.intake.rejects import reject
+from gateway.items import EPOCH, Delivery, Item, LostFrames, Reject
+from gateway.receipts.streams import Streams
+from gateway.runtime.database import Pool, Transaction
+from gateway.settings import REPLAY, Settings
+from gateway.storage.write import Writer
+from schema.reasons import Reason
+
+CELL = REPLAY
+"""The name under which intake_totals counts replayed items."""
+
+
+class Nobody:
+    """The acknowledger of a replayed message: no broker waits for its PUBACK."""
+
+    def acknowledge(self, packet_ids: Sequence[int]) -> None:
+        """Send nothing."""
+
+
+class Result(NamedTuple):
+    """What became of the items of a message, and why some were rejected again."""
+
+    shift_ms: float
+    committed: int
+    duplicate: int
+    rejected: int
+    why: str
+
+    @property
+    def stored(self) -> int:
+        return self.committed + self.duplicate
+
+
+class Replay:
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._registry = Registry(pool, settings.max_channels, settings.max_layouts)
+        self._admission = Admission(settings, self._registry)
+        self._streams = Streams(pool)
+        self._rejected: list[Reject] = []
+
+    async def start(self) -> None:
+        """Read what is registered. Raises SchemaBehind."""
+        _, chunk_ms = await prepare(self._pool, self._settings)
+        await self._registry.load()
+        self._writer = Writer(
+            self._pool,
+            self._registry,
+            {},
+            cell=CELL,
+            chunk_ms=chunk_ms,
+            max_chunks=self._settings.batch_chunks,
+            keep=self._leave,
+        )
+
+    async def replay(self, row: asyncpg.Record, shift_ms: float) -> Result:
+        """Store what this row of the quarantine holds, with `shift_ms` added to all its times. It is settled when
+        nothing of it is rejected."""
+        delivery = _delivery(row, shift_ms)
+        items = [_shifted(item, shift_ms) for item in await self._admit(delivery)]
+        accepted = [item for item in items if not isinstance(item, Reject)]
+        self._rejected = [item for item in items if isinstance(item, Reject)]
+        outcome = await self._writer.write(accepted) if accepted else Outcome()
+        committed, duplicate = outcome.committed.total(), outcome.duplicate.total()
+        rejected = len(items) - committed - duplicate
+        if not rejected:
+            self._streams.note(accepted)
+        return Result(shift_ms, committed, duplicate, rejected, self._why())
+
+    async def look(self, row: asyncpg.Record, shift_ms: float) -> Result:
+        """What is rejected for sure. Touches nothing, so what the database would say is not known."""
+        delivery = _delivery(row, shift_ms)
+        try:
+            items = await self._admit(delivery, intern=False)
+        except Missing:  # its channels are new, else it is fine
+            items = []
+        self._rejected = [item for item in items if isinstance(item, Reject)]
+        return Result(shift_ms, 0, 0, len(self._rejected), self._why())
+
+    async def merge(self) -> None:
+        """Tell the sequence accounts of the devices what was stored."""
+        await self._streams.merge()
+
+    async def _admit(self, delivery: Delivery, *, intern: bool = True) -> Sequence[Item]:
+        if unknown := self._admission.unknown_devices([delivery.topic]):
+            await self._registry.find(unknown)
+        while True:
+            try:
+                return self._admission.admit(delivery)
+            except Missing as missing:
+                if not intern:
+                    raise
+                await self._registry.map([missing.wanted])
+            except Exception as error:  # a defect of ours: the next message may be fine
+                return [reject(delivery, Rejected(Reason.REFUSED, repr(error)))]
+
+    async def _leave(self, connection: Transaction, cell: str, rejects: Sequence[Reject], outcome: Outcome) -> None:
+        """In place of the quarantine: there it is already."""
+        self._rejected += rejects
+
+    def _why(self) -> str:
+        reasons = dict.fromkeys(f"{reject.reason}: {reject.detail}" for reject in self._rejected)
+        return "; ".join([*reasons][:3])
+
+
+def _delivery(row: asyncpg.Record, shift_ms: float) -> Delivery:
+    """The message as it came. Times are checked against the time of receipt: putting that back is as good as putting
+    them forward."""
+    received_ms = (row["received_at"] - EPOCH) / timedelta(milliseconds=1)
+    fault = row["detail"] if row["reason"] == Reason.MALFORMED_PACKET else None
+    return Delivery(Nobody(), 0, row["topic"], row["payload"], row["content_type"], received_ms - shift_ms, fault)
+
+
+def _shifted(item: Item, shift_ms: float) -> Item:
+    if isinstance(item, Reject):
+        return item
+    received_ms = item.received_ms + shift_ms
+    if isinstance(item, LostFrames):
+        return msgspec.structs.replace(item, received_ms=received_ms)
+    return msgspec.structs.replace(item, t=item.t + shift_ms, received_ms=received_ms)

@@ -1,0 +1,174 @@
+"""What the quarantine holds, and its settling: replayed or discarded, with the audit trail in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+import asyncpg
+import msgspec
+
+from gateway.quarantine.replay import Result
+from gateway.runtime.database import Pool, Transaction
+
+PAGE = 100
+"""Messages settled in a transaction."""
+
+
+class State(StrEnum):
+    OPEN = "open"
+    REPLAYED = "replayed"
+    DISCARDED = "discarded"
+
+
+class Filter(NamedTuple):
+    """Which messages; None: whatever they have there."""
+
+    ids: list[int] | None
+    devices: list[str] | None
+    reasons: list[str] | None
+    since: datetime | None
+    until: datetime | None
+
+
+class Signature(NamedTuple):
+    """For the audit trail."""
+
+    who: str
+    why: str
+
+
+async def newest(pool: Pool, chosen: Filter, state: State, limit: int) -> list[asyncpg.Record]:
+    rows = await pool.fetch(
+        """select quarantine_id, received_at, device, reason, coalesce(octet_length(payload), bytes) as bytes, detail
+             from quarantine
+            where state = $1 and ($2::bigint[] is null or quarantine_id = any ($2))
+              and ($3::text[] is null or device = any ($3)) and ($4::text[] is null or reason = any ($4))
+              and ($5::timestamptz is null or received_at >= $5) and ($6::timestamptz is null or received_at < $6)
+            order by quarantine_id desc limit $7""",
+        state.value,
+        *chosen,
+        limit,
+    )
+    return list(rows)
+
+
+async def overflow(pool: Pool, chosen: Filter) -> list[asyncpg.Record]:
+    """What the quota refused to keep."""
+    rows = await pool.fetch(
+        """select device, kind, reason, sum(count) as count, max(last_at) as last_at from quarantine_overflow
+            where ($1::text[] is null or device = any ($1)) and ($2::text[] is null or reason = any ($2))
+            group by device, kind, reason order by device, kind, reason""",
+        chosen.devices,
+        chosen.reasons,
+    )
+    return list(rows)
+
+
+async def whole(connection: Pool | Transaction, number: int) -> asyncpg.Record | None:
+    return await connection.fetchrow("select * from quarantine where quarantine_id = $1", number)
+
+
+async def events(pool: Pool, number: int) -> list[asyncpg.Record]:
+    """What was done about a message."""
+    rows = await pool.fetch(
+        "select at, who, action, why, new from audit where subject = 'quarantine/' || $1::bigint order by n", number
+    )
+    return list(rows)
+
+
+async def devices(pool: Pool, chosen: Filter) -> list[str]:
+    """Whose the open ones are."""
+    rows = await pool.fetch(
+        """select distinct device from quarantine
+            where state = 'open' and device is not null and ($1::bigint[] is null or quarantine_id = any ($1))
+              and ($2::text[] is null or device = any ($2)) and ($3::text[] is null or reason = any ($3))
+              and ($4::timestamptz is null or received_at >= $4) and ($5::timestamptz is null or received_at < $5)""",
+        *chosen,
+    )
+    return [row["device"] for row in rows]
+
+
+async def each_page(
+    pool: Pool, chosen: Filter, limit: int | None, settle: Callable[[Transaction, list[int]], Awaitable[None]]
+) -> set[int]:
+    """Call `settle` with the numbers of the open ones, oldest first, each time in a transaction that has locked them:
+    two people do not settle the same. What arrives meanwhile is not among them. All numbers that were."""
+    done: set[int] = set()
+    page = [0]
+    last = await pool.fetchval("select max(quarantine_id) from quarantine")
+    while page and (limit is None or len(done) < limit):
+        async with pool.acquire() as connection, connection.transaction():
+            rows = await connection.fetch(
+                """select quarantine_id from quarantine
+                    where state = 'open' and quarantine_id > $1 and quarantine_id <= $2
+                      and ($3::bigint[] is null or quarantine_id = any ($3))
+                      and ($4::text[] is null or device = any ($4)) and ($5::text[] is null or reason = any ($5))
+                      and ($6::timestamptz is null or received_at >= $6)
+                      and ($7::timestamptz is null or received_at < $7)
+                    order by quarantine_id limit $8 for update skip locked""",
+                page[-1],
+                last,
+                *chosen,
+                PAGE if limit is None else min(PAGE, limit - len(done)),
+            )
+            page = [row["quarantine_id"] for row in rows]
+            if page:
+                await settle(connection, page)
+        done.update(page)
+    return done
+
+
+async def discard(connection: Transaction, page: list[int], signed: Signature) -> None:
+    """Throw the payloads away."""
+    await connection.execute(
+        """with gone as (
+               update quarantine
+                  set state = 'discarded', settled_at = now(), bytes = octet_length(payload), payload = null
+                where quarantine_id = any ($1) returning quarantine_id, device, reason, bytes, sha256
+           )
+           insert into audit (who, action, subject, old, new, why)
+           select $2, 'quarantine.discard', 'quarantine/' || quarantine_id,
+                  jsonb_build_object('state', 'open', 'device', device, 'reason', reason, 'bytes', bytes,
+                                     'sha256', encode(sha256, 'hex')),
+                  '{"state": "discarded"}', $3
+             from gone order by quarantine_id""",
+        page,
+        *signed,
+    )
+
+
+async def mark_replayed(connection: Transaction, results: dict[int, Result], signed: Signature) -> None:
+    """Settled is what is stored as a whole; of what was stored in part the audit trail says so."""
+    stored = {number: result for number, result in results.items() if result.stored}
+    news = [
+        {
+            "state": State.OPEN if result.rejected else State.REPLAYED,
+            "committed": result.committed,
+            "duplicate": result.duplicate,
+            "rejected": result.rejected,
+            "shift_ms": result.shift_ms,
+        }
+        for result in stored.values()
+    ]
+    await connection.execute(
+        """with results as (
+               select * from unnest($1::bigint[], $2::jsonb[]) as r (quarantine_id, new)
+           ), settled as (
+               update quarantine q
+                  set state = 'replayed', settled_at = now(), shift_ms = (r.new ->> 'shift_ms')::float8
+                 from results r
+                where q.quarantine_id = r.quarantine_id and r.new ->> 'state' = 'replayed'
+           )
+           insert into audit (who, action, subject, old, new, why)
+           select $3, 'quarantine.replay', 'quarantine/' || quarantine_id,
+                  jsonb_build_object('state', q.state, 'device', q.device, 'reason', q.reason,
+                                     'bytes', octet_length(q.payload), 'sha256', encode(q.sha256, 'hex')),
+                  r.new, $4
+             from results r join quarantine q using (quarantine_id) order by quarantine_id""",
+        list(stored),
+        [msgspec.json.encode(new).decode() for new in news],
+        *signed,
+    )

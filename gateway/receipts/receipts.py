@@ -1,0 +1,123 @@
+"""Receipts and backfill: devices are told what is stored, and asked for what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+
+from gateway import metrics
+from gateway.broker.outbox import Outbox
+from gateway.broker.window import Window
+from gateway.items import Item
+from gateway.receipts.holes import Holes
+from gateway.receipts.streams import State, Streams
+from gateway.runtime.database import Pool, Troubles, retry_until_it_works
+from gateway.settings import Settings
+from schema.messages import Backfill
+from schema.topics import Down, topic
+
+log = structlog.get_logger()
+
+STREAMS_ASKED = 20
+"""Backfill requests at once: history must leave room for what is live."""
+FRAMES_ASKED = 5000
+"""Frames in one request."""
+LONGEST_S = 10.0
+"""No device waits longer for a receipt, however many there are."""
+
+
+class Receipts:
+    """`outbox` takes what is to be published; `window` tells whether live data leave room for history."""
+
+    def __init__(self, settings: Settings, pool: Pool, outbox: Outbox, window: Window, troubles: Troubles) -> None:
+        self._interval_s = settings.receipt_interval_s
+        self._per_s = settings.receipts_per_s
+        self._shared = settings.shared_group is not None
+        self._streams = Streams(pool)
+        self._holes = Holes(settings.reorder_window_s, settings.backfill_retry_s)
+        self._outbox = outbox
+        self._window = window
+        self._troubles = troubles
+        self._published: dict[str, bytes] = {}
+        self._names: dict[int, str] = {}
+        self._look_back = False
+        self._closed = asyncio.Event()
+
+    def note(self, items: Sequence[Item]) -> None:
+        """These items are settled."""
+        self._streams.note(items)
+
+    def connected(self, session_present: bool) -> None:
+        """A new connection. A broker that lost our session has lost its retained messages too."""
+        if not session_present:
+            self._published.clear()
+        self._look_back = True
+
+    def close(self) -> None:
+        """Nothing more will be noted: `run` ends after the last receipts."""
+        self._closed.set()
+
+    async def run(self, publish: Callable[[], None]) -> None:
+        """Merge, tell and ask, once an interval; `publish` when there is something in the outbox."""
+        closing = False
+        while not closing:
+            try:
+                async with asyncio.timeout(self._interval_s):
+                    await self._closed.wait()
+            except TimeoutError:
+                pass
+            closing = self._closed.is_set()
+            if self._look_back:
+                self._look_back = False
+                self._tell(await retry_until_it_works(self._troubles, "read streams", self._streams.recent))
+            most = None if closing else self._most()
+            self._tell(await retry_until_it_works(self._troubles, "merge streams", self._streams.merge, most))
+            for device_id in self._streams.returned():
+                self._holes.ask_again(device_id, time.monotonic())
+            await self._ask()
+            publish()
+
+    def _most(self) -> int:
+        """Streams to merge now: a receipt a second for each of many devices would be half of all messages."""
+        return math.ceil(max(self._per_s, self._streams.waiting / LONGEST_S) * self._interval_s)
+
+    def _tell(self, states: list[State]) -> None:
+        now = time.monotonic()
+        receipts: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        for state in states:
+            self._holes.update(state.stream, state.holes, now)
+            self._names[state.stream[0]] = state.device
+            if state.receipt is not None:
+                receipts[state.stream[0]].append((state.stream[1], state.receipt))
+        for device_id, receipt in receipts.items():
+            device, payload = self._names[device_id], msgspec.json.encode(receipt)
+            if self._published.get(device) != payload:
+                self._published[device] = payload
+                self._outbox.put(topic(device, Down.RECEIPT), payload, retain=True)
+                metrics.RECEIPTS.inc()
+                if self._shared:  # another gateway may tell the device more before this arrives, and be overwritten
+                    self._streams.look_again([device_id])
+
+    async def _ask(self) -> None:
+        now = time.monotonic()
+        holes, frames = self._holes.declared(now)
+        metrics.HOLES.set(holes)
+        metrics.MISSING_FRAMES.set(frames)
+        metrics.OLDEST_HOLE.set(self._holes.oldest_s(now))
+        if self._window.bytes > self._window.max_bytes // 4:
+            return  # live data first
+        if waiting := {device_id for device_id, _ in self._holes.waiting(now, STREAMS_ASKED)}:
+            # another gateway may have filled them: of a shared subscription, or of the cell a device has moved to
+            self._tell(await retry_until_it_works(self._troubles, "read streams", self._streams.states, waiting))
+        for (device_id, boot), ranges in self._holes.due(now, STREAMS_ASKED, FRAMES_ASKED):
+            name = self._names[device_id]
+            log.info("frames are missing: asked for", device=name, boot=boot, ranges=ranges[:10])
+            request = msgspec.json.encode(Backfill(boot, ranges))
+            self._outbox.put(topic(name, Down.BACKFILL), request, retain=False)
+            metrics.BACKFILL_REQUESTS.inc()

@@ -1,0 +1,183 @@
+"""What has arrived of each boot of a device: PostgreSQL does the set arithmetic.
+
+Seqs of settled items are collected and merged at an interval, after the commit. What is collected and not merged when
+the gateway dies is found again as holes, asked for, and comes as duplicates.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+import asyncpg
+
+from gateway import metrics
+from gateway.items import Item, by_type
+from gateway.receipts.holes import Range, Stream
+from gateway.runtime.database import Pool
+
+MOST_RANGES = 256
+"""Ranges kept for a boot of a device. Of what would be more the newest are left out, and so asked for again later."""
+MOST_HOLES = 64
+"""Holes looked at of a boot at a time, the oldest first."""
+OPEN_BOOTS = 8
+"""Newest boots of a device that have receipts and backfill."""
+
+# A range takes 16 bytes or more: what is small has not too many. Counting them would be most of the work.
+MERGE = """
+with given as materialized (
+    select device_id, boot, seqs::int8multirange as seqs
+      from unnest($1::int[], $2::bigint[], $3::text[]) as g (device_id, boot, seqs)
+), merged as (
+    insert into device_streams as s (device_id, boot, received)
+    select device_id, boot, case when pg_column_size(seqs) > 16 * $4 then oldest_ranges(seqs, $4) else seqs end
+      from given order by device_id, boot
+    on conflict (device_id, boot) do update
+       set received = case when pg_column_size(s.received + excluded.received) > 16 * $4
+                           then oldest_ranges(s.received + excluded.received, $4)
+                           else s.received + excluded.received end,
+           changed_at = now()
+    returning device_id, boot, received
+)
+select count(*) from merged join given using (device_id, boot) where not received @> seqs"""
+
+STATES = """
+select s.device_id, d.name, s.boot,
+       (select upper(r) - 1 from unnest(s.received + s.lost) r where r @> 0::bigint) as receipt,
+       case when isempty(s.received) then '{}'
+            else array(select array[lower(h), upper(h) - 1]
+                         from unnest(int8multirange(int8range(0, upper(s.received))) - s.received - s.lost) h
+                        order by h limit $3) end as holes
+  from unnest($1::int[]) as w (device_id)
+  join devices d using (device_id)
+  cross join lateral (select * from device_streams s where s.device_id = w.device_id
+                       order by s.boot desc limit $2) s
+ order by s.device_id, s.boot"""
+
+RECENT = "select distinct device_id from device_streams where changed_at > now() - interval '1 day'"
+
+
+class State(NamedTuple):
+    """A boot of a device: up to where it is complete (None: not even the first frame), and its holes."""
+
+    stream: Stream
+    device: str
+    receipt: int | None
+    holes: list[Range]
+
+
+class Streams:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._noted: defaultdict[Stream, list[Range]] = defaultdict(list)
+        self._touched: set[int] = set()
+        self._returned: set[int] = set()
+
+    def note(self, items: Sequence[Item]) -> None:
+        """These are settled. Called for each batch, between commit and acknowledgement."""
+        frames, statuses, _, results, _, rejects = by_type(items)
+        noted = self._noted
+        for frame in frames:
+            seq = frame.seq
+            if seq is not None and frame.boot is not None:
+                ranges = noted[frame.route.device.device_id, frame.boot]
+                if ranges and ranges[-1][1] == seq - 1:  # nearly always
+                    ranges[-1] = ranges[-1][0], seq
+                else:
+                    ranges.append((seq, seq))
+        for reject in rejects:
+            if reject.numbers is not None:
+                device, boot, first, last = reject.numbers
+                noted[device.device_id, boot].append((first, last))
+        routes = [*(result.route for result in results), *(status.route for status in statuses)]
+        self._touched.update(route.device.device_id for route in routes)  # lost frames count as settled too
+        self._returned.update(status.route.device.device_id for status in statuses if status.online)
+
+    def returned(self) -> set[int]:
+        """Devices that came online since the last call."""
+        returned, self._returned = self._returned, set()
+        return returned
+
+    def look_again(self, device_ids: Collection[int]) -> None:
+        """Have `merge` return the states of these too, the next time."""
+        self._touched.update(device_ids)
+
+    @property
+    def waiting(self) -> int:
+        """Streams of which something is noted and not merged."""
+        return len(self._noted)
+
+    async def merge(self, most: int | None = None) -> list[State]:
+        """Merge what was noted, at most of so many streams, those first that have waited longest; the states of the
+        devices concerned. What fails to be merged stays noted."""
+        noted = {stream: self._noted.pop(stream) for stream in [*islice(self._noted, most)]}
+        touched, self._touched = self._touched | {device_id for device_id, _ in noted}, set()
+        try:
+            if noted:
+                overflowed = await self._pool.fetchval(
+                    MERGE,
+                    [device_id for device_id, _ in noted],
+                    [boot for _, boot in noted],
+                    [multirange(ranges) for ranges in noted.values()],
+                    MOST_RANGES,
+                )
+                metrics.STREAMS_OVERFLOWED.inc(overflowed)
+            return await self.states(touched)
+        except BaseException:
+            for stream, ranges in noted.items():
+                self._noted[stream] += ranges
+            self._touched |= touched
+            raise
+
+    async def states(self, device_ids: Collection[int]) -> list[State]:
+        """The open boots of these devices."""
+        if not device_ids:
+            return []
+        rows = await self._pool.fetch(STATES, list(device_ids), OPEN_BOOTS, MOST_HOLES)
+        return [
+            State((row["device_id"], row["boot"]), row["name"], row["receipt"], [(a, b) for a, b in row["holes"]])
+            for row in rows
+        ]
+
+    async def recent(self) -> list[State]:
+        """The open boots of all devices heard of lately: for a start, or a broker that has lost its receipts."""
+        rows = await self._pool.fetch(RECENT)
+        return await self.states([row["device_id"] for row in rows])
+
+
+async def add_lost(connection: asyncpg.Connection, lost: Sequence[tuple[int, int, int, int]]) -> int:
+    """Write down (device id, boot, first, last) as lost. How many frames are so for the first time."""
+    return int(
+        await connection.fetchval(
+            """with given as (
+                   select device_id, boot, range_agg(int8range(first, last, '[]')) as ranges
+                     from unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[])
+                       as g (device_id, boot, first, last)
+                    group by device_id, boot order by device_id, boot
+               ), news as (
+                   select g.ranges - coalesce(s.lost, '{}') - coalesce(s.received, '{}') as ranges
+                     from given g left join device_streams s using (device_id, boot)
+               ), merged as (
+                   insert into device_streams as s (device_id, boot, lost)
+                   select device_id, boot, oldest_ranges(ranges, $5) from given
+                   on conflict (device_id, boot) do update
+                      set lost = oldest_ranges(s.lost + (excluded.lost - s.received), $5), changed_at = now()
+               )
+               select coalesce(sum(upper(r) - lower(r)), 0)::bigint from news, unnest(ranges) r""",
+            *(list(column) for column in zip(*lost, strict=True)),
+            MOST_RANGES,
+        )
+    )
+
+
+def multirange(ranges: Sequence[Range]) -> str:
+    """Text of an int8multirange of these ranges, in which neighbours are one."""
+    joined: list[Range] = []
+    for first, last in sorted(ranges):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = joined[-1][0], max(last, joined[-1][1])
+        else:
+            joined.append((first, last))
+    return "{" + ",".join(f"[{first},{last}]" for first, last in joined) + "}"

@@ -1,0 +1,109 @@
+"""Frames of which some are stored already: told apart, exactly, by comparing with what is stored.
+
+They go to a temporary table, from there what is new is inserted, and the rest is compared with the stored rows:
+equal (values, quality, boot, seq): a duplicate. Other channels filled: a part of a frame that the controller sends in
+parts; it is stored under its own exact layout. Else a conflict: the first stays, this one goes to quarantine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from gateway.errors import Rejected, StoredRowsGone
+from gateway.intake.registry import Registry
+from gateway.intake.rejects import reject_item
+from gateway.items import Frame, Reject, moment
+from gateway.runtime.database import Transaction
+from gateway.storage import encode
+from schema.reasons import Reason
+
+STAGE = """
+create temp table if not exists stage (
+    n integer, time timestamptz, device_id integer, layout_id integer, boot bigint, seq bigint,
+    received_at timestamptz, values float8[], quality smallint[]
+) on commit delete rows"""
+
+INSERT = """
+with first as materialized (
+    select distinct on (device_id, time, layout_id) * from stage order by device_id, time, layout_id, n
+), inserted as (
+    insert into frames (time, device_id, layout_id, boot, seq, received_at, values, quality)
+    select time, device_id, layout_id, boot, seq, received_at, values, quality from first
+    on conflict do nothing
+    returning device_id, time, layout_id
+)
+select n from first join inserted using (device_id, time, layout_id)"""
+
+COMPARE = """
+select s.n,
+       (s.values, s.quality, s.boot, s.seq) is not distinct from (f.values, f.quality, f.boot, f.seq) as equal,
+       array(select v is not null or q is not null from unnest(s.values, s.quality) as u (v, q))
+         = array(select v is not null or q is not null from unnest(f.values, f.quality) as u (v, q)) as same_channels
+  from stage s join frames f using (device_id, time, layout_id)
+ where f.time between $1 and $2 and f.device_id = any ($3::int[]) and s.n <> all ($4::int[])"""
+
+
+async def store_conflicting(
+    connection: Transaction, frames: Sequence[Frame], registry: Registry
+) -> tuple[int, int, list[Reject]]:
+    """Store what is new of `frames`. How many were, how many are duplicates, and the rest as rejects."""
+    committed, duplicate, parts, rejects = await _round(connection, frames)
+    if parts:
+        exact = await registry.exact((frame.route.device, frame.mapping.channels) for frame in parts)
+        remapped = []
+        for frame in parts:
+            mapping = exact[frame.route.device, frame.mapping.channels]
+            if isinstance(mapping, Rejected):
+                rejects.append(reject_item(frame, mapping.reason, mapping.detail))
+            else:
+                remapped.append(msgspec.structs.replace(frame, mapping=mapping))
+        more_committed, more_duplicate, others, more_rejects = await _round(connection, remapped)
+        committed, duplicate = committed + more_committed, duplicate + more_duplicate
+        rejects += more_rejects + [_conflict(frame) for frame in others]
+    return committed, duplicate, rejects
+
+
+async def probe_conflicting(connection: Transaction) -> None:
+    """The same with no frames: fails where the database does not let us."""
+    await connection.execute(STAGE)
+    await connection.fetch(INSERT)
+
+
+async def _round(connection: Transaction, frames: Sequence[Frame]) -> tuple[int, int, list[Frame], list[Reject]]:
+    """New, duplicates, frames whose key is taken by one with other channels, conflicts."""
+    if not frames:
+        return 0, 0, [], []
+    await connection.execute(STAGE)
+    await connection.execute("delete from stage")
+    await connection.copy_to_table(
+        "stage",
+        source=encode.stream(frames, numbered=True),
+        columns=("n", *encode.COLUMNS),
+        format="binary",
+    )
+    inserted = [row["n"] for row in await connection.fetch(INSERT)]
+    duplicate, parts, rejects = 0, [], []
+    if len(inserted) < len(frames):
+        earliest, latest = min(frame.t for frame in frames), max(frame.t for frame in frames)
+        # the bounds and the devices keep the join off chunks, and off compressed batches, that have none of these
+        devices = {frame.route.device.device_id for frame in frames}
+        rows = await connection.fetch(COMPARE, moment(earliest), moment(latest), devices, inserted)
+        if len(inserted) + len(rows) != len(frames):
+            raise StoredRowsGone("rows that were in the way are gone: their chunk was dropped meanwhile")
+        for row in rows:
+            frame = frames[row["n"]]
+            if row["equal"]:
+                duplicate += 1
+            elif row["same_channels"]:
+                rejects.append(_conflict(frame))
+            else:
+                parts.append(frame)
+    return len(inserted), duplicate, parts, rejects
+
+
+def _conflict(frame: Frame) -> Reject:
+    return reject_item(
+        frame, Reason.CONFLICT, f"a frame of {moment(frame.t).isoformat()} with the same channels is stored already"
+    )

@@ -1,0 +1,199 @@
+"""Rejects → quarantine, within bounds for each device and for all; of what is over them count, hash and reason stay.
+
+The bounds are looked up before a batch and counted by the database (triggers of migration 0004), so two gateways can
+be over them by a batch each. A message whose bytes are kept already is a duplicate, quota or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from gateway.intake.accounting import Outcome
+from gateway.items import ItemKind, Reject, moment
+from gateway.runtime.database import Transaction
+from schema.reasons import Reason
+
+OVERHEAD = 512
+"""Bytes of a row beside its payload and texts, with its share of the indexes: as in `quarantine.weight`."""
+
+
+STRANGERS = frozenset({Reason.UNKNOWN_DEVICE, Reason.UNKNOWN_TOPIC, Reason.MALFORMED_PACKET})
+"""What needs no registered device: names can be invented without end, so this may fill half of the whole, no more."""
+
+
+class Keep(Protocol):
+    """What to do with the rejects of a batch, in its transaction; `outcome` is told."""
+
+    async def __call__(
+        self, connection: Transaction, cell: str, rejects: Sequence[Reject], outcome: Outcome
+    ) -> None: ...
+
+
+class Row(NamedTuple):
+    """A reject as the quarantine has it."""
+
+    reject: Reject
+    sha256: bytes
+    device: str | None
+    topic: str
+    detail: str
+    content_type: str | None
+
+    @property
+    def weight(self) -> int:
+        texts = (self.topic, self.detail, self.content_type or "")
+        return OVERHEAD + len(self.reject.payload) + sum(len(text.encode()) for text in texts)
+
+
+class Quota(NamedTuple):
+    """Bounds of what is open in quarantine, in bytes (with OVERHEAD) and rows."""
+
+    device_bytes: int = 16 * 2**20
+    device_rows: int = 10_000
+    total_bytes: int = 2**30
+
+    async def keep(self, connection: Transaction, cell: str, rejects: Sequence[Reject], outcome: Outcome) -> None:
+        """Store what fits, count the rest."""
+        rows = [_row(reject) for reject in rejects]
+        known = await _known(connection, rows)
+        kept, refused = self._divide(rows, known, await _usage(connection, rows), outcome)
+        for row in kept.values():
+            outcome.quarantined[row.reject.kind] += 1
+            outcome.reasons[row.reject.reason] += 1
+        stored = await _insert(connection, cell, list(kept.values()))
+        for sha256 in kept.keys() - stored:  # another gateway stored it meanwhile
+            reject = kept[sha256].reject
+            outcome.quarantined[reject.kind] -= 1
+            outcome.reasons[reject.reason] -= 1
+            outcome.duplicate[reject.kind] += 1
+        if refused:
+            await _overflow(connection, cell, refused)
+
+    def _divide(
+        self, rows: list[Row], known: set[bytes], usage: dict[str | None, tuple[int, int]], outcome: Outcome
+    ) -> tuple[dict[bytes, Row], list[Row]]:
+        """What to store, by hash, and what is over a bound. Duplicates are counted."""
+        kept: dict[bytes, Row] = {}
+        refused: list[Row] = []
+        _, total = usage.get(None, (0, 0))
+        for row in rows:
+            reject = row.reject
+            if row.sha256 in known or row.sha256 in kept:
+                outcome.duplicate[reject.kind] += 1
+                continue
+            name, weight = row.device or "", row.weight
+            count, size = usage.get(name, (0, 0))
+            whole = self.total_bytes // 2 if reject.reason in STRANGERS else self.total_bytes
+            if count < self.device_rows and size + weight <= self.device_bytes and total + weight <= whole:
+                kept[row.sha256] = row
+                usage[name] = count + 1, size + weight
+                total += weight
+            else:
+                refused.append(row)
+                outcome.discarded[reject.kind] += 1
+                outcome.refused[reject.reason] += 1
+        return kept, refused
+
+
+def chain(hash_: bytes, digests: Sequence[bytes]) -> bytes:
+    """The hash over everything refused, on by these messages."""
+    for digest in digests:
+        hash_ = hashlib.sha256(hash_ + digest).digest()
+    return hash_
+
+
+def _row(reject: Reject) -> Row:
+    return Row(
+        reject,
+        reject.sha256,
+        None if reject.device is None else _clean(reject.device),
+        _clean(reject.topic),
+        _clean(reject.detail),
+        None if reject.content_type is None else _clean(reject.content_type),
+    )
+
+
+def _clean(text: str) -> str:
+    """As PostgreSQL can store it: no NUL, no lone surrogates."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+async def _known(connection: Transaction, rows: list[Row]) -> set[bytes]:
+    found = await connection.fetch(
+        "select sha256 from quarantine where sha256 = any($1) and state <> 'discarded'", [row.sha256 for row in rows]
+    )
+    return {row["sha256"] for row in found}
+
+
+async def _usage(connection: Transaction, rows: list[Row]) -> dict[str | None, tuple[int, int]]:
+    """Rows and bytes by device ("" for none), and of all under None."""
+    found = await connection.fetch(
+        """select device, sum(rows)::bigint as rows, sum(bytes)::bigint as bytes from quarantine_usage
+            where device = any($1) or device is null group by device""",
+        list({row.device or "" for row in rows}),
+    )
+    return {row["device"]: (row["rows"], row["bytes"]) for row in found}
+
+
+async def _insert(connection: Transaction, cell: str, rows: list[Row]) -> set[bytes]:
+    """The hashes of those that were new."""
+    stored = await connection.fetch(
+        """insert into quarantine (cell, received_at, device, topic, reason, detail, content_type, payload, sha256)
+           select $1, * from unnest($2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+                                    $8::bytea[], $9::bytea[])
+           on conflict (sha256) where state <> 'discarded' do nothing returning sha256""",
+        cell,
+        [moment(row.reject.received_ms) for row in rows],
+        [row.device for row in rows],
+        [row.topic for row in rows],
+        [row.reject.reason.value for row in rows],
+        [row.detail for row in rows],
+        [row.content_type for row in rows],
+        [row.reject.payload for row in rows],
+        [row.sha256 for row in rows],
+    )
+    return {row["sha256"] for row in stored}
+
+
+async def _overflow(connection: Transaction, cell: str, refused: list[Row]) -> None:
+    """Count what is not kept. Names that anybody can invent share a line, or these would be what fills the disk."""
+    named = await connection.fetch(
+        """select name from devices where name = any($1)
+           union select device from quarantine_usage where device = any($1)""",
+        list({row.device or "" for row in refused}),
+    )
+    names = {row["name"] for row in named}
+    groups: defaultdict[tuple[str, ItemKind, str], list[Row]] = defaultdict(list)
+    for row in refused:
+        name = row.device if row.device is not None and row.device in names else ""
+        groups[name, row.reject.kind, row.reject.reason.value].append(row)
+    before = {
+        (row["device"], row["kind"], row["reason"]): row["hash"]
+        for row in await connection.fetch(
+            """select device, kind, reason, hash from quarantine_overflow
+                where cell = $1 and device = any($2) order by device, kind, reason for update""",
+            cell,
+            [name for name, _, _ in groups],
+        )
+    }
+    times = [[row.reject.received_ms for row in rows] for rows in groups.values()]
+    await connection.execute(
+        """insert into quarantine_overflow as o (cell, device, kind, reason, count, bytes, hash, first_at, last_at)
+           select $1, * from unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[],
+                                    $8::timestamptz[], $9::timestamptz[])
+           on conflict (cell, device, kind, reason) do update
+              set count = o.count + excluded.count, bytes = o.bytes + excluded.bytes, hash = excluded.hash,
+                  first_at = least(o.first_at, excluded.first_at), last_at = greatest(o.last_at, excluded.last_at)""",
+        cell,
+        *(list(column) for column in zip(*groups, strict=True)),
+        [len(rows) for rows in groups.values()],
+        [sum(len(row.reject.payload) for row in rows) for rows in groups.values()],
+        [chain(before.get(key, bytes(32)), [row.sha256 for row in rows]) for key, rows in groups.items()],
+        [moment(min(received)) for received in times],
+        [moment(max(received)) for received in times],
+    )

@@ -1,0 +1,230 @@
+"""One transaction: frames, statuses, events and rejects of a batch, and what became of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import asyncpg
+
+from gateway.errors import GatewayError
+from gateway.intake.accounting import Outcome, record
+from gateway.intake.registry import Registry
+from gateway.intake.rejects import reject_item
+from gateway.items import DeviceEvent, Frame, Item, LostFrames, Reject, StatusChange, by_type, moment
+from gateway.receipts.streams import add_lost
+from gateway.runtime.database import Pool, Transaction
+from gateway.storage import encode
+from gateway.storage.command_results import store_answers
+from gateway.storage.conflict import probe_conflicting, store_conflicting
+from gateway.storage.quota import Keep, Quota
+from schema.reasons import Reason
+
+STATEMENT_BYTES = 2**24
+"""Payloads in one statement, roughly: PostgreSQL drops a connection that sends a message of 1 GB, every time."""
+KEEP: Keep = Quota().keep
+"""What becomes of rejects, if nothing else is said."""
+
+
+class CommitUnknown(GatewayError):
+    """COMMIT failed for `reason`: the server knows by `transaction_id` whether `outcome` came true all the same."""
+
+    def __init__(self, transaction_id: int, outcome: Outcome, reason: Exception) -> None:
+        super().__init__(f"no answer to COMMIT of transaction {transaction_id}: {reason}")
+        self.transaction_id = transaction_id
+        self.outcome = outcome
+        self.reason = reason
+
+
+async def store(
+    pool: Pool, registry: Registry, cell: str, items: Sequence[Item], *, conflicting: bool, keep: Keep = KEEP
+) -> Outcome:
+    """Store all of `items` or nothing. Raises CommitUnknown when it cannot be told which."""
+    frames, statuses, events, results, answers, given = by_type(items)
+    rejects = [*given]
+    outcome = Outcome()
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            if frames:
+                rejects += await _frames(connection, registry, frames, outcome, conflicting=conflicting)
+            if statuses:
+                rejects += await _statuses(connection, statuses, outcome)
+            if events:
+                await _events(connection, events, outcome)
+            if answers:
+                rejects += await store_answers(connection, answers, outcome)
+            if lost := [*_given_up(results), *_forgotten(statuses)]:
+                outcome.lost += await add_lost(connection, lost)
+                outcome.committed["result"] += len(results)
+            for portion in _portions(rejects):
+                await keep(connection, cell, portion, outcome)
+            transaction_id = await record(connection, cell, outcome)
+        except BaseException:
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # it may be gone already
+                await transaction.rollback()
+            raise
+        try:
+            await transaction.commit()
+        except Exception as error:
+            raise CommitUnknown(transaction_id, outcome, error) from error
+    return outcome
+
+
+async def committed(pool: Pool, cell: str, transaction_id: int) -> bool | None:
+    """Whether a batch of the cell of which COMMIT was sent has committed; None while it is still at it.
+
+    The id alone would not tell: a server that crashed, or took over, gives ids again whose transactions were not on its
+    disk. What tells is that the totals, into which every batch counts itself, are of this transaction.
+    """
+    try:
+        status = await pool.fetchval("select pg_xact_status($1::text::xid8)", str(transaction_id))
+    except asyncpg.InvalidParameterValueError:  # "in the future": the server never saw it
+        return False
+    if status == "in progress":
+        return None
+    return bool(
+        await pool.fetchval(
+            "select exists (select from intake_totals where cell = $1 and xmin = $2::text::xid8::xid)",
+            cell,
+            str(transaction_id),
+        )
+    )
+
+
+async def probe(pool: Pool, cell: str, keep: Keep) -> None:
+    """The statements of a batch with nothing in them. Where these work, what fails does so for what is in the batch."""
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            nothing = Outcome()
+            await _copy(connection, [])
+            await probe_conflicting(connection)
+            await _statuses(connection, [], nothing)
+            await _events(connection, [], nothing)
+            await store_answers(connection, [], nothing)
+            await keep(connection, cell, [], nothing)
+            await record(connection, cell, nothing)
+        finally:
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await transaction.rollback()
+
+
+async def _frames(
+    connection: Transaction, registry: Registry, frames: Sequence[Frame], outcome: Outcome, *, conflicting: bool
+) -> list[Reject]:
+    if conflicting:
+        new, duplicate, rejects = await store_conflicting(connection, frames, registry)
+        outcome.committed["frame"] += new
+        outcome.duplicate["frame"] += duplicate
+        return rejects
+    await _copy(connection, frames)
+    outcome.committed["frame"] += len(frames)
+    return []
+
+
+async def _copy(connection: Transaction, frames: Sequence[Frame]) -> None:
+    await connection.copy_to_table("frames", source=encode.stream(frames), columns=encode.COLUMNS, format="binary")
+
+
+async def _statuses(connection: Transaction, statuses: Sequence[StatusChange], outcome: Outcome) -> list[Reject]:
+    """Statuses of one device, boot and time are equal, or conflict; the first stays."""
+    columns = (
+        [status.route.device.device_id for status in statuses],
+        [status.boot for status in statuses],
+        [moment(status.t) for status in statuses],
+        [status.online for status in statuses],
+        [moment(status.received_ms) for status in statuses],
+        [status.oldest_seq for status in statuses],
+        [status.firmware for status in statuses],
+        [status.generation for status in statuses],
+    )
+    inserted = await connection.fetch(
+        """with given as (
+               select * from unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::bool[], $5::timestamptz[],
+                                    $6::bigint[], $7::text[], $8::int[]) with ordinality
+                   as g (device_id, boot, time, online, received_at, oldest_seq, firmware, generation, n)
+           ), first as materialized (
+               select distinct on (device_id, boot, time, online) * from given
+                order by device_id, boot, time, online, n
+           ), inserted as (
+               insert into statuses (device_id, boot, time, online, received_at, oldest_seq, firmware, generation)
+               select device_id, boot, time, online, received_at, oldest_seq, firmware, generation from first
+               on conflict do nothing returning device_id, boot, time, online
+           )
+           select n from first join inserted using (device_id, boot, time, online)""",
+        *columns,
+    )
+    outcome.committed["status"] += len(inserted)
+    if len(inserted) == len(statuses):
+        return []
+    rest = await connection.fetch(
+        """select n, (g.oldest_seq, g.firmware, g.generation)
+                  is not distinct from (s.oldest_seq, s.firmware, s.generation) as equal
+             from unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::bool[], $5::bigint[], $6::text[],
+                         $7::int[]) with ordinality
+                  as g (device_id, boot, time, online, oldest_seq, firmware, generation, n)
+             join statuses s using (device_id, boot, time, online)
+            where n <> all ($8::bigint[])""",
+        *columns[:4],
+        *columns[5:],
+        [row["n"] for row in inserted],
+    )
+    outcome.duplicate["status"] += sum(row["equal"] for row in rest)
+    return [
+        reject_item(
+            statuses[row["n"] - 1],
+            Reason.CONFLICT,
+            "a status of that boot, time and state with other content is stored",
+        )
+        for row in rest
+        if not row["equal"]
+    ]
+
+
+async def _events(connection: Transaction, events: Sequence[DeviceEvent], outcome: Outcome) -> None:
+    inserted = await connection.fetch(
+        """insert into device_events (time, device_id, type, data, boot, received_at, digest)
+           select * from unnest($1::timestamptz[], $2::int[], $3::text[], $4::jsonb[], $5::bigint[],
+                                $6::timestamptz[], $7::bytea[])
+           on conflict do nothing returning 1""",
+        [moment(event.t) for event in events],
+        [event.route.device.device_id for event in events],
+        [event.type for event in events],
+        [event.data for event in events],
+        [event.boot for event in events],
+        [moment(event.received_ms) for event in events],
+        [event.digest for event in events],
+    )
+    outcome.committed["event"] += len(inserted)
+    outcome.duplicate["event"] += len(events) - len(inserted)
+
+
+def _given_up(results: Sequence[LostFrames]) -> Iterator[tuple[int, int, int, int]]:
+    """Device id, boot, first and last seq of what devices say they do not have."""
+    for result in results:
+        for first, last in result.ranges:
+            yield result.route.device.device_id, result.boot, first, last
+
+
+def _forgotten(statuses: Sequence[StatusChange]) -> Iterator[tuple[int, int, int, int]]:
+    """The same for what is older than the oldest frame that a device says it keeps."""
+    for status in statuses:
+        if status.oldest_seq:
+            yield status.route.device.device_id, status.boot, 0, status.oldest_seq - 1
+
+
+def _portions(rejects: list[Reject]) -> Iterator[list[Reject]]:
+    """A frame of a block repeats the names of all channels: together they can be more than PostgreSQL takes at once."""
+    portion: list[Reject] = []
+    size = 0
+    for reject in rejects:
+        portion.append(reject)
+        size += len(reject.payload)
+        if size >= STATEMENT_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion

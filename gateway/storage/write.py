@@ -1,0 +1,140 @@
+"""A batch → the database, however often it takes.
+
+Parts of a batch are bounded in chunks. A key that is stored already sends a part down the conflict path; what the
+database refuses for what it is, is found by splitting and goes to quarantine; everything else is tried again for ever,
+slowly and loudly where a person has to do something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import structlog
+
+from gateway import metrics
+from gateway.intake.accounting import Outcome
+from gateway.intake.registry import Registry
+from gateway.intake.rejects import reject_item
+from gateway.items import Frame, Item, Reject, by_type
+from gateway.runtime.database import Pool, Trouble, Troubles, retry_until_it_works
+from gateway.runtime.triage import Verdict, sqlstate, triage
+from gateway.storage.quota import Keep
+from gateway.storage.transaction import KEEP, CommitUnknown, committed, probe, store
+from schema.reasons import Reason
+
+log = structlog.get_logger()
+
+STUBBORN = 5
+"""Failures in a row after which a part is split, whatever the error, if the database is otherwise well. With some it
+helps; with the others it costs little: the first half is tried until it works, and then the rest follows whole."""
+
+
+class Writer:
+    def __init__(
+        self,
+        pool: Pool,
+        registry: Registry,
+        troubles: Troubles,
+        *,
+        cell: str,
+        chunk_ms: float,
+        max_chunks: int,
+        keep: Keep = KEEP,
+    ) -> None:
+        """`chunk_ms` is the chunk interval of the hypertable; `keep` stores what is rejected. While a write fails,
+        `troubles` says so."""
+        self._pool = pool
+        self._registry = registry
+        self._cell = cell
+        self._chunk_ms = chunk_ms
+        self._max_chunks = max_chunks
+        self._troubles = troubles
+        self._keep = keep
+
+    async def write(self, items: Sequence[Item]) -> Outcome:
+        """Store all items; returns when all are committed."""
+        outcome = Outcome()
+        for part in self._parts(items):
+            outcome += await self._persist(part)
+        return outcome
+
+    def _parts(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+        """Usually the whole. A COPY that touches many chunks holds a lock and memory for each."""
+        frames = by_type(items).frames
+        times = [frame.t for frame in frames] or [0.0]
+        if max(times) // self._chunk_ms - min(times) // self._chunk_ms < self._max_chunks:
+            yield items
+            return
+        chunks = (np.array(times) // self._chunk_ms).astype(np.int64)
+        distinct = np.unique(chunks)
+        if len(distinct) <= self._max_chunks:
+            yield items
+            return
+        if others := [item for item in items if not isinstance(item, Frame)]:
+            yield others
+        for start in range(0, len(distinct), self._max_chunks):
+            first, last = distinct[start], distinct[min(start + self._max_chunks, len(distinct)) - 1]
+            yield [frames[n] for n in np.flatnonzero((chunks >= first) & (chunks <= last)).tolist()]
+
+    async def _persist(self, items: Sequence[Item], patience: int = STUBBORN) -> Outcome:
+        """One transaction, tried until it is committed, or split."""
+        trouble = Trouble(self._troubles, "write")
+        conflicting = False
+        while True:
+            try:
+                outcome = await store(
+                    self._pool, self._registry, self._cell, items, conflicting=conflicting, keep=self._keep
+                )
+            except CommitUnknown as unknown:
+                log.warning("no answer to COMMIT", transaction_id=unknown.transaction_id, error=str(unknown.reason))
+                if await self._committed(unknown.transaction_id):
+                    trouble.over()
+                    return unknown.outcome
+                error = unknown.reason
+            except Exception as failure:
+                error = failure
+            else:
+                trouble.over()
+                return outcome
+            verdict = triage(error)
+            if verdict is Verdict.CONFLICT and not conflicting:
+                conflicting = True
+                continue
+            metrics.WRITE_FAILURES.labels(sqlstate(error)).inc()
+            # a quarantine row is made of bytes and clean text: that it is refused is not its fault
+            divisible = len(items) > 1 or not (verdict is Verdict.TRANSIENT or isinstance(items[0], Reject))
+            if divisible and verdict in (Verdict.DATA, Verdict.CONFLICT):
+                return await self._split(items, error, patience)
+            wait = trouble.failed(error)
+            stubborn = trouble.failures >= (patience if len(items) > 1 else STUBBORN)
+            if divisible and stubborn and await self._database_is_well():
+                return await self._split(items, error, patience=1)
+            await asyncio.sleep(wait)
+
+    async def _split(self, items: Sequence[Item], error: Exception, patience: int) -> Outcome:
+        """In halves, down to the item that is refused alone."""
+        if len(items) > 1:
+            middle = len(items) // 2
+            return await self._persist(items[:middle], patience) + await self._persist(items[middle:], patience)
+        (item,) = items
+        assert not isinstance(item, Reject)
+        return await self._persist([reject_item(item, Reason.REFUSED, f"{sqlstate(error)}: {error}")])
+
+    async def _committed(self, transaction_id: int) -> bool:
+        while True:
+            answer = await retry_until_it_works(
+                self._troubles, "learn what became of a commit", committed, self._pool, self._cell, transaction_id
+            )
+            if answer is not None:
+                return answer
+            await asyncio.sleep(0.1)
+
+    async def _database_is_well(self) -> bool:
+        """Whether the same statements work with nothing in them."""
+        try:
+            await probe(self._pool, self._cell, self._keep)
+        except Exception:  # whatever it is, it is not well
+            return False
+        return True

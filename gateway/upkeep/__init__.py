@@ -1,0 +1,1 @@
+"""What the leading gateway does beside the intake: figures of the database, retention."""

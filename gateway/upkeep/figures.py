@@ -1,0 +1,175 @@
+"""What the database says of itself, asked once a minute by the gateway that leads: never in a scrape, which would wait
+for a database that is slow, and ask as often as somebody scrapes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from gateway import metrics
+from gateway.runtime.database import FAILURES, Pool, Transaction
+from gateway.runtime.triage import sqlstate
+from gateway.settings import Settings
+
+log = structlog.get_logger()
+
+EVERY_S = 60.0
+ANSWER_S = 20.0
+
+SERVER = """
+select pg_database_size(current_database())::float8 as bytes,
+       current_setting('max_connections')::float8 as max_connections,
+       (select count(*) from pg_stat_activity where backend_type = 'client backend')::float8 as backends,
+       (select count(*) from pg_stat_activity where wait_event_type = 'Lock')::float8 as waiting,
+       (select coalesce(extract(epoch from now() - min(xact_start)), 0) from pg_stat_activity
+         where backend_type = 'client backend' and datname = current_database())::float8 as oldest_transaction,
+       (select age(datfrozenxid) from pg_database where datname = current_database())::float8 as xid_age,
+       (select deadlocks from pg_stat_database where datname = current_database())::float8 as deadlocks"""
+WAL = """
+select case when pg_is_in_recovery() then 0 else pg_current_wal_lsn() - '0/0' end::float8 as written,
+       (select count(*) from pg_stat_replication)::float8 as replicas,
+       (select coalesce(max(pg_current_wal_lsn() - replay_lsn), 0) from pg_stat_replication
+         where not pg_is_in_recovery())::float8 as behind,
+       (select coalesce(max(pg_current_wal_lsn() - restart_lsn), 0) from pg_replication_slots
+         where not pg_is_in_recovery())::float8 as retained"""
+HYPERTABLES = """
+select h.hypertable_name as name, h.num_chunks::float8 as chunks,
+       hypertable_size(format('%I.%I', h.hypertable_schema, h.hypertable_name)::regclass)::float8 as bytes,
+       count(*) filter (where c.range_start > now())::float8 as ahead,
+       extract(epoch from min(c.range_start))::float8 as oldest
+  from timescaledb_information.hypertables h
+  left join timescaledb_information.chunks c using (hypertable_schema, hypertable_name)
+ where h.hypertable_schema = 'public'
+ group by h.hypertable_schema, h.hypertable_name, h.num_chunks"""
+JOBS = """
+select coalesce(s.last_run_status, 'never') as status, count(*)::float8 as jobs
+  from timescaledb_information.jobs j left join timescaledb_information.job_stats s using (job_id)
+ where j.scheduled and j.proc_name not in ('policy_telemetry', 'policy_job_stat_history_retention')
+ group by 1"""
+PLANT = """
+select (select coalesce(sum(rows), 0) from quarantine_usage where device is null)::float8 as quarantine_rows,
+       (select coalesce(sum(bytes), 0) from quarantine_usage where device is null)::float8 as quarantine_bytes,
+       (select coalesce(max(bytes), 0) from
+         (select sum(bytes) as bytes from quarantine_usage where device is not null group by device) d)::float8
+         as quarantine_device_bytes,
+       (select count(*) from enrollments where state = 'awaiting')::float8 as enrollments_pending"""
+DEVICES = """
+select case when p.online then 'online' else 'offline' end as presence, count(*)::float8 as devices
+  from devices d left join presence p using (device_id) where d.state = 'active' group by 1"""
+BACKUPS = """
+select (select count(*) from retention_holds where ended_at is null)::float8 as holds,
+       (select extract(epoch from max(taken_at)) from backups)::float8 as taken,
+       (select extract(epoch from max(verified_at)) from backups where ok)::float8 as verified,
+       (select (not ok)::int from backups where verified_at is not null order by verified_at desc limit 1)::float8
+         as faulty"""
+
+Look = Callable[[Transaction], Awaitable[None]]
+
+
+class Figures:
+    """Runs in every gateway, and asks in the one that leads."""
+
+    def __init__(self, settings: Settings, pool: Pool, leading: asyncio.Event) -> None:
+        self._pool, self._leading = pool, leading
+        metrics.QUARANTINE_LIMIT.set(settings.quarantine_total_bytes)
+        metrics.QUARANTINE_DEVICE_LIMIT.set(settings.quarantine_bytes)
+        if settings.database_bytes is not None:
+            metrics.DATABASE_LIMIT.set(settings.database_bytes)
+
+    async def run(self) -> None:
+        """For ever."""
+        try:
+            while True:
+                await self._leading.wait()
+                await self.look()
+                await asyncio.sleep(EVERY_S)
+                if not self._leading.is_set():
+                    forget()
+        finally:
+            forget()
+
+    async def look(self) -> None:
+        """Once. What one question finds does not hang on another: a login without a right on one table loses that."""
+        for what, look in LOOKS.items():
+            try:
+                async with asyncio.timeout(ANSWER_S), self._pool.acquire() as connection:
+                    await look(connection)
+            except FAILURES as error:
+                metrics.FIGURES_FAILURES.labels(what).inc()
+                log.warning("figures of the database are not known", what=what, error=f"{sqlstate(error)}: {error}")
+            else:
+                metrics.FIGURES_AT.labels(what).set_to_current_time()
+
+
+async def server(connection: Transaction) -> None:
+    row = await connection.fetchrow(SERVER)
+    metrics.DATABASE_BYTES.set(row["bytes"])
+    metrics.DATABASE_BACKENDS.set(row["backends"])
+    metrics.DATABASE_MAX_CONNECTIONS.set(row["max_connections"])
+    metrics.DATABASE_WAITING.set(row["waiting"])
+    metrics.DATABASE_OLDEST_TRANSACTION.set(row["oldest_transaction"])
+    metrics.DATABASE_XID_AGE.set(row["xid_age"])
+    metrics.DATABASE_DEADLOCKS.set(row["deadlocks"])
+
+
+async def wal(connection: Transaction) -> None:
+    row = await connection.fetchrow(WAL)
+    metrics.WAL_WRITTEN.set(row["written"])
+    metrics.REPLICAS.set(row["replicas"])
+    metrics.REPLICA_BEHIND.set(row["behind"])
+    metrics.WAL_RETAINED.set(row["retained"])
+
+
+async def hypertables(connection: Transaction) -> None:
+    rows = await connection.fetch(HYPERTABLES)
+    for gauge, column in (
+        (metrics.HYPERTABLE_BYTES, "bytes"),
+        (metrics.HYPERTABLE_CHUNKS, "chunks"),
+        (metrics.CHUNKS_AHEAD, "ahead"),
+        (metrics.CHUNK_OLDEST, "oldest"),
+    ):
+        gauge.replace({(row["name"],): row[column] for row in rows if row[column] is not None})
+
+
+async def jobs(connection: Transaction) -> None:
+    found = {row["status"].lower(): row["jobs"] for row in await connection.fetch(JOBS)}
+    metrics.DATABASE_JOBS.replace({(status,): found.get(status, 0.0) for status in ("success", "failed", "never")})
+
+
+async def plant(connection: Transaction) -> None:
+    row = await connection.fetchrow(PLANT)
+    metrics.QUARANTINE_ROWS.set(row["quarantine_rows"])
+    metrics.QUARANTINE_BYTES.set(row["quarantine_bytes"])
+    metrics.QUARANTINE_DEVICE_BYTES.set(row["quarantine_device_bytes"])
+    metrics.ENROLLMENTS_PENDING.set(row["enrollments_pending"])
+    found = {row["presence"]: row["devices"] for row in await connection.fetch(DEVICES)}
+    metrics.DEVICES.replace({(presence,): found.get(presence, 0.0) for presence in ("online", "offline")})
+
+
+async def backups(connection: Transaction) -> None:
+    row = await connection.fetchrow(BACKUPS)
+    metrics.RETENTION_HOLDS.set(row["holds"])
+    for gauge, column in (
+        (metrics.BACKUP_TAKEN, "taken"),
+        (metrics.BACKUP_VERIFIED, "verified"),
+        (metrics.BACKUP_FAULTY, "faulty"),
+    ):
+        gauge.replace({} if row[column] is None else {(): row[column]})
+
+
+LOOKS: dict[str, Look] = {
+    "server": server,
+    "wal": wal,
+    "hypertables": hypertables,
+    "jobs": jobs,
+    "plant": plant,
+    "backups": backups,
+}
+
+
+def forget() -> None:
+    """Who does not lead says nothing."""
+    for figure in metrics.DATABASE_FIGURES:
+        figure.forget()

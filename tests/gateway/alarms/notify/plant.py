@@ -1,0 +1,112 @@
+"""Routes and alarms as the API and the evaluator write them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from gateway.alarms.notify import Notifier
+from gateway.runtime.database import create_pool
+from gateway.secrets import VAULT, load_key
+from gateway.settings import Settings
+from schema.alarms.routes import Route, shown
+from schema.sealed import seal
+from tests.gateway.cell import eventually
+
+ACTIVE = ("unacknowledged", "acknowledged")
+BECOMES = """
+with changed as (
+    insert into alarms as a (rule_id, device_id, n, rule_version, condition, active, acknowledged, latched,
+                             shelved_once, suppressed, out_of_service, state, priority, since, raised_at, value, detail)
+    select r.rule_id, d.device_id, 1, 1, 'active', $3, false, false, false, false, false, $4, r.priority, now(), now(),
+           38.25, 'above 37.5'
+      from alarm_rules r join devices d using (organization_id)
+     where r.name = $1 and d.name = any ($2)
+    on conflict (rule_id, device_id) do update
+       set n = a.n + 1, state = excluded.state, active = excluded.active, since = now()
+    returning *)
+insert into alarm_transitions (rule_id, device_id, n, organization_id, at, cause, before, after, condition, priority,
+                               value, detail, who)
+select c.rule_id, c.device_id, c.n, r.organization_id, now(), 'condition', coalesce(t.after, 'normal'), $4, 'active',
+       c.priority, c.value, c.detail, $5
+  from changed c
+  join alarm_rules r using (rule_id)
+  left join alarm_transitions t on t.rule_id = c.rule_id and t.device_id = c.device_id and t.n = c.n - 1"""
+
+
+class Plant:
+    def __init__(self, sql: asyncpg.Connection, secrets: Path) -> None:
+        self.sql = sql
+        key = load_key(secrets / VAULT, X25519PrivateKey)  # type: ignore[type-abstract]
+        self._public = key.public_key().public_bytes_raw()
+
+    async def route(self, name: str, url: str, organization_id: int = 1, **settings: Any) -> int:
+        """Tells at once, unless it is said otherwise."""
+        route = Route.model_validate({"group_wait_s": 0.0, **settings})
+        return int(
+            await self.sql.fetchval(
+                "insert into alarm_routes (organization_id, name, definition, url, address)"
+                " values ($1, $2, $3, $4, $5) returning route_id",
+                *(organization_id, name, route.model_dump_json()),
+                *(seal(self._public, url.encode(), f"alarm-routes/{organization_id}/{name}"), shown(url)),
+            )
+        )
+
+    async def rule(self, name: str = "hot", organization_id: int = 1, **definition: Any) -> int:
+        whole = {"enabled": True, "priority": "critical", "title": "Temperature high", "message": "", "response": ""}
+        return int(
+            await self.sql.fetchval(
+                "insert into alarm_rules (organization_id, name, definition) values ($1, $2, $3) returning rule_id",
+                *(organization_id, name, json.dumps(whole | definition)),
+            )
+        )
+
+    async def devices(self, *names: str, tags: tuple[str, ...] = (), organization_id: int = 1) -> None:
+        await self.sql.execute(
+            "insert into devices (name, tags, organization_id) select unnest($1::text[]), $2, $3",
+            *(names, tags, organization_id),
+        )
+
+    async def becomes(self, state: str, *devices: str, rule: str = "hot", who: str | None = None) -> None:
+        """Of all these devices at once, in a transaction, as the evaluator does it."""
+        status = await self.sql.execute(BECOMES, rule, devices, state in ACTIVE, state, who)
+        assert status == f"INSERT 0 {len(devices)}"
+
+    async def states(self) -> dict[str, int]:
+        rows = await self.sql.fetch("select state, count(*) from alarm_notifications group by 1")
+        return {row["state"]: row["count"] for row in rows}
+
+    async def looked_at(self, seconds: float = 1.5) -> None:
+        """For what shall not happen: the notifier has looked at the queue a few times."""
+        await asyncio.sleep(seconds)
+
+
+@asynccontextmanager
+async def notifying(database_url: str, secrets: Path, **settings: Any) -> AsyncIterator[Notifier]:
+    """The notifier of a process that leads."""
+    given = {"mqtt_url": "mqtt://127.0.0.1:1", "notify_private": True, "secrets_dir": secrets, **settings}
+    chosen = Settings.model_validate({"database_url": database_url, **given})
+    leading = asyncio.Event()
+    leading.set()
+    async with create_pool(chosen) as pool:
+        notifier = Notifier(chosen, pool, leading)
+        task = asyncio.create_task(notifier.run())
+        try:
+            yield notifier
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async def holds() -> bool:
+        return condition()
+
+    await eventually(holds, 30)

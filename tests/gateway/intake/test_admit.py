@@ -1,0 +1,292 @@
+"""Typed message → items: times, shapes, limits, and that whatever arrives becomes at least one item."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from gateway.intake.admit import Admission
+from gateway.intake.registry import Registry
+from gateway.items import DeviceEvent, Frame, Item, Reject, StatusChange
+from schema.reasons import Reason
+from schema.topics import Kind, topic
+from tests.gateway.material import NOW_MS, admit, delivery, settings
+
+AGE_MS, SKEW_MS = 3600_000.0, 60_000.0
+HISTORY, STATUS, EVENT = (topic("r1", kind) for kind in (Kind.HISTORY, Kind.STATUS, Kind.EVENT))
+TELEMETRY = topic("r1", Kind.TELEMETRY)
+BLOCK = {"boot": 3, "seq": 10, "ch": ["ph", "foam"], "t": [NOW_MS, NOW_MS + 1], "v": [[7, 1], [8, None]]}
+
+
+class Intake:
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        chosen = settings(max_age_s=int(AGE_MS / 1000), max_skew_s=int(SKEW_MS / 1000), max_event_bytes=256)
+        self._admission = Admission(chosen, registry)
+
+    async def raw(self, payload: bytes, to: str = TELEMETRY, **fields: Any) -> list[Item]:
+        return list(await admit(self._admission, self._registry, delivery(payload, to, **fields)))
+
+    async def many(self, message: object, to: str = TELEMETRY) -> list[Item]:
+        return await self.raw(msgpack.packb(message), to)
+
+    async def one(self, message: object, to: str = TELEMETRY) -> Item:
+        (item,) = await self.many(message, to)
+        return item
+
+    async def reason(self, message: object, to: str = TELEMETRY) -> Reason | None:
+        """Why it is rejected; None if it is not."""
+        item = await self.one(message, to)
+        return item.reason if isinstance(item, Reject) else None
+
+
+@pytest.fixture
+def intake(registry: Registry) -> Intake:
+    return Intake(registry)
+
+
+def readable(frame: Frame) -> dict[str, Any]:
+    """What a frame says, whatever its form."""
+    return {
+        "t": frame.t,
+        "boot": frame.boot,
+        "seq": frame.seq,
+        "v": dict(zip(frame.mapping.channels, frame.values, strict=True)),
+        "q": dict(zip(frame.mapping.channels, frame.quality or [0] * len(frame.values), strict=True)),
+    }
+
+
+def one_frame(t: float = NOW_MS, **fields: Any) -> dict[str, Any]:
+    return {"t": t, "v": {"ph": 7.0, "foam": None}} | fields
+
+
+BOUNDS = [
+    (NOW_MS, None),
+    (NOW_MS - AGE_MS, None),
+    (NOW_MS + SKEW_MS, None),
+    (NOW_MS - AGE_MS - 0.25, Reason.TOO_OLD),
+    (NOW_MS + SKEW_MS + 0.25, Reason.TOO_NEW),
+    (0.0, Reason.TOO_OLD),
+    (-1.0, Reason.TOO_OLD),
+    (NOW_MS * 1000, Reason.TOO_NEW),
+    (math.nan, Reason.TOO_NEW),
+    (math.inf, Reason.TOO_NEW),
+    (-math.inf, Reason.TOO_OLD),
+]
+
+
+@pytest.mark.parametrize(("t", "reason"), BOUNDS)
+async def test_times_are_accepted_up_to_both_bounds_and_not_beyond(
+    intake: Intake, t: float, reason: Reason | None
+) -> None:
+    assert await intake.reason(one_frame(t)) is reason
+    assert await intake.reason(one_frame(t), HISTORY) is reason
+    assert await intake.reason(one_frame(t, q={})) is reason
+    assert await intake.reason({"t": t, "type": "alarm"}, EVENT) is reason
+    assert await intake.reason({"t": [t], "ch": ["ph"], "v": [[7.0]]}) is reason
+
+
+@pytest.mark.parametrize(
+    ("t", "reason"),
+    [(0.0, None), (NOW_MS - 2 * AGE_MS, None), (NOW_MS + SKEW_MS, None)]
+    + [(t, why) for t, why in BOUNDS if why is Reason.TOO_NEW or t < 0],
+)
+async def test_a_status_may_be_of_any_age_but_not_of_the_future(
+    intake: Intake, t: float, reason: Reason | None
+) -> None:
+    assert await intake.reason({"status": "online", "t": t}, STATUS) is reason
+
+
+async def test_a_frame_keeps_what_it_said(intake: Intake) -> None:
+    item = await intake.one(one_frame(NOW_MS + 0.125, boot=4, seq=9, q={"ph": 2}))
+    assert isinstance(item, Frame)
+    assert readable(item) == one_frame(NOW_MS + 0.125, boot=4, seq=9, q={"ph": 2, "foam": 0})
+    assert (item.route.device.name, item.received_ms, item.kind) == ("r1", NOW_MS, "frame")
+
+
+async def test_a_quality_of_a_channel_without_value_makes_it_due_but_absent(intake: Intake) -> None:
+    item = await intake.one({"t": NOW_MS, "v": {"ph": 7.0}, "q": {"foam": 2}})
+    assert isinstance(item, Frame)
+    assert readable(item)["v"] == {"ph": 7.0, "foam": None}
+    assert readable(item)["q"] == {"ph": 0, "foam": 2}
+
+
+async def test_a_block_becomes_frames_with_times_and_seqs_of_their_own(intake: Intake) -> None:
+    items = await intake.many(BLOCK | {"q": [[0, 2], [0, 0]]})
+    assert [readable(item) for item in items if isinstance(item, Frame)] == [
+        {"t": NOW_MS, "boot": 3, "seq": 10, "v": {"ph": 7, "foam": 1}, "q": {"ph": 0, "foam": 2}},
+        {"t": NOW_MS + 1, "boot": 3, "seq": 11, "v": {"ph": 8, "foam": None}, "q": {"ph": 0, "foam": 0}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (one_frame(t=[NOW_MS]), Reason.WRONG_SHAPE),  # type: ignore[arg-type]
+        (one_frame(t=[NOW_MS], q={}), Reason.WRONG_SHAPE),  # type: ignore[arg-type]
+        (one_frame(ch=["ph"]), Reason.WRONG_SHAPE),
+        (one_frame(q=[[0, 0]]), Reason.WRONG_SHAPE),
+        (BLOCK | {"t": NOW_MS}, Reason.WRONG_SHAPE),
+        (BLOCK | {"ch": None}, Reason.WRONG_SHAPE),
+        (BLOCK | {"v": {"ph": 7.0}}, Reason.WRONG_SHAPE),
+        (BLOCK | {"q": {"ph": 1}}, Reason.WRONG_SHAPE),
+        (BLOCK | {"q": [[0, 0]]}, Reason.WRONG_SHAPE),
+        (BLOCK | {"q": [[0, 0], [0]]}, Reason.WRONG_SHAPE),
+        (BLOCK | {"t": [NOW_MS]}, Reason.WRONG_SHAPE),
+        (BLOCK | {"t": [NOW_MS] * 3}, Reason.WRONG_SHAPE),
+        (BLOCK | {"v": [[7, 1], [8]]}, Reason.WRONG_SHAPE),
+        (BLOCK | {"v": [[7, 1], [8, 2, 3]]}, Reason.WRONG_SHAPE),
+        (BLOCK | {"t": [], "v": []}, Reason.EMPTY),
+        (BLOCK | {"ch": [], "v": [[], []]}, Reason.EMPTY),
+        (one_frame(v={}), Reason.EMPTY),
+        (one_frame(v={}, q={}), Reason.EMPTY),
+        (BLOCK | {"ch": ["ph", "ph"]}, Reason.BAD_CHANNEL),
+        (one_frame(v={"": 1.0}), Reason.BAD_CHANNEL),
+        (one_frame(q={"a\0b": 1}), Reason.BAD_CHANNEL),
+        (one_frame(v={f"c{i}": 1.0 for i in range(257)}), Reason.TOO_MANY_CHANNELS),
+    ],
+)
+async def test_what_does_not_fit_together_is_rejected_whole_and_as_it_came(
+    intake: Intake, message: dict[str, Any], reason: Reason
+) -> None:
+    payload = json.dumps(message).encode()
+    (item,) = await intake.raw(payload, HISTORY, content_type="application/json")
+    assert isinstance(item, Reject)
+    assert (item.reason, item.payload, item.topic) == (reason, payload, HISTORY)
+    assert (item.content_type, item.device, item.kind) == ("application/json", "r1", "frame")
+    assert item.detail
+
+
+times = st.floats(NOW_MS - 2 * AGE_MS, NOW_MS + 2 * SKEW_MS) | st.sampled_from([math.nan, -math.inf, 0.0])
+
+
+@given(data=st.data(), width=st.integers(1, 4), tagged=st.booleans(), rated=st.booleans())
+@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_frames_out_of_bounds_leave_their_block_each_as_a_message_that_can_be_published_again(
+    intake: Intake, data: st.DataObject, width: int, tagged: bool, rated: bool
+) -> None:
+    row = st.lists(st.none() | st.floats(allow_nan=False), min_size=width, max_size=width)
+    rows = data.draw(st.lists(st.tuples(times, row), min_size=1, max_size=8))
+    block: dict[str, Any] = {
+        "ch": [f"c{i}" for i in range(width)],
+        "t": [t for t, _ in rows],
+        "v": [values for _, values in rows],
+    }
+    if tagged:
+        block |= {"boot": 1, "seq": 100}
+    if rated:
+        quality = st.lists(st.integers(0, 3), min_size=width, max_size=width)
+        block["q"] = [data.draw(quality) for _ in rows]
+    items = await intake.many(block)
+    assert len(items) == len(rows)
+    for n, item in enumerate(items):
+        sent = {
+            "t": block["t"][n],
+            "boot": 1 if tagged else None,
+            "seq": 100 + n if tagged else None,
+            "v": dict(zip(block["ch"], block["v"][n], strict=True)),
+            "q": dict(zip(block["ch"], block["q"][n] if rated else [0] * width, strict=True)),
+        }
+        in_bounds = NOW_MS - AGE_MS <= sent["t"] <= NOW_MS + SKEW_MS
+        assert isinstance(item, Frame if in_bounds else Reject)
+        if isinstance(item, Frame):
+            assert readable(item) == sent
+        elif isinstance(item, Reject) and math.isfinite(sent["t"]):
+            (again,) = await intake.raw(item.payload, item.topic, content_type=item.content_type, received_ms=sent["t"])
+            assert isinstance(again, Frame)
+            assert readable(again) == sent
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({}, None),
+        ({"volume": 1.5, "on": True, "off": None, "list": [1, {"x": "y"}]}, None),
+        ({"note": "a\0b"}, Reason.WRONG_TYPE),
+        ({"a\0b": 1}, Reason.WRONG_TYPE),
+        ({"deep": [{"note": "\0"}]}, Reason.WRONG_TYPE),
+        ({"path": "C:\\u0000"}, None),
+        ({"path": "C:\\\0"}, Reason.WRONG_TYPE),
+        ({"path": "\\\\u0000"}, None),
+        ({"note": "x" * 245}, None),
+        ({"note": "x" * 246}, Reason.TOO_LARGE),
+        ({"note": "µ" * 200}, Reason.TOO_LARGE),
+        ({"x": msgpack.ExtType(5, b"x")}, Reason.WRONG_TYPE),
+        ({"x": {b"bytes as a key": 1}}, Reason.WRONG_TYPE),
+        ({"x": {(1, 2): 3}}, Reason.WRONG_TYPE),
+    ],
+    ids=repr,
+)
+async def test_event_data_is_what_json_in_the_database_can_hold(
+    intake: Intake, data: dict[str, Any], reason: Reason | None
+) -> None:
+    assert await intake.reason({"t": NOW_MS, "type": "alarm", "data": data}, EVENT) is reason
+
+
+async def test_a_text_with_nul_is_rejected(intake: Intake) -> None:
+    assert await intake.reason({"t": NOW_MS, "type": "a\0b"}, EVENT) is Reason.WRONG_TYPE
+    assert await intake.reason({"t": NOW_MS, "status": "online", "firmware": "\0"}, STATUS) is Reason.WRONG_TYPE
+
+
+async def test_statuses_and_events_keep_what_they_said(intake: Intake) -> None:
+    status = {"t": NOW_MS, "status": "offline", "boot": 3, "oldest": 7, "firmware": "1.2"}
+    item = await intake.one(status, STATUS)
+    assert isinstance(item, StatusChange)
+    assert (item.online, item.t, item.boot, item.oldest_seq, item.firmware) == (False, NOW_MS, 3, 7, "1.2")
+    event = await intake.one({"t": NOW_MS, "type": "dosing", "boot": 3, "data": {"b": 1, "a": 2}}, EVENT)
+    assert isinstance(event, DeviceEvent)
+    assert (event.t, event.type, event.boot, event.data) == (NOW_MS, "dosing", 3, '{"a":2,"b":1}')
+
+
+@pytest.mark.parametrize(
+    ("to", "reason", "kind"),
+    [
+        ("bioreactors/nobody/telemetry", Reason.UNKNOWN_DEVICE, "frame"),
+        ("bioreactors/nobody/status", Reason.UNKNOWN_DEVICE, "status"),
+        ("bioreactors//event", Reason.UNKNOWN_DEVICE, "event"),
+        ("bioreactors/r1/elsewhere", Reason.UNKNOWN_TOPIC, "frame"),
+        ("bioreactors/r1/telemetry/more", Reason.UNKNOWN_TOPIC, "frame"),
+        ("", Reason.UNKNOWN_TOPIC, "frame"),
+    ],
+)
+async def test_what_has_no_place_is_rejected(intake: Intake, to: str, reason: Reason, kind: str) -> None:
+    item = await intake.one(one_frame(), to)
+    assert isinstance(item, Reject)
+    assert (item.reason, item.kind) == (reason, kind)
+
+
+async def test_an_unreadable_packet_is_rejected_with_its_fault(intake: Intake) -> None:
+    (item,) = await intake.raw(b"\x32\x03abc", fault="a length inside it is wrong")
+    assert isinstance(item, Reject)
+    assert (item.reason, item.detail) == (Reason.MALFORMED_PACKET, "a length inside it is wrong")
+
+
+nearly = st.fixed_dictionaries(
+    {"t": st.just(NOW_MS) | st.just([NOW_MS]), "v": st.dictionaries(st.text(), st.floats()) | st.just([[1.0]])},
+    optional={
+        "q": st.dictionaries(st.text(), st.integers(0, 3)) | st.just([[1]]),
+        "ch": st.lists(st.text(), max_size=2),
+        "type": st.text(max_size=3),
+        "status": st.just("online"),
+        "data": st.dictionaries(st.text(), st.binary() | st.text() | st.dictionaries(st.binary(), st.integers(-5, 5))),
+    },
+)
+
+
+@given(
+    payload=st.binary() | nearly.map(msgpack.packb),
+    to=st.sampled_from([TELEMETRY, HISTORY, STATUS, EVENT]) | st.text(),
+    content_type=st.none() | st.text(),
+)
+@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_whatever_arrives_becomes_at_least_one_item(
+    intake: Intake, payload: bytes, to: str, content_type: str | None
+) -> None:
+    assert await intake.raw(payload, to, content_type=content_type)
