@@ -15,8 +15,8 @@ import typer
 from api.access.passwords import checked, hash_now
 from api.access.roles import Role, Scope
 from api.access.tokens import ApiKey, hashed
-from api.admin.console import Organization, Refused, organization_id, run, write_secret
-from schema.console import Who, Why, stop, table, tell, time, words
+from api.admin.console import Organization, Refused, Surroundings, organization_id, run, write_secret
+from schema.console import Who, Why, settings, stop, table, tell, time, words
 
 EMAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -78,7 +78,7 @@ def user(
     is_there = run(find)
     if password_reset and not is_there:
         stop(f"there is no account {email}")
-    password_hash = hash_now(_password(password_file)) if password_reset or not is_there else None
+    password_hash = _hashed(password_file) if password_reset or not is_there else None
 
     async def work(connection: asyncpg.Connection) -> list[str]:
         done = []
@@ -234,6 +234,10 @@ def list_accounts() -> None:
             for row in run(read)
         ),
     )
+
+
+def _hashed(file: Path | None) -> str:
+    return hash_now(_password(file), settings(Surroundings).api_password_rounds)
 
 
 def _password(file: Path | None) -> str:

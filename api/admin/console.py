@@ -12,6 +12,7 @@ import typer
 from pydantic import Field, PostgresDsn
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api.settings import PasswordRounds
 from schema.console import settings, stop
 from schema.private import write_new, write_over
 
@@ -39,6 +40,7 @@ class Surroundings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BIOGATE_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     database_url: PostgresDsn = Field(repr=False)
+    api_password_rounds: PasswordRounds = 12
 
 
 Organization = Annotated[str, typer.Option(metavar="NAME", help="which organization")]
