@@ -167,6 +167,7 @@ def test_of_two_rules_with_one_name_both_lines_are_named() -> None:
     assert problems(again) == ["line 20, rule hot-and-sour, name: there is one of this name in line 11"]
 
 
+DEEP = "[" * 20 + "]" * 20
 LAUGHS = "a: &a [x, x]\n" + "".join(
     f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
 )
@@ -196,9 +197,13 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
         ("rules: !!int 3", "line 1: tags (tag:yaml.org,2002:int)"),
         ("rules: !own []", "line 1: tags (!own)"),
         ("rules: ! x", "line 1: tags (!)"),
-        ("[" * 10_000, "line 1: nested more than 8 deep"),
-        ("{a: " * 10_000, "line 1: nested more than 8 deep"),
-        ("- " * 10_000, "line 1: nested more than 8 deep"),
+        (DEEP, "line 1: nested more than 8 deep"),
+        ("{a: " * 20 + "}" * 20, "line 1: nested more than 8 deep"),
+        ("- " * 20, "line 1: nested more than 8 deep"),
+        # The parser has a bound of its own, and which of the two is met first is up to its version.
+        ("[" * 10_000, "line 1: "),
+        ("{a: " * 10_000, "line 1: "),
+        ("- " * 10_000, "line 1: "),
         (b"rules:\n- \xff", "line 2: this is not UTF-8"),
         ("rules:\n- \ud800", "line 2: this is not UTF-8"),
         ("rules:\n- \x00", "line 2: a character that has no place in YAML"),
@@ -248,7 +253,7 @@ def test_both_parsers_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert problems("rules: [")[0].startswith("line ")
     assert problems("rules:\n- \x00") == ["line 2: a character that has no place in YAML"]
     assert problems(LAUGHS)[0].startswith("line 1: anchors")
-    assert problems("[" * 10_000) == ["line 1: nested more than 8 deep"]
+    assert problems(DEEP) == ["line 1: nested more than 8 deep"]
 
 
 letters = st.characters(exclude_categories=("Cc", "Cs"))
