@@ -1,14 +1,16 @@
-"""`make lock` renews the locks: which versions, with which hashes, pip and uv may install.
+"""`make lock` renews the locks: they name the versions, with hashes, that pip and uv may install.
 
-There are three: uv itself, what runs (the image has nothing else), and what runs with what develops it. Each names the
-versions for all Pythons and machines that Biogate knows. Its first lines have a digest of what pyproject.toml asked for
-when it was made, so `make check` tells without a network whether the two still agree. Standard library only.
+There are three: one for uv itself, one for the programs (the image has nothing else), and one for the programs and the
+tools that develop them. Each serves all Pythons and machines that Biogate knows. Its first lines have a digest of what
+pyproject.toml asked for when the lock was made, so that `make check` needs no network to tell whether the two still
+agree. This module needs the standard library only.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import os
 import platform
 import re
@@ -30,6 +32,8 @@ LOCKS = (UV, RUNTIME, DEVELOPMENT)
 
 INSTALLED_UV = STACK / "uv"
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+PIP = [sys.executable if importlib.util.find_spec("pip") else sys._base_executable, "-m", "pip"]
+"""The machine's pip: .venv has none."""
 HEAD = "# Made by `make lock` from what pyproject.toml asks for, of which this is the digest:\n# {digest}\n"
 
 
@@ -100,13 +104,11 @@ def logged(log: Path, output: BinaryIO, command: list[str], given: str = "") -> 
 
 
 def environment() -> dict[str, str]:
-    """Return the environment for pip and uv, in which uv knows the index and the authorities that pip is set up with."""
+    """Return the environment for pip and uv, in which uv knows the index and the authorities that pip knows."""
     told = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
     if AUTHORITIES.exists():
         told["UV_SYSTEM_CERTS"] = "1"
-    listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
-    ).stdout
+    listed = subprocess.run([*PIP, "config", "list"], capture_output=True, text=True, check=False).stdout
     for section in ("global", "install", ":env:"):  # pip's order: the later is the stronger
         for option, variable in (
             ("index-url", "UV_DEFAULT_INDEX"),
@@ -126,7 +128,7 @@ def install_uv(log: Path, output: BinaryIO) -> str:
     if not stamp.is_file() or stamp.read_text() != wanted_stamp:
         shutil.rmtree(INSTALLED_UV, ignore_errors=True)
         options = ["--target", str(INSTALLED_UV), "--only-binary=:all:", "--no-deps", "--require-hashes", "-r", str(UV)]
-        logged(log, output, [sys.executable, "-m", "pip", "install", "--quiet", "--root-user-action=ignore", *options])
+        logged(log, output, [*PIP, "install", "--quiet", "--root-user-action=ignore", *options])
         stamp.write_text(wanted_stamp)
     return str(INSTALLED_UV / "bin" / "uv")
 

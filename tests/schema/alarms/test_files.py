@@ -143,13 +143,13 @@ rules:
 """
     found = problems(text)
     expected = [
-        "line 2, rule Temperature, name: String should match pattern",
+        "line 2, rule Temperature, name: ",
         "line 3, rule Temperature, title: a text is asked for: put it in quotes",
         "line 5, rule Temperature, when.limit: a number is asked for, without quotes",
         "line 6, rule Temperature, extra: there is no field of this name",
         'line 11, rule dotted, when.expression: column 2: .: a channel with a dot in its name is written ch("a.b")',
         "line 12, name: it is missing",
-        "line 13, when: Input tag 'limmit' found using 'kind' does not match any of the expected tags: 'limit', ",
+        "line 13, when: ",
         "line 15: a rule is asked for: fields, each with its name",
         "line 16, rule both: `clear` and a deadband both say when it returns: give one of them",
         "line 22, rule lists, enabled: true or false is asked for",
