@@ -32,8 +32,8 @@ LOCKS = (UV, RUNTIME, DEVELOPMENT)
 
 INSTALLED_UV = STACK / "uv"
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
-PIP = [sys.executable if importlib.util.find_spec("pip") else sys._base_executable, "-m", "pip"]
-"""The machine's pip: .venv has none."""
+PIP = [sys.executable if importlib.util.find_spec("pip") else os.path.realpath(sys.executable), "-m", "pip"]
+"""The machine's pip: .venv has none, and its Python is a link to the machine's."""
 HEAD = "# Made by `make lock` from what pyproject.toml asks for, of which this is the digest:\n# {digest}\n"
 
 

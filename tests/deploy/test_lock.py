@@ -26,7 +26,8 @@ LOCK = "a==1 \\\n    --hash=sha256:{0}\nb==2 ; python_full_version < '3.12' \\\n
 
 def installed(path: Path, python: str, machine: str) -> dict[str, str]:
     """Return what a lock installs there: package → version."""
-    where = dict(default_environment()) | {
+    here = {name: str(value) for name, value in default_environment().items()}
+    where = here | {
         "python_version": python, "python_full_version": f"{python}.0", "platform_machine": machine
     }  # fmt: skip
     found: dict[str, str] = {}
