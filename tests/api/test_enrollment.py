@@ -203,7 +203,7 @@ async def test_a_body_that_cannot_be_used_is_told_why(plant: Plant, operator: Op
         (b"", 422, "is not JSON"),
         (b"{", 422, "is not JSON"),
         (b"[]", 422, "object"),
-        (b"{}", 422, "why: field required"),
+        (b"{}", 422, "why: "),
         (b'{"why": " "}', 422, "why: "),
         (b'{"why": "a\\u0000"}', 422, "cannot be printed"),
         (b'{"why": "\\ud800"}', 422, "JSON"),
