@@ -11,7 +11,6 @@ from typing import Any, Self, TypeAlias
 import asyncpg
 
 from api import metrics
-from api.edge.trace import CURRENT
 from api.problems import (
     INTERNAL,
     ApiError,
@@ -24,6 +23,7 @@ from api.problems import (
     Unavailable,
 )
 from api.settings import Settings
+from api.trace import CURRENT
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)

@@ -31,6 +31,15 @@ METRICS: dict[str, tuple[Any, ...]] = {
 }
 """Where the metrics of each process are."""
 
+EXIT_CODES = {
+    0: "done",
+    1: "it could not be done, or what was looked at is not as it should be",
+    2: "the command was used wrongly, or a setting is missing or wrong",
+    3: "gateway: another client took over its session",
+    130: "interrupted by Ctrl-C",
+}
+"""Of all commands and processes."""
+
 
 def settings(of: type[BaseSettings]) -> Iterator[str]:
     """A row for each setting."""
@@ -85,6 +94,8 @@ def page() -> str:
         *(line for part in METRICS for line in section(part)),
         "\n## Reasons for quarantine\n\n| reason | meaning |\n|---|---|",
         *reasons(),
+        "\n## Exit codes\n\n| code | meaning |\n|---|---|",
+        *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()),
     ]
     return "\n".join(parts) + "\n"
 
