@@ -14,7 +14,7 @@ from gateway import metrics
 from gateway.broker.session import Session
 from gateway.errors import LeadLost, SessionTakenOver
 from gateway.runtime.database import Troubles
-from gateway.runtime.lead import PROBE_S, Lead
+from gateway.runtime.lead import Lead
 from gateway.settings import Settings
 
 log = structlog.get_logger()
@@ -26,6 +26,7 @@ READ = "select epoch from cells where cell = $1"
 class Leader:
     def __init__(self, settings: Settings, troubles: Troubles) -> None:
         self._cell = settings.cell
+        self._prove_s = settings.timing.prove_s
         self._lead = Lead(
             settings, troubles, what=f"cell {settings.cell}", count=COUNT, read=READ, arguments=(settings.cell,)
         )
@@ -55,6 +56,6 @@ class Leader:
         """Until LeadLost."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(session.taken_over.wait(), PROBE_S)
+                await asyncio.wait_for(session.taken_over.wait(), self._prove_s)
             if await self._lead.prove() and session.taken_over.is_set():
                 raise SessionTakenOver(f"a client that does not lead connected as the gateway of {self._cell}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AnyUrl, Field, PostgresDsn, SecretStr, UrlConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,10 +16,49 @@ REPLAY = "replay"
 """The cell under which replays from quarantine are counted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How often the parts of a process look, and how long they pause, in seconds. No installation changes them, tests
+    do: these are waits alone, no deadline that a busy machine could miss."""
+
+    look_s: float = 1.0
+    """Between two looks for work that no notification has announced."""
+    resend_s: float = 2.0
+    """Until a command is sent again to a device that was not there."""
+    prove_s: float = 1.0
+    """Between two proofs of the lead."""
+    standby_s: float = 0.5
+    """Between two tries to take the lead."""
+    give_up_s: float = 5.0
+    """Who could not prove the lead for so long has lost it."""
+    reconnect_s: float = 0.2
+    longest_reconnect_s: float = 10.0
+    """Until the next try to reach the broker: the first, doubled each time, and the longest."""
+    sweep_s: float = 10.0
+    """Between two looks for handshakes that have taken too long."""
+    listen_s: float = 2.0
+    """Between two looks whether a connection that listens is still there, and until it is made anew."""
+    flood_s: float = 5.0
+    """For which the enrollment leaves the broker in a flood of requests."""
+    rules_s: float = 5.0
+    """Between two looks at alarm rules and devices that no notification has announced."""
+    tick_s: float = 1.0
+    """Between two looks at what time alone changes in alarms."""
+    remember_s: float = 30.0
+    """Between two writes of what is remembered of a device that makes no transitions."""
+    notify_pause_s: float = 0.2
+    """The least time between two looks for notifications."""
+    notify_measure_s: float = 10.0
+    """Between two measurements of the queue of notifications."""
+    notify_retry_s: float = 0.8
+    """Until a route that has failed for the first time is tried again; doubled each time."""
+
+
 class Settings(BaseSettings):
     """All settings of the gateway. Each is the environment variable `BIOGATE_` plus its name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="BIOGATE_", frozen=True, extra="ignore")
+    timing: ClassVar[Timing] = Timing()
 
     database_url: PostgresDsn = Field(description="PostgreSQL with TimescaleDB, `postgresql://user@host:port/name`")
     mqtt_url: MqttUrl = Field(description="broker, `mqtt://host:port`, or `mqtts://host:port` for TLS")

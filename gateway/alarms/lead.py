@@ -9,7 +9,7 @@ import structlog
 from gateway.alarms import metrics
 from gateway.errors import LeadLost
 from gateway.runtime.database import Troubles
-from gateway.runtime.lead import PROBE_S, Lead
+from gateway.runtime.lead import Lead
 from gateway.settings import Settings
 
 log = structlog.get_logger()
@@ -21,6 +21,7 @@ READ = "select epoch from alarm_lead"
 class AlarmLead:
     def __init__(self, settings: Settings, troubles: Troubles) -> None:
         self._lead = Lead(settings, troubles, what="alarms", count=COUNT, read=READ)
+        self._prove_s = settings.timing.prove_s
         self.leading = asyncio.Event()
         """Set while this process leads, as far as it knows."""
 
@@ -39,7 +40,7 @@ class AlarmLead:
                 self.leading.set()
                 try:
                     while True:
-                        await asyncio.sleep(PROBE_S)
+                        await asyncio.sleep(self._prove_s)
                         await self._lead.prove()
                 except LeadLost as lost:
                     log.warning("not leading any more", reason=str(lost))

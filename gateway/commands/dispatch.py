@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LOOK_S = 1.0
-AGAIN_S = 2.0
-"""Until the next try where nobody was there."""
 HANGS_S = 10
 """A process that hangs with a locked row loses it: the intake may wait for it."""
 SENT_AT_ONCE = 500
@@ -138,7 +135,7 @@ class Commands:
                 metrics.COMMANDS_WAITING.set(await self._pool.fetchval(HOW_MANY, self._cell))
                 trouble.over()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_S):
+                    async with asyncio.timeout(self._settings.timing.look_s):
                         await self._told.wait()
 
     async def _send_all(self, sender: Sender, waiting: Sequence[asyncpg.Record]) -> bool:
@@ -162,7 +159,8 @@ class Commands:
             command = await connection.fetchrow(TAKE, command_id)
             if command is None:  # cancelled, or another gateway has it in hand
                 return False
-            self._absent[device_id] = time.monotonic() + AGAIN_S  # also where sending it fails: others come first then
+            # also where sending it fails: others come first then
+            self._absent[device_id] = time.monotonic() + self._settings.timing.resend_s
             if not await sender.send(command):
                 metrics.COMMANDS_UNDELIVERED.inc()
                 return False

@@ -35,9 +35,9 @@ FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError
 """What a statement or a connection may fail with; the last, when the server ends a connection at a bad moment."""
 
 
-def backoff_s(failures: int, most: float = BACKOFF_S[1]) -> float:
+def backoff_s(failures: int, most: float = BACKOFF_S[1], first: float = BACKOFF_S[0]) -> float:
     """How long to wait after so many failures in a row: doubled each time, with jitter."""
-    return min(most, BACKOFF_S[0] * 2.0 ** min(failures - 1, 16)) * random.uniform(0.5, 1.0)
+    return min(most, first * 2.0 ** min(failures - 1, 16)) * random.uniform(0.5, 1.0)
 
 
 class Trouble:

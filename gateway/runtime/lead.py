@@ -17,11 +17,7 @@ from gateway.runtime.database import FAILURES, Troubles
 from gateway.runtime.triage import sqlstate
 from gateway.settings import Settings
 
-PROBE_S = 1.0
-"""How often who leads is to prove it."""
-STANDBY_PROBE_S = 0.5
 ANSWER_S = 2.0
-GIVE_UP_S = 5.0
 
 LOCK = "select pg_try_advisory_lock(hashtextextended($1, 0))"
 
@@ -63,7 +59,7 @@ class Lead:
             except FAILURES as error:
                 self._troubles["lead"] = f"cannot take the lead: {sqlstate(error)}: {error}"
                 self.drop()
-            await asyncio.sleep(STANDBY_PROBE_S)
+            await asyncio.sleep(self._settings.timing.standby_s)
 
     async def prove(self) -> bool:
         """Whether it is ours; False: that cannot be told just now. Raises LeadLost."""
@@ -74,7 +70,7 @@ class Lead:
                     raise LeadLost("another process has led in the meantime")
         except FAILURES as error:
             self.drop()
-            if now() - self._proved > GIVE_UP_S:
+            if now() - self._proved > self._settings.timing.give_up_s:
                 raise LeadLost(f"the database cannot be used: {sqlstate(error)}: {error}") from error
             return False
         self._proved = now()

@@ -13,7 +13,6 @@ import asyncpg
 import pytest
 
 from gateway import metrics
-from gateway.enrollment import service
 from gateway.enrollment.service import Enrollment
 from gateway.runtime.database import Pool, Troubles
 from gateway.secrets import Secrets
@@ -27,7 +26,7 @@ from tests.gateway.enrollment.bench import Bench, Controller
 
 @pytest.fixture
 def chosen(chosen: Settings, secure_broker: Broker) -> Settings:
-    return Settings.model_validate(chosen.model_dump() | {"mqtt_url": secure_broker.url})
+    return type(chosen).model_validate(chosen.model_dump() | {"mqtt_url": secure_broker.url})
 
 
 class Running:
@@ -290,9 +289,8 @@ async def named(pool: Pool) -> list[str]:
 
 
 async def test_a_flood_makes_the_gateway_leave_for_a_while_and_come_back(
-    run: Running, bench: Bench, door: Door, monkeypatch: pytest.MonkeyPatch
+    run: Running, bench: Bench, door: Door
 ) -> None:
-    monkeypatch.setattr(service, "FLOOD_PAUSE_S", 0.5)
     handshake = bench.stranger().handshake()
     lag = asyncio.create_task(worst_lag())
     async with door.open(handshake) as client:
@@ -379,9 +377,8 @@ async def test_a_database_that_ends_all_connections_is_come_back_to(
 
 
 async def test_what_took_too_long_is_swept(
-    chosen: Settings, secrets: Secrets, pool: Pool, bench: Bench, door: Door, monkeypatch: pytest.MonkeyPatch
+    chosen: Settings, secrets: Secrets, pool: Pool, bench: Bench, door: Door
 ) -> None:
-    monkeypatch.setattr(service, "SWEEP_S", 2.0)
     quick = chosen.model_copy(update={"enroll_challenge_s": 1})
     handshake = (await bench.controller()).handshake()
     async with running(quick, secrets, pool):
