@@ -17,7 +17,18 @@ from api.access.passwords import Passwords
 from api.access.roles import Role
 from api.problems import Unauthorized
 from api.routes.commands import MOST_OF_ONE
-from tests.api.accounts import PASSWORD, QUICK_HASH, api_key, bearer, log_in, me, organization, serving, user
+from tests.api.accounts import (
+    PASSWORD,
+    QUICK_HASH,
+    QUICK_ROUNDS,
+    api_key,
+    bearer,
+    log_in,
+    me,
+    organization,
+    serving,
+    user,
+)
 from tests.api.plant import Plant
 
 EVA, IDA = "eva@example.org", "ida@example.org"

@@ -131,16 +131,16 @@ async def test_registration_can_be_closed_or_for_who_is_invited(
 async def test_a_wrong_password_and_no_account_look_the_same_and_take_as_long(database_url: str) -> None:
     """By the processor's time: on a busy machine a clock says nothing."""
 
-    async def attempt(email: str) -> tuple[int, Any, float]:
+    async def attempt(client: httpx2.AsyncClient, email: str) -> tuple[int, Any, float]:
         begun = time.process_time()
-        answer = await api.post("/api/v1/auth/login", json={"email": email, "password": "not the password"})
+        answer = await client.post("/api/v1/auth/login", json={"email": email, "password": "not the password"})
         return answer.status_code, answer.json(), time.process_time() - begun
 
-    async with serving(database_url, api_password_rounds=12) as api:
-        await register(api)
+    async with serving(database_url, api_password_rounds=12) as client:
+        await register(client)
         failures = logins("failure")
-        known = [await attempt(EVA) for _ in range(3)]
-        unknown = [await attempt("ida@example.org") for _ in range(3)]
+        known = [await attempt(client, EVA) for _ in range(3)]
+        unknown = [await attempt(client, "ida@example.org") for _ in range(3)]
     assert {status for status, _, _ in known + unknown} == {401}
     assert known[0][1] == unknown[0][1]
     shorter, longer = sorted(min(seconds for _, _, seconds in some) for some in (known, unknown))
