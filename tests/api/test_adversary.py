@@ -78,7 +78,7 @@ class Slow(Passwords):
     """As with many in the queue: `reached` is set while a password is compared, and it goes on when told."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(QUICK_ROUNDS)
         self.reached, self.on = asyncio.Event(), asyncio.Event()
 
     async def matches(self, password: SecretStr, password_hash: str | None) -> bool:
