@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from schema.errors import BiogateError
 from schema.reasons import Reason
 
 if TYPE_CHECKING:
     from gateway.accounting import Outcome
 
 
-class GatewayError(Exception):
+class GatewayError(BiogateError):
     """Base of the gateway's own errors."""
 
 

@@ -1,4 +1,4 @@
-"""`hold make|end|list`: what may not be dropped, however old it is; of all organizations, for who owns the database."""
+"""`biogate hold make|end|list`: what may not be dropped, however old; of all organizations, for the database's owner."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from api.admin.console import Organization, Refused, organization_id, run
-from schema.console import Who, Why, table, tell, time
+from api.admin.console import Organization, organization_id, run
+from schema.command_line import commands
+from schema.console import Refused, Who, Why, table, tell, time
+from schema.errors import Misused
 
-app = typer.Typer(no_args_is_help=True, help="Holds: what may not be dropped by its age.")
+app = commands("Holds: what may not be dropped by its age.")
 
 LIST = """
 select h.hold_id, o.name as organization, d.name as device, h.begins, h.ends, h.made_at, h.ended_at, h.who, h.why
@@ -32,7 +34,7 @@ def make(
     """Forbid to drop what is of a time."""
     first, last = (at and at.replace(tzinfo=UTC) for at in (begins, ends))
     if first is not None and last is not None and first >= last:
-        raise typer.BadParameter("--from must be before --to")
+        raise Misused("--from must be before --to")
 
     async def work(connection: asyncpg.Connection) -> int:
         its_id = await organization_id(connection, organization)

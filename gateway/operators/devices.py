@@ -10,8 +10,8 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from gateway.operators.command import Names, Organization, Refused, numbered, run, tell_all
-from schema.console import Who, Why, table, tell, time, words
+from gateway.operators.command import Names, Organization, numbered, tell_all
+from schema.console import Refused, Who, Why, run, table, tell, time, words
 from schema.enrollment import fingerprint
 
 REBUILD = """

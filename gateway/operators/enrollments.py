@@ -7,9 +7,9 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from gateway.operators.command import Refused, age, device_name, run
+from gateway.operators.command import age, device_name
 from gateway.operators.devices import SILENT
-from schema.console import Who, Why, table, tell
+from schema.console import Refused, Who, Why, run, table, tell
 from schema.enrollment import fingerprint
 
 QUEUE = """

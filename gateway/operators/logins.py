@@ -15,9 +15,9 @@ import asyncpg
 import typer
 
 from gateway import access, bulk
-from gateway.operators.command import Count, DatabaseSettings, Name, Prefix, Refused, age, numbered, run
+from gateway.operators.command import Count, Name, Prefix, Surroundings, age, numbered
 from gateway.operators.devices import REGISTER, login_state
-from schema.console import Who, Why, settings, stop, table, tell
+from schema.console import Refused, Who, Why, run, settings, stop, table, tell
 from schema.private import write_new
 from schema.sealed import seal
 from schema.topics import ROOT
@@ -58,7 +58,7 @@ def login(
 
     Its files are for mosquitto_pub and mosquitto_sub, and for programs (login.json).
     """
-    chosen = settings(DatabaseSettings)
+    chosen = settings(Surroundings)
     directory = (to or Path("logins") / name).absolute()
     if (directory / "login.json").exists():
         stop(f"{directory} has a login already: say another directory with --to, or remove it")
@@ -100,7 +100,7 @@ def provision(
     who: Who,
 ) -> None:
     """Ready-made logins for many devices at once. They work when the broker was started with its file written anew."""
-    chosen = settings(DatabaseSettings)
+    chosen = settings(Surroundings)
     devices = numbered(names, prefix, count)
     if not to.absolute().parent.is_dir():
         stop(f"{to.absolute().parent} is no directory")
@@ -110,9 +110,7 @@ def provision(
 
     made = run(work)
     tell(f"{made} logins of cell {chosen.cell} are in {to}")
-    typer.echo(
-        "now stop the broker, run `python -m gateway.recovery dynamic-security DIR`, and start the broker", err=True
-    )
+    typer.echo("now stop the broker, run `biogate recovery dynamic-security DIR`, and start the broker", err=True)
 
 
 def logout(
@@ -185,7 +183,7 @@ async def _make(connection: asyncpg.Connection, name: str, cell: str, who: str, 
     return made
 
 
-def _write(made: Login, directory: Path, chosen: DatabaseSettings) -> None:
+def _write(made: Login, directory: Path, chosen: Surroundings) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     url = chosen.device_broker_url
     encrypted = url.scheme == "mqtts"
@@ -212,7 +210,7 @@ def _write(made: Login, directory: Path, chosen: DatabaseSettings) -> None:
     write_new(directory / "login.json", json.dumps(content, indent=1) + "\n")  # last: the files before it are whole
 
 
-def _authority(directory: Path, chosen: DatabaseSettings) -> Path | None:
+def _authority(directory: Path, chosen: Surroundings) -> Path | None:
     """A copy of the CA's certificate beside the login, if one is known."""
     source = chosen.secrets_dir / "ca.pem" if chosen.secrets_dir else chosen.mqtt_ca_file
     return None if source is None else Path(shutil.copyfile(source, directory / "ca.pem"))

@@ -10,12 +10,13 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from gateway.operators.command import Count, Organization, Prefix, Surroundings, misused, numbered, run
+from gateway.operators.command import Count, Organization, Prefix, Surroundings, numbered
 from gateway.secrets import Secrets, SecretsError
 from gateway.secrets import claim_key as derived
 from schema import serials
-from schema.console import SURROUNDINGS, Who, Why, settings, stop, table, tell, time
+from schema.console import SURROUNDINGS, Who, Why, run, settings, stop, table, tell, time
 from schema.enrollment import fingerprint
+from schema.errors import Misused
 from schema.private import write_new
 
 IMPORTS = """
@@ -44,7 +45,7 @@ def claim_keys(
     chosen = numbered(serial, prefix, count)
     masters = _masters()
     if masters is None:
-        misused(f"BIOGATE_SECRETS_DIR is not set: it has the master keys{SURROUNDINGS}")
+        raise Misused(f"BIOGATE_SECRETS_DIR is not set: it has the master keys{SURROUNDINGS}")
     version = max(masters)
     lines = [f"{one},{derived(masters[version], one).hex()},{version}\n" for one in chosen]
     text = "serial,claim_key,version\n" + "".join(lines)
