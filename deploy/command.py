@@ -20,6 +20,8 @@ from schema.command_line import EXIT_CODES, Group, alone, start
 from schema.errors import BiogateError
 
 NAME = "biogate"
+COMPLETE = "_BIOGATE_COMPLETE"
+"""The variable by which a shell asks for words."""
 
 
 class Word(NamedTuple):
@@ -76,7 +78,7 @@ class Words(Group):
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> tuple[str | None, Any, list[str]]:  # type: ignore[override]
         name, _, rest = super().resolve_command(ctx, args)
-        return name, _found(name) if name else None, rest
+        return name, found(name) if name else None, rest
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         for title, words in WORDS.items():
@@ -88,21 +90,19 @@ def _all() -> dict[str, Word]:
     return {**{name: word for words in WORDS.values() for name, word in words.items()}, **HIDDEN}
 
 
-def _found(name: str) -> Any:
-    """The command of that name, imported."""
-    module, _, attribute = _all()[name].at.partition(":")
+def found(name: str) -> Any:
+    """The command of that name of the table, imported."""
+    at, line = _all()[name]
+    module, _, attribute = at.partition(":")
     if not attribute:
-        found: Any = _program(module, _all()[name].help)
-    else:
-        try:
-            found = getattr(import_module(module), attribute)
-        except ModuleNotFoundError as error:
-            if not (error.name or "").startswith("deploy"):
-                raise
-            raise BiogateError(f"{NAME} {name} is not in the image: it needs a checkout of the repository") from error
-    if not isinstance(found, typer.Typer):
-        found = alone(found, name)
-    return typer.main.get_command(found)
+        return typer.main.get_command(alone(_program(module, line), name))
+    try:
+        what = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("deploy"):
+            raise
+        raise BiogateError(f"{NAME} {name} is not in the image: it needs a checkout of the repository") from error
+    return typer.main.get_command(what if isinstance(what, typer.Typer) else alone(what, name))
 
 
 def _program(module: str, help: str) -> Callable[[], NoReturn]:
@@ -119,9 +119,17 @@ def completion(shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", hel
     """Print the script that completes words, for `eval "$(biogate completion bash)"` in the shell's start file."""
     from typer.completion import shell_complete  # noqa: PLC0415 - only here
 
+    _know_shells()
     if shell not in {"bash", "zsh", "fish"}:
         raise typer.BadParameter(f"{shell} is not one of bash, zsh and fish")
-    return shell_complete(typer.main.get_command(app), {}, NAME, "_BIOGATE_COMPLETE", f"source_{shell}")
+    return shell_complete(typer.main.get_command(app), {}, NAME, COMPLETE, f"source_{shell}")
+
+
+def _know_shells() -> None:
+    """Have typer know how each shell asks for words: it does so itself for commands that install their completion."""
+    from typer.completion import get_completion_inspect_parameters  # noqa: PLC0415 - only when a shell asks
+
+    get_completion_inspect_parameters()
 
 
 def _say_version(asked: bool) -> None:
@@ -147,6 +155,8 @@ def _top(
 
 
 def main() -> NoReturn:
+    if COMPLETE in os.environ:
+        _know_shells()
     start(app, NAME)
 
 

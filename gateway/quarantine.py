@@ -82,7 +82,7 @@ def list_(
     state: Annotated[State, typer.Option(help="what became of them")] = State.OPEN,
     limit: Annotated[int, typer.Option(min=1, help="at most so many")] = 100,
 ) -> None:
-    """Messages in quarantine, newest first; then what the quota refused to keep."""
+    """List messages in quarantine, newest first; then what the quota refused to keep."""
     chosen = Filter(None, device or None, _words(reason), since, until)
 
     async def command(pool: Pool, _: Settings) -> None:
@@ -98,7 +98,7 @@ def list_(
 
 @app.command()
 def show(ids: Annotated[list[int], typer.Argument(help="numbers as in the list")]) -> None:
-    """Messages in full, with what was done about them."""
+    """Show messages in full, with what was done about them."""
 
     async def command(pool: Pool, _: Settings) -> None:
         for number in ids:

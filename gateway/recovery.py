@@ -94,7 +94,7 @@ async def revocations(connection: asyncpg.Connection, secrets: Secrets) -> tuple
 
 @app.command("dynamic-security")
 def dynamic_security(directory: Directory) -> None:
-    """All logins and roles of a cell's broker, which must be stopped meanwhile. Then start it with this file."""
+    """Write all logins and roles of a cell's broker, which must be stopped meanwhile. Then start it with this file."""
 
     cell = settings(RecoverySettings).cell
     _rewrite(directory, SECURITY, lambda database, secrets: broker_logins(database, cell, secrets), "logins of devices")
@@ -102,7 +102,7 @@ def dynamic_security(directory: Directory) -> None:
 
 @app.command()
 def crl(directory: Directory) -> None:
-    """The certificates that have ended, for the broker's `crlfile`; it reads it again at SIGHUP."""
+    """Write the list of certificates that have ended, for the broker's `crlfile`; it reads it again at SIGHUP."""
 
     _rewrite(directory, CRL, revocations, "certificates")
 

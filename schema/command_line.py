@@ -88,8 +88,8 @@ def start(app: typer.Typer, name: str) -> NoReturn:
 def _usage(error: typer.TyperException) -> str:
     """Typer's words for a wrong use, in one line, and where the right one is described."""
     path = context.command_path if (context := getattr(error, "ctx", None)) else ""
-    if possible := getattr(error, "possibilities", None):
-        return f"there is no option {error.option_name}{nearest(error.option_name, possible, path)}"  # type: ignore[attr-defined]
+    if hasattr(error, "possibilities") and isinstance(word := getattr(error, "option_name", None), str):
+        return f"there is no option {word!r}{nearest(word, error.possibilities or [], path)}"
     text = " ".join(error.format_message().split())
     return f"{text.rstrip('.')}: see {path} --help" if path else text
 

@@ -233,7 +233,7 @@ def give(
 
 @app.command("list")
 def list_accounts() -> None:
-    """All organizations, their members and their keys."""
+    """List all organizations, their members and their keys."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(LIST))

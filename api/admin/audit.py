@@ -45,7 +45,7 @@ def export(
     to: Annotated[Path, typer.Option(help="file to write; is not there yet")],
     organization: Organization = "main",
 ) -> None:
-    """All events of an organization, the oldest first: one JSON object a line."""
+    """Export all events of an organization, the oldest first: one JSON object a line."""
 
     async def work(connection: asyncpg.Connection) -> int:
         its_id = await organization_id(connection, organization)

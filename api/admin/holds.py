@@ -1,4 +1,4 @@
-"""`biogate hold make|end|list`: what may not be dropped, however old; of all organizations, for the database's owner."""
+"""`biogate hold make|end|list`: what may not be dropped, however old it is: for who owns the database."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def make(
 
 @app.command()
 def end(number: Annotated[int, typer.Argument(help="as in the list")], *, why: Why, who: Who) -> None:
-    """End a hold, whoever's it is."""
+    """End a hold of any organization."""
 
     async def work(connection: asyncpg.Connection) -> None:
         await connection.execute("select retention_hold_end($1, null, $2, $3)", number, who, why)
@@ -66,7 +66,7 @@ def end(number: Annotated[int, typer.Argument(help="as in the list")], *, why: W
 def list_holds(
     ended: Annotated[bool, typer.Option("--all", help="those that were ended, too")] = False,
 ) -> None:
-    """Holds in force. Columns: number, organization, device, from, to, made, ended, who, why."""
+    """List holds in force. Columns: number, organization, device, from, to, made, ended, who, why."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(LIST, ended))

@@ -1,4 +1,4 @@
-"""`biogate sql-login add|end|list`: logins at the database for Grafana and notebooks. Each sees one organization's views.
+"""`biogate sql-login add|end|list`: logins at the database for Grafana and notebooks. Each sees its organization.
 
 What keeps them apart are rights, which nobody can give himself. The settings (read-only, time-outs) are for mistakes:
 PostgreSQL lets each session change its own; the number of connections it cannot change.
@@ -134,7 +134,7 @@ def end(name: Name, *, why: Why = "by hand", who: Who) -> None:
 
 @app.command("list")
 def list_logins() -> None:
-    """All such logins."""
+    """List all such logins."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(

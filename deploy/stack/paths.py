@@ -18,6 +18,8 @@ MAIN = "main"
 """Name of the stack that `make up` runs; tests run others beside it."""
 
 
+BIN = STACK / "bin"
+"""For PATH: has the command `biogate` and nothing else."""
 BIOGATE = (sys.executable, "-m", "deploy.command")
 """The command `biogate`, from this checkout."""
 

@@ -29,7 +29,7 @@ Which = Annotated[str, typer.Argument(metavar="TXN|SERIAL", help="the transactio
 
 
 def queue() -> None:
-    """Handshakes that await approval.
+    """List handshakes that await approval.
 
     Columns: serial, fingerprint, reason, hardware, firmware, number of channels, age, transaction.
 
@@ -127,7 +127,7 @@ def open_(*, cell: Cell = None, why: Why, who: Who) -> None:
 
 
 def close(*, cell: Cell = None, why: Why, who: Who) -> None:
-    """The kill switch: no handshake works any more, until `open`. Devices that have a login go on."""
+    """Throw the kill switch: no handshake works any more, until `open`. Devices that have a login go on."""
     _switch(cell, False, who, why)
 
 

@@ -54,7 +54,7 @@ def login(
     why: Why,
     who: Who,
 ) -> None:
-    """A login for people and programs, with all rights of the device; a new device is registered.
+    """Make a login for people and programs, with all rights of the device; a new device is registered.
 
     Its files are for mosquitto_pub and mosquitto_sub, and for programs (login.json).
     """
@@ -99,7 +99,7 @@ def provision(
     why: Why,
     who: Who,
 ) -> None:
-    """Ready-made logins for many devices at once. They work when the broker was started with its file written anew."""
+    """Make logins for many devices at once. They work when the broker was started with its file written anew."""
     chosen = settings(Surroundings)
     devices = numbered(names, prefix, count)
     if not to.absolute().parent.is_dir():
@@ -136,7 +136,7 @@ def logins(
     *,
     waiting: Annotated[bool, typer.Option("--waiting", help="only those that the broker was not told of yet")] = False,
 ) -> None:
-    """Logins at the broker. Columns: login, its state, state of the device, kind, how it was made, cell, age."""
+    """List logins at the broker. Columns: login, its state, state of the device, kind, how it was made, cell, age."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(LOGINS, name, waiting))

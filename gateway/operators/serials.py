@@ -38,7 +38,7 @@ def claim_keys(
         Path | None, typer.Option(help="a new file, for its owner alone; without it, standard output")
     ] = None,
 ) -> None:
-    """Claim keys for production, from the newest master key in BIOGATE_SECRETS_DIR.
+    """Make claim keys for production, from the newest master key in BIOGATE_SECRETS_DIR.
 
     CSV: serial,claim_key,version. A claim key is 64 hexadecimal digits: 32 bytes.
     """
@@ -97,7 +97,7 @@ def import_(
 
 
 def imports() -> None:
-    """Imports. Columns: name, its serials, how many of them have enrolled, quota, time."""
+    """List imports. Columns: name, its serials, how many of them have enrolled, quota, time."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(IMPORTS))
@@ -120,7 +120,7 @@ def imports() -> None:
 def list_serials(
     import_name: Annotated[str | None, typer.Option("--import", metavar="NAME", help="only of this import")] = None,
 ) -> None:
-    """Known serials. Columns: serial, device, its state, blocked, claim version, fingerprint, import."""
+    """List known serials. Columns: serial, device, its state, blocked, claim version, fingerprint, import."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(SERIALS, import_name))
