@@ -6,19 +6,17 @@ import asyncio
 import re
 import stat
 import subprocess
-import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy.container import passwords
 from deploy.container.ready import ready
 from deploy.lock import LOCK, MACHINES, PYTHON, wanted
-from deploy.stack.paths import CHECKOUT
+from deploy.stack.paths import BIOGATE, CHECKOUT
 from deploy.stack.ports import any_free
 from gateway.health import serve
 
@@ -98,7 +96,7 @@ async def test_the_health_check_says_what_is_in_the_way() -> None:
     port = any_free()
     assert not ready(port)[0]
     async with serve("127.0.0.1", port, asked):
-        command = [sys.executable, "-m", "deploy.container.ready", str(port)]
+        command = [*BIOGATE, "ready", str(port)]
         checked = await asyncio.to_thread(
             subprocess.run, command, capture_output=True, text=True, cwd=CHECKOUT, check=False
         )
@@ -109,13 +107,12 @@ async def test_the_health_check_says_what_is_in_the_way() -> None:
         assert not (await asyncio.to_thread(ready, port, "/nothing"))[0]
 
 
-def test_passwords_are_made_once_and_kept_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passwords_are_made_once_and_kept_from_others(tmp_path: Path) -> None:
     file = tmp_path / "biogate.password"
-    monkeypatch.setattr(sys, "argv", ["passwords", "--pgpass", str(file)])
-    passwords.main()
+    passwords.main([file], pgpass=True)
     first = file.read_text()
     (tmp_path / "pgpass").unlink()  # as if it had been killed between the two
-    passwords.main()
+    passwords.main([file], pgpass=True)
     assert file.read_text() == first
     assert len(first.strip()) >= 32
     assert (tmp_path / "pgpass").read_text() == f"*:*:*:biogate:{first}"

@@ -102,7 +102,7 @@ def test_what_it_says_of_accounts_works(shell: Shell) -> None:
 @contextmanager
 def controllers(shell: Shell, *serials: str) -> Iterator[subprocess.Popen[bytes]]:
     """Controllers of one's own, enrolling with what the page says they are given."""
-    shell.run(f".venv/bin/python -m gateway.devices claim-keys {' '.join(serials)} --to claims.csv")
+    shell.run(f"biogate devices claim-keys {' '.join(serials)} --to claims.csv")
     given = shell.run('echo "$BIOGATE_ENROLL_URL"; echo "$BIOGATE_MQTT_CA_FILE"').split()
     options = {
         **dict(zip(("--enroll", "--ca"), given, strict=True)),
