@@ -35,7 +35,7 @@ HANDSHAKES = 20
 """At once, at most."""
 
 
-app = commands("")
+app = commands("Simulate bioreactor controllers that publish telemetry, status and events over MQTT 5.")
 
 
 @app.callback(invoke_without_command=True)
@@ -104,7 +104,7 @@ def main(  # noqa: PLR0917 - typer's options
     login_retry: Annotated[float, typer.Option(min=0.1, help="seconds between tries with a refused login")] = 60.0,
     enroll_again: Annotated[float, typer.Option(min=0.1, help="after so many seconds of that, enroll again")] = 600.0,
 ) -> None:
-    """Simulate bioreactor controllers that publish telemetry, status and events over MQTT 5."""
+    """Run the fleet, unless it is to be enrolled only."""
     if context.invoked_subcommand:
         return
     broker: Broker | Entrance

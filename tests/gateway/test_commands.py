@@ -1,4 +1,4 @@
-"""The modules behind `biogate` by their own addresses. (What they do is tested in processes that are forked: tests/forked.py.)"""
+"""The modules behind `biogate` by their own addresses. (What they do is tested in forked processes.)"""
 
 from __future__ import annotations
 
