@@ -14,11 +14,13 @@ from typing import Any, cast, get_args
 import msgspec
 import pytest
 
-from api.routes import commands
-from gateway import admit, holes, receipts, registry, settings, streams
-from gateway.broker_check import options
+from api.shapes import commands
+from gateway import settings
+from gateway.broker.limits import options
 from gateway.enrollment.decisions import retry_after_s
 from gateway.errors import Rejected
+from gateway.intake import admit, registry
+from gateway.receipts import holes, receipts, streams
 from schema import enrollment, messages, topics
 from schema.enrollment import Refusal
 from schema.messages import CommandResult, Event, Status
