@@ -16,7 +16,7 @@ ARGS ?=
 .PHONY: up test check openapi lock faults bench image clean ready python
 
 up: ready
-	@.venv/bin/python -m deploy.up $(ARGS)
+	@.venv/bin/biogate up $(ARGS)
 
 test: ready
 	@.venv/bin/python -m tests.in_memory .venv/bin/python -m tests.suite $(ARGS)

@@ -21,6 +21,7 @@ import schema.reasons
 from api.settings import Settings as ApiSettings
 from gateway.canary.settings import Settings as CanarySettings
 from gateway.settings import Settings as GatewaySettings
+from schema.command_line import EXIT_CODES
 
 METRICS: dict[str, tuple[Any, ...]] = {
     "gateway": (gateway.metrics,),
@@ -30,14 +31,6 @@ METRICS: dict[str, tuple[Any, ...]] = {
     "simulator": (device_sim.metrics,),
 }
 """Where the metrics of each process are."""
-
-EXIT_CODES = {
-    0: "done",
-    1: "it could not be done, or what was looked at is not as it should be",
-    2: "the command was used wrongly, or a setting is missing or wrong",
-    3: "gateway: another client took over its session",
-    130: "interrupted by Ctrl-C",
-}
 """Of all commands and processes."""
 
 
@@ -80,6 +73,12 @@ def reasons() -> Iterator[str]:
         yield f"| `{ast.literal_eval(name.value)}` | {ast.literal_eval(text.value)} |"
 
 
+def exit_codes() -> Iterator[str]:
+    """A row for each exit code of the command."""
+    for code, meaning in EXIT_CODES.items():
+        yield f"| {code} | {meaning} |"
+
+
 def page() -> str:
     """The whole page."""
     parts = [
@@ -94,8 +93,9 @@ def page() -> str:
         *(line for part in METRICS for line in section(part)),
         "\n## Reasons for quarantine\n\n| reason | meaning |\n|---|---|",
         *reasons(),
-        "\n## Exit codes\n\n| code | meaning |\n|---|---|",
-        *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()),
+        "\n## Exit codes\n\nThe exit codes of `biogate` and of each process. Standard error says in a line what went wrong.\n\n"
+        "| code | meaning |\n|---|---|",
+        *exit_codes(),
     ]
     return "\n".join(parts) + "\n"
 

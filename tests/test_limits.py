@@ -9,16 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
-from api.routes import commands
-from gateway import admit, holes, receipts, registry, settings, streams
-from gateway.broker_check import options
+from api.shapes import commands
+from gateway import settings
+from gateway.broker.limits import options
 from gateway.enrollment.decisions import retry_after_s
 from gateway.errors import Rejected
+from gateway.intake import admit, registry
+from gateway.receipts import holes, receipts, streams
 from schema import enrollment, messages, topics
 from schema.enrollment import Refusal
 from schema.messages import CommandResult, Event, Status
@@ -209,12 +211,12 @@ def test_names_of_commands_are_what_the_page_says() -> None:
 
 
 def test_names_of_channels_are_what_the_page_says() -> None:
-    check = registry.Registry(cast(Any, None), default("max_channels"), default("max_layouts"))._check
+    most = default("max_channels")
     for good in (("a",), ("µ" * 64, "pH 2")):
-        check(good)
+        registry.check_channels(good, most)
     for bad in (("",), ("a" * 65,), ("a\n",), ("a", "a")):
         with pytest.raises(Rejected) as rejected:
-            check(bad)
+            registry.check_channels(bad, most)
         assert rejected.value.reason is Reason.BAD_CHANNEL
 
 

@@ -44,7 +44,7 @@ async def register(request: Request, database: Accounts) -> Response:
     given = await order(request, Registration)
     allowed = _settings(request).api_registration
     if allowed == "closed":
-        raise Forbidden("accounts are made by who runs the installation: python -m api.admin user")
+        raise Forbidden("accounts are made by who runs the installation: biogate accounts user")
     if allowed == "invitation" and given.code is None:
         raise Forbidden("an account is for who was invited: send the code")
     with request.app.state.attempts.attempt(request) as attempt:

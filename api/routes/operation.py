@@ -36,7 +36,7 @@ async def ready(database: Accounts) -> Response:
         missing = await migrate.pending(connection)
     if missing:
         raise Unavailable(
-            f"migrations have not run: {', '.join(missing)}; run python -m schema.migrate",
+            f"migrations have not run: {', '.join(missing)}; run biogate migrate",
             retry_after=30,
             pending=missing,
         )

@@ -28,7 +28,7 @@ class Import(Answer):
     known: int = Field(description="were there already, and were left as they are")
     keys_not_kept: int = Field(
         description="claim keys of version 1 and up: they follow from a master key that this service has not, so they "
-        "were neither checked nor stored; `python -m gateway.devices import` checks them"
+        "were neither checked nor stored; `biogate devices import` checks them"
     )
 
 

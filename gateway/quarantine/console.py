@@ -1,9 +1,8 @@
-"""`python -m gateway.quarantine list | show | replay | discard`: what was rejected, and what people do about it."""
+"""`biogate quarantine list | show | replay | discard`: what was rejected, and what people do about it."""
 
 from __future__ import annotations
 
 import asyncio
-import getpass
 import logging
 import math
 import sys
@@ -15,18 +14,20 @@ import asyncpg
 import msgspec
 import structlog
 import typer
-from pydantic import AnyUrl, ValidationError
+from pydantic import AnyUrl
 
-from gateway.errors import GatewayError
 from gateway.intake import decode
 from gateway.quarantine import clock, resolution
 from gateway.quarantine.replay import CELL, Replay, Result
 from gateway.quarantine.resolution import Filter, Signature, State
 from gateway.runtime.database import Pool, Transaction, create_pool
 from gateway.settings import Settings
+from schema.command_line import commands, plain, start
+from schema.console import Who, Why, database_errors, settings
+from schema.errors import Misused
 from schema.reasons import Reason
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="What was rejected, and what people do about it.")
+app = commands("What was rejected, and what people do about it.")
 
 ROW_TIMEOUT_S = 60
 SHOWN = 4000
@@ -64,8 +65,6 @@ Since = Annotated[datetime | None, typer.Option(parser=_instant, help="received 
 Until = Annotated[datetime | None, typer.Option(parser=_instant, help="received before this time")]
 Limit = Annotated[int | None, typer.Option(min=1, help="at most so many; without it all")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what would be done")]
-Why = Annotated[str, typer.Option(help="the reason, for the audit trail")]
-Actor = Annotated[str, typer.Option(default_factory=getpass.getuser, help="who does it, for the audit trail")]
 ShiftBy = Annotated[
     Any, typer.Option(parser=_shift_ms, help="seconds to add to all times; auto: as wrong as the device's clock was")
 ]
@@ -84,15 +83,15 @@ def list_(
     state: Annotated[State, typer.Option(help="what became of them")] = State.OPEN,
     limit: Annotated[int, typer.Option(min=1, help="at most so many")] = 100,
 ) -> None:
-    """Messages in quarantine, newest first; then what the quota refused to keep."""
+    """List messages in quarantine, newest first; then what the quota refused to keep."""
     chosen = Filter(None, device or None, _words(reason), since, until)
 
     async def command(pool: Pool, _: Settings) -> None:
         for row in await resolution.newest(pool, chosen, state, limit):
             fields = row["quarantine_id"], _time(row["received_at"]), row["device"] or "-", row["reason"], row["bytes"]
-            typer.echo("\t".join(_plain(str(field)) for field in (*fields, row["detail"][:200])))
+            typer.echo("\t".join(plain(str(field)) for field in (*fields, row["detail"][:200])))
         for row in await resolution.overflow(pool, chosen):
-            what = f"{row['count']} × {row['kind']}, {row['reason']}, of {_plain(row['device']) or 'various names'}"
+            what = f"{row['count']} × {row['kind']}, {row['reason']}, of {plain(row['device']) or 'various names'}"
             typer.echo(f"over the quota and not kept: {what}; the last at {_time(row['last_at'])}", err=True)
 
     _run(command)
@@ -100,7 +99,7 @@ def list_(
 
 @app.command()
 def show(ids: Annotated[list[int], typer.Argument(help="numbers as in the list")]) -> None:
-    """Messages in full, with what was done about them."""
+    """Show messages in full, with what was done about them."""
 
     async def command(pool: Pool, _: Settings) -> None:
         for number in ids:
@@ -124,7 +123,7 @@ def replay(
     limit: Limit = None,
     shift: ShiftBy = "0",
     why: Why,
-    actor: Actor,
+    who: Who,
     dry_run: DryRun = False,
 ) -> None:
     """Take messages in as if they came now. What is rejected again stays open."""
@@ -146,9 +145,9 @@ def replay(
                 async with asyncio.timeout(ROW_TIMEOUT_S):  # the writer would try for ever
                     results[number] = result = await (tool.look if dry_run else tool.replay)(row, shift_ms)
                 counts[not result.rejected] += 1
-                typer.echo(f"{number}\t{_plain(_told(result, dry_run=dry_run))}")
+                typer.echo(f"{number}\t{plain(_told(result, dry_run=dry_run))}")
             if not dry_run:
-                await resolution.mark_replayed(connection, results, Signature(actor, why))
+                await resolution.mark_replayed(connection, results, Signature(who, why))
 
         _missed(chosen, await resolution.each_page(pool, chosen, limit, settle))
         await tool.merge()
@@ -168,7 +167,7 @@ def discard(
     until: Until = None,
     limit: Limit = None,
     why: Why,
-    actor: Actor,
+    who: Who,
     dry_run: DryRun = False,
 ) -> None:
     """Throw messages away; that they were there, with their hash, stays."""
@@ -178,7 +177,7 @@ def discard(
     async def command(pool: Pool, _: Settings) -> None:
         async def settle(connection: Transaction, page: list[int]) -> None:
             if not dry_run:
-                await resolution.discard(connection, page, Signature(actor, why))
+                await resolution.discard(connection, page, Signature(who, why))
             for number in page:
                 typer.echo(f"{number}\t{word}")
 
@@ -194,28 +193,19 @@ def _run(command: Callable[[Pool, Settings], Coroutine[Any, Any, None]]) -> None
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    try:
-        settings = Settings(mqtt_url=AnyUrl("mqtts://unused"), cell=CELL)
-    except ValidationError as error:
-        for problem in error.errors():
-            typer.echo(f"BIOGATE_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}", err=True)
-        raise typer.Exit(2) from error
+    chosen = settings(Settings, mqtt_url=AnyUrl("mqtts://unused"), cell=CELL)
 
-    async def run() -> None:
-        async with create_pool(settings) as pool:
-            await command(pool, settings)
+    async def connected() -> None:
+        async with create_pool(chosen) as pool:
+            await command(pool, chosen)
 
-    try:
-        asyncio.run(run())
-    except (GatewayError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        typer.echo(f"stopped: {error or type(error).__name__}", err=True)
-        raise typer.Exit(1) from error
+    with database_errors():
+        asyncio.run(connected())
 
 
 def _chosen(chosen: Filter) -> Filter:
     if not any(chosen):
-        typer.echo("which? Give numbers, or a filter such as --device or --reason", err=True)
-        raise typer.Exit(2)
+        raise Misused("which? Give numbers, or a filter such as --device or --reason")
     return chosen
 
 
@@ -248,7 +238,7 @@ def _told(result: Result, *, dry_run: bool) -> str:
 
 def _show(row: asyncpg.Record, events: list[asyncpg.Record]) -> None:
     def line(name: str, text: str) -> None:
-        typer.echo(f"{name + ':':14}{_plain(text)}")
+        typer.echo(f"{name + ':':14}{plain(text)}")
 
     for name in ("quarantine_id", "received_at", "cell", "device", "topic", "reason", "detail", "content_type"):
         line(name, _time(row[name]))
@@ -270,11 +260,6 @@ def _time(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _plain(text: str) -> str:
-    """Without what would steer a terminal: devices write these texts."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
-
-
 def _readable(payload: bytes, content_type: str | None) -> str:
     """As JSON if it can be decoded, else in hexadecimal."""
     try:
@@ -284,8 +269,8 @@ def _readable(payload: bytes, content_type: str | None) -> str:
             text = msgspec.json.encode(msgspec.msgpack.decode(payload)).decode()
     except Exception:  # whatever it is, it has bytes
         text = payload[:SHOWN].hex(" ")
-    return _plain(text[:SHOWN]) + (" …" if len(text) > SHOWN else "")
+    return plain(text[:SHOWN]) + (" …" if len(text) > SHOWN else "")
 
 
 if __name__ == "__main__":
-    app()
+    start(app, "biogate quarantine")

@@ -170,9 +170,9 @@ async def test_missing_migrations_make_it_not_ready(plant: Plant, client: httpx2
     await plant.sql.execute("delete from _pogo_migration where migration_id = '0002_standard_channels'")
     problem = assert_problem(await client.get("/ready"), 503)
     assert problem["pending"] == ["0002_standard_channels"]
-    assert "schema.migrate" in problem["detail"]
+    assert "biogate migrate" in problem["detail"]
     await plant.sql.execute("alter view api.frames rename to frames_away")
-    assert "schema.migrate" in assert_problem(await client.get("/api/v1/latest"), 503)["detail"]
+    assert "biogate migrate" in assert_problem(await client.get("/api/v1/latest"), 503)["detail"]
 
 
 async def test_an_error_of_ours_shows_nothing_of_itself(plant: Plant, client: httpx2.AsyncClient) -> None:

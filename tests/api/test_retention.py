@@ -76,7 +76,7 @@ async def test_what_cannot_be_held_is_said(plant: Plant, operator: Operator, nor
 async def test_who_owns_the_database_holds_for_everybody(plant: Plant, north: Operator, database_url: str) -> None:
     def command(*arguments: str, status: int = 0) -> str:
         environment = {**os.environ, "BIOGATE_DATABASE_URL": database_url}
-        child = Talking("api.admin", "hold", *arguments, environment=environment)
+        child = Talking("deploy.command", "hold", *arguments, environment=environment)
         said = child.finish()
         assert child.wait() == status, said
         return said

@@ -6,16 +6,13 @@ import asyncio
 import re
 import stat
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
-
-import pytest
 
 from deploy.container import passwords
 from deploy.container.ready import ready
 from deploy.lock import RUNTIME, python
-from deploy.stack.paths import CHECKOUT, short
+from deploy.stack.paths import BIOGATE, CHECKOUT, short
 from deploy.stack.ports import any_free
 from gateway.runtime.health import serve
 
@@ -71,7 +68,7 @@ async def test_the_health_check_says_what_is_in_the_way() -> None:
     port = any_free()
     assert not ready(port)[0]
     async with serve("127.0.0.1", port, asked):
-        command = [sys.executable, "-m", "deploy.container.ready", str(port)]
+        command = [*BIOGATE, "ready", str(port)]
         checked = await asyncio.to_thread(
             subprocess.run, command, capture_output=True, text=True, cwd=CHECKOUT, check=False
         )
@@ -82,13 +79,12 @@ async def test_the_health_check_says_what_is_in_the_way() -> None:
         assert not (await asyncio.to_thread(ready, port, "/nothing"))[0]
 
 
-def test_passwords_are_made_once_and_kept_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passwords_are_made_once_and_kept_from_others(tmp_path: Path) -> None:
     file = tmp_path / "biogate.password"
-    monkeypatch.setattr(sys, "argv", ["passwords", "--pgpass", str(file)])
-    passwords.main()
+    passwords.main([file], pgpass=True)
     first = file.read_text()
     (tmp_path / "pgpass").unlink()  # as if it had been killed between the two
-    passwords.main()
+    passwords.main([file], pgpass=True)
     assert file.read_text() == first
     assert len(first.strip()) >= 32
     assert (tmp_path / "pgpass").read_text() == f"*:*:*:biogate:{first}"

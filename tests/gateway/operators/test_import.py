@@ -58,7 +58,7 @@ async def test_claim_keys_are_derived_from_the_newest_master_and_kept_from_other
     assert ran.err.startswith(f"{file} cannot be written: ")
     ran = await tool_for(None, secrets_dir=tmp_path / "none")("claim-keys", "BR-1")
     assert ran.status == 1
-    assert "gateway.setup" in ran.err
+    assert "biogate setup" in ran.err
 
 
 async def test_what_claim_keys_wrote_can_be_imported_and_is_compared(
