@@ -15,6 +15,7 @@ import asyncpg
 import hypothesis
 import pytest
 import pytest_asyncio
+import structlog
 
 import deploy.stack
 from deploy.stack import Local, Mosquitto
@@ -29,6 +30,14 @@ TEMPLATE = f"biogate_template_{os.getpid()}"
 
 hypothesis.settings.register_profile("biogate", deadline=None)  # by the clock a loaded machine would fail
 hypothesis.settings.load_profile("biogate")
+
+# As structlog does it by default, but for tracebacks: rich's, with all variables, take 20 s for one of the API.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @dataclass(frozen=True)

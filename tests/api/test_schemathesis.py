@@ -89,7 +89,7 @@ async def test_no_answer_is_another_than_the_description_has(database_url: str, 
     settings = {
         **{"BIOGATE_DATABASE_URL": database_url, "BIOGATE_API_SECRET_FILE": str(secret)},
         **{"BIOGATE_API_RATE": "0", "BIOGATE_API_ANONYMOUS_RATE": "0"},
-        **{"BIOGATE_API_ACT_PATIENCE": "0", "BIOGATE_API_TRIAL_SECONDS": "1"},
+        **{"BIOGATE_API_ACT_PATIENCE": "0", "BIOGATE_API_TRIAL_SECONDS": "10"},
     }
     log = tmp_path / "log"
     async with process(log, **settings) as (_, client):
