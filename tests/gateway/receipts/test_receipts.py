@@ -21,7 +21,7 @@ from gateway.runtime.database import Pool
 from tests.conftest import Broker
 from tests.gateway.material import NOW_MS, frames
 from tests.gateway.test_path import frame, now_ms
-from tests.processes import GatewayProcess
+from tests.processes import GatewayProcess, wait_until
 
 QUICK: dict[str, Any] = {"receipt_interval_s": 0.1, "reorder_window_s": 0.5, "backfill_retry_s": 1}
 
@@ -96,8 +96,7 @@ async def test_a_hole_is_asked_for_by_exact_range_and_closed_by_what_comes_on_hi
     for seq in (8, 3, 4, 5):
         await controller.say("history", frame(seq, t + seq))
     await controller.wait_receipt([[1, 9]])
-    await asyncio.sleep(0.3)
-    assert gateway.metrics()["biogate_missing_frames"] == 0
+    await asyncio.to_thread(wait_until, lambda: gateway.metrics()["biogate_missing_frames"] == 0, 10)
 
 
 async def test_frames_that_are_late_within_the_reorder_window_are_not_asked_for(controller: Controller) -> None:
