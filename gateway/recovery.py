@@ -24,7 +24,7 @@ from pydantic import Field, PostgresDsn, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.errors import GatewayError
-from gateway.logins.roles import FIXED, ROLE_PREFIX, Login, device_role, fixed_login, security
+from gateway.logins.roles import FIXED, ROLE_PREFIX, LoginEntry, device_role, fixed_login, security
 from gateway.secrets import Secrets, SecretsError
 from gateway.setup import BROKER, SECURITY, locked, write
 from schema.enrollment import LOGIN
@@ -62,7 +62,7 @@ async def broker_logins(connection: asyncpg.Connection, cell: str, secrets: Secr
         fixed_login(name, secrets.password(name), disabled=name == LOGIN and enrollment_open is False) for name in FIXED
     ]
     logins = [
-        Login(
+        LoginEntry(
             row["username"],
             ROLE_PREFIX + row["device"],
             row["salt"],

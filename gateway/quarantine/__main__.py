@@ -1,4 +1,4 @@
-"""`python -m gateway.quarantine`: list, show, replay and discard what was rejected."""
+"""`python -m gateway.quarantine`: list, show, replay and discard rejected messages."""
 
 from gateway.quarantine.console import app
 

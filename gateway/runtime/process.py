@@ -1,12 +1,13 @@
-"""What the processes of the gateway have in common: how they are set up, their login, and how a part begins anew."""
+"""How a process of the gateway is set up, stopped, logged in at the broker, and kept alive when a part has a defect."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from prometheus_client import Counter
@@ -22,14 +23,36 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+Started = TypeVar("Started")
+
 AGAIN_S = 5.0
 PROBE_TIMEOUT_S = 2.0
+
+
+def stop_signal() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set from now on."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def unless_stopped(stop: asyncio.Event, start: Awaitable[Started]) -> Started | None:
+    """Await `start` and return its result; or cancel it and return None when `stop` is set first."""
+    starting, stopped = asyncio.ensure_future(start), asyncio.ensure_future(stop.wait())
+    await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if starting.done():
+        return await starting
+    starting.cancel()
+    return None
 
 
 async def restart_on_defect(
     what: str, work: Callable[[], Awaitable[None]], defects: Counter, stop: asyncio.Event | None = None
 ) -> None:
-    """Work that has a defect begins anew, and does not end the others. It may end after `stop`."""
+    """Run `work` again whenever it ends or raises, AGAIN_S later; only after `stop` it may end. Exceptions are counted
+    in `defects` under `what` and logged, so that a defect in one part of the process does not end the other parts."""
     while True:
         try:
             await work()
@@ -42,14 +65,14 @@ async def restart_on_defect(
 
 
 def broker_login(settings: Settings, secrets: Secrets | None) -> tuple[str | None, str | None]:
-    """User name and password at the broker: as the settings say, else those among the secrets, else none."""
+    """User name and password at the broker: from the settings, else `gateway` from the secrets, else none."""
     if settings.mqtt_username is None and secrets is not None:
         return "gateway", secrets.password("gateway")
     return settings.mqtt_username, settings.mqtt_password.get_secret_value() if settings.mqtt_password else None
 
 
 async def database_troubles(pool: Pool) -> list[str]:
-    """Why the database cannot be used just now: what readiness tells."""
+    """Why the database cannot be used just now, for /ready; empty if a statement works within PROBE_TIMEOUT_S."""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await pool.fetchval("select 1")
@@ -59,7 +82,7 @@ async def database_troubles(pool: Pool) -> list[str]:
 
 
 def set_up(program: str) -> tuple[Settings, Secrets | None] | None:
-    """Settings and secrets; None if they are wrong, which is said."""
+    """Load settings and secrets. If they are wrong, print why and return None."""
     try:
         settings = Settings()
         return settings, _load(settings.secrets_dir) if settings.secrets_dir else None
@@ -77,7 +100,7 @@ def _load(directory: Path) -> Secrets:
 
 
 def say_wrong(program: str, error: ValidationError) -> None:
-    """Which settings are wrong, each in a line."""
+    """Print which settings are wrong, each on a line of standard error."""
     for problem in error.errors():
         name = "BIOGATE_" + "_".join(str(part) for part in problem["loc"]).upper()
         print(f"{program}: {name if problem['loc'] else 'settings'}: {problem['msg']}", file=sys.stderr)
