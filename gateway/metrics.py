@@ -29,9 +29,7 @@ LAG = BulkHistogram(
 )
 COMMIT = BulkHistogram("biogate_commit_seconds", "time to write and commit a batch", SECONDS)
 LAST_COMMIT = OptionalGauge("biogate_last_commit_timestamp_seconds", "last commit of a batch; absent before the first")
-WRITER_BUSY = BusyCounter(
-    "biogate_writer_busy_seconds", "time in which the writer had work: its rate is its saturation"
-)
+WRITER_BUSY = BusyCounter("biogate_writer_busy_seconds", "time the writer had work: its rate is its saturation")
 BATCH = BulkHistogram(
     "biogate_batch_frames", "frames in a batch", (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 4000, 8000)
 )
@@ -52,7 +50,7 @@ STREAMS_OVERFLOWED = Counter("biogate_streams_overflowed", "merges that left ran
 
 DEFECTS = Counter("biogate_defects", "times that a part failed by a defect and was started again", ["what"])
 EVENT_LOOP_LAG = BulkHistogram(
-    "biogate_event_loop_lag_seconds", "how much later than asked for a task gets its turn", SECONDS
+    "biogate_event_loop_lag_seconds", "how late a task of the event loop gets its turn", SECONDS
 )
 LEADER = Gauge("biogate_leader", "1 while this gateway leads its cell, 0 on standby")
 MQTT_CONNECTED = Gauge("biogate_mqtt_connected", "1 while connected and subscribed")
@@ -83,9 +81,7 @@ CREDENTIALS_DUE = Gauge("biogate_credentials_due", "logins whose wanted state is
 CREDENTIALS_STUCK = Gauge("biogate_credentials_stuck", "due logins that failed, and wait for their next try")
 CREDENTIALS_MISSING = Gauge("biogate_credentials_missing", "logins that the broker has lost, with passwords unknown")
 CREDENTIALS_FOREIGN = Gauge("biogate_credentials_foreign", "logins at the broker that no gateway made")
-CREDENTIALS_REPAIRED = Counter(
-    "biogate_credentials_repaired", "differences to the database that were repaired", ["what"]
-)
+CREDENTIALS_REPAIRED = Counter("biogate_credentials_repaired", "repaired differences to the database", ["what"])
 RECONCILIATIONS = Counter("biogate_credentials_reconciliations", "comparisons of broker and database")
 
 # -- commands
@@ -115,11 +111,7 @@ for _name in (*(code.value for code in Refusal), "retained", "oversized", "flood
 
 # -- figures of the broker, in the gateway that is connected
 
-BROKER_DROPPED = OptionalGauge(
-    "biogate_broker_dropped_messages",
-    "messages that the broker has dropped, for any client, since its start",
-    kind="counter",
-)
+BROKER_DROPPED = OptionalGauge("biogate_broker_dropped_messages", "messages dropped, for any client", kind="counter")
 BROKER_CLIENTS = OptionalGauge("biogate_broker_clients_connected", "clients connected to the broker")
 BROKER_AWAY = OptionalGauge("biogate_broker_clients_disconnected", "sessions of clients that are away")
 BROKER_STORED_MESSAGES = OptionalGauge("biogate_broker_stored_messages", "messages in the broker, with retained ones")
@@ -140,7 +132,7 @@ DATABASE_BACKENDS = OptionalGauge("biogate_database_backends", "connections of c
 DATABASE_MAX_CONNECTIONS = OptionalGauge("biogate_database_max_connections", "most connections that the server allows")
 DATABASE_WAITING = OptionalGauge("biogate_database_waiting_backends", "connections that wait for a lock")
 DATABASE_OLDEST_TRANSACTION = OptionalGauge(
-    "biogate_database_oldest_transaction_seconds", "age of the oldest transaction"
+    "biogate_database_oldest_transaction_seconds", "age of the oldest open transaction"
 )
 DATABASE_XID_AGE = OptionalGauge(
     "biogate_database_xid_age", "transactions since the oldest row not frozen; at 2.1e9 the server stops writing"

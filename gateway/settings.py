@@ -70,7 +70,7 @@ class Settings(BaseSettings):
         MqttUrl("mqtts://localhost:8883"), description="where enrolled devices are told to connect"
     )
     device_certificate_broker_url: MqttUrl | None = Field(
-        None, description="where devices with a certificate are told to connect; without it no certificates are issued"
+        None, description="broker for devices with a certificate; without it no certificates are issued"
     )
     enroll_sessions: int = Field(200, ge=1, description="handshakes that may be open at once")
     enroll_hellos_per_s: int = Field(20, ge=1, description="handshakes begun in a second, at this gateway")
@@ -90,9 +90,7 @@ class Settings(BaseSettings):
     alarms_http_host: str = Field(
         "127.0.0.1", description="where /health, /ready and /metrics of `python -m gateway.alarms` listen"
     )
-    alarms_http_port: int = Field(
-        8002, ge=0, le=65535, description="port of /health, /ready and /metrics of `python -m gateway.alarms`"
-    )
+    alarms_http_port: int = Field(8002, ge=0, le=65535, description="port of these routes")
     alarms_interval_ms: int = Field(
         250, ge=10, le=5000, description="least time from one look at what was committed to the next"
     )
@@ -112,9 +110,7 @@ class Settings(BaseSettings):
     notify_report_s: float = Field(
         300, ge=1, description="after so long a failing route is reported by the organization's other routes"
     )
-    notify_give_up_s: float = Field(
-        86400, ge=1, description="how long a notification is tried again by a route that fails"
-    )
+    notify_give_up_s: float = Field(86400, ge=1, description="how long a failing route tries a notification")
 
     broker_conf: Path | None = Field(
         None, description="the broker's mosquitto.conf, if the gateway can read it: limits that cannot work are refused"
@@ -151,9 +147,7 @@ class Settings(BaseSettings):
         ge=1,
         description="receipts a second: with more devices than that, each is told less often, but within 10 s",
     )
-    reorder_window_s: float = Field(
-        10, ge=0, le=3600, description="how long a missing frame may be late before it is asked for"
-    )
+    reorder_window_s: float = Field(10, ge=0, le=3600, description="how long a missing frame may be late")
     backfill_retry_s: float = Field(
         30, ge=1, le=3600, description="time until a missing frame is asked for again; doubled each time, to an hour"
     )
@@ -161,27 +155,17 @@ class Settings(BaseSettings):
     retention_frames_days: int | None = Field(
         None, ge=1, description="frames older than that are dropped, by whole chunks; without it all are kept"
     )
-    retention_events_days: int | None = Field(
-        None, ge=1, description="events older than that are dropped, by whole chunks; without it all are kept"
-    )
+    retention_events_days: int | None = Field(None, ge=1, description="the same bound for events")
     retention_statuses_days: int | None = Field(
-        None,
-        ge=1,
-        description="statuses older than that are dropped, except the newest of each device; without it all are kept",
+        None, ge=1, description="the same bound for statuses, except the newest of each device"
     )
     retention_quarantine_days: int | None = Field(
-        None,
-        ge=1,
-        description="replayed and discarded messages of the quarantine older than that are dropped; else all are kept",
+        None, ge=1, description="the same bound for messages in quarantine that were replayed or discarded"
     )
-    retention_interval_s: int = Field(
-        3600, ge=1, description="how often data older than their retention are looked for"
-    )
+    retention_interval_s: int = Field(3600, ge=1, description="how often old data are looked for")
 
     database_bytes: int | None = Field(
-        None,
-        ge=1,
-        description="bytes to which the database may grow, as its disk allows: alerts say when it will reach them",
+        None, ge=1, description="bytes that the database may grow to, as its disk allows: alerts say when it will"
     )
 
     shutdown_timeout_s: float = Field(30, gt=0, description="deadline for the drain after SIGTERM")

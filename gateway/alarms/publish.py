@@ -21,7 +21,7 @@ import msgspec
 from gateway.alarms import metrics
 from gateway.alarms.lead import AlarmLead
 from gateway.alarms.store import EPOCH
-from gateway.broker.client import BrokerClient, client_as, end_if_cancelled
+from gateway.broker.client import Client, client_as, end_if_cancelled
 from gateway.errors import LeadLost, SendFailed
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles
 from gateway.settings import Settings
@@ -115,7 +115,7 @@ class Publisher:
             end_if_cancelled()
             await asyncio.sleep(wait)
 
-    async def _publish(self, client: BrokerClient, trouble: Trouble) -> None:
+    async def _publish(self, client: Client, trouble: Trouble) -> None:
         """While leading: what has changed, and between that all there is, once."""
         again: tuple[bool, int, int] | None = (False, 0, 0)
         while self._lead.leading.is_set():
@@ -133,7 +133,7 @@ class Publisher:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._told.wait(), LOOK_S)
 
-    async def _batch(self, client: BrokerClient, query: str, *arguments: int) -> Sequence[asyncpg.Record]:
+    async def _batch(self, client: Client, query: str, *arguments: int) -> Sequence[asyncpg.Record]:
         """Publish and note what a query finds. Raises LeadLost, SendFailed."""
         async with self._pool.acquire() as connection, connection.transaction():
             if await connection.fetchval(EPOCH) != self._lead.epoch:
@@ -146,7 +146,7 @@ class Publisher:
         metrics.PUBLISHED.inc(len(alarms))
         return alarms
 
-    async def _send(self, client: BrokerClient, alarms: Sequence[asyncpg.Record]) -> None:
+    async def _send(self, client: Client, alarms: Sequence[asyncpg.Record]) -> None:
         """All of them, one after another on the wire, without waiting for each answer."""
         client.worst = 0
         async with asyncio.TaskGroup() as group:
@@ -157,7 +157,7 @@ class Publisher:
             raise SendFailed(f"refused by the broker, {client.worst:#x}: its login may not publish {ROOT}/#")
 
 
-async def _until_lost(client: BrokerClient) -> None:
+async def _until_lost(client: Client) -> None:
     """Raises MqttError when the connection is."""
     async for _ in client.messages:
         pass

@@ -1,5 +1,4 @@
-"""Exports until when certificates are valid. Files of the secrets directory are read once a minute, as people renew
-them there."""
+"""Exports until when certificates are valid; those in the secrets directory, which people renew, once a minute."""
 
 from __future__ import annotations
 
@@ -26,8 +25,7 @@ async def watch(directory: Path) -> None:
 
 
 def look(directory: Path) -> None:
-    """Export the expiry of each file that is there. A file that cannot be read counts as expired: the broker cannot
-    read it either."""
+    """Export the expiry of each file. One that cannot be read counts as expired: the broker cannot read it either."""
     from cryptography import x509  # noqa: PLC0415  # a gateway without secrets need not load it
 
     for name, file in FILES.items():

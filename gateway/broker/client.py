@@ -17,10 +17,10 @@ KEEP_ALIVE_S = 15
 TIMEOUT_S = 10.0
 MOST_WAITING = 1000
 """Messages that may wait to be looked at. More are dropped with a warning: their senders will repeat them."""
-InboxType: TypeAlias = "type[asyncio.Queue[aiomqtt.Message]]"
+Inbox: TypeAlias = "type[asyncio.Queue[aiomqtt.Message]]"
 
 
-class BrokerClient(aiomqtt.Client):
+class Client(aiomqtt.Client):
     """An MQTT client that keeps the reason codes of PUBACKs, which the library does not show."""
 
     answered = 0
@@ -34,20 +34,17 @@ class BrokerClient(aiomqtt.Client):
         super()._on_publish(client, userdata, mid, reason_code, properties)
 
 
-def client(
-    settings: Settings, secrets: Secrets, login: str, identifier: str, inbox: InboxType | None = None
-) -> BrokerClient:
-    """An MQTT 5 client with a clean start, not yet connected. `login` is one of the gateway's, with its password among
-    the secrets; `identifier` is the client id."""
+def client(settings: Settings, secrets: Secrets, login: str, identifier: str, inbox: Inbox | None = None) -> Client:
+    """An MQTT 5 client with a clean start, not yet connected, for a login whose password is among the secrets."""
     return client_as(settings, login, secrets.password(login), identifier, inbox)
 
 
 def client_as(
-    settings: Settings, username: str | None, password: str | None, identifier: str, inbox: InboxType | None = None
-) -> BrokerClient:
+    settings: Settings, username: str | None, password: str | None, identifier: str, inbox: Inbox | None = None
+) -> Client:
     """An MQTT 5 client with a clean start, not yet connected, for this login, or for none."""
     context = tls(settings)
-    return BrokerClient(
+    return Client(
         settings.mqtt_url.host or "localhost",
         settings.mqtt_url.port or (8883 if context else 1883),
         username=username,
@@ -64,8 +61,7 @@ def client_as(
 
 
 def end_if_cancelled() -> None:
-    """Raise CancelledError if this task was cancelled: Python 3.11's `wait_for`, which aiomqtt is built on, loses a
-    cancellation that comes together with its result."""
+    """Raise CancelledError if this task was cancelled: aiomqtt, by Python 3.11's `wait_for`, may have lost it."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError

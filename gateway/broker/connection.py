@@ -59,8 +59,7 @@ class IntakeConnection(asyncio.Protocol):
         self._write(packet.write())
 
     def acknowledge(self, packet_ids: Sequence[int]) -> None:
-        """Send a PUBACK for each packet id, in this order. A connection that has ended sends nothing: the broker will
-        deliver the messages again."""
+        """Send PUBACKs in this order, or nothing if the connection has ended: then the broker will deliver again."""
         packets = np.empty(len(packet_ids), dtype=[("head", ">u2"), ("id", ">u2")])
         packets["head"] = PUBACK
         packets["id"] = packet_ids
@@ -107,8 +106,7 @@ class IntakeConnection(asyncio.Protocol):
             self._transport.abort()
 
     async def keep_alive(self, interval_s: float) -> None:
-        """Ping every half interval, and abort if nothing arrived for one and a half intervals. Ends with the
-        connection."""
+        """Ping, and abort the connection if nothing arrived for one and a half intervals."""
         loop = asyncio.get_running_loop()
         while not self.lost.done():
             await asyncio.wait([self.lost], timeout=interval_s / 2)
@@ -202,9 +200,7 @@ class IntakeConnection(asyncio.Protocol):
             case mqtt5.PubAckPacket():
                 topic = self._outbox.acknowledged(packet.packet_id)
                 if int(packet.reason_code) >= REFUSED:
-                    log.error(
-                        "the broker refuses a message of the gateway", topic=topic, reason=packet.reason_code.name
-                    )
+                    log.error("the broker refuses a publication", topic=topic, reason=packet.reason_code.name)
             case mqtt5.SubAckPacket() if not self.suback.done():
                 self.suback.set_result(packet)
             case mqtt5.DisconnectPacket():
@@ -216,8 +212,7 @@ class IntakeConnection(asyncio.Protocol):
                 self.abort(f"unexpected {type(packet).__name__}")
 
     def _unreadable(self, packet: bytes, now_ms: float, why: str) -> Iterator[Delivery]:
-        """Handle a packet that the codec refuses. A PUBLISH becomes a delivery with a fault, and thus goes to
-        quarantine: unacknowledged, it would come back for ever."""
+        """Handle a packet that the codec refuses. A PUBLISH goes to quarantine, or it would come back for ever."""
         if packet[0] >> 4 != PUBLISH:
             self.abort(f"unreadable packet of type {packet[0] >> 4}: {why}")
         elif not self._draining:
@@ -230,10 +225,8 @@ class IntakeConnection(asyncio.Protocol):
 
 
 def header(packet: bytes | memoryview) -> tuple[int, int] | None:
-    """Sizes of the fixed header and of the rest of an MQTT packet, in bytes; None while the length is incomplete.
-
-    Raises ValueError for an invalid length: nobody can tell where the next packet begins.
-    """
+    """Bytes of the fixed header and of the rest of an MQTT packet; None while the length is incomplete. Raises
+    ValueError for an invalid length: nobody can tell where the next packet begins."""
     length = 0
     for i in range(1, 5):
         if i >= len(packet):

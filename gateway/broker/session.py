@@ -206,9 +206,7 @@ class Session:
                 raise BrokerRefused(f"SUBSCRIBE {pattern} refused: {code.name}")
         refused = {code.name for code in codes[len(SUBSCRIPTIONS) :] if int(code) >= REFUSED}
         if refused:
-            log.warning(
-                "the broker refuses subscriptions to its own figures", topics=sys_topics.TOPICS, reasons=refused
-            )
+            log.warning("the broker refuses subscriptions to its figures", topics=sys_topics.TOPICS, reasons=refused)
 
 
 def check(granted: mqtt5.ConnAckPacket, settings: Settings) -> None:

@@ -51,10 +51,8 @@ class IntakeWindow:
         self._arrived.set()
 
     async def take(self, limit: int, max_bytes: int) -> list[Delivery]:
-        """Take the next 1 to `limit` messages in the order of receipt, and no more once they have `max_bytes`.
-
-        Waits for a message. Returns none when the window is closed and empty.
-        """
+        """Wait for messages and take the next 1 to `limit`, in order of receipt, no more once they have `max_bytes`;
+        none when the window is closed and empty."""
         while not self._waiting:
             if self._closed:
                 return []

@@ -3,8 +3,7 @@
 Commands wait in the database. A command is published, and marked as sent once the broker has it and a subscriber was
 there for it, while its row is locked, so that nobody cancels it in between. A gateway that is killed between the two
 leaves the command waiting: it is published again with the same id, and the device does it once. Results of commands
-arrive like telemetry: gateway/storage/command_results.py. A device belongs to the cell of its newest login; without
-a login it belongs to every cell.
+arrive like telemetry: gateway/storage/command_results.py. A device is of the cell of its newest login, else of all.
 """
 
 from __future__ import annotations

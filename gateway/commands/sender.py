@@ -14,7 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from gateway.broker.address import BrokerLogin
-from gateway.broker.client import BrokerClient, client_as, end_if_cancelled
+from gateway.broker.client import Client, client_as, end_if_cancelled
 from gateway.errors import SendFailed
 from gateway.settings import Settings
 from schema.messages import CONTENT_JSON, Command
@@ -27,7 +27,7 @@ REFUSED = 0x80
 
 
 class CommandSender:
-    def __init__(self, client: BrokerClient) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
 
     async def send(self, command: asyncpg.Record) -> bool:

@@ -7,7 +7,7 @@ HELLO ─▶ challenged ─ right proof ─▶ provisioning ─ login made ─�
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
@@ -86,8 +86,8 @@ class CellLoad(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """`sessions` bounds the open handshakes and, separately, those that wait for an operator, so that the latter keep
-    nobody out; `tries` bounds the handshakes begun for a serial within a minute."""
+    """Bounds: `sessions` of the open handshakes, and apart from them of those that wait for an operator; `tries` of
+    those begun for a serial within a minute."""
 
     sessions: int
     tries: int
@@ -148,13 +148,7 @@ UNKNOWN_SERIAL, IDENTITY_CHANGED = "unknown-serial", "identity-changed"
 
 
 def greet(
-    hello: Hello,
-    identity: bytes,
-    known: KnownSerial | None,
-    *,
-    masters: Collection[int],
-    load: CellLoad,
-    limits: Limits,
+    hello: Hello, identity: bytes, known: KnownSerial | None, *, masters: Container[int], load: CellLoad, limits: Limits
 ) -> Greeting:
     """Decide on a HELLO with a new transaction number. `identity` is the device's identity key; `masters` are the
     versions of claim keys that this gateway can derive."""
@@ -207,10 +201,8 @@ def judge(  # noqa: PLR0911 - a table of decisions
     right: bool,
     certificate_usable: bool,
 ) -> Judgement:
-    """Decide on the first proof of a handshake; `right` says whether it was made with the right keys.
-
-    `certificate_usable`: the device asks for no certificate, or it can be issued.
-    """
+    """Decide on the first proof, which is `right` if it was made with the right keys. `certificate_usable`: the device
+    asks for no certificate, or it can be issued."""
     if not right:
         return Refuse(Refusal.REFUSED, ends=True)
     if not load.switched_on:
@@ -260,7 +252,7 @@ def ended(session: EnrollmentSession) -> Refuse | None:
 CODES = frozenset(code.value for code in Refusal)
 
 
-def has_claim(version: int, known: KnownSerial | None, masters: Collection[int]) -> bool:
+def has_claim(version: int, known: KnownSerial | None, masters: Container[int]) -> bool:
     """Whether this gateway has a claim key of this version for the serial."""
     if known is None:
         return version in masters
@@ -268,11 +260,8 @@ def has_claim(version: int, known: KnownSerial | None, masters: Collection[int])
 
 
 def retry_after_s(code: Refusal, txn: str) -> int | None:
-    """Seconds after which a refused device may begin anew; None if an operator has to act first.
-
-    The transaction number spreads them, so that not all devices come back at once and a request repeated gets the same
-    reply.
-    """
+    """Seconds after which a refused device may begin anew; None if an operator has to act first. The transaction number
+    spreads them: not all devices come back at once, and a repeated request gets the same reply."""
     if code in {Refusal.BUSY, Refusal.EXPIRED, Refusal.CONFLICT}:
         return 5 + int(txn[:8], 16) % 31
     return None

@@ -38,8 +38,7 @@ class HandshakeRefused(Exception):
 
 
 class HandshakeKeys(NamedTuple):
-    """The keys k_d and k_g, with which device and gateway prove themselves, and k_s, which seals the grant; 32 bytes
-    each."""
+    """k_d and k_g, with which device and gateway prove themselves, and k_s, which seals the grant; 32 bytes each."""
 
     device: bytes
     gateway: bytes
@@ -67,8 +66,7 @@ def transcript(*parts: bytes) -> bytes:
 
 
 def shared_secret(private: X25519PrivateKey, public: bytes) -> bytes:
-    """The X25519 secret shared with a public key of 32 bytes. Raises HandshakeRefused if the key has a low order, which
-    leads to zeros."""
+    """The X25519 secret shared with `public`, 32 bytes. Raises HandshakeRefused for a key of low order (zeros)."""
     try:
         return private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:
@@ -90,8 +88,7 @@ def challenge(
     nonce: bytes,
     expires_s: int,
 ) -> IssuedChallenge:
-    """Make the challenge for a HELLO, which came as `payload`. `ephemeral` and `nonce` (16 bytes) are random and new;
-    `psk` is the claim key. Raises HandshakeRefused."""
+    """Challenge a HELLO, which came as `payload`; the key and the nonce (16 bytes) are new, `psk` is the claim key."""
     body = msgspec.json.encode(
         ChallengeBody(
             nonce=b64(nonce),
@@ -151,8 +148,7 @@ def public_key(text: str) -> bytes:
 
 
 def certificate_key(csr: bytes) -> EcKey | Ed25519PublicKey:
-    """The public key of a certificate request (PKCS #10, DER). Raises HandshakeRefused if the request is not signed by
-    this key, or the key is of another kind than Ed25519, P-256 or P-384."""
+    """The Ed25519, P-256 or P-384 key that signed a certificate request (PKCS #10, DER). Raises HandshakeRefused."""
     try:
         request = x509.load_der_x509_csr(csr)
         key = request.public_key()

@@ -64,7 +64,7 @@ class EnrollmentJob(NamedTuple):
     refusal: Refusal | None = None
 
 
-class Inbox(asyncio.Queue[aiomqtt.Message]):
+class EnrollmentInbox(asyncio.Queue[aiomqtt.Message]):
     """A queue that cuts messages that are too large, as many of a megabyte each would fill the memory."""
 
     def put_nowait(self, message: aiomqtt.Message) -> None:
@@ -113,7 +113,9 @@ class EnrollmentService:
             end_if_cancelled()
             try:
                 identifier = f"enrollment-{random.token_hex(16)}"
-                async with client(self._settings, self._secrets, "enrollment", identifier, Inbox) as connection:
+                async with client(
+                    self._settings, self._secrets, "enrollment", identifier, EnrollmentInbox
+                ) as connection:
                     await self._subscribe(connection)
                     self._client = connection
                     self._broker_trouble.reset()
@@ -243,8 +245,7 @@ class EnrollmentService:
     # -- handshakes that operators or the administration have moved on
 
     async def _listen(self) -> None:
-        """Queue handshakes that were approved or granted, at a notification of the database. `_tend` finds those whose
-        notification was missed."""
+        """Queue handshakes that the database notifies as approved or granted; `_tend` finds missed ones."""
         while True:
             end_if_cancelled()
             connection: asyncpg.Connection | None = None
@@ -271,8 +272,7 @@ class EnrollmentService:
             self._missed = True
 
     async def _tend(self) -> None:
-        """End handshakes that take too long, tell the audit trail of refusals, and queue handshakes whose notification
-        was missed."""
+        """End late handshakes, tell the audit trail of refusals, and queue handshakes of missed notifications."""
         poll_at = sweep_at = float("-inf")
         failed: float | None = None
         while True:

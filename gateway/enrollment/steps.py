@@ -1,7 +1,6 @@
 """Handles a request in one transaction: it reads the facts, decides, and stores and replies what follows.
 
-Each step may raise FAILURES of gateway/runtime/database.py: then nothing has happened, and the device will repeat its
-request.
+A step that raises FAILURES of gateway/runtime/database.py has done nothing, and the device will repeat its request.
 """
 
 from __future__ import annotations
@@ -48,8 +47,7 @@ SOON_S = 5
 
 
 class EnrollmentReply(NamedTuple):
-    """The reply to a device; None: no reply. `refusal` is why its request was refused; `recorded` says that the audit
-    trail has that already."""
+    """The reply to a device, if any. `refusal` is why its request was refused; `recorded`: the audit trail has that."""
 
     payload: bytes | None
     refusal: Refusal | None = None
@@ -197,8 +195,7 @@ class Steps:
     async def _refuse(
         self, connection: PoolConnection, decision: Refuse, txn: str, proof: bytes | None = None
     ) -> EnrollmentReply:
-        """Refuse, and end the handshake if the decision says so. `proof` is the right proof, if there was one: such a
-        handshake has an audit event of its own."""
+        """Refuse, and end the handshake if `decision` says so. One with a right `proof` has its own audit event."""
         if decision.ends:
             await store.end(connection, txn, decision.code, proof)
         return refuse(decision.code, txn)._replace(recorded=decision.ends and proof is not None)
@@ -214,8 +211,7 @@ class Steps:
     def _login(
         self, device: str, device_id: int, numbers: store.NextLogin, proof: bytes
     ) -> tuple[store.Credential, Identity]:
-        """Make a new login, as it is stored and as the device gets it. Raises HandshakeRefused if the device asks for a
-        certificate that cannot be issued."""
+        """Make a login, as stored and as sent. Raises HandshakeRefused if its certificate cannot be issued."""
         username = f"{device}.{numbers.generation}"
         client_id = random.token_hex(16)
         credential = store.Credential(username, device_id, numbers.generation, client_id)

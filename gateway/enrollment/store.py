@@ -152,11 +152,8 @@ async def turn(connection: PoolConnection, cell: str, *, alone: bool) -> None:
 
 
 async def session(connection: PoolConnection, txn: str, *, decide: bool = False) -> EnrollmentSession | None:
-    """The handshake, locked until the transaction ends; None if there is none.
-
-    With `decide`, a handshake that waits for a decision has its device, serial and quota locked before it: the
-    operators' functions lock them in this order.
-    """
+    """The handshake, locked until the transaction ends. With `decide`, if it waits for a decision, its device, serial
+    and quota are locked before it: the operators' functions lock them in this order."""
     if decide:
         serial = await connection.fetchval(UNDECIDED, txn)
         if serial is not None:
@@ -267,8 +264,7 @@ async def due(pool: Pool, cell: str, granted_s: float) -> list[str]:
 
 
 async def sweep(pool: Pool, cell: str) -> int:
-    """End handshakes that have taken too long; return how many. Logins that were used are marked first: they are not
-    late."""
+    """End late handshakes; return how many. Logins that were used are marked first: their handshakes are not late."""
     async with pool.acquire() as connection, connection.transaction():
         if await connection.fetchval(LATE_GRANTS, cell):
             metrics.CREDENTIALS_ACTIVATED.inc(await connection.fetchval(ACTIVATE, cell))

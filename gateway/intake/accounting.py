@@ -1,12 +1,11 @@
-"""Counts items, as metrics and in the database. Guarantee 2: received = committed + duplicate + quarantined + discarded
-+ in flight."""
+"""Guarantee 2, counted: received = committed + duplicate + quarantined + discarded + in flight."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import add, attrgetter
 
 from gateway import metrics
 from gateway.items import ITEM_KINDS, Item, ItemKind
@@ -38,15 +37,7 @@ class Outcome:
     """Frames now known to be lost. They never arrived, so that no other count has them."""
 
     def __add__(self, other: Outcome) -> Outcome:
-        return Outcome(
-            self.committed + other.committed,
-            self.duplicate + other.duplicate,
-            self.quarantined + other.quarantined,
-            self.discarded + other.discarded,
-            self.reasons + other.reasons,
-            self.refused + other.refused,
-            self.lost + other.lost,
-        )
+        return Outcome(*map(add, vars(self).values(), vars(other).values()))
 
 
 def received(items: Sequence[Item]) -> None:

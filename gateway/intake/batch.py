@@ -1,5 +1,4 @@
-"""Collects items for one commit. A batch grows while the writer is busy, up to bounds of frames and bytes; a linger
-bounds the rate of commits."""
+"""Batches of items for one commit. They grow while the writer is busy, within bounds; a linger bounds their rate."""
 
 from __future__ import annotations
 

@@ -12,8 +12,7 @@ from gateway.settings import Settings
 async def prepare(pool: Pool, settings: Settings) -> tuple[str, float]:
     """Check the schema, and make the rows of the cell if they are missing.
 
-    Returns the cell's secret MQTT client id, and the chunk interval of the hypertable `frames` in ms. Raises
-    SchemaBehind.
+    Returns the cell's secret client id, and the chunk interval of `frames` in ms. Raises SchemaBehind.
     """
     await check_schema(pool)
     async with pool.acquire() as connection:

@@ -79,8 +79,7 @@ def numbers(payload: bytes, content_type: str | None) -> tuple[int, int, int] | 
 
 
 def is_json(payload: bytes, content_type: str | None) -> bool:
-    """Whether a payload is JSON, not MessagePack. The content type decides; without a known one, the first byte does:
-    MessagePack maps begin at 0x80 or above."""
+    """Whether a payload is JSON: by its content type, else by its first byte (0x80 or more begins MessagePack maps)."""
     if content_type is not None:
         media = content_type.partition(";")[0].strip().lower()
         if media in MSGPACK_CONTENT:

@@ -89,11 +89,8 @@ class Registry:
     async def exact(
         self, wanted: Iterable[tuple[Device, Channels]]
     ) -> dict[tuple[Device, Channels], SlotMapping | Rejected]:
-        """Mappings to layouts of exactly these channels, or the reasons why there is none.
-
-        They are for frames whose key in the first layout belongs to a frame with other channels filled: a controller
-        sends its channels in parts, with one time.
-        """
+        """Mappings to layouts of exactly these channels, for frames whose key another frame has in the first layout,
+        with other channels: a controller sends its channels in parts, with one time."""
         return await self._intern(list(set(wanted)), exact=True)
 
     # -- cache
@@ -140,8 +137,7 @@ class Registry:
                 )
 
     def _first_cover(self, device: Device, channels: Channels) -> SlotMapping:
-        """The mapping to the device's first layout with all channels. Raises KeyError if a channel is new, or no layout
-        has them all."""
+        """The mapping to the device's first layout with all channels. Raises KeyError if it has none."""
         ids = {self._channel_ids[name] for name in channels}
         for layout_id in self._device_layouts.get(device.device_id, ()):
             if ids.issubset(self._layouts[layout_id]):
@@ -164,8 +160,7 @@ class Registry:
     async def _intern(
         self, wanted: list[tuple[Device, Channels]], *, exact: bool
     ) -> dict[tuple[Device, Channels], SlotMapping | Rejected]:
-        """Find or make a layout for each device and set of channels, in one transaction. It locks the rows of the
-        devices, so that all gateways agree on the order of a device's layouts."""
+        """Find or make layouts in one transaction. It locks the devices: gateways agree on the order of layouts."""
         answers: dict[tuple[Device, Channels], SlotMapping | Rejected] = {}
         device_ids = sorted({device.device_id for device, _ in wanted})
         names = sorted({name for _, channels in wanted for name in channels} - self._channel_ids.keys())

@@ -6,20 +6,10 @@ from typing import Literal
 
 import msgspec
 
+from gateway import items
 from gateway.errors import Rejected
 from gateway.intake import decode
-from gateway.items import (
-    AcceptedItem,
-    Delivery,
-    Device,
-    DeviceCommandResult,
-    DeviceEvent,
-    Frame,
-    LostFrames,
-    Reject,
-    StatusChange,
-    item_kind,
-)
+from gateway.items import AcceptedItem, Delivery, Device, Frame, Reject, item_kind
 from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, GOOD, Status
 from schema.reasons import Reason
 from schema.topics import parse
@@ -71,17 +61,17 @@ def _message(item: AcceptedItem) -> tuple[str, bytes]:
     match item:
         case Frame():
             return CONTENT_MSGPACK, msgspec.msgpack.encode(_frame(item))
-        case StatusChange():
+        case items.StatusChange():
             state: Literal["online", "offline"] = "online" if item.online else "offline"
             status = Status(state, item.t, item.boot, item.oldest_seq, item.firmware, item.generation)
             return CONTENT_MSGPACK, msgspec.msgpack.encode(status)
-        case DeviceEvent():
+        case items.DeviceEvent():
             # integers of JSON may be larger than MessagePack's
             event = {"t": item.t, "type": item.type, "boot": item.boot, "data": msgspec.Raw(item.data.encode())}
             return CONTENT_JSON, msgspec.json.encode(event)
-        case LostFrames():
+        case items.LostFrames():
             return CONTENT_JSON, msgspec.json.encode({"boot": item.boot, "ranges": item.ranges})
-        case DeviceCommandResult():
+        case items.DeviceCommandResult():
             answer: dict[str, object] = {"id": item.command_id, "status": item.status, "t": item.t}
             if item.detail is not None:
                 answer["detail"] = item.detail

@@ -139,8 +139,7 @@ class Administration:
         await asyncio.sleep(max(took_s, self._logins / LOGINS_PER_S - took_s))
 
     async def _next_login(self, dynsec: Dynsec) -> bool:
-        """Apply the next login on which work is due; return whether there was one. A login that fails is logged, and
-        does not hold up others."""
+        """Apply the next login on which work is due; return whether there was one. Failures do not hold up others."""
         begun = time.monotonic()
         async with self._alone() as connection:
             login = await due(connection, self._cell, [key for key, (until, _) in self._stuck.items() if until > begun])

@@ -72,9 +72,7 @@ class Dynsec:
         """Subscribe to the answers; to be called before any command."""
         codes = await self._client.subscribe(RESPONSE, qos=1)
         if any((code if isinstance(code, int) else code.value) > 2 for code in codes):
-            raise DynsecError(
-                f"the login admin may not subscribe to {RESPONSE}: is the broker's dynamic-security.json ours?"
-            )
+            raise DynsecError(f"the login admin may not subscribe to {RESPONSE}: is dynamic-security.json ours?")
 
     async def create_role(self, role: BrokerRole) -> None:
         await self._ask("createRole", **role.to_json())
@@ -115,8 +113,7 @@ class Dynsec:
         await self._ask("enableClient", username=username)
 
     async def disable_client(self, username: str) -> None:
-        """Disable a login, which the broker disconnects: its password does not open it any more. (A certificate still
-        does: mosquitto #2999.)"""
+        """Disable a login: it is disconnected, and its password is refused. (A certificate is not: mosquitto #2999.)"""
         await self._ask("disableClient", username=username)
 
     async def delete_client(self, username: str) -> None:

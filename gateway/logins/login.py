@@ -58,14 +58,12 @@ class DueLogin:
 
     @property
     def can_be_made(self) -> bool:
-        """Whether the login can be made at the broker: always for a certificate, else only while the database has the
-        password, which it forgets as soon as the device has used it."""
+        """Whether it has a certificate, or still its password, which is forgotten once the device has used it."""
         return self.kind == "certificate" or self.password is not None
 
 
 async def due(connection: PoolConnection, cell: str, but: Iterable[str]) -> DueLogin | None:
-    """The oldest login on which work is due, without those whose key is in `but`; logins that lose rights come before
-    those that get some."""
+    """The oldest login with work due, its key not in `but`; those that lose rights come before those that get some."""
     left_out = list(but)
     for gets_rights in (False, True):
         record = await connection.fetchrow(DUE, cell, gets_rights, left_out)
@@ -112,8 +110,7 @@ async def _present(dynsec: Dynsec, login: DueLogin, vault: X25519PrivateKey) -> 
 
 
 async def note(connection: PoolConnection, login: DueLogin, unused_s: int) -> None:
-    """Store that the wanted state is applied. An enrollment that waited for the login is granted, and ends if the login
-    is not used within `unused_s` seconds."""
+    """Store that the state is applied; grant the enrollment, which ends unless the login is used within `unused_s`."""
     await connection.execute(APPLIED, login.username, login.wanted)
     if login.wanted == "present":
         await connection.execute(GRANTED, login.username, unused_s)

@@ -60,9 +60,7 @@ async def provision(
         try:
             write_new(output, text)
         except FileExistsError as error:
-            raise ProvisionRefused(
-                f"{output} is there already, and may have passwords in it: name another file"
-            ) from error
+            raise ProvisionRefused(f"{output} is there already, perhaps with passwords: name another file") from error
         try:
             await connection.copy_records_to_table("credentials", records=records, columns=COLUMNS)
             await connection.execute(MADE, [record[0] for record in records])

@@ -1,8 +1,7 @@
 """Compares the logins of database and broker now and then, and repairs differences that should not be.
 
-They come from changes by others, from a restored file, or from a crash that lost the broker's last writes. Logins with
-names of the gateway's form that the database does not have are deleted; missing ones are made again, if the database
-still has their passwords.
+They come from changes by others, from a restored file, or from a crash that lost the broker's last writes. Unknown
+logins with names of the gateway's form are deleted; missing ones are made again, if the database has their passwords.
 """
 
 from __future__ import annotations
@@ -61,8 +60,6 @@ class StoredLogin:
 
 @dataclass(frozen=True)
 class Repair:
-    """A difference to be repaired, with the name of its login or role."""
-
     what: RepairKind
     name: str
 

@@ -1,7 +1,6 @@
 """Roles and logins of Mosquitto's dynamic security plugin, as data: they say who may do what at the broker.
 
-Each device has a role of its own, as the plugin has no pattern with the user's name in it. Anything that no role allows
-is denied.
+Each device has a role of its own, as the plugin has no pattern with the user's name. What no role allows is denied.
 """
 
 from __future__ import annotations
@@ -31,8 +30,6 @@ ROLE_PREFIX = "device-"
 
 @dataclass(frozen=True, order=True)
 class Acl:
-    """A rule of a role, in the plugin's terms: it allows or denies access of `type` to `topic`."""
-
     type: str
     topic: str
     allow: bool = True
@@ -44,8 +41,6 @@ class Acl:
 
 @dataclass(frozen=True)
 class BrokerRole:
-    """A named set of rules at the broker; each login has one role."""
-
     name: str
     acls: frozenset[Acl]
 

@@ -24,7 +24,6 @@ from schema.messages import Event, Status, Telemetry
 from schema.topics import Kind, parse
 
 JUMP_MS = 60_000.0
-"""How much later than the least difference a message without boot has to be to count as of the next power-up."""
 
 
 class TimedMessage(NamedTuple):
@@ -71,10 +70,8 @@ def groups(messages: Iterable[TimedMessage]) -> list[Group]:
 
 
 async def shifts(pool: Pool, devices: list[str], *, decide: bool) -> dict[int, float]:
-    """The shifts in ms by number of the message, for all messages of these devices in quarantine or replayed.
-
-    With `decide`, the shifts are stored and hold from now on.
-    """
+    """The shifts in ms, by number, of all messages of these devices in quarantine or replayed. With `decide` they are
+    stored, and hold from now on."""
     messages = []
     async with pool.acquire() as connection, connection.transaction():
         async for row in connection.cursor(

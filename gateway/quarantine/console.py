@@ -21,8 +21,9 @@ from gateway.errors import GatewayError
 from gateway.intake import decode
 from gateway.quarantine import clock, resolution
 from gateway.quarantine.replay import CELL, Replay, ReplayResult
-from gateway.quarantine.resolution import AuditSignature, QuarantineFilter, QuarantineState
+from gateway.quarantine.resolution import AuditSignature, QuarantineState, RejectFilter
 from gateway.runtime.database import Pool, PoolConnection, create_pool
+from gateway.runtime.process import say_wrong
 from gateway.settings import Settings
 from schema.reasons import Reason
 
@@ -57,17 +58,11 @@ def _shift_ms(text: str) -> float | None:
     return seconds * 1000
 
 
-IdsArgument = Annotated[
-    list[int] | None, typer.Argument(help="numbers as in the list; without numbers the filters choose")
-]
-DevicesOption = Annotated[
-    list[str] | None, typer.Option("--device", help="only messages of this device; may be repeated")
-]
-ReasonsOption = Annotated[
-    list[Reason] | None, typer.Option("--reason", help="only messages with this reason; may be repeated")
-]
+IdsArgument = Annotated[list[int] | None, typer.Argument(help="numbers as in the list; else the filters choose")]
+DevicesOption = Annotated[list[str] | None, typer.Option("--device", help="only of this device; may be repeated")]
+ReasonsOption = Annotated[list[Reason] | None, typer.Option("--reason", help="only with this reason; may be repeated")]
 SinceOption = Annotated[
-    datetime | None, typer.Option(parser=_instant, help="received at this time (ISO 8601, UTC) or later")
+    datetime | None, typer.Option(parser=_instant, help="received at this time (ISO 8601) or later")
 ]
 UntilOption = Annotated[datetime | None, typer.Option(parser=_instant, help="received before this time")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="at most so many messages; without it all")]
@@ -93,7 +88,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, help="at most so many messages")] = 100,
 ) -> None:
     """List messages in quarantine, newest first; then count those that the quota refused to keep."""
-    chosen = QuarantineFilter(None, device or None, _words(reason), since, until)
+    chosen = RejectFilter(None, device or None, _words(reason), since, until)
 
     async def command(pool: Pool, _: Settings) -> None:
         for row in await resolution.newest(pool, chosen, state, limit):
@@ -136,7 +131,7 @@ def replay(
     dry_run: DryRunOption = False,
 ) -> None:
     """Take messages in as if they came now. A message that is rejected again stays open."""
-    chosen = _chosen(QuarantineFilter(ids or None, device or None, _words(reason), since, until))
+    chosen = _chosen(RejectFilter(ids or None, device or None, _words(reason), since, until))
     counts = {True: 0, False: 0}
 
     async def command(pool: Pool, settings: Settings) -> None:
@@ -180,7 +175,7 @@ def discard(
     dry_run: DryRunOption = False,
 ) -> None:
     """Throw the payloads of messages away; their rows stay, with hash and reason."""
-    chosen = _chosen(QuarantineFilter(ids or None, device or None, _words(reason), since, until))
+    chosen = _chosen(RejectFilter(ids or None, device or None, _words(reason), since, until))
     word = "would be discarded" if dry_run else "discarded"
 
     async def command(pool: Pool, _: Settings) -> None:
@@ -205,8 +200,7 @@ def _run(command: Callable[[Pool, Settings], Coroutine[Any, Any, None]]) -> None
     try:
         settings = Settings(mqtt_url=AnyUrl("mqtts://unused"), cell=CELL)
     except ValidationError as error:
-        for problem in error.errors():
-            typer.echo(f"BIOGATE_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}", err=True)
+        say_wrong("quarantine", error)
         raise typer.Exit(2) from error
 
     async def run() -> None:
@@ -220,7 +214,7 @@ def _run(command: Callable[[Pool, Settings], Coroutine[Any, Any, None]]) -> None
         raise typer.Exit(1) from error
 
 
-def _chosen(chosen: QuarantineFilter) -> QuarantineFilter:
+def _chosen(chosen: RejectFilter) -> RejectFilter:
     if not any(chosen):
         typer.echo("no messages chosen: give numbers, or a filter such as --device or --reason", err=True)
         raise typer.Exit(2)
@@ -234,7 +228,7 @@ def _words(reasons: list[Reason] | None) -> list[str] | None:
 # -- output
 
 
-def _missed(chosen: QuarantineFilter, done: set[int]) -> None:
+def _missed(chosen: RejectFilter, done: set[int]) -> None:
     for number in sorted(set(chosen.ids or ()) - done):
         typer.echo(f"{number}\tnot open, or not as the filters say", err=True)
 
@@ -293,7 +287,3 @@ def _readable(payload: bytes, content_type: str | None) -> str:
     except Exception:  # a payload that cannot be decoded still has bytes
         text = payload[:SHOWN].hex(" ")
     return _plain(text[:SHOWN]) + (" …" if len(text) > SHOWN else "")
-
-
-if __name__ == "__main__":
-    app()

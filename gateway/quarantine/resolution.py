@@ -18,14 +18,12 @@ PAGE = 100
 
 
 class QuarantineState(StrEnum):
-    """The state of a message in quarantine, as in the table `quarantine`."""
-
     OPEN = "open"
     REPLAYED = "replayed"
     DISCARDED = "discarded"
 
 
-class QuarantineFilter(NamedTuple):
+class RejectFilter(NamedTuple):
     """Chooses messages; None chooses any value."""
 
     ids: list[int] | None
@@ -42,8 +40,7 @@ class AuditSignature(NamedTuple):
     why: str
 
 
-async def newest(pool: Pool, chosen: QuarantineFilter, state: QuarantineState, limit: int) -> list[asyncpg.Record]:
-    """The newest messages in `state`, at most `limit`."""
+async def newest(pool: Pool, chosen: RejectFilter, state: QuarantineState, limit: int) -> list[asyncpg.Record]:
     rows = await pool.fetch(
         """select quarantine_id, received_at, device, reason, coalesce(octet_length(payload), bytes) as bytes, detail
              from quarantine
@@ -58,7 +55,7 @@ async def newest(pool: Pool, chosen: QuarantineFilter, state: QuarantineState, l
     return list(rows)
 
 
-async def overflow(pool: Pool, chosen: QuarantineFilter) -> list[asyncpg.Record]:
+async def overflow(pool: Pool, chosen: RejectFilter) -> list[asyncpg.Record]:
     """Counts of messages that the quota refused to keep, by device, kind and reason."""
     rows = await pool.fetch(
         """select device, kind, reason, sum(count) as count, max(last_at) as last_at from quarantine_overflow
@@ -71,7 +68,6 @@ async def overflow(pool: Pool, chosen: QuarantineFilter) -> list[asyncpg.Record]
 
 
 async def whole(connection: Pool | PoolConnection, number: int) -> asyncpg.Record | None:
-    """The whole row of a message; None if there is none."""
     return await connection.fetchrow("select * from quarantine where quarantine_id = $1", number)
 
 
@@ -83,7 +79,7 @@ async def events(pool: Pool, number: int) -> list[asyncpg.Record]:
     return list(rows)
 
 
-async def devices(pool: Pool, chosen: QuarantineFilter) -> list[str]:
+async def devices(pool: Pool, chosen: RejectFilter) -> list[str]:
     """The devices of the chosen open messages."""
     rows = await pool.fetch(
         """select distinct device from quarantine
@@ -96,16 +92,10 @@ async def devices(pool: Pool, chosen: QuarantineFilter) -> list[str]:
 
 
 async def each_page(
-    pool: Pool,
-    chosen: QuarantineFilter,
-    limit: int | None,
-    settle: Callable[[PoolConnection, list[int]], Awaitable[None]],
+    pool: Pool, chosen: RejectFilter, limit: int | None, settle: Callable[[PoolConnection, list[int]], Awaitable[None]]
 ) -> set[int]:
-    """Call `settle` with the numbers of the chosen open messages, a page at a time, oldest first; return all numbers.
-
-    Each call is in a transaction that has locked its messages, so that two people do not settle the same. Messages that
-    arrive after the start are left out.
-    """
+    """Call `settle` with each page of numbers of chosen open messages, oldest first, in a transaction that has locked
+    them: two people do not settle the same. Messages that arrive meanwhile are left out. Return all numbers."""
     done: set[int] = set()
     page = [0]
     last = await pool.fetchval("select max(quarantine_id) from quarantine")

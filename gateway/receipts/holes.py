@@ -32,8 +32,6 @@ class Hole:
 
 
 class Holes:
-    """The holes of all streams, with when to declare each and when to ask for it."""
-
     def __init__(self, reorder_window_s: float, retry_s: float) -> None:
         self._window_s = reorder_window_s
         self._retry_s = retry_s
@@ -68,8 +66,7 @@ class Holes:
         return [stream for _, stream in heapq.nsmallest(most_streams, (pair for pair in waiting if pair[0] <= now))]
 
     def due(self, now: float, most_streams: int, most_frames: int) -> Iterator[tuple[Stream, list[SeqRange]]]:
-        """Yield streams and ranges to ask for now: at most so many streams, and at most so many frames of each, the
-        oldest first. Each range yielded counts as asked for."""
+        """Yield ranges to ask for now, which then count as asked for: at most so many frames a stream, oldest first."""
         for stream in self.waiting(now, most_streams):
             room, ranges, holes = most_frames, [], self._streams[stream]
             for hole in holes:

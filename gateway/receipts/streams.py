@@ -69,8 +69,6 @@ class StreamState(NamedTuple):
 
 
 class Streams:
-    """Collects seqs of settled items, and merges them into the table device_streams."""
-
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._noted: defaultdict[Stream, list[SeqRange]] = defaultdict(list)
@@ -112,10 +110,8 @@ class Streams:
         return len(self._noted)
 
     async def merge(self, most: int | None = None) -> list[StreamState]:
-        """Merge noted seqs of at most `most` streams, the longest waiting first; return the states of their devices.
-
-        If the merge fails, the seqs stay noted.
-        """
+        """Merge noted seqs of at most `most` streams, the longest waiting first; return the states of their devices. If
+        the merge fails, the seqs stay noted."""
         noted = {stream: self._noted.pop(stream) for stream in [*islice(self._noted, most)]}
         touched, self._touched = self._touched | {device_id for device_id, _ in noted}, set()
         try:

@@ -25,7 +25,6 @@ Troubles: TypeAlias = dict[str, str]
 """The work that fails just now, and why: /ready tells it."""
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 PoolConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
-"""A connection while it is taken out of a pool."""
 
 BACKOFF_S = (0.1, 5.0)
 SLOWLY_S = 30.0
@@ -99,10 +98,8 @@ async def retry_until_it_works(
 
 
 def create_pool(settings: Settings, most: int = 4, purpose: str = "gateway", **parameters: str) -> Pool:
-    """A pool of at most `most` connections, not yet connected; `parameters` add to the settings of its connections.
-
-    Connections keep no state between uses but these settings.
-    """
+    """A pool of at most `most` connections, not yet connected. They keep no state between uses but their settings, to
+    which `parameters` add."""
 
     async def keep(connection: PoolConnection) -> None:
         """Do not reset a connection between uses: no user changes its state, and a reset costs a round trip a batch."""

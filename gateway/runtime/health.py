@@ -27,11 +27,8 @@ class EmbeddedServer(uvicorn.Server):
 
 
 def application(troubles: FindTroubles) -> Starlette:
-    """The HTTP application. `/health` answers 200 as long as the event loop turns.
-
-    `/ready` answers 200, or 503 with the troubles. With `?standby=ok` it also answers 200 when the only trouble is that
-    another process leads: a roll-out that replaces processes one by one asks so.
-    """
+    """`/health` answers 200 while the event loop turns; `/ready` answers 200, or 503 with the troubles. A roll-out that
+    replaces processes one by one asks with `?standby=ok`: then 200 also means that another process leads."""
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok"})

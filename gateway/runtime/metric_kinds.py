@@ -48,10 +48,9 @@ class BulkHistogram(Collector):
 
 
 class OptionalGauge(Collector):
-    """A figure that broker, database or files tell, and that is absent until it is set and after `forget`.
+    """A figure of another system, absent before `set` and after `forget`: a standby that exported the last would lie.
 
-    A process on standby that went on exporting the last value would lie. `kind` is counter if the figure becomes
-    smaller only when its source restarts.
+    `kind` is counter if the figure becomes smaller only when its source restarts.
     """
 
     def __init__(

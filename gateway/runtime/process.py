@@ -6,7 +6,6 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -51,8 +50,7 @@ async def unless_stopped(stop: asyncio.Event, start: Awaitable[Started]) -> Star
 async def restart_on_defect(
     what: str, work: Callable[[], Awaitable[None]], defects: Counter, stop: asyncio.Event | None = None
 ) -> None:
-    """Run `work` again whenever it ends or raises, AGAIN_S later; only after `stop` it may end. Exceptions are counted
-    in `defects` under `what` and logged, so that a defect in one part of the process does not end the other parts."""
+    """Run `work`, and again AGAIN_S after it ended or raised, until `stop`: its defects, counted, end no other part."""
     while True:
         try:
             await work()
@@ -85,18 +83,16 @@ def set_up(program: str) -> tuple[Settings, Secrets | None] | None:
     """Load settings and secrets. If they are wrong, print why and return None."""
     try:
         settings = Settings()
-        return settings, _load(settings.secrets_dir) if settings.secrets_dir else None
+        if settings.secrets_dir is None:
+            return settings, None
+        from gateway.secrets import Secrets  # noqa: PLC0415  # 12 MB that a process without secrets saves
+
+        return settings, Secrets.load(settings.secrets_dir)
     except ValidationError as error:
         say_wrong(program, error)
     except GatewayError as error:
         print(f"{program}: BIOGATE_SECRETS_DIR: {error}", file=sys.stderr)
     return None
-
-
-def _load(directory: Path) -> Secrets:
-    from gateway.secrets import Secrets  # noqa: PLC0415  # 12 MB that a process without secrets saves
-
-    return Secrets.load(directory)
 
 
 def say_wrong(program: str, error: ValidationError) -> None:

@@ -48,8 +48,6 @@ update commands c
 
 
 class ResultVerdict(Enum):
-    """How a result relates to what is known of its command."""
-
     NEW = auto()
     SAID_BEFORE = auto()
     CONTRADICTS = auto()

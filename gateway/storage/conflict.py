@@ -1,9 +1,8 @@
 """Stores frames of which some are stored already, and tells new frames, duplicates, parts and conflicts apart.
 
 The frames go to a temporary table; new ones are inserted from there, and the others are compared with the stored rows.
-A frame with equal values, quality, boot and seq is a duplicate. A frame with other channels filled is a part of a frame
-that the controller sends in parts, and is stored under its own exact layout. Any other is a conflict: the stored frame
-stays, the new one goes to quarantine.
+One with equal values, quality, boot and seq is a duplicate. One with other channels filled is a part of a frame sent in
+parts, and is stored under its own exact layout. Any other is a conflict: the stored stays, it goes to quarantine.
 """
 
 from __future__ import annotations
@@ -49,10 +48,7 @@ select s.n,
 async def store_conflicting(
     connection: PoolConnection, frames: Sequence[Frame], registry: Registry
 ) -> tuple[int, int, list[Reject]]:
-    """Store those of `frames` that are new. Return how many are new, how many are duplicates, and the rejects.
-
-    Raises StoredRowsGone.
-    """
+    """Store new frames. Return how many are new, how many are duplicates, and the rejects. Raises StoredRowsGone."""
     committed, duplicate, parts, rejects = await _round(connection, frames)
     if parts:
         exact = await registry.exact((frame.route.device, frame.mapping.channels) for frame in parts)

@@ -138,8 +138,7 @@ def _scalars(template: Any, mapping: SlotMapping, frames: list[Frame], numbers: 
 
 
 def _without_nulls(rows: Any, kept: Any) -> bytes:
-    """The rows as bytes, without the bytes of NULLs: those that `kept` has as False (None: no such bytes), and those of
-    a missing boot or seq."""
+    """The rows as bytes, without those where `kept` is False (None: it is True) and those of a missing boot or seq."""
     absent = {column: rows[column] < 0 for column in ("boot", "seq")}
     if kept is None and not (absent["boot"].any() or absent["seq"].any()):
         return bytes(rows.tobytes())
@@ -163,8 +162,7 @@ def _null_elements(rows: Any, kept: Any, column: str, null: NDArray[np.bool_], s
 
 @lru_cache(maxsize=1024)
 def _template(width: int, numbered: bool, rated: bool) -> Any:
-    """One row, shape (1,), with all constants filled in. `numbered`: with column `n`; `rated`: with qualities, whose
-    column is NULL otherwise."""
+    """One row, shape (1,), with constants filled in: with `n` if `numbered`, with qualities (else NULL) if `rated`."""
     scalars = [("time", 8), ("device_id", 4), ("layout_id", 4), ("boot", 8), ("seq", 8), ("received_at", 8)]
     if numbered:
         scalars.insert(0, ("n", 4))

@@ -43,7 +43,6 @@ class QuarantineRow(NamedTuple):
 
     @property
     def weight(self) -> int:
-        """The bytes that count against the quota."""
         texts = (self.topic, self.detail, self.content_type or "")
         return OVERHEAD + len(self.reject.payload) + sum(len(text.encode()) for text in texts)
 

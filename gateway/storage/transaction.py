@@ -39,10 +39,8 @@ class CommitUnknown(GatewayError):
 async def store(
     pool: Pool, registry: Registry, cell: str, items: Sequence[Item], *, conflicting: bool, keep: Keep = KEEP
 ) -> Outcome:
-    """Store all of `items` or none. Raises CommitUnknown if the server does not say which.
-
-    `conflicting`: some frames may be stored already; without it, such a frame raises asyncpg.UniqueViolationError.
-    """
+    """Store all of `items` or none. Raises CommitUnknown if the server does not say which, and UniqueViolationError for
+    a frame that is stored already, unless `conflicting`."""
     frames, statuses, events, given_up, command_results, given = by_type(items)
     rejects = [*given]
     outcome = Outcome()
@@ -65,9 +63,7 @@ async def store(
                 await keep(connection, cell, portion, outcome)
             transaction_id = await record(connection, cell, outcome)
         except BaseException:
-            with contextlib.suppress(
-                OSError, asyncpg.PostgresError, asyncpg.InterfaceError
-            ):  # the connection may be gone
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # connection may be gone
                 await transaction.rollback()
             raise
         try:
@@ -222,8 +218,7 @@ def _forgotten(statuses: Sequence[StatusChange]) -> Iterator[tuple[int, int, int
 
 
 def _portions(rejects: list[Reject]) -> Iterator[list[Reject]]:
-    """Yield rejects in portions of about STATEMENT_BYTES: each frame of a block repeats the names of all channels, so
-    that the rejects of one batch can be more than PostgreSQL takes at once."""
+    """Yield portions of STATEMENT_BYTES: all rejects of a block, each with all channels, can be too many at once."""
     portion: list[Reject] = []
     size = 0
     for reject in rejects:

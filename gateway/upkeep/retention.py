@@ -113,10 +113,4 @@ class Retention:
 
     def _dropped(self, kind: str, rows: int, begins: datetime | None, ends: datetime) -> None:
         metrics.RETENTION_ROWS.labels(kind).inc(rows)
-        log.info(
-            "dropped data older than their retention",
-            kind=kind,
-            rows=rows,
-            begins=begins and str(begins),
-            ends=str(ends),
-        )
+        log.info("dropped old data", kind=kind, rows=rows, begins=begins and str(begins), ends=str(ends))

@@ -150,7 +150,7 @@ async def test_no_answer(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_another_login_than_admin_is_told_so(cell: Cell) -> None:
     async with client(cell.settings, cell.secrets, "observer", "x") as connection:
-        with pytest.raises(DynsecError, match="may not hear"):
+        with pytest.raises(DynsecError, match="may not subscribe"):
             await Dynsec(connection).open()
 
 
