@@ -116,7 +116,7 @@ class AlarmsProcess(GatewayProcess):
 
 
 def assert_adds_up(account: dict[str, int]) -> None:
-    """Guarantee 2 holds for each kind."""
+    """Assert guarantee 2 of an account."""
     parts = ("committed", "duplicate", "quarantined", "discarded", "in_flight")
     assert account["received"] == sum(account[part] for part in parts), account
 

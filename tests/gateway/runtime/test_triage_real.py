@@ -306,7 +306,7 @@ async def test_a_row_that_the_database_refuses(
 async def test_a_row_is_found_whatever_the_database_says_of_it(
     own: Pool, registry: Registry, items: list[Item], database: asyncpg.Connection, state: str
 ) -> None:
-    """Guarantee 7: a batch that keeps failing while the database is well is split. (Here a trigger says it, of one row.)"""
+    """Guarantee 7: a batch that keeps failing while the database works is split. (A trigger refuses one row here.)"""
     await database.execute(
         f"""create function refuse() returns trigger language plpgsql as $$
             begin if new.seq = 7 then raise exception 'no' using errcode = '{state}'; end if; return new; end $$;
