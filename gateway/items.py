@@ -56,7 +56,7 @@ class Delivery(msgspec.Struct, gc=False):
     content_type: str | None
     received_ms: float
     fault: str | None = None
-    """Why the packet could not be read; `payload` is then the whole packet."""
+    """The reason why the packet could not be read; `payload` is then the whole packet."""
     weight: int = 0
     """Bytes of the window that the message takes; the window sets them."""
     correlation: bytes | None = None

@@ -51,7 +51,7 @@ DECODED_AT_ONCE = 256
 DECODED_BYTES = 2**18
 """Messages, and their bytes, that are decoded before other tasks get a turn: a few blocks are many frames."""
 LAST_RECEIPTS_S = 2.0
-"""How long a shutdown waits for the broker to acknowledge the last receipts."""
+"""Longest time that a shutdown waits for the broker to acknowledge the last receipts."""
 
 
 class Pipeline:
@@ -86,7 +86,7 @@ class Pipeline:
 
     @property
     def troubles(self) -> list[str]:
-        """Why messages cannot be received and committed just now; empty while they can."""
+        """The reasons why messages cannot be received and committed just now; empty while they can."""
         unconnected = [] if self._session.subscribed else ["not connected to the broker"]
         return unconnected + list(self._troubles.values())
 

@@ -63,7 +63,7 @@ class KnownSerial:
     place: bool
     """That quota has a place left."""
     device_state: str | None
-    """None: the device does not exist yet."""
+    """State of the device; None if it does not exist yet."""
 
     @property
     def barred(self) -> bool:

@@ -28,7 +28,7 @@ from schema.enrollment import PROTOCOL, Challenge, ChallengeBody, Grant, Hello, 
 NONCE_BYTES, BOX_NONCE_BYTES = 16, 12
 CERTIFICATE_LIFE = timedelta(days=90)
 CLOCKS_DIFFER = timedelta(hours=1)
-"""How much before its issue a certificate begins to be valid: a controller's clock may be slow."""
+"""A certificate begins to be valid so long before its issue, as a controller's clock may be slow."""
 MAX_COMMON_NAME = 64
 """Most characters of a common name: X.509's bound."""
 

@@ -12,7 +12,7 @@ from gateway.runtime.database import Pool, PoolConnection
 from schema.enrollment import Hello, Refusal
 
 KEEP = "30 days"
-"""How long ended handshakes are kept; the audit trail keeps their steps for good."""
+"""Ended handshakes are kept for so long; the audit trail keeps their steps for good."""
 MAX_BOOT = 2**32 - 1
 
 TURN = """
@@ -166,7 +166,7 @@ async def session(connection: PoolConnection, txn: str, *, decide: bool = False)
 
 
 async def known(connection: PoolConnection, serial: str) -> KnownSerial | None:
-    """What the database knows of a serial number; None if nothing."""
+    """Read a serial number with its device; None if it is unknown."""
     row = await connection.fetchrow(KNOWN, serial)
     return None if row is None else KnownSerial(**row)
 
@@ -229,7 +229,7 @@ async def pin(connection: PoolConnection, session: EnrollmentSession, device_id:
 
 
 async def numbers(connection: PoolConnection, device_id: int) -> NextLogin:
-    """What the next login of a device begins with; the caller has locked the device."""
+    """The numbers of a device's next login; the caller has locked the device."""
     row = await connection.fetchrow(NUMBERS, device_id)
     assert row is not None
     return NextLogin(row["generation"], 0 if row["boot"] is None else min(row["boot"] + 1, MAX_BOOT))

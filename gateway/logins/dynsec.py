@@ -65,7 +65,7 @@ class Dynsec:
 
     def __init__(self, client: aiomqtt.Client) -> None:
         self._client = client
-        self._mark = secrets.token_hex(8)  # all administrators receive all answers; this mark tells which are ours
+        self._mark = secrets.token_hex(8)  # all administrators receive all answers; a mark tells them apart
         self._sent = 0
 
     async def open(self) -> None:

@@ -34,7 +34,7 @@ class RejectFilter(NamedTuple):
 
 
 class AuditSignature(NamedTuple):
-    """Who settles messages and why, for the audit trail."""
+    """The person who settles messages and the reason, for the audit trail."""
 
     who: str
     why: str

@@ -24,16 +24,17 @@ from gateway.settings import Settings
 log = structlog.get_logger()
 
 PROBE_S = 1.0
-"""How often the leading process has to prove that it still leads."""
+"""Interval at which the leading process proves that it still leads."""
 STANDBY_PROBE_S = 0.5
 ANSWER_S = 2.0
 GIVE_UP_S = 5.0
+"""A process that could not prove its lead for so long has lost it."""
 
 LOCK = "select pg_try_advisory_lock(hashtextextended($1, 0))"
 
 
 class LeaderOnly(Protocol):
-    """What only the leading process may have: the gateway's session at the broker."""
+    """A resource that only the leading process may have: the gateway's session at the broker."""
 
     taken_over: asyncio.Event
     """Set when another client has taken the session over."""

@@ -1,4 +1,4 @@
-"""How a process of the gateway writes its log: as lines of JSON on standard error."""
+"""Sets up the log of a gateway process: lines of JSON on standard error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a process of the gateway is set up, stopped, logged in at the broker, and kept alive when a part has a defect."""
+"""Functions that all gateway processes share: set-up, stop signal, login at the broker, restart of a failed part."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def unless_stopped(stop: asyncio.Event, start: Awaitable[Started]) -> Star
 async def restart_on_defect(
     what: str, work: Callable[[], Awaitable[None]], defects: Counter, stop: asyncio.Event | None = None
 ) -> None:
-    """Run `work`, and again AGAIN_S after it ended or raised, until `stop`: its defects, counted, end no other part."""
+    """Run `work`, and again AGAIN_S after it ended or raised, until `stop`. Exceptions are counted in `defects`."""
     while True:
         try:
             await work()
@@ -70,7 +70,7 @@ def broker_login(settings: Settings, secrets: Secrets | None) -> tuple[str | Non
 
 
 async def database_troubles(pool: Pool) -> list[str]:
-    """Why the database cannot be used just now, for /ready; empty if a statement works within PROBE_TIMEOUT_S."""
+    """The reason, for /ready, why the database cannot be used; empty if a statement works within PROBE_TIMEOUT_S."""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await pool.fetchval("select 1")

@@ -40,7 +40,7 @@ NEEDED = {
     "42": "the schema is not that of this version: run `python -m schema.migrate`",
     "SchemaBehind": "the schema is older than this version: run `python -m schema.migrate`",
 }
-"""What a person has to do, by the beginning of the SQLSTATE; the first that fits. Only these errors are TERMINAL."""
+"""Instructions for a person by the beginning of the SQLSTATE; the first that fits. Only these errors are TERMINAL."""
 
 
 def triage(error: Exception) -> Verdict:
@@ -58,7 +58,7 @@ def triage(error: Exception) -> Verdict:
 
 
 def needed(error: Exception) -> str | None:
-    """What a person has to do about `error`; None if it passes by itself."""
+    """The instruction for a person about `error`; None if it passes by itself."""
     state = sqlstate(error)
     return next((words for begin, words in NEEDED.items() if state.startswith(begin)), None)
 

@@ -136,5 +136,5 @@ async def _change(connection: PoolConnection, commands: dict[UUID, Progress]) ->
 
 
 def _said_at(result: DeviceCommandResult | None) -> object:
-    """When the device says that it was, but no later than it was received: a clock without battery may say anything."""
+    """The time that the device says, but at most that of receipt: a clock without battery may say anything."""
     return None if result is None else moment(min(max(result.t, 0.0), result.received_ms))
