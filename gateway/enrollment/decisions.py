@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 from schema.enrollment import Hello, Refusal
 
 
-class EnrollmentState(StrEnum):
+class HandshakeState(StrEnum):
     """The state of a handshake, as in the table `enrollments`."""
 
     CHALLENGED = "challenged"
@@ -37,7 +37,7 @@ class EnrollmentSession:
     serial: str
     identity_key: bytes
     claim_version: int
-    state: EnrollmentState
+    state: HandshakeState
     reason: str | None
     hello: bytes
     challenge: bytes
@@ -185,9 +185,9 @@ def hear(cell: str, session: EnrollmentSession | None, payload: bytes) -> Hearin
         return Check()
     if session.proof != payload:
         return Refuse(Refusal.CONFLICT)
-    if session.state in {EnrollmentState.GRANTED, EnrollmentState.ACTIVE} and session.reply is not None:
+    if session.state in {HandshakeState.GRANTED, HandshakeState.ACTIVE} and session.reply is not None:
         return SendAgain(session.reply)
-    if session.state is EnrollmentState.AWAITING:
+    if session.state is HandshakeState.AWAITING:
         return SendPending("approval")
     return SendPending("provisioning", soon=True)
 
@@ -227,11 +227,11 @@ def resume(session: EnrollmentSession | None, known: KnownSerial | None, cell: s
     """Decide how to go on after an operator has decided or the login was made. An approval overrides the quota."""
     if session is None or session.cell != cell or session.late:
         return Nothing()
-    if session.state is EnrollmentState.REJECTED:
+    if session.state is HandshakeState.REJECTED:
         return ended(session) or Nothing()
-    if session.state is EnrollmentState.GRANTED and session.reply is not None:
+    if session.state is HandshakeState.GRANTED and session.reply is not None:
         return SendAgain(session.reply)
-    if session.state is not EnrollmentState.APPROVED:
+    if session.state is not HandshakeState.APPROVED:
         return Nothing()
     if known is None or known.identity_key != session.identity_key:  # another key was approved since
         return Refuse(Refusal.DENIED, ends=True)
@@ -242,9 +242,9 @@ def resume(session: EnrollmentSession | None, known: KnownSerial | None, cell: s
 
 def ended(session: EnrollmentSession) -> Refuse | None:
     """The refusal with which a handshake has ended; None if it has not."""
-    if session.state is EnrollmentState.REJECTED:
+    if session.state is HandshakeState.REJECTED:
         return Refuse(Refusal(session.reason) if session.reason in CODES else Refusal.DENIED)
-    if session.state is EnrollmentState.EXPIRED or session.late:
+    if session.state is HandshakeState.EXPIRED or session.late:
         return Refuse(Refusal.EXPIRED)
     return None
 

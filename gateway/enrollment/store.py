@@ -7,7 +7,7 @@ from typing import NamedTuple
 import asyncpg
 
 from gateway import metrics
-from gateway.enrollment.decisions import CellLoad, EnrollmentSession, EnrollmentState, KnownSerial
+from gateway.enrollment.decisions import CellLoad, EnrollmentSession, HandshakeState, KnownSerial
 from gateway.runtime.database import Pool, PoolConnection
 from schema.enrollment import Hello, Refusal
 
@@ -162,7 +162,7 @@ async def session(connection: PoolConnection, txn: str, *, decide: bool = False)
             if import_id is not None:
                 await connection.execute(LOCK_QUOTA, import_id)
     row = await connection.fetchrow(SESSION, txn)
-    return None if row is None else EnrollmentSession(**{**row, "state": EnrollmentState(row["state"])})
+    return None if row is None else EnrollmentSession(**{**row, "state": HandshakeState(row["state"])})
 
 
 async def known(connection: PoolConnection, serial: str) -> KnownSerial | None:

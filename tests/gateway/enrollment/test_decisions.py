@@ -17,7 +17,7 @@ from gateway.enrollment.decisions import (
     CellLoad,
     Check,
     EnrollmentSession,
-    EnrollmentState,
+    HandshakeState,
     KnownSerial,
     Limits,
     Nothing,
@@ -50,15 +50,15 @@ KNOWN = KnownSerial(
 )
 DEVICE_STATES = (None, "pending", "active", *sorted(BARRED))
 PROVED = {
-    EnrollmentState.AWAITING,
-    EnrollmentState.APPROVED,
-    EnrollmentState.PROVISIONING,
-    EnrollmentState.GRANTED,
-    EnrollmentState.ACTIVE,
+    HandshakeState.AWAITING,
+    HandshakeState.APPROVED,
+    HandshakeState.PROVISIONING,
+    HandshakeState.GRANTED,
+    HandshakeState.ACTIVE,
 }
 
 
-def session(state: EnrollmentState = EnrollmentState.CHALLENGED, **changes: object) -> EnrollmentSession:
+def session(state: HandshakeState = HandshakeState.CHALLENGED, **changes: object) -> EnrollmentSession:
     whole = EnrollmentSession(
         txn=TXN,
         cell="main",
@@ -73,7 +73,7 @@ def session(state: EnrollmentState = EnrollmentState.CHALLENGED, **changes: obje
         keys=b"keys",
         proof=b"proof" if state in PROVED else None,
         reply=b"grant"
-        if state in {EnrollmentState.PROVISIONING, EnrollmentState.GRANTED, EnrollmentState.ACTIVE}
+        if state in {HandshakeState.PROVISIONING, HandshakeState.GRANTED, HandshakeState.ACTIVE}
         else None,
         late=False,
     )
@@ -145,44 +145,44 @@ def test_devices_that_wait_for_an_operator_keep_nobody_out() -> None:
     assert greet(hello(), IDENTITY, KNOWN, masters={1}, load=load, limits=LIMITS) == Ask()
 
 
-@pytest.mark.parametrize("state", EnrollmentState)
-def test_the_same_hello_gets_the_same_challenge_and_another_one_is_a_conflict(state: EnrollmentState) -> None:
+@pytest.mark.parametrize("state", HandshakeState)
+def test_the_same_hello_gets_the_same_challenge_and_another_one_is_a_conflict(state: HandshakeState) -> None:
     there = session(state)
     decision = greet_again("main", there, b"hello")
-    if state is EnrollmentState.EXPIRED:
+    if state is HandshakeState.EXPIRED:
         assert decision == Refuse(Refusal.EXPIRED)
-    elif state is EnrollmentState.REJECTED:
+    elif state is HandshakeState.REJECTED:
         assert isinstance(decision, Refuse)
     else:
         assert decision == SendAgain(b"challenge")
     assert greet_again("main", there, b"hello ") == Refuse(Refusal.CONFLICT)
     assert greet_again("other", there, b"hello") == Refuse(Refusal.CONFLICT)
-    if state is not EnrollmentState.REJECTED:
+    if state is not HandshakeState.REJECTED:
         assert greet_again("main", replace(there, late=True), b"hello") == Refuse(Refusal.EXPIRED)
 
 
 # -- PROOF
 
 HEARD = {
-    EnrollmentState.CHALLENGED: Check(),
-    EnrollmentState.AWAITING: SendPending("approval"),
-    EnrollmentState.APPROVED: SendPending("provisioning", soon=True),
-    EnrollmentState.PROVISIONING: SendPending("provisioning", soon=True),
-    EnrollmentState.GRANTED: SendAgain(b"grant"),
-    EnrollmentState.ACTIVE: SendAgain(b"grant"),
-    EnrollmentState.REJECTED: Refuse(Refusal.DENIED),
-    EnrollmentState.EXPIRED: Refuse(Refusal.EXPIRED),
+    HandshakeState.CHALLENGED: Check(),
+    HandshakeState.AWAITING: SendPending("approval"),
+    HandshakeState.APPROVED: SendPending("provisioning", soon=True),
+    HandshakeState.PROVISIONING: SendPending("provisioning", soon=True),
+    HandshakeState.GRANTED: SendAgain(b"grant"),
+    HandshakeState.ACTIVE: SendAgain(b"grant"),
+    HandshakeState.REJECTED: Refuse(Refusal.DENIED),
+    HandshakeState.EXPIRED: Refuse(Refusal.EXPIRED),
 }
 
 
-@pytest.mark.parametrize("state", EnrollmentState)
-def test_a_proof_is_checked_once_and_then_answered_from_what_is_stored(state: EnrollmentState) -> None:
+@pytest.mark.parametrize("state", HandshakeState)
+def test_a_proof_is_checked_once_and_then_answered_from_what_is_stored(state: HandshakeState) -> None:
     there = session(state)
     assert hear("main", there, b"proof") == HEARD[state]
     if state in PROVED:
         assert hear("main", there, b"other") == Refuse(Refusal.CONFLICT)
     assert hear("elsewhere", there, b"proof") == Refuse(Refusal.CONFLICT)
-    if state is not EnrollmentState.REJECTED:
+    if state is not HandshakeState.REJECTED:
         assert hear("main", replace(there, late=True), b"proof") == Refuse(Refusal.EXPIRED)
 
 
@@ -192,7 +192,7 @@ def test_a_proof_without_a_hello_is_told_to_begin_anew() -> None:
 
 @pytest.mark.parametrize("code", sorted(CODES))
 def test_a_handshake_that_was_refused_says_why_again(code: str) -> None:
-    there = session(EnrollmentState.REJECTED, reason=code)
+    there = session(HandshakeState.REJECTED, reason=code)
     for decision in (hear("main", there, b"proof"), hear("main", there, b"x"), greet_again("main", there, b"hello")):
         assert decision == Refuse(Refusal(code))
 
@@ -264,27 +264,27 @@ def test_an_unknown_serial_never_gets_a_login_by_itself(right: bool, usable: boo
 # -- approved, granted
 
 
-@pytest.mark.parametrize("state", EnrollmentState)
+@pytest.mark.parametrize("state", HandshakeState)
 @pytest.mark.parametrize("late", [True, False])
 @pytest.mark.parametrize("cell", ["main", "other"])
-def test_it_goes_on_when_it_was_approved_or_its_login_was_made(state: EnrollmentState, late: bool, cell: str) -> None:
+def test_it_goes_on_when_it_was_approved_or_its_login_was_made(state: HandshakeState, late: bool, cell: str) -> None:
     known = replace(KNOWN, identity_key=IDENTITY, place=False)  # an approval goes above the quota
     decision = resume(session(state, late=late), known, cell)
     if (
         late
         or cell != "main"
-        or state not in {EnrollmentState.APPROVED, EnrollmentState.GRANTED, EnrollmentState.REJECTED}
+        or state not in {HandshakeState.APPROVED, HandshakeState.GRANTED, HandshakeState.REJECTED}
     ):
         assert decision == Nothing()
-    elif state is EnrollmentState.REJECTED:  # an operator has said no while the device waited: it hears of it
+    elif state is HandshakeState.REJECTED:  # an operator has said no while the device waited: it hears of it
         assert decision == Refuse(Refusal.DENIED)
     else:
-        assert decision == (Provision() if state is EnrollmentState.APPROVED else SendAgain(b"grant"))
+        assert decision == (Provision() if state is HandshakeState.APPROVED else SendAgain(b"grant"))
     assert resume(None, known, cell) == Nothing()
 
 
 def test_an_approval_that_was_overtaken_makes_no_login() -> None:
-    approved = session(EnrollmentState.APPROVED)
+    approved = session(HandshakeState.APPROVED)
     assert resume(approved, None, "main") == Refuse(Refusal.DENIED, ends=True)
     assert resume(approved, replace(KNOWN, identity_key=OTHER), "main") == Refuse(Refusal.DENIED, ends=True)
     for state in BARRED:
