@@ -2,6 +2,7 @@
 # make test    all tests, against servers of their own        make test ARGS="-k lag -x"
 # make check   style, types, import rules, the API's contract
 # make openapi docs/openapi.json as the code has it now     ARGS=--break to allow what clients can notice
+# make lock    renew the locks of all Python packages and say what changed    ARGS=--keep for what pyproject.toml asks alone
 # make faults  torment a plant for 25 minutes and account for every frame: docs/faults.md   ARGS=--list, ARGS=--quick
 # make bench   how fast it all is, in 15 minutes: docs/performance.md     ARGS="--only B1,B5", ARGS=--quick, ARGS=--full
 # make image   build the image of deploy/Dockerfile without Docker, and try it: docs/compose.md
@@ -12,10 +13,10 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: up test check openapi faults bench image clean ready python
+.PHONY: up test check openapi lock faults bench image clean ready python
 
 up: ready
-	@.venv/bin/python -m deploy.up $(ARGS)
+	@.venv/bin/biogate up $(ARGS)
 
 test: ready
 	@.venv/bin/python -m tests.in_memory .venv/bin/python -m tests.suite $(ARGS)
@@ -26,9 +27,14 @@ check: ready
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/python -m tests.openapi
+	.venv/bin/python -m deploy.lock --check
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 
 openapi: ready
 	@.venv/bin/python -m tests.openapi --write $(ARGS)
+
+lock: python
+	@$(PYTHON) -m deploy.lock $(ARGS)
 
 faults: ready
 	@.venv/bin/python -m tests.faults $(ARGS)

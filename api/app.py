@@ -1,7 +1,5 @@
 """The application put together: settings → database → routes; errors and observation around them."""
 
-from __future__ import annotations
-
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -14,7 +12,6 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, request_response
 
-from api import answers, problems
 from api.access import guard as access
 from api.access.attempts import Attempts
 from api.access.identity import CHANGED, Identities
@@ -25,11 +22,13 @@ from api.edge.headers import CORS, SecurityHeaders
 from api.edge.observation import Observer
 from api.edge.shortcuts import Fixed
 from api.edge.turns import watched
+from api.http import answers, description, errors
+from api.jobs.worker import Trials
 from api.live.hub import NEWS, Hub
-from api.models import common as models
 from api.notices import Notices
 from api.routes import (
     PREFIX,
+    accounts,
     alarm_acts,
     alarm_health,
     alarm_routes,
@@ -37,29 +36,30 @@ from api.routes import (
     alarm_trials,
     alarms,
     alerts,
+    annotations,
     audit,
-    auth,
     commands,
     devices,
     enrollments,
-    journal,
+    events,
     latest,
     lifecycle,
-    notes,
     operation,
     organizations,
+    quarantine,
     retention,
     serials,
+    status,
     telemetry,
 )
 from api.settings import Settings
-from api.trial.process import Trials
 from schema.alarms import files
 from schema.serials import MOST_BYTES
 
 ROUTES = (
-    *(operation, latest, telemetry, devices, notes, journal, enrollments, serials, lifecycle, commands, audit),
-    *(auth, organizations, retention),
+    *(operation, latest, telemetry, devices, status, annotations, events, quarantine),
+    *(enrollments, serials, lifecycle, commands, audit),
+    *(accounts, organizations, retention),
     *(alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
 """The ones most asked for first: FastAPI tries one after the other, and forty take longer than /health itself."""
@@ -105,7 +105,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.cookie = access.INSECURE_COOKIE if settings.api_insecure_cookie else access.COOKIE
     app.state.origins = frozenset(filter(None, settings.api_cors_origins.split(",")))
     app.state.attempts = Attempts()
-    problems.install(app)
+    errors.install(app)
     for module in ROUTES:
         app.include_router(module.router)
     app.state.waiting = Counter()
@@ -130,13 +130,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     def openapi() -> dict[str, Any]:
         if not described:
-            described.update(models.with_examples(describe(), routes))
+            described.update(description.with_examples(describe(), routes))
         return described
 
     app.openapi = openapi  # type: ignore[method-assign]
     encoded: list[Response] = []
 
-    async def description(_: Request) -> Response:
+    async def encoded_once(_: Request) -> Response:
         """Encoded once: whoever comes can ask for it, and it takes 50 ms."""
         if not encoded:
             encoded.append(answers.json(app.openapi()))
@@ -144,5 +144,5 @@ def create_app(settings: Settings) -> FastAPI:
 
     for route in app.router.routes:
         if isinstance(route, Route) and route.path == app.openapi_url:
-            route.app = request_response(description)
+            route.app = request_response(encoded_once)
     return app

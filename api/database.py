@@ -11,7 +11,6 @@ from typing import Any, Self, TypeAlias
 import asyncpg
 
 from api import metrics
-from api.edge.trace import CURRENT
 from api.problems import (
     INTERNAL,
     ApiError,
@@ -24,6 +23,7 @@ from api.problems import (
     Unavailable,
 )
 from api.settings import Settings
+from api.trace import CURRENT
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
@@ -236,7 +236,7 @@ def translate(error: Exception) -> ApiError:
         kind, problem = "too-long", TooLong("ask for a shorter time, fewer channels or wider buckets")
     elif state in MISSING_OBJECTS:
         kind = "schema"
-        problem = Unavailable("the schema is not current: run python -m schema.migrate", retry_after=30)
+        problem = Unavailable("the schema is not current: run biogate migrate", retry_after=30)
     elif isinstance(error, TimeoutError) or state.startswith("53"):  # insufficient resources, too many connections
         kind, problem = "busy", Unavailable("the database is busy: try again", retry_after=2)
     elif isinstance(error, ValueError):  # asyncpg.DataError: an argument of ours that PostgreSQL cannot take

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     api_database_url: Annotated[str, AfterValidator(_is_postgresql)] | None = Field(
         None,
         repr=False,
-        description="the same database with a login of the API's own, which `python -m schema.migrate` makes; without "
+        description="the same database with a login of the API's own, which `biogate migrate` makes; without "
         "it the API uses BIOGATE_DATABASE_URL and confines itself to the role biogate_api",
     )
     api_host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     api_registration: Literal["open", "invitation", "closed"] = Field(
         "open",
         description="who may make an account: open, whoever can reach the API (an account alone sees nothing); "
-        "invitation, who has a code; closed, nobody but `python -m api.admin user`",
+        "invitation, who has a code; closed, nobody but `biogate accounts user`",
     )
     api_access_token_minutes: float = Field(
         15, gt=0, le=1440, description="how long an access token holds; ending its session ends it at once"

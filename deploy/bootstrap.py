@@ -1,7 +1,7 @@
 """Make ready what `make up` and `make test` need: Debian packages, the virtual environment, the private Debian root.
 
-Runs under the machine's own Python, before there is a virtual environment: standard library only. Does nothing, in a
-tenth of a second, when all is there.
+Runs under the machine's own Python, before there is a virtual environment: standard library only. Python packages come
+from the locks, by uv, and from nowhere else. Does nothing, in a tenth of a second, when all is there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from deploy.lock import DEVELOPMENT, UV, install_uv, logged
 from deploy.stack import choose, root
 from deploy.stack.errors import StackError, tail
 from deploy.stack.local import hold
@@ -65,47 +66,45 @@ def set_up() -> None:
         jobs["private Debian root (PostgreSQL, TimescaleDB, Mosquitto)"] = (LOGS / "root.log", root.build)
     if venv_needed:
         if VENV.exists():
-            require_idle("pyproject.toml has changed, and .venv is to be built anew")
+            require_idle("pyproject.toml or a lock has changed, and .venv is to be built anew")
         jobs["Python packages in .venv"] = (LOGS / "venv.log", lambda log: build_venv(log, wanted))
     if jobs:
         in_parallel(jobs)
 
 
 def venv_stamp() -> str:
-    """What the virtual environment depends on: the interpreter, and the parts of pyproject.toml that pip reads."""
+    """Return a digest of what the virtual environment depends on: the interpreter, the locks and our own packaging."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
-    parts = (sys.version, os.path.realpath(sys.executable), project["build-system"], project["project"])
-    packaging = project.get("tool", {}).get("setuptools", {})
-    return hashlib.sha256(repr((*parts, packaging, str(CHECKOUT))).encode()).hexdigest()
+    packaging = (project["build-system"], project["project"], project.get("tool", {}).get("setuptools", {}))
+    locks = [path.read_text() for path in (UV, DEVELOPMENT)]
+    parts = (sys.version, os.path.realpath(sys.executable), packaging, locks, str(CHECKOUT))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def build_venv(log: Path, stamp: str) -> None:
-    """From scratch, so that no package stays that is no longer asked for; the stamp says that it is complete."""
+    """Build .venv from scratch, so that no package stays that is no longer asked for; the stamp says it is complete.
+
+    What is installed is in the lock, with its hash; for our own package, which is built here, nothing is downloaded.
+    """
     root.remove(VENV)
-    python = str(VENV / "bin" / "python")
     with log.open("wb") as output:
+        uv = install_uv(log, output)
+        pip = [uv, "pip", "install", "--python", str(VENV / "bin" / "python")]
+        locked = ["--require-hashes", "--no-build", "--compile-bytecode", "--requirements", str(DEVELOPMENT)]
         for command in (
-            [sys.executable, "-m", "venv", str(VENV)],
-            [python, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off", "-e", ".[dev]"],
+            [uv, "venv", "--python", sys.executable, str(VENV)],
+            [*pip, *locked],
+            [*pip, "--offline", "--no-deps", "--no-build-isolation", "--editable", "."],
         ):
-            output.write(f"$ {' '.join(command)}\n".encode())
-            output.flush()
-            done = subprocess.run(
-                command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
-            )
-            if done.returncode != 0:
-                raise StackError(
-                    f"{Path(command[2]).name} failed (exit code {done.returncode}). The log, {short(log)}, ends with:"
-                    + "".join(f"\n    {line}" for line in tail(log))
-                )
+            logged(log, output, command)
     STAMP.write_text(stamp)
 
 
 def missing_packages(*, venv: bool, build: bool, run: bool) -> list[str]:
     """Debian packages that are needed for the work ahead and not there."""
     missing = []
-    if venv and any(importlib.util.find_spec(module) is None for module in ("venv", "ensurepip")):
-        missing.append(f"python{sys.version_info[0]}.{sys.version_info[1]}-venv")
+    if venv and importlib.util.find_spec("pip") is None:
+        missing.append("python3-pip")
     if build and shutil.which("mmdebstrap") is None:
         missing.append("mmdebstrap")
     if build and not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists():

@@ -70,7 +70,7 @@ for program in programs:
     runpy.run_path(spec.origin, run_name="tried")  # under another name: all of its imports, and nothing is begun
 print("  all imports of:", ", ".join(programs))
 END
-same "without settings the gateway ends with" "$(inside python -m gateway > /dev/null 2>&1 || echo $?)" 2
+same "without settings the gateway ends with" "$(inside biogate gateway > /dev/null 2>&1 || echo $?)" 2
 
 echo "size:"
 for image in biogate:local "$base"; do

@@ -1,4 +1,4 @@
-"""`python -m deploy.restart PART…`: end parts of a running `make up`, which starts them again.
+"""`biogate restart PART…`: end parts of a running `biogate up`, which starts them again.
 
 Nothing is lost by it: what was not committed was not acknowledged. A part that does not end by itself is killed.
 Exit status: 0 they run again, 1 not.
@@ -6,36 +6,50 @@ Exit status: 0 they run again, 1 not.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from deploy.stack.errors import StackError
 from deploy.stack.paths import MAIN, Paths, short
 from deploy.stack.process import POLL_S, holders
+from schema.command_line import DONE, FAILED
 
-PARTS = ("postgres", "mosquitto", "API", "gateway", "alarms", "simulator", "canary")
+
+class Part(StrEnum):
+    """The parts of a stack, by the names of their locks."""
+
+    POSTGRES = "postgres"
+    MOSQUITTO = "mosquitto"
+    API = "API"
+    GATEWAY = "gateway"
+    ALARMS = "alarms"
+    SIMULATOR = "simulator"
+    CANARY = "canary"
+
+
 ENDS_S, STARTS_S = 45.0, 30.0
 WRAPPER = "bwrap"
 """Would end without telling its child."""
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m deploy.restart", description="End parts of a running `make up`, which starts them again."
-    )
-    parser.add_argument("parts", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--now", action="store_true", help="kill them: they hang, and would not end by themselves")
-    parser.add_argument("--name", default=MAIN, help="of the stack, as in `python -m deploy.up --name`")
-    options = parser.parse_args()
-    paths = Paths(options.name)
+def main(
+    parts: Annotated[list[Part], typer.Argument(metavar="PART…", case_sensitive=False, help=", ".join(Part))],
+    *,
+    now: Annotated[bool, typer.Option("--now", help="kill them: they hang, and would not end by themselves")] = False,
+    name: Annotated[str, typer.Option(help="of the stack, as in `biogate up --name`")] = MAIN,
+) -> int:
+    """End parts of a running `biogate up`, which starts them again."""
+    paths = Paths(name)
     if not _held(paths.run / "stack.lock"):
-        print("`make up` does not run: nobody would start it again", file=sys.stderr)
-        return 1
-    return max(0 if restart(paths, part, now=options.now) else 1 for part in options.parts)
+        raise StackError("`biogate up` does not run: nobody would start it again")
+    return FAILED if [part for part in parts if not restart(paths, part, now=now)] else DONE
 
 
 def restart(paths: Paths, part: str, *, now: bool = False) -> bool:
@@ -87,7 +101,3 @@ def _stat(pid: int) -> tuple[str, int]:
     except OSError:
         return "", 0
     return head.partition("(")[2], int(rest.split()[1])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,16 +1,17 @@
-"""`make up`: the local stack in the foreground. `python -m deploy.up --help` for more.
+"""`biogate up`: the local stack in the foreground. `make up` makes ready what it needs, and runs it.
 
 Exit status: 0 after Ctrl-C, SIGTERM or a closed terminal; 1 if something did not start or keeps ending.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 from threading import Event
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
 from deploy.stack.errors import StackError
@@ -20,21 +21,23 @@ from deploy.stack.supervisor import Supervisor
 from deploy.stack.view import watch
 
 
-def main() -> int:
-    options = arguments()
+def main(
+    *,
+    name: Annotated[str, typer.Option(help="another name gives another stack, with data of its own")] = MAIN,
+    devices: Annotated[int, typer.Option(min=0, help="simulated devices; 0 for none")] = 8,
+    rate: Annotated[float, typer.Option(help="frames a second of each device")] = 1.0,
+    canary: Annotated[
+        bool, typer.Option("--canary/--no-canary", help="a device of ours that tests the whole way")
+    ] = True,
+) -> int:
+    """Run the local stack until Ctrl-C."""
     console = Console()
-    paths = Paths(options.name)
+    paths = Paths(name)
     paths.log.mkdir(parents=True, exist_ok=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's background job begins with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
-    try:
-        hold(paths)  # until this process ends
-    except StackError as error:
-        print(error, file=sys.stderr)
-        return 1
-    supervisor = Supervisor(
-        paths, devices=options.devices, rate=options.rate, canary=options.canary, say=say, environment=os.environ
-    )
+    hold(paths)  # until this process ends
+    supervisor = Supervisor(paths, devices=devices, rate=rate, canary=canary, say=say, environment=os.environ)
     status = 0
     try:
         supervisor.start()
@@ -48,17 +51,6 @@ def main() -> int:
     finally:
         stop(supervisor)
     return status
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m deploy.up", description="Run the local stack until Ctrl-C.")
-    parser.add_argument("--name", default=MAIN, help="another name gives another stack, with data of its own")
-    parser.add_argument("--devices", type=int, default=8, help="simulated devices; 0 for none (default: 8)")
-    parser.add_argument("--rate", type=float, default=1.0, help="frames a second of each device (default: 1)")
-    parser.add_argument(
-        "--no-canary", dest="canary", action="store_false", help="no device that only tests the whole way"
-    )
-    return parser.parse_args()
 
 
 def announce(supervisor: Supervisor) -> None:
@@ -83,7 +75,3 @@ def say(line: str) -> None:
         print(line, flush=True)
     except OSError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the rest of the process
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Simulate a fleet of bioreactor controllers: `python -m device_sim --devices 20`, all with the login of the
+"""Simulate a fleet of bioreactor controllers: `biogate sim --devices 20`, all with the login of the
 environment or none; with --enroll each gets a name and a login of its own.
 
 Writes one JSON object a line to standard output: a summary now and then, and the last one with `"final": true`.
@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from device_sim import enroll as enrolling
 from device_sim import metrics
 from device_sim.boots import next_boots
 from device_sim.claims import read_claims
@@ -27,13 +28,19 @@ from device_sim.fleet import Fleet, Plan
 from device_sim.frames import Format
 from device_sim.habits import Habits
 from device_sim.identity import Keeper
+from schema.command_line import commands, start
 from schema.topics import is_device_name
 
 HANDSHAKES = 20
 """At once, at most."""
 
 
+app = commands("Simulate bioreactor controllers that publish telemetry, status and events over MQTT 5.")
+
+
+@app.callback(invoke_without_command=True)
 def main(  # noqa: PLR0917 - typer's options
+    context: typer.Context,
     devices: Annotated[
         int | None, typer.Option(min=1, help="number of devices; default 20, with --claims all of these")
     ] = None,
@@ -97,7 +104,9 @@ def main(  # noqa: PLR0917 - typer's options
     login_retry: Annotated[float, typer.Option(min=0.1, help="seconds between tries with a refused login")] = 60.0,
     enroll_again: Annotated[float, typer.Option(min=0.1, help="after so many seconds of that, enroll again")] = 600.0,
 ) -> None:
-    """Simulate bioreactor controllers that publish telemetry, status and events over MQTT 5."""
+    """Run the fleet, unless it is to be enrolled only."""
+    if context.invoked_subcommand:
+        return
     broker: Broker | Entrance
     keepers: list[Keeper] = []
     try:
@@ -154,6 +163,9 @@ def main(  # noqa: PLR0917 - typer's options
     raise typer.Exit(1 if any(summary[what] for what in wanted) else 0)
 
 
+app.command("enroll")(enrolling.main)
+
+
 async def run(fleet: Fleet) -> dict[str, object]:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -168,4 +180,4 @@ def show(summary: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(app, "biogate sim")

@@ -1,4 +1,4 @@
-"""Enroll all controllers of a claims file: `python -m device_sim.enroll --claims FILE …`.
+"""Enroll all controllers of a claims file: `biogate sim enroll --claims FILE …`.
 
 Writes one JSON object a line to standard output: one a device (serial, device, generation, seconds; or why it got
 none), then a summary. Exit status 0: all have a login that was used; 1: some have not; 2: wrong usage, or a damaged
@@ -31,6 +31,7 @@ from device_sim.firmware import FIRMWARE
 from device_sim.frames import Format
 from device_sim.handshake import Over
 from device_sim.identity import Keeper, Login
+from schema.command_line import alone, start
 from schema.messages import CONTENT_JSON
 from schema.topics import Kind
 
@@ -204,4 +205,4 @@ def warn(line: str) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(alone(main), "biogate sim enroll")

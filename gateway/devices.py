@@ -1,17 +1,13 @@
-"""`python -m gateway.devices …`: devices and their logins. What the commands do is in gateway/operators/."""
+"""`biogate devices …`: devices and their logins. What the commands do is in gateway/operators/."""
 
 from __future__ import annotations
 
-import typer
-
 from gateway.operators import devices, enrollments, logins, serials
+from schema.command_line import commands, start
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Devices, their logins, and the controllers that may enroll. Tables begin with a line of headings; in a pipe "
-    "their cells are told apart by tabs.",
+app = commands(
+    "Devices, their logins, and the controllers that may enroll. Tables begin with a line of headings; in a pipe their "
+    "cells are told apart by tabs."
 )
 
 app.command()(devices.register)
@@ -40,4 +36,4 @@ app.command()(serials.block)
 app.command()(serials.unblock)
 
 if __name__ == "__main__":
-    app()
+    start(app, "biogate devices")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from schema.errors import BiogateError
 from schema.reasons import Reason
 
 
-class GatewayError(Exception):
+class GatewayError(BiogateError):
     """Base of the gateway's own errors."""
 
 

@@ -1,4 +1,4 @@
-"""`python -m gateway.recovery`: files of the broker written anew from the database.
+"""`biogate recovery`: files of the broker written anew from the database.
 
     dynamic-security DIR   all logins and roles: after a loss of the broker's file, or for many logins at once
     crl DIR                the list of certificates that have ended
@@ -8,25 +8,25 @@ DIR is the secrets directory. The broker must not run while its logins are writt
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import asyncpg
 import typer
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from pydantic import Field, PostgresDsn, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gateway.errors import GatewayError
 from gateway.logins.roles import FIXED, ROLE_PREFIX, LoginEntry, device_role, fixed_login, security
 from gateway.secrets import Secrets, SecretsError
 from gateway.setup import BROKER, SECURITY, locked, write
+from schema.command_line import commands, start
+from schema.console import run, settings, tell
 from schema.enrollment import LOGIN
 
 CRL = "crl.pem"
@@ -41,16 +41,13 @@ ENDED = """
 select certificate_serial as serial, coalesce(ended_at, created_at) as ended_at from credentials
  where wanted = 'absent' and certificate_serial is not null order by username"""
 
-Answer = TypeVar("Answer")
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Files of the broker, written from the database.")
-Directory = Annotated[Path, typer.Argument(help="the secrets directory (BIOGATE_SECRETS_DIR)")]
+app = commands("Files of the broker, written from the database.")
+Directory = Annotated[Path, typer.Argument(envvar="BIOGATE_SECRETS_DIR", help="the secrets directory")]
 
 
 class RecoverySettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BIOGATE_", frozen=True, extra="ignore")
 
-    database_url: PostgresDsn = Field(description="PostgreSQL with TimescaleDB")
     cell: str = Field("main", description="the cell whose broker it is")
 
 
@@ -97,55 +94,32 @@ async def revocations(connection: asyncpg.Connection, secrets: Secrets) -> tuple
 
 @app.command("dynamic-security")
 def dynamic_security(directory: Directory) -> None:
-    """All logins and roles of a cell's broker, which must be stopped meanwhile. Then start it with this file."""
+    """Write all logins and roles of a cell's broker, which must be stopped meanwhile. Then start it with this file."""
 
-    async def work(connection: asyncpg.Connection, settings: RecoverySettings, secrets: Secrets) -> str:
-        content, count = await broker_logins(connection, settings.cell, secrets)
-        write(directory / BROKER / SECURITY, content)
-        return f"{directory / BROKER / SECURITY}: {count} logins of devices"
-
-    _run(directory, work)
+    cell = settings(RecoverySettings).cell
+    _rewrite(directory, SECURITY, lambda database, secrets: broker_logins(database, cell, secrets), "logins of devices")
 
 
 @app.command()
 def crl(directory: Directory) -> None:
-    """The certificates that have ended, for the broker's `crlfile`; it reads it again at SIGHUP."""
+    """Write the list of certificates that have ended, for the broker's `crlfile`; it reads it again at SIGHUP."""
 
-    async def work(connection: asyncpg.Connection, settings: RecoverySettings, secrets: Secrets) -> str:
-        content, count = await revocations(connection, secrets)
-        write(directory / BROKER / CRL, content)
-        return f"{directory / BROKER / CRL}: {count} certificates"
-
-    _run(directory, work)
+    _rewrite(directory, CRL, revocations, "certificates")
 
 
-Work = Callable[[asyncpg.Connection, RecoverySettings, Secrets], Awaitable[str]]
-
-
-def _run(directory: Path, work: Work) -> None:
-    async def connected() -> str:
-        settings, secrets = RecoverySettings(), Secrets.load(directory)
-        connection = await asyncpg.connect(str(settings.database_url), timeout=10)
-        try:
-            return await work(connection, settings, secrets)
-        finally:
-            await connection.close()
-
+def _rewrite(
+    directory: Path,
+    name: str,
+    content: Callable[[asyncpg.Connection, Secrets], Coroutine[None, None, tuple[bytes, int]]],
+    what: str,
+) -> None:
+    """Write that file of the broker, and say how many entries it has."""
+    secrets = Secrets.load(directory)
     with locked(directory):
-        typer.echo(answer("gateway.recovery", connected()))
-
-
-def answer(program: str, work: Coroutine[None, None, Answer]) -> Answer:
-    """What `work` returns; what goes wrong is said in a line."""
-    try:
-        return asyncio.run(work)
-    except ValidationError as error:
-        typer.echo(f"{program}: say BIOGATE_DATABASE_URL, and BIOGATE_CELL if it is not main", err=True)
-        raise typer.Exit(2) from error
-    except (GatewayError, OSError, asyncpg.PostgresError) as error:
-        typer.echo(f"{program}: {error}", err=True)
-        raise typer.Exit(1) from error
+        text, count = run(lambda connection: content(connection, secrets))
+        write(directory / BROKER / name, text)
+    tell(f"{directory / BROKER / name}: {count} {what}")
 
 
 if __name__ == "__main__":
-    app()
+    start(app, "biogate recovery")

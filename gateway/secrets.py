@@ -1,4 +1,4 @@
-"""The gateway's keys and passwords: a directory of files, made by `python -m gateway.setup`, read once at the start.
+"""The gateway's keys and passwords: a directory of files, made by `biogate setup`, read once at the start.
 
     vault.pem            opens what is sealed in the database       ca.pem, ca.key.pem     the plant's own authority
     gateway.pem          signs challenges: devices keep the public  <login>.password       password of a login of ours
@@ -64,11 +64,11 @@ class Secrets:
     def load(cls, directory: Path) -> Self:
         """Read and check the files in `directory`. Raises SecretsError, which names the file and says what to do."""
         if not directory.is_dir():
-            raise SecretsError(f"{directory} is no directory: make it with `python -m gateway.setup {directory}`")
+            raise SecretsError(f"{directory} is no directory: make it with `biogate setup {directory}`")
         _refuse_open(directory)
         claims = {_version(path): _claim(path) for path in sorted(directory.glob("claim-*.key"))}
         if not claims:
-            raise SecretsError(f"{directory} has no claim-1.key: run `python -m gateway.setup {directory}`")
+            raise SecretsError(f"{directory} has no claim-1.key: run `biogate setup {directory}`")
         authority = None
         if (directory / AUTHORITY_KEY).exists():
             authority = (
@@ -89,7 +89,7 @@ class Secrets:
         try:
             return self.passwords[login]
         except KeyError:
-            raise SecretsError(f"{self.directory / (login + PASSWORD)} is missing: run gateway.setup") from None
+            raise SecretsError(f"{self.directory / (login + PASSWORD)} is missing: run `biogate setup`") from None
 
 
 def claim_key(master: bytes, serial: str) -> bytes:
@@ -140,7 +140,7 @@ def _refuse_open(path: Path) -> None:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
-        raise SecretsError(f"{path} cannot be read: {error.strerror}: run `python -m gateway.setup`") from error
+        raise SecretsError(f"{path} cannot be read: {error.strerror}: run `biogate setup`") from error
     if mode & 0o077:
         raise SecretsError(f"{path} is open to others (mode {mode:o}): chmod go= {path}")
 

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
 
     secrets_dir: Path | None = Field(
         None,
-        description="keys and passwords as made by `python -m gateway.setup`; without it there is no enrollment, and "
+        description="keys and passwords as made by `biogate setup`; without it there is no enrollment, and "
         "logins at the broker are not administered",
     )
     device_broker_url: MqttUrl = Field(
@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     )
 
     alarms_http_host: str = Field(
-        "127.0.0.1", description="where /health, /ready and /metrics of `python -m gateway.alarms` listen"
+        "127.0.0.1", description="where /health, /ready and /metrics of `biogate alarms` listen"
     )
     alarms_http_port: int = Field(8002, ge=0, le=65535, description="port of these routes")
     alarms_interval_ms: int = Field(

@@ -1,4 +1,4 @@
-"""`python -m gateway.setup DIR`: makes what is missing in the secrets directory, and leaves alone what is there.
+"""`biogate setup DIR`: makes what is missing in the secrets directory, and leaves alone what is there.
 
 Each file comes into being whole or not at all, and what is made from another file (a certificate from its key) is made
 after it; so a run that was cut off is finished by the next one.
@@ -206,7 +206,7 @@ def _security(directory: Path) -> bytes:
 
 
 def main(
-    directory: Annotated[Path, typer.Argument(help="the secrets directory (BIOGATE_SECRETS_DIR)")],
+    directory: Annotated[Path, typer.Argument(envvar="BIOGATE_SECRETS_DIR", help="the secrets directory")],
     host: Annotated[
         list[str] | None, typer.Option(help="name or address of the broker, for its certificate; may be repeated")
     ] = None,
@@ -215,13 +215,5 @@ def main(
     ] = False,
 ) -> None:
     """Make keys, passwords and certificates that are missing. What is there stays as it is."""
-    try:
-        made = setup(directory, host or (), renew=renew_certificates)
-    except (SecretsError, OSError) as error:
-        typer.echo(f"gateway.setup: {error}", err=True)
-        raise typer.Exit(1) from error
+    made = setup(directory, host or (), renew=renew_certificates)
     typer.echo(f"{directory}: " + (f"made {', '.join(made)}" if made else "everything is there"))
-
-
-if __name__ == "__main__":
-    typer.run(main)

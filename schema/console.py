@@ -1,18 +1,40 @@
-"""What all commands that people give have in common: who and why, wrong settings in words, what may be printed."""
+"""What the commands at the database have in common: who and why, settings, the connection, errors in words, tables."""
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
+import asyncpg
 import typer
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings
+from pydantic import Field, PostgresDsn, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schema.command_line import plain
+from schema.errors import BiogateError, Misused
 
 Settings = TypeVar("Settings", bound=BaseSettings)
+Answer = TypeVar("Answer")
+
+OWN_WORDS = {"P0002", "55000", "BG403"}
+"""SQLSTATEs whose messages are our functions' own words."""
+SCHEMA = "the schema is not current: run biogate migrate"
+OTHER_ERRORS = {
+    "23514": "a name that cannot be used: 1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit",
+    "23505": "that name is taken",
+    "23503": "there is no such cell: no gateway of that name has run on this database",
+    "42501": "this database login may not: use the owner's, as biogate migrate does",
+    "42P01": SCHEMA,
+    "42703": SCHEMA,
+    "42883": SCHEMA,
+    "3F000": SCHEMA,
+}
+"""SQLSTATE → what it means for whoever gives a command."""
 
 SURROUNDINGS = "; while `make up` runs: set -a; . .stack/env; set +a"
 """Where the local stack's settings are, for who has none."""
@@ -33,21 +55,64 @@ Who = Annotated[
 Why = Annotated[str, typer.Option(parser=words, metavar="TEXT", help="the reason, for the audit trail")]
 
 
-def settings(kind: type[Settings]) -> Settings:
-    """From the environment; ends the command with words if they cannot be used."""
+class Refused(BiogateError):
+    """What was asked cannot be done; the text says why."""
+
+
+class DatabaseSettings(BaseSettings):
+    """Where the database is."""
+
+    model_config = SettingsConfigDict(env_prefix="BIOGATE_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    database_url: PostgresDsn = Field(repr=False)
+
+
+def settings(kind: type[Settings], **given: Any) -> Settings:
+    """Settings from the environment, with those given; ends the command with words if they cannot be used."""
     try:
-        return kind()
+        return kind(**given)
     except ValidationError as error:
+        lines = []
         for problem in error.errors():
             said = f"is not set{SURROUNDINGS}" if problem["type"] == "missing" else problem["msg"]
-            typer.echo(f"BIOGATE_{'_'.join(map(str, problem['loc'])).upper()}: {said}", err=True)
-        raise typer.Exit(2) from None
+            lines.append(f"BIOGATE_{'_'.join(map(str, problem['loc'])).upper()}: {said}")
+        raise Misused("\n".join(lines)) from None
+
+
+def run(work: Callable[[asyncpg.Connection], Coroutine[Any, Any, Answer]], *, in_transaction: bool = False) -> Answer:
+    """What `work` returns, given a connection to the database; ends the command with words if the database refuses."""
+    url = str(settings(DatabaseSettings).database_url)
+
+    async def connected() -> Answer:
+        connection = await asyncpg.connect(url, timeout=10, command_timeout=60)
+        try:
+            if not in_transaction:
+                return await work(connection)
+            async with connection.transaction():
+                return await work(connection)
+        finally:
+            await connection.close(timeout=5)
+
+    with database_errors():
+        return asyncio.run(connected())
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Errors of the database end the command with words."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        state = error.sqlstate or ""
+        said = str(error.args[0])  # without the detail, which may have a whole row in it
+        stop(said if state in OWN_WORDS else OTHER_ERRORS.get(state, f"database: {state}: {said}"))
+    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        stop(f"database: {error or type(error).__name__}")
 
 
 def stop(text: str) -> NoReturn:
     """End the command: it was used rightly, but cannot be done."""
-    typer.echo(plain(text), err=True)
-    raise typer.Exit(1)
+    raise Refused(text)
 
 
 def tell(*fields: object) -> None:
@@ -64,11 +129,6 @@ def table(headings: str, rows: Iterable[Iterable[object]]) -> None:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def plain(text: str) -> str:
-    """Without what would steer a terminal: devices write some of these texts."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def time(value: datetime | None) -> str:

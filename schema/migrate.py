@@ -1,4 +1,4 @@
-"""Bring a database to the current schema: `python -m schema.migrate`. Safe to run at any time and by several at once.
+"""Bring a database to the current schema: `biogate migrate`. Safe to run at any time and by several at once.
 
 The numbered files in `migrations/` run once each, in order; then the script of the database's TimescaleDB edition
 (`editions/`), which is idempotent and runs every time, so that a database can move from apache to timescale.
@@ -21,14 +21,20 @@ import asyncpg
 from pogo_core.error import BadMigrationError
 from pogo_core.util import migrate as pogo
 
+from schema.errors import BiogateError, Misused
+
 HERE = Path(__file__).parent
 MIGRATIONS = HERE / "migrations"
 EDITIONS = HERE / "editions"
 LOCK = 0x62696F67  # "biog"
 
 
-class BadSetting(Exception):
+class BadSetting(Misused):
     """A setting that cannot be used; says which, and what would do."""
+
+
+class NotMigrated(BiogateError):
+    """The database refused; says why."""
 
 
 async def migrate(connection: asyncpg.Connection, chunk_interval: str | None = None) -> str:
@@ -91,7 +97,7 @@ async def pending(connection: asyncpg.Connection) -> list[str]:
 async def main() -> None:
     url = os.environ.get("BIOGATE_DATABASE_URL")
     if not url:
-        raise SystemExit("BIOGATE_DATABASE_URL is not set: it says which database, postgresql://user@host:port/name")
+        raise BadSetting("BIOGATE_DATABASE_URL is not set: it says which database, postgresql://user@host:port/name")
     try:
         connection = await asyncpg.connect(url, timeout=10)
         try:
@@ -100,14 +106,22 @@ async def main() -> None:
                 await make_login(connection, api_url)
         finally:
             await connection.close()
-    except (BadSetting, BadMigrationError, asyncpg.PostgresError, OSError, TimeoutError) as error:
-        raise SystemExit(f"not migrated: {error or type(error).__name__}{_cause(error)}") from error
+    except (BadMigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        cause = f": {error.__cause__}" if error.__cause__ else ""
+        raise NotMigrated(f"not migrated: {error or type(error).__name__}{cause}") from error
     print(f"schema is current ({edition} edition)")
 
 
-def _cause(error: BaseException) -> str:
-    return f": {error.__cause__}" if error.__cause__ else ""
+def command() -> None:
+    """Bring the database that BIOGATE_DATABASE_URL names to the schema of this version.
+
+    BIOGATE_CHUNK_INTERVAL, such as '6 hours', is how much time a chunk of frames holds from now on.
+    BIOGATE_API_DATABASE_URL names the API's own login, which is made.
+    """
+    asyncio.run(main())
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    from schema.command_line import alone, start
+
+    start(alone(command), "biogate migrate")

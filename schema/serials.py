@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from schema.enrollment import unb64
+from schema.errors import BiogateError
 from schema.sealed import seal
 from schema.topics import is_device_name
 
@@ -27,7 +28,7 @@ Problem = tuple[int, str]
 """Line of a file, or place in a list counted from 1; and what is wrong there."""
 
 
-class ImportRefused(Exception):
+class ImportRefused(BiogateError):
     """Nothing was imported. The text says why, for people; it has no key in it."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -21,7 +20,7 @@ import deploy.stack
 from deploy.stack import Local, Mosquitto
 from deploy.stack.conf import Changes
 from deploy.stack.local import erase
-from deploy.stack.paths import Paths
+from deploy.stack.paths import BIOGATE, Paths
 from deploy.stack.ports import any_free
 from schema.migrate import migrate
 from tests.processes import GatewayProcess
@@ -47,7 +46,7 @@ class Broker:
 
     @property
     def secrets(self) -> Path:
-        """The directory made by `python -m gateway.setup`; of a `secure_broker` alone, as are the ports."""
+        """The directory made by `biogate setup`; of a `secure_broker` alone, as are the ports."""
         assert self.given is not None, "this broker has neither logins nor TLS"
         return self.given
 
@@ -127,9 +126,9 @@ async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture(scope="session")
 def secrets_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keys, passwords and certificates, as `python -m gateway.setup` makes them."""
+    """Keys, passwords and certificates, as `biogate setup` makes them."""
     directory = tmp_path_factory.mktemp("secrets") / "secrets"
-    subprocess.run([sys.executable, "-m", "gateway.setup", str(directory)], check=True)
+    subprocess.run([*BIOGATE, "setup", str(directory)], check=True)
     return directory
 
 

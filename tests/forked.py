@@ -19,7 +19,8 @@ from pathlib import Path
 
 COMMANDS = (
     *("gateway.__main__", "gateway.devices", "gateway.quarantine", "gateway.recovery"),
-    *("gateway.alarms.__main__", "gateway.setup", "schema.migrate", "device_sim.__main__", "device_sim.enroll"),
+    *("gateway.alarms.__main__", "schema.migrate", "device_sim.__main__", "device_sim.enroll"),
+    *("deploy.command", "deploy.backup.command", "api.admin.holds"),
 )
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["__main__", __name__, *COMMANDS])

@@ -1,7 +1,7 @@
-"""The API's contract: docs/openapi.json is what the code says, and what changes in it breaks no client unseen.
+"""The API's contract: docs/openapi.json and docs/http.md are what the code says, and no change breaks clients unseen.
 
-`python -m tests.openapi` fails when the committed document is not the code's, and names each change that a client can
-notice. `--write` writes it (`make openapi`), but only with `--break` if such a change is among the new ones.
+`python -m tests.openapi` fails when one of the two files is not the code's, and names each change that a client can
+notice. `--write` writes both (`make openapi`), but only with `--break` if such a change is among the new ones.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ from typing import Any, TypeAlias
 
 from api.app import create_app
 from api.settings import Settings
+from tests import http_page
 
 Json: TypeAlias = dict[str, Any]
 
 COMMITTED = Path(__file__).parents[1] / "docs" / "openapi.json"
+PAGE = COMMITTED.with_name("http.md")
+UNFOLDED = {"paths": 1, "components": 2}
+"""How many levels below these members have a line for each member: one line a path, one line a schema component."""
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
 LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 MOST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
@@ -32,7 +36,19 @@ def document() -> Json:
 
 
 def text(content: Json) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    """The document in the form that is committed: a diff shows the paths and components that changed, a line each."""
+    members = (f' "{key}": {_unfolded(value, UNFOLDED.get(key, 0), "  ")}' for key, value in content.items())
+    return "{\n" + ",\n".join(members) + "\n}\n"
+
+
+def _unfolded(value: Any, levels: int, indent: str) -> str:
+    """The JSON of a value, with a line for each member down to so many levels."""
+    if levels == 0 or not value:
+        return json.dumps(value, ensure_ascii=False)
+    members = (
+        f"{indent}{json.dumps(key)}: {_unfolded(member, levels - 1, indent + ' ')}" for key, member in value.items()
+    )
+    return "{\n" + ",\n".join(members) + f"\n{indent[1:]}}}"
 
 
 def broken(old: Json, new: Json) -> list[str]:
@@ -221,10 +237,13 @@ def main(arguments: list[str]) -> int:
             print("not written: clients can notice this; make openapi ARGS=--break allows it", file=sys.stderr)
             return 1
         COMMITTED.write_text(text(new))
+        PAGE.write_text(http_page.page(new))
         return 0
-    if old != new:
-        print("docs/openapi.json is not what the code says: make openapi", file=sys.stderr)
-    return int(old != new)
+    current = {COMMITTED: text(new), PAGE: http_page.page(new)}
+    stale = [path for path, wanted in current.items() if not path.exists() or path.read_text() != wanted]
+    for path in stale:
+        print(f"docs/{path.name} is not what the code says: run `make openapi`", file=sys.stderr)
+    return int(bool(stale))
 
 
 if __name__ == "__main__":

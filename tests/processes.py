@@ -89,7 +89,7 @@ class GatewayProcess:
         }
 
     def account(self, kind: str = "frame") -> dict[str, int]:
-        """The counts of guarantee 2 of a kind, at one moment."""
+        """The counts of guarantee 2 for a kind, at one moment."""
         metrics = self.metrics()
         counts = {
             state: int(metrics[f'biogate_intake_{state}_total{{kind="{kind}"}}'])
@@ -116,7 +116,7 @@ class AlarmsProcess(GatewayProcess):
 
 
 def assert_adds_up(account: dict[str, int]) -> None:
-    """Assert guarantee 2 of an account."""
+    """Assert guarantee 2: what was received is committed, duplicate, quarantined, discarded or in flight."""
     parts = ("committed", "duplicate", "quarantined", "discarded", "in_flight")
     assert account["received"] == sum(account[part] for part in parts), account
 

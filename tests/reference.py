@@ -21,6 +21,7 @@ import schema.reasons
 from api.settings import Settings as ApiSettings
 from gateway.canary.settings import Settings as CanarySettings
 from gateway.settings import Settings as GatewaySettings
+from schema.command_line import EXIT_CODES
 
 METRICS: dict[str, tuple[Any, ...]] = {
     "gateway": (gateway.metrics,),
@@ -30,6 +31,7 @@ METRICS: dict[str, tuple[Any, ...]] = {
     "simulator": (device_sim.metrics,),
 }
 """Where the metrics of each process are."""
+"""Of all commands and processes."""
 
 
 def settings(of: type[BaseSettings]) -> Iterator[str]:
@@ -71,6 +73,12 @@ def reasons() -> Iterator[str]:
         yield f"| `{ast.literal_eval(name.value)}` | {ast.literal_eval(text.value)} |"
 
 
+def exit_codes() -> Iterator[str]:
+    """A row for each exit code of the command."""
+    for code, meaning in EXIT_CODES.items():
+        yield f"| {code} | {meaning} |"
+
+
 def page() -> str:
     """The whole page."""
     parts = [
@@ -85,6 +93,9 @@ def page() -> str:
         *(line for part in METRICS for line in section(part)),
         "\n## Reasons for quarantine\n\n| reason | meaning |\n|---|---|",
         *reasons(),
+        "\n## Exit codes\n\nThe exit codes of `biogate` and of each process. Standard error says in a line what went wrong.\n\n"
+        "| code | meaning |\n|---|---|",
+        *exit_codes(),
     ]
     return "\n".join(parts) + "\n"
 

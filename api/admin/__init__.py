@@ -1,1 +1,1 @@
-"""`python -m api.admin`: accounts, SQL logins and the audit trail, for who owns the database."""
+"""`biogate accounts`, `sql-login`, `hold` and `audit`: the commands for who owns the database."""

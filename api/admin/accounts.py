@@ -1,4 +1,4 @@
-"""`user`, `organization`, `key`, `give`, `list`: the first accounts, and what is done without one."""
+"""`biogate accounts user|organization|key|give|list`: the first accounts, and what is done without one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,14 @@ import typer
 from api.access.passwords import checked, hash_now
 from api.access.roles import Role, Scope
 from api.access.tokens import ApiKey, hashed
-from api.admin.console import Organization, Refused, organization_id, run, write_secret
-from schema.console import Who, Why, stop, table, tell, time, words
+from api.admin.console import Organization, organization_id, run, write_secret
+from schema.command_line import commands
+from schema.console import Refused, Who, Why, stop, table, tell, time, words
+
+app = commands(
+    "Accounts, organizations and keys. BIOGATE_DATABASE_URL has the login of the database's owner. Tables begin with a "
+    "line of headings; in a pipe their cells are told apart by tabs."
+)
 
 EMAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -54,6 +60,7 @@ def _organization_name(text: str) -> str:
     return text
 
 
+@app.command()
 def user(
     email: Annotated[str, typer.Argument(parser=_email, metavar="EMAIL", help="what they log in with")],
     *,
@@ -123,6 +130,7 @@ def user(
     tell(f"{email}: {'; '.join(run(work))}")
 
 
+@app.command()
 def organization(
     name: Annotated[str, typer.Argument(parser=_organization_name, metavar="NAME", help="for addresses and settings")],
     *,
@@ -149,6 +157,7 @@ def organization(
     tell(f"{name}: {run(work)}")
 
 
+@app.command()
 def key(
     *,
     name: Annotated[str, typer.Option(parser=words, metavar="TEXT", help="what it is for")],
@@ -188,6 +197,7 @@ def key(
     tell(f"key {made.key_id} of {organization}, {role.value}: in {to}")
 
 
+@app.command()
 def give(
     device: Annotated[str, typer.Argument(metavar="DEVICE", help="its name")],
     organization: Annotated[str, typer.Argument(metavar="ORGANIZATION", help="whose it will be, with all it has sent")],
@@ -221,8 +231,9 @@ def give(
     tell(f"{device}: {run(work)}")
 
 
+@app.command("list")
 def list_accounts() -> None:
-    """All organizations, their members and their keys."""
+    """List all organizations, their members and their keys."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(LIST))

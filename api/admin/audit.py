@@ -1,4 +1,4 @@
-"""`audit verify|export`: the audit trail at the database, for who must not trust the API."""
+"""`biogate audit verify|export`: the audit trail at the database, for who must not trust the API."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import asyncpg
 import typer
 
-from api.admin.console import Organization, Refused, organization_id, run
-from schema.console import tell
+from api.admin.console import Organization, organization_id, run
+from schema.command_line import commands
+from schema.console import Refused, tell
 
-app = typer.Typer(no_args_is_help=True, help="The audit trail: is it whole; all of it as JSON lines.")
+app = commands("The audit trail: is it whole; all of it as JSON lines.")
 
 ROWS_AT_A_TIME = 1000
 
@@ -44,7 +45,7 @@ def export(
     to: Annotated[Path, typer.Option(help="file to write; is not there yet")],
     organization: Organization = "main",
 ) -> None:
-    """All events of an organization, the oldest first: one JSON object a line."""
+    """Export all events of an organization, the oldest first: one JSON object a line."""
 
     async def work(connection: asyncpg.Connection) -> int:
         its_id = await organization_id(connection, organization)

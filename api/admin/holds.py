@@ -1,4 +1,4 @@
-"""`hold make|end|list`: what may not be dropped, however old it is; of all organizations, for who owns the database."""
+"""`biogate hold make|end|list`: what may not be dropped, however old it is: for who owns the database."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from api.admin.console import Organization, Refused, organization_id, run
-from schema.console import Who, Why, table, tell, time
+from api.admin.console import Organization, organization_id, run
+from schema.command_line import commands
+from schema.console import Refused, Who, Why, table, tell, time
+from schema.errors import Misused
 
-app = typer.Typer(no_args_is_help=True, help="Holds: what may not be dropped by its age.")
+app = commands("Holds: what may not be dropped by its age.")
 
 LIST = """
 select h.hold_id, o.name as organization, d.name as device, h.begins, h.ends, h.made_at, h.ended_at, h.who, h.why
@@ -32,7 +34,7 @@ def make(
     """Forbid to drop what is of a time."""
     first, last = (at and at.replace(tzinfo=UTC) for at in (begins, ends))
     if first is not None and last is not None and first >= last:
-        raise typer.BadParameter("--from must be before --to")
+        raise Misused("--from must be before --to")
 
     async def work(connection: asyncpg.Connection) -> int:
         its_id = await organization_id(connection, organization)
@@ -51,7 +53,7 @@ def make(
 
 @app.command()
 def end(number: Annotated[int, typer.Argument(help="as in the list")], *, why: Why, who: Who) -> None:
-    """End a hold, whoever's it is."""
+    """End a hold of any organization."""
 
     async def work(connection: asyncpg.Connection) -> None:
         await connection.execute("select retention_hold_end($1, null, $2, $3)", number, who, why)
@@ -64,7 +66,7 @@ def end(number: Annotated[int, typer.Argument(help="as in the list")], *, why: W
 def list_holds(
     ended: Annotated[bool, typer.Option("--all", help="those that were ended, too")] = False,
 ) -> None:
-    """Holds in force. Columns: number, organization, device, from, to, made, ended, who, why."""
+    """List holds in force. Columns: number, organization, device, from, to, made, ended, who, why."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(LIST, ended))

@@ -1,4 +1,4 @@
-"""`sql-login add|end|list`: logins at the database for Grafana and notebooks. Each sees its organization's views alone.
+"""`biogate sql-login add|end|list`: logins at the database for Grafana and notebooks. Each sees its organization.
 
 What keeps them apart are rights, which nobody can give himself. The settings (read-only, time-outs) are for mistakes:
 PostgreSQL lets each session change its own; the number of connections it cannot change.
@@ -14,10 +14,11 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from api.admin.console import Organization, Refused, organization_id, run, write_secret
-from schema.console import Who, Why, table, tell, time
+from api.admin.console import Organization, organization_id, run, write_secret
+from schema.command_line import commands
+from schema.console import Refused, Who, Why, table, tell, time
 
-app = typer.Typer(no_args_is_help=True, help="Logins at the database, for Grafana: read what is an organization's.")
+app = commands("Logins at the database, for Grafana: read what is an organization's.")
 
 MOST_CONNECTIONS = 5
 SETTINGS = {
@@ -133,7 +134,7 @@ def end(name: Name, *, why: Why = "by hand", who: Who) -> None:
 
 @app.command("list")
 def list_logins() -> None:
-    """All such logins."""
+    """List all such logins."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(

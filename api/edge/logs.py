@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from api.edge.trace import CURRENT
+from api.trace import CURRENT
 
 
 class AccessLog:

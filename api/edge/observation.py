@@ -19,9 +19,10 @@ from api.access import guard as access
 from api.edge import limits
 from api.edge.headers import SecurityHeaders
 from api.edge.logs import AccessLog
-from api.edge.trace import CURRENT, Trace
-from api.problems import INTERNAL, ApiError, BadRequest, TooLarge, TooMany, document
+from api.http.errors import document
+from api.problems import INTERNAL, ApiError, BadRequest, TooLarge, TooMany
 from api.settings import Settings
+from api.trace import CURRENT, Trace
 
 log = structlog.get_logger("api")
 FREE = frozenset({"/health", "/ready", "/metrics"})

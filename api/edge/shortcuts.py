@@ -17,8 +17,8 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from api.access.roles import Principal
-from api.answers import JSON
 from api.database import Database, Server
+from api.http.answers import JSON
 
 Shortcut = Callable[[Request, Database], Awaitable[Response | None]]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]

@@ -1,7 +1,5 @@
 """SQL in files of named blocks (`-- name: …`, then comments, then one statement), read once at import."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType

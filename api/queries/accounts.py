@@ -1,23 +1,19 @@
-"""Accounts and sessions; organizations, their members, invitations and keys."""
+"""Accounts and sessions, which belong to no organization."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import asyncpg
-import msgspec
 
-from api import times
-from api.access.roles import Principal
-from api.access.tokens import ApiKey, RefreshToken, hashed
-from api.database import Database, Server
-from api.problems import CHALLENGE, Conflict, NotFound, Unauthorized
+from api.access.tokens import RefreshToken, hashed
+from api.database import Database
+from api.problems import CHALLENGE, Conflict, Unauthorized
 from api.queries import load
+from api.queries.organizations import plain
 
 SQL = load("accounts")
-LAST_KEY_ID = "z" * 13
 
 
 # Of no organization: `accounts` is `api.access.Accounts`.
@@ -41,20 +37,6 @@ async def create(accounts: Database, email: str, name: str, password_hash: str, 
             return int(await connection.fetchval(SQL["account_create"], email, name, password_hash, code))
     except Conflict as error:
         raise Conflict(f"there is an account of {email} already: log in, or have its password reset") from error
-
-
-async def memberships(accounts: Database, user_id: int) -> list[dict[str, Any]]:
-    return [_plain(row) for row in await accounts.fetch(SQL["memberships"], user_id)]
-
-
-async def whose(server: Server, principal: Principal) -> list[dict[str, Any]]:
-    """The organizations somebody is a member of; a key's is the one it was made in."""
-    if principal.user_id is not None:
-        return await memberships(server.accounts, principal.user_id)
-    if principal.organization_id is None or principal.role is None:
-        return []
-    its = await organization(server.of(principal.organization_id))
-    return [{"organization": its["organization"], "title": its["title"], "role": principal.role, "since": None}]
 
 
 async def key_of(accounts: Database, key_id: str) -> asyncpg.Record:
@@ -100,102 +82,10 @@ async def session_end(accounts: Database, user_id: int, session_id: int | None) 
 
 async def sessions(accounts: Database, user_id: int, current: int | None) -> list[dict[str, Any]]:
     rows = await accounts.fetch(SQL["sessions"], user_id)
-    return [_plain(row) | {"current": row["session_id"] == current} for row in rows]
+    return [plain(row) | {"current": row["session_id"] == current} for row in rows]
 
 
 async def password_change(accounts: Database, account: asyncpg.Record, new_hash: str, keep: int | None) -> None:
     """Raises Conflict if somebody else has changed it meanwhile."""
     async with accounts.change() as connection:
         await connection.execute(SQL["password_change"], account["user_id"], account["password_hash"], new_hash, keep)
-
-
-async def join(accounts: Database, user_id: int, code: bytes) -> str:
-    """The name of the organization. Raises NotFound and Conflict."""
-    async with accounts.change() as connection:
-        return str(await connection.fetchval(SQL["join"], user_id, code))
-
-
-async def organization_create(accounts: Database, user_id: int, name: str, title: str) -> None:
-    async with accounts.change() as connection:
-        await connection.execute(SQL["organization_create"], user_id, name, title)
-
-
-# Of the caller's organization.
-
-
-async def organization(database: Database) -> dict[str, Any]:
-    row = await database.fetchrow(SQL["organization"])
-    if row is None:
-        raise NotFound("there is no such organization")
-    return _plain(row)
-
-
-async def organization_change(database: Database, title: str, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["organization_change"], title, who, why)
-
-
-async def members(database: Database, after: int, limit: int) -> list[dict[str, Any]]:
-    return [_plain(row) for row in await database.fetch(SQL["members"], after, limit)]
-
-
-async def member(database: Database, user_id: int) -> dict[str, Any]:
-    row = await database.fetchrow(SQL["member"], user_id)
-    if row is None:
-        raise NotFound(f"there is no member {user_id}")
-    return _plain(row)
-
-
-async def member_change(database: Database, user_id: int, role: str | None, who: str, why: str) -> None:
-    """`role` None: they are a member no more."""
-    async with database.change() as connection:
-        await connection.execute(SQL["member_change"], user_id, role, who, why)
-
-
-async def invitations(database: Database, before: int, limit: int) -> list[dict[str, Any]]:
-    return [_plain(row) for row in await database.fetch(SQL["invitations"], before, limit)]
-
-
-async def invitation_create(
-    database: Database, role: str, code: bytes, *, uses: int, expires_at: datetime, who: str
-) -> dict[str, Any]:
-    async with database.change() as connection:
-        made = await connection.fetchval(SQL["invitation_create"], role, code, uses, expires_at, who)
-        return _plain(await connection.fetchrow(SQL["invitation"], made))
-
-
-async def invitation_end(database: Database, invitation_id: int, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["invitation_end"], invitation_id, who, why)
-
-
-async def keys(database: Database, before: Sequence[Any], limit: int) -> list[asyncpg.Record]:
-    return await database.fetch(SQL["keys"], *before, limit)
-
-
-async def key(database: Database, key_id: str) -> asyncpg.Record | None:
-    return await database.fetchrow(SQL["key_shown"], key_id)
-
-
-async def key_create(
-    database: Database, made: ApiKey, *, name: str, role: str, scopes: list[str], expires_at: datetime | None, who: str
-) -> dict[str, Any]:
-    async with database.change() as connection:
-        await connection.execute(
-            SQL["key_create"], made.key_id, hashed(made.secret), name, role, scopes, expires_at, who
-        )
-        return shown_key(await connection.fetchrow(SQL["key_shown"], made.key_id))
-
-
-async def key_end(database: Database, key_id: str, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["key_end"], key_id, who, why)
-
-
-def shown_key(row: asyncpg.Record) -> dict[str, Any]:
-    scopes = msgspec.Raw(msgspec.json.encode(row["scopes"]))  # the same text in a cell of CSV
-    return _plain(row) | {"scopes": scopes}
-
-
-def _plain(row: asyncpg.Record) -> dict[str, Any]:
-    return {name: times.text(value) if isinstance(value, datetime) else value for name, value in row.items()}

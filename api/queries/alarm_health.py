@@ -11,8 +11,9 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from api import times
 from api.database import Database
+from api.http import times
+from api.http.times import Span
 from api.queries import load
 from schema.alarms.rules import PRIORITIES
 
@@ -29,12 +30,6 @@ RECOMMENDED = {"low": 0.80, "medium": 0.15, "high": 0.05, "critical": 0.01}
 """Shares of the priorities; of the fourth one, less than 1 %."""
 MOST_EPISODES = 100
 TOP = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    begin: datetime
-    end: datetime
 
 
 async def figures(database: Database, span: Span, device: str | None, now: datetime) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from api import times
 from api.database import Connection, Database
+from api.http import times
 from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
 from api.queries.alarm_rules import Before, Change

@@ -11,8 +11,8 @@ import asyncpg
 import msgspec
 from pydantic import ValidationError
 
-from api import times
 from api.database import Database
+from api.http import times
 from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
 from schema.alarms.files import MAX_RULES

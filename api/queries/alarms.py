@@ -1,20 +1,17 @@
-"""Alarms, their transitions, and what people ask for: they ask by a row, and the process that evaluates does it."""
+"""Alarms and their transitions."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 import msgspec
 
-from api import times
 from api.database import Database
-from api.edge.trace import CURRENT
+from api.http import times
 from api.problems import NotFound
 from api.queries import load
 
@@ -23,8 +20,6 @@ LAST_ID = 2**63 - 1
 SHOWN = 20
 """Transitions of one alarm."""
 AT_A_TIME = 1000
-FIRST_LOOK_S, LAST_LOOK_S = 0.02, 0.2
-"""Between two looks at what was asked for: soon at first, as it takes a moment only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +48,6 @@ class Wanted:
     priorities: Sequence[str] | None = None
     causes: Sequence[str] | None = None
     before: int = LAST_ID
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is to be done to an alarm. `until` or `span`: of a shelving."""
-
-    action: str
-    until: datetime | None
-    span: timedelta | None
-    once: bool
-    who: str
-    why: str
 
 
 async def page(database: Database, wanted: Filter, after: Sequence[str], limit: int) -> list[dict[str, Any]]:
@@ -113,45 +96,6 @@ async def all_history(database: Database, wanted: Wanted) -> AsyncIterator[list[
         wanted = replace(wanted, before=items[-1]["id"])
 
 
-async def act(database: Database, device: str, rule: str, wish: Wish) -> int:
-    """Asks for it; its number."""
-    async with database.change() as connection:
-        return int(await connection.fetchval(SQL["act"], device, rule, *_arguments(wish)))
-
-
-async def act_on_many(database: Database, alarms: Sequence[tuple[str, str]], wish: Wish) -> list[int | None]:
-    """The same of many (device, rule), all or none; None: there is no such device or no such rule."""
-    async with database.change() as connection:
-        devices, rules = [device for device, _ in alarms], [rule for _, rule in alarms]
-        rows = await connection.fetch(SQL["act_on_many"], devices, rules, *_arguments(wish))
-    return [row["act_id"] for row in rows]
-
-
-def _arguments(wish: Wish) -> tuple[Any, ...]:
-    return wish.action, wish.until, wish.span, wish.once, wish.who, wish.why
-
-
-async def acts(database: Database, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
-    return {row["act_id"]: _act(row) for row in await database.fetch(SQL["acts"], list(numbers))}
-
-
-async def settled(
-    database: Database, numbers: Sequence[int], patience: float, gone: Callable[[], Awaitable[bool]]
-) -> dict[int, dict[str, Any]]:
-    """The acts when all are done or refused, or as they are when patience ends. No connection is held meanwhile."""
-    deadline, pause = time.monotonic() + patience, FIRST_LOOK_S
-    while True:
-        found = await acts(database, numbers)
-        left = deadline - time.monotonic()
-        if left <= 0 or all(one["state"] != "waiting" for one in found.values()) or await gone():
-            return found
-        await asyncio.sleep(min(pause, left))
-        trace = CURRENT.get()
-        if trace is not None:
-            trace.patience += min(pause, left)
-        pause = min(pause * 1.5, LAST_LOOK_S)
-
-
 def item(row: asyncpg.Record) -> dict[str, Any]:
     return {
         "device": row["device"],
@@ -189,23 +133,4 @@ def transition(row: asyncpg.Record) -> dict[str, Any]:
         "detail": row["detail"],
         "who": row["who"],
         "why": row["why"],
-    }
-
-
-def _act(row: asyncpg.Record) -> dict[str, Any]:
-    done = "done" if row["refused"] is None else "refused"
-    return {
-        "id": row["act_id"],
-        "device": row["device"],
-        "rule": row["rule"],
-        "action": row["action"],
-        "until": times.optional_text(row["until"]),
-        "once": row["once"],
-        "who": row["who"],
-        "why": row["why"],
-        "asked_at": times.text(row["asked_at"]),
-        "state": "waiting" if row["done_at"] is None else done,
-        "done_at": times.optional_text(row["done_at"]),
-        "refused": row["refused"],
-        "n": row["n"],
     }

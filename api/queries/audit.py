@@ -10,8 +10,8 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from api import times
 from api.database import Database
+from api.http import times
 from api.queries import load
 
 SQL = load("audit")

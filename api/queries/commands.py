@@ -15,12 +15,12 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from api import times
 from api.database import Connection, Database
-from api.edge.trace import CURRENT
+from api.http import times
 from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
 from api.queries.devices import unknown
+from api.trace import CURRENT
 
 SQL = load("commands")
 LAST_ID = UUID(int=2**128 - 1)

@@ -8,8 +8,8 @@ from typing import Any
 
 import asyncpg
 
-from api import times
 from api.database import Database
+from api.http import times
 from api.problems import NotFound
 from api.queries import load
 
@@ -110,11 +110,6 @@ async def change(
     async with database.change() as connection:
         await connection.execute(SQL["change"], name, wanted.title, wanted.location, wanted.tags, version, who, why)
         return _detail(await connection.fetchrow(SQL["one"], name), name)
-
-
-async def give(database: Database, name: str, organization: str, *, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["give"], name, organization, who, why)
 
 
 def _detail(row: asyncpg.Record | None, name: str) -> dict[str, Any]:

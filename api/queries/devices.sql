@@ -51,6 +51,3 @@ select device_id, name from devices where name > $1 order by name limit $2;
 
 -- name: change
 select device_change($1, $2, $3, $4, $5, $6, $7);
-
--- name: give
-select device_give($1, $2, $3, $4);

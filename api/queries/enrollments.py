@@ -1,4 +1,4 @@
-"""Handshakes, serials, logins and the kill switch."""
+"""Handshakes and the kill switch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from api import times
 from api.database import Database
+from api.http import times
 from api.problems import Conflict, NotFound
 from api.queries import load
 from schema.enrollment import fingerprint
@@ -84,46 +84,6 @@ async def deny(database: Database, txn: str, who: str, why: str) -> dict[str, An
     async with database.change() as connection:
         await connection.execute(SQL["deny"], txn, who, why)
     return await one(database, txn)
-
-
-async def serials(database: Database, name: str | None, after: str, limit: int) -> list[dict[str, Any]]:
-    """Serials after that one, perhaps only those of one import."""
-    return [_serial(row) for row in await database.fetch(SQL["serials"], name, after, limit)]
-
-
-async def block(database: Database, serial: str, blocked: bool, who: str, why: str) -> dict[str, Any]:
-    async with database.change() as connection:
-        await connection.execute(SQL["block"], serial, blocked, who, why)
-    row = await database.fetchrow(SQL["serial"], serial)
-    if row is None:
-        raise NotFound(f"there is no serial {serial}")
-    return _serial(row)
-
-
-def _serial(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        "serial": row["serial"],
-        "device": row["device"],
-        "state": row["state"],
-        "claim_version": row["claim_version"],
-        "blocked": row["blocked"],
-        "fingerprint": None if row["identity_key"] is None else fingerprint(row["identity_key"]),
-        "import": row["import"],
-        "created_at": times.text(row["created_at"]),
-    }
-
-
-async def logins(database: Database, device_id: int) -> list[dict[str, Any]]:
-    """Newest first, without their secrets."""
-    return [
-        {name: times.text(value) if isinstance(value, datetime) else value for name, value in row.items()}
-        for row in await database.fetch(SQL["logins"], device_id)
-    ]
-
-
-async def command(database: Database, device: str, action: str, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["command"], device, action, who, why)
 
 
 async def switches(database: Database) -> list[dict[str, Any]]:

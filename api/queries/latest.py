@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 
-from api import times
 from api.database import Connection, Database
+from api.http import times
 from api.queries import load
 from api.queries.devices import unknown
 

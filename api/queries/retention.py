@@ -7,8 +7,8 @@ from typing import Any
 
 import asyncpg
 
-from api import times
 from api.database import Database
+from api.http import times
 from api.queries import load
 
 SQL = load("retention")

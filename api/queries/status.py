@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from api import times
 from api.database import Connection, Database
+from api.http import times
 from api.queries import load
 from api.queries.devices import unknown
 

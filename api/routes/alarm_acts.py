@@ -9,20 +9,22 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from api import answers, problems
 from api.access.guard import Db, Member, allow
 from api.access.roles import Principal, Role, Scope
-from api.bodies.alarms import MOST_ALARMS, Acts, Ending, Shelving
-from api.bodies.orders import Order, described, order
 from api.database import Database
-from api.models import alarms as shapes
-from api.models import common as models
-from api.parameters import DeviceName, NoParameters, RuleName, once
+from api.http import answers, description
+from api.http.bodies import Order, described, order
+from api.http.parameters import DeviceName, NoParameters, RuleName, once
 from api.problems import Conflict, Forbidden, NotFound, TooMuch
+from api.queries import alarm_acts as queries
 from api.queries import alarms
-from api.queries.alarms import Filter, Wish
+from api.queries.alarm_acts import Wish
+from api.queries.alarms import Filter
 from api.routes import PREFIX
 from api.routes.commands import MOST_OF_ONE, MOST_WAITING
+from api.shapes import alarm_acts as shapes
+from api.shapes import alarms as alarms_shapes
+from api.shapes.alarm_acts import MOST_ALARMS, Acts, Ending, Shelving
 
 router = APIRouter(prefix=PREFIX, tags=["alarms"], dependencies=[Depends(once)])
 
@@ -47,7 +49,7 @@ ActNumber = Annotated[int, Path(ge=1, le=alarms.LAST_ID, description="`id` of an
 def _action(action: str) -> Callable[..., Coroutine[Any, Any, Response]]:
     async def act(request: Request, database: Db, member: Member, device: DeviceName, rule: RuleName) -> Response:
         given: Order = await order(request, Shelving if action == "shelve" else Order)
-        number = await alarms.act(database, device, rule, _wish(member, action, given))
+        number = await queries.act(database, device, rule, _wish(member, action, given))
         found = (await _settled(request, database, member, [number]))[number]
         if found["state"] == "refused":
             raise Conflict(f"{rule} of {device}: {found['refused']}", act=number)
@@ -69,10 +71,10 @@ for _name, (_role, _state, _summary) in ACTIONS.items():
         dependencies=[allow(_role, Scope.ALARMS_WRITE)],
         summary=_summary,
         description="Answered when it is done; 409 says why it was not. To repeat it does no harm.",
-        responses=problems.CHANGE
-        | models.ok(shapes.AlarmDetail, None, alarm=shapes.DETAIL | {"state": _state})
+        responses=description.CHANGE
+        | description.ok(alarms_shapes.AlarmDetail, None, alarm=alarms_shapes.DETAIL | {"state": _state})
         | {
-            202: models.ok(shapes.Act, None, act=shapes.ACT | {"action": _name})[200]
+            202: description.ok(shapes.Act, None, act=shapes.ACT | {"action": _name})[200]
             | {"description": WAITING, "headers": LOCATION}
         },
         openapi_extra=described(Shelving if _name == "shelve" else Order),
@@ -84,9 +86,9 @@ for _name, (_role, _state, _summary) in ACTIONS.items():
     dependencies=[allow(Role.OPERATOR, Scope.ALARMS_WRITE)],
     summary="The same to many alarms at once",
     description="Each is done or refused for itself. 202: some wait for the process that evaluates alarms.",
-    responses=problems.CHANGE
-    | models.ok(shapes.Outcomes, None, outcomes=shapes.OUTCOMES)
-    | {202: models.ok(shapes.Outcomes, None, outcomes=shapes.OUTCOMES | {"waiting": 1})[200]},
+    responses=description.CHANGE
+    | description.ok(shapes.Outcomes, None, outcomes=shapes.OUTCOMES)
+    | {202: description.ok(shapes.Outcomes, None, outcomes=shapes.OUTCOMES | {"waiting": 1})[200]},
     openapi_extra=described(Acts),
 )
 async def many(request: Request, database: Db, member: Member) -> Response:
@@ -94,7 +96,7 @@ async def many(request: Request, database: Db, member: Member) -> Response:
     if given.action in FOR_ENGINEERS and not (member.role and member.role.covers(Role.ENGINEER)):
         raise Forbidden(f"{given.action} is for the role engineer or higher; you are {member.role}")
     chosen = await _chosen(database, given)
-    numbers = await alarms.act_on_many(database, chosen, _wish(member, given.action, given)) if chosen else []
+    numbers = await queries.act_on_many(database, chosen, _wish(member, given.action, given)) if chosen else []
     found = await _settled(request, database, member, [number for number in numbers if number is not None])
     outcomes = [
         {
@@ -130,11 +132,11 @@ async def _chosen(database: Database, given: Acts) -> list[tuple[str, str]]:
     "/alarm-acts/{number}",
     dependencies=READ,
     summary="What became of something that was asked for",
-    responses=problems.THING | models.ok(shapes.Act, None, act=shapes.ACT),
+    responses=description.THING | description.ok(shapes.Act, None, act=shapes.ACT),
 )
 async def one(request: Request, database: Db, number: ActNumber, asked: Annotated[NoParameters, Query()]) -> Response:
     answers.json_only(request, asked.format)
-    found = await alarms.acts(database, [number])
+    found = await queries.acts(database, [number])
     if number not in found:
         raise NotFound(f"there is no act {number}")
     return answers.json(found[number])
@@ -157,6 +159,6 @@ async def _settled(
         patience = 0.0
     waiting[whose] += 1
     try:
-        return await alarms.settled(database, numbers, patience, request.is_disconnected)
+        return await queries.settled(database, numbers, patience, request.is_disconnected)
     finally:
         waiting.subtract([whose])

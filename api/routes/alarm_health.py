@@ -8,16 +8,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
-from api import answers, problems, times
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
-from api.models import alarm_health as shapes
-from api.models import common as models
-from api.parameters import Instant, NoParameters, once
+from api.http import answers, description, times
+from api.http.parameters import Instant, NoParameters, once
+from api.http.times import Span
 from api.problems import BadParameter
-from api.queries import alarm_health, devices
-from api.queries.alarm_health import Span
+from api.queries import alarm_health as queries
+from api.queries import devices
 from api.routes import PREFIX
+from api.shapes import alarm_health as shapes
 
 router = APIRouter(prefix=PREFIX, tags=["alarms"], dependencies=[Depends(once)])
 
@@ -50,7 +50,7 @@ class HealthParameters(NoParameters):
     description="Rate and floods, the alarms raised most often, chattering, fleeting and stale ones, priorities, how "
     "long acknowledgement and return took, and what is held back now; beside each what the standard wants. All but "
     "`stale` and `now` is of the range.",
-    responses=problems.DEVICE | models.ok(shapes.AlarmHealth, None, health=shapes.HEALTH),
+    responses=description.DEVICE | description.ok(shapes.AlarmHealth, None, health=shapes.HEALTH),
 )
 async def health(request: Request, database: Db, asked: Annotated[HealthParameters, Query()]) -> Response:
     answers.json_only(request, asked.format)
@@ -58,4 +58,4 @@ async def health(request: Request, database: Db, asked: Annotated[HealthParamete
     span = asked.span(now)
     if asked.device is not None:
         await devices.device_id(database, asked.device)
-    return answers.json(await alarm_health.figures(database, span, asked.device, now))
+    return answers.json(await queries.figures(database, span, asked.device, now))

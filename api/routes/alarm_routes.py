@@ -7,18 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, problems, versions
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.bodies.alarm_routes import RouteChange
-from api.bodies.orders import described, order
-from api.models import alarm_routes as shapes
-from api.models import common as models
-from api.parameters import Cursor, NoParameters, Parameters, once
+from api.http import answers, cursors, description, preconditions
+from api.http.bodies import described, order
+from api.http.parameters import Cursor, NoParameters, Parameters, once
 from api.problems import BadParameter
-from api.queries import alarm_routes as routes
+from api.queries import alarm_routes as queries
 from api.routes import PREFIX
 from api.routes.alarm_rules import ETAG, Before, Changing, IfMatch
+from api.shapes import alarm_routes as shapes
+from api.shapes.alarm_routes import RouteChange
 from schema.alarms.routes import SCHEMES, scheme
 
 router = APIRouter(prefix=PREFIX, tags=["alarm routes"], dependencies=[Depends(once)])
@@ -26,7 +25,7 @@ router = APIRouter(prefix=PREFIX, tags=["alarm routes"], dependencies=[Depends(o
 READ = [allow(Role.ADMIN, Scope.ALARMS_READ)]
 WRITE = [allow(Role.ADMIN, Scope.RULES_WRITE)]
 COLUMNS = tuple(name for name in shapes.ROUTE if name not in {"test", "definition"})
-SAVED = models.ok(shapes.AlarmRoute, None, route=shapes.ROUTE)[200]
+SAVED = description.ok(shapes.AlarmRoute, None, route=shapes.ROUTE)[200]
 
 RouteName = Annotated[
     str, Path(description="name of an alarm route", examples=["shift"], pattern="^[a-z0-9][a-z0-9-]{0,63}$")
@@ -43,17 +42,17 @@ class ListParameters(Parameters):
     "/alarm-routes",
     dependencies=READ,
     summary="Who is told of alarms, and how it goes",
-    responses=problems.DATABASE
-    | models.ok(
+    responses=description.DATABASE
+    | description.ok(
         shapes.AlarmRoutes,
         "route,version,address,created_at,…\r\nshift,1,mailtos://smtp.example.org,2026-11-20T07:45:00.000000Z,…\r\n",
-        routes={"routes": [shapes.ROUTE], **models.PAGE},
+        routes={"routes": [shapes.ROUTE], **description.PAGE},
     ),
 )
 async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
     [after] = [""] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.device)
-    items = await routes.page(database, after, asked.limit + 1)
+    items = await queries.page(database, after, asked.limit + 1)
     shown, following = items[: asked.limit], None
     if len(items) > asked.limit:
         following = cursors.encode(request, shown[-1]["route"])
@@ -64,11 +63,11 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
     "/alarm-routes/{route}",
     dependencies=READ,
     summary="One alarm route",
-    responses=problems.THING | {200: SAVED | {"headers": ETAG}},
+    responses=description.THING | {200: SAVED | {"headers": ETAG}},
 )
 async def one(request: Request, database: Db, route: RouteName, asked: Annotated[NoParameters, Query()]) -> Response:
     answers.json_only(request, asked.format)
-    return versions.tagged(await routes.detail(database, route))
+    return preconditions.tagged(await queries.detail(database, route))
 
 
 @router.put(
@@ -77,11 +76,11 @@ async def one(request: Request, database: Db, route: RouteName, asked: Annotated
     summary="Make an alarm route, or change it",
     description="The body is the whole route; only the URL may be left out where there is one. With `If-Match` it is "
     "only changed if nobody has changed it meanwhile; with `If-None-Match: *` it is only made. Test it then.",
-    responses=problems.CHANGE
+    responses=description.CHANGE
     | {
         200: SAVED | {"description": "Changed, or as it was", "headers": ETAG},
         201: SAVED | {"description": "Made", "headers": ETAG},
-        412: problems.CHANGED,
+        412: description.CHANGED,
     },
     openapi_extra=described(RouteChange),
 )
@@ -94,8 +93,8 @@ async def put(
     if url is not None:
         _check(request, url)
     place = (member.organization_id, route)
-    item, is_new = await routes.put(database, place, given, url, before=before, change=change)
-    return versions.tagged(item, 201 if is_new else 200)
+    item, is_new = await queries.put(database, place, given, url, before=before, change=change)
+    return preconditions.tagged(item, 201 if is_new else 200)
 
 
 def _check(request: Request, url: str) -> None:
@@ -110,11 +109,13 @@ def _check(request: Request, url: str) -> None:
     dependencies=WRITE,
     summary="Remove an alarm route",
     description="What it has still to tell is told to nobody.",
-    responses=problems.CHANGE | {412: problems.CHANGED} | models.ok(shapes.AlarmRoute, None, route=shapes.ROUTE),
+    responses=description.CHANGE
+    | {412: description.CHANGED}
+    | description.ok(shapes.AlarmRoute, None, route=shapes.ROUTE),
 )
 async def remove(database: Db, route: RouteName, change: Changing, if_match: IfMatch = None) -> Response:
-    version = None if if_match is None else versions.wanted(if_match)
-    return answers.json(await routes.remove(database, route, version, change))
+    version = None if if_match is None else preconditions.wanted(if_match)
+    return answers.json(await queries.remove(database, route, version, change))
 
 
 @router.post(
@@ -123,15 +124,15 @@ async def remove(database: Db, route: RouteName, change: Changing, if_match: IfM
     status_code=202,
     summary="Send a test message",
     description="At once, whatever the hours. What became of it is in `test` of the route, some seconds later.",
-    responses=problems.CHANGE
+    responses=description.CHANGE
     | {
-        202: models.ok(
+        202: description.ok(
             shapes.AlarmRoute,
             None,
-            route=shapes.ROUTE | {"test": {"asked_at": models.T, "state": "waiting", "sent_at": None}},
+            route=shapes.ROUTE | {"test": {"asked_at": description.T, "state": "waiting", "sent_at": None}},
         )[200]
         | {"description": "It will be sent"}
     },
 )
 async def test(database: Db, route: RouteName, change: Changing) -> Response:
-    return answers.json(await routes.test(database, route, change), 202)
+    return answers.json(await queries.test(database, route, change), 202)

@@ -8,18 +8,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, problems, versions
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.bodies import alarms as bodies
-from api.bodies.orders import MOST_TAGS, Words, body, inlined
-from api.models import alarms as shapes
-from api.models import common as models
-from api.parameters import Cursor, Known, NoParameters, Parameters, RuleName, once
+from api.http import answers, cursors, description, preconditions
+from api.http.bodies import Words, body, inlined
+from api.http.parameters import Cursor, Known, NoParameters, Parameters, RuleName, once
 from api.problems import BadParameter, BadRules
-from api.queries import alarm_rules as rules
+from api.queries import alarm_rules as queries
 from api.queries.alarm_rules import Change
 from api.routes import PREFIX
+from api.shapes import alarm_rules as shapes
+from api.shapes.devices import MOST_TAGS
 from schema.alarms import files
 from schema.alarms.rules import Definition, Name, Priority
 
@@ -49,7 +48,7 @@ FILE: dict[str, Any] = {
     }
 }
 ETAG = {"ETag": {"description": "its version", "schema": {"type": "string"}}}
-SAVED = models.ok(shapes.RuleDetail, None, rule=shapes.RULE | {"warnings": []})[200]
+SAVED = description.ok(shapes.RuleDetail, None, rule=shapes.RULE | {"warnings": []})[200]
 
 IfMatch = Annotated[str | None, Header(description="the ETag that it must have", examples=['"3"'])]
 
@@ -57,18 +56,18 @@ IfMatch = Annotated[str | None, Header(description="the ETag that it must have",
 async def _before(
     if_match: IfMatch = None,
     if_none_match: Annotated[str | None, Header(description="*: only if there is no such rule")] = None,
-) -> rules.Before:
+) -> queries.Before:
     if if_match is not None and if_none_match is not None:
         raise BadParameter("If-Match", "and If-None-Match together: send one of them")
     if if_none_match is not None:
-        return rules.Before(versions.only_new(if_none_match))
+        return queries.Before(preconditions.only_new(if_none_match))
     if if_match is None:
-        return rules.Before()
-    version = versions.wanted(if_match)
-    return rules.Before(version, there=version is None)
+        return queries.Before()
+    version = preconditions.wanted(if_match)
+    return queries.Before(version, there=version is None)
 
 
-Before = Annotated[rules.Before, Depends(_before)]
+Before = Annotated[queries.Before, Depends(_before)]
 
 
 class ListParameters(Parameters):
@@ -81,8 +80,8 @@ class ListParameters(Parameters):
     limit: int = Field(100, ge=1, le=1000, description="most rules on a page")
     cursor: Cursor = None
 
-    def filter(self) -> rules.Filter:
-        return rules.Filter(self.enabled, self.tag or None, self.priority or None, self.channel)
+    def filter(self) -> queries.Filter:
+        return queries.Filter(self.enabled, self.tag or None, self.priority or None, self.channel)
 
 
 class Reason(Known):
@@ -106,17 +105,17 @@ class ImportParameters(Reason):
     "/alarm-rules",
     dependencies=READ,
     summary="Rules by name",
-    responses=problems.DATABASE
-    | models.ok(
+    responses=description.DATABASE
+    | description.ok(
         shapes.Rules,
         "rule,version,title,priority,…\r\ntemperature-high,3,Temperature high,high,…\r\n",
-        rules={"rules": [shapes.RULE], **models.PAGE},
+        rules={"rules": [shapes.RULE], **description.PAGE},
     ),
 )
 async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
     [after] = [""] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.device)
-    items = await rules.page(database, asked.filter(), after, asked.limit + 1)
+    items = await queries.page(database, asked.filter(), after, asked.limit + 1)
     shown, following = items[: asked.limit], None
     if len(items) > asked.limit:
         following = cursors.encode(request, shown[-1]["rule"])
@@ -128,17 +127,17 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
     dependencies=READ,
     summary="All rules as a file",
     description="To import it changes nothing.",
-    responses=problems.DATABASE
+    responses=description.DATABASE
     | {
         200: {
             "description": "A file in YAML",
             "content": FILE,
         },
-        409: problems.CHANGE[409],
+        409: description.CHANGE[409],
     },
 )
 async def export(database: Db, asked: Annotated[Known, Query()]) -> Response:
-    found = await rules.everything(database)
+    found = await queries.everything(database)
     text = await asyncio.to_thread(files.dump, found)  # a second for a thousand
     headers = {"Content-Disposition": 'attachment; filename="alarm-rules.yaml"'}
     return Response(text, headers=headers, media_type=YAML)
@@ -149,7 +148,9 @@ async def export(database: Db, asked: Annotated[Known, Query()]) -> Response:
     dependencies=WRITE,
     summary="Make the rules those of a file: all of them, or none if one is bad",
     description=f"At most {files.MAX_BYTES} bytes and {files.MAX_RULES} rules. What is wrong is told with its line.",
-    responses=problems.CHANGE | {412: problems.CHANGED} | models.ok(shapes.Imported, None, imported=shapes.IMPORTED),
+    responses=description.CHANGE
+    | {412: description.CHANGED}
+    | description.ok(shapes.Imported, None, imported=shapes.IMPORTED),
     openapi_extra={"requestBody": {"required": True, "content": FILE}},
 )
 async def import_(
@@ -165,18 +166,18 @@ async def import_(
         ]
         raise BadRules(str(error), errors=faults) from error
     change = Change(member.who, asked.why)
-    return answers.json(await rules.import_(database, given, change, remove=asked.remove, dry_run=asked.dry_run))
+    return answers.json(await queries.import_(database, given, change, remove=asked.remove, dry_run=asked.dry_run))
 
 
 @router.get(
     "/alarm-rules/{rule}",
     dependencies=READ,
     summary="One rule",
-    responses=problems.THING | {200: SAVED | {"headers": ETAG}},
+    responses=description.THING | {200: SAVED | {"headers": ETAG}},
 )
 async def one(request: Request, database: Db, rule: RuleName, asked: Annotated[NoParameters, Query()]) -> Response:
     answers.json_only(request, asked.format)
-    return versions.tagged(await rules.detail(database, rule))
+    return preconditions.tagged(await queries.detail(database, rule))
 
 
 @router.put(
@@ -185,18 +186,18 @@ async def one(request: Request, database: Db, rule: RuleName, asked: Annotated[N
     summary="Make a rule, or change it",
     description="The body is the whole rule, without its name. It holds as soon as it is saved: try it before. With "
     "`If-Match` it is only changed if nobody has changed it meanwhile; with `If-None-Match: *` it is only made.",
-    responses=problems.CHANGE
+    responses=description.CHANGE
     | {
         200: SAVED | {"description": "Changed, or as it was", "headers": ETAG},
         201: SAVED | {"description": "Made", "headers": ETAG},
-        412: problems.CHANGED,
+        412: description.CHANGED,
     },
     openapi_extra=SAYS,
 )
 async def put(request: Request, database: Db, rule: RuleName, before: Before, change: Changing) -> Response:
-    given = await bodies.definition(request)
-    item, is_new = await rules.put(database, rule, given, before, change)
-    return versions.tagged(item, 201 if is_new else 200)
+    given = await shapes.definition(request)
+    item, is_new = await queries.put(database, rule, given, before, change)
+    return preconditions.tagged(item, 201 if is_new else 200)
 
 
 @router.delete(
@@ -204,8 +205,8 @@ async def put(request: Request, database: Db, rule: RuleName, before: Before, ch
     dependencies=WRITE,
     summary="Remove a rule",
     description="Its alarms end; their history stays.",
-    responses=problems.THING | {412: problems.CHANGED} | models.ok(shapes.Rule, None, rule=shapes.RULE),
+    responses=description.THING | {412: description.CHANGED} | description.ok(shapes.Rule, None, rule=shapes.RULE),
 )
 async def remove(database: Db, rule: RuleName, change: Changing, if_match: IfMatch = None) -> Response:
-    version = None if if_match is None else versions.wanted(if_match)
-    return answers.json(await rules.remove(database, rule, version, change))
+    version = None if if_match is None else preconditions.wanted(if_match)
+    return answers.json(await queries.remove(database, rule, version, change))

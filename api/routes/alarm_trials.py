@@ -7,21 +7,20 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from api import answers, problems, times
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.bodies.alarms import LONGEST_TRIAL, MOST_TRIED, Trial
-from api.bodies.orders import described, order
-from api.models import alarms as shapes
-from api.models import common as models
-from api.parameters import once
+from api.http import answers, description, times
+from api.http.bodies import described, order
+from api.http.parameters import once
+from api.jobs.job import Looked
+from api.jobs.trial import MOST_PERIODS, MOST_PHASES
+from api.jobs.worker import Trials
 from api.problems import BadParameter
 from api.queries import alarm_rules as rules
 from api.queries import devices
 from api.routes import PREFIX
-from api.trial.evaluate import MOST_PERIODS, MOST_PHASES
-from api.trial.job import Looked
-from api.trial.process import Trials
+from api.shapes import alarm_trials as shapes
+from api.shapes.alarm_trials import LONGEST_TRIAL, MOST_TRIED, NewTrial
 from schema.alarms.rules import Rule
 
 router = APIRouter(prefix=PREFIX, tags=["alarm rules"], dependencies=[Depends(once)])
@@ -34,11 +33,11 @@ router = APIRouter(prefix=PREFIX, tags=["alarm rules"], dependencies=[Depends(on
     description="Evaluated over what is stored, by the same code as live, from nothing known at `from`; nobody "
     "acknowledges or shelves. A rule that is not enabled is tried as if it were. It stops after some 20 s (a setting) "
     f"or {MOST_PERIODS} periods, and says how far it came.",
-    responses=problems.CHANGE | models.ok(shapes.Trial, None, trial=shapes.TRIAL),
-    openapi_extra=described(Trial),
+    responses=description.CHANGE | description.ok(shapes.Trial, None, trial=shapes.TRIAL),
+    openapi_extra=described(NewTrial),
 )
 async def try_(request: Request, database: Db, member: Member) -> Response:
-    asked = await order(request, Trial)
+    asked = await order(request, NewTrial)
     begin, end = _span(asked)
     if asked.definition is not None:
         rule = Rule.model_validate({"name": "tried", **asked.definition.model_dump()})
@@ -65,7 +64,7 @@ async def try_(request: Request, database: Db, member: Member) -> Response:
     return answers.json(_told(begin, end, found, warnings))
 
 
-def _span(asked: Trial) -> tuple[datetime, datetime]:
+def _span(asked: NewTrial) -> tuple[datetime, datetime]:
     end = asked.to or datetime.now(UTC)
     begin = asked.from_ or end - timedelta(days=1)
     if begin >= end:

@@ -8,18 +8,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, problems, times
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
-from api.bodies.orders import MOST_TAGS
 from api.database import Database
-from api.models import alarms as shapes
-from api.models import common as models
-from api.parameters import Cursor, DeviceName, Instant, NoParameters, Parameters, RuleName, once
+from api.http import answers, cursors, description, times
+from api.http.parameters import Cursor, DeviceName, Instant, NoParameters, Parameters, RuleName, once
 from api.problems import BadParameter
-from api.queries import alarms, devices
+from api.queries import alarms as queries
+from api.queries import devices
 from api.queries.alarms import Filter, Wanted
 from api.routes import PREFIX
+from api.shapes import alarms as shapes
+from api.shapes.devices import MOST_TAGS
 from schema.alarms.rules import Priority
 
 router = APIRouter(prefix=PREFIX, tags=["alarms"], dependencies=[Depends(once)])
@@ -27,10 +27,10 @@ router = APIRouter(prefix=PREFIX, tags=["alarms"], dependencies=[Depends(once)])
 READ = [allow(Role.VIEWER, Scope.ALARMS_READ)]
 COLUMNS = tuple(shapes.ALARM)
 TRANSITION_COLUMNS = tuple(shapes.TRANSITION)
-ALARMS = models.ok(
+ALARMS = description.ok(
     shapes.Alarms,
     "device,rule,title,state,…\r\nbr-1,temperature-high,Temperature high,unacknowledged,…\r\n",
-    alarms={"alarms": [shapes.ALARM], **models.PAGE},
+    alarms={"alarms": [shapes.ALARM], **description.PAGE},
 )
 
 
@@ -89,7 +89,7 @@ class HistoryParameters(Parameters):
     summary="Alarms by device and rule",
     description="Every rule on every device of its scope, from its first transition on. `standing=true` has those that "
     "are not normal.",
-    responses=problems.DATABASE | ALARMS,
+    responses=description.DATABASE | ALARMS,
 )
 async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
     return await _page(request, database, asked, asked.filter(asked.device, asked.tag or None))
@@ -100,7 +100,7 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
     "/devices/{device}/alarms",
     dependencies=READ,
     summary="Alarms of a device, by rule",
-    responses=problems.DEVICE | ALARMS,
+    responses=description.DEVICE | ALARMS,
 )
 async def of_device(
     request: Request, database: Db, device: DeviceName, asked: Annotated[DeviceParameters, Query()]
@@ -114,7 +114,7 @@ async def _page(request: Request, database: Database, asked: DeviceParameters, w
     after: list[Any] = ["", ""]
     if asked.cursor is not None:
         after = cursors.decode(request, asked.cursor, cursors.device, cursors.device)
-    items = await alarms.page(database, wanted, after, asked.limit + 1)
+    items = await queries.page(database, wanted, after, asked.limit + 1)
     shown, following = items[: asked.limit], None
     if len(items) > asked.limit:
         following = cursors.encode(request, shown[-1]["device"], shown[-1]["rule"])
@@ -127,24 +127,24 @@ async def _page(request: Request, database: Database, asked: DeviceParameters, w
     dependencies=READ,
     summary="What became of alarms: every transition, newest first",
     description="`from` and `to` are about when it was recorded, which is the order, too.",
-    responses=problems.DATABASE
-    | models.ok(
+    responses=description.DATABASE
+    | description.ok(
         shapes.History,
         "id,device,rule,title,n,…\r\n4711,br-1,temperature-high,Temperature high,7,…\r\n",
-        transitions={"transitions": [shapes.TRANSITION], **models.PAGE},
+        transitions={"transitions": [shapes.TRANSITION], **description.PAGE},
     ),
 )
 async def history(request: Request, database: Db, asked: Annotated[HistoryParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
     wanted = asked.wanted()
     if format_ == "csv" and asked.limit is None and asked.cursor is None:
-        pages = ([list(item.values()) for item in items] async for items in alarms.all_history(database, wanted))
+        pages = ([list(item.values()) for item in items] async for items in queries.all_history(database, wanted))
         return await answers.csv_stream(request, TRANSITION_COLUMNS, pages)
     if asked.cursor is not None:
         [before] = cursors.decode(request, asked.cursor, cursors.number)
         wanted = replace(wanted, before=before)
     limit = asked.limit or 100
-    items = await alarms.history(database, wanted, limit + 1)
+    items = await queries.history(database, wanted, limit + 1)
     shown, following = items[:limit], None
     if len(items) > limit:
         following = cursors.encode(request, shown[-1]["id"])
@@ -155,10 +155,10 @@ async def history(request: Request, database: Db, asked: Annotated[HistoryParame
     "/alarms/{device}/{rule}",
     dependencies=READ,
     summary="One alarm, with its rule and its last transitions",
-    responses=problems.THING | models.ok(shapes.AlarmDetail, None, alarm=shapes.DETAIL),
+    responses=description.THING | description.ok(shapes.AlarmDetail, None, alarm=shapes.DETAIL),
 )
 async def one(
     request: Request, database: Db, device: DeviceName, rule: RuleName, asked: Annotated[NoParameters, Query()]
 ) -> Response:
     answers.json_only(request, asked.format)
-    return answers.json(await alarms.one(database, device, rule))
+    return answers.json(await queries.one(database, device, rule))

@@ -15,20 +15,20 @@ from pydantic import Field
 from starlette.types import Receive, Send
 from starlette.types import Scope as ConnectionScope
 
-from api import problems
 from api.access import guard
 from api.access.guard import allow, allow_socket
 from api.access.roles import Principal, Role, Scope
-from api.edge.trace import CURRENT
+from api.http import description
+from api.http.parameters import Known, listed, once
 from api.live import feeding
 from api.live.feeding import GONE, TALKS, End, Feeding
 from api.live.forms import Events, Socket
 from api.live.hub import Hub
 from api.live.member import Wishes
-from api.models import alerts as models
-from api.parameters import Known, listed, once
 from api.problems import BadParameter
 from api.routes import PREFIX
+from api.shapes import alerts as shapes
+from api.trace import CURRENT
 from schema.alarms.rules import Priority
 
 READ = (Role.VIEWER, Scope.ALARMS_READ)
@@ -101,8 +101,8 @@ async def _silent(websocket: WebSocket) -> End:
     "well; `trouble`, that the database is away, and `recovered`, that it is back: then what was missed follows. `end` "
     "is the last event, and says why. The same as messages of a WebSocket: `/api/v1/ws/alerts`, with the same "
     "parameters.",
-    responses=problems.DATABASE
-    | {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": models.STREAM}}}},
+    responses=description.DATABASE
+    | {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": shapes.STREAM}}}},
 )
 async def stream(
     request: Request,

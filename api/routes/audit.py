@@ -10,20 +10,19 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from api import answers, cursors, problems, times
 from api.access.guard import Db, allow, still
 from api.access.roles import Role, Scope
-from api.models import common as models
-from api.models import devices as models_devices
-from api.parameters import Cursor, Instant, NoParameters, Parameters, once
+from api.http import answers, cursors, description, times
+from api.http.parameters import Cursor, Instant, NoParameters, Parameters, once
 from api.problems import BadParameter
-from api.queries import audit
+from api.queries import audit as queries
 from api.routes import PREFIX
+from api.shapes import audit as shapes
 
 READ = allow(Role.OPERATOR, Scope.AUDIT_READ)
 router = APIRouter(prefix=PREFIX, tags=["audit"], dependencies=[READ, Depends(once)])
 
-COLUMNS = tuple(models_devices.EVENT)
+COLUMNS = tuple(shapes.EVENT)
 LINES = "application/jsonl"
 
 
@@ -35,10 +34,10 @@ class AuditFilter(Parameters):
     to: Instant = Field(times.LAST, description="end, not part of it; without it to the newest")
     order: Literal["asc", "desc"] = Field("desc", description="desc: newest first; asc: oldest first")
 
-    def wanted(self) -> audit.Wanted:
+    def wanted(self) -> queries.Wanted:
         if self.from_ >= self.to:
             raise BadParameter("from", "must be before `to`")
-        return audit.Wanted(self.subject, self.action, self.who, self.from_, self.to, self.order == "asc")
+        return queries.Wanted(self.subject, self.action, self.who, self.from_, self.to, self.order == "asc")
 
 
 class AuditParameters(AuditFilter):
@@ -54,22 +53,22 @@ class AuditParameters(AuditFilter):
     summary="The audit trail, newest first",
     description="Every change, of the organization that asks. CSV (`Accept: text/csv`, `format=csv` or `audit.csv`) "
     "without `limit` is all of it, streamed; `audit.jsonl` is the same as one JSON object a line.",
-    responses=problems.DATABASE
-    | models.ok(
-        models_devices.Audit,
+    responses=description.DATABASE
+    | description.ok(
+        shapes.Audit,
         "n,at,who,action,subject,…\r\n4711,2026-11-20T07:45:00.000000Z,eva@example.com,device suspend,…\r\n",
-        events={"events": [models_devices.EVENT], **models.PAGE},
+        events={"events": [shapes.EVENT], **description.PAGE},
     ),
 )
 async def page(request: Request, database: Db, asked: Annotated[AuditParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
     wanted = asked.wanted()
     if format_ == "csv" and asked.limit is None and asked.cursor is None:
-        rows = ([_row(item) for item in items] async for items in audit.pages(database, wanted))
+        rows = ([_row(item) for item in items] async for items in queries.pages(database, wanted))
         return await answers.csv_stream(request, COLUMNS, rows)
     [after] = [None] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.number)
     limit = asked.limit or 100
-    items = await audit.page(database, wanted, after, limit + 1)
+    items = await queries.page(database, wanted, after, limit + 1)
     shown, following = items[:limit], None
     if len(items) > limit:
         following = cursors.encode(request, shown[-1]["n"])
@@ -78,7 +77,7 @@ async def page(request: Request, database: Db, asked: Annotated[AuditParameters,
 
 @router.get("/audit.jsonl", include_in_schema=False)
 async def export(request: Request, database: Db, asked: Annotated[AuditFilter, Query()]) -> Response:
-    pages = audit.pages(database, asked.wanted())
+    pages = queries.pages(database, asked.wanted())
     first = await anext(pages)  # its errors can still be told
 
     async def body() -> AsyncIterator[bytes]:
@@ -95,12 +94,11 @@ async def export(request: Request, database: Db, asked: Annotated[AuditFilter, Q
     "/audit/verify",
     summary="Whether the audit trail is as it was written",
     description="Every hash is computed again, from the first event to the last.",
-    responses=problems.DATABASE
-    | models.ok(models_devices.Verification, None, verification=models_devices.VERIFICATION),
+    responses=description.DATABASE | description.ok(shapes.Verification, None, verification=shapes.VERIFICATION),
 )
 async def verify(request: Request, database: Db, asked: Annotated[NoParameters, Query()]) -> Response:
     answers.json_only(request, asked.format)
-    return answers.json(await audit.verify(database))
+    return answers.json(await queries.verify(database))
 
 
 def _row(item: Mapping[str, Any]) -> list[Any]:

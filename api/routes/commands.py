@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, Field
 
-from api import answers, cursors, problems, times
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.bodies.orders import Order, described, order
-from api.models import commands as shapes
-from api.models import common as models
-from api.parameters import Cursor, DeviceName, Duration, NoParameters, Parameters, once
+from api.http import answers, cursors, description, times
+from api.http.bodies import Order, described, order
+from api.http.parameters import Cursor, DeviceName, Duration, NoParameters, Parameters, once
 from api.problems import BadParameter, TooMany
-from api.queries import commands, devices
+from api.queries import commands as queries
+from api.queries import devices
 from api.routes import PREFIX
+from api.shapes import commands as shapes
+from api.shapes.commands import CommandOrder
 
 router = APIRouter(prefix=PREFIX, tags=["commands"], dependencies=[Depends(once)])
 
@@ -30,104 +29,9 @@ WRITE = [allow(Role.ENGINEER, Scope.COMMANDS_WRITE)]
 COLUMNS = tuple(shapes.COMMAND)
 KEY = "Idempotency-Key"
 KEY_PATTERN = "^[!-~]{1,200}$"
-SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=1)
-MOST_PARAMETERS = 8192
-"""Bytes: controllers are small."""
 MOST_PATIENCE = timedelta(seconds=60)
 MOST_WAITING, MOST_OF_ONE = 100, 50
 """Requests with `wait`, each of which looks five times a second; and those of one organization."""
-
-
-def _expressible(value: Any) -> Any:
-    """Only what JSON, PostgreSQL and a controller in C all take for the same."""
-    if isinstance(value, str) and "\0" in value:
-        raise ValueError("holds a NUL character")
-    if isinstance(value, int) and abs(value) > 2**53:
-        raise ValueError("a whole number is larger than 2^53, from where on floating point has not all of them")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("a number is too large, or none")
-    if isinstance(value, dict):
-        for pair in value.items():
-            _expressible(list(pair))
-    elif isinstance(value, list):
-        for item in value:
-            _expressible(item)
-    return value
-
-
-def _small(parameters: dict[str, Any]) -> dict[str, Any]:
-    if len(json.dumps(parameters)) > MOST_PARAMETERS:
-        raise ValueError(f"more than {MOST_PARAMETERS} bytes")
-    return parameters
-
-
-def _lifetime(given: timedelta) -> timedelta:
-    if not SHORTEST <= given <= LONGEST:
-        raise ValueError("must be 1s to 1d")
-    return given
-
-
-Lifetime = Annotated[Duration, AfterValidator(_lifetime)]
-Boot = Annotated[int, Field(ge=0, lt=2**63)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Precondition(BaseModel):
-    """What has to be true when the command is asked for. Checked against what is stored at that moment."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        json_schema_extra={"dependentRequired": {name: ["channel"] for name in ("min", "max", "within")}},
-    )
-
-    online: bool | None = Field(None, description="whether the device is connected")
-    boot: Boot | None = Field(None, description="its power-up counter")
-    channel: Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_expressible)] | None = (
-        Field(None, description="a channel that has a good value not older than `within`")
-    )
-    min: Number | None = Field(None, description="which is at least this")
-    max: Number | None = Field(None, description="and at most this")
-    within: Lifetime | None = Field(None, description="how old that value may be; without it 1m")
-
-    def read(self) -> commands.Precondition:
-        if self.channel is None and (self.min, self.max, self.within) != (None, None, None):
-            raise BadParameter("precondition", "min, max and within are about a channel: say which")
-        within = self.within or timedelta(minutes=1)
-        said = self.model_dump(exclude_none=True)
-        if self.channel is not None:
-            said["within"] = times.duration_text(within)
-        return commands.Precondition(self.online, self.boot, self.channel, self.min, self.max, within, said)
-
-
-class CommandOrder(Order):
-    model_config = ConfigDict(
-        strict=True,
-        json_schema_extra={
-            "example": {
-                **{name: shapes.COMMAND[name] for name in ("name", "parameters", "precondition", "boot", "why")},
-                "expires_in": "60s",
-            }
-        },
-    )
-
-    name: Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9-]{0,63}$")] = Field(
-        description="what the device is to do; which it knows, its maker says"
-    )
-    parameters: Annotated[dict[str, Any], AfterValidator(_expressible), AfterValidator(_small)] = Field(
-        {}, description="for the device, as they are"
-    )
-    expires_in: Lifetime = Field(
-        timedelta(seconds=60), description="1s to 1d: if it has not reached the device by then, it is not done"
-    )
-    precondition: Annotated[
-        Precondition | None,
-        WithJsonSchema({"anyOf": [Precondition.model_json_schema(), {"type": "null"}]}),
-    ] = Field(None, description="without it: that the device is not suspended, revoked or retired")
-    boot: Boot | None = Field(
-        None, description="the device refuses it in any other boot: it is meant for what runs now"
-    )
 
 
 class ListParameters(Parameters):
@@ -162,7 +66,7 @@ ASK = described(CommandOrder) | {
         }
     ]
 }
-ANSWER = models.ok(shapes.Command, None, command=shapes.COMMAND)[200]
+ANSWER = description.ok(shapes.Command, None, command=shapes.COMMAND)[200]
 LOCATION = {"Location": {"description": "where the command is", "schema": {"type": "string"}}}
 REPLAYED = {"Idempotency-Replayed": {"description": "true", "schema": {"type": "string"}}}
 
@@ -174,20 +78,20 @@ REPLAYED = {"Idempotency-Replayed": {"description": "true", "schema": {"type": "
     summary="Ask a device to do something, once",
     description="The answer comes before the device has it: see `state` at the address in Location, with `wait=30s`. "
     "Without an answer (a broken connection), repeat the request with the same Idempotency-Key.",
-    responses=problems.CHANGE
+    responses=description.CHANGE
     | {
         200: ANSWER | {"description": "This was asked for before: the same command", "headers": LOCATION | REPLAYED},
         202: ANSWER | {"description": "It waits for a gateway", "headers": LOCATION},
-        412: problems.NOT_AS_EXPECTED,
+        412: description.NOT_AS_EXPECTED,
     },
     openapi_extra=ASK,
 )
 async def ask(request: Request, database: Db, member: Member, device: DeviceName) -> Response:
     key = _key(request)
     given = await order(request, CommandOrder)
-    supposed = None if given.precondition is None else given.precondition.read()
-    wish = commands.Wish(device, given.name, given.parameters, supposed, given.boot, given.expires_in, given.why)
-    found, is_new = await commands.request(database, wish, member.who, key)
+    supposed = None if given.precondition is None else _supposed(given.precondition)
+    wish = queries.Wish(device, given.name, given.parameters, supposed, given.boot, given.expires_in, given.why)
+    found, is_new = await queries.request(database, wish, member.who, key)
     answer = answers.json(found)
     answer.headers["Location"] = f"{PREFIX}/commands/{found['id']}"
     if is_new:
@@ -195,6 +99,16 @@ async def ask(request: Request, database: Db, member: Member, device: DeviceName
     else:
         answer.headers["Idempotency-Replayed"] = "true"
     return answer
+
+
+def _supposed(given: shapes.Precondition) -> queries.Precondition:
+    if given.channel is None and (given.min, given.max, given.within) != (None, None, None):
+        raise BadParameter("precondition", "min, max and within are about a channel: say which")
+    within = given.within or timedelta(minutes=1)
+    said = given.model_dump(exclude_none=True)
+    if given.channel is not None:
+        said["within"] = times.duration_text(within)
+    return queries.Precondition(given.online, given.boot, given.channel, given.min, given.max, within, said)
 
 
 def _key(request: Request) -> str:
@@ -213,23 +127,23 @@ def _key(request: Request) -> str:
     "/devices/{device}/commands",
     dependencies=READ,
     summary="What a device was asked to do, newest first",
-    responses=problems.DEVICE
-    | models.ok(
+    responses=description.DEVICE
+    | description.ok(
         shapes.Commands,
         'id,device,name,parameters,…\r\n3f2b8c1e-9d4a-4f6b-8e7c-1a2b3c4d5e6f,br-1,setpoint,"{""channel"": ""ph"",…',
-        commands={"commands": [shapes.ENDED], **models.PAGE},
+        commands={"commands": [shapes.ENDED], **description.PAGE},
     ),
 )
 async def page(
     request: Request, database: Db, device: DeviceName, asked: Annotated[ListParameters, Query()]
 ) -> Response:
     format_ = answers.chosen(request, asked.format)
-    before = (times.LAST, commands.LAST_ID)
+    before = (times.LAST, queries.LAST_ID)
     if asked.cursor is not None:
         instant, number = cursors.decode(request, asked.cursor, cursors.instant, UUID)
         before = (instant, number)
     number = await devices.device_id(database, device)
-    found = await commands.page(database, number, asked.state or None, before, asked.limit + 1)
+    found = await queries.page(database, number, asked.state or None, before, asked.limit + 1)
     shown, following = found[: asked.limit], None
     if len(found) > asked.limit:
         following = cursors.encode(request, times.parse_instant(shown[-1]["requested_at"]), shown[-1]["id"])
@@ -240,21 +154,21 @@ async def page(
     "/commands/{command}",
     dependencies=READ,
     summary="One command: how far it is, and its result",
-    responses=problems.THING | models.ok(shapes.Command, None, command=shapes.ENDED),
+    responses=description.THING | description.ok(shapes.Command, None, command=shapes.ENDED),
 )
 async def one(
     request: Request, database: Db, member: Member, command: CommandId, asked: Annotated[OneParameters, Query()]
 ) -> Response:
     answers.json_only(request, asked.format)
     if asked.wait is None:
-        return answers.json(await commands.one(database, command))
+        return answers.json(await queries.one(database, command))
     waiting: Counter[int | None] = request.app.state.waiting
     whose = member.organization_id
     if waiting.total() >= MOST_WAITING or waiting[whose] >= MOST_OF_ONE:
         raise TooMany("too many requests wait already: ask without wait", headers={"Retry-After": "5"})
     waiting[whose] += 1
     try:
-        return answers.json(await commands.ended(database, command, asked.wait, request.is_disconnected))
+        return answers.json(await queries.ended(database, command, asked.wait, request.is_disconnected))
     finally:
         waiting.subtract([whose])
 
@@ -263,14 +177,14 @@ async def one(
     "/commands/{command}/cancel",
     dependencies=WRITE,
     summary="Take a command back that no gateway has sent yet",
-    responses=problems.CHANGE
-    | models.ok(
+    responses=description.CHANGE
+    | description.ok(
         shapes.Command,
         None,
-        command=shapes.COMMAND | {"state": "cancelled", "ended_at": models.T, "detail": "a mistake"},
+        command=shapes.COMMAND | {"state": "cancelled", "ended_at": description.T, "detail": "a mistake"},
     ),
     openapi_extra=described(Order),
 )
 async def cancel(request: Request, database: Db, member: Member, command: CommandId) -> Response:
     given = await order(request, Order)
-    return answers.json(await commands.cancel(database, command, member.who, given.why))
+    return answers.json(await queries.cancel(database, command, member.who, given.why))

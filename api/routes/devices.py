@@ -8,16 +8,16 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, problems, versions
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.bodies.orders import MOST_TAGS, DeviceChange, described, order
-from api.models import common as models
-from api.models import devices as models_devices
-from api.parameters import Cursor, DeviceName, NoParameters, Parameters, once
+from api.http import answers, cursors, description, preconditions
+from api.http.bodies import described, order
+from api.http.parameters import Cursor, DeviceName, NoParameters, Parameters, once
 from api.problems import BadParameter
-from api.queries import devices, status
+from api.queries import devices as queries
 from api.routes import PREFIX
+from api.shapes import devices as shapes
+from api.shapes.devices import MOST_TAGS, DeviceChange
 
 router = APIRouter(prefix=PREFIX, tags=["devices"], dependencies=[Depends(once)])
 
@@ -32,7 +32,7 @@ CHANNEL_COLUMNS = ("channel", "unit", "description")
 
 
 class ListParameters(Parameters):
-    state: list[models.DeviceState] = Field([], description="only in these states; may be repeated; without it all")
+    state: list[shapes.DeviceState] = Field([], description="only in these states; may be repeated; without it all")
     online: bool | None = Field(None, description="only those that are online, or only those that are not")
     tag: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field(
         [], max_length=MOST_TAGS, description="only those that have this tag; repeated: all of these tags"
@@ -44,8 +44,8 @@ class ListParameters(Parameters):
     limit: int = Field(100, ge=1, le=1000, description="most devices on a page")
     cursor: Cursor = None
 
-    def filter(self) -> devices.Filter:
-        return devices.Filter([*self.state] or None, self.tag or None, self.location, self.q, self.online)
+    def filter(self) -> queries.Filter:
+        return queries.Filter([*self.state] or None, self.tag or None, self.location, self.q, self.online)
 
 
 @router.get("/devices.csv", include_in_schema=False, dependencies=READ)
@@ -53,17 +53,17 @@ class ListParameters(Parameters):
     "/devices",
     dependencies=READ,
     summary="Devices with their presence, by name",
-    responses=problems.DATABASE
-    | models.ok(
-        models.Devices,
+    responses=description.DATABASE
+    | description.ok(
+        shapes.Devices,
         "device,state,registered_at,presence.online,…\r\nbr-1,active,2026-11-20T07:45:00.000000Z,true,…\r\n",
-        devices={"devices": [models.DEVICE], **models.PAGE},
+        devices={"devices": [shapes.DEVICE], **description.PAGE},
     ),
 )
 async def list_devices(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
     [after] = [""] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.device)
-    items = await devices.page(database, asked.filter(), after, asked.limit + 1)
+    items = await queries.page(database, asked.filter(), after, asked.limit + 1)
     page, following = items[: asked.limit], None
     if len(items) > asked.limit:
         following = cursors.encode(request, page[-1]["device"])
@@ -77,13 +77,13 @@ async def list_devices(request: Request, database: Db, asked: Annotated[ListPara
     dependencies=READ,
     summary="One device: presence, firmware, title, location, tags, time of its newest frame",
     description="The ETag changes with title, location and tags: what people change, and give back in If-Match.",
-    responses=problems.DEVICE | models.ok(models_devices.DeviceDetail, None, device=models_devices.DETAIL),
+    responses=description.DEVICE | description.ok(shapes.DeviceDetail, None, device=shapes.DETAIL),
 )
 async def one_device(
     request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
 ) -> Response:
     answers.json_only(request, asked.format)
-    return versions.tagged(await devices.detail(database, device))
+    return preconditions.tagged(await queries.detail(database, device))
 
 
 @router.patch(
@@ -92,9 +92,9 @@ async def one_device(
     summary="Change title, location or tags of a device",
     description="What is left out stays. With If-Match it is only done if nobody has changed the device meanwhile. The "
     "name stays: it stands in the topics.",
-    responses=problems.CHANGE
-    | {412: problems.CHANGED}
-    | models.ok(models_devices.DeviceDetail, None, device=models_devices.DETAIL | {"version": 4}),
+    responses=description.CHANGE
+    | {412: description.CHANGED}
+    | description.ok(shapes.DeviceDetail, None, device=shapes.DETAIL | {"version": 4}),
     openapi_extra=described(DeviceChange),
 )
 async def change_device(
@@ -107,24 +107,11 @@ async def change_device(
     ] = None,
 ) -> Response:
     given = await order(request, DeviceChange)
-    wanted = devices.Change(given.title, given.location, None if given.tags is None else sorted(set(given.tags)))
-    if wanted == devices.Change(None, None, None):
+    wanted = queries.Change(given.title, given.location, None if given.tags is None else sorted(set(given.tags)))
+    if wanted == queries.Change(None, None, None):
         raise BadParameter("body", "changes nothing: give title, location or tags")
-    version = None if if_match is None else versions.wanted(if_match)
-    return versions.tagged(await devices.change(database, device, wanted, version, who=member.who, why=given.why))
-
-
-@router.get(
-    "/devices/{device}/status",
-    dependencies=READ,
-    summary="How a device is doing: presence, last seen, lag, and how much of the last hour has arrived",
-    responses=problems.DEVICE | models.ok(models_devices.Status, None, status=models_devices.STATUS),
-)
-async def device_status(
-    request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
-) -> Response:
-    answers.json_only(request, asked.format)
-    return answers.json(await status.status(database, device))
+    version = None if if_match is None else preconditions.wanted(if_match)
+    return preconditions.tagged(await queries.change(database, device, wanted, version, who=member.who, why=given.why))
 
 
 @router.get("/devices/{device}/channels.csv", include_in_schema=False, dependencies=READ)
@@ -132,17 +119,17 @@ async def device_status(
     "/devices/{device}/channels",
     dependencies=READ,
     summary="Channels a device has sent, with their units",
-    responses=problems.DEVICE
-    | models.ok(
-        models.Channels,
+    responses=description.DEVICE
+    | description.ok(
+        shapes.Channels,
         'channel,unit,description\r\nph,pH,"pH, process value"\r\n',
-        channels={"channels": [models.CHANNEL], **models.PAGE},
+        channels={"channels": [shapes.CHANNEL], **description.PAGE},
     ),
 )
 async def channels(
     request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
 ) -> Response:
     format_ = answers.chosen(request, asked.format)
-    found = await devices.device(database, device)
+    found = await queries.device(database, device)
     items = [{"channel": c.name, "unit": c.unit, "description": c.description} for c in found.channels]
     return answers.listing(request, format_, "channels", items, CHANNEL_COLUMNS)

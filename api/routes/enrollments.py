@@ -7,14 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, problems, times
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.bodies.orders import Approval, Order, Switch, described, order
-from api.models import common as models
-from api.parameters import Cursor, NoParameters, Parameters, once
-from api.queries import enrollments
+from api.http import answers, cursors, description, times
+from api.http.bodies import Order, described, order
+from api.http.parameters import Cursor, NoParameters, Parameters, once
+from api.queries import enrollments as queries
 from api.routes import PREFIX
+from api.shapes import enrollments as shapes
+from api.shapes.enrollments import Approval, Switch
 
 router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])
 
@@ -22,15 +23,15 @@ READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 DECIDE = [allow(Role.ENGINEER, Scope.ENROLLMENT_WRITE)]
 SWITCH = [allow(Role.ADMIN, Scope.ENROLLMENT_WRITE)]
 
-COLUMNS = tuple(models.ENROLLMENT)
+COLUMNS = tuple(shapes.ENROLLMENT)
 CELL_COLUMNS = ("cell", "open", "applied")
 Txn = Annotated[
-    str, Path(pattern="^[0-9a-f]{32}$", description="the transaction number", examples=[models.ENROLLMENT["txn"]])
+    str, Path(pattern="^[0-9a-f]{32}$", description="the transaction number", examples=[shapes.ENROLLMENT["txn"]])
 ]
 
 
 class EnrollmentParameters(Parameters):
-    state: list[models.EnrollmentState] = Field([], description="only in these states; may be repeated; without it all")
+    state: list[shapes.EnrollmentState] = Field([], description="only in these states; may be repeated; without it all")
     serial: str | None = Field(None, max_length=64, description="only of this serial")
     limit: int = Field(100, ge=1, le=1000, description="most handshakes on a page")
     cursor: Cursor = None
@@ -41,24 +42,24 @@ class EnrollmentParameters(Parameters):
     "/enrollments",
     dependencies=READ,
     summary="Handshakes, newest first",
-    responses=problems.DATABASE
-    | models.ok(
-        models.Enrollments,
+    responses=description.DATABASE
+    | description.ok(
+        shapes.Enrollments,
         "txn,cell,serial,device,fingerprint,…\r\n5f0c1e2d3a4b59687786a5b4c3d2e1f0,main,BR-2044,…\r\n",
-        enrollments={"enrollments": [models.ENROLLMENT], **models.PAGE},
+        enrollments={"enrollments": [shapes.ENROLLMENT], **description.PAGE},
     ),
 )
 async def page(request: Request, database: Db, asked: Annotated[EnrollmentParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
-    before = (times.LAST, enrollments.LAST_TXN)
+    before = (times.LAST, queries.LAST_TXN)
     if asked.cursor is not None:
         instant, txn = cursors.decode(request, asked.cursor, cursors.instant, cursors.txn)
         before = (instant, txn)
-    rows = await enrollments.page(database, asked.state or None, asked.serial, before, asked.limit + 1)
+    rows = await queries.page(database, asked.state or None, asked.serial, before, asked.limit + 1)
     shown, following = rows[: asked.limit], None
     if len(rows) > asked.limit:
         following = cursors.encode(request, shown[-1]["created_at"], shown[-1]["txn"])
-    items = [enrollments.item(row) for row in shown]
+    items = [queries.item(row) for row in shown]
     return answers.listing(request, format_, "enrollments", items, COLUMNS, following=following)
 
 
@@ -66,38 +67,38 @@ async def page(request: Request, database: Db, asked: Annotated[EnrollmentParame
     "/enrollments/{txn}",
     dependencies=READ,
     summary="One handshake",
-    responses=problems.THING | models.ok(models.Enrollment, None, enrollment=models.ENROLLMENT),
+    responses=description.THING | description.ok(shapes.Enrollment, None, enrollment=shapes.ENROLLMENT),
 )
 async def one(request: Request, database: Db, txn: Txn, asked: Annotated[NoParameters, Query()]) -> Response:
     answers.json_only(request, asked.format)
-    return answers.json(await enrollments.one(database, txn))
+    return answers.json(await queries.one(database, txn))
 
 
 @router.post(
     "/enrollments/{txn}/approve",
     dependencies=DECIDE,
     summary="Let a handshake go on that awaits approval",
-    responses=problems.CHANGE
-    | models.ok(models.Enrollment, None, enrollment=models.ENROLLMENT | {"state": "approved"}),
+    responses=description.CHANGE
+    | description.ok(shapes.Enrollment, None, enrollment=shapes.ENROLLMENT | {"state": "approved"}),
     openapi_extra=described(Approval),
 )
 async def approve(request: Request, database: Db, member: Member, txn: Txn) -> Response:
     given = await order(request, Approval)
-    approval = enrollments.Approval(given.device, given.fingerprint, given.organization)
-    return answers.json(await enrollments.approve(database, txn, approval, member.who, given.why))
+    approval = queries.Approval(given.device, given.fingerprint, given.organization)
+    return answers.json(await queries.approve(database, txn, approval, member.who, given.why))
 
 
 @router.post(
     "/enrollments/{txn}/deny",
     dependencies=DECIDE,
     summary="End a handshake",
-    responses=problems.CHANGE
-    | models.ok(models.Enrollment, None, enrollment=models.ENROLLMENT | {"state": "rejected", "reason": "denied"}),
+    responses=description.CHANGE
+    | description.ok(shapes.Enrollment, None, enrollment=shapes.ENROLLMENT | {"state": "rejected", "reason": "denied"}),
     openapi_extra=described(Order),
 )
 async def deny(request: Request, database: Db, member: Member, txn: Txn) -> Response:
     given = await order(request, Order)
-    return answers.json(await enrollments.deny(database, txn, member.who, given.why))
+    return answers.json(await queries.deny(database, txn, member.who, given.why))
 
 
 @router.get("/enrollment.csv", include_in_schema=False, dependencies=READ)
@@ -105,22 +106,22 @@ async def deny(request: Request, database: Db, member: Member, txn: Txn) -> Resp
     "/enrollment",
     dependencies=READ,
     summary="Whether handshakes work, in each cell",
-    responses=problems.DATABASE
-    | models.ok(models.Switches, "cell,open,applied\r\nmain,true,true\r\n", cells=models.SWITCHES),
+    responses=description.DATABASE
+    | description.ok(shapes.Switches, "cell,open,applied\r\nmain,true,true\r\n", cells=shapes.SWITCHES),
 )
 async def switches(request: Request, database: Db, asked: Annotated[NoParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
-    return answers.listing(request, format_, "cells", await enrollments.switches(database), CELL_COLUMNS)
+    return answers.listing(request, format_, "cells", await queries.switches(database), CELL_COLUMNS)
 
 
 @router.put(
     "/enrollment",
     dependencies=SWITCH,
     summary="The kill switch: let handshakes work, or none",
-    responses=problems.CHANGE | models.ok(models.Switches, None, cells=models.SWITCHES),
+    responses=description.CHANGE | description.ok(shapes.Switches, None, cells=shapes.SWITCHES),
     openapi_extra=described(Switch),
 )
 async def switch(request: Request, database: Db, member: Member) -> Response:
     given = await order(request, Switch)
-    await enrollments.switch(database, given.cell, given.open, member.who, given.why)
-    return answers.listing(request, "json", "cells", await enrollments.switches(database), CELL_COLUMNS)
+    await queries.switch(database, given.cell, given.open, member.who, given.why)
+    return answers.listing(request, "json", "cells", await queries.switches(database), CELL_COLUMNS)

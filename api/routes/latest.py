@@ -9,16 +9,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, problems, times
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.database import Database
 from api.edge.shortcuts import ShortRoute, shortcut
-from api.models import common as models
-from api.parameters import Cursor, DeviceName, Duration, Parameters, Quality, listed, once
-from api.queries import devices, latest
+from api.http import answers, cursors, description, times
+from api.http.parameters import Cursor, DeviceName, Duration, Parameters, Quality, listed, once
+from api.queries import devices
+from api.queries import latest as queries
 from api.queries.latest import Wanted
 from api.routes import PREFIX
+from api.shapes import latest as shapes
 from schema.topics import is_device_name
 
 READ = allow(Role.VIEWER, Scope.TELEMETRY_READ)
@@ -53,18 +54,18 @@ async def _plainly(request: Request, database: Database) -> Response | None:
     device = request.path_params["device"]
     if not is_device_name(device):
         return None
-    return answers.json(await latest.of_device(database, device, PLAIN) | PLAIN_ECHO)
+    return answers.json(await queries.of_device(database, device, PLAIN) | PLAIN_ECHO)
 
 
 @router.get("/devices/{device}/latest.csv", include_in_schema=False)
 @router.get(
     "/devices/{device}/latest",
     summary="The newest value of every channel of a device",
-    responses=problems.DEVICE
-    | models.ok(
-        models.OneLatest,
+    responses=description.DEVICE
+    | description.ok(
+        shapes.OneLatest,
         CSV_EXAMPLE,
-        latest={"device": "br-1", "time": models.T, "within": "1h", "quality": "all", "values": [models.LATEST]},
+        latest={"device": "br-1", "time": description.T, "within": "1h", "quality": "all", "values": [shapes.LATEST]},
     ),
 )
 @shortcut(_plainly)
@@ -72,7 +73,7 @@ async def of_device(
     request: Request, database: Db, device: DeviceName, asked: Annotated[LatestParameters, Query()]
 ) -> Response:
     format_ = answers.chosen(request, asked.format)
-    item = await latest.of_device(database, device, _wanted(asked))
+    item = await queries.of_device(database, device, _wanted(asked))
     if format_ == "csv":
         return answers.csv_page(request, HEADER, _rows([item]))
     return answers.json(item | _echo(asked))
@@ -82,15 +83,15 @@ async def of_device(
 @router.get(
     "/latest",
     summary="The newest values of all devices, by device name",
-    responses=problems.DATABASE
-    | models.ok(
-        models.AllLatest,
+    responses=description.DATABASE
+    | description.ok(
+        shapes.AllLatest,
         CSV_EXAMPLE,
         latest={
             "within": "1h",
             "quality": "all",
-            "devices": [{"device": "br-1", "time": models.T, "values": [models.LATEST]}],
-            **models.PAGE,
+            "devices": [{"device": "br-1", "time": description.T, "values": [shapes.LATEST]}],
+            **description.PAGE,
         },
     ),
 )
@@ -101,7 +102,7 @@ async def of_all(request: Request, database: Db, asked: Annotated[AllParameters,
     page, following = found[: asked.limit], None
     if len(found) > asked.limit:
         following = cursors.encode(request, page[-1][1])
-    items = await latest.of_devices(database, page, _wanted(asked))
+    items = await queries.of_devices(database, page, _wanted(asked))
     if format_ == "csv":
         return answers.csv_page(request, HEADER, _rows(items), following)
     paging = {"truncated": following is not None, "next": following}

@@ -7,19 +7,21 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from api import answers, problems
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.bodies.orders import Gift, Order, described, order
-from api.models import common as models
-from api.models import devices as models_devices
-from api.parameters import DeviceName, NoParameters, once
-from api.queries import devices, enrollments
+from api.http import answers, description
+from api.http.bodies import Order, described, order
+from api.http.parameters import DeviceName, NoParameters, once
+from api.queries import devices
+from api.queries import lifecycle as queries
 from api.routes import PREFIX
+from api.shapes import devices as devices_shapes
+from api.shapes import lifecycle as shapes
+from api.shapes.lifecycle import Gift
 
 router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])
 
-COLUMNS = tuple(models.LOGIN)
+COLUMNS = tuple(shapes.LOGIN)
 READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 GIVE = [allow(Role.ADMIN, Scope.DEVICES_WRITE)]
 ACTIONS = {
@@ -45,18 +47,18 @@ DESCRIPTIONS = {
     "/devices/{device}/logins",
     dependencies=READ,
     summary="Logins of a device at the broker, newest first, without their secrets",
-    responses=problems.DEVICE
-    | models.ok(
-        models.Logins,
+    responses=description.DEVICE
+    | description.ok(
+        shapes.Logins,
         "username,generation,kind,by_hand,…\r\nBR-2044.1,1,password,false,…\r\n",
-        logins={"logins": [models.LOGIN], **models.PAGE},
+        logins={"logins": [shapes.LOGIN], **description.PAGE},
     ),
 )
 async def logins(
     request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
 ) -> Response:
     format_ = answers.chosen(request, asked.format)
-    items = await enrollments.logins(database, await devices.device_id(database, device))
+    items = await queries.logins(database, await devices.device_id(database, device))
     return answers.listing(request, format_, "logins", items, COLUMNS)
 
 
@@ -66,20 +68,20 @@ async def logins(
     summary="Give a device to another organization, with all that it has sent",
     description="Only the one that runs the installation gives to any; others give back to it. Both have it in their "
     "audit trails. Afterwards the giver does not see the device any more.",
-    responses=problems.CHANGE
-    | models.ok(models_devices.Given, None, given={"device": "br-1", "organization": "north"}),
+    responses=description.CHANGE
+    | description.ok(shapes.Given, None, given={"device": "br-1", "organization": "north"}),
     openapi_extra=described(Gift),
 )
 async def give(request: Request, database: Db, member: Member, device: DeviceName) -> Response:
     given = await order(request, Gift)
-    await devices.give(database, device, given.organization, who=member.who, why=given.why)
+    await queries.give(database, device, given.organization, who=member.who, why=given.why)
     return answers.json({"device": device, "organization": given.organization})
 
 
 def _command(action: str) -> Callable[..., Coroutine[Any, Any, Response]]:
     async def command(request: Request, database: Db, member: Member, device: DeviceName) -> Response:
         given = await order(request, Order)
-        await enrollments.command(database, device, action, member.who, given.why)
+        await queries.command(database, device, action, member.who, given.why)
         return answers.json(await devices.detail(database, device))
 
     return command
@@ -94,7 +96,7 @@ for _action, (_role, _state, _summary) in ACTIONS.items():
         dependencies=[allow(_role, Scope.DEVICES_WRITE)],
         summary=_summary,
         description=DESCRIPTIONS.get(_action),
-        responses=problems.CHANGE
-        | models.ok(models_devices.DeviceDetail, None, device=models_devices.DETAIL | {"state": _state}),
+        responses=description.CHANGE
+        | description.ok(devices_shapes.DeviceDetail, None, device=devices_shapes.DETAIL | {"state": _state}),
         openapi_extra=described(Order),
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from api import answers, problems
 from api.access.guard import Accounts
+from api.http import answers, description
 from api.problems import Unavailable
 from schema import migrate
 
@@ -19,7 +19,7 @@ ALIVE = answers.json({"status": "alive"})
 @router.get(
     "/health",
     summary="The process is alive",
-    responses=problems.ALWAYS | {200: {"content": {"application/json": {"example": {"status": "alive"}}}}},
+    responses=description.ALWAYS | {200: {"content": {"application/json": {"example": {"status": "alive"}}}}},
 )
 async def health() -> Response:
     return ALIVE
@@ -28,15 +28,15 @@ async def health() -> Response:
 @router.get(
     "/ready",
     summary="The database can be reached and its schema is current",
-    responses=problems.ALWAYS
-    | {503: problems.DATABASE[503], 200: {"content": {"application/json": {"example": {"status": "ready"}}}}},
+    responses=description.ALWAYS
+    | {503: description.DATABASE[503], 200: {"content": {"application/json": {"example": {"status": "ready"}}}}},
 )
 async def ready(database: Accounts) -> Response:
     async with database.connection() as connection:
         missing = await migrate.pending(connection)
     if missing:
         raise Unavailable(
-            f"migrations have not run: {', '.join(missing)}; run python -m schema.migrate",
+            f"migrations have not run: {', '.join(missing)}; run biogate migrate",
             retry_after=30,
             pending=missing,
         )
@@ -46,7 +46,7 @@ async def ready(database: Accounts) -> Response:
 @router.get(
     "/metrics",
     summary="Metrics for Prometheus",
-    responses=problems.ALWAYS
+    responses=description.ALWAYS
     | {200: {"content": {"text/plain": {"example": "biogate_api_request_seconds_count 1\n"}}}},
 )
 async def metrics() -> Response:

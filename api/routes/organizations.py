@@ -8,25 +8,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, problems, times
 from api.access.guard import Accounts, Caller, Db, Member, Person, allow
 from api.access.roles import ALL_SCOPES, Principal, Role, Scope
 from api.access.tokens import ApiKey, code_hash, new_code
-from api.bodies.accounts import (
-    Joining,
-    MemberChange,
-    NewInvitation,
-    NewKey,
-    NewOrganization,
-    OrganizationChange,
-)
-from api.bodies.orders import Words, described, order
-from api.models import accounts as models
-from api.models.common import PAGE, ok
-from api.parameters import Cursor, Known, NoParameters, Parameters, once
+from api.http import answers, cursors, description, times
+from api.http.bodies import Words, described, order
+from api.http.description import PAGE, ok
+from api.http.parameters import Cursor, Known, NoParameters, Parameters, once
 from api.problems import Forbidden, NotFound
-from api.queries import accounts
+from api.queries import organizations as queries
 from api.routes import PREFIX
+from api.shapes import organizations as shapes
+from api.shapes.organizations import Joining, MemberChange, NewInvitation, NewKey, NewOrganization, OrganizationChange
 
 router = APIRouter(prefix=PREFIX, tags=["organizations"], dependencies=[Depends(once)])
 
@@ -35,13 +28,13 @@ READS = allow(Role.ADMIN, Scope.ORGANIZATION_READ)
 CHANGES = allow(Role.ADMIN, Scope.ORGANIZATION_WRITE)
 LEAVES = allow(Role.VIEWER, Scope.ORGANIZATION_WRITE)
 
-MEMBER_COLUMNS = tuple(models.MEMBER)
-INVITATION_COLUMNS = tuple(models.INVITATION)
-KEY_COLUMNS = tuple(models.KEY)
+MEMBER_COLUMNS = tuple(shapes.MEMBER)
+INVITATION_COLUMNS = tuple(shapes.INVITATION)
+KEY_COLUMNS = tuple(shapes.KEY)
 LAST_ID = 2**31 - 1
 
 Id = Annotated[int, Path(ge=1, le=LAST_ID, description="number in the list", examples=[12])]
-KeyId = Annotated[str, Path(description="id of a key", pattern="^[a-z2-7]{12}$", examples=[models.KEY["key_id"]])]
+KeyId = Annotated[str, Path(description="id of a key", pattern="^[a-z2-7]{12}$", examples=[shapes.KEY["key_id"]])]
 
 
 class ListParameters(Parameters):
@@ -56,24 +49,26 @@ class Reason(Known):
 @router.get(
     "/organizations",
     summary="The organizations one is a member of",
-    responses=problems.DATABASE | ok(models.Organizations, None, organizations={"organizations": [models.MEMBERSHIP]}),
+    responses=description.DATABASE
+    | ok(shapes.Organizations, None, organizations={"organizations": [shapes.MEMBERSHIP]}),
 )
 async def mine(request: Request, principal: Caller, asked: Annotated[NoParameters, Query()]) -> Response:
     answers.json_only(request, asked.format)
-    return answers.json({"organizations": await accounts.whose(request.app.state.server, principal)})
+    return answers.json({"organizations": await queries.whose(request.app.state.server, principal)})
 
 
 @router.post(
     "/organizations",
     status_code=201,
     summary="Make an organization; who makes it is its admin",
-    responses=problems.CHANGE | models.made(models.Membership, organization=models.MEMBERSHIP | {"role": "admin"}),
+    responses=description.CHANGE
+    | description.made(shapes.Membership, organization=shapes.MEMBERSHIP | {"role": "admin"}),
     openapi_extra=described(NewOrganization),
 )
 async def create(request: Request, database: Accounts, person: Person) -> Response:
     assert person.user_id is not None
     given = await order(request, NewOrganization)
-    await accounts.organization_create(database, person.user_id, given.organization, given.title)
+    await queries.organization_create(database, person.user_id, given.organization, given.title)
     return await _membership(request, database, person.user_id, given.organization)
 
 
@@ -81,7 +76,7 @@ async def create(request: Request, database: Accounts, person: Person) -> Respon
     "/organizations/join",
     status_code=201,
     summary="Become a member, with the code of an invitation",
-    responses=problems.CHANGE | models.made(models.Membership, organization=models.MEMBERSHIP),
+    responses=description.CHANGE | description.made(shapes.Membership, organization=shapes.MEMBERSHIP),
     openapi_extra=described(Joining),
 )
 async def join(request: Request, database: Accounts, person: Person) -> Response:
@@ -89,7 +84,7 @@ async def join(request: Request, database: Accounts, person: Person) -> Response
     given = await order(request, Joining)
     with request.app.state.attempts.attempt(request, person.who) as attempt:
         try:
-            name = await accounts.join(database, person.user_id, code_hash(given.code.get_secret_value()))
+            name = await queries.join(database, person.user_id, code_hash(given.code.get_secret_value()))
         except NotFound:
             attempt.failed()
             raise
@@ -100,43 +95,43 @@ async def join(request: Request, database: Accounts, person: Person) -> Response
     "/organization",
     summary="The organization that this request is for",
     description="It is that of the header `Biogate-Organization`, a key's own, or else the first one joined.",
-    responses=problems.THING | ok(models.Organization, None, organization=models.ORGANIZATION),
+    responses=description.THING | ok(shapes.Organization, None, organization=shapes.ORGANIZATION),
     dependencies=[VIEWS],
 )
 async def current(request: Request, database: Db, member: Member, asked: Annotated[NoParameters, Query()]) -> Response:
     answers.json_only(request, asked.format)
-    return answers.json(await accounts.organization(database) | {"role": member.role})
+    return answers.json(await queries.organization(database) | {"role": member.role})
 
 
 @router.patch(
     "/organization",
     summary="Change what people call it",
-    responses=problems.CHANGE | ok(models.Organization, None, organization=models.ORGANIZATION),
+    responses=description.CHANGE | ok(shapes.Organization, None, organization=shapes.ORGANIZATION),
     openapi_extra=described(OrganizationChange),
     dependencies=[CHANGES],
 )
 async def change(request: Request, database: Db, member: Member) -> Response:
     given = await order(request, OrganizationChange)
-    await accounts.organization_change(database, given.title, member.who, given.why)
-    return answers.json(await accounts.organization(database) | {"role": member.role})
+    await queries.organization_change(database, given.title, member.who, given.why)
+    return answers.json(await queries.organization(database) | {"role": member.role})
 
 
 @router.get("/organization/members.csv", include_in_schema=False, dependencies=[READS])
 @router.get(
     "/organization/members",
     summary="Members",
-    responses=problems.DATABASE
+    responses=description.DATABASE
     | ok(
-        models.Members,
+        shapes.Members,
         "user_id,email,name,role,since\r\n12,eva@example.org,Eva,engineer,2026-11-20T07:45:00.000000Z\r\n",
-        members={"members": [models.MEMBER], **PAGE},
+        members={"members": [shapes.MEMBER], **PAGE},
     ),
     dependencies=[READS],
 )
 async def members(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
     [after] = [0] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.small)
-    items = await accounts.members(database, after, asked.limit + 1)
+    items = await queries.members(database, after, asked.limit + 1)
     shown, following = items[: asked.limit], None
     if len(items) > asked.limit:
         following = cursors.encode(request, shown[-1]["user_id"])
@@ -147,16 +142,16 @@ async def members(request: Request, database: Db, asked: Annotated[ListParameter
     "/organization/members/{user_id}",
     summary="Change the role of a member",
     description="The last admin stays one. It takes effect with their next request.",
-    responses=problems.CHANGE | ok(models.Member, None, member=models.MEMBER),
+    responses=description.CHANGE | ok(shapes.Member, None, member=shapes.MEMBER),
     openapi_extra=described(MemberChange),
     dependencies=[CHANGES],
 )
 async def change_member(request: Request, database: Db, member: Member, user_id: Id) -> Response:
     given = await order(request, MemberChange)
     _may_grant(member, given.role)
-    await accounts.member_change(database, user_id, given.role, member.who, given.why)
+    await queries.member_change(database, user_id, given.role, member.who, given.why)
     request.app.state.identities.forget()
-    return answers.json(await accounts.member(database, user_id))
+    return answers.json(await queries.member(database, user_id))
 
 
 @router.delete(
@@ -165,7 +160,7 @@ async def change_member(request: Request, database: Db, member: Member, user_id:
     summary="Remove a member, or leave",
     description="Admins remove anybody, everybody can leave; the last admin stays. Keys that they made go on: end them "
     "as well if need be.",
-    responses=problems.CHANGE | models.NOTHING,
+    responses=description.CHANGE | description.NOTHING,
     dependencies=[LEAVES],
 )
 async def remove_member(
@@ -173,7 +168,7 @@ async def remove_member(
 ) -> Response:
     if user_id != member.user_id and member.role is not Role.ADMIN:
         raise Forbidden(f"only an admin removes others; you are {member.role} in {member.organization}")
-    await accounts.member_change(database, user_id, None, member.who, asked.why)
+    await queries.member_change(database, user_id, None, member.who, asked.why)
     request.app.state.identities.forget()
     return Response(status_code=204)
 
@@ -182,18 +177,18 @@ async def remove_member(
 @router.get(
     "/organization/invitations",
     summary="Invitations, newest first, without their codes; until 30 days after they have expired",
-    responses=problems.DATABASE
+    responses=description.DATABASE
     | ok(
-        models.Invitations,
+        shapes.Invitations,
         "invitation_id,role,uses,invited_by,…\r\n3,operator,1,eva@example.org,…\r\n",
-        invitations={"invitations": [models.INVITATION], **PAGE},
+        invitations={"invitations": [shapes.INVITATION], **PAGE},
     ),
     dependencies=[READS],
 )
 async def invitations(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
     [before] = [LAST_ID] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.small)
-    items = await accounts.invitations(database, before, asked.limit + 1)
+    items = await queries.invitations(database, before, asked.limit + 1)
     shown, following = items[: asked.limit], None
     if len(items) > asked.limit:
         following = cursors.encode(request, shown[-1]["invitation_id"])
@@ -204,7 +199,7 @@ async def invitations(request: Request, database: Db, asked: Annotated[ListParam
     "/organization/invitations",
     status_code=201,
     summary="Invite: make a code with which people join",
-    responses=problems.CHANGE | models.made(models.MadeInvitation, invitation=models.MADE_INVITATION),
+    responses=description.CHANGE | description.made(shapes.MadeInvitation, invitation=shapes.MADE_INVITATION),
     openapi_extra=described(NewInvitation),
     dependencies=[CHANGES],
 )
@@ -212,7 +207,7 @@ async def invite(request: Request, database: Db, member: Member) -> Response:
     given = await order(request, NewInvitation)
     _may_grant(member, given.role)
     code, until = new_code(), datetime.now(UTC) + given.expires_in
-    made = await accounts.invitation_create(
+    made = await queries.invitation_create(
         database, given.role, code_hash(code), uses=given.uses, expires_at=until, who=member.who
     )
     return answers.json(made | {"code": code}, 201)
@@ -222,11 +217,11 @@ async def invite(request: Request, database: Db, member: Member) -> Response:
     "/organization/invitations/{invitation_id}",
     status_code=204,
     summary="Withdraw an invitation",
-    responses=problems.CHANGE | models.NOTHING,
+    responses=description.CHANGE | description.NOTHING,
     dependencies=[CHANGES],
 )
 async def withdraw(database: Db, member: Member, invitation_id: Id, asked: Annotated[Reason, Query()]) -> Response:
-    await accounts.invitation_end(database, invitation_id, member.who, asked.why)
+    await queries.invitation_end(database, invitation_id, member.who, asked.why)
     return Response(status_code=204)
 
 
@@ -234,24 +229,24 @@ async def withdraw(database: Db, member: Member, invitation_id: Id, asked: Annot
 @router.get(
     "/organization/keys",
     summary="API keys, newest first, without their secrets",
-    responses=problems.DATABASE
+    responses=description.DATABASE
     | ok(
-        models.Keys,
+        shapes.Keys,
         'key_id,name,role,scopes,…\r\nk3jx7qwdm2vb,dashboard,viewer,"[""telemetry:read""]",…\r\n',
-        keys={"keys": [models.KEY], **PAGE},
+        keys={"keys": [shapes.KEY], **PAGE},
     ),
     dependencies=[READS],
 )
 async def keys(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
-    before: list[Any] = [times.LAST, accounts.LAST_KEY_ID]
+    before: list[Any] = [times.LAST, queries.LAST_KEY_ID]
     if asked.cursor is not None:
         before = cursors.decode(request, asked.cursor, cursors.instant, cursors.device)
-    rows = await accounts.keys(database, before, asked.limit + 1)
+    rows = await queries.keys(database, before, asked.limit + 1)
     shown, following = rows[: asked.limit], None
     if len(rows) > asked.limit:
         following = cursors.encode(request, shown[-1]["created_at"], shown[-1]["key_id"])
-    items = [accounts.shown_key(row) for row in shown]
+    items = [queries.shown_key(row) for row in shown]
     return answers.listing(request, format_, "keys", items, KEY_COLUMNS, following=following)
 
 
@@ -260,7 +255,7 @@ async def keys(request: Request, database: Db, asked: Annotated[ListParameters, 
     status_code=201,
     summary="Make an API key; it is shown in this answer only",
     description="It can do at most what its maker can: role, scopes and, if a key makes it, time.",
-    responses=problems.CHANGE | models.made(models.MadeKey, key=models.MADE_KEY),
+    responses=description.CHANGE | description.made(shapes.MadeKey, key=shapes.MADE_KEY),
     openapi_extra=described(NewKey),
     dependencies=[CHANGES],
 )
@@ -272,13 +267,13 @@ async def make_key(request: Request, database: Db, member: Member) -> Response:
         raise Forbidden(f"a key made by a key has no scopes but its: {', '.join(sorted(member.scopes))}")
     until = None if given.expires_in is None else datetime.now(UTC) + given.expires_in
     if member.key_id is not None:
-        maker = await accounts.key(database, member.key_id)
+        maker = await queries.key(database, member.key_id)
         ends = maker and maker["expires_at"]
         if ends is not None and (until is None or until > ends):
             raise Forbidden(f"a key made by a key expires with it at the latest: {times.text(ends)}")
     made = ApiKey.new()
     scopes = sorted({scope.value for scope in given.scopes})
-    shown = await accounts.key_create(
+    shown = await queries.key_create(
         database, made, name=given.name, role=given.role, scopes=scopes, expires_at=until, who=member.who
     )
     return answers.json(shown | {"key": str(made)}, 201)
@@ -288,13 +283,13 @@ async def make_key(request: Request, database: Db, member: Member) -> Response:
     "/organization/keys/{key_id}",
     status_code=204,
     summary="End an API key, at once",
-    responses=problems.CHANGE | models.NOTHING,
+    responses=description.CHANGE | description.NOTHING,
     dependencies=[CHANGES],
 )
 async def end_key(
     request: Request, database: Db, member: Member, key_id: KeyId, asked: Annotated[Reason, Query()]
 ) -> Response:
-    await accounts.key_end(database, key_id, member.who, asked.why)
+    await queries.key_end(database, key_id, member.who, asked.why)
     request.app.state.identities.forget()
     return Response(status_code=204)
 
@@ -310,6 +305,6 @@ def _may_grant(member: Principal, role: Role) -> None:
 async def _membership(request: Request, database: Accounts, user_id: int, name: str) -> Response:
     """The one just made."""
     request.app.state.identities.forget()
-    mine = await accounts.memberships(database, user_id)
+    mine = await queries.memberships(database, user_id)
     [made] = [one for one in mine if one["organization"] == name]
     return answers.json(made, 201)

@@ -7,27 +7,26 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, problems
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.bodies.orders import Words, described, order
-from api.bodies.retention import NewHold
-from api.models import accounts
-from api.models import retention as models
-from api.models.common import PAGE, ok
-from api.parameters import Cursor, Known, Parameters, once
-from api.queries import retention
+from api.http import answers, cursors, description
+from api.http.bodies import Words, described, order
+from api.http.description import PAGE, ok
+from api.http.parameters import Cursor, Known, Parameters, once
+from api.queries import retention as queries
 from api.routes import PREFIX
+from api.shapes import retention as shapes
+from api.shapes.retention import NewHold
 
 router = APIRouter(prefix=PREFIX, tags=["retention"], dependencies=[Depends(once)])
 
 READS = allow(Role.ADMIN, Scope.ORGANIZATION_READ)
 CHANGES = allow(Role.ADMIN, Scope.ORGANIZATION_WRITE)
 
-COLUMNS = tuple(models.HOLD)
+COLUMNS = tuple(shapes.HOLD)
 LAST_ID = 2**31 - 1
 
-Id = Annotated[int, Path(ge=1, le=LAST_ID, description="number in the list", examples=[models.HOLD["hold_id"]])]
+Id = Annotated[int, Path(ge=1, le=LAST_ID, description="number in the list", examples=[shapes.HOLD["hold_id"]])]
 
 
 class ListParameters(Parameters):
@@ -43,18 +42,18 @@ class Reason(Known):
 @router.get(
     "/retention/holds",
     summary="Holds, newest first; those that were ended too",
-    responses=problems.DATABASE
+    responses=description.DATABASE
     | ok(
-        models.Holds,
+        shapes.Holds,
         "hold_id,device,begins,…\r\n3,br-1,2026-11-01T00:00:00.000000Z,…\r\n",
-        holds={"holds": [models.HOLD], **PAGE},
+        holds={"holds": [shapes.HOLD], **PAGE},
     ),
     dependencies=[READS],
 )
 async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
     [before] = [LAST_ID] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.small)
-    items = await retention.holds(database, before, asked.limit + 1)
+    items = await queries.holds(database, before, asked.limit + 1)
     shown, following = items[: asked.limit], None
     if len(items) > asked.limit:
         following = cursors.encode(request, shown[-1]["hold_id"])
@@ -67,14 +66,14 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
     summary="Forbid to drop what is of a time, however old it is",
     description="Frames and events are kept by chunks, which have all devices in them: of that time everything stays. "
     "What was dropped before does not come back: see `dropped_until`.",
-    responses=problems.CHANGE | accounts.made(models.Hold, hold=models.HOLD),
+    responses=description.CHANGE | description.made(shapes.Hold, hold=shapes.HOLD),
     openapi_extra=described(NewHold),
     dependencies=[CHANGES],
 )
 async def make(request: Request, database: Db, member: Member) -> Response:
     given = await order(request, NewHold)
     span = given.begins, given.ends
-    return answers.json(await retention.make(database, given.device, span, member.who, given.why), 201)
+    return answers.json(await queries.make(database, given.device, span, member.who, given.why), 201)
 
 
 @router.delete(
@@ -82,9 +81,9 @@ async def make(request: Request, database: Db, member: Member) -> Response:
     status_code=204,
     summary="End a hold",
     description="The list and the audit trail keep it. What is old by then is dropped within an hour.",
-    responses=problems.CHANGE | accounts.NOTHING,
+    responses=description.CHANGE | description.NOTHING,
     dependencies=[CHANGES],
 )
 async def end(database: Db, member: Member, hold_id: Id, asked: Annotated[Reason, Query()]) -> Response:
-    await retention.end(database, hold_id, member.who, asked.why)
+    await queries.end(database, hold_id, member.who, asked.why)
     return Response(status_code=204)

@@ -8,15 +8,15 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, problems
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.bodies.orders import Order, OrganizationName, Words, body, described, order
-from api.models import common as models
-from api.parameters import Cursor, Known, Parameters, SerialNumber, once
+from api.http import answers, cursors, description
+from api.http.bodies import Order, OrganizationName, Words, body, described, order
+from api.http.parameters import Cursor, Known, Parameters, SerialNumber, once
 from api.problems import ApiError, BadParameter, BadRows, Conflict, Unsupported
-from api.queries import enrollments
+from api.queries import serials as queries
 from api.routes import PREFIX
+from api.shapes import serials as shapes
 from schema import serials
 
 router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])
@@ -24,7 +24,7 @@ router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(onc
 READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 DECIDE = [allow(Role.ENGINEER, Scope.ENROLLMENT_WRITE)]
 
-COLUMNS = tuple(models.SERIAL)
+COLUMNS = tuple(shapes.SERIAL)
 MOST_ERRORS = 1000
 
 ROWS: dict[str, Any] = {
@@ -77,17 +77,17 @@ class ImportParameters(Known):
     "/serials",
     dependencies=READ,
     summary="Serials that may enroll by themselves",
-    responses=problems.DATABASE
-    | models.ok(
-        models.Serials,
+    responses=description.DATABASE
+    | description.ok(
+        shapes.Serials,
         "serial,device,state,claim_version,…\r\nBR-2044,BR-2044,active,1,…\r\n",
-        serials={"serials": [models.SERIAL], **models.PAGE},
+        serials={"serials": [shapes.SERIAL], **description.PAGE},
     ),
 )
 async def page(request: Request, database: Db, asked: Annotated[SerialParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
     [after] = [""] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.device)
-    items = await enrollments.serials(database, asked.import_, after, asked.limit + 1)
+    items = await queries.serials(database, asked.import_, after, asked.limit + 1)
     shown, following = items[: asked.limit], None
     if len(items) > asked.limit:
         following = cursors.encode(request, shown[-1]["serial"])
@@ -99,9 +99,11 @@ async def page(request: Request, database: Db, asked: Annotated[SerialParameters
     dependencies=DECIDE,
     summary="Import serials: all of them, or none if one is bad",
     description="Only the organization that runs the installation imports, also for others.",
-    responses=problems.CHANGE
-    | {415: problems.UNSUPPORTED}
-    | models.ok(models.Import, None, imported={"import": "plant-north", "new": 48, "known": 2, "keys_not_kept": 0}),
+    responses=description.CHANGE
+    | {415: description.UNSUPPORTED}
+    | description.ok(
+        shapes.Import, None, imported={"import": "plant-north", "new": 48, "known": 2, "keys_not_kept": 0}
+    ),
     openapi_extra=ROWS,
 )
 async def import_(
@@ -122,24 +124,24 @@ async def import_(
     "/serials/{serial}/block",
     dependencies=DECIDE,
     summary="Refuse handshakes of a serial",
-    responses=problems.CHANGE | models.ok(models.Serial, None, serial=models.SERIAL | {"blocked": True}),
+    responses=description.CHANGE | description.ok(shapes.Serial, None, serial=shapes.SERIAL | {"blocked": True}),
     openapi_extra=described(Order),
 )
 async def block(request: Request, database: Db, member: Member, serial: SerialNumber) -> Response:
     given = await order(request, Order)
-    return answers.json(await enrollments.block(database, serial, True, member.who, given.why))
+    return answers.json(await queries.block(database, serial, True, member.who, given.why))
 
 
 @router.post(
     "/serials/{serial}/unblock",
     dependencies=DECIDE,
     summary="Let a serial enroll again",
-    responses=problems.CHANGE | models.ok(models.Serial, None, serial=models.SERIAL),
+    responses=description.CHANGE | description.ok(shapes.Serial, None, serial=shapes.SERIAL),
     openapi_extra=described(Order),
 )
 async def unblock(request: Request, database: Db, member: Member, serial: SerialNumber) -> Response:
     given = await order(request, Order)
-    return answers.json(await enrollments.block(database, serial, False, member.who, given.why))
+    return answers.json(await queries.block(database, serial, False, member.who, given.why))
 
 
 def _rows(request: Request, content: bytes) -> list[serials.Row]:

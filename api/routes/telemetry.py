@@ -10,17 +10,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
-from api import answers, cursors, problems, times
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.database import Database
-from api.models import common as models
-from api.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest, once
+from api.http import answers, cursors, description, times
+from api.http.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest, once
 from api.problems import BadParameter, TooMuch
-from api.queries import devices, telemetry
+from api.queries import devices
+from api.queries import telemetry as queries
 from api.queries.devices import Channel, Device
 from api.queries.telemetry import AGGREGATES, Row, Selection
 from api.routes import PREFIX
+from api.shapes import telemetry as shapes
 
 READ = allow(Role.VIEWER, Scope.TELEMETRY_READ)
 router = APIRouter(prefix=PREFIX, tags=["telemetry"], dependencies=[READ, Depends(once)])
@@ -80,12 +81,12 @@ class Start:
     "stored meanwhile neither repeats nor hides a row. With `bucket`: one row a bucket, all in one answer; if that "
     "would be too large, the problem document names a `bucket` that fits. CSV (`Accept: text/csv`, `format=csv` or "
     "`telemetry.csv`) is streamed and has no bound.",
-    responses=problems.DEVICE
-    | models.ok(
-        models.Telemetry,
+    responses=description.DEVICE
+    | description.ok(
+        shapes.Telemetry,
         "time,ph [pH],temperature [°C]\r\n2026-11-20T07:45:00.000000Z,7.02,36.9\r\n",
-        raw=models.TELEMETRY,
-        buckets=models.BUCKETS,
+        raw=shapes.TELEMETRY,
+        buckets=shapes.BUCKETS,
     ),
 )
 async def samples(
@@ -105,7 +106,7 @@ async def samples(
         pages = _raw_pages(database, wanted, max(1, STREAMED_VALUES // max(1, len(channels))))
         return await answers.csv_stream(request, _raw_header(wanted), pages)
     limit = _limit(wanted, asked.limit)
-    rows = await telemetry.raw(database, wanted, (start.time, start.layout_id), limit + 1)
+    rows = await queries.raw(database, wanted, (start.time, start.layout_id), limit + 1)
     page, following = rows[:limit], None
     if len(rows) > limit:
         position = found.position if start.position is None else start.position
@@ -179,7 +180,7 @@ async def _raw_pages(database: Database, wanted: Selection, size: int) -> AsyncI
     """Keyset pages to the end: no connection and no snapshot is held while a slow client reads."""
     after = (wanted.begin, 0)
     while True:
-        rows = await telemetry.raw(database, wanted, after, size)
+        rows = await queries.raw(database, wanted, after, size)
         yield _raw_cells(rows, wanted.everything)
         if len(rows) < size:
             return
@@ -209,7 +210,7 @@ async def _json_buckets(database: Database, wanted: Selection, width: timedelta,
     count = times.bucket_count(wanted.begin, wanted.end, width)
     if count > most:
         raise _too_much(wanted, most, f"{count} buckets of {len(columns)} values are too many for one answer")
-    rows = await telemetry.buckets(database, wanted, width, aggregates)
+    rows = await queries.buckets(database, wanted, width, aggregates)
     return answers.json(
         _head(wanted, times.duration_text(width), columns)
         | {
@@ -246,7 +247,7 @@ async def _bucket_pages(
     begin, end = max(wanted.begin, extent[0]), min(wanted.end, extent[1] + times.MICROSECOND)
     while begin < end:
         following = min(times.floor(begin, width) + step, end)
-        rows = await telemetry.buckets(database, replace(wanted, begin=begin, end=following), width, aggregates)
+        rows = await queries.buckets(database, replace(wanted, begin=begin, end=following), width, aggregates)
         yield [[times.text(time), *cells] for time, cells in rows]
         begin = following
 

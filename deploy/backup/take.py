@@ -54,7 +54,9 @@ class Backup:
 
 
 def backups(store: Path) -> list[Backup]:
-    """All in this directory, the oldest first."""
+    """All in this directory, the oldest first. Raises StackError if there is no such directory."""
+    if not store.is_dir():
+        raise StackError(f"there is no directory {store}")
     return [Backup.read(path.parent) for path in sorted(store.glob(f"[!.]*/{ABOUT}"))]
 
 
@@ -157,7 +159,7 @@ def receive(url: str, store: Path) -> None:
         [*common, "--create-slot", "--if-not-exists"], env=environment, capture_output=True, text=True, check=False
     )
     if made.returncode != 0:
-        raise StackError(f"pg_receivewal failed: {made.stderr.strip()}")
+        raise StackError(f"pg_receivewal failed: {' '.join(made.stderr.split())}")
     os.execve(common[0], [*common, "--synchronous"], environment)  # noqa: S606
 
 

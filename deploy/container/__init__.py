@@ -1,1 +1,1 @@
-"""What containers need beside the programs: made passwords, and a health check. Standard library only."""
+"""What containers need beside the programs: made passwords, and a health check."""

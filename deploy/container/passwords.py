@@ -1,4 +1,4 @@
-"""Passwords that nobody has to think of: `python -m deploy.container.passwords [--pgpass] DIR/LOGIN.password ...`
+"""Passwords that nobody has to think of: `biogate passwords [--pgpass] DIR/LOGIN.password…`
 
 Makes the files that are missing, and leaves alone those that are there. With `--pgpass`, `pgpass` beside each of them
 has the same as PGPASSFILE wants it, for programs that log in at the database as LOGIN.
@@ -6,9 +6,11 @@ has the same as PGPASSFILE wants it, for programs that log in at the database as
 
 from __future__ import annotations
 
-import argparse
 import secrets
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from schema.private import write_over
 
@@ -21,14 +23,11 @@ def make(path: Path, *, pgpass: bool = False) -> None:
         write_over(path.with_name("pgpass"), f"*:*:*:{path.stem}:{path.read_text().strip()}\n")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m deploy.container.passwords")
-    parser.add_argument("files", nargs="+", type=Path, metavar="DIR/LOGIN.password")
-    parser.add_argument("--pgpass", action="store_true", help="and DIR/pgpass, for PGPASSFILE")
-    given = parser.parse_args()
-    for path in given.files:
-        make(path, pgpass=given.pgpass)
-
-
-if __name__ == "__main__":
-    main()
+def main(
+    files: Annotated[list[Path], typer.Argument(metavar="DIR/LOGIN.password…", help="files to make")],
+    *,
+    pgpass: Annotated[bool, typer.Option("--pgpass", help="and DIR/pgpass, for PGPASSFILE")] = False,
+) -> None:
+    """Make files with passwords that nobody has to think of. What is there stays as it is."""
+    for path in files:
+        make(path, pgpass=pgpass)

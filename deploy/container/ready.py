@@ -1,10 +1,14 @@
-"""The health check of a container: `python -m deploy.container.ready PORT [PATH]`. Status 0 if the program there
+"""The health check of a container: `biogate ready PORT [PATH]`. Status 0 if the program there
 answers with 200; what is in the way is printed, and is in what `docker inspect` says of the container."""
 
 from __future__ import annotations
 
-import sys
 from http.client import HTTPConnection, HTTPException
+from typing import Annotated
+
+import typer
+
+from schema.command_line import DONE, FAILED
 
 TIMEOUT_S = 4
 """Below the time-out of the health checks in docker-compose.yml."""
@@ -23,7 +27,11 @@ def ready(port: int, path: str = "/ready") -> tuple[bool, str]:
         connection.close()
 
 
-if __name__ == "__main__":
-    well, said = ready(int(sys.argv[1]), *sys.argv[2:])
+def main(
+    port: Annotated[int, typer.Argument(help="where the program listens on this machine")],
+    path: Annotated[str, typer.Argument(help="what it is asked for")] = "/ready",
+) -> int:
+    """Ask a program whether it is ready."""
+    well, said = ready(port, path)
     print(said)
-    sys.exit(not well)
+    return DONE if well else FAILED

@@ -34,17 +34,17 @@ class Canary:
         return self._directory / "key"
 
     def admission(self) -> dict[str, list[str]]:
-        """The commands that are still to be run, by title; the last needs a gateway that leads."""
+        """The commands of `biogate` that are still to be run, by title; the last needs a gateway that leads."""
         self._directory.mkdir(parents=True, exist_ok=True)
         signed = ["--why", "make up", "--who", "make up"]
         wanted: dict[str, list[str]] = {}
         if not self._key.exists():
             key = ["key", "--name", NAME, "--organization", NAME, "--role", "viewer", "--scope", "telemetry:read"]
-            wanted["canary organization"] = ["api.admin", "organization", NAME]
-            wanted["canary key"] = ["api.admin", *key, "--replace", "--to", str(self._key)]
+            wanted["canary organization"] = ["accounts", "organization", NAME]
+            wanted["canary key"] = ["accounts", *key, "--replace", "--to", str(self._key)]
         if not self._login.exists():
-            wanted["canary device"] = ["gateway.devices", "register", NAME, "--organization", NAME, *signed]
-            wanted["canary login"] = ["gateway.devices", "login", NAME, "--to", str(self._login.parent), *signed]
+            wanted["canary device"] = ["devices", "register", NAME, "--organization", NAME, *signed]
+            wanted["canary login"] = ["devices", "login", NAME, "--to", str(self._login.parent), *signed]
         return wanted
 
     def point(self) -> None:

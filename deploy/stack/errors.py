@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from deploy.stack.paths import short
+from schema.errors import BiogateError
 
 TAIL_LINES = 12
 
 
-class StackError(Exception):
+class StackError(BiogateError):
     """Base of all errors of the local stack; the text is meant for the user."""
 
 

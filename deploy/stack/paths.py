@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,12 @@ MOSQUITTO_CONF = CHECKOUT / "mosquitto.conf"
 POSTGRES_CONF = CHECKOUT / "deploy" / "postgresql.conf"
 MAIN = "main"
 """Name of the stack that `make up` runs; tests run others beside it."""
+
+
+BIN = STACK / "bin"
+"""For PATH: has the command `biogate` and nothing else."""
+BIOGATE = (sys.executable, "-m", "deploy.command")
+"""The command `biogate`, from this checkout."""
 
 
 @dataclass(frozen=True)

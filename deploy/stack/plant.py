@@ -11,7 +11,7 @@ from deploy.stack.paths import DATA, Paths
 
 @dataclass(frozen=True)
 class Access:
-    """Where controllers enroll and connect, and the directory made by `python -m gateway.setup`."""
+    """Where controllers enroll and connect, and the directory made by `biogate setup`."""
 
     secrets: Path
     enroll_url: str
@@ -66,12 +66,12 @@ class Plant:
         """The commands that have the gateway accept these devices, by title."""
         if self.access is None:
             names = [f"sim-{number:04}" for number in range(1, self.devices + 1)]
-            return {"device registration": ["gateway.devices", "register", *names]}
+            return {"device registration": ["devices", "register", *names]}
         self.state.mkdir(parents=True, exist_ok=True)
         self.state.chmod(0o700)
         self.claims.unlink(missing_ok=True)  # the number of devices may be another one
-        make = ["gateway.devices", "claim-keys", "--prefix", "sim-", "--count", str(self.devices)]
-        take = ["gateway.devices", "import", str(self.claims), "--name", "simulator"]
+        make = ["devices", "claim-keys", "--prefix", "sim-", "--count", str(self.devices)]
+        take = ["devices", "import", str(self.claims), "--name", "simulator"]
         why = ["--why", "make up", "--who", "make up"]
         return {"claim keys": [*make, "--to", str(self.claims)], "import of serials": [*take, *why]}
 
@@ -80,14 +80,14 @@ class Plant:
         return ["device_sim", *fleet, *self._options()]
 
     def factory_reset(self) -> list[str]:
-        """A command for controllers whose logins are for an address that is not the broker's any more; else nothing.
-        They forget what they had not sent yet."""
+        """A command of `biogate` for controllers whose logins are for an address that is not the broker's any more;
+        else nothing. They forget what they had not sent yet."""
         if self.access is None or not self._address.exists() or self._address.read_text() == self.access.device_url:
             return []
         known = sorted(path.stem for path in self.state.glob("*.identity"))
         serials = [f"sim-{number:04}" for number in range(1, self.devices + 1)]
         resets = [word for serial in serials if serial in known for word in ("--factory-reset", serial)]
-        return ["device_sim.enroll", *self._options(), *resets] if resets else []
+        return ["sim", "enroll", *self._options(), *resets] if resets else []
 
     def remember(self) -> None:
         """For which address the logins are."""

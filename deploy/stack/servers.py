@@ -145,7 +145,7 @@ class Postgres(Server):
 class Mosquitto(Server):
     """Mosquitto with the mosquitto.conf of the checkout.
 
-    `security`, the directory `broker` as made by `python -m gateway.setup`, gives it logins, and TLS on three more
+    `security`, the directory `broker` as made by `biogate setup`, gives it logins, and TLS on three more
     ports. Without, it is a plain listener that lets in everybody: for tests of all that is behind the door.
     `settings` replace or add options by name, `extra` is appended as it is.
     """

@@ -7,10 +7,10 @@ Stopping goes the other way round, so that the simulator falls silent first and 
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shlex
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ from deploy.stack.canary import Canary
 from deploy.stack.errors import StartError
 from deploy.stack.local import database
 from deploy.stack.outside import check_broker, check_database
-from deploy.stack.paths import CHECKOUT, Paths, short
+from deploy.stack.paths import BIN, BIOGATE, CHECKOUT, Paths, short
 from deploy.stack.plant import Access, Plant
 from deploy.stack.process import with_death_signal
 from deploy.stack.servers import Mosquitto
@@ -42,7 +42,7 @@ KEY = ("key", "--name", "make up", "--organization", "main", "--role", "admin", 
 """Of the admin's who has the checkout. At each start there is a new one."""
 API_LOGIN = "biogate_web"
 WITHOUT_ENROLLMENT = (
-    "  without enrollment, which needs BIOGATE_SECRETS_DIR (made by `python -m gateway.setup`; its directory broker/ "
+    "  without enrollment, which needs BIOGATE_SECRETS_DIR (made by `biogate setup`; its directory broker/ "
     "is for your broker), BIOGATE_ENROLL_URL and BIOGATE_DEVICE_BROKER_URL"
 )
 
@@ -128,8 +128,8 @@ class Supervisor:
             **self._broker_conf(),
         }
         plant = Plant(self.paths, self.devices, self.rate, self.endpoints.access)
-        self._once("migrations", ["schema.migrate"], environment)
-        self._once("API key", ["api.admin", *KEY, "--to", str(self.paths.key)], environment)
+        self._once("migrations", ["migrate"], environment)
+        self._once("API key", ["accounts", *KEY, "--to", str(self.paths.key)], environment)
         if self.devices:
             for title, arguments in plant.admission().items():
                 self._once(title, arguments, environment)
@@ -179,7 +179,7 @@ class Supervisor:
             self.say(f"{' and '.join(urls)} ready after {time.monotonic() - began:.1f} s")
 
     def _broker(self, choice: choose.Choice) -> Mosquitto:
-        self._once("keys and passwords", ["gateway.setup", str(self.paths.secrets)], self.environment)
+        self._once("keys and passwords", ["setup", str(self.paths.secrets)], self.environment)
         return Mosquitto(
             choice.place,
             self.paths,
@@ -221,11 +221,11 @@ class Supervisor:
         return port
 
     def _once(self, title: str, arguments: list[str], environment: Mapping[str, str]) -> None:
-        """Run one of our commands to its end."""
+        """Run a command of `biogate` to its end."""
         log = self.paths.log / f"{title.replace(' ', '-')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
-            argv = with_death_signal([sys.executable, "-m", *arguments])
+            argv = with_death_signal([*BIOGATE, *arguments])
             done = subprocess.run(
                 argv,
                 cwd=CHECKOUT,
@@ -337,8 +337,12 @@ def answers(url: str) -> bool:
 
 
 def write_env(path: Path, variables: Mapping[str, str]) -> None:
-    """Shell assignments; there is a password in them."""
-    write_over(path, "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()))
+    """Shell assignments; there is a password in them. PATH gets a directory that has `biogate` and nothing else."""
+    BIN.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (BIN / "biogate").symlink_to(CHECKOUT / ".venv" / "bin" / "biogate")
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    write_over(path, "".join([*lines, f'PATH={shlex.quote(str(BIN))}:"$PATH"\n']))
 
 
 def write_observer(secrets: Path, port: int) -> None:

@@ -90,7 +90,7 @@ def _open_doors(conf: str, given: dict[str, str], settings: Settings) -> Iterato
         if "dynamic_security" not in given.get("plugin", ""):
             yield (
                 "no plugin mosquitto_dynamic_security.so: devices could not be given logins; load it, with the "
-                "dynamic-security.json that `python -m gateway.setup` made"
+                "dynamic-security.json that `biogate setup` made"
             )
         if "acl_file" in given:
             yield "acl_file does not check subscriptions, so any device could read what others publish; remove it"

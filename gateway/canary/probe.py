@@ -28,7 +28,7 @@ POLL_S = (0.05, 1.0)
 
 
 class Login:
-    """Of its device, as `python -m gateway.devices login` writes it."""
+    """Of its device, as `biogate devices login` writes it."""
 
     def __init__(self, file: Path) -> None:
         """Raises OSError, ValueError, KeyError for a file that is none."""

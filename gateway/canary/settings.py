@@ -17,7 +17,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BIOGATE_", frozen=True, extra="ignore")
 
     canary_login: Path = Field(
-        description="login.json of its device, as `python -m gateway.devices login` makes it; the device is best in an "
+        description="login.json of its device, as `biogate devices login` makes it; the device is best in an "
         "organization of its own, where nobody has to look at it"
     )
     canary_api_url: HttpUrl = Field(HttpUrl("http://127.0.0.1:8000"), description="the API")

@@ -212,7 +212,7 @@ class Administration:
         if found.lost:
             log.error(
                 "the broker has lost logins, and nobody knows their passwords: stop it, write its file anew with "
-                "`python -m gateway.recovery dynamic-security`, start it",
+                "`biogate recovery dynamic-security`, start it",
                 logins=len(found.lost),
                 some=found.lost[:10],
             )
@@ -221,7 +221,7 @@ class Administration:
         if found.suspicious:
             log.error(
                 "most of the broker's logins are not in the database: is BIOGATE_DATABASE_URL right? They are left "
-                "alone; if they are to go, `python -m gateway.recovery dynamic-security` writes a file without them"
+                "alone; if they are to go, `biogate recovery dynamic-security` writes a file without them"
             )
 
     async def _next_repair(self, dynsec: Dynsec) -> bool:

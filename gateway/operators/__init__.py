@@ -1,1 +1,1 @@
-"""What operators do with devices, logins and enrollment: the commands of `python -m gateway.devices`."""
+"""What operators do with devices, logins and enrollment: the commands of `biogate devices`."""

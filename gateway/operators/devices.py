@@ -10,8 +10,8 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from gateway.operators.command import Names, Organization, Refused, numbered, run, tell_all
-from schema.console import Who, Why, table, tell, time, words
+from gateway.operators.command import Names, Organization, numbered, tell_all
+from schema.console import Refused, Who, Why, run, table, tell, time, words
 from schema.enrollment import fingerprint
 
 REBUILD = """
@@ -68,12 +68,12 @@ SILENT = "no proof came; wrong claim key?"
 """A controller that cannot believe the challenge says nothing: docs/enrollment.md."""
 
 CONSEQUENCES = {
-    "suspend": "disable its logins, until `resume`",
-    "resume": "end a suspension: its logins work again",
-    "revoke": "delete its logins and block its serial, for good reasons such as a theft",
-    "retire": "delete its logins and block its serial: it is out of use; its data stay",
-    "rotate": "ask it to enroll again; the login it has works until the new one was used",
-    "reset": "forget its identity key: the next one that proves the claim key is taken",
+    "suspend": "disable a device's logins, until `resume`",
+    "resume": "end a suspension: the device's logins work again",
+    "revoke": "delete a device's logins and block its serial, for good reasons such as a theft",
+    "retire": "delete the logins of a device that is out of use and block its serial; its data stay",
+    "rotate": "ask a device to enroll again; the login it has works until the new one was used",
+    "reset": "forget a device's identity key: the next one that proves the claim key is taken",
 }
 
 
@@ -109,7 +109,7 @@ def rebuild_streams(
 
 
 def list_devices() -> None:
-    """All devices. Columns: name, state, serial, logins, presence."""
+    """List all devices. Columns: name, state, serial, logins, presence."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(LIST))
@@ -128,7 +128,7 @@ def show(
     *,
     events: Annotated[int, typer.Option("--audit", min=0, metavar="N", help="so many of the audit trail")] = 10,
 ) -> None:
-    """A device: state, presence, serial, fingerprint, logins without their secrets, handshakes, audit trail."""
+    """Show a device: state, presence, serial, fingerprint, logins without their secrets, handshakes, audit trail."""
 
     async def read(connection: asyncpg.Connection) -> list[tuple[str, object]]:
         device = await connection.fetchrow(FIND, name)

@@ -7,9 +7,9 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from gateway.operators.command import Refused, age, device_name, run
+from gateway.operators.command import age, device_name
 from gateway.operators.devices import SILENT
-from schema.console import Who, Why, table, tell
+from schema.console import Refused, Who, Why, run, table, tell
 from schema.enrollment import fingerprint
 
 QUEUE = """
@@ -29,7 +29,7 @@ Which = Annotated[str, typer.Argument(metavar="TXN|SERIAL", help="the transactio
 
 
 def queue() -> None:
-    """Handshakes that await approval.
+    """List handshakes that await approval.
 
     Columns: serial, fingerprint, reason, hardware, firmware, number of channels, age, transaction.
 
@@ -127,7 +127,7 @@ def open_(*, cell: Cell = None, why: Why, who: Who) -> None:
 
 
 def close(*, cell: Cell = None, why: Why, who: Who) -> None:
-    """The kill switch: no handshake works any more, until `open`. Devices that have a login go on."""
+    """Throw the kill switch: no handshake works any more, until `open`. Devices that have a login go on."""
     _switch(cell, False, who, why)
 
 

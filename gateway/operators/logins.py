@@ -16,9 +16,9 @@ import typer
 
 from gateway.logins import provision as ready_made
 from gateway.logins import roles
-from gateway.operators.command import Count, DatabaseSettings, Name, Prefix, Refused, age, numbered, run
+from gateway.operators.command import Count, Name, Prefix, Surroundings, age, numbered
 from gateway.operators.devices import REGISTER, login_state
-from schema.console import Who, Why, settings, stop, table, tell
+from schema.console import Refused, Who, Why, run, settings, stop, table, tell
 from schema.private import write_new
 from schema.sealed import seal
 from schema.topics import ROOT
@@ -55,11 +55,11 @@ def login(
     why: Why,
     who: Who,
 ) -> None:
-    """A login for people and programs, with all rights of the device; a new device is registered.
+    """Make a login for people and programs, with all rights of the device; a new device is registered.
 
     Its files are for mosquitto_pub and mosquitto_sub, and for programs (login.json).
     """
-    chosen = settings(DatabaseSettings)
+    chosen = settings(Surroundings)
     directory = (to or Path("logins") / name).absolute()
     if (directory / "login.json").exists():
         stop(f"{directory} has a login already: say another directory with --to, or remove it")
@@ -100,8 +100,8 @@ def provision(
     why: Why,
     who: Who,
 ) -> None:
-    """Ready-made logins for many devices at once. They work when the broker was started with its file written anew."""
-    chosen = settings(DatabaseSettings)
+    """Make logins for many devices at once. They work when the broker was started with its file written anew."""
+    chosen = settings(Surroundings)
     devices = numbered(names, prefix, count)
     if not to.absolute().parent.is_dir():
         stop(f"{to.absolute().parent} is no directory")
@@ -111,9 +111,7 @@ def provision(
 
     made = run(work)
     tell(f"{made} logins of cell {chosen.cell} are in {to}")
-    typer.echo(
-        "now stop the broker, run `python -m gateway.recovery dynamic-security DIR`, and start the broker", err=True
-    )
+    typer.echo("now stop the broker, run `biogate recovery dynamic-security DIR`, and start the broker", err=True)
 
 
 def logout(
@@ -139,7 +137,7 @@ def logins(
     *,
     waiting: Annotated[bool, typer.Option("--waiting", help="only those that the broker was not told of yet")] = False,
 ) -> None:
-    """Logins at the broker. Columns: login, its state, state of the device, kind, how it was made, cell, age."""
+    """List logins at the broker. Columns: login, its state, state of the device, kind, how it was made, cell, age."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(LOGINS, name, waiting))
@@ -186,7 +184,7 @@ async def _make(connection: asyncpg.Connection, name: str, cell: str, who: str, 
     return made
 
 
-def _write(made: Login, directory: Path, chosen: DatabaseSettings) -> None:
+def _write(made: Login, directory: Path, chosen: Surroundings) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     url = chosen.device_broker_url
     encrypted = url.scheme == "mqtts"
@@ -213,7 +211,7 @@ def _write(made: Login, directory: Path, chosen: DatabaseSettings) -> None:
     write_new(directory / "login.json", json.dumps(content, indent=1) + "\n")  # last: the files before it are whole
 
 
-def _authority(directory: Path, chosen: DatabaseSettings) -> Path | None:
+def _authority(directory: Path, chosen: Surroundings) -> Path | None:
     """A copy of the CA's certificate beside the login, if one is known."""
     source = chosen.secrets_dir / "ca.pem" if chosen.secrets_dir else chosen.mqtt_ca_file
     return None if source is None else Path(shutil.copyfile(source, directory / "ca.pem"))

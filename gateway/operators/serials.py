@@ -10,12 +10,13 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from gateway.operators.command import Count, Organization, Prefix, Surroundings, misused, numbered, run
+from gateway.operators.command import Count, Organization, Prefix, Surroundings, numbered
 from gateway.secrets import Secrets, SecretsError
 from gateway.secrets import claim_key as derived
 from schema import serials
-from schema.console import SURROUNDINGS, Who, Why, settings, stop, table, tell, time
+from schema.console import SURROUNDINGS, Who, Why, run, settings, stop, table, tell, time
 from schema.enrollment import fingerprint
+from schema.errors import Misused
 from schema.private import write_new
 
 IMPORTS = """
@@ -37,14 +38,14 @@ def claim_keys(
         Path | None, typer.Option(help="a new file, for its owner alone; without it, standard output")
     ] = None,
 ) -> None:
-    """Claim keys for production, from the newest master key in BIOGATE_SECRETS_DIR.
+    """Make claim keys for production, from the newest master key in BIOGATE_SECRETS_DIR.
 
     CSV: serial,claim_key,version. A claim key is 64 hexadecimal digits: 32 bytes.
     """
     chosen = numbered(serial, prefix, count)
     masters = _masters()
     if masters is None:
-        misused(f"BIOGATE_SECRETS_DIR is not set: it has the master keys{SURROUNDINGS}")
+        raise Misused(f"BIOGATE_SECRETS_DIR is not set: it has the master keys{SURROUNDINGS}")
     version = max(masters)
     lines = [f"{one},{derived(masters[version], one).hex()},{version}\n" for one in chosen]
     text = "serial,claim_key,version\n" + "".join(lines)
@@ -96,7 +97,7 @@ def import_(
 
 
 def imports() -> None:
-    """Imports. Columns: name, its serials, how many of them have enrolled, quota, time."""
+    """List imports. Columns: name, its serials, how many of them have enrolled, quota, time."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(IMPORTS))
@@ -119,7 +120,7 @@ def imports() -> None:
 def list_serials(
     import_name: Annotated[str | None, typer.Option("--import", metavar="NAME", help="only of this import")] = None,
 ) -> None:
-    """Known serials. Columns: serial, device, its state, blocked, claim version, fingerprint, import."""
+    """List known serials. Columns: serial, device, its state, blocked, claim version, fingerprint, import."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(SERIALS, import_name))

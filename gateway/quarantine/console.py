@@ -1,9 +1,8 @@
-"""The commands of `python -m gateway.quarantine`: list, show, replay and discard rejected messages."""
+"""`biogate quarantine list | show | replay | discard`: the commands for rejected messages."""
 
 from __future__ import annotations
 
 import asyncio
-import getpass
 import logging
 import math
 import sys
@@ -15,19 +14,20 @@ import asyncpg
 import msgspec
 import structlog
 import typer
-from pydantic import AnyUrl, ValidationError
+from pydantic import AnyUrl
 
-from gateway.errors import GatewayError
 from gateway.intake import decode
 from gateway.quarantine import clock, resolution
 from gateway.quarantine.replay import CELL, Replay, ReplayResult
 from gateway.quarantine.resolution import AuditSignature, QuarantineState, RejectFilter
 from gateway.runtime.database import Pool, PoolConnection, create_pool
-from gateway.runtime.process import say_wrong
 from gateway.settings import Settings
+from schema.command_line import commands, plain, start
+from schema.console import Who, Why, database_errors, settings
+from schema.errors import Misused
 from schema.reasons import Reason
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, show, replay and discard rejected messages.")
+app = commands("List, show, replay and discard rejected messages.")
 
 ROW_TIMEOUT_S = 60
 SHOWN = 4000
@@ -67,8 +67,6 @@ SinceOption = Annotated[
 UntilOption = Annotated[datetime | None, typer.Option(parser=_instant, help="received before this time")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="at most so many messages; without it all")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="only say what would be done")]
-WhyOption = Annotated[str, typer.Option(help="why you do it, for the audit trail")]
-ActorOption = Annotated[str, typer.Option(default_factory=getpass.getuser, help="who does it, for the audit trail")]
 ShiftOption = Annotated[
     Any, typer.Option(parser=_shift_ms, help="seconds to add to all times; auto: the error of the device's clock")
 ]
@@ -93,9 +91,9 @@ def list_(
     async def command(pool: Pool, _: Settings) -> None:
         for row in await resolution.newest(pool, chosen, state, limit):
             fields = row["quarantine_id"], _time(row["received_at"]), row["device"] or "-", row["reason"], row["bytes"]
-            typer.echo("\t".join(_plain(str(field)) for field in (*fields, row["detail"][:200])))
+            typer.echo("\t".join(plain(str(field)) for field in (*fields, row["detail"][:200])))
         for row in await resolution.overflow(pool, chosen):
-            what = f"{row['count']} × {row['kind']}, {row['reason']}, of {_plain(row['device']) or 'various names'}"
+            what = f"{row['count']} × {row['kind']}, {row['reason']}, of {plain(row['device']) or 'various names'}"
             typer.echo(f"over the quota and not kept: {what}; the last at {_time(row['last_at'])}", err=True)
 
     _run(command)
@@ -109,7 +107,7 @@ def show(ids: Annotated[list[int], typer.Argument(help="numbers as in the list")
         for number in ids:
             row = await resolution.whole(pool, number)
             if row is None:
-                typer.echo(f"{number}: no such message", err=True)
+                typer.echo(f"{number}: there is none", err=True)
             else:
                 _show(row, await resolution.events(pool, number))
 
@@ -126,8 +124,8 @@ def replay(
     until: UntilOption = None,
     limit: LimitOption = None,
     shift: ShiftOption = "0",
-    why: WhyOption,
-    actor: ActorOption,
+    why: Why,
+    who: Who,
     dry_run: DryRunOption = False,
 ) -> None:
     """Take messages in as if they came now. A message that is rejected again stays open."""
@@ -149,9 +147,9 @@ def replay(
                 async with asyncio.timeout(ROW_TIMEOUT_S):  # without it the writer tries for ever
                     results[number] = result = await (tool.look if dry_run else tool.replay)(row, shift_ms)
                 counts[not result.rejected] += 1
-                typer.echo(f"{number}\t{_plain(_told(result, dry_run=dry_run))}")
+                typer.echo(f"{number}\t{plain(_told(result, dry_run=dry_run))}")
             if not dry_run:
-                await resolution.mark_replayed(connection, results, AuditSignature(actor, why))
+                await resolution.mark_replayed(connection, results, AuditSignature(who, why))
 
         _missed(chosen, await resolution.each_page(pool, chosen, limit, settle))
         await tool.merge()
@@ -170,8 +168,8 @@ def discard(
     since: SinceOption = None,
     until: UntilOption = None,
     limit: LimitOption = None,
-    why: WhyOption,
-    actor: ActorOption,
+    why: Why,
+    who: Who,
     dry_run: DryRunOption = False,
 ) -> None:
     """Throw the payloads of messages away; their rows stay, with hash and reason."""
@@ -181,7 +179,7 @@ def discard(
     async def command(pool: Pool, _: Settings) -> None:
         async def settle(connection: PoolConnection, page: list[int]) -> None:
             if not dry_run:
-                await resolution.discard(connection, page, AuditSignature(actor, why))
+                await resolution.discard(connection, page, AuditSignature(who, why))
             for number in page:
                 typer.echo(f"{number}\t{word}")
 
@@ -197,27 +195,19 @@ def _run(command: Callable[[Pool, Settings], Coroutine[Any, Any, None]]) -> None
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    try:
-        settings = Settings(mqtt_url=AnyUrl("mqtts://unused"), cell=CELL)
-    except ValidationError as error:
-        say_wrong("quarantine", error)
-        raise typer.Exit(2) from error
+    chosen = settings(Settings, mqtt_url=AnyUrl("mqtts://unused"), cell=CELL)
 
-    async def run() -> None:
-        async with create_pool(settings) as pool:
-            await command(pool, settings)
+    async def connected() -> None:
+        async with create_pool(chosen) as pool:
+            await command(pool, chosen)
 
-    try:
-        asyncio.run(run())
-    except (GatewayError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        typer.echo(f"stopped: {error or type(error).__name__}", err=True)
-        raise typer.Exit(1) from error
+    with database_errors():
+        asyncio.run(connected())
 
 
 def _chosen(chosen: RejectFilter) -> RejectFilter:
     if not any(chosen):
-        typer.echo("no messages chosen: give numbers, or a filter such as --device or --reason", err=True)
-        raise typer.Exit(2)
+        raise Misused("no messages chosen: give numbers, or a filter such as --device or --reason")
     return chosen
 
 
@@ -250,7 +240,7 @@ def _told(result: ReplayResult, *, dry_run: bool) -> str:
 
 def _show(row: asyncpg.Record, events: list[asyncpg.Record]) -> None:
     def line(name: str, text: str) -> None:
-        typer.echo(f"{name + ':':14}{_plain(text)}")
+        typer.echo(f"{name + ':':14}{plain(text)}")
 
     for name in ("quarantine_id", "received_at", "cell", "device", "topic", "reason", "detail", "content_type"):
         line(name, _time(row[name]))
@@ -272,11 +262,6 @@ def _time(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _plain(text: str) -> str:
-    """Replace characters that would steer a terminal: devices write these texts."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
-
-
 def _readable(payload: bytes, content_type: str | None) -> str:
     """The payload as JSON if it can be decoded, else in hexadecimal."""
     try:
@@ -286,4 +271,8 @@ def _readable(payload: bytes, content_type: str | None) -> str:
             text = msgspec.json.encode(msgspec.msgpack.decode(payload)).decode()
     except Exception:  # a payload that cannot be decoded still has bytes
         text = payload[:SHOWN].hex(" ")
-    return _plain(text[:SHOWN]) + (" …" if len(text) > SHOWN else "")
+    return plain(text[:SHOWN]) + (" …" if len(text) > SHOWN else "")
+
+
+if __name__ == "__main__":
+    start(app, "biogate quarantine")

@@ -147,4 +147,4 @@ async def check_schema(pool: Pool) -> None:
     async with pool.acquire() as connection:
         missing = await pending(connection)
     if missing:
-        raise SchemaBehind(f"the database lacks {', '.join(missing)}: run `python -m schema.migrate`")
+        raise SchemaBehind(f"the database lacks {', '.join(missing)}: run `biogate migrate`")

@@ -34,11 +34,11 @@ SURROUNDINGS = (
 
 NEEDED = {
     "28": "the database refuses the login: check user and password in BIOGATE_DATABASE_URL",
-    "3D": "there is no such database: check BIOGATE_DATABASE_URL, or create it and run `python -m schema.migrate`",
-    "3F": "a schema is missing: run `python -m schema.migrate`",
+    "3D": "there is no such database: check BIOGATE_DATABASE_URL, or create it and run `biogate migrate`",
+    "3F": "a schema is missing: run `biogate migrate`",
     "42501": "a right is missing: grant it to the user in BIOGATE_DATABASE_URL",
-    "42": "the schema is not that of this version: run `python -m schema.migrate`",
-    "SchemaBehind": "the schema is older than this version: run `python -m schema.migrate`",
+    "42": "the schema is not that of this version: run `biogate migrate`",
+    "SchemaBehind": "the schema is older than this version: run `biogate migrate`",
 }
 """Instructions for a person by the beginning of the SQLSTATE; the first that fits. Only these errors are TERMINAL."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import httpx2
 
-from api.models import common as models
+from api.http import description
 from tests.api.accounts import bearer
 from tests.api.plant import at
 
@@ -53,14 +53,14 @@ class Operator:
         return content
 
 
-def shape(name: str) -> type[models.Answer]:
+def shape(name: str) -> type[description.Answer]:
     """The model of that name, in whichever module it is."""
-    found = next((one for one in _below(models.Answer) if one.__name__ == name), None)
+    found = next((one for one in _below(description.Answer) if one.__name__ == name), None)
     assert found is not None, name
     return found
 
 
-def _below(kind: type[models.Answer]) -> Iterator[type[models.Answer]]:
+def _below(kind: type[description.Answer]) -> Iterator[type[description.Answer]]:
     for one in kind.__subclasses__():
         yield one
         yield from _below(one)

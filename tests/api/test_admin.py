@@ -1,4 +1,4 @@
-"""`python -m api.admin`: the first accounts, by a command."""
+"""`biogate accounts`: the first accounts, by a command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import asyncpg
@@ -16,6 +15,7 @@ import pytest
 
 from api.access.passwords import matches_now
 from api.access.roles import Scope
+from deploy.stack.paths import BIOGATE
 from tests.api.plant import Plant
 
 PASSWORD = "correct horse battery"
@@ -30,7 +30,7 @@ class Admin:
     def __call__(self, *arguments: str, status: int = 0) -> str:
         """What it says."""
         done = subprocess.run(
-            [sys.executable, "-m", "api.admin", *arguments],
+            [*BIOGATE, *([] if arguments[0] in {"audit", "hold", "sql-login"} else ["accounts"]), *arguments],
             env={**os.environ, "BIOGATE_DATABASE_URL": self.url},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -211,8 +211,6 @@ async def test_the_reason_of_a_change_can_be_said(admin: Admin, database: asyncp
 
 async def test_without_a_database_it_says_what_to_set() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "BIOGATE_DATABASE_URL"}
-    done = subprocess.run(
-        [sys.executable, "-m", "api.admin", "list"], env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*BIOGATE, "accounts", "list"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "BIOGATE_DATABASE_URL: is not set" in done.stderr

@@ -11,11 +11,11 @@ import asyncpg
 import httpx2
 import pytest
 
-from api import times
 from api.access.roles import Role, Scope
-from api.models import alarm_health as models
+from api.http import times
 from api.queries import alarm_health, alerts
 from api.queries.alarm_health import floods
+from api.shapes import alarm_health as shapes_alarm_health
 from schema.alarms.machine import Alarm, Condition
 from tests.api import alarms
 from tests.api.accounts import Served, api_key, bearer, organization
@@ -83,7 +83,7 @@ async def asked(client: httpx2.AsyncClient, **query: str) -> dict[str, Any]:
     answer = await client.get("/api/v1/alarms/health", params={"from": BEFORE, "to": AFTER, **query})
     assert answer.status_code == 200, answer.text
     content: dict[str, Any] = answer.json()
-    models.AlarmHealth.model_validate(content)
+    shapes_alarm_health.AlarmHealth.model_validate(content)
     return content
 
 

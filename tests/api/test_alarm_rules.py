@@ -82,21 +82,18 @@ async def test_a_change_that_expects_something_else_is_refused(plant: Plant, eng
 
 
 FAULTS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
-    ({"when": alarms.LIMIT | {"limit": "38"}}, {"parameter": "when.limit", "detail": "input should be a valid number"}),
+    ({"when": alarms.LIMIT | {"limit": "38"}}, {"parameter": "when.limit"}),
     (
         {"when": {"kind": "formula", "expression": "temperature > 38 and (ph < 6.5"}},
-        {
-            **{"parameter": "when.expression", "column": 22},
-            "detail": "column 22: it cannot be read: '(' was never closed",
-        },
+        {"parameter": "when.expression", "column": 22},
     ),
     (
         {"clear": "temperature <"},
         {"parameter": "clear", "column": 14, "detail": "column 14: it cannot be read: it ends too early"},
     ),
     ({"scope": {"devices": ["br-1", "-"]}}, {"parameter": "scope.devices.1"}),
-    ({"extra": 1}, {"parameter": "extra", "detail": "extra inputs are not permitted"}),
-    ({"name": "hot"}, {"parameter": "name", "detail": "extra inputs are not permitted"}),
+    ({"extra": 1}, {"parameter": "extra"}),
+    ({"name": "hot"}, {"parameter": "name"}),
     ({"when": alarms.LIMIT | {"deadband": 50}}, {"parameter": "when"}),
     ({"when": alarms.LIMIT | {"limit": 10**400}}, {"parameter": "when.limit"}),
 )

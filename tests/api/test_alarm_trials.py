@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from api.access.roles import Role
+from api.jobs.worker import Trials
 from api.problems import NotFound
-from api.trial.process import Trials
 from schema.alarms.rules import Rule
 from tests.api import alarms
 from tests.api.accounts import Served, api_key, organization, serving
@@ -206,7 +206,7 @@ def _children() -> list[int]:
     for place in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == os.getpid() and b"api.trial" in (place / "cmdline").read_bytes():
+            if parent == os.getpid() and b"api.jobs" in (place / "cmdline").read_bytes():
                 found.append(int(place.name))
         except OSError:
             continue

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from api import times
 from api.access.roles import Role, Scope
+from api.http import times
 from schema.alarms.machine import Alarm, Condition
 from tests.api.accounts import Served, api_key, bearer, serving
 from tests.api.alarms import ACTIVE, become, evaluator, rule

@@ -12,8 +12,8 @@ from websockets.exceptions import InvalidStatus
 
 from api.database import Database
 from api.live import feeding, hub
-from api.models import alarms as models
 from api.queries import alerts
+from api.shapes import alarms as shapes_alarms
 from tests.api import alarms
 from tests.api.accounts import api_key, bearer, organization
 from tests.api.live import ENOUGH_S, STREAM, Events, Floor, first, listening, message, numbers, opened
@@ -39,13 +39,13 @@ async def test_what_stands_comes_first_then_every_transition_as_the_lists_show_i
         assert (snapshot["cursor"], snapshot["more"]) == (was, False)
         assert snapshot["alarms"] == (await client.get("/api/v1/alarms")).json()["alarms"]
         [standing] = snapshot["alarms"]
-        models.Alarm.model_validate(standing)
+        shapes_alarms.Alarm.model_validate(standing)
         gone = await floor.normal()
         told = await message(socket)
         assert await events.next() == ("transition", str(gone), told["transitions"][0])
         assert (told["type"], told["cursor"], len(told["transitions"])) == ("transitions", gone, 1)
         assert told["transitions"] == (await client.get("/api/v1/alarms/history?limit=1")).json()["transitions"]
-        models.Transition.model_validate(told["transitions"][0])
+        shapes_alarms.Transition.model_validate(told["transitions"][0])
         last = await floor.burst(1200)
         every = await floor.sql.fetch("select transition_id from alarm_transitions where transition_id > $1", gone)
         assert await numbers(socket, last) == [row[0] for row in every]

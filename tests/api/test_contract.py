@@ -14,8 +14,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests import openapi
-from tests.openapi import COMMITTED, broken, document, text
+from tests import http_page, openapi
+from tests.openapi import COMMITTED, PAGE, broken, document, text
 
 Change = Callable[[Any], object]
 BASE: dict[str, Any] = {
@@ -189,6 +189,25 @@ def test_what_breaks_one_way_is_an_extension_the_other_way() -> None:
 
 def test_the_committed_document_is_current() -> None:
     assert COMMITTED.read_text() == text(document()), "run: make openapi"
+    assert PAGE.read_text() == http_page.page(document()), "run: make openapi"
+
+
+def test_the_committed_document_has_a_line_for_each_path_and_component() -> None:
+    whole = document()
+    lines = text(whole).splitlines()
+    assert json.loads(text(whole)) == whole
+    for path in whole["paths"]:
+        assert sum(line.startswith(f'  "{path}": ') for line in lines) == 1, path
+    for name in whole["components"]["schemas"]:
+        assert sum(line.startswith(f'   "{name}": ') for line in lines) == 1, name
+    assert len(lines) < len(whole["paths"]) + len(whole["components"]["schemas"]) + 20
+
+
+def test_a_stale_page_of_routes_fails_the_check(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert openapi.main(["--write", "--break"]) == 0
+    openapi.PAGE.write_text(openapi.PAGE.read_text() + "\n")
+    assert openapi.main([]) == 1
+    assert "docs/http.md is not what the code says" in capsys.readouterr().err
 
 
 def test_the_real_document_is_compared_down_to_its_fields() -> None:
@@ -209,6 +228,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "openapi.json"
     path.write_text(text(old))
     monkeypatch.setattr(openapi, "COMMITTED", path)
+    page = tmp_path / "http.md"
+    page.write_text(http_page.page(old))
+    monkeypatch.setattr(openapi, "PAGE", page)
     return path
 
 

@@ -15,8 +15,9 @@ from uuid import UUID
 
 import pytest
 
-from api import queries, times
+from api import queries
 from api.database import Connection, Server
+from api.http import times
 from api.queries import (
     alarm_health,
     alarms,
@@ -24,12 +25,13 @@ from api.queries import (
     commands,
     devices,
     enrollments,
-    journal,
+    events,
     latest,
-    notes,
+    quarantine,
     status,
     telemetry,
 )
+from api.queries import annotations as annotation_queries
 from api.settings import Settings
 from tests.api.accounts import organization
 from tests.api.alarms import become
@@ -60,11 +62,11 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "status": (status.SQL["status"], ("br-1", END - HOUR)),
     "status, silent": (status.SQL["status"], ("br-1", times.FIRST)),
     "completeness": (status.SQL["completeness"], (1, END - HOUR, END)),
-    "annotations": (notes.SQL["page"], (1, at(0), END, END, BIG[0], 100)),
-    "events": (journal.SQL["events"], (1, at(0), at(3600), at(3600), BIG[1], None, 100)),
-    "quarantine": (journal.SQL["quarantine"], (["malformed"], ["open"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000)),
+    "annotations": (annotation_queries.SQL["page"], (1, at(0), END, END, BIG[0], 100)),
+    "events": (events.SQL["events"], (1, at(0), at(3600), at(3600), BIG[1], None, 100)),
+    "quarantine": (quarantine.SQL["quarantine"], (["malformed"], ["open"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000)),
     "quarantine of a device": (
-        journal.SQL["quarantine_of_device"],
+        quarantine.SQL["quarantine_of_device"],
         (["malformed"], ["open"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000, "br-1"),
     ),
 }
@@ -85,8 +87,8 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
 }
 """That are planned each time."""
 HARMLESS = {
-    *("devices.page", "alarm_rules.page", "alarm_rules.scope", "alarm_rules.covered", "enrollments.serials"),
-    *("journal.events", "alarm_health.now", "alarm_health.stale"),
+    *("devices.page", "alarm_rules.page", "alarm_rules.scope", "alarm_rules.covered", "serials.serials"),
+    *("events.events", "alarm_health.now", "alarm_health.stale"),
 }
 """What may be left out is no better found by an index there, or there is little to look through."""
 OPTIONAL = re.compile(r"\$\d+(::\w+(\[\])?)? is null")
@@ -214,7 +216,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await enrollments.page(database, None, None, (times.LAST, enrollments.LAST_TXN), 10)
         await alarms.page(database, alarms.Filter(), ("", ""), 10)
         await alarms.history(database, alarms.Wanted(times.FIRST, times.LAST), 10)
-        await alarm_health.figures(database, alarm_health.Span(at(0), at(3600)), None, at(3600))
+        await alarm_health.figures(database, times.Span(at(0), at(3600)), None, at(3600))
         await devices.page(database, devices.Filter(), "", 10)
         rows = await database.fetch("select statement from pg_prepared_statements")
     files = Path(queries.__file__).parent.glob("*.sql")

@@ -49,11 +49,11 @@ WRONG = [
     (f"{T}?bucket=1m&limit=5", 422, "leave limit"),
     (f"{T}?bucket=1m&aggregate=mean", 422, "avg"),
     (f"{T}?aggregate=avg", 422, "bucket=1m"),
-    (f"{T}?quality=best", 422, "'good' or 'all'"),
-    (f"{T}?limit=0", 422, "greater than or equal to 1"),
+    (f"{T}?quality=best", 422, "'good'"),
+    (f"{T}?limit=0", 422, "limit: "),
     (f"{T}?limit=1.5", 422, "limit"),
     (f"{T}?limit=99999999999999999999", 422, "rows"),
-    (f"{T}?format=xml", 422, "'json' or 'csv'"),
+    (f"{T}?format=xml", 422, "'csv'"),
     (f"{T}.csv?format=json", 422, ".csv"),
     (f"{T}?cursor=x", 422, "next"),
     (f"{T}?cursor=%C3%A9", 422, "next"),
@@ -170,9 +170,9 @@ async def test_missing_migrations_make_it_not_ready(plant: Plant, client: httpx2
     await plant.sql.execute("delete from _pogo_migration where migration_id = '0002_standard_channels'")
     problem = assert_problem(await client.get("/ready"), 503)
     assert problem["pending"] == ["0002_standard_channels"]
-    assert "schema.migrate" in problem["detail"]
+    assert "biogate migrate" in problem["detail"]
     await plant.sql.execute("alter view api.frames rename to frames_away")
-    assert "schema.migrate" in assert_problem(await client.get("/api/v1/latest"), 503)["detail"]
+    assert "biogate migrate" in assert_problem(await client.get("/api/v1/latest"), 503)["detail"]
 
 
 async def test_an_error_of_ours_shows_nothing_of_itself(plant: Plant, client: httpx2.AsyncClient) -> None:

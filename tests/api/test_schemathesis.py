@@ -11,9 +11,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from api.models import alarms as models_alarms
-from api.models import commands as models_commands
-from api.models import common as models
+from api.shapes import alarm_acts as shapes_alarm_acts
+from api.shapes import alarm_rules as shapes_alarm_rules
+from api.shapes import commands as shapes_commands
+from api.shapes import enrollments as shapes_enrollments
 from tests import openapi
 from tests.api.accounts import api_key, bearer
 from tests.api.tenants import Tenant, Visitor, settle
@@ -42,21 +43,21 @@ async def filled(sql: asyncpg.Connection) -> Tenant:
         await sql.execute(statement, {"device": "br-1", "serial": "BR-2044"}[name], main.objects[name])
     await sql.execute(
         "update enrollments set txn = $1, serial = 'BR-2044' where txn = $2",
-        models.ENROLLMENT["txn"],
+        shapes_enrollments.ENROLLMENT["txn"],
         main.objects["txn"],
     )
     await sql.execute("update quarantine set device = 'br-1' where device = $1", main.objects["device"])
     await sql.execute(
         "update commands set command_id = $1, state = 'done', ended_at = now() where command_id::text = $2",
-        *(models_commands.COMMAND["id"], main.objects["command"]),
+        *(shapes_commands.COMMAND["id"], main.objects["command"]),
     )
     await sql.execute(
-        "update alarm_rules set name = $1 where name = $2", models_alarms.RULE["rule"], main.objects["rule"]
+        "update alarm_rules set name = $1 where name = $2", shapes_alarm_rules.RULE["rule"], main.objects["rule"]
     )
     await sql.execute(
         "insert into alarm_acts (act_id, rule_id, device_id, organization_id, action, who, why) overriding system value"
         " select $1, rule_id, device_id, organization_id, action, who, why from alarm_acts where act_id = $2",
-        *(models_alarms.ACT["id"], int(main.objects["act"])),
+        *(shapes_alarm_acts.ACT["id"], int(main.objects["act"])),
     )
     return main
 

@@ -10,8 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from api import times
-from api.models.common import Telemetry
+from api.http import times
+from api.shapes.telemetry import Telemetry
 from tests.api.plant import Plant, at, text
 
 URL = "/api/v1/devices/br-1/telemetry"

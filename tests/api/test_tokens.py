@@ -16,7 +16,7 @@ import jwt
 import pytest
 
 from api.access.tokens import AUDIENCE
-from api.models import accounts as models
+from api.shapes import accounts as shapes_accounts
 from tests.api.accounts import bearer, log_in, me, refresh, serving, until_is, user
 
 SECRET = "a secret of the tests that signs what nobody else shall"
@@ -119,10 +119,10 @@ async def test_a_refresh_gives_new_tokens_and_the_old_access_token_holds_on(
 ) -> None:
     await user(database, EVA)
     first = await log_in(api, EVA)
-    models.LoggedIn.model_validate({name: value for name, value in first.items() if name != "headers"})
+    shapes_accounts.LoggedIn.model_validate({name: value for name, value in first.items() if name != "headers"})
     answer = await refresh(api, first["refresh_token"])
     assert answer.headers["cache-control"] == "no-store"
-    second = models.LoggedIn.model_validate(answer.json())
+    second = shapes_accounts.LoggedIn.model_validate(answer.json())
     assert second.refresh_token != first["refresh_token"]
     assert second.session_id == first["session_id"]
     assert await me(api, bearer(str(second.access_token))) == 200

@@ -7,7 +7,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 
 from deploy.stack import Local
 from deploy.stack.local import TEMPORARY, erase
-from deploy.stack.paths import CHECKOUT, Paths
+from deploy.stack.paths import BIOGATE, CHECKOUT, Paths
 from deploy.stack.ports import any_free
 from deploy.stack.process import acquire, holders
 from tests.processes import wait_until
@@ -33,7 +32,7 @@ FLOWING = re.compile(r"\d\d:\d\d:\d\d [1-9][\d.]* frames/s .*committed [1-9]\d* 
 
 
 class Up:
-    """`python -m deploy.up --name …` without a terminal; may be started again after an end of any sort."""
+    """`biogate up --name …` without a terminal; may be started again after an end of any sort."""
 
     def __init__(self, name: str, output: Path) -> None:
         self.paths, self.output = Paths(name), output
@@ -47,7 +46,7 @@ class Up:
         options = ["--devices", "3", "--rate", "5", *(() if self.canary else ("--no-canary",))]
         with self.output.open("wb") as output:
             self.child = subprocess.Popen(
-                [sys.executable, "-m", "deploy.up", "--name", self.paths.name, *options],
+                [*BIOGATE, "up", "--name", self.paths.name, *options],
                 env={**without_servers(), **self.ports, **environment},
                 cwd=CHECKOUT,
                 stdin=subprocess.DEVNULL,

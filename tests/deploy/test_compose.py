@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings
 import api.settings
 import gateway.canary.settings
 import gateway.settings
+from deploy.command import HIDDEN, WORDS
 from deploy.stack.choose import MOSQUITTO_TESTED, POSTGRES_TESTED, TIMESCALE_TESTED, version
 from deploy.stack.conf import render
 from deploy.stack.paths import CHECKOUT, MOSQUITTO_CONF
@@ -30,14 +31,15 @@ def variables(settings: type[BaseSettings]) -> set[str]:
 KNOWN = {
     "gateway": variables(gateway.settings.Settings),
     "api": variables(api.settings.Settings),
-    "api.admin": {"BIOGATE_DATABASE_URL"},
-    "schema.migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},
-    "gateway.devices": variables(gateway.settings.Settings),
-    "gateway.alarms": variables(gateway.settings.Settings),
-    "gateway.canary": variables(gateway.canary.settings.Settings),
-    "gateway.setup": set(),
-    "deploy.container.passwords": set(),
-    "device_sim": set(),
+    "accounts": {"BIOGATE_DATABASE_URL"},
+    "sql-login": {"BIOGATE_DATABASE_URL"},
+    "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},
+    "devices": variables(gateway.settings.Settings),
+    "alarms": variables(gateway.settings.Settings),
+    "canary": variables(gateway.canary.settings.Settings),
+    "setup": set(),
+    "passwords": set(),
+    "sim": set(),
 }
 
 
@@ -45,9 +47,9 @@ PASSFILE = "PGPASSFILE"
 """PostgreSQL's own variable; asyncpg knows it."""
 
 
-def modules(service: dict[str, Any]) -> list[str]:
-    """The programs of ours that its command runs, in a shell or without."""
-    return re.findall(r"\bpython -m ([\w.]+)", " ".join(service["command"]))
+def words(service: dict[str, Any]) -> list[str]:
+    """The commands of ours that it runs, in a shell or without."""
+    return re.findall(r"\bbiogate ([\w-]+)", " ".join(service["command"]))
 
 
 def test_it_follows_the_compose_specification() -> None:
@@ -78,16 +80,14 @@ def test_what_a_part_depends_on_is_started_with_it() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_its_variables_exist_in_the_settings(name: str) -> None:
     service = OURS[name]
-    known = set[str]().union(*(KNOWN[module] for module in modules(service)))
+    known = set[str]().union(*(KNOWN[word] for word in words(service)))
     assert set(service.get("environment", {})) <= known | {PASSFILE}
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_its_program_exists(name: str) -> None:
-    assert modules(OURS[name])
-    for module in modules(OURS[name]):
-        path = CHECKOUT / module.replace(".", "/")
-        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
+    assert words(OURS[name])
+    assert set(words(OURS[name])) <= {*HIDDEN, *(word for group in WORDS.values() for word in group)}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -282,6 +282,6 @@ def test_health_checks_ask_the_port_that_the_program_listens_on() -> None:
     asked = {name: service["healthcheck"]["test"] for name, service in OURS.items() if "healthcheck" in service}
     assert set(asked) == {"gateway", "api", "alarms", "canary"}
     for name, test in asked.items():
-        *check, port = test[:5]
-        assert check == ["CMD", "python", "-m", "deploy.container.ready"]
+        *check, port = test[:4]
+        assert check == ["CMD", "biogate", "ready"]
         assert port in {value for variable, value in OURS[name]["environment"].items() if variable.endswith("_PORT")}

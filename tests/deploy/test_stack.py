@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -100,7 +101,7 @@ def test_a_taken_port_is_named(stack: Local, paths: Paths) -> None:
 
 def test_a_missing_program_is_named(tmp_path: Path) -> None:
     process = Process("Gauge", ["/no/such/gauge"], log=tmp_path / "gauge.log", lock=tmp_path / "lock")
-    with pytest.raises(StartError, match="Gauge did not start: /no/such/gauge: No such file"):
+    with pytest.raises(StartError, match=f"Gauge did not start: /no/such/gauge: {os.strerror(errno.ENOENT)}"):
         process.start()
 
 

@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from contextlib import closing
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from deploy.stack import ports
-from deploy.stack.paths import CHECKOUT
+from deploy.stack.paths import BIOGATE, CHECKOUT
 from deploy.stack.process import holders
 from tests.conftest import Broker
 from tests.deploy.conftest import FLOWING, PARTS, Up, without_servers
@@ -147,7 +146,7 @@ def test_a_server_of_the_environment_that_does_not_answer_is_named(up: Up, varia
 def test_on_a_terminal_it_shows_a_live_page(up: Up) -> None:
     ours, theirs = pty.openpty()
     with closing(os.fdopen(ours, "rb", buffering=0)) as screen:
-        command = [sys.executable, "-m", "deploy.up", "--name", up.paths.name, "--devices", "3", "--no-canary"]
+        command = [*BIOGATE, "up", "--name", up.paths.name, "--devices", "3", "--no-canary"]
         environment = {**without_servers(), "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
         up.child = subprocess.Popen(command, env=environment, cwd=CHECKOUT, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)

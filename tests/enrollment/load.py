@@ -31,6 +31,7 @@ import numpy as np
 import typer
 
 import deploy.stack
+from deploy.stack.paths import BIOGATE
 from schema.migrate import migrate
 from tests.conftest import start_broker
 from tests.enrollment.device import Device, Rejected
@@ -261,9 +262,7 @@ def main(
         deploy.stack.local(f"enroll-{os.getpid()}") as stack,
     ):
         directory = Path(name)
-        subprocess.run(
-            [sys.executable, "-m", "gateway.setup", str(directory / "secrets")], check=True, stdout=subprocess.DEVNULL
-        )
+        subprocess.run([*BIOGATE, "setup", str(directory / "secrets")], check=True, stdout=subprocess.DEVNULL)
         asyncio.run(prepare(stack.database_url))
         with start_broker(stack, None, directory / "secrets") as broker:
             plant = Plant(

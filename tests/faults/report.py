@@ -16,7 +16,7 @@ HEAD = """\
 
 What became of every frame while things broke, measured by {how}.
 
-Real processes all over: `python -m gateway`, Mosquitto, PostgreSQL with TimescaleDB, and {devices} simulated devices
+Real processes all over: `biogate gateway`, Mosquitto, PostgreSQL with TimescaleDB, and {devices} simulated devices
 of {rate:g} frames/s each, {total:g} frames/s of 20 channels in all, that keep on disk what is not receipted and write
 all of it down in a journal. The gateway has its default settings. Faults come at random moments, seeded; the load
 never stops. Afterwards the journal is compared with the database, value by value:

@@ -25,7 +25,7 @@ class Watch:
         self.memory_mb = 0.0
         """The greatest resident memory of any gateway process so far."""
         self.broken_accounts: list[str] = []
-        """What was seen that contradicts guarantee 2; must stay empty."""
+        """What was seen that contradicts guarantee 2; it must stay empty."""
         self.looks = 0
         self._seen: dict[int, dict[str, float]] = {}
         self._end = threading.Event()

@@ -97,7 +97,7 @@ def test_a_password_that_is_missing_is_named_when_it_is_needed(directory: Path) 
 
 
 def test_no_directory_at_all(tmp_path: Path) -> None:
-    with pytest.raises(SecretsError, match=r"make it with `python -m gateway\.setup"):
+    with pytest.raises(SecretsError, match=r"make it with `biogate setup"):
         Secrets.load(tmp_path / "none")
 
 

@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tarfile
 import textwrap
 import uuid
@@ -31,7 +30,7 @@ from deploy.backup.verify import look
 from deploy.stack import Local
 from deploy.stack.errors import StackError
 from deploy.stack.local import erase
-from deploy.stack.paths import CHECKOUT, Paths
+from deploy.stack.paths import BIOGATE, CHECKOUT, Paths
 from deploy.stack.ports import any_free
 from deploy.stack.servers import Postgres
 from device_sim.journal import Produced, read
@@ -73,15 +72,15 @@ class Place:
         return self.directory / "backups"
 
     def backup(self, command: str, *more: str, store: Path | None = None) -> tuple[int, str]:
-        """`python -m deploy.backup …`: its status, and what it said."""
+        """`biogate backup …`: its status, and what it said."""
         environment = {**os.environ, "BIOGATE_DATABASE_URL": self.server.url}
-        child = Talking("deploy.backup", command, store or self.store, *more, environment=environment)
+        child = Talking("deploy.command", "backup", command, store or self.store, *more, environment=environment)
         said = child.finish()
         return child.wait(), said
 
     def receive_log(self) -> None:
         with (self.directory / "wal.log").open("wb") as log:
-            command = [sys.executable, "-m", "deploy.backup", "wal", str(self.store)]
+            command = [*BIOGATE, "backup", "wal", str(self.store)]
             environment = {**os.environ, "BIOGATE_DATABASE_URL": self.server.url}
             self.children.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
 

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -25,7 +24,7 @@ import yaml
 from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.stack import Local
-from deploy.stack.paths import CHECKOUT, Paths
+from deploy.stack.paths import BIOGATE, CHECKOUT, Paths
 from deploy.stack.ports import any_free
 from deploy.stack.prometheus import Prometheus
 from tests.deploy.conftest import FLOWING, Up, gone_afterwards
@@ -229,9 +228,10 @@ class Plant:
             raise Refused(f"{asked}: {error.read().decode()}") from error
 
 
-def python(environment: dict[str, str], *arguments: str) -> None:
-    command = [sys.executable, "-m", *arguments]
-    subprocess.run(command, cwd=CHECKOUT, env={**os.environ, **environment}, check=True, capture_output=True)
+def biogate(environment: dict[str, str], *arguments: str) -> None:
+    subprocess.run(
+        [*BIOGATE, *arguments], cwd=CHECKOUT, env={**os.environ, **environment}, check=True, capture_output=True
+    )
 
 
 def ask(endpoints: dict[str, str], method: str, path: str, body: dict[str, Any]) -> None:
@@ -296,10 +296,10 @@ async def plant(up: Up, tmp_path: Path) -> AsyncIterator[Plant]:
     name = f"dashboards-{os.getpid()}"
     with Prometheus(Paths(f"{up.paths.name}/prometheus"), conf, tmp_path / "data", port=any_free()) as prometheus:
         ask(endpoints, "PUT", "alarm-rules/high?why=tests", RULE)
-        python(endpoints, "gateway.devices", "login", DEVICE, "--to", str(tmp_path / "login"), "--why", "tests")
+        biogate(endpoints, "devices", "login", DEVICE, "--to", str(tmp_path / "login"), "--why", "tests")
         await asyncio.to_thread(tell, json.loads((tmp_path / "login" / "login.json").read_text()), now)
         ask(endpoints, "POST", f"devices/{DEVICE}/annotations", {"begins": (now + GAP).isoformat(), "text": "probe"})
-        python(endpoints, "api.admin", "sql-login", "add", name, "--to", str(tmp_path / "password"), "--why", "tests")
+        biogate(endpoints, "sql-login", "add", name, "--to", str(tmp_path / "password"), "--why", "tests")
         sql = await asyncpg.connect(
             with_login(endpoints["BIOGATE_DATABASE_URL"], name, (tmp_path / "password").read_text().strip())
         )
@@ -307,7 +307,7 @@ async def plant(up: Up, tmp_path: Path) -> AsyncIterator[Plant]:
             yield Plant(prometheus.url, sql, now)
         finally:
             await sql.close()
-            python(endpoints, "api.admin", "sql-login", "end", name, "--why", "tests")
+            biogate(endpoints, "sql-login", "end", name, "--why", "tests")
 
 
 def fits(query: Query, rows: list[dict[str, Any]]) -> bool:

@@ -43,15 +43,15 @@ def variables(settings: Any) -> set[str]:
 
 KNOWN = {
     "gateway": variables(gateway.settings.Settings),
-    "gateway.alarms": variables(gateway.settings.Settings),
-    "gateway.canary": variables(gateway.canary.settings.Settings),
+    "alarms": variables(gateway.settings.Settings),
+    "canary": variables(gateway.canary.settings.Settings),
     "api": variables(api.settings.Settings),
-    "schema.migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},
+    "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},
 }
 PORTS = {
     "gateway": gateway.settings.Settings.model_fields["gateway_http_port"].default,
-    "gateway.alarms": gateway.settings.Settings.model_fields["alarms_http_port"].default,
-    "gateway.canary": gateway.canary.settings.Settings.model_fields["canary_http_port"].default,
+    "alarms": gateway.settings.Settings.model_fields["alarms_http_port"].default,
+    "canary": gateway.canary.settings.Settings.model_fields["canary_http_port"].default,
     "api": api.settings.Settings.model_fields["api_port"].default,
 }
 
@@ -86,10 +86,10 @@ def containers(plant: str) -> Iterator[tuple[Object, Object]]:
 
 
 def program(container: Object) -> str | None:
-    """The module of ours that it runs."""
+    """The command of ours that it runs."""
     match container["command"]:
-        case ["python", "-m", module]:
-            return str(module)
+        case ["biogate", word]:
+            return str(word)
     return None
 
 

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,6 +17,7 @@ import asyncpg
 import pytest
 
 from api.admin import sql as admin_sql
+from deploy.stack.paths import BIOGATE
 from tests.api.tenants import Tenant, settle
 from tests.schema.logins import sql_login, with_login
 from tests.schema.records import after, layout
@@ -284,7 +284,7 @@ async def test_grafana_s_queries_read_their_part_of_one_chunk_by_the_key(
 
 def command(database_url: str, *arguments: str) -> tuple[int, str, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "api.admin", *arguments],
+        [*BIOGATE, *arguments],
         env={**os.environ, "BIOGATE_DATABASE_URL": database_url},
         capture_output=True,
         text=True,

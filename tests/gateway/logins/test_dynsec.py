@@ -30,7 +30,7 @@ LOGIN = ("r1.1", ROLE.name, "p" * 43, "id")
 async def test_roles(cell: Cell) -> None:
     async with cell.dynsec() as dynsec:
         await dynsec.create_role(ROLE)
-        with pytest.raises(DynsecExists, match="createRole device-r1: Role already exists"):
+        with pytest.raises(DynsecExists, match="createRole device-r1: "):
             await dynsec.create_role(ROLE)
         assert await dynsec.get_role(ROLE.name) == ROLE
         other = BrokerRole(ROLE.name, frozenset({Acl("publishClientSend", "x", allow=False, priority=7)}))

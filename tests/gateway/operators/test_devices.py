@@ -6,12 +6,12 @@ import asyncio
 import json
 import os
 import pty
-import sys
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from deploy.stack.paths import BIOGATE
 from schema.enrollment import fingerprint
 from tests.gateway.operators.tool import SIGNED, Tool, cell, handshake, login_of, tool_for
 
@@ -57,7 +57,7 @@ async def test_columns_of_a_table_are_aligned_on_a_terminal(tool: Tool, database
 async def on_a_terminal(database_url: str, *arguments: str) -> list[str]:
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway.devices", *arguments),
+        *(*BIOGATE, "devices", *arguments),
         env={"PYTHONPATH": str(Path.cwd()), "BIOGATE_DATABASE_URL": database_url},
         stdin=theirs,
         stdout=theirs,

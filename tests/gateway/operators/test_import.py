@@ -54,10 +54,11 @@ async def test_claim_keys_are_derived_from_the_newest_master_and_kept_from_other
     assert ran.out == f"1 claim keys of version 1 are in {file}\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     ran = await tool("claim-keys", "BR-1", "--to", file)
-    assert (ran.status, ran.err) == (1, f"{file} cannot be written: File exists\n")
+    assert ran.status == 1
+    assert ran.err.startswith(f"{file} cannot be written: ")
     ran = await tool_for(None, secrets_dir=tmp_path / "none")("claim-keys", "BR-1")
     assert ran.status == 1
-    assert "gateway.setup" in ran.err
+    assert "biogate setup" in ran.err
 
 
 async def test_what_claim_keys_wrote_can_be_imported_and_is_compared(

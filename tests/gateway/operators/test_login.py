@@ -150,7 +150,7 @@ async def test_ready_made_logins_are_in_one_file_for_its_owner(
     await cell(database)
     ran = await tool(*many)
     assert (ran.status, ran.out) == (0, f"4 logins of cell main are in {file}\n")
-    assert "gateway.recovery" in ran.err
+    assert "biogate recovery" in ran.err
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [line.split(",")[1] for line in file.read_text().splitlines()] == [
         *("username", "br-1.1", "sim-0001.1", "sim-0002.1", "sim-0003.1")

@@ -1,4 +1,4 @@
-"""`python -m gateway.setup`: what it makes, that it does so once, and that a kill leaves nothing half-written."""
+"""`biogate setup`: what it makes, that it does so once, and that a kill leaves nothing half-written."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from deploy.stack.paths import BIOGATE
 from gateway.logins.roles import FIXED, verifier
 from gateway.secrets import Secrets, SecretsError, load_certificate
 from gateway.setup import setup
@@ -33,7 +34,7 @@ def content(directory: Path) -> dict[str, bytes]:
 
 
 def run(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gateway.setup", str(directory), *options]
+    command = [*BIOGATE, "setup", str(directory), *options]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -122,7 +123,7 @@ def _assert_fits(directory: Path) -> None:
 
 
 def test_two_runs_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "gateway.setup", str(tmp_path / "s")]
+    command = [*BIOGATE, "setup", str(tmp_path / "s")]
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     said = [process.communicate()[0] for process in runs]
     assert [process.returncode for process in runs] == [0] * 4

@@ -1,4 +1,4 @@
-"""`python -m gateway.devices` as people run it, and handshakes for them to look at."""
+"""`biogate devices` as people run it, and handshakes for them to look at."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def tool_for(database_url: str | None, **environment: object) -> Tool:
 
     async def run(*arguments: object, text: str | None = None, directory: Path | None = None) -> Ran:
         environment = {**inherited, "COLUMNS": "200", "USER": "eva", "LOGNAME": "eva", **given}
-        ran = await ran_as("gateway.devices", *arguments, environment=environment, text=text, directory=directory)
+        ran = await ran_as(
+            "deploy.command", "devices", *arguments, environment=environment, text=text, directory=directory
+        )
         assert "Traceback" not in ran.err, ran.err
         return ran
 

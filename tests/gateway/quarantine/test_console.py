@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +13,7 @@ import asyncpg
 import msgpack
 import pytest
 
+from deploy.stack.paths import BIOGATE
 from gateway.errors import Rejected
 from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject
@@ -32,10 +32,10 @@ NEW = "new-1"
 
 @pytest.fixture
 def tool(database_url: str) -> Tool:
-    """`python -m gateway.quarantine …`."""
+    """`biogate quarantine …`."""
 
     async def run(*arguments: object) -> Ran:
-        return await ran_as("gateway.quarantine", *arguments, environment=environment(database_url))
+        return await ran_as("deploy.command", "quarantine", *arguments, environment=environment(database_url))
 
     return run
 
@@ -46,7 +46,7 @@ def environment(database_url: str) -> dict[str, str]:
 
 async def start(database_url: str, *arguments: object) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway.quarantine", *map(str, arguments)),
+        *(*BIOGATE, "quarantine", *map(str, arguments)),
         env=environment(database_url),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -148,7 +148,7 @@ async def test_times_of_a_wrong_clock_are_shifted_and_the_receipt_stays(
             message({"status": "online", "t": wrong_ms - 10, "boot": 1}, kind=Kind.STATUS),
         ]
     )
-    ran = await tool("replay", "--reason", "too-old", "--shift", shift, "--why", "clock", "--actor", "Änne")
+    ran = await tool("replay", "--reason", "too-old", "--shift", shift, "--why", "clock", "--who", "Änne")
     assert "5 stored, 0 rejected again" in ran.err, ran
     right = NOW_MS + error_ms
     times = [right - 40, right - 30, right - 20, right]
@@ -364,5 +364,5 @@ async def test_without_a_database_it_ends_with_a_word(tool: Tool, database: asyn
     await database.execute("alter table quarantine rename to elsewhere")
     ran = await tool("list")
     assert ran.status == 1
-    assert "stopped: " in ran.err
+    assert "the schema is not current: run biogate migrate" in ran.err
     assert "Traceback" not in ran.err

@@ -47,8 +47,8 @@ def test_what_a_person_has_to_mend_is_said(state: str) -> None:
 
 def test_a_missing_right_is_not_called_a_missing_table() -> None:
     assert "right" in str(needed(error("42501")))
-    assert "schema.migrate" in str(needed(error("42P01")))
-    assert "schema.migrate" in str(needed(SchemaBehind("the database lacks 0004")))
+    assert "biogate migrate" in str(needed(error("42P01")))
+    assert "biogate migrate" in str(needed(SchemaBehind("the database lacks 0004")))
     assert needed(error("53100")) is None
 
 

@@ -150,13 +150,13 @@ async def test_a_database_that_is_not_there(
 @pytest.mark.parametrize(
     ("state", "begin", "end", "word"),
     [
-        ("42P01", "alter table statuses rename to gone", "alter table gone rename to statuses", "schema.migrate"),
-        ("42P01", "alter table frames rename to gone", "alter table gone rename to frames", "schema.migrate"),
+        ("42P01", "alter table statuses rename to gone", "alter table gone rename to statuses", "biogate migrate"),
+        ("42P01", "alter table frames rename to gone", "alter table gone rename to frames", "biogate migrate"),
         (
             "42703",
             "alter table statuses rename oldest_seq to o",
             "alter table statuses rename o to oldest_seq",
-            "schema.migrate",
+            "biogate migrate",
         ),
         ("42501", "revoke insert on frames from {role}", "grant insert on frames to {role}", "a right is missing"),
         ("42501", "revoke all on quarantine from {role}", "grant all on quarantine to {role}", "a right is missing"),
@@ -197,7 +197,7 @@ async def test_readiness_and_the_log_say_what_has_to_be_done(
     gateway.start()
     await database.execute("alter table statuses rename to gone")
     await publish(broker, [("bioreactors/r1/status", b'{"status": "online", "t": 1}')])
-    wait_until(lambda: "schema.migrate" in gateway.get("/ready")[1], 10, gateway.log.read_text)
+    wait_until(lambda: "biogate migrate" in gateway.get("/ready")[1], 10, gateway.log.read_text)
     assert gateway.get("/ready")[0] == 503
     await database.execute("alter table gone rename to statuses")
     gateway.settle(1, "status")
@@ -208,7 +208,7 @@ async def test_readiness_and_the_log_say_what_has_to_be_done(
 async def test_a_schema_that_is_behind_is_waited_for(gateway: GatewayProcess, database: asyncpg.Connection) -> None:
     await database.execute("create table kept as select * from _pogo_migration; delete from _pogo_migration")
     gateway.start(ready=False)
-    wait_until(lambda: "schema.migrate" in gateway.get("/ready")[1], 10, gateway.log.read_text)
+    wait_until(lambda: "biogate migrate" in gateway.get("/ready")[1], 10, gateway.log.read_text)
     await database.execute("insert into _pogo_migration overriding system value select * from kept")
     gateway.wait_ready()
 
@@ -306,7 +306,7 @@ async def test_a_row_that_the_database_refuses(
 async def test_a_row_is_found_whatever_the_database_says_of_it(
     own: Pool, registry: Registry, items: list[Item], database: asyncpg.Connection, state: str
 ) -> None:
-    """Guarantee 7: a batch that keeps failing while the database works is split. (A trigger refuses one row here.)"""
+    """Guarantee 5: a batch that keeps failing while the database is well is split. Here a trigger refuses one row."""
     await database.execute(
         f"""create function refuse() returns trigger language plpgsql as $$
             begin if new.seq = 7 then raise exception 'no' using errcode = '{state}'; end if; return new; end $$;

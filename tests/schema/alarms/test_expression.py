@@ -185,9 +185,9 @@ def test_a_formula_says_which_channels_it_reads() -> None:
         ("a > ١", 5, "."),
         ("a >", 4, "ends too early"),
         ("a > 1 b", 7, "cannot be read"),
-        ("(a > 1", 1, "never closed"),
-        ("a > 1)", 6, "unmatched"),
-        ("a > 1) or (a > 1", 6, "unmatched"),
+        ("(a > 1", 1, "cannot be read"),
+        ("a > 1)", 6, "cannot be read"),
+        ("a > 1) or (a > 1", 6, "cannot be read"),
         ("if a > 1", 1, "cannot be read"),
         ("a > 1\nb > 1", 7, "cannot be read"),
         # Python reads both as `a`, `true`: people do not.

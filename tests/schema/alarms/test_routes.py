@@ -47,7 +47,7 @@ def test_when_a_route_may_tell(hours: list[dict[str, Any]], now: str, opens: str
         ({"hours": [{"days": ["mon", "mon"]}]}, "twice in the list: mon"),
         ({"escalate_after_s": 60.0}, "go together"),
         ({"escalate_after_s": 5.0, "escalate_to": "x"}, "before it is told"),
-        ({"group_wait_s": True}, "valid number"),
+        ({"group_wait_s": True}, "float_type"),
     ],
 )
 def test_a_route_that_cannot_be_is_refused(definition: dict[str, Any], says: str) -> None:

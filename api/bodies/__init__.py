@@ -1,1 +1,0 @@
-"""The bodies that routes take."""

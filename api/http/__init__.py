@@ -1,0 +1,1 @@
+"""The mechanism that all routes share: parameters, bodies, pages, answers, and their description."""

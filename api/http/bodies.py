@@ -1,0 +1,97 @@
+"""Bodies of requests: how they are read and described, and the fields that many have."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
+
+from api.http.parameters import device_name
+from api.problems import BadParameter, TooLarge
+
+MOST_BYTES = 65536
+
+
+def printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("has characters that cannot be printed")
+    return text
+
+
+Words = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(printable)
+]
+OrganizationName = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9-]{0,39}$")]
+
+
+class Order(BaseModel):
+    """What every change is told: for the audit trail."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"example": {"why": "tested"}})
+
+    why: Words = Field(description="the reason")
+
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+def described(kind: type[BaseModel]) -> dict[str, Any]:
+    """The body of a route, for its OpenAPI description: FastAPI itself would read it before it asks who is calling."""
+    content = {"application/json": {"schema": inlined(kind.model_json_schema())}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without references: they would be looked for in the whole document. None refers to itself."""
+    parts = schema.get("$defs", {})
+
+    def written_out(part: Any) -> Any:
+        if isinstance(part, list):
+            return [written_out(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        if "$ref" in part:
+            part = parts[part["$ref"].rpartition("/")[2]] | {key: part[key] for key in part if key != "$ref"}
+        return {key: written_out(value) for key, value in part.items() if key not in {"$defs", "discriminator"}}
+
+    found: dict[str, Any] = written_out(schema)
+    return found
+
+
+async def order(request: Request, kind: type[Kind], content: bytes | None = None) -> Kind:
+    """The body as that kind of order."""
+    content = await body(request, MOST_BYTES) if content is None else content
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        errors = error.errors()
+        if errors[0]["type"] == "json_invalid":
+            example = kind.model_json_schema().get("example")
+            raise BadParameter("body", f"is not JSON; send an object like {json.dumps(example)}") from error
+        raise RequestValidationError(errors) from error
+
+
+async def body(request: Request, most: int) -> bytes:
+    """The whole body, if it is not larger than that."""
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > most:
+            raise TooLarge(f"the body has more than {most} bytes", headers={"Connection": "close"})
+    return bytes(content)
+
+
+PersonName = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(printable)
+]
+Token = Annotated[SecretStr, Field(max_length=200)]
+
+
+def secretive(**example: Any) -> ConfigDict:
+    return ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, json_schema_extra={"example": example})
+
+
+DeviceText = Annotated[str, AfterValidator(device_name)]

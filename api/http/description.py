@@ -1,0 +1,145 @@
+"""What the OpenAPI description says of every route: its answers, with examples, and its problems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.problems import (
+    INTERNAL,
+    MEDIA_TYPE,
+    ApiError,
+    BadParameter,
+    Conflict,
+    Forbidden,
+    NotAcceptable,
+    NotFound,
+    PreconditionFailed,
+    TooLarge,
+    TooLong,
+    TooMany,
+    Unauthorized,
+    Unavailable,
+    Unsupported,
+)
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Page(Answer):
+    truncated: bool = Field(description="true: there is more; `next` leads to it")
+    next: str | None = Field(description="`cursor` of the next page; null on the last one")
+
+
+T, PAGE = "2026-11-20T07:45:00.000000Z", {"truncated": False, "next": None}
+
+
+def with_examples(document: dict[str, Any], routes: Iterable[APIRoute]) -> dict[str, Any]:
+    """Put the examples back as they were written: FastAPI leaves out the nulls, which have a meaning here. And describe
+    the problem document once, for all."""
+    document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+    for route in routes:
+        for method in (route.methods or ()) if route.path in document["paths"] else ():
+            for status, answer in document["paths"][route.path][method.lower()]["responses"].items():
+                declared = route.responses.get(int(status), {}).get("content", {})
+                given = declared.get("application/json", {}).get("examples")
+                if given is not None:
+                    answer["content"]["application/json"]["examples"] = given
+            _only_its_formats(document["paths"][route.path][method.lower()])
+    return document
+
+
+def _only_its_formats(described: dict[str, Any]) -> None:
+    """`format` of what there is as JSON alone."""
+    if not any("text/csv" in answer.get("content", {}) for answer in described["responses"].values()):
+        for parameter in described.get("parameters", []):
+            if parameter["name"] == "format":
+                parameter["schema"] = {"anyOf": [{"type": "string", "const": "json"}, {"type": "null"}]}
+                parameter["description"] = "json, which is all that there is"
+
+
+def ok(model: type[Answer], csv: str | None, **examples: Any) -> dict[int | str, dict[str, Any]]:
+    """The 200 of a route: schema and examples as JSON and, if it has that form, as CSV."""
+    content: dict[str, Any] = {"application/json": {"examples": {n: {"value": v} for n, v in examples.items()}}}
+    if csv is not None:
+        content["text/csv"] = {"schema": {"type": "string"}, "example": csv}
+    return {200: {"model": model, "content": content}}
+
+
+def made(model: type[Answer], **examples: Any) -> dict[int | str, dict[str, Any]]:
+    """The 201 of a route."""
+    return {201: ok(model, None, **examples)[200]}
+
+
+NOTHING: dict[int | str, dict[str, Any]] = {204: {"description": "Done; there is nothing to say"}}
+
+
+class Problem(BaseModel):
+    """The document itself, for the OpenAPI description. Members beyond these five depend on the type."""
+
+    type: str = Field(description="urn:biogate:problem:…; stable, for programs")
+    title: str = Field(description="what kind of problem, the same for every occurrence")
+    status: int
+    detail: str = Field(description="what happened here and what to change")
+    instance: str = Field(description="the address that was asked")
+
+
+def _response(error: type[ApiError], when: str, detail: str) -> dict[str, Any]:
+    example = {
+        "type": f"urn:biogate:problem:{error.slug}",
+        "title": error.title,
+        "status": error.status,
+        "detail": detail,
+        "instance": "/api/v1/devices/br-1/telemetry",
+    }
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
+    return {"description": when, "content": content}
+
+
+ALWAYS: dict[int | str, dict[str, Any]] = {
+    429: _response(
+        TooMany,
+        "Too many requests of this caller, or too many failures; see Retry-After",
+        "too many requests: wait 1 s, then go on slower",
+    ),
+    500: _response(ApiError, "An error of ours; nothing of it is shown, it is in the log", INTERNAL),
+}
+DATABASE: dict[int | str, dict[str, Any]] = ALWAYS | {
+    401: _response(Unauthorized, "No key, token or session that holds", "log in: send Authorization: Bearer …"),
+    403: _response(
+        Forbidden,
+        "The role, or the scope of the key, is not enough",
+        "this is for the role engineer or higher; you are viewer in main",
+    ),
+    406: _response(NotAcceptable, "Neither JSON nor CSV is accepted", "use Accept: application/json or text/csv"),
+    422: _response(
+        BadParameter,
+        "A parameter is unknown, malformed or too much",
+        "chanel: no such parameter; did you mean channel?",
+    ),
+    503: _response(Unavailable, "The database is away or busy; see Retry-After", "the database cannot be reached"),
+    504: _response(TooLong, "The query took too long", "ask for a shorter time or wider buckets"),
+}
+DEVICE: dict[int | str, dict[str, Any]] = DATABASE | {
+    404: _response(NotFound, "No device of that name is registered", "no device br-9 is registered"),
+}
+THING: dict[int | str, dict[str, Any]] = DATABASE | {
+    404: _response(NotFound, "There is no such thing", "there is no enrollment 5f0c1e2d3a4b59687786a5b4c3d2e1f0"),
+}
+CHANGE: dict[int | str, dict[str, Any]] = THING | {
+    409: _response(Conflict, "It is not in a state for this", "device br-1 is retired: suspend needs it to be active"),
+    413: _response(TooLarge, "The body is too large", "the body has more than 65536 bytes"),
+}
+NOT_AS_EXPECTED = _response(
+    PreconditionFailed,
+    "The precondition does not hold; `present` has what is",
+    "nothing was asked of br-1: ph is 7.9",
+)
+CHANGED = _response(PreconditionFailed, "It was changed meanwhile: see If-Match", "device br-1 was changed meanwhile")
+UNSUPPORTED = _response(Unsupported, "Neither JSON nor CSV", "send the rows as application/json or text/csv")
+"""What a route can answer besides 200, for its OpenAPI description."""

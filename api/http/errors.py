@@ -1,0 +1,89 @@
+"""Answers every error with a problem document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError, ValidationException, WebSocketRequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+
+from api.problems import MEDIA_TYPE, ApiError, BadParameter
+from api.trace import CURRENT
+
+
+def document(request_path: str, error: ApiError) -> Response:
+    content = {
+        "type": f"urn:biogate:problem:{error.slug}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "instance": request_path,
+        **error.members,
+    }
+    trace = CURRENT.get()
+    if trace is not None and error.status >= 500:
+        content["request_id"] = trace.request_id
+    body = msgspec.json.encode(content)
+    return Response(body, error.status, headers=error.headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error the routes can raise with a problem document; a socket's, instead of accepting it. (500 is
+    answered by the observer.)"""
+
+    @app.exception_handler(ApiError)
+    async def api_error(request: HTTPConnection, error: ApiError) -> Response:
+        return document(request.url.path, error)
+
+    @app.exception_handler(WebSocketRequestValidationError)
+    @app.exception_handler(RequestValidationError)
+    async def validation_error(request: HTTPConnection, error: ValidationException) -> Response:
+        found = [_plain(one) for one in error.errors()]
+        detail = "; ".join(f"{one['parameter']}: {one['detail']}" for one in found)
+        bad = ApiError(detail, errors=found)
+        return document(request.url.path, _as(bad, 422, BadParameter.slug, BadParameter.title))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        status = HTTPStatus(error.status_code)
+        if status == HTTPStatus.NOT_FOUND:
+            detail = "nothing is at this address; the addresses are listed at /docs"
+        elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = ", ".join(sorted(_methods(request)))
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers={"Allow": allowed})
+            error.headers = {"Allow": allowed}
+            detail = f"{request.method} does not work here; use {allowed}"
+        else:
+            detail = str(error.detail)
+        slug = status.phrase.lower().replace(" ", "-")
+        plain = ApiError(detail, headers=error.headers)
+        return document(request.url.path, _as(plain, int(status), slug, status.phrase))
+
+
+def _methods(request: Request) -> set[str]:
+    """What works at this address; Starlette itself names those of one route alone."""
+    found = {"OPTIONS"}
+    for route in request.app.state.routes:
+        if route.path_regex.match(request.scope["path"]):
+            found |= route.methods
+    return found | {"HEAD"} if "GET" in found else found
+
+
+def _as(error: ApiError, status: int, slug: str, title: str) -> ApiError:
+    kind = type("Given", (ApiError,), {"status": status, "slug": slug, "title": title})
+    return kind(error.detail, headers=error.headers, **error.members)  # type: ignore[no-any-return]
+
+
+def _plain(error: Mapping[str, Any]) -> dict[str, Any]:
+    """One of pydantic's errors in our words: which parameter, and what to change."""
+    context = error.get("ctx", {})
+    location = [str(part) for part in error["loc"] if part not in {"query", "path", "body"}]
+    parameter = str(context.get("parameter") or ".".join(location) or next(iter(error["loc"]), "body"))
+    detail = str(error["msg"]).removeprefix("Value error, ")
+    return {"parameter": parameter, "detail": detail[:1].lower() + detail[1:]}

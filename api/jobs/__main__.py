@@ -1,0 +1,43 @@
+"""`python -m api.jobs`: a job on standard input, its result on standard output."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime
+
+import msgspec
+
+from api.database import Server
+from api.jobs.job import Job, Result
+from api.jobs.trial import evaluate
+from api.problems import ApiError
+from api.settings import Settings
+
+NICE = 10
+"""The intake and the API come first."""
+
+
+async def run(job: Job) -> Result:
+    settings = Settings(
+        database_url=job.database_url,
+        api_database_url=job.database_url,
+        api_statement_timeout=job.statement_timeout,
+        api_pool_size=2,
+    )
+    async with Server(settings) as server:
+        try:
+            return Result([looked async for looked in evaluate(server.of(job.organization_id), job, datetime.now(UTC))])
+        except ApiError as error:
+            return Result(error=(error.slug, error.detail))
+
+
+def main() -> None:
+    os.nice(NICE)
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(run(job))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""The shapes of answers, with examples, for the OpenAPI description."""

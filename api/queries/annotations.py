@@ -1,0 +1,49 @@
+"""What people have noted about a time of a device. A note is not changed: it is withdrawn, and another one made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from api.database import Database
+from api.http import times
+from api.queries import load
+
+SQL = load("annotations")
+LAST_ID = 2**63 - 1
+
+
+async def page(
+    database: Database, device_id: int, span: tuple[datetime, datetime], before: Sequence[Any], limit: int
+) -> list[asyncpg.Record]:
+    """Those that overlap with the span and come after the key `before` (begins, id), newest first."""
+    return await database.fetch(SQL["page"], device_id, *span, *before, limit)
+
+
+async def add(
+    database: Database, device: str, span: tuple[datetime, datetime | None], text: str, who: str
+) -> dict[str, Any]:
+    async with database.change() as connection:
+        number = await connection.fetchval(SQL["add"], device, *span, text, who)
+        return item(await connection.fetchrow(SQL["one"], number))
+
+
+async def withdraw(database: Database, device: str, number: int, who: str, why: str) -> dict[str, Any]:
+    async with database.change() as connection:
+        await connection.execute(SQL["withdraw"], device, number, who, why)
+        return item(await connection.fetchrow(SQL["one"], number))
+
+
+def item(row: asyncpg.Record) -> dict[str, Any]:
+    return {
+        "id": row["annotation_id"],
+        "begins": times.text(row["begins"]),
+        "ends": times.optional_text(row["ends"]),
+        "text": row["text"],
+        "who": row["who"],
+        "created_at": times.text(row["created_at"]),
+        "withdrawn_at": times.optional_text(row["withdrawn_at"]),
+    }

@@ -1,0 +1,64 @@
+"""Rejected messages, newest first."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from api.database import Database
+from api.http import times
+from api.http.times import Span
+from api.problems import NotFound
+from api.queries import load
+from api.queries.events import Entry
+
+SQL = load("quarantine")
+SHOWN = 16 * 1024
+"""Bytes of payload up to which a list shows it: 200 of them stay an answer of a few MB."""
+LAST_ID = 2**63 - 1
+
+
+async def quarantine(
+    database: Database,
+    reasons: Sequence[str],
+    states: Sequence[str],
+    window: Span,
+    before: Sequence[Any],
+    *,
+    device: str | None,
+    limit: int,
+) -> list[Entry]:
+    """Messages rejected for `reasons`, now in `states`, in the window, after the key `before` (received_at, id)."""
+    arguments = (list(reasons), list(states), window.begin, window.end, *before, limit, SHOWN)
+    if device is None:
+        rows = await database.fetch(SQL["quarantine"], *arguments)
+    else:
+        rows = await database.fetch(SQL["quarantine_of_device"], *arguments, device)
+    return [Entry(_quarantined(row), (row["received_at"], row["quarantine_id"])) for row in rows]
+
+
+async def quarantined(database: Database, number: int) -> dict[str, Any]:
+    row = await database.fetchrow(SQL["quarantined"], number)
+    if row is None:
+        raise NotFound(f"nothing of number {number} is in quarantine; /api/v1/quarantine lists what is")
+    return _quarantined(row)
+
+
+def _quarantined(row: asyncpg.Record) -> dict[str, Any]:
+    payload = row["payload"]
+    return {
+        "id": row["quarantine_id"],
+        "received_at": times.text(row["received_at"]),
+        "device": row["device"],
+        "topic": row["topic"],
+        "reason": row["reason"],
+        "detail": row["detail"],
+        "content_type": row["content_type"],
+        "bytes": row["bytes"],
+        "state": row["state"],
+        "settled_at": None if row["settled_at"] is None else times.text(row["settled_at"]),
+        "payload": None if payload is None else base64.b64encode(payload).decode(),
+    }

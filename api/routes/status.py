@@ -1,0 +1,32 @@
+"""How a device is doing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from api.access.guard import Db, allow
+from api.access.roles import Role, Scope
+from api.http import answers, description
+from api.http.parameters import DeviceName, NoParameters, once
+from api.queries import status as queries
+from api.routes import PREFIX
+from api.shapes import status as shapes
+
+router = APIRouter(prefix=PREFIX, tags=["devices"], dependencies=[Depends(once)])
+
+READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
+
+
+@router.get(
+    "/devices/{device}/status",
+    dependencies=READ,
+    summary="How a device is doing: presence, last seen, lag, and how much of the last hour has arrived",
+    responses=description.DEVICE | description.ok(shapes.Status, None, status=shapes.STATUS),
+)
+async def device_status(
+    request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
+) -> Response:
+    answers.json_only(request, asked.format)
+    return answers.json(await queries.status(database, device))

@@ -1,0 +1,146 @@
+# ruff: noqa: S106 - the secrets in the examples are nobody's
+"""Accounts and sessions: what is taken and what is given."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+
+from api.access.passwords import NewPassword, Password
+from api.access.roles import Scope
+from api.http.bodies import PersonName, Token, secretive
+from api.http.description import Answer, T
+from api.shapes.organizations import MEMBERSHIP, Membership, RoleName
+
+
+class Account(Answer):
+    user_id: int
+    email: str
+    name: str
+    organization: str | None = Field(description="which they joined by the code; null: there was none")
+
+
+class LoggedIn(Answer):
+    kind: Literal["browser", "program"]
+    session_id: int
+    expires_at: str = Field(description="of the session; of a program's, each refresh puts it off")
+    access_token: str | None = Field(description="for Authorization: Bearer; null: a browser has a cookie instead")
+    token_type: Literal["bearer"] | None
+    expires_in: int | None = Field(description="seconds for which the access token holds")
+    refresh_token: str | None = Field(description="good for one refresh; a second one ends the session")
+
+
+class Me(Answer):
+    who: str = Field(description="as the audit trail has it")
+    kind: Literal["browser", "program", "key"]
+    user_id: int | None = Field(description="null: a key, which is nobody's account")
+    name: str = Field(description="the person's, or the key's")
+    organization: str | None = Field(
+        description="which this request is for: that of the header Biogate-Organization, else the first joined"
+    )
+    role: RoleName | None
+    scopes: list[str] = Field(description="what a key can be used for; people have all")
+    session_id: int | None
+    key_id: str | None
+    expires_at: str | None = Field(description="of the session or key")
+    organizations: list[Membership]
+
+
+class Session(Answer):
+    session_id: int
+    kind: Literal["browser", "program"]
+    agent: str = Field(description="what the browser or program called itself")
+    created_at: str
+    renewed_at: str
+    expires_at: str
+    current: bool = Field(description="true: this one is asking")
+
+
+class Sessions(Answer):
+    sessions: list[Session]
+
+
+ACCOUNT = {"user_id": 12, "email": "eva@example.org", "name": "Eva", "organization": None}
+PROGRAM = {
+    "kind": "program",
+    "session_id": 4711,
+    "expires_at": T,
+    "access_token": "eyJhbGciOiJIUzI1NiIs…",
+    "token_type": "bearer",
+    "expires_in": 900,
+    "refresh_token": "bgr_tQ0x….9aXk…",
+}
+BROWSER = PROGRAM | {
+    "kind": "browser",
+    **dict.fromkeys(("access_token", "token_type", "expires_in", "refresh_token")),
+}
+ME = {
+    "who": "eva@example.org",
+    "kind": "browser",
+    "user_id": 12,
+    "name": "Eva",
+    "organization": "north",
+    "role": "engineer",
+    "scopes": [scope.value for scope in Scope],
+    "session_id": 4711,
+    "key_id": None,
+    "expires_at": T,
+    "organizations": [MEMBERSHIP],
+}
+SESSION = {
+    "session_id": 4711,
+    "kind": "browser",
+    "agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "created_at": T,
+    "renewed_at": T,
+    "expires_at": T,
+    "current": True,
+}
+
+EMAIL = r"^[!-?A-~]+@[!-?A-~]+$"
+
+
+def _lower(given: Any) -> Any:
+    return given.strip().lower() if isinstance(given, str) else given
+
+
+Email = Annotated[str, StringConstraints(pattern=EMAIL, min_length=3, max_length=254), BeforeValidator(_lower)]
+
+
+class Registration(BaseModel):
+    model_config = secretive(email="eva@example.org", name="Eva", password="correct horse battery")
+
+    email: Email = Field(description="what they log in with; ASCII, in whatever case")
+    name: PersonName
+    password: NewPassword
+    code: Token | None = Field(None, description="of an invitation, which is used up: they are a member at once")
+
+
+class LogIn(BaseModel):
+    model_config = secretive(email="eva@example.org", password="correct horse battery", kind="program")
+
+    email: Email
+    password: Password
+    kind: Literal["program", "browser"] = Field(
+        "program", description="program: the answer has tokens; browser: it has a cookie"
+    )
+
+
+class Refresh(BaseModel):
+    model_config = secretive(refresh_token="bgr_tQ0x….9aXk…")
+
+    refresh_token: Token
+
+
+class LogOut(BaseModel):
+    model_config = secretive(all=False)
+
+    all: bool = Field(False, description="true: everywhere; else only here")
+
+
+class PasswordChange(BaseModel):
+    model_config = secretive(old="correct horse battery", new="another horse battery")
+
+    old: Password
+    new: NewPassword

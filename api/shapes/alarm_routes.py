@@ -1,0 +1,85 @@
+"""Routes of alarm notifications: what is taken and what is given."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr
+
+from api.http.description import Answer, Page, T
+from schema.alarms.routes import MOST_URL, Route, scheme
+from schema.alarms.routes import Route as Definition
+
+
+class RouteTest(Answer):
+    asked_at: str
+    state: Literal["waiting", "sent", "failed"] = Field(description="failed: `last_error` of the route says why")
+    sent_at: str | None
+
+
+class AlarmRoute(Answer):
+    route: str = Field(description="its name")
+    version: int = Field(description="counts its changes; the ETag, for If-Match")
+    address: str = Field(description="of its URL the scheme, and the host where one stands; the rest may be secret")
+    created_at: str
+    changed_at: str
+    sent_at: str | None = Field(description="when the channel took a message last")
+    waiting: int = Field(description="alarms that it has still to tell")
+    failing_since: str | None = Field(description="null: the channel has taken the last message")
+    last_error: str | None
+    test: RouteTest | None = Field(description="the last one; null: none was asked for, not in the last week")
+    definition: Definition
+
+
+class AlarmRoutes(Page):
+    routes: list[AlarmRoute]
+
+
+DEFINITION: dict[str, Any] = {
+    "enabled": True,
+    "priorities": ["high", "critical"],
+    "devices": [],
+    "tags": ["pilot"],
+    "hours": [{"days": ["mon", "tue", "wed", "thu", "fri"], "begins": "08:00", "ends": "17:00"}],
+    "time_zone": "Europe/Berlin",
+    "group_wait_s": 10.0,
+    "repeat_after_s": 900.0,
+    "escalate_after_s": None,
+    "escalate_to": None,
+    "send_returns": True,
+}
+ROUTE: dict[str, Any] = {
+    "route": "shift",
+    "version": 1,
+    "address": "mailtos://smtp.example.org",
+    "created_at": T,
+    "changed_at": T,
+    "sent_at": None,
+    "waiting": 0,
+    "failing_since": None,
+    "last_error": None,
+    "test": None,
+    "definition": DEFINITION,
+}
+
+
+def _address(url: SecretStr) -> SecretStr:
+    text = url.get_secret_value()
+    if not scheme(text):
+        raise ValueError("must be an apprise URL, with a scheme: docs/notifications.md has examples")
+    if not text.isprintable() or " " in text:
+        raise ValueError("has spaces or characters that cannot be printed: write them as %20 and the like")
+    return url
+
+
+class RouteChange(Route):
+    model_config = ConfigDict(
+        hide_input_in_errors=True,
+        json_schema_extra={
+            "example": {"url": "mailtos://biogate:secret@smtp.example.org?to=shift@example.org", **DEFINITION}
+        },
+    )
+
+    url: Annotated[SecretStr, Field(max_length=MOST_URL), AfterValidator(_address)] | None = Field(
+        None, description="where it leads to; kept sealed and never shown. Without it, it stays as it is"
+    )

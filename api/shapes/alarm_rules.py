@@ -1,0 +1,102 @@
+"""Alarm rules: what is taken and what is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+from pydantic import Field, ValidationError
+
+from api.http.bodies import MOST_BYTES, body
+from api.http.description import Answer, Page, T
+from api.problems import BadRules
+from schema.alarms.expression import BadExpression
+from schema.alarms.rules import Definition, Priority
+
+
+class Rule(Answer):
+    rule: str = Field(description="its name")
+    version: int = Field(description="counts its changes; the ETag, for If-Match")
+    title: str
+    priority: Priority
+    enabled: bool
+    created_at: str
+    changed_at: str
+    definition: Definition
+
+
+class Rules(Page):
+    rules: list[Rule]
+
+
+class RuleDetail(Rule):
+    warnings: list[str] = Field(description="what may be a slip: channels that no device in its scope has ever sent")
+
+
+class Change(Answer):
+    rule: str
+    fields: list[str] = Field(description="with dots, like when.limit")
+
+
+class Imported(Answer):
+    dry_run: bool = Field(description="true: nothing was changed, this is what would be")
+    created: list[str]
+    changed: list[Change]
+    removed: list[str]
+    unchanged: int
+
+
+DEFINITION: dict[str, Any] = {
+    "title": "Temperature high",
+    "enabled": True,
+    "priority": "high",
+    "scope": {"devices": [], "tags": ["pilot"], "phases": []},
+    "when": {"channel": "temperature", "kind": "limit", "level": "high", "limit": 38.0, "deadband": 0.5},
+    "clear": None,
+    "on_delay": 10.0,
+    "off_delay": 0.0,
+    "stale_after": 60.0,
+    "unknown": "hold",
+    "latch": False,
+    "message": "The culture is too warm",
+    "response": "Look at the cooling water",
+}
+RULE: dict[str, Any] = {
+    "rule": "temperature-high",
+    "version": 3,
+    "title": "Temperature high",
+    "priority": "high",
+    "enabled": True,
+    "created_at": T,
+    "changed_at": T,
+    "definition": DEFINITION,
+}
+IMPORTED: dict[str, Any] = {
+    "dry_run": True,
+    "created": ["ph-low"],
+    "changed": [{"rule": "temperature-high", "fields": ["when.limit"]}],
+    "removed": [],
+    "unchanged": 12,
+}
+
+
+async def definition(request: Request) -> Definition:
+    """The body as a rule. Raises BadRules."""
+    content = await body(request, MOST_BYTES)
+    try:
+        return Definition.model_validate_json(content)
+    except ValidationError as error:
+        raise bad_rule(error) from error
+
+
+def bad_rule(error: ValidationError) -> BadRules:
+    """What is wrong with a rule, each with its place; of a formula with the column."""
+    found = []
+    for one in error.errors(include_url=False):
+        # Below `when` pydantic names the kind, too: it is no field.
+        place = [part for part, before in zip(one["loc"], (None, *one["loc"]), strict=False) if before != "when"]
+        detail = one["msg"].removeprefix("Value error, ")
+        fault = {"parameter": ".".join(map(str, place)) or "body", "detail": detail[:1].lower() + detail[1:]}
+        cause = one.get("ctx", {}).get("error")
+        found.append(fault | ({"column": cause.column} if isinstance(cause, BadExpression) else {}))
+    return BadRules("; ".join(f"{one['parameter']}: {one['detail']}" for one in found[:10]), errors=found)

@@ -1,0 +1,91 @@
+"""A rule that is tried over stored history: what is taken and what is given."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from api.http.bodies import DeviceText
+from api.http.description import Answer, T
+from api.http.parameters import Instant
+from api.shapes.alarm_rules import DEFINITION
+from schema.alarms.rules import Definition, RuleName
+
+
+class Fired(Answer):
+    device: str
+    what: Literal["active", "unknown", "suppressed"] = Field(
+        description="active: raised until the condition returned; unknown: it could not be told; suppressed: by the "
+        "run phase"
+    )
+    begin: str
+    end: str | None = Field(description="null: it was still so at the end of what was looked at")
+    value: float | None = Field(description="what was compared when it began")
+    detail: str
+
+
+class Looked(Answer):
+    device: str
+    frames: int = Field(description="that were looked at")
+    until: str = Field(description="everything before was looked at")
+
+
+class Trial(Answer):
+    from_: str = Field(alias="from")
+    to: str
+    complete: bool = Field(description="false: it was not all looked at, see `until` of each device and `warnings`")
+    devices: list[Looked]
+    periods: list[Fired] = Field(description="device by device, each in order of begin; at most 1000")
+    warnings: list[str]
+
+
+TRIAL: dict[str, Any] = {
+    "from": "2026-11-19T07:45:00.000000Z",
+    "to": T,
+    "complete": True,
+    "devices": [{"device": "br-1", "frames": 86400, "until": T}],
+    "periods": [
+        {
+            **{"device": "br-1", "what": "active"},
+            **{"begin": "2026-11-19T13:01:12.000000Z", "end": "2026-11-19T13:04:40.000000Z"},
+            **{"value": 38.2, "detail": "38.2 above 38"},
+        }
+    ],
+    "warnings": [],
+}
+LONGEST_TRIAL = timedelta(days=31)
+MOST_TRIED = 50
+"""Devices."""
+
+
+class NewTrial(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "example": {
+                "definition": {name: DEFINITION[name] for name in ("title", "when", "on_delay")},
+                "devices": ["br-1"],
+                "from": "2026-11-19T07:45:00Z",
+                "to": "2026-11-20T07:45:00Z",
+            }
+        },
+    )
+
+    rule: RuleName | None = Field(None, description="the name of a rule that there is")
+    definition: Definition | None = Field(None, description="or one that is not saved")
+    devices: Annotated[list[DeviceText], Field(min_length=1, max_length=MOST_TRIED)] | None = Field(
+        None, description=f"without it, those in its scope, the first {MOST_TRIED} by name"
+    )
+    from_: Instant | None = Field(None, alias="from", description="without it a day before `to`")
+    to: Instant | None = Field(None, description="end, not part of it, at most 31 days later; without it now")
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if (self.rule is None) == (self.definition is None):
+            raise ValueError("give either rule or definition")
+        if self.devices is not None and len(set(self.devices)) < len(self.devices):
+            raise ValueError("a device is named twice")
+        return self

@@ -1,0 +1,58 @@
+"""What people note about a time of a device: what is taken and what is given."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from api.http.description import Answer, Page, T
+from api.http.parameters import Instant
+
+
+class Annotation(Answer):
+    id: int
+    begins: str
+    ends: str | None = Field(description="null: of one instant")
+    text: str
+    who: str
+    created_at: str
+    withdrawn_at: str | None = Field(description="null: it stands; a list has only those")
+
+
+class Annotations(Page):
+    annotations: list[Annotation]
+
+
+ANNOTATION = {
+    "id": 12,
+    "begins": T,
+    "ends": None,
+    "text": "Probe changed",
+    "who": "eva@example.com",
+    "created_at": T,
+    "withdrawn_at": None,
+}
+
+
+def prose(text: str) -> str:
+    """Text of several lines."""
+    if not all(sign.isprintable() or sign in "\n\t" for sign in text):
+        raise ValueError("has characters that cannot be printed")
+    return text
+
+
+class NewAnnotation(BaseModel):
+    """Without a reason: the text is one."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"example": {"begins": "2026-11-20T07:45:00Z", "text": "Probe changed"}},
+    )
+
+    begins: Instant = Field(description="first instant that it is about")
+    ends: Instant | None = Field(None, description="last instant; without it, it is about one instant")
+    text: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000), AfterValidator(prose)
+    ] = Field(description="what is to be known")

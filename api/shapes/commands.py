@@ -1,0 +1,156 @@
+"""Commands to devices: what is taken and what is given."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+
+from api.http.bodies import Order
+from api.http.description import Answer, Page, T
+from api.http.parameters import Duration
+
+CommandState = Literal["waiting", "sent", "accepted", "done", "refused", "failed", "expired", "cancelled"]
+
+
+class Command(Answer):
+    id: str
+    device: str
+    name: str
+    parameters: dict[str, Any]
+    precondition: dict[str, Any] | None = Field(description="what was true of the device when it was asked for")
+    boot: int | None = Field(description="the device refuses it in any other boot")
+    state: CommandState = Field(
+        description="waiting: for a gateway; sent: the broker has it; accepted, done, refused, failed: the device said "
+        "so; expired: it was not sent or not answered in time; if it was sent, it is not known whether it was done; "
+        "cancelled: before it was sent"
+    )
+    requested_by: str
+    why: str
+    requested_at: str
+    expires_at: str = Field(description="it is not begun after that")
+    sent_at: str | None
+    accepted_at: str | None
+    ended_at: str | None = Field(description="null: it has not ended")
+    detail: str | None = Field(description="what the device or the gateway says of it")
+    result: dict[str, Any] | None = Field(description="what the device answered")
+
+
+class Commands(Page):
+    commands: list[Command]
+
+
+COMMAND: dict[str, Any] = {
+    "id": "3f2b8c1e-9d4a-4f6b-8e7c-1a2b3c4d5e6f",
+    "device": "br-1",
+    "name": "setpoint",
+    "parameters": {"channel": "ph", "value": 7.1},
+    "precondition": {"online": True, "channel": "ph", "min": 6.5, "max": 7.5, "within": "1m"},
+    "boot": 7,
+    "state": "waiting",
+    "requested_by": "eva@example.org",
+    "why": "feeding begins",
+    "requested_at": T,
+    "expires_at": "2026-11-20T07:46:00.000000Z",
+    "sent_at": None,
+    "accepted_at": None,
+    "ended_at": None,
+    "detail": None,
+    "result": None,
+}
+ENDED = COMMAND | {
+    "state": "done",
+    "sent_at": "2026-11-20T07:45:00.020000Z",
+    "accepted_at": "2026-11-20T07:45:00.050000Z",
+    "ended_at": "2026-11-20T07:45:01.200000Z",
+    "result": {"value": 7.1},
+}
+SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=1)
+MOST_PARAMETERS = 8192
+"""Bytes: controllers are small."""
+
+
+def _expressible(value: Any) -> Any:
+    """Only what JSON, PostgreSQL and a controller in C all take for the same."""
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("holds a NUL character")
+    if isinstance(value, int) and abs(value) > 2**53:
+        raise ValueError("a whole number is larger than 2^53, from where on floating point has not all of them")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number is too large, or none")
+    if isinstance(value, dict):
+        for pair in value.items():
+            _expressible(list(pair))
+    elif isinstance(value, list):
+        for item in value:
+            _expressible(item)
+    return value
+
+
+def _small(parameters: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(parameters)) > MOST_PARAMETERS:
+        raise ValueError(f"more than {MOST_PARAMETERS} bytes")
+    return parameters
+
+
+def _lifetime(given: timedelta) -> timedelta:
+    if not SHORTEST <= given <= LONGEST:
+        raise ValueError("must be 1s to 1d")
+    return given
+
+
+Lifetime = Annotated[Duration, AfterValidator(_lifetime)]
+Boot = Annotated[int, Field(ge=0, lt=2**63)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Precondition(BaseModel):
+    """What has to be true when the command is asked for. Checked against what is stored at that moment."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        json_schema_extra={"dependentRequired": {name: ["channel"] for name in ("min", "max", "within")}},
+    )
+
+    online: bool | None = Field(None, description="whether the device is connected")
+    boot: Boot | None = Field(None, description="its power-up counter")
+    channel: Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_expressible)] | None = (
+        Field(None, description="a channel that has a good value not older than `within`")
+    )
+    min: Number | None = Field(None, description="which is at least this")
+    max: Number | None = Field(None, description="and at most this")
+    within: Lifetime | None = Field(None, description="how old that value may be; without it 1m")
+
+
+class CommandOrder(Order):
+    model_config = ConfigDict(
+        strict=True,
+        json_schema_extra={
+            "example": {
+                **{name: COMMAND[name] for name in ("name", "parameters", "precondition", "boot", "why")},
+                "expires_in": "60s",
+            }
+        },
+    )
+
+    name: Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9-]{0,63}$")] = Field(
+        description="what the device is to do; which it knows, its maker says"
+    )
+    parameters: Annotated[dict[str, Any], AfterValidator(_expressible), AfterValidator(_small)] = Field(
+        {}, description="for the device, as they are"
+    )
+    expires_in: Lifetime = Field(
+        timedelta(seconds=60), description="1s to 1d: if it has not reached the device by then, it is not done"
+    )
+    precondition: Annotated[
+        Precondition | None,
+        WithJsonSchema({"anyOf": [Precondition.model_json_schema(), {"type": "null"}]}),
+    ] = Field(None, description="without it: that the device is not suspended, revoked or retired")
+    boot: Boot | None = Field(
+        None, description="the device refuses it in any other boot: it is meant for what runs now"
+    )

@@ -1,0 +1,87 @@
+"""Devices and their channels: what is taken and what is given."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+
+from api.http.bodies import Order, printable
+from api.http.description import Answer, Page, T
+
+
+class Presence(Answer):
+    online: bool
+    since: str = Field(description="when the connection was begun that this status belongs to")
+    boot: int = Field(description="power-up counter of the controller")
+    firmware: str | None
+
+
+DeviceState = Literal["pending", "active", "suspended", "revoked", "retired"]
+
+
+class Device(Answer):
+    device: str
+    state: DeviceState = Field(description="pending: was granted a login and has not used it yet")
+    registered_at: str
+    presence: Presence | None = Field(description="null: the device has never sent a status")
+    last_frame_at: str | None = Field(description="time of the newest frame; null: none yet")
+    title: str | None = Field(description="what people call it")
+    location: str | None
+    tags: list[str]
+
+
+class Devices(Page):
+    devices: list[Device]
+
+
+class Channel(Answer):
+    channel: str
+    unit: str | None = Field(description="null: nobody has said it yet")
+    description: str | None
+
+
+class Channels(Page):
+    channels: list[Channel]
+
+
+DEVICE = {
+    "device": "br-1",
+    "state": "active",
+    "registered_at": T,
+    "presence": {"online": True, "since": T, "boot": 7, "firmware": "2.4.1"},
+    "last_frame_at": T,
+    "title": "Fermenter 3",
+    "location": "Hall 2/Bay 4",
+    "tags": ["ecoli", "pilot"],
+}
+CHANNEL = {"channel": "ph", "unit": "pH", "description": "pH, process value"}
+
+
+class DeviceDetail(Device):
+    version: int = Field(description="counts the changes of title, location and tags; the ETag, for If-Match")
+
+
+DETAIL = DEVICE | {"version": 3}
+MOST_TAGS = 32
+Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40), AfterValidator(printable)]
+
+
+Title = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100), AfterValidator(printable)]
+Location = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(printable)]
+
+
+class DeviceChange(Order):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"title": "Fermenter 3", "location": "Hall 2/Bay 4", "tags": ["pilot"], "why": "moved"}
+        }
+    )
+
+    title: Title | None = Field(None, description="what people call it; empty: none")
+    location: Location | None = Field(
+        None, description="where it stands, the larger place first; empty: nobody says where"
+    )
+    tags: Annotated[list[Tag], Field(max_length=MOST_TAGS)] | None = Field(
+        None, description="all of them: others go; each once, sorted"
+    )

@@ -1,0 +1,84 @@
+"""Handshakes and the kill switch: what is taken and what is given."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from api.http.bodies import Order, OrganizationName, Words
+from api.http.description import PAGE, Answer, Page, T
+from api.http.parameters import device_name
+
+EnrollmentState = Literal[
+    "challenged", "awaiting", "approved", "provisioning", "granted", "active", "rejected", "expired"
+]
+
+
+class Enrollment(Answer):
+    txn: str
+    cell: str
+    serial: str
+    device: str = Field(description="the name it has or will get")
+    fingerprint: str = Field(description="of its identity key; the controller's display shows the same")
+    state: EnrollmentState = Field(description="awaiting: an operator has to approve or deny it")
+    reason: str | None = Field(description="why it awaits an operator, or was rejected")
+    claim_version: int
+    hardware: str | None
+    firmware: str | None
+    channels: list[str] = Field(description="what it says it will send")
+    username: str | None = Field(description="the login it was given")
+    created_at: str
+    changed_at: str
+    expires_at: str | None
+
+
+class Enrollments(Page):
+    enrollments: list[Enrollment]
+
+
+class Cell(Answer):
+    cell: str
+    open: bool = Field(description="false: no handshake works, by the kill switch")
+    applied: bool | None = Field(description="what the broker was last told; null: nothing yet")
+
+
+class Switches(Page):
+    cells: list[Cell]
+
+
+ENROLLMENT = {
+    "txn": "5f0c1e2d3a4b59687786a5b4c3d2e1f0",
+    "cell": "main",
+    "serial": "BR-2044",
+    "device": "BR-2044",
+    "fingerprint": "QK7M2VBXW4TZ",
+    "state": "awaiting",
+    "reason": "unknown-serial",
+    "claim_version": 1,
+    "hardware": "rev C",
+    "firmware": "2.4.1",
+    "channels": ["ph", "temperature"],
+    "username": None,
+    "created_at": T,
+    "changed_at": T,
+    "expires_at": "2026-11-21T07:45:00.000000Z",
+}
+SWITCHES = {"cells": [{"cell": "main", "open": True, "applied": True}], **PAGE}
+
+
+class Approval(Order):
+    device: Annotated[str, AfterValidator(device_name)] | None = Field(
+        None, description="the name it gets; without it, its serial"
+    )
+    fingerprint: Words | None = Field(None, description="as the display shows it: no other identity key is approved")
+    organization: OrganizationName | None = Field(
+        None, description="whose the device will be; without it, whose its serial is. Only the first organization says"
+    )
+
+
+class Switch(Order):
+    model_config = ConfigDict(json_schema_extra={"example": {"open": False, "why": "a key was stolen"}})
+
+    open: bool = Field(description="false: no handshake works any more")
+    cell: Words | None = Field(None, description="only in this cell; without it in all")

@@ -1,0 +1,54 @@
+"""What becomes of a device, and its logins: what is taken and what is given."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from api.http.bodies import Order, OrganizationName
+from api.http.description import Answer, Page, T
+
+
+class Login(Answer):
+    username: str
+    generation: int
+    kind: Literal["password", "certificate"]
+    by_hand: bool = Field(description="made by a command; else by a handshake")
+    cell: str
+    wanted: Literal["present", "disabled", "absent"]
+    applied: Literal["present", "disabled", "absent"] = Field(description="what the broker was last told")
+    created_at: str
+    applied_at: str | None
+    activated_at: str | None = Field(description="when it was first used")
+    ended_at: str | None
+
+
+class Logins(Page):
+    logins: list[Login]
+
+
+LOGIN = {
+    "username": "BR-2044.1",
+    "generation": 1,
+    "kind": "password",
+    "by_hand": False,
+    "cell": "main",
+    "wanted": "present",
+    "applied": "present",
+    "created_at": T,
+    "applied_at": T,
+    "activated_at": T,
+    "ended_at": None,
+}
+
+
+class Given(Answer):
+    device: str
+    organization: str = Field(description="whose it is now")
+
+
+class Gift(Order):
+    model_config = ConfigDict(json_schema_extra={"example": {"organization": "north", "why": "sold"}})
+
+    organization: OrganizationName = Field(description="its name; whose the device will be, with all that it has sent")

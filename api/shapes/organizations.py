@@ -1,0 +1,166 @@
+"""Organizations, their members, invitations and keys: what is taken and what is given."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
+
+from api.access.roles import Role, Scope
+from api.http.bodies import Order, OrganizationName, PersonName, Token, secretive
+from api.http.description import Answer, Page, T
+from api.http.parameters import Duration
+
+CODE = "K3JX-7QWD-M2VB-Z5TA"
+RoleName = Literal["viewer", "operator", "engineer", "admin"]
+
+
+class Membership(Answer):
+    organization: str
+    title: str
+    role: RoleName
+    since: str | None = Field(description="null: it is a key's")
+
+
+class Organizations(Answer):
+    organizations: list[Membership]
+
+
+class Organization(Answer):
+    organization: str
+    title: str
+    created_at: str
+    role: RoleName = Field(description="of who asks")
+
+
+class Member(Answer):
+    user_id: int
+    email: str
+    name: str
+    role: RoleName
+    since: str
+
+
+class Members(Page):
+    members: list[Member]
+
+
+class Invitation(Answer):
+    invitation_id: int
+    role: RoleName
+    uses: int = Field(description="that are left; 0: used up, or withdrawn")
+    invited_by: str
+    created_at: str
+    expires_at: str
+
+
+class MadeInvitation(Invitation):
+    code: str = Field(description="for whom is invited; it is shown here only")
+
+
+class Invitations(Page):
+    invitations: list[Invitation]
+
+
+class Key(Answer):
+    key_id: str
+    name: str
+    role: RoleName
+    scopes: list[str]
+    created_by: str
+    created_at: str
+    expires_at: str | None
+    ended_at: str | None = Field(description="when it was ended; null: by nobody")
+
+
+class MadeKey(Key):
+    key: str = Field(description="for Authorization: Bearer; it is shown here only")
+
+
+class Keys(Page):
+    keys: list[Key]
+
+
+MEMBERSHIP = {"organization": "north", "title": "Plant North", "role": "engineer", "since": T}
+ORGANIZATION = {"organization": "north", "title": "Plant North", "created_at": T, "role": "engineer"}
+MEMBER = {"user_id": 12, "email": "eva@example.org", "name": "Eva", "role": Role.ENGINEER.value, "since": T}
+INVITATION = {
+    "invitation_id": 3,
+    "role": "operator",
+    "uses": 1,
+    "invited_by": "eva@example.org",
+    "created_at": T,
+    "expires_at": T,
+}
+MADE_INVITATION = INVITATION | {"code": CODE}
+KEY = {
+    "key_id": "k3jx7qwdm2vb",
+    "name": "dashboard",
+    "role": "viewer",
+    "scopes": ["telemetry:read"],
+    "created_by": "eva@example.org",
+    "created_at": T,
+    "expires_at": T,
+    "ended_at": None,
+}
+MADE_KEY = KEY | {"key": "bgk_k3jx7qwdm2vb_9aXk…"}
+SHORTEST = timedelta(minutes=1)
+LONGEST_INVITATION, LONGEST_KEY = timedelta(days=90), timedelta(days=3660)
+
+
+def within(longest: timedelta) -> AfterValidator:
+    def check(given: timedelta) -> timedelta:
+        if not SHORTEST <= given <= longest:
+            raise ValueError(f"must be 1m to {longest.days}d")
+        return given
+
+    return AfterValidator(check)
+
+
+GivenRole = Annotated[Role, WithJsonSchema({"type": "string", "enum": [role.value for role in Role]})]
+GivenScope = Annotated[Scope, WithJsonSchema({"type": "string", "enum": [scope.value for scope in Scope]})]
+
+
+class NewOrganization(BaseModel):
+    model_config = secretive(organization="north", title="Plant North")
+
+    organization: OrganizationName = Field(description="its name, for addresses and settings; it stays")
+    title: PersonName = Field(description="what people call it")
+
+
+class Joining(BaseModel):
+    model_config = secretive(code=CODE)
+
+    code: Token
+
+
+class OrganizationChange(Order):
+    model_config = secretive(title="Plant North", why="renamed")
+
+    title: PersonName
+
+
+class MemberChange(Order):
+    model_config = secretive(role="engineer", why="trained")
+
+    role: GivenRole
+
+
+class NewInvitation(BaseModel):
+    model_config = secretive(role="operator", uses=1, expires_in="7d")
+
+    role: GivenRole = Field(description="of who joins with it")
+    uses: int = Field(1, ge=1, le=1000, description="how many can join with it")
+    expires_in: Annotated[Duration, within(LONGEST_INVITATION)] = Field(timedelta(days=7), description="1m to 90d")
+
+
+class NewKey(BaseModel):
+    model_config = secretive(name="dashboard", role="viewer", scopes=["telemetry:read"], expires_in="90d")
+
+    name: PersonName = Field(description="what it is for")
+    role: GivenRole
+    scopes: list[GivenScope] = Field(min_length=1, max_length=100, description="what it can be used for")
+    expires_in: Annotated[Duration, within(LONGEST_KEY)] | None = Field(
+        None, description="1m to 3660d; without it, it does not expire"
+    )

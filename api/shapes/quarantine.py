@@ -1,0 +1,44 @@
+"""Rejected messages: the answers, with an example."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from api.http.description import Answer, Page, T
+
+
+class Quarantined(Answer):
+    id: int
+    received_at: str
+    device: str | None = Field(description="the device level of the topic, registered or not")
+    topic: str
+    reason: str
+    detail: str
+    content_type: str | None
+    bytes: int
+    state: Literal["open", "replayed", "discarded"]
+    settled_at: str | None = Field(description="when it was replayed or discarded")
+    payload: str | None = Field(
+        description="base64; null if discarded, and in a list if over 16 KiB: ask for the item itself"
+    )
+
+
+class Quarantine(Page):
+    quarantine: list[Quarantined]
+
+
+QUARANTINED = {
+    "id": 4711,
+    "received_at": T,
+    "device": "br-1",
+    "topic": "bioreactors/br-1/telemetry",
+    "reason": "too-old",
+    "detail": "a frame of 1970-01-01",
+    "content_type": "application/json",
+    "bytes": 26,
+    "state": "open",
+    "settled_at": None,
+    "payload": "eyJ0IjowLCJ2Ijp7InBoIjo3LjAyfX0=",
+}

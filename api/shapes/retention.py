@@ -1,0 +1,67 @@
+"""Holds: what is taken and what is given."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from api.http.bodies import Order
+from api.http.description import Answer, Page, T
+from api.http.parameters import Instant, device_name
+
+
+class Hold(Answer):
+    hold_id: int
+    device: str | None = Field(description="null: all of the organization")
+    begins: str | None = Field(description="null: from the first on")
+    ends: str | None = Field(description="null: and all that is to come")
+    who: str
+    why: str
+    made_at: str
+    ended_at: str | None = Field(description="null: it is in force")
+    dropped_until: str | None = Field(
+        description="frames of its time, up to there, have been dropped: before it was made, or after it was ended"
+    )
+
+
+class Holds(Page):
+    holds: list[Hold]
+
+
+HOLD = {
+    "hold_id": 3,
+    "device": "br-1",
+    "begins": "2026-11-01T00:00:00.000000Z",
+    "ends": "2026-11-15T00:00:00.000000Z",
+    "who": "eva@example.org",
+    "why": "batch 4711 is being inspected",
+    "made_at": T,
+    "ended_at": None,
+    "dropped_until": None,
+}
+
+
+class NewHold(Order):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "device": "br-1",
+                "begins": "2026-11-01T00:00:00Z",
+                "ends": "2026-11-15T00:00:00Z",
+                "why": "batch 4711 is being inspected",
+            }
+        }
+    )
+
+    device: Annotated[str, AfterValidator(device_name)] | None = Field(
+        None, description="without it, all of the organization"
+    )
+    begins: Instant | None = Field(None, description="without it, from the first on")
+    ends: Instant | None = Field(None, description="without it, and all that is to come, until the hold is ended")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.begins is not None and self.ends is not None and self.begins >= self.ends:
+            raise ValueError("`begins` must be before `ends`")
+        return self

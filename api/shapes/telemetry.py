@@ -1,0 +1,61 @@
+"""Samples over time: the answer, with examples."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from api.http.description import PAGE, Answer, Page, T
+
+
+class Column(Answer):
+    channel: str
+    unit: str | None
+    aggregate: str | None = Field(description="null for raw samples")
+
+
+class Telemetry(Page):
+    device: str
+    from_: str = Field(alias="from", description="first instant of the range")
+    to: str = Field(description="end of the range; not part of it")
+    bucket: str | None = Field(description="width of a bucket; null for raw samples")
+    quality: Literal["good", "all"] = Field(description="good: only samples of quality 0; all: every one")
+    columns: list[Column] = Field(description="what stands in a row after its time")
+    rows: list[list[str | float | None]] = Field(
+        description="time, then one value a column. Raw: one row a frame, null where the frame has no wanted sample of "
+        "the channel; two rows may have one time if a controller sends its channels in parts. Buckets: the time is the "
+        "begin; a bucket without any sample is absent, a channel without one in it is null (count: 0)"
+    )
+    qualities: list[list[int | None]] | None = Field(
+        description="raw with quality=all: for each row one quality a column (0 good, 1 bad, 2 uncertain, null: not "
+        "sent); else null"
+    )
+    warnings: list[str]
+
+
+TELEMETRY = {
+    "device": "br-1",
+    "from": T,
+    "to": "2026-11-20T08:45:00.000000Z",
+    "bucket": None,
+    "quality": "good",
+    "columns": [
+        {"channel": "ph", "unit": "pH", "aggregate": None},
+        {"channel": "temperature", "unit": "°C", "aggregate": None},
+    ],
+    "rows": [[T, 7.02, 36.9], ["2026-11-20T07:45:01.000000Z", 7.02, None]],
+    "qualities": None,
+    "truncated": True,
+    "next": "WyI1ZmQ4MWM0Y…",
+    "warnings": [],
+}
+BUCKETS = TELEMETRY | {
+    "bucket": "1m",
+    "columns": [
+        {"channel": "ph", "unit": "pH", "aggregate": "avg"},
+        {"channel": "ph", "unit": "1", "aggregate": "count"},
+    ],
+    "rows": [[T, 7.021, 60], ["2026-11-20T07:47:00.000000Z", 7.019, 58]],
+    **PAGE,
+}
