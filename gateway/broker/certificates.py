@@ -45,6 +45,6 @@ def look(directory: Path) -> None:
 
 
 def served(certificate: dict[str, Any] | None) -> None:
-    """Export the expiry of the certificate that the broker showed, as `SSLSocket.getpeercert` returns it."""
+    """Export the expiry of the broker's certificate, as `SSLSocket.getpeercert` returns it."""
     if certificate and "notAfter" in certificate:
         metrics.CERTIFICATE_EXPIRY.set(cert_time_to_seconds(certificate["notAfter"]), "served")

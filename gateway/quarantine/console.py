@@ -61,9 +61,7 @@ def _shift_ms(text: str) -> float | None:
 IdsArgument = Annotated[list[int] | None, typer.Argument(help="numbers as in the list; else the filters choose")]
 DevicesOption = Annotated[list[str] | None, typer.Option("--device", help="only of this device; may be repeated")]
 ReasonsOption = Annotated[list[Reason] | None, typer.Option("--reason", help="only with this reason; may be repeated")]
-SinceOption = Annotated[
-    datetime | None, typer.Option(parser=_instant, help="received at this time (ISO 8601) or later")
-]
+SinceOption = Annotated[datetime | None, typer.Option(parser=_instant, help="received from this time on (ISO 8601)")]
 UntilOption = Annotated[datetime | None, typer.Option(parser=_instant, help="received before this time")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="at most so many messages; without it all")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="only say what would be done")]

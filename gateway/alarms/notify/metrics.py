@@ -12,9 +12,7 @@ QUEUE = OptionalGauge(
     ["state"],
 )
 OLDEST = OptionalGauge("biogate_notifications_oldest_seconds", "since when the oldest is due that was not told yet")
-ROUTES_FAILING = OptionalGauge(
-    "biogate_notification_routes_failing", "routes whose channel did not take the last message"
-)
+ROUTES_FAILING = OptionalGauge("biogate_notification_routes_failing", "routes whose channel refused the last message")
 SENT = Counter("biogate_notification_messages_sent", "messages that a channel has taken", ["scheme"])
 FAILED = Counter(
     "biogate_notification_messages_failed", "messages that a channel has not taken: tried again", ["scheme"]
