@@ -2,7 +2,7 @@
 
 A broker that has many logins takes long for each that it is told of, but reads a file of 10,000 in less than a second.
 So: `provision` makes rows and a list of passwords; then the broker is stopped, its file written anew from the database
-(gateway/recovery.py), and the broker started.
+(gateway/operators/recovery.py), and the broker started.
 """
 
 from __future__ import annotations

@@ -9,8 +9,6 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-import pytest
-
 from deploy.container import passwords
 from deploy.container.ready import ready
 from deploy.lock import RUNTIME, python

@@ -23,8 +23,8 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.logins.roles import FIXED, ROLE_PREFIX, Login, device_role, fixed_login, security
+from gateway.operators.setup import BROKER, SECURITY, locked, write
 from gateway.secrets import Secrets, SecretsError
-from gateway.setup import BROKER, SECURITY, locked, write
 from schema.command_line import commands, start
 from schema.console import run, settings, tell
 from schema.enrollment import LOGIN
