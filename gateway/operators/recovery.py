@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gateway.logins.roles import FIXED, ROLE_PREFIX, Login, device_role, fixed_login, security
+from gateway.logins.roles import FIXED, ROLE_PREFIX, LoginEntry, device_role, fixed_login, security
 from gateway.operators.setup import BROKER, SECURITY, locked, write
 from gateway.secrets import Secrets, SecretsError
 from schema.command_line import commands, start
@@ -59,7 +59,7 @@ async def broker_logins(connection: asyncpg.Connection, cell: str, secrets: Secr
         fixed_login(name, secrets.password(name), disabled=name == LOGIN and enrollment_open is False) for name in FIXED
     ]
     logins = [
-        Login(
+        LoginEntry(
             row["username"],
             ROLE_PREFIX + row["device"],
             row["salt"],

@@ -194,7 +194,7 @@ async def test_a_foreign_client_with_our_id_ends_the_gateway_with_a_clear_word(
     client_id = await database.fetchval("select client_id from cells")
     async with aiomqtt.Client(broker.host, broker.port, identifier=client_id, protocol=aiomqtt.ProtocolVersion.V5):
         assert gateway.child.wait(10) == 3
-    assert "took over our session" in gateway.log.read_text()
+    assert "took over the session" in gateway.log.read_text()
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])

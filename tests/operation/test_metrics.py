@@ -20,7 +20,7 @@ from gateway import metrics
 from gateway.broker import certificates, sys_topics
 from gateway.intake.cell import prepare
 from gateway.runtime.database import create_pool
-from gateway.runtime.metric_kinds import Busy, watch_event_loop
+from gateway.runtime.metric_kinds import BusyCounter, watch_event_loop
 from gateway.upkeep import figures
 from gateway.upkeep.figures import Figures
 from tests.conftest import Broker
@@ -169,7 +169,7 @@ async def test_work_that_hangs_is_seen_in_the_window_and_the_writer(
 
 
 def test_busy_seconds_end_with_the_work() -> None:
-    busy = Busy("biogate_test_busy_seconds", "for this test")
+    busy = BusyCounter("biogate_test_busy_seconds", "for this test")
     try:
         with busy():
             time.sleep(0.05)

@@ -113,7 +113,7 @@ class Notifier:
                 if time.monotonic() - cleared > CLEAR_S:
                     cleared = time.monotonic()
                     await self._queue.clear()
-            trouble.over()
+            trouble.reset()
             await asyncio.sleep(PAUSE_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S - PAUSE_S):
@@ -161,7 +161,7 @@ class Notifier:
                     await self._tell(due, route)
             except FAILURES as error:
                 await asyncio.sleep(trouble.failed(error))
-                trouble.over()
+                trouble.reset()
             except Exception as error:  # of this route's alarms, or its channel: the others go on
                 log.exception("alarms cannot be told: a defect", route=due.name, organization=due.organization_id)
                 metrics.FAILED.labels("none").inc()
@@ -228,7 +228,7 @@ class Notifier:
             except FAILURES as error:
                 await asyncio.sleep(trouble.failed(error))
             else:
-                trouble.over()
+                trouble.reset()
                 return
 
     async def _measure(self) -> None:

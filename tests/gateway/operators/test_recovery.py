@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from gateway.logins.provision import Refused, provision
+from gateway.logins.provision import ProvisionRefused, provision
 from gateway.operators.recovery import broker_logins, revocations
 from gateway.operators.setup import pem
 from tests.enrollment.mqtt import NOT_AUTHORIZED, Client, tls
@@ -96,13 +96,13 @@ async def test_many_ready_made_logins(cell: Cell, tmp_path: Path) -> None:
 
 
 async def test_none_or_all_are_made(cell: Cell, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="no device names"):
+    with pytest.raises(ProvisionRefused, match="no device names"):
         await made(cell, ["r1", "r/2"], tmp_path / "a.csv")
     await made(cell, ["r1", "r2"], tmp_path / "b.csv")
-    with pytest.raises(Refused, match="there already"):
+    with pytest.raises(ProvisionRefused, match="there already"):
         await made(cell, ["r3"], tmp_path / "b.csv")
     await cell.command("r2", "retire")
-    with pytest.raises(Refused, match="retired: r2"):
+    with pytest.raises(ProvisionRefused, match="retired: r2"):
         await made(cell, ["r1", "r2"], tmp_path / "c.csv")
     assert {path.name for path in tmp_path.iterdir()} == {"b.csv"}
     assert await cell.value("select count(*) from credentials") == 2
