@@ -78,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with Server(settings) as server:
-            passwords = app.state.passwords = Passwords()
+            passwords = app.state.passwords = Passwords(settings.api_password_rounds)
             app.state.server = server
             identities = app.state.identities = Identities(server.accounts, app.state.jwt_key)
             most_live = max(1, settings.api_connections * 3 // 4)  # others must be able to come in

@@ -116,6 +116,19 @@ async def database_url(postgres_url: str, template: str) -> AsyncIterator[str]:
         yield url
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def module_database_url(postgres_url: str, template: str) -> AsyncIterator[str]:
+    """One for all cases of a module that only read what the module has put there: see `make_read_only`."""
+    async with fresh_database(postgres_url, template) as url:
+        yield url
+
+
+async def make_read_only(connection: asyncpg.Connection) -> None:
+    """From the next connection on: a case that writes fails, and does not spoil the others' database."""
+    name = await connection.fetchval("select current_database()")
+    await connection.execute(f"alter database {name} set default_transaction_read_only = on")
+
+
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection to it."""

@@ -20,6 +20,7 @@ from api.edge.protocol import Socket, limited
 from api.settings import Settings
 from schema.alarms.machine import Alarm
 from tests.api import alarms
+from tests.api.accounts import quick
 
 ENOUGH_S = 20.0
 PATH = "/api/v1/ws/alerts"
@@ -29,7 +30,7 @@ STREAM = "/api/v1/alarms/stream"
 @asynccontextmanager
 async def listening(database_url: str, port: int = 0, **settings: Any) -> AsyncIterator[tuple[str, FastAPI]]:
     """An API over TCP, in this process so that its constants can be changed: its address without the scheme."""
-    given = Settings(database_url=database_url, api_rate=0, api_anonymous_rate=0, **settings)
+    given = quick(Settings(database_url=database_url, api_rate=0, api_anonymous_rate=0, **settings))
     app = create_app(given)
     config = uvicorn.Config(
         app,

@@ -100,24 +100,22 @@ async def test_a_key_expires_though_it_is_remembered(api: httpx2.AsyncClient, da
     assert (await api.get("/api/v1/latest", headers=key)).status_code == 401
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {"role": "owner"},
-        {"scopes": []},
-        {"scopes": ["everything"]},
-        {"name": ""},
-        {"expires_in": "0s"},
-        {"expires_in": "3661d"},
-        {"organization": "south"},
-        {"created_by": "somebody"},
-    ],
-)
-async def test_a_key_that_makes_no_sense_is_refused(
-    api: httpx2.AsyncClient, database: asyncpg.Connection, bad: dict[str, Any]
-) -> None:
+SENSELESS: list[dict[str, Any]] = [
+    {"role": "owner"},
+    {"scopes": []},
+    {"scopes": ["everything"]},
+    {"name": ""},
+    {"expires_in": "0s"},
+    {"expires_in": "3661d"},
+    {"organization": "south"},
+    {"created_by": "somebody"},
+]
+
+
+async def test_a_key_that_makes_no_sense_is_refused(api: httpx2.AsyncClient, database: asyncpg.Connection) -> None:
     eva = await person(api, database, EVA, "north")
-    await eva("POST", KEYS, 422, **({"name": "dash", "role": "viewer", "scopes": ["telemetry:read"]} | bad))
+    for bad in SENSELESS:
+        await eva("POST", KEYS, 422, **({"name": "dash", "role": "viewer", "scopes": ["telemetry:read"]} | bad))
 
 
 async def test_a_key_makes_keys_that_can_do_no_more_and_hold_no_longer(

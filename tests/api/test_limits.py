@@ -17,7 +17,7 @@ from api.access.roles import Role
 from api.app import create_app
 from api.edge import limits, protocol
 from api.settings import Settings
-from tests.api.accounts import api_key, bearer
+from tests.api.accounts import api_key, bearer, quick
 from tests.api.plant import Plant
 from tests.api.test_operation import process
 from tests.api.test_problems import assert_problem
@@ -28,7 +28,7 @@ BIG = b"x" * 70_000
 @asynccontextmanager
 async def service(database_url: str, **settings: Any) -> AsyncIterator[httpx2.AsyncClient]:
     """Without a key."""
-    app = create_app(Settings(database_url=database_url, **settings))
+    app = create_app(quick(Settings(database_url=database_url, **settings)))
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
