@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError, ValidationException, WebSocketRequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
@@ -32,7 +33,7 @@ def document(request_path: str, error: ApiError) -> Response:
     return Response(body, error.status, headers=error.headers, media_type=MEDIA_TYPE)
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, routes: Sequence[APIRoute]) -> None:
     """Answer every error the routes can raise with a problem document; a socket's, instead of accepting it. (500 is
     answered by the observer.)"""
 
@@ -54,7 +55,7 @@ def install(app: FastAPI) -> None:
         if status == HTTPStatus.NOT_FOUND:
             detail = "nothing is at this address; the addresses are listed at /docs"
         elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = ", ".join(sorted(_methods(request)))
+            allowed = ", ".join(sorted(_methods(routes, request.scope["path"])))
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers={"Allow": allowed})
             error.headers = {"Allow": allowed}
@@ -66,12 +67,12 @@ def install(app: FastAPI) -> None:
         return document(request.url.path, _as(plain, int(status), slug, status.phrase))
 
 
-def _methods(request: Request) -> set[str]:
+def _methods(routes: Sequence[APIRoute], path: str) -> set[str]:
     """What works at this address; Starlette itself names those of one route alone."""
     found = {"OPTIONS"}
-    for route in request.app.state.routes:
-        if route.path_regex.match(request.scope["path"]):
-            found |= route.methods
+    for route in routes:
+        if route.path_regex.match(path):
+            found |= route.methods or set()
     return found | {"HEAD"} if "GET" in found else found
 
 

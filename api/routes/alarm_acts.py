@@ -22,6 +22,7 @@ from api.queries.alarm_acts import Wish
 from api.queries.alarms import Filter
 from api.routes import PREFIX
 from api.routes.commands import MOST_OF_ONE, MOST_WAITING
+from api.services import App, Services
 from api.shapes import alarm_acts as shapes
 from api.shapes import alarms as alarms_shapes
 from api.shapes.alarm_acts import MOST_ALARMS, Acts, Ending, Shelving
@@ -47,10 +48,12 @@ ActNumber = Annotated[int, Path(ge=1, le=alarms.LAST_ID, description="`id` of an
 
 
 def _action(action: str) -> Callable[..., Coroutine[Any, Any, Response]]:
-    async def act(request: Request, database: Db, member: Member, device: DeviceName, rule: RuleName) -> Response:
+    async def act(
+        request: Request, app: App, database: Db, member: Member, *, device: DeviceName, rule: RuleName
+    ) -> Response:
         given: Order = await order(request, Shelving if action == "shelve" else Order)
         number = await queries.act(database, device, rule, _wish(member, action, given))
-        found = (await _settled(request, database, member, [number]))[number]
+        found = (await _settled(app, request, database, member, [number]))[number]
         if found["state"] == "refused":
             raise Conflict(f"{rule} of {device}: {found['refused']}", act=number)
         if found["state"] == "waiting":
@@ -91,13 +94,13 @@ for _name, (_role, _state, _summary) in ACTIONS.items():
     | {202: description.ok(shapes.Outcomes, None, outcomes=shapes.OUTCOMES | {"waiting": 1})[200]},
     openapi_extra=described(Acts),
 )
-async def many(request: Request, database: Db, member: Member) -> Response:
+async def many(request: Request, app: App, database: Db, member: Member) -> Response:
     given = await order(request, Acts)
     if given.action in FOR_ENGINEERS and not (member.role and member.role.covers(Role.ENGINEER)):
         raise Forbidden(f"{given.action} is for the role engineer or higher; you are {member.role}")
     chosen = await _chosen(database, given)
     numbers = await queries.act_on_many(database, chosen, _wish(member, given.action, given)) if chosen else []
-    found = await _settled(request, database, member, [number for number in numbers if number is not None])
+    found = await _settled(app, request, database, member, [number for number in numbers if number is not None])
     outcomes = [
         {
             "device": device,
@@ -150,11 +153,10 @@ def _wish(member: Principal, action: str, given: Order) -> Wish:
 
 
 async def _settled(
-    request: Request, database: Database, member: Principal, numbers: Sequence[int]
+    app: Services, request: Request, database: Database, member: Principal, numbers: Sequence[int]
 ) -> dict[int, dict[str, Any]]:
     """The acts when they are done, or when patience has ended; at once while too many wait already."""
-    waiting: Counter[int | None] = request.app.state.waiting
-    whose, patience = member.organization_id, float(request.app.state.settings.api_act_patience)
+    waiting, whose, patience = app.waiting, member.organization_id, app.settings.api_act_patience
     if waiting.total() >= MOST_WAITING or waiting[whose] >= MOST_OF_ONE:
         patience = 0.0
     waiting[whose] += 1

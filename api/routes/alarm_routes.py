@@ -16,6 +16,8 @@ from api.problems import BadParameter
 from api.queries import alarm_routes as queries
 from api.routes import PREFIX
 from api.routes.alarm_rules import ETAG, Before, Changing, IfMatch
+from api.services import App
+from api.settings import Settings
 from api.shapes import alarm_routes as shapes
 from api.shapes.alarm_routes import RouteChange
 from schema.alarms.routes import SCHEMES, scheme
@@ -85,20 +87,20 @@ async def one(request: Request, database: Db, route: RouteName, asked: Annotated
     openapi_extra=described(RouteChange),
 )
 async def put(
-    request: Request, database: Db, member: Member, route: RouteName, *, before: Before, change: Changing
+    request: Request, app: App, database: Db, member: Member, route: RouteName, *, before: Before, change: Changing
 ) -> Response:
     assert member.organization_id is not None
     given = await order(request, RouteChange)
     url = None if given.url is None else given.url.get_secret_value()
     if url is not None:
-        _check(request, url)
+        _check(app.settings, url)
     place = (member.organization_id, route)
     item, is_new = await queries.put(database, place, given, url, before=before, change=change)
     return preconditions.tagged(item, 201 if is_new else 200)
 
 
-def _check(request: Request, url: str) -> None:
-    said: str | None = request.app.state.settings.notify_schemes
+def _check(settings: Settings, url: str) -> None:
+    said = settings.notify_schemes
     allowed = SCHEMES if said is None else tuple(said.replace(" ", "").lower().split(","))
     if scheme(url) not in allowed:
         raise BadParameter("url", f"is of a kind that is not allowed here; there are {', '.join(allowed)}")

@@ -14,11 +14,11 @@ from api.http.bodies import described, order
 from api.http.parameters import once
 from api.jobs.job import Looked
 from api.jobs.trial import MOST_PERIODS, MOST_PHASES
-from api.jobs.worker import Trials
 from api.problems import BadParameter
 from api.queries import alarm_rules as rules
 from api.queries import devices
 from api.routes import PREFIX
+from api.services import App
 from api.shapes import alarm_trials as shapes
 from api.shapes.alarm_trials import LONGEST_TRIAL, MOST_TRIED, NewTrial
 from schema.alarms.rules import Rule
@@ -36,7 +36,7 @@ router = APIRouter(prefix=PREFIX, tags=["alarm rules"], dependencies=[Depends(on
     responses=description.CHANGE | description.ok(shapes.Trial, None, trial=shapes.TRIAL),
     openapi_extra=described(NewTrial),
 )
-async def try_(request: Request, database: Db, member: Member) -> Response:
+async def try_(request: Request, app: App, database: Db, member: Member) -> Response:
     asked = await order(request, NewTrial)
     begin, end = _span(asked)
     if asked.definition is not None:
@@ -56,11 +56,10 @@ async def try_(request: Request, database: Db, member: Member) -> Response:
             await devices.device_id(database, name)
     found: list[Looked] = []
     if names:
-        trials: Trials = request.app.state.trials
         assert member.organization_id is not None
         span = times.microseconds(begin), times.microseconds(end)
         content = rule.model_dump_json().encode()
-        found = await trials.run(member.organization_id, content, names, span, request.is_disconnected)
+        found = await app.trials.run(member.organization_id, content, names, span, request.is_disconnected)
     return answers.json(_told(begin, end, found, warnings))
 
 

@@ -27,6 +27,7 @@ from api.live.hub import Hub
 from api.live.member import Wishes
 from api.problems import BadParameter
 from api.routes import PREFIX
+from api.services import App
 from api.shapes import alerts as shapes
 from api.trace import CURRENT
 from schema.alarms.rules import Priority
@@ -70,16 +71,17 @@ def _names(parameter: str, joined: str | None) -> frozenset[str]:
 
 
 @router.websocket("/ws/alerts")
-async def socket(websocket: WebSocket, listener: Listener, asked: Annotated[AlertParameters, Query()]) -> None:
-    hub: Hub = websocket.app.state.hub
-    async with hub.member(listener, asked.wishes(), asked.after) as member:
+async def socket(
+    websocket: WebSocket, app: App, listener: Listener, asked: Annotated[AlertParameters, Query()]
+) -> None:
+    async with app.hub.member(listener, asked.wishes(), asked.after) as member:
         await websocket.accept()
         with feeding.observed("socket", listener) as ended:
 
             async def send(content: bytes) -> None:
                 await websocket.send_text(content.decode())
 
-            end = await feeding.feed(Feeding(hub, member, websocket, Socket(), send), _silent(websocket))
+            end = await feeding.feed(Feeding(app.hub, member, websocket, Socket(), send), _silent(websocket))
             ended(end)
             if end is not GONE:
                 await _quickly(websocket.close(end.code, end.detail.encode()[:REASON].decode(errors="ignore")))
@@ -106,6 +108,7 @@ async def _silent(websocket: WebSocket) -> End:
 )
 async def stream(
     request: Request,
+    app: App,
     listener: guard.Member,
     asked: Annotated[AlertParameters, Query()],
     last_event_id: Annotated[
@@ -114,19 +117,18 @@ async def stream(
 ) -> StreamingResponse:
     last = last_event_id or ""
     known = int(last) if last.isascii() and last.isdigit() and int(last) <= LAST else asked.after
-    return EventStream(request, listener, asked.wishes(), known)
+    return EventStream(app.hub, request, listener, asked.wishes(), known)
 
 
 class EventStream(StreamingResponse):
     """Sends with time-outs of its own, and knows when the client goes."""
 
-    def __init__(self, request: Request, listener: Principal, wishes: Wishes, after: int | None) -> None:
+    def __init__(self, hub: Hub, request: Request, listener: Principal, wishes: Wishes, after: int | None) -> None:
         super().__init__(_nothing(), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
-        self._request, self._listener, self._wishes, self._after = request, listener, wishes, after
+        self._hub, self._request, self._listener, self._wishes, self._after = hub, request, listener, wishes, after
 
     async def __call__(self, scope: ConnectionScope, receive: Receive, send: Send) -> None:
-        hub: Hub = self._request.app.state.hub
-        form = Events()
+        hub, form = self._hub, Events()
 
         async def put(content: bytes, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": content, "more_body": more})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
@@ -19,6 +18,7 @@ from api.problems import BadParameter, TooMany
 from api.queries import commands as queries
 from api.queries import devices
 from api.routes import PREFIX
+from api.services import App
 from api.shapes import commands as shapes
 from api.shapes.commands import CommandOrder
 
@@ -157,13 +157,18 @@ async def page(
     responses=description.THING | description.ok(shapes.Command, None, command=shapes.ENDED),
 )
 async def one(
-    request: Request, database: Db, member: Member, command: CommandId, asked: Annotated[OneParameters, Query()]
+    request: Request,
+    app: App,
+    database: Db,
+    member: Member,
+    *,
+    command: CommandId,
+    asked: Annotated[OneParameters, Query()],
 ) -> Response:
     answers.json_only(request, asked.format)
     if asked.wait is None:
         return answers.json(await queries.one(database, command))
-    waiting: Counter[int | None] = request.app.state.waiting
-    whose = member.organization_id
+    waiting, whose = app.waiting, member.organization_id
     if waiting.total() >= MOST_WAITING or waiting[whose] >= MOST_OF_ONE:
         raise TooMany("too many requests wait already: ask without wait", headers={"Retry-After": "5"})
     waiting[whose] += 1

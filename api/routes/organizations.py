@@ -18,6 +18,7 @@ from api.http.parameters import Cursor, Known, NoParameters, Parameters, once
 from api.problems import Forbidden, NotFound
 from api.queries import organizations as queries
 from api.routes import PREFIX
+from api.services import App, Services
 from api.shapes import organizations as shapes
 from api.shapes.organizations import Joining, MemberChange, NewInvitation, NewKey, NewOrganization, OrganizationChange
 
@@ -52,9 +53,9 @@ class Reason(Known):
     responses=description.DATABASE
     | ok(shapes.Organizations, None, organizations={"organizations": [shapes.MEMBERSHIP]}),
 )
-async def mine(request: Request, principal: Caller, asked: Annotated[NoParameters, Query()]) -> Response:
+async def mine(request: Request, app: App, principal: Caller, asked: Annotated[NoParameters, Query()]) -> Response:
     answers.json_only(request, asked.format)
-    return answers.json({"organizations": await queries.whose(request.app.state.server, principal)})
+    return answers.json({"organizations": await queries.whose(app.server, principal)})
 
 
 @router.post(
@@ -65,11 +66,11 @@ async def mine(request: Request, principal: Caller, asked: Annotated[NoParameter
     | description.made(shapes.Membership, organization=shapes.MEMBERSHIP | {"role": "admin"}),
     openapi_extra=described(NewOrganization),
 )
-async def create(request: Request, database: Accounts, person: Person) -> Response:
+async def create(request: Request, app: App, database: Accounts, person: Person) -> Response:
     assert person.user_id is not None
     given = await order(request, NewOrganization)
     await queries.organization_create(database, person.user_id, given.organization, given.title)
-    return await _membership(request, database, person.user_id, given.organization)
+    return await _membership(app, database, person.user_id, given.organization)
 
 
 @router.post(
@@ -79,16 +80,16 @@ async def create(request: Request, database: Accounts, person: Person) -> Respon
     responses=description.CHANGE | description.made(shapes.Membership, organization=shapes.MEMBERSHIP),
     openapi_extra=described(Joining),
 )
-async def join(request: Request, database: Accounts, person: Person) -> Response:
+async def join(request: Request, app: App, database: Accounts, person: Person) -> Response:
     assert person.user_id is not None
     given = await order(request, Joining)
-    with request.app.state.attempts.attempt(request, person.who) as attempt:
+    with app.attempts.attempt(request, person.who) as attempt:
         try:
             name = await queries.join(database, person.user_id, code_hash(given.code.get_secret_value()))
         except NotFound:
             attempt.failed()
             raise
-    return await _membership(request, database, person.user_id, name)
+    return await _membership(app, database, person.user_id, name)
 
 
 @router.get(
@@ -146,11 +147,11 @@ async def members(request: Request, database: Db, asked: Annotated[ListParameter
     openapi_extra=described(MemberChange),
     dependencies=[CHANGES],
 )
-async def change_member(request: Request, database: Db, member: Member, user_id: Id) -> Response:
+async def change_member(request: Request, app: App, database: Db, member: Member, user_id: Id) -> Response:
     given = await order(request, MemberChange)
     _may_grant(member, given.role)
     await queries.member_change(database, user_id, given.role, member.who, given.why)
-    request.app.state.identities.forget()
+    app.identities.forget()
     return answers.json(await queries.member(database, user_id))
 
 
@@ -164,12 +165,12 @@ async def change_member(request: Request, database: Db, member: Member, user_id:
     dependencies=[LEAVES],
 )
 async def remove_member(
-    request: Request, database: Db, member: Member, user_id: Id, asked: Annotated[Reason, Query()]
+    app: App, database: Db, member: Member, user_id: Id, asked: Annotated[Reason, Query()]
 ) -> Response:
     if user_id != member.user_id and member.role is not Role.ADMIN:
         raise Forbidden(f"only an admin removes others; you are {member.role} in {member.organization}")
     await queries.member_change(database, user_id, None, member.who, asked.why)
-    request.app.state.identities.forget()
+    app.identities.forget()
     return Response(status_code=204)
 
 
@@ -286,11 +287,9 @@ async def make_key(request: Request, database: Db, member: Member) -> Response:
     responses=description.CHANGE | description.NOTHING,
     dependencies=[CHANGES],
 )
-async def end_key(
-    request: Request, database: Db, member: Member, key_id: KeyId, asked: Annotated[Reason, Query()]
-) -> Response:
+async def end_key(app: App, database: Db, member: Member, key_id: KeyId, asked: Annotated[Reason, Query()]) -> Response:
     await queries.key_end(database, key_id, member.who, asked.why)
-    request.app.state.identities.forget()
+    app.identities.forget()
     return Response(status_code=204)
 
 
@@ -302,9 +301,9 @@ def _may_grant(member: Principal, role: Role) -> None:
         raise Forbidden("people have all scopes, and this key has not: it makes nobody a member, and changes no role")
 
 
-async def _membership(request: Request, database: Accounts, user_id: int, name: str) -> Response:
+async def _membership(app: Services, database: Accounts, user_id: int, name: str) -> Response:
     """The one just made."""
-    request.app.state.identities.forget()
+    app.identities.forget()
     mine = await queries.memberships(database, user_id)
     [made] = [one for one in mine if one["organization"] == name]
     return answers.json(made, 201)

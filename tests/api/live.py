@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 
-from api.app import create_app
+from api.app import SOCKETS, create_app
 from api.edge.protocol import Socket, limited
 from api.settings import Settings
 from schema.alarms.machine import Alarm
@@ -38,7 +38,7 @@ async def listening(database_url: str, port: int = 0, **settings: Any) -> AsyncI
         access_log=False,
         ws=Socket,
         ws_per_message_deflate=False,
-        http=limited(given.api_connections, app.state.sockets),
+        http=limited(given.api_connections, SOCKETS),
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
@@ -50,7 +50,7 @@ async def listening(database_url: str, port: int = 0, **settings: Any) -> AsyncI
     try:
         yield f"127.0.0.1:{port}", app
     finally:
-        app.state.hub.close()
+        app.state.services.hub.close()
         server.should_exit = True
         await task
 

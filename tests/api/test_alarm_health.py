@@ -221,7 +221,7 @@ async def test_the_queries_read_what_they_need_and_no_more(log: Log, client: Ser
         "newest_after": (alerts.SQL["newest_after"], (10, 500)),
         "bounds": (alerts.SQL["bounds"], ()),
     }
-    async with client.app.state.server.connection(1) as connection:
+    async with client.app.state.services.server.connection(1) as connection:
         for name, (statement, arguments) in statements.items():
             rows = await connection.fetch(f"explain (costs off) {statement}", *arguments)
             plan = "\n".join(row[0] for row in rows)

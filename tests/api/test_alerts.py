@@ -155,7 +155,7 @@ async def test_nobody_hears_of_another_organization(
             with pytest.raises(InvalidStatus) as refused:
                 await opened(address, listener | extra, query)
             assert refused.value.response.status_code == 404
-        assert len(app.state.hub._feeds) == 2
+        assert len(app.state.services.hub._feeds) == 2
 
 
 async def test_that_an_alarm_ends_with_a_device_that_is_given_away_is_told_to_who_had_it_and_to_nobody_else(
