@@ -81,8 +81,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub, identities = services.hub, services.identities
         notices = Notices(services.server.accounts)
-        for channel, hearer in ((CHANGED, identities), (CHANGED, hub), (NEWS, hub)):
-            notices.add(channel, hearer)
+        for channel, listener in ((CHANGED, identities), (CHANGED, hub), (NEWS, hub)):
+            notices.add(channel, listener)
         protected.allow(await headers.pages(app))
         async with services.server:
             with services.passwords:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 MEDIA_TYPE = "application/problem+json"
@@ -112,3 +113,19 @@ class Busy(ApiError):
 
 class TooLong(ApiError):
     status, slug, title = 504, "too-long", "The query took too long"
+
+
+def fields(slug: str, title: str, status: int, detail: str, instance: str) -> dict[str, Any]:
+    """The members that every problem document has."""
+    return {
+        "type": f"urn:biogate:problem:{slug}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+    }
+
+
+def fields_of(status: HTTPStatus, detail: str, instance: str) -> dict[str, Any]:
+    """The same for a problem that HTTP itself has a name for."""
+    return fields(status.phrase.lower().replace(" ", "-"), status.phrase, int(status), detail, instance)

@@ -147,7 +147,7 @@ def _let(member: Principal, role: Role, scope: Scope) -> None:
         raise Forbidden(f"this is for the role {role} or higher; you are {member.role} in {member.organization}")
 
 
-async def still(request: HTTPConnection) -> None:
+async def still_authorized(request: HTTPConnection) -> None:
     """Raises Unauthorized if who asked may not go on: an answer can take hours, and what ends then has ended."""
     if await entrance(request).identities.principal(_shown(request)) != request.scope["principal"]:
         raise Unauthorized("the key, token or session has ended, or may do something else now", headers=INVALID)

@@ -66,11 +66,11 @@ class Identities:
         known = self._known.get(shown)
         return known[0] if known is not None and time.monotonic() < known[1] else None
 
-    def heard(self) -> None:
+    def on_change(self) -> None:
         """Of accounts something has changed."""
         self.forget()
 
-    def hears(self, now: bool) -> None:
+    def on_listening(self, now: bool) -> None:
         self._listening = now
         self.forget()
 

@@ -6,8 +6,6 @@ One number says how full a bucket is (the generic cell rate algorithm): the time
 
 from __future__ import annotations
 
-import ipaddress
-
 BURST_S = 5.0
 """A bucket holds what comes in so many seconds: a page that asks for everything at once is no attack."""
 MOST_CALLERS = 10_000
@@ -42,14 +40,3 @@ class Buckets:
         self._empty_at = {caller: at for caller, at in self._empty_at.items() if at > now}
         if len(self._empty_at) > MOST_CALLERS // 2:
             self._empty_at.clear()
-
-
-def address(client: tuple[str, int] | None) -> str:
-    """Who an anonymous request is counted for. Of IPv6 the network: who has one address has 2^64."""
-    host = client[0] if client else "local"
-    if ":" not in host:
-        return host
-    try:
-        return str(ipaddress.ip_network((host.partition("%")[0], 64), strict=False))
-    except ValueError:
-        return host

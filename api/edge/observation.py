@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics
+from api.access import attempts
 from api.access import guard as access
 from api.edge import limits
 from api.edge.headers import SecurityHeaders
@@ -33,7 +34,7 @@ MOST_PATH = 200
 """Characters of an address that is none of ours, in the log."""
 
 
-class Enough(Exception):
+class HeadBodySkipped(Exception):
     """Ends the making of a body that nobody wants: HEAD."""
 
 
@@ -106,8 +107,8 @@ class Observer:
         if known is not None:
             kind, wait = "caller", self._callers.take(known.who, now)
         else:
-            scope["charged"] = address = limits.address(scope["client"])
-            kind, wait = "anonymous", self._addresses.take(address, now)
+            scope["charged"] = network = attempts.network(HTTPConnection(scope))
+            kind, wait = "anonymous", self._addresses.take(network, now)
         if not wait:
             return None
         metrics.LIMITED.labels(kind).inc()
@@ -191,10 +192,10 @@ class Exchange:
                 await document(scope["path"], refused)(scope, receive, send)
             else:
                 await observer._app(scope, receive, send)
-        except (Enough, ClientDisconnect):
+        except (HeadBodySkipped, ClientDisconnect):
             pass
         except Exception as unexpected:
-            if isinstance(unexpected, ExceptionGroup) and unexpected.split(Enough)[1] is None:
+            if isinstance(unexpected, ExceptionGroup) and unexpected.split(HeadBodySkipped)[1] is None:
                 pass
             elif self.status:
                 error = unexpected
@@ -224,7 +225,7 @@ class Exchange:
         elif not self.finished:
             await self.send({"type": "http.response.body", "body": b""})
             if message.get("more_body", False):
-                raise Enough
+                raise HeadBodySkipped
 
     async def receive(self) -> Message:
         """The body, as far as it is not too large: chunks have no Content-Length."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from api import metrics
-from api.problems import MEDIA_TYPE
+from api.problems import MEDIA_TYPE, fields_of
 
 MOST_HEAD = 32 * 1024
 """Bytes of a request line with its headers."""
@@ -121,7 +122,7 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: int, detail: str) -> None:
         """Tell why, where nothing else is being said on this connection, and close it."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            body = msgspec.json.encode(_problem(status, detail))
+            body = msgspec.json.encode(fields_of(HTTPStatus(status), detail, ""))
             head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
             self.transport.write(STATUS_LINE[status] + head.encode() + body)
             if self.cycle is not None:
@@ -157,17 +158,3 @@ def limited(most_connections: int, sockets: frozenset[bytes] = frozenset()) -> t
 
 def _over(since: float | None, most: float, now: float) -> bool:
     return since is not None and now - since > most
-
-
-def _problem(status: int, detail: str) -> dict[str, Any]:
-    title = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}.get(
-        status, "Service Unavailable"
-    )
-    slug = title.lower().replace(" ", "-")
-    return {
-        "type": f"urn:biogate:problem:{slug}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": "",
-    }

@@ -5,19 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 from urllib.parse import urlencode
 
 import msgspec
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.access.guard import still
+from api.access.guard import still_authorized
+from api.http import cursors
 from api.problems import BadParameter, NotAcceptable
 
 Format = Literal["json", "csv"]
 JSON, CSV = "application/json", "text/csv"
+USUAL = 100
+"""Items on a page, if the question does not say how many."""
 CSV_TYPE = "text/csv; charset=utf-8; header=present"
 TYPES: Mapping[Format, frozenset[str]] = {
     "json": frozenset({JSON, "application/*", "*/*"}),
@@ -73,6 +77,8 @@ def _cell(value: Any) -> Any:
         return value if math.isfinite(value) else ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        return msgspec.json.encode(value).decode()
     return bytes(value).decode() if isinstance(value, msgspec.Raw) else value
 
 
@@ -104,25 +110,73 @@ async def csv_stream(
     async def body() -> AsyncIterator[str]:
         yield lines([header, *first])
         async for page in pages:
-            await still(request)
+            await still_authorized(request)
             yield lines(page)
 
     return StreamingResponse(body(), headers=_disposition(request), media_type=CSV_TYPE)
 
 
-def listing(
-    request: Request,
-    format_: Format,
-    name: str,
-    items: Sequence[Mapping[str, Any]],
-    columns: Sequence[str],
-    *,
-    following: str | None = None,
-) -> Response:
-    """A list: in JSON under `name`; in CSV one row an item, with `columns`, in which `a.b` is `b` of the object `a`."""
-    if format_ == "json":
-        return json({name: items, "truncated": following is not None, "next": following})
-    return csv_page(request, columns, ([_member(item, path) for path in columns] for item in items), following)
+class Asked(Protocol):
+    """The parameters of a list."""
+
+    @property
+    def format(self) -> Format | None: ...
+
+    @property
+    def limit(self) -> int | None: ...
+
+    @property
+    def cursor(self) -> str | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A list of items, in JSON under `name`, in CSV with `columns`, in which `a.b` is `b` of the object `a`."""
+
+    name: str
+    columns: Sequence[str]
+    item: Callable[[Any], Mapping[str, Any]] = dict
+    """Makes an item of a row."""
+    key: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    """The columns of a row by which the list is ordered, and how a cursor's part is read; none: it has no pages."""
+    first: Sequence[Any] = ()
+    """The key at which the first page begins."""
+
+    async def page(
+        self,
+        request: Request,
+        asked: Asked,
+        rows: Callable[[list[Any], int], Awaitable[Sequence[Any]]],
+        *,
+        first: Sequence[Any] | None = None,
+        everything: Callable[[], AsyncIterator[Sequence[Any]]] | None = None,
+    ) -> Response:
+        """Answer one page: `rows(key, limit)` gives at most `limit` rows after a key. `first`: a first key that
+        depends on the question. `everything` gives all rows in parts, for CSV that is not cut into pages."""
+        format_ = chosen(request, asked.format)
+        if everything is not None and format_ == "csv" and asked.limit is None and asked.cursor is None:
+            parts = (self._cells(part) async for part in everything())
+            return await csv_stream(request, self.columns, parts)
+        after, limit = list(self.first if first is None else first), asked.limit or USUAL
+        if asked.cursor is not None:
+            after = cursors.decode(request, asked.cursor, *self.key.values())
+        found = await rows(after, limit + 1)
+        following = None
+        if len(found) > limit:
+            found = found[:limit]
+            following = cursors.encode(request, *(found[-1][column] for column in self.key))
+        return self.answer(request, format_, found, following)
+
+    def answer(self, request: Request, format_: Format, rows: Sequence[Any], following: str | None = None) -> Response:
+        if format_ == "csv":
+            return csv_page(request, self.columns, self._cells(rows), following)
+        items = [self.item(row) for row in rows]
+        return json({self.name: items, "truncated": following is not None, "next": following})
+
+    def _cells(self, rows: Iterable[Any]) -> Iterable[list[Any]]:
+        for row in rows:
+            item = self.item(row)
+            yield [_member(item, path) for path in self.columns]
 
 
 def _member(item: Mapping[str, Any], path: str) -> Any:

@@ -24,6 +24,7 @@ from api.problems import (
     Unauthorized,
     Unavailable,
     Unsupported,
+    fields,
 )
 
 
@@ -90,13 +91,7 @@ class Problem(BaseModel):
 
 
 def _response(error: type[ApiError], when: str, detail: str) -> dict[str, Any]:
-    example = {
-        "type": f"urn:biogate:problem:{error.slug}",
-        "title": error.title,
-        "status": error.status,
-        "detail": detail,
-        "instance": "/api/v1/devices/br-1/telemetry",
-    }
+    example = fields(error.slug, error.title, error.status, detail, "/api/v1/devices/br-1/telemetry")
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
     return {"description": when, "content": content}
 

@@ -115,7 +115,7 @@ class WindowParameters(Parameters):
         return times.Span(self.from_, self.to)
 
 
-async def once(request: HTTPConnection) -> None:  # async: FastAPI would call it in a thread
+async def reject_repeated_parameters(request: HTTPConnection) -> None:  # async: FastAPI would call it in a thread
     """Refuse a parameter that is given twice and can have only one value: which one would count?"""
     seen: set[str] = set()
     for name, value in request.query_params.multi_items():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from fastapi import Response
+from fastapi import Depends, Header, Response
 
 from api.http import answers
 from api.problems import BadParameter
@@ -16,6 +17,36 @@ NONE = -1
 """Nothing has this version."""
 ABSENT = 0
 """There is nothing yet."""
+
+
+IfMatch = Annotated[str | None, Header(description="the ETag that it must have", examples=['"3"'])]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What must be there before a change."""
+
+    version: int | None = None
+    """None: any; 0: there must be none."""
+    there: bool = False
+    """There must be one."""
+
+
+async def _expected(
+    if_match: IfMatch = None,
+    if_none_match: Annotated[str | None, Header(description="*: only if there is none of this name")] = None,
+) -> Expected:
+    if if_match is not None and if_none_match is not None:
+        raise BadParameter("If-Match", "and If-None-Match together: send one of them")
+    if if_none_match is not None:
+        return Expected(only_new(if_none_match))
+    if if_match is None:
+        return Expected()
+    version = wanted(if_match)
+    return Expected(version, there=version is None)
+
+
+ExpectedByHeader = Annotated[Expected, Depends(_expected)]
 
 
 def tagged(item: Mapping[str, Any], status: int = 200) -> Response:

@@ -12,7 +12,7 @@ import structlog
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect
 
-from api.access.guard import still
+from api.access.guard import still_authorized
 from api.access.roles import Principal
 from api.live.forms import Form
 from api.live.hub import Hub
@@ -95,7 +95,7 @@ class Feeding:
             return None
         try:
             async with self._hub.checks:
-                await still(self._connection)
+                await still_authorized(self._connection)
         except Unauthorized:
             raise
         except ApiError as error:

@@ -73,7 +73,7 @@ class Hub:
         for feed in self._feeds.values():
             feed.end("the service ends: come again")
 
-    def heard(self) -> None:
+    def on_change(self) -> None:
         """There are new transitions, or accounts have changed: then everybody has to show again who they are."""
         changed = self.identities.version != self._version
         self._version = self.identities.version
@@ -82,9 +82,9 @@ class Hub:
             if changed:
                 feed.wake_members()
 
-    def hears(self, now: bool) -> None:
+    def on_listening(self, now: bool) -> None:
         """What was not heard of is looked for."""
-        self.heard()
+        self.on_change()
 
     @asynccontextmanager
     async def member(self, whose: Principal, wishes: Wishes, after: int | None) -> AsyncIterator[Member]:

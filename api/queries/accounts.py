@@ -9,9 +9,9 @@ import asyncpg
 
 from api.access.tokens import RefreshToken, hashed
 from api.database import Database
+from api.http import times
 from api.problems import CHALLENGE, Conflict, Unauthorized
 from api.queries import load
-from api.queries.organizations import plain
 
 SQL = load("accounts")
 
@@ -82,7 +82,7 @@ async def session_end(accounts: Database, user_id: int, session_id: int | None) 
 
 async def sessions(accounts: Database, user_id: int, current: int | None) -> list[dict[str, Any]]:
     rows = await accounts.fetch(SQL["sessions"], user_id)
-    return [plain(row) | {"current": row["session_id"] == current} for row in rows]
+    return [times.plain(row) | {"current": row["session_id"] == current} for row in rows]
 
 
 async def password_change(accounts: Database, account: asyncpg.Record, new_hash: str, keep: int | None) -> None:

@@ -9,24 +9,25 @@ import msgspec
 
 from api.database import Connection, Database
 from api.http import times
+from api.http.preconditions import Expected
 from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
-from api.queries.alarm_rules import Before, Change
+from api.queries.alarm_rules import Change
 from schema.alarms.routes import Route, shown
 from schema.sealed import seal
 
 SQL = load("alarm_routes")
 
 
-async def page(database: Database, after: str, limit: int) -> list[dict[str, Any]]:
-    return [_item(row) for row in await database.fetch(SQL["page"], after, limit)]
+async def page(database: Database, after: str, limit: int) -> list[asyncpg.Record]:
+    return await database.fetch(SQL["page"], after, limit)
 
 
 async def detail(database: Database, name: str) -> dict[str, Any]:
     row = await database.fetchrow(SQL["one"], name)
     if row is None:
         raise unknown(name)
-    return _item(row)
+    return item(row)
 
 
 def unknown(name: str) -> NotFound:
@@ -34,13 +35,13 @@ def unknown(name: str) -> NotFound:
 
 
 async def put(
-    database: Database, place: tuple[int, str], wanted: Route, url: str | None, *, before: Before, change: Change
+    database: Database, place: tuple[int, str], wanted: Route, url: str | None, *, expected: Expected, change: Change
 ) -> tuple[dict[str, Any], bool]:
     """The route afterwards, and whether it is new. `place`: organization and name; `url`: None leaves it as it is."""
     organization_id, name = place
     async with database.change() as connection:
-        known, version = await connection.fetchrow(SQL["one"], name), before.version
-        if before.there:
+        known, version = await connection.fetchrow(SQL["one"], name), expected.version
+        if expected.there:
             if known is None:
                 raise PreconditionFailed(f"there is no route {name}")
             version = known["version"]
@@ -48,7 +49,7 @@ async def put(
         definition = wanted.model_dump_json(include=set(Route.model_fields))
         address = None if url is None else shown(url)
         await connection.execute(SQL["put"], name, definition, sealed, address, version, change.who, change.why)
-        return _item(await connection.fetchrow(SQL["one"], name)), known is None
+        return item(await connection.fetchrow(SQL["one"], name)), known is None
 
 
 async def remove(database: Database, name: str, version: int | None, change: Change) -> dict[str, Any]:
@@ -58,13 +59,13 @@ async def remove(database: Database, name: str, version: int | None, change: Cha
         if before is None:
             raise unknown(name)
         await connection.execute(SQL["remove"], name, version, change.who, change.why)
-        return _item(before)
+        return item(before)
 
 
 async def test(database: Database, name: str, change: Change) -> dict[str, Any]:
     async with database.change() as connection:
         await connection.execute(SQL["test"], name, change.who, change.why)
-        return _item(await connection.fetchrow(SQL["one"], name))
+        return item(await connection.fetchrow(SQL["one"], name))
 
 
 async def _sealed(connection: Connection, url: str, place: str) -> bytes:
@@ -74,7 +75,7 @@ async def _sealed(connection: Connection, url: str, place: str) -> bytes:
     return seal(public, url.encode(), place)
 
 
-def _item(row: asyncpg.Record) -> dict[str, Any]:
+def item(row: asyncpg.Record) -> dict[str, Any]:
     test = None
     if row["test_asked_at"] is not None:
         state = {"pending": "waiting", "done": "sent"}.get(row["test_state"], "failed")

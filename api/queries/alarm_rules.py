@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import asyncpg
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from api.database import Database
 from api.http import times
+from api.http.preconditions import Expected
 from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
 from schema.alarms.files import MAX_RULES
@@ -35,16 +37,6 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
-    """What must be before a change."""
-
-    version: int | None = None
-    """None: any; 0: there must be none."""
-    there: bool = False
-    """There must be one."""
-
-
-@dataclass(frozen=True, slots=True)
 class Change:
     """Who changes rules, and why."""
 
@@ -52,7 +44,7 @@ class Change:
     why: str
 
 
-async def page(database: Database, wanted: Filter, after: str, limit: int) -> list[dict[str, Any]]:
+async def page(database: Database, wanted: Filter, after: str, limit: int) -> list[asyncpg.Record]:
     """At most `limit` rules whose name comes after `after`."""
     channel = wanted.channel
     rows = await database.fetch(
@@ -60,14 +52,9 @@ async def page(database: Database, wanted: Filter, after: str, limit: int) -> li
         *(after, wanted.enabled, wanted.tags, wanted.priorities, channel, limit if channel is None else None),
     )
     if channel is None:
-        return [_item(row) for row in rows]
-    found = []
-    for row in rows:  # which the query has thinned out: in a formula the name may be a part of another
-        if channel in _channels(row):
-            found.append(_item(row))
-            if len(found) == limit:
-                break
-    return found
+        return rows
+    # The query has thinned them out: in a formula the name may be a part of another.
+    return list(islice((row for row in rows if channel in _channels(row)), limit))
 
 
 async def detail(database: Database, name: str) -> dict[str, Any]:
@@ -78,7 +65,7 @@ async def detail(database: Database, name: str) -> dict[str, Any]:
         found = await warnings(database, _rule(row))
     except Conflict as error:
         found = [error.detail]
-    return _item(row) | {"warnings": found}
+    return item(row) | {"warnings": found}
 
 
 async def rule(database: Database, name: str) -> Rule:
@@ -98,18 +85,18 @@ def unknown(name: str) -> NotFound:
 
 
 async def put(
-    database: Database, name: str, wanted: Definition, before: Before, change: Change
+    database: Database, name: str, wanted: Definition, expected: Expected, change: Change
 ) -> tuple[dict[str, Any], bool]:
     """The rule afterwards, and whether it is new."""
     async with database.change() as connection:
-        known, version = await connection.fetchrow(SQL["one"], name), before.version
-        if before.there:
+        known, version = await connection.fetchrow(SQL["one"], name), expected.version
+        if expected.there:
             if known is None:
                 raise PreconditionFailed(f"there is no rule {name}")
             version = known["version"]
         await connection.execute(SQL["put"], name, wanted.model_dump_json(), version, change.who, change.why)
-        item = _item(await connection.fetchrow(SQL["one"], name))
-    return item | {"warnings": await warnings(database, wanted)}, known is None
+        saved = item(await connection.fetchrow(SQL["one"], name))
+    return saved | {"warnings": await warnings(database, wanted)}, known is None
 
 
 async def remove(database: Database, name: str, version: int | None, change: Change) -> dict[str, Any]:
@@ -119,7 +106,7 @@ async def remove(database: Database, name: str, version: int | None, change: Cha
         if before is None:
             raise unknown(name)
         await connection.execute(SQL["remove"], name, version, change.who, change.why)
-        return _item(before)
+        return item(before)
 
 
 async def import_(
@@ -203,7 +190,7 @@ def _channels(row: asyncpg.Record) -> frozenset[str]:
         return frozenset()
 
 
-def _item(row: asyncpg.Record) -> dict[str, Any]:
+def item(row: asyncpg.Record) -> dict[str, Any]:
     return {
         "rule": row["name"],
         "version": row["version"],

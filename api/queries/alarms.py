@@ -50,14 +50,13 @@ class Wanted:
     before: int = LAST_ID
 
 
-async def page(database: Database, wanted: Filter, after: Sequence[str], limit: int) -> list[dict[str, Any]]:
+async def page(database: Database, wanted: Filter, after: Sequence[str], limit: int) -> list[asyncpg.Record]:
     """At most `limit` alarms after the key `after` (device, rule)."""
-    rows = await database.fetch_planned(
+    return await database.fetch_planned(
         SQL["page"],
         *(*after, wanted.states, wanted.standing, wanted.priorities, wanted.device, wanted.tags, wanted.rule),
         *(wanted.unacknowledged, limit),
     )
-    return [item(row) for row in rows]
 
 
 async def one(database: Database, device: str, rule: str) -> dict[str, Any]:
@@ -77,23 +76,22 @@ def absent(device: str, rule: str) -> NotFound:
     return NotFound(f"there is no alarm {rule} of {device}: it is there from its first transition on")
 
 
-async def history(database: Database, wanted: Wanted, limit: int) -> list[dict[str, Any]]:
+async def history(database: Database, wanted: Wanted, limit: int) -> list[asyncpg.Record]:
     """Newest first."""
-    rows = await database.fetch_planned(
+    return await database.fetch_planned(
         SQL["history"],
         *(wanted.begin, wanted.end, wanted.before, wanted.device, wanted.rule, wanted.priorities, wanted.causes, limit),
     )
-    return [transition(row) for row in rows]
 
 
-async def all_history(database: Database, wanted: Wanted) -> AsyncIterator[list[dict[str, Any]]]:
+async def all_history(database: Database, wanted: Wanted) -> AsyncIterator[list[asyncpg.Record]]:
     """All of it; no connection is held while a slow client reads."""
     while True:
-        items = await history(database, wanted, AT_A_TIME)
-        yield items
-        if len(items) < AT_A_TIME:
+        rows = await history(database, wanted, AT_A_TIME)
+        yield rows
+        if len(rows) < AT_A_TIME:
             return
-        wanted = replace(wanted, before=items[-1]["id"])
+        wanted = replace(wanted, before=rows[-1]["transition_id"])
 
 
 def item(row: asyncpg.Record) -> dict[str, Any]:

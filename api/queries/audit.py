@@ -33,26 +33,25 @@ class Wanted:
     ascending: bool
 
 
-async def page(database: Database, wanted: Wanted, after: int | None, limit: int) -> list[dict[str, Any]]:
+async def page(database: Database, wanted: Wanted, after: int | None, limit: int) -> list[asyncpg.Record]:
     """Events that come after number `after` in the order that is wanted."""
     if after is None:
         after = 0 if wanted.ascending else AFTER_ALL
-    rows = await database.fetch_planned(
+    return await database.fetch_planned(
         SQL["oldest_first" if wanted.ascending else "newest_first"],
         *(wanted.subject, wanted.action, wanted.who, wanted.begin, wanted.end, after, limit),
     )
-    return [_event(row) for row in rows]
 
 
-async def pages(database: Database, wanted: Wanted) -> AsyncIterator[list[dict[str, Any]]]:
+async def pages(database: Database, wanted: Wanted) -> AsyncIterator[list[asyncpg.Record]]:
     """All of them; no connection is held while a slow client reads."""
     after = None
     while True:
-        items = await page(database, wanted, after, AT_A_TIME)
-        yield items
-        if len(items) < AT_A_TIME:
+        rows = await page(database, wanted, after, AT_A_TIME)
+        yield rows
+        if len(rows) < AT_A_TIME:
             return
-        after = items[-1]["n"]
+        after = rows[-1]["n"]
 
 
 async def verify(database: Database) -> dict[str, Any]:
@@ -70,7 +69,7 @@ async def verify(database: Database) -> dict[str, Any]:
     }
 
 
-def _event(row: asyncpg.Record) -> dict[str, Any]:
+def event(row: asyncpg.Record) -> dict[str, Any]:
     return {
         "n": row["n"],
         "at": times.text(row["at"]),

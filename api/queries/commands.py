@@ -73,7 +73,7 @@ async def request(database: Database, wish: Wish, who: str, key: str) -> tuple[d
         if row is not None:
             if row["request_hash"] != digest:
                 raise Conflict(f"the Idempotency-Key {key} was used for another request: take a new one")
-            return _item(row), False
+            return item(row), False
         said = None
         if wish.precondition is not None:
             said = json.dumps(wish.precondition.said)
@@ -84,7 +84,7 @@ async def request(database: Database, wish: Wish, who: str, key: str) -> tuple[d
             *(who, wish.why, key, digest),
         )
         row = await connection.fetchrow(SQL["one"], made["command_id_"])
-        return _item(row), bool(made["is_new"])
+        return item(row), bool(made["is_new"])
 
 
 async def _check(connection: Connection, device: str, wanted: Precondition) -> None:
@@ -120,7 +120,7 @@ async def one(database: Database, command: UUID) -> dict[str, Any]:
     row = await database.fetchrow(SQL["one"], command)
     if row is None:
         raise NotFound(f"there is no command {command}")
-    return _item(row)
+    return item(row)
 
 
 async def ended(
@@ -140,10 +140,10 @@ async def ended(
 
 
 async def page(
-    database: Database, device_id: int, states: Sequence[str] | None, before: tuple[datetime, UUID], limit: int
-) -> list[dict[str, Any]]:
+    database: Database, device_id: int, states: Sequence[str] | None, before: Sequence[Any], limit: int
+) -> list[asyncpg.Record]:
     """At most `limit` commands, newest first, after the key `before` (requested_at, command_id)."""
-    return [_item(row) for row in await database.fetch_planned(SQL["page"], device_id, states, *before, limit)]
+    return await database.fetch_planned(SQL["page"], device_id, states, *before, limit)
 
 
 async def cancel(database: Database, command: UUID, who: str, why: str) -> dict[str, Any]:
@@ -152,7 +152,7 @@ async def cancel(database: Database, command: UUID, who: str, why: str) -> dict[
     return await one(database, command)
 
 
-def _item(row: asyncpg.Record) -> dict[str, Any]:
+def item(row: asyncpg.Record) -> dict[str, Any]:
     return {
         "id": str(row["command_id"]),
         "device": row["device"],

@@ -90,13 +90,12 @@ class Change:
     tags: list[str] | None
 
 
-async def page(database: Database, wanted: Filter, after: str, limit: int) -> list[dict[str, Any]]:
+async def page(database: Database, wanted: Filter, after: str, limit: int) -> list[asyncpg.Record]:
     """At most `limit` devices whose name comes after `after`."""
     words = None if wanted.words is None else wanted.words.lower()
-    rows = await database.fetch(
+    return await database.fetch(
         SQL["page"], after, limit, wanted.states, wanted.tags, wanted.location, words, wanted.online
     )
-    return [_item(row) for row in rows]
 
 
 async def detail(database: Database, name: str) -> dict[str, Any]:
@@ -115,10 +114,10 @@ async def change(
 def _detail(row: asyncpg.Record | None, name: str) -> dict[str, Any]:
     if row is None:
         raise unknown(name)
-    return _item(row) | {"version": row["version"]}
+    return item(row) | {"version": row["version"]}
 
 
-def _item(row: asyncpg.Record) -> dict[str, Any]:
+def item(row: asyncpg.Record) -> dict[str, Any]:
     presence = None
     if row["since"] is not None:
         presence = {"online": row["online"], "since": times.text(row["since"])}

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import asyncpg
-import msgspec
 
 from api.database import Database
 from api.http import times
@@ -24,7 +22,7 @@ async def page(
     database: Database,
     states: Sequence[str] | None,
     serial: str | None,
-    before: tuple[datetime, str],
+    before: Sequence[Any],
     limit: int,
 ) -> list[asyncpg.Record]:
     """Handshakes that come after the key `before`, newest first."""
@@ -50,7 +48,7 @@ def item(row: asyncpg.Record) -> dict[str, Any]:
         "claim_version": row["claim_version"],
         "hardware": row["hardware"],
         "firmware": row["firmware"],
-        "channels": msgspec.Raw(msgspec.json.encode(row["channels"])),  # the same text in a cell of CSV
+        "channels": row["channels"],
         "username": row["username"],
         "created_at": times.text(row["created_at"]),
         "changed_at": times.text(row["changed_at"]),
@@ -86,8 +84,8 @@ async def deny(database: Database, txn: str, who: str, why: str) -> dict[str, An
     return await one(database, txn)
 
 
-async def switches(database: Database) -> list[dict[str, Any]]:
-    return [dict(row) for row in await database.fetch(SQL["cells"])]
+async def switches(database: Database) -> list[asyncpg.Record]:
+    return await database.fetch(SQL["cells"])
 
 
 async def switch(database: Database, cell: str | None, is_open: bool, who: str, why: str) -> None:

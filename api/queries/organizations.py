@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
-import msgspec
 
 from api.access.roles import Principal
 from api.access.tokens import ApiKey, hashed
@@ -21,7 +20,7 @@ LAST_KEY_ID = "z" * 13
 
 
 async def memberships(accounts: Database, user_id: int) -> list[dict[str, Any]]:
-    return [plain(row) for row in await accounts.fetch(SQL["memberships"], user_id)]
+    return [times.plain(row) for row in await accounts.fetch(SQL["memberships"], user_id)]
 
 
 async def whose(server: Server, principal: Principal) -> list[dict[str, Any]]:
@@ -52,7 +51,7 @@ async def organization(database: Database) -> dict[str, Any]:
     row = await database.fetchrow(SQL["organization"])
     if row is None:
         raise NotFound("there is no such organization")
-    return plain(row)
+    return times.plain(row)
 
 
 async def organization_change(database: Database, title: str, who: str, why: str) -> None:
@@ -60,15 +59,15 @@ async def organization_change(database: Database, title: str, who: str, why: str
         await connection.execute(SQL["organization_change"], title, who, why)
 
 
-async def members(database: Database, after: int, limit: int) -> list[dict[str, Any]]:
-    return [plain(row) for row in await database.fetch(SQL["members"], after, limit)]
+async def members(database: Database, after: int, limit: int) -> list[asyncpg.Record]:
+    return await database.fetch(SQL["members"], after, limit)
 
 
 async def member(database: Database, user_id: int) -> dict[str, Any]:
     row = await database.fetchrow(SQL["member"], user_id)
     if row is None:
         raise NotFound(f"there is no member {user_id}")
-    return plain(row)
+    return times.plain(row)
 
 
 async def member_change(database: Database, user_id: int, role: str | None, who: str, why: str) -> None:
@@ -77,8 +76,8 @@ async def member_change(database: Database, user_id: int, role: str | None, who:
         await connection.execute(SQL["member_change"], user_id, role, who, why)
 
 
-async def invitations(database: Database, before: int, limit: int) -> list[dict[str, Any]]:
-    return [plain(row) for row in await database.fetch(SQL["invitations"], before, limit)]
+async def invitations(database: Database, before: int, limit: int) -> list[asyncpg.Record]:
+    return await database.fetch(SQL["invitations"], before, limit)
 
 
 async def invitation_create(
@@ -86,7 +85,7 @@ async def invitation_create(
 ) -> dict[str, Any]:
     async with database.change() as connection:
         made = await connection.fetchval(SQL["invitation_create"], role, code, uses, expires_at, who)
-        return plain(await connection.fetchrow(SQL["invitation"], made))
+        return times.plain(await connection.fetchrow(SQL["invitation"], made))
 
 
 async def invitation_end(database: Database, invitation_id: int, who: str, why: str) -> None:
@@ -109,18 +108,9 @@ async def key_create(
         await connection.execute(
             SQL["key_create"], made.key_id, hashed(made.secret), name, role, scopes, expires_at, who
         )
-        return shown_key(await connection.fetchrow(SQL["key_shown"], made.key_id))
+        return times.plain(await connection.fetchrow(SQL["key_shown"], made.key_id))
 
 
 async def key_end(database: Database, key_id: str, who: str, why: str) -> None:
     async with database.change() as connection:
         await connection.execute(SQL["key_end"], key_id, who, why)
-
-
-def shown_key(row: asyncpg.Record) -> dict[str, Any]:
-    scopes = msgspec.Raw(msgspec.json.encode(row["scopes"]))  # the same text in a cell of CSV
-    return plain(row) | {"scopes": scopes}
-
-
-def plain(row: asyncpg.Record) -> dict[str, Any]:
-    return {name: times.text(value) if isinstance(value, datetime) else value for name, value in row.items()}

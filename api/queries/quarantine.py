@@ -13,7 +13,6 @@ from api.http import times
 from api.http.times import Span
 from api.problems import NotFound
 from api.queries import load
-from api.queries.events import Entry
 
 SQL = load("quarantine")
 SHOWN = 16 * 1024
@@ -30,24 +29,22 @@ async def quarantine(
     *,
     device: str | None,
     limit: int,
-) -> list[Entry]:
+) -> list[asyncpg.Record]:
     """Messages rejected for `reasons`, now in `states`, in the window, after the key `before` (received_at, id)."""
     arguments = (list(reasons), list(states), window.begin, window.end, *before, limit, SHOWN)
     if device is None:
-        rows = await database.fetch(SQL["quarantine"], *arguments)
-    else:
-        rows = await database.fetch(SQL["quarantine_of_device"], *arguments, device)
-    return [Entry(_quarantined(row), (row["received_at"], row["quarantine_id"])) for row in rows]
+        return await database.fetch(SQL["quarantine"], *arguments)
+    return await database.fetch(SQL["quarantine_of_device"], *arguments, device)
 
 
 async def quarantined(database: Database, number: int) -> dict[str, Any]:
     row = await database.fetchrow(SQL["quarantined"], number)
     if row is None:
         raise NotFound(f"nothing of number {number} is in quarantine; /api/v1/quarantine lists what is")
-    return _quarantined(row)
+    return item(row)
 
 
-def _quarantined(row: asyncpg.Record) -> dict[str, Any]:
+def item(row: asyncpg.Record) -> dict[str, Any]:
     payload = row["payload"]
     return {
         "id": row["quarantine_id"],

@@ -12,12 +12,11 @@ from api.http import times
 from api.queries import load
 
 SQL = load("retention")
-TIMES = ("begins", "ends", "made_at", "ended_at", "dropped_until")
 
 
-async def holds(database: Database, before: int, limit: int) -> list[dict[str, Any]]:
+async def holds(database: Database, before: int, limit: int) -> list[asyncpg.Record]:
     """Those with a smaller number, newest first."""
-    return [_plain(row) for row in await database.fetch(SQL["holds"], before, limit)]
+    return await database.fetch(SQL["holds"], before, limit)
 
 
 async def make(
@@ -25,13 +24,9 @@ async def make(
 ) -> dict[str, Any]:
     async with database.change() as connection:
         number = await connection.fetchval(SQL["make"], device, *span, who, why)
-        return _plain(await connection.fetchrow(SQL["hold"], number))
+        return times.plain(await connection.fetchrow(SQL["hold"], number))
 
 
 async def end(database: Database, number: int, who: str, why: str) -> None:
     async with database.change() as connection:
         await connection.execute(SQL["end"], number, who, why)
-
-
-def _plain(row: asyncpg.Record) -> dict[str, Any]:
-    return {**row, **{name: times.optional_text(row[name]) for name in TIMES}}

@@ -15,9 +15,9 @@ from schema.enrollment import fingerprint
 SQL = load("serials")
 
 
-async def serials(database: Database, name: str | None, after: str, limit: int) -> list[dict[str, Any]]:
+async def serials(database: Database, name: str | None, after: str, limit: int) -> list[asyncpg.Record]:
     """Serials after that one, perhaps only those of one import."""
-    return [_serial(row) for row in await database.fetch(SQL["serials"], name, after, limit)]
+    return await database.fetch(SQL["serials"], name, after, limit)
 
 
 async def block(database: Database, serial: str, blocked: bool, who: str, why: str) -> dict[str, Any]:
@@ -26,10 +26,10 @@ async def block(database: Database, serial: str, blocked: bool, who: str, why: s
     row = await database.fetchrow(SQL["serial"], serial)
     if row is None:
         raise NotFound(f"there is no serial {serial}")
-    return _serial(row)
+    return item(row)
 
 
-def _serial(row: asyncpg.Record) -> dict[str, Any]:
+def item(row: asyncpg.Record) -> dict[str, Any]:
     return {
         "serial": row["serial"],
         "device": row["device"],

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 
 from api import metrics, problems
 from api.access.attempts import address
@@ -15,16 +15,16 @@ from api.access.tokens import RefreshToken, access_token, code_hash, new_token
 from api.http import answers, description, times
 from api.http.bodies import MOST_BYTES, body, described, order
 from api.http.description import ok
-from api.http.parameters import NoParameters, once
+from api.http.parameters import NoParameters
 from api.problems import Forbidden, NotFound, Unauthorized
 from api.queries import accounts as queries
 from api.queries import organizations
-from api.routes import PREFIX
+from api.routes import PREFIX, Router
 from api.services import App, Services
 from api.shapes import accounts as shapes
 from api.shapes.accounts import LogIn, LogOut, PasswordChange, Refresh, Registration
 
-router = APIRouter(prefix=f"{PREFIX}/auth", tags=["accounts"], dependencies=[Depends(once)])
+router = Router("accounts", prefix=f"{PREFIX}/auth")
 log = structlog.get_logger("api")
 
 LONGEST_AGENT = 200

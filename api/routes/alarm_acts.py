@@ -7,27 +7,27 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Principal, Role, Scope
 from api.database import Database
 from api.http import answers, description
 from api.http.bodies import Order, described, order
-from api.http.parameters import DeviceName, NoParameters, RuleName, once
+from api.http.parameters import DeviceName, NoParameters, RuleName
 from api.problems import Conflict, Forbidden, NotFound, TooMuch
 from api.queries import alarm_acts as queries
 from api.queries import alarms
 from api.queries.alarm_acts import Wish
 from api.queries.alarms import Filter
-from api.routes import PREFIX
+from api.routes import PREFIX, Router
 from api.routes.commands import MOST_OF_ONE, MOST_WAITING
 from api.services import App, Services
 from api.shapes import alarm_acts as shapes
 from api.shapes import alarms as alarms_shapes
 from api.shapes.alarm_acts import MOST_ALARMS, Acts, Ending, Shelving
 
-router = APIRouter(prefix=PREFIX, tags=["alarms"], dependencies=[Depends(once)])
+router = Router("alarms")
 
 READ = [allow(Role.VIEWER, Scope.ALARMS_READ)]
 ACTIONS = {

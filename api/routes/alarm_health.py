@@ -5,21 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http import answers, description, times
-from api.http.parameters import Instant, NoParameters, once
+from api.http.parameters import Instant, NoParameters
 from api.http.times import Span
 from api.problems import BadParameter
 from api.queries import alarm_health as queries
 from api.queries import devices
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import alarm_health as shapes
 
-router = APIRouter(prefix=PREFIX, tags=["alarms"], dependencies=[Depends(once)])
+router = Router("alarms")
 
 USUAL, LONGEST = timedelta(days=1), timedelta(days=92)
 

@@ -4,29 +4,37 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, preconditions
+from api.http.answers import Table
 from api.http.bodies import described, order
-from api.http.parameters import Cursor, NoParameters, Parameters, once
+from api.http.parameters import Cursor, NoParameters, Parameters
+from api.http.preconditions import ExpectedByHeader, IfMatch
 from api.problems import BadParameter
 from api.queries import alarm_routes as queries
-from api.routes import PREFIX
-from api.routes.alarm_rules import ETAG, Before, Changing, IfMatch
+from api.routes import Router
+from api.routes.alarm_rules import ETAG, Changing
 from api.services import App
 from api.settings import Settings
 from api.shapes import alarm_routes as shapes
 from api.shapes.alarm_routes import RouteChange
 from schema.alarms.routes import SCHEMES, scheme
 
-router = APIRouter(prefix=PREFIX, tags=["alarm routes"], dependencies=[Depends(once)])
+router = Router("alarm routes")
 
 READ = [allow(Role.ADMIN, Scope.ALARMS_READ)]
 WRITE = [allow(Role.ADMIN, Scope.RULES_WRITE)]
-COLUMNS = tuple(name for name in shapes.ROUTE if name not in {"test", "definition"})
+ROUTES = Table(
+    name="routes",
+    item=queries.item,
+    columns=tuple(name for name in shapes.ROUTE if name not in {"test", "definition"}),
+    key={"name": cursors.device},
+    first=("",),
+)
 SAVED = description.ok(shapes.AlarmRoute, None, route=shapes.ROUTE)[200]
 
 RouteName = Annotated[
@@ -39,8 +47,7 @@ class ListParameters(Parameters):
     cursor: Cursor = None
 
 
-@router.get("/alarm-routes.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/alarm-routes",
     dependencies=READ,
     summary="Who is told of alarms, and how it goes",
@@ -52,13 +59,7 @@ class ListParameters(Parameters):
     ),
 )
 async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    [after] = [""] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.device)
-    items = await queries.page(database, after, asked.limit + 1)
-    shown, following = items[: asked.limit], None
-    if len(items) > asked.limit:
-        following = cursors.encode(request, shown[-1]["route"])
-    return answers.listing(request, format_, "routes", shown, COLUMNS, following=following)
+    return await ROUTES.page(request, asked, lambda after, limit: queries.page(database, after[0], limit))
 
 
 @router.get(
@@ -87,7 +88,14 @@ async def one(request: Request, database: Db, route: RouteName, asked: Annotated
     openapi_extra=described(RouteChange),
 )
 async def put(
-    request: Request, app: App, database: Db, member: Member, route: RouteName, *, before: Before, change: Changing
+    request: Request,
+    app: App,
+    database: Db,
+    member: Member,
+    route: RouteName,
+    *,
+    expected: ExpectedByHeader,
+    change: Changing,
 ) -> Response:
     assert member.organization_id is not None
     given = await order(request, RouteChange)
@@ -95,7 +103,7 @@ async def put(
     if url is not None:
         _check(app.settings, url)
     place = (member.organization_id, route)
-    item, is_new = await queries.put(database, place, given, url, before=before, change=change)
+    item, is_new = await queries.put(database, place, given, url, expected=expected, change=change)
     return preconditions.tagged(item, 201 if is_new else 200)
 
 

@@ -5,28 +5,30 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, preconditions
+from api.http.answers import Table
 from api.http.bodies import Words, body, inlined
-from api.http.parameters import Cursor, Known, NoParameters, Parameters, RuleName, once
-from api.problems import BadParameter, BadRules
+from api.http.parameters import Cursor, Known, NoParameters, Parameters, RuleName
+from api.http.preconditions import ExpectedByHeader, IfMatch
+from api.problems import BadRules
 from api.queries import alarm_rules as queries
 from api.queries.alarm_rules import Change
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import alarm_rules as shapes
 from api.shapes.devices import MOST_TAGS
 from schema.alarms import files
 from schema.alarms.rules import Definition, Name, Priority
 
-router = APIRouter(prefix=PREFIX, tags=["alarm rules"], dependencies=[Depends(once)])
+router = Router("alarm rules")
 
 READ = [allow(Role.VIEWER, Scope.ALARMS_READ)]
 WRITE = [allow(Role.ENGINEER, Scope.RULES_WRITE)]
-COLUMNS = tuple(shapes.RULE)
+RULES = Table(name="rules", item=queries.item, columns=tuple(shapes.RULE), key={"name": cursors.device}, first=("",))
 YAML = "application/yaml"
 SAYS = {
     "requestBody": {
@@ -49,25 +51,6 @@ FILE: dict[str, Any] = {
 }
 ETAG = {"ETag": {"description": "its version", "schema": {"type": "string"}}}
 SAVED = description.ok(shapes.RuleDetail, None, rule=shapes.RULE | {"warnings": []})[200]
-
-IfMatch = Annotated[str | None, Header(description="the ETag that it must have", examples=['"3"'])]
-
-
-async def _before(
-    if_match: IfMatch = None,
-    if_none_match: Annotated[str | None, Header(description="*: only if there is no such rule")] = None,
-) -> queries.Before:
-    if if_match is not None and if_none_match is not None:
-        raise BadParameter("If-Match", "and If-None-Match together: send one of them")
-    if if_none_match is not None:
-        return queries.Before(preconditions.only_new(if_none_match))
-    if if_match is None:
-        return queries.Before()
-    version = preconditions.wanted(if_match)
-    return queries.Before(version, there=version is None)
-
-
-Before = Annotated[queries.Before, Depends(_before)]
 
 
 class ListParameters(Parameters):
@@ -100,8 +83,7 @@ class ImportParameters(Reason):
     remove: bool = Field(False, description="true: remove the rules that are not in the file")
 
 
-@router.get("/alarm-rules.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/alarm-rules",
     dependencies=READ,
     summary="Rules by name",
@@ -113,13 +95,9 @@ class ImportParameters(Reason):
     ),
 )
 async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    [after] = [""] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.device)
-    items = await queries.page(database, asked.filter(), after, asked.limit + 1)
-    shown, following = items[: asked.limit], None
-    if len(items) > asked.limit:
-        following = cursors.encode(request, shown[-1]["rule"])
-    return answers.listing(request, format_, "rules", shown, COLUMNS, following=following)
+    return await RULES.page(
+        request, asked, lambda after, limit: queries.page(database, asked.filter(), after[0], limit)
+    )
 
 
 @router.get(
@@ -194,9 +172,9 @@ async def one(request: Request, database: Db, rule: RuleName, asked: Annotated[N
     },
     openapi_extra=SAYS,
 )
-async def put(request: Request, database: Db, rule: RuleName, before: Before, change: Changing) -> Response:
+async def put(request: Request, database: Db, rule: RuleName, expected: ExpectedByHeader, change: Changing) -> Response:
     given = await shapes.definition(request)
-    item, is_new = await queries.put(database, rule, given, before, change)
+    item, is_new = await queries.put(database, rule, given, expected, change)
     return preconditions.tagged(item, 201 if is_new else 200)
 
 

@@ -5,25 +5,24 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Request, Response
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, description, times
 from api.http.bodies import described, order
-from api.http.parameters import once
 from api.jobs.job import Looked
 from api.jobs.trial import MOST_PERIODS, MOST_PHASES
 from api.problems import BadParameter
 from api.queries import alarm_rules as rules
 from api.queries import devices
-from api.routes import PREFIX
+from api.routes import Router
 from api.services import App
 from api.shapes import alarm_trials as shapes
 from api.shapes.alarm_trials import LONGEST_TRIAL, MOST_TRIED, NewTrial
 from schema.alarms.rules import Rule
 
-router = APIRouter(prefix=PREFIX, tags=["alarm rules"], dependencies=[Depends(once)])
+router = Router("alarm rules")
 
 
 @router.post(

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
-from api.database import Database
 from api.http import answers, cursors, description, times
-from api.http.parameters import Cursor, DeviceName, Instant, NoParameters, Parameters, RuleName, once
+from api.http.answers import Table
+from api.http.parameters import Cursor, DeviceName, Instant, NoParameters, Parameters, RuleName
 from api.problems import BadParameter
 from api.queries import alarms as queries
 from api.queries import devices
 from api.queries.alarms import Filter, Wanted
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import alarms as shapes
 from api.shapes.devices import MOST_TAGS
 from schema.alarms.rules import Priority
 
-router = APIRouter(prefix=PREFIX, tags=["alarms"], dependencies=[Depends(once)])
+router = Router("alarms")
 
 READ = [allow(Role.VIEWER, Scope.ALARMS_READ)]
-COLUMNS = tuple(shapes.ALARM)
-TRANSITION_COLUMNS = tuple(shapes.TRANSITION)
-ALARMS = description.ok(
+ALARMS = Table(
+    name="alarms",
+    item=queries.item,
+    columns=tuple(shapes.ALARM),
+    key={"device": cursors.device, "rule": cursors.device},
+    first=("", ""),
+)
+TRANSITIONS = Table(
+    name="transitions",
+    item=queries.transition,
+    columns=tuple(shapes.TRANSITION),
+    key={"transition_id": cursors.number},
+    first=(queries.LAST_ID,),
+)
+ALARMS_ANSWER = description.ok(
     shapes.Alarms,
     "device,rule,title,state,…\r\nbr-1,temperature-high,Temperature high,unacknowledged,…\r\n",
     alarms={"alarms": [shapes.ALARM], **description.PAGE},
@@ -82,47 +95,34 @@ class HistoryParameters(Parameters):
         return Wanted(self.from_, self.to, self.device, self.rule, self.priority or None, self.cause or None)
 
 
-@router.get("/alarms.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/alarms",
     dependencies=READ,
     summary="Alarms by device and rule",
     description="Every rule on every device of its scope, from its first transition on. `standing=true` has those that "
     "are not normal.",
-    responses=description.DATABASE | ALARMS,
+    responses=description.DATABASE | ALARMS_ANSWER,
 )
 async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
-    return await _page(request, database, asked, asked.filter(asked.device, asked.tag or None))
+    wanted = asked.filter(asked.device, asked.tag or None)
+    return await ALARMS.page(request, asked, lambda after, limit: queries.page(database, wanted, after, limit))
 
 
-@router.get("/devices/{device}/alarms.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/devices/{device}/alarms",
     dependencies=READ,
     summary="Alarms of a device, by rule",
-    responses=description.DEVICE | ALARMS,
+    responses=description.DEVICE | ALARMS_ANSWER,
 )
 async def of_device(
     request: Request, database: Db, device: DeviceName, asked: Annotated[DeviceParameters, Query()]
 ) -> Response:
     await devices.device_id(database, device)
-    return await _page(request, database, asked, asked.filter(device))
+    wanted = asked.filter(device)
+    return await ALARMS.page(request, asked, lambda after, limit: queries.page(database, wanted, after, limit))
 
 
-async def _page(request: Request, database: Database, asked: DeviceParameters, wanted: Filter) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    after: list[Any] = ["", ""]
-    if asked.cursor is not None:
-        after = cursors.decode(request, asked.cursor, cursors.device, cursors.device)
-    items = await queries.page(database, wanted, after, asked.limit + 1)
-    shown, following = items[: asked.limit], None
-    if len(items) > asked.limit:
-        following = cursors.encode(request, shown[-1]["device"], shown[-1]["rule"])
-    return answers.listing(request, format_, "alarms", shown, COLUMNS, following=following)
-
-
-@router.get("/alarms/history.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/alarms/history",
     dependencies=READ,
     summary="What became of alarms: every transition, newest first",
@@ -135,20 +135,12 @@ async def _page(request: Request, database: Database, asked: DeviceParameters, w
     ),
 )
 async def history(request: Request, database: Db, asked: Annotated[HistoryParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
     wanted = asked.wanted()
-    if format_ == "csv" and asked.limit is None and asked.cursor is None:
-        pages = ([list(item.values()) for item in items] async for items in queries.all_history(database, wanted))
-        return await answers.csv_stream(request, TRANSITION_COLUMNS, pages)
-    if asked.cursor is not None:
-        [before] = cursors.decode(request, asked.cursor, cursors.number)
-        wanted = replace(wanted, before=before)
-    limit = asked.limit or 100
-    items = await queries.history(database, wanted, limit + 1)
-    shown, following = items[:limit], None
-    if len(items) > limit:
-        following = cursors.encode(request, shown[-1]["id"])
-    return answers.listing(request, format_, "transitions", shown, TRANSITION_COLUMNS, following=following)
+
+    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
+        return await queries.history(database, replace(wanted, before=before[0]), limit)
+
+    return await TRANSITIONS.page(request, asked, rows, everything=lambda: queries.all_history(database, wanted))
 
 
 @router.get(

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request, WebSocket, WebSocketDisconnect
+from fastapi import Header, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 from starlette.types import Receive, Send
@@ -19,14 +19,14 @@ from api.access import guard
 from api.access.guard import allow, allow_socket
 from api.access.roles import Principal, Role, Scope
 from api.http import description
-from api.http.parameters import Known, listed, once
+from api.http.parameters import Known, listed
 from api.live import feeding
 from api.live.feeding import GONE, TALKS, End, Feeding
 from api.live.forms import Events, Socket
 from api.live.hub import Hub
 from api.live.member import Wishes
 from api.problems import BadParameter
-from api.routes import PREFIX
+from api.routes import Router
 from api.services import App
 from api.shapes import alerts as shapes
 from api.trace import CURRENT
@@ -34,7 +34,7 @@ from schema.alarms.rules import Priority
 
 READ = (Role.VIEWER, Scope.ALARMS_READ)
 Listener = Annotated[Principal, allow_socket(*READ)]
-router = APIRouter(prefix=PREFIX, tags=["alarms"], dependencies=[Depends(once)])
+router = Router("alarms")
 
 LAST = 2**63 - 1
 MOST_NAMES = 200

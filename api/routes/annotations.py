@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, times
+from api.http.answers import Table
 from api.http.bodies import Words, described, order
-from api.http.parameters import Cursor, DeviceName, Instant, Parameters, once
+from api.http.parameters import Cursor, DeviceName, Instant, Parameters
 from api.problems import BadParameter
 from api.queries import annotations as queries
 from api.queries import devices
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import annotations as shapes
 from api.shapes.annotations import NewAnnotation
 
-router = APIRouter(prefix=PREFIX, tags=["annotations"], dependencies=[Depends(once)])
+router = Router("annotations")
 
 READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
 WRITE = [allow(Role.OPERATOR, Scope.DEVICES_WRITE)]
 
-COLUMNS = tuple(shapes.ANNOTATION)
+ANNOTATIONS = Table(
+    name="annotations",
+    item=queries.item,
+    columns=tuple(shapes.ANNOTATION),
+    key={"begins": cursors.instant, "annotation_id": cursors.number},
+)
 Number = Annotated[int, Path(ge=1, le=queries.LAST_ID, description="`id` in the list", examples=[12])]
 
 
@@ -43,8 +50,7 @@ class Withdrawal(BaseModel):
     why: Words = Field(description="the reason, for the audit trail", examples=["wrong device"])
 
 
-@router.get("/devices/{device}/annotations.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/devices/{device}/annotations",
     dependencies=READ,
     summary="Annotations of a device that overlap with a time, newest first",
@@ -58,19 +64,14 @@ class Withdrawal(BaseModel):
 async def page(
     request: Request, database: Db, device: DeviceName, asked: Annotated[AnnotationParameters, Query()]
 ) -> Response:
-    format_ = answers.chosen(request, asked.format)
     if asked.from_ >= asked.to:
         raise BadParameter("from", "must be before `to`")
-    before = [asked.to, queries.LAST_ID]
-    if asked.cursor is not None:
-        before = cursors.decode(request, asked.cursor, cursors.instant, cursors.number)
-    number = await devices.device_id(database, device)
-    rows = await queries.page(database, number, (asked.from_, asked.to), before, asked.limit + 1)
-    shown, following = rows[: asked.limit], None
-    if len(rows) > asked.limit:
-        following = cursors.encode(request, shown[-1]["begins"], shown[-1]["annotation_id"])
-    items = [queries.item(row) for row in shown]
-    return answers.listing(request, format_, "annotations", items, COLUMNS, following=following)
+
+    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
+        number = await devices.device_id(database, device)
+        return await queries.page(database, number, (asked.from_, asked.to), before, limit)
+
+    return await ANNOTATIONS.page(request, asked, rows, first=(asked.to, queries.LAST_ID))
 
 
 @router.post(

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from api.access.guard import Db, allow, still
+from api.access.guard import Db, allow, still_authorized
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, times
-from api.http.parameters import Cursor, Instant, NoParameters, Parameters, once
+from api.http.answers import Table
+from api.http.parameters import Cursor, Instant, NoParameters, Parameters
 from api.problems import BadParameter
 from api.queries import audit as queries
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import audit as shapes
 
 READ = allow(Role.OPERATOR, Scope.AUDIT_READ)
-router = APIRouter(prefix=PREFIX, tags=["audit"], dependencies=[READ, Depends(once)])
+router = Router("audit", READ)
 
-COLUMNS = tuple(shapes.EVENT)
+EVENTS = Table(name="events", item=queries.event, columns=tuple(shapes.EVENT), key={"n": cursors.number}, first=(None,))
 LINES = "application/jsonl"
 
 
@@ -47,8 +48,7 @@ class AuditParameters(AuditFilter):
     cursor: Cursor = None
 
 
-@router.get("/audit.csv", include_in_schema=False)
-@router.get(
+@router.table(
     "/audit",
     summary="The audit trail, newest first",
     description="Every change, of the organization that asks. CSV (`Accept: text/csv`, `format=csv` or `audit.csv`) "
@@ -61,18 +61,13 @@ class AuditParameters(AuditFilter):
     ),
 )
 async def page(request: Request, database: Db, asked: Annotated[AuditParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
     wanted = asked.wanted()
-    if format_ == "csv" and asked.limit is None and asked.cursor is None:
-        rows = ([_row(item) for item in items] async for items in queries.pages(database, wanted))
-        return await answers.csv_stream(request, COLUMNS, rows)
-    [after] = [None] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.number)
-    limit = asked.limit or 100
-    items = await queries.page(database, wanted, after, limit + 1)
-    shown, following = items[:limit], None
-    if len(items) > limit:
-        following = cursors.encode(request, shown[-1]["n"])
-    return answers.listing(request, format_, "events", shown, COLUMNS, following=following)
+    return await EVENTS.page(
+        request,
+        asked,
+        lambda after, limit: queries.page(database, wanted, after[0], limit),
+        everything=lambda: queries.pages(database, wanted),
+    )
 
 
 @router.get("/audit.jsonl", include_in_schema=False)
@@ -82,9 +77,9 @@ async def export(request: Request, database: Db, asked: Annotated[AuditFilter, Q
 
     async def body() -> AsyncIterator[bytes]:
         yield _lines(first)
-        async for items in pages:
-            await still(request)
-            yield _lines(items)
+        async for rows in pages:
+            await still_authorized(request)
+            yield _lines(rows)
 
     headers = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}
     return StreamingResponse(body(), headers=headers, media_type=LINES)
@@ -101,9 +96,5 @@ async def verify(request: Request, database: Db, asked: Annotated[NoParameters, 
     return answers.json(await queries.verify(database))
 
 
-def _row(item: Mapping[str, Any]) -> list[Any]:
-    return [item[name] for name in COLUMNS]
-
-
-def _lines(items: list[dict[str, Any]]) -> bytes:
-    return b"".join(msgspec.json.encode(item) + b"\n" for item in items)
+def _lines(rows: Sequence[Any]) -> bytes:
+    return b"".join(msgspec.json.encode(queries.event(row)) + b"\n" for row in rows)

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from pydantic import AfterValidator, Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, times
+from api.http.answers import Table
 from api.http.bodies import Order, described, order
-from api.http.parameters import Cursor, DeviceName, Duration, NoParameters, Parameters, once
+from api.http.parameters import Cursor, DeviceName, Duration, NoParameters, Parameters
 from api.problems import BadParameter, TooMany
 from api.queries import commands as queries
 from api.queries import devices
-from api.routes import PREFIX
+from api.routes import PREFIX, Router
 from api.services import App
 from api.shapes import commands as shapes
 from api.shapes.commands import CommandOrder
 
-router = APIRouter(prefix=PREFIX, tags=["commands"], dependencies=[Depends(once)])
+router = Router("commands")
 
 READ = [allow(Role.VIEWER, Scope.COMMANDS_READ)]
 WRITE = [allow(Role.ENGINEER, Scope.COMMANDS_WRITE)]
-COLUMNS = tuple(shapes.COMMAND)
+COMMANDS = Table(
+    name="commands",
+    item=queries.item,
+    columns=tuple(shapes.COMMAND),
+    key={"requested_at": cursors.instant, "command_id": UUID},
+    first=(times.LAST, queries.LAST_ID),
+)
 KEY = "Idempotency-Key"
 KEY_PATTERN = "^[!-~]{1,200}$"
 MOST_PATIENCE = timedelta(seconds=60)
@@ -122,8 +130,7 @@ def _key(request: Request) -> str:
     return keys[0]
 
 
-@router.get("/devices/{device}/commands.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/devices/{device}/commands",
     dependencies=READ,
     summary="What a device was asked to do, newest first",
@@ -137,17 +144,11 @@ def _key(request: Request) -> str:
 async def page(
     request: Request, database: Db, device: DeviceName, asked: Annotated[ListParameters, Query()]
 ) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    before = (times.LAST, queries.LAST_ID)
-    if asked.cursor is not None:
-        instant, number = cursors.decode(request, asked.cursor, cursors.instant, UUID)
-        before = (instant, number)
-    number = await devices.device_id(database, device)
-    found = await queries.page(database, number, asked.state or None, before, asked.limit + 1)
-    shown, following = found[: asked.limit], None
-    if len(found) > asked.limit:
-        following = cursors.encode(request, times.parse_instant(shown[-1]["requested_at"]), shown[-1]["id"])
-    return answers.listing(request, format_, "commands", shown, COLUMNS, following=following)
+    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
+        number = await devices.device_id(database, device)
+        return await queries.page(database, number, asked.state or None, before, limit)
+
+    return await COMMANDS.page(request, asked, rows)
 
 
 @router.get(

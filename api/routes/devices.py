@@ -4,31 +4,42 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, preconditions
+from api.http.answers import Table
 from api.http.bodies import described, order
-from api.http.parameters import Cursor, DeviceName, NoParameters, Parameters, once
+from api.http.parameters import Cursor, DeviceName, NoParameters, Parameters
+from api.http.preconditions import IfMatch
 from api.problems import BadParameter
 from api.queries import devices as queries
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import devices as shapes
 from api.shapes.devices import MOST_TAGS, DeviceChange
 
-router = APIRouter(prefix=PREFIX, tags=["devices"], dependencies=[Depends(once)])
+router = Router("devices")
 
 READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
 CHANGE = [allow(Role.ENGINEER, Scope.DEVICES_WRITE)]
 
-DEVICE_COLUMNS = (
-    *("device", "state", "registered_at", "presence.online", "presence.since", "presence.boot", "presence.firmware"),
-    *("last_frame_at", "title", "location", "tags"),
+DEVICES = Table(
+    name="devices",
+    item=queries.item,
+    columns=(
+        *("device", "state", "registered_at", "presence.online", "presence.since", "presence.boot"),
+        *("presence.firmware", "last_frame_at", "title", "location", "tags"),
+    ),
+    key={"name": cursors.device},
+    first=("",),
 )
-CHANNEL_COLUMNS = ("channel", "unit", "description")
+CHANNELS = Table(
+    name="channels",
+    item=lambda channel: {"channel": channel.name, "unit": channel.unit, "description": channel.description},
+    columns=("channel", "unit", "description"),
+)
 
 
 class ListParameters(Parameters):
@@ -48,8 +59,7 @@ class ListParameters(Parameters):
         return queries.Filter([*self.state] or None, self.tag or None, self.location, self.q, self.online)
 
 
-@router.get("/devices.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/devices",
     dependencies=READ,
     summary="Devices with their presence, by name",
@@ -61,15 +71,9 @@ class ListParameters(Parameters):
     ),
 )
 async def list_devices(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    [after] = [""] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.device)
-    items = await queries.page(database, asked.filter(), after, asked.limit + 1)
-    page, following = items[: asked.limit], None
-    if len(items) > asked.limit:
-        following = cursors.encode(request, page[-1]["device"])
-    if format_ == "csv":
-        page = [item | {"tags": msgspec.json.encode(item["tags"]).decode()} for item in page]
-    return answers.listing(request, format_, "devices", page, DEVICE_COLUMNS, following=following)
+    return await DEVICES.page(
+        request, asked, lambda after, limit: queries.page(database, asked.filter(), after[0], limit)
+    )
 
 
 @router.get(
@@ -102,9 +106,7 @@ async def change_device(
     database: Db,
     member: Member,
     device: DeviceName,
-    if_match: Annotated[
-        str | None, Header(description="the ETag it must have, as /devices/{device} gave it", examples=['"3"'])
-    ] = None,
+    if_match: IfMatch = None,
 ) -> Response:
     given = await order(request, DeviceChange)
     wanted = queries.Change(given.title, given.location, None if given.tags is None else sorted(set(given.tags)))
@@ -114,8 +116,7 @@ async def change_device(
     return preconditions.tagged(await queries.change(database, device, wanted, version, who=member.who, why=given.why))
 
 
-@router.get("/devices/{device}/channels.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/devices/{device}/channels",
     dependencies=READ,
     summary="Channels a device has sent, with their units",
@@ -131,5 +132,4 @@ async def channels(
 ) -> Response:
     format_ = answers.chosen(request, asked.format)
     found = await queries.device(database, device)
-    items = [{"channel": c.name, "unit": c.unit, "description": c.description} for c in found.channels]
-    return answers.listing(request, format_, "channels", items, CHANNEL_COLUMNS)
+    return CHANNELS.answer(request, format_, found.channels)

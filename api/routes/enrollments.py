@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, times
+from api.http.answers import Table
 from api.http.bodies import Order, described, order
-from api.http.parameters import Cursor, NoParameters, Parameters, once
+from api.http.parameters import Cursor, NoParameters, Parameters
 from api.queries import enrollments as queries
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import enrollments as shapes
 from api.shapes.enrollments import Approval, Switch
 
-router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])
+router = Router("enrollment")
 
 READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 DECIDE = [allow(Role.ENGINEER, Scope.ENROLLMENT_WRITE)]
 SWITCH = [allow(Role.ADMIN, Scope.ENROLLMENT_WRITE)]
 
-COLUMNS = tuple(shapes.ENROLLMENT)
-CELL_COLUMNS = ("cell", "open", "applied")
+ENROLLMENTS = Table(
+    name="enrollments",
+    item=queries.item,
+    columns=tuple(shapes.ENROLLMENT),
+    key={"created_at": cursors.instant, "txn": cursors.txn},
+    first=(times.LAST, queries.LAST_TXN),
+)
+CELLS = Table(name="cells", columns=("cell", "open", "applied"))
 Txn = Annotated[
     str, Path(pattern="^[0-9a-f]{32}$", description="the transaction number", examples=[shapes.ENROLLMENT["txn"]])
 ]
@@ -37,8 +44,7 @@ class EnrollmentParameters(Parameters):
     cursor: Cursor = None
 
 
-@router.get("/enrollments.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/enrollments",
     dependencies=READ,
     summary="Handshakes, newest first",
@@ -50,17 +56,11 @@ class EnrollmentParameters(Parameters):
     ),
 )
 async def page(request: Request, database: Db, asked: Annotated[EnrollmentParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    before = (times.LAST, queries.LAST_TXN)
-    if asked.cursor is not None:
-        instant, txn = cursors.decode(request, asked.cursor, cursors.instant, cursors.txn)
-        before = (instant, txn)
-    rows = await queries.page(database, asked.state or None, asked.serial, before, asked.limit + 1)
-    shown, following = rows[: asked.limit], None
-    if len(rows) > asked.limit:
-        following = cursors.encode(request, shown[-1]["created_at"], shown[-1]["txn"])
-    items = [queries.item(row) for row in shown]
-    return answers.listing(request, format_, "enrollments", items, COLUMNS, following=following)
+    return await ENROLLMENTS.page(
+        request,
+        asked,
+        lambda before, limit: queries.page(database, asked.state or None, asked.serial, before, limit),
+    )
 
 
 @router.get(
@@ -101,8 +101,7 @@ async def deny(request: Request, database: Db, member: Member, txn: Txn) -> Resp
     return answers.json(await queries.deny(database, txn, member.who, given.why))
 
 
-@router.get("/enrollment.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/enrollment",
     dependencies=READ,
     summary="Whether handshakes work, in each cell",
@@ -111,7 +110,7 @@ async def deny(request: Request, database: Db, member: Member, txn: Txn) -> Resp
 )
 async def switches(request: Request, database: Db, asked: Annotated[NoParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
-    return answers.listing(request, format_, "cells", await queries.switches(database), CELL_COLUMNS)
+    return CELLS.answer(request, format_, await queries.switches(database))
 
 
 @router.put(
@@ -124,4 +123,4 @@ async def switches(request: Request, database: Db, asked: Annotated[NoParameters
 async def switch(request: Request, database: Db, member: Member) -> Response:
     given = await order(request, Switch)
     await queries.switch(database, given.cell, given.open, member.who, given.why)
-    return answers.listing(request, "json", "cells", await queries.switches(database), CELL_COLUMNS)
+    return CELLS.answer(request, "json", await queries.switches(database))

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
-from api.http import answers, cursors, description
-from api.http.parameters import DeviceName, WindowParameters, once
+from api.http import cursors, description
+from api.http.answers import Table
+from api.http.parameters import DeviceName, WindowParameters
 from api.queries import devices
 from api.queries import events as queries
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import events as shapes
 
-router = APIRouter(prefix=PREFIX, dependencies=[Depends(once)])
+router = Router("events")
 
-EVENTS = [allow(Role.VIEWER, Scope.TELEMETRY_READ)]
+READ = [allow(Role.VIEWER, Scope.TELEMETRY_READ)]
 
-EVENT_COLUMNS = ("time", "type", "boot", "data", "received_at")
+EVENTS = Table(
+    name="events",
+    item=queries.item,
+    columns=tuple(shapes.EVENT),
+    key={"time": cursors.instant, "digest": cursors.digest},
+)
 
 
 class EventParameters(WindowParameters):
@@ -28,11 +35,9 @@ class EventParameters(WindowParameters):
     limit: int = Field(100, ge=1, le=1000, description="most events on a page")
 
 
-@router.get("/devices/{device}/events.csv", include_in_schema=False, dependencies=EVENTS)
-@router.get(
+@router.table(
     "/devices/{device}/events",
-    dependencies=EVENTS,
-    tags=["events"],
+    dependencies=READ,
     summary="Events of a device, newest first",
     responses=description.DEVICE
     | description.ok(
@@ -44,13 +49,10 @@ class EventParameters(WindowParameters):
 async def events(
     request: Request, database: Db, device: DeviceName, asked: Annotated[EventParameters, Query()]
 ) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    window, before = asked.window(), [asked.to, queries.AFTER_ALL_DIGESTS]
-    if asked.cursor is not None:
-        before = cursors.decode(request, asked.cursor, cursors.instant, cursors.digest)
-    number = await devices.device_id(database, device)
-    found = await queries.events(database, number, window, before, kind=asked.type, limit=asked.limit + 1)
-    page, following = found[: asked.limit], None
-    if len(found) > asked.limit:
-        following = cursors.encode(request, *page[-1].key)
-    return answers.listing(request, format_, "events", [one.item for one in page], EVENT_COLUMNS, following=following)
+    window = asked.window()
+
+    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
+        number = await devices.device_id(database, device)
+        return await queries.events(database, number, window, before, kind=asked.type, limit=limit)
+
+    return await EVENTS.page(request, asked, rows, first=(asked.to, queries.AFTER_ALL_DIGESTS))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, allow
@@ -14,16 +14,16 @@ from api.access.roles import Role, Scope
 from api.database import Database
 from api.edge.shortcuts import ShortRoute, shortcut
 from api.http import answers, cursors, description, times
-from api.http.parameters import Cursor, DeviceName, Duration, Parameters, Quality, listed, once
+from api.http.parameters import Cursor, DeviceName, Duration, Parameters, Quality, listed
 from api.queries import devices
 from api.queries import latest as queries
 from api.queries.latest import Wanted
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import latest as shapes
 from schema.topics import is_device_name
 
 READ = allow(Role.VIEWER, Scope.TELEMETRY_READ)
-router = APIRouter(prefix=PREFIX, tags=["latest"], dependencies=[READ, Depends(once)], route_class=ShortRoute)
+router = Router("latest", READ, route_class=ShortRoute)
 
 HEADER = ("device", "channel", "unit", "time", "value", "quality")
 CSV_EXAMPLE = "device,channel,unit,time,value,quality\r\nbr-1,ph,pH,2026-11-20T07:45:00.000000Z,7.02,0\r\n"
@@ -57,8 +57,7 @@ async def _plainly(request: Request, database: Database) -> Response | None:
     return answers.json(await queries.of_device(database, device, PLAIN) | PLAIN_ECHO)
 
 
-@router.get("/devices/{device}/latest.csv", include_in_schema=False)
-@router.get(
+@router.table(
     "/devices/{device}/latest",
     summary="The newest value of every channel of a device",
     responses=description.DEVICE
@@ -79,8 +78,7 @@ async def of_device(
     return answers.json(item | _echo(asked))
 
 
-@router.get("/latest.csv", include_in_schema=False)
-@router.get(
+@router.table(
     "/latest",
     summary="The newest values of all devices, by device name",
     responses=description.DATABASE

@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.http import answers, description
+from api.http import answers, description, times
+from api.http.answers import Table
 from api.http.bodies import Order, described, order
-from api.http.parameters import DeviceName, NoParameters, once
+from api.http.parameters import DeviceName, NoParameters
 from api.queries import devices
 from api.queries import lifecycle as queries
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import devices as devices_shapes
 from api.shapes import lifecycle as shapes
 from api.shapes.lifecycle import Gift
 
-router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])
+router = Router("enrollment")
 
-COLUMNS = tuple(shapes.LOGIN)
+LOGINS = Table(name="logins", item=times.plain, columns=tuple(shapes.LOGIN))
 READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 GIVE = [allow(Role.ADMIN, Scope.DEVICES_WRITE)]
 ACTIONS = {
@@ -42,8 +43,7 @@ DESCRIPTIONS = {
 }
 
 
-@router.get("/devices/{device}/logins.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/devices/{device}/logins",
     dependencies=READ,
     summary="Logins of a device at the broker, newest first, without their secrets",
@@ -58,8 +58,8 @@ async def logins(
     request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
 ) -> Response:
     format_ = answers.chosen(request, asked.format)
-    items = await queries.logins(database, await devices.device_id(database, device))
-    return answers.listing(request, format_, "logins", items, COLUMNS)
+    rows = await queries.logins(database, await devices.device_id(database, device))
+    return LOGINS.answer(request, format_, rows)
 
 
 @router.post(

@@ -3,36 +3,51 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Accounts, Caller, Db, Member, Person, allow
 from api.access.roles import ALL_SCOPES, Principal, Role, Scope
 from api.access.tokens import ApiKey, code_hash, new_code
 from api.http import answers, cursors, description, times
+from api.http.answers import Table
 from api.http.bodies import Words, described, order
 from api.http.description import PAGE, ok
-from api.http.parameters import Cursor, Known, NoParameters, Parameters, once
+from api.http.parameters import Cursor, Known, NoParameters, Parameters
 from api.problems import Forbidden, NotFound
 from api.queries import organizations as queries
-from api.routes import PREFIX
+from api.routes import Router
 from api.services import App, Services
 from api.shapes import organizations as shapes
 from api.shapes.organizations import Joining, MemberChange, NewInvitation, NewKey, NewOrganization, OrganizationChange
 
-router = APIRouter(prefix=PREFIX, tags=["organizations"], dependencies=[Depends(once)])
+router = Router("organizations")
 
 VIEWS = allow(Role.VIEWER, Scope.ORGANIZATION_READ)
 READS = allow(Role.ADMIN, Scope.ORGANIZATION_READ)
 CHANGES = allow(Role.ADMIN, Scope.ORGANIZATION_WRITE)
 LEAVES = allow(Role.VIEWER, Scope.ORGANIZATION_WRITE)
 
-MEMBER_COLUMNS = tuple(shapes.MEMBER)
-INVITATION_COLUMNS = tuple(shapes.INVITATION)
-KEY_COLUMNS = tuple(shapes.KEY)
 LAST_ID = 2**31 - 1
+MEMBERS = Table(
+    name="members", item=times.plain, columns=tuple(shapes.MEMBER), key={"user_id": cursors.small}, first=(0,)
+)
+INVITATIONS = Table(
+    name="invitations",
+    item=times.plain,
+    columns=tuple(shapes.INVITATION),
+    key={"invitation_id": cursors.small},
+    first=(LAST_ID,),
+)
+KEYS = Table(
+    name="keys",
+    item=times.plain,
+    columns=tuple(shapes.KEY),
+    key={"created_at": cursors.instant, "key_id": cursors.device},
+    first=(times.LAST, queries.LAST_KEY_ID),
+)
 
 Id = Annotated[int, Path(ge=1, le=LAST_ID, description="number in the list", examples=[12])]
 KeyId = Annotated[str, Path(description="id of a key", pattern="^[a-z2-7]{12}$", examples=[shapes.KEY["key_id"]])]
@@ -117,8 +132,7 @@ async def change(request: Request, database: Db, member: Member) -> Response:
     return answers.json(await queries.organization(database) | {"role": member.role})
 
 
-@router.get("/organization/members.csv", include_in_schema=False, dependencies=[READS])
-@router.get(
+@router.table(
     "/organization/members",
     summary="Members",
     responses=description.DATABASE
@@ -130,13 +144,7 @@ async def change(request: Request, database: Db, member: Member) -> Response:
     dependencies=[READS],
 )
 async def members(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    [after] = [0] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.small)
-    items = await queries.members(database, after, asked.limit + 1)
-    shown, following = items[: asked.limit], None
-    if len(items) > asked.limit:
-        following = cursors.encode(request, shown[-1]["user_id"])
-    return answers.listing(request, format_, "members", shown, MEMBER_COLUMNS, following=following)
+    return await MEMBERS.page(request, asked, lambda after, limit: queries.members(database, after[0], limit))
 
 
 @router.patch(
@@ -174,8 +182,7 @@ async def remove_member(
     return Response(status_code=204)
 
 
-@router.get("/organization/invitations.csv", include_in_schema=False, dependencies=[READS])
-@router.get(
+@router.table(
     "/organization/invitations",
     summary="Invitations, newest first, without their codes; until 30 days after they have expired",
     responses=description.DATABASE
@@ -187,13 +194,7 @@ async def remove_member(
     dependencies=[READS],
 )
 async def invitations(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    [before] = [LAST_ID] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.small)
-    items = await queries.invitations(database, before, asked.limit + 1)
-    shown, following = items[: asked.limit], None
-    if len(items) > asked.limit:
-        following = cursors.encode(request, shown[-1]["invitation_id"])
-    return answers.listing(request, format_, "invitations", shown, INVITATION_COLUMNS, following=following)
+    return await INVITATIONS.page(request, asked, lambda after, limit: queries.invitations(database, after[0], limit))
 
 
 @router.post(
@@ -226,8 +227,7 @@ async def withdraw(database: Db, member: Member, invitation_id: Id, asked: Annot
     return Response(status_code=204)
 
 
-@router.get("/organization/keys.csv", include_in_schema=False, dependencies=[READS])
-@router.get(
+@router.table(
     "/organization/keys",
     summary="API keys, newest first, without their secrets",
     responses=description.DATABASE
@@ -239,16 +239,7 @@ async def withdraw(database: Db, member: Member, invitation_id: Id, asked: Annot
     dependencies=[READS],
 )
 async def keys(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    before: list[Any] = [times.LAST, queries.LAST_KEY_ID]
-    if asked.cursor is not None:
-        before = cursors.decode(request, asked.cursor, cursors.instant, cursors.device)
-    rows = await queries.keys(database, before, asked.limit + 1)
-    shown, following = rows[: asked.limit], None
-    if len(rows) > asked.limit:
-        following = cursors.encode(request, shown[-1]["created_at"], shown[-1]["key_id"])
-    items = [queries.shown_key(row) for row in shown]
-    return answers.listing(request, format_, "keys", items, KEY_COLUMNS, following=following)
+    return await KEYS.page(request, asked, lambda before, limit: queries.keys(database, before, limit))
 
 
 @router.post(

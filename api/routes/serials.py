@@ -5,26 +5,29 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
+from api.http.answers import Table
 from api.http.bodies import Order, OrganizationName, Words, body, described, order
-from api.http.parameters import Cursor, Known, Parameters, SerialNumber, once
+from api.http.parameters import Cursor, Known, Parameters, SerialNumber
 from api.problems import ApiError, BadParameter, BadRows, Conflict, Unsupported
 from api.queries import serials as queries
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import serials as shapes
 from schema import serials
 
-router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])
+router = Router("enrollment")
 
 READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 DECIDE = [allow(Role.ENGINEER, Scope.ENROLLMENT_WRITE)]
 
-COLUMNS = tuple(shapes.SERIAL)
+SERIALS = Table(
+    name="serials", item=queries.item, columns=tuple(shapes.SERIAL), key={"serial": cursors.device}, first=("",)
+)
 MOST_ERRORS = 1000
 
 ROWS: dict[str, Any] = {
@@ -72,8 +75,7 @@ class ImportParameters(Known):
     why: Words = Field(description="the reason", examples=["delivery 4711"])
 
 
-@router.get("/serials.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/serials",
     dependencies=READ,
     summary="Serials that may enroll by themselves",
@@ -85,13 +87,9 @@ class ImportParameters(Known):
     ),
 )
 async def page(request: Request, database: Db, asked: Annotated[SerialParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    [after] = [""] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.device)
-    items = await queries.serials(database, asked.import_, after, asked.limit + 1)
-    shown, following = items[: asked.limit], None
-    if len(items) > asked.limit:
-        following = cursors.encode(request, shown[-1]["serial"])
-    return answers.listing(request, format_, "serials", shown, COLUMNS, following=following)
+    return await SERIALS.page(
+        request, asked, lambda after, limit: queries.serials(database, asked.import_, after[0], limit)
+    )
 
 
 @router.post(

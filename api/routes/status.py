@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http import answers, description
-from api.http.parameters import DeviceName, NoParameters, once
+from api.http.parameters import DeviceName, NoParameters
 from api.queries import status as queries
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import status as shapes
 
-router = APIRouter(prefix=PREFIX, tags=["devices"], dependencies=[Depends(once)])
+router = Router("devices")
 
 READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
 

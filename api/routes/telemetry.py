@@ -7,24 +7,24 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.database import Database
 from api.http import answers, cursors, description, times
-from api.http.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest, once
+from api.http.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest
 from api.problems import BadParameter, TooMuch
 from api.queries import devices
 from api.queries import telemetry as queries
 from api.queries.devices import Channel, Device
 from api.queries.telemetry import AGGREGATES, Row, Selection
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import telemetry as shapes
 
 READ = allow(Role.VIEWER, Scope.TELEMETRY_READ)
-router = APIRouter(prefix=PREFIX, tags=["telemetry"], dependencies=[READ, Depends(once)])
+router = Router("telemetry", READ)
 
 USUAL_ROWS, MOST_ROWS = 10_000, 20_000
 MOST_VALUES = 300_000
@@ -73,8 +73,7 @@ class Start:
     position: int | None
 
 
-@router.get("/devices/{device}/telemetry.csv", include_in_schema=False)
-@router.get(
+@router.table(
     "/devices/{device}/telemetry",
     summary="Samples of a device, raw or in buckets",
     description="Raw: one row a frame in order of time, in pages; `next` leads to the following one, and what is "
