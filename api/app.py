@@ -8,7 +8,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route, request_response
+from starlette.routing import Route as StarletteRoute
+from starlette.routing import request_response
 
 from api.access.identity import CHANGED
 from api.edge import headers
@@ -48,6 +49,8 @@ from api.routes import (
 from api.services import Services
 from api.settings import Settings
 from schema.alarms import files
+from schema.alarms.routes import Route
+from schema.alarms.rules import Definition
 from schema.serials import MOST_BYTES
 
 ROUTES = (
@@ -111,7 +114,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     def openapi() -> dict[str, Any]:
         if not described:
-            described.update(description.with_examples(describe(), DESCRIBED))
+            described.update(
+                description.with_examples(describe(), DESCRIBED, description.components(Definition, Route))
+            )
         return described
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -124,6 +129,6 @@ def create_app(settings: Settings) -> FastAPI:
         return encoded[0]
 
     for route in app.router.routes:
-        if isinstance(route, Route) and route.path == app.openapi_url:
+        if isinstance(route, StarletteRoute) and route.path == app.openapi_url:
             route.app = request_response(encoded_once)
     return app

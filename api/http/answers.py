@@ -7,7 +7,9 @@ import io
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from functools import cached_property, partial
+from operator import attrgetter
+from typing import Any, Literal, NamedTuple, Protocol, get_args, get_origin
 from urllib.parse import urlencode
 
 import msgspec
@@ -16,6 +18,7 @@ from fastapi.responses import StreamingResponse
 
 from api.access.guard import still_authorized
 from api.http import cursors
+from api.http.description import PAGE, Answer, Following, Truncated, ok
 from api.problems import BadParameter, NotAcceptable
 
 Format = Literal["json", "csv"]
@@ -131,12 +134,16 @@ class Asked(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A list of items, in JSON under `name`, in CSV with `columns`, in which `a.b` is `b` of the object `a`."""
+    """A list of items: in JSON under `name`, in CSV one line each."""
 
     name: str
-    columns: Sequence[str]
-    item: Callable[[Any], Mapping[str, Any]] = dict
+    of: type[Answer]
+    item: Callable[[Any], Answer]
     """Makes an item of a row."""
+    title: str = ""
+    """The name of its definition, if that is not the name with a capital."""
+    without: frozenset[str] = frozenset()
+    """Fields that are no columns of CSV."""
     key: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     """The columns of a row by which the list is ordered, and how a cursor's part is read; none: it has no pages."""
     first: Sequence[Any] = ()
@@ -156,7 +163,7 @@ class Table:
         format_ = chosen(request, asked.format)
         if everything is not None and format_ == "csv" and asked.limit is None and asked.cursor is None:
             parts = (self._cells(part) async for part in everything())
-            return await csv_stream(request, self.columns, parts)
+            return await csv_stream(request, self._header, parts)
         after, limit = list(self.first if first is None else first), asked.limit or USUAL
         if asked.cursor is not None:
             after = cursors.decode(request, asked.cursor, *self.key.values())
@@ -169,20 +176,62 @@ class Table:
 
     def answer(self, request: Request, format_: Format, rows: Sequence[Any], following: str | None = None) -> Response:
         if format_ == "csv":
-            return csv_page(request, self.columns, self._cells(rows), following)
-        items = [self.item(row) for row in rows]
-        return json({self.name: items, "truncated": following is not None, "next": following})
+            return csv_page(request, self._header, self._cells(rows), following)
+        return json(self._kind([self.item(row) for row in rows], following is not None, following))
+
+    def described(self, example: Mapping[str, Any], csv: bool = True) -> dict[int | str, dict[str, Any]]:
+        """What the description says of the answer, with an item as an example, which is held against its definition."""
+        item = msgspec.json.decode(msgspec.json.encode(example), type=self.of)
+        text = lines([self._header, [column.of(item) for column in self._columns]]) if csv else None
+        return ok(self._kind, text, **{self.name: {self.name: [example], **PAGE}})
+
+    @cached_property
+    def _kind(self) -> type[msgspec.Struct]:
+        fields = [(self.name, list[self.of]), ("truncated", Truncated), ("next", Following)]  # type: ignore[name-defined]
+        return msgspec.defstruct(self.title or self.name.capitalize(), fields, bases=(Answer,), module=__name__)
+
+    @cached_property
+    def _columns(self) -> list[Column]:
+        return [column for column in columns(self.of) if column.title not in self.without]
+
+    @property
+    def _header(self) -> list[str]:
+        return [column.title for column in self._columns]
 
     def _cells(self, rows: Iterable[Any]) -> Iterable[list[Any]]:
         for row in rows:
             item = self.item(row)
-            yield [_member(item, path) for path in self.columns]
+            yield [column.of(item) for column in self._columns]
 
 
-def _member(item: Mapping[str, Any], path: str) -> Any:
-    outer, _, inner = path.partition(".")
-    value = item[outer]
-    return value[inner] if inner and value is not None else value
+class Column(NamedTuple):
+    """A column of CSV; `a.b` is `b` of the object `a`."""
+
+    title: str
+    of: Callable[[Any], Any]
+
+
+def columns(kind: type[Answer]) -> Iterable[Column]:
+    """One column for each field, and for each field of an object in a field."""
+    for one in msgspec.structs.fields(kind):
+        inner = _objects(one.type)
+        if not inner:
+            yield Column(one.encode_name, attrgetter(one.name))
+        for part in inner:
+            for title, of in columns(part):
+                yield Column(f"{one.encode_name}.{title}", partial(_inside, attrgetter(one.name), of))
+
+
+def _objects(kind: Any) -> list[type[Answer]]:
+    """The object that a field of this type holds, if it is one."""
+    if isinstance(kind, type) and issubclass(kind, Answer):
+        return [kind]
+    return [] if get_origin(kind) is list else [found for part in get_args(kind) for found in _objects(part)]
+
+
+def _inside(outer: Callable[[Any], Any], inner: Callable[[Any], Any], item: Answer) -> Any:
+    there = outer(item)
+    return None if there is None else inner(there)
 
 
 def json_only(request: Request, given: Format | None) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Header, Response
 
@@ -49,10 +48,15 @@ async def _expected(
 ExpectedByHeader = Annotated[Expected, Depends(_expected)]
 
 
-def tagged(item: Mapping[str, Any], status: int = 200) -> Response:
+class Versioned(Protocol):
+    @property
+    def version(self) -> int: ...
+
+
+def tagged(item: Versioned, status: int = 200) -> Response:
     """An answer with the ETag of what it shows."""
     answer = answers.json(item, status)
-    answer.headers["ETag"] = f'"{item["version"]}"'
+    answer.headers["ETag"] = f'"{item.version}"'
     return answer
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import msgspec
 
@@ -103,11 +101,6 @@ def text(instant: datetime) -> str:
 
 def optional_text(instant: datetime | None) -> str | None:
     return None if instant is None else text(instant)
-
-
-def plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with its times as text."""
-    return {name: text(value) if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 def microseconds(instant: datetime) -> int:

@@ -9,14 +9,14 @@ from itertools import islice
 from typing import Any
 
 import asyncpg
-import msgspec
 from pydantic import ValidationError
 
 from api.database import Database
-from api.http import times
+from api.http.description import raw
 from api.http.preconditions import Expected
 from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
+from api.shapes.alarm_rules import Imported, RuleChange, RuleDetail, SavedRule
 from schema.alarms.files import MAX_RULES
 from schema.alarms.rules import Definition, Rule, Scope
 
@@ -57,7 +57,7 @@ async def page(database: Database, wanted: Filter, after: str, limit: int) -> li
     return list(islice((row for row in rows if channel in _channels(row)), limit))
 
 
-async def detail(database: Database, name: str) -> dict[str, Any]:
+async def detail(database: Database, name: str) -> RuleDetail:
     row = await database.fetchrow(SQL["one"], name)
     if row is None:
         raise unknown(name)
@@ -65,7 +65,7 @@ async def detail(database: Database, name: str) -> dict[str, Any]:
         found = await warnings(database, _rule(row))
     except Conflict as error:
         found = [error.detail]
-    return item(row) | {"warnings": found}
+    return _with_warnings(row, found)
 
 
 async def rule(database: Database, name: str) -> Rule:
@@ -86,7 +86,7 @@ def unknown(name: str) -> NotFound:
 
 async def put(
     database: Database, name: str, wanted: Definition, expected: Expected, change: Change
-) -> tuple[dict[str, Any], bool]:
+) -> tuple[RuleDetail, bool]:
     """The rule afterwards, and whether it is new."""
     async with database.change() as connection:
         known, version = await connection.fetchrow(SQL["one"], name), expected.version
@@ -95,11 +95,11 @@ async def put(
                 raise PreconditionFailed(f"there is no rule {name}")
             version = known["version"]
         await connection.execute(SQL["put"], name, wanted.model_dump_json(), version, change.who, change.why)
-        saved = item(await connection.fetchrow(SQL["one"], name))
-    return saved | {"warnings": await warnings(database, wanted)}, known is None
+        saved = await connection.fetchrow(SQL["one"], name)
+    return _with_warnings(saved, await warnings(database, wanted)), known is None
 
 
-async def remove(database: Database, name: str, version: int | None, change: Change) -> dict[str, Any]:
+async def remove(database: Database, name: str, version: int | None, change: Change) -> SavedRule:
     """The rule as it was."""
     async with database.change() as connection:
         before = await connection.fetchrow(SQL["one"], name)
@@ -111,7 +111,7 @@ async def remove(database: Database, name: str, version: int | None, change: Cha
 
 async def import_(
     database: Database, rules: Sequence[Rule], change: Change, *, remove: bool, dry_run: bool
-) -> dict[str, Any]:
+) -> Imported:
     """Makes the stored rules those of a file, all or none; what is not in it stays, unless `remove`."""
     async with database.change() as connection:
         stored = {row["name"]: row for row in await connection.fetch(SQL["page"], "", *[None] * 5)}
@@ -132,13 +132,13 @@ async def import_(
             definitions = [json.dumps(wanted[name]) for name in put]
             versions = [stored[name]["version"] if name in stored else 0 for name in put]
             await connection.execute(SQL["put_many"], put, definitions, versions, change.who, change.why)
-    return {
-        "dry_run": dry_run,
-        "created": created,
-        "changed": [{"rule": name, "fields": fields} for name, fields in changed.items()],
-        "removed": removed,
-        "unchanged": len(wanted) - len(created) - len(changed),
-    }
+    return Imported(
+        dry_run=dry_run,
+        created=created,
+        changed=[RuleChange(rule=name, fields=fields) for name, fields in changed.items()],
+        removed=removed,
+        unchanged=len(wanted) - len(created) - len(changed),
+    )
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") -> Iterator[str]:
@@ -190,14 +190,9 @@ def _channels(row: asyncpg.Record) -> frozenset[str]:
         return frozenset()
 
 
-def item(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        "rule": row["name"],
-        "version": row["version"],
-        "title": row["title"],
-        "priority": row["priority"],
-        "enabled": row["enabled"],
-        "created_at": times.text(row["created_at"]),
-        "changed_at": times.text(row["changed_at"]),
-        "definition": msgspec.Raw(row["definition"].encode()),  # jsonb comes as text and goes out as it is
-    }
+def item(row: asyncpg.Record) -> SavedRule:
+    return SavedRule.of(row, rule=row["name"], definition=raw(row["definition"]))
+
+
+def _with_warnings(row: asyncpg.Record, found: list[str]) -> RuleDetail:
+    return RuleDetail.of(row, rule=row["name"], definition=raw(row["definition"]), warnings=found)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import asyncpg
-import msgspec
 
 from api.database import Database
-from api.http import times
+from api.http.description import raw
 from api.queries import load
+from api.shapes.audit import AuditEvent, Verification
 
 SQL = load("audit")
 AFTER_ALL = 2**63 - 1
@@ -54,35 +53,12 @@ async def pages(database: Database, wanted: Wanted) -> AsyncIterator[list[asyncp
         after = rows[-1]["n"]
 
 
-async def verify(database: Database) -> dict[str, Any]:
+async def verify(database: Database) -> Verification:
     row = await database.fetchrow(SQL["verify"], MOST_FAULTS)
     assert row is not None  # an aggregate
-    return {
-        "organization": row["organization"],
-        "events": row["events"],
-        "first_at": times.optional_text(row["first_at"]),
-        "last_at": times.optional_text(row["last_at"]),
-        "last_n": row["last_n"],
-        "last_hash": None if row["last_hash"] is None else row["last_hash"].hex(),
-        "faults": row["faults"],
-        "whole": not row["faults"],
-    }
+    last_hash = None if row["last_hash"] is None else row["last_hash"].hex()
+    return Verification.of(row, last_hash=last_hash, whole=not row["faults"])
 
 
-def event(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        "n": row["n"],
-        "at": times.text(row["at"]),
-        "who": row["who"],
-        "action": row["action"],
-        "subject": row["subject"],
-        "old": _raw(row["old"]),
-        "new": _raw(row["new"]),
-        "why": row["why"],
-        "hash": row["hash"].hex(),
-    }
-
-
-def _raw(document: str | None) -> msgspec.Raw | None:
-    """jsonb comes as text and goes out as it is."""
-    return None if document is None else msgspec.Raw(document.encode())
+def event(row: asyncpg.Record) -> AuditEvent:
+    return AuditEvent.of(row, old=raw(row["old"]), new=raw(row["new"]), hash=row["hash"].hex())

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
-import msgspec
 
 from api.database import Database
-from api.http import times
+from api.http.description import raw
 from api.http.times import Span
 from api.queries import load
+from api.shapes.events import Event
 
 SQL = load("events")
 AFTER_ALL_DIGESTS = b"\xff" * 65
@@ -24,11 +24,5 @@ async def events(
     return await database.fetch(SQL["events"], device_id, window.begin, window.end, *before, kind, limit)
 
 
-def item(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        "time": times.text(row["time"]),
-        "type": row["type"],
-        "boot": row["boot"],
-        "data": msgspec.Raw(row["data"].encode()),  # jsonb comes as text and goes out as it is
-        "received_at": times.text(row["received_at"]),
-    }
+def item(row: asyncpg.Record) -> Event:
+    return Event.of(row, data=raw(row["data"]))

@@ -8,29 +8,29 @@ from typing import Any
 
 import asyncpg
 
-from api.access.roles import Principal
-from api.access.tokens import ApiKey, hashed
+from api.access.roles import Principal, Role
+from api.access.tokens import ApiKey, code_hash, hashed
 from api.database import Database, Server
-from api.http import times
 from api.problems import NotFound
 from api.queries import load
+from api.shapes.organizations import MadeInvitation, MadeKey, Member, Membership, Organization
 
 SQL = load("organizations")
 LAST_KEY_ID = "z" * 13
 
 
-async def memberships(accounts: Database, user_id: int) -> list[dict[str, Any]]:
-    return [times.plain(row) for row in await accounts.fetch(SQL["memberships"], user_id)]
+async def memberships(accounts: Database, user_id: int) -> list[Membership]:
+    return [Membership.of(row) for row in await accounts.fetch(SQL["memberships"], user_id)]
 
 
-async def whose(server: Server, principal: Principal) -> list[dict[str, Any]]:
+async def whose(server: Server, principal: Principal) -> list[Membership]:
     """The organizations somebody is a member of; a key's is the one it was made in."""
     if principal.user_id is not None:
         return await memberships(server.accounts, principal.user_id)
     if principal.organization_id is None or principal.role is None:
         return []
-    its = await organization(server.of(principal.organization_id))
-    return [{"organization": its["organization"], "title": its["title"], "role": principal.role, "since": None}]
+    row = await _organization(server.of(principal.organization_id))
+    return [Membership.of(row, role=principal.role, since=None)]
 
 
 async def join(accounts: Database, user_id: int, code: bytes) -> str:
@@ -47,11 +47,16 @@ async def organization_create(accounts: Database, user_id: int, name: str, title
 # Of the caller's organization.
 
 
-async def organization(database: Database) -> dict[str, Any]:
+async def organization(database: Database, role: Role | None) -> Organization:
+    """The organization, for somebody who has this role in it."""
+    return Organization.of(await _organization(database), role=role)
+
+
+async def _organization(database: Database) -> asyncpg.Record:
     row = await database.fetchrow(SQL["organization"])
     if row is None:
         raise NotFound("there is no such organization")
-    return times.plain(row)
+    return row
 
 
 async def organization_change(database: Database, title: str, who: str, why: str) -> None:
@@ -63,11 +68,11 @@ async def members(database: Database, after: int, limit: int) -> list[asyncpg.Re
     return await database.fetch(SQL["members"], after, limit)
 
 
-async def member(database: Database, user_id: int) -> dict[str, Any]:
+async def member(database: Database, user_id: int) -> Member:
     row = await database.fetchrow(SQL["member"], user_id)
     if row is None:
         raise NotFound(f"there is no member {user_id}")
-    return times.plain(row)
+    return Member.of(row)
 
 
 async def member_change(database: Database, user_id: int, role: str | None, who: str, why: str) -> None:
@@ -81,11 +86,11 @@ async def invitations(database: Database, before: int, limit: int) -> list[async
 
 
 async def invitation_create(
-    database: Database, role: str, code: bytes, *, uses: int, expires_at: datetime, who: str
-) -> dict[str, Any]:
+    database: Database, role: str, code: str, *, uses: int, expires_at: datetime, who: str
+) -> MadeInvitation:
     async with database.change() as connection:
-        made = await connection.fetchval(SQL["invitation_create"], role, code, uses, expires_at, who)
-        return times.plain(await connection.fetchrow(SQL["invitation"], made))
+        made = await connection.fetchval(SQL["invitation_create"], role, code_hash(code), uses, expires_at, who)
+        return MadeInvitation.of(await connection.fetchrow(SQL["invitation"], made), code=code)
 
 
 async def invitation_end(database: Database, invitation_id: int, who: str, why: str) -> None:
@@ -103,12 +108,12 @@ async def key(database: Database, key_id: str) -> asyncpg.Record | None:
 
 async def key_create(
     database: Database, made: ApiKey, *, name: str, role: str, scopes: list[str], expires_at: datetime | None, who: str
-) -> dict[str, Any]:
+) -> MadeKey:
     async with database.change() as connection:
         await connection.execute(
             SQL["key_create"], made.key_id, hashed(made.secret), name, role, scopes, expires_at, who
         )
-        return times.plain(await connection.fetchrow(SQL["key_shown"], made.key_id))
+        return MadeKey.of(await connection.fetchrow(SQL["key_shown"], made.key_id), key=str(made))
 
 
 async def key_end(database: Database, key_id: str, who: str, why: str) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import asyncpg
 
 from api.database import Database
-from api.http import times
 from api.queries import load
+from api.shapes.retention import Hold
 
 SQL = load("retention")
 
@@ -21,10 +20,10 @@ async def holds(database: Database, before: int, limit: int) -> list[asyncpg.Rec
 
 async def make(
     database: Database, device: str | None, span: tuple[datetime | None, datetime | None], who: str, why: str
-) -> dict[str, Any]:
+) -> Hold:
     async with database.change() as connection:
         number = await connection.fetchval(SQL["make"], device, *span, who, why)
-        return times.plain(await connection.fetchrow(SQL["hold"], number))
+        return Hold.of(await connection.fetchrow(SQL["hold"], number))
 
 
 async def end(database: Database, number: int, who: str, why: str) -> None:

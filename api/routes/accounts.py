@@ -55,8 +55,8 @@ async def register(request: Request, app: App, database: Accounts) -> Response:
     joined = None
     if code is not None:
         [membership] = await organizations.memberships(database, user_id)
-        joined = membership["organization"]
-    made = {"user_id": user_id, "email": given.email, "name": given.name, "organization": joined}
+        joined = membership.organization
+    made = shapes.Account(user_id=user_id, email=given.email, name=given.name, organization=joined)
     return answers.json(made, 201)
 
 
@@ -88,7 +88,7 @@ async def login(request: Request, app: App, database: Accounts) -> Response:
         return _tokens(app, session_id, account["user_id"], token, until)
     cookie = new_token()
     session_id = await queries.session_open(database, account, cookie, until, agent)
-    answer = answers.json(shapes.BROWSER | {"session_id": session_id, "expires_at": times.text(until)})
+    answer = answers.json(shapes.LoggedIn(kind="browser", session_id=session_id, expires_at=times.text(until)))
     _set_cookie(app, answer, cookie, round(app.settings.api_session_days * 86400))
     return answer
 
@@ -142,20 +142,30 @@ async def me(
     request: Request, app: App, database: Accounts, principal: Caller, asked: Annotated[NoParameters, Query()]
 ) -> Response:
     answers.json_only(request, asked.format)
-    content: dict[str, Any] = {name: getattr(principal, name) for name in ("who", "kind", "user_id", "session_id")}
-    content |= {"organization": principal.organization, "key_id": principal.key_id}
-    content["role"] = None if principal.organization is None else principal.role
-    content["scopes"] = sorted(principal.scopes)
     if principal.user_id is not None:
-        content["name"] = (await queries.account_of(database, principal.user_id))["name"]
+        name = (await queries.account_of(database, principal.user_id))["name"]
         sessions = await queries.sessions(database, principal.user_id, principal.session_id)
-        content["expires_at"] = next((one["expires_at"] for one in sessions if one["current"]), None)
+        expires_at = next((one.expires_at for one in sessions if one.current), None)
     else:
         assert principal.key_id is not None
         key = await queries.key_of(database, principal.key_id)
-        content |= {"name": key["name"], "expires_at": times.optional_text(key["expires_at"])}
-    content["organizations"] = await organizations.whose(app.server, principal)
-    return answers.json(content)
+        name, expires_at = key["name"], times.optional_text(key["expires_at"])
+    role: Any = None if principal.organization is None else principal.role
+    return answers.json(
+        shapes.Me(
+            who=principal.who,
+            kind=principal.kind,
+            user_id=principal.user_id,
+            name=name,
+            organization=principal.organization,
+            role=role,
+            scopes=sorted(principal.scopes),
+            session_id=principal.session_id,
+            key_id=principal.key_id,
+            expires_at=expires_at,
+            organizations=await organizations.whose(app.server, principal),
+        )
+    )
 
 
 @router.post(
@@ -191,7 +201,7 @@ async def sessions(
 ) -> Response:
     answers.json_only(request, asked.format)
     assert person.user_id is not None
-    return answers.json({"sessions": await queries.sessions(database, person.user_id, person.session_id)})
+    return answers.json(shapes.Sessions(sessions=await queries.sessions(database, person.user_id, person.session_id)))
 
 
 @router.delete(
@@ -211,15 +221,15 @@ async def end_session(app: App, database: Accounts, person: Person, session_id: 
 def _tokens(app: Services, session_id: int, user_id: int, token: RefreshToken, until: datetime) -> Response:
     seconds = min(app.settings.api_access_token_minutes * 60, (until - datetime.now(UTC)).total_seconds())
     return answers.json(
-        {
-            "kind": "program",
-            "session_id": session_id,
-            "expires_at": times.text(until),
-            "access_token": access_token(session_id, user_id, app.jwt_key, seconds),
-            "token_type": "bearer",
-            "expires_in": int(seconds),
-            "refresh_token": str(token),
-        }
+        shapes.LoggedIn(
+            kind="program",
+            session_id=session_id,
+            expires_at=times.text(until),
+            access_token=access_token(session_id, user_id, app.jwt_key, seconds),
+            token_type="bearer",  # noqa: S106 - the type, not a token
+            expires_in=int(seconds),
+            refresh_token=str(token),
+        )
     )
 
 

@@ -54,9 +54,9 @@ def _action(action: str) -> Callable[..., Coroutine[Any, Any, Response]]:
         given: Order = await order(request, Shelving if action == "shelve" else Order)
         number = await queries.act(database, device, rule, _wish(member, action, given))
         found = (await _settled(app, request, database, member, [number]))[number]
-        if found["state"] == "refused":
-            raise Conflict(f"{rule} of {device}: {found['refused']}", act=number)
-        if found["state"] == "waiting":
+        if found.state == "refused":
+            raise Conflict(f"{rule} of {device}: {found.refused}", act=number)
+        if found.state == "waiting":
             answer = answers.json(found, 202)
             answer.headers["Location"] = f"{PREFIX}/alarm-acts/{number}"
             return answer
@@ -102,18 +102,18 @@ async def many(request: Request, app: App, database: Db, member: Member) -> Resp
     numbers = await queries.act_on_many(database, chosen, _wish(member, given.action, given)) if chosen else []
     found = await _settled(app, request, database, member, [number for number in numbers if number is not None])
     outcomes = [
-        {
-            "device": device,
-            "rule": rule,
-            "outcome": "unknown" if number is None else found[number]["state"],
-            "act": number,
-            "detail": None if number is None else found[number]["refused"],
-        }
+        shapes.Outcome(
+            device=device,
+            rule=rule,
+            outcome="unknown" if number is None else found[number].state,
+            act=number,
+            detail=None if number is None else found[number].refused,
+        )
         for (device, rule), number in zip(chosen, numbers, strict=True)
     ]
-    counted = Counter(one["outcome"] for one in outcomes)
+    counted = Counter(one.outcome for one in outcomes)
     sums = {name: counted[name] for name in ("done", "refused", "waiting", "unknown")}
-    return answers.json(sums | {"acts": outcomes}, 202 if counted["waiting"] else 200)
+    return answers.json(shapes.Outcomes(**sums, acts=outcomes), 202 if counted["waiting"] else 200)
 
 
 async def _chosen(database: Database, given: Acts) -> list[tuple[str, str]]:
@@ -154,7 +154,7 @@ def _wish(member: Principal, action: str, given: Order) -> Wish:
 
 async def _settled(
     app: Services, request: Request, database: Database, member: Principal, numbers: Sequence[int]
-) -> dict[int, dict[str, Any]]:
+) -> dict[int, shapes.Act]:
     """The acts when they are done, or when patience has ended; at once while too many wait already."""
     waiting, whose, patience = app.waiting, member.organization_id, app.settings.api_act_patience
     if waiting.total() >= MOST_WAITING or waiting[whose] >= MOST_OF_ONE:

@@ -30,8 +30,10 @@ READ = [allow(Role.ADMIN, Scope.ALARMS_READ)]
 WRITE = [allow(Role.ADMIN, Scope.RULES_WRITE)]
 ROUTES = Table(
     name="routes",
+    title="AlarmRoutes",
+    of=shapes.AlarmRoute,
     item=queries.item,
-    columns=tuple(name for name in shapes.ROUTE if name not in {"test", "definition"}),
+    without=frozenset({"test.asked_at", "test.state", "test.sent_at", "definition"}),
     key={"name": cursors.device},
     first=("",),
 )
@@ -51,12 +53,7 @@ class ListParameters(Parameters):
     "/alarm-routes",
     dependencies=READ,
     summary="Who is told of alarms, and how it goes",
-    responses=description.DATABASE
-    | description.ok(
-        shapes.AlarmRoutes,
-        "route,version,address,created_at,…\r\nshift,1,mailtos://smtp.example.org,2026-11-20T07:45:00.000000Z,…\r\n",
-        routes={"routes": [shapes.ROUTE], **description.PAGE},
-    ),
+    responses=description.DATABASE | ROUTES.described(shapes.ROUTE),
 )
 async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
     return await ROUTES.page(request, asked, lambda after, limit: queries.page(database, after[0], limit))

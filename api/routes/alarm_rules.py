@@ -28,7 +28,7 @@ router = Router("alarm rules")
 
 READ = [allow(Role.VIEWER, Scope.ALARMS_READ)]
 WRITE = [allow(Role.ENGINEER, Scope.RULES_WRITE)]
-RULES = Table(name="rules", item=queries.item, columns=tuple(shapes.RULE), key={"name": cursors.device}, first=("",))
+RULES = Table(name="rules", of=shapes.SavedRule, item=queries.item, key={"name": cursors.device}, first=("",))
 YAML = "application/yaml"
 SAYS = {
     "requestBody": {
@@ -87,12 +87,7 @@ class ImportParameters(Reason):
     "/alarm-rules",
     dependencies=READ,
     summary="Rules by name",
-    responses=description.DATABASE
-    | description.ok(
-        shapes.Rules,
-        "rule,version,title,priority,…\r\ntemperature-high,3,Temperature high,high,…\r\n",
-        rules={"rules": [shapes.RULE], **description.PAGE},
-    ),
+    responses=description.DATABASE | RULES.described(shapes.RULE),
 )
 async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
     return await RULES.page(
@@ -183,7 +178,7 @@ async def put(request: Request, database: Db, rule: RuleName, expected: Expected
     dependencies=WRITE,
     summary="Remove a rule",
     description="Its alarms end; their history stays.",
-    responses=description.THING | {412: description.CHANGED} | description.ok(shapes.Rule, None, rule=shapes.RULE),
+    responses=description.THING | {412: description.CHANGED} | description.ok(shapes.SavedRule, None, rule=shapes.RULE),
 )
 async def remove(database: Db, rule: RuleName, change: Changing, if_match: IfMatch = None) -> Response:
     version = None if if_match is None else preconditions.wanted(if_match)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from fastapi import Request, Response
 
@@ -72,7 +71,7 @@ def _span(asked: NewTrial) -> tuple[datetime, datetime]:
     return begin, end
 
 
-def _told(begin: datetime, end: datetime, found: list[Looked], warnings: list[str]) -> dict[str, Any]:
+def _told(begin: datetime, end: datetime, found: list[Looked], warnings: list[str]) -> shapes.Trial:
     complete = all(one.whole for one in found)
     if end > datetime.now(UTC):
         warnings.append("`to` is in the future: more may come")
@@ -83,25 +82,25 @@ def _told(begin: datetime, end: datetime, found: list[Looked], warnings: list[st
     for one in found:
         if one.too_many_phases:
             warnings.append(f"{one.device} has more than {MOST_PHASES} changes of phase: the later ones were ignored")
-    return {
-        "from": times.text(begin),
-        "to": times.text(end),
-        "complete": complete,
-        "devices": [{"device": one.device, "frames": one.frames, "until": _instant(one.until)} for one in found],
-        "periods": [
-            {
-                "device": one.device,
-                "what": period.what,
-                "begin": _instant(period.begin),
-                "end": None if period.end is None else _instant(period.end),
-                "value": period.value,
-                "detail": period.detail,
-            }
+    return shapes.Trial(
+        from_=times.text(begin),
+        to=times.text(end),
+        complete=complete,
+        devices=[shapes.TriedDevice(device=one.device, frames=one.frames, until=_instant(one.until)) for one in found],
+        periods=[
+            shapes.Fired(
+                device=one.device,
+                what=period.what,
+                begin=_instant(period.begin),
+                end=None if period.end is None else _instant(period.end),
+                value=period.value,
+                detail=period.detail,
+            )
             for one in found
             for period in one.periods
         ],
-        "warnings": warnings,
-    }
+        warnings=warnings,
+    )
 
 
 def _instant(seconds: float) -> str:

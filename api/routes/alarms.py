@@ -28,22 +28,18 @@ router = Router("alarms")
 READ = [allow(Role.VIEWER, Scope.ALARMS_READ)]
 ALARMS = Table(
     name="alarms",
+    of=shapes.Alarm,
     item=queries.item,
-    columns=tuple(shapes.ALARM),
     key={"device": cursors.device, "rule": cursors.device},
     first=("", ""),
 )
 TRANSITIONS = Table(
     name="transitions",
+    title="History",
+    of=shapes.Transition,
     item=queries.transition,
-    columns=tuple(shapes.TRANSITION),
     key={"transition_id": cursors.number},
     first=(queries.LAST_ID,),
-)
-ALARMS_ANSWER = description.ok(
-    shapes.Alarms,
-    "device,rule,title,state,…\r\nbr-1,temperature-high,Temperature high,unacknowledged,…\r\n",
-    alarms={"alarms": [shapes.ALARM], **description.PAGE},
 )
 
 
@@ -101,7 +97,7 @@ class HistoryParameters(Parameters):
     summary="Alarms by device and rule",
     description="Every rule on every device of its scope, from its first transition on. `standing=true` has those that "
     "are not normal.",
-    responses=description.DATABASE | ALARMS_ANSWER,
+    responses=description.DATABASE | ALARMS.described(shapes.ALARM),
 )
 async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
     wanted = asked.filter(asked.device, asked.tag or None)
@@ -112,7 +108,7 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
     "/devices/{device}/alarms",
     dependencies=READ,
     summary="Alarms of a device, by rule",
-    responses=description.DEVICE | ALARMS_ANSWER,
+    responses=description.DEVICE | ALARMS.described(shapes.ALARM),
 )
 async def of_device(
     request: Request, database: Db, device: DeviceName, asked: Annotated[DeviceParameters, Query()]
@@ -127,12 +123,7 @@ async def of_device(
     dependencies=READ,
     summary="What became of alarms: every transition, newest first",
     description="`from` and `to` are about when it was recorded, which is the order, too.",
-    responses=description.DATABASE
-    | description.ok(
-        shapes.History,
-        "id,device,rule,title,n,…\r\n4711,br-1,temperature-high,Temperature high,7,…\r\n",
-        transitions={"transitions": [shapes.TRANSITION], **description.PAGE},
-    ),
+    responses=description.DATABASE | TRANSITIONS.described(shapes.TRANSITION),
 )
 async def history(request: Request, database: Db, asked: Annotated[HistoryParameters, Query()]) -> Response:
     wanted = asked.wanted()

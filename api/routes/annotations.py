@@ -28,8 +28,8 @@ WRITE = [allow(Role.OPERATOR, Scope.DEVICES_WRITE)]
 
 ANNOTATIONS = Table(
     name="annotations",
+    of=shapes.Annotation,
     item=queries.item,
-    columns=tuple(shapes.ANNOTATION),
     key={"begins": cursors.instant, "annotation_id": cursors.number},
 )
 Number = Annotated[int, Path(ge=1, le=queries.LAST_ID, description="`id` in the list", examples=[12])]
@@ -54,12 +54,7 @@ class Withdrawal(BaseModel):
     "/devices/{device}/annotations",
     dependencies=READ,
     summary="Annotations of a device that overlap with a time, newest first",
-    responses=description.DEVICE
-    | description.ok(
-        shapes.Annotations,
-        "id,begins,ends,text,who,…\r\n12,2026-11-20T07:45:00.000000Z,,Probe changed,eva@example.com,…\r\n",
-        annotations={"annotations": [shapes.ANNOTATION], **description.PAGE},
-    ),
+    responses=description.DEVICE | ANNOTATIONS.described(shapes.ANNOTATION),
 )
 async def page(
     request: Request, database: Db, device: DeviceName, asked: Annotated[AnnotationParameters, Query()]

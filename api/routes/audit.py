@@ -23,7 +23,9 @@ from api.shapes import audit as shapes
 READ = allow(Role.OPERATOR, Scope.AUDIT_READ)
 router = Router("audit", READ)
 
-EVENTS = Table(name="events", item=queries.event, columns=tuple(shapes.EVENT), key={"n": cursors.number}, first=(None,))
+EVENTS = Table(
+    name="events", title="Audit", of=shapes.AuditEvent, item=queries.event, key={"n": cursors.number}, first=(None,)
+)
 LINES = "application/jsonl"
 
 
@@ -53,12 +55,7 @@ class AuditParameters(AuditFilter):
     summary="The audit trail, newest first",
     description="Every change, of the organization that asks. CSV (`Accept: text/csv`, `format=csv` or `audit.csv`) "
     "without `limit` is all of it, streamed; `audit.jsonl` is the same as one JSON object a line.",
-    responses=description.DATABASE
-    | description.ok(
-        shapes.Audit,
-        "n,at,who,action,subject,…\r\n4711,2026-11-20T07:45:00.000000Z,eva@example.com,device suspend,…\r\n",
-        events={"events": [shapes.EVENT], **description.PAGE},
-    ),
+    responses=description.DATABASE | EVENTS.described(shapes.EVENT),
 )
 async def page(request: Request, database: Db, asked: Annotated[AuditParameters, Query()]) -> Response:
     wanted = asked.wanted()

@@ -30,8 +30,8 @@ READ = [allow(Role.VIEWER, Scope.COMMANDS_READ)]
 WRITE = [allow(Role.ENGINEER, Scope.COMMANDS_WRITE)]
 COMMANDS = Table(
     name="commands",
+    of=shapes.Command,
     item=queries.item,
-    columns=tuple(shapes.COMMAND),
     key={"requested_at": cursors.instant, "command_id": UUID},
     first=(times.LAST, queries.LAST_ID),
 )
@@ -101,7 +101,7 @@ async def ask(request: Request, database: Db, member: Member, device: DeviceName
     wish = queries.Wish(device, given.name, given.parameters, supposed, given.boot, given.expires_in, given.why)
     found, is_new = await queries.request(database, wish, member.who, key)
     answer = answers.json(found)
-    answer.headers["Location"] = f"{PREFIX}/commands/{found['id']}"
+    answer.headers["Location"] = f"{PREFIX}/commands/{found.id}"
     if is_new:
         answer.status_code = 202
     else:
@@ -134,12 +134,7 @@ def _key(request: Request) -> str:
     "/devices/{device}/commands",
     dependencies=READ,
     summary="What a device was asked to do, newest first",
-    responses=description.DEVICE
-    | description.ok(
-        shapes.Commands,
-        'id,device,name,parameters,…\r\n3f2b8c1e-9d4a-4f6b-8e7c-1a2b3c4d5e6f,br-1,setpoint,"{""channel"": ""ph"",…',
-        commands={"commands": [shapes.ENDED], **description.PAGE},
-    ),
+    responses=description.DEVICE | COMMANDS.described(shapes.ENDED),
 )
 async def page(
     request: Request, database: Db, device: DeviceName, asked: Annotated[ListParameters, Query()]

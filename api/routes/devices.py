@@ -25,20 +25,11 @@ router = Router("devices")
 READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
 CHANGE = [allow(Role.ENGINEER, Scope.DEVICES_WRITE)]
 
-DEVICES = Table(
-    name="devices",
-    item=queries.item,
-    columns=(
-        *("device", "state", "registered_at", "presence.online", "presence.since", "presence.boot"),
-        *("presence.firmware", "last_frame_at", "title", "location", "tags"),
-    ),
-    key={"name": cursors.device},
-    first=("",),
-)
+DEVICES = Table(name="devices", of=shapes.Device, item=queries.item, key={"name": cursors.device}, first=("",))
 CHANNELS = Table(
     name="channels",
-    item=lambda channel: {"channel": channel.name, "unit": channel.unit, "description": channel.description},
-    columns=("channel", "unit", "description"),
+    of=shapes.Channel,
+    item=lambda one: shapes.Channel(channel=one.name, unit=one.unit, description=one.description),
 )
 
 
@@ -63,12 +54,7 @@ class ListParameters(Parameters):
     "/devices",
     dependencies=READ,
     summary="Devices with their presence, by name",
-    responses=description.DATABASE
-    | description.ok(
-        shapes.Devices,
-        "device,state,registered_at,presence.online,…\r\nbr-1,active,2026-11-20T07:45:00.000000Z,true,…\r\n",
-        devices={"devices": [shapes.DEVICE], **description.PAGE},
-    ),
+    responses=description.DATABASE | DEVICES.described(shapes.DEVICE),
 )
 async def list_devices(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
     return await DEVICES.page(
@@ -120,12 +106,7 @@ async def change_device(
     "/devices/{device}/channels",
     dependencies=READ,
     summary="Channels a device has sent, with their units",
-    responses=description.DEVICE
-    | description.ok(
-        shapes.Channels,
-        'channel,unit,description\r\nph,pH,"pH, process value"\r\n',
-        channels={"channels": [shapes.CHANNEL], **description.PAGE},
-    ),
+    responses=description.DEVICE | CHANNELS.described(shapes.CHANNEL),
 )
 async def channels(
     request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]

@@ -26,12 +26,12 @@ SWITCH = [allow(Role.ADMIN, Scope.ENROLLMENT_WRITE)]
 
 ENROLLMENTS = Table(
     name="enrollments",
+    of=shapes.Enrollment,
     item=queries.item,
-    columns=tuple(shapes.ENROLLMENT),
     key={"created_at": cursors.instant, "txn": cursors.txn},
     first=(times.LAST, queries.LAST_TXN),
 )
-CELLS = Table(name="cells", columns=("cell", "open", "applied"))
+CELLS = Table(name="cells", title="Switches", of=shapes.Cell, item=shapes.Cell.of)
 Txn = Annotated[
     str, Path(pattern="^[0-9a-f]{32}$", description="the transaction number", examples=[shapes.ENROLLMENT["txn"]])
 ]
@@ -48,12 +48,7 @@ class EnrollmentParameters(Parameters):
     "/enrollments",
     dependencies=READ,
     summary="Handshakes, newest first",
-    responses=description.DATABASE
-    | description.ok(
-        shapes.Enrollments,
-        "txn,cell,serial,device,fingerprint,…\r\n5f0c1e2d3a4b59687786a5b4c3d2e1f0,main,BR-2044,…\r\n",
-        enrollments={"enrollments": [shapes.ENROLLMENT], **description.PAGE},
-    ),
+    responses=description.DATABASE | ENROLLMENTS.described(shapes.ENROLLMENT),
 )
 async def page(request: Request, database: Db, asked: Annotated[EnrollmentParameters, Query()]) -> Response:
     return await ENROLLMENTS.page(
@@ -105,8 +100,7 @@ async def deny(request: Request, database: Db, member: Member, txn: Txn) -> Resp
     "/enrollment",
     dependencies=READ,
     summary="Whether handshakes work, in each cell",
-    responses=description.DATABASE
-    | description.ok(shapes.Switches, "cell,open,applied\r\nmain,true,true\r\n", cells=shapes.SWITCHES),
+    responses=description.DATABASE | CELLS.described(shapes.CELL),
 )
 async def switches(request: Request, database: Db, asked: Annotated[NoParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
@@ -117,7 +111,7 @@ async def switches(request: Request, database: Db, asked: Annotated[NoParameters
     "/enrollment",
     dependencies=SWITCH,
     summary="The kill switch: let handshakes work, or none",
-    responses=description.CHANGE | description.ok(shapes.Switches, None, cells=shapes.SWITCHES),
+    responses=description.CHANGE | CELLS.described(shapes.CELL, csv=False),
     openapi_extra=described(Switch),
 )
 async def switch(request: Request, database: Db, member: Member) -> Response:

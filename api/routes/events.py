@@ -24,8 +24,8 @@ READ = [allow(Role.VIEWER, Scope.TELEMETRY_READ)]
 
 EVENTS = Table(
     name="events",
+    of=shapes.Event,
     item=queries.item,
-    columns=tuple(shapes.EVENT),
     key={"time": cursors.instant, "digest": cursors.digest},
 )
 
@@ -39,12 +39,7 @@ class EventParameters(WindowParameters):
     "/devices/{device}/events",
     dependencies=READ,
     summary="Events of a device, newest first",
-    responses=description.DEVICE
-    | description.ok(
-        shapes.Events,
-        'time,type,boot,data,received_at\r\n2026-11-20T07:45:00.000000Z,phase,7,"{""phase"": ""batch""}",…\r\n',
-        events={"events": [shapes.EVENT], **description.PAGE},
-    ),
+    responses=description.DEVICE | EVENTS.described(shapes.EVENT),
 )
 async def events(
     request: Request, database: Db, device: DeviceName, asked: Annotated[EventParameters, Query()]

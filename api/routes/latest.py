@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request, Response
 from pydantic import Field
@@ -20,6 +20,7 @@ from api.queries import latest as queries
 from api.queries.latest import Wanted
 from api.routes import Router
 from api.shapes import latest as shapes
+from api.shapes.latest import DeviceLatest
 from schema.topics import is_device_name
 
 READ = allow(Role.VIEWER, Scope.TELEMETRY_READ)
@@ -41,8 +42,8 @@ class LatestParameters(Parameters):
 
 
 PLAIN = Wanted(LatestParameters().within, None, everything=True)
-PLAIN_ECHO = {"within": times.duration_text(PLAIN.within), "quality": "all"}
 """What is wanted without parameters."""
+PLAIN_WITHIN = times.duration_text(PLAIN.within)
 
 
 class AllParameters(LatestParameters):
@@ -54,7 +55,7 @@ async def _plainly(request: Request, database: Database) -> Response | None:
     device = request.path_params["device"]
     if not is_device_name(device):
         return None
-    return answers.json(await queries.of_device(database, device, PLAIN) | PLAIN_ECHO)
+    return answers.json(_one(await queries.of_device(database, device, PLAIN), PLAIN_WITHIN, "all"))
 
 
 @router.table(
@@ -75,7 +76,7 @@ async def of_device(
     item = await queries.of_device(database, device, _wanted(asked))
     if format_ == "csv":
         return answers.csv_page(request, HEADER, _rows([item]))
-    return answers.json(item | _echo(asked))
+    return answers.json(_one(item, times.duration_text(asked.within), asked.quality))
 
 
 @router.table(
@@ -103,8 +104,15 @@ async def of_all(request: Request, database: Db, asked: Annotated[AllParameters,
     items = await queries.of_devices(database, page, _wanted(asked))
     if format_ == "csv":
         return answers.csv_page(request, HEADER, _rows(items), following)
-    paging = {"truncated": following is not None, "next": following}
-    return answers.json(_echo(asked) | {"devices": items} | paging)
+    return answers.json(
+        shapes.AllLatest(
+            within=times.duration_text(asked.within),
+            quality=asked.quality,
+            devices=items,
+            truncated=following is not None,
+            next=following,
+        )
+    )
 
 
 def _wanted(asked: LatestParameters) -> Wanted:
@@ -112,11 +120,11 @@ def _wanted(asked: LatestParameters) -> Wanted:
     return Wanted(asked.within, names or None, asked.quality == "all")
 
 
-def _echo(asked: LatestParameters) -> dict[str, Any]:
-    return {"within": times.duration_text(asked.within), "quality": asked.quality}
+def _one(item: DeviceLatest, within: str, quality: Literal["good", "all"]) -> shapes.OneLatest:
+    return shapes.OneLatest(device=item.device, time=item.time, values=item.values, within=within, quality=quality)
 
 
-def _rows(items: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
+def _rows(items: Sequence[DeviceLatest]) -> Iterator[list[Any]]:
     for item in items:
-        for it in item["values"]:
-            yield [item["device"], it.channel, it.unit, it.time, it.value, it.quality]
+        for it in item.values:
+            yield [item.device, it.channel, it.unit, it.time, it.value, it.quality]

@@ -9,7 +9,7 @@ from fastapi import Query, Request, Response
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.http import answers, description, times
+from api.http import answers, description
 from api.http.answers import Table
 from api.http.bodies import Order, described, order
 from api.http.parameters import DeviceName, NoParameters
@@ -22,7 +22,7 @@ from api.shapes.lifecycle import Gift
 
 router = Router("enrollment")
 
-LOGINS = Table(name="logins", item=times.plain, columns=tuple(shapes.LOGIN))
+LOGINS = Table(name="logins", of=shapes.Login, item=shapes.Login.of)
 READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 GIVE = [allow(Role.ADMIN, Scope.DEVICES_WRITE)]
 ACTIONS = {
@@ -47,12 +47,7 @@ DESCRIPTIONS = {
     "/devices/{device}/logins",
     dependencies=READ,
     summary="Logins of a device at the broker, newest first, without their secrets",
-    responses=description.DEVICE
-    | description.ok(
-        shapes.Logins,
-        "username,generation,kind,by_hand,…\r\nBR-2044.1,1,password,false,…\r\n",
-        logins={"logins": [shapes.LOGIN], **description.PAGE},
-    ),
+    responses=description.DEVICE | LOGINS.described(shapes.LOGIN),
 )
 async def logins(
     request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
@@ -75,7 +70,7 @@ async def logins(
 async def give(request: Request, database: Db, member: Member, device: DeviceName) -> Response:
     given = await order(request, Gift)
     await queries.give(database, device, given.organization, who=member.who, why=given.why)
-    return answers.json({"device": device, "organization": given.organization})
+    return answers.json(shapes.Given(device=device, organization=given.organization))
 
 
 def _command(action: str) -> Callable[..., Coroutine[Any, Any, Response]]:

@@ -14,7 +14,7 @@ from api.access.tokens import ApiKey, code_hash, new_code
 from api.http import answers, cursors, description, times
 from api.http.answers import Table
 from api.http.bodies import Words, described, order
-from api.http.description import PAGE, ok
+from api.http.description import ok
 from api.http.parameters import Cursor, Known, NoParameters, Parameters
 from api.problems import Forbidden, NotFound
 from api.queries import organizations as queries
@@ -31,20 +31,18 @@ CHANGES = allow(Role.ADMIN, Scope.ORGANIZATION_WRITE)
 LEAVES = allow(Role.VIEWER, Scope.ORGANIZATION_WRITE)
 
 LAST_ID = 2**31 - 1
-MEMBERS = Table(
-    name="members", item=times.plain, columns=tuple(shapes.MEMBER), key={"user_id": cursors.small}, first=(0,)
-)
+MEMBERS = Table(name="members", of=shapes.Member, item=shapes.Member.of, key={"user_id": cursors.small}, first=(0,))
 INVITATIONS = Table(
     name="invitations",
-    item=times.plain,
-    columns=tuple(shapes.INVITATION),
+    of=shapes.Invitation,
+    item=shapes.Invitation.of,
     key={"invitation_id": cursors.small},
     first=(LAST_ID,),
 )
 KEYS = Table(
     name="keys",
-    item=times.plain,
-    columns=tuple(shapes.KEY),
+    of=shapes.Key,
+    item=shapes.Key.of,
     key={"created_at": cursors.instant, "key_id": cursors.device},
     first=(times.LAST, queries.LAST_KEY_ID),
 )
@@ -70,7 +68,7 @@ class Reason(Known):
 )
 async def mine(request: Request, app: App, principal: Caller, asked: Annotated[NoParameters, Query()]) -> Response:
     answers.json_only(request, asked.format)
-    return answers.json({"organizations": await queries.whose(app.server, principal)})
+    return answers.json(shapes.Organizations(organizations=await queries.whose(app.server, principal)))
 
 
 @router.post(
@@ -116,7 +114,7 @@ async def join(request: Request, app: App, database: Accounts, person: Person) -
 )
 async def current(request: Request, database: Db, member: Member, asked: Annotated[NoParameters, Query()]) -> Response:
     answers.json_only(request, asked.format)
-    return answers.json(await queries.organization(database) | {"role": member.role})
+    return answers.json(await queries.organization(database, member.role))
 
 
 @router.patch(
@@ -129,18 +127,13 @@ async def current(request: Request, database: Db, member: Member, asked: Annotat
 async def change(request: Request, database: Db, member: Member) -> Response:
     given = await order(request, OrganizationChange)
     await queries.organization_change(database, given.title, member.who, given.why)
-    return answers.json(await queries.organization(database) | {"role": member.role})
+    return answers.json(await queries.organization(database, member.role))
 
 
 @router.table(
     "/organization/members",
     summary="Members",
-    responses=description.DATABASE
-    | ok(
-        shapes.Members,
-        "user_id,email,name,role,since\r\n12,eva@example.org,Eva,engineer,2026-11-20T07:45:00.000000Z\r\n",
-        members={"members": [shapes.MEMBER], **PAGE},
-    ),
+    responses=description.DATABASE | MEMBERS.described(shapes.MEMBER),
     dependencies=[READS],
 )
 async def members(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
@@ -185,12 +178,7 @@ async def remove_member(
 @router.table(
     "/organization/invitations",
     summary="Invitations, newest first, without their codes; until 30 days after they have expired",
-    responses=description.DATABASE
-    | ok(
-        shapes.Invitations,
-        "invitation_id,role,uses,invited_by,…\r\n3,operator,1,eva@example.org,…\r\n",
-        invitations={"invitations": [shapes.INVITATION], **PAGE},
-    ),
+    responses=description.DATABASE | INVITATIONS.described(shapes.INVITATION),
     dependencies=[READS],
 )
 async def invitations(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
@@ -208,11 +196,11 @@ async def invitations(request: Request, database: Db, asked: Annotated[ListParam
 async def invite(request: Request, database: Db, member: Member) -> Response:
     given = await order(request, NewInvitation)
     _may_grant(member, given.role)
-    code, until = new_code(), datetime.now(UTC) + given.expires_in
+    until = datetime.now(UTC) + given.expires_in
     made = await queries.invitation_create(
-        database, given.role, code_hash(code), uses=given.uses, expires_at=until, who=member.who
+        database, given.role, new_code(), uses=given.uses, expires_at=until, who=member.who
     )
-    return answers.json(made | {"code": code}, 201)
+    return answers.json(made, 201)
 
 
 @router.delete(
@@ -230,12 +218,7 @@ async def withdraw(database: Db, member: Member, invitation_id: Id, asked: Annot
 @router.table(
     "/organization/keys",
     summary="API keys, newest first, without their secrets",
-    responses=description.DATABASE
-    | ok(
-        shapes.Keys,
-        'key_id,name,role,scopes,…\r\nk3jx7qwdm2vb,dashboard,viewer,"[""telemetry:read""]",…\r\n',
-        keys={"keys": [shapes.KEY], **PAGE},
-    ),
+    responses=description.DATABASE | KEYS.described(shapes.KEY),
     dependencies=[READS],
 )
 async def keys(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
@@ -268,7 +251,7 @@ async def make_key(request: Request, database: Db, member: Member) -> Response:
     shown = await queries.key_create(
         database, made, name=given.name, role=given.role, scopes=scopes, expires_at=until, who=member.who
     )
-    return answers.json(shown | {"key": str(made)}, 201)
+    return answers.json(shown, 201)
 
 
 @router.delete(
@@ -296,5 +279,5 @@ async def _membership(app: Services, database: Accounts, user_id: int, name: str
     """The one just made."""
     app.identities.forget()
     mine = await queries.memberships(database, user_id)
-    [made] = [one for one in mine if one["organization"] == name]
+    [made] = [one for one in mine if one.organization == name]
     return answers.json(made, 201)

@@ -21,8 +21,8 @@ router = Router("quarantine")
 REJECTS = [allow(Role.VIEWER, Scope.DEVICES_READ)]
 QUARANTINE = Table(
     name="quarantine",
+    of=shapes.Quarantined,
     item=queries.item,
-    columns=tuple(shapes.QUARANTINED),
     key={"received_at": cursors.instant, "quarantine_id": cursors.number},
 )
 
@@ -40,12 +40,7 @@ class QuarantineParameters(WindowParameters):
     "/quarantine",
     dependencies=REJECTS,
     summary="Rejected messages with the reason, newest first",
-    responses=description.DATABASE
-    | description.ok(
-        shapes.Quarantine,
-        "id,received_at,device,topic,reason,…\r\n4711,2026-11-20T07:45:00.000000Z,br-1,…\r\n",
-        quarantine={"quarantine": [shapes.QUARANTINED], **description.PAGE},
-    ),
+    responses=description.DATABASE | QUARANTINE.described(shapes.QUARANTINED),
 )
 async def quarantine(request: Request, database: Db, asked: Annotated[QuarantineParameters, Query()]) -> Response:
     window = asked.window()

@@ -9,10 +9,9 @@ from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.http import answers, cursors, description, times
+from api.http import answers, cursors, description
 from api.http.answers import Table
 from api.http.bodies import Words, described, order
-from api.http.description import PAGE, ok
 from api.http.parameters import Cursor, Known, Parameters
 from api.queries import retention as queries
 from api.routes import Router
@@ -25,9 +24,7 @@ READS = allow(Role.ADMIN, Scope.ORGANIZATION_READ)
 CHANGES = allow(Role.ADMIN, Scope.ORGANIZATION_WRITE)
 
 LAST_ID = 2**31 - 1
-HOLDS = Table(
-    name="holds", item=times.plain, columns=tuple(shapes.HOLD), key={"hold_id": cursors.small}, first=(LAST_ID,)
-)
+HOLDS = Table(name="holds", of=shapes.Hold, item=shapes.Hold.of, key={"hold_id": cursors.small}, first=(LAST_ID,))
 
 Id = Annotated[int, Path(ge=1, le=LAST_ID, description="number in the list", examples=[shapes.HOLD["hold_id"]])]
 
@@ -44,12 +41,7 @@ class Reason(Known):
 @router.table(
     "/retention/holds",
     summary="Holds, newest first; those that were ended too",
-    responses=description.DATABASE
-    | ok(
-        shapes.Holds,
-        "hold_id,device,begins,…\r\n3,br-1,2026-11-01T00:00:00.000000Z,…\r\n",
-        holds={"holds": [shapes.HOLD], **PAGE},
-    ),
+    responses=description.DATABASE | HOLDS.described(shapes.HOLD),
     dependencies=[READS],
 )
 async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:

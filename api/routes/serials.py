@@ -25,9 +25,7 @@ router = Router("enrollment")
 READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 DECIDE = [allow(Role.ENGINEER, Scope.ENROLLMENT_WRITE)]
 
-SERIALS = Table(
-    name="serials", item=queries.item, columns=tuple(shapes.SERIAL), key={"serial": cursors.device}, first=("",)
-)
+SERIALS = Table(name="serials", of=shapes.Serial, item=queries.item, key={"serial": cursors.device}, first=("",))
 MOST_ERRORS = 1000
 
 ROWS: dict[str, Any] = {
@@ -79,12 +77,7 @@ class ImportParameters(Known):
     "/serials",
     dependencies=READ,
     summary="Serials that may enroll by themselves",
-    responses=description.DATABASE
-    | description.ok(
-        shapes.Serials,
-        "serial,device,state,claim_version,…\r\nBR-2044,BR-2044,active,1,…\r\n",
-        serials={"serials": [shapes.SERIAL], **description.PAGE},
-    ),
+    responses=description.DATABASE | SERIALS.described(shapes.SERIAL),
 )
 async def page(request: Request, database: Db, asked: Annotated[SerialParameters, Query()]) -> Response:
     return await SERIALS.page(
@@ -115,7 +108,7 @@ async def import_(
     except serials.ImportRefused as error:
         raise _refused(error) from error
     not_kept = sum(row.version > 0 and row.key is not None for row in rows)
-    return answers.json({"import": asked.name, "new": stored.new, "known": stored.known, "keys_not_kept": not_kept})
+    return answers.json(shapes.Import(import_=asked.name, new=stored.new, known=stored.known, keys_not_kept=not_kept))
 
 
 @router.post(

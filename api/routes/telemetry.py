@@ -164,14 +164,14 @@ def _limit(wanted: Selection, asked: int | None) -> int:
 
 def _json_raw(wanted: Selection, page: Sequence[Row], following: str | None) -> Response:
     return answers.json(
-        _head(wanted, None, [(c.name, c.unit, None) for c in wanted.channels])
-        | {
-            "rows": [[times.text(row.time), *row.values] for row in page],
-            "qualities": [row.qualities for row in page] if wanted.everything else None,
-            "truncated": following is not None,
-            "next": following,
-            "warnings": _warnings(wanted, None),
-        }
+        shapes.Telemetry(
+            **_head(wanted, None, [(c.name, c.unit, None) for c in wanted.channels]),
+            rows=[[times.text(row.time), *row.values] for row in page],
+            qualities=[row.qualities for row in page] if wanted.everything else None,
+            truncated=following is not None,
+            next=following,
+            warnings=_warnings(wanted, None),
+        )
     )
 
 
@@ -211,14 +211,14 @@ async def _json_buckets(database: Database, wanted: Selection, width: timedelta,
         raise _too_much(wanted, most, f"{count} buckets of {len(columns)} values are too many for one answer")
     rows = await queries.buckets(database, wanted, width, aggregates)
     return answers.json(
-        _head(wanted, times.duration_text(width), columns)
-        | {
-            "rows": [[times.text(time), *cells] for time, cells in rows],
-            "qualities": None,
-            "truncated": False,
-            "next": None,
-            "warnings": _warnings(wanted, width),
-        }
+        shapes.Telemetry(
+            **_head(wanted, times.duration_text(width), columns),
+            rows=[[times.text(time), *cells] for time, cells in rows],
+            qualities=None,
+            truncated=False,
+            next=None,
+            warnings=_warnings(wanted, width),
+        )
     )
 
 
@@ -256,11 +256,11 @@ def _head(
 ) -> dict[str, Any]:
     return {
         "device": wanted.device.name,
-        "from": times.text(wanted.begin),
+        "from_": times.text(wanted.begin),
         "to": times.text(wanted.end),
         "bucket": bucket,
         "quality": "all" if wanted.everything else "good",
-        "columns": [{"channel": name, "unit": unit, "aggregate": aggregate} for name, unit, aggregate in columns],
+        "columns": [shapes.Column(channel=name, unit=unit, aggregate=aggregate) for name, unit, aggregate in columns],
     }
 
 

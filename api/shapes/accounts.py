@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 from api.access.passwords import NewPassword, Password
 from api.access.roles import Scope
 from api.http.bodies import PersonName, Token, secretive
-from api.http.description import Answer, T
+from api.http.description import Answer, T, about
 from api.shapes.organizations import MEMBERSHIP, Membership, RoleName
 
 
@@ -18,43 +18,44 @@ class Account(Answer):
     user_id: int
     email: str
     name: str
-    organization: str | None = Field(description="which they joined by the code; null: there was none")
+    organization: Annotated[str | None, about("which they joined by the code; null: there was none")]
 
 
 class LoggedIn(Answer):
     kind: Literal["browser", "program"]
     session_id: int
-    expires_at: str = Field(description="of the session; of a program's, each refresh puts it off")
-    access_token: str | None = Field(description="for Authorization: Bearer; null: a browser has a cookie instead")
-    token_type: Literal["bearer"] | None
-    expires_in: int | None = Field(description="seconds for which the access token holds")
-    refresh_token: str | None = Field(description="good for one refresh; a second one ends the session")
+    expires_at: Annotated[str, about("of the session; of a program's, each refresh puts it off")]
+    access_token: Annotated[str | None, about("for Authorization: Bearer; null: a browser has a cookie instead")] = None
+    token_type: Literal["bearer"] | None = None
+    expires_in: Annotated[int | None, about("seconds for which the access token holds")] = None
+    refresh_token: Annotated[str | None, about("good for one refresh; a second one ends the session")] = None
 
 
 class Me(Answer):
-    who: str = Field(description="as the audit trail has it")
+    who: Annotated[str, about("as the audit trail has it")]
     kind: Literal["browser", "program", "key"]
-    user_id: int | None = Field(description="null: a key, which is nobody's account")
-    name: str = Field(description="the person's, or the key's")
-    organization: str | None = Field(
-        description="which this request is for: that of the header Biogate-Organization, else the first joined"
-    )
+    user_id: Annotated[int | None, about("null: a key, which is nobody's account")]
+    name: Annotated[str, about("the person's, or the key's")]
+    organization: Annotated[
+        str | None,
+        about("which this request is for: that of the header Biogate-Organization, else the first joined"),
+    ]
     role: RoleName | None
-    scopes: list[str] = Field(description="what a key can be used for; people have all")
+    scopes: Annotated[list[str], about("what a key can be used for; people have all")]
     session_id: int | None
     key_id: str | None
-    expires_at: str | None = Field(description="of the session or key")
+    expires_at: Annotated[str | None, about("of the session or key")]
     organizations: list[Membership]
 
 
 class Session(Answer):
     session_id: int
     kind: Literal["browser", "program"]
-    agent: str = Field(description="what the browser or program called itself")
+    agent: Annotated[str, about("what the browser or program called itself")]
     created_at: str
     renewed_at: str
     expires_at: str
-    current: bool = Field(description="true: this one is asking")
+    current: Annotated[bool, about("true: this one is asking")]
 
 
 class Sessions(Answer):

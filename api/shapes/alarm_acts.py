@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.http.bodies import DeviceText, Order
-from api.http.description import Answer, T
+from api.http.description import Answer, T, about
 from api.http.parameters import Instant
 from api.shapes.alarms import Action, AlarmState
 from api.shapes.devices import MOST_TAGS, Tag
@@ -20,29 +20,30 @@ class Act(Answer):
     device: str
     rule: str
     action: Action
-    until: str | None = Field(description="of a shelving: its end")
-    once: bool = Field(description="of a shelving: it ends when the alarm returns")
+    until: Annotated[str | None, about("of a shelving: its end")]
+    once: Annotated[bool, about("of a shelving: it ends when the alarm returns")]
     who: str
     why: str
     asked_at: str
-    state: Literal["waiting", "done", "refused"] = Field(description="waiting: for the process that evaluates alarms")
-    done_at: str | None = Field(description="when it was done or refused")
-    refused: str | None = Field(description="why nothing was done")
-    n: int | None = Field(description="the transition of the alarm that it became")
+    state: Annotated[Literal["waiting", "done", "refused"], about("waiting: for the process that evaluates alarms")]
+    done_at: Annotated[str | None, about("when it was done or refused")]
+    refused: Annotated[str | None, about("why nothing was done")]
+    n: Annotated[int | None, about("the transition of the alarm that it became")]
 
 
 class Outcome(Answer):
     device: str
     rule: str
-    outcome: Literal["done", "refused", "waiting", "unknown"] = Field(
-        description="unknown: there is no such device or no such rule"
-    )
-    act: int | None = Field(description="`id` at /api/v1/alarm-acts; null: there is none")
-    detail: str | None = Field(description="why it was refused")
+    outcome: Annotated[
+        Literal["done", "refused", "waiting", "unknown"],
+        about("unknown: there is no such device or no such rule"),
+    ]
+    act: Annotated[int | None, about("`id` at /api/v1/alarm-acts; null: there is none")]
+    detail: Annotated[str | None, about("why it was refused")]
 
 
 class Outcomes(Answer):
-    done: int = Field(description="how many of them; refused, waiting and unknown likewise")
+    done: Annotated[int, about("how many of them; refused, waiting and unknown likewise")]
     refused: int
     waiting: int
     unknown: int

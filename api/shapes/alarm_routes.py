@@ -4,35 +4,34 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from msgspec import Meta, Raw
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, T, about, reference
 from schema.alarms.routes import MOST_URL, Route, scheme
-from schema.alarms.routes import Route as Definition
+
+RouteDefinition = Annotated[Raw, Meta(extra_json_schema=reference(Route))]
+"""A route as it is stored; JSON that goes out as it is."""
 
 
 class RouteTest(Answer):
     asked_at: str
-    state: Literal["waiting", "sent", "failed"] = Field(description="failed: `last_error` of the route says why")
+    state: Annotated[Literal["waiting", "sent", "failed"], about("failed: `last_error` of the route says why")]
     sent_at: str | None
 
 
 class AlarmRoute(Answer):
-    route: str = Field(description="its name")
-    version: int = Field(description="counts its changes; the ETag, for If-Match")
-    address: str = Field(description="of its URL the scheme, and the host where one stands; the rest may be secret")
+    route: Annotated[str, about("its name")]
+    version: Annotated[int, about("counts its changes; the ETag, for If-Match")]
+    address: Annotated[str, about("of its URL the scheme, and the host where one stands; the rest may be secret")]
     created_at: str
     changed_at: str
-    sent_at: str | None = Field(description="when the channel took a message last")
-    waiting: int = Field(description="alarms that it has still to tell")
-    failing_since: str | None = Field(description="null: the channel has taken the last message")
+    sent_at: Annotated[str | None, about("when the channel took a message last")]
+    waiting: Annotated[int, about("alarms that it has still to tell")]
+    failing_since: Annotated[str | None, about("null: the channel has taken the last message")]
     last_error: str | None
-    test: RouteTest | None = Field(description="the last one; null: none was asked for, not in the last week")
-    definition: Definition
-
-
-class AlarmRoutes(Page):
-    routes: list[AlarmRoute]
+    test: Annotated[RouteTest | None, about("the last one; null: none was asked for, not in the last week")]
+    definition: RouteDefinition
 
 
 DEFINITION: dict[str, Any] = {

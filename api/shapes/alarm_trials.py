@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.http.bodies import DeviceText
-from api.http.description import Answer, T
+from api.http.description import Answer, T, about
 from api.http.parameters import Instant
 from api.shapes.alarm_rules import DEFINITION
 from schema.alarms.rules import Definition, RuleName
@@ -16,28 +16,30 @@ from schema.alarms.rules import Definition, RuleName
 
 class Fired(Answer):
     device: str
-    what: Literal["active", "unknown", "suppressed"] = Field(
-        description="active: raised until the condition returned; unknown: it could not be told; suppressed: by the "
-        "run phase"
-    )
+    what: Annotated[
+        Literal["active", "unknown", "suppressed"],
+        about(
+            "active: raised until the condition returned; unknown: it could not be told; suppressed: by the run phase"
+        ),
+    ]
     begin: str
-    end: str | None = Field(description="null: it was still so at the end of what was looked at")
-    value: float | None = Field(description="what was compared when it began")
+    end: Annotated[str | None, about("null: it was still so at the end of what was looked at")]
+    value: Annotated[float | None, about("what was compared when it began")]
     detail: str
 
 
-class Looked(Answer):
+class TriedDevice(Answer):
     device: str
-    frames: int = Field(description="that were looked at")
-    until: str = Field(description="everything before was looked at")
+    frames: Annotated[int, about("that were looked at")]
+    until: Annotated[str, about("everything before was looked at")]
 
 
-class Trial(Answer):
-    from_: str = Field(alias="from")
+class Trial(Answer, rename={"from_": "from"}):
+    from_: str
     to: str
-    complete: bool = Field(description="false: it was not all looked at, see `until` of each device and `warnings`")
-    devices: list[Looked]
-    periods: list[Fired] = Field(description="device by device, each in order of begin; at most 1000")
+    complete: Annotated[bool, about("false: it was not all looked at, see `until` of each device and `warnings`")]
+    devices: list[TriedDevice]
+    periods: Annotated[list[Fired], about("device by device, each in order of begin; at most 1000")]
     warnings: list[str]
 
 

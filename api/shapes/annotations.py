@@ -6,22 +6,18 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, T, about
 from api.http.parameters import Instant
 
 
 class Annotation(Answer):
     id: int
     begins: str
-    ends: str | None = Field(description="null: of one instant")
+    ends: Annotated[str | None, about("null: of one instant")]
     text: str
     who: str
     created_at: str
-    withdrawn_at: str | None = Field(description="null: it stands; a list has only those")
-
-
-class Annotations(Page):
-    annotations: list[Annotation]
+    withdrawn_at: Annotated[str | None, about("null: it stands; a list has only those")]
 
 
 ANNOTATION = {

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
-
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, T, about
 
 
 class AuditEvent(Answer):
-    n: int = Field(description="its number in the organization's chain, from 1, without a gap")
+    n: Annotated[int, about("its number in the organization's chain, from 1, without a gap")]
     at: str
     who: str
     action: str
     subject: str
-    old: Any = Field(description="what was before; null where that says nothing")
-    new: Any = Field(description="what is from now on; null where that says nothing")
+    old: Annotated[Any, about("what was before; null where that says nothing")]
+    new: Annotated[Any, about("what is from now on; null where that says nothing")]
     why: str
-    hash: str = Field(description="SHA-256 over the event and the hash before it, hexadecimal")
-
-
-class Audit(Page):
-    events: list[AuditEvent]
+    hash: Annotated[str, about("SHA-256 over the event and the hash before it, hexadecimal")]
 
 
 class Verification(Answer):
@@ -31,14 +25,18 @@ class Verification(Answer):
     first_at: str | None
     last_at: str | None
     last_n: int | None
-    last_hash: str | None = Field(
-        description="hexadecimal. Nobody can see that events were cut off at the end, unless this and last_n are kept "
-        "elsewhere and compared with the audit trail later"
-    )
-    faults: list[int] = Field(
-        description="numbers of events that are not what was written, or before which events are missing; at most 1000"
-    )
-    whole: bool = Field(description="true: no faults")
+    last_hash: Annotated[
+        str | None,
+        about(
+            "hexadecimal. Nobody can see that events were cut off at the end, unless this and last_n are kept "
+            "elsewhere and compared with the audit trail later"
+        ),
+    ]
+    faults: Annotated[
+        list[int],
+        about("numbers of events that are not what was written, or before which events are missing; at most 1000"),
+    ]
+    whole: Annotated[bool, about("true: no faults")]
 
 
 EVENT = {

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from api.http.bodies import Order
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, T, about
 from api.http.parameters import Duration
 
 CommandState = Literal["waiting", "sent", "accepted", "done", "refused", "failed", "expired", "cancelled"]
@@ -21,26 +21,25 @@ class Command(Answer):
     device: str
     name: str
     parameters: dict[str, Any]
-    precondition: dict[str, Any] | None = Field(description="what was true of the device when it was asked for")
-    boot: int | None = Field(description="the device refuses it in any other boot")
-    state: CommandState = Field(
-        description="waiting: for a gateway; sent: the broker has it; accepted, done, refused, failed: the device said "
-        "so; expired: it was not sent or not answered in time; if it was sent, it is not known whether it was done; "
-        "cancelled: before it was sent"
-    )
+    precondition: Annotated[dict[str, Any] | None, about("what was true of the device when it was asked for")]
+    boot: Annotated[int | None, about("the device refuses it in any other boot")]
+    state: Annotated[
+        CommandState,
+        about(
+            "waiting: for a gateway; sent: the broker has it; accepted, done, refused, failed: the device said so; "
+            "expired: it was not sent or not answered in time; if it was sent, it is not known whether it was done; "
+            "cancelled: before it was sent"
+        ),
+    ]
     requested_by: str
     why: str
     requested_at: str
-    expires_at: str = Field(description="it is not begun after that")
+    expires_at: Annotated[str, about("it is not begun after that")]
     sent_at: str | None
     accepted_at: str | None
-    ended_at: str | None = Field(description="null: it has not ended")
-    detail: str | None = Field(description="what the device or the gateway says of it")
-    result: dict[str, Any] | None = Field(description="what the device answered")
-
-
-class Commands(Page):
-    commands: list[Command]
+    ended_at: Annotated[str | None, about("null: it has not ended")]
+    detail: Annotated[str | None, about("what the device or the gateway says of it")]
+    result: Annotated[dict[str, Any] | None, about("what the device answered")]
 
 
 COMMAND: dict[str, Any] = {

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from api.http.bodies import Order, OrganizationName, Words
-from api.http.description import PAGE, Answer, Page, T
+from api.http.description import Answer, T, about
 from api.http.parameters import device_name
 
 EnrollmentState = Literal[
@@ -19,32 +19,24 @@ class Enrollment(Answer):
     txn: str
     cell: str
     serial: str
-    device: str = Field(description="the name it has or will get")
-    fingerprint: str = Field(description="of its identity key; the controller's display shows the same")
-    state: EnrollmentState = Field(description="awaiting: an operator has to approve or deny it")
-    reason: str | None = Field(description="why it awaits an operator, or was rejected")
+    device: Annotated[str, about("the name it has or will get")]
+    fingerprint: Annotated[str, about("of its identity key; the controller's display shows the same")]
+    state: Annotated[EnrollmentState, about("awaiting: an operator has to approve or deny it")]
+    reason: Annotated[str | None, about("why it awaits an operator, or was rejected")]
     claim_version: int
     hardware: str | None
     firmware: str | None
-    channels: list[str] = Field(description="what it says it will send")
-    username: str | None = Field(description="the login it was given")
+    channels: Annotated[list[str], about("what it says it will send")]
+    username: Annotated[str | None, about("the login it was given")]
     created_at: str
     changed_at: str
     expires_at: str | None
 
 
-class Enrollments(Page):
-    enrollments: list[Enrollment]
-
-
 class Cell(Answer):
     cell: str
-    open: bool = Field(description="false: no handshake works, by the kill switch")
-    applied: bool | None = Field(description="what the broker was last told; null: nothing yet")
-
-
-class Switches(Page):
-    cells: list[Cell]
+    open: Annotated[bool, about("false: no handshake works, by the kill switch")]
+    applied: Annotated[bool | None, about("what the broker was last told; null: nothing yet")]
 
 
 ENROLLMENT = {
@@ -64,7 +56,7 @@ ENROLLMENT = {
     "changed_at": T,
     "expires_at": "2026-11-21T07:45:00.000000Z",
 }
-SWITCHES = {"cells": [{"cell": "main", "open": True, "applied": True}], **PAGE}
+CELL = {"cell": "main", "open": True, "applied": True}
 
 
 class Approval(Order):

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
-
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, T, about
 
 
 class Quarantined(Answer):
     id: int
     received_at: str
-    device: str | None = Field(description="the device level of the topic, registered or not")
+    device: Annotated[str | None, about("the device level of the topic, registered or not")]
     topic: str
     reason: str
     detail: str
     content_type: str | None
     bytes: int
     state: Literal["open", "replayed", "discarded"]
-    settled_at: str | None = Field(description="when it was replayed or discarded")
-    payload: str | None = Field(
-        description="base64; null if discarded, and in a list if over 16 KiB: ask for the item itself"
-    )
-
-
-class Quarantine(Page):
-    quarantine: list[Quarantined]
+    settled_at: Annotated[str | None, about("when it was replayed or discarded")]
+    payload: Annotated[
+        str | None, about("base64; null if discarded, and in a list if over 16 KiB: ask for the item itself")
+    ]
 
 
 QUARANTINED = {

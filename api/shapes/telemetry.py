@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
-
-from api.http.description import PAGE, Answer, Page, T
+from api.http.description import PAGE, Answer, Following, T, Truncated, about
 
 
 class Column(Answer):
     channel: str
     unit: str | None
-    aggregate: str | None = Field(description="null for raw samples")
+    aggregate: Annotated[str | None, about("null for raw samples")]
 
 
-class Telemetry(Page):
+class Telemetry(Answer, rename={"from_": "from"}):
     device: str
-    from_: str = Field(alias="from", description="first instant of the range")
-    to: str = Field(description="end of the range; not part of it")
-    bucket: str | None = Field(description="width of a bucket; null for raw samples")
-    quality: Literal["good", "all"] = Field(description="good: only samples of quality 0; all: every one")
-    columns: list[Column] = Field(description="what stands in a row after its time")
-    rows: list[list[str | float | None]] = Field(
-        description="time, then one value a column. Raw: one row a frame, null where the frame has no wanted sample of "
-        "the channel; two rows may have one time if a controller sends its channels in parts. Buckets: the time is the "
-        "begin; a bucket without any sample is absent, a channel without one in it is null (count: 0)"
-    )
-    qualities: list[list[int | None]] | None = Field(
-        description="raw with quality=all: for each row one quality a column (0 good, 1 bad, 2 uncertain, null: not "
-        "sent); else null"
-    )
+    from_: Annotated[str, about("first instant of the range")]
+    to: Annotated[str, about("end of the range; not part of it")]
+    bucket: Annotated[str | None, about("width of a bucket; null for raw samples")]
+    quality: Annotated[Literal["good", "all"], about("good: only samples of quality 0; all: every one")]
+    columns: Annotated[list[Column], about("what stands in a row after its time")]
+    rows: Annotated[
+        list[list[str | float | None]],
+        about(
+            "time, then one value a column. Raw: one row a frame, null where the frame has no wanted sample of the "
+            "channel; two rows may have one time if a controller sends its channels in parts. Buckets: the time is the "
+            "begin; a bucket without any sample is absent, a channel without one in it is null (count: 0)"
+        ),
+    ]
+    qualities: Annotated[
+        list[list[int | None]] | None,
+        about(
+            "raw with quality=all: for each row one quality a column (0 good, 1 bad, 2 uncertain, null: not sent); "
+            "else null"
+        ),
+    ]
+    truncated: Truncated
+    next: Following
     warnings: list[str]
 
 

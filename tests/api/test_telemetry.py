@@ -12,6 +12,7 @@ import pytest
 
 from api.http import times
 from api.shapes.telemetry import Telemetry
+from tests.api.conform import conforms
 from tests.api.plant import Plant, at, text
 
 URL = "/api/v1/devices/br-1/telemetry"
@@ -22,7 +23,7 @@ async def ask(client: httpx2.AsyncClient, **parameters: Any) -> dict[str, Any]:
     answer = await client.get(URL, params={**RANGE, **parameters})
     assert answer.status_code == 200, answer.text
     content: dict[str, Any] = answer.json()
-    Telemetry.model_validate(content)
+    conforms(Telemetry, content)
     return content
 
 
