@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from api.app import SOCKETS, create_app
 from api.edge import logs
-from api.edge.protocol import Socket, limited
+from api.edge.protocol import QuietSocket, limited
 from api.live.hub import Hub
 from api.settings import Settings
 
@@ -22,7 +22,7 @@ MOST_HEARD = 4096
 """Bytes of a message from a socket's client, which has nothing to say."""
 
 
-class Server(uvicorn.Server):
+class ApiServer(uvicorn.Server):
     """Live feeds never come to their end by themselves."""
 
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
@@ -61,14 +61,14 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        ws=Socket,
+        ws=QuietSocket,
         ws_max_size=MOST_HEARD,
         ws_per_message_deflate=False,  # 300 KB of memory a client
         http=limited(settings.api_connections, SOCKETS),
         forwarded_allow_ips=settings.api_trusted_proxies,
         timeout_graceful_shutdown=10,
     )
-    server = Server(config, app.state.services.hub)
+    server = ApiServer(config, app.state.services.hub)
     server.run()
     if not server.started:
         raise SystemExit(3)

@@ -19,13 +19,13 @@ AGAIN_S = 1.0
 
 
 class ChangeListener(Protocol):
-    """Whoever wants to know."""
+    """Whoever wants to know of notifications on a channel."""
 
     def on_change(self) -> None:
-        """Something has happened."""
+        """Called after each notification."""
 
     def on_listening(self, now: bool) -> None:
-        """From now on it is told, or not any more: what happens in between is missed."""
+        """Called when notifications start to come (`now`), and when they stop: those in between are lost."""
 
 
 class Notices:
@@ -36,12 +36,12 @@ class Notices:
         self._listeners: defaultdict[str, list[ChangeListener]] = defaultdict(list)
 
     def add(self, channel: str, listener: ChangeListener) -> None:
-        """Before `listening`."""
+        """Add a listener; to be called before `listening`."""
         self._listeners[channel].append(listener)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """While inside, the listeners are told."""
+        """Notify the listeners while the block runs."""
         task = asyncio.create_task(self._listen(), name="notices")
         try:
             yield
@@ -71,7 +71,7 @@ class Notices:
                             for channel in self._listeners:
                                 await connection.remove_listener(channel, heard)
             except ApiError as error:
-                log.warning("what changes in the database cannot be heard of", why=error.detail)
+                log.warning("notifications of the database do not arrive", why=error.detail)
             await asyncio.sleep(AGAIN_S)
 
     def _tell(self, now: bool) -> None:

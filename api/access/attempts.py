@@ -33,8 +33,8 @@ class Attempt:
 
 
 class Attempts:
-    """Of this process. What is under way counts as failed until it is over: hashing takes its time, and a hundred at
-    once shall not be a hundred guesses."""
+    """Counts the failed attempts that this process has seen. An attempt under way counts as failed until it has ended:
+    hashing takes time, and a hundred attempts at once must not be a hundred guesses."""
 
     def __init__(self) -> None:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -44,7 +44,7 @@ class Attempts:
 
     @contextmanager
     def attempt(self, request: HTTPConnection, account: str | None = None) -> Iterator[Attempt]:
-        """Raises TooMany if it has to wait."""
+        """Count one attempt as under way. Raises TooMany if the account or the address has failed too often."""
         of = [f"address {network(request)}", *([] if account is None else [f"account {account.lower()}"])]
         buckets = [self._bucket(one) for one in of]
         for bucket in buckets:

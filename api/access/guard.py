@@ -60,7 +60,7 @@ async def _caller(
 
 
 async def caller(request: HTTPConnection) -> Principal:
-    """Who asks. Raises Unauthorized, and Forbidden where a page of somebody else's asks in their name."""
+    """Return who sent this request. Raises Unauthorized, or Forbidden if a foreign page sent it with a cookie."""
     known: Principal | None = request.scope.get("principal")
     if known is not None:
         return known
@@ -84,7 +84,7 @@ async def _person(principal: Caller) -> Principal:
 
 
 Person = Annotated[Principal, Depends(_person)]
-"""Somebody who has logged in."""
+"""A principal that is a person with an account, not an API key."""
 
 
 async def _member(request: Request, principal: Caller) -> Principal:
@@ -118,7 +118,7 @@ Accounts = Annotated[Database, Depends(_accounts)]
 
 
 def allow(role: Role, scope: Scope) -> Any:
-    """A dependency that lets nobody pass who is less than `role` in their organization, and no key without `scope`."""
+    """Return a dependency that requires at least `role` in the organization and, of a key, the scope `scope`."""
 
     async def check(member: Member) -> None:
         _let(member, role, scope)
@@ -148,13 +148,13 @@ def _let(member: Principal, role: Role, scope: Scope) -> None:
 
 
 async def still_authorized(request: HTTPConnection) -> None:
-    """Raises Unauthorized if who asked may not go on: an answer can take hours, and what ends then has ended."""
+    """Raise Unauthorized if the caller's credentials have ended or changed: an answer can take hours."""
     if await entrance(request).identities.principal(_shown(request)) != request.scope["principal"]:
         raise Unauthorized("the key, token or session has ended, or may do something else now", headers=INVALID)
 
 
 def remembered(scope: ConnectionScope) -> Principal | None:
-    """Who asks, if that can be told without the database."""
+    """Return the caller if the cache knows the credentials, without asking the database."""
     request = HTTPConnection(scope)
     try:
         scope["shown"] = shown = _shown(request)
@@ -167,12 +167,12 @@ def remembered(scope: ConnectionScope) -> Principal | None:
 
 
 def _is_safe(connection: HTTPConnection) -> bool:
-    """Nothing comes of it if a page of somebody else's asks this in the name of its reader."""
+    """Whether a foreign page may send this request with its reader's cookie, because the request changes nothing."""
     return connection.scope["type"] == "http" and connection.scope["method"] in SAFE
 
 
 def _organization(connection: HTTPConnection) -> str | None:
-    """For which they ask; None: they do not say."""
+    """Return the name of the organization that the request is for, or None if the request names none."""
     given = connection.headers.get(ORGANIZATION)
     if given is None and connection.scope["path"] in BY_ADDRESS:
         given = connection.query_params.get("organization")

@@ -38,7 +38,7 @@ class HeadTooLarge(Exception):
     """Raised through the parser, which then goes no further."""
 
 
-class Connection(HttpToolsProtocol):
+class LimitedConnection(HttpToolsProtocol):
     """uvicorn's own, with limits. What they cost is a comparison for each piece of data. When it has handed its
     transport over to a socket, it goes on looking whether that is closing: who does not read is not waited for."""
 
@@ -90,7 +90,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def _should_upgrade(self) -> bool:
-        """Elsewhere the wish for a socket is passed over."""
+        """Accept an upgrade at the addresses of sockets only; elsewhere it is ignored."""
         return self.url.partition(b"?")[0] in self.sockets and super()._should_upgrade()
 
     def pause_writing(self) -> None:
@@ -108,7 +108,7 @@ class Connection(HttpToolsProtocol):
             self._refuse(400, "this is not HTTP as it should be")
 
     def _look_after(self) -> None:
-        """Now and then, instead of a timer for each request."""
+        """Check the time limits now and then, instead of with a timer for each request."""
         if self.transport.is_closing():
             self.transport.abort()  # what was still to be sent is not being read either
             return
@@ -136,7 +136,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
 
-class Socket(WebSocketsSansIOProtocol):
+class QuietSocket(WebSocketsSansIOProtocol):
     """uvicorn's own, which takes a refusal for an accident, and says three things of each that comes; what there is to
     say, the observer and the feeds do."""
 
@@ -150,10 +150,10 @@ class Socket(WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
 
-def limited(most_connections: int, sockets: frozenset[bytes] = frozenset()) -> type[Connection]:
+def limited(most_connections: int, sockets: frozenset[bytes] = frozenset()) -> type[LimitedConnection]:
     """For `uvicorn.run(http=…)`, which makes one of each connection. `sockets`: addresses of WebSockets."""
     metrics.CONNECTIONS_LIMIT.set(most_connections)
-    return type("Limited", (Connection,), {"most_connections": most_connections, "sockets": sockets})
+    return type("Limited", (LimitedConnection,), {"most_connections": most_connections, "sockets": sockets})
 
 
 def _over(since: float | None, most: float, now: float) -> bool:

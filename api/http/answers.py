@@ -9,16 +9,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple, Protocol, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, get_args, get_origin
 from urllib.parse import urlencode
 
 import msgspec
-from fastapi import Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api.access.guard import still_authorized
 from api.http import cursors
 from api.http.description import PAGE, Answer, Following, Truncated, ok
+from api.http.parameters import NoParameters
 from api.problems import BadParameter, NotAcceptable
 
 Format = Literal["json", "csv"]
@@ -138,8 +139,8 @@ class Table:
 
     name: str
     of: type[Answer]
-    item: Callable[[Any], Answer]
-    """Makes an item of a row."""
+    item: Callable[[Any], Answer] | None = None
+    """Makes an item of a row; if it does not say so, a row has the fields as its columns."""
     title: str = ""
     """The name of its definition, if that is not the name with a capital."""
     without: frozenset[str] = frozenset()
@@ -177,18 +178,22 @@ class Table:
     def answer(self, request: Request, format_: Format, rows: Sequence[Any], following: str | None = None) -> Response:
         if format_ == "csv":
             return csv_page(request, self._header, self._cells(rows), following)
-        return json(self._kind([self.item(row) for row in rows], following is not None, following))
+        return json(self._kind([self._item(row) for row in rows], following is not None, following))
 
     def described(self, example: Mapping[str, Any], csv: bool = True) -> dict[int | str, dict[str, Any]]:
         """What the description says of the answer, with an item as an example, which is held against its definition."""
         item = msgspec.json.decode(msgspec.json.encode(example), type=self.of)
         text = lines([self._header, [column.of(item) for column in self._columns]]) if csv else None
-        return ok(self._kind, text, **{self.name: {self.name: [example], **PAGE}})
+        return ok(self._kind, csv=text, **{self.name: {self.name: [example], **PAGE}})
 
     @cached_property
     def _kind(self) -> type[msgspec.Struct]:
         fields = [(self.name, list[self.of]), ("truncated", Truncated), ("next", Following)]  # type: ignore[name-defined]
         return msgspec.defstruct(self.title or self.name.capitalize(), fields, bases=(Answer,), module=__name__)
+
+    @cached_property
+    def _item(self) -> Callable[[Any], Answer]:
+        return self.item or self.of.of
 
     @cached_property
     def _columns(self) -> list[Column]:
@@ -200,7 +205,7 @@ class Table:
 
     def _cells(self, rows: Iterable[Any]) -> Iterable[list[Any]]:
         for row in rows:
-            item = self.item(row)
+            item = self._item(row)
             yield [column.of(item) for column in self._columns]
 
 
@@ -240,3 +245,11 @@ def json_only(request: Request, given: Format | None) -> None:
         raise BadParameter("format", "a single object is there as json only")
     if chosen(request, given) == "csv":
         raise NotAcceptable(f"a single object is there as JSON ({JSON}) only")
+
+
+async def _json_only(request: Request, asked: Annotated[NoParameters, Query()]) -> None:
+    json_only(request, asked.format)
+
+
+JsonOnly = Annotated[None, Depends(_json_only)]
+"""The parameters of a route that answers with a single object."""

@@ -121,7 +121,14 @@ def _only_its_formats(described: dict[str, Any]) -> None:
                 parameter["description"] = "json, which is all that there is"
 
 
-def ok(model: type[msgspec.Struct], csv: str | None, **examples: Any) -> dict[int | str, dict[str, Any]]:
+def example(kind: type[Answer], text: str) -> dict[str, Any]:
+    """The JSON of an answer as clients see it. Raises ValidationError if it is no answer of this kind."""
+    msgspec.json.decode(text, type=kind)
+    found: dict[str, Any] = msgspec.json.decode(text)
+    return found
+
+
+def ok(model: type[msgspec.Struct], csv: str | None = None, **examples: Any) -> dict[int | str, dict[str, Any]]:
     """The 200 of a route: schema and examples as JSON and, if it has that form, as CSV."""
     shown = {name: {"value": value} for name, value in examples.items()}
     content: dict[str, Any] = {
@@ -134,7 +141,7 @@ def ok(model: type[msgspec.Struct], csv: str | None, **examples: Any) -> dict[in
 
 def made(model: type[Answer], **examples: Any) -> dict[int | str, dict[str, Any]]:
     """The 201 of a route."""
-    return {201: ok(model, None, **examples)[200]}
+    return {201: ok(model, **examples)[200]}
 
 
 NOTHING: dict[int | str, dict[str, Any]] = {204: {"description": "Done; there is nothing to say"}}

@@ -13,9 +13,9 @@ from api.problems import BadParameter
 
 ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')
 NONE = -1
-"""Nothing has this version."""
+"""A version that nothing has."""
 ABSENT = 0
-"""There is nothing yet."""
+"""The version of a thing that is not there yet."""
 
 
 IfMatch = Annotated[str | None, Header(description="the ETag that it must have", examples=['"3"'])]
@@ -73,7 +73,7 @@ def wanted(if_match: str) -> int | None:
 
 
 def only_new(if_none_match: str) -> int:
-    """Of If-None-Match there is one use here: to make a thing, and to change none."""
+    """Return the version that If-None-Match asks for. Only `*` is allowed: make the thing only if there is none."""
     if if_none_match.strip() != "*":
         raise BadParameter("If-None-Match", "can be * alone: make it only if there is none")
     return ABSENT

@@ -22,7 +22,7 @@ FIRST_LOOK_S, LAST_LOOK_S = 0.02, 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ActWish:
     """What is to be done to an alarm. `until` or `span`: of a shelving."""
 
     action: str
@@ -33,13 +33,13 @@ class Wish:
     why: str
 
 
-async def act(database: Database, device: str, rule: str, wish: Wish) -> int:
+async def act(database: Database, device: str, rule: str, wish: ActWish) -> int:
     """Asks for it; its number."""
     async with database.change() as connection:
         return int(await connection.fetchval(SQL["act"], device, rule, *_arguments(wish)))
 
 
-async def act_on_many(database: Database, alarms: Sequence[tuple[str, str]], wish: Wish) -> list[int | None]:
+async def act_on_many(database: Database, alarms: Sequence[tuple[str, str]], wish: ActWish) -> list[int | None]:
     """The same of many (device, rule), all or none; None: there is no such device or no such rule."""
     async with database.change() as connection:
         devices, rules = [device for device, _ in alarms], [rule for _, rule in alarms]
@@ -47,7 +47,7 @@ async def act_on_many(database: Database, alarms: Sequence[tuple[str, str]], wis
     return [row["act_id"] for row in rows]
 
 
-def _arguments(wish: Wish) -> tuple[Any, ...]:
+def _arguments(wish: ActWish) -> tuple[Any, ...]:
     return wish.action, wish.until, wish.span, wish.once, wish.who, wish.why
 
 

@@ -13,7 +13,7 @@ from api.http.description import raw
 from api.http.preconditions import Expected
 from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
-from api.queries.alarm_rules import Change
+from api.queries.alarm_rules import RuleOrder
 from api.shapes.alarm_routes import AlarmRoute, RouteTest
 from schema.alarms.routes import Route, shown
 from schema.sealed import seal
@@ -39,7 +39,7 @@ def unknown(name: str) -> NotFound:
 
 
 async def put(
-    database: Database, place: tuple[int, str], wanted: Route, url: str | None, *, expected: Expected, change: Change
+    database: Database, place: tuple[int, str], wanted: Route, url: str | None, *, expected: Expected, change: RuleOrder
 ) -> tuple[AlarmRoute, bool]:
     """The route afterwards, and whether it is new. `place`: organization and name; `url`: None leaves it as it is."""
     organization_id, name = place
@@ -56,7 +56,7 @@ async def put(
         return item(await connection.fetchrow(SQL["one"], name)), known is None
 
 
-async def remove(database: Database, name: str, version: int | None, change: Change) -> AlarmRoute:
+async def remove(database: Database, name: str, version: int | None, change: RuleOrder) -> AlarmRoute:
     """The route as it was."""
     async with database.change() as connection:
         before = await connection.fetchrow(SQL["one"], name)
@@ -66,7 +66,7 @@ async def remove(database: Database, name: str, version: int | None, change: Cha
         return item(before)
 
 
-async def test(database: Database, name: str, change: Change) -> AlarmRoute:
+async def test(database: Database, name: str, change: RuleOrder) -> AlarmRoute:
     async with database.change() as connection:
         await connection.execute(SQL["test"], name, change.who, change.why)
         return item(await connection.fetchrow(SQL["one"], name))

@@ -26,7 +26,7 @@ MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class RuleFilter:
     """Which rules: all of what is not None holds."""
 
     enabled: bool | None = None
@@ -37,14 +37,14 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RuleOrder:
     """Who changes rules, and why."""
 
     who: str
     why: str
 
 
-async def page(database: Database, wanted: Filter, after: str, limit: int) -> list[asyncpg.Record]:
+async def page(database: Database, wanted: RuleFilter, after: str, limit: int) -> list[asyncpg.Record]:
     """At most `limit` rules whose name comes after `after`."""
     channel = wanted.channel
     rows = await database.fetch(
@@ -85,7 +85,7 @@ def unknown(name: str) -> NotFound:
 
 
 async def put(
-    database: Database, name: str, wanted: Definition, expected: Expected, change: Change
+    database: Database, name: str, wanted: Definition, expected: Expected, change: RuleOrder
 ) -> tuple[RuleDetail, bool]:
     """The rule afterwards, and whether it is new."""
     async with database.change() as connection:
@@ -99,7 +99,7 @@ async def put(
     return _with_warnings(saved, await warnings(database, wanted)), known is None
 
 
-async def remove(database: Database, name: str, version: int | None, change: Change) -> SavedRule:
+async def remove(database: Database, name: str, version: int | None, change: RuleOrder) -> SavedRule:
     """The rule as it was."""
     async with database.change() as connection:
         before = await connection.fetchrow(SQL["one"], name)
@@ -110,7 +110,7 @@ async def remove(database: Database, name: str, version: int | None, change: Cha
 
 
 async def import_(
-    database: Database, rules: Sequence[Rule], change: Change, *, remove: bool, dry_run: bool
+    database: Database, rules: Sequence[Rule], change: RuleOrder, *, remove: bool, dry_run: bool
 ) -> Imported:
     """Makes the stored rules those of a file, all or none; what is not in it stays, unless `remove`."""
     async with database.change() as connection:

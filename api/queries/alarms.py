@@ -22,7 +22,7 @@ AT_A_TIME = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class AlarmFilter:
     """Which alarms: all of what is not None holds."""
 
     states: Sequence[str] | None = None
@@ -37,7 +37,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedTransitions:
     """Which transitions; None is any. Times are of recording."""
 
     begin: datetime
@@ -49,7 +49,7 @@ class Wanted:
     before: int = LAST_ID
 
 
-async def page(database: Database, wanted: Filter, after: Sequence[str], limit: int) -> list[asyncpg.Record]:
+async def page(database: Database, wanted: AlarmFilter, after: Sequence[str], limit: int) -> list[asyncpg.Record]:
     """At most `limit` alarms after the key `after` (device, rule)."""
     return await database.fetch_planned(
         SQL["page"],
@@ -72,7 +72,7 @@ def absent(device: str, rule: str) -> NotFound:
     return NotFound(f"there is no alarm {rule} of {device}: it is there from its first transition on")
 
 
-async def history(database: Database, wanted: Wanted, limit: int) -> list[asyncpg.Record]:
+async def history(database: Database, wanted: WantedTransitions, limit: int) -> list[asyncpg.Record]:
     """Newest first."""
     return await database.fetch_planned(
         SQL["history"],
@@ -80,7 +80,7 @@ async def history(database: Database, wanted: Wanted, limit: int) -> list[asyncp
     )
 
 
-async def all_history(database: Database, wanted: Wanted) -> AsyncIterator[list[asyncpg.Record]]:
+async def all_history(database: Database, wanted: WantedTransitions) -> AsyncIterator[list[asyncpg.Record]]:
     """All of it; no connection is held while a slow client reads."""
     while True:
         rows = await history(database, wanted, AT_A_TIME)

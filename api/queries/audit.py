@@ -20,7 +20,7 @@ MOST_FAULTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedEvents:
     """Which events; None is any."""
 
     subject: str | None
@@ -32,7 +32,7 @@ class Wanted:
     ascending: bool
 
 
-async def page(database: Database, wanted: Wanted, after: int | None, limit: int) -> list[asyncpg.Record]:
+async def page(database: Database, wanted: WantedEvents, after: int | None, limit: int) -> list[asyncpg.Record]:
     """Events that come after number `after` in the order that is wanted."""
     if after is None:
         after = 0 if wanted.ascending else AFTER_ALL
@@ -42,7 +42,7 @@ async def page(database: Database, wanted: Wanted, after: int | None, limit: int
     )
 
 
-async def pages(database: Database, wanted: Wanted) -> AsyncIterator[list[asyncpg.Record]]:
+async def pages(database: Database, wanted: WantedEvents) -> AsyncIterator[list[asyncpg.Record]]:
     """All of them; no connection is held while a slow client reads."""
     after = None
     while True:

@@ -46,7 +46,7 @@ class Precondition:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CommandWish:
     """What is asked for."""
 
     device: str
@@ -65,7 +65,7 @@ class Wish:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
 
 
-async def request(database: Database, wish: Wish, who: str, key: str) -> tuple[Command, bool]:
+async def request(database: Database, wish: CommandWish, who: str, key: str) -> tuple[Command, bool]:
     """The command, and whether it is new. A repeated request is answered before anything is checked again: what it
     did may be what has changed since."""
     digest = wish.digest()

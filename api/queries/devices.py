@@ -68,7 +68,7 @@ async def device(database: Database, name: str) -> Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class DeviceFilter:
     """Which devices: all of what is not None holds."""
 
     states: list[str] | None = None
@@ -82,7 +82,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class WantedDevice:
     """None: stays as it is; empty: is taken away."""
 
     title: str | None
@@ -90,7 +90,7 @@ class Change:
     tags: list[str] | None
 
 
-async def page(database: Database, wanted: Filter, after: str, limit: int) -> list[asyncpg.Record]:
+async def page(database: Database, wanted: DeviceFilter, after: str, limit: int) -> list[asyncpg.Record]:
     """At most `limit` devices whose name comes after `after`."""
     words = None if wanted.words is None else wanted.words.lower()
     return await database.fetch(
@@ -103,7 +103,7 @@ async def detail(database: Database, name: str) -> DeviceDetail:
 
 
 async def change(
-    database: Database, name: str, wanted: Change, version: int | None, *, who: str, why: str
+    database: Database, name: str, wanted: WantedDevice, version: int | None, *, who: str, why: str
 ) -> DeviceDetail:
     """The device afterwards. `version`: what it must be before."""
     async with database.change() as connection:

@@ -48,7 +48,7 @@ class Gap(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedLatest:
     """Samples at most `within` older than their device's newest frame, of these channels, only good ones or all."""
 
     within: timedelta
@@ -56,7 +56,7 @@ class Wanted:
     everything: bool
 
 
-async def of_device(database: Database, name: str, wanted: Wanted) -> DeviceLatest:
+async def of_device(database: Database, name: str, wanted: WantedLatest) -> DeviceLatest:
     """Time of its newest frame, and of each channel the newest sample."""
     async with database.connection() as connection:
         rows = await connection.fetch(SQL["one"], name, wanted.within, datetime.now(UTC) - RECENT)
@@ -73,14 +73,16 @@ async def of_device(database: Database, name: str, wanted: Wanted) -> DeviceLate
         return item
 
 
-async def of_devices(database: Database, devices: Sequence[tuple[int, str]], wanted: Wanted) -> list[DeviceLatest]:
+async def of_devices(
+    database: Database, devices: Sequence[tuple[int, str]], wanted: WantedLatest
+) -> list[DeviceLatest]:
     """The same for each of `devices` (id, name), in their order."""
     some = [devices[first : first + AT_ONCE] for first in range(0, len(devices) or 1, AT_ONCE)]
     parts = await asyncio.gather(*(_part(database, part, wanted) for part in some))
     return [item for items in parts for item in items]
 
 
-async def _part(database: Database, devices: Sequence[tuple[int, str]], wanted: Wanted) -> list[DeviceLatest]:
+async def _part(database: Database, devices: Sequence[tuple[int, str]], wanted: WantedLatest) -> list[DeviceLatest]:
     async with database.connection() as connection:
         numbers = [number for number, _ in devices]
         rows = await connection.fetch(SQL["many"], numbers, wanted.within, datetime.now(UTC) - RECENT)
@@ -110,7 +112,7 @@ async def _items(
     devices: Sequence[tuple[int, str]],
     rows: Sequence[asyncpg.Record],
     layouts: Mapping[int, Layout],
-    wanted: Wanted,
+    wanted: WantedLatest,
 ) -> list[DeviceLatest]:
     newest: dict[int, str] = {}
     found: dict[int, list[tuple[Layout, list[Latest]]]] = {number: [] for number, _ in devices}
@@ -148,7 +150,7 @@ def _samples(row: asyncpg.Record, time: str | None, layout: Layout, gaps: list[G
     return samples
 
 
-async def _fill(connection: Connection, gaps: Sequence[Gap], wanted: Wanted) -> None:
+async def _fill(connection: Connection, gaps: Sequence[Gap], wanted: WantedLatest) -> None:
     since = [gap.row["newest"] - wanted.within for gap in gaps]
     rows = await connection.fetch(
         SQL["older"],

@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import structlog
-from fastapi import Path, Query, Request, Response
+from fastapi import Path, Request, Response
 
 from api import metrics, problems
 from api.access.attempts import address
 from api.access.guard import Accounts, Caller, Person, from_own_page
 from api.access.tokens import RefreshToken, access_token, code_hash, new_token
 from api.http import answers, description, times
+from api.http.answers import JsonOnly
 from api.http.bodies import MOST_BYTES, body, described, order
 from api.http.description import ok
-from api.http.parameters import NoParameters
 from api.problems import Forbidden, NotFound, Unauthorized
 from api.queries import accounts as queries
 from api.queries import organizations
@@ -63,7 +63,7 @@ async def register(request: Request, app: App, database: Accounts) -> Response:
 @router.post(
     "/login",
     summary="Log in: a program gets tokens, a browser a cookie",
-    responses=description.CHANGE | ok(shapes.LoggedIn, None, program=shapes.PROGRAM, browser=shapes.BROWSER),
+    responses=description.CHANGE | ok(shapes.LoggedIn, program=shapes.PROGRAM, browser=shapes.BROWSER),
     openapi_extra=described(LogIn),
 )
 async def login(request: Request, app: App, database: Accounts) -> Response:
@@ -97,7 +97,7 @@ async def login(request: Request, app: App, database: Accounts) -> Response:
     "/refresh",
     summary="New tokens for the refresh token, which is used up by that",
     description="A refresh token that is shown a second time was stolen, or its thief was faster: the session ends.",
-    responses=description.CHANGE | ok(shapes.LoggedIn, None, program=shapes.PROGRAM),
+    responses=description.CHANGE | ok(shapes.LoggedIn, program=shapes.PROGRAM),
     openapi_extra=described(Refresh),
 )
 async def refresh(request: Request, app: App, database: Accounts) -> Response:
@@ -136,12 +136,9 @@ async def logout(request: Request, app: App, database: Accounts, person: Person)
 @router.get(
     "/me",
     summary="Who one is, and what one may do where",
-    responses=description.DATABASE | ok(shapes.Me, None, me=shapes.ME),
+    responses=description.DATABASE | ok(shapes.Me, me=shapes.ME),
 )
-async def me(
-    request: Request, app: App, database: Accounts, principal: Caller, asked: Annotated[NoParameters, Query()]
-) -> Response:
-    answers.json_only(request, asked.format)
+async def me(app: App, database: Accounts, principal: Caller, _: JsonOnly) -> Response:
     if principal.user_id is not None:
         name = (await queries.account_of(database, principal.user_id))["name"]
         sessions = await queries.sessions(database, principal.user_id, principal.session_id)
@@ -194,12 +191,9 @@ async def password(request: Request, app: App, database: Accounts, person: Perso
 @router.get(
     "/sessions",
     summary="Where one is logged in, newest first; a hundred at most",
-    responses=description.DATABASE | ok(shapes.Sessions, None, sessions={"sessions": [shapes.SESSION]}),
+    responses=description.DATABASE | ok(shapes.Sessions, sessions={"sessions": [shapes.SESSION]}),
 )
-async def sessions(
-    request: Request, database: Accounts, person: Person, asked: Annotated[NoParameters, Query()]
-) -> Response:
-    answers.json_only(request, asked.format)
+async def sessions(database: Accounts, person: Person, _: JsonOnly) -> Response:
     assert person.user_id is not None
     return answers.json(shapes.Sessions(sessions=await queries.sessions(database, person.user_id, person.session_id)))
 

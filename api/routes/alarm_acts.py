@@ -7,19 +7,20 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Path, Request, Response
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Principal, Role, Scope
 from api.database import Database
 from api.http import answers, description
+from api.http.answers import JsonOnly
 from api.http.bodies import Order, described, order
-from api.http.parameters import DeviceName, NoParameters, RuleName
+from api.http.parameters import DeviceName, RuleName
 from api.problems import Conflict, Forbidden, NotFound, TooMuch
 from api.queries import alarm_acts as queries
 from api.queries import alarms
-from api.queries.alarm_acts import Wish
-from api.queries.alarms import Filter
+from api.queries.alarm_acts import ActWish
+from api.queries.alarms import AlarmFilter
 from api.routes import PREFIX, Router
 from api.routes.commands import MOST_OF_ONE, MOST_WAITING
 from api.services import App, Services
@@ -77,7 +78,7 @@ for _name, (_role, _state, _summary) in ACTIONS.items():
         responses=description.CHANGE
         | description.ok(alarms_shapes.AlarmDetail, None, alarm=alarms_shapes.DETAIL | {"state": _state})
         | {
-            202: description.ok(shapes.Act, None, act=shapes.ACT | {"action": _name})[200]
+            202: description.ok(shapes.Act, act=shapes.ACT | {"action": _name})[200]
             | {"description": WAITING, "headers": LOCATION}
         },
         openapi_extra=described(Shelving if _name == "shelve" else Order),
@@ -90,8 +91,8 @@ for _name, (_role, _state, _summary) in ACTIONS.items():
     summary="The same to many alarms at once",
     description="Each is done or refused for itself. 202: some wait for the process that evaluates alarms.",
     responses=description.CHANGE
-    | description.ok(shapes.Outcomes, None, outcomes=shapes.OUTCOMES)
-    | {202: description.ok(shapes.Outcomes, None, outcomes=shapes.OUTCOMES | {"waiting": 1})[200]},
+    | description.ok(shapes.Outcomes, outcomes=shapes.OUTCOMES)
+    | {202: description.ok(shapes.Outcomes, outcomes=shapes.OUTCOMES | {"waiting": 1})[200]},
     openapi_extra=described(Acts),
 )
 async def many(request: Request, app: App, database: Db, member: Member) -> Response:
@@ -121,7 +122,7 @@ async def _chosen(database: Database, given: Acts) -> list[tuple[str, str]]:
         return [(one.device, one.rule) for one in given.alarms]
     which = given.filter
     assert which is not None
-    wanted = Filter(
+    wanted = AlarmFilter(
         *(which.state or None, which.standing, which.priority or None, which.device, which.tag or None),
         *(which.rule, which.unacknowledged),
     )
@@ -135,21 +136,20 @@ async def _chosen(database: Database, given: Acts) -> list[tuple[str, str]]:
     "/alarm-acts/{number}",
     dependencies=READ,
     summary="What became of something that was asked for",
-    responses=description.THING | description.ok(shapes.Act, None, act=shapes.ACT),
+    responses=description.THING | description.ok(shapes.Act, act=shapes.ACT),
 )
-async def one(request: Request, database: Db, number: ActNumber, asked: Annotated[NoParameters, Query()]) -> Response:
-    answers.json_only(request, asked.format)
+async def one(database: Db, number: ActNumber, _: JsonOnly) -> Response:
     found = await queries.acts(database, [number])
     if number not in found:
         raise NotFound(f"there is no act {number}")
     return answers.json(found[number])
 
 
-def _wish(member: Principal, action: str, given: Order) -> Wish:
+def _wish(member: Principal, action: str, given: Order) -> ActWish:
     if not isinstance(given, Ending):
-        return Wish(action, None, None, False, member.who, given.why)
+        return ActWish(action, None, None, False, member.who, given.why)
     span = None if given.duration_s is None else timedelta(seconds=given.duration_s)
-    return Wish(action, given.until, span, given.once, member.who, given.why)
+    return ActWish(action, given.until, span, given.once, member.who, given.why)
 
 
 async def _settled(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
-from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, preconditions
-from api.http.answers import Table
+from api.http.answers import JsonOnly, Table
 from api.http.bodies import described, order
-from api.http.parameters import Cursor, NoParameters, Parameters
+from api.http.parameters import ListParameters
 from api.http.preconditions import ExpectedByHeader, IfMatch
 from api.problems import BadParameter
 from api.queries import alarm_routes as queries
@@ -37,16 +36,11 @@ ROUTES = Table(
     key={"name": cursors.device},
     first=("",),
 )
-SAVED = description.ok(shapes.AlarmRoute, None, route=shapes.ROUTE)[200]
+SAVED = description.ok(shapes.AlarmRoute, route=shapes.ROUTE)[200]
 
 RouteName = Annotated[
     str, Path(description="name of an alarm route", examples=["shift"], pattern="^[a-z0-9][a-z0-9-]{0,63}$")
 ]
-
-
-class ListParameters(Parameters):
-    limit: int = Field(100, ge=1, le=1000, description="most routes on a page")
-    cursor: Cursor = None
 
 
 @router.table(
@@ -65,8 +59,7 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
     summary="One alarm route",
     responses=description.THING | {200: SAVED | {"headers": ETAG}},
 )
-async def one(request: Request, database: Db, route: RouteName, asked: Annotated[NoParameters, Query()]) -> Response:
-    answers.json_only(request, asked.format)
+async def one(database: Db, route: RouteName, _: JsonOnly) -> Response:
     return preconditions.tagged(await queries.detail(database, route))
 
 
@@ -116,9 +109,7 @@ def _check(settings: Settings, url: str) -> None:
     dependencies=WRITE,
     summary="Remove an alarm route",
     description="What it has still to tell is told to nobody.",
-    responses=description.CHANGE
-    | {412: description.CHANGED}
-    | description.ok(shapes.AlarmRoute, None, route=shapes.ROUTE),
+    responses=description.CHANGE | {412: description.CHANGED} | description.ok(shapes.AlarmRoute, route=shapes.ROUTE),
 )
 async def remove(database: Db, route: RouteName, change: Changing, if_match: IfMatch = None) -> Response:
     version = None if if_match is None else preconditions.wanted(if_match)
@@ -135,7 +126,6 @@ async def remove(database: Db, route: RouteName, change: Changing, if_match: IfM
     | {
         202: description.ok(
             shapes.AlarmRoute,
-            None,
             route=shapes.ROUTE | {"test": {"asked_at": description.T, "state": "waiting", "sent_at": None}},
         )[200]
         | {"description": "It will be sent"}

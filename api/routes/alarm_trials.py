@@ -10,9 +10,9 @@ from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, description, times
 from api.http.bodies import described, order
+from api.http.parameters import recent
 from api.jobs.job import Looked
 from api.jobs.trial import MOST_PERIODS, MOST_PHASES
-from api.problems import BadParameter
 from api.queries import alarm_rules as rules
 from api.queries import devices
 from api.routes import Router
@@ -31,12 +31,13 @@ router = Router("alarm rules")
     description="Evaluated over what is stored, by the same code as live, from nothing known at `from`; nobody "
     "acknowledges or shelves. A rule that is not enabled is tried as if it were. It stops after some 20 s (a setting) "
     f"or {MOST_PERIODS} periods, and says how far it came.",
-    responses=description.CHANGE | description.ok(shapes.Trial, None, trial=shapes.TRIAL),
+    responses=description.CHANGE | description.ok(shapes.Trial, trial=shapes.TRIAL),
     openapi_extra=described(NewTrial),
 )
 async def try_(request: Request, app: App, database: Db, member: Member) -> Response:
     asked = await order(request, NewTrial)
-    begin, end = _span(asked)
+    wanted = recent(asked.from_, asked.to, timedelta(days=1), LONGEST_TRIAL)
+    begin, end = wanted.begin, wanted.end
     if asked.definition is not None:
         rule = Rule.model_validate({"name": "tried", **asked.definition.model_dump()})
     else:
@@ -59,16 +60,6 @@ async def try_(request: Request, app: App, database: Db, member: Member) -> Resp
         content = rule.model_dump_json().encode()
         found = await app.trials.run(member.organization_id, content, names, span, request.is_disconnected)
     return answers.json(_told(begin, end, found, warnings))
-
-
-def _span(asked: NewTrial) -> tuple[datetime, datetime]:
-    end = asked.to or datetime.now(UTC)
-    begin = asked.from_ or end - timedelta(days=1)
-    if begin >= end:
-        raise BadParameter("from", f"must be before `to`, which is {times.text(end)}")
-    if end - begin > LONGEST_TRIAL:
-        raise BadParameter("from", f"must be at most {LONGEST_TRIAL.days} days before `to`, which is {times.text(end)}")
-    return begin, end
 
 
 def _told(begin: datetime, end: datetime, found: list[Looked], warnings: list[str]) -> shapes.Trial:

@@ -11,13 +11,18 @@ from pydantic import Field
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
-from api.http import answers, cursors, description, times
-from api.http.answers import Table
-from api.http.parameters import Cursor, DeviceName, Instant, NoParameters, Parameters, RuleName
-from api.problems import BadParameter
+from api.http import answers, cursors, description
+from api.http.answers import JsonOnly, Table
+from api.http.parameters import (
+    Cursor,
+    DeviceName,
+    ListParameters,
+    RuleName,
+    SpanParameters,
+)
 from api.queries import alarms as queries
 from api.queries import devices
-from api.queries.alarms import Filter, Wanted
+from api.queries.alarms import AlarmFilter, WantedTransitions
 from api.routes import Router
 from api.shapes import alarms as shapes
 from api.shapes.devices import MOST_TAGS
@@ -43,17 +48,15 @@ TRANSITIONS = Table(
 )
 
 
-class DeviceParameters(Parameters):
+class DeviceParameters(ListParameters):
     state: list[shapes.AlarmState] = Field([], description="only in these states; may be repeated; without it all")
     standing: bool | None = Field(None, description="true: only those that are not normal; false: only those that are")
     unacknowledged: bool | None = Field(None, description="only those that somebody has to acknowledge, or the others")
     priority: list[Priority] = Field([], description="only of these; may be repeated")
     rule: str | None = Field(None, max_length=64, description="only of this rule")
-    limit: int = Field(100, ge=1, le=1000, description="most alarms on a page")
-    cursor: Cursor = None
 
-    def filter(self, device: str | None = None, tags: list[str] | None = None) -> Filter:
-        return Filter(
+    def filter(self, device: str | None = None, tags: list[str] | None = None) -> AlarmFilter:
+        return AlarmFilter(
             self.state or None,
             self.standing,
             self.priority or None,
@@ -64,18 +67,14 @@ class DeviceParameters(Parameters):
         )
 
 
-class ListParameters(DeviceParameters):
+class AlarmParameters(DeviceParameters):
     device: str | None = Field(None, max_length=64, description="only of this device")
     tag: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field(
         [], max_length=MOST_TAGS, description="only of devices that have this tag; repeated: all of these tags"
     )
 
 
-class HistoryParameters(Parameters):
-    from_: Instant = Field(
-        times.FIRST, alias="from", description="first instant of recording; without it from the beginning"
-    )
-    to: Instant = Field(times.LAST, description="end, not part of it; without it to the newest")
+class HistoryParameters(SpanParameters):
     device: str | None = Field(None, max_length=64, description="only of this device")
     rule: str | None = Field(None, max_length=64, description="only of this rule, also if it was removed")
     priority: list[Priority] = Field([], description="only of these; may be repeated")
@@ -85,10 +84,11 @@ class HistoryParameters(Parameters):
     )
     cursor: Cursor = None
 
-    def wanted(self) -> Wanted:
-        if self.from_ >= self.to:
-            raise BadParameter("from", "must be before `to`")
-        return Wanted(self.from_, self.to, self.device, self.rule, self.priority or None, self.cause or None)
+    def wanted(self) -> WantedTransitions:
+        span = self.span()
+        return WantedTransitions(
+            span.begin, span.end, self.device, self.rule, self.priority or None, self.cause or None
+        )
 
 
 @router.table(
@@ -99,7 +99,7 @@ class HistoryParameters(Parameters):
     "are not normal.",
     responses=description.DATABASE | ALARMS.described(shapes.ALARM),
 )
-async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
+async def page(request: Request, database: Db, asked: Annotated[AlarmParameters, Query()]) -> Response:
     wanted = asked.filter(asked.device, asked.tag or None)
     return await ALARMS.page(request, asked, lambda after, limit: queries.page(database, wanted, after, limit))
 
@@ -138,10 +138,7 @@ async def history(request: Request, database: Db, asked: Annotated[HistoryParame
     "/alarms/{device}/{rule}",
     dependencies=READ,
     summary="One alarm, with its rule and its last transitions",
-    responses=description.THING | description.ok(shapes.AlarmDetail, None, alarm=shapes.DETAIL),
+    responses=description.THING | description.ok(shapes.AlarmDetail, alarm=shapes.DETAIL),
 )
-async def one(
-    request: Request, database: Db, device: DeviceName, rule: RuleName, asked: Annotated[NoParameters, Query()]
-) -> Response:
-    answers.json_only(request, asked.format)
+async def one(database: Db, device: DeviceName, rule: RuleName, _: JsonOnly) -> Response:
     return answers.json(await queries.one(database, device, rule))

@@ -19,10 +19,10 @@ from api.access import guard
 from api.access.guard import allow, allow_socket
 from api.access.roles import Principal, Role, Scope
 from api.http import description
-from api.http.parameters import Known, listed
+from api.http.parameters import StrictParameters, listed
 from api.live import feeding
 from api.live.feeding import GONE, TALKS, End, Feeding
-from api.live.forms import Events, Socket
+from api.live.forms import EventsForm, SocketForm
 from api.live.hub import Hub
 from api.live.member import Wishes
 from api.problems import BadParameter
@@ -44,7 +44,7 @@ REASON = 120
 """Bytes: a socket's close has room for 123."""
 
 
-class AlertParameters(Known):
+class AlertParameters(StrictParameters):
     priority: list[Priority] = Field([], description="only these; may be repeated")
     device: str | None = Field(None, max_length=10_000, description="only these devices: names, commas between")
     rule: str | None = Field(None, max_length=10_000, description="only these rules: names, commas between")
@@ -81,7 +81,7 @@ async def socket(
             async def send(content: bytes) -> None:
                 await websocket.send_text(content.decode())
 
-            end = await feeding.feed(Feeding(app.hub, member, websocket, Socket(), send), _silent(websocket))
+            end = await feeding.feed(Feeding(app.hub, member, websocket, SocketForm(), send), _silent(websocket))
             ended(end)
             if end is not GONE:
                 await _quickly(websocket.close(end.code, end.detail.encode()[:REASON].decode(errors="ignore")))
@@ -128,7 +128,7 @@ class EventStream(StreamingResponse):
         self._hub, self._request, self._listener, self._wishes, self._after = hub, request, listener, wishes, after
 
     async def __call__(self, scope: ConnectionScope, receive: Receive, send: Send) -> None:
-        hub, form = self._hub, Events()
+        hub, form = self._hub, EventsForm()
 
         async def put(content: bytes, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": content, "more_body": more})

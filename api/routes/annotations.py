@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, times
 from api.http.answers import Table
-from api.http.bodies import Words, described, order
-from api.http.parameters import Cursor, DeviceName, Instant, Parameters
+from api.http.bodies import described, order
+from api.http.parameters import DeviceName, Instant, ListParameters, Reason, SpanParameters
 from api.problems import BadParameter
 from api.queries import annotations as queries
 from api.queries import devices
@@ -35,19 +35,11 @@ ANNOTATIONS = Table(
 Number = Annotated[int, Path(ge=1, le=queries.LAST_ID, description="`id` in the list", examples=[12])]
 
 
-class AnnotationParameters(Parameters):
+class AnnotationParameters(SpanParameters, ListParameters):
     from_: Instant = Field(
         times.FIRST, alias="from", description="those that end then or later; without it from the beginning"
     )
     to: Instant = Field(times.LAST, description="those that begin before; without it to the newest")
-    limit: int = Field(100, ge=1, le=1000, description="most annotations on a page")
-    cursor: Cursor = None
-
-
-class Withdrawal(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    why: Words = Field(description="the reason, for the audit trail", examples=["wrong device"])
 
 
 @router.table(
@@ -59,12 +51,11 @@ class Withdrawal(BaseModel):
 async def page(
     request: Request, database: Db, device: DeviceName, asked: Annotated[AnnotationParameters, Query()]
 ) -> Response:
-    if asked.from_ >= asked.to:
-        raise BadParameter("from", "must be before `to`")
+    span = asked.span()
 
     async def rows(before: list[Any], limit: int) -> Sequence[Any]:
         number = await devices.device_id(database, device)
-        return await queries.page(database, number, (asked.from_, asked.to), before, limit)
+        return await queries.page(database, number, (span.begin, span.end), before, limit)
 
     return await ANNOTATIONS.page(request, asked, rows, first=(asked.to, queries.LAST_ID))
 
@@ -73,7 +64,7 @@ async def page(
     "/devices/{device}/annotations",
     dependencies=WRITE,
     summary="Note something about a time of a device",
-    responses=description.CHANGE | description.ok(shapes.Annotation, None, annotation=shapes.ANNOTATION),
+    responses=description.CHANGE | description.ok(shapes.Annotation, annotation=shapes.ANNOTATION),
     openapi_extra=described(NewAnnotation),
 )
 async def annotate(request: Request, database: Db, member: Member, device: DeviceName) -> Response:
@@ -89,13 +80,9 @@ async def annotate(request: Request, database: Db, member: Member, device: Devic
     summary="Withdraw an annotation",
     description="It is not shown any more; the audit trail keeps it.",
     responses=description.THING
-    | description.ok(
-        shapes.Annotation,
-        None,
-        annotation=shapes.ANNOTATION | {"withdrawn_at": "2026-11-20T08:45:00.000000Z"},
-    ),
+    | description.ok(shapes.Annotation, annotation=shapes.ANNOTATION | {"withdrawn_at": "2026-11-20T08:45:00.000000Z"}),
 )
 async def withdraw(
-    database: Db, member: Member, device: DeviceName, number: Number, asked: Annotated[Withdrawal, Query()]
+    database: Db, member: Member, device: DeviceName, number: Number, asked: Annotated[Reason, Query()]
 ) -> Response:
     return answers.json(await queries.withdraw(database, device, number, member.who, asked.why))

@@ -12,10 +12,9 @@ from pydantic import Field
 
 from api.access.guard import Db, allow, still_authorized
 from api.access.roles import Role, Scope
-from api.http import answers, cursors, description, times
-from api.http.answers import Table
-from api.http.parameters import Cursor, Instant, NoParameters, Parameters
-from api.problems import BadParameter
+from api.http import answers, cursors, description
+from api.http.answers import JsonOnly, Table
+from api.http.parameters import Cursor, SpanParameters
 from api.queries import audit as queries
 from api.routes import Router
 from api.shapes import audit as shapes
@@ -29,18 +28,15 @@ EVENTS = Table(
 LINES = "application/jsonl"
 
 
-class AuditFilter(Parameters):
+class AuditFilter(SpanParameters):
     subject: str | None = Field(None, max_length=1000, description="only of this subject, like device/br-1")
     action: str | None = Field(None, max_length=100, description="only actions that begin so, like `device`")
     who: str | None = Field(None, max_length=1000, description="only what they have done; an e-mail address, or a key")
-    from_: Instant = Field(times.FIRST, alias="from", description="first instant; without it from the beginning")
-    to: Instant = Field(times.LAST, description="end, not part of it; without it to the newest")
     order: Literal["asc", "desc"] = Field("desc", description="desc: newest first; asc: oldest first")
 
-    def wanted(self) -> queries.Wanted:
-        if self.from_ >= self.to:
-            raise BadParameter("from", "must be before `to`")
-        return queries.Wanted(self.subject, self.action, self.who, self.from_, self.to, self.order == "asc")
+    def wanted(self) -> queries.WantedEvents:
+        span = self.span()
+        return queries.WantedEvents(self.subject, self.action, self.who, span.begin, span.end, self.order == "asc")
 
 
 class AuditParameters(AuditFilter):
@@ -86,10 +82,9 @@ async def export(request: Request, database: Db, asked: Annotated[AuditFilter, Q
     "/audit/verify",
     summary="Whether the audit trail is as it was written",
     description="Every hash is computed again, from the first event to the last.",
-    responses=description.DATABASE | description.ok(shapes.Verification, None, verification=shapes.VERIFICATION),
+    responses=description.DATABASE | description.ok(shapes.Verification, verification=shapes.VERIFICATION),
 )
-async def verify(request: Request, database: Db, asked: Annotated[NoParameters, Query()]) -> Response:
-    answers.json_only(request, asked.format)
+async def verify(database: Db, _: JsonOnly) -> Response:
     return answers.json(await queries.verify(database))
 
 

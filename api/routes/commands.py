@@ -15,7 +15,7 @@ from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, times
 from api.http.answers import Table
 from api.http.bodies import Order, described, order
-from api.http.parameters import Cursor, DeviceName, Duration, NoParameters, Parameters
+from api.http.parameters import DeviceName, Duration, ListParameters, NoParameters
 from api.problems import BadParameter, TooMany
 from api.queries import commands as queries
 from api.queries import devices
@@ -42,10 +42,8 @@ MOST_WAITING, MOST_OF_ONE = 100, 50
 """Requests with `wait`, each of which looks five times a second; and those of one organization."""
 
 
-class ListParameters(Parameters):
+class CommandParameters(ListParameters):
     state: list[shapes.CommandState] = Field([], description="only in these states; may be repeated; without it all")
-    limit: int = Field(100, ge=1, le=1000, description="most commands on a page")
-    cursor: Cursor = None
 
 
 def _patience(given: timedelta) -> timedelta:
@@ -74,7 +72,7 @@ ASK = described(CommandOrder) | {
         }
     ]
 }
-ANSWER = description.ok(shapes.Command, None, command=shapes.COMMAND)[200]
+ANSWER = description.ok(shapes.Command, command=shapes.COMMAND)[200]
 LOCATION = {"Location": {"description": "where the command is", "schema": {"type": "string"}}}
 REPLAYED = {"Idempotency-Replayed": {"description": "true", "schema": {"type": "string"}}}
 
@@ -98,7 +96,7 @@ async def ask(request: Request, database: Db, member: Member, device: DeviceName
     key = _key(request)
     given = await order(request, CommandOrder)
     supposed = None if given.precondition is None else _supposed(given.precondition)
-    wish = queries.Wish(device, given.name, given.parameters, supposed, given.boot, given.expires_in, given.why)
+    wish = queries.CommandWish(device, given.name, given.parameters, supposed, given.boot, given.expires_in, given.why)
     found, is_new = await queries.request(database, wish, member.who, key)
     answer = answers.json(found)
     answer.headers["Location"] = f"{PREFIX}/commands/{found.id}"
@@ -137,7 +135,7 @@ def _key(request: Request) -> str:
     responses=description.DEVICE | COMMANDS.described(shapes.ENDED),
 )
 async def page(
-    request: Request, database: Db, device: DeviceName, asked: Annotated[ListParameters, Query()]
+    request: Request, database: Db, device: DeviceName, asked: Annotated[CommandParameters, Query()]
 ) -> Response:
     async def rows(before: list[Any], limit: int) -> Sequence[Any]:
         number = await devices.device_id(database, device)
@@ -150,7 +148,7 @@ async def page(
     "/commands/{command}",
     dependencies=READ,
     summary="One command: how far it is, and its result",
-    responses=description.THING | description.ok(shapes.Command, None, command=shapes.ENDED),
+    responses=description.THING | description.ok(shapes.Command, command=shapes.ENDED),
 )
 async def one(
     request: Request,
@@ -181,7 +179,6 @@ async def one(
     responses=description.CHANGE
     | description.ok(
         shapes.Command,
-        None,
         command=shapes.COMMAND | {"state": "cancelled", "ended_at": description.T, "detail": "a mistake"},
     ),
     openapi_extra=described(Order),

@@ -10,9 +10,9 @@ from pydantic import Field
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, preconditions
-from api.http.answers import Table
+from api.http.answers import JsonOnly, Table
 from api.http.bodies import described, order
-from api.http.parameters import Cursor, DeviceName, NoParameters, Parameters
+from api.http.parameters import DeviceName, ListParameters, NoParameters
 from api.http.preconditions import IfMatch
 from api.problems import BadParameter
 from api.queries import devices as queries
@@ -33,7 +33,7 @@ CHANNELS = Table(
 )
 
 
-class ListParameters(Parameters):
+class DeviceParameters(ListParameters):
     state: list[shapes.DeviceState] = Field([], description="only in these states; may be repeated; without it all")
     online: bool | None = Field(None, description="only those that are online, or only those that are not")
     tag: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field(
@@ -43,11 +43,9 @@ class ListParameters(Parameters):
     q: str | None = Field(
         None, min_length=1, max_length=100, description="only where the name or the title has this in it, in any case"
     )
-    limit: int = Field(100, ge=1, le=1000, description="most devices on a page")
-    cursor: Cursor = None
 
-    def filter(self) -> queries.Filter:
-        return queries.Filter([*self.state] or None, self.tag or None, self.location, self.q, self.online)
+    def filter(self) -> queries.DeviceFilter:
+        return queries.DeviceFilter([*self.state] or None, self.tag or None, self.location, self.q, self.online)
 
 
 @router.table(
@@ -56,7 +54,7 @@ class ListParameters(Parameters):
     summary="Devices with their presence, by name",
     responses=description.DATABASE | DEVICES.described(shapes.DEVICE),
 )
-async def list_devices(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
+async def list_devices(request: Request, database: Db, asked: Annotated[DeviceParameters, Query()]) -> Response:
     return await DEVICES.page(
         request, asked, lambda after, limit: queries.page(database, asked.filter(), after[0], limit)
     )
@@ -67,12 +65,9 @@ async def list_devices(request: Request, database: Db, asked: Annotated[ListPara
     dependencies=READ,
     summary="One device: presence, firmware, title, location, tags, time of its newest frame",
     description="The ETag changes with title, location and tags: what people change, and give back in If-Match.",
-    responses=description.DEVICE | description.ok(shapes.DeviceDetail, None, device=shapes.DETAIL),
+    responses=description.DEVICE | description.ok(shapes.DeviceDetail, device=shapes.DETAIL),
 )
-async def one_device(
-    request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
-) -> Response:
-    answers.json_only(request, asked.format)
+async def one_device(database: Db, device: DeviceName, _: JsonOnly) -> Response:
     return preconditions.tagged(await queries.detail(database, device))
 
 
@@ -84,7 +79,7 @@ async def one_device(
     "name stays: it stands in the topics.",
     responses=description.CHANGE
     | {412: description.CHANGED}
-    | description.ok(shapes.DeviceDetail, None, device=shapes.DETAIL | {"version": 4}),
+    | description.ok(shapes.DeviceDetail, device=shapes.DETAIL | {"version": 4}),
     openapi_extra=described(DeviceChange),
 )
 async def change_device(
@@ -95,8 +90,8 @@ async def change_device(
     if_match: IfMatch = None,
 ) -> Response:
     given = await order(request, DeviceChange)
-    wanted = queries.Change(given.title, given.location, None if given.tags is None else sorted(set(given.tags)))
-    if wanted == queries.Change(None, None, None):
+    wanted = queries.WantedDevice(given.title, given.location, None if given.tags is None else sorted(set(given.tags)))
+    if wanted == queries.WantedDevice(None, None, None):
         raise BadParameter("body", "changes nothing: give title, location or tags")
     version = None if if_match is None else preconditions.wanted(if_match)
     return preconditions.tagged(await queries.change(database, device, wanted, version, who=member.who, why=given.why))

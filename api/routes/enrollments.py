@@ -10,9 +10,9 @@ from pydantic import Field
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, times
-from api.http.answers import Table
+from api.http.answers import JsonOnly, Table
 from api.http.bodies import Order, described, order
-from api.http.parameters import Cursor, NoParameters, Parameters
+from api.http.parameters import ListParameters, NoParameters
 from api.queries import enrollments as queries
 from api.routes import Router
 from api.shapes import enrollments as shapes
@@ -31,17 +31,15 @@ ENROLLMENTS = Table(
     key={"created_at": cursors.instant, "txn": cursors.txn},
     first=(times.LAST, queries.LAST_TXN),
 )
-CELLS = Table(name="cells", title="Switches", of=shapes.Cell, item=shapes.Cell.of)
+CELLS = Table(name="cells", title="Switches", of=shapes.Cell)
 Txn = Annotated[
     str, Path(pattern="^[0-9a-f]{32}$", description="the transaction number", examples=[shapes.ENROLLMENT["txn"]])
 ]
 
 
-class EnrollmentParameters(Parameters):
+class EnrollmentParameters(ListParameters):
     state: list[shapes.EnrollmentState] = Field([], description="only in these states; may be repeated; without it all")
     serial: str | None = Field(None, max_length=64, description="only of this serial")
-    limit: int = Field(100, ge=1, le=1000, description="most handshakes on a page")
-    cursor: Cursor = None
 
 
 @router.table(
@@ -62,10 +60,9 @@ async def page(request: Request, database: Db, asked: Annotated[EnrollmentParame
     "/enrollments/{txn}",
     dependencies=READ,
     summary="One handshake",
-    responses=description.THING | description.ok(shapes.Enrollment, None, enrollment=shapes.ENROLLMENT),
+    responses=description.THING | description.ok(shapes.Enrollment, enrollment=shapes.ENROLLMENT),
 )
-async def one(request: Request, database: Db, txn: Txn, asked: Annotated[NoParameters, Query()]) -> Response:
-    answers.json_only(request, asked.format)
+async def one(database: Db, txn: Txn, _: JsonOnly) -> Response:
     return answers.json(await queries.one(database, txn))
 
 
@@ -74,7 +71,7 @@ async def one(request: Request, database: Db, txn: Txn, asked: Annotated[NoParam
     dependencies=DECIDE,
     summary="Let a handshake go on that awaits approval",
     responses=description.CHANGE
-    | description.ok(shapes.Enrollment, None, enrollment=shapes.ENROLLMENT | {"state": "approved"}),
+    | description.ok(shapes.Enrollment, enrollment=shapes.ENROLLMENT | {"state": "approved"}),
     openapi_extra=described(Approval),
 )
 async def approve(request: Request, database: Db, member: Member, txn: Txn) -> Response:
@@ -88,7 +85,7 @@ async def approve(request: Request, database: Db, member: Member, txn: Txn) -> R
     dependencies=DECIDE,
     summary="End a handshake",
     responses=description.CHANGE
-    | description.ok(shapes.Enrollment, None, enrollment=shapes.ENROLLMENT | {"state": "rejected", "reason": "denied"}),
+    | description.ok(shapes.Enrollment, enrollment=shapes.ENROLLMENT | {"state": "rejected", "reason": "denied"}),
     openapi_extra=described(Order),
 )
 async def deny(request: Request, database: Db, member: Member, txn: Txn) -> Response:

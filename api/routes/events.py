@@ -12,7 +12,7 @@ from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http import cursors, description
 from api.http.answers import Table
-from api.http.parameters import DeviceName, WindowParameters
+from api.http.parameters import DeviceName, ListParameters, SpanParameters
 from api.queries import devices
 from api.queries import events as queries
 from api.routes import Router
@@ -30,9 +30,8 @@ EVENTS = Table(
 )
 
 
-class EventParameters(WindowParameters):
+class EventParameters(SpanParameters, ListParameters):
     type: str | None = Field(None, min_length=1, max_length=64, description="only events of this type, like phase")
-    limit: int = Field(100, ge=1, le=1000, description="most events on a page")
 
 
 @router.table(
@@ -44,7 +43,7 @@ class EventParameters(WindowParameters):
 async def events(
     request: Request, database: Db, device: DeviceName, asked: Annotated[EventParameters, Query()]
 ) -> Response:
-    window = asked.window()
+    window = asked.span()
 
     async def rows(before: list[Any], limit: int) -> Sequence[Any]:
         number = await devices.device_id(database, device)

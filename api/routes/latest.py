@@ -14,10 +14,10 @@ from api.access.roles import Role, Scope
 from api.database import Database
 from api.edge.shortcuts import ShortRoute, shortcut
 from api.http import answers, cursors, description, times
-from api.http.parameters import Cursor, DeviceName, Duration, Parameters, Quality, listed
+from api.http.parameters import DeviceName, Duration, ListParameters, Parameters, Quality, listed
 from api.queries import devices
 from api.queries import latest as queries
-from api.queries.latest import Wanted
+from api.queries.latest import WantedLatest
 from api.routes import Router
 from api.shapes import latest as shapes
 from api.shapes.latest import DeviceLatest
@@ -41,14 +41,13 @@ class LatestParameters(Parameters):
     )
 
 
-PLAIN = Wanted(LatestParameters().within, None, everything=True)
+PLAIN = WantedLatest(LatestParameters().within, None, everything=True)
 """What is wanted without parameters."""
 PLAIN_WITHIN = times.duration_text(PLAIN.within)
 
 
-class AllParameters(LatestParameters):
-    limit: int = Field(100, ge=1, le=1000, description="most devices on a page")
-    cursor: Cursor = None
+class AllParameters(LatestParameters, ListParameters):
+    """Of all devices."""
 
 
 async def _plainly(request: Request, database: Database) -> Response | None:
@@ -64,7 +63,7 @@ async def _plainly(request: Request, database: Database) -> Response | None:
     responses=description.DEVICE
     | description.ok(
         shapes.OneLatest,
-        CSV_EXAMPLE,
+        csv=CSV_EXAMPLE,
         latest={"device": "br-1", "time": description.T, "within": "1h", "quality": "all", "values": [shapes.LATEST]},
     ),
 )
@@ -85,7 +84,7 @@ async def of_device(
     responses=description.DATABASE
     | description.ok(
         shapes.AllLatest,
-        CSV_EXAMPLE,
+        csv=CSV_EXAMPLE,
         latest={
             "within": "1h",
             "quality": "all",
@@ -115,9 +114,9 @@ async def of_all(request: Request, database: Db, asked: Annotated[AllParameters,
     )
 
 
-def _wanted(asked: LatestParameters) -> Wanted:
+def _wanted(asked: LatestParameters) -> WantedLatest:
     names = frozenset(listed(asked.channel, asked.channels))
-    return Wanted(asked.within, names or None, asked.quality == "all")
+    return WantedLatest(asked.within, names or None, asked.quality == "all")
 
 
 def _one(item: DeviceLatest, within: str, quality: Literal["good", "all"]) -> shapes.OneLatest:

@@ -22,7 +22,7 @@ from api.shapes.lifecycle import Gift
 
 router = Router("enrollment")
 
-LOGINS = Table(name="logins", of=shapes.Login, item=shapes.Login.of)
+LOGINS = Table(name="logins", of=shapes.Login)
 READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 GIVE = [allow(Role.ADMIN, Scope.DEVICES_WRITE)]
 ACTIONS = {
@@ -63,8 +63,7 @@ async def logins(
     summary="Give a device to another organization, with all that it has sent",
     description="Only the one that runs the installation gives to any; others give back to it. Both have it in their "
     "audit trails. Afterwards the giver does not see the device any more.",
-    responses=description.CHANGE
-    | description.ok(shapes.Given, None, given={"device": "br-1", "organization": "north"}),
+    responses=description.CHANGE | description.ok(shapes.Given, given={"device": "br-1", "organization": "north"}),
     openapi_extra=described(Gift),
 )
 async def give(request: Request, database: Db, member: Member, device: DeviceName) -> Response:

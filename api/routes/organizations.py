@@ -12,10 +12,10 @@ from api.access.guard import Accounts, Caller, Db, Member, Person, allow
 from api.access.roles import ALL_SCOPES, Principal, Role, Scope
 from api.access.tokens import ApiKey, code_hash, new_code
 from api.http import answers, cursors, description, times
-from api.http.answers import Table
-from api.http.bodies import Words, described, order
+from api.http.answers import JsonOnly, Table
+from api.http.bodies import described, order
 from api.http.description import ok
-from api.http.parameters import Cursor, Known, NoParameters, Parameters
+from api.http.parameters import ListParameters, StrictParameters, Words
 from api.problems import Forbidden, NotFound
 from api.queries import organizations as queries
 from api.routes import Router
@@ -31,18 +31,16 @@ CHANGES = allow(Role.ADMIN, Scope.ORGANIZATION_WRITE)
 LEAVES = allow(Role.VIEWER, Scope.ORGANIZATION_WRITE)
 
 LAST_ID = 2**31 - 1
-MEMBERS = Table(name="members", of=shapes.Member, item=shapes.Member.of, key={"user_id": cursors.small}, first=(0,))
+MEMBERS = Table(name="members", of=shapes.Member, key={"user_id": cursors.small}, first=(0,))
 INVITATIONS = Table(
     name="invitations",
     of=shapes.Invitation,
-    item=shapes.Invitation.of,
     key={"invitation_id": cursors.small},
     first=(LAST_ID,),
 )
 KEYS = Table(
     name="keys",
     of=shapes.Key,
-    item=shapes.Key.of,
     key={"created_at": cursors.instant, "key_id": cursors.device},
     first=(times.LAST, queries.LAST_KEY_ID),
 )
@@ -51,23 +49,16 @@ Id = Annotated[int, Path(ge=1, le=LAST_ID, description="number in the list", exa
 KeyId = Annotated[str, Path(description="id of a key", pattern="^[a-z2-7]{12}$", examples=[shapes.KEY["key_id"]])]
 
 
-class ListParameters(Parameters):
-    limit: int = Field(100, ge=1, le=1000, description="most on a page")
-    cursor: Cursor = None
-
-
-class Reason(Known):
+class OptionalReason(StrictParameters):
     why: Words = Field("asked for", description="the reason, for the audit trail")
 
 
 @router.get(
     "/organizations",
     summary="The organizations one is a member of",
-    responses=description.DATABASE
-    | ok(shapes.Organizations, None, organizations={"organizations": [shapes.MEMBERSHIP]}),
+    responses=description.DATABASE | ok(shapes.Organizations, organizations={"organizations": [shapes.MEMBERSHIP]}),
 )
-async def mine(request: Request, app: App, principal: Caller, asked: Annotated[NoParameters, Query()]) -> Response:
-    answers.json_only(request, asked.format)
+async def mine(app: App, principal: Caller, _: JsonOnly) -> Response:
     return answers.json(shapes.Organizations(organizations=await queries.whose(app.server, principal)))
 
 
@@ -109,18 +100,17 @@ async def join(request: Request, app: App, database: Accounts, person: Person) -
     "/organization",
     summary="The organization that this request is for",
     description="It is that of the header `Biogate-Organization`, a key's own, or else the first one joined.",
-    responses=description.THING | ok(shapes.Organization, None, organization=shapes.ORGANIZATION),
+    responses=description.THING | ok(shapes.Organization, organization=shapes.ORGANIZATION),
     dependencies=[VIEWS],
 )
-async def current(request: Request, database: Db, member: Member, asked: Annotated[NoParameters, Query()]) -> Response:
-    answers.json_only(request, asked.format)
+async def current(database: Db, member: Member, _: JsonOnly) -> Response:
     return answers.json(await queries.organization(database, member.role))
 
 
 @router.patch(
     "/organization",
     summary="Change what people call it",
-    responses=description.CHANGE | ok(shapes.Organization, None, organization=shapes.ORGANIZATION),
+    responses=description.CHANGE | ok(shapes.Organization, organization=shapes.ORGANIZATION),
     openapi_extra=described(OrganizationChange),
     dependencies=[CHANGES],
 )
@@ -144,7 +134,7 @@ async def members(request: Request, database: Db, asked: Annotated[ListParameter
     "/organization/members/{user_id}",
     summary="Change the role of a member",
     description="The last admin stays one. It takes effect with their next request.",
-    responses=description.CHANGE | ok(shapes.Member, None, member=shapes.MEMBER),
+    responses=description.CHANGE | ok(shapes.Member, member=shapes.MEMBER),
     openapi_extra=described(MemberChange),
     dependencies=[CHANGES],
 )
@@ -166,7 +156,7 @@ async def change_member(request: Request, app: App, database: Db, member: Member
     dependencies=[LEAVES],
 )
 async def remove_member(
-    app: App, database: Db, member: Member, user_id: Id, asked: Annotated[Reason, Query()]
+    app: App, database: Db, member: Member, user_id: Id, asked: Annotated[OptionalReason, Query()]
 ) -> Response:
     if user_id != member.user_id and member.role is not Role.ADMIN:
         raise Forbidden(f"only an admin removes others; you are {member.role} in {member.organization}")
@@ -210,7 +200,9 @@ async def invite(request: Request, database: Db, member: Member) -> Response:
     responses=description.CHANGE | description.NOTHING,
     dependencies=[CHANGES],
 )
-async def withdraw(database: Db, member: Member, invitation_id: Id, asked: Annotated[Reason, Query()]) -> Response:
+async def withdraw(
+    database: Db, member: Member, invitation_id: Id, asked: Annotated[OptionalReason, Query()]
+) -> Response:
     await queries.invitation_end(database, invitation_id, member.who, asked.why)
     return Response(status_code=204)
 
@@ -261,7 +253,9 @@ async def make_key(request: Request, database: Db, member: Member) -> Response:
     responses=description.CHANGE | description.NOTHING,
     dependencies=[CHANGES],
 )
-async def end_key(app: App, database: Db, member: Member, key_id: KeyId, asked: Annotated[Reason, Query()]) -> Response:
+async def end_key(
+    app: App, database: Db, member: Member, key_id: KeyId, asked: Annotated[OptionalReason, Query()]
+) -> Response:
     await queries.key_end(database, key_id, member.who, asked.why)
     app.identities.forget()
     return Response(status_code=204)

@@ -10,8 +10,8 @@ from pydantic import Field
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
-from api.http.answers import Table
-from api.http.parameters import NoParameters, WindowParameters
+from api.http.answers import JsonOnly, Table
+from api.http.parameters import ListParameters, SpanParameters
 from api.queries import quarantine as queries
 from api.routes import Router
 from api.shapes import quarantine as shapes
@@ -29,7 +29,7 @@ QUARANTINE = Table(
 State = Literal["open", "replayed", "discarded"]
 
 
-class QuarantineParameters(WindowParameters):
+class QuarantineParameters(SpanParameters, ListParameters):
     reason: list[Reason] = Field([], description="only these reasons; may be repeated")
     state: list[State] = Field(["open"], description="only in these states; may be repeated")
     device: str | None = Field(None, max_length=2000, description="the device level of the topic, registered or not")
@@ -43,7 +43,7 @@ class QuarantineParameters(WindowParameters):
     responses=description.DATABASE | QUARANTINE.described(shapes.QUARANTINED),
 )
 async def quarantine(request: Request, database: Db, asked: Annotated[QuarantineParameters, Query()]) -> Response:
-    window = asked.window()
+    window = asked.span()
     reasons = [str(reason) for reason in dict.fromkeys(asked.reason or Reason)]
     states = list(dict.fromkeys(asked.state))
     return await QUARANTINE.page(
@@ -62,13 +62,11 @@ async def quarantine(request: Request, database: Db, asked: Annotated[Quarantine
     summary="One rejected message with all of its payload",
     responses=description.DATABASE
     | {404: description.DEVICE[404]}
-    | description.ok(shapes.Quarantined, None, quarantined=shapes.QUARANTINED),
+    | description.ok(shapes.Quarantined, quarantined=shapes.QUARANTINED),
 )
 async def quarantined(
-    request: Request,
     database: Db,
     number: Annotated[int, Path(ge=1, le=queries.LAST_ID, description="`id` in the list", examples=[4711])],
-    asked: Annotated[NoParameters, Query()],
+    _: JsonOnly,
 ) -> Response:
-    answers.json_only(request, asked.format)
     return answers.json(await queries.quarantined(database, number))

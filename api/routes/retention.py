@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
-from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
 from api.http.answers import Table
-from api.http.bodies import Words, described, order
-from api.http.parameters import Cursor, Known, Parameters
+from api.http.bodies import described, order
+from api.http.parameters import ListParameters, Reason
 from api.queries import retention as queries
 from api.routes import Router
 from api.shapes import retention as shapes
@@ -24,18 +23,9 @@ READS = allow(Role.ADMIN, Scope.ORGANIZATION_READ)
 CHANGES = allow(Role.ADMIN, Scope.ORGANIZATION_WRITE)
 
 LAST_ID = 2**31 - 1
-HOLDS = Table(name="holds", of=shapes.Hold, item=shapes.Hold.of, key={"hold_id": cursors.small}, first=(LAST_ID,))
+HOLDS = Table(name="holds", of=shapes.Hold, key={"hold_id": cursors.small}, first=(LAST_ID,))
 
 Id = Annotated[int, Path(ge=1, le=LAST_ID, description="number in the list", examples=[shapes.HOLD["hold_id"]])]
-
-
-class ListParameters(Parameters):
-    limit: int = Field(100, ge=1, le=1000, description="most on a page")
-    cursor: Cursor = None
-
-
-class Reason(Known):
-    why: Words = Field(description="the reason, for the audit trail", examples=["the inspection is over"])
 
 
 @router.table(

@@ -12,8 +12,8 @@ from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
 from api.http.answers import Table
-from api.http.bodies import Order, OrganizationName, Words, body, described, order
-from api.http.parameters import Cursor, Known, Parameters, SerialNumber
+from api.http.bodies import Order, OrganizationName, body, described, order
+from api.http.parameters import ListParameters, SerialNumber, StrictParameters, Words
 from api.problems import ApiError, BadParameter, BadRows, Conflict, Unsupported
 from api.queries import serials as queries
 from api.routes import Router
@@ -58,13 +58,11 @@ ROWS: dict[str, Any] = {
 }
 
 
-class SerialParameters(Parameters):
+class SerialParameters(ListParameters):
     import_: str | None = Field(None, alias="import", max_length=1000, description="only those of this import")
-    limit: int = Field(100, ge=1, le=1000, description="most serials on a page")
-    cursor: Cursor = None
 
 
-class ImportParameters(Known):
+class ImportParameters(StrictParameters):
     name: Words = Field(description="of the import; to a known one is added", examples=["plant-north"])
     quota: int | None = Field(None, ge=0, lt=2**31, description="devices that may enroll with its serials")
     organization: OrganizationName | None = Field(
@@ -92,9 +90,7 @@ async def page(request: Request, database: Db, asked: Annotated[SerialParameters
     description="Only the organization that runs the installation imports, also for others.",
     responses=description.CHANGE
     | {415: description.UNSUPPORTED}
-    | description.ok(
-        shapes.Import, None, imported={"import": "plant-north", "new": 48, "known": 2, "keys_not_kept": 0}
-    ),
+    | description.ok(shapes.Import, imported={"import": "plant-north", "new": 48, "known": 2, "keys_not_kept": 0}),
     openapi_extra=ROWS,
 )
 async def import_(
@@ -115,7 +111,7 @@ async def import_(
     "/serials/{serial}/block",
     dependencies=DECIDE,
     summary="Refuse handshakes of a serial",
-    responses=description.CHANGE | description.ok(shapes.Serial, None, serial=shapes.SERIAL | {"blocked": True}),
+    responses=description.CHANGE | description.ok(shapes.Serial, serial=shapes.SERIAL | {"blocked": True}),
     openapi_extra=described(Order),
 )
 async def block(request: Request, database: Db, member: Member, serial: SerialNumber) -> Response:
@@ -127,7 +123,7 @@ async def block(request: Request, database: Db, member: Member, serial: SerialNu
     "/serials/{serial}/unblock",
     dependencies=DECIDE,
     summary="Let a serial enroll again",
-    responses=description.CHANGE | description.ok(shapes.Serial, None, serial=shapes.SERIAL),
+    responses=description.CHANGE | description.ok(shapes.Serial, serial=shapes.SERIAL),
     openapi_extra=described(Order),
 )
 async def unblock(request: Request, database: Db, member: Member, serial: SerialNumber) -> Response:

@@ -14,7 +14,7 @@ from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.database import Database
 from api.http import answers, cursors, description, times
-from api.http.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest
+from api.http.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest, recent
 from api.problems import BadParameter, TooMuch
 from api.queries import devices
 from api.queries import telemetry as queries
@@ -83,7 +83,7 @@ class Start:
     responses=description.DEVICE
     | description.ok(
         shapes.Telemetry,
-        "time,ph [pH],temperature [°C]\r\n2026-11-20T07:45:00.000000Z,7.02,36.9\r\n",
+        csv="time,ph [pH],temperature [°C]\r\n2026-11-20T07:45:00.000000Z,7.02,36.9\r\n",
         raw=shapes.TELEMETRY,
         buckets=shapes.BUCKETS,
     ),
@@ -131,11 +131,8 @@ def _start(request: Request, asked: TelemetryParameters) -> Start:
     if asked.cursor is not None:
         kinds = (cursors.instant, cursors.instant, cursors.instant, cursors.small, cursors.small)
         return Start(*cursors.decode(request, asked.cursor, *kinds))
-    end = asked.to or datetime.now(UTC)
-    begin = asked.from_ or end - timedelta(hours=1)
-    if begin >= end:
-        raise BadParameter("from", f"must be before `to`, which is {times.text(end)}")
-    return Start(begin, end, begin, 0, None)
+    span = recent(asked.from_, asked.to, timedelta(hours=1))
+    return Start(span.begin, span.end, span.begin, 0, None)
 
 
 def _channels(device: Device, names: list[str], position: int | None) -> tuple[Channel, ...]:

@@ -8,10 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from api.access.passwords import NewPassword, Password
-from api.access.roles import Scope
 from api.http.bodies import PersonName, Token, secretive
-from api.http.description import Answer, T, about
-from api.shapes.organizations import MEMBERSHIP, Membership, RoleName
+from api.http.description import Answer, about, example
+from api.shapes.organizations import Membership, RoleName
 
 
 class Account(Answer):
@@ -63,41 +62,32 @@ class Sessions(Answer):
 
 
 ACCOUNT = {"user_id": 12, "email": "eva@example.org", "name": "Eva", "organization": None}
-PROGRAM = {
-    "kind": "program",
-    "session_id": 4711,
-    "expires_at": T,
-    "access_token": "eyJhbGciOiJIUzI1NiIs…",
-    "token_type": "bearer",
-    "expires_in": 900,
-    "refresh_token": "bgr_tQ0x….9aXk…",
-}
+PROGRAM = example(
+    LoggedIn,
+    """{"kind": "program", "session_id": 4711, "expires_at": "2026-11-20T07:45:00.000000Z",
+ "access_token": "eyJhbGciOiJIUzI1NiIs…", "token_type": "bearer", "expires_in": 900,
+ "refresh_token": "bgr_tQ0x….9aXk…"}""",
+)
 BROWSER = PROGRAM | {
     "kind": "browser",
     **dict.fromkeys(("access_token", "token_type", "expires_in", "refresh_token")),
 }
-ME = {
-    "who": "eva@example.org",
-    "kind": "browser",
-    "user_id": 12,
-    "name": "Eva",
-    "organization": "north",
-    "role": "engineer",
-    "scopes": [scope.value for scope in Scope],
-    "session_id": 4711,
-    "key_id": None,
-    "expires_at": T,
-    "organizations": [MEMBERSHIP],
-}
-SESSION = {
-    "session_id": 4711,
-    "kind": "browser",
-    "agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-    "created_at": T,
-    "renewed_at": T,
-    "expires_at": T,
-    "current": True,
-}
+ME = example(
+    Me,
+    """{"who": "eva@example.org", "kind": "browser", "user_id": 12, "name": "Eva", "organization": "north",
+ "role": "engineer", "scopes": ["telemetry:read", "devices:read", "devices:write", "commands:read",
+ "commands:write", "alarms:read", "alarms:write", "rules:write", "enrollment:read", "enrollment:write",
+ "audit:read", "organization:read", "organization:write"], "session_id": 4711, "key_id": null,
+ "expires_at": "2026-11-20T07:45:00.000000Z", "organizations": [{"organization": "north", "title": "Plant North",
+ "role": "engineer", "since": "2026-11-20T07:45:00.000000Z"}]}""",
+)
+SESSION = example(
+    Session,
+    """{"session_id": 4711, "kind": "browser",
+ "agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+ "created_at": "2026-11-20T07:45:00.000000Z", "renewed_at": "2026-11-20T07:45:00.000000Z",
+ "expires_at": "2026-11-20T07:45:00.000000Z", "current": true}""",
+)
 
 EMAIL = r"^[!-?A-~]+@[!-?A-~]+$"
 

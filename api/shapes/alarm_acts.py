@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.http.bodies import DeviceText, Order
-from api.http.description import Answer, T, about
+from api.http.description import Answer, about, example
 from api.http.parameters import Instant
 from api.shapes.alarms import Action, AlarmState
 from api.shapes.devices import MOST_TAGS, Tag
@@ -50,31 +50,19 @@ class Outcomes(Answer):
     acts: list[Outcome]
 
 
-ACT: dict[str, Any] = {
-    "id": 311,
-    "device": "br-1",
-    "rule": "temperature-high",
-    "action": "acknowledge",
-    "until": None,
-    "once": False,
-    "who": "eva@example.org",
-    "why": "seen, the valve is being changed",
-    "asked_at": T,
-    "state": "waiting",
-    "done_at": None,
-    "refused": None,
-    "n": None,
-}
-OUTCOMES: dict[str, Any] = {
-    **{"done": 1, "refused": 1, "waiting": 0, "unknown": 0},
-    "acts": [
-        {"device": "br-1", "rule": "temperature-high", "outcome": "done", "act": 311, "detail": None},
-        {
-            **{"device": "br-2", "rule": "temperature-high", "outcome": "refused", "act": 312},
-            "detail": "it is normal: there is nothing to acknowledge",
-        },
-    ],
-}
+ACT = example(
+    Act,
+    """{"id": 311, "device": "br-1", "rule": "temperature-high", "action": "acknowledge", "until": null,
+ "once": false, "who": "eva@example.org", "why": "seen, the valve is being changed",
+ "asked_at": "2026-11-20T07:45:00.000000Z", "state": "waiting", "done_at": null, "refused": null, "n": null}""",
+)
+OUTCOMES = example(
+    Outcomes,
+    """{"done": 1, "refused": 1, "waiting": 0, "unknown": 0, "acts": [{"device": "br-1",
+ "rule": "temperature-high", "outcome": "done", "act": 311, "detail": null}, {"device": "br-2",
+ "rule": "temperature-high", "outcome": "refused", "act": 312,
+ "detail": "it is normal: there is nothing to acknowledge"}]}""",
+)
 
 LONGEST_SHELVING = timedelta(days=30)
 MOST_ALARMS = 500

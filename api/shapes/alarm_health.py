@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from api.http.description import Answer, T, about
+from api.http.description import Answer, about, example
 from schema.alarms.rules import Priority
 
 
@@ -114,46 +114,24 @@ class AlarmHealth(Answer, rename={"from_": "from", "return_": "return"}):
 
 
 TOP = {"device": "br-1", "rule": "foam-high", "title": "Foam", "raised": 61, "share": 61 / 96}
-HEALTH: dict[str, Any] = {
-    "from": "2026-11-20T05:45:00.000000Z",
-    "to": T,
-    "device": None,
-    "raised": 96,
-    "rate": {"mean": 8.0, "most": 24, "most_at": "2026-11-20T06:10:00.000000Z", "acceptable": 1.0, "manageable": 2.0},
-    "floods": {
-        **{"periods": 13, "flooded": 3, "share": 3 / 13, "target": 0.01, "number": 1},
-        "episodes": [
-            {
-                **{"begin": "2026-11-20T06:10:00.000000Z", "end": "2026-11-20T06:50:00.000000Z"},
-                **{"raised": 71, "most": 24},
-            }
-        ],
-    },
-    "hours": [
-        {"begin": "2026-11-20T05:00:00.000000Z", "raised": 3},
-        {"begin": "2026-11-20T06:00:00.000000Z", "raised": 75},
-        {"begin": "2026-11-20T07:00:00.000000Z", "raised": 18},
-    ],
-    "top": [TOP],
-    "devices": [{"device": "br-1", "raised": 70, "share": 70 / 96}],
-    "priorities": [
-        {"priority": "low", "raised": 12, "share": 0.125, "recommended": 0.8},
-        {"priority": "medium", "raised": 72, "share": 0.75, "recommended": 0.15},
-        {"priority": "high", "raised": 12, "share": 0.125, "recommended": 0.05},
-        {"priority": "critical", "raised": 0, "share": 0.0, "recommended": 0.01},
-    ],
-    "chattering": {"alarms": 1, "raised": 48, "top": [TOP | {"raised": 48, "share": 0.5}]},
-    "fleeting": {"alarms": 1, "raised": 12, "top": [TOP | {"raised": 12, "share": 0.125}]},
-    "stale": {
-        "alarms": 1,
-        "top": [
-            {
-                **{"device": "br-7", "rule": "ph-probe-frozen", "title": "pH does not move", "priority": "low"},
-                "raised_at": "2026-11-18T22:03:17.000000Z",
-            }
-        ],
-    },
-    "acknowledgement": {"number": 90, "open": 6, "p50": 41.2, "p90": 320.5, "max": 2201.7},
-    "return": {"number": 95, "open": 1, "p50": 63.0, "p90": 1804.0, "max": 5400.0},
-    "now": {"standing": 9, "unacknowledged": 2, "shelved": 3, "suppressed": 1, "out_of_service": 1, "unknown": 1},
-}
+HEALTH = example(
+    AlarmHealth,
+    """{"from": "2026-11-20T05:45:00.000000Z", "to": "2026-11-20T07:45:00.000000Z", "device": null, "raised": 96,
+ "rate": {"mean": 8.0, "most": 24, "most_at": "2026-11-20T06:10:00.000000Z", "acceptable": 1.0,
+ "manageable": 2.0}, "floods": {"periods": 13, "flooded": 3, "share": 0.23076923076923078, "target": 0.01,
+ "number": 1, "episodes": [{"begin": "2026-11-20T06:10:00.000000Z", "end": "2026-11-20T06:50:00.000000Z",
+ "raised": 71, "most": 24}]}, "hours": [{"begin": "2026-11-20T05:00:00.000000Z", "raised": 3},
+ {"begin": "2026-11-20T06:00:00.000000Z", "raised": 75}, {"begin": "2026-11-20T07:00:00.000000Z", "raised": 18}],
+ "top": [{"device": "br-1", "rule": "foam-high", "title": "Foam", "raised": 61, "share": 0.6354166666666666}],
+ "devices": [{"device": "br-1", "raised": 70, "share": 0.7291666666666666}], "priorities": [{"priority": "low",
+ "raised": 12, "share": 0.125, "recommended": 0.8}, {"priority": "medium", "raised": 72, "share": 0.75,
+ "recommended": 0.15}, {"priority": "high", "raised": 12, "share": 0.125, "recommended": 0.05},
+ {"priority": "critical", "raised": 0, "share": 0.0, "recommended": 0.01}], "chattering": {"alarms": 1,
+ "raised": 48, "top": [{"device": "br-1", "rule": "foam-high", "title": "Foam", "raised": 48, "share": 0.5}]},
+ "fleeting": {"alarms": 1, "raised": 12, "top": [{"device": "br-1", "rule": "foam-high", "title": "Foam",
+ "raised": 12, "share": 0.125}]}, "stale": {"alarms": 1, "top": [{"device": "br-7", "rule": "ph-probe-frozen",
+ "title": "pH does not move", "priority": "low", "raised_at": "2026-11-18T22:03:17.000000Z"}]},
+ "acknowledgement": {"number": 90, "open": 6, "p50": 41.2, "p90": 320.5, "max": 2201.7}, "return": {"number": 95,
+ "open": 1, "p50": 63.0, "p90": 1804.0, "max": 5400.0}, "now": {"standing": 9, "unacknowledged": 2, "shelved": 3,
+ "suppressed": 1, "out_of_service": 1, "unknown": 1}}""",
+)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Raw
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
-from api.http.description import Answer, T, about, reference
+from api.http.description import Answer, about, example, reference
 from schema.alarms.routes import MOST_URL, Route, scheme
 
 RouteDefinition = Annotated[Raw, Meta(extra_json_schema=reference(Route))]
@@ -47,19 +47,15 @@ DEFINITION: dict[str, Any] = {
     "escalate_to": None,
     "send_returns": True,
 }
-ROUTE: dict[str, Any] = {
-    "route": "shift",
-    "version": 1,
-    "address": "mailtos://smtp.example.org",
-    "created_at": T,
-    "changed_at": T,
-    "sent_at": None,
-    "waiting": 0,
-    "failing_since": None,
-    "last_error": None,
-    "test": None,
-    "definition": DEFINITION,
-}
+ROUTE = example(
+    AlarmRoute,
+    """{"route": "shift", "version": 1, "address": "mailtos://smtp.example.org",
+ "created_at": "2026-11-20T07:45:00.000000Z", "changed_at": "2026-11-20T07:45:00.000000Z", "sent_at": null,
+ "waiting": 0, "failing_since": null, "last_error": null, "test": null, "definition": {"enabled": true,
+ "priorities": ["high", "critical"], "devices": [], "tags": ["pilot"], "hours": [{"days": ["mon", "tue", "wed",
+ "thu", "fri"], "begins": "08:00", "ends": "17:00"}], "time_zone": "Europe/Berlin", "group_wait_s": 10.0,
+ "repeat_after_s": 900.0, "escalate_after_s": null, "escalate_to": null, "send_returns": true}}""",
+)
 
 
 def _address(url: SecretStr) -> SecretStr:

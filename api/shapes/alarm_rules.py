@@ -9,7 +9,7 @@ from msgspec import Meta, Raw
 from pydantic import ValidationError
 
 from api.http.bodies import MOST_BYTES, body
-from api.http.description import Answer, T, about, reference
+from api.http.description import Answer, T, about, example, reference
 from api.problems import BadRules
 from schema.alarms.expression import BadExpression
 from schema.alarms.rules import Definition, Priority
@@ -71,13 +71,11 @@ RULE: dict[str, Any] = {
     "changed_at": T,
     "definition": DEFINITION,
 }
-IMPORTED: dict[str, Any] = {
-    "dry_run": True,
-    "created": ["ph-low"],
-    "changed": [{"rule": "temperature-high", "fields": ["when.limit"]}],
-    "removed": [],
-    "unchanged": 12,
-}
+IMPORTED = example(
+    Imported,
+    """{"dry_run": true, "created": ["ph-low"], "changed": [{"rule": "temperature-high",
+ "fields": ["when.limit"]}], "removed": [], "unchanged": 12}""",
+)
 
 
 async def definition(request: Request) -> Definition:

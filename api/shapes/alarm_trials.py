@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.http.bodies import DeviceText
-from api.http.description import Answer, T, about
+from api.http.description import Answer, about, example
 from api.http.parameters import Instant
 from api.shapes.alarm_rules import DEFINITION
 from schema.alarms.rules import Definition, RuleName
@@ -43,20 +43,13 @@ class Trial(Answer, rename={"from_": "from"}):
     warnings: list[str]
 
 
-TRIAL: dict[str, Any] = {
-    "from": "2026-11-19T07:45:00.000000Z",
-    "to": T,
-    "complete": True,
-    "devices": [{"device": "br-1", "frames": 86400, "until": T}],
-    "periods": [
-        {
-            **{"device": "br-1", "what": "active"},
-            **{"begin": "2026-11-19T13:01:12.000000Z", "end": "2026-11-19T13:04:40.000000Z"},
-            **{"value": 38.2, "detail": "38.2 above 38"},
-        }
-    ],
-    "warnings": [],
-}
+TRIAL = example(
+    Trial,
+    """{"from": "2026-11-19T07:45:00.000000Z", "to": "2026-11-20T07:45:00.000000Z", "complete": true,
+ "devices": [{"device": "br-1", "frames": 86400, "until": "2026-11-20T07:45:00.000000Z"}],
+ "periods": [{"device": "br-1", "what": "active", "begin": "2026-11-19T13:01:12.000000Z",
+ "end": "2026-11-19T13:04:40.000000Z", "value": 38.2, "detail": "38.2 above 38"}], "warnings": []}""",
+)
 LONGEST_TRIAL = timedelta(days=31)
 MOST_TRIED = 50
 """Devices."""

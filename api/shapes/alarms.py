@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from api.http.description import Answer, T, about
+from api.http.description import Answer, about, example
 from api.shapes.alarm_rules import DEFINITION, RuleDefinition
 from schema.alarms.rules import Priority
 
@@ -78,40 +78,20 @@ class AlarmDetail(Alarm):
     transitions: Annotated[list[Transition], about("the last 20, newest first")]
 
 
-ALARM: dict[str, Any] = {
-    "device": "br-1",
-    "rule": "temperature-high",
-    "title": "Temperature high",
-    "state": "unacknowledged",
-    "condition": "active",
-    "priority": "high",
-    "since": T,
-    "raised_at": T,
-    "value": 38.2,
-    "detail": "38.2 above 38",
-    "shelved_until": None,
-    "message": "The culture is too warm",
-    "response": "Look at the cooling water",
-    "n": 7,
-}
-TRANSITION: dict[str, Any] = {
-    "id": 4711,
-    "device": "br-1",
-    "rule": "temperature-high",
-    "title": "Temperature high",
-    "n": 7,
-    "at": T,
-    "recorded_at": "2026-11-20T07:45:00.310000Z",
-    "cause": "condition",
-    "before": "normal",
-    "after": "unacknowledged",
-    "condition": "active",
-    "priority": "high",
-    "value": 38.2,
-    "detail": "38.2 above 38",
-    "who": None,
-    "why": None,
-}
+ALARM = example(
+    Alarm,
+    """{"device": "br-1", "rule": "temperature-high", "title": "Temperature high", "state": "unacknowledged",
+ "condition": "active", "priority": "high", "since": "2026-11-20T07:45:00.000000Z",
+ "raised_at": "2026-11-20T07:45:00.000000Z", "value": 38.2, "detail": "38.2 above 38", "shelved_until": null,
+ "message": "The culture is too warm", "response": "Look at the cooling water", "n": 7}""",
+)
+TRANSITION = example(
+    Transition,
+    """{"id": 4711, "device": "br-1", "rule": "temperature-high", "title": "Temperature high", "n": 7,
+ "at": "2026-11-20T07:45:00.000000Z", "recorded_at": "2026-11-20T07:45:00.310000Z", "cause": "condition",
+ "before": "normal", "after": "unacknowledged", "condition": "active", "priority": "high", "value": 38.2,
+ "detail": "38.2 above 38", "who": null, "why": null}""",
+)
 DETAIL: dict[str, Any] = ALARM | {
     "acknowledged": False,
     "latched": False,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from api.http.description import Answer, T, about
+from api.http.description import Answer, about, example
 from api.http.parameters import Instant
 
 
@@ -20,15 +20,11 @@ class Annotation(Answer):
     withdrawn_at: Annotated[str | None, about("null: it stands; a list has only those")]
 
 
-ANNOTATION = {
-    "id": 12,
-    "begins": T,
-    "ends": None,
-    "text": "Probe changed",
-    "who": "eva@example.com",
-    "created_at": T,
-    "withdrawn_at": None,
-}
+ANNOTATION = example(
+    Annotation,
+    """{"id": 12, "begins": "2026-11-20T07:45:00.000000Z", "ends": null, "text": "Probe changed",
+ "who": "eva@example.com", "created_at": "2026-11-20T07:45:00.000000Z", "withdrawn_at": null}""",
+)
 
 
 def prose(text: str) -> str:

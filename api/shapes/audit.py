@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from api.http.description import Answer, T, about
+from api.http.description import Answer, about, example
 
 
 class AuditEvent(Answer):
@@ -39,24 +39,15 @@ class Verification(Answer):
     whole: Annotated[bool, about("true: no faults")]
 
 
-EVENT = {
-    "n": 4711,
-    "at": T,
-    "who": "eva@example.com",
-    "action": "device suspend",
-    "subject": "device/br-1",
-    "old": {"state": "active"},
-    "new": {"state": "suspended"},
-    "why": "the probe is being changed",
-    "hash": "9f2c61d6b1f0c3c2f5f9e0a4a1c7d6b0e4d3f8a5b7c9120f3e6d8a1b2c4f5e60",
-}
-VERIFICATION = {
-    "organization": "main",
-    "events": 4711,
-    "first_at": "2026-01-07T09:12:44.010000Z",
-    "last_at": T,
-    "last_n": 4711,
-    "last_hash": EVENT["hash"],
-    "faults": [],
-    "whole": True,
-}
+EVENT = example(
+    AuditEvent,
+    """{"n": 4711, "at": "2026-11-20T07:45:00.000000Z", "who": "eva@example.com", "action": "device suspend",
+ "subject": "device/br-1", "old": {"state": "active"}, "new": {"state": "suspended"},
+ "why": "the probe is being changed", "hash": "9f2c61d6b1f0c3c2f5f9e0a4a1c7d6b0e4d3f8a5b7c9120f3e6d8a1b2c4f5e60"}""",
+)
+VERIFICATION = example(
+    Verification,
+    """{"organization": "main", "events": 4711, "first_at": "2026-01-07T09:12:44.010000Z",
+ "last_at": "2026-11-20T07:45:00.000000Z", "last_n": 4711,
+ "last_hash": "9f2c61d6b1f0c3c2f5f9e0a4a1c7d6b0e4d3f8a5b7c9120f3e6d8a1b2c4f5e60", "faults": [], "whole": true}""",
+)

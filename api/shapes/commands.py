@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from api.http.bodies import Order
-from api.http.description import Answer, T, about
+from api.http.description import Answer, about, example
 from api.http.parameters import Duration
 
 CommandState = Literal["waiting", "sent", "accepted", "done", "refused", "failed", "expired", "cancelled"]
@@ -42,24 +42,15 @@ class Command(Answer):
     result: Annotated[dict[str, Any] | None, about("what the device answered")]
 
 
-COMMAND: dict[str, Any] = {
-    "id": "3f2b8c1e-9d4a-4f6b-8e7c-1a2b3c4d5e6f",
-    "device": "br-1",
-    "name": "setpoint",
-    "parameters": {"channel": "ph", "value": 7.1},
-    "precondition": {"online": True, "channel": "ph", "min": 6.5, "max": 7.5, "within": "1m"},
-    "boot": 7,
-    "state": "waiting",
-    "requested_by": "eva@example.org",
-    "why": "feeding begins",
-    "requested_at": T,
-    "expires_at": "2026-11-20T07:46:00.000000Z",
-    "sent_at": None,
-    "accepted_at": None,
-    "ended_at": None,
-    "detail": None,
-    "result": None,
-}
+COMMAND = example(
+    Command,
+    """{"id": "3f2b8c1e-9d4a-4f6b-8e7c-1a2b3c4d5e6f", "device": "br-1", "name": "setpoint",
+ "parameters": {"channel": "ph", "value": 7.1}, "precondition": {"online": true, "channel": "ph", "min": 6.5,
+ "max": 7.5, "within": "1m"}, "boot": 7, "state": "waiting", "requested_by": "eva@example.org",
+ "why": "feeding begins", "requested_at": "2026-11-20T07:45:00.000000Z",
+ "expires_at": "2026-11-20T07:46:00.000000Z", "sent_at": null, "accepted_at": null, "ended_at": null,
+ "detail": null, "result": null}""",
+)
 ENDED = COMMAND | {
     "state": "done",
     "sent_at": "2026-11-20T07:45:00.020000Z",

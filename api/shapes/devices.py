@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
-from api.http.bodies import Order, printable
-from api.http.description import Answer, T, about
+from api.http.bodies import Order
+from api.http.description import Answer, about, example
+from api.http.parameters import printable
 
 
 class Presence(Answer):
@@ -37,16 +38,13 @@ class Channel(Answer):
     description: str | None
 
 
-DEVICE = {
-    "device": "br-1",
-    "state": "active",
-    "registered_at": T,
-    "presence": {"online": True, "since": T, "boot": 7, "firmware": "2.4.1"},
-    "last_frame_at": T,
-    "title": "Fermenter 3",
-    "location": "Hall 2/Bay 4",
-    "tags": ["ecoli", "pilot"],
-}
+DEVICE = example(
+    Device,
+    """{"device": "br-1", "state": "active", "registered_at": "2026-11-20T07:45:00.000000Z",
+ "presence": {"online": true, "since": "2026-11-20T07:45:00.000000Z", "boot": 7, "firmware": "2.4.1"},
+ "last_frame_at": "2026-11-20T07:45:00.000000Z", "title": "Fermenter 3", "location": "Hall 2/Bay 4",
+ "tags": ["ecoli", "pilot"]}""",
+)
 CHANNEL = {"channel": "ph", "unit": "pH", "description": "pH, process value"}
 
 

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from api.http.bodies import Order, OrganizationName, Words
-from api.http.description import Answer, T, about
-from api.http.parameters import device_name
+from api.http.bodies import Order, OrganizationName
+from api.http.description import Answer, about, example
+from api.http.parameters import Words, device_name
 
 EnrollmentState = Literal[
     "challenged", "awaiting", "approved", "provisioning", "granted", "active", "rejected", "expired"
@@ -39,23 +39,14 @@ class Cell(Answer):
     applied: Annotated[bool | None, about("what the broker was last told; null: nothing yet")]
 
 
-ENROLLMENT = {
-    "txn": "5f0c1e2d3a4b59687786a5b4c3d2e1f0",
-    "cell": "main",
-    "serial": "BR-2044",
-    "device": "BR-2044",
-    "fingerprint": "QK7M2VBXW4TZ",
-    "state": "awaiting",
-    "reason": "unknown-serial",
-    "claim_version": 1,
-    "hardware": "rev C",
-    "firmware": "2.4.1",
-    "channels": ["ph", "temperature"],
-    "username": None,
-    "created_at": T,
-    "changed_at": T,
-    "expires_at": "2026-11-21T07:45:00.000000Z",
-}
+ENROLLMENT = example(
+    Enrollment,
+    """{"txn": "5f0c1e2d3a4b59687786a5b4c3d2e1f0", "cell": "main", "serial": "BR-2044", "device": "BR-2044",
+ "fingerprint": "QK7M2VBXW4TZ", "state": "awaiting", "reason": "unknown-serial", "claim_version": 1,
+ "hardware": "rev C", "firmware": "2.4.1", "channels": ["ph", "temperature"], "username": null,
+ "created_at": "2026-11-20T07:45:00.000000Z", "changed_at": "2026-11-20T07:45:00.000000Z",
+ "expires_at": "2026-11-21T07:45:00.000000Z"}""",
+)
 CELL = {"cell": "main", "open": True, "applied": True}
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from api.http.bodies import Order, OrganizationName
-from api.http.description import Answer, T, about
+from api.http.description import Answer, about, example
 
 
 class Login(Answer):
@@ -24,19 +24,12 @@ class Login(Answer):
     ended_at: str | None
 
 
-LOGIN = {
-    "username": "BR-2044.1",
-    "generation": 1,
-    "kind": "password",
-    "by_hand": False,
-    "cell": "main",
-    "wanted": "present",
-    "applied": "present",
-    "created_at": T,
-    "applied_at": T,
-    "activated_at": T,
-    "ended_at": None,
-}
+LOGIN = example(
+    Login,
+    """{"username": "BR-2044.1", "generation": 1, "kind": "password", "by_hand": false, "cell": "main",
+ "wanted": "present", "applied": "present", "created_at": "2026-11-20T07:45:00.000000Z",
+ "applied_at": "2026-11-20T07:45:00.000000Z", "activated_at": "2026-11-20T07:45:00.000000Z", "ended_at": null}""",
+)
 
 
 class Given(Answer):

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 
 from api.access.roles import Role, Scope
 from api.http.bodies import Order, OrganizationName, PersonName, Token, secretive
-from api.http.description import Answer, T, about
+from api.http.description import Answer, T, about, example
 from api.http.parameters import Duration
 
 CODE = "K3JX-7QWD-M2VB-Z5TA"
@@ -73,25 +73,18 @@ class MadeKey(Key):
 MEMBERSHIP = {"organization": "north", "title": "Plant North", "role": "engineer", "since": T}
 ORGANIZATION = {"organization": "north", "title": "Plant North", "created_at": T, "role": "engineer"}
 MEMBER = {"user_id": 12, "email": "eva@example.org", "name": "Eva", "role": Role.ENGINEER.value, "since": T}
-INVITATION = {
-    "invitation_id": 3,
-    "role": "operator",
-    "uses": 1,
-    "invited_by": "eva@example.org",
-    "created_at": T,
-    "expires_at": T,
-}
+INVITATION = example(
+    Invitation,
+    """{"invitation_id": 3, "role": "operator", "uses": 1, "invited_by": "eva@example.org",
+ "created_at": "2026-11-20T07:45:00.000000Z", "expires_at": "2026-11-20T07:45:00.000000Z"}""",
+)
 MADE_INVITATION = INVITATION | {"code": CODE}
-KEY = {
-    "key_id": "k3jx7qwdm2vb",
-    "name": "dashboard",
-    "role": "viewer",
-    "scopes": ["telemetry:read"],
-    "created_by": "eva@example.org",
-    "created_at": T,
-    "expires_at": T,
-    "ended_at": None,
-}
+KEY = example(
+    Key,
+    """{"key_id": "k3jx7qwdm2vb", "name": "dashboard", "role": "viewer", "scopes": ["telemetry:read"],
+ "created_by": "eva@example.org", "created_at": "2026-11-20T07:45:00.000000Z",
+ "expires_at": "2026-11-20T07:45:00.000000Z", "ended_at": null}""",
+)
 MADE_KEY = KEY | {"key": "bgk_k3jx7qwdm2vb_9aXk…"}
 SHORTEST = timedelta(minutes=1)
 LONGEST_INVITATION, LONGEST_KEY = timedelta(days=90), timedelta(days=3660)

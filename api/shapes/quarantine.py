@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from api.http.description import Answer, T, about
+from api.http.description import Answer, about, example
 
 
 class Quarantined(Answer):
@@ -23,16 +23,10 @@ class Quarantined(Answer):
     ]
 
 
-QUARANTINED = {
-    "id": 4711,
-    "received_at": T,
-    "device": "br-1",
-    "topic": "bioreactors/br-1/telemetry",
-    "reason": "too-old",
-    "detail": "a frame of 1970-01-01",
-    "content_type": "application/json",
-    "bytes": 26,
-    "state": "open",
-    "settled_at": None,
-    "payload": "eyJ0IjowLCJ2Ijp7InBoIjo3LjAyfX0=",
-}
+QUARANTINED = example(
+    Quarantined,
+    """{"id": 4711, "received_at": "2026-11-20T07:45:00.000000Z", "device": "br-1",
+ "topic": "bioreactors/br-1/telemetry", "reason": "too-old", "detail": "a frame of 1970-01-01",
+ "content_type": "application/json", "bytes": 26, "state": "open", "settled_at": null,
+ "payload": "eyJ0IjowLCJ2Ijp7InBoIjo3LjAyfX0="}""",
+)

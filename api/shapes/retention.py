@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from api.http.bodies import Order
-from api.http.description import Answer, T, about
+from api.http.description import Answer, about, example
 from api.http.parameters import Instant, device_name
 
 
@@ -26,17 +26,12 @@ class Hold(Answer):
     ]
 
 
-HOLD = {
-    "hold_id": 3,
-    "device": "br-1",
-    "begins": "2026-11-01T00:00:00.000000Z",
-    "ends": "2026-11-15T00:00:00.000000Z",
-    "who": "eva@example.org",
-    "why": "batch 4711 is being inspected",
-    "made_at": T,
-    "ended_at": None,
-    "dropped_until": None,
-}
+HOLD = example(
+    Hold,
+    """{"hold_id": 3, "device": "br-1", "begins": "2026-11-01T00:00:00.000000Z",
+ "ends": "2026-11-15T00:00:00.000000Z", "who": "eva@example.org", "why": "batch 4711 is being inspected",
+ "made_at": "2026-11-20T07:45:00.000000Z", "ended_at": null, "dropped_until": null}""",
+)
 
 
 class NewHold(Order):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from api.http.description import Answer, T, about
+from api.http.description import Answer, about, example
 
 
 class Serial(Answer, rename={"import_": "import"}):
@@ -31,13 +31,8 @@ class Import(Answer, rename={"import_": "import"}):
     ]
 
 
-SERIAL = {
-    "serial": "BR-2044",
-    "device": "BR-2044",
-    "state": "active",
-    "claim_version": 1,
-    "blocked": False,
-    "fingerprint": "QK7M2VBXW4TZ",
-    "import": "plant-north",
-    "created_at": T,
-}
+SERIAL = example(
+    Serial,
+    """{"serial": "BR-2044", "device": "BR-2044", "state": "active", "claim_version": 1, "blocked": false,
+ "fingerprint": "QK7M2VBXW4TZ", "import": "plant-north", "created_at": "2026-11-20T07:45:00.000000Z"}""",
+)

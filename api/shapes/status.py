@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from api.http.description import Answer, T, about
+from api.http.description import Answer, about, example
 from api.shapes.devices import DeviceState
 
 
@@ -50,23 +50,11 @@ class Status(Answer):
     completeness: Annotated[Completeness, about("of the last hour")]
 
 
-STATUS = {
-    "device": "br-1",
-    "state": "active",
-    "online": True,
-    "since": T,
-    "last_seen": "2026-11-20T08:45:00.031000Z",
-    "boot": 7,
-    "firmware": "2.4.1",
-    "last_frame_at": "2026-11-20T08:45:00.000000Z",
-    "lag_ms": 31.0,
-    "age_ms": 412.0,
-    "completeness": {
-        "from": "2026-11-20T07:45:00.412000Z",
-        "to": "2026-11-20T08:45:00.412000Z",
-        "expected": 3600,
-        "stored": 3597,
-        "missing": 3,
-        "lost": 1,
-    },
-}
+STATUS = example(
+    Status,
+    """{"device": "br-1", "state": "active", "online": true, "since": "2026-11-20T07:45:00.000000Z",
+ "last_seen": "2026-11-20T08:45:00.031000Z", "boot": 7, "firmware": "2.4.1",
+ "last_frame_at": "2026-11-20T08:45:00.000000Z", "lag_ms": 31.0, "age_ms": 412.0,
+ "completeness": {"from": "2026-11-20T07:45:00.412000Z", "to": "2026-11-20T08:45:00.412000Z", "expected": 3600,
+ "stored": 3597, "missing": 3, "lost": 1}}""",
+)

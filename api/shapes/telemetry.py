@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from api.http.description import PAGE, Answer, Following, T, Truncated, about
+from api.http.description import Answer, Following, Truncated, about, example
 
 
 class Column(Answer):
@@ -40,28 +40,18 @@ class Telemetry(Answer, rename={"from_": "from"}):
     warnings: list[str]
 
 
-TELEMETRY = {
-    "device": "br-1",
-    "from": T,
-    "to": "2026-11-20T08:45:00.000000Z",
-    "bucket": None,
-    "quality": "good",
-    "columns": [
-        {"channel": "ph", "unit": "pH", "aggregate": None},
-        {"channel": "temperature", "unit": "°C", "aggregate": None},
-    ],
-    "rows": [[T, 7.02, 36.9], ["2026-11-20T07:45:01.000000Z", 7.02, None]],
-    "qualities": None,
-    "truncated": True,
-    "next": "WyI1ZmQ4MWM0Y…",
-    "warnings": [],
-}
-BUCKETS = TELEMETRY | {
-    "bucket": "1m",
-    "columns": [
-        {"channel": "ph", "unit": "pH", "aggregate": "avg"},
-        {"channel": "ph", "unit": "1", "aggregate": "count"},
-    ],
-    "rows": [[T, 7.021, 60], ["2026-11-20T07:47:00.000000Z", 7.019, 58]],
-    **PAGE,
-}
+TELEMETRY = example(
+    Telemetry,
+    """{"device": "br-1", "from": "2026-11-20T07:45:00.000000Z", "to": "2026-11-20T08:45:00.000000Z",
+ "bucket": null, "quality": "good", "columns": [{"channel": "ph", "unit": "pH", "aggregate": null},
+ {"channel": "temperature", "unit": "°C", "aggregate": null}], "rows": [["2026-11-20T07:45:00.000000Z", 7.02,
+ 36.9], ["2026-11-20T07:45:01.000000Z", 7.02, null]], "qualities": null, "truncated": true,
+ "next": "WyI1ZmQ4MWM0Y…", "warnings": []}""",
+)
+BUCKETS = example(
+    Telemetry,
+    """{"device": "br-1", "from": "2026-11-20T07:45:00.000000Z", "to": "2026-11-20T08:45:00.000000Z",
+ "bucket": "1m", "quality": "good", "columns": [{"channel": "ph", "unit": "pH", "aggregate": "avg"},
+ {"channel": "ph", "unit": "1", "aggregate": "count"}], "rows": [["2026-11-20T07:45:00.000000Z", 7.021, 60],
+ ["2026-11-20T07:47:00.000000Z", 7.019, 58]], "qualities": null, "truncated": false, "next": null, "warnings": []}""",
+)

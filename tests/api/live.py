@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 
 from api.app import SOCKETS, create_app
-from api.edge.protocol import Socket, limited
+from api.edge.protocol import QuietSocket, limited
 from api.settings import Settings
 from schema.alarms.machine import Alarm
 from tests.api import alarms
@@ -36,7 +36,7 @@ async def listening(database_url: str, port: int = 0, **settings: Any) -> AsyncI
         port=port,
         log_config=None,
         access_log=False,
-        ws=Socket,
+        ws=QuietSocket,
         ws_per_message_deflate=False,
         http=limited(given.api_connections, SOCKETS),
         timeout_graceful_shutdown=1,
