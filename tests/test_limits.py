@@ -13,10 +13,10 @@ from typing import Any, cast, get_args
 
 import msgspec
 import pytest
+from gateway.broker_check import options
 
 from api.routes import commands
 from gateway import admit, holes, receipts, registry, settings, streams
-from gateway.broker_check import options
 from gateway.enrollment.decisions import retry_after_s
 from gateway.errors import Rejected
 from schema import enrollment, messages, topics

@@ -14,8 +14,8 @@ from gateway.logins.dynsec import Dynsec
 from gateway.logins.roles import ROLE_PREFIX, device_role
 from schema.sealed import seal
 from schema.topics import Kind
-from tests.enrollment.mqtt import NOT_AUTHORIZED, Client
 from tests.gateway.cell import Cell, eventually
+from tests.mqtt import NOT_AUTHORIZED, Client
 
 
 async def test_a_login_works_and_its_enrollment_is_granted(cell: Cell) -> None:

@@ -23,9 +23,9 @@ from cryptography.x509.oid import NameOID
 from gateway.logins.provision import Refused, provision
 from gateway.recovery import broker_logins, revocations
 from gateway.setup import pem
-from tests.enrollment.mqtt import NOT_AUTHORIZED, Client, tls
 from tests.gateway.cell import Cell, eventually
 from tests.gateway.operators.tool import Ran, ran_as
+from tests.mqtt import NOT_AUTHORIZED, Client, tls
 
 MANY = 1000
 
