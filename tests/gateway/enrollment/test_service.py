@@ -21,9 +21,9 @@ from gateway.secrets import Secrets
 from gateway.settings import Settings
 from schema.enrollment import LOGIN
 from tests.conftest import Broker
-from tests.enrollment.handshake import Handshake, Login
-from tests.enrollment.mqtt import Client
 from tests.gateway.enrollment.bench import Bench, Controller
+from tests.gateway.enrollment.handshake import Handshake, Login
+from tests.mqtt import Client
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ from cryptography.x509.oid import NameOID
 from gateway.logins.provision import ProvisionRefused, provision
 from gateway.operators.recovery import broker_logins, revocations
 from gateway.operators.setup import pem
-from tests.enrollment.mqtt import NOT_AUTHORIZED, Client, tls
 from tests.gateway.cell import Cell, eventually
 from tests.gateway.operators.tool import Ran, ran_as
+from tests.mqtt import NOT_AUTHORIZED, Client, tls
 
 MANY = 1000
 DEVICES, RECOVERY = "gateway.operators.commands", "gateway.operators.recovery"
