@@ -41,6 +41,17 @@ def token_file(path: Path) -> Path:
     return path
 
 
+PasswordRounds = Annotated[
+    int,
+    Field(
+        ge=10,
+        le=16,
+        description="work that a password's hash takes (bcrypt), doubled by each step: 12 are 0.2 s of a core for each "
+        "log-in; it holds for passwords that are set from then on",
+    ),
+]
+
+
 class Settings(BaseSettings):
     """`BIOGATE_DATABASE_URL` is required, everything else has a default."""
 
@@ -80,6 +91,7 @@ class Settings(BaseSettings):
     api_session_days: float = Field(
         30, gt=0, le=366, description="how long a browser stays logged in, and a program that does not refresh"
     )
+    api_password_rounds: PasswordRounds = 12
     api_insecure_cookie: bool = Field(
         False,
         description="true where browsers come by plain HTTP: the session cookie is named `biogate`, without `Secure`",
@@ -134,5 +146,5 @@ class Settings(BaseSettings):
         None, description="kinds of apprise URLs that are taken, as the alarms process has them; commas between"
     )
     api_log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least level that is logged"
+        "info", description="least level that is logged, as JSON lines on standard error"
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AnyUrl, Field, PostgresDsn, SecretStr, UrlConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,10 +16,50 @@ REPLAY = "replay"
 """The cell under which replays from quarantine are counted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Intervals in seconds at which the parts of a process look and pause. Installations do not change them, tests do:
+    they are waits alone, never a deadline that a busy machine could miss."""
+
+    look_s: float = 1.0
+    """Interval of looks for work that no notification has announced."""
+    resend_s: float = 2.0
+    """Wait until a command is sent again to a device that was not connected."""
+    prove_s: float = 1.0
+    """Interval at which the leading process proves that it still leads."""
+    standby_s: float = 0.5
+    """Interval at which a standby tries to take the lead."""
+    give_up_s: float = 5.0
+    """Time after which a process that could not prove its lead has lost it."""
+    reconnect_s: float = 0.2
+    """First wait before the broker is tried again; it doubles with each failure."""
+    longest_reconnect_s: float = 10.0
+    """Longest wait before the broker is tried again."""
+    sweep_s: float = 10.0
+    """Interval of looks for handshakes that have taken too long."""
+    listen_s: float = 2.0
+    """Interval of looks whether a listening connection still stands, and wait until it is made again."""
+    flood_s: float = 5.0
+    """Time for which the enrollment leaves the broker in a flood of requests."""
+    rules_s: float = 5.0
+    """Interval of looks at alarm rules and devices that no notification has announced."""
+    tick_s: float = 1.0
+    """Interval of looks at what time alone changes in alarms."""
+    remember_s: float = 30.0
+    """Interval at which the position of a device without transitions is written."""
+    notify_pause_s: float = 0.2
+    """Least time between two looks for notifications."""
+    notify_measure_s: float = 10.0
+    """Interval at which the queue of notifications is measured."""
+    notify_retry_s: float = 0.8
+    """First wait before a failed route is tried again; it doubles with each failure."""
+
+
 class Settings(BaseSettings):
     """All settings of the gateway. Each is the environment variable `BIOGATE_` plus its name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="BIOGATE_", frozen=True, extra="ignore")
+    timing: ClassVar[Timing] = Timing()
 
     database_url: PostgresDsn = Field(description="PostgreSQL with TimescaleDB, `postgresql://user@host:port/name`")
     mqtt_url: MqttUrl = Field(description="broker, `mqtt://host:port`, or `mqtts://host:port` for TLS")

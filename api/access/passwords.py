@@ -12,11 +12,10 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from api.problems import Busy
 
-ROUNDS: Final = 12
 LEAST, MOST_BYTES = 10, 72
 """Characters at least; bytes at most, which is all that bcrypt looks at."""
-NOBODYS: Final = "$2b$12$efca9Cm9x7Aj6gnFI3QE4.TWVTajrBqv51L6rH9J.il6BmHXVW3zm"
-"""What is compared with where there is no account, so that the answer takes as long."""
+NOBODYS: Final = "$2b${:02}$efca9Cm9x7Aj6gnFI3QE4.TWVTajrBqv51L6rH9J.il6BmHXVW3zm"
+"""The hash that is compared where there is no account, with the number of rounds: so the answer takes as long."""
 MOST_WAITING: Final = 32
 
 
@@ -55,13 +54,13 @@ NewPassword = Annotated[
 Password = Annotated[SecretStr, _secret(given), Field(json_schema_extra={"maxLength": MOST_BYTES})]
 
 
-def hash_now(password: str) -> str:
-    """Takes 0.2 s."""
-    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(ROUNDS)).decode()
+def hash_now(password: str, rounds: int) -> str:
+    """The hash of a password, made in 2**rounds steps: 0.2 s of a core with 12 rounds."""
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds)).decode()
 
 
 def matches_now(password: str, password_hash: str) -> bool:
-    """Takes 0.2 s."""
+    """Whether this is the hash of the password. It takes as long as the making of the hash has taken."""
     return bcrypt.checkpw(password.encode(), password_hash.encode())
 
 
@@ -69,7 +68,8 @@ class Passwords:
     """Hashing off the event loop. (bcrypt gives up the interpreter's lock.) Half of the cores: log-ins shall not take
     them from the intake."""
 
-    def __init__(self) -> None:
+    def __init__(self, rounds: int) -> None:
+        self._rounds = rounds
         self._threads = ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)) // 2), "passwords")
         self._waiting = 0
 
@@ -80,14 +80,15 @@ class Passwords:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def hash(self, password: SecretStr) -> str:
-        return str(await self._run(hash_now, password.get_secret_value()))
+        return str(await self._run(hash_now, password.get_secret_value(), self._rounds))
 
     async def matches(self, password: SecretStr, password_hash: str | None) -> bool:
-        """None: there is no such account, which takes as long to find out."""
-        right = await self._run(matches_now, password.get_secret_value(), password_hash or NOBODYS)
+        """Whether the password matches. A hash of None, for an unknown account, takes as long and never matches."""
+        compared = password_hash or NOBODYS.format(self._rounds)
+        right = await self._run(matches_now, password.get_secret_value(), compared)
         return bool(right) and password_hash is not None
 
-    async def _run(self, work: object, *arguments: str) -> object:
+    async def _run(self, work: object, *arguments: object) -> object:
         if self._waiting >= MOST_WAITING:
             raise Busy("too many are logging in at this moment: try again", headers={"Retry-After": "5"})
         self._waiting += 1

@@ -11,13 +11,15 @@ from typing import Annotated
 
 import asyncpg
 import typer
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.access.passwords import checked, hash_now
 from api.access.roles import Role, Scope
 from api.access.tokens import ApiKey, hashed
 from api.admin.console import Organization, organization_id, run, write_secret
+from api.settings import PasswordRounds
 from schema.command_line import commands
-from schema.console import Refused, Who, Why, stop, table, tell, time, words
+from schema.console import Refused, Who, Why, settings, stop, table, tell, time, words
 
 app = commands(
     "Accounts, organizations and keys. BIOGATE_DATABASE_URL has the login of the database's owner. Tables begin with a "
@@ -85,7 +87,7 @@ def user(
     is_there = run(find)
     if password_reset and not is_there:
         stop(f"there is no account {email}")
-    password_hash = hash_now(_password(password_file)) if password_reset or not is_there else None
+    password_hash = _hashed(password_file) if password_reset or not is_there else None
 
     async def work(connection: asyncpg.Connection) -> list[str]:
         done = []
@@ -245,6 +247,18 @@ def list_accounts() -> None:
             for row in run(read)
         ),
     )
+
+
+class PasswordSettings(BaseSettings):
+    """How much work a password's hash takes."""
+
+    model_config = SettingsConfigDict(env_prefix="BIOGATE_", frozen=True, extra="ignore")
+
+    api_password_rounds: PasswordRounds = 12
+
+
+def _hashed(file: Path | None) -> str:
+    return hash_now(_password(file), settings(PasswordSettings).api_password_rounds)
 
 
 def _password(file: Path | None) -> str:

@@ -39,13 +39,8 @@ AT_ONCE = 1000
 """Devices in one reading."""
 BREATH = 50
 """Devices after which others in the process get a turn."""
-LOOK_S = 5.0
-"""How often rules and devices are looked at without being told."""
-TICK_S = 1.0
-WRITE_S = 30.0
-"""How often what is remembered of a device is written where it makes no transitions."""
 SPREAD = 97
-"""Parts of that time over which the devices are spread."""
+"""Parts of the time between two writes of memory over which the devices are spread."""
 ACTS_AT_ONCE = 500
 DEFECT_S = 60.0
 """A device whose evaluation has a defect is left alone for so long."""
@@ -65,6 +60,7 @@ class Evaluator:
     ) -> None:
         """`told` is set after each transaction with transitions."""
         self._settings = settings
+        self._timing = settings.timing
         self._pool = pool
         self._lead = lead
         self._told = told
@@ -146,10 +142,10 @@ class Evaluator:
         outcomes = [outcome for act in acts if (outcome := self._act(act, at)) is not None]
         for watch in complete:
             if now >= watch.tick_due:
-                watch.tick_due = now + TICK_S
+                watch.tick_due = now + self._timing.tick_s
                 self._guard(watch, Watch.tick, now)
         if now >= self._tell_due:
-            self._tell_due = now + TICK_S
+            self._tell_due = now + self._timing.tick_s
             self._tell(now)
         await self._write(store, outcomes, now - asked_at)
         return behind
@@ -223,7 +219,7 @@ class Evaluator:
     async def _look(self, store: Store, now: float) -> None:
         """At what covers what now."""
         self._rules_told.clear()
-        self._look_due = now + LOOK_S
+        self._look_due = now + self._timing.rules_s
         with_alarms = set() if self._has_looked else await store.with_alarms()
         covered = self._coverage.of(await store.rules(), await store.devices())
         unreadable = self._coverage.unreadable
@@ -237,7 +233,7 @@ class Evaluator:
         ]
         for device_id, (memory, standing) in (await store.remembered(new) if new else {}).items():
             watch = self._watches[device_id] = Watch(covered[device_id][0], memory, standing)
-            self._write_due[device_id] = time.monotonic() + WRITE_S * (device_id % SPREAD) / SPREAD
+            self._write_due[device_id] = time.monotonic() + self._timing.remember_s * (device_id % SPREAD) / SPREAD
             self._guard(watch, Watch.begin, *covered[device_id], now, unreadable)
             position = watch.engine.position
             if position is not None and (begin := self._feed.begins_at(position, now)) > position.time:
@@ -301,7 +297,7 @@ class Evaluator:
         received = [one for watch in due for one in watch.received]
         await store.write(due, outcomes)
         for watch in due:
-            self._write_due[watch.device.device_id] = begun + WRITE_S
+            self._write_due[watch.device.device_id] = begun + self._timing.remember_s
             if watch.forget:
                 del self._watches[watch.device.device_id]
         for one in made:

@@ -27,7 +27,6 @@ from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles
 from gateway.settings import Settings
 
 ROOT = "alarms"
-LOOK_S = 1.0
 AT_ONCE = 50
 """Messages under way, and then noted. The next lead waits until they are."""
 ANSWER_S = 3.0
@@ -108,7 +107,7 @@ class Publisher:
                     await self._publish(client, trouble)
                     lost.cancel()
             except* LeadLost:
-                wait = LOOK_S
+                wait = self._settings.timing.look_s
             except* (aiomqtt.MqttError, SendFailed, *FAILURES) as errors:
                 wait = trouble.failed(_first(errors))
             metrics.UNPUBLISHED.forget()
@@ -131,7 +130,7 @@ class Publisher:
             if len(full) < AT_ONCE and again is None:
                 metrics.UNPUBLISHED.set(await self._pool.fetchval(HOW_MANY))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._told.wait(), LOOK_S)
+                    await asyncio.wait_for(self._told.wait(), self._settings.timing.look_s)
 
     async def _batch(self, client: Client, query: str, *arguments: int) -> Sequence[asyncpg.Record]:
         """Publish and note what a query finds. Raises LeadLost, SendFailed."""

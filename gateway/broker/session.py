@@ -24,7 +24,6 @@ log = structlog.get_logger()
 
 CONNECT_TIMEOUT_S = 10.0
 LEAVE_S = 2.0
-BACKOFF_S = (0.2, 10.0)
 UNDER_WAY = 1000
 """Messages of the gateway that may wait for their acknowledgement, if the broker does not ask for fewer."""
 
@@ -98,8 +97,8 @@ class Session:
 
     async def run(self) -> None:
         """Stay connected while leading, until `stop_intake`."""
-        least, most = BACKOFF_S
-        backoff = least
+        timing = self._settings.timing
+        backoff = timing.reconnect_s
         while True:
             self._told.clear()
             if self._stopping:
@@ -118,10 +117,10 @@ class Session:
                 if self._stopping or not self._leads:  # since the connect: nobody else will end this connection
                     await connection.disconnect(LEAVE_S)
                     continue
-                backoff = least
+                backoff = timing.reconnect_s
                 await self._use(connection)
             await self._pause(backoff * random.uniform(0.5, 1.0))
-            backoff = min(backoff * 2, most)
+            backoff = min(backoff * 2, timing.longest_reconnect_s)
 
     async def _use(self, connection: IntakeConnection) -> None:
         """Keep `connection` alive until it is lost."""

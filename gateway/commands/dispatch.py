@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LOOK_S = 1.0
-AGAIN_S = 2.0
-"""Seconds until a command is tried again for which no subscriber was there."""
 HANGS_S = 10
 """Seconds after which the server ends the transaction of a process that hangs: the intake may wait for its row."""
 SENT_AT_ONCE = 500
@@ -138,7 +135,7 @@ class CommandDispatcher:
                 metrics.COMMANDS_WAITING.set(await self._pool.fetchval(HOW_MANY, self._cell))
                 trouble.reset()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_S):
+                    async with asyncio.timeout(self._settings.timing.look_s):
                         await self._told.wait()
 
     async def _send_all(self, sender: CommandSender, waiting: Sequence[asyncpg.Record]) -> bool:
@@ -162,7 +159,8 @@ class CommandDispatcher:
             command = await connection.fetchrow(TAKE, command_id)
             if command is None:  # it was cancelled, or another gateway sends it
                 return False
-            self._absent[device_id] = time.monotonic() + AGAIN_S  # also if sending fails: other devices come first then
+            # also if sending fails: other devices come first then
+            self._absent[device_id] = time.monotonic() + self._settings.timing.resend_s
             if not await sender.send(command):
                 metrics.COMMANDS_UNDELIVERED.inc()
                 return False

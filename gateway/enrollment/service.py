@@ -46,11 +46,10 @@ WAITING = 64
 """Requests that may wait for a worker. More are dropped, and devices repeat them."""
 PROOFS, REFUSALS = 5, 10
 """Factors on the bound of HELLOs: proofs that are handled, and requests that are refused without being handled."""
-FLOOD_PER_S, FLOOD_PAUSE_S = 1000, 5.0
+FLOOD_PER_S = 1000
 """Requests in a second from which on the service leaves the broker for a pause: the gateway has other work."""
 PUBLISH_S = 5.0
-TEND_S, SWEEP_S = 1.0, 10.0
-PROBE_S = 2.0
+PROBE_ANSWER_S = 2.0
 GRANTED_S = 60.0
 """Age up to which grants are published again after notifications were missed."""
 
@@ -80,6 +79,7 @@ class EnrollmentFlood(GatewayError):
 class EnrollmentService:
     def __init__(self, settings: Settings, secrets: Secrets, pool: Pool, troubles: Troubles) -> None:
         self._settings = settings
+        self._timing = settings.timing
         self._secrets = secrets
         self._pool = pool
         self._steps = Steps(settings, secrets, pool)
@@ -123,7 +123,7 @@ class EnrollmentService:
                     await self._take_all(connection)
             except EnrollmentFlood as error:
                 self._broker_trouble.failed(error)
-                wait = FLOOD_PAUSE_S
+                wait = self._timing.flood_s
             except (aiomqtt.MqttError, OSError, BrokerRefused) as error:
                 wait = self._broker_trouble.failed(error)
             finally:
@@ -255,15 +255,15 @@ class EnrollmentService:
                 self._missed = self._listening = True
                 while True:
                     end_if_cancelled()
-                    await asyncio.sleep(PROBE_S)
-                    await connection.fetchval("select 1", timeout=PROBE_S)
+                    await asyncio.sleep(self._timing.listen_s)
+                    await connection.fetchval("select 1", timeout=PROBE_ANSWER_S)
             except FAILURES as error:
                 log.info("notifications are not heard: polling", error=str(error))
             finally:
                 self._listening = False
                 if connection is not None:
                     connection.terminate()
-            await asyncio.sleep(PROBE_S)
+            await asyncio.sleep(self._timing.listen_s)
 
     def _on_notification(self, _connection: object, _pid: int, _channel: str, txn: object) -> None:
         try:
@@ -282,10 +282,10 @@ class EnrollmentService:
                 await self._refusals.write(now)
                 if self._missed or not self._listening or now >= poll_at:
                     missed, self._missed = self._missed, False
-                    granted_s = 0.0 if self._listening else 2 * TEND_S
+                    granted_s = 0.0 if self._listening else 2 * self._timing.look_s
                     for txn in await store.due(self._pool, self._settings.cell, GRANTED_S if missed else granted_s):
                         await self._jobs.put(EnrollmentJob(txn))
-                    poll_at = now + SWEEP_S
+                    poll_at = now + self._timing.sweep_s
                     self._database_trouble.reset()
                     if failed is not None:  # statuses of logins used meanwhile may still wait at the broker
                         sweep_at, failed = now + (now - failed), None
@@ -293,12 +293,12 @@ class EnrollmentService:
                     ended = await store.sweep(self._pool, self._settings.cell)
                     if ended:
                         log.info("handshakes that took too long have ended", count=ended)
-                    sweep_at = now + SWEEP_S
+                    sweep_at = now + self._timing.sweep_s
             except FAILURES as error:
                 self._missed = True
                 failed = now if failed is None else failed
                 await asyncio.sleep(self._database_trouble.failed(error))
-            await asyncio.sleep(TEND_S)
+            await asyncio.sleep(self._timing.look_s)
 
 
 class Typed(msgspec.Struct):

@@ -1,6 +1,7 @@
 """Turns a typed message into items to store, checking times, shapes and limits: into items, rejects or both.
 
-This is pure but for two look-ups in the registry's cache; `Missing` says which mapping the registry has to find first.
+This is pure: what it needs of the registry is a look-up in a cache. `Missing` says which mapping the registry has to
+find first.
 """
 
 from __future__ import annotations
@@ -8,14 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
 
 from gateway.errors import Rejected
 from gateway.intake import decode
-from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject, reject_item
 from gateway.items import (
     Channels,
@@ -47,6 +47,13 @@ NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """Finds an escaped NUL in JSON text: `\\u0000`, but not behind an escaped backslash."""
 
 
+class KnownDevices(Protocol):
+    """The registry, as far as the admission needs it."""
+
+    def device(self, name: str) -> Device | None:
+        """The device of this name, if it is known without asking the database."""
+
+
 class Missing(Exception):
     """The registry's cache lacks a mapping: `wanted` is its device and channels."""
 
@@ -55,17 +62,17 @@ class Missing(Exception):
 
 
 class Admission:
-    def __init__(self, settings: Settings, registry: Registry) -> None:
+    def __init__(self, settings: Settings, known: KnownDevices) -> None:
         self._settings = settings
         self._max_skew_ms = settings.max_skew_s * 1000
         self._max_age_ms = settings.max_age_s * 1000
-        self._registry = registry
+        self._known = known
         self._routes: dict[str, TopicRoute] = {}
 
     def unknown_devices(self, topics: Iterable[str]) -> set[str]:
         """The names of devices in these topics that the registry's cache lacks."""
         names = {parsed[0] for topic in topics if topic not in self._routes and (parsed := parse(topic))}
-        return {name for name in names if self._registry.device(name) is None}
+        return {name for name in names if self._known.device(name) is None}
 
     def admit(self, delivery: Delivery) -> Sequence[Item]:
         """The items of a message, at least one; a message that cannot be stored is one Reject. Raises Missing."""
@@ -95,7 +102,7 @@ class Admission:
         if parsed is None:
             raise Rejected(Reason.UNKNOWN_TOPIC, "not a topic of the contract")
         name, kind = parsed
-        device = self._registry.device(name)
+        device = self._known.device(name)
         if device is None:
             raise Rejected(Reason.UNKNOWN_DEVICE, f"no device {name[:80]!r} is registered")
         route = TopicRoute(topic, kind, device)

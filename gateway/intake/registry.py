@@ -33,6 +33,21 @@ NOT_IN_NAMES = {"Cc", "Cs"}
 """Unicode's control characters and lone surrogates."""
 
 
+def check_channels(channels: Channels, most: int) -> None:
+    """Raises Rejected if a frame may not have these channels, of which `most` are allowed."""
+    if not channels:
+        raise Rejected(Reason.EMPTY, "the frame has no channels")
+    if len(channels) > most:
+        raise Rejected(Reason.TOO_MANY_CHANNELS, f"{len(channels)} channels in a frame, at most {most} allowed")
+    if len(set(channels)) < len(channels):
+        raise Rejected(Reason.BAD_CHANNEL, "a channel stands twice")
+    for name in channels:
+        if not 1 <= len(name) <= 64 or any(unicodedata.category(sign) in NOT_IN_NAMES for sign in name):
+            raise Rejected(
+                Reason.BAD_CHANNEL, f"channel {name[:80]!r}: a name has 1 to 64 characters and no control characters"
+            )
+
+
 class Registry:
     def __init__(self, pool: asyncpg.Pool, max_channels: int, max_layouts: int) -> None:
         self._pool = pool
@@ -74,7 +89,7 @@ class Registry:
         missing = []
         for device, channels in new:
             try:
-                self._check(channels)
+                check_channels(channels, self._max_channels)
                 device.mappings[channels] = self._first_cover(device, channels)
             except Rejected as rejected:
                 device.mappings[channels] = rejected.anew()
@@ -118,23 +133,6 @@ class Registry:
         if device_ids is not None and unseen:  # another gateway made them, perhaps of channels not in the cache
             rows = await connection.fetch("select name, channel_id from channels where channel_id = any($1)", unseen)
             self._channel_ids.update((row["name"], row["channel_id"]) for row in rows)
-
-    def _check(self, channels: Channels) -> None:
-        if not channels:
-            raise Rejected(Reason.EMPTY, "the frame has no channels")
-        if len(channels) > self._max_channels:
-            raise Rejected(
-                Reason.TOO_MANY_CHANNELS,
-                f"{len(channels)} channels in a frame, at most {self._max_channels} allowed",
-            )
-        if len(set(channels)) < len(channels):
-            raise Rejected(Reason.BAD_CHANNEL, "a channel stands twice")
-        for name in channels:
-            if not 1 <= len(name) <= 64 or any(unicodedata.category(sign) in NOT_IN_NAMES for sign in name):
-                raise Rejected(
-                    Reason.BAD_CHANNEL,
-                    f"channel {name[:80]!r}: a name has 1 to 64 characters and no control characters",
-                )
 
     def _first_cover(self, device: Device, channels: Channels) -> SlotMapping:
         """The mapping to the device's first layout with all channels. Raises KeyError if it has none."""

@@ -36,7 +36,6 @@ from schema.topics import Down, topic
 
 log = structlog.get_logger()
 
-LOOK_S = 1.0
 LOGINS_PER_S = 20_000
 """Changes in a second are bounded by this over the number of logins. At each change the broker writes its whole file
 and stands still for 5 to 12 µs a login: so 20/s at 1,000 logins, for 10 ms each, and 2/s at 10,000, for 120 ms each."""
@@ -113,7 +112,7 @@ class Administration:
             self._told.clear()
             await self._switch(dynsec)
             if time.monotonic() >= look_at:
-                look_at = time.monotonic() + LOOK_S
+                look_at = time.monotonic() + self._settings.timing.look_s
                 self._logins = await dynsec.count()  # this notices a lost connection, too
                 await self._activate()
                 await self._renew(connection)
@@ -123,7 +122,7 @@ class Administration:
             worked = await self._next_login(dynsec)
             if not await self._next_repair(dynsec) and not worked:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_S):
+                    async with asyncio.timeout(self._settings.timing.look_s):
                         await self._told.wait()
 
     @asynccontextmanager

@@ -2,7 +2,7 @@
 
 A broker with many logins takes long to add one over MQTT, but reads a file of 10,000 in less than a second. So
 `provision` makes rows and a list of passwords; then a person stops the broker, has its file written anew from the
-database (gateway/recovery.py), and starts the broker.
+database (gateway/operators/recovery.py), and starts the broker.
 """
 
 from __future__ import annotations

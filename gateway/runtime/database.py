@@ -42,9 +42,9 @@ FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError
 """Exceptions of statements and connections; the last one, when the server ends a connection at a bad moment."""
 
 
-def backoff_s(failures: int, most: float = BACKOFF_S[1]) -> float:
-    """Seconds to wait after so many failures in a row: doubled each time up to `most`, with jitter."""
-    return min(most, BACKOFF_S[0] * 2.0 ** min(failures - 1, 16)) * random.uniform(0.5, 1.0)
+def backoff_s(failures: int, most: float = BACKOFF_S[1], first: float = BACKOFF_S[0]) -> float:
+    """Seconds to wait after so many failures in a row: `first`, doubled each time up to `most`, with jitter."""
+    return min(most, first * 2.0 ** min(failures - 1, 16)) * random.uniform(0.5, 1.0)
 
 
 class Trouble:

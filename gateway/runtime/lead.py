@@ -23,12 +23,7 @@ from gateway.settings import Settings
 
 log = structlog.get_logger()
 
-PROBE_S = 1.0
-"""Interval at which the leading process proves that it still leads."""
-STANDBY_PROBE_S = 0.5
 ANSWER_S = 2.0
-GIVE_UP_S = 5.0
-"""A process that could not prove its lead for so long has lost it."""
 
 LOCK = "select pg_try_advisory_lock(hashtextextended($1, 0))"
 
@@ -74,7 +69,7 @@ class Lead:
         """Set while this process leads, as far as it knows."""
 
     async def hold(self, owned: LeaderOnly | None = None) -> None:
-        """Take the lead, prove it every PROBE_S, and take it again when it is lost. Ends by cancellation only.
+        """Take the lead, prove it every `timing.prove_s`, and take it again when it is lost. Ends by cancellation only.
 
         `owned` is told when this process begins and ceases to lead. Raises SessionTakenOver if another client takes
         `owned` over while this process can prove that it leads.
@@ -91,7 +86,7 @@ class Lead:
                 try:
                     while True:
                         with contextlib.suppress(TimeoutError):
-                            await asyncio.wait_for(taken_over.wait(), PROBE_S)
+                            await asyncio.wait_for(taken_over.wait(), self._settings.timing.prove_s)
                         if await self._prove() and taken_over.is_set():
                             raise SessionTakenOver(
                                 f"a client that does not lead connected as the gateway of {self._what}"
@@ -121,7 +116,7 @@ class Lead:
             except FAILURES as error:
                 self._troubles["lead"] = f"cannot take the lead: {sqlstate(error)}: {error}"
                 self._drop()
-            await asyncio.sleep(STANDBY_PROBE_S)
+            await asyncio.sleep(self._settings.timing.standby_s)
 
     async def _prove(self) -> bool:
         """Whether this process still leads; False if the database does not say just now. Raises LeadLost."""
@@ -132,7 +127,7 @@ class Lead:
                     raise LeadLost("another process has led in the meantime")
         except FAILURES as error:
             self._drop()
-            if now() - self._proved > GIVE_UP_S:
+            if now() - self._proved > self._settings.timing.give_up_s:
                 raise LeadLost(f"the database cannot be used: {sqlstate(error)}: {error}") from error
             return False
         self._proved = now()

@@ -15,11 +15,12 @@ import uvicorn
 from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 
-from api.app import create_app
-from api.edge.protocol import Socket, limited
+from api.app import SOCKETS, create_app
+from api.edge.protocol import QuietSocket, limited
 from api.settings import Settings
 from schema.alarms.machine import Alarm
 from tests.api import alarms
+from tests.api.accounts import quick
 
 ENOUGH_S = 20.0
 PATH = "/api/v1/ws/alerts"
@@ -29,16 +30,16 @@ STREAM = "/api/v1/alarms/stream"
 @asynccontextmanager
 async def listening(database_url: str, port: int = 0, **settings: Any) -> AsyncIterator[tuple[str, FastAPI]]:
     """An API over TCP, in this process so that its constants can be changed: its address without the scheme."""
-    given = Settings(database_url=database_url, api_rate=0, api_anonymous_rate=0, **settings)
+    given = quick(Settings(database_url=database_url, api_rate=0, api_anonymous_rate=0, **settings))
     app = create_app(given)
     config = uvicorn.Config(
         app,
         port=port,
         log_config=None,
         access_log=False,
-        ws=Socket,
+        ws=QuietSocket,
         ws_per_message_deflate=False,
-        http=limited(given.api_connections, app.state.sockets),
+        http=limited(given.api_connections, SOCKETS),
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
@@ -50,7 +51,7 @@ async def listening(database_url: str, port: int = 0, **settings: Any) -> AsyncI
     try:
         yield f"127.0.0.1:{port}", app
     finally:
-        app.state.hub.close()
+        app.state.services.hub.close()
         server.should_exit = True
         await task
 

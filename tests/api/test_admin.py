@@ -17,6 +17,7 @@ from api.access.passwords import matches_now
 from api.access.roles import Scope
 from deploy.stack.paths import BIOGATE
 from tests.api.plant import Plant
+from tests.forked import Forked
 
 PASSWORD = "correct horse battery"
 
@@ -29,16 +30,15 @@ class Admin:
 
     def __call__(self, *arguments: str, status: int = 0) -> str:
         """What it says."""
-        done = subprocess.run(
-            [*BIOGATE, *([] if arguments[0] in {"audit", "hold", "sql-login"} else ["accounts"]), *arguments],
-            env={**os.environ, "BIOGATE_DATABASE_URL": self.url},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
+        words = [*([] if arguments[0] in {"audit", "hold", "sql-login"} else ["accounts"]), *arguments]
+        out = self.directory / "said"
+        out.unlink(missing_ok=True)
+        process = Forked(
+            "deploy.command", *words, environment={**os.environ, "BIOGATE_DATABASE_URL": self.url}, out=out
         )
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        ended, said = process.wait(60), out.read_text()
+        assert ended == status, said
+        return said
 
     def user(self, email: str, *arguments: str, status: int = 0) -> str:
         return self("user", email, "--password-file", str(self.password), *arguments, status=status)

@@ -11,14 +11,16 @@ import asyncpg
 import httpx2
 import pytest
 from prometheus_client import REGISTRY
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from api.access.passwords import Passwords
 from api.problems import Busy
+from api.settings import Settings
 from api.shapes import accounts as shapes_accounts
 from tests.api.accounts import (
     OWN_PAGE,
     PASSWORD,
+    QUICK_ROUNDS,
     api_key,
     bearer,
     log_in,
@@ -29,6 +31,7 @@ from tests.api.accounts import (
     until_is,
     user,
 )
+from tests.api.conform import conforms
 
 EVA = "eva@example.org"
 
@@ -56,11 +59,10 @@ async def test_who_registers_can_log_in_and_sees_nothing_yet(
 ) -> None:
     answer = await register(api, email=" Eva@Example.ORG ")
     assert answer.status_code == 201, answer.text
-    made = shapes_accounts.Account.model_validate(answer.json())
+    made = conforms(shapes_accounts.Account, answer.json())
     assert (made.email, made.organization) == (EVA, None)
-    assert str(await database.fetchval("select password_hash from users")).startswith("$2b$12$")
     session = await log_in(api, "EVA@example.org")
-    mine = shapes_accounts.Me.model_validate((await api.get("/api/v1/auth/me", headers=session["headers"])).json())
+    mine = conforms(shapes_accounts.Me, (await api.get("/api/v1/auth/me", headers=session["headers"])).json())
     assert (mine.who, mine.kind, mine.role, mine.organizations) == (EVA, "program", None, [])
     answer = await api.get("/api/v1/devices", headers=session["headers"])
     assert (answer.status_code, "member of no organization" in answer.json()["detail"]) == (403, True)
@@ -127,17 +129,19 @@ async def test_registration_can_be_closed_or_for_who_is_invited(
 # Logging in
 
 
-async def test_a_wrong_password_and_no_account_look_the_same_and_take_as_long(api: httpx2.AsyncClient) -> None:
-    await register(api)
+async def test_a_wrong_password_and_no_account_look_the_same_and_take_as_long(database_url: str) -> None:
+    """By the processor's time: on a busy machine a clock says nothing."""
 
-    async def attempt(email: str) -> tuple[int, Any, float]:
-        begun = time.perf_counter()
-        answer = await api.post("/api/v1/auth/login", json={"email": email, "password": "not the password"})
-        return answer.status_code, answer.json(), time.perf_counter() - begun
+    async def attempt(client: httpx2.AsyncClient, email: str) -> tuple[int, Any, float]:
+        begun = time.process_time()
+        answer = await client.post("/api/v1/auth/login", json={"email": email, "password": "not the password"})
+        return answer.status_code, answer.json(), time.process_time() - begun
 
-    failures = logins("failure")
-    known = [await attempt(EVA) for _ in range(3)]
-    unknown = [await attempt("ida@example.org") for _ in range(3)]
+    async with serving(database_url, api_password_rounds=12) as client:
+        await register(client)
+        failures = logins("failure")
+        known = [await attempt(client, EVA) for _ in range(3)]
+        unknown = [await attempt(client, "ida@example.org") for _ in range(3)]
     assert {status for status, _, _ in known + unknown} == {401}
     assert known[0][1] == unknown[0][1]
     shorter, longer = sorted(min(seconds for _, _, seconds in some) for some in (known, unknown))
@@ -213,23 +217,32 @@ async def test_guesses_at_once_are_no_more_than_one_after_the_other(
     assert (statuses.count(401), statuses.count(429)) == (10, 20)
 
 
-async def test_other_requests_are_answered_while_passwords_are_hashed(api: httpx2.AsyncClient) -> None:
-    hashing = [asyncio.create_task(register(api, email=f"p{n}@example.org")) for n in range(3)]
-    longest = 0.0
-    while not all(one.done() for one in hashing):
-        begun = time.perf_counter()
-        assert (await api.get("/health")).status_code == 200
-        longest = max(longest, time.perf_counter() - begun)
-        await asyncio.sleep(0.005)
-    assert [one.result().status_code for one in hashing] == [201] * 3
-    assert longest < 0.15, "a hash takes 0.2 s"
+async def test_other_requests_are_answered_while_passwords_are_hashed(
+    database_url: str, database: asyncpg.Connection
+) -> None:
+    answered = 0
+    async with serving(database_url, api_password_rounds=12) as api:
+        hashing = [asyncio.create_task(register(api, email=f"p{n}@example.org")) for n in range(3)]
+        while not all(one.done() for one in hashing):
+            assert (await api.get("/health")).status_code == 200
+            answered += 1
+            await asyncio.sleep(0.001)
+        assert [one.result().status_code for one in hashing] == [201] * 3
+    assert answered > 20, "each hash takes 0.2 s, and was waited for"
+    hashes = await database.fetch("select password_hash from users")
+    assert {row["password_hash"][:7] for row in hashes} == {"$2b$12$"}
+
+
+def test_no_installation_may_have_passwords_that_are_cheap_to_guess() -> None:
+    with pytest.raises(ValidationError):
+        Settings(database_url="postgresql://user@127.0.0.1/name", api_password_rounds=9)
 
 
 async def test_when_too_many_wait_to_log_in_the_others_are_told_to_come_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("api.access.passwords.MOST_WAITING", 3)
-    with Passwords() as passwords:
+    with Passwords(QUICK_ROUNDS) as passwords:
         password = SecretStr(PASSWORD)
         results = await asyncio.gather(*(passwords.matches(password, None) for _ in range(5)), return_exceptions=True)
         assert [type(one) for one in results] == [bool] * 3 + [Busy] * 2
@@ -313,7 +326,7 @@ async def test_a_key_is_nobodys_account(api: httpx2.AsyncClient, database: async
     key = bearer(await api_key(database, "north"))
     await organization(database, "south")
     content = (await api.get("/api/v1/auth/me", headers=key)).json()
-    mine = shapes_accounts.Me.model_validate(content)
+    mine = conforms(shapes_accounts.Me, content)
     assert (mine.kind, mine.organization, mine.role, mine.user_id) == ("key", "north", "admin", None)
     assert [one.organization for one in mine.organizations] == ["north"]
     for method, path in (

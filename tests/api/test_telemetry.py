@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import AsyncIterator
 from datetime import timedelta, timezone
 from typing import Any
 
+import asyncpg
 import httpx2
 import pytest
+import pytest_asyncio
 
 from api.http import times
 from api.shapes.telemetry import Telemetry
+from tests.api.accounts import Served, api_key, bearer, serving
+from tests.api.conform import conforms
 from tests.api.plant import Plant, at, text
+from tests.conftest import make_read_only
 
 URL = "/api/v1/devices/br-1/telemetry"
 RANGE = {"from": text(0), "to": text(3600)}
@@ -22,7 +28,7 @@ async def ask(client: httpx2.AsyncClient, **parameters: Any) -> dict[str, Any]:
     answer = await client.get(URL, params={**RANGE, **parameters})
     assert answer.status_code == 200, answer.text
     content: dict[str, Any] = answer.json()
-    Telemetry.model_validate(content)
+    conforms(Telemetry, content)
     return content
 
 
@@ -38,8 +44,7 @@ def cells(content: dict[str, Any]) -> list[list[str]]:
     return [["" if cell is None else str(cell) for cell in row] for row in content["rows"]]
 
 
-@pytest.fixture
-async def mixed(plant: Plant) -> Plant:
+async def mix(plant: Plant) -> None:
     """Two layouts, of which the second shares `ph` with the first; nulls, bad and uncertain samples."""
     device = await plant.device("br-1")
     first = await plant.layout(device, "temperature", "ph", "agitation")
@@ -56,13 +61,35 @@ async def mixed(plant: Plant) -> Plant:
         ],
     )
     await plant.frames(device, second, [(at(0), [6.0, 1.5], None), (at(5), [7.5, None], None)])
+
+
+@pytest.fixture
+async def mixed(plant: Plant) -> Plant:
+    """For who changes them; the others share them, and have the `reader`."""
+    await mix(plant)
     return plant
 
 
-async def test_a_good_value_stands_in_its_column_and_anything_else_is_null(
-    mixed: Plant, client: httpx2.AsyncClient
-) -> None:
-    content = await ask(client, channels="ph,temperature")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def key(module_database_url: str) -> str:
+    """Of who may read them. From now on nobody can write."""
+    sql = await asyncpg.connect(module_database_url)
+    await mix(Plant(sql))
+    made = await api_key(sql)
+    await make_read_only(sql)
+    await sql.close()
+    return made
+
+
+@pytest.fixture
+async def reader(module_database_url: str, key: str) -> AsyncIterator[Served]:
+    async with serving(module_database_url, base="http://api", api_rate=0, api_anonymous_rate=0) as it:
+        it.headers.update(bearer(key))
+        yield it
+
+
+async def test_a_good_value_stands_in_its_column_and_anything_else_is_null(reader: httpx2.AsyncClient) -> None:
+    content = await ask(reader, channels="ph,temperature")
     assert content["columns"] == [
         {"channel": "ph", "unit": "pH", "aggregate": None},
         {"channel": "temperature", "unit": "°C", "aggregate": None},
@@ -84,41 +111,39 @@ async def test_a_good_value_stands_in_its_column_and_anything_else_is_null(
     )
 
 
-async def test_all_qualities_come_with_every_sample_that_was_sent(mixed: Plant, client: httpx2.AsyncClient) -> None:
-    content = await ask(client, channels="ph,temperature", quality="all")
+async def test_all_qualities_come_with_every_sample_that_was_sent(reader: httpx2.AsyncClient) -> None:
+    content = await ask(reader, channels="ph,temperature", quality="all")
     assert content["rows"][3:5] == [[text(2), None, 37.2], [text(3), 7.3, 37.3]]
     assert content["qualities"] == [[0, 0], [0, None], [None, 0], [1, 0], [2, 0], [0, None], [0, None]]
 
 
-async def test_one_channel_has_only_its_own_samples_from_all_layouts(mixed: Plant, client: httpx2.AsyncClient) -> None:
-    good = await ask(client, channel="ph")
+async def test_one_channel_has_only_its_own_samples_from_all_layouts(reader: httpx2.AsyncClient) -> None:
+    good = await ask(reader, channel="ph")
     assert good["rows"] == [[text(0), 7.0], [text(0), 6.0], [text(4), 7.4], [text(5), 7.5]]
-    everything = await ask(client, channel="ph", quality="all")
+    everything = await ask(reader, channel="ph", quality="all")
     assert everything["rows"] == [
         *([text(0), 7.0], [text(0), 6.0], [text(2), None], [text(3), 7.3], [text(4), 7.4], [text(5), 7.5]),
     ]
     assert everything["qualities"] == [[0], [0], [1], [2], [0], [0]]
 
 
-async def test_without_channels_all_of_the_device_are_columns(mixed: Plant, client: httpx2.AsyncClient) -> None:
-    content = await ask(client)
+async def test_without_channels_all_of_the_device_are_columns(reader: httpx2.AsyncClient) -> None:
+    content = await ask(reader)
     names = [column["channel"] for column in content["columns"]]
     assert names == ["temperature", "ph", "agitation", "Gas, in / out"]
     assert content["rows"][1] == [text(0), None, 6.0, None, 1.5]
 
 
-async def test_a_channel_name_with_comma_and_slash_is_asked_for_by_channel(
-    mixed: Plant, client: httpx2.AsyncClient
-) -> None:
-    content = await ask(client, channel=["Gas, in / out", "ph"])
+async def test_a_channel_name_with_comma_and_slash_is_asked_for_by_channel(reader: httpx2.AsyncClient) -> None:
+    content = await ask(reader, channel=["Gas, in / out", "ph"])
     assert [column["channel"] for column in content["columns"]] == ["Gas, in / out", "ph"]
     assert content["columns"][0]["unit"] is None
     assert content["rows"][1] == [text(0), 1.5, 6.0]
 
 
-async def test_a_range_is_half_open_and_may_be_given_in_milliseconds(mixed: Plant, client: httpx2.AsyncClient) -> None:
+async def test_a_range_is_half_open_and_may_be_given_in_milliseconds(reader: httpx2.AsyncClient) -> None:
     milliseconds = {name: str(round(at(second).timestamp() * 1000)) for name, second in (("from", 1), ("to", 3))}
-    content = await ask(client, channel="temperature", **milliseconds)
+    content = await ask(reader, channel="temperature", **milliseconds)
     assert (content["from"], content["to"]) == (text(1), text(3))
     assert [row[0] for row in content["rows"]] == [text(1), text(2)]
 
@@ -137,13 +162,13 @@ async def test_an_empty_range_and_a_device_without_data_give_no_rows(plant: Plan
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 7, 100])
 @pytest.mark.parametrize("channels", [{}, {"channel": "ph"}, {"channels": "ph,temperature", "quality": "all"}])
 async def test_pages_to_the_end_are_the_full_set(
-    mixed: Plant, client: httpx2.AsyncClient, limit: int, channels: dict[str, str]
+    reader: httpx2.AsyncClient, limit: int, channels: dict[str, str]
 ) -> None:
-    whole = await ask(client, **channels)
+    whole = await ask(reader, **channels)
     rows: list[Any] = []
     cursor = None
     while True:
-        page = await ask(client, **channels, limit=limit, **({"cursor": cursor} if cursor else {}))
+        page = await ask(reader, **channels, limit=limit, **({"cursor": cursor} if cursor else {}))
         rows += page["rows"]
         cursor = page["next"]
         assert page["truncated"] == (cursor is not None)
@@ -168,31 +193,31 @@ async def test_what_arrives_between_pages_neither_repeats_nor_hides_a_row(
     assert "foam" in [column["channel"] for column in (await ask(client))["columns"]]
 
 
-async def test_csv_equals_json(mixed: Plant, client: httpx2.AsyncClient) -> None:
-    content = await ask(client)
-    header, *rows = await table(client)
+async def test_csv_equals_json(reader: httpx2.AsyncClient) -> None:
+    content = await ask(reader)
+    header, *rows = await table(reader)
     assert header == ["time", "temperature [°C]", "ph [pH]", "agitation [rpm]", "Gas, in / out"]
     assert rows == cells(content)
 
-    content = await ask(client, channel="ph", quality="all")
-    header, *rows = await table(client, channel="ph", quality="all")
+    content = await ask(reader, channel="ph", quality="all")
+    header, *rows = await table(reader, channel="ph", quality="all")
     assert header == ["time", "ph [pH]", "ph quality"]
     assert [row[:2] for row in rows] == cells(content)
     assert [[int(row[2])] for row in rows] == content["qualities"]
 
     aggregates = "avg,min,max,first,last,count"
-    content = await ask(client, bucket="2s", aggregate=aggregates)
-    header, *rows = await table(client, bucket="2s", aggregate=aggregates)
+    content = await ask(reader, bucket="2s", aggregate=aggregates)
+    header, *rows = await table(reader, bucket="2s", aggregate=aggregates)
     assert header[1:3] == ["temperature [°C] avg", "temperature [°C] min"]
     assert rows == cells(content)
 
 
-async def test_csv_pages_are_linked(mixed: Plant, client: httpx2.AsyncClient) -> None:
-    whole = await table(client, channel="ph")
+async def test_csv_pages_are_linked(reader: httpx2.AsyncClient) -> None:
+    whole = await table(reader, channel="ph")
     rows: list[list[str]] = []
     address: str | None = f"{URL}.csv?channel=ph&limit=3&from={text(0)}&to={text(3600)}"
     while address is not None:
-        answer = await client.get(address)
+        answer = await reader.get(address)
         assert answer.status_code == 200
         rows += list(csv.reader(io.StringIO(answer.text)))[1:]
         address = answer.links["next"]["url"] if "next" in answer.links else None
@@ -217,8 +242,8 @@ async def test_a_long_csv_is_complete_over_many_pages_and_chunks(plant: Plant, c
     assert len({row[0] for row in buckets}) == len(buckets)
 
 
-async def test_buckets_have_the_aggregates_asked_for(mixed: Plant, client: httpx2.AsyncClient) -> None:
-    content = await ask(client, channel=["temperature", "agitation"], bucket="2s", aggregate="last,first,count")
+async def test_buckets_have_the_aggregates_asked_for(reader: httpx2.AsyncClient) -> None:
+    content = await ask(reader, channel=["temperature", "agitation"], bucket="2s", aggregate="last,first,count")
     assert content["bucket"] == "2s"
     assert [(c["channel"], c["unit"], c["aggregate"]) for c in content["columns"]] == [
         ("temperature", "°C", "last"),
@@ -234,10 +259,10 @@ async def test_buckets_have_the_aggregates_asked_for(mixed: Plant, client: httpx
     ]
 
 
-async def test_buckets_count_only_good_samples_unless_all_are_wanted(mixed: Plant, client: httpx2.AsyncClient) -> None:
-    good = await ask(client, channel="ph", bucket="1m", aggregate=["avg", "count"])
+async def test_buckets_count_only_good_samples_unless_all_are_wanted(reader: httpx2.AsyncClient) -> None:
+    good = await ask(reader, channel="ph", bucket="1m", aggregate=["avg", "count"])
     assert good["rows"] == [[text(0), pytest.approx((7.0 + 6.0 + 7.4 + 7.5) / 4), 4]]
-    everything = await ask(client, channel="ph", bucket="1m", aggregate=["max", "count"], quality="all")
+    everything = await ask(reader, channel="ph", bucket="1m", aggregate=["max", "count"], quality="all")
     assert everything["rows"] == [[text(0), 7.5, 5]]
 
 
@@ -251,27 +276,25 @@ async def test_a_bucket_without_a_sample_is_absent_and_a_channel_without_one_is_
     assert content["rows"] == [[text(0), 1.0, 1, None, 0], [text(180), None, 0, 2.0, 1]]
 
 
-@pytest.mark.parametrize(
-    ("bucket", "begins"),
-    [
-        ("1s", "2026-03-04T10:30:01"),
-        ("10s", "2026-03-04T10:30:00"),
-        ("1m", "2026-03-04T10:30:00"),
-        ("5m", "2026-03-04T10:30:00"),
-        ("1h", "2026-03-04T10:00:00"),
-        ("1d", "2026-03-04T00:00:00"),
-        ("1w", "2026-03-02T00:00:00"),
-    ],
-)
-async def test_buckets_begin_at_whole_utc_times(
-    plant: Plant, client: httpx2.AsyncClient, bucket: str, begins: str
-) -> None:
+BEGINS = [
+    ("1s", "2026-03-04T10:30:01"),
+    ("10s", "2026-03-04T10:30:00"),
+    ("1m", "2026-03-04T10:30:00"),
+    ("5m", "2026-03-04T10:30:00"),
+    ("1h", "2026-03-04T10:00:00"),
+    ("1d", "2026-03-04T00:00:00"),
+    ("1w", "2026-03-02T00:00:00"),
+]
+
+
+async def test_buckets_begin_at_whole_utc_times(plant: Plant, client: httpx2.AsyncClient) -> None:
     device = await plant.device("br-1")
     await plant.frames(device, await plant.layout(device, "ph"), [(at(3 * 86400 + 1801), [7.0], None)])
-    parameters = {"from": "2026-03-04T05:30:01-05:00", "to": "2026-03-05T00:00:00Z", "bucket": bucket}
-    content = await ask(client, aggregate="avg", **parameters)
-    assert content["rows"] == [[f"{begins}.000000Z", 7.0]]
-    assert bool(content["warnings"]) == (bucket != "1s")
+    for bucket, begins in BEGINS:
+        parameters = {"from": "2026-03-04T05:30:01-05:00", "to": "2026-03-05T00:00:00Z", "bucket": bucket}
+        content = await ask(client, aggregate="avg", **parameters)
+        assert content["rows"] == [[f"{begins}.000000Z", 7.0]], bucket
+        assert bool(content["warnings"]) == (bucket != "1s"), bucket
 
 
 async def test_not_a_number_is_null_in_json_and_empty_in_csv(plant: Plant, client: httpx2.AsyncClient) -> None:
@@ -283,33 +306,31 @@ async def test_not_a_number_is_null_in_json_and_empty_in_csv(plant: Plant, clien
     assert [row[1] for row in (await table(client))[1:]] == ["", "", "", "7.0"]
 
 
-async def test_too_many_buckets_are_refused_and_the_width_that_is_named_fits(
-    mixed: Plant, client: httpx2.AsyncClient
-) -> None:
+async def test_too_many_buckets_are_refused_and_the_width_that_is_named_fits(reader: httpx2.AsyncClient) -> None:
     year = {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"}
-    answer = await client.get(URL, params={**year, "bucket": "1s"})
+    answer = await reader.get(URL, params={**year, "bucket": "1s"})
     problem = answer.json()
     assert (answer.status_code, problem["type"]) == (422, "urn:biogate:problem:too-much")
     assert problem["bucket"] in problem["detail"]
-    answer = await client.get(URL, params={**year, "bucket": problem["bucket"]})
+    answer = await reader.get(URL, params={**year, "bucket": problem["bucket"]})
     assert answer.status_code == 200
-    answer = await client.get(URL, params={**year, "limit": 1_000_000})
+    answer = await reader.get(URL, params={**year, "limit": 1_000_000})
     problem = answer.json()
     assert answer.status_code == 422
-    assert (await client.get(URL, params={**year, "limit": problem["limit"]})).status_code == 200
-    assert (await client.get(URL, params={**year, "bucket": problem["bucket"]})).status_code == 200
+    assert (await reader.get(URL, params={**year, "limit": problem["limit"]})).status_code == 200
+    assert (await reader.get(URL, params={**year, "bucket": problem["bucket"]})).status_code == 200
 
 
-async def test_the_format_follows_accept_and_parameter(mixed: Plant, client: httpx2.AsyncClient) -> None:
+async def test_the_format_follows_accept_and_parameter(reader: httpx2.AsyncClient) -> None:
     for accept, type_ in (
         ("text/csv", "text/csv"),
         ("application/json", "application/json"),
         ("text/html, */*;q=0.1", "application/json"),
         ("text/csv;q=0.9, application/json;q=0.1", "text/csv"),
     ):
-        answer = await client.get(URL, params=RANGE, headers={"accept": accept})
+        answer = await reader.get(URL, params=RANGE, headers={"accept": accept})
         assert answer.headers["content-type"].split(";")[0] == type_
-    answer = await client.get(URL, params={**RANGE, "format": "csv"}, headers={"accept": "application/json"})
+    answer = await reader.get(URL, params={**RANGE, "format": "csv"}, headers={"accept": "application/json"})
     assert answer.headers["content-type"].startswith("text/csv")
     assert answer.headers["content-disposition"] == 'attachment; filename="devices-br-1-telemetry.csv"'
 
@@ -320,10 +341,10 @@ def test_a_time_is_text_in_utc_with_six_digits() -> None:
         assert times.text(instant) == times.text(instant.astimezone(timezone(timedelta(hours=-5)))) == said
 
 
-async def test_the_default_range_is_the_last_hour_and_is_said(mixed: Plant, client: httpx2.AsyncClient) -> None:
-    answer = await client.get(URL)
+async def test_the_default_range_is_the_last_hour_and_is_said(reader: httpx2.AsyncClient) -> None:
+    answer = await reader.get(URL)
     content = answer.json()
     assert content["rows"] == []
     assert content["from"] < content["to"]
-    content = (await client.get(URL, params={"to": text(10)})).json()
+    content = (await reader.get(URL, params={"to": text(10)})).json()
     assert (content["from"], content["to"]) == (text(-3590), text(10))

@@ -23,7 +23,7 @@ from deploy.stack.paths import MOSQUITTO_CONF, Paths
 from deploy.stack.place import Place
 from deploy.stack.ports import any_free
 from gateway.logins.roles import LoginEntry, device_role, fixed_login, new_salt, security, verifier
-from gateway.setup import SECURITY, setup
+from gateway.operators.setup import SECURITY, setup
 from tests.bench.packets import Shape
 from tests.faults.servers import drop_database, new_database
 from tests.processes import GatewayProcess

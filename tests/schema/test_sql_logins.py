@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import re
-import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,8 +17,8 @@ import asyncpg
 import pytest
 
 from api.admin import sql as admin_sql
-from deploy.stack.paths import BIOGATE
 from tests.api.tenants import Tenant, settle
+from tests.forked import Forked
 from tests.schema.logins import sql_login, with_login
 from tests.schema.records import after, layout
 from tests.schema.test_isolation_sql import CHANGEABLE, READABLE, names, text, views
@@ -283,14 +283,11 @@ async def test_grafana_s_queries_read_their_part_of_one_chunk_by_the_key(
 
 
 def command(database_url: str, *arguments: str) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [*BIOGATE, *arguments],
-        env={**os.environ, "BIOGATE_DATABASE_URL": database_url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+    environment = {**os.environ, "BIOGATE_DATABASE_URL": database_url}
+    with tempfile.TemporaryDirectory() as streams:
+        out, err = Path(streams) / "out", Path(streams) / "err"
+        status = Forked("deploy.command", *arguments, environment=environment, out=out, err=err).wait(60)
+        return status, out.read_text(), err.read_text()
 
 
 async def test_the_commands_make_list_and_end_a_login(

@@ -40,15 +40,11 @@ P = ParamSpec("P")
 
 log = structlog.get_logger()
 
-LOOK_S, PAUSE_S = 1.0, 0.2
-"""The longest and the least time between two looks into the queue."""
-MEASURE_S, CLEAR_S = 10.0, 600.0
+CLEAR_S = 600.0
 ANSWER_S = 5.0
 AT_ONCE, AT_ONCE_FAILING = 8, 4
 """Messages under way. Those of routes that fail have places of their own: they may take all their time."""
 LONGEST_PAUSE_S = 300.0
-FIRST_FAILURE = 4
-"""So the first pause is not a tenth of a second."""
 LAST_WORDS_S = 5.0
 """At the end, for messages that are under way: unmarked they would be sent twice."""
 
@@ -64,6 +60,7 @@ class Notifier:
         self, settings: Settings, pool: Pool, leading: asyncio.Event, troubles: Troubles | None = None
     ) -> None:
         self._settings = settings
+        self._timing = settings.timing
         self._queue = Queue(pool)
         self._leading = leading
         self._troubles: Troubles = {} if troubles is None else troubles
@@ -107,16 +104,16 @@ class Notifier:
             self._told.clear()
             if self._may_send:
                 await self._look(group)
-                if time.monotonic() - measured > MEASURE_S:
+                if time.monotonic() - measured > self._timing.notify_measure_s:
                     measured = time.monotonic()
                     await self._measure()
                 if time.monotonic() - cleared > CLEAR_S:
                     cleared = time.monotonic()
                     await self._queue.clear()
             trouble.reset()
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(self._timing.notify_pause_s)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S - PAUSE_S):
+                async with asyncio.timeout(self._timing.look_s - self._timing.notify_pause_s):
                     await self._told.wait()
 
     async def _look(self, group: asyncio.TaskGroup) -> None:
@@ -165,7 +162,7 @@ class Notifier:
             except Exception as error:  # of this route's alarms, or its channel: the others go on
                 log.exception("alarms cannot be told: a defect", route=due.name, organization=due.organization_id)
                 metrics.FAILED.labels("none").inc()
-                wait_s = backoff_s(due.failures + FIRST_FAILURE, LONGEST_PAUSE_S)
+                wait_s = backoff_s(due.failures + 1, LONGEST_PAUSE_S, self._timing.notify_retry_s)
                 await self._persist(self._queue.not_sent, due, [], f"a defect: {type(error).__name__}", wait_s)
 
     async def _tell(self, due: Due, route: Route) -> None:
@@ -178,7 +175,7 @@ class Notifier:
         for content, notifications in _messages(rows, zone, await self._queue.now()):
             error = await self._send(due, content)
             if error is not None:
-                wait_s = backoff_s(due.failures + FIRST_FAILURE, LONGEST_PAUSE_S)
+                wait_s = backoff_s(due.failures + 1, LONGEST_PAUSE_S, self._timing.notify_retry_s)
                 await self._persist(self._queue.not_sent, due, notifications, error, wait_s)
                 return
             await self._persist(self._queue.sent, due, route, notifications)

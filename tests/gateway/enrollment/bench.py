@@ -17,7 +17,7 @@ from gateway.secrets import Secrets, claim_key
 from gateway.settings import Settings
 from schema.enrollment import Hello
 from schema.sealed import seal
-from tests.enrollment.handshake import Handshake, Login
+from tests.gateway.enrollment.handshake import Handshake, Login
 
 
 @dataclass

@@ -8,16 +8,16 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.intake.admit import Admission
-from gateway.intake.registry import Registry
-from gateway.items import DeviceEvent, Frame, Item, Reject, StatusChange
+from gateway.errors import Rejected
+from gateway.intake.admit import Admission, Missing
+from gateway.intake.registry import check_channels
+from gateway.items import Channels, Device, DeviceEvent, Frame, Item, Reject, StatusChange
 from schema.reasons import Reason
 from schema.topics import Kind, topic
-from tests.gateway.material import NOW_MS, admit, delivery, settings
+from tests.gateway.material import NOW_MS, delivery, mapping, settings
 
 AGE_MS, SKEW_MS = 3600_000.0, 60_000.0
 HISTORY, STATUS, EVENT = (topic("r1", kind) for kind in (Kind.HISTORY, Kind.STATUS, Kind.EVENT))
@@ -25,31 +25,53 @@ TELEMETRY = topic("r1", Kind.TELEMETRY)
 BLOCK = {"boot": 3, "seq": 10, "ch": ["ph", "foam"], "t": [NOW_MS, NOW_MS + 1], "v": [[7, 1], [8, None]]}
 
 
+class Remembered:
+    """Devices in memory: r1 alone, whose frames have a layout each, as wide as they are."""
+
+    def __init__(self) -> None:
+        self._r1 = Device(1, "r1")
+
+    def device(self, name: str) -> Device | None:
+        return self._r1 if name == "r1" else None
+
+    def map(self, device: Device, channels: Channels) -> None:
+        try:
+            check_channels(channels, 256)
+            device.mappings[channels] = mapping(channels, range(len(channels)), len(channels))
+        except Rejected as rejected:
+            device.mappings[channels] = rejected
+
+
 class Intake:
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self) -> None:
+        self._known = Remembered()
         chosen = settings(max_age_s=int(AGE_MS / 1000), max_skew_s=int(SKEW_MS / 1000), max_event_bytes=256)
-        self._admission = Admission(chosen, registry)
+        self._admission = Admission(chosen, self._known)
 
-    async def raw(self, payload: bytes, to: str = TELEMETRY, **fields: Any) -> list[Item]:
-        return list(await admit(self._admission, self._registry, delivery(payload, to, **fields)))
+    def raw(self, payload: bytes, to: str = TELEMETRY, **fields: Any) -> list[Item]:
+        message = delivery(payload, to, **fields)
+        try:
+            return list(self._admission.admit(message))
+        except Missing as missing:
+            self._known.map(*missing.wanted)
+        return list(self._admission.admit(message))
 
-    async def many(self, message: object, to: str = TELEMETRY) -> list[Item]:
-        return await self.raw(msgpack.packb(message), to)
+    def many(self, message: object, to: str = TELEMETRY) -> list[Item]:
+        return self.raw(msgpack.packb(message), to)
 
-    async def one(self, message: object, to: str = TELEMETRY) -> Item:
-        (item,) = await self.many(message, to)
+    def one(self, message: object, to: str = TELEMETRY) -> Item:
+        (item,) = self.many(message, to)
         return item
 
-    async def reason(self, message: object, to: str = TELEMETRY) -> Reason | None:
+    def reason(self, message: object, to: str = TELEMETRY) -> Reason | None:
         """Why it is rejected; None if it is not."""
-        item = await self.one(message, to)
+        item = self.one(message, to)
         return item.reason if isinstance(item, Reject) else None
 
 
-@pytest.fixture
-def intake(registry: Registry) -> Intake:
-    return Intake(registry)
+@pytest.fixture(scope="module")
+def intake() -> Intake:
+    return Intake()
 
 
 def readable(frame: Frame) -> dict[str, Any]:
@@ -83,14 +105,12 @@ BOUNDS = [
 
 
 @pytest.mark.parametrize(("t", "reason"), BOUNDS)
-async def test_times_are_accepted_up_to_both_bounds_and_not_beyond(
-    intake: Intake, t: float, reason: Reason | None
-) -> None:
-    assert await intake.reason(one_frame(t)) is reason
-    assert await intake.reason(one_frame(t), HISTORY) is reason
-    assert await intake.reason(one_frame(t, q={})) is reason
-    assert await intake.reason({"t": t, "type": "alarm"}, EVENT) is reason
-    assert await intake.reason({"t": [t], "ch": ["ph"], "v": [[7.0]]}) is reason
+def test_times_are_accepted_up_to_both_bounds_and_not_beyond(intake: Intake, t: float, reason: Reason | None) -> None:
+    assert intake.reason(one_frame(t)) is reason
+    assert intake.reason(one_frame(t), HISTORY) is reason
+    assert intake.reason(one_frame(t, q={})) is reason
+    assert intake.reason({"t": t, "type": "alarm"}, EVENT) is reason
+    assert intake.reason({"t": [t], "ch": ["ph"], "v": [[7.0]]}) is reason
 
 
 @pytest.mark.parametrize(
@@ -98,28 +118,26 @@ async def test_times_are_accepted_up_to_both_bounds_and_not_beyond(
     [(0.0, None), (NOW_MS - 2 * AGE_MS, None), (NOW_MS + SKEW_MS, None)]
     + [(t, why) for t, why in BOUNDS if why is Reason.TOO_NEW or t < 0],
 )
-async def test_a_status_may_be_of_any_age_but_not_of_the_future(
-    intake: Intake, t: float, reason: Reason | None
-) -> None:
-    assert await intake.reason({"status": "online", "t": t}, STATUS) is reason
+def test_a_status_may_be_of_any_age_but_not_of_the_future(intake: Intake, t: float, reason: Reason | None) -> None:
+    assert intake.reason({"status": "online", "t": t}, STATUS) is reason
 
 
-async def test_a_frame_keeps_what_it_said(intake: Intake) -> None:
-    item = await intake.one(one_frame(NOW_MS + 0.125, boot=4, seq=9, q={"ph": 2}))
+def test_a_frame_keeps_what_it_said(intake: Intake) -> None:
+    item = intake.one(one_frame(NOW_MS + 0.125, boot=4, seq=9, q={"ph": 2}))
     assert isinstance(item, Frame)
     assert readable(item) == one_frame(NOW_MS + 0.125, boot=4, seq=9, q={"ph": 2, "foam": 0})
     assert (item.route.device.name, item.received_ms, item.kind) == ("r1", NOW_MS, "frame")
 
 
-async def test_a_quality_of_a_channel_without_value_makes_it_due_but_absent(intake: Intake) -> None:
-    item = await intake.one({"t": NOW_MS, "v": {"ph": 7.0}, "q": {"foam": 2}})
+def test_a_quality_of_a_channel_without_value_makes_it_due_but_absent(intake: Intake) -> None:
+    item = intake.one({"t": NOW_MS, "v": {"ph": 7.0}, "q": {"foam": 2}})
     assert isinstance(item, Frame)
     assert readable(item)["v"] == {"ph": 7.0, "foam": None}
     assert readable(item)["q"] == {"ph": 0, "foam": 2}
 
 
-async def test_a_block_becomes_frames_with_times_and_seqs_of_their_own(intake: Intake) -> None:
-    items = await intake.many(BLOCK | {"q": [[0, 2], [0, 0]]})
+def test_a_block_becomes_frames_with_times_and_seqs_of_their_own(intake: Intake) -> None:
+    items = intake.many(BLOCK | {"q": [[0, 2], [0, 0]]})
     assert [readable(item) for item in items if isinstance(item, Frame)] == [
         {"t": NOW_MS, "boot": 3, "seq": 10, "v": {"ph": 7, "foam": 1}, "q": {"ph": 0, "foam": 2}},
         {"t": NOW_MS + 1, "boot": 3, "seq": 11, "v": {"ph": 8, "foam": None}, "q": {"ph": 0, "foam": 0}},
@@ -153,11 +171,11 @@ async def test_a_block_becomes_frames_with_times_and_seqs_of_their_own(intake: I
         (one_frame(v={f"c{i}": 1.0 for i in range(257)}), Reason.TOO_MANY_CHANNELS),
     ],
 )
-async def test_what_does_not_fit_together_is_rejected_whole_and_as_it_came(
+def test_what_does_not_fit_together_is_rejected_whole_and_as_it_came(
     intake: Intake, message: dict[str, Any], reason: Reason
 ) -> None:
     payload = json.dumps(message).encode()
-    (item,) = await intake.raw(payload, HISTORY, content_type="application/json")
+    (item,) = intake.raw(payload, HISTORY, content_type="application/json")
     assert isinstance(item, Reject)
     assert (item.reason, item.payload, item.topic) == (reason, payload, HISTORY)
     assert (item.content_type, item.device, item.kind) == ("application/json", "r1", "frame")
@@ -168,8 +186,7 @@ times = st.floats(NOW_MS - 2 * AGE_MS, NOW_MS + 2 * SKEW_MS) | st.sampled_from([
 
 
 @given(data=st.data(), width=st.integers(1, 4), tagged=st.booleans(), rated=st.booleans())
-@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_frames_out_of_bounds_leave_their_block_each_as_a_message_that_can_be_published_again(
+def test_frames_out_of_bounds_leave_their_block_each_as_a_message_that_can_be_published_again(
     intake: Intake, data: st.DataObject, width: int, tagged: bool, rated: bool
 ) -> None:
     row = st.lists(st.none() | st.floats(allow_nan=False), min_size=width, max_size=width)
@@ -184,7 +201,7 @@ async def test_frames_out_of_bounds_leave_their_block_each_as_a_message_that_can
     if rated:
         quality = st.lists(st.integers(0, 3), min_size=width, max_size=width)
         block["q"] = [data.draw(quality) for _ in rows]
-    items = await intake.many(block)
+    items = intake.many(block)
     assert len(items) == len(rows)
     for n, item in enumerate(items):
         sent = {
@@ -199,7 +216,7 @@ async def test_frames_out_of_bounds_leave_their_block_each_as_a_message_that_can
         if isinstance(item, Frame):
             assert readable(item) == sent
         elif isinstance(item, Reject) and math.isfinite(sent["t"]):
-            (again,) = await intake.raw(item.payload, item.topic, content_type=item.content_type, received_ms=sent["t"])
+            (again,) = intake.raw(item.payload, item.topic, content_type=item.content_type, received_ms=sent["t"])
             assert isinstance(again, Frame)
             assert readable(again) == sent
 
@@ -224,23 +241,23 @@ async def test_frames_out_of_bounds_leave_their_block_each_as_a_message_that_can
     ],
     ids=repr,
 )
-async def test_event_data_is_what_json_in_the_database_can_hold(
+def test_event_data_is_what_json_in_the_database_can_hold(
     intake: Intake, data: dict[str, Any], reason: Reason | None
 ) -> None:
-    assert await intake.reason({"t": NOW_MS, "type": "alarm", "data": data}, EVENT) is reason
+    assert intake.reason({"t": NOW_MS, "type": "alarm", "data": data}, EVENT) is reason
 
 
-async def test_a_text_with_nul_is_rejected(intake: Intake) -> None:
-    assert await intake.reason({"t": NOW_MS, "type": "a\0b"}, EVENT) is Reason.WRONG_TYPE
-    assert await intake.reason({"t": NOW_MS, "status": "online", "firmware": "\0"}, STATUS) is Reason.WRONG_TYPE
+def test_a_text_with_nul_is_rejected(intake: Intake) -> None:
+    assert intake.reason({"t": NOW_MS, "type": "a\0b"}, EVENT) is Reason.WRONG_TYPE
+    assert intake.reason({"t": NOW_MS, "status": "online", "firmware": "\0"}, STATUS) is Reason.WRONG_TYPE
 
 
-async def test_statuses_and_events_keep_what_they_said(intake: Intake) -> None:
+def test_statuses_and_events_keep_what_they_said(intake: Intake) -> None:
     status = {"t": NOW_MS, "status": "offline", "boot": 3, "oldest": 7, "firmware": "1.2"}
-    item = await intake.one(status, STATUS)
+    item = intake.one(status, STATUS)
     assert isinstance(item, StatusChange)
     assert (item.online, item.t, item.boot, item.oldest_seq, item.firmware) == (False, NOW_MS, 3, 7, "1.2")
-    event = await intake.one({"t": NOW_MS, "type": "dosing", "boot": 3, "data": {"b": 1, "a": 2}}, EVENT)
+    event = intake.one({"t": NOW_MS, "type": "dosing", "boot": 3, "data": {"b": 1, "a": 2}}, EVENT)
     assert isinstance(event, DeviceEvent)
     assert (event.t, event.type, event.boot, event.data) == (NOW_MS, "dosing", 3, '{"a":2,"b":1}')
 
@@ -256,14 +273,14 @@ async def test_statuses_and_events_keep_what_they_said(intake: Intake) -> None:
         ("", Reason.UNKNOWN_TOPIC, "frame"),
     ],
 )
-async def test_what_has_no_place_is_rejected(intake: Intake, to: str, reason: Reason, kind: str) -> None:
-    item = await intake.one(one_frame(), to)
+def test_what_has_no_place_is_rejected(intake: Intake, to: str, reason: Reason, kind: str) -> None:
+    item = intake.one(one_frame(), to)
     assert isinstance(item, Reject)
     assert (item.reason, item.kind) == (reason, kind)
 
 
-async def test_an_unreadable_packet_is_rejected_with_its_fault(intake: Intake) -> None:
-    (item,) = await intake.raw(b"\x32\x03abc", fault="a length inside it is wrong")
+def test_an_unreadable_packet_is_rejected_with_its_fault(intake: Intake) -> None:
+    (item,) = intake.raw(b"\x32\x03abc", fault="a length inside it is wrong")
     assert isinstance(item, Reject)
     assert (item.reason, item.detail) == (Reason.MALFORMED_PACKET, "a length inside it is wrong")
 
@@ -285,8 +302,7 @@ nearly = st.fixed_dictionaries(
     to=st.sampled_from([TELEMETRY, HISTORY, STATUS, EVENT]) | st.text(),
     content_type=st.none() | st.text(),
 )
-@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_whatever_arrives_becomes_at_least_one_item(
+def test_whatever_arrives_becomes_at_least_one_item(
     intake: Intake, payload: bytes, to: str, content_type: str | None
 ) -> None:
-    assert await intake.raw(payload, to, content_type=content_type)
+    assert intake.raw(payload, to, content_type=content_type)

@@ -14,8 +14,11 @@ from gateway.logins.dynsec import Dynsec
 from gateway.logins.roles import ROLE_PREFIX, device_role
 from schema.sealed import seal
 from schema.topics import Kind
-from tests.enrollment.mqtt import NOT_AUTHORIZED, Client
 from tests.gateway.cell import Cell, eventually
+from tests.mqtt import NOT_AUTHORIZED, Client
+
+LISTENERS = """
+select from pg_stat_activity where datname = current_database() and application_name like 'biogate-access%'"""
 
 
 async def test_a_login_works_and_its_enrollment_is_granted(cell: Cell) -> None:
@@ -219,9 +222,9 @@ async def test_who_does_not_lead_does_nothing(cell: Cell) -> None:
         await cell.login("r1")
         await cell.settled()
         leading.clear()
-        await asyncio.sleep(1.5)
+        await eventually(lambda: cell.value(f"select not exists ({LISTENERS})"), 15)
         await cell.login("r2")
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(0.5)
         assert await cell.value("select applied from credentials where username = 'r2.1'") == "absent"
         leading.set()
         await cell.settled()

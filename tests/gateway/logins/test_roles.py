@@ -9,8 +9,8 @@ import pytest
 from gateway.logins.roles import DEFAULTS, FIXED, LITERAL, PATTERN, RECEIVE, SEND, LoginEntry, device_role, security
 from schema.enrollment import reply_topic, request_topic
 from schema.topics import SUBSCRIPTIONS
-from tests.enrollment.mqtt import NOT_AUTHORIZED, Client
 from tests.gateway.cell import Cell
+from tests.mqtt import NOT_AUTHORIZED, Client
 
 TXN, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 

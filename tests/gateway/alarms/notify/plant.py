@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncpg
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -15,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from gateway.alarms.notify import Notifier
 from gateway.runtime.database import create_pool
 from gateway.secrets import VAULT, load_key
-from gateway.settings import Settings
 from schema.alarms.routes import Route, shown
 from schema.sealed import seal
 from tests.gateway.cell import eventually
+from tests.gateway.material import settings
 
 ACTIVE = ("unacknowledged", "acknowledged")
 BECOMES = """
@@ -39,6 +40,19 @@ select c.rule_id, c.device_id, c.n, r.organization_id, now(), 'condition', coale
   from changed c
   join alarm_rules r using (rule_id)
   left join alarm_transitions t on t.rule_id = c.rule_id and t.device_id = c.device_id and t.n = c.n - 1"""
+
+
+LOOKS = 5
+
+
+class Watched(Notifier):
+    """A notifier of which it is known how often the queue was looked at: all of this process together."""
+
+    looks: ClassVar = 0
+
+    async def _look(self, group: asyncio.TaskGroup) -> None:
+        await super()._look(group)
+        Watched.looks += 1
 
 
 class Plant:
@@ -83,20 +97,21 @@ class Plant:
         rows = await self.sql.fetch("select state, count(*) from alarm_notifications group by 1")
         return {row["state"]: row["count"] for row in rows}
 
-    async def looked_at(self, seconds: float = 1.5) -> None:
-        """For what shall not happen: the notifier has looked at the queue a few times."""
-        await asyncio.sleep(seconds)
+    async def looked_at(self, at_least_s: float = 0.0) -> None:
+        """For what shall not happen: the queue was looked at a few times more, and time has passed."""
+        looks, ends = Watched.looks + LOOKS, time.monotonic() + at_least_s
+        await until(lambda: Watched.looks >= looks and time.monotonic() >= ends)
 
 
 @asynccontextmanager
-async def notifying(database_url: str, secrets: Path, **settings: Any) -> AsyncIterator[Notifier]:
+async def notifying(database_url: str, secrets: Path, **changes: Any) -> AsyncIterator[Notifier]:
     """The notifier of a process that leads."""
-    given = {"mqtt_url": "mqtt://127.0.0.1:1", "notify_private": True, "secrets_dir": secrets, **settings}
-    chosen = Settings.model_validate({"database_url": database_url, **given})
+    given = {"mqtt_url": "mqtt://127.0.0.1:1", "notify_private": True, "secrets_dir": secrets, **changes}
+    chosen = settings(database_url, **given)
     leading = asyncio.Event()
     leading.set()
     async with create_pool(chosen) as pool:
-        notifier = Notifier(chosen, pool, leading)
+        notifier = Watched(chosen, pool, leading)
         task = asyncio.create_task(notifier.run())
         try:
             yield notifier

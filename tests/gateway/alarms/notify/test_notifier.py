@@ -99,7 +99,7 @@ async def test_it_is_told_again_until_somebody_acknowledges(
         await plant.becomes("normal", "r2", who="eva@example.org")
         await plant.looked_at(0.5)
         seen = len(hook.received)
-        await plant.looked_at()
+        await plant.looked_at(1.5)
         assert len(hook.received) == seen
 
 
