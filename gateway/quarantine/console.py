@@ -105,7 +105,7 @@ def show(ids: Annotated[list[int], typer.Argument(help="numbers as in the list")
         for number in ids:
             row = await resolution.whole(pool, number)
             if row is None:
-                typer.echo(f"{number}: there is none", err=True)
+                typer.echo(f"{number}: no such message", err=True)
             else:
                 _show(row, await resolution.events(pool, number))
 

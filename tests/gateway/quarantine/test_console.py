@@ -345,8 +345,8 @@ async def test_the_list_and_a_message_in_full(tool: Tool, writer: Writer, databa
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["replay", "--why", "all"], "which?"),
-        (["discard", "--why", "all"], "which?"),
+        (["replay", "--why", "all"], "no messages chosen"),
+        (["discard", "--why", "all"], "no messages chosen"),
         (["discard", "1"], "--why"),
         (["replay", "1", "--why", "x", "--shift", "soon"], "seconds, or auto"),
         (["replay", "1", "--why", "x", "--shift", "nan"], "seconds, or auto"),
