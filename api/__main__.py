@@ -10,9 +10,10 @@ import sys
 import uvicorn
 from pydantic import ValidationError
 
-from api.app import create_app
+from api.app import SOCKETS, create_app
 from api.edge import logs
-from api.edge.protocol import Socket, limited
+from api.edge.protocol import QuietSocket, limited
+from api.live.hub import Hub
 from api.settings import Settings
 
 GARBAGE = 20_000
@@ -21,11 +22,15 @@ MOST_HEARD = 4096
 """Bytes of a message from a socket's client, which has nothing to say."""
 
 
-class Server(uvicorn.Server):
+class ApiServer(uvicorn.Server):
     """Live feeds never come to their end by themselves."""
 
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.config.app.state.hub.close()  # type: ignore[union-attr]
+        self._hub.close()
         await super().shutdown(sockets)
 
 
@@ -56,14 +61,14 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        ws=Socket,
+        ws=QuietSocket,
         ws_max_size=MOST_HEARD,
         ws_per_message_deflate=False,  # 300 KB of memory a client
-        http=limited(settings.api_connections, app.state.sockets),
+        http=limited(settings.api_connections, SOCKETS),
         forwarded_allow_ips=settings.api_trusted_proxies,
         timeout_graceful_shutdown=10,
     )
-    server = Server(config)
+    server = ApiServer(config, app.state.services.hub)
     server.run()
     if not server.started:
         raise SystemExit(3)

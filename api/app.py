@@ -1,7 +1,5 @@
 """The application put together: settings → database → routes; errors and observation around them."""
 
-import secrets
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,21 +8,17 @@ from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route, request_response
+from starlette.routing import Route as StarletteRoute
+from starlette.routing import request_response
 
-from api.access import guard as access
-from api.access.attempts import Attempts
-from api.access.identity import CHANGED, Identities
-from api.access.passwords import Passwords
-from api.database import Server
+from api.access.identity import CHANGED
 from api.edge import headers
 from api.edge.headers import CORS, SecurityHeaders
 from api.edge.observation import Observer
 from api.edge.shortcuts import Fixed
 from api.edge.turns import watched
 from api.http import answers, description, errors
-from api.jobs.worker import Trials
-from api.live.hub import NEWS, Hub
+from api.live.hub import NEWS
 from api.notices import Notices
 from api.routes import (
     PREFIX,
@@ -52,8 +46,11 @@ from api.routes import (
     status,
     telemetry,
 )
+from api.services import Services
 from api.settings import Settings
 from schema.alarms import files
+from schema.alarms.routes import Route
+from schema.alarms.rules import Definition
 from schema.serials import MOST_BYTES
 
 ROUTES = (
@@ -63,6 +60,11 @@ ROUTES = (
     *(alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
 """The ones most asked for first: FastAPI tries one after the other, and forty take longer than /health itself."""
+DESCRIBED = [route for module in ROUTES for route in module.router.routes if isinstance(route, APIRoute)]
+SOCKETS = frozenset(
+    route.path.encode() for module in ROUTES for route in module.router.routes if isinstance(route, APIWebSocketRoute)
+)
+"""The addresses of WebSockets."""
 DESCRIPTION = """Access to devices, telemetry, events and the quarantine; enrollment and logins, for operators.
 
 * Times are given as ISO 8601 with a zone or as milliseconds since 1970; answers have UTC with `Z`, to the microsecond.
@@ -75,19 +77,18 @@ DESCRIPTION = """Access to devices, telemetry, events and the quarantine; enroll
 def create_app(settings: Settings) -> FastAPI:
     """An application that opens its database when it starts and closes it last."""
 
+    services = Services.of(settings)
+    protected = SecurityHeaders(tls=settings.api_tls)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Server(settings) as server:
-            passwords = app.state.passwords = Passwords(settings.api_password_rounds)
-            app.state.server = server
-            identities = app.state.identities = Identities(server.accounts, app.state.jwt_key)
-            most_live = max(1, settings.api_connections * 3 // 4)  # others must be able to come in
-            hub = app.state.hub = Hub(server, identities, most_live, settings.api_live_feeds)
-            notices = Notices(server.accounts)
-            for channel, hearer in ((CHANGED, identities), (CHANGED, hub), (NEWS, hub)):
-                notices.add(channel, hearer)
-            protected.allow(await headers.pages(app))
-            with passwords:
+        hub, identities = services.hub, services.identities
+        notices = Notices(services.server.accounts)
+        for channel, listener in ((CHANGED, identities), (CHANGED, hub), (NEWS, hub)):
+            notices.add(channel, listener)
+        protected.allow(await headers.pages(app))
+        async with services.server:
+            with services.passwords:
                 async with hub, notices.listening(), watched():
                     yield
 
@@ -99,18 +100,10 @@ def create_app(settings: Settings) -> FastAPI:
         default_response_class=Response,
         redirect_slashes=False,  # to where the Host header says
     )
-    secret = settings.api_secret_file
-    app.state.jwt_key = secrets.token_bytes(32) if secret is None else secret.read_bytes().strip()
-    app.state.settings = settings
-    app.state.cookie = access.INSECURE_COOKIE if settings.api_insecure_cookie else access.COOKIE
-    app.state.origins = frozenset(filter(None, settings.api_cors_origins.split(",")))
-    app.state.attempts = Attempts()
-    errors.install(app)
+    app.state.services = services
+    errors.install(app, DESCRIBED)
     for module in ROUTES:
         app.include_router(module.router)
-    app.state.waiting = Counter()
-    app.state.trials = Trials(settings)
-    protected = SecurityHeaders(tls=settings.api_tls)
     app.router.routes.insert(0, Fixed("/health", operation.ALIVE))
     bodies = {f"{PREFIX}/serials": MOST_BYTES, f"{PREFIX}/alarm-rules.yaml": files.MAX_BYTES}
     app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies)
@@ -118,19 +111,12 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(CORSMiddleware, allow_origins=settings.api_cors_origins.split(","), **CORS)
     describe = app.openapi
     described: dict[str, Any] = {}
-    routes = app.state.routes = [
-        route for module in ROUTES for route in module.router.routes if isinstance(route, APIRoute)
-    ]
-    app.state.sockets = frozenset(
-        route.path.encode()
-        for module in ROUTES
-        for route in module.router.routes
-        if isinstance(route, APIWebSocketRoute)
-    )
 
     def openapi() -> dict[str, Any]:
         if not described:
-            described.update(description.with_examples(describe(), routes))
+            described.update(
+                description.with_examples(describe(), DESCRIBED, description.components(Definition, Route))
+            )
         return described
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -143,6 +129,6 @@ def create_app(settings: Settings) -> FastAPI:
         return encoded[0]
 
     for route in app.router.routes:
-        if isinstance(route, Route) and route.path == app.openapi_url:
+        if isinstance(route, StarletteRoute) and route.path == app.openapi_url:
             route.app = request_response(encoded_once)
     return app

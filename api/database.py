@@ -50,7 +50,7 @@ class Server:
         self._share = max(1, settings.api_pool_size - 1 - max(1, settings.api_pool_size // 4))
         self._shares: dict[int, asyncio.Semaphore] = {}
         self.accounts = Database(self, 0)
-        """Of no organization: to find out who somebody is."""
+        """The database without an organization, to find out who somebody is."""
 
     async def __aenter__(self) -> Self:
         settings = self._settings
@@ -89,7 +89,7 @@ class Server:
         await self._pool.close()
 
     def of(self, organization_id: int) -> Database:
-        """What this organization sees."""
+        """Return the database as this organization sees it."""
         return Database(self, organization_id)
 
     @asynccontextmanager
@@ -130,7 +130,7 @@ class Server:
 
 @contextmanager
 def _timed() -> Iterator[None]:
-    """What happens inside is the database's share of the request."""
+    """Add the time of the block to the database's share of the request."""
     begun = time.perf_counter()
     try:
         yield

@@ -18,30 +18,30 @@ log = structlog.get_logger("api")
 AGAIN_S = 1.0
 
 
-class Hearer(Protocol):
-    """Whoever wants to know."""
+class ChangeListener(Protocol):
+    """Whoever wants to know of notifications on a channel."""
 
-    def heard(self) -> None:
-        """Something has happened."""
+    def on_change(self) -> None:
+        """Called after each notification."""
 
-    def hears(self, now: bool) -> None:
-        """From now on it is told, or not any more: what happens in between is missed."""
+    def on_listening(self, now: bool) -> None:
+        """Called when notifications start to come (`now`), and when they stop: those in between are lost."""
 
 
 class Notices:
-    """The hearers of each channel are told in the order in which they were added."""
+    """The listeners of each channel are told in the order in which they were added."""
 
     def __init__(self, accounts: Database) -> None:
         self._accounts = accounts
-        self._hearers: defaultdict[str, list[Hearer]] = defaultdict(list)
+        self._listeners: defaultdict[str, list[ChangeListener]] = defaultdict(list)
 
-    def add(self, channel: str, hearer: Hearer) -> None:
-        """Before `listening`."""
-        self._hearers[channel].append(hearer)
+    def add(self, channel: str, listener: ChangeListener) -> None:
+        """Add a listener; to be called before `listening`."""
+        self._listeners[channel].append(listener)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """While inside, the hearers are told."""
+        """Notify the listeners while the block runs."""
         task = asyncio.create_task(self._listen(), name="notices")
         try:
             yield
@@ -52,8 +52,8 @@ class Notices:
 
     async def _listen(self) -> None:
         def heard(_: object, __: object, channel: str, ___: object) -> None:
-            for hearer in self._hearers[channel]:
-                hearer.heard()
+            for listener in self._listeners[channel]:
+                listener.on_change()
 
         while True:
             gone = asyncio.Event()
@@ -61,19 +61,19 @@ class Notices:
                 async with self._accounts.connection() as connection:
                     connection.add_termination_listener(lambda _, gone=gone: gone.set())
                     try:
-                        for channel in self._hearers:
+                        for channel in self._listeners:
                             await connection.add_listener(channel, heard)
                         self._tell(True)
                         await gone.wait()
                     finally:
                         self._tell(False)
                         with suppress(asyncpg.InterfaceError, OSError):
-                            for channel in self._hearers:
+                            for channel in self._listeners:
                                 await connection.remove_listener(channel, heard)
             except ApiError as error:
-                log.warning("what changes in the database cannot be heard of", why=error.detail)
+                log.warning("notifications of the database do not arrive", why=error.detail)
             await asyncio.sleep(AGAIN_S)
 
     def _tell(self, now: bool) -> None:
-        for hearer in dict.fromkeys(hearer for hearers in self._hearers.values() for hearer in hearers):
-            hearer.hears(now)
+        for listener in dict.fromkeys(listener for listeners in self._listeners.values() for listener in listeners):
+            listener.on_listening(now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 MEDIA_TYPE = "application/problem+json"
@@ -23,7 +24,7 @@ class ApiError(Exception):
 
 
 class BadRequest(ApiError):
-    """Not even HTTP as it should be."""
+    """The request is not valid HTTP."""
 
     status, slug, title = 400, "bad-request", "Bad request"
 
@@ -45,19 +46,19 @@ class NotAcceptable(ApiError):
 
 
 class Conflict(ApiError):
-    """It is not in a state for what was asked."""
+    """The thing is not in a state that allows the request."""
 
     status, slug, title = 409, "conflict", "Not in this state"
 
 
 class PreconditionFailed(ApiError):
-    """What the request takes for true is not, or not any more."""
+    """A condition that the request states does not hold, or no longer holds."""
 
     status, slug, title = 412, "precondition-failed", "Not as expected"
 
 
 class TooMany(ApiError):
-    """Of requests; headers have Retry-After."""
+    """The caller sent too many requests; headers have Retry-After."""
 
     status, slug, title = 429, "too-many-requests", "Too many requests"
 
@@ -105,10 +106,26 @@ class Unavailable(ApiError):
 
 
 class Busy(ApiError):
-    """The service itself; headers have Retry-After."""
+    """The service has too much to do; headers have Retry-After."""
 
     status, slug, title = 503, "busy", "Too much at a time"
 
 
 class TooLong(ApiError):
     status, slug, title = 504, "too-long", "The query took too long"
+
+
+def fields(slug: str, title: str, status: int, detail: str, instance: str) -> dict[str, Any]:
+    """The members that every problem document has."""
+    return {
+        "type": f"urn:biogate:problem:{slug}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+    }
+
+
+def fields_of(status: HTTPStatus, detail: str, instance: str) -> dict[str, Any]:
+    """The same for a problem that HTTP itself has a name for."""
+    return fields(status.phrase.lower().replace(" ", "-"), status.phrase, int(status), detail, instance)

@@ -146,5 +146,5 @@ class Settings(BaseSettings):
         None, description="kinds of apprise URLs that are taken, as the alarms process has them; commas between"
     )
     api_log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least level that is logged"
+        "info", description="least level that is logged, as JSON lines on standard error"
     )

@@ -46,12 +46,14 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
     },
     "Setting up": {
         "migrate": Word("schema.migrate:command", "Bring the database to the schema of this version."),
-        "setup": Word("gateway.setup:main", "Make keys, passwords and certificates that are missing."),
-        "recovery": Word("gateway.recovery:app", "Write files of the broker anew, from the database."),
+        "setup": Word("gateway.operators.setup:main", "Make keys, passwords and certificates that are missing."),
+        "recovery": Word("gateway.operators.recovery:app", "Write files of the broker anew, from the database."),
     },
     "Operation": {
-        "devices": Word("gateway.devices:app", "Register, enroll, approve, suspend devices; give them logins."),
-        "quarantine": Word("gateway.quarantine:app", "List, show, replay, discard what was rejected."),
+        "devices": Word(
+            "gateway.operators.commands:app", "Register, enroll, approve, suspend devices; give them logins."
+        ),
+        "quarantine": Word("gateway.quarantine.console:app", "List, show, replay, discard what was rejected."),
         "accounts": Word("api.admin.accounts:app", "Make users, organizations and API keys."),
         "sql-login": Word("api.admin.sql:app", "Make logins at the database, for Grafana."),
         "hold": Word("api.admin.holds:app", "Forbid to drop what is of a time, whatever its age."),

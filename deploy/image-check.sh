@@ -60,15 +60,19 @@ inside python - << 'END'
 import re, runpy
 from importlib.util import find_spec
 import yaml
+from deploy.command import HIDDEN, WORDS, found
 
 services = yaml.safe_load(open("/tmp/compose.yml"))["services"].values()
 commands = [words for s in services for words in (s.get("command", []), s.get("healthcheck", {}).get("test", []))]
-programs = sorted(set(re.findall(r"\bpython -m ([\w.]+)", "\n".join(map(" ".join, commands)))))
-for program in programs:
-    spec = find_spec(program)
-    spec = find_spec(f"{program}.__main__") if spec.submodule_search_locations else spec
-    runpy.run_path(spec.origin, run_name="tried")  # under another name: all of its imports, and nothing is begun
-print("  all imports of:", ", ".join(programs))
+table = {name: word.at for words in (*WORDS.values(), HIDDEN) for name, word in words.items()}
+used = sorted(set(re.findall(r"\bbiogate ([\w-]+)", "\n".join(map(" ".join, commands)))))
+for name in used:
+    found(name)
+    if ":" not in table[name]:  # a program, which takes the place of the command
+        spec = find_spec(table[name])
+        spec = find_spec(f"{table[name]}.__main__") if spec.submodule_search_locations else spec
+        runpy.run_path(spec.origin, run_name="tried")  # under another name: all of its imports, and nothing is begun
+print("  all imports of:", ", ".join(used))
 END
 same "without settings the gateway ends with" "$(inside biogate gateway > /dev/null 2>&1 || echo $?)" 2
 

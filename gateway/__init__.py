@@ -1,1 +1,1 @@
-"""From the broker to the database. `pipeline.py` shows the whole path on one page."""
+"""The gateway stores what the broker delivers in the database. `pipeline.py` shows the whole path on one page."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from secrets import token_hex
@@ -20,16 +19,15 @@ from gateway import metrics
 from gateway.broker import certificates
 from gateway.broker.address import BrokerLogin
 from gateway.broker.limits import problems, queue_bytes
-from gateway.commands.dispatch import Commands
+from gateway.commands.dispatch import CommandDispatcher
 from gateway.errors import GatewayError, SessionTakenOver
 from gateway.intake.cell import prepare
 from gateway.intake.registry import Registry
 from gateway.pipeline import Pipeline
-from gateway.runtime import logs
+from gateway.runtime import logs, process
 from gateway.runtime.database import Pool, Troubles, create_pool, retry_until_it_works
 from gateway.runtime.health import serve
 from gateway.runtime.metric_kinds import watch_event_loop
-from gateway.runtime.process import broker_login, database_troubles, restart_on_defect, set_up
 from gateway.settings import REPLAY, Settings
 from gateway.upkeep.figures import Figures
 from gateway.upkeep.retention import Retention
@@ -40,22 +38,21 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 ACCESS_CONNECTIONS = 4
-"""To the database, for enrollment, administration and commands: so they never take one from the intake."""
+"""Database connections for enrollment, administration and commands, which thus never take one of the intake's."""
 GARBAGE = 5000
-"""Objects more than before, until the youngest are looked at for cycles. Frames are in none: they go by themselves."""
+"""New objects until the garbage collector looks for cycles. Frames are in none: reference counts alone free them."""
 
 
 async def run(settings: Settings, secrets: Secrets | None) -> None:
-    """All resources in one place; they close in the reverse order."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    """Open all resources, and run until SIGTERM or SIGINT; the resources close in the reverse order."""
+    stop = process.stop_signal()
     pipeline: Pipeline | None = None
     troubles: Troubles = {}
 
     async def in_the_way() -> list[str]:
-        return await database_troubles(pool) or (pipeline.troubles if pipeline else ["starting", *troubles.values()])
+        return await process.database_troubles(pool) or (
+            pipeline.troubles if pipeline else ["starting", *troubles.values()]
+        )
 
     async def start() -> Pipeline:
         client_id, chunk_ms = await retry_until_it_works(troubles, "prepare", prepare, pool, settings)
@@ -66,21 +63,16 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
     async with (
         create_pool(settings) as pool,
         create_pool(settings, ACCESS_CONNECTIONS) as access_pool,
-        # liveness first: a database that is away is no reason to be restarted
+        # /health answers before the database is reached: a database that is away is no reason for a restart
         serve(settings.gateway_http_host, settings.gateway_http_port, in_the_way),
     ):
-        starting, stopped = asyncio.ensure_future(start()), asyncio.ensure_future(stop.wait())
-        await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if not starting.done():
-            starting.cancel()
+        if (pipeline := await process.unless_stopped(stop, start())) is None:
             return
-        pipeline = await starting
         gc.collect()
-        gc.freeze()  # what is there by now stays: no collection need look at it again
+        gc.freeze()  # objects that exist by now stay for good: no collection need look at them again
         gc.set_threshold(GARBAGE)
         async with asyncio.TaskGroup() as group:
-            commands = Commands(
+            commands = CommandDispatcher(
                 settings, login(settings, secrets, f"biogate-{token_hex(16)}"), access_pool, pipeline.leading, {}
             )
             figures = Figures(settings, access_pool, pipeline.leading)
@@ -101,14 +93,14 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
 
 
 async def access(settings: Settings, secrets: Secrets, pool: Pool, pipeline: Pipeline) -> None:
-    """Enrollment, and the logins at the broker: beside the intake, which goes on whatever becomes of them."""
-    from gateway.enrollment.service import Enrollment  # noqa: PLC0415
+    """Run enrollment and the administration of logins beside the intake, which goes on whatever becomes of them."""
+    from gateway.enrollment.service import EnrollmentService  # noqa: PLC0415
     from gateway.logins.administration import Administration  # noqa: PLC0415  # 12 MB that a gateway without secrets saves
     from gateway.secrets import ensure_vault  # noqa: PLC0415
 
     troubles: Troubles = {}
     await retry_until_it_works(troubles, "open the vault", ensure_vault, pool, secrets)
-    enrollment = Enrollment(settings, secrets, pool, troubles)
+    enrollment = EnrollmentService(settings, secrets, pool, troubles)
     administration = Administration(settings, secrets, pool, pipeline.leading, troubles)
     async with asyncio.TaskGroup() as group:
         group.create_task(persevering("enrollment", enrollment.run), name="enrollment")
@@ -116,18 +108,18 @@ async def access(settings: Settings, secrets: Secrets, pool: Pool, pipeline: Pip
 
 
 async def persevering(what: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Work beside the intake, which a defect of it does not end."""
-    await restart_on_defect(what, work, metrics.DEFECTS)
+    """Run `work` for ever beside the intake, and again after a defect, which does not end the intake."""
+    await process.restart_on_defect(what, work, metrics.DEFECTS)
 
 
 def login(settings: Settings, secrets: Secrets | None, client_id: str) -> BrokerLogin:
-    """Of the intake and of commands: as the settings say, else the one among the secrets, else none."""
-    username, password = broker_login(settings, secrets)
+    """The login of the intake and of commands: from the settings, else from the secrets, else none."""
+    username, password = process.broker_login(settings, secrets)
     return BrokerLogin(client_id, username, None if password is None else password.encode())
 
 
 def broker_problems(settings: Settings) -> list[str]:
-    """Limits of the broker with which we cannot work, as far as its configuration can be read."""
+    """Sentences on limits of the broker with which the gateway cannot work, if its configuration can be read."""
     if settings.broker_conf is None:
         return []
     try:
@@ -140,12 +132,12 @@ def broker_problems(settings: Settings) -> list[str]:
 
 
 def main() -> int:
-    if (chosen := set_up("gateway")) is None:
+    if (chosen := process.set_up("gateway")) is None:
         return 2
     settings, secrets = chosen
     if settings.cell == REPLAY:
         print(
-            f"gateway: BIOGATE_CELL={REPLAY}: replays from quarantine are counted there; choose another",
+            f"gateway: BIOGATE_CELL={REPLAY}: replays from quarantine are counted under this name; choose another",
             file=sys.stderr,
         )
         return 2
@@ -159,7 +151,10 @@ def main() -> int:
     try:
         asyncio.run(run(settings, secrets))
     except* SessionTakenOver as group:
-        log.error("stopped: another client took over our session", errors=[str(error) for error in group.exceptions])
+        log.error(
+            "stopped: another client took over the session at the broker",
+            errors=[str(error) for error in group.exceptions],
+        )
         status = 3
     except* (GatewayError, OSError) as group:
         log.error("stopped", errors=[str(error) for error in group.exceptions])

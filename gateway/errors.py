@@ -1,4 +1,4 @@
-"""What can end or refuse the gateway's work; every error raised on purpose derives from GatewayError."""
+"""The gateway's own exceptions; every error that it raises on purpose derives from GatewayError."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class GatewayError(BiogateError):
 
 
 class Rejected(GatewayError):
-    """A message that cannot be stored as what it claims to be: quarantine, with this reason."""
+    """A message cannot be stored as what it claims to be, and goes to quarantine with this reason."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -19,25 +19,25 @@ class Rejected(GatewayError):
         self.detail = detail
 
     def anew(self) -> Rejected:
-        """The same for keeping, or for raising a kept one: a raised exception keeps the frames it went through, and
-        what is in them, and each raise adds to them."""
+        """A copy without traceback, for keeping in a cache and for raising a kept one: a raised exception holds the
+        stack frames it went through, with their objects, and each raise adds to them."""
         return Rejected(self.reason, self.detail)
 
 
 class BrokerRefused(GatewayError):
-    """The broker answered CONNECT or SUBSCRIBE with an error, or broke the protocol. Tried again."""
+    """The broker answered CONNECT or SUBSCRIBE with an error, or broke the protocol. The session connects again."""
 
 
 class SessionTakenOver(GatewayError):
-    """Another client connected with our client id. Reconnecting would take it back, and so on for ever."""
+    """Another client connected with this gateway's client id. Connecting again would take it back, and so for ever."""
 
 
 class LeadLost(GatewayError):
-    """Another process leads, or nobody can tell. What was begun under the lead is not to be gone on with."""
+    """Another process leads, or the database cannot tell. Work that was begun under the lead must not go on."""
 
 
 class SchemaBehind(GatewayError):
-    """The database lacks migrations that this version needs. Tried again, slowly."""
+    """The database lacks migrations that this version needs. The check is repeated, slowly."""
 
 
 class ShutdownTimedOut(GatewayError):
@@ -45,8 +45,8 @@ class ShutdownTimedOut(GatewayError):
 
 
 class SendFailed(GatewayError):
-    """A command could not be given to the broker. Tried again."""
+    """A command could not be given to the broker. It is sent again later."""
 
 
 class StoredRowsGone(GatewayError):
-    """Frames conflicted with rows that were not there any more when they were compared. Tried again."""
+    """Frames conflicted with rows that were gone when they were to be compared. The write is repeated."""

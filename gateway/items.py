@@ -1,4 +1,4 @@
-"""What flows through the stages. Created by the ten thousand a second, hence msgspec structs without GC tracking."""
+"""The types that flow through the stages. Ten thousand a second are made, hence msgspec structs without GC tracking."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def moment(ms: float) -> datetime:
 
 
 def item_kind(kind: Kind | None) -> ItemKind:
-    """As what a message of a topic is counted; one that cannot be told counts as a frame."""
+    """The kind under which a message is counted; unknown topics (None) count as frames."""
     match kind:
         case Kind.STATUS:
             return "status"
@@ -40,14 +40,14 @@ def item_kind(kind: Kind | None) -> ItemKind:
 
 
 class Acknowledger(Protocol):
-    """The connection that delivered a message: its PUBACK goes out there, and on no other."""
+    """The connection that delivered a message, and the only one on which its PUBACK may be sent."""
 
     def acknowledge(self, packet_ids: Sequence[int]) -> None:
         """Send a PUBACK for each packet id, in this order."""
 
 
 class Delivery(msgspec.Struct, gc=False):
-    """One PUBLISH as received. `packet_id` is 0 at QoS 0, where nothing is acknowledged."""
+    """One PUBLISH as received, at `received_ms` since 1970. `packet_id` is 0 at QoS 0, which is not acknowledged."""
 
     connection: Acknowledger
     packet_id: int
@@ -56,15 +56,15 @@ class Delivery(msgspec.Struct, gc=False):
     content_type: str | None
     received_ms: float
     fault: str | None = None
-    """Why the packet could not be read; `payload` is then the whole packet."""
+    """The reason why the packet could not be read; `payload` is then the whole packet."""
     weight: int = 0
-    """Bytes that it counts for in the window, which sets it."""
+    """Bytes of the window that the message takes; the window sets them."""
     correlation: bytes | None = None
     """The MQTT 5 property Correlation Data."""
 
 
-class Mapping(msgspec.Struct, frozen=True, eq=False):
-    """Where the values of frames with exactly these channels, in this order, go in a layout."""
+class SlotMapping(msgspec.Struct, frozen=True, eq=False):
+    """Says where a layout, `width` values wide, has the values of frames with exactly these channels in this order."""
 
     channels: Channels
     layout_id: int
@@ -77,19 +77,19 @@ class Mapping(msgspec.Struct, frozen=True, eq=False):
 
 
 class Device:
-    """A registered device and what its frames have looked like: all of them, and the latest."""
+    """A registered device, the mappings of all sets of channels that its frames have had, and the latest mapping."""
 
     __slots__ = ("device_id", "latest", "mappings", "name")
 
     def __init__(self, device_id: int, name: str) -> None:
         self.device_id = device_id
         self.name = name
-        self.mappings: dict[Channels, Mapping | Rejected] = {}
-        self.latest: Mapping | None = None
+        self.mappings: dict[Channels, SlotMapping | Rejected] = {}
+        self.latest: SlotMapping | None = None
 
 
-class Route(msgspec.Struct, frozen=True):
-    """Where a topic leads: cached for the topics of registered devices."""
+class TopicRoute(msgspec.Struct, frozen=True):
+    """The device and the kind of message that a topic stands for; cached for topics of registered devices."""
 
     topic: str
     kind: Kind
@@ -97,10 +97,10 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Frame(msgspec.Struct, gc=False):
-    """One frame on its way to the hypertable. `values[i]` is of channel `mapping.channels[i]`; times in ms."""
+    """One frame on its way to the hypertable. `values[i]` belongs to `mapping.channels[i]`; times are ms since 1970."""
 
-    route: Route
-    mapping: Mapping
+    route: TopicRoute
+    mapping: SlotMapping
     t: float
     boot: int | None
     seq: int | None
@@ -112,9 +112,9 @@ class Frame(msgspec.Struct, gc=False):
 
 
 class StatusChange(msgspec.Struct, gc=False):
-    """A device said, or its will said for it, that it is online or offline."""
+    """A device, or its will, said that it is online or offline."""
 
-    route: Route
+    route: TopicRoute
     online: bool
     t: float
     boot: int
@@ -129,7 +129,7 @@ class StatusChange(msgspec.Struct, gc=False):
 class DeviceEvent(msgspec.Struct, gc=False):
     """An event of a device; `data` is JSON text."""
 
-    route: Route
+    route: TopicRoute
     t: float
     type: str
     data: str
@@ -140,14 +140,14 @@ class DeviceEvent(msgspec.Struct, gc=False):
 
     @property
     def digest(self) -> bytes:
-        """Tells equal events from different ones of the same instant."""
+        """A hash of 16 bytes that tells equal events of one instant from different ones."""
         return hashlib.sha256(f"{self.type}\0{self.boot}\0{self.data}".encode()).digest()[:16]
 
 
 class LostFrames(msgspec.Struct, gc=False):
-    """Seqs of a boot, first and last included, that the device does not have any more."""
+    """A device said that it does not have these seqs of a boot any more; each range includes first and last."""
 
-    route: Route
+    route: TopicRoute
     boot: int
     ranges: Sequence[tuple[int, int]]
     received_ms: float
@@ -155,10 +155,10 @@ class LostFrames(msgspec.Struct, gc=False):
     kind: ItemKind = "result"
 
 
-class Answer(msgspec.Struct, gc=False):
-    """What a device says became of a command; `data` is JSON text."""
+class DeviceCommandResult(msgspec.Struct, gc=False):
+    """A device said what became of a command; `data` is JSON text."""
 
-    route: Route
+    route: TopicRoute
     command_id: UUID
     status: Literal["accepted", "done", "refused", "failed"]
     t: float
@@ -170,7 +170,7 @@ class Answer(msgspec.Struct, gc=False):
 
 
 class Reject(msgspec.Struct, gc=False):
-    """A message, or some frames of one, for the quarantine. `payload` can be published again as it is."""
+    """A message, or one item of it, for the quarantine. `payload` can be published again as it is."""
 
     kind: ItemKind
     topic: str
@@ -181,30 +181,31 @@ class Reject(msgspec.Struct, gc=False):
     payload: bytes
     received_ms: float
     numbers: tuple[Device, int, int, int] | None = None
-    """Device, boot, first and last seq of the frames in it, as far as the message says."""
+    """Device, boot, first and last seq of the frames in it, if the message says them."""
 
     @property
     def sha256(self) -> bytes:
-        """Identifies the message: redelivered, it is the same row."""
+        """Identifies the message: delivered again, it is the same row of the quarantine."""
         return hashlib.sha256(self.topic.encode(errors="replace") + b"\0" + self.payload).digest()
 
 
-Item = Frame | StatusChange | DeviceEvent | LostFrames | Answer | Reject
+AcceptedItem: TypeAlias = Frame | StatusChange | DeviceEvent | LostFrames | DeviceCommandResult
+Item: TypeAlias = AcceptedItem | Reject
 
 
 class Sorted(NamedTuple):
-    """Items by type, each in the order they came in."""
+    """Items by type, each type in the order of receipt."""
 
     frames: Sequence[Frame] = ()
     statuses: Sequence[StatusChange] = ()
     events: Sequence[DeviceEvent] = ()
-    results: Sequence[LostFrames] = ()
-    answers: Sequence[Answer] = ()
+    lost: Sequence[LostFrames] = ()
+    command_results: Sequence[DeviceCommandResult] = ()
     rejects: Sequence[Reject] = ()
 
 
 def by_type(items: Sequence[Item]) -> Sorted:
-    """In nearly all batches all items are frames: these are not looked at one by one."""
+    """Sort items by type. Nearly all batches hold only frames, and these are not looked at one by one."""
     if set(map(type, items)) == {Frame}:
         return Sorted(cast(Sequence[Frame], items))
     return Sorted(
@@ -212,6 +213,6 @@ def by_type(items: Sequence[Item]) -> Sorted:
         [item for item in items if isinstance(item, StatusChange)],
         [item for item in items if isinstance(item, DeviceEvent)],
         [item for item in items if isinstance(item, LostFrames)],
-        [item for item in items if isinstance(item, Answer)],
+        [item for item in items if isinstance(item, DeviceCommandResult)],
         [item for item in items if isinstance(item, Reject)],
     )

@@ -11,8 +11,8 @@
                                       devices, channels, layouts
 
 Three tasks, each waiting for the next when it is full: the session puts messages into the window, the decoder takes
-them from there into the open batch, the writer takes the batch, commits it and acknowledges its messages. When nothing
-is committed the batch fills, then the window; then the socket is not read, and the broker keeps the rest.
+them from there into the open batch, the writer takes the batch, commits it and acknowledges its messages. While nothing
+can be committed the batch fills, then the window; then the socket is not read, and the broker keeps the rest.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gateway import metrics
 from gateway.broker.address import BrokerLogin
 from gateway.broker.outbox import Outbox
 from gateway.broker.session import Session
-from gateway.broker.window import Window
+from gateway.broker.window import IntakeWindow
 from gateway.errors import Rejected, ShutdownTimedOut
 from gateway.intake import accounting
 from gateway.intake.admit import Admission, Missing
@@ -36,7 +36,7 @@ from gateway.intake.batch import Batcher
 from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject
 from gateway.items import Delivery, Item, by_type
-from gateway.leader import Leader
+from gateway.leader import CellLead
 from gateway.receipts.receipts import Receipts
 from gateway.runtime.database import Pool, Troubles, retry_until_it_works
 from gateway.settings import Settings
@@ -49,18 +49,19 @@ log = structlog.get_logger()
 
 DECODED_AT_ONCE = 256
 DECODED_BYTES = 2**18
-"""Messages decoded before other tasks get a turn, and what they weigh: a few blocks are many frames."""
+"""Messages, and their bytes, that are decoded before other tasks get a turn: a few blocks are many frames."""
 LAST_RECEIPTS_S = 2.0
+"""Longest time that a shutdown waits for the broker to acknowledge the last receipts."""
 
 
 class Pipeline:
-    """The running gateway between its session and its database."""
+    """Takes messages from the broker, stores them and acknowledges them: the three tasks of the drawing above."""
 
     def __init__(self, settings: Settings, pool: Pool, registry: Registry, login: BrokerLogin, chunk_ms: float) -> None:
         self._settings = settings
         self._registry = registry
         self._admission = Admission(settings, registry)
-        self._window = Window(settings.window_bytes)
+        self._window = IntakeWindow(settings.window_bytes)
         self._batcher = Batcher(settings.batch_frames, settings.batch_bytes, settings.linger_ms / 1000)
         self._troubles: Troubles = {}
         self._writer = Writer(
@@ -75,8 +76,8 @@ class Pipeline:
         self._outbox = Outbox()
         self._receipts = Receipts(settings, pool, self._outbox, self._window, self._troubles)
         self._session = Session(settings, login, self._window, self._outbox, self._receipts.connected)
-        self._leader = Leader(settings, self._troubles)
-        self.leading = self._leader.leading
+        self._lead = CellLead(settings, self._troubles)
+        self.leading = self._lead.leading
         metrics.WAITING_MESSAGES.set_function(lambda: self._window.waiting)
         metrics.WAITING_BYTES.set_function(lambda: self._window.bytes)
         metrics.WINDOW_LIMIT.set(settings.window_bytes)
@@ -85,23 +86,23 @@ class Pipeline:
 
     @property
     def troubles(self) -> list[str]:
-        """Why messages cannot be received and committed just now; empty when they can."""
+        """The reasons why messages cannot be received and committed just now; empty while they can."""
         unconnected = [] if self._session.subscribed else ["not connected to the broker"]
         return unconnected + list(self._troubles.values())
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`, then drain: what was received is committed and acknowledged, and nothing else is taken.
+        """Take messages until `stop`; then drain: commit and acknowledge what was received, and take nothing else.
 
-        Raises ShutdownTimedOut when that does not end in time, SessionTakenOver when another client took our place.
+        Raises ShutdownTimedOut if the drain takes too long, SessionTakenOver if another client took the session over.
         """
         async with asyncio.TaskGroup() as group:
-            leader = group.create_task(self._leader.run(self._session), name="lead")
+            lead = group.create_task(self._lead.hold(self._session), name="lead")
             session = group.create_task(self._session.run(), name="session")
             receipts = group.create_task(self._receipts.run(self._session.publish), name="receipts")
             decoder = group.create_task(self._decode(), name="decode")
             writer = group.create_task(self._write(), name="write")
             await stop.wait()
-            log.info("stopping: no more intake", waiting=self._window.waiting)
+            log.info("stopping: no more messages are taken", waiting=self._window.waiting)
             self._session.stop_intake()
             self._window.close()
             try:
@@ -116,17 +117,17 @@ class Pipeline:
                     f"not all received messages could be committed in {self._settings.shutdown_timeout_s:g} s; "
                     "the broker has them still, unacknowledged"
                 ) from error
-            if self._session.subscribed:  # who misses the last receipts gets them at the next start
+            if self._session.subscribed:  # a device that misses its last receipt gets it at the next start
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._outbox.empty.wait(), LAST_RECEIPTS_S)
             await self._session.leave()
             await session
-            leader.cancel()
+            lead.cancel()
 
     # -- decode
 
     async def _decode(self) -> None:
-        """From the window into the open batch. Ends when the window is closed and empty."""
+        """Decode messages from the window into the open batch, until the window is closed and empty."""
         while True:
             await self._batcher.room()
             deliveries = await self._window.take(DECODED_AT_ONCE, DECODED_BYTES)
@@ -142,7 +143,7 @@ class Pipeline:
             await asyncio.sleep(0)
 
     async def _admit_all(self, deliveries: list[Delivery]) -> list[Item]:
-        """The items of all, in order. Mappings that are missing are looked for, all at once."""
+        """The items of all deliveries, in order. All mappings that the registry lacks are looked for at once."""
         admit = self._admission.admit
         while True:
             admitted: list[Item] = []
@@ -152,7 +153,7 @@ class Pipeline:
                     admitted += admit(delivery)
                 except Missing as lack:
                     missing.append(lack.wanted)
-                except Exception as error:  # a defect of ours; still the message is not lost and harms no other
+                except Exception as error:  # a defect of the gateway: the message is not lost, and harms no other
                     log.exception("a message could not be admitted", topic=delivery.topic)
                     admitted.append(reject(delivery, Rejected(Reason.REFUSED, repr(error))))
             if not missing:
@@ -162,7 +163,7 @@ class Pipeline:
     # -- write, acknowledge
 
     async def _write(self) -> None:
-        """The open batch, again and again. Ends when the batcher is closed and empty."""
+        """Commit and acknowledge batch after batch, until the batcher is closed and empty."""
         while (batch := await self._batcher.take()) is not None:
             begun = time.monotonic()
             with metrics.WRITER_BUSY():

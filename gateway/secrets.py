@@ -1,14 +1,14 @@
 """The gateway's keys and passwords: a directory of files, made by `biogate setup`, read once at the start.
 
     vault.pem            opens what is sealed in the database       ca.pem, ca.key.pem     the plant's own authority
-    gateway.pem          signs challenges: devices keep the public  <login>.password       of our logins at the broker
-    claim-<n>.key        masters of claim keys, by version          broker/                what the broker reads
+    gateway.pem          signs challenges: devices keep the public  <login>.password       password of a login of ours
+    claim-<n>.key        masters of claim keys, by version          broker/                files for the broker
 
-Files that others may read are refused.
+A file that other users may read is refused.
 """
 
 # mypy: disable-error-code="type-abstract"
-# (isinstance is all that is done with these types)
+# (these types are used with isinstance alone)
 from __future__ import annotations
 
 import hashlib
@@ -28,20 +28,20 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from gateway.errors import GatewayError
 
 VAULT, GATEWAY, AUTHORITY, AUTHORITY_KEY = "vault.pem", "gateway.pem", "ca.pem", "ca.key.pem"
-PASSWORD = ".password"  # noqa: S105 - what follows the login in the name of its file
+PASSWORD = ".password"  # noqa: S105 - the suffix of a login's file
 CLAIM_BYTES = 32
 MIN_PASSWORD = 32
-"""Characters. The broker's hash has few iterations: only passwords that nobody can guess will do."""
+"""Least characters of a password. The broker's hash has few iterations, so that nobody must be able to guess it."""
 
-Key = TypeVar("Key", X25519PrivateKey, Ed25519PrivateKey, EllipticCurvePrivateKey)
+PrivateKey = TypeVar("PrivateKey", X25519PrivateKey, Ed25519PrivateKey, EllipticCurvePrivateKey)
 
 
 class SecretsError(GatewayError):
-    """A file of the secrets directory is missing, open to others, or not what it should be."""
+    """A file of the secrets directory is missing, open to other users, or has the wrong content."""
 
 
-class Connection(Protocol):
-    """A connection to the database, or one from a pool."""
+class VaultConnection(Protocol):
+    """A connection to the database, or a pool of them."""
 
     async def execute(self, query: str, *args: object) -> str: ...
     async def fetchval(self, query: str, *args: object) -> object: ...
@@ -49,7 +49,7 @@ class Connection(Protocol):
 
 @dataclass(frozen=True)
 class Secrets:
-    """All of it, in memory. Nothing of it shows in a repr."""
+    """All keys and passwords, in memory. None of them shows in a repr."""
 
     directory: Path
     vault: X25519PrivateKey = field(repr=False)
@@ -57,12 +57,12 @@ class Secrets:
     claims: Mapping[int, bytes] = field(repr=False)
     """Master keys by version, 1 and up."""
     authority: tuple[x509.Certificate, EllipticCurvePrivateKey] | None = field(repr=False)
-    """None where ca.key.pem is kept elsewhere: then no certificates are issued here."""
+    """None if ca.key.pem is kept elsewhere: then this gateway issues no certificates."""
     passwords: Mapping[str, str] = field(repr=False)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Read and check. Raises SecretsError, which names the file and says what to do."""
+        """Read and check the files in `directory`. Raises SecretsError, which names the file and says what to do."""
         if not directory.is_dir():
             raise SecretsError(f"{directory} is no directory: make it with `biogate setup {directory}`")
         _refuse_open(directory)
@@ -85,7 +85,7 @@ class Secrets:
         )
 
     def password(self, login: str) -> str:
-        """Of one of our logins at the broker. Raises SecretsError."""
+        """The password of one of the gateway's logins at the broker. Raises SecretsError if its file is missing."""
         try:
             return self.passwords[login]
         except KeyError:
@@ -93,12 +93,12 @@ class Secrets:
 
 
 def claim_key(master: bytes, serial: str) -> bytes:
-    """The claim key of a serial number: what is flashed or printed at production."""
+    """The claim key of a serial number, as flashed or printed at production: HMAC-SHA256 of it under `master`."""
     return hmac.digest(master, b"claim/1/" + serial.encode(), hashlib.sha256)
 
 
-async def ensure_vault(connection: Connection, secrets: Secrets) -> None:
-    """Put our public key where secrets are sealed. Raises SecretsError if it is another gateway's already."""
+async def ensure_vault(connection: VaultConnection, secrets: Secrets) -> None:
+    """Store the public key that secrets are sealed to. Raises SecretsError if the database has another one already."""
     ours = secrets.vault.public_key().public_bytes_raw()
     await connection.execute("insert into vault (public_key) values ($1) on conflict do nothing", ours)
     if await connection.fetchval("select public_key from vault") != ours:
@@ -109,7 +109,7 @@ async def ensure_vault(connection: Connection, secrets: Secrets) -> None:
 
 
 def read(path: Path) -> bytes:
-    """The content of a secret file. Raises SecretsError."""
+    """The content of a secret file. Raises SecretsError if other users may read it, or nobody can."""
     _refuse_open(path)
     try:
         return path.read_bytes()
@@ -117,8 +117,8 @@ def read(path: Path) -> bytes:
         raise SecretsError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def load_key(path: Path, kind: type[Key]) -> Key:
-    """A private key of that kind, PKCS #8 in PEM. Raises SecretsError."""
+def load_key(path: Path, kind: type[PrivateKey]) -> PrivateKey:
+    """Read a private key of type `kind`, PKCS #8 in PEM. Raises SecretsError."""
     try:
         key = load_pem_private_key(read(path), None)
     except (ValueError, TypeError) as error:
@@ -129,7 +129,7 @@ def load_key(path: Path, kind: type[Key]) -> Key:
 
 
 def load_certificate(path: Path) -> x509.Certificate:
-    """A certificate in PEM; no secret. Raises SecretsError."""
+    """Read a certificate in PEM, which is no secret and may be open to others. Raises SecretsError."""
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError) as error:

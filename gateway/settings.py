@@ -1,4 +1,4 @@
-"""Settings of the gateway, from environment variables `BIOGATE_…`, checked before any I/O."""
+"""The settings of the gateway: environment variables `BIOGATE_…`, checked before any I/O."""
 
 from __future__ import annotations
 
@@ -18,40 +18,41 @@ REPLAY = "replay"
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How often the parts of a process look, and how long they pause, in seconds. No installation changes them, tests
-    do: these are waits alone, no deadline that a busy machine could miss."""
+    """Intervals in seconds at which the parts of a process look and pause. Installations do not change them, tests do:
+    they are waits alone, never a deadline that a busy machine could miss."""
 
     look_s: float = 1.0
-    """Between two looks for work that no notification has announced."""
+    """Interval of looks for work that no notification has announced."""
     resend_s: float = 2.0
-    """Until a command is sent again to a device that was not there."""
+    """Wait until a command is sent again to a device that was not connected."""
     prove_s: float = 1.0
-    """Between two proofs of the lead."""
+    """Interval at which the leading process proves that it still leads."""
     standby_s: float = 0.5
-    """Between two tries to take the lead."""
+    """Interval at which a standby tries to take the lead."""
     give_up_s: float = 5.0
-    """Who could not prove the lead for so long has lost it."""
+    """Time after which a process that could not prove its lead has lost it."""
     reconnect_s: float = 0.2
+    """First wait before the broker is tried again; it doubles with each failure."""
     longest_reconnect_s: float = 10.0
-    """Until the next try to reach the broker: the first, doubled each time, and the longest."""
+    """Longest wait before the broker is tried again."""
     sweep_s: float = 10.0
-    """Between two looks for handshakes that have taken too long."""
+    """Interval of looks for handshakes that have taken too long."""
     listen_s: float = 2.0
-    """Between two looks whether a connection that listens is still there, and until it is made anew."""
+    """Interval of looks whether a listening connection still stands, and wait until it is made again."""
     flood_s: float = 5.0
-    """For which the enrollment leaves the broker in a flood of requests."""
+    """Time for which the enrollment leaves the broker in a flood of requests."""
     rules_s: float = 5.0
-    """Between two looks at alarm rules and devices that no notification has announced."""
+    """Interval of looks at alarm rules and devices that no notification has announced."""
     tick_s: float = 1.0
-    """Between two looks at what time alone changes in alarms."""
+    """Interval of looks at what time alone changes in alarms."""
     remember_s: float = 30.0
-    """Between two writes of what is remembered of a device that makes no transitions."""
+    """Interval at which the position of a device without transitions is written."""
     notify_pause_s: float = 0.2
-    """The least time between two looks for notifications."""
+    """Least time between two looks for notifications."""
     notify_measure_s: float = 10.0
-    """Between two measurements of the queue of notifications."""
+    """Interval at which the queue of notifications is measured."""
     notify_retry_s: float = 0.8
-    """Until a route that has failed for the first time is tried again; doubled each time."""
+    """First wait before a failed route is tried again; it doubles with each failure."""
 
 
 class Settings(BaseSettings):
@@ -67,7 +68,7 @@ class Settings(BaseSettings):
     )
     mqtt_password: SecretStr | None = Field(None, description="password of that login")
     mqtt_ca_file: Path | None = Field(
-        None, description="certificate of the CA that signed the broker's; without it, those the machine trusts"
+        None, description="certificate of the CA that signed the broker's; without it, the CAs that the machine trusts"
     )
     insecure: bool = Field(False, description="allow a broker without TLS that is not on loopback")
     cell: str = Field(
@@ -78,11 +79,11 @@ class Settings(BaseSettings):
     shared_group: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9_-]{1,32}$",
-        description="gateways that say the same share a broker's messages (`$share/…`), each under a BIOGATE_CELL of "
-        "its own; logins at that broker are then administered by others",
+        description="gateways with the same group share a broker's messages (`$share/…`), each with a BIOGATE_CELL of "
+        "its own; none of them administers the logins at that broker",
     )
     gateway_http_host: str = Field("127.0.0.1", description="where /health, /ready and /metrics listen")
-    gateway_http_port: int = Field(8001, ge=0, le=65535, description="port of the same")
+    gateway_http_port: int = Field(8001, ge=0, le=65535, description="port of /health, /ready and /metrics")
 
     receive_maximum: int = Field(
         16384,
@@ -110,7 +111,7 @@ class Settings(BaseSettings):
         MqttUrl("mqtts://localhost:8883"), description="where enrolled devices are told to connect"
     )
     device_certificate_broker_url: MqttUrl | None = Field(
-        None, description="the same for devices that ask for a certificate; without it none are issued"
+        None, description="broker for devices with a certificate; without it no certificates are issued"
     )
     enroll_sessions: int = Field(200, ge=1, description="handshakes that may be open at once")
     enroll_hellos_per_s: int = Field(20, ge=1, description="handshakes begun in a second, at this gateway")
@@ -130,7 +131,7 @@ class Settings(BaseSettings):
     alarms_http_host: str = Field(
         "127.0.0.1", description="where /health, /ready and /metrics of `biogate alarms` listen"
     )
-    alarms_http_port: int = Field(8002, ge=0, le=65535, description="port of the same")
+    alarms_http_port: int = Field(8002, ge=0, le=65535, description="port of these routes")
     alarms_interval_ms: int = Field(
         250, ge=10, le=5000, description="least time from one look at what was committed to the next"
     )
@@ -140,24 +141,24 @@ class Settings(BaseSettings):
 
     notify_schemes: str | None = Field(
         None,
-        description="kinds of apprise URLs that alarms may be told by, commas between; without it those that do"
-        " nothing but speak to a service: docs/notifications.md",
+        description="kinds of apprise URLs for notifications of alarms, separated by commas; without it the kinds that"
+        " only speak to a service: docs/notifications.md",
     )
     notify_private: bool = Field(
-        False, description="true: alarms may also be told to hosts with private and loopback addresses"
+        False, description="true: notifications of alarms may also go to hosts with private and loopback addresses"
     )
     notify_timeout_s: float = Field(20, ge=0.1, le=300, description="how long a channel may take for a message")
     notify_report_s: float = Field(
-        300, ge=1, description="the organization's other routes are told of one that fails for so long"
+        300, ge=1, description="after so long a failing route is reported by the organization's other routes"
     )
-    notify_give_up_s: float = Field(86400, ge=1, description="how long is tried to tell an alarm by a route that fails")
+    notify_give_up_s: float = Field(86400, ge=1, description="how long a failing route tries a notification")
 
     broker_conf: Path | None = Field(
-        None, description="the broker's mosquitto.conf, if it can be read here: limits that cannot work are refused"
+        None, description="the broker's mosquitto.conf, if the gateway can read it: limits that cannot work are refused"
     )
-    plan_messages_per_s: int = Field(500, ge=1, description="live rate that broker and gateway are set up for")
+    plan_messages_per_s: int = Field(500, ge=1, description="live rate for which broker and gateway are set up")
     plan_outage_s: int = Field(3600, ge=1, description="how long the broker must be able to queue at that rate")
-    plan_message_bytes: int = Field(400, ge=1, description="payload bytes of a message in that plan")
+    plan_message_bytes: int = Field(400, ge=1, description="payload bytes of a message at BIOGATE_PLAN_MESSAGES_PER_S")
 
     linger_ms: int = Field(50, ge=0, le=5000, description="least time from the start of one commit to the next")
     batch_frames: int = Field(8000, ge=1, description="frames in a commit; a message is not split")
@@ -178,16 +179,16 @@ class Settings(BaseSettings):
         2**30,
         ge=0,
         description="bytes that may be open in quarantine in all, half of it for devices that are not registered; "
-        "what is over a bound is counted, not kept",
+        "messages over a bound are counted, not kept",
     )
 
-    receipt_interval_s: float = Field(1, gt=0, le=60, description="how often devices are told what is stored")
+    receipt_interval_s: float = Field(1, gt=0, le=60, description="how often devices are told which frames are stored")
     receipts_per_s: int = Field(
         1000,
         ge=1,
         description="receipts a second: with more devices than that, each is told less often, but within 10 s",
     )
-    reorder_window_s: float = Field(10, ge=0, le=3600, description="how long a missing frame may just be late")
+    reorder_window_s: float = Field(10, ge=0, le=3600, description="how long a missing frame may be late")
     backfill_retry_s: float = Field(
         30, ge=1, le=3600, description="time until a missing frame is asked for again; doubled each time, to an hour"
     )
@@ -195,17 +196,17 @@ class Settings(BaseSettings):
     retention_frames_days: int | None = Field(
         None, ge=1, description="frames older than that are dropped, by whole chunks; without it all are kept"
     )
-    retention_events_days: int | None = Field(None, ge=1, description="the same for events")
+    retention_events_days: int | None = Field(None, ge=1, description="the same bound for events")
     retention_statuses_days: int | None = Field(
-        None, ge=1, description="the same for statuses, but for the newest of each device"
+        None, ge=1, description="the same bound for statuses, except the newest of each device"
     )
     retention_quarantine_days: int | None = Field(
-        None, ge=1, description="the same for messages in quarantine, once they were replayed or discarded"
+        None, ge=1, description="the same bound for messages in quarantine that were replayed or discarded"
     )
-    retention_interval_s: int = Field(3600, ge=1, description="how often is looked for what is old")
+    retention_interval_s: int = Field(3600, ge=1, description="how often old data are looked for")
 
     database_bytes: int | None = Field(
-        None, ge=1, description="bytes the database may grow to, as its disk allows: alerts tell when it will be there"
+        None, ge=1, description="bytes that the database may grow to, as its disk allows: alerts say when it will"
     )
 
     shutdown_timeout_s: float = Field(30, gt=0, description="deadline for the drain after SIGTERM")
@@ -215,25 +216,25 @@ class Settings(BaseSettings):
     def _fit_together(self) -> Self:
         if self.mqtt_url.username or self.mqtt_url.password:
             raise ValueError(
-                "BIOGATE_MQTT_URL has a login in it: say it as BIOGATE_MQTT_USERNAME and BIOGATE_MQTT_PASSWORD"
+                "BIOGATE_MQTT_URL has a login in it: set BIOGATE_MQTT_USERNAME and BIOGATE_MQTT_PASSWORD instead"
             )
         if self.mqtt_url.scheme == "mqtt" and not self.insecure and not is_loopback(self.mqtt_url.host or ""):
             raise ValueError(
                 f"BIOGATE_MQTT_URL={self.mqtt_url}: passwords and data would cross the network in clear; use mqtts://, "
-                "or say BIOGATE_INSECURE=true"
+                "or set BIOGATE_INSECURE=true"
             )
         if self.shared_group and self.secrets_dir:
             raise ValueError(
                 "BIOGATE_SHARED_GROUP and BIOGATE_SECRETS_DIR exclude each other: logins are administered by the one "
-                "gateway that leads a cell; say BIOGATE_MQTT_USERNAME and BIOGATE_MQTT_PASSWORD, and enroll at a cell"
+                "gateway that leads a cell; set BIOGATE_MQTT_USERNAME and BIOGATE_MQTT_PASSWORD, and enroll at a cell"
             )
         for name in ("frames", "events", "statuses", "quarantine"):
             days = getattr(self, f"retention_{name}_days")
             if days is not None and days * 86400 < self.max_age_s:
                 raise ValueError(
                     f"BIOGATE_RETENTION_{name.upper()}_DAYS ({days}) is below BIOGATE_MAX_AGE_S ({self.max_age_s}): "
-                    "what is still taken in would be dropped, and be new if it came again; raise the first or lower "
-                    "the second"
+                    "data would be dropped that are still taken in, and be stored anew if they came again; raise the "
+                    "first or lower the second"
                 )
         if self.batch_bytes > self.window_bytes:
             raise ValueError(
@@ -249,7 +250,7 @@ class Settings(BaseSettings):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, as far as its name says."""
+    """Whether a host is `localhost` or a loopback address."""
     if host == "localhost":
         return True
     try:

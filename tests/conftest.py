@@ -1,14 +1,22 @@
-"""Real servers for all tests: one PostgreSQL for the session with a database a test, one Mosquitto a test."""
+"""Real servers for all tests: one PostgreSQL for the run with a database a test, one Mosquitto a test.
+
+Workers of pytest-xdist share what their controller has started before them: PostgreSQL, the migrated template, the
+secrets. Without workers the first test that asks for one of them makes it, so pure tests start nothing.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -18,15 +26,18 @@ import pytest_asyncio
 import structlog
 
 import deploy.stack
-from deploy.stack import Local, Mosquitto
+from deploy.stack import Local, Mosquitto, choose
 from deploy.stack.conf import Changes
+from deploy.stack.local import broker as broker_of
+from deploy.stack.local import database as database_of
 from deploy.stack.local import erase
 from deploy.stack.paths import BIOGATE, Paths
 from deploy.stack.ports import any_free
 from schema.migrate import migrate
 from tests.processes import GatewayProcess
 
-TEMPLATE = f"biogate_template_{os.getpid()}"
+HASTY = {"fsync": "off", "full_page_writes": "off"}
+"""The machine under the tests does not lose its power: a process that is killed loses nothing by these."""
 
 hypothesis.settings.register_profile("biogate", deadline=None)  # by the clock a loaded machine would fail
 hypothesis.settings.load_profile("biogate")
@@ -77,34 +88,118 @@ def with_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What all tests of a run have in common, under the name of the run."""
+
+    name: str
+    directory: Path
+
+    @property
+    def template(self) -> str:
+        return f"biogate_template_{self.name.rpartition('-')[2]}"
+
+    @property
+    def secrets(self) -> Path:
+        return self.directory / "secrets"
+
+    @property
+    def ports(self) -> Path:
+        """A file with the servers' ports, if the controller of workers has started them."""
+        return self.directory / "ports"
+
+    def make_secrets(self) -> None:
+        subprocess.run([*BIOGATE, "setup", str(self.secrets)], check=True)
+
+
+def server_url(stack: Local) -> str:
+    """The maintenance database, as superuser. BIOGATE_TEST_DATABASE_URL names another server, such as one with
+    TimescaleDB's community edition."""
+    return with_database(os.environ.get("BIOGATE_TEST_DATABASE_URL", stack.database_url), "postgres")
+
+
+async def make_template(postgres_url: str, template: str) -> None:
+    """Migrate a database that nobody uses afterwards, and so can be copied in no time."""
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute(f"create database {template}")
+    connection = await asyncpg.connect(with_database(postgres_url, template))
+    await migrate(connection)
+    await connection.close()
+    # TimescaleDB's scheduler would connect to it, and so forbid the copying
+    await admin.execute(f"alter database {template} with allow_connections false")
+    await admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", template)
+    await admin.close()
+
+
+async def drop_database(postgres_url: str, name: str) -> None:
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute(f"drop database if exists {name} with (force)")
+    await admin.close()
+
+
+@contextmanager
+def made_template(postgres_url: str, template: str) -> Iterator[None]:
+    try:
+        asyncio.run(make_template(postgres_url, template))
+        yield
+    finally:
+        asyncio.run(drop_database(postgres_url, template))
+
+
+SHARED = pytest.StashKey[Shared]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """In the controller of workers, start and make what they share; it ends with the controller."""
+    given: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if given is not None:
+        config.stash[SHARED] = Shared(given["shared_name"], Path(given["shared_directory"]))
+        return
+    kept = ExitStack()
+    config.add_cleanup(kept.close)
+    directory = Path(kept.enter_context(TemporaryDirectory(prefix="biogate-test-")))
+    shared = config.stash[SHARED] = Shared(f"test-{os.getpid()}", directory)
+    if config.getoption("tx", None) and not config.option.collectonly:
+        stack = kept.enter_context(deploy.stack.local(shared.name, postgres_settings=HASTY))
+        kept.enter_context(made_template(server_url(stack), shared.template))
+        shared.make_secrets()
+        shared.ports.write_text(json.dumps([stack.postgres.port, stack.mosquitto.port]))
+
+
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist what it shares with the others."""
+    shared = node.config.stash[SHARED]
+    node.workerinput.update(shared_name=shared.name, shared_directory=str(shared.directory))
+
+
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Local]:
-    with deploy.stack.local(f"test-{os.getpid()}") as local:
+def shared(pytestconfig: pytest.Config) -> Shared:
+    return pytestconfig.stash[SHARED]
+
+
+@pytest.fixture(scope="session")
+def stack(shared: Shared) -> Iterator[Local]:
+    """The servers of the run. A test stops none of them: others use them at the same time."""
+    if shared.ports.exists():
+        paths, ports = Paths(shared.name), json.loads(shared.ports.read_text())
+        postgres, mosquitto = choose.postgres(given=False), choose.mosquitto(given=False)
+        yield Local(paths, database_of(paths, postgres, port=ports[0]), broker_of(paths, mosquitto, port=ports[1]))
+        return
+    with deploy.stack.local(shared.name, postgres_settings=HASTY) as local:
         yield local
 
 
 @pytest.fixture(scope="session")
 def postgres_url(stack: Local) -> str:
-    """The server's maintenance database, as superuser. BIOGATE_TEST_DATABASE_URL names another server, such as one
-    with TimescaleDB's community edition."""
-    return with_database(os.environ.get("BIOGATE_TEST_DATABASE_URL", stack.database_url), "postgres")
+    return server_url(stack)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def template(postgres_url: str) -> AsyncIterator[str]:
-    """The name of a migrated database that nobody uses: copied in no time. (TimescaleDB's scheduler, which would
-    connect to it and so forbid the copying, is kept out.)"""
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"drop database if exists {TEMPLATE} with (force)")
-    await admin.execute(f"create database {TEMPLATE}")
-    connection = await asyncpg.connect(with_database(postgres_url, TEMPLATE))
-    await migrate(connection)
-    await connection.close()
-    await admin.execute(f"alter database {TEMPLATE} with allow_connections false")
-    await admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", TEMPLATE)
-    yield TEMPLATE
-    await admin.execute(f"drop database {TEMPLATE} with (force)")
-    await admin.close()
+@pytest.fixture(scope="session")
+def template(shared: Shared, postgres_url: str) -> Iterator[str]:
+    """The name of a migrated database that is only copied."""
+    with nullcontext() if shared.ports.exists() else made_template(postgres_url, shared.template):
+        yield shared.template
 
 
 @asynccontextmanager
@@ -147,11 +242,11 @@ async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture(scope="session")
-def secrets_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def secrets_dir(shared: Shared) -> Path:
     """Keys, passwords and certificates, as `biogate setup` makes them."""
-    directory = tmp_path_factory.mktemp("secrets") / "secrets"
-    subprocess.run([*BIOGATE, "setup", str(directory)], check=True)
-    return directory
+    if not shared.secrets.exists():
+        shared.make_secrets()
+    return shared.secrets
 
 
 @contextmanager
@@ -201,3 +296,9 @@ def gateway(database_url: str, broker: Broker, tmp_path: Path) -> Iterator[Gatew
     process.kill()
     if process.log.exists():
         print(process.log.read_text()[-4000:])  # shown with a failure
+
+
+@pytest.fixture
+def prefix() -> str:
+    """The beginning of the names of devices that no other test uses."""
+    return f"t{uuid.uuid4().hex[:10]}-"

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 COMMANDS = (
-    *("gateway.__main__", "gateway.devices", "gateway.quarantine", "gateway.recovery"),
+    *("gateway.__main__", "gateway.operators.commands", "gateway.quarantine.console", "gateway.operators.recovery"),
     *("gateway.alarms.__main__", "schema.migrate", "device_sim.__main__", "device_sim.enroll"),
     *("deploy.command", "deploy.backup.command", "api.admin.accounts", "api.admin.holds", "api.__main__"),
 )

@@ -93,7 +93,7 @@ def page() -> str:
         *(line for part in METRICS for line in section(part)),
         "\n## Reasons for quarantine\n\n| reason | meaning |\n|---|---|",
         *reasons(),
-        "\n## Exit codes\n\nThe exit codes of `biogate` and of each process. Standard error says in a line what went wrong.\n\n"
+        "\n## Exit codes\n\n`biogate` and each process end with one of these codes; standard error says why.\n\n"
         "| code | meaning |\n|---|---|",
         *exit_codes(),
     ]

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
 
-from fastapi import Request
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
+from starlette.requests import HTTPConnection
 
 from api import metrics
 from api.problems import TooMany
@@ -33,8 +33,8 @@ class Attempt:
 
 
 class Attempts:
-    """Of this process. What is under way counts as failed until it is over: hashing takes its time, and a hundred at
-    once shall not be a hundred guesses."""
+    """Counts the failed attempts that this process has seen. An attempt under way counts as failed until it has ended:
+    hashing takes time, and a hundred attempts at once must not be a hundred guesses."""
 
     def __init__(self) -> None:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -43,8 +43,8 @@ class Attempts:
         self._salt = secrets.token_bytes(16)
 
     @contextmanager
-    def attempt(self, request: Request, account: str | None = None) -> Iterator[Attempt]:
-        """Raises TooMany if it has to wait."""
+    def attempt(self, request: HTTPConnection, account: str | None = None) -> Iterator[Attempt]:
+        """Count one attempt as under way. Raises TooMany if the account or the address has failed too often."""
         of = [f"address {network(request)}", *([] if account is None else [f"account {account.lower()}"])]
         buckets = [self._bucket(one) for one in of]
         for bucket in buckets:
@@ -71,16 +71,17 @@ class Attempts:
         return str(int.from_bytes(digest) % BUCKETS)
 
 
-def address(request: Request) -> str:
-    return "unknown" if request.client is None else request.client.host
+def address(connection: HTTPConnection) -> str:
+    return "unknown" if connection.client is None else connection.client.host
 
 
-def network(request: Request) -> str:
-    """The address, or of IPv6 the /64 that one customer has."""
+def network(connection: HTTPConnection) -> str:
+    """Whom an anonymous request is counted for: its address, or of IPv6 the /64 that one customer has."""
+    host = address(connection)
     try:
-        known = ip_address(address(request).partition("%")[0])
+        known = ip_address(host.partition("%")[0])
     except ValueError:
-        return address(request)
+        return host
     if not isinstance(known, IPv6Address):
         return str(known)
     return str(known.ipv4_mapped or IPv6Address(int(known) >> 64 << 64))

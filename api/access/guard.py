@@ -7,6 +7,7 @@ role or a scope is needed for is said beside the route, by `allow`; without it a
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -16,8 +17,9 @@ from starlette.types import Scope as ConnectionScope
 
 from api.access.identity import Identities, Shown
 from api.access.roles import Principal, Role, Scope
-from api.database import Database
+from api.database import Database, Server
 from api.problems import CHALLENGE, Forbidden, NotFound, Unauthorized
+from api.settings import Settings
 
 INVALID = {"WWW-Authenticate": CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'}
 ORGANIZATION = "Biogate-Organization"
@@ -26,6 +28,25 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 BY_ADDRESS = frozenset({"/api/v1/ws/alerts", "/api/v1/alarms/stream"})
 """Here the organization may stand in the address as well: for these, pages cannot send headers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrance:
+    """The part of the application's services that decides who may come in."""
+
+    settings: Settings
+    server: Server
+    identities: Identities
+    cookie: str
+    """The name of the session cookie."""
+    origins: frozenset[str]
+    """The origins of other pages that may ask with a session cookie."""
+
+
+def entrance(connection: HTTPConnection) -> Entrance:
+    found: Entrance = connection.app.state.services
+    return found
+
 
 # Only for the description: what they find is read below.
 _bearer = HTTPBearer(auto_error=False, description="An API key, or the access token of a log-in.")
@@ -39,13 +60,12 @@ async def _caller(
 
 
 async def caller(request: HTTPConnection) -> Principal:
-    """Who asks. Raises Unauthorized, and Forbidden where a page of somebody else's asks in their name."""
+    """Return who sent this request. Raises Unauthorized, or Forbidden if a foreign page sent it with a cookie."""
     known: Principal | None = request.scope.get("principal")
     if known is not None:
         return known
     shown = request.scope.get("shown") or _shown(request)
-    identities: Identities = request.app.state.identities
-    found = await identities.principal(shown)
+    found = await entrance(request).identities.principal(shown)
     if found is None:
         raise Unauthorized("the key, token or session is none of ours, or has ended: log in again", headers=INVALID)
     if shown.kind == "cookie" and not _is_safe(request):
@@ -64,7 +84,7 @@ async def _person(principal: Caller) -> Principal:
 
 
 Person = Annotated[Principal, Depends(_person)]
-"""Somebody who has logged in."""
+"""A principal that is a person with an account, not an API key."""
 
 
 async def _member(request: Request, principal: Caller) -> Principal:
@@ -84,23 +104,21 @@ Member = Annotated[Principal, Depends(_member)]
 
 async def _database(request: Request, member: Member) -> Database:
     assert member.organization_id is not None
-    database: Database = request.app.state.server.of(member.organization_id)
-    return database
+    return entrance(request).server.of(member.organization_id)
 
 
 Db = Annotated[Database, Depends(_database)]
 
 
 async def _accounts(request: Request) -> Database:
-    database: Database = request.app.state.server.accounts
-    return database
+    return entrance(request).server.accounts
 
 
 Accounts = Annotated[Database, Depends(_accounts)]
 
 
 def allow(role: Role, scope: Scope) -> Any:
-    """A dependency that lets nobody pass who is less than `role` in their organization, and no key without `scope`."""
+    """Return a dependency that requires at least `role` in the organization and, of a key, the scope `scope`."""
 
     async def check(member: Member) -> None:
         _let(member, role, scope)
@@ -129,34 +147,32 @@ def _let(member: Principal, role: Role, scope: Scope) -> None:
         raise Forbidden(f"this is for the role {role} or higher; you are {member.role} in {member.organization}")
 
 
-async def still(request: HTTPConnection) -> None:
-    """Raises Unauthorized if who asked may not go on: an answer can take hours, and what ends then has ended."""
-    identities: Identities = request.app.state.identities
-    if await identities.principal(_shown(request)) != request.scope["principal"]:
+async def still_authorized(request: HTTPConnection) -> None:
+    """Raise Unauthorized if the caller's credentials have ended or changed: an answer can take hours."""
+    if await entrance(request).identities.principal(_shown(request)) != request.scope["principal"]:
         raise Unauthorized("the key, token or session has ended, or may do something else now", headers=INVALID)
 
 
 def remembered(scope: ConnectionScope) -> Principal | None:
-    """Who asks, if that can be told without the database."""
+    """Return the caller if the cache knows the credentials, without asking the database."""
     request = HTTPConnection(scope)
     try:
         scope["shown"] = shown = _shown(request)
     except Unauthorized:
         return None
-    identities: Identities = request.app.state.identities
-    known = identities.remembered(shown)
+    known = entrance(request).identities.remembered(shown)
     if known is not None and (shown.kind == "bearer" or _is_safe(request)):
         scope["principal"] = known
     return known
 
 
 def _is_safe(connection: HTTPConnection) -> bool:
-    """Nothing comes of it if a page of somebody else's asks this in the name of its reader."""
+    """Whether a foreign page may send this request with its reader's cookie, because the request changes nothing."""
     return connection.scope["type"] == "http" and connection.scope["method"] in SAFE
 
 
 def _organization(connection: HTTPConnection) -> str | None:
-    """For which they ask; None: they do not say."""
+    """Return the name of the organization that the request is for, or None if the request names none."""
     given = connection.headers.get(ORGANIZATION)
     if given is None and connection.scope["path"] in BY_ADDRESS:
         given = connection.query_params.get("organization")
@@ -173,7 +189,7 @@ def _shown(request: HTTPConnection) -> Shown:
         if scheme.lower() != "bearer" or not token.strip():
             raise Unauthorized("send Authorization: Bearer and an API key or access token", headers=CHALLENGE)
         return Shown("bearer", token.strip(), organization)
-    cookie = request.cookies.get(request.app.state.cookie)
+    cookie = request.cookies.get(entrance(request).cookie)
     if cookie:
         return Shown("cookie", cookie, organization)
     raise Unauthorized(
@@ -185,7 +201,7 @@ def _shown(request: HTTPConnection) -> Shown:
 def from_own_page(request: HTTPConnection) -> None:
     """A browser sends the cookie whoever made the page; it also says whose page it was (OWASP, CSRF prevention)."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
-    if origin and origin in request.app.state.origins:
+    if origin and origin in entrance(request).origins:
         return
     if site is None:
         scheme = request.url.scheme.replace("ws", "http", 1)  # of a socket's page

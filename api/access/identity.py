@@ -41,11 +41,11 @@ class Identities:
 
     @property
     def version(self) -> int:
-        """Another one: somebody may not be who they were."""
+        """A number that grows whenever accounts may have changed."""
         return self._version
 
     async def principal(self, shown: Shown) -> Principal | None:
-        """Who shows this; None: nobody, or nobody any more. Raises ApiError if the database cannot tell."""
+        """Return the principal of these credentials, or None. Raises ApiError if the database cannot tell."""
         known = self.remembered(shown)
         if known is not None:
             return known
@@ -58,7 +58,7 @@ class Identities:
         return found
 
     def forget(self) -> None:
-        """After a change of our own, of which the database is still to tell."""
+        """Forget all principals after a change by this process; the notification of the database comes later."""
         self._version += 1
         self._known.clear()
 
@@ -66,16 +66,16 @@ class Identities:
         known = self._known.get(shown)
         return known[0] if known is not None and time.monotonic() < known[1] else None
 
-    def heard(self) -> None:
-        """Of accounts something has changed."""
+    def on_change(self) -> None:
+        """Forget all principals: accounts have changed."""
         self.forget()
 
-    def hears(self, now: bool) -> None:
+    def on_listening(self, now: bool) -> None:
         self._listening = now
         self.forget()
 
     async def _ask(self, shown: Shown) -> tuple[Principal | None, float]:
-        """Who it is, and for how many seconds at most."""
+        """Look the credentials up. Returns the principal and for how many seconds it may be remembered."""
         if shown.kind == "cookie":
             return await self._of_session(hashed(shown.token), None, shown.organization)
         key = ApiKey.parse(shown.token)

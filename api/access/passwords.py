@@ -15,7 +15,7 @@ from api.problems import Busy
 LEAST, MOST_BYTES = 10, 72
 """Characters at least; bytes at most, which is all that bcrypt looks at."""
 NOBODYS: Final = "$2b${:02}$efca9Cm9x7Aj6gnFI3QE4.TWVTajrBqv51L6rH9J.il6BmHXVW3zm"
-"""What is compared with where there is no account, with the number of rounds: so that the answer takes as long."""
+"""The hash that is compared where there is no account, with the number of rounds: so the answer takes as long."""
 MOST_WAITING: Final = 32
 
 
@@ -83,7 +83,7 @@ class Passwords:
         return str(await self._run(hash_now, password.get_secret_value(), self._rounds))
 
     async def matches(self, password: SecretStr, password_hash: str | None) -> bool:
-        """None: there is no such account, which takes as long to find out."""
+        """Whether the password matches. A hash of None, for an unknown account, takes as long and never matches."""
         compared = password_hash or NOBODYS.format(self._rounds)
         right = await self._run(matches_now, password.get_secret_value(), compared)
         return bool(right) and password_hash is not None

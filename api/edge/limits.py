@@ -6,15 +6,13 @@ One number says how full a bucket is (the generic cell rate algorithm): the time
 
 from __future__ import annotations
 
-import ipaddress
-
 BURST_S = 5.0
 """A bucket holds what comes in so many seconds: a page that asks for everything at once is no attack."""
 MOST_CALLERS = 10_000
 
 
 class Buckets:
-    """`rate` requests a second for each caller; 0: as many as they like."""
+    """One token bucket for each caller, refilled with `rate` requests a second; a rate of 0 means no limit."""
 
     def __init__(self, rate: float) -> None:
         self._step = 1 / rate if rate else 0.0
@@ -22,7 +20,7 @@ class Buckets:
         self._empty_at: dict[str, float] = {}
 
     def take(self, caller: str, now: float) -> float:
-        """One request. 0: it may pass; else the seconds after which it may."""
+        """Charge one request. Returns 0 if the request may pass, otherwise the seconds after which it may."""
         step = self._step
         empty_at = max(self._empty_at.get(caller, 0.0), now) + step
         if empty_at - now > self._room:
@@ -33,23 +31,12 @@ class Buckets:
         return 0.0
 
     def give_back(self, caller: str) -> None:
-        """One request was not this caller's after all."""
+        """Refund one request that was charged to this caller by mistake."""
         if caller in self._empty_at:
             self._empty_at[caller] -= self._step
 
     def _sweep(self, now: float) -> None:
-        """Forget the empty ones; all, if that is not enough, rather than grow with every address there is."""
+        """Forget the empty buckets, and all if that is not enough: memory must not grow with the addresses."""
         self._empty_at = {caller: at for caller, at in self._empty_at.items() if at > now}
         if len(self._empty_at) > MOST_CALLERS // 2:
             self._empty_at.clear()
-
-
-def address(client: tuple[str, int] | None) -> str:
-    """Who an anonymous request is counted for. Of IPv6 the network: who has one address has 2^64."""
-    host = client[0] if client else "local"
-    if ":" not in host:
-        return host
-    try:
-        return str(ipaddress.ip_network((host.partition("%")[0], 64), strict=False))
-    except ValueError:
-        return host

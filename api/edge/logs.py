@@ -1,4 +1,4 @@
-"""JSON lines on standard output, for our own events and those of the libraries."""
+"""JSON lines on standard error, for our own events and those of the libraries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AccessLog:
     def write(self, event: str, facts: dict[str, Any]) -> None:
         line = facts | {"event": event, "logger": "api", "level": "info", "timestamp": datetime.now(UTC)}
         with suppress(OSError, ValueError):  # nobody reads it any more: no reason not to answer
-            out = sys.stdout.buffer
+            out = sys.stderr.buffer
             out.write(msgspec.json.encode(line) + b"\n")
             out.flush()
 
@@ -52,7 +52,7 @@ def configure(level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

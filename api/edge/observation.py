@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics
+from api.access import attempts
 from api.access import guard as access
 from api.edge import limits
 from api.edge.headers import SecurityHeaders
@@ -33,8 +34,8 @@ MOST_PATH = 200
 """Characters of an address that is none of ours, in the log."""
 
 
-class Enough(Exception):
-    """Ends the making of a body that nobody wants: HEAD."""
+class HeadBodySkipped(Exception):
+    """Raised to stop producing the body of a HEAD request."""
 
 
 class Observer:
@@ -60,7 +61,7 @@ class Observer:
             await self._app(scope, receive, send)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The same limits. Here is noted only that one was refused: what becomes of the others, the feeds say."""
+        """Apply the limits to a socket. Only refused handshakes are counted here; feeds count the others."""
         headers, begun = dict(scope["headers"]), time.perf_counter()
         trace = self.trace(headers.get(b"x-request-id"))
         CURRENT.set(trace)
@@ -82,13 +83,13 @@ class Observer:
             self.settle(scope)
 
     def trace(self, given: bytes | None) -> Trace:
-        """The client's own word for the request, if it is a sane one."""
+        """Return a trace with the request id that the client sent, or with a new id if that one is not usable."""
         if given is not None and REQUEST_ID.fullmatch(given):
             return Trace(given.decode())
         return Trace(f"{self._run}-{next(self._numbers):x}")
 
     def refusal(self, scope: Scope, headers: Mapping[bytes, bytes]) -> ApiError | None:
-        """Why a request is not even looked at."""
+        """Return the problem for which a request is refused before any route sees it, or None."""
         host = headers.get(b"host")
         if not (HOST.fullmatch(host) if host is not None else scope["http_version"] == "1.0"):
             return BadRequest("the Host header is missing or no host", headers={"Connection": "close"})
@@ -101,13 +102,13 @@ class Observer:
         return self._bodies.get(path, self._most_body)
 
     def _over_limit(self, scope: Scope) -> ApiError | None:
-        """Who is known is counted for himself; whoever else for his address, until it turns out who he is."""
+        """Charge a request to its caller if known already, otherwise to its network; `settle` corrects that."""
         known, now = access.remembered(scope), time.monotonic()
         if known is not None:
             kind, wait = "caller", self._callers.take(known.who, now)
         else:
-            scope["charged"] = address = limits.address(scope["client"])
-            kind, wait = "anonymous", self._addresses.take(address, now)
+            scope["charged"] = network = attempts.network(HTTPConnection(scope))
+            kind, wait = "anonymous", self._addresses.take(network, now)
         if not wait:
             return None
         metrics.LIMITED.labels(kind).inc()
@@ -115,7 +116,7 @@ class Observer:
         return TooMany(f"too many requests: wait {seconds} s, then go on slower", headers={"Retry-After": seconds})
 
     def settle(self, scope: Scope) -> None:
-        """It has turned out who it is: whose address it was is not to blame."""
+        """Refund the network's bucket and charge the caller's, now that the caller is authenticated."""
         if "charged" in scope and "principal" in scope:
             self._addresses.give_back(scope["charged"])
             self._callers.take(scope["principal"].who, time.monotonic())
@@ -191,10 +192,10 @@ class Exchange:
                 await document(scope["path"], refused)(scope, receive, send)
             else:
                 await observer._app(scope, receive, send)
-        except (Enough, ClientDisconnect):
+        except (HeadBodySkipped, ClientDisconnect):
             pass
         except Exception as unexpected:
-            if isinstance(unexpected, ExceptionGroup) and unexpected.split(Enough)[1] is None:
+            if isinstance(unexpected, ExceptionGroup) and unexpected.split(HeadBodySkipped)[1] is None:
                 pass
             elif self.status:
                 error = unexpected
@@ -218,16 +219,16 @@ class Exchange:
         await self._send(message)
 
     async def send_head(self, message: Message) -> None:
-        """As GET, without the body; what would be a long one is not made."""
+        """Send the head of the answer to GET, and stop the route if it would produce a long body."""
         if message["type"] == "http.response.start":
             await self.send(message)
         elif not self.finished:
             await self.send({"type": "http.response.body", "body": b""})
             if message.get("more_body", False):
-                raise Enough
+                raise HeadBodySkipped
 
     async def receive(self) -> Message:
-        """The body, as far as it is not too large: chunks have no Content-Length."""
+        """Receive the body and refuse it once it is too large: chunked bodies have no Content-Length to check."""
         message = await self._receive()
         if message["type"] == "http.request":
             self._received += len(message.get("body", b""))

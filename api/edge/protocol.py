@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from api import metrics
-from api.problems import MEDIA_TYPE
+from api.problems import MEDIA_TYPE, fields_of
 
 MOST_HEAD = 32 * 1024
 """Bytes of a request line with its headers."""
@@ -37,7 +38,7 @@ class HeadTooLarge(Exception):
     """Raised through the parser, which then goes no further."""
 
 
-class Connection(HttpToolsProtocol):
+class LimitedConnection(HttpToolsProtocol):
     """uvicorn's own, with limits. What they cost is a comparison for each piece of data. When it has handed its
     transport over to a socket, it goes on looking whether that is closing: who does not read is not waited for."""
 
@@ -89,7 +90,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def _should_upgrade(self) -> bool:
-        """Elsewhere the wish for a socket is passed over."""
+        """Accept an upgrade at the addresses of sockets only; elsewhere it is ignored."""
         return self.url.partition(b"?")[0] in self.sockets and super()._should_upgrade()
 
     def pause_writing(self) -> None:
@@ -107,7 +108,7 @@ class Connection(HttpToolsProtocol):
             self._refuse(400, "this is not HTTP as it should be")
 
     def _look_after(self) -> None:
-        """Now and then, instead of a timer for each request."""
+        """Check the time limits now and then, instead of with a timer for each request."""
         if self.transport.is_closing():
             self.transport.abort()  # what was still to be sent is not being read either
             return
@@ -121,7 +122,7 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: int, detail: str) -> None:
         """Tell why, where nothing else is being said on this connection, and close it."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            body = msgspec.json.encode(_problem(status, detail))
+            body = msgspec.json.encode(fields_of(HTTPStatus(status), detail, ""))
             head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
             self.transport.write(STATUS_LINE[status] + head.encode() + body)
             if self.cycle is not None:
@@ -135,7 +136,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
 
-class Socket(WebSocketsSansIOProtocol):
+class QuietSocket(WebSocketsSansIOProtocol):
     """uvicorn's own, which takes a refusal for an accident, and says three things of each that comes; what there is to
     say, the observer and the feeds do."""
 
@@ -149,25 +150,11 @@ class Socket(WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
 
-def limited(most_connections: int, sockets: frozenset[bytes] = frozenset()) -> type[Connection]:
+def limited(most_connections: int, sockets: frozenset[bytes] = frozenset()) -> type[LimitedConnection]:
     """For `uvicorn.run(http=…)`, which makes one of each connection. `sockets`: addresses of WebSockets."""
     metrics.CONNECTIONS_LIMIT.set(most_connections)
-    return type("Limited", (Connection,), {"most_connections": most_connections, "sockets": sockets})
+    return type("Limited", (LimitedConnection,), {"most_connections": most_connections, "sockets": sockets})
 
 
 def _over(since: float | None, most: float, now: float) -> bool:
     return since is not None and now - since > most
-
-
-def _problem(status: int, detail: str) -> dict[str, Any]:
-    title = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}.get(
-        status, "Service Unavailable"
-    )
-    slug = title.lower().replace(" ", "-")
-    return {
-        "type": f"urn:biogate:problem:{slug}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": "",
-    }

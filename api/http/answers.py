@@ -5,19 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from operator import attrgetter
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, get_args, get_origin
 from urllib.parse import urlencode
 
 import msgspec
-from fastapi import Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.access.guard import still
+from api.access.guard import still_authorized
+from api.http import cursors
+from api.http.description import PAGE, Answer, Following, Truncated, ok
+from api.http.parameters import NoParameters
 from api.problems import BadParameter, NotAcceptable
 
 Format = Literal["json", "csv"]
 JSON, CSV = "application/json", "text/csv"
+USUAL = 100
+"""Items on a page, if the question does not say how many."""
 CSV_TYPE = "text/csv; charset=utf-8; header=present"
 TYPES: Mapping[Format, frozenset[str]] = {
     "json": frozenset({JSON, "application/*", "*/*"}),
@@ -73,6 +81,8 @@ def _cell(value: Any) -> Any:
         return value if math.isfinite(value) else ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        return msgspec.json.encode(value).decode()
     return bytes(value).decode() if isinstance(value, msgspec.Raw) else value
 
 
@@ -104,31 +114,129 @@ async def csv_stream(
     async def body() -> AsyncIterator[str]:
         yield lines([header, *first])
         async for page in pages:
-            await still(request)
+            await still_authorized(request)
             yield lines(page)
 
     return StreamingResponse(body(), headers=_disposition(request), media_type=CSV_TYPE)
 
 
-def listing(
-    request: Request,
-    format_: Format,
-    name: str,
-    items: Sequence[Mapping[str, Any]],
-    columns: Sequence[str],
-    *,
-    following: str | None = None,
-) -> Response:
-    """A list: in JSON under `name`; in CSV one row an item, with `columns`, in which `a.b` is `b` of the object `a`."""
-    if format_ == "json":
-        return json({name: items, "truncated": following is not None, "next": following})
-    return csv_page(request, columns, ([_member(item, path) for path in columns] for item in items), following)
+class Asked(Protocol):
+    """The parameters of a list."""
+
+    @property
+    def format(self) -> Format | None: ...
+
+    @property
+    def limit(self) -> int | None: ...
+
+    @property
+    def cursor(self) -> str | None: ...
 
 
-def _member(item: Mapping[str, Any], path: str) -> Any:
-    outer, _, inner = path.partition(".")
-    value = item[outer]
-    return value[inner] if inner and value is not None else value
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A list of items: in JSON under `name`, in CSV one line each."""
+
+    name: str
+    of: type[Answer]
+    item: Callable[[Any], Answer] | None = None
+    """Makes an item of a row; if it does not say so, a row has the fields as its columns."""
+    title: str = ""
+    """The name of its definition, if that is not the name with a capital."""
+    without: frozenset[str] = frozenset()
+    """Fields that are no columns of CSV."""
+    key: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    """The columns of a row by which the list is ordered, and how a cursor's part is read; none: it has no pages."""
+    first: Sequence[Any] = ()
+    """The key at which the first page begins."""
+
+    async def page(
+        self,
+        request: Request,
+        asked: Asked,
+        rows: Callable[[list[Any], int], Awaitable[Sequence[Any]]],
+        *,
+        first: Sequence[Any] | None = None,
+        everything: Callable[[], AsyncIterator[Sequence[Any]]] | None = None,
+    ) -> Response:
+        """Answer one page: `rows(key, limit)` gives at most `limit` rows after a key. `first`: a first key that
+        depends on the question. `everything` gives all rows in parts, for CSV that is not cut into pages."""
+        format_ = chosen(request, asked.format)
+        if everything is not None and format_ == "csv" and asked.limit is None and asked.cursor is None:
+            parts = (self._cells(part) async for part in everything())
+            return await csv_stream(request, self._header, parts)
+        after, limit = list(self.first if first is None else first), asked.limit or USUAL
+        if asked.cursor is not None:
+            after = cursors.decode(request, asked.cursor, *self.key.values())
+        found = await rows(after, limit + 1)
+        following = None
+        if len(found) > limit:
+            found = found[:limit]
+            following = cursors.encode(request, *(found[-1][column] for column in self.key))
+        return self.answer(request, format_, found, following)
+
+    def answer(self, request: Request, format_: Format, rows: Sequence[Any], following: str | None = None) -> Response:
+        if format_ == "csv":
+            return csv_page(request, self._header, self._cells(rows), following)
+        return json(self._kind([self._item(row) for row in rows], following is not None, following))
+
+    def described(self, example: Mapping[str, Any], csv: bool = True) -> dict[int | str, dict[str, Any]]:
+        """What the description says of the answer, with an item as an example, which is held against its definition."""
+        item = msgspec.json.decode(msgspec.json.encode(example), type=self.of)
+        text = lines([self._header, [column.of(item) for column in self._columns]]) if csv else None
+        return ok(self._kind, csv=text, **{self.name: {self.name: [example], **PAGE}})
+
+    @cached_property
+    def _kind(self) -> type[msgspec.Struct]:
+        fields = [(self.name, list[self.of]), ("truncated", Truncated), ("next", Following)]  # type: ignore[name-defined]
+        return msgspec.defstruct(self.title or self.name.capitalize(), fields, bases=(Answer,), module=__name__)
+
+    @cached_property
+    def _item(self) -> Callable[[Any], Answer]:
+        return self.item or self.of.of
+
+    @cached_property
+    def _columns(self) -> list[Column]:
+        return [column for column in columns(self.of) if column.title not in self.without]
+
+    @property
+    def _header(self) -> list[str]:
+        return [column.title for column in self._columns]
+
+    def _cells(self, rows: Iterable[Any]) -> Iterable[list[Any]]:
+        for row in rows:
+            item = self._item(row)
+            yield [column.of(item) for column in self._columns]
+
+
+class Column(NamedTuple):
+    """A column of CSV; `a.b` is `b` of the object `a`."""
+
+    title: str
+    of: Callable[[Any], Any]
+
+
+def columns(kind: type[Answer]) -> Iterable[Column]:
+    """One column for each field, and for each field of an object in a field."""
+    for one in msgspec.structs.fields(kind):
+        inner = _objects(one.type)
+        if not inner:
+            yield Column(one.encode_name, attrgetter(one.name))
+        for part in inner:
+            for title, of in columns(part):
+                yield Column(f"{one.encode_name}.{title}", partial(_inside, attrgetter(one.name), of))
+
+
+def _objects(kind: Any) -> list[type[Answer]]:
+    """The object that a field of this type holds, if it is one."""
+    if isinstance(kind, type) and issubclass(kind, Answer):
+        return [kind]
+    return [] if get_origin(kind) is list else [found for part in get_args(kind) for found in _objects(part)]
+
+
+def _inside(outer: Callable[[Any], Any], inner: Callable[[Any], Any], item: Answer) -> Any:
+    there = outer(item)
+    return None if there is None else inner(there)
 
 
 def json_only(request: Request, given: Format | None) -> None:
@@ -137,3 +245,11 @@ def json_only(request: Request, given: Format | None) -> None:
         raise BadParameter("format", "a single object is there as json only")
     if chosen(request, given) == "csv":
         raise NotAcceptable(f"a single object is there as JSON ({JSON}) only")
+
+
+async def _json_only(request: Request, asked: Annotated[NoParameters, Query()]) -> None:
+    json_only(request, asked.format)
+
+
+JsonOnly = Annotated[None, Depends(_json_only)]
+"""The parameters of a route that answers with a single object."""

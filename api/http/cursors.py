@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from fastapi import Request
@@ -19,7 +20,7 @@ FREE = frozenset({"cursor", "limit", "format"})
 """Parameters that may change from page to page."""
 
 
-def encode(request: Request, *key: datetime | bytes | int | str) -> str:
+def encode(request: Request, *key: datetime | bytes | int | str | UUID) -> str:
     content = msgspec.json.encode([_fingerprint(request), *(_plain(part) for part in key)])
     return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
@@ -76,7 +77,9 @@ def _fingerprint(request: Request) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _plain(part: datetime | bytes | int | str) -> int | str:
+def _plain(part: datetime | bytes | int | str | UUID) -> int | str:
     if isinstance(part, datetime):
         return times.microseconds(part)
+    if isinstance(part, UUID):
+        return str(part)
     return part.hex() if isinstance(part, bytes) else part

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Self
 
+import msgspec
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Meta
+from pydantic import BaseModel, Field
 
+from api.http import times
 from api.problems import (
     INTERNAL,
     MEDIA_TYPE,
@@ -24,25 +28,79 @@ from api.problems import (
     Unauthorized,
     Unavailable,
     Unsupported,
+    fields,
 )
 
 
-class Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class Answer(msgspec.Struct, forbid_unknown_fields=True):
+    """Base of what routes answer: one definition gives the JSON, its schema and the columns of CSV."""
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], **given: Any) -> Self:
+        """The answer that a row holds: each field is given, or the column of its name; instants become text."""
+        found = {name: given[name] if name in given else row[name] for name in cls.__struct_fields__}
+        return cls(**{name: times.text(it) if isinstance(it, datetime) else it for name, it in found.items()})
 
 
-class Page(Answer):
-    truncated: bool = Field(description="true: there is more; `next` leads to it")
-    next: str | None = Field(description="`cursor` of the next page; null on the last one")
+def raw(document: str | None) -> Any:
+    """The jsonb that asyncpg gives as text goes out as it is."""
+    return None if document is None else msgspec.Raw(document.encode())
+
+
+def about(text: str) -> Meta:
+    """What the description says of a field."""
+    return Meta(description=text)
+
+
+Truncated = Annotated[bool, about("true: there is more; `next` leads to it")]
+Following = Annotated[str | None, about("`cursor` of the next page; null on the last one")]
+REFERENCE = "#/components/schemas/"
+
+
+def reference(model: type[BaseModel]) -> dict[str, Any]:
+    """The schema of a part that pydantic describes: where the description has it."""
+    return {"$ref": f"{REFERENCE}{model.__name__}"}
+
+
+def components(*models: type[BaseModel]) -> dict[str, Any]:
+    """The schemas of all answers, of these models, and of the problem document."""
+    _, found = msgspec.json.schema_components(_below(Answer), ref_template=REFERENCE + "{name}")
+    for schema in found.values():
+        _complete(schema)
+    described: tuple[type[BaseModel], ...] = (Problem, *models)
+    for model in described:
+        schema = model.model_json_schema(mode="serialization", ref_template=REFERENCE + "{model}")
+        more = schema.pop("$defs", {}) | {model.__name__: schema}
+        assert found.keys().isdisjoint(more), f"two definitions of one name: {found.keys() & more.keys()}"
+        found |= more
+    return found
+
+
+def _complete(schema: Any) -> None:
+    """Say what msgspec leaves out: that texts are strings, and that all fields are there, as answers leave none out."""
+    if isinstance(schema, list):
+        for part in schema:
+            _complete(part)
+    elif isinstance(schema, dict):
+        if all(isinstance(value, str) for value in schema.get("enum", [None])):
+            schema["type"] = "string"
+        if "properties" in schema:
+            schema["required"] = list(schema["properties"])
+        for part in schema.values():
+            _complete(part)
+
+
+def _below(kind: type[Answer]) -> list[type[Answer]]:
+    return [one for direct in kind.__subclasses__() for one in (direct, *_below(direct))]
 
 
 T, PAGE = "2026-11-20T07:45:00.000000Z", {"truncated": False, "next": None}
 
 
-def with_examples(document: dict[str, Any], routes: Iterable[APIRoute]) -> dict[str, Any]:
-    """Put the examples back as they were written: FastAPI leaves out the nulls, which have a meaning here. And describe
-    the problem document once, for all."""
-    document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+def with_examples(document: dict[str, Any], routes: Iterable[APIRoute], schemas: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the examples back as they were written: FastAPI leaves out the nulls, which have a meaning here. And add
+    the schemas."""
+    document["components"].setdefault("schemas", {}).update(schemas)
     for route in routes:
         for method in (route.methods or ()) if route.path in document["paths"] else ():
             for status, answer in document["paths"][route.path][method.lower()]["responses"].items():
@@ -63,17 +121,27 @@ def _only_its_formats(described: dict[str, Any]) -> None:
                 parameter["description"] = "json, which is all that there is"
 
 
-def ok(model: type[Answer], csv: str | None, **examples: Any) -> dict[int | str, dict[str, Any]]:
+def example(kind: type[Answer], text: str) -> dict[str, Any]:
+    """The JSON of an answer as clients see it. Raises ValidationError if it is no answer of this kind."""
+    msgspec.json.decode(text, type=kind)
+    found: dict[str, Any] = msgspec.json.decode(text)
+    return found
+
+
+def ok(model: type[msgspec.Struct], csv: str | None = None, **examples: Any) -> dict[int | str, dict[str, Any]]:
     """The 200 of a route: schema and examples as JSON and, if it has that form, as CSV."""
-    content: dict[str, Any] = {"application/json": {"examples": {n: {"value": v} for n, v in examples.items()}}}
+    shown = {name: {"value": value} for name, value in examples.items()}
+    content: dict[str, Any] = {
+        "application/json": {"schema": {"$ref": f"{REFERENCE}{model.__name__}"}, "examples": shown}
+    }
     if csv is not None:
         content["text/csv"] = {"schema": {"type": "string"}, "example": csv}
-    return {200: {"model": model, "content": content}}
+    return {200: {"content": content}}
 
 
 def made(model: type[Answer], **examples: Any) -> dict[int | str, dict[str, Any]]:
     """The 201 of a route."""
-    return {201: ok(model, None, **examples)[200]}
+    return {201: ok(model, **examples)[200]}
 
 
 NOTHING: dict[int | str, dict[str, Any]] = {204: {"description": "Done; there is nothing to say"}}
@@ -90,13 +158,7 @@ class Problem(BaseModel):
 
 
 def _response(error: type[ApiError], when: str, detail: str) -> dict[str, Any]:
-    example = {
-        "type": f"urn:biogate:problem:{error.slug}",
-        "title": error.title,
-        "status": error.status,
-        "detail": detail,
-        "instance": "/api/v1/devices/br-1/telemetry",
-    }
+    example = fields(error.slug, error.title, error.status, detail, "/api/v1/devices/br-1/telemetry")
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
     return {"description": when, "content": content}
 

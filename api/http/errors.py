@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError, ValidationException, WebSocketRequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
-from api.problems import MEDIA_TYPE, ApiError, BadParameter
+from api.problems import MEDIA_TYPE, ApiError, BadParameter, fields, fields_of
 from api.trace import CURRENT
 
 
 def document(request_path: str, error: ApiError) -> Response:
-    content = {
-        "type": f"urn:biogate:problem:{error.slug}",
-        "title": error.title,
-        "status": error.status,
-        "detail": error.detail,
-        "instance": request_path,
-        **error.members,
-    }
+    """The answer to a request that ended with this error."""
+    content = fields(error.slug, error.title, error.status, error.detail, request_path) | error.members
     trace = CURRENT.get()
     if trace is not None and error.status >= 500:
         content["request_id"] = trace.request_id
-    body = msgspec.json.encode(content)
-    return Response(body, error.status, headers=error.headers, media_type=MEDIA_TYPE)
+    return _answer(content, error.headers)
 
 
-def install(app: FastAPI) -> None:
+def _answer(content: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(content), content["status"], headers=headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI, routes: Sequence[APIRoute]) -> None:
     """Answer every error the routes can raise with a problem document; a socket's, instead of accepting it. (500 is
     answered by the observer.)"""
 
@@ -45,8 +43,8 @@ def install(app: FastAPI) -> None:
     async def validation_error(request: HTTPConnection, error: ValidationException) -> Response:
         found = [_plain(one) for one in error.errors()]
         detail = "; ".join(f"{one['parameter']}: {one['detail']}" for one in found)
-        bad = ApiError(detail, errors=found)
-        return document(request.url.path, _as(bad, 422, BadParameter.slug, BadParameter.title))
+        kind = BadParameter
+        return _answer(fields(kind.slug, kind.title, kind.status, detail, request.url.path) | {"errors": found})
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -54,30 +52,23 @@ def install(app: FastAPI) -> None:
         if status == HTTPStatus.NOT_FOUND:
             detail = "nothing is at this address; the addresses are listed at /docs"
         elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = ", ".join(sorted(_methods(request)))
+            allowed = ", ".join(sorted(_methods(routes, request.scope["path"])))
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers={"Allow": allowed})
             error.headers = {"Allow": allowed}
             detail = f"{request.method} does not work here; use {allowed}"
         else:
             detail = str(error.detail)
-        slug = status.phrase.lower().replace(" ", "-")
-        plain = ApiError(detail, headers=error.headers)
-        return document(request.url.path, _as(plain, int(status), slug, status.phrase))
+        return _answer(fields_of(status, detail, request.url.path), error.headers)
 
 
-def _methods(request: Request) -> set[str]:
+def _methods(routes: Sequence[APIRoute], path: str) -> set[str]:
     """What works at this address; Starlette itself names those of one route alone."""
     found = {"OPTIONS"}
-    for route in request.app.state.routes:
-        if route.path_regex.match(request.scope["path"]):
-            found |= route.methods
+    for route in routes:
+        if route.path_regex.match(path):
+            found |= route.methods or set()
     return found | {"HEAD"} if "GET" in found else found
-
-
-def _as(error: ApiError, status: int, slug: str, title: str) -> ApiError:
-    kind = type("Given", (ApiError,), {"status": status, "slug": slug, "title": title})
-    return kind(error.detail, headers=error.headers, **error.members)  # type: ignore[no-any-return]
 
 
 def _plain(error: Mapping[str, Any]) -> dict[str, Any]:

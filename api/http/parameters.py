@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import Path
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 from starlette.requests import HTTPConnection
@@ -38,6 +47,17 @@ Quality = Annotated[
 Cursor = Annotated[
     str | None,
     Field(max_length=2000, description="`next` of the page before, with the other parameters unchanged"),
+]
+
+
+def printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("has characters that cannot be printed")
+    return text
+
+
+Words = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(printable)
 ]
 
 
@@ -73,8 +93,8 @@ SerialNumber = Annotated[
 ]
 
 
-class Known(BaseModel):
-    """Base of all: parameters that are not named are refused."""
+class StrictParameters(BaseModel):
+    """Base of all query parameters: unknown ones are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -92,8 +112,8 @@ class Known(BaseModel):
         return given
 
 
-class Parameters(Known):
-    """Of what reads: it also takes `format`."""
+class Parameters(StrictParameters):
+    """Base of the parameters of routes that read: they also take `format`."""
 
     format: Literal["json", "csv"] | None = Field(
         None, description="json or csv; without it the Accept header decides, and the address if it ends in .csv"
@@ -101,21 +121,46 @@ class Parameters(Known):
 
 
 class NoParameters(Parameters):
-    """Only `format`."""
+    """The parameters of a route that takes only `format`."""
 
 
-class WindowParameters(Parameters):
-    from_: Instant = Field(times.FIRST, alias="from", description="first instant; without it from the beginning")
-    to: Instant = Field(times.LAST, description="end, not part of it; without it to the newest")
+class ListParameters(Parameters):
+    """The parameters of a list in pages."""
+
+    limit: int = Field(100, ge=1, le=1000, description="most items on a page")
     cursor: Cursor = None
 
-    def window(self) -> times.Span:
+
+class SpanParameters(Parameters):
+    """The parameters of what lies in a time."""
+
+    from_: Instant = Field(times.FIRST, alias="from", description="first instant; without it from the beginning")
+    to: Instant = Field(times.LAST, description="end, not part of it; without it to the newest")
+
+    def span(self) -> times.Span:
         if self.from_ >= self.to:
             raise BadParameter("from", "must be before `to`")
         return times.Span(self.from_, self.to)
 
 
-async def once(request: HTTPConnection) -> None:  # async: FastAPI would call it in a thread
+class Reason(StrictParameters):
+    """The parameter of a removal, which has no body."""
+
+    why: Words = Field(description="the reason, for the audit trail", examples=["as agreed on 3 November"])
+
+
+def recent(from_: datetime | None, to: datetime | None, usual: timedelta, most: timedelta | None = None) -> times.Span:
+    """The time asked for; `to` is now, and `from_` is `usual` before it, unless given. Raises BadParameter."""
+    end = to or datetime.now(UTC)
+    begin = from_ or end - usual
+    if begin >= end:
+        raise BadParameter("from", f"must be before `to`, which is {times.text(end)}")
+    if most is not None and end - begin > most:
+        raise BadParameter("from", f"must be at most {most.days} days before `to`, which is {times.text(end)}")
+    return times.Span(begin, end)
+
+
+async def reject_repeated_parameters(request: HTTPConnection) -> None:  # async: FastAPI would call it in a thread
     """Refuse a parameter that is given twice and can have only one value: which one would count?"""
     seen: set[str] = set()
     for name, value in request.query_params.multi_items():
@@ -127,7 +172,7 @@ async def once(request: HTTPConnection) -> None:  # async: FastAPI would call it
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """What was probably meant."""
+    """Return the known name that is most like this one, or None."""
     folded = {one.casefold(): one for one in known}
     return next((folded[near] for near in difflib.get_close_matches(name.casefold(), folded, 1)), None)
 

@@ -3,25 +3,60 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Protocol
 
-from fastapi import Response
+from fastapi import Depends, Header, Response
 
 from api.http import answers
 from api.problems import BadParameter
 
 ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')
 NONE = -1
-"""Nothing has this version."""
+"""A version that nothing has."""
 ABSENT = 0
-"""There is nothing yet."""
+"""The version of a thing that is not there yet."""
 
 
-def tagged(item: Mapping[str, Any], status: int = 200) -> Response:
+IfMatch = Annotated[str | None, Header(description="the ETag that it must have", examples=['"3"'])]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What must be there before a change."""
+
+    version: int | None = None
+    """None: any; 0: there must be none."""
+    there: bool = False
+    """There must be one."""
+
+
+async def _expected(
+    if_match: IfMatch = None,
+    if_none_match: Annotated[str | None, Header(description="*: only if there is none of this name")] = None,
+) -> Expected:
+    if if_match is not None and if_none_match is not None:
+        raise BadParameter("If-Match", "and If-None-Match together: send one of them")
+    if if_none_match is not None:
+        return Expected(only_new(if_none_match))
+    if if_match is None:
+        return Expected()
+    version = wanted(if_match)
+    return Expected(version, there=version is None)
+
+
+ExpectedByHeader = Annotated[Expected, Depends(_expected)]
+
+
+class Versioned(Protocol):
+    @property
+    def version(self) -> int: ...
+
+
+def tagged(item: Versioned, status: int = 200) -> Response:
     """An answer with the ETag of what it shows."""
     answer = answers.json(item, status)
-    answer.headers["ETag"] = f'"{item["version"]}"'
+    answer.headers["ETag"] = f'"{item.version}"'
     return answer
 
 
@@ -38,7 +73,7 @@ def wanted(if_match: str) -> int | None:
 
 
 def only_new(if_none_match: str) -> int:
-    """Of If-None-Match there is one use here: to make a thing, and to change none."""
+    """Return the version that If-None-Match asks for. Only `*` is allowed: make the thing only if there is none."""
     if if_none_match.strip() != "*":
         raise BadParameter("If-None-Match", "can be * alone: make it only if there is none")
     return ABSENT

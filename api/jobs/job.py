@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from schema.alarms.history import What
+
 
 class Job(msgspec.Struct, frozen=True):
     database_url: str
@@ -22,7 +24,7 @@ class Job(msgspec.Struct, frozen=True):
 class Period(msgspec.Struct, frozen=True):
     """As schema/alarms/history.py has it. Times in s since 1970."""
 
-    what: str
+    what: What
     begin: float
     end: float | None
     value: float | None

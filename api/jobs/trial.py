@@ -36,7 +36,7 @@ Phases = list[tuple[float, str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a device may take."""
+    """The deadline and the number of periods that the evaluation of one device may use."""
 
     deadline: float
     periods: int
@@ -100,7 +100,7 @@ def _frames(rows: Sequence[asyncpg.Record], slots: Slots) -> Iterator[Frame]:
 
 
 class Run:
-    """Of one device. `until`: everything before was looked at."""
+    """The evaluation of one device. Everything before `until` was evaluated."""
 
     def __init__(self, rule: Rule, phases: Phases, begin: float) -> None:
         self._run = history.DryRun([rule.model_copy(update={"enabled": True})])
@@ -109,7 +109,7 @@ class Run:
         self.frames, self.until = 0, begin
 
     def take(self, frames: Iterator[Frame], most: int) -> None:
-        """Some more, until there are so many periods."""
+        """Evaluate more frames, until there are `most` periods."""
         for frame in frames:
             self._phases_until(frame.time)
             self.periods += self._run.frame(frame)
@@ -119,7 +119,7 @@ class Run:
                 return
 
     def end(self, until: float) -> None:
-        """What has not ended then is still so."""
+        """End the evaluation at this time; periods that are open then stay open."""
         self._phases_until(until)
         self.periods += self._run.end(until)
         self.until = until

@@ -65,7 +65,7 @@ class Trials:
 
 
 async def _asked(job: Job, gone: Callable[[], Awaitable[bool]]) -> bytes:
-    """What the process says. It never outlives this call."""
+    """Run the job in a process of its own and return its output. The process never outlives this call."""
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "api.jobs"),
         cwd=Path(api.__path__[0]).parent,

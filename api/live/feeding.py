@@ -12,7 +12,7 @@ import structlog
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect
 
-from api.access.guard import still
+from api.access.guard import still_authorized
 from api.access.roles import Principal
 from api.live.forms import Form
 from api.live.hub import Hub
@@ -49,7 +49,7 @@ TALKS = End("talks", NOTHING_TO_SAY, "there is nothing to say here: filters are 
 
 
 class Feeding:
-    """One client's."""
+    """Sends the messages of one feed to one client."""
 
     def __init__(self, hub: Hub, member: Member, connection: HTTPConnection, form: Form, send: Send) -> None:
         self._hub, self._member, self._connection = hub, member, connection
@@ -60,7 +60,7 @@ class Feeding:
         """As the client knows it."""
 
     async def run(self) -> End:
-        """Until it has to end. What the client does is somebody else's to see."""
+        """Send until the feed has to end, and return why. `feed` watches the client's side."""
         member = self._member
         try:
             while (end := self._over()) is None:
@@ -95,7 +95,7 @@ class Feeding:
             return None
         try:
             async with self._hub.checks:
-                await still(self._connection)
+                await still_authorized(self._connection)
         except Unauthorized:
             raise
         except ApiError as error:
@@ -104,7 +104,7 @@ class Feeding:
         return None
 
     async def _say(self, trouble: str | None) -> None:
-        """That there is trouble, or none any more, if the client does not know."""
+        """Tell the client that there is trouble, or that it is over, if the client does not know."""
         if (trouble is None) == (self._trouble is None):
             return
         self._trouble = trouble
@@ -112,7 +112,7 @@ class Feeding:
         await self._send(form.recovered(self._member.cursor) if trouble is None else form.trouble(trouble))
 
     async def _tell(self) -> None:
-        """One message; before the next one it may have ended."""
+        """Send one message: a part of the snapshot, or the next transitions."""
         member = self._member
         part = member.take_snapshot(SNAPSHOT)
         if part is not None:
@@ -153,7 +153,7 @@ async def feed(feeding: Feeding, watch: Awaitable[End]) -> End:
 
 @contextmanager
 def observed(kind: str, principal: Principal) -> Iterator[Callable[[End], None]]:
-    """Counts and logs one feed; to be told why it has ended."""
+    """Count and log one feed. The block calls the given function with the reason for the end."""
     begun, ends = time.monotonic(), [GONE]
     LIVE_CLIENTS.labels(kind).inc()
     try:

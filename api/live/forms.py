@@ -27,7 +27,7 @@ class Form(Protocol):
     def recovered(self, cursor: int) -> bytes: ...
 
 
-class Socket:
+class SocketForm:
     """JSON objects that say by `type` what they are."""
 
     def snapshot(self, cursor: int, alarms: Sequence[Told], more: bool) -> bytes:
@@ -46,7 +46,7 @@ class Socket:
         return b'{"type":"recovered","cursor":%d}' % cursor
 
 
-class Events:
+class EventsForm:
     """`id` is the cursor: a browser that connects again sends the last one by itself. Only what is whole has one."""
 
     def snapshot(self, cursor: int, alarms: Sequence[Told], more: bool) -> bytes:

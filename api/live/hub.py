@@ -68,13 +68,13 @@ class Hub:
         await self._tasks.__aexit__(None, None, None)
 
     def close(self) -> None:
-        """Tell everybody to come again: this process ends."""
+        """End all feeds because this process ends; clients are told to connect again."""
         self._closing = True
         for feed in self._feeds.values():
             feed.end("the service ends: come again")
 
-    def heard(self) -> None:
-        """There are new transitions, or accounts have changed: then everybody has to show again who they are."""
+    def on_change(self) -> None:
+        """Wake all feeds for new transitions; if accounts have changed, wake all members to check their credentials."""
         changed = self.identities.version != self._version
         self._version = self.identities.version
         for feed in self._feeds.values():
@@ -82,13 +82,13 @@ class Hub:
             if changed:
                 feed.wake_members()
 
-    def hears(self, now: bool) -> None:
-        """What was not heard of is looked for."""
-        self.heard()
+    def on_listening(self, now: bool) -> None:
+        """Look for what happened while no notifications came."""
+        self.on_change()
 
     @asynccontextmanager
     async def member(self, whose: Principal, wishes: Wishes, after: int | None) -> AsyncIterator[Member]:
-        """One more who listens, admitted. Raises TooMany, Busy and what the database raises."""
+        """Admit one more client to the feed of its organization. Raises TooMany, Busy and what the database raises."""
         assert whose.organization_id is not None
         if self._closing:
             raise Unavailable("the service ends: come again")
@@ -124,7 +124,7 @@ class Hub:
 
 
 class Feed:
-    """Of one organization, while somebody listens."""
+    """The feed of one organization; it exists while somebody listens."""
 
     def __init__(self, database: Database, over: Callable[[], object]) -> None:
         self.wake = asyncio.Event()

@@ -17,7 +17,7 @@ MOST_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What somebody wants to hear of; empty: everything."""
+    """Filters of a client; an empty set lets everything pass."""
 
     priorities: frozenset[str] = frozenset()
     devices: frozenset[str] = frozenset()
@@ -61,7 +61,7 @@ class Member:
             self.admitted.set_result(None)
 
     def offer(self, transitions: Sequence[Told]) -> None:
-        """In their order; those that it has had already may be among them."""
+        """Queue new transitions, given in their order; known ones among them are skipped."""
         for told in transitions:
             if told.number > self.position:
                 self.position = told.number
@@ -74,7 +74,7 @@ class Member:
 
     @property
     def cursor(self) -> int:
-        """Up to here everything was taken, or is nothing that was wished for."""
+        """The number of the transition up to which the client has received everything it wishes for."""
         return self._waiting[0].number - 1 if self._waiting else self.position
 
     @property
@@ -82,7 +82,7 @@ class Member:
         return self.snapshot is not None or bool(self._waiting)
 
     def take(self, most: int) -> list[Told]:
-        """What is next, at most so many."""
+        """Remove and return the next transitions, at most `most`."""
         return _taken(self._waiting, most)
 
     def take_snapshot(self, most: int) -> tuple[list[Told], bool] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import asyncpg
 
@@ -11,7 +10,7 @@ from api.access.tokens import RefreshToken, hashed
 from api.database import Database
 from api.problems import CHALLENGE, Conflict, Unauthorized
 from api.queries import load
-from api.queries.organizations import plain
+from api.shapes.accounts import Session
 
 SQL = load("accounts")
 
@@ -80,9 +79,9 @@ async def session_end(accounts: Database, user_id: int, session_id: int | None) 
         return int(await connection.fetchval(SQL["session_end"], user_id, session_id))
 
 
-async def sessions(accounts: Database, user_id: int, current: int | None) -> list[dict[str, Any]]:
+async def sessions(accounts: Database, user_id: int, current: int | None) -> list[Session]:
     rows = await accounts.fetch(SQL["sessions"], user_id)
-    return [plain(row) | {"current": row["session_id"] == current} for row in rows]
+    return [Session.of(row, current=row["session_id"] == current) for row in rows]
 
 
 async def password_change(accounts: Database, account: asyncpg.Record, new_hash: str, keep: int | None) -> None:

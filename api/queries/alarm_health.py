@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import asyncpg
 import msgspec
@@ -15,6 +14,21 @@ from api.database import Database
 from api.http import times
 from api.http.times import Span
 from api.queries import load
+from api.shapes.alarm_health import (
+    AlarmHealth,
+    AlarmRate,
+    Durations,
+    Flood,
+    Floods,
+    Hour,
+    Nuisance,
+    Present,
+    PriorityShare,
+    Stale,
+    StaleAlarm,
+    Top,
+    TopDevice,
+)
 from schema.alarms.rules import PRIORITIES
 
 SQL = load("alarm_health")
@@ -32,7 +46,7 @@ MOST_EPISODES = 100
 TOP = 10
 
 
-async def figures(database: Database, span: Span, device: str | None, now: datetime) -> dict[str, Any]:
+async def figures(database: Database, span: Span, device: str | None, now: datetime) -> AlarmHealth:
     """All of them. Times in seconds."""
     async with database.connection() as connection:
         [row] = await connection.fetch_planned(SQL["episodes"], span.begin, span.end, device, CHATTERING, FLEETING)
@@ -45,37 +59,39 @@ async def figures(database: Database, span: Span, device: str | None, now: datet
         by_priority[priority] += count
         by_period[datetime.fromtimestamp(epoch, UTC)] += count
     alarms = [_Alarm(*one) for one in msgspec.json.decode(row["alarms"])]
-    return {
-        "from": times.text(span.begin),
-        "to": times.text(span.end),
-        "device": device,
-        "raised": raised,
-        "rate": _rate(span, by_period, raised),
-        "floods": _floods(span, by_period),
-        "hours": _hours(span, by_period),
-        "top": _top(alarms, "raised", raised),
-        "devices": [
-            {"device": name, "raised": count, "share": _share(count, raised)}
+
+    def nuisance(name: str) -> Nuisance:
+        return Nuisance(alarms=row[name], raised=row[f"raised_{name}"], top=_top(alarms, name, raised))
+
+    return AlarmHealth(
+        from_=times.text(span.begin),
+        to=times.text(span.end),
+        device=device,
+        raised=raised,
+        rate=_rate(span, by_period, raised),
+        floods=_floods(span, by_period),
+        hours=_hours(span, by_period),
+        top=_top(alarms, "raised", raised),
+        devices=[
+            TopDevice(device=name, raised=count, share=count / raised)
             for name, count in msgspec.json.decode(row["devices"])
         ],
-        "priorities": [
-            {
-                "priority": priority,
-                "raised": by_priority[priority],
-                "share": _share(by_priority[priority], raised),
-                "recommended": RECOMMENDED[priority],
-            }
+        priorities=[
+            PriorityShare(
+                priority=priority,
+                raised=by_priority[priority],
+                share=_share(by_priority[priority], raised),
+                recommended=RECOMMENDED[priority],
+            )
             for priority in PRIORITIES
         ],
-        **{
-            name: {"alarms": row[name], "raised": row[f"raised_{name}"], "top": _top(alarms, name, raised)}
-            for name in ("chattering", "fleeting")
-        },
-        "stale": {"alarms": stale[0]["number"] if stale else 0, "top": [_stale(one) for one in stale]},
-        "acknowledgement": _durations(row, "acknowledged", "to_acknowledge"),
-        "return": _durations(row, "returned", "to_return"),
-        "now": dict(present),
-    }
+        chattering=nuisance("chattering"),
+        fleeting=nuisance("fleeting"),
+        stale=Stale(alarms=stale[0]["number"] if stale else 0, top=[StaleAlarm.of(one) for one in stale]),
+        acknowledgement=_durations(row, "acknowledged", "to_acknowledge"),
+        return_=_durations(row, "returned", "to_return"),
+        now=Present.of(present),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,52 +108,52 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _rate(span: Span, by_period: Mapping[datetime, int], raised: int) -> dict[str, Any]:
+def _rate(span: Span, by_period: Mapping[datetime, int], raised: int) -> AlarmRate:
     most = max(by_period, key=lambda period: (by_period[period], -period.timestamp()), default=None)
-    return {
-        "mean": raised / ((span.end - span.begin) / PERIOD),
-        "most": 0 if most is None else by_period[most],
-        "most_at": times.optional_text(most),
-        "acceptable": ACCEPTABLE,
-        "manageable": MANAGEABLE,
-    }
+    return AlarmRate(
+        mean=raised / ((span.end - span.begin) / PERIOD),
+        most=0 if most is None else by_period[most],
+        most_at=times.optional_text(most),
+        acceptable=ACCEPTABLE,
+        manageable=MANAGEABLE,
+    )
 
 
-def _hours(span: Span, by_period: Mapping[datetime, int]) -> list[dict[str, Any]]:
+def _hours(span: Span, by_period: Mapping[datetime, int]) -> list[Hour]:
     found: Counter[datetime] = Counter()
     for period, count in by_period.items():
         found[times.floor(period, HOUR)] += count
     begin = times.floor(span.begin, HOUR)
     hours = (begin + n * HOUR for n in range(times.bucket_count(span.begin, span.end, HOUR)))
-    return [{"begin": times.text(hour), "raised": found[hour]} for hour in hours]
+    return [Hour(begin=times.text(hour), raised=found[hour]) for hour in hours]
 
 
-def _floods(span: Span, by_period: Mapping[datetime, int]) -> dict[str, Any]:
+def _floods(span: Span, by_period: Mapping[datetime, int]) -> Floods:
     periods = times.bucket_count(span.begin, span.end, PERIOD)
     flooded = sum(count > FLOOD for count in by_period.values())
     found = list(floods(by_period))
-    return {
-        "periods": periods,
-        "flooded": flooded,
-        "share": flooded / periods,
-        "target": FLOODED,
-        "number": len(found),
-        "episodes": found[-MOST_EPISODES:],
-    }
+    return Floods(
+        periods=periods,
+        flooded=flooded,
+        share=flooded / periods,
+        target=FLOODED,
+        number=len(found),
+        episodes=found[-MOST_EPISODES:],
+    )
 
 
-def floods(by_period: Mapping[datetime, int]) -> Iterator[dict[str, Any]]:
+def floods(by_period: Mapping[datetime, int]) -> Iterator[Flood]:
     """From a period with more than ten to the last before one with less than five, in order. Pure."""
     flood: list[datetime] = []
     for period in _and_after(sorted(by_period)):
         count = by_period.get(period, 0)
         if flood and (count < FLOOD_ENDS or period != flood[-1] + PERIOD):
-            yield {
-                "begin": times.text(flood[0]),
-                "end": times.text(flood[-1] + PERIOD),
-                "raised": sum(by_period[one] for one in flood),
-                "most": max(by_period[one] for one in flood),
-            }
+            yield Flood(
+                begin=times.text(flood[0]),
+                end=times.text(flood[-1] + PERIOD),
+                raised=sum(by_period[one] for one in flood),
+                most=max(by_period[one] for one in flood),
+            )
             flood = []
         if flood or count > FLOOD:
             flood.append(period)
@@ -152,32 +168,22 @@ def _and_after(periods: Iterable[datetime]) -> Iterator[datetime]:
         yield last + PERIOD
 
 
-def _top(alarms: Iterable[_Alarm], what: str, whole: int) -> list[dict[str, Any]]:
+def _top(alarms: Iterable[_Alarm], what: str, whole: int) -> list[Top]:
     ordered = sorted(alarms, key=lambda alarm: (-getattr(alarm, what), alarm.device, alarm.rule))
     return [
-        {
-            "device": alarm.device,
-            "rule": alarm.rule,
-            "title": alarm.title,
-            "raised": getattr(alarm, what),
-            "share": _share(getattr(alarm, what), whole),
-        }
+        Top(
+            device=alarm.device,
+            rule=alarm.rule,
+            title=alarm.title,
+            raised=getattr(alarm, what),
+            share=getattr(alarm, what) / whole,
+        )
         for alarm in ordered[:TOP]
         if getattr(alarm, what)
     ]
 
 
-def _stale(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        "device": row["device"],
-        "rule": row["rule"],
-        "title": row["title"],
-        "priority": row["priority"],
-        "raised_at": times.text(row["raised_at"]),
-    }
-
-
-def _durations(row: asyncpg.Record, count: str, quantiles: str) -> dict[str, Any]:
+def _durations(row: asyncpg.Record, count: str, quantiles: str) -> Durations:
     """percentile_disc of nothing is null, or an array of nulls. A clock that was set back gives less than nothing."""
     p50, p90, most = (None if seconds is None else max(0.0, seconds) for seconds in row[quantiles] or (None,) * 3)
-    return {"number": row[count], "open": row["raised"] - row[count], "p50": p50, "p90": p90, "max": most}
+    return Durations(number=row[count], open=row["raised"] - row[count], p50=p50, p90=p90, max=most)

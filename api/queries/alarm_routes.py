@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Literal
 
 import asyncpg
-import msgspec
 
 from api.database import Connection, Database
 from api.http import times
+from api.http.description import raw
+from api.http.preconditions import Expected
 from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
-from api.queries.alarm_rules import Before, Change
+from api.queries.alarm_rules import RuleOrder
+from api.shapes.alarm_routes import AlarmRoute, RouteTest
 from schema.alarms.routes import Route, shown
 from schema.sealed import seal
 
 SQL = load("alarm_routes")
+STATES: Mapping[str, Literal["waiting", "sent"]] = {"pending": "waiting", "done": "sent"}
+"""What a route says of a test message that is in this state; in any other it failed."""
 
 
-async def page(database: Database, after: str, limit: int) -> list[dict[str, Any]]:
-    return [_item(row) for row in await database.fetch(SQL["page"], after, limit)]
+async def page(database: Database, after: str, limit: int) -> list[asyncpg.Record]:
+    return await database.fetch(SQL["page"], after, limit)
 
 
-async def detail(database: Database, name: str) -> dict[str, Any]:
+async def detail(database: Database, name: str) -> AlarmRoute:
     row = await database.fetchrow(SQL["one"], name)
     if row is None:
         raise unknown(name)
-    return _item(row)
+    return item(row)
 
 
 def unknown(name: str) -> NotFound:
@@ -34,13 +39,13 @@ def unknown(name: str) -> NotFound:
 
 
 async def put(
-    database: Database, place: tuple[int, str], wanted: Route, url: str | None, *, before: Before, change: Change
-) -> tuple[dict[str, Any], bool]:
+    database: Database, place: tuple[int, str], wanted: Route, url: str | None, *, expected: Expected, change: RuleOrder
+) -> tuple[AlarmRoute, bool]:
     """The route afterwards, and whether it is new. `place`: organization and name; `url`: None leaves it as it is."""
     organization_id, name = place
     async with database.change() as connection:
-        known, version = await connection.fetchrow(SQL["one"], name), before.version
-        if before.there:
+        known, version = await connection.fetchrow(SQL["one"], name), expected.version
+        if expected.there:
             if known is None:
                 raise PreconditionFailed(f"there is no route {name}")
             version = known["version"]
@@ -48,23 +53,23 @@ async def put(
         definition = wanted.model_dump_json(include=set(Route.model_fields))
         address = None if url is None else shown(url)
         await connection.execute(SQL["put"], name, definition, sealed, address, version, change.who, change.why)
-        return _item(await connection.fetchrow(SQL["one"], name)), known is None
+        return item(await connection.fetchrow(SQL["one"], name)), known is None
 
 
-async def remove(database: Database, name: str, version: int | None, change: Change) -> dict[str, Any]:
+async def remove(database: Database, name: str, version: int | None, change: RuleOrder) -> AlarmRoute:
     """The route as it was."""
     async with database.change() as connection:
         before = await connection.fetchrow(SQL["one"], name)
         if before is None:
             raise unknown(name)
         await connection.execute(SQL["remove"], name, version, change.who, change.why)
-        return _item(before)
+        return item(before)
 
 
-async def test(database: Database, name: str, change: Change) -> dict[str, Any]:
+async def test(database: Database, name: str, change: RuleOrder) -> AlarmRoute:
     async with database.change() as connection:
         await connection.execute(SQL["test"], name, change.who, change.why)
-        return _item(await connection.fetchrow(SQL["one"], name))
+        return item(await connection.fetchrow(SQL["one"], name))
 
 
 async def _sealed(connection: Connection, url: str, place: str) -> bytes:
@@ -74,22 +79,10 @@ async def _sealed(connection: Connection, url: str, place: str) -> bytes:
     return seal(public, url.encode(), place)
 
 
-def _item(row: asyncpg.Record) -> dict[str, Any]:
+def item(row: asyncpg.Record) -> AlarmRoute:
     test = None
     if row["test_asked_at"] is not None:
-        state = {"pending": "waiting", "done": "sent"}.get(row["test_state"], "failed")
+        state: Literal["waiting", "sent", "failed"] = STATES.get(row["test_state"], "failed")
         sent_at = times.optional_text(row["test_sent_at"])
-        test = {"asked_at": times.text(row["test_asked_at"]), "state": state, "sent_at": sent_at}
-    return {
-        "route": row["name"],
-        "version": row["version"],
-        "address": row["address"],
-        "created_at": times.text(row["created_at"]),
-        "changed_at": times.text(row["changed_at"]),
-        "sent_at": times.optional_text(row["sent_at"]),
-        "waiting": row["waiting"],
-        "failing_since": times.optional_text(row["failing_since"]),
-        "last_error": row["last_error"],
-        "test": test,
-        "definition": msgspec.Raw(row["definition"].encode()),
-    }
+        test = RouteTest(asked_at=times.text(row["test_asked_at"]), state=state, sent_at=sent_at)
+    return AlarmRoute.of(row, route=row["name"], test=test, definition=raw(row["definition"]))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import asyncpg
-import msgspec
 from pydantic import ValidationError
 
 from api.database import Database
-from api.http import times
+from api.http.description import raw
+from api.http.preconditions import Expected
 from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
+from api.shapes.alarm_rules import Imported, RuleChange, RuleDetail, SavedRule
 from schema.alarms.files import MAX_RULES
 from schema.alarms.rules import Definition, Rule, Scope
 
@@ -24,7 +26,7 @@ MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class RuleFilter:
     """Which rules: all of what is not None holds."""
 
     enabled: bool | None = None
@@ -35,24 +37,14 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
-    """What must be before a change."""
-
-    version: int | None = None
-    """None: any; 0: there must be none."""
-    there: bool = False
-    """There must be one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
+class RuleOrder:
     """Who changes rules, and why."""
 
     who: str
     why: str
 
 
-async def page(database: Database, wanted: Filter, after: str, limit: int) -> list[dict[str, Any]]:
+async def page(database: Database, wanted: RuleFilter, after: str, limit: int) -> list[asyncpg.Record]:
     """At most `limit` rules whose name comes after `after`."""
     channel = wanted.channel
     rows = await database.fetch(
@@ -60,17 +52,12 @@ async def page(database: Database, wanted: Filter, after: str, limit: int) -> li
         *(after, wanted.enabled, wanted.tags, wanted.priorities, channel, limit if channel is None else None),
     )
     if channel is None:
-        return [_item(row) for row in rows]
-    found = []
-    for row in rows:  # which the query has thinned out: in a formula the name may be a part of another
-        if channel in _channels(row):
-            found.append(_item(row))
-            if len(found) == limit:
-                break
-    return found
+        return rows
+    # The query has thinned them out: in a formula the name may be a part of another.
+    return list(islice((row for row in rows if channel in _channels(row)), limit))
 
 
-async def detail(database: Database, name: str) -> dict[str, Any]:
+async def detail(database: Database, name: str) -> RuleDetail:
     row = await database.fetchrow(SQL["one"], name)
     if row is None:
         raise unknown(name)
@@ -78,7 +65,7 @@ async def detail(database: Database, name: str) -> dict[str, Any]:
         found = await warnings(database, _rule(row))
     except Conflict as error:
         found = [error.detail]
-    return _item(row) | {"warnings": found}
+    return _with_warnings(row, found)
 
 
 async def rule(database: Database, name: str) -> Rule:
@@ -98,33 +85,33 @@ def unknown(name: str) -> NotFound:
 
 
 async def put(
-    database: Database, name: str, wanted: Definition, before: Before, change: Change
-) -> tuple[dict[str, Any], bool]:
+    database: Database, name: str, wanted: Definition, expected: Expected, change: RuleOrder
+) -> tuple[RuleDetail, bool]:
     """The rule afterwards, and whether it is new."""
     async with database.change() as connection:
-        known, version = await connection.fetchrow(SQL["one"], name), before.version
-        if before.there:
+        known, version = await connection.fetchrow(SQL["one"], name), expected.version
+        if expected.there:
             if known is None:
                 raise PreconditionFailed(f"there is no rule {name}")
             version = known["version"]
         await connection.execute(SQL["put"], name, wanted.model_dump_json(), version, change.who, change.why)
-        item = _item(await connection.fetchrow(SQL["one"], name))
-    return item | {"warnings": await warnings(database, wanted)}, known is None
+        saved = await connection.fetchrow(SQL["one"], name)
+    return _with_warnings(saved, await warnings(database, wanted)), known is None
 
 
-async def remove(database: Database, name: str, version: int | None, change: Change) -> dict[str, Any]:
+async def remove(database: Database, name: str, version: int | None, change: RuleOrder) -> SavedRule:
     """The rule as it was."""
     async with database.change() as connection:
         before = await connection.fetchrow(SQL["one"], name)
         if before is None:
             raise unknown(name)
         await connection.execute(SQL["remove"], name, version, change.who, change.why)
-        return _item(before)
+        return item(before)
 
 
 async def import_(
-    database: Database, rules: Sequence[Rule], change: Change, *, remove: bool, dry_run: bool
-) -> dict[str, Any]:
+    database: Database, rules: Sequence[Rule], change: RuleOrder, *, remove: bool, dry_run: bool
+) -> Imported:
     """Makes the stored rules those of a file, all or none; what is not in it stays, unless `remove`."""
     async with database.change() as connection:
         stored = {row["name"]: row for row in await connection.fetch(SQL["page"], "", *[None] * 5)}
@@ -145,13 +132,13 @@ async def import_(
             definitions = [json.dumps(wanted[name]) for name in put]
             versions = [stored[name]["version"] if name in stored else 0 for name in put]
             await connection.execute(SQL["put_many"], put, definitions, versions, change.who, change.why)
-    return {
-        "dry_run": dry_run,
-        "created": created,
-        "changed": [{"rule": name, "fields": fields} for name, fields in changed.items()],
-        "removed": removed,
-        "unchanged": len(wanted) - len(created) - len(changed),
-    }
+    return Imported(
+        dry_run=dry_run,
+        created=created,
+        changed=[RuleChange(rule=name, fields=fields) for name, fields in changed.items()],
+        removed=removed,
+        unchanged=len(wanted) - len(created) - len(changed),
+    )
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") -> Iterator[str]:
@@ -203,14 +190,9 @@ def _channels(row: asyncpg.Record) -> frozenset[str]:
         return frozenset()
 
 
-def _item(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        "rule": row["name"],
-        "version": row["version"],
-        "title": row["title"],
-        "priority": row["priority"],
-        "enabled": row["enabled"],
-        "created_at": times.text(row["created_at"]),
-        "changed_at": times.text(row["changed_at"]),
-        "definition": msgspec.Raw(row["definition"].encode()),  # jsonb comes as text and goes out as it is
-    }
+def item(row: asyncpg.Record) -> SavedRule:
+    return SavedRule.of(row, rule=row["name"], definition=raw(row["definition"]))
+
+
+def _with_warnings(row: asyncpg.Record, found: list[str]) -> RuleDetail:
+    return RuleDetail.of(row, rule=row["name"], definition=raw(row["definition"]), warnings=found)

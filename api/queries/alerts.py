@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from api.database import Database
 from api.queries import load
 from api.queries.alarms import item, transition
+from api.shapes.alarms import Alarm, Transition
 
 SQL = load("alerts")
 
@@ -55,5 +55,5 @@ def _transitions(rows: Sequence[asyncpg.Record]) -> list[Told]:
     return [_told(row["transition_id"], row, transition(row)) for row in rows]
 
 
-def _told(number: int, row: asyncpg.Record, content: dict[str, Any]) -> Told:
+def _told(number: int, row: asyncpg.Record, content: Alarm | Transition) -> Told:
     return Told(number, row["device"], row["rule"], row["priority"], msgspec.json.encode(content))

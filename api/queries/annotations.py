@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 
 from api.database import Database
-from api.http import times
 from api.queries import load
+from api.shapes.annotations import Annotation
 
 SQL = load("annotations")
 LAST_ID = 2**63 - 1
@@ -25,25 +25,17 @@ async def page(
 
 async def add(
     database: Database, device: str, span: tuple[datetime, datetime | None], text: str, who: str
-) -> dict[str, Any]:
+) -> Annotation:
     async with database.change() as connection:
         number = await connection.fetchval(SQL["add"], device, *span, text, who)
         return item(await connection.fetchrow(SQL["one"], number))
 
 
-async def withdraw(database: Database, device: str, number: int, who: str, why: str) -> dict[str, Any]:
+async def withdraw(database: Database, device: str, number: int, who: str, why: str) -> Annotation:
     async with database.change() as connection:
         await connection.execute(SQL["withdraw"], device, number, who, why)
         return item(await connection.fetchrow(SQL["one"], number))
 
 
-def item(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        "id": row["annotation_id"],
-        "begins": times.text(row["begins"]),
-        "ends": times.optional_text(row["ends"]),
-        "text": row["text"],
-        "who": row["who"],
-        "created_at": times.text(row["created_at"]),
-        "withdrawn_at": times.optional_text(row["withdrawn_at"]),
-    }
+def item(row: asyncpg.Record) -> Annotation:
+    return Annotation.of(row, id=row["annotation_id"])

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import asyncpg
-import msgspec
 
 from api.database import Database
-from api.http import times
+from api.http.description import raw
 from api.queries import load
+from api.shapes.audit import AuditEvent, Verification
 
 SQL = load("audit")
 AFTER_ALL = 2**63 - 1
@@ -21,7 +20,7 @@ MOST_FAULTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedEvents:
     """Which events; None is any."""
 
     subject: str | None
@@ -33,57 +32,33 @@ class Wanted:
     ascending: bool
 
 
-async def page(database: Database, wanted: Wanted, after: int | None, limit: int) -> list[dict[str, Any]]:
+async def page(database: Database, wanted: WantedEvents, after: int | None, limit: int) -> list[asyncpg.Record]:
     """Events that come after number `after` in the order that is wanted."""
     if after is None:
         after = 0 if wanted.ascending else AFTER_ALL
-    rows = await database.fetch_planned(
+    return await database.fetch_planned(
         SQL["oldest_first" if wanted.ascending else "newest_first"],
         *(wanted.subject, wanted.action, wanted.who, wanted.begin, wanted.end, after, limit),
     )
-    return [_event(row) for row in rows]
 
 
-async def pages(database: Database, wanted: Wanted) -> AsyncIterator[list[dict[str, Any]]]:
+async def pages(database: Database, wanted: WantedEvents) -> AsyncIterator[list[asyncpg.Record]]:
     """All of them; no connection is held while a slow client reads."""
     after = None
     while True:
-        items = await page(database, wanted, after, AT_A_TIME)
-        yield items
-        if len(items) < AT_A_TIME:
+        rows = await page(database, wanted, after, AT_A_TIME)
+        yield rows
+        if len(rows) < AT_A_TIME:
             return
-        after = items[-1]["n"]
+        after = rows[-1]["n"]
 
 
-async def verify(database: Database) -> dict[str, Any]:
+async def verify(database: Database) -> Verification:
     row = await database.fetchrow(SQL["verify"], MOST_FAULTS)
     assert row is not None  # an aggregate
-    return {
-        "organization": row["organization"],
-        "events": row["events"],
-        "first_at": times.optional_text(row["first_at"]),
-        "last_at": times.optional_text(row["last_at"]),
-        "last_n": row["last_n"],
-        "last_hash": None if row["last_hash"] is None else row["last_hash"].hex(),
-        "faults": row["faults"],
-        "whole": not row["faults"],
-    }
+    last_hash = None if row["last_hash"] is None else row["last_hash"].hex()
+    return Verification.of(row, last_hash=last_hash, whole=not row["faults"])
 
 
-def _event(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        "n": row["n"],
-        "at": times.text(row["at"]),
-        "who": row["who"],
-        "action": row["action"],
-        "subject": row["subject"],
-        "old": _raw(row["old"]),
-        "new": _raw(row["new"]),
-        "why": row["why"],
-        "hash": row["hash"].hex(),
-    }
-
-
-def _raw(document: str | None) -> msgspec.Raw | None:
-    """jsonb comes as text and goes out as it is."""
-    return None if document is None else msgspec.Raw(document.encode())
+def event(row: asyncpg.Record) -> AuditEvent:
+    return AuditEvent.of(row, old=raw(row["old"]), new=raw(row["new"]), hash=row["hash"].hex())

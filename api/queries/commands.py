@@ -13,13 +13,14 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-import msgspec
 
 from api.database import Connection, Database
 from api.http import times
+from api.http.description import raw
 from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
 from api.queries.devices import unknown
+from api.shapes.commands import Command
 from api.trace import CURRENT
 
 SQL = load("commands")
@@ -45,7 +46,7 @@ class Precondition:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CommandWish:
     """What is asked for."""
 
     device: str
@@ -64,7 +65,7 @@ class Wish:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
 
 
-async def request(database: Database, wish: Wish, who: str, key: str) -> tuple[dict[str, Any], bool]:
+async def request(database: Database, wish: CommandWish, who: str, key: str) -> tuple[Command, bool]:
     """The command, and whether it is new. A repeated request is answered before anything is checked again: what it
     did may be what has changed since."""
     digest = wish.digest()
@@ -73,7 +74,7 @@ async def request(database: Database, wish: Wish, who: str, key: str) -> tuple[d
         if row is not None:
             if row["request_hash"] != digest:
                 raise Conflict(f"the Idempotency-Key {key} was used for another request: take a new one")
-            return _item(row), False
+            return item(row), False
         said = None
         if wish.precondition is not None:
             said = json.dumps(wish.precondition.said)
@@ -84,7 +85,7 @@ async def request(database: Database, wish: Wish, who: str, key: str) -> tuple[d
             *(who, wish.why, key, digest),
         )
         row = await connection.fetchrow(SQL["one"], made["command_id_"])
-        return _item(row), bool(made["is_new"])
+        return item(row), bool(made["is_new"])
 
 
 async def _check(connection: Connection, device: str, wanted: Precondition) -> None:
@@ -116,22 +117,20 @@ def _broken(wanted: Precondition, row: asyncpg.Record) -> list[str]:
     return wrong
 
 
-async def one(database: Database, command: UUID) -> dict[str, Any]:
+async def one(database: Database, command: UUID) -> Command:
     row = await database.fetchrow(SQL["one"], command)
     if row is None:
         raise NotFound(f"there is no command {command}")
-    return _item(row)
+    return item(row)
 
 
-async def ended(
-    database: Database, command: UUID, patience: timedelta, gone: Callable[[], Awaitable[bool]]
-) -> dict[str, Any]:
+async def ended(database: Database, command: UUID, patience: timedelta, gone: Callable[[], Awaitable[bool]]) -> Command:
     """The command when it has ended, or as it is when patience has. No connection is held meanwhile."""
     deadline = time.monotonic() + patience.total_seconds()
     while True:
         found = await one(database, command)
         left = deadline - time.monotonic()
-        if found["state"] not in OPEN or left <= 0 or await gone():
+        if found.state not in OPEN or left <= 0 or await gone():
             return found
         await asyncio.sleep(min(LOOK_S, left))
         trace = CURRENT.get()
@@ -140,39 +139,18 @@ async def ended(
 
 
 async def page(
-    database: Database, device_id: int, states: Sequence[str] | None, before: tuple[datetime, UUID], limit: int
-) -> list[dict[str, Any]]:
+    database: Database, device_id: int, states: Sequence[str] | None, before: Sequence[Any], limit: int
+) -> list[asyncpg.Record]:
     """At most `limit` commands, newest first, after the key `before` (requested_at, command_id)."""
-    return [_item(row) for row in await database.fetch_planned(SQL["page"], device_id, states, *before, limit)]
+    return await database.fetch_planned(SQL["page"], device_id, states, *before, limit)
 
 
-async def cancel(database: Database, command: UUID, who: str, why: str) -> dict[str, Any]:
+async def cancel(database: Database, command: UUID, who: str, why: str) -> Command:
     async with database.change() as connection:
         await connection.execute(SQL["cancel"], command, who, why)
     return await one(database, command)
 
 
-def _item(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        "id": str(row["command_id"]),
-        "device": row["device"],
-        "name": row["name"],
-        "parameters": _raw(row["parameters"]),
-        "precondition": _raw(row["precondition"]),
-        "boot": row["boot"],
-        "state": row["state"],
-        "requested_by": row["requested_by"],
-        "why": row["why"],
-        "requested_at": times.text(row["requested_at"]),
-        "expires_at": times.text(row["expires_at"]),
-        "sent_at": times.optional_text(row["sent_at"]),
-        "accepted_at": times.optional_text(row["accepted_at"]),
-        "ended_at": times.optional_text(row["ended_at"]),
-        "detail": row["detail"],
-        "result": _raw(row["result"]),
-    }
-
-
-def _raw(said: str | None) -> msgspec.Raw | None:
-    """jsonb comes as text and goes out as it is."""
-    return None if said is None else msgspec.Raw(said.encode())
+def item(row: asyncpg.Record) -> Command:
+    documents = {name: raw(row[name]) for name in ("parameters", "precondition", "result")}
+    return Command.of(row, id=str(row["command_id"]), **documents)

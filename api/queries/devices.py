@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import asyncpg
 
 from api.database import Database
-from api.http import times
 from api.problems import NotFound
 from api.queries import load
+from api.shapes import devices as shapes
+from api.shapes.devices import DeviceDetail, Presence
 
 SQL = load("devices")
 
@@ -68,7 +68,7 @@ async def device(database: Database, name: str) -> Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class DeviceFilter:
     """Which devices: all of what is not None holds."""
 
     states: list[str] | None = None
@@ -82,7 +82,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class WantedDevice:
     """None: stays as it is; empty: is taken away."""
 
     title: str | None
@@ -90,49 +90,39 @@ class Change:
     tags: list[str] | None
 
 
-async def page(database: Database, wanted: Filter, after: str, limit: int) -> list[dict[str, Any]]:
+async def page(database: Database, wanted: DeviceFilter, after: str, limit: int) -> list[asyncpg.Record]:
     """At most `limit` devices whose name comes after `after`."""
     words = None if wanted.words is None else wanted.words.lower()
-    rows = await database.fetch(
+    return await database.fetch(
         SQL["page"], after, limit, wanted.states, wanted.tags, wanted.location, words, wanted.online
     )
-    return [_item(row) for row in rows]
 
 
-async def detail(database: Database, name: str) -> dict[str, Any]:
+async def detail(database: Database, name: str) -> DeviceDetail:
     return _detail(await database.fetchrow(SQL["one"], name), name)
 
 
 async def change(
-    database: Database, name: str, wanted: Change, version: int | None, *, who: str, why: str
-) -> dict[str, Any]:
+    database: Database, name: str, wanted: WantedDevice, version: int | None, *, who: str, why: str
+) -> DeviceDetail:
     """The device afterwards. `version`: what it must be before."""
     async with database.change() as connection:
         await connection.execute(SQL["change"], name, wanted.title, wanted.location, wanted.tags, version, who, why)
         return _detail(await connection.fetchrow(SQL["one"], name), name)
 
 
-def _detail(row: asyncpg.Record | None, name: str) -> dict[str, Any]:
+def _detail(row: asyncpg.Record | None, name: str) -> DeviceDetail:
     if row is None:
         raise unknown(name)
-    return _item(row) | {"version": row["version"]}
+    return DeviceDetail.of(row, device=row["name"], presence=_presence(row))
 
 
-def _item(row: asyncpg.Record) -> dict[str, Any]:
-    presence = None
-    if row["since"] is not None:
-        presence = {"online": row["online"], "since": times.text(row["since"])}
-        presence |= {"boot": row["boot"], "firmware": row["firmware"]}
-    return {
-        "device": row["name"],
-        "state": row["state"],
-        "registered_at": times.text(row["registered_at"]),
-        "presence": presence,
-        "last_frame_at": times.optional_text(row["last_frame_at"]),
-        "title": row["title"],
-        "location": row["location"],
-        "tags": row["tags"],
-    }
+def item(row: asyncpg.Record) -> shapes.Device:
+    return shapes.Device.of(row, device=row["name"], presence=_presence(row))
+
+
+def _presence(row: asyncpg.Record) -> Presence | None:
+    return None if row["since"] is None else Presence.of(row)
 
 
 async def names(database: Database, after: str, limit: int) -> list[tuple[int, str]]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import asyncpg
 import msgspec
 
 from api.database import Database
-from api.http import times
 from api.problems import Conflict, NotFound
 from api.queries import load
+from api.shapes.enrollments import Enrollment
 from schema.enrollment import fingerprint
 
 SQL = load("enrollments")
@@ -24,38 +23,22 @@ async def page(
     database: Database,
     states: Sequence[str] | None,
     serial: str | None,
-    before: tuple[datetime, str],
+    before: Sequence[Any],
     limit: int,
 ) -> list[asyncpg.Record]:
     """Handshakes that come after the key `before`, newest first."""
     return await database.fetch_planned(SQL["page"], states, serial, *before, limit)
 
 
-async def one(database: Database, txn: str) -> dict[str, Any]:
+async def one(database: Database, txn: str) -> Enrollment:
     row = await database.fetchrow(SQL["one"], txn)
     if row is None:
         raise NotFound(f"there is no enrollment {txn}; /api/v1/enrollments lists them")
     return item(row)
 
 
-def item(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        "txn": row["txn"],
-        "cell": row["cell"],
-        "serial": row["serial"],
-        "device": row["device"],
-        "fingerprint": fingerprint(row["identity_key"]),
-        "state": row["state"],
-        "reason": row["reason"],
-        "claim_version": row["claim_version"],
-        "hardware": row["hardware"],
-        "firmware": row["firmware"],
-        "channels": msgspec.Raw(msgspec.json.encode(row["channels"])),  # the same text in a cell of CSV
-        "username": row["username"],
-        "created_at": times.text(row["created_at"]),
-        "changed_at": times.text(row["changed_at"]),
-        "expires_at": times.optional_text(row["expires_at"]),
-    }
+def item(row: asyncpg.Record) -> Enrollment:
+    return Enrollment.of(row, fingerprint=fingerprint(row["identity_key"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +51,28 @@ class Approval:
     """Whose the device will be; None: its serial's."""
 
 
-async def approve(database: Database, txn: str, approval: Approval, who: str, why: str) -> dict[str, Any]:
+async def approve(database: Database, txn: str, approval: Approval, who: str, why: str) -> Enrollment:
     """The handshake afterwards; of one that is another organization's now, only what follows from this."""
     found = await one(database, txn)
-    theirs, seen = found["fingerprint"], approval.fingerprint
+    theirs, seen = found.fingerprint, approval.fingerprint
     if seen is not None and "".join(sign for sign in seen.upper() if sign.isalnum()) != theirs:
         raise Conflict(f"the fingerprint is {theirs}, not {seen}: nothing was approved")
     async with database.change() as connection:
         await connection.execute(SQL["approve"], txn, approval.device, approval.organization, who, why)
         row = await connection.fetchrow(SQL["one"], txn)
-    return found | {"state": "approved", "device": approval.device or found["device"]} if row is None else item(row)
+    if row is not None:
+        return item(row)
+    return msgspec.structs.replace(found, state="approved", device=approval.device or found.device)
 
 
-async def deny(database: Database, txn: str, who: str, why: str) -> dict[str, Any]:
+async def deny(database: Database, txn: str, who: str, why: str) -> Enrollment:
     async with database.change() as connection:
         await connection.execute(SQL["deny"], txn, who, why)
     return await one(database, txn)
 
 
-async def switches(database: Database) -> list[dict[str, Any]]:
-    return [dict(row) for row in await database.fetch(SQL["cells"])]
+async def switches(database: Database) -> list[asyncpg.Record]:
+    return await database.fetch(SQL["cells"])
 
 
 async def switch(database: Database, cell: str | None, is_open: bool, who: str, why: str) -> None:

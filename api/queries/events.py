@@ -3,43 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import asyncpg
-import msgspec
 
 from api.database import Database
-from api.http import times
+from api.http.description import raw
 from api.http.times import Span
 from api.queries import load
+from api.shapes.events import Event
 
 SQL = load("events")
 AFTER_ALL_DIGESTS = b"\xff" * 65
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An item of a list, and the key at which the page after it begins."""
-
-    item: dict[str, Any]
-    key: tuple[datetime, bytes | int]
-
-
 async def events(
     database: Database, device_id: int, window: Span, before: Sequence[Any], *, kind: str | None, limit: int
-) -> list[Entry]:
+) -> list[asyncpg.Record]:
     """Events in the window that come after the key `before` (time, digest), perhaps only those of type `kind`."""
-    rows = await database.fetch(SQL["events"], device_id, window.begin, window.end, *before, kind, limit)
-    return [Entry(_event(row), (row["time"], row["digest"])) for row in rows]
+    return await database.fetch(SQL["events"], device_id, window.begin, window.end, *before, kind, limit)
 
 
-def _event(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        "time": times.text(row["time"]),
-        "type": row["type"],
-        "boot": row["boot"],
-        "data": msgspec.Raw(row["data"].encode()),  # jsonb comes as text and goes out as it is
-        "received_at": times.text(row["received_at"]),
-    }
+def item(row: asyncpg.Record) -> Event:
+    return Event.of(row, data=raw(row["data"]))

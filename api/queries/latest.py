@@ -10,15 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import asyncpg
-import msgspec
 
 from api.database import Connection, Database
 from api.http import times
 from api.queries import load
 from api.queries.devices import unknown
+from api.shapes.latest import DeviceLatest, Latest
 
 SQL = load("latest")
 RECENT = timedelta(hours=1)
@@ -26,16 +26,6 @@ RECENT = timedelta(hours=1)
 
 AT_ONCE = 500
 """Devices in a query: the database looks for some while others are put together here."""
-
-
-class Sample(msgspec.Struct, frozen=True, gc=False):
-    """As answers have it: without time, nothing was found."""
-
-    channel: str
-    unit: str | None
-    value: float | None = None
-    quality: int | None = None
-    time: str | None = None
 
 
 class Layout(NamedTuple):
@@ -51,14 +41,14 @@ class Layout(NamedTuple):
 class Gap(NamedTuple):
     """A slot that the newest frame of its layout leaves open; `samples[at]` is to be filled."""
 
-    samples: list[Sample]
+    samples: list[Latest]
     at: int
     row: asyncpg.Record
     place: int
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedLatest:
     """Samples at most `within` older than their device's newest frame, of these channels, only good ones or all."""
 
     within: timedelta
@@ -66,7 +56,7 @@ class Wanted:
     everything: bool
 
 
-async def of_device(database: Database, name: str, wanted: Wanted) -> dict[str, Any]:
+async def of_device(database: Database, name: str, wanted: WantedLatest) -> DeviceLatest:
     """Time of its newest frame, and of each channel the newest sample."""
     async with database.connection() as connection:
         rows = await connection.fetch(SQL["one"], name, wanted.within, datetime.now(UTC) - RECENT)
@@ -83,14 +73,16 @@ async def of_device(database: Database, name: str, wanted: Wanted) -> dict[str, 
         return item
 
 
-async def of_devices(database: Database, devices: Sequence[tuple[int, str]], wanted: Wanted) -> list[dict[str, Any]]:
+async def of_devices(
+    database: Database, devices: Sequence[tuple[int, str]], wanted: WantedLatest
+) -> list[DeviceLatest]:
     """The same for each of `devices` (id, name), in their order."""
     some = [devices[first : first + AT_ONCE] for first in range(0, len(devices) or 1, AT_ONCE)]
     parts = await asyncio.gather(*(_part(database, part, wanted) for part in some))
     return [item for items in parts for item in items]
 
 
-async def _part(database: Database, devices: Sequence[tuple[int, str]], wanted: Wanted) -> list[dict[str, Any]]:
+async def _part(database: Database, devices: Sequence[tuple[int, str]], wanted: WantedLatest) -> list[DeviceLatest]:
     async with database.connection() as connection:
         numbers = [number for number, _ in devices]
         rows = await connection.fetch(SQL["many"], numbers, wanted.within, datetime.now(UTC) - RECENT)
@@ -120,10 +112,10 @@ async def _items(
     devices: Sequence[tuple[int, str]],
     rows: Sequence[asyncpg.Record],
     layouts: Mapping[int, Layout],
-    wanted: Wanted,
-) -> list[dict[str, Any]]:
+    wanted: WantedLatest,
+) -> list[DeviceLatest]:
     newest: dict[int, str] = {}
-    found: dict[int, list[tuple[Layout, list[Sample]]]] = {number: [] for number, _ in devices}
+    found: dict[int, list[tuple[Layout, list[Latest]]]] = {number: [] for number, _ in devices}
     gaps: list[Gap] = []
     for row in rows:
         number, layout = row["device_id"], layouts[row["layout_id"]]
@@ -133,30 +125,32 @@ async def _items(
         found[number].append((layout, samples))
     if gaps:
         await _fill(connection, gaps, wanted)
-    return [{"device": name, "time": newest.get(number), "values": _merged(found[number])} for number, name in devices]
+    return [
+        DeviceLatest(device=name, time=newest.get(number), values=_merged(found[number])) for number, name in devices
+    ]
 
 
-def _samples(row: asyncpg.Record, time: str | None, layout: Layout, gaps: list[Gap], everything: bool) -> list[Sample]:
+def _samples(row: asyncpg.Record, time: str | None, layout: Layout, gaps: list[Gap], everything: bool) -> list[Latest]:
     """What this frame, of `time`, has of each channel; what it leaves open is a gap."""
     _, _, names, units, places = layout
     if time is None:
-        return list(map(Sample, names, units))
+        return list(map(Latest, names, units))
     values, marks = row["values"], row["quality"]
     if len(places) < len(values):
         values, marks = [values[place] for place in places], marks and [marks[place] for place in places]
     qualities: Iterable[int] = repeat(0) if marks is None else (mark or 0 for mark in marks)
-    samples = list(map(Sample, names, units, values, qualities, repeat(time)))
+    samples = list(map(Latest, names, units, values, qualities, repeat(time)))
     if marks is not None or None in values:
         for at, value in enumerate(values):
             mark = None if marks is None else marks[at]
             there = value is not None or mark is not None if everything else value is not None and not mark
             if not there:
-                samples[at] = Sample(names[at], units[at])
+                samples[at] = Latest(names[at], units[at])
                 gaps.append(Gap(samples, at, row, places[at]))
     return samples
 
 
-async def _fill(connection: Connection, gaps: Sequence[Gap], wanted: Wanted) -> None:
+async def _fill(connection: Connection, gaps: Sequence[Gap], wanted: WantedLatest) -> None:
     since = [gap.row["newest"] - wanted.within for gap in gaps]
     rows = await connection.fetch(
         SQL["older"],
@@ -171,14 +165,14 @@ async def _fill(connection: Connection, gaps: Sequence[Gap], wanted: Wanted) -> 
     for number, time, value, quality in rows:
         samples, at, _, _ = gaps[number - 1]
         empty = samples[at]
-        samples[at] = Sample(empty.channel, empty.unit, value, quality or 0, times.text(time))
+        samples[at] = Latest(empty.channel, empty.unit, value, quality or 0, times.text(time))
 
 
-def _merged(found: Sequence[tuple[Layout, list[Sample]]]) -> list[Sample]:
+def _merged(found: Sequence[tuple[Layout, list[Latest]]]) -> list[Latest]:
     """Of the channels of several layouts the newest sample each, in the order of the channel list."""
     if len(found) == 1:
         return found[0][1]
-    newest: dict[int, Sample] = {}
+    newest: dict[int, Latest] = {}
     for layout, samples in sorted(found, key=lambda pair: pair[0].layout_id):  # of one instant, the newer layout's
         for channel, sample in zip(layout.ids, samples, strict=True):
             known = newest.get(channel)

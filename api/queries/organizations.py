@@ -7,31 +7,30 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
-import msgspec
 
-from api.access.roles import Principal
-from api.access.tokens import ApiKey, hashed
+from api.access.roles import Principal, Role
+from api.access.tokens import ApiKey, code_hash, hashed
 from api.database import Database, Server
-from api.http import times
 from api.problems import NotFound
 from api.queries import load
+from api.shapes.organizations import MadeInvitation, MadeKey, Member, Membership, Organization
 
 SQL = load("organizations")
 LAST_KEY_ID = "z" * 13
 
 
-async def memberships(accounts: Database, user_id: int) -> list[dict[str, Any]]:
-    return [plain(row) for row in await accounts.fetch(SQL["memberships"], user_id)]
+async def memberships(accounts: Database, user_id: int) -> list[Membership]:
+    return [Membership.of(row) for row in await accounts.fetch(SQL["memberships"], user_id)]
 
 
-async def whose(server: Server, principal: Principal) -> list[dict[str, Any]]:
+async def whose(server: Server, principal: Principal) -> list[Membership]:
     """The organizations somebody is a member of; a key's is the one it was made in."""
     if principal.user_id is not None:
         return await memberships(server.accounts, principal.user_id)
     if principal.organization_id is None or principal.role is None:
         return []
-    its = await organization(server.of(principal.organization_id))
-    return [{"organization": its["organization"], "title": its["title"], "role": principal.role, "since": None}]
+    row = await _organization(server.of(principal.organization_id))
+    return [Membership.of(row, role=principal.role, since=None)]
 
 
 async def join(accounts: Database, user_id: int, code: bytes) -> str:
@@ -48,11 +47,16 @@ async def organization_create(accounts: Database, user_id: int, name: str, title
 # Of the caller's organization.
 
 
-async def organization(database: Database) -> dict[str, Any]:
+async def organization(database: Database, role: Role | None) -> Organization:
+    """The organization, for somebody who has this role in it."""
+    return Organization.of(await _organization(database), role=role)
+
+
+async def _organization(database: Database) -> asyncpg.Record:
     row = await database.fetchrow(SQL["organization"])
     if row is None:
         raise NotFound("there is no such organization")
-    return plain(row)
+    return row
 
 
 async def organization_change(database: Database, title: str, who: str, why: str) -> None:
@@ -60,15 +64,15 @@ async def organization_change(database: Database, title: str, who: str, why: str
         await connection.execute(SQL["organization_change"], title, who, why)
 
 
-async def members(database: Database, after: int, limit: int) -> list[dict[str, Any]]:
-    return [plain(row) for row in await database.fetch(SQL["members"], after, limit)]
+async def members(database: Database, after: int, limit: int) -> list[asyncpg.Record]:
+    return await database.fetch(SQL["members"], after, limit)
 
 
-async def member(database: Database, user_id: int) -> dict[str, Any]:
+async def member(database: Database, user_id: int) -> Member:
     row = await database.fetchrow(SQL["member"], user_id)
     if row is None:
         raise NotFound(f"there is no member {user_id}")
-    return plain(row)
+    return Member.of(row)
 
 
 async def member_change(database: Database, user_id: int, role: str | None, who: str, why: str) -> None:
@@ -77,16 +81,16 @@ async def member_change(database: Database, user_id: int, role: str | None, who:
         await connection.execute(SQL["member_change"], user_id, role, who, why)
 
 
-async def invitations(database: Database, before: int, limit: int) -> list[dict[str, Any]]:
-    return [plain(row) for row in await database.fetch(SQL["invitations"], before, limit)]
+async def invitations(database: Database, before: int, limit: int) -> list[asyncpg.Record]:
+    return await database.fetch(SQL["invitations"], before, limit)
 
 
 async def invitation_create(
-    database: Database, role: str, code: bytes, *, uses: int, expires_at: datetime, who: str
-) -> dict[str, Any]:
+    database: Database, role: str, code: str, *, uses: int, expires_at: datetime, who: str
+) -> MadeInvitation:
     async with database.change() as connection:
-        made = await connection.fetchval(SQL["invitation_create"], role, code, uses, expires_at, who)
-        return plain(await connection.fetchrow(SQL["invitation"], made))
+        made = await connection.fetchval(SQL["invitation_create"], role, code_hash(code), uses, expires_at, who)
+        return MadeInvitation.of(await connection.fetchrow(SQL["invitation"], made), code=code)
 
 
 async def invitation_end(database: Database, invitation_id: int, who: str, why: str) -> None:
@@ -104,23 +108,14 @@ async def key(database: Database, key_id: str) -> asyncpg.Record | None:
 
 async def key_create(
     database: Database, made: ApiKey, *, name: str, role: str, scopes: list[str], expires_at: datetime | None, who: str
-) -> dict[str, Any]:
+) -> MadeKey:
     async with database.change() as connection:
         await connection.execute(
             SQL["key_create"], made.key_id, hashed(made.secret), name, role, scopes, expires_at, who
         )
-        return shown_key(await connection.fetchrow(SQL["key_shown"], made.key_id))
+        return MadeKey.of(await connection.fetchrow(SQL["key_shown"], made.key_id), key=str(made))
 
 
 async def key_end(database: Database, key_id: str, who: str, why: str) -> None:
     async with database.change() as connection:
         await connection.execute(SQL["key_end"], key_id, who, why)
-
-
-def shown_key(row: asyncpg.Record) -> dict[str, Any]:
-    scopes = msgspec.Raw(msgspec.json.encode(row["scopes"]))  # the same text in a cell of CSV
-    return plain(row) | {"scopes": scopes}
-
-
-def plain(row: asyncpg.Record) -> dict[str, Any]:
-    return {name: times.text(value) if isinstance(value, datetime) else value for name, value in row.items()}

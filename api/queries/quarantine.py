@@ -9,11 +9,10 @@ from typing import Any
 import asyncpg
 
 from api.database import Database
-from api.http import times
 from api.http.times import Span
 from api.problems import NotFound
 from api.queries import load
-from api.queries.events import Entry
+from api.shapes.quarantine import Quarantined
 
 SQL = load("quarantine")
 SHOWN = 16 * 1024
@@ -30,35 +29,22 @@ async def quarantine(
     *,
     device: str | None,
     limit: int,
-) -> list[Entry]:
+) -> list[asyncpg.Record]:
     """Messages rejected for `reasons`, now in `states`, in the window, after the key `before` (received_at, id)."""
     arguments = (list(reasons), list(states), window.begin, window.end, *before, limit, SHOWN)
     if device is None:
-        rows = await database.fetch(SQL["quarantine"], *arguments)
-    else:
-        rows = await database.fetch(SQL["quarantine_of_device"], *arguments, device)
-    return [Entry(_quarantined(row), (row["received_at"], row["quarantine_id"])) for row in rows]
+        return await database.fetch(SQL["quarantine"], *arguments)
+    return await database.fetch(SQL["quarantine_of_device"], *arguments, device)
 
 
-async def quarantined(database: Database, number: int) -> dict[str, Any]:
+async def quarantined(database: Database, number: int) -> Quarantined:
     row = await database.fetchrow(SQL["quarantined"], number)
     if row is None:
         raise NotFound(f"nothing of number {number} is in quarantine; /api/v1/quarantine lists what is")
-    return _quarantined(row)
+    return item(row)
 
 
-def _quarantined(row: asyncpg.Record) -> dict[str, Any]:
+def item(row: asyncpg.Record) -> Quarantined:
     payload = row["payload"]
-    return {
-        "id": row["quarantine_id"],
-        "received_at": times.text(row["received_at"]),
-        "device": row["device"],
-        "topic": row["topic"],
-        "reason": row["reason"],
-        "detail": row["detail"],
-        "content_type": row["content_type"],
-        "bytes": row["bytes"],
-        "state": row["state"],
-        "settled_at": None if row["settled_at"] is None else times.text(row["settled_at"]),
-        "payload": None if payload is None else base64.b64encode(payload).decode(),
-    }
+    encoded = None if payload is None else base64.b64encode(payload).decode()
+    return Quarantined.of(row, id=row["quarantine_id"], payload=encoded)

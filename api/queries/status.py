@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from api.database import Connection, Database
 from api.http import times
 from api.queries import load
 from api.queries.devices import unknown
+from api.shapes.status import Completeness, Status
 
 SQL = load("status")
 HOUR = timedelta(hours=1)
 MILLISECOND = timedelta(milliseconds=1)
 
 
-async def status(database: Database, name: str) -> dict[str, Any]:
+async def status(database: Database, name: str) -> Status:
     async with database.connection() as connection:
         now = datetime.now(UTC)
         row = await connection.fetchrow(SQL["status"], name, now - HOUR)
@@ -26,30 +26,30 @@ async def status(database: Database, name: str) -> dict[str, Any]:
         complete = await _completeness(connection, row["device_id"], now)
     seen = max((at for at in (row["status_received_at"], row["received_at"]) if at is not None), default=None)
     silent = row["time"] is None
-    return {
-        "device": name,
-        "state": row["state"],
-        "online": row["online"],
-        "since": times.optional_text(row["since"]),
-        "last_seen": times.optional_text(seen),
-        "boot": row["boot"],
-        "firmware": row["firmware"],
-        "last_frame_at": times.optional_text(row["time"]),
-        "lag_ms": None if silent else (row["received_at"] - row["time"]) / MILLISECOND,
-        "age_ms": None if silent else (now - row["time"]) / MILLISECOND,
-        "completeness": complete,
-    }
+    return Status(
+        device=name,
+        state=row["state"],
+        online=row["online"],
+        since=times.optional_text(row["since"]),
+        last_seen=times.optional_text(seen),
+        boot=row["boot"],
+        firmware=row["firmware"],
+        last_frame_at=times.optional_text(row["time"]),
+        lag_ms=None if silent else (row["received_at"] - row["time"]) / MILLISECOND,
+        age_ms=None if silent else (now - row["time"]) / MILLISECOND,
+        completeness=complete,
+    )
 
 
-async def _completeness(connection: Connection, device_id: int, now: datetime) -> dict[str, Any]:
+async def _completeness(connection: Connection, device_id: int, now: datetime) -> Completeness:
     row = await connection.fetchrow(SQL["completeness"], device_id, now - HOUR, now)
     known = bool(row["numbered"])
     stored = int(row["numbered"] if known else row["unnumbered"] or 0)
-    return {
-        "from": times.text(now - HOUR),
-        "to": times.text(now),
-        "expected": int(row["expected"]) if known else None,
-        "stored": stored,
-        "missing": int(row["expected"]) - stored if known else None,
-        "lost": int(row["lost"] or 0) if known else None,
-    }
+    return Completeness(
+        from_=times.text(now - HOUR),
+        to=times.text(now),
+        expected=int(row["expected"]) if known else None,
+        stored=stored,
+        missing=int(row["expected"]) - stored if known else None,
+        lost=int(row["lost"] or 0) if known else None,
+    )

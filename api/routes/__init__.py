@@ -1,3 +1,30 @@
 """The addresses, one module a subject. All data routes are under /api/v1; those that read take `format`."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Depends
+
+from api.http.parameters import reject_repeated_parameters
+
 PREFIX = "/api/v1"
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+class Router(APIRouter):
+    """The routes of one subject, under one tag of the description."""
+
+    def __init__(self, tag: str, *guards: Any, prefix: str = PREFIX, **options: Any) -> None:
+        super().__init__(
+            prefix=prefix, tags=[tag], dependencies=[*guards, Depends(reject_repeated_parameters)], **options
+        )
+
+    def table(self, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
+        """Register a GET route for rows, and its twin whose address ends in `.csv`."""
+
+        def register(endpoint: Endpoint) -> Endpoint:
+            self.get(path, **options)(endpoint)
+            self.get(f"{path}.csv", include_in_schema=False, dependencies=options.get("dependencies"))(endpoint)
+            return endpoint
+
+        return register

@@ -6,25 +6,25 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Path, Request, Response
 
 from api import metrics, problems
 from api.access.attempts import address
 from api.access.guard import Accounts, Caller, Person, from_own_page
 from api.access.tokens import RefreshToken, access_token, code_hash, new_token
 from api.http import answers, description, times
+from api.http.answers import JsonOnly
 from api.http.bodies import MOST_BYTES, body, described, order
 from api.http.description import ok
-from api.http.parameters import NoParameters, once
 from api.problems import Forbidden, NotFound, Unauthorized
 from api.queries import accounts as queries
 from api.queries import organizations
-from api.routes import PREFIX
-from api.settings import Settings
+from api.routes import PREFIX, Router
+from api.services import App, Services
 from api.shapes import accounts as shapes
 from api.shapes.accounts import LogIn, LogOut, PasswordChange, Refresh, Registration
 
-router = APIRouter(prefix=f"{PREFIX}/auth", tags=["accounts"], dependencies=[Depends(once)])
+router = Router("accounts", prefix=f"{PREFIX}/auth")
 log = structlog.get_logger("api")
 
 LONGEST_AGENT = 200
@@ -40,39 +40,39 @@ SESSION_ID = Path(ge=1, lt=2**63, description="`session_id` in the list", exampl
     responses=description.CHANGE | description.made(shapes.Account, account=shapes.ACCOUNT),
     openapi_extra=described(Registration),
 )
-async def register(request: Request, database: Accounts) -> Response:
+async def register(request: Request, app: App, database: Accounts) -> Response:
     given = await order(request, Registration)
-    allowed = _settings(request).api_registration
+    allowed = app.settings.api_registration
     if allowed == "closed":
         raise Forbidden("accounts are made by who runs the installation: biogate accounts user")
     if allowed == "invitation" and given.code is None:
         raise Forbidden("an account is for who was invited: send the code")
-    with request.app.state.attempts.attempt(request) as attempt:
+    with app.attempts.attempt(request) as attempt:
         attempt.failed()  # in any case: to register costs us as much as to guess
-        password_hash = await request.app.state.passwords.hash(given.password)
+        password_hash = await app.passwords.hash(given.password)
         code = None if given.code is None else code_hash(given.code.get_secret_value())
         user_id = await queries.create(database, given.email, given.name, password_hash, code)
     joined = None
     if code is not None:
         [membership] = await organizations.memberships(database, user_id)
-        joined = membership["organization"]
-    made = {"user_id": user_id, "email": given.email, "name": given.name, "organization": joined}
+        joined = membership.organization
+    made = shapes.Account(user_id=user_id, email=given.email, name=given.name, organization=joined)
     return answers.json(made, 201)
 
 
 @router.post(
     "/login",
     summary="Log in: a program gets tokens, a browser a cookie",
-    responses=description.CHANGE | ok(shapes.LoggedIn, None, program=shapes.PROGRAM, browser=shapes.BROWSER),
+    responses=description.CHANGE | ok(shapes.LoggedIn, program=shapes.PROGRAM, browser=shapes.BROWSER),
     openapi_extra=described(LogIn),
 )
-async def login(request: Request, database: Accounts) -> Response:
+async def login(request: Request, app: App, database: Accounts) -> Response:
     given = await order(request, LogIn)
     if given.kind == "browser":
         from_own_page(request)  # or somebody could log others in as himself, and see what they then do
-    with request.app.state.attempts.attempt(request, given.email) as attempt:
+    with app.attempts.attempt(request, given.email) as attempt:
         account = await queries.account(database, given.email)
-        right = await request.app.state.passwords.matches(given.password, account and account["password_hash"])
+        right = await app.passwords.matches(given.password, account and account["password_hash"])
         if account is None or not right or account["disabled"]:
             attempt.failed()
             metrics.LOGINS.labels("failure").inc()
@@ -81,15 +81,15 @@ async def login(request: Request, database: Accounts) -> Response:
     metrics.LOGINS.labels("success").inc()
     log.info("logged in", user=account["user_id"], address=address(request), kind=given.kind)
     agent = request.headers.get("user-agent", "")[:LONGEST_AGENT]
-    until = datetime.now(UTC) + timedelta(days=_settings(request).api_session_days)
+    until = datetime.now(UTC) + timedelta(days=app.settings.api_session_days)
     if given.kind == "program":
         token = RefreshToken.new()
         session_id = await queries.session_open(database, account, token, until, agent)
-        return _tokens(request, session_id, account["user_id"], token, until)
+        return _tokens(app, session_id, account["user_id"], token, until)
     cookie = new_token()
     session_id = await queries.session_open(database, account, cookie, until, agent)
-    answer = answers.json(shapes.BROWSER | {"session_id": session_id, "expires_at": times.text(until)})
-    _set_cookie(request, answer, cookie, round(_settings(request).api_session_days * 86400))
+    answer = answers.json(shapes.LoggedIn(kind="browser", session_id=session_id, expires_at=times.text(until)))
+    _set_cookie(app, answer, cookie, round(app.settings.api_session_days * 86400))
     return answer
 
 
@@ -97,21 +97,21 @@ async def login(request: Request, database: Accounts) -> Response:
     "/refresh",
     summary="New tokens for the refresh token, which is used up by that",
     description="A refresh token that is shown a second time was stolen, or its thief was faster: the session ends.",
-    responses=description.CHANGE | ok(shapes.LoggedIn, None, program=shapes.PROGRAM),
+    responses=description.CHANGE | ok(shapes.LoggedIn, program=shapes.PROGRAM),
     openapi_extra=described(Refresh),
 )
-async def refresh(request: Request, database: Accounts) -> Response:
+async def refresh(request: Request, app: App, database: Accounts) -> Response:
     given = await order(request, Refresh)
     token = RefreshToken.parse(given.refresh_token.get_secret_value())
     renewed, following = None, None
-    until = datetime.now(UTC) + timedelta(days=_settings(request).api_session_days)
+    until = datetime.now(UTC) + timedelta(days=app.settings.api_session_days)
     if token is not None:
         following = token.following()
         renewed = await queries.session_renew(database, token, following, until)
     if renewed is None or following is None:
-        request.app.state.identities.forget()
+        app.identities.forget()
         raise Unauthorized("this is no refresh token, or one that was used up: log in", headers=problems.CHALLENGE)
-    return _tokens(request, *renewed, following, until)
+    return _tokens(app, *renewed, following, until)
 
 
 @router.post(
@@ -121,41 +121,48 @@ async def refresh(request: Request, database: Accounts) -> Response:
     responses=description.CHANGE | description.NOTHING,
     openapi_extra={"requestBody": described(LogOut)["requestBody"] | {"required": False}},
 )
-async def logout(request: Request, database: Accounts, person: Person) -> Response:
+async def logout(request: Request, app: App, database: Accounts, person: Person) -> Response:
     assert person.user_id is not None
     content = await body(request, MOST_BYTES)
     given = LogOut() if not content else await order(request, LogOut, content)
     await queries.session_end(database, person.user_id, None if given.all else person.session_id)
-    request.app.state.identities.forget()
+    app.identities.forget()
     answer = Response(status_code=204)
     if person.kind == "browser":
-        _set_cookie(request, answer, "", 0)
+        _set_cookie(app, answer, "", 0)
     return answer
 
 
 @router.get(
     "/me",
     summary="Who one is, and what one may do where",
-    responses=description.DATABASE | ok(shapes.Me, None, me=shapes.ME),
+    responses=description.DATABASE | ok(shapes.Me, me=shapes.ME),
 )
-async def me(
-    request: Request, database: Accounts, principal: Caller, asked: Annotated[NoParameters, Query()]
-) -> Response:
-    answers.json_only(request, asked.format)
-    content: dict[str, Any] = {name: getattr(principal, name) for name in ("who", "kind", "user_id", "session_id")}
-    content |= {"organization": principal.organization, "key_id": principal.key_id}
-    content["role"] = None if principal.organization is None else principal.role
-    content["scopes"] = sorted(principal.scopes)
+async def me(app: App, database: Accounts, principal: Caller, _: JsonOnly) -> Response:
     if principal.user_id is not None:
-        content["name"] = (await queries.account_of(database, principal.user_id))["name"]
+        name = (await queries.account_of(database, principal.user_id))["name"]
         sessions = await queries.sessions(database, principal.user_id, principal.session_id)
-        content["expires_at"] = next((one["expires_at"] for one in sessions if one["current"]), None)
+        expires_at = next((one.expires_at for one in sessions if one.current), None)
     else:
         assert principal.key_id is not None
         key = await queries.key_of(database, principal.key_id)
-        content |= {"name": key["name"], "expires_at": times.optional_text(key["expires_at"])}
-    content["organizations"] = await organizations.whose(request.app.state.server, principal)
-    return answers.json(content)
+        name, expires_at = key["name"], times.optional_text(key["expires_at"])
+    role: Any = None if principal.organization is None else principal.role
+    return answers.json(
+        shapes.Me(
+            who=principal.who,
+            kind=principal.kind,
+            user_id=principal.user_id,
+            name=name,
+            organization=principal.organization,
+            role=role,
+            scopes=sorted(principal.scopes),
+            session_id=principal.session_id,
+            key_id=principal.key_id,
+            expires_at=expires_at,
+            organizations=await organizations.whose(app.server, principal),
+        )
+    )
 
 
 @router.post(
@@ -165,33 +172,30 @@ async def me(
     responses=description.CHANGE | description.NOTHING,
     openapi_extra=described(PasswordChange),
 )
-async def password(request: Request, database: Accounts, person: Person) -> Response:
+async def password(request: Request, app: App, database: Accounts, person: Person) -> Response:
     assert person.user_id is not None
     given = await order(request, PasswordChange)
-    with request.app.state.attempts.attempt(request, person.who) as attempt:
+    with app.attempts.attempt(request, person.who) as attempt:
         account = await queries.account_of(database, person.user_id)
-        if not await request.app.state.passwords.matches(given.old, account["password_hash"]):
+        if not await app.passwords.matches(given.old, account["password_hash"]):
             attempt.failed()
             metrics.LOGINS.labels("failure").inc()
             log.warning("password change failed", user=person.user_id, address=address(request))
             raise Forbidden("the old password is another")
-    password_hash = await request.app.state.passwords.hash(given.new)
+    password_hash = await app.passwords.hash(given.new)
     await queries.password_change(database, account, password_hash, person.session_id)
-    request.app.state.identities.forget()
+    app.identities.forget()
     return Response(status_code=204)
 
 
 @router.get(
     "/sessions",
     summary="Where one is logged in, newest first; a hundred at most",
-    responses=description.DATABASE | ok(shapes.Sessions, None, sessions={"sessions": [shapes.SESSION]}),
+    responses=description.DATABASE | ok(shapes.Sessions, sessions={"sessions": [shapes.SESSION]}),
 )
-async def sessions(
-    request: Request, database: Accounts, person: Person, asked: Annotated[NoParameters, Query()]
-) -> Response:
-    answers.json_only(request, asked.format)
+async def sessions(database: Accounts, person: Person, _: JsonOnly) -> Response:
     assert person.user_id is not None
-    return answers.json({"sessions": await queries.sessions(database, person.user_id, person.session_id)})
+    return answers.json(shapes.Sessions(sessions=await queries.sessions(database, person.user_id, person.session_id)))
 
 
 @router.delete(
@@ -200,44 +204,37 @@ async def sessions(
     summary="End one of one's sessions",
     responses=description.THING | description.NOTHING,
 )
-async def end_session(
-    request: Request, database: Accounts, person: Person, session_id: Annotated[int, SESSION_ID]
-) -> Response:
+async def end_session(app: App, database: Accounts, person: Person, session_id: Annotated[int, SESSION_ID]) -> Response:
     assert person.user_id is not None
     if not await queries.session_end(database, person.user_id, session_id):
         raise NotFound(f"there is no session {session_id} of yours")
-    request.app.state.identities.forget()
+    app.identities.forget()
     return Response(status_code=204)
 
 
-def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
-
-
-def _tokens(request: Request, session_id: int, user_id: int, token: RefreshToken, until: datetime) -> Response:
-    seconds = min(_settings(request).api_access_token_minutes * 60, (until - datetime.now(UTC)).total_seconds())
+def _tokens(app: Services, session_id: int, user_id: int, token: RefreshToken, until: datetime) -> Response:
+    seconds = min(app.settings.api_access_token_minutes * 60, (until - datetime.now(UTC)).total_seconds())
     return answers.json(
-        {
-            "kind": "program",
-            "session_id": session_id,
-            "expires_at": times.text(until),
-            "access_token": access_token(session_id, user_id, request.app.state.jwt_key, seconds),
-            "token_type": "bearer",
-            "expires_in": int(seconds),
-            "refresh_token": str(token),
-        }
+        shapes.LoggedIn(
+            kind="program",
+            session_id=session_id,
+            expires_at=times.text(until),
+            access_token=access_token(session_id, user_id, app.jwt_key, seconds),
+            token_type="bearer",  # noqa: S106 - the type, not a token
+            expires_in=int(seconds),
+            refresh_token=str(token),
+        )
     )
 
 
-def _set_cookie(request: Request, answer: Response, value: str, seconds: int) -> None:
+def _set_cookie(app: Services, answer: Response, value: str, seconds: int) -> None:
     """For this host alone, and not for scripts; with a link from elsewhere, but with nothing else from there."""
     answer.set_cookie(
-        request.app.state.cookie,
+        app.cookie,
         value,
         max_age=seconds,
         path="/",
-        secure=not _settings(request).api_insecure_cookie,
+        secure=not app.settings.api_insecure_cookie,
         httponly=True,
         samesite="lax",
     )

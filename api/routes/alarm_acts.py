@@ -7,26 +7,28 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Path, Request, Response
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Principal, Role, Scope
 from api.database import Database
 from api.http import answers, description
+from api.http.answers import JsonOnly
 from api.http.bodies import Order, described, order
-from api.http.parameters import DeviceName, NoParameters, RuleName, once
+from api.http.parameters import DeviceName, RuleName
 from api.problems import Conflict, Forbidden, NotFound, TooMuch
 from api.queries import alarm_acts as queries
 from api.queries import alarms
-from api.queries.alarm_acts import Wish
-from api.queries.alarms import Filter
-from api.routes import PREFIX
+from api.queries.alarm_acts import ActWish
+from api.queries.alarms import AlarmFilter
+from api.routes import PREFIX, Router
 from api.routes.commands import MOST_OF_ONE, MOST_WAITING
+from api.services import App, Services
 from api.shapes import alarm_acts as shapes
 from api.shapes import alarms as alarms_shapes
 from api.shapes.alarm_acts import MOST_ALARMS, Acts, Ending, Shelving
 
-router = APIRouter(prefix=PREFIX, tags=["alarms"], dependencies=[Depends(once)])
+router = Router("alarms")
 
 READ = [allow(Role.VIEWER, Scope.ALARMS_READ)]
 ACTIONS = {
@@ -47,13 +49,15 @@ ActNumber = Annotated[int, Path(ge=1, le=alarms.LAST_ID, description="`id` of an
 
 
 def _action(action: str) -> Callable[..., Coroutine[Any, Any, Response]]:
-    async def act(request: Request, database: Db, member: Member, device: DeviceName, rule: RuleName) -> Response:
+    async def act(
+        request: Request, app: App, database: Db, member: Member, *, device: DeviceName, rule: RuleName
+    ) -> Response:
         given: Order = await order(request, Shelving if action == "shelve" else Order)
         number = await queries.act(database, device, rule, _wish(member, action, given))
-        found = (await _settled(request, database, member, [number]))[number]
-        if found["state"] == "refused":
-            raise Conflict(f"{rule} of {device}: {found['refused']}", act=number)
-        if found["state"] == "waiting":
+        found = (await _settled(app, request, database, member, [number]))[number]
+        if found.state == "refused":
+            raise Conflict(f"{rule} of {device}: {found.refused}", act=number)
+        if found.state == "waiting":
             answer = answers.json(found, 202)
             answer.headers["Location"] = f"{PREFIX}/alarm-acts/{number}"
             return answer
@@ -74,7 +78,7 @@ for _name, (_role, _state, _summary) in ACTIONS.items():
         responses=description.CHANGE
         | description.ok(alarms_shapes.AlarmDetail, None, alarm=alarms_shapes.DETAIL | {"state": _state})
         | {
-            202: description.ok(shapes.Act, None, act=shapes.ACT | {"action": _name})[200]
+            202: description.ok(shapes.Act, act=shapes.ACT | {"action": _name})[200]
             | {"description": WAITING, "headers": LOCATION}
         },
         openapi_extra=described(Shelving if _name == "shelve" else Order),
@@ -87,30 +91,30 @@ for _name, (_role, _state, _summary) in ACTIONS.items():
     summary="The same to many alarms at once",
     description="Each is done or refused for itself. 202: some wait for the process that evaluates alarms.",
     responses=description.CHANGE
-    | description.ok(shapes.Outcomes, None, outcomes=shapes.OUTCOMES)
-    | {202: description.ok(shapes.Outcomes, None, outcomes=shapes.OUTCOMES | {"waiting": 1})[200]},
+    | description.ok(shapes.Outcomes, outcomes=shapes.OUTCOMES)
+    | {202: description.ok(shapes.Outcomes, outcomes=shapes.OUTCOMES | {"waiting": 1})[200]},
     openapi_extra=described(Acts),
 )
-async def many(request: Request, database: Db, member: Member) -> Response:
+async def many(request: Request, app: App, database: Db, member: Member) -> Response:
     given = await order(request, Acts)
     if given.action in FOR_ENGINEERS and not (member.role and member.role.covers(Role.ENGINEER)):
         raise Forbidden(f"{given.action} is for the role engineer or higher; you are {member.role}")
     chosen = await _chosen(database, given)
     numbers = await queries.act_on_many(database, chosen, _wish(member, given.action, given)) if chosen else []
-    found = await _settled(request, database, member, [number for number in numbers if number is not None])
+    found = await _settled(app, request, database, member, [number for number in numbers if number is not None])
     outcomes = [
-        {
-            "device": device,
-            "rule": rule,
-            "outcome": "unknown" if number is None else found[number]["state"],
-            "act": number,
-            "detail": None if number is None else found[number]["refused"],
-        }
+        shapes.Outcome(
+            device=device,
+            rule=rule,
+            outcome="unknown" if number is None else found[number].state,
+            act=number,
+            detail=None if number is None else found[number].refused,
+        )
         for (device, rule), number in zip(chosen, numbers, strict=True)
     ]
-    counted = Counter(one["outcome"] for one in outcomes)
+    counted = Counter(one.outcome for one in outcomes)
     sums = {name: counted[name] for name in ("done", "refused", "waiting", "unknown")}
-    return answers.json(sums | {"acts": outcomes}, 202 if counted["waiting"] else 200)
+    return answers.json(shapes.Outcomes(**sums, acts=outcomes), 202 if counted["waiting"] else 200)
 
 
 async def _chosen(database: Database, given: Acts) -> list[tuple[str, str]]:
@@ -118,7 +122,7 @@ async def _chosen(database: Database, given: Acts) -> list[tuple[str, str]]:
         return [(one.device, one.rule) for one in given.alarms]
     which = given.filter
     assert which is not None
-    wanted = Filter(
+    wanted = AlarmFilter(
         *(which.state or None, which.standing, which.priority or None, which.device, which.tag or None),
         *(which.rule, which.unacknowledged),
     )
@@ -132,29 +136,27 @@ async def _chosen(database: Database, given: Acts) -> list[tuple[str, str]]:
     "/alarm-acts/{number}",
     dependencies=READ,
     summary="What became of something that was asked for",
-    responses=description.THING | description.ok(shapes.Act, None, act=shapes.ACT),
+    responses=description.THING | description.ok(shapes.Act, act=shapes.ACT),
 )
-async def one(request: Request, database: Db, number: ActNumber, asked: Annotated[NoParameters, Query()]) -> Response:
-    answers.json_only(request, asked.format)
+async def one(database: Db, number: ActNumber, _: JsonOnly) -> Response:
     found = await queries.acts(database, [number])
     if number not in found:
         raise NotFound(f"there is no act {number}")
     return answers.json(found[number])
 
 
-def _wish(member: Principal, action: str, given: Order) -> Wish:
+def _wish(member: Principal, action: str, given: Order) -> ActWish:
     if not isinstance(given, Ending):
-        return Wish(action, None, None, False, member.who, given.why)
+        return ActWish(action, None, None, False, member.who, given.why)
     span = None if given.duration_s is None else timedelta(seconds=given.duration_s)
-    return Wish(action, given.until, span, given.once, member.who, given.why)
+    return ActWish(action, given.until, span, given.once, member.who, given.why)
 
 
 async def _settled(
-    request: Request, database: Database, member: Principal, numbers: Sequence[int]
-) -> dict[int, dict[str, Any]]:
+    app: Services, request: Request, database: Database, member: Principal, numbers: Sequence[int]
+) -> dict[int, shapes.Act]:
     """The acts when they are done, or when patience has ended; at once while too many wait already."""
-    waiting: Counter[int | None] = request.app.state.waiting
-    whose, patience = member.organization_id, float(request.app.state.settings.api_act_patience)
+    waiting, whose, patience = app.waiting, member.organization_id, app.settings.api_act_patience
     if waiting.total() >= MOST_WAITING or waiting[whose] >= MOST_OF_ONE:
         patience = 0.0
     waiting[whose] += 1

@@ -5,21 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
-from api.http import answers, description, times
-from api.http.parameters import Instant, NoParameters, once
+from api.http import answers, description
+from api.http.parameters import Instant, NoParameters, recent
 from api.http.times import Span
-from api.problems import BadParameter
 from api.queries import alarm_health as queries
 from api.queries import devices
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import alarm_health as shapes
 
-router = APIRouter(prefix=PREFIX, tags=["alarms"], dependencies=[Depends(once)])
+router = Router("alarms")
 
 USUAL, LONGEST = timedelta(days=1), timedelta(days=92)
 
@@ -34,13 +33,7 @@ class HealthParameters(NoParameters):
     device: str | None = Field(None, max_length=64, description="only this device")
 
     def span(self, now: datetime) -> Span:
-        end = min(self.to or now, now)
-        begin = self.from_ or end - USUAL
-        if begin >= end:
-            raise BadParameter("from", f"must be before `to`, which is {times.text(end)}")
-        if end - begin > LONGEST:
-            raise BadParameter("from", f"must be at most {LONGEST.days} days before `to`")
-        return Span(begin, end)
+        return recent(self.from_, min(self.to or now, now), USUAL, LONGEST)
 
 
 @router.get(
@@ -50,7 +43,7 @@ class HealthParameters(NoParameters):
     description="Rate and floods, the alarms raised most often, chattering, fleeting and stale ones, priorities, how "
     "long acknowledgement and return took, and what is held back now; beside each what the standard wants. All but "
     "`stale` and `now` is of the range.",
-    responses=description.DEVICE | description.ok(shapes.AlarmHealth, None, health=shapes.HEALTH),
+    responses=description.DEVICE | description.ok(shapes.AlarmHealth, health=shapes.HEALTH),
 )
 async def health(request: Request, database: Db, asked: Annotated[HealthParameters, Query()]) -> Response:
     answers.json_only(request, asked.format)

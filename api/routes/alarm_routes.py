@@ -4,59 +4,53 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import Field
+from fastapi import Path, Query, Request, Response
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, preconditions
+from api.http.answers import JsonOnly, Table
 from api.http.bodies import described, order
-from api.http.parameters import Cursor, NoParameters, Parameters, once
+from api.http.parameters import ListParameters
+from api.http.preconditions import ExpectedByHeader, IfMatch
 from api.problems import BadParameter
 from api.queries import alarm_routes as queries
-from api.routes import PREFIX
-from api.routes.alarm_rules import ETAG, Before, Changing, IfMatch
+from api.routes import Router
+from api.routes.alarm_rules import ETAG, Changing
+from api.services import App
+from api.settings import Settings
 from api.shapes import alarm_routes as shapes
 from api.shapes.alarm_routes import RouteChange
 from schema.alarms.routes import SCHEMES, scheme
 
-router = APIRouter(prefix=PREFIX, tags=["alarm routes"], dependencies=[Depends(once)])
+router = Router("alarm routes")
 
 READ = [allow(Role.ADMIN, Scope.ALARMS_READ)]
 WRITE = [allow(Role.ADMIN, Scope.RULES_WRITE)]
-COLUMNS = tuple(name for name in shapes.ROUTE if name not in {"test", "definition"})
-SAVED = description.ok(shapes.AlarmRoute, None, route=shapes.ROUTE)[200]
+ROUTES = Table(
+    name="routes",
+    title="AlarmRoutes",
+    of=shapes.AlarmRoute,
+    item=queries.item,
+    without=frozenset({"test.asked_at", "test.state", "test.sent_at", "definition"}),
+    key={"name": cursors.device},
+    first=("",),
+)
+SAVED = description.ok(shapes.AlarmRoute, route=shapes.ROUTE)[200]
 
 RouteName = Annotated[
     str, Path(description="name of an alarm route", examples=["shift"], pattern="^[a-z0-9][a-z0-9-]{0,63}$")
 ]
 
 
-class ListParameters(Parameters):
-    limit: int = Field(100, ge=1, le=1000, description="most routes on a page")
-    cursor: Cursor = None
-
-
-@router.get("/alarm-routes.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/alarm-routes",
     dependencies=READ,
     summary="Who is told of alarms, and how it goes",
-    responses=description.DATABASE
-    | description.ok(
-        shapes.AlarmRoutes,
-        "route,version,address,created_at,…\r\nshift,1,mailtos://smtp.example.org,2026-11-20T07:45:00.000000Z,…\r\n",
-        routes={"routes": [shapes.ROUTE], **description.PAGE},
-    ),
+    responses=description.DATABASE | ROUTES.described(shapes.ROUTE),
 )
 async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    [after] = [""] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.device)
-    items = await queries.page(database, after, asked.limit + 1)
-    shown, following = items[: asked.limit], None
-    if len(items) > asked.limit:
-        following = cursors.encode(request, shown[-1]["route"])
-    return answers.listing(request, format_, "routes", shown, COLUMNS, following=following)
+    return await ROUTES.page(request, asked, lambda after, limit: queries.page(database, after[0], limit))
 
 
 @router.get(
@@ -65,8 +59,7 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
     summary="One alarm route",
     responses=description.THING | {200: SAVED | {"headers": ETAG}},
 )
-async def one(request: Request, database: Db, route: RouteName, asked: Annotated[NoParameters, Query()]) -> Response:
-    answers.json_only(request, asked.format)
+async def one(database: Db, route: RouteName, _: JsonOnly) -> Response:
     return preconditions.tagged(await queries.detail(database, route))
 
 
@@ -85,20 +78,27 @@ async def one(request: Request, database: Db, route: RouteName, asked: Annotated
     openapi_extra=described(RouteChange),
 )
 async def put(
-    request: Request, database: Db, member: Member, route: RouteName, *, before: Before, change: Changing
+    request: Request,
+    app: App,
+    database: Db,
+    member: Member,
+    route: RouteName,
+    *,
+    expected: ExpectedByHeader,
+    change: Changing,
 ) -> Response:
     assert member.organization_id is not None
     given = await order(request, RouteChange)
     url = None if given.url is None else given.url.get_secret_value()
     if url is not None:
-        _check(request, url)
+        _check(app.settings, url)
     place = (member.organization_id, route)
-    item, is_new = await queries.put(database, place, given, url, before=before, change=change)
+    item, is_new = await queries.put(database, place, given, url, expected=expected, change=change)
     return preconditions.tagged(item, 201 if is_new else 200)
 
 
-def _check(request: Request, url: str) -> None:
-    said: str | None = request.app.state.settings.notify_schemes
+def _check(settings: Settings, url: str) -> None:
+    said = settings.notify_schemes
     allowed = SCHEMES if said is None else tuple(said.replace(" ", "").lower().split(","))
     if scheme(url) not in allowed:
         raise BadParameter("url", f"is of a kind that is not allowed here; there are {', '.join(allowed)}")
@@ -109,9 +109,7 @@ def _check(request: Request, url: str) -> None:
     dependencies=WRITE,
     summary="Remove an alarm route",
     description="What it has still to tell is told to nobody.",
-    responses=description.CHANGE
-    | {412: description.CHANGED}
-    | description.ok(shapes.AlarmRoute, None, route=shapes.ROUTE),
+    responses=description.CHANGE | {412: description.CHANGED} | description.ok(shapes.AlarmRoute, route=shapes.ROUTE),
 )
 async def remove(database: Db, route: RouteName, change: Changing, if_match: IfMatch = None) -> Response:
     version = None if if_match is None else preconditions.wanted(if_match)
@@ -128,7 +126,6 @@ async def remove(database: Db, route: RouteName, change: Changing, if_match: IfM
     | {
         202: description.ok(
             shapes.AlarmRoute,
-            None,
             route=shapes.ROUTE | {"test": {"asked_at": description.T, "state": "waiting", "sent_at": None}},
         )[200]
         | {"description": "It will be sent"}

@@ -5,28 +5,30 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, preconditions
-from api.http.bodies import Words, body, inlined
-from api.http.parameters import Cursor, Known, NoParameters, Parameters, RuleName, once
-from api.problems import BadParameter, BadRules
+from api.http.answers import JsonOnly, Table
+from api.http.bodies import body, inlined
+from api.http.parameters import ListParameters, Reason, RuleName, StrictParameters
+from api.http.preconditions import ExpectedByHeader, IfMatch
+from api.problems import BadRules
 from api.queries import alarm_rules as queries
-from api.queries.alarm_rules import Change
-from api.routes import PREFIX
+from api.queries.alarm_rules import RuleOrder
+from api.routes import Router
 from api.shapes import alarm_rules as shapes
 from api.shapes.devices import MOST_TAGS
 from schema.alarms import files
 from schema.alarms.rules import Definition, Name, Priority
 
-router = APIRouter(prefix=PREFIX, tags=["alarm rules"], dependencies=[Depends(once)])
+router = Router("alarm rules")
 
 READ = [allow(Role.VIEWER, Scope.ALARMS_READ)]
 WRITE = [allow(Role.ENGINEER, Scope.RULES_WRITE)]
-COLUMNS = tuple(shapes.RULE)
+RULES = Table(name="rules", of=shapes.SavedRule, item=queries.item, key={"name": cursors.device}, first=("",))
 YAML = "application/yaml"
 SAYS = {
     "requestBody": {
@@ -48,51 +50,26 @@ FILE: dict[str, Any] = {
     }
 }
 ETAG = {"ETag": {"description": "its version", "schema": {"type": "string"}}}
-SAVED = description.ok(shapes.RuleDetail, None, rule=shapes.RULE | {"warnings": []})[200]
-
-IfMatch = Annotated[str | None, Header(description="the ETag that it must have", examples=['"3"'])]
+SAVED = description.ok(shapes.RuleDetail, rule=shapes.RULE | {"warnings": []})[200]
 
 
-async def _before(
-    if_match: IfMatch = None,
-    if_none_match: Annotated[str | None, Header(description="*: only if there is no such rule")] = None,
-) -> queries.Before:
-    if if_match is not None and if_none_match is not None:
-        raise BadParameter("If-Match", "and If-None-Match together: send one of them")
-    if if_none_match is not None:
-        return queries.Before(preconditions.only_new(if_none_match))
-    if if_match is None:
-        return queries.Before()
-    version = preconditions.wanted(if_match)
-    return queries.Before(version, there=version is None)
-
-
-Before = Annotated[queries.Before, Depends(_before)]
-
-
-class ListParameters(Parameters):
+class RuleParameters(ListParameters):
     enabled: bool | None = Field(None, description="only those that are, or only those that are not")
     tag: list[Name] = Field(
         [], max_length=MOST_TAGS, description="only those whose scope names this tag; repeated: all of these tags"
     )
     channel: Name | None = Field(None, description="only those that read this channel, in a formula, too")
     priority: list[Priority] = Field([], description="only of these; may be repeated")
-    limit: int = Field(100, ge=1, le=1000, description="most rules on a page")
-    cursor: Cursor = None
 
-    def filter(self) -> queries.Filter:
-        return queries.Filter(self.enabled, self.tag or None, self.priority or None, self.channel)
+    def filter(self) -> queries.RuleFilter:
+        return queries.RuleFilter(self.enabled, self.tag or None, self.priority or None, self.channel)
 
 
-class Reason(Known):
-    why: Words = Field(description="the reason, for the audit trail", examples=["as agreed on 3 November"])
+async def _change(member: Member, asked: Annotated[Reason, Query()]) -> RuleOrder:
+    return RuleOrder(member.who, asked.why)
 
 
-async def _change(member: Member, asked: Annotated[Reason, Query()]) -> Change:
-    return Change(member.who, asked.why)
-
-
-Changing = Annotated[Change, Depends(_change)]
+Changing = Annotated[RuleOrder, Depends(_change)]
 
 
 class ImportParameters(Reason):
@@ -100,26 +77,16 @@ class ImportParameters(Reason):
     remove: bool = Field(False, description="true: remove the rules that are not in the file")
 
 
-@router.get("/alarm-rules.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/alarm-rules",
     dependencies=READ,
     summary="Rules by name",
-    responses=description.DATABASE
-    | description.ok(
-        shapes.Rules,
-        "rule,version,title,priority,…\r\ntemperature-high,3,Temperature high,high,…\r\n",
-        rules={"rules": [shapes.RULE], **description.PAGE},
-    ),
+    responses=description.DATABASE | RULES.described(shapes.RULE),
 )
-async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    [after] = [""] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.device)
-    items = await queries.page(database, asked.filter(), after, asked.limit + 1)
-    shown, following = items[: asked.limit], None
-    if len(items) > asked.limit:
-        following = cursors.encode(request, shown[-1]["rule"])
-    return answers.listing(request, format_, "rules", shown, COLUMNS, following=following)
+async def page(request: Request, database: Db, asked: Annotated[RuleParameters, Query()]) -> Response:
+    return await RULES.page(
+        request, asked, lambda after, limit: queries.page(database, asked.filter(), after[0], limit)
+    )
 
 
 @router.get(
@@ -136,7 +103,7 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
         409: description.CHANGE[409],
     },
 )
-async def export(database: Db, asked: Annotated[Known, Query()]) -> Response:
+async def export(database: Db, asked: Annotated[StrictParameters, Query()]) -> Response:
     found = await queries.everything(database)
     text = await asyncio.to_thread(files.dump, found)  # a second for a thousand
     headers = {"Content-Disposition": 'attachment; filename="alarm-rules.yaml"'}
@@ -150,7 +117,7 @@ async def export(database: Db, asked: Annotated[Known, Query()]) -> Response:
     description=f"At most {files.MAX_BYTES} bytes and {files.MAX_RULES} rules. What is wrong is told with its line.",
     responses=description.CHANGE
     | {412: description.CHANGED}
-    | description.ok(shapes.Imported, None, imported=shapes.IMPORTED),
+    | description.ok(shapes.Imported, imported=shapes.IMPORTED),
     openapi_extra={"requestBody": {"required": True, "content": FILE}},
 )
 async def import_(
@@ -165,7 +132,7 @@ async def import_(
             for one in error.problems
         ]
         raise BadRules(str(error), errors=faults) from error
-    change = Change(member.who, asked.why)
+    change = RuleOrder(member.who, asked.why)
     return answers.json(await queries.import_(database, given, change, remove=asked.remove, dry_run=asked.dry_run))
 
 
@@ -175,8 +142,7 @@ async def import_(
     summary="One rule",
     responses=description.THING | {200: SAVED | {"headers": ETAG}},
 )
-async def one(request: Request, database: Db, rule: RuleName, asked: Annotated[NoParameters, Query()]) -> Response:
-    answers.json_only(request, asked.format)
+async def one(database: Db, rule: RuleName, _: JsonOnly) -> Response:
     return preconditions.tagged(await queries.detail(database, rule))
 
 
@@ -194,9 +160,9 @@ async def one(request: Request, database: Db, rule: RuleName, asked: Annotated[N
     },
     openapi_extra=SAYS,
 )
-async def put(request: Request, database: Db, rule: RuleName, before: Before, change: Changing) -> Response:
+async def put(request: Request, database: Db, rule: RuleName, expected: ExpectedByHeader, change: Changing) -> Response:
     given = await shapes.definition(request)
-    item, is_new = await queries.put(database, rule, given, before, change)
+    item, is_new = await queries.put(database, rule, given, expected, change)
     return preconditions.tagged(item, 201 if is_new else 200)
 
 
@@ -205,7 +171,7 @@ async def put(request: Request, database: Db, rule: RuleName, before: Before, ch
     dependencies=WRITE,
     summary="Remove a rule",
     description="Its alarms end; their history stays.",
-    responses=description.THING | {412: description.CHANGED} | description.ok(shapes.Rule, None, rule=shapes.RULE),
+    responses=description.THING | {412: description.CHANGED} | description.ok(shapes.SavedRule, rule=shapes.RULE),
 )
 async def remove(database: Db, rule: RuleName, change: Changing, if_match: IfMatch = None) -> Response:
     version = None if if_match is None else preconditions.wanted(if_match)

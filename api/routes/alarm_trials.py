@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Request, Response
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, description, times
 from api.http.bodies import described, order
-from api.http.parameters import once
+from api.http.parameters import recent
 from api.jobs.job import Looked
 from api.jobs.trial import MOST_PERIODS, MOST_PHASES
-from api.jobs.worker import Trials
-from api.problems import BadParameter
 from api.queries import alarm_rules as rules
 from api.queries import devices
-from api.routes import PREFIX
+from api.routes import Router
+from api.services import App
 from api.shapes import alarm_trials as shapes
 from api.shapes.alarm_trials import LONGEST_TRIAL, MOST_TRIED, NewTrial
 from schema.alarms.rules import Rule
 
-router = APIRouter(prefix=PREFIX, tags=["alarm rules"], dependencies=[Depends(once)])
+router = Router("alarm rules")
 
 
 @router.post(
@@ -33,12 +31,13 @@ router = APIRouter(prefix=PREFIX, tags=["alarm rules"], dependencies=[Depends(on
     description="Evaluated over what is stored, by the same code as live, from nothing known at `from`; nobody "
     "acknowledges or shelves. A rule that is not enabled is tried as if it were. It stops after some 20 s (a setting) "
     f"or {MOST_PERIODS} periods, and says how far it came.",
-    responses=description.CHANGE | description.ok(shapes.Trial, None, trial=shapes.TRIAL),
+    responses=description.CHANGE | description.ok(shapes.Trial, trial=shapes.TRIAL),
     openapi_extra=described(NewTrial),
 )
-async def try_(request: Request, database: Db, member: Member) -> Response:
+async def try_(request: Request, app: App, database: Db, member: Member) -> Response:
     asked = await order(request, NewTrial)
-    begin, end = _span(asked)
+    wanted = recent(asked.from_, asked.to, timedelta(days=1), LONGEST_TRIAL)
+    begin, end = wanted.begin, wanted.end
     if asked.definition is not None:
         rule = Rule.model_validate({"name": "tried", **asked.definition.model_dump()})
     else:
@@ -56,25 +55,14 @@ async def try_(request: Request, database: Db, member: Member) -> Response:
             await devices.device_id(database, name)
     found: list[Looked] = []
     if names:
-        trials: Trials = request.app.state.trials
         assert member.organization_id is not None
         span = times.microseconds(begin), times.microseconds(end)
         content = rule.model_dump_json().encode()
-        found = await trials.run(member.organization_id, content, names, span, request.is_disconnected)
+        found = await app.trials.run(member.organization_id, content, names, span, request.is_disconnected)
     return answers.json(_told(begin, end, found, warnings))
 
 
-def _span(asked: NewTrial) -> tuple[datetime, datetime]:
-    end = asked.to or datetime.now(UTC)
-    begin = asked.from_ or end - timedelta(days=1)
-    if begin >= end:
-        raise BadParameter("from", f"must be before `to`, which is {times.text(end)}")
-    if end - begin > LONGEST_TRIAL:
-        raise BadParameter("from", f"must be at most {LONGEST_TRIAL.days} days before `to`, which is {times.text(end)}")
-    return begin, end
-
-
-def _told(begin: datetime, end: datetime, found: list[Looked], warnings: list[str]) -> dict[str, Any]:
+def _told(begin: datetime, end: datetime, found: list[Looked], warnings: list[str]) -> shapes.Trial:
     complete = all(one.whole for one in found)
     if end > datetime.now(UTC):
         warnings.append("`to` is in the future: more may come")
@@ -85,25 +73,25 @@ def _told(begin: datetime, end: datetime, found: list[Looked], warnings: list[st
     for one in found:
         if one.too_many_phases:
             warnings.append(f"{one.device} has more than {MOST_PHASES} changes of phase: the later ones were ignored")
-    return {
-        "from": times.text(begin),
-        "to": times.text(end),
-        "complete": complete,
-        "devices": [{"device": one.device, "frames": one.frames, "until": _instant(one.until)} for one in found],
-        "periods": [
-            {
-                "device": one.device,
-                "what": period.what,
-                "begin": _instant(period.begin),
-                "end": None if period.end is None else _instant(period.end),
-                "value": period.value,
-                "detail": period.detail,
-            }
+    return shapes.Trial(
+        from_=times.text(begin),
+        to=times.text(end),
+        complete=complete,
+        devices=[shapes.TriedDevice(device=one.device, frames=one.frames, until=_instant(one.until)) for one in found],
+        periods=[
+            shapes.Fired(
+                device=one.device,
+                what=period.what,
+                begin=_instant(period.begin),
+                end=None if period.end is None else _instant(period.end),
+                value=period.value,
+                detail=period.detail,
+            )
             for one in found
             for period in one.periods
         ],
-        "warnings": warnings,
-    }
+        warnings=warnings,
+    )
 
 
 def _instant(seconds: float) -> str:

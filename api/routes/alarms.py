@@ -2,49 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
-from api.database import Database
-from api.http import answers, cursors, description, times
-from api.http.parameters import Cursor, DeviceName, Instant, NoParameters, Parameters, RuleName, once
-from api.problems import BadParameter
+from api.http import answers, cursors, description
+from api.http.answers import JsonOnly, Table
+from api.http.parameters import (
+    Cursor,
+    DeviceName,
+    ListParameters,
+    RuleName,
+    SpanParameters,
+)
 from api.queries import alarms as queries
 from api.queries import devices
-from api.queries.alarms import Filter, Wanted
-from api.routes import PREFIX
+from api.queries.alarms import AlarmFilter, WantedTransitions
+from api.routes import Router
 from api.shapes import alarms as shapes
 from api.shapes.devices import MOST_TAGS
 from schema.alarms.rules import Priority
 
-router = APIRouter(prefix=PREFIX, tags=["alarms"], dependencies=[Depends(once)])
+router = Router("alarms")
 
 READ = [allow(Role.VIEWER, Scope.ALARMS_READ)]
-COLUMNS = tuple(shapes.ALARM)
-TRANSITION_COLUMNS = tuple(shapes.TRANSITION)
-ALARMS = description.ok(
-    shapes.Alarms,
-    "device,rule,title,state,…\r\nbr-1,temperature-high,Temperature high,unacknowledged,…\r\n",
-    alarms={"alarms": [shapes.ALARM], **description.PAGE},
+ALARMS = Table(
+    name="alarms",
+    of=shapes.Alarm,
+    item=queries.item,
+    key={"device": cursors.device, "rule": cursors.device},
+    first=("", ""),
+)
+TRANSITIONS = Table(
+    name="transitions",
+    title="History",
+    of=shapes.Transition,
+    item=queries.transition,
+    key={"transition_id": cursors.number},
+    first=(queries.LAST_ID,),
 )
 
 
-class DeviceParameters(Parameters):
+class DeviceParameters(ListParameters):
     state: list[shapes.AlarmState] = Field([], description="only in these states; may be repeated; without it all")
     standing: bool | None = Field(None, description="true: only those that are not normal; false: only those that are")
     unacknowledged: bool | None = Field(None, description="only those that somebody has to acknowledge, or the others")
     priority: list[Priority] = Field([], description="only of these; may be repeated")
     rule: str | None = Field(None, max_length=64, description="only of this rule")
-    limit: int = Field(100, ge=1, le=1000, description="most alarms on a page")
-    cursor: Cursor = None
 
-    def filter(self, device: str | None = None, tags: list[str] | None = None) -> Filter:
-        return Filter(
+    def filter(self, device: str | None = None, tags: list[str] | None = None) -> AlarmFilter:
+        return AlarmFilter(
             self.state or None,
             self.standing,
             self.priority or None,
@@ -55,18 +67,14 @@ class DeviceParameters(Parameters):
         )
 
 
-class ListParameters(DeviceParameters):
+class AlarmParameters(DeviceParameters):
     device: str | None = Field(None, max_length=64, description="only of this device")
     tag: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field(
         [], max_length=MOST_TAGS, description="only of devices that have this tag; repeated: all of these tags"
     )
 
 
-class HistoryParameters(Parameters):
-    from_: Instant = Field(
-        times.FIRST, alias="from", description="first instant of recording; without it from the beginning"
-    )
-    to: Instant = Field(times.LAST, description="end, not part of it; without it to the newest")
+class HistoryParameters(SpanParameters):
     device: str | None = Field(None, max_length=64, description="only of this device")
     rule: str | None = Field(None, max_length=64, description="only of this rule, also if it was removed")
     priority: list[Priority] = Field([], description="only of these; may be repeated")
@@ -76,89 +84,61 @@ class HistoryParameters(Parameters):
     )
     cursor: Cursor = None
 
-    def wanted(self) -> Wanted:
-        if self.from_ >= self.to:
-            raise BadParameter("from", "must be before `to`")
-        return Wanted(self.from_, self.to, self.device, self.rule, self.priority or None, self.cause or None)
+    def wanted(self) -> WantedTransitions:
+        span = self.span()
+        return WantedTransitions(
+            span.begin, span.end, self.device, self.rule, self.priority or None, self.cause or None
+        )
 
 
-@router.get("/alarms.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/alarms",
     dependencies=READ,
     summary="Alarms by device and rule",
     description="Every rule on every device of its scope, from its first transition on. `standing=true` has those that "
     "are not normal.",
-    responses=description.DATABASE | ALARMS,
+    responses=description.DATABASE | ALARMS.described(shapes.ALARM),
 )
-async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
-    return await _page(request, database, asked, asked.filter(asked.device, asked.tag or None))
+async def page(request: Request, database: Db, asked: Annotated[AlarmParameters, Query()]) -> Response:
+    wanted = asked.filter(asked.device, asked.tag or None)
+    return await ALARMS.page(request, asked, lambda after, limit: queries.page(database, wanted, after, limit))
 
 
-@router.get("/devices/{device}/alarms.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/devices/{device}/alarms",
     dependencies=READ,
     summary="Alarms of a device, by rule",
-    responses=description.DEVICE | ALARMS,
+    responses=description.DEVICE | ALARMS.described(shapes.ALARM),
 )
 async def of_device(
     request: Request, database: Db, device: DeviceName, asked: Annotated[DeviceParameters, Query()]
 ) -> Response:
     await devices.device_id(database, device)
-    return await _page(request, database, asked, asked.filter(device))
+    wanted = asked.filter(device)
+    return await ALARMS.page(request, asked, lambda after, limit: queries.page(database, wanted, after, limit))
 
 
-async def _page(request: Request, database: Database, asked: DeviceParameters, wanted: Filter) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    after: list[Any] = ["", ""]
-    if asked.cursor is not None:
-        after = cursors.decode(request, asked.cursor, cursors.device, cursors.device)
-    items = await queries.page(database, wanted, after, asked.limit + 1)
-    shown, following = items[: asked.limit], None
-    if len(items) > asked.limit:
-        following = cursors.encode(request, shown[-1]["device"], shown[-1]["rule"])
-    return answers.listing(request, format_, "alarms", shown, COLUMNS, following=following)
-
-
-@router.get("/alarms/history.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/alarms/history",
     dependencies=READ,
     summary="What became of alarms: every transition, newest first",
     description="`from` and `to` are about when it was recorded, which is the order, too.",
-    responses=description.DATABASE
-    | description.ok(
-        shapes.History,
-        "id,device,rule,title,n,…\r\n4711,br-1,temperature-high,Temperature high,7,…\r\n",
-        transitions={"transitions": [shapes.TRANSITION], **description.PAGE},
-    ),
+    responses=description.DATABASE | TRANSITIONS.described(shapes.TRANSITION),
 )
 async def history(request: Request, database: Db, asked: Annotated[HistoryParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
     wanted = asked.wanted()
-    if format_ == "csv" and asked.limit is None and asked.cursor is None:
-        pages = ([list(item.values()) for item in items] async for items in queries.all_history(database, wanted))
-        return await answers.csv_stream(request, TRANSITION_COLUMNS, pages)
-    if asked.cursor is not None:
-        [before] = cursors.decode(request, asked.cursor, cursors.number)
-        wanted = replace(wanted, before=before)
-    limit = asked.limit or 100
-    items = await queries.history(database, wanted, limit + 1)
-    shown, following = items[:limit], None
-    if len(items) > limit:
-        following = cursors.encode(request, shown[-1]["id"])
-    return answers.listing(request, format_, "transitions", shown, TRANSITION_COLUMNS, following=following)
+
+    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
+        return await queries.history(database, replace(wanted, before=before[0]), limit)
+
+    return await TRANSITIONS.page(request, asked, rows, everything=lambda: queries.all_history(database, wanted))
 
 
 @router.get(
     "/alarms/{device}/{rule}",
     dependencies=READ,
     summary="One alarm, with its rule and its last transitions",
-    responses=description.THING | description.ok(shapes.AlarmDetail, None, alarm=shapes.DETAIL),
+    responses=description.THING | description.ok(shapes.AlarmDetail, alarm=shapes.DETAIL),
 )
-async def one(
-    request: Request, database: Db, device: DeviceName, rule: RuleName, asked: Annotated[NoParameters, Query()]
-) -> Response:
-    answers.json_only(request, asked.format)
+async def one(database: Db, device: DeviceName, rule: RuleName, _: JsonOnly) -> Response:
     return answers.json(await queries.one(database, device, rule))

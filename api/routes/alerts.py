@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request, WebSocket, WebSocketDisconnect
+from fastapi import Header, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 from starlette.types import Receive, Send
@@ -19,21 +19,22 @@ from api.access import guard
 from api.access.guard import allow, allow_socket
 from api.access.roles import Principal, Role, Scope
 from api.http import description
-from api.http.parameters import Known, listed, once
+from api.http.parameters import StrictParameters, listed
 from api.live import feeding
 from api.live.feeding import GONE, TALKS, End, Feeding
-from api.live.forms import Events, Socket
+from api.live.forms import EventsForm, SocketForm
 from api.live.hub import Hub
 from api.live.member import Wishes
 from api.problems import BadParameter
-from api.routes import PREFIX
+from api.routes import Router
+from api.services import App
 from api.shapes import alerts as shapes
 from api.trace import CURRENT
 from schema.alarms.rules import Priority
 
 READ = (Role.VIEWER, Scope.ALARMS_READ)
 Listener = Annotated[Principal, allow_socket(*READ)]
-router = APIRouter(prefix=PREFIX, tags=["alarms"], dependencies=[Depends(once)])
+router = Router("alarms")
 
 LAST = 2**63 - 1
 MOST_NAMES = 200
@@ -43,7 +44,7 @@ REASON = 120
 """Bytes: a socket's close has room for 123."""
 
 
-class AlertParameters(Known):
+class AlertParameters(StrictParameters):
     priority: list[Priority] = Field([], description="only these; may be repeated")
     device: str | None = Field(None, max_length=10_000, description="only these devices: names, commas between")
     rule: str | None = Field(None, max_length=10_000, description="only these rules: names, commas between")
@@ -70,16 +71,17 @@ def _names(parameter: str, joined: str | None) -> frozenset[str]:
 
 
 @router.websocket("/ws/alerts")
-async def socket(websocket: WebSocket, listener: Listener, asked: Annotated[AlertParameters, Query()]) -> None:
-    hub: Hub = websocket.app.state.hub
-    async with hub.member(listener, asked.wishes(), asked.after) as member:
+async def socket(
+    websocket: WebSocket, app: App, listener: Listener, asked: Annotated[AlertParameters, Query()]
+) -> None:
+    async with app.hub.member(listener, asked.wishes(), asked.after) as member:
         await websocket.accept()
         with feeding.observed("socket", listener) as ended:
 
             async def send(content: bytes) -> None:
                 await websocket.send_text(content.decode())
 
-            end = await feeding.feed(Feeding(hub, member, websocket, Socket(), send), _silent(websocket))
+            end = await feeding.feed(Feeding(app.hub, member, websocket, SocketForm(), send), _silent(websocket))
             ended(end)
             if end is not GONE:
                 await _quickly(websocket.close(end.code, end.detail.encode()[:REASON].decode(errors="ignore")))
@@ -106,6 +108,7 @@ async def _silent(websocket: WebSocket) -> End:
 )
 async def stream(
     request: Request,
+    app: App,
     listener: guard.Member,
     asked: Annotated[AlertParameters, Query()],
     last_event_id: Annotated[
@@ -114,19 +117,18 @@ async def stream(
 ) -> StreamingResponse:
     last = last_event_id or ""
     known = int(last) if last.isascii() and last.isdigit() and int(last) <= LAST else asked.after
-    return EventStream(request, listener, asked.wishes(), known)
+    return EventStream(app.hub, request, listener, asked.wishes(), known)
 
 
 class EventStream(StreamingResponse):
     """Sends with time-outs of its own, and knows when the client goes."""
 
-    def __init__(self, request: Request, listener: Principal, wishes: Wishes, after: int | None) -> None:
+    def __init__(self, hub: Hub, request: Request, listener: Principal, wishes: Wishes, after: int | None) -> None:
         super().__init__(_nothing(), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
-        self._request, self._listener, self._wishes, self._after = request, listener, wishes, after
+        self._hub, self._request, self._listener, self._wishes, self._after = hub, request, listener, wishes, after
 
     async def __call__(self, scope: ConnectionScope, receive: Receive, send: Send) -> None:
-        hub: Hub = self._request.app.state.hub
-        form = Events()
+        hub, form = self._hub, EventsForm()
 
         async def put(content: bytes, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": content, "more_body": more})

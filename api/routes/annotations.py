@@ -2,82 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Path, Query, Request, Response
+from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, times
-from api.http.bodies import Words, described, order
-from api.http.parameters import Cursor, DeviceName, Instant, Parameters, once
+from api.http.answers import Table
+from api.http.bodies import described, order
+from api.http.parameters import DeviceName, Instant, ListParameters, Reason, SpanParameters
 from api.problems import BadParameter
 from api.queries import annotations as queries
 from api.queries import devices
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import annotations as shapes
 from api.shapes.annotations import NewAnnotation
 
-router = APIRouter(prefix=PREFIX, tags=["annotations"], dependencies=[Depends(once)])
+router = Router("annotations")
 
 READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
 WRITE = [allow(Role.OPERATOR, Scope.DEVICES_WRITE)]
 
-COLUMNS = tuple(shapes.ANNOTATION)
+ANNOTATIONS = Table(
+    name="annotations",
+    of=shapes.Annotation,
+    item=queries.item,
+    key={"begins": cursors.instant, "annotation_id": cursors.number},
+)
 Number = Annotated[int, Path(ge=1, le=queries.LAST_ID, description="`id` in the list", examples=[12])]
 
 
-class AnnotationParameters(Parameters):
+class AnnotationParameters(SpanParameters, ListParameters):
     from_: Instant = Field(
         times.FIRST, alias="from", description="those that end then or later; without it from the beginning"
     )
     to: Instant = Field(times.LAST, description="those that begin before; without it to the newest")
-    limit: int = Field(100, ge=1, le=1000, description="most annotations on a page")
-    cursor: Cursor = None
 
 
-class Withdrawal(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    why: Words = Field(description="the reason, for the audit trail", examples=["wrong device"])
-
-
-@router.get("/devices/{device}/annotations.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/devices/{device}/annotations",
     dependencies=READ,
     summary="Annotations of a device that overlap with a time, newest first",
-    responses=description.DEVICE
-    | description.ok(
-        shapes.Annotations,
-        "id,begins,ends,text,who,…\r\n12,2026-11-20T07:45:00.000000Z,,Probe changed,eva@example.com,…\r\n",
-        annotations={"annotations": [shapes.ANNOTATION], **description.PAGE},
-    ),
+    responses=description.DEVICE | ANNOTATIONS.described(shapes.ANNOTATION),
 )
 async def page(
     request: Request, database: Db, device: DeviceName, asked: Annotated[AnnotationParameters, Query()]
 ) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    if asked.from_ >= asked.to:
-        raise BadParameter("from", "must be before `to`")
-    before = [asked.to, queries.LAST_ID]
-    if asked.cursor is not None:
-        before = cursors.decode(request, asked.cursor, cursors.instant, cursors.number)
-    number = await devices.device_id(database, device)
-    rows = await queries.page(database, number, (asked.from_, asked.to), before, asked.limit + 1)
-    shown, following = rows[: asked.limit], None
-    if len(rows) > asked.limit:
-        following = cursors.encode(request, shown[-1]["begins"], shown[-1]["annotation_id"])
-    items = [queries.item(row) for row in shown]
-    return answers.listing(request, format_, "annotations", items, COLUMNS, following=following)
+    span = asked.span()
+
+    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
+        number = await devices.device_id(database, device)
+        return await queries.page(database, number, (span.begin, span.end), before, limit)
+
+    return await ANNOTATIONS.page(request, asked, rows, first=(asked.to, queries.LAST_ID))
 
 
 @router.post(
     "/devices/{device}/annotations",
     dependencies=WRITE,
     summary="Note something about a time of a device",
-    responses=description.CHANGE | description.ok(shapes.Annotation, None, annotation=shapes.ANNOTATION),
+    responses=description.CHANGE | description.ok(shapes.Annotation, annotation=shapes.ANNOTATION),
     openapi_extra=described(NewAnnotation),
 )
 async def annotate(request: Request, database: Db, member: Member, device: DeviceName) -> Response:
@@ -93,13 +80,9 @@ async def annotate(request: Request, database: Db, member: Member, device: Devic
     summary="Withdraw an annotation",
     description="It is not shown any more; the audit trail keeps it.",
     responses=description.THING
-    | description.ok(
-        shapes.Annotation,
-        None,
-        annotation=shapes.ANNOTATION | {"withdrawn_at": "2026-11-20T08:45:00.000000Z"},
-    ),
+    | description.ok(shapes.Annotation, annotation=shapes.ANNOTATION | {"withdrawn_at": "2026-11-20T08:45:00.000000Z"}),
 )
 async def withdraw(
-    database: Db, member: Member, device: DeviceName, number: Number, asked: Annotated[Withdrawal, Query()]
+    database: Db, member: Member, device: DeviceName, number: Number, asked: Annotated[Reason, Query()]
 ) -> Response:
     return answers.json(await queries.withdraw(database, device, number, member.who, asked.why))

@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from api.access.guard import Db, allow, still
+from api.access.guard import Db, allow, still_authorized
 from api.access.roles import Role, Scope
-from api.http import answers, cursors, description, times
-from api.http.parameters import Cursor, Instant, NoParameters, Parameters, once
-from api.problems import BadParameter
+from api.http import answers, cursors, description
+from api.http.answers import JsonOnly, Table
+from api.http.parameters import Cursor, SpanParameters
 from api.queries import audit as queries
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import audit as shapes
 
 READ = allow(Role.OPERATOR, Scope.AUDIT_READ)
-router = APIRouter(prefix=PREFIX, tags=["audit"], dependencies=[READ, Depends(once)])
+router = Router("audit", READ)
 
-COLUMNS = tuple(shapes.EVENT)
+EVENTS = Table(
+    name="events", title="Audit", of=shapes.AuditEvent, item=queries.event, key={"n": cursors.number}, first=(None,)
+)
 LINES = "application/jsonl"
 
 
-class AuditFilter(Parameters):
+class AuditFilter(SpanParameters):
     subject: str | None = Field(None, max_length=1000, description="only of this subject, like device/br-1")
     action: str | None = Field(None, max_length=100, description="only actions that begin so, like `device`")
     who: str | None = Field(None, max_length=1000, description="only what they have done; an e-mail address, or a key")
-    from_: Instant = Field(times.FIRST, alias="from", description="first instant; without it from the beginning")
-    to: Instant = Field(times.LAST, description="end, not part of it; without it to the newest")
     order: Literal["asc", "desc"] = Field("desc", description="desc: newest first; asc: oldest first")
 
-    def wanted(self) -> queries.Wanted:
-        if self.from_ >= self.to:
-            raise BadParameter("from", "must be before `to`")
-        return queries.Wanted(self.subject, self.action, self.who, self.from_, self.to, self.order == "asc")
+    def wanted(self) -> queries.WantedEvents:
+        span = self.span()
+        return queries.WantedEvents(self.subject, self.action, self.who, span.begin, span.end, self.order == "asc")
 
 
 class AuditParameters(AuditFilter):
@@ -47,32 +46,21 @@ class AuditParameters(AuditFilter):
     cursor: Cursor = None
 
 
-@router.get("/audit.csv", include_in_schema=False)
-@router.get(
+@router.table(
     "/audit",
     summary="The audit trail, newest first",
     description="Every change, of the organization that asks. CSV (`Accept: text/csv`, `format=csv` or `audit.csv`) "
     "without `limit` is all of it, streamed; `audit.jsonl` is the same as one JSON object a line.",
-    responses=description.DATABASE
-    | description.ok(
-        shapes.Audit,
-        "n,at,who,action,subject,…\r\n4711,2026-11-20T07:45:00.000000Z,eva@example.com,device suspend,…\r\n",
-        events={"events": [shapes.EVENT], **description.PAGE},
-    ),
+    responses=description.DATABASE | EVENTS.described(shapes.EVENT),
 )
 async def page(request: Request, database: Db, asked: Annotated[AuditParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
     wanted = asked.wanted()
-    if format_ == "csv" and asked.limit is None and asked.cursor is None:
-        rows = ([_row(item) for item in items] async for items in queries.pages(database, wanted))
-        return await answers.csv_stream(request, COLUMNS, rows)
-    [after] = [None] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.number)
-    limit = asked.limit or 100
-    items = await queries.page(database, wanted, after, limit + 1)
-    shown, following = items[:limit], None
-    if len(items) > limit:
-        following = cursors.encode(request, shown[-1]["n"])
-    return answers.listing(request, format_, "events", shown, COLUMNS, following=following)
+    return await EVENTS.page(
+        request,
+        asked,
+        lambda after, limit: queries.page(database, wanted, after[0], limit),
+        everything=lambda: queries.pages(database, wanted),
+    )
 
 
 @router.get("/audit.jsonl", include_in_schema=False)
@@ -82,9 +70,9 @@ async def export(request: Request, database: Db, asked: Annotated[AuditFilter, Q
 
     async def body() -> AsyncIterator[bytes]:
         yield _lines(first)
-        async for items in pages:
-            await still(request)
-            yield _lines(items)
+        async for rows in pages:
+            await still_authorized(request)
+            yield _lines(rows)
 
     headers = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}
     return StreamingResponse(body(), headers=headers, media_type=LINES)
@@ -94,16 +82,11 @@ async def export(request: Request, database: Db, asked: Annotated[AuditFilter, Q
     "/audit/verify",
     summary="Whether the audit trail is as it was written",
     description="Every hash is computed again, from the first event to the last.",
-    responses=description.DATABASE | description.ok(shapes.Verification, None, verification=shapes.VERIFICATION),
+    responses=description.DATABASE | description.ok(shapes.Verification, verification=shapes.VERIFICATION),
 )
-async def verify(request: Request, database: Db, asked: Annotated[NoParameters, Query()]) -> Response:
-    answers.json_only(request, asked.format)
+async def verify(database: Db, _: JsonOnly) -> Response:
     return answers.json(await queries.verify(database))
 
 
-def _row(item: Mapping[str, Any]) -> list[Any]:
-    return [item[name] for name in COLUMNS]
-
-
-def _lines(items: list[dict[str, Any]]) -> bytes:
-    return b"".join(msgspec.json.encode(item) + b"\n" for item in items)
+def _lines(rows: Sequence[Any]) -> bytes:
+    return b"".join(msgspec.json.encode(queries.event(row)) + b"\n" for row in rows)

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from pydantic import AfterValidator, Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, times
+from api.http.answers import Table
 from api.http.bodies import Order, described, order
-from api.http.parameters import Cursor, DeviceName, Duration, NoParameters, Parameters, once
+from api.http.parameters import DeviceName, Duration, ListParameters, NoParameters
 from api.problems import BadParameter, TooMany
 from api.queries import commands as queries
 from api.queries import devices
-from api.routes import PREFIX
+from api.routes import PREFIX, Router
+from api.services import App
 from api.shapes import commands as shapes
 from api.shapes.commands import CommandOrder
 
-router = APIRouter(prefix=PREFIX, tags=["commands"], dependencies=[Depends(once)])
+router = Router("commands")
 
 READ = [allow(Role.VIEWER, Scope.COMMANDS_READ)]
 WRITE = [allow(Role.ENGINEER, Scope.COMMANDS_WRITE)]
-COLUMNS = tuple(shapes.COMMAND)
+COMMANDS = Table(
+    name="commands",
+    of=shapes.Command,
+    item=queries.item,
+    key={"requested_at": cursors.instant, "command_id": UUID},
+    first=(times.LAST, queries.LAST_ID),
+)
 KEY = "Idempotency-Key"
 KEY_PATTERN = "^[!-~]{1,200}$"
 MOST_PATIENCE = timedelta(seconds=60)
@@ -34,10 +42,8 @@ MOST_WAITING, MOST_OF_ONE = 100, 50
 """Requests with `wait`, each of which looks five times a second; and those of one organization."""
 
 
-class ListParameters(Parameters):
+class CommandParameters(ListParameters):
     state: list[shapes.CommandState] = Field([], description="only in these states; may be repeated; without it all")
-    limit: int = Field(100, ge=1, le=1000, description="most commands on a page")
-    cursor: Cursor = None
 
 
 def _patience(given: timedelta) -> timedelta:
@@ -66,7 +72,7 @@ ASK = described(CommandOrder) | {
         }
     ]
 }
-ANSWER = description.ok(shapes.Command, None, command=shapes.COMMAND)[200]
+ANSWER = description.ok(shapes.Command, command=shapes.COMMAND)[200]
 LOCATION = {"Location": {"description": "where the command is", "schema": {"type": "string"}}}
 REPLAYED = {"Idempotency-Replayed": {"description": "true", "schema": {"type": "string"}}}
 
@@ -90,10 +96,10 @@ async def ask(request: Request, database: Db, member: Member, device: DeviceName
     key = _key(request)
     given = await order(request, CommandOrder)
     supposed = None if given.precondition is None else _supposed(given.precondition)
-    wish = queries.Wish(device, given.name, given.parameters, supposed, given.boot, given.expires_in, given.why)
+    wish = queries.CommandWish(device, given.name, given.parameters, supposed, given.boot, given.expires_in, given.why)
     found, is_new = await queries.request(database, wish, member.who, key)
     answer = answers.json(found)
-    answer.headers["Location"] = f"{PREFIX}/commands/{found['id']}"
+    answer.headers["Location"] = f"{PREFIX}/commands/{found.id}"
     if is_new:
         answer.status_code = 202
     else:
@@ -122,48 +128,41 @@ def _key(request: Request) -> str:
     return keys[0]
 
 
-@router.get("/devices/{device}/commands.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/devices/{device}/commands",
     dependencies=READ,
     summary="What a device was asked to do, newest first",
-    responses=description.DEVICE
-    | description.ok(
-        shapes.Commands,
-        'id,device,name,parameters,…\r\n3f2b8c1e-9d4a-4f6b-8e7c-1a2b3c4d5e6f,br-1,setpoint,"{""channel"": ""ph"",…',
-        commands={"commands": [shapes.ENDED], **description.PAGE},
-    ),
+    responses=description.DEVICE | COMMANDS.described(shapes.ENDED),
 )
 async def page(
-    request: Request, database: Db, device: DeviceName, asked: Annotated[ListParameters, Query()]
+    request: Request, database: Db, device: DeviceName, asked: Annotated[CommandParameters, Query()]
 ) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    before = (times.LAST, queries.LAST_ID)
-    if asked.cursor is not None:
-        instant, number = cursors.decode(request, asked.cursor, cursors.instant, UUID)
-        before = (instant, number)
-    number = await devices.device_id(database, device)
-    found = await queries.page(database, number, asked.state or None, before, asked.limit + 1)
-    shown, following = found[: asked.limit], None
-    if len(found) > asked.limit:
-        following = cursors.encode(request, times.parse_instant(shown[-1]["requested_at"]), shown[-1]["id"])
-    return answers.listing(request, format_, "commands", shown, COLUMNS, following=following)
+    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
+        number = await devices.device_id(database, device)
+        return await queries.page(database, number, asked.state or None, before, limit)
+
+    return await COMMANDS.page(request, asked, rows)
 
 
 @router.get(
     "/commands/{command}",
     dependencies=READ,
     summary="One command: how far it is, and its result",
-    responses=description.THING | description.ok(shapes.Command, None, command=shapes.ENDED),
+    responses=description.THING | description.ok(shapes.Command, command=shapes.ENDED),
 )
 async def one(
-    request: Request, database: Db, member: Member, command: CommandId, asked: Annotated[OneParameters, Query()]
+    request: Request,
+    app: App,
+    database: Db,
+    member: Member,
+    *,
+    command: CommandId,
+    asked: Annotated[OneParameters, Query()],
 ) -> Response:
     answers.json_only(request, asked.format)
     if asked.wait is None:
         return answers.json(await queries.one(database, command))
-    waiting: Counter[int | None] = request.app.state.waiting
-    whose = member.organization_id
+    waiting, whose = app.waiting, member.organization_id
     if waiting.total() >= MOST_WAITING or waiting[whose] >= MOST_OF_ONE:
         raise TooMany("too many requests wait already: ask without wait", headers={"Retry-After": "5"})
     waiting[whose] += 1
@@ -180,7 +179,6 @@ async def one(
     responses=description.CHANGE
     | description.ok(
         shapes.Command,
-        None,
         command=shapes.COMMAND | {"state": "cancelled", "ended_at": description.T, "detail": "a mistake"},
     ),
     openapi_extra=described(Order),

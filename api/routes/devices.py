@@ -4,34 +4,36 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, preconditions
+from api.http.answers import JsonOnly, Table
 from api.http.bodies import described, order
-from api.http.parameters import Cursor, DeviceName, NoParameters, Parameters, once
+from api.http.parameters import DeviceName, ListParameters, NoParameters
+from api.http.preconditions import IfMatch
 from api.problems import BadParameter
 from api.queries import devices as queries
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import devices as shapes
 from api.shapes.devices import MOST_TAGS, DeviceChange
 
-router = APIRouter(prefix=PREFIX, tags=["devices"], dependencies=[Depends(once)])
+router = Router("devices")
 
 READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
 CHANGE = [allow(Role.ENGINEER, Scope.DEVICES_WRITE)]
 
-DEVICE_COLUMNS = (
-    *("device", "state", "registered_at", "presence.online", "presence.since", "presence.boot", "presence.firmware"),
-    *("last_frame_at", "title", "location", "tags"),
+DEVICES = Table(name="devices", of=shapes.Device, item=queries.item, key={"name": cursors.device}, first=("",))
+CHANNELS = Table(
+    name="channels",
+    of=shapes.Channel,
+    item=lambda one: shapes.Channel(channel=one.name, unit=one.unit, description=one.description),
 )
-CHANNEL_COLUMNS = ("channel", "unit", "description")
 
 
-class ListParameters(Parameters):
+class DeviceParameters(ListParameters):
     state: list[shapes.DeviceState] = Field([], description="only in these states; may be repeated; without it all")
     online: bool | None = Field(None, description="only those that are online, or only those that are not")
     tag: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field(
@@ -41,35 +43,21 @@ class ListParameters(Parameters):
     q: str | None = Field(
         None, min_length=1, max_length=100, description="only where the name or the title has this in it, in any case"
     )
-    limit: int = Field(100, ge=1, le=1000, description="most devices on a page")
-    cursor: Cursor = None
 
-    def filter(self) -> queries.Filter:
-        return queries.Filter([*self.state] or None, self.tag or None, self.location, self.q, self.online)
+    def filter(self) -> queries.DeviceFilter:
+        return queries.DeviceFilter([*self.state] or None, self.tag or None, self.location, self.q, self.online)
 
 
-@router.get("/devices.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/devices",
     dependencies=READ,
     summary="Devices with their presence, by name",
-    responses=description.DATABASE
-    | description.ok(
-        shapes.Devices,
-        "device,state,registered_at,presence.online,…\r\nbr-1,active,2026-11-20T07:45:00.000000Z,true,…\r\n",
-        devices={"devices": [shapes.DEVICE], **description.PAGE},
-    ),
+    responses=description.DATABASE | DEVICES.described(shapes.DEVICE),
 )
-async def list_devices(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    [after] = [""] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.device)
-    items = await queries.page(database, asked.filter(), after, asked.limit + 1)
-    page, following = items[: asked.limit], None
-    if len(items) > asked.limit:
-        following = cursors.encode(request, page[-1]["device"])
-    if format_ == "csv":
-        page = [item | {"tags": msgspec.json.encode(item["tags"]).decode()} for item in page]
-    return answers.listing(request, format_, "devices", page, DEVICE_COLUMNS, following=following)
+async def list_devices(request: Request, database: Db, asked: Annotated[DeviceParameters, Query()]) -> Response:
+    return await DEVICES.page(
+        request, asked, lambda after, limit: queries.page(database, asked.filter(), after[0], limit)
+    )
 
 
 @router.get(
@@ -77,12 +65,9 @@ async def list_devices(request: Request, database: Db, asked: Annotated[ListPara
     dependencies=READ,
     summary="One device: presence, firmware, title, location, tags, time of its newest frame",
     description="The ETag changes with title, location and tags: what people change, and give back in If-Match.",
-    responses=description.DEVICE | description.ok(shapes.DeviceDetail, None, device=shapes.DETAIL),
+    responses=description.DEVICE | description.ok(shapes.DeviceDetail, device=shapes.DETAIL),
 )
-async def one_device(
-    request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
-) -> Response:
-    answers.json_only(request, asked.format)
+async def one_device(database: Db, device: DeviceName, _: JsonOnly) -> Response:
     return preconditions.tagged(await queries.detail(database, device))
 
 
@@ -94,7 +79,7 @@ async def one_device(
     "name stays: it stands in the topics.",
     responses=description.CHANGE
     | {412: description.CHANGED}
-    | description.ok(shapes.DeviceDetail, None, device=shapes.DETAIL | {"version": 4}),
+    | description.ok(shapes.DeviceDetail, device=shapes.DETAIL | {"version": 4}),
     openapi_extra=described(DeviceChange),
 )
 async def change_device(
@@ -102,34 +87,25 @@ async def change_device(
     database: Db,
     member: Member,
     device: DeviceName,
-    if_match: Annotated[
-        str | None, Header(description="the ETag it must have, as /devices/{device} gave it", examples=['"3"'])
-    ] = None,
+    if_match: IfMatch = None,
 ) -> Response:
     given = await order(request, DeviceChange)
-    wanted = queries.Change(given.title, given.location, None if given.tags is None else sorted(set(given.tags)))
-    if wanted == queries.Change(None, None, None):
+    wanted = queries.WantedDevice(given.title, given.location, None if given.tags is None else sorted(set(given.tags)))
+    if wanted == queries.WantedDevice(None, None, None):
         raise BadParameter("body", "changes nothing: give title, location or tags")
     version = None if if_match is None else preconditions.wanted(if_match)
     return preconditions.tagged(await queries.change(database, device, wanted, version, who=member.who, why=given.why))
 
 
-@router.get("/devices/{device}/channels.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/devices/{device}/channels",
     dependencies=READ,
     summary="Channels a device has sent, with their units",
-    responses=description.DEVICE
-    | description.ok(
-        shapes.Channels,
-        'channel,unit,description\r\nph,pH,"pH, process value"\r\n',
-        channels={"channels": [shapes.CHANNEL], **description.PAGE},
-    ),
+    responses=description.DEVICE | CHANNELS.described(shapes.CHANNEL),
 )
 async def channels(
     request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
 ) -> Response:
     format_ = answers.chosen(request, asked.format)
     found = await queries.device(database, device)
-    items = [{"channel": c.name, "unit": c.unit, "description": c.description} for c in found.channels]
-    return answers.listing(request, format_, "channels", items, CHANNEL_COLUMNS)
+    return CHANNELS.answer(request, format_, found.channels)

@@ -4,73 +4,65 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, times
+from api.http.answers import JsonOnly, Table
 from api.http.bodies import Order, described, order
-from api.http.parameters import Cursor, NoParameters, Parameters, once
+from api.http.parameters import ListParameters, NoParameters
 from api.queries import enrollments as queries
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import enrollments as shapes
 from api.shapes.enrollments import Approval, Switch
 
-router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])
+router = Router("enrollment")
 
 READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 DECIDE = [allow(Role.ENGINEER, Scope.ENROLLMENT_WRITE)]
 SWITCH = [allow(Role.ADMIN, Scope.ENROLLMENT_WRITE)]
 
-COLUMNS = tuple(shapes.ENROLLMENT)
-CELL_COLUMNS = ("cell", "open", "applied")
+ENROLLMENTS = Table(
+    name="enrollments",
+    of=shapes.Enrollment,
+    item=queries.item,
+    key={"created_at": cursors.instant, "txn": cursors.txn},
+    first=(times.LAST, queries.LAST_TXN),
+)
+CELLS = Table(name="cells", title="Switches", of=shapes.Cell)
 Txn = Annotated[
     str, Path(pattern="^[0-9a-f]{32}$", description="the transaction number", examples=[shapes.ENROLLMENT["txn"]])
 ]
 
 
-class EnrollmentParameters(Parameters):
+class EnrollmentParameters(ListParameters):
     state: list[shapes.EnrollmentState] = Field([], description="only in these states; may be repeated; without it all")
     serial: str | None = Field(None, max_length=64, description="only of this serial")
-    limit: int = Field(100, ge=1, le=1000, description="most handshakes on a page")
-    cursor: Cursor = None
 
 
-@router.get("/enrollments.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/enrollments",
     dependencies=READ,
     summary="Handshakes, newest first",
-    responses=description.DATABASE
-    | description.ok(
-        shapes.Enrollments,
-        "txn,cell,serial,device,fingerprint,…\r\n5f0c1e2d3a4b59687786a5b4c3d2e1f0,main,BR-2044,…\r\n",
-        enrollments={"enrollments": [shapes.ENROLLMENT], **description.PAGE},
-    ),
+    responses=description.DATABASE | ENROLLMENTS.described(shapes.ENROLLMENT),
 )
 async def page(request: Request, database: Db, asked: Annotated[EnrollmentParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    before = (times.LAST, queries.LAST_TXN)
-    if asked.cursor is not None:
-        instant, txn = cursors.decode(request, asked.cursor, cursors.instant, cursors.txn)
-        before = (instant, txn)
-    rows = await queries.page(database, asked.state or None, asked.serial, before, asked.limit + 1)
-    shown, following = rows[: asked.limit], None
-    if len(rows) > asked.limit:
-        following = cursors.encode(request, shown[-1]["created_at"], shown[-1]["txn"])
-    items = [queries.item(row) for row in shown]
-    return answers.listing(request, format_, "enrollments", items, COLUMNS, following=following)
+    return await ENROLLMENTS.page(
+        request,
+        asked,
+        lambda before, limit: queries.page(database, asked.state or None, asked.serial, before, limit),
+    )
 
 
 @router.get(
     "/enrollments/{txn}",
     dependencies=READ,
     summary="One handshake",
-    responses=description.THING | description.ok(shapes.Enrollment, None, enrollment=shapes.ENROLLMENT),
+    responses=description.THING | description.ok(shapes.Enrollment, enrollment=shapes.ENROLLMENT),
 )
-async def one(request: Request, database: Db, txn: Txn, asked: Annotated[NoParameters, Query()]) -> Response:
-    answers.json_only(request, asked.format)
+async def one(database: Db, txn: Txn, _: JsonOnly) -> Response:
     return answers.json(await queries.one(database, txn))
 
 
@@ -79,7 +71,7 @@ async def one(request: Request, database: Db, txn: Txn, asked: Annotated[NoParam
     dependencies=DECIDE,
     summary="Let a handshake go on that awaits approval",
     responses=description.CHANGE
-    | description.ok(shapes.Enrollment, None, enrollment=shapes.ENROLLMENT | {"state": "approved"}),
+    | description.ok(shapes.Enrollment, enrollment=shapes.ENROLLMENT | {"state": "approved"}),
     openapi_extra=described(Approval),
 )
 async def approve(request: Request, database: Db, member: Member, txn: Txn) -> Response:
@@ -93,7 +85,7 @@ async def approve(request: Request, database: Db, member: Member, txn: Txn) -> R
     dependencies=DECIDE,
     summary="End a handshake",
     responses=description.CHANGE
-    | description.ok(shapes.Enrollment, None, enrollment=shapes.ENROLLMENT | {"state": "rejected", "reason": "denied"}),
+    | description.ok(shapes.Enrollment, enrollment=shapes.ENROLLMENT | {"state": "rejected", "reason": "denied"}),
     openapi_extra=described(Order),
 )
 async def deny(request: Request, database: Db, member: Member, txn: Txn) -> Response:
@@ -101,27 +93,25 @@ async def deny(request: Request, database: Db, member: Member, txn: Txn) -> Resp
     return answers.json(await queries.deny(database, txn, member.who, given.why))
 
 
-@router.get("/enrollment.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/enrollment",
     dependencies=READ,
     summary="Whether handshakes work, in each cell",
-    responses=description.DATABASE
-    | description.ok(shapes.Switches, "cell,open,applied\r\nmain,true,true\r\n", cells=shapes.SWITCHES),
+    responses=description.DATABASE | CELLS.described(shapes.CELL),
 )
 async def switches(request: Request, database: Db, asked: Annotated[NoParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
-    return answers.listing(request, format_, "cells", await queries.switches(database), CELL_COLUMNS)
+    return CELLS.answer(request, format_, await queries.switches(database))
 
 
 @router.put(
     "/enrollment",
     dependencies=SWITCH,
     summary="The kill switch: let handshakes work, or none",
-    responses=description.CHANGE | description.ok(shapes.Switches, None, cells=shapes.SWITCHES),
+    responses=description.CHANGE | CELLS.described(shapes.CELL, csv=False),
     openapi_extra=described(Switch),
 )
 async def switch(request: Request, database: Db, member: Member) -> Response:
     given = await order(request, Switch)
     await queries.switch(database, given.cell, given.open, member.who, given.why)
-    return answers.listing(request, "json", "cells", await queries.switches(database), CELL_COLUMNS)
+    return CELLS.answer(request, "json", await queries.switches(database))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, allow
@@ -14,16 +14,17 @@ from api.access.roles import Role, Scope
 from api.database import Database
 from api.edge.shortcuts import ShortRoute, shortcut
 from api.http import answers, cursors, description, times
-from api.http.parameters import Cursor, DeviceName, Duration, Parameters, Quality, listed, once
+from api.http.parameters import DeviceName, Duration, ListParameters, Parameters, Quality, listed
 from api.queries import devices
 from api.queries import latest as queries
-from api.queries.latest import Wanted
-from api.routes import PREFIX
+from api.queries.latest import WantedLatest
+from api.routes import Router
 from api.shapes import latest as shapes
+from api.shapes.latest import DeviceLatest
 from schema.topics import is_device_name
 
 READ = allow(Role.VIEWER, Scope.TELEMETRY_READ)
-router = APIRouter(prefix=PREFIX, tags=["latest"], dependencies=[READ, Depends(once)], route_class=ShortRoute)
+router = Router("latest", READ, route_class=ShortRoute)
 
 HEADER = ("device", "channel", "unit", "time", "value", "quality")
 CSV_EXAMPLE = "device,channel,unit,time,value,quality\r\nbr-1,ph,pH,2026-11-20T07:45:00.000000Z,7.02,0\r\n"
@@ -40,31 +41,29 @@ class LatestParameters(Parameters):
     )
 
 
-PLAIN = Wanted(LatestParameters().within, None, everything=True)
-PLAIN_ECHO = {"within": times.duration_text(PLAIN.within), "quality": "all"}
+PLAIN = WantedLatest(LatestParameters().within, None, everything=True)
 """What is wanted without parameters."""
+PLAIN_WITHIN = times.duration_text(PLAIN.within)
 
 
-class AllParameters(LatestParameters):
-    limit: int = Field(100, ge=1, le=1000, description="most devices on a page")
-    cursor: Cursor = None
+class AllParameters(LatestParameters, ListParameters):
+    """Of all devices."""
 
 
 async def _plainly(request: Request, database: Database) -> Response | None:
     device = request.path_params["device"]
     if not is_device_name(device):
         return None
-    return answers.json(await queries.of_device(database, device, PLAIN) | PLAIN_ECHO)
+    return answers.json(_one(await queries.of_device(database, device, PLAIN), PLAIN_WITHIN, "all"))
 
 
-@router.get("/devices/{device}/latest.csv", include_in_schema=False)
-@router.get(
+@router.table(
     "/devices/{device}/latest",
     summary="The newest value of every channel of a device",
     responses=description.DEVICE
     | description.ok(
         shapes.OneLatest,
-        CSV_EXAMPLE,
+        csv=CSV_EXAMPLE,
         latest={"device": "br-1", "time": description.T, "within": "1h", "quality": "all", "values": [shapes.LATEST]},
     ),
 )
@@ -76,17 +75,16 @@ async def of_device(
     item = await queries.of_device(database, device, _wanted(asked))
     if format_ == "csv":
         return answers.csv_page(request, HEADER, _rows([item]))
-    return answers.json(item | _echo(asked))
+    return answers.json(_one(item, times.duration_text(asked.within), asked.quality))
 
 
-@router.get("/latest.csv", include_in_schema=False)
-@router.get(
+@router.table(
     "/latest",
     summary="The newest values of all devices, by device name",
     responses=description.DATABASE
     | description.ok(
         shapes.AllLatest,
-        CSV_EXAMPLE,
+        csv=CSV_EXAMPLE,
         latest={
             "within": "1h",
             "quality": "all",
@@ -105,20 +103,27 @@ async def of_all(request: Request, database: Db, asked: Annotated[AllParameters,
     items = await queries.of_devices(database, page, _wanted(asked))
     if format_ == "csv":
         return answers.csv_page(request, HEADER, _rows(items), following)
-    paging = {"truncated": following is not None, "next": following}
-    return answers.json(_echo(asked) | {"devices": items} | paging)
+    return answers.json(
+        shapes.AllLatest(
+            within=times.duration_text(asked.within),
+            quality=asked.quality,
+            devices=items,
+            truncated=following is not None,
+            next=following,
+        )
+    )
 
 
-def _wanted(asked: LatestParameters) -> Wanted:
+def _wanted(asked: LatestParameters) -> WantedLatest:
     names = frozenset(listed(asked.channel, asked.channels))
-    return Wanted(asked.within, names or None, asked.quality == "all")
+    return WantedLatest(asked.within, names or None, asked.quality == "all")
 
 
-def _echo(asked: LatestParameters) -> dict[str, Any]:
-    return {"within": times.duration_text(asked.within), "quality": asked.quality}
+def _one(item: DeviceLatest, within: str, quality: Literal["good", "all"]) -> shapes.OneLatest:
+    return shapes.OneLatest(device=item.device, time=item.time, values=item.values, within=within, quality=quality)
 
 
-def _rows(items: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
+def _rows(items: Sequence[DeviceLatest]) -> Iterator[list[Any]]:
     for item in items:
-        for it in item["values"]:
-            yield [item["device"], it.channel, it.unit, it.time, it.value, it.quality]
+        for it in item.values:
+            yield [item.device, it.channel, it.unit, it.time, it.value, it.quality]

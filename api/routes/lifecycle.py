@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, description
+from api.http.answers import Table
 from api.http.bodies import Order, described, order
-from api.http.parameters import DeviceName, NoParameters, once
+from api.http.parameters import DeviceName, NoParameters
 from api.queries import devices
 from api.queries import lifecycle as queries
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import devices as devices_shapes
 from api.shapes import lifecycle as shapes
 from api.shapes.lifecycle import Gift
 
-router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])
+router = Router("enrollment")
 
-COLUMNS = tuple(shapes.LOGIN)
+LOGINS = Table(name="logins", of=shapes.Login)
 READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 GIVE = [allow(Role.ADMIN, Scope.DEVICES_WRITE)]
 ACTIONS = {
@@ -42,24 +43,18 @@ DESCRIPTIONS = {
 }
 
 
-@router.get("/devices/{device}/logins.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/devices/{device}/logins",
     dependencies=READ,
     summary="Logins of a device at the broker, newest first, without their secrets",
-    responses=description.DEVICE
-    | description.ok(
-        shapes.Logins,
-        "username,generation,kind,by_hand,…\r\nBR-2044.1,1,password,false,…\r\n",
-        logins={"logins": [shapes.LOGIN], **description.PAGE},
-    ),
+    responses=description.DEVICE | LOGINS.described(shapes.LOGIN),
 )
 async def logins(
     request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
 ) -> Response:
     format_ = answers.chosen(request, asked.format)
-    items = await queries.logins(database, await devices.device_id(database, device))
-    return answers.listing(request, format_, "logins", items, COLUMNS)
+    rows = await queries.logins(database, await devices.device_id(database, device))
+    return LOGINS.answer(request, format_, rows)
 
 
 @router.post(
@@ -68,14 +63,13 @@ async def logins(
     summary="Give a device to another organization, with all that it has sent",
     description="Only the one that runs the installation gives to any; others give back to it. Both have it in their "
     "audit trails. Afterwards the giver does not see the device any more.",
-    responses=description.CHANGE
-    | description.ok(shapes.Given, None, given={"device": "br-1", "organization": "north"}),
+    responses=description.CHANGE | description.ok(shapes.Given, given={"device": "br-1", "organization": "north"}),
     openapi_extra=described(Gift),
 )
 async def give(request: Request, database: Db, member: Member, device: DeviceName) -> Response:
     given = await order(request, Gift)
     await queries.give(database, device, given.organization, who=member.who, why=given.why)
-    return answers.json({"device": device, "organization": given.organization})
+    return answers.json(shapes.Given(device=device, organization=given.organization))
 
 
 def _command(action: str) -> Callable[..., Coroutine[Any, Any, Response]]:

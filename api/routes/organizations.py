@@ -3,58 +3,63 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Accounts, Caller, Db, Member, Person, allow
 from api.access.roles import ALL_SCOPES, Principal, Role, Scope
 from api.access.tokens import ApiKey, code_hash, new_code
 from api.http import answers, cursors, description, times
-from api.http.bodies import Words, described, order
-from api.http.description import PAGE, ok
-from api.http.parameters import Cursor, Known, NoParameters, Parameters, once
+from api.http.answers import JsonOnly, Table
+from api.http.bodies import described, order
+from api.http.description import ok
+from api.http.parameters import ListParameters, StrictParameters, Words
 from api.problems import Forbidden, NotFound
 from api.queries import organizations as queries
-from api.routes import PREFIX
+from api.routes import Router
+from api.services import App, Services
 from api.shapes import organizations as shapes
 from api.shapes.organizations import Joining, MemberChange, NewInvitation, NewKey, NewOrganization, OrganizationChange
 
-router = APIRouter(prefix=PREFIX, tags=["organizations"], dependencies=[Depends(once)])
+router = Router("organizations")
 
 VIEWS = allow(Role.VIEWER, Scope.ORGANIZATION_READ)
 READS = allow(Role.ADMIN, Scope.ORGANIZATION_READ)
 CHANGES = allow(Role.ADMIN, Scope.ORGANIZATION_WRITE)
 LEAVES = allow(Role.VIEWER, Scope.ORGANIZATION_WRITE)
 
-MEMBER_COLUMNS = tuple(shapes.MEMBER)
-INVITATION_COLUMNS = tuple(shapes.INVITATION)
-KEY_COLUMNS = tuple(shapes.KEY)
 LAST_ID = 2**31 - 1
+MEMBERS = Table(name="members", of=shapes.Member, key={"user_id": cursors.small}, first=(0,))
+INVITATIONS = Table(
+    name="invitations",
+    of=shapes.Invitation,
+    key={"invitation_id": cursors.small},
+    first=(LAST_ID,),
+)
+KEYS = Table(
+    name="keys",
+    of=shapes.Key,
+    key={"created_at": cursors.instant, "key_id": cursors.device},
+    first=(times.LAST, queries.LAST_KEY_ID),
+)
 
 Id = Annotated[int, Path(ge=1, le=LAST_ID, description="number in the list", examples=[12])]
 KeyId = Annotated[str, Path(description="id of a key", pattern="^[a-z2-7]{12}$", examples=[shapes.KEY["key_id"]])]
 
 
-class ListParameters(Parameters):
-    limit: int = Field(100, ge=1, le=1000, description="most on a page")
-    cursor: Cursor = None
-
-
-class Reason(Known):
+class OptionalReason(StrictParameters):
     why: Words = Field("asked for", description="the reason, for the audit trail")
 
 
 @router.get(
     "/organizations",
     summary="The organizations one is a member of",
-    responses=description.DATABASE
-    | ok(shapes.Organizations, None, organizations={"organizations": [shapes.MEMBERSHIP]}),
+    responses=description.DATABASE | ok(shapes.Organizations, organizations={"organizations": [shapes.MEMBERSHIP]}),
 )
-async def mine(request: Request, principal: Caller, asked: Annotated[NoParameters, Query()]) -> Response:
-    answers.json_only(request, asked.format)
-    return answers.json({"organizations": await queries.whose(request.app.state.server, principal)})
+async def mine(app: App, principal: Caller, _: JsonOnly) -> Response:
+    return answers.json(shapes.Organizations(organizations=await queries.whose(app.server, principal)))
 
 
 @router.post(
@@ -65,11 +70,11 @@ async def mine(request: Request, principal: Caller, asked: Annotated[NoParameter
     | description.made(shapes.Membership, organization=shapes.MEMBERSHIP | {"role": "admin"}),
     openapi_extra=described(NewOrganization),
 )
-async def create(request: Request, database: Accounts, person: Person) -> Response:
+async def create(request: Request, app: App, database: Accounts, person: Person) -> Response:
     assert person.user_id is not None
     given = await order(request, NewOrganization)
     await queries.organization_create(database, person.user_id, given.organization, given.title)
-    return await _membership(request, database, person.user_id, given.organization)
+    return await _membership(app, database, person.user_id, given.organization)
 
 
 @router.post(
@@ -79,78 +84,65 @@ async def create(request: Request, database: Accounts, person: Person) -> Respon
     responses=description.CHANGE | description.made(shapes.Membership, organization=shapes.MEMBERSHIP),
     openapi_extra=described(Joining),
 )
-async def join(request: Request, database: Accounts, person: Person) -> Response:
+async def join(request: Request, app: App, database: Accounts, person: Person) -> Response:
     assert person.user_id is not None
     given = await order(request, Joining)
-    with request.app.state.attempts.attempt(request, person.who) as attempt:
+    with app.attempts.attempt(request, person.who) as attempt:
         try:
             name = await queries.join(database, person.user_id, code_hash(given.code.get_secret_value()))
         except NotFound:
             attempt.failed()
             raise
-    return await _membership(request, database, person.user_id, name)
+    return await _membership(app, database, person.user_id, name)
 
 
 @router.get(
     "/organization",
     summary="The organization that this request is for",
     description="It is that of the header `Biogate-Organization`, a key's own, or else the first one joined.",
-    responses=description.THING | ok(shapes.Organization, None, organization=shapes.ORGANIZATION),
+    responses=description.THING | ok(shapes.Organization, organization=shapes.ORGANIZATION),
     dependencies=[VIEWS],
 )
-async def current(request: Request, database: Db, member: Member, asked: Annotated[NoParameters, Query()]) -> Response:
-    answers.json_only(request, asked.format)
-    return answers.json(await queries.organization(database) | {"role": member.role})
+async def current(database: Db, member: Member, _: JsonOnly) -> Response:
+    return answers.json(await queries.organization(database, member.role))
 
 
 @router.patch(
     "/organization",
     summary="Change what people call it",
-    responses=description.CHANGE | ok(shapes.Organization, None, organization=shapes.ORGANIZATION),
+    responses=description.CHANGE | ok(shapes.Organization, organization=shapes.ORGANIZATION),
     openapi_extra=described(OrganizationChange),
     dependencies=[CHANGES],
 )
 async def change(request: Request, database: Db, member: Member) -> Response:
     given = await order(request, OrganizationChange)
     await queries.organization_change(database, given.title, member.who, given.why)
-    return answers.json(await queries.organization(database) | {"role": member.role})
+    return answers.json(await queries.organization(database, member.role))
 
 
-@router.get("/organization/members.csv", include_in_schema=False, dependencies=[READS])
-@router.get(
+@router.table(
     "/organization/members",
     summary="Members",
-    responses=description.DATABASE
-    | ok(
-        shapes.Members,
-        "user_id,email,name,role,since\r\n12,eva@example.org,Eva,engineer,2026-11-20T07:45:00.000000Z\r\n",
-        members={"members": [shapes.MEMBER], **PAGE},
-    ),
+    responses=description.DATABASE | MEMBERS.described(shapes.MEMBER),
     dependencies=[READS],
 )
 async def members(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    [after] = [0] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.small)
-    items = await queries.members(database, after, asked.limit + 1)
-    shown, following = items[: asked.limit], None
-    if len(items) > asked.limit:
-        following = cursors.encode(request, shown[-1]["user_id"])
-    return answers.listing(request, format_, "members", shown, MEMBER_COLUMNS, following=following)
+    return await MEMBERS.page(request, asked, lambda after, limit: queries.members(database, after[0], limit))
 
 
 @router.patch(
     "/organization/members/{user_id}",
     summary="Change the role of a member",
     description="The last admin stays one. It takes effect with their next request.",
-    responses=description.CHANGE | ok(shapes.Member, None, member=shapes.MEMBER),
+    responses=description.CHANGE | ok(shapes.Member, member=shapes.MEMBER),
     openapi_extra=described(MemberChange),
     dependencies=[CHANGES],
 )
-async def change_member(request: Request, database: Db, member: Member, user_id: Id) -> Response:
+async def change_member(request: Request, app: App, database: Db, member: Member, user_id: Id) -> Response:
     given = await order(request, MemberChange)
     _may_grant(member, given.role)
     await queries.member_change(database, user_id, given.role, member.who, given.why)
-    request.app.state.identities.forget()
+    app.identities.forget()
     return answers.json(await queries.member(database, user_id))
 
 
@@ -164,35 +156,23 @@ async def change_member(request: Request, database: Db, member: Member, user_id:
     dependencies=[LEAVES],
 )
 async def remove_member(
-    request: Request, database: Db, member: Member, user_id: Id, asked: Annotated[Reason, Query()]
+    app: App, database: Db, member: Member, user_id: Id, asked: Annotated[OptionalReason, Query()]
 ) -> Response:
     if user_id != member.user_id and member.role is not Role.ADMIN:
         raise Forbidden(f"only an admin removes others; you are {member.role} in {member.organization}")
     await queries.member_change(database, user_id, None, member.who, asked.why)
-    request.app.state.identities.forget()
+    app.identities.forget()
     return Response(status_code=204)
 
 
-@router.get("/organization/invitations.csv", include_in_schema=False, dependencies=[READS])
-@router.get(
+@router.table(
     "/organization/invitations",
     summary="Invitations, newest first, without their codes; until 30 days after they have expired",
-    responses=description.DATABASE
-    | ok(
-        shapes.Invitations,
-        "invitation_id,role,uses,invited_by,…\r\n3,operator,1,eva@example.org,…\r\n",
-        invitations={"invitations": [shapes.INVITATION], **PAGE},
-    ),
+    responses=description.DATABASE | INVITATIONS.described(shapes.INVITATION),
     dependencies=[READS],
 )
 async def invitations(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    [before] = [LAST_ID] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.small)
-    items = await queries.invitations(database, before, asked.limit + 1)
-    shown, following = items[: asked.limit], None
-    if len(items) > asked.limit:
-        following = cursors.encode(request, shown[-1]["invitation_id"])
-    return answers.listing(request, format_, "invitations", shown, INVITATION_COLUMNS, following=following)
+    return await INVITATIONS.page(request, asked, lambda after, limit: queries.invitations(database, after[0], limit))
 
 
 @router.post(
@@ -206,11 +186,11 @@ async def invitations(request: Request, database: Db, asked: Annotated[ListParam
 async def invite(request: Request, database: Db, member: Member) -> Response:
     given = await order(request, NewInvitation)
     _may_grant(member, given.role)
-    code, until = new_code(), datetime.now(UTC) + given.expires_in
+    until = datetime.now(UTC) + given.expires_in
     made = await queries.invitation_create(
-        database, given.role, code_hash(code), uses=given.uses, expires_at=until, who=member.who
+        database, given.role, new_code(), uses=given.uses, expires_at=until, who=member.who
     )
-    return answers.json(made | {"code": code}, 201)
+    return answers.json(made, 201)
 
 
 @router.delete(
@@ -220,34 +200,21 @@ async def invite(request: Request, database: Db, member: Member) -> Response:
     responses=description.CHANGE | description.NOTHING,
     dependencies=[CHANGES],
 )
-async def withdraw(database: Db, member: Member, invitation_id: Id, asked: Annotated[Reason, Query()]) -> Response:
+async def withdraw(
+    database: Db, member: Member, invitation_id: Id, asked: Annotated[OptionalReason, Query()]
+) -> Response:
     await queries.invitation_end(database, invitation_id, member.who, asked.why)
     return Response(status_code=204)
 
 
-@router.get("/organization/keys.csv", include_in_schema=False, dependencies=[READS])
-@router.get(
+@router.table(
     "/organization/keys",
     summary="API keys, newest first, without their secrets",
-    responses=description.DATABASE
-    | ok(
-        shapes.Keys,
-        'key_id,name,role,scopes,…\r\nk3jx7qwdm2vb,dashboard,viewer,"[""telemetry:read""]",…\r\n',
-        keys={"keys": [shapes.KEY], **PAGE},
-    ),
+    responses=description.DATABASE | KEYS.described(shapes.KEY),
     dependencies=[READS],
 )
 async def keys(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    before: list[Any] = [times.LAST, queries.LAST_KEY_ID]
-    if asked.cursor is not None:
-        before = cursors.decode(request, asked.cursor, cursors.instant, cursors.device)
-    rows = await queries.keys(database, before, asked.limit + 1)
-    shown, following = rows[: asked.limit], None
-    if len(rows) > asked.limit:
-        following = cursors.encode(request, shown[-1]["created_at"], shown[-1]["key_id"])
-    items = [queries.shown_key(row) for row in shown]
-    return answers.listing(request, format_, "keys", items, KEY_COLUMNS, following=following)
+    return await KEYS.page(request, asked, lambda before, limit: queries.keys(database, before, limit))
 
 
 @router.post(
@@ -276,7 +243,7 @@ async def make_key(request: Request, database: Db, member: Member) -> Response:
     shown = await queries.key_create(
         database, made, name=given.name, role=given.role, scopes=scopes, expires_at=until, who=member.who
     )
-    return answers.json(shown | {"key": str(made)}, 201)
+    return answers.json(shown, 201)
 
 
 @router.delete(
@@ -287,10 +254,10 @@ async def make_key(request: Request, database: Db, member: Member) -> Response:
     dependencies=[CHANGES],
 )
 async def end_key(
-    request: Request, database: Db, member: Member, key_id: KeyId, asked: Annotated[Reason, Query()]
+    app: App, database: Db, member: Member, key_id: KeyId, asked: Annotated[OptionalReason, Query()]
 ) -> Response:
     await queries.key_end(database, key_id, member.who, asked.why)
-    request.app.state.identities.forget()
+    app.identities.forget()
     return Response(status_code=204)
 
 
@@ -302,9 +269,9 @@ def _may_grant(member: Principal, role: Role) -> None:
         raise Forbidden("people have all scopes, and this key has not: it makes nobody a member, and changes no role")
 
 
-async def _membership(request: Request, database: Accounts, user_id: int, name: str) -> Response:
+async def _membership(app: Services, database: Accounts, user_id: int, name: str) -> Response:
     """The one just made."""
-    request.app.state.identities.forget()
+    app.identities.forget()
     mine = await queries.memberships(database, user_id)
-    [made] = [one for one in mine if one["organization"] == name]
+    [made] = [one for one in mine if one.organization == name]
     return answers.json(made, 201)

@@ -4,60 +4,38 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import Field
+from fastapi import Path, Query, Request, Response
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
-from api.http.bodies import Words, described, order
-from api.http.description import PAGE, ok
-from api.http.parameters import Cursor, Known, Parameters, once
+from api.http.answers import Table
+from api.http.bodies import described, order
+from api.http.parameters import ListParameters, Reason
 from api.queries import retention as queries
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import retention as shapes
 from api.shapes.retention import NewHold
 
-router = APIRouter(prefix=PREFIX, tags=["retention"], dependencies=[Depends(once)])
+router = Router("retention")
 
 READS = allow(Role.ADMIN, Scope.ORGANIZATION_READ)
 CHANGES = allow(Role.ADMIN, Scope.ORGANIZATION_WRITE)
 
-COLUMNS = tuple(shapes.HOLD)
 LAST_ID = 2**31 - 1
+HOLDS = Table(name="holds", of=shapes.Hold, key={"hold_id": cursors.small}, first=(LAST_ID,))
 
 Id = Annotated[int, Path(ge=1, le=LAST_ID, description="number in the list", examples=[shapes.HOLD["hold_id"]])]
 
 
-class ListParameters(Parameters):
-    limit: int = Field(100, ge=1, le=1000, description="most on a page")
-    cursor: Cursor = None
-
-
-class Reason(Known):
-    why: Words = Field(description="the reason, for the audit trail", examples=["the inspection is over"])
-
-
-@router.get("/retention/holds.csv", include_in_schema=False, dependencies=[READS])
-@router.get(
+@router.table(
     "/retention/holds",
     summary="Holds, newest first; those that were ended too",
-    responses=description.DATABASE
-    | ok(
-        shapes.Holds,
-        "hold_id,device,begins,…\r\n3,br-1,2026-11-01T00:00:00.000000Z,…\r\n",
-        holds={"holds": [shapes.HOLD], **PAGE},
-    ),
+    responses=description.DATABASE | HOLDS.described(shapes.HOLD),
     dependencies=[READS],
 )
 async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    [before] = [LAST_ID] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.small)
-    items = await queries.holds(database, before, asked.limit + 1)
-    shown, following = items[: asked.limit], None
-    if len(items) > asked.limit:
-        following = cursors.encode(request, shown[-1]["hold_id"])
-    return answers.listing(request, format_, "holds", shown, COLUMNS, following=following)
+    return await HOLDS.page(request, asked, lambda before, limit: queries.holds(database, before[0], limit))
 
 
 @router.post(

@@ -5,26 +5,27 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
-from api.http.bodies import Order, OrganizationName, Words, body, described, order
-from api.http.parameters import Cursor, Known, Parameters, SerialNumber, once
+from api.http.answers import Table
+from api.http.bodies import Order, OrganizationName, body, described, order
+from api.http.parameters import ListParameters, SerialNumber, StrictParameters, Words
 from api.problems import ApiError, BadParameter, BadRows, Conflict, Unsupported
 from api.queries import serials as queries
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import serials as shapes
 from schema import serials
 
-router = APIRouter(prefix=PREFIX, tags=["enrollment"], dependencies=[Depends(once)])
+router = Router("enrollment")
 
 READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 DECIDE = [allow(Role.ENGINEER, Scope.ENROLLMENT_WRITE)]
 
-COLUMNS = tuple(shapes.SERIAL)
+SERIALS = Table(name="serials", of=shapes.Serial, item=queries.item, key={"serial": cursors.device}, first=("",))
 MOST_ERRORS = 1000
 
 ROWS: dict[str, Any] = {
@@ -57,13 +58,11 @@ ROWS: dict[str, Any] = {
 }
 
 
-class SerialParameters(Parameters):
+class SerialParameters(ListParameters):
     import_: str | None = Field(None, alias="import", max_length=1000, description="only those of this import")
-    limit: int = Field(100, ge=1, le=1000, description="most serials on a page")
-    cursor: Cursor = None
 
 
-class ImportParameters(Known):
+class ImportParameters(StrictParameters):
     name: Words = Field(description="of the import; to a known one is added", examples=["plant-north"])
     quota: int | None = Field(None, ge=0, lt=2**31, description="devices that may enroll with its serials")
     organization: OrganizationName | None = Field(
@@ -72,26 +71,16 @@ class ImportParameters(Known):
     why: Words = Field(description="the reason", examples=["delivery 4711"])
 
 
-@router.get("/serials.csv", include_in_schema=False, dependencies=READ)
-@router.get(
+@router.table(
     "/serials",
     dependencies=READ,
     summary="Serials that may enroll by themselves",
-    responses=description.DATABASE
-    | description.ok(
-        shapes.Serials,
-        "serial,device,state,claim_version,…\r\nBR-2044,BR-2044,active,1,…\r\n",
-        serials={"serials": [shapes.SERIAL], **description.PAGE},
-    ),
+    responses=description.DATABASE | SERIALS.described(shapes.SERIAL),
 )
 async def page(request: Request, database: Db, asked: Annotated[SerialParameters, Query()]) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    [after] = [""] if asked.cursor is None else cursors.decode(request, asked.cursor, cursors.device)
-    items = await queries.serials(database, asked.import_, after, asked.limit + 1)
-    shown, following = items[: asked.limit], None
-    if len(items) > asked.limit:
-        following = cursors.encode(request, shown[-1]["serial"])
-    return answers.listing(request, format_, "serials", shown, COLUMNS, following=following)
+    return await SERIALS.page(
+        request, asked, lambda after, limit: queries.serials(database, asked.import_, after[0], limit)
+    )
 
 
 @router.post(
@@ -101,9 +90,7 @@ async def page(request: Request, database: Db, asked: Annotated[SerialParameters
     description="Only the organization that runs the installation imports, also for others.",
     responses=description.CHANGE
     | {415: description.UNSUPPORTED}
-    | description.ok(
-        shapes.Import, None, imported={"import": "plant-north", "new": 48, "known": 2, "keys_not_kept": 0}
-    ),
+    | description.ok(shapes.Import, imported={"import": "plant-north", "new": 48, "known": 2, "keys_not_kept": 0}),
     openapi_extra=ROWS,
 )
 async def import_(
@@ -117,14 +104,14 @@ async def import_(
     except serials.ImportRefused as error:
         raise _refused(error) from error
     not_kept = sum(row.version > 0 and row.key is not None for row in rows)
-    return answers.json({"import": asked.name, "new": stored.new, "known": stored.known, "keys_not_kept": not_kept})
+    return answers.json(shapes.Import(import_=asked.name, new=stored.new, known=stored.known, keys_not_kept=not_kept))
 
 
 @router.post(
     "/serials/{serial}/block",
     dependencies=DECIDE,
     summary="Refuse handshakes of a serial",
-    responses=description.CHANGE | description.ok(shapes.Serial, None, serial=shapes.SERIAL | {"blocked": True}),
+    responses=description.CHANGE | description.ok(shapes.Serial, serial=shapes.SERIAL | {"blocked": True}),
     openapi_extra=described(Order),
 )
 async def block(request: Request, database: Db, member: Member, serial: SerialNumber) -> Response:
@@ -136,7 +123,7 @@ async def block(request: Request, database: Db, member: Member, serial: SerialNu
     "/serials/{serial}/unblock",
     dependencies=DECIDE,
     summary="Let a serial enroll again",
-    responses=description.CHANGE | description.ok(shapes.Serial, None, serial=shapes.SERIAL),
+    responses=description.CHANGE | description.ok(shapes.Serial, serial=shapes.SERIAL),
     openapi_extra=described(Order),
 )
 async def unblock(request: Request, database: Db, member: Member, serial: SerialNumber) -> Response:

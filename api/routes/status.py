@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Response
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http import answers, description
-from api.http.parameters import DeviceName, NoParameters, once
+from api.http.answers import JsonOnly
+from api.http.parameters import DeviceName
 from api.queries import status as queries
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import status as shapes
 
-router = APIRouter(prefix=PREFIX, tags=["devices"], dependencies=[Depends(once)])
+router = Router("devices")
 
 READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
 
@@ -23,10 +22,7 @@ READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
     "/devices/{device}/status",
     dependencies=READ,
     summary="How a device is doing: presence, last seen, lag, and how much of the last hour has arrived",
-    responses=description.DEVICE | description.ok(shapes.Status, None, status=shapes.STATUS),
+    responses=description.DEVICE | description.ok(shapes.Status, status=shapes.STATUS),
 )
-async def device_status(
-    request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
-) -> Response:
-    answers.json_only(request, asked.format)
+async def device_status(database: Db, device: DeviceName, _: JsonOnly) -> Response:
     return answers.json(await queries.status(database, device))

@@ -7,24 +7,24 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.database import Database
 from api.http import answers, cursors, description, times
-from api.http.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest, once
+from api.http.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest, recent
 from api.problems import BadParameter, TooMuch
 from api.queries import devices
 from api.queries import telemetry as queries
 from api.queries.devices import Channel, Device
 from api.queries.telemetry import AGGREGATES, Row, Selection
-from api.routes import PREFIX
+from api.routes import Router
 from api.shapes import telemetry as shapes
 
 READ = allow(Role.VIEWER, Scope.TELEMETRY_READ)
-router = APIRouter(prefix=PREFIX, tags=["telemetry"], dependencies=[READ, Depends(once)])
+router = Router("telemetry", READ)
 
 USUAL_ROWS, MOST_ROWS = 10_000, 20_000
 MOST_VALUES = 300_000
@@ -73,8 +73,7 @@ class Start:
     position: int | None
 
 
-@router.get("/devices/{device}/telemetry.csv", include_in_schema=False)
-@router.get(
+@router.table(
     "/devices/{device}/telemetry",
     summary="Samples of a device, raw or in buckets",
     description="Raw: one row a frame in order of time, in pages; `next` leads to the following one, and what is "
@@ -84,7 +83,7 @@ class Start:
     responses=description.DEVICE
     | description.ok(
         shapes.Telemetry,
-        "time,ph [pH],temperature [°C]\r\n2026-11-20T07:45:00.000000Z,7.02,36.9\r\n",
+        csv="time,ph [pH],temperature [°C]\r\n2026-11-20T07:45:00.000000Z,7.02,36.9\r\n",
         raw=shapes.TELEMETRY,
         buckets=shapes.BUCKETS,
     ),
@@ -132,11 +131,8 @@ def _start(request: Request, asked: TelemetryParameters) -> Start:
     if asked.cursor is not None:
         kinds = (cursors.instant, cursors.instant, cursors.instant, cursors.small, cursors.small)
         return Start(*cursors.decode(request, asked.cursor, *kinds))
-    end = asked.to or datetime.now(UTC)
-    begin = asked.from_ or end - timedelta(hours=1)
-    if begin >= end:
-        raise BadParameter("from", f"must be before `to`, which is {times.text(end)}")
-    return Start(begin, end, begin, 0, None)
+    span = recent(asked.from_, asked.to, timedelta(hours=1))
+    return Start(span.begin, span.end, span.begin, 0, None)
 
 
 def _channels(device: Device, names: list[str], position: int | None) -> tuple[Channel, ...]:
@@ -165,14 +161,14 @@ def _limit(wanted: Selection, asked: int | None) -> int:
 
 def _json_raw(wanted: Selection, page: Sequence[Row], following: str | None) -> Response:
     return answers.json(
-        _head(wanted, None, [(c.name, c.unit, None) for c in wanted.channels])
-        | {
-            "rows": [[times.text(row.time), *row.values] for row in page],
-            "qualities": [row.qualities for row in page] if wanted.everything else None,
-            "truncated": following is not None,
-            "next": following,
-            "warnings": _warnings(wanted, None),
-        }
+        shapes.Telemetry(
+            **_head(wanted, None, [(c.name, c.unit, None) for c in wanted.channels]),
+            rows=[[times.text(row.time), *row.values] for row in page],
+            qualities=[row.qualities for row in page] if wanted.everything else None,
+            truncated=following is not None,
+            next=following,
+            warnings=_warnings(wanted, None),
+        )
     )
 
 
@@ -212,14 +208,14 @@ async def _json_buckets(database: Database, wanted: Selection, width: timedelta,
         raise _too_much(wanted, most, f"{count} buckets of {len(columns)} values are too many for one answer")
     rows = await queries.buckets(database, wanted, width, aggregates)
     return answers.json(
-        _head(wanted, times.duration_text(width), columns)
-        | {
-            "rows": [[times.text(time), *cells] for time, cells in rows],
-            "qualities": None,
-            "truncated": False,
-            "next": None,
-            "warnings": _warnings(wanted, width),
-        }
+        shapes.Telemetry(
+            **_head(wanted, times.duration_text(width), columns),
+            rows=[[times.text(time), *cells] for time, cells in rows],
+            qualities=None,
+            truncated=False,
+            next=None,
+            warnings=_warnings(wanted, width),
+        )
     )
 
 
@@ -257,11 +253,11 @@ def _head(
 ) -> dict[str, Any]:
     return {
         "device": wanted.device.name,
-        "from": times.text(wanted.begin),
+        "from_": times.text(wanted.begin),
         "to": times.text(wanted.end),
         "bucket": bucket,
         "quality": "all" if wanted.everything else "good",
-        "columns": [{"channel": name, "unit": unit, "aggregate": aggregate} for name, unit, aggregate in columns],
+        "columns": [shapes.Column(channel=name, unit=unit, aggregate=aggregate) for name, unit, aggregate in columns],
     }
 
 

@@ -8,53 +8,53 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from api.access.passwords import NewPassword, Password
-from api.access.roles import Scope
 from api.http.bodies import PersonName, Token, secretive
-from api.http.description import Answer, T
-from api.shapes.organizations import MEMBERSHIP, Membership, RoleName
+from api.http.description import Answer, about, example
+from api.shapes.organizations import Membership, RoleName
 
 
 class Account(Answer):
     user_id: int
     email: str
     name: str
-    organization: str | None = Field(description="which they joined by the code; null: there was none")
+    organization: Annotated[str | None, about("which they joined by the code; null: there was none")]
 
 
 class LoggedIn(Answer):
     kind: Literal["browser", "program"]
     session_id: int
-    expires_at: str = Field(description="of the session; of a program's, each refresh puts it off")
-    access_token: str | None = Field(description="for Authorization: Bearer; null: a browser has a cookie instead")
-    token_type: Literal["bearer"] | None
-    expires_in: int | None = Field(description="seconds for which the access token holds")
-    refresh_token: str | None = Field(description="good for one refresh; a second one ends the session")
+    expires_at: Annotated[str, about("of the session; of a program's, each refresh puts it off")]
+    access_token: Annotated[str | None, about("for Authorization: Bearer; null: a browser has a cookie instead")] = None
+    token_type: Literal["bearer"] | None = None
+    expires_in: Annotated[int | None, about("seconds for which the access token holds")] = None
+    refresh_token: Annotated[str | None, about("good for one refresh; a second one ends the session")] = None
 
 
 class Me(Answer):
-    who: str = Field(description="as the audit trail has it")
+    who: Annotated[str, about("as the audit trail has it")]
     kind: Literal["browser", "program", "key"]
-    user_id: int | None = Field(description="null: a key, which is nobody's account")
-    name: str = Field(description="the person's, or the key's")
-    organization: str | None = Field(
-        description="which this request is for: that of the header Biogate-Organization, else the first joined"
-    )
+    user_id: Annotated[int | None, about("null: a key, which is nobody's account")]
+    name: Annotated[str, about("the person's, or the key's")]
+    organization: Annotated[
+        str | None,
+        about("which this request is for: that of the header Biogate-Organization, else the first joined"),
+    ]
     role: RoleName | None
-    scopes: list[str] = Field(description="what a key can be used for; people have all")
+    scopes: Annotated[list[str], about("what a key can be used for; people have all")]
     session_id: int | None
     key_id: str | None
-    expires_at: str | None = Field(description="of the session or key")
+    expires_at: Annotated[str | None, about("of the session or key")]
     organizations: list[Membership]
 
 
 class Session(Answer):
     session_id: int
     kind: Literal["browser", "program"]
-    agent: str = Field(description="what the browser or program called itself")
+    agent: Annotated[str, about("what the browser or program called itself")]
     created_at: str
     renewed_at: str
     expires_at: str
-    current: bool = Field(description="true: this one is asking")
+    current: Annotated[bool, about("true: this one is asking")]
 
 
 class Sessions(Answer):
@@ -62,41 +62,32 @@ class Sessions(Answer):
 
 
 ACCOUNT = {"user_id": 12, "email": "eva@example.org", "name": "Eva", "organization": None}
-PROGRAM = {
-    "kind": "program",
-    "session_id": 4711,
-    "expires_at": T,
-    "access_token": "eyJhbGciOiJIUzI1NiIs…",
-    "token_type": "bearer",
-    "expires_in": 900,
-    "refresh_token": "bgr_tQ0x….9aXk…",
-}
+PROGRAM = example(
+    LoggedIn,
+    """{"kind": "program", "session_id": 4711, "expires_at": "2026-11-20T07:45:00.000000Z",
+ "access_token": "eyJhbGciOiJIUzI1NiIs…", "token_type": "bearer", "expires_in": 900,
+ "refresh_token": "bgr_tQ0x….9aXk…"}""",
+)
 BROWSER = PROGRAM | {
     "kind": "browser",
     **dict.fromkeys(("access_token", "token_type", "expires_in", "refresh_token")),
 }
-ME = {
-    "who": "eva@example.org",
-    "kind": "browser",
-    "user_id": 12,
-    "name": "Eva",
-    "organization": "north",
-    "role": "engineer",
-    "scopes": [scope.value for scope in Scope],
-    "session_id": 4711,
-    "key_id": None,
-    "expires_at": T,
-    "organizations": [MEMBERSHIP],
-}
-SESSION = {
-    "session_id": 4711,
-    "kind": "browser",
-    "agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-    "created_at": T,
-    "renewed_at": T,
-    "expires_at": T,
-    "current": True,
-}
+ME = example(
+    Me,
+    """{"who": "eva@example.org", "kind": "browser", "user_id": 12, "name": "Eva", "organization": "north",
+ "role": "engineer", "scopes": ["telemetry:read", "devices:read", "devices:write", "commands:read",
+ "commands:write", "alarms:read", "alarms:write", "rules:write", "enrollment:read", "enrollment:write",
+ "audit:read", "organization:read", "organization:write"], "session_id": 4711, "key_id": null,
+ "expires_at": "2026-11-20T07:45:00.000000Z", "organizations": [{"organization": "north", "title": "Plant North",
+ "role": "engineer", "since": "2026-11-20T07:45:00.000000Z"}]}""",
+)
+SESSION = example(
+    Session,
+    """{"session_id": 4711, "kind": "browser",
+ "agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+ "created_at": "2026-11-20T07:45:00.000000Z", "renewed_at": "2026-11-20T07:45:00.000000Z",
+ "expires_at": "2026-11-20T07:45:00.000000Z", "current": true}""",
+)
 
 EMAIL = r"^[!-?A-~]+@[!-?A-~]+$"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.http.bodies import DeviceText, Order
-from api.http.description import Answer, T
+from api.http.description import Answer, about, example
 from api.http.parameters import Instant
 from api.shapes.alarms import Action, AlarmState
 from api.shapes.devices import MOST_TAGS, Tag
@@ -20,60 +20,49 @@ class Act(Answer):
     device: str
     rule: str
     action: Action
-    until: str | None = Field(description="of a shelving: its end")
-    once: bool = Field(description="of a shelving: it ends when the alarm returns")
+    until: Annotated[str | None, about("of a shelving: its end")]
+    once: Annotated[bool, about("of a shelving: it ends when the alarm returns")]
     who: str
     why: str
     asked_at: str
-    state: Literal["waiting", "done", "refused"] = Field(description="waiting: for the process that evaluates alarms")
-    done_at: str | None = Field(description="when it was done or refused")
-    refused: str | None = Field(description="why nothing was done")
-    n: int | None = Field(description="the transition of the alarm that it became")
+    state: Annotated[Literal["waiting", "done", "refused"], about("waiting: for the process that evaluates alarms")]
+    done_at: Annotated[str | None, about("when it was done or refused")]
+    refused: Annotated[str | None, about("why nothing was done")]
+    n: Annotated[int | None, about("the transition of the alarm that it became")]
 
 
 class Outcome(Answer):
     device: str
     rule: str
-    outcome: Literal["done", "refused", "waiting", "unknown"] = Field(
-        description="unknown: there is no such device or no such rule"
-    )
-    act: int | None = Field(description="`id` at /api/v1/alarm-acts; null: there is none")
-    detail: str | None = Field(description="why it was refused")
+    outcome: Annotated[
+        Literal["done", "refused", "waiting", "unknown"],
+        about("unknown: there is no such device or no such rule"),
+    ]
+    act: Annotated[int | None, about("`id` at /api/v1/alarm-acts; null: there is none")]
+    detail: Annotated[str | None, about("why it was refused")]
 
 
 class Outcomes(Answer):
-    done: int = Field(description="how many of them; refused, waiting and unknown likewise")
+    done: Annotated[int, about("how many of them; refused, waiting and unknown likewise")]
     refused: int
     waiting: int
     unknown: int
     acts: list[Outcome]
 
 
-ACT: dict[str, Any] = {
-    "id": 311,
-    "device": "br-1",
-    "rule": "temperature-high",
-    "action": "acknowledge",
-    "until": None,
-    "once": False,
-    "who": "eva@example.org",
-    "why": "seen, the valve is being changed",
-    "asked_at": T,
-    "state": "waiting",
-    "done_at": None,
-    "refused": None,
-    "n": None,
-}
-OUTCOMES: dict[str, Any] = {
-    **{"done": 1, "refused": 1, "waiting": 0, "unknown": 0},
-    "acts": [
-        {"device": "br-1", "rule": "temperature-high", "outcome": "done", "act": 311, "detail": None},
-        {
-            **{"device": "br-2", "rule": "temperature-high", "outcome": "refused", "act": 312},
-            "detail": "it is normal: there is nothing to acknowledge",
-        },
-    ],
-}
+ACT = example(
+    Act,
+    """{"id": 311, "device": "br-1", "rule": "temperature-high", "action": "acknowledge", "until": null,
+ "once": false, "who": "eva@example.org", "why": "seen, the valve is being changed",
+ "asked_at": "2026-11-20T07:45:00.000000Z", "state": "waiting", "done_at": null, "refused": null, "n": null}""",
+)
+OUTCOMES = example(
+    Outcomes,
+    """{"done": 1, "refused": 1, "waiting": 0, "unknown": 0, "acts": [{"device": "br-1",
+ "rule": "temperature-high", "outcome": "done", "act": 311, "detail": null}, {"device": "br-2",
+ "rule": "temperature-high", "outcome": "refused", "act": 312,
+ "detail": "it is normal: there is nothing to acknowledge"}]}""",
+)
 
 LONGEST_SHELVING = timedelta(days=30)
 MOST_ALARMS = 500

@@ -4,35 +4,34 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from msgspec import Meta, Raw
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, about, example, reference
 from schema.alarms.routes import MOST_URL, Route, scheme
-from schema.alarms.routes import Route as Definition
+
+RouteDefinition = Annotated[Raw, Meta(extra_json_schema=reference(Route))]
+"""A route as it is stored; JSON that goes out as it is."""
 
 
 class RouteTest(Answer):
     asked_at: str
-    state: Literal["waiting", "sent", "failed"] = Field(description="failed: `last_error` of the route says why")
+    state: Annotated[Literal["waiting", "sent", "failed"], about("failed: `last_error` of the route says why")]
     sent_at: str | None
 
 
 class AlarmRoute(Answer):
-    route: str = Field(description="its name")
-    version: int = Field(description="counts its changes; the ETag, for If-Match")
-    address: str = Field(description="of its URL the scheme, and the host where one stands; the rest may be secret")
+    route: Annotated[str, about("its name")]
+    version: Annotated[int, about("counts its changes; the ETag, for If-Match")]
+    address: Annotated[str, about("of its URL the scheme, and the host where one stands; the rest may be secret")]
     created_at: str
     changed_at: str
-    sent_at: str | None = Field(description="when the channel took a message last")
-    waiting: int = Field(description="alarms that it has still to tell")
-    failing_since: str | None = Field(description="null: the channel has taken the last message")
+    sent_at: Annotated[str | None, about("when the channel took a message last")]
+    waiting: Annotated[int, about("alarms that it has still to tell")]
+    failing_since: Annotated[str | None, about("null: the channel has taken the last message")]
     last_error: str | None
-    test: RouteTest | None = Field(description="the last one; null: none was asked for, not in the last week")
-    definition: Definition
-
-
-class AlarmRoutes(Page):
-    routes: list[AlarmRoute]
+    test: Annotated[RouteTest | None, about("the last one; null: none was asked for, not in the last week")]
+    definition: RouteDefinition
 
 
 DEFINITION: dict[str, Any] = {
@@ -48,19 +47,15 @@ DEFINITION: dict[str, Any] = {
     "escalate_to": None,
     "send_returns": True,
 }
-ROUTE: dict[str, Any] = {
-    "route": "shift",
-    "version": 1,
-    "address": "mailtos://smtp.example.org",
-    "created_at": T,
-    "changed_at": T,
-    "sent_at": None,
-    "waiting": 0,
-    "failing_since": None,
-    "last_error": None,
-    "test": None,
-    "definition": DEFINITION,
-}
+ROUTE = example(
+    AlarmRoute,
+    """{"route": "shift", "version": 1, "address": "mailtos://smtp.example.org",
+ "created_at": "2026-11-20T07:45:00.000000Z", "changed_at": "2026-11-20T07:45:00.000000Z", "sent_at": null,
+ "waiting": 0, "failing_since": null, "last_error": null, "test": null, "definition": {"enabled": true,
+ "priorities": ["high", "critical"], "devices": [], "tags": ["pilot"], "hours": [{"days": ["mon", "tue", "wed",
+ "thu", "fri"], "begins": "08:00", "ends": "17:00"}], "time_zone": "Europe/Berlin", "group_wait_s": 10.0,
+ "repeat_after_s": 900.0, "escalate_after_s": null, "escalate_to": null, "send_returns": true}}""",
+)
 
 
 def _address(url: SecretStr) -> SecretStr:

@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Request
-from pydantic import Field, ValidationError
+from msgspec import Meta, Raw
+from pydantic import ValidationError
 
 from api.http.bodies import MOST_BYTES, body
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, T, about, example, reference
 from api.problems import BadRules
 from schema.alarms.expression import BadExpression
 from schema.alarms.rules import Definition, Priority
 
+RuleDefinition = Annotated[Raw, Meta(extra_json_schema=reference(Definition))]
+"""A rule as it is stored; JSON that goes out as it is."""
 
-class Rule(Answer):
-    rule: str = Field(description="its name")
-    version: int = Field(description="counts its changes; the ETag, for If-Match")
+
+class SavedRule(Answer):
+    rule: Annotated[str, about("its name")]
+    version: Annotated[int, about("counts its changes; the ETag, for If-Match")]
     title: str
     priority: Priority
     enabled: bool
     created_at: str
     changed_at: str
-    definition: Definition
+    definition: RuleDefinition
 
 
-class Rules(Page):
-    rules: list[Rule]
+class RuleDetail(SavedRule):
+    warnings: Annotated[list[str], about("what may be a slip: channels that no device in its scope has ever sent")]
 
 
-class RuleDetail(Rule):
-    warnings: list[str] = Field(description="what may be a slip: channels that no device in its scope has ever sent")
-
-
-class Change(Answer):
+class RuleChange(Answer):
     rule: str
-    fields: list[str] = Field(description="with dots, like when.limit")
+    fields: Annotated[list[str], about("with dots, like when.limit")]
 
 
 class Imported(Answer):
-    dry_run: bool = Field(description="true: nothing was changed, this is what would be")
+    dry_run: Annotated[bool, about("true: nothing was changed, this is what would be")]
     created: list[str]
-    changed: list[Change]
+    changed: list[RuleChange]
     removed: list[str]
     unchanged: int
 
@@ -71,13 +71,11 @@ RULE: dict[str, Any] = {
     "changed_at": T,
     "definition": DEFINITION,
 }
-IMPORTED: dict[str, Any] = {
-    "dry_run": True,
-    "created": ["ph-low"],
-    "changed": [{"rule": "temperature-high", "fields": ["when.limit"]}],
-    "removed": [],
-    "unchanged": 12,
-}
+IMPORTED = example(
+    Imported,
+    """{"dry_run": true, "created": ["ph-low"], "changed": [{"rule": "temperature-high",
+ "fields": ["when.limit"]}], "removed": [], "unchanged": 12}""",
+)
 
 
 async def definition(request: Request) -> Definition:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.http.bodies import DeviceText
-from api.http.description import Answer, T
+from api.http.description import Answer, about, example
 from api.http.parameters import Instant
 from api.shapes.alarm_rules import DEFINITION
 from schema.alarms.rules import Definition, RuleName
@@ -16,45 +16,40 @@ from schema.alarms.rules import Definition, RuleName
 
 class Fired(Answer):
     device: str
-    what: Literal["active", "unknown", "suppressed"] = Field(
-        description="active: raised until the condition returned; unknown: it could not be told; suppressed: by the "
-        "run phase"
-    )
+    what: Annotated[
+        Literal["active", "unknown", "suppressed"],
+        about(
+            "active: raised until the condition returned; unknown: it could not be told; suppressed: by the run phase"
+        ),
+    ]
     begin: str
-    end: str | None = Field(description="null: it was still so at the end of what was looked at")
-    value: float | None = Field(description="what was compared when it began")
+    end: Annotated[str | None, about("null: it was still so at the end of what was looked at")]
+    value: Annotated[float | None, about("what was compared when it began")]
     detail: str
 
 
-class Looked(Answer):
+class TriedDevice(Answer):
     device: str
-    frames: int = Field(description="that were looked at")
-    until: str = Field(description="everything before was looked at")
+    frames: Annotated[int, about("that were looked at")]
+    until: Annotated[str, about("everything before was looked at")]
 
 
-class Trial(Answer):
-    from_: str = Field(alias="from")
+class Trial(Answer, rename={"from_": "from"}):
+    from_: str
     to: str
-    complete: bool = Field(description="false: it was not all looked at, see `until` of each device and `warnings`")
-    devices: list[Looked]
-    periods: list[Fired] = Field(description="device by device, each in order of begin; at most 1000")
+    complete: Annotated[bool, about("false: it was not all looked at, see `until` of each device and `warnings`")]
+    devices: list[TriedDevice]
+    periods: Annotated[list[Fired], about("device by device, each in order of begin; at most 1000")]
     warnings: list[str]
 
 
-TRIAL: dict[str, Any] = {
-    "from": "2026-11-19T07:45:00.000000Z",
-    "to": T,
-    "complete": True,
-    "devices": [{"device": "br-1", "frames": 86400, "until": T}],
-    "periods": [
-        {
-            **{"device": "br-1", "what": "active"},
-            **{"begin": "2026-11-19T13:01:12.000000Z", "end": "2026-11-19T13:04:40.000000Z"},
-            **{"value": 38.2, "detail": "38.2 above 38"},
-        }
-    ],
-    "warnings": [],
-}
+TRIAL = example(
+    Trial,
+    """{"from": "2026-11-19T07:45:00.000000Z", "to": "2026-11-20T07:45:00.000000Z", "complete": true,
+ "devices": [{"device": "br-1", "frames": 86400, "until": "2026-11-20T07:45:00.000000Z"}],
+ "periods": [{"device": "br-1", "what": "active", "begin": "2026-11-19T13:01:12.000000Z",
+ "end": "2026-11-19T13:04:40.000000Z", "value": 38.2, "detail": "38.2 above 38"}], "warnings": []}""",
+)
 LONGEST_TRIAL = timedelta(days=31)
 MOST_TRIED = 50
 """Devices."""

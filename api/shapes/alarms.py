@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-
-from api.http.description import Answer, Page, T
-from api.shapes.alarm_rules import DEFINITION
-from schema.alarms.rules import Definition, Priority
+from api.http.description import Answer, about, example
+from api.shapes.alarm_rules import DEFINITION, RuleDefinition
+from schema.alarms.rules import Priority
 
 AlarmState = Literal[
     "normal",
@@ -38,90 +36,62 @@ class Alarm(Answer):
     device: str
     rule: str
     title: str
-    state: AlarmState = Field(description="after ISA-18.2: what people see")
-    condition: Condition = Field(description="unknown: it cannot be told, and the alarm stays as it is")
+    state: Annotated[AlarmState, about("after ISA-18.2: what people see")]
+    condition: Annotated[Condition, about("unknown: it cannot be told, and the alarm stays as it is")]
     priority: Priority
-    since: str = Field(description="when it came into its state")
-    raised_at: str | None = Field(description="when it became active last; null: never yet")
-    value: float | None = Field(description="what was compared last")
-    detail: str = Field(description="what was compared, in words")
+    since: Annotated[str, about("when it came into its state")]
+    raised_at: Annotated[str | None, about("when it became active last; null: never yet")]
+    value: Annotated[float | None, about("what was compared last")]
+    detail: Annotated[str, about("what was compared, in words")]
     shelved_until: str | None
     message: str
-    response: str = Field(description="what the operator is to do")
-    n: int = Field(description="counts its transitions")
-
-
-class Alarms(Page):
-    alarms: list[Alarm]
+    response: Annotated[str, about("what the operator is to do")]
+    n: Annotated[int, about("counts its transitions")]
 
 
 class Transition(Answer):
-    id: int = Field(description="in the order in which they were recorded")
+    id: Annotated[int, about("in the order in which they were recorded")]
     device: str
     rule: str
     title: str
-    n: int = Field(description="counts those of this alarm")
-    at: str = Field(description="of the sample, or the act, that caused it")
+    n: Annotated[int, about("counts those of this alarm")]
+    at: Annotated[str, about("of the sample, or the act, that caused it")]
     recorded_at: str
     cause: Cause
     before: AlarmState
-    after: AlarmState = Field(description="the same as before where the condition alone has changed")
+    after: Annotated[AlarmState, about("the same as before where the condition alone has changed")]
     condition: Condition
     priority: Priority
     value: float | None
     detail: str
-    who: str | None = Field(description="null: no person")
+    who: Annotated[str | None, about("null: no person")]
     why: str | None
-
-
-class History(Page):
-    transitions: list[Transition]
 
 
 class AlarmDetail(Alarm):
     acknowledged: bool
-    latched: bool = Field(description="it waits for a reset, whether or not the condition has returned")
-    shelved_once: bool = Field(description="shelved until it returns, at most until `shelved_until`")
+    latched: Annotated[bool, about("it waits for a reset, whether or not the condition has returned")]
+    shelved_once: Annotated[bool, about("shelved until it returns, at most until `shelved_until`")]
     suppressed: bool
     out_of_service: bool
-    definition: Definition = Field(description="the rule")
-    transitions: list[Transition] = Field(description="the last 20, newest first")
+    definition: Annotated[RuleDefinition, about("the rule")]
+    transitions: Annotated[list[Transition], about("the last 20, newest first")]
 
 
-ALARM: dict[str, Any] = {
-    "device": "br-1",
-    "rule": "temperature-high",
-    "title": "Temperature high",
-    "state": "unacknowledged",
-    "condition": "active",
-    "priority": "high",
-    "since": T,
-    "raised_at": T,
-    "value": 38.2,
-    "detail": "38.2 above 38",
-    "shelved_until": None,
-    "message": "The culture is too warm",
-    "response": "Look at the cooling water",
-    "n": 7,
-}
-TRANSITION: dict[str, Any] = {
-    "id": 4711,
-    "device": "br-1",
-    "rule": "temperature-high",
-    "title": "Temperature high",
-    "n": 7,
-    "at": T,
-    "recorded_at": "2026-11-20T07:45:00.310000Z",
-    "cause": "condition",
-    "before": "normal",
-    "after": "unacknowledged",
-    "condition": "active",
-    "priority": "high",
-    "value": 38.2,
-    "detail": "38.2 above 38",
-    "who": None,
-    "why": None,
-}
+ALARM = example(
+    Alarm,
+    """{"device": "br-1", "rule": "temperature-high", "title": "Temperature high", "state": "unacknowledged",
+ "condition": "active", "priority": "high", "since": "2026-11-20T07:45:00.000000Z",
+ "raised_at": "2026-11-20T07:45:00.000000Z", "value": 38.2, "detail": "38.2 above 38", "shelved_until": null,
+ "message": "The culture is too warm", "response": "Look at the cooling water", "n": 7}""",
+)
+TRANSITION = example(
+    Transition,
+    """{"id": 4711, "device": "br-1", "rule": "temperature-high", "title": "Temperature high", "n": 7,
+ "at": "2026-11-20T07:45:00.000000Z", "recorded_at": "2026-11-20T07:45:00.310000Z", "cause": "condition",
+ "before": "normal", "after": "unacknowledged", "condition": "active", "priority": "high", "value": 38.2,
+ "detail": "38.2 above 38", "who": null, "why": null}""",
+)
 DETAIL: dict[str, Any] = ALARM | {
     "acknowledged": False,
     "latched": False,

@@ -6,33 +6,25 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, about, example
 from api.http.parameters import Instant
 
 
 class Annotation(Answer):
     id: int
     begins: str
-    ends: str | None = Field(description="null: of one instant")
+    ends: Annotated[str | None, about("null: of one instant")]
     text: str
     who: str
     created_at: str
-    withdrawn_at: str | None = Field(description="null: it stands; a list has only those")
+    withdrawn_at: Annotated[str | None, about("null: it stands; a list has only those")]
 
 
-class Annotations(Page):
-    annotations: list[Annotation]
-
-
-ANNOTATION = {
-    "id": 12,
-    "begins": T,
-    "ends": None,
-    "text": "Probe changed",
-    "who": "eva@example.com",
-    "created_at": T,
-    "withdrawn_at": None,
-}
+ANNOTATION = example(
+    Annotation,
+    """{"id": 12, "begins": "2026-11-20T07:45:00.000000Z", "ends": null, "text": "Probe changed",
+ "who": "eva@example.com", "created_at": "2026-11-20T07:45:00.000000Z", "withdrawn_at": null}""",
+)
 
 
 def prose(text: str) -> str:

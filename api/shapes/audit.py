@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
-
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, about, example
 
 
 class AuditEvent(Answer):
-    n: int = Field(description="its number in the organization's chain, from 1, without a gap")
+    n: Annotated[int, about("its number in the organization's chain, from 1, without a gap")]
     at: str
     who: str
     action: str
     subject: str
-    old: Any = Field(description="what was before; null where that says nothing")
-    new: Any = Field(description="what is from now on; null where that says nothing")
+    old: Annotated[Any, about("what was before; null where that says nothing")]
+    new: Annotated[Any, about("what is from now on; null where that says nothing")]
     why: str
-    hash: str = Field(description="SHA-256 over the event and the hash before it, hexadecimal")
-
-
-class Audit(Page):
-    events: list[AuditEvent]
+    hash: Annotated[str, about("SHA-256 over the event and the hash before it, hexadecimal")]
 
 
 class Verification(Answer):
@@ -31,34 +25,29 @@ class Verification(Answer):
     first_at: str | None
     last_at: str | None
     last_n: int | None
-    last_hash: str | None = Field(
-        description="hexadecimal. Nobody can see that events were cut off at the end, unless this and last_n are kept "
-        "elsewhere and compared with the audit trail later"
-    )
-    faults: list[int] = Field(
-        description="numbers of events that are not what was written, or before which events are missing; at most 1000"
-    )
-    whole: bool = Field(description="true: no faults")
+    last_hash: Annotated[
+        str | None,
+        about(
+            "hexadecimal. Nobody can see that events were cut off at the end, unless this and last_n are kept "
+            "elsewhere and compared with the audit trail later"
+        ),
+    ]
+    faults: Annotated[
+        list[int],
+        about("numbers of events that are not what was written, or before which events are missing; at most 1000"),
+    ]
+    whole: Annotated[bool, about("true: no faults")]
 
 
-EVENT = {
-    "n": 4711,
-    "at": T,
-    "who": "eva@example.com",
-    "action": "device suspend",
-    "subject": "device/br-1",
-    "old": {"state": "active"},
-    "new": {"state": "suspended"},
-    "why": "the probe is being changed",
-    "hash": "9f2c61d6b1f0c3c2f5f9e0a4a1c7d6b0e4d3f8a5b7c9120f3e6d8a1b2c4f5e60",
-}
-VERIFICATION = {
-    "organization": "main",
-    "events": 4711,
-    "first_at": "2026-01-07T09:12:44.010000Z",
-    "last_at": T,
-    "last_n": 4711,
-    "last_hash": EVENT["hash"],
-    "faults": [],
-    "whole": True,
-}
+EVENT = example(
+    AuditEvent,
+    """{"n": 4711, "at": "2026-11-20T07:45:00.000000Z", "who": "eva@example.com", "action": "device suspend",
+ "subject": "device/br-1", "old": {"state": "active"}, "new": {"state": "suspended"},
+ "why": "the probe is being changed", "hash": "9f2c61d6b1f0c3c2f5f9e0a4a1c7d6b0e4d3f8a5b7c9120f3e6d8a1b2c4f5e60"}""",
+)
+VERIFICATION = example(
+    Verification,
+    """{"organization": "main", "events": 4711, "first_at": "2026-01-07T09:12:44.010000Z",
+ "last_at": "2026-11-20T07:45:00.000000Z", "last_n": 4711,
+ "last_hash": "9f2c61d6b1f0c3c2f5f9e0a4a1c7d6b0e4d3f8a5b7c9120f3e6d8a1b2c4f5e60", "faults": [], "whole": true}""",
+)

@@ -6,14 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
-from api.http.bodies import Order, printable
-from api.http.description import Answer, Page, T
+from api.http.bodies import Order
+from api.http.description import Answer, about, example
+from api.http.parameters import printable
 
 
 class Presence(Answer):
     online: bool
-    since: str = Field(description="when the connection was begun that this status belongs to")
-    boot: int = Field(description="power-up counter of the controller")
+    since: Annotated[str, about("when the connection was begun that this status belongs to")]
+    boot: Annotated[int, about("power-up counter of the controller")]
     firmware: str | None
 
 
@@ -22,44 +23,33 @@ DeviceState = Literal["pending", "active", "suspended", "revoked", "retired"]
 
 class Device(Answer):
     device: str
-    state: DeviceState = Field(description="pending: was granted a login and has not used it yet")
+    state: Annotated[DeviceState, about("pending: was granted a login and has not used it yet")]
     registered_at: str
-    presence: Presence | None = Field(description="null: the device has never sent a status")
-    last_frame_at: str | None = Field(description="time of the newest frame; null: none yet")
-    title: str | None = Field(description="what people call it")
+    presence: Annotated[Presence | None, about("null: the device has never sent a status")]
+    last_frame_at: Annotated[str | None, about("time of the newest frame; null: none yet")]
+    title: Annotated[str | None, about("what people call it")]
     location: str | None
     tags: list[str]
 
 
-class Devices(Page):
-    devices: list[Device]
-
-
 class Channel(Answer):
     channel: str
-    unit: str | None = Field(description="null: nobody has said it yet")
+    unit: Annotated[str | None, about("null: nobody has said it yet")]
     description: str | None
 
 
-class Channels(Page):
-    channels: list[Channel]
-
-
-DEVICE = {
-    "device": "br-1",
-    "state": "active",
-    "registered_at": T,
-    "presence": {"online": True, "since": T, "boot": 7, "firmware": "2.4.1"},
-    "last_frame_at": T,
-    "title": "Fermenter 3",
-    "location": "Hall 2/Bay 4",
-    "tags": ["ecoli", "pilot"],
-}
+DEVICE = example(
+    Device,
+    """{"device": "br-1", "state": "active", "registered_at": "2026-11-20T07:45:00.000000Z",
+ "presence": {"online": true, "since": "2026-11-20T07:45:00.000000Z", "boot": 7, "firmware": "2.4.1"},
+ "last_frame_at": "2026-11-20T07:45:00.000000Z", "title": "Fermenter 3", "location": "Hall 2/Bay 4",
+ "tags": ["ecoli", "pilot"]}""",
+)
 CHANNEL = {"channel": "ph", "unit": "pH", "description": "pH, process value"}
 
 
 class DeviceDetail(Device):
-    version: int = Field(description="counts the changes of title, location and tags; the ETag, for If-Match")
+    version: Annotated[int, about("counts the changes of title, location and tags; the ETag, for If-Match")]
 
 
 DETAIL = DEVICE | {"version": 3}

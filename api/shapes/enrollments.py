@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from api.http.bodies import Order, OrganizationName, Words
-from api.http.description import PAGE, Answer, Page, T
-from api.http.parameters import device_name
+from api.http.bodies import Order, OrganizationName
+from api.http.description import Answer, about, example
+from api.http.parameters import Words, device_name
 
 EnrollmentState = Literal[
     "challenged", "awaiting", "approved", "provisioning", "granted", "active", "rejected", "expired"
@@ -19,52 +19,35 @@ class Enrollment(Answer):
     txn: str
     cell: str
     serial: str
-    device: str = Field(description="the name it has or will get")
-    fingerprint: str = Field(description="of its identity key; the controller's display shows the same")
-    state: EnrollmentState = Field(description="awaiting: an operator has to approve or deny it")
-    reason: str | None = Field(description="why it awaits an operator, or was rejected")
+    device: Annotated[str, about("the name it has or will get")]
+    fingerprint: Annotated[str, about("of its identity key; the controller's display shows the same")]
+    state: Annotated[EnrollmentState, about("awaiting: an operator has to approve or deny it")]
+    reason: Annotated[str | None, about("why it awaits an operator, or was rejected")]
     claim_version: int
     hardware: str | None
     firmware: str | None
-    channels: list[str] = Field(description="what it says it will send")
-    username: str | None = Field(description="the login it was given")
+    channels: Annotated[list[str], about("what it says it will send")]
+    username: Annotated[str | None, about("the login it was given")]
     created_at: str
     changed_at: str
     expires_at: str | None
 
 
-class Enrollments(Page):
-    enrollments: list[Enrollment]
-
-
 class Cell(Answer):
     cell: str
-    open: bool = Field(description="false: no handshake works, by the kill switch")
-    applied: bool | None = Field(description="what the broker was last told; null: nothing yet")
+    open: Annotated[bool, about("false: no handshake works, by the kill switch")]
+    applied: Annotated[bool | None, about("what the broker was last told; null: nothing yet")]
 
 
-class Switches(Page):
-    cells: list[Cell]
-
-
-ENROLLMENT = {
-    "txn": "5f0c1e2d3a4b59687786a5b4c3d2e1f0",
-    "cell": "main",
-    "serial": "BR-2044",
-    "device": "BR-2044",
-    "fingerprint": "QK7M2VBXW4TZ",
-    "state": "awaiting",
-    "reason": "unknown-serial",
-    "claim_version": 1,
-    "hardware": "rev C",
-    "firmware": "2.4.1",
-    "channels": ["ph", "temperature"],
-    "username": None,
-    "created_at": T,
-    "changed_at": T,
-    "expires_at": "2026-11-21T07:45:00.000000Z",
-}
-SWITCHES = {"cells": [{"cell": "main", "open": True, "applied": True}], **PAGE}
+ENROLLMENT = example(
+    Enrollment,
+    """{"txn": "5f0c1e2d3a4b59687786a5b4c3d2e1f0", "cell": "main", "serial": "BR-2044", "device": "BR-2044",
+ "fingerprint": "QK7M2VBXW4TZ", "state": "awaiting", "reason": "unknown-serial", "claim_version": 1,
+ "hardware": "rev C", "firmware": "2.4.1", "channels": ["ph", "temperature"], "username": null,
+ "created_at": "2026-11-20T07:45:00.000000Z", "changed_at": "2026-11-20T07:45:00.000000Z",
+ "expires_at": "2026-11-21T07:45:00.000000Z"}""",
+)
+CELL = {"cell": "main", "open": True, "applied": True}
 
 
 class Approval(Order):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, T
 
 
 class Event(Answer):
@@ -13,10 +13,6 @@ class Event(Answer):
     boot: int | None
     data: dict[str, Any]
     received_at: str
-
-
-class Events(Page):
-    events: list[Event]
 
 
 EVENT = {"time": T, "type": "phase", "boot": 7, "data": {"phase": "batch"}, "received_at": T}

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
-
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, Following, T, Truncated, about
 
 
-class Latest(Answer):
+class Latest(Answer, gc=False):  # hot path: never a part of a cycle
     channel: str
     unit: str | None
-    value: float | None = Field(description="null with a quality: due, but without a value; null without: none found")
-    quality: int | None
-    time: str | None
+    value: Annotated[float | None, about("null with a quality: due, but without a value; null without: none found")] = (
+        None
+    )
+    quality: int | None = None
+    time: str | None = None
 
 
 class DeviceLatest(Answer):
     device: str
-    time: str | None = Field(description="time of the newest frame")
+    time: Annotated[str | None, about("time of the newest frame")]
     values: list[Latest]
 
 
 class OneLatest(DeviceLatest):
-    within: str = Field(description="how long before the newest frame a channel was looked for")
+    within: Annotated[str, about("how long before the newest frame a channel was looked for")]
     quality: Literal["good", "all"]
 
 
-class AllLatest(Page):
+class AllLatest(Answer):
     within: str
     quality: Literal["good", "all"]
     devices: list[DeviceLatest]
+    truncated: Truncated
+    next: Following
 
 
 LATEST = {"channel": "ph", "unit": "pH", "value": 7.02, "quality": 0, "time": T}

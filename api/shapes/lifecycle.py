@@ -2,50 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
 from api.http.bodies import Order, OrganizationName
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, about, example
 
 
 class Login(Answer):
     username: str
     generation: int
     kind: Literal["password", "certificate"]
-    by_hand: bool = Field(description="made by a command; else by a handshake")
+    by_hand: Annotated[bool, about("made by a command; else by a handshake")]
     cell: str
     wanted: Literal["present", "disabled", "absent"]
-    applied: Literal["present", "disabled", "absent"] = Field(description="what the broker was last told")
+    applied: Annotated[Literal["present", "disabled", "absent"], about("what the broker was last told")]
     created_at: str
     applied_at: str | None
-    activated_at: str | None = Field(description="when it was first used")
+    activated_at: Annotated[str | None, about("when it was first used")]
     ended_at: str | None
 
 
-class Logins(Page):
-    logins: list[Login]
-
-
-LOGIN = {
-    "username": "BR-2044.1",
-    "generation": 1,
-    "kind": "password",
-    "by_hand": False,
-    "cell": "main",
-    "wanted": "present",
-    "applied": "present",
-    "created_at": T,
-    "applied_at": T,
-    "activated_at": T,
-    "ended_at": None,
-}
+LOGIN = example(
+    Login,
+    """{"username": "BR-2044.1", "generation": 1, "kind": "password", "by_hand": false, "cell": "main",
+ "wanted": "present", "applied": "present", "created_at": "2026-11-20T07:45:00.000000Z",
+ "applied_at": "2026-11-20T07:45:00.000000Z", "activated_at": "2026-11-20T07:45:00.000000Z", "ended_at": null}""",
+)
 
 
 class Given(Answer):
     device: str
-    organization: str = Field(description="whose it is now")
+    organization: Annotated[str, about("whose it is now")]
 
 
 class Gift(Order):

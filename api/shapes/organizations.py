@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 
 from api.access.roles import Role, Scope
 from api.http.bodies import Order, OrganizationName, PersonName, Token, secretive
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, T, about, example
 from api.http.parameters import Duration
 
 CODE = "K3JX-7QWD-M2VB-Z5TA"
@@ -20,7 +20,7 @@ class Membership(Answer):
     organization: str
     title: str
     role: RoleName
-    since: str | None = Field(description="null: it is a key's")
+    since: Annotated[str | None, about("null: it is a key's")]
 
 
 class Organizations(Answer):
@@ -31,7 +31,7 @@ class Organization(Answer):
     organization: str
     title: str
     created_at: str
-    role: RoleName = Field(description="of who asks")
+    role: Annotated[RoleName, about("of who asks")]
 
 
 class Member(Answer):
@@ -42,25 +42,17 @@ class Member(Answer):
     since: str
 
 
-class Members(Page):
-    members: list[Member]
-
-
 class Invitation(Answer):
     invitation_id: int
     role: RoleName
-    uses: int = Field(description="that are left; 0: used up, or withdrawn")
+    uses: Annotated[int, about("that are left; 0: used up, or withdrawn")]
     invited_by: str
     created_at: str
     expires_at: str
 
 
 class MadeInvitation(Invitation):
-    code: str = Field(description="for whom is invited; it is shown here only")
-
-
-class Invitations(Page):
-    invitations: list[Invitation]
+    code: Annotated[str, about("for whom is invited; it is shown here only")]
 
 
 class Key(Answer):
@@ -71,39 +63,28 @@ class Key(Answer):
     created_by: str
     created_at: str
     expires_at: str | None
-    ended_at: str | None = Field(description="when it was ended; null: by nobody")
+    ended_at: Annotated[str | None, about("when it was ended; null: by nobody")]
 
 
 class MadeKey(Key):
-    key: str = Field(description="for Authorization: Bearer; it is shown here only")
-
-
-class Keys(Page):
-    keys: list[Key]
+    key: Annotated[str, about("for Authorization: Bearer; it is shown here only")]
 
 
 MEMBERSHIP = {"organization": "north", "title": "Plant North", "role": "engineer", "since": T}
 ORGANIZATION = {"organization": "north", "title": "Plant North", "created_at": T, "role": "engineer"}
 MEMBER = {"user_id": 12, "email": "eva@example.org", "name": "Eva", "role": Role.ENGINEER.value, "since": T}
-INVITATION = {
-    "invitation_id": 3,
-    "role": "operator",
-    "uses": 1,
-    "invited_by": "eva@example.org",
-    "created_at": T,
-    "expires_at": T,
-}
+INVITATION = example(
+    Invitation,
+    """{"invitation_id": 3, "role": "operator", "uses": 1, "invited_by": "eva@example.org",
+ "created_at": "2026-11-20T07:45:00.000000Z", "expires_at": "2026-11-20T07:45:00.000000Z"}""",
+)
 MADE_INVITATION = INVITATION | {"code": CODE}
-KEY = {
-    "key_id": "k3jx7qwdm2vb",
-    "name": "dashboard",
-    "role": "viewer",
-    "scopes": ["telemetry:read"],
-    "created_by": "eva@example.org",
-    "created_at": T,
-    "expires_at": T,
-    "ended_at": None,
-}
+KEY = example(
+    Key,
+    """{"key_id": "k3jx7qwdm2vb", "name": "dashboard", "role": "viewer", "scopes": ["telemetry:read"],
+ "created_by": "eva@example.org", "created_at": "2026-11-20T07:45:00.000000Z",
+ "expires_at": "2026-11-20T07:45:00.000000Z", "ended_at": null}""",
+)
 MADE_KEY = KEY | {"key": "bgk_k3jx7qwdm2vb_9aXk…"}
 SHORTEST = timedelta(minutes=1)
 LONGEST_INVITATION, LONGEST_KEY = timedelta(days=90), timedelta(days=3660)

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
-
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, about, example
 
 
 class Quarantined(Answer):
     id: int
     received_at: str
-    device: str | None = Field(description="the device level of the topic, registered or not")
+    device: Annotated[str | None, about("the device level of the topic, registered or not")]
     topic: str
     reason: str
     detail: str
     content_type: str | None
     bytes: int
     state: Literal["open", "replayed", "discarded"]
-    settled_at: str | None = Field(description="when it was replayed or discarded")
-    payload: str | None = Field(
-        description="base64; null if discarded, and in a list if over 16 KiB: ask for the item itself"
-    )
+    settled_at: Annotated[str | None, about("when it was replayed or discarded")]
+    payload: Annotated[
+        str | None, about("base64; null if discarded, and in a list if over 16 KiB: ask for the item itself")
+    ]
 
 
-class Quarantine(Page):
-    quarantine: list[Quarantined]
-
-
-QUARANTINED = {
-    "id": 4711,
-    "received_at": T,
-    "device": "br-1",
-    "topic": "bioreactors/br-1/telemetry",
-    "reason": "too-old",
-    "detail": "a frame of 1970-01-01",
-    "content_type": "application/json",
-    "bytes": 26,
-    "state": "open",
-    "settled_at": None,
-    "payload": "eyJ0IjowLCJ2Ijp7InBoIjo3LjAyfX0=",
-}
+QUARANTINED = example(
+    Quarantined,
+    """{"id": 4711, "received_at": "2026-11-20T07:45:00.000000Z", "device": "br-1",
+ "topic": "bioreactors/br-1/telemetry", "reason": "too-old", "detail": "a frame of 1970-01-01",
+ "content_type": "application/json", "bytes": 26, "state": "open", "settled_at": null,
+ "payload": "eyJ0IjowLCJ2Ijp7InBoIjo3LjAyfX0="}""",
+)

@@ -7,39 +7,31 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from api.http.bodies import Order
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, about, example
 from api.http.parameters import Instant, device_name
 
 
 class Hold(Answer):
     hold_id: int
-    device: str | None = Field(description="null: all of the organization")
-    begins: str | None = Field(description="null: from the first on")
-    ends: str | None = Field(description="null: and all that is to come")
+    device: Annotated[str | None, about("null: all of the organization")]
+    begins: Annotated[str | None, about("null: from the first on")]
+    ends: Annotated[str | None, about("null: and all that is to come")]
     who: str
     why: str
     made_at: str
-    ended_at: str | None = Field(description="null: it is in force")
-    dropped_until: str | None = Field(
-        description="frames of its time, up to there, have been dropped: before it was made, or after it was ended"
-    )
+    ended_at: Annotated[str | None, about("null: it is in force")]
+    dropped_until: Annotated[
+        str | None,
+        about("frames of its time, up to there, have been dropped: before it was made, or after it was ended"),
+    ]
 
 
-class Holds(Page):
-    holds: list[Hold]
-
-
-HOLD = {
-    "hold_id": 3,
-    "device": "br-1",
-    "begins": "2026-11-01T00:00:00.000000Z",
-    "ends": "2026-11-15T00:00:00.000000Z",
-    "who": "eva@example.org",
-    "why": "batch 4711 is being inspected",
-    "made_at": T,
-    "ended_at": None,
-    "dropped_until": None,
-}
+HOLD = example(
+    Hold,
+    """{"hold_id": 3, "device": "br-1", "begins": "2026-11-01T00:00:00.000000Z",
+ "ends": "2026-11-15T00:00:00.000000Z", "who": "eva@example.org", "why": "batch 4711 is being inspected",
+ "made_at": "2026-11-20T07:45:00.000000Z", "ended_at": null, "dropped_until": null}""",
+)
 
 
 class NewHold(Order):

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
 
-from api.http.description import Answer, Page, T
+from api.http.description import Answer, about, example
 
 
-class Serial(Answer):
+class Serial(Answer, rename={"import_": "import"}):
     serial: str
-    device: str = Field(description="the name it has or will get")
-    state: str | None = Field(description="of that device; null: it has not enrolled, or is another organization's")
-    claim_version: int = Field(description="of the master key; 0: a claim key of its own")
+    device: Annotated[str, about("the name it has or will get")]
+    state: Annotated[str | None, about("of that device; null: it has not enrolled, or is another organization's")]
+    claim_version: Annotated[int, about("of the master key; 0: a claim key of its own")]
     blocked: bool
-    fingerprint: str | None = Field(description="of the identity key it is bound to; null: none yet")
-    import_: str | None = Field(alias="import", description="name of the import it came with")
+    fingerprint: Annotated[str | None, about("of the identity key it is bound to; null: none yet")]
+    import_: Annotated[str | None, about("name of the import it came with")]
     created_at: str
 
 
-class Serials(Page):
-    serials: list[Serial]
-
-
-class Import(Answer):
-    import_: str = Field(alias="import", description="its name")
+class Import(Answer, rename={"import_": "import"}):
+    import_: Annotated[str, about("its name")]
     new: int
-    known: int = Field(description="were there already, and were left as they are")
-    keys_not_kept: int = Field(
-        description="claim keys of version 1 and up: they follow from a master key that this service has not, so they "
-        "were neither checked nor stored; `biogate devices import` checks them"
-    )
+    known: Annotated[int, about("were there already, and were left as they are")]
+    keys_not_kept: Annotated[
+        int,
+        about(
+            "claim keys of version 1 and up: they follow from a master key that this service has not, so they were "
+            "neither checked nor stored; `biogate devices import` checks them"
+        ),
+    ]
 
 
-SERIAL = {
-    "serial": "BR-2044",
-    "device": "BR-2044",
-    "state": "active",
-    "claim_version": 1,
-    "blocked": False,
-    "fingerprint": "QK7M2VBXW4TZ",
-    "import": "plant-north",
-    "created_at": T,
-}
+SERIAL = example(
+    Serial,
+    """{"serial": "BR-2044", "device": "BR-2044", "state": "active", "claim_version": 1, "blocked": false,
+ "fingerprint": "QK7M2VBXW4TZ", "import": "plant-north", "created_at": "2026-11-20T07:45:00.000000Z"}""",
+)

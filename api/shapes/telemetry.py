@@ -2,60 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
-
-from api.http.description import PAGE, Answer, Page, T
+from api.http.description import Answer, Following, Truncated, about, example
 
 
 class Column(Answer):
     channel: str
     unit: str | None
-    aggregate: str | None = Field(description="null for raw samples")
+    aggregate: Annotated[str | None, about("null for raw samples")]
 
 
-class Telemetry(Page):
+class Telemetry(Answer, rename={"from_": "from"}):
     device: str
-    from_: str = Field(alias="from", description="first instant of the range")
-    to: str = Field(description="end of the range; not part of it")
-    bucket: str | None = Field(description="width of a bucket; null for raw samples")
-    quality: Literal["good", "all"] = Field(description="good: only samples of quality 0; all: every one")
-    columns: list[Column] = Field(description="what stands in a row after its time")
-    rows: list[list[str | float | None]] = Field(
-        description="time, then one value a column. Raw: one row a frame, null where the frame has no wanted sample of "
-        "the channel; two rows may have one time if a controller sends its channels in parts. Buckets: the time is the "
-        "begin; a bucket without any sample is absent, a channel without one in it is null (count: 0)"
-    )
-    qualities: list[list[int | None]] | None = Field(
-        description="raw with quality=all: for each row one quality a column (0 good, 1 bad, 2 uncertain, null: not "
-        "sent); else null"
-    )
+    from_: Annotated[str, about("first instant of the range")]
+    to: Annotated[str, about("end of the range; not part of it")]
+    bucket: Annotated[str | None, about("width of a bucket; null for raw samples")]
+    quality: Annotated[Literal["good", "all"], about("good: only samples of quality 0; all: every one")]
+    columns: Annotated[list[Column], about("what stands in a row after its time")]
+    rows: Annotated[
+        list[list[str | float | None]],
+        about(
+            "time, then one value a column. Raw: one row a frame, null where the frame has no wanted sample of the "
+            "channel; two rows may have one time if a controller sends its channels in parts. Buckets: the time is the "
+            "begin; a bucket without any sample is absent, a channel without one in it is null (count: 0)"
+        ),
+    ]
+    qualities: Annotated[
+        list[list[int | None]] | None,
+        about(
+            "raw with quality=all: for each row one quality a column (0 good, 1 bad, 2 uncertain, null: not sent); "
+            "else null"
+        ),
+    ]
+    truncated: Truncated
+    next: Following
     warnings: list[str]
 
 
-TELEMETRY = {
-    "device": "br-1",
-    "from": T,
-    "to": "2026-11-20T08:45:00.000000Z",
-    "bucket": None,
-    "quality": "good",
-    "columns": [
-        {"channel": "ph", "unit": "pH", "aggregate": None},
-        {"channel": "temperature", "unit": "°C", "aggregate": None},
-    ],
-    "rows": [[T, 7.02, 36.9], ["2026-11-20T07:45:01.000000Z", 7.02, None]],
-    "qualities": None,
-    "truncated": True,
-    "next": "WyI1ZmQ4MWM0Y…",
-    "warnings": [],
-}
-BUCKETS = TELEMETRY | {
-    "bucket": "1m",
-    "columns": [
-        {"channel": "ph", "unit": "pH", "aggregate": "avg"},
-        {"channel": "ph", "unit": "1", "aggregate": "count"},
-    ],
-    "rows": [[T, 7.021, 60], ["2026-11-20T07:47:00.000000Z", 7.019, 58]],
-    **PAGE,
-}
+TELEMETRY = example(
+    Telemetry,
+    """{"device": "br-1", "from": "2026-11-20T07:45:00.000000Z", "to": "2026-11-20T08:45:00.000000Z",
+ "bucket": null, "quality": "good", "columns": [{"channel": "ph", "unit": "pH", "aggregate": null},
+ {"channel": "temperature", "unit": "°C", "aggregate": null}], "rows": [["2026-11-20T07:45:00.000000Z", 7.02,
+ 36.9], ["2026-11-20T07:45:01.000000Z", 7.02, null]], "qualities": null, "truncated": true,
+ "next": "WyI1ZmQ4MWM0Y…", "warnings": []}""",
+)
+BUCKETS = example(
+    Telemetry,
+    """{"device": "br-1", "from": "2026-11-20T07:45:00.000000Z", "to": "2026-11-20T08:45:00.000000Z",
+ "bucket": "1m", "quality": "good", "columns": [{"channel": "ph", "unit": "pH", "aggregate": "avg"},
+ {"channel": "ph", "unit": "1", "aggregate": "count"}], "rows": [["2026-11-20T07:45:00.000000Z", 7.021, 60],
+ ["2026-11-20T07:47:00.000000Z", 7.019, 58]], "qualities": null, "truncated": false, "next": null, "warnings": []}""",
+)

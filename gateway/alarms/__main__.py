@@ -7,7 +7,6 @@ Exit status: 0 stopped, 1 failed, 2 wrong settings.
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -20,11 +19,10 @@ from gateway.alarms.lead import AlarmLead
 from gateway.alarms.notify import Notifier
 from gateway.alarms.publish import Publisher
 from gateway.errors import GatewayError
-from gateway.runtime import logs
+from gateway.runtime import logs, process
 from gateway.runtime.database import Troubles, check_schema, create_pool, retry_until_it_works
 from gateway.runtime.health import serve
 from gateway.runtime.metric_kinds import watch_event_loop
-from gateway.runtime.process import broker_login, database_troubles, restart_on_defect, set_up
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,35 +36,30 @@ IDLE_S = 8
 
 async def run(settings: Settings, secrets: Secrets | None) -> None:
     """All resources in one place; they close in the reverse order."""
-    stop, told = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop, told = process.stop_signal(), asyncio.Event()
     troubles: Troubles = {"start": "starting"}
 
     async def in_the_way() -> list[str]:
-        return await database_troubles(pool) or list(troubles.values())
+        return await process.database_troubles(pool) or list(troubles.values())
+
+    async def start() -> AlarmLead:
+        await retry_until_it_works(troubles, "prepare", check_schema, pool)
+        del troubles["start"]
+        return AlarmLead(settings, troubles)
 
     async with (
         create_pool(settings, purpose="alarms", idle_in_transaction_session_timeout=f"{IDLE_S}s") as pool,
         create_pool(settings, purpose="notify") as notify_pool,
         serve(settings.alarms_http_host, settings.alarms_http_port, in_the_way),
     ):
-        starting = asyncio.ensure_future(retry_until_it_works(troubles, "prepare", check_schema, pool))
-        stopped = asyncio.ensure_future(stop.wait())
-        await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if not starting.done():
-            starting.cancel()
+        if (lead := await process.unless_stopped(stop, start())) is None:
             return
-        del troubles["start"]
-        lead = AlarmLead(settings, troubles)
         evaluator = Evaluator(settings, pool, lead, told, troubles)
-        publisher = Publisher(settings, broker_login(settings, secrets), pool, lead, told, troubles=troubles)
+        publisher = Publisher(settings, process.broker_login(settings, secrets), pool, lead, told, troubles=troubles)
         notifier = Notifier(settings, notify_pool, lead.leading)
 
         def persevering(what: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-            return group.create_task(restart_on_defect(what, work, metrics.DEFECTS, stop), name=what)
+            return group.create_task(process.restart_on_defect(what, work, metrics.DEFECTS, stop), name=what)
 
         async with asyncio.TaskGroup() as group:
             beside = [
@@ -84,7 +77,7 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
 
 
 def main() -> int:
-    if (chosen := set_up("alarms")) is None:
+    if (chosen := process.set_up("alarms")) is None:
         return 2
     settings, secrets = chosen
     logs.configure(settings.log_level)

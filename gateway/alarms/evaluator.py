@@ -93,7 +93,7 @@ class Evaluator:
                         if listener.is_closed():
                             raise ConnectionError("the database has ended a connection")
                         await self._turn_on_time(store, stop)
-                        trouble.over()
+                        trouble.reset()
                 if stop.is_set():
                     async with asyncio.timeout(LAST_WRITE_S):
                         await store.write([watch for watch in self._watches.values() if watch.since_write])

@@ -126,7 +126,7 @@ class Publisher:
                     again = (again[0], last[-1]["rule_id"], last[-1]["device_id"])
                 else:
                     again = None if again[0] else (True, 0, 0)
-            trouble.over()
+            trouble.reset()
             if len(full) < AT_ONCE and again is None:
                 metrics.UNPUBLISHED.set(await self._pool.fetchval(HOW_MANY))
                 with contextlib.suppress(TimeoutError):

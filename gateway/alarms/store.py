@@ -12,7 +12,7 @@ import asyncpg
 
 from gateway.alarms.watch import Standing, Watch
 from gateway.errors import LeadLost
-from gateway.runtime.database import Pool, Transaction
+from gateway.runtime.database import Pool, PoolConnection
 from schema.alarms.engine import moment
 from schema.alarms.machine import Alarm, Condition
 
@@ -141,7 +141,7 @@ class Store:
             raise LeadLost("another process has taken the lead")
 
 
-async def _put_memories(connection: Transaction, watches: Iterable[Watch]) -> None:
+async def _put_memories(connection: PoolConnection, watches: Iterable[Watch]) -> None:
     kept = [watch for watch in watches if not watch.forget]
     if kept:
         until = [None if (time := watch.engine.evaluated_until) is None else moment(time) for watch in kept]

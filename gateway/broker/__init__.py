@@ -1,1 +1,1 @@
-"""The broker's side: the MQTT 5 session of the intake, connections at human pace, and Mosquitto's own figures."""
+"""Connections to the broker: the intake's MQTT 5 session, plain clients for other work, and Mosquitto's own figures."""

@@ -1,4 +1,4 @@
-"""How to reach the broker: under which login, and by TLS or in clear."""
+"""The login at the broker, and TLS to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class BrokerLogin(NamedTuple):
 
 
 def tls(settings: Settings) -> ssl.SSLContext | None:
-    """TLS 1.2 or newer to the broker of BIOGATE_MQTT_URL, with its name checked; None in clear."""
+    """A context for TLS 1.2 or newer that checks the broker's name; None if BIOGATE_MQTT_URL is not mqtts."""
     if settings.mqtt_url.scheme != "mqtts":
         return None
     context = ssl.create_default_context(cafile=settings.mqtt_ca_file)

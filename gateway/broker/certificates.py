@@ -1,4 +1,4 @@
-"""Until when certificates hold. Those in the secrets directory are looked at now and then: they are renewed there."""
+"""Exports until when certificates are valid; those in the secrets directory, which people renew, once a minute."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FILES = {"broker": "broker/server.pem", "authority": "ca.pem", "crl": "broker/cr
 
 
 async def watch(directory: Path) -> None:
-    """For ever."""
+    """Read the certificates in `directory` every LOOK_S. Never returns."""
     while True:
         look(directory)
         await asyncio.sleep(LOOK_S)
 
 
 def look(directory: Path) -> None:
-    """At the files that are there. One that cannot be read counts as expired: the broker could not read it either."""
+    """Export the expiry of each file. One that cannot be read counts as expired: the broker cannot read it either."""
     from cryptography import x509  # noqa: PLC0415  # a gateway without secrets need not load it
 
     for name, file in FILES.items():
@@ -45,6 +45,6 @@ def look(directory: Path) -> None:
 
 
 def served(certificate: dict[str, Any] | None) -> None:
-    """What the broker has shown at the connection made last, as `SSLSocket.getpeercert` gives it."""
+    """Export the expiry of the broker's certificate, as `SSLSocket.getpeercert` returns it."""
     if certificate and "notAfter" in certificate:
         metrics.CERTIFICATE_EXPIRY.set(cert_time_to_seconds(certificate["notAfter"]), "served")

@@ -1,4 +1,4 @@
-"""Connections to the broker for work at human pace: enrollment, administration. The intake has its own."""
+"""MQTT clients for enrollment, administration, commands and alarms; the intake has a faster connection of its own."""
 
 from __future__ import annotations
 
@@ -16,19 +16,17 @@ if TYPE_CHECKING:
 KEEP_ALIVE_S = 15
 TIMEOUT_S = 10.0
 MOST_WAITING = 1000
-"""Messages received and not yet looked at; what is over it is dropped with a warning: who sent it will repeat it."""
-
-
+"""Messages that may wait to be looked at. More are dropped with a warning: their senders will repeat them."""
 Inbox: TypeAlias = "type[asyncio.Queue[aiomqtt.Message]]"
 
 
 class Client(aiomqtt.Client):
-    """Remembers what the broker answered to the last publication; the library keeps it to itself."""
+    """An MQTT client that keeps the reason codes of PUBACKs, which the library does not show."""
 
     answered = 0
     """Reason code of the last PUBACK."""
     worst = 0
-    """The greatest of all since this was set to 0."""
+    """The greatest reason code since this was set to 0."""
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
         self.answered = reason_code.value
@@ -37,14 +35,14 @@ class Client(aiomqtt.Client):
 
 
 def client(settings: Settings, secrets: Secrets, login: str, identifier: str, inbox: Inbox | None = None) -> Client:
-    """A client of MQTT 5 with a clean start, not yet connected; `login` is one of the broker's own, not a device's."""
+    """An MQTT 5 client with a clean start, not yet connected, for a login whose password is among the secrets."""
     return client_as(settings, login, secrets.password(login), identifier, inbox)
 
 
 def client_as(
     settings: Settings, username: str | None, password: str | None, identifier: str, inbox: Inbox | None = None
 ) -> Client:
-    """The same for a login that is known, or for none."""
+    """An MQTT 5 client with a clean start, not yet connected, for this login, or for none."""
     context = tls(settings)
     return Client(
         settings.mqtt_url.host or "localhost",
@@ -63,7 +61,7 @@ def client_as(
 
 
 def end_if_cancelled() -> None:
-    """Python 3.11's `wait_for`, which aiomqtt is built on, loses a cancellation that comes together with its result."""
+    """Raise CancelledError if this task was cancelled: aiomqtt, by Python 3.11's `wait_for`, may have lost it."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError

@@ -1,6 +1,6 @@
-"""One MQTT 5 connection: bytes in, deliveries out; acknowledgements leave when the pipeline says so, not before.
+"""One MQTT 5 connection: it turns bytes into deliveries, and sends acknowledgements when the pipeline says so.
 
-A thin layer over the `mqtt5` codec under a plain asyncio protocol: the hot path of intake.
+This is a thin layer over the `mqtt5` codec under a plain asyncio protocol: the hot path of intake.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 
 from gateway.broker.outbox import Outbox
-from gateway.broker.window import Window
+from gateway.broker.window import IntakeWindow
 from gateway.errors import BrokerRefused
 from gateway.items import Delivery
 
@@ -28,13 +28,13 @@ _read = mqtt5.read
 _PublishPacket = mqtt5.PublishPacket
 
 
-class Connection(asyncio.Protocol):
-    """Messages go into `window`, those under $SYS to `on_figure` (topic, payload).
+class IntakeConnection(asyncio.Protocol):
+    """Puts messages into `window`, and gives messages under $SYS to `on_figure` (topic, payload).
 
-    `lost` is done when the connection has ended; its result says why.
+    The future `lost` is done when the connection has ended; its result says why.
     """
 
-    def __init__(self, window: Window, outbox: Outbox, on_figure: Callable[[str, bytes], None]) -> None:
+    def __init__(self, window: IntakeWindow, outbox: Outbox, on_figure: Callable[[str, bytes], None]) -> None:
         loop = asyncio.get_running_loop()
         self.connack: asyncio.Future[mqtt5.ConnAckPacket] = loop.create_future()
         self.suback: asyncio.Future[mqtt5.SubAckPacket] = loop.create_future()
@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
         self.taken_over = False
         self.reading = True
         self.unacknowledged = 0
-        """QoS 1 messages received and not acknowledged: Receive Maximum is their bound."""
+        """QoS 1 messages received and not acknowledged; Receive Maximum bounds them."""
         self._window = window
         self._outbox = outbox
         self._on_figure = on_figure
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
         self._write(packet.write())
 
     def acknowledge(self, packet_ids: Sequence[int]) -> None:
-        """PUBACK, in this order. On a connection that has ended this does nothing: the broker will deliver again."""
+        """Send PUBACKs in this order, or nothing if the connection has ended: then the broker will deliver again."""
         packets = np.empty(len(packet_ids), dtype=[("head", ">u2"), ("id", ">u2")])
         packets["head"] = PUBACK
         packets["id"] = packet_ids
@@ -67,12 +67,12 @@ class Connection(asyncio.Protocol):
         self.unacknowledged -= len(packet_ids)
 
     def begin_publishing(self, most_under_way: int) -> None:
-        """Send what is in the outbox, from now on, so many messages at a time."""
+        """Send messages of the outbox from now on, at most so many of them unacknowledged at a time."""
         self._may_publish = most_under_way
         self.publish()
 
     def publish(self) -> None:
-        """There may be something in the outbox."""
+        """Send the messages of the outbox for which there is room."""
         if packets := b"".join(self._outbox.packets(self._may_publish)):
             self._write(packets)
 
@@ -88,13 +88,13 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def drain(self) -> None:
-        """From now on ignore what arrives: the broker keeps it. Reading goes on, for a close with unread bytes
-        resets the connection and takes acknowledgements with it."""
+        """Ignore messages that arrive from now on: the broker keeps them. The socket is still read, because a close
+        with unread bytes resets the connection and loses acknowledgements."""
         self._draining = True
         self.resume()
 
     async def disconnect(self, timeout_s: float = 2.0) -> None:
-        """Leave in order: the broker has read everything we wrote when it closes its side."""
+        """Send DISCONNECT and wait for the broker to close its side: then it has read all that was written."""
         if not self.lost.done():
             self._write(mqtt5.DisconnectPacket().write())
             await asyncio.wait([self.lost], timeout=timeout_s)
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     async def keep_alive(self, interval_s: float) -> None:
-        """Ping, and give up a link on which nothing was heard for one and a half intervals."""
+        """Ping, and abort the connection if nothing arrived for one and a half intervals."""
         loop = asyncio.get_running_loop()
         while not self.lost.done():
             await asyncio.wait([self.lost], timeout=interval_s / 2)
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
         self._outbox.connection_lost()
         if exc is None or isinstance(exc, OSError):
             self.lost.set_result(why)
-        else:  # a defect of ours: asyncio would only log it, and we would reconnect for ever
+        else:  # a defect of the gateway: asyncio would only log it, and the session would reconnect for ever
             self.lost.set_exception(exc)
         for waiting in (self.connack, self.suback):
             if not waiting.done():
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
     # -- packets
 
     def _packets(self, view: memoryview, now_ms: float) -> int:
-        """Handle all whole packets in `view`; the number of bytes left over."""
+        """Handle all whole packets in `view`; return the number of bytes left over."""
         start, end = 0, len(view)
         arrived: list[Delivery] = []
         while start < end:
@@ -165,7 +165,7 @@ class Connection(asyncio.Protocol):
                     self.abort(f"unreadable: {out_of_step}")
                     start = end
                     break
-                if size == 0:  # incomplete: the rest is still on its way
+                if size == 0:  # the rest of the packet is still on its way
                     break
                 why = "a length inside it is wrong" if isinstance(error, IndexError) else str(error)
                 arrived += self._unreadable(bytes(view[start : start + size]), now_ms, why)
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
             start += size
         self.unacknowledged += sum([delivery.packet_id > 0 for delivery in arrived])
         self._window.add(*arrived)
-        self.publish()  # as much as acknowledgements have made room for
+        self.publish()  # acknowledgements may have made room
         return end - start
 
     def _control(self, packet: mqtt5.Packet) -> None:
@@ -200,7 +200,7 @@ class Connection(asyncio.Protocol):
             case mqtt5.PubAckPacket():
                 topic = self._outbox.acknowledged(packet.packet_id)
                 if int(packet.reason_code) >= REFUSED:
-                    log.error("the broker refuses what we publish", topic=topic, reason=packet.reason_code.name)
+                    log.error("the broker refuses a publication", topic=topic, reason=packet.reason_code.name)
             case mqtt5.SubAckPacket() if not self.suback.done():
                 self.suback.set_result(packet)
             case mqtt5.DisconnectPacket():
@@ -212,7 +212,7 @@ class Connection(asyncio.Protocol):
                 self.abort(f"unexpected {type(packet).__name__}")
 
     def _unreadable(self, packet: bytes, now_ms: float, why: str) -> Iterator[Delivery]:
-        """A packet the codec refuses. A PUBLISH goes to quarantine, or it would come back for ever."""
+        """Handle a packet that the codec refuses. A PUBLISH goes to quarantine, or it would come back for ever."""
         if packet[0] >> 4 != PUBLISH:
             self.abort(f"unreadable packet of type {packet[0] >> 4}: {why}")
         elif not self._draining:
@@ -225,8 +225,8 @@ class Connection(asyncio.Protocol):
 
 
 def header(packet: bytes | memoryview) -> tuple[int, int] | None:
-    """Size of the fixed header and of the rest of an MQTT packet; None while the length itself is incomplete.
-    Raises ValueError when it is no length: where the next packet begins is then unknown."""
+    """Bytes of the fixed header and of the rest of an MQTT packet; None while the length is incomplete. Raises
+    ValueError for an invalid length: nobody can tell where the next packet begins."""
     length = 0
     for i in range(1, 5):
         if i >= len(packet):
@@ -238,13 +238,13 @@ def header(packet: bytes | memoryview) -> tuple[int, int] | None:
 
 
 def whole_packet(view: memoryview) -> int:
-    """The size of the packet at the start of `view` if all of it is there, else 0."""
+    """The size in bytes of the packet at the start of `view`; 0 if a part of it is missing."""
     sizes = header(view)
     return 0 if sizes is None or sum(sizes) > len(view) else sum(sizes)
 
 
 def salvage(packet: bytes) -> tuple[str, int]:
-    """Topic and packet id of a PUBLISH that cannot be read as a whole."""
+    """Topic and packet id of a PUBLISH that the codec cannot read as a whole."""
     sizes = header(packet)
     start = sizes[0] if sizes else len(packet)
     topic_end = start + 2 + int.from_bytes(packet[start : start + 2], "big")

@@ -1,7 +1,7 @@
-"""Can broker and gateway work together? Their limits compared before the first connection. Pure.
+"""Compares the limits of broker and gateway before the first connection. Pure.
 
-Mosquitto's defaults ruin this work in silence (20 messages in flight, 1000 queued, dropped with a PUBACK of
-Success), and the protocol shows almost none of them: so its configuration file is read.
+With Mosquitto's defaults messages are lost in silence (20 in flight, 1000 queued, the rest dropped with a PUBACK of
+Success), and the protocol shows almost none of its limits: so its configuration file is read.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from gateway.settings import Settings, is_loopback
 
 UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400, "m": 30 * 86400, "y": 365 * 86400}
 COMMIT_MS = 100
-"""Until a message is acknowledged, beside the linger: a slow commit."""
+"""The time of a slow commit: a message is acknowledged after the linger and this."""
 
 
 def options(conf: str) -> dict[str, str]:
-    """Options of a mosquitto.conf; of one given twice the last."""
+    """The options of a mosquitto.conf; the last value of an option that is given twice."""
     lines = (line.strip() for line in conf.splitlines())
     pairs = (line.partition(" ") for line in lines if line and not line.startswith("#"))
     return {name: value.strip() for name, _, value in pairs}
 
 
 def problems(conf: str, settings: Settings) -> Iterator[str]:
-    """What cannot work, a sentence each, with what to change."""
+    """Yield a sentence for each limit that cannot work, which says what to change."""
     given = options(conf)
 
     def number(name: str, default: int) -> int:
@@ -83,7 +83,7 @@ def problems(conf: str, settings: Settings) -> Iterator[str]:
 
 
 def _open_doors(conf: str, given: dict[str, str], settings: Settings) -> Iterator[str]:
-    """Ways in for clients without a login of their own, where logins are administered, and for listeners in clear."""
+    """Yield a sentence for each way in without a login of its own (if logins are administered) or without TLS."""
     if settings.secrets_dir is not None:
         if given.get("allow_anonymous", "false") != "false":
             yield "allow_anonymous true: everybody may publish as any device; set it to false"
@@ -103,7 +103,7 @@ def _open_doors(conf: str, given: dict[str, str], settings: Settings) -> Iterato
 
 
 def listeners(conf: str) -> Iterator[tuple[str, str, bool]]:
-    """Port and address of each listener of a mosquitto.conf, and whether it has a certificate."""
+    """Yield port and address of each listener of a mosquitto.conf, and whether it has a certificate."""
     blocks = re.split(r"^listener[ \t]+", conf, flags=re.MULTILINE)[1:]
     for block in blocks:
         number, _, host = block.partition("\n")[0].partition(" ")
@@ -111,11 +111,11 @@ def listeners(conf: str) -> Iterator[tuple[str, str, bool]]:
 
 
 def queue_bytes(conf: str) -> int | None:
-    """Payload that may wait for one client; None: no limit."""
+    """Bytes of payload that may wait for one client; None if they are not limited."""
     return int(options(conf).get("max_queued_bytes", 0)) or None
 
 
 def duration_s(text: str) -> int | None:
-    """Mosquitto's durations, such as 30d; None where there is none, or no limit."""
+    """The seconds of a duration in Mosquitto's form, such as 30d; None if the text is none."""
     found = re.fullmatch(r"(\d+)([hdwmy])", text)
     return int(found[1]) * UNITS_S[found[2]] if found else None

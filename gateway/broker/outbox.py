@@ -1,7 +1,7 @@
-"""What is to be published, the latest of each topic, until the broker has acknowledged it.
+"""Holds the latest message of each topic that is to be published, until the broker has acknowledged it.
 
-Receipts are cumulative and requests are repeated: of a topic only the newest message counts. So the outbox is bounded
-by the number of devices, however long the broker is away.
+Receipts are cumulative and requests are repeated, so that only the newest message of a topic counts. The number of
+devices thus bounds the outbox, however long the broker is away.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Outbox:
         self._under_way: dict[int, tuple[str, bytes, bool]] = {}
         self._last_id = 1
         self.empty = asyncio.Event()
-        """Set while there is nothing in it."""
+        """Set while the outbox is empty."""
         self.empty.set()
 
     def put(self, topic: str, payload: bytes, *, retain: bool) -> None:
@@ -26,7 +26,7 @@ class Outbox:
         self.empty.clear()
 
     def packets(self, most_under_way: int) -> Iterator[bytes]:
-        """PUBLISH packets that may be sent now."""
+        """Yield PUBLISH packets to send now, until `most_under_way` messages are unacknowledged."""
         while self._waiting and len(self._under_way) < most_under_way:
             topic = next(iter(self._waiting))
             payload, retain = self._waiting.pop(topic)
@@ -42,20 +42,20 @@ class Outbox:
             ).write()
 
     def acknowledged(self, packet_id: int) -> str | None:
-        """The broker has it, or does not want it; its topic."""
+        """Forget a message that the broker has taken or refused; return its topic."""
         sent = self._under_way.pop(packet_id, None)
         if not self._under_way and not self._waiting:
             self.empty.set()
         return sent[0] if sent else None
 
     def connection_lost(self) -> None:
-        """What was under way is sent again, unless there is something newer for its topic."""
+        """Have messages without acknowledgement sent again, unless a newer one waits for their topic."""
         for topic, payload, retain in self._under_way.values():
             self._waiting.setdefault(topic, (payload, retain))
         self._under_way.clear()
 
     def _free_id(self) -> int:
-        """Packet ids 2 to 65535; 1 is the SUBSCRIBE's."""
+        """The next free packet id of 2 to 65535; 1 is the SUBSCRIBE's."""
         packet_id = self._last_id
         while True:
             packet_id = packet_id + 1 if packet_id < 65535 else 2

@@ -1,4 +1,4 @@
-"""The persistent MQTT 5 session: connect, subscribe, reconnect; the connection below it does the bytes."""
+"""The persistent MQTT 5 session of the intake: connect, subscribe, reconnect. broker/connection reads and writes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import structlog
 from gateway import metrics
 from gateway.broker import certificates, sys_topics
 from gateway.broker.address import BrokerLogin, tls
-from gateway.broker.connection import REFUSED, Connection
+from gateway.broker.connection import REFUSED, IntakeConnection
 from gateway.broker.outbox import Outbox
-from gateway.broker.window import Window
+from gateway.broker.window import IntakeWindow
 from gateway.errors import BrokerRefused
 from gateway.settings import Settings
 from schema.topics import SUBSCRIPTIONS
@@ -25,33 +25,33 @@ log = structlog.get_logger()
 CONNECT_TIMEOUT_S = 10.0
 LEAVE_S = 2.0
 UNDER_WAY = 1000
-"""Publications of ours that may wait for their acknowledgement, if the broker does not ask for fewer."""
+"""Messages of the gateway that may wait for their acknowledgement, if the broker does not ask for fewer."""
 
 
 class Session:
-    """Our session at the broker. It outlives connections; the broker queues for it while there is none.
+    """The gateway's session at the broker. It outlives connections: the broker queues messages while there is none.
 
-    It connects only while it leads: between `lead` and `stand_down`. When another client takes the session over,
-    `taken_over` is set and it waits to be told again.
+    It connects only while the gateway leads: between `lead` and `stand_down`. When another client takes the session
+    over, `taken_over` is set, and it does not connect until `lead` is called again.
     """
 
     def __init__(
         self,
         settings: Settings,
         login: BrokerLogin,
-        window: Window,
+        window: IntakeWindow,
         outbox: Outbox,
         on_connect: Callable[[bool], None],
     ) -> None:
-        """Messages go into `window`; while it is full the socket is not read. `on_connect` is told whether the broker
-        knew our session."""
+        """Messages go into `window`; while it is full the socket is not read. `on_connect` is called at each connect,
+        with whether the broker still had the session."""
         self._settings = settings
         self._login = login
         self._window = window
         self._window.on_room = self._resume
         self._outbox = outbox
         self._on_connect = on_connect
-        self._connection: Connection | None = None
+        self._connection: IntakeConnection | None = None
         self._leads = False
         self._stopping = False
         self._told = asyncio.Event()
@@ -59,12 +59,12 @@ class Session:
 
     @property
     def subscribed(self) -> bool:
-        """Connected, with the subscriptions granted."""
+        """Whether the session is connected, with its subscriptions granted."""
         return self._connection is not None and not self._connection.lost.done()
 
     @property
     def unacknowledged(self) -> int:
-        """Messages of the present connection that the broker waits for."""
+        """QoS 1 messages of the present connection whose PUBACK the broker waits for."""
         return self._connection.unacknowledged if self._connection is not None and self.subscribed else 0
 
     def lead(self) -> None:
@@ -73,25 +73,25 @@ class Session:
         self._told.set()
 
     async def stand_down(self) -> None:
-        """Leave the broker until told to lead again."""
+        """Leave the broker until `lead` is called again."""
         self._leads = False
         self.taken_over.clear()
         await self.leave()
 
     def stop_intake(self) -> None:
-        """Take nothing more. Acknowledgements and what is in the outbox still go out."""
+        """Take no more messages. Acknowledgements and the messages of the outbox still go out."""
         self._stopping = True
         self._told.set()
         if self._connection is not None:
             self._connection.drain()
 
     def publish(self) -> None:
-        """There is something in the outbox."""
+        """Send the messages of the outbox for which there is room."""
         if self._connection is not None:
             self._connection.publish()
 
     async def leave(self) -> None:
-        """Disconnect in order. The session stays at the broker and queues for our return."""
+        """Disconnect in order. The session stays at the broker, which queues messages for the next connection."""
         if self._connection is not None:
             await self._connection.disconnect(LEAVE_S)
 
@@ -114,7 +114,7 @@ class Session:
             except (OSError, TimeoutError, BrokerRefused) as error:
                 log.warning("broker not reached", error=str(error) or type(error).__name__, retry_s=round(backoff, 1))
             else:
-                if self._stopping or not self._leads:  # meanwhile: nobody else will end this connection
+                if self._stopping or not self._leads:  # since the connect: nobody else will end this connection
                     await connection.disconnect(LEAVE_S)
                     continue
                 backoff = timing.reconnect_s
@@ -122,8 +122,8 @@ class Session:
             await self._pause(backoff * random.uniform(0.5, 1.0))
             backoff = min(backoff * 2, timing.longest_reconnect_s)
 
-    async def _use(self, connection: Connection) -> None:
-        """Until it is lost."""
+    async def _use(self, connection: IntakeConnection) -> None:
+        """Keep `connection` alive until it is lost."""
         self._connection = connection
         metrics.MQTT_CONNECTED.set(1)
         try:
@@ -144,17 +144,17 @@ class Session:
             self._connection.resume()
 
     async def _pause(self, seconds: float | None) -> None:
-        """So long, or until told something."""
+        """Wait so long (None: for ever), or until `lead` or `stop_intake` is called."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._told.wait(), seconds)
 
-    async def _connect(self) -> Connection:
-        """A connection with CONNECT and SUBSCRIBE granted. Raises OSError, TimeoutError, BrokerRefused."""
+    async def _connect(self) -> IntakeConnection:
+        """Make a connection with CONNECT and SUBSCRIBE granted. Raises OSError, TimeoutError, BrokerRefused."""
         settings, url = self._settings, self._settings.mqtt_url
         context = tls(settings)
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             transport, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(self._window, self._outbox, sys_topics.on_change),
+                lambda: IntakeConnection(self._window, self._outbox, sys_topics.on_change),
                 url.host or "localhost",
                 url.port or (8883 if context else 1883),
                 ssl=context,
@@ -184,9 +184,9 @@ class Session:
         self._on_connect(granted.session_present)
         return connection
 
-    async def _subscribe(self, connection: Connection) -> None:
-        """On every connect: a broker that lost our session (a crash without a fresh save) lost the subscriptions too.
-        Where they exist, the retained statuses are not sent again."""
+    async def _subscribe(self, connection: IntakeConnection) -> None:
+        """Subscribe, on every connect: a broker that lost the session (in a crash without a fresh save) lost the
+        subscriptions too. Where they still exist, the broker does not send the retained statuses again."""
         group = self._settings.shared_group
         patterns = [f"$share/{group}/{pattern}" if group else pattern for pattern in SUBSCRIPTIONS]
         filters = [
@@ -205,11 +205,11 @@ class Session:
                 raise BrokerRefused(f"SUBSCRIBE {pattern} refused: {code.name}")
         refused = {code.name for code in codes[len(SUBSCRIPTIONS) :] if int(code) >= REFUSED}
         if refused:
-            log.warning("what the broker says of itself cannot be seen", topics=sys_topics.TOPICS, reasons=refused)
+            log.warning("the broker refuses subscriptions to its figures", topics=sys_topics.TOPICS, reasons=refused)
 
 
 def check(granted: mqtt5.ConnAckPacket, settings: Settings) -> None:
-    """Whether what the broker grants is enough for us. Raises BrokerRefused, which says what to change."""
+    """Raise BrokerRefused, which says what to change, if the broker grants less than the gateway needs."""
     if granted.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
         raise BrokerRefused(f"CONNECT refused: {granted.reason_code.name}")
     if granted.max_qos == mqtt5.QoS.AT_MOST_ONCE:
@@ -221,6 +221,6 @@ def check(granted: mqtt5.ConnAckPacket, settings: Settings) -> None:
     kept = granted.session_expiry_interval
     if kept is not None and kept < settings.session_expiry_s:
         raise BrokerRefused(
-            f"the broker keeps our session for {kept} s, not for BIOGATE_SESSION_EXPIRY_S={settings.session_expiry_s}: "
+            f"the broker keeps the session for {kept} s, not for BIOGATE_SESSION_EXPIRY_S={settings.session_expiry_s}: "
             "raise persistent_client_expiration there, or lower it here"
         )

@@ -1,4 +1,4 @@
-"""What Mosquitto says of itself under $SYS, as metrics. Only the gateway that is connected hears it."""
+"""Exports the figures that Mosquitto publishes under $SYS. Only the gateway that is connected receives them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TOPICS = tuple(FIGURES)
 
 
 def on_change(topic: str, payload: bytes) -> None:
-    """A message of one of these topics. (The uptime comes as `123 seconds`.)"""
+    """Export the figure of a message under $SYS. (The uptime comes as `123 seconds`.)"""
     number = payload.partition(b" ")[0]
     if topic in FIGURES and number.isdigit():
         FIGURES[topic].set(int(number))
 
 
 def forget() -> None:
-    """Not connected any more: nothing is known."""
+    """Export no figures any more: the gateway is not connected."""
     for figure in FIGURES.values():
         figure.forget()

@@ -1,4 +1,4 @@
-"""The window: messages received and not yet committed, bounded in bytes, and those of them that wait to be decoded.
+"""Counts the bytes of messages that are not yet committed, bounds them, and holds messages that wait to be decoded.
 
 The number of unacknowledged QoS 1 messages is bounded by Receive Maximum, which the broker keeps. The bytes are bounded
 here: when `full`, the session stops reading its socket, which is also the only brake on QoS 0.
@@ -14,10 +14,10 @@ from gateway import metrics
 from gateway.items import Delivery
 
 OVERHEAD = 256
-"""Bytes that a message costs beside its payload and topic, roughly: small messages must not escape the bound."""
+"""Bytes that a message takes beside its payload and topic, roughly, so that small messages do not escape the bound."""
 
 
-class Window:
+class IntakeWindow:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.bytes = 0
@@ -38,7 +38,7 @@ class Window:
         return self._full
 
     def add(self, *deliveries: Delivery) -> None:
-        """Called by the session for what came in one read; never waits."""
+        """Add the messages of one read of the socket. Never waits."""
         arrived = 0
         for delivery in deliveries:
             delivery.weight = weight = len(delivery.payload) + len(delivery.topic) + OVERHEAD
@@ -51,8 +51,8 @@ class Window:
         self._arrived.set()
 
     async def take(self, limit: int, max_bytes: int) -> list[Delivery]:
-        """The next 1 to `limit` messages in the order of receipt, no more once they have `max_bytes`; none when closed
-        and empty."""
+        """Wait for messages and take the next 1 to `limit`, in order of receipt, no more once they have `max_bytes`;
+        none when the window is closed and empty."""
         while not self._waiting:
             if self._closed:
                 return []
@@ -68,7 +68,7 @@ class Window:
         return taken
 
     def release(self, released: int) -> None:
-        """`released` bytes are committed, or need not be."""
+        """Free `released` bytes, whose messages are committed."""
         self.bytes -= released
         if self._full and self.bytes <= self.max_bytes // 2:
             self._full = False
@@ -76,6 +76,6 @@ class Window:
                 self.on_room()
 
     def close(self) -> None:
-        """Nothing more will be added: `take` ends once the rest is taken."""
+        """Add no more messages: `take` returns none once the rest is taken."""
         self._closed = True
         self._arrived.set()

@@ -1,1 +1,1 @@
-"""Commands of people, on their way to the devices."""
+"""Sends commands of people to devices."""

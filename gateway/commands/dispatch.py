@@ -1,9 +1,9 @@
-"""Commands of people → their devices, by the gateway that leads the cell.
+"""Publishes commands of people to their devices, in the gateway that leads the cell.
 
-They wait in the database. Each is published, and noted as sent once the broker has it and somebody was there for it,
-while its row is locked: so nobody cancels it in between. Who is killed between the two leaves it waiting: it is
-published again, with the same id, and the device does it once. What devices answer comes in with what they measure:
-gateway/storage/command_results.py. A device is of the cell of its newest login, and without any of every cell.
+Commands wait in the database. A command is published, and marked as sent once the broker has it and a subscriber was
+there for it, while its row is locked, so that nobody cancels it in between. A gateway that is killed between the two
+leaves the command waiting: it is published again with the same id, and the device does it once. Results of commands
+arrive like telemetry: gateway/storage/command_results.py. A device is of the cell of its newest login, else of all.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, listenin
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from gateway.commands.sender import Sender
+    from gateway.commands.sender import CommandSender
 
 log = structlog.get_logger()
 
 HANGS_S = 10
-"""A process that hangs with a locked row loses it: the intake may wait for it."""
+"""Seconds after which the server ends the transaction of a process that hangs: the intake may wait for its row."""
 SENT_AT_ONCE = 500
 EXPIRED_AT_ONCE = 100
 
@@ -42,7 +42,7 @@ select count(*) from commands c
  where c.state = 'waiting' and c.expires_at > now()
    and coalesce((select k.cell from credentials k where k.device_id = c.device_id and k.wanted = 'present'
                   order by k.generation desc limit 1), $1) = $1"""
-# Not for a device that is known to be off: somebody else may listen to its topic, and the broker would have it taken.
+# Devices known to be off are left out: if somebody else subscribes to the topic, the broker reports it as delivered.
 WAITING = """
 select c.command_id, c.device_id
   from commands c
@@ -87,8 +87,8 @@ update commands c
 returning due.state"""
 
 
-class Commands:
-    """Runs in every gateway, and works in the one that leads. Connects to the broker at the first command."""
+class CommandDispatcher:
+    """Runs in every gateway, and sends commands in the one that leads. It connects to the broker at the first one."""
 
     def __init__(
         self, settings: Settings, login: BrokerLogin, pool: Pool, leading: asyncio.Event, troubles: Troubles
@@ -102,10 +102,10 @@ class Commands:
         self._troubles = troubles
         self._told = asyncio.Event()
         self._absent: dict[int, float] = {}
-        """Device id → when to try again."""
+        """Device id → when to try again, by time.monotonic."""
 
     async def run(self) -> None:
-        """For ever: while leading, and connected to the database."""
+        """Send commands while leading, and again after failures of broker or database. Never returns."""
         trouble = Trouble(self._troubles, "send commands")
         while True:
             await self._leading.wait()
@@ -116,8 +116,8 @@ class Commands:
                 await asyncio.sleep(trouble.failed(error))
 
     async def _work(self, listener: asyncpg.Connection, trouble: Trouble) -> None:
-        """Until another gateway leads."""
-        sender: Sender | None = None
+        """Send and expire commands until another gateway leads."""
+        sender: CommandSender | None = None
         async with contextlib.AsyncExitStack() as stack:
             while self._leading.is_set():
                 if listener.is_closed():
@@ -133,13 +133,13 @@ class Commands:
                     if not await self._send_all(sender, waiting):
                         break
                 metrics.COMMANDS_WAITING.set(await self._pool.fetchval(HOW_MANY, self._cell))
-                trouble.over()
+                trouble.reset()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._settings.timing.look_s):
                         await self._told.wait()
 
-    async def _send_all(self, sender: Sender, waiting: Sequence[asyncpg.Record]) -> bool:
-        """In order, and of a device none after one that was not sent. Whether any was."""
+    async def _send_all(self, sender: CommandSender, waiting: Sequence[asyncpg.Record]) -> bool:
+        """Send commands in order, and none to a device after one that was not sent; return whether any was sent."""
         held: set[int] = set()
         sent = False
         for command_id, device_id in waiting:
@@ -153,13 +153,13 @@ class Commands:
                 held.add(device_id)
         return sent
 
-    async def _send(self, sender: Sender, command_id: UUID, device_id: int) -> bool:
+    async def _send(self, sender: CommandSender, command_id: UUID, device_id: int) -> bool:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(SIGN, self._cell, f"{HANGS_S}s")
             command = await connection.fetchrow(TAKE, command_id)
-            if command is None:  # cancelled, or another gateway has it in hand
+            if command is None:  # it was cancelled, or another gateway sends it
                 return False
-            # also where sending it fails: others come first then
+            # also if sending fails: other devices come first then
             self._absent[device_id] = time.monotonic() + self._settings.timing.resend_s
             if not await sender.send(command):
                 metrics.COMMANDS_UNDELIVERED.inc()
@@ -171,12 +171,12 @@ class Commands:
         return True
 
     async def _expire(self) -> None:
-        """Commands of any cell: another one's gateway may be down."""
+        """Expire overdue commands of all cells: the gateway of another cell may be down."""
         while await self._pool.fetchval(OVERDUE, self._grace):
             async with self._pool.acquire() as connection, connection.transaction():
                 await connection.execute(SIGN, self._cell, f"{HANGS_S}s")
                 expired = await connection.fetch(EXPIRE, self._grace, EXPIRED_AT_ONCE)
             for (was,) in expired:
                 metrics.COMMANDS_EXPIRED.labels(was).inc()
-            if not expired:  # somebody else is at it
+            if not expired:  # another gateway has locked them
                 return

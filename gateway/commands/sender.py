@@ -1,4 +1,4 @@
-"""The connection on which commands are published: an MQTT client of its own, apart from the intake's."""
+"""Publishes commands on an MQTT connection of its own, apart from the intake's."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from schema.messages import CONTENT_JSON, Command
 from schema.topics import Down, Kind, topic
 
 ANSWER_S = 3.0
-"""For the broker's acknowledgement. The command's row is locked meanwhile."""
+"""Seconds to wait for the broker's acknowledgement. The command's row is locked meanwhile."""
 NOBODY_THERE = 0x10
 REFUSED = 0x80
 
 
-class Sender:
+class CommandSender:
     def __init__(self, client: Client) -> None:
         self._client = client
 
     async def send(self, command: asyncpg.Record) -> bool:
-        """Whether somebody was there for it. Raises SendFailed."""
+        """Publish a command; return whether the broker had a subscriber for it. Raises SendFailed."""
         device, identifier = command["device"], command["command_id"]
-        parameters = cast(dict[str, Any], msgspec.Raw(command["parameters"].encode()))  # as they were asked for
+        parameters = cast(dict[str, Any], msgspec.Raw(command["parameters"].encode()))  # as requested, byte for byte
         message = Command(identifier, command["name"], parameters, command["expires"], command["boot"])
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.CorrelationData = identifier.bytes
@@ -57,12 +57,12 @@ class Sender:
 
 
 @asynccontextmanager
-async def connected(settings: Settings, login: BrokerLogin) -> AsyncIterator[Sender]:
-    """Raises SendFailed."""
+async def connected(settings: Settings, login: BrokerLogin) -> AsyncIterator[CommandSender]:
+    """A sender on a connected client. Raises SendFailed if the broker is not reached."""
     password = None if login.password is None else login.password.decode()
     try:
         client = client_as(settings, login.username, password, login.client_id)
         async with client:
-            yield Sender(client)
+            yield CommandSender(client)
     except aiomqtt.MqttError as error:
         raise SendFailed(f"the broker is not reached: {error}") from error

@@ -1,9 +1,10 @@
-"""Enrollment, the gateway's side: docs/enrollment.md.
+"""The gateway's side of enrollment: docs/enrollment.md.
 
-service    MQTT: requests in, limits, replies out; what operators and the administration have done meanwhile
-steps      one request, one transaction: facts → decision → what is stored and replied
-decisions  the state machine, pure
-handshake  the cryptography, pure
-store      the rows
-refusals   what was refused: counted, audited
+service    takes requests from MQTT within limits, sends replies, and goes on with handshakes that others moved on
+steps      handles one request in one transaction: facts → decision → stored rows and reply
+decisions  is the state machine, pure
+handshake  is the cryptography, pure
+requests   decodes requests, pure
+store      reads and writes the rows
+refusals   counts refused requests, and tells the audit trail
 """

@@ -1,4 +1,4 @@
-"""The state machine of a handshake, pure: what is stored, what came, what is known → what to do.
+"""The state machine of a handshake, pure: it decides what to do from the stored handshake, the request and the serial.
 
 HELLO ─▶ challenged ─ right proof ─▶ provisioning ─ login made ─▶ granted ─ login used ─▶ active
              │             └─ unknown serial, other identity key ─▶ awaiting ─▶ approved ─▶ provisioning
@@ -7,7 +7,7 @@ HELLO ─▶ challenged ─ right proof ─▶ provisioning ─ login made ─�
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
@@ -15,8 +15,8 @@ from typing import NamedTuple, TypeAlias
 from schema.enrollment import Hello, Refusal
 
 
-class State(StrEnum):
-    """Of a handshake, as in the table `enrollments`."""
+class HandshakeState(StrEnum):
+    """The state of a handshake, as in the table `enrollments`."""
 
     CHALLENGED = "challenged"
     AWAITING = "awaiting"
@@ -29,15 +29,15 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """A handshake as it is stored."""
+class EnrollmentSession:
+    """A handshake as the table `enrollments` has it."""
 
     txn: str
     cell: str
     serial: str
     identity_key: bytes
     claim_version: int
-    state: State
+    state: HandshakeState
     reason: str | None
     hello: bytes
     challenge: bytes
@@ -46,12 +46,12 @@ class Session:
     proof: bytes | None
     reply: bytes | None
     late: bool
-    """Its time is over, whether or not that has been written down."""
+    """Its time is over, even if its state does not say so yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A serial number that was imported, or approved by an operator."""
+class KnownSerial:
+    """A serial number that was imported or that an operator approved, with its device."""
 
     device: str
     claim_version: int
@@ -59,14 +59,15 @@ class Known:
     blocked: bool
     identity_key: bytes | None
     enrolled: bool
-    """It has its place in the quota of its import already."""
+    """The serial has its place in the quota of its import already."""
     place: bool
-    """There is a place left in that quota."""
+    """That quota has a place left."""
     device_state: str | None
-    """None: there is no such device yet."""
+    """State of the device; None if it does not exist yet."""
 
     @property
     def barred(self) -> bool:
+        """Whether serial or device may get no login."""
         return self.blocked or self.device_state in BARRED
 
 
@@ -74,9 +75,9 @@ BARRED = frozenset({"suspended", "revoked", "retired"})
 """States of a device that gets no login."""
 
 
-class Load(NamedTuple):
-    """What is going on: enrollment switched on, handshakes open, of them waiting for an operator, begun for the serial
-    within a minute."""
+class CellLoad(NamedTuple):
+    """Whether enrollment is switched on, how many handshakes of the cell are open, how many wait for an operator, and
+    how many were begun for the serial within a minute."""
 
     switched_on: bool
     open: int
@@ -85,70 +86,72 @@ class Load(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """`sessions` bounds the open and, apart from them, the waiting ones: who waits for people keeps nobody out."""
+    """Bounds: `sessions` of the open handshakes, and apart from them of those that wait for an operator; `tries` of
+    those begun for a serial within a minute."""
 
     sessions: int
     tries: int
 
 
-# -- what to do
+# -- decisions
 
 
 class Ask(NamedTuple):
-    """Answer with a challenge, and store it."""
+    """Send a challenge, and store it."""
 
 
 class Check(NamedTuple):
-    """It is the first proof: check it, then `judge`."""
+    """Check the first proof of a handshake, then `judge`."""
 
 
-class Send(NamedTuple):
-    """Send again what was stored."""
+class SendAgain(NamedTuple):
+    """Send a stored reply again."""
 
     payload: bytes
 
 
-class Hold(NamedTuple):
-    """Tell the device to ask again later."""
+class SendPending(NamedTuple):
+    """Tell the device to send its proof again later."""
 
     reason: str
     soon: bool = False
 
 
 class Await(NamedTuple):
-    """Store the proof; an operator decides."""
+    """Store the proof, and let an operator decide."""
 
     reason: str
 
 
 class Provision(NamedTuple):
-    """Make a login."""
+    """Make a login for the device."""
 
 
 class Nothing(NamedTuple):
-    """Nothing to do."""
+    """Do nothing."""
 
 
 class Refuse(NamedTuple):
-    """Send a reject; `ends`: and write down that the handshake is over."""
+    """Send a reject. `ends`: store that the handshake is over, too."""
 
     code: Refusal
     ends: bool = False
 
 
 Greeting: TypeAlias = Ask | Refuse
-Hearing: TypeAlias = Check | Send | Hold | Refuse
+Hearing: TypeAlias = Check | SendAgain | SendPending | Refuse
 Judgement: TypeAlias = Provision | Await | Refuse
-Resumption: TypeAlias = Provision | Send | Refuse | Nothing
+Resumption: TypeAlias = Provision | SendAgain | Refuse | Nothing
 
 UNKNOWN_SERIAL, IDENTITY_CHANGED = "unknown-serial", "identity-changed"
-"""Why an operator has to decide."""
+"""Reasons for which an operator has to decide."""
 
 
 def greet(
-    hello: Hello, identity: bytes, known: Known | None, *, masters: Collection[int], load: Load, limits: Limits
+    hello: Hello, identity: bytes, known: KnownSerial | None, *, masters: Container[int], load: CellLoad, limits: Limits
 ) -> Greeting:
-    """On a HELLO with a new transaction number; `masters`: versions of claim keys we can derive."""
+    """Decide on a HELLO with a new transaction number. `identity` is the device's identity key; `masters` are the
+    versions of claim keys that this gateway can derive."""
     if not load.switched_on:
         return Refuse(Refusal.CLOSED)
     if known is not None and known.barred:
@@ -162,15 +165,15 @@ def greet(
     return Ask()
 
 
-def greet_again(cell: str, session: Session, payload: bytes) -> Send | Refuse:
-    """On a HELLO whose transaction number is there already."""
+def greet_again(cell: str, session: EnrollmentSession, payload: bytes) -> SendAgain | Refuse:
+    """Decide on a HELLO, which came as `payload`, whose transaction number is stored already."""
     if session.cell != cell or session.hello != payload:
         return Refuse(Refusal.CONFLICT)
-    return ended(session) or Send(session.challenge)
+    return ended(session) or SendAgain(session.challenge)
 
 
-def hear(cell: str, session: Session | None, payload: bytes) -> Hearing:  # noqa: PLR0911 - a table of decisions
-    """On a PROOF."""
+def hear(cell: str, session: EnrollmentSession | None, payload: bytes) -> Hearing:  # noqa: PLR0911 - a table of decisions
+    """Decide on a PROOF, which came as `payload`; `session` is None if its transaction number is unknown."""
     if session is None:
         return Refuse(Refusal.EXPIRED)
     if session.cell != cell:
@@ -182,24 +185,31 @@ def hear(cell: str, session: Session | None, payload: bytes) -> Hearing:  # noqa
         return Check()
     if session.proof != payload:
         return Refuse(Refusal.CONFLICT)
-    if session.state in {State.GRANTED, State.ACTIVE} and session.reply is not None:
-        return Send(session.reply)
-    if session.state is State.AWAITING:
-        return Hold("approval")
-    return Hold("provisioning", soon=True)
+    if session.state in {HandshakeState.GRANTED, HandshakeState.ACTIVE} and session.reply is not None:
+        return SendAgain(session.reply)
+    if session.state is HandshakeState.AWAITING:
+        return SendPending("approval")
+    return SendPending("provisioning", soon=True)
 
 
 def judge(  # noqa: PLR0911 - a table of decisions
-    session: Session, known: Known | None, load: Load, limits: Limits, *, right: bool, certificate_usable: bool
+    session: EnrollmentSession,
+    known: KnownSerial | None,
+    load: CellLoad,
+    limits: Limits,
+    *,
+    right: bool,
+    certificate_usable: bool,
 ) -> Judgement:
-    """On the first proof, checked. `certificate_usable`: none is asked for, or it can be issued."""
+    """Decide on the first proof, which is `right` if it was made with the right keys. `certificate_usable`: the device
+    asks for no certificate, or it can be issued."""
     if not right:
         return Refuse(Refusal.REFUSED, ends=True)
     if not load.switched_on:
         return Refuse(Refusal.CLOSED, ends=True)
     if known is not None and known.barred:
         return Refuse(Refusal.BLOCKED, ends=True)
-    if known is not None and known.claim_version != session.claim_version:  # imported since
+    if known is not None and known.claim_version != session.claim_version:  # the serial was imported since
         return Refuse(Refusal.UNKNOWN_CLAIM, ends=True)
     if not certificate_usable:
         return Refuse(Refusal.CERTIFICATE, ends=True)
@@ -213,28 +223,28 @@ def judge(  # noqa: PLR0911 - a table of decisions
     return Provision()
 
 
-def resume(session: Session | None, known: Known | None, cell: str) -> Resumption:  # noqa: PLR0911 - a table of decisions
-    """When an operator has decided, or the login has been made. An approval goes above a quota."""
+def resume(session: EnrollmentSession | None, known: KnownSerial | None, cell: str) -> Resumption:  # noqa: PLR0911 - a table of decisions
+    """Decide how to go on after an operator has decided or the login was made. An approval overrides the quota."""
     if session is None or session.cell != cell or session.late:
         return Nothing()
-    if session.state is State.REJECTED:
+    if session.state is HandshakeState.REJECTED:
         return ended(session) or Nothing()
-    if session.state is State.GRANTED and session.reply is not None:
-        return Send(session.reply)
-    if session.state is not State.APPROVED:
+    if session.state is HandshakeState.GRANTED and session.reply is not None:
+        return SendAgain(session.reply)
+    if session.state is not HandshakeState.APPROVED:
         return Nothing()
-    if known is None or known.identity_key != session.identity_key:  # another one was approved after it
+    if known is None or known.identity_key != session.identity_key:  # another key was approved since
         return Refuse(Refusal.DENIED, ends=True)
     if known.barred:
         return Refuse(Refusal.BLOCKED, ends=True)
     return Provision()
 
 
-def ended(session: Session) -> Refuse | None:
-    """The refusal with which a handshake is over; None: it is not."""
-    if session.state is State.REJECTED:
+def ended(session: EnrollmentSession) -> Refuse | None:
+    """The refusal with which a handshake has ended; None if it has not."""
+    if session.state is HandshakeState.REJECTED:
         return Refuse(Refusal(session.reason) if session.reason in CODES else Refusal.DENIED)
-    if session.state is State.EXPIRED or session.late:
+    if session.state is HandshakeState.EXPIRED or session.late:
         return Refuse(Refusal.EXPIRED)
     return None
 
@@ -242,16 +252,16 @@ def ended(session: Session) -> Refuse | None:
 CODES = frozenset(code.value for code in Refusal)
 
 
-def has_claim(version: int, known: Known | None, masters: Collection[int]) -> bool:
-    """Whether we have a claim key of that version for the serial."""
+def has_claim(version: int, known: KnownSerial | None, masters: Container[int]) -> bool:
+    """Whether this gateway has a claim key of this version for the serial."""
     if known is None:
         return version in masters
     return known.claim_version == version and (version in masters or known.claim_key is not None)
 
 
 def retry_after_s(code: Refusal, txn: str) -> int | None:
-    """When a device may begin anew; None: when an operator has done something. Spread by the transaction number, so
-    that many do not come back at once, and the same request gets the same reply."""
+    """Seconds after which a refused device may begin anew; None if an operator has to act first. The transaction number
+    spreads them: not all devices come back at once, and a repeated request gets the same reply."""
     if code in {Refusal.BUSY, Refusal.EXPIRED, Refusal.CONFLICT}:
         return 5 + int(txn[:8], 16) % 31
     return None

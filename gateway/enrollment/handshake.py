@@ -1,6 +1,6 @@
-"""The gateway's half of the cryptography: docs/enrollment.md. No I/O and no clock.
+"""The gateway's half of the cryptography of enrollment: docs/enrollment.md. It does no I/O and reads no clock.
 
-Whatever a device sent that cannot be used raises Unusable.
+Anything unusable that a device sent raises HandshakeRefused.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from schema.enrollment import PROTOCOL, Challenge, ChallengeBody, Grant, Hello, 
 NONCE_BYTES, BOX_NONCE_BYTES = 16, 12
 CERTIFICATE_LIFE = timedelta(days=90)
 CLOCKS_DIFFER = timedelta(hours=1)
-"""A certificate begins this much earlier: a controller's clock need not be quite right."""
+"""A certificate begins to be valid so long before its issue, as a controller's clock may be slow."""
 MAX_COMMON_NAME = 64
-"""Characters: X.509's bound."""
+"""Most characters of a common name: X.509's bound."""
 
 
-class Unusable(Exception):
-    """A key, signature or request of a device is not what it must be."""
+class HandshakeRefused(Exception):
+    """A device sent a key, signature or certificate request that cannot be used."""
 
 
-class Keys(NamedTuple):
-    """k_d, k_g and k_s: what device and gateway prove themselves with, and what the grant is sealed with."""
+class HandshakeKeys(NamedTuple):
+    """k_d and k_g, with which device and gateway prove themselves, and k_s, which seals the grant; 32 bytes each."""
 
     device: bytes
     gateway: bytes
@@ -48,33 +48,34 @@ class Keys(NamedTuple):
         return b"".join(self)
 
     @classmethod
-    def unpack(cls, packed: bytes) -> Keys:
+    def unpack(cls, packed: bytes) -> HandshakeKeys:
         return cls(packed[:32], packed[32:64], packed[64:96])
 
 
-class Asked(NamedTuple):
-    """A challenge: the reply as it is sent, th2, and the keys to check the proof with."""
+class IssuedChallenge(NamedTuple):
+    """A challenge: the reply as it is sent, its transcript hash th2, and the keys that check the proof."""
 
     reply: bytes
     transcript: bytes
-    keys: Keys
+    keys: HandshakeKeys
 
 
 def transcript(*parts: bytes) -> bytes:
-    """th2 of (HELLO payload, body), th3 of (HELLO payload, body, PROOF payload)."""
+    """The transcript hash (SHA-256): th2 of (HELLO payload, body), th3 of (HELLO payload, body, PROOF payload)."""
     return hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in (PROTOCOL, *parts))).digest()
 
 
 def shared_secret(private: X25519PrivateKey, public: bytes) -> bytes:
-    """Raises Unusable for a public key (32 bytes) of low order, which leads to zeros."""
+    """The X25519 secret shared with `public`, 32 bytes. Raises HandshakeRefused for a key of low order (zeros)."""
     try:
         return private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:
-        raise Unusable("ephemeral key") from error
+        raise HandshakeRefused("ephemeral key") from error
 
 
-def derive(shared: bytes, psk: bytes, th2: bytes) -> Keys:
-    return Keys.unpack(HKDF(SHA256(), 96, th2, PROTOCOL).derive(shared + psk))
+def derive(shared: bytes, psk: bytes, th2: bytes) -> HandshakeKeys:
+    """Derive the keys by HKDF-SHA256 from the shared secret and the claim key `psk`, with th2 as salt."""
+    return HandshakeKeys.unpack(HKDF(SHA256(), 96, th2, PROTOCOL).derive(shared + psk))
 
 
 def challenge(
@@ -86,8 +87,8 @@ def challenge(
     ephemeral: X25519PrivateKey,
     nonce: bytes,
     expires_s: int,
-) -> Asked:
-    """The answer to a HELLO, which came as `payload`; `ephemeral` and `nonce` (16 bytes) are random and new."""
+) -> IssuedChallenge:
+    """Challenge a HELLO, which came as `payload`; the key and the nonce (16 bytes) are new, `psk` is the claim key."""
     body = msgspec.json.encode(
         ChallengeBody(
             nonce=b64(nonce),
@@ -101,62 +102,62 @@ def challenge(
     signed = b"challenge" + th2
     mac = hmac.digest(keys.gateway, signed, "sha256")
     reply = Challenge(txn=hello.txn, body=b64(body), mac=b64(mac), sig=b64(signer.sign(signed)))
-    return Asked(msgspec.json.encode(reply), th2, keys)
+    return IssuedChallenge(msgspec.json.encode(reply), th2, keys)
 
 
-def is_proof(proof: Proof, identity: bytes, keys: Keys, th2: bytes) -> bool:
-    """Whether it is right: made with the claim key (mac) and with the identity key (sig), for this transcript."""
+def is_proof(proof: Proof, identity: bytes, keys: HandshakeKeys, th2: bytes) -> bool:
+    """Whether a proof is made with the claim key (mac) and the identity key (sig), for this transcript."""
     try:
         signed = b"proof" + th2 + csr_of(proof)
         mac, signature = unb64(proof.mac), unb64(proof.sig)
         right = hmac.compare_digest(mac, hmac.digest(keys.device, signed, "sha256"))
         Ed25519PublicKey.from_public_bytes(identity).verify(signature, signed)
-    except (ValueError, InvalidSignature, Unusable):
+    except (ValueError, InvalidSignature, HandshakeRefused):
         return False
     return right
 
 
 def csr_of(proof: Proof) -> bytes:
-    """The certificate request, DER; empty: none. Raises Unusable."""
+    """The certificate request of a proof in DER; empty if it has none. Raises HandshakeRefused."""
     try:
         return unb64(proof.csr or "")
     except ValueError as error:
-        raise Unusable("certificate request") from error
+        raise HandshakeRefused("certificate request") from error
 
 
-def grant(txn: str, identity: Identity, keys: Keys, th3: bytes, nonce: bytes) -> bytes:
-    """The reply to a proof; `nonce` (12 bytes) is random and new."""
+def grant(txn: str, identity: Identity, keys: HandshakeKeys, th3: bytes, nonce: bytes) -> bytes:
+    """Make the grant, which seals `identity` for the device (ChaCha20-Poly1305); `nonce` is 12 new random bytes."""
     box = ChaCha20Poly1305(keys.seal).encrypt(nonce, msgspec.json.encode(identity), th3)
     return msgspec.json.encode(Grant(txn=txn, nonce=b64(nonce), box=b64(box)))
 
 
 def body_of(challenge: bytes) -> bytes:
-    """The body of a challenge as it was sent, for th3."""
+    """The body of a challenge as it was sent: a part of th3."""
     return unb64(msgspec.json.decode(challenge, type=Challenge).body)
 
 
 def public_key(text: str) -> bytes:
-    """The 32 bytes of a key in a message. Raises Unusable."""
+    """Decode the 32 bytes of a key in a message. Raises HandshakeRefused."""
     try:
         key = unb64(text)
     except ValueError as error:
-        raise Unusable("key") from error
+        raise HandshakeRefused("key") from error
     if len(key) != 32:
-        raise Unusable("key")
+        raise HandshakeRefused("key")
     return key
 
 
 def certificate_key(csr: bytes) -> EcKey | Ed25519PublicKey:
-    """The public key of a certificate request (PKCS #10, DER) that is signed by it. Raises Unusable."""
+    """The Ed25519, P-256 or P-384 key that signed a certificate request (PKCS #10, DER). Raises HandshakeRefused."""
     try:
         request = x509.load_der_x509_csr(csr)
         key = request.public_key()
         signed = request.is_signature_valid
-    except Exception as error:  # of many sorts: they are all about what was sent
-        raise Unusable("certificate request") from error
+    except Exception as error:  # many exceptions are possible, all for the bytes that were sent
+        raise HandshakeRefused("certificate request") from error
     usable = isinstance(key, Ed25519PublicKey) or (isinstance(key, EcKey) and isinstance(key.curve, CURVES))
     if not signed or not usable:
-        raise Unusable("certificate request")
+        raise HandshakeRefused("certificate request")
     assert isinstance(key, EcKey | Ed25519PublicKey)
     return key
 
@@ -167,18 +168,18 @@ CURVES = (SECP256R1, SECP384R1)
 def certificate(
     csr: bytes, username: str, authority: tuple[x509.Certificate, EllipticCurvePrivateKey], now: datetime, serial: int
 ) -> bytes:
-    """A client certificate (DER) for the key of `csr`, in the name of `username`: nothing else of the request counts.
+    """Issue a client certificate (DER) for the key of `csr`, in the name of `username`; nothing else in `csr` counts.
 
-    `serial` is random, up to 159 bits. Raises Unusable, also for a name that is too long for X.509.
+    `serial` is random, up to 159 bits. Raises HandshakeRefused, also for a name that is too long for X.509.
     """
     key = certificate_key(csr)
     if len(username) > MAX_COMMON_NAME:
-        raise Unusable("name too long for a certificate")
+        raise HandshakeRefused("name too long for a certificate")
     issuer, issuer_key = authority
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, username)])
     end = min(now + CERTIFICATE_LIFE, issuer.not_valid_after_utc)
     if end <= now:
-        raise Unusable("the authority's certificate has ended")
+        raise HandshakeRefused("the authority's certificate has ended")
     builder = (
         x509.CertificateBuilder(issuer.subject, subject, key, serial)
         .not_valid_before(now - CLOCKS_DIFFER)

@@ -1,4 +1,4 @@
-"""Requests that come to nothing: each is counted, and once a minute and reason the audit trail says how many."""
+"""Counts refused requests, and tells the audit trail once a minute how many were refused for each reason."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gateway.runtime.database import Pool
 
 EVERY_S = 60.0
 SHOWN = 5
-"""Serial numbers named in an audit event."""
+"""Most serial numbers that an audit event names."""
 
 
 @dataclass
 class Tally:
-    """Of one reason, since it was last written down."""
+    """Requests refused for one reason since the last audit event of that reason."""
 
     count: int = 0
     serials: dict[str, None] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Refusals:
         self._tallies: dict[str, Tally] = {}
 
     def note(self, reason: str, serial: str | None = None, *, recorded: bool = False) -> None:
-        """One more. `recorded`: the audit trail says it already."""
+        """Count a refused request. `recorded`: the audit trail has it already."""
         metrics.ENROLL_REFUSED.labels(reason).inc()
         if recorded:
             return
@@ -39,7 +39,7 @@ class Refusals:
             tally.serials[serial] = None
 
     async def write(self, now: float) -> None:
-        """Into the audit trail, what is due at `now` (s). What fails to be written stays noted."""
+        """Write the tallies that are due at `now` (s) into the audit trail. If that fails, they stay noted."""
         for reason, tally in list(self._tallies.items()):
             if tally.count and now >= tally.due:
                 self._tallies[reason] = later = Tally(due=now + EVERY_S)

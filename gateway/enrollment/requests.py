@@ -1,4 +1,4 @@
-"""What comes on the request topics, made sense of. Pure."""
+"""Decodes requests of the enrollment topics. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ TXN = re.compile(r"[0-9a-f]{32}")
 _decoder = msgspec.json.Decoder(Request)
 
 
-class Unreadable(GatewayError):
-    """It is refused for what it is: `reason` malformed, oversized or retained."""
+class UnreadableRequest(GatewayError):
+    """A request is malformed, oversized or retained, as `reason` says."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -24,22 +24,22 @@ class Unreadable(GatewayError):
 
 
 def txn_of(topic: str) -> str | None:
-    """The transaction number in a topic; None: it has none, and there is nowhere to reply to."""
+    """The transaction number in a topic; None if it has none, so that no reply is possible."""
     txn = topic.removeprefix(REQUESTS)
     return txn if topic.startswith(REQUESTS) and TXN.fullmatch(txn) else None
 
 
 def read(txn: str | None, payload: bytes, *, retained: bool) -> Hello | Proof:
-    """The request that came on the topic of `txn`. Raises Unreadable."""
+    """Decode the request that came on the topic of `txn`. Raises UnreadableRequest."""
     if retained:
-        raise Unreadable("retained")
+        raise UnreadableRequest("retained")
     if len(payload) > MAX_REQUEST:
-        raise Unreadable("oversized")
+        raise UnreadableRequest("oversized")
     try:
         request: Hello | Proof = _decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreadable("malformed") from error
-    # once more, as `$` in a pattern allows for a line feed
+        raise UnreadableRequest("malformed") from error
+    # checked again, as `$` in the schema's patterns allows for a line feed
     if request.txn != txn or (isinstance(request, Hello) and not is_device_name(request.serial)):
-        raise Unreadable("malformed")
+        raise UnreadableRequest("malformed")
     return request

@@ -1,11 +1,11 @@
-"""Enrollment over MQTT: requests come in by a subscription that the gateways of a cell share, replies go out.
+"""Takes enrollment requests from a subscription that the gateways of a cell share, and publishes the replies.
 
     broker ──▶ take ──▶ jobs ──▶ work ──▶ steps (one transaction) ──▶ reply ──▶ broker
                limits   bounded  2 tasks      ▲
                                               │ approved by an operator, login made by the administration
                             PostgreSQL ──▶ listen, tend
 
-Nothing here has to be kept: while broker or database is away requests are dropped, and devices repeat them.
+No request has to be kept: while broker or database is away requests are dropped, and devices repeat them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from gateway import metrics
 from gateway.broker.client import client, end_if_cancelled
 from gateway.enrollment import store
 from gateway.enrollment.refusals import Refusals
-from gateway.enrollment.requests import Unreadable, read, txn_of
-from gateway.enrollment.steps import Answer, Steps, refuse
+from gateway.enrollment.requests import UnreadableRequest, read, txn_of
+from gateway.enrollment.steps import EnrollmentReply, Steps, refuse
 from gateway.errors import BrokerRefused, GatewayError
 from gateway.logins.roles import ENROLLMENTS
-from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles
+from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, connect
 from gateway.runtime.triage import Verdict, triage
 from gateway.secrets import Secrets
 from gateway.settings import Settings
@@ -41,21 +41,21 @@ from schema.enrollment import MAX_REQUEST, REQUESTS, Hello, Proof, Refusal, repl
 log = structlog.get_logger()
 
 WORKERS = 2
-"""Requests looked at together: each holds a connection to the database."""
+"""Requests handled at the same time: each holds a connection to the database."""
 WAITING = 64
-"""Requests that may wait for them; what is over it is dropped, and will be repeated."""
+"""Requests that may wait for a worker. More are dropped, and devices repeat them."""
 PROOFS, REFUSALS = 5, 10
-"""So many times the rate of HELLOs: proofs looked at, and refusals replied without a look."""
+"""Factors on the bound of HELLOs: proofs that are handled, and requests that are refused without being handled."""
 FLOOD_PER_S = 1000
-"""Above it we leave the broker for a while: the gateway has other work."""
+"""Requests in a second from which on the service leaves the broker for a pause: the gateway has other work."""
 PUBLISH_S = 5.0
 PROBE_ANSWER_S = 2.0
 GRANTED_S = 60.0
-"""After notifications were missed, grants of this last time are published once more."""
+"""Age up to which grants are published again after notifications were missed."""
 
 
-class Job(NamedTuple):
-    """A request; or one that is refused without a look (`refusal`); or, with neither, a handshake to go on with."""
+class EnrollmentJob(NamedTuple):
+    """A request to handle, a refusal to send (`refusal`), or, with neither, a handshake to go on with."""
 
     txn: str
     payload: bytes = b""
@@ -63,8 +63,8 @@ class Job(NamedTuple):
     refusal: Refusal | None = None
 
 
-class Inbox(asyncio.Queue[aiomqtt.Message]):
-    """Of a message that is too large it keeps as much as shows that it is: a megabyte each would be a lot together."""
+class EnrollmentInbox(asyncio.Queue[aiomqtt.Message]):
+    """A queue that cuts messages that are too large, as many of a megabyte each would fill the memory."""
 
     def put_nowait(self, message: aiomqtt.Message) -> None:
         if isinstance(message.payload, bytes):
@@ -72,11 +72,11 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
         super().put_nowait(message)
 
 
-class Flood(GatewayError):
-    """More requests than anybody should have."""
+class EnrollmentFlood(GatewayError):
+    """More than FLOOD_PER_S requests came in a second."""
 
 
-class Enrollment:
+class EnrollmentService:
     def __init__(self, settings: Settings, secrets: Secrets, pool: Pool, troubles: Troubles) -> None:
         self._settings = settings
         self._timing = settings.timing
@@ -86,7 +86,7 @@ class Enrollment:
         self._refusals = Refusals(settings.cell, pool)
         self._broker_trouble = Trouble(troubles, "take enrollment requests from the broker")
         self._database_trouble = Trouble(troubles, "enroll devices")
-        self._jobs: asyncio.Queue[Job] = asyncio.Queue(WAITING)
+        self._jobs: asyncio.Queue[EnrollmentJob] = asyncio.Queue(WAITING)
         self._client: aiomqtt.Client | None = None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._hellos = RateLimitItemPerSecond(settings.enroll_hellos_per_s)
@@ -94,10 +94,10 @@ class Enrollment:
         self._refused = RateLimitItemPerSecond(settings.enroll_hellos_per_s * REFUSALS)
         self._listening = False
         self._missed = True
-        """Notifications may have been: look what there is to do."""
+        """Notifications may have been missed: `_tend` has to look for handshakes to go on with."""
 
     async def run(self) -> None:
-        """For ever; losses of broker and database are ridden out. Ends by cancellation."""
+        """Enroll devices for ever, through failures of broker and database. Ends by cancellation only."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._serve(), name="enrollment requests")
             for number in range(WORKERS):
@@ -108,18 +108,20 @@ class Enrollment:
     # -- requests
 
     async def _serve(self) -> None:
-        """Stay connected, and take what comes."""
+        """Stay connected to the broker, and take requests."""
         while True:
             end_if_cancelled()
             try:
                 identifier = f"enrollment-{random.token_hex(16)}"
-                async with client(self._settings, self._secrets, "enrollment", identifier, Inbox) as connection:
+                async with client(
+                    self._settings, self._secrets, "enrollment", identifier, EnrollmentInbox
+                ) as connection:
                     await self._subscribe(connection)
                     self._client = connection
-                    well(self._broker_trouble)
+                    self._broker_trouble.reset()
                     metrics.ENROLL_CONNECTED.set(1)
                     await self._take_all(connection)
-            except Flood as error:
+            except EnrollmentFlood as error:
                 self._broker_trouble.failed(error)
                 wait = self._timing.flood_s
             except (aiomqtt.MqttError, OSError, BrokerRefused) as error:
@@ -130,8 +132,8 @@ class Enrollment:
             await asyncio.sleep(wait)
 
     async def _subscribe(self, connection: aiomqtt.Client) -> None:
-        """Raises BrokerRefused. What is retained from before is seen by a passing subscription of our own (a shared one
-        is not told), and cleared as all that is retained."""
+        """Subscribe to the requests. A passing subscription receives requests that were retained, which a shared one
+        does not, so that they are cleared. Raises BrokerRefused."""
         options = SubscribeOptions(qos=1, retainAsPublished=True)
         every = f"{REQUESTS}+"
         await connection.subscribe(every, options=options)
@@ -141,7 +143,7 @@ class Enrollment:
             raise BrokerRefused(f"SUBSCRIBE {ENROLLMENTS} refused: {code}")
 
     async def _take_all(self, connection: aiomqtt.Client) -> None:
-        """Until the connection is lost. Raises Flood."""
+        """Take requests until the connection is lost. Raises EnrollmentFlood."""
         second, taken = 0, 0
         async for message in connection.messages:
             end_if_cancelled()
@@ -149,21 +151,21 @@ class Enrollment:
             second, taken = (second, taken + 1) if now == second else (now, 1)
             if taken > FLOOD_PER_S:
                 self._refusals.note("dropped")
-                raise Flood(f"more than {FLOOD_PER_S} requests in a second")
+                raise EnrollmentFlood(f"more than {FLOOD_PER_S} requests in a second")
             payload = message.payload if isinstance(message.payload, bytes) else b""
             if message.retain:
                 if not payload:
-                    continue  # what clears one
+                    continue  # this message clears a retained one
                 await connection.publish(message.topic.value, b"", qos=0, retain=True)
             await self._take(txn_of(message.topic.value), payload, retained=bool(message.retain))
             if taken % 16 == 0:
                 await asyncio.sleep(0)
 
     async def _take(self, txn: str | None, payload: bytes, *, retained: bool) -> None:
-        """Into the queue, if it is worth it and there is room."""
+        """Put a request into the queue, or refuse or drop it if it is unreadable or exceeds a limit."""
         try:
             request = read(txn, payload, retained=retained)
-        except Unreadable as error:
+        except UnreadableRequest as error:
             metrics.ENROLL_REQUESTS.labels("unreadable").inc()
             self._refusals.note(error.reason)
             await self._turn_away(txn, Refusal.MALFORMED)
@@ -180,14 +182,14 @@ class Enrollment:
             if not await self._limiter.hit(self._proofs, "proof"):
                 self._refusals.note("dropped")
                 return
-        self._put(Job(txn, payload, request))
+        self._put(EnrollmentJob(txn, payload, request))
 
     async def _turn_away(self, txn: str | None, code: Refusal) -> None:
-        """A reply without a look, if there are not too many of them."""
+        """Queue a refusal for a request that is not handled, within a limit."""
         if txn is not None and await self._limiter.hit(self._refused, "refused"):
-            self._put(Job(txn, refusal=code))
+            self._put(EnrollmentJob(txn, refusal=code))
 
-    def _put(self, job: Job) -> None:
+    def _put(self, job: EnrollmentJob) -> None:
         try:
             self._jobs.put_nowait(job)
         except asyncio.QueueFull:
@@ -208,26 +210,26 @@ class Enrollment:
                 if isinstance(error, FAILURES) and triage(error) not in {Verdict.DATA, Verdict.CONFLICT}:
                     self._missed = True
                     wait = self._database_trouble.failed(error)
-                else:  # a defect of ours: it harms this request alone
+                else:  # a defect of the gateway: it harms this request alone
                     log.exception("an enrollment request failed", txn=job.txn)
                     self._refusals.note("defect")
             await asyncio.sleep(wait)
 
-    async def _do(self, job: Job) -> None:
+    async def _do(self, job: EnrollmentJob) -> None:
         if job.refusal is not None:
-            answer = refuse(job.refusal, job.txn)
+            reply = refuse(job.refusal, job.txn)
         else:
             begun = time.monotonic()
-            answer = await self._step(job)
+            reply = await self._step(job)
             metrics.ENROLL_STEP.observe(time.monotonic() - begun)
-            well(self._database_trouble)
-            if answer.refusal is not None:
-                serial = job.request.serial if isinstance(job.request, Hello) else answer.serial
-                self._refusals.note(answer.refusal, serial, recorded=answer.recorded)
-        if answer.payload is not None:
-            await self._publish(job.txn, answer.payload)
+            self._database_trouble.reset()
+            if reply.refusal is not None:
+                serial = job.request.serial if isinstance(job.request, Hello) else reply.serial
+                self._refusals.note(reply.refusal, serial, recorded=reply.recorded)
+        if reply.payload is not None:
+            await self._publish(job.txn, reply.payload)
 
-    async def _step(self, job: Job) -> Answer:
+    async def _step(self, job: EnrollmentJob) -> EnrollmentReply:
         if isinstance(job.request, Hello):
             return await self._steps.hello(job.payload, job.request)
         if isinstance(job.request, Proof):
@@ -235,21 +237,21 @@ class Enrollment:
         return await self._steps.resume(job.txn)
 
     async def _publish(self, txn: str, payload: bytes) -> None:
-        """Raises aiomqtt.MqttError. Without a connection nothing is sent: the device will ask again."""
+        """Publish a reply; without a connection send nothing: the device will ask again. Raises aiomqtt.MqttError."""
         if self._client is not None:
             await self._client.publish(reply_topic(txn), payload, qos=1, timeout=PUBLISH_S)
             metrics.ENROLL_REPLIES.labels(msgspec.json.decode(payload, type=Typed).type).inc()
 
-    # -- what others have done meanwhile
+    # -- handshakes that operators or the administration have moved on
 
     async def _listen(self) -> None:
-        """Hear of handshakes that were approved or granted. What is missed is found by `_tend`."""
+        """Queue handshakes that the database notifies as approved or granted; `_tend` finds missed ones."""
         while True:
             end_if_cancelled()
             connection: asyncpg.Connection | None = None
             try:
-                connection = await connect(self._settings)
-                await connection.add_listener("biogate_enrollment", self._heard)
+                connection = await connect(self._settings, f"enrollment {self._settings.cell}")
+                await connection.add_listener("biogate_enrollment", self._on_notification)
                 self._missed = self._listening = True
                 while True:
                     end_if_cancelled()
@@ -263,14 +265,14 @@ class Enrollment:
                     connection.terminate()
             await asyncio.sleep(self._timing.listen_s)
 
-    def _heard(self, _connection: object, _pid: int, _channel: str, txn: object) -> None:
+    def _on_notification(self, _connection: object, _pid: int, _channel: str, txn: object) -> None:
         try:
-            self._jobs.put_nowait(Job(str(txn)))
+            self._jobs.put_nowait(EnrollmentJob(str(txn)))
         except asyncio.QueueFull:
             self._missed = True
 
     async def _tend(self) -> None:
-        """Sweep, write down refusals, and look for what was missed."""
+        """End late handshakes, tell the audit trail of refusals, and queue handshakes of missed notifications."""
         poll_at = sweep_at = float("-inf")
         failed: float | None = None
         while True:
@@ -282,10 +284,10 @@ class Enrollment:
                     missed, self._missed = self._missed, False
                     granted_s = 0.0 if self._listening else 2 * self._timing.look_s
                     for txn in await store.due(self._pool, self._settings.cell, GRANTED_S if missed else granted_s):
-                        await self._jobs.put(Job(txn))
+                        await self._jobs.put(EnrollmentJob(txn))
                     poll_at = now + self._timing.sweep_s
-                    well(self._database_trouble)
-                    if failed is not None:  # what was used meanwhile may still wait at the broker to be stored
+                    self._database_trouble.reset()
+                    if failed is not None:  # statuses of logins used meanwhile may still wait at the broker
                         sweep_at, failed = now + (now - failed), None
                 if now >= sweep_at:
                     ended = await store.sweep(self._pool, self._settings.cell)
@@ -299,21 +301,7 @@ class Enrollment:
             await asyncio.sleep(self._timing.look_s)
 
 
-def well(trouble: Trouble) -> None:
-    """It works; the next failure is a first one."""
-    trouble.over()
-
-
 class Typed(msgspec.Struct):
-    """What all replies have."""
+    """The field that all replies have."""
 
     type: str
-
-
-async def connect(settings: Settings) -> asyncpg.Connection:
-    """A connection of its own, to listen on."""
-    return await asyncpg.connect(
-        str(settings.database_url),
-        timeout=10,
-        server_settings={"application_name": f"biogate-enrollment {settings.cell}"},
-    )

@@ -1,6 +1,6 @@
-"""One request, one transaction: the facts, the decision, and what follows from it.
+"""Handles a request in one transaction: it reads the facts, decides, and stores and replies what follows.
 
-Raises FAILURES of gateway/runtime/database.py: nothing has happened then, and the device will repeat its request.
+A step that raises FAILURES of gateway/runtime/database.py has done nothing, and the device will repeat its request.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from gateway.enrollment.decisions import (
     Ask,
     Await,
     Check,
-    Hold,
-    Known,
+    EnrollmentSession,
+    KnownSerial,
     Limits,
     Provision,
     Refuse,
-    Send,
-    Session,
+    SendAgain,
+    SendPending,
 )
-from gateway.enrollment.handshake import Keys, Unusable
+from gateway.enrollment.handshake import HandshakeKeys, HandshakeRefused
 from gateway.errors import GatewayError
 from gateway.logins.roles import new_password, new_salt, verifier
-from gateway.runtime.database import Pool, Transaction
+from gateway.runtime.database import Pool, PoolConnection
 from gateway.secrets import Secrets, claim_key
 from gateway.settings import Settings
 from schema.enrollment import Hello, Identity, Pending, Proof, Refusal, Reject, b64
@@ -43,20 +43,20 @@ log = structlog.get_logger()
 
 TRIES = 3
 SOON_S = 5
-"""When to ask again while a login is being made."""
+"""Seconds after which a device is to ask again while its login is being made."""
 
 
-class Answer(NamedTuple):
-    """What to reply, if anything. `refusal`: why nothing came of it; `recorded`: which the audit trail says already."""
+class EnrollmentReply(NamedTuple):
+    """The reply to a device, if any. `refusal` is why its request was refused; `recorded`: the audit trail has that."""
 
     payload: bytes | None
     refusal: Refusal | None = None
     recorded: bool = False
     serial: str | None = None
-    """Whose it was, if that is known."""
+    """The serial number of the device, if it is known."""
 
 
-SILENCE = Answer(None)
+SILENCE = EnrollmentReply(None)
 
 
 class Steps:
@@ -67,24 +67,24 @@ class Steps:
         self._vault = secrets.vault.public_key().public_bytes_raw()
         self._limits = Limits(settings.enroll_sessions, settings.enroll_tries_per_minute)
 
-    async def hello(self, payload: bytes, hello: Hello) -> Answer:
-        """To a HELLO."""
+    async def hello(self, payload: bytes, hello: Hello) -> EnrollmentReply:
+        """Handle a HELLO, which came as `payload`."""
         return await again(lambda: self._hello(payload, hello))
 
-    async def proof(self, payload: bytes, proof: Proof) -> Answer:
-        """To a PROOF. Silence: the grant follows when the login has been made."""
+    async def proof(self, payload: bytes, proof: Proof) -> EnrollmentReply:
+        """Handle a PROOF, which came as `payload`. SILENCE: the grant follows when the login has been made."""
         return await again(lambda: self._proof(payload, proof))
 
-    async def resume(self, txn: str) -> Answer:
-        """When something was done about a handshake: approved, or its login was made."""
+    async def resume(self, txn: str) -> EnrollmentReply:
+        """Go on with a handshake that an operator has approved, or whose login was made."""
         return await again(lambda: self._resume(txn))
 
     # -- each in a transaction
 
-    async def _hello(self, payload: bytes, hello: Hello) -> Answer:
+    async def _hello(self, payload: bytes, hello: Hello) -> EnrollmentReply:
         try:
             identity = handshake.public_key(hello.identity)
-        except Unusable:
+        except HandshakeRefused:
             return refuse(Refusal.MALFORMED, hello.txn)
         async with self._step(alone=True) as connection:
             session = await store.session(connection, hello.txn)
@@ -107,7 +107,7 @@ class Steps:
                     nonce=random.token_bytes(handshake.NONCE_BYTES),
                     expires_s=expires_s,
                 )
-            except Unusable:
+            except HandshakeRefused:
                 return refuse(Refusal.MALFORMED, hello.txn)
             except Unreadable as error:
                 log.error("a claim key cannot be read: import it again", serial=hello.serial, error=str(error))
@@ -123,9 +123,9 @@ class Steps:
                 keys=seal(self._vault, asked.keys.pack(), _place(hello.txn)),
                 expires_s=expires_s,
             )
-            return Answer(asked.reply)
+            return EnrollmentReply(asked.reply)
 
-    async def _proof(self, payload: bytes, proof: Proof) -> Answer:
+    async def _proof(self, payload: bytes, proof: Proof) -> EnrollmentReply:
         async with self._step() as connection:
             session = await store.session(connection, proof.txn, decide=True)
             decision = decisions.hear(self._settings.cell, session, payload)
@@ -146,14 +146,14 @@ class Steps:
             if isinstance(judgement, Await):
                 approval_s = self._settings.enroll_approval_s
                 await store.wait(connection, session, payload, judgement.reason, approval_s)
-                return self._heard(Hold("approval"), proof.txn)
+                return self._heard(SendPending("approval"), proof.txn)
             if isinstance(judgement, Provision):
                 assert known is not None
                 return await self._provision(connection, session, known, payload)
             answer = await self._refuse(connection, judgement, proof.txn, payload if right else None)
             return answer._replace(serial=session.serial)
 
-    async def _resume(self, txn: str) -> Answer:
+    async def _resume(self, txn: str) -> EnrollmentReply:
         async with self._step() as connection:
             session = await store.session(connection, txn, decide=True)
             known = None if session is None else await store.known(connection, session.serial)
@@ -165,9 +165,11 @@ class Steps:
                 return await self._provision(connection, session, known, session.proof)
             if isinstance(decision, Refuse):
                 return (await self._refuse(connection, decision, txn))._replace(recorded=True)
-            return Answer(decision.payload) if isinstance(decision, Send) else SILENCE
+            return EnrollmentReply(decision.payload) if isinstance(decision, SendAgain) else SILENCE
 
-    async def _provision(self, connection: Transaction, session: Session, known: Known, proof: bytes) -> Answer:
+    async def _provision(
+        self, connection: PoolConnection, session: EnrollmentSession, known: KnownSerial, proof: bytes
+    ) -> EnrollmentReply:
         """Make the login and the grant, and store both."""
         keys = self._keys(session)
         try:
@@ -186,28 +188,30 @@ class Steps:
                 )
         except Barred:
             return await self._refuse(connection, Refuse(Refusal.BLOCKED, ends=True), session.txn, proof)
-        except Unusable:
+        except HandshakeRefused:
             return await self._refuse(connection, Refuse(Refusal.CERTIFICATE, ends=True), session.txn, proof)
         return SILENCE
 
-    async def _refuse(self, connection: Transaction, decision: Refuse, txn: str, proof: bytes | None = None) -> Answer:
-        """`proof`: the right one. Who has given it is worth an audit event of its own."""
+    async def _refuse(
+        self, connection: PoolConnection, decision: Refuse, txn: str, proof: bytes | None = None
+    ) -> EnrollmentReply:
+        """Refuse, and end the handshake if `decision` says so. One with a right `proof` has its own audit event."""
         if decision.ends:
             await store.end(connection, txn, decision.code, proof)
         return refuse(decision.code, txn)._replace(recorded=decision.ends and proof is not None)
 
-    # -- what it takes
+    # -- parts of the steps
 
     @asynccontextmanager
-    async def _step(self, *, alone: bool = False) -> AsyncIterator[Transaction]:
+    async def _step(self, *, alone: bool = False) -> AsyncIterator[PoolConnection]:
         async with self._pool.acquire() as connection, connection.transaction():
             await store.turn(connection, self._settings.cell, alone=alone)
             yield connection
 
     def _login(
-        self, device: str, device_id: int, numbers: store.Numbers, proof: bytes
+        self, device: str, device_id: int, numbers: store.NextLogin, proof: bytes
     ) -> tuple[store.Credential, Identity]:
-        """A new login, as it is stored and as the device is told. Raises Unusable if a certificate cannot be issued."""
+        """Make a login, as stored and as sent. Raises HandshakeRefused if its certificate cannot be issued."""
         username = f"{device}.{numbers.generation}"
         client_id = random.token_hex(16)
         credential = store.Credential(username, device_id, numbers.generation, client_id)
@@ -224,7 +228,7 @@ class Steps:
         if csr:
             authority, broker = self._secrets.authority, self._settings.device_certificate_broker_url
             if authority is None or broker is None:
-                raise Unusable("certificates are not issued here")
+                raise HandshakeRefused("certificates are not issued here")
             serial = random_serial_number()
             issued = handshake.certificate(csr, username, authority, datetime.now(UTC), serial)
             credential = credential._replace(certificate_serial=serial.to_bytes(20, "big"))
@@ -237,40 +241,40 @@ class Steps:
         )
 
     def _certificate_usable(self, proof: Proof) -> bool:
-        """None is asked for, or one can be issued."""
+        """Whether the proof asks for no certificate, or one can be issued."""
         if not proof.csr:
             return True
         if self._secrets.authority is None or self._settings.device_certificate_broker_url is None:
             return False
         try:
             handshake.certificate_key(handshake.csr_of(proof))
-        except Unusable:
+        except HandshakeRefused:
             return False
         return True
 
-    def _claim_key(self, hello: Hello, known: Known | None) -> bytes:
-        """`decisions.has_claim` has said that there is one."""
+    def _claim_key(self, hello: Hello, known: KnownSerial | None) -> bytes:
+        """The claim key of a serial that has one, as `decisions.has_claim` says."""
         if known is not None and known.claim_key is not None:
             return unseal(self._secrets.vault, known.claim_key, f"serials/{hello.serial}")
         return claim_key(self._secrets.claims[hello.claim], hello.serial)
 
-    def _keys(self, session: Session) -> Keys:
+    def _keys(self, session: EnrollmentSession) -> HandshakeKeys:
         assert session.keys is not None, "they are there until a login is made"
-        return Keys.unpack(unseal(self._secrets.vault, session.keys, _place(session.txn)))
+        return HandshakeKeys.unpack(unseal(self._secrets.vault, session.keys, _place(session.txn)))
 
-    def _heard(self, decision: Send | Hold | Refuse, txn: str) -> Answer:
-        if not isinstance(decision, Hold):
+    def _heard(self, decision: SendAgain | SendPending | Refuse, txn: str) -> EnrollmentReply:
+        if not isinstance(decision, SendPending):
             return _sent(decision, txn)
         seconds = SOON_S if decision.soon else self._settings.enroll_pending_s
-        return Answer(msgspec.json.encode(Pending(txn=txn, retry_after_s=seconds, reason=decision.reason)))
+        return EnrollmentReply(msgspec.json.encode(Pending(txn=txn, retry_after_s=seconds, reason=decision.reason)))
 
 
 class Barred(GatewayError):
-    """The device was suspended, revoked or retired in the meantime."""
+    """The device was suspended, revoked or retired since the decision."""
 
 
-async def again(step: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Once more if two steps were in each other's way."""
+async def again(step: Callable[[], Awaitable[EnrollmentReply]]) -> EnrollmentReply:
+    """Run a step, and again if it collided with another one, up to TRIES times."""
     for _ in range(TRIES - 1):
         try:
             return await step()
@@ -279,15 +283,15 @@ async def again(step: Callable[[], Awaitable[Answer]]) -> Answer:
     return await step()
 
 
-def refuse(code: Refusal, txn: str) -> Answer:
+def refuse(code: Refusal, txn: str) -> EnrollmentReply:
     reject = Reject(txn=txn, code=code.value, retry_after_s=decisions.retry_after_s(code, txn))
-    return Answer(msgspec.json.encode(reject), code)
+    return EnrollmentReply(msgspec.json.encode(reject), code)
 
 
-def _sent(decision: Send | Refuse, txn: str) -> Answer:
-    return refuse(decision.code, txn) if isinstance(decision, Refuse) else Answer(decision.payload)
+def _sent(decision: SendAgain | Refuse, txn: str) -> EnrollmentReply:
+    return refuse(decision.code, txn) if isinstance(decision, Refuse) else EnrollmentReply(decision.payload)
 
 
 def _place(txn: str) -> str:
-    """Where the keys of a handshake are sealed for."""
+    """The place that the keys of a handshake are sealed for."""
     return f"enrollments/{txn}"

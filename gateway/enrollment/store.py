@@ -1,4 +1,4 @@
-"""The rows of enrollment. Each function is one step inside the caller's transaction."""
+"""Reads and writes the rows of enrollment. A function that takes a connection works in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import NamedTuple
 import asyncpg
 
 from gateway import metrics
-from gateway.enrollment.decisions import Known, Load, Session, State
-from gateway.runtime.database import Pool, Transaction
+from gateway.enrollment.decisions import CellLoad, EnrollmentSession, HandshakeState, KnownSerial
+from gateway.runtime.database import Pool, PoolConnection
 from schema.enrollment import Hello, Refusal
 
 KEEP = "30 days"
-"""How long handshakes that are over are kept; the audit trail keeps their steps for good."""
+"""Ended handshakes are kept for so long; the audit trail keeps their steps for good."""
 MAX_BOOT = 2**32 - 1
 
 TURN = """
@@ -50,7 +50,7 @@ select c.enrollment_open as switched_on,
          where e.serial = $2 and e.created_at > now() - interval '1 minute'
            and (e.identity_key = s.identity_key) is not distinct from ($3 = s.identity_key)) as tries
   from cells c where c.cell = $1"""
-# with a pinned key, tries with it are counted apart: a stranger cannot use them up
+# tries with a serial's pinned key are counted apart: a stranger cannot use them up
 
 BEGIN = """
 insert into enrollments (txn, cell, serial, identity_key, claim_version, state, hello, challenge, transcript, keys,
@@ -125,7 +125,7 @@ values ('gateway ' || $1, 'enrollment refused', 'cell/' || $1,
 
 
 class Credential(NamedTuple):
-    """A login as it is stored."""
+    """A login as the table `credentials` has it."""
 
     username: str
     device_id: int
@@ -139,21 +139,21 @@ class Credential(NamedTuple):
     """Big-endian."""
 
 
-class Numbers(NamedTuple):
-    """What a device's next login begins with."""
+class NextLogin(NamedTuple):
+    """Generation and boot number that a device's next login begins with."""
 
     generation: int
     boot: int
 
 
-async def turn(connection: Transaction, cell: str, *, alone: bool) -> None:
-    """Begin a step: it does not wait for ever; `alone`: only one such step in the cell at a time."""
+async def turn(connection: PoolConnection, cell: str, *, alone: bool) -> None:
+    """Bound the time that this transaction waits for locks. `alone`: let one such transaction run in the cell."""
     await connection.execute(TURN, cell, alone)
 
 
-async def session(connection: Transaction, txn: str, *, decide: bool = False) -> Session | None:
-    """The handshake, locked until the transaction ends. With `decide` also, if something is to be decided about it, its
-    device, serial and quota, and before it: in this order the operators' functions take them."""
+async def session(connection: PoolConnection, txn: str, *, decide: bool = False) -> EnrollmentSession | None:
+    """The handshake, locked until the transaction ends. With `decide`, if it waits for a decision, its device, serial
+    and quota are locked before it: the operators' functions lock them in this order."""
     if decide:
         serial = await connection.fetchval(UNDECIDED, txn)
         if serial is not None:
@@ -162,23 +162,23 @@ async def session(connection: Transaction, txn: str, *, decide: bool = False) ->
             if import_id is not None:
                 await connection.execute(LOCK_QUOTA, import_id)
     row = await connection.fetchrow(SESSION, txn)
-    return None if row is None else Session(**{**row, "state": State(row["state"])})
+    return None if row is None else EnrollmentSession(**{**row, "state": HandshakeState(row["state"])})
 
 
-async def known(connection: Transaction, serial: str) -> Known | None:
-    """What there is of a serial number."""
+async def known(connection: PoolConnection, serial: str) -> KnownSerial | None:
+    """Read a serial number with its device; None if it is unknown."""
     row = await connection.fetchrow(KNOWN, serial)
-    return None if row is None else Known(**row)
+    return None if row is None else KnownSerial(**row)
 
 
-async def load(connection: Transaction, cell: str, serial: str, identity: bytes) -> Load:
+async def load(connection: PoolConnection, cell: str, serial: str, identity: bytes) -> CellLoad:
     row = await connection.fetchrow(LOAD, cell, serial, identity)
     assert row is not None, "the cell is made before the gateway starts"
-    return Load(row["switched_on"], row["open"], row["awaiting"], row["tries"])
+    return CellLoad(row["switched_on"], row["open"], row["awaiting"], row["tries"])
 
 
 async def begin(
-    connection: Transaction,
+    connection: PoolConnection,
     cell: str,
     hello: Hello,
     *,
@@ -189,7 +189,7 @@ async def begin(
     keys: bytes,
     expires_s: int,
 ) -> None:
-    """A new handshake, challenged. Raises asyncpg.UniqueViolationError if its number is taken, in another cell."""
+    """Store a new handshake in state challenged. Raises asyncpg.UniqueViolationError if another cell has its number."""
     await connection.execute(
         BEGIN,
         *(hello.txn, cell, hello.serial, identity, hello.claim, payload, challenge, transcript, keys),
@@ -197,46 +197,54 @@ async def begin(
     )
 
 
-async def end(connection: Transaction, txn: str, code: Refusal, proof: bytes | None) -> None:
-    """It is over, refused."""
+async def end(connection: PoolConnection, txn: str, code: Refusal, proof: bytes | None) -> None:
+    """Mark the handshake as rejected."""
     await connection.execute(END, txn, code.value, proof)
 
 
-async def wait(connection: Transaction, session: Session, proof: bytes, reason: str, expires_s: int) -> None:
-    """The proof is right; an operator decides. Older handshakes of the same controller wait no longer."""
+async def wait(
+    connection: PoolConnection, session: EnrollmentSession, proof: bytes, reason: str, expires_s: int
+) -> None:
+    """Mark the handshake, whose proof is right, as awaiting an operator, and end older ones of the same controller."""
     await replace_waiting(connection, session)
     await connection.execute(OURSELVES)
     await connection.execute(WAIT, session.txn, reason, proof, expires_s)
 
 
-async def replace_waiting(connection: Transaction, session: Session) -> None:
-    """What the audit trail says why is to be reset after it."""
+async def replace_waiting(connection: PoolConnection, session: EnrollmentSession) -> None:
+    """End older handshakes of the same controller that wait. The caller has to reset the audit trail's reason after."""
     await connection.execute(REPLACE_WAITING, session.txn, session.serial, session.identity_key)
 
 
-async def device(connection: Transaction, name: str) -> tuple[int, str]:
-    """Id and state of the device, made if need be, locked until the transaction ends."""
+async def device(connection: PoolConnection, name: str) -> tuple[int, str]:
+    """Id and state of the device, which is made if it is missing, and locked until the transaction ends."""
     row = await connection.fetchrow(DEVICE, name)
     assert row is not None
     return row["device_id"], row["state"]
 
 
-async def pin(connection: Transaction, session: Session, device_id: int) -> None:
-    """From now on the serial is that device's, and the identity key is its."""
+async def pin(connection: PoolConnection, session: EnrollmentSession, device_id: int) -> None:
+    """Bind the serial number to the device and to the identity key of the handshake."""
     await connection.execute(PIN, session.serial, device_id, session.identity_key)
 
 
-async def numbers(connection: Transaction, device_id: int) -> Numbers:
-    """For a device that is locked."""
+async def numbers(connection: PoolConnection, device_id: int) -> NextLogin:
+    """The numbers of a device's next login; the caller has locked the device."""
     row = await connection.fetchrow(NUMBERS, device_id)
     assert row is not None
-    return Numbers(row["generation"], 0 if row["boot"] is None else min(row["boot"] + 1, MAX_BOOT))
+    return NextLogin(row["generation"], 0 if row["boot"] is None else min(row["boot"] + 1, MAX_BOOT))
 
 
 async def provision(
-    connection: Transaction, cell: str, session: Session, *, proof: bytes, reply: bytes, credential: Credential
+    connection: PoolConnection,
+    cell: str,
+    session: EnrollmentSession,
+    *,
+    proof: bytes,
+    reply: bytes,
+    credential: Credential,
 ) -> None:
-    """The login is wanted, in the place of unused ones; the reply is kept until it is made."""
+    """Store a login to be made in place of unused ones, and the reply to be sent when it has been made."""
     await replace_waiting(connection, session)
     await connection.execute(REPLACE_UNUSED, credential.device_id, session.txn)
     await connection.execute(OURSELVES)
@@ -251,12 +259,12 @@ async def provision(
 
 
 async def due(pool: Pool, cell: str, granted_s: float) -> list[str]:
-    """Handshakes that are approved, or were granted within so many seconds."""
+    """Transaction numbers of handshakes that are approved, or were granted within so many seconds."""
     return [row["txn"] for row in await pool.fetch(DUE, cell, granted_s)]
 
 
 async def sweep(pool: Pool, cell: str) -> int:
-    """End what has taken too long; how many. Logins that have been used are noted first: they are not late."""
+    """End late handshakes; return how many. Logins that were used are marked first: their handshakes are not late."""
     async with pool.acquire() as connection, connection.transaction():
         if await connection.fetchval(LATE_GRANTS, cell):
             metrics.CREDENTIALS_ACTIVATED.inc(await connection.fetchval(ACTIVATE, cell))
@@ -264,14 +272,14 @@ async def sweep(pool: Pool, cell: str) -> int:
 
 
 async def refused(pool: Pool, cell: str, reason: str, count: int, serials: list[str]) -> None:
-    """Requests that were refused before there was a handshake, for the audit trail."""
+    """Tell the audit trail of requests that were refused before there was a handshake."""
     await pool.execute(REFUSED, cell, reason, count, serials)
 
 
 def shown(text: str | None) -> str | None:
-    """A device's words, to be shown to people: what cannot be printed is a question mark."""
+    """A device's words as people may see them: with question marks for characters that cannot be printed."""
     return None if text is None else "".join(c if c.isprintable() else "?" for c in text)
 
 
 CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-"""Two steps were in each other's way: once more."""
+"""Exceptions of two steps that collided: the step is repeated."""

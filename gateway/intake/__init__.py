@@ -1,1 +1,1 @@
-"""From the bytes of a message to a batch of items: decode, admit or reject, collect, count."""
+"""Turns the bytes of messages into batches of items: decode, admit or reject, collect, count."""

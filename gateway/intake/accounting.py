@@ -1,15 +1,15 @@
-"""I2: received = committed + duplicate + quarantined + discarded + in flight, as metrics and in the database."""
+"""Guarantee 2, counted: received = committed + duplicate + quarantined + discarded + in flight."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import add, attrgetter
 
 from gateway import metrics
 from gateway.items import ITEM_KINDS, Item, ItemKind
-from gateway.runtime.database import Transaction
+from gateway.runtime.database import PoolConnection
 from schema.reasons import Reason
 
 KIND = attrgetter("kind")
@@ -24,7 +24,7 @@ select pg_current_xact_id()::text"""
 
 @dataclass
 class Outcome:
-    """What became of items, by kind; and the reasons of those in quarantine."""
+    """Counts of what became of items, by kind, and the reasons of items in quarantine."""
 
     committed: Counter[ItemKind] = field(default_factory=Counter)
     duplicate: Counter[ItemKind] = field(default_factory=Counter)
@@ -32,31 +32,23 @@ class Outcome:
     discarded: Counter[ItemKind] = field(default_factory=Counter)
     reasons: Counter[Reason] = field(default_factory=Counter)
     refused: Counter[Reason] = field(default_factory=Counter)
-    """Reasons of those discarded."""
+    """Reasons of the discarded items."""
     lost: int = 0
-    """Frames now known to be lost; they never arrived, so they are in none of the counts."""
+    """Frames now known to be lost. They never arrived, so that no other count has them."""
 
     def __add__(self, other: Outcome) -> Outcome:
-        return Outcome(
-            self.committed + other.committed,
-            self.duplicate + other.duplicate,
-            self.quarantined + other.quarantined,
-            self.discarded + other.discarded,
-            self.reasons + other.reasons,
-            self.refused + other.refused,
-            self.lost + other.lost,
-        )
+        return Outcome(*map(add, vars(self).values(), vars(other).values()))
 
 
 def received(items: Sequence[Item]) -> None:
-    """Items were taken from messages: they are in flight."""
+    """Count items that were taken from messages as received and in flight."""
     for kind, count in Counter(map(KIND, items)).items():
         metrics.RECEIVED.labels(kind).inc(count)
         metrics.IN_FLIGHT.labels(kind).inc(count)
 
 
 def settled(items: Sequence[Item], outcome: Outcome) -> None:
-    """The transaction of these items has committed: they are in flight no more."""
+    """Count items whose transaction has committed by its `outcome`, and not as in flight any more."""
     for kind, count in Counter(map(KIND, items)).items():
         metrics.IN_FLIGHT.labels(kind).dec(count)
     for counter, counts in (
@@ -74,12 +66,12 @@ def settled(items: Sequence[Item], outcome: Outcome) -> None:
         metrics.DISCARDED_BY_REASON.labels(reason).inc(count)
 
 
-async def record(connection: Transaction, cell: str, outcome: Outcome) -> int:
-    """Add to the cell's totals, in the transaction that made them true. The transaction's id."""
+async def record(connection: PoolConnection, cell: str, outcome: Outcome) -> int:
+    """Add `outcome` to the cell's totals, in the transaction that it counts; return the transaction's id."""
     counters = outcome.committed, outcome.duplicate, outcome.quarantined, outcome.discarded
     counted = [kind for kind in ITEM_KINDS if any(counter[kind] for counter in counters)]
     transaction_id = 0
-    for kind in counted or ITEM_KINDS[:1]:  # nearly always one; a statement for all kinds at once takes twice as long
+    for kind in counted or ITEM_KINDS[:1]:  # nearly always one kind; a statement for all kinds takes twice as long
         counts = [counter[kind] for counter in counters]
         transaction_id = int(await connection.fetchval(ADD, cell, kind, *counts))
     return transaction_id

@@ -1,7 +1,7 @@
-"""Typed message → items to store. Looks at times, shapes and limits; every message becomes items, rejects or both.
+"""Turns a typed message into items to store, checking times, shapes and limits: into items, rejects or both.
 
-It is pure: what it needs of the registry is a look-up in a cache. `Missing` says what the registry should look for
-first.
+This is pure: what it needs of the registry is a look-up in a cache. `Missing` says which mapping the registry has to
+find first.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from gateway.errors import Rejected
 from gateway.intake import decode
 from gateway.intake.rejects import reject, reject_item
 from gateway.items import (
-    Answer,
     Channels,
     Delivery,
     Device,
+    DeviceCommandResult,
     DeviceEvent,
     Frame,
     Item,
     LostFrames,
-    Mapping,
-    Route,
+    SlotMapping,
     StatusChange,
+    TopicRoute,
 )
 from gateway.settings import Settings
 from schema.messages import GOOD, BackfillResult, CommandResult, Event, Status, Telemetry
@@ -36,15 +36,15 @@ from schema.reasons import Reason
 from schema.topics import Kind, parse
 
 ROUTES = 65536
-"""Topics remembered. More only cost parsing them again."""
+"""Topics remembered; a topic beyond them is parsed again."""
 
 MOST_RANGES = 1000
-"""Ranges of lost frames in a message."""
+"""Most ranges of lost frames in a message."""
 
 UUID_BYTES = 16
 
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-"""In JSON text: `\\u0000`, but not behind an escaped backslash."""
+"""Finds an escaped NUL in JSON text: `\\u0000`, but not behind an escaped backslash."""
 
 
 class KnownDevices(Protocol):
@@ -55,7 +55,7 @@ class KnownDevices(Protocol):
 
 
 class Missing(Exception):
-    """The registry's cache lacks a mapping."""
+    """The registry's cache lacks a mapping: `wanted` is its device and channels."""
 
     def __init__(self, device: Device, channels: Channels) -> None:
         self.wanted = device, channels
@@ -67,15 +67,15 @@ class Admission:
         self._max_skew_ms = settings.max_skew_s * 1000
         self._max_age_ms = settings.max_age_s * 1000
         self._known = known
-        self._routes: dict[str, Route] = {}
+        self._routes: dict[str, TopicRoute] = {}
 
     def unknown_devices(self, topics: Iterable[str]) -> set[str]:
-        """The names of devices in these topics that are not known yet."""
+        """The names of devices in these topics that the registry's cache lacks."""
         names = {parsed[0] for topic in topics if topic not in self._routes and (parsed := parse(topic))}
         return {name for name in names if self._known.device(name) is None}
 
     def admit(self, delivery: Delivery) -> Sequence[Item]:
-        """The items of a message, at least one. Raises Missing."""
+        """The items of a message, at least one; a message that cannot be stored is one Reject. Raises Missing."""
         route = self._routes.get(delivery.topic)
         try:
             if delivery.fault is not None:
@@ -97,7 +97,7 @@ class Admission:
         except Rejected as rejected:
             return (reject(delivery, rejected, route.device if route else None),)
 
-    def _route(self, topic: str) -> Route:
+    def _route(self, topic: str) -> TopicRoute:
         parsed = parse(topic)
         if parsed is None:
             raise Rejected(Reason.UNKNOWN_TOPIC, "not a topic of the contract")
@@ -105,13 +105,13 @@ class Admission:
         device = self._known.device(name)
         if device is None:
             raise Rejected(Reason.UNKNOWN_DEVICE, f"no device {name[:80]!r} is registered")
-        route = Route(topic, kind, device)
+        route = TopicRoute(topic, kind, device)
         if len(self._routes) >= ROUTES:
             self._routes.clear()
         self._routes[topic] = route
         return route
 
-    def _mapping(self, device: Device, channels: Channels) -> Mapping:
+    def _mapping(self, device: Device, channels: Channels) -> SlotMapping:
         mapping = device.mappings.get(channels)
         if mapping is None:
             raise Missing(device, channels)
@@ -132,7 +132,7 @@ class Admission:
     def _frame(
         self,
         delivery: Delivery,
-        route: Route,
+        route: TopicRoute,
         message: Telemetry,
         values: dict[str, float | None],
         quality: Sequence[int] | None,
@@ -147,8 +147,8 @@ class Admission:
             device.latest = mapping = self._mapping(device, channels)
         return Frame(route, mapping, t, message.boot, message.seq, received_ms, tuple(values.values()), quality)
 
-    def _telemetry(self, delivery: Delivery, route: Route, message: Telemetry) -> Sequence[Item]:
-        """A frame with qualities, or a block."""
+    def _telemetry(self, delivery: Delivery, route: TopicRoute, message: Telemetry) -> Sequence[Item]:
+        """The items of a block, or of a frame with qualities."""
         if isinstance(message.v, list):
             return self._block(delivery, route, message, message.v)
         if message.ch is not None:
@@ -160,7 +160,7 @@ class Admission:
         return (self._frame(delivery, route, message, values, quality),)
 
     def _block(
-        self, delivery: Delivery, route: Route, message: Telemetry, rows: list[list[float | None]]
+        self, delivery: Delivery, route: TopicRoute, message: Telemetry, rows: list[list[float | None]]
     ) -> Sequence[Item]:
         times, qualities = message.t, message.q
         if message.ch is None or not isinstance(times, list) or isinstance(qualities, dict):
@@ -190,8 +190,8 @@ class Admission:
 
     # -- statuses, events, results
 
-    def _status(self, delivery: Delivery, route: Route, message: Status) -> StatusChange:
-        """No bound on the age: a retained status may be old and true."""
+    def _status(self, delivery: Delivery, route: TopicRoute, message: Status) -> StatusChange:
+        """A status has no bound on its age: a retained one may be old and true."""
         self._check_time(message.t, delivery.received_ms, past=False)
         return StatusChange(
             route,
@@ -204,12 +204,12 @@ class Admission:
             delivery.received_ms,
         )
 
-    def _result(self, delivery: Delivery, route: Route) -> LostFrames | Answer:
+    def _result(self, delivery: Delivery, route: TopicRoute) -> LostFrames | DeviceCommandResult:
         if route.kind is Kind.COMMAND_RESULT:
-            return self._answer(delivery, route, decode.command_result(delivery.payload, delivery.content_type))
+            return self._command_result(delivery, route, decode.command_result(delivery.payload, delivery.content_type))
         return self._lost(delivery, route, decode.backfill_result(delivery.payload, delivery.content_type))
 
-    def _lost(self, delivery: Delivery, route: Route, message: BackfillResult) -> LostFrames:
+    def _lost(self, delivery: Delivery, route: TopicRoute, message: BackfillResult) -> LostFrames:
         if not message.ranges:
             raise Rejected(Reason.EMPTY, "no ranges")
         if len(message.ranges) > MOST_RANGES:
@@ -218,16 +218,16 @@ class Admission:
             raise Rejected(Reason.WRONG_SHAPE, "a range whose first seq is above its last")
         return LostFrames(route, message.boot, message.ranges, delivery.received_ms)
 
-    def _event(self, delivery: Delivery, route: Route, message: Event) -> DeviceEvent:
+    def _event(self, delivery: Delivery, route: TopicRoute, message: Event) -> DeviceEvent:
         self._check_time(message.t, delivery.received_ms)
         data = self._json(message.data)
         return DeviceEvent(route, message.t, _storable(message.type) or "", data, message.boot, delivery.received_ms)
 
-    def _answer(self, delivery: Delivery, route: Route, message: CommandResult) -> Answer:
-        """No bounds on the time: what a command has come to is worth more than a clock that is right."""
+    def _command_result(self, delivery: Delivery, route: TopicRoute, message: CommandResult) -> DeviceCommandResult:
+        """A result has no bounds on its time: what became of a command matters, even if the device's clock is wrong."""
         if not math.isfinite(message.t):
             raise Rejected(Reason.WRONG_TYPE, "the time is not a number")
-        return Answer(
+        return DeviceCommandResult(
             route,
             _command_id(message.id, delivery.correlation),
             message.status,
@@ -238,7 +238,7 @@ class Admission:
         )
 
     def _json(self, data: dict[str, Any]) -> str:
-        """As text that PostgreSQL takes, the same for the same data."""
+        """Encode `data` as JSON text that PostgreSQL takes; equal data give equal text."""
         try:
             encoded = msgspec.json.encode(data, order="sorted")
         except Exception as error:  # what MessagePack can say and JSON cannot
@@ -255,7 +255,7 @@ class Admission:
 
 
 def _command_id(said: UUID | None, correlation: bytes | None) -> UUID:
-    """Of which command this is the result: as the message says, or MQTT's Correlation Data, or both."""
+    """The id of the command that a result is of: from the message, from MQTT's Correlation Data, or from both."""
     if correlation is None:
         if said is None:
             raise Rejected(Reason.WRONG_TYPE, "`id` is missing, and there is no Correlation Data")
@@ -273,7 +273,7 @@ def _ahead(t: float, received_ms: float) -> str:
 
 
 def _storable(text: str | None) -> str | None:
-    """PostgreSQL text has no NUL."""
+    """Return `text`, or raise Rejected if it has a NUL, which PostgreSQL text cannot hold."""
     if text is not None and "\0" in text:
         raise Rejected(Reason.WRONG_TYPE, "a NUL character in a text")
     return text

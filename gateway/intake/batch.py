@@ -1,4 +1,4 @@
-"""The batch: grows while the writer is busy, bounded in frames and bytes; a linger bounds the rate of commits."""
+"""Batches of items for one commit. They grow while the writer is busy, within bounds; a linger bounds their rate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Batch:
         self.acks: defaultdict[Acknowledger, list[int]] = defaultdict(list)
 
     def add(self, deliveries: Iterable[Delivery], items: Sequence[Item]) -> None:
-        """These messages, with all their items."""
+        """Add messages with all their items."""
         self.items += items
         for delivery in deliveries:
             self.bytes += delivery.weight
@@ -27,7 +27,7 @@ class Batch:
 
 
 class Batcher:
-    """Between the decoder, which adds, and the writer, which takes. Both wait here, for each other."""
+    """Holds the open batch between the decoder, which adds, and the writer, which takes; both wait here."""
 
     def __init__(self, max_frames: int, max_bytes: int, linger_s: float) -> None:
         self._max_frames = max_frames
@@ -43,7 +43,7 @@ class Batcher:
         return len(self._open.items) >= self._max_frames or self._open.bytes >= self._max_bytes
 
     async def room(self) -> None:
-        """Wait until the open batch can take more. (Called by the one decoder, which then adds without waiting.)"""
+        """Wait until the open batch can take more. (The one decoder calls this, and then adds without waiting.)"""
         if self.full:
             async with self._changed:
                 await self._changed.wait_for(lambda: not self.full)
@@ -57,12 +57,12 @@ class Batcher:
             self._changed.notify_all()
 
     async def close(self) -> None:
-        """Nothing more will be added: the writer ends after the last batch."""
+        """Add no more items: the writer ends after the last batch."""
         self._closed = True
         await self.flush()
 
     async def take(self) -> Batch | None:
-        """The next batch with something in it, not sooner than the linger allows; None when closed and empty."""
+        """Wait for a batch that has items, at least the linger after the last; None when closed and empty."""
         loop = asyncio.get_running_loop()
         async with self._changed:
             await self._changed.wait_for(lambda: self._open.items or self._closed)

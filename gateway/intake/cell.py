@@ -1,4 +1,4 @@
-"""The cell: what must stand in the database before the first message is taken."""
+"""Makes the rows of a cell that the database must have before the first message is taken."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from gateway.settings import Settings
 
 
 async def prepare(pool: Pool, settings: Settings) -> tuple[str, float]:
-    """Check the schema, and find the cell or make it.
+    """Check the schema, and make the rows of the cell if they are missing.
 
-    Returns the cell's secret client id, and the chunk interval of the frames in ms. Raises SchemaBehind.
+    Returns the cell's secret client id, and the chunk interval of `frames` in ms. Raises SchemaBehind.
     """
     await check_schema(pool)
     async with pool.acquire() as connection:

@@ -1,4 +1,4 @@
-"""Bytes → typed message. Pure: whatever the bytes, the result is a message or Rejected."""
+"""Decodes bytes into typed messages. Pure: any bytes give a message or raise Rejected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from schema.messages import (
 )
 from schema.reasons import Reason
 
-Message = TypeVar("Message")
+Decoded = TypeVar("Decoded")
 
 MSGPACK_CONTENT = {CONTENT_MSGPACK, "application/x-msgpack", "application/vnd.msgpack"}
 BOM = b"\xef\xbb\xbf"
@@ -32,22 +32,22 @@ _command_result = (msgspec.msgpack.Decoder(CommandResult), msgspec.json.Decoder(
 _result = (msgspec.msgpack.Decoder(BackfillResult), msgspec.json.Decoder(BackfillResult))
 
 
-class Numbers(msgspec.Struct):
-    """What of a telemetry message must be right for its frames to be told apart, even if nothing else is."""
+class FrameNumbers(msgspec.Struct):
+    """The fields of a telemetry message that identify its frames, even if all other fields are wrong."""
 
     boot: Boot
     seq: Seq
     t: Any = None
 
 
-_numbers = (msgspec.msgpack.Decoder(Numbers), msgspec.json.Decoder(Numbers))
+_numbers = (msgspec.msgpack.Decoder(FrameNumbers), msgspec.json.Decoder(FrameNumbers))
 
 
 def telemetry(payload: bytes, content_type: str | None) -> Telemetry:
-    if content_type is None and payload and payload[0] < BOM[0]:  # nearly all there is, without detours
+    if content_type is None and payload and payload[0] < BOM[0]:  # nearly all messages, without detours
         try:
             return _telemetry[payload[0] < 0x80].decode(payload)
-        except Exception:  # looked at again, for the reason
+        except Exception:  # decode again, for the reason
             return _decode(_telemetry, payload, content_type)
     return _decode(_telemetry, payload, content_type)
 
@@ -69,7 +69,7 @@ def command_result(payload: bytes, content_type: str | None) -> CommandResult:
 
 
 def numbers(payload: bytes, content_type: str | None) -> tuple[int, int, int] | None:
-    """Boot, first and last seq of a telemetry message that may be wrong otherwise; None if it does not say."""
+    """Boot, first and last seq of a telemetry message that may be wrong otherwise; None if it does not have them."""
     try:
         found = _decode(_numbers, payload, content_type)
     except Rejected:
@@ -79,7 +79,7 @@ def numbers(payload: bytes, content_type: str | None) -> tuple[int, int, int] | 
 
 
 def is_json(payload: bytes, content_type: str | None) -> bool:
-    """The content type decides; without a known one, the first byte: MessagePack maps begin at 0x80 or above."""
+    """Whether a payload is JSON: by its content type, else by its first byte (0x80 or more begins MessagePack maps)."""
     if content_type is not None:
         media = content_type.partition(";")[0].strip().lower()
         if media in MSGPACK_CONTENT:
@@ -90,10 +90,10 @@ def is_json(payload: bytes, content_type: str | None) -> bool:
 
 
 def _decode(
-    decoders: tuple[msgspec.msgpack.Decoder[Message], msgspec.json.Decoder[Message]],
+    decoders: tuple[msgspec.msgpack.Decoder[Decoded], msgspec.json.Decoder[Decoded]],
     payload: bytes,
     content_type: str | None,
-) -> Message:
+) -> Decoded:
     if not payload:
         raise Rejected(Reason.EMPTY, "the message has no bytes")
     json = is_json(payload, content_type)
@@ -103,6 +103,6 @@ def _decode(
         return decoders[0].decode(payload)
     except msgspec.ValidationError as error:
         raise Rejected(Reason.WRONG_TYPE, str(error)) from error
-    except Exception as error:  # UnicodeDecodeError and RecursionError too: all are the message's own fault
+    except Exception as error:  # UnicodeDecodeError and RecursionError too: the message itself is at fault
         form = "JSON" if json else "MessagePack"
         raise Rejected(Reason.MALFORMED, f"not {form}: {error}") from error

@@ -1,7 +1,7 @@
-"""What the database knows of devices, channels and layouts, cached; and the interning of what is new.
+"""Caches the database's devices, channels and layouts, and interns new channels and layouts.
 
-A frame is stored in the *first* layout its device uses that has all the frame's channels. Layouts are only ever added
-at the end of that list, so the answer for a set of channels never changes, in this process or the next: a redelivered
+A frame is stored in the *first* layout of its device that has all the frame's channels. Layouts are only ever added at
+the end of that list, so that the layout of a set of channels never changes, in this process or the next: a redelivered
 frame finds the key it had. A set that no layout covers becomes a layout of its own, or, for a device that has had
 EXACT_LAYOUTS of them, the union with all channels it ever sent: random subsets then end in a few wide layouts.
 """
@@ -11,27 +11,26 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any
 
 import asyncpg
 import numpy as np
 
 from gateway.errors import Rejected
-from gateway.items import Channels, Device, Mapping
+from gateway.items import Channels, Device, SlotMapping
+from gateway.runtime.database import PoolConnection
 from schema.reasons import Reason
 from schema.topics import is_device_name
 
 EXACT_LAYOUTS = 8
 CACHED_MAPPINGS = 512
-"""Orders and subsets of channels remembered for a device; a device that varies beyond it costs look-ups, not memory."""
+"""Orders and subsets of channels remembered for a device; a device with more of them costs look-ups, not memory."""
 
 INTERNING = 0x696E7465
-"""Key of an advisory lock."""
+"""Key of the advisory lock under which channels and layouts are inserted."""
 
 NOT_IN_NAMES = {"Cc", "Cs"}
 """Unicode's control characters and lone surrogates."""
-
-Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 
 def check_channels(channels: Channels, most: int) -> None:
@@ -58,10 +57,10 @@ class Registry:
         self._channel_ids: dict[str, int] = {}
         self._layouts: dict[int, tuple[int, ...]] = {}
         self._device_layouts: dict[int, list[int]] = {}
-        self._mappings: dict[tuple[Channels, int], Mapping] = {}
+        self._mappings: dict[tuple[Channels, int], SlotMapping] = {}
 
     async def load(self) -> None:
-        """Read all of it, so that known devices and layouts cost nothing later."""
+        """Read all devices, channels and layouts, so that known ones cost nothing later."""
         async with self._pool.acquire() as connection:
             await self._load_devices(await connection.fetch("select device_id, name from devices"))
             for row in await connection.fetch("select name, channel_id from channels"):
@@ -69,11 +68,11 @@ class Registry:
             await self._load_layouts(connection, None)
 
     def device(self, name: str) -> Device | None:
-        """The device, if it was there at the last look; `find` looks again."""
+        """The device of this name, if the cache has it; `find` asks the database."""
         return self._devices.get(name)
 
     async def find(self, names: Iterable[str]) -> None:
-        """Look for devices registered since: one query, however many names."""
+        """Look for devices that were registered since: one query, however many names."""
         missing = [name for name in set(names) if name not in self._devices and is_device_name(name)]
         if missing:
             rows = await self._pool.fetch(
@@ -82,7 +81,7 @@ class Registry:
             await self._load_devices(rows)
 
     async def map(self, wanted: Iterable[tuple[Device, Channels]]) -> None:
-        """Give each device a mapping for each set of channels: in `device.mappings`, or there the reason against it."""
+        """Put into `device.mappings` a mapping for each device and set of channels, or the reason why there is none."""
         new = {(device, channels) for device, channels in wanted if channels not in device.mappings}
         for device, count in Counter(device for device, _ in new).items():
             if len(device.mappings) + count > CACHED_MAPPINGS:
@@ -95,7 +94,7 @@ class Registry:
             except Rejected as rejected:
                 device.mappings[channels] = rejected.anew()
             except KeyError:
-                if len(self._device_layouts.get(device.device_id, ())) >= self._max_layouts:  # it will not change
+                if len(self._device_layouts.get(device.device_id, ())) >= self._max_layouts:  # final: none is removed
                     device.mappings[channels] = self._too_many_layouts()
                 else:
                     missing.append((device, channels))
@@ -104,9 +103,9 @@ class Registry:
 
     async def exact(
         self, wanted: Iterable[tuple[Device, Channels]]
-    ) -> dict[tuple[Device, Channels], Mapping | Rejected]:
-        """Mappings to layouts of exactly these channels: for frames whose key in the first cover is taken by a frame
-        with other channels filled (a controller that sends its channels in parts, with one time)."""
+    ) -> dict[tuple[Device, Channels], SlotMapping | Rejected]:
+        """Mappings to layouts of exactly these channels, for frames whose key another frame has in the first layout,
+        with other channels: a controller sends its channels in parts, with one time."""
         return await self._intern(list(set(wanted)), exact=True)
 
     # -- cache
@@ -115,7 +114,7 @@ class Registry:
         for row in rows:
             self._devices.setdefault(row["name"], Device(row["device_id"], row["name"]))
 
-    async def _load_layouts(self, connection: Connection, device_ids: list[int] | None) -> None:
+    async def _load_layouts(self, connection: PoolConnection, device_ids: list[int] | None) -> None:
         rows = await connection.fetch(
             """select device_id, layout_id, channel_ids
                  from device_layouts join layouts using (layout_id)
@@ -131,24 +130,24 @@ class Registry:
                 self._layouts[row["layout_id"]] = tuple(row["channel_ids"])
                 unseen.update(row["channel_ids"])
             self._device_layouts.setdefault(row["device_id"], []).append(row["layout_id"])
-        if device_ids is not None and unseen:  # another gateway made them, perhaps of channels that we do not know
+        if device_ids is not None and unseen:  # another gateway made them, perhaps of channels not in the cache
             rows = await connection.fetch("select name, channel_id from channels where channel_id = any($1)", unseen)
             self._channel_ids.update((row["name"], row["channel_id"]) for row in rows)
 
-    def _first_cover(self, device: Device, channels: Channels) -> Mapping:
-        """Raises KeyError when a channel is new or no layout of the device has all of them."""
+    def _first_cover(self, device: Device, channels: Channels) -> SlotMapping:
+        """The mapping to the device's first layout with all channels. Raises KeyError if it has none."""
         ids = {self._channel_ids[name] for name in channels}
         for layout_id in self._device_layouts.get(device.device_id, ()):
             if ids.issubset(self._layouts[layout_id]):
                 return self._mapping(channels, layout_id)
         raise KeyError(channels)
 
-    def _mapping(self, channels: Channels, layout_id: int) -> Mapping:
+    def _mapping(self, channels: Channels, layout_id: int) -> SlotMapping:
         known = self._mappings.get((channels, layout_id))
         if known is None:
             layout = self._layouts[layout_id]
             slots = np.array([layout.index(self._channel_ids[name]) for name in channels], dtype=np.intp)
-            known = Mapping(channels, layout_id, len(layout), slots)
+            known = SlotMapping(channels, layout_id, len(layout), slots)
             if len(self._mappings) >= 100 * CACHED_MAPPINGS:
                 self._mappings.clear()
             self._mappings[channels, layout_id] = known
@@ -158,9 +157,9 @@ class Registry:
 
     async def _intern(
         self, wanted: list[tuple[Device, Channels]], *, exact: bool
-    ) -> dict[tuple[Device, Channels], Mapping | Rejected]:
-        """One transaction for all. The device rows are locked: gateways agree on the order of a device's layouts."""
-        answers: dict[tuple[Device, Channels], Mapping | Rejected] = {}
+    ) -> dict[tuple[Device, Channels], SlotMapping | Rejected]:
+        """Find or make layouts in one transaction. It locks the devices: gateways agree on the order of layouts."""
+        answers: dict[tuple[Device, Channels], SlotMapping | Rejected] = {}
         device_ids = sorted({device.device_id for device, _ in wanted})
         names = sorted({name for _, channels in wanted for name in channels} - self._channel_ids.keys())
         try:
@@ -175,25 +174,27 @@ class Registry:
                         answers[device, channels] = await self._assign(connection, device, channels, exact=exact)
                     except Rejected as rejected:
                         answers[device, channels] = rejected.anew()
-        except BaseException:  # what was not committed must not stay in the cache
+        except BaseException:  # uncommitted rows must not stay in the cache
             for device_id in device_ids:
                 self._device_layouts.pop(device_id, None)
             for name in names:
                 self._channel_ids.pop(name, None)
-            self._mappings.clear()  # a server that crashed may give the same layout ids again, to others
+            self._mappings.clear()  # a server that crashed may give the same ids to other layouts
             raise
         if not exact:
             for (device, channels), answer in answers.items():
                 device.mappings[channels] = answer
         return answers
 
-    async def _learn_channels(self, connection: Connection, names: list[str]) -> None:
-        """Of these names, what the database knows already."""
+    async def _learn_channels(self, connection: PoolConnection, names: list[str]) -> None:
+        """Load the ids of those of these channels that the database has."""
         if names:
             rows = await connection.fetch("select name, channel_id from channels where name = any($1)", names)
             self._channel_ids.update((row["name"], row["channel_id"]) for row in rows)
 
-    async def _assign(self, connection: Connection, device: Device, channels: Channels, *, exact: bool) -> Mapping:
+    async def _assign(
+        self, connection: PoolConnection, device: Device, channels: Channels, *, exact: bool
+    ) -> SlotMapping:
         layout_ids = self._device_layouts.setdefault(device.device_id, [])
         ids = {self._channel_ids[name] for name in channels if name in self._channel_ids}
         if len(ids) == len(channels):
@@ -215,9 +216,9 @@ class Registry:
             )
         if len(layout_ids) >= self._max_layouts:
             raise self._too_many_layouts()
-        # who inserts is alone, or two gateways could wait for each other's names
+        # one gateway at a time inserts, or two could wait for each other's names
         await connection.execute("select pg_advisory_xact_lock($1)", INTERNING)
-        # only now: the names in what is rejected would fill the table
+        # insert names only now: those of rejected frames would fill the table
         new = sorted(set(channels) - self._channel_ids.keys())
         if new:
             await connection.execute(
@@ -243,8 +244,8 @@ class Registry:
             Reason.TOO_MANY_LAYOUTS, f"the device has {self._max_layouts} sets of channels, no more are allowed"
         )
 
-    async def _layout(self, connection: Connection, channel_ids: list[int]) -> int:
-        """The layout of these channels, made if there is none."""
+    async def _layout(self, connection: PoolConnection, channel_ids: list[int]) -> int:
+        """The id of the layout of exactly these channels, which is made if it is missing."""
         row: Any = None
         while row is None:
             row = await connection.fetchval("select layout_id from layouts where channel_ids = $1", channel_ids)

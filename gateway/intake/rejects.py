@@ -1,4 +1,4 @@
-"""What goes to quarantine, as a message that can be published again as it is."""
+"""Makes rejects for the quarantine: messages that can be published again as they are."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from typing import Literal
 
 import msgspec
 
+from gateway import items
 from gateway.errors import Rejected
 from gateway.intake import decode
-from gateway.items import Answer, Delivery, Device, DeviceEvent, Frame, LostFrames, Reject, StatusChange, item_kind
+from gateway.items import AcceptedItem, Delivery, Device, Frame, Reject, item_kind
 from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, GOOD, Status
 from schema.reasons import Reason
 from schema.topics import parse
 
 DEVICE_LENGTH = 64
-"""Of the device level of a topic, for the quarantine's index: no registered name is longer."""
+"""Most characters of a device's name that the quarantine's index takes: no registered name is longer."""
 
 
 def reject(delivery: Delivery, why: Rejected, device: Device | None = None) -> Reject:
-    """The whole message, as it came. `device` is its sender, if that is registered."""
+    """Reject the whole message, as it came. `device` is its sender, if that is registered."""
     parsed = parse(delivery.topic)
     numbers = None
     if device is not None and parsed is not None and item_kind(parsed[1]) == "frame" and delivery.fault is None:
@@ -36,8 +37,8 @@ def reject(delivery: Delivery, why: Rejected, device: Device | None = None) -> R
     )
 
 
-def reject_item(item: Frame | StatusChange | DeviceEvent | LostFrames | Answer, reason: Reason, detail: str) -> Reject:
-    """One item of a message, as a message of its own."""
+def reject_item(item: AcceptedItem, reason: Reason, detail: str) -> Reject:
+    """Reject one item of a message, as a message of its own."""
     content_type, payload = _message(item)
     numbers = None
     if isinstance(item, Frame) and item.boot is not None and item.seq is not None:
@@ -55,22 +56,22 @@ def reject_item(item: Frame | StatusChange | DeviceEvent | LostFrames | Answer, 
     )
 
 
-def _message(item: Frame | StatusChange | DeviceEvent | LostFrames | Answer) -> tuple[str, bytes]:
-    """Content type and payload."""
+def _message(item: AcceptedItem) -> tuple[str, bytes]:
+    """The content type and the payload with which a device would send `item` alone."""
     match item:
         case Frame():
             return CONTENT_MSGPACK, msgspec.msgpack.encode(_frame(item))
-        case StatusChange():
+        case items.StatusChange():
             state: Literal["online", "offline"] = "online" if item.online else "offline"
             status = Status(state, item.t, item.boot, item.oldest_seq, item.firmware, item.generation)
             return CONTENT_MSGPACK, msgspec.msgpack.encode(status)
-        case DeviceEvent():
-            # JSON, for its integers may be larger than MessagePack's
+        case items.DeviceEvent():
+            # integers of JSON may be larger than MessagePack's
             event = {"t": item.t, "type": item.type, "boot": item.boot, "data": msgspec.Raw(item.data.encode())}
             return CONTENT_JSON, msgspec.json.encode(event)
-        case LostFrames():
+        case items.LostFrames():
             return CONTENT_JSON, msgspec.json.encode({"boot": item.boot, "ranges": item.ranges})
-        case Answer():
+        case items.DeviceCommandResult():
             answer: dict[str, object] = {"id": item.command_id, "status": item.status, "t": item.t}
             if item.detail is not None:
                 answer["detail"] = item.detail
@@ -80,7 +81,7 @@ def _message(item: Frame | StatusChange | DeviceEvent | LostFrames | Answer) -> 
 
 
 def _frame(frame: Frame) -> dict[str, object]:
-    """A frame as a device would send it alone."""
+    """The fields of a message with this frame alone."""
     channels = frame.mapping.channels
     message: dict[str, object] = {"t": frame.t, "v": dict(zip(channels, frame.values, strict=True))}
     if frame.boot is not None:

@@ -1,1 +1,1 @@
-"""The logins at the broker, made equal to those that the database wants."""
+"""Makes the logins at the broker equal to those that the database wants."""

@@ -1,9 +1,9 @@
-"""The broker's logins made equal to those in the database, by the gateway that leads the cell.
+"""Makes the broker's logins equal to those in the database, in the gateway that leads the cell.
 
-What is wanted and what the broker was last told stand in the database side by side; while they differ there is work. So
-it does not matter where this was cut off, or whether a message that woke it was lost: the next look finds the rest.
-Whatever is told to the broker is told in a transaction that holds a lock of the cell, so that a gateway which has not
-noticed yet that it leads no more does not get between; and every command may be repeated.
+The database has the wanted state of each login beside the state last applied at the broker; while they differ, work is
+due. So it does not matter where the work was cut off, or whether a notification was lost: the next look finds the rest.
+Each command to the broker is sent in a transaction that holds a lock of the cell, so that a gateway which has not yet
+noticed that it leads no more cannot interfere; and every command may be repeated.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import structlog
 
 from gateway import metrics
 from gateway.broker.client import client, end_if_cancelled
-from gateway.logins.dynsec import Dynsec, DynsecError, NoAnswer, NotFound
+from gateway.logins.dynsec import Dynsec, DynsecError, DynsecNoAnswer, DynsecNotFound
 from gateway.logins.login import Stuck, apply, due, note
 from gateway.logins.reconcile import Repair, compare, put_role, read, repair
 from gateway.logins.roles import DEFAULTS, FIXED
-from gateway.runtime.database import FAILURES, Pool, Transaction, Trouble, Troubles, listening
+from gateway.runtime.database import FAILURES, Pool, PoolConnection, Trouble, Troubles, listening
 from gateway.secrets import Secrets
 from gateway.settings import Settings
 from schema.enrollment import LOGIN
@@ -37,8 +37,8 @@ from schema.topics import Down, topic
 log = structlog.get_logger()
 
 LOGINS_PER_S = 20_000
-"""At most so many over the number of logins are changed in a second. At each change the broker writes its whole file
-and stands still, for 5 to 12 µs a login; so 20/s at 1,000, for 10 ms each, and 2/s at 10,000, for 120 ms each."""
+"""Changes in a second are bounded by this over the number of logins. At each change the broker writes its whole file
+and stands still for 5 to 12 µs a login: so 20/s at 1,000 logins, for 10 ms each, and 2/s at 10,000, for 120 ms each."""
 STUCK_S = (10.0, 600.0)
 HANGS_S = 15
 
@@ -62,7 +62,7 @@ HOW_MANY_DUE = "select count(*) from credentials where cell = $1 and wanted <> a
 
 
 class Administration:
-    """Runs in every gateway, and works in the one that leads."""
+    """Runs in every gateway, and administers the logins in the one that leads."""
 
     def __init__(
         self, settings: Settings, secrets: Secrets, pool: Pool, leading: asyncio.Event, troubles: Troubles
@@ -74,14 +74,14 @@ class Administration:
         self._leading = leading
         self._troubles = troubles
         self._told = asyncio.Event()
-        """Somebody has changed what is wanted."""
+        """Set when the database notifies that a wanted state has changed."""
         self._logins = 0
         self._repairs: deque[Repair] = deque()
         self._stuck: dict[str, tuple[float, float]] = {}
-        """Key of a login → when to try again, and how long to wait after that."""
+        """Key of a login → when to try again, by time.monotonic, and how many seconds to wait after that."""
 
     async def run(self) -> None:
-        """For ever: while leading, and connected to broker and database."""
+        """Administer logins while leading, and again after failures of broker or database. Never returns."""
         trouble = Trouble(self._troubles, "administer logins")
         while True:
             end_if_cancelled()
@@ -95,13 +95,13 @@ class Administration:
                     dynsec = Dynsec(connection)
                     await dynsec.open()
                     await self._compare(dynsec)
-                    trouble.over()
+                    trouble.reset()
                     await self._administer(connection, dynsec, listener)
             except (aiomqtt.MqttError, DynsecError, *FAILURES) as error:
                 await asyncio.sleep(trouble.failed(error))
 
     async def _administer(self, connection: aiomqtt.Client, dynsec: Dynsec, listener: asyncpg.Connection) -> None:
-        """Until another gateway leads."""
+        """Administer logins until another gateway leads."""
         await self._pool.execute(TELL_AGAIN, self._cell)  # a broker that was killed may have forgotten what it retained
         compare_at = time.monotonic() + self._settings.reconcile_interval_s
         look_at = time.monotonic()
@@ -113,7 +113,7 @@ class Administration:
             await self._switch(dynsec)
             if time.monotonic() >= look_at:
                 look_at = time.monotonic() + self._settings.timing.look_s
-                self._logins = await dynsec.count()  # and so a lost connection is noticed
+                self._logins = await dynsec.count()  # this notices a lost connection, too
                 await self._activate()
                 await self._renew(connection)
             if time.monotonic() >= compare_at:
@@ -126,19 +126,19 @@ class Administration:
                         await self._told.wait()
 
     @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[Transaction]:
-        """A transaction beside which nobody else administers this broker. A process that hangs in it loses it."""
+    async def _alone(self) -> AsyncIterator[PoolConnection]:
+        """A transaction beside which nobody else administers this broker. The server ends it if the process hangs."""
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(FENCE, self._cell, f"{HANGS_S}s")
             yield connection
 
     async def _pace(self, begun: float) -> None:
-        """After a change: leave the broker time for its real work."""
+        """Wait after a change that was begun at `begun`, to leave the broker time for messages."""
         took_s = time.monotonic() - begun
         await asyncio.sleep(max(took_s, self._logins / LOGINS_PER_S - took_s))
 
     async def _next_login(self, dynsec: Dynsec) -> bool:
-        """The next login on which work is due; whether there was one. What fails is told, and holds up no other."""
+        """Apply the next login on which work is due; return whether there was one. Failures do not hold up others."""
         begun = time.monotonic()
         async with self._alone() as connection:
             login = await due(connection, self._cell, [key for key, (until, _) in self._stuck.items() if until > begun])
@@ -146,7 +146,7 @@ class Administration:
                 return False
             try:
                 await apply(dynsec, login, self._secrets.vault)
-            except NoAnswer:
+            except DynsecNoAnswer:
                 raise
             except (Stuck, Unreadable, DynsecError) as error:
                 _, wait = self._stuck.get(login.key, (0.0, STUCK_S[0]))
@@ -161,7 +161,7 @@ class Administration:
         return True
 
     async def _switch(self, dynsec: Dynsec) -> None:
-        """The login that all handshakes use: enabled while enrollment is open."""
+        """Enable the login that all handshakes use while enrollment is open, and disable it while it is closed."""
         if await self._pool.fetchval(SWITCH, self._cell) is None:
             return
         async with self._alone() as connection:
@@ -170,7 +170,7 @@ class Administration:
                 return
             try:
                 await (dynsec.enable_client if wanted else dynsec.disable_client)(LOGIN)
-            except NotFound:
+            except DynsecNotFound:
                 if wanted:
                     await put_role(dynsec, FIXED[LOGIN])
                     await dynsec.create_client(LOGIN, LOGIN, self._secrets.password(LOGIN), None)
@@ -178,14 +178,14 @@ class Administration:
         log.info("enrollment is open" if wanted else "enrollment is closed", cell=self._cell)
 
     async def _renew(self, connection: aiomqtt.Client) -> None:
-        """Devices are asked to enroll again, or not any more: by a retained message."""
+        """Ask devices by a retained message to enroll again, or withdraw that message."""
         for device_id, name, renew in await self._pool.fetch(RENEWALS, self._cell):
             payload = b"" if renew is None else json.dumps({"renew": renew}).encode()
             await connection.publish(topic(name, Down.IDENTITY), payload, qos=1, retain=True)
             await self._pool.execute(TOLD, device_id, renew)
 
     async def _activate(self) -> None:
-        """Logins that were used: their passwords are forgotten, and older logins end."""
+        """Mark logins that were used: the database forgets their passwords, and ends older logins of their devices."""
         if await self._pool.fetchval(UNUSED):
             names = [name for (name,) in await self._pool.fetch(ACTIVATE, self._cell)]
             metrics.CREDENTIALS_ACTIVATED.inc(len(names))
@@ -197,7 +197,7 @@ class Administration:
     # -- database and broker compared
 
     async def _compare(self, dynsec: Dynsec) -> None:
-        """Note what differs, to be repaired one after the other."""
+        """Compare database and broker; the differences are then repaired one after the other."""
         if await dynsec.defaults() != DEFAULTS:
             await dynsec.set_defaults()
             log.warning("repaired", what="defaults")
@@ -216,7 +216,7 @@ class Administration:
                 some=found.lost[:10],
             )
         if found.strangers:
-            log.warning("logins at the broker that are none of ours", some=found.strangers[:10])
+            log.warning("the broker has logins that no gateway made", some=found.strangers[:10])
         if found.suspicious:
             log.error(
                 "most of the broker's logins are not in the database: is BIOGATE_DATABASE_URL right? They are left "
@@ -224,14 +224,14 @@ class Administration:
             )
 
     async def _next_repair(self, dynsec: Dynsec) -> bool:
-        """The next difference; whether there was one. What cannot be repaired is found again at the next comparison."""
+        """Repair the next difference; return whether there was one. The next comparison finds those that failed."""
         if not self._repairs:
             return False
         begun, found = time.monotonic(), self._repairs[0]
         try:
             async with self._alone() as connection:
                 done = await repair(dynsec, connection, self._cell, found, self._secrets.passwords)
-        except NoAnswer:
+        except DynsecNoAnswer:
             raise
         except DynsecError as error:
             log.error("a difference could not be repaired", what=found.what, name=found.name, error=str(error))

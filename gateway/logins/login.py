@@ -1,4 +1,4 @@
-"""One login: what is wanted of it, made so at the broker, and noted in the transaction that read it."""
+"""Applies the wanted state of one login at the broker, and stores that in the transaction that read it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from gateway.errors import GatewayError
-from gateway.logins.dynsec import Dynsec, Exists, InUse, NotFound
+from gateway.logins.dynsec import Dynsec, DynsecExists, DynsecInUse, DynsecNotFound
 from gateway.logins.reconcile import put_role
 from gateway.logins.roles import device_role
-from gateway.runtime.database import Transaction
+from gateway.runtime.database import PoolConnection
 from schema.sealed import unseal
 
 DUE = """
@@ -35,11 +35,11 @@ update enrollments e set state = 'granted', changed_at = now(), expires_at = now
 
 
 class Stuck(GatewayError):
-    """This login cannot be made equal without a person."""
+    """The wanted state of this login cannot be applied without a person."""
 
 
 @dataclass(frozen=True)
-class Login:
+class DueLogin:
     """A login on which work is due; `password` is sealed."""
 
     username: str
@@ -53,48 +53,48 @@ class Login:
 
     @property
     def key(self) -> str:
-        """What is to be done."""
+        """Names the login and the work on it."""
         return f"{self.username} {self.wanted}"
 
     @property
     def can_be_made(self) -> bool:
-        """For a certificate nothing is needed; a password is forgotten as soon as the device has used it."""
+        """Whether it has a certificate, or still its password, which is forgotten once the device has used it."""
         return self.kind == "certificate" or self.password is not None
 
 
-async def due(connection: Transaction, cell: str, but: Iterable[str]) -> Login | None:
-    """The oldest, those that lose rights before those that get some; without those whose key is in `but`."""
+async def due(connection: PoolConnection, cell: str, but: Iterable[str]) -> DueLogin | None:
+    """The oldest login with work due, its key not in `but`; those that lose rights come before those that get some."""
     left_out = list(but)
     for gets_rights in (False, True):
         record = await connection.fetchrow(DUE, cell, gets_rights, left_out)
         if record is not None:
-            return Login(**dict(record))
+            return DueLogin(**dict(record))
     return None
 
 
-async def apply(dynsec: Dynsec, login: Login, vault: X25519PrivateKey) -> None:
-    """Make the broker equal. May be done twice, and may have been done in part.
+async def apply(dynsec: Dynsec, login: DueLogin, vault: X25519PrivateKey) -> None:
+    """Apply the wanted state of a login at the broker. It may be repeated, also after it was done in part.
 
     Raises Stuck, Unreadable, DynsecError.
     """
     if login.wanted == "present":
         await _present(dynsec, login, vault)
     elif login.wanted == "disabled" and login.kind == "password":
-        with contextlib.suppress(NotFound):  # then nobody gets in either
+        with contextlib.suppress(DynsecNotFound):  # without a login nobody gets in either
             await dynsec.disable_client(login.username)
     else:
-        with contextlib.suppress(NotFound):  # also one that is only suspended: disabled, its certificate would get in
+        with contextlib.suppress(DynsecNotFound):  # a suspended one too: disabled, its certificate still opens it
             await dynsec.delete_client(login.username)
         if login.wanted == "absent" and not login.device_has_others:
-            with contextlib.suppress(NotFound, InUse):  # by a login that is not ours: the next comparison sees to it
+            with contextlib.suppress(DynsecNotFound, DynsecInUse):  # the next comparison finds a foreign login with it
                 await dynsec.delete_role(device_role(login.device).name)
 
 
-async def _present(dynsec: Dynsec, login: Login, vault: X25519PrivateKey) -> None:
+async def _present(dynsec: Dynsec, login: DueLogin, vault: X25519PrivateKey) -> None:
     if login.applied == "disabled" or not login.can_be_made:
         try:
             return await dynsec.enable_client(login.username)
-        except NotFound as error:
+        except DynsecNotFound as error:
             if not login.can_be_made:
                 raise Stuck("the broker has lost it, and nobody knows its password: end it, make another") from error
     password = None
@@ -104,13 +104,13 @@ async def _present(dynsec: Dynsec, login: Login, vault: X25519PrivateKey) -> Non
     await put_role(dynsec, role)
     try:
         await dynsec.create_client(login.username, role.name, password, login.client_id)
-    except Exists:
+    except DynsecExists:
         await dynsec.modify_client(login.username, role.name, password, login.client_id)
         await dynsec.enable_client(login.username)
 
 
-async def note(connection: Transaction, login: Login, unused_s: int) -> None:
-    """It is done. An enrollment that waited for it is granted, and has so many seconds until the login is used."""
+async def note(connection: PoolConnection, login: DueLogin, unused_s: int) -> None:
+    """Store that the state is applied; grant the enrollment, which ends unless the login is used within `unused_s`."""
     await connection.execute(APPLIED, login.username, login.wanted)
     if login.wanted == "present":
         await connection.execute(GRANTED, login.username, unused_s)

@@ -1,8 +1,8 @@
-"""Ready-made logins for many devices at once, for controllers that are given theirs at production.
+"""Makes logins for many devices at once, for controllers that get their login at production.
 
-A broker that has many logins takes long for each that it is told of, but reads a file of 10,000 in less than a second.
-So: `provision` makes rows and a list of passwords; then the broker is stopped, its file written anew from the database
-(gateway/recovery.py), and the broker started.
+A broker with many logins takes long to add one over MQTT, but reads a file of 10,000 in less than a second. So
+`provision` makes rows and a list of passwords; then a person stops the broker, has its file written anew from the
+database (gateway/operators/recovery.py), and starts the broker.
 """
 
 from __future__ import annotations
@@ -33,39 +33,39 @@ MADE = "update credentials set applied_at = now(), activated_at = now() where us
 AUDIT = "insert into audit (who, action, subject, new, why) values ($1, 'logins provision', $2, $3, $4)"
 
 
-class Refused(GatewayError):
-    """No login was made."""
+class ProvisionRefused(GatewayError):
+    """The logins cannot be made; none was made."""
 
 
 async def provision(
     connection: asyncpg.Connection, cell: str, devices: Sequence[str], output: Path, *, who: str, why: str
 ) -> int:
-    """A login for each of `devices` (new ones are registered), with the passwords in `output`: a CSV file (HEAD), for
-    its owner alone; how many. All or none. Raises Refused, OSError, and what the database raises.
+    """Make a login for each of `devices`, all or none, registering new ones; return how many logins were made.
 
-    The file is on disk before the logins count: a kill in between leaves passwords that open nothing, never logins
-    whose passwords nobody has.
+    The passwords are in `output`, a CSV file with the columns HEAD that its owner alone may read. It is on disk before
+    the logins are committed: a kill in between leaves passwords that open nothing, never logins whose passwords nobody
+    has. Raises ProvisionRefused, OSError, and exceptions of the database.
     """
     names = sorted(set(devices))
     bad = [name for name in names if not is_device_name(name)]
     if bad:
-        raise Refused(f"no device names: {', '.join(map(repr, bad[:10]))}")
+        raise ProvisionRefused(f"no device names: {', '.join(map(repr, bad[:10]))}")
     async with connection.transaction():
         await connection.execute(REGISTER, names)
         found = await connection.fetch(NEXT, names)
         barred = [row["name"] for row in found if row["state"] not in ("active", "pending")]
         if barred:
-            raise Refused(f"suspended, revoked or retired: {', '.join(barred[:10])}")
+            raise ProvisionRefused(f"suspended, revoked or retired: {', '.join(barred[:10])}")
         text, records = _logins(found, cell)
         try:
             write_new(output, text)
         except FileExistsError as error:
-            raise Refused(f"{output} is there already, and may have passwords in it: name another file") from error
+            raise ProvisionRefused(f"{output} is there already, perhaps with passwords: name another file") from error
         try:
             await connection.copy_records_to_table("credentials", records=records, columns=COLUMNS)
             await connection.execute(MADE, [record[0] for record in records])
             await connection.execute(AUDIT, who, f"cell/{cell}", f'{{"logins": {len(records)}}}', why)
-        except BaseException:  # but not if COMMIT fails: that may have been done all the same
+        except BaseException:  # not if COMMIT fails: the server may have committed all the same
             output.unlink()  # noqa: ASYNC240 - a command that does nothing else
             raise
     return len(records)

@@ -1,7 +1,7 @@
-"""Database and broker compared, now and then: what differs although both were told to be equal.
+"""Compares the logins of database and broker now and then, and repairs differences that should not be.
 
-Somebody else has changed something, a file was restored, a crash has lost the broker's last writes. Logins with names
-of our form that the database does not know are deleted; what is missing is made again, if its password is still there.
+They come from changes by others, from a restored file, or from a crash that lost the broker's last writes. Unknown
+logins with names of the gateway's form are deleted; missing ones are made again, if the database has their passwords.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Literal
 
 import asyncpg
 
-from gateway.logins.dynsec import Dynsec, Exists, Known
-from gateway.logins.roles import FIXED, ROLE_PREFIX, Role, device_role
-from gateway.runtime.database import Pool, Transaction
+from gateway.logins.dynsec import Dynsec, DynsecExists, LoginAtBroker
+from gateway.logins.roles import FIXED, ROLE_PREFIX, BrokerRole, device_role
+from gateway.runtime.database import Pool, PoolConnection
 from schema.enrollment import LOGIN
 from schema.topics import is_device_name
 
 OURS = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})\.([0-9]{1,9})")
 MANY = 100
-"""Foreign logins; if they are also the most of all, this is likely the wrong database, and nothing is deleted."""
+"""More foreign logins than this, which also outnumber the others, suggest a wrong database: then none is deleted."""
 
 LOGINS = """
 select c.username, d.name as device, c.kind, c.client_id, c.wanted, c.applied, c.password is not null as sealed
@@ -35,12 +35,14 @@ AGAIN = "update credentials set applied = 'absent' where username = $1 and wante
 TOLD_OTHERWISE = "update cells set enrollment_applied = null where cell = $1"
 AUDIT = "insert into audit (who, action, subject, new, why) values ($1, $2, $3, $4, 'reconciliation')"
 
-What = Literal["login-foreign", "login-missing", "login-wrong", "role-foreign", "role-missing", "role-wrong", "switch"]
+RepairKind = Literal[
+    "login-foreign", "login-missing", "login-wrong", "role-foreign", "role-missing", "role-wrong", "switch"
+]
 
 
 @dataclass(frozen=True)
-class Row:
-    """A login as the database has it. `sealed`: its password is still there."""
+class StoredLogin:
+    """A login as the database has it. `sealed`: the database still has its password."""
 
     username: str
     device: str
@@ -52,37 +54,41 @@ class Row:
 
     @property
     def at_broker(self) -> bool:
-        """Whether there should be such a login: for a certificate, disabled is deleted."""
+        """Whether the broker should have the login; a disabled one with a certificate is deleted there."""
         return self.wanted == "present" or (self.wanted == "disabled" and self.kind == "password")
 
 
 @dataclass(frozen=True)
 class Repair:
-    what: What
+    what: RepairKind
     name: str
 
 
 @dataclass(frozen=True)
-class Findings:
+class LoginDifferences:
     repairs: list[Repair]
     lost: list[str]
-    """Logins that cannot be made again, as nobody knows their passwords."""
+    """Logins that the broker has lost and that cannot be made again, as nobody has their passwords."""
     strangers: list[str]
-    """Logins with names of another form: none of our affair."""
+    """Logins with names of another form, which are left alone."""
     suspicious: bool
-    """Foreign logins were left alone: there are too many of them."""
+    """Foreign logins are left alone, as there are too many of them."""
 
 
-async def read(dynsec: Dynsec, pool: Pool, cell: str) -> tuple[list[Known], list[Role], list[Row], bool]:
-    """Logins and roles at the broker; logins in the database, and whether enrollment should be open, as last told."""
+async def read(
+    dynsec: Dynsec, pool: Pool, cell: str
+) -> tuple[list[LoginAtBroker], list[BrokerRole], list[StoredLogin], bool]:
+    """Logins and roles at the broker, logins in the database, and whether enrollment was last applied as open."""
     clients, roles = await dynsec.clients(), await dynsec.roles()
     rows = [_row(record) for record in await pool.fetch(LOGINS, cell)]
     told = await pool.fetchval("select enrollment_applied from cells where cell = $1", cell)
     return clients, roles, rows, told is not False
 
 
-def compare(clients: Sequence[Known], roles: Sequence[Role], rows: Sequence[Row], *, enrollment_open: bool) -> Findings:
-    """What differs. Logins on which work is due anyway are left out."""
+def compare(
+    clients: Sequence[LoginAtBroker], roles: Sequence[BrokerRole], rows: Sequence[StoredLogin], *, enrollment_open: bool
+) -> LoginDifferences:
+    """Find the differences of broker and database. Logins on which work is due anyway are left out."""
     there = {client.username: client for client in clients}
     expected = {row.username: row for row in rows}
     repairs: list[Repair] = []
@@ -115,26 +121,26 @@ def compare(clients: Sequence[Known], roles: Sequence[Role], rows: Sequence[Row]
         if found is None and row.at_broker:
             if not row.sealed and row.kind == "password":
                 lost.append(row.username)
-            elif row.wanted == "present":  # a disabled one is made when it is to be enabled
+            elif row.wanted == "present":  # a disabled login is made when it is enabled
                 repairs.append(Repair("login-missing", row.username))
         elif found is not None and (found != _wanted(row) or not row.at_broker):
             repairs.append(Repair("login-wrong", row.username))
     strangers = [name for name in there if name not in FIXED and name not in expected and not OURS.fullmatch(name)]
-    return Findings(repairs, lost, strangers, suspicious)
+    return LoginDifferences(repairs, lost, strangers, suspicious)
 
 
-def _roles(there: Mapping[str, Role], devices: Iterable[str]) -> list[Repair]:
-    """Of our own, and of devices that have a login at the broker."""
+def _roles(there: Mapping[str, BrokerRole], devices: Iterable[str]) -> list[Repair]:
+    """Find missing and wrong roles: the fixed ones, and those of devices that have a login at the broker."""
     repairs = []
     for role in (*FIXED.values(), *map(device_role, devices)):
         if role.name not in there:
             repairs.append(Repair("role-missing", role.name))
-        elif there[role.name] != role and role.name != "admin":  # changing our own would cut us off
+        elif there[role.name] != role and role.name != "admin":  # a change of admin would cut this connection off
             repairs.append(Repair("role-wrong", role.name))
     return repairs
 
 
-def _foreign_roles(roles: Iterable[Role], known: Container[str]) -> list[Repair]:
+def _foreign_roles(roles: Iterable[BrokerRole], known: Container[str]) -> list[Repair]:
     return [
         Repair("role-foreign", role.name)
         for role in roles
@@ -144,20 +150,22 @@ def _foreign_roles(roles: Iterable[Role], known: Container[str]) -> list[Repair]
     ]
 
 
-def _wanted(row: Row) -> Known:
-    return Known(row.username, frozenset({ROLE_PREFIX + row.device}), row.client_id, disabled=row.wanted == "disabled")
+def _wanted(row: StoredLogin) -> LoginAtBroker:
+    return LoginAtBroker(
+        row.username, frozenset({ROLE_PREFIX + row.device}), row.client_id, disabled=row.wanted == "disabled"
+    )
 
 
-def _row(record: asyncpg.Record) -> Row:
-    return Row(**dict(record))
+def _row(record: asyncpg.Record) -> StoredLogin:
+    return StoredLogin(**dict(record))
 
 
 async def repair(
-    dynsec: Dynsec, connection: Transaction, cell: str, found: Repair, passwords: Mapping[str, str]
+    dynsec: Dynsec, connection: PoolConnection, cell: str, found: Repair, passwords: Mapping[str, str]
 ) -> bool:
-    """Do it, if it is still so in the database; whether anything was done. `passwords` are those of the fixed logins.
+    """Repair a difference if it is still one by the database; return whether anything was done.
 
-    The caller sees to it that nobody else administers this broker meanwhile.
+    `passwords` are those of the fixed logins. The caller has to exclude others from administering the broker meanwhile.
     """
     if found.what.startswith("role"):
         done = await _repair_role(dynsec, connection, cell, found)
@@ -178,7 +186,7 @@ async def repair(
     return done
 
 
-async def _repair_login(dynsec: Dynsec, connection: Transaction, cell: str, found: Repair) -> bool:
+async def _repair_login(dynsec: Dynsec, connection: PoolConnection, cell: str, found: Repair) -> bool:
     record = await connection.fetchrow(LOGIN_OF, cell, found.name)
     row = None if record is None else _row(record)
     if found.what == "login-foreign":
@@ -188,7 +196,7 @@ async def _repair_login(dynsec: Dynsec, connection: Transaction, cell: str, foun
         return True
     if row is None or row.wanted != row.applied:
         return False
-    if not row.at_broker:  # a certificate's login that is suspended
+    if not row.at_broker:  # a suspended login with a certificate
         await dynsec.delete_client(found.name)
     elif found.what == "login-missing":
         return str(await connection.execute(AGAIN, found.name)) != "UPDATE 0"
@@ -198,7 +206,7 @@ async def _repair_login(dynsec: Dynsec, connection: Transaction, cell: str, foun
     return True
 
 
-async def _repair_role(dynsec: Dynsec, connection: Transaction, cell: str, found: Repair) -> bool:
+async def _repair_role(dynsec: Dynsec, connection: PoolConnection, cell: str, found: Repair) -> bool:
     if found.name in FIXED:
         role = FIXED[found.name]
     else:
@@ -214,10 +222,10 @@ async def _repair_role(dynsec: Dynsec, connection: Transaction, cell: str, found
     return True
 
 
-async def put_role(dynsec: Dynsec, role: Role) -> None:
-    """There is such a role afterwards, and it allows just this. Who has it is disconnected only if it was another."""
+async def put_role(dynsec: Dynsec, role: BrokerRole) -> None:
+    """Make the role, or change it if it differs: only a change disconnects the clients that have it."""
     try:
         await dynsec.create_role(role)
-    except Exists:
+    except DynsecExists:
         if await dynsec.get_role(role.name) != role:
             await dynsec.modify_role(role)

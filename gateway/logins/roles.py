@@ -1,6 +1,6 @@
-"""Who may do what at the broker: roles and logins of Mosquitto's dynamic security plugin, as data.
+"""Roles and logins of Mosquitto's dynamic security plugin, as data: they say who may do what at the broker.
 
-One role a device, as the plugin knows no pattern with the user's name in it. Everything that is not said is denied.
+Each device has a role of its own, as the plugin has no pattern with the user's name. What no role allows is denied.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Acl:
 
 
 @dataclass(frozen=True)
-class Role:
+class BrokerRole:
     name: str
     acls: frozenset[Acl]
 
@@ -48,15 +48,15 @@ class Role:
         return {"rolename": self.name, "acls": [acl.to_json() for acl in sorted(self.acls)]}
 
 
-def role(name: str, *acls: Iterable[Acl]) -> Role:
-    return Role(name, frozenset(acl for some in acls for acl in some))
+def role(name: str, *acls: Iterable[Acl]) -> BrokerRole:
+    return BrokerRole(name, frozenset(acl for some in acls for acl in some))
 
 
 def may(kind: str, *topics: str) -> list[Acl]:
     return [Acl(kind, topic) for topic in topics]
 
 
-FIXED: Mapping[str, Role] = {
+FIXED: Mapping[str, BrokerRole] = {
     "gateway": role(
         "gateway",
         may(LITERAL, *SUBSCRIPTIONS),
@@ -66,9 +66,9 @@ FIXED: Mapping[str, Role] = {
     ),
     "enrollment": role(
         "enrollment",
-        may(LITERAL, ENROLLMENTS, f"{REQUESTS}+"),  # the second for a moment: retained ones are not told to a share
+        may(LITERAL, ENROLLMENTS, f"{REQUESTS}+"),  # the second for a moment: a share gets no retained messages
         may(RECEIVE, f"{REQUESTS}+"),
-        may(SEND, f"{REPLIES}+", f"{REQUESTS}+"),  # requests: to clear retained ones
+        may(SEND, f"{REPLIES}+", f"{REQUESTS}+"),  # to requests: to clear retained ones
     ),
     "admin": role(
         "admin", may(SEND, CONTROL, f"{ROOT}/+/{Down.IDENTITY}"), may(LITERAL, RESPONSE), may(RECEIVE, RESPONSE)
@@ -79,17 +79,17 @@ FIXED: Mapping[str, Role] = {
     LOGIN: role(
         LOGIN,
         may(SEND, f"{REQUESTS}+"),
-        # the one topic of its own, whose name it has chosen, and no wildcard that would cover others' too
+        # a client may subscribe to the one topic whose name it has chosen, and to no wildcard that covers others'
         [Acl(LITERAL, f"{REPLIES}+", allow=False, priority=100)],
         may(PATTERN, f"{REPLIES}+"),
         may(RECEIVE, f"{REPLIES}+"),
     ),
 }
-"""Our own logins, and those that people and new devices share: login → its role, of the same name."""
+"""The gateway's own logins, and those that people and new devices share: login → its role, of the same name."""
 
 
-def device_role(device: str) -> Role:
-    """What the logins of a device may do: its own topics, each by name."""
+def device_role(device: str) -> BrokerRole:
+    """The role of a device's logins: it allows the device's own topics, each by name."""
     own = f"{ROOT}/{device}/"
     return role(
         ROLE_PREFIX + device,
@@ -100,8 +100,8 @@ def device_role(device: str) -> Role:
 
 
 @dataclass(frozen=True)
-class Login:
-    """A login as the broker's file has it. Without verifier it is known by its certificate alone."""
+class LoginEntry:
+    """A login as the plugin's file has it. Without verifier only a certificate opens it."""
 
     username: str
     role: str
@@ -120,7 +120,7 @@ class Login:
 
 
 def new_password() -> str:
-    """256 random bits: the broker's few iterations need no more."""
+    """A password of 256 random bits, which need no more than the broker's few iterations."""
     return secrets.token_urlsafe(32)
 
 
@@ -129,17 +129,17 @@ def new_salt() -> bytes:
 
 
 def verifier(password: str, salt: bytes) -> bytes:
-    """What the broker keeps in the place of a password: PBKDF2-SHA512, 64 bytes."""
+    """The hash that the broker keeps in place of a password: PBKDF2-SHA512, 64 bytes."""
     return hashlib.pbkdf2_hmac("sha512", password.encode(), salt, ITERATIONS)
 
 
-def fixed_login(name: str, password: str, *, disabled: bool = False) -> Login:
+def fixed_login(name: str, password: str, *, disabled: bool = False) -> LoginEntry:
     salt = new_salt()
-    return Login(name, FIXED[name].name, salt, verifier(password, salt), disabled=disabled)
+    return LoginEntry(name, FIXED[name].name, salt, verifier(password, salt), disabled=disabled)
 
 
-def security(logins: Iterable[Login], roles: Iterable[Role]) -> dict[str, Any]:
-    """The content of the plugin's file, dynamic-security.json. The fixed roles are in it anyway."""
+def security(logins: Iterable[LoginEntry], roles: Iterable[BrokerRole]) -> dict[str, Any]:
+    """The content of the plugin's file, dynamic-security.json, with these logins and roles and all fixed roles."""
     return {
         "defaultACLAccess": DEFAULTS,
         "clients": [login.to_json() for login in logins],

@@ -1,1 +1,1 @@
-"""What people do with rejected messages: list, show, replay, discard."""
+"""Lets people list, show, replay and discard rejected messages."""

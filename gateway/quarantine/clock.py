@@ -1,9 +1,9 @@
-"""How wrong a device's clock was, told from when its messages were received: what `replay --shift auto` adds.
+"""Estimates how wrong a device's clock was from the times of receipt: `replay --shift auto` adds this error.
 
 A message is received after it was sent, sooner or later: the least of (received − newest time in it) over a boot is the
-best estimate of the error, and one shift for all keeps the distances between frames. Where the boot is not told, a jump
-of the difference stands for the next power-up. What was once decided for a group of messages holds for all of it, also
-when a replay is interrupted and done again: else its frames would be stored twice, at slightly different times.
+best estimate of the error, and one shift for all keeps the distances between frames. For messages without boot, a jump
+of that difference stands for the next power-up. A shift that was decided for a group of messages holds for all of it,
+also when a replay is interrupted and repeated: otherwise its frames would be stored twice, at slightly different times.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from schema.topics import Kind, parse
 JUMP_MS = 60_000.0
 
 
-class Heard(NamedTuple):
-    """A message that says a time; `shift_ms` if one was decided for it."""
+class TimedMessage(NamedTuple):
+    """A message of the quarantine that has a time; `shift_ms` is the shift that was decided for it, if any."""
 
     number: int
     device: str
@@ -40,7 +40,7 @@ class Heard(NamedTuple):
 
 @dataclass
 class Group:
-    """Messages with the same error of the clock."""
+    """Messages with the same error of the clock; `least` is its estimate in ms, `decided` an earlier decision."""
 
     least: float = math.inf
     decided: float | None = None
@@ -51,8 +51,8 @@ class Group:
         return self.least if self.decided is None else self.decided
 
 
-def groups(messages: Iterable[Heard]) -> list[Group]:
-    """Messages in the order of receipt."""
+def groups(messages: Iterable[TimedMessage]) -> list[Group]:
+    """Group messages, which are in the order of receipt, by device, reason and power-up."""
     found: list[Group] = []
     current: dict[tuple[str, str, int | None], Group] = {}
     for heard in messages:
@@ -70,8 +70,8 @@ def groups(messages: Iterable[Heard]) -> list[Group]:
 
 
 async def shifts(pool: Pool, devices: list[str], *, decide: bool) -> dict[int, float]:
-    """By number of the message, for all that these devices have in quarantine or had replayed. With `decide` it holds
-    from now on."""
+    """The shifts in ms, by number, of all messages of these devices in quarantine or replayed. With `decide` they are
+    stored, and hold from now on."""
     messages = []
     async with pool.acquire() as connection, connection.transaction():
         async for row in connection.cursor(
@@ -93,8 +93,8 @@ async def shifts(pool: Pool, devices: list[str], *, decide: bool) -> dict[int, f
     return {number: group.shift_ms for group in found for number in group.numbers}
 
 
-def _heard(row: asyncpg.Record) -> Heard | None:
-    """None where no time is told."""
+def _heard(row: asyncpg.Record) -> TimedMessage | None:
+    """The message of a row of the quarantine; None if it has no usable time."""
     parsed = parse(row["topic"])
     payload, content_type = row["payload"], row["content_type"]
     message: Telemetry | Status | Event
@@ -114,4 +114,6 @@ def _heard(row: asyncpg.Record) -> Heard | None:
     if not math.isfinite(newest):
         return None
     received_ms = (row["received_at"] - EPOCH) / timedelta(milliseconds=1)
-    return Heard(row["quarantine_id"], row["device"], row["reason"], message.boot, newest, received_ms, row["shift_ms"])
+    return TimedMessage(
+        row["quarantine_id"], row["device"], row["reason"], message.boot, newest, received_ms, row["shift_ms"]
+    )

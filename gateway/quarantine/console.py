@@ -1,4 +1,4 @@
-"""`biogate quarantine list | show | replay | discard`: what was rejected, and what people do about it."""
+"""`biogate quarantine list | show | replay | discard`: the commands for rejected messages."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from pydantic import AnyUrl
 
 from gateway.intake import decode
 from gateway.quarantine import clock, resolution
-from gateway.quarantine.replay import CELL, Replay, Result
-from gateway.quarantine.resolution import Filter, Signature, State
-from gateway.runtime.database import Pool, Transaction, create_pool
+from gateway.quarantine.replay import CELL, Replay, ReplayResult
+from gateway.quarantine.resolution import AuditSignature, QuarantineState, RejectFilter
+from gateway.runtime.database import Pool, PoolConnection, create_pool
 from gateway.settings import Settings
 from schema.command_line import commands, plain, start
 from schema.console import Who, Why, database_errors, settings
 from schema.errors import Misused
 from schema.reasons import Reason
 
-app = commands("What was rejected, and what people do about it.")
+app = commands("List, show, replay and discard rejected messages.")
 
 ROW_TIMEOUT_S = 60
 SHOWN = 4000
-"""Characters of a payload that are shown."""
+"""Most characters of a payload that are shown."""
 
 
 # -- arguments
@@ -46,7 +46,7 @@ def _instant(text: str) -> datetime:
 
 
 def _shift_ms(text: str) -> float | None:
-    """None: auto."""
+    """Parse --shift, in seconds, to ms; None stands for `auto`."""
     if text == "auto":
         return None
     try:
@@ -58,15 +58,15 @@ def _shift_ms(text: str) -> float | None:
     return seconds * 1000
 
 
-Ids = Annotated[list[int] | None, typer.Argument(help="numbers as in the list; without them the filters choose")]
-Devices = Annotated[list[str] | None, typer.Option("--device", help="only of this device; may be repeated")]
-Reasons = Annotated[list[Reason] | None, typer.Option("--reason", help="only with this reason; may be repeated")]
-Since = Annotated[datetime | None, typer.Option(parser=_instant, help="received at this time (ISO 8601, UTC) or later")]
-Until = Annotated[datetime | None, typer.Option(parser=_instant, help="received before this time")]
-Limit = Annotated[int | None, typer.Option(min=1, help="at most so many; without it all")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what would be done")]
-ShiftBy = Annotated[
-    Any, typer.Option(parser=_shift_ms, help="seconds to add to all times; auto: as wrong as the device's clock was")
+IdsArgument = Annotated[list[int] | None, typer.Argument(help="numbers as in the list; else the filters choose")]
+DevicesOption = Annotated[list[str] | None, typer.Option("--device", help="only of this device; may be repeated")]
+ReasonsOption = Annotated[list[Reason] | None, typer.Option("--reason", help="only with this reason; may be repeated")]
+SinceOption = Annotated[datetime | None, typer.Option(parser=_instant, help="received from this time on (ISO 8601)")]
+UntilOption = Annotated[datetime | None, typer.Option(parser=_instant, help="received before this time")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="at most so many messages; without it all")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="only say what would be done")]
+ShiftOption = Annotated[
+    Any, typer.Option(parser=_shift_ms, help="seconds to add to all times; auto: the error of the device's clock")
 ]
 
 
@@ -76,15 +76,15 @@ ShiftBy = Annotated[
 @app.command("list")
 def list_(
     *,
-    device: Devices = None,
-    reason: Reasons = None,
-    since: Since = None,
-    until: Until = None,
-    state: Annotated[State, typer.Option(help="what became of them")] = State.OPEN,
-    limit: Annotated[int, typer.Option(min=1, help="at most so many")] = 100,
+    device: DevicesOption = None,
+    reason: ReasonsOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    state: Annotated[QuarantineState, typer.Option(help="messages in this state")] = QuarantineState.OPEN,
+    limit: Annotated[int, typer.Option(min=1, help="at most so many messages")] = 100,
 ) -> None:
-    """List messages in quarantine, newest first; then what the quota refused to keep."""
-    chosen = Filter(None, device or None, _words(reason), since, until)
+    """List messages in quarantine, newest first; then count those that the quota refused to keep."""
+    chosen = RejectFilter(None, device or None, _words(reason), since, until)
 
     async def command(pool: Pool, _: Settings) -> None:
         for row in await resolution.newest(pool, chosen, state, limit):
@@ -99,13 +99,13 @@ def list_(
 
 @app.command()
 def show(ids: Annotated[list[int], typer.Argument(help="numbers as in the list")]) -> None:
-    """Show messages in full, with what was done about them."""
+    """Show messages in full, with their audit events."""
 
     async def command(pool: Pool, _: Settings) -> None:
         for number in ids:
             row = await resolution.whole(pool, number)
             if row is None:
-                typer.echo(f"{number}: there is none", err=True)
+                typer.echo(f"{number}: no such message", err=True)
             else:
                 _show(row, await resolution.events(pool, number))
 
@@ -115,19 +115,19 @@ def show(ids: Annotated[list[int], typer.Argument(help="numbers as in the list")
 @app.command()
 def replay(
     *,
-    ids: Ids = None,
-    device: Devices = None,
-    reason: Reasons = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Limit = None,
-    shift: ShiftBy = "0",
+    ids: IdsArgument = None,
+    device: DevicesOption = None,
+    reason: ReasonsOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: LimitOption = None,
+    shift: ShiftOption = "0",
     why: Why,
     who: Who,
-    dry_run: DryRun = False,
+    dry_run: DryRunOption = False,
 ) -> None:
-    """Take messages in as if they came now. What is rejected again stays open."""
-    chosen = _chosen(Filter(ids or None, device or None, _words(reason), since, until))
+    """Take messages in as if they came now. A message that is rejected again stays open."""
+    chosen = _chosen(RejectFilter(ids or None, device or None, _words(reason), since, until))
     counts = {True: 0, False: 0}
 
     async def command(pool: Pool, settings: Settings) -> None:
@@ -137,17 +137,17 @@ def replay(
         if shift is None:
             shifts = await clock.shifts(pool, await resolution.devices(pool, chosen), decide=not dry_run)
 
-        async def settle(connection: Transaction, page: list[int]) -> None:
-            results: dict[int, Result] = {}
+        async def settle(connection: PoolConnection, page: list[int]) -> None:
+            results: dict[int, ReplayResult] = {}
             for number in page:
                 row = await resolution.whole(connection, number)
                 shift_ms = shifts.get(number, 0.0) if shift is None else shift
-                async with asyncio.timeout(ROW_TIMEOUT_S):  # the writer would try for ever
+                async with asyncio.timeout(ROW_TIMEOUT_S):  # without it the writer tries for ever
                     results[number] = result = await (tool.look if dry_run else tool.replay)(row, shift_ms)
                 counts[not result.rejected] += 1
                 typer.echo(f"{number}\t{plain(_told(result, dry_run=dry_run))}")
             if not dry_run:
-                await resolution.mark_replayed(connection, results, Signature(who, why))
+                await resolution.mark_replayed(connection, results, AuditSignature(who, why))
 
         _missed(chosen, await resolution.each_page(pool, chosen, limit, settle))
         await tool.merge()
@@ -160,24 +160,24 @@ def replay(
 @app.command()
 def discard(
     *,
-    ids: Ids = None,
-    device: Devices = None,
-    reason: Reasons = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Limit = None,
+    ids: IdsArgument = None,
+    device: DevicesOption = None,
+    reason: ReasonsOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: LimitOption = None,
     why: Why,
     who: Who,
-    dry_run: DryRun = False,
+    dry_run: DryRunOption = False,
 ) -> None:
-    """Throw messages away; that they were there, with their hash, stays."""
-    chosen = _chosen(Filter(ids or None, device or None, _words(reason), since, until))
+    """Throw the payloads of messages away; their rows stay, with hash and reason."""
+    chosen = _chosen(RejectFilter(ids or None, device or None, _words(reason), since, until))
     word = "would be discarded" if dry_run else "discarded"
 
     async def command(pool: Pool, _: Settings) -> None:
-        async def settle(connection: Transaction, page: list[int]) -> None:
+        async def settle(connection: PoolConnection, page: list[int]) -> None:
             if not dry_run:
-                await resolution.discard(connection, page, Signature(who, why))
+                await resolution.discard(connection, page, AuditSignature(who, why))
             for number in page:
                 typer.echo(f"{number}\t{word}")
 
@@ -203,9 +203,9 @@ def _run(command: Callable[[Pool, Settings], Coroutine[Any, Any, None]]) -> None
         asyncio.run(connected())
 
 
-def _chosen(chosen: Filter) -> Filter:
+def _chosen(chosen: RejectFilter) -> RejectFilter:
     if not any(chosen):
-        raise Misused("which? Give numbers, or a filter such as --device or --reason")
+        raise Misused("no messages chosen: give numbers, or a filter such as --device or --reason")
     return chosen
 
 
@@ -213,15 +213,15 @@ def _words(reasons: list[Reason] | None) -> list[str] | None:
     return [reason.value for reason in reasons] if reasons else None
 
 
-# -- what is told
+# -- output
 
 
-def _missed(chosen: Filter, done: set[int]) -> None:
+def _missed(chosen: RejectFilter, done: set[int]) -> None:
     for number in sorted(set(chosen.ids or ()) - done):
         typer.echo(f"{number}\tnot open, or not as the filters say", err=True)
 
 
-def _told(result: Result, *, dry_run: bool) -> str:
+def _told(result: ReplayResult, *, dry_run: bool) -> str:
     words = []
     if result.committed:
         words.append(f"committed {result.committed}")
@@ -261,13 +261,13 @@ def _time(value: object) -> str:
 
 
 def _readable(payload: bytes, content_type: str | None) -> str:
-    """As JSON if it can be decoded, else in hexadecimal."""
+    """The payload as JSON if it can be decoded, else in hexadecimal."""
     try:
         if decode.is_json(payload, content_type):
             text = msgspec.json.format(payload, indent=-1).decode()
         else:
             text = msgspec.json.encode(msgspec.msgpack.decode(payload)).decode()
-    except Exception:  # whatever it is, it has bytes
+    except Exception:  # a payload that cannot be decoded still has bytes
         text = payload[:SHOWN].hex(" ")
     return plain(text[:SHOWN]) + (" …" if len(text) > SHOWN else "")
 

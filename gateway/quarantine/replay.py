@@ -1,7 +1,7 @@
-"""A message in quarantine → the path it would take if it came now: decode, admit, write, straight to the database.
+"""Takes a message of the quarantine along the path of a new one: decode, admit, write, straight to the database.
 
-It is judged by the time at which it was received. What of it is stored already is a duplicate, so a replay that was
-interrupted is simply done again. What is rejected again is not stored a second time: the message stays as it is.
+A message is judged by the time at which it was received. Items of it that are stored already are duplicates, so that an
+interrupted replay is simply repeated. A message that is rejected again is not stored twice: it stays as it is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject
 from gateway.items import EPOCH, Delivery, Item, LostFrames, Reject
 from gateway.receipts.streams import Streams
-from gateway.runtime.database import Pool, Transaction
+from gateway.runtime.database import Pool, PoolConnection
 from gateway.settings import REPLAY, Settings
 from gateway.storage.write import Writer
 from schema.reasons import Reason
@@ -30,15 +30,15 @@ CELL = REPLAY
 """The name under which intake_totals counts replayed items."""
 
 
-class Nobody:
-    """The acknowledger of a replayed message: no broker waits for its PUBACK."""
+class NoBroker:
+    """The acknowledger of replayed messages, whose PUBACK no broker waits for."""
 
     def acknowledge(self, packet_ids: Sequence[int]) -> None:
         """Send nothing."""
 
 
-class Result(NamedTuple):
-    """What became of the items of a message, and why some were rejected again."""
+class ReplayResult(NamedTuple):
+    """Numbers of the items of a message by what became of them, and why some were rejected again."""
 
     shift_ms: float
     committed: int
@@ -61,7 +61,7 @@ class Replay:
         self._rejected: list[Reject] = []
 
     async def start(self) -> None:
-        """Read what is registered. Raises SchemaBehind."""
+        """Prepare the database and load the registry. Raises SchemaBehind."""
         _, chunk_ms = await prepare(self._pool, self._settings)
         await self._registry.load()
         self._writer = Writer(
@@ -74,9 +74,9 @@ class Replay:
             keep=self._leave,
         )
 
-    async def replay(self, row: asyncpg.Record, shift_ms: float) -> Result:
-        """Store what this row of the quarantine holds, with `shift_ms` added to all its times. It is settled when
-        nothing of it is rejected."""
+    async def replay(self, row: asyncpg.Record, shift_ms: float) -> ReplayResult:
+        """Store the message of a row of the quarantine, with `shift_ms` added to all its times. The message is settled
+        if none of its items is rejected."""
         delivery = _delivery(row, shift_ms)
         items = [_shifted(item, shift_ms) for item in await self._admit(delivery)]
         accepted = [item for item in items if not isinstance(item, Reject)]
@@ -86,20 +86,20 @@ class Replay:
         rejected = len(items) - committed - duplicate
         if not rejected:
             self._streams.note(accepted)
-        return Result(shift_ms, committed, duplicate, rejected, self._why())
+        return ReplayResult(shift_ms, committed, duplicate, rejected, self._why())
 
-    async def look(self, row: asyncpg.Record, shift_ms: float) -> Result:
-        """What is rejected for sure. Touches nothing, so what the database would say is not known."""
+    async def look(self, row: asyncpg.Record, shift_ms: float) -> ReplayResult:
+        """Find items that are rejected without asking the database, which might refuse more. It stores nothing."""
         delivery = _delivery(row, shift_ms)
         try:
             items = await self._admit(delivery, intern=False)
-        except Missing:  # its channels are new, else it is fine
+        except Missing:  # its channels are new; nothing else is wrong
             items = []
         self._rejected = [item for item in items if isinstance(item, Reject)]
-        return Result(shift_ms, 0, 0, len(self._rejected), self._why())
+        return ReplayResult(shift_ms, 0, 0, len(self._rejected), self._why())
 
     async def merge(self) -> None:
-        """Tell the sequence accounts of the devices what was stored."""
+        """Merge the seqs of stored frames into the accounts of their devices."""
         await self._streams.merge()
 
     async def _admit(self, delivery: Delivery, *, intern: bool = True) -> Sequence[Item]:
@@ -112,11 +112,11 @@ class Replay:
                 if not intern:
                     raise
                 await self._registry.map([missing.wanted])
-            except Exception as error:  # a defect of ours: the next message may be fine
+            except Exception as error:  # a defect of the gateway: it harms this message alone
                 return [reject(delivery, Rejected(Reason.REFUSED, repr(error)))]
 
-    async def _leave(self, connection: Transaction, cell: str, rejects: Sequence[Reject], outcome: Outcome) -> None:
-        """In place of the quarantine: there it is already."""
+    async def _leave(self, connection: PoolConnection, cell: str, rejects: Sequence[Reject], outcome: Outcome) -> None:
+        """Remember rejects, and store none: the quarantine has the message already."""
         self._rejected += rejects
 
     def _why(self) -> str:
@@ -125,11 +125,11 @@ class Replay:
 
 
 def _delivery(row: asyncpg.Record, shift_ms: float) -> Delivery:
-    """The message as it came. Times are checked against the time of receipt: putting that back is as good as putting
-    them forward."""
+    """The message as it came, received `shift_ms` earlier: times are checked against the time of receipt, and putting
+    it back equals putting them forward."""
     received_ms = (row["received_at"] - EPOCH) / timedelta(milliseconds=1)
     fault = row["detail"] if row["reason"] == Reason.MALFORMED_PACKET else None
-    return Delivery(Nobody(), 0, row["topic"], row["payload"], row["content_type"], received_ms - shift_ms, fault)
+    return Delivery(NoBroker(), 0, row["topic"], row["payload"], row["content_type"], received_ms - shift_ms, fault)
 
 
 def _shifted(item: Item, shift_ms: float) -> Item:

@@ -1,4 +1,4 @@
-"""What the quarantine holds, and its settling: replayed or discarded, with the audit trail in the same transaction."""
+"""Reads messages of the quarantine, and marks them as replayed or discarded with an audit event in one transaction."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from gateway.quarantine.replay import Result
-from gateway.runtime.database import Pool, Transaction
+from gateway.quarantine.replay import ReplayResult
+from gateway.runtime.database import Pool, PoolConnection
 
 PAGE = 100
-"""Messages settled in a transaction."""
+"""Most messages that are settled in one transaction."""
 
 
-class State(StrEnum):
+class QuarantineState(StrEnum):
     OPEN = "open"
     REPLAYED = "replayed"
     DISCARDED = "discarded"
 
 
-class Filter(NamedTuple):
-    """Which messages; None: whatever they have there."""
+class RejectFilter(NamedTuple):
+    """Chooses messages; None chooses any value."""
 
     ids: list[int] | None
     devices: list[str] | None
@@ -33,14 +33,14 @@ class Filter(NamedTuple):
     until: datetime | None
 
 
-class Signature(NamedTuple):
-    """For the audit trail."""
+class AuditSignature(NamedTuple):
+    """The person who settles messages and the reason, for the audit trail."""
 
     who: str
     why: str
 
 
-async def newest(pool: Pool, chosen: Filter, state: State, limit: int) -> list[asyncpg.Record]:
+async def newest(pool: Pool, chosen: RejectFilter, state: QuarantineState, limit: int) -> list[asyncpg.Record]:
     rows = await pool.fetch(
         """select quarantine_id, received_at, device, reason, coalesce(octet_length(payload), bytes) as bytes, detail
              from quarantine
@@ -55,8 +55,8 @@ async def newest(pool: Pool, chosen: Filter, state: State, limit: int) -> list[a
     return list(rows)
 
 
-async def overflow(pool: Pool, chosen: Filter) -> list[asyncpg.Record]:
-    """What the quota refused to keep."""
+async def overflow(pool: Pool, chosen: RejectFilter) -> list[asyncpg.Record]:
+    """Counts of messages that the quota refused to keep, by device, kind and reason."""
     rows = await pool.fetch(
         """select device, kind, reason, sum(count) as count, max(last_at) as last_at from quarantine_overflow
             where ($1::text[] is null or device = any ($1)) and ($2::text[] is null or reason = any ($2))
@@ -67,20 +67,20 @@ async def overflow(pool: Pool, chosen: Filter) -> list[asyncpg.Record]:
     return list(rows)
 
 
-async def whole(connection: Pool | Transaction, number: int) -> asyncpg.Record | None:
+async def whole(connection: Pool | PoolConnection, number: int) -> asyncpg.Record | None:
     return await connection.fetchrow("select * from quarantine where quarantine_id = $1", number)
 
 
 async def events(pool: Pool, number: int) -> list[asyncpg.Record]:
-    """What was done about a message."""
+    """The audit events of a message."""
     rows = await pool.fetch(
         "select at, who, action, why, new from audit where subject = 'quarantine/' || $1::bigint order by n", number
     )
     return list(rows)
 
 
-async def devices(pool: Pool, chosen: Filter) -> list[str]:
-    """Whose the open ones are."""
+async def devices(pool: Pool, chosen: RejectFilter) -> list[str]:
+    """The devices of the chosen open messages."""
     rows = await pool.fetch(
         """select distinct device from quarantine
             where state = 'open' and device is not null and ($1::bigint[] is null or quarantine_id = any ($1))
@@ -92,10 +92,10 @@ async def devices(pool: Pool, chosen: Filter) -> list[str]:
 
 
 async def each_page(
-    pool: Pool, chosen: Filter, limit: int | None, settle: Callable[[Transaction, list[int]], Awaitable[None]]
+    pool: Pool, chosen: RejectFilter, limit: int | None, settle: Callable[[PoolConnection, list[int]], Awaitable[None]]
 ) -> set[int]:
-    """Call `settle` with the numbers of the open ones, oldest first, each time in a transaction that has locked them:
-    two people do not settle the same. What arrives meanwhile is not among them. All numbers that were."""
+    """Call `settle` with each page of numbers of chosen open messages, oldest first, in a transaction that has locked
+    them: two people do not settle the same. Messages that arrive meanwhile are left out. Return all numbers."""
     done: set[int] = set()
     page = [0]
     last = await pool.fetchval("select max(quarantine_id) from quarantine")
@@ -121,8 +121,8 @@ async def each_page(
     return done
 
 
-async def discard(connection: Transaction, page: list[int], signed: Signature) -> None:
-    """Throw the payloads away."""
+async def discard(connection: PoolConnection, page: list[int], signed: AuditSignature) -> None:
+    """Mark the messages of a page as discarded, and throw their payloads away."""
     await connection.execute(
         """with gone as (
                update quarantine
@@ -140,12 +140,12 @@ async def discard(connection: Transaction, page: list[int], signed: Signature) -
     )
 
 
-async def mark_replayed(connection: Transaction, results: dict[int, Result], signed: Signature) -> None:
-    """Settled is what is stored as a whole; of what was stored in part the audit trail says so."""
+async def mark_replayed(connection: PoolConnection, results: dict[int, ReplayResult], signed: AuditSignature) -> None:
+    """Mark messages that were stored as a whole as replayed; the audit trail tells of those stored in part, too."""
     stored = {number: result for number, result in results.items() if result.stored}
     news = [
         {
-            "state": State.OPEN if result.rejected else State.REPLAYED,
+            "state": QuarantineState.OPEN if result.rejected else QuarantineState.REPLAYED,
             "committed": result.committed,
             "duplicate": result.duplicate,
             "rejected": result.rejected,

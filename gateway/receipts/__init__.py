@@ -1,1 +1,1 @@
-"""What each device is told: up to which frame its data are stored, and which frames are missing."""
+"""Tells each device up to which frame its data are stored, and asks it for missing frames."""

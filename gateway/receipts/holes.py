@@ -1,7 +1,7 @@
-"""Which holes in a stream to ask for, and when. Pure: time is an argument, in seconds.
+"""Decides which holes in a stream to ask for, and when. Pure: time is an argument, in seconds.
 
-A hole is declared once it is older than the reorder window: until then its frames may only be late. A declared hole is
-asked for, and asked for again after a time that doubles, until it is filled or the device says that it cannot.
+A hole is declared once it is older than the reorder window: until then its frames may be late. The device is asked for
+a declared hole, and again after a time that doubles, until it is filled or the device says that it cannot be.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-Range = tuple[int, int]
+SeqRange = tuple[int, int]
 """First and last seq, both included."""
 Stream = tuple[int, int]
 """Device id and boot."""
@@ -37,8 +37,8 @@ class Holes:
         self._retry_s = retry_s
         self._streams: dict[Stream, list[Hole]] = {}
 
-    def update(self, stream: Stream, ranges: Sequence[Range], now: float) -> None:
-        """These are the stream's holes now, in ascending order. One that overlaps an old one inherits its age."""
+    def update(self, stream: Stream, ranges: Sequence[SeqRange], now: float) -> None:
+        """Replace the stream's holes by `ranges`, in ascending order. A hole that overlaps an old one has its age."""
         old = self._streams.pop(stream, [])
         new = []
         for first, last in ranges:
@@ -52,7 +52,7 @@ class Holes:
             self._streams[stream] = new
 
     def ask_again(self, device_id: int, now: float) -> None:
-        """The device is there again: what it was asked for in vain is asked for once more, without delay."""
+        """Ask a device that came back for all holes again that it was asked for in vain, without delay."""
         for (of, _), holes in self._streams.items():
             if of == device_id:
                 for hole in holes:
@@ -60,13 +60,13 @@ class Holes:
                         hole.ask_at, hole.asked = now, 0
 
     def waiting(self, now: float, most_streams: int) -> list[Stream]:
-        """Streams with something to ask for now: those that have waited longest come first, or a few that always have
-        new holes would leave the others none."""
+        """At most `most_streams` streams with holes to ask for now. Streams that have waited longest come first, or a
+        few that always have new holes would starve the others."""
         waiting = [(min(hole.ask_at for hole in holes), stream) for stream, holes in self._streams.items()]
         return [stream for _, stream in heapq.nsmallest(most_streams, (pair for pair in waiting if pair[0] <= now))]
 
-    def due(self, now: float, most_streams: int, most_frames: int) -> Iterator[tuple[Stream, list[Range]]]:
-        """What to ask for now: at most so many streams, and of each at most so many frames, the oldest first."""
+    def due(self, now: float, most_streams: int, most_frames: int) -> Iterator[tuple[Stream, list[SeqRange]]]:
+        """Yield ranges to ask for now, which then count as asked for: at most so many frames a stream, oldest first."""
         for stream in self.waiting(now, most_streams):
             room, ranges, holes = most_frames, [], self._streams[stream]
             for hole in holes:
@@ -80,11 +80,11 @@ class Holes:
             yield stream, ranges
 
     def declared(self, now: float) -> tuple[int, int]:
-        """How many holes are declared, and of how many frames."""
+        """The number of declared holes, and of the frames in them."""
         holes = [hole for holes in self._streams.values() for hole in holes if hole.declare_at <= now]
         return len(holes), sum(hole.frames for hole in holes)
 
     def oldest_s(self, now: float) -> float:
-        """For how long the oldest declared hole is known; 0 if there is none."""
+        """Seconds for which the oldest declared hole is known; 0 if no hole is declared."""
         known = (hole.declare_at for holes in self._streams.values() for hole in holes if hole.declare_at <= now)
         return max((now - at + self._window_s for at in known), default=0.0)

@@ -1,4 +1,4 @@
-"""Receipts and backfill: devices are told what is stored, and asked for what is missing."""
+"""Tells devices which frames are stored (receipts), and asks them for missing frames (backfill)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import structlog
 
 from gateway import metrics
 from gateway.broker.outbox import Outbox
-from gateway.broker.window import Window
+from gateway.broker.window import IntakeWindow
 from gateway.items import Item
 from gateway.receipts.holes import Holes
-from gateway.receipts.streams import State, Streams
+from gateway.receipts.streams import Streams, StreamState
 from gateway.runtime.database import Pool, Troubles, retry_until_it_works
 from gateway.settings import Settings
 from schema.messages import Backfill
@@ -25,17 +25,19 @@ from schema.topics import Down, topic
 log = structlog.get_logger()
 
 STREAMS_ASKED = 20
-"""Backfill requests at once: history must leave room for what is live."""
+"""Streams in one round of backfill requests: history must leave room for live data."""
 FRAMES_ASKED = 5000
 """Frames in one request."""
 LONGEST_S = 10.0
-"""No device waits longer for a receipt, however many there are."""
+"""Longest time that a device waits for a receipt, however many devices there are."""
 
 
 class Receipts:
-    """`outbox` takes what is to be published; `window` tells whether live data leave room for history."""
+    """Puts receipts and backfill requests into `outbox`; `window` tells whether live data leave room for history."""
 
-    def __init__(self, settings: Settings, pool: Pool, outbox: Outbox, window: Window, troubles: Troubles) -> None:
+    def __init__(
+        self, settings: Settings, pool: Pool, outbox: Outbox, window: IntakeWindow, troubles: Troubles
+    ) -> None:
         self._interval_s = settings.receipt_interval_s
         self._per_s = settings.receipts_per_s
         self._shared = settings.shared_group is not None
@@ -50,21 +52,21 @@ class Receipts:
         self._closed = asyncio.Event()
 
     def note(self, items: Sequence[Item]) -> None:
-        """These items are settled."""
+        """Note items that are settled: stored, duplicates, or in quarantine."""
         self._streams.note(items)
 
     def connected(self, session_present: bool) -> None:
-        """A new connection. A broker that lost our session has lost its retained messages too."""
+        """Tell recent devices again after a connect. A broker that lost the session lost the retained receipts too."""
         if not session_present:
             self._published.clear()
         self._look_back = True
 
     def close(self) -> None:
-        """Nothing more will be noted: `run` ends after the last receipts."""
+        """Note no more items: `run` ends after the last receipts."""
         self._closed.set()
 
     async def run(self, publish: Callable[[], None]) -> None:
-        """Merge, tell and ask, once an interval; `publish` when there is something in the outbox."""
+        """Merge noted seqs, tell and ask devices, and call `publish`, once an interval until `close`."""
         closing = False
         while not closing:
             try:
@@ -84,10 +86,10 @@ class Receipts:
             publish()
 
     def _most(self) -> int:
-        """Streams to merge now: a receipt a second for each of many devices would be half of all messages."""
+        """Streams to merge in this interval: a receipt a second for each of many devices were half of all messages."""
         return math.ceil(max(self._per_s, self._streams.waiting / LONGEST_S) * self._interval_s)
 
-    def _tell(self, states: list[State]) -> None:
+    def _tell(self, states: list[StreamState]) -> None:
         now = time.monotonic()
         receipts: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         for state in states:
@@ -101,7 +103,7 @@ class Receipts:
                 self._published[device] = payload
                 self._outbox.put(topic(device, Down.RECEIPT), payload, retain=True)
                 metrics.RECEIPTS.inc()
-                if self._shared:  # another gateway may tell the device more before this arrives, and be overwritten
+                if self._shared:  # a receipt of another gateway that says more may be overwritten by this one
                     self._streams.look_again([device_id])
 
     async def _ask(self) -> None:
@@ -111,13 +113,13 @@ class Receipts:
         metrics.MISSING_FRAMES.set(frames)
         metrics.OLDEST_HOLE.set(self._holes.oldest_s(now))
         if self._window.bytes > self._window.max_bytes // 4:
-            return  # live data first
+            return  # live data have priority
         if waiting := {device_id for device_id, _ in self._holes.waiting(now, STREAMS_ASKED)}:
-            # another gateway may have filled them: of a shared subscription, or of the cell a device has moved to
+            # another gateway of a shared subscription, or of the device's new cell, may have received the frames
             self._tell(await retry_until_it_works(self._troubles, "read streams", self._streams.states, waiting))
         for (device_id, boot), ranges in self._holes.due(now, STREAMS_ASKED, FRAMES_ASKED):
             name = self._names[device_id]
-            log.info("frames are missing: asked for", device=name, boot=boot, ranges=ranges[:10])
+            log.info("asked a device for missing frames", device=name, boot=boot, ranges=ranges[:10])
             request = msgspec.json.encode(Backfill(boot, ranges))
             self._outbox.put(topic(name, Down.BACKFILL), request, retain=False)
             metrics.BACKFILL_REQUESTS.inc()

@@ -1,7 +1,7 @@
-"""What has arrived of each boot of a device: PostgreSQL does the set arithmetic.
+"""Keeps account of the seqs that have arrived of each boot of a device; PostgreSQL does the set arithmetic.
 
-Seqs of settled items are collected and merged at an interval, after the commit. What is collected and not merged when
-the gateway dies is found again as holes, asked for, and comes as duplicates.
+Seqs of settled items are collected and merged at an interval, after the commit. Seqs that were not merged when the
+gateway died show as holes at the next start: the device is asked for them, and its frames come as duplicates.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import asyncpg
 
 from gateway import metrics
 from gateway.items import Item, by_type
-from gateway.receipts.holes import Range, Stream
+from gateway.receipts.holes import SeqRange, Stream
 from gateway.runtime.database import Pool
 
 MOST_RANGES = 256
-"""Ranges kept for a boot of a device. Of what would be more the newest are left out, and so asked for again later."""
+"""Ranges kept for a boot of a device. The newest beyond them are left out, so that the device is asked for them."""
 MOST_HOLES = 64
-"""Holes looked at of a boot at a time, the oldest first."""
+"""Holes of a boot that are looked at together, the oldest first."""
 OPEN_BOOTS = 8
 """Newest boots of a device that have receipts and backfill."""
 
-# A range takes 16 bytes or more: what is small has not too many. Counting them would be most of the work.
+# A range takes 16 bytes or more: a small multirange has few. Counting its ranges would be most of the work.
 MERGE = """
 with given as materialized (
     select device_id, boot, seqs::int8multirange as seqs
@@ -59,25 +59,25 @@ select s.device_id, d.name, s.boot,
 RECENT = "select distinct device_id from device_streams where changed_at > now() - interval '1 day'"
 
 
-class State(NamedTuple):
-    """A boot of a device: up to where it is complete (None: not even the first frame), and its holes."""
+class StreamState(NamedTuple):
+    """The seq up to which a boot of a device is complete (None: not even its first frame is there), and its holes."""
 
     stream: Stream
     device: str
     receipt: int | None
-    holes: list[Range]
+    holes: list[SeqRange]
 
 
 class Streams:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._noted: defaultdict[Stream, list[Range]] = defaultdict(list)
+        self._noted: defaultdict[Stream, list[SeqRange]] = defaultdict(list)
         self._touched: set[int] = set()
         self._returned: set[int] = set()
 
     def note(self, items: Sequence[Item]) -> None:
-        """These are settled. Called for each batch, between commit and acknowledgement."""
-        frames, statuses, _, results, _, rejects = by_type(items)
+        """Note settled items. It is called for each batch, between commit and acknowledgement."""
+        frames, statuses, _, given_up, _, rejects = by_type(items)
         noted = self._noted
         for frame in frames:
             seq = frame.seq
@@ -91,7 +91,7 @@ class Streams:
             if reject.numbers is not None:
                 device, boot, first, last = reject.numbers
                 noted[device.device_id, boot].append((first, last))
-        routes = [*(result.route for result in results), *(status.route for status in statuses)]
+        routes = [*(lost.route for lost in given_up), *(status.route for status in statuses)]
         self._touched.update(route.device.device_id for route in routes)  # lost frames count as settled too
         self._returned.update(status.route.device.device_id for status in statuses if status.online)
 
@@ -101,17 +101,17 @@ class Streams:
         return returned
 
     def look_again(self, device_ids: Collection[int]) -> None:
-        """Have `merge` return the states of these too, the next time."""
+        """Have the next `merge` return the states of these devices too."""
         self._touched.update(device_ids)
 
     @property
     def waiting(self) -> int:
-        """Streams of which something is noted and not merged."""
+        """The number of streams with seqs that are noted and not merged."""
         return len(self._noted)
 
-    async def merge(self, most: int | None = None) -> list[State]:
-        """Merge what was noted, at most of so many streams, those first that have waited longest; the states of the
-        devices concerned. What fails to be merged stays noted."""
+    async def merge(self, most: int | None = None) -> list[StreamState]:
+        """Merge noted seqs of at most `most` streams, the longest waiting first; return the states of their devices. If
+        the merge fails, the seqs stay noted."""
         noted = {stream: self._noted.pop(stream) for stream in [*islice(self._noted, most)]}
         touched, self._touched = self._touched | {device_id for device_id, _ in noted}, set()
         try:
@@ -131,24 +131,24 @@ class Streams:
             self._touched |= touched
             raise
 
-    async def states(self, device_ids: Collection[int]) -> list[State]:
-        """The open boots of these devices."""
+    async def states(self, device_ids: Collection[int]) -> list[StreamState]:
+        """The states of the OPEN_BOOTS newest boots of these devices."""
         if not device_ids:
             return []
         rows = await self._pool.fetch(STATES, list(device_ids), OPEN_BOOTS, MOST_HOLES)
         return [
-            State((row["device_id"], row["boot"]), row["name"], row["receipt"], [(a, b) for a, b in row["holes"]])
+            StreamState((row["device_id"], row["boot"]), row["name"], row["receipt"], [(a, b) for a, b in row["holes"]])
             for row in rows
         ]
 
-    async def recent(self) -> list[State]:
-        """The open boots of all devices heard of lately: for a start, or a broker that has lost its receipts."""
+    async def recent(self) -> list[StreamState]:
+        """The states of all devices with data of the last day: for a start, or a broker that has lost its receipts."""
         rows = await self._pool.fetch(RECENT)
         return await self.states([row["device_id"] for row in rows])
 
 
 async def add_lost(connection: asyncpg.Connection, lost: Sequence[tuple[int, int, int, int]]) -> int:
-    """Write down (device id, boot, first, last) as lost. How many frames are so for the first time."""
+    """Store ranges (device id, boot, first, last) as lost; return how many frames are lost for the first time."""
     return int(
         await connection.fetchval(
             """with given as (
@@ -172,9 +172,9 @@ async def add_lost(connection: asyncpg.Connection, lost: Sequence[tuple[int, int
     )
 
 
-def multirange(ranges: Sequence[Range]) -> str:
-    """Text of an int8multirange of these ranges, in which neighbours are one."""
-    joined: list[Range] = []
+def multirange(ranges: Sequence[SeqRange]) -> str:
+    """The text of an int8multirange of these ranges, with neighbours joined."""
+    joined: list[SeqRange] = []
     for first, last in sorted(ranges):
         if joined and first <= joined[-1][1] + 1:
             joined[-1] = joined[-1][0], max(last, joined[-1][1])

@@ -1,1 +1,1 @@
-"""What every process of the gateway stands on: database, lead, health, logs, kinds of metrics."""
+"""The ground of every gateway process: database, lead, health, logs, kinds of metrics."""

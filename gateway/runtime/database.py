@@ -19,29 +19,36 @@ from schema.migrate import pending
 
 log = structlog.get_logger()
 
-Answer = TypeVar("Answer")
+Returned = TypeVar("Returned")
 P = ParamSpec("P")
 Troubles: TypeAlias = dict[str, str]
-"""What cannot be done just now, and why: what readiness tells."""
+"""The work that fails just now, and why: /ready tells it."""
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
-Transaction: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+PoolConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 BACKOFF_S = (0.1, 5.0)
 SLOWLY_S = 30.0
-"""The longest wait, and how often it is told, where nothing passes by itself."""
+"""The longest wait after a failure that a person has to end, and how often such a failure is logged."""
 COMMAND_TIMEOUT_S = 30.0
+FAST_LOSS = {
+    "tcp_keepalives_idle": "3",
+    "tcp_keepalives_interval": "1",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "6000",
+}
+"""Parameters with which the server ends a silent connection, and frees its locks, within 6 s."""
 
 FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What a statement or a connection may fail with; the last, when the server ends a connection at a bad moment."""
+"""Exceptions of statements and connections; the last one, when the server ends a connection at a bad moment."""
 
 
 def backoff_s(failures: int, most: float = BACKOFF_S[1], first: float = BACKOFF_S[0]) -> float:
-    """How long to wait after so many failures in a row: doubled each time, with jitter."""
+    """Seconds to wait after so many failures in a row: `first`, doubled each time up to `most`, with jitter."""
     return min(most, first * 2.0 ** min(failures - 1, 16)) * random.uniform(0.5, 1.0)
 
 
 class Trouble:
-    """Something that fails for now: told in `troubles` and in the log."""
+    """Tells of work that fails repeatedly: why it fails stands in `troubles[what]` until `reset`, and in the log."""
 
     def __init__(self, troubles: Troubles, what: str) -> None:
         self.failures = 0
@@ -50,7 +57,7 @@ class Trouble:
         self._told = float("-inf")
 
     def failed(self, error: Exception) -> float:
-        """Once more: how long to wait before the next try, in seconds."""
+        """Count and tell one more failure; return how long to wait before the next try, in seconds."""
         self.failures += 1
         state, words = sqlstate(error), needed(error)
         wait = backoff_s(self.failures) if words is None else backoff_s(self.failures, SLOWLY_S)
@@ -65,18 +72,18 @@ class Trouble:
                 log.error(f"cannot {self._what}: {words}", **facts)
         return wait
 
-    def over(self) -> None:
+    def reset(self) -> None:
         """The work has succeeded: forget its failures."""
         self.failures = 0
         self._troubles.pop(self._what, None)
 
 
 async def retry_until_it_works(
-    troubles: Troubles, what: str, attempt: Callable[P, Awaitable[Answer]], *args: P.args, **kwargs: P.kwargs
-) -> Answer:
+    troubles: Troubles, what: str, attempt: Callable[P, Awaitable[Returned]], *args: P.args, **kwargs: P.kwargs
+) -> Returned:
     """Call `attempt` until it works; meanwhile `troubles[what]` says why it does not, and what a person has to do.
 
-    For reads and idempotent statements, whose errors are all the database's.
+    It serves reads and idempotent statements, whose errors are all the database's.
     """
     trouble = Trouble(troubles, what)
     while True:
@@ -85,17 +92,17 @@ async def retry_until_it_works(
         except (*FAILURES, SchemaBehind) as error:
             wait = trouble.failed(error)
         else:
-            trouble.over()
+            trouble.reset()
             return answer
         await asyncio.sleep(wait)
 
 
 def create_pool(settings: Settings, most: int = 4, purpose: str = "gateway", **parameters: str) -> Pool:
-    """A pool of a few connections, not yet connected. Connections keep no state between uses but their settings, to
+    """A pool of at most `most` connections, not yet connected. They keep no state between uses but their settings, to
     which `parameters` add."""
 
-    async def keep(connection: Transaction) -> None:
-        """No reset between uses: nobody changes anything, and it would cost a round trip a batch."""
+    async def keep(connection: PoolConnection) -> None:
+        """Do not reset a connection between uses: no user changes its state, and a reset costs a round trip a batch."""
 
     return asyncpg.create_pool(
         str(settings.database_url),
@@ -110,25 +117,24 @@ def create_pool(settings: Settings, most: int = 4, purpose: str = "gateway", **p
             "plan_cache_mode": "force_custom_plan",
             "timezone": "UTC",
             # a gateway that was cut off in the middle of a batch must not keep its locks from the one that takes over
-            "tcp_keepalives_idle": "3",
-            "tcp_keepalives_interval": "1",
-            "tcp_keepalives_count": "3",
-            "tcp_user_timeout": "6000",
+            **FAST_LOSS,
             **parameters,
         },
     )
+
+
+async def connect(settings: Settings, purpose: str, **parameters: str) -> asyncpg.Connection:
+    """A connection of its own, outside any pool, with `purpose` and `parameters` among its settings."""
+    named = {"application_name": f"biogate-{purpose}", **parameters}
+    return await asyncpg.connect(str(settings.database_url), timeout=10, server_settings=named)
 
 
 @asynccontextmanager
 async def listening(
     settings: Settings, purpose: str, channel: str, told: asyncio.Event
 ) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that sets `told` at a notification. Whoever uses it looks now and then whether it is closed."""
-    connection = await asyncpg.connect(
-        str(settings.database_url),
-        timeout=10,
-        server_settings={"application_name": f"biogate-{purpose} {settings.cell}"},
-    )
+    """A connection that sets `told` at each notification on `channel`. Its user has to check whether it is closed."""
+    connection = await connect(settings, f"{purpose} {settings.cell}")
     try:
         await connection.add_listener(channel, lambda *_: told.set())
         yield connection
@@ -137,7 +143,7 @@ async def listening(
 
 
 async def check_schema(pool: Pool) -> None:
-    """Raises SchemaBehind."""
+    """Raise SchemaBehind if the database lacks migrations."""
     async with pool.acquire() as connection:
         missing = await pending(connection)
     if missing:

@@ -1,4 +1,4 @@
-"""/health, /ready and /metrics over HTTP."""
+"""The routes /health, /ready and /metrics, which every process serves over HTTP."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-Troubles = Callable[[], Awaitable[list[str]]]
+FindTroubles = Callable[[], Awaitable[list[str]]]
+"""Returns why the process cannot do its work just now, a sentence for each cause; an empty list means ready."""
 
 
-class Server(uvicorn.Server):
-    """Uvicorn inside our event loop: signals are the process's business."""
+class EmbeddedServer(uvicorn.Server):
+    """Uvicorn inside the event loop of a process that handles signals itself."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-def application(troubles: Troubles) -> Starlette:
-    """`/health`: the event loop turns. `/ready`: 200, or 503 with what is in the way; with `?standby=ok` also 200 where
-    that is only that another leads, for who replaces processes one by one."""
+def application(troubles: FindTroubles) -> Starlette:
+    """`/health` answers 200 while the event loop turns; `/ready` answers 200, or 503 with the troubles. A roll-out that
+    replaces processes one by one asks with `?standby=ok`: then 200 also means that another process leads."""
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -47,10 +48,10 @@ def application(troubles: Troubles) -> Starlette:
 
 
 @contextlib.asynccontextmanager
-async def serve(host: str, port: int, troubles: Troubles) -> AsyncIterator[None]:
-    """Listen while the context is open. Raises OSError if the address is taken."""
+async def serve(host: str, port: int, troubles: FindTroubles) -> AsyncIterator[None]:
+    """Serve the routes while the context is open. Raises OSError if the address is taken."""
     with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
-        server = Server(uvicorn.Config(application(troubles), log_config=None, access_log=False))
+        server = EmbeddedServer(uvicorn.Config(application(troubles), log_config=None, access_log=False))
         task = asyncio.create_task(server.serve([listener]), name="http")
         try:
             yield

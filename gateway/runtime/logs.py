@@ -1,4 +1,4 @@
-"""Log lines of a process: JSON on standard error."""
+"""Sets up the log of a gateway process: lines of JSON on standard error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import structlog
 
 
 def configure(level: str) -> None:
-    """`level` is the least that is written, in small letters."""
+    """Set up structlog so that lines of `level` (`debug`, `info`, `warning`, `error`) and above are written."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         processors=[

@@ -1,5 +1,4 @@
-"""Kinds of metrics that the Prometheus client does not have. No metric is made here: those of a process are in one file
-of its own."""
+"""Kinds of metrics that the Prometheus client does not have. The metrics of each process are in a file of its own."""
 
 from __future__ import annotations
 
@@ -48,10 +47,10 @@ class BulkHistogram(Collector):
         yield HistogramMetricFamily(self._name, self._documentation, buckets=buckets, sum_value=self._sum)
 
 
-class Known(Collector):
-    """A figure that somebody else tells, absent while nobody does: a standby that went on saying the last would lie.
+class OptionalGauge(Collector):
+    """A figure of another system, absent before `set` and after `forget`: a standby that exported the last would lie.
 
-    `kind` is counter where only the teller's restart makes it smaller.
+    `kind` is counter if the figure becomes smaller only when its source restarts.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class Known(Collector):
         self._values[labels] = value
 
     def replace(self, values: Mapping[tuple[str, ...], float]) -> None:
-        """These and no others."""
+        """Export these values, by their labels, and no others."""
         self._values = dict(values)
 
     def forget(self) -> None:
@@ -80,8 +79,8 @@ class Known(Collector):
         yield family
 
 
-class Busy(Collector):
-    """Seconds spent in `with busy():`, counted while it lasts: work that hangs is seen as much as work that is slow."""
+class BusyCounter(Collector):
+    """Counts the seconds spent in `with busy():` while they pass, so that hanging work shows as well as slow work."""
 
     def __init__(self, name: str, documentation: str) -> None:
         self._name, self._documentation = name, documentation
@@ -105,7 +104,7 @@ class Busy(Collector):
 
 
 async def watch_event_loop(observe: Callable[[float], None]) -> None:
-    """For ever: how much later than asked for this task gets its turn, in seconds."""
+    """Observe every LOOP_EVERY_S how much later than asked for this task gets its turn, in seconds. Never returns."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + LOOP_EVERY_S

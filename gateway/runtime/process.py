@@ -1,12 +1,12 @@
-"""What the processes of the gateway have in common: how they are set up, their login, and how a part begins anew."""
+"""Functions that all gateway processes share: set-up, stop signal, login at the broker, restart of a failed part."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from prometheus_client import Counter
@@ -22,14 +22,35 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+Started = TypeVar("Started")
+
 AGAIN_S = 5.0
 PROBE_TIMEOUT_S = 2.0
+
+
+def stop_signal() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set from now on."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def unless_stopped(stop: asyncio.Event, start: Awaitable[Started]) -> Started | None:
+    """Await `start` and return its result; or cancel it and return None when `stop` is set first."""
+    starting, stopped = asyncio.ensure_future(start), asyncio.ensure_future(stop.wait())
+    await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if starting.done():
+        return await starting
+    starting.cancel()
+    return None
 
 
 async def restart_on_defect(
     what: str, work: Callable[[], Awaitable[None]], defects: Counter, stop: asyncio.Event | None = None
 ) -> None:
-    """Work that has a defect begins anew, and does not end the others. It may end after `stop`."""
+    """Run `work`, and again AGAIN_S after it ended or raised, until `stop`. Exceptions are counted in `defects`."""
     while True:
         try:
             await work()
@@ -42,14 +63,14 @@ async def restart_on_defect(
 
 
 def broker_login(settings: Settings, secrets: Secrets | None) -> tuple[str | None, str | None]:
-    """User name and password at the broker: as the settings say, else those among the secrets, else none."""
+    """User name and password at the broker: from the settings, else `gateway` from the secrets, else none."""
     if settings.mqtt_username is None and secrets is not None:
         return "gateway", secrets.password("gateway")
     return settings.mqtt_username, settings.mqtt_password.get_secret_value() if settings.mqtt_password else None
 
 
 async def database_troubles(pool: Pool) -> list[str]:
-    """Why the database cannot be used just now: what readiness tells."""
+    """The reason, for /ready, why the database cannot be used; empty if a statement works within PROBE_TIMEOUT_S."""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await pool.fetchval("select 1")
@@ -59,10 +80,14 @@ async def database_troubles(pool: Pool) -> list[str]:
 
 
 def set_up(program: str) -> tuple[Settings, Secrets | None] | None:
-    """Settings and secrets; None if they are wrong, which is said."""
+    """Load settings and secrets. If they are wrong, print why and return None."""
     try:
         settings = Settings()
-        return settings, _load(settings.secrets_dir) if settings.secrets_dir else None
+        if settings.secrets_dir is None:
+            return settings, None
+        from gateway.secrets import Secrets  # noqa: PLC0415  # 12 MB that a process without secrets saves
+
+        return settings, Secrets.load(settings.secrets_dir)
     except ValidationError as error:
         say_wrong(program, error)
     except GatewayError as error:
@@ -70,14 +95,8 @@ def set_up(program: str) -> tuple[Settings, Secrets | None] | None:
     return None
 
 
-def _load(directory: Path) -> Secrets:
-    from gateway.secrets import Secrets  # noqa: PLC0415  # 12 MB that a process without secrets saves
-
-    return Secrets.load(directory)
-
-
 def say_wrong(program: str, error: ValidationError) -> None:
-    """Which settings are wrong, each in a line."""
+    """Print which settings are wrong, each on a line of standard error."""
     for problem in error.errors():
         name = "BIOGATE_" + "_".join(str(part) for part in problem["loc"]).upper()
         print(f"{program}: {name if problem['loc'] else 'settings'}: {problem['msg']}", file=sys.stderr)

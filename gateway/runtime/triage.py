@@ -1,4 +1,4 @@
-"""Is a failed write worth trying again as it is? By SQLSTATE and exception type, never by message text."""
+"""Decides whether a failed write is worth trying again as it is, by SQLSTATE and exception type, never by text."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import asyncpg
 
 class Verdict(Enum):
     TRANSIENT = "try again"
-    """The default: an error not known to be permanent passes, sooner or later."""
+    """This is the default: an error not known to be permanent passes, sooner or later."""
     CONFLICT = "take the conflict path"
     """A key is stored already."""
     DATA = "split, and quarantine what is refused alone"
-    """22 data exception, 23 integrity constraint: something in the batch is refused for what it is."""
+    """Something in the batch is refused for its content: class 22 data exception, 23 integrity constraint."""
     SUSPECT = "try again a few times, then split"
-    """Looks transient, but may be the batch: one COPY over thousands of days fails with 53200, and always will."""
+    """The error looks transient, but may come from the batch: a COPY over thousands of days always fails with 53200."""
     TERMINAL = "say it loudly, try again slowly"
     """Nothing will be stored until a person does something: wrong credentials, a missing table."""
 
@@ -30,7 +30,7 @@ SURROUNDINGS = (
     "53100",  # disk full
     "53300",  # too many connections
 )
-"""What says something of the database and nothing of the batch."""
+"""Beginnings of SQLSTATEs that come from the state of the database, and not from the batch."""
 
 NEEDED = {
     "28": "the database refuses the login: check user and password in BIOGATE_DATABASE_URL",
@@ -40,11 +40,11 @@ NEEDED = {
     "42": "the schema is not that of this version: run `biogate migrate`",
     "SchemaBehind": "the schema is older than this version: run `biogate migrate`",
 }
-"""What a person has to do, by the begin of the state; the first that fits. Only here is an error TERMINAL."""
+"""Instructions for a person by the beginning of the SQLSTATE; the first that fits. Only these errors are TERMINAL."""
 
 
 def triage(error: Exception) -> Verdict:
-    """What to do about a batch that failed with `error`."""
+    """Decide what to do about a batch that failed with `error`."""
     if isinstance(error, asyncpg.UniqueViolationError):
         return Verdict.CONFLICT
     state = sqlstate(error)
@@ -58,11 +58,11 @@ def triage(error: Exception) -> Verdict:
 
 
 def needed(error: Exception) -> str | None:
-    """What a person has to do about it, if it does not pass by itself."""
+    """The instruction for a person about `error`; None if it passes by itself."""
     state = sqlstate(error)
     return next((words for begin, words in NEEDED.items() if state.startswith(begin)), None)
 
 
 def sqlstate(error: Exception) -> str:
-    """The five characters, or the exception's type where the server said nothing."""
+    """The five characters of the SQLSTATE, or the name of the exception's type if the server sent none."""
     return getattr(error, "sqlstate", None) or type(error).__name__

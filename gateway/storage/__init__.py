@@ -1,1 +1,1 @@
-"""From a batch to committed rows: one transaction, its conflict path, and the quarantine's quota."""
+"""Stores a batch as committed rows: one transaction, its conflict path, and the quarantine's quota."""

@@ -1,8 +1,8 @@
-"""What devices say became of commands → the commands' states, in the transaction of the batch.
+"""Sets the states of commands to what devices report, in the transaction of the batch.
 
-States move forward only. What is said again is a duplicate; what contradicts a result before it, or is of a command
-that this device was not given, goes to quarantine. A command that was taken for expired, or was cancelled when it was
-under way already, still comes to its true end: it is known then.
+States move forward only. A repeated result is a duplicate; a result that contradicts an earlier one, or is of a command
+that this device was not given, goes to quarantine. A command that had expired, or was cancelled when it was under way
+already, still gets the result that its device reports.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import msgspec
 
 from gateway.intake.accounting import Outcome
 from gateway.intake.rejects import reject_item
-from gateway.items import Answer, Reject, moment
-from gateway.runtime.database import Transaction
+from gateway.items import DeviceCommandResult, Reject, moment
+from gateway.runtime.database import PoolConnection
 from schema.reasons import Reason
 
 ENDS = frozenset({"done", "refused", "failed"})
@@ -31,7 +31,7 @@ select g.n, c.state, c.accepted_at is not null as accepted,
   join commands c using (command_id, device_id)
  order by c.command_id, g.n
    for update of c"""
-# Times are the device's, where they can be true by ours.
+# Times are the device's, where the gateway's clock allows them.
 CHANGE = """
 update commands c
    set state = g.now, detail = case when g.says then g.said else c.detail end,
@@ -47,77 +47,79 @@ update commands c
  where c.command_id = g.command_id"""
 
 
-class Verdict(Enum):
+class ResultVerdict(Enum):
     NEW = auto()
     SAID_BEFORE = auto()
     CONTRADICTS = auto()
 
 
 class Progress:
-    """How far a command has come, and what has brought it there. Pure."""
+    """The state of a command, and the results that brought it there. Pure."""
 
     def __init__(self, state: str, *, accepted: bool) -> None:
         self.state = state
-        self.acceptance: Answer | None = None
-        self.end: Answer | None = None
-        self.says: Answer | None = None
-        """Whose detail and data are kept."""
+        self.acceptance: DeviceCommandResult | None = None
+        self.end: DeviceCommandResult | None = None
+        self.says: DeviceCommandResult | None = None
+        """The result whose detail and data are kept."""
         self._accepted = accepted
 
-    def take(self, answer: Answer, *, same: bool) -> Verdict:
-        """`same`: it is what is stored of the command."""
-        if answer.status == "accepted":
+    def take(self, result: DeviceCommandResult, *, same: bool) -> ResultVerdict:
+        """Apply a result; `same` says whether it equals what is stored of the command."""
+        if result.status == "accepted":
             if self._accepted:
-                return Verdict.SAID_BEFORE
-            self._accepted, self.acceptance = True, answer
+                return ResultVerdict.SAID_BEFORE
+            self._accepted, self.acceptance = True, result
             if self.state in UNDER_WAY:
-                self.state, self.says = answer.status, answer
-            return Verdict.NEW
+                self.state, self.says = result.status, result
+            return ResultVerdict.NEW
         if self.state in ENDS:
             if self.end is not None:
-                same = _content(answer) == _content(self.end)
-            return Verdict.SAID_BEFORE if same else Verdict.CONTRADICTS
-        self.state, self.end, self.says = answer.status, answer, answer
-        return Verdict.NEW
+                same = _content(result) == _content(self.end)
+            return ResultVerdict.SAID_BEFORE if same else ResultVerdict.CONTRADICTS
+        self.state, self.end, self.says = result.status, result, result
+        return ResultVerdict.NEW
 
 
-def _content(answer: Answer) -> object:
-    return answer.status, answer.detail, None if answer.data is None else msgspec.json.decode(answer.data)
+def _content(result: DeviceCommandResult) -> object:
+    return result.status, result.detail, None if result.data is None else msgspec.json.decode(result.data)
 
 
-async def store_answers(connection: Transaction, answers: Sequence[Answer], outcome: Outcome) -> list[Reject]:
-    """All of them; those that cannot be true are returned."""
+async def store_command_results(
+    connection: PoolConnection, results: Sequence[DeviceCommandResult], outcome: Outcome
+) -> list[Reject]:
+    """Apply all results, count them in `outcome`, and return those that cannot be true as rejects."""
     known = await connection.fetch(
         KNOWN,
-        [answer.command_id for answer in answers],
-        [answer.route.device.device_id for answer in answers],
-        [answer.status for answer in answers],
-        [answer.detail for answer in answers],
-        [answer.data for answer in answers],
+        [result.command_id for result in results],
+        [result.route.device.device_id for result in results],
+        [result.status for result in results],
+        [result.detail for result in results],
+        [result.data for result in results],
     )
     commands: dict[UUID, Progress] = {}
-    verdicts: defaultdict[Verdict, list[Answer]] = defaultdict(list)
+    verdicts: defaultdict[ResultVerdict, list[DeviceCommandResult]] = defaultdict(list)
     for row in known:
-        answer = answers[row["n"] - 1]
-        command = commands.setdefault(answer.command_id, Progress(row["state"], accepted=row["accepted"]))
-        verdicts[command.take(answer, same=row["same"])].append(answer)
+        result = results[row["n"] - 1]
+        command = commands.setdefault(result.command_id, Progress(row["state"], accepted=row["accepted"]))
+        verdicts[command.take(result, same=row["same"])].append(result)
     await _change(connection, {key: one for key, one in commands.items() if one.acceptance or one.end})
-    outcome.committed["result"] += len(verdicts[Verdict.NEW])
-    outcome.duplicate["result"] += len(verdicts[Verdict.SAID_BEFORE])
-    foreign = set(range(len(answers))) - {row["n"] - 1 for row in known}
+    outcome.committed["result"] += len(verdicts[ResultVerdict.NEW])
+    outcome.duplicate["result"] += len(verdicts[ResultVerdict.SAID_BEFORE])
+    foreign = set(range(len(results))) - {row["n"] - 1 for row in known}
     return [
         *(
-            reject_item(answer, Reason.CONFLICT, "the command has ended, with another result")
-            for answer in verdicts[Verdict.CONTRADICTS]
+            reject_item(result, Reason.CONFLICT, "the command has ended, with another result")
+            for result in verdicts[ResultVerdict.CONTRADICTS]
         ),
         *(
-            reject_item(answers[n], Reason.UNKNOWN_COMMAND, "this device was given no command of that id")
+            reject_item(results[n], Reason.UNKNOWN_COMMAND, "this device was given no command of that id")
             for n in sorted(foreign)
         ),
     ]
 
 
-async def _change(connection: Transaction, commands: dict[UUID, Progress]) -> None:
+async def _change(connection: PoolConnection, commands: dict[UUID, Progress]) -> None:
     if not commands:
         return
     says = [command.says for command in commands.values()]
@@ -127,12 +129,12 @@ async def _change(connection: Transaction, commands: dict[UUID, Progress]) -> No
         [command.state for command in commands.values()],
         [_said_at(command.acceptance) for command in commands.values()],
         [_said_at(command.end) for command in commands.values()],
-        [answer is not None for answer in says],
-        [answer.detail if answer else None for answer in says],
-        [answer.data if answer else None for answer in says],
+        [result is not None for result in says],
+        [result.detail if result else None for result in says],
+        [result.data if result else None for result in says],
     )
 
 
-def _said_at(answer: Answer | None) -> object:
-    """No later than it was received; what a clock without battery says may be anything."""
-    return None if answer is None else moment(min(max(answer.t, 0.0), answer.received_ms))
+def _said_at(result: DeviceCommandResult | None) -> object:
+    """The time that the device says, but at most that of receipt: a clock without battery may say anything."""
+    return None if result is None else moment(min(max(result.t, 0.0), result.received_ms))

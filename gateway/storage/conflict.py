@@ -1,8 +1,8 @@
-"""Frames of which some are stored already: told apart, exactly, by comparing with what is stored.
+"""Stores frames of which some are stored already, and tells new frames, duplicates, parts and conflicts apart.
 
-They go to a temporary table, from there what is new is inserted, and the rest is compared with the stored rows:
-equal (values, quality, boot, seq): a duplicate. Other channels filled: a part of a frame that the controller sends in
-parts; it is stored under its own exact layout. Else a conflict: the first stays, this one goes to quarantine.
+The frames go to a temporary table; new ones are inserted from there, and the others are compared with the stored rows.
+One with equal values, quality, boot and seq is a duplicate. One with other channels filled is a part of a frame sent in
+parts, and is stored under its own exact layout. Any other is a conflict: the stored stays, it goes to quarantine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gateway.errors import Rejected, StoredRowsGone
 from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject_item
 from gateway.items import Frame, Reject, moment
-from gateway.runtime.database import Transaction
+from gateway.runtime.database import PoolConnection
 from gateway.storage import encode
 from schema.reasons import Reason
 
@@ -46,9 +46,9 @@ select s.n,
 
 
 async def store_conflicting(
-    connection: Transaction, frames: Sequence[Frame], registry: Registry
+    connection: PoolConnection, frames: Sequence[Frame], registry: Registry
 ) -> tuple[int, int, list[Reject]]:
-    """Store what is new of `frames`. How many were, how many are duplicates, and the rest as rejects."""
+    """Store new frames. Return how many are new, how many are duplicates, and the rejects. Raises StoredRowsGone."""
     committed, duplicate, parts, rejects = await _round(connection, frames)
     if parts:
         exact = await registry.exact((frame.route.device, frame.mapping.channels) for frame in parts)
@@ -65,14 +65,14 @@ async def store_conflicting(
     return committed, duplicate, rejects
 
 
-async def probe_conflicting(connection: Transaction) -> None:
-    """The same with no frames: fails where the database does not let us."""
+async def probe_conflicting(connection: PoolConnection) -> None:
+    """Run the statements of `store_conflicting` without frames: they fail where the database itself is the cause."""
     await connection.execute(STAGE)
     await connection.fetch(INSERT)
 
 
-async def _round(connection: Transaction, frames: Sequence[Frame]) -> tuple[int, int, list[Frame], list[Reject]]:
-    """New, duplicates, frames whose key is taken by one with other channels, conflicts."""
+async def _round(connection: PoolConnection, frames: Sequence[Frame]) -> tuple[int, int, list[Frame], list[Reject]]:
+    """Store `frames` once. Return the numbers of new ones and duplicates, parts of frames, and conflicts."""
     if not frames:
         return 0, 0, [], []
     await connection.execute(STAGE)
@@ -87,7 +87,7 @@ async def _round(connection: Transaction, frames: Sequence[Frame]) -> tuple[int,
     duplicate, parts, rejects = 0, [], []
     if len(inserted) < len(frames):
         earliest, latest = min(frame.t for frame in frames), max(frame.t for frame in frames)
-        # the bounds and the devices keep the join off chunks, and off compressed batches, that have none of these
+        # bounds and devices spare the join those chunks and compressed batches that have none of these frames
         devices = {frame.route.device.device_id for frame in frames}
         rows = await connection.fetch(COMPARE, moment(earliest), moment(latest), devices, inserted)
         if len(inserted) + len(rows) != len(frames):

@@ -1,6 +1,6 @@
-"""Frames → PostgreSQL's binary COPY format, laid out by NumPy a layout at a time.
+"""Encodes frames in PostgreSQL's binary COPY format. NumPy lays out all rows of a layout at once.
 
-Every row is written at its full width first; where a value is NULL its length says −1 and its bytes are then cut out.
+Every row is written at its full width first; a NULL has the length −1, and its bytes are then cut out.
 Format: PostgreSQL documentation, COPY, "Binary Format"; arrays: `array_send` (dimensions, has-nulls, element type,
 size, lower bound, then length and bytes of each element).
 """
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.items import Frame, Mapping
+from gateway.items import Frame, SlotMapping
 from schema.messages import BAD, GOOD
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
@@ -28,9 +28,9 @@ FLOAT8, INT2 = 701, 21
 ARRAY_HEADER = 20
 ABSENT = -1
 FRAMES_AT_ONCE = 500
-"""A part of the COPY: large enough for NumPy, small enough that neither side waits for the other."""
+"""Frames in a part of the COPY: enough for NumPy, and few enough that neither side waits for the other."""
 FRAMES_AT_FIRST = 60
-"""The first part is smaller, for the database waits for it; each is twice the one before."""
+"""Frames in the first part, for which the database waits; each part is twice the one before."""
 
 
 def copy(frames: Sequence[Frame], *, numbered: bool = False) -> bytes:
@@ -39,7 +39,7 @@ def copy(frames: Sequence[Frame], *, numbered: bool = False) -> bytes:
 
 
 def parts(frames: Sequence[Frame], *, numbered: bool = False) -> Iterator[bytes]:
-    """The same in parts: the database reads one while the next is laid out."""
+    """Yield the COPY input of `copy` in parts: the database reads one while the next is laid out."""
     ready, count, enough = [HEADER], 0, FRAMES_AT_FIRST
     for members in _groups(frames):
         first = 0
@@ -54,13 +54,13 @@ def parts(frames: Sequence[Frame], *, numbered: bool = False) -> Iterator[bytes]
 
 
 async def stream(frames: Sequence[Frame], *, numbered: bool = False) -> AsyncIterator[bytes]:
-    """The parts as asyncpg wants them. (A file would be read in another thread.)"""
+    """Yield the parts asynchronously, as asyncpg wants them. (It reads a file in another thread.)"""
     for part in parts(frames, numbered=numbered):
         yield part
 
 
 def _groups(frames: Sequence[Frame]) -> Iterable[Sequence[int]]:
-    """Indices of the frames of one mapping each; often all have the same."""
+    """Group the indices of frames by their mapping; often all have the same."""
     mappings = [frame.mapping for frame in frames]
     if not frames or mappings.count(mappings[0]) == len(frames):
         return [range(len(frames))]
@@ -71,11 +71,11 @@ def _groups(frames: Sequence[Frame]) -> Iterable[Sequence[int]]:
 
 
 def microseconds(times_ms: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Times in ms since 1970, shape (n,), as PostgreSQL's µs since 2000."""
+    """Convert times in ms since 1970, shape (n,), to PostgreSQL's µs since 2000, same shape."""
     return np.rint(times_ms * 1000).astype(np.int64) - POSTGRES_EPOCH_US
 
 
-def _rows(mapping: Mapping, frames: list[Frame], numbers: Sequence[int] | None) -> bytes:
+def _rows(mapping: SlotMapping, frames: list[Frame], numbers: Sequence[int] | None) -> bytes:
     values = _values(mapping, frames)
     plain = len(mapping.channels) == mapping.width and np.isfinite(values).all()
     if plain and all(frame.quality is None for frame in frames):
@@ -101,11 +101,11 @@ def _rows(mapping: Mapping, frames: list[Frame], numbers: Sequence[int] | None) 
     return _without_nulls(rows, kept)
 
 
-def _values(mapping: Mapping, frames: list[Frame]) -> NDArray[np.float64]:
-    """The values as sent, shape (frames, channels); NaN where null."""
+def _values(mapping: SlotMapping, frames: list[Frame]) -> NDArray[np.float64]:
+    """The values as sent, shape (frames, channels), with NaN for null."""
     shape = len(frames), len(mapping.channels)
     values = [frame.values for frame in frames]
-    try:  # less than half the time of what follows, but it takes no null
+    try:  # struct takes less than half the time of NumPy, but takes no null
         packed = b"".join(starmap(struct.Struct(f"{shape[1]}d").pack, values))
     except struct.error:
         return np.fromiter(chain.from_iterable(values), np.float64, shape[0] * shape[1]).reshape(shape)
@@ -113,7 +113,7 @@ def _values(mapping: Mapping, frames: list[Frame]) -> NDArray[np.float64]:
 
 
 def _qualities(frames: list[Frame], values: NDArray[np.float64]) -> NDArray[np.int16]:
-    """The qualities of `values`, same shape; what is not a number is not good."""
+    """The qualities of `values`, same shape. A value that is not finite is BAD, if its frame says it is good."""
     quality = np.full(values.shape, GOOD, np.int16)
     for n, frame in enumerate(frames):
         if frame.quality is not None:
@@ -122,8 +122,8 @@ def _qualities(frames: list[Frame], values: NDArray[np.float64]) -> NDArray[np.i
     return quality
 
 
-def _scalars(template: Any, mapping: Mapping, frames: list[Frame], numbers: Sequence[int] | None) -> Any:
-    """Rows, shape (frames,), with all but the arrays filled in; −1 where boot or seq is missing."""
+def _scalars(template: Any, mapping: SlotMapping, frames: list[Frame], numbers: Sequence[int] | None) -> Any:
+    """Rows, shape (frames,), with all columns but the arrays filled in; −1 stands for a missing boot or seq."""
     count = len(frames)
     rows = np.repeat(template, count)
     if numbers is not None:
@@ -138,7 +138,7 @@ def _scalars(template: Any, mapping: Mapping, frames: list[Frame], numbers: Sequ
 
 
 def _without_nulls(rows: Any, kept: Any) -> bytes:
-    """The rows as bytes, less the bytes of what is NULL: where `kept` is False (None: nowhere), and of boot and seq."""
+    """The rows as bytes, without those where `kept` is False (None: it is True) and those of a missing boot or seq."""
     absent = {column: rows[column] < 0 for column in ("boot", "seq")}
     if kept is None and not (absent["boot"].any() or absent["seq"].any()):
         return bytes(rows.tobytes())
@@ -152,7 +152,7 @@ def _without_nulls(rows: Any, kept: Any) -> bytes:
 
 
 def _null_elements(rows: Any, kept: Any, column: str, null: NDArray[np.bool_], size: int) -> None:
-    """Make elements of an array column NULL where `null`, shape (rows, width), says so."""
+    """Make those elements of an array column NULL that `null`, shape (rows, width), has as True."""
     rows[column]["length"][null] = -1
     kept[column][:, :, 4:][null] = False
     nulls = null.sum(axis=1)
@@ -162,7 +162,7 @@ def _null_elements(rows: Any, kept: Any, column: str, null: NDArray[np.bool_], s
 
 @lru_cache(maxsize=1024)
 def _template(width: int, numbered: bool, rated: bool) -> Any:
-    """One row, shape (1,), with everything constant filled in; `rated` with qualities, else their column is NULL."""
+    """One row, shape (1,), with constants filled in: with `n` if `numbered`, with qualities (else NULL) if `rated`."""
     scalars = [("time", 8), ("device_id", 4), ("layout_id", 4), ("boot", 8), ("seq", 8), ("received_at", 8)]
     if numbered:
         scalars.insert(0, ("n", 4))
@@ -192,7 +192,7 @@ def _template(width: int, numbered: bool, rated: bool) -> Any:
 
 @lru_cache(maxsize=1024)
 def _cut(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """A dtype of one bool a byte of `dtype`: which bytes of a row to keep."""
+    """A dtype with a bool for each byte of `dtype`: it says which bytes of a row to keep."""
     names = dtype.names or ()
     shapes = [(*dtype[name].shape, dtype[name].base.itemsize) for name in names]
     return np.dtype([(name, np.bool_, shape) for name, shape in zip(names, shapes, strict=True)])

@@ -1,7 +1,7 @@
-"""Rejects → quarantine, within bounds for each device and for all; of what is over them count, hash and reason stay.
+"""Stores rejects in quarantine within bounds for each device and for all; beyond them it keeps count, hash and reason.
 
-The bounds are looked up before a batch and counted by the database (triggers of migration 0004), so two gateways can
-be over them by a batch each. A message whose bytes are kept already is a duplicate, quota or not.
+The usage is read before a batch and counted by the database (triggers of migration 0004), so that two gateways can
+exceed the bounds by a batch each. A message whose bytes are kept already is a duplicate, quota or not.
 """
 
 from __future__ import annotations
@@ -13,27 +13,26 @@ from typing import NamedTuple, Protocol
 
 from gateway.intake.accounting import Outcome
 from gateway.items import ItemKind, Reject, moment
-from gateway.runtime.database import Transaction
+from gateway.runtime.database import PoolConnection
 from schema.reasons import Reason
 
 OVERHEAD = 512
 """Bytes of a row beside its payload and texts, with its share of the indexes: as in `quarantine.weight`."""
 
-
 STRANGERS = frozenset({Reason.UNKNOWN_DEVICE, Reason.UNKNOWN_TOPIC, Reason.MALFORMED_PACKET})
-"""What needs no registered device: names can be invented without end, so this may fill half of the whole, no more."""
+"""Reasons that need no registered device. As names can be invented without end, these may fill half of the whole."""
 
 
 class Keep(Protocol):
-    """What to do with the rejects of a batch, in its transaction; `outcome` is told."""
+    """Stores the rejects of a batch, or some of them, in its transaction, and counts them in `outcome`."""
 
     async def __call__(
-        self, connection: Transaction, cell: str, rejects: Sequence[Reject], outcome: Outcome
+        self, connection: PoolConnection, cell: str, rejects: Sequence[Reject], outcome: Outcome
     ) -> None: ...
 
 
-class Row(NamedTuple):
-    """A reject as the quarantine has it."""
+class QuarantineRow(NamedTuple):
+    """A reject with its texts as PostgreSQL can store them."""
 
     reject: Reject
     sha256: bytes
@@ -49,14 +48,14 @@ class Row(NamedTuple):
 
 
 class Quota(NamedTuple):
-    """Bounds of what is open in quarantine, in bytes (with OVERHEAD) and rows."""
+    """Bounds of the messages open in quarantine, in bytes (with OVERHEAD) and rows."""
 
     device_bytes: int = 16 * 2**20
     device_rows: int = 10_000
     total_bytes: int = 2**30
 
-    async def keep(self, connection: Transaction, cell: str, rejects: Sequence[Reject], outcome: Outcome) -> None:
-        """Store what fits, count the rest."""
+    async def keep(self, connection: PoolConnection, cell: str, rejects: Sequence[Reject], outcome: Outcome) -> None:
+        """Store the rejects that fit, and count the others."""
         rows = [_row(reject) for reject in rejects]
         known = await _known(connection, rows)
         kept, refused = self._divide(rows, known, await _usage(connection, rows), outcome)
@@ -64,7 +63,7 @@ class Quota(NamedTuple):
             outcome.quarantined[row.reject.kind] += 1
             outcome.reasons[row.reject.reason] += 1
         stored = await _insert(connection, cell, list(kept.values()))
-        for sha256 in kept.keys() - stored:  # another gateway stored it meanwhile
+        for sha256 in kept.keys() - stored:  # another gateway has stored the same message meanwhile
             reject = kept[sha256].reject
             outcome.quarantined[reject.kind] -= 1
             outcome.reasons[reject.reason] -= 1
@@ -73,11 +72,11 @@ class Quota(NamedTuple):
             await _overflow(connection, cell, refused)
 
     def _divide(
-        self, rows: list[Row], known: set[bytes], usage: dict[str | None, tuple[int, int]], outcome: Outcome
-    ) -> tuple[dict[bytes, Row], list[Row]]:
-        """What to store, by hash, and what is over a bound. Duplicates are counted."""
-        kept: dict[bytes, Row] = {}
-        refused: list[Row] = []
+        self, rows: list[QuarantineRow], known: set[bytes], usage: dict[str | None, tuple[int, int]], outcome: Outcome
+    ) -> tuple[dict[bytes, QuarantineRow], list[QuarantineRow]]:
+        """Return the rows to store, by hash, and the rows over a bound. Count duplicates and the latter."""
+        kept: dict[bytes, QuarantineRow] = {}
+        refused: list[QuarantineRow] = []
         _, total = usage.get(None, (0, 0))
         for row in rows:
             reject = row.reject
@@ -99,14 +98,14 @@ class Quota(NamedTuple):
 
 
 def chain(hash_: bytes, digests: Sequence[bytes]) -> bytes:
-    """The hash over everything refused, on by these messages."""
+    """Continue the hash over all refused messages by these digests."""
     for digest in digests:
         hash_ = hashlib.sha256(hash_ + digest).digest()
     return hash_
 
 
-def _row(reject: Reject) -> Row:
-    return Row(
+def _row(reject: Reject) -> QuarantineRow:
+    return QuarantineRow(
         reject,
         reject.sha256,
         None if reject.device is None else _clean(reject.device),
@@ -117,21 +116,21 @@ def _row(reject: Reject) -> Row:
 
 
 def _clean(text: str) -> str:
-    """As PostgreSQL can store it: no NUL, no lone surrogates."""
+    """Replace what PostgreSQL cannot store: NUL and lone surrogates."""
     if text.isascii() and "\0" not in text:
         return text
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
-async def _known(connection: Transaction, rows: list[Row]) -> set[bytes]:
+async def _known(connection: PoolConnection, rows: list[QuarantineRow]) -> set[bytes]:
     found = await connection.fetch(
         "select sha256 from quarantine where sha256 = any($1) and state <> 'discarded'", [row.sha256 for row in rows]
     )
     return {row["sha256"] for row in found}
 
 
-async def _usage(connection: Transaction, rows: list[Row]) -> dict[str | None, tuple[int, int]]:
-    """Rows and bytes by device ("" for none), and of all under None."""
+async def _usage(connection: PoolConnection, rows: list[QuarantineRow]) -> dict[str | None, tuple[int, int]]:
+    """Open rows and bytes by device ("" for none); None stands for all devices."""
     found = await connection.fetch(
         """select device, sum(rows)::bigint as rows, sum(bytes)::bigint as bytes from quarantine_usage
             where device = any($1) or device is null group by device""",
@@ -140,8 +139,8 @@ async def _usage(connection: Transaction, rows: list[Row]) -> dict[str | None, t
     return {row["device"]: (row["rows"], row["bytes"]) for row in found}
 
 
-async def _insert(connection: Transaction, cell: str, rows: list[Row]) -> set[bytes]:
-    """The hashes of those that were new."""
+async def _insert(connection: PoolConnection, cell: str, rows: list[QuarantineRow]) -> set[bytes]:
+    """Insert rows; return the hashes of those that were new."""
     stored = await connection.fetch(
         """insert into quarantine (cell, received_at, device, topic, reason, detail, content_type, payload, sha256)
            select $1, * from unnest($2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
@@ -160,15 +159,15 @@ async def _insert(connection: Transaction, cell: str, rows: list[Row]) -> set[by
     return {row["sha256"] for row in stored}
 
 
-async def _overflow(connection: Transaction, cell: str, refused: list[Row]) -> None:
-    """Count what is not kept. Names that anybody can invent share a line, or these would be what fills the disk."""
+async def _overflow(connection: PoolConnection, cell: str, refused: list[QuarantineRow]) -> None:
+    """Count rows that are not kept. Unknown names share a row of the table, or inventing names could fill the disk."""
     named = await connection.fetch(
         """select name from devices where name = any($1)
            union select device from quarantine_usage where device = any($1)""",
         list({row.device or "" for row in refused}),
     )
     names = {row["name"] for row in named}
-    groups: defaultdict[tuple[str, ItemKind, str], list[Row]] = defaultdict(list)
+    groups: defaultdict[tuple[str, ItemKind, str], list[QuarantineRow]] = defaultdict(list)
     for row in refused:
         name = row.device if row.device is not None and row.device in names else ""
         groups[name, row.reject.kind, row.reject.reason.value].append(row)

@@ -1,4 +1,4 @@
-"""One transaction: frames, statuses, events and rejects of a batch, and what became of them."""
+"""Stores the items of a batch in one transaction, and counts what became of them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject_item
 from gateway.items import DeviceEvent, Frame, Item, LostFrames, Reject, StatusChange, by_type, moment
 from gateway.receipts.streams import add_lost
-from gateway.runtime.database import Pool, Transaction
+from gateway.runtime.database import Pool, PoolConnection
 from gateway.storage import encode
-from gateway.storage.command_results import store_answers
+from gateway.storage.command_results import store_command_results
 from gateway.storage.conflict import probe_conflicting, store_conflicting
 from gateway.storage.quota import Keep, Quota
 from schema.reasons import Reason
 
 STATEMENT_BYTES = 2**24
-"""Payloads in one statement, roughly: PostgreSQL drops a connection that sends a message of 1 GB, every time."""
+"""Bytes of payloads in one statement, roughly: PostgreSQL always drops a connection that sends a message of 1 GB."""
 KEEP: Keep = Quota().keep
-"""What becomes of rejects, if nothing else is said."""
+"""Stores rejects, unless a caller gives another function."""
 
 
 class CommitUnknown(GatewayError):
-    """COMMIT failed for `reason`: the server knows by `transaction_id` whether `outcome` came true all the same."""
+    """COMMIT failed for `reason`. The server can tell by `transaction_id` whether `outcome` is committed after all."""
 
     def __init__(self, transaction_id: int, outcome: Outcome, reason: Exception) -> None:
         super().__init__(f"no answer to COMMIT of transaction {transaction_id}: {reason}")
@@ -39,8 +39,9 @@ class CommitUnknown(GatewayError):
 async def store(
     pool: Pool, registry: Registry, cell: str, items: Sequence[Item], *, conflicting: bool, keep: Keep = KEEP
 ) -> Outcome:
-    """Store all of `items` or nothing. Raises CommitUnknown when it cannot be told which."""
-    frames, statuses, events, results, answers, given = by_type(items)
+    """Store all of `items` or none. Raises CommitUnknown if the server does not say which, and UniqueViolationError for
+    a frame that is stored already, unless `conflicting`."""
+    frames, statuses, events, given_up, command_results, given = by_type(items)
     rejects = [*given]
     outcome = Outcome()
     async with pool.acquire() as connection:
@@ -53,16 +54,16 @@ async def store(
                 rejects += await _statuses(connection, statuses, outcome)
             if events:
                 await _events(connection, events, outcome)
-            if answers:
-                rejects += await store_answers(connection, answers, outcome)
-            if lost := [*_given_up(results), *_forgotten(statuses)]:
+            if command_results:
+                rejects += await store_command_results(connection, command_results, outcome)
+            if lost := [*_given_up(given_up), *_forgotten(statuses)]:
                 outcome.lost += await add_lost(connection, lost)
-                outcome.committed["result"] += len(results)
+                outcome.committed["result"] += len(given_up)
             for portion in _portions(rejects):
                 await keep(connection, cell, portion, outcome)
             transaction_id = await record(connection, cell, outcome)
         except BaseException:
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # it may be gone already
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # connection may be gone
                 await transaction.rollback()
             raise
         try:
@@ -73,14 +74,14 @@ async def store(
 
 
 async def committed(pool: Pool, cell: str, transaction_id: int) -> bool | None:
-    """Whether a batch of the cell of which COMMIT was sent has committed; None while it is still at it.
+    """Whether a transaction of the cell, of which COMMIT was sent, has committed; None while it is in progress.
 
-    The id alone would not tell: a server that crashed, or took over, gives ids again whose transactions were not on its
-    disk. What tells is that the totals, into which every batch counts itself, are of this transaction.
+    The id alone does not tell: a server that crashed, or took over, gives ids again whose transactions were not on its
+    disk. The row of totals, into which every batch counts itself, tells which transaction wrote it.
     """
     try:
         status = await pool.fetchval("select pg_xact_status($1::text::xid8)", str(transaction_id))
-    except asyncpg.InvalidParameterValueError:  # "in the future": the server never saw it
+    except asyncpg.InvalidParameterValueError:  # "in the future": the server never saw this id
         return False
     if status == "in progress":
         return None
@@ -94,7 +95,7 @@ async def committed(pool: Pool, cell: str, transaction_id: int) -> bool | None:
 
 
 async def probe(pool: Pool, cell: str, keep: Keep) -> None:
-    """The statements of a batch with nothing in them. Where these work, what fails does so for what is in the batch."""
+    """Run the statements of a batch without items. If these work, a batch that fails does so for its own content."""
     async with pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
@@ -104,7 +105,7 @@ async def probe(pool: Pool, cell: str, keep: Keep) -> None:
             await probe_conflicting(connection)
             await _statuses(connection, [], nothing)
             await _events(connection, [], nothing)
-            await store_answers(connection, [], nothing)
+            await store_command_results(connection, [], nothing)
             await keep(connection, cell, [], nothing)
             await record(connection, cell, nothing)
         finally:
@@ -113,7 +114,7 @@ async def probe(pool: Pool, cell: str, keep: Keep) -> None:
 
 
 async def _frames(
-    connection: Transaction, registry: Registry, frames: Sequence[Frame], outcome: Outcome, *, conflicting: bool
+    connection: PoolConnection, registry: Registry, frames: Sequence[Frame], outcome: Outcome, *, conflicting: bool
 ) -> list[Reject]:
     if conflicting:
         new, duplicate, rejects = await store_conflicting(connection, frames, registry)
@@ -125,12 +126,12 @@ async def _frames(
     return []
 
 
-async def _copy(connection: Transaction, frames: Sequence[Frame]) -> None:
+async def _copy(connection: PoolConnection, frames: Sequence[Frame]) -> None:
     await connection.copy_to_table("frames", source=encode.stream(frames), columns=encode.COLUMNS, format="binary")
 
 
-async def _statuses(connection: Transaction, statuses: Sequence[StatusChange], outcome: Outcome) -> list[Reject]:
-    """Statuses of one device, boot and time are equal, or conflict; the first stays."""
+async def _statuses(connection: PoolConnection, statuses: Sequence[StatusChange], outcome: Outcome) -> list[Reject]:
+    """Store statuses; return those that conflict with a stored one of the same device, boot, time and state."""
     columns = (
         [status.route.device.device_id for status in statuses],
         [status.boot for status in statuses],
@@ -184,7 +185,7 @@ async def _statuses(connection: Transaction, statuses: Sequence[StatusChange], o
     ]
 
 
-async def _events(connection: Transaction, events: Sequence[DeviceEvent], outcome: Outcome) -> None:
+async def _events(connection: PoolConnection, events: Sequence[DeviceEvent], outcome: Outcome) -> None:
     inserted = await connection.fetch(
         """insert into device_events (time, device_id, type, data, boot, received_at, digest)
            select * from unnest($1::timestamptz[], $2::int[], $3::text[], $4::jsonb[], $5::bigint[],
@@ -203,21 +204,21 @@ async def _events(connection: Transaction, events: Sequence[DeviceEvent], outcom
 
 
 def _given_up(results: Sequence[LostFrames]) -> Iterator[tuple[int, int, int, int]]:
-    """Device id, boot, first and last seq of what devices say they do not have."""
+    """Yield device id, boot, first and last seq of frames that devices say they do not have."""
     for result in results:
         for first, last in result.ranges:
             yield result.route.device.device_id, result.boot, first, last
 
 
 def _forgotten(statuses: Sequence[StatusChange]) -> Iterator[tuple[int, int, int, int]]:
-    """The same for what is older than the oldest frame that a device says it keeps."""
+    """Yield device id, boot, first and last seq of frames older than the oldest that a device says it keeps."""
     for status in statuses:
         if status.oldest_seq:
             yield status.route.device.device_id, status.boot, 0, status.oldest_seq - 1
 
 
 def _portions(rejects: list[Reject]) -> Iterator[list[Reject]]:
-    """A frame of a block repeats the names of all channels: together they can be more than PostgreSQL takes at once."""
+    """Yield portions of STATEMENT_BYTES: all rejects of a block, each with all channels, can be too many at once."""
     portion: list[Reject] = []
     size = 0
     for reject in rejects:

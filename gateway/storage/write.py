@@ -1,8 +1,8 @@
-"""A batch → the database, however often it takes.
+"""Writes a batch to the database, however many tries that takes.
 
-Parts of a batch are bounded in chunks. A key that is stored already sends a part down the conflict path; what the
-database refuses for what it is, is found by splitting and goes to quarantine; everything else is tried again for ever,
-slowly and loudly where a person has to do something.
+A part of a batch touches a bounded number of chunks. A part with a key that is stored already takes the conflict path;
+an item that the database refuses for its content is found by splitting, and goes to quarantine; any other failure is
+tried again for ever, slowly and loudly if a person has to do something.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from schema.reasons import Reason
 log = structlog.get_logger()
 
 STUBBORN = 5
-"""Failures in a row after which a part is split, whatever the error, if the database is otherwise well. With some it
-helps; with the others it costs little: the first half is tried until it works, and then the rest follows whole."""
+"""Failures in a row after which a part is split, whatever the error, if the database works otherwise. Splitting helps
+with some errors; with others it costs little: the first half is tried until it works, then the rest follows whole."""
 
 
 class Writer:
@@ -43,7 +43,7 @@ class Writer:
         max_chunks: int,
         keep: Keep = KEEP,
     ) -> None:
-        """`chunk_ms` is the chunk interval of the hypertable; `keep` stores what is rejected. While a write fails,
+        """`chunk_ms` is the chunk interval of the hypertable in ms; `keep` stores rejects. While a write fails,
         `troubles` says so."""
         self._pool = pool
         self._registry = registry
@@ -54,14 +54,14 @@ class Writer:
         self._keep = keep
 
     async def write(self, items: Sequence[Item]) -> Outcome:
-        """Store all items; returns when all are committed."""
+        """Store all items; return what became of them when all are committed."""
         outcome = Outcome()
         for part in self._parts(items):
             outcome += await self._persist(part)
         return outcome
 
     def _parts(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-        """Usually the whole. A COPY that touches many chunks holds a lock and memory for each."""
+        """Yield parts of at most `max_chunks` chunks, usually one: a COPY holds a lock and memory for each chunk."""
         frames = by_type(items).frames
         times = [frame.t for frame in frames] or [0.0]
         if max(times) // self._chunk_ms - min(times) // self._chunk_ms < self._max_chunks:
@@ -79,7 +79,7 @@ class Writer:
             yield [frames[n] for n in np.flatnonzero((chunks >= first) & (chunks <= last)).tolist()]
 
     async def _persist(self, items: Sequence[Item], patience: int = STUBBORN) -> Outcome:
-        """One transaction, tried until it is committed, or split."""
+        """Try one transaction until it is committed, or split the items after `patience` failures."""
         trouble = Trouble(self._troubles, "write")
         conflicting = False
         while True:
@@ -90,31 +90,31 @@ class Writer:
             except CommitUnknown as unknown:
                 log.warning("no answer to COMMIT", transaction_id=unknown.transaction_id, error=str(unknown.reason))
                 if await self._committed(unknown.transaction_id):
-                    trouble.over()
+                    trouble.reset()
                     return unknown.outcome
                 error = unknown.reason
             except Exception as failure:
                 error = failure
             else:
-                trouble.over()
+                trouble.reset()
                 return outcome
             verdict = triage(error)
             if verdict is Verdict.CONFLICT and not conflicting:
                 conflicting = True
                 continue
             metrics.WRITE_FAILURES.labels(sqlstate(error)).inc()
-            # a quarantine row is made of bytes and clean text: that it is refused is not its fault
+            # a row of the quarantine is bytes and clean text: the database never refuses it for its content
             divisible = len(items) > 1 or not (verdict is Verdict.TRANSIENT or isinstance(items[0], Reject))
             if divisible and verdict in (Verdict.DATA, Verdict.CONFLICT):
                 return await self._split(items, error, patience)
             wait = trouble.failed(error)
             stubborn = trouble.failures >= (patience if len(items) > 1 else STUBBORN)
-            if divisible and stubborn and await self._database_is_well():
+            if divisible and stubborn and await self._database_works():
                 return await self._split(items, error, patience=1)
             await asyncio.sleep(wait)
 
     async def _split(self, items: Sequence[Item], error: Exception, patience: int) -> Outcome:
-        """In halves, down to the item that is refused alone."""
+        """Store the items in halves; an item that is refused alone goes to quarantine."""
         if len(items) > 1:
             middle = len(items) // 2
             return await self._persist(items[:middle], patience) + await self._persist(items[middle:], patience)
@@ -131,10 +131,10 @@ class Writer:
                 return answer
             await asyncio.sleep(0.1)
 
-    async def _database_is_well(self) -> bool:
-        """Whether the same statements work with nothing in them."""
+    async def _database_works(self) -> bool:
+        """Whether the statements of a batch work without items."""
         try:
             await probe(self._pool, self._cell, self._keep)
-        except Exception:  # whatever it is, it is not well
+        except Exception:  # any failure means that it does not work
             return False
         return True

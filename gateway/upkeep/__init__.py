@@ -1,1 +1,1 @@
-"""What the leading gateway does beside the intake: figures of the database, retention."""
+"""Work of the leading gateway beside the intake: figures of the database, and retention."""

@@ -1,5 +1,5 @@
-"""What the database says of itself, asked once a minute by the gateway that leads: never in a scrape, which would wait
-for a database that is slow, and ask as often as somebody scrapes."""
+"""Exports figures of the database, which the leading gateway reads once a minute: not in a scrape, which would wait for
+a slow database, and read them as often as somebody scrapes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from gateway import metrics
-from gateway.runtime.database import FAILURES, Pool, Transaction
+from gateway.runtime.database import FAILURES, Pool, PoolConnection
 from gateway.runtime.triage import sqlstate
 from gateway.settings import Settings
 
@@ -65,11 +65,11 @@ select (select count(*) from retention_holds where ended_at is null)::float8 as 
        (select (not ok)::int from backups where verified_at is not null order by verified_at desc limit 1)::float8
          as faulty"""
 
-Look = Callable[[Transaction], Awaitable[None]]
+Look = Callable[[PoolConnection], Awaitable[None]]
 
 
 class Figures:
-    """Runs in every gateway, and asks in the one that leads."""
+    """Runs in every gateway, and reads the figures in the one that leads."""
 
     def __init__(self, settings: Settings, pool: Pool, leading: asyncio.Event) -> None:
         self._pool, self._leading = pool, leading
@@ -79,7 +79,7 @@ class Figures:
             metrics.DATABASE_LIMIT.set(settings.database_bytes)
 
     async def run(self) -> None:
-        """For ever."""
+        """Read the figures every EVERY_S while leading. Never returns."""
         try:
             while True:
                 await self._leading.wait()
@@ -91,19 +91,19 @@ class Figures:
             forget()
 
     async def look(self) -> None:
-        """Once. What one question finds does not hang on another: a login without a right on one table loses that."""
+        """Read all figures once. A query that fails, as for a right that is missing, costs its own figures alone."""
         for what, look in LOOKS.items():
             try:
                 async with asyncio.timeout(ANSWER_S), self._pool.acquire() as connection:
                     await look(connection)
             except FAILURES as error:
                 metrics.FIGURES_FAILURES.labels(what).inc()
-                log.warning("figures of the database are not known", what=what, error=f"{sqlstate(error)}: {error}")
+                log.warning("figures of the database cannot be read", what=what, error=f"{sqlstate(error)}: {error}")
             else:
                 metrics.FIGURES_AT.labels(what).set_to_current_time()
 
 
-async def server(connection: Transaction) -> None:
+async def server(connection: PoolConnection) -> None:
     row = await connection.fetchrow(SERVER)
     metrics.DATABASE_BYTES.set(row["bytes"])
     metrics.DATABASE_BACKENDS.set(row["backends"])
@@ -114,7 +114,7 @@ async def server(connection: Transaction) -> None:
     metrics.DATABASE_DEADLOCKS.set(row["deadlocks"])
 
 
-async def wal(connection: Transaction) -> None:
+async def wal(connection: PoolConnection) -> None:
     row = await connection.fetchrow(WAL)
     metrics.WAL_WRITTEN.set(row["written"])
     metrics.REPLICAS.set(row["replicas"])
@@ -122,7 +122,7 @@ async def wal(connection: Transaction) -> None:
     metrics.WAL_RETAINED.set(row["retained"])
 
 
-async def hypertables(connection: Transaction) -> None:
+async def hypertables(connection: PoolConnection) -> None:
     rows = await connection.fetch(HYPERTABLES)
     for gauge, column in (
         (metrics.HYPERTABLE_BYTES, "bytes"),
@@ -133,12 +133,12 @@ async def hypertables(connection: Transaction) -> None:
         gauge.replace({(row["name"],): row[column] for row in rows if row[column] is not None})
 
 
-async def jobs(connection: Transaction) -> None:
+async def jobs(connection: PoolConnection) -> None:
     found = {row["status"].lower(): row["jobs"] for row in await connection.fetch(JOBS)}
     metrics.DATABASE_JOBS.replace({(status,): found.get(status, 0.0) for status in ("success", "failed", "never")})
 
 
-async def plant(connection: Transaction) -> None:
+async def plant(connection: PoolConnection) -> None:
     row = await connection.fetchrow(PLANT)
     metrics.QUARANTINE_ROWS.set(row["quarantine_rows"])
     metrics.QUARANTINE_BYTES.set(row["quarantine_bytes"])
@@ -148,7 +148,7 @@ async def plant(connection: Transaction) -> None:
     metrics.DEVICES.replace({(presence,): found.get(presence, 0.0) for presence in ("online", "offline")})
 
 
-async def backups(connection: Transaction) -> None:
+async def backups(connection: PoolConnection) -> None:
     row = await connection.fetchrow(BACKUPS)
     metrics.RETENTION_HOLDS.set(row["holds"])
     for gauge, column in (
@@ -170,6 +170,6 @@ LOOKS: dict[str, Look] = {
 
 
 def forget() -> None:
-    """Who does not lead says nothing."""
+    """Export no figures of the database any more: this gateway does not lead."""
     for figure in metrics.DATABASE_FIGURES:
         figure.forget()

@@ -1,8 +1,8 @@
-"""What is older than its retention is dropped, by the gateway that leads, in both editions of TimescaleDB: policies of
-the community edition know no holds.
+"""Drops data older than their retention, in the gateway that leads, with both editions of TimescaleDB: the retention
+policies of the community edition know no holds.
 
-Frames and events go by whole chunks, which have all devices in them; so what a hold keeps is the chunk. How a chunk is
-dropped, counted and told to the audit trail is in the database: schema/migrations/0011_retention.sql.
+Frames and events are dropped by whole chunks, which have all devices in them, so that a hold keeps whole chunks. The
+database drops a chunk, counts it and tells the audit trail: schema/migrations/0011_retention.sql.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from gateway.settings import Settings
 log = structlog.get_logger()
 
 CHUNKS = {"frame": "frames", "event": "device_events"}
-"""Hypertable of a kind."""
+"""The hypertable of each kind that is dropped by chunks."""
 ROWS = {
     "status": "select retention_drop_statuses($1, $2, $3)",
     "quarantined": "select retention_drop_quarantined($1, $2, $3)",
 }
 ROWS_AT_ONCE = 10_000
 COUNTING_S = 3600.0
-"""A million frames in memory are counted and dropped in half a second; from a slow disk a day takes minutes."""
+"""Longest time to drop a chunk: a million frames in memory take half a second, a day's from a slow disk minutes."""
 BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
-"""Somebody reads that chunk, for longer than we want to make others wait: next time."""
+"""Somebody reads the chunk for longer than others should wait: it is dropped another time."""
 
 OLD = """
 select format('%I.%I', chunk_schema, chunk_name) as chunk, range_start as begins, range_end as ends,
@@ -44,7 +44,7 @@ select hypertable_name from timescaledb_information.jobs
 
 
 class Retention:
-    """Runs in every gateway, and works in the one that leads."""
+    """Runs in every gateway, and drops data in the one that leads."""
 
     def __init__(self, settings: Settings, pool: Pool, leading: asyncio.Event) -> None:
         self._pool, self._leading = pool, leading
@@ -57,7 +57,7 @@ class Retention:
         }
 
     async def run(self) -> None:
-        """For ever: while leading."""
+        """Drop old data every `retention_interval_s` while leading. Never returns."""
         trouble = Trouble({}, "drop what is older than its retention")
         while True:
             if not self._leading.is_set():
@@ -69,11 +69,11 @@ class Retention:
             except FAILURES as error:
                 await asyncio.sleep(trouble.failed(error))
                 continue
-            trouble.over()
+            trouble.reset()
             await asyncio.sleep(self._every_s)
 
     async def look(self, now: datetime) -> None:
-        """Drop what is old at that time."""
+        """Drop the data that are older than their retention at `now`."""
         for policy in await self._pool.fetch(POLICIES):
             log.error("a retention policy drops chunks and knows no holds: remove it", table=policy["hypertable_name"])
         for kind, days in self._days.items():
@@ -84,7 +84,7 @@ class Retention:
                 await self._chunks(kind, now - timedelta(days=days), why)
             else:
                 midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-                await self._rows(kind, midnight - timedelta(days=days), why)  # so the audit trail has it once a day
+                await self._rows(kind, midnight - timedelta(days=days), why)  # midnight: one audit event a day
         metrics.RETENTION_AT.set(now.timestamp())
 
     async def _chunks(self, kind: str, before: datetime, why: str) -> None:
@@ -97,7 +97,7 @@ class Retention:
             try:
                 rows = await self._pool.fetchval(DROP, *given, timeout=COUNTING_S)
             except BUSY as error:
-                log.warning("an old chunk is in use: tried again later", chunk=chunk["chunk"], error=str(error))
+                log.warning("an old chunk is in use; it is dropped later", chunk=chunk["chunk"], error=str(error))
                 continue
             if rows is not None:
                 metrics.RETENTION_CHUNKS.labels(kind).inc()
@@ -113,4 +113,4 @@ class Retention:
 
     def _dropped(self, kind: str, rows: int, begins: datetime | None, ends: datetime) -> None:
         metrics.RETENTION_ROWS.labels(kind).inc(rows)
-        log.info("dropped by its age", kind=kind, rows=rows, begins=begins and str(begins), ends=str(ends))
+        log.info("dropped old data", kind=kind, rows=rows, begins=begins and str(begins), ends=str(ends))

@@ -84,7 +84,7 @@ class Served(httpx2.AsyncClient):
 
     @property
     def identities(self) -> Identities:
-        found: Identities = self.app.state.identities
+        found: Identities = self.app.state.services.identities
         return found
 
 

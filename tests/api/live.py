@@ -15,8 +15,8 @@ import uvicorn
 from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 
-from api.app import create_app
-from api.edge.protocol import Socket, limited
+from api.app import SOCKETS, create_app
+from api.edge.protocol import QuietSocket, limited
 from api.settings import Settings
 from schema.alarms.machine import Alarm
 from tests.api import alarms
@@ -37,9 +37,9 @@ async def listening(database_url: str, port: int = 0, **settings: Any) -> AsyncI
         port=port,
         log_config=None,
         access_log=False,
-        ws=Socket,
+        ws=QuietSocket,
         ws_per_message_deflate=False,
-        http=limited(given.api_connections, app.state.sockets),
+        http=limited(given.api_connections, SOCKETS),
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
@@ -51,7 +51,7 @@ async def listening(database_url: str, port: int = 0, **settings: Any) -> AsyncI
     try:
         yield f"127.0.0.1:{port}", app
     finally:
-        app.state.hub.close()
+        app.state.services.hub.close()
         server.should_exit = True
         await task
 

@@ -11,6 +11,7 @@ import httpx2
 
 from api.http import description
 from tests.api.accounts import bearer
+from tests.api.conform import conforms
 from tests.api.plant import at
 
 ORDER = {"why": "as the test says"}
@@ -49,7 +50,7 @@ class Operator:
         assert answer.status_code == 200, answer.text
         content = answer.json()
         if model is not None:
-            shape(model).model_validate(content)
+            conforms(shape(model), content)
         return content
 
 

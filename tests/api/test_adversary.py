@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import time
 from collections.abc import AsyncIterator
@@ -95,7 +96,8 @@ async def test_a_password_that_is_changed_while_it_is_compared_opens_and_changes
     eva = await user(database, EVA)
     async with serving(database_url) as api:
         headers = (await log_in(api, EVA))["headers"]
-        slow = api._transport.app.state.passwords = Slow()  # type: ignore[attr-defined]
+        slow = Slow()
+        api.app.state.services = dataclasses.replace(api.app.state.services, passwords=slow)
         body = {"email": EVA, "password": PASSWORD} if what == "login" else {"old": PASSWORD, "new": "of the thief"}
         asking = asyncio.create_task(api.post(f"/api/v1/auth/{what}", json=body, headers=headers))
         await slow.reached.wait()
@@ -128,7 +130,7 @@ async def test_a_long_answer_breaks_off_when_its_key_has_ended(
         seen.append(message)
         if message.get("body") and len(seen) == 2:
             await database.execute("update api_keys set ended_at = now()")
-            app.state.identities.forget()
+            app.state.services.identities.forget()
 
     head = [(b"host", b"api"), (b"authorization", f"Bearer {key}".encode())]
     scope: dict[str, Any] = {

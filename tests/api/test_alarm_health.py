@@ -19,6 +19,7 @@ from api.shapes import alarm_health as shapes_alarm_health
 from schema.alarms.machine import Alarm, Condition
 from tests.api import alarms
 from tests.api.accounts import Served, api_key, bearer, organization
+from tests.api.conform import conforms
 from tests.api.plant import Plant
 
 T0 = datetime(2026, 3, 1, 10, tzinfo=UTC)
@@ -83,7 +84,7 @@ async def asked(client: httpx2.AsyncClient, **query: str) -> dict[str, Any]:
     answer = await client.get("/api/v1/alarms/health", params={"from": BEFORE, "to": AFTER, **query})
     assert answer.status_code == 200, answer.text
     content: dict[str, Any] = answer.json()
-    shapes_alarm_health.AlarmHealth.model_validate(content)
+    conforms(shapes_alarm_health.AlarmHealth, content)
     return content
 
 
@@ -156,7 +157,7 @@ def test_a_flood_begins_with_more_than_ten_and_ends_with_less_than_five(
     step = timedelta(minutes=10)
     found = list(floods({T0 + n * step: count for n, count in enumerate(counts) if count}))
     edges = [(times.text(T0 + begin * step), times.text(T0 + end * step)) for begin, end in wanted]
-    assert [(one["begin"], one["end"]) for one in found] == edges
+    assert [(one.begin, one.end) for one in found] == edges
 
 
 async def test_what_stands_now(plant: Plant, client: Served) -> None:
@@ -221,7 +222,7 @@ async def test_the_queries_read_what_they_need_and_no_more(log: Log, client: Ser
         "newest_after": (alerts.SQL["newest_after"], (10, 500)),
         "bounds": (alerts.SQL["bounds"], ()),
     }
-    async with client.app.state.server.connection(1) as connection:
+    async with client.app.state.services.server.connection(1) as connection:
         for name, (statement, arguments) in statements.items():
             rows = await connection.fetch(f"explain (costs off) {statement}", *arguments)
             plan = "\n".join(row[0] for row in rows)

@@ -13,6 +13,7 @@ from gateway.secrets import Secrets, ensure_vault
 from schema.sealed import unseal
 from tests.api import alarms
 from tests.api.accounts import Served, api_key, bearer
+from tests.api.conform import conforms
 from tests.api.operators import Operator, shape
 from tests.api.plant import Plant
 
@@ -53,7 +54,7 @@ async def test_a_route_is_made_changed_and_removed(plant: Plant, admin: Operator
     assert (await delete(admin, "manager")).status_code == 409, "another one escalates to it"
     gone = await delete(admin, "shift")
     assert gone.status_code == 200
-    shape("AlarmRoute").model_validate(gone.json())
+    conforms(shape("AlarmRoute"), gone.json())
     assert await admin.not_shown("/alarm-routes/shift") == 404
     assert (await delete(admin, "shift")).status_code == 404
 

@@ -164,7 +164,7 @@ async def test_another_organization_s_devices_and_rules_are_not_there(
     assert (found["devices"], found["warnings"][0]) == ([], "in its scope, but not registered: br-1")
     rule = Rule.model_validate({"name": "r", **definition()}).model_dump_json().encode()
     with pytest.raises(NotFound):  # nor for the process itself
-        await Trials(client.app.state.settings).run(number, rule, ["br-1"], (0, 1), never)
+        await Trials(client.app.state.services.settings).run(number, rule, ["br-1"], (0, 1), never)
 
 
 async def never() -> bool:

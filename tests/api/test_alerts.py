@@ -16,6 +16,7 @@ from api.queries import alerts
 from api.shapes import alarms as shapes_alarms
 from tests.api import alarms
 from tests.api.accounts import api_key, bearer, organization
+from tests.api.conform import conforms
 from tests.api.live import ENOUGH_S, STREAM, Events, Floor, first, listening, message, numbers, opened
 from tests.api.plant import Plant
 from tests.faults.proxy import Mode, Network
@@ -39,13 +40,13 @@ async def test_what_stands_comes_first_then_every_transition_as_the_lists_show_i
         assert (snapshot["cursor"], snapshot["more"]) == (was, False)
         assert snapshot["alarms"] == (await client.get("/api/v1/alarms")).json()["alarms"]
         [standing] = snapshot["alarms"]
-        shapes_alarms.Alarm.model_validate(standing)
+        conforms(shapes_alarms.Alarm, standing)
         gone = await floor.normal()
         told = await message(socket)
         assert await events.next() == ("transition", str(gone), told["transitions"][0])
         assert (told["type"], told["cursor"], len(told["transitions"])) == ("transitions", gone, 1)
         assert told["transitions"] == (await client.get("/api/v1/alarms/history?limit=1")).json()["transitions"]
-        shapes_alarms.Transition.model_validate(told["transitions"][0])
+        conforms(shapes_alarms.Transition, told["transitions"][0])
         last = await floor.burst(1200)
         every = await floor.sql.fetch("select transition_id from alarm_transitions where transition_id > $1", gone)
         assert await numbers(socket, last) == [row[0] for row in every]
@@ -155,7 +156,7 @@ async def test_nobody_hears_of_another_organization(
             with pytest.raises(InvalidStatus) as refused:
                 await opened(address, listener | extra, query)
             assert refused.value.response.status_code == 404
-        assert len(app.state.hub._feeds) == 2
+        assert len(app.state.services.hub._feeds) == 2
 
 
 async def test_that_an_alarm_ends_with_a_device_that_is_given_away_is_told_to_who_had_it_and_to_nobody_else(

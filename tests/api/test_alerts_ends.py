@@ -136,7 +136,7 @@ async def test_who_says_something_or_wants_too_many_is_sent_away(
             async with opened(address, listener) as three:  # there is room again
                 await first(three)
         async with asyncio.timeout(ENOUGH_S):
-            while app.state.hub._feeds or app.state.hub._of_one:
+            while app.state.services.hub._feeds or app.state.services.hub._of_one:
                 await asyncio.sleep(0.01)
 
 
@@ -155,7 +155,7 @@ async def test_who_does_not_read_is_closed_and_delays_nobody(
         lines = "".join(f"{name}: {value}\r\n" for name, value in request.items())
         slow[1].write(f"GET {PATH} HTTP/1.1\r\n{lines}\r\n".encode())
         assert b"101" in await slow[0].readline()
-        [feed] = app.state.hub._feeds.values()
+        [feed] = app.state.services.hub._feeds.values()
         begun = await floor.raised()
         last = await floor.burst(600, 50_000)  # 30 MB: more than the sockets of both sides hold
         assert await numbers(good, last) == list(range(begun, last + 1))

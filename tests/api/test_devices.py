@@ -193,7 +193,7 @@ async def test_the_commands_register_and_import_for_an_organization(
 
     async def command(*words: str) -> int | None:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway.devices", *words),
+            *(sys.executable, "-m", "gateway.operators.commands", *words),
             env={**os.environ, "BIOGATE_DATABASE_URL": database_url},
         )
         return await process.wait()

@@ -41,7 +41,7 @@ class Plantation:
     tenants: dict[str, Tenant]
 
     def visitor(self, organization: str) -> Visitor:
-        return Visitor(self.sql, organization, self.app.state.jwt_key, self.app.state.cookie)
+        return Visitor(self.sql, organization, self.app.state.services.jwt_key, self.app.state.services.cookie)
 
     async def ask(
         self, method: str, path: str, headers: Mapping[str, str], body: Any = None, query: Mapping[str, str] = {}
@@ -184,7 +184,9 @@ async def test_a_leak_a_change_and_an_unknown_route_are_found(plantation: Planta
     app = plantation.app
 
     async def leak(request: Request) -> Response:
-        async with request.app.state.server.connection(plantation.tenants["alpha"].organization_id) as connection:
+        async with request.app.state.services.server.connection(
+            plantation.tenants["alpha"].organization_id
+        ) as connection:
             rows = await connection.fetch("select * from devices")
         return Response(str(rows), headers={"X-Leak": rows[0]["location"]})
 
@@ -193,12 +195,14 @@ async def test_a_leak_a_change_and_an_unknown_route_are_found(plantation: Planta
         return Response(status_code=404)
 
     async def encoded(request: Request) -> Response:
-        async with request.app.state.server.connection(plantation.tenants["alpha"].organization_id) as connection:
+        async with request.app.state.services.server.connection(
+            plantation.tenants["alpha"].organization_id
+        ) as connection:
             return Response(await connection.fetchval("select encode(payload, 'base64') from quarantine"))
 
     async def socket(websocket: WebSocket) -> None:
         await websocket.accept()
-        async with app.state.server.connection(plantation.tenants["alpha"].organization_id) as connection:
+        async with app.state.services.server.connection(plantation.tenants["alpha"].organization_id) as connection:
             await websocket.send_text(str(await connection.fetch("select * from devices")))
 
     app.add_api_websocket_route("/api/v1/e/socket", socket)

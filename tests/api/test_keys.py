@@ -14,6 +14,8 @@ from api.access.roles import Role, Scope
 from api.shapes import accounts as shapes_accounts
 from api.shapes import organizations as shapes_organizations
 from tests.api.accounts import api_key, bearer, log_in, serving, user
+from tests.api.conform import conforms
+from tests.api.operators import shape
 from tests.api.test_organizations import Person, person, trail
 
 EVA = "eva@example.org"
@@ -36,23 +38,23 @@ async def test_a_key_is_shown_once_and_does_what_it_is_for(
         "scopes": ["telemetry:read", "telemetry:read"],
         "expires_in": "90d",
     }
-    made = shapes_organizations.MadeKey.model_validate(await eva("POST", KEYS, 201, **given))
+    made = conforms(shapes_organizations.MadeKey, await eva("POST", KEYS, 201, **given))
     assert made.key.startswith(f"bgk_{made.key_id}_")
     assert made.scopes == ["telemetry:read"]
     secret = made.key.rpartition(made.key_id)[2][1:]
     assert len(secret) >= 43  # 256 bits
     assert secret not in repr(await database.fetch("select * from api_keys"))
-    listed = (await eva("GET", KEYS))["keys"]
-    assert [one.key_id for one in shapes_organizations.Keys.model_validate(await eva("GET", KEYS)).keys] == [
-        made.key_id
-    ]
+    page = await eva("GET", KEYS)
+    conforms(shape("Keys"), page)
+    listed = page["keys"]
+    assert [one["key_id"] for one in listed] == [made.key_id]
     assert secret not in repr(listed)
 
     key = Person(api, 0, bearer(made.key))
     await key("GET", "/latest")
     for method, path in (("GET", "/devices"), ("GET", KEYS), ("GET", "/organization")):
         await key(method, path, 403)
-    mine = shapes_accounts.Me.model_validate(await key("GET", "/auth/me"))
+    mine = conforms(shapes_accounts.Me, await key("GET", "/auth/me"))
     assert (mine.who, mine.role, mine.scopes) == (f"key {made.key_id} (dash)", "viewer", ["telemetry:read"])
     assert mine.expires_at == made.expires_at
 

@@ -12,12 +12,14 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.requests import HTTPConnection
 
+from api.access import attempts
 from api.access.roles import Role
 from api.app import create_app
 from api.edge import limits, protocol
 from api.settings import Settings
-from tests.api.accounts import api_key, bearer, quick
+from tests.api.accounts import api_key, bearer, quick, serving
 from tests.api.plant import Plant
 from tests.api.test_operation import process
 from tests.api.test_problems import assert_problem
@@ -75,13 +77,28 @@ def test_the_buckets_do_not_grow_with_every_address_there_is() -> None:
         assert len(buckets._empty_at) <= limits.MOST_CALLERS
 
 
+def network(host: str | None) -> str:
+    client = None if host is None else (host, 1)
+    return attempts.network(HTTPConnection({"type": "http", "client": client}))
+
+
 def test_of_an_ipv6_address_the_network_counts() -> None:
-    one, other = limits.address(("2001:db8::1", 1)), limits.address(("2001:db8::ffff:2", 2))
-    assert one == other
-    assert limits.address(("2001:db8:1::1", 1)) != one
-    assert limits.address(("10.0.0.1", 1)) == "10.0.0.1"
-    assert limits.address(("fe80::1%eth0", 1)) == limits.address(("fe80::2", 1))
-    assert limits.address(None) == "local"
+    assert network("2001:db8::1") == network("2001:db8::ffff:2")
+    assert network("2001:db8:1::1") != network("2001:db8::1")
+    assert network("10.0.0.1") == "10.0.0.1"
+    assert network("fe80::1%eth0") == network("fe80::2")
+    assert network(None) == "unknown"
+
+
+async def test_ipv4_callers_that_come_by_ipv6_have_a_bucket_each(database_url: str) -> None:
+    """A proxy that listens on `::` tells their addresses as ::ffff:10.0.0.1 and so on."""
+    async with serving(database_url, address="::ffff:10.0.0.1", api_anonymous_rate=1) as client:
+        found = await statuses(client, 10, "/api/v1/devices")
+        assert 429 in found
+        client.move("::ffff:10.0.0.2")
+        assert set(await statuses(client, 5, "/api/v1/devices")) == {401}
+        client.move("10.0.0.1")
+        assert 429 in await statuses(client, 5, "/api/v1/devices")
 
 
 async def test_a_caller_over_the_rate_is_told_when_to_come_back(database_url: str, plant: Plant) -> None:

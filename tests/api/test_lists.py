@@ -12,9 +12,10 @@ from typing import Any
 import httpx2
 
 from api.shapes import devices as shapes_devices
-from api.shapes import events as shapes_events
 from api.shapes import latest as shapes_latest
 from api.shapes import quarantine as shapes_quarantine
+from tests.api.conform import conforms
+from tests.api.operators import shape
 from tests.api.plant import Plant, at, text
 
 API = "/api/v1"
@@ -61,17 +62,17 @@ async def test_a_device_has_its_presence_and_the_time_of_its_newest_frame(
 ) -> None:
     device = await plant.device("br-1")
     content = await get(client, "/devices/br-1")
-    shapes_devices.DeviceDetail.model_validate(content)
+    conforms(shapes_devices.DeviceDetail, content)
     assert (content["state"], content["presence"], content["last_frame_at"]) == ("active", None, None)
     await plant.status(device, 7, at(0), True, "2.4.1")
     await plant.status(device, 6, at(50), False)  # the will of an older boot, late
     await plant.frames(device, await plant.layout(device, "ph"), [(at(n), [7.0], None) for n in (3, 1)])
     content = await get(client, "/devices/br-1")
-    shapes_devices.DeviceDetail.model_validate(content)
+    conforms(shapes_devices.DeviceDetail, content)
     assert content["presence"] == {"online": True, "since": text(0), "boot": 7, "firmware": "2.4.1"}
     assert content["last_frame_at"] == text(3)
     listed = await get(client, "/devices")
-    shapes_devices.Devices.model_validate(listed)
+    conforms(shape("Devices"), listed)
     assert [item | {"version": 1} for item in listed["devices"]] == [content]
     [row] = await table(client, "/devices")
     assert (row["device"], row["presence.online"], row["presence.boot"]) == ("br-1", "true", "7")
@@ -83,7 +84,7 @@ async def test_channels_are_those_the_device_has_sent_with_units(plant: Plant, c
     await plant.layout(device, "temperature", "ph")
     await plant.layout(device, "ph", "odd, name")
     content = await get(client, "/devices/br-1/channels")
-    shapes_devices.Channels.model_validate(content)
+    conforms(shape("Channels"), content)
     found = [(item["channel"], item["unit"]) for item in content["channels"]]
     assert found == [("temperature", "°C"), ("ph", "pH"), ("odd, name", None)]
     rows = await table(client, "/devices/br-1/channels")
@@ -97,7 +98,7 @@ async def test_latest_is_the_newest_of_each_channel_over_all_layouts(plant: Plan
     await plant.frames(device, first, [(at(0), [37.0, 7.0], None), (at(10), [37.5, None], None)])
     await plant.frames(device, second, [(at(5), [7.5, 1.0], None), (at(6), [7.6, None], [0, 1])])
     content = await get(client, "/devices/br-1/latest")
-    shapes_latest.OneLatest.model_validate(content)
+    conforms(shapes_latest.OneLatest, content)
     assert content["time"] == text(10)
     assert content["values"] == [
         {"channel": "temperature", "unit": "°C", "value": 37.5, "quality": 0, "time": text(10)},
@@ -143,7 +144,7 @@ async def test_latest_of_all_devices_includes_the_silent_ones(plant: Plant, clie
         layout = await plant.layout(device, "ph")
         if number != 3:
             await plant.frames(device, layout, [(at(number), [float(number)], None)])
-    shapes_latest.AllLatest.model_validate(await get(client, "/latest"))
+    conforms(shapes_latest.AllLatest, await get(client, "/latest"))
     items = await everything(client, "/latest", "devices", limit=2, channels="ph")
     assert [(item["device"], item["time"]) for item in items] == [
         *(("br-0", text(0)), ("br-1", text(1)), ("br-2", text(2)), ("br-3", None), ("br-4", text(4))),
@@ -216,7 +217,7 @@ async def test_events_come_newest_first_also_those_of_one_instant(plant: Plant, 
         window = {"from": text(1), "to": text(2)}
         assert len(await everything(client, "/devices/br-1/events", "events", limit=limit, **window)) == 3
     page = await get(client, "/devices/br-1/events")
-    shapes_events.Events.model_validate(page)
+    conforms(shape("Events"), page)
     rows = await table(client, "/devices/br-1/events")
     assert [json.loads(row["data"]) for row in rows] == [item["data"] for item in page["events"]]
 
@@ -267,7 +268,7 @@ async def test_what_was_settled_is_listed_when_asked_for(plant: Plant, client: h
         assert await found(state="replayed", **device) == replayed
         assert await found(state=["discarded", "replayed", "open"], **device) == discarded + opened + replayed
     item = await get(client, f"/quarantine/{numbers[5]}")
-    shapes_quarantine.Quarantined.model_validate(item)
+    conforms(shapes_quarantine.Quarantined, item)
     assert (item["bytes"], item["payload"]) == (1, None)
 
 
@@ -275,13 +276,13 @@ async def test_a_payload_is_base64_and_a_large_one_only_with_its_item(plant: Pla
     payloads = [b"\xff\x00 small", b"x" * 40_000]
     numbers = [await plant.quarantine(at(n), None, "malformed", payload) for n, payload in enumerate(payloads)]
     page = await get(client, "/quarantine")
-    shapes_quarantine.Quarantine.model_validate(page)
+    conforms(shape("Quarantine"), page)
     large, small = page["quarantine"]
     assert base64.b64decode(small["payload"]) == payloads[0]
     assert (large["payload"], large["bytes"]) == (None, 40_000)
     for number, payload in zip(numbers, payloads, strict=True):
         item = await get(client, f"/quarantine/{number}")
-        shapes_quarantine.Quarantined.model_validate(item)
+        conforms(shapes_quarantine.Quarantined, item)
         assert base64.b64decode(item["payload"]) == payload
     rows = await table(client, "/quarantine")
     assert [int(row["bytes"]) for row in rows] == [40_000, len(payloads[0])]

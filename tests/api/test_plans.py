@@ -211,13 +211,15 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
     async with Server(Settings(database_url=database_url, api_pool_size=2)) as server:
         database = server.of(1)
         for ascending in (True, False):
-            await audit.page(database, audit.Wanted(None, None, None, times.FIRST, times.LAST, ascending), None, 10)
+            await audit.page(
+                database, audit.WantedEvents(None, None, None, times.FIRST, times.LAST, ascending), None, 10
+            )
         await commands.page(database, 1, None, (times.LAST, LAST_COMMAND), 10)
         await enrollments.page(database, None, None, (times.LAST, enrollments.LAST_TXN), 10)
-        await alarms.page(database, alarms.Filter(), ("", ""), 10)
-        await alarms.history(database, alarms.Wanted(times.FIRST, times.LAST), 10)
+        await alarms.page(database, alarms.AlarmFilter(), ("", ""), 10)
+        await alarms.history(database, alarms.WantedTransitions(times.FIRST, times.LAST), 10)
         await alarm_health.figures(database, times.Span(at(0), at(3600)), None, at(3600))
-        await devices.page(database, devices.Filter(), "", 10)
+        await devices.page(database, devices.DeviceFilter(), "", 10)
         rows = await database.fetch("select statement from pg_prepared_statements")
     files = Path(queries.__file__).parent.glob("*.sql")
     named = {f"{file.stem}.{name}": text for file in files for name, text in queries.load(file.stem).items()}

@@ -46,7 +46,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     taken: list[str] = []
     of_device = latest.of_device
 
-    async def watched(database: Any, device: str, asked: latest.Wanted) -> dict[str, Any]:
+    async def watched(database: Any, device: str, asked: latest.WantedLatest) -> Any:
         taken.append("short" if asked is PLAIN else "usual")
         return await of_device(database, device, asked)
 

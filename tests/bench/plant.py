@@ -22,9 +22,8 @@ from deploy.stack.local import erase
 from deploy.stack.paths import MOSQUITTO_CONF, Paths
 from deploy.stack.place import Place
 from deploy.stack.ports import any_free
-from gateway.logins.roles import Login as BrokerLogin
-from gateway.logins.roles import device_role, fixed_login, new_salt, security, verifier
-from gateway.setup import SECURITY, setup
+from gateway.logins.roles import LoginEntry, device_role, fixed_login, new_salt, security, verifier
+from gateway.operators.setup import SECURITY, setup
 from tests.bench.packets import Shape
 from tests.faults.servers import drop_database, new_database
 from tests.processes import GatewayProcess
@@ -193,7 +192,7 @@ class Plant:
             salt = new_salt()
             proof = verifier(PASSWORD, salt)
             names = device_names(devices)
-            logins = [BrokerLogin(f"{name}.1", device_role(name).name, salt, proof) for name in names]
+            logins = [LoginEntry(f"{name}.1", device_role(name).name, salt, proof) for name in names]
             content = security([fixed_login("gateway", self.password), *logins], map(device_role, names))
             (directory / SECURITY).write_text(json.dumps(content))
         return directory

@@ -12,15 +12,15 @@ import msgspec
 import numpy as np
 
 from gateway.broker import sys_topics
-from gateway.broker.connection import Connection
+from gateway.broker.connection import IntakeConnection
 from gateway.broker.outbox import Outbox
-from gateway.broker.window import Window
+from gateway.broker.window import IntakeWindow
 from gateway.intake import decode
 from gateway.intake.accounting import received
 from gateway.intake.admit import Admission
 from gateway.intake.batch import Batch
 from gateway.intake.registry import Registry
-from gateway.items import Delivery, Device, Frame, Mapping
+from gateway.items import Delivery, Device, Frame, SlotMapping
 from gateway.pipeline import DECODED_AT_ONCE
 from gateway.settings import Settings
 from gateway.storage import encode
@@ -43,7 +43,7 @@ def measure(channels: int) -> dict[str, tuple[float, float]]:
     """Least and median µs a frame of each stage; parts of a stage are indented. Called where an event loop runs."""
     names = tuple(f"channel_{n:02d}" for n in range(channels))
     device = Device(1, "r1")
-    device.mappings[names] = Mapping(names, 1, channels, np.arange(channels))
+    device.mappings[names] = SlotMapping(names, 1, channels, np.arange(channels))
     now = time.time() * 1000
     payloads = [
         msgspec.msgpack.encode(
@@ -58,7 +58,7 @@ def measure(channels: int) -> dict[str, tuple[float, float]]:
     )
     settings = Settings(database_url="postgresql://user@127.0.0.1/name", mqtt_url="mqtt://127.0.0.1")
     admission = Admission(settings, OneDevice(device))
-    connection = Connection(Window(2**40), Outbox(), sys_topics.on_change)
+    connection = IntakeConnection(IntakeWindow(2**40), Outbox(), sys_topics.on_change)
     deliveries = [Delivery(connection, n + 1, topic, payload, None, now) for n, payload in enumerate(payloads)]
     frames = [item for delivery in deliveries for item in admission.admit(delivery) if isinstance(item, Frame)]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gateway.intake.cell import prepare
 from gateway.intake.registry import Registry
-from gateway.items import Device, Frame, Mapping, Route
+from gateway.items import Device, Frame, SlotMapping, TopicRoute
 from gateway.runtime.database import create_pool
 from gateway.settings import Settings
 from gateway.storage import encode
@@ -86,9 +86,9 @@ def by_psql(bench: Bench, url: str, copies: Sequence[Sequence[Frame]]) -> float:
 def decoded(count: int, device_ids: Sequence[int], layout_id: int) -> list[Frame]:
     """Frames as the decoder leaves them, of all devices in turn, 20 ms apart."""
     names = tuple(f"channel_{n:03d}" for n in range(CHANNELS))
-    mapping = Mapping(names, layout_id, CHANNELS, np.arange(CHANNELS))
+    mapping = SlotMapping(names, layout_id, CHANNELS, np.arange(CHANNELS))
     routes = [
-        Route(topic(name, Kind.TELEMETRY), Kind.TELEMETRY, Device(device_id, name))
+        TopicRoute(topic(name, Kind.TELEMETRY), Kind.TELEMETRY, Device(device_id, name))
         for name, device_id in zip(device_names(len(device_ids)), device_ids, strict=True)
     ]
     begun = time.time() * 1000 - count / len(routes) * 20

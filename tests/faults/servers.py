@@ -20,10 +20,10 @@ import deploy.stack
 from deploy.stack import Local, Mosquitto, Postgres, Server
 from deploy.stack.paths import Paths
 from deploy.stack.ports import any_free
-from schema.migrate import migrate
-from tests.conftest import TEMPLATE, with_database
+from tests.conftest import make_template, with_database
 from tests.processes import wait_until
 
+TEMPLATE = "biogate_template"
 SMALL_DISK_MB = 640
 OWN_MOUNTS = "BIOGATE_FAULTS_OWN_MOUNTS"
 
@@ -91,13 +91,7 @@ async def new_database(server_url: str) -> str:
     admin = await asyncpg.connect(with_database(server_url, "postgres"))
     try:
         if not await admin.fetchval("select exists (select from pg_database where datname = $1)", TEMPLATE):
-            await admin.execute(f"create database {TEMPLATE}")
-            connection = await asyncpg.connect(with_database(server_url, TEMPLATE))
-            await migrate(connection)
-            await connection.close()
-            # TimescaleDB's scheduler would connect to it, and so forbid the copying
-            await admin.execute(f"alter database {TEMPLATE} with allow_connections false")
-            await admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", TEMPLATE)
+            await make_template(with_database(server_url, "postgres"), TEMPLATE)
         await admin.execute(f"create database {name} template {TEMPLATE}")
     finally:
         await admin.close()

@@ -16,7 +16,7 @@ from aiomqtt.exceptions import MqttConnectError
 from gateway.broker.client import client
 from gateway.intake.cell import prepare
 from gateway.logins.administration import Administration
-from gateway.logins.dynsec import Dynsec, Known
+from gateway.logins.dynsec import Dynsec, LoginAtBroker
 from gateway.logins.roles import new_password, new_salt, verifier
 from gateway.runtime.database import Pool, Troubles, create_pool
 from gateway.secrets import Secrets, ensure_vault
@@ -102,7 +102,7 @@ class Cell:
             await dynsec.open()
             yield dynsec
 
-    async def logins(self) -> dict[str, Known]:
+    async def logins(self) -> dict[str, LoginAtBroker]:
         """The devices' logins at the broker."""
         async with self.dynsec() as dynsec:
             return {one.username: one for one in await dynsec.clients() if "." in one.username}

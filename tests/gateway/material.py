@@ -11,13 +11,12 @@ import asyncpg
 import msgpack
 import numpy as np
 
-from gateway.broker.window import Window
+from gateway.broker.window import IntakeWindow
 from gateway.intake.accounting import Outcome
 from gateway.intake.admit import Admission, Missing
 from gateway.intake.registry import Registry
-from gateway.items import Acknowledger, Delivery, Device, Frame, Item, Route
-from gateway.items import Mapping as SlotMapping
-from gateway.quarantine.replay import Nobody
+from gateway.items import Acknowledger, Delivery, Device, Frame, Item, SlotMapping, TopicRoute
+from gateway.quarantine.replay import NoBroker
 from gateway.runtime.database import Pool, Troubles
 from gateway.settings import Settings, Timing
 from gateway.storage.write import Writer
@@ -27,7 +26,7 @@ DEVICES = [f"r{i}" for i in range(1, 15)]
 DAY_MS = 86_400_000.0
 NOW_MS = 1_795_161_600_000.0  # some whole second
 """A whole second of today, the same all through a run."""
-NOWHERE = Nobody()
+NOWHERE = NoBroker()
 """For stages that pass the connection on and do not look at it."""
 
 
@@ -52,7 +51,7 @@ def delivery(
     fault: str | None = None,
 ) -> Delivery:
     made = Delivery(connection, packet_id, to, payload, content_type, received_ms, fault)
-    Window(2**40).add(made)  # weighed
+    IntakeWindow(2**40).add(made)  # weighed
     return made
 
 
@@ -81,7 +80,7 @@ async def frames(
     """One frame a row `(t, values)`; `fields` hold for all. Without `seq` they are numbered from 0."""
     known = registry.device(device)
     assert known is not None
-    route = Route(topic(device, Kind.TELEMETRY), Kind.TELEMETRY, known)
+    route = TopicRoute(topic(device, Kind.TELEMETRY), Kind.TELEMETRY, known)
     await registry.map((known, tuple(values)) for _, values in rows)
     made = []
     for n, (t, values) in enumerate(rows):
@@ -96,8 +95,8 @@ def mapping(channels: Sequence[str], slots: Sequence[int], width: int, layout_id
     return SlotMapping(tuple(channels), layout_id, width, np.array(slots, dtype=np.intp))
 
 
-def route(device_id: int, name: str = "r1") -> Route:
-    return Route(topic(name, Kind.TELEMETRY), Kind.TELEMETRY, Device(device_id, name))
+def route(device_id: int, name: str = "r1") -> TopicRoute:
+    return TopicRoute(topic(name, Kind.TELEMETRY), Kind.TELEMETRY, Device(device_id, name))
 
 
 def make_writer(pool: Pool, registry: Registry, troubles: Troubles | None = None, max_chunks: int = 32) -> Writer:

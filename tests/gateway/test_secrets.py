@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from gateway.operators.setup import pem, setup, write
 from gateway.secrets import Secrets, SecretsError, claim_key, ensure_vault
-from gateway.setup import pem, setup, write
 from schema.sealed import Unreadable, seal, unseal
 
 

@@ -110,7 +110,7 @@ class Notifier:
                 if time.monotonic() - cleared > CLEAR_S:
                     cleared = time.monotonic()
                     await self._queue.clear()
-            trouble.over()
+            trouble.reset()
             await asyncio.sleep(self._timing.notify_pause_s)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timing.look_s - self._timing.notify_pause_s):
@@ -158,7 +158,7 @@ class Notifier:
                     await self._tell(due, route)
             except FAILURES as error:
                 await asyncio.sleep(trouble.failed(error))
-                trouble.over()
+                trouble.reset()
             except Exception as error:  # of this route's alarms, or its channel: the others go on
                 log.exception("alarms cannot be told: a defect", route=due.name, organization=due.organization_id)
                 metrics.FAILED.labels("none").inc()
@@ -225,7 +225,7 @@ class Notifier:
             except FAILURES as error:
                 await asyncio.sleep(trouble.failed(error))
             else:
-                trouble.over()
+                trouble.reset()
                 return
 
     async def _measure(self) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
-from gateway.runtime.database import Pool, Transaction
+from gateway.runtime.database import Pool, PoolConnection
 from schema.alarms.routes import Route
 
 AT_ONCE = 20_000
@@ -224,7 +224,7 @@ class Queue:
             pass
 
 
-async def _works(connection: Transaction, due: Due) -> None:
+async def _works(connection: PoolConnection, due: Due) -> None:
     await connection.execute(TELL_IT_WORKS, due.route_id)
     await connection.execute(ROUTE_WORKS, due.route_id)
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.broker import sys_topics
-from gateway.broker.connection import Connection
+from gateway.broker.connection import IntakeConnection
 from gateway.broker.outbox import Outbox
-from gateway.broker.window import Window
+from gateway.broker.window import IntakeWindow
 from gateway.errors import BrokerRefused
 from gateway.items import Delivery
 from tests.gateway.material import until
@@ -51,16 +51,16 @@ class Broker:
     """The other end of a real connection."""
 
     def __init__(self) -> None:
-        self.window = Window(2**20)
+        self.window = IntakeWindow(2**20)
         self.heard = bytearray()
         self._accepted: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
 
-    async def connect(self) -> Connection:
+    async def connect(self) -> IntakeConnection:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
         loop = asyncio.get_running_loop()
         _, self.connection = await loop.create_connection(
-            lambda: Connection(self.window, Outbox(), sys_topics.on_change), "127.0.0.1", port
+            lambda: IntakeConnection(self.window, Outbox(), sys_topics.on_change), "127.0.0.1", port
         )
         self.writer = await self._accepted
         return self.connection
@@ -113,8 +113,8 @@ def content(deliveries: list[Delivery]) -> list[tuple[object, ...]]:
 
 
 async def fed(parts: list[bytes]) -> list[tuple[object, ...]]:
-    window = Window(2**30)
-    connection = Connection(window, Outbox(), sys_topics.on_change)
+    window = IntakeWindow(2**30)
+    connection = IntakeConnection(window, Outbox(), sys_topics.on_change)
     for part in parts:
         connection.data_received(part)
     window.close()

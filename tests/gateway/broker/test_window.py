@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.broker.window import OVERHEAD, Window
+from gateway.broker.window import OVERHEAD, IntakeWindow
 from gateway.items import Delivery
 from tests.gateway.material import delivery
 
@@ -24,7 +24,7 @@ def test_a_message_counts_for_its_payload_topic_and_what_it_costs_beside() -> No
 
 
 async def test_messages_leave_in_the_order_of_receipt_and_not_more_than_asked_for() -> None:
-    window = Window(10**6)
+    window = IntakeWindow(10**6)
     sent = [of(300 + n) for n in range(5)]
     window.add(*sent[:2])
     window.add(*sent[2:])
@@ -35,7 +35,7 @@ async def test_messages_leave_in_the_order_of_receipt_and_not_more_than_asked_fo
 
 
 async def test_a_few_large_messages_are_enough_to_take_at_once() -> None:
-    window = Window(10**6)
+    window = IntakeWindow(10**6)
     sent = [of(400) for _ in range(5)]
     for each in sent:
         window.add(each)
@@ -45,7 +45,7 @@ async def test_a_few_large_messages_are_enough_to_take_at_once() -> None:
 
 
 async def test_it_is_full_at_its_bound_and_has_room_again_at_half_of_it() -> None:
-    window, rooms = Window(1000), []
+    window, rooms = IntakeWindow(1000), []
     window.on_room = lambda: rooms.append(window.bytes)
     window.add(of(600))
     assert not window.full
@@ -64,7 +64,7 @@ async def test_it_is_full_at_its_bound_and_has_room_again_at_half_of_it() -> Non
 
 
 async def test_taking_makes_no_room_but_releasing_does() -> None:
-    window = Window(1000)
+    window = IntakeWindow(1000)
     window.add(of(1000))
     await window.take(1, 10**6)
     assert window.full
@@ -73,7 +73,7 @@ async def test_taking_makes_no_room_but_releasing_does() -> None:
 
 
 async def test_who_takes_from_an_empty_window_waits_for_the_next_message() -> None:
-    window = Window(1000)
+    window = IntakeWindow(1000)
     taking = asyncio.create_task(window.take(10, 10**6))
     for _ in range(3):
         await asyncio.sleep(0)
@@ -85,7 +85,7 @@ async def test_who_takes_from_an_empty_window_waits_for_the_next_message() -> No
 
 @pytest.mark.parametrize("waiting", [True, False])
 async def test_a_closed_window_ends_when_the_rest_is_taken(waiting: bool) -> None:
-    window = Window(1000)
+    window = IntakeWindow(1000)
     if waiting:
         taking = asyncio.create_task(window.take(10, 10**6))
         await asyncio.sleep(0)
@@ -101,7 +101,7 @@ async def test_a_closed_window_ends_when_the_rest_is_taken(waiting: bool) -> Non
 @given(st.lists(st.one_of(st.integers(OVERHEAD + 1, 900), st.just(0)), max_size=50))
 def test_it_is_full_from_reaching_the_bound_until_half_of_it(steps: list[int]) -> None:
     """Each step adds a message of that size, or (0) releases the oldest one."""
-    window = Window(2000)
+    window = IntakeWindow(2000)
     held: list[int] = []
     full = False
     for step in steps:

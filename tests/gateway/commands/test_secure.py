@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.enrollment.mqtt import NOT_AUTHORIZED, Client
 from tests.gateway.cell import Cell
 from tests.gateway.controller import ask, until_state
+from tests.mqtt import NOT_AUTHORIZED, Client
 from tests.processes import GatewayProcess
 
 pytestmark = pytest.mark.timeout(90)

@@ -11,13 +11,13 @@ import asyncpg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.enrollment.requests import read
-from gateway.enrollment.steps import SILENCE, Answer, Steps
+from gateway.enrollment.steps import SILENCE, EnrollmentReply, Steps
 from gateway.runtime.database import Pool
 from gateway.secrets import Secrets, claim_key
 from gateway.settings import Settings
 from schema.enrollment import Hello
 from schema.sealed import seal
-from tests.enrollment.handshake import Handshake, Login
+from tests.gateway.enrollment.handshake import Handshake, Login
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Bench:
 
     # -- the handshake
 
-    async def send(self, handshake: Handshake, payload: bytes) -> Answer:
+    async def send(self, handshake: Handshake, payload: bytes) -> EnrollmentReply:
         request = read(handshake.txn, payload, retained=False)
         if isinstance(request, Hello):
             return await self.steps.hello(payload, request)
@@ -129,7 +129,7 @@ class Bench:
         return {row["username"]: row["wanted"] for row in rows}
 
 
-def said(answer: Answer) -> dict[str, Any]:
+def said(answer: EnrollmentReply) -> dict[str, Any]:
     """A reply, decoded."""
     assert answer.payload is not None, answer
     decoded = json.loads(answer.payload)

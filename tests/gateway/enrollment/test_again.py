@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.enrollment.steps import SILENCE
-from tests.enrollment.handshake import Handshake
 from tests.gateway.enrollment.bench import Bench, Controller, refused, said
+from tests.gateway.enrollment.handshake import Handshake
 
 
 async def test_after_a_factory_reset_the_next_generation_comes_by_itself_and_boots_go_on(bench: Bench) -> None:

@@ -14,17 +14,17 @@ from gateway.enrollment.decisions import (
     UNKNOWN_SERIAL,
     Ask,
     Await,
+    CellLoad,
     Check,
-    Hold,
-    Known,
+    EnrollmentSession,
+    HandshakeState,
+    KnownSerial,
     Limits,
-    Load,
     Nothing,
     Provision,
     Refuse,
-    Send,
-    Session,
-    State,
+    SendAgain,
+    SendPending,
     greet,
     greet_again,
     hear,
@@ -37,8 +37,8 @@ from schema.enrollment import Hello, Refusal, b64
 TXN = "0123456789abcdef" * 2
 IDENTITY, OTHER = b"i" * 32, b"o" * 32
 LIMITS = Limits(sessions=200, tries=5)
-QUIET = Load(switched_on=True, open=0, awaiting=0, tries=0)
-KNOWN = Known(
+QUIET = CellLoad(switched_on=True, open=0, awaiting=0, tries=0)
+KNOWN = KnownSerial(
     device="br-1",
     claim_version=1,
     claim_key=None,
@@ -49,11 +49,17 @@ KNOWN = Known(
     device_state=None,
 )
 DEVICE_STATES = (None, "pending", "active", *sorted(BARRED))
-PROVED = {State.AWAITING, State.APPROVED, State.PROVISIONING, State.GRANTED, State.ACTIVE}
+PROVED = {
+    HandshakeState.AWAITING,
+    HandshakeState.APPROVED,
+    HandshakeState.PROVISIONING,
+    HandshakeState.GRANTED,
+    HandshakeState.ACTIVE,
+}
 
 
-def session(state: State = State.CHALLENGED, **changes: object) -> Session:
-    whole = Session(
+def session(state: HandshakeState = HandshakeState.CHALLENGED, **changes: object) -> EnrollmentSession:
+    whole = EnrollmentSession(
         txn=TXN,
         cell="main",
         serial="S-1",
@@ -66,7 +72,9 @@ def session(state: State = State.CHALLENGED, **changes: object) -> Session:
         transcript=bytes(32),
         keys=b"keys",
         proof=b"proof" if state in PROVED else None,
-        reply=b"grant" if state in {State.PROVISIONING, State.GRANTED, State.ACTIVE} else None,
+        reply=b"grant"
+        if state in {HandshakeState.PROVISIONING, HandshakeState.GRANTED, HandshakeState.ACTIVE}
+        else None,
         late=False,
     )
     return replace(whole, **changes)  # type: ignore[arg-type]
@@ -94,7 +102,7 @@ def test_a_hello_is_answered_by_a_challenge_only_if_nothing_speaks_against_it() 
         (0, 4, 5),
     ):
         known = replace(KNOWN, device_state=state, blocked=blocked, identity_key=key, enrolled=enrolled, place=place)
-        load = Load(switched_on, open_, 0, tries)
+        load = CellLoad(switched_on, open_, 0, tries)
         decision = greet(hello(claim), IDENTITY, known, masters={1, 2}, load=load, limits=LIMITS)
         if not switched_on:
             expected: Ask | Refuse = Refuse(Refusal.CLOSED)
@@ -127,7 +135,7 @@ def test_a_hello_is_answered_by_a_challenge_only_if_nothing_speaks_against_it() 
         (3, replace(KNOWN, claim_version=3), False),
     ],
 )
-def test_there_must_be_a_claim_key_of_that_version(claim: int, known: Known | None, asked: bool) -> None:
+def test_there_must_be_a_claim_key_of_that_version(claim: int, known: KnownSerial | None, asked: bool) -> None:
     decision = greet(hello(claim), IDENTITY, known, masters={1, 2}, load=QUIET, limits=LIMITS)
     assert decision == (Ask() if asked else Refuse(Refusal.UNKNOWN_CLAIM))
 
@@ -137,44 +145,44 @@ def test_devices_that_wait_for_an_operator_keep_nobody_out() -> None:
     assert greet(hello(), IDENTITY, KNOWN, masters={1}, load=load, limits=LIMITS) == Ask()
 
 
-@pytest.mark.parametrize("state", State)
-def test_the_same_hello_gets_the_same_challenge_and_another_one_is_a_conflict(state: State) -> None:
+@pytest.mark.parametrize("state", HandshakeState)
+def test_the_same_hello_gets_the_same_challenge_and_another_one_is_a_conflict(state: HandshakeState) -> None:
     there = session(state)
     decision = greet_again("main", there, b"hello")
-    if state is State.EXPIRED:
+    if state is HandshakeState.EXPIRED:
         assert decision == Refuse(Refusal.EXPIRED)
-    elif state is State.REJECTED:
+    elif state is HandshakeState.REJECTED:
         assert isinstance(decision, Refuse)
     else:
-        assert decision == Send(b"challenge")
+        assert decision == SendAgain(b"challenge")
     assert greet_again("main", there, b"hello ") == Refuse(Refusal.CONFLICT)
     assert greet_again("other", there, b"hello") == Refuse(Refusal.CONFLICT)
-    if state is not State.REJECTED:
+    if state is not HandshakeState.REJECTED:
         assert greet_again("main", replace(there, late=True), b"hello") == Refuse(Refusal.EXPIRED)
 
 
 # -- PROOF
 
 HEARD = {
-    State.CHALLENGED: Check(),
-    State.AWAITING: Hold("approval"),
-    State.APPROVED: Hold("provisioning", soon=True),
-    State.PROVISIONING: Hold("provisioning", soon=True),
-    State.GRANTED: Send(b"grant"),
-    State.ACTIVE: Send(b"grant"),
-    State.REJECTED: Refuse(Refusal.DENIED),
-    State.EXPIRED: Refuse(Refusal.EXPIRED),
+    HandshakeState.CHALLENGED: Check(),
+    HandshakeState.AWAITING: SendPending("approval"),
+    HandshakeState.APPROVED: SendPending("provisioning", soon=True),
+    HandshakeState.PROVISIONING: SendPending("provisioning", soon=True),
+    HandshakeState.GRANTED: SendAgain(b"grant"),
+    HandshakeState.ACTIVE: SendAgain(b"grant"),
+    HandshakeState.REJECTED: Refuse(Refusal.DENIED),
+    HandshakeState.EXPIRED: Refuse(Refusal.EXPIRED),
 }
 
 
-@pytest.mark.parametrize("state", State)
-def test_a_proof_is_checked_once_and_then_answered_from_what_is_stored(state: State) -> None:
+@pytest.mark.parametrize("state", HandshakeState)
+def test_a_proof_is_checked_once_and_then_answered_from_what_is_stored(state: HandshakeState) -> None:
     there = session(state)
     assert hear("main", there, b"proof") == HEARD[state]
     if state in PROVED:
         assert hear("main", there, b"other") == Refuse(Refusal.CONFLICT)
     assert hear("elsewhere", there, b"proof") == Refuse(Refusal.CONFLICT)
-    if state is not State.REJECTED:
+    if state is not HandshakeState.REJECTED:
         assert hear("main", replace(there, late=True), b"proof") == Refuse(Refusal.EXPIRED)
 
 
@@ -184,7 +192,7 @@ def test_a_proof_without_a_hello_is_told_to_begin_anew() -> None:
 
 @pytest.mark.parametrize("code", sorted(CODES))
 def test_a_handshake_that_was_refused_says_why_again(code: str) -> None:
-    there = session(State.REJECTED, reason=code)
+    there = session(HandshakeState.REJECTED, reason=code)
     for decision in (hear("main", there, b"proof"), hear("main", there, b"x"), greet_again("main", there, b"hello")):
         assert decision == Refuse(Refusal(code))
 
@@ -212,7 +220,7 @@ def test_nothing_but_a_right_proof_of_a_known_controller_makes_a_login() -> None
             enrolled=enrolled,
             place=place,
         )
-        load = Load(on, 200, awaiting, 5)  # those two were looked at before
+        load = CellLoad(on, 200, awaiting, 5)  # those two were looked at before
         decision = judge(session(), known, load, LIMITS, right=right, certificate_usable=usable)
         if not right:
             code: Refusal | None = Refusal.REFUSED
@@ -256,23 +264,27 @@ def test_an_unknown_serial_never_gets_a_login_by_itself(right: bool, usable: boo
 # -- approved, granted
 
 
-@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("state", HandshakeState)
 @pytest.mark.parametrize("late", [True, False])
 @pytest.mark.parametrize("cell", ["main", "other"])
-def test_it_goes_on_when_it_was_approved_or_its_login_was_made(state: State, late: bool, cell: str) -> None:
+def test_it_goes_on_when_it_was_approved_or_its_login_was_made(state: HandshakeState, late: bool, cell: str) -> None:
     known = replace(KNOWN, identity_key=IDENTITY, place=False)  # an approval goes above the quota
     decision = resume(session(state, late=late), known, cell)
-    if late or cell != "main" or state not in {State.APPROVED, State.GRANTED, State.REJECTED}:
+    if (
+        late
+        or cell != "main"
+        or state not in {HandshakeState.APPROVED, HandshakeState.GRANTED, HandshakeState.REJECTED}
+    ):
         assert decision == Nothing()
-    elif state is State.REJECTED:  # an operator has said no while the device waited: it hears of it
+    elif state is HandshakeState.REJECTED:  # an operator has said no while the device waited: it hears of it
         assert decision == Refuse(Refusal.DENIED)
     else:
-        assert decision == (Provision() if state is State.APPROVED else Send(b"grant"))
+        assert decision == (Provision() if state is HandshakeState.APPROVED else SendAgain(b"grant"))
     assert resume(None, known, cell) == Nothing()
 
 
 def test_an_approval_that_was_overtaken_makes_no_login() -> None:
-    approved = session(State.APPROVED)
+    approved = session(HandshakeState.APPROVED)
     assert resume(approved, None, "main") == Refuse(Refusal.DENIED, ends=True)
     assert resume(approved, replace(KNOWN, identity_key=OTHER), "main") == Refuse(Refusal.DENIED, ends=True)
     for state in BARRED:

@@ -21,18 +21,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.enrollment import handshake
-from gateway.enrollment.handshake import Keys, Unusable
+from gateway.enrollment.handshake import HandshakeKeys, HandshakeRefused
 from schema.enrollment import Grant, Hello, Identity, Proof, b64, unb64
 from tests.enrollment_vectors import document
 
 EXAMPLE = document()["examples"][0]
-KEYS = Keys(*(bytes.fromhex(EXAMPLE[name]) for name in ("k_d", "k_g", "k_s")))
+KEYS = HandshakeKeys(*(bytes.fromhex(EXAMPLE[name]) for name in ("k_d", "k_g", "k_s")))
 TH2, IDENTITY = bytes.fromhex(EXAMPLE["th2"]), bytes.fromhex(EXAMPLE["identity_public"])
 PROOF = msgspec.json.decode(EXAMPLE["proof_text"], type=Proof)
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-def is_proof(proof: Proof = PROOF, identity: bytes = IDENTITY, keys: Keys = KEYS, th2: bytes = TH2) -> bool:
+def is_proof(proof: Proof = PROOF, identity: bytes = IDENTITY, keys: HandshakeKeys = KEYS, th2: bytes = TH2) -> bool:
     return handshake.is_proof(proof, identity, keys, th2)
 
 
@@ -70,7 +70,7 @@ def test_the_gateways_own_mac_is_no_proof() -> None:
 def test_an_ephemeral_key_of_low_order_is_refused(ephemeral: bytes) -> None:
     hello = msgspec.json.decode(EXAMPLE["hello_text"], type=Hello)
     weak = msgspec.structs.replace(hello, ephemeral=b64(ephemeral))
-    with pytest.raises(Unusable):
+    with pytest.raises(HandshakeRefused):
         handshake.challenge(
             b"hello",
             weak,
@@ -84,7 +84,7 @@ def test_an_ephemeral_key_of_low_order_is_refused(ephemeral: bytes) -> None:
 
 @pytest.mark.parametrize("text", ["", "A" * 42, "A" * 44, "A" * 42 + "=", "A" * 42 + "\n"])
 def test_a_key_has_32_bytes(text: str) -> None:
-    with pytest.raises(Unusable):
+    with pytest.raises(HandshakeRefused):
         handshake.public_key(text)
 
 
@@ -156,7 +156,7 @@ def test_a_certificate_is_for_the_key_of_the_request_and_says_nothing_else_of_it
 def test_a_certificate_does_not_outlive_its_authority() -> None:
     until = NOW + timedelta(days=7)
     assert issue(csr(CURVES["P-256"]()), until=until).not_valid_after_utc == until
-    with pytest.raises(Unusable, match="has ended"):
+    with pytest.raises(HandshakeRefused, match="has ended"):
         issue(csr(CURVES["P-256"]()), until=NOW - timedelta(days=1))
 
 
@@ -164,20 +164,20 @@ def test_a_certificate_does_not_outlive_its_authority() -> None:
     "key", [rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP521R1())], ids=["RSA", "P-521"]
 )
 def test_other_keys_get_no_certificate(key: Any) -> None:
-    with pytest.raises(Unusable):
+    with pytest.raises(HandshakeRefused):
         handshake.certificate_key(csr(key))
 
 
 def test_a_request_that_its_key_has_not_signed_gets_no_certificate() -> None:
     request = bytearray(csr(CURVES["Ed25519"]()))
     request[-1] ^= 1
-    with pytest.raises(Unusable):
+    with pytest.raises(HandshakeRefused):
         handshake.certificate_key(bytes(request))
 
 
 @given(st.binary(max_size=1050))
 def test_any_bytes_are_no_certificate_request(data: bytes) -> None:
-    with pytest.raises(Unusable):
+    with pytest.raises(HandshakeRefused):
         handshake.certificate_key(data)
 
 
@@ -188,12 +188,12 @@ REQUEST = csr(CURVES["P-256"]())
 def test_a_changed_byte_makes_a_request_unusable(place: int, bits: int) -> None:
     request = bytearray(REQUEST)
     request[place] ^= bits
-    with pytest.raises(Unusable):
+    with pytest.raises(HandshakeRefused):
         handshake.certificate_key(bytes(request))
 
 
 def test_a_name_that_is_too_long_for_x509_gets_no_certificate() -> None:
     request = csr(CURVES["P-256"]())
     assert issue(request, "x" * 62 + ".1").subject.rfc4514_string() == "CN=" + "x" * 62 + ".1"
-    with pytest.raises(Unusable):
+    with pytest.raises(HandshakeRefused):
         issue(request, "x" * 63 + ".1")

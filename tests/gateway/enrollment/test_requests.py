@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.enrollment.requests import Unreadable, read, txn_of
+from gateway.enrollment.requests import UnreadableRequest, read, txn_of
 from schema.enrollment import MAX_REQUEST, Hello, Proof, b64, request_topic
 
 TXN = "0123456789abcdef" * 2
@@ -21,7 +21,7 @@ PROOF: dict[str, Any] = {"v": 1, "type": "proof", "txn": TXN, "sig": b64(bytes(6
 
 
 def reason(payload: bytes, txn: str | None = TXN, *, retained: bool = False) -> str:
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(UnreadableRequest) as refused:
         read(txn, payload, retained=retained)
     return refused.value.reason
 
@@ -109,5 +109,5 @@ VALUES = st.recursive(
 def test_any_members_are_read_or_refused(whole: dict[str, Any], changes: dict[str, Any]) -> None:
     try:
         read(TXN, json.dumps(whole | changes).encode(), retained=False)
-    except Unreadable as refused:
+    except UnreadableRequest as refused:
         assert refused.reason in {"malformed", "oversized"}  # noqa: PT017

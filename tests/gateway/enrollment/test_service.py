@@ -15,15 +15,15 @@ import pytest
 
 from gateway import metrics
 from gateway.enrollment import service
-from gateway.enrollment.service import Enrollment
+from gateway.enrollment.service import EnrollmentService
 from gateway.runtime.database import Pool, Troubles
 from gateway.secrets import Secrets
 from gateway.settings import Settings
 from schema.enrollment import LOGIN
 from tests.conftest import Broker
-from tests.enrollment.handshake import Handshake, Login
-from tests.enrollment.mqtt import Client
 from tests.gateway.enrollment.bench import Bench, Controller
+from tests.gateway.enrollment.handshake import Handshake, Login
+from tests.mqtt import Client
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def chosen(chosen: Settings, secure_broker: Broker) -> Settings:
 
 
 class Running:
-    def __init__(self, enrollment: Enrollment, troubles: Troubles) -> None:
+    def __init__(self, enrollment: EnrollmentService, troubles: Troubles) -> None:
         self.enrollment, self.troubles = enrollment, troubles
 
     async def ready(self) -> None:
@@ -42,7 +42,7 @@ class Running:
 @asynccontextmanager
 async def running(settings: Settings, secrets: Secrets, pool: Pool) -> AsyncIterator[Running]:
     troubles: Troubles = {}
-    enrollment = Enrollment(settings, secrets, pool, troubles)
+    enrollment = EnrollmentService(settings, secrets, pool, troubles)
     task = asyncio.create_task(enrollment.run())
     run = Running(enrollment, troubles)
     try:

@@ -12,8 +12,8 @@ from gateway.enrollment import store
 from gateway.enrollment.steps import SILENCE
 from schema.enrollment import Refusal
 from schema.sealed import unseal
-from tests.enrollment.handshake import Handshake
 from tests.gateway.enrollment.bench import Bench, Controller, refused, said, transitions
+from tests.gateway.enrollment.handshake import Handshake
 
 # -- the way it should go
 

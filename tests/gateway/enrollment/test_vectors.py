@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from gateway.enrollment import handshake
-from gateway.enrollment.handshake import Keys
+from gateway.enrollment.handshake import HandshakeKeys
 from gateway.enrollment.requests import read
 from gateway.secrets import claim_key
 from schema.enrollment import MAX_REPLY, Challenge, Hello, Identity, Proof, fingerprint, unb64
@@ -32,8 +32,8 @@ def request(example: dict[str, Any], name: str) -> Hello | Proof:
     return read(example["txn"], example[f"{name}_text"].encode(), retained=False)
 
 
-def keys(example: dict[str, Any]) -> Keys:
-    return Keys(raw(example, "k_d"), raw(example, "k_g"), raw(example, "k_s"))
+def keys(example: dict[str, Any]) -> HandshakeKeys:
+    return HandshakeKeys(raw(example, "k_d"), raw(example, "k_g"), raw(example, "k_s"))
 
 
 def test_the_committed_document_is_current() -> None:

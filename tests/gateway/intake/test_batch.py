@@ -6,7 +6,7 @@ import asyncio
 
 from gateway.intake.batch import Batch, Batcher
 from gateway.items import DeviceEvent, Item
-from gateway.quarantine.replay import Nobody
+from gateway.quarantine.replay import NoBroker
 from tests.gateway.material import NOW_MS, delivery, route
 
 LONG_S = 3600.0
@@ -33,7 +33,7 @@ async def taken(batcher: Batcher) -> Batch:
 
 
 async def test_items_and_acknowledgements_keep_the_order_of_receipt() -> None:
-    first, second = Nobody(), Nobody()
+    first, second = NoBroker(), NoBroker()
     batch, sent = Batch(), items(6)
     batch.add([delivery(b"abc", connection=first, packet_id=5)], sent[:1])
     batch.add([delivery(b"abc", connection=second, packet_id=1)], sent[1:3])

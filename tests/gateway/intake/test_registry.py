@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gateway.errors import Rejected
 from gateway.intake.admit import Admission
 from gateway.intake.registry import CACHED_MAPPINGS, EXACT_LAYOUTS, Registry
-from gateway.items import Channels, Device, Mapping, Reject
+from gateway.items import Channels, Device, Reject, SlotMapping
 from gateway.pipeline import DECODED_AT_ONCE
 from gateway.runtime.database import Pool
 from schema.reasons import Reason
@@ -41,15 +41,15 @@ def device(registry: Registry, name: str = "r1") -> Device:
     return found
 
 
-async def answer(registry: Registry, channels: Iterable[str], name: str = "r1") -> Mapping | Rejected:
+async def answer(registry: Registry, channels: Iterable[str], name: str = "r1") -> SlotMapping | Rejected:
     known, wanted = device(registry, name), tuple(channels)
     await registry.map([(known, wanted)])
     return known.mappings[wanted]
 
 
-async def mapped(registry: Registry, channels: Iterable[str], name: str = "r1") -> Mapping:
+async def mapped(registry: Registry, channels: Iterable[str], name: str = "r1") -> SlotMapping:
     mapping = await answer(registry, channels, name)
-    assert isinstance(mapping, Mapping), mapping
+    assert isinstance(mapping, SlotMapping), mapping
     return mapping
 
 
@@ -59,7 +59,7 @@ async def reason(registry: Registry, channels: Iterable[str], name: str = "r1") 
     return rejected.reason
 
 
-def place(mapping: Mapping) -> tuple[int, int, list[int]]:
+def place(mapping: SlotMapping) -> tuple[int, int, list[int]]:
     return mapping.layout_id, mapping.width, mapping.slots.tolist()
 
 
@@ -189,11 +189,11 @@ async def test_exact_layouts_are_of_these_channels_alone_and_do_not_change_where
     whole = await mapped(registry, ["a", "b", "c"])
     wanted = (device(registry), ("b", "a"))
     exact = (await registry.exact([wanted]))[wanted]
-    assert isinstance(exact, Mapping)
+    assert isinstance(exact, SlotMapping)
     assert sorted(await layout(pool, exact.layout_id)) == ["a", "b"]
     other = await loaded(pool)
     again = (await other.exact([(device(other), ("b", "a"))]))[device(other), ("b", "a")]
-    assert isinstance(again, Mapping)
+    assert isinstance(again, SlotMapping)
     assert place(again) == place(exact)
     assert (await mapped(other, ["b", "a"])).layout_id == whole.layout_id
 
@@ -278,7 +278,7 @@ async def test_more_sets_of_channels_than_are_cached_are_all_mapped_in_a_few_rou
             await registry.map((known, channels) for channels in missing)
             rounds += 1
         assert rounds <= 2
-        assert all(isinstance(known.mappings[channels], Mapping) for channels in together)
+        assert all(isinstance(known.mappings[channels], SlotMapping) for channels in together)
         assert len(known.mappings) <= CACHED_MAPPINGS
 
 

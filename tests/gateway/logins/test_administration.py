@@ -14,8 +14,8 @@ from gateway.logins.dynsec import Dynsec
 from gateway.logins.roles import ROLE_PREFIX, device_role
 from schema.sealed import seal
 from schema.topics import Kind
-from tests.enrollment.mqtt import NOT_AUTHORIZED, Client
 from tests.gateway.cell import Cell, eventually
+from tests.mqtt import NOT_AUTHORIZED, Client
 
 LISTENERS = """
 select from pg_stat_activity where datname = current_database() and application_name like 'biogate-access%'"""

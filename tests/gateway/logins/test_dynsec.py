@@ -11,8 +11,16 @@ import pytest
 
 from gateway.broker.client import client
 from gateway.logins import dynsec as module
-from gateway.logins.dynsec import Dynsec, DynsecError, Exists, InUse, Known, NoAnswer, NotFound
-from gateway.logins.roles import CONTROL, DEFAULTS, FIXED, Acl, Role, device_role
+from gateway.logins.dynsec import (
+    Dynsec,
+    DynsecError,
+    DynsecExists,
+    DynsecInUse,
+    DynsecNoAnswer,
+    DynsecNotFound,
+    LoginAtBroker,
+)
+from gateway.logins.roles import CONTROL, DEFAULTS, FIXED, Acl, BrokerRole, device_role
 from tests.gateway.cell import Cell
 
 ROLE = device_role("r1")
@@ -22,38 +30,38 @@ LOGIN = ("r1.1", ROLE.name, "p" * 43, "id")
 async def test_roles(cell: Cell) -> None:
     async with cell.dynsec() as dynsec:
         await dynsec.create_role(ROLE)
-        with pytest.raises(Exists, match="createRole device-r1: "):
+        with pytest.raises(DynsecExists, match="createRole device-r1: "):
             await dynsec.create_role(ROLE)
         assert await dynsec.get_role(ROLE.name) == ROLE
-        other = Role(ROLE.name, frozenset({Acl("publishClientSend", "x", allow=False, priority=7)}))
+        other = BrokerRole(ROLE.name, frozenset({Acl("publishClientSend", "x", allow=False, priority=7)}))
         await dynsec.modify_role(other)
         assert await dynsec.get_role(ROLE.name) == other
         assert {role.name for role in await dynsec.roles()} == {*FIXED, ROLE.name}
         await dynsec.delete_role(ROLE.name)
         for command in (dynsec.get_role, dynsec.delete_role):
-            with pytest.raises(NotFound):
+            with pytest.raises(DynsecNotFound):
                 await command(ROLE.name)
-        with pytest.raises(NotFound):
+        with pytest.raises(DynsecNotFound):
             await dynsec.modify_role(ROLE)
 
 
 async def test_logins(cell: Cell) -> None:
     async with cell.dynsec() as dynsec:
-        with pytest.raises(NotFound):  # the role
+        with pytest.raises(DynsecNotFound):  # the role
             await dynsec.create_client(*LOGIN)
         await dynsec.create_role(ROLE)
         await dynsec.create_client(*LOGIN)
-        with pytest.raises(Exists):
+        with pytest.raises(DynsecExists):
             await dynsec.create_client(*LOGIN)
         assert await dynsec.count() == len(FIXED) + 1
-        known = Known("r1.1", frozenset({ROLE.name}), "id", disabled=False)
+        known = LoginAtBroker("r1.1", frozenset({ROLE.name}), "id", disabled=False)
         assert await dynsec.get_client("r1.1") == known
         assert known in await dynsec.clients()
         assert await cell.gets_in("r1.1", "id", "p" * 43)
         await dynsec.disable_client("r1.1")
         await dynsec.disable_client("r1.1")
         await dynsec.modify_client("r1.1", ROLE.name, "q" * 43, None)
-        assert await dynsec.get_client("r1.1") == Known("r1.1", frozenset({ROLE.name}), None, disabled=True)
+        assert await dynsec.get_client("r1.1") == LoginAtBroker("r1.1", frozenset({ROLE.name}), None, disabled=True)
         assert not await cell.gets_in("r1.1", "any", "q" * 43)
         await dynsec.enable_client("r1.1")
         assert await cell.gets_in("r1.1", "any", "q" * 43)
@@ -62,9 +70,9 @@ async def test_logins(cell: Cell) -> None:
         await dynsec.delete_client("r1.1")
         assert not await cell.gets_in("r1.1", "any", "q" * 43)
         for command in (dynsec.get_client, dynsec.delete_client, dynsec.enable_client, dynsec.disable_client):
-            with pytest.raises(NotFound):
+            with pytest.raises(DynsecNotFound):
                 await command("r1.1")
-        with pytest.raises(NotFound):
+        with pytest.raises(DynsecNotFound):
             await dynsec.modify_client(*LOGIN)
 
 
@@ -86,7 +94,7 @@ async def test_a_role_that_a_login_has_is_not_deleted(cell: Cell) -> None:
     async with cell.dynsec() as dynsec:
         await dynsec.create_role(ROLE)
         await dynsec.create_client(*LOGIN)
-        with pytest.raises(InUse):
+        with pytest.raises(DynsecInUse):
             await dynsec.delete_role(ROLE.name)
         assert (await dynsec.get_client("r1.1")).roles == {ROLE.name}
         await dynsec.delete_client("r1.1")
@@ -124,7 +132,7 @@ async def test_answers_to_other_administrators_are_not_taken_for_ours(cell: Cell
 async def test_two_that_make_the_same_one_wins(cell: Cell) -> None:
     async with cell.dynsec() as one, cell.dynsec() as other:
         results = await asyncio.gather(one.create_role(ROLE), other.create_role(ROLE), return_exceptions=True)
-        assert sorted(map(type, results), key=str) == sorted([type(None), Exists], key=str)
+        assert sorted(map(type, results), key=str) == sorted([type(None), DynsecExists], key=str)
 
 
 async def test_no_answer(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,17 +140,17 @@ async def test_no_answer(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     async with cell.dynsec() as dynsec:
         cell.broker.server.kill(signal.SIGSTOP)
         try:
-            with pytest.raises((NoAnswer, aiomqtt.MqttError)):
+            with pytest.raises((DynsecNoAnswer, aiomqtt.MqttError)):
                 await dynsec.create_role(ROLE)
         finally:
             cell.broker.server.kill(signal.SIGCONT)
-        with pytest.raises(Exists):  # it was done all the same; the late answer is not taken for this one's
+        with pytest.raises(DynsecExists):  # it was done all the same; the late answer is not taken for this one's
             await dynsec.create_role(ROLE)
 
 
 async def test_another_login_than_admin_is_told_so(cell: Cell) -> None:
     async with client(cell.settings, cell.secrets, "observer", "x") as connection:
-        with pytest.raises(DynsecError, match="may not hear"):
+        with pytest.raises(DynsecError, match="may not subscribe"):
             await Dynsec(connection).open()
 
 

@@ -7,35 +7,35 @@ import signal
 
 import pytest
 
-from gateway.logins.dynsec import Known
-from gateway.logins.reconcile import MANY, Findings, Repair, Row, compare
-from gateway.logins.roles import DEFAULTS, FIXED, ROLE_PREFIX, Acl, Role, device_role
+from gateway.logins.dynsec import LoginAtBroker
+from gateway.logins.reconcile import MANY, LoginDifferences, Repair, StoredLogin, compare
+from gateway.logins.roles import DEFAULTS, FIXED, ROLE_PREFIX, Acl, BrokerRole, device_role
 from tests.gateway.cell import Cell, eventually
 
-OURS = [Known(name, frozenset({name}), None, disabled=False) for name in FIXED]
+OURS = [LoginAtBroker(name, frozenset({name}), None, disabled=False) for name in FIXED]
 ROLES = [*FIXED.values()]
 
 
-def known(device: str, generation: int = 1, *, disabled: bool = False, role: str | None = None) -> Known:
-    return Known(f"{device}.{generation}", frozenset({role or ROLE_PREFIX + device}), None, disabled=disabled)
+def known(device: str, generation: int = 1, *, disabled: bool = False, role: str | None = None) -> LoginAtBroker:
+    return LoginAtBroker(f"{device}.{generation}", frozenset({role or ROLE_PREFIX + device}), None, disabled=disabled)
 
 
-def row(device: str, wanted: str = "present", applied: str | None = None, **more: object) -> Row:
+def row(device: str, wanted: str = "present", applied: str | None = None, **more: object) -> StoredLogin:
     given = {"kind": "password", "client_id": None, "sealed": False, "username": f"{device}.1"} | more
-    return Row(device=device, wanted=wanted, applied=applied or wanted, **given)  # type: ignore[arg-type]
+    return StoredLogin(device=device, wanted=wanted, applied=applied or wanted, **given)  # type: ignore[arg-type]
 
 
-def found(clients: list[Known], roles: list[str], rows: list[Row]) -> Findings:
+def found(clients: list[LoginAtBroker], roles: list[str], rows: list[StoredLogin]) -> LoginDifferences:
     return compare([*OURS, *clients], [*ROLES, *map(device_role, roles)], rows, enrollment_open=True)
 
 
-def repairs(clients: list[Known], roles: list[str], rows: list[Row]) -> list[tuple[str, str]]:
+def repairs(clients: list[LoginAtBroker], roles: list[str], rows: list[StoredLogin]) -> list[tuple[str, str]]:
     return [(repair.what, repair.name) for repair in found(clients, roles, rows).repairs]
 
 
 def test_nothing_differs() -> None:
     clients = [known("a"), known("b", disabled=True)]
-    assert found(clients, ["a", "b"], [row("a"), row("b", "disabled")]) == Findings([], [], [], False)
+    assert found(clients, ["a", "b"], [row("a"), row("b", "disabled")]) == LoginDifferences([], [], [], False)
 
 
 def test_what_is_left_over_goes_and_the_role_after_its_login() -> None:
@@ -43,7 +43,7 @@ def test_what_is_left_over_goes_and_the_role_after_its_login() -> None:
 
 
 def test_a_role_that_somebody_else_has_stays() -> None:
-    stranger = Known("dashboard", frozenset({"device-a"}), None, disabled=False)
+    stranger = LoginAtBroker("dashboard", frozenset({"device-a"}), None, disabled=False)
     result = found([stranger], ["a"], [])
     assert (result.repairs, result.strangers) == ([], ["dashboard"])
 
@@ -51,7 +51,7 @@ def test_a_role_that_somebody_else_has_stays() -> None:
 def test_what_is_missing_is_made_again_if_its_password_is_known() -> None:
     assert repairs([], ["a"], [row("a", sealed=True)]) == [("login-missing", "a.1")]
     assert repairs([], ["a"], [row("a", kind="certificate")]) == [("login-missing", "a.1")]
-    assert found([], ["a"], [row("a")]) == Findings([], ["a.1"], [], False)
+    assert found([], ["a"], [row("a")]) == LoginDifferences([], ["a.1"], [], False)
     assert found([], ["a"], [row("a", "disabled")]).lost == ["a.1"]
 
 
@@ -66,12 +66,12 @@ def test_what_is_due_anyway_is_left_alone() -> None:
     [
         known("a", role="gateway"),
         known("a", disabled=True),
-        Known("a.1", frozenset(), None, disabled=False),
-        Known("a.1", frozenset({"device-a", "observer"}), None, disabled=False),
-        Known("a.1", frozenset({"device-a"}), "some", disabled=False),
+        LoginAtBroker("a.1", frozenset(), None, disabled=False),
+        LoginAtBroker("a.1", frozenset({"device-a", "observer"}), None, disabled=False),
+        LoginAtBroker("a.1", frozenset({"device-a"}), "some", disabled=False),
     ],
 )
-def test_a_login_that_is_not_as_it_should_be(client: Known) -> None:
+def test_a_login_that_is_not_as_it_should_be(client: LoginAtBroker) -> None:
     assert repairs([client], ["a"], [row("a")]) == [("login-wrong", "a.1")]
 
 
@@ -83,8 +83,8 @@ def test_a_suspended_certificate_must_not_be_there_at_all() -> None:
 
 
 def test_roles_that_allow_something_else() -> None:
-    wide = Role("device-a", device_role("a").acls | {Acl("publishClientSend", "#")})
-    wider = Role("observer", FIXED["observer"].acls | {Acl("publishClientSend", "#")})
+    wide = BrokerRole("device-a", device_role("a").acls | {Acl("publishClientSend", "#")})
+    wider = BrokerRole("observer", FIXED["observer"].acls | {Acl("publishClientSend", "#")})
     there = [wide, wider, *(role for role in ROLES if role.name not in ("observer", "gateway"))]
     result = compare([*OURS, known("a")], there, [row("a")], enrollment_open=True)
     assert result.repairs == [
@@ -122,7 +122,7 @@ async def test_what_somebody_changed_is_put_right(cell: Cell) -> None:
         await dynsec.create_client("dashboard", "observer", "p" * 43, None)
         await dynsec.delete_client(second)
         await dynsec.disable_client(third)
-        await dynsec.modify_role(Role("device-r1", device_role("r2").acls))
+        await dynsec.modify_role(BrokerRole("device-r1", device_role("r2").acls))
         await dynsec.modify_client("observer", "gateway", None, None)
         await dynsec.delete_client("gateway")
         await dynsec.disable_client("enroll")

@@ -6,11 +6,11 @@ import itertools
 
 import pytest
 
-from gateway.logins.roles import DEFAULTS, FIXED, LITERAL, PATTERN, RECEIVE, SEND, Login, device_role, security
+from gateway.logins.roles import DEFAULTS, FIXED, LITERAL, PATTERN, RECEIVE, SEND, LoginEntry, device_role, security
 from schema.enrollment import reply_topic, request_topic
 from schema.topics import SUBSCRIPTIONS
-from tests.enrollment.mqtt import NOT_AUTHORIZED, Client
 from tests.gateway.cell import Cell
+from tests.mqtt import NOT_AUTHORIZED, Client
 
 TXN, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 
@@ -39,7 +39,9 @@ def test_no_device_role_reaches_into_another() -> None:
 
 
 def test_the_content_of_the_brokers_file() -> None:
-    content = security([Login("r1.1", "device-r1", b"s" * 12, b"v" * 64, "id"), Login("r1.2", "x", None, None)], [])
+    content = security(
+        [LoginEntry("r1.1", "device-r1", b"s" * 12, b"v" * 64, "id"), LoginEntry("r1.2", "x", None, None)], []
+    )
     assert content["defaultACLAccess"] == DEFAULTS
     assert content["clients"] == [
         {

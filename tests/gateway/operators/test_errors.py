@@ -9,7 +9,14 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "module", ["gateway.devices", "gateway.quarantine", "gateway.recovery", "device_sim", "device_sim.enroll"]
+    "module",
+    [
+        "gateway.operators.commands",
+        "gateway.quarantine.console",
+        "gateway.operators.recovery",
+        "device_sim",
+        "device_sim.enroll",
+    ],
 )
 def test_it_can_be_started(module: str) -> None:
     ran = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False)

@@ -20,14 +20,15 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from gateway.logins.provision import Refused, provision
-from gateway.recovery import broker_logins, revocations
-from gateway.setup import pem
-from tests.enrollment.mqtt import NOT_AUTHORIZED, Client, tls
+from gateway.logins.provision import ProvisionRefused, provision
+from gateway.operators.recovery import broker_logins, revocations
+from gateway.operators.setup import pem
 from tests.gateway.cell import Cell, eventually
 from tests.gateway.operators.tool import Ran, ran_as
+from tests.mqtt import NOT_AUTHORIZED, Client, tls
 
 MANY = 1000
+DEVICES, RECOVERY = "gateway.operators.commands", "gateway.operators.recovery"
 
 
 async def restart_with_logins_of_the_database(cell: Cell) -> None:
@@ -95,13 +96,13 @@ async def test_many_ready_made_logins(cell: Cell, tmp_path: Path) -> None:
 
 
 async def test_none_or_all_are_made(cell: Cell, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="no device names"):
+    with pytest.raises(ProvisionRefused, match="no device names"):
         await made(cell, ["r1", "r/2"], tmp_path / "a.csv")
     await made(cell, ["r1", "r2"], tmp_path / "b.csv")
-    with pytest.raises(Refused, match="there already"):
+    with pytest.raises(ProvisionRefused, match="there already"):
         await made(cell, ["r3"], tmp_path / "b.csv")
     await cell.command("r2", "retire")
-    with pytest.raises(Refused, match="retired: r2"):
+    with pytest.raises(ProvisionRefused, match="retired: r2"):
         await made(cell, ["r1", "r2"], tmp_path / "c.csv")
     assert {path.name for path in tmp_path.iterdir()} == {"b.csv"}
     assert await cell.value("select count(*) from credentials") == 2
@@ -118,24 +119,24 @@ async def test_the_commands(cell: Cell, database_url: str, tmp_path: Path) -> No
     copy = tmp_path / "secrets"
     subprocess.run(["cp", "-a", str(cell.broker.secrets), str(copy)], check=True)
     output = tmp_path / "logins.csv"
-    ran = await run("gateway.devices", "provision", "r1", "r2", "--to", output, "--why", "production", "--who", "me")
+    ran = await run(DEVICES, "provision", "r1", "r2", "--to", output, "--why", "production", "--who", "me")
     assert (ran.status, ran.out) == (0, f"2 logins of cell main are in {output}\n")
-    ran = await run("gateway.devices", "provision", "r1", "--to", output, "--why", "production")
+    ran = await run(DEVICES, "provision", "r1", "--to", output, "--why", "production")
     assert ran.status == 1
     assert "there already" in ran.err
-    ran = await run("gateway.recovery", "dynamic-security", copy)
+    ran = await run(RECOVERY, "dynamic-security", copy)
     assert (ran.status, ran.err) == (0, "")
     assert "2 logins of devices" in ran.out
     assert "r2.1" in (copy / "broker/dynamic-security.json").read_text()
-    ran = await run("gateway.recovery", "crl", copy)
+    ran = await run(RECOVERY, "crl", copy)
     assert (ran.status, ran.err) == (0, "")
     x509.load_pem_x509_crl((copy / "broker/crl.pem").read_bytes())
     (copy / "ca.key.pem").unlink()
-    ran = await run("gateway.recovery", "crl", copy)
+    ran = await run(RECOVERY, "crl", copy)
     assert ran.status == 1
     assert "ca.key.pem" in ran.err
     environment.pop("BIOGATE_DATABASE_URL")
-    assert (await run("gateway.recovery", "crl", copy)).status == 2
+    assert (await run(RECOVERY, "crl", copy)).status == 2
 
 
 # -- certificates

@@ -19,8 +19,8 @@ from cryptography import x509
 
 from deploy.stack.paths import BIOGATE
 from gateway.logins.roles import FIXED, verifier
+from gateway.operators.setup import setup
 from gateway.secrets import Secrets, SecretsError, load_certificate
-from gateway.setup import setup
 
 FILES = {
     "vault.pem", "gateway.pem", "claim-1.key", "ca.pem", "ca.key.pem", "api.secret", "gateway.password",
@@ -86,7 +86,9 @@ def test_what_is_missing_is_made(tmp_path: Path) -> None:
 
 def test_a_kill_at_any_moment_leaves_whole_files_and_the_next_run_finishes(tmp_path: Path) -> None:
     directory = tmp_path / "s"
-    child = "import sys; from pathlib import Path; from gateway.setup import setup; print(flush=True); input(); "
+    child = (
+        "import sys; from pathlib import Path; from gateway.operators.setup import setup; print(flush=True); input(); "
+    )
     child += "setup(Path(sys.argv[1])); print('done', flush=True)"
     seen: dict[str, bytes] = {}
     killed = 0

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from gateway.quarantine.clock import Heard, groups
+from gateway.quarantine.clock import TimedMessage, groups
 
 DAY_MS = 86_400_000.0
 
 
-def heard(*late: float, boot: int | None = 1, device: str = "r1", begin: int = 0, error: float = DAY_MS) -> list[Heard]:
+def heard(
+    *late: float, boot: int | None = 1, device: str = "r1", begin: int = 0, error: float = DAY_MS
+) -> list[TimedMessage]:
     """Messages a second apart of a clock that is slow by `error`, received `late` ms after they were sent."""
-    return [Heard(begin + n, device, "too-old", boot, n * 1000.0, n * 1000.0 + error + ms) for n, ms in enumerate(late)]
+    return [
+        TimedMessage(begin + n, device, "too-old", boot, n * 1000.0, n * 1000.0 + error + ms)
+        for n, ms in enumerate(late)
+    ]
 
 
-def shifts(messages: list[Heard]) -> list[float]:
+def shifts(messages: list[TimedMessage]) -> list[float]:
     by_number = {number: group.shift_ms for group in groups(messages) for number in group.numbers}
     return [by_number[message.number] for message in messages]
 

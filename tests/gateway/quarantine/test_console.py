@@ -339,14 +339,14 @@ async def test_the_list_and_a_message_in_full(tool: Tool, writer: Writer, databa
     assert "\x1b" not in shown.out
     assert "2 bytes, not kept" in shown.out
     assert re.search(r"audit: +\S+ \S+ eva quarantine.discard: junk", shown.out)
-    assert "4: there is none" in shown.err
+    assert "4: no such message" in shown.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["replay", "--why", "all"], "which?"),
-        (["discard", "--why", "all"], "which?"),
+        (["replay", "--why", "all"], "no messages chosen"),
+        (["discard", "--why", "all"], "no messages chosen"),
         (["discard", "1"], "--why"),
         (["replay", "1", "--why", "x", "--shift", "soon"], "seconds, or auto"),
         (["replay", "1", "--why", "x", "--shift", "nan"], "seconds, or auto"),

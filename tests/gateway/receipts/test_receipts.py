@@ -235,7 +235,14 @@ async def test_streams_can_be_rebuilt_from_the_frames(
     await database.execute("truncate device_streams")
     since = datetime.now(UTC) - timedelta(hours=1)
     done = subprocess.run(
-        [sys.executable, "-m", "gateway.devices", "rebuild-streams", "--since", f"{since:%Y-%m-%dT%H:%M:%S}"],
+        [
+            sys.executable,
+            "-m",
+            "gateway.operators.commands",
+            "rebuild-streams",
+            "--since",
+            f"{since:%Y-%m-%dT%H:%M:%S}",
+        ],
         env={**os.environ, **gateway.environment},
         capture_output=True,
         text=True,

@@ -11,8 +11,8 @@ import pytest
 
 from gateway.intake.admit import Admission
 from gateway.intake.registry import Registry
-from gateway.items import Answer, Device, Reject
-from gateway.storage.command_results import ENDS, Progress, Verdict
+from gateway.items import Device, DeviceCommandResult, Reject
+from gateway.storage.command_results import ENDS, Progress, ResultVerdict
 from schema.reasons import Reason
 from schema.topics import Kind, topic
 from tests.gateway.material import NOW_MS, delivery, route, settings
@@ -22,8 +22,8 @@ STATES = ("waiting", "sent", "accepted", "done", "refused", "failed", "expired",
 ANSWERS = ("accepted", "done", "refused", "failed")
 
 
-def answer(status: str, detail: str | None = None, data: str | None = None) -> Answer:
-    return Answer(route(1), COMMAND, cast(Any, status), NOW_MS, detail, data, NOW_MS)
+def answer(status: str, detail: str | None = None, data: str | None = None) -> DeviceCommandResult:
+    return DeviceCommandResult(route(1), COMMAND, cast(Any, status), NOW_MS, detail, data, NOW_MS)
 
 
 def progress(state: str) -> Progress:
@@ -36,13 +36,13 @@ def test_a_state_moves_forward_only(state: str, status: str) -> None:
     command = progress(state)
     verdict = command.take(answer(status), same=state == status)
     if status == "accepted":
-        assert verdict is (Verdict.SAID_BEFORE if state == "accepted" else Verdict.NEW)
+        assert verdict is (ResultVerdict.SAID_BEFORE if state == "accepted" else ResultVerdict.NEW)
         assert command.state == ("accepted" if state in ("waiting", "sent", "cancelled") else state)
     elif state in ENDS:
-        assert verdict is (Verdict.SAID_BEFORE if state == status else Verdict.CONTRADICTS)
+        assert verdict is (ResultVerdict.SAID_BEFORE if state == status else ResultVerdict.CONTRADICTS)
         assert (command.state, command.end, command.says) == (state, None, None)
     else:
-        assert (verdict, command.state) == (Verdict.NEW, status)
+        assert (verdict, command.state) == (ResultVerdict.NEW, status)
 
 
 @pytest.mark.parametrize("state", ["waiting", "sent", "expired", "cancelled"])
@@ -52,17 +52,17 @@ def test_the_first_end_stays_whatever_follows(state: str, answers: tuple[str, ..
     verdicts = [command.take(answer(status), same=False) for status in answers]
     assert command.state == ends[0]
     assert command.says is command.end
-    assert verdicts.count(Verdict.CONTRADICTS) == len(ends) - 1
+    assert verdicts.count(ResultVerdict.CONTRADICTS) == len(ends) - 1
     again = [command.take(answer(status), same=False) for status in answers]
-    assert Verdict.NEW not in again
+    assert ResultVerdict.NEW not in again
 
 
 def test_an_end_said_twice_in_a_batch_is_the_same_if_its_content_is() -> None:
     command = progress("sent")
-    assert command.take(answer("done", "so", '{"a":1.0}'), same=False) is Verdict.NEW
-    assert command.take(answer("done", "so", '{"a":1}'), same=False) is Verdict.SAID_BEFORE
+    assert command.take(answer("done", "so", '{"a":1.0}'), same=False) is ResultVerdict.NEW
+    assert command.take(answer("done", "so", '{"a":1}'), same=False) is ResultVerdict.SAID_BEFORE
     for other in (answer("done", "so"), answer("done", "else", '{"a":1}'), answer("done", "so", '{"a":2}')):
-        assert command.take(other, same=False) is Verdict.CONTRADICTS
+        assert command.take(other, same=False) is ResultVerdict.CONTRADICTS
 
 
 def test_of_acceptance_the_detail_is_kept_until_the_end() -> None:
@@ -93,7 +93,7 @@ def admitted(correlation: bytes | None, **said: object) -> object:
     [item] = Admission(settings(), OneDevice()).admit(message)
     if isinstance(item, Reject):
         return item.reason
-    assert isinstance(item, Answer)
+    assert isinstance(item, DeviceCommandResult)
     return item.command_id
 
 

@@ -19,7 +19,7 @@ from gateway.intake.accounting import Outcome, record
 from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject, reject_item
 from gateway.items import Frame, Item
-from gateway.runtime.database import Pool, Transaction, Troubles, create_pool
+from gateway.runtime.database import Pool, PoolConnection, Troubles, create_pool
 from gateway.storage.transaction import committed, store
 from gateway.storage.write import Writer
 from schema.reasons import Reason
@@ -235,7 +235,7 @@ async def test_a_lost_answer_to_commit_is_looked_up_and_the_batch_counted_once(
 
 async def test_what_became_of_a_batch_is_known(pool: Pool, database: asyncpg.Connection) -> None:
     async def batch() -> int:
-        return await record(cast(Transaction, database), "main", Outcome(committed=Counter({"frame": 1})))
+        return await record(cast(PoolConnection, database), "main", Outcome(committed=Counter({"frame": 1})))
 
     assert await committed(pool, "main", await batch()) is True
     transaction = database.transaction()

@@ -1,6 +1,0 @@
-"""`python -m gateway.quarantine`: list, show, replay and discard what was rejected."""
-
-from gateway.quarantine.console import app
-
-if __name__ == "__main__":
-    app()

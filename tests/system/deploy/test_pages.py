@@ -1,0 +1,146 @@
+"""The commands of README and of the pages for a first try, as they are printed, against a running `make up`."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deploy.stack.paths import CHECKOUT, short
+from tests.processes import wait_until
+from tests.system.deploy.conftest import FLOWING, Up
+from tests.system.deploy.shell import Shell
+
+
+def blocks(page: str, title: str | None = None) -> list[str]:
+    """The indented blocks of a page, or of one of its sections."""
+    text = (CHECKOUT / page).read_text()
+    if title is not None:
+        text = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    return [textwrap.dedent(block) for block in re.findall(r"(?:(?<=\n\n))(?: {4}.*\n|\n(?= {4}))+", text)]
+
+
+@pytest.fixture
+def shell(up: Up, tmp_path: Path) -> Iterator[Shell]:
+    up.start(BIOGATE_ENROLL_PENDING_S="1")  # a minute is long
+    up.wait_for("3 enrolled\n")
+    up.wait_for(FLOWING.pattern)
+    (tmp_path / "home").mkdir()
+    yield Shell(up, tmp_path / "home")
+    assert up.end(signal.SIGINT) == 0
+
+
+def test_what_the_readme_says_to_try_works(shell: Shell) -> None:
+    look, command, kill = blocks("README.md", "Try it")
+    seen = shell.run(look)
+    assert '"sim-0001"' in seen
+    assert (shell.directory / "telemetry.csv").read_text().count("\n") > 1
+
+    said = shell.run(command)
+    assert '"state":"waiting"' in said
+    assert re.search(r'"state":"done".*"result":{"before": 7', said), said
+
+    shell.run(f"{kill.strip()} --name {shell.up.paths.name}")
+    again = shell.up.wait_for(r"gateway ended \(.*\) and was started again")
+    wait_until(lambda: FLOWING.search(shell.up.said, again.end()) is not None, 60, lambda: shell.up.said)
+
+
+def test_a_client_of_ones_own_works_as_its_page_says(shell: Shell) -> None:
+    begin, own, notebook, watch, quarantine = blocks("docs/try.md")
+    shell.run(begin)
+    *publish, latest = own.splitlines()
+    assert "login my-reactor.1 works" in shell.run("\n".join(publish))
+    wait_until(lambda: "7.02" in shell.run(latest), 10, lambda: shell.run(latest))
+    for path in (shell.directory / ".stack" / "my-reactor").iterdir():
+        assert path.stat().st_mode & 0o077 == 0 or path.name == "ca.pem", path
+
+    program = shell.directory / "notebook.py"
+    program.write_text(notebook)
+    shell.run(f".venv/bin/python {program}")
+    wait_until(lambda: "37.02" in shell.run(latest), 10, lambda: shell.run(latest))
+
+    heard = shell.run(watch.replace("mosquitto_sub", "mosquitto_sub -C 20"))
+    assert re.search(r"bioreactors/sim-000\d/telemetry: \d+ bytes", heard)
+
+    refused, *rest = quarantine.splitlines()
+    shell.run(refused)
+    wait_until(lambda: "my-reactor" in shell.run(rest[0]), 10, lambda: shell.run(rest[0]))
+    shell.run("\n".join(rest))
+
+
+def test_controllers_are_let_in_as_the_page_says(shell: Shell) -> None:
+    listed, waiting, http = blocks("docs/enrollment-howto.md")
+    (shell.directory / ".stack").mkdir()
+    said = shell.run(listed)
+    assert re.search(r"sim-0001\s+sim-0001\s+active", said)
+    assert re.search(r"MY-1\s+MY-1\s+not enrolled", said)
+    with controllers(shell, "MY-1", "MY-2") as enrolling:
+        queue, *rest = waiting.splitlines()
+        wait_until(lambda: "unknown-serial" in shell.run(queue), 15, lambda: shell.run(queue))
+        said = shell.run("\n".join(rest))
+        assert "approved: MY-2" in said
+        assert re.search(r"device: +MY-2\n", said)
+        assert "sim-0003: revoked; its logins are deleted, its serial is blocked" in said
+        assert enrolling.wait(30) == 0
+    wait_until(lambda: "4 enrolled" in shell.up.said, 15, lambda: shell.up.said)
+    assert "MY-2" in shell.run(http)
+
+
+def test_accounts_are_made_as_the_page_says(shell: Shell) -> None:
+    people, audit, sql = blocks("docs/accounts.md")
+    (shell.directory / ".stack").mkdir()
+    said = shell.run(people)
+    assert "eva@example.org: account made; admin of main" in said
+    assert '"channel":"ph"' in said
+    assert (shell.directory / ".stack" / "notebook.key").stat().st_mode & 0o077 == 0
+    said = shell.run(audit)
+    assert '"whole":true' in said
+    assert "faults" in said
+    assert re.search(r"sim-0001 +\| +\d", shell.run(sql))
+
+
+def test_a_rule_is_tried_as_the_page_says(shell: Shell) -> None:
+    save, acknowledge, as_file, watch = blocks("docs/alarms.md", "Try a rule")
+    assert '"on_delay": 5.0' in shell.run(save)
+    standing, act = acknowledge.splitlines()
+    wait_until(lambda: '"sim-0001"' in shell.run(standing), 20, lambda: shell.run(standing))
+    assert '"state":"acknowledged"' in shell.run(act)
+    [address] = [line for line in save.splitlines() if line.startswith("rules=")]  # a terminal remembers it
+    assert '"unchanged":1' in shell.run(f"{address}\n{as_file}")
+    assert "temperature-high" in (shell.directory / "rules.yaml").read_text()
+    assert shell.run(watch.replace("mosquitto_sub", "mosquitto_sub -C 1")).startswith("alarms/sim-000")
+
+
+@contextmanager
+def controllers(shell: Shell, *serials: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Controllers of one's own, enrolling with what the page says they are given."""
+    shell.run(f"biogate devices claim-keys {' '.join(serials)} --to claims.csv")
+    given = shell.run('echo "$BIOGATE_ENROLL_URL"; echo "$BIOGATE_MQTT_CA_FILE"').split()
+    options = {
+        **dict(zip(("--enroll", "--ca"), given, strict=True)),
+        "--enroll-password-file": str(shell.up.paths.secrets / "enroll.password"),
+        **{"--claims": "claims.csv", "--state": "controllers"},
+    }
+    words = [word for option in options.items() for word in option]
+    (shell.directory / "controllers").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "device_sim.enroll", *words], cwd=shell.directory, env=shell.environment
+    )
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_what_you_will_see_is_what_is_shown() -> None:
+    """Its lines begin as the page's do; test_up reads the page."""
+    page = blocks("README.md", "Two commands")[1]
+    for part in ("PostgreSQL", "Mosquitto", "API", "gateway", "simulator", "Controllers:", "frames", "statuses"):
+        assert re.search(rf"^ *{part}", page, re.MULTILINE)
+    assert short(CHECKOUT / ".stack" / "env") in page

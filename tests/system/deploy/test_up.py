@@ -1,0 +1,164 @@
+"""`make up` as a user sees it: the whole stack, under a name of its own beside one that may be running."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from deploy.stack import ports
+from deploy.stack.paths import BIOGATE, CHECKOUT
+from deploy.stack.process import holders
+from tests.conftest import Broker
+from tests.processes import wait_until
+from tests.system.deploy.conftest import FLOWING, PARTS, Up, without_servers
+
+ADDRESSES = {
+    *(
+        "BIOGATE_API_URL",
+        "BIOGATE_GATEWAY_URL",
+        "BIOGATE_ALARMS_URL",
+        "BIOGATE_MQTT_URL",
+        "BIOGATE_DATABASE_URL",
+        "BIOGATE_ENROLL_URL",
+    ),
+    *("BIOGATE_DEVICE_BROKER_URL", "BIOGATE_DEVICE_CERTIFICATE_BROKER_URL", "BIOGATE_SECRETS_DIR"),
+    *("BIOGATE_MQTT_CA_FILE", "BIOGATE_API_SECRET_FILE", "BIOGATE_API_KEY_FILE", "BIOGATE_API_DATABASE_URL"),
+}
+
+
+async def test_it_runs_stops_cleanly_and_keeps_its_data(up: Up) -> None:
+    up.canary = True
+    up.start()
+    up.wait_for(FLOWING.pattern)
+    endpoints = up.endpoints()
+    assert set(endpoints) == ADDRESSES
+    assert up.paths.env.stat().st_mode & 0o077 == 0
+    for url in (f"{endpoints['BIOGATE_API_URL']}/health", f"{endpoints['BIOGATE_GATEWAY_URL']}/ready"):
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            assert answer.status == 200
+    assert up.running() == [*PARTS, "canary"]
+    before = await up.frames()
+
+    assert up.end(signal.SIGINT) == 0
+    stops = re.findall(r"^  (\w+) stopped after", up.said, re.MULTILINE)
+    assert stops == ["canary", "simulator", "alarms", "gateway", "API", "Mosquitto", "PostgreSQL"]
+    assert up.running() == []
+    assert not up.paths.env.exists()
+
+    up.start()
+    up.wait_for(FLOWING.pattern)
+    assert await up.frames() > before > 0
+    assert up.end(signal.SIGTERM) == 0
+
+
+def test_a_second_one_says_that_the_first_is_running(up: Up, tmp_path: Path) -> None:
+    up.start()
+    up.wait_for("Biogate is up")
+    second = Up(up.paths.name, tmp_path / "second")
+    second.start()
+    assert second.child is not None
+    assert second.child.wait(30) == 1
+    assert "is running already, under process" in second.said
+    assert up.paths.env.exists()
+    assert up.running() == list(PARTS)
+    assert up.end(signal.SIGINT) == 0  # killed, its gateway would wait for a database that has ended too
+
+
+def test_after_a_kill_nothing_is_left_and_it_starts_again(up: Up) -> None:
+    up.start()
+    up.wait_for("Biogate is up")
+    up.end(signal.SIGKILL)
+    assert up.paths.env.exists()
+    up.start()  # at once: it waits for what is still ending
+    up.wait_for(FLOWING.pattern)
+    assert up.end(signal.SIGINT) == 0
+    up.end(signal.SIGKILL)
+    assert up.running() == []
+
+
+def test_a_part_that_is_killed_is_started_again(up: Up) -> None:
+    up.start()
+    up.wait_for(FLOWING.pattern)
+    for part, title in (("gateway", "gateway"), ("postgres", "PostgreSQL"), ("mosquitto", "Mosquitto")):
+        victims = holders(up.paths.run / f"{part}.lock")
+        os.kill(min(victims), signal.SIGKILL)
+        up.wait_for(rf"{title} ended \(killed by SIGKILL\) and was started again")
+    seen = len(up.said)
+    wait_until(lambda: FLOWING.search(up.said, seen) is not None, 60, lambda: up.said)
+    assert up.end(signal.SIGINT) == 0
+
+
+def test_a_part_that_keeps_ending_stops_the_stack_with_its_log(up: Up) -> None:
+    up.start(BIOGATE_MAX_CHANNELS="0")  # the gateway refuses this setting
+    assert up.child is not None
+    assert up.child.wait(60) == 1
+    assert "gateway did not start: exit code" in up.said
+    assert "max_channels" in up.said.lower()
+    assert f"{up.paths.name}/gateway.log" in up.said
+    assert up.running() == []
+
+
+def test_a_taken_port_moves_and_says_so(up: Up) -> None:
+    with socket.socket() as taken:
+        taken.bind((ports.LOOPBACK, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        up.start(BIOGATE_API_PORT=str(port))
+        other = up.wait_for(rf"API: port {port} is taken, using (\d+)")[1]
+        up.wait_for(rf"Biogate is up: API http://127\.0\.0\.1:{other},")
+        assert up.endpoints()["BIOGATE_API_URL"].endswith(f":{other}")
+        assert up.end(signal.SIGINT) == 0
+
+
+def test_servers_named_by_the_environment_are_used_and_left_running(up: Up, database_url: str, broker: Broker) -> None:
+    up.start(BIOGATE_DATABASE_URL=database_url, BIOGATE_MQTT_URL=broker.url)
+    up.wait_for("PostgreSQL: the one named by BIOGATE_DATABASE_URL: PostgreSQL 17.* with TimescaleDB 2")
+    up.wait_for(r"Mosquitto: the one named by BIOGATE_MQTT_URL: Mosquitto 2\.")
+    up.wait_for("without enrollment, which needs BIOGATE_SECRETS_DIR")
+    up.wait_for(FLOWING.pattern)
+    assert up.endpoints()["BIOGATE_DATABASE_URL"] == database_url
+    assert up.running() == ["API", "gateway", "alarms", "simulator"]
+    assert up.end(signal.SIGINT) == 0
+    assert ports.is_listening(broker.port)
+
+
+@pytest.mark.parametrize("variable", ["BIOGATE_DATABASE_URL", "BIOGATE_MQTT_URL"])
+def test_a_server_of_the_environment_that_does_not_answer_is_named(up: Up, variable: str) -> None:
+    scheme = {"BIOGATE_DATABASE_URL": "postgresql", "BIOGATE_MQTT_URL": "mqtt"}[variable]
+    up.start(**{variable: f"{scheme}://127.0.0.1:{ports.any_free()}"})
+    assert up.child is not None
+    assert up.child.wait(60) == 1
+    assert f"{variable}: cannot connect" in up.said
+    assert "Traceback" not in up.said
+    assert up.running() == []
+
+
+def test_on_a_terminal_it_shows_a_live_page(up: Up) -> None:
+    ours, theirs = pty.openpty()
+    with closing(os.fdopen(ours, "rb", buffering=0)) as screen:
+        command = [*BIOGATE, "up", "--name", up.paths.name, "--devices", "3", "--no-canary"]
+        environment = {**without_servers(), "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+        up.child = subprocess.Popen(command, env=environment, cwd=CHECKOUT, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        shown, deadline = "", time.monotonic() + 60
+        while not re.search(r"frames +[1-9]\d* +[1-9]", shown):
+            assert time.monotonic() < deadline, shown
+            shown += screen.read(4096).decode(errors="replace")
+        for word in ("PostgreSQL", "gateway", "duplicates", "quarantined", "in flight", "lag publish", ".env"):
+            assert word in shown
+        assert "password" not in shown
+        up.child.send_signal(signal.SIGINT)
+        while "PostgreSQL stopped" not in shown:
+            assert time.monotonic() < deadline, shown
+            shown += screen.read(4096).decode(errors="replace")
+        assert up.child.wait(30) == 0
