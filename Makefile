@@ -1,7 +1,7 @@
 # make up      start everything: broker, database, gateway, API and a small simulated plant; Ctrl-C stops it
 # make test    the tests of every part, against servers of their own    make test ARGS="-k lag -x"
 # make test-system   tests of whole plants: kills, backups, upgrades, pages as printed    ARGS as above
-# make coverage   both under coverage, and the floors of gateway, api and schema
+# make coverage      make test with coverage measured in all processes, and the floors of schema, gateway and api
 # make check   style, types, import rules, the API's contract
 # make openapi docs/openapi.json as the code has it now     ARGS=--break to allow what clients can notice
 # make lock    renew the locks of all Python packages and say what changed    ARGS=--keep for what pyproject.toml asks alone
@@ -16,9 +16,10 @@ PYTHON ?= python3
 ARGS ?=
 # Compiled modules are kept, and kept apart: without them the tests' processes would compile for half of their time.
 PYTEST = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/.stack/pycache \
-	.venv/bin/python -m tests.in_memory .venv/bin/python -m pytest -n 4
+	.venv/bin/python -m tests.in_memory .venv/bin/python $(MEASURED) -m pytest -n 4
+export COVERAGE_FILE = $(CURDIR)/.stack/coverage
 
-.PHONY: up test test-system coverage check openapi lock faults bench image clean ready python
+.PHONY: up test test-system coverage unmeasured check openapi lock faults bench image clean ready python
 
 up: ready
 	@.venv/bin/biogate up $(ARGS)
@@ -29,8 +30,15 @@ test: ready
 test-system: ready
 	@$(PYTEST) --dist loadfile --override-ini testpaths=tests/system $(ARGS)
 
-coverage: ready
-	@echo todo
+coverage: MEASURED = -m coverage run
+coverage: unmeasured test
+	@.venv/bin/coverage combine --quiet
+	@.venv/bin/coverage report --include "schema/*" --fail-under 90
+	@.venv/bin/coverage report --include "gateway/*" --fail-under 90
+	@.venv/bin/coverage report --include "api/*" --fail-under 90
+
+unmeasured: ready
+	@.venv/bin/coverage erase
 
 check: ready
 	.venv/bin/ruff check

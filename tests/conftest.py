@@ -36,8 +36,9 @@ from deploy.stack.ports import any_free
 from schema.migrate import migrate
 from tests.processes import GatewayProcess
 
-HASTY = {"fsync": "off", "full_page_writes": "off"}
-"""The machine under the tests does not lose its power: a process that is killed loses nothing by these."""
+HASTY = {"fsync": "off", "full_page_writes": "off", "timescaledb.bgw_launcher_poll_time": "600000"}
+"""The machine under the tests does not lose its power, and a process that is killed loses nothing by the first two. By
+the third, databases that live for a second get no scheduler of TimescaleDB's, for which it has no job."""
 
 hypothesis.settings.register_profile("biogate", deadline=None)  # by the clock a loaded machine would fail
 hypothesis.settings.load_profile("biogate")
@@ -293,7 +294,7 @@ def gateway(database_url: str, broker: Broker, tmp_path: Path) -> Iterator[Gatew
     """A gateway between them, not started yet."""
     process = GatewayProcess(database_url, broker.url, tmp_path / "gateway.log")
     yield process
-    process.kill()
+    process.end()
     if process.log.exists():
         print(process.log.read_text()[-4000:])  # shown with a failure
 

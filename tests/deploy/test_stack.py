@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from tests.processes import wait_until
 @pytest.fixture
 def paths(stack: Local) -> Iterator[Paths]:
     """A stack of the test's own, below the session's, which is removed whatever happens."""
-    paths = Paths(f"{stack.paths.name}/own")
+    paths = Paths(f"{stack.paths.name}/own-{uuid.uuid4().hex[:8]}")
     yield paths
     erase(paths)
 
@@ -63,8 +64,8 @@ async def test_a_stop_does_not_wait_for_open_connections(postgres: Postgres) -> 
     connection.terminate()
 
 
-async def test_timescaledb_is_there_and_settings_reach_the_server(stack: Local) -> None:
-    connection = await asyncpg.connect(stack.database_url)
+async def test_timescaledb_is_there_and_settings_reach_the_server(postgres: Postgres) -> None:
+    connection = await asyncpg.connect(postgres.url)
     assert await connection.fetchval("select default_version from pg_available_extensions where name = 'timescaledb'")
     shown = {
         name: await connection.fetchval(f"show {name}")

@@ -33,6 +33,6 @@ def standby(database_url: str, broker: Broker, tmp_path: Path) -> Iterator[Alarm
 def process(database_url: str, mqtt_url: str, log: Path) -> Iterator[AlarmsProcess]:
     alarms = AlarmsProcess(database_url, mqtt_url, log)
     yield alarms
-    alarms.kill()
+    alarms.end()
     if log.exists():
         print(log.read_text()[-4000:])  # shown with a failure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -340,7 +341,7 @@ async def test_what_passes_is_never_held_against_a_row(
 @pytest.fixture(scope="module")
 def small(stack: Local) -> Iterator[Postgres]:
     """A server with room for few locks."""
-    paths = Paths(f"{stack.paths.name}/small")
+    paths = Paths(f"{stack.paths.name}/small-{uuid.uuid4().hex[:8]}")
     server = Postgres(
         stack.postgres.place,
         paths,

@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,5 +116,5 @@ def gone_afterwards(up: Up) -> Iterator[Up]:
 
 @pytest.fixture
 def up(stack: Local, tmp_path: Path) -> Iterator[Up]:
-    with gone_afterwards(Up(f"{stack.paths.name}-up", tmp_path / "output")) as up:
+    with gone_afterwards(Up(f"{stack.paths.name}-up-{uuid.uuid4().hex[:8]}", tmp_path / "output")) as up:
         yield up
