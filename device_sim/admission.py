@@ -16,7 +16,7 @@ from cryptography import x509
 
 from device_sim.connection import Broker, ConnectionFailed, NotAuthorized
 from device_sim.entrance import Entrance, shake
-from device_sim.identity import Keeper, Login
+from device_sim.identity import DeviceLogin, Keeper
 from schema.enrollment import Renewal, unb64
 
 EXPIRY_CHECK = 3600.0
@@ -26,7 +26,7 @@ SWITCH_AGAIN = 5.0
 
 
 @dataclass(frozen=True)
-class Access:
+class DeviceAccess:
     """How to connect."""
 
     broker: Broker
@@ -35,16 +35,16 @@ class Access:
     """Of the login; None: it is none of an enrollment."""
 
 
-class Admission(Protocol):
-    async def access(self) -> Access:
+class DeviceAdmission(Protocol):
+    async def access(self) -> DeviceAccess:
         """Waits until there is one. Raises ConnectionFailed."""
         ...
 
-    async def refused(self, access: Access) -> float | None:
+    async def refused(self, access: DeviceAccess) -> float | None:
         """The broker does not know the login: how long (s) to wait; None: as after other failures."""
         ...
 
-    def used(self, access: Access) -> None:
+    def used(self, access: DeviceAccess) -> None:
         """The broker has a status that was published with it."""
         ...
 
@@ -54,30 +54,30 @@ class Admission(Protocol):
         ...
 
 
-class Shared:
+class SharedAdmission:
     """The same login for all devices, or none, and each one's name as client id."""
 
     def __init__(self, broker: Broker, name: str) -> None:
-        self._access = Access(broker, name)
+        self._access = DeviceAccess(broker, name)
 
-    async def access(self) -> Access:
+    async def access(self) -> DeviceAccess:
         return self._access
 
-    async def refused(self, access: Access) -> float | None:
+    async def refused(self, access: DeviceAccess) -> float | None:
         return None
 
-    def used(self, access: Access) -> None: ...
+    def used(self, access: DeviceAccess) -> None: ...
 
     @property
     def renewal(self) -> None:
         return None
 
 
-class Enrolled:
+class EnrolledAdmission:
     """Keeps a device in possession of a login."""
 
     def __init__(
-        self, keeper: Keeper, entrance: Entrance, joined: Callable[[Login], None], say: Callable[[str], None]
+        self, keeper: Keeper, entrance: Entrance, joined: Callable[[DeviceLogin], None], say: Callable[[str], None]
     ) -> None:
         """`joined` is called with each new login, and with the one there is now, before it is used."""
         self.keeper = keeper
@@ -87,13 +87,13 @@ class Enrolled:
         self._refused_since: float | None = None
         self._locked_out = False
         """Refused for too long: another login is needed."""
-        self._used: Access | None = None
+        self._used: DeviceAccess | None = None
         self._admitted, self._changed = asyncio.Event(), asyncio.Event()
         if keeper.state.newest:
             joined(keeper.state.newest)
             self._admitted.set()
 
-    async def run(self, switch: Callable[[Access], Awaitable[None]], delay: float) -> None:
+    async def run(self, switch: Callable[[DeviceAccess], Awaitable[None]], delay: float) -> None:
         """For ever, after a delay (s): enroll when it is time to. `switch` goes over to a newer login, if the device is
         connected with an older one; it may raise ConnectionFailed."""
         await asyncio.sleep(delay)
@@ -109,12 +109,12 @@ class Enrolled:
             else:
                 await self._change(EXPIRY_CHECK)
 
-    async def access(self) -> Access:
+    async def access(self) -> DeviceAccess:
         while (login := self.keeper.state.newest) is None:
             await self._admitted.wait()
         return self._access(login)
 
-    async def refused(self, access: Access) -> float | None:
+    async def refused(self, access: DeviceAccess) -> float | None:
         state, pace, now = self.keeper.state, self._entrance.pace, time.monotonic()
         if self._refused_since is None:
             self._refused_since = now
@@ -126,7 +126,7 @@ class Enrolled:
         self._changed.set()
         return pace.refused * random.uniform(1.0, 1.1)
 
-    def used(self, access: Access) -> None:
+    def used(self, access: DeviceAccess) -> None:
         self._refused_since, self._locked_out, self._used = None, False, access
         self._changed.set()
 
@@ -144,8 +144,8 @@ class Enrolled:
             return
         self._changed.set()
 
-    def _access(self, login: Login) -> Access:
-        return Access(self._entrance.broker_of(login), login.identity.client_id, login.generation)
+    def _access(self, login: DeviceLogin) -> DeviceAccess:
+        return DeviceAccess(self._entrance.broker_of(login), login.identity.client_id, login.generation)
 
     async def _enroll(self) -> None:
         keeper, pace = self.keeper, self._entrance.pace
@@ -164,7 +164,7 @@ class Enrolled:
         self._joined(keeper.state.granted)
         self._admitted.set()
 
-    async def _go_over(self, switch: Callable[[Access], Awaitable[None]], login: Login) -> None:
+    async def _go_over(self, switch: Callable[[DeviceAccess], Awaitable[None]], login: DeviceLogin) -> None:
         try:
             access = self._access(login)
             try:
@@ -182,7 +182,7 @@ class Enrolled:
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
 
-    def _outdated(self, login: Login) -> bool:
+    def _outdated(self, login: DeviceLogin) -> bool:
         """A renewal was asked for, or a third or less of the certificate's life is left."""
         if login.generation < self._renew:
             return True

@@ -76,7 +76,7 @@ def tls_context(ca: Path | None = None, certificate: bytes = b"") -> ssl.SSLCont
     return context
 
 
-class Connection(asyncio.Protocol):
+class DeviceConnection(asyncio.Protocol):
     """One connection; when it is lost, `closed` is done and the object is of no more use."""
 
     def __init__(self, acknowledged: Acknowledged, received: Received, ready: Callable[[], None]) -> None:
@@ -269,7 +269,7 @@ async def connect(
     acknowledged: Acknowledged,
     received: Received,
     ready: Callable[[], None],
-) -> Connection:
+) -> DeviceConnection:
     """Open a connection, subscribed to `topics`; raises ConnectionFailed. The broker keeps nothing between connections
     but what is retained; that comes each time."""
     packet = mqtt5.ConnectPacket(
@@ -284,7 +284,7 @@ async def connect(
     try:
         async with asyncio.timeout(TIMEOUT):
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(acknowledged, received, ready), broker.host, broker.port, ssl=broker.tls
+                lambda: DeviceConnection(acknowledged, received, ready), broker.host, broker.port, ssl=broker.tls
             )
             try:
                 await connection.handshake(packet, topics)

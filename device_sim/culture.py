@@ -135,7 +135,7 @@ class Loop:
         return output
 
 
-class Row(NamedTuple):
+class CultureRow(NamedTuple):
     """The vessel at one instant, in the units of the channels of the same names; oxygen transfer is the true one."""
 
     temperature: float
@@ -155,7 +155,7 @@ class Row(NamedTuple):
     volume: float
 
 
-def rows() -> Iterator[Row]:
+def rows() -> Iterator[CultureRow]:
     """A run from setup to idle, a row each STEP."""
     heating = Loop(8.0, 0.4, -100.0, 100.0)
     titration = Loop(150.0, 0.2, -100.0, 100.0)
@@ -178,7 +178,7 @@ def rows() -> Iterator[Row]:
         feed = feed_rate(hour - INOCULATED) if phase in GROWING else 0.0
         r = rates(culture)
         otr = r.oxygen * culture.cells * 1000 / O2_GRAMS
-        yield Row(
+        yield CultureRow(
             temperature, TEMPERATURES[phase], heat,
             ph, 7.0, base,
             culture.probe, 30.0, stir,

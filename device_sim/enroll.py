@@ -30,7 +30,7 @@ from device_sim.entrance import Entrance, Pace, Point, shake
 from device_sim.firmware import FIRMWARE
 from device_sim.frames import Format
 from device_sim.handshake import Over
-from device_sim.identity import Keeper, Login
+from device_sim.identity import DeviceLogin, Keeper
 from schema.messages import CONTENT_JSON
 from schema.topics import Kind
 
@@ -162,7 +162,7 @@ async def enroll_one(keeper: Keeper, entrance: Entrance, at: Point) -> Over | No
     return None
 
 
-async def _use(keeper: Keeper, login: Login, entrance: Entrance, at: Point) -> None:
+async def _use(keeper: Keeper, login: DeviceLogin, entrance: Entrance, at: Point) -> None:
     """Say once, under the new login, that we are there, and leave. Raises ConnectionFailed."""
     identity, begun = login.identity, time.time_ns() // 1_000_000
     acknowledged: asyncio.Queue[mqtt5.PubAckReasonCode | None] = asyncio.Queue()

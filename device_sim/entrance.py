@@ -17,11 +17,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from device_sim.connection import Broker, Connection, ConnectionFailed, connect, tls_context
+from device_sim.connection import Broker, ConnectionFailed, DeviceConnection, connect, tls_context
 from device_sim.firmware import FIRMWARE
 from device_sim.handshake import Granted, Handshake, Ignored, Over, Proved, Wait, begin, receive
-from device_sim.identity import Keeper, Login
-from device_sim.process import CHANNELS
+from device_sim.identity import DeviceLogin, Keeper
+from device_sim.vessels import CHANNELS
 from schema.enrollment import LOGIN, client_id, reply_topic, request_topic, unb64
 from schema.messages import CONTENT_JSON
 
@@ -70,7 +70,7 @@ class Entrance:
         broker = Broker.at(url, LOGIN, password_file.read_text().strip(), lambda: tls)
         return cls(broker, ca, tls, certificate, pace, asyncio.Semaphore(slots))
 
-    def broker_of(self, login: Login) -> Broker:
+    def broker_of(self, login: DeviceLogin) -> Broker:
         """Where a device connects with its login. Raises ConnectionFailed if that is nothing to use."""
         identity = login.identity
         try:
@@ -171,7 +171,7 @@ async def _next(replies: asyncio.Queue[bytes | None], wait: float) -> tuple[byte
     return None, 0.0
 
 
-def _send(connection: Connection, topic: str, payload: bytes) -> None:
+def _send(connection: DeviceConnection, topic: str, payload: bytes) -> None:
     if connection.room > 0:
         connection.publish(topic, payload, content_type=CONTENT_JSON)
         connection.flush()

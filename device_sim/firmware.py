@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from device_sim.console import Console
-from device_sim.frames import Format, Frame
-from device_sim.habits import Counts, Habits, happens
+from device_sim.commands import CommandHandler
+from device_sim.frame_store import FrameStore
+from device_sim.frames import Format, SimulatedFrame
+from device_sim.habits import DeviceCounts, Habits, happens
 from device_sim.journal import Journal
-from device_sim.outbox import Link, Message, Outbox, Sort
-from device_sim.store import Store
+from device_sim.outbox import DeviceOutbox, Link, OutboxMessage, Sort
 from schema.messages import Backfill, Command, Receipt
 from schema.topics import Kind
 
@@ -26,25 +26,25 @@ HELD_BACK = 3
 """The late fault sends a frame after so many later ones."""
 
 
-class Device:
+class SimulatedDevice:
     def __init__(
         self,
         name: str,
         boot: int,
-        store: Store,
+        store: FrameStore,
         habits: Habits,
-        counts: Counts,
+        counts: DeviceCounts,
         *,
         chance: random.Random,
         report: Callable[[str], None],
         journal: Journal | None = None,
         number: int = 0,
-        console: Console | None = None,
+        console: CommandHandler | None = None,
     ) -> None:
         """`report` takes a line about what a person should know; `number` is the journal's name for the device."""
         self.name, self.boot, self.store, self.number = name, boot, store, number
-        self.outbox = Outbox(name, habits, counts, store, chance)
-        self.console = console or Console(FIRMWARE)
+        self.outbox = DeviceOutbox(name, habits, counts, store, chance)
+        self.console = console or CommandHandler(FIRMWARE)
         self.generation: int | None = None
         """Of the login it has connected with."""
         self.seq = 0
@@ -68,7 +68,7 @@ class Device:
         """Number and keep what the instruments show at `time` (ms); NaN is no value; `bad` is (column, quality)."""
         while self.store.total >= self.store.limit:
             self._lose()
-        frame = Frame(self.boot, self.seq, time + self.clock, values, bad)
+        frame = SimulatedFrame(self.boot, self.seq, time + self.clock, values, bad)
         record = self.store.append(frame)
         if self._journal:
             self._journal.produced(self.number, record)
@@ -87,7 +87,7 @@ class Device:
     def event(self, time: float, type_: str, data: Mapping[str, Any]) -> None:
         content = {"t": time + self.clock, "type": type_, "boot": self.boot, "data": data}
         self._counts.events_produced += 1
-        self.outbox.note(Message(Sort.EVENT, Kind.EVENT, self._habits.format.encode(content)))
+        self.outbox.note(OutboxMessage(Sort.EVENT, Kind.EVENT, self._habits.format.encode(content)))
 
     def finish(self) -> None:
         """No frames will follow: send also a block that is not full, what was held back, and the last frame in any
@@ -212,7 +212,7 @@ class Device:
             self._counts.unavailable += sum(last + 1 - first for first, last in missing)
             result = Format.JSON.encode({"boot": boot, "ranges": missing})
             if not any(note.payload == result for note in self.outbox.notes):
-                self.outbox.note(Message(Sort.RESULT, Kind.BACKFILL_RESULT, result))
+                self.outbox.note(OutboxMessage(Sort.RESULT, Kind.BACKFILL_RESULT, result))
 
     def command(self, payload: bytes, now: float) -> None:
         """Do it, or refuse it, and say so; again what was said, if it has been here before."""
@@ -231,4 +231,4 @@ class Device:
 
     def _answer(self, results: Sequence[Mapping[str, Any]]) -> None:
         for result in results:
-            self.outbox.note(Message(Sort.RESULT, Kind.COMMAND_RESULT, Format.JSON.encode(result)))
+            self.outbox.note(OutboxMessage(Sort.RESULT, Kind.COMMAND_RESULT, Format.JSON.encode(result)))

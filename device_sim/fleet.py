@@ -14,21 +14,22 @@ from pathlib import Path
 
 import numpy as np
 
-from device_sim import faults, process
-from device_sim.admission import Admission, Enrolled, Shared
+from device_sim import faults
+from device_sim.admission import DeviceAdmission, EnrolledAdmission, SharedAdmission
 from device_sim.boots import next_boots
+from device_sim.commands import CommandHandler
 from device_sim.connection import Broker
-from device_sim.console import Console
 from device_sim.culture import Phase
 from device_sim.entrance import Entrance
-from device_sim.firmware import FIRMWARE, Device
+from device_sim.firmware import FIRMWARE, SimulatedDevice
+from device_sim.frame_store import FrameStore
 from device_sim.frames import Packing
-from device_sim.habits import Counts, Habits, happens
-from device_sim.identity import Keeper, Login
+from device_sim.habits import DeviceCounts, Habits, happens
+from device_sim.identity import DeviceLogin, Keeper
 from device_sim.journal import Journal
 from device_sim.lines import Lines, now, wait_until
-from device_sim.outbox import Message, Sort
-from device_sim.store import Store
+from device_sim.outbox import OutboxMessage, Sort
+from device_sim.vessels import CHANNELS, Vessels, VesselSample, take_sample, vessels
 from schema.topics import Kind
 
 SLOT = 0.04
@@ -80,30 +81,30 @@ class Fleet:
     def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
         """Opens stores and journal; `say` takes a line of text for people. Raises OSError, ValueError on damage."""
         self.plan = plan
-        self.counts = Counts()
-        self.journal = Journal(plan.journal, process.CHANNELS, _granted_names(plan)) if plan.journal else None
+        self.counts = DeviceCounts()
+        self.journal = Journal(plan.journal, CHANNELS, _granted_names(plan)) if plan.journal else None
         self.lines = Lines(plan.habits.format.content_type, plan.max_backoff, say)
         self.devices = [self._device(i, say) for i in range(len(plan.names))]
         self.admissions = [self._admission(device) for device in self.devices]
         if self.journal:
             self.journal.flush()
-        self._vessels = process.vessels(plan.names, plan.seed)
+        self._vessels = vessels(plan.names, plan.seed)
         self._phases = np.full(len(plan.names), -1)
         self._doses = np.zeros(len(plan.names), dtype=np.int64)
         self._chance = random.Random(plan.seed)
         self._behind = 0.0
 
-    def _device(self, number: int, say: Callable[[str], None]) -> Device:
+    def _device(self, number: int, say: Callable[[str], None]) -> SimulatedDevice:
         plan, name = self.plan, self.plan.names[number]
-        store = Store(Packing(process.CHANNELS), plan.store, plan.state / name if plan.state else None)
+        store = FrameStore(Packing(CHANNELS), plan.store, plan.state / name if plan.state else None)
         self.counts.recovered += store.total
         if self.journal and (record := store.newest_record()):
             self.journal.produced(number, record)  # the last run may have been killed between store and journal
         chance = random.Random(f"{plan.seed}:{name}")
         after = plan.habits.answer_after
         memory = plan.state / f"{name}.commands" if plan.state else None
-        console = Console(FIRMWARE, memory, plan.speed, None if after is None else after * 1000)
-        return Device(
+        console = CommandHandler(FIRMWARE, memory, plan.speed, None if after is None else after * 1000)
+        return SimulatedDevice(
             name,
             plan.boots[number],
             store,
@@ -116,15 +117,15 @@ class Fleet:
             console=console,
         )
 
-    def _admission(self, device: Device) -> Admission:
+    def _admission(self, device: SimulatedDevice) -> DeviceAdmission:
         broker = self.plan.broker
         if isinstance(broker, Broker):
-            return Shared(broker, device.name)
+            return SharedAdmission(broker, device.name)
         device.off_until = math.inf
         keeper = self.plan.keepers[device.number]
-        return Enrolled(keeper, broker, lambda login: self._join(device, login), self.lines.say_some)
+        return EnrolledAdmission(keeper, broker, lambda login: self._join(device, login), self.lines.say_some)
 
-    def _join(self, device: Device, login: Login) -> None:
+    def _join(self, device: SimulatedDevice, login: DeviceLogin) -> None:
         """The first login of this run: the device is switched on, under the name granted."""
         if device.off_until < math.inf:
             return
@@ -146,7 +147,7 @@ class Fleet:
             ]
             delays = itertools.count()
             for device, admission in zip(self.devices, self.admissions, strict=True):
-                if isinstance(admission, Enrolled):
+                if isinstance(admission, EnrolledAdmission):
                     delay = next(delays) / HANDSHAKES_A_SECOND if device.off_until == math.inf else 0.0
                     enrollment = admission.run(partial(self.lines.switch, device, admission), delay)
                     background.append(tasks.create_task(enrollment, name=f"enrollment {device.name}"))
@@ -201,17 +202,17 @@ class Fleet:
         groups = min(count, max(1, round(period / SLOT), -(-count // MAX_SLOT)))
         bounds = [count * i // groups for i in range(groups + 1)]
         slots = list(itertools.pairwise(bounds))
-        vessels = [self._vessels[first:last] for first, last in slots]
+        parts = [self._vessels[first:last] for first, last in slots]
         begin, begin_wall = time.monotonic(), now()
         for number in itertools.count() if self.plan.frames is None else range(self.plan.frames):
             for i, (first, last) in enumerate(slots):
                 due = (number + i / groups) * period
                 self._behind = time.monotonic() - begin - due
                 await asyncio.sleep(max(0.0, -self._behind))
-                self._sample(first, last, vessels[i], begin_wall + round(due * 1000))
+                self._sample(first, last, parts[i], begin_wall + round(due * 1000))
 
-    def _sample(self, first: int, last: int, vessels: process.Vessels, at: int) -> None:
-        sample = process.sample(vessels, at, self.plan.speed)
+    def _sample(self, first: int, last: int, vessels: Vessels, at: int) -> None:
+        sample = take_sample(vessels, at, self.plan.speed)
         self._events(first, last, sample, at)
         columns, qualities = sample.fault_channel.tolist(), sample.fault_quality.tolist()
         moment, devices = now(), self.devices[first:last]
@@ -220,13 +221,13 @@ class Fleet:
                 device.frame(at, device.console.show(values, at), None if column < 0 else (column, quality))
                 if happens(self.plan.habits.poison, self._chance):
                     payload = faults.poison(self._chance, self.plan.habits.format)
-                    device.outbox.note(Message(Sort.POISON, Kind.TELEMETRY, payload))
+                    device.outbox.note(OutboxMessage(Sort.POISON, Kind.TELEMETRY, payload))
         if self.journal:
             self.journal.flush()
         for device in devices:
             device.outbox.flush(moment, device.clock)
 
-    def _events(self, first: int, last: int, sample: process.Sample, at: int) -> None:
+    def _events(self, first: int, last: int, sample: VesselSample, at: int) -> None:
         """Tell of the phase at the start and when it changes, of calibration in the setup, and of doses."""
         named = np.array([device.off_until < math.inf for device in self.devices[first:last]])
         changed = (sample.phase != self._phases[first:last]) & named

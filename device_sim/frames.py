@@ -17,7 +17,7 @@ from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, GOOD
 CRC = Struct("<I")
 
 
-class Frame(NamedTuple):
+class SimulatedFrame(NamedTuple):
     boot: int
     seq: int
     time: float
@@ -36,7 +36,7 @@ class Packing:
         self._body = Struct(f"<IQdhh{len(channels)}d")
         self.size = self._body.size + CRC.size
 
-    def pack(self, frame: Frame) -> bytes:
+    def pack(self, frame: SimulatedFrame) -> bytes:
         column, quality = frame.bad or (-1, GOOD)
         body = self._body.pack(frame.boot, frame.seq, frame.time, column, quality, *frame.values)
         return body + CRC.pack(zlib.crc32(body))
@@ -46,12 +46,12 @@ class Packing:
         body = record[: -CRC.size]
         return len(record) == self.size and CRC.pack(zlib.crc32(body)) == record[-CRC.size :]
 
-    def unpack(self, record: bytes) -> Frame:
+    def unpack(self, record: bytes) -> SimulatedFrame:
         """Raises ValueError on a damaged record."""
         if not self.intact(record):
             raise ValueError("damaged record of a frame")
         boot, seq, time, column, quality, *values = self._body.unpack_from(record)
-        return Frame(boot, seq, time, values, None if column < 0 else (column, quality))
+        return SimulatedFrame(boot, seq, time, values, None if column < 0 else (column, quality))
 
 
 class Format(Enum):
@@ -70,7 +70,7 @@ class Format(Enum):
         return json.dumps(message, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def message(frames: Sequence[Frame], channels: Sequence[str]) -> dict[str, Any]:
+def message(frames: Sequence[SimulatedFrame], channels: Sequence[str]) -> dict[str, Any]:
     """The telemetry message of frames without a gap: of one frame a frame, of several a block."""
     first = frames[0]
     if len(frames) == 1:
@@ -86,11 +86,11 @@ def message(frames: Sequence[Frame], channels: Sequence[str]) -> dict[str, Any]:
     return content
 
 
-def row(frame: Frame) -> list[float | None]:
+def row(frame: SimulatedFrame) -> list[float | None]:
     return [None if math.isnan(value) else value for value in frame.values]
 
 
-def _qualities(frame: Frame) -> list[int]:
+def _qualities(frame: SimulatedFrame) -> list[int]:
     qualities = [GOOD] * len(frame.values)
     if frame.bad:
         qualities[frame.bad[0]] = frame.bad[1]

@@ -30,7 +30,7 @@ class Habits:
 
 
 @dataclass
-class Counts:
+class DeviceCounts:
     """In frames where nothing else is said. produced + recovered = receipted + lost + what the stores keep."""
 
     produced: int = 0

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from schema.enrollment import Challenge, ChallengeBody, Grant, Identity, Pending, Reject, Reply, b64, unb64
+from schema.enrollment import Challenge, ChallengeBody, EnrollmentReject, Grant, Identity, Pending, Reply, b64, unb64
 from schema.topics import ROOT, is_device_name
 
 PROTOCOL = b"biogate-enroll/1"
@@ -85,7 +85,7 @@ class Over(msgspec.Struct, frozen=True):
     seconds: int | None
 
 
-class Keys(msgspec.Struct, frozen=True):
+class ControllerKeys(msgspec.Struct, frozen=True):
     th2: bytes
     device: bytes
     gateway: bytes
@@ -139,7 +139,7 @@ def receive(
             return _open(handshake, controller, reply)
         case Pending():
             return Wait(max(1, reply.retry_after_s), reply.reason)
-        case Reject():
+        case EnrollmentReject():
             return Over(reply.code, reply.retry_after_s)
     raise Ignored(f"a {type(reply).__name__} is not due")
 
@@ -149,13 +149,13 @@ def transcript(*parts: bytes) -> bytes:
     return hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in (PROTOCOL, *parts))).digest()
 
 
-def keys(ephemeral: bytes, theirs: bytes, psk: bytes, th2: bytes) -> Keys:
+def keys(ephemeral: bytes, theirs: bytes, psk: bytes, th2: bytes) -> ControllerKeys:
     """Raises ValueError for a key that leads to zeros."""
     shared = X25519PrivateKey.from_private_bytes(ephemeral).exchange(X25519PublicKey.from_public_bytes(theirs))
     if not any(shared):
         raise ValueError("the ephemeral key leads to zeros")
     derived = HKDF(SHA256(), 96, th2, PROTOCOL).derive(shared + psk)
-    return Keys(th2, derived[:32], derived[32:64], derived[64:])
+    return ControllerKeys(th2, derived[:32], derived[32:64], derived[64:])
 
 
 def _prove(handshake: Handshake, controller: Controller, gateway: bytes | None, challenge: Challenge) -> Handshake:

@@ -23,7 +23,7 @@ class Damaged(ValueError):
     """The file was changed by something else."""
 
 
-class Login(msgspec.Struct, frozen=True):
+class DeviceLogin(msgspec.Struct, frozen=True):
     identity: Identity
     key: bytes = b""
     """Private key of the certificate, PEM."""
@@ -33,19 +33,19 @@ class Login(msgspec.Struct, frozen=True):
         return self.identity.generation
 
 
-class State(msgspec.Struct, frozen=True):
+class IdentityState(msgspec.Struct, frozen=True):
     controller: Controller
     """Kept always."""
     gateway: bytes | None = None
     """Public key of the gateway that granted the login."""
     handshake: Handshake | None = None
-    granted: Login | None = None
+    granted: DeviceLogin | None = None
     """Came with the handshake, and was not used yet."""
-    login: Login | None = None
+    login: DeviceLogin | None = None
     """Was used. It works until the granted one was."""
 
     @property
-    def newest(self) -> Login | None:
+    def newest(self) -> DeviceLogin | None:
         return self.granted or self.login
 
 
@@ -59,7 +59,7 @@ class Keeper:
         if not self.path.exists():
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             identity = Ed25519PrivateKey.generate().private_bytes_raw()
-            self._write(State(Controller(claim.serial, claim.version, claim.key, identity)))
+            self._write(IdentityState(Controller(claim.serial, claim.version, claim.key, identity)))
             return
         self.state = _read(self.path)
         controller = self.state.controller
@@ -80,7 +80,7 @@ class Keeper:
     def grant(self, granted: Granted) -> None:
         """The handshake is kept, until the login has been used."""
         assert self.state.handshake
-        self._change(granted=Login(granted.login, self.state.handshake.key), gateway=granted.gateway)
+        self._change(granted=DeviceLogin(granted.login, self.state.handshake.key), gateway=granted.gateway)
 
     def used(self) -> None:
         """The broker has accepted the granted login, and has a status with its generation."""
@@ -93,13 +93,13 @@ class Keeper:
 
     def factory_reset(self) -> None:
         """Forget all but claim and identity key."""
-        self._write(State(self.state.controller))
+        self._write(IdentityState(self.state.controller))
 
     def _change(self, **changes: object) -> None:
         with self._lock:
             self._write(msgspec.structs.replace(self.state, **changes))
 
-    def _write(self, state: State) -> None:
+    def _write(self, state: IdentityState) -> None:
         content = msgspec.json.format(msgspec.json.encode(state), indent=1) + b"\n"
         draft = self.path.with_name(f"{self.path.name}.new")
         draft.unlink(missing_ok=True)
@@ -116,12 +116,12 @@ class Keeper:
         self.state = state
 
 
-def _read(path: Path) -> State:
+def _read(path: Path) -> IdentityState:
     content, _, checksum = path.read_bytes().removesuffix(b"\n").rpartition(b"\n")
     content += b"\n"
     if checksum != b"%08x" % zlib.crc32(content):
         raise Damaged(f"{path} is damaged: its checksum is wrong")
     try:
-        return msgspec.json.decode(content, type=State)
+        return msgspec.json.decode(content, type=IdentityState)
     except msgspec.DecodeError as error:
         raise Damaged(f"{path} is damaged: {error}") from error

@@ -10,9 +10,9 @@ from contextlib import suppress
 
 import mqtt5
 
-from device_sim.admission import Access, Admission
-from device_sim.connection import ACCEPTED, Connection, ConnectionFailed, NotAuthorized, connect
-from device_sim.firmware import Device
+from device_sim.admission import DeviceAccess, DeviceAdmission
+from device_sim.connection import ACCEPTED, ConnectionFailed, DeviceConnection, NotAuthorized, connect
+from device_sim.firmware import SimulatedDevice
 from device_sim.outbox import Sort
 from schema.topics import Down, Kind, topic
 
@@ -26,7 +26,7 @@ class Lines:
         """`say` takes a line of text for people."""
         self.reconnects = 0
         self._content_type, self._max_backoff, self._say = content_type, max_backoff, say
-        self._links: dict[Device, tuple[Connection, Access]] = {}
+        self._links: dict[SimulatedDevice, tuple[DeviceConnection, DeviceAccess]] = {}
         self._hurry = asyncio.Event()
         self._stopping = False
         self._last_say = 0.0
@@ -39,12 +39,12 @@ class Lines:
         """The fleet is about to leave: wait no longer than need be before connecting again."""
         self._hurry.set()
 
-    def cut(self, device: Device) -> None:
+    def cut(self, device: SimulatedDevice) -> None:
         """Cut the connection, if there is one: the broker publishes the will."""
         if device in self._links:
             self._links[device][0].abort()
 
-    async def stay_connected(self, device: Device, admission: Admission, delay: float) -> None:
+    async def stay_connected(self, device: SimulatedDevice, admission: DeviceAdmission, delay: float) -> None:
         await asyncio.sleep(delay)
         backoff, connected_before = FIRST_BACKOFF, False
         while not self._stopping:
@@ -71,7 +71,7 @@ class Lines:
             await asyncio.sleep(max(0.0, device.off_until - now()) / 1000)
             backoff = min(backoff * 2, self._max_backoff)
 
-    async def switch(self, device: Device, admission: Admission, access: Access) -> None:
+    async def switch(self, device: SimulatedDevice, admission: DeviceAdmission, access: DeviceAccess) -> None:
         """Go over to another login without a gap: the new connection is there before the old one ends. A device that
         is not connected, or is with this login, is left alone. Raises ConnectionFailed."""
         if device not in self._links or self._links[device][1].generation == access.generation:
@@ -99,7 +99,7 @@ class Lines:
             connection.disconnect()
         await wait_until(lambda: not self._links, GOODBYE)
 
-    def _busy(self, device: Device) -> bool:
+    def _busy(self, device: SimulatedDevice) -> bool:
         return device in self._links and bool(device.outbox.in_flight)
 
     async def _pause(self, seconds: float) -> None:
@@ -110,7 +110,9 @@ class Lines:
             async with asyncio.timeout(seconds):
                 await self._hurry.wait()
 
-    async def _connect(self, device: Device, access: Access, admission: Admission) -> tuple[int, Connection]:
+    async def _connect(
+        self, device: SimulatedDevice, access: DeviceAccess, admission: DeviceAdmission
+    ) -> tuple[int, DeviceConnection]:
         """When it was begun (ms), and a connection that nothing was published on."""
         begun = max(now(), int(device.session) + 1)
         will = mqtt5.Will(
@@ -151,12 +153,12 @@ class Lines:
             raise ConnectionFailed("rebooted while connecting")
         return begun, connection
 
-    def _take(self, device: Device, connection: Connection, access: Access, begun: int) -> None:
+    def _take(self, device: SimulatedDevice, connection: DeviceConnection, access: DeviceAccess, begun: int) -> None:
         self._links[device] = connection, access
         device.generation = access.generation
         device.connected(connection, begun, now())
 
-    async def _lost(self, device: Device) -> ConnectionFailed:
+    async def _lost(self, device: SimulatedDevice) -> ConnectionFailed:
         """Wait until the connection, and any that takes its place, is gone."""
         try:
             while True:

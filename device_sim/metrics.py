@@ -34,7 +34,7 @@ GAUGES = {
 }
 
 
-class Counts(Collector):
+class DeviceCounts(Collector):
     """What the fleet says in its summaries, asked at each scrape; nothing before there is one."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Counts(Collector):
                 yield family(name, documentation, value=float(value) if isinstance(value, int | float) else None)
 
 
-FLEET = Counts()
+FLEET = DeviceCounts()
 BUILD = Info("biogate_sim_build", "version of the simulator")
 BUILD.info({"version": version("biogate")})
 

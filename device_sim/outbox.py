@@ -16,9 +16,9 @@ from typing import Protocol
 
 import mqtt5
 
-from device_sim.frames import Frame, message
-from device_sim.habits import Counts, Habits, happens
-from device_sim.store import Store
+from device_sim.frame_store import FrameStore
+from device_sim.frames import SimulatedFrame, message
+from device_sim.habits import DeviceCounts, Habits, happens
 from schema.messages import CONTENT_JSON
 from schema.topics import Kind, topic
 
@@ -55,7 +55,7 @@ class Sort(Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Message:
+class OutboxMessage:
     sort: Sort
     kind: Kind
     payload: bytes = b""
@@ -69,11 +69,13 @@ class Message:
         return self.first + self.frames - 1
 
 
-class Outbox:
-    def __init__(self, device: str, habits: Habits, counts: Counts, store: Store, chance: random.Random) -> None:
+class DeviceOutbox:
+    def __init__(
+        self, device: str, habits: Habits, counts: DeviceCounts, store: FrameStore, chance: random.Random
+    ) -> None:
         self.link: Link | None = None
-        self.notes: deque[Message] = deque()
-        self.in_flight: dict[int, Message] = {}
+        self.notes: deque[OutboxMessage] = deque()
+        self.in_flight: dict[int, OutboxMessage] = {}
         self.refused_until = 0.0
         self.heard: dict[int, float] = {}
         """Boot → when something came that concerns it."""
@@ -81,7 +83,7 @@ class Outbox:
         """No frames will follow: a block that is not full is sent too."""
         self._habits, self._counts, self._store, self._chance = habits, counts, store, chance
         self.rename(device)
-        self._live: deque[Frame] = deque()
+        self._live: deque[SimulatedFrame] = deque()
         self._allowance = 0.0
         self._ticked = self._upkept = 0.0
 
@@ -95,14 +97,14 @@ class Outbox:
 
     # What is to be sent
 
-    def live(self, frame: Frame) -> None:
+    def live(self, frame: SimulatedFrame) -> None:
         """A frame that is in the store, held."""
         self._live.append(frame)
         if len(self._live) > min(LIVE, self._store.limit):
             oldest = self._live.popleft()
             self._store.send_again(oldest.boot, oldest.seq, oldest.seq)
 
-    def note(self, note: Message) -> None:
+    def note(self, note: OutboxMessage) -> None:
         self.notes.append(note)
         if len(self.notes) > NOTES:
             self._counts.events_lost += self.notes.popleft().sort is Sort.EVENT
@@ -113,7 +115,7 @@ class Outbox:
         self.status(status)
 
     def status(self, payload: bytes) -> None:
-        self._publish(Message(Sort.STATUS, Kind.STATUS, payload), payload)
+        self._publish(OutboxMessage(Sort.STATUS, Kind.STATUS, payload), payload)
 
     # Sending
 
@@ -167,13 +169,13 @@ class Outbox:
         late = clock - frames[-1].time > LATE_AFTER
         self._send(frames, self._store.channels, Kind.HISTORY if late else Kind.TELEMETRY)
 
-    def _send(self, frames: Sequence[Frame], channels: Sequence[str], kind: Kind) -> None:
+    def _send(self, frames: Sequence[SimulatedFrame], channels: Sequence[str], kind: Kind) -> None:
         payload = self._habits.format.encode(message(frames, channels))
-        self._publish(Message(Sort.FRAMES, kind, b"", frames[0].boot, frames[0].seq, len(frames)), payload)
+        self._publish(OutboxMessage(Sort.FRAMES, kind, b"", frames[0].boot, frames[0].seq, len(frames)), payload)
         if happens(self._habits.duplicates, self._chance):
-            self.notes.appendleft(Message(Sort.COPY, kind, payload, frames=len(frames)))
+            self.notes.appendleft(OutboxMessage(Sort.COPY, kind, payload, frames=len(frames)))
 
-    def _publish(self, message: Message, payload: bytes) -> None:
+    def _publish(self, message: OutboxMessage, payload: bytes) -> None:
         assert self.link
         content_type = CONTENT_JSON if message.sort is Sort.RESULT else self._habits.format.content_type
         retain = message.sort is Sort.STATUS

@@ -20,7 +20,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Protocol
 
-from device_sim.frames import Frame, Packing
+from device_sim.frames import Packing, SimulatedFrame
 
 MAGIC = b"biogate1"
 FIXED = Struct("<8sIQII")
@@ -43,14 +43,14 @@ CUT = bytes.maketrans(BUSY, WAITING)
 """The connection, or the power, went away."""
 
 
-class File(Protocol):
+class SegmentFile(Protocol):
     def write(self, data: bytes, at: int) -> None: ...
     def read(self, size: int, at: int) -> bytes: ...
     def finish(self) -> None: ...
     def remove(self) -> None: ...
 
 
-class Disk:
+class DiskFile:
     """A file. Its descriptor is kept open until `finish`."""
 
     def __init__(self, path: Path, *, new: bool) -> None:
@@ -87,7 +87,7 @@ class Disk:
         self.path.unlink()
 
 
-class Memory:
+class MemoryFile:
     def __init__(self) -> None:
         self._data = bytearray()
 
@@ -107,7 +107,7 @@ class Memory:
 class Segment:
     """Positions count the frames of the segment from 0; `kept` is the first that is not gone."""
 
-    def __init__(self, file: File, packing: Packing, boot: int, first: int, states: bytes = b"") -> None:
+    def __init__(self, file: SegmentFile, packing: Packing, boot: int, first: int, states: bytes = b"") -> None:
         self.file, self.packing, self.boot, self.first = file, packing, boot, first
         self.states = bytearray(states)
         self.kept = len(states) - len(states.lstrip(GONE))
@@ -116,7 +116,9 @@ class Segment:
 
     @classmethod
     def create(cls, directory: Path | None, packing: Packing, boot: int, first: int) -> Segment:
-        file: File = Disk(directory / f"{boot:010}-{first:016}.frames", new=True) if directory else Memory()
+        file: SegmentFile = (
+            DiskFile(directory / f"{boot:010}-{first:016}.frames", new=True) if directory else MemoryFile()
+        )
         channels = json.dumps(packing.channels).encode()
         head = FIXED.pack(MAGIC, boot, first, packing.size, len(channels)) + channels
         assert len(head) <= HEAD, "channel names too long for the head of a segment"
@@ -126,7 +128,7 @@ class Segment:
     @classmethod
     def load(cls, path: Path) -> Segment | None:
         """None if it holds no frame. Raises ValueError if it is no segment."""
-        size, file = path.stat().st_size, Disk(path, new=False)
+        size, file = path.stat().st_size, DiskFile(path, new=False)
         if size <= RECORDS:
             return None
         head = file.read(HEAD, 0)
@@ -201,7 +203,7 @@ class Segment:
             return None
         return self.first + match.start(), self.first + min(match.end(), match.start() + limit) - 1
 
-    def read(self, first: int, last: int) -> list[Frame]:
+    def read(self, first: int, last: int) -> list[SimulatedFrame]:
         """Raises ValueError if a record is damaged."""
         size = self.packing.size
         data = self.file.read((last + 1 - first) * size, RECORDS + (first - self.first) * size)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from schema.contents import CHANNELS, DOORS, SEALED, TXN, Channel, Content, Door
+from schema.contents import CHANNELS, DOORS, SEALED, TXN, Content, Door, MqttChannel
 from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, Receipt
 from schema.topics import DEVICE_NAME, Down, Kind, topic
 
@@ -90,7 +90,7 @@ def _action(kind: Kind | Down) -> str:
     return "receive" if isinstance(kind, Kind) else "send"
 
 
-def _channel(kind: Kind | Down, channel: Channel) -> dict[str, Any]:
+def _channel(kind: Kind | Down, channel: MqttChannel) -> dict[str, Any]:
     return {
         "address": topic("{device}", kind),
         "description": channel.description,
@@ -100,7 +100,7 @@ def _channel(kind: Kind | Down, channel: Channel) -> dict[str, Any]:
     }
 
 
-def _operation(kind: Kind | Down, channel: Channel) -> dict[str, Any]:
+def _operation(kind: Kind | Down, channel: MqttChannel) -> dict[str, Any]:
     return {
         "action": _action(kind),
         "channel": {"$ref": f"#/channels/{_id(kind)}"},

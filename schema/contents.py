@@ -10,12 +10,12 @@ from schema.enrollment import (
     MAX_REQUEST,
     Challenge,
     ChallengeBody,
+    EnrollmentReject,
     Grant,
     Hello,
     Identity,
     Pending,
     Proof,
-    Reject,
     Renewal,
     b64,
     reply_topic,
@@ -39,7 +39,7 @@ class Content(NamedTuple):
     examples: tuple[Example, ...]
 
 
-class Channel(NamedTuple):
+class MqttChannel(NamedTuple):
     content: Content
     description: str
     retain: bool = False
@@ -155,49 +155,49 @@ RENEWAL = Content(
     (Example("logins before the third", {"renew": 3}),),
 )
 
-CHANNELS: dict[Kind | Down, Channel] = {
-    Kind.TELEMETRY: Channel(TELEMETRY, "Frames as they are measured."),
-    Kind.HISTORY: Channel(
+CHANNELS: dict[Kind | Down, MqttChannel] = {
+    Kind.TELEMETRY: MqttChannel(TELEMETRY, "Frames as they are measured."),
+    Kind.HISTORY: MqttChannel(
         TELEMETRY,
         "Frames sent again or late. Stored as telemetry is, but never taken for the latest, and no alarm is raised.",
     ),
-    Kind.STATUS: Channel(
+    Kind.STATUS: MqttChannel(
         STATUS,
         "Retained, with QoS 1; and registered as the will when connecting, with the same topic, QoS, retain flag, boot "
         "and t, so that the broker says it when the device cannot.",
         retain=True,
     ),
-    Kind.EVENT: Channel(EVENT, "Phase changes, dosing, calibration, local alarms."),
-    Down.RECEIPT: Channel(
+    Kind.EVENT: MqttChannel(EVENT, "Phase changes, dosing, calibration, local alarms."),
+    Down.RECEIPT: MqttChannel(
         RECEIPT,
         "Pairs of boot and seq: of that boot every frame up to that seq is stored, or is in quarantine, or is known to "
         "be lost. A device may forget a frame once a receipt covers it, and not before.",
         retain=True,
         forms=("json",),
     ),
-    Down.BACKFILL: Channel(
+    Down.BACKFILL: MqttChannel(
         BACKFILL,
         "Send these frames on the history topic; both ends of a range are included. A request is repeated until the "
         "frames have arrived or are reported as lost; answering twice does no harm.",
         forms=("json",),
     ),
-    Kind.BACKFILL_RESULT: Channel(
+    Kind.BACKFILL_RESULT: MqttChannel(
         BACKFILL_RESULT, "What of a request the device does not have any more. It is not asked for again."
     ),
-    Down.COMMAND: Channel(
+    Down.COMMAND: MqttChannel(
         COMMAND,
         "In MQTT 5 with the properties Correlation Data (the 16 bytes of the id), Response Topic, Message Expiry "
         "Interval (what is left until it expires) and Content Type. The same id may come more than once, and is done "
         "once. Of two commands for a device, the one that was asked for first comes first.",
         forms=("json",),
     ),
-    Kind.COMMAND_RESULT: Channel(
+    Kind.COMMAND_RESULT: MqttChannel(
         COMMAND_RESULT,
         "Sent until the broker has it. If there are both, id and Correlation Data, they are the same. A result that "
         "comes again does no harm; the result of another device's command goes to quarantine, and so does one that "
         "contradicts a result before it.",
     ),
-    Down.IDENTITY: Channel(
+    Down.IDENTITY: MqttChannel(
         RENEWAL,
         "Asks a device whose login is of an older generation to enroll again; the old login works until the new one "
         "was used. An empty message: it is not asked any more.",
@@ -300,7 +300,7 @@ DOORS: dict[str, Door] = {
             ),
             Content(
                 "reject",
-                Reject,
+                EnrollmentReject,
                 "This handshake is over",
                 (
                     Example("come back", _OPENING | {"type": "reject", "code": "busy", "retry_after_s": 17}),

@@ -149,7 +149,7 @@ class Refusal(StrEnum):
     """The certificate request cannot be used, or no certificates are issued here."""
 
 
-class Reject(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="reject"):
+class EnrollmentReject(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="reject"):
     """This handshake has ended. A new one, with a new txn, after so many seconds; null: not without an operator."""
 
     v: Literal[1] = 1
@@ -166,7 +166,7 @@ class Renewal(msgspec.Struct, frozen=True):
 
 
 Request = Hello | Proof
-Reply = Challenge | Grant | Pending | Reject
+Reply = Challenge | Grant | Pending | EnrollmentReject
 
 
 def request_topic(txn: str) -> str:

@@ -23,7 +23,7 @@ LEAST_VARIETY = 12
 """Different bytes in a claim key. Of 32 random ones there are fewer once in 10^15 keys."""
 SHOWN = 20
 
-Problem = tuple[int, str]
+RowProblem = tuple[int, str]
 """Line of a file, or place in a list counted from 1; and what is wrong there."""
 
 
@@ -35,8 +35,8 @@ class NoVault(ImportRefused):
     """There is nothing yet to seal claim keys to."""
 
 
-class BadRows(ImportRefused):
-    def __init__(self, problems: Iterable[Problem]) -> None:
+class BadSerialRows(ImportRefused):
+    def __init__(self, problems: Iterable[RowProblem]) -> None:
         self.problems = sorted(problems)
         shown = [f"line {line}: {text}" for line, text in self.problems[:SHOWN]]
         if len(self.problems) > SHOWN:
@@ -45,7 +45,7 @@ class BadRows(ImportRefused):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SerialRow:
     """A controller that may enroll. `key` is stored for version 0; others are derived from a master key."""
 
     line: int
@@ -59,7 +59,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Batch:
+class SerialBatch:
     """What rows are imported as. A known name is added to."""
 
     name: str
@@ -76,29 +76,31 @@ class Stored:
     """Were there already, and were left as they are."""
 
 
-def from_csv(text: str) -> list[Row]:
+def from_csv(text: str) -> list[SerialRow]:
     """Rows of a file whose first line names its columns. Raises ImportRefused."""
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     lines: list[tuple[int, list[str]]] = []
     try:
         lines.extend((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells))
     except csv.Error as error:
-        raise BadRows([(reader.line_num, f"not CSV: {error}")]) from error
+        raise BadSerialRows([(reader.line_num, f"not CSV: {error}")]) from error
     if not lines:
         raise ImportRefused("there is nothing in it")
     [(first, header), *rest] = lines
     if "serial" not in header or not set(header) <= set(COLUMNS) or len(set(header)) < len(header):
-        raise BadRows([(first, f"must name the columns, separated by commas: {', '.join(COLUMNS)}; serial is a must")])
+        raise BadSerialRows(
+            [(first, f"must name the columns, separated by commas: {', '.join(COLUMNS)}; serial is a must")]
+        )
     wrong = [(line, f"{len(cells)} cells, not {len(header)}") for line, cells in rest if len(cells) != len(header)]
     if wrong:
-        raise BadRows(wrong)
+        raise BadSerialRows(wrong)
     return checked((line, dict(zip(header, cells, strict=True))) for line, cells in rest)
 
 
-def from_items(items: Sequence[object]) -> list[Row]:
+def from_items(items: Sequence[object]) -> list[SerialRow]:
     """Rows out of decoded JSON: objects with the columns as members. Raises ImportRefused."""
     given: list[tuple[int, Mapping[str, str]]] = []
-    wrong: list[Problem] = []
+    wrong: list[RowProblem] = []
     for line, item in enumerate(items, 1):
         if not isinstance(item, dict) or "serial" not in item or not set(item) <= set(COLUMNS):
             wrong.append((line, f"must be an object with serial, and at most {', '.join(COLUMNS[1:])}"))
@@ -107,14 +109,14 @@ def from_items(items: Sequence[object]) -> list[Row]:
         else:
             given.append((line, {name: "" if value is None else str(value) for name, value in item.items()}))
     if wrong:
-        raise BadRows(wrong)
+        raise BadSerialRows(wrong)
     return checked(given)
 
 
-def checked(given: Iterable[tuple[int, Mapping[str, str]]]) -> list[Row]:
+def checked(given: Iterable[tuple[int, Mapping[str, str]]]) -> list[SerialRow]:
     """Rows that are good each, and together. Raises ImportRefused."""
-    rows: list[Row] = []
-    problems: list[Problem] = []
+    rows: list[SerialRow] = []
+    problems: list[RowProblem] = []
     for line, cells in given:
         try:
             rows.append(_row(line, cells))
@@ -129,13 +131,13 @@ def checked(given: Iterable[tuple[int, Mapping[str, str]]]) -> list[Row]:
             problems.append((row.line, f"the same {same[0]} as in line {seen[same]}"))
         seen |= {column: row.line for column in mine if column not in seen}
     if problems:
-        raise BadRows(problems)
+        raise BadSerialRows(problems)
     if not 0 < len(rows) <= MOST_ROWS:
         raise ImportRefused(f"{len(rows)} rows: an import has 1 to {MOST_ROWS}")
     return rows
 
 
-def _row(line: int, cells: Mapping[str, str]) -> Row:
+def _row(line: int, cells: Mapping[str, str]) -> SerialRow:
     serial = cells["serial"]
     device = cells.get("device") or serial
     for name, value in (("serial", serial), ("device", device)):
@@ -150,7 +152,7 @@ def _row(line: int, cells: Mapping[str, str]) -> Row:
         raise ValueError("version is a number from 0 to 32767")
     if number == "0" and key is None:
         raise ValueError("version 0 needs a claim key of its own")
-    return Row(line, serial, device, int(number), key)
+    return SerialRow(line, serial, device, int(number), key)
 
 
 def claim_key(text: str) -> bytes:
@@ -168,8 +170,8 @@ def claim_key(text: str) -> bytes:
 
 async def store(
     connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy[asyncpg.Record],
-    rows: Sequence[Row],
-    batch: Batch,
+    rows: Sequence[SerialRow],
+    batch: SerialBatch,
     *,
     who: str,
     why: str,
@@ -196,17 +198,17 @@ async def store(
         }
         problems = [(row.line, text) for row in rows if (text := _clash(row, outcomes[row.serial], known)) is not None]
         if problems:
-            raise BadRows(problems)
+            raise BadSerialRows(problems)
     return Stored(len(rows) - len(known), len(known))
 
 
-def _sealed(row: Row, public: bytes | None) -> bytes | None:
+def _sealed(row: SerialRow, public: bytes | None) -> bytes | None:
     if row.version != 0 or row.key is None or public is None:
         return None
     return seal(public, row.key, f"serials/{row.serial}")
 
 
-def _clash(row: Row, outcome: str, known: Mapping[str, tuple[str, int]]) -> str | None:
+def _clash(row: SerialRow, outcome: str, known: Mapping[str, tuple[str, int]]) -> str | None:
     if outcome == "name-taken":
         return f"device {row.device} belongs to another serial"
     device, version = known.get(row.serial, (row.device, row.version))

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
 from api.models.alarm_routes import DEFINITION
-from schema.alarms.routes import MOST_URL, Route, scheme
+from schema.alarms.notification_routes import MOST_URL, NotificationRoute, scheme
 
 
 def _address(url: SecretStr) -> SecretStr:
@@ -19,7 +19,7 @@ def _address(url: SecretStr) -> SecretStr:
     return url
 
 
-class RouteChange(Route):
+class RouteChange(NotificationRoute):
     model_config = ConfigDict(
         hide_input_in_errors=True,
         json_schema_extra={

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from api.models.common import Answer, Page, T
-from schema.alarms.routes import Route as Definition
+from schema.alarms.notification_routes import NotificationRoute as Definition
 
 
 class RouteTest(Answer):

@@ -19,7 +19,7 @@ from api.problems import BadParameter
 from api.queries import alarm_routes as routes
 from api.routes import PREFIX
 from api.routes.alarm_rules import ETAG, Before, Changing, IfMatch
-from schema.alarms.routes import SCHEMES, scheme
+from schema.alarms.notification_routes import SCHEMES, scheme
 
 router = APIRouter(prefix=PREFIX, tags=["alarm routes"], dependencies=[Depends(once)])
 

@@ -11,6 +11,6 @@ from __future__ import annotations
 
 from deploy.stack.errors import StackError, StartError
 from deploy.stack.local import Local, local
-from deploy.stack.servers import Mosquitto, Postgres, Server
+from deploy.stack.servers import Mosquitto, Postgres, StackServer
 
-__all__ = ["Local", "Mosquitto", "Postgres", "Server", "StackError", "StartError", "local"]
+__all__ = ["Local", "Mosquitto", "Postgres", "StackError", "StackServer", "StartError", "local"]

@@ -15,7 +15,7 @@ PREFIX = "biogate_intake_"
 
 
 @dataclass(frozen=True)
-class Reading:
+class CounterReading:
     """The gateway's counters at a time. `counts` by state and kind, `lag` by upper bound in seconds, cumulative."""
 
     at: float
@@ -27,7 +27,7 @@ class Reading:
         return int(sum(value for (of, which), value in self.counts.items() if of == state and kind in {None, which}))
 
 
-def read(url: str, at: float, timeout_s: float = 1.0) -> Reading | None:
+def read(url: str, at: float, timeout_s: float = 1.0) -> CounterReading | None:
     """A reading of the gateway at `url`, or None if it does not answer."""
     try:
         with urllib.request.urlopen(f"{url}/metrics", timeout=timeout_s) as answer:  # noqa: S310 - our own http URL
@@ -36,7 +36,7 @@ def read(url: str, at: float, timeout_s: float = 1.0) -> Reading | None:
         return None
 
 
-def parse(text: str, at: float) -> Reading:
+def parse(text: str, at: float) -> CounterReading:
     """A reading from the Prometheus text format."""
     counts: dict[tuple[str, str], float] = {}
     lag: dict[float, float] = {}
@@ -47,17 +47,17 @@ def parse(text: str, at: float) -> Reading:
                 counts[state, sample.labels.get("kind", "")] = sample.value
             elif sample.name == "biogate_lag_seconds_bucket":
                 lag[float(sample.labels["le"])] = sample.value
-    return Reading(at, counts, lag)
+    return CounterReading(at, counts, lag)
 
 
 @dataclass
-class Window:
+class CounterWindow:
     """The readings of the last `span_s` seconds."""
 
     span_s: float = 15.0
-    readings: deque[Reading] = field(default_factory=deque)
+    readings: deque[CounterReading] = field(default_factory=deque)
 
-    def add(self, reading: Reading) -> None:
+    def add(self, reading: CounterReading) -> None:
         """Take a new reading. Counters that fell say that the gateway is another one: forget what was before."""
         if self.readings and reading.total("received") < self.readings[-1].total("received"):
             self.readings.clear()

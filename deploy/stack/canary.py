@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from deploy.stack.paths import DATA, Paths
-from deploy.stack.plant import Access
+from deploy.stack.plant import PlantAccess
 
 NAME = "canary"
 """Of the device, and of its organization."""
@@ -18,7 +18,7 @@ NAME = "canary"
 @dataclass(frozen=True)
 class Canary:
     paths: Paths
-    access: Access
+    access: PlantAccess
     port: int
 
     @property

@@ -19,7 +19,7 @@ select (select count(*) from serials s where s.device_id is null and not s.block
 
 
 @dataclass(frozen=True)
-class Enrolled:
+class EnrollmentProgress:
     """Controllers with a login that they have used; in a handshake; that await an operator; known and never seen."""
 
     enrolled: int
@@ -32,7 +32,7 @@ class Enrolled:
         return ", ".join([f"{self.enrolled} enrolled", *(f"{count} {what}" for what, count in more.items() if count)])
 
 
-class Reader:
+class ProgressReader:
     """Keeps its connection; makes another one when that is lost."""
 
     def __init__(self, database_url: str) -> None:
@@ -40,7 +40,7 @@ class Reader:
         self._runner = asyncio.Runner()
         self._connection: asyncpg.Connection | None = None
 
-    def read(self) -> Enrolled | None:
+    def read(self) -> EnrollmentProgress | None:
         """None while the database does not answer."""
         try:
             return self._runner.run(self._read())
@@ -48,8 +48,8 @@ class Reader:
             self._connection = None
             return None
 
-    async def _read(self) -> Enrolled:
+    async def _read(self) -> EnrollmentProgress:
         if self._connection is None:
             self._connection = await asyncpg.connect(self._url, timeout=TIMEOUT_S)
         row = await self._connection.fetchrow(COUNT, timeout=TIMEOUT_S)
-        return Enrolled(row["enrolled"], row["busy"], row["awaiting"], row["absent"])
+        return EnrollmentProgress(row["enrolled"], row["busy"], row["awaiting"], row["absent"])

@@ -10,7 +10,7 @@ from deploy.stack.paths import DATA, Paths
 
 
 @dataclass(frozen=True)
-class Access:
+class PlantAccess:
     """Where controllers enroll and connect, and the directory made by `python -m gateway.setup`."""
 
     secrets: Path
@@ -20,7 +20,7 @@ class Access:
     ca: Path | None = None
 
     @classmethod
-    def given(cls, environment: Mapping[str, str]) -> Access | None:
+    def given(cls, environment: Mapping[str, str]) -> PlantAccess | None:
         """To a broker of the user's own, if all is there that enrollment needs."""
         secrets, enroll_url = environment.get("BIOGATE_SECRETS_DIR"), environment.get("BIOGATE_ENROLL_URL")
         device_url = environment.get("BIOGATE_DEVICE_BROKER_URL")
@@ -51,7 +51,7 @@ class Plant:
     paths: Paths
     devices: int
     rate: float
-    access: Access | None
+    access: PlantAccess | None
 
     @property
     def state(self) -> Path:

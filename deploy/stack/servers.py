@@ -27,7 +27,7 @@ DATABASE = "biogate"
 LOGINS = "dynamic-security.json"
 
 
-class Server(Service):
+class StackServer(Service):
     """What both have in common."""
 
     user: str
@@ -58,7 +58,7 @@ class Server(Service):
         )
 
 
-class Postgres(Server):
+class Postgres(StackServer):
     """PostgreSQL 17 with TimescaleDB, and in it the database `biogate`, owned by the superuser `biogate`.
 
     `settings` go to the command line and so over deploy/postgresql.conf. The password is made at first start and kept
@@ -142,7 +142,7 @@ class Postgres(Server):
         return len(lines) >= 8 and lines[7].strip() == "ready"
 
 
-class Mosquitto(Server):
+class Mosquitto(StackServer):
     """Mosquitto with the mosquitto.conf of the checkout.
 
     `security`, the directory `broker` as made by `python -m gateway.setup`, gives it logins, and TLS on three more

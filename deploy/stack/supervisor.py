@@ -27,7 +27,7 @@ from deploy.stack.errors import StartError
 from deploy.stack.local import database
 from deploy.stack.outside import check_broker, check_database
 from deploy.stack.paths import CHECKOUT, Paths, short
-from deploy.stack.plant import Access, Plant
+from deploy.stack.plant import Plant, PlantAccess
 from deploy.stack.process import with_death_signal
 from deploy.stack.servers import Mosquitto
 from deploy.stack.service import Module, Service, start_all
@@ -56,7 +56,7 @@ class Endpoints:
     api: str = ""
     gateway: str = ""
     alarms: str = ""
-    access: Access | None = None
+    access: PlantAccess | None = None
     """None: without enrollment."""
     api_database: str = ""
     """With the API's own login; empty: that of all."""
@@ -156,7 +156,7 @@ class Supervisor:
             self.say(str(postgres))
             started.append(database(self.paths, postgres, port=self._port("PostgreSQL", "BIOGATE_POSTGRES_PORT", 5432)))
         if mosquitto.source is choose.Source.ENVIRONMENT:
-            access = Access.given(self.environment)
+            access = PlantAccess.given(self.environment)
             self.say(f"{mosquitto}: {check_broker(mosquitto.where, self.environment)}")
             if access is None:
                 self.say(WITHOUT_ENROLLMENT)
@@ -191,9 +191,9 @@ class Supervisor:
             certificate_port=self._port("Mosquitto, certificates", "BIOGATE_CERTIFICATE_PORT", 8885),
         )
 
-    def _access(self, broker: Mosquitto) -> Access:
+    def _access(self, broker: Mosquitto) -> PlantAccess:
         url = "mqtts://localhost:"
-        return Access(
+        return PlantAccess(
             self.paths.secrets,
             f"{url}{broker.enroll_port}",
             f"{url}{broker.tls_port}",

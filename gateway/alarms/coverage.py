@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from gateway.alarms import metrics
-from gateway.alarms.watch import Device, StoredRule
+from gateway.alarms.watch import StoredRule, WatchedDevice
 from schema.alarms.rules import Rule
 
 log = structlog.get_logger()
@@ -29,7 +29,7 @@ class Coverage:
 
     def of(
         self, rules: Iterable[Mapping[str, Any]], devices: Iterable[Mapping[str, Any]]
-    ) -> dict[int, tuple[Device, list[StoredRule]]]:
+    ) -> dict[int, tuple[WatchedDevice, list[StoredRule]]]:
         """All devices, each with the rules that cover it."""
         by_organization: defaultdict[int, list[StoredRule]] = defaultdict(list)
         read: dict[tuple[int, int], StoredRule | None] = {}
@@ -43,13 +43,13 @@ class Coverage:
         metrics.UNREADABLE.set(len(self.unreadable))
         covered = {}
         for row in devices:
-            device = Device(row["device_id"], row["name"], row["organization_id"], frozenset(row["tags"]))
+            device = WatchedDevice(row["device_id"], row["name"], row["organization_id"], frozenset(row["tags"]))
             possible = by_organization.get(device.organization_id, []) if row["state"] in COVERED else []
             covered[device.device_id] = device, [stored for stored in possible if _covers(stored.rule, device)]
         return covered
 
 
-def _covers(rule: Rule, device: Device) -> bool:
+def _covers(rule: Rule, device: WatchedDevice) -> bool:
     scope = rule.scope
     return (not scope.devices or device.name in scope.devices) and device.tags.issuperset(scope.tags)
 

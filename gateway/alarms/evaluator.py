@@ -20,17 +20,17 @@ import numpy as np
 import structlog
 
 from gateway.alarms import metrics
+from gateway.alarms.alarm_store import ActOutcome, AlarmStore
 from gateway.alarms.coverage import Coverage
-from gateway.alarms.feed import Feed, Reading
+from gateway.alarms.feed import FeedReading, FrameFeed
 from gateway.alarms.lead import AlarmLead
-from gateway.alarms.store import Outcome, Store
-from gateway.alarms.watch import Refused, Watch
+from gateway.alarms.watch import ActRefused, Watch
 from gateway.errors import LeadLost
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, listening
 from gateway.runtime.triage import sqlstate
 from gateway.settings import Settings
 from schema.alarms.engine import moment
-from schema.alarms.machine import Condition, State
+from schema.alarms.machine import AlarmState, Condition
 
 log = structlog.get_logger()
 P = ParamSpec("P")
@@ -75,7 +75,7 @@ class Evaluator:
 
     def _begin_anew(self) -> None:
         self._watches: dict[int, Watch] = {}
-        self._feed = Feed(self._pool, self._settings.alarms_catch_up_s)
+        self._feed = FrameFeed(self._pool, self._settings.alarms_catch_up_s)
         self._coverage = Coverage()
         self._left_alone: dict[int, float] = {}
         self._write_due: dict[int, float] = {}
@@ -89,7 +89,7 @@ class Evaluator:
             await _either(self._lead.leading, stop)
             if stop.is_set():
                 return
-            store = Store(self._pool, self._lead.epoch)
+            store = AlarmStore(self._pool, self._lead.epoch)
             self._begin_anew()
             try:
                 async with listening(self._settings, "alarms", "biogate_alarm_rules", self._rules_told) as listener:
@@ -113,7 +113,7 @@ class Evaluator:
                 for metric in (metrics.STANDING, metrics.UNKNOWN, metrics.WATCHED, metrics.NEWEST_AGE, metrics.BEHIND):
                     metric.forget()
 
-    async def _turn_on_time(self, store: Store, stop: asyncio.Event) -> None:
+    async def _turn_on_time(self, store: AlarmStore, stop: asyncio.Event) -> None:
         """One turn, and the pause until the next; none where frames are waiting."""
         begun = time.monotonic()
         behind = await self._turn(store)
@@ -124,7 +124,7 @@ class Evaluator:
             pause = 0.0 if behind else max(self._settings.alarms_interval_ms / 1000 - took, 0.0)
             await asyncio.wait_for(stop.wait(), pause)
 
-    async def _turn(self, store: Store) -> int:
+    async def _turn(self, store: AlarmStore) -> int:
         """How many devices have frames that were not read."""
         asked_at = time.monotonic()
         at, asked = await store.now()
@@ -156,7 +156,7 @@ class Evaluator:
 
     # -- frames and phases
 
-    async def _give(self, reading: Reading, now: float) -> None:
+    async def _give(self, reading: FeedReading, now: float) -> None:
         for row in reading.first:
             is_old = row["received_at"].timestamp() < now - self._settings.alarms_catch_up_s
             names = self._feed.layouts[row["layout_id"]]
@@ -203,24 +203,26 @@ class Evaluator:
         watch = self._watches.get(act["device_id"])
         return watch is not None and any(stored.rule_id == act["rule_id"] for stored in watch.rules.values())
 
-    def _act(self, act: asyncpg.Record, now: datetime) -> Outcome | None:
+    def _act(self, act: asyncpg.Record, now: datetime) -> ActOutcome | None:
         """None: it waits until the device is evaluated again."""
         device_id = act["device_id"]
         watch = self._watches.get(device_id)
         if watch is None:
-            return None if device_id in self._left_alone else Outcome(act["act_id"], "the rule does not cover it", None)
+            return (
+                None if device_id in self._left_alone else ActOutcome(act["act_id"], "the rule does not cover it", None)
+            )
         try:
-            return Outcome(act["act_id"], None, watch.act(act, now))
-        except Refused as refused:
-            return Outcome(act["act_id"], str(refused), None)
+            return ActOutcome(act["act_id"], None, watch.act(act, now))
+        except ActRefused as refused:
+            return ActOutcome(act["act_id"], str(refused), None)
         except Exception:
             metrics.DEFECTS.labels("act").inc()
             log.exception("an act could not be done: a defect", device=watch.device.name, action=act["action"])
-            return Outcome(act["act_id"], "it failed by a defect, which is in the log of the process", None)
+            return ActOutcome(act["act_id"], "it failed by a defect, which is in the log of the process", None)
 
     # -- rules and devices
 
-    async def _look(self, store: Store, now: float) -> None:
+    async def _look(self, store: AlarmStore, now: float) -> None:
         """At what covers what now."""
         self._rules_told.clear()
         self._look_due = now + LOOK_S
@@ -260,7 +262,7 @@ class Evaluator:
             position = watch.engine.position
             newest = newest if position is None else max(newest, position.received)
             for row in watch.standing.values():
-                if row.alarm.state is not State.NORMAL:
+                if row.alarm.state is not AlarmState.NORMAL:
                     states[row.alarm.state.value, row.priority] += 1
                 unknown += row.alarm.condition is Condition.UNKNOWN
         metrics.STANDING.replace(states)
@@ -287,7 +289,7 @@ class Evaluator:
 
     # -- what follows
 
-    async def _write(self, store: Store, outcomes: Sequence[Outcome], clock: float) -> None:
+    async def _write(self, store: AlarmStore, outcomes: Sequence[ActOutcome], clock: float) -> None:
         """`clock`: what the database's is ahead of time.monotonic()."""
         begun = time.monotonic()
         due = [
@@ -306,7 +308,7 @@ class Evaluator:
                 del self._watches[watch.device.device_id]
         for one in made:
             metrics.TRANSITIONS.labels(one.cause).inc()
-            if one.after == State.UNACKNOWLEDGED != one.before:
+            if one.after == AlarmState.UNACKNOWLEDGED != one.before:
                 metrics.RAISED.labels(one.priority).inc()
         for outcome in outcomes:
             metrics.ACTS.labels("done" if outcome.refused is None else "refused").inc()

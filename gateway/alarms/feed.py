@@ -99,7 +99,7 @@ select lc.layout_id, array_agg(c.name order by lc.ordinal) as names
  where lc.layout_id = any ($1::int[]) group by lc.layout_id"""
 
 
-class Reading(NamedTuple):
+class FeedReading(NamedTuple):
     first: list[asyncpg.Record]
     """The newest frames of devices seen for the first time."""
     frames: dict[int, list[asyncpg.Record]]
@@ -122,7 +122,7 @@ class Search:
     wait: float = SEARCH_AGAIN_S[0]
 
 
-class Feed:
+class FrameFeed:
     def __init__(self, pool: Pool, catch_up_s: float) -> None:
         self._pool = pool
         self._catch_up_s = catch_up_s
@@ -137,7 +137,7 @@ class Feed:
         """What is older than that by the device's clock is not evaluated any more."""
         return now - (position.received - position.time) - self._catch_up_s
 
-    async def read(self, watches: Sequence[Watch], now: float) -> Reading:
+    async def read(self, watches: Sequence[Watch], now: float) -> FeedReading:
         """What is new of them. `now` is the database's clock, read before."""
         first = await self._first([watch for watch in watches if watch.is_new])
         phases = await self._phases(watches)
@@ -159,7 +159,7 @@ class Feed:
         await self._learn_layouts([*first, *(row for rows in frames.values() for row in rows)])
         for watch in watches:
             watch.is_new = False
-        return Reading(first, frames, phases, complete, more)
+        return FeedReading(first, frames, phases, complete, more)
 
     async def heads(self, watches: Iterable[Watch], now: float) -> None:
         """Ask, before a reading, up to which number frames are stored."""

@@ -19,8 +19,8 @@ import asyncpg
 import msgspec
 
 from gateway.alarms import metrics
+from gateway.alarms.alarm_store import EPOCH
 from gateway.alarms.lead import AlarmLead
-from gateway.alarms.store import EPOCH
 from gateway.broker.client import Client, client_as, end_if_cancelled
 from gateway.errors import LeadLost, SendFailed
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles

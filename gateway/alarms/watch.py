@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import asyncpg
 import structlog
 
-from schema.alarms.engine import DeviceAlarms, Frame, Transition, moment
-from schema.alarms.machine import Action, Alarm, NotPossible, State
+from schema.alarms.engine import CommittedFrame, DeviceAlarms, Transition, moment
+from schema.alarms.machine import Action, Alarm, AlarmState, NotPossible
 from schema.alarms.rules import Rule
 from schema.alarms.stored import sent
 
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 REMOVED, CHANGED = "removed", "rule-changed"
 
 
-class Device(NamedTuple):
+class WatchedDevice(NamedTuple):
     device_id: int
     name: str
     organization_id: int
@@ -75,7 +75,7 @@ class Made(NamedTuple):
     raised_n: int | None
 
 
-class Refused(Exception):
+class ActRefused(Exception):
     """An act that is not possible, and why."""
 
 
@@ -89,7 +89,7 @@ class Watch:
 
     def __init__(
         self,
-        device: Device,
+        device: WatchedDevice,
         memory: Mapping[str, Any] | None = None,
         standing: Iterable[Standing] = (),
     ) -> None:
@@ -115,7 +115,9 @@ class Watch:
         self._remembered = memory or {}
         self.tick_due = 0.0
 
-    def begin(self, device: Device, rules: Sequence[StoredRule], now: float, unreadable: Collection[int] = ()) -> None:
+    def begin(
+        self, device: WatchedDevice, rules: Sequence[StoredRule], now: float, unreadable: Collection[int] = ()
+    ) -> None:
         """Once, before anything else: under these rules, from what is remembered. What that was, of another version of
         the product, may be of no use any more: then it begins as if it had never been evaluated, with its alarms as
         they stand."""
@@ -127,7 +129,9 @@ class Watch:
             self.is_new = True
             self._begin(device, rules, now, {}, unreadable)
 
-    def change(self, device: Device, rules: Sequence[StoredRule], now: float, unreadable: Collection[int] = ()) -> None:
+    def change(
+        self, device: WatchedDevice, rules: Sequence[StoredRule], now: float, unreadable: Collection[int] = ()
+    ) -> None:
         """Other rules, or another version of them, or another organization."""
         self._begin(device, rules, now, self.memory(), unreadable)
 
@@ -163,7 +167,7 @@ class Watch:
         before, time = self.engine.evaluated_until, row["time"].timestamp()
         received = row["received_at"].timestamp()
         values = sent(picks, row["values"], row["quality"])
-        made = self.engine.frame(Frame(time, received, row["boot"], row["seq"], values))
+        made = self.engine.frame(CommittedFrame(time, received, row["boot"], row["seq"], values))
         if self.engine.evaluated_until == time:
             self.layouts = {layout_id} if before != time else self.layouts | {layout_id}
         self.since_write = True
@@ -176,7 +180,7 @@ class Watch:
         its values say nothing of now."""
         if is_old:
             position = row["time"].timestamp(), row["received_at"].timestamp(), row["boot"], row["seq"]
-            self._note(self.engine.frame(Frame(*position, [])))
+            self._note(self.engine.frame(CommittedFrame(*position, [])))
             self.layouts, self.since_write = {row["layout_id"]}, True
         else:
             self.frame(row, names)
@@ -193,11 +197,11 @@ class Watch:
         """The number of the transition that a row of alarm_acts has become. Raises Refused."""
         stored = next((stored for stored in self.rules.values() if stored.rule_id == act["rule_id"]), None)
         if stored is None or act["organization_id"] != self.device.organization_id:
-            raise Refused(f"the rule does not cover {self.device.name} (any more)")
+            raise ActRefused(f"the rule does not cover {self.device.name} (any more)")
         try:
             made = self.engine.act(stored.rule.name, Action(act["action"]), now, act["until"], act["once"])
         except NotPossible as error:
-            raise Refused(str(error)) from error
+            raise ActRefused(str(error)) from error
         self._note([made], act["who"], act["why"])
         return self.standing[stored.rule_id].n
 
@@ -232,7 +236,7 @@ class Watch:
         if alarm.state is not before:
             row.since = at
         row.n, row.alarm, row.removed_at = row.n + 1, alarm, None
-        if alarm.state is State.UNACKNOWLEDGED is not before:
+        if alarm.state is AlarmState.UNACKNOWLEDGED is not before:
             row.raised_n = row.n
         self.touched.add(row.rule_id)
         self.made.append(
@@ -247,7 +251,7 @@ class Watch:
 
     def _begin(
         self,
-        device: Device,
+        device: WatchedDevice,
         rules: Sequence[StoredRule],
         now: float,
         memory: Mapping[str, Any],

@@ -15,8 +15,8 @@ import structlog
 
 from gateway.broker.client import end_if_cancelled
 from gateway.canary import metrics
-from gateway.canary.reader import NoAnswer, Reader
-from gateway.canary.settings import Settings
+from gateway.canary.reader import ApiUnanswered, CanaryReader
+from gateway.canary.settings import CanarySettings
 from schema.topics import Kind, topic
 
 log = structlog.get_logger()
@@ -27,7 +27,7 @@ POLL_S = (0.05, 1.0)
 """Between two looks: at first, and at most."""
 
 
-class Login:
+class CanaryLogin:
     """Of its device, as `python -m gateway.devices login` writes it."""
 
     def __init__(self, file: Path) -> None:
@@ -52,8 +52,8 @@ class Login:
         )
 
 
-class Probe:
-    def __init__(self, settings: Settings, login: Login, reader: Reader) -> None:
+class CanaryProbe:
+    def __init__(self, settings: CanarySettings, login: CanaryLogin, reader: CanaryReader) -> None:
         self._interval_s, self._deadline_s = settings.canary_interval_s, settings.canary_deadline_s
         self._login, self._reader = login, reader
         self._topic = topic(login.device, Kind.TELEMETRY)
@@ -100,7 +100,7 @@ class Probe:
                 while True:
                     try:
                         seen = await self._reader.value_at(t)
-                    except NoAnswer as error:
+                    except ApiUnanswered as error:
                         why, self.trouble = "read", f"the API does not answer: {error}"
                     else:
                         if seen is not None:

@@ -12,11 +12,11 @@ from urllib.request import Request, urlopen
 TIMEOUT_S = 10.0
 
 
-class NoAnswer(Exception):
+class ApiUnanswered(Exception):
     """The API did not answer, or refused."""
 
 
-class Reader:
+class CanaryReader:
     def __init__(self, url: str, key: str, device: str, channel: str) -> None:
         self._url = f"{url.rstrip('/')}/api/v1/devices/{device}/telemetry"
         self._key, self._channel = key, channel
@@ -38,6 +38,6 @@ class Reader:
                 problem = error.read().decode(errors="replace")
             if error.code in (400, 404) and "has never sent" in problem:
                 return {"rows": []}  # its first value is still on its way
-            raise NoAnswer(f"{error.code}: {problem}") from error
+            raise ApiUnanswered(f"{error.code}: {problem}") from error
         except (OSError, ValueError) as error:
-            raise NoAnswer(str(error)) from error
+            raise ApiUnanswered(str(error)) from error

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 HttpUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["http", "https"], host_required=True)]
 
 
-class Settings(BaseSettings):
+class CanarySettings(BaseSettings):
     """All settings of the canary."""
 
     model_config = SettingsConfigDict(env_prefix="BIOGATE_", frozen=True, extra="ignore")

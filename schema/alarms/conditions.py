@@ -6,7 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from schema.alarms import expression, windows
-from schema.alarms.rules import Deviation, Formula, Frozen, Gap, Limit, Quality, Rate, Rule, Silent, Skew
+from schema.alarms.rules import (
+    Deviation,
+    Formula,
+    Frozen,
+    Limit,
+    Quality,
+    RateOfChange,
+    Rule,
+    SequenceGap,
+    Silent,
+    Skew,
+)
 from schema.alarms.snapshot import Snapshot, Value, in_words, known, towards, why_unknown
 from schema.alarms.windows import Memory
 
@@ -40,7 +51,7 @@ def test(rule: Rule, memory: Memory | None = None) -> Test:  # noqa: PT028 - no 
             made = _Limit(when, stale_after)
         case Deviation() as when:
             made = _Deviation(when, stale_after)
-        case Rate() as when:
+        case RateOfChange() as when:
             made = windows.RateTest(when, stale_after, memory)
         case Frozen() as when:
             made = windows.FrozenTest(when, stale_after, memory)
@@ -48,7 +59,7 @@ def test(rule: Rule, memory: Memory | None = None) -> Test:  # noqa: PT028 - no 
             made = _Quality(when, stale_after)
         case Silent() as when:
             made = _Silent(when)
-        case Gap() as when:
+        case SequenceGap() as when:
             made = windows.GapTest(when, memory)
         case Skew() as when:
             made = windows.SkewTest(when, memory)

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from schema.alarms import conditions, machine
 from schema.alarms.lateness import LATE, Lag
-from schema.alarms.machine import Action, Alarm, Condition, NotPossible, State
+from schema.alarms.machine import Action, Alarm, AlarmState, Condition, NotPossible
 from schema.alarms.rules import Rule, Silent
 from schema.alarms.snapshot import Snapshot, Value
 
@@ -37,7 +37,7 @@ WHILE_UNKNOWN = {"hold": None, "raise": True, "clear": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class CommittedFrame:
     """As committed."""
 
     time: float
@@ -56,8 +56,8 @@ class Transition:
     at: datetime
     cause: str
     """`condition`, `return`, `unknown`, `known`, `shelving-ended`, `phase`, or a machine.Action."""
-    before: State
-    after: State
+    before: AlarmState
+    after: AlarmState
     value: float | None
     detail: str
     alarm: Alarm
@@ -169,7 +169,7 @@ class DeviceAlarms:
         """That the rules read: of others nothing need be given."""
         return self._used
 
-    def frame(self, frame: Frame) -> list[Transition]:
+    def frame(self, frame: CommittedFrame) -> list[Transition]:
         """A frame was committed."""
         seen, time = self._seen, frame.time
         is_first, is_next = not self._has_begun, self._is_next(frame)
@@ -264,14 +264,14 @@ class DeviceAlarms:
             memory["seen"] = began
         return memory
 
-    def _is_next(self, frame: Frame) -> bool:
+    def _is_next(self, frame: CommittedFrame) -> bool:
         """By its sequence, which a clock that is set does not change."""
         seen = self._seen
         if frame.boot is None or frame.seq is None or seen.boot is None or seen.seq is None:
             return False
         return frame.boot > seen.boot or (frame.boot == seen.boot and frame.seq > seen.seq)
 
-    def _is_not_older(self, frame: Frame) -> bool:
+    def _is_not_older(self, frame: CommittedFrame) -> bool:
         """By its time. An older boot is older in any case, and an older sequence is, if its time may be that of the
         clock before it was set back; else the device has begun to count anew without a new boot."""
         seen = self._seen
@@ -283,11 +283,11 @@ class DeviceAlarms:
             return frame.boot >= seen.boot
         return frame.seq >= seen.seq or frame.time > self._before_set_back
 
-    def _is_set_back(self, frame: Frame) -> bool:
+    def _is_set_back(self, frame: CommittedFrame) -> bool:
         values = self._seen.values
         return any(channel in values and values[channel].time > frame.time for channel, _, _ in frame.values)
 
-    def _take_values(self, frame: Frame) -> bool:
+    def _take_values(self, frame: CommittedFrame) -> bool:
         """Whether there were any. Of one channel at one time the first stays."""
         values, time, took = self._seen.values, frame.time, False
         for channel, value, quality in frame.values:
@@ -305,7 +305,7 @@ class DeviceAlarms:
             took = True
         return took
 
-    def _set_back(self, frame: Frame) -> None:
+    def _set_back(self, frame: CommittedFrame) -> None:
         step = frame.time - self._seen.time
         self._before_set_back = max(self._before_set_back, self._seen.time)
         for value in self._seen.values.values():

@@ -82,14 +82,14 @@ class BadExpression(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Formula:
+class CompiledFormula:
     text: str
     channels: frozenset[str]
     truth: Callable[[Values], bool | None] = field(repr=False, compare=False)
     """True, False, or None: it cannot be told."""
 
 
-def compile(text: str) -> Formula:
+def compile(text: str) -> CompiledFormula:
     """A condition. Raises BadExpression."""
     _check_tokens(text)
     # Line breaks within a formula mean nothing; as spaces they keep the columns.
@@ -99,7 +99,7 @@ def compile(text: str) -> Formula:
     kind, result = writer.write(_parse(line.lstrip(), indent))
     if kind != "truth":
         raise BadExpression(1, "this is a number; a condition is asked for, as in x > 0")
-    return Formula(text, frozenset(writer.channels), writer.function(result))
+    return CompiledFormula(text, frozenset(writer.channels), writer.function(result))
 
 
 def _check_tokens(text: str) -> None:

@@ -56,7 +56,7 @@ Loader: type[yaml.CSafeLoader | yaml.SafeLoader] = getattr(yaml, "CSafeLoader", 
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class FileProblem:
     line: int
     """From 1; 0: of the whole file."""
     rule: str | None
@@ -72,7 +72,7 @@ class Problem:
 class BadFile(ValueError):
     """Everything that is wrong with it, up to a bound; nothing of it is taken."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[FileProblem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
 
@@ -82,12 +82,14 @@ def load(text: str | bytes) -> list[Rule]:
     tree = _Tree()
     document = tree.read(_events(_decoded(text)))
     if not isinstance(document, dict) or set(document) != {"rules"} or not isinstance(document["rules"], list):
-        raise BadFile([Problem(1, None, None, "a file of rules has `rules:` and below it a list, each with its name")])
+        raise BadFile(
+            [FileProblem(1, None, None, "a file of rules has `rules:` and below it a list, each with its name")]
+        )
     items = document["rules"]
     if len(items) > MAX_RULES:
-        raise BadFile([Problem(tree.lines["rules", MAX_RULES], None, None, f"more than {MAX_RULES} rules")])
+        raise BadFile([FileProblem(tree.lines["rules", MAX_RULES], None, None, f"more than {MAX_RULES} rules")])
     rules: list[Rule] = []
-    problems: list[Problem] = []
+    problems: list[FileProblem] = []
     seen: dict[str, int] = {}
     for index, item in enumerate(items):
         path: Path = ("rules", index)
@@ -99,14 +101,14 @@ def load(text: str | bytes) -> list[Rule]:
             if rule.name in seen:
                 line = tree.lines[(*path, "name")]
                 problems.append(
-                    Problem(line, rule.name, "name", f"there is one of this name in line {seen[rule.name]}")
+                    FileProblem(line, rule.name, "name", f"there is one of this name in line {seen[rule.name]}")
                 )
             else:
                 seen[rule.name] = tree.lines[(*path, "name")]
             rules.append(rule)
         if len(problems) >= MAX_PROBLEMS:
             problems[MAX_PROBLEMS - 1 :] = [
-                Problem(0, None, None, "there is more that is wrong: this is the beginning")
+                FileProblem(0, None, None, "there is more that is wrong: this is the beginning")
             ]
             break
     if problems:
@@ -124,12 +126,12 @@ def dump(rules: Iterable[Rule]) -> str:
 def _decoded(text: str | bytes) -> str:
     raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     if len(raw) > MAX_BYTES:
-        raise BadFile([Problem(0, None, None, f"the file is larger than {MAX_BYTES} bytes")])
+        raise BadFile([FileProblem(0, None, None, f"the file is larger than {MAX_BYTES} bytes")])
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise BadFile([Problem(line, None, None, "this is not UTF-8")]) from None
+        raise BadFile([FileProblem(line, None, None, "this is not UTF-8")]) from None
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
@@ -141,10 +143,10 @@ def _events(text: str) -> Iterator[yaml.Event]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(part for part in (error.context, error.problem) if part)
-        raise BadFile([Problem(mark.line + 1 if mark else 0, None, None, f"this is no YAML: {problem}")]) from None
+        raise BadFile([FileProblem(mark.line + 1 if mark else 0, None, None, f"this is no YAML: {problem}")]) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise BadFile([Problem(line, None, None, "a character that has no place in YAML")]) from None
+        raise BadFile([FileProblem(line, None, None, "a character that has no place in YAML")]) from None
 
 
 @dataclass(slots=True)
@@ -156,7 +158,7 @@ class _Tree:
     def read(self, events: Iterator[yaml.Event]) -> Plain:
         start = next(events, None)
         if not isinstance(start, yaml.DocumentStartEvent):
-            raise BadFile([Problem(0, None, None, "the file is empty")])
+            raise BadFile([FileProblem(0, None, None, "the file is empty")])
         value = self.value(next(events), (), events)
         second = next(events, None)
         if second is not None:
@@ -207,7 +209,7 @@ def _line(event: yaml.Event) -> int:
 
 
 def _bad(event: yaml.Event, problem: str) -> BadFile:
-    return BadFile([Problem(_line(event), None, None, problem)])
+    return BadFile([FileProblem(_line(event), None, None, problem)])
 
 
 def _resolved(text: str) -> bool | int | float | str | None:
@@ -219,7 +221,7 @@ def _resolved(text: str) -> bool | int | float | str | None:
     return float(text) if FLOAT.fullmatch(text) else text
 
 
-def _problems(error: ValidationError, path: Path, item: Plain, lines: dict[Path, int]) -> Iterator[Problem]:
+def _problems(error: ValidationError, path: Path, item: Plain, lines: dict[Path, int]) -> Iterator[FileProblem]:
     name = item.get("name") if isinstance(item, dict) else None
     for detail in error.errors(include_url=False, include_context=False):
         # Below `when` pydantic names the kind too: it is no field.
@@ -229,7 +231,7 @@ def _problems(error: ValidationError, path: Path, item: Plain, lines: dict[Path,
             place = place[:-1]
         problem = PLAIN_WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
         field_ = ".".join(map(str, location)) or None
-        yield Problem(lines[place], name if isinstance(name, str) else None, field_, problem)
+        yield FileProblem(lines[place], name if isinstance(name, str) else None, field_, problem)
 
 
 def _kind_first(rule: Rule) -> dict[str, Plain]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from schema.alarms.engine import DeviceAlarms, Frame, Transition
+from schema.alarms.engine import CommittedFrame, DeviceAlarms, Transition
 from schema.alarms.machine import Alarm, Condition
 from schema.alarms.rules import Rule, Silent
 
@@ -18,7 +18,7 @@ SOON = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
+class StatePeriod:
     """In which a rule of the device was so. Times in s since 1970."""
 
     rule: str
@@ -45,25 +45,25 @@ class DryRun:
         self._dues = sorted({due for rule in rules for due in _dues(rule)})
         self._newest: float | None = None
         self._passed = float("-inf")
-        self._open: dict[tuple[str, What], Period] = {}
+        self._open: dict[tuple[str, What], StatePeriod] = {}
 
-    def frame(self, frame: Frame) -> list[Period]:
+    def frame(self, frame: CommittedFrame) -> list[StatePeriod]:
         """Returns the periods that have ended."""
         ended = self._pass_until(frame.time)
         self._newest = frame.time if self._newest is None else max(self._newest, frame.time)
         return ended + self._take(self._engine.frame(frame))
 
-    def phase(self, time: float, phase: str | None) -> list[Period]:
+    def phase(self, time: float, phase: str | None) -> list[StatePeriod]:
         return self._pass_until(time) + self._take(self._engine.phase(time, phase))
 
-    def end(self, until: float) -> list[Period]:
+    def end(self, until: float) -> list[StatePeriod]:
         """What ended in the time without frames before `until`, and then what has not ended."""
         ended = self._pass_until(until)
         return ended + sorted(self._open.values(), key=lambda period: (period.begin, period.rule, period.what))
 
-    def _pass_until(self, time: float) -> list[Period]:
+    def _pass_until(self, time: float) -> list[StatePeriod]:
         """The moments without a frame at which something falls due."""
-        ended: list[Period] = []
+        ended: list[StatePeriod] = []
         if self._newest is None:
             return ended
         for due in self._dues:
@@ -75,20 +75,20 @@ class DryRun:
                 ended += self._take(self._engine.tick(moment))
         return ended
 
-    def _take(self, transitions: list[Transition]) -> list[Period]:
+    def _take(self, transitions: list[Transition]) -> list[StatePeriod]:
         if not transitions:
             return []
-        ended: list[Period] = []
+        ended: list[StatePeriod] = []
         alarms = self._engine.alarms
         for transition in transitions:
             for what, is_so in _is(alarms[transition.rule]):
                 key = transition.rule, what
                 at = transition.at.timestamp()
                 if is_so and key not in self._open:
-                    self._open[key] = Period(transition.rule, what, at, None, transition.value, transition.detail)
+                    self._open[key] = StatePeriod(transition.rule, what, at, None, transition.value, transition.detail)
                 elif not is_so and key in self._open:
                     was = self._open.pop(key)
-                    ended.append(Period(was.rule, was.what, was.begin, at, was.value, was.detail))
+                    ended.append(StatePeriod(was.rule, was.what, was.begin, at, was.value, was.detail))
         return ended
 
 
@@ -111,8 +111,8 @@ def _dues(rule: Rule) -> Iterator[float]:
 
 
 def would_have(
-    rules: Sequence[Rule], frames: Iterable[Frame], phases: Iterable[tuple[float, str | None]], until: float
-) -> Iterator[Period]:
+    rules: Sequence[Rule], frames: Iterable[CommittedFrame], phases: Iterable[tuple[float, str | None]], until: float
+) -> Iterator[StatePeriod]:
     """The periods in the order in which they end; `frames` and `phases` in order of time, read once."""
     run = DryRun(rules)
     events = heapq.merge(
@@ -121,5 +121,5 @@ def would_have(
         key=lambda event: event[:2],
     )
     for time, _, event in events:
-        yield from run.frame(event) if isinstance(event, Frame) else run.phase(time, event)
+        yield from run.frame(event) if isinstance(event, CommittedFrame) else run.phase(time, event)
     yield from run.end(until)

@@ -15,7 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 
 
-class State(StrEnum):
+class AlarmState(StrEnum):
     NORMAL = "normal"
     UNACKNOWLEDGED = "unacknowledged"
     """Active, and nobody has acknowledged it."""
@@ -69,19 +69,19 @@ class Alarm:
         return self.out_of_service or self.suppressed or self.shelved_until is not None
 
     @property
-    def state(self) -> State:
+    def state(self) -> AlarmState:
         """What people see: what holds it back first, the strongest of it."""
         if self.out_of_service:
-            return State.OUT_OF_SERVICE
+            return AlarmState.OUT_OF_SERVICE
         if self.suppressed:
-            return State.SUPPRESSED
+            return AlarmState.SUPPRESSED
         if self.shelved_until is not None:
-            return State.SHELVED
+            return AlarmState.SHELVED
         if self.active:
-            return State.ACKNOWLEDGED if self.acknowledged else State.UNACKNOWLEDGED
+            return AlarmState.ACKNOWLEDGED if self.acknowledged else AlarmState.UNACKNOWLEDGED
         if not self.acknowledged:
-            return State.RETURNED
-        return State.LATCHED if self.latched else State.NORMAL
+            return AlarmState.RETURNED
+        return AlarmState.LATCHED if self.latched else AlarmState.NORMAL
 
 
 def see(alarm: Alarm, condition: Condition, *, latch: bool = False) -> Alarm:

@@ -137,7 +137,7 @@ class Deviation(OfChannel):
         return self
 
 
-class Rate(OfChannel):
+class RateOfChange(OfChannel):
     """A value changes faster than `limit` a minute, over `window` seconds (slope by least squares)."""
 
     kind: Literal["rate"]
@@ -173,7 +173,7 @@ class Silent(Part):
     after: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)]
 
 
-class Gap(Part):
+class SequenceGap(Part):
     """At least `frames` numbers are missing in the sequence, counted over the last `window` seconds."""
 
     kind: Literal["gap"]
@@ -200,11 +200,12 @@ class Formula(Part):
 
 
 Condition = Annotated[
-    Limit | Deviation | Rate | Frozen | Quality | Silent | Gap | Skew | Formula, Field(discriminator="kind")
+    Limit | Deviation | RateOfChange | Frozen | Quality | Silent | SequenceGap | Skew | Formula,
+    Field(discriminator="kind"),
 ]
 
 
-class Scope(Part):
+class RuleScope(Part):
     """Which devices, and when. Empty: all devices of the organization, always. What is given must all hold."""
 
     devices: Annotated[list[DeviceName], Field(max_length=10_000, description="names"), Distinct] = []
@@ -222,7 +223,7 @@ class Definition(Part):
     title: Annotated[str, Field(min_length=1, max_length=100), Line]
     enabled: bool = True
     priority: Priority = "medium"
-    scope: Scope = Scope()
+    scope: RuleScope = RuleScope()
     when: Condition
     clear: Expression | None = Field(
         None, description="it returns when this holds, instead of when the condition does not hold any more"
@@ -248,7 +249,7 @@ class Definition(Part):
     def _one_way_back(self) -> Self:
         if self.clear is None:
             return self
-        if isinstance(self.when, Limit | Deviation | Rate) and self.when.deadband:
+        if isinstance(self.when, Limit | Deviation | RateOfChange) and self.when.deadband:
             raise ValueError("`clear` and a deadband both say when it returns: give one of them")
         if isinstance(self.when, Silent):
             raise ValueError("`clear` has no place here: silence ends when the device sends again")

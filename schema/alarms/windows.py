@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from schema.alarms.rules import Frozen, Gap, Rate, Skew
+from schema.alarms.rules import Frozen, RateOfChange, SequenceGap, Skew
 from schema.alarms.snapshot import Snapshot, in_words, known, towards, why_unknown
 
 PARTS, SHORTEST = 20, 0.001
@@ -21,7 +21,7 @@ class RateTest:
 
     LARGEST = 1e100  # its square can still be summed
 
-    def __init__(self, when: Rate, stale_after: float, memory: Memory) -> None:
+    def __init__(self, when: RateOfChange, stale_after: float, memory: Memory) -> None:
         self.channels = frozenset([when.channel])
         self.value: float | None = None
         self._when, self._stale_after = when, stale_after
@@ -132,7 +132,7 @@ class GapTest:
     """Each part of the window: [its number, the time of the last gap in it, numbers missing]. Numbers that come later
     were missing all the same. Without a sequence it cannot be told."""
 
-    def __init__(self, when: Gap, memory: Memory) -> None:
+    def __init__(self, when: SequenceGap, memory: Memory) -> None:
         self.channels: frozenset[str] = frozenset()
         self.value: float | None = None
         self._when = when

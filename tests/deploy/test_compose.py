@@ -34,7 +34,7 @@ KNOWN = {
     "schema.migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},
     "gateway.devices": variables(gateway.settings.Settings),
     "gateway.alarms": variables(gateway.settings.Settings),
-    "gateway.canary": variables(gateway.canary.settings.Settings),
+    "gateway.canary": variables(gateway.canary.settings.CanarySettings),
     "gateway.setup": set(),
     "deploy.container.passwords": set(),
     "device_sim": set(),

@@ -12,8 +12,8 @@ import asyncpg
 import msgspec
 import pytest
 
-from device_sim.console import FOLLOWS_MS, MEMORY, MOST, Console
-from device_sim.process import CHANNELS, COLUMN
+from device_sim.commands import FOLLOWS_MS, MEMORY, MOST, CommandHandler
+from device_sim.vessels import CHANNELS, COLUMN
 from schema.messages import Command, CommandResult
 from schema.topics import Kind
 from tests.conftest import Broker
@@ -33,13 +33,13 @@ def command(name: str = "setpoint", parameters: object = None, **more: Any) -> C
     )
 
 
-def console(file: Path | None = None, **more: Any) -> Console:
-    made = Console("sim", file, **more)
+def console(file: Path | None = None, **more: Any) -> CommandHandler:
+    made = CommandHandler("sim", file, **more)
     made.show(RECIPE, NOW)
     return made
 
 
-def told(console: Console, command: Command, time: float = NOW) -> tuple[str, str | None]:
+def told(console: CommandHandler, command: Command, time: float = NOW) -> tuple[str, str | None]:
     [result] = console.command(command, 7, time)
     msgspec.convert(result, CommandResult)  # as in the contract
     assert result["id"] == str(command.id)

@@ -44,14 +44,14 @@ def variables(settings: Any) -> set[str]:
 KNOWN = {
     "gateway": variables(gateway.settings.Settings),
     "gateway.alarms": variables(gateway.settings.Settings),
-    "gateway.canary": variables(gateway.canary.settings.Settings),
+    "gateway.canary": variables(gateway.canary.settings.CanarySettings),
     "api": variables(api.settings.Settings),
     "schema.migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},
 }
 PORTS = {
     "gateway": gateway.settings.Settings.model_fields["gateway_http_port"].default,
     "gateway.alarms": gateway.settings.Settings.model_fields["alarms_http_port"].default,
-    "gateway.canary": gateway.canary.settings.Settings.model_fields["canary_http_port"].default,
+    "gateway.canary": gateway.canary.settings.CanarySettings.model_fields["canary_http_port"].default,
     "api": api.settings.Settings.model_fields["api_port"].default,
 }
 

@@ -27,13 +27,13 @@ _said: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("said",
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class Notice:
     tone: Tone
     title: str
     text: str
 
 
-class Channels:
+class NotificationChannels:
     def __init__(self, timeout_s: float, private: bool) -> None:
         self._timeout_s = timeout_s
         self._private = private
@@ -48,7 +48,7 @@ class Channels:
         del self._threads[route_id]
         return False
 
-    async def send(self, route_id: int, url: str, message: Message) -> str | None:
+    async def send(self, route_id: int, url: str, message: Notice) -> str | None:
         """None: the service has it. Else why not, in words without a secret."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[str | None] = loop.create_future()
@@ -72,7 +72,7 @@ class Channels:
             return f"no answer within {self._timeout_s:g} s"
 
 
-def _send(url: str, message: Message, confinement: Confinement) -> str | None:
+def _send(url: str, message: Notice, confinement: Confinement) -> str | None:
     """In the thread. What a library says of an error may hold the URL: only what kind it is goes on."""
     said: list[str] = []
     try:

@@ -32,7 +32,7 @@ class Confinement:
     """What was tried."""
 
 
-class Refused(OSError):
+class AddressRefused(OSError):
     """So it is handled like a host that cannot be reached."""
 
 
@@ -82,7 +82,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         refused = "a program" if check is None else check(confinement, *arguments)
         if refused:
             confinement.refused = confinement.refused or refused
-            raise Refused(f"{refused}: not for messages")
+            raise AddressRefused(f"{refused}: not for messages")
 
 
 def _connection(confinement: Confinement, _: Any, address: Any) -> str:

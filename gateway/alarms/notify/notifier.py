@@ -25,13 +25,13 @@ import structlog
 from pydantic import ValidationError
 
 from gateway.alarms.notify import message, metrics
-from gateway.alarms.notify.channel import Channels, Message
-from gateway.alarms.notify.message import Told
+from gateway.alarms.notify.channel import Notice, NotificationChannels
+from gateway.alarms.notify.message import NotifiedAlarm
 from gateway.alarms.notify.queue import Due, Queue
 from gateway.errors import GatewayError
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, backoff_s, listening
 from gateway.settings import Settings
-from schema.alarms.routes import SCHEMES, Route, opening, scheme
+from schema.alarms.notification_routes import SCHEMES, NotificationRoute, opening, scheme
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -55,7 +55,7 @@ LAST_WORDS_S = 5.0
 LOCK = "select pg_try_advisory_lock(hashtextextended('biogate notifications', 0))"
 
 
-class Unusable(GatewayError):
+class UnusableRoute(GatewayError):
     """A route's URL cannot be used; says why, without it."""
 
 
@@ -67,7 +67,7 @@ class Notifier:
         self._queue = Queue(pool)
         self._leading = leading
         self._troubles: Troubles = {} if troubles is None else troubles
-        self._channels = Channels(settings.notify_timeout_s, settings.notify_private)
+        self._channels = NotificationChannels(settings.notify_timeout_s, settings.notify_private)
         self._schemes = frozenset((settings.notify_schemes or ",".join(SCHEMES)).replace(" ", "").lower().split(","))
         self._told = asyncio.Event()
         self._busy: dict[int, asyncio.Task[None]] = {}
@@ -139,16 +139,16 @@ class Notifier:
     def _free(self, route_id: int, _: asyncio.Task[None]) -> None:
         del self._busy[route_id]
 
-    def _read(self, due: Due) -> Route | None:
+    def _read(self, due: Due) -> NotificationRoute | None:
         try:
-            return Route.model_validate_json(due.definition)
+            return NotificationRoute.model_validate_json(due.definition)
         except ValidationError as error:
             if (due.route_id, due.version) not in self._unreadable:
                 self._unreadable.add((due.route_id, due.version))
                 log.error("an alarm route cannot be read: give it anew", route=due.name, problems=error.error_count())
             return None
 
-    async def _serve(self, due: Due, route: Route) -> None:
+    async def _serve(self, due: Due, route: NotificationRoute) -> None:
         """One message of a route, or a few. What fails here is tried again at the next look, and concerns no other."""
         trouble = Trouble(self._troubles, f"tell alarms by {due.name}")
         async with self._failing if due.failures else self._healthy:
@@ -168,7 +168,7 @@ class Notifier:
                 wait_s = backoff_s(due.failures + FIRST_FAILURE, LONGEST_PAUSE_S)
                 await self._persist(self._queue.not_sent, due, [], f"a defect: {type(error).__name__}", wait_s)
 
-    async def _tell(self, due: Due, route: Route) -> None:
+    async def _tell(self, due: Due, route: NotificationRoute) -> None:
         give_up = timedelta(seconds=self._settings.notify_give_up_s)
         rows, given_up = await self._queue.take(due, route, give_up)
         if given_up:
@@ -183,13 +183,13 @@ class Notifier:
                 return
             await self._persist(self._queue.sent, due, route, notifications)
 
-    async def _send(self, due: Due, content: Message) -> str | None:
+    async def _send(self, due: Due, content: Notice) -> str | None:
         kind = "none"
         error: str | None
         try:
             url = self._open(due)
             if scheme(url) not in self._schemes:
-                raise Unusable(f"URLs of the kind {scheme(url) or '(none)'} are not allowed here")
+                raise UnusableRoute(f"URLs of the kind {scheme(url) or '(none)'} are not allowed here")
             kind = scheme(url)
             error = await self._channels.send(due.route_id, url, content)
         except GatewayError as unusable:
@@ -212,12 +212,12 @@ class Notifier:
 
         if self._key is None:
             if self._settings.secrets_dir is None:
-                raise Unusable("its URL cannot be opened: the alarms process has no BIOGATE_SECRETS_DIR")
+                raise UnusableRoute("its URL cannot be opened: the alarms process has no BIOGATE_SECRETS_DIR")
             self._key = load_key(self._settings.secrets_dir / VAULT, X25519PrivateKey)  # type: ignore[type-abstract]
         try:
             return unseal(self._key, due.url, due.place).decode()
         except Unreadable as error:
-            raise Unusable("its URL was sealed to another key: give it again") from error
+            raise UnusableRoute("its URL was sealed to another key: give it again") from error
 
     async def _persist(self, write: Callable[P, Awaitable[None]], /, *arguments: P.args, **named: P.kwargs) -> None:
         """What became of a message: whatever the database does meanwhile, or it would be sent again."""
@@ -239,7 +239,7 @@ class Notifier:
         metrics.ROUTES_FAILING.set(failing)
 
 
-def _messages(rows: Sequence[asyncpg.Record], zone: ZoneInfo, now: datetime) -> Iterator[tuple[Message, list[int]]]:
+def _messages(rows: Sequence[asyncpg.Record], zone: ZoneInfo, now: datetime) -> Iterator[tuple[Notice, list[int]]]:
     """With the notifications that each is for: the alarms in one, then what is to be said of other routes."""
     alarms: dict[tuple[int, int], asyncpg.Record] = {}
     of_alarms = [row for row in rows if row["rule_id"] is not None]
@@ -258,6 +258,6 @@ def _numbers(rows: Sequence[asyncpg.Record]) -> list[int]:
     return [row["notification_id"] for row in rows]
 
 
-def _told(row: asyncpg.Record) -> Told:
-    given = {field.name: row[field.name] for field in fields(Told)}
-    return Told(**given | {"message": row["message"] or "", "response": row["response"] or ""})
+def _told(row: asyncpg.Record) -> NotifiedAlarm:
+    given = {field.name: row[field.name] for field in fields(NotifiedAlarm)}
+    return NotifiedAlarm(**given | {"message": row["message"] or "", "response": row["response"] or ""})

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from gateway.runtime.database import Pool, Transaction
-from schema.alarms.routes import Route
+from schema.alarms.notification_routes import NotificationRoute
 
 AT_ONCE = 20_000
 """Notifications in a message. What a channel missed for a day is one or a few, not thousands."""
@@ -174,10 +174,10 @@ class Queue:
     async def drop_all(self, due: Due) -> None:
         await self._pool.execute(DROP_ALL, due.route_id)
 
-    async def postpone(self, due: Due, route: Route, until: datetime) -> None:
+    async def postpone(self, due: Due, route: NotificationRoute, until: datetime) -> None:
         await self._pool.execute(POSTPONE, due.route_id, until, route.escalate_after_s or 0.0)
 
-    async def take(self, due: Due, route: Route, give_up: timedelta) -> tuple[list[asyncpg.Record], int]:
+    async def take(self, due: Due, route: NotificationRoute, give_up: timedelta) -> tuple[list[asyncpg.Record], int]:
         """What is to be told now, and how many were given up. What there is nothing to tell of any more is dropped."""
         async with self._pool.acquire() as connection, connection.transaction():
             given_up = await connection.fetch(GIVE_UP, due.route_id, give_up)
@@ -185,7 +185,7 @@ class Queue:
             await connection.execute(SETTLE_ENDED, due.route_id)
             return await connection.fetch(TAKE, due.route_id, route.group_wait_s, AT_ONCE), len(given_up)
 
-    async def sent(self, due: Due, route: Route, notifications: Sequence[int]) -> None:
+    async def sent(self, due: Due, route: NotificationRoute, notifications: Sequence[int]) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(SENT, notifications, route.repeat_after_s)
             await _works(connection, due)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schema.alarms.machine import Action, Alarm, Condition, NotPossible, State, act, see, tick
+from schema.alarms.machine import Action, Alarm, AlarmState, Condition, NotPossible, act, see, tick
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -28,17 +28,17 @@ ALARMS = {
     "N*": Alarm(latched=True),
 }
 STATES = {
-    "N": State.NORMAL,
-    "U": State.UNACKNOWLEDGED,
-    "A": State.ACKNOWLEDGED,
-    "R": State.RETURNED,
-    "U*": State.UNACKNOWLEDGED,
-    "A*": State.ACKNOWLEDGED,
-    "R*": State.RETURNED,
-    "N*": State.LATCHED,
-    "S": State.SHELVED,
-    "D": State.SUPPRESSED,
-    "O": State.OUT_OF_SERVICE,
+    "N": AlarmState.NORMAL,
+    "U": AlarmState.UNACKNOWLEDGED,
+    "A": AlarmState.ACKNOWLEDGED,
+    "R": AlarmState.RETURNED,
+    "U*": AlarmState.UNACKNOWLEDGED,
+    "A*": AlarmState.ACKNOWLEDGED,
+    "R*": AlarmState.RETURNED,
+    "N*": AlarmState.LATCHED,
+    "S": AlarmState.SHELVED,
+    "D": AlarmState.SUPPRESSED,
+    "O": AlarmState.OUT_OF_SERVICE,
 }
 
 
@@ -199,7 +199,9 @@ def play(alarm: Alarm, text: str) -> str:
         except NotPossible:
             letters.append("-")
         else:
-            held = {State.SHELVED: "S", State.SUPPRESSED: "D", State.OUT_OF_SERVICE: "O"}.get(alarm.state)
+            held = {AlarmState.SHELVED: "S", AlarmState.SUPPRESSED: "D", AlarmState.OUT_OF_SERVICE: "O"}.get(
+                alarm.state
+            )
             letters.append(held or next(name for name in ALARMS if same(alarm, name)))
     return " ".join(letters)
 
@@ -313,8 +315,10 @@ def test_whatever_happens(events: list[str]) -> None:
         was, now = fields(before), fields(alarm)
         changed = {name for name in now if now[name] != was[name]}
         assert changed <= MAY_CHANGE[event]
-        assert alarm.state in State
-        assert alarm.held_back == (alarm.state in {State.SHELVED, State.SUPPRESSED, State.OUT_OF_SERVICE})
+        assert alarm.state in AlarmState
+        assert alarm.held_back == (
+            alarm.state in {AlarmState.SHELVED, AlarmState.SUPPRESSED, AlarmState.OUT_OF_SERVICE}
+        )
         assert alarm.shelved_until is not None or not alarm.shelved_once
         if event == "unknown":
             assert alarm.state is before.state

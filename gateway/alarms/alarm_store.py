@@ -70,7 +70,7 @@ update alarm_acts a set done_at = clock_timestamp(), refused = g.refused, n = g.
  where a.act_id = g.act_id and a.done_at is null"""
 
 
-class Outcome(NamedTuple):
+class ActOutcome(NamedTuple):
     """Of an act: the transition it became, or why nothing was done."""
 
     act_id: int
@@ -84,7 +84,7 @@ class Moment(NamedTuple):
     """Whether somebody has asked for something."""
 
 
-class Store:
+class AlarmStore:
     def __init__(self, pool: Pool, epoch: int) -> None:
         self._pool = pool
         self.epoch = epoch
@@ -117,7 +117,7 @@ class Store:
     async def acts(self, most: int) -> list[asyncpg.Record]:
         return list(await self._pool.fetch(ACTS, most))
 
-    async def write(self, watches: Sequence[Watch], outcomes: Sequence[Outcome] = ()) -> None:
+    async def write(self, watches: Sequence[Watch], outcomes: Sequence[ActOutcome] = ()) -> None:
         """All that these have made, and what they remember, in one transaction. Raises LeadLost."""
         watches = sorted(watches, key=lambda watch: watch.device.device_id)
         async with self._pool.acquire() as connection, connection.transaction():

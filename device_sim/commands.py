@@ -16,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 
-from device_sim.process import CHANNELS, COLUMN, HIGH, LOW, SCALE
+from device_sim.vessels import CHANNELS, COLUMN, HIGH, LOW, SCALE
 from schema.messages import Command
 
 MEMORY = 100
@@ -29,12 +29,12 @@ LIMITS = {"temperature": (0.0, 100.0), "ph": (2.0, 12.0), "dissolved_oxygen": (0
 """Of the setpoints of these channels."""
 
 
-class Refused(Exception):
+class CommandRefused(Exception):
     """The command is not done, for this reason."""
 
 
 @dataclass
-class Change:
+class SetpointChange:
     """A setpoint that is not the recipe's; how far the vessel was off the recipe when it was made."""
 
     value: float
@@ -42,7 +42,7 @@ class Change:
     offset: float
 
 
-class Answer(msgspec.Struct, omit_defaults=True):
+class CommandAnswer(msgspec.Struct, omit_defaults=True):
     """`id`, `status` and so on as in the contract; `expires`: of its command."""
 
     id: UUID
@@ -53,18 +53,18 @@ class Answer(msgspec.Struct, omit_defaults=True):
     data: dict[str, Any] | None = None
 
 
-class Console:
+class CommandHandler:
     def __init__(self, firmware: str, file: Path | None = None, speed: float = 1.0, delay: float | None = 0.0) -> None:
         """`delay`: from the acceptance of a command to its end, in ms; None: it is never answered. Raises ValueError
         where the file is damaged."""
         self._firmware, self._file, self._speed, self._delay = firmware, file, speed, delay
-        self._changes: dict[int, Change] = {}
+        self._changes: dict[int, SetpointChange] = {}
         self._recipe: list[float] = [math.nan] * len(CHANNELS)
-        self._answers: dict[UUID, Answer] = {}
-        self._late: list[tuple[float, Answer]] = []
+        self._answers: dict[UUID, CommandAnswer] = {}
+        self._late: list[tuple[float, CommandAnswer]] = []
         if file is not None and file.exists():
             try:
-                answers = msgspec.json.decode(file.read_bytes(), type=list[Answer])
+                answers = msgspec.json.decode(file.read_bytes(), type=list[CommandAnswer])
             except msgspec.DecodeError as error:
                 raise ValueError(f"{file} is damaged: {error}") from error
             self._answers = {answer.id: answer for answer in answers}
@@ -81,11 +81,11 @@ class Console:
         before = self._answers.get(command.id)
         if before is not None:
             return [] if self._delay is None or self._is_late(before) else [_result(before)]
-        answer = Answer(command.id, "done", time, command.expires)
+        answer = CommandAnswer(command.id, "done", time, command.expires)
         try:
             self._check(command, boot, time)
             answer.data = self._works[command.name](command.parameters, time)
-        except Refused as why:
+        except CommandRefused as why:
             answer.status, answer.detail = "refused", str(why)
         self._remember(answer, time)
         if self._delay is None:
@@ -106,20 +106,20 @@ class Console:
         self._changes.clear()
         self._late.clear()
 
-    def _is_late(self, answer: Answer) -> bool:
+    def _is_late(self, answer: CommandAnswer) -> bool:
         return any(late is answer for _, late in self._late)
 
     def _check(self, command: Command, boot: int, time: float) -> None:
         if time >= command.expires:
-            raise Refused("it has expired")
+            raise CommandRefused("it has expired")
         if command.boot is not None and command.boot != boot:
-            raise Refused(f"it is for boot {command.boot}, this is boot {boot}")
+            raise CommandRefused(f"it is for boot {command.boot}, this is boot {boot}")
         if command.name not in self._works:
-            raise Refused(f"no such command: {command.name[:100]}")
+            raise CommandRefused(f"no such command: {command.name[:100]}")
         if len(self._answers) >= MOST:
-            raise Refused("too many commands at once")
+            raise CommandRefused("too many commands at once")
 
-    def _remember(self, answer: Answer, time: float) -> None:
+    def _remember(self, answer: CommandAnswer, time: float) -> None:
         """On the disk before it is answered."""
         self._answers[answer.id] = answer
         for old in [old for old in self._answers.values() if old.expires <= time]:
@@ -139,10 +139,10 @@ class Console:
         column = _column(parameters, {"channel", "value"})
         value = parameters["value"]
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise Refused("value is not a number")
+            raise CommandRefused("value is not a number")
         low, high = LIMITS[CHANNELS[_measured(column)]]
         if not low <= value <= high:
-            raise Refused(f"value is not from {low:g} to {high:g}")
+            raise CommandRefused(f"value is not from {low:g} to {high:g}")
         before = self._in_force(column)
         self._change(column, float(value), time)
         return {"before": None if math.isnan(before) else before}
@@ -152,15 +152,15 @@ class Console:
         column = _column(parameters, {"channel", "mode"})
         mode, now = parameters["mode"], self._in_force(column)
         if mode not in ("auto", "manual"):
-            raise Refused("mode is neither auto nor manual")
+            raise CommandRefused("mode is neither auto nor manual")
         if mode == "manual" and math.isnan(now):
-            raise Refused("there is no setpoint yet")
+            raise CommandRefused("there is no setpoint yet")
         self._change(column, math.nan if mode == "auto" else now, time)
         return {"setpoint": None if math.isnan(now) else now}
 
     def _identify(self, parameters: dict[str, Any], time: float) -> dict[str, Any]:
         if parameters:
-            raise Refused("it has no parameters")
+            raise CommandRefused("it has no parameters")
         return {"firmware": self._firmware, "channels": list(CHANNELS)}
 
     # Setpoints
@@ -171,7 +171,7 @@ class Console:
 
     def _change(self, column: int, value: float, time: float) -> None:
         """NaN: the recipe's. The vessel goes on from where it is."""
-        self._changes[column] = Change(value, time, self._offset(column, time))
+        self._changes[column] = SetpointChange(value, time, self._offset(column, time))
 
     def _offset(self, column: int, time: float) -> float:
         """How far the vessel is off the recipe."""
@@ -199,10 +199,10 @@ class Console:
 def _column(parameters: dict[str, Any], names: set[str]) -> int:
     """Of the setpoint of a channel, which may be called by the channel's name."""
     if set(parameters) != names:
-        raise Refused(f"its parameters are {' and '.join(sorted(names))}")
+        raise CommandRefused(f"its parameters are {' and '.join(sorted(names))}")
     channel = parameters["channel"]
     if not isinstance(channel, str) or channel.removesuffix(SETPOINT) not in LIMITS:
-        raise Refused("no channel of that name has a setpoint")
+        raise CommandRefused("no channel of that name has a setpoint")
     return COLUMN[channel.removesuffix(SETPOINT) + SETPOINT]
 
 
@@ -215,7 +215,7 @@ def _decimals(column: int) -> int:
     return round(math.log10(SCALE[column]))
 
 
-def _result(answer: Answer) -> dict[str, Any]:
+def _result(answer: CommandAnswer) -> dict[str, Any]:
     result: dict[str, Any] = {"id": str(answer.id), "status": answer.status, "t": answer.t}
     if answer.detail is not None:
         result["detail"] = answer.detail

@@ -55,7 +55,7 @@ class Hours(Part):
         return self
 
 
-class Route(Part):
+class NotificationRoute(Part):
     """Without its name and its URL."""
 
     enabled: bool = True
@@ -85,7 +85,7 @@ class Route(Part):
         return self
 
 
-def opening(route: Route, now: datetime) -> datetime:
+def opening(route: NotificationRoute, now: datetime) -> datetime:
     """When the route may tell something: `now`, or when its hours begin next (UTC)."""
     if not route.hours:
         return now
@@ -95,7 +95,7 @@ def opening(route: Route, now: datetime) -> datetime:
     return min(begins for begins, _ in spans if begins > now)
 
 
-def _spans(route: Route, now: datetime) -> Iterator[tuple[datetime, datetime]]:
+def _spans(route: NotificationRoute, now: datetime) -> Iterator[tuple[datetime, datetime]]:
     """Those of the week around `now`."""
     zone = ZoneInfo(route.time_zone)
     today = now.astimezone(zone).date()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from device_sim.frames import Frame, Packing
+from device_sim.frames import Packing, SimulatedFrame
 from device_sim.segment import ACKNOWLEDGED, AGAIN, BUSY, CUT, SENT, Segment
 
 Range = tuple[int, int]
 
 
-class Store:
+class FrameStore:
     def __init__(self, packing: Packing, limit: int, directory: Path | None = None) -> None:
         """Takes over what is in the directory. In memory without one. Raises ValueError on a damaged file."""
         self.limit = limit
@@ -38,7 +38,7 @@ class Store:
     def newest(self, boot: int) -> int | None:
         return max((segment.next - 1 for segment in self._of(boot) if segment), default=None)
 
-    def append(self, frame: Frame) -> bytes:
+    def append(self, frame: SimulatedFrame) -> bytes:
         """Keep a frame, the next of its boot, which is held: somebody else will send it. Return its record."""
         segment = self._open
         if segment is None or segment.full or segment.boot != frame.boot:
@@ -79,7 +79,7 @@ class Store:
             if BUSY in segment.states:
                 segment.change(segment.oldest, segment.next, CUT)
 
-    def take(self, limit: int) -> tuple[list[Frame], Sequence[str]]:
+    def take(self, limit: int) -> tuple[list[SimulatedFrame], Sequence[str]]:
         """Frames of one boot without a gap that are to be sent, the oldest first, and their channels. They count as
         sent then."""
         for segment in self._segments:
@@ -123,7 +123,7 @@ class Store:
     def _of(self, boot: int) -> Iterator[Segment]:
         return (segment for segment in self._segments if segment.boot == boot)
 
-    def _roll(self, frame: Frame) -> Segment:
+    def _roll(self, frame: SimulatedFrame) -> Segment:
         if self._open is not None:
             self._open.file.finish()
         if self._directory:

@@ -55,7 +55,7 @@ LOW[[COLUMN[name] for name in ("temperature_output", "ph_output")]] = -100.0
 HIGH[[COLUMN[name] for name in CHANNELS if name.endswith("_output")]] = 100.0
 PROBES = np.array([COLUMN[name] for name in ("temperature", "ph", "dissolved_oxygen", "exhaust_o2", "exhaust_co2")])
 
-RUN_COLUMNS = [COLUMN[name] for name in culture.Row._fields[:11]]
+RUN_COLUMNS = [COLUMN[name] for name in culture.CultureRow._fields[:11]]
 OTR, FEED_RATE, FEED_TOTAL, VOLUME = range(11, 15)
 HOUR = 3_600_000.0  # ms
 STEPS_IN_HOUR = 1 / culture.STEP
@@ -90,7 +90,7 @@ class Vessels:
 
 
 @dataclass(frozen=True)
-class Sample:
+class VesselSample:
     values: Floats
     """NaN where a channel is due and has no value."""
     fault_channel: Ints
@@ -110,7 +110,7 @@ def vessels(names: list[str], seed: int) -> Vessels:
     return Vessels(key, channel_key, 0.5 + one, 0.9 + 0.2 * two, three * culture.LENGTH, bias, doses(key))
 
 
-def sample(vessels: Vessels, time: float, speed: float) -> Sample:
+def take_sample(vessels: Vessels, time: float, speed: float) -> VesselSample:
     """What the vessels show at `time` (ms since the epoch), when processes run `speed` times as fast as the clock."""
     hour = (time / HOUR * speed * vessels.pace + vessels.began) % culture.LENGTH
     place = hour * STEPS_IN_HOUR
@@ -144,7 +144,7 @@ def sample(vessels: Vessels, time: float, speed: float) -> Sample:
     dead = np.flatnonzero(faulty & (quality == BAD))
     shown[dead, probe[dead]] = np.nan
     values = np.round(shown * SCALE) / SCALE
-    return Sample(
+    return VesselSample(
         values=values,
         fault_channel=np.where(faulty, probe, -1),
         fault_quality=quality,
