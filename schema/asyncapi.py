@@ -1,6 +1,6 @@
-"""The MQTT contract as an AsyncAPI 3.0 document, made from the topics and message types: `python -m schema.asyncapi`.
+"""Writes the MQTT contract as an AsyncAPI 3.0 document, from the topics and message types: `python -m schema.asyncapi`.
 
-docs/asyncapi.json is its output; a test keeps it so. "Receive" is said from the gateway's side: a device publishes.
+docs/asyncapi.json is its output, which a test compares. "Receive" is meant from the gateway's side: a device publishes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from schema.topics import DEVICE_NAME, Down, Kind, topic
 
 VERSION = "1.0.0"
 DESCRIPTION = """\
-What a bioreactor's controller publishes and is told. Publish with QoS 1 and without a message expiry. The content is
-MessagePack or JSON, as the MQTT 5 property Content Type says, and else as its first byte shows. Unknown fields are
+What a bioreactor's controller publishes and receives. Publish with QoS 1 and without a message expiry. The content is
+MessagePack or JSON, as the MQTT 5 property Content Type says; without it, the first byte decides. Unknown fields are
 ignored. Times are milliseconds since the Unix epoch, UTC; a fraction is kept to the microsecond. The broker's
 acknowledgement (PUBACK) says that the broker has a message, not that it is stored; with reason 0x10, no matching
-subscribers, nobody has it. Only a receipt says that a frame is stored. Delivering a message again does no harm.
+subscribers, no process has it. Only a receipt says that a frame is stored. Delivering a message again does no harm.
 How a controller gets its login, and what the bytes in the channels `enroll-…` mean: enrollment.md beside this document.
 """
 DEVICE = f"name under which the device is registered, `{DEVICE_NAME.pattern}`"
@@ -32,14 +32,14 @@ FORMATS = {"json": CONTENT_JSON, "msgpack": CONTENT_MSGPACK}
 
 
 def document() -> dict[str, Any]:
-    """The whole document, as JSON values."""
+    """The whole document as JSON values."""
     contents = {channel.content.name: channel.content for channel in CHANNELS.values()}
     contents |= {content.name: content for door in DOORS.values() for content in door.contents}
     _, schemas = msgspec.json.schema_components(
         [*(content.type for content in contents.values() if isinstance(content.type, type)), *SEALED],
         ref_template="#/components/schemas/{name}",
     )
-    for schema in schemas.values():  # Python keeps the docstrings' indentation up to 3.12
+    for schema in schemas.values():  # Python before 3.13 keeps the docstrings' indentation
         schema["description"] = inspect.cleandoc(schema["description"])
     schemas["Receipt"] = msgspec.json.schema(Receipt)
     return {
@@ -82,7 +82,7 @@ def _server(port: int, security: str, description: str) -> dict[str, Any]:
 
 
 def _id(kind: Kind | Down) -> str:
-    """The name of a channel in the document."""
+    """The id of a topic's channel in the document."""
     return kind.value.replace("/", "-")
 
 
@@ -147,7 +147,7 @@ def _type_name(content: Content) -> str:
 
 
 def text() -> str:
-    """The document as it is committed."""
+    """The document's text, as docs/asyncapi.json has it."""
     return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
 
 

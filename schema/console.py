@@ -1,4 +1,5 @@
-"""What all commands that people give have in common: who and why, wrong settings in words, what may be printed."""
+"""What all of the operators' commands share: the options --who and --why, messages about wrong settings, safe
+printing."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from pydantic_settings import BaseSettings
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 SURROUNDINGS = "; while `make up` runs: set -a; . .stack/env; set +a"
-"""Where the local stack's settings are, for who has none."""
+"""Where a person who has no settings finds those of the local stack."""
 
 
 def words(text: str) -> str:
@@ -34,7 +35,7 @@ Why = Annotated[str, typer.Option(parser=words, metavar="TEXT", help="the reason
 
 
 def settings(kind: type[Settings]) -> Settings:
-    """From the environment; ends the command with words if they cannot be used."""
+    """Read settings of this kind from the environment; end the command with a message if they are unusable."""
     try:
         return kind()
     except ValidationError as error:
@@ -45,18 +46,18 @@ def settings(kind: type[Settings]) -> Settings:
 
 
 def stop(text: str) -> NoReturn:
-    """End the command: it was used rightly, but cannot be done."""
+    """End the command with status 1: it was used correctly, but cannot be carried out."""
     typer.echo(plain(text), err=True)
     raise typer.Exit(1)
 
 
 def tell(*fields: object) -> None:
-    """A line of fields, told apart by tabs."""
+    """Print a line of fields separated by tabs."""
     typer.echo("\t".join(plain(str(field)) for field in fields))
 
 
 def table(headings: str, rows: Iterable[Iterable[object]]) -> None:
-    """A line of headings, then the rows: columns for a terminal, else told apart by tabs, for `cut -f`."""
+    """Print headings and rows: as columns on a terminal, else separated by tabs, for `cut -f`."""
     lines = [headings.split("|"), *([plain(str(cell)) for cell in row] for row in rows)]
     if not sys.stdout.isatty():
         typer.echo("\n".join(map("\t".join, lines)))
@@ -67,7 +68,7 @@ def table(headings: str, rows: Iterable[Iterable[object]]) -> None:
 
 
 def plain(text: str) -> str:
-    """Without what would steer a terminal: devices write some of these texts."""
+    """`text` without characters that could steer a terminal, because devices write some of these texts."""
     return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 

@@ -1,4 +1,4 @@
-"""What is said on each topic, with examples: the matter of the published contract, schema/asyncapi.py its form."""
+"""What is published on each topic, with examples: the content of the contract that schema/asyncapi.py formats."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Example(NamedTuple):
 
 
 class Content(NamedTuple):
-    """One of the message types, and what to publish with it."""
+    """A message type with its title and examples."""
 
     name: str
     type: Any
@@ -78,7 +78,7 @@ TELEMETRY = Content(
 STATUS = Content(
     "status",
     Status,
-    "The device came or went",
+    "The device connected or disconnected",
     (
         Example(
             "birth",
@@ -103,19 +103,19 @@ EVENT = Content(
 RECEIPT = Content(
     "receipt",
     Receipt,
-    "Up to where everything is stored",
+    "The seq up to which every frame is stored",
     (Example("two boots", [[6, 86399], [7, 90211]]),),
 )
 BACKFILL = Content(
     "backfill",
     Backfill,
-    "Frames that have not arrived",
+    "A request for frames that have not arrived",
     (Example("two holes", {"boot": 7, "ranges": [[90100, 90119], [90200, 90200]]}),),
 )
 BACKFILL_RESULT = Content(
     "backfill-result",
     BackfillResult,
-    "Frames that the device does not have any more",
+    "Frames that the device no longer has",
     (Example("lost", {"boot": 7, "ranges": [[90100, 90104]]}),),
 )
 
@@ -123,7 +123,7 @@ COMMAND_ID = "0197a5c3-6d2e-7c41-9f10-5b8e2d4a7c63"
 COMMAND = Content(
     "command",
     Command,
-    "Something to be done, once",
+    "An order, to be carried out once",
     (
         Example(
             "setpoint",
@@ -140,7 +140,7 @@ COMMAND = Content(
 COMMAND_RESULT = Content(
     "command-result",
     CommandResult,
-    "What became of a command",
+    "The outcome of a command",
     (
         Example("accepted", {"id": COMMAND_ID, "status": "accepted", "t": 1767225601000}),
         Example("done", {"id": COMMAND_ID, "status": "done", "t": 1767225602000, "data": {"before": 37.0}}),
@@ -151,7 +151,7 @@ COMMAND_RESULT = Content(
 RENEWAL = Content(
     "renewal",
     Renewal,
-    "Enroll again",
+    "A request to enroll again",
     (Example("logins before the third", {"renew": 3}),),
 )
 
@@ -164,7 +164,7 @@ CHANNELS: dict[Kind | Down, MqttChannel] = {
     Kind.STATUS: MqttChannel(
         STATUS,
         "Retained, with QoS 1; and registered as the will when connecting, with the same topic, QoS, retain flag, boot "
-        "and t, so that the broker says it when the device cannot.",
+        "and t, so that the broker publishes it when the device cannot.",
         retain=True,
     ),
     Kind.EVENT: MqttChannel(EVENT, "Phase changes, dosing, calibration, local alarms."),
@@ -182,7 +182,7 @@ CHANNELS: dict[Kind | Down, MqttChannel] = {
         forms=("json",),
     ),
     Kind.BACKFILL_RESULT: MqttChannel(
-        BACKFILL_RESULT, "What of a request the device does not have any more. It is not asked for again."
+        BACKFILL_RESULT, "The frames of a request that the device no longer has. They are not asked for again."
     ),
     Down.COMMAND: MqttChannel(
         COMMAND,
@@ -200,7 +200,7 @@ CHANNELS: dict[Kind | Down, MqttChannel] = {
     Down.IDENTITY: MqttChannel(
         RENEWAL,
         "Asks a device whose login is of an older generation to enroll again; the old login works until the new one "
-        "was used. An empty message: it is not asked any more.",
+        "was used. An empty message withdraws the request.",
         retain=True,
         forms=("json",),
     ),
@@ -211,7 +211,7 @@ _OPENING = {"v": 1, "txn": TXN}
 
 
 class Door(NamedTuple):
-    """A channel of the handshake: what goes there, and whether devices send it."""
+    """A channel of the handshake: its messages, and whether devices send them."""
 
     address: str
     from_device: bool
@@ -228,7 +228,7 @@ DOORS: dict[str, Door] = {
             Content(
                 "hello",
                 Hello,
-                "1, who I am",
+                "Step 1: the device names itself",
                 (
                     Example(
                         "hello",
@@ -250,7 +250,7 @@ DOORS: dict[str, Door] = {
             Content(
                 "proof",
                 Proof,
-                "3, that I am it",
+                "Step 3: the device proves its identity",
                 (Example("proof", _OPENING | {"type": "proof", "sig": SIGNATURE, "mac": KEY}),),
             ),
         ),
@@ -263,7 +263,7 @@ DOORS: dict[str, Door] = {
             Content(
                 "challenge",
                 Challenge,
-                "2, prove it",
+                "Step 2: the gateway asks for a proof",
                 (
                     Example(
                         "challenge",
@@ -284,13 +284,13 @@ DOORS: dict[str, Door] = {
             Content(
                 "grant",
                 Grant,
-                "4, your login",
+                "Step 4: the gateway grants a login",
                 (Example("grant", _OPENING | {"type": "grant", "nonce": b64(bytes(12)), "box": b64(bytes(48))}),),
             ),
             Content(
                 "pending",
                 Pending,
-                "Not yet: the same request again later",
+                "Repeat the same request later",
                 (
                     Example(
                         "an operator has to agree",
@@ -311,4 +311,4 @@ DOORS: dict[str, Door] = {
     ),
 }
 SEALED = (ChallengeBody, Identity)
-"""What is in `body` of a challenge and in `box` of a grant."""
+"""The types that `body` of a challenge and `box` of a grant hold."""

@@ -1,4 +1,4 @@
-"""Serials and claim keys as people import them, from CSV or JSON: all rows are checked before any is stored."""
+"""Imports serials and claim keys from CSV or JSON. All rows are checked before any is stored."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ MOST_ROWS = 100_000
 MOST_BYTES = 16 * 2**20
 KEY_BYTES = 32
 LEAST_VARIETY = 12
-"""Different bytes in a claim key. Of 32 random ones there are fewer once in 10^15 keys."""
+"""The least number of different bytes in a claim key. Of 32 random bytes, fewer differ once in 10^15 keys."""
 SHOWN = 20
 
 RowProblem = tuple[int, str]
-"""Line of a file, or place in a list counted from 1; and what is wrong there."""
+"""A line of a file, or a place in a list counted from 1, and what is wrong there."""
 
 
 class ImportRefused(Exception):
-    """Nothing was imported. The text says why, for people; it has no key in it."""
+    """Raised when nothing was imported. The text tells people why; it has no key in it."""
 
 
 class NoVault(ImportRefused):
-    """There is nothing yet to seal claim keys to."""
+    """Raised when the database has no public key to seal claim keys to."""
 
 
 class BadSerialRows(ImportRefused):
@@ -60,24 +60,24 @@ class SerialRow:
 
 @dataclass(frozen=True)
 class SerialBatch:
-    """What rows are imported as. A known name is added to."""
+    """The batch that rows are imported into. A known name gets more rows."""
 
     name: str
     quota: int | None = None
-    """Devices that may enroll with them; None: all."""
+    """Number of devices that may enroll with these serials; None: all."""
     organization: str | None = None
-    """Whose the devices will be; None: the first one's."""
+    """The organization that will own the devices; None: the first one."""
 
 
 @dataclass(frozen=True)
 class Stored:
     new: int
     known: int
-    """Were there already, and were left as they are."""
+    """Serials that were there already, and were left as they are."""
 
 
 def from_csv(text: str) -> list[SerialRow]:
-    """Rows of a file whose first line names its columns. Raises ImportRefused."""
+    """Read rows from a CSV file whose first line names its columns. Raises ImportRefused."""
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     lines: list[tuple[int, list[str]]] = []
     try:
@@ -98,7 +98,7 @@ def from_csv(text: str) -> list[SerialRow]:
 
 
 def from_items(items: Sequence[object]) -> list[SerialRow]:
-    """Rows out of decoded JSON: objects with the columns as members. Raises ImportRefused."""
+    """Read rows from decoded JSON: objects with the columns as members. Raises ImportRefused."""
     given: list[tuple[int, Mapping[str, str]]] = []
     wrong: list[RowProblem] = []
     for line, item in enumerate(items, 1):
@@ -114,7 +114,7 @@ def from_items(items: Sequence[object]) -> list[SerialRow]:
 
 
 def checked(given: Iterable[tuple[int, Mapping[str, str]]]) -> list[SerialRow]:
-    """Rows that are good each, and together. Raises ImportRefused."""
+    """Check each row, and that no two contradict each other. Raises ImportRefused."""
     rows: list[SerialRow] = []
     problems: list[RowProblem] = []
     for line, cells in given:
@@ -164,7 +164,7 @@ def claim_key(text: str) -> bytes:
     if len(key) != KEY_BYTES:
         raise ValueError(f"claim_key is {KEY_BYTES} bytes: {2 * KEY_BYTES} hexadecimal digits, or base64url")
     if len(set(key)) < LEAST_VARIETY:
-        raise ValueError("claim_key is not random: who knows the serial could guess it")
+        raise ValueError("claim_key is not random: anybody who knows the serial could guess it")
     return key
 
 
@@ -176,7 +176,7 @@ async def store(
     who: str,
     why: str,
 ) -> Stored:
-    """All rows or none, in a transaction. Claim keys are sealed on the way. Raises ImportRefused."""
+    """Store all rows or none, in a transaction, with their claim keys sealed. Raises ImportRefused."""
     public: bytes | None = await connection.fetchval("select public_key from vault")
     if public is None and any(row.version == 0 for row in rows):
         raise NoVault("claim keys cannot be sealed: no gateway with BIOGATE_SECRETS_DIR has run on this database")

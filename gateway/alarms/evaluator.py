@@ -1,8 +1,7 @@
-"""The turn of the evaluation: what is new → the rules → one transaction. Only while this process leads.
+"""Runs the evaluator's turns while this process leads: read what is new, apply the rules, write one transaction.
 
-What is in memory is worth nothing against what is stored. After any failure, also of a COMMIT of which it cannot be
-told whether it came true, all of it is dropped and read again; the frames since then are given again, and the same
-comes out.
+The database is the only truth. After any failure, also a COMMIT with an unknown outcome, the evaluator drops its memory
+and reads everything again. The frames since then are evaluated a second time, with the same result.
 """
 
 from __future__ import annotations
@@ -36,19 +35,19 @@ log = structlog.get_logger()
 P = ParamSpec("P")
 
 AT_ONCE = 1000
-"""Devices in one reading."""
+"""Devices that one reading of the feed asks for."""
 BREATH = 50
-"""Devices after which others in the process get a turn."""
+"""Devices evaluated in a row before other tasks of the process get a turn."""
 LOOK_S = 5.0
-"""How often rules and devices are looked at without being told."""
+"""Seconds after which rules and devices are read again without a notification."""
 TICK_S = 1.0
 WRITE_S = 30.0
-"""How often what is remembered of a device is written where it makes no transitions."""
+"""Seconds after which a device's memory is written even without a transition."""
 SPREAD = 97
-"""Parts of that time over which the devices are spread."""
+"""Number of slots within WRITE_S over which the devices' first writes are spread."""
 ACTS_AT_ONCE = 500
 DEFECT_S = 60.0
-"""A device whose evaluation has a defect is left alone for so long."""
+"""Seconds for which a device is left out after its evaluation has failed by a defect."""
 LAST_WRITE_S = 5.0
 
 SKIPPED = "select count(*) from frames where device_id = $1 and time > $2 and time < $3"
@@ -63,7 +62,7 @@ class Evaluator:
         told: asyncio.Event,
         troubles: Troubles,
     ) -> None:
-        """`told` is set after each transaction with transitions."""
+        """`told` is set after each transaction that stores transitions."""
         self._settings = settings
         self._pool = pool
         self._lead = lead
@@ -83,7 +82,7 @@ class Evaluator:
         self._has_looked = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """While leading, until `stop`."""
+        """Evaluate alarms while this process leads, until `stop` is set."""
         trouble = Trouble(self._troubles, "evaluate alarms")
         while not stop.is_set():
             await _either(self._lead.leading, stop)
@@ -102,7 +101,7 @@ class Evaluator:
                     async with asyncio.timeout(LAST_WRITE_S):
                         await store.write([watch for watch in self._watches.values() if watch.since_write])
             except LeadLost as lost:
-                log.warning("evaluation ends", reason=str(lost))
+                log.warning("evaluation ends: lead lost", reason=str(lost))
                 await asyncio.sleep(self._settings.alarms_interval_ms / 1000)
             except FAILURES as error:
                 metrics.FAILURES.labels(sqlstate(error)).inc()
@@ -114,7 +113,7 @@ class Evaluator:
                     metric.forget()
 
     async def _turn_on_time(self, store: AlarmStore, stop: asyncio.Event) -> None:
-        """One turn, and the pause until the next; none where frames are waiting."""
+        """Run one turn, then pause until the next is due; do not pause while frames are waiting."""
         begun = time.monotonic()
         behind = await self._turn(store)
         took = time.monotonic() - begun
@@ -125,7 +124,7 @@ class Evaluator:
             await asyncio.wait_for(stop.wait(), pause)
 
     async def _turn(self, store: AlarmStore) -> int:
-        """How many devices have frames that were not read."""
+        """Run one turn; return how many devices still have unread frames."""
         asked_at = time.monotonic()
         at, asked = await store.now()
         now = at.timestamp()
@@ -164,7 +163,7 @@ class Evaluator:
         more = {watch.device.device_id for watch in reading.more}
         for n, device_id in enumerate(reading.frames.keys() | reading.phases.keys()):
             frames, phases = reading.frames.get(device_id, []), reading.phases.get(device_id, [])
-            if device_id in more:  # those after what was read have their turn later
+            if device_id in more:  # phases after the last frame that was read come in a later turn
                 phases = [row for row in phases if row["received_at"] <= frames[-1]["received_at"]]
             if (watch := self._watches.get(device_id)) is not None:
                 self._guard(watch, self._give_all, frames, phases)
@@ -184,8 +183,8 @@ class Evaluator:
     def _guard(
         self, watch: Watch, work: Callable[Concatenate[Watch, P], None], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """A defect in the evaluation of a device harms no other: it is left alone for a while, and then begun anew from
-        what is stored."""
+        """Do `work` for one device; a defect there harms no other device. The device is left out for DEFECT_S, then
+        begun again from what is stored."""
         device_id = watch.device.device_id
         if device_id not in self._watches:
             return
@@ -204,7 +203,7 @@ class Evaluator:
         return watch is not None and any(stored.rule_id == act["rule_id"] for stored in watch.rules.values())
 
     def _act(self, act: asyncpg.Record, now: datetime) -> ActOutcome | None:
-        """None: it waits until the device is evaluated again."""
+        """Apply an act of a person; None while the device is left out, so that the act waits."""
         device_id = act["device_id"]
         watch = self._watches.get(device_id)
         if watch is None:
@@ -223,7 +222,7 @@ class Evaluator:
     # -- rules and devices
 
     async def _look(self, store: AlarmStore, now: float) -> None:
-        """At what covers what now."""
+        """Read rules and devices; begin, change or end the watches whose coverage has changed."""
         self._rules_told.clear()
         self._look_due = now + LOOK_S
         with_alarms = set() if self._has_looked else await store.with_alarms()
@@ -253,7 +252,7 @@ class Evaluator:
         self._has_looked = True
 
     def _tell(self, now: float) -> None:
-        """In figures how it stands."""
+        """Set the gauges: standing alarms, unknown conditions, watched devices, age of the newest frame."""
         states: Counter[tuple[str, ...]] = Counter()
         unknown = watched = 0
         newest = 0.0
@@ -272,7 +271,8 @@ class Evaluator:
             metrics.NEWEST_AGE.set(max(now - newest, 0.0))
 
     async def skipped(self) -> None:
-        """For ever: counts what was too old to be evaluated. Beside the turns, for it may take long."""
+        """Count, for ever, the frames that were too old to be evaluated. It is a task of its own because the count may
+        take long."""
         while True:
             frames = devices = 0
             waiting = [await self._skipped.get()]
@@ -290,7 +290,8 @@ class Evaluator:
     # -- what follows
 
     async def _write(self, store: AlarmStore, outcomes: Sequence[ActOutcome], clock: float) -> None:
-        """`clock`: what the database's is ahead of time.monotonic()."""
+        """Store what this turn has changed, then count it. `clock`: database clock minus time.monotonic(), in
+        seconds."""
         begun = time.monotonic()
         due = [
             watch

@@ -1,9 +1,10 @@
-"""The newest state of each alarm, retained on `alarms/{device}/{rule}`; of what is no alarm any more nothing.
+"""Publishes the newest state of each alarm, retained on `alarms/{device}/{rule}`, and clears the topic of an alarm that
+is gone.
 
-An alarm waits as long as its published_n is behind n. What is published is read and noted under the lead's epoch, so
-that nobody who has lost the lead can tell the broker something old. After a reconnect everything is published
-again, what is normal or gone as well: a broker that was killed goes on with what it wrote to its disk some time before,
-and would show an alarm for ever that has long returned.
+An alarm waits for publication while its published_n is less than n. A transaction that holds the lead's epoch reads,
+publishes and notes each batch, so that a process that has lost the lead cannot publish something old. After a reconnect
+everything is published again, also what is normal or gone: a killed broker goes on with what it wrote to its disk some
+time before, and would show for ever an alarm that has long returned.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from gateway.settings import Settings
 ROOT = "alarms"
 LOOK_S = 1.0
 AT_ONCE = 50
-"""Messages under way, and then noted. The next lead waits until they are."""
+"""Messages published in one transaction. The next leader waits until they are noted."""
 ANSWER_S = 3.0
 REFUSED = 0x80
 
@@ -38,7 +39,7 @@ select a.rule_id, a.device_id, a.n, a.state, a.condition, a.priority, a.since, a
        a.shelved_until, a.removed_at is not null as is_gone, r.name as rule, d.name as device,
        r.definition ->> 'title' as title, r.definition ->> 'message' as message, r.definition ->> 'response' as response
   from alarms a join alarm_rules r using (rule_id) join devices d using (device_id)"""
-# What is gone first: its topic may be another rule's of the same name by now.
+# Alarms that are gone come first: another rule of the same name may have their topic by now.
 WAITING = (
     COLUMNS
     + """
@@ -95,7 +96,7 @@ class Publisher:
         self._troubles = troubles
 
     async def run(self) -> None:
-        """For ever: while leading, connected to the broker. The evaluation does not wait for it."""
+        """Publish, for ever, while leading and connected to the broker. The evaluation does not wait for this."""
         trouble = Trouble(self._troubles, "publish alarms")
         while True:
             await self._lead.leading.wait()
@@ -116,7 +117,7 @@ class Publisher:
             await asyncio.sleep(wait)
 
     async def _publish(self, client: Client, trouble: Trouble) -> None:
-        """While leading: what has changed, and between that all there is, once."""
+        """Publish what has changed while leading, and between that every alarm once."""
         again: tuple[bool, int, int] | None = (False, 0, 0)
         while self._lead.leading.is_set():
             self._told.clear()
@@ -134,7 +135,7 @@ class Publisher:
                     await asyncio.wait_for(self._told.wait(), LOOK_S)
 
     async def _batch(self, client: Client, query: str, *arguments: int) -> Sequence[asyncpg.Record]:
-        """Publish and note what a query finds. Raises LeadLost, SendFailed."""
+        """Publish the alarms that a query finds, note them, return them. Raises LeadLost, SendFailed."""
         async with self._pool.acquire() as connection, connection.transaction():
             if await connection.fetchval(EPOCH) != self._lead.epoch:
                 raise LeadLost("another process has taken the lead")
@@ -147,7 +148,7 @@ class Publisher:
         return alarms
 
     async def _send(self, client: Client, alarms: Sequence[asyncpg.Record]) -> None:
-        """All of them, one after another on the wire, without waiting for each answer."""
+        """Publish all of them one after another, without waiting for each PUBACK."""
         client.worst = 0
         async with asyncio.TaskGroup() as group:
             for alarm in alarms:
@@ -158,7 +159,7 @@ class Publisher:
 
 
 async def _until_lost(client: Client) -> None:
-    """Raises MqttError when the connection is."""
+    """Wait until the connection is lost, which raises MqttError."""
     async for _ in client.messages:
         pass
 

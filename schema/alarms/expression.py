@@ -1,13 +1,13 @@
-"""Formulas over the channels of a device: `temperature > 38 and not (agitation < 100 or ch("pH 2") < 6.5)`.
+"""Compiles formulas over the channels of a device: `temperature > 38 and not (agitation < 100 or ch("pH 2") < 6.5)`.
 
-Numbers, channel names (as identifiers, or in `ch("…")`), `+ - * / % **`, comparisons (also chained), `and or not`,
-parentheses, `abs min max`, `x if c else y`, `true false`, and `known(x)`. A channel that is missing or not finite is
-unknown (None), and so is what is computed of it: arithmetic and comparisons with an unknown are unknown, as are a
-division by zero, an overflow and a root of a negative number; `and or not` are Kleene's (`false and unknown` is false).
-Nothing raises.
+The language has numbers, channel names (as identifiers, or in `ch("…")`), `+ - * / % **`, comparisons (also chained),
+`and or not`, parentheses, `abs min max`, `x if c else y`, `true false`, and `known(x)`. A channel that is missing or
+not finite is unknown (None), and so is what is computed from it: arithmetic and comparisons with an unknown are
+unknown, as are a division by zero, an overflow and a root of a negative number; `and or not` are Kleene's (`false and
+unknown` is false). Evaluating a formula never raises.
 
-Text is cut into tokens by our own list, parsed by Python's `ast`, checked node by node against what is allowed, with
-types (number or truth); and from the checked tree, not from the text, a function of plain assignments is compiled.
+Our own list cuts the text into tokens, Python's `ast` parses it, and each node is checked against what is allowed, with
+its type (number or truth). The checked tree, not the text, is compiled to a function of plain assignments.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ LARGEST = repr(sys.float_info.max)
 
 
 class BadExpression(ValueError):
-    """What is wrong, and where."""
+    """Raised for a wrong formula; says what is wrong, and where."""
 
     def __init__(self, column: int, problem: str) -> None:
         super().__init__(f"column {column}: {problem}")
         self.column = column
-        """Counted from 1, in characters, line breaks among them."""
+        """Column from 1, in characters; line breaks count."""
         self.problem = problem
 
 
@@ -86,13 +86,13 @@ class CompiledFormula:
     text: str
     channels: frozenset[str]
     truth: Callable[[Values], bool | None] = field(repr=False, compare=False)
-    """True, False, or None: it cannot be told."""
+    """Evaluates the formula on values by channel: True, False, or None for unknown."""
 
 
 def compile(text: str) -> CompiledFormula:
-    """A condition. Raises BadExpression."""
+    """Compile a condition. Raises BadExpression."""
     _check_tokens(text)
-    # Line breaks within a formula mean nothing; as spaces they keep the columns.
+    # Line breaks in a formula mean nothing. Spaces in their place keep the columns.
     line = re.sub(r"[\t\r\n]", " ", text)
     indent = len(line) - len(line.lstrip())
     writer = _Writer(line.lstrip(), indent)
@@ -135,7 +135,7 @@ def _parse(line: str, indent: int) -> ast.expr:
     try:
         return ast.parse(line, mode="eval").body
     except SyntaxError as error:
-        # At its end Python's parser says 0.
+        # At the end of the text Python's parser reports column 0.
         column = indent + min(error.offset or len(line) + 1, len(line) + 1)
         raise BadExpression(
             column, f"it cannot be read: {error.msg if error.offset else 'it ends too early'}"
@@ -147,17 +147,17 @@ def _parse(line: str, indent: int) -> ast.expr:
 @dataclass(frozen=True, slots=True)
 class _Part:
     code: str
-    """A variable or a number: safe to repeat."""
+    """A variable or a number, which may be repeated without cost or effect."""
     certain: bool = False
-    """It is never unknown."""
+    """Whether it is never unknown."""
 
 
 class _Writer:
-    """Writes one assignment a node. Every variable is a number within the range of floats, a truth, or None."""
+    """Writes one assignment a node. Each variable is a number within the range of floats, a truth, or None."""
 
     def __init__(self, line: str, indent: int) -> None:
         self.line = line.encode()
-        """As bytes: so `ast` counts columns."""
+        """The text as bytes, because `ast` counts columns in bytes."""
         self.indent = indent
         self.channels: dict[str, _Part] = {}
         self.lines: list[str] = []
@@ -258,7 +258,7 @@ class _Writer:
         guards = [f"{right.code} != 0"] if sign in {"/", "%"} else []
         if sign == "**":
             return self.assign(operands, f"power({left.code}, {right.code})", may_fail=True)
-        # Out of the range of floats is unknown at once: 1 / (1e308 * 10) is not 0.
+        # A value beyond the range of floats is unknown at once: 1 / (1e308 * 10) is not 0.
         guards.append(f"-{LARGEST} <= (x := {left.code} {sign} {right.code}) <= {LARGEST}")
         return self.assign(operands, "x", guards)
 
@@ -321,7 +321,7 @@ class _Writer:
     def assign(
         self, operands: list[_Part], value: str, guards: list[str] | None = None, *, may_fail: bool = False
     ) -> _Part:
-        """A new variable: `value`, or None where an operand is unknown or a guard does not hold."""
+        """Add a variable: `value`, or None where an operand is unknown or a guard does not hold."""
         guards = [f"{part.code} is not None" for part in operands if not part.certain] + (guards or [])
         variable = self.variable(certain=not guards and not may_fail)
         guarded = f"({value}) if {' and '.join(guards)} else None" if guards else value
@@ -342,7 +342,7 @@ class _Writer:
 
 def _power(base: float, exponent: float) -> float | None:
     try:
-        # As floats: whole numbers would grow without a bound.
+        # Compute with floats: whole numbers would grow without bound.
         value = float(base) ** float(exponent)
     except (ArithmeticError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""Rules as files in YAML: many rules in one, to import, to export, to keep under version control.
+"""Reads and writes files of rules in YAML, to import, to export and to keep under version control.
 
     rules:
       - name: temperature-high
@@ -7,9 +7,9 @@
         when: {kind: limit, channel: temperature, level: high, limit: 38, deadband: 0.5}
         on_delay: 10
 
-Read from the parser's events, with values as in YAML 1.2 (`no` is a text, `true` alone is true): so every value has its
-line, and what a rule does not need does not exist: aliases (and with them "billion laughs"), tags, several documents,
-keys given twice. Bounded in size, nesting and values.
+The reader takes the parser's events, with values as in YAML 1.2 (`no` is a text, only `true` is true). So it knows the
+line of every value, and does without what a rule does not need: aliases (and with them "billion laughs"), tags, several
+documents, keys given twice. Size, nesting and number of values are bounded.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PLAIN_WORDS = {
     "bool_type": "true or false is asked for",
     "list_type": "a list is asked for",
 }
-"""Of what pydantic says in its own."""
+"""Our words for pydantic's error types."""
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 Path = tuple[str | int, ...]
@@ -58,10 +58,10 @@ Loader: type[yaml.CSafeLoader | yaml.SafeLoader] = getattr(yaml, "CSafeLoader", 
 @dataclass(frozen=True, slots=True)
 class FileProblem:
     line: int
-    """From 1; 0: of the whole file."""
+    """Line from 1; 0 for the whole file."""
     rule: str | None
     field: str | None
-    """With dots: `when.limit`."""
+    """The field's path with dots: `when.limit`."""
     problem: str
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class FileProblem:
 
 
 class BadFile(ValueError):
-    """Everything that is wrong with it, up to a bound; nothing of it is taken."""
+    """Raised with everything that is wrong with a file, up to a bound; nothing of the file is taken."""
 
     def __init__(self, problems: Sequence[FileProblem]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -78,7 +78,7 @@ class BadFile(ValueError):
 
 
 def load(text: str | bytes) -> list[Rule]:
-    """The rules of a file. Raises BadFile."""
+    """Read the rules of a file. Raises BadFile."""
     tree = _Tree()
     document = tree.read(_events(_decoded(text)))
     if not isinstance(document, dict) or set(document) != {"rules"} or not isinstance(document["rules"], list):
@@ -117,8 +117,8 @@ def load(text: str | bytes) -> list[Rule]:
 
 
 def dump(rules: Iterable[Rule]) -> str:
-    """A file that `load` reads as the same rules. Defaults are written out, as another version may have others; only
-    what is empty is left out."""
+    """Write a file that `load` reads as the same rules. It has the defaults too, as another version may have others;
+    only empty values are left out."""
     items = [_without_empty(_kind_first(rule)) for rule in rules]
     return yaml.dump({"rules": items}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
@@ -135,7 +135,7 @@ def _decoded(text: str | bytes) -> str:
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
-    """Of the one document."""
+    """Yield the events of the only document."""
     try:
         for event in yaml.parse(text, Loader=Loader):
             if not isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent | yaml.DocumentEndEvent):
@@ -151,7 +151,7 @@ def _events(text: str) -> Iterator[yaml.Event]:
 
 @dataclass(slots=True)
 class _Tree:
-    """Plain values, and the line of each."""
+    """Builds plain values, and notes the line of each."""
 
     lines: dict[Path, int] = field(default_factory=dict)
 
@@ -213,7 +213,7 @@ def _bad(event: yaml.Event, problem: str) -> BadFile:
 
 
 def _resolved(text: str) -> bool | int | float | str | None:
-    """A plain value, by the core schema of YAML 1.2 (without octal and hexadecimal numbers, infinity and NaN)."""
+    """A plain value by the core schema of YAML 1.2, without octal and hexadecimal numbers, infinity and NaN."""
     if text in WORDS:
         return WORDS[text]
     if INTEGER.fullmatch(text):
@@ -224,7 +224,7 @@ def _resolved(text: str) -> bool | int | float | str | None:
 def _problems(error: ValidationError, path: Path, item: Plain, lines: dict[Path, int]) -> Iterator[FileProblem]:
     name = item.get("name") if isinstance(item, dict) else None
     for detail in error.errors(include_url=False, include_context=False):
-        # Below `when` pydantic names the kind too: it is no field.
+        # Below `when` pydantic also reports the kind, which is no field.
         location = tuple(part for n, part in enumerate(detail["loc"]) if not (n == 1 and detail["loc"][0] == "when"))
         place: Path = (*path, *location)
         while place not in lines:
@@ -235,7 +235,7 @@ def _problems(error: ValidationError, path: Path, item: Plain, lines: dict[Path,
 
 
 def _kind_first(rule: Rule) -> dict[str, Plain]:
-    """After the name."""
+    """The rule's fields, with the name first and the kind first in `when`."""
     fields: dict[str, Plain] = {"name": rule.name} | rule.model_dump(mode="json")
     return fields | {"when": {"kind": rule.when.kind, **rule.when.model_dump(mode="json")}}
 
@@ -246,7 +246,7 @@ def _without_empty(value: dict[str, Plain]) -> dict[str, Plain]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts that would be read as something else are quoted; texts of several lines stand as such."""
+    """Quotes texts that would be read as another type, and writes texts of several lines as blocks."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True

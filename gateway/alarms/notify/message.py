@@ -1,4 +1,4 @@
-"""What people read, pure: plain text, which apprise escapes as the service needs it."""
+"""Composes the messages that people read. Pure; the result is plain text, which apprise escapes for each service."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ TONES: dict[str, Tone] = {"critical": "failure", "high": "failure", "medium": "w
 
 @dataclass(frozen=True, slots=True)
 class NotifiedAlarm:
-    """An alarm as it is now, and why it is told."""
+    """An alarm as it is now, and why people are notified."""
 
     kind: Kind
     times: int
-    """It was told before."""
+    """How many times people were notified about it before."""
     device: str
     title: str
     priority: str
@@ -37,11 +37,11 @@ class NotifiedAlarm:
     message: str
     response: str
     who: str | None
-    """Whose act it was that ended it."""
+    """The person whose act ended the alarm, if any."""
 
 
 def compose(alarms: Sequence[NotifiedAlarm], zone: ZoneInfo, now: datetime) -> Notice:
-    """One alarm, or several: the most important first."""
+    """Compose the message for one alarm, or for several, the most important first."""
     ordered = sorted(alarms, key=lambda alarm: (alarm.kind == "ended", -_rank(alarm.priority), alarm.device))
     first = ordered[0]
     tone: Tone = "success" if first.kind == "ended" else TONES.get(first.priority, "warning")
@@ -65,12 +65,12 @@ def failing(route: str, since: datetime | None, error: str | None, zone: ZoneInf
     return Notice(
         "failure",
         f"Alarm route {route} fails",
-        f"It has told nobody{begun}: {error or 'unknown why'}. What it has to tell waits, and is tried again.",
+        f"It has notified nobody{begun}: {error or 'unknown reason'}. Its notifications wait, and are tried again.",
     )
 
 
 def works(route: str) -> Notice:
-    return Notice("success", f"Alarm route {route} works again", "What waited for it is being told.")
+    return Notice("success", f"Alarm route {route} works again", "The notifications that waited for it are being sent.")
 
 
 def _mark(alarm: NotifiedAlarm) -> str:
@@ -150,7 +150,7 @@ def _duration(seconds: float) -> str:
 
 
 def _plain(text: str, *, lines: bool = False) -> str:
-    """Without what is no text: some of it ends a header or a line of a protocol."""
+    """`text` without control and format characters, because some of them end a header or a line of a protocol."""
     kept = "".join(
         sign if unicodedata.category(sign) not in {"Cc", "Cf", "Cs"} or (lines and sign == "\n") else " "
         for sign in text

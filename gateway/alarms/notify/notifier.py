@@ -1,9 +1,9 @@
-"""Who is told of alarms, by the process that leads.
+"""Notifies people of alarms, in the process that leads.
 
-The transaction that stores transitions puts what each route has to tell into alarm_notifications (migration 0010). Here
-it is taken from there, route by route: what waits goes into one message, and is marked as told once the channel has it.
-So nothing is lost by a kill; a message may come twice. One process does it at a time: it has an advisory lock, held by
-the connection that listens.
+The transaction that stores transitions also inserts what each route has to tell into alarm_notifications (migration
+0010). The notifier takes it from there, route by route: all that waits goes into one message, and is marked as told
+once the channel has accepted it. So a kill loses nothing, but a message may come twice. One process sends at a time: it
+holds an advisory lock on the connection that listens.
 
 A route has one message under way, so order is kept, and a dead or slow channel delays no other.
 """
@@ -41,22 +41,22 @@ P = ParamSpec("P")
 log = structlog.get_logger()
 
 LOOK_S, PAUSE_S = 1.0, 0.2
-"""The longest and the least time between two looks into the queue."""
+"""Seconds: the longest and the shortest time between two looks into the queue."""
 MEASURE_S, CLEAR_S = 10.0, 600.0
 ANSWER_S = 5.0
 AT_ONCE, AT_ONCE_FAILING = 8, 4
-"""Messages under way. Those of routes that fail have places of their own: they may take all their time."""
+"""Messages under way: of healthy routes, and of failing ones, which may take all their time."""
 LONGEST_PAUSE_S = 300.0
 FIRST_FAILURE = 4
-"""So the first pause is not a tenth of a second."""
+"""Number that the first failure counts as, so that the first pause is not a tenth of a second."""
 LAST_WORDS_S = 5.0
-"""At the end, for messages that are under way: unmarked they would be sent twice."""
+"""Seconds that messages under way get at shutdown: unmarked ones would be sent twice."""
 
 LOCK = "select pg_try_advisory_lock(hashtextextended('biogate notifications', 0))"
 
 
 class UnusableRoute(GatewayError):
-    """A route's URL cannot be used; says why, without it."""
+    """Raised when a route's URL cannot be used; the text says why, without the URL."""
 
 
 class Notifier:
@@ -75,10 +75,10 @@ class Notifier:
         self._healthy, self._failing = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE_FAILING)
         self._key: X25519PrivateKey | None = None
         self._unreadable: set[tuple[int, int]] = set()
-        """Routes, by version, of which it was said."""
+        """(route_id, version) of the routes whose error was logged."""
 
     async def run(self) -> None:
-        """For ever: while leading, and connected to the database."""
+        """Send notifications, for ever, while leading and connected to the database."""
         trouble = Trouble(self._troubles, "send notifications")
         async with asyncio.TaskGroup() as group:
             try:
@@ -98,10 +98,10 @@ class Notifier:
                     await asyncio.wait(self._busy.values(), timeout=LAST_WORDS_S)
 
     async def _work(self, connection: asyncpg.Connection, trouble: Trouble, group: asyncio.TaskGroup) -> None:
-        """Until another process leads."""
+        """Send notifications until another process leads."""
         measured = cleared = float("-inf")
         while self._leading.is_set():
-            async with asyncio.timeout(ANSWER_S):  # which also proves that the lock is ours
+            async with asyncio.timeout(ANSWER_S):  # which also proves that this process still has the lock
                 self._may_send = self._may_send or bool(await connection.fetchval(LOCK))
                 await connection.fetchval("select 1")
             self._told.clear()
@@ -145,11 +145,12 @@ class Notifier:
         except ValidationError as error:
             if (due.route_id, due.version) not in self._unreadable:
                 self._unreadable.add((due.route_id, due.version))
-                log.error("an alarm route cannot be read: give it anew", route=due.name, problems=error.error_count())
+                log.error("an alarm route cannot be read: save it again", route=due.name, problems=error.error_count())
             return None
 
     async def _serve(self, due: Due, route: NotificationRoute) -> None:
-        """One message of a route, or a few. What fails here is tried again at the next look, and concerns no other."""
+        """Send one or a few messages of a route. A failure is tried again at the next look, and concerns no other
+        route."""
         trouble = Trouble(self._troubles, f"tell alarms by {due.name}")
         async with self._failing if due.failures else self._healthy:
             if not self._may_send:
@@ -162,8 +163,10 @@ class Notifier:
             except FAILURES as error:
                 await asyncio.sleep(trouble.failed(error))
                 trouble.over()
-            except Exception as error:  # of this route's alarms, or its channel: the others go on
-                log.exception("alarms cannot be told: a defect", route=due.name, organization=due.organization_id)
+            except Exception as error:  # a defect in this route's alarms or channel: the other routes go on
+                log.exception(
+                    "notifications cannot be sent: a defect", route=due.name, organization=due.organization_id
+                )
                 metrics.FAILED.labels("none").inc()
                 wait_s = backoff_s(due.failures + FIRST_FAILURE, LONGEST_PAUSE_S)
                 await self._persist(self._queue.not_sent, due, [], f"a defect: {type(error).__name__}", wait_s)
@@ -173,7 +176,9 @@ class Notifier:
         rows, given_up = await self._queue.take(due, route, give_up)
         if given_up:
             metrics.GIVEN_UP.inc(given_up)
-            log.error("alarms were not told: their route has failed for too long", route=due.name, number=given_up)
+            log.error(
+                "notifications were given up: their route has failed for too long", route=due.name, number=given_up
+            )
         zone = ZoneInfo(route.time_zone)
         for content, notifications in _messages(rows, zone, await self._queue.now()):
             error = await self._send(due, content)
@@ -204,7 +209,8 @@ class Notifier:
         return error
 
     def _open(self, due: Due) -> str:
-        """Its URL. Raises GatewayError. Loads the cryptography where there is something to tell."""
+        """The route's URL in clear. Raises GatewayError. Loads cryptography only here, when there is something to
+        tell."""
         from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey  # noqa: PLC0415
 
         from gateway.secrets import VAULT, load_key  # noqa: PLC0415
@@ -220,7 +226,7 @@ class Notifier:
             raise UnusableRoute("its URL was sealed to another key: give it again") from error
 
     async def _persist(self, write: Callable[P, Awaitable[None]], /, *arguments: P.args, **named: P.kwargs) -> None:
-        """What became of a message: whatever the database does meanwhile, or it would be sent again."""
+        """Note the outcome of a message, until the database has it: otherwise the message would be sent again."""
         trouble = Trouble(self._troubles, "note what was sent")
         while True:
             try:
@@ -240,10 +246,11 @@ class Notifier:
 
 
 def _messages(rows: Sequence[asyncpg.Record], zone: ZoneInfo, now: datetime) -> Iterator[tuple[Notice, list[int]]]:
-    """With the notifications that each is for: the alarms in one, then what is to be said of other routes."""
+    """Yield each message with the ids of its notifications: one for all alarms, then one for each report on another
+    route."""
     alarms: dict[tuple[int, int], asyncpg.Record] = {}
     of_alarms = [row for row in rows if row["rule_id"] is not None]
-    for row in of_alarms:  # the newest of each alarm
+    for row in of_alarms:  # a later row of an alarm replaces an earlier one
         alarms[row["rule_id"], row["device_id"]] = row
     if alarms:
         yield message.compose([_told(row) for row in alarms.values()], zone, now), _numbers(of_alarms)
