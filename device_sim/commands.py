@@ -1,7 +1,7 @@
-"""What a controller does when it is told to: commands, and the setpoints that people have changed.
+"""Carries out commands on a simulated controller, and keeps the setpoints that people have changed.
 
-It remembers what it has answered, so that a command that comes again is not done again; with a file, over restarts
-too. No clock of its own: time is an argument, in ms.
+It remembers its answers, also over restarts if it has a file, so that a repeated command is not carried out again. It
+has no clock of its own: time is an argument, in ms.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from device_sim.vessels import CHANNELS, COLUMN, HIGH, LOW, SCALE
 from schema.messages import Command
 
 MEMORY = 100
-"""Answers that are remembered, at least; none is forgotten before its command has expired."""
+"""The least number of answers that are remembered. None is forgotten before its command has expired."""
 MOST = 1000
 FOLLOWS_MS = 60_000.0
-"""Time constant with which the vessel follows a changed setpoint, in time of the process."""
+"""Time constant, in ms of process time, with which the vessel follows a changed setpoint."""
 SETPOINT = "_setpoint"
 LIMITS = {"temperature": (0.0, 100.0), "ph": (2.0, 12.0), "dissolved_oxygen": (0.0, 100.0)}
-"""Of the setpoints of these channels."""
+"""Limits of the setpoints of these channels."""
 
 
 class CommandRefused(Exception):
-    """The command is not done, for this reason."""
+    """Raised when a command is not carried out; the text says why."""
 
 
 @dataclass
 class SetpointChange:
-    """A setpoint that is not the recipe's; how far the vessel was off the recipe when it was made."""
+    """A setpoint that differs from the recipe, with the vessel's offset from the recipe when it was changed."""
 
     value: float
     since: float
@@ -43,7 +43,7 @@ class SetpointChange:
 
 
 class CommandAnswer(msgspec.Struct, omit_defaults=True):
-    """`id`, `status` and so on as in the contract; `expires`: of its command."""
+    """The answer to a command, with `id`, `status` and so on as in the contract; `expires` is the command's."""
 
     id: UUID
     status: str
@@ -55,8 +55,8 @@ class CommandAnswer(msgspec.Struct, omit_defaults=True):
 
 class CommandHandler:
     def __init__(self, firmware: str, file: Path | None = None, speed: float = 1.0, delay: float | None = 0.0) -> None:
-        """`delay`: from the acceptance of a command to its end, in ms; None: it is never answered. Raises ValueError
-        where the file is damaged."""
+        """`delay`: ms from the acceptance of a command to its end; None: commands are never answered. Raises ValueError
+        if the file is damaged."""
         self._firmware, self._file, self._speed, self._delay = firmware, file, speed, delay
         self._changes: dict[int, SetpointChange] = {}
         self._recipe: list[float] = [math.nan] * len(CHANNELS)
@@ -77,7 +77,7 @@ class CommandHandler:
     # Commands
 
     def command(self, command: Command, boot: int, time: float) -> list[dict[str, Any]]:
-        """Do it, if it was not done before. The results to send now."""
+        """Carry out a command, unless it was before; return the results to send now."""
         before = self._answers.get(command.id)
         if before is not None:
             return [] if self._delay is None or self._is_late(before) else [_result(before)]
@@ -102,7 +102,7 @@ class CommandHandler:
         return due
 
     def lose_power(self) -> None:
-        """What was changed by hand is the recipe's again; what was answered stays."""
+        """Return to the recipe's setpoints; answers are kept."""
         self._changes.clear()
         self._late.clear()
 
@@ -111,16 +111,16 @@ class CommandHandler:
 
     def _check(self, command: Command, boot: int, time: float) -> None:
         if time >= command.expires:
-            raise CommandRefused("it has expired")
+            raise CommandRefused("the command has expired")
         if command.boot is not None and command.boot != boot:
-            raise CommandRefused(f"it is for boot {command.boot}, this is boot {boot}")
+            raise CommandRefused(f"the command is for boot {command.boot}, this is boot {boot}")
         if command.name not in self._works:
             raise CommandRefused(f"no such command: {command.name[:100]}")
         if len(self._answers) >= MOST:
             raise CommandRefused("too many commands at once")
 
     def _remember(self, answer: CommandAnswer, time: float) -> None:
-        """On the disk before it is answered."""
+        """Remember an answer; it is on the disk before it is sent."""
         self._answers[answer.id] = answer
         for old in [old for old in self._answers.values() if old.expires <= time]:
             if len(self._answers) > MEMORY:
@@ -133,7 +133,7 @@ class CommandHandler:
                 os.fsync(file.fileno())
             draft.replace(self._file)
 
-    # What it can do
+    # The commands
 
     def _setpoint(self, parameters: dict[str, Any], time: float) -> dict[str, Any]:
         column = _column(parameters, {"channel", "value"})
@@ -148,7 +148,7 @@ class CommandHandler:
         return {"before": None if math.isnan(before) else before}
 
     def _control(self, parameters: dict[str, Any], time: float) -> dict[str, Any]:
-        """auto: the setpoint is the recipe's; manual: it stays as it is."""
+        """Set the mode: auto follows the recipe's setpoint, manual keeps the present one."""
         column = _column(parameters, {"channel", "mode"})
         mode, now = parameters["mode"], self._in_force(column)
         if mode not in ("auto", "manual"):
@@ -160,7 +160,7 @@ class CommandHandler:
 
     def _identify(self, parameters: dict[str, Any], time: float) -> dict[str, Any]:
         if parameters:
-            raise CommandRefused("it has no parameters")
+            raise CommandRefused("the command has no parameters")
         return {"firmware": self._firmware, "channels": list(CHANNELS)}
 
     # Setpoints
@@ -170,11 +170,11 @@ class CommandHandler:
         return self._recipe[column] if change is None or math.isnan(change.value) else change.value
 
     def _change(self, column: int, value: float, time: float) -> None:
-        """NaN: the recipe's. The vessel goes on from where it is."""
+        """Change a setpoint; NaN returns to the recipe's. The vessel goes on from where it is."""
         self._changes[column] = SetpointChange(value, time, self._offset(column, time))
 
     def _offset(self, column: int, time: float) -> float:
-        """How far the vessel is off the recipe."""
+        """How far the vessel is off the recipe at `time`."""
         change = self._changes.get(column)
         if change is None or math.isnan(self._recipe[column]):
             return 0.0
@@ -182,7 +182,7 @@ class CommandHandler:
         return goal + (change.offset - goal) * math.exp(-max(0.0, time - change.since) * self._speed / FOLLOWS_MS)
 
     def show(self, values: list[float], time: float) -> list[float]:
-        """What the instruments show, where the recipe alone would show `values`."""
+        """The values that the instruments show where the recipe alone would give `values`."""
         self._recipe = values
         if not self._changes:
             return values
@@ -197,9 +197,9 @@ class CommandHandler:
 
 
 def _column(parameters: dict[str, Any], names: set[str]) -> int:
-    """Of the setpoint of a channel, which may be called by the channel's name."""
+    """The column of a channel's setpoint, which may be named by the channel's name, too."""
     if set(parameters) != names:
-        raise CommandRefused(f"its parameters are {' and '.join(sorted(names))}")
+        raise CommandRefused(f"the parameters are {' and '.join(sorted(names))}")
     channel = parameters["channel"]
     if not isinstance(channel, str) or channel.removesuffix(SETPOINT) not in LIMITS:
         raise CommandRefused("no channel of that name has a setpoint")
@@ -207,7 +207,7 @@ def _column(parameters: dict[str, Any], names: set[str]) -> int:
 
 
 def _measured(column: int) -> int:
-    """The channel that a setpoint is of."""
+    """The column of the channel that a setpoint belongs to."""
     return COLUMN[CHANNELS[column].removesuffix(SETPOINT)]
 
 

@@ -1,4 +1,5 @@
-"""Many devices on one event loop: sampled at times spread over the period, each with a connection of its own."""
+"""Runs many devices on one event loop: each is sampled at its own time within the period, and has a connection of its
+own."""
 
 from __future__ import annotations
 
@@ -33,53 +34,54 @@ from device_sim.vessels import CHANNELS, Vessels, VesselSample, take_sample, ves
 from schema.topics import Kind
 
 SLOT = 0.04
-"""Devices are sampled in groups about so far apart (s), spread over the period: NumPy is cheap by the group."""
+"""Seconds between two groups of devices that are sampled together, spread over the period: NumPy is cheap by the
+group."""
 MAX_SLOT = 100
-"""Devices a group, at most."""
+"""Devices in a group, at most."""
 CONNECTS_A_SECOND = 200
 HANDSHAKES_A_SECOND = 15
-"""Begun at the start, so that the gateway's limit turns few away."""
+"""Handshakes begun in a second at the start, so that the gateway's limit turns few away."""
 TICK, TICK_PARTS = 0.2, 10
-"""How often each device is given the time (s), and in how many groups."""
+"""Seconds in which each device gets its turn once, and the number of groups that take turns."""
 OFF = (1000, 3000)
-"""For how long a device that reboots is off (ms)."""
+"""Least and greatest time (ms) for which a rebooting device is off."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a fleet is asked to do."""
+    """The orders of a fleet."""
 
     names: list[str]
-    """Of devices that enroll, the serial numbers: of these the files are named."""
+    """The devices' names; for devices that enroll their serial numbers, by which their files are named."""
     boots: list[int]
-    """Of devices that enroll, 0: they boot when they have a login."""
+    """The devices' boot numbers; 0 for devices that enroll, which boot when they have a login."""
     broker: Broker | Entrance
     keepers: list[Keeper] = field(default_factory=list)
-    """Of devices that enroll."""
+    """The identity files of devices that enroll."""
     habits: Habits = field(default_factory=Habits)
     rate: float = 1.0
     frames: int | None = None
-    """Frames a device; None: until stopped."""
+    """Frames that each device produces; None: until stopped."""
     seed: int = 1
     speed: float = 1.0
     state: Path | None = None
-    """Where boot counters and stores are; None: in memory."""
+    """The directory of boot counters and stores; None: in memory."""
     store: int = 10_000
-    """Frames a device keeps."""
+    """Frames that a device keeps."""
     journal: Path | None = None
     deadline: float = 10.0
-    """How long to wait for acknowledgements at the end (s), and after that for receipts."""
+    """Seconds to wait for acknowledgements at the end, and after that for receipts."""
     until_receipted: float = 0.0
     max_backoff: float = 15.0
     report_every: float = 10.0
     reboot_every: float | None = None
     clock_step_every: float | None = None
-    """Faults: about every so many seconds, one device."""
+    """Faults: seconds between two of them, each of which hits one device."""
 
 
 class Fleet:
     def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
-        """Opens stores and journal; `say` takes a line of text for people. Raises OSError, ValueError on damage."""
+        """Open stores and journal. `say` takes a line of text for people. Raises OSError, and ValueError on damage."""
         self.plan = plan
         self.counts = DeviceCounts()
         self.journal = Journal(plan.journal, CHANNELS, _granted_names(plan)) if plan.journal else None
@@ -103,7 +105,7 @@ class Fleet:
         chance = random.Random(f"{plan.seed}:{name}")
         after = plan.habits.answer_after
         memory = plan.state / f"{name}.commands" if plan.state else None
-        console = CommandHandler(FIRMWARE, memory, plan.speed, None if after is None else after * 1000)
+        commands = CommandHandler(FIRMWARE, memory, plan.speed, None if after is None else after * 1000)
         return SimulatedDevice(
             name,
             plan.boots[number],
@@ -114,7 +116,7 @@ class Fleet:
             report=say,
             journal=self.journal,
             number=number,
-            console=console,
+            commands=commands,
         )
 
     def _admission(self, device: SimulatedDevice) -> DeviceAdmission:
@@ -126,7 +128,7 @@ class Fleet:
         return EnrolledAdmission(keeper, broker, lambda login: self._join(device, login), self.lines.say_some)
 
     def _join(self, device: SimulatedDevice, login: DeviceLogin) -> None:
-        """The first login of this run: the device is switched on, under the name granted."""
+        """Switch the device on under its granted name, with the first login of this run."""
         if device.off_until < math.inf:
             return
         assert self.plan.state
@@ -136,7 +138,7 @@ class Fleet:
             self.journal.name(device.number, device.name)
 
     async def run(self, stop: asyncio.Event, summarize: Callable[[dict[str, object]], None]) -> dict[str, object]:
-        """Produce until done or `stop` is set, wait for what is not acknowledged, leave; return the summary."""
+        """Produce until done or `stop` is set, wait for acknowledgements, disconnect; return the summary."""
         plan = self.plan
         async with asyncio.TaskGroup() as tasks:
             background = [
@@ -179,7 +181,7 @@ class Fleet:
         return self.summary()
 
     def summary(self) -> dict[str, object]:
-        """Counts of frames, and what is the case now."""
+        """Counts of frames and events, and the present state of devices and connections."""
         counts = self.counts
         return {
             **asdict(counts),
@@ -197,7 +199,7 @@ class Fleet:
     # Producing
 
     async def _produce(self) -> None:
-        """Sample each group at its own instant of every period; one that is missed is made up for, with its time."""
+        """Sample each group at its own instant of every period; a missed instant is made up for, with its own time."""
         period, count = 1 / self.plan.rate, len(self.devices)
         groups = min(count, max(1, round(period / SLOT), -(-count // MAX_SLOT)))
         bounds = [count * i // groups for i in range(groups + 1)]
@@ -218,7 +220,7 @@ class Fleet:
         moment, devices = now(), self.devices[first:last]
         for device, values, column, quality in zip(devices, sample.values.tolist(), columns, qualities, strict=True):
             if device.off_until <= at:
-                device.frame(at, device.console.show(values, at), None if column < 0 else (column, quality))
+                device.frame(at, device.commands.show(values, at), None if column < 0 else (column, quality))
                 if happens(self.plan.habits.poison, self._chance):
                     payload = faults.poison(self._chance, self.plan.habits.format)
                     device.outbox.note(OutboxMessage(Sort.POISON, Kind.TELEMETRY, payload))
@@ -228,7 +230,7 @@ class Fleet:
             device.outbox.flush(moment, device.clock)
 
     def _events(self, first: int, last: int, sample: VesselSample, at: int) -> None:
-        """Tell of the phase at the start and when it changes, of calibration in the setup, and of doses."""
+        """Publish events: the phase at the start and at each change, a calibration in the setup, and doses."""
         named = np.array([device.off_until < math.inf for device in self.devices[first:last]])
         changed = (sample.phase != self._phases[first:last]) & named
         dosed = (sample.dosing > self._doses[first:last]) & (self._phases[first:last] >= 0)

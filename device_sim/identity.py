@@ -1,7 +1,7 @@
-"""The file of a device's identity: what it is, the handshake it is in, its login.
+"""Keeps the file of a device's identity: its keys, its handshake under way, its login.
 
-JSON, and a checksum in the last line. Each change is on the disk before it counts, and replaces the file as a whole:
-a device that is killed at any moment finds the state before the change or after it.
+The file is JSON with a checksum in the last line. Each change is on the disk before it counts, and replaces the file as
+a whole: a device that is killed at any moment finds the state before the change or after it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from schema.enrollment import Identity
 
 
 class Damaged(ValueError):
-    """The file was changed by something else."""
+    """Raised when another program has changed the file."""
 
 
 class DeviceLogin(msgspec.Struct, frozen=True):
     identity: Identity
     key: bytes = b""
-    """Private key of the certificate, PEM."""
+    """The certificate's private key, PEM."""
 
     @property
     def generation(self) -> int:
@@ -35,14 +35,14 @@ class DeviceLogin(msgspec.Struct, frozen=True):
 
 class IdentityState(msgspec.Struct, frozen=True):
     controller: Controller
-    """Kept always."""
+    """What the controller keeps for life."""
     gateway: bytes | None = None
-    """Public key of the gateway that granted the login."""
+    """The public key of the gateway that granted the login."""
     handshake: Handshake | None = None
     granted: DeviceLogin | None = None
-    """Came with the handshake, and was not used yet."""
+    """The login of the last handshake, if it was not used yet."""
     login: DeviceLogin | None = None
-    """Was used. It works until the granted one was."""
+    """The login that was used last. It works until the granted one is used."""
 
     @property
     def newest(self) -> DeviceLogin | None:
@@ -50,10 +50,10 @@ class IdentityState(msgspec.Struct, frozen=True):
 
 
 class Keeper:
-    """Keeps the state of one device. A change takes as long as the disk does: from asyncio, call it in a thread."""
+    """Keeps the state of one device. A change waits for the disk: from asyncio, call it in a thread."""
 
     def __init__(self, directory: Path, claim: Claim) -> None:
-        """Take over the file, or begin one, with a new identity key. Raises Damaged, OSError."""
+        """Open the file, or begin one with a new identity key. Raises Damaged, OSError."""
         self._lock = threading.Lock()
         self.path = directory / f"{claim.serial}.identity"
         if not self.path.exists():
@@ -65,7 +65,10 @@ class Keeper:
         controller = self.state.controller
         if controller.serial != claim.serial:
             raise Damaged(f"{self.path} is of {controller.serial}")
-        if (controller.claim, controller.psk) != (claim.version, claim.key):  # it was given another one
+        if (controller.claim, controller.psk) != (
+            claim.version,
+            claim.key,
+        ):  # production gave the controller another claim
             controller = msgspec.structs.replace(controller, claim=claim.version, psk=claim.key)
             self._change(controller=controller, handshake=None)
 
@@ -74,25 +77,25 @@ class Keeper:
         return self.state.controller.serial
 
     def go_on(self, handshake: Handshake) -> None:
-        """Begun, or come as far as the proof: before its request is sent."""
+        """Store a handshake that has begun, or come as far as the proof, before its request is sent."""
         self._change(handshake=handshake)
 
     def grant(self, granted: Granted) -> None:
-        """The handshake is kept, until the login has been used."""
+        """Store the granted login. The handshake is kept until the login has been used."""
         assert self.state.handshake
         self._change(granted=DeviceLogin(granted.login, self.state.handshake.key), gateway=granted.gateway)
 
     def used(self) -> None:
-        """The broker has accepted the granted login, and has a status with its generation."""
+        """Adopt the granted login, because the broker has accepted it, and has a status with its generation."""
         if self.state.granted:
             self._change(login=self.state.granted, granted=None, handshake=None)
 
     def give_up(self) -> None:
-        """The handshake has failed, or its login does not work: back to the login before it, if there is one."""
+        """Drop the handshake and its login, because it failed, or the login does not work; the login before stays."""
         self._change(granted=None, handshake=None)
 
     def factory_reset(self) -> None:
-        """Forget all but claim and identity key."""
+        """Forget everything but the claim and the identity key."""
         self._write(IdentityState(self.state.controller))
 
     def _change(self, **changes: object) -> None:

@@ -1,4 +1,5 @@
-"""`python -m gateway.canary`: until SIGTERM or SIGINT. Exit status: 0 then, 1 failed, 2 wrong settings."""
+"""`python -m gateway.canary`: publish values and read them back until SIGTERM or SIGINT. Exit status: 0 stopped, 1
+failed, 2 wrong settings."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ def main() -> int:
             print(f"canary: BIOGATE_{str(problem['loc'][0]).upper()}: {problem['msg']}", file=sys.stderr)  # noqa: T201
         return 2
     except (OSError, ValueError, KeyError) as error:
-        print(f"canary: login or key: {error}", file=sys.stderr)  # noqa: T201
+        print(f"canary: the login or the key cannot be read: {error}", file=sys.stderr)  # noqa: T201
         return 2
     logs.configure(settings.log_level)
     probe = CanaryProbe(settings, login, CanaryReader(str(settings.canary_api_url), key, login.device, CHANNEL))

@@ -118,7 +118,7 @@ def test_claims_are_read_and_a_file_that_others_can_read_is_warned_about(tmp_pat
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("a/b," + "ab" * 32 + ",1", "line 2: 'a/b' is no serial number"),
+        ("a/b," + "ab" * 32 + ",1", "line 2: 'a/b' is not a serial number"),
         ("BR-1," + "ab" * 31 + ",1", "64 hexadecimal digits"),
         ("BR-1," + "xy" * 32 + ",1", "64 hexadecimal digits"),
         ("BR-1," + "ab" * 32 + ",", "64 hexadecimal digits"),
