@@ -1,4 +1,4 @@
-"""How many controllers have enrolled, and how many are on their way: read from the database, about once a second."""
+"""Reads from the database how many controllers have enrolled, and how many are on their way, about once a second."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ select (select count(*) from serials s where s.device_id is null and not s.block
 
 @dataclass(frozen=True)
 class EnrollmentProgress:
-    """Controllers with a login that they have used; in a handshake; that await an operator; known and never seen."""
+    """Numbers of controllers that have used a login; are in a handshake; wait for an operator; are known but never
+    seen."""
 
     enrolled: int
     busy: int
@@ -33,7 +34,7 @@ class EnrollmentProgress:
 
 
 class ProgressReader:
-    """Keeps its connection; makes another one when that is lost."""
+    """Reads the progress of enrollment over one connection, which it makes again when it is lost."""
 
     def __init__(self, database_url: str) -> None:
         self._url = database_url
@@ -41,7 +42,7 @@ class ProgressReader:
         self._connection: asyncpg.Connection | None = None
 
     def read(self) -> EnrollmentProgress | None:
-        """None while the database does not answer."""
+        """The progress, or None while the database does not answer."""
         try:
             return self._runner.run(self._read())
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):

@@ -1,4 +1,4 @@
-"""Start the whole stack in order, keep it running, stop it in order.
+"""Starts the whole stack in order, keeps it running, and stops it in order.
 
     secrets → database, broker → migrations, API key → serials → API → gateway → alarms → simulator, canary
 
@@ -35,11 +35,11 @@ from schema.private import write_over
 
 GIVE_UP = 3
 GIVE_UP_S = 30.0
-"""A part that ends so often within this time is not started again."""
+"""A part that ends so often within this time (s) is not started again."""
 OTHER_LOGIN = ("BIOGATE_MQTT_USERNAME", "BIOGATE_MQTT_PASSWORD")
-"""Of another broker than ours, which has its own."""
+"""Variables for a broker of the user's own; our broker has other logins."""
 KEY = ("key", "--name", "make up", "--organization", "main", "--role", "admin", "--replace")
-"""Of the admin's who has the checkout. At each start there is a new one."""
+"""Arguments that make the admin key of the user who has the checkout. Each start makes a new one."""
 API_LOGIN = "biogate_web"
 WITHOUT_ENROLLMENT = (
     "  without enrollment, which needs BIOGATE_SECRETS_DIR (made by `python -m gateway.setup`; its directory broker/ "
@@ -49,7 +49,7 @@ WITHOUT_ENROLLMENT = (
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where everything is, for children and for `.stack/env`."""
+    """The addresses of all parts, for children and for `.stack/env`."""
 
     database: str
     mqtt: str
@@ -57,9 +57,9 @@ class Endpoints:
     gateway: str = ""
     alarms: str = ""
     access: PlantAccess | None = None
-    """None: without enrollment."""
+    """None: the stack runs without enrollment."""
     api_database: str = ""
-    """With the API's own login; empty: that of all."""
+    """The database URL with the API's own login; empty: the API uses `database`."""
     api_key: Path | None = None
 
     def variables(self) -> dict[str, str]:
@@ -92,15 +92,15 @@ class Supervisor:
         self.canary = canary
         self.environment = environment
         self.services: list[Service] = []
-        """In the order in which they were started."""
+        """The services in the order in which they were started."""
         self.endpoints = Endpoints("", "")
         self.notices: deque[str] = deque(maxlen=5)
         self._endings: dict[str, list[float]] = {}
         self._ports: set[int] = set()
 
     def start(self) -> None:
-        """Start everything; raises StackError. What was started by then is in `services` and has to be stopped."""
-        self.paths.env.unlink(missing_ok=True)  # of one that was killed
+        """Start everything. Raises StackError; what was started by then is in `services` and has to be stopped."""
+        self.paths.env.unlink(missing_ok=True)  # left by a stack that was killed
         self._start_servers()
         api, gateway, alarms = (
             self._port("API", "BIOGATE_API_PORT", 8000),
@@ -146,7 +146,7 @@ class Supervisor:
         self.paths.prometheus.write_text(scraping.render(urls))
 
     def _start_servers(self) -> None:
-        """Database and broker, at once, or those that the environment names."""
+        """Start database and broker at once, or check those that the environment names."""
         began = time.monotonic()
         postgres, mosquitto = choose.postgres(self.environment), choose.mosquitto(self.environment)
         started: list[Service] = []
@@ -201,7 +201,7 @@ class Supervisor:
         )
 
     def _broker_conf(self) -> dict[str, str]:
-        """Where the gateway can read the limits of a broker of ours."""
+        """The setting that tells the gateway where to read the limits of our broker."""
         for service in self.services:
             if isinstance(service, Mosquitto):
                 return {"BIOGATE_BROKER_CONF": str(service.data / "mosquitto.conf")}
@@ -212,7 +212,7 @@ class Supervisor:
         start_all(*services)
 
     def _port(self, title: str, variable: str, usual: int) -> int:
-        """The usual port or the next free one; says so if it is another."""
+        """The usual port or the next free one; a difference is reported."""
         wanted = int(self.environment.get(variable) or usual)
         port = ports.next_free(wanted, self._ports)
         if port != wanted:
@@ -221,7 +221,7 @@ class Supervisor:
         return port
 
     def _once(self, title: str, arguments: list[str], environment: Mapping[str, str]) -> None:
-        """Run one of our commands to its end."""
+        """Run one of our commands to its end. Raises StartError."""
         log = self.paths.log / f"{title.replace(' ', '-')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
@@ -245,7 +245,7 @@ class Supervisor:
         )  # fmt: skip
 
     def _gateway(self, environment: Mapping[str, str]) -> Service:
-        """Its deadline is above its own for the drain, BIOGATE_SHUTDOWN_TIMEOUT_S."""
+        """The gateway, with a deadline above its own for the drain, BIOGATE_SHUTDOWN_TIMEOUT_S."""
         url = self.endpoints.gateway
         return Module(
             self.paths, "gateway", ["gateway"], environment=environment, ready=lambda: answers(f"{url}/ready"),
@@ -267,7 +267,7 @@ class Supervisor:
         )  # fmt: skip
 
     def _start_canary(self, environment: Mapping[str, str]) -> None:
-        """Where logins and organizations are ours to make: with a database and a broker of our own."""
+        """Start the canary, if database and broker are ours, so that we may create logins and organizations."""
         given = self.environment.get("BIOGATE_DATABASE_URL") or self.environment.get("BIOGATE_MQTT_URL")
         if not self.canary or given or self.endpoints.access is None:
             return
@@ -285,7 +285,7 @@ class Supervisor:
         )  # fmt: skip
 
     def tend(self) -> None:
-        """Start again what has ended. Raises StartError for a part that keeps ending."""
+        """Start ended parts again. Raises StartError for a part that keeps ending."""
         for service in self.services:
             if service.process.running:
                 continue
@@ -302,7 +302,7 @@ class Supervisor:
             service.spawn()
 
     def stop(self, hurry: Event) -> None:
-        """Stop in reverse order, each with its deadline, or at once when `hurry` is set. Never raises."""
+        """Stop in reverse order, each part with its deadline, or at once when `hurry` is set. Never raises."""
         self.paths.env.unlink(missing_ok=True)
         self.paths.prometheus.unlink(missing_ok=True)
         for service in reversed(self.services):
@@ -318,14 +318,14 @@ class Supervisor:
 
 
 def api_login(url: str) -> str:
-    """The same database with the API's own login, whose password is another one at each start."""
+    """The same database URL with the API's own login, whose password changes at each start."""
     parts = urlsplit(url)
     login = f"{API_LOGIN}:{secrets.token_urlsafe(24)}@{parts.hostname}:{parts.port}"
     return urlunsplit(parts._replace(netloc=login))
 
 
 def answers(url: str) -> bool:
-    """Whether a GET gets 200."""
+    """Whether a GET is answered with 200."""
     try:
         with urlopen(url, timeout=1) as answer:  # noqa: S310 - our own http URL
             return bool(answer.status == 200)
@@ -337,12 +337,12 @@ def answers(url: str) -> bool:
 
 
 def write_env(path: Path, variables: Mapping[str, str]) -> None:
-    """Shell assignments; there is a password in them."""
+    """Write variables as shell assignments for the owner alone; one holds a password."""
     write_over(path, "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()))
 
 
 def write_observer(secrets: Path, port: int) -> None:
-    """Options for mosquitto_sub, which looks for them below XDG_CONFIG_HOME: arguments can be seen by all."""
+    """Write options for mosquitto_sub, which reads them below XDG_CONFIG_HOME, because every user can see arguments."""
     password = (secrets / "observer.password").read_text().strip()
     options = [f"-h {ports.LOOPBACK}", f"-p {port}", "-u observer", f"-P {password}", "-I observer-", "-V 5"]
     (secrets / "observer").mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What `make up` shows while it runs: a live page on a terminal, elsewhere a line every few seconds."""
+"""Shows the stack while `make up` runs: as a live page on a terminal, elsewhere as a line every few seconds."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def watch(supervisor: Supervisor, console: Console) -> None:
 def watch_plainly(
     supervisor: Supervisor, console: Console, window: CounterWindow, reader: ProgressReader | None
 ) -> None:
-    """The same in lines; the first one early, so that a script sees at once that data flow. Another number of enrolled
-    controllers is a line of its own."""
+    """Show the same in lines; the first comes early, so that a script sees at once that data flow. A changed number of
+    enrolled controllers gets a line of its own."""
     next_line = time.monotonic() + 2
     before = None
     while True:
@@ -110,7 +110,7 @@ def page(
 
 
 def accounting(window: CounterWindow) -> Table:
-    """received = committed + duplicates + quarantined + discarded + in flight, by kind."""
+    """The accounting by kind: received = committed + duplicates + quarantined + discarded + in flight."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
     for title in COLUMNS.values():
@@ -132,7 +132,7 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def _addresses(supervisor: Supervisor) -> dict[str, str]:
-    """Without passwords: the page may be on a projector."""
+    """The addresses without passwords, because the page may be on a projector."""
     at = supervisor.endpoints
     login, _, rest = at.database.rpartition("@")
     database = f"{login.rpartition(':')[0]}@{rest}" if login.count(":") > 1 else at.database
