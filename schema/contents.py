@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+from schema.alarms.retained import RetainedAlarm
 from schema.enrollment import (
     MAX_REPLY,
     MAX_REQUEST,
@@ -205,6 +206,39 @@ CHANNELS: dict[Kind | Down, MqttChannel] = {
         forms=("json",),
     ),
 }
+
+ALARM = MqttChannel(
+    Content(
+        "alarm",
+        RetainedAlarm,
+        "The newest state of an alarm",
+        (
+            Example(
+                "raised",
+                {
+                    "device": "br-101",
+                    "rule": "temperature-high",
+                    "title": "Temperature high",
+                    "state": "unacknowledged",
+                    "condition": "active",
+                    "priority": "high",
+                    "since": "2026-01-01T00:00:10Z",
+                    "raised_at": "2026-01-01T00:00:10Z",
+                    "value": 38.4,
+                    "detail": "38.4 above 38",
+                    "shelved_until": None,
+                    "message": "",
+                    "response": "Check the cooling water.",
+                    "n": 1,
+                },
+            ),
+        ),
+    ),
+    "For control rooms, by the login `observer`: published at each transition, and for all alarms after the process "
+    "that evaluates them has connected. An empty message says that there is no such alarm any more.",
+    retain=True,
+    forms=("json",),
+)
 
 TXN, KEY, SIGNATURE = "5f" * 16, b64(bytes(range(32))), b64(bytes(range(64)))
 _OPENING = {"v": 1, "txn": TXN}

@@ -6,6 +6,7 @@ import re
 from enum import StrEnum
 
 ROOT = "bioreactors"
+ALARMS = "alarms"
 DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -38,6 +39,11 @@ SUBSCRIPTIONS = tuple(f"{ROOT}/+/{kind}" for kind in Kind)
 def topic(device: str, kind: Kind | Down) -> str:
     """The topic on which `device` publishes, or receives, messages of `kind`."""
     return f"{ROOT}/{device}/{kind}"
+
+
+def alarm_topic(device: str, rule: str) -> str:
+    """The topic on which the newest state of an alarm is retained."""
+    return f"{ALARMS}/{device}/{rule}"
 
 
 def parse(name: str) -> tuple[str, Kind] | None:

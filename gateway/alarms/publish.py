@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from secrets import token_hex
-from typing import Any
 
 import aiomqtt
 import asyncpg
@@ -26,8 +25,9 @@ from gateway.broker.client import Client, client_as, end_if_cancelled
 from gateway.errors import LeadLost, SendFailed
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles
 from gateway.settings import Settings
+from schema.alarms.retained import RetainedAlarm
+from schema.topics import ALARMS, alarm_topic
 
-ROOT = "alarms"
 LOOK_S = 1.0
 AT_ONCE = 50
 """Messages published in one transaction. The next leader waits until they are noted."""
@@ -64,17 +64,11 @@ update alarms a set published_n = told.n from told where (a.rule_id, a.device_id
 HOW_MANY = "select count(*) from alarms where published_n < n"
 
 
-def topic(device: str, rule: str) -> str:
-    return f"{ROOT}/{device}/{rule}"
-
-
 def payload(alarm: asyncpg.Record) -> bytes:
-    """JSON, the same as in the API; nothing for what is no alarm any more."""
+    """A RetainedAlarm as JSON; nothing if the row is no alarm any more."""
     if alarm["is_gone"]:
         return b""
-    names = ("device", "rule", "title", "state", "condition", "priority", "since", "raised_at", "value", "detail")
-    more: dict[str, Any] = {name: alarm[name] for name in (*names, "shelved_until", "message", "response", "n")}
-    return msgspec.json.encode(more)
+    return msgspec.json.encode(RetainedAlarm(**{name: alarm[name] for name in RetainedAlarm.__struct_fields__}))
 
 
 class Publisher:
@@ -152,10 +146,10 @@ class Publisher:
         client.worst = 0
         async with asyncio.TaskGroup() as group:
             for alarm in alarms:
-                to = topic(alarm["device"], alarm["rule"])
+                to = alarm_topic(alarm["device"], alarm["rule"])
                 group.create_task(client.publish(to, payload(alarm), qos=1, retain=True, timeout=ANSWER_S))
         if client.worst >= REFUSED:
-            raise SendFailed(f"refused by the broker, {client.worst:#x}: its login may not publish {ROOT}/#")
+            raise SendFailed(f"refused by the broker, {client.worst:#x}: its login may not publish {ALARMS}/#")
 
 
 async def _until_lost(client: Client) -> None:

@@ -16,6 +16,8 @@ from enum import StrEnum
 
 
 class AlarmState(StrEnum):
+    """The state of an alarm after ISA-18.2, as people see it."""
+
     NORMAL = "normal"
     UNACKNOWLEDGED = "unacknowledged"
     """The alarm is active, and nobody has acknowledged it."""
@@ -29,6 +31,8 @@ class AlarmState(StrEnum):
 
 
 class Condition(StrEnum):
+    """Whether the condition of an alarm's rule holds."""
+
     NORMAL = "normal"
     ACTIVE = "active"
     UNKNOWN = "unknown"

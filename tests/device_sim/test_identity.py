@@ -124,7 +124,7 @@ def test_claims_are_read_and_a_file_that_others_can_read_is_warned_about(tmp_pat
         ("BR-1," + "ab" * 32 + ",", "64 hexadecimal digits"),
         ("BR-1," + "ab" * 32 + ",-1", "64 hexadecimal digits"),
         ("BR-1", "64 hexadecimal digits"),
-        ("", "no serial in it"),
+        ("", "it has no serial"),
         ("BR-1,{0},1\nBR-1,{0},1".format("ab" * 32), "twice"),
     ],
 )
