@@ -28,7 +28,7 @@ SWITCH_AGAIN = 5.0
 
 @dataclass(frozen=True)
 class DeviceAccess:
-    """Where a device connects, and as whom."""
+    """A broker, and the client id under which a device connects to it."""
 
     broker: Broker
     client_id: str

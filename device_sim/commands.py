@@ -174,7 +174,7 @@ class CommandHandler:
         self._changes[column] = SetpointChange(value, time, self._offset(column, time))
 
     def _offset(self, column: int, time: float) -> float:
-        """How far the vessel is off the recipe at `time`."""
+        """The vessel's offset from the recipe at `time`."""
         change = self._changes.get(column)
         if change is None or math.isnan(self._recipe[column]):
             return 0.0

@@ -102,7 +102,7 @@ class DeviceConnection(asyncio.Protocol):
 
     @property
     def room(self) -> int:
-        """How many messages may be published now: the broker's Receive Maximum, less what is in flight."""
+        """The number of messages that may be published now: the broker's Receive Maximum, less what is in flight."""
         if self._blocked or self._transport.is_closing():
             return 0
         return self._window - len(self._in_flight)
@@ -201,19 +201,9 @@ class DeviceConnection(asyncio.Protocol):
             return  # TLS goes on reading until the peer has closed, too
         self._heard = time.monotonic()
         self._unread += data
-        read, packets = 0, []
-        with memoryview(self._unread) as view:
-            try:
-                while read < len(view):
-                    packet, size = mqtt5.read(view[read:])
-                    read += size
-                    packets.append(packet)
-            except IndexError:
-                pass  # the rest of the packet is still to come
-            except ValueError as error:
-                self._fail(f"unreadable packet from the broker: {error}")
-        # The view is released only now: a bytearray that is viewed cannot shrink.
-        del self._unread[:read]
+        packets, defect = take_packets(self._unread)
+        if defect:
+            self._fail(f"unreadable packet from the broker: {defect}")
         for packet in packets:
             self._handle(packet)
         self.flush()
@@ -259,6 +249,23 @@ class DeviceConnection(asyncio.Protocol):
         if now - self._spoke >= half * 0.9 or now - self._heard >= half:
             self._write(mqtt5.PingReqPacket().write())
         self._timer = asyncio.get_running_loop().call_later(half, self._check_alive)
+
+
+def take_packets(unread: bytearray) -> tuple[list[mqtt5.Packet], str]:
+    """Remove the complete packets from `unread`; return them, and what is wrong with the next one, if anything."""
+    read, packets, defect = 0, [], ""
+    with memoryview(unread) as view:
+        try:
+            while read < len(view):
+                packet, size = mqtt5.read(view[read:])
+                read += size
+                packets.append(packet)
+        except IndexError:
+            pass  # the rest of the packet is still to come
+        except ValueError as error:
+            defect = str(error)
+    del unread[:read]  # only now: a bytearray that is viewed cannot shrink
+    return packets, defect
 
 
 async def connect(

@@ -38,7 +38,7 @@ DECIMALS = 3
 
 
 class Step(StrEnum):
-    """How far a device has come. hello, proof: the broker acknowledged the request. challenge, grant: received, not yet
+    """The progress of a device. hello, proof: the broker acknowledged the request. challenge, grant: received, not yet
     stored. stored: the login is stored. connected: the login was used, which is not yet stored."""
 
     HELLO = "hello"

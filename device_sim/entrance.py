@@ -35,15 +35,15 @@ Point = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a device waits, in seconds."""
+    """The waits of a device, in seconds."""
 
     repeat: float = 2.0
-    """Until a request is repeated for the first time; the wait doubles each time."""
+    """The wait until a request is repeated for the first time; it doubles each time."""
     longest: float = 60.0
     without_operator: float = 3600.0
-    """Until the next handshake, when only an operator can change the answer."""
+    """The wait until the next handshake, when only an operator can change the answer."""
     refused: float = 60.0
-    """Between two tries to connect with a login that the broker refuses."""
+    """The wait between two tries to connect with a login that the broker refuses."""
     enroll_again: float = 600.0
     """The time of such refusals after which the device enrolls again."""
 
@@ -71,7 +71,7 @@ class Entrance:
         return cls(broker, ca, tls, certificate, pace, asyncio.Semaphore(slots))
 
     def broker_of(self, login: DeviceLogin) -> Broker:
-        """Where a device connects with its login. Raises ConnectionFailed if the login is unusable."""
+        """The broker to which a device connects with its login. Raises ConnectionFailed if the login is unusable."""
         identity = login.identity
         try:
             tls = self.tls

@@ -10,7 +10,7 @@ from typing import Any
 from device_sim.frames import Format
 
 CLOCK_OFF = 30
-"""How far, in seconds, a clock may be off."""
+"""The greatest error, in seconds, of a clock."""
 UNREADABLE = (
     b"",
     b"\xff\xfe not text",
@@ -51,5 +51,6 @@ async def now_and_then(every: float, act: Callable[[], None], chance: random.Ran
 
 
 def clock_offset(chance: random.Random) -> int:
-    """How far a clock is off, in ms. Whole seconds, so that a clock set back repeats times that it showed before."""
+    """A random error of a clock, in ms. It has whole seconds, so that a clock set back repeats times that it showed
+    before."""
     return 1000 * chance.randint(-CLOCK_OFF, CLOCK_OFF)

@@ -49,7 +49,7 @@ class SimulatedDevice:
         """The generation of the login with which the device is connected."""
         self.seq = 0
         self.clock = 0
-        """How far (ms) the device's clock is off. Frames and events show it; statuses do not."""
+        """The error (ms) of the device's clock. Frames and events show it; statuses do not."""
         self.off_until = 0.0
         """When the device has power again, in ms; infinity: it waits for a name."""
         self.session = 0.0

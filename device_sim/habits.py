@@ -1,4 +1,4 @@
-"""How the devices of a fleet behave, and counts of what they did."""
+"""The habits of the devices of a fleet, and counts of what they did."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class DeviceCounts:
     lost: int = 0
     """Frames thrown away because the store was full; no receipt covered them."""
     not_delivered: int = 0
-    """How often the broker reported a frame without a subscriber; each was sent again."""
+    """Times the broker reported a frame without a subscriber; each was sent again."""
     replayed: int = 0
     """Frames sent from the store."""
     asked: int = 0

@@ -30,7 +30,7 @@ class Ignored(Exception):
 
 
 class Controller(msgspec.Struct, frozen=True):
-    """What a controller keeps for life."""
+    """The keys and names that a controller keeps for life."""
 
     serial: str
     claim: int

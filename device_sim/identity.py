@@ -35,7 +35,7 @@ class DeviceLogin(msgspec.Struct, frozen=True):
 
 class IdentityState(msgspec.Struct, frozen=True):
     controller: Controller
-    """What the controller keeps for life."""
+    """The keys and names that the controller keeps for life."""
     gateway: bytes | None = None
     """The public key of the gateway that granted the login."""
     handshake: Handshake | None = None

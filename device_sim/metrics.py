@@ -34,7 +34,7 @@ GAUGES = {
 }
 
 
-class DeviceCounts(Collector):
+class FleetCollector(Collector):
     """Exports the fleet's summary, read at each scrape; without a fleet it exports no values."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class DeviceCounts(Collector):
                 yield family(name, documentation, value=float(value) if isinstance(value, int | float) else None)
 
 
-FLEET = DeviceCounts()
+FLEET = FleetCollector()
 BUILD = Info("biogate_sim_build", "version of the simulator")
 BUILD.info({"version": version("biogate")})
 

@@ -112,7 +112,7 @@ def vessels(names: list[str], seed: int) -> Vessels:
 
 
 def take_sample(vessels: Vessels, time: float, speed: float) -> VesselSample:
-    """What the vessels show at `time` (ms since 1970), when processes run `speed` times as fast as the clock."""
+    """Sample the vessels at `time` (ms since 1970), when processes run `speed` times as fast as the clock."""
     hour = (time / HOUR * speed * vessels.pace + vessels.began) % culture.LENGTH
     place = hour * STEPS_IN_HOUR
     before = place.astype(np.int64)

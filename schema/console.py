@@ -1,5 +1,4 @@
-"""What all of the operators' commands share: the options --who and --why, messages about wrong settings, safe
-printing."""
+"""Shared code of all operators' commands: the options --who and --why, messages about wrong settings, safe printing."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from pydantic_settings import BaseSettings
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 SURROUNDINGS = "; while `make up` runs: set -a; . .stack/env; set +a"
-"""Where a person who has no settings finds those of the local stack."""
+"""A hint to the local stack's settings, for a person who has set none."""
 
 
 def words(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What is published on each topic, with examples: the content of the contract that schema/asyncapi.py formats."""
+"""The messages on each topic, with examples: the content of the contract that schema/asyncapi.py formats."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="gr
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a grant gives a device: its name, its login, where to connect."""
+    """The content of a grant: the device's name, its login, where to connect."""
 
     device: str
     username: str

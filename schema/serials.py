@@ -85,7 +85,7 @@ def from_csv(text: str) -> list[SerialRow]:
     except csv.Error as error:
         raise BadSerialRows([(reader.line_num, f"not CSV: {error}")]) from error
     if not lines:
-        raise ImportRefused("there is nothing in it")
+        raise ImportRefused("the import is empty")
     [(first, header), *rest] = lines
     if "serial" not in header or not set(header) <= set(COLUMNS) or len(set(header)) < len(header):
         raise BadSerialRows(

@@ -11,7 +11,7 @@ DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Kind(StrEnum):
-    """What a device publishes; the value follows the device's name in the topic."""
+    """The kinds of messages that a device publishes; the value follows the device's name in the topic."""
 
     TELEMETRY = "telemetry"
     HISTORY = "history"
@@ -22,7 +22,7 @@ class Kind(StrEnum):
 
 
 class Down(StrEnum):
-    """What a device receives; the value follows the device's name in the topic."""
+    """The kinds of messages that a device receives; the value follows the device's name in the topic."""
 
     RECEIPT = "receipt"
     BACKFILL = "backfill"

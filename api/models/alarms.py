@@ -259,7 +259,7 @@ OUTCOMES: dict[str, Any] = {
         {"device": "br-1", "rule": "temperature-high", "outcome": "done", "act": 311, "detail": None},
         {
             **{"device": "br-2", "rule": "temperature-high", "outcome": "refused", "act": 312},
-            "detail": "it is normal: there is nothing to acknowledge",
+            "detail": "the alarm is normal: there is nothing to acknowledge",
         },
     ],
 }

@@ -38,7 +38,7 @@ NOTE = "update backups set verified_at = now(), newest = $2, ok = $3, detail = $
 
 @dataclass
 class Findings:
-    """What was found in a database. `faults` are sentences; without any, the database is whole."""
+    """The result of a verification. `faults` are sentences; without any, the database is whole."""
 
     newest: datetime | None = None
     frames: int = 0

@@ -11,7 +11,7 @@ from deploy.stack.paths import DATA, Paths
 
 @dataclass(frozen=True)
 class PlantAccess:
-    """Where controllers enroll and connect, and the directory made by `python -m gateway.setup`."""
+    """The addresses at which controllers enroll and connect, and the directory made by `python -m gateway.setup`."""
 
     secrets: Path
     enroll_url: str

@@ -73,7 +73,7 @@ class Process:
 
     @property
     def ending(self) -> str:
-        """How the process ended, in words."""
+        """The end of the process in words, or "is running"."""
         code = None if self._child is None else self._child.poll()
         if code is None:
             return "is running"

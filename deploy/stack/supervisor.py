@@ -293,7 +293,9 @@ class Supervisor:
             endings = [at for at in self._endings.get(service.title, []) if now - at < GIVE_UP_S] + [now]
             self._endings[service.title] = endings
             if len(endings) >= GIVE_UP:
-                reason = f"it ended {len(endings)} times within {GIVE_UP_S:g} s, at last with {service.process.ending}"
+                reason = (
+                    f"the part ended {len(endings)} times in {GIVE_UP_S:g} s, at last with {service.process.ending}"
+                )
                 raise StartError(service.title, reason, service.log)
             self.notices.append(
                 f"{time.strftime('%H:%M:%S')} {service.title} ended ({service.process.ending}) and was started again; "

@@ -207,9 +207,9 @@ class Evaluator:
         device_id = act["device_id"]
         watch = self._watches.get(device_id)
         if watch is None:
-            return (
-                None if device_id in self._left_alone else ActOutcome(act["act_id"], "the rule does not cover it", None)
-            )
+            if device_id in self._left_alone:
+                return None
+            return ActOutcome(act["act_id"], "the rule does not cover the device", None)
         try:
             return ActOutcome(act["act_id"], None, watch.act(act, now))
         except ActRefused as refused:
@@ -217,7 +217,7 @@ class Evaluator:
         except Exception:
             metrics.DEFECTS.labels("act").inc()
             log.exception("an act could not be done: a defect", device=watch.device.name, action=act["action"])
-            return ActOutcome(act["act_id"], "it failed by a defect, which is in the log of the process", None)
+            return ActOutcome(act["act_id"], "the act failed by a defect, which is in the log of the process", None)
 
     # -- rules and devices
 

@@ -130,7 +130,8 @@ class FrameFeed:
         """Names of a layout's channels by layout_id."""
         self._searches: defaultdict[int, Search] = defaultdict(Search)
         self._reach: dict[int, tuple[float, float]] = {}
-        """By device_id: how many seconds before the newest frame new frames may lie, and until when that holds."""
+        """For each device_id, the seconds before the newest frame in which new frames may lie, and until when that
+        holds."""
         self._far_due = self._heads_due = 0.0
 
     def begins_at(self, position: Position, now: float) -> float:

@@ -37,7 +37,7 @@ class Test(Protocol):
         deadbands and `clear`). The same snapshot gives the same result."""
 
     def words(self, seen: Snapshot, outcome: bool | None) -> str:
-        """What the step with this outcome compared, in words for people."""
+        """Describe for people what the step with this outcome compared."""
 
     def memory(self) -> Memory: ...
 
@@ -160,7 +160,7 @@ class _Silent(_Stateless):
         return self.value >= self._after
 
     def words(self, seen: Snapshot, outcome: bool | None) -> str:
-        return f"nothing for {self.value:.0f} s" if outcome else "it sends again"
+        return f"nothing for {self.value:.0f} s" if outcome else "the device sends again"
 
 
 class _Expression:

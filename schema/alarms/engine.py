@@ -65,7 +65,7 @@ class Transition:
 
 
 class Position(NamedTuple):
-    """How far a device has been evaluated: its newest frame. Times are in s since 1970."""
+    """The position of a device's evaluation: its newest frame. Times are in s since 1970."""
 
     time: float
     received: float
@@ -234,9 +234,9 @@ class DeviceAlarms:
         watch = self._watched[rule]
         if action is Action.UNSUPPRESS and watch.is_outside:
             if not watch.by_person:
-                raise NotPossible("it is suppressed by its run phase")
+                raise NotPossible("the run phase suppresses the alarm")
             watch.by_person = False  # the phase goes on suppressing it
-            return watch.become(watch.alarm, now.timestamp(), action.value, "its run phase still suppresses it")
+            return watch.become(watch.alarm, now.timestamp(), action.value, "the run phase still suppresses the alarm")
         alarm = machine.act(watch.alarm, action, now=now, until=until, once=once)
         if action in (Action.SUPPRESS, Action.UNSUPPRESS):
             watch.by_person = action is Action.SUPPRESS

@@ -46,10 +46,10 @@ HINTS = {
     "|": '"or" is written out',
     "^": 'powers are written "**"',
     ".": 'a channel with a dot in its name is written ch("a.b")',
-    "#": "comments have no place here",
+    "#": "comments are not allowed",
     "[": "there are no lists",
     "{": "there are no sets",
-    "\\": "a backslash has no place here, nor in the names of channels",
+    "\\": "a backslash is not allowed, neither here nor in the names of channels",
 }
 ARITHMETIC: dict[type[ast.operator], str] = {
     ast.Add: "+",
@@ -98,15 +98,15 @@ def compile(text: str) -> CompiledFormula:
     writer = _Writer(line.lstrip(), indent)
     kind, result = writer.write(_parse(line.lstrip(), indent))
     if kind != "truth":
-        raise BadExpression(1, "this is a number; a condition is asked for, as in x > 0")
+        raise BadExpression(1, "this is a number; a condition is required, as in x > 0")
     return CompiledFormula(text, frozenset(writer.channels), writer.function(result))
 
 
 def _check_tokens(text: str) -> None:
     if not text.strip():
-        raise BadExpression(1, "it is empty")
+        raise BadExpression(1, "the formula is empty")
     if len(text) > MAX_LENGTH:
-        raise BadExpression(MAX_LENGTH + 1, f"it is longer than {MAX_LENGTH} characters")
+        raise BadExpression(MAX_LENGTH + 1, f"the formula is longer than {MAX_LENGTH} characters")
     position = depth = 0
     while position < len(text):
         token = TOKEN.match(text, position)
@@ -125,10 +125,10 @@ def _no_token(rest: str) -> str:
     if re.match(r"[0-9.]*[0-9]", rest):
         return "not a number: numbers are decimal, as 7, 7.2 or 1e-3"
     if re.match(r"""\w*["']""", rest):
-        return 'text stands in ch("…") alone, in one line, between a pair of quotes'
+        return 'text is only allowed in ch("…"), in one line, between a pair of quotes'
     hint = HINTS.get(rest[0])
     sign = rest[0] if rest[0].isprintable() and not unicodedata.combining(rest[0]) else f"U+{ord(rest[0]):04X}"
-    return f"{sign} has no place here" if hint is None else f"{sign}: {hint}"
+    return f"{sign} is not allowed here" if hint is None else f"{sign}: {hint}"
 
 
 def _parse(line: str, indent: int) -> ast.expr:
@@ -138,10 +138,10 @@ def _parse(line: str, indent: int) -> ast.expr:
         # At the end of the text Python's parser reports column 0.
         column = indent + min(error.offset or len(line) + 1, len(line) + 1)
         raise BadExpression(
-            column, f"it cannot be read: {error.msg if error.offset else 'it ends too early'}"
+            column, f"the formula cannot be read: {error.msg if error.offset else 'it ends too early'}"
         ) from None
     except (RecursionError, MemoryError, ValueError):
-        raise BadExpression(1, "it is nested too deeply") from None
+        raise BadExpression(1, "the formula is nested too deeply") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +173,9 @@ class _Writer:
     def write(self, node: ast.expr, depth: int = 1) -> tuple[Kind, _Part]:
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            raise self.wrong(node, f"it has more than {MAX_NODES} parts")
+            raise self.wrong(node, f"the formula has more than {MAX_NODES} parts")
         if depth > MAX_DEPTH:
-            raise self.wrong(node, f"it is nested more than {MAX_DEPTH} deep")
+            raise self.wrong(node, f"the formula is nested more than {MAX_DEPTH} deep")
         match node:
             case ast.Constant():
                 return "number", self.constant(node)
@@ -199,19 +199,19 @@ class _Writer:
             case ast.Call():
                 return self.call(node, depth)
             case ast.Tuple():
-                raise self.wrong(node, "a comma has no place here; decimals have a point")
+                raise self.wrong(node, "a comma is not allowed here; decimals have a point")
         raise self.wrong(node, "this is not part of the language of formulas")
 
     def number(self, node: ast.expr, depth: int) -> _Part:
         kind, part = self.write(node, depth + 1)
         if kind != "number":
-            raise self.wrong(node, "a number is asked for, and this is true or false")
+            raise self.wrong(node, "a number is required, and this is true or false")
         return part
 
     def truth(self, node: ast.expr, depth: int) -> _Part:
         kind, part = self.write(node, depth + 1)
         if kind != "truth":
-            raise self.wrong(node, "a condition is asked for, as in x > 0, and this is a number")
+            raise self.wrong(node, "a condition is required, as in x > 0, and this is a number")
         return part
 
     def constant(self, node: ast.Constant) -> _Part:
@@ -219,7 +219,7 @@ class _Writer:
         if isinstance(value, bool):
             raise self.wrong(node, "true and false are written small")
         if not isinstance(value, int | float):
-            raise self.wrong(node, 'text stands in ch("…") alone')
+            raise self.wrong(node, 'text is only allowed in ch("…")')
         if not -sys.float_info.max <= value <= sys.float_info.max:
             raise self.wrong(node, "this number is too large")
         return _Part(repr(float(value)), certain=True)
@@ -252,7 +252,7 @@ class _Writer:
     def arithmetic(self, node: ast.BinOp, depth: int) -> _Part:
         sign = ARITHMETIC.get(type(node.op))
         if sign is None:
-            raise self.wrong(node, "of operators there are + - * / % **")
+            raise self.wrong(node, "the operators are + - * / % **")
         left, right = self.number(node.left, depth), self.number(node.right, depth)
         operands = [left, right]
         guards = [f"{right.code} != 0"] if sign in {"/", "%"} else []
@@ -268,7 +268,7 @@ class _Writer:
         for op, left, right in zip(node.ops, operands, operands[1:], strict=False):
             sign = COMPARISONS.get(type(op))
             if sign is None:
-                raise self.wrong(node, "of comparisons there are < <= > >= == !=")
+                raise self.wrong(node, "the comparisons are < <= > >= == !=")
             parts.append(self.assign([left, right], f"{left.code} {sign} {right.code}"))
         return parts[0] if len(parts) == 1 else self.all_of(parts)
 
@@ -284,7 +284,7 @@ class _Writer:
     def call(self, node: ast.Call, depth: int) -> tuple[Kind, _Part]:
         name = node.func.id if isinstance(node.func, ast.Name) else None
         if name not in FUNCTIONS or node.keywords:
-            raise self.wrong(node, f"of functions there are {', '.join(FUNCTIONS)}")
+            raise self.wrong(node, f"the functions are {', '.join(FUNCTIONS)}")
         if name in {"min", "max"}:
             if len(node.args) < 2:
                 raise self.wrong(node, f"{name} takes two values or more")
@@ -298,7 +298,7 @@ class _Writer:
             if not isinstance(argument, ast.Constant) or not isinstance(argument.value, str):
                 raise self.wrong(argument, 'ch takes the name of a channel in quotes, as ch("pH 2")')
             if self.source(argument)[1:-1] != argument.value:
-                raise self.wrong(argument, "one text in a pair of quotes is asked for")
+                raise self.wrong(argument, "one text in a pair of quotes is required")
             return "number", self.channel(argument, argument.value)
         if name == "known":
             _, part = self.write(argument, depth + 1)

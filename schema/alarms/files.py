@@ -38,15 +38,15 @@ WORDS = {"": None, "~": None} | {
     for form in (word, word.capitalize(), word.upper())
 }
 PLAIN_WORDS = {
-    "missing": "it is missing",
+    "missing": "the field is missing",
     "extra_forbidden": "there is no field of this name",
-    "model_type": "a rule is asked for: fields, each with its name",
-    "model_attributes_type": "fields are asked for, each with its name",
-    "string_type": "a text is asked for: put it in quotes",
-    "float_type": "a number is asked for, without quotes",
-    "int_type": "a whole number is asked for, without quotes",
-    "bool_type": "true or false is asked for",
-    "list_type": "a list is asked for",
+    "model_type": "a rule is required: fields, each with its name",
+    "model_attributes_type": "fields are required, each with its name",
+    "string_type": "a text is required: put it in quotes",
+    "float_type": "a number is required, without quotes",
+    "int_type": "a whole number is required, without quotes",
+    "bool_type": "true or false is required",
+    "list_type": "a list is required",
 }
 """Our words for pydantic's error types."""
 
@@ -101,15 +101,13 @@ def load(text: str | bytes) -> list[Rule]:
             if rule.name in seen:
                 line = tree.lines[(*path, "name")]
                 problems.append(
-                    FileProblem(line, rule.name, "name", f"there is one of this name in line {seen[rule.name]}")
+                    FileProblem(line, rule.name, "name", f"a rule of this name stands in line {seen[rule.name]}")
                 )
             else:
                 seen[rule.name] = tree.lines[(*path, "name")]
             rules.append(rule)
         if len(problems) >= MAX_PROBLEMS:
-            problems[MAX_PROBLEMS - 1 :] = [
-                FileProblem(0, None, None, "there is more that is wrong: this is the beginning")
-            ]
+            problems[MAX_PROBLEMS - 1 :] = [FileProblem(0, None, None, "more is wrong: these are the first problems")]
             break
     if problems:
         raise BadFile(problems)
@@ -131,7 +129,7 @@ def _decoded(text: str | bytes) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise BadFile([FileProblem(line, None, None, "this is not UTF-8")]) from None
+        raise BadFile([FileProblem(line, None, None, "the file is not UTF-8")]) from None
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
@@ -143,10 +141,12 @@ def _events(text: str) -> Iterator[yaml.Event]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(part for part in (error.context, error.problem) if part)
-        raise BadFile([FileProblem(mark.line + 1 if mark else 0, None, None, f"this is no YAML: {problem}")]) from None
+        raise BadFile(
+            [FileProblem(mark.line + 1 if mark else 0, None, None, f"the file is not YAML: {problem}")]
+        ) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise BadFile([FileProblem(line, None, None, "a character that has no place in YAML")]) from None
+        raise BadFile([FileProblem(line, None, None, "a character that YAML does not allow")]) from None
 
 
 @dataclass(slots=True)
@@ -162,14 +162,14 @@ class _Tree:
         value = self.value(next(events), (), events)
         second = next(events, None)
         if second is not None:
-            raise _bad(second, "one document is asked for, and here a second begins")
+            raise _bad(second, "one document is required, and here a second begins")
         return value
 
     def value(self, event: yaml.Event, path: Path, events: Iterator[yaml.Event]) -> Plain:
         if not isinstance(event, yaml.ScalarEvent | yaml.SequenceStartEvent | yaml.MappingStartEvent) or event.anchor:
-            raise _bad(event, "anchors and aliases (& and *) have no place here: write it out")
+            raise _bad(event, "anchors and aliases (& and *) are not allowed: write the value out")
         if event.tag is not None:
-            raise _bad(event, f"tags ({event.tag}) have no place here")
+            raise _bad(event, f"tags ({event.tag}) are not allowed")
         if len(self.lines) >= MAX_VALUES:
             raise _bad(event, f"more than {MAX_VALUES} values")
         if len(path) > MAX_DEPTH:
@@ -195,7 +195,7 @@ class _Tree:
             if isinstance(event, yaml.MappingEndEvent):
                 break
             if not isinstance(event, yaml.ScalarEvent):
-                raise _bad(event, "a name is asked for here")
+                raise _bad(event, "a name is required here")
             key = event.value
             if key in values:
                 raise _bad(event, f"{key} stands here twice")

@@ -121,37 +121,37 @@ def act(  # noqa: PLR0911, PLR0912 - a table of actions
     match action:
         case Action.ACKNOWLEDGE:
             if alarm.held_back or alarm.acknowledged:
-                raise NotPossible(f"it is {alarm.state}: there is nothing to acknowledge")
+                raise NotPossible(f"the alarm is {alarm.state}: there is nothing to acknowledge")
             return replace(alarm, acknowledged=True)
         case Action.RESET:
             if alarm.held_back or alarm.active or not alarm.latched:
-                raise NotPossible(f"it is {alarm.state}: only one that is latched and has returned can be reset")
+                raise NotPossible(f"the alarm is {alarm.state}: only a latched alarm that has returned can be reset")
             if not alarm.acknowledged:
-                raise NotPossible("it is to be acknowledged first")
+                raise NotPossible("the alarm must be acknowledged first")
             return replace(alarm, latched=False)
         case Action.SHELVE:
             if until is None or until <= now:
-                raise NotPossible("shelving has an end, in the future")
+                raise NotPossible("shelving needs an end in the future")
             if alarm.out_of_service:
-                raise NotPossible("it is out of service")
+                raise NotPossible("the alarm is out of service")
             return replace(alarm, shelved_until=until, shelved_once=once)
         case Action.UNSHELVE:
             if alarm.shelved_until is None:
-                raise NotPossible("it is not shelved")
+                raise NotPossible("the alarm is not shelved")
             return _released(replace(alarm, shelved_until=None, shelved_once=False))
         case Action.SUPPRESS:
             return replace(alarm, suppressed=True)
         case Action.UNSUPPRESS:
             if not alarm.suppressed:
-                raise NotPossible("it is not suppressed")
+                raise NotPossible("the alarm is not suppressed")
             return _released(replace(alarm, suppressed=False))
         case Action.REMOVE:
             if alarm.out_of_service:
-                raise NotPossible("it is out of service already")
+                raise NotPossible("the alarm is out of service already")
             return replace(alarm, out_of_service=True)
         case Action.RETURN:
             if not alarm.out_of_service:
-                raise NotPossible("it is in service")
+                raise NotPossible("the alarm is in service")
             return _released(replace(alarm, out_of_service=False))
 
 

@@ -38,7 +38,7 @@ def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError("it is no time zone such as Europe/Berlin or UTC") from error
+        raise ValueError("not a time zone such as Europe/Berlin or UTC") from error
     return name
 
 

@@ -29,10 +29,10 @@ class RetainedAlarm(msgspec.Struct, frozen=True):
     value: float | None
     """The value that was compared last."""
     detail: str
-    """What was compared, in words."""
+    """A description of the comparison."""
     shelved_until: Instant | None
     message: str
     response: str
-    """What the operator is to do."""
+    """The instruction for the operator."""
     n: int
     """Counts the alarm's transitions."""

@@ -18,22 +18,22 @@ PRIORITIES: tuple[Priority, ...] = ("low", "medium", "high", "critical")
 
 def _line(text: str) -> str:
     if not text.strip():
-        raise ValueError("it is empty")
+        raise ValueError("the text is empty")
     if any(unicodedata.category(sign) in {"Cc", "Cs"} for sign in text):
-        raise ValueError("control characters and line breaks have no place in it")
+        raise ValueError("control characters and line breaks are not allowed")
     return text
 
 
 def _text(text: str) -> str:
     """Check a text, which may have several lines."""
     if any(unicodedata.category(sign) in {"Cc", "Cs"} for sign in text if sign not in "\n\t"):
-        raise ValueError("control characters have no place in it")
+        raise ValueError("control characters are not allowed")
     return text
 
 
 def _formula(text: str) -> str:
     if not expression.compile(text).channels:
-        raise ValueError("it reads no channel: it would always say the same")
+        raise ValueError("the formula reads no channel: its result would never change")
     return text
 
 
@@ -106,7 +106,7 @@ class Limit(OfChannel):
         back = self.limit - self.deadband if self.is_high else self.limit + self.deadband
         if (self.limit > 0 > back) if self.is_high else (self.limit < 0 < back):
             raise ValueError(
-                f"the deadband is larger than the limit: it would return at {back:g} only"
+                f"the deadband is larger than the limit: the alarm would return only at {back:g}"
                 " (if that is meant, say it in `clear`)"
             )
         return self
@@ -256,11 +256,11 @@ class Definition(Part):
         if self.clear is None:
             return self
         if isinstance(self.when, Limit | Deviation | RateOfChange) and self.when.deadband:
-            raise ValueError("`clear` and a deadband both say when it returns: give one of them")
+            raise ValueError("`clear` and a deadband both say when the alarm returns: give one of them")
         if isinstance(self.when, Silent):
-            raise ValueError("`clear` has no place here: silence ends when the device sends again")
+            raise ValueError("`clear` is not allowed here: silence ends when the device sends again")
         if isinstance(self.when, Formula) and self.when.expression == self.clear:
-            raise ValueError("`clear` is the condition itself: it would be raised and cleared at once")
+            raise ValueError("`clear` is the condition itself: the alarm would be raised and cleared at once")
         return self
 
 
@@ -270,4 +270,4 @@ class Rule(Definition):
 
 def _narrow(deadband: float, limit: float) -> None:
     if deadband >= limit:
-        raise ValueError("the deadband is not smaller than the limit: it would hardly ever return")
+        raise ValueError("the deadband is not smaller than the limit: the alarm would hardly ever return")

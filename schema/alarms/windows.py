@@ -121,7 +121,7 @@ class FrozenTest:
         if outcome is None:
             return why_unknown(seen, self.channels, self._stale_after)
         if not outcome or self._since is None:
-            return f"{in_words(self.value)}: it moves"
+            return f"{in_words(self.value)}: the value moves"
         return f"{in_words(self.value)} for {self._newest - self._since:.0f} s"
 
     def memory(self) -> Memory:
@@ -206,7 +206,7 @@ class SkewTest:
     def words(self, seen: Snapshot, outcome: bool | None) -> str:
         if self.value is None:
             return ""
-        return f"its clock is {abs(self.value):.1f} s {'behind' if self.value > 0 else 'ahead'}"
+        return f"the device's clock is {abs(self.value):.1f} s {'behind' if self.value > 0 else 'ahead'}"
 
     def memory(self) -> Memory:
         return {"parts": [list(part) for part in self._parts]}

@@ -87,12 +87,12 @@ FAULTS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
         {"when": {"kind": "formula", "expression": "temperature > 38 and (ph < 6.5"}},
         {
             **{"parameter": "when.expression", "column": 22},
-            "detail": "column 22: it cannot be read: '(' was never closed",
+            "detail": "column 22: the formula cannot be read: '(' was never closed",
         },
     ),
     (
         {"clear": "temperature <"},
-        {"parameter": "clear", "column": 14, "detail": "column 14: it cannot be read: it ends too early"},
+        {"parameter": "clear", "column": 14, "detail": "column 14: the formula cannot be read: it ends too early"},
     ),
     ({"scope": {"devices": ["br-1", "-"]}}, {"parameter": "scope.devices.1"}),
     ({"extra": 1}, {"parameter": "extra", "detail": "extra inputs are not permitted"}),

@@ -25,7 +25,7 @@ class NotifiedAlarm:
 
     kind: Kind
     times: int
-    """How many times people were notified about it before."""
+    """Number of earlier notifications about the alarm."""
     device: str
     title: str
     priority: str
@@ -65,7 +65,7 @@ def failing(route: str, since: datetime | None, error: str | None, zone: ZoneInf
     return Notice(
         "failure",
         f"Alarm route {route} fails",
-        f"It has notified nobody{begun}: {error or 'unknown reason'}. Its notifications wait, and are tried again.",
+        f"The route has notified nobody{begun}: {error or 'unknown reason'}. Its notifications are tried again.",
     )
 
 

@@ -218,12 +218,12 @@ class Notifier:
 
         if self._key is None:
             if self._settings.secrets_dir is None:
-                raise UnusableRoute("its URL cannot be opened: the alarms process has no BIOGATE_SECRETS_DIR")
+                raise UnusableRoute("the route's URL cannot be opened: the alarms process has no BIOGATE_SECRETS_DIR")
             self._key = load_key(self._settings.secrets_dir / VAULT, X25519PrivateKey)  # type: ignore[type-abstract]
         try:
             return unseal(self._key, due.url, due.place).decode()
         except Unreadable as error:
-            raise UnusableRoute("its URL was sealed to another key: give it again") from error
+            raise UnusableRoute("the route's URL was sealed to another key: enter it again") from error
 
     async def _persist(self, write: Callable[P, Awaitable[None]], /, *arguments: P.args, **named: P.kwargs) -> None:
         """Note the outcome of a message, until the database has it: otherwise the message would be sent again."""

@@ -335,7 +335,7 @@ def test_what_a_person_suppresses_no_phase_releases_and_no_person_what_the_phase
     assert device.alarms["r"].suppressed
     device.phase(T0 + 4, "harvest")
     made = device.act("r", Action.UNSUPPRESS, when(5))
-    assert (made.after, made.detail) == (AlarmState.SUPPRESSED, "its run phase still suppresses it")
+    assert (made.after, made.detail) == (AlarmState.SUPPRESSED, "the run phase still suppresses the alarm")
     with pytest.raises(NotPossible, match="run phase"):
         device.act("r", Action.UNSUPPRESS, when(6))
     device.phase(T0 + 7, "batch")

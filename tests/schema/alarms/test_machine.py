@@ -251,7 +251,7 @@ def test_sequences(events: str, states: str) -> None:
 
 def test_shelving_has_an_end_in_the_future_and_ends_then_and_not_before() -> None:
     for until in (None, NOW, NOW - timedelta(seconds=1)):
-        with pytest.raises(NotPossible, match="an end, in the future"):
+        with pytest.raises(NotPossible, match="an end in the future"):
             act(ALARMS["U"], Action.SHELVE, now=NOW, until=until)
     shelved = act(ALARMS["U"], Action.SHELVE, now=NOW, until=LATER)
     assert tick(shelved, LATER - timedelta(microseconds=1)) is shelved
@@ -262,14 +262,14 @@ def test_shelving_has_an_end_in_the_future_and_ends_then_and_not_before() -> Non
 @pytest.mark.parametrize(
     ("before", "event", "why"),
     [
-        ("N", "ack", "it is normal: there is nothing to acknowledge"),
-        ("A", "ack", "it is acknowledged: there is nothing to acknowledge"),
-        ("U*", "reset", "it is unacknowledged: only one that is latched and has returned can be reset"),
-        ("R", "reset", "only one that is latched"),
-        ("R*", "reset", "it is to be acknowledged first"),
-        ("N", "unshelve", "it is not shelved"),
-        ("N", "unsuppress", "it is not suppressed"),
-        ("N", "return", "it is in service"),
+        ("N", "ack", "the alarm is normal: there is nothing to acknowledge"),
+        ("A", "ack", "the alarm is acknowledged: there is nothing to acknowledge"),
+        ("U*", "reset", "the alarm is unacknowledged: only a latched alarm that has returned can be reset"),
+        ("R", "reset", "only a latched alarm"),
+        ("R*", "reset", "the alarm must be acknowledged first"),
+        ("N", "unshelve", "the alarm is not shelved"),
+        ("N", "unsuppress", "the alarm is not suppressed"),
+        ("N", "return", "the alarm is in service"),
     ],
 )
 def test_a_refusal_says_why(before: str, event: str, why: str) -> None:

@@ -41,8 +41,8 @@ def test_when_a_route_may_tell(hours: list[dict[str, Any]], now: str, opens: str
 @pytest.mark.parametrize(
     ("definition", "says"),
     [
-        ({"time_zone": "Europe/Atlantis"}, "no time zone"),
-        ({"time_zone": "/etc/localtime"}, "no time zone"),
+        ({"time_zone": "Europe/Atlantis"}, "not a time zone"),
+        ({"time_zone": "/etc/localtime"}, "not a time zone"),
         ({"hours": [{"days": ["mon"], "begins": "24:00"}]}, "24:00"),
         ({"hours": [{"days": ["mon", "mon"]}]}, "twice in the list: mon"),
         ({"escalate_after_s": 60.0}, "go together"),
