@@ -49,7 +49,7 @@ from api.routes import (
 from api.services import Services
 from api.settings import Settings
 from schema.alarms import files
-from schema.alarms.routes import Route
+from schema.alarms.notification_routes import NotificationRoute
 from schema.alarms.rules import Definition
 from schema.serials import MOST_BYTES
 
@@ -115,7 +115,7 @@ def create_app(settings: Settings) -> FastAPI:
     def openapi() -> dict[str, Any]:
         if not described:
             described.update(
-                description.with_examples(describe(), DESCRIBED, description.components(Definition, Route))
+                description.with_examples(describe(), DESCRIBED, description.components(Definition, NotificationRoute))
             )
         return described
 

@@ -1,9 +1,9 @@
-"""Simulate a fleet of bioreactor controllers: `biogate sim --devices 20`, all with the login of the
-environment or none; with --enroll each gets a name and a login of its own.
+"""Simulates a fleet of bioreactor controllers: `biogate sim --devices 20`. All use the login of the
+environment, or none; with --enroll each gets a name and a login of its own.
 
 Writes one JSON object a line to standard output: a summary now and then, and the last one with `"final": true`.
-Exit status 0: nothing was lost, and everything was acknowledged by the broker (with --until-receipted also: is covered
-by receipts); 1: something was not; 2: wrong usage, or a damaged store.
+Exit status 0: nothing was lost, and the broker acknowledged everything (with --until-receipted: receipts cover
+everything, too); 1: something was lost or not acknowledged; 2: wrong usage, or a damaged store.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from schema.command_line import commands, start
 from schema.topics import is_device_name
 
 HANDSHAKES = 20
-"""At once, at most."""
+"""The number of handshakes that run at once, at most."""
 
 
 app = commands("Simulate bioreactor controllers that publish telemetry, status and events over MQTT 5.")
@@ -44,7 +44,7 @@ def main(  # noqa: PLR0917 - typer's options
     devices: Annotated[
         int | None, typer.Option(min=1, help="number of devices; default 20, with --claims all of these")
     ] = None,
-    rate: Annotated[float, typer.Option(min=0.001, max=500, help="frames a second and device")] = 1.0,
+    rate: Annotated[float, typer.Option(min=0.001, max=500, help="frames a second that each device produces")] = 1.0,
     format: Annotated[Format, typer.Option(help="encoding of the messages")] = Format.MSGPACK,
     seed: Annotated[int, typer.Option(help="the same seed and names give the same signals")] = 1,
     prefix: Annotated[str, typer.Option(help="devices are named PREFIX0001, PREFIX0002, …")] = "sim-",
@@ -61,17 +61,23 @@ def main(  # noqa: PLR0917 - typer's options
     duration: Annotated[float | None, typer.Option(min=0, help="stop after so many seconds")] = None,
     count: Annotated[int | None, typer.Option(min=0, help="stop after so many frames a device")] = None,
     block: Annotated[int, typer.Option(min=1, help="frames a message")] = 1,
-    speed: Annotated[float, typer.Option(min=0, help="process time against clock time")] = 1.0,
-    replay_rate: Annotated[float, typer.Option(min=0.1, help="frames a second and device from the store")] = 100.0,
+    speed: Annotated[float, typer.Option(min=0, help="speed of the process as a multiple of real time")] = 1.0,
+    replay_rate: Annotated[
+        float, typer.Option(min=0.1, help="frames a second that a device replays from its store")
+    ] = 100.0,
     resend_after: Annotated[
         float, typer.Option(min=0.1, help="seconds without a receipt until the newest frame is sent again")
     ] = 60.0,
-    duplicates: Annotated[float, typer.Option(min=0, max=1, help="fault: part of messages sent twice")] = 0.0,
-    late: Annotated[float, typer.Option(min=0, max=1, help="fault: part of messages sent out of order")] = 0.0,
-    drop: Annotated[
-        float, typer.Option(min=0, max=1, help="fault: part of frames not sent unless the gateway asks")
+    duplicates: Annotated[float, typer.Option(min=0, max=1, help="fault: share of messages that are sent twice")] = 0.0,
+    late: Annotated[
+        float, typer.Option(min=0, max=1, help="fault: share of messages that are sent out of order")
     ] = 0.0,
-    poison: Annotated[float, typer.Option(min=0, max=1, help="fault: malformed messages besides, a frame")] = 0.0,
+    drop: Annotated[
+        float, typer.Option(min=0, max=1, help="fault: share of frames that are sent only when the gateway asks")
+    ] = 0.0,
+    poison: Annotated[
+        float, typer.Option(min=0, max=1, help="fault: malformed messages that are sent in addition, per frame")
+    ] = 0.0,
     answer_after: Annotated[
         float, typer.Option(min=-1, help="seconds from the acceptance of a command to its end; -1: never answered")
     ] = 0.0,
@@ -81,28 +87,37 @@ def main(  # noqa: PLR0917 - typer's options
     ] = None,
     deadline: Annotated[float, typer.Option(min=0, help="seconds to wait for acknowledgements at the end")] = 10.0,
     until_receipted: Annotated[
-        float | None, typer.Option(min=0, help="seconds to wait after that until receipts cover all; else status 1")
+        float | None,
+        typer.Option(min=0, help="seconds to wait after --deadline until receipts cover all frames; else status 1"),
     ] = None,
     max_backoff: Annotated[float, typer.Option(min=0.5, help="longest pause before connecting again, s")] = 15.0,
     report_every: Annotated[float, typer.Option(min=0.1, help="seconds between summaries")] = 10.0,
     http_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="serve metrics for Prometheus there; default: not")
+        int | None,
+        typer.Option(min=0, max=65535, help="port on which metrics are served for Prometheus; default: none"),
     ] = None,
-    http_host: Annotated[str, typer.Option(help="address of the same")] = "127.0.0.1",
+    http_host: Annotated[str, typer.Option(help="address on which the metrics are served")] = "127.0.0.1",
     mqtt_url: Annotated[str, typer.Option(envvar="BIOGATE_MQTT_URL")] = "mqtt://127.0.0.1:1883",
     mqtt_username: Annotated[str | None, typer.Option(envvar="BIOGATE_MQTT_USERNAME")] = None,
     mqtt_password: Annotated[str | None, typer.Option(envvar="BIOGATE_MQTT_PASSWORD")] = None,
     ca: Annotated[Path | None, typer.Option(help="certificate of the CA of the brokers, for mqtts")] = None,
-    enroll: Annotated[str | None, typer.Option(help="enroll here, mqtts://host:port; needs the next two")] = None,
+    enroll: Annotated[
+        str | None,
+        typer.Option(help="listener for enrollment, mqtts://host:port; needs --claims and --enroll-password-file"),
+    ] = None,
     claims: Annotated[Path | None, typer.Option(help="CSV: serial,claim_key,version")] = None,
-    enroll_password_file: Annotated[Path | None, typer.Option(help="has the password of the login enroll")] = None,
+    enroll_password_file: Annotated[
+        Path | None, typer.Option(help="file with the password of the login enroll")
+    ] = None,
     certificate: Annotated[bool, typer.Option("--certificate", help="ask for certificates, not passwords")] = False,
     factory_reset: Annotated[
-        list[str] | None, typer.Option(help="serial of a device that forgets its login and data before")
+        list[str] | None, typer.Option(help="serial of a device that first forgets its login and data")
     ] = None,
     repeat_after: Annotated[float, typer.Option(min=0.1, help="seconds until a request is repeated")] = 2.0,
     login_retry: Annotated[float, typer.Option(min=0.1, help="seconds between tries with a refused login")] = 60.0,
-    enroll_again: Annotated[float, typer.Option(min=0.1, help="after so many seconds of that, enroll again")] = 600.0,
+    enroll_again: Annotated[
+        float, typer.Option(min=0.1, help="seconds of refusal after which a device enrolls again")
+    ] = 600.0,
 ) -> None:
     """Run the fleet, unless it is to be enrolled only."""
     if context.invoked_subcommand:
@@ -119,7 +134,7 @@ def main(  # noqa: PLR0917 - typer's options
             names, boots = [keeper.serial for keeper in keepers], [0] * len(keepers)
         else:
             if claims or enroll_password_file or certificate or factory_reset:
-                raise ValueError("--claims and what goes with it need --enroll")
+                raise ValueError("--claims, --enroll-password-file, --certificate and --factory-reset need --enroll")
             names = [f"{prefix}{number:04}" for number in range(1, (devices or 20) + 1)]
             if not is_device_name(names[-1]):
                 raise ValueError(f"{names[-1]} is no device name")

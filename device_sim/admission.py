@@ -1,4 +1,5 @@
-"""How a device of a fleet gets in: with the login that all share, or with one of its own, for which it enrolls."""
+"""Gives a device of the fleet access to the broker: by the login that all share, or by one of its own, for which it
+enrolls."""
 
 from __future__ import annotations
 
@@ -16,86 +17,87 @@ from cryptography import x509
 
 from device_sim.connection import Broker, ConnectionFailed, NotAuthorized
 from device_sim.entrance import Entrance, shake
-from device_sim.identity import Keeper, Login
+from device_sim.identity import DeviceLogin, Keeper
 from schema.enrollment import Renewal, unb64
 
 EXPIRY_CHECK = 3600.0
-"""Seconds; of a certificate."""
+"""Seconds between two checks of a certificate's expiry."""
 SWITCH_AGAIN = 5.0
-"""Seconds until the next try, when the new login could not be used."""
+"""Seconds until the next try after the new login could not be used."""
 
 
 @dataclass(frozen=True)
-class Access:
-    """How to connect."""
+class DeviceAccess:
+    """A broker, and the client id under which a device connects to it."""
 
     broker: Broker
     client_id: str
     generation: int | None = None
-    """Of the login; None: it is none of an enrollment."""
+    """The generation of the login; None if it does not come from an enrollment."""
 
 
-class Admission(Protocol):
-    async def access(self) -> Access:
-        """Waits until there is one. Raises ConnectionFailed."""
+class DeviceAdmission(Protocol):
+    async def access(self) -> DeviceAccess:
+        """Return the access, waiting until there is one. Raises ConnectionFailed."""
         ...
 
-    async def refused(self, access: Access) -> float | None:
-        """The broker does not know the login: how long (s) to wait; None: as after other failures."""
+    async def refused(self, access: DeviceAccess) -> float | None:
+        """Note that the broker refused the login. Return the seconds to wait, or None to wait as after other
+        failures."""
         ...
 
-    def used(self, access: Access) -> None:
-        """The broker has a status that was published with it."""
+    def used(self, access: DeviceAccess) -> None:
+        """Note that the broker has acknowledged a status published with this login."""
         ...
 
     @property
     def renewal(self) -> Callable[[bytes, float], None] | None:
-        """What takes the messages of the identity topic; None: they are not for us."""
+        """The handler of messages on the identity topic; None if the device does not subscribe to it."""
         ...
 
 
-class Shared:
-    """The same login for all devices, or none, and each one's name as client id."""
+class SharedAdmission:
+    """One login, or none, for all devices, with each device's name as client id."""
 
     def __init__(self, broker: Broker, name: str) -> None:
-        self._access = Access(broker, name)
+        self._access = DeviceAccess(broker, name)
 
-    async def access(self) -> Access:
+    async def access(self) -> DeviceAccess:
         return self._access
 
-    async def refused(self, access: Access) -> float | None:
+    async def refused(self, access: DeviceAccess) -> float | None:
         return None
 
-    def used(self, access: Access) -> None: ...
+    def used(self, access: DeviceAccess) -> None: ...
 
     @property
     def renewal(self) -> None:
         return None
 
 
-class Enrolled:
-    """Keeps a device in possession of a login."""
+class EnrolledAdmission:
+    """Keeps a device in possession of a login of its own."""
 
     def __init__(
-        self, keeper: Keeper, entrance: Entrance, joined: Callable[[Login], None], say: Callable[[str], None]
+        self, keeper: Keeper, entrance: Entrance, joined: Callable[[DeviceLogin], None], say: Callable[[str], None]
     ) -> None:
-        """`joined` is called with each new login, and with the one there is now, before it is used."""
+        """`joined` is called with each new login, and with the present one, before it is used."""
         self.keeper = keeper
         self._entrance, self._joined, self._say = entrance, joined, say
         self._renew = 0
-        """Logins of an older generation are to be replaced."""
+        """Logins of an older generation than this are to be replaced."""
         self._refused_since: float | None = None
         self._locked_out = False
-        """Refused for too long: another login is needed."""
-        self._used: Access | None = None
+        """Whether the login was refused for so long that the device needs another one."""
+        self._used: DeviceAccess | None = None
         self._admitted, self._changed = asyncio.Event(), asyncio.Event()
         if keeper.state.newest:
             joined(keeper.state.newest)
             self._admitted.set()
 
-    async def run(self, switch: Callable[[Access], Awaitable[None]], delay: float) -> None:
-        """For ever, after a delay (s): enroll when it is time to. `switch` goes over to a newer login, if the device is
-        connected with an older one; it may raise ConnectionFailed."""
+    async def run(self, switch: Callable[[DeviceAccess], Awaitable[None]], delay: float) -> None:
+        """Enroll, for ever, when it is time to, after `delay` seconds. `switch` moves a connected device to a newer
+        login; it may raise ConnectionFailed."""
         await asyncio.sleep(delay)
         while True:
             self._changed.clear()
@@ -109,24 +111,26 @@ class Enrolled:
             else:
                 await self._change(EXPIRY_CHECK)
 
-    async def access(self) -> Access:
+    async def access(self) -> DeviceAccess:
         while (login := self.keeper.state.newest) is None:
             await self._admitted.wait()
         return self._access(login)
 
-    async def refused(self, access: Access) -> float | None:
+    async def refused(self, access: DeviceAccess) -> float | None:
         state, pace, now = self.keeper.state, self._entrance.pace, time.monotonic()
         if self._refused_since is None:
             self._refused_since = now
         if state.granted and state.login and state.granted.generation == access.generation:
             self._renew = max(self._renew, state.granted.generation)
-            await asyncio.to_thread(self.keeper.give_up)  # too late: it was deleted. The one before it should work.
+            await asyncio.to_thread(
+                self.keeper.give_up
+            )  # too late: the granted login was deleted, and the one before should work
         elif now - self._refused_since >= pace.enroll_again:
             self._locked_out = True
         self._changed.set()
         return pace.refused * random.uniform(1.0, 1.1)
 
-    def used(self, access: Access) -> None:
+    def used(self, access: DeviceAccess) -> None:
         self._refused_since, self._locked_out, self._used = None, False, access
         self._changed.set()
 
@@ -136,26 +140,26 @@ class Enrolled:
 
     def _asked(self, payload: bytes, _: float) -> None:
         if not payload:
-            return  # it was taken back
+            return  # the request to enroll again was withdrawn
         try:
             self._renew = msgspec.json.decode(payload, type=Renewal).renew
         except msgspec.DecodeError as error:
-            self._say(f"{self.keeper.serial}: a message about its identity cannot be read: {error}")
+            self._say(f"{self.keeper.serial}: a message on the identity topic cannot be read: {error}")
             return
         self._changed.set()
 
-    def _access(self, login: Login) -> Access:
-        return Access(self._entrance.broker_of(login), login.identity.client_id, login.generation)
+    def _access(self, login: DeviceLogin) -> DeviceAccess:
+        return DeviceAccess(self._entrance.broker_of(login), login.identity.client_id, login.generation)
 
     async def _enroll(self) -> None:
         keeper, pace = self.keeper, self._entrance.pace
         if keeper.state.login is None:
-            self._admitted.clear()  # before the grant is given up: then nobody looks for a login that is not there
+            self._admitted.clear()  # before the grant is dropped, so that nobody looks for a login that is gone
         if keeper.state.granted:
-            await asyncio.to_thread(keeper.give_up)  # it is refused, so its handshake leads to nothing
+            await asyncio.to_thread(keeper.give_up)  # the grant is refused, so its handshake leads to nothing
         over = await shake(keeper, self._entrance, self._say, lambda _: None)
         if over:
-            self._say(f"{keeper.serial}: no login: {over.code}")
+            self._say(f"{keeper.serial}: enrollment was refused: {over.code}")
             seconds = pace.without_operator if over.seconds is None else max(pace.repeat, over.seconds)
             await asyncio.sleep(seconds * random.uniform(1.0, 1.25))
             return
@@ -164,7 +168,7 @@ class Enrolled:
         self._joined(keeper.state.granted)
         self._admitted.set()
 
-    async def _go_over(self, switch: Callable[[Access], Awaitable[None]], login: Login) -> None:
+    async def _go_over(self, switch: Callable[[DeviceAccess], Awaitable[None]], login: DeviceLogin) -> None:
         try:
             access = self._access(login)
             try:
@@ -177,13 +181,13 @@ class Enrolled:
         await self._change(SWITCH_AGAIN)
 
     async def _change(self, seconds: float) -> None:
-        """Wait for one, but not for longer."""
+        """Wait for a change, at most so many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
 
-    def _outdated(self, login: Login) -> bool:
-        """A renewal was asked for, or a third or less of the certificate's life is left."""
+    def _outdated(self, login: DeviceLogin) -> bool:
+        """Whether a renewal was asked for, or a third or less of the certificate's life is left."""
         if login.generation < self._renew:
             return True
         if not login.identity.certificate:

@@ -1,4 +1,4 @@
-"""Boot counters of devices: one small file each, durable before the boot is used."""
+"""Boot counters of devices, one small file each, durable before the boot is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The claims file: what production gave to the controllers. CSV with the header serial,claim_key,version."""
+"""Reads the claims file, a CSV with the header serial,claim_key,version: what production gave to the controllers."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ LAST_VERSION = 32_767
 class Claim:
     serial: str
     version: int
-    """Of the master key that the claim key was made from; 0: a claim key of its own."""
+    """Version of the master key from which the claim key was derived; 0 for a claim key of the controller's own."""
     key: bytes = field(repr=False)
 
 
 def read_claims(path: Path, warn: Callable[[str], None]) -> list[Claim]:
-    """Raises ValueError, OSError. `warn` takes a line of text for people."""
+    """Read the claims. `warn` takes a line of text for people. Raises ValueError, OSError."""
     if path.stat().st_mode & 0o077:
-        warn(f"{path} has claim keys in it and can be read by others: chmod 600")
+        warn(f"{path} holds claim keys and other users can read it: chmod 600")
     with path.open(newline="") as file:
         rows = csv.DictReader(file)
         if not {"serial", "claim_key", "version"} <= set(rows.fieldnames or ()):
             raise ValueError(f"{path}: the first line must be serial,claim_key,version")
         claims = [_claim(row, f"{path}, line {rows.line_num}") for row in rows]
     if not claims or len({claim.serial for claim in claims}) < len(claims):
-        raise ValueError(f"{path}: a serial is there twice" if claims else f"{path}: there is no serial in it")
+        raise ValueError(f"{path}: a serial stands twice" if claims else f"{path}: it has no serial")
     return claims
 
 
 def _claim(row: Mapping[str, str | None], where: str) -> Claim:
     serial, text, version = (row[name] or "" for name in ("serial", "claim_key", "version"))
     if not is_device_name(serial):
-        raise ValueError(f"{where}: {serial!r} is no serial number")
+        raise ValueError(f"{where}: {serial!r} is not a serial number")
     try:
         key, number = bytes.fromhex(text), int(version)
     except ValueError:

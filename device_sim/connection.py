@@ -1,6 +1,6 @@
 """An MQTT 5 connection of a device: the Rust codec `mqtt5` under a plain asyncio protocol.
 
-It knows packets, the broker's window and the keep-alive; what to send, and to send it again, is its user's concern.
+It handles packets, the broker's window and the keep-alive; what to send, and what again, is for the caller to decide.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ UNKNOWN_LOGIN = (
     mqtt5.ConnAckReasonCode.CLIENT_ID_NOT_VALID,
 )
 ACCEPTED = (mqtt5.PubAckReasonCode.SUCCESS, mqtt5.PubAckReasonCode.NO_MATCHING_SUBSCRIBERS)
-"""Of a retained message: the broker has it."""
+"""The broker has stored a retained message when it answers so."""
 
 Acknowledged = Callable[[int, mqtt5.PubAckReasonCode], None]
 Received = Callable[[str, bytes], None]
@@ -36,11 +36,11 @@ T = TypeVar("T")
 
 
 class ConnectionFailed(Exception):
-    """The broker could not be reached, refused us, broke the protocol or went away."""
+    """Raised when the broker could not be reached, refused the connection, broke the protocol or went away."""
 
 
 class NotAuthorized(ConnectionFailed):
-    """The broker does not know this login, or does not let it do what a device must."""
+    """Raised when the broker does not know this login, or does not let it do what a device must."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class Broker:
     def at(
         cls, url: str, username: str | None, password: str | None, tls: Callable[[], ssl.SSLContext] | None = None
     ) -> Broker:
-        """`tls` gives the context for mqtts; without it, the machine's certificates are trusted."""
+        """The broker at a URL. `tls` gives the context for mqtts; without it, the machine's certificates are trusted.
+        Raises ValueError."""
         parts = urlsplit(url)
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
             raise ValueError(f"not an address like mqtt://host:port or mqtts://host:port: {url}")
@@ -64,24 +65,24 @@ class Broker:
 
 
 def tls_context(ca: Path | None = None, certificate: bytes = b"") -> ssl.SSLContext:
-    """TLS 1.2 or newer; the broker's certificate must be signed by `ca`. `certificate`: ours and its key, PEM.
-    Raises OSError, ssl.SSLError."""
+    """A context for TLS 1.2 or newer, in which `ca` must have signed the broker's certificate. `certificate` is our own
+    with its key, PEM. Raises OSError, ssl.SSLError."""
     context = ssl.create_default_context(cafile=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if certificate:
-        with tempfile.NamedTemporaryFile() as file:  # ssl takes it from nowhere else; nobody else may read it
+        with tempfile.NamedTemporaryFile() as file:  # ssl loads it from a file alone; no other user may read it
             file.write(certificate)
             file.flush()
             context.load_cert_chain(file.name)
     return context
 
 
-class Connection(asyncio.Protocol):
-    """One connection; when it is lost, `closed` is done and the object is of no more use."""
+class DeviceConnection(asyncio.Protocol):
+    """One connection. When it is lost, `closed` is done and the object is of no more use."""
 
     def __init__(self, acknowledged: Acknowledged, received: Received, ready: Callable[[], None]) -> None:
-        """`acknowledged` gets every PUBACK, `received` topic and payload of every message; `ready` is called when room
-        to send may have come up."""
+        """`acknowledged` gets every PUBACK, `received` topic and payload of every message; `ready` is called when there
+        may be room to send again."""
         loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[ConnectionFailed] = loop.create_future()
         self._connack: asyncio.Future[mqtt5.ConnAckPacket] = loop.create_future()
@@ -101,13 +102,13 @@ class Connection(asyncio.Protocol):
 
     @property
     def room(self) -> int:
-        """How many messages may be published now: the broker's Receive Maximum, less what is in flight."""
+        """The number of messages that may be published now: the broker's Receive Maximum, less what is in flight."""
         if self._blocked or self._transport.is_closing():
             return 0
         return self._window - len(self._in_flight)
 
     def publish(self, topic: str, payload: bytes, *, content_type: str, retain: bool = False) -> int:
-        """Put a QoS 1 message into what the next flush sends; return its packet id. There must be room."""
+        """Add a QoS 1 message to the next flush; return its packet id. There must be room."""
         assert self.room > 0, "publish without room"
         self._packet_id = self._packet_id % LAST_PACKET_ID + 1
         while self._packet_id in self._in_flight:
@@ -130,7 +131,7 @@ class Connection(asyncio.Protocol):
         self._outgoing.clear()
 
     def disconnect(self) -> None:
-        """Leave for good: the broker forgets the will."""
+        """Disconnect for good: the broker forgets the will."""
         if not self._transport.is_closing():
             self.flush()
             self._write(mqtt5.DisconnectPacket().write())
@@ -139,7 +140,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Cut the connection: the broker publishes the will."""
         if not self.closed.done():
-            self._reason = ConnectionFailed("cut by us")
+            self._reason = ConnectionFailed("we cut the connection")
             self._transport.abort()
 
     async def handshake(self, packet: mqtt5.ConnectPacket, topics: Sequence[str]) -> None:
@@ -162,7 +163,7 @@ class Connection(asyncio.Protocol):
                 refused = NotAuthorized if code == mqtt5.SubAckReasonCode.NOT_AUTHORIZED else ConnectionFailed
                 raise refused(f"subscription to {topic} refused by the broker: {code.name}")
         if self._transport.is_closing():
-            raise ConnectionFailed("lost as soon as made")
+            raise ConnectionFailed("the connection was lost at once")
 
     async def _answer(self, answer: asyncio.Future[T]) -> T:
         await asyncio.wait((answer, self.closed), return_when=asyncio.FIRST_COMPLETED)
@@ -170,7 +171,7 @@ class Connection(asyncio.Protocol):
             raise self.closed.result()
         return answer.result()
 
-    # What asyncio calls
+    # Callbacks of asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -182,7 +183,7 @@ class Connection(asyncio.Protocol):
         if self.closed.done():
             return
         if exc and not isinstance(exc, OSError):
-            self.closed.set_exception(exc)  # our own mistake: asyncio would only log it, and we connect for ever
+            self.closed.set_exception(exc)  # a defect: asyncio would only log it, and we would reconnect for ever
             return
         if exc:
             self._reason = ConnectionFailed(f"connection lost: {exc}")
@@ -197,28 +198,18 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._transport.is_closing():
-            return  # TLS goes on reading until the other side has said goodbye
+            return  # TLS goes on reading until the peer has closed, too
         self._heard = time.monotonic()
         self._unread += data
-        read, packets = 0, []
-        with memoryview(self._unread) as view:
-            try:
-                while read < len(view):
-                    packet, size = mqtt5.read(view[read:])
-                    read += size
-                    packets.append(packet)
-            except IndexError:
-                pass  # the rest of the packet is still to come
-            except ValueError as error:
-                self._fail(f"unreadable packet from the broker: {error}")
-        # The view is released only now: a bytearray that is viewed cannot shrink.
-        del self._unread[:read]
+        packets, defect = take_packets(self._unread)
+        if defect:
+            self._fail(f"unreadable packet from the broker: {defect}")
         for packet in packets:
             self._handle(packet)
         self.flush()
         self._ready()
 
-    # What packets do
+    # Packets
 
     def _handle(self, packet: mqtt5.Packet) -> None:
         match packet:
@@ -249,7 +240,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(data)
 
     def _check_alive(self) -> None:
-        """Ping when there was nothing to say; a broker that stays silent through a ping is gone."""
+        """Ping when the connection is idle; a broker that does not answer a ping is gone."""
         now, half = time.monotonic(), self._keep_alive / 2
         if now - self._heard > 1.5 * self._keep_alive:
             self._reason = ConnectionFailed("no answer within the keep-alive")
@@ -258,6 +249,23 @@ class Connection(asyncio.Protocol):
         if now - self._spoke >= half * 0.9 or now - self._heard >= half:
             self._write(mqtt5.PingReqPacket().write())
         self._timer = asyncio.get_running_loop().call_later(half, self._check_alive)
+
+
+def take_packets(unread: bytearray) -> tuple[list[mqtt5.Packet], str]:
+    """Remove the complete packets from `unread`; return them, and what is wrong with the next one, if anything."""
+    read, packets, defect = 0, [], ""
+    with memoryview(unread) as view:
+        try:
+            while read < len(view):
+                packet, size = mqtt5.read(view[read:])
+                read += size
+                packets.append(packet)
+        except IndexError:
+            pass  # the rest of the packet is still to come
+        except ValueError as error:
+            defect = str(error)
+    del unread[:read]  # only now: a bytearray that is viewed cannot shrink
+    return packets, defect
 
 
 async def connect(
@@ -269,9 +277,9 @@ async def connect(
     acknowledged: Acknowledged,
     received: Received,
     ready: Callable[[], None],
-) -> Connection:
-    """Open a connection, subscribed to `topics`; raises ConnectionFailed. The broker keeps nothing between connections
-    but what is retained; that comes each time."""
+) -> DeviceConnection:
+    """Open a connection, subscribed to `topics`. Raises ConnectionFailed. The broker keeps no session: between
+    connections it keeps retained messages alone, which come each time."""
     packet = mqtt5.ConnectPacket(
         client_id,
         username=broker.username,
@@ -284,7 +292,7 @@ async def connect(
     try:
         async with asyncio.timeout(TIMEOUT):
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(acknowledged, received, ready), broker.host, broker.port, ssl=broker.tls
+                lambda: DeviceConnection(acknowledged, received, ready), broker.host, broker.port, ssl=broker.tls
             )
             try:
                 await connection.handshake(packet, topics)

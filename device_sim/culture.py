@@ -1,8 +1,9 @@
-"""One fed-batch run of E. coli with its control loops, as a table over time. Pure: no I/O, no clock, no randomness.
+"""Computes one fed-batch run of E. coli with its control loops, as a table over time. Pure: no I/O, no clock, no
+randomness.
 
 The culture is the model of Anane et al. 2017 (Biochem. Eng. J. 125, 23-30), with overflow to acetate and its re-use.
-Hours, litres, g/L, and dissolved oxygen in % of saturation. The loops and the vessel around it are plain first-order
-physics and PI controllers with figures of a bench unit.
+Units are hours, litres, g/L, and % of saturation for dissolved oxygen. The loops and the vessel around the culture are
+plain first-order physics and PI controllers with figures of a bench unit.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 STEP = 10 / 3600
-"""Hours. The fastest thing, oxygen transfer at 600 /h, is stable up to 16 s in a fourth-order Runge-Kutta."""
+"""Hours. The fastest process, oxygen transfer at 600 /h, is stable up to 16 s in a fourth-order Runge-Kutta."""
 
 FEED_START, FEED_RATE, FEED_GROWTH, FEED_HALVED = 11.4469, 0.0087, 0.222, 16.3028
 """Exponential feed: begin (h of age), first rate (L/h), set growth rate (1/h), begin of constant feed (h)."""
@@ -34,11 +35,11 @@ class Culture(NamedTuple):
     acetate: float = 0.0129
     oxygen: float = 98.0
     probe: float = 98.0
-    """The oxygen probe, which follows with a time constant of 35 s."""
+    """The reading of the oxygen probe, which follows with a time constant of 35 s."""
 
 
 class Rates(NamedTuple):
-    """Specific rates in g per g of cells and hour; uptake positive, for acetate production."""
+    """Specific rates in g per g of cells and hour. Uptake is positive; for acetate, production is."""
 
     growth: float
     glucose: float
@@ -75,7 +76,7 @@ def change(c: Culture, feed: float, kla: float) -> tuple[float, ...]:
 
 
 def advance(c: Culture, feed: float, kla: float, hours: float = STEP) -> Culture:
-    """One fourth-order Runge-Kutta step."""
+    """Advance a culture by one fourth-order Runge-Kutta step of STEP hours."""
 
     def moved(slope: tuple[float, ...], by: float) -> Culture:
         return Culture(*(x + by * d for x, d in zip(c, slope, strict=True)))
@@ -89,7 +90,8 @@ def advance(c: Culture, feed: float, kla: float, hours: float = STEP) -> Culture
 
 
 def feed_rate(age: float) -> float:
-    """Feed in L/h at hours after inoculation: none, exponential, then half of the last, constant."""
+    """Feed in L/h at an age in hours after inoculation: none, then exponential, then half of the last rate,
+    constant."""
     if age < FEED_START:
         return 0.0
     grown = FEED_RATE * math.exp(FEED_GROWTH * (min(age, FEED_HALVED) - FEED_START))
@@ -121,7 +123,7 @@ GROWING = (Phase.INOCULATION, Phase.BATCH, Phase.EXPONENTIAL_FEED, Phase.CONSTAN
 
 
 class Loop:
-    """A PI controller with bounds on its output and an integral that stops at them."""
+    """A PI controller with bounds on its output, whose integral stops at the bounds."""
 
     def __init__(self, gain: float, hours: float, low: float, high: float) -> None:
         self.gain, self.hours, self.low, self.high = gain, hours, low, high
@@ -135,8 +137,8 @@ class Loop:
         return output
 
 
-class Row(NamedTuple):
-    """The vessel at one instant, in the units of the channels of the same names; oxygen transfer is the true one."""
+class CultureRow(NamedTuple):
+    """The vessel at one instant, in the units of the channels of the same names; `otr` is the true oxygen transfer."""
 
     temperature: float
     temperature_setpoint: float
@@ -155,8 +157,8 @@ class Row(NamedTuple):
     volume: float
 
 
-def rows() -> Iterator[Row]:
-    """A run from setup to idle, a row each STEP."""
+def rows() -> Iterator[CultureRow]:
+    """Yield a run from setup to idle, a row each STEP."""
     heating = Loop(8.0, 0.4, -100.0, 100.0)
     titration = Loop(150.0, 0.2, -100.0, 100.0)
     aeration = Loop(0.6, 0.03, 0.0, 100.0)
@@ -178,7 +180,7 @@ def rows() -> Iterator[Row]:
         feed = feed_rate(hour - INOCULATED) if phase in GROWING else 0.0
         r = rates(culture)
         otr = r.oxygen * culture.cells * 1000 / O2_GRAMS
-        yield Row(
+        yield CultureRow(
             temperature, TEMPERATURES[phase], heat,
             ph, 7.0, base,
             culture.probe, 30.0, stir,
@@ -199,5 +201,5 @@ def phase_at(hour: float) -> Phase:
 
 @cache
 def table() -> npt.NDArray[np.float64]:
-    """The run as an array: one row each STEP, columns as in Row. Takes half a second, once."""
+    """The run as an array: one row each STEP, columns as in CultureRow. The first call takes half a second."""
     return np.array(list(rows()))

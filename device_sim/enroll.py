@@ -1,8 +1,8 @@
-"""Enroll all controllers of a claims file: `biogate sim enroll --claims FILE …`.
+"""Enrolls all controllers of a claims file: `biogate sim enroll --claims FILE …`.
 
-Writes one JSON object a line to standard output: one a device (serial, device, generation, seconds; or why it got
-none), then a summary. Exit status 0: all have a login that was used; 1: some have not; 2: wrong usage, or a damaged
-file.
+Writes one JSON object a line to standard output: one for each device (serial, device, generation, seconds; or why it
+got no login), then a summary. Exit status 0: each device has used its login; 1: some have not; 2: wrong usage, or a
+damaged file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from device_sim.entrance import Entrance, Pace, Point, shake
 from device_sim.firmware import FIRMWARE
 from device_sim.frames import Format
 from device_sim.handshake import Over
-from device_sim.identity import Keeper, Login
+from device_sim.identity import DeviceLogin, Keeper
 from schema.command_line import alone, start
 from schema.messages import CONTENT_JSON
 from schema.topics import Kind
@@ -39,8 +39,8 @@ DECIMALS = 3
 
 
 class Step(StrEnum):
-    """Sent and acknowledged by the broker: hello, proof. Received, and not stored yet: challenge, grant. stored: the
-    login. connected: the login was used, which is not stored yet."""
+    """The progress of a device. hello, proof: the broker acknowledged the request. challenge, grant: received, not yet
+    stored. stored: the login is stored. connected: the login was used, which is not yet stored."""
 
     HELLO = "hello"
     CHALLENGE = "challenge"
@@ -54,13 +54,13 @@ def main(  # noqa: PLR0917 - typer's options
     enroll: Annotated[str, typer.Option(help="listener for enrollment, mqtts://host:port")],
     claims: Annotated[Path, typer.Option(help="CSV: serial,claim_key,version")],
     ca: Annotated[Path, typer.Option(help="certificate of the plant's CA")],
-    enroll_password_file: Annotated[Path, typer.Option(help="has the password of the login enroll")],
+    enroll_password_file: Annotated[Path, typer.Option(help="file with the password of the login enroll")],
     state: Annotated[Path, typer.Option(help="directory of the devices' files")],
-    concurrency: Annotated[int, typer.Option(min=1, help="handshakes at once")] = 20,
-    starts: Annotated[float, typer.Option(min=0.01, help="handshakes begun in a second")] = 15.0,
+    concurrency: Annotated[int, typer.Option(min=1, help="handshakes that run at once")] = 20,
+    starts: Annotated[float, typer.Option(min=0.01, help="handshakes that begin in a second")] = 15.0,
     certificate: Annotated[bool, typer.Option("--certificate", help="ask for certificates, not passwords")] = False,
     factory_reset: Annotated[
-        list[str] | None, typer.Option(help="serial of a device that forgets its login and data before")
+        list[str] | None, typer.Option(help="serial of a device that first forgets its login and data")
     ] = None,
     repeat_after: Annotated[float, typer.Option(min=0.1, help="seconds until a request is repeated")] = 2.0,
     stop_at: Annotated[Step | None, typer.Option(help="kill this process when a device has come so far")] = None,
@@ -82,7 +82,7 @@ def main(  # noqa: PLR0917 - typer's options
 
 
 def open_keepers(state: Path, claims: list[Claim], resets: list[str]) -> list[Keeper]:
-    """The devices' files, after the factory resets. Raises ValueError, OSError."""
+    """Open the devices' files, after the factory resets. Raises ValueError, OSError."""
     if unknown := set(resets) - {claim.serial for claim in claims}:
         raise ValueError(f"not in the claims file: {', '.join(sorted(unknown))}")
     keepers = [Keeper(state, claim) for claim in claims]
@@ -93,7 +93,8 @@ def open_keepers(state: Path, claims: list[Claim], resets: list[str]) -> list[Ke
 
 
 def factory_reset(keeper: Keeper) -> None:
-    """Forget the login first, so that what has no boot counter any more cannot publish under an old name."""
+    """Reset a device. Its login goes first, so that a device without a boot counter cannot publish under an old
+    name."""
     keeper.factory_reset()
     state = keeper.path.parent
     for what in ("boot", "commands"):
@@ -102,7 +103,7 @@ def factory_reset(keeper: Keeper) -> None:
 
 
 async def enroll_all(keepers: list[Keeper], entrance: Entrance, apart: float, at: Point) -> bool:
-    """Handshakes begin so many seconds apart. Returns whether all have a login that was used."""
+    """Enroll all devices, beginning handshakes `apart` seconds apart. Return whether each has used its login."""
     begin, delays = time.monotonic(), itertools.count()
     async with asyncio.TaskGroup() as tasks:
         running = []
@@ -119,7 +120,7 @@ async def enroll_all(keepers: list[Keeper], entrance: Entrance, apart: float, at
 
 
 async def _one(keeper: Keeper, entrance: Entrance, delay: float, at: Point) -> float | None:
-    """How long it took, from connecting on; None if only an operator can help."""
+    """Enroll one device; return the seconds from the first connection on, or None if only an operator can help."""
     await asyncio.sleep(delay)
     begin: list[float] = []
 
@@ -141,7 +142,7 @@ async def _one(keeper: Keeper, entrance: Entrance, delay: float, at: Point) -> f
 
 
 async def enroll_one(keeper: Keeper, entrance: Entrance, at: Point) -> Over | None:
-    """Until the device has a login that was used: None, or why it cannot have one by itself."""
+    """Enroll until the device has used a login: return None, or why it cannot get one without an operator."""
     delay = entrance.pace.repeat
     while keeper.state.login is None or keeper.state.handshake:
         if keeper.state.granted is None:
@@ -159,12 +160,12 @@ async def enroll_one(keeper: Keeper, entrance: Entrance, at: Point) -> Over | No
             await asyncio.sleep(delay * random.uniform(0.75, 1.25))
             delay = min(2 * delay, entrance.pace.longest)
             if isinstance(error, NotAuthorized):
-                keeper.give_up()  # it was not used in time
+                keeper.give_up()  # the login was not used in time
     return None
 
 
-async def _use(keeper: Keeper, login: Login, entrance: Entrance, at: Point) -> None:
-    """Say once, under the new login, that we are there, and leave. Raises ConnectionFailed."""
+async def _use(keeper: Keeper, login: DeviceLogin, entrance: Entrance, at: Point) -> None:
+    """Publish an online and an offline status with the new login. Raises ConnectionFailed."""
     identity, begun = login.identity, time.time_ns() // 1_000_000
     acknowledged: asyncio.Queue[mqtt5.PubAckReasonCode | None] = asyncio.Queue()
     connection = await connect(
@@ -188,7 +189,7 @@ async def _use(keeper: Keeper, login: Login, entrance: Entrance, at: Point) -> N
             if code is None:
                 raise connection.closed.result()
             if code not in ACCEPTED:
-                raise NotAuthorized(f"a status was refused by the broker: {code.name}")
+                raise NotAuthorized(f"the broker refused a status: {code.name}")
             if word == "online":
                 at("connected")
                 await asyncio.to_thread(keeper.used)

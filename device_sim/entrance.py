@@ -1,4 +1,4 @@
-"""The way in: one handshake over MQTT, until a login is stored."""
+"""Runs one enrollment handshake over MQTT, until a login is stored."""
 
 from __future__ import annotations
 
@@ -17,61 +17,61 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from device_sim.connection import Broker, Connection, ConnectionFailed, connect, tls_context
+from device_sim.connection import Broker, ConnectionFailed, DeviceConnection, connect, tls_context
 from device_sim.firmware import FIRMWARE
 from device_sim.handshake import Granted, Handshake, Ignored, Over, Proved, Wait, begin, receive
-from device_sim.identity import Keeper, Login
-from device_sim.process import CHANNELS
+from device_sim.identity import DeviceLogin, Keeper
+from device_sim.vessels import CHANNELS
 from schema.enrollment import LOGIN, client_id, reply_topic, request_topic, unb64
 from schema.messages import CONTENT_JSON
 
 HARDWARE = "simulated"
 STAY = 10
-"""Who is told to wait longer (s) than this leaves and comes back: connections here are few."""
+"""A device that has to wait longer (s) disconnects and comes back, because connections to this listener are few."""
 
 Point = Callable[[str], None]
-"""Is told how far a device has come: begin, hello, challenge, proof, grant, stored, connected."""
+"""Called with how far a device has come: begin, hello, challenge, proof, grant, stored, connected."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds."""
+    """The waits of a device, in seconds."""
 
     repeat: float = 2.0
-    """Until a request is sent again for the first time; then twice as long each time."""
+    """The wait until a request is repeated for the first time; it doubles each time."""
     longest: float = 60.0
     without_operator: float = 3600.0
-    """Until the next handshake, when only an operator can change the answer."""
+    """The wait until the next handshake, when only an operator can change the answer."""
     refused: float = 60.0
-    """Between tries to connect with a login that the broker refuses."""
+    """The wait between two tries to connect with a login that the broker refuses."""
     enroll_again: float = 600.0
-    """When it has been refused for so long."""
+    """The time of such refusals after which the device enrolls again."""
 
 
 @dataclass(frozen=True)
 class Entrance:
-    """What all devices of a plant are configured with."""
+    """The configuration that all devices of a plant share."""
 
     broker: Broker
-    """For handshakes."""
+    """The listener for handshakes."""
     ca: Path
     tls: ssl.SSLContext
-    """For logins with a password."""
+    """The TLS context of logins with a password."""
     certificate: bool
-    """Ask for certificates in the place of passwords."""
+    """Whether to ask for certificates instead of passwords."""
     pace: Pace
     slots: asyncio.Semaphore
-    """A handshake takes one while it is connected."""
+    """A handshake holds one while it is connected."""
 
     @classmethod
     def at(cls, url: str, ca: Path, password_file: Path, *, certificate: bool, pace: Pace, slots: int) -> Entrance:
-        """Raises ValueError, OSError."""
+        """Read the configuration from its files. Raises ValueError, OSError."""
         tls = tls_context(ca)
         broker = Broker.at(url, LOGIN, password_file.read_text().strip(), lambda: tls)
         return cls(broker, ca, tls, certificate, pace, asyncio.Semaphore(slots))
 
-    def broker_of(self, login: Login) -> Broker:
-        """Where a device connects with its login. Raises ConnectionFailed if that is nothing to use."""
+    def broker_of(self, login: DeviceLogin) -> Broker:
+        """The broker to which a device connects with its login. Raises ConnectionFailed if the login is unusable."""
         identity = login.identity
         try:
             tls = self.tls
@@ -80,14 +80,15 @@ class Entrance:
                 tls = tls_context(self.ca, ours + login.key)
             broker = Broker.at(identity.broker, identity.username, identity.password, lambda: tls)
         except (ValueError, OSError) as error:
-            raise ConnectionFailed(f"the login granted is of no use: {error}") from error
+            raise ConnectionFailed(f"the granted login is unusable: {error}") from error
         if broker.tls is None and not _loopback(broker.host):
-            raise ConnectionFailed(f"the login granted is for {identity.broker}, without TLS")
+            raise ConnectionFailed(f"the granted login is for {identity.broker}, without TLS")
         return broker
 
 
 async def shake(keeper: Keeper, entrance: Entrance, say: Callable[[str], None], at: Point) -> Over | None:
-    """One handshake, or what is left of it: None when its login is stored. It is given up when it is over."""
+    """Run a handshake, or the rest of one. Return None once its login is stored, else how it ended; the handshake is
+    then dropped."""
     pace = entrance.pace
     if keeper.state.handshake is None:
         await asyncio.to_thread(keeper.go_on, _new(keeper, entrance))
@@ -116,7 +117,7 @@ async def shake(keeper: Keeper, entrance: Entrance, say: Callable[[str], None], 
 
 
 async def _talk(keeper: Keeper, entrance: Entrance, say: Callable[[str], None], at: Point) -> Granted | Over | Wait:
-    """Over one connection, until there is something to be done without it. Raises ConnectionFailed."""
+    """Exchange messages over one connection, until there is something to do without it. Raises ConnectionFailed."""
     handshake = keeper.state.handshake
     assert handshake
     replies: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -162,7 +163,7 @@ async def _talk(keeper: Keeper, entrance: Entrance, say: Callable[[str], None], 
 
 
 async def _next(replies: asyncio.Queue[bytes | None], wait: float) -> tuple[bytes | None, float]:
-    """The next reply, and how long is left to wait; None and 0 when that is over."""
+    """The next reply and the seconds left to wait; None and 0 when the wait is over."""
     begin = time.monotonic()
     with suppress(TimeoutError):
         async with asyncio.timeout(wait):
@@ -171,7 +172,7 @@ async def _next(replies: asyncio.Queue[bytes | None], wait: float) -> tuple[byte
     return None, 0.0
 
 
-def _send(connection: Connection, topic: str, payload: bytes) -> None:
+def _send(connection: DeviceConnection, topic: str, payload: bytes) -> None:
     if connection.room > 0:
         connection.publish(topic, payload, content_type=CONTENT_JSON)
         connection.flush()

@@ -1,4 +1,4 @@
-"""What a harness lets go wrong in a fleet, seeded."""
+"""Makes seeded faults, which a test harness lets happen in a fleet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from device_sim.frames import Format
 
 CLOCK_OFF = 30
-"""How far (s) a clock may be off."""
+"""The greatest error, in seconds, of a clock."""
 UNREADABLE = (
     b"",
     b"\xff\xfe not text",
@@ -33,22 +33,24 @@ UNACCEPTABLE: tuple[Any, ...] = (
 
 
 def poison(chance: random.Random, format: Format) -> bytes:
-    """A payload that no gateway should take for a frame. It names no boot and seq, or those would count as received."""
+    """A payload that no gateway should accept as a frame. It names no boot and seq, because these would count as
+    received."""
     choice = chance.randrange(3)
     if choice == 0:
         return chance.choice(UNREADABLE)
     if choice == 1:
         return format.encode(chance.choice(UNACCEPTABLE))
-    return b"\xc1" + chance.randbytes(chance.randrange(100))  # 0xc1 is what MessagePack never uses
+    return b"\xc1" + chance.randbytes(chance.randrange(100))  # MessagePack never uses 0xc1
 
 
 async def now_and_then(every: float, act: Callable[[], None], chance: random.Random) -> None:
-    """Act for ever, about every so many seconds."""
+    """Call `act`, for ever, about every so many seconds."""
     while True:
         await asyncio.sleep(every * chance.uniform(0.5, 1.5))
         act()
 
 
 def clock_offset(chance: random.Random) -> int:
-    """Milliseconds; whole seconds, so that a clock set back shows times that it showed before."""
+    """A random error of a clock, in ms. It has whole seconds, so that a clock set back repeats times that it showed
+    before."""
     return 1000 * chance.randint(-CLOCK_OFF, CLOCK_OFF)

@@ -1,6 +1,6 @@
-"""One simulated controller: it numbers frames and keeps each one until a receipt of the gateway covers it.
+"""Simulates one controller, which numbers its frames and keeps each until a receipt of the gateway covers it.
 
-No clock of its own: time is an argument.
+It has no clock of its own: time is an argument.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from device_sim.console import Console
-from device_sim.frames import Format, Frame
-from device_sim.habits import Counts, Habits, happens
+from device_sim.commands import CommandHandler
+from device_sim.frame_store import FrameStore
+from device_sim.frames import Format, SimulatedFrame
+from device_sim.habits import DeviceCounts, Habits, happens
 from device_sim.journal import Journal
-from device_sim.outbox import Link, Message, Outbox, Sort
-from device_sim.store import Store
+from device_sim.outbox import DeviceOutbox, Link, OutboxMessage, Sort
 from schema.messages import Backfill, Command, Receipt
 from schema.topics import Kind
 
@@ -26,34 +26,34 @@ HELD_BACK = 3
 """The late fault sends a frame after so many later ones."""
 
 
-class Device:
+class SimulatedDevice:
     def __init__(
         self,
         name: str,
         boot: int,
-        store: Store,
+        store: FrameStore,
         habits: Habits,
-        counts: Counts,
+        counts: DeviceCounts,
         *,
         chance: random.Random,
         report: Callable[[str], None],
         journal: Journal | None = None,
         number: int = 0,
-        console: Console | None = None,
+        commands: CommandHandler | None = None,
     ) -> None:
-        """`report` takes a line about what a person should know; `number` is the journal's name for the device."""
+        """`report` takes a line for people; `number` is the device's number in the journal."""
         self.name, self.boot, self.store, self.number = name, boot, store, number
-        self.outbox = Outbox(name, habits, counts, store, chance)
-        self.console = console or Console(FIRMWARE)
+        self.outbox = DeviceOutbox(name, habits, counts, store, chance)
+        self.commands = commands or CommandHandler(FIRMWARE)
         self.generation: int | None = None
-        """Of the login it has connected with."""
+        """The generation of the login with which the device is connected."""
         self.seq = 0
         self.clock = 0
-        """By how much (ms) its clock is wrong. Frames and events show it; statuses do not."""
+        """The error (ms) of the device's clock. Frames and events show it; statuses do not."""
         self.off_until = 0.0
-        """When it has power again, ms; infinity: it waits for a name."""
+        """When the device has power again, in ms; infinity: it waits for a name."""
         self.session = 0.0
-        """When the current connection was begun, ms."""
+        """When the current connection was begun, in ms."""
         self.lost = 0
         self._habits, self._counts, self._chance = habits, counts, chance
         self._report, self._journal = report, journal
@@ -65,10 +65,11 @@ class Device:
     # Producing
 
     def frame(self, time: float, values: Sequence[float], bad: tuple[int, int] | None = None) -> None:
-        """Number and keep what the instruments show at `time` (ms); NaN is no value; `bad` is (column, quality)."""
+        """Number and keep a frame of what the instruments show at `time` (ms); NaN is no value; `bad` is (column,
+        quality)."""
         while self.store.total >= self.store.limit:
             self._lose()
-        frame = Frame(self.boot, self.seq, time + self.clock, values, bad)
+        frame = SimulatedFrame(self.boot, self.seq, time + self.clock, values, bad)
         record = self.store.append(frame)
         if self._journal:
             self._journal.produced(self.number, record)
@@ -87,11 +88,11 @@ class Device:
     def event(self, time: float, type_: str, data: Mapping[str, Any]) -> None:
         content = {"t": time + self.clock, "type": type_, "boot": self.boot, "data": data}
         self._counts.events_produced += 1
-        self.outbox.note(Message(Sort.EVENT, Kind.EVENT, self._habits.format.encode(content)))
+        self.outbox.note(OutboxMessage(Sort.EVENT, Kind.EVENT, self._habits.format.encode(content)))
 
     def finish(self) -> None:
-        """No frames will follow: send also a block that is not full, what was held back, and the last frame in any
-        case, as nobody could know that it is missing."""
+        """Send everything, as no frames will follow: an incomplete block, held-back frames, and in any case the last
+        frame, because nobody could know that it is missing."""
         self.outbox.finished = True
         while self._late:
             self._send_again(self._late.popleft())
@@ -114,8 +115,7 @@ class Device:
     # Connection and power
 
     def status(self, word: str, time: float, generation: int | None = None) -> bytes:
-        """The content of a status message of the connection that was begun at `time`, with a login of this
-        generation."""
+        """The content of a status message for the connection begun at `time` (ms), with a login of this generation."""
         oldest = self.store.oldest(self.boot)
         content = {"status": word, "t": time, "boot": self.boot, "firmware": FIRMWARE}
         content["oldest"] = self.seq if oldest is None else oldest
@@ -124,7 +124,7 @@ class Device:
         return self._habits.format.encode(content)
 
     def connected(self, link: Link, begun: float, now: float) -> None:
-        """Say that we are there, then send what waits."""
+        """Publish the online status, then send what waits."""
         self.session = begun
         self.outbox.connected(link, self.status("online", begun, self.generation))
         self.outbox.flush(now, self.clock)
@@ -134,7 +134,8 @@ class Device:
         self.outbox.disconnected()
 
     def sign_off(self, now: float) -> bool:
-        """Say that we leave, later than the will of this connection, so that it wins; False if there is no room."""
+        """Publish the offline status, with a later time than this connection's will, so that it wins; False if there is
+        no room."""
         link = self.outbox.link
         if link is None or link.room == 0:
             return False
@@ -146,30 +147,30 @@ class Device:
         """Lose the power, and with it all but the store; come up as `boot`."""
         self._late.clear()
         self.outbox.lose_power()
-        self.console.lose_power()
+        self.commands.lose_power()
         self.boot, self.seq, self._held_back = boot, 0, -1
         self._counts.reboots += 1
 
     def join(self, name: str, boot: int) -> None:
-        """It has been given its name, and begins to work."""
+        """Take the granted name, and begin to work."""
         self.name, self.boot, self.off_until = name, boot, 0.0
         self.outbox.rename(name)
 
     def step_clock(self, offset: int) -> None:
-        """Let the clock be off by so much (ms)."""
+        """Let the clock be off by `offset` ms."""
         self.clock = offset
         self._counts.clock_steps += 1
         if self._journal:
             self._journal.stepped(self.number, self.boot, self.seq, offset)
 
-    # What the gateway says
+    # Messages from the gateway
 
     def receipt(self, payload: bytes, now: float) -> None:
-        """Forget what is stored for good."""
+        """Forget the frames that a receipt covers."""
         try:
             receipt = msgspec.json.decode(payload, type=Receipt)
         except msgspec.DecodeError as error:
-            self._report(f"{self.name}: a receipt that cannot be read: {error}")
+            self._report(f"{self.name}: a receipt cannot be read: {error}")
             return
         self._counts.receipts += 1
         for boot, last in receipt:
@@ -184,22 +185,25 @@ class Device:
                 self._losing = False
 
     def _distrust(self, boot: int, last: int) -> None:
-        """It is of an earlier life with the same boot number, so it does not cover what we produce."""
+        """Report, once a boot, a receipt from an earlier life with the same boot number: it does not cover the present
+        frames."""
         if boot not in self._distrusted:
-            self._report(f"{self.name}: a receipt for frames not produced, boot {boot} seq {last}, is ignored")
+            self._report(
+                f"{self.name}: a receipt covers frames that were not produced, boot {boot} seq {last}: ignored"
+            )
             self._distrusted.add(boot)
 
     def backfill(self, payload: bytes, now: float) -> None:
-        """Send again what is asked for, and say what is not there any more; of what is still to come, nothing."""
+        """Send the requested frames again, and report those that are gone; skip those that are still to come."""
         try:
             request = msgspec.json.decode(payload, type=Backfill)
         except msgspec.DecodeError as error:
-            self._report(f"{self.name}: a request that cannot be read: {error}")
+            self._report(f"{self.name}: a backfill request cannot be read: {error}")
             return
         self._counts.backfills += 1
         boot, missing = request.boot, []
         if boot > self.boot:
-            self._report(f"{self.name}: a request for boot {boot}, which is to come, is ignored")
+            self._report(f"{self.name}: a backfill request is for boot {boot}, which is still to come: ignored")
             return
         self.outbox.heard[boot] = now
         for first, last in request.ranges:
@@ -212,23 +216,23 @@ class Device:
             self._counts.unavailable += sum(last + 1 - first for first, last in missing)
             result = Format.JSON.encode({"boot": boot, "ranges": missing})
             if not any(note.payload == result for note in self.outbox.notes):
-                self.outbox.note(Message(Sort.RESULT, Kind.BACKFILL_RESULT, result))
+                self.outbox.note(OutboxMessage(Sort.RESULT, Kind.BACKFILL_RESULT, result))
 
     def command(self, payload: bytes, now: float) -> None:
-        """Do it, or refuse it, and say so; again what was said, if it has been here before."""
+        """Carry out or refuse a command, and send the result; a repeated command gets the same result."""
         try:
             command = msgspec.json.decode(payload, type=Command)
         except msgspec.DecodeError as error:
-            self._report(f"{self.name}: a command that cannot be read: {error}")
+            self._report(f"{self.name}: a command cannot be read: {error}")
             return
         self._counts.commands += 1
-        self._answer(self.console.command(command, self.boot, now + self.clock))
+        self._answer(self.commands.command(command, self.boot, now + self.clock))
 
     def tick(self, now: float) -> None:
-        """Every now and then."""
-        self._answer(self.console.tick(now + self.clock))
+        """Send what is due at `now` (ms)."""
+        self._answer(self.commands.tick(now + self.clock))
         self.outbox.tick(now, self.clock)
 
     def _answer(self, results: Sequence[Mapping[str, Any]]) -> None:
         for result in results:
-            self.outbox.note(Message(Sort.RESULT, Kind.COMMAND_RESULT, Format.JSON.encode(result)))
+            self.outbox.note(OutboxMessage(Sort.RESULT, Kind.COMMAND_RESULT, Format.JSON.encode(result)))

@@ -1,4 +1,5 @@
-"""Many devices on one event loop: sampled at times spread over the period, each with a connection of its own."""
+"""Runs many devices on one event loop: each is sampled at its own time within the period, and has a connection of its
+own."""
 
 from __future__ import annotations
 
@@ -14,96 +15,98 @@ from pathlib import Path
 
 import numpy as np
 
-from device_sim import faults, process
-from device_sim.admission import Admission, Enrolled, Shared
+from device_sim import faults
+from device_sim.admission import DeviceAdmission, EnrolledAdmission, SharedAdmission
 from device_sim.boots import next_boots
+from device_sim.commands import CommandHandler
 from device_sim.connection import Broker
-from device_sim.console import Console
 from device_sim.culture import Phase
 from device_sim.entrance import Entrance
-from device_sim.firmware import FIRMWARE, Device
+from device_sim.firmware import FIRMWARE, SimulatedDevice
+from device_sim.frame_store import FrameStore
 from device_sim.frames import Packing
-from device_sim.habits import Counts, Habits, happens
-from device_sim.identity import Keeper, Login
+from device_sim.habits import DeviceCounts, Habits, happens
+from device_sim.identity import DeviceLogin, Keeper
 from device_sim.journal import Journal
 from device_sim.lines import Lines, now, wait_until
-from device_sim.outbox import Message, Sort
-from device_sim.store import Store
+from device_sim.outbox import OutboxMessage, Sort
+from device_sim.vessels import CHANNELS, Vessels, VesselSample, take_sample, vessels
 from schema.topics import Kind
 
 SLOT = 0.04
-"""Devices are sampled in groups about so far apart (s), spread over the period: NumPy is cheap by the group."""
+"""Seconds between two groups of devices that are sampled together, spread over the period: NumPy is cheap by the
+group."""
 MAX_SLOT = 100
-"""Devices a group, at most."""
+"""Devices in a group, at most."""
 CONNECTS_A_SECOND = 200
 HANDSHAKES_A_SECOND = 15
-"""Begun at the start, so that the gateway's limit turns few away."""
+"""Handshakes begun in a second at the start, so that the gateway's limit turns few away."""
 TICK, TICK_PARTS = 0.2, 10
-"""How often each device is given the time (s), and in how many groups."""
+"""Seconds in which each device gets its turn once, and the number of groups that take turns."""
 OFF = (1000, 3000)
-"""For how long a device that reboots is off (ms)."""
+"""Least and greatest time (ms) for which a rebooting device is off."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a fleet is asked to do."""
+    """The orders of a fleet."""
 
     names: list[str]
-    """Of devices that enroll, the serial numbers: of these the files are named."""
+    """The devices' names; for devices that enroll their serial numbers, by which their files are named."""
     boots: list[int]
-    """Of devices that enroll, 0: they boot when they have a login."""
+    """The devices' boot numbers; 0 for devices that enroll, which boot when they have a login."""
     broker: Broker | Entrance
     keepers: list[Keeper] = field(default_factory=list)
-    """Of devices that enroll."""
+    """The identity files of devices that enroll."""
     habits: Habits = field(default_factory=Habits)
     rate: float = 1.0
     frames: int | None = None
-    """Frames a device; None: until stopped."""
+    """Frames that each device produces; None: until stopped."""
     seed: int = 1
     speed: float = 1.0
     state: Path | None = None
-    """Where boot counters and stores are; None: in memory."""
+    """The directory of boot counters and stores; None: in memory."""
     store: int = 10_000
-    """Frames a device keeps."""
+    """Frames that a device keeps."""
     journal: Path | None = None
     deadline: float = 10.0
-    """How long to wait for acknowledgements at the end (s), and after that for receipts."""
+    """Seconds to wait for acknowledgements at the end, and after that for receipts."""
     until_receipted: float = 0.0
     max_backoff: float = 15.0
     report_every: float = 10.0
     reboot_every: float | None = None
     clock_step_every: float | None = None
-    """Faults: about every so many seconds, one device."""
+    """Faults: seconds between two of them, each of which hits one device."""
 
 
 class Fleet:
     def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
-        """Opens stores and journal; `say` takes a line of text for people. Raises OSError, ValueError on damage."""
+        """Open stores and journal. `say` takes a line of text for people. Raises OSError, and ValueError on damage."""
         self.plan = plan
-        self.counts = Counts()
-        self.journal = Journal(plan.journal, process.CHANNELS, _granted_names(plan)) if plan.journal else None
+        self.counts = DeviceCounts()
+        self.journal = Journal(plan.journal, CHANNELS, _granted_names(plan)) if plan.journal else None
         self.lines = Lines(plan.habits.format.content_type, plan.max_backoff, say)
         self.devices = [self._device(i, say) for i in range(len(plan.names))]
         self.admissions = [self._admission(device) for device in self.devices]
         if self.journal:
             self.journal.flush()
-        self._vessels = process.vessels(plan.names, plan.seed)
+        self._vessels = vessels(plan.names, plan.seed)
         self._phases = np.full(len(plan.names), -1)
         self._doses = np.zeros(len(plan.names), dtype=np.int64)
         self._chance = random.Random(plan.seed)
         self._behind = 0.0
 
-    def _device(self, number: int, say: Callable[[str], None]) -> Device:
+    def _device(self, number: int, say: Callable[[str], None]) -> SimulatedDevice:
         plan, name = self.plan, self.plan.names[number]
-        store = Store(Packing(process.CHANNELS), plan.store, plan.state / name if plan.state else None)
+        store = FrameStore(Packing(CHANNELS), plan.store, plan.state / name if plan.state else None)
         self.counts.recovered += store.total
         if self.journal and (record := store.newest_record()):
             self.journal.produced(number, record)  # the last run may have been killed between store and journal
         chance = random.Random(f"{plan.seed}:{name}")
         after = plan.habits.answer_after
         memory = plan.state / f"{name}.commands" if plan.state else None
-        console = Console(FIRMWARE, memory, plan.speed, None if after is None else after * 1000)
-        return Device(
+        commands = CommandHandler(FIRMWARE, memory, plan.speed, None if after is None else after * 1000)
+        return SimulatedDevice(
             name,
             plan.boots[number],
             store,
@@ -113,19 +116,19 @@ class Fleet:
             report=say,
             journal=self.journal,
             number=number,
-            console=console,
+            commands=commands,
         )
 
-    def _admission(self, device: Device) -> Admission:
+    def _admission(self, device: SimulatedDevice) -> DeviceAdmission:
         broker = self.plan.broker
         if isinstance(broker, Broker):
-            return Shared(broker, device.name)
+            return SharedAdmission(broker, device.name)
         device.off_until = math.inf
         keeper = self.plan.keepers[device.number]
-        return Enrolled(keeper, broker, lambda login: self._join(device, login), self.lines.say_some)
+        return EnrolledAdmission(keeper, broker, lambda login: self._join(device, login), self.lines.say_some)
 
-    def _join(self, device: Device, login: Login) -> None:
-        """The first login of this run: the device is switched on, under the name granted."""
+    def _join(self, device: SimulatedDevice, login: DeviceLogin) -> None:
+        """Switch the device on under its granted name, with the first login of this run."""
         if device.off_until < math.inf:
             return
         assert self.plan.state
@@ -135,7 +138,7 @@ class Fleet:
             self.journal.name(device.number, device.name)
 
     async def run(self, stop: asyncio.Event, summarize: Callable[[dict[str, object]], None]) -> dict[str, object]:
-        """Produce until done or `stop` is set, wait for what is not acknowledged, leave; return the summary."""
+        """Produce until done or `stop` is set, wait for acknowledgements, disconnect; return the summary."""
         plan = self.plan
         async with asyncio.TaskGroup() as tasks:
             background = [
@@ -146,7 +149,7 @@ class Fleet:
             ]
             delays = itertools.count()
             for device, admission in zip(self.devices, self.admissions, strict=True):
-                if isinstance(admission, Enrolled):
+                if isinstance(admission, EnrolledAdmission):
                     delay = next(delays) / HANDSHAKES_A_SECOND if device.off_until == math.inf else 0.0
                     enrollment = admission.run(partial(self.lines.switch, device, admission), delay)
                     background.append(tasks.create_task(enrollment, name=f"enrollment {device.name}"))
@@ -178,7 +181,7 @@ class Fleet:
         return self.summary()
 
     def summary(self) -> dict[str, object]:
-        """Counts of frames, and what is the case now."""
+        """Counts of frames and events, and the present state of devices and connections."""
         counts = self.counts
         return {
             **asdict(counts),
@@ -196,38 +199,38 @@ class Fleet:
     # Producing
 
     async def _produce(self) -> None:
-        """Sample each group at its own instant of every period; one that is missed is made up for, with its time."""
+        """Sample each group at its own instant of every period; a missed instant is made up for, with its own time."""
         period, count = 1 / self.plan.rate, len(self.devices)
         groups = min(count, max(1, round(period / SLOT), -(-count // MAX_SLOT)))
         bounds = [count * i // groups for i in range(groups + 1)]
         slots = list(itertools.pairwise(bounds))
-        vessels = [self._vessels[first:last] for first, last in slots]
+        parts = [self._vessels[first:last] for first, last in slots]
         begin, begin_wall = time.monotonic(), now()
         for number in itertools.count() if self.plan.frames is None else range(self.plan.frames):
             for i, (first, last) in enumerate(slots):
                 due = (number + i / groups) * period
                 self._behind = time.monotonic() - begin - due
                 await asyncio.sleep(max(0.0, -self._behind))
-                self._sample(first, last, vessels[i], begin_wall + round(due * 1000))
+                self._sample(first, last, parts[i], begin_wall + round(due * 1000))
 
-    def _sample(self, first: int, last: int, vessels: process.Vessels, at: int) -> None:
-        sample = process.sample(vessels, at, self.plan.speed)
+    def _sample(self, first: int, last: int, vessels: Vessels, at: int) -> None:
+        sample = take_sample(vessels, at, self.plan.speed)
         self._events(first, last, sample, at)
         columns, qualities = sample.fault_channel.tolist(), sample.fault_quality.tolist()
         moment, devices = now(), self.devices[first:last]
         for device, values, column, quality in zip(devices, sample.values.tolist(), columns, qualities, strict=True):
             if device.off_until <= at:
-                device.frame(at, device.console.show(values, at), None if column < 0 else (column, quality))
+                device.frame(at, device.commands.show(values, at), None if column < 0 else (column, quality))
                 if happens(self.plan.habits.poison, self._chance):
                     payload = faults.poison(self._chance, self.plan.habits.format)
-                    device.outbox.note(Message(Sort.POISON, Kind.TELEMETRY, payload))
+                    device.outbox.note(OutboxMessage(Sort.POISON, Kind.TELEMETRY, payload))
         if self.journal:
             self.journal.flush()
         for device in devices:
             device.outbox.flush(moment, device.clock)
 
-    def _events(self, first: int, last: int, sample: process.Sample, at: int) -> None:
-        """Tell of the phase at the start and when it changes, of calibration in the setup, and of doses."""
+    def _events(self, first: int, last: int, sample: VesselSample, at: int) -> None:
+        """Publish events: the phase at the start and at each change, a calibration in the setup, and doses."""
         named = np.array([device.off_until < math.inf for device in self.devices[first:last]])
         changed = (sample.phase != self._phases[first:last]) & named
         dosed = (sample.dosing > self._doses[first:last]) & (self._phases[first:last] >= 0)

@@ -1,4 +1,4 @@
-"""A frame, as bytes for the disk and as the messages of the contract."""
+"""Encodes a frame: as a record for the disk, and as messages of the contract."""
 
 from __future__ import annotations
 
@@ -17,41 +17,42 @@ from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, GOOD
 CRC = Struct("<I")
 
 
-class Frame(NamedTuple):
+class SimulatedFrame(NamedTuple):
     boot: int
     seq: int
     time: float
-    """Milliseconds since the epoch, by the clock of the device."""
+    """Milliseconds since 1970, by the device's clock."""
     values: Sequence[float]
-    """One a channel; NaN where the channel was due and has no value."""
+    """One value a channel; NaN where the channel was due and has no value."""
     bad: tuple[int, int] | None = None
     """Column and quality of the channel whose quality is not good."""
 
 
 class Packing:
-    """Frames of given channels as records of one size: boot, seq, time, column (or -1), quality, values; CRC-32."""
+    """Packs frames of given channels as records of one size: boot, seq, time, column (or -1), quality, values;
+    CRC-32."""
 
     def __init__(self, channels: Sequence[str]) -> None:
         self.channels = tuple(channels)
         self._body = Struct(f"<IQdhh{len(channels)}d")
         self.size = self._body.size + CRC.size
 
-    def pack(self, frame: Frame) -> bytes:
+    def pack(self, frame: SimulatedFrame) -> bytes:
         column, quality = frame.bad or (-1, GOOD)
         body = self._body.pack(frame.boot, frame.seq, frame.time, column, quality, *frame.values)
         return body + CRC.pack(zlib.crc32(body))
 
     def intact(self, record: bytes) -> bool:
-        """Whether it was written completely, and is what was written."""
+        """Whether the record is complete and unchanged."""
         body = record[: -CRC.size]
         return len(record) == self.size and CRC.pack(zlib.crc32(body)) == record[-CRC.size :]
 
-    def unpack(self, record: bytes) -> Frame:
-        """Raises ValueError on a damaged record."""
+    def unpack(self, record: bytes) -> SimulatedFrame:
+        """The frame of a record. Raises ValueError if it is damaged."""
         if not self.intact(record):
             raise ValueError("damaged record of a frame")
         boot, seq, time, column, quality, *values = self._body.unpack_from(record)
-        return Frame(boot, seq, time, values, None if column < 0 else (column, quality))
+        return SimulatedFrame(boot, seq, time, values, None if column < 0 else (column, quality))
 
 
 class Format(Enum):
@@ -63,15 +64,15 @@ class Format(Enum):
         return CONTENT_MSGPACK if self is Format.MSGPACK else CONTENT_JSON
 
     def encode(self, message: Mapping[str, Any]) -> bytes:
-        """Encode with a second implementation, not the gateway's: what both understand is the standard."""
+        """Encode with other libraries than the gateway decodes with: what both understand is the standard."""
         if self is Format.MSGPACK:
             packed: bytes = msgpack.packb(message)
             return packed
         return json.dumps(message, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def message(frames: Sequence[Frame], channels: Sequence[str]) -> dict[str, Any]:
-    """The telemetry message of frames without a gap: of one frame a frame, of several a block."""
+def message(frames: Sequence[SimulatedFrame], channels: Sequence[str]) -> dict[str, Any]:
+    """The telemetry message of frames without a gap: one frame as a frame, several as a block."""
     first = frames[0]
     if len(frames) == 1:
         content: dict[str, Any] = {"boot": first.boot, "seq": first.seq, "t": first.time}
@@ -86,11 +87,11 @@ def message(frames: Sequence[Frame], channels: Sequence[str]) -> dict[str, Any]:
     return content
 
 
-def row(frame: Frame) -> list[float | None]:
+def row(frame: SimulatedFrame) -> list[float | None]:
     return [None if math.isnan(value) else value for value in frame.values]
 
 
-def _qualities(frame: Frame) -> list[int]:
+def _qualities(frame: SimulatedFrame) -> list[int]:
     qualities = [GOOD] * len(frame.values)
     if frame.bad:
         qualities[frame.bad[0]] = frame.bad[1]

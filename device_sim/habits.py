@@ -1,4 +1,4 @@
-"""How the devices of a fleet behave, and what they did."""
+"""The habits of the devices of a fleet, and counts of what they did."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from device_sim.frames import Format
 
 @dataclass(frozen=True)
 class Habits:
-    """How all devices of a fleet behave."""
+    """The behaviour of all devices of a fleet."""
 
     format: Format = Format.MSGPACK
     block: int = 1
-    """Frames a message."""
+    """Frames in a message."""
     replay_rate: float = 100.0
-    """Frames a second from the store."""
+    """Frames a second that a device sends from its store."""
     resend_after: float = 60.0
-    """Seconds without receipt, request or PUBACK after which the newest frame of a boot is sent again: what the gateway
-    misses before it is then a hole, and it asks."""
+    """Seconds without receipt, request or PUBACK after which the newest frame of a boot is sent again. The gateway then
+    sees earlier missing frames as a hole, and asks for them."""
     duplicates: float = 0.0
-    """Faults, each as a part of the frames: sent twice, sent out of order, not sent by itself, poison sent besides."""
+    """Faults, each as a share of the frames: sent twice, sent out of order, sent only on request, poison sent in
+    addition."""
     late: float = 0.0
     drop: float = 0.0
     poison: float = 0.0
@@ -30,30 +31,31 @@ class Habits:
 
 
 @dataclass
-class Counts:
-    """In frames where nothing else is said. produced + recovered = receipted + lost + what the stores keep."""
+class DeviceCounts:
+    """Counts of the fleet, in frames unless said otherwise. produced + recovered = receipted + lost + kept in the
+    stores."""
 
     produced: int = 0
     recovered: int = 0
-    """Found in the stores at the start."""
+    """Frames found in the stores at the start."""
     acknowledged: int = 0
-    """By a PUBACK for the first time, or by a receipt."""
+    """Frames acknowledged for the first time, by a PUBACK or by a receipt."""
     receipted: int = 0
     lost: int = 0
-    """Thrown away because the store was full; no receipt covered them."""
+    """Frames thrown away because the store was full; no receipt covered them."""
     not_delivered: int = 0
-    """How often the broker said of a frame that nobody has it; each was sent again."""
+    """Times the broker reported a frame without a subscriber; each was sent again."""
     replayed: int = 0
-    """Sent from the store."""
+    """Frames sent from the store."""
     asked: int = 0
-    """Asked for by the gateway, and how many of these the device did not have any more."""
+    """Frames that the gateway asked for, and how many of them the device no longer had."""
     unavailable: int = 0
     receipts: int = 0
-    """Messages from the gateway."""
+    """Messages from the gateway, by kind."""
     backfills: int = 0
     commands: int = 0
     duplicates: int = 0
-    """What the faults did: acknowledged copies, frames not sent by themselves, messages of poison."""
+    """Effects of the faults: acknowledged copies, frames not sent by themselves, poison messages."""
     held_back: int = 0
     poison: int = 0
     poison_acknowledged: int = 0
@@ -62,9 +64,9 @@ class Counts:
     events_produced: int = 0
     events_acknowledged: int = 0
     events_lost: int = 0
-    """With the power, or because there were too many."""
+    """Events lost with the power, or because there were too many."""
 
 
 def happens(part: float, chance: random.Random) -> bool:
-    """Whether a fault that concerns a part of all happens this time."""
+    """Whether a fault with the share `part` happens this time."""
     return part > 0 and chance.random() < part

@@ -1,4 +1,4 @@
-"""A device's side of enrollment, pure: docs/enrollment.md, written from the page alone. No clock, no chance, no I/O."""
+"""The device's side of enrollment, written from docs/enrollment.md alone. Pure: no clock, no randomness, no I/O."""
 
 from __future__ import annotations
 
@@ -18,49 +18,50 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from schema.enrollment import Challenge, ChallengeBody, Grant, Identity, Pending, Reject, Reply, b64, unb64
+from schema.enrollment import Challenge, ChallengeBody, EnrollmentReject, Grant, Identity, Pending, Reply, b64, unb64
 from schema.topics import ROOT, is_device_name
 
 PROTOCOL = b"biogate-enroll/1"
 
 
 class Ignored(Exception):
-    """A reply that a device must not believe, and why; it goes on as if it had not come."""
+    """Raised for a reply that the device must not believe; the text says why. The device goes on as if it had not
+    come."""
 
 
 class Controller(msgspec.Struct, frozen=True):
-    """What a controller has for life."""
+    """The keys and names that a controller keeps for life."""
 
     serial: str
     claim: int
-    """Version of the claim key; 0: a key of its own."""
+    """Version of the claim key; 0: a key of the controller's own."""
     psk: bytes
     """The claim key."""
     identity: bytes
-    """Private Ed25519 key."""
+    """The private Ed25519 key."""
 
 
 class Handshake(msgspec.Struct, frozen=True):
-    """As far as it has come. The bytes of the requests are kept, as they must be the same when they are repeated."""
+    """A handshake as far as it has come. Its requests are kept as bytes, because a repetition must be the same."""
 
     txn: str
     ephemeral: bytes
-    """Private X25519 key."""
+    """The private X25519 key."""
     hello: bytes
     body: bytes = b""
-    """Of the challenge that was accepted; empty: none yet."""
+    """The body of the accepted challenge; empty if there was none."""
     proof: bytes = b""
     key: bytes = b""
-    """PEM, private: of the certificate that is wanted; empty: a password is."""
+    """The private key of the wanted certificate, PEM; empty: the device wants a password."""
 
     @property
     def request(self) -> bytes:
-        """What is to be sent, and sent again."""
+        """The request to send, and to repeat."""
         return self.proof or self.hello
 
 
 class Proved(msgspec.Struct, frozen=True):
-    """A challenge was accepted: the handshake goes on with a proof."""
+    """The reply was a valid challenge: the handshake goes on with a proof."""
 
     handshake: Handshake
 
@@ -68,24 +69,24 @@ class Proved(msgspec.Struct, frozen=True):
 class Granted(msgspec.Struct, frozen=True):
     login: Identity
     gateway: bytes
-    """Its public key, to be kept."""
+    """The gateway's public key, which the device keeps."""
 
 
 class Wait(msgspec.Struct, frozen=True):
-    """The same request again after so many seconds."""
+    """The reply asks for the same request again after so many seconds."""
 
     seconds: int
     reason: str
 
 
 class Over(msgspec.Struct, frozen=True):
-    """A new handshake after so many seconds; None: an operator has to do something first."""
+    """The handshake has ended; a new one may begin after so many seconds; None: an operator has to act first."""
 
     code: str
     seconds: int | None
 
 
-class Keys(msgspec.Struct, frozen=True):
+class ControllerKeys(msgspec.Struct, frozen=True):
     th2: bytes
     device: bytes
     gateway: bytes
@@ -103,7 +104,7 @@ def begin(
     channels: Sequence[str] = (),
     key: bytes = b"",
 ) -> Handshake:
-    """A handshake, to begin with HELLO. `txn` and `ephemeral` are random and new; `time` is in ms since 1970."""
+    """Begin a handshake with its HELLO. `txn` and `ephemeral` are random and new; `time` is in ms since 1970."""
     hello = {
         "v": 1,
         "type": "hello",
@@ -125,13 +126,13 @@ def begin(
 def receive(
     handshake: Handshake, controller: Controller, gateway: bytes | None, payload: bytes
 ) -> Proved | Granted | Wait | Over:
-    """What a reply leads to; `gateway` is the key kept from an earlier grant. Raises Ignored."""
+    """Process a reply; `gateway` is the key kept from an earlier grant. Raises Ignored."""
     try:
         reply = msgspec.json.decode(payload, type=Reply)
     except msgspec.DecodeError as error:
-        raise Ignored(f"cannot be read: {error}") from error
+        raise Ignored(f"the reply cannot be read: {error}") from error
     if reply.txn != handshake.txn:
-        raise Ignored("is of another transaction")
+        raise Ignored("the reply is of another transaction")
     match reply:
         case Challenge() if not handshake.proof:
             return Proved(_prove(handshake, controller, gateway, reply))
@@ -139,23 +140,24 @@ def receive(
             return _open(handshake, controller, reply)
         case Pending():
             return Wait(max(1, reply.retry_after_s), reply.reason)
-        case Reject():
+        case EnrollmentReject():
             return Over(reply.code, reply.retry_after_s)
     raise Ignored(f"a {type(reply).__name__} is not due")
 
 
 def transcript(*parts: bytes) -> bytes:
-    """th2 of HELLO payload and body; th3 of these and the PROOF payload."""
+    """The transcript hash: th2 of HELLO payload and challenge body; th3 of both and the PROOF payload."""
     return hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in (PROTOCOL, *parts))).digest()
 
 
-def keys(ephemeral: bytes, theirs: bytes, psk: bytes, th2: bytes) -> Keys:
-    """Raises ValueError for a key that leads to zeros."""
+def keys(ephemeral: bytes, theirs: bytes, psk: bytes, th2: bytes) -> ControllerKeys:
+    """Derive the keys of the handshake (docs/enrollment.md). Raises ValueError if the peer's key gives a zero
+    secret."""
     shared = X25519PrivateKey.from_private_bytes(ephemeral).exchange(X25519PublicKey.from_public_bytes(theirs))
     if not any(shared):
-        raise ValueError("the ephemeral key leads to zeros")
+        raise ValueError("the ephemeral key gives a zero secret")
     derived = HKDF(SHA256(), 96, th2, PROTOCOL).derive(shared + psk)
-    return Keys(th2, derived[:32], derived[32:64], derived[64:])
+    return ControllerKeys(th2, derived[:32], derived[32:64], derived[64:])
 
 
 def _prove(handshake: Handshake, controller: Controller, gateway: bytes | None, challenge: Challenge) -> Handshake:
@@ -165,14 +167,14 @@ def _prove(handshake: Handshake, controller: Controller, gateway: bytes | None, 
         derived = keys(handshake.ephemeral, unb64(body.ephemeral), controller.psk, transcript(handshake.hello, raw))
         signed = b"challenge" + derived.th2
         if not hmac.compare_digest(_hmac(derived.gateway, signed), unb64(challenge.mac)):
-            raise Ignored("its sender does not know the claim key")
+            raise Ignored("the sender does not know the claim key")
         Ed25519PublicKey.from_public_bytes(unb64(body.gateway)).verify(unb64(challenge.sig), signed)
     except InvalidSignature as error:
-        raise Ignored("its signature is wrong") from error
+        raise Ignored("the signature is wrong") from error
     except (ValueError, msgspec.DecodeError) as error:
-        raise Ignored(f"its body is wrong: {error}") from error
+        raise Ignored(f"the body is wrong: {error}") from error
     if gateway is not None and unb64(body.gateway) != gateway:
-        raise Ignored("it is another gateway's than the one that granted the login before")
+        raise Ignored("another gateway granted the login before")
     csr = _csr(handshake.key, controller.serial) if handshake.key else b""
     statement = b"proof" + derived.th2 + csr
     proof = {
@@ -197,9 +199,9 @@ def _open(handshake: Handshake, controller: Controller, grant: Grant) -> Granted
         login = msgspec.json.decode(opened, type=Identity)
         _check(login, handshake.key)
     except InvalidTag as error:
-        raise Ignored("its box was not sealed for this handshake") from error
+        raise Ignored("the box was not sealed for this handshake") from error
     except (ValueError, msgspec.DecodeError) as error:
-        raise Ignored(f"what it grants is of no use: {error}") from error
+        raise Ignored(f"the granted login is unusable: {error}") from error
     return Granted(login, unb64(body.gateway))
 
 

@@ -1,7 +1,7 @@
-"""The file of a device's identity: what it is, the handshake it is in, its login.
+"""Keeps the file of a device's identity: its keys, its handshake under way, its login.
 
-JSON, and a checksum in the last line. Each change is on the disk before it counts, and replaces the file as a whole:
-a device that is killed at any moment finds the state before the change or after it.
+The file is JSON with a checksum in the last line. Each change is on the disk before it counts, and replaces the file as
+a whole: a device that is killed at any moment finds the state before the change or after it.
 """
 
 from __future__ import annotations
@@ -20,52 +20,55 @@ from schema.enrollment import Identity
 
 
 class Damaged(ValueError):
-    """The file was changed by something else."""
+    """Raised when another program has changed the file."""
 
 
-class Login(msgspec.Struct, frozen=True):
+class DeviceLogin(msgspec.Struct, frozen=True):
     identity: Identity
     key: bytes = b""
-    """Private key of the certificate, PEM."""
+    """The certificate's private key, PEM."""
 
     @property
     def generation(self) -> int:
         return self.identity.generation
 
 
-class State(msgspec.Struct, frozen=True):
+class IdentityState(msgspec.Struct, frozen=True):
     controller: Controller
-    """Kept always."""
+    """The keys and names that the controller keeps for life."""
     gateway: bytes | None = None
-    """Public key of the gateway that granted the login."""
+    """The public key of the gateway that granted the login."""
     handshake: Handshake | None = None
-    granted: Login | None = None
-    """Came with the handshake, and was not used yet."""
-    login: Login | None = None
-    """Was used. It works until the granted one was."""
+    granted: DeviceLogin | None = None
+    """The login of the last handshake, if it was not used yet."""
+    login: DeviceLogin | None = None
+    """The login that was used last. It works until the granted one is used."""
 
     @property
-    def newest(self) -> Login | None:
+    def newest(self) -> DeviceLogin | None:
         return self.granted or self.login
 
 
 class Keeper:
-    """Keeps the state of one device. A change takes as long as the disk does: from asyncio, call it in a thread."""
+    """Keeps the state of one device. A change waits for the disk: from asyncio, call it in a thread."""
 
     def __init__(self, directory: Path, claim: Claim) -> None:
-        """Take over the file, or begin one, with a new identity key. Raises Damaged, OSError."""
+        """Open the file, or begin one with a new identity key. Raises Damaged, OSError."""
         self._lock = threading.Lock()
         self.path = directory / f"{claim.serial}.identity"
         if not self.path.exists():
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             identity = Ed25519PrivateKey.generate().private_bytes_raw()
-            self._write(State(Controller(claim.serial, claim.version, claim.key, identity)))
+            self._write(IdentityState(Controller(claim.serial, claim.version, claim.key, identity)))
             return
         self.state = _read(self.path)
         controller = self.state.controller
         if controller.serial != claim.serial:
             raise Damaged(f"{self.path} is of {controller.serial}")
-        if (controller.claim, controller.psk) != (claim.version, claim.key):  # it was given another one
+        if (controller.claim, controller.psk) != (
+            claim.version,
+            claim.key,
+        ):  # production gave the controller another claim
             controller = msgspec.structs.replace(controller, claim=claim.version, psk=claim.key)
             self._change(controller=controller, handshake=None)
 
@@ -74,32 +77,32 @@ class Keeper:
         return self.state.controller.serial
 
     def go_on(self, handshake: Handshake) -> None:
-        """Begun, or come as far as the proof: before its request is sent."""
+        """Store a handshake that has begun, or come as far as the proof, before its request is sent."""
         self._change(handshake=handshake)
 
     def grant(self, granted: Granted) -> None:
-        """The handshake is kept, until the login has been used."""
+        """Store the granted login. The handshake is kept until the login has been used."""
         assert self.state.handshake
-        self._change(granted=Login(granted.login, self.state.handshake.key), gateway=granted.gateway)
+        self._change(granted=DeviceLogin(granted.login, self.state.handshake.key), gateway=granted.gateway)
 
     def used(self) -> None:
-        """The broker has accepted the granted login, and has a status with its generation."""
+        """Adopt the granted login, because the broker has accepted it, and has a status with its generation."""
         if self.state.granted:
             self._change(login=self.state.granted, granted=None, handshake=None)
 
     def give_up(self) -> None:
-        """The handshake has failed, or its login does not work: back to the login before it, if there is one."""
+        """Drop the handshake and its login, because it failed, or the login does not work; the login before stays."""
         self._change(granted=None, handshake=None)
 
     def factory_reset(self) -> None:
-        """Forget all but claim and identity key."""
-        self._write(State(self.state.controller))
+        """Forget everything but the claim and the identity key."""
+        self._write(IdentityState(self.state.controller))
 
     def _change(self, **changes: object) -> None:
         with self._lock:
             self._write(msgspec.structs.replace(self.state, **changes))
 
-    def _write(self, state: State) -> None:
+    def _write(self, state: IdentityState) -> None:
         content = msgspec.json.format(msgspec.json.encode(state), indent=1) + b"\n"
         draft = self.path.with_name(f"{self.path.name}.new")
         draft.unlink(missing_ok=True)
@@ -116,12 +119,12 @@ class Keeper:
         self.state = state
 
 
-def _read(path: Path) -> State:
+def _read(path: Path) -> IdentityState:
     content, _, checksum = path.read_bytes().removesuffix(b"\n").rpartition(b"\n")
     content += b"\n"
     if checksum != b"%08x" % zlib.crc32(content):
         raise Damaged(f"{path} is damaged: its checksum is wrong")
     try:
-        return msgspec.json.decode(content, type=State)
+        return msgspec.json.decode(content, type=IdentityState)
     except msgspec.DecodeError as error:
         raise Damaged(f"{path} is damaged: {error}") from error

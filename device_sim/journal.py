@@ -1,16 +1,16 @@
-"""The journal: every frame that simulated devices ever produced, written before it is published, for verification.
+"""Writes and reads the journal: every frame that simulated devices ever produced, for verification.
 
-A directory with one binary file a run. A file is a sequence of records: kind (1 byte), length of the content, CRC-32 of
-the content (4 bytes each, little-endian), content. The first two records name the channels and the devices (JSON);
-after them a device is its position in that list:
+A frame is written before it is published. The journal is a directory with one binary file a run, each a sequence of
+records: kind (1 byte), length of the content, CRC-32 of the content (4 bytes each, little-endian), content. The first
+two records name the channels and the devices (JSON); after them a device is its position in that list:
 
-    D   the names of the devices once more, as one was given another (JSON)
+    D   the names of the devices again, because one has changed (JSON)
     P   device (u32), the record of frames.Packing          produced
     L   device, boot (u32), first, last (u64)               lost: the store was full, and no receipt covered them
     S   device, boot (u32), seq (u64), offset in ms (i64)   from this seq on its clock is off by so much
 
-A run that was killed leaves a torn record at the end of its file; what it was to say was not published. Frames that it
-had in the store and not yet here are written by the next run, at its start.
+A run that was killed leaves a torn record at the end of its file, whose frame was not published. The next run writes,
+at its start, the frames that were in the store and not yet in the journal.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Stepped:
 
 
 class Journal:
-    """The file of this run. What is said is written at the next flush, by one system call."""
+    """The file of this run. Records are written at the next flush, by one system call."""
 
     def __init__(self, directory: Path, channels: Sequence[str], names: Sequence[str]) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ class Journal:
         self.flush()
 
     def name(self, device: int, name: str) -> None:
-        """From here on it has this name, if it had another."""
+        """Note the device's name, if it is another than before."""
         if self._names[device] != name:
             self._names[device] = name
             self._say(b"D", json.dumps(self._names).encode())
@@ -104,7 +104,7 @@ class Journal:
 
 
 def read(directory: Path) -> Iterator[Produced | Lost | Stepped]:
-    """All records of all runs, in order; of each device by boot and seq, and each frame once.
+    """Yield all records of all runs in order: for each device by boot and seq, and each frame once.
 
     Raises ValueError if a file is damaged elsewhere than at its end.
     """

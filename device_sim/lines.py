@@ -1,4 +1,4 @@
-"""The connections of a fleet: one a device, made again when it is lost."""
+"""Keeps the connections of a fleet, one a device, and makes each again when it is lost."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from contextlib import suppress
 
 import mqtt5
 
-from device_sim.admission import Access, Admission
-from device_sim.connection import ACCEPTED, Connection, ConnectionFailed, NotAuthorized, connect
-from device_sim.firmware import Device
+from device_sim.admission import DeviceAccess, DeviceAdmission
+from device_sim.connection import ACCEPTED, ConnectionFailed, DeviceConnection, NotAuthorized, connect
+from device_sim.firmware import SimulatedDevice
 from device_sim.outbox import Sort
 from schema.topics import Down, Kind, topic
 
 FIRST_BACKOFF = 0.5
 GOODBYE = 2.0
-"""How long to wait for the acknowledgement of the offline status (s)."""
+"""Seconds to wait for the acknowledgement of the offline status."""
 
 
 class Lines:
@@ -26,25 +26,25 @@ class Lines:
         """`say` takes a line of text for people."""
         self.reconnects = 0
         self._content_type, self._max_backoff, self._say = content_type, max_backoff, say
-        self._links: dict[Device, tuple[Connection, Access]] = {}
+        self._links: dict[SimulatedDevice, tuple[DeviceConnection, DeviceAccess]] = {}
         self._hurry = asyncio.Event()
         self._stopping = False
         self._last_say = 0.0
 
     def __len__(self) -> int:
-        """Devices connected."""
+        """The number of connected devices."""
         return len(self._links)
 
     def hurry(self) -> None:
-        """The fleet is about to leave: wait no longer than need be before connecting again."""
+        """Shorten the waits before connecting again, because the fleet is about to leave."""
         self._hurry.set()
 
-    def cut(self, device: Device) -> None:
-        """Cut the connection, if there is one: the broker publishes the will."""
+    def cut(self, device: SimulatedDevice) -> None:
+        """Cut the device's connection, if there is one: the broker publishes the will."""
         if device in self._links:
             self._links[device][0].abort()
 
-    async def stay_connected(self, device: Device, admission: Admission, delay: float) -> None:
+    async def stay_connected(self, device: SimulatedDevice, admission: DeviceAdmission, delay: float) -> None:
         await asyncio.sleep(delay)
         backoff, connected_before = FIRST_BACKOFF, False
         while not self._stopping:
@@ -71,14 +71,14 @@ class Lines:
             await asyncio.sleep(max(0.0, device.off_until - now()) / 1000)
             backoff = min(backoff * 2, self._max_backoff)
 
-    async def switch(self, device: Device, admission: Admission, access: Access) -> None:
-        """Go over to another login without a gap: the new connection is there before the old one ends. A device that
-        is not connected, or is with this login, is left alone. Raises ConnectionFailed."""
+    async def switch(self, device: SimulatedDevice, admission: DeviceAdmission, access: DeviceAccess) -> None:
+        """Move a device to another login without a gap: the new connection is there before the old one ends. A device
+        that is not connected, or already uses this login, is left alone. Raises ConnectionFailed."""
         if device not in self._links or self._links[device][1].generation == access.generation:
             return
         begun, connection = await self._connect(device, access, admission)
         if self._stopping or device not in self._links:
-            connection.disconnect()  # it was lost meanwhile, and comes back by itself
+            connection.disconnect()  # the old connection was lost meanwhile, and is made again anyway
             return
         old, _ = self._links[device]
         device.disconnected()
@@ -86,20 +86,20 @@ class Lines:
         self._take(device, connection, access, begun)
 
     async def leave(self) -> None:
-        """Sign off and disconnect, all together."""
+        """Sign off and disconnect all devices."""
         self._stopping = True
         leaving = []
         for device, (connection, _) in list(self._links.items()):
             if device.sign_off(now()):
                 leaving.append((device, connection))
             else:
-                connection.abort()  # the will says it
+                connection.abort()  # the will says that the device has left
         await wait_until(lambda: not any(self._busy(device) for device, _ in leaving), GOODBYE)
         for _, connection in leaving:
             connection.disconnect()
         await wait_until(lambda: not self._links, GOODBYE)
 
-    def _busy(self, device: Device) -> bool:
+    def _busy(self, device: SimulatedDevice) -> bool:
         return device in self._links and bool(device.outbox.in_flight)
 
     async def _pause(self, seconds: float) -> None:
@@ -110,8 +110,10 @@ class Lines:
             async with asyncio.timeout(seconds):
                 await self._hurry.wait()
 
-    async def _connect(self, device: Device, access: Access, admission: Admission) -> tuple[int, Connection]:
-        """When it was begun (ms), and a connection that nothing was published on."""
+    async def _connect(
+        self, device: SimulatedDevice, access: DeviceAccess, admission: DeviceAdmission
+    ) -> tuple[int, DeviceConnection]:
+        """Connect; return when this began (ms) and the connection, on which nothing was published yet."""
         begun = max(now(), int(device.session) + 1)
         will = mqtt5.Will(
             topic(device.name, Kind.STATUS),
@@ -134,7 +136,7 @@ class Lines:
                 admission.used(access)
             device.outbox.acknowledged(packet_id, code, now())
             if code != mqtt5.PubAckReasonCode.SUCCESS:
-                self.say_some(f"{device.name}: not delivered, the broker says {code.name}; will be sent again")
+                self.say_some(f"{device.name}: the broker answers {code.name}: the message is sent again")
 
         boot = device.boot
         connection = await connect(
@@ -151,13 +153,13 @@ class Lines:
             raise ConnectionFailed("rebooted while connecting")
         return begun, connection
 
-    def _take(self, device: Device, connection: Connection, access: Access, begun: int) -> None:
+    def _take(self, device: SimulatedDevice, connection: DeviceConnection, access: DeviceAccess, begun: int) -> None:
         self._links[device] = connection, access
         device.generation = access.generation
         device.connected(connection, begun, now())
 
-    async def _lost(self, device: Device) -> ConnectionFailed:
-        """Wait until the connection, and any that takes its place, is gone."""
+    async def _lost(self, device: SimulatedDevice) -> ConnectionFailed:
+        """Wait until the connection, and any that replaces it, is lost."""
         try:
             while True:
                 connection, _ = self._links[device]
@@ -169,7 +171,8 @@ class Lines:
             device.disconnected()
 
     def say_some(self, line: str) -> None:
-        """A broker that goes away is news once, not once for each of 500 devices."""
+        """Report a line, at most one a second: a broker that goes away is one event, not one for each of 500
+        devices."""
         moment = time.monotonic()
         if moment - self._last_say >= 1.0:
             self._say(line)
@@ -177,9 +180,9 @@ class Lines:
 
 
 async def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    """Until it is true, or the time is over."""
+    """Wait until the condition is true, at most so many seconds."""
     end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:  # noqa: ASYNC110 - it looks at hundreds of queues
+    while not condition() and time.monotonic() < end:  # noqa: ASYNC110 - the condition reads hundreds of queues
         await asyncio.sleep(0.02)
 
 

@@ -1,8 +1,8 @@
-"""What a device sends, in which order, and again when it did not arrive.
+"""Decides what a device sends, in which order, and what again.
 
-Live frames and notes (events and the like) go first, the rest from the store, on the history topic and not too fast.
-PUBACK ends the sending, but a frame stays in the store. No clock of its own: time is an argument; a link (a connection,
-while there is one) takes the messages.
+Live frames and notes (events and the like) go first. All other frames come from the store, on the history topic, at a
+limited rate. A PUBACK ends the sending, but the frame stays in the store. The outbox has no clock: time is an argument,
+in ms. A link (the connection, while there is one) takes the messages.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from typing import Protocol
 
 import mqtt5
 
-from device_sim.frames import Frame, message
-from device_sim.habits import Counts, Habits, happens
-from device_sim.store import Store
+from device_sim.frame_store import FrameStore
+from device_sim.frames import SimulatedFrame, message
+from device_sim.habits import DeviceCounts, Habits, happens
 from schema.messages import CONTENT_JSON
 from schema.topics import Kind, topic
 
 WINDOW = 100
-"""Messages in flight, at most; the broker's Receive Maximum may be lower. Half of it is not for the store's."""
+"""Messages in flight, at most; the broker's Receive Maximum may be lower. Half of it is reserved for live messages."""
 LIVE = 100
-"""Frames that may wait to be sent live; what is more goes out from the store."""
+"""Frames that may wait to be sent live; further ones are sent from the store."""
 NOTES = 1000
-"""Notes that are kept while they are not acknowledged; they are lost with the power."""
+"""Notes that are kept until they are acknowledged; they are lost with the power."""
 REPLAY_BLOCK = 50
-"""Frames a message, at most, when they come from the store."""
+"""Frames in a message from the store, at most."""
 LATE_AFTER = 30_000.0
 """A frame that was not sent for so long (ms) goes to the history topic."""
 REFUSED_PAUSE = 1_000.0
-"""How long (ms) to send nothing after the broker said that nobody has the message."""
+"""Time (ms) in which nothing is sent after the broker has reported a message without a subscriber."""
 UPKEEP = 1_000.0
-"""How often (ms) to save what has become of the frames, and to look whether receipts come."""
+"""Time (ms) between two savings of the frames' states, which also check whether receipts come."""
 
 
 class Link(Protocol):
@@ -55,11 +55,11 @@ class Sort(Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Message:
+class OutboxMessage:
     sort: Sort
     kind: Kind
     payload: bytes = b""
-    """Empty for frames in flight: the store has them."""
+    """Empty for frames in flight, because the store has them."""
     boot: int = 0
     first: int = 0
     frames: int = 0
@@ -69,19 +69,21 @@ class Message:
         return self.first + self.frames - 1
 
 
-class Outbox:
-    def __init__(self, device: str, habits: Habits, counts: Counts, store: Store, chance: random.Random) -> None:
+class DeviceOutbox:
+    def __init__(
+        self, device: str, habits: Habits, counts: DeviceCounts, store: FrameStore, chance: random.Random
+    ) -> None:
         self.link: Link | None = None
-        self.notes: deque[Message] = deque()
-        self.in_flight: dict[int, Message] = {}
+        self.notes: deque[OutboxMessage] = deque()
+        self.in_flight: dict[int, OutboxMessage] = {}
         self.refused_until = 0.0
         self.heard: dict[int, float] = {}
-        """Boot → when something came that concerns it."""
+        """For each boot, when (ms) a message last concerned it."""
         self.finished = False
-        """No frames will follow: a block that is not full is sent too."""
+        """Whether no frames will follow, so that an incomplete block is sent, too."""
         self._habits, self._counts, self._store, self._chance = habits, counts, store, chance
         self.rename(device)
-        self._live: deque[Frame] = deque()
+        self._live: deque[SimulatedFrame] = deque()
         self._allowance = 0.0
         self._ticked = self._upkept = 0.0
 
@@ -90,19 +92,19 @@ class Outbox:
 
     @property
     def pending(self) -> bool:
-        """Whether something has not been acknowledged."""
+        """Whether anything is unacknowledged."""
         return bool(self._store.unacknowledged or self.notes or self.in_flight)
 
-    # What is to be sent
+    # Messages to send
 
-    def live(self, frame: Frame) -> None:
-        """A frame that is in the store, held."""
+    def live(self, frame: SimulatedFrame) -> None:
+        """Send a frame live; the store holds it."""
         self._live.append(frame)
         if len(self._live) > min(LIVE, self._store.limit):
             oldest = self._live.popleft()
             self._store.send_again(oldest.boot, oldest.seq, oldest.seq)
 
-    def note(self, note: Message) -> None:
+    def note(self, note: OutboxMessage) -> None:
         self.notes.append(note)
         if len(self.notes) > NOTES:
             self._counts.events_lost += self.notes.popleft().sort is Sort.EVENT
@@ -113,12 +115,13 @@ class Outbox:
         self.status(status)
 
     def status(self, payload: bytes) -> None:
-        self._publish(Message(Sort.STATUS, Kind.STATUS, payload), payload)
+        self._publish(OutboxMessage(Sort.STATUS, Kind.STATUS, payload), payload)
 
     # Sending
 
     def flush(self, now: float, clock: int = 0) -> None:
-        """Send what waits, but for the store's, as far as link and window allow; `clock` is its error."""
+        """Send the waiting live frames and notes, as far as link and window allow; `clock` is the device's clock error
+        (ms)."""
         if self.link is None or now < self.refused_until:
             return
         while (self.notes or self._block_ready) and self._room > 0:
@@ -131,7 +134,7 @@ class Outbox:
         self.link.flush()
 
     def tick(self, now: float, clock: int = 0) -> None:
-        """Every now and then: send from the store what the rate allows."""
+        """Send as many frames from the store as the rate allows; call it every now and then."""
         rate = self._habits.replay_rate
         self._allowance = min(max(rate, 1.0), self._allowance + rate * (now - self._ticked) / 1000)
         self._ticked = now
@@ -167,13 +170,13 @@ class Outbox:
         late = clock - frames[-1].time > LATE_AFTER
         self._send(frames, self._store.channels, Kind.HISTORY if late else Kind.TELEMETRY)
 
-    def _send(self, frames: Sequence[Frame], channels: Sequence[str], kind: Kind) -> None:
+    def _send(self, frames: Sequence[SimulatedFrame], channels: Sequence[str], kind: Kind) -> None:
         payload = self._habits.format.encode(message(frames, channels))
-        self._publish(Message(Sort.FRAMES, kind, b"", frames[0].boot, frames[0].seq, len(frames)), payload)
+        self._publish(OutboxMessage(Sort.FRAMES, kind, b"", frames[0].boot, frames[0].seq, len(frames)), payload)
         if happens(self._habits.duplicates, self._chance):
-            self.notes.appendleft(Message(Sort.COPY, kind, payload, frames=len(frames)))
+            self.notes.appendleft(OutboxMessage(Sort.COPY, kind, payload, frames=len(frames)))
 
-    def _publish(self, message: Message, payload: bytes) -> None:
+    def _publish(self, message: OutboxMessage, payload: bytes) -> None:
         assert self.link
         content_type = CONTENT_JSON if message.sort is Sort.RESULT else self._habits.format.content_type
         retain = message.sort is Sort.STATUS
@@ -181,8 +184,8 @@ class Outbox:
         self.in_flight[self.link.publish(name, payload, content_type=content_type, retain=retain)] = message
 
     def _probe(self, now: float) -> None:
-        """A boot of which nothing was heard for long: send its newest frame. What is missing before it is a hole then,
-        and the gateway asks for it."""
+        """Send the newest frame of a boot that was long silent. The gateway then sees earlier missing frames as a hole,
+        and asks for them."""
         boots = self._store.boots
         self.heard = {boot: self.heard.get(boot, now) for boot in boots}
         for boot, heard in self.heard.items():
@@ -191,12 +194,12 @@ class Outbox:
                 self._store.send_again(boot, newest, newest)
                 self.heard[boot] = now
 
-    # What becomes of it
+    # Outcomes
 
     def acknowledged(self, packet_id: int, code: mqtt5.PubAckReasonCode, now: float) -> None:
         message, counts = self.in_flight.pop(packet_id, None), self._counts
         if message is None or message.sort is Sort.STATUS:
-            return  # a retained message is kept by the broker, whoever subscribes
+            return  # the broker keeps a retained message, even without a subscriber
         delivered = code == mqtt5.PubAckReasonCode.SUCCESS
         if not delivered:
             self.refused_until = now + REFUSED_PAUSE
@@ -217,7 +220,7 @@ class Outbox:
                 self.notes.appendleft(message)
 
     def disconnected(self) -> None:
-        """What was in flight is to be sent again."""
+        """Take back what was in flight, so that it is sent again."""
         self.link = None
         again = [message for message in self.in_flight.values() if message.sort in (Sort.EVENT, Sort.RESULT)]
         self.notes = deque(note for note in (*again, *self.notes) if note.sort is not Sort.COPY)

@@ -20,7 +20,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Protocol
 
-from device_sim.frames import Frame, Packing
+from device_sim.frames import Packing, SimulatedFrame
 
 MAGIC = b"biogate1"
 FIXED = Struct("<8sIQII")
@@ -28,30 +28,30 @@ HEAD = 1024
 CAPACITY = 4096
 RECORDS = HEAD + CAPACITY
 
-# What has become of a frame
+# States of a frame
 WAITING, BUSY, ACKED, GONE, WANTED = b"\x00", b"\x01", b"\x02", b"\x03", b"\x04"
-"""To be sent on history; in flight, or held by somebody who will send it; PUBACKed; covered by a receipt or thrown
-away; PUBACKed, and to be sent once more."""
+"""Waiting to be sent on history; in flight, or held by a caller that will send it; PUBACKed; covered by a receipt or
+thrown away; PUBACKed, and to be sent once more."""
 TO_SEND = re.compile(rb"[\x00\x04]+")
 
-# What happens to frames: state → state
+# Changes of a state, as tables for bytes.translate
 SENT = bytes.maketrans(WAITING + WANTED, BUSY + ACKED)
 ACKNOWLEDGED = bytes.maketrans(WAITING + BUSY, ACKED + ACKED)
 AGAIN = bytes.maketrans(BUSY + ACKED, WAITING + WANTED)
-"""It did not arrive."""
+"""The frame did not arrive."""
 CUT = bytes.maketrans(BUSY, WAITING)
-"""The connection, or the power, went away."""
+"""The connection, or the power, was lost."""
 
 
-class File(Protocol):
+class SegmentFile(Protocol):
     def write(self, data: bytes, at: int) -> None: ...
     def read(self, size: int, at: int) -> bytes: ...
     def finish(self) -> None: ...
     def remove(self) -> None: ...
 
 
-class Disk:
-    """A file. Its descriptor is kept open until `finish`."""
+class DiskFile:
+    """A file on disk. Its descriptor stays open until `finish`."""
 
     def __init__(self, path: Path, *, new: bool) -> None:
         self.path = path
@@ -87,7 +87,7 @@ class Disk:
         self.path.unlink()
 
 
-class Memory:
+class MemoryFile:
     def __init__(self) -> None:
         self._data = bytearray()
 
@@ -105,9 +105,9 @@ class Memory:
 
 
 class Segment:
-    """Positions count the frames of the segment from 0; `kept` is the first that is not gone."""
+    """A segment. Positions count its frames from 0; `kept` is the first that is not gone."""
 
-    def __init__(self, file: File, packing: Packing, boot: int, first: int, states: bytes = b"") -> None:
+    def __init__(self, file: SegmentFile, packing: Packing, boot: int, first: int, states: bytes = b"") -> None:
         self.file, self.packing, self.boot, self.first = file, packing, boot, first
         self.states = bytearray(states)
         self.kept = len(states) - len(states.lstrip(GONE))
@@ -116,7 +116,9 @@ class Segment:
 
     @classmethod
     def create(cls, directory: Path | None, packing: Packing, boot: int, first: int) -> Segment:
-        file: File = Disk(directory / f"{boot:010}-{first:016}.frames", new=True) if directory else Memory()
+        file: SegmentFile = (
+            DiskFile(directory / f"{boot:010}-{first:016}.frames", new=True) if directory else MemoryFile()
+        )
         channels = json.dumps(packing.channels).encode()
         head = FIXED.pack(MAGIC, boot, first, packing.size, len(channels)) + channels
         assert len(head) <= HEAD, "channel names too long for the head of a segment"
@@ -125,8 +127,8 @@ class Segment:
 
     @classmethod
     def load(cls, path: Path) -> Segment | None:
-        """None if it holds no frame. Raises ValueError if it is no segment."""
-        size, file = path.stat().st_size, Disk(path, new=False)
+        """Load a segment; None if it holds no frame. Raises ValueError if the file is no segment."""
+        size, file = path.stat().st_size, DiskFile(path, new=False)
         if size <= RECORDS:
             return None
         head = file.read(HEAD, 0)
@@ -145,7 +147,7 @@ class Segment:
         return segment if segment.kept < count else None
 
     def __len__(self) -> int:
-        """Frames kept."""
+        """The number of frames kept."""
         return len(self.states) - self.kept
 
     @property
@@ -154,7 +156,7 @@ class Segment:
 
     @property
     def oldest(self) -> int:
-        """Seq of the first frame kept; the next seq, if there is none."""
+        """Seq of the first frame kept, or of the next frame if none is kept."""
         return self.first + self.kept
 
     @property
@@ -172,7 +174,8 @@ class Segment:
         self.waiting += state == WAITING
 
     def change(self, first: int, last: int, table: bytes) -> int:
-        """Change the states from seq `first` to `last`, as far as they are here; how many are PUBACKed by it."""
+        """Apply `table` to the states from seq `first` to `last`, as far as they are here; return how many became
+        PUBACKed."""
         begin, end = max(first - self.first, self.kept), min(last + 1 - self.first, len(self.states))
         if begin >= end:
             return 0
@@ -184,7 +187,7 @@ class Segment:
         return _unacknowledged(before) - _unacknowledged(after)
 
     def forget(self, last: int) -> tuple[int, int]:
-        """Throw away the frames up to seq `last`; how many, and how many of them were not PUBACKed."""
+        """Throw away the frames up to seq `last`; return how many, and how many of them were not PUBACKed."""
         begin, end = self.kept, min(last + 1 - self.first, len(self.states))
         if begin >= end:
             return 0, 0
@@ -196,13 +199,13 @@ class Segment:
         return end - begin, _unacknowledged(before)
 
     def first_to_send(self, limit: int) -> tuple[int, int] | None:
-        """First and last seq of the first run of frames that are to be sent."""
+        """First and last seq of the first run of frames to send, at most `limit` frames."""
         if self.waiting == 0 or (match := TO_SEND.search(self.states, self.kept)) is None:
             return None
         return self.first + match.start(), self.first + min(match.end(), match.start() + limit) - 1
 
-    def read(self, first: int, last: int) -> list[Frame]:
-        """Raises ValueError if a record is damaged."""
+    def read(self, first: int, last: int) -> list[SimulatedFrame]:
+        """Read frames by seq, both ends included. Raises ValueError if a record is damaged."""
         size = self.packing.size
         data = self.file.read((last + 1 - first) * size, RECORDS + (first - self.first) * size)
         return [self.packing.unpack(data[at : at + size]) for at in range(0, len(data), size)]

@@ -1,6 +1,6 @@
-"""The MQTT contract as an AsyncAPI 3.0 document, made from the topics and message types: `python -m schema.asyncapi`.
+"""Writes the MQTT contract as an AsyncAPI 3.0 document, from the topics and message types: `python -m schema.asyncapi`.
 
-docs/asyncapi.json is its output; a test keeps it so. "Receive" is said from the gateway's side: a device publishes.
+docs/asyncapi.json is its output, which a test compares. "Receive" is meant from the gateway's side: a device publishes.
 """
 
 from __future__ import annotations
@@ -12,34 +12,42 @@ from typing import Any
 
 import msgspec
 
-from schema.contents import CHANNELS, DOORS, SEALED, TXN, Channel, Content, Door
+from schema.contents import ALARM, CHANNELS, DOORS, SEALED, TXN, Content, Door, MqttChannel
 from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, Receipt
-from schema.topics import DEVICE_NAME, Down, Kind, topic
+from schema.topics import DEVICE_NAME, Down, Kind, alarm_topic, topic
 
 VERSION = "1.0.0"
 DESCRIPTION = """\
-What a bioreactor's controller publishes and is told. Publish with QoS 1 and without a message expiry. The content is
-MessagePack or JSON, as the MQTT 5 property Content Type says, and else as its first byte shows. Unknown fields are
+What a bioreactor's controller publishes and receives. Publish with QoS 1 and without a message expiry. The content is
+MessagePack or JSON, as the MQTT 5 property Content Type says; without it, the first byte decides. Unknown fields are
 ignored. Times are milliseconds since the Unix epoch, UTC; a fraction is kept to the microsecond. The broker's
 acknowledgement (PUBACK) says that the broker has a message, not that it is stored; with reason 0x10, no matching
-subscribers, nobody has it. Only a receipt says that a frame is stored. Delivering a message again does no harm.
+subscribers, no process has it. Only a receipt says that a frame is stored. Delivering a message again does no harm.
 How a controller gets its login, and what the bytes in the channels `enroll-…` mean: enrollment.md beside this document.
 """
-DEVICE = f"name under which the device is registered, `{DEVICE_NAME.pattern}`"
+PARAMETERS = {
+    "device": {
+        "description": f"name under which the device is registered, `{DEVICE_NAME.pattern}`",
+        "examples": ["br-101"],
+    },
+    "rule": {"description": "name of the alarm rule", "examples": ["temperature-high"]},
+}
 PLAIN_PORT = 1883
 DEVICE_SERVERS = ("devices", "certificates", "loopback")
 FORMATS = {"json": CONTENT_JSON, "msgpack": CONTENT_MSGPACK}
 
 
 def document() -> dict[str, Any]:
-    """The whole document, as JSON values."""
-    contents = {channel.content.name: channel.content for channel in CHANNELS.values()}
+    """The whole document as JSON values."""
+    channels = {_id(kind): (topic("{device}", kind), channel) for kind, channel in CHANNELS.items()}
+    channels["alarm"] = alarm_topic("{device}", "{rule}"), ALARM
+    contents = {channel.content.name: channel.content for _, channel in channels.values()}
     contents |= {content.name: content for door in DOORS.values() for content in door.contents}
     _, schemas = msgspec.json.schema_components(
         [*(content.type for content in contents.values() if isinstance(content.type, type)), *SEALED],
         ref_template="#/components/schemas/{name}",
     )
-    for schema in schemas.values():  # Python keeps the docstrings' indentation up to 3.12
+    for schema in schemas.values():  # Python before 3.13 keeps the docstrings' indentation
         schema["description"] = inspect.cleandoc(schema["description"])
     schemas["Receipt"] = msgspec.json.schema(Receipt)
     return {
@@ -52,14 +60,14 @@ def document() -> dict[str, Any]:
             "certificates": _server(8885, "X509", "for devices whose grant has a certificate; it says the address"),
             "loopback": _server(1883, "userPassword", "without TLS, on the broker's own machine alone"),
         },
-        "channels": {_id(kind): _channel(kind, channel) for kind, channel in CHANNELS.items()}
+        "channels": {name: _channel(address, channel) for name, (address, channel) in channels.items()}
         | {name: _door(door) for name, door in DOORS.items()},
-        "operations": {f"{_action(kind)}-{_id(kind)}": _operation(kind, channel) for kind, channel in CHANNELS.items()}
+        "operations": {f"{_action(name)}-{name}": _operation(name, channel) for name, (_, channel) in channels.items()}
         | {f"{_passage(door)}-{name}": _steps(name, door) for name, door in DOORS.items()},
         "components": {
             "messages": {
                 f"{channel.content.name}-{form}": _message(channel.content, form)
-                for channel in CHANNELS.values()
+                for _, channel in channels.values()
                 for form in channel.forms
             }
             | {content.name: _message(content, "json") for door in DOORS.values() for content in door.contents},
@@ -82,29 +90,29 @@ def _server(port: int, security: str, description: str) -> dict[str, Any]:
 
 
 def _id(kind: Kind | Down) -> str:
-    """The name of a channel in the document."""
+    """The id of a topic's channel in the document."""
     return kind.value.replace("/", "-")
 
 
-def _action(kind: Kind | Down) -> str:
-    return "receive" if isinstance(kind, Kind) else "send"
+def _action(name: str) -> str:
+    return "receive" if name in map(_id, Kind) else "send"
 
 
-def _channel(kind: Kind | Down, channel: Channel) -> dict[str, Any]:
+def _channel(address: str, channel: MqttChannel) -> dict[str, Any]:
     return {
-        "address": topic("{device}", kind),
+        "address": address,
         "description": channel.description,
         "servers": [{"$ref": f"#/servers/{name}"} for name in DEVICE_SERVERS],
-        "parameters": {"device": {"description": DEVICE, "examples": ["br-101"]}},
+        "parameters": {name: PARAMETERS[name] for name in PARAMETERS if f"{{{name}}}" in address},
         "messages": {form: {"$ref": f"#/components/messages/{channel.content.name}-{form}"} for form in channel.forms},
     }
 
 
-def _operation(kind: Kind | Down, channel: Channel) -> dict[str, Any]:
+def _operation(name: str, channel: MqttChannel) -> dict[str, Any]:
     return {
-        "action": _action(kind),
-        "channel": {"$ref": f"#/channels/{_id(kind)}"},
-        "messages": [{"$ref": f"#/channels/{_id(kind)}/messages/{form}"} for form in channel.forms],
+        "action": _action(name),
+        "channel": {"$ref": f"#/channels/{name}"},
+        "messages": [{"$ref": f"#/channels/{name}/messages/{form}"} for form in channel.forms],
         "bindings": {"mqtt": {"qos": 1, "retain": channel.retain, "bindingVersion": "0.2.0"}},
     }
 
@@ -147,7 +155,7 @@ def _type_name(content: Content) -> str:
 
 
 def text() -> str:
-    """The document as it is committed."""
+    """The document's text, as docs/asyncapi.json has it."""
     return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
 
 

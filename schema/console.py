@@ -37,7 +37,7 @@ OTHER_ERRORS = {
 """SQLSTATE → what it means for whoever gives a command."""
 
 SURROUNDINGS = "; while `make up` runs: set -a; . .stack/env; set +a"
-"""Where the local stack's settings are, for who has none."""
+"""A hint to the local stack's settings, for a person who has set none."""
 
 
 def words(text: str) -> str:
@@ -56,11 +56,11 @@ Why = Annotated[str, typer.Option(parser=words, metavar="TEXT", help="the reason
 
 
 class Refused(BiogateError):
-    """What was asked cannot be done; the text says why."""
+    """Raised when what was asked cannot be done; the text says why."""
 
 
 class DatabaseSettings(BaseSettings):
-    """Where the database is."""
+    """The address of the database."""
 
     model_config = SettingsConfigDict(env_prefix="BIOGATE_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -68,7 +68,7 @@ class DatabaseSettings(BaseSettings):
 
 
 def settings(kind: type[Settings], **given: Any) -> Settings:
-    """Settings from the environment, with those given; ends the command with words if they cannot be used."""
+    """Read settings of this kind from the environment; end the command with a message if they are unusable."""
     try:
         return kind(**given)
     except ValidationError as error:
@@ -111,17 +111,17 @@ def database_errors() -> Iterator[None]:
 
 
 def stop(text: str) -> NoReturn:
-    """End the command: it was used rightly, but cannot be done."""
+    """End the command with status 1: it was used correctly, but cannot be carried out."""
     raise Refused(text)
 
 
 def tell(*fields: object) -> None:
-    """A line of fields, told apart by tabs."""
+    """Print a line of fields separated by tabs."""
     typer.echo("\t".join(plain(str(field)) for field in fields))
 
 
 def table(headings: str, rows: Iterable[Iterable[object]]) -> None:
-    """A line of headings, then the rows: columns for a terminal, else told apart by tabs, for `cut -f`."""
+    """Print headings and rows: as columns on a terminal, else separated by tabs, for `cut -f`."""
     lines = [headings.split("|"), *([plain(str(cell)) for cell in row] for row in rows)]
     if not sys.stdout.isatty():
         typer.echo("\n".join(map("\t".join, lines)))

@@ -1,21 +1,22 @@
-"""What is said on each topic, with examples: the matter of the published contract, schema/asyncapi.py its form."""
+"""The messages on each topic, with examples: the content of the contract that schema/asyncapi.py formats."""
 
 from __future__ import annotations
 
 import json
 from typing import Any, NamedTuple
 
+from schema.alarms.retained import RetainedAlarm
 from schema.enrollment import (
     MAX_REPLY,
     MAX_REQUEST,
     Challenge,
     ChallengeBody,
+    EnrollmentReject,
     Grant,
     Hello,
     Identity,
     Pending,
     Proof,
-    Reject,
     Renewal,
     b64,
     reply_topic,
@@ -31,7 +32,7 @@ class Example(NamedTuple):
 
 
 class Content(NamedTuple):
-    """One of the message types, and what to publish with it."""
+    """A message type with its title and examples."""
 
     name: str
     type: Any
@@ -39,7 +40,7 @@ class Content(NamedTuple):
     examples: tuple[Example, ...]
 
 
-class Channel(NamedTuple):
+class MqttChannel(NamedTuple):
     content: Content
     description: str
     retain: bool = False
@@ -78,7 +79,7 @@ TELEMETRY = Content(
 STATUS = Content(
     "status",
     Status,
-    "The device came or went",
+    "The device connected or disconnected",
     (
         Example(
             "birth",
@@ -103,19 +104,19 @@ EVENT = Content(
 RECEIPT = Content(
     "receipt",
     Receipt,
-    "Up to where everything is stored",
+    "The seq up to which every frame is stored",
     (Example("two boots", [[6, 86399], [7, 90211]]),),
 )
 BACKFILL = Content(
     "backfill",
     Backfill,
-    "Frames that have not arrived",
+    "A request for frames that have not arrived",
     (Example("two holes", {"boot": 7, "ranges": [[90100, 90119], [90200, 90200]]}),),
 )
 BACKFILL_RESULT = Content(
     "backfill-result",
     BackfillResult,
-    "Frames that the device does not have any more",
+    "Frames that the device no longer has",
     (Example("lost", {"boot": 7, "ranges": [[90100, 90104]]}),),
 )
 
@@ -123,7 +124,7 @@ COMMAND_ID = "0197a5c3-6d2e-7c41-9f10-5b8e2d4a7c63"
 COMMAND = Content(
     "command",
     Command,
-    "Something to be done, once",
+    "An order, to be carried out once",
     (
         Example(
             "setpoint",
@@ -140,7 +141,7 @@ COMMAND = Content(
 COMMAND_RESULT = Content(
     "command-result",
     CommandResult,
-    "What became of a command",
+    "The outcome of a command",
     (
         Example("accepted", {"id": COMMAND_ID, "status": "accepted", "t": 1767225601000}),
         Example("done", {"id": COMMAND_ID, "status": "done", "t": 1767225602000, "data": {"before": 37.0}}),
@@ -151,67 +152,100 @@ COMMAND_RESULT = Content(
 RENEWAL = Content(
     "renewal",
     Renewal,
-    "Enroll again",
+    "A request to enroll again",
     (Example("logins before the third", {"renew": 3}),),
 )
 
-CHANNELS: dict[Kind | Down, Channel] = {
-    Kind.TELEMETRY: Channel(TELEMETRY, "Frames as they are measured."),
-    Kind.HISTORY: Channel(
+CHANNELS: dict[Kind | Down, MqttChannel] = {
+    Kind.TELEMETRY: MqttChannel(TELEMETRY, "Frames as they are measured."),
+    Kind.HISTORY: MqttChannel(
         TELEMETRY,
         "Frames sent again or late. Stored as telemetry is, but never taken for the latest, and no alarm is raised.",
     ),
-    Kind.STATUS: Channel(
+    Kind.STATUS: MqttChannel(
         STATUS,
         "Retained, with QoS 1; and registered as the will when connecting, with the same topic, QoS, retain flag, boot "
-        "and t, so that the broker says it when the device cannot.",
+        "and t, so that the broker publishes it when the device cannot.",
         retain=True,
     ),
-    Kind.EVENT: Channel(EVENT, "Phase changes, dosing, calibration, local alarms."),
-    Down.RECEIPT: Channel(
+    Kind.EVENT: MqttChannel(EVENT, "Phase changes, dosing, calibration, local alarms."),
+    Down.RECEIPT: MqttChannel(
         RECEIPT,
         "Pairs of boot and seq: of that boot every frame up to that seq is stored, or is in quarantine, or is known to "
         "be lost. A device may forget a frame once a receipt covers it, and not before.",
         retain=True,
         forms=("json",),
     ),
-    Down.BACKFILL: Channel(
+    Down.BACKFILL: MqttChannel(
         BACKFILL,
         "Send these frames on the history topic; both ends of a range are included. A request is repeated until the "
         "frames have arrived or are reported as lost; answering twice does no harm.",
         forms=("json",),
     ),
-    Kind.BACKFILL_RESULT: Channel(
-        BACKFILL_RESULT, "What of a request the device does not have any more. It is not asked for again."
+    Kind.BACKFILL_RESULT: MqttChannel(
+        BACKFILL_RESULT, "The frames of a request that the device no longer has. They are not asked for again."
     ),
-    Down.COMMAND: Channel(
+    Down.COMMAND: MqttChannel(
         COMMAND,
         "In MQTT 5 with the properties Correlation Data (the 16 bytes of the id), Response Topic, Message Expiry "
         "Interval (what is left until it expires) and Content Type. The same id may come more than once, and is done "
         "once. Of two commands for a device, the one that was asked for first comes first.",
         forms=("json",),
     ),
-    Kind.COMMAND_RESULT: Channel(
+    Kind.COMMAND_RESULT: MqttChannel(
         COMMAND_RESULT,
         "Sent until the broker has it. If there are both, id and Correlation Data, they are the same. A result that "
         "comes again does no harm; the result of another device's command goes to quarantine, and so does one that "
         "contradicts a result before it.",
     ),
-    Down.IDENTITY: Channel(
+    Down.IDENTITY: MqttChannel(
         RENEWAL,
         "Asks a device whose login is of an older generation to enroll again; the old login works until the new one "
-        "was used. An empty message: it is not asked any more.",
+        "was used. An empty message withdraws the request.",
         retain=True,
         forms=("json",),
     ),
 }
+
+ALARM = MqttChannel(
+    Content(
+        "alarm",
+        RetainedAlarm,
+        "The newest state of an alarm",
+        (
+            Example(
+                "raised",
+                {
+                    "device": "br-101",
+                    "rule": "temperature-high",
+                    "title": "Temperature high",
+                    "state": "unacknowledged",
+                    "condition": "active",
+                    "priority": "high",
+                    "since": "2026-01-01T00:00:10Z",
+                    "raised_at": "2026-01-01T00:00:10Z",
+                    "value": 38.4,
+                    "detail": "38.4 above 38",
+                    "shelved_until": None,
+                    "message": "",
+                    "response": "Check the cooling water.",
+                    "n": 1,
+                },
+            ),
+        ),
+    ),
+    "For control rooms, by the login `observer`: published at each transition, and for all alarms after the process "
+    "that evaluates them has connected. An empty message says that there is no such alarm any more.",
+    retain=True,
+    forms=("json",),
+)
 
 TXN, KEY, SIGNATURE = "5f" * 16, b64(bytes(range(32))), b64(bytes(range(64)))
 _OPENING = {"v": 1, "txn": TXN}
 
 
 class Door(NamedTuple):
-    """A channel of the handshake: what goes there, and whether devices send it."""
+    """A channel of the handshake: its messages, and whether devices send them."""
 
     address: str
     from_device: bool
@@ -228,7 +262,7 @@ DOORS: dict[str, Door] = {
             Content(
                 "hello",
                 Hello,
-                "1, who I am",
+                "Step 1: the device names itself",
                 (
                     Example(
                         "hello",
@@ -250,7 +284,7 @@ DOORS: dict[str, Door] = {
             Content(
                 "proof",
                 Proof,
-                "3, that I am it",
+                "Step 3: the device proves its identity",
                 (Example("proof", _OPENING | {"type": "proof", "sig": SIGNATURE, "mac": KEY}),),
             ),
         ),
@@ -263,7 +297,7 @@ DOORS: dict[str, Door] = {
             Content(
                 "challenge",
                 Challenge,
-                "2, prove it",
+                "Step 2: the gateway asks for a proof",
                 (
                     Example(
                         "challenge",
@@ -284,13 +318,13 @@ DOORS: dict[str, Door] = {
             Content(
                 "grant",
                 Grant,
-                "4, your login",
+                "Step 4: the gateway grants a login",
                 (Example("grant", _OPENING | {"type": "grant", "nonce": b64(bytes(12)), "box": b64(bytes(48))}),),
             ),
             Content(
                 "pending",
                 Pending,
-                "Not yet: the same request again later",
+                "Repeat the same request later",
                 (
                     Example(
                         "an operator has to agree",
@@ -300,7 +334,7 @@ DOORS: dict[str, Door] = {
             ),
             Content(
                 "reject",
-                Reject,
+                EnrollmentReject,
                 "This handshake is over",
                 (
                     Example("come back", _OPENING | {"type": "reject", "code": "busy", "retry_after_s": 17}),
@@ -311,4 +345,4 @@ DOORS: dict[str, Door] = {
     ),
 }
 SEALED = (ChallengeBody, Identity)
-"""What is in `body` of a challenge and in `box` of a grant."""
+"""The types that `body` of a challenge and `box` of a grant hold."""

@@ -1,6 +1,6 @@
-"""The messages of the enrollment handshake, version 1: docs/enrollment.md says what they mean, in words and figures.
+"""The messages of the enrollment handshake, version 1; docs/enrollment.md explains them in words and figures.
 
-All are JSON. Binary values are base64url without padding. Requests are at most MAX_REQUEST bytes, replies MAX_REPLY.
+All are JSON. Binary values are base64url without padding. Requests have at most MAX_REQUEST bytes, replies MAX_REPLY.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import msgspec
 from msgspec import Meta
 
 PROTOCOL = b"biogate-enroll/1"
-"""Begins each transcript, and is the info of the key derivation."""
+"""The begin of each transcript, and the info of the key derivation."""
 
 REQUESTS, REPLIES = "enroll/v1/req/", "enroll/v1/res/"
 LOGIN = "enroll"
-"""User name, shared by all devices that have no login of their own yet."""
+"""The user name that all devices without a login of their own share."""
 
 MAX_REQUEST, MAX_REPLY = 2048, 4096
 
@@ -33,60 +33,61 @@ Words = Annotated[str, Meta(max_length=64)]
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="hello"):
-    """1, device → gateway: who I am, and the keys I will use."""
+    """Step 1, device → gateway: the device names itself and the keys that it will use."""
 
     v: Literal[1]
     txn: Txn
     t: float
-    """The device's clock, ms since 1970. For people; a clock that is wrong is no obstacle."""
+    """The device's clock, ms since 1970. People read it; a wrong clock is no obstacle."""
     serial: Serial
     identity: Key
     """Ed25519 public key, made once in the controller's life and kept."""
     ephemeral: Key
     """X25519 public key, new for each handshake."""
     claim: Annotated[int, Meta(ge=0, le=32767)] = 1
-    """Version of the master key from which the claim key was made; 0 for a claim key of its own."""
+    """Version of the master key from which the claim key was derived; 0 for a claim key of the device's own."""
     hardware: Words | None = None
     firmware: Words | None = None
     channels: Annotated[list[Words], Meta(max_length=64)] = []
 
 
 class Challenge(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="challenge"):
-    """2, gateway → device. `body` is base64url of the JSON of a ChallengeBody; its bytes go into the transcript."""
+    """Step 2, gateway → device. `body` is base64url of the JSON of a ChallengeBody; its bytes go into the
+    transcript."""
 
     v: Literal[1] = 1
     txn: Txn
     body: str
     mac: Mac
-    """Under k_g: whoever sent this knows the claim key."""
+    """HMAC under k_g; it proves that the sender knows the claim key."""
     sig: Signature
-    """By the gateway's key."""
+    """Signature by the gateway's key."""
 
 
 class ChallengeBody(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes into the transcript of a challenge."""
+    """The body of a challenge, which goes into the transcript."""
 
     nonce: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{22}$", description="16 random bytes")]
     ephemeral: Key
     gateway: Key
     """The gateway's Ed25519 public key: a device keeps it, and refuses another one when it enrolls again."""
     expires_s: int
-    """How long the proof may take."""
+    """Seconds that the proof may take."""
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="proof"):
-    """3, device → gateway: I have the identity key, and the claim key."""
+    """Step 3, device → gateway: the device proves that it has the identity key and the claim key."""
 
     v: Literal[1]
     txn: Txn
     sig: Signature
     mac: Mac
     csr: Annotated[str, Meta(max_length=1400)] | None = None
-    """PKCS #10, DER: to get a certificate instead of a password."""
+    """PKCS #10, DER: asks for a certificate instead of a password."""
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="grant"):
-    """4, gateway → device. `box` is sealed under k_s and holds the JSON of an Identity."""
+    """Step 4, gateway → device. `box` is sealed under k_s and holds the JSON of an Identity."""
 
     v: Literal[1] = 1
     txn: Txn
@@ -95,7 +96,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="gr
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a device is given: its name, its login, where to connect."""
+    """The content of a grant: the device's name, its login, where to connect."""
 
     device: str
     username: str
@@ -103,18 +104,18 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     broker: str
     """mqtts://host:port; mqtt:// on loopback only."""
     topic: str
-    """What its topics begin with: bioreactors/ and the name."""
+    """The begin of the device's topics: bioreactors/ and its name."""
     generation: int
-    """Of this login; to be said in each status."""
+    """The generation of this login, which the device repeats in each status."""
     boot: int
     """The boot counter starts here, or goes on if it is greater."""
     password: str | None = None
     certificate: str | None = None
-    """X.509, DER, base64url, in the place of a password."""
+    """X.509, DER, base64url; given instead of a password."""
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="pending"):
-    """Not yet: repeat the same bytes after so many seconds."""
+    """The handshake waits: the device repeats the same bytes after so many seconds."""
 
     v: Literal[1] = 1
     txn: Txn
@@ -130,43 +131,44 @@ class Refusal(StrEnum):
     CLOSED = "closed"
     """Enrollment is switched off."""
     BUSY = "busy"
-    """Too many handshakes at once, or too many tries for this serial."""
+    """Too many handshakes run at once, or this serial was tried too often."""
     UNKNOWN_CLAIM = "unknown-claim"
     """There is no claim key for this serial and version."""
     REFUSED = "refused"
     """The proof is wrong: another claim key, or another identity key."""
     BLOCKED = "blocked"
-    """The serial is blocked: revoked, retired, or by an operator."""
+    """The serial is blocked: it was revoked or retired, or an operator blocked it."""
     DENIED = "denied"
-    """An operator said no."""
+    """An operator denied the request."""
     QUOTA = "quota"
-    """The import this serial came with has no place left."""
+    """The quota of the import that this serial came with is used up."""
     EXPIRED = "expired"
     """The handshake took too long, or its grant was not used in time."""
     CONFLICT = "conflict"
-    """Other bytes for a step that has been answered: a transaction number is for one handshake."""
+    """Other bytes came for a step that has been answered: a transaction number is for one handshake."""
     CERTIFICATE = "certificate"
     """The certificate request cannot be used, or no certificates are issued here."""
 
 
-class Reject(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="reject"):
-    """This handshake has ended. A new one, with a new txn, after so many seconds; null: not without an operator."""
+class EnrollmentReject(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="reject"):
+    """This handshake has ended. The device may begin a new one, with a new txn, after so many seconds; null: not
+    without an operator."""
 
     v: Literal[1] = 1
     txn: Txn
     code: str
-    """One of Refusal's; new ones may come."""
+    """One of Refusal's values; later versions may add others."""
     retry_after_s: int | None = None
 
 
 class Renewal(msgspec.Struct, frozen=True):
-    """Retained on the device's identity topic: enroll again, if your login is of an older generation."""
+    """Retained on the device's identity topic: a device whose login has an older generation enrolls again."""
 
     renew: int
 
 
 Request = Hello | Proof
-Reply = Challenge | Grant | Pending | Reject
+Reply = Challenge | Grant | Pending | EnrollmentReject
 
 
 def request_topic(txn: str) -> str:
@@ -178,12 +180,12 @@ def reply_topic(txn: str) -> str:
 
 
 def client_id(txn: str) -> str:
-    """Under which a device connects for the handshake."""
+    """The MQTT client id under which a device connects for the handshake."""
     return f"e-{txn}"
 
 
 def b64(data: bytes) -> str:
-    """base64url without padding."""
+    """`data` in base64url without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
@@ -198,5 +200,5 @@ ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345
 
 
 def fingerprint(identity: bytes) -> str:
-    """Of an identity key: 12 base32 characters, which people compare with the controller's display."""
+    """The fingerprint of an identity key: 12 base32 characters, which people compare with the controller's display."""
     return base64.b32encode(hashlib.sha256(identity).digest())[:12].decode()

@@ -1,4 +1,4 @@
-"""The messages a device publishes and those it gets, as msgspec types; the same types decode MessagePack and JSON.
+"""The messages that a device publishes and receives, as msgspec types that decode both MessagePack and JSON.
 
 Unknown fields are ignored. Times are milliseconds since the Unix epoch, UTC; a fraction is kept to the microsecond.
 """
@@ -39,22 +39,23 @@ class Telemetry(msgspec.Struct, gc=False, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """Retained on the status topic, and registered as the will when connecting.
+    """The state of the connection: retained on the status topic, and registered as the will when connecting.
 
-    `t` is the time at which the connection was begun, the same in the `online` message and in the will: so the will
-    of an older connection that arrives late is older than the new `online` and loses; of two with equal boot and time,
-    `offline` is the later one.
+    `t` is the time at which the connection was begun, the same in the `online` message and in the will. So the will of
+    an older connection that arrives late is older than the new `online` and loses. With equal boot and time, `offline`
+    is the later one.
     """
 
     status: Literal["online", "offline"]
     t: float
     boot: Boot = 0
     oldest: Seq | None = None
-    """The oldest seq of this boot that the device still keeps (the next one, if it keeps none): what is older and has
+    """The oldest seq of this boot that the device still keeps (the next seq, if it keeps none). What is older and has
     not arrived is lost."""
     firmware: Annotated[str, Meta(max_length=128)] | None = None
     generation: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    """Of the login it is published under, as granted at enrollment: proves that it works, and ends the older ones."""
+    """The generation of the login that the device uses, as granted at enrollment. It proves that the login works, and
+    ends the older ones."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -71,41 +72,41 @@ Range = tuple[Seq, Seq]
 """First and last seq, both included."""
 
 Receipt = list[tuple[Boot, Seq]]
-"""Retained on the receipt topic, as JSON: of each boot that is open, the seq up to which every frame is stored (or is
-in quarantine, or is known to be lost). A device may forget a frame once a receipt covers it, and not before."""
+"""Retained on the receipt topic, as JSON: for each open boot, the seq up to which every frame is stored (or is in
+quarantine, or is known to be lost). A device may forget a frame once a receipt covers it, and not before."""
 
 
 class Backfill(msgspec.Struct, frozen=True):
-    """Frames of a boot that have not arrived: send them on the history topic. As JSON."""
+    """Asks for frames of a boot that have not arrived; the device sends them on the history topic. As JSON."""
 
     boot: Boot
     ranges: list[Range]
 
 
 class BackfillResult(msgspec.Struct, frozen=True):
-    """Frames of a boot that the device does not have any more: they are lost, and will not be asked for again."""
+    """Names frames of a boot that the device no longer has: they are lost, and are not asked for again."""
 
     boot: Boot
     ranges: list[Range]
 
 
 class Command(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something to be done, once: a device remembers the ids of what it has done, also over a restart, and answers one
-    that comes again with the same result. It refuses what has expired, what is for another boot, and what it does not
-    know. As JSON."""
+    """An order to a device, to be carried out once. The device remembers the ids of finished commands, also over a
+    restart, and answers a repeated one with the same result. It refuses a command that has expired, is for another
+    boot, or is unknown. As JSON."""
 
     id: UUID
     name: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,63}$")]
     """`setpoint`, `control`, `identify`; a device may know others."""
     parameters: dict[str, Any]
     expires: int
-    """It is not to be begun at this time or later."""
+    """The device must not begin the command at this time or later."""
     boot: Boot | None = None
-    """It is meant for this boot alone."""
+    """The command is meant for this boot alone."""
 
 
 class CommandResult(msgspec.Struct, frozen=True):
-    """What became of a command: `accepted` may come first, of `done`, `refused` and `failed` one comes last.
+    """The outcome of a command: `accepted` may come first; one of `done`, `refused` and `failed` comes last.
 
     `id` may be left out where the MQTT 5 property Correlation Data of the command is sent back.
     """
@@ -114,5 +115,5 @@ class CommandResult(msgspec.Struct, frozen=True):
     t: float
     id: UUID | None = None
     detail: Annotated[str, Meta(max_length=500)] | None = None
-    """For people."""
+    """An explanation for people."""
     data: dict[str, Any] | None = None

@@ -1,12 +1,14 @@
-"""Bring a database to the current schema: `biogate migrate`. Safe to run at any time and by several at once.
+"""Brings a database to the current schema: `biogate migrate`. It may run at any time, and several may run at
+once.
 
-The numbered files in `migrations/` run once each, in order; then the script of the database's TimescaleDB edition
-(`editions/`), which is idempotent and runs every time, so that a database can move from apache to timescale.
+Each numbered file in `migrations/` runs once, in order. Then the script of the database's TimescaleDB edition
+(`editions/`) runs; it is idempotent and runs every time, so that a database can move from apache to timescale.
 
-BIOGATE_DATABASE_URL says which database, `postgresql://user@host:port/name`. BIOGATE_CHUNK_INTERVAL, an interval such
-as `6 hours`, is how much time a chunk of `frames` holds from now on; without it that stays as it is (at first: a day).
+BIOGATE_DATABASE_URL names the database, `postgresql://user@host:port/name`. BIOGATE_CHUNK_INTERVAL, an interval such as
+`6 hours`, sets how much time a chunk of `frames` covers from now on; without it that stays as it is (at first: a day).
 A chunk that is being written should fit in a quarter of the server's memory, with its index. BIOGATE_API_DATABASE_URL
-is the API's own login: it is made, or given that password, and the role `biogate_api`, which is all that the API needs.
+is the API's own login: this command creates it, or sets its password, and grants it the role `biogate_api`, which has
+all the rights that the API needs.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ LOCK = 0x62696F67  # "biog"
 
 
 class BadSetting(Misused):
-    """A setting that cannot be used; says which, and what would do."""
+    """Raised for an unusable setting; the text names it and says what is allowed."""
 
 
 class NotMigrated(BiogateError):
@@ -38,7 +40,7 @@ class NotMigrated(BiogateError):
 
 
 async def migrate(connection: asyncpg.Connection, chunk_interval: str | None = None) -> str:
-    """Apply what is missing, under a lock, and return the TimescaleDB edition: `apache` or `timescale`."""
+    """Apply the missing migrations, under a lock, and return the TimescaleDB edition: `apache` or `timescale`."""
     if chunk_interval is not None:
         await _check_chunk_interval(connection, chunk_interval)
     await connection.execute("select pg_advisory_lock($1)", LOCK)
@@ -54,7 +56,7 @@ async def migrate(connection: asyncpg.Connection, chunk_interval: str | None = N
 
 
 async def _check_chunk_interval(connection: asyncpg.Connection, text: str) -> None:
-    """PostgreSQL says what is an interval; the bounds keep out what was surely meant otherwise."""
+    """Check the interval. PostgreSQL decides what an interval is; the bounds keep out obvious mistakes."""
     try:
         fits = await connection.fetchval("select $1::text::interval between '1 minute' and '1 year'", text)
     except asyncpg.DataError as error:
@@ -64,7 +66,7 @@ async def _check_chunk_interval(connection: asyncpg.Connection, text: str) -> No
 
 
 async def make_login(connection: asyncpg.Connection, url: str) -> None:
-    """The login that `url` names, with its password, for the API alone. Raises BadSetting."""
+    """Create the API's own login as `url` names it, with its password. Raises BadSetting."""
     given = urlsplit(url)
     name, password = unquote(given.username or ""), unquote(given.password or "")
     if not name or name == await connection.fetchval("select session_user"):
@@ -81,12 +83,12 @@ async def make_login(connection: asyncpg.Connection, url: str) -> None:
 
 
 async def _execute(connection: asyncpg.Connection, statement: str, *names: str) -> None:
-    """A statement that takes no parameters, with names and texts quoted by the server."""
+    """Run a statement that takes no parameters; the server quotes the names and texts."""
     await connection.execute(await connection.fetchval("select format($1, variadic $2::text[])", statement, names))
 
 
 async def pending(connection: asyncpg.Connection) -> list[str]:
-    """Migrations that this version has and the database has not, by name."""
+    """Names of the migrations that this version has and the database has not."""
     known = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))
     if await connection.fetchval("select to_regclass('public._pogo_migration')") is None:
         return known

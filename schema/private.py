@@ -1,4 +1,4 @@
-"""Files for their owner alone: keys, passwords, logins."""
+"""Writes files that only their owner may read: keys, passwords, logins."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_new(path: Path, text: str) -> None:
-    """A file that was not there, on disk. Raises OSError: FileExistsError if it is there."""
+    """Create a new file and sync it to disk. Raises OSError; FileExistsError if there is one already."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "w", newline="") as file:
         file.write(text)
@@ -16,7 +16,7 @@ def write_new(path: Path, text: str) -> None:
 
 
 def write_over(path: Path, text: str) -> None:
-    """The whole file or none, in the place of what was there. Raises OSError."""
+    """Replace a file as a whole or not at all. Raises OSError."""
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
     write_new(new, text)

@@ -1,4 +1,4 @@
-"""Why a message or a frame is in quarantine: a closed list, the same as the check on `quarantine.reason`."""
+"""Why a message or a frame is in quarantine: a closed list, equal to the check on `quarantine.reason`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Secrets in the database: sealed to a public key, so that whoever stores one cannot read any.
+"""Seals secrets in the database to a public key, so that a process that stores one cannot read any.
 
     X25519 (a new key for each) → HKDF-SHA256 → ChaCha20-Poly1305, with the place it is kept in as associated data
 
-The gateways have the private key, in a file (vault.pem); the public one is in the table `vault`.
+The gateways have the private key, in a file (vault.pem); the public key is in the table `vault`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 NONCE = bytes(12)
-"""A key seals one thing only."""
+"""The nonce may be constant, because each key seals one secret only."""
 
 
 class Unreadable(Exception):
-    """Sealed to another key, for another place, or damaged."""
+    """Raised when a secret was sealed to another key or for another place, or is damaged."""
 
 
 def seal(public: bytes, secret: bytes, place: str) -> bytes:
-    """`secret` for the holder of the private key of `public` (32 bytes), in this `place` (a table and row) only."""
+    """Seal `secret` for the holder of the private key of `public` (32 bytes), for this `place` (a table and row)
+    only."""
     ephemeral = X25519PrivateKey.generate()
     ours = ephemeral.public_key().public_bytes_raw()
     shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(public))
@@ -30,7 +31,7 @@ def seal(public: bytes, secret: bytes, place: str) -> bytes:
 
 
 def unseal(private: X25519PrivateKey, sealed: bytes, place: str) -> bytes:
-    """What was sealed. Raises Unreadable."""
+    """Return the secret that was sealed. Raises Unreadable."""
     ours, box = sealed[:32], sealed[32:]
     try:
         shared = private.exchange(X25519PublicKey.from_public_bytes(ours))

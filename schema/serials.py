@@ -1,4 +1,4 @@
-"""Serials and claim keys as people import them, from CSV or JSON: all rows are checked before any is stored."""
+"""Imports serials and claim keys from CSV or JSON. All rows are checked before any is stored."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ MOST_ROWS = 100_000
 MOST_BYTES = 16 * 2**20
 KEY_BYTES = 32
 LEAST_VARIETY = 12
-"""Different bytes in a claim key. Of 32 random ones there are fewer once in 10^15 keys."""
+"""The least number of different bytes in a claim key. Of 32 random bytes, fewer differ once in 10^15 keys."""
 SHOWN = 20
 
-Problem = tuple[int, str]
-"""Line of a file, or place in a list counted from 1; and what is wrong there."""
+RowProblem = tuple[int, str]
+"""A line of a file, or a place in a list counted from 1, and what is wrong there."""
 
 
 class ImportRefused(BiogateError):
-    """Nothing was imported. The text says why, for people; it has no key in it."""
+    """Raised when nothing was imported. The text tells people why; it has no key in it."""
 
 
 class NoVault(ImportRefused):
-    """There is nothing yet to seal claim keys to."""
+    """Raised when the database has no public key to seal claim keys to."""
 
 
-class BadRows(ImportRefused):
-    def __init__(self, problems: Iterable[Problem]) -> None:
+class BadSerialRows(ImportRefused):
+    def __init__(self, problems: Iterable[RowProblem]) -> None:
         self.problems = sorted(problems)
         shown = [f"line {line}: {text}" for line, text in self.problems[:SHOWN]]
         if len(self.problems) > SHOWN:
@@ -46,7 +46,7 @@ class BadRows(ImportRefused):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SerialRow:
     """A controller that may enroll. `key` is stored for version 0; others are derived from a master key."""
 
     line: int
@@ -60,46 +60,48 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What rows are imported as. A known name is added to."""
+class SerialBatch:
+    """The batch that rows are imported into. A known name gets more rows."""
 
     name: str
     quota: int | None = None
-    """Devices that may enroll with them; None: all."""
+    """Number of devices that may enroll with these serials; None: all."""
     organization: str | None = None
-    """Whose the devices will be; None: the first one's."""
+    """The organization that will own the devices; None: the first one."""
 
 
 @dataclass(frozen=True)
 class Stored:
     new: int
     known: int
-    """Were there already, and were left as they are."""
+    """Serials that were there already, and were left as they are."""
 
 
-def from_csv(text: str) -> list[Row]:
-    """Rows of a file whose first line names its columns. Raises ImportRefused."""
+def from_csv(text: str) -> list[SerialRow]:
+    """Read rows from a CSV file whose first line names its columns. Raises ImportRefused."""
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     lines: list[tuple[int, list[str]]] = []
     try:
         lines.extend((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells))
     except csv.Error as error:
-        raise BadRows([(reader.line_num, f"not CSV: {error}")]) from error
+        raise BadSerialRows([(reader.line_num, f"not CSV: {error}")]) from error
     if not lines:
-        raise ImportRefused("there is nothing in it")
+        raise ImportRefused("the import is empty")
     [(first, header), *rest] = lines
     if "serial" not in header or not set(header) <= set(COLUMNS) or len(set(header)) < len(header):
-        raise BadRows([(first, f"must name the columns, separated by commas: {', '.join(COLUMNS)}; serial is a must")])
+        raise BadSerialRows(
+            [(first, f"must name the columns, separated by commas: {', '.join(COLUMNS)}; serial is a must")]
+        )
     wrong = [(line, f"{len(cells)} cells, not {len(header)}") for line, cells in rest if len(cells) != len(header)]
     if wrong:
-        raise BadRows(wrong)
+        raise BadSerialRows(wrong)
     return checked((line, dict(zip(header, cells, strict=True))) for line, cells in rest)
 
 
-def from_items(items: Sequence[object]) -> list[Row]:
-    """Rows out of decoded JSON: objects with the columns as members. Raises ImportRefused."""
+def from_items(items: Sequence[object]) -> list[SerialRow]:
+    """Read rows from decoded JSON: objects with the columns as members. Raises ImportRefused."""
     given: list[tuple[int, Mapping[str, str]]] = []
-    wrong: list[Problem] = []
+    wrong: list[RowProblem] = []
     for line, item in enumerate(items, 1):
         if not isinstance(item, dict) or "serial" not in item or not set(item) <= set(COLUMNS):
             wrong.append((line, f"must be an object with serial, and at most {', '.join(COLUMNS[1:])}"))
@@ -108,14 +110,14 @@ def from_items(items: Sequence[object]) -> list[Row]:
         else:
             given.append((line, {name: "" if value is None else str(value) for name, value in item.items()}))
     if wrong:
-        raise BadRows(wrong)
+        raise BadSerialRows(wrong)
     return checked(given)
 
 
-def checked(given: Iterable[tuple[int, Mapping[str, str]]]) -> list[Row]:
-    """Rows that are good each, and together. Raises ImportRefused."""
-    rows: list[Row] = []
-    problems: list[Problem] = []
+def checked(given: Iterable[tuple[int, Mapping[str, str]]]) -> list[SerialRow]:
+    """Check each row, and that no two contradict each other. Raises ImportRefused."""
+    rows: list[SerialRow] = []
+    problems: list[RowProblem] = []
     for line, cells in given:
         try:
             rows.append(_row(line, cells))
@@ -130,13 +132,13 @@ def checked(given: Iterable[tuple[int, Mapping[str, str]]]) -> list[Row]:
             problems.append((row.line, f"the same {same[0]} as in line {seen[same]}"))
         seen |= {column: row.line for column in mine if column not in seen}
     if problems:
-        raise BadRows(problems)
+        raise BadSerialRows(problems)
     if not 0 < len(rows) <= MOST_ROWS:
         raise ImportRefused(f"{len(rows)} rows: an import has 1 to {MOST_ROWS}")
     return rows
 
 
-def _row(line: int, cells: Mapping[str, str]) -> Row:
+def _row(line: int, cells: Mapping[str, str]) -> SerialRow:
     serial = cells["serial"]
     device = cells.get("device") or serial
     for name, value in (("serial", serial), ("device", device)):
@@ -151,7 +153,7 @@ def _row(line: int, cells: Mapping[str, str]) -> Row:
         raise ValueError("version is a number from 0 to 32767")
     if number == "0" and key is None:
         raise ValueError("version 0 needs a claim key of its own")
-    return Row(line, serial, device, int(number), key)
+    return SerialRow(line, serial, device, int(number), key)
 
 
 def claim_key(text: str) -> bytes:
@@ -163,19 +165,19 @@ def claim_key(text: str) -> bytes:
     if len(key) != KEY_BYTES:
         raise ValueError(f"claim_key is {KEY_BYTES} bytes: {2 * KEY_BYTES} hexadecimal digits, or base64url")
     if len(set(key)) < LEAST_VARIETY:
-        raise ValueError("claim_key is not random: who knows the serial could guess it")
+        raise ValueError("claim_key is not random: anybody who knows the serial could guess it")
     return key
 
 
 async def store(
     connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy[asyncpg.Record],
-    rows: Sequence[Row],
-    batch: Batch,
+    rows: Sequence[SerialRow],
+    batch: SerialBatch,
     *,
     who: str,
     why: str,
 ) -> Stored:
-    """All rows or none, in a transaction. Claim keys are sealed on the way. Raises ImportRefused."""
+    """Store all rows or none, in a transaction, with their claim keys sealed. Raises ImportRefused."""
     public: bytes | None = await connection.fetchval("select public_key from vault")
     if public is None and any(row.version == 0 for row in rows):
         raise NoVault("claim keys cannot be sealed: no gateway with BIOGATE_SECRETS_DIR has run on this database")
@@ -197,17 +199,17 @@ async def store(
         }
         problems = [(row.line, text) for row in rows if (text := _clash(row, outcomes[row.serial], known)) is not None]
         if problems:
-            raise BadRows(problems)
+            raise BadSerialRows(problems)
     return Stored(len(rows) - len(known), len(known))
 
 
-def _sealed(row: Row, public: bytes | None) -> bytes | None:
+def _sealed(row: SerialRow, public: bytes | None) -> bytes | None:
     if row.version != 0 or row.key is None or public is None:
         return None
     return seal(public, row.key, f"serials/{row.serial}")
 
 
-def _clash(row: Row, outcome: str, known: Mapping[str, tuple[str, int]]) -> str | None:
+def _clash(row: SerialRow, outcome: str, known: Mapping[str, tuple[str, int]]) -> str | None:
     if outcome == "name-taken":
         return f"device {row.device} belongs to another serial"
     device, version = known.get(row.serial, (row.device, row.version))

@@ -6,11 +6,12 @@ import re
 from enum import StrEnum
 
 ROOT = "bioreactors"
+ALARMS = "alarms"
 DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Kind(StrEnum):
-    """What a device publishes: what follows its name in the topic."""
+    """The kinds of messages that a device publishes; the value follows the device's name in the topic."""
 
     TELEMETRY = "telemetry"
     HISTORY = "history"
@@ -21,7 +22,7 @@ class Kind(StrEnum):
 
 
 class Down(StrEnum):
-    """What a device is told, in the same way."""
+    """The kinds of messages that a device receives; the value follows the device's name in the topic."""
 
     RECEIPT = "receipt"
     BACKFILL = "backfill"
@@ -32,21 +33,26 @@ class Down(StrEnum):
 KINDS = frozenset(kind.value for kind in Kind)
 
 SUBSCRIPTIONS = tuple(f"{ROOT}/+/{kind}" for kind in Kind)
-"""Everything the intake subscribes to."""
+"""All topic filters that the intake subscribes to."""
 
 
 def topic(device: str, kind: Kind | Down) -> str:
-    """The topic on which `device` publishes `kind`, or is told it."""
+    """The topic on which `device` publishes, or receives, messages of `kind`."""
     return f"{ROOT}/{device}/{kind}"
 
 
+def alarm_topic(device: str, rule: str) -> str:
+    """The topic on which the newest state of an alarm is retained."""
+    return f"{ALARMS}/{device}/{rule}"
+
+
 def parse(name: str) -> tuple[str, Kind] | None:
-    """Device name and kind of a topic, or None if it is none that devices publish on. The name is not validated."""
+    """Device name and kind of a topic, or None if devices do not publish on it. The device name is not validated."""
     root, _, rest = name.partition("/")
     device, _, kind = rest.partition("/")
     return (device, Kind(kind)) if root == ROOT and kind in KINDS else None
 
 
 def is_device_name(name: str) -> bool:
-    """1 to 64 of letters, digits, dot, underscore and hyphen, beginning with a letter or digit."""
+    """Whether `name` has 1 to 64 letters, digits, dots, underscores and hyphens, and begins with a letter or digit."""
     return DEVICE_NAME.fullmatch(name) is not None

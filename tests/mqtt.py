@@ -12,6 +12,8 @@ from typing import Any, Self
 
 import mqtt5
 
+from device_sim.connection import take_packets
+
 HOST = "127.0.0.1"
 PATIENCE_S = 20.0
 NOT_AUTHORIZED = 0x87
@@ -54,7 +56,7 @@ class Client(asyncio.Protocol):
         self._connack: asyncio.Future[int] = loop.create_future()
         self._answers: dict[int, asyncio.Future[list[int]]] = {}
         self._numbers = itertools.cycle(range(1, 65536))
-        self._partial = b""
+        self._unread = bytearray()
         self._farewell = 0
         self._transport: asyncio.Transport | None = None
 
@@ -163,13 +165,11 @@ class Client(asyncio.Protocol):
                 waiting.exception()
 
     def data_received(self, data: bytes) -> None:
-        data = self._partial + data
-        at = 0
-        while (size := _whole(data, at)) and at + size <= len(data):
-            packet, _ = mqtt5.read(memoryview(data)[at : at + size])
-            at += size
+        self._unread += data
+        packets, defect = take_packets(self._unread)
+        for packet in packets:
             self._take(packet)
-        self._partial = data[at:]
+        assert not defect, defect
 
     def _take(self, packet: mqtt5.Packet) -> None:
         match packet:
@@ -208,15 +208,3 @@ class Client(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
-
-
-def _whole(data: bytes, at: int) -> int:
-    """Size of the packet that begins there; 0 while that cannot be told."""
-    length = 0
-    for i in range(1, 5):
-        if at + i >= len(data):
-            return 0
-        length |= (data[at + i] & 0x7F) << 7 * (i - 1)
-        if not data[at + i] & 0x80:
-            return 1 + i + length
-    raise ValueError("a length of more than four bytes")

@@ -19,7 +19,7 @@ import gateway.canary.metrics
 import gateway.metrics
 import schema.reasons
 from api.settings import Settings as ApiSettings
-from gateway.canary.settings import Settings as CanarySettings
+from gateway.canary.settings import CanarySettings
 from gateway.settings import Settings as GatewaySettings
 from schema.command_line import EXIT_CODES
 

@@ -16,7 +16,7 @@ from api.jobs.job import Job, Looked, Period
 from api.problems import NotFound
 from api.queries import devices, load
 from schema.alarms import history
-from schema.alarms.engine import Frame
+from schema.alarms.engine import CommittedFrame
 from schema.alarms.rules import Rule
 from schema.alarms.stored import sent
 
@@ -89,14 +89,14 @@ async def _phases(connection: Connection, device_id: int, span: tuple[datetime, 
     return [(max(row["time"], span[0]).timestamp(), row["phase"]) for row in rows]
 
 
-def _frames(rows: Sequence[asyncpg.Record], slots: Slots) -> Iterator[Frame]:
+def _frames(rows: Sequence[asyncpg.Record], slots: Slots) -> Iterator[CommittedFrame]:
     for row in rows:
         at, received, boot, seq, *content = row
         values = []
         if content:
             layout, *stored = content
             values = sent(slots.get(layout, ()), *stored)
-        yield Frame(at.timestamp(), received.timestamp(), boot, seq, values)
+        yield CommittedFrame(at.timestamp(), received.timestamp(), boot, seq, values)
 
 
 class Run:
@@ -105,10 +105,10 @@ class Run:
     def __init__(self, rule: Rule, phases: Phases, begin: float) -> None:
         self._run = history.DryRun([rule.model_copy(update={"enabled": True})])
         self._phases = deque(phases)
-        self.periods: list[history.Period] = []
+        self.periods: list[history.StatePeriod] = []
         self.frames, self.until = 0, begin
 
-    def take(self, frames: Iterator[Frame], most: int) -> None:
+    def take(self, frames: Iterator[CommittedFrame], most: int) -> None:
         """Evaluate more frames, until there are `most` periods."""
         for frame in frames:
             self._phases_until(frame.time)

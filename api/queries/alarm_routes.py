@@ -15,7 +15,7 @@ from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
 from api.queries.alarm_rules import RuleOrder
 from api.shapes.alarm_routes import AlarmRoute, RouteTest
-from schema.alarms.routes import Route, shown
+from schema.alarms.notification_routes import NotificationRoute, shown
 from schema.sealed import seal
 
 SQL = load("alarm_routes")
@@ -39,7 +39,13 @@ def unknown(name: str) -> NotFound:
 
 
 async def put(
-    database: Database, place: tuple[int, str], wanted: Route, url: str | None, *, expected: Expected, change: RuleOrder
+    database: Database,
+    place: tuple[int, str],
+    wanted: NotificationRoute,
+    url: str | None,
+    *,
+    expected: Expected,
+    change: RuleOrder,
 ) -> tuple[AlarmRoute, bool]:
     """The route afterwards, and whether it is new. `place`: organization and name; `url`: None leaves it as it is."""
     organization_id, name = place
@@ -50,7 +56,7 @@ async def put(
                 raise PreconditionFailed(f"there is no route {name}")
             version = known["version"]
         sealed = None if url is None else await _sealed(connection, url, f"alarm-routes/{organization_id}/{name}")
-        definition = wanted.model_dump_json(include=set(Route.model_fields))
+        definition = wanted.model_dump_json(include=set(NotificationRoute.model_fields))
         address = None if url is None else shown(url)
         await connection.execute(SQL["put"], name, definition, sealed, address, version, change.who, change.why)
         return item(await connection.fetchrow(SQL["one"], name)), known is None

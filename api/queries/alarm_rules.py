@@ -18,7 +18,7 @@ from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
 from api.shapes.alarm_rules import Imported, RuleChange, RuleDetail, SavedRule
 from schema.alarms.files import MAX_RULES
-from schema.alarms.rules import Definition, Rule, Scope
+from schema.alarms.rules import Definition, Rule, RuleScope
 
 SQL = load("alarm_rules")
 MOST_NAMED = 5
@@ -167,12 +167,12 @@ async def warnings(database: Database, wanted: Definition) -> list[str]:
     return found + [f"no device in its scope has ever sent {channel!r}" for channel in unsent]
 
 
-async def covered(database: Database, scope: Scope, limit: int) -> list[str]:
+async def covered(database: Database, scope: RuleScope, limit: int) -> list[str]:
     """Names of at most so many devices in the scope."""
     return [row["name"] for row in await database.fetch(SQL["covered"], *_scope(scope), limit)]
 
 
-def _scope(scope: Scope) -> tuple[list[str] | None, list[str]]:
+def _scope(scope: RuleScope) -> tuple[list[str] | None, list[str]]:
     return scope.devices or None, scope.tags
 
 

@@ -21,7 +21,7 @@ from api.services import App
 from api.settings import Settings
 from api.shapes import alarm_routes as shapes
 from api.shapes.alarm_routes import RouteChange
-from schema.alarms.routes import SCHEMES, scheme
+from schema.alarms.notification_routes import SCHEMES, scheme
 
 router = Router("alarm routes")
 

@@ -99,7 +99,7 @@ async def import_(
     try:
         rows = _rows(request, await body(request, serials.MOST_BYTES))
         async with database.change() as connection:
-            batch = serials.Batch(asked.name, asked.quota, asked.organization)
+            batch = serials.SerialBatch(asked.name, asked.quota, asked.organization)
             stored = await serials.store(connection, rows, batch, who=member.who, why=asked.why)
     except serials.ImportRefused as error:
         raise _refused(error) from error
@@ -131,7 +131,7 @@ async def unblock(request: Request, database: Db, member: Member, serial: Serial
     return answers.json(await queries.block(database, serial, False, member.who, given.why))
 
 
-def _rows(request: Request, content: bytes) -> list[serials.Row]:
+def _rows(request: Request, content: bytes) -> list[serials.SerialRow]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if kind == "text/csv":
@@ -144,7 +144,7 @@ def _rows(request: Request, content: bytes) -> list[serials.Row]:
 
 
 def _refused(error: serials.ImportRefused) -> ApiError:
-    if isinstance(error, serials.BadRows):
+    if isinstance(error, serials.BadSerialRows):
         errors = [{"parameter": f"line {line}", "detail": text} for line, text in error.problems[:MOST_ERRORS]]
         return BadRows(f"{len(error.problems)} rows are bad, nothing was imported", errors=errors)
     return Conflict(str(error)) if isinstance(error, serials.NoVault) else BadParameter("body", str(error))

@@ -8,9 +8,9 @@ from msgspec import Meta, Raw
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
 from api.http.description import Answer, about, example, reference
-from schema.alarms.routes import MOST_URL, Route, scheme
+from schema.alarms.notification_routes import MOST_URL, NotificationRoute, scheme
 
-RouteDefinition = Annotated[Raw, Meta(extra_json_schema=reference(Route))]
+RouteDefinition = Annotated[Raw, Meta(extra_json_schema=reference(NotificationRoute))]
 """A route as it is stored; JSON that goes out as it is."""
 
 
@@ -67,7 +67,7 @@ def _address(url: SecretStr) -> SecretStr:
     return url
 
 
-class RouteChange(Route):
+class RouteChange(NotificationRoute):
     model_config = ConfigDict(
         hide_input_in_errors=True,
         json_schema_extra={

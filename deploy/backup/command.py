@@ -27,7 +27,7 @@ from schema.console import SURROUNDINGS, Refused, database_errors
 from schema.errors import Misused
 
 REBUILT = timedelta(hours=1)
-"""From so long before a backup on the sequences of devices are learned again."""
+"""Streams of devices are learned again from so long before a backup on."""
 
 
 app = commands(
@@ -141,8 +141,8 @@ def restore_one(
 
 
 def learn(url: str, backup: Backup) -> None:
-    """What has arrived of each boot is written down a little after the frames: what was not yet would be asked for, and
-    called lost by devices that have forgotten it."""
+    """Learn again what has arrived of each boot. It is recorded a little after the frames: the gateway would ask for
+    what was not recorded yet, and devices that have forgotten it would report it as lost."""
     since = datetime.fromisoformat(backup.taken_at).astimezone(UTC) - REBUILT
     words = ["devices", "rebuild-streams", "--since", f"{since:%Y-%m-%d %H:%M:%S}"]
     done = subprocess.run(

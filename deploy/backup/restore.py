@@ -1,4 +1,4 @@
-"""Put a backup back: a data directory made of it, and recovery to the end of the log, or to an instant before."""
+"""Restores a backup: makes a data directory of it, and recovers to the end of the log, or to an instant before."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from deploy.stack.errors import StackError
 from deploy.stack.servers import DATABASE, Postgres
 
 RECOVERY_S = 24 * 3600.0
-"""The log of a week takes hours; whoever waits sees it in the server's log."""
+"""Recovery of a week's log takes hours; the server's log shows the progress."""
 PARTIAL = ".partial"
-"""The end of the name of the file that pg_receivewal was writing."""
+"""The suffix of the file that pg_receivewal was writing."""
 
 
 def restore(store: Path, backup: Backup, server: Postgres, until: datetime | None = None) -> None:
-    """Leave `server` running on what was in the backup and the log after it. Its data directory is not there yet.
+    """Restore a backup and the log after it into `server`, which is then left running. Its data directory must not
+    exist yet.
 
-    Raises StackError, and leaves what there is by then.
+    Raises StackError, and leaves what was restored by then.
     """
     base = store / backup.label / BASE
     if server.cluster.exists():
@@ -69,7 +70,7 @@ def _unpack(server: Postgres, base: Path, to: Path) -> None:
 
 
 def _give_log(store: Path, backup: Backup, server: Postgres, to: Path) -> int:
-    """The files of the log from the backup on, how many; the one that was being written gets its last name."""
+    """Return the number of log files from the backup on, and give the file that was being written its final name."""
     needed = [
         path
         for path in sorted(store.glob("?" * 8 + "*"))
@@ -111,7 +112,8 @@ def _tar(server: Postgres, argv: list[str], given: io.BufferedReader) -> None:
 
 
 def _set_password(server: Postgres) -> None:
-    """That of the data directory, if it was lost with it a new one: what was the password then may not be known."""
+    """The data directory's password; if it was lost with the directory, a new one, because the old one may be
+    unknown."""
     file = server.data / "password"
     if not file.exists():
         file.write_text(secrets.token_urlsafe(24))

@@ -1,5 +1,5 @@
-"""The directory of secrets as one file that a passphrase opens: a backup without the keys opens no vault, and one with
-them in clear would be the plant.
+"""Seals the directory of secrets as one file that a passphrase opens. A backup without the keys opens no vault, and a
+backup with the keys in clear would open the plant.
 
     tar → ChaCha20-Poly1305, with a key made of the passphrase by scrypt (n = 2^16, r = 8) and a salt of its own
 """
@@ -20,7 +20,7 @@ from deploy.stack.errors import StackError
 MAGIC = b"biogate-secrets/1\n"
 SALT = 16
 NONCE = bytes(12)
-"""A salt gives a key that seals one thing only."""
+"""The nonce may be constant, because each salt gives a key that seals one archive only."""
 SHORTEST = 12
 
 
@@ -38,7 +38,7 @@ def read(file: Path | None) -> bytes:
 
 
 def seal(directory: Path, passphrase: bytes) -> bytes:
-    """Raises StackError if there are none."""
+    """Seal a directory of secrets. Raises StackError if it is none."""
     if not (directory / "vault.pem").exists():
         raise StackError(f"{directory} is no directory of secrets: it has no vault.pem")
     packed, salt = io.BytesIO(), os.urandom(SALT)
@@ -48,7 +48,7 @@ def seal(directory: Path, passphrase: bytes) -> bytes:
 
 
 def unseal(sealed: bytes, passphrase: bytes, to: Path) -> None:
-    """Write them to a directory that is not there yet. Raises StackError."""
+    """Unseal the secrets into a directory that does not exist yet. Raises StackError."""
     salt, box = sealed[len(MAGIC) :][:SALT], sealed[len(MAGIC) + SALT :]
     try:
         packed = ChaCha20Poly1305(_key(passphrase, salt)).decrypt(NONCE, box, MAGIC)

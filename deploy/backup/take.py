@@ -1,4 +1,4 @@
-"""Take a backup: DIR/LABEL with the base backup and what is known of it, and DIR/wal, the write-ahead log since."""
+"""Takes a backup: DIR/LABEL with the base backup and its description, and DIR/wal, the write-ahead log since."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from deploy.stack.errors import StackError
 
 BASE, ABOUT, SECRETS, WAL = "base.tar.gz", "about.json", "secrets.sealed", "wal"
 SLOT = "biogate_wal"
-"""Of pg_receivewal: the server keeps the log that it has not received. Its name in synchronous_standby_names, too."""
+"""The replication slot of pg_receivewal, for which the server keeps the log that it has not received; also its name in
+synchronous_standby_names."""
 ROUND = 1 << 20
 
 NOTE = """
@@ -31,11 +32,11 @@ on conflict (label) do update set taken_at = excluded.taken_at, bytes = excluded
 
 @dataclass(frozen=True)
 class Backup:
-    """One that is whole, by its file `about.json`."""
+    """A complete backup, as its file `about.json` describes it."""
 
     label: str
     taken_at: str
-    """When it was begun: what was committed before is in it."""
+    """The begin of the backup: everything committed before is in it."""
     ended_at: str
     """The first instant that it can be restored to, with the log."""
     bytes: int
@@ -54,14 +55,14 @@ class Backup:
 
 
 def backups(store: Path) -> list[Backup]:
-    """All in this directory, the oldest first. Raises StackError if there is no such directory."""
+    """All backups in this directory, the oldest first. Raises StackError if there is no such directory."""
     if not store.is_dir():
         raise StackError(f"there is no directory {store}")
     return [Backup.read(path.parent) for path in sorted(store.glob(f"[!.]*/{ABOUT}"))]
 
 
 def chosen(store: Path, label: str | None, until: datetime | None = None) -> Backup:
-    """That one, or the newest from which one gets to `until`. Raises StackError."""
+    """The backup with this label, or the newest from which recovery gets to `until`. Raises StackError."""
     found = backups(store) if label is None else [Backup.read(store / label)]
     if not found:
         raise StackError(f"there is no backup in {store}")
@@ -72,7 +73,7 @@ def chosen(store: Path, label: str | None, until: datetime | None = None) -> Bac
 
 
 async def take(url: str, store: Path, *, keep: int | None, secrets: Path | None, passphrase: Path | None) -> Backup:
-    """Raises StackError, and the database's errors. The server goes on working all the while."""
+    """Take a backup while the server goes on working. Raises StackError, and the database's errors."""
     sealed = None if secrets is None else safe.seal(secrets, safe.read(passphrase))
     taken_at = datetime.now(UTC)
     label = f"{taken_at:%Y%m%dT%H%M%SZ}"
@@ -80,7 +81,7 @@ async def take(url: str, store: Path, *, keep: int | None, secrets: Path | None,
     new.mkdir(parents=True, mode=0o700)
     database = await asyncpg.connect(url, timeout=10)
     try:
-        # The log that the backup needs stays, for as long as this connection is there.
+        # The slot keeps the log that the backup needs, as long as this connection lasts.
         slot = "select lsn from pg_create_physical_replication_slot($1, true, true)"
         since = await database.fetchval(slot, f"biogate_{label}".lower())
         first = await database.fetchval("select pg_walfile_name($1)", since)
@@ -119,7 +120,7 @@ def _copy(url: str, to: Path) -> None:
 
 
 def measured(path: Path) -> tuple[int, str]:
-    """Bytes, and their SHA-256."""
+    """The file's size in bytes, and its SHA-256."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while part := file.read(ROUND):
@@ -128,7 +129,7 @@ def measured(path: Path) -> tuple[int, str]:
 
 
 def forget(store: Path, keep: int) -> list[str]:
-    """Remove all but the newest, and the log that none of these needs."""
+    """Remove all but the newest `keep` backups, and the log that none of those needs. Return the removed labels."""
     found = backups(store)
     old, kept = found[:-keep], found[-keep:]
     for backup in old:
@@ -140,13 +141,13 @@ def forget(store: Path, keep: int) -> list[str]:
 
 
 def position(name: str) -> str:
-    """Of a file of the log, on whatever timeline it is."""
+    """The position of a log file, whatever its timeline."""
     return name[8:24]
 
 
 def receive(url: str, store: Path) -> None:
-    """Become pg_receivewal: the log as it is written, each part on disk before the server is told that it is. Goes on
-    by itself when the server comes back. Raises StackError."""
+    """Become pg_receivewal, which receives the log as it is written, and confirms each part once it is on disk. It goes
+    on by itself when the server comes back. Raises StackError."""
     bare, environment = connection(url)
     to = store / WAL
     to.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,5 +1,5 @@
-"""PostgreSQL's client programs: the machine's own if they are of the tested version, else the private root's, run by
-its loader and not in it, so that they may write where the user wants."""
+"""Finds PostgreSQL's client programs: the machine's own if they are of the tested version, else the private root's, run
+by its loader and not in it, so that they may write where the user wants."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ USUAL = Path(f"usr/lib/postgresql/{POSTGRES_TESTED}/bin")
 
 
 def program(name: str) -> list[str]:
-    """The command line that runs it, without its arguments. Raises StackError."""
+    """The command line that runs a program, without its arguments. Raises StackError."""
     for found in (shutil.which(name, path=f"/{USUAL}"), shutil.which(name)):
         if found is not None and _version(found)[:1] == (POSTGRES_TESTED,):
             return [found]
@@ -31,7 +31,7 @@ def program(name: str) -> list[str]:
 
 
 def connection(url: str, environment: Mapping[str, str] = os.environ) -> tuple[str, dict[str, str]]:
-    """The URL without its password, and an environment with it: everybody sees a command line."""
+    """The URL without its password, and an environment with the password: every user can see a command line."""
     parts = urlsplit(url)
     name, _, host = parts.netloc.rpartition("@")
     user, _, password = name.partition(":")

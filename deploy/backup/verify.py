@@ -1,4 +1,4 @@
-"""Whether a backup is one: it is restored into a server of its own, and must have in it what must always be true."""
+"""Verifies a backup: restores it into a server of its own, and checks what must hold in every database."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NOTE = "update backups set verified_at = now(), newest = $2, ok = $3, detail = $
 
 @dataclass
 class Findings:
-    """What was found in a database. `faults` are sentences; none: it is whole."""
+    """The result of a verification. `faults` are sentences; without any, the database is whole."""
 
     newest: datetime | None = None
     frames: int = 0
@@ -50,7 +50,7 @@ class Findings:
 
 
 async def verified(store: Path, backup: Backup) -> Findings:
-    """Restore it, look, and remove that server again. Raises StackError."""
+    """Restore the backup, check it, and remove that server again. Raises StackError."""
     paths = Paths(f"verify-{os.getpid()}")
     held = hold(paths)
     try:
@@ -68,7 +68,7 @@ async def verified(store: Path, backup: Backup) -> Findings:
 
 
 async def look(url: str) -> Findings:
-    """Whether what must always be true in a database is true in that one."""
+    """Check what must hold in every database."""
     found = Findings()
     connection = await asyncpg.connect(url, timeout=10)
     try:
@@ -97,7 +97,8 @@ async def look(url: str) -> Findings:
 
 
 async def note(url: str, label: str, newest: datetime | None, faults: list[str], words: str) -> bool:
-    """Tell the database of which it is a backup, for the gateway's metrics; false if that has no such backup."""
+    """Note the result in the backed-up database, for the gateway's metrics; false if that database has no such
+    backup."""
     connection = await asyncpg.connect(url, timeout=10)
     try:
         return bool(await connection.execute(NOTE, label, newest, not faults, words[:2000]) == "UPDATE 1")

@@ -1,16 +1,16 @@
-"""The local stack: a private PostgreSQL with TimescaleDB and a private Mosquitto, as a library.
+"""The local stack as a library: a private PostgreSQL with TimescaleDB and a private Mosquitto.
 
     with deploy.stack.local("mine") as stack:
         connect(stack.postgres.url, stack.mosquitto.url)
 
-Standard library only. What they need (a private Debian root, if the machine has no fitting servers) is made by
-`python3 -m deploy.bootstrap`, which `make up` and `make test` run first.
+Standard library only. `python3 -m deploy.bootstrap`, which `make up` and `make test` run first, makes what the servers
+need (a private Debian root, if the machine has no fitting servers).
 """
 
 from __future__ import annotations
 
 from deploy.stack.errors import StackError, StartError
 from deploy.stack.local import Local, local
-from deploy.stack.servers import Mosquitto, Postgres, Server
+from deploy.stack.servers import Mosquitto, Postgres, StackServer
 
-__all__ = ["Local", "Mosquitto", "Postgres", "Server", "StackError", "StartError", "local"]
+__all__ = ["Local", "Mosquitto", "Postgres", "StackError", "StackServer", "StartError", "local"]

@@ -1,4 +1,4 @@
-"""What the gateway's /metrics say: rates and lag from the difference of two readings."""
+"""Reads the gateway's /metrics; computes rates and lag from the difference of two readings."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ PREFIX = "biogate_intake_"
 
 
 @dataclass(frozen=True)
-class Reading:
-    """The gateway's counters at a time. `counts` by state and kind, `lag` by upper bound in seconds, cumulative."""
+class CounterReading:
+    """The gateway's counters at a time, in s. `counts` by state and kind; `lag` by upper bound in seconds,
+    cumulative."""
 
     at: float
     counts: dict[tuple[str, str], float]
     lag: dict[float, float]
 
     def total(self, state: str, kind: str | None = None) -> int:
-        """Count in a state, of one kind or of all."""
+        """The count in a state, of one kind or of all."""
         return int(sum(value for (of, which), value in self.counts.items() if of == state and kind in {None, which}))
 
 
-def read(url: str, at: float, timeout_s: float = 1.0) -> Reading | None:
+def read(url: str, at: float, timeout_s: float = 1.0) -> CounterReading | None:
     """A reading of the gateway at `url`, or None if it does not answer."""
     try:
         with urllib.request.urlopen(f"{url}/metrics", timeout=timeout_s) as answer:  # noqa: S310 - our own http URL
@@ -36,7 +37,7 @@ def read(url: str, at: float, timeout_s: float = 1.0) -> Reading | None:
         return None
 
 
-def parse(text: str, at: float) -> Reading:
+def parse(text: str, at: float) -> CounterReading:
     """A reading from the Prometheus text format."""
     counts: dict[tuple[str, str], float] = {}
     lag: dict[float, float] = {}
@@ -47,18 +48,18 @@ def parse(text: str, at: float) -> Reading:
                 counts[state, sample.labels.get("kind", "")] = sample.value
             elif sample.name == "biogate_lag_seconds_bucket":
                 lag[float(sample.labels["le"])] = sample.value
-    return Reading(at, counts, lag)
+    return CounterReading(at, counts, lag)
 
 
 @dataclass
-class Window:
+class CounterWindow:
     """The readings of the last `span_s` seconds."""
 
     span_s: float = 15.0
-    readings: deque[Reading] = field(default_factory=deque)
+    readings: deque[CounterReading] = field(default_factory=deque)
 
-    def add(self, reading: Reading) -> None:
-        """Take a new reading. Counters that fell say that the gateway is another one: forget what was before."""
+    def add(self, reading: CounterReading) -> None:
+        """Add a reading. Counters that fell come from a restarted gateway: the readings before are dropped."""
         if self.readings and reading.total("received") < self.readings[-1].total("received"):
             self.readings.clear()
         self.readings.append(reading)
@@ -66,7 +67,7 @@ class Window:
             self.readings.popleft()
 
     def rate(self, state: str, kind: str) -> float:
-        """Per second, over the window."""
+        """The rate of a state and kind over the window, per second."""
         if len(self.readings) < 2:
             return 0.0
         first, last = self.readings[0], self.readings[-1]
@@ -81,9 +82,9 @@ class Window:
 
 
 def quantile(fraction: float, buckets: Sequence[tuple[float, float]]) -> float | None:
-    """Of cumulative (upper bound, count) pairs, linear within a bucket, as Prometheus's histogram_quantile does it.
+    """A quantile of cumulative (upper bound, count) pairs, linear within a bucket, as Prometheus's histogram_quantile.
 
-    The last bucket is open: there, the greatest finite bound. None for an empty histogram.
+    The last bucket is open: a quantile in it is the greatest finite bound. None for an empty histogram.
     """
     if not buckets or buckets[-1][1] <= 0:
         return None

@@ -9,16 +9,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from deploy.stack.paths import DATA, Paths
-from deploy.stack.plant import Access
+from deploy.stack.plant import PlantAccess
 
 NAME = "canary"
-"""Of the device, and of its organization."""
+"""The name of the device, and of its organization."""
 
 
 @dataclass(frozen=True)
 class Canary:
     paths: Paths
-    access: Access
+    access: PlantAccess
     port: int
 
     @property
@@ -48,7 +48,7 @@ class Canary:
         return wanted
 
     def point(self) -> None:
-        """Its login to where the broker is this time."""
+        """Write the broker's present address into the login."""
         login, url = json.loads(self._login.read_text()), urlsplit(self.access.device_url)
         login |= {"host": url.hostname, "port": url.port}
         self._login.write_text(json.dumps(login, indent=1) + "\n")

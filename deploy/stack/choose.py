@@ -1,6 +1,6 @@
-"""Which servers the local stack uses: given by the environment, this machine's own, or private ones; and why.
+"""Chooses the servers of the local stack: given by the environment, this machine's own, or private ones; and says why.
 
-Standard library only: it is asked before there is a virtual environment.
+Standard library only: it runs before there is a virtual environment.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Source(StrEnum):
 
 @dataclass(frozen=True)
 class Choice:
-    """`where` is the URL, the program (Mosquitto) or the directory of programs (PostgreSQL)."""
+    """A server that was chosen. `where` is the URL, the program (Mosquitto) or the directory of programs
+    (PostgreSQL)."""
 
     title: str
     source: Source
@@ -43,7 +44,8 @@ class Choice:
 
     @property
     def place(self) -> Place:
-        """Where to run it; not for one given by the environment. Raises StackError while there is no private root."""
+        """The place in which to run the server, if the environment did not name one. Raises StackError while there is
+        no private root."""
         assert self.source is not Source.ENVIRONMENT
         if self.source is Source.PRIVATE and not root.is_current():
             raise StackError("there is no private Debian root yet, or an old one: run `python3 -m deploy.bootstrap`")
@@ -54,7 +56,7 @@ class Choice:
 
 
 def mosquitto(environment: Mapping[str, str] = os.environ, *, given: bool = True) -> Choice:
-    """The broker. With `given` false the environment's is left out: for tests that stop and kill theirs."""
+    """Choose the broker. `given` false ignores the environment's broker: for tests that stop and kill theirs."""
     title = "Mosquitto"
     if given and (url := environment.get("BIOGATE_MQTT_URL")):
         return Choice(title, Source.ENVIRONMENT, url, "the one named by BIOGATE_MQTT_URL")
@@ -74,7 +76,7 @@ def mosquitto(environment: Mapping[str, str] = os.environ, *, given: bool = True
 
 
 def postgres(environment: Mapping[str, str] = os.environ, *, given: bool = True) -> Choice:
-    """The database server. `given` as above."""
+    """Choose the database server. `given` as in `mosquitto`."""
     title = "PostgreSQL"
     if given and (url := environment.get("BIOGATE_DATABASE_URL")):
         return Choice(title, Source.ENVIRONMENT, url, "the one named by BIOGATE_DATABASE_URL")
@@ -91,7 +93,7 @@ def postgres(environment: Mapping[str, str] = os.environ, *, given: bool = True)
 
 
 def _postgres_objection(program: Path) -> tuple[str, str]:
-    """What speaks against this PostgreSQL, if anything, and the version of its TimescaleDB."""
+    """The objection to this PostgreSQL, or an empty text, and the version of its TimescaleDB."""
     found = version(_output(str(program), "--version"))
     if found[:1] != (POSTGRES_TESTED,):
         return f"{program} is version {dotted(found)}, not {POSTGRES_TESTED}", ""
@@ -107,17 +109,17 @@ def _postgres_objection(program: Path) -> tuple[str, str]:
 
 
 def _unusable(user: str) -> str:
-    """Why a server of this machine cannot be run by root under its own user here; empty if it can."""
+    """Why root cannot run a server of this machine under the server's own user here; empty if it can."""
     if os.geteuid() != 0:
         return ""
     try:
         pwd.getpwnam(user)
     except KeyError:
-        return f"the machine has no user {user} to run its own under"
+        return f"the machine has no user {user} to run its server under"
     DATA.mkdir(parents=True, exist_ok=True)
     reach = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "test", "-x", str(DATA)]
     if subprocess.run(reach, check=False).returncode != 0:
-        return f"user {user} of the machine's own may not enter {STACK}"
+        return f"the machine's user {user} may not enter {STACK}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The checkout's mosquitto.conf with other values. Standard library only."""
+"""Renders the checkout's mosquitto.conf with other values. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 PLUGIN = "mosquitto_dynamic_security.so"
 
 Changes = Mapping[str, str | None]
-"""New values of options by name; None: without this option."""
+"""New values of options by name; None removes the option."""
 
 
 def render(conf: str, settings: Changes, listeners: Mapping[str, Changes | None]) -> str:
-    """`conf` in which only these options differ; absent ones are added.
+    """Return `conf` with these options changed; absent ones are added.
 
-    Options of a listener come again for each, so they are changed by paragraph: `listeners` has them by the port that
-    the file names, or None for a listener that is not wanted.
+    Options of a listener repeat for each listener, so they are changed by paragraph: `listeners` has the changes by the
+    port that the file names, or None to remove the listener.
     """
     blocks = []
     for block in conf.strip("\n").split("\n\n"):

@@ -1,4 +1,4 @@
-"""How many controllers have enrolled, and how many are on their way: read from the database, about once a second."""
+"""Reads from the database how many controllers have enrolled, and how many are on their way, about once a second."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ select (select count(*) from serials s where s.device_id is null and not s.block
 
 
 @dataclass(frozen=True)
-class Enrolled:
-    """Controllers with a login that they have used; in a handshake; that await an operator; known and never seen."""
+class EnrollmentProgress:
+    """Numbers of controllers that have used a login; are in a handshake; wait for an operator; are known but never
+    seen."""
 
     enrolled: int
     busy: int
@@ -32,24 +33,24 @@ class Enrolled:
         return ", ".join([f"{self.enrolled} enrolled", *(f"{count} {what}" for what, count in more.items() if count)])
 
 
-class Reader:
-    """Keeps its connection; makes another one when that is lost."""
+class ProgressReader:
+    """Reads the progress of enrollment over one connection, which it makes again when it is lost."""
 
     def __init__(self, database_url: str) -> None:
         self._url = database_url
         self._runner = asyncio.Runner()
         self._connection: asyncpg.Connection | None = None
 
-    def read(self) -> Enrolled | None:
-        """None while the database does not answer."""
+    def read(self) -> EnrollmentProgress | None:
+        """The progress, or None while the database does not answer."""
         try:
             return self._runner.run(self._read())
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self._connection = None
             return None
 
-    async def _read(self) -> Enrolled:
+    async def _read(self) -> EnrollmentProgress:
         if self._connection is None:
             self._connection = await asyncpg.connect(self._url, timeout=TIMEOUT_S)
         row = await self._connection.fetchrow(COUNT, timeout=TIMEOUT_S)
-        return Enrolled(row["enrolled"], row["busy"], row["awaiting"], row["absent"])
+        return EnrollmentProgress(row["enrolled"], row["busy"], row["awaiting"], row["absent"])

@@ -1,4 +1,4 @@
-"""What can go wrong with the local stack, said so that the reader knows what to do."""
+"""Errors of the local stack, with texts that tell the reader what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class StackError(BiogateError):
 
 
 class StartError(StackError):
-    """A process did not start. Names it, the reason, the last lines of its log and where the log is."""
+    """Raised when a process did not start. The text has its name, the reason, the end of its log and the log's path."""
 
     def __init__(self, name: str, reason: str, log: Path | None = None) -> None:
         self.name, self.reason, self.log = name, reason, log

@@ -1,4 +1,4 @@
-"""Both servers as one context, beside a running `make up` and beside each other."""
+"""Runs both servers as one context, beside a running `make up` and beside others."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from deploy.stack.servers import Mosquitto, Postgres
 from deploy.stack.service import start_all
 
 TEMPORARY = "temporary"
-"""Mark in the run directory of a stack that is not to be kept."""
+"""A file of this name in a stack's run directory marks the stack as temporary."""
 
 
 @dataclass(frozen=True)
 class Local:
-    """A running pair of servers. Either may be stopped, killed, started again."""
+    """A running pair of servers. Each may be stopped, killed and started again."""
 
     paths: Paths
     postgres: Postgres
@@ -59,10 +59,10 @@ def local(
     mosquitto_settings: Mapping[str, str] | None = None,
     mosquitto_extra: str = "",
 ) -> Iterator[Local]:
-    """Start both on free ports with data of their own under `name`, and stop them at the end.
+    """Start both servers on free ports with data of their own under `name`, and stop them at the end.
 
-    Without `keep` the data are removed at the end, and those of earlier ones that were killed are removed at the start.
-    Two at once need two names; put the process id into it. Start from the main thread: see process.py.
+    Without `keep` the data are removed at the end; those of earlier temporary stacks that were killed, at the start.
+    Two stacks at once need two names; put the process id into the name. Start from the main thread: see process.py.
     Raises StackError, StartError.
     """
     choices = choose.postgres(given=False), choose.mosquitto(given=False)
@@ -88,7 +88,7 @@ def local(
 
 
 def hold(paths: Paths) -> int:
-    """Lock the stack of that name for this process; returns the descriptor that holds it. Raises StackError."""
+    """Lock the stack of that name for this process; return the descriptor that holds the lock. Raises StackError."""
     paths.run.mkdir(parents=True, exist_ok=True)
     lock = paths.run / "stack.lock"
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -102,7 +102,7 @@ def hold(paths: Paths) -> int:
 
 
 def erase(paths: Paths) -> None:
-    """Remove all that a stack has left which is not running: data, logs, locks, its key, its addresses."""
+    """Remove everything that a stopped stack has left: data, logs, locks, its key, its addresses."""
     remove_data(paths)
     for path in (paths.key, paths.key.with_name(f"{paths.key.name}.header"), paths.env, paths.prometheus):
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Checks of servers that the environment names: reachable, and of a version that can do the work."""
+"""Checks servers that the environment names: whether they can be reached, and whether their version is new enough."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMEOUT_S = 10
 
 
 def check_database(url: str) -> str:
-    """What it is, in words; raises StackError if it cannot be used."""
+    """Check the database; return its description. Raises StackError if it is unusable."""
     return asyncio.run(_check_database(url))
 
 
@@ -45,7 +45,7 @@ async def _check_database(url: str) -> str:
 
 
 def check_broker(url: str, environment: Mapping[str, str]) -> str:
-    """What it is, in words; raises StackError if it cannot be used."""
+    """Check the broker; return its description. Raises StackError if it is unusable."""
     return asyncio.run(_check_broker(url, environment))
 
 
@@ -65,7 +65,7 @@ async def _check_broker(url: str, environment: Mapping[str, str]) -> str:
             parts.port or (8883 if secure else 1883),
             username=username,
             password=password,
-            identifier=f"check-{secrets.token_hex(8)}",  # our own mosquitto.conf refuses those without one
+            identifier=f"check-{secrets.token_hex(8)}",  # our own mosquitto.conf refuses clients without an id
             protocol=aiomqtt.ProtocolVersion.V5,
             tls_context=context,
             timeout=TIMEOUT_S,
@@ -83,7 +83,7 @@ async def _check_broker(url: str, environment: Mapping[str, str]) -> str:
 
 
 async def _banner(client: aiomqtt.Client) -> str:
-    """The retained $SYS/broker/version, or nothing if there is none."""
+    """The retained $SYS/broker/version, or an empty text if there is none."""
     await client.subscribe("$SYS/broker/version")
     try:
         async with asyncio.timeout(1):

@@ -1,4 +1,4 @@
-"""Where the local stack keeps its things: all of it under `.stack/` in the checkout."""
+"""The paths of the local stack's files, all under `.stack/` in the checkout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STACK = CHECKOUT / ".stack"
 ROOT = STACK / "root"
 """The private Debian root."""
 DATA = STACK / "data"
-"""Data directories of servers that do not run in a chroot; the others keep theirs in ROOT/srv."""
+"""Data directories of servers that run outside the chroot; servers in it keep theirs in ROOT/srv."""
 MOSQUITTO_CONF = CHECKOUT / "mosquitto.conf"
 POSTGRES_CONF = CHECKOUT / "deploy" / "postgresql.conf"
 MAIN = "main"

@@ -1,4 +1,4 @@
-"""Where a server's program comes from, and how it is run there without changing anything outside the checkout.
+"""Runs a server's program from where it is installed, without changing anything outside the checkout.
 
 | who runs it | program | how |
 |---|---|---|
@@ -45,11 +45,12 @@ class Place:
         return str(Path("/srv") / path.relative_to(self.data))
 
     def command(self, argv: Sequence[str], user: str, death: signal.Signals) -> list[str]:
-        """`argv` as run here under `user` (our own if we are not root), with `death` sent when we die."""
+        """The command that runs `argv` here as `user` (as ourselves if we are not root) and gets `death` when we
+        die."""
         if self._chroot:
             return ["chroot", str(self.root), *as_user(user, with_death_signal(argv, death))]
         if self.root is not None:
-            # bubblewrap kills with SIGKILL when we die; both servers are made to survive that.
+            # bubblewrap kills with SIGKILL when we die; both servers survive that.
             uid, gid = self._ids(user)
             return [
                 "bwrap", "--die-with-parent", "--unshare-user", "--uid", str(uid), "--gid", str(gid),
@@ -67,7 +68,7 @@ class Place:
             raise StackError(f"{Path(argv[0]).name} failed: {(done.stderr or done.stdout).strip()}")
 
     def make(self, path: Path, user: str) -> None:
-        """Make the directory `path` for `user` alone. We never write in it: as root we would follow its links."""
+        """Create the directory `path` for `user` alone. We never write in it: as root we would follow its links."""
         path.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
             os.chown(path, *self._ids(user))
@@ -88,7 +89,7 @@ class Place:
                 os.fchown(file.fileno(), *self._ids(user))
 
     def _ids(self, user: str) -> tuple[int, int]:
-        """User and group number. Those in the root need not be those of this machine."""
+        """The user's and the group's number. Those in the root may differ from the machine's."""
         if self.root is None:
             entry = pwd.getpwnam(user)
             return entry.pw_uid, entry.pw_gid
@@ -100,7 +101,7 @@ class Place:
 
 
 def as_user(user: str, argv: Sequence[str]) -> list[str]:
-    """`argv` run by root under `user`. setpriv takes all its options in one call, the death signal last."""
+    """`argv` as root runs it under `user`. setpriv takes all its options in one call, the death signal last."""
     assert argv[0] == "setpriv", "a death signal set before the user changes is lost"
     return ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", *argv[1:]]
 

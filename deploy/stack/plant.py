@@ -1,4 +1,4 @@
-"""The simulated plant: its controllers, and how they get in."""
+"""The simulated plant: its controllers, and how they get access."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from deploy.stack.paths import DATA, Paths
 
 
 @dataclass(frozen=True)
-class Access:
-    """Where controllers enroll and connect, and the directory made by `biogate setup`."""
+class PlantAccess:
+    """The addresses at which controllers enroll and connect, and the directory made by `biogate setup`."""
 
     secrets: Path
     enroll_url: str
@@ -20,8 +20,8 @@ class Access:
     ca: Path | None = None
 
     @classmethod
-    def given(cls, environment: Mapping[str, str]) -> Access | None:
-        """To a broker of the user's own, if all is there that enrollment needs."""
+    def given(cls, environment: Mapping[str, str]) -> PlantAccess | None:
+        """Access to a broker of the user's own, or None if a setting that enrollment needs is missing."""
         secrets, enroll_url = environment.get("BIOGATE_SECRETS_DIR"), environment.get("BIOGATE_ENROLL_URL")
         device_url = environment.get("BIOGATE_DEVICE_BROKER_URL")
         if not (secrets and enroll_url and device_url):
@@ -31,7 +31,7 @@ class Access:
         return cls(Path(secrets).resolve(), enroll_url, device_url, certificate_url, Path(ca).resolve())
 
     def variables(self) -> dict[str, str]:
-        """For gateway, API, commands, and `.stack/env`. No secret is in them."""
+        """Variables for gateway, API, commands, and `.stack/env`. They hold no secret."""
         certificates = {"BIOGATE_DEVICE_CERTIFICATE_BROKER_URL": self.certificate_url} if self.certificate_url else {}
         return {
             "BIOGATE_SECRETS_DIR": str(self.secrets),
@@ -45,17 +45,18 @@ class Access:
 
 @dataclass(frozen=True)
 class Plant:
-    """`devices` controllers at `rate` frames a second each. Without `access` they are registered by hand, and connect
-    to BIOGATE_MQTT_URL as they are."""
+    """`devices` controllers, each at `rate` frames a second. Without `access` they are registered by hand, and connect
+    to BIOGATE_MQTT_URL with the login of the environment, or none."""
 
     paths: Paths
     devices: int
     rate: float
-    access: Access | None
+    access: PlantAccess | None
 
     @property
     def state(self) -> Path:
-        """What controllers keep: claim and identity keys, logins, boot counters, frames without a receipt."""
+        """The directory of what controllers keep: claim and identity keys, logins, boot counters, frames without a
+        receipt."""
         return DATA / self.paths.name / "simulator"
 
     @property
@@ -63,13 +64,13 @@ class Plant:
         return self.state / "claims.csv"
 
     def admission(self) -> dict[str, list[str]]:
-        """The commands that have the gateway accept these devices, by title."""
+        """The commands that make the gateway accept these devices, by title."""
         if self.access is None:
             names = [f"sim-{number:04}" for number in range(1, self.devices + 1)]
             return {"device registration": ["devices", "register", *names]}
         self.state.mkdir(parents=True, exist_ok=True)
         self.state.chmod(0o700)
-        self.claims.unlink(missing_ok=True)  # the number of devices may be another one
+        self.claims.unlink(missing_ok=True)  # the number of devices may have changed
         make = ["devices", "claim-keys", "--prefix", "sim-", "--count", str(self.devices)]
         take = ["devices", "import", str(self.claims), "--name", "simulator"]
         why = ["--why", "make up", "--who", "make up"]
@@ -80,8 +81,10 @@ class Plant:
         return ["device_sim", *fleet, *self._options()]
 
     def factory_reset(self) -> list[str]:
-        """A command of `biogate` for controllers whose logins are for an address that is not the broker's any more;
-        else nothing. They forget what they had not sent yet."""
+        """A command of `biogate` that resets controllers whose logins name another address of the broker, or no words.
+
+        Those controllers lose frames that they had not sent yet.
+        """
         if self.access is None or not self._address.exists() or self._address.read_text() == self.access.device_url:
             return []
         known = sorted(path.stem for path in self.state.glob("*.identity"))
@@ -90,7 +93,7 @@ class Plant:
         return ["sim", "enroll", *self._options(), *resets] if resets else []
 
     def remember(self) -> None:
-        """For which address the logins are."""
+        """Note the address that the logins name."""
         if self.access is not None:
             self._address.write_text(self.access.device_url)
 
@@ -110,7 +113,7 @@ class Plant:
         ]
 
     def environment(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Of the simulator. Controllers know nothing of the plant but what they were given."""
+        """Environment of the simulator. Controllers know only what they were given."""
         if self.access is None:
             return dict(environment)
         return {name: value for name, value in environment.items() if not name.startswith("BIOGATE_")}

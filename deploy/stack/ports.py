@@ -1,4 +1,4 @@
-"""Free TCP ports on loopback."""
+"""Finds free TCP ports on loopback."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from deploy.stack.errors import StackError
 
 LOOPBACK = "127.0.0.1"
 EPHEMERAL = 32_768
-"""From here on the kernel takes source ports of connections."""
+"""The first port that the kernel uses as source port of connections."""
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen there now; connections of an earlier server that linger do not matter."""
+    """Whether a server could listen on `port` now; lingering connections of an earlier server do not matter."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -25,7 +25,7 @@ def is_free(port: int) -> bool:
 
 
 def is_listening(port: int) -> bool:
-    """Whether something accepts connections there."""
+    """Whether a process accepts connections on `port`."""
     try:
         socket.create_connection((LOOPBACK, port), timeout=1).close()
     except OSError:
@@ -42,8 +42,8 @@ def next_free(preferred: int, taken: Collection[int] = ()) -> int:
 
 
 def any_free() -> int:
-    """A free port for a server beside others, as in tests. Not one that the kernel gives to outgoing connections: a
-    server that is killed must find its port free when it is started again."""
+    """A free port for a server beside others, as in tests. It is below the kernel's source ports, because a server that
+    was killed must find its port free when it starts again."""
     for _ in range(1000):
         port = random.randrange(10_000, EPHEMERAL)
         if is_free(port):

@@ -1,7 +1,7 @@
-"""One supervised process: started under a lock, with a log, and never outliving us.
+"""Runs one supervised process: it is started under a lock, with a log, and never outlives us.
 
-The lock file is handed to the process and locked as long as it or a child of it lives, so a stack that was killed and
-is started again knows for certain whether an old server is still there, whatever pid files say.
+The process inherits the lock file, which stays locked as long as the process or a child of it lives. So a stack that
+was killed and is started again knows for certain whether an old server is still there, whatever pid files say.
 
 The kernel's death signal (setpriv --pdeathsig) is tied to the *thread* that starts the process: start from one that
 lives as long as the process should, so from the main thread.
@@ -23,7 +23,7 @@ from deploy.stack.paths import short
 
 POLL_S = 0.05
 PREDECESSOR_S = 15.0
-"""How long an old process with the same lock may take to end by itself before it is killed."""
+"""Seconds that an old process with the same lock gets to end by itself before it is killed."""
 
 
 def with_death_signal(argv: Sequence[str], death: signal.Signals = signal.SIGTERM) -> list[str]:
@@ -73,7 +73,7 @@ class Process:
 
     @property
     def ending(self) -> str:
-        """How it ended, in words."""
+        """The end of the process in words, or "is running"."""
         code = None if self._child is None else self._child.poll()
         if code is None:
             return "is running"
@@ -82,9 +82,8 @@ class Process:
         return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
     def start(self, prepare: Callable[[], None] | None = None) -> None:
-        """Start it; `prepare` runs under the lock, so when no older process is left. The log of the run before is kept
-        beside as `.1`. Raises StartError if it cannot be executed.
-        """
+        """Start the process. `prepare` runs under the lock, when no older process is left. The previous log is kept as
+        `.1`. Raises StartError if the program cannot be executed."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         descriptor = acquire(self.lock, self.name)
         try:
@@ -101,7 +100,7 @@ class Process:
                     env=None if self.env is None else dict(self.env),
                     cwd=self.cwd,
                     pass_fds=(descriptor,),
-                    start_new_session=True,  # Ctrl-C in the terminal is for us alone: the order of stopping matters
+                    start_new_session=True,  # Ctrl-C in the terminal must reach us alone: the order of stopping matters
                 )
         except OSError as error:
             raise StartError(self.name, f"{self.argv[0]}: {error.strerror}") from error
@@ -109,7 +108,7 @@ class Process:
             os.close(descriptor)
 
     def check(self) -> None:
-        """Raise StartError if it has ended."""
+        """Raise StartError if the process has ended."""
         if not self.running:
             raise StartError(self.name, self.ending, self.log)
 
@@ -119,7 +118,7 @@ class Process:
             os.kill(self.pid, number)
 
     def wait(self, timeout_s: float, hurry: Event | None = None) -> bool:
-        """Wait for its end; False if it lives on after the time, or as soon as `hurry` is set."""
+        """Wait for the end; False if the process lives on after `timeout_s`, or as soon as `hurry` is set."""
         deadline = time.monotonic() + timeout_s
         while self.running:
             if time.monotonic() > deadline or (hurry is not None and hurry.is_set()):
@@ -128,7 +127,7 @@ class Process:
         return True
 
     def stop(self, hurry: Event | None = None) -> bool:
-        """Ask it to end, and after its deadline kill it. False if it had to be killed."""
+        """Ask the process to end, and kill it after its deadline. False if it had to be killed."""
         self.kill(self.stop_signal)
         if self.wait(self.deadline_s, hurry):
             return True
@@ -138,7 +137,8 @@ class Process:
 
 
 def acquire(lock: Path, name: str, wait_s: float = PREDECESSOR_S) -> int:
-    """The descriptor of the locked file. An old process that holds it gets `wait_s` to end, then is killed."""
+    """Lock the file; return its descriptor. An old process that holds the lock gets `wait_s` seconds to end, then is
+    killed."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + wait_s
@@ -147,7 +147,7 @@ def acquire(lock: Path, name: str, wait_s: float = PREDECESSOR_S) -> int:
         if time.monotonic() > deadline:
             if killed:
                 os.close(descriptor)
-                raise StackError(f"{name}: an older one still holds {short(lock)}")
+                raise StackError(f"{name}: an older process still holds {short(lock)}")
             for pid in holders(lock):
                 os.kill(pid, signal.SIGKILL)
             killed, deadline = True, time.monotonic() + 5
@@ -156,7 +156,7 @@ def acquire(lock: Path, name: str, wait_s: float = PREDECESSOR_S) -> int:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock the open file for this process and those that inherit it; False if another one has it."""
+    """Lock the open file for this process and those that inherit it; False if another process has the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -173,5 +173,5 @@ def holders(lock: Path) -> list[int]:
             if any(os.path.samestat(fd.stat(), wanted) for fd in (process / "fd").iterdir()):
                 found.append(int(process.name))
         except OSError:
-            continue  # it ended meanwhile, or belongs to somebody else
+            continue  # the process ended meanwhile, or belongs to another user
     return [pid for pid in found if pid != os.getpid()]

@@ -1,7 +1,8 @@
-"""Prometheus and promtool: the machine's own, else Debian's package `prometheus`, unpacked under `.stack/prometheus`.
+"""Finds Prometheus and promtool: the machine's own, else Debian's package `prometheus`, unpacked under
+`.stack/prometheus`.
 
-Not installed, and not in the private root: two programs that need nothing but the C library, 19 MB to fetch and 96 MB
-on the disk, which only tests and people who look at figures want.
+The package is not installed, and not in the private root: the two programs need only the C library, take 19 MB to fetch
+and 96 MB on the disk, and only tests and people who look at figures want them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ PROGRAMS = ("prometheus", "promtool")
 
 
 def programs() -> Path:
-    """The directory with both; fetched if need be. Raises StackError."""
+    """The directory with both programs, which are fetched if necessary. Raises StackError."""
     found = shutil.which("promtool")
     if found and shutil.which("prometheus"):
         return Path(found).parent
@@ -35,7 +36,7 @@ def programs() -> Path:
 
 
 def _fetch(log: Path) -> None:
-    """The package of this machine's Debian, whole or not at all; two at once do not hurt each other."""
+    """Fetch the package of this machine's Debian, whole or not at all; two fetches at once do no harm."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=STACK) as folder, log.open("wb") as output:
         Path(folder).chmod(0o755)
@@ -46,7 +47,7 @@ def _fetch(log: Path) -> None:
             )
             return done.returncode == 0
 
-        own = ["-o", f"Dir::State={folder}", "-o", f"Dir::Cache={folder}"]  # lists of our own: the machine's are root's
+        own = ["-o", f"Dir::State={folder}", "-o", f"Dir::Cache={folder}"]  # the machine's package lists belong to root
         fetched = run("apt-get", "download", "prometheus") or (
             run("apt-get", *own, "update") and run("apt-get", *own, "download", "prometheus")
         )
@@ -65,7 +66,7 @@ def _fetch(log: Path) -> None:
 
 
 class Prometheus(Service):
-    """A Prometheus with data of its own, by a configuration file."""
+    """A Prometheus with data of its own, run with a configuration file."""
 
     title = "Prometheus"
 

@@ -1,4 +1,5 @@
-"""The private Debian root: a small Debian 13 with the tested servers, built once by mmdebstrap under `.stack/root`."""
+"""Builds the private Debian root: a small Debian 13 with the tested servers, made once by mmdebstrap under
+`.stack/root`."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ EXCLUDES = (  # 280 MB instead of 730; without LLVM there is no jit, and deploy/
 )
 RECIPE = hashlib.sha256(repr((SUITE, PACKAGES, EXCLUDES)).encode()).hexdigest()[:16]
 MARK = "etc/biogate-root"
-"""In the root: the recipe it was built by."""
+"""A file in the root that names the recipe it was built by."""
 
 
 def is_current() -> bool:
@@ -38,7 +39,7 @@ def is_current() -> bool:
 
 
 def build(log: Path, environment: Mapping[str, str] = os.environ) -> None:
-    """Build it under another name and rename it when complete; an older root's data move over. Raises StackError.
+    """Build the root under another name and rename it when complete; an older root's data move over. Raises StackError.
 
     `BIOGATE_DEBIAN_MIRROR` names a mirror other than Debian's own.
     """
@@ -52,7 +53,7 @@ def build(log: Path, environment: Mapping[str, str] = os.environ) -> None:
     mirror = [environment["BIOGATE_DEBIAN_MIRROR"]] if environment.get("BIOGATE_DEBIAN_MIRROR") else []
     with log.open("wb") as output:
         if os.geteuid() == 0:
-            # A mount namespace of its own: whatever it mounts is gone with it, also if it is killed.
+            # In a mount namespace of its own, all mounts are gone with it, also if it is killed.
             own_mounts = ["unshare", "--mount"] if _may_unshare() else []
             failed = _run([*own_mounts, *command, "--mode=root", SUITE, str(new), *mirror], output)
         else:
@@ -81,7 +82,7 @@ def _run(command: list[str], output: IO[bytes]) -> int:
 
 
 def _unpacked(command: list[str], target: Path, output: IO[bytes]) -> int:
-    """Without root: through a tar, so that every file is the user's own and can be removed again."""
+    """Build without root rights, through a tar, so that every file is the user's own and can be removed again."""
     target.mkdir()
     packed = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output)
     unpack = ["tar", "-x", "-C", str(target), "--no-same-owner", "--exclude=./dev/*"]

@@ -1,4 +1,4 @@
-"""deploy/prometheus/prometheus.yml for other addresses: those of a local stack."""
+"""Renders deploy/prometheus/prometheus.yml with the addresses of a local stack."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TARGETS = re.compile(r"^([ -]*job_name: (\w+)\n.*?targets: )\[.*?\]", re.MULTILI
 
 
 def render(urls: Mapping[str, str], rules: Path = PROMETHEUS / "rules") -> str:
-    """The configuration with these targets, by job; of a job that is not there, none."""
+    """The configuration with these targets by job; a job without an address gets no target."""
 
     def place(match: re.Match[str]) -> str:
         url = urls.get(match[2])

@@ -1,4 +1,4 @@
-"""PostgreSQL with TimescaleDB, and Mosquitto: as private servers with data, port and log of their own.
+"""Runs PostgreSQL with TimescaleDB, and Mosquitto, as private servers with data, port and log of their own.
 
 Both are context managers:
 
@@ -27,8 +27,8 @@ DATABASE = "biogate"
 LOGINS = "dynamic-security.json"
 
 
-class Server(Service):
-    """What both have in common."""
+class StackServer(Service):
+    """The base of both servers."""
 
     user: str
 
@@ -38,7 +38,7 @@ class Server(Service):
         super().__init__(paths, name, deadline_s=deadline_s)
 
     def command(self) -> tuple[list[str], signal.Signals]:
-        """The command line, and the signal that asks it to end."""
+        """The command line, and the signal that asks the server to end."""
         raise NotImplementedError
 
     def prepare(self) -> None:
@@ -58,11 +58,11 @@ class Server(Service):
         )
 
 
-class Postgres(Server):
-    """PostgreSQL 17 with TimescaleDB, and in it the database `biogate`, owned by the superuser `biogate`.
+class Postgres(StackServer):
+    """PostgreSQL 17 with TimescaleDB and the database `biogate`, owned by the superuser `biogate`.
 
-    `settings` go to the command line and so over deploy/postgresql.conf. The password is made at first start and kept
-    beside the data: loopback is open to every user of the machine.
+    `settings` go to the command line and so override deploy/postgresql.conf. The password is made at the first start
+    and kept beside the data, because loopback is open to every user of the machine.
     """
 
     title = "PostgreSQL"
@@ -101,7 +101,7 @@ class Postgres(Server):
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         argv = [f"{self.programs}/postgres", "-D", self.place.inside(self.cluster), *options]
-        return argv, signal.SIGINT  # "fast": ends sessions; SIGTERM would wait for clients to leave
+        return argv, signal.SIGINT  # "fast" shutdown ends sessions; SIGTERM would wait for clients to leave
 
     def prepare(self) -> None:
         super().prepare()
@@ -110,11 +110,12 @@ class Postgres(Server):
             self._initialise()
         shutil.copyfile(POSTGRES_CONF, self.data / "postgresql.conf")
         self.place.show(self.data / "postgresql.conf", self.user)
-        # A crash leaves it behind, and its number may be another process by now. The lock says that nobody is there.
+        # A crash leaves this file, and its number may be another process by now. The lock says that no server runs.
         (self.cluster / "postmaster.pid").unlink(missing_ok=True)
 
     def _initialise(self) -> None:
-        """initdb under another name, renamed when complete: an interrupted one is not taken for a whole one."""
+        """Run initdb under another name and rename when complete, so that an interrupted one is not taken for a whole
+        one."""
         new = self.cluster.with_name("17.new")
         shutil.rmtree(new, ignore_errors=True)
         self.place.make(new, self.user)
@@ -134,7 +135,7 @@ class Postgres(Server):
         new.rename(self.cluster)
 
     def is_ready(self) -> bool:
-        """The last line of postmaster.pid says so; pg_ctl looks there too."""
+        """Whether the last line of postmaster.pid says "ready"; pg_ctl reads it, too."""
         try:
             lines = (self.cluster / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -142,12 +143,12 @@ class Postgres(Server):
         return len(lines) >= 8 and lines[7].strip() == "ready"
 
 
-class Mosquitto(Server):
-    """Mosquitto with the mosquitto.conf of the checkout.
+class Mosquitto(StackServer):
+    """Mosquitto with the checkout's mosquitto.conf.
 
-    `security`, the directory `broker` as made by `biogate setup`, gives it logins, and TLS on three more
-    ports. Without, it is a plain listener that lets in everybody: for tests of all that is behind the door.
-    `settings` replace or add options by name, `extra` is appended as it is.
+    `security`, the directory `broker` made by `biogate setup`, gives it logins, and TLS on three more ports.
+    Without it there is one plain listener that accepts everybody, for tests of what is behind the logins. `settings`
+    replace or add options by name, `extra` is appended as it is.
     """
 
     title = "Mosquitto"
@@ -185,7 +186,8 @@ class Mosquitto(Server):
 
     @property
     def logins(self) -> Path:
-        """The file in which the broker keeps logins and roles; its own, not to be written by us."""
+        """The file in which the broker keeps logins and roles. The broker owns it; we must not write it while the
+        broker runs."""
         return self.data / "data" / LOGINS
 
     def command(self) -> tuple[list[str], signal.Signals]:
@@ -228,16 +230,16 @@ class Mosquitto(Server):
         return {"plugin": plugin, "plugin_opt_config_file": self.place.inside(self.logins)}, listeners
 
     def _give(self, file: Path) -> Path:
-        """Our copy of it, where the broker can read it and nobody else."""
+        """Copy a file to where only the broker can read it."""
         copy = self.data / file.name
         self.place.give(copy, file.read_text(), self.user)
         return copy
 
     def write_logins(self, text: str) -> None:
-        """Give a broker that is not running another file of logins and roles; written as the broker's own user."""
+        """Replace the file of logins and roles of a broker that is not running; written as the broker's own user."""
         script = 'umask 077; cat > "$1.new" && mv "$1.new" "$1"'
         self.place.run(["sh", "-c", script, "sh", self.place.inside(self.logins)], self.user, text=text)
 
     def is_ready(self) -> bool:
-        """The ports with TLS are not connected to: the broker would log each try as a failure."""
+        """Whether the broker listens. TLS ports are not connected to: the broker would log each try as a failure."""
         return self.process.running and is_listening(self.port) and not any(is_free(port) for port in self.ports)

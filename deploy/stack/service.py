@@ -15,10 +15,10 @@ from deploy.stack.process import POLL_S, Process, with_death_signal
 
 
 class Service:
-    """`start` is `spawn` and `wait_ready`, so that several can start at once."""
+    """One part. `start` is `spawn` and `wait_ready`, so that several parts can start at once."""
 
     title: str
-    """Its name for people."""
+    """The name for people."""
 
     def __init__(self, paths: Paths, name: str, *, deadline_s: float) -> None:
         self.log = paths.log / f"{name}.log"
@@ -31,14 +31,14 @@ class Service:
         raise NotImplementedError
 
     def prepare(self) -> None:
-        """Runs before each start, when no older process is left."""
+        """Prepare a start. It runs before each start, when no older process is left."""
 
     def is_ready(self) -> bool:
         raise NotImplementedError
 
     @property
     def url(self) -> str:
-        """Where to reach it; empty if it is not to be reached."""
+        """The address of the part; empty if it has none."""
         return ""
 
     @property
@@ -46,12 +46,12 @@ class Service:
         return self.process.pid
 
     def spawn(self) -> None:
-        """Start without waiting, but for an older process to be gone."""
+        """Start without waiting until the part is ready; wait only for an older process to end."""
         self.process = self.new_process()
         self.process.start(self.prepare)
 
     def wait_ready(self, timeout_s: float = 60) -> None:
-        """Return when it serves; raises StartError with its last log lines if it ends or takes too long."""
+        """Wait until the part serves. Raises StartError with its last log lines if it ends or takes too long."""
         deadline = time.monotonic() + timeout_s
         while not self.is_ready():
             self.process.check()
@@ -65,7 +65,7 @@ class Service:
         self.wait_ready(timeout_s)
 
     def stop(self, hurry: Event | None = None) -> bool:
-        """Stop it cleanly; False if it had to be killed after its deadline."""
+        """Stop the part cleanly; False if it had to be killed after its deadline."""
         return self.process.stop(hurry)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
@@ -86,7 +86,7 @@ class Service:
 
 
 class Module(Service):
-    """One of our own programs, `python -m …` from the checkout."""
+    """One of our own programs, run by `python -m …` from the checkout."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Module(Service):
 
 
 def start_all(*services: Service) -> None:
-    """Start several at once, and return when all are ready."""
+    """Start several parts at once, and return when all are ready."""
     for service in services:
         service.spawn()
     for service in services:

@@ -1,4 +1,4 @@
-"""Start the whole stack in order, keep it running, stop it in order.
+"""Starts the whole stack in order, keeps it running, and stops it in order.
 
     secrets → database, broker → migrations, API key → serials → API → gateway → alarms → simulator, canary
 
@@ -27,7 +27,7 @@ from deploy.stack.errors import StartError
 from deploy.stack.local import database
 from deploy.stack.outside import check_broker, check_database
 from deploy.stack.paths import BIN, BIOGATE, CHECKOUT, Paths, short
-from deploy.stack.plant import Access, Plant
+from deploy.stack.plant import Plant, PlantAccess
 from deploy.stack.process import with_death_signal
 from deploy.stack.servers import Mosquitto
 from deploy.stack.service import Module, Service, start_all
@@ -35,11 +35,11 @@ from schema.private import write_over
 
 GIVE_UP = 3
 GIVE_UP_S = 30.0
-"""A part that ends so often within this time is not started again."""
+"""A part that ends so often within this time (s) is not started again."""
 OTHER_LOGIN = ("BIOGATE_MQTT_USERNAME", "BIOGATE_MQTT_PASSWORD")
-"""Of another broker than ours, which has its own."""
+"""Variables for a broker of the user's own; our broker has other logins."""
 KEY = ("key", "--name", "make up", "--organization", "main", "--role", "admin", "--replace")
-"""Of the admin's who has the checkout. At each start there is a new one."""
+"""Arguments that make the admin key of the user who has the checkout. Each start makes a new one."""
 API_LOGIN = "biogate_web"
 WITHOUT_ENROLLMENT = (
     "  without enrollment, which needs BIOGATE_SECRETS_DIR (made by `biogate setup`; its directory broker/ "
@@ -49,17 +49,17 @@ WITHOUT_ENROLLMENT = (
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where everything is, for children and for `.stack/env`."""
+    """The addresses of all parts, for children and for `.stack/env`."""
 
     database: str
     mqtt: str
     api: str = ""
     gateway: str = ""
     alarms: str = ""
-    access: Access | None = None
-    """None: without enrollment."""
+    access: PlantAccess | None = None
+    """None: the stack runs without enrollment."""
     api_database: str = ""
-    """With the API's own login; empty: that of all."""
+    """The database URL with the API's own login; empty: the API uses `database`."""
     api_key: Path | None = None
 
     def variables(self) -> dict[str, str]:
@@ -92,15 +92,15 @@ class Supervisor:
         self.canary = canary
         self.environment = environment
         self.services: list[Service] = []
-        """In the order in which they were started."""
+        """The services in the order in which they were started."""
         self.endpoints = Endpoints("", "")
         self.notices: deque[str] = deque(maxlen=5)
         self._endings: dict[str, list[float]] = {}
         self._ports: set[int] = set()
 
     def start(self) -> None:
-        """Start everything; raises StackError. What was started by then is in `services` and has to be stopped."""
-        self.paths.env.unlink(missing_ok=True)  # of one that was killed
+        """Start everything. Raises StackError; what was started by then is in `services` and has to be stopped."""
+        self.paths.env.unlink(missing_ok=True)  # left by a stack that was killed
         self._start_servers()
         api, gateway, alarms = (
             self._port("API", "BIOGATE_API_PORT", 8000),
@@ -146,7 +146,7 @@ class Supervisor:
         self.paths.prometheus.write_text(scraping.render(urls))
 
     def _start_servers(self) -> None:
-        """Database and broker, at once, or those that the environment names."""
+        """Start database and broker at once, or check those that the environment names."""
         began = time.monotonic()
         postgres, mosquitto = choose.postgres(self.environment), choose.mosquitto(self.environment)
         started: list[Service] = []
@@ -156,7 +156,7 @@ class Supervisor:
             self.say(str(postgres))
             started.append(database(self.paths, postgres, port=self._port("PostgreSQL", "BIOGATE_POSTGRES_PORT", 5432)))
         if mosquitto.source is choose.Source.ENVIRONMENT:
-            access = Access.given(self.environment)
+            access = PlantAccess.given(self.environment)
             self.say(f"{mosquitto}: {check_broker(mosquitto.where, self.environment)}")
             if access is None:
                 self.say(WITHOUT_ENROLLMENT)
@@ -191,9 +191,9 @@ class Supervisor:
             certificate_port=self._port("Mosquitto, certificates", "BIOGATE_CERTIFICATE_PORT", 8885),
         )
 
-    def _access(self, broker: Mosquitto) -> Access:
+    def _access(self, broker: Mosquitto) -> PlantAccess:
         url = "mqtts://localhost:"
-        return Access(
+        return PlantAccess(
             self.paths.secrets,
             f"{url}{broker.enroll_port}",
             f"{url}{broker.tls_port}",
@@ -201,7 +201,7 @@ class Supervisor:
         )
 
     def _broker_conf(self) -> dict[str, str]:
-        """Where the gateway can read the limits of a broker of ours."""
+        """The setting that tells the gateway where to read the limits of our broker."""
         for service in self.services:
             if isinstance(service, Mosquitto):
                 return {"BIOGATE_BROKER_CONF": str(service.data / "mosquitto.conf")}
@@ -212,7 +212,7 @@ class Supervisor:
         start_all(*services)
 
     def _port(self, title: str, variable: str, usual: int) -> int:
-        """The usual port or the next free one; says so if it is another."""
+        """The usual port or the next free one; a difference is reported."""
         wanted = int(self.environment.get(variable) or usual)
         port = ports.next_free(wanted, self._ports)
         if port != wanted:
@@ -221,7 +221,7 @@ class Supervisor:
         return port
 
     def _once(self, title: str, arguments: list[str], environment: Mapping[str, str]) -> None:
-        """Run a command of `biogate` to its end."""
+        """Run a command of `biogate` to its end. Raises StartError."""
         log = self.paths.log / f"{title.replace(' ', '-')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
@@ -245,7 +245,7 @@ class Supervisor:
         )  # fmt: skip
 
     def _gateway(self, environment: Mapping[str, str]) -> Service:
-        """Its deadline is above its own for the drain, BIOGATE_SHUTDOWN_TIMEOUT_S."""
+        """The gateway, with a deadline above its own for the drain, BIOGATE_SHUTDOWN_TIMEOUT_S."""
         url = self.endpoints.gateway
         return Module(
             self.paths, "gateway", ["gateway"], environment=environment, ready=lambda: answers(f"{url}/ready"),
@@ -267,7 +267,7 @@ class Supervisor:
         )  # fmt: skip
 
     def _start_canary(self, environment: Mapping[str, str]) -> None:
-        """Where logins and organizations are ours to make: with a database and a broker of our own."""
+        """Start the canary, if database and broker are ours, so that we may create logins and organizations."""
         given = self.environment.get("BIOGATE_DATABASE_URL") or self.environment.get("BIOGATE_MQTT_URL")
         if not self.canary or given or self.endpoints.access is None:
             return
@@ -285,7 +285,7 @@ class Supervisor:
         )  # fmt: skip
 
     def tend(self) -> None:
-        """Start again what has ended. Raises StartError for a part that keeps ending."""
+        """Start ended parts again. Raises StartError for a part that keeps ending."""
         for service in self.services:
             if service.process.running:
                 continue
@@ -293,7 +293,9 @@ class Supervisor:
             endings = [at for at in self._endings.get(service.title, []) if now - at < GIVE_UP_S] + [now]
             self._endings[service.title] = endings
             if len(endings) >= GIVE_UP:
-                reason = f"it ended {len(endings)} times within {GIVE_UP_S:g} s, at last with {service.process.ending}"
+                reason = (
+                    f"the part ended {len(endings)} times in {GIVE_UP_S:g} s, at last with {service.process.ending}"
+                )
                 raise StartError(service.title, reason, service.log)
             self.notices.append(
                 f"{time.strftime('%H:%M:%S')} {service.title} ended ({service.process.ending}) and was started again; "
@@ -302,7 +304,7 @@ class Supervisor:
             service.spawn()
 
     def stop(self, hurry: Event) -> None:
-        """Stop in reverse order, each with its deadline, or at once when `hurry` is set. Never raises."""
+        """Stop in reverse order, each part with its deadline, or at once when `hurry` is set. Never raises."""
         self.paths.env.unlink(missing_ok=True)
         self.paths.prometheus.unlink(missing_ok=True)
         for service in reversed(self.services):
@@ -318,14 +320,14 @@ class Supervisor:
 
 
 def api_login(url: str) -> str:
-    """The same database with the API's own login, whose password is another one at each start."""
+    """The same database URL with the API's own login, whose password changes at each start."""
     parts = urlsplit(url)
     login = f"{API_LOGIN}:{secrets.token_urlsafe(24)}@{parts.hostname}:{parts.port}"
     return urlunsplit(parts._replace(netloc=login))
 
 
 def answers(url: str) -> bool:
-    """Whether a GET gets 200."""
+    """Whether a GET is answered with 200."""
     try:
         with urlopen(url, timeout=1) as answer:  # noqa: S310 - our own http URL
             return bool(answer.status == 200)
@@ -337,7 +339,7 @@ def answers(url: str) -> bool:
 
 
 def write_env(path: Path, variables: Mapping[str, str]) -> None:
-    """Shell assignments; there is a password in them. PATH gets a directory that has `biogate` and nothing else."""
+    """Write variables as shell assignments, for the owner alone: one holds a password. PATH gets `biogate` alone."""
     BIN.mkdir(exist_ok=True)
     with contextlib.suppress(FileExistsError):
         (BIN / "biogate").symlink_to(CHECKOUT / ".venv" / "bin" / "biogate")
@@ -346,7 +348,7 @@ def write_env(path: Path, variables: Mapping[str, str]) -> None:
 
 
 def write_observer(secrets: Path, port: int) -> None:
-    """Options for mosquitto_sub, which looks for them below XDG_CONFIG_HOME: arguments can be seen by all."""
+    """Write options for mosquitto_sub, which reads them below XDG_CONFIG_HOME, because every user can see arguments."""
     password = (secrets / "observer.password").read_text().strip()
     options = [f"-h {ports.LOOPBACK}", f"-p {port}", "-u observer", f"-P {password}", "-I observer-", "-V 5"]
     (secrets / "observer").mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What `make up` shows while it runs: a live page on a terminal, elsewhere a line every few seconds."""
+"""Shows the stack while `make up` runs: as a live page on a terminal, elsewhere as a line every few seconds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from deploy.stack.accounting import Window, read
-from deploy.stack.enrolled import Enrolled, Reader
+from deploy.stack.accounting import CounterWindow, read
+from deploy.stack.enrolled import EnrollmentProgress, ProgressReader
 from deploy.stack.paths import short
 from deploy.stack.supervisor import Supervisor
 
@@ -29,8 +29,8 @@ COLUMNS = {
 
 def watch(supervisor: Supervisor, console: Console) -> None:
     """Tend the stack and show it until interrupted, or until StackError."""
-    window, began = Window(), time.monotonic()
-    reader = Reader(supervisor.endpoints.database) if supervisor.endpoints.access else None
+    window, began = CounterWindow(), time.monotonic()
+    reader = ProgressReader(supervisor.endpoints.database) if supervisor.endpoints.access else None
     if not console.is_terminal:
         return watch_plainly(supervisor, console, window, reader)
     with Live(page(supervisor, window, None, 0), console=console, auto_refresh=False) as live:
@@ -40,9 +40,11 @@ def watch(supervisor: Supervisor, console: Console) -> None:
             time.sleep(READ_S)
 
 
-def watch_plainly(supervisor: Supervisor, console: Console, window: Window, reader: Reader | None) -> None:
-    """The same in lines; the first one early, so that a script sees at once that data flow. Another number of enrolled
-    controllers is a line of its own."""
+def watch_plainly(
+    supervisor: Supervisor, console: Console, window: CounterWindow, reader: ProgressReader | None
+) -> None:
+    """Show the same in lines; the first comes early, so that a script sees at once that data flow. A changed number of
+    enrolled controllers gets a line of its own."""
     next_line = time.monotonic() + 2
     before = None
     while True:
@@ -58,7 +60,7 @@ def watch_plainly(supervisor: Supervisor, console: Console, window: Window, read
         time.sleep(READ_S)
 
 
-def step(supervisor: Supervisor, window: Window, reader: Reader | None) -> Enrolled | None:
+def step(supervisor: Supervisor, window: CounterWindow, reader: ProgressReader | None) -> EnrollmentProgress | None:
     supervisor.tend()
     reading = read(supervisor.endpoints.gateway, time.monotonic())
     if reading is not None:
@@ -66,7 +68,7 @@ def step(supervisor: Supervisor, window: Window, reader: Reader | None) -> Enrol
     return reader.read() if reader else None
 
 
-def line(window: Window) -> str:
+def line(window: CounterWindow) -> str:
     """One line: rate, counts of all kinds, lag."""
     if not window.readings:
         return f"{time.strftime('%H:%M:%S')} the gateway does not answer"
@@ -78,7 +80,9 @@ def line(window: Window) -> str:
     )
 
 
-def page(supervisor: Supervisor, window: Window, enrolled: Enrolled | None, running_s: float) -> RenderableType:
+def page(
+    supervisor: Supervisor, window: CounterWindow, enrolled: EnrollmentProgress | None, running_s: float
+) -> RenderableType:
     """The live page: parts with their addresses, the accounting, rate and lag, what happened lately."""
     parts = Table.grid(padding=(0, 2))
     urls = _addresses(supervisor)
@@ -105,8 +109,8 @@ def page(supervisor: Supervisor, window: Window, enrolled: Enrolled | None, runn
     return Group(*rows)
 
 
-def accounting(window: Window) -> Table:
-    """received = committed + duplicates + quarantined + discarded + in flight, by kind."""
+def accounting(window: CounterWindow) -> Table:
+    """The accounting by kind: received = committed + duplicates + quarantined + discarded + in flight."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
     for title in COLUMNS.values():
@@ -117,7 +121,7 @@ def accounting(window: Window) -> Table:
     return table
 
 
-def summary(window: Window, running_s: float) -> Text:
+def summary(window: CounterWindow, running_s: float) -> Text:
     rate, p50, p99 = window.rate("committed", "frame"), milliseconds(window.lag(0.5)), milliseconds(window.lag(0.99))
     lag = f"lag publish → commit: p50 {p50}, p99 {p99}"
     return Text(f"{rate:,.1f} frames/s   {lag}   (last {window.span_s:.0f} s; up {running_s:.0f} s)")
@@ -128,7 +132,7 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def _addresses(supervisor: Supervisor) -> dict[str, str]:
-    """Without passwords: the page may be on a projector."""
+    """The addresses without passwords, because the page may be on a projector."""
     at = supervisor.endpoints
     login, _, rest = at.database.rpartition("@")
     database = f"{login.rpartition(':')[0]}@{rest}" if login.count(":") > 1 else at.database

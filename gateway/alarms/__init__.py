@@ -1,4 +1,4 @@
-"""Alarms after ISA-18.2, evaluated on committed frames by the one process that leads: `biogate alarms`.
+"""Alarms after ISA-18.2, evaluated on committed frames by the process that leads: `biogate alarms`.
 
 frames ──▶ feed ──▶ watch ──▶ store ──▶ alarms, alarm_transitions ──▶ publish ──▶ alarms/{device}/{rule}
            what is   rules of   one                   │

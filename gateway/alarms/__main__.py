@@ -1,5 +1,5 @@
-"""`python -m gateway.alarms`: evaluate alarms, publish them and tell people, until SIGTERM or SIGINT. Several may run:
-one leads.
+"""`python -m gateway.alarms`: evaluate alarms, publish them and notify people, until SIGTERM or SIGINT. Several may
+run; one of them leads.
 
 Exit status: 0 stopped, 1 failed, 2 wrong settings.
 """
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 IDLE_S = 8
-"""A transaction that stands still for so long, as its process does, is ended: it holds up the next lead."""
+"""Seconds after which the server ends a transaction whose process has stopped, because it would hold up the next
+lead."""
 
 
 async def run(settings: Settings, secrets: Secrets | None) -> None:
-    """All resources in one place; they close in the reverse order."""
+    """Enter all resources in one place, so that they close in the reverse order; run until stopped."""
     stop, told = process.stop_signal(), asyncio.Event()
     troubles: Troubles = {"start": "starting"}
 

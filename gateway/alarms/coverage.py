@@ -1,4 +1,4 @@
-"""Which rules cover which devices. Pure, but for the log line about a rule that cannot be read."""
+"""Decides which rules cover which devices. It is pure, but for a log line about a rule that cannot be read."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from typing import Any
 import structlog
 
 from gateway.alarms import metrics
-from gateway.alarms.watch import Device, StoredRule
+from gateway.alarms.watch import StoredRule, WatchedDevice
 from schema.alarms.rules import Rule
 
 log = structlog.get_logger()
 
 COVERED = frozenset({"pending", "active", "suspended"})
-"""States of devices. A suspended one may be let in again; a revoked or retired one sends nothing any more."""
+"""States in which a device is covered. A suspended one may come back; a revoked or retired one sends nothing any
+more."""
 
 
 class Coverage:
-    """Rows of alarm_rules and devices → rules by device. Definitions are read once each."""
+    """Maps rows of alarm_rules and devices to rules by device. It parses each version of a definition once."""
 
     def __init__(self) -> None:
         self._read: dict[tuple[int, int], StoredRule | None] = {}
         self.unreadable: frozenset[int] = frozenset()
-        """Rules that this version cannot read: nothing new is known of their alarms."""
+        """Ids of the rules that this version cannot read; their alarms stay as they are."""
 
     def of(
         self, rules: Iterable[Mapping[str, Any]], devices: Iterable[Mapping[str, Any]]
-    ) -> dict[int, tuple[Device, list[StoredRule]]]:
-        """All devices, each with the rules that cover it."""
+    ) -> dict[int, tuple[WatchedDevice, list[StoredRule]]]:
+        """Return every device, by device_id, with the rules that cover it."""
         by_organization: defaultdict[int, list[StoredRule]] = defaultdict(list)
         read: dict[tuple[int, int], StoredRule | None] = {}
         for row in rules:
@@ -43,13 +44,13 @@ class Coverage:
         metrics.UNREADABLE.set(len(self.unreadable))
         covered = {}
         for row in devices:
-            device = Device(row["device_id"], row["name"], row["organization_id"], frozenset(row["tags"]))
+            device = WatchedDevice(row["device_id"], row["name"], row["organization_id"], frozenset(row["tags"]))
             possible = by_organization.get(device.organization_id, []) if row["state"] in COVERED else []
             covered[device.device_id] = device, [stored for stored in possible if _covers(stored.rule, device)]
         return covered
 
 
-def _covers(rule: Rule, device: Device) -> bool:
+def _covers(rule: Rule, device: WatchedDevice) -> bool:
     scope = rule.scope
     return (not scope.devices or device.name in scope.devices) and device.tags.issuperset(scope.tags)
 
@@ -57,7 +58,7 @@ def _covers(rule: Rule, device: Device) -> bool:
 def _rule(row: Mapping[str, Any]) -> StoredRule | None:
     try:
         rule = Rule.model_validate({**json.loads(row["definition"]), "name": row["name"]})
-    except (ValueError, RecursionError) as error:  # what pydantic and the formulas raise are ValueErrors
-        log.error("a rule cannot be read, its alarms stay as they are", rule=row["name"], error=str(error)[:500])
+    except (ValueError, RecursionError) as error:  # pydantic and the formulas raise ValueErrors
+        log.error("a rule cannot be read: its alarms stay as they are", rule=row["name"], error=str(error)[:500])
         return None
     return StoredRule(row["rule_id"], row["organization_id"], row["version"], rule)

@@ -1,8 +1,7 @@
-"""The turn of the evaluation: what is new → the rules → one transaction. Only while this process leads.
+"""Runs the evaluator's turns while this process leads: read what is new, apply the rules, write one transaction.
 
-What is in memory is worth nothing against what is stored. After any failure, also of a COMMIT of which it cannot be
-told whether it came true, all of it is dropped and read again; the frames since then are given again, and the same
-comes out.
+The database is the only truth. After any failure, also a COMMIT with an unknown outcome, the evaluator drops its memory
+and reads everything again. The frames since then are evaluated a second time, with the same result.
 """
 
 from __future__ import annotations
@@ -20,30 +19,30 @@ import numpy as np
 import structlog
 
 from gateway.alarms import metrics
+from gateway.alarms.alarm_store import ActOutcome, AlarmStore
 from gateway.alarms.coverage import Coverage
-from gateway.alarms.feed import Feed, Reading
+from gateway.alarms.feed import FeedReading, FrameFeed
 from gateway.alarms.lead import AlarmLead
-from gateway.alarms.store import Outcome, Store
-from gateway.alarms.watch import Refused, Watch
+from gateway.alarms.watch import ActRefused, Watch
 from gateway.errors import LeadLost
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, listening
 from gateway.runtime.triage import sqlstate
 from gateway.settings import Settings
 from schema.alarms.engine import moment
-from schema.alarms.machine import Condition, State
+from schema.alarms.machine import AlarmState, Condition
 
 log = structlog.get_logger()
 P = ParamSpec("P")
 
 AT_ONCE = 1000
-"""Devices in one reading."""
+"""Devices that one reading of the feed asks for."""
 BREATH = 50
-"""Devices after which others in the process get a turn."""
+"""Devices evaluated in a row before other tasks of the process get a turn."""
 SPREAD = 97
-"""Parts of the time between two writes of memory over which the devices are spread."""
+"""Number of slots within `timing.remember_s` over which the devices' first writes are spread."""
 ACTS_AT_ONCE = 500
 DEFECT_S = 60.0
-"""A device whose evaluation has a defect is left alone for so long."""
+"""Seconds for which a device is left out after its evaluation has failed by a defect."""
 LAST_WRITE_S = 5.0
 
 SKIPPED = "select count(*) from frames where device_id = $1 and time > $2 and time < $3"
@@ -58,7 +57,7 @@ class Evaluator:
         told: asyncio.Event,
         troubles: Troubles,
     ) -> None:
-        """`told` is set after each transaction with transitions."""
+        """`told` is set after each transaction that stores transitions."""
         self._settings = settings
         self._timing = settings.timing
         self._pool = pool
@@ -71,7 +70,7 @@ class Evaluator:
 
     def _begin_anew(self) -> None:
         self._watches: dict[int, Watch] = {}
-        self._feed = Feed(self._pool, self._settings.alarms_catch_up_s)
+        self._feed = FrameFeed(self._pool, self._settings.alarms_catch_up_s)
         self._coverage = Coverage()
         self._left_alone: dict[int, float] = {}
         self._write_due: dict[int, float] = {}
@@ -79,13 +78,13 @@ class Evaluator:
         self._has_looked = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """While leading, until `stop`."""
+        """Evaluate alarms while this process leads, until `stop` is set."""
         trouble = Trouble(self._troubles, "evaluate alarms")
         while not stop.is_set():
             await _either(self._lead.leading, stop)
             if stop.is_set():
                 return
-            store = Store(self._pool, self._lead.epoch)
+            store = AlarmStore(self._pool, self._lead.epoch)
             self._begin_anew()
             try:
                 async with listening(self._settings, "alarms", "biogate_alarm_rules", self._rules_told) as listener:
@@ -98,7 +97,7 @@ class Evaluator:
                     async with asyncio.timeout(LAST_WRITE_S):
                         await store.write([watch for watch in self._watches.values() if watch.since_write])
             except LeadLost as lost:
-                log.warning("evaluation ends", reason=str(lost))
+                log.warning("evaluation ends: lead lost", reason=str(lost))
                 await asyncio.sleep(self._settings.alarms_interval_ms / 1000)
             except FAILURES as error:
                 metrics.FAILURES.labels(sqlstate(error)).inc()
@@ -109,8 +108,8 @@ class Evaluator:
                 for metric in (metrics.STANDING, metrics.UNKNOWN, metrics.WATCHED, metrics.NEWEST_AGE, metrics.BEHIND):
                     metric.forget()
 
-    async def _turn_on_time(self, store: Store, stop: asyncio.Event) -> None:
-        """One turn, and the pause until the next; none where frames are waiting."""
+    async def _turn_on_time(self, store: AlarmStore, stop: asyncio.Event) -> None:
+        """Run one turn, then pause until the next is due; do not pause while frames are waiting."""
         begun = time.monotonic()
         behind = await self._turn(store)
         took = time.monotonic() - begun
@@ -120,8 +119,8 @@ class Evaluator:
             pause = 0.0 if behind else max(self._settings.alarms_interval_ms / 1000 - took, 0.0)
             await asyncio.wait_for(stop.wait(), pause)
 
-    async def _turn(self, store: Store) -> int:
-        """How many devices have frames that were not read."""
+    async def _turn(self, store: AlarmStore) -> int:
+        """Run one turn; return how many devices still have unread frames."""
         asked_at = time.monotonic()
         at, asked = await store.now()
         now = at.timestamp()
@@ -152,7 +151,7 @@ class Evaluator:
 
     # -- frames and phases
 
-    async def _give(self, reading: Reading, now: float) -> None:
+    async def _give(self, reading: FeedReading, now: float) -> None:
         for row in reading.first:
             is_old = row["received_at"].timestamp() < now - self._settings.alarms_catch_up_s
             names = self._feed.layouts[row["layout_id"]]
@@ -160,7 +159,7 @@ class Evaluator:
         more = {watch.device.device_id for watch in reading.more}
         for n, device_id in enumerate(reading.frames.keys() | reading.phases.keys()):
             frames, phases = reading.frames.get(device_id, []), reading.phases.get(device_id, [])
-            if device_id in more:  # those after what was read have their turn later
+            if device_id in more:  # phases after the last frame that was read come in a later turn
                 phases = [row for row in phases if row["received_at"] <= frames[-1]["received_at"]]
             if (watch := self._watches.get(device_id)) is not None:
                 self._guard(watch, self._give_all, frames, phases)
@@ -180,8 +179,8 @@ class Evaluator:
     def _guard(
         self, watch: Watch, work: Callable[Concatenate[Watch, P], None], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """A defect in the evaluation of a device harms no other: it is left alone for a while, and then begun anew from
-        what is stored."""
+        """Do `work` for one device; a defect there harms no other device. The device is left out for DEFECT_S, then
+        begun again from what is stored."""
         device_id = watch.device.device_id
         if device_id not in self._watches:
             return
@@ -199,25 +198,27 @@ class Evaluator:
         watch = self._watches.get(act["device_id"])
         return watch is not None and any(stored.rule_id == act["rule_id"] for stored in watch.rules.values())
 
-    def _act(self, act: asyncpg.Record, now: datetime) -> Outcome | None:
-        """None: it waits until the device is evaluated again."""
+    def _act(self, act: asyncpg.Record, now: datetime) -> ActOutcome | None:
+        """Apply an act of a person; None while the device is left out, so that the act waits."""
         device_id = act["device_id"]
         watch = self._watches.get(device_id)
         if watch is None:
-            return None if device_id in self._left_alone else Outcome(act["act_id"], "the rule does not cover it", None)
+            if device_id in self._left_alone:
+                return None
+            return ActOutcome(act["act_id"], "the rule does not cover the device", None)
         try:
-            return Outcome(act["act_id"], None, watch.act(act, now))
-        except Refused as refused:
-            return Outcome(act["act_id"], str(refused), None)
+            return ActOutcome(act["act_id"], None, watch.act(act, now))
+        except ActRefused as refused:
+            return ActOutcome(act["act_id"], str(refused), None)
         except Exception:
             metrics.DEFECTS.labels("act").inc()
             log.exception("an act could not be done: a defect", device=watch.device.name, action=act["action"])
-            return Outcome(act["act_id"], "it failed by a defect, which is in the log of the process", None)
+            return ActOutcome(act["act_id"], "the act failed by a defect, which is in the log of the process", None)
 
     # -- rules and devices
 
-    async def _look(self, store: Store, now: float) -> None:
-        """At what covers what now."""
+    async def _look(self, store: AlarmStore, now: float) -> None:
+        """Read rules and devices; begin, change or end the watches whose coverage has changed."""
         self._rules_told.clear()
         self._look_due = now + self._timing.rules_s
         with_alarms = set() if self._has_looked else await store.with_alarms()
@@ -247,7 +248,7 @@ class Evaluator:
         self._has_looked = True
 
     def _tell(self, now: float) -> None:
-        """In figures how it stands."""
+        """Set the gauges: standing alarms, unknown conditions, watched devices, age of the newest frame."""
         states: Counter[tuple[str, ...]] = Counter()
         unknown = watched = 0
         newest = 0.0
@@ -256,7 +257,7 @@ class Evaluator:
             position = watch.engine.position
             newest = newest if position is None else max(newest, position.received)
             for row in watch.standing.values():
-                if row.alarm.state is not State.NORMAL:
+                if row.alarm.state is not AlarmState.NORMAL:
                     states[row.alarm.state.value, row.priority] += 1
                 unknown += row.alarm.condition is Condition.UNKNOWN
         metrics.STANDING.replace(states)
@@ -266,7 +267,8 @@ class Evaluator:
             metrics.NEWEST_AGE.set(max(now - newest, 0.0))
 
     async def skipped(self) -> None:
-        """For ever: counts what was too old to be evaluated. Beside the turns, for it may take long."""
+        """Count, for ever, the frames that were too old to be evaluated. It is a task of its own because the count may
+        take long."""
         while True:
             frames = devices = 0
             waiting = [await self._skipped.get()]
@@ -283,8 +285,9 @@ class Evaluator:
 
     # -- what follows
 
-    async def _write(self, store: Store, outcomes: Sequence[Outcome], clock: float) -> None:
-        """`clock`: what the database's is ahead of time.monotonic()."""
+    async def _write(self, store: AlarmStore, outcomes: Sequence[ActOutcome], clock: float) -> None:
+        """Store what this turn has changed, then count it. `clock`: database clock minus time.monotonic(), in
+        seconds."""
         begun = time.monotonic()
         due = [
             watch
@@ -302,7 +305,7 @@ class Evaluator:
                 del self._watches[watch.device.device_id]
         for one in made:
             metrics.TRANSITIONS.labels(one.cause).inc()
-            if one.after == State.UNACKNOWLEDGED != one.before:
+            if one.after == AlarmState.UNACKNOWLEDGED != one.before:
                 metrics.RAISED.labels(one.priority).inc()
         for outcome in outcomes:
             metrics.ACTS.labels("done" if outcome.refused is None else "refused").inc()

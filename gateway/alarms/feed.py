@@ -1,21 +1,21 @@
-"""What was committed since the last look, of the devices under rules.
+"""Reads the frames and phases committed since the last reading, for the devices under rules.
 
-`frames` has no order of commits: it is looked for by device and time, from the newest frame that was evaluated on. It
-is guaranteed that the engine is given, in the order of receipt within one reading,
+`frames` has no commit order, so a device's frames are read by time, from the newest evaluated frame on. Within one
+reading the engine gets, in the order of receipt,
 
 * every frame with a newer time than all before, and every further part of the newest (the same time, another layout);
-* of a device that numbers its frames, also those with a newer number and an older time: a block of other channels, or
-  a clock that was set back. That there are some is told by `device_streams`, into which the gateway merges what it has
-  committed within 10 s, usually 1 s. They are then looked for, near the newest frame first, over hours, a day and a
-  month; where something was found, the next ones are looked for at every reading. What is not found (numbers of
-  messages in quarantine look the same) is looked for more and more rarely.
+* from a device that numbers its frames, also those with a newer number and an older time: a block of other channels, or
+  a clock that was set back. `device_streams`, into which the gateway merges what it has committed within 10 s, usually
+  1 s, says that such frames exist. The feed then searches near the newest frame first, over hours, a day and a month;
+  after a find, every reading searches again. Numbers that are not found (messages in quarantine look the same) are
+  searched for more and more rarely.
 
-Not given, as the engine would ignore it: older times without newer numbers, so late history, what another gateway that
-shares the broker has committed in between, and a clock that was set back on a device without numbers. A frame may be
-given again after a restart, which changes nothing. Nothing is given that is older by the device's clock than
-BIOGATE_ALARMS_CATCH_UP_S, and of a device seen for the first time its newest frame is the first.
+The feed leaves out what the engine would ignore: older times without newer numbers, that is late history, what another
+gateway at the same broker has committed in between, and a clock set back on a device without numbers. It may give a
+frame twice after a restart, which changes nothing. It leaves out frames that are older by the device's clock than
+BIOGATE_ALARMS_CATCH_UP_S, and begins with the newest frame of a device that it sees for the first time.
 
-Phases likewise: events of type `phase` with a newer time than the last; before a device's first frame the newest.
+The same holds for phases: events of type `phase` newer than the last; before a device's first frame the newest event.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ from schema.alarms.engine import Position, moment
 log = structlog.get_logger()
 
 PIECE = 20
-"""Frames of a device in one reading. A backlog is read in so many at a time, for all devices alike."""
+"""Frames of one device in one reading. A backlog is read in pieces of this size, for all devices alike."""
 NEAR_S = 7200.0
-"""Devices whose newest frame is older than that are asked for apart: for them older chunks are to be opened."""
+"""Seconds. Devices whose newest frame is older have a query of their own, because it has to open older chunks."""
 FAR_S, LIVELY_S = 2.0, 60.0
-"""How often so, but for those heard of within a minute."""
+"""Seconds between two such queries, and the age of the last receipt below which a device is in each of them."""
 HEADS_S = 2.0
 BESIDE_S = 60.0
-"""Where a clock was set back: how far after the newest frame is read among old frames that were evaluated before."""
+"""Seconds after the newest frame that are read among frames evaluated before, once a clock was set back."""
 RINGS_S = (120.0, 5400.0, 93_600.0, 32 * 86_400.0)
 SEARCH_COST = (1, 2, 5, 10)
 SEARCHES = 10
-"""Cost of those that may be made in one reading."""
+"""Cost of all searches that one reading may make."""
 RING_AGAIN_S = 1.0
 SEARCH_TIMEOUT_S = 2.0
 REACHES_S = 600.0
-"""For so long after some were found the next are looked for near the newest frame at every reading."""
+"""Seconds after a find in which every reading searches near the newest frame."""
 SEARCH_AGAIN_S = (2.0, 600.0)
 AHEAD_S = 366 * 86_400.0
 
-# The bounds $7 are constants to the planner, so that chunks before it are not opened. A device is asked for by its
-# key, from its own bound `since` on; what the engine would ignore is left out, or it would be read again and again.
+# The bounds $7 are constants to the planner, so that earlier chunks are not opened. Each device is read by its key from
+# its own bound `since` on. What the engine would ignore is left out, or it would be read again and again.
 NEWS = """
 select f.device_id, f.time, f.layout_id, f.boot, f.seq, f.received_at, f.values, f.quality
   from unnest($1::int[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::bigint[],
@@ -99,46 +99,47 @@ select lc.layout_id, array_agg(c.name order by lc.ordinal) as names
  where lc.layout_id = any ($1::int[]) group by lc.layout_id"""
 
 
-class Reading(NamedTuple):
+class FeedReading(NamedTuple):
     first: list[asyncpg.Record]
-    """The newest frames of devices seen for the first time."""
+    """The newest frames of devices that the feed sees for the first time."""
     frames: dict[int, list[asyncpg.Record]]
-    """By device, in the order of receipt."""
+    """Frames by device_id, in the order of receipt."""
     phases: dict[int, list[asyncpg.Record]]
     complete: list[Watch]
-    """Those of which all there is was read."""
+    """Devices of which everything was read."""
     more: list[Watch]
-    """Those of which there is more. (Some are not asked for at each reading.)"""
+    """Devices of which more can be read. (Some are not asked for at each reading.)"""
 
 
 @dataclass(slots=True)
 class Search:
-    """For frames of a device with newer numbers and older times."""
+    """The state of a search for frames of one device with newer numbers and older times."""
 
     head: tuple[int, int] = (-1, -1)
-    """(boot, seq) that is known to be stored."""
+    """(boot, seq) of the newest frame that is known to be stored."""
     ring: int = 0
     due: float = 0.0
     wait: float = SEARCH_AGAIN_S[0]
 
 
-class Feed:
+class FrameFeed:
     def __init__(self, pool: Pool, catch_up_s: float) -> None:
         self._pool = pool
         self._catch_up_s = catch_up_s
         self.layouts: dict[int, Sequence[str]] = {}
-        """Layout → names of its channels."""
+        """Names of a layout's channels by layout_id."""
         self._searches: defaultdict[int, Search] = defaultdict(Search)
         self._reach: dict[int, tuple[float, float]] = {}
-        """How far before the newest frame a device sends news, s, and until when that holds."""
+        """For each device_id, the seconds before the newest frame in which new frames may lie, and until when that
+        holds."""
         self._far_due = self._heads_due = 0.0
 
     def begins_at(self, position: Position, now: float) -> float:
-        """What is older than that by the device's clock is not evaluated any more."""
+        """The device's time, in s since 1970, before which its frames are not evaluated any more."""
         return now - (position.received - position.time) - self._catch_up_s
 
-    async def read(self, watches: Sequence[Watch], now: float) -> Reading:
-        """What is new of them. `now` is the database's clock, read before."""
+    async def read(self, watches: Sequence[Watch], now: float) -> FeedReading:
+        """Read what is new for `watches`. `now` is the database's clock, in s since 1970, read before."""
         first = await self._first([watch for watch in watches if watch.is_new])
         phases = await self._phases(watches)
         frames: dict[int, list[asyncpg.Record]] = {}
@@ -159,10 +160,10 @@ class Feed:
         await self._learn_layouts([*first, *(row for rows in frames.values() for row in rows)])
         for watch in watches:
             watch.is_new = False
-        return Reading(first, frames, phases, complete, more)
+        return FeedReading(first, frames, phases, complete, more)
 
     async def heads(self, watches: Iterable[Watch], now: float) -> None:
-        """Ask, before a reading, up to which number frames are stored."""
+        """Read up to which number the frames of `watches` are stored. Call it before `read`."""
         if now < self._heads_due:
             return
         self._heads_due = now + HEADS_S
@@ -173,8 +174,8 @@ class Feed:
                 search.head, search.ring = (boot, seq), 0
 
     async def search(self, watches: Iterable[Watch], now: float) -> dict[int, list[asyncpg.Record]]:
-        """After what was read is given: frames of these that are stored and were not found by their times. Of some
-        devices at a time."""
+        """Search for stored frames that `read` could not find by their times. Call it after those of `read` were
+        evaluated. It searches for some devices at a time."""
         found: dict[int, list[asyncpg.Record]] = {}
         left = SEARCHES
         for watch in watches:
@@ -196,7 +197,7 @@ class Feed:
                 continue
             search.ring += 1
             search.due = now + RING_AGAIN_S
-            if search.ring == len(RINGS_S):  # not until there is a newer head, and then not at once
+            if search.ring == len(RINGS_S):  # waits for a newer head, and then for search.wait
                 search.due, search.wait = now + search.wait, min(2 * search.wait, SEARCH_AGAIN_S[1])
         await self._learn_layouts(row for rows in found.values() for row in rows)
         return found
@@ -204,7 +205,7 @@ class Feed:
     # -- frames
 
     def _lanes(self, watches: Sequence[Watch], now: float) -> list[list[Watch]]:
-        """Those that can be asked for together, now."""
+        """Split `watches` into groups that one query can ask for now."""
         near, far = [], []
         far_too = now >= self._far_due
         for watch in watches:
@@ -242,8 +243,8 @@ class Feed:
         return list(await self._pool.fetch(NEWS, ids, since, newest, until, boots, seqs, min(since), layouts, PIECE))
 
     def _may_lack(self, watch: Watch, rows: Sequence[asyncpg.Record], now: float) -> bool:
-        """Whether rows may be the end of a block of other channels, whose begin has older times than the newest frame.
-        Then they are read again, from further back on. (Once, for numbers may be missing.)"""
+        """Whether `rows` may end a block of other channels that begins before the newest frame. They are then read
+        again from further back, but only once, because the numbers in between may be missing for good."""
         position, device_id = watch.engine.position, watch.device.device_id
         if not rows or position is None or position.seq is None or position.boot is None:
             return False
@@ -266,13 +267,13 @@ class Feed:
 
     async def _around(self, device_id: int, position: Position, ring: float) -> list[asyncpg.Record]:
         begin, end = position.time - ring, position.time
-        if position.set_back_from > end:  # what comes next may have any time: _news reads not far
+        if position.set_back_from > end:  # the next frame may have any time, and _news does not look far
             end += ring
         bounds = moment(begin), moment(end), position.boot, position.seq
         try:
             return list(await self._pool.fetch(AROUND, device_id, *bounds, 10 * PIECE, timeout=SEARCH_TIMEOUT_S))
         except TimeoutError:
-            log.warning("too many frames to look for one in", device_id=device_id, seconds=ring)
+            log.warning("search for late frames took too long", device_id=device_id, seconds=ring)
             return []
 
     async def _learn_layouts(self, rows: Iterable[asyncpg.Record]) -> None:

@@ -1,4 +1,4 @@
-"""All metrics of the process that evaluates alarms. Those of its notifications are in notify/."""
+"""All metrics of the process that evaluates alarms, but for those of notifications (notify/metrics.py)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prometheus_client import Counter, Gauge, Info, disable_created_metrics
 from gateway.runtime.metric_kinds import SECONDS, BulkHistogram, OptionalGauge
 from schema.alarms.machine import Action
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # they say nothing that a restart counter does not
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a restart counter says the same
 
 CAUSES = (
     *("condition", "return", "unknown", "known", "shelving-ended", "phase", "rule-changed", "removed"),
@@ -18,28 +18,36 @@ CAUSES = (
 
 LEADER = Gauge("biogate_alarm_leader", "1 while this process evaluates alarms, 0 on standby")
 STANDING = OptionalGauge(
-    "biogate_alarms", "alarms that are not normal, by state and priority; told by who leads", ["state", "priority"]
+    "biogate_alarms", "alarms that are not normal, by state and priority; set by the leader", ["state", "priority"]
 )
-UNKNOWN = OptionalGauge("biogate_alarms_unknown", "alarms of which it cannot be told whether their condition holds")
+UNKNOWN = OptionalGauge("biogate_alarms_unknown", "alarms whose condition is unknown")
 WATCHED = OptionalGauge("biogate_alarm_devices", "devices under at least one rule")
-UNREADABLE = Gauge("biogate_alarm_rules_unreadable", "enabled rules that this version cannot read and so skips")
-TRANSITIONS = Counter("biogate_alarm_transitions", "transitions of alarms stored", ["cause"])
+UNREADABLE = Gauge(
+    "biogate_alarm_rules_unreadable", "enabled rules that this version cannot read and does not evaluate"
+)
+TRANSITIONS = Counter("biogate_alarm_transitions", "stored transitions of alarms, by cause", ["cause"])
 RAISED = Counter("biogate_alarms_raised", "alarms that became unacknowledged", ["priority"])
 LAG = BulkHistogram(
-    "biogate_alarm_lag_seconds", "receipt of a frame by the gateway to the transition it makes being stored", SECONDS
+    "biogate_alarm_lag_seconds",
+    "from the receipt of a frame by the gateway until the transition it makes is stored",
+    SECONDS,
 )
-TURN = BulkHistogram("biogate_alarm_turn_seconds", "time to read, evaluate and store what is new", SECONDS)
-NEWEST_AGE = OptionalGauge("biogate_alarm_newest_frame_age_seconds", "since the newest frame evaluated was received")
-BEHIND = OptionalGauge("biogate_alarm_devices_behind", "devices with frames that wait for evaluation, after a turn")
+TURN = BulkHistogram("biogate_alarm_turn_seconds", "duration of a turn: read, evaluate and store what is new", SECONDS)
+NEWEST_AGE = OptionalGauge(
+    "biogate_alarm_newest_frame_age_seconds", "time since the newest evaluated frame was received"
+)
+BEHIND = OptionalGauge("biogate_alarm_devices_behind", "devices that have unread frames after a turn")
 EVALUATED = Counter("biogate_alarm_frames_evaluated", "frames read for evaluation")
-SKIPPED = Counter("biogate_alarm_frames_skipped", "frames too old to be evaluated after the process was away")
-ACTS = Counter("biogate_alarm_acts", "what people asked for, by what became of it", ["outcome"])
-UNPUBLISHED = OptionalGauge("biogate_alarm_unpublished", "alarms whose last transition the broker has not been told of")
-PUBLISHED = Counter("biogate_alarm_published", "messages about alarms that the broker has taken")
-FAILURES = Counter("biogate_alarm_failures", "times evaluation failed and began anew from what is stored", ["sqlstate"])
-DEFECTS = Counter("biogate_alarm_defects", "times a part of the process failed by a defect and began anew", ["what"])
+SKIPPED = Counter("biogate_alarm_frames_skipped", "frames that were too old to be evaluated when the process came back")
+ACTS = Counter("biogate_alarm_acts", "acts of people on alarms, by outcome", ["outcome"])
+UNPUBLISHED = OptionalGauge("biogate_alarm_unpublished", "alarms whose last transition is not published at the broker")
+PUBLISHED = Counter("biogate_alarm_published", "messages about alarms that the broker has acknowledged")
+FAILURES = Counter(
+    "biogate_alarm_failures", "times the evaluation failed and began again from what is stored", ["sqlstate"]
+)
+DEFECTS = Counter("biogate_alarm_defects", "times a part of the process failed by a defect and began again", ["what"])
 EVENT_LOOP_LAG = BulkHistogram(
-    "biogate_alarm_event_loop_lag_seconds", "how much later than asked for a task gets its turn", SECONDS
+    "biogate_alarm_event_loop_lag_seconds", "how much later than asked a task of the event loop runs", SECONDS
 )
 BUILD = Info("biogate_alarm_build", "version of the alarms process")
 BUILD.info({"version": version("biogate")})

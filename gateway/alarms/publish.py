@@ -1,9 +1,10 @@
-"""The newest state of each alarm, retained on `alarms/{device}/{rule}`; of what is no alarm any more nothing.
+"""Publishes the newest state of each alarm, retained on `alarms/{device}/{rule}`, and clears the topic of an alarm that
+is gone.
 
-An alarm waits as long as its published_n is behind n. What is published is read and noted under the lead's epoch, so
-that nobody who has lost the lead can tell the broker something old. After a reconnect everything is published
-again, what is normal or gone as well: a broker that was killed goes on with what it wrote to its disk some time before,
-and would show an alarm for ever that has long returned.
+An alarm waits for publication while its published_n is less than n. A transaction that holds the lead's epoch reads,
+publishes and notes each batch, so that a process that has lost the lead cannot publish something old. After a reconnect
+everything is published again, also what is normal or gone: a killed broker goes on with what it wrote to its disk some
+time before, and would show for ever an alarm that has long returned.
 """
 
 from __future__ import annotations
@@ -12,23 +13,23 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from secrets import token_hex
-from typing import Any
 
 import aiomqtt
 import asyncpg
 import msgspec
 
 from gateway.alarms import metrics
+from gateway.alarms.alarm_store import EPOCH
 from gateway.alarms.lead import AlarmLead
-from gateway.alarms.store import EPOCH
 from gateway.broker.client import Client, client_as, end_if_cancelled
 from gateway.errors import LeadLost, SendFailed
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles
 from gateway.settings import Settings
+from schema.alarms.retained import RetainedAlarm
+from schema.topics import ALARMS, alarm_topic
 
-ROOT = "alarms"
 AT_ONCE = 50
-"""Messages under way, and then noted. The next lead waits until they are."""
+"""Messages published in one transaction. The next leader waits until they are noted."""
 ANSWER_S = 3.0
 REFUSED = 0x80
 
@@ -37,7 +38,7 @@ select a.rule_id, a.device_id, a.n, a.state, a.condition, a.priority, a.since, a
        a.shelved_until, a.removed_at is not null as is_gone, r.name as rule, d.name as device,
        r.definition ->> 'title' as title, r.definition ->> 'message' as message, r.definition ->> 'response' as response
   from alarms a join alarm_rules r using (rule_id) join devices d using (device_id)"""
-# What is gone first: its topic may be another rule's of the same name by now.
+# Alarms that are gone come first: another rule of the same name may have their topic by now.
 WAITING = (
     COLUMNS
     + """
@@ -62,17 +63,11 @@ update alarms a set published_n = told.n from told where (a.rule_id, a.device_id
 HOW_MANY = "select count(*) from alarms where published_n < n"
 
 
-def topic(device: str, rule: str) -> str:
-    return f"{ROOT}/{device}/{rule}"
-
-
 def payload(alarm: asyncpg.Record) -> bytes:
-    """JSON, the same as in the API; nothing for what is no alarm any more."""
+    """A RetainedAlarm as JSON; nothing if the row is no alarm any more."""
     if alarm["is_gone"]:
         return b""
-    names = ("device", "rule", "title", "state", "condition", "priority", "since", "raised_at", "value", "detail")
-    more: dict[str, Any] = {name: alarm[name] for name in (*names, "shelved_until", "message", "response", "n")}
-    return msgspec.json.encode(more)
+    return msgspec.json.encode(RetainedAlarm(**{name: alarm[name] for name in RetainedAlarm.__struct_fields__}))
 
 
 class Publisher:
@@ -94,7 +89,7 @@ class Publisher:
         self._troubles = troubles
 
     async def run(self) -> None:
-        """For ever: while leading, connected to the broker. The evaluation does not wait for it."""
+        """Publish, for ever, while leading and connected to the broker. The evaluation does not wait for this."""
         trouble = Trouble(self._troubles, "publish alarms")
         while True:
             await self._lead.leading.wait()
@@ -115,7 +110,7 @@ class Publisher:
             await asyncio.sleep(wait)
 
     async def _publish(self, client: Client, trouble: Trouble) -> None:
-        """While leading: what has changed, and between that all there is, once."""
+        """Publish what has changed while leading, and between that every alarm once."""
         again: tuple[bool, int, int] | None = (False, 0, 0)
         while self._lead.leading.is_set():
             self._told.clear()
@@ -133,7 +128,7 @@ class Publisher:
                     await asyncio.wait_for(self._told.wait(), self._settings.timing.look_s)
 
     async def _batch(self, client: Client, query: str, *arguments: int) -> Sequence[asyncpg.Record]:
-        """Publish and note what a query finds. Raises LeadLost, SendFailed."""
+        """Publish the alarms that a query finds, note them, return them. Raises LeadLost, SendFailed."""
         async with self._pool.acquire() as connection, connection.transaction():
             if await connection.fetchval(EPOCH) != self._lead.epoch:
                 raise LeadLost("another process has taken the lead")
@@ -146,18 +141,18 @@ class Publisher:
         return alarms
 
     async def _send(self, client: Client, alarms: Sequence[asyncpg.Record]) -> None:
-        """All of them, one after another on the wire, without waiting for each answer."""
+        """Publish all of them one after another, without waiting for each PUBACK."""
         client.worst = 0
         async with asyncio.TaskGroup() as group:
             for alarm in alarms:
-                to = topic(alarm["device"], alarm["rule"])
+                to = alarm_topic(alarm["device"], alarm["rule"])
                 group.create_task(client.publish(to, payload(alarm), qos=1, retain=True, timeout=ANSWER_S))
         if client.worst >= REFUSED:
-            raise SendFailed(f"refused by the broker, {client.worst:#x}: its login may not publish {ROOT}/#")
+            raise SendFailed(f"refused by the broker, {client.worst:#x}: its login may not publish {ALARMS}/#")
 
 
 async def _until_lost(client: Client) -> None:
-    """Raises MqttError when the connection is."""
+    """Wait until the connection is lost, which raises MqttError."""
     async for _ in client.messages:
         pass
 

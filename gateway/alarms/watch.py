@@ -1,4 +1,4 @@
-"""A device under its rules: the engine, the rows that stand in the database, and what is still to be written there."""
+"""Holds one device under its rules: the engine, its rows in the database, and what is still to be written."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import asyncpg
 import structlog
 
-from schema.alarms.engine import DeviceAlarms, Frame, Transition, moment
-from schema.alarms.machine import Action, Alarm, NotPossible, State
+from schema.alarms.engine import CommittedFrame, DeviceAlarms, Transition, moment
+from schema.alarms.machine import Action, Alarm, AlarmState, NotPossible
 from schema.alarms.rules import Rule
 from schema.alarms.stored import sent
 
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 REMOVED, CHANGED = "removed", "rule-changed"
 
 
-class Device(NamedTuple):
+class WatchedDevice(NamedTuple):
     device_id: int
     name: str
     organization_id: int
@@ -38,7 +38,7 @@ class StoredRule:
 
 @dataclass(slots=True)
 class Standing:
-    """A row of `alarms`."""
+    """A row of the table `alarms`."""
 
     rule_id: int
     organization_id: int
@@ -52,11 +52,11 @@ class Standing:
     value: float | None = None
     detail: str = ""
     removed_at: datetime | None = None
-    """It is no alarm any more; should it become one again, `n` is counted on."""
+    """When the row stopped being an alarm. If it becomes one again, `n` goes on counting."""
 
 
 class Made(NamedTuple):
-    """A row of `alarm_transitions`."""
+    """A row of the table `alarm_transitions`."""
 
     rule_id: int
     device_id: int
@@ -75,21 +75,20 @@ class Made(NamedTuple):
     raised_n: int | None
 
 
-class Refused(Exception):
-    """An act that is not possible, and why."""
+class ActRefused(Exception):
+    """Raised when an act is not possible; the text says why."""
 
 
 class Watch:
-    """`memory` as in alarm_devices, `standing` its rows of `alarms`.
+    """A device under its rules. `memory` is as in alarm_devices, `standing` has the device's rows of `alarms`.
 
-    Under rules, what differs from what was remembered is put right at once: alarms of rules that are not there any more
-    end, those of rules that were changed go on under the new version, which begins to look anew. `unreadable` rules are
-    left as they are.
+    `begin` and `change` compare the rules with what was remembered: alarms of removed rules end, alarms of changed
+    rules go on under the new version, which evaluates anew. Alarms of `unreadable` rules stay as they are.
     """
 
     def __init__(
         self,
-        device: Device,
+        device: WatchedDevice,
         memory: Mapping[str, Any] | None = None,
         standing: Iterable[Standing] = (),
     ) -> None:
@@ -97,17 +96,17 @@ class Watch:
         self.made: list[Made] = []
         """Transitions that are not stored yet."""
         self.touched: set[int] = set()
-        """Rules whose rows of `alarms` are to be written."""
+        """Ids of the rules whose rows of `alarms` are to be written."""
         self.received: list[float] = []
-        """When the frames were received that have made them."""
+        """Receipt times, in s since 1970, of the frames that have made transitions."""
         self.is_new = not memory
-        """Nothing of it was ever evaluated."""
+        """Whether no frame of the device was ever evaluated."""
         self.forget = False
-        """No rule covers it: what is remembered of it is to be deleted."""
+        """Whether no rule covers the device, so that its memory is to be deleted."""
         self.since_write = False
-        """Whether the memory has changed."""
+        """Whether the memory has changed since it was written."""
         self.layouts: set[int] = set()
-        """That were given with the time of the newest frame."""
+        """Layouts that came with the time of the newest frame."""
         self.standing = {one.rule_id: one for one in standing}
         self.rules: dict[str, StoredRule] = {}
         self._picks: dict[int, tuple[tuple[int, str], ...]] = {}
@@ -115,20 +114,23 @@ class Watch:
         self._remembered = memory or {}
         self.tick_due = 0.0
 
-    def begin(self, device: Device, rules: Sequence[StoredRule], now: float, unreadable: Collection[int] = ()) -> None:
-        """Once, before anything else: under these rules, from what is remembered. What that was, of another version of
-        the product, may be of no use any more: then it begins as if it had never been evaluated, with its alarms as
-        they stand."""
+    def begin(
+        self, device: WatchedDevice, rules: Sequence[StoredRule], now: float, unreadable: Collection[int] = ()
+    ) -> None:
+        """Begin under `rules` from the remembered state; call it once, first. Memory of another version of the product
+        may be unusable: then the device begins as if never evaluated, with its alarms as they stand."""
         memory, self._remembered = self._remembered, {}
         try:
             self._begin(device, rules, now, memory, unreadable)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            log.error("what is remembered of a device cannot be used", device=device.name, error=repr(error))
+            log.error("memory of a device is unusable: begun again without it", device=device.name, error=repr(error))
             self.is_new = True
             self._begin(device, rules, now, {}, unreadable)
 
-    def change(self, device: Device, rules: Sequence[StoredRule], now: float, unreadable: Collection[int] = ()) -> None:
-        """Other rules, or another version of them, or another organization."""
+    def change(
+        self, device: WatchedDevice, rules: Sequence[StoredRule], now: float, unreadable: Collection[int] = ()
+    ) -> None:
+        """Go on under other rules, another version of them, or another organization."""
         self._begin(device, rules, now, self.memory(), unreadable)
 
     def memory(self) -> dict[str, Any]:
@@ -136,7 +138,7 @@ class Watch:
         return self.engine.memory() | {"versions": versions}
 
     def is_covered_by(self, rules: Sequence[StoredRule], unreadable: Collection[int]) -> bool:
-        """Whether these are the rules it has, and all its alarms are of them."""
+        """Whether the device has exactly these rules, and no alarms of others."""
         ids = {stored.rule_id for stored in rules}
         return (
             len(rules) == len(self.rules)
@@ -151,10 +153,10 @@ class Watch:
     def follows_phases(self) -> bool:
         return any(stored.rule.scope.phases for stored in self.rules.values())
 
-    # -- what comes in. All return nothing: what follows is in `made`.
+    # -- input. These methods return nothing: their transitions are in `made`.
 
     def frame(self, row: asyncpg.Record, names: Sequence[str]) -> None:
-        """A row of frames; `names` are the channels of its layout."""
+        """Evaluate a row of `frames`; `names` are the channels of its layout."""
         layout_id = row["layout_id"]
         picks = self._picks.get(layout_id)
         if picks is None:
@@ -163,7 +165,7 @@ class Watch:
         before, time = self.engine.evaluated_until, row["time"].timestamp()
         received = row["received_at"].timestamp()
         values = sent(picks, row["values"], row["quality"])
-        made = self.engine.frame(Frame(time, received, row["boot"], row["seq"], values))
+        made = self.engine.frame(CommittedFrame(time, received, row["boot"], row["seq"], values))
         if self.engine.evaluated_until == time:
             self.layouts = {layout_id} if before != time else self.layouts | {layout_id}
         self.since_write = True
@@ -172,11 +174,11 @@ class Watch:
             self._note(made)
 
     def first_frame(self, row: asyncpg.Record, names: Sequence[str], is_old: bool) -> None:
-        """The newest frame of a device that is seen for the first time. Of an old one only that it came is taken:
-        its values say nothing of now."""
+        """Evaluate the newest frame of a device seen for the first time. From an old frame only its arrival is taken,
+        because its values say nothing about now."""
         if is_old:
             position = row["time"].timestamp(), row["received_at"].timestamp(), row["boot"], row["seq"]
-            self._note(self.engine.frame(Frame(*position, [])))
+            self._note(self.engine.frame(CommittedFrame(*position, [])))
             self.layouts, self.since_write = {row["layout_id"]}, True
         else:
             self.frame(row, names)
@@ -190,21 +192,21 @@ class Watch:
             self._note(made)
 
     def act(self, act: asyncpg.Record, now: datetime) -> int:
-        """The number of the transition that a row of alarm_acts has become. Raises Refused."""
+        """Apply a row of alarm_acts; return the number of the transition it became. Raises ActRefused."""
         stored = next((stored for stored in self.rules.values() if stored.rule_id == act["rule_id"]), None)
         if stored is None or act["organization_id"] != self.device.organization_id:
-            raise Refused(f"the rule does not cover {self.device.name} (any more)")
+            raise ActRefused(f"the rule does not cover {self.device.name} (any more)")
         try:
             made = self.engine.act(stored.rule.name, Action(act["action"]), now, act["until"], act["once"])
         except NotPossible as error:
-            raise Refused(str(error)) from error
+            raise ActRefused(str(error)) from error
         self._note([made], act["who"], act["why"])
         return self.standing[stored.rule_id].n
 
     # -- rows
 
     def stored(self) -> None:
-        """All of it is committed."""
+        """Forget what was to be written, because it is committed."""
         self.made, self.received, self.since_write = [], [], False
         self.touched = set()
 
@@ -218,7 +220,7 @@ class Watch:
                 )
             if transition.alarm.active and not row.alarm.active:
                 row.raised_at = transition.at
-            if transition.detail:  # what people do leaves why it was raised, or returned
+            if transition.detail:  # an act leaves why the alarm was raised, or returned
                 value = transition.value
                 row.value = value if value is not None and math.isfinite(value) else None
                 row.detail = transition.detail
@@ -227,12 +229,12 @@ class Watch:
     def _step(
         self, row: Standing, alarm: Alarm, at: datetime, cause: str, *, who: str | None = None, why: str | None = None
     ) -> None:
-        """One more transition of the row, which has its new value and detail already."""
+        """Add a transition of `row`, whose value and detail are already new."""
         before = row.alarm.state
         if alarm.state is not before:
             row.since = at
         row.n, row.alarm, row.removed_at = row.n + 1, alarm, None
-        if alarm.state is State.UNACKNOWLEDGED is not before:
+        if alarm.state is AlarmState.UNACKNOWLEDGED is not before:
             row.raised_n = row.n
         self.touched.add(row.rule_id)
         self.made.append(
@@ -247,7 +249,7 @@ class Watch:
 
     def _begin(
         self,
-        device: Device,
+        device: WatchedDevice,
         rules: Sequence[StoredRule],
         now: float,
         memory: Mapping[str, Any],
@@ -261,7 +263,7 @@ class Watch:
             if rule_id in by_id:
                 self._adopt(row, by_id[rule_id], moment(now))
             elif rule_id not in unreadable and row.removed_at is None:
-                row.value, row.detail = None, "the rule is not there for it any more"
+                row.value, row.detail = None, "the rule does not cover the device any more"
                 self._step(row, Alarm(), moment(now), REMOVED)
                 row.removed_at = moment(now)
         same = {name: versions.get(name) == [stored.rule_id, stored.version] for name, stored in self.rules.items()}
@@ -280,7 +282,7 @@ class Watch:
         self.since_write = self.since_write or not all(same.values()) or len(versions) != len(rules)
 
     def _adopt(self, row: Standing, stored: StoredRule, now: datetime) -> None:
-        """The alarm goes on under the rule as it is now."""
+        """Continue the alarm under the current version of its rule."""
         if row.version == stored.version:
             return
         row.version, row.priority = stored.version, stored.rule.priority

@@ -1,4 +1,5 @@
-"""A device of our own that says a known value every few seconds, and looks for it where people look: in the API.
+"""A device of our own that publishes a known value every few seconds and reads it back where people read: from the API.
 
-It takes the whole way, so it is one indicator for all of it: what it does not see again is lost, or too late.
+A value passes through the whole system, so the canary is one indicator for all of it: a value that it does not read
+back is lost, or too late.
 """

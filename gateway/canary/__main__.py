@@ -1,4 +1,5 @@
-"""`python -m gateway.canary`: until SIGTERM or SIGINT. Exit status: 0 then, 1 failed, 2 wrong settings."""
+"""`python -m gateway.canary`: publish values and read them back until SIGTERM or SIGINT. Exit status: 0 stopped, 1
+failed, 2 wrong settings."""
 
 from __future__ import annotations
 
@@ -9,15 +10,15 @@ import sys
 from pydantic import ValidationError
 
 from gateway.canary import metrics
-from gateway.canary.probe import CHANNEL, Login, Probe
-from gateway.canary.reader import Reader
-from gateway.canary.settings import Settings
+from gateway.canary.probe import CHANNEL, CanaryLogin, CanaryProbe
+from gateway.canary.reader import CanaryReader
+from gateway.canary.settings import CanarySettings
 from gateway.runtime import logs
 from gateway.runtime.health import serve
 from gateway.runtime.metric_kinds import watch_event_loop
 
 
-async def run(settings: Settings, probe: Probe) -> None:
+async def run(settings: CanarySettings, probe: CanaryProbe) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -42,18 +43,18 @@ async def run(settings: Settings, probe: Probe) -> None:
 
 def main() -> int:
     try:
-        settings = Settings()
-        login = Login(settings.canary_login)
+        settings = CanarySettings()
+        login = CanaryLogin(settings.canary_login)
         key = settings.canary_key_file.read_text().strip()
     except ValidationError as error:
         for problem in error.errors():
             print(f"canary: BIOGATE_{str(problem['loc'][0]).upper()}: {problem['msg']}", file=sys.stderr)  # noqa: T201
         return 2
     except (OSError, ValueError, KeyError) as error:
-        print(f"canary: login or key: {error}", file=sys.stderr)  # noqa: T201
+        print(f"canary: the login or the key cannot be read: {error}", file=sys.stderr)  # noqa: T201
         return 2
     logs.configure(settings.log_level)
-    probe = Probe(settings, login, Reader(str(settings.canary_api_url), key, login.device, CHANNEL))
+    probe = CanaryProbe(settings, login, CanaryReader(str(settings.canary_api_url), key, login.device, CHANNEL))
     try:
         asyncio.run(run(settings, probe))
     except OSError as error:

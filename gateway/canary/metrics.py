@@ -10,20 +10,20 @@ from gateway.runtime.metric_kinds import SECONDS, BulkHistogram
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-PUBLISHED = Counter("biogate_canary_published", "values due, also those that the broker did not take")
-SEEN = Counter("biogate_canary_seen", "values read back through the API, in time and as they were published")
+PUBLISHED = Counter("biogate_canary_published", "values that were due, also those that the broker did not accept")
+SEEN = Counter("biogate_canary_seen", "values read back from the API in time and unchanged")
 LOST = Counter(
     "biogate_canary_lost",
-    "values not seen in time; why: publish (the broker did not take it), read (the API "
-    "did not answer), absent (it answered without it), wrong (it had another value)",
+    "values not read back in time, by reason: publish (the broker did not accept it), read (the API "
+    "did not answer), absent (it answered without the value), wrong (it had another value)",
     ["why"],
 )
 SECONDS_TO_SEE = BulkHistogram(
-    "biogate_canary_seconds", "from the publication of a value until it was read back", SECONDS
+    "biogate_canary_seconds", "time from the publication of a value until it was read back", SECONDS
 )
 CONNECTED = Gauge("biogate_canary_connected", "1 while connected to the broker")
 EVENT_LOOP_LAG = BulkHistogram(
-    "biogate_canary_event_loop_lag_seconds", "how much later than asked for a task gets its turn", SECONDS
+    "biogate_canary_event_loop_lag_seconds", "how much later than asked a task of the event loop runs", SECONDS
 )
 BUILD = Info("biogate_canary_build", "version of the canary")
 BUILD.info({"version": version("biogate")})

@@ -1,4 +1,5 @@
-"""Publish, and look for it: each value in a task of its own, so that one that is late does not hold up the next."""
+"""Publishes values and looks for each in the API, in a task of its own, so that a late value does not hold up the
+next."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ import structlog
 
 from gateway.broker.client import end_if_cancelled
 from gateway.canary import metrics
-from gateway.canary.reader import NoAnswer, Reader
-from gateway.canary.settings import Settings
+from gateway.canary.reader import ApiUnanswered, CanaryReader
+from gateway.canary.settings import CanarySettings
 from schema.topics import Kind, topic
 
 log = structlog.get_logger()
@@ -24,14 +25,14 @@ log = structlog.get_logger()
 CHANNEL = "canary"
 AGAIN_S = 1.0
 POLL_S = (0.05, 1.0)
-"""Between two looks: at first, and at most."""
+"""Seconds between two looks for a value: at first, and at most."""
 
 
-class Login:
-    """Of its device, as `biogate devices login` writes it."""
+class CanaryLogin:
+    """The login of the canary's device, as `biogate devices login` writes it."""
 
     def __init__(self, file: Path) -> None:
-        """Raises OSError, ValueError, KeyError for a file that is none."""
+        """Read the login from its file. Raises OSError, ValueError, KeyError."""
         content = json.loads(file.read_text())
         self.device = str(content["device"])
         self._content = content
@@ -52,17 +53,17 @@ class Login:
         )
 
 
-class Probe:
-    def __init__(self, settings: Settings, login: Login, reader: Reader) -> None:
+class CanaryProbe:
+    def __init__(self, settings: CanarySettings, login: CanaryLogin, reader: CanaryReader) -> None:
         self._interval_s, self._deadline_s = settings.canary_interval_s, settings.canary_deadline_s
         self._login, self._reader = login, reader
         self._topic = topic(login.device, Kind.TELEMETRY)
         self._client: aiomqtt.Client | None = None
         self.trouble: str | None = "starting"
-        """Why the last value that is settled was not seen; None if it was."""
+        """Why the last settled value was not read back; None if it was."""
 
     async def run(self) -> None:
-        """For ever."""
+        """Publish a value at each interval, for ever, and follow each."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._stay_connected(), name="connection")
             loop = asyncio.get_running_loop()
@@ -79,7 +80,7 @@ class Probe:
                 async with self._login.client() as client:
                     self._client = client
                     metrics.CONNECTED.set(1)
-                    async for _ in client.messages:  # there are none: it ends with the connection
+                    async for _ in client.messages:  # no message is expected: the loop ends with the connection
                         pass
             except aiomqtt.MqttError as error:
                 log.warning("not connected to the broker", error=str(error))
@@ -89,7 +90,7 @@ class Probe:
             await asyncio.sleep(AGAIN_S)
 
     async def _follow(self, value: float) -> None:
-        """One value, until it is seen or lost."""
+        """Publish one value and look for it until it is read back or lost."""
         loop = asyncio.get_running_loop()
         begun, t, why = loop.time(), round(time.time() * 1000), "publish"
         try:
@@ -100,12 +101,12 @@ class Probe:
                 while True:
                     try:
                         seen = await self._reader.value_at(t)
-                    except NoAnswer as error:
+                    except ApiUnanswered as error:
                         why, self.trouble = "read", f"the API does not answer: {error}"
                     else:
                         if seen is not None:
                             break
-                        why, self.trouble = "absent", "the API does not have what was published"
+                        why, self.trouble = "absent", "the API does not have the published value"
                     await asyncio.sleep(pause)
                     pause = min(pause * 1.5, most)
         except TimeoutError:
@@ -113,7 +114,7 @@ class Probe:
             log.error("a value is lost", t=t, value=value, why=why, trouble=self.trouble)
             return
         if seen != value:
-            self.trouble = f"{seen} is read where {value} was published"
+            self.trouble = f"the API has {seen}, and {value} was published"
             metrics.LOST.labels("wrong").inc()
             log.error("a value is wrong", t=t, published=value, read=seen)
             return
@@ -122,7 +123,7 @@ class Probe:
         metrics.SECONDS_TO_SEE.observe(loop.time() - begun)
 
     async def _publish(self, t: int, value: float) -> None:
-        """Until the broker has it. It may have it twice then: the gateway knows a frame by its time."""
+        """Publish until the broker acknowledges. It may get the value twice: the gateway knows a frame by its time."""
         payload = json.dumps({"t": t, "v": {CHANNEL: value}})
         while True:
             client = self._client
@@ -131,7 +132,7 @@ class Probe:
                     await client.publish(self._topic, payload, qos=1)
                     return
                 except aiomqtt.MqttError as error:
-                    self.trouble = f"the broker does not take it: {error}"
+                    self.trouble = f"the broker does not accept the value: {error}"
             else:
                 self.trouble = "not connected to the broker"
             await asyncio.sleep(AGAIN_S / 4)

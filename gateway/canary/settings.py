@@ -11,19 +11,23 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 HttpUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["http", "https"], host_required=True)]
 
 
-class Settings(BaseSettings):
+class CanarySettings(BaseSettings):
     """All settings of the canary."""
 
     model_config = SettingsConfigDict(env_prefix="BIOGATE_", frozen=True, extra="ignore")
 
     canary_login: Path = Field(
-        description="login.json of its device, as `biogate devices login` makes it; the device is best in an "
-        "organization of its own, where nobody has to look at it"
+        description="login.json of the canary's device, as `biogate devices login` writes it; the device is "
+        "best in an organization of its own, where nobody sees it"
     )
-    canary_api_url: HttpUrl = Field(HttpUrl("http://127.0.0.1:8000"), description="the API")
-    canary_key_file: Path = Field(description="file with an API key of that organization, with telemetry:read")
-    canary_interval_s: float = Field(10, ge=0.1, le=3600, description="from one value to the next")
-    canary_deadline_s: float = Field(60, ge=0.1, le=3600, description="a value not read back by then is lost")
-    canary_http_host: str = Field("127.0.0.1", description="where /health, /ready and /metrics listen")
-    canary_http_port: int = Field(8003, ge=0, le=65535, description="port of the same")
+    canary_api_url: HttpUrl = Field(HttpUrl("http://127.0.0.1:8000"), description="address of the API")
+    canary_key_file: Path = Field(
+        description="file with an API key of that organization, with the scope telemetry:read"
+    )
+    canary_interval_s: float = Field(10, ge=0.1, le=3600, description="seconds from one value to the next")
+    canary_deadline_s: float = Field(
+        60, ge=0.1, le=3600, description="seconds after which a value that was not read back is lost"
+    )
+    canary_http_host: str = Field("127.0.0.1", description="host on which /health, /ready and /metrics listen")
+    canary_http_port: int = Field(8003, ge=0, le=65535, description="port on which /health, /ready and /metrics listen")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level logged")

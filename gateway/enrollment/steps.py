@@ -35,7 +35,7 @@ from gateway.logins.roles import new_password, new_salt, verifier
 from gateway.runtime.database import Pool, PoolConnection
 from gateway.secrets import Secrets, claim_key
 from gateway.settings import Settings
-from schema.enrollment import Hello, Identity, Pending, Proof, Refusal, Reject, b64
+from schema.enrollment import EnrollmentReject, Hello, Identity, Pending, Proof, Refusal, b64
 from schema.sealed import Unreadable, seal, unseal
 from schema.topics import ROOT
 
@@ -284,7 +284,7 @@ async def again(step: Callable[[], Awaitable[EnrollmentReply]]) -> EnrollmentRep
 
 
 def refuse(code: Refusal, txn: str) -> EnrollmentReply:
-    reject = Reject(txn=txn, code=code.value, retry_after_s=decisions.retry_after_s(code, txn))
+    reject = EnrollmentReject(txn=txn, code=code.value, retry_after_s=decisions.retry_after_s(code, txn))
     return EnrollmentReply(msgspec.json.encode(reject), code)
 
 

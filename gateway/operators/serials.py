@@ -85,7 +85,7 @@ def import_(
     except serials.ImportRefused as error:
         stop(f"{file}: {error}")
 
-    batch = serials.Batch(called, quota, organization)
+    batch = serials.SerialBatch(called, quota, organization)
 
     async def work(connection: asyncpg.Connection) -> serials.Stored:
         return await serials.store(connection, rows, batch, who=who, why=why)
@@ -166,7 +166,7 @@ def _block(chosen: list[str], blocked: bool, who: str, why: str) -> None:
         tell(f"{'blocked' if blocked else 'unblocked'}: {serial}")
 
 
-def _compare(rows: list[serials.Row]) -> None:
+def _compare(rows: list[serials.SerialRow]) -> None:
     """Where the master keys are at hand: are the claim keys of version 1 and up theirs? Raises ImportRefused."""
     masters = _masters() if any(row.version for row in rows) else None
     if masters is None:
@@ -180,7 +180,7 @@ def _compare(rows: list[serials.Row]) -> None:
                 (row.line, f"claim_key is not the one that master key {row.version} makes for {row.serial}")
             )
     if problems:
-        raise serials.BadRows(problems)
+        raise serials.BadSerialRows(problems)
 
 
 def _content(file: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""When the condition of a rule holds: pure, by the device's time. True, False, None (it cannot be told)."""
+"""Decides whether the condition of a rule holds, by the device's time: True, False, or None for unknown. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from schema.alarms import expression, windows
-from schema.alarms.rules import Deviation, Formula, Frozen, Gap, Limit, Quality, Rate, Rule, Silent, Skew
+from schema.alarms.rules import (
+    Deviation,
+    Formula,
+    Frozen,
+    Limit,
+    Quality,
+    RateOfChange,
+    Rule,
+    SequenceGap,
+    Silent,
+    Skew,
+)
 from schema.alarms.snapshot import Snapshot, Value, in_words, known, towards, why_unknown
 from schema.alarms.windows import Memory
 
@@ -14,25 +25,26 @@ __all__ = ["Memory", "Snapshot", "Test", "Value", "test"]
 
 
 class Test(Protocol):
-    """One rule on one device. Its memory outlives the process as JSON."""
+    """The test of one rule on one device. Its memory outlives the process as JSON."""
 
     channels: frozenset[str]
-    """Those it reads."""
+    """The channels that it reads."""
     value: float | None
-    """What was compared last, for people."""
+    """The value that it compared last, for people."""
 
     def step(self, seen: Snapshot, active: bool) -> bool | None:
-        """A frame has come, or time has passed. `active`: whether the condition holds already (for deadbands, `clear`).
-        The same again for the same snapshot."""
+        """Evaluate after a new frame, or as time passes. `active` says whether the condition holds already (for
+        deadbands and `clear`). The same snapshot gives the same result."""
 
     def words(self, seen: Snapshot, outcome: bool | None) -> str:
-        """For people: what was compared, after a step with this outcome."""
+        """Describe for people what the step with this outcome compared."""
 
     def memory(self) -> Memory: ...
 
 
 def test(rule: Rule, memory: Memory | None = None) -> Test:  # noqa: PT028 - no test of pytest's
-    """The test of a rule's condition, new or as it was. Raises expression.BadExpression for a formula that is none."""
+    """Make the test of a rule's condition, new or from its memory. Raises expression.BadExpression for a bad
+    formula."""
     memory, stale_after = memory or {}, rule.stale_after
     made: Test
     match rule.when:
@@ -40,7 +52,7 @@ def test(rule: Rule, memory: Memory | None = None) -> Test:  # noqa: PT028 - no 
             made = _Limit(when, stale_after)
         case Deviation() as when:
             made = _Deviation(when, stale_after)
-        case Rate() as when:
+        case RateOfChange() as when:
             made = windows.RateTest(when, stale_after, memory)
         case Frozen() as when:
             made = windows.FrozenTest(when, stale_after, memory)
@@ -48,7 +60,7 @@ def test(rule: Rule, memory: Memory | None = None) -> Test:  # noqa: PT028 - no 
             made = _Quality(when, stale_after)
         case Silent() as when:
             made = _Silent(when)
-        case Gap() as when:
+        case SequenceGap() as when:
             made = windows.GapTest(when, memory)
         case Skew() as when:
             made = windows.SkewTest(when, memory)
@@ -58,7 +70,7 @@ def test(rule: Rule, memory: Memory | None = None) -> Test:  # noqa: PT028 - no 
 
 
 class _Stateless:
-    """Of a kind that looks at the snapshot alone."""
+    """The base of tests that need the snapshot alone."""
 
     value: float | None = None
 
@@ -148,7 +160,7 @@ class _Silent(_Stateless):
         return self.value >= self._after
 
     def words(self, seen: Snapshot, outcome: bool | None) -> str:
-        return f"nothing for {self.value:.0f} s" if outcome else "it sends again"
+        return f"nothing for {self.value:.0f} s" if outcome else "the device sends again"
 
 
 class _Expression:
@@ -184,7 +196,7 @@ class _Formula(_Stateless):
 
 
 class _Clearing:
-    """A condition that returns when a formula says so, and not before."""
+    """A condition that returns only when the formula in `clear` holds."""
 
     def __init__(self, raises: Test, clear: str, stale_after: float) -> None:
         self._raises, self._clear = raises, _Expression(clear, stale_after)
@@ -201,7 +213,7 @@ class _Clearing:
         self._raises.value = value
 
     def step(self, seen: Snapshot, active: bool) -> bool | None:
-        outcome = self._raises.step(seen, active)  # in any case: it may keep a window
+        outcome = self._raises.step(seen, active)  # also while active: the test may keep a window
         self._was_active = active
         if not active:
             return outcome

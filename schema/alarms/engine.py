@@ -1,18 +1,18 @@
-"""All rules of one device, fed with what it sent as that was committed: delays, unknowns, states, transitions. Pure, so
-that the same lines evaluate live and in a dry run, and what is repeated from a checkpoint comes out the same.
+"""Evaluates all rules of one device on its committed frames: delays, unknowns, states, transitions.
 
+It is pure, so the same code evaluates live and in a dry run, and a repetition from a checkpoint gives the same result.
 A frame is
 
 * news, if its time or its sequence is newer than all before: its values are taken and the rules are evaluated. With a
-  newer sequence and an older time it is a block of other channels, and taken for those of which nothing as new is
-  known; but if it is older by more than 30 s and a channel of it is known newer, then the clock was set back: all times
-  kept move along with it;
-* a part of the newest frame, if it has the same time: taken for the channels that had not come;
+  newer sequence and an older time it is a block of other channels, and only channels without a value as new are taken;
+  but if it is older by more than 30 s and one of its channels has a newer value, then the clock was set back: all times
+  in memory move along with it;
+* a part of the newest frame, if it has the same time: its channels that had not come are taken;
 * a backlog (schema/alarms/lateness.py), if it is newer but came more than 30 s later than is usual: values and windows
-  take it in its own time, no transition is made of it, delays under way are dropped, and the first frame that is in
-  time again is evaluated afresh;
+  take it in its own time, it makes no transition, delays under way are dropped, and the first frame that is in time
+  again is evaluated afresh;
 * late history otherwise, which changes nothing at all. So a device without a sequence whose clock is set back is not
-  evaluated until it has caught up: rules for silence say so.
+  evaluated until its clock has caught up; rules for silence report that.
 """
 
 from __future__ import annotations
@@ -24,59 +24,59 @@ from typing import Any, NamedTuple
 
 from schema.alarms import conditions, machine
 from schema.alarms.lateness import LATE, Lag
-from schema.alarms.machine import Action, Alarm, Condition, NotPossible, State
+from schema.alarms.machine import Action, Alarm, AlarmState, Condition, NotPossible
 from schema.alarms.rules import Rule, Silent
 from schema.alarms.snapshot import Snapshot, Value
 
 BAD = 1
 LARGEST = 1e300
-"""A greater value is none: differences stay finite, and so can be written as JSON."""
+"""A greater value counts as bad: so differences stay finite, and can be written as JSON."""
 TOLERANCE = 1e-6
-"""s: times are exact to a microsecond."""
+"""Seconds. Times are exact to a microsecond."""
 WHILE_UNKNOWN = {"hold": None, "raise": True, "clear": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """As committed."""
+class CommittedFrame:
+    """A frame as it was committed. Times are in s since 1970."""
 
     time: float
     received: float
     boot: int | None
     seq: int | None
     values: Sequence[tuple[str, float | None, int]]
-    """Channel, value, quality, of those that were sent."""
+    """(channel, value, quality) of the channels that were sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """Of a state, or of a condition alone (then `before` and `after` are the same)."""
+    """A change of an alarm's state, or of its condition alone (then `before` and `after` are equal)."""
 
     rule: str
     at: datetime
     cause: str
     """`condition`, `return`, `unknown`, `known`, `shelving-ended`, `phase`, or a machine.Action."""
-    before: State
-    after: State
+    before: AlarmState
+    after: AlarmState
     value: float | None
     detail: str
     alarm: Alarm
-    """After it."""
+    """The alarm after the transition."""
 
 
 class Position(NamedTuple):
-    """How far a device has been evaluated: its newest frame."""
+    """The position of a device's evaluation: its newest frame. Times are in s since 1970."""
 
     time: float
     received: float
     boot: int | None
     seq: int | None
     set_back_from: float
-    """The clock was set back from there: up to this time a frame is news only by its sequence. 0: it never was."""
+    """The time from which the clock was set back: up to it a frame is news only by its sequence. 0: it never was."""
 
 
 class _Watch:
-    """A rule on the device."""
+    """One rule of the device, with its alarm."""
 
     __slots__ = ("alarm", "by_person", "holds", "is_known", "is_outside", "judged", "rule", "since", "test")
 
@@ -85,11 +85,11 @@ class _Watch:
         self.test = conditions.test(rule, memory.get("test"))
         self.test.value = memory.get("value")
         self.since: float | None = memory.get("since")
-        """When the condition came to be other than the alarm says; moved on by the time in which it was not known."""
+        """When the condition began to differ from the alarm; moved on by the time in which it was unknown."""
         self.judged: float = memory.get("judged", 0.0)
-        """When that was last looked at."""
+        """When the condition was last judged."""
         self.is_outside, self.by_person = suppressed
-        """What suppresses it: the run phase, a person."""
+        """Whether the run phase suppresses the alarm, and whether a person does."""
         self.take(alarm)
 
     def take(self, alarm: Alarm) -> None:
@@ -102,11 +102,12 @@ class _Watch:
 
 
 class DeviceAlarms:
-    """The alarms of a device. `rules`: those whose scope has the device, enabled; phases are looked after here.
+    """The alarms of one device under `rules`: those whose scope covers the device. This class skips disabled rules and
+    handles phases.
 
-    `memory` is what `memory()` gave, also after JSON, and `alarms` what stood with it: this one goes on exactly as that
-    one would. Of a rule that was changed leave out `memory["rules"][name]`, and keep its alarm.
-    `live=False` takes every frame as news: for a dry run over what is stored, in order of time.
+    `memory` is what `memory()` returned, also after JSON, and `alarms` the alarms at that moment: the new object goes
+    on exactly as the old one would. For a changed rule leave out `memory["rules"][name]`, and keep its alarm.
+    `live=False` takes every frame as news: for a dry run over stored frames, in order of time.
     """
 
     def __init__(
@@ -149,7 +150,7 @@ class DeviceAlarms:
 
     @property
     def evaluated_until(self) -> float | None:
-        """The time of the newest frame."""
+        """The time of the newest frame, in s since 1970."""
         return self._seen.time if self._has_begun else None
 
     @property
@@ -161,16 +162,16 @@ class DeviceAlarms:
 
     @property
     def phase_time(self) -> float:
-        """Of the newest phase; 0: of none yet."""
+        """The time of the newest phase, in s since 1970; 0 if there was none."""
         return self._phase_time
 
     @property
     def channels(self) -> frozenset[str]:
-        """That the rules read: of others nothing need be given."""
+        """The channels that the rules read; others need not be given."""
         return self._used
 
-    def frame(self, frame: Frame) -> list[Transition]:
-        """A frame was committed."""
+    def frame(self, frame: CommittedFrame) -> list[Transition]:
+        """Evaluate a frame that was committed."""
         seen, time = self._seen, frame.time
         is_first, is_next = not self._has_begun, self._is_next(frame)
         if not (is_first or is_next or self._is_not_older(frame)):
@@ -206,15 +207,16 @@ class DeviceAlarms:
         return made
 
     def phase(self, time: float, phase: str | None) -> list[Transition]:
-        """The run has come into a phase, or (null) has ended. Older ones than the newest are ignored."""
+        """Take a phase that the run has entered; null says that the run has ended. Phases older than the newest are
+        ignored."""
         if time < self._phase_time:
             return []
         self._phase_time, self._seen.phase = time, phase
         return self._scope(time)
 
     def tick(self, now: float) -> list[Transition]:
-        """It is `now` by the evaluator's clock, and all that was committed before has been given: what is due for lack
-        of frames (silence, stale values), and ends of shelving."""
+        """Evaluate what is due for lack of frames (silence, stale values) and ends of shelving. `now` is the
+        evaluator's clock; everything committed before it has been given."""
         made = [] if self._is_scoped else self._scope(now)
         for watch in self._watched.values():
             if watch.alarm.shelved_until is not None:
@@ -228,20 +230,20 @@ class DeviceAlarms:
     def act(
         self, rule: str, action: Action, now: datetime, until: datetime | None = None, once: bool = False
     ) -> Transition:
-        """What a person does. Raises machine.NotPossible, or KeyError when there is no such rule here."""
+        """Apply an act of a person. Raises machine.NotPossible, or KeyError when the device has no such rule."""
         watch = self._watched[rule]
         if action is Action.UNSUPPRESS and watch.is_outside:
             if not watch.by_person:
-                raise NotPossible("it is suppressed by its run phase")
-            watch.by_person = False  # and remains so by its phase
-            return watch.become(watch.alarm, now.timestamp(), action.value, "its run phase still suppresses it")
+                raise NotPossible("the run phase suppresses the alarm")
+            watch.by_person = False  # the phase goes on suppressing it
+            return watch.become(watch.alarm, now.timestamp(), action.value, "the run phase still suppresses the alarm")
         alarm = machine.act(watch.alarm, action, now=now, until=until, once=once)
         if action in (Action.SUPPRESS, Action.UNSUPPRESS):
             watch.by_person = action is Action.SUPPRESS
         return watch.become(alarm, now.timestamp(), action.value, "")
 
     def memory(self) -> dict[str, Any]:
-        """JSON: what the frames up to now have left, without the alarms."""
+        """The state that all frames up to now have left, as JSON, without the alarms."""
         seen = self._seen
         began = {name: getattr(seen, name) for name in ("time", "received", "heard", "now", "boot", "seq")}
         memory: dict[str, Any] = {
@@ -264,16 +266,16 @@ class DeviceAlarms:
             memory["seen"] = began
         return memory
 
-    def _is_next(self, frame: Frame) -> bool:
-        """By its sequence, which a clock that is set does not change."""
+    def _is_next(self, frame: CommittedFrame) -> bool:
+        """Whether the frame follows by its sequence, which a clock that is set does not change."""
         seen = self._seen
         if frame.boot is None or frame.seq is None or seen.boot is None or seen.seq is None:
             return False
         return frame.boot > seen.boot or (frame.boot == seen.boot and frame.seq > seen.seq)
 
-    def _is_not_older(self, frame: Frame) -> bool:
-        """By its time. An older boot is older in any case, and an older sequence is, if its time may be that of the
-        clock before it was set back; else the device has begun to count anew without a new boot."""
+    def _is_not_older(self, frame: CommittedFrame) -> bool:
+        """Whether the frame is not older by its time. An older boot always is older, and so is an older sequence whose
+        time may be of the clock before it was set back; else the device counts anew without a new boot."""
         seen = self._seen
         if frame.time < seen.time:
             return False
@@ -283,12 +285,12 @@ class DeviceAlarms:
             return frame.boot >= seen.boot
         return frame.seq >= seen.seq or frame.time > self._before_set_back
 
-    def _is_set_back(self, frame: Frame) -> bool:
+    def _is_set_back(self, frame: CommittedFrame) -> bool:
         values = self._seen.values
         return any(channel in values and values[channel].time > frame.time for channel, _, _ in frame.values)
 
-    def _take_values(self, frame: Frame) -> bool:
-        """Whether there were any. Of one channel at one time the first stays."""
+    def _take_values(self, frame: CommittedFrame) -> bool:
+        """Take the frame's values; return whether any was new. The first value of a channel at one time stays."""
         values, time, took = self._seen.values, frame.time, False
         for channel, value, quality in frame.values:
             if channel not in self._used:
@@ -305,11 +307,11 @@ class DeviceAlarms:
             took = True
         return took
 
-    def _set_back(self, frame: Frame) -> None:
+    def _set_back(self, frame: CommittedFrame) -> None:
         step = frame.time - self._seen.time
         self._before_set_back = max(self._before_set_back, self._seen.time)
         for value in self._seen.values.values():
-            value.time += step - TOLERANCE  # older than this frame, whose values are news
+            value.time += step - TOLERANCE  # now older than this frame, so that its values are news
         for watch in self._watched.values():
             watch.judged += step
             if watch.since is not None:
@@ -318,8 +320,9 @@ class DeviceAlarms:
         self._lag.take(frame.time, frame.received)
 
     def _miss(self, now: float) -> list[Transition]:
-        """No frame came for long. Values are stale only when they are so even if a frame is on its way for as long as
-        one may be: else a device that sends once a minute would be unknown for a moment before each frame."""
+        """Evaluate after a long time without frames. Values count as stale only if they would be so even with a frame
+        on its way for as long as one may be; else a device that sends once a minute would be unknown for a moment
+        before each frame."""
         seen = self._seen
         grace = LATE if self._live else 0.0
         time = seen.time + (now - seen.heard)
@@ -335,14 +338,15 @@ class DeviceAlarms:
         made = []
         for watch in self._watched.values():
             outcome = watch.test.step(later, watch.holds)
-            if outcome is None or isinstance(watch.rule.when, Silent):  # the others wait for a frame, with their delays
+            # Other rules, with their delays, wait for a frame.
+            if outcome is None or isinstance(watch.rule.when, Silent):
                 change = self._judge(watch, outcome, later, time=time, at=now)
                 if change is not None:
                     made.append(change)
         return made
 
     def _first_due(self, watch: _Watch) -> float:
-        """Seconds without a frame before which a tick has nothing to tell this rule."""
+        """Seconds without a frame before which a tick cannot change this rule."""
         rule = watch.rule
         due = rule.when.after if isinstance(rule.when, Silent) else float("inf")
         return min(due, rule.stale_after) if watch.test.channels else due
@@ -350,8 +354,8 @@ class DeviceAlarms:
     def _judge(
         self, watch: _Watch, outcome: bool | None, seen: Snapshot, *, time: float, at: float
     ) -> Transition | None:
-        """What follows from an outcome. A delay counts only time in which the condition was known: after an unknown it
-        goes on where it was, and a gap counts for `stale_after` at most."""
+        """The transition that follows from an outcome, if any. A delay counts only time in which the condition was
+        known: it goes on after an unknown, and a gap counts for `stale_after` at most."""
         rule, holds = watch.rule, watch.holds
         wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
         if watch.since is not None:
@@ -379,7 +383,8 @@ class DeviceAlarms:
         return watch.become(alarm, at, cause, watch.test.words(seen, outcome))
 
     def _scope(self, at: float) -> list[Transition]:
-        """Suppresses by design the rules that are not for the phase. One that comes back counts its delays anew."""
+        """Suppress by design the rules that are not for the current phase. A rule that comes back counts its delays
+        anew."""
         self._is_scoped = True
         made = []
         phase = self._seen.phase

@@ -1,13 +1,13 @@
-"""Formulas over the channels of a device: `temperature > 38 and not (agitation < 100 or ch("pH 2") < 6.5)`.
+"""Compiles formulas over the channels of a device: `temperature > 38 and not (agitation < 100 or ch("pH 2") < 6.5)`.
 
-Numbers, channel names (as identifiers, or in `ch("…")`), `+ - * / % **`, comparisons (also chained), `and or not`,
-parentheses, `abs min max`, `x if c else y`, `true false`, and `known(x)`. A channel that is missing or not finite is
-unknown (None), and so is what is computed of it: arithmetic and comparisons with an unknown are unknown, as are a
-division by zero, an overflow and a root of a negative number; `and or not` are Kleene's (`false and unknown` is false).
-Nothing raises.
+The language has numbers, channel names (as identifiers, or in `ch("…")`), `+ - * / % **`, comparisons (also chained),
+`and or not`, parentheses, `abs min max`, `x if c else y`, `true false`, and `known(x)`. A channel that is missing or
+not finite is unknown (None), and so is what is computed from it: arithmetic and comparisons with an unknown are
+unknown, as are a division by zero, an overflow and a root of a negative number; `and or not` are Kleene's (`false and
+unknown` is false). Evaluating a formula never raises.
 
-Text is cut into tokens by our own list, parsed by Python's `ast`, checked node by node against what is allowed, with
-types (number or truth); and from the checked tree, not from the text, a function of plain assignments is compiled.
+Our own list cuts the text into tokens, Python's `ast` parses it, and each node is checked against what is allowed, with
+its type (number or truth). The checked tree, not the text, is compiled to a function of plain assignments.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ HINTS = {
     "|": '"or" is written out',
     "^": 'powers are written "**"',
     ".": 'a channel with a dot in its name is written ch("a.b")',
-    "#": "comments have no place here",
+    "#": "comments are not allowed",
     "[": "there are no lists",
     "{": "there are no sets",
-    "\\": "a backslash has no place here, nor in the names of channels",
+    "\\": "a backslash is not allowed, neither here nor in the names of channels",
 }
 ARITHMETIC: dict[type[ast.operator], str] = {
     ast.Add: "+",
@@ -72,41 +72,41 @@ LARGEST = repr(sys.float_info.max)
 
 
 class BadExpression(ValueError):
-    """What is wrong, and where."""
+    """Raised for a wrong formula; says what is wrong, and where."""
 
     def __init__(self, column: int, problem: str) -> None:
         super().__init__(f"column {column}: {problem}")
         self.column = column
-        """Counted from 1, in characters, line breaks among them."""
+        """Column from 1, in characters; line breaks count."""
         self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)
-class Formula:
+class CompiledFormula:
     text: str
     channels: frozenset[str]
     truth: Callable[[Values], bool | None] = field(repr=False, compare=False)
-    """True, False, or None: it cannot be told."""
+    """Evaluates the formula on values by channel: True, False, or None for unknown."""
 
 
-def compile(text: str) -> Formula:
-    """A condition. Raises BadExpression."""
+def compile(text: str) -> CompiledFormula:
+    """Compile a condition. Raises BadExpression."""
     _check_tokens(text)
-    # Line breaks within a formula mean nothing; as spaces they keep the columns.
+    # Line breaks in a formula mean nothing. Spaces in their place keep the columns.
     line = re.sub(r"[\t\r\n]", " ", text)
     indent = len(line) - len(line.lstrip())
     writer = _Writer(line.lstrip(), indent)
     kind, result = writer.write(_parse(line.lstrip(), indent))
     if kind != "truth":
-        raise BadExpression(1, "this is a number; a condition is asked for, as in x > 0")
-    return Formula(text, frozenset(writer.channels), writer.function(result))
+        raise BadExpression(1, "this is a number; a condition is required, as in x > 0")
+    return CompiledFormula(text, frozenset(writer.channels), writer.function(result))
 
 
 def _check_tokens(text: str) -> None:
     if not text.strip():
-        raise BadExpression(1, "it is empty")
+        raise BadExpression(1, "the formula is empty")
     if len(text) > MAX_LENGTH:
-        raise BadExpression(MAX_LENGTH + 1, f"it is longer than {MAX_LENGTH} characters")
+        raise BadExpression(MAX_LENGTH + 1, f"the formula is longer than {MAX_LENGTH} characters")
     position = depth = 0
     while position < len(text):
         token = TOKEN.match(text, position)
@@ -125,39 +125,39 @@ def _no_token(rest: str) -> str:
     if re.match(r"[0-9.]*[0-9]", rest):
         return "not a number: numbers are decimal, as 7, 7.2 or 1e-3"
     if re.match(r"""\w*["']""", rest):
-        return 'text stands in ch("…") alone, in one line, between a pair of quotes'
+        return 'text is only allowed in ch("…"), in one line, between a pair of quotes'
     hint = HINTS.get(rest[0])
     sign = rest[0] if rest[0].isprintable() and not unicodedata.combining(rest[0]) else f"U+{ord(rest[0]):04X}"
-    return f"{sign} has no place here" if hint is None else f"{sign}: {hint}"
+    return f"{sign} is not allowed here" if hint is None else f"{sign}: {hint}"
 
 
 def _parse(line: str, indent: int) -> ast.expr:
     try:
         return ast.parse(line, mode="eval").body
     except SyntaxError as error:
-        # At its end Python's parser says 0.
+        # At the end of the text Python's parser reports column 0.
         column = indent + min(error.offset or len(line) + 1, len(line) + 1)
         raise BadExpression(
-            column, f"it cannot be read: {error.msg if error.offset else 'it ends too early'}"
+            column, f"the formula cannot be read: {error.msg if error.offset else 'it ends too early'}"
         ) from None
     except (RecursionError, MemoryError, ValueError):
-        raise BadExpression(1, "it is nested too deeply") from None
+        raise BadExpression(1, "the formula is nested too deeply") from None
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
     code: str
-    """A variable or a number: safe to repeat."""
+    """A variable or a number, which may be repeated without cost or effect."""
     certain: bool = False
-    """It is never unknown."""
+    """Whether it is never unknown."""
 
 
 class _Writer:
-    """Writes one assignment a node. Every variable is a number within the range of floats, a truth, or None."""
+    """Writes one assignment a node. Each variable is a number within the range of floats, a truth, or None."""
 
     def __init__(self, line: str, indent: int) -> None:
         self.line = line.encode()
-        """As bytes: so `ast` counts columns."""
+        """The text as bytes, because `ast` counts columns in bytes."""
         self.indent = indent
         self.channels: dict[str, _Part] = {}
         self.lines: list[str] = []
@@ -173,9 +173,9 @@ class _Writer:
     def write(self, node: ast.expr, depth: int = 1) -> tuple[Kind, _Part]:
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            raise self.wrong(node, f"it has more than {MAX_NODES} parts")
+            raise self.wrong(node, f"the formula has more than {MAX_NODES} parts")
         if depth > MAX_DEPTH:
-            raise self.wrong(node, f"it is nested more than {MAX_DEPTH} deep")
+            raise self.wrong(node, f"the formula is nested more than {MAX_DEPTH} deep")
         match node:
             case ast.Constant():
                 return "number", self.constant(node)
@@ -199,19 +199,19 @@ class _Writer:
             case ast.Call():
                 return self.call(node, depth)
             case ast.Tuple():
-                raise self.wrong(node, "a comma has no place here; decimals have a point")
+                raise self.wrong(node, "a comma is not allowed here; decimals have a point")
         raise self.wrong(node, "this is not part of the language of formulas")
 
     def number(self, node: ast.expr, depth: int) -> _Part:
         kind, part = self.write(node, depth + 1)
         if kind != "number":
-            raise self.wrong(node, "a number is asked for, and this is true or false")
+            raise self.wrong(node, "a number is required, and this is true or false")
         return part
 
     def truth(self, node: ast.expr, depth: int) -> _Part:
         kind, part = self.write(node, depth + 1)
         if kind != "truth":
-            raise self.wrong(node, "a condition is asked for, as in x > 0, and this is a number")
+            raise self.wrong(node, "a condition is required, as in x > 0, and this is a number")
         return part
 
     def constant(self, node: ast.Constant) -> _Part:
@@ -219,7 +219,7 @@ class _Writer:
         if isinstance(value, bool):
             raise self.wrong(node, "true and false are written small")
         if not isinstance(value, int | float):
-            raise self.wrong(node, 'text stands in ch("…") alone')
+            raise self.wrong(node, 'text is only allowed in ch("…")')
         if not -sys.float_info.max <= value <= sys.float_info.max:
             raise self.wrong(node, "this number is too large")
         return _Part(repr(float(value)), certain=True)
@@ -252,13 +252,13 @@ class _Writer:
     def arithmetic(self, node: ast.BinOp, depth: int) -> _Part:
         sign = ARITHMETIC.get(type(node.op))
         if sign is None:
-            raise self.wrong(node, "of operators there are + - * / % **")
+            raise self.wrong(node, "the operators are + - * / % **")
         left, right = self.number(node.left, depth), self.number(node.right, depth)
         operands = [left, right]
         guards = [f"{right.code} != 0"] if sign in {"/", "%"} else []
         if sign == "**":
             return self.assign(operands, f"power({left.code}, {right.code})", may_fail=True)
-        # Out of the range of floats is unknown at once: 1 / (1e308 * 10) is not 0.
+        # A value beyond the range of floats is unknown at once: 1 / (1e308 * 10) is not 0.
         guards.append(f"-{LARGEST} <= (x := {left.code} {sign} {right.code}) <= {LARGEST}")
         return self.assign(operands, "x", guards)
 
@@ -268,7 +268,7 @@ class _Writer:
         for op, left, right in zip(node.ops, operands, operands[1:], strict=False):
             sign = COMPARISONS.get(type(op))
             if sign is None:
-                raise self.wrong(node, "of comparisons there are < <= > >= == !=")
+                raise self.wrong(node, "the comparisons are < <= > >= == !=")
             parts.append(self.assign([left, right], f"{left.code} {sign} {right.code}"))
         return parts[0] if len(parts) == 1 else self.all_of(parts)
 
@@ -284,7 +284,7 @@ class _Writer:
     def call(self, node: ast.Call, depth: int) -> tuple[Kind, _Part]:
         name = node.func.id if isinstance(node.func, ast.Name) else None
         if name not in FUNCTIONS or node.keywords:
-            raise self.wrong(node, f"of functions there are {', '.join(FUNCTIONS)}")
+            raise self.wrong(node, f"the functions are {', '.join(FUNCTIONS)}")
         if name in {"min", "max"}:
             if len(node.args) < 2:
                 raise self.wrong(node, f"{name} takes two values or more")
@@ -298,7 +298,7 @@ class _Writer:
             if not isinstance(argument, ast.Constant) or not isinstance(argument.value, str):
                 raise self.wrong(argument, 'ch takes the name of a channel in quotes, as ch("pH 2")')
             if self.source(argument)[1:-1] != argument.value:
-                raise self.wrong(argument, "one text in a pair of quotes is asked for")
+                raise self.wrong(argument, "one text in a pair of quotes is required")
             return "number", self.channel(argument, argument.value)
         if name == "known":
             _, part = self.write(argument, depth + 1)
@@ -321,7 +321,7 @@ class _Writer:
     def assign(
         self, operands: list[_Part], value: str, guards: list[str] | None = None, *, may_fail: bool = False
     ) -> _Part:
-        """A new variable: `value`, or None where an operand is unknown or a guard does not hold."""
+        """Add a variable: `value`, or None where an operand is unknown or a guard does not hold."""
         guards = [f"{part.code} is not None" for part in operands if not part.certain] + (guards or [])
         variable = self.variable(certain=not guards and not may_fail)
         guarded = f"({value}) if {' and '.join(guards)} else None" if guards else value
@@ -342,7 +342,7 @@ class _Writer:
 
 def _power(base: float, exponent: float) -> float | None:
     try:
-        # As floats: whole numbers would grow without a bound.
+        # Compute with floats: whole numbers would grow without bound.
         value = float(base) ** float(exponent)
     except (ArithmeticError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""Rules as files in YAML: many rules in one, to import, to export, to keep under version control.
+"""Reads and writes files of rules in YAML, to import, to export and to keep under version control.
 
     rules:
       - name: temperature-high
@@ -7,9 +7,9 @@
         when: {kind: limit, channel: temperature, level: high, limit: 38, deadband: 0.5}
         on_delay: 10
 
-Read from the parser's events, with values as in YAML 1.2 (`no` is a text, `true` alone is true): so every value has its
-line, and what a rule does not need does not exist: aliases (and with them "billion laughs"), tags, several documents,
-keys given twice. Bounded in size, nesting and values.
+The reader takes the parser's events, with values as in YAML 1.2 (`no` is a text, only `true` is true). So it knows the
+line of every value, and does without what a rule does not need: aliases (and with them "billion laughs"), tags, several
+documents, keys given twice. Size, nesting and number of values are bounded.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ WORDS = {"": None, "~": None} | {
     for form in (word, word.capitalize(), word.upper())
 }
 PLAIN_WORDS = {
-    "missing": "it is missing",
+    "missing": "the field is missing",
     "extra_forbidden": "there is no field of this name",
-    "model_type": "a rule is asked for: fields, each with its name",
-    "model_attributes_type": "fields are asked for, each with its name",
-    "string_type": "a text is asked for: put it in quotes",
-    "float_type": "a number is asked for, without quotes",
-    "int_type": "a whole number is asked for, without quotes",
-    "bool_type": "true or false is asked for",
-    "list_type": "a list is asked for",
+    "model_type": "a rule is required: fields, each with its name",
+    "model_attributes_type": "fields are required, each with its name",
+    "string_type": "a text is required: put it in quotes",
+    "float_type": "a number is required, without quotes",
+    "int_type": "a whole number is required, without quotes",
+    "bool_type": "true or false is required",
+    "list_type": "a list is required",
 }
-"""Of what pydantic says in its own."""
+"""Our words for pydantic's error types."""
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 Path = tuple[str | int, ...]
@@ -56,12 +56,12 @@ Loader: type[yaml.CSafeLoader | yaml.SafeLoader] = getattr(yaml, "CSafeLoader", 
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class FileProblem:
     line: int
-    """From 1; 0: of the whole file."""
+    """Line from 1; 0 for the whole file."""
     rule: str | None
     field: str | None
-    """With dots: `when.limit`."""
+    """The field's path with dots: `when.limit`."""
     problem: str
 
     def __str__(self) -> str:
@@ -70,24 +70,26 @@ class Problem:
 
 
 class BadFile(ValueError):
-    """Everything that is wrong with it, up to a bound; nothing of it is taken."""
+    """Raised with everything that is wrong with a file, up to a bound; nothing of the file is taken."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[FileProblem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
 
 
 def load(text: str | bytes) -> list[Rule]:
-    """The rules of a file. Raises BadFile."""
+    """Read the rules of a file. Raises BadFile."""
     tree = _Tree()
     document = tree.read(_events(_decoded(text)))
     if not isinstance(document, dict) or set(document) != {"rules"} or not isinstance(document["rules"], list):
-        raise BadFile([Problem(1, None, None, "a file of rules has `rules:` and below it a list, each with its name")])
+        raise BadFile(
+            [FileProblem(1, None, None, "a file of rules has `rules:` and below it a list, each with its name")]
+        )
     items = document["rules"]
     if len(items) > MAX_RULES:
-        raise BadFile([Problem(tree.lines["rules", MAX_RULES], None, None, f"more than {MAX_RULES} rules")])
+        raise BadFile([FileProblem(tree.lines["rules", MAX_RULES], None, None, f"more than {MAX_RULES} rules")])
     rules: list[Rule] = []
-    problems: list[Problem] = []
+    problems: list[FileProblem] = []
     seen: dict[str, int] = {}
     for index, item in enumerate(items):
         path: Path = ("rules", index)
@@ -99,15 +101,13 @@ def load(text: str | bytes) -> list[Rule]:
             if rule.name in seen:
                 line = tree.lines[(*path, "name")]
                 problems.append(
-                    Problem(line, rule.name, "name", f"there is one of this name in line {seen[rule.name]}")
+                    FileProblem(line, rule.name, "name", f"a rule of this name stands in line {seen[rule.name]}")
                 )
             else:
                 seen[rule.name] = tree.lines[(*path, "name")]
             rules.append(rule)
         if len(problems) >= MAX_PROBLEMS:
-            problems[MAX_PROBLEMS - 1 :] = [
-                Problem(0, None, None, "there is more that is wrong: this is the beginning")
-            ]
+            problems[MAX_PROBLEMS - 1 :] = [FileProblem(0, None, None, "more is wrong: these are the first problems")]
             break
     if problems:
         raise BadFile(problems)
@@ -115,8 +115,8 @@ def load(text: str | bytes) -> list[Rule]:
 
 
 def dump(rules: Iterable[Rule]) -> str:
-    """A file that `load` reads as the same rules. Defaults are written out, as another version may have others; only
-    what is empty is left out."""
+    """Write a file that `load` reads as the same rules. It has the defaults too, as another version may have others;
+    only empty values are left out."""
     items = [_without_empty(_kind_first(rule)) for rule in rules]
     return yaml.dump({"rules": items}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
@@ -124,16 +124,16 @@ def dump(rules: Iterable[Rule]) -> str:
 def _decoded(text: str | bytes) -> str:
     raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     if len(raw) > MAX_BYTES:
-        raise BadFile([Problem(0, None, None, f"the file is larger than {MAX_BYTES} bytes")])
+        raise BadFile([FileProblem(0, None, None, f"the file is larger than {MAX_BYTES} bytes")])
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise BadFile([Problem(line, None, None, "this is not UTF-8")]) from None
+        raise BadFile([FileProblem(line, None, None, "the file is not UTF-8")]) from None
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
-    """Of the one document."""
+    """Yield the events of the only document."""
     try:
         for event in yaml.parse(text, Loader=Loader):
             if not isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent | yaml.DocumentEndEvent):
@@ -141,33 +141,35 @@ def _events(text: str) -> Iterator[yaml.Event]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(part for part in (error.context, error.problem) if part)
-        raise BadFile([Problem(mark.line + 1 if mark else 0, None, None, f"this is no YAML: {problem}")]) from None
+        raise BadFile(
+            [FileProblem(mark.line + 1 if mark else 0, None, None, f"the file is not YAML: {problem}")]
+        ) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise BadFile([Problem(line, None, None, "a character that has no place in YAML")]) from None
+        raise BadFile([FileProblem(line, None, None, "a character that YAML does not allow")]) from None
 
 
 @dataclass(slots=True)
 class _Tree:
-    """Plain values, and the line of each."""
+    """Builds plain values, and notes the line of each."""
 
     lines: dict[Path, int] = field(default_factory=dict)
 
     def read(self, events: Iterator[yaml.Event]) -> Plain:
         start = next(events, None)
         if not isinstance(start, yaml.DocumentStartEvent):
-            raise BadFile([Problem(0, None, None, "the file is empty")])
+            raise BadFile([FileProblem(0, None, None, "the file is empty")])
         value = self.value(next(events), (), events)
         second = next(events, None)
         if second is not None:
-            raise _bad(second, "one document is asked for, and here a second begins")
+            raise _bad(second, "one document is required, and here a second begins")
         return value
 
     def value(self, event: yaml.Event, path: Path, events: Iterator[yaml.Event]) -> Plain:
         if not isinstance(event, yaml.ScalarEvent | yaml.SequenceStartEvent | yaml.MappingStartEvent) or event.anchor:
-            raise _bad(event, "anchors and aliases (& and *) have no place here: write it out")
+            raise _bad(event, "anchors and aliases (& and *) are not allowed: write the value out")
         if event.tag is not None:
-            raise _bad(event, f"tags ({event.tag}) have no place here")
+            raise _bad(event, f"tags ({event.tag}) are not allowed")
         if len(self.lines) >= MAX_VALUES:
             raise _bad(event, f"more than {MAX_VALUES} values")
         if len(path) > MAX_DEPTH:
@@ -193,7 +195,7 @@ class _Tree:
             if isinstance(event, yaml.MappingEndEvent):
                 break
             if not isinstance(event, yaml.ScalarEvent):
-                raise _bad(event, "a name is asked for here")
+                raise _bad(event, "a name is required here")
             key = event.value
             if key in values:
                 raise _bad(event, f"{key} stands here twice")
@@ -207,11 +209,11 @@ def _line(event: yaml.Event) -> int:
 
 
 def _bad(event: yaml.Event, problem: str) -> BadFile:
-    return BadFile([Problem(_line(event), None, None, problem)])
+    return BadFile([FileProblem(_line(event), None, None, problem)])
 
 
 def _resolved(text: str) -> bool | int | float | str | None:
-    """A plain value, by the core schema of YAML 1.2 (without octal and hexadecimal numbers, infinity and NaN)."""
+    """A plain value by the core schema of YAML 1.2, without octal and hexadecimal numbers, infinity and NaN."""
     if text in WORDS:
         return WORDS[text]
     if INTEGER.fullmatch(text):
@@ -219,21 +221,21 @@ def _resolved(text: str) -> bool | int | float | str | None:
     return float(text) if FLOAT.fullmatch(text) else text
 
 
-def _problems(error: ValidationError, path: Path, item: Plain, lines: dict[Path, int]) -> Iterator[Problem]:
+def _problems(error: ValidationError, path: Path, item: Plain, lines: dict[Path, int]) -> Iterator[FileProblem]:
     name = item.get("name") if isinstance(item, dict) else None
     for detail in error.errors(include_url=False, include_context=False):
-        # Below `when` pydantic names the kind too: it is no field.
+        # Below `when` pydantic also reports the kind, which is no field.
         location = tuple(part for n, part in enumerate(detail["loc"]) if not (n == 1 and detail["loc"][0] == "when"))
         place: Path = (*path, *location)
         while place not in lines:
             place = place[:-1]
         problem = PLAIN_WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
         field_ = ".".join(map(str, location)) or None
-        yield Problem(lines[place], name if isinstance(name, str) else None, field_, problem)
+        yield FileProblem(lines[place], name if isinstance(name, str) else None, field_, problem)
 
 
 def _kind_first(rule: Rule) -> dict[str, Plain]:
-    """After the name."""
+    """The rule's fields, with the name first and the kind first in `when`."""
     fields: dict[str, Plain] = {"name": rule.name} | rule.model_dump(mode="json")
     return fields | {"when": {"kind": rule.when.kind, **rule.when.model_dump(mode="json")}}
 
@@ -244,7 +246,7 @@ def _without_empty(value: dict[str, Plain]) -> dict[str, Plain]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts that would be read as something else are quoted; texts of several lines stand as such."""
+    """Quotes texts that would be read as another type, and writes texts of several lines as blocks."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True

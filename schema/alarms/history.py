@@ -1,5 +1,5 @@
-"""A dry run: when would these rules have fired over stored history? Evaluated by the same lines as live; streaming,
-with memory for the rules alone."""
+"""A dry run: when would these rules have raised alarms over stored history? The same code evaluates as live; it
+streams, and needs memory for the rules alone."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from schema.alarms.engine import DeviceAlarms, Frame, Transition
+from schema.alarms.engine import CommittedFrame, DeviceAlarms, Transition
 from schema.alarms.machine import Alarm, Condition
 from schema.alarms.rules import Rule, Silent
 
 What = Literal["active", "unknown", "suppressed"]
 SOON = 0.001
-"""s after the moment from which a value is stale."""
+"""Seconds after the moment at which a value becomes stale."""
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
-    """In which a rule of the device was so. Times in s since 1970."""
+class StatePeriod:
+    """A period in which a rule of the device was in one state. Times in s since 1970."""
 
     rule: str
     what: What
-    """`active`: the alarm was raised until the condition returned. `unknown`: it could not be told, whatever the rule
-    says of that. `suppressed`: by its run phase. An active alarm may be unknown too."""
+    """`active`: from the raise of the alarm until the condition returned. `unknown`: the condition was unknown,
+    whatever the rule's `unknown` says. `suppressed`: by the run phase. An active alarm may be unknown too."""
     begin: float
     end: float | None
-    """Null: it was still so at the end."""
+    """None if the state lasted until the end."""
     value: float | None
-    """What was compared when it began."""
+    """The value that was compared when the state began."""
     detail: str
 
 
 class DryRun:
-    """Of one device over frames in order of time; nobody acknowledges, resets or shelves.
+    """A dry run of rules on one device over frames in order of time, in which nobody acknowledges, resets or shelves.
 
-    Silence is a hole in what is stored: one that was filled later was none. A latched alarm counts as active only while
-    its condition is.
+    Silence is a hole in the stored frames; a hole that was filled later is none. A latched alarm counts as active only
+    while its condition is.
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
@@ -45,25 +45,25 @@ class DryRun:
         self._dues = sorted({due for rule in rules for due in _dues(rule)})
         self._newest: float | None = None
         self._passed = float("-inf")
-        self._open: dict[tuple[str, What], Period] = {}
+        self._open: dict[tuple[str, What], StatePeriod] = {}
 
-    def frame(self, frame: Frame) -> list[Period]:
-        """Returns the periods that have ended."""
+    def frame(self, frame: CommittedFrame) -> list[StatePeriod]:
+        """Evaluate a frame; return the periods that have ended."""
         ended = self._pass_until(frame.time)
         self._newest = frame.time if self._newest is None else max(self._newest, frame.time)
         return ended + self._take(self._engine.frame(frame))
 
-    def phase(self, time: float, phase: str | None) -> list[Period]:
+    def phase(self, time: float, phase: str | None) -> list[StatePeriod]:
         return self._pass_until(time) + self._take(self._engine.phase(time, phase))
 
-    def end(self, until: float) -> list[Period]:
-        """What ended in the time without frames before `until`, and then what has not ended."""
+    def end(self, until: float) -> list[StatePeriod]:
+        """End the run at `until`: return the periods that ended since the last frame, and then those still open."""
         ended = self._pass_until(until)
         return ended + sorted(self._open.values(), key=lambda period: (period.begin, period.rule, period.what))
 
-    def _pass_until(self, time: float) -> list[Period]:
-        """The moments without a frame at which something falls due."""
-        ended: list[Period] = []
+    def _pass_until(self, time: float) -> list[StatePeriod]:
+        """Evaluate at the moments before `time` at which something falls due without a frame."""
+        ended: list[StatePeriod] = []
         if self._newest is None:
             return ended
         for due in self._dues:
@@ -75,20 +75,20 @@ class DryRun:
                 ended += self._take(self._engine.tick(moment))
         return ended
 
-    def _take(self, transitions: list[Transition]) -> list[Period]:
+    def _take(self, transitions: list[Transition]) -> list[StatePeriod]:
         if not transitions:
             return []
-        ended: list[Period] = []
+        ended: list[StatePeriod] = []
         alarms = self._engine.alarms
         for transition in transitions:
             for what, is_so in _is(alarms[transition.rule]):
                 key = transition.rule, what
                 at = transition.at.timestamp()
                 if is_so and key not in self._open:
-                    self._open[key] = Period(transition.rule, what, at, None, transition.value, transition.detail)
+                    self._open[key] = StatePeriod(transition.rule, what, at, None, transition.value, transition.detail)
                 elif not is_so and key in self._open:
                     was = self._open.pop(key)
-                    ended.append(Period(was.rule, was.what, was.begin, at, was.value, was.detail))
+                    ended.append(StatePeriod(was.rule, was.what, was.begin, at, was.value, was.detail))
         return ended
 
 
@@ -101,7 +101,7 @@ def _is(alarm: Alarm) -> tuple[tuple[What, bool], ...]:
 
 
 def _dues(rule: Rule) -> Iterator[float]:
-    """How long after the last frame a rule may change, s."""
+    """Seconds after the last frame at which the rule may change."""
     due = rule.when.after if isinstance(rule.when, Silent) else rule.stale_after + SOON
     yield due
     if isinstance(rule.when, Silent) or rule.unknown == "raise":
@@ -111,9 +111,9 @@ def _dues(rule: Rule) -> Iterator[float]:
 
 
 def would_have(
-    rules: Sequence[Rule], frames: Iterable[Frame], phases: Iterable[tuple[float, str | None]], until: float
-) -> Iterator[Period]:
-    """The periods in the order in which they end; `frames` and `phases` in order of time, read once."""
+    rules: Sequence[Rule], frames: Iterable[CommittedFrame], phases: Iterable[tuple[float, str | None]], until: float
+) -> Iterator[StatePeriod]:
+    """Yield the periods in the order in which they end. `frames` and `phases` are read once, in order of time."""
     run = DryRun(rules)
     events = heapq.merge(
         ((time, 0, phase) for time, phase in phases),
@@ -121,5 +121,5 @@ def would_have(
         key=lambda event: event[:2],
     )
     for time, _, event in events:
-        yield from run.frame(event) if isinstance(event, Frame) else run.phase(time, event)
+        yield from run.frame(event) if isinstance(event, CommittedFrame) else run.phase(time, event)
     yield from run.end(until)

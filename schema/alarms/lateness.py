@@ -1,23 +1,24 @@
-"""Which frames are news, and which are history that raises no live alarm. Pure: from the frames' own times alone."""
+"""Tells live frames from history that raises no alarm. Pure: it decides by the frames' own times alone."""
 
 from __future__ import annotations
 
 from typing import Any
 
 LATE = 30.0
-"""s: a frame that needed so much longer than is usual for its device is history; so far a clock may be set back without
-being noticed as a new one."""
+"""Seconds. A frame that took so much longer than is usual for its device is history. A clock may be set back by so much
+without being noticed."""
 SETTLED = 60.0
-"""s of receipt after which a delay that does not shrink is the usual one: a clock was set, or the line is that slow."""
+"""Seconds of receipt after which a delay that does not shrink becomes the usual one: a clock was set, or the line is
+slow."""
 SHRINKS = 0.1
-"""A backlog that is being worked off shrinks by more than this, s per s."""
+"""A backlog that is being worked off shrinks by more than this, in s per s."""
 PERIOD = 600.0
-"""s: the usual is the least of this long and of as long before."""
+"""Seconds. The usual lag is the least of the current period of this length and the one before."""
 
 
 class Lag:
-    """received − time, and what of it is usual. Until a device has shown another clock it is taken to have the right
-    one: so a backlog is known as one even when it is the first that comes."""
+    """The lag of a device, received − time, and what of it is usual. A device counts as having the right clock until it
+    has shown another: so even a backlog that comes first is recognized."""
 
     def __init__(self, memory: dict[str, Any] | None = None) -> None:
         memory = memory or {}
@@ -27,7 +28,7 @@ class Lag:
         self._behind: list[float] | None = memory.get("behind")
 
     def is_live(self, time: float, received: float) -> bool:
-        """Not history. Call it once for each frame, in order."""
+        """Whether the frame is live, not history. Call it once for each frame, in order. Times are in s since 1970."""
         lag = received - time
         if lag <= min(self._least, self._before) + LATE:
             self._behind = None
@@ -48,7 +49,7 @@ class Lag:
         return True
 
     def take(self, time: float, received: float) -> None:
-        """The clock was set: this is the usual now."""
+        """Take the frame's lag as the usual one, because the clock was set."""
         self._least = self._before = received - time
         self._turned, self._behind = received, None
 

@@ -1,11 +1,11 @@
-"""The state machine of ISA-18.2 / IEC 62682, pure. Condition, acknowledgement, latch, and what holds an alarm back
-(shelved, suppressed by design, out of service) are orthogonal, as in OPC UA part 9; the state that people see is made
-of them.
+"""The state machine of ISA-18.2 / IEC 62682 for one alarm. Pure.
 
-Transitions (ISA-18.2, figure "alarm state transition diagram"): see `act` and `see`; the table that covers all of them
-is in tests/schema/alarms/test_machine.py. What is held back raises nothing and closes no latch, and holding back opens
-no latch that is closed: else a change of phase would make a latched alarm vanish. A reset comes after the return and
-the acknowledgement (OPC UA part 9, 5.8.5).
+Condition, acknowledgement, latch, and what holds an alarm back (shelved, suppressed by design, out of service) are
+orthogonal, as in OPC UA part 9; the state that people see is computed from them. `act` and `see` make the transitions
+(ISA-18.2, figure "alarm state transition diagram"); the table of all of them is in tests/schema/alarms/test_machine.py.
+An alarm that is held back raises nothing and closes no latch, and holding it back opens no latch that is closed: else a
+change of phase would make a latched alarm vanish. A reset comes after the return and the acknowledgement (OPC UA part
+9, 5.8.5).
 """
 
 from __future__ import annotations
@@ -15,24 +15,28 @@ from datetime import datetime
 from enum import StrEnum
 
 
-class State(StrEnum):
+class AlarmState(StrEnum):
+    """The state of an alarm after ISA-18.2, as people see it."""
+
     NORMAL = "normal"
     UNACKNOWLEDGED = "unacknowledged"
-    """Active, and nobody has acknowledged it."""
+    """The alarm is active, and nobody has acknowledged it."""
     ACKNOWLEDGED = "acknowledged"
     RETURNED = "returned-unacknowledged"
     LATCHED = "latched"
-    """The condition has returned and it was acknowledged; it waits for a reset."""
+    """The condition has returned and the alarm was acknowledged; it waits for a reset."""
     SHELVED = "shelved"
     SUPPRESSED = "suppressed"
     OUT_OF_SERVICE = "out-of-service"
 
 
 class Condition(StrEnum):
+    """Whether the condition of an alarm's rule holds."""
+
     NORMAL = "normal"
     ACTIVE = "active"
     UNKNOWN = "unknown"
-    """It cannot be told. The alarm stays as it is, and says so."""
+    """The condition cannot be evaluated. The alarm keeps its state, and reports this."""
 
 
 class Action(StrEnum):
@@ -47,18 +51,19 @@ class Action(StrEnum):
 
 
 class NotPossible(Exception):
-    """The alarm is not in a state for this; says why."""
+    """Raised when the alarm's state does not allow the action; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One alarm. `active` is what the condition said last that was not unknown."""
+    """One alarm. `active` is the last condition that was not unknown."""
 
     condition: Condition = Condition.NORMAL
     active: bool = False
     acknowledged: bool = True
     latched: bool = False
-    """It was raised by a rule that latches, and waits for a reset, whether or not the condition has returned."""
+    """Whether a latching rule raised the alarm, so that it waits for a reset, whether or not the condition has
+    returned."""
     shelved_until: datetime | None = None
     shelved_once: bool = False
     suppressed: bool = False
@@ -69,23 +74,24 @@ class Alarm:
         return self.out_of_service or self.suppressed or self.shelved_until is not None
 
     @property
-    def state(self) -> State:
-        """What people see: what holds it back first, the strongest of it."""
+    def state(self) -> AlarmState:
+        """The state that people see: the strongest of what holds the alarm back comes first."""
         if self.out_of_service:
-            return State.OUT_OF_SERVICE
+            return AlarmState.OUT_OF_SERVICE
         if self.suppressed:
-            return State.SUPPRESSED
+            return AlarmState.SUPPRESSED
         if self.shelved_until is not None:
-            return State.SHELVED
+            return AlarmState.SHELVED
         if self.active:
-            return State.ACKNOWLEDGED if self.acknowledged else State.UNACKNOWLEDGED
+            return AlarmState.ACKNOWLEDGED if self.acknowledged else AlarmState.UNACKNOWLEDGED
         if not self.acknowledged:
-            return State.RETURNED
-        return State.LATCHED if self.latched else State.NORMAL
+            return AlarmState.RETURNED
+        return AlarmState.LATCHED if self.latched else AlarmState.NORMAL
 
 
 def see(alarm: Alarm, condition: Condition, *, latch: bool = False) -> Alarm:
-    """The condition was evaluated. Held back, it is only noted; a one-shot shelving ends when it returns."""
+    """The alarm after its condition was evaluated. While held back, the condition is only noted; a one-shot shelving
+    ends when it returns."""
     if condition is Condition.UNKNOWN:
         return replace(alarm, condition=condition)
     was, now = alarm.active, condition is Condition.ACTIVE
@@ -101,7 +107,7 @@ def see(alarm: Alarm, condition: Condition, *, latch: bool = False) -> Alarm:
 
 
 def tick(alarm: Alarm, now: datetime) -> Alarm:
-    """A timed shelving ends."""
+    """The alarm with a timed shelving ended, if it is over at `now`."""
     if alarm.shelved_until is not None and alarm.shelved_until <= now:
         return _released(replace(alarm, shelved_until=None, shelved_once=False))
     return alarm
@@ -110,50 +116,48 @@ def tick(alarm: Alarm, now: datetime) -> Alarm:
 def act(  # noqa: PLR0911, PLR0912 - a table of actions
     alarm: Alarm, action: Action, *, now: datetime, until: datetime | None = None, once: bool = False
 ) -> Alarm:
-    """What a person does, or the design (suppress, unsuppress). `until` ends a shelving, also a one-shot one.
-
-    Raises NotPossible.
-    """
+    """The alarm after an action of a person, or of the design (suppress, unsuppress). `until` ends a shelving, also a
+    one-shot one. Raises NotPossible."""
     match action:
         case Action.ACKNOWLEDGE:
             if alarm.held_back or alarm.acknowledged:
-                raise NotPossible(f"it is {alarm.state}: there is nothing to acknowledge")
+                raise NotPossible(f"the alarm is {alarm.state}: there is nothing to acknowledge")
             return replace(alarm, acknowledged=True)
         case Action.RESET:
             if alarm.held_back or alarm.active or not alarm.latched:
-                raise NotPossible(f"it is {alarm.state}: only one that is latched and has returned can be reset")
+                raise NotPossible(f"the alarm is {alarm.state}: only a latched alarm that has returned can be reset")
             if not alarm.acknowledged:
-                raise NotPossible("it is to be acknowledged first")
+                raise NotPossible("the alarm must be acknowledged first")
             return replace(alarm, latched=False)
         case Action.SHELVE:
             if until is None or until <= now:
-                raise NotPossible("shelving has an end, in the future")
+                raise NotPossible("shelving needs an end in the future")
             if alarm.out_of_service:
-                raise NotPossible("it is out of service")
+                raise NotPossible("the alarm is out of service")
             return replace(alarm, shelved_until=until, shelved_once=once)
         case Action.UNSHELVE:
             if alarm.shelved_until is None:
-                raise NotPossible("it is not shelved")
+                raise NotPossible("the alarm is not shelved")
             return _released(replace(alarm, shelved_until=None, shelved_once=False))
         case Action.SUPPRESS:
             return replace(alarm, suppressed=True)
         case Action.UNSUPPRESS:
             if not alarm.suppressed:
-                raise NotPossible("it is not suppressed")
+                raise NotPossible("the alarm is not suppressed")
             return _released(replace(alarm, suppressed=False))
         case Action.REMOVE:
             if alarm.out_of_service:
-                raise NotPossible("it is out of service already")
+                raise NotPossible("the alarm is out of service already")
             return replace(alarm, out_of_service=True)
         case Action.RETURN:
             if not alarm.out_of_service:
-                raise NotPossible("it is in service")
+                raise NotPossible("the alarm is in service")
             return _released(replace(alarm, out_of_service=False))
 
 
 def _released(alarm: Alarm) -> Alarm:
-    """Nothing may hold it back any more: then it is as if the condition were seen for the first time. A latch that was
-    closed before stays, acknowledged or not as it was."""
+    """The alarm when nothing holds it back any more: as if the condition were seen for the first time. A latch that was
+    closed stays, with its acknowledgement."""
     if alarm.held_back:
         return alarm
     return replace(alarm, acknowledged=not alarm.active and (alarm.acknowledged or not alarm.latched))

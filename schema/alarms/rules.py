@@ -1,5 +1,5 @@
-"""What an alarm rule says. The same type is the body of the API's routes, a file in YAML (files.py), and what the
-evaluator reads. A rule that contradicts itself is none: validation refuses it, and says why in words for people."""
+"""Defines an alarm rule. The API's bodies, files in YAML (files.py) and the evaluator use the same type. Validation
+refuses a rule that contradicts itself, and says why in words for people."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ PRIORITIES: tuple[Priority, ...] = ("low", "medium", "high", "critical")
 
 def _line(text: str) -> str:
     if not text.strip():
-        raise ValueError("it is empty")
+        raise ValueError("the text is empty")
     if any(unicodedata.category(sign) in {"Cc", "Cs"} for sign in text):
-        raise ValueError("control characters and line breaks have no place in it")
+        raise ValueError("control characters and line breaks are not allowed")
     return text
 
 
 def _text(text: str) -> str:
-    """Several lines are fine."""
+    """Check a text, which may have several lines."""
     if any(unicodedata.category(sign) in {"Cc", "Cs"} for sign in text if sign not in "\n\t"):
-        raise ValueError("control characters have no place in it")
+        raise ValueError("control characters are not allowed")
     return text
 
 
 def _formula(text: str) -> str:
     if not expression.compile(text).channels:
-        raise ValueError("it reads no channel: it would always say the same")
+        raise ValueError("the formula reads no channel: its result would never change")
     return text
 
 
@@ -61,7 +61,9 @@ Distinct = AfterValidator(_distinct)
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 SomeSeconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Deadband = Annotated[float, Field(ge=0, allow_inf_nan=False, description="returns only so far on the good side")]
+Deadband = Annotated[
+    float, Field(ge=0, allow_inf_nan=False, description="the value must be so far on the good side to return")
+]
 Expression = Annotated[
     str,
     Field(min_length=1, max_length=expression.MAX_LENGTH, description="schema/alarms/expression.py"),
@@ -70,12 +72,12 @@ Expression = Annotated[
 
 
 class Part(BaseModel):
-    # Strict: `true` is no number, "38" is none either.
+    # Strict: `true` is no number, and neither is "38".
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     @property
     def channels(self) -> frozenset[str]:
-        """That it reads."""
+        """The channels that this part reads."""
         return frozenset()
 
 
@@ -88,7 +90,7 @@ class OfChannel(Part):
 
 
 class Limit(OfChannel):
-    """A value beyond a limit. It returns at limit − deadband (high) or limit + deadband (low)."""
+    """Holds while a value is beyond a limit. It returns at limit − deadband (high) or limit + deadband (low)."""
 
     kind: Literal["limit"]
     level: Literal["low-low", "low", "high", "high-high"]
@@ -104,14 +106,14 @@ class Limit(OfChannel):
         back = self.limit - self.deadband if self.is_high else self.limit + self.deadband
         if (self.limit > 0 > back) if self.is_high else (self.limit < 0 < back):
             raise ValueError(
-                f"the deadband is larger than the limit: it would return at {back:g} only"
+                f"the deadband is larger than the limit: the alarm would return only at {back:g}"
                 " (if that is meant, say it in `clear`)"
             )
         return self
 
 
 class Deviation(OfChannel):
-    """Process value and setpoint differ by more than `limit`."""
+    """Holds while process value and setpoint differ by more than `limit`."""
 
     kind: Literal["deviation"]
     setpoint: ChannelName | None = Field(None, description="without it `<channel>_setpoint`")
@@ -137,8 +139,8 @@ class Deviation(OfChannel):
         return self
 
 
-class Rate(OfChannel):
-    """A value changes faster than `limit` a minute, over `window` seconds (slope by least squares)."""
+class RateOfChange(OfChannel):
+    """Holds while a value changes faster than `limit` a minute, over `window` seconds (slope by least squares)."""
 
     kind: Literal["rate"]
     limit: Annotated[float, Field(gt=0, allow_inf_nan=False, description="units a minute")]
@@ -153,7 +155,7 @@ class Rate(OfChannel):
 
 
 class Frozen(OfChannel):
-    """Samples come and the value has not moved by more than `tolerance` for `after` seconds."""
+    """Holds when samples come but the value has not moved by more than `tolerance` for `after` seconds."""
 
     kind: Literal["frozen"]
     after: SomeSeconds
@@ -161,20 +163,20 @@ class Frozen(OfChannel):
 
 
 class Quality(OfChannel):
-    """The device says that a value is not good, or sends none where one was due."""
+    """Holds while the device marks a value as not good, or sends none where one was due."""
 
     kind: Literal["quality"]
 
 
 class Silent(Part):
-    """Nothing of the device was committed for `after` seconds (by the evaluator's clock)."""
+    """Holds when nothing of the device was committed for `after` seconds (by the evaluator's clock)."""
 
     kind: Literal["silent"]
     after: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)]
 
 
-class Gap(Part):
-    """At least `frames` numbers are missing in the sequence, counted over the last `window` seconds."""
+class SequenceGap(Part):
+    """Holds while at least `frames` numbers are missing in the sequence, counted over the last `window` seconds."""
 
     kind: Literal["gap"]
     frames: Annotated[int, Field(ge=1, le=1_000_000)] = 1
@@ -182,14 +184,15 @@ class Gap(Part):
 
 
 class Skew(Part):
-    """Times of frames and of their receipt differ by more than `limit` seconds, even at the best of the last minute."""
+    """Holds while the times of frames and of their receipt differ by more than `limit` seconds, even at the best of the
+    last minute."""
 
     kind: Literal["skew"]
     limit: SomeSeconds
 
 
 class Formula(Part):
-    """An expression over channels of the device."""
+    """Holds while an expression over channels of the device is true."""
 
     kind: Literal["formula"]
     expression: Expression
@@ -200,12 +203,14 @@ class Formula(Part):
 
 
 Condition = Annotated[
-    Limit | Deviation | Rate | Frozen | Quality | Silent | Gap | Skew | Formula, Field(discriminator="kind")
+    Limit | Deviation | RateOfChange | Frozen | Quality | Silent | SequenceGap | Skew | Formula,
+    Field(discriminator="kind"),
 ]
 
 
-class Scope(Part):
-    """Which devices, and when. Empty: all devices of the organization, always. What is given must all hold."""
+class RuleScope(Part):
+    """Which devices a rule covers, and when. Empty: all devices of the organization, always. All that is given must
+    hold."""
 
     devices: Annotated[list[DeviceName], Field(max_length=10_000, description="names"), Distinct] = []
     tags: Annotated[list[Name], Field(max_length=32, description="the device has all of them"), Distinct] = []
@@ -217,23 +222,25 @@ class Scope(Part):
 
 
 class Definition(Part):
-    """A rule without its name: so it is stored, and so the API takes it."""
+    """A rule without its name: the form in which it is stored, and which the API takes."""
 
     title: Annotated[str, Field(min_length=1, max_length=100), Line]
     enabled: bool = True
     priority: Priority = "medium"
-    scope: Scope = Scope()
+    scope: RuleScope = RuleScope()
     when: Condition
     clear: Expression | None = Field(
-        None, description="it returns when this holds, instead of when the condition does not hold any more"
+        None, description="the alarm returns when this holds, instead of when the condition no longer holds"
     )
-    on_delay: Seconds = Field(0.0, description="seconds for which it must hold, by the device's time")
-    off_delay: Seconds = Field(0.0, description="seconds for which it must not")
-    stale_after: SomeSeconds = Field(60.0, description="seconds after which a value that has not come again is unknown")
+    on_delay: Seconds = Field(0.0, description="seconds for which the condition must hold, by the device's time")
+    off_delay: Seconds = Field(
+        0.0, description="seconds for which the condition must not hold before the alarm returns"
+    )
+    stale_after: SomeSeconds = Field(60.0, description="seconds after which a value that was not sent again is unknown")
     unknown: Literal["hold", "raise", "clear"] = Field(
-        "hold", description="what to do while it cannot be told: leave it as it is (and say so), raise, or clear"
+        "hold", description="what to do while the condition is unknown: keep the alarm (and say so), raise or clear it"
     )
-    latch: bool = Field(False, description="stays active until somebody resets it")
+    latch: bool = Field(False, description="the alarm stays until somebody resets it")
     message: Annotated[str, Field(max_length=500), AfterValidator(_text)] = ""
     response: Annotated[
         str, Field(max_length=2000, description="what the operator is to do"), AfterValidator(_text)
@@ -241,19 +248,19 @@ class Definition(Part):
 
     @property
     def channels(self) -> frozenset[str]:
-        """That it reads, of each device."""
+        """The channels that the rule reads from each device."""
         return self.when.channels | (expression.compile(self.clear).channels if self.clear else frozenset())
 
     @model_validator(mode="after")
     def _one_way_back(self) -> Self:
         if self.clear is None:
             return self
-        if isinstance(self.when, Limit | Deviation | Rate) and self.when.deadband:
-            raise ValueError("`clear` and a deadband both say when it returns: give one of them")
+        if isinstance(self.when, Limit | Deviation | RateOfChange) and self.when.deadband:
+            raise ValueError("`clear` and a deadband both say when the alarm returns: give one of them")
         if isinstance(self.when, Silent):
-            raise ValueError("`clear` has no place here: silence ends when the device sends again")
+            raise ValueError("`clear` is not allowed here: silence ends when the device sends again")
         if isinstance(self.when, Formula) and self.when.expression == self.clear:
-            raise ValueError("`clear` is the condition itself: it would be raised and cleared at once")
+            raise ValueError("`clear` is the condition itself: the alarm would be raised and cleared at once")
         return self
 
 
@@ -263,4 +270,4 @@ class Rule(Definition):
 
 def _narrow(deadband: float, limit: float) -> None:
     if deadband >= limit:
-        raise ValueError("the deadband is not smaller than the limit: it would hardly ever return")
+        raise ValueError("the deadband is not smaller than the limit: the alarm would hardly ever return")

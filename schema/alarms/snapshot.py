@@ -1,4 +1,4 @@
-"""What is known of a device when its rules are evaluated."""
+"""Holds what is known of a device when its rules are evaluated."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Value:
-    """The newest of a channel: `value` null or `quality` not 0 is bad."""
+    """The newest value of a channel; a null `value` or a `quality` other than 0 is bad."""
 
     time: float
-    """s since 1970, by the device."""
+    """The device's time, s since 1970."""
     value: float | None
     quality: int
 
 
 @dataclass(slots=True)
 class Snapshot:
-    """What is known of a device at a moment: changed in place by each frame, read by all its rules."""
+    """The state of a device at a moment: each frame changes it in place, all rules read it. Times in s since 1970."""
 
     time: float = 0.0
-    """Of the newest frame, s since 1970, by the device; between frames, where its clock must be by now."""
+    """The device's time of the newest frame; between frames, what its clock must show by now."""
     received: float = 0.0
-    """When that frame was received, by the gateway."""
+    """When the gateway received that frame."""
     heard: float = 0.0
-    """When the device was last heard, by the clock of `now`."""
+    """When the device last sent a frame, by the clock of `now`."""
     now: float = 0.0
-    """The evaluator's clock; while a frame is evaluated, that of its receipt."""
+    """The evaluator's clock; while a frame is evaluated, the time of its receipt."""
     boot: int | None = None
     seq: int | None = None
     phase: str | None = None
@@ -35,7 +35,7 @@ class Snapshot:
 
 
 def known(seen: Snapshot, channel: str, stale_after: float) -> float | None:
-    """The newest value of a channel, if it is good and has not gone stale."""
+    """The newest value of a channel, if it is good and not older than `stale_after` seconds; else None."""
     newest = seen.values.get(channel)
     if newest is None or newest.quality or seen.time - newest.time > stale_after:
         return None

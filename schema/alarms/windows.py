@@ -1,27 +1,27 @@
-"""The conditions that look back: rate of change, frozen value, gaps, skew of the clock.
+"""Tests of conditions that look back: rate of change, frozen value, gaps, skew of the clock.
 
-Windows are kept in at most 21 parts, so that neither a fast device nor a long window needs more memory: what is summed
-is exact, where the window begins is so to a twentieth.
+A window is kept in at most 21 parts, so that neither a fast device nor a long window needs more memory. The sums are
+exact; the begin of the window is exact to a twentieth of its length.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from schema.alarms.rules import Frozen, Gap, Rate, Skew
+from schema.alarms.rules import Frozen, RateOfChange, SequenceGap, Skew
 from schema.alarms.snapshot import Snapshot, in_words, known, towards, why_unknown
 
 PARTS, SHORTEST = 20, 0.001
 Memory = dict[str, Any]
-"""JSON: numbers, null, lists."""
+"""A test's memory as JSON: numbers, null, lists."""
 
 
 class RateTest:
-    """Each part of the window: [its number, samples, Σt, Σv, Σt², Σtv, first t, last t], t in s since its begin."""
+    """Tests the slope. A part of the window: [its number, samples, Σt, Σv, Σt², Σtv, first t, last t], t in s in it."""
 
     LARGEST = 1e100  # its square can still be summed
 
-    def __init__(self, when: Rate, stale_after: float, memory: Memory) -> None:
+    def __init__(self, when: RateOfChange, stale_after: float, memory: Memory) -> None:
         self.channels = frozenset([when.channel])
         self.value: float | None = None
         self._when, self._stale_after = when, stale_after
@@ -63,7 +63,7 @@ class RateTest:
         part[7] = t
 
     def _sum_of_closed(self) -> tuple[float, float, float, float, float]:
-        """n, Σt, Σv, Σt², Σtv of all parts but the last, t from the begin of the last."""
+        """n, Σt, Σv, Σt², Σtv of all parts but the last, with t in s since the begin of the last."""
         n = st = sv = stt = stv = 0.0
         for number, k, t, v, tt, tv, _, _ in self._parts[:-1]:
             d = (number - self._parts[-1][0]) * self._width
@@ -72,7 +72,7 @@ class RateTest:
         return n, st, sv, stt, stv
 
     def _slope(self) -> float | None:
-        """Least squares, a minute; unknown until the samples span half of the window."""
+        """The slope by least squares, per minute; None until the samples span half of the window."""
         first, last = self._parts[0], self._parts[-1]
         if (last[0] - first[0]) * self._width + last[7] - first[6] < self._when.window / 2:
             return None
@@ -92,7 +92,7 @@ class RateTest:
 
 
 class FrozenTest:
-    """Counted from the sample that moved last. A gap longer than `stale_after` begins anew: no samples came."""
+    """Tests for how long the value has not moved. A gap longer than `stale_after` begins anew: no samples came."""
 
     def __init__(self, when: Frozen, stale_after: float, memory: Memory) -> None:
         self.channels = frozenset([when.channel])
@@ -121,7 +121,7 @@ class FrozenTest:
         if outcome is None:
             return why_unknown(seen, self.channels, self._stale_after)
         if not outcome or self._since is None:
-            return f"{in_words(self.value)}: it moves"
+            return f"{in_words(self.value)}: the value moves"
         return f"{in_words(self.value)} for {self._newest - self._since:.0f} s"
 
     def memory(self) -> Memory:
@@ -129,10 +129,11 @@ class FrozenTest:
 
 
 class GapTest:
-    """Each part of the window: [its number, the time of the last gap in it, numbers missing]. Numbers that come later
-    were missing all the same. Without a sequence it cannot be told."""
+    """Counts missing frames. A part of the window: [its number, the time of its last gap, missing numbers].
 
-    def __init__(self, when: Gap, memory: Memory) -> None:
+    Numbers that come later count as missing all the same. Without a sequence the condition is unknown."""
+
+    def __init__(self, when: SequenceGap, memory: Memory) -> None:
         self.channels: frozenset[str] = frozenset()
         self.value: float | None = None
         self._when = when
@@ -148,7 +149,7 @@ class GapTest:
         if seen.seq != self._seq or seen.boot != self._boot:
             self._count(seen.time, seen.boot, seen.seq)
         while self._parts and not seen.time - self._when.window < self._parts[0][1] <= seen.time:
-            del self._parts[0]  # passed, or of a clock that was set back
+            del self._parts[0]  # out of the window, or from before the clock was set back
         self.value = sum(part[2] for part in self._parts)
         return self.value >= self._when.frames
 
@@ -175,7 +176,7 @@ class GapTest:
 
 
 class SkewTest:
-    """The best of each 10 s of receipt, for a minute: [their number, received − time]."""
+    """Tests the clock by the best of each 10 s of receipt, for a minute: [their number, received − time]."""
 
     WIDTH, KEPT = 10.0, 6
 
@@ -186,7 +187,7 @@ class SkewTest:
         self._parts: list[list[float]] = [list(part) for part in memory.get("parts", [])]
 
     def step(self, seen: Snapshot, active: bool) -> bool | None:
-        if seen.now == seen.heard:  # else no frame came, and its time is only guessed
+        if seen.now == seen.heard:  # otherwise no frame came, and seen.time is an estimate
             self._add(seen.received, seen.received - seen.time)
         if not self._parts:
             self.value = None
@@ -205,7 +206,7 @@ class SkewTest:
     def words(self, seen: Snapshot, outcome: bool | None) -> str:
         if self.value is None:
             return ""
-        return f"its clock is {abs(self.value):.1f} s {'behind' if self.value > 0 else 'ahead'}"
+        return f"the device's clock is {abs(self.value):.1f} s {'behind' if self.value > 0 else 'ahead'}"
 
     def memory(self) -> Memory:
         return {"parts": [list(part) for part in self._parts]}

@@ -1,5 +1,5 @@
--- TimescaleDB's apache edition: the views that are continuous aggregates in the other one. Runs at every migrate.
--- Same names, columns and numbers as in timescale.sql; what reads them need not know the edition.
+-- TimescaleDB's apache edition: views in place of the other edition's continuous aggregates. Runs at every migrate. They
+-- have the same names, columns and numbers as in timescale.sql, so that their readers need not know the edition.
 
 do $$
 begin
@@ -40,7 +40,7 @@ comment on view telemetry_1m is
 comment on view telemetry_1h is
     'good samples by hour: sum and count (average: sum / count), min, max, first, last; bad counts the others. Filter by device_id and channel_id, as values or scalar subqueries: through a join everything would be computed first';
 
--- What an organization's own logins see of them: named, and grouped so that conditions on device and channel come first.
+-- The views for an organization's own logins: with names, and grouped so that conditions on device and channel come first.
 create or replace view org.telemetry_1m with (security_barrier) as
 select time_bucket(interval '1 minute', f.time) as bucket, d.device_id, d.name as device, c.name as channel, c.unit,
        sum(s.value) filter (where s.good) as sum, count(*) filter (where s.good) as count,

@@ -1,7 +1,7 @@
 -- TimescaleDB's community edition (2.20 or later): column store, continuous aggregates, policies. Runs at every migrate.
--- A policy that is there already stays as it is: alter_job is how an operator tunes it.
+-- An existing policy stays as it is: operators tune it by alter_job.
 
--- Per device in order of time: a batch of the column store then covers little time, so a duplicate is looked for in few.
+-- Ordered by device and time, a batch of the column store covers little time, so a duplicate is searched in few batches.
 do $$
 begin
     if exists (select from timescaledb_information.hypertables where hypertable_schema = current_schema
@@ -19,7 +19,7 @@ end $$;
 call add_columnstore_policy('frames', after => interval '7 days', if_not_exists => true);
 call add_columnstore_policy('device_events', after => interval '60 days', if_not_exists => true);
 
--- A database that comes from the apache edition has plain views of these names.
+-- A database that was of the apache edition has plain views of these names.
 do $$
 begin
     if not exists (select from timescaledb_information.continuous_aggregates where view_schema = current_schema) then
@@ -27,7 +27,7 @@ begin
     end if;
 end $$;
 
--- Samples that are bad, uncertain or without a value are in `bad` and in no other number. Averages are sum / count.
+-- Samples that are bad, uncertain or without a value count in `bad` alone. Averages are sum / count.
 create materialized view if not exists telemetry_1m
   with (timescaledb.continuous, timescaledb.materialized_only = false, timescaledb.create_group_indexes = false) as
 select time_bucket(interval '1 minute', f.time) as bucket, f.device_id, lc.channel_id,
@@ -57,10 +57,11 @@ select time_bucket(interval '1 hour', m.bucket) as bucket, m.device_id, m.channe
 create index if not exists telemetry_1m_key on telemetry_1m (device_id, channel_id, bucket);
 create index if not exists telemetry_1h_key on telemetry_1h (device_id, channel_id, bucket);
 
--- From the beginning of time: each run computes only what changed since the last one, however old it is, and so a late
--- frame is in the aggregates a minute (an hour's: ten minutes) after its commit. Newer than the end: computed when asked.
--- Oldest first, as everything below the newest computed bucket counts as computed: a database with a past stays right.
--- Whoever drops frames and wants to keep their aggregates must set a start_offset below the age at which they go.
+-- The policies begin at the beginning of time: each run computes only what changed since the last one, however old it
+-- is. So a late frame is in the aggregates a minute (in the hourly ones ten minutes) after its commit. Buckets after the
+-- end offset are computed when they are read. The oldest come first, because everything below the newest computed bucket
+-- counts as computed: so a database with a past stays right. To keep the aggregates of dropped frames, set a
+-- start_offset below the age at which frames are dropped.
 select add_continuous_aggregate_policy('telemetry_1m', start_offset => null, end_offset => interval '10 minutes',
            schedule_interval => interval '1 minute', buckets_per_batch => 60, refresh_newest_first => false,
            if_not_exists => true);
@@ -73,8 +74,8 @@ comment on view telemetry_1m is
 comment on view telemetry_1h is
     'good samples by hour: sum and count (average: sum / count), min, max, first, last; bad counts the others. Filter by device_id and channel_id, as values or scalar subqueries: through a join everything would be computed first';
 
--- What an organization's own logins see of them. (In a database that comes from the apache edition they are there, and
--- were computed from the frames.)
+-- The views for an organization's own logins. (A database that was of the apache edition has them already, computed from
+-- the frames.)
 create or replace view org.telemetry_1m with (security_barrier) as
 select t.bucket, t.device_id, d.name as device, c.name as channel, c.unit,
        t.sum, t.count, t.min, t.max, t.first, t.last, t.bad

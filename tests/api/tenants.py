@@ -16,7 +16,7 @@ import bcrypt
 
 from api.access.roles import Role, Scope
 from api.access.tokens import access_token, hashed, new_token
-from schema.alarms.routes import Route
+from schema.alarms.notification_routes import NotificationRoute
 from tests.api import alarms
 from tests.api.accounts import api_key, bearer, organization
 from tests.api.plant import Plant, at
@@ -145,7 +145,7 @@ async def _alarms(sql: asyncpg.Connection, it: Tenant) -> None:
 async def _route(sql: asyncpg.Connection, it: Tenant, rule_id: int, device_id: int) -> None:
     """Somebody to be told of it, and what is still to be told."""
     name = it.word()
-    definition = Route(devices=[it.word()], tags=[it.word()]).model_dump_json()
+    definition = NotificationRoute(devices=[it.word()], tags=[it.word()]).model_dump_json()
     route_id = await sql.fetchval(
         "insert into alarm_routes (organization_id, name, definition, url, address, last_error)"
         " values ($1, $2, $3, $4, $5, $6) returning route_id",

@@ -90,7 +90,7 @@ FAULTS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
     ),
     (
         {"clear": "temperature <"},
-        {"parameter": "clear", "column": 14, "detail": "column 14: it cannot be read: it ends too early"},
+        {"parameter": "clear", "column": 14, "detail": "column 14: the formula cannot be read: it ends too early"},
     ),
     ({"scope": {"devices": ["br-1", "-"]}}, {"parameter": "scope.devices.1"}),
     ({"extra": 1}, {"parameter": "extra"}),

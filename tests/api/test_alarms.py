@@ -154,7 +154,7 @@ async def test_an_alarm_is_acknowledged_shelved_and_reset_with_a_reason(
         [last, _] = seen["transitions"]
         assert (last["cause"], last["who"], last["why"]) == ("acknowledge", operator.who, "as the test says")
         status, detail = await operator.refused("/alarms/br-1/hot/acknowledge")
-        assert (status, detail) == (409, "hot of br-1: it is acknowledged: there is nothing to acknowledge")
+        assert (status, detail) == (409, "hot of br-1: the alarm is acknowledged: there is nothing to acknowledge")
         seen = await operator.post("/alarms/br-1/hot/shelve", "AlarmDetail", duration_s=3600, once=True)
         assert (seen["state"], seen["shelved_once"]) == ("shelved", True)
         left = times.parse_instant(seen["shelved_until"]) - datetime.now(UTC)
@@ -164,7 +164,7 @@ async def test_an_alarm_is_acknowledged_shelved_and_reset_with_a_reason(
         assert (await operator.post("/alarms/br-1/hot/unshelve"))["state"] == "unacknowledged"
         assert (await operator.post("/alarms/br-1/hot/suppress"))["state"] == "suppressed"
         assert (await operator.post("/alarms/br-1/hot/unsuppress"))["state"] == "unacknowledged"
-        assert (await operator.refused("/alarms/br-2/wet/reset"))[1].endswith("it is to be acknowledged first")
+        assert (await operator.refused("/alarms/br-2/wet/reset"))[1].endswith("the alarm must be acknowledged first")
         assert (await operator.post("/alarms/br-2/wet/acknowledge"))["state"] == "latched"
         assert (await operator.post("/alarms/br-2/wet/reset"))["state"] == "normal"
         engineer = Operator(operator.client, await api_key(plant.sql, role=Role.ENGINEER))
@@ -214,7 +214,10 @@ async def test_without_an_evaluator_what_is_asked_for_waits_and_can_be_asked_aft
             act = await settled(operator, where)
             other = await settled(operator, f"/alarm-acts/{many.json()['acts'][0]['act']}")
         assert (act["state"], act["n"]) == ("done", 2)
-        assert (other["state"], other["refused"]) == ("refused", "it is acknowledged: there is nothing to acknowledge")
+        assert (other["state"], other["refused"]) == (
+            "refused",
+            "the alarm is acknowledged: there is nothing to acknowledge",
+        )
         assert await operator.not_shown("/alarm-acts/999") == 404
 
 
@@ -241,7 +244,7 @@ async def test_many_are_acknowledged_at_once_each_for_itself(
         found = await operator.post("/alarm-acts", "Outcomes", **acts("br-1/hot", "br-2/hot", "br-9/hot", "br-1/none"))
         assert [found[name] for name in ("done", "refused", "waiting", "unknown")] == [1, 1, 0, 2]
         assert [one["outcome"] for one in found["acts"]] == ["done", "refused", "unknown", "unknown"]
-        assert found["acts"][1]["detail"] == "it is acknowledged: there is nothing to acknowledge"
+        assert found["acts"][1]["detail"] == "the alarm is acknowledged: there is nothing to acknowledge"
         found = await operator.post("/alarm-acts", **acts(filter={"unacknowledged": True}))
         assert [f"{one['device']}/{one['rule']}" for one in found["acts"]] == ["br-1/wet", "br-3/wet"]
         assert found["done"] == 2

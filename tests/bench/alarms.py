@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from schema.alarms.engine import DeviceAlarms, Frame
+from schema.alarms.engine import CommittedFrame, DeviceAlarms
 from schema.alarms.rules import Rule
 
 DEVICES, FRAMES, CHANNELS = 1000, 120, 20
@@ -36,11 +36,11 @@ def rules(whens: list[dict[str, Any]]) -> list[Rule]:
     ]
 
 
-def frames() -> Iterator[Frame]:
+def frames() -> Iterator[CommittedFrame]:
     names = [f"c{n:02}" for n in range(CHANNELS)]
     for n in range(FRAMES):
         values = [(name, math.sin(n / 17 + k), 0) for k, name in enumerate(names)]
-        yield Frame(START + n, START + n + 0.1, 1, n, values)
+        yield CommittedFrame(START + n, START + n + 0.1, 1, n, values)
 
 
 def measure(rules: list[Rule], devices: int) -> tuple[float, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.stack.accounting import Window, parse, quantile
+from deploy.stack.accounting import CounterWindow, parse, quantile
 
 TEXT = """
 # TYPE biogate_intake_received_total counter
@@ -36,7 +36,7 @@ def test_counts_are_read_by_state_and_kind() -> None:
 
 
 def test_rate_and_lag_are_those_of_the_window() -> None:
-    window = Window()
+    window = CounterWindow()
     window.add(parse(text(1000, 1000, 0), at=0))
     window.add(parse(text(1200, 1200, 200), at=10))
     assert window.rate("committed", "frame") == 20
@@ -44,14 +44,14 @@ def test_rate_and_lag_are_those_of_the_window() -> None:
 
 
 def test_readings_leave_the_window() -> None:
-    window = Window(span_s=10)
+    window = CounterWindow(span_s=10)
     for second in range(100):
         window.add(parse(text(second, second, 0), at=second))
     assert len(window.readings) == 11
 
 
 def test_a_restarted_gateway_begins_a_new_window() -> None:
-    window = Window()
+    window = CounterWindow()
     window.add(parse(text(1000, 1000, 0), at=0))
     window.add(parse(text(10, 10, 0), at=1))
     assert window.rate("committed", "frame") == 0

@@ -36,7 +36,7 @@ KNOWN = {
     "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},
     "devices": variables(gateway.settings.Settings),
     "alarms": variables(gateway.settings.Settings),
-    "canary": variables(gateway.canary.settings.Settings),
+    "canary": variables(gateway.canary.settings.CanarySettings),
     "setup": set(),
     "passwords": set(),
     "sim": set(),

@@ -45,14 +45,14 @@ def variables(settings: Any) -> set[str]:
 KNOWN = {
     "gateway": variables(gateway.settings.Settings),
     "alarms": variables(gateway.settings.Settings),
-    "canary": variables(gateway.canary.settings.Settings),
+    "canary": variables(gateway.canary.settings.CanarySettings),
     "api": variables(api.settings.Settings),
     "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},
 }
 PORTS = {
     "gateway": gateway.settings.Settings.model_fields["gateway_http_port"].default,
     "alarms": gateway.settings.Settings.model_fields["alarms_http_port"].default,
-    "canary": gateway.canary.settings.Settings.model_fields["canary_http_port"].default,
+    "canary": gateway.canary.settings.CanarySettings.model_fields["canary_http_port"].default,
     "api": api.settings.Settings.model_fields["api_port"].default,
 }
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 from mqtt5 import PubAckReasonCode
 
-from device_sim.firmware import Device
+from device_sim.firmware import SimulatedDevice
+from device_sim.frame_store import FrameStore
 from device_sim.frames import Packing
-from device_sim.habits import Counts, Habits
+from device_sim.habits import DeviceCounts, Habits
 from device_sim.journal import Journal
-from device_sim.store import Store
 from schema.messages import CONTENT_JSON, BackfillResult, Telemetry
 from schema.topics import Kind, parse
 
@@ -82,8 +82,8 @@ class Line:
 class Bench:
     """A device on the bench: no clock, no broker."""
 
-    device: Device
-    counts: Counts
+    device: SimulatedDevice
+    counts: DeviceCounts
     said: list[str]
     now: float = NOW
 
@@ -97,8 +97,8 @@ class Bench:
         journal: Journal | None = None,
         **habits: object,
     ) -> Bench:
-        counts, said, store = Counts(), list[str](), Store(Packing(CHANNELS), keep, directory)
-        device = Device(
+        counts, said, store = DeviceCounts(), list[str](), FrameStore(Packing(CHANNELS), keep, directory)
+        device = SimulatedDevice(
             "dev",
             boot,
             store,

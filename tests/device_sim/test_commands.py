@@ -12,8 +12,8 @@ import asyncpg
 import msgspec
 import pytest
 
-from device_sim.console import FOLLOWS_MS, MEMORY, MOST, Console
-from device_sim.process import CHANNELS, COLUMN
+from device_sim.commands import FOLLOWS_MS, MEMORY, MOST, CommandHandler
+from device_sim.vessels import CHANNELS, COLUMN
 from schema.messages import Command, CommandResult
 from schema.topics import Kind
 from tests.conftest import Broker
@@ -33,21 +33,21 @@ def command(name: str = "setpoint", parameters: object = None, **more: Any) -> C
     )
 
 
-def console(file: Path | None = None, **more: Any) -> Console:
-    made = Console("sim", file, **more)
+def handler(file: Path | None = None, **more: Any) -> CommandHandler:
+    made = CommandHandler("sim", file, **more)
     made.show(RECIPE, NOW)
     return made
 
 
-def told(console: Console, command: Command, time: float = NOW) -> tuple[str, str | None]:
-    [result] = console.command(command, 7, time)
+def told(handler: CommandHandler, command: Command, time: float = NOW) -> tuple[str, str | None]:
+    [result] = handler.command(command, 7, time)
     msgspec.convert(result, CommandResult)  # as in the contract
     assert result["id"] == str(command.id)
     return result["status"], result.get("detail")
 
 
 def test_a_setpoint_is_shown_and_the_vessel_follows() -> None:
-    controller = console()
+    controller = handler()
     assert controller.command(command(), 7, NOW)[0]["data"] == {"before": 37.0}
     at, setpoint = COLUMN["temperature"], COLUMN["temperature_setpoint"]
     seen = [controller.show(RECIPE, NOW + n * FOLLOWS_MS) for n in range(6)]
@@ -68,7 +68,7 @@ def test_a_setpoint_is_shown_and_the_vessel_follows() -> None:
 
 
 def test_manual_keeps_the_setpoint_when_the_recipe_goes_on() -> None:
-    controller = console()
+    controller = handler()
     told(controller, command("control", {"channel": "ph", "mode": "manual"}))
     cleaning = [*RECIPE]
     cleaning[COLUMN["ph_setpoint"]] = 9.0
@@ -78,7 +78,7 @@ def test_manual_keeps_the_setpoint_when_the_recipe_goes_on() -> None:
 
 
 def test_identify() -> None:
-    [result] = console().command(command("identify", {}), 7, NOW)
+    [result] = handler().command(command("identify", {}), 7, NOW)
     assert result["data"] == {"firmware": "sim", "channels": list(CHANNELS)}
 
 
@@ -86,42 +86,42 @@ def test_identify() -> None:
     ("wrong", "why"),
     [
         (command("explode"), "no such command: explode"),
-        (command(parameters={}), "its parameters are channel and value"),
-        (command(parameters={**TEMPERATURE, "x": 1}), "its parameters are channel and value"),
+        (command(parameters={}), "the parameters are channel and value"),
+        (command(parameters={**TEMPERATURE, "x": 1}), "the parameters are channel and value"),
         (command(parameters={"channel": "torque", "value": 1}), "no channel of that name has a setpoint"),
         (command(parameters={"channel": 1, "value": 1}), "no channel of that name has a setpoint"),
         (command(parameters={"channel": "ph", "value": 700}), "value is not from 2 to 12"),
         (command(parameters={"channel": "ph", "value": True}), "value is not a number"),
         (command(parameters={"channel": "ph", "value": "7"}), "value is not a number"),
         (command("control", {"channel": "ph", "mode": "off"}), "mode is neither auto nor manual"),
-        (command("identify", {"x": 1}), "it has no parameters"),
-        (command(boot=6), "it is for boot 6, this is boot 7"),
-        (command(expires=int(NOW)), "it has expired"),
+        (command("identify", {"x": 1}), "the command has no parameters"),
+        (command(boot=6), "the command is for boot 6, this is boot 7"),
+        (command(expires=int(NOW)), "the command has expired"),
     ],
 )
 def test_what_it_refuses(wrong: Command, why: str) -> None:
-    controller = console()
+    controller = handler()
     assert told(controller, wrong) == ("refused", why)
     assert controller.show(RECIPE, NOW) == RECIPE
 
 
 def test_a_command_that_comes_again_is_answered_again_and_not_done_again(tmp_path: Path) -> None:
-    """After a restart too, and when it has expired meanwhile."""
+    """After a restart too, and when the command has expired meanwhile."""
     file = tmp_path / "r1.commands"
-    controller, given = console(file), command()
+    controller, given = handler(file), command()
     [first] = controller.command(given, 7, NOW)
     told(controller, command(parameters={"channel": "temperature", "value": 40}))
-    for one in (controller, console(file)):
+    for one in (controller, handler(file)):
         assert one.command(given, 8, NOW + 120_000) == [first]
     assert controller.show(RECIPE, NOW)[COLUMN["temperature_setpoint"]] == 40
-    assert console(file).show(RECIPE, NOW) == RECIPE
+    assert handler(file).show(RECIPE, NOW) == RECIPE
     file.write_bytes(b"[")
     with pytest.raises(ValueError, match="damaged"):
-        console(file)
+        handler(file)
 
 
 def test_its_memory_is_bounded_and_forgets_nothing_that_has_not_expired() -> None:
-    controller = console()
+    controller = handler()
     given = [command() for _ in range(MOST)]
     for one in given:
         told(controller, one)
@@ -132,7 +132,7 @@ def test_its_memory_is_bounded_and_forgets_nothing_that_has_not_expired() -> Non
 
 
 def test_a_late_end_and_none() -> None:
-    controller, given = console(delay=5000), command()
+    controller, given = handler(delay=5000), command()
     assert told(controller, given)[0] == "accepted"
     assert controller.command(given, 7, NOW + 1) == []  # it is at it
     assert controller.tick(NOW + 4999) == []
@@ -140,7 +140,7 @@ def test_a_late_end_and_none() -> None:
     assert (result["status"], result["t"]) == ("done", NOW + 5000)
     assert controller.tick(NOW + 9000) == []
     assert told(controller, given)[0] == "done"
-    assert console(delay=None).command(given, 7, NOW) == []
+    assert handler(delay=None).command(given, 7, NOW) == []
 
 
 def results(line: Line) -> list[CommandResult]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from device_sim import culture
-from device_sim.culture import LENGTH, STARTS, STEP, Culture, Phase, Row, phase_at
+from device_sim.culture import LENGTH, STARTS, STEP, Culture, CultureRow, Phase, phase_at
 
 
 def test_the_batch_phase_ends_as_the_model_was_published() -> None:
@@ -36,7 +36,7 @@ def test_a_run_holds_its_setpoints_while_it_grows_and_feeds() -> None:
 
 
 def test_the_table_has_every_column_of_a_row_and_every_step_of_a_run() -> None:
-    assert culture.table().shape == (round(LENGTH / STEP), len(Row._fields))
+    assert culture.table().shape == (round(LENGTH / STEP), len(CultureRow._fields))
 
 
 def test_phases_follow_each_other() -> None:

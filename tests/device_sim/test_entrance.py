@@ -18,18 +18,18 @@ from device_sim.claims import Claim
 from device_sim.connection import ConnectionFailed, NotAuthorized, connect
 from device_sim.entrance import Entrance, Pace, shake
 from device_sim.handshake import Over
-from device_sim.identity import Keeper, Login
+from device_sim.identity import DeviceLogin, Keeper
 from schema.enrollment import reply_topic
 from tests.conftest import Broker
 from tests.device_sim.responder import PSK, Responder, identity, self_signed
 
 pytestmark = pytest.mark.timeout(60)
-Answer = Callable[[int, bytes], list[bytes]]
+CommandAnswer = Callable[[int, bytes], list[bytes]]
 """Number of the request, from 0, and its payload → replies."""
 
 
 class Office:
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: CommandAnswer) -> None:
         self.answer = answer
         self.requests: list[bytes] = []
         self.times: list[float] = []
@@ -46,7 +46,7 @@ class Office:
 
 
 @asynccontextmanager
-async def office(broker: Broker, answer: Answer) -> AsyncIterator[Office]:
+async def office(broker: Broker, answer: CommandAnswer) -> AsyncIterator[Office]:
     password = (broker.secrets / "enrollment.password").read_text().strip()
     async with aiomqtt.Client(
         broker.host,
@@ -183,10 +183,10 @@ async def test_a_broker_that_the_ca_does_not_know_is_told_nothing(secure_broker:
 
 def test_a_login_without_tls_is_for_loopback_alone(secure_broker: Broker) -> None:
     here = entrance(secure_broker)
-    assert here.broker_of(Login(identity("BR-1", broker="mqtt://127.0.0.1:1883"))).tls is None
+    assert here.broker_of(DeviceLogin(identity("BR-1", broker="mqtt://127.0.0.1:1883"))).tls is None
     for useless in ("mqtt://plant.example:1883", "http://plant.example", "mqtts://"):
-        with pytest.raises(ConnectionFailed, match=r"of no use|without TLS"):
-            here.broker_of(Login(identity("BR-1", broker=useless)))
+        with pytest.raises(ConnectionFailed, match=r"unusable|without TLS"):
+            here.broker_of(DeviceLogin(identity("BR-1", broker=useless)))
 
 
 async def test_a_login_that_the_broker_does_not_know_is_told_apart_from_a_broker_that_is_away(
@@ -194,7 +194,7 @@ async def test_a_login_that_the_broker_does_not_know_is_told_apart_from_a_broker
 ) -> None:
     here = entrance(secure_broker)
     for port, failure in ((secure_broker.tls_port, NotAuthorized), (1, ConnectionFailed)):
-        broker = here.broker_of(Login(identity("BR-1", broker=f"mqtts://localhost:{port}")))
+        broker = here.broker_of(DeviceLogin(identity("BR-1", broker=f"mqtts://localhost:{port}")))
         with pytest.raises(ConnectionFailed) as raised:
             await connect(
                 broker,

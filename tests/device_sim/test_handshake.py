@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from device_sim.handshake import Controller, Granted, Handshake, Ignored, Over, Proved, Wait, begin, receive
-from device_sim.process import CHANNELS
+from device_sim.vessels import CHANNELS
 from schema.enrollment import MAX_REQUEST, Hello, b64, unb64
 from tests.device_sim.responder import PSK, Responder, identity, self_signed
 
@@ -102,7 +102,7 @@ def test_a_grant_for_another_handshake_is_ignored() -> None:
 def test_a_grant_that_is_of_no_use_is_ignored(useless: dict[str, object]) -> None:
     responder = Responder(grants=lambda serial: identity(serial, **useless))
     proof = proved(start(), responder)
-    with pytest.raises(Ignored, match="of no use"):
+    with pytest.raises(Ignored, match="unusable"):
         receive(proof, CONTROLLER, None, responder.grant(proof.request))
 
 

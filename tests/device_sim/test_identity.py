@@ -118,13 +118,13 @@ def test_claims_are_read_and_a_file_that_others_can_read_is_warned_about(tmp_pat
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("a/b," + "ab" * 32 + ",1", "line 2: 'a/b' is no serial number"),
+        ("a/b," + "ab" * 32 + ",1", "line 2: 'a/b' is not a serial number"),
         ("BR-1," + "ab" * 31 + ",1", "64 hexadecimal digits"),
         ("BR-1," + "xy" * 32 + ",1", "64 hexadecimal digits"),
         ("BR-1," + "ab" * 32 + ",", "64 hexadecimal digits"),
         ("BR-1," + "ab" * 32 + ",-1", "64 hexadecimal digits"),
         ("BR-1", "64 hexadecimal digits"),
-        ("", "no serial in it"),
+        ("", "it has no serial"),
         ("BR-1,{0},1\nBR-1,{0},1".format("ab" * 32), "twice"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from device_sim.frames import Frame, Packing
+from device_sim.frames import Packing, SimulatedFrame
 from device_sim.journal import Journal, Lost, Produced, Stepped, read
 from tests.device_sim.line import NOW, Bench
 
@@ -16,7 +16,7 @@ NAN = float("nan")
 
 
 def record(boot: int, seq: int) -> bytes:
-    return PACKING.pack(Frame(boot, seq, NOW + seq, [37.0, NAN], (1, 2)))
+    return PACKING.pack(SimulatedFrame(boot, seq, NOW + seq, [37.0, NAN], (1, 2)))
 
 
 def produced(device: str, boot: int, seq: int) -> Produced:

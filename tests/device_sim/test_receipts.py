@@ -38,8 +38,8 @@ def test_a_receipt_for_frames_that_were_never_produced_is_not_believed() -> None
         dev.receipt((7, 3), (8, 0))
     assert dev.device.store.total == 3
     assert dev.said == [
-        "dev: a receipt for frames not produced, boot 7 seq 3, is ignored",
-        "dev: a receipt for frames not produced, boot 8 seq 0, is ignored",
+        "dev: a receipt covers frames that were not produced, boot 7 seq 3: ignored",
+        "dev: a receipt covers frames that were not produced, boot 8 seq 0: ignored",
     ]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import asyncpg
 
 import deploy.stack
-from deploy.stack import Local, Mosquitto, Postgres, Server
+from deploy.stack import Local, Mosquitto, Postgres, StackServer
 from deploy.stack.paths import Paths
 from deploy.stack.ports import any_free
 from tests.conftest import make_template, with_database
@@ -38,7 +38,7 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def signal_all(server: Server, number: signal.Signals) -> None:
+def signal_all(server: StackServer, number: signal.Signals) -> None:
     """To a server and its children. For SIGKILL they are frozen first, so that none sees another one die."""
     if not server.process.running:
         return
@@ -52,7 +52,7 @@ def signal_all(server: Server, number: signal.Signals) -> None:
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in members), 10)
 
 
-def start_again(server: Server, patience_s: float = 60) -> None:
+def start_again(server: StackServer, patience_s: float = 60) -> None:
     """Start a server that was killed. PostgreSQL recovers first."""
     server.spawn()
     server.wait_ready(patience_s)

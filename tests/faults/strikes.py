@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 
-from deploy.stack import Server
+from deploy.stack import StackServer
 from tests.faults.attack import Flood, overhear, publish
 from tests.faults.gateways import Gateway
 from tests.faults.plant import Plant
@@ -85,7 +85,7 @@ async def terminate_gateway(plant: Plant) -> None:
 # Freezes and absences
 
 
-def freeze(which: Callable[[Plant], Server]) -> Strike:
+def freeze(which: Callable[[Plant], StackServer]) -> Strike:
     async def strike(plant: Plant) -> None:
         server = which(plant)
         signal_all(server, signal.SIGSTOP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +12,16 @@ import msgpack
 import msgspec
 import pytest
 
+from schema.alarms.retained import RetainedAlarm
 from schema.asyncapi import document, text
-from schema.contents import CHANNELS, DOORS, Content, Example
+from schema.contents import ALARM, CHANNELS, DOORS, Content, Example
 from schema.enrollment import Reply, Request, reply_topic, request_topic
-from schema.topics import Down, Kind, topic
+from schema.topics import Down, Kind, alarm_topic, topic
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "asyncapi.json"
 EXAMPLES = [
     pytest.param(channel.content, example, id=f"{kind}-{example.name}")
-    for kind, channel in CHANNELS.items()
+    for kind, channel in [*CHANNELS.items(), ("alarm", ALARM)]
     for example in channel.content.examples
 ]
 STEPS = [
@@ -37,7 +39,8 @@ def test_the_committed_document_is_current() -> None:
 def test_every_topic_is_in_it() -> None:
     addresses = {channel["address"] for channel in document()["channels"].values()}
     topics = {topic("{device}", kind) for kind in (*Kind, *Down)}
-    assert addresses == topics | {request_topic("{txn}"), reply_topic("{txn}")}
+    more = {request_topic("{txn}"), reply_topic("{txn}"), alarm_topic("{device}", "{rule}")}
+    assert addresses == topics | more
 
 
 def test_its_servers_are_the_brokers_listeners() -> None:
@@ -58,6 +61,15 @@ def test_an_example_decodes_from_both_formats(content: Content, example: Example
 def test_an_example_has_no_field_that_nobody_reads(content: Content, example: Example) -> None:
     if isinstance(example.payload, dict):
         assert set(example.payload) <= set(content.type.__struct_fields__)
+
+
+def test_a_retained_alarm_has_the_fields_of_an_alarm_in_the_api() -> None:
+    api = json.loads((COMMITTED.parent / "openapi.json").read_text())["components"]["schemas"]["Alarm"]["properties"]
+    ours = document()["components"]["schemas"]
+    assert set(RetainedAlarm.__struct_fields__) == set(api)
+    assert set(ours["AlarmState"]["enum"]) == set(api["state"]["enum"])
+    assert set(ours["Condition"]["enum"]) == set(api["condition"]["enum"])
+    assert set(ours["RetainedAlarm"]["properties"]["priority"]["enum"]) == set(api["priority"]["enum"])
 
 
 @pytest.mark.parametrize(("direction", "content", "example"), STEPS)

@@ -1,4 +1,4 @@
-"""Who is told of alarms: rows of alarm_notifications → messages by mail, chat, webhook. See notifier.py."""
+"""Notifies people of alarms: rows of alarm_notifications → messages by mail, chat, webhook. See notifier.py."""
 
 from gateway.alarms.notify.notifier import Notifier
 

@@ -1,7 +1,7 @@
-"""Messages → services, by apprise: each in a thread of its own, for at most so long.
+"""Sends messages to services by apprise, each in a thread of its own with a time limit.
 
-A thread cannot be ended. One that hangs is left alone, and until it has ended nothing else is sent by its route: so
-there are never more of them than routes. They are no reason to wait when the process ends.
+A thread cannot be ended. One that hangs is left alone, and its route sends nothing else until it has ended, so there
+are never more such threads than routes. They are daemons: the process does not wait for them when it ends.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from typing import Literal
 from gateway.alarms.notify.confinement import Confinement, confine
 
 CONNECT_S, ANSWER_S = 5.0, 10.0
-"""For each of the connections that a message may take; whatever the URL says."""
+"""Seconds for each connection of a message, whatever the URL says."""
 PACE_S = 0.2
-"""Between those."""
+"""Seconds between two connections of a message."""
 Tone = Literal["info", "success", "warning", "failure"]
 
 _said: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("said", default=None)
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class Notice:
     tone: Tone
     title: str
     text: str
 
 
-class Channels:
+class NotificationChannels:
     def __init__(self, timeout_s: float, private: bool) -> None:
         self._timeout_s = timeout_s
         self._private = private
         self._threads: dict[int, threading.Thread] = {}
-        """By route: the newest, which may hang."""
+        """The newest thread by route_id; it may hang."""
 
     def hangs(self, route_id: int) -> bool:
-        """Whether the last message still has not ended, long after its time."""
+        """Whether the thread of the route's last message still runs."""
         thread = self._threads.get(route_id)
         if thread is None or thread.is_alive():
             return thread is not None
         del self._threads[route_id]
         return False
 
-    async def send(self, route_id: int, url: str, message: Message) -> str | None:
-        """None: the service has it. Else why not, in words without a secret."""
+    async def send(self, route_id: int, url: str, message: Notice) -> str | None:
+        """Send a message; None when the service has it, else the reason, without secrets."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[str | None] = loop.create_future()
 
@@ -72,11 +72,11 @@ class Channels:
             return f"no answer within {self._timeout_s:g} s"
 
 
-def _send(url: str, message: Message, confinement: Confinement) -> str | None:
-    """In the thread. What a library says of an error may hold the URL: only what kind it is goes on."""
+def _send(url: str, message: Notice, confinement: Confinement) -> str | None:
+    """Send in this thread. A library's error text may hold the URL, so only the kind of error is returned."""
     said: list[str] = []
     try:
-        import apprise  # noqa: PLC0415  # 20 MB, 0.3 s: where there is something to tell
+        import apprise  # noqa: PLC0415  # 20 MB, 0.3 s: loaded when there is something to tell
         from apprise.logger import logger  # noqa: PLC0415
 
         _listen(logger)
@@ -91,13 +91,13 @@ def _send(url: str, message: Message, confinement: Confinement) -> str | None:
             async_mode=False,
             interpret_emojis=False,
             http_redirects=False,
-            service_timeout=0,  # it would take another thread
+            service_timeout=0,  # another value would start another thread
             storage_mode="memory",
         )
         service = apprise.Apprise.instantiate(url, asset=asset)
         if service is None:
             return "the URL is none that its kind understands"
-        # What a URL may say otherwise.
+        # Options in the URL may set these otherwise.
         service.redirects = False
         service.socket_connect_timeout, service.socket_read_timeout = CONNECT_S, ANSWER_S
         service.request_rate_per_sec = min(service.request_rate_per_sec, PACE_S)
@@ -118,7 +118,7 @@ def _send(url: str, message: Message, confinement: Confinement) -> str | None:
 
 
 def _reason(said: str) -> str:
-    """What kind of failure it was, of what the library has logged."""
+    """The kind of failure, found in what the library has logged."""
     answered = re.search(r"\berror=(\d{3})\b", said)
     if answered:
         return f"the service answered {answered[1]}"
@@ -128,7 +128,7 @@ def _reason(said: str) -> str:
 
 
 class _Heard(logging.Handler):
-    """Keeps what is said for who asked; nothing of it gets into our log."""
+    """Keeps what a library logs for the call that caused it, and out of the process's log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         said = _said.get()

@@ -1,10 +1,10 @@
-"""What code that sends messages may do: speak to public addresses, and read Python's own files. Nothing else.
+"""Confines the code that sends messages: it may connect to public addresses and read Python's own files, nothing else.
 
-Where a message goes is said by somebody who need not own this machine, to a library that knows 130 services, follows
-names wherever they lead and can attach files. So it is not the URL that is checked but what is done: the interpreter
-itself asks before a connection, a file or a program is opened (`sys.addaudithook`). A name that changes its address
-between two looks, a redirect, and a host hidden in an option of the URL are all seen by that. It binds code that is
-careless, not code that is hostile: that is free to do what it likes once it runs here.
+A person who need not own this machine gives the URL, and a library that knows 130 services, follows names wherever they
+lead and can attach files gets it. So the check is not on the URL but on what is done: the interpreter itself asks
+before it opens a connection, a file or a program (`sys.addaudithook`). That covers a name that changes its address
+between two look-ups, a redirect, and a host hidden in an option of the URL. It binds careless code, not hostile code:
+code that runs here with bad intent can do what it likes.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from zoneinfo import TZPATH
 
 @dataclass
 class Confinement:
-    """Of one message."""
+    """The confinement of one message."""
 
     private: bool
-    """Addresses that are not public are allowed."""
+    """Whether addresses that are not public are allowed."""
     refused: str = ""
-    """What was tried."""
+    """The first thing that was refused."""
 
 
-class Refused(OSError):
-    """So it is handled like a host that cannot be reached."""
+class AddressRefused(OSError):
+    """Raised for a refused address, file or program. It is an OSError, so libraries handle it like an unreachable
+    host."""
 
 
 _confined: ContextVar[Confinement | None] = ContextVar("confined", default=None)
@@ -43,17 +44,17 @@ PYTHONS = tuple(
 )
 FILES = frozenset({*mimetypes.knownfiles, "/dev/null"})
 PROGRAMS = ("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn")
-"""Begins of events."""
+"""Prefixes of audit events that start a program."""
 
 
 def confine(confinement: Confinement) -> None:
-    """From here on, for what runs in this context."""
+    """Confine what runs in this context from here on."""
     _install()
     _confined.set(confinement)
 
 
 def is_public(address: str) -> bool:
-    """Whether it is an address of the internet, also under its other names in IPv6."""
+    """Whether `address` is on the public internet. Addresses of IPv4 that are mapped into IPv6 are judged as IPv4."""
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
@@ -69,7 +70,7 @@ def is_public(address: str) -> bool:
 
 @functools.cache
 def _install() -> None:
-    """Once: a hook stays for good."""
+    """Install the audit hook once: a hook cannot be removed."""
     sys.addaudithook(_hook)
 
 
@@ -82,7 +83,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         refused = "a program" if check is None else check(confinement, *arguments)
         if refused:
             confinement.refused = confinement.refused or refused
-            raise Refused(f"{refused}: not for messages")
+            raise AddressRefused(f"{refused}: not for messages")
 
 
 def _connection(confinement: Confinement, _: Any, address: Any) -> str:
@@ -99,7 +100,7 @@ def _message(confinement: Confinement, socket: Any, address: Any = None) -> str:
 
 def _file(_: Confinement, path: Any, *__: Any) -> str:
     if not isinstance(path, str | bytes):
-        return ""  # of a descriptor that is open already
+        return ""  # a descriptor that is open already
     name = path if isinstance(path, str) else path.decode(errors="replace")
     if name in FILES or str(Path(name).resolve()).startswith((*PYTHONS, *TZPATH)):
         return ""

@@ -1,4 +1,4 @@
-"""What people read, pure: plain text, which apprise escapes as the service needs it."""
+"""Composes the messages that people read. Pure; the result is plain text, which apprise escapes for each service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal, assert_never
 from zoneinfo import ZoneInfo
 
-from gateway.alarms.notify.channel import Message, Tone
+from gateway.alarms.notify.channel import Notice, Tone
 from schema.alarms.rules import PRIORITIES
 
 MOST_LINES = 20
@@ -20,12 +20,12 @@ TONES: dict[str, Tone] = {"critical": "failure", "high": "failure", "medium": "w
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """An alarm as it is now, and why it is told."""
+class NotifiedAlarm:
+    """An alarm as it is now, and why people are notified."""
 
     kind: Kind
     times: int
-    """It was told before."""
+    """Number of earlier notifications about the alarm."""
     device: str
     title: str
     priority: str
@@ -37,43 +37,43 @@ class Told:
     message: str
     response: str
     who: str | None
-    """Whose act it was that ended it."""
+    """The person whose act ended the alarm, if any."""
 
 
-def compose(alarms: Sequence[Told], zone: ZoneInfo, now: datetime) -> Message:
-    """One alarm, or several: the most important first."""
+def compose(alarms: Sequence[NotifiedAlarm], zone: ZoneInfo, now: datetime) -> Notice:
+    """Compose the message for one alarm, or for several, the most important first."""
     ordered = sorted(alarms, key=lambda alarm: (alarm.kind == "ended", -_rank(alarm.priority), alarm.device))
     first = ordered[0]
     tone: Tone = "success" if first.kind == "ended" else TONES.get(first.priority, "warning")
     if len(ordered) == 1:
-        return Message(tone, f"[{_mark(first)}] {first.device}: {_plain(first.title)}", _long(first, zone, now))
+        return Notice(tone, f"[{_mark(first)}] {first.device}: {_plain(first.title)}", _long(first, zone, now))
     names = list(dict.fromkeys(alarm.device for alarm in ordered))
     more = ", …" if len(names) > MOST_NAMES else ""
     title = f"[{_mark(first)}] {len(ordered)} alarms: {', '.join(names[:MOST_NAMES])}{more}"
     lines = [_short(alarm, zone, now) for alarm in ordered[:MOST_LINES]]
     if len(ordered) > MOST_LINES:
         lines.append(f"and {len(ordered) - MOST_LINES} more")
-    return Message(tone, title, "\n".join(lines))
+    return Notice(tone, title, "\n".join(lines))
 
 
-def test(route: str) -> Message:
-    return Message("info", "Biogate: a test", f"The alarm route {route} works. This was asked for; there is no alarm.")
+def test(route: str) -> Notice:
+    return Notice("info", "Biogate: a test", f"The alarm route {route} works. This was asked for; there is no alarm.")
 
 
-def failing(route: str, since: datetime | None, error: str | None, zone: ZoneInfo) -> Message:
+def failing(route: str, since: datetime | None, error: str | None, zone: ZoneInfo) -> Notice:
     begun = f" since {_time(since, zone)}" if since else ""
-    return Message(
+    return Notice(
         "failure",
         f"Alarm route {route} fails",
-        f"It has told nobody{begun}: {error or 'unknown why'}. What it has to tell waits, and is tried again.",
+        f"The route has notified nobody{begun}: {error or 'unknown reason'}. Its notifications are tried again.",
     )
 
 
-def works(route: str) -> Message:
-    return Message("success", f"Alarm route {route} works again", "What waited for it is being told.")
+def works(route: str) -> Notice:
+    return Notice("success", f"Alarm route {route} works again", "The notifications that waited for it are being sent.")
 
 
-def _mark(alarm: Told) -> str:
+def _mark(alarm: NotifiedAlarm) -> str:
     match alarm.kind:
         case "raised":
             return alarm.priority
@@ -85,7 +85,7 @@ def _mark(alarm: Told) -> str:
             assert_never(alarm.kind)
 
 
-def _state(alarm: Told) -> str:
+def _state(alarm: NotifiedAlarm) -> str:
     by = f" by {_plain(alarm.who)}" if alarm.who else ""
     words = {
         "unacknowledged": "not acknowledged",
@@ -97,14 +97,14 @@ def _state(alarm: Told) -> str:
     return words.get(alarm.state, alarm.state)
 
 
-def _again(alarm: Told, now: datetime) -> str:
+def _again(alarm: NotifiedAlarm, now: datetime) -> str:
     if alarm.kind == "ended" or (alarm.kind == "raised" and not alarm.times):
         return ""
     since = alarm.raised_at or alarm.since
     return f"nobody has acknowledged it for {_duration((now - since).total_seconds())}"
 
 
-def _long(alarm: Told, zone: ZoneInfo, now: datetime) -> str:
+def _long(alarm: NotifiedAlarm, zone: ZoneInfo, now: datetime) -> str:
     lines = [f"{_state(alarm)}, since {_time(alarm.since, zone)}"]
     if alarm.raised_at and alarm.raised_at != alarm.since:
         lines.append(f"raised {_time(alarm.raised_at, zone)}")
@@ -114,7 +114,7 @@ def _long(alarm: Told, zone: ZoneInfo, now: datetime) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _short(alarm: Told, zone: ZoneInfo, now: datetime) -> str:
+def _short(alarm: NotifiedAlarm, zone: ZoneInfo, now: datetime) -> str:
     parts = [
         f"[{_mark(alarm)}] {alarm.device}: {_plain(alarm.title)}",
         "" if alarm.kind == "ended" else _state(alarm),
@@ -128,7 +128,7 @@ def _short(alarm: Told, zone: ZoneInfo, now: datetime) -> str:
     return line if len(line) <= MOST_OF_LINE else f"{line[: MOST_OF_LINE - 1]}…"
 
 
-def _value(alarm: Told) -> str:
+def _value(alarm: NotifiedAlarm) -> str:
     value = "" if alarm.value is None else f"value {alarm.value:g}"
     detail = _plain(alarm.detail)
     return f"{value} ({detail})" if value and detail else value or detail
@@ -150,7 +150,7 @@ def _duration(seconds: float) -> str:
 
 
 def _plain(text: str, *, lines: bool = False) -> str:
-    """Without what is no text: some of it ends a header or a line of a protocol."""
+    """`text` without control and format characters, because some of them end a header or a line of a protocol."""
     kept = "".join(
         sign if unicodedata.category(sign) not in {"Cc", "Cf", "Cs"} or (lines and sign == "\n") else " "
         for sign in text

@@ -1,4 +1,4 @@
-"""Metrics of notifications, in the process that evaluates alarms."""
+"""All metrics of notifications, which the process that evaluates alarms sends."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from gateway.runtime.metric_kinds import OptionalGauge
 
 QUEUE = OptionalGauge(
     "biogate_notifications",
-    "notifications that wait to be told, or are watched until they are acknowledged; told by who sends",
+    "notifications that wait to be sent, or are watched until acknowledged; set by the process that sends",
     ["state"],
 )
-OLDEST = OptionalGauge("biogate_notifications_oldest_seconds", "since when the oldest is due that was not told yet")
-ROUTES_FAILING = OptionalGauge("biogate_notification_routes_failing", "routes whose channel refused the last message")
-SENT = Counter("biogate_notification_messages_sent", "messages that a channel has taken", ["scheme"])
+OLDEST = OptionalGauge("biogate_notifications_oldest_seconds", "how long the oldest unsent notification has been due")
+ROUTES_FAILING = OptionalGauge("biogate_notification_routes_failing", "enabled routes whose last message failed")
+SENT = Counter("biogate_notification_messages_sent", "messages that a channel has accepted", ["scheme"])
 FAILED = Counter(
-    "biogate_notification_messages_failed", "messages that a channel has not taken: tried again", ["scheme"]
+    "biogate_notification_messages_failed", "attempts to send a message that failed; it is tried again", ["scheme"]
 )
 GIVEN_UP = Counter(
-    "biogate_notifications_given_up", "notifications that were never told, as their channel was dead for too long"
+    "biogate_notifications_given_up", "notifications that were never sent, because their channel failed for too long"
 )
 ESCALATED = Counter(
-    "biogate_notifications_escalated", "alarms told by a further route, as nobody had acknowledged them"
+    "biogate_notifications_escalated",
+    "notifications passed to a further route, because nobody had acknowledged the alarm",
 )

@@ -1,9 +1,9 @@
-"""Who is told of alarms, by the process that leads.
+"""Notifies people of alarms, in the process that leads.
 
-The transaction that stores transitions puts what each route has to tell into alarm_notifications (migration 0010). Here
-it is taken from there, route by route: what waits goes into one message, and is marked as told once the channel has it.
-So nothing is lost by a kill; a message may come twice. One process does it at a time: it has an advisory lock, held by
-the connection that listens.
+The transaction that stores transitions also inserts what each route has to tell into alarm_notifications (migration
+0010). The notifier takes it from there, route by route: all that waits goes into one message, and is marked as told
+once the channel has accepted it. So a kill loses nothing, but a message may come twice. One process sends at a time: it
+holds an advisory lock on the connection that listens.
 
 A route has one message under way, so order is kept, and a dead or slow channel delays no other.
 """
@@ -25,13 +25,13 @@ import structlog
 from pydantic import ValidationError
 
 from gateway.alarms.notify import message, metrics
-from gateway.alarms.notify.channel import Channels, Message
-from gateway.alarms.notify.message import Told
+from gateway.alarms.notify.channel import Notice, NotificationChannels
+from gateway.alarms.notify.message import NotifiedAlarm
 from gateway.alarms.notify.queue import Due, Queue
 from gateway.errors import GatewayError
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, backoff_s, listening
 from gateway.settings import Settings
-from schema.alarms.routes import SCHEMES, Route, opening, scheme
+from schema.alarms.notification_routes import SCHEMES, NotificationRoute, opening, scheme
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -43,16 +43,16 @@ log = structlog.get_logger()
 CLEAR_S = 600.0
 ANSWER_S = 5.0
 AT_ONCE, AT_ONCE_FAILING = 8, 4
-"""Messages under way. Those of routes that fail have places of their own: they may take all their time."""
+"""Messages under way: of healthy routes, and of failing ones, which may take all their time."""
 LONGEST_PAUSE_S = 300.0
 LAST_WORDS_S = 5.0
-"""At the end, for messages that are under way: unmarked they would be sent twice."""
+"""Seconds that messages under way get at shutdown: unmarked ones would be sent twice."""
 
 LOCK = "select pg_try_advisory_lock(hashtextextended('biogate notifications', 0))"
 
 
-class Unusable(GatewayError):
-    """A route's URL cannot be used; says why, without it."""
+class UnusableRoute(GatewayError):
+    """Raised when a route's URL cannot be used; the text says why, without the URL."""
 
 
 class Notifier:
@@ -64,7 +64,7 @@ class Notifier:
         self._queue = Queue(pool)
         self._leading = leading
         self._troubles: Troubles = {} if troubles is None else troubles
-        self._channels = Channels(settings.notify_timeout_s, settings.notify_private)
+        self._channels = NotificationChannels(settings.notify_timeout_s, settings.notify_private)
         self._schemes = frozenset((settings.notify_schemes or ",".join(SCHEMES)).replace(" ", "").lower().split(","))
         self._told = asyncio.Event()
         self._busy: dict[int, asyncio.Task[None]] = {}
@@ -72,10 +72,10 @@ class Notifier:
         self._healthy, self._failing = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE_FAILING)
         self._key: X25519PrivateKey | None = None
         self._unreadable: set[tuple[int, int]] = set()
-        """Routes, by version, of which it was said."""
+        """(route_id, version) of the routes whose error was logged."""
 
     async def run(self) -> None:
-        """For ever: while leading, and connected to the database."""
+        """Send notifications, for ever, while leading and connected to the database."""
         trouble = Trouble(self._troubles, "send notifications")
         async with asyncio.TaskGroup() as group:
             try:
@@ -95,10 +95,10 @@ class Notifier:
                     await asyncio.wait(self._busy.values(), timeout=LAST_WORDS_S)
 
     async def _work(self, connection: asyncpg.Connection, trouble: Trouble, group: asyncio.TaskGroup) -> None:
-        """Until another process leads."""
+        """Send notifications until another process leads."""
         measured = cleared = float("-inf")
         while self._leading.is_set():
-            async with asyncio.timeout(ANSWER_S):  # which also proves that the lock is ours
+            async with asyncio.timeout(ANSWER_S):  # which also proves that this process still has the lock
                 self._may_send = self._may_send or bool(await connection.fetchval(LOCK))
                 await connection.fetchval("select 1")
             self._told.clear()
@@ -136,17 +136,18 @@ class Notifier:
     def _free(self, route_id: int, _: asyncio.Task[None]) -> None:
         del self._busy[route_id]
 
-    def _read(self, due: Due) -> Route | None:
+    def _read(self, due: Due) -> NotificationRoute | None:
         try:
-            return Route.model_validate_json(due.definition)
+            return NotificationRoute.model_validate_json(due.definition)
         except ValidationError as error:
             if (due.route_id, due.version) not in self._unreadable:
                 self._unreadable.add((due.route_id, due.version))
-                log.error("an alarm route cannot be read: give it anew", route=due.name, problems=error.error_count())
+                log.error("an alarm route cannot be read: save it again", route=due.name, problems=error.error_count())
             return None
 
-    async def _serve(self, due: Due, route: Route) -> None:
-        """One message of a route, or a few. What fails here is tried again at the next look, and concerns no other."""
+    async def _serve(self, due: Due, route: NotificationRoute) -> None:
+        """Send one or a few messages of a route. A failure is tried again at the next look, and concerns no other
+        route."""
         trouble = Trouble(self._troubles, f"tell alarms by {due.name}")
         async with self._failing if due.failures else self._healthy:
             if not self._may_send:
@@ -159,18 +160,22 @@ class Notifier:
             except FAILURES as error:
                 await asyncio.sleep(trouble.failed(error))
                 trouble.reset()
-            except Exception as error:  # of this route's alarms, or its channel: the others go on
-                log.exception("alarms cannot be told: a defect", route=due.name, organization=due.organization_id)
+            except Exception as error:  # a defect in this route's alarms or channel: the other routes go on
+                log.exception(
+                    "notifications cannot be sent: a defect", route=due.name, organization=due.organization_id
+                )
                 metrics.FAILED.labels("none").inc()
                 wait_s = backoff_s(due.failures + 1, LONGEST_PAUSE_S, self._timing.notify_retry_s)
                 await self._persist(self._queue.not_sent, due, [], f"a defect: {type(error).__name__}", wait_s)
 
-    async def _tell(self, due: Due, route: Route) -> None:
+    async def _tell(self, due: Due, route: NotificationRoute) -> None:
         give_up = timedelta(seconds=self._settings.notify_give_up_s)
         rows, given_up = await self._queue.take(due, route, give_up)
         if given_up:
             metrics.GIVEN_UP.inc(given_up)
-            log.error("alarms were not told: their route has failed for too long", route=due.name, number=given_up)
+            log.error(
+                "notifications were given up: their route has failed for too long", route=due.name, number=given_up
+            )
         zone = ZoneInfo(route.time_zone)
         for content, notifications in _messages(rows, zone, await self._queue.now()):
             error = await self._send(due, content)
@@ -180,13 +185,13 @@ class Notifier:
                 return
             await self._persist(self._queue.sent, due, route, notifications)
 
-    async def _send(self, due: Due, content: Message) -> str | None:
+    async def _send(self, due: Due, content: Notice) -> str | None:
         kind = "none"
         error: str | None
         try:
             url = self._open(due)
             if scheme(url) not in self._schemes:
-                raise Unusable(f"URLs of the kind {scheme(url) or '(none)'} are not allowed here")
+                raise UnusableRoute(f"URLs of the kind {scheme(url) or '(none)'} are not allowed here")
             kind = scheme(url)
             error = await self._channels.send(due.route_id, url, content)
         except GatewayError as unusable:
@@ -201,7 +206,8 @@ class Notifier:
         return error
 
     def _open(self, due: Due) -> str:
-        """Its URL. Raises GatewayError. Loads the cryptography where there is something to tell."""
+        """The route's URL in clear. Raises GatewayError. Loads cryptography only here, when there is something to
+        tell."""
         from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey  # noqa: PLC0415
 
         from gateway.secrets import VAULT, load_key  # noqa: PLC0415
@@ -209,15 +215,15 @@ class Notifier:
 
         if self._key is None:
             if self._settings.secrets_dir is None:
-                raise Unusable("its URL cannot be opened: the alarms process has no BIOGATE_SECRETS_DIR")
+                raise UnusableRoute("the route's URL cannot be opened: the alarms process has no BIOGATE_SECRETS_DIR")
             self._key = load_key(self._settings.secrets_dir / VAULT, X25519PrivateKey)  # type: ignore[type-abstract]
         try:
             return unseal(self._key, due.url, due.place).decode()
         except Unreadable as error:
-            raise Unusable("its URL was sealed to another key: give it again") from error
+            raise UnusableRoute("the route's URL was sealed to another key: enter it again") from error
 
     async def _persist(self, write: Callable[P, Awaitable[None]], /, *arguments: P.args, **named: P.kwargs) -> None:
-        """What became of a message: whatever the database does meanwhile, or it would be sent again."""
+        """Note the outcome of a message, until the database has it: otherwise the message would be sent again."""
         trouble = Trouble(self._troubles, "note what was sent")
         while True:
             try:
@@ -236,11 +242,12 @@ class Notifier:
         metrics.ROUTES_FAILING.set(failing)
 
 
-def _messages(rows: Sequence[asyncpg.Record], zone: ZoneInfo, now: datetime) -> Iterator[tuple[Message, list[int]]]:
-    """With the notifications that each is for: the alarms in one, then what is to be said of other routes."""
+def _messages(rows: Sequence[asyncpg.Record], zone: ZoneInfo, now: datetime) -> Iterator[tuple[Notice, list[int]]]:
+    """Yield each message with the ids of its notifications: one for all alarms, then one for each report on another
+    route."""
     alarms: dict[tuple[int, int], asyncpg.Record] = {}
     of_alarms = [row for row in rows if row["rule_id"] is not None]
-    for row in of_alarms:  # the newest of each alarm
+    for row in of_alarms:  # a later row of an alarm replaces an earlier one
         alarms[row["rule_id"], row["device_id"]] = row
     if alarms:
         yield message.compose([_told(row) for row in alarms.values()], zone, now), _numbers(of_alarms)
@@ -255,6 +262,6 @@ def _numbers(rows: Sequence[asyncpg.Record]) -> list[int]:
     return [row["notification_id"] for row in rows]
 
 
-def _told(row: asyncpg.Record) -> Told:
-    given = {field.name: row[field.name] for field in fields(Told)}
-    return Told(**given | {"message": row["message"] or "", "response": row["response"] or ""})
+def _told(row: asyncpg.Record) -> NotifiedAlarm:
+    given = {field.name: row[field.name] for field in fields(NotifiedAlarm)}
+    return NotifiedAlarm(**given | {"message": row["message"] or "", "response": row["response"] or ""})

@@ -1,4 +1,4 @@
-"""alarm_notifications and alarm_routes, as the notifier reads and writes them. Times are the database's."""
+"""Reads and writes alarm_notifications and alarm_routes for the notifier. All times are by the database's clock."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from gateway.runtime.database import Pool, PoolConnection
-from schema.alarms.routes import Route
+from schema.alarms.notification_routes import NotificationRoute
 
 AT_ONCE = 20_000
-"""Notifications in a message. What a channel missed for a day is one or a few, not thousands."""
+"""Notifications in one message: what a channel missed in a day becomes one or a few messages, not thousands."""
 ENDED_KEPT = timedelta(days=7)
 CLEARED_AT_ONCE = 5000
 
 NOW = "select clock_timestamp()"
 
-# With something to tell, and not in the pause after a failure; a test is for now. (The first that is due, by its index:
-# `exists` is believed cheap without one.)
+# Routes with something to tell, without those in the pause after a failure; a test does not wait. (The first that is
+# due is found by its index: the planner takes `exists` without one for cheap.)
 ROUTES = """
 select r.route_id, r.organization_id, r.name, r.definition, r.enabled, r.url, r.version, r.failures, t.n as test
   from alarm_routes r
@@ -94,7 +94,7 @@ delete from alarm_notifications where notification_id = any (array(
      where state in ('done', 'dropped', 'failed') and created_at < now() - $1::interval
      order by created_at limit $2))"""
 
-# Before the ends are looked at: a raise that is dropped here was not told.
+# Settle raises before ends: a raise that is dropped here was not told.
 SETTLE_RAISED = """
 update alarm_notifications q set state = case state when 'watched' then 'done' else 'dropped' end, escalate_at = null
  where q.route_id = $1 and q.kind in ('raised', 'escalated')
@@ -119,7 +119,7 @@ select q.notification_id, q.kind, q.times, q.rule_id, q.device_id, q.n, q.about,
    and (q.state = 'pending' or (q.state = 'watched' and q.due_at <= now() + make_interval(secs => $2::float8)))
  order by q.notification_id
  limit $3"""
-# To the next route, whatever it else tells. What it knows of already is not told twice.
+# An escalation goes to the next route, whatever else that tells. A route is not told twice about the same alarm.
 ESCALATE = """
 with due as (
     update alarm_notifications q
@@ -140,7 +140,7 @@ on conflict do nothing"""
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A route with something to tell."""
+    """A route that has something to tell."""
 
     route_id: int
     organization_id: int
@@ -148,15 +148,15 @@ class Due:
     definition: str
     enabled: bool
     url: bytes
-    """Sealed."""
+    """The sealed URL."""
     version: int
     failures: int
     test: int | None
-    """Notification that asks for a test."""
+    """Id of the notification that asks for a test, if any."""
 
     @property
     def place(self) -> str:
-        """Where its URL is sealed for."""
+        """The place to which the route's URL is sealed."""
         return f"alarm-routes/{self.organization_id}/{self.name}"
 
 
@@ -174,18 +174,19 @@ class Queue:
     async def drop_all(self, due: Due) -> None:
         await self._pool.execute(DROP_ALL, due.route_id)
 
-    async def postpone(self, due: Due, route: Route, until: datetime) -> None:
+    async def postpone(self, due: Due, route: NotificationRoute, until: datetime) -> None:
         await self._pool.execute(POSTPONE, due.route_id, until, route.escalate_after_s or 0.0)
 
-    async def take(self, due: Due, route: Route, give_up: timedelta) -> tuple[list[asyncpg.Record], int]:
-        """What is to be told now, and how many were given up. What there is nothing to tell of any more is dropped."""
+    async def take(self, due: Due, route: NotificationRoute, give_up: timedelta) -> tuple[list[asyncpg.Record], int]:
+        """Return the notifications to tell now and the number given up. Drop those that have nothing to tell any
+        more."""
         async with self._pool.acquire() as connection, connection.transaction():
             given_up = await connection.fetch(GIVE_UP, due.route_id, give_up)
             await connection.execute(SETTLE_RAISED, due.route_id, route.group_wait_s)
             await connection.execute(SETTLE_ENDED, due.route_id)
             return await connection.fetch(TAKE, due.route_id, route.group_wait_s, AT_ONCE), len(given_up)
 
-    async def sent(self, due: Due, route: Route, notifications: Sequence[int]) -> None:
+    async def sent(self, due: Due, route: NotificationRoute, notifications: Sequence[int]) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(SENT, notifications, route.repeat_after_s)
             await _works(connection, due)
@@ -208,18 +209,19 @@ class Queue:
         return _count(await self._pool.execute(ESCALATE))
 
     async def report(self, after: timedelta) -> None:
-        """Tell the others of routes that have failed for so long."""
+        """Notify the organization's other routes about routes that have failed for so long."""
         await self._pool.execute(REPORT, after)
 
     async def measure(self) -> tuple[dict[str, int], float, int]:
-        """How many by state, for how long the oldest has been due that was not told, and how many routes fail."""
+        """Return the count by state, the seconds for which the oldest untold notification has been due, and the number
+        of failing routes."""
         rows = {row["state"]: row for row in await self._pool.fetch(MEASURE)}
         counts = {state: rows[state]["count"] if state in rows else 0 for state in ("pending", "watched")}
         oldest = rows["pending"]["oldest"] or 0.0 if "pending" in rows else 0.0
         return counts, max(oldest, 0.0), await self._pool.fetchval(FAILING)
 
     async def clear(self) -> None:
-        """Forget what has ended long ago."""
+        """Delete notifications that ended more than ENDED_KEPT ago."""
         while _count(await self._pool.execute(CLEAR, ENDED_KEPT, CLEARED_AT_ONCE)) == CLEARED_AT_ONCE:
             pass
 

@@ -19,7 +19,7 @@ from schema.alarms.rules import Rule
 from tests.gateway.cell import eventually
 from tests.gateway.material import settings
 
-Frame = tuple[float, Mapping[str, float | None]]
+CommittedFrame = tuple[float, Mapping[str, float | None]]
 """Time in s since 1970, values by channel."""
 HIGH: dict[str, Any] = {"kind": "limit", "channel": "x", "level": "high", "limit": 10.0}
 
@@ -64,7 +64,12 @@ class Plant:
         return row
 
     async def commit(
-        self, device: str, frames: Sequence[Frame], boot: int | None = 1, first: int = 0, received: float | None = None
+        self,
+        device: str,
+        frames: Sequence[CommittedFrame],
+        boot: int | None = 1,
+        first: int = 0,
+        received: float | None = None,
     ) -> None:
         """Frames numbered from `first`, in one transaction, received when they were measured or when it is said."""
         rows = []

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from prometheus_client import REGISTRY
 
+from gateway.alarms.alarm_store import AlarmStore
 from gateway.alarms.coverage import Coverage
-from gateway.alarms.feed import Feed
+from gateway.alarms.feed import FrameFeed
 from gateway.alarms.lead import AlarmLead
-from gateway.alarms.store import Store
 from gateway.alarms.watch import Watch
 from gateway.errors import LeadLost
 from gateway.runtime.database import Troubles, create_pool
@@ -161,12 +161,12 @@ async def test_who_has_lost_the_lead_writes_nothing(plant: Plant, database_url: 
         leader = AlarmLead(chosen, troubles)
         task = asyncio.create_task(leader.hold())
         await leader.leading.wait()
-        store = Store(pool, leader.epoch)
+        store = AlarmStore(pool, leader.epoch)
         at = (await store.now()).now.timestamp()
         covered, *_ = Coverage().of(await store.rules(), await store.devices()).values()
         watch = Watch(covered[0])
         watch.begin(*covered, at)
-        feed = Feed(pool, 3600)
+        feed = FrameFeed(pool, 3600)
         reading = await feed.read([watch], at)
         watch.first_frame(reading.first[0], feed.layouts[reading.first[0]["layout_id"]], is_old=False)
         assert len(watch.made) == 1
@@ -177,13 +177,13 @@ async def test_who_has_lost_the_lead_writes_nothing(plant: Plant, database_url: 
             await store.now()
         assert await plant.transitions("r1") == []
         await eventually(lambda: leads_again(leader, store), 10)  # it notices, and takes the lead anew
-        await Store(pool, leader.epoch).write([watch])
+        await AlarmStore(pool, leader.epoch).write([watch])
         assert await plant.transitions("r1") == [RAISED]
         task.cancel()
         await asyncio.wait([task])
 
 
-async def leads_again(leader: AlarmLead, store: Store) -> bool:
+async def leads_again(leader: AlarmLead, store: AlarmStore) -> bool:
     return leader.leading.is_set() and leader.epoch > store.epoch
 
 

@@ -152,7 +152,7 @@ async def test_bad_lines_are_told_with_their_numbers_and_nothing_is_imported(
     assert "line 3: device old belongs to another serial" in ran.err
     assert "line 4: serial GONE is known already, as device gone with claim version 1" in ran.err
     for text, words in (
-        ("", "there is nothing in it"),
+        ("", "the import is empty"),
         ("serial\n", "0 rows"),
         ("S-1\nS-2\n", "line 1: must name the columns"),
         ("serial;device\nS-1;x\n", "line 1: must name the columns"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from schema.alarms.engine import DeviceAlarms, Frame, Transition
+from schema.alarms.engine import CommittedFrame, DeviceAlarms, Transition
 from schema.alarms.machine import Alarm, Condition
 from schema.alarms.rules import Rule
 
@@ -27,11 +27,11 @@ def limit(value: float = 38.0, **more: Any) -> dict[str, Any]:
 
 def frame(
     at: float, sent: Sent | Mapping[str, Sent], lag: float = 0.0, boot: int | None = None, seq: int | None = None
-) -> Frame:
+) -> CommittedFrame:
     channels = sent if isinstance(sent, Mapping) else {"x": sent}
     pairs = [(name, one if isinstance(one, tuple) else (one, 0)) for name, one in channels.items()]
     values = [(name, value, quality) for name, (value, quality) in pairs]
-    return Frame(T0 + at, T0 + at + lag, boot, seq, values)
+    return CommittedFrame(T0 + at, T0 + at + lag, boot, seq, values)
 
 
 def seen(alarm: Alarm) -> str:

@@ -198,7 +198,7 @@ def test_skew_is_that_of_the_best_of_a_minute() -> None:
         made = device.frame(frame(at, 1.0, lag))
         assert seen(device.alarms["r"]) == expected, at
         if expected == "A":
-            assert made[0].detail == "its clock is 10.0 s behind"
+            assert made[0].detail == "the device's clock is 10.0 s behind"
     for at in range(70, 140, 10):
         device.frame(frame(at, 1.0, -100))
     assert seen(device.alarms["r"]) == "A"
@@ -212,7 +212,7 @@ def test_silence_is_by_the_clock() -> None:
     assert (raised.cause, raised.value, raised.detail) == ("condition", 10.0, "nothing for 10 s")
     assert not device.tick(T0 + 11)
     (back,) = device.frame(frame(12, 1.0, 0.5))
-    assert (back.cause, back.detail) == ("return", "it sends again")
+    assert (back.cause, back.detail) == ("return", "the device sends again")
 
 
 def test_what_was_never_heard_is_not_silent() -> None:

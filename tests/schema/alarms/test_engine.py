@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from schema.alarms.engine import DeviceAlarms, Frame
+from schema.alarms.engine import CommittedFrame, DeviceAlarms
 from schema.alarms.lateness import Lag
-from schema.alarms.machine import Action, NotPossible, State
+from schema.alarms.machine import Action, AlarmState, NotPossible
 from schema.alarms.rules import Rule
 from tests.schema.alarms.lines import NAN, T0, Row, causes, frame, limit, play, rule, seen
 
@@ -117,7 +117,7 @@ def test_a_delay_is_exact_whatever_the_fractions() -> None:
         assert causes(made) == [((tenth + 3) / 10, "condition")]
 
 
-def noise(seconds: int) -> list[Frame]:
+def noise(seconds: int) -> list[CommittedFrame]:
     """A value that comes near the limit of 38, goes beyond it for a quarter of an hour, and returns; with noise."""
     made = random.Random(7)
     return [frame(t, 37.9 + 0.4 * math.sin(t / 600) ** 3 + made.gauss(0, 0.15), boot=1, seq=t) for t in range(seconds)]
@@ -290,7 +290,7 @@ def test_a_device_that_falls_silent_becomes_unknown_and_so_do_its_alarms() -> No
     assert [(one.rule, one.cause) for one in made] == [("r", "unknown"), ("loud", "unknown")]
     assert not device.tick(T0 + 96)
     (raised,) = device.tick(T0 + 96.2)
-    assert (raised.rule, raised.after) == ("loud", State.UNACKNOWLEDGED)
+    assert (raised.rule, raised.after) == ("loud", AlarmState.UNACKNOWLEDGED)
     assert [one.cause for one in device.frame(frame(100, LOW, boot=1, seq=1))] == ["known", "return"]
 
 
@@ -305,22 +305,22 @@ def test_a_device_that_sends_once_a_minute_is_not_unknown_between() -> None:
 def test_a_phase_suppresses_and_coming_back_is_evaluated_afresh() -> None:
     device = DeviceAlarms([rule(limit(), scope={"phases": ["batch", "feed"]}, on_delay=10)])
     made = device.frame(frame(0, HIGH))
-    assert [(one.cause, one.after) for one in made] == [("phase", State.SUPPRESSED)]
+    assert [(one.cause, one.after) for one in made] == [("phase", AlarmState.SUPPRESSED)]
     for t in range(1, 30):
         made = device.frame(frame(t, HIGH))
     assert device.alarms["r"].active
-    assert device.alarms["r"].state is State.SUPPRESSED
+    assert device.alarms["r"].state is AlarmState.SUPPRESSED
     (one,) = device.phase(T0 + 30, "batch")
-    assert (one.before, one.after, one.detail) == (State.SUPPRESSED, State.NORMAL, "run phase: batch")
+    assert (one.before, one.after, one.detail) == (AlarmState.SUPPRESSED, AlarmState.NORMAL, "run phase: batch")
     assert not device.phase(T0 + 31, "feed")
     assert not [one for t in range(31, 41) for one in device.frame(frame(t, HIGH))]
     (one,) = device.frame(frame(41, HIGH))
-    assert one.after is State.UNACKNOWLEDGED
+    assert one.after is AlarmState.UNACKNOWLEDGED
     (one,) = device.phase(T0 + 50, "harvest")
-    assert one.after is State.SUPPRESSED
+    assert one.after is AlarmState.SUPPRESSED
     assert not device.phase(T0 + 45, "batch")  # older than what is known
     (one,) = device.phase(T0 + 60, "batch")
-    assert one.after is State.NORMAL
+    assert one.after is AlarmState.NORMAL
 
 
 def test_what_a_person_suppresses_no_phase_releases_and_no_person_what_the_phase_does() -> None:
@@ -335,7 +335,7 @@ def test_what_a_person_suppresses_no_phase_releases_and_no_person_what_the_phase
     assert device.alarms["r"].suppressed
     device.phase(T0 + 4, "harvest")
     made = device.act("r", Action.UNSUPPRESS, when(5))
-    assert (made.after, made.detail) == (State.SUPPRESSED, "its run phase still suppresses it")
+    assert (made.after, made.detail) == (AlarmState.SUPPRESSED, "the run phase still suppresses the alarm")
     with pytest.raises(NotPossible, match="run phase"):
         device.act("r", Action.UNSUPPRESS, when(6))
     device.phase(T0 + 7, "batch")
@@ -347,12 +347,12 @@ def test_shelving_ends_by_the_clock_and_what_is_so_then_is_raised() -> None:
     device = DeviceAlarms(rules)
     device.frame(frame(0, HIGH))
     made = device.act("r", Action.SHELVE, when(1), until=when(100))
-    assert (made.cause, made.before, made.after) == ("shelve", State.UNACKNOWLEDGED, State.SHELVED)
+    assert (made.cause, made.before, made.after) == ("shelve", AlarmState.UNACKNOWLEDGED, AlarmState.SHELVED)
     device = restarted(device, rules)
     device.frame(frame(99, HIGH))
     assert not device.tick(T0 + 99.9)
     (made,) = device.tick(T0 + 100)
-    assert (made.cause, made.after, made.at) == ("shelving-ended", State.UNACKNOWLEDGED, when(100))
+    assert (made.cause, made.after, made.at) == ("shelving-ended", AlarmState.UNACKNOWLEDGED, when(100))
     assert not device.tick(T0 + 101)
 
 
@@ -362,7 +362,7 @@ def test_a_shelving_for_once_ends_with_the_return() -> None:
     device.act("r", Action.SHELVE, when(1), until=when(1000), once=True)
     assert not device.frame(frame(2, HIGH))
     (made,) = device.frame(frame(3, LOW))
-    assert (made.cause, made.before, made.after) == ("return", State.SHELVED, State.NORMAL)
+    assert (made.cause, made.before, made.after) == ("return", AlarmState.SHELVED, AlarmState.NORMAL)
 
 
 def test_acts_are_those_of_the_machine() -> None:
@@ -373,10 +373,10 @@ def test_acts_are_those_of_the_machine() -> None:
         with pytest.raises(KeyError):
             device.act(name, Action.ACKNOWLEDGE, when(0))
     device.frame(frame(0, HIGH))
-    assert device.act("r", Action.ACKNOWLEDGE, when(1)).after is State.ACKNOWLEDGED
+    assert device.act("r", Action.ACKNOWLEDGE, when(1)).after is AlarmState.ACKNOWLEDGED
     (made,) = device.frame(frame(2, LOW))
-    assert made.after is State.LATCHED
-    assert device.act("r", Action.RESET, when(3)).after is State.NORMAL
+    assert made.after is AlarmState.LATCHED
+    assert device.act("r", Action.RESET, when(3)).after is AlarmState.NORMAL
 
 
 def test_a_changed_rule_goes_on_from_its_alarm() -> None:

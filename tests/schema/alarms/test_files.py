@@ -144,18 +144,18 @@ rules:
     found = problems(text)
     expected = [
         "line 2, rule Temperature, name: ",
-        "line 3, rule Temperature, title: a text is asked for: put it in quotes",
-        "line 5, rule Temperature, when.limit: a number is asked for, without quotes",
+        "line 3, rule Temperature, title: a text is required: put it in quotes",
+        "line 5, rule Temperature, when.limit: a number is required, without quotes",
         "line 6, rule Temperature, extra: there is no field of this name",
         'line 11, rule dotted, when.expression: column 2: .: a channel with a dot in its name is written ch("a.b")',
-        "line 12, name: it is missing",
+        "line 12, name: the field is missing",
         "line 13, when: ",
-        "line 15: a rule is asked for: fields, each with its name",
-        "line 16, rule both: `clear` and a deadband both say when it returns: give one of them",
-        "line 22, rule lists, enabled: true or false is asked for",
+        "line 15: a rule is required: fields, each with its name",
+        "line 16, rule both: `clear` and a deadband both say when the alarm returns: give one of them",
+        "line 22, rule lists, enabled: true or false is required",
         "line 24, rule lists, scope.phases: twice in the list: a",
         "line 29, rule lists, scope.devices.1: a device's name has",
-        "line 30, rule lists, when: the deadband is larger than the limit: it would return at -1 only",
+        "line 30, rule lists, when: the deadband is larger than the limit: the alarm would return only at -1",
     ]
     assert len(found) == len(expected)
     for line, beginning in zip(found, expected, strict=True):
@@ -164,7 +164,7 @@ rules:
 
 def test_of_two_rules_with_one_name_both_lines_are_named() -> None:
     again = TWO + TWO[TWO.index("  - name: hot") :]
-    assert problems(again) == ["line 20, rule hot-and-sour, name: there is one of this name in line 11"]
+    assert problems(again) == ["line 20, rule hot-and-sour, name: a rule of this name stands in line 11"]
 
 
 DEEP = "[" * 20 + "]" * 20
@@ -183,13 +183,13 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
         ("rules: {a: 1}", "line 1: a file of rules has `rules:`"),
         ("rules:", "line 1: a file of rules has `rules:`"),
         ("rules: []\nmore: 1", "line 1: a file of rules has `rules:`"),
-        ("rules: [", "line 2: this is no YAML"),
-        ("rules:\n\t- a", "line 2: this is no YAML"),
-        ("rules:\n  - name: a\n   title: b", "line 3: this is no YAML"),
-        ("rules: []\n---\nrules: []", "line 2: one document is asked for"),
+        ("rules: [", "line 2: the file is not YAML"),
+        ("rules:\n\t- a", "line 2: the file is not YAML"),
+        ("rules:\n  - name: a\n   title: b", "line 3: the file is not YAML"),
+        ("rules: []\n---\nrules: []", "line 2: one document is required"),
         ("rules: []\nrules: []", "line 2: rules stands here twice"),
         ("rules:\n- name: a\n  name: b", "line 3: name stands here twice"),
-        ("rules:\n- ? [a]\n  : b", "line 2: a name is asked for here"),
+        ("rules:\n- ? [a]\n  : b", "line 2: a name is required here"),
         (LAUGHS, "line 1: anchors and aliases"),
         ("rules: &r\n- *r", "line 1: anchors and aliases"),
         ("rules:\n- *r", "line 2: anchors and aliases"),
@@ -204,9 +204,9 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
         ("[" * 10_000, "line 1: "),
         ("{a: " * 10_000, "line 1: "),
         ("- " * 10_000, "line 1: "),
-        (b"rules:\n- \xff", "line 2: this is not UTF-8"),
-        ("rules:\n- \ud800", "line 2: this is not UTF-8"),
-        ("rules:\n- \x00", "line 2: a character that has no place in YAML"),
+        (b"rules:\n- \xff", "line 2: the file is not UTF-8"),
+        ("rules:\n- \ud800", "line 2: the file is not UTF-8"),
+        ("rules:\n- \x00", "line 2: a character that YAML does not allow"),
         ("rules:\n- \x1b", "line 2: "),
         ("rules: " + "x" * MAX_BYTES, f"the file is larger than {MAX_BYTES} bytes"),
         ("rules: [" + "1," * (MAX_VALUES + 1), f"line 1: more than {MAX_VALUES} values"),
@@ -225,7 +225,7 @@ def test_what_is_wrong_is_listed_up_to_a_bound() -> None:
     found = problems("rules:\n" + "- 1\n" * MAX_RULES)
     assert len(found) == MAX_PROBLEMS
     assert found[0].startswith("line 2:")
-    assert found[-1] == "there is more that is wrong: this is the beginning"
+    assert found[-1] == "more is wrong: these are the first problems"
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_both_parsers_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "Loader", yaml.SafeLoader)
     assert load(TWO) == with_c
     assert problems("rules: [")[0].startswith("line ")
-    assert problems("rules:\n- \x00") == ["line 2: a character that has no place in YAML"]
+    assert problems("rules:\n- \x00") == ["line 2: a character that YAML does not allow"]
     assert problems(LAUGHS)[0].startswith("line 1: anchors")
     assert problems(DEEP) == ["line 1: nested more than 8 deep"]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schema.alarms.engine import DeviceAlarms, Frame
-from schema.alarms.history import Period, would_have
+from schema.alarms.engine import CommittedFrame, DeviceAlarms
+from schema.alarms.history import StatePeriod, would_have
 from schema.alarms.rules import Rule
 from tests.schema.alarms.lines import NAN, T0, Row, frame, limit, rule
 
@@ -21,7 +21,7 @@ def dry(rules: list[Rule], rows: list[Row], until: float, phases: list[tuple[flo
     return [words(period) for period in periods]
 
 
-def words(period: Period) -> str:
+def words(period: StatePeriod) -> str:
     end = "" if period.end is None else f"{period.end - T0:.3g}"
     return f"{period.rule} {period.what} {period.begin - T0:.3g}-{end}"
 
@@ -35,7 +35,7 @@ def test_it_says_when_a_rule_would_have_fired_with_delays_and_unknowns() -> None
 def test_the_value_and_the_words_are_those_of_the_beginning() -> None:
     frames = [frame(t, 37.0 + t) for t in range(5)]
     (period,) = would_have([rule(limit())], frames, [], T0 + 5)
-    assert period == Period("r", "active", T0 + 2, None, 39.0, "39 above 38")
+    assert period == StatePeriod("r", "active", T0 + 2, None, 39.0, "39 above 38")
 
 
 def test_what_was_stored_late_counts_as_if_it_had_come_in_time() -> None:
@@ -100,7 +100,7 @@ def test_nothing_stored_is_nothing_told() -> None:
 def test_memory_does_not_grow_with_the_history() -> None:
     rules = [rule(limit()), rule({"kind": "rate", "channel": "x", "limit": 1}, "rate")]
 
-    def frames(many: int) -> Iterator[Frame]:
+    def frames(many: int) -> Iterator[CommittedFrame]:
         return (frame(t, 37.0 + t % 50 / 20, boot=1, seq=t) for t in range(many))
 
     def peak(many: int) -> int:

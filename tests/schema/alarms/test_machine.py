@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schema.alarms.machine import Action, Alarm, Condition, NotPossible, State, act, see, tick
+from schema.alarms.machine import Action, Alarm, AlarmState, Condition, NotPossible, act, see, tick
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -28,17 +28,17 @@ ALARMS = {
     "N*": Alarm(latched=True),
 }
 STATES = {
-    "N": State.NORMAL,
-    "U": State.UNACKNOWLEDGED,
-    "A": State.ACKNOWLEDGED,
-    "R": State.RETURNED,
-    "U*": State.UNACKNOWLEDGED,
-    "A*": State.ACKNOWLEDGED,
-    "R*": State.RETURNED,
-    "N*": State.LATCHED,
-    "S": State.SHELVED,
-    "D": State.SUPPRESSED,
-    "O": State.OUT_OF_SERVICE,
+    "N": AlarmState.NORMAL,
+    "U": AlarmState.UNACKNOWLEDGED,
+    "A": AlarmState.ACKNOWLEDGED,
+    "R": AlarmState.RETURNED,
+    "U*": AlarmState.UNACKNOWLEDGED,
+    "A*": AlarmState.ACKNOWLEDGED,
+    "R*": AlarmState.RETURNED,
+    "N*": AlarmState.LATCHED,
+    "S": AlarmState.SHELVED,
+    "D": AlarmState.SUPPRESSED,
+    "O": AlarmState.OUT_OF_SERVICE,
 }
 
 
@@ -199,7 +199,9 @@ def play(alarm: Alarm, text: str) -> str:
         except NotPossible:
             letters.append("-")
         else:
-            held = {State.SHELVED: "S", State.SUPPRESSED: "D", State.OUT_OF_SERVICE: "O"}.get(alarm.state)
+            held = {AlarmState.SHELVED: "S", AlarmState.SUPPRESSED: "D", AlarmState.OUT_OF_SERVICE: "O"}.get(
+                alarm.state
+            )
             letters.append(held or next(name for name in ALARMS if same(alarm, name)))
     return " ".join(letters)
 
@@ -249,7 +251,7 @@ def test_sequences(events: str, states: str) -> None:
 
 def test_shelving_has_an_end_in_the_future_and_ends_then_and_not_before() -> None:
     for until in (None, NOW, NOW - timedelta(seconds=1)):
-        with pytest.raises(NotPossible, match="an end, in the future"):
+        with pytest.raises(NotPossible, match="an end in the future"):
             act(ALARMS["U"], Action.SHELVE, now=NOW, until=until)
     shelved = act(ALARMS["U"], Action.SHELVE, now=NOW, until=LATER)
     assert tick(shelved, LATER - timedelta(microseconds=1)) is shelved
@@ -260,14 +262,14 @@ def test_shelving_has_an_end_in_the_future_and_ends_then_and_not_before() -> Non
 @pytest.mark.parametrize(
     ("before", "event", "why"),
     [
-        ("N", "ack", "it is normal: there is nothing to acknowledge"),
-        ("A", "ack", "it is acknowledged: there is nothing to acknowledge"),
-        ("U*", "reset", "it is unacknowledged: only one that is latched and has returned can be reset"),
-        ("R", "reset", "only one that is latched"),
-        ("R*", "reset", "it is to be acknowledged first"),
-        ("N", "unshelve", "it is not shelved"),
-        ("N", "unsuppress", "it is not suppressed"),
-        ("N", "return", "it is in service"),
+        ("N", "ack", "the alarm is normal: there is nothing to acknowledge"),
+        ("A", "ack", "the alarm is acknowledged: there is nothing to acknowledge"),
+        ("U*", "reset", "the alarm is unacknowledged: only a latched alarm that has returned can be reset"),
+        ("R", "reset", "only a latched alarm"),
+        ("R*", "reset", "the alarm must be acknowledged first"),
+        ("N", "unshelve", "the alarm is not shelved"),
+        ("N", "unsuppress", "the alarm is not suppressed"),
+        ("N", "return", "the alarm is in service"),
     ],
 )
 def test_a_refusal_says_why(before: str, event: str, why: str) -> None:
@@ -313,8 +315,10 @@ def test_whatever_happens(events: list[str]) -> None:
         was, now = fields(before), fields(alarm)
         changed = {name for name in now if now[name] != was[name]}
         assert changed <= MAY_CHANGE[event]
-        assert alarm.state in State
-        assert alarm.held_back == (alarm.state in {State.SHELVED, State.SUPPRESSED, State.OUT_OF_SERVICE})
+        assert alarm.state in AlarmState
+        assert alarm.held_back == (
+            alarm.state in {AlarmState.SHELVED, AlarmState.SUPPRESSED, AlarmState.OUT_OF_SERVICE}
+        )
         assert alarm.shelved_until is not None or not alarm.shelved_once
         if event == "unknown":
             assert alarm.state is before.state

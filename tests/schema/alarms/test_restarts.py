@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schema.alarms.engine import DeviceAlarms, Frame, Transition
+from schema.alarms.engine import CommittedFrame, DeviceAlarms, Transition
 from schema.alarms.machine import Alarm
 from schema.alarms.rules import Rule
 from tests.schema.alarms.lines import NAN, T0, limit, rule
@@ -43,7 +43,7 @@ RULES = [
 
 @dataclass(frozen=True)
 class Happening:
-    frame: Frame | None
+    frame: CommittedFrame | None
     phase: str | None
     now: float
     restarts: bool
@@ -82,7 +82,9 @@ def happenings(draw: st.DrawFn) -> list[Happening]:
         values = [(channel, value, quality) for channel, (value, quality) in draw(sent).items()]
         sequence = seq if has_sequence else None
         made.append(
-            Happening(Frame(time, now + lag, boot if has_sequence else None, sequence, values), None, now, restarts)
+            Happening(
+                CommittedFrame(time, now + lag, boot if has_sequence else None, sequence, values), None, now, restarts
+            )
         )
         seq += draw(st.sampled_from([1, 1, 1, 3]))
     return made
@@ -129,7 +131,9 @@ def test_late_history_never_changes_anything(happened: list[Happening], by: floa
         newest = happening.frame
         if newest is not None and newest.time == other.evaluated_until:
             seq = None if newest.seq is None else max(newest.seq - numbers, 0)
-            late = Frame(newest.time - by, newest.received + 1, newest.boot, seq, [("x", 99.0, 0), ("y", -99.0, 0)])
+            late = CommittedFrame(
+                newest.time - by, newest.received + 1, newest.boot, seq, [("x", 99.0, 0), ("y", -99.0, 0)]
+            )
             assert not other.frame(late)
     assert one.memory() == other.memory()
 

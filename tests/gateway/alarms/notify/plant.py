@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from gateway.alarms.notify import Notifier
 from gateway.runtime.database import create_pool
 from gateway.secrets import VAULT, load_key
-from schema.alarms.routes import Route, shown
+from schema.alarms.notification_routes import NotificationRoute, shown
 from schema.sealed import seal
 from tests.gateway.cell import eventually
 from tests.gateway.material import settings
@@ -63,7 +63,7 @@ class Plant:
 
     async def route(self, name: str, url: str, organization_id: int = 1, **settings: Any) -> int:
         """Tells at once, unless it is said otherwise."""
-        route = Route.model_validate({"group_wait_s": 0.0, **settings})
+        route = NotificationRoute.model_validate({"group_wait_s": 0.0, **settings})
         return int(
             await self.sql.fetchval(
                 "insert into alarm_routes (organization_id, name, definition, url, address)"

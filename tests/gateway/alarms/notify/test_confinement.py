@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.alarms.notify.confinement import Confinement, Refused, confine, is_public
+from gateway.alarms.notify.confinement import AddressRefused, Confinement, confine, is_public
 
 
 def refused(work: Callable[[], object], *, private: bool = False) -> str:
@@ -24,7 +24,7 @@ def refused(work: Callable[[], object], *, private: bool = False) -> str:
         confine(confinement)
         try:
             work()
-        except Refused:
+        except AddressRefused:
             assert confinement.refused
 
     contextvars.Context().run(confined)

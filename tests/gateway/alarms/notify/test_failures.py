@@ -198,4 +198,8 @@ async def test_a_defect_in_what_one_route_tells_is_its_own(
         await plant.looked_at()
     assert hook.titles == ["[critical] r1: Temperature high"]
     errors = {row["name"]: row["last_error"] for row in await plant.sql.fetch("select * from alarm_routes")}
-    assert errors == {"broken": "its URL was sealed to another key: give it again", "well": None, "nonsense": None}
+    assert errors == {
+        "broken": "the route's URL was sealed to another key: enter it again",
+        "well": None,
+        "nonsense": None,
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from schema.alarms.routes import DAYS
+from schema.alarms.notification_routes import DAYS
 from tests.gateway.alarms.notify.plant import Plant, notifying, until
 from tests.gateway.alarms.notify.receivers import Mailbox, Webhook
 from tests.gateway.cell import eventually

@@ -17,7 +17,7 @@ import pytest
 import deploy.stack
 from deploy.stack import Local
 from gateway.runtime.database import FAILURES
-from schema.alarms.engine import DeviceAlarms, Frame
+from schema.alarms.engine import CommittedFrame, DeviceAlarms
 from schema.alarms.rules import Rule
 from schema.migrate import migrate
 from tests.gateway.alarms.plant import HIGH, Plant, now
@@ -181,6 +181,6 @@ async def undisturbed(plant: Plant, device: str) -> list[Line]:
     for row in rows:
         values = [(name, value, 0) for name, value in zip("xy", row["values"], strict=True)]
         times = row["time"].timestamp(), row["received_at"].timestamp()
-        for one in engine.frame(Frame(*times, row["boot"], row["seq"], values)):
+        for one in engine.frame(CommittedFrame(*times, row["boot"], row["seq"], values)):
             lines.append((one.rule, one.cause, one.before.value, one.after.value, one.at.timestamp(), one.value))
     return sorted(lines)

@@ -1,5 +1,5 @@
-"""Who is told of alarms, and when. The same type is the body of the API's routes and what the notifier reads. Where a
-route leads to, an apprise URL, is apart from it: that holds passwords and tokens."""
+"""Defines a notification route: who is notified of which alarms, and when. The API's bodies and the notifier use the
+same type. The route's target, an apprise URL, is kept apart, because it holds passwords and tokens."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ SCHEMES = (
     *("ntfy", "ntfys", "gotify", "gotifys", "pover", "pbul", "twilio", "vonage", "nexmo", "sns", "mailgun", "sendgrid"),
     *("pagerduty", "opsgenie", "splunk", "victorops"),
 )
-"""Of apprise, those that only speak to a service. Others write files, run programs, or show something here."""
+"""The URL schemes of apprise that only speak to a service. Others write files, run programs, or show something
+locally."""
 SHOW_HOST = frozenset({"mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms", "gotify", "gotifys"})
-"""Those whose address has a host after the scheme; in others a token stands there."""
+"""Schemes whose URL has a host after the scheme; in other URLs a token stands there."""
 MOST_URL = 2000
 
 
@@ -37,12 +38,13 @@ def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError("it is no time zone such as Europe/Berlin or UTC") from error
+        raise ValueError("not a time zone such as Europe/Berlin or UTC") from error
     return name
 
 
 class Hours(Part):
-    """A time of the week: of each of the days, from `begins` to `ends`; where that is not later, of the next day."""
+    """A time of the week: on each of the days, from `begins` to `ends`, or to `ends` of the next day where that is not
+    later."""
 
     days: Annotated[list[Day], Field(min_length=1, max_length=7), Distinct]
     begins: Clock = "00:00"
@@ -55,8 +57,8 @@ class Hours(Part):
         return self
 
 
-class Route(Part):
-    """Without its name and its URL."""
+class NotificationRoute(Part):
+    """A notification route without its name and its URL."""
 
     enabled: bool = True
     priorities: Annotated[list[Priority], Distinct] = Field(
@@ -85,8 +87,8 @@ class Route(Part):
         return self
 
 
-def opening(route: Route, now: datetime) -> datetime:
-    """When the route may tell something: `now`, or when its hours begin next (UTC)."""
+def opening(route: NotificationRoute, now: datetime) -> datetime:
+    """When the route may send: `now`, or the next begin of its hours (UTC)."""
     if not route.hours:
         return now
     spans = list(_spans(route, now))
@@ -95,8 +97,8 @@ def opening(route: Route, now: datetime) -> datetime:
     return min(begins for begins, _ in spans if begins > now)
 
 
-def _spans(route: Route, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Those of the week around `now`."""
+def _spans(route: NotificationRoute, now: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the spans of the route's hours around `now`."""
     zone = ZoneInfo(route.time_zone)
     today = now.astimezone(zone).date()
     for day in (today + timedelta(days=n) for n in range(-1, 9)):
@@ -114,13 +116,13 @@ def _instant(day: date, clock: str, zone: ZoneInfo) -> datetime:
 
 
 def scheme(url: str) -> str:
-    """Of an apprise URL, in small letters; empty if it has none."""
+    """The scheme of an apprise URL in lower case; empty if it has none."""
     found = re.match("([A-Za-z][A-Za-z0-9+.-]*)://.", url)
     return found[1].lower() if found else ""
 
 
 def shown(url: str) -> str:
-    """What of it is no secret: the scheme, and the host where one stands for sure."""
+    """The part of a URL that is not secret: the scheme, and the host where one stands for certain."""
     kind = scheme(url)
     rest = url[len(kind) + 3 :]
     place = re.split("[/?#]", rest, maxsplit=1)[0]

@@ -1,8 +1,9 @@
-"""What the instruments of many vessels show at given times. Pure: the same seed, names and times give the same values.
+"""Computes what the instruments of many vessels show at given times. Pure: the same seed, names and times give the same
+values.
 
-Every vessel goes through the run of culture.py again and again, at its own size and pace, and began at its own time.
-Noise is a hash of (seed, name, channel, time), not the next number of a generator: a device shows the same value at
-the same time whatever else the fleet does. Arrays have one row a device and one column a channel of CHANNELS.
+Each vessel repeats the run of culture.py, at its own size and pace, from its own start. Noise is a hash of (seed, name,
+channel, time), not the next number of a generator: a device shows the same value at the same time whatever the rest of
+the fleet does. Arrays have one row a device and one column a channel of CHANNELS.
 """
 
 from __future__ import annotations
@@ -55,16 +56,16 @@ LOW[[COLUMN[name] for name in ("temperature_output", "ph_output")]] = -100.0
 HIGH[[COLUMN[name] for name in CHANNELS if name.endswith("_output")]] = 100.0
 PROBES = np.array([COLUMN[name] for name in ("temperature", "ph", "dissolved_oxygen", "exhaust_o2", "exhaust_co2")])
 
-RUN_COLUMNS = [COLUMN[name] for name in culture.Row._fields[:11]]
+RUN_COLUMNS = [COLUMN[name] for name in culture.CultureRow._fields[:11]]
 OTR, FEED_RATE, FEED_TOTAL, VOLUME = range(11, 15)
 HOUR = 3_600_000.0  # ms
 STEPS_IN_HOUR = 1 / culture.STEP
 
 AIR_O2, AIR_CO2, LITRES_IN_MOLE = 0.2095, 0.0004, 22.414
 RESPIRATORY_QUOTIENT = 1.04
-"""The culture model has no carbon dioxide; E. coli on glucose breathes about as much of it as of oxygen."""
+"""The culture model has no carbon dioxide; E. coli on glucose produces about as much of it as it takes up oxygen."""
 NO_TRANSFER = 0.05
-"""An OTR (mmol/L/h) below which a quotient is not even computed."""
+"""The OTR (mmol/L/h) below which no quotient is computed."""
 
 SLOW_MS, FAULT_MS, FAULT_ONE_IN = 60_000, 30_000, 500
 DOSING_HOURS, DOSING_ONE_IN = 0.5, 4
@@ -72,7 +73,7 @@ DOSING_HOURS, DOSING_ONE_IN = 0.5, 4
 
 @dataclass(frozen=True)
 class Vessels:
-    """What tells the vessels apart; every field has one row a vessel."""
+    """The properties in which the vessels differ; every field has one row a vessel."""
 
     key: Hashes
     channel_key: Hashes
@@ -81,7 +82,7 @@ class Vessels:
     began: Floats
     """Hours of the run that had passed at time 0."""
     bias: Floats
-    """What each instrument always shows too much."""
+    """The constant error of each instrument."""
     doses: Ints
     """Doses of antifoam given until each half-hour of a run."""
 
@@ -90,7 +91,7 @@ class Vessels:
 
 
 @dataclass(frozen=True)
-class Sample:
+class VesselSample:
     values: Floats
     """NaN where a channel is due and has no value."""
     fault_channel: Ints
@@ -110,8 +111,8 @@ def vessels(names: list[str], seed: int) -> Vessels:
     return Vessels(key, channel_key, 0.5 + one, 0.9 + 0.2 * two, three * culture.LENGTH, bias, doses(key))
 
 
-def sample(vessels: Vessels, time: float, speed: float) -> Sample:
-    """What the vessels show at `time` (ms since the epoch), when processes run `speed` times as fast as the clock."""
+def take_sample(vessels: Vessels, time: float, speed: float) -> VesselSample:
+    """Sample the vessels at `time` (ms since 1970), when processes run `speed` times as fast as the clock."""
     hour = (time / HOUR * speed * vessels.pace + vessels.began) % culture.LENGTH
     place = hour * STEPS_IN_HOUR
     before = place.astype(np.int64)
@@ -120,9 +121,9 @@ def sample(vessels: Vessels, time: float, speed: float) -> Sample:
     row, after = run[before], run[np.minimum(before + 1, len(run) - 1)]
     truth = row + part * (after - row)
 
-    shown = np.zeros((len(hour), len(CHANNELS)))  # what `transfer` fills in has noise added before, and thrown away
+    shown = np.zeros((len(hour), len(CHANNELS)))  # `transfer` overwrites its columns, with the noise in them
     shown[:, RUN_COLUMNS] = truth[:, :11]
-    # A faster vessel passes through the same run in less time: its rates are higher, its totals are not.
+    # A faster vessel does the same run in less time: its rates are higher, its totals are not.
     otr = truth[:, OTR] * vessels.pace
     litres = truth[:, VOLUME] / 1000 * vessels.size
     shown[:, COLUMN["gas_flow"]] *= vessels.size
@@ -144,7 +145,7 @@ def sample(vessels: Vessels, time: float, speed: float) -> Sample:
     dead = np.flatnonzero(faulty & (quality == BAD))
     shown[dead, probe[dead]] = np.nan
     values = np.round(shown * SCALE) / SCALE
-    return Sample(
+    return VesselSample(
         values=values,
         fault_channel=np.where(faulty, probe, -1),
         fault_quality=quality,
@@ -154,7 +155,8 @@ def sample(vessels: Vessels, time: float, speed: float) -> Sample:
 
 
 def exhaust(gas_flow: Floats, litres: Floats, otr: Floats, ctr: Floats) -> tuple[Floats, Floats]:
-    """Oxygen and carbon dioxide (%) in what leaves a vessel: what air brought, less what was taken, plus what came."""
+    """Oxygen and carbon dioxide (%) in a vessel's exhaust: the air's content, less the uptake, plus the production. Gas
+    flow in L/h, OTR and CTR in mmol/L/h."""
     air = np.maximum(gas_flow, 0.1) / LITRES_IN_MOLE
     taken, given = otr * litres / 1000, ctr * litres / 1000
     out = air - taken + given
@@ -177,7 +179,7 @@ def transfer(shown: Floats) -> None:
 
 
 def doses(key: Hashes) -> Ints:
-    """Doses of antifoam until each half-hour of a run: some, in the feed phases, other ones for every vessel."""
+    """Doses of antifoam until each half-hour of a run: some, during the feed phases, different for every vessel."""
     slots = int(culture.LENGTH / DOSING_HOURS) + 1
     chosen = mixed(numbered(key, slots)) % np.uint64(DOSING_ONE_IN) == 0
     first, last = (int(culture.STARTS[phase] / DOSING_HOURS) for phase in (Phase.EXPONENTIAL_FEED, Phase.HARVEST))

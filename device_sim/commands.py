@@ -1,7 +1,7 @@
-"""What a controller does when it is told to: commands, and the setpoints that people have changed.
+"""Carries out commands on a simulated controller, and keeps the setpoints that people have changed.
 
-It remembers what it has answered, so that a command that comes again is not done again; with a file, over restarts
-too. No clock of its own: time is an argument, in ms.
+It remembers its answers, also over restarts if it has a file, so that a repeated command is not carried out again. It
+has no clock of its own: time is an argument, in ms.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from uuid import UUID
 
 import msgspec
 
-from device_sim.process import CHANNELS, COLUMN, HIGH, LOW, SCALE
+from device_sim.vessels import CHANNELS, COLUMN, HIGH, LOW, SCALE
 from schema.messages import Command
 
 MEMORY = 100
-"""Answers that are remembered, at least; none is forgotten before its command has expired."""
+"""The least number of answers that are remembered. None is forgotten before its command has expired."""
 MOST = 1000
 FOLLOWS_MS = 60_000.0
-"""Time constant with which the vessel follows a changed setpoint, in time of the process."""
+"""Time constant, in ms of process time, with which the vessel follows a changed setpoint."""
 SETPOINT = "_setpoint"
 LIMITS = {"temperature": (0.0, 100.0), "ph": (2.0, 12.0), "dissolved_oxygen": (0.0, 100.0)}
-"""Of the setpoints of these channels."""
+"""Limits of the setpoints of these channels."""
 
 
-class Refused(Exception):
-    """The command is not done, for this reason."""
+class CommandRefused(Exception):
+    """Raised when a command is not carried out; the text says why."""
 
 
 @dataclass
-class Change:
-    """A setpoint that is not the recipe's; how far the vessel was off the recipe when it was made."""
+class SetpointChange:
+    """A setpoint that differs from the recipe, with the vessel's offset from the recipe when it was changed."""
 
     value: float
     since: float
     offset: float
 
 
-class Answer(msgspec.Struct, omit_defaults=True):
-    """`id`, `status` and so on as in the contract; `expires`: of its command."""
+class CommandAnswer(msgspec.Struct, omit_defaults=True):
+    """The answer to a command, with `id`, `status` and so on as in the contract; `expires` is the command's."""
 
     id: UUID
     status: str
@@ -53,18 +53,18 @@ class Answer(msgspec.Struct, omit_defaults=True):
     data: dict[str, Any] | None = None
 
 
-class Console:
+class CommandHandler:
     def __init__(self, firmware: str, file: Path | None = None, speed: float = 1.0, delay: float | None = 0.0) -> None:
-        """`delay`: from the acceptance of a command to its end, in ms; None: it is never answered. Raises ValueError
-        where the file is damaged."""
+        """`delay`: ms from the acceptance of a command to its end; None: commands are never answered. Raises ValueError
+        if the file is damaged."""
         self._firmware, self._file, self._speed, self._delay = firmware, file, speed, delay
-        self._changes: dict[int, Change] = {}
+        self._changes: dict[int, SetpointChange] = {}
         self._recipe: list[float] = [math.nan] * len(CHANNELS)
-        self._answers: dict[UUID, Answer] = {}
-        self._late: list[tuple[float, Answer]] = []
+        self._answers: dict[UUID, CommandAnswer] = {}
+        self._late: list[tuple[float, CommandAnswer]] = []
         if file is not None and file.exists():
             try:
-                answers = msgspec.json.decode(file.read_bytes(), type=list[Answer])
+                answers = msgspec.json.decode(file.read_bytes(), type=list[CommandAnswer])
             except msgspec.DecodeError as error:
                 raise ValueError(f"{file} is damaged: {error}") from error
             self._answers = {answer.id: answer for answer in answers}
@@ -77,15 +77,15 @@ class Console:
     # Commands
 
     def command(self, command: Command, boot: int, time: float) -> list[dict[str, Any]]:
-        """Do it, if it was not done before. The results to send now."""
+        """Carry out a command, unless it was before; return the results to send now."""
         before = self._answers.get(command.id)
         if before is not None:
             return [] if self._delay is None or self._is_late(before) else [_result(before)]
-        answer = Answer(command.id, "done", time, command.expires)
+        answer = CommandAnswer(command.id, "done", time, command.expires)
         try:
             self._check(command, boot, time)
             answer.data = self._works[command.name](command.parameters, time)
-        except Refused as why:
+        except CommandRefused as why:
             answer.status, answer.detail = "refused", str(why)
         self._remember(answer, time)
         if self._delay is None:
@@ -102,25 +102,25 @@ class Console:
         return due
 
     def lose_power(self) -> None:
-        """What was changed by hand is the recipe's again; what was answered stays."""
+        """Return to the recipe's setpoints; answers are kept."""
         self._changes.clear()
         self._late.clear()
 
-    def _is_late(self, answer: Answer) -> bool:
+    def _is_late(self, answer: CommandAnswer) -> bool:
         return any(late is answer for _, late in self._late)
 
     def _check(self, command: Command, boot: int, time: float) -> None:
         if time >= command.expires:
-            raise Refused("it has expired")
+            raise CommandRefused("the command has expired")
         if command.boot is not None and command.boot != boot:
-            raise Refused(f"it is for boot {command.boot}, this is boot {boot}")
+            raise CommandRefused(f"the command is for boot {command.boot}, this is boot {boot}")
         if command.name not in self._works:
-            raise Refused(f"no such command: {command.name[:100]}")
+            raise CommandRefused(f"no such command: {command.name[:100]}")
         if len(self._answers) >= MOST:
-            raise Refused("too many commands at once")
+            raise CommandRefused("too many commands at once")
 
-    def _remember(self, answer: Answer, time: float) -> None:
-        """On the disk before it is answered."""
+    def _remember(self, answer: CommandAnswer, time: float) -> None:
+        """Remember an answer; it is on the disk before it is sent."""
         self._answers[answer.id] = answer
         for old in [old for old in self._answers.values() if old.expires <= time]:
             if len(self._answers) > MEMORY:
@@ -133,34 +133,34 @@ class Console:
                 os.fsync(file.fileno())
             draft.replace(self._file)
 
-    # What it can do
+    # The commands
 
     def _setpoint(self, parameters: dict[str, Any], time: float) -> dict[str, Any]:
         column = _column(parameters, {"channel", "value"})
         value = parameters["value"]
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise Refused("value is not a number")
+            raise CommandRefused("value is not a number")
         low, high = LIMITS[CHANNELS[_measured(column)]]
         if not low <= value <= high:
-            raise Refused(f"value is not from {low:g} to {high:g}")
+            raise CommandRefused(f"value is not from {low:g} to {high:g}")
         before = self._in_force(column)
         self._change(column, float(value), time)
         return {"before": None if math.isnan(before) else before}
 
     def _control(self, parameters: dict[str, Any], time: float) -> dict[str, Any]:
-        """auto: the setpoint is the recipe's; manual: it stays as it is."""
+        """Set the mode: auto follows the recipe's setpoint, manual keeps the present one."""
         column = _column(parameters, {"channel", "mode"})
         mode, now = parameters["mode"], self._in_force(column)
         if mode not in ("auto", "manual"):
-            raise Refused("mode is neither auto nor manual")
+            raise CommandRefused("mode is neither auto nor manual")
         if mode == "manual" and math.isnan(now):
-            raise Refused("there is no setpoint yet")
+            raise CommandRefused("there is no setpoint yet")
         self._change(column, math.nan if mode == "auto" else now, time)
         return {"setpoint": None if math.isnan(now) else now}
 
     def _identify(self, parameters: dict[str, Any], time: float) -> dict[str, Any]:
         if parameters:
-            raise Refused("it has no parameters")
+            raise CommandRefused("the command has no parameters")
         return {"firmware": self._firmware, "channels": list(CHANNELS)}
 
     # Setpoints
@@ -170,11 +170,11 @@ class Console:
         return self._recipe[column] if change is None or math.isnan(change.value) else change.value
 
     def _change(self, column: int, value: float, time: float) -> None:
-        """NaN: the recipe's. The vessel goes on from where it is."""
-        self._changes[column] = Change(value, time, self._offset(column, time))
+        """Change a setpoint; NaN returns to the recipe's. The vessel goes on from where it is."""
+        self._changes[column] = SetpointChange(value, time, self._offset(column, time))
 
     def _offset(self, column: int, time: float) -> float:
-        """How far the vessel is off the recipe."""
+        """The vessel's offset from the recipe at `time`."""
         change = self._changes.get(column)
         if change is None or math.isnan(self._recipe[column]):
             return 0.0
@@ -182,7 +182,7 @@ class Console:
         return goal + (change.offset - goal) * math.exp(-max(0.0, time - change.since) * self._speed / FOLLOWS_MS)
 
     def show(self, values: list[float], time: float) -> list[float]:
-        """What the instruments show, where the recipe alone would show `values`."""
+        """The values that the instruments show where the recipe alone would give `values`."""
         self._recipe = values
         if not self._changes:
             return values
@@ -197,17 +197,17 @@ class Console:
 
 
 def _column(parameters: dict[str, Any], names: set[str]) -> int:
-    """Of the setpoint of a channel, which may be called by the channel's name."""
+    """The column of a channel's setpoint, which may be named by the channel's name, too."""
     if set(parameters) != names:
-        raise Refused(f"its parameters are {' and '.join(sorted(names))}")
+        raise CommandRefused(f"the parameters are {' and '.join(sorted(names))}")
     channel = parameters["channel"]
     if not isinstance(channel, str) or channel.removesuffix(SETPOINT) not in LIMITS:
-        raise Refused("no channel of that name has a setpoint")
+        raise CommandRefused("no channel of that name has a setpoint")
     return COLUMN[channel.removesuffix(SETPOINT) + SETPOINT]
 
 
 def _measured(column: int) -> int:
-    """The channel that a setpoint is of."""
+    """The column of the channel that a setpoint belongs to."""
     return COLUMN[CHANNELS[column].removesuffix(SETPOINT)]
 
 
@@ -215,7 +215,7 @@ def _decimals(column: int) -> int:
     return round(math.log10(SCALE[column]))
 
 
-def _result(answer: Answer) -> dict[str, Any]:
+def _result(answer: CommandAnswer) -> dict[str, Any]:
     result: dict[str, Any] = {"id": str(answer.id), "status": answer.status, "t": answer.t}
     if answer.detail is not None:
         result["detail"] = answer.detail

@@ -1,19 +1,21 @@
-"""What a device keeps until a receipt covers it: the segments of its boots, oldest first, and a bound on them all."""
+"""Keeps a device's frames until a receipt covers them: segments of its boots, oldest first, with a bound on them
+all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from device_sim.frames import Frame, Packing
+from device_sim.frames import Packing, SimulatedFrame
 from device_sim.segment import ACKNOWLEDGED, AGAIN, BUSY, CUT, SENT, Segment
 
 Range = tuple[int, int]
 
 
-class Store:
+class FrameStore:
     def __init__(self, packing: Packing, limit: int, directory: Path | None = None) -> None:
-        """Takes over what is in the directory. In memory without one. Raises ValueError on a damaged file."""
+        """Take over the frames in the directory; without one keep frames in memory. Raises ValueError on a damaged
+        file."""
         self.limit = limit
         self.channels = packing.channels
         self._packing, self._directory = packing, directory
@@ -24,7 +26,7 @@ class Store:
 
     @property
     def waiting(self) -> int:
-        """Frames to be sent on history."""
+        """Frames that wait to be sent on history."""
         return sum(segment.waiting for segment in self._segments)
 
     @property
@@ -38,8 +40,8 @@ class Store:
     def newest(self, boot: int) -> int | None:
         return max((segment.next - 1 for segment in self._of(boot) if segment), default=None)
 
-    def append(self, frame: Frame) -> bytes:
-        """Keep a frame, the next of its boot, which is held: somebody else will send it. Return its record."""
+    def append(self, frame: SimulatedFrame) -> bytes:
+        """Keep a frame, the next of its boot; the caller holds it and will send it. Return its record."""
         segment = self._open
         if segment is None or segment.full or segment.boot != frame.boot:
             segment = self._roll(frame)
@@ -50,7 +52,7 @@ class Store:
         return record
 
     def drop_oldest(self) -> tuple[int, int]:
-        """Boot and seq of the frame that is lost; there must be one."""
+        """Drop the oldest frame; return its boot and seq. There must be one."""
         segment = next(segment for segment in self._segments if segment)
         lost = segment.boot, segment.oldest
         self._forget(segment, segment.oldest)
@@ -58,13 +60,14 @@ class Store:
         return lost
 
     def forget(self, boot: int, last: int) -> tuple[int, int]:
-        """A receipt covers all up to `last`: how many frames go, and how many of them were not PUBACKed."""
+        """Drop the frames up to `last`, which a receipt covers; return how many, and how many of them were not
+        PUBACKed."""
         pairs = [self._forget(segment, last) for segment in self._of(boot)]
         self._remove_empty()
         return sum(count for count, _ in pairs), sum(count for _, count in pairs)
 
     def acknowledge(self, boot: int, first: int, last: int) -> int:
-        """How many were PUBACKed for the first time."""
+        """Note a PUBACK for these frames; return for how many it was the first."""
         count = sum(segment.change(first, last, ACKNOWLEDGED) for segment in self._of(boot))
         self.unacknowledged -= count
         return count
@@ -74,14 +77,14 @@ class Store:
             segment.change(first, last, AGAIN)
 
     def release(self) -> None:
-        """Nobody holds a frame any more: what was not PUBACKed is to be sent."""
+        """Release all held frames: those that were not PUBACKed are to be sent."""
         for segment in self._segments:
             if BUSY in segment.states:
                 segment.change(segment.oldest, segment.next, CUT)
 
-    def take(self, limit: int) -> tuple[list[Frame], Sequence[str]]:
-        """Frames of one boot without a gap that are to be sent, the oldest first, and their channels. They count as
-        sent then."""
+    def take(self, limit: int) -> tuple[list[SimulatedFrame], Sequence[str]]:
+        """Take frames to send, of one boot, without a gap, the oldest first, with their channels. They then count as
+        sent."""
         for segment in self._segments:
             if run := segment.first_to_send(limit):
                 segment.change(*run, SENT)
@@ -89,17 +92,17 @@ class Store:
         return [], ()
 
     def hold(self, boot: int, first: int, last: int) -> None:
-        """Somebody else will send these."""
+        """Hold these frames: the caller will send them."""
         for segment in self._of(boot):
             segment.change(first, last, SENT)
 
     def newest_record(self) -> bytes | None:
-        """The record of the frame that was kept last, if it still is."""
+        """The record of the newest frame, if it is still kept."""
         segment = next((segment for segment in reversed(self._segments) if segment), None)
         return self._packing.pack(segment.read(segment.next - 1, segment.next - 1)[0]) if segment else None
 
     def missing(self, boot: int, first: int, last: int) -> list[Range]:
-        """Those of the seqs that are not kept."""
+        """The ranges of these seqs that are not kept."""
         missing = []
         for segment in self._of(boot):
             if segment and segment.oldest <= last and first < segment.next:
@@ -109,7 +112,7 @@ class Store:
         return [*missing, (first, last)] if first <= last else missing
 
     def save(self) -> None:
-        """Write down what has become of the frames."""
+        """Write the states of the frames to the disk."""
         for segment in self._segments:
             segment.save()
 
@@ -123,7 +126,7 @@ class Store:
     def _of(self, boot: int) -> Iterator[Segment]:
         return (segment for segment in self._segments if segment.boot == boot)
 
-    def _roll(self, frame: Frame) -> Segment:
+    def _roll(self, frame: SimulatedFrame) -> Segment:
         if self._open is not None:
             self._open.file.finish()
         if self._directory:

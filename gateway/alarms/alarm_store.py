@@ -1,5 +1,6 @@
-"""What the evaluator keeps in the database. All that a turn has changed is one transaction, and only the process that
-leads writes: each transaction holds the lead's epoch, so that nobody takes the lead meanwhile."""
+"""Stores what the evaluator keeps: alarms, transitions, memories of devices, outcomes of acts. A turn writes one
+transaction, and only the leader writes: each transaction locks the lead's epoch, so that nobody takes the lead
+meanwhile."""
 
 from __future__ import annotations
 
@@ -70,8 +71,8 @@ update alarm_acts a set done_at = clock_timestamp(), refused = g.refused, n = g.
  where a.act_id = g.act_id and a.done_at is null"""
 
 
-class Outcome(NamedTuple):
-    """Of an act: the transition it became, or why nothing was done."""
+class ActOutcome(NamedTuple):
+    """The outcome of an act: the number of the transition it became, or why it was refused."""
 
     act_id: int
     refused: str | None
@@ -81,22 +82,22 @@ class Outcome(NamedTuple):
 class Moment(NamedTuple):
     now: datetime
     asked: bool
-    """Whether somebody has asked for something."""
+    """Whether an act of a person is waiting."""
 
 
-class Store:
+class AlarmStore:
     def __init__(self, pool: Pool, epoch: int) -> None:
         self._pool = pool
         self.epoch = epoch
 
     async def now(self) -> Moment:
-        """By the database's clock. Raises LeadLost."""
+        """The database's clock, and whether acts wait. Raises LeadLost."""
         now, epoch, asked = await self._pool.fetchrow(NOW)
         self._check(epoch)
         return Moment(now, asked)
 
     async def rules(self) -> list[asyncpg.Record]:
-        """Those that are enabled."""
+        """Rows of the enabled rules."""
         return list(await self._pool.fetch(RULES))
 
     async def devices(self) -> list[asyncpg.Record]:
@@ -106,7 +107,7 @@ class Store:
         return {device_id for (device_id,) in await self._pool.fetch(WITH_ALARMS)}
 
     async def remembered(self, device_ids: Sequence[int]) -> dict[int, tuple[dict[str, Any], list[Standing]]]:
-        """Memory and alarms of devices."""
+        """The memory and the alarms of each device, by device_id."""
         found: dict[int, tuple[dict[str, Any], list[Standing]]] = {device_id: ({}, []) for device_id in device_ids}
         for device_id, memory in await self._pool.fetch(MEMORIES, device_ids):
             found[device_id][0].update(json.loads(memory))
@@ -117,8 +118,9 @@ class Store:
     async def acts(self, most: int) -> list[asyncpg.Record]:
         return list(await self._pool.fetch(ACTS, most))
 
-    async def write(self, watches: Sequence[Watch], outcomes: Sequence[Outcome] = ()) -> None:
-        """All that these have made, and what they remember, in one transaction. Raises LeadLost."""
+    async def write(self, watches: Sequence[Watch], outcomes: Sequence[ActOutcome] = ()) -> None:
+        """Store the transitions, alarms and memories of `watches` and the outcomes of acts, in one transaction. Raises
+        LeadLost."""
         watches = sorted(watches, key=lambda watch: watch.device.device_id)
         async with self._pool.acquire() as connection, connection.transaction():
             self._check(await connection.fetchval(EPOCH))
@@ -145,7 +147,7 @@ async def _put_memories(connection: PoolConnection, watches: Iterable[Watch]) ->
     kept = [watch for watch in watches if not watch.forget]
     if kept:
         until = [None if (time := watch.engine.evaluated_until) is None else moment(time) for watch in kept]
-        # not NaN nor infinity: jsonb has none, and the engine makes none
+        # jsonb has no NaN and no infinity, and the engine makes none
         memories = [json.dumps(watch.memory(), allow_nan=False) for watch in kept]
         await connection.execute(PUT_MEMORIES, [watch.device.device_id for watch in kept], until, memories)
     if gone := [watch.device.device_id for watch in watches if watch.forget]:

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import schema
-from device_sim import process
-from device_sim.process import CHANNELS, COLUMN, Floats, vessels
+from device_sim.vessels import CHANNELS, COLUMN, Floats, take_sample, vessels
 
 NOON = 1_750_000_000_000
 MINUTE = 60_000
@@ -19,7 +18,7 @@ NAMES = [f"sim-{number:04}" for number in range(1, 31)]
 def a_day(seed: int = 1) -> Floats:
     """One row a minute, device and channel."""
     fleet = vessels(NAMES, seed)
-    return np.array([process.sample(fleet, NOON + i * MINUTE, speed=1.0).values for i in range(24 * 60)])
+    return np.array([take_sample(fleet, NOON + i * MINUTE, speed=1.0).values for i in range(24 * 60)])
 
 
 DAY = a_day()
@@ -37,9 +36,9 @@ def test_the_same_seed_gives_the_same_values_and_another_seed_others() -> None:
 
 def test_a_device_shows_the_same_whatever_else_the_fleet_has() -> None:
     alone, among = vessels(NAMES[7:8], 1), vessels(NAMES, 1)
-    one, many = process.sample(alone, NOON, 1.0), process.sample(among, NOON, 1.0)
+    one, many = take_sample(alone, NOON, 1.0), take_sample(among, NOON, 1.0)
     assert np.array_equal(one.values[0], many.values[7], equal_nan=True)
-    assert np.array_equal(process.sample(among[7:9], NOON, 1.0).values[0], one.values[0], equal_nan=True)
+    assert np.array_equal(take_sample(among[7:9], NOON, 1.0).values[0], one.values[0], equal_nan=True)
 
 
 def test_values_stay_within_what_instruments_show() -> None:
@@ -84,5 +83,5 @@ def test_a_feed_total_only_grows_within_a_run() -> None:
 
 def test_a_faster_process_reaches_every_phase_in_minutes() -> None:
     fleet = vessels(NAMES[:1], 1)
-    phases = {int(process.sample(fleet, NOON + i * 1000, speed=300).phase[0]) for i in range(320)}
+    phases = {int(take_sample(fleet, NOON + i * 1000, speed=300).phase[0]) for i in range(320)}
     assert phases == set(range(8))
