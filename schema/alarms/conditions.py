@@ -43,8 +43,7 @@ class Test(Protocol):
 
 
 def test(rule: Rule, memory: Memory | None = None) -> Test:  # noqa: PT028 - no test of pytest's
-    """Make the test of a rule's condition, new or from its memory. Raises expression.BadExpression for a bad
-    formula."""
+    """Make a rule's test, new or from its memory. Raises expression.BadExpression for a bad formula."""
     memory, stale_after = memory or {}, rule.stale_after
     made: Test
     match rule.when:
