@@ -62,22 +62,16 @@ def main(  # noqa: PLR0917 - typer's options
     count: Annotated[int | None, typer.Option(min=0, help="stop after so many frames a device")] = None,
     block: Annotated[int, typer.Option(min=1, help="frames a message")] = 1,
     speed: Annotated[float, typer.Option(min=0, help="speed of the process as a multiple of real time")] = 1.0,
-    replay_rate: Annotated[
-        float, typer.Option(min=0.1, help="frames a second that a device replays from its store")
-    ] = 100.0,
+    replay_rate: Annotated[float, typer.Option(min=0.1, help="frames a second of a device from its store")] = 100.0,
     resend_after: Annotated[
         float, typer.Option(min=0.1, help="seconds without a receipt until the newest frame is sent again")
     ] = 60.0,
-    duplicates: Annotated[float, typer.Option(min=0, max=1, help="fault: share of messages that are sent twice")] = 0.0,
-    late: Annotated[
-        float, typer.Option(min=0, max=1, help="fault: share of messages that are sent out of order")
-    ] = 0.0,
+    duplicates: Annotated[float, typer.Option(min=0, max=1, help="fault: share of messages sent twice")] = 0.0,
+    late: Annotated[float, typer.Option(min=0, max=1, help="fault: share of messages sent out of order")] = 0.0,
     drop: Annotated[
         float, typer.Option(min=0, max=1, help="fault: share of frames that are sent only when the gateway asks")
     ] = 0.0,
-    poison: Annotated[
-        float, typer.Option(min=0, max=1, help="fault: malformed messages that are sent in addition, per frame")
-    ] = 0.0,
+    poison: Annotated[float, typer.Option(min=0, max=1, help="fault: malformed messages sent, per frame")] = 0.0,
     answer_after: Annotated[
         float, typer.Option(min=-1, help="seconds from the acceptance of a command to its end; -1: never answered")
     ] = 0.0,
@@ -88,13 +82,13 @@ def main(  # noqa: PLR0917 - typer's options
     deadline: Annotated[float, typer.Option(min=0, help="seconds to wait for acknowledgements at the end")] = 10.0,
     until_receipted: Annotated[
         float | None,
-        typer.Option(min=0, help="seconds to wait after --deadline until receipts cover all frames; else status 1"),
+        typer.Option(min=0, help="seconds after --deadline until receipts cover all; else status 1"),
     ] = None,
     max_backoff: Annotated[float, typer.Option(min=0.5, help="longest pause before connecting again, s")] = 15.0,
     report_every: Annotated[float, typer.Option(min=0.1, help="seconds between summaries")] = 10.0,
     http_port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="port on which metrics are served for Prometheus; default: none"),
+        typer.Option(min=0, max=65535, help="port of the metrics for Prometheus; default: none"),
     ] = None,
     http_host: Annotated[str, typer.Option(help="address on which the metrics are served")] = "127.0.0.1",
     mqtt_url: Annotated[str, typer.Option(envvar="BIOGATE_MQTT_URL")] = "mqtt://127.0.0.1:1883",
@@ -103,21 +97,17 @@ def main(  # noqa: PLR0917 - typer's options
     ca: Annotated[Path | None, typer.Option(help="certificate of the CA of the brokers, for mqtts")] = None,
     enroll: Annotated[
         str | None,
-        typer.Option(help="listener for enrollment, mqtts://host:port; needs --claims and --enroll-password-file"),
+        typer.Option(help="enroll at mqtts://host:port; needs --claims"),
     ] = None,
     claims: Annotated[Path | None, typer.Option(help="CSV: serial,claim_key,version")] = None,
-    enroll_password_file: Annotated[
-        Path | None, typer.Option(help="file with the password of the login enroll")
-    ] = None,
+    enroll_password_file: Annotated[Path | None, typer.Option(help="file: password of the login enroll")] = None,
     certificate: Annotated[bool, typer.Option("--certificate", help="ask for certificates, not passwords")] = False,
     factory_reset: Annotated[
         list[str] | None, typer.Option(help="serial of a device that first forgets its login and data")
     ] = None,
     repeat_after: Annotated[float, typer.Option(min=0.1, help="seconds until a request is repeated")] = 2.0,
     login_retry: Annotated[float, typer.Option(min=0.1, help="seconds between tries with a refused login")] = 60.0,
-    enroll_again: Annotated[
-        float, typer.Option(min=0.1, help="seconds of refusal after which a device enrolls again")
-    ] = 600.0,
+    enroll_again: Annotated[float, typer.Option(min=0.1, help="seconds of refusal, then enroll again")] = 600.0,
 ) -> None:
     """Run the fleet, unless it is to be enrolled only."""
     if context.invoked_subcommand:

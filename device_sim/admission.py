@@ -1,5 +1,4 @@
-"""Gives a device of the fleet access to the broker: by the login that all share, or by one of its own, for which it
-enrolls."""
+"""Gives each device access to the broker: by the login that all share, or by one of its own, for which it enrolls."""
 
 from __future__ import annotations
 
@@ -42,8 +41,7 @@ class DeviceAdmission(Protocol):
         ...
 
     async def refused(self, access: DeviceAccess) -> float | None:
-        """Note that the broker refused the login. Return the seconds to wait, or None to wait as after other
-        failures."""
+        """Note that the broker refused the login. Return the seconds to wait; None: as after other failures."""
         ...
 
     def used(self, access: DeviceAccess) -> None:

@@ -55,8 +55,8 @@ class Broker:
     def at(
         cls, url: str, username: str | None, password: str | None, tls: Callable[[], ssl.SSLContext] | None = None
     ) -> Broker:
-        """The broker at a URL. `tls` gives the context for mqtts; without it, the machine's certificates are trusted.
-        Raises ValueError."""
+        """The broker at a URL. `tls` makes the context for mqtts; default: trust the machine's CAs. Raises
+        ValueError."""
         parts = urlsplit(url)
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
             raise ValueError(f"not an address like mqtt://host:port or mqtts://host:port: {url}")

@@ -90,8 +90,7 @@ def advance(c: Culture, feed: float, kla: float, hours: float = STEP) -> Culture
 
 
 def feed_rate(age: float) -> float:
-    """Feed in L/h at an age in hours after inoculation: none, then exponential, then half of the last rate,
-    constant."""
+    """Feed in L/h at an age in hours after inoculation: none, exponential, then half of the last rate, constant."""
     if age < FEED_START:
         return 0.0
     grown = FEED_RATE * math.exp(FEED_GROWTH * (min(age, FEED_HALVED) - FEED_START))

@@ -54,7 +54,7 @@ def main(  # noqa: PLR0917 - typer's options
     enroll: Annotated[str, typer.Option(help="listener for enrollment, mqtts://host:port")],
     claims: Annotated[Path, typer.Option(help="CSV: serial,claim_key,version")],
     ca: Annotated[Path, typer.Option(help="certificate of the plant's CA")],
-    enroll_password_file: Annotated[Path, typer.Option(help="file with the password of the login enroll")],
+    enroll_password_file: Annotated[Path, typer.Option(help="file: password of the login enroll")],
     state: Annotated[Path, typer.Option(help="directory of the devices' files")],
     concurrency: Annotated[int, typer.Option(min=1, help="handshakes that run at once")] = 20,
     starts: Annotated[float, typer.Option(min=0.01, help="handshakes that begin in a second")] = 15.0,
@@ -93,8 +93,7 @@ def open_keepers(state: Path, claims: list[Claim], resets: list[str]) -> list[Ke
 
 
 def factory_reset(keeper: Keeper) -> None:
-    """Reset a device. Its login goes first, so that a device without a boot counter cannot publish under an old
-    name."""
+    """Reset a device. Its login goes first: a device without a boot counter must not publish under an old name."""
     keeper.factory_reset()
     state = keeper.path.parent
     for what in ("boot", "commands"):

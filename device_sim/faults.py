@@ -33,8 +33,7 @@ UNACCEPTABLE: tuple[Any, ...] = (
 
 
 def poison(chance: random.Random, format: Format) -> bytes:
-    """A payload that no gateway should accept as a frame. It names no boot and seq, because these would count as
-    received."""
+    """A payload that no gateway should accept as a frame. It names no boot and seq, which would count as received."""
     choice = chance.randrange(3)
     if choice == 0:
         return chance.choice(UNREADABLE)
@@ -51,6 +50,5 @@ async def now_and_then(every: float, act: Callable[[], None], chance: random.Ran
 
 
 def clock_offset(chance: random.Random) -> int:
-    """A random error of a clock, in ms. It has whole seconds, so that a clock set back repeats times that it showed
-    before."""
+    """A random error of a clock in ms: whole seconds, so that a clock set back repeats times that it showed before."""
     return 1000 * chance.randint(-CLOCK_OFF, CLOCK_OFF)

@@ -65,8 +65,7 @@ class SimulatedDevice:
     # Producing
 
     def frame(self, time: float, values: Sequence[float], bad: tuple[int, int] | None = None) -> None:
-        """Number and keep a frame of what the instruments show at `time` (ms); NaN is no value; `bad` is (column,
-        quality)."""
+        """Number and keep a frame of the values shown at `time` (ms); NaN is no value; `bad` is (column, quality)."""
         while self.store.total >= self.store.limit:
             self._lose()
         frame = SimulatedFrame(self.boot, self.seq, time + self.clock, values, bad)
@@ -134,8 +133,7 @@ class SimulatedDevice:
         self.outbox.disconnected()
 
     def sign_off(self, now: float) -> bool:
-        """Publish the offline status, with a later time than this connection's will, so that it wins; False if there is
-        no room."""
+        """Publish the offline status, later than the connection's will, so that it wins; False if there is no room."""
         link = self.outbox.link
         if link is None or link.room == 0:
             return False
@@ -185,8 +183,7 @@ class SimulatedDevice:
                 self._losing = False
 
     def _distrust(self, boot: int, last: int) -> None:
-        """Report, once a boot, a receipt from an earlier life with the same boot number: it does not cover the present
-        frames."""
+        """Report, once a boot, a receipt of an earlier life with the same boot number: it covers no present frames."""
         if boot not in self._distrusted:
             self._report(
                 f"{self.name}: a receipt covers frames that were not produced, boot {boot} seq {last}: ignored"

@@ -1,5 +1,4 @@
-"""Runs many devices on one event loop: each is sampled at its own time within the period, and has a connection of its
-own."""
+"""Runs many devices on one event loop, each sampled at its own time in the period, with a connection of its own."""
 
 from __future__ import annotations
 
@@ -34,8 +33,7 @@ from device_sim.vessels import CHANNELS, Vessels, VesselSample, take_sample, ves
 from schema.topics import Kind
 
 SLOT = 0.04
-"""Seconds between two groups of devices that are sampled together, spread over the period: NumPy is cheap by the
-group."""
+"""Seconds between two groups of devices sampled together, spread over the period: NumPy is cheap by the group."""
 MAX_SLOT = 100
 """Devices in a group, at most."""
 CONNECTS_A_SECOND = 200

@@ -1,5 +1,4 @@
-"""Keeps a device's frames until a receipt covers them: segments of its boots, oldest first, with a bound on them
-all."""
+"""Keeps a device's frames until a receipt covers them: segments of its boots, oldest first, with a common bound."""
 
 from __future__ import annotations
 
@@ -14,8 +13,7 @@ Range = tuple[int, int]
 
 class FrameStore:
     def __init__(self, packing: Packing, limit: int, directory: Path | None = None) -> None:
-        """Take over the frames in the directory; without one keep frames in memory. Raises ValueError on a damaged
-        file."""
+        """Take over the directory's frames; without one keep frames in memory. Raises ValueError on a damaged file."""
         self.limit = limit
         self.channels = packing.channels
         self._packing, self._directory = packing, directory
@@ -60,8 +58,7 @@ class FrameStore:
         return lost
 
     def forget(self, boot: int, last: int) -> tuple[int, int]:
-        """Drop the frames up to `last`, which a receipt covers; return how many, and how many of them were not
-        PUBACKed."""
+        """Drop the frames up to `last`, which a receipt covers; return how many, and how many without a PUBACK."""
         pairs = [self._forget(segment, last) for segment in self._of(boot)]
         self._remove_empty()
         return sum(count for count, _ in pairs), sum(count for _, count in pairs)
@@ -83,8 +80,7 @@ class FrameStore:
                 segment.change(segment.oldest, segment.next, CUT)
 
     def take(self, limit: int) -> tuple[list[SimulatedFrame], Sequence[str]]:
-        """Take frames to send, of one boot, without a gap, the oldest first, with their channels. They then count as
-        sent."""
+        """Take the oldest frames to send, of one boot and without a gap, with their channels; they count as sent."""
         for segment in self._segments:
             if run := segment.first_to_send(limit):
                 segment.change(*run, SENT)

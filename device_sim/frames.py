@@ -29,8 +29,7 @@ class SimulatedFrame(NamedTuple):
 
 
 class Packing:
-    """Packs frames of given channels as records of one size: boot, seq, time, column (or -1), quality, values;
-    CRC-32."""
+    """Packs frames as records of one size: boot, seq, time, column (or -1), quality, values; CRC-32."""
 
     def __init__(self, channels: Sequence[str]) -> None:
         self.channels = tuple(channels)

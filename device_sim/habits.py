@@ -21,8 +21,7 @@ class Habits:
     """Seconds without receipt, request or PUBACK after which the newest frame of a boot is sent again. The gateway then
     sees earlier missing frames as a hole, and asks for them."""
     duplicates: float = 0.0
-    """Faults, each as a share of the frames: sent twice, sent out of order, sent only on request, poison sent in
-    addition."""
+    """Faults, each as a share of the frames: sent twice, out of order, only on request; poison sent in addition."""
     late: float = 0.0
     drop: float = 0.0
     poison: float = 0.0
@@ -32,8 +31,7 @@ class Habits:
 
 @dataclass
 class DeviceCounts:
-    """Counts of the fleet, in frames unless said otherwise. produced + recovered = receipted + lost + kept in the
-    stores."""
+    """Counts of the fleet, in frames unless said otherwise. produced + recovered = receipted + lost + kept."""
 
     produced: int = 0
     recovered: int = 0

@@ -25,8 +25,7 @@ PROTOCOL = b"biogate-enroll/1"
 
 
 class Ignored(Exception):
-    """Raised for a reply that the device must not believe; the text says why. The device goes on as if it had not
-    come."""
+    """Raised for a reply that the device must not believe, and goes on without; the text says why."""
 
 
 class Controller(msgspec.Struct, frozen=True):
@@ -151,8 +150,7 @@ def transcript(*parts: bytes) -> bytes:
 
 
 def keys(ephemeral: bytes, theirs: bytes, psk: bytes, th2: bytes) -> ControllerKeys:
-    """Derive the keys of the handshake (docs/enrollment.md). Raises ValueError if the peer's key gives a zero
-    secret."""
+    """Derive the handshake's keys (docs/enrollment.md). Raises ValueError if the peer's key gives a zero secret."""
     shared = X25519PrivateKey.from_private_bytes(ephemeral).exchange(X25519PublicKey.from_public_bytes(theirs))
     if not any(shared):
         raise ValueError("the ephemeral key gives a zero secret")

@@ -171,8 +171,7 @@ class Lines:
             device.disconnected()
 
     def say_some(self, line: str) -> None:
-        """Report a line, at most one a second: a broker that goes away is one event, not one for each of 500
-        devices."""
+        """Report a line, at most one a second: a lost broker is one event, not one for each of 500 devices."""
         moment = time.monotonic()
         if moment - self._last_say >= 1.0:
             self._say(line)

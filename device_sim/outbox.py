@@ -120,8 +120,7 @@ class DeviceOutbox:
     # Sending
 
     def flush(self, now: float, clock: int = 0) -> None:
-        """Send the waiting live frames and notes, as far as link and window allow; `clock` is the device's clock error
-        (ms)."""
+        """Send waiting live frames and notes, as far as link and window allow; `clock`: the clock's error (ms)."""
         if self.link is None or now < self.refused_until:
             return
         while (self.notes or self._block_ready) and self._room > 0:

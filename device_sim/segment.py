@@ -174,8 +174,7 @@ class Segment:
         self.waiting += state == WAITING
 
     def change(self, first: int, last: int, table: bytes) -> int:
-        """Apply `table` to the states from seq `first` to `last`, as far as they are here; return how many became
-        PUBACKed."""
+        """Apply `table` to the states from seq `first` to `last` that are here; return how many became PUBACKed."""
         begin, end = max(first - self.first, self.kept), min(last + 1 - self.first, len(self.states))
         if begin >= end:
             return 0

@@ -52,8 +52,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="he
 
 
 class Challenge(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="challenge"):
-    """Step 2, gateway → device. `body` is base64url of the JSON of a ChallengeBody; its bytes go into the
-    transcript."""
+    """Step 2, gateway → device. `body` is base64url of a ChallengeBody's JSON; its bytes go into the transcript."""
 
     v: Literal[1] = 1
     txn: Txn

@@ -22,8 +22,7 @@ class Unreadable(Exception):
 
 
 def seal(public: bytes, secret: bytes, place: str) -> bytes:
-    """Seal `secret` for the holder of the private key of `public` (32 bytes), for this `place` (a table and row)
-    only."""
+    """Seal `secret` for the holder of the private key of `public` (32 bytes), for this `place` (table and row)."""
     ephemeral = X25519PrivateKey.generate()
     ours = ephemeral.public_key().public_bytes_raw()
     shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(public))

@@ -112,8 +112,7 @@ def _tar(server: Postgres, argv: list[str], given: io.BufferedReader) -> None:
 
 
 def _set_password(server: Postgres) -> None:
-    """The data directory's password; if it was lost with the directory, a new one, because the old one may be
-    unknown."""
+    """The data directory's password, or a new one if it was lost with the directory."""
     file = server.data / "password"
     if not file.exists():
         file.write_text(secrets.token_urlsafe(24))

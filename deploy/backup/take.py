@@ -21,8 +21,7 @@ from deploy.stack.errors import StackError
 
 BASE, ABOUT, SECRETS, WAL = "base.tar.gz", "about.json", "secrets.sealed", "wal"
 SLOT = "biogate_wal"
-"""The replication slot of pg_receivewal, for which the server keeps the log that it has not received; also its name in
-synchronous_standby_names."""
+"""The slot of pg_receivewal, whose log the server keeps until received; its name in synchronous_standby_names, too."""
 ROUND = 1 << 20
 
 NOTE = """

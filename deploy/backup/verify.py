@@ -97,8 +97,7 @@ async def look(url: str) -> Findings:
 
 
 async def note(url: str, label: str, newest: datetime | None, faults: list[str], words: str) -> bool:
-    """Note the result in the backed-up database, for the gateway's metrics; false if that database has no such
-    backup."""
+    """Note the result in the database that was backed up, for the gateway's metrics; false if it has no such backup."""
     connection = await asyncpg.connect(url, timeout=10)
     try:
         return bool(await connection.execute(NOTE, label, newest, not faults, words[:2000]) == "UPDATE 1")

@@ -16,8 +16,7 @@ PREFIX = "biogate_intake_"
 
 @dataclass(frozen=True)
 class CounterReading:
-    """The gateway's counters at a time, in s. `counts` by state and kind; `lag` by upper bound in seconds,
-    cumulative."""
+    """The gateway's counters at a time (s). `counts` by state and kind, `lag` by upper bound in seconds, cumulative."""
 
     at: float
     counts: dict[tuple[str, str], float]

@@ -34,8 +34,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True)
 class Choice:
-    """A server that was chosen. `where` is the URL, the program (Mosquitto) or the directory of programs
-    (PostgreSQL)."""
+    """A chosen server. `where` is the URL, the program (Mosquitto) or the directory of programs (PostgreSQL)."""
 
     title: str
     source: Source

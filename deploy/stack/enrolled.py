@@ -20,8 +20,7 @@ select (select count(*) from serials s where s.device_id is null and not s.block
 
 @dataclass(frozen=True)
 class EnrollmentProgress:
-    """Numbers of controllers that have used a login; are in a handshake; wait for an operator; are known but never
-    seen."""
+    """Controllers that have used a login; are in a handshake; wait for an operator; are known but never seen."""
 
     enrolled: int
     busy: int

@@ -45,8 +45,7 @@ class Place:
         return str(Path("/srv") / path.relative_to(self.data))
 
     def command(self, argv: Sequence[str], user: str, death: signal.Signals) -> list[str]:
-        """The command that runs `argv` here as `user` (as ourselves if we are not root) and gets `death` when we
-        die."""
+        """The command that runs `argv` here as `user` (as us, if we are not root) and gets `death` when we die."""
         if self._chroot:
             return ["chroot", str(self.root), *as_user(user, with_death_signal(argv, death))]
         if self.root is not None:

@@ -55,7 +55,7 @@ class Plant:
 
     @property
     def state(self) -> Path:
-        """The directory of what controllers keep: claim and identity keys, logins, boot counters, frames without a
+        """The directory of the controllers' claim and identity keys, logins, boot counters, frames without a
         receipt."""
         return DATA / self.paths.name / "simulator"
 

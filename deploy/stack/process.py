@@ -137,8 +137,7 @@ class Process:
 
 
 def acquire(lock: Path, name: str, wait_s: float = PREDECESSOR_S) -> int:
-    """Lock the file; return its descriptor. An old process that holds the lock gets `wait_s` seconds to end, then is
-    killed."""
+    """Lock the file; return its descriptor. An old process with the lock gets `wait_s` seconds, then is killed."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + wait_s

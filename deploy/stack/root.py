@@ -1,5 +1,4 @@
-"""Builds the private Debian root: a small Debian 13 with the tested servers, made once by mmdebstrap under
-`.stack/root`."""
+"""Builds the private Debian root: a small Debian 13 with the tested servers, by mmdebstrap under `.stack/root`."""
 
 from __future__ import annotations
 

@@ -114,8 +114,7 @@ class Postgres(StackServer):
         (self.cluster / "postmaster.pid").unlink(missing_ok=True)
 
     def _initialise(self) -> None:
-        """Run initdb under another name and rename when complete, so that an interrupted one is not taken for a whole
-        one."""
+        """Run initdb under another name and rename when complete: an interrupted one must not be taken for a whole."""
         new = self.cluster.with_name("17.new")
         shutil.rmtree(new, ignore_errors=True)
         self.place.make(new, self.user)
@@ -186,8 +185,7 @@ class Mosquitto(StackServer):
 
     @property
     def logins(self) -> Path:
-        """The file in which the broker keeps logins and roles. The broker owns it; we must not write it while the
-        broker runs."""
+        """The broker's own file of logins and roles; we must not write it while the broker runs."""
         return self.data / "data" / LOGINS
 
     def command(self) -> tuple[list[str], signal.Signals]:

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 IDLE_S = 8
-"""Seconds after which the server ends a transaction whose process has stopped, because it would hold up the next
-lead."""
+"""Seconds after which the server ends the transaction of a process that hangs: it would hold up the next lead."""
 
 
 async def run(settings: Settings, secrets: Secrets | None) -> None:

@@ -119,8 +119,7 @@ class AlarmStore:
         return list(await self._pool.fetch(ACTS, most))
 
     async def write(self, watches: Sequence[Watch], outcomes: Sequence[ActOutcome] = ()) -> None:
-        """Store the transitions, alarms and memories of `watches` and the outcomes of acts, in one transaction. Raises
-        LeadLost."""
+        """Store what `watches` have made and remember, and outcomes of acts, in one transaction. Raises LeadLost."""
         watches = sorted(watches, key=lambda watch: watch.device.device_id)
         async with self._pool.acquire() as connection, connection.transaction():
             self._check(await connection.fetchval(EPOCH))

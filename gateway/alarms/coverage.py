@@ -16,8 +16,7 @@ from schema.alarms.rules import Rule
 log = structlog.get_logger()
 
 COVERED = frozenset({"pending", "active", "suspended"})
-"""States in which a device is covered. A suspended one may come back; a revoked or retired one sends nothing any
-more."""
+"""States in which a device is covered. A suspended one may come back; a revoked or retired one sends no more."""
 
 
 class Coverage:

@@ -267,8 +267,7 @@ class Evaluator:
             metrics.NEWEST_AGE.set(max(now - newest, 0.0))
 
     async def skipped(self) -> None:
-        """Count, for ever, the frames that were too old to be evaluated. It is a task of its own because the count may
-        take long."""
+        """Count, for ever, frames too old to be evaluated, in a task of its own: a count may take long."""
         while True:
             frames = devices = 0
             waiting = [await self._skipped.get()]
@@ -286,8 +285,7 @@ class Evaluator:
     # -- what follows
 
     async def _write(self, store: AlarmStore, outcomes: Sequence[ActOutcome], clock: float) -> None:
-        """Store what this turn has changed, then count it. `clock`: database clock minus time.monotonic(), in
-        seconds."""
+        """Store what this turn has changed, and count it. `clock`: database clock minus time.monotonic(), s."""
         begun = time.monotonic()
         due = [
             watch

@@ -130,8 +130,7 @@ class FrameFeed:
         """Names of a layout's channels by layout_id."""
         self._searches: defaultdict[int, Search] = defaultdict(Search)
         self._reach: dict[int, tuple[float, float]] = {}
-        """For each device_id, the seconds before the newest frame in which new frames may lie, and until when that
-        holds."""
+        """By device_id, the seconds before the newest frame in which new frames may lie, and until when that holds."""
         self._far_due = self._heads_due = 0.0
 
     def begins_at(self, position: Position, now: float) -> float:

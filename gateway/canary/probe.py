@@ -1,5 +1,4 @@
-"""Publishes values and looks for each in the API, in a task of its own, so that a late value does not hold up the
-next."""
+"""Publishes values and looks for each in the API, in a task of its own: a late value does not hold up the next."""
 
 from __future__ import annotations
 

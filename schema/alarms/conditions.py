@@ -5,19 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from schema.alarms import expression, windows
-from schema.alarms.rules import (
-    Deviation,
-    Formula,
-    Frozen,
-    Limit,
-    Quality,
-    RateOfChange,
-    Rule,
-    SequenceGap,
-    Silent,
-    Skew,
-)
+from schema.alarms import expression, rules, windows
 from schema.alarms.snapshot import Snapshot, Value, in_words, known, towards, why_unknown
 from schema.alarms.windows import Memory
 
@@ -42,29 +30,28 @@ class Test(Protocol):
     def memory(self) -> Memory: ...
 
 
-def test(rule: Rule, memory: Memory | None = None) -> Test:  # noqa: PT028 - no test of pytest's
-    """Make the test of a rule's condition, new or from its memory. Raises expression.BadExpression for a bad
-    formula."""
+def test(rule: rules.Rule, memory: Memory | None = None) -> Test:  # noqa: PT028 - no test of pytest's
+    """Make a rule's test, new or from its memory. Raises expression.BadExpression for a bad formula."""
     memory, stale_after = memory or {}, rule.stale_after
     made: Test
     match rule.when:
-        case Limit() as when:
+        case rules.Limit() as when:
             made = _Limit(when, stale_after)
-        case Deviation() as when:
+        case rules.Deviation() as when:
             made = _Deviation(when, stale_after)
-        case RateOfChange() as when:
+        case rules.RateOfChange() as when:
             made = windows.RateTest(when, stale_after, memory)
-        case Frozen() as when:
+        case rules.Frozen() as when:
             made = windows.FrozenTest(when, stale_after, memory)
-        case Quality() as when:
+        case rules.Quality() as when:
             made = _Quality(when, stale_after)
-        case Silent() as when:
+        case rules.Silent() as when:
             made = _Silent(when)
-        case SequenceGap() as when:
+        case rules.SequenceGap() as when:
             made = windows.GapTest(when, memory)
-        case Skew() as when:
+        case rules.Skew() as when:
             made = windows.SkewTest(when, memory)
-        case Formula() as when:
+        case rules.Formula() as when:
             made = _Formula(when, stale_after)
     return made if rule.clear is None else _Clearing(made, rule.clear, stale_after)
 
@@ -83,7 +70,7 @@ class _Stateless:
 
 
 class _Limit(_Stateless):
-    def __init__(self, when: Limit, stale_after: float) -> None:
+    def __init__(self, when: rules.Limit, stale_after: float) -> None:
         super().__init__([when.channel], stale_after)
         self._channel = when.channel
         self._is_high = when.is_high
@@ -107,7 +94,7 @@ class _Limit(_Stateless):
 
 
 class _Deviation(_Stateless):
-    def __init__(self, when: Deviation, stale_after: float) -> None:
+    def __init__(self, when: rules.Deviation, stale_after: float) -> None:
         self._setpoint = when.setpoint_channel
         super().__init__([when.channel, self._setpoint], stale_after)
         self._when = when
@@ -132,7 +119,7 @@ class _Deviation(_Stateless):
 
 
 class _Quality(_Stateless):
-    def __init__(self, when: Quality, stale_after: float) -> None:
+    def __init__(self, when: rules.Quality, stale_after: float) -> None:
         super().__init__([when.channel], stale_after)
         self._channel = when.channel
 
@@ -151,7 +138,7 @@ class _Quality(_Stateless):
 
 
 class _Silent(_Stateless):
-    def __init__(self, when: Silent) -> None:
+    def __init__(self, when: rules.Silent) -> None:
         super().__init__([], 0.0)
         self._after = when.after
 
@@ -183,7 +170,7 @@ class _Expression:
 
 
 class _Formula(_Stateless):
-    def __init__(self, when: Formula, stale_after: float) -> None:
+    def __init__(self, when: rules.Formula, stale_after: float) -> None:
         self._expression = _Expression(when.expression, stale_after)
         super().__init__(self._expression.channels, stale_after)
 

@@ -207,8 +207,7 @@ class DeviceAlarms:
         return made
 
     def phase(self, time: float, phase: str | None) -> list[Transition]:
-        """Take a phase that the run has entered; null says that the run has ended. Phases older than the newest are
-        ignored."""
+        """Take a phase that the run has entered; null ends the run. Phases older than the newest are ignored."""
         if time < self._phase_time:
             return []
         self._phase_time, self._seen.phase = time, phase
@@ -383,8 +382,7 @@ class DeviceAlarms:
         return watch.become(alarm, at, cause, watch.test.words(seen, outcome))
 
     def _scope(self, at: float) -> list[Transition]:
-        """Suppress by design the rules that are not for the current phase. A rule that comes back counts its delays
-        anew."""
+        """Suppress by design the rules that are not for the current phase. A rule that returns counts delays anew."""
         self._is_scoped = True
         made = []
         phase = self._seen.phase

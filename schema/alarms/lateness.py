@@ -8,8 +8,7 @@ LATE = 30.0
 """Seconds. A frame that took so much longer than is usual for its device is history. A clock may be set back by so much
 without being noticed."""
 SETTLED = 60.0
-"""Seconds of receipt after which a delay that does not shrink becomes the usual one: a clock was set, or the line is
-slow."""
+"""Seconds of receipt after which a delay that does not shrink is the usual one: a clock was set, or a slow line."""
 SHRINKS = 0.1
 """A backlog that is being worked off shrinks by more than this, in s per s."""
 PERIOD = 600.0

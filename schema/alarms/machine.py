@@ -62,8 +62,7 @@ class Alarm:
     active: bool = False
     acknowledged: bool = True
     latched: bool = False
-    """Whether a latching rule raised the alarm, so that it waits for a reset, whether or not the condition has
-    returned."""
+    """Whether a latching rule raised the alarm: it waits for a reset, even when the condition has returned."""
     shelved_until: datetime | None = None
     shelved_once: bool = False
     suppressed: bool = False

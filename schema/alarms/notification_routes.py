@@ -27,8 +27,7 @@ SCHEMES = (
     *("ntfy", "ntfys", "gotify", "gotifys", "pover", "pbul", "twilio", "vonage", "nexmo", "sns", "mailgun", "sendgrid"),
     *("pagerduty", "opsgenie", "splunk", "victorops"),
 )
-"""The URL schemes of apprise that only speak to a service. Others write files, run programs, or show something
-locally."""
+"""Schemes of apprise that only speak to a service. Others write files, run programs, or show something locally."""
 SHOW_HOST = frozenset({"mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms", "gotify", "gotifys"})
 """Schemes whose URL has a host after the scheme; in other URLs a token stands there."""
 MOST_URL = 2000
@@ -43,8 +42,8 @@ def _zone(name: str) -> str:
 
 
 class Hours(Part):
-    """A time of the week: on each of the days, from `begins` to `ends`, or to `ends` of the next day where that is not
-    later."""
+    """A time of the week: on each of the days, from `begins` to `ends`, or to `ends` of the next day if that is
+    earlier."""
 
     days: Annotated[list[Day], Field(min_length=1, max_length=7), Distinct]
     begins: Clock = "00:00"

@@ -184,8 +184,7 @@ class SequenceGap(Part):
 
 
 class Skew(Part):
-    """Holds while the times of frames and of their receipt differ by more than `limit` seconds, even at the best of the
-    last minute."""
+    """Holds while times of frames and of receipt differ by more than `limit` s, even at the minute's best."""
 
     kind: Literal["skew"]
     limit: SomeSeconds
@@ -209,8 +208,7 @@ Condition = Annotated[
 
 
 class RuleScope(Part):
-    """Which devices a rule covers, and when. Empty: all devices of the organization, always. All that is given must
-    hold."""
+    """Which devices a rule covers, and when: all that is given must hold. Empty: all of the organization, always."""
 
     devices: Annotated[list[DeviceName], Field(max_length=10_000, description="names"), Distinct] = []
     tags: Annotated[list[Name], Field(max_length=32, description="the device has all of them"), Distinct] = []

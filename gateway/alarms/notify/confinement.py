@@ -33,8 +33,7 @@ class Confinement:
 
 
 class AddressRefused(OSError):
-    """Raised for a refused address, file or program. It is an OSError, so libraries handle it like an unreachable
-    host."""
+    """Raised for a refused address, file or program: an OSError, which libraries handle like a dead host."""
 
 
 _confined: ContextVar[Confinement | None] = ContextVar("confined", default=None)

@@ -146,8 +146,7 @@ class Notifier:
             return None
 
     async def _serve(self, due: Due, route: NotificationRoute) -> None:
-        """Send one or a few messages of a route. A failure is tried again at the next look, and concerns no other
-        route."""
+        """Send one or a few messages of a route. A failure concerns no other route, and is tried again."""
         trouble = Trouble(self._troubles, f"tell alarms by {due.name}")
         async with self._failing if due.failures else self._healthy:
             if not self._may_send:
@@ -206,8 +205,7 @@ class Notifier:
         return error
 
     def _open(self, due: Due) -> str:
-        """The route's URL in clear. Raises GatewayError. Loads cryptography only here, when there is something to
-        tell."""
+        """The route's URL in clear. Raises GatewayError. Loads cryptography only here, when it is needed."""
         from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey  # noqa: PLC0415
 
         from gateway.secrets import VAULT, load_key  # noqa: PLC0415
@@ -243,8 +241,7 @@ class Notifier:
 
 
 def _messages(rows: Sequence[asyncpg.Record], zone: ZoneInfo, now: datetime) -> Iterator[tuple[Notice, list[int]]]:
-    """Yield each message with the ids of its notifications: one for all alarms, then one for each report on another
-    route."""
+    """Yield messages with the ids of their notifications: one for all alarms, then one for each report on a route."""
     alarms: dict[tuple[int, int], asyncpg.Record] = {}
     of_alarms = [row for row in rows if row["rule_id"] is not None]
     for row in of_alarms:  # a later row of an alarm replaces an earlier one

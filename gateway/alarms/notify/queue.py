@@ -178,8 +178,7 @@ class Queue:
         await self._pool.execute(POSTPONE, due.route_id, until, route.escalate_after_s or 0.0)
 
     async def take(self, due: Due, route: NotificationRoute, give_up: timedelta) -> tuple[list[asyncpg.Record], int]:
-        """Return the notifications to tell now and the number given up. Drop those that have nothing to tell any
-        more."""
+        """Return the notifications to tell now and the number given up; drop those that have nothing to tell."""
         async with self._pool.acquire() as connection, connection.transaction():
             given_up = await connection.fetch(GIVE_UP, due.route_id, give_up)
             await connection.execute(SETTLE_RAISED, due.route_id, route.group_wait_s)
