@@ -52,6 +52,14 @@ structlog.configure(
 )
 
 
+@pytest.fixture(autouse=True)
+def configured_logs() -> Iterator[None]:
+    """Undo what a case configures of the logs: it may write to a file that is closed when the case ends."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
 @dataclass(frozen=True)
 class Broker:
     """A Mosquitto of the test's own, with the checkout's mosquitto.conf."""
