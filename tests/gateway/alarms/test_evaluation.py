@@ -95,6 +95,7 @@ async def test_phases_suppress_by_design(plant: Plant, database_url: str) -> Non
         await plant.commit("r1", [(t + 1, {"x": 11.0})])
         await plant.becomes("r1", ("phase", "suppressed"), ("condition", "suppressed"))
         await plant.phase("r1", "batch", t + 2)
+        await plant.becomes("r1", ("phase", "suppressed"), ("condition", "suppressed"), ("phase", "normal"))
         await plant.commit("r1", [(t + 3, {"x": 11.0})], first=1)
         await plant.becomes("r1", ("phase", "suppressed"), ("condition", "suppressed"), ("phase", "normal"), RAISED)
 
