@@ -1,7 +1,8 @@
-"""Decides what a device sends, in which order, and what again.
+"""Decides what a device sends, in which order, and what it sends again.
 
 Live frames and notes (events and the like) go first. All other frames come from the store, on the history topic, at a
-limited rate. A PUBACK ends the sending, but the frame stays in the store. The outbox has no clock: time is an argument,
+limited rate. After a PUBACK a frame is not sent again by itself;
+it stays in the store until a receipt covers it. The outbox has no clock: time is an argument,
 in ms. A link (the connection, while there is one) takes the messages.
 """
 
@@ -35,7 +36,7 @@ LATE_AFTER = 30_000.0
 REFUSED_PAUSE = 1_000.0
 """Time (ms) in which nothing is sent after the broker has reported a message without a subscriber."""
 UPKEEP = 1_000.0
-"""Time (ms) between two savings of the frames' states, which also check whether receipts come."""
+"""Interval (ms) at which the frames' states are saved and missing receipts are looked for."""
 
 
 class Link(Protocol):
@@ -78,7 +79,7 @@ class DeviceOutbox:
         self.in_flight: dict[int, OutboxMessage] = {}
         self.refused_until = 0.0
         self.heard: dict[int, float] = {}
-        """For each boot, when (ms) a message last concerned it."""
+        """For each boot, when (ms) the broker or the gateway last answered for it."""
         self.finished = False
         """Whether no frames will follow, so that an incomplete block is sent, too."""
         self._habits, self._counts, self._store, self._chance = habits, counts, store, chance

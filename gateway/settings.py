@@ -178,8 +178,8 @@ class Settings(BaseSettings):
     quarantine_total_bytes: int = Field(
         2**30,
         ge=0,
-        description="bytes that may be open in quarantine in all, half of it for devices that are not registered; "
-        "messages over a bound are counted, not kept",
+        description="bytes that may be open in quarantine in all; over half of them, nothing of devices that are not "
+        "registered is kept; messages over a bound are counted, not kept",
     )
 
     receipt_interval_s: float = Field(1, gt=0, le=60, description="how often devices are told which frames are stored")

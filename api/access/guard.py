@@ -1,7 +1,8 @@
 """Who may ask what: the dependencies by which routes get at the database. There is no other way to it.
 
-`Db` is the database as the caller's organization sees it, `Accounts` the part that belongs to no organization. What a
-role or a scope is needed for is said beside the route, by `allow`; without it a route is for whoever is a member.
+`Db` is the database as the caller's organization sees it. `Accounts` is the part that belongs to no organization, and
+checks nobody. A route states by `allow` which role and scope it needs; with `Db` and without `allow`, any member may
+use it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ COOKIE, INSECURE_COOKIE = "__Host-biogate", "biogate"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 BY_ADDRESS = frozenset({"/api/v1/ws/alerts", "/api/v1/alarms/stream"})
-"""Here the organization may stand in the address as well: for these, pages cannot send headers."""
+"""Browsers cannot set headers for these, so the query may name the organization."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +129,10 @@ def allow(role: Role, scope: Scope) -> Any:
 
 
 def allow_socket(role: Role, scope: Scope) -> Any:
-    """The same for a WebSocket, and gives the principal. Pages of others may not open one with a cookie: CORS does not
-    hinder them from reading it."""
+    """Like `allow`, for a WebSocket; the dependency also gives the principal.
+
+    CORS does not cover WebSockets, so a foreign page is refused if it shows a cookie.
+    """
 
     async def check(connection: HTTPConnection) -> Principal:
         member = _as_member(connection, await caller(connection))
@@ -199,7 +202,10 @@ def _shown(request: HTTPConnection) -> Shown:
 
 
 def from_own_page(request: HTTPConnection) -> None:
-    """A browser sends the cookie whoever made the page; it also says whose page it was (OWASP, CSRF prevention)."""
+    """Raise Forbidden unless a page of our own sent the request.
+
+    A browser attaches the cookie for any page, but names the page's origin (OWASP, CSRF prevention).
+    """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
     if origin and origin in entrance(request).origins:
         return

@@ -1,8 +1,8 @@
-"""Reads transitions once for each organization that somebody listens for, and hands them to all who do.
+"""Reads transitions once for each organization that has listeners, and hands them to all its listeners.
 
-A feed knows how far it has read. It looks when the database says that there is something new, and every few seconds
-anyway, as a notification may be lost with its connection; so what comes late is late, and never missing. Transitions
-are numbered in the order of their commits: "all after this one" leaves none out.
+A feed knows how far it has read. It looks when the database notifies it, and every few seconds anyway. So a
+notification that is lost with its connection delays transitions, and loses none. Transitions are numbered in the order
+of their commits: "all after this one" leaves none out.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ log = structlog.get_logger("api")
 
 NEWS = "biogate_alarms"
 LOOK_S = 5.0
-"""Between two looks without a notification."""
+"""Seconds between two looks without a notification."""
 AGAIN_S = 1.0
-"""After a look that has failed."""
+"""Seconds to wait after a look that has failed."""
 PAUSE_S = 0.05
-"""After each look: many commits in a row are read together."""
+"""Seconds to wait after each look, so that many commits in a row are read together."""
 PATIENCE_S = 10.0
-"""For one look."""
+"""Seconds that one look may take."""
 AT_ONCE = 500
-"""Transitions of one look."""
+"""Transitions that one look reads."""
 RESUMABLE = 2_000
-"""Who has missed more begins anew."""
+"""A client that has missed more transitions than this begins anew."""
 ROOM_S = "5"
 
 
@@ -45,10 +45,10 @@ class Hub:
     """All feeds of this process."""
 
     def __init__(self, server: Server, identities: Identities, most: int, most_of_one: int) -> None:
-        """`most` listen at a time, `most_of_one` as one caller."""
+        """At most `most` clients listen at a time, and `most_of_one` of one caller."""
         self.identities = identities
         self.checks = asyncio.Semaphore(2)
-        """When accounts have changed all ask at once whether they may go on; the database has others to answer, too."""
+        """Bounds concurrent checks of credentials: after a change of accounts all members are checked at once."""
         self._server = server
         self._most, self._most_of_one = most, most_of_one
         self._of_one: Counter[str] = Counter()
@@ -171,7 +171,7 @@ class Feed:
         self._over()
 
     async def _looked(self) -> str | None:
-        """Look once; what has hindered it."""
+        """Look once; return the error that prevented it, or None."""
         joining, self._joining = self._joining, []
         error: ApiError
         try:
@@ -212,7 +212,7 @@ class Feed:
                 self._admit(member, newest, standing)
 
     async def _resume(self, resuming: list[Member]) -> list[Member]:
-        """Give them what they have missed, if all of it is known; the others."""
+        """Give members what they have missed if all of it is known; return the members for whom it is not."""
         least = min(member.after or 0 for member in resuming)
         missed = await alerts.newest_after(self._database, least, RESUMABLE + 1)
         oldest, newest = await alerts.bounds(self._database)

@@ -5,17 +5,17 @@ reading the engine gets, in the order of receipt,
 
 * every frame with a newer time than all before, and every further part of the newest (the same time, another layout);
 * from a device that numbers its frames, also those with a newer number and an older time: a block of other channels, or
-  a clock that was set back. `device_streams`, into which the gateway merges what it has committed within 10 s, usually
-  1 s, says that such frames exist. The feed then searches near the newest frame first, over hours, a day and a month;
-  after a find, every reading searches again. Numbers that are not found (messages in quarantine look the same) are
-  searched for more and more rarely.
+  a clock that was set back. `device_streams` says that such frames exist; the gateway merges into it what it has
+  committed, usually within 1 s and at most after 10 s. The feed then searches around the newest frame, in rings that
+  grow to hours, a day and a month; after a find, every reading searches again. Numbers that are not found are searched
+  for more and more rarely: numbers of messages in quarantine look the same.
 
-The feed leaves out what the engine would ignore: older times without newer numbers, that is late history, what another
-gateway at the same broker has committed in between, and a clock set back on a device without numbers. It may give a
-frame twice after a restart, which changes nothing. It leaves out frames that are older by the device's clock than
-BIOGATE_ALARMS_CATCH_UP_S, and begins with the newest frame of a device that it sees for the first time.
+The feed leaves out what the engine would ignore, older times without newer numbers: late history, frames that another
+gateway committed in between, and frames after a clock was set back on a device without numbers. It also leaves out
+frames that are older by the device's clock than BIOGATE_ALARMS_CATCH_UP_S. For a device that it sees for the first
+time, it begins with that device's newest frame. It may give a frame twice after a restart, which changes nothing.
 
-The same holds for phases: events of type `phase` newer than the last; before a device's first frame the newest event.
+Of phases, it gives the events of type `phase` newer than the last one; if it gave none yet, the newest event.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ PIECE = 20
 NEAR_S = 7200.0
 """Seconds. Devices whose newest frame is older have a query of their own, because it has to open older chunks."""
 FAR_S, LIVELY_S = 2.0, 60.0
-"""Seconds between two such queries, and the age of the last receipt below which a device is in each of them."""
+"""Seconds between two queries for far devices; and the time for which a far device that was heard is in every
+reading."""
 HEADS_S = 2.0
 BESIDE_S = 60.0
-"""Seconds after the newest frame that are read among frames evaluated before, once a clock was set back."""
+"""After a clock was set back: seconds beyond the newest frame that are read, among frames evaluated before."""
 RINGS_S = (120.0, 5400.0, 93_600.0, 32 * 86_400.0)
 SEARCH_COST = (1, 2, 5, 10)
 SEARCHES = 10
@@ -130,7 +131,7 @@ class FrameFeed:
         """Names of a layout's channels by layout_id."""
         self._searches: defaultdict[int, Search] = defaultdict(Search)
         self._reach: dict[int, tuple[float, float]] = {}
-        """By device_id, the seconds before the newest frame in which new frames may lie, and until when that holds."""
+        """By device_id: how many seconds before the newest frame every reading begins, and until when it does so."""
         self._far_due = self._heads_due = 0.0
 
     def begins_at(self, position: Position, now: float) -> float:
@@ -242,8 +243,8 @@ class FrameFeed:
         return list(await self._pool.fetch(NEWS, ids, since, newest, until, boots, seqs, min(since), layouts, PIECE))
 
     def _may_lack(self, watch: Watch, rows: Sequence[asyncpg.Record], now: float) -> bool:
-        """Whether `rows` may end a block of other channels that begins before the newest frame. They are then read
-        again from further back, but only once, because the numbers in between may be missing for good."""
+        """Whether `rows` may be the tail of a block whose earlier rows are older than the newest frame. If so, the
+        device is read again from further back, but only once: the numbers in between may be missing for good."""
         position, device_id = watch.engine.position, watch.device.device_id
         if not rows or position is None or position.seq is None or position.boot is None:
             return False

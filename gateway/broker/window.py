@@ -51,8 +51,8 @@ class IntakeWindow:
         self._arrived.set()
 
     async def take(self, limit: int, max_bytes: int) -> list[Delivery]:
-        """Wait for messages and take the next 1 to `limit`, in order of receipt, no more once they have `max_bytes`;
-        none when the window is closed and empty."""
+        """Wait for messages and take them in the order of receipt: at most `limit`, and none after the message that
+        reaches `max_bytes`. Returns an empty list when the window is closed and empty."""
         while not self._waiting:
             if self._closed:
                 return []

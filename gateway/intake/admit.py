@@ -1,7 +1,7 @@
-"""Turns a typed message into items to store, checking times, shapes and limits: into items, rejects or both.
+"""Checks times, shapes and limits of a typed message, and turns it into items to store, rejects, or both.
 
-This is pure: what it needs of the registry is a look-up in a cache. `Missing` says which mapping the registry has to
-find first.
+This is pure: it looks only into the registry's cache. If a mapping is not there, it raises `Missing`; the caller has
+the registry find the mapping, and admits the message again.
 """
 
 from __future__ import annotations

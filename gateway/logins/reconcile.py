@@ -1,6 +1,6 @@
-"""Compares the logins of database and broker now and then, and repairs differences that should not be.
+"""Compares the logins of database and broker now and then, and repairs unexpected differences.
 
-They come from changes by others, from a restored file, or from a crash that lost the broker's last writes. Unknown
+These come from changes by others, from a restored file, or from a crash that lost the broker's last writes. Unknown
 logins with names of the gateway's form are deleted; missing ones are made again, if the database has their passwords.
 """
 
@@ -21,7 +21,8 @@ from schema.topics import is_device_name
 
 OURS = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})\.([0-9]{1,9})")
 MANY = 100
-"""More foreign logins than this, which also outnumber the others, suggest a wrong database: then none is deleted."""
+"""If there are more foreign logins than this, and more than known ones, the database is probably the wrong one: then
+none is deleted."""
 
 LOGINS = """
 select c.username, d.name as device, c.kind, c.client_id, c.wanted, c.applied, c.password is not null as sealed
@@ -54,7 +55,7 @@ class StoredLogin:
 
     @property
     def at_broker(self) -> bool:
-        """Whether the broker should have the login; a disabled one with a certificate is deleted there."""
+        """Whether the broker should have the login. A disabled login by certificate is deleted there."""
         return self.wanted == "present" or (self.wanted == "disabled" and self.kind == "password")
 
 
@@ -163,7 +164,7 @@ def _row(record: asyncpg.Record) -> StoredLogin:
 async def repair(
     dynsec: Dynsec, connection: PoolConnection, cell: str, found: Repair, passwords: Mapping[str, str]
 ) -> bool:
-    """Repair a difference if it is still one by the database; return whether anything was done.
+    """Repair a difference if the database still wants it repaired; return whether anything was done.
 
     `passwords` are those of the fixed logins. The caller has to exclude others from administering the broker meanwhile.
     """

@@ -38,7 +38,10 @@ class Holes:
         self._streams: dict[Stream, list[Hole]] = {}
 
     def update(self, stream: Stream, ranges: Sequence[SeqRange], now: float) -> None:
-        """Replace the stream's holes by `ranges`, in ascending order. A hole that overlaps an old one has its age."""
+        """Replace the stream's holes by `ranges`, in ascending order.
+
+        A hole that overlaps old holes takes the age and the next asking time of the oldest of them.
+        """
         old = self._streams.pop(stream, [])
         new = []
         for first, last in ranges:
@@ -52,7 +55,7 @@ class Holes:
             self._streams[stream] = new
 
     def ask_again(self, device_id: int, now: float) -> None:
-        """Ask a device that came back for all holes again that it was asked for in vain, without delay."""
+        """Ask a device that came back, without delay, for every hole that it was asked for in vain."""
         for (of, _), holes in self._streams.items():
             if of == device_id:
                 for hole in holes:
@@ -66,7 +69,7 @@ class Holes:
         return [stream for _, stream in heapq.nsmallest(most_streams, (pair for pair in waiting if pair[0] <= now))]
 
     def due(self, now: float, most_streams: int, most_frames: int) -> Iterator[tuple[Stream, list[SeqRange]]]:
-        """Yield ranges to ask for now, which then count as asked for: at most so many frames a stream, oldest first."""
+        """Yield ranges to ask for now, which count as asked for: `most_frames` a stream at most, lowest seqs first."""
         for stream in self.waiting(now, most_streams):
             room, ranges, holes = most_frames, [], self._streams[stream]
             for hole in holes:

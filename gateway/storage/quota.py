@@ -1,7 +1,7 @@
 """Stores rejects in quarantine within bounds for each device and for all; beyond them it keeps count, hash and reason.
 
-The usage is read before a batch and counted by the database (triggers of migration 0004), so that two gateways can
-exceed the bounds by a batch each. A message whose bytes are kept already is a duplicate, quota or not.
+The usage is read before the insert, without a lock, so each of two gateways can exceed the bounds by one batch.
+Triggers of migration 0004 count it. A message whose bytes are kept already is a duplicate, quota or not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ OVERHEAD = 512
 """Bytes of a row beside its payload and texts, with its share of the indexes: as in `quarantine.weight`."""
 
 STRANGERS = frozenset({Reason.UNKNOWN_DEVICE, Reason.UNKNOWN_TOPIC, Reason.MALFORMED_PACKET})
-"""Reasons that need no registered device. As names can be invented without end, these may fill half of the whole."""
+"""Reasons that need no registered device. Names can be invented without end, so these rejects are stored only
+while the whole quarantine is below half of its bound."""
 
 
 class Keep(Protocol):
@@ -74,7 +75,7 @@ class Quota(NamedTuple):
     def _divide(
         self, rows: list[QuarantineRow], known: set[bytes], usage: dict[str | None, tuple[int, int]], outcome: Outcome
     ) -> tuple[dict[bytes, QuarantineRow], list[QuarantineRow]]:
-        """Return the rows to store, by hash, and the rows over a bound. Count duplicates and the latter."""
+        """Return the rows to store, by hash, and the rows over a bound. Count the duplicates."""
         kept: dict[bytes, QuarantineRow] = {}
         refused: list[QuarantineRow] = []
         _, total = usage.get(None, (0, 0))

@@ -4,13 +4,12 @@ It is pure, so the same code evaluates live and in a dry run, and a repetition f
 A frame is
 
 * news, if its time or its sequence is newer than all before: its values are taken and the rules are evaluated. With a
-  newer sequence and an older time it is a block of other channels, and only channels without a value as new are taken;
-  but if it is older by more than 30 s and one of its channels has a newer value, then the clock was set back: all times
-  in memory move along with it;
+  newer sequence and an older time it is a block of other channels, and only those channels are taken whose known value
+  is older. But if it is older by more than 30 s and one of its channels has a newer value, then the clock was set back:
+  all times in memory move along with it;
 * a part of the newest frame, if it has the same time: its channels that had not come are taken;
 * a backlog (schema/alarms/lateness.py), if it is newer but came more than 30 s later than is usual: values and windows
-  take it in its own time, it makes no transition, delays under way are dropped, and the first frame that is in time
-  again is evaluated afresh;
+  take it at its own time, it makes no transition, and it drops running delays. The first frame in time starts afresh;
 * late history otherwise, which changes nothing at all. So a device without a sequence whose clock is set back is not
   evaluated until its clock has caught up; rules for silence report that.
 """
@@ -72,7 +71,8 @@ class Position(NamedTuple):
     boot: int | None
     seq: int | None
     set_back_from: float
-    """The time from which the clock was set back: up to it a frame is news only by its sequence. 0: it never was."""
+    """The device's time before its clock was set back. Up to it, only a newer sequence makes a frame news. 0 if the
+    clock was never set back."""
 
 
 class _Watch:
@@ -105,9 +105,9 @@ class DeviceAlarms:
     """The alarms of one device under `rules`: those whose scope covers the device. This class skips disabled rules and
     handles phases.
 
-    `memory` is what `memory()` returned, also after JSON, and `alarms` the alarms at that moment: the new object goes
-    on exactly as the old one would. For a changed rule leave out `memory["rules"][name]`, and keep its alarm.
-    `live=False` takes every frame as news: for a dry run over stored frames, in order of time.
+    `memory` is what `memory()` returned (it may have been through JSON), and `alarms` the alarms at that moment: the
+    new object goes on exactly as the old one would. For a changed rule leave out `memory["rules"][name]`, and keep its
+    alarm. `live=False` takes every frame as news: for a dry run over stored frames, in order of time.
     """
 
     def __init__(
@@ -273,8 +273,11 @@ class DeviceAlarms:
         return frame.boot > seen.boot or (frame.boot == seen.boot and frame.seq > seen.seq)
 
     def _is_not_older(self, frame: CommittedFrame) -> bool:
-        """Whether the frame is not older by its time. An older boot always is older, and so is an older sequence whose
-        time may be of the clock before it was set back; else the device counts anew without a new boot."""
+        """Whether the frame is not older by its time. A frame of an older boot always is older.
+
+        In the same boot a frame with an older sequence is older too, unless its time is after every time before the
+        clock was set back: then the device has begun to count anew.
+        """
         seen = self._seen
         if frame.time < seen.time:
             return False
@@ -319,8 +322,8 @@ class DeviceAlarms:
         self._lag.take(frame.time, frame.received)
 
     def _miss(self, now: float) -> list[Transition]:
-        """Evaluate after a long time without frames. Values count as stale only if they would be so even with a frame
-        on its way for as long as one may be; else a device that sends once a minute would be unknown for a moment
+        """Evaluate after a long time without frames. A frame may be under way for LATE seconds, and values count as
+        stale only if they would be so even then; else a device that sends once a minute would be unknown for a moment
         before each frame."""
         seen = self._seen
         grace = LATE if self._live else 0.0
