@@ -20,7 +20,7 @@ from tests.processes import GatewayProcess
 from tests.system.enrollment.device import Device, Door
 
 QUICK_S = 6.0
-"""What "at once" means for a handshake: in a flood the gateway leaves the broker for 5 s, and other tests run beside."""
+"""What "at once" means for a handshake: in a flood the gateway leaves the broker for 5 s."""
 PERIOD_S = 0.05
 
 
