@@ -102,7 +102,7 @@ class Lead:
             self._drop()
 
     async def _take(self) -> None:
-        """Try every STANDBY_PROBE_S until this process has the lock, and count the epoch."""
+        """Try every `timing.standby_s` until this process has the lock, and count the epoch."""
         while True:
             try:
                 async with asyncio.timeout(ANSWER_S * 2):
