@@ -36,7 +36,7 @@ COLUMNS = (
 )  # fmt: skip
 FOOT = """
 *quarantined*: frames of the devices, by reason; a device whose clock steps back produces two frames of one time, and
-the first one stays. *twice or wrong*: frames stored more than once, with another value, or without having been produced.
+the first one stays. *twice or wrong*: frames stored more than once, with another value, or without being produced.
 *duplicates caught*: items that came more than once, by redelivery, replay or malice, and were recognized. *asked
 again*: backfill requests. *caught up after*: time from the end of the fault until no more frames were outstanding than
 a second brings; median and worst. *memory*: the most that a gateway process had resident.
