@@ -32,7 +32,7 @@ DATABASE_ERRORS = Counter(
 )
 LOGINS = Counter(
     "biogate_api_logins_total",
-    "attempts to log in; result is success, failure, or limited (refused after too many failures)",
+    "attempts to log in or prove another secret; result is success, failure, or limited (after too many failures)",
     ["result"],
 )
 LIMITED = Counter(
