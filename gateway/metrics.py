@@ -134,6 +134,9 @@ DATABASE_WAITING = OptionalGauge("biogate_database_waiting_backends", "connectio
 DATABASE_OLDEST_TRANSACTION = OptionalGauge(
     "biogate_database_oldest_transaction_seconds", "age of the oldest open transaction"
 )
+NOTIFICATION_QUEUE = OptionalGauge(
+    "biogate_database_notification_queue_ratio", "how full the server's queue of notifications is; at 1 commits fail"
+)
 DATABASE_XID_AGE = OptionalGauge(
     "biogate_database_xid_age", "transactions since the oldest row not frozen; at 2.1e9 the server stops writing"
 )
@@ -165,11 +168,25 @@ BACKUP_FAULTY = OptionalGauge("biogate_backup_faulty", "1 if the backup that was
 
 DATABASE_FIGURES = (
     *(DATABASE_BYTES, DATABASE_BACKENDS, DATABASE_MAX_CONNECTIONS, DATABASE_WAITING, DATABASE_OLDEST_TRANSACTION),
-    *(DATABASE_XID_AGE, DATABASE_DEADLOCKS, DATABASE_JOBS, WAL_WRITTEN, WAL_RETAINED, REPLICAS, REPLICA_BEHIND),
+    *(
+        NOTIFICATION_QUEUE,
+        DATABASE_XID_AGE,
+        DATABASE_DEADLOCKS,
+        DATABASE_JOBS,
+        WAL_WRITTEN,
+        WAL_RETAINED,
+        REPLICAS,
+        REPLICA_BEHIND,
+    ),
     *(HYPERTABLE_BYTES, HYPERTABLE_CHUNKS, CHUNKS_AHEAD, CHUNK_OLDEST, QUARANTINE_ROWS, QUARANTINE_BYTES),
     *(QUARANTINE_DEVICE_BYTES, ENROLLMENTS_PENDING, DEVICES),
     *(RETENTION_HOLDS, BACKUP_TAKEN, BACKUP_VERIFIED, BACKUP_FAULTY),
 )
+
+SQL_LOGINS_ENDED = Counter("biogate_sql_logins_ended", "sessions of logins for SQL that were ended", ["why"])
+
+for _name in ("transaction", "idle", "notifications"):
+    SQL_LOGINS_ENDED.labels(_name)
 
 # -- retention
 

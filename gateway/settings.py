@@ -41,6 +41,8 @@ class Timing:
     """Interval of looks whether a listening connection still stands, and wait until it is made again."""
     flood_s: float = 5.0
     """Time for which the enrollment leaves the broker in a flood of requests."""
+    sql_logins_s: float = 5.0
+    """Interval of looks for transactions of logins for SQL that take too long."""
     rules_s: float = 5.0
     """Interval of looks at alarm rules and devices that no notification has announced."""
     tick_s: float = 1.0

@@ -25,6 +25,7 @@ select pg_database_size(current_database())::float8 as bytes,
        (select count(*) from pg_stat_activity where wait_event_type = 'Lock')::float8 as waiting,
        (select coalesce(extract(epoch from now() - min(xact_start)), 0) from pg_stat_activity
          where backend_type = 'client backend' and datname = current_database())::float8 as oldest_transaction,
+       pg_notification_queue_usage()::float8 as notification_queue,
        (select age(datfrozenxid) from pg_database where datname = current_database())::float8 as xid_age,
        (select deadlocks from pg_stat_database where datname = current_database())::float8 as deadlocks"""
 WAL = """
@@ -110,6 +111,7 @@ async def server(connection: PoolConnection) -> None:
     metrics.DATABASE_MAX_CONNECTIONS.set(row["max_connections"])
     metrics.DATABASE_WAITING.set(row["waiting"])
     metrics.DATABASE_OLDEST_TRANSACTION.set(row["oldest_transaction"])
+    metrics.NOTIFICATION_QUEUE.set(row["notification_queue"])
     metrics.DATABASE_XID_AGE.set(row["xid_age"])
     metrics.DATABASE_DEADLOCKS.set(row["deadlocks"])
 
