@@ -193,7 +193,7 @@ for _name in ("transaction", "idle", "notifications"):
 RETENTION_AT = OptionalGauge("biogate_retention_timestamp_seconds", "when old data were last looked for")
 RETENTION_CHUNKS = Counter("biogate_retention_dropped_chunks", "chunks dropped as older than their retention", ["kind"])
 RETENTION_ROWS = Counter("biogate_retention_dropped_rows", "rows dropped as older than their retention", ["kind"])
-RETENTION_HELD = OptionalGauge("biogate_retention_held_chunks", "chunks past retention that a hold keeps", ["kind"])
+RETENTION_HELD = OptionalGauge("biogate_retention_held_chunks", "chunks past retention in which all is held", ["kind"])
 
 for _name in ("frame", "event"):
     RETENTION_CHUNKS.labels(_name)
