@@ -11,7 +11,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from api.access.attempts import Attempts
-from api.access.guard import COOKIE, INSECURE_COOKIE, Entrance
+from api.access.guard import COOKIE, INSECURE_COOKIE, AccessServices
 from api.access.identity import Identities
 from api.access.passwords import Passwords
 from api.database import Server
@@ -21,7 +21,7 @@ from api.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Services(Entrance):
+class Services(AccessServices):
     """Everything that outlives a request. It stands at `app.state.services`."""
 
     jwt_key: bytes

@@ -32,7 +32,7 @@ BY_ADDRESS = frozenset({"/api/v1/ws/alerts", "/api/v1/alarms/stream"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entrance:
+class AccessServices:
     """The part of the application's services that decides who may come in."""
 
     settings: Settings
@@ -44,8 +44,8 @@ class Entrance:
     """The origins of other pages that may ask with a session cookie."""
 
 
-def entrance(connection: HTTPConnection) -> Entrance:
-    found: Entrance = connection.app.state.services
+def access_services(connection: HTTPConnection) -> AccessServices:
+    found: AccessServices = connection.app.state.services
     return found
 
 
@@ -66,7 +66,7 @@ async def caller(request: HTTPConnection) -> Principal:
     if known is not None:
         return known
     shown = request.scope.get("shown") or _shown(request)
-    found = await entrance(request).identities.principal(shown)
+    found = await access_services(request).identities.principal(shown)
     if found is None:
         raise Unauthorized("the key, token or session is none of ours, or has ended: log in again", headers=INVALID)
     if shown.kind == "cookie" and not _is_safe(request):
@@ -105,14 +105,14 @@ Member = Annotated[Principal, Depends(_member)]
 
 async def _database(request: Request, member: Member) -> Database:
     assert member.organization_id is not None
-    return entrance(request).server.of(member.organization_id)
+    return access_services(request).server.of(member.organization_id)
 
 
 Db = Annotated[Database, Depends(_database)]
 
 
 async def _accounts(request: Request) -> Database:
-    return entrance(request).server.accounts
+    return access_services(request).server.accounts
 
 
 Accounts = Annotated[Database, Depends(_accounts)]
@@ -152,7 +152,7 @@ def _let(member: Principal, role: Role, scope: Scope) -> None:
 
 async def still_authorized(request: HTTPConnection) -> None:
     """Raise Unauthorized if the caller's credentials have ended or changed: an answer can take hours."""
-    if await entrance(request).identities.principal(_shown(request)) != request.scope["principal"]:
+    if await access_services(request).identities.principal(_shown(request)) != request.scope["principal"]:
         raise Unauthorized("the key, token or session has ended, or may do something else now", headers=INVALID)
 
 
@@ -163,7 +163,7 @@ def remembered(scope: ConnectionScope) -> Principal | None:
         scope["shown"] = shown = _shown(request)
     except Unauthorized:
         return None
-    known = entrance(request).identities.remembered(shown)
+    known = access_services(request).identities.remembered(shown)
     if known is not None and (shown.kind == "bearer" or _is_safe(request)):
         scope["principal"] = known
     return known
@@ -192,7 +192,7 @@ def _shown(request: HTTPConnection) -> Shown:
         if scheme.lower() != "bearer" or not token.strip():
             raise Unauthorized("send Authorization: Bearer and an API key or access token", headers=CHALLENGE)
         return Shown("bearer", token.strip(), organization)
-    cookie = request.cookies.get(entrance(request).cookie)
+    cookie = request.cookies.get(access_services(request).cookie)
     if cookie:
         return Shown("cookie", cookie, organization)
     raise Unauthorized(
@@ -207,7 +207,7 @@ def from_own_page(request: HTTPConnection) -> None:
     A browser attaches the cookie for any page, but names the page's origin (OWASP, CSRF prevention).
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
-    if origin and origin in entrance(request).origins:
+    if origin and origin in access_services(request).origins:
         return
     if site is None:
         scheme = request.url.scheme.replace("ws", "http", 1)  # of a socket's page

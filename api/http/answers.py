@@ -196,7 +196,7 @@ class Table:
         return self.item or self.of.of
 
     @cached_property
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[CsvColumn]:
         return [column for column in columns(self.of) if column.title not in self.without]
 
     @property
@@ -209,22 +209,22 @@ class Table:
             yield [column.of(item) for column in self._columns]
 
 
-class Column(NamedTuple):
+class CsvColumn(NamedTuple):
     """A column of CSV; `a.b` is `b` of the object `a`."""
 
     title: str
     of: Callable[[Any], Any]
 
 
-def columns(kind: type[Answer]) -> Iterable[Column]:
+def columns(kind: type[Answer]) -> Iterable[CsvColumn]:
     """One column for each field, and for each field of an object in a field."""
     for one in msgspec.structs.fields(kind):
         inner = _objects(one.type)
         if not inner:
-            yield Column(one.encode_name, attrgetter(one.name))
+            yield CsvColumn(one.encode_name, attrgetter(one.name))
         for part in inner:
             for title, of in columns(part):
-                yield Column(f"{one.encode_name}.{title}", partial(_inside, attrgetter(one.name), of))
+                yield CsvColumn(f"{one.encode_name}.{title}", partial(_inside, attrgetter(one.name), of))
 
 
 def _objects(kind: Any) -> list[type[Answer]]:

@@ -143,7 +143,7 @@ class SpanParameters(Parameters):
         return times.Span(self.from_, self.to)
 
 
-class Reason(StrictParameters):
+class ReasonParameter(StrictParameters):
     """The parameter of a removal, which has no body."""
 
     why: Words = Field(description="the reason, for the audit trail", examples=["as agreed on 3 November"])

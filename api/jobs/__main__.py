@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from api.database import Server
-from api.jobs.job import Job, Result
+from api.jobs.job import Job, TrialResult
 from api.jobs.trial import evaluate
 from api.problems import ApiError
 from api.settings import Settings
@@ -19,7 +19,7 @@ NICE = 10
 """The intake and the API come first."""
 
 
-async def run(job: Job) -> Result:
+async def run(job: Job) -> TrialResult:
     settings = Settings(
         database_url=job.database_url,
         api_database_url=job.database_url,
@@ -28,9 +28,11 @@ async def run(job: Job) -> Result:
     )
     async with Server(settings) as server:
         try:
-            return Result([looked async for looked in evaluate(server.of(job.organization_id), job, datetime.now(UTC))])
+            return TrialResult(
+                [looked async for looked in evaluate(server.of(job.organization_id), job, datetime.now(UTC))]
+            )
         except ApiError as error:
-            return Result(error=(error.slug, error.detail))
+            return TrialResult(error=(error.slug, error.detail))
 
 
 def main() -> None:

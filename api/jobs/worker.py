@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 import api
-from api.jobs.job import Job, Looked, Result
+from api.jobs.job import Job, Looked, TrialResult
 from api.problems import ApiError, Busy, NotFound, TooLong, TooMany, Unavailable
 from api.settings import Settings
 
@@ -55,7 +55,7 @@ class Trials:
         )
         self._running.add(organization_id)
         try:
-            result = msgspec.json.decode(await _asked(job, gone), type=Result)
+            result = msgspec.json.decode(await _asked(job, gone), type=TrialResult)
         finally:
             self._running.discard(organization_id)
         if result.error is not None:

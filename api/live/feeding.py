@@ -16,7 +16,7 @@ from api.access.guard import still_authorized
 from api.access.roles import Principal
 from api.live.forms import Form
 from api.live.hub import Hub
-from api.live.member import Member
+from api.live.member import FeedMember
 from api.metrics import LIVE_CLIENTS, LIVE_ENDED, LIVE_TRANSITIONS
 from api.problems import ApiError, Unauthorized
 
@@ -51,7 +51,7 @@ TALKS = End("talks", NOTHING_TO_SAY, "there is nothing to say here: filters are 
 class Feeding:
     """Sends the messages of one feed to one client."""
 
-    def __init__(self, hub: Hub, member: Member, connection: HTTPConnection, form: Form, send: Send) -> None:
+    def __init__(self, hub: Hub, member: FeedMember, connection: HTTPConnection, form: Form, send: Send) -> None:
         self._hub, self._member, self._connection = hub, member, connection
         self._form, self._write = form, send
         self._version = hub.identities.version

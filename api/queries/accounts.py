@@ -10,7 +10,7 @@ from api.access.tokens import RefreshToken, hashed
 from api.database import Database
 from api.problems import CHALLENGE, Conflict, Unauthorized
 from api.queries import load
-from api.shapes.accounts import Session
+from api.shapes.accounts import SessionAnswer
 
 SQL = load("accounts")
 
@@ -79,9 +79,9 @@ async def session_end(accounts: Database, user_id: int, session_id: int | None) 
         return int(await connection.fetchval(SQL["session_end"], user_id, session_id))
 
 
-async def sessions(accounts: Database, user_id: int, current: int | None) -> list[Session]:
+async def sessions(accounts: Database, user_id: int, current: int | None) -> list[SessionAnswer]:
     rows = await accounts.fetch(SQL["sessions"], user_id)
-    return [Session.of(row, current=row["session_id"] == current) for row in rows]
+    return [SessionAnswer.of(row, current=row["session_id"] == current) for row in rows]
 
 
 async def password_change(accounts: Database, account: asyncpg.Record, new_hash: str, keep: int | None) -> None:

@@ -18,7 +18,7 @@ from api.shapes.alarm_health import (
     AlarmHealth,
     AlarmRate,
     Durations,
-    Flood,
+    FloodAnswer,
     Floods,
     Hour,
     Nuisance,
@@ -142,13 +142,13 @@ def _floods(span: Span, by_period: Mapping[datetime, int]) -> Floods:
     )
 
 
-def floods(by_period: Mapping[datetime, int]) -> Iterator[Flood]:
+def floods(by_period: Mapping[datetime, int]) -> Iterator[FloodAnswer]:
     """From a period with more than ten to the last before one with less than five, in order. Pure."""
     flood: list[datetime] = []
     for period in _and_after(sorted(by_period)):
         count = by_period.get(period, 0)
         if flood and (count < FLOOD_ENDS or period != flood[-1] + PERIOD):
-            yield Flood(
+            yield FloodAnswer(
                 begin=times.text(flood[0]),
                 end=times.text(flood[-1] + PERIOD),
                 raised=sum(by_period[one] for one in flood),

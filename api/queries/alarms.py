@@ -12,7 +12,7 @@ from api.database import Database
 from api.http.description import raw
 from api.problems import NotFound
 from api.queries import load
-from api.shapes.alarms import Alarm, AlarmDetail, Transition
+from api.shapes.alarms import AlarmAnswer, AlarmDetail, TransitionAnswer
 
 SQL = load("alarms")
 LAST_ID = 2**63 - 1
@@ -90,9 +90,9 @@ async def all_history(database: Database, wanted: WantedTransitions) -> AsyncIte
         wanted = replace(wanted, before=rows[-1]["transition_id"])
 
 
-def item(row: asyncpg.Record) -> Alarm:
-    return Alarm.of(row)
+def item(row: asyncpg.Record) -> AlarmAnswer:
+    return AlarmAnswer.of(row)
 
 
-def transition(row: asyncpg.Record) -> Transition:
-    return Transition.of(row, id=row["transition_id"])
+def transition(row: asyncpg.Record) -> TransitionAnswer:
+    return TransitionAnswer.of(row, id=row["transition_id"])

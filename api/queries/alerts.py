@@ -11,7 +11,7 @@ import msgspec
 from api.database import Database
 from api.queries import load
 from api.queries.alarms import item, transition
-from api.shapes.alarms import Alarm, Transition
+from api.shapes.alarms import AlarmAnswer, TransitionAnswer
 
 SQL = load("alerts")
 
@@ -55,5 +55,5 @@ def _transitions(rows: Sequence[asyncpg.Record]) -> list[Told]:
     return [_told(row["transition_id"], row, transition(row)) for row in rows]
 
 
-def _told(number: int, row: asyncpg.Record, content: Alarm | Transition) -> Told:
+def _told(number: int, row: asyncpg.Record, content: AlarmAnswer | TransitionAnswer) -> Told:
     return Told(number, row["device"], row["rule"], row["priority"], msgspec.json.encode(content))

@@ -20,7 +20,7 @@ from api.http.description import raw
 from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
 from api.queries.devices import unknown
-from api.shapes.commands import Command
+from api.shapes.commands import CommandAnswer
 from api.trace import CURRENT
 
 SQL = load("commands")
@@ -65,7 +65,7 @@ class CommandWish:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
 
 
-async def request(database: Database, wish: CommandWish, who: str, key: str) -> tuple[Command, bool]:
+async def request(database: Database, wish: CommandWish, who: str, key: str) -> tuple[CommandAnswer, bool]:
     """The command, and whether it is new. A repeated request is answered before anything is checked again: what it
     did may be what has changed since."""
     digest = wish.digest()
@@ -117,14 +117,16 @@ def _broken(wanted: Precondition, row: asyncpg.Record) -> list[str]:
     return wrong
 
 
-async def one(database: Database, command: UUID) -> Command:
+async def one(database: Database, command: UUID) -> CommandAnswer:
     row = await database.fetchrow(SQL["one"], command)
     if row is None:
         raise NotFound(f"there is no command {command}")
     return item(row)
 
 
-async def ended(database: Database, command: UUID, patience: timedelta, gone: Callable[[], Awaitable[bool]]) -> Command:
+async def ended(
+    database: Database, command: UUID, patience: timedelta, gone: Callable[[], Awaitable[bool]]
+) -> CommandAnswer:
     """The command when it has ended, or as it is when patience has. No connection is held meanwhile."""
     deadline = time.monotonic() + patience.total_seconds()
     while True:
@@ -145,12 +147,12 @@ async def page(
     return await database.fetch_planned(SQL["page"], device_id, states, *before, limit)
 
 
-async def cancel(database: Database, command: UUID, who: str, why: str) -> Command:
+async def cancel(database: Database, command: UUID, who: str, why: str) -> CommandAnswer:
     async with database.change() as connection:
         await connection.execute(SQL["cancel"], command, who, why)
     return await one(database, command)
 
 
-def item(row: asyncpg.Record) -> Command:
+def item(row: asyncpg.Record) -> CommandAnswer:
     documents = {name: raw(row[name]) for name in ("parameters", "precondition", "result")}
-    return Command.of(row, id=str(row["command_id"]), **documents)
+    return CommandAnswer.of(row, id=str(row["command_id"]), **documents)

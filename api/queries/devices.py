@@ -29,7 +29,7 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class DeviceChannels:
     device_id: int
     name: str
     position: int
@@ -49,7 +49,7 @@ async def device_id(database: Database, name: str) -> int:
     return int(row["device_id"])
 
 
-async def device(database: Database, name: str) -> Device:
+async def device(database: Database, name: str) -> DeviceChannels:
     """The device with its channels and where they stand in its layouts."""
     rows = await database.fetch(SQL["slots"], name)
     if not rows:
@@ -64,7 +64,7 @@ async def device(database: Database, name: str) -> Device:
             channels[row["channel_id"]] = found
         found.slots[row["layout_id"]] = row["ordinal"]
     position = max(row["position"] or 0 for row in rows)
-    return Device(rows[0]["device_id"], name, position, tuple(channels.values()))
+    return DeviceChannels(rows[0]["device_id"], name, position, tuple(channels.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,8 @@ def _detail(row: asyncpg.Record | None, name: str) -> DeviceDetail:
     return DeviceDetail.of(row, device=row["name"], presence=_presence(row))
 
 
-def item(row: asyncpg.Record) -> shapes.Device:
-    return shapes.Device.of(row, device=row["name"], presence=_presence(row))
+def item(row: asyncpg.Record) -> shapes.DeviceAnswer:
+    return shapes.DeviceAnswer.of(row, device=row["name"], presence=_presence(row))
 
 
 def _presence(row: asyncpg.Record) -> Presence | None:

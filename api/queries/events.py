@@ -11,7 +11,7 @@ from api.database import Database
 from api.http.description import raw
 from api.http.times import Span
 from api.queries import load
-from api.shapes.events import Event
+from api.shapes.events import EventAnswer
 
 SQL = load("events")
 AFTER_ALL_DIGESTS = b"\xff" * 65
@@ -24,5 +24,5 @@ async def events(
     return await database.fetch(SQL["events"], device_id, window.begin, window.end, *before, kind, limit)
 
 
-def item(row: asyncpg.Record) -> Event:
-    return Event.of(row, data=raw(row["data"]))
+def item(row: asyncpg.Record) -> EventAnswer:
+    return EventAnswer.of(row, data=raw(row["data"]))

@@ -8,14 +8,14 @@ from api.database import Connection, Database
 from api.http import times
 from api.queries import load
 from api.queries.devices import unknown
-from api.shapes.status import Completeness, Status
+from api.shapes.status import Completeness, StatusAnswer
 
 SQL = load("status")
 HOUR = timedelta(hours=1)
 MILLISECOND = timedelta(milliseconds=1)
 
 
-async def status(database: Database, name: str) -> Status:
+async def status(database: Database, name: str) -> StatusAnswer:
     async with database.connection() as connection:
         now = datetime.now(UTC)
         row = await connection.fetchrow(SQL["status"], name, now - HOUR)
@@ -26,7 +26,7 @@ async def status(database: Database, name: str) -> Status:
         complete = await _completeness(connection, row["device_id"], now)
     seen = max((at for at in (row["status_received_at"], row["received_at"]) if at is not None), default=None)
     silent = row["time"] is None
-    return Status(
+    return StatusAnswer(
         device=name,
         state=row["state"],
         online=row["online"],

@@ -11,7 +11,7 @@ import asyncpg
 
 from api.database import Database
 from api.queries import load
-from api.queries.devices import Channel, Device
+from api.queries.devices import Channel, DeviceChannels
 
 SQL = load("telemetry")
 AGGREGATES = ("avg", "min", "max", "first", "last", "count")
@@ -21,7 +21,7 @@ AGGREGATES = ("avg", "min", "max", "first", "last", "count")
 class Selection:
     """What is asked for: of `device`, these channels in [begin, end), only good samples or all."""
 
-    device: Device
+    device: DeviceChannels
     channels: tuple[Channel, ...]
     begin: datetime
     end: datetime

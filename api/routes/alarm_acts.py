@@ -103,7 +103,7 @@ async def many(request: Request, app: App, database: Db, member: Member) -> Resp
     numbers = await queries.act_on_many(database, chosen, _wish(member, given.action, given)) if chosen else []
     found = await _settled(app, request, database, member, [number for number in numbers if number is not None])
     outcomes = [
-        shapes.Outcome(
+        shapes.OutcomeAnswer(
             device=device,
             rule=rule,
             outcome="unknown" if number is None else found[number].state,

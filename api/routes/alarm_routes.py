@@ -73,7 +73,7 @@ async def one(database: Db, route: RouteName, _: JsonOnly) -> Response:
     | {
         200: SAVED | {"description": "Changed, or as it was", "headers": ETAG},
         201: SAVED | {"description": "Made", "headers": ETAG},
-        412: description.CHANGED,
+        **description.CHANGED,
     },
     openapi_extra=described(RouteChange),
 )
@@ -109,7 +109,7 @@ def _check(settings: Settings, url: str) -> None:
     dependencies=WRITE,
     summary="Remove an alarm route",
     description="What it has still to tell is told to nobody.",
-    responses=description.CHANGE | {412: description.CHANGED} | description.ok(shapes.AlarmRoute, route=shapes.ROUTE),
+    responses=description.CHANGE | description.CHANGED | description.ok(shapes.AlarmRoute, route=shapes.ROUTE),
 )
 async def remove(database: Db, route: RouteName, change: Changing, if_match: IfMatch = None) -> Response:
     version = None if if_match is None else preconditions.wanted(if_match)

@@ -13,7 +13,7 @@ from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, preconditions
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import body, inlined
-from api.http.parameters import ListParameters, Reason, RuleName, StrictParameters
+from api.http.parameters import ListParameters, ReasonParameter, RuleName, StrictParameters
 from api.http.preconditions import ExpectedByHeader, IfMatch
 from api.problems import BadRules
 from api.queries import alarm_rules as queries
@@ -65,14 +65,14 @@ class RuleParameters(ListParameters):
         return queries.RuleFilter(self.enabled, self.tag or None, self.priority or None, self.channel)
 
 
-async def _change(member: Member, asked: Annotated[Reason, Query()]) -> RuleOrder:
+async def _change(member: Member, asked: Annotated[ReasonParameter, Query()]) -> RuleOrder:
     return RuleOrder(member.who, asked.why)
 
 
 Changing = Annotated[RuleOrder, Depends(_change)]
 
 
-class ImportParameters(Reason):
+class RuleImportParameters(ReasonParameter):
     dry_run: bool = Field(False, description="true: change nothing, and say what would be changed")
     remove: bool = Field(False, description="true: remove the rules that are not in the file")
 
@@ -115,13 +115,11 @@ async def export(database: Db, asked: Annotated[StrictParameters, Query()]) -> R
     dependencies=WRITE,
     summary="Make the rules those of a file: all of them, or none if one is bad",
     description=f"At most {files.MAX_BYTES} bytes and {files.MAX_RULES} rules. What is wrong is told with its line.",
-    responses=description.CHANGE
-    | {412: description.CHANGED}
-    | description.ok(shapes.Imported, imported=shapes.IMPORTED),
+    responses=description.CHANGE | description.CHANGED | description.ok(shapes.Imported, imported=shapes.IMPORTED),
     openapi_extra={"requestBody": {"required": True, "content": FILE}},
 )
 async def import_(
-    request: Request, database: Db, member: Member, asked: Annotated[ImportParameters, Query()]
+    request: Request, database: Db, member: Member, asked: Annotated[RuleImportParameters, Query()]
 ) -> Response:
     content = await body(request, files.MAX_BYTES)
     try:
@@ -156,7 +154,7 @@ async def one(database: Db, rule: RuleName, _: JsonOnly) -> Response:
     | {
         200: SAVED | {"description": "Changed, or as it was", "headers": ETAG},
         201: SAVED | {"description": "Made", "headers": ETAG},
-        412: description.CHANGED,
+        **description.CHANGED,
     },
     openapi_extra=SAYS,
 )
@@ -171,7 +169,7 @@ async def put(request: Request, database: Db, rule: RuleName, expected: Expected
     dependencies=WRITE,
     summary="Remove a rule",
     description="Its alarms end; their history stays.",
-    responses=description.THING | {412: description.CHANGED} | description.ok(shapes.SavedRule, rule=shapes.RULE),
+    responses=description.THING | description.CHANGED | description.ok(shapes.SavedRule, rule=shapes.RULE),
 )
 async def remove(database: Db, rule: RuleName, change: Changing, if_match: IfMatch = None) -> Response:
     version = None if if_match is None else preconditions.wanted(if_match)

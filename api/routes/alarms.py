@@ -33,7 +33,7 @@ router = Router("alarms")
 READ = [allow(Role.VIEWER, Scope.ALARMS_READ)]
 ALARMS = Table(
     name="alarms",
-    of=shapes.Alarm,
+    of=shapes.AlarmAnswer,
     item=queries.item,
     key={"device": cursors.device, "rule": cursors.device},
     first=("", ""),
@@ -41,14 +41,14 @@ ALARMS = Table(
 TRANSITIONS = Table(
     name="transitions",
     title="History",
-    of=shapes.Transition,
+    of=shapes.TransitionAnswer,
     item=queries.transition,
     key={"transition_id": cursors.number},
     first=(queries.LAST_ID,),
 )
 
 
-class DeviceParameters(ListParameters):
+class DeviceAlarmParameters(ListParameters):
     state: list[shapes.AlarmState] = Field([], description="only in these states; may be repeated; without it all")
     standing: bool | None = Field(None, description="true: only those that are not normal; false: only those that are")
     unacknowledged: bool | None = Field(None, description="only those that somebody has to acknowledge, or the others")
@@ -67,7 +67,7 @@ class DeviceParameters(ListParameters):
         )
 
 
-class AlarmParameters(DeviceParameters):
+class AlarmParameters(DeviceAlarmParameters):
     device: str | None = Field(None, max_length=64, description="only of this device")
     tag: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field(
         [], max_length=MOST_TAGS, description="only of devices that have this tag; repeated: all of these tags"
@@ -111,7 +111,7 @@ async def page(request: Request, database: Db, asked: Annotated[AlarmParameters,
     responses=description.DEVICE | ALARMS.described(shapes.ALARM),
 )
 async def of_device(
-    request: Request, database: Db, device: DeviceName, asked: Annotated[DeviceParameters, Query()]
+    request: Request, database: Db, device: DeviceName, asked: Annotated[DeviceAlarmParameters, Query()]
 ) -> Response:
     await devices.device_id(database, device)
     wanted = asked.filter(device)

@@ -30,7 +30,7 @@ READ = [allow(Role.VIEWER, Scope.COMMANDS_READ)]
 WRITE = [allow(Role.ENGINEER, Scope.COMMANDS_WRITE)]
 COMMANDS = Table(
     name="commands",
-    of=shapes.Command,
+    of=shapes.CommandAnswer,
     item=queries.item,
     key={"requested_at": cursors.instant, "command_id": UUID},
     first=(times.LAST, queries.LAST_ID),
@@ -72,7 +72,7 @@ ASK = described(CommandOrder) | {
         }
     ]
 }
-ANSWER = description.ok(shapes.Command, command=shapes.COMMAND)[200]
+ANSWER = description.ok(shapes.CommandAnswer, command=shapes.COMMAND)[200]
 LOCATION = {"Location": {"description": "where the command is", "schema": {"type": "string"}}}
 REPLAYED = {"Idempotency-Replayed": {"description": "true", "schema": {"type": "string"}}}
 
@@ -88,7 +88,7 @@ REPLAYED = {"Idempotency-Replayed": {"description": "true", "schema": {"type": "
     | {
         200: ANSWER | {"description": "This was asked for before: the same command", "headers": LOCATION | REPLAYED},
         202: ANSWER | {"description": "It waits for a gateway", "headers": LOCATION},
-        412: description.NOT_AS_EXPECTED,
+        **description.NOT_AS_EXPECTED,
     },
     openapi_extra=ASK,
 )
@@ -148,7 +148,7 @@ async def page(
     "/commands/{command}",
     dependencies=READ,
     summary="One command: how far it is, and its result",
-    responses=description.THING | description.ok(shapes.Command, command=shapes.ENDED),
+    responses=description.THING | description.ok(shapes.CommandAnswer, command=shapes.ENDED),
 )
 async def one(
     request: Request,
@@ -178,7 +178,7 @@ async def one(
     summary="Take a command back that no gateway has sent yet",
     responses=description.CHANGE
     | description.ok(
-        shapes.Command,
+        shapes.CommandAnswer,
         command=shapes.COMMAND | {"state": "cancelled", "ended_at": description.T, "detail": "a mistake"},
     ),
     openapi_extra=described(Order),

@@ -25,11 +25,11 @@ router = Router("devices")
 READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
 CHANGE = [allow(Role.ENGINEER, Scope.DEVICES_WRITE)]
 
-DEVICES = Table(name="devices", of=shapes.Device, item=queries.item, key={"name": cursors.device}, first=("",))
+DEVICES = Table(name="devices", of=shapes.DeviceAnswer, item=queries.item, key={"name": cursors.device}, first=("",))
 CHANNELS = Table(
     name="channels",
-    of=shapes.Channel,
-    item=lambda one: shapes.Channel(channel=one.name, unit=one.unit, description=one.description),
+    of=shapes.ChannelAnswer,
+    item=lambda one: shapes.ChannelAnswer(channel=one.name, unit=one.unit, description=one.description),
 )
 
 
@@ -78,7 +78,7 @@ async def one_device(database: Db, device: DeviceName, _: JsonOnly) -> Response:
     description="What is left out stays. With If-Match it is only done if nobody has changed the device meanwhile. The "
     "name stays: it stands in the topics.",
     responses=description.CHANGE
-    | {412: description.CHANGED}
+    | description.CHANGED
     | description.ok(shapes.DeviceDetail, device=shapes.DETAIL | {"version": 4}),
     openapi_extra=described(DeviceChange),
 )

@@ -31,7 +31,7 @@ ENROLLMENTS = Table(
     key={"created_at": cursors.instant, "txn": cursors.txn},
     first=(times.LAST, queries.LAST_TXN),
 )
-CELLS = Table(name="cells", title="Switches", of=shapes.Cell)
+CELLS = Table(name="cells", title="Switches", of=shapes.CellAnswer)
 Txn = Annotated[
     str, Path(pattern="^[0-9a-f]{32}$", description="the transaction number", examples=[shapes.ENROLLMENT["txn"]])
 ]

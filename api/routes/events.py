@@ -24,7 +24,7 @@ READ = [allow(Role.VIEWER, Scope.TELEMETRY_READ)]
 
 EVENTS = Table(
     name="events",
-    of=shapes.Event,
+    of=shapes.EventAnswer,
     item=queries.item,
     key={"time": cursors.instant, "digest": cursors.digest},
 )

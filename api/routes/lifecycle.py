@@ -22,7 +22,7 @@ from api.shapes.lifecycle import Gift
 
 router = Router("enrollment")
 
-LOGINS = Table(name="logins", of=shapes.Login)
+LOGINS = Table(name="logins", of=shapes.LoginAnswer)
 READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 GIVE = [allow(Role.ADMIN, Scope.DEVICES_WRITE)]
 ACTIONS = {

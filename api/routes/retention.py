@@ -11,7 +11,7 @@ from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
 from api.http.answers import Table
 from api.http.bodies import described, order
-from api.http.parameters import ListParameters, Reason
+from api.http.parameters import ListParameters, ReasonParameter
 from api.queries import retention as queries
 from api.routes import Router
 from api.shapes import retention as shapes
@@ -62,6 +62,6 @@ async def make(request: Request, database: Db, member: Member) -> Response:
     responses=description.CHANGE | description.NOTHING,
     dependencies=[CHANGES],
 )
-async def end(database: Db, member: Member, hold_id: Id, asked: Annotated[Reason, Query()]) -> Response:
+async def end(database: Db, member: Member, hold_id: Id, asked: Annotated[ReasonParameter, Query()]) -> Response:
     await queries.end(database, hold_id, member.who, asked.why)
     return Response(status_code=204)

@@ -62,7 +62,7 @@ class SerialParameters(ListParameters):
     import_: str | None = Field(None, alias="import", max_length=1000, description="only those of this import")
 
 
-class ImportParameters(StrictParameters):
+class SerialImportParameters(StrictParameters):
     name: Words = Field(description="of the import; to a known one is added", examples=["plant-north"])
     quota: int | None = Field(None, ge=0, lt=2**31, description="devices that may enroll with its serials")
     organization: OrganizationName | None = Field(
@@ -89,12 +89,12 @@ async def page(request: Request, database: Db, asked: Annotated[SerialParameters
     summary="Import serials: all of them, or none if one is bad",
     description="Only the organization that runs the installation imports, also for others.",
     responses=description.CHANGE
-    | {415: description.UNSUPPORTED}
+    | description.UNSUPPORTED
     | description.ok(shapes.Import, imported={"import": "plant-north", "new": 48, "known": 2, "keys_not_kept": 0}),
     openapi_extra=ROWS,
 )
 async def import_(
-    request: Request, database: Db, member: Member, asked: Annotated[ImportParameters, Query()]
+    request: Request, database: Db, member: Member, asked: Annotated[SerialImportParameters, Query()]
 ) -> Response:
     try:
         rows = _rows(request, await body(request, serials.MOST_BYTES))

@@ -22,7 +22,7 @@ READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
     "/devices/{device}/status",
     dependencies=READ,
     summary="How a device is doing: presence, last seen, lag, and how much of the last hour has arrived",
-    responses=description.DEVICE | description.ok(shapes.Status, status=shapes.STATUS),
+    responses=description.DEVICE | description.ok(shapes.StatusAnswer, status=shapes.STATUS),
 )
 async def device_status(database: Db, device: DeviceName, _: JsonOnly) -> Response:
     return answers.json(await queries.status(database, device))

@@ -18,7 +18,7 @@ from api.http.parameters import Cursor, DeviceName, Duration, Instant, Parameter
 from api.problems import BadParameter, TooMuch
 from api.queries import devices
 from api.queries import telemetry as queries
-from api.queries.devices import Channel, Device
+from api.queries.devices import Channel, DeviceChannels
 from api.queries.telemetry import AGGREGATES, Row, Selection
 from api.routes import Router
 from api.shapes import telemetry as shapes
@@ -82,7 +82,7 @@ class Start:
     "`telemetry.csv`) is streamed and has no bound.",
     responses=description.DEVICE
     | description.ok(
-        shapes.Telemetry,
+        shapes.TelemetryAnswer,
         csv="time,ph [pH],temperature [°C]\r\n2026-11-20T07:45:00.000000Z,7.02,36.9\r\n",
         raw=shapes.TELEMETRY,
         buckets=shapes.BUCKETS,
@@ -135,7 +135,7 @@ def _start(request: Request, asked: TelemetryParameters) -> Start:
     return Start(span.begin, span.end, span.begin, 0, None)
 
 
-def _channels(device: Device, names: list[str], position: int | None) -> tuple[Channel, ...]:
+def _channels(device: DeviceChannels, names: list[str], position: int | None) -> tuple[Channel, ...]:
     """Those named, in that order, or all; on a later page all that there were on the first."""
     if not names:
         return tuple(c for c in device.channels if position is None or c.since <= position)
@@ -161,7 +161,7 @@ def _limit(wanted: Selection, asked: int | None) -> int:
 
 def _json_raw(wanted: Selection, page: Sequence[Row], following: str | None) -> Response:
     return answers.json(
-        shapes.Telemetry(
+        shapes.TelemetryAnswer(
             **_head(wanted, None, [(c.name, c.unit, None) for c in wanted.channels]),
             rows=[[times.text(row.time), *row.values] for row in page],
             qualities=[row.qualities for row in page] if wanted.everything else None,
@@ -208,7 +208,7 @@ async def _json_buckets(database: Database, wanted: Selection, width: timedelta,
         raise _too_much(wanted, most, f"{count} buckets of {len(columns)} values are too many for one answer")
     rows = await queries.buckets(database, wanted, width, aggregates)
     return answers.json(
-        shapes.Telemetry(
+        shapes.TelemetryAnswer(
             **_head(wanted, times.duration_text(width), columns),
             rows=[[times.text(time), *cells] for time, cells in rows],
             qualities=None,

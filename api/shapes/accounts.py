@@ -47,7 +47,7 @@ class Me(Answer):
     organizations: list[Membership]
 
 
-class Session(Answer):
+class SessionAnswer(Answer):
     session_id: int
     kind: Literal["browser", "program"]
     agent: Annotated[str, about("what the browser or program called itself")]
@@ -58,7 +58,7 @@ class Session(Answer):
 
 
 class Sessions(Answer):
-    sessions: list[Session]
+    sessions: list[SessionAnswer]
 
 
 ACCOUNT = {"user_id": 12, "email": "eva@example.org", "name": "Eva", "organization": None}
@@ -82,7 +82,7 @@ ME = example(
  "role": "engineer", "since": "2026-11-20T07:45:00.000000Z"}]}""",
 )
 SESSION = example(
-    Session,
+    SessionAnswer,
     """{"session_id": 4711, "kind": "browser",
  "agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
  "created_at": "2026-11-20T07:45:00.000000Z", "renewed_at": "2026-11-20T07:45:00.000000Z",

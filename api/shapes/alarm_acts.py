@@ -31,7 +31,7 @@ class Act(Answer):
     n: Annotated[int | None, about("the transition of the alarm that it became")]
 
 
-class Outcome(Answer):
+class OutcomeAnswer(Answer):
     device: str
     rule: str
     outcome: Annotated[
@@ -47,7 +47,7 @@ class Outcomes(Answer):
     refused: int
     waiting: int
     unknown: int
-    acts: list[Outcome]
+    acts: list[OutcomeAnswer]
 
 
 ACT = example(

@@ -16,7 +16,7 @@ class AlarmRate(Answer):
     manageable: Annotated[float, about("the most that is manageable")]
 
 
-class Flood(Answer):
+class FloodAnswer(Answer):
     begin: Annotated[str, about("of the first ten minutes with more than 10 raised")]
     end: Annotated[str, about("begin of the first ten minutes after it with less than 5")]
     raised: int
@@ -29,7 +29,7 @@ class Floods(Answer):
     share: float
     target: Annotated[float, about("share that should not be exceeded (ISA-18.2)")]
     number: Annotated[int, about("of floods: of flooded periods in a row, with those of 5 and more after them")]
-    episodes: Annotated[list[Flood], about("the newest 100, in order")]
+    episodes: Annotated[list[FloodAnswer], about("the newest 100, in order")]
 
 
 class Hour(Answer):

@@ -32,7 +32,7 @@ Action = Literal[
 Cause = Literal["condition", "return", "unknown", "known", "shelving-ended", "phase", "rule-changed", "removed", Action]
 
 
-class Alarm(Answer):
+class AlarmAnswer(Answer):
     device: str
     rule: str
     title: str
@@ -49,7 +49,7 @@ class Alarm(Answer):
     n: Annotated[int, about("counts its transitions")]
 
 
-class Transition(Answer):
+class TransitionAnswer(Answer):
     id: Annotated[int, about("in the order in which they were recorded")]
     device: str
     rule: str
@@ -68,25 +68,25 @@ class Transition(Answer):
     why: str | None
 
 
-class AlarmDetail(Alarm):
+class AlarmDetail(AlarmAnswer):
     acknowledged: bool
     latched: Annotated[bool, about("it waits for a reset, whether or not the condition has returned")]
     shelved_once: Annotated[bool, about("shelved until it returns, at most until `shelved_until`")]
     suppressed: bool
     out_of_service: bool
     definition: Annotated[RuleDefinition, about("the rule")]
-    transitions: Annotated[list[Transition], about("the last 20, newest first")]
+    transitions: Annotated[list[TransitionAnswer], about("the last 20, newest first")]
 
 
 ALARM = example(
-    Alarm,
+    AlarmAnswer,
     """{"device": "br-1", "rule": "temperature-high", "title": "Temperature high", "state": "unacknowledged",
  "condition": "active", "priority": "high", "since": "2026-11-20T07:45:00.000000Z",
  "raised_at": "2026-11-20T07:45:00.000000Z", "value": 38.2, "detail": "38.2 above 38", "shelved_until": null,
  "message": "The culture is too warm", "response": "Look at the cooling water", "n": 7}""",
 )
 TRANSITION = example(
-    Transition,
+    TransitionAnswer,
     """{"id": 4711, "device": "br-1", "rule": "temperature-high", "title": "Temperature high", "n": 7,
  "at": "2026-11-20T07:45:00.000000Z", "recorded_at": "2026-11-20T07:45:00.310000Z", "cause": "condition",
  "before": "normal", "after": "unacknowledged", "condition": "active", "priority": "high", "value": 38.2,

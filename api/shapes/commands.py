@@ -16,7 +16,7 @@ from api.http.parameters import Duration
 CommandState = Literal["waiting", "sent", "accepted", "done", "refused", "failed", "expired", "cancelled"]
 
 
-class Command(Answer):
+class CommandAnswer(Answer):
     id: str
     device: str
     name: str
@@ -43,7 +43,7 @@ class Command(Answer):
 
 
 COMMAND = example(
-    Command,
+    CommandAnswer,
     """{"id": "3f2b8c1e-9d4a-4f6b-8e7c-1a2b3c4d5e6f", "device": "br-1", "name": "setpoint",
  "parameters": {"channel": "ph", "value": 7.1}, "precondition": {"online": true, "channel": "ph", "min": 6.5,
  "max": 7.5, "within": "1m"}, "boot": 7, "state": "waiting", "requested_by": "eva@example.org",

@@ -21,7 +21,7 @@ class Presence(Answer):
 DeviceState = Literal["pending", "active", "suspended", "revoked", "retired"]
 
 
-class Device(Answer):
+class DeviceAnswer(Answer):
     device: str
     state: Annotated[DeviceState, about("pending: was granted a login and has not used it yet")]
     registered_at: str
@@ -32,14 +32,14 @@ class Device(Answer):
     tags: list[str]
 
 
-class Channel(Answer):
+class ChannelAnswer(Answer):
     channel: str
     unit: Annotated[str | None, about("null: nobody has said it yet")]
     description: str | None
 
 
 DEVICE = example(
-    Device,
+    DeviceAnswer,
     """{"device": "br-1", "state": "active", "registered_at": "2026-11-20T07:45:00.000000Z",
  "presence": {"online": true, "since": "2026-11-20T07:45:00.000000Z", "boot": 7, "firmware": "2.4.1"},
  "last_frame_at": "2026-11-20T07:45:00.000000Z", "title": "Fermenter 3", "location": "Hall 2/Bay 4",
@@ -48,7 +48,7 @@ DEVICE = example(
 CHANNEL = {"channel": "ph", "unit": "pH", "description": "pH, process value"}
 
 
-class DeviceDetail(Device):
+class DeviceDetail(DeviceAnswer):
     version: Annotated[int, about("counts the changes of title, location and tags; the ETag, for If-Match")]
 
 

@@ -33,7 +33,7 @@ class Enrollment(Answer):
     expires_at: str | None
 
 
-class Cell(Answer):
+class CellAnswer(Answer):
     cell: str
     open: Annotated[bool, about("false: no handshake works, by the kill switch")]
     applied: Annotated[bool | None, about("what the broker was last told; null: nothing yet")]

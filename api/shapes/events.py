@@ -7,7 +7,7 @@ from typing import Any
 from api.http.description import Answer, T
 
 
-class Event(Answer):
+class EventAnswer(Answer):
     time: str
     type: str
     boot: int | None

@@ -10,7 +10,7 @@ from api.http.bodies import Order, OrganizationName
 from api.http.description import Answer, about, example
 
 
-class Login(Answer):
+class LoginAnswer(Answer):
     username: str
     generation: int
     kind: Literal["password", "certificate"]
@@ -25,7 +25,7 @@ class Login(Answer):
 
 
 LOGIN = example(
-    Login,
+    LoginAnswer,
     """{"username": "BR-2044.1", "generation": 1, "kind": "password", "by_hand": false, "cell": "main",
  "wanted": "present", "applied": "present", "created_at": "2026-11-20T07:45:00.000000Z",
  "applied_at": "2026-11-20T07:45:00.000000Z", "activated_at": "2026-11-20T07:45:00.000000Z", "ended_at": null}""",
