@@ -209,6 +209,18 @@ class Database:
         async with self.connection() as connection:
             return await connection.fetchrow(statement, *arguments)
 
+    async def one(self, statement: str, *arguments: Any, absent: ApiError) -> asyncpg.Record:
+        """Fetch a row that should be there. Raises `absent` if it is not."""
+        row = await self.fetchrow(statement, *arguments)
+        if row is None:
+            raise absent
+        return row
+
+    async def execute(self, statement: str, *arguments: Any) -> None:
+        """Run a statement that writes, in a transaction of its own. Errors as of `change`."""
+        async with self.change() as connection:
+            await connection.execute(statement, *arguments)
+
 
 async def _nothing(_: object) -> None:
     """Instead of asyncpg's RESET ALL after every loan, a round trip: nothing here changes the session."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from operator import attrgetter
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 from urllib.parse import urlencode
 
 import msgspec
@@ -19,7 +19,7 @@ from fastapi.responses import StreamingResponse
 from api.access.guard import still_authorized
 from api.http import cursors
 from api.http.description import PAGE, Answer, Following, Truncated, ok
-from api.http.parameters import NoParameters
+from api.http.parameters import NoParameters, StreamParameters
 from api.problems import BadParameter, NotAcceptable
 
 Format = Literal["json", "csv"]
@@ -120,19 +120,6 @@ async def csv_stream(
     return StreamingResponse(body(), headers=_disposition(request), media_type=CSV_TYPE)
 
 
-class Asked(Protocol):
-    """The parameters of a list."""
-
-    @property
-    def format(self) -> Format | None: ...
-
-    @property
-    def limit(self) -> int | None: ...
-
-    @property
-    def cursor(self) -> str | None: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """A list of items: in JSON under `name`, in CSV one line each."""
@@ -153,7 +140,7 @@ class Table:
     async def page(
         self,
         request: Request,
-        asked: Asked,
+        asked: StreamParameters,
         rows: Callable[[list[Any], int], Awaitable[Sequence[Any]]],
         *,
         first: Sequence[Any] | None = None,

@@ -14,7 +14,6 @@ from pydantic import BaseModel, Field
 from api import problems
 from api.http import times
 
-
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
 """Answers of a route by status, as FastAPI takes them."""
 

@@ -124,11 +124,19 @@ class NoParameters(Parameters):
     """The parameters of a route that takes only `format`."""
 
 
-class ListParameters(Parameters):
-    """The parameters of a list in pages."""
+class StreamParameters(Parameters):
+    """The parameters of a list in pages that is streamed whole as CSV if no limit is given."""
+
+    limit: int | None = Field(
+        None, ge=1, le=1000, description="most items on a page, 100 if not given. CSV without it is not cut into pages"
+    )
+    cursor: Cursor = None
+
+
+class ListParameters(StreamParameters):
+    """The parameters of a list in pages, whatever the format."""
 
     limit: int = Field(100, ge=1, le=1000, description="most items on a page")
-    cursor: Cursor = None
 
 
 class SpanParameters(Parameters):

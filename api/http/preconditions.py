@@ -39,10 +39,8 @@ async def _expected(
         raise BadParameter("If-Match", "and If-None-Match together: send one of them")
     if if_none_match is not None:
         return Expected(only_new(if_none_match))
-    if if_match is None:
-        return Expected()
     version = wanted(if_match)
-    return Expected(version, there=version is None)
+    return Expected(version, there=if_match is not None and version is None)
 
 
 ExpectedByHeader = Annotated[Expected, Depends(_expected)]
@@ -60,9 +58,9 @@ def tagged(item: Versioned, status: int = 200) -> Response:
     return answer
 
 
-def wanted(if_match: str) -> int | None:
-    """The version that If-Match asks for; None: any. A weak or foreign tag is of no version."""
-    text = if_match.strip()
+def wanted(if_match: str | None) -> int | None:
+    """Return the version that If-Match asks for; None is any. A weak or foreign tag is of no version."""
+    text = "*" if if_match is None else if_match.strip()
     if text == "*":
         return None
     found = ETAG.fullmatch(text)

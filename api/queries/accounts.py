@@ -24,10 +24,8 @@ async def account(accounts: Database, email: str) -> asyncpg.Record | None:
 
 
 async def account_of(accounts: Database, user_id: int) -> asyncpg.Record:
-    row = await accounts.fetchrow(SQL["account_of"], user_id)
-    if row is None:
-        raise Unauthorized("this account is there no more")
-    return row
+    """The account of a user. Raises Unauthorized if it was deleted."""
+    return await accounts.one(SQL["account_of"], user_id, absent=Unauthorized("this account does not exist any more"))
 
 
 async def create(accounts: Database, email: str, name: str, password_hash: str, code: bytes | None) -> int:
@@ -39,10 +37,8 @@ async def create(accounts: Database, email: str, name: str, password_hash: str, 
 
 
 async def key_of(accounts: Database, key_id: str) -> asyncpg.Record:
-    row = await accounts.fetchrow(SQL["key"], key_id)
-    if row is None:
-        raise Unauthorized("this key has ended")
-    return row
+    """Name and end of an API key. Raises Unauthorized if it has ended."""
+    return await accounts.one(SQL["key"], key_id, absent=Unauthorized("this key has ended"))
 
 
 async def session_open(
@@ -86,5 +82,5 @@ async def sessions(accounts: Database, user_id: int, current: int | None) -> lis
 
 async def password_change(accounts: Database, account: asyncpg.Record, new_hash: str, keep: int | None) -> None:
     """Raises Conflict if somebody else has changed it meanwhile."""
-    async with accounts.change() as connection:
-        await connection.execute(SQL["password_change"], account["user_id"], account["password_hash"], new_hash, keep)
+    old_hash = account["password_hash"]
+    await accounts.execute(SQL["password_change"], account["user_id"], old_hash, new_hash, keep)

@@ -28,10 +28,7 @@ async def page(database: Database, after: str, limit: int) -> list[asyncpg.Recor
 
 
 async def detail(database: Database, name: str) -> AlarmRoute:
-    row = await database.fetchrow(SQL["one"], name)
-    if row is None:
-        raise unknown(name)
-    return item(row)
+    return item(await database.one(SQL["one"], name, absent=unknown(name)))
 
 
 def unknown(name: str) -> NotFound:

@@ -16,24 +16,13 @@ from api.http.description import raw
 from api.http.preconditions import Expected
 from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
-from api.shapes.alarm_rules import Imported, RuleChange, RuleDetail, SavedRule
+from api.shapes.alarm_rules import Imported, RuleChange, RuleDetail, RuleParameters, SavedRule
 from schema.alarms.files import MAX_RULES
 from schema.alarms.rules import Definition, Rule, RuleScope
 
 SQL = load("alarm_rules")
 MOST_NAMED = 5
 """Devices in a warning."""
-
-
-@dataclass(frozen=True, slots=True)
-class RuleFilter:
-    """Which rules: all of what is not None holds."""
-
-    enabled: bool | None = None
-    tags: Sequence[str] | None = None
-    priorities: Sequence[str] | None = None
-    channel: str | None = None
-    """That it reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +33,11 @@ class RuleOrder:
     why: str
 
 
-async def page(database: Database, wanted: RuleFilter, after: str, limit: int) -> list[asyncpg.Record]:
+async def page(database: Database, wanted: RuleParameters, after: str, limit: int) -> list[asyncpg.Record]:
     """At most `limit` rules whose name comes after `after`."""
     channel = wanted.channel
-    rows = await database.fetch(
-        SQL["page"],
-        *(after, wanted.enabled, wanted.tags, wanted.priorities, channel, limit if channel is None else None),
-    )
+    filters = wanted.enabled, wanted.tag or None, wanted.priority or None, channel
+    rows = await database.fetch(SQL["page"], after, *filters, limit if channel is None else None)
     if channel is None:
         return rows
     # The query has thinned them out: in a formula the name may be a part of another.
@@ -58,9 +45,7 @@ async def page(database: Database, wanted: RuleFilter, after: str, limit: int) -
 
 
 async def detail(database: Database, name: str) -> RuleDetail:
-    row = await database.fetchrow(SQL["one"], name)
-    if row is None:
-        raise unknown(name)
+    row = await database.one(SQL["one"], name, absent=unknown(name))
     try:
         found = await warnings(database, _rule(row))
     except Conflict as error:
@@ -69,10 +54,7 @@ async def detail(database: Database, name: str) -> RuleDetail:
 
 
 async def rule(database: Database, name: str) -> Rule:
-    row = await database.fetchrow(SQL["one"], name)
-    if row is None:
-        raise unknown(name)
-    return _rule(row)
+    return _rule(await database.one(SQL["one"], name, absent=unknown(name)))
 
 
 async def everything(database: Database) -> list[Rule]:
@@ -154,8 +136,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], above: str = ""
 async def warnings(database: Database, wanted: Definition) -> list[str]:
     """What may be a slip, and may be meant: a rule can be there before its devices."""
     scope = wanted.scope
-    row = await database.fetchrow(SQL["scope"], *_scope(scope), sorted(wanted.channels))
-    assert row is not None  # an aggregate
+    [row] = await database.fetch(SQL["scope"], *_scope(scope), sorted(wanted.channels))
     found = []
     if row["strangers"]:
         some = ", ".join(row["strangers"][:MOST_NAMED])

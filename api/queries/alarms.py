@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
+from typing import Self
 
 import asyncpg
 
@@ -12,7 +12,8 @@ from api.database import Database
 from api.http.description import raw
 from api.problems import NotFound
 from api.queries import load
-from api.shapes.alarms import AlarmAnswer, AlarmDetail, TransitionAnswer
+from api.shapes.alarm_acts import Which
+from api.shapes.alarms import AlarmAnswer, AlarmDetail, DeviceAlarmParameters, HistoryParameters, TransitionAnswer
 
 SQL = load("alarms")
 LAST_ID = 2**63 - 1
@@ -35,18 +36,11 @@ class AlarmFilter:
     rule: str | None = None
     unacknowledged: bool | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class WantedTransitions:
-    """Which transitions; None is any. Times are of recording."""
-
-    begin: datetime
-    end: datetime
-    device: str | None = None
-    rule: str | None = None
-    priorities: Sequence[str] | None = None
-    causes: Sequence[str] | None = None
-    before: int = LAST_ID
+    @classmethod
+    def of(cls, asked: DeviceAlarmParameters | Which, device: str | None, tags: Sequence[str] = ()) -> Self:
+        """The filter that a request states, with these further ones; what is empty filters nothing."""
+        states, priorities = asked.state or None, asked.priority or None
+        return cls(states, asked.standing, priorities, device, tags or None, asked.rule, asked.unacknowledged)
 
 
 async def page(database: Database, wanted: AlarmFilter, after: Sequence[str], limit: int) -> list[asyncpg.Record]:
@@ -72,22 +66,21 @@ def absent(device: str, rule: str) -> NotFound:
     return NotFound(f"there is no alarm {rule} of {device}: it is there from its first transition on")
 
 
-async def history(database: Database, wanted: WantedTransitions, limit: int) -> list[asyncpg.Record]:
-    """Newest first."""
-    return await database.fetch_planned(
-        SQL["history"],
-        *(wanted.begin, wanted.end, wanted.before, wanted.device, wanted.rule, wanted.priorities, wanted.causes, limit),
-    )
+async def history(database: Database, asked: HistoryParameters, before: int, limit: int) -> list[asyncpg.Record]:
+    """The newest transitions whose number is less than `before`, newest first."""
+    span, filters = asked.span(), (asked.device, asked.rule, asked.priority or None, asked.cause or None)
+    return await database.fetch_planned(SQL["history"], span.begin, span.end, before, *filters, limit)
 
 
-async def all_history(database: Database, wanted: WantedTransitions) -> AsyncIterator[list[asyncpg.Record]]:
-    """All of it; no connection is held while a slow client reads."""
+async def all_history(database: Database, asked: HistoryParameters) -> AsyncIterator[list[asyncpg.Record]]:
+    """All transitions, in parts; no connection is held while a slow client reads."""
+    before = LAST_ID
     while True:
-        rows = await history(database, wanted, AT_A_TIME)
+        rows = await history(database, asked, before, AT_A_TIME)
         yield rows
         if len(rows) < AT_A_TIME:
             return
-        wanted = replace(wanted, before=rows[-1]["transition_id"])
+        before = rows[-1]["transition_id"]
 
 
 def item(row: asyncpg.Record) -> AlarmAnswer:

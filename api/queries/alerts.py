@@ -46,8 +46,7 @@ async def newest_after(database: Database, number: int, limit: int) -> list[Told
 
 async def bounds(database: Database) -> tuple[int, int]:
     """The numbers of the oldest transition that is kept, and of the newest. (1, 0): there is none."""
-    row = await database.fetchrow(SQL["bounds"])
-    assert row is not None
+    [row] = await database.fetch(SQL["bounds"])
     return (1, 0) if row["oldest"] is None else (row["oldest"], row["newest"])
 
 

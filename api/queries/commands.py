@@ -118,10 +118,7 @@ def _broken(wanted: Precondition, row: asyncpg.Record) -> list[str]:
 
 
 async def one(database: Database, command: UUID) -> CommandAnswer:
-    row = await database.fetchrow(SQL["one"], command)
-    if row is None:
-        raise NotFound(f"there is no command {command}")
-    return item(row)
+    return item(await database.one(SQL["one"], command, absent=NotFound(f"there is no command {command}")))
 
 
 async def ended(
@@ -148,8 +145,7 @@ async def page(
 
 
 async def cancel(database: Database, command: UUID, who: str, why: str) -> CommandAnswer:
-    async with database.change() as connection:
-        await connection.execute(SQL["cancel"], command, who, why)
+    await database.execute(SQL["cancel"], command, who, why)
     return await one(database, command)
 
 

@@ -11,7 +11,7 @@ from api.database import Database
 from api.problems import NotFound
 from api.queries import load
 from api.shapes import devices as shapes
-from api.shapes.devices import DeviceDetail, Presence
+from api.shapes.devices import DeviceChange, DeviceDetail, Presence
 
 SQL = load("devices")
 
@@ -43,10 +43,7 @@ def unknown(name: str) -> NotFound:
 
 
 async def device_id(database: Database, name: str) -> int:
-    row = await database.fetchrow(SQL["id"], name)
-    if row is None:
-        raise unknown(name)
-    return int(row["device_id"])
+    return int((await database.one(SQL["id"], name, absent=unknown(name)))["device_id"])
 
 
 async def device(database: Database, name: str) -> DeviceChannels:
@@ -67,47 +64,22 @@ async def device(database: Database, name: str) -> DeviceChannels:
     return DeviceChannels(rows[0]["device_id"], name, position, tuple(channels.values()))
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceFilter:
-    """Which devices: all of what is not None holds."""
-
-    states: list[str] | None = None
-    tags: list[str] | None = None
-    """All of them."""
-    location: str | None = None
-    """What it begins with."""
-    words: str | None = None
-    """In the name or the title, whatever the case."""
-    online: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WantedDevice:
-    """None: stays as it is; empty: is taken away."""
-
-    title: str | None
-    location: str | None
-    tags: list[str] | None
-
-
-async def page(database: Database, wanted: DeviceFilter, after: str, limit: int) -> list[asyncpg.Record]:
+async def page(database: Database, wanted: shapes.DeviceParameters, after: str, limit: int) -> list[asyncpg.Record]:
     """At most `limit` devices whose name comes after `after`."""
-    words = None if wanted.words is None else wanted.words.lower()
-    return await database.fetch(
-        SQL["page"], after, limit, wanted.states, wanted.tags, wanted.location, words, wanted.online
-    )
+    words = None if wanted.q is None else wanted.q.lower()
+    filters = wanted.state or None, wanted.tag or None, wanted.location, words, wanted.online
+    return await database.fetch(SQL["page"], after, limit, *filters)
 
 
 async def detail(database: Database, name: str) -> DeviceDetail:
     return _detail(await database.fetchrow(SQL["one"], name), name)
 
 
-async def change(
-    database: Database, name: str, wanted: WantedDevice, version: int | None, *, who: str, why: str
-) -> DeviceDetail:
-    """The device afterwards. `version`: what it must be before."""
+async def change(database: Database, name: str, given: DeviceChange, version: int | None, who: str) -> DeviceDetail:
+    """Change a device, whose version must be `version` unless that is None; returns the device afterwards."""
+    tags = None if given.tags is None else sorted(set(given.tags))
     async with database.change() as connection:
-        await connection.execute(SQL["change"], name, wanted.title, wanted.location, wanted.tags, version, who, why)
+        await connection.execute(SQL["change"], name, given.title, given.location, tags, version, who, given.why)
         return _detail(await connection.fetchrow(SQL["one"], name), name)
 
 

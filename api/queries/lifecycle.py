@@ -16,10 +16,8 @@ async def logins(database: Database, device_id: int) -> list[asyncpg.Record]:
 
 
 async def command(database: Database, device: str, action: str, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["command"], device, action, who, why)
+    await database.execute(SQL["command"], device, action, who, why)
 
 
 async def give(database: Database, name: str, organization: str, *, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["give"], name, organization, who, why)
+    await database.execute(SQL["give"], name, organization, who, why)

@@ -40,8 +40,7 @@ async def join(accounts: Database, user_id: int, code: bytes) -> str:
 
 
 async def organization_create(accounts: Database, user_id: int, name: str, title: str) -> None:
-    async with accounts.change() as connection:
-        await connection.execute(SQL["organization_create"], user_id, name, title)
+    await accounts.execute(SQL["organization_create"], user_id, name, title)
 
 
 # Of the caller's organization.
@@ -53,15 +52,11 @@ async def organization(database: Database, role: Role | None) -> Organization:
 
 
 async def _organization(database: Database) -> asyncpg.Record:
-    row = await database.fetchrow(SQL["organization"])
-    if row is None:
-        raise NotFound("there is no such organization")
-    return row
+    return await database.one(SQL["organization"], absent=NotFound("there is no such organization"))
 
 
 async def organization_change(database: Database, title: str, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["organization_change"], title, who, why)
+    await database.execute(SQL["organization_change"], title, who, why)
 
 
 async def members(database: Database, after: int, limit: int) -> list[asyncpg.Record]:
@@ -69,16 +64,12 @@ async def members(database: Database, after: int, limit: int) -> list[asyncpg.Re
 
 
 async def member(database: Database, user_id: int) -> Member:
-    row = await database.fetchrow(SQL["member"], user_id)
-    if row is None:
-        raise NotFound(f"there is no member {user_id}")
-    return Member.of(row)
+    return Member.of(await database.one(SQL["member"], user_id, absent=NotFound(f"there is no member {user_id}")))
 
 
 async def member_change(database: Database, user_id: int, role: str | None, who: str, why: str) -> None:
     """`role` None: they are a member no more."""
-    async with database.change() as connection:
-        await connection.execute(SQL["member_change"], user_id, role, who, why)
+    await database.execute(SQL["member_change"], user_id, role, who, why)
 
 
 async def invitations(database: Database, before: int, limit: int) -> list[asyncpg.Record]:
@@ -94,8 +85,7 @@ async def invitation_create(
 
 
 async def invitation_end(database: Database, invitation_id: int, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["invitation_end"], invitation_id, who, why)
+    await database.execute(SQL["invitation_end"], invitation_id, who, why)
 
 
 async def keys(database: Database, before: Sequence[Any], limit: int) -> list[asyncpg.Record]:
@@ -117,5 +107,4 @@ async def key_create(
 
 
 async def key_end(database: Database, key_id: str, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["key_end"], key_id, who, why)
+    await database.execute(SQL["key_end"], key_id, who, why)

@@ -38,10 +38,8 @@ async def quarantine(
 
 
 async def quarantined(database: Database, number: int) -> Quarantined:
-    row = await database.fetchrow(SQL["quarantined"], number)
-    if row is None:
-        raise NotFound(f"nothing of number {number} is in quarantine; /api/v1/quarantine lists what is")
-    return item(row)
+    absent = NotFound(f"no message in quarantine has the number {number}; /api/v1/quarantine lists what is there")
+    return item(await database.one(SQL["quarantined"], number, absent=absent))
 
 
 def item(row: asyncpg.Record) -> Quarantined:

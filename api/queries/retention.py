@@ -27,5 +27,4 @@ async def make(
 
 
 async def end(database: Database, number: int, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["end"], number, who, why)
+    await database.execute(SQL["end"], number, who, why)

@@ -19,12 +19,8 @@ async def serials(database: Database, name: str | None, after: str, limit: int) 
 
 
 async def block(database: Database, serial: str, blocked: bool, who: str, why: str) -> Serial:
-    async with database.change() as connection:
-        await connection.execute(SQL["block"], serial, blocked, who, why)
-    row = await database.fetchrow(SQL["serial"], serial)
-    if row is None:
-        raise NotFound(f"there is no serial {serial}")
-    return item(row)
+    await database.execute(SQL["block"], serial, blocked, who, why)
+    return item(await database.one(SQL["serial"], serial, absent=NotFound(f"there is no serial {serial}")))
 
 
 def item(row: asyncpg.Record) -> Serial:

@@ -120,12 +120,8 @@ async def many(request: Request, app: App, database: Db, member: Member) -> Resp
 async def _chosen(database: Database, given: Acts) -> list[tuple[str, str]]:
     if given.alarms is not None:
         return [(one.device, one.rule) for one in given.alarms]
-    which = given.filter
-    assert which is not None
-    wanted = AlarmFilter(
-        *(which.state or None, which.standing, which.priority or None, which.device, which.tag or None),
-        *(which.rule, which.unacknowledged),
-    )
+    assert given.filter is not None
+    wanted = AlarmFilter.of(given.filter, given.filter.device, given.filter.tag)
     found = await alarms.page(database, wanted, ("", ""), MOST_ALARMS + 1)
     if len(found) > MOST_ALARMS:
         raise TooMuch(f"filter: it holds for more than {MOST_ALARMS} alarms: narrow it, and do them one part at a time")

@@ -112,8 +112,7 @@ def _check(settings: Settings, url: str) -> None:
     responses=description.CHANGE | description.CHANGED | description.ok(shapes.AlarmRoute, route=shapes.ROUTE),
 )
 async def remove(database: Db, route: RouteName, change: Changing, if_match: IfMatch = None) -> Response:
-    version = None if if_match is None else preconditions.wanted(if_match)
-    return answers.json(await queries.remove(database, route, version, change))
+    return answers.json(await queries.remove(database, route, preconditions.wanted(if_match), change))
 
 
 @router.post(

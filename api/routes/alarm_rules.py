@@ -6,23 +6,21 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request, Response
-from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, preconditions
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import body, inlined
-from api.http.parameters import ListParameters, ReasonParameter, RuleName, StrictParameters
+from api.http.parameters import ReasonParameter, RuleName, StrictParameters
 from api.http.preconditions import ExpectedByHeader, IfMatch
 from api.problems import BadRules
 from api.queries import alarm_rules as queries
 from api.queries.alarm_rules import RuleOrder
 from api.routes import Router
 from api.shapes import alarm_rules as shapes
-from api.shapes.devices import MOST_TAGS
 from schema.alarms import files
-from schema.alarms.rules import Definition, Name, Priority
+from schema.alarms.rules import Definition
 
 router = Router("alarm rules")
 
@@ -53,28 +51,11 @@ ETAG = {"ETag": {"description": "its version", "schema": {"type": "string"}}}
 SAVED = description.ok(shapes.RuleDetail, rule=shapes.RULE | {"warnings": []})[200]
 
 
-class RuleParameters(ListParameters):
-    enabled: bool | None = Field(None, description="only those that are, or only those that are not")
-    tag: list[Name] = Field(
-        [], max_length=MOST_TAGS, description="only those whose scope names this tag; repeated: all of these tags"
-    )
-    channel: Name | None = Field(None, description="only those that read this channel, in a formula, too")
-    priority: list[Priority] = Field([], description="only of these; may be repeated")
-
-    def filter(self) -> queries.RuleFilter:
-        return queries.RuleFilter(self.enabled, self.tag or None, self.priority or None, self.channel)
-
-
 async def _change(member: Member, asked: Annotated[ReasonParameter, Query()]) -> RuleOrder:
     return RuleOrder(member.who, asked.why)
 
 
 Changing = Annotated[RuleOrder, Depends(_change)]
-
-
-class RuleImportParameters(ReasonParameter):
-    dry_run: bool = Field(False, description="true: change nothing, and say what would be changed")
-    remove: bool = Field(False, description="true: remove the rules that are not in the file")
 
 
 @router.table(
@@ -83,10 +64,8 @@ class RuleImportParameters(ReasonParameter):
     summary="Rules by name",
     responses=description.DATABASE | RULES.described(shapes.RULE),
 )
-async def page(request: Request, database: Db, asked: Annotated[RuleParameters, Query()]) -> Response:
-    return await RULES.page(
-        request, asked, lambda after, limit: queries.page(database, asked.filter(), after[0], limit)
-    )
+async def page(request: Request, database: Db, asked: Annotated[shapes.RuleParameters, Query()]) -> Response:
+    return await RULES.page(request, asked, lambda after, limit: queries.page(database, asked, after[0], limit))
 
 
 @router.get(
@@ -119,7 +98,7 @@ async def export(database: Db, asked: Annotated[StrictParameters, Query()]) -> R
     openapi_extra={"requestBody": {"required": True, "content": FILE}},
 )
 async def import_(
-    request: Request, database: Db, member: Member, asked: Annotated[RuleImportParameters, Query()]
+    request: Request, database: Db, member: Member, asked: Annotated[shapes.RuleImportParameters, Query()]
 ) -> Response:
     content = await body(request, files.MAX_BYTES)
     try:
@@ -172,5 +151,4 @@ async def put(request: Request, database: Db, rule: RuleName, expected: Expected
     responses=description.THING | description.CHANGED | description.ok(shapes.SavedRule, rule=shapes.RULE),
 )
 async def remove(database: Db, rule: RuleName, change: Changing, if_match: IfMatch = None) -> Response:
-    version = None if if_match is None else preconditions.wanted(if_match)
-    return answers.json(await queries.remove(database, rule, version, change))
+    return answers.json(await queries.remove(database, rule, preconditions.wanted(if_match), change))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
-from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, times
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import Order, described, order
-from api.http.parameters import ListParameters, NoParameters
+from api.http.parameters import NoParameters
 from api.queries import enrollments as queries
 from api.routes import Router
 from api.shapes import enrollments as shapes
@@ -37,23 +36,14 @@ Txn = Annotated[
 ]
 
 
-class EnrollmentParameters(ListParameters):
-    state: list[shapes.EnrollmentState] = Field([], description="only in these states; may be repeated; without it all")
-    serial: str | None = Field(None, max_length=64, description="only of this serial")
-
-
 @router.table(
     "/enrollments",
     dependencies=READ,
     summary="Handshakes, newest first",
     responses=description.DATABASE | ENROLLMENTS.described(shapes.ENROLLMENT),
 )
-async def page(request: Request, database: Db, asked: Annotated[EnrollmentParameters, Query()]) -> Response:
-    return await ENROLLMENTS.page(
-        request,
-        asked,
-        lambda before, limit: queries.page(database, asked.state or None, asked.serial, before, limit),
-    )
+async def page(request: Request, database: Db, asked: Annotated[shapes.EnrollmentParameters, Query()]) -> Response:
+    return await ENROLLMENTS.page(request, asked, lambda before, limit: queries.page(database, asked, before, limit))
 
 
 @router.get(
@@ -76,8 +66,7 @@ async def one(database: Db, txn: Txn, _: JsonOnly) -> Response:
 )
 async def approve(request: Request, database: Db, member: Member, txn: Txn) -> Response:
     given = await order(request, Approval)
-    approval = queries.Approval(given.device, given.fingerprint, given.organization)
-    return answers.json(await queries.approve(database, txn, approval, member.who, given.why))
+    return answers.json(await queries.approve(database, txn, given, member.who))
 
 
 @router.post(

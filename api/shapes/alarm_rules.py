@@ -6,13 +6,15 @@ from typing import Annotated, Any
 
 from fastapi import Request
 from msgspec import Meta, Raw
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from api.http.bodies import MOST_BYTES, body
 from api.http.description import Answer, T, about, example, reference
+from api.http.parameters import ListParameters, ReasonParameter
 from api.problems import BadRules
+from api.shapes.devices import MOST_TAGS
 from schema.alarms.expression import BadExpression
-from schema.alarms.rules import Definition, Priority
+from schema.alarms.rules import Definition, Name, Priority
 
 RuleDefinition = Annotated[Raw, Meta(extra_json_schema=reference(Definition))]
 """A rule as it is stored; JSON that goes out as it is."""
@@ -76,6 +78,20 @@ IMPORTED = example(
     """{"dry_run": true, "created": ["ph-low"], "changed": [{"rule": "temperature-high",
  "fields": ["when.limit"]}], "removed": [], "unchanged": 12}""",
 )
+
+
+class RuleParameters(ListParameters):
+    enabled: bool | None = Field(None, description="only those that are, or only those that are not")
+    tag: list[Name] = Field(
+        [], max_length=MOST_TAGS, description="only those whose scope names this tag; repeated: all of these tags"
+    )
+    channel: Name | None = Field(None, description="only those that read this channel, in a formula, too")
+    priority: list[Priority] = Field([], description="only of these; may be repeated")
+
+
+class RuleImportParameters(ReasonParameter):
+    dry_run: bool = Field(False, description="true: change nothing, and say what would be changed")
+    remove: bool = Field(False, description="true: remove the rules that are not in the file")
 
 
 async def definition(request: Request) -> Definition:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from api.http.description import Answer, about, example
+from api.http.parameters import ListParameters, SpanParameters, StreamParameters
 from api.shapes.alarm_rules import DEFINITION, RuleDefinition
+from api.shapes.devices import MOST_TAGS
 from schema.alarms.rules import Priority
 
 AlarmState = Literal[
@@ -76,6 +80,28 @@ class AlarmDetail(AlarmAnswer):
     out_of_service: bool
     definition: Annotated[RuleDefinition, about("the rule")]
     transitions: Annotated[list[TransitionAnswer], about("the last 20, newest first")]
+
+
+class DeviceAlarmParameters(ListParameters):
+    state: list[AlarmState] = Field([], description="only in these states; may be repeated; without it all")
+    standing: bool | None = Field(None, description="true: only those that are not normal; false: only those that are")
+    unacknowledged: bool | None = Field(None, description="only those that somebody has to acknowledge, or the others")
+    priority: list[Priority] = Field([], description="only of these; may be repeated")
+    rule: str | None = Field(None, max_length=64, description="only of this rule")
+
+
+class AlarmParameters(DeviceAlarmParameters):
+    device: str | None = Field(None, max_length=64, description="only of this device")
+    tag: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field(
+        [], max_length=MOST_TAGS, description="only of devices that have this tag; repeated: all of these tags"
+    )
+
+
+class HistoryParameters(SpanParameters, StreamParameters):
+    device: str | None = Field(None, max_length=64, description="only of this device")
+    rule: str | None = Field(None, max_length=64, description="only of this rule, also if it was removed")
+    priority: list[Priority] = Field([], description="only of these; may be repeated")
+    cause: list[Cause] = Field([], description="only by these causes; may be repeated")
 
 
 ALARM = example(

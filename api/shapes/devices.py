@@ -8,7 +8,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from api.http.bodies import Order
 from api.http.description import Answer, about, example
-from api.http.parameters import printable
+from api.http.parameters import ListParameters, printable
 
 
 class Presence(Answer):
@@ -59,6 +59,18 @@ Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_
 
 Title = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100), AfterValidator(printable)]
 Location = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(printable)]
+
+
+class DeviceParameters(ListParameters):
+    state: list[DeviceState] = Field([], description="only in these states; may be repeated; without it all")
+    online: bool | None = Field(None, description="only those that are online, or only those that are not")
+    tag: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field(
+        [], max_length=MOST_TAGS, description="only those that have this tag; repeated: all of these tags"
+    )
+    location: str | None = Field(None, min_length=1, max_length=200, description="only where the location begins so")
+    q: str | None = Field(
+        None, min_length=1, max_length=100, description="only where the name or the title has this in it, in any case"
+    )
 
 
 class DeviceChange(Order):

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from api.http.bodies import Order, OrganizationName
 from api.http.description import Answer, about, example
-from api.http.parameters import Words, device_name
+from api.http.parameters import ListParameters, Words, device_name
 
 EnrollmentState = Literal[
     "challenged", "awaiting", "approved", "provisioning", "granted", "active", "rejected", "expired"
@@ -48,6 +48,11 @@ ENROLLMENT = example(
  "expires_at": "2026-11-21T07:45:00.000000Z"}""",
 )
 CELL = {"cell": "main", "open": True, "applied": True}
+
+
+class EnrollmentParameters(ListParameters):
+    state: list[EnrollmentState] = Field([], description="only in these states; may be repeated; without it all")
+    serial: str | None = Field(None, max_length=64, description="only of this serial")
 
 
 class Approval(Order):
