@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Annotated, Self
 
@@ -15,6 +14,7 @@ from api.access.guard import COOKIE, INSECURE_COOKIE, AccessServices
 from api.access.identity import Identities
 from api.access.passwords import Passwords
 from api.database import Server
+from api.http.patience import Waiting
 from api.jobs.worker import Trials
 from api.live.hub import Hub
 from api.settings import Settings
@@ -30,8 +30,7 @@ class Services(AccessServices):
     attempts: Attempts
     hub: Hub
     trials: Trials
-    waiting: Counter[int | None] = field(default_factory=Counter)
-    """How many requests of each organization wait for something to be done."""
+    waiting: Waiting = field(default_factory=Waiting)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:

@@ -26,15 +26,11 @@ async def status(database: Database, name: str) -> StatusAnswer:
         complete = await _completeness(connection, row["device_id"], now)
     seen = max((at for at in (row["status_received_at"], row["received_at"]) if at is not None), default=None)
     silent = row["time"] is None
-    return StatusAnswer(
+    return StatusAnswer.of(
+        row,
         device=name,
-        state=row["state"],
-        online=row["online"],
-        since=times.optional_text(row["since"]),
-        last_seen=times.optional_text(seen),
-        boot=row["boot"],
-        firmware=row["firmware"],
-        last_frame_at=times.optional_text(row["time"]),
+        last_seen=seen,
+        last_frame_at=row["time"],
         lag_ms=None if silent else (row["received_at"] - row["time"]) / MILLISECOND,
         age_ms=None if silent else (now - row["time"]) / MILLISECOND,
         completeness=complete,

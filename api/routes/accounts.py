@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 from fastapi import Path, Request, Response
@@ -147,18 +148,13 @@ async def me(app: App, database: Accounts, principal: Caller, _: JsonOnly) -> Re
         assert principal.key_id is not None
         key = await queries.key_of(database, principal.key_id)
         name, expires_at = key["name"], times.optional_text(key["expires_at"])
-    role: Any = None if principal.organization is None else principal.role
+    role = None if principal.organization is None else principal.role
     return answers.json(
-        shapes.Me(
-            who=principal.who,
-            kind=principal.kind,
-            user_id=principal.user_id,
+        shapes.Me.of(
+            asdict(principal),
             name=name,
-            organization=principal.organization,
             role=role,
             scopes=sorted(principal.scopes),
-            session_id=principal.session_id,
-            key_id=principal.key_id,
             expires_at=expires_at,
             organizations=await organizations.whose(app.server, principal),
         )

@@ -19,10 +19,9 @@ from api.http.parameters import DeviceName, RuleName
 from api.problems import Conflict, Forbidden, NotFound, TooMuch
 from api.queries import alarm_acts as queries
 from api.queries import alarms
-from api.queries.alarm_acts import ActWish
+from api.queries.alarm_acts import ActArguments
 from api.queries.alarms import AlarmFilter
 from api.routes import PREFIX, Router
-from api.routes.commands import MOST_OF_ONE, MOST_WAITING
 from api.services import App, Services
 from api.shapes import alarm_acts as shapes
 from api.shapes import alarms as alarms_shapes
@@ -53,7 +52,7 @@ def _action(action: str) -> Callable[..., Coroutine[Any, Any, Response]]:
         request: Request, app: App, database: Db, member: Member, *, device: DeviceName, rule: RuleName
     ) -> Response:
         given: Order = await order(request, Shelving if action == "shelve" else Order)
-        number = await queries.act(database, device, rule, _wish(member, action, given))
+        number = await queries.act(database, device, rule, _arguments(member, action, given))
         found = (await _settled(app, request, database, member, [number]))[number]
         if found.state == "refused":
             raise Conflict(f"{rule} of {device}: {found.refused}", act=number)
@@ -100,7 +99,7 @@ async def many(request: Request, app: App, database: Db, member: Member) -> Resp
     if given.action in FOR_ENGINEERS and not (member.role and member.role.covers(Role.ENGINEER)):
         raise Forbidden(f"{given.action} is for the role engineer or higher; you are {member.role}")
     chosen = await _chosen(database, given)
-    numbers = await queries.act_on_many(database, chosen, _wish(member, given.action, given)) if chosen else []
+    numbers = await queries.act_on_many(database, chosen, _arguments(member, given.action, given)) if chosen else []
     found = await _settled(app, request, database, member, [number for number in numbers if number is not None])
     outcomes = [
         shapes.OutcomeAnswer(
@@ -141,22 +140,18 @@ async def one(database: Db, number: ActNumber, _: JsonOnly) -> Response:
     return answers.json(found[number])
 
 
-def _wish(member: Principal, action: str, given: Order) -> ActWish:
+def _arguments(member: Principal, action: str, given: Order) -> ActArguments:
     if not isinstance(given, Ending):
-        return ActWish(action, None, None, False, member.who, given.why)
+        return action, None, None, False, member.who, given.why
     span = None if given.duration_s is None else timedelta(seconds=given.duration_s)
-    return ActWish(action, given.until, span, given.once, member.who, given.why)
+    return action, given.until, span, given.once, member.who, given.why
 
 
 async def _settled(
     app: Services, request: Request, database: Database, member: Principal, numbers: Sequence[int]
 ) -> dict[int, shapes.Act]:
     """The acts when they are done, or when patience has ended; at once while too many wait already."""
-    waiting, whose, patience = app.waiting, member.organization_id, app.settings.api_act_patience
-    if waiting.total() >= MOST_WAITING or waiting[whose] >= MOST_OF_ONE:
-        patience = 0.0
-    waiting[whose] += 1
-    try:
+    whose = member.organization_id
+    patience = 0.0 if app.waiting.is_full(whose) else app.settings.api_act_patience
+    with app.waiting.one_more(whose):
         return await queries.settled(database, numbers, patience, request.is_disconnected)
-    finally:
-        waiting.subtract([whose])

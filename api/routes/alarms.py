@@ -18,9 +18,8 @@ from api.queries.alarms import AlarmFilter
 from api.routes import Router
 from api.shapes import alarms as shapes
 
-router = Router("alarms")
+router = Router("alarms", allow(Role.VIEWER, Scope.ALARMS_READ))
 
-READ = [allow(Role.VIEWER, Scope.ALARMS_READ)]
 ALARMS = Table(
     name="alarms",
     of=shapes.AlarmAnswer,
@@ -40,7 +39,6 @@ TRANSITIONS = Table(
 
 @router.table(
     "/alarms",
-    dependencies=READ,
     summary="Alarms by device and rule",
     description="Every rule on every device of its scope, from its first transition on. `standing=true` has those that "
     "are not normal.",
@@ -53,7 +51,6 @@ async def page(request: Request, database: Db, asked: Annotated[shapes.AlarmPara
 
 @router.table(
     "/devices/{device}/alarms",
-    dependencies=READ,
     summary="Alarms of a device, by rule",
     responses=description.DEVICE | ALARMS.described(shapes.ALARM),
 )
@@ -67,7 +64,6 @@ async def of_device(
 
 @router.table(
     "/alarms/history",
-    dependencies=READ,
     summary="What became of alarms: every transition, newest first",
     description="`from` and `to` are about when it was recorded, which is the order, too.",
     responses=description.DATABASE | TRANSITIONS.described(shapes.TRANSITION),
@@ -81,7 +77,6 @@ async def history(request: Request, database: Db, asked: Annotated[shapes.Histor
 
 @router.get(
     "/alarms/{device}/{rule}",
-    dependencies=READ,
     summary="One alarm, with its rule and its last transitions",
     responses=description.THING | description.ok(shapes.AlarmDetail, alarm=shapes.DETAIL),
 )

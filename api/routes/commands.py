@@ -38,8 +38,6 @@ COMMANDS = Table(
 KEY = "Idempotency-Key"
 KEY_PATTERN = "^[!-~]{1,200}$"
 MOST_PATIENCE = timedelta(seconds=60)
-MOST_WAITING, MOST_OF_ONE = 100, 50
-"""Requests with `wait`, each of which looks five times a second; and those of one organization."""
 
 
 class CommandParameters(ListParameters):
@@ -95,9 +93,7 @@ REPLAYED = {"Idempotency-Replayed": {"description": "true", "schema": {"type": "
 async def ask(request: Request, database: Db, member: Member, device: DeviceName) -> Response:
     key = _key(request)
     given = await order(request, CommandOrder)
-    supposed = None if given.precondition is None else _supposed(given.precondition)
-    wish = queries.CommandWish(device, given.name, given.parameters, supposed, given.boot, given.expires_in, given.why)
-    found, is_new = await queries.request(database, wish, member.who, key)
+    found, is_new = await queries.request(database, device, given, member.who, key)
     answer = answers.json(found)
     answer.headers["Location"] = f"{PREFIX}/commands/{found.id}"
     if is_new:
@@ -105,16 +101,6 @@ async def ask(request: Request, database: Db, member: Member, device: DeviceName
     else:
         answer.headers["Idempotency-Replayed"] = "true"
     return answer
-
-
-def _supposed(given: shapes.Precondition) -> queries.Precondition:
-    if given.channel is None and (given.min, given.max, given.within) != (None, None, None):
-        raise BadParameter("precondition", "min, max and within are about a channel: say which")
-    within = given.within or timedelta(minutes=1)
-    said = given.model_dump(exclude_none=True)
-    if given.channel is not None:
-        said["within"] = times.duration_text(within)
-    return queries.Precondition(given.online, given.boot, given.channel, given.min, given.max, within, said)
 
 
 def _key(request: Request) -> str:
@@ -162,14 +148,10 @@ async def one(
     answers.json_only(request, asked.format)
     if asked.wait is None:
         return answers.json(await queries.one(database, command))
-    waiting, whose = app.waiting, member.organization_id
-    if waiting.total() >= MOST_WAITING or waiting[whose] >= MOST_OF_ONE:
+    if app.waiting.is_full(member.organization_id):
         raise TooMany("too many requests wait already: ask without wait", headers={"Retry-After": "5"})
-    waiting[whose] += 1
-    try:
+    with app.waiting.one_more(member.organization_id):
         return answers.json(await queries.ended(database, command, asked.wait, request.is_disconnected))
-    finally:
-        waiting.subtract([whose])
 
 
 @router.post(

@@ -18,9 +18,7 @@ from api.queries import events as queries
 from api.routes import Router
 from api.shapes import events as shapes
 
-router = Router("events")
-
-READ = [allow(Role.VIEWER, Scope.TELEMETRY_READ)]
+router = Router("events", allow(Role.VIEWER, Scope.TELEMETRY_READ))
 
 EVENTS = Table(
     name="events",
@@ -36,7 +34,6 @@ class EventParameters(SpanParameters, ListParameters):
 
 @router.table(
     "/devices/{device}/events",
-    dependencies=READ,
     summary="Events of a device, newest first",
     responses=description.DEVICE | EVENTS.described(shapes.EVENT),
 )

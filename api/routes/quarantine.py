@@ -17,8 +17,7 @@ from api.routes import Router
 from api.shapes import quarantine as shapes
 from schema.reasons import Reason
 
-router = Router("quarantine")
-REJECTS = [allow(Role.VIEWER, Scope.DEVICES_READ)]
+router = Router("quarantine", allow(Role.VIEWER, Scope.DEVICES_READ))
 QUARANTINE = Table(
     name="quarantine",
     of=shapes.Quarantined,
@@ -38,7 +37,6 @@ class QuarantineParameters(SpanParameters, ListParameters):
 
 @router.table(
     "/quarantine",
-    dependencies=REJECTS,
     summary="Rejected messages with the reason, newest first",
     responses=description.DATABASE | QUARANTINE.described(shapes.QUARANTINED),
 )
@@ -58,7 +56,6 @@ async def quarantine(request: Request, database: Db, asked: Annotated[Quarantine
 
 @router.get(
     "/quarantine/{number}",
-    dependencies=REJECTS,
     summary="One rejected message with all of its payload",
     responses=description.DATABASE
     | {404: description.DEVICE[404]}

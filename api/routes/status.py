@@ -13,14 +13,11 @@ from api.queries import status as queries
 from api.routes import Router
 from api.shapes import status as shapes
 
-router = Router("devices")
-
-READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
+router = Router("devices", allow(Role.VIEWER, Scope.DEVICES_READ))
 
 
 @router.get(
     "/devices/{device}/status",
-    dependencies=READ,
     summary="How a device is doing: presence, last seen, lag, and how much of the last hour has arrived",
     responses=description.DEVICE | description.ok(shapes.StatusAnswer, status=shapes.STATUS),
 )

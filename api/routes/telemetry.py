@@ -112,7 +112,11 @@ async def samples(
         following = cursors.encode(request, start.begin, start.end, page[-1].time, page[-1].layout_id, position)
     if format_ == "csv":
         return answers.csv_page(request, _raw_header(wanted), _raw_cells(page, wanted.everything), following)
-    return _json_raw(wanted, page, following)
+    content = [[times.text(row.time), *row.values] for row in page]
+    qualities = [row.qualities for row in page] if wanted.everything else None
+    return _json(
+        wanted, None, [(c.name, c.unit, None) for c in channels], content, qualities=qualities, following=following
+    )
 
 
 def _aggregates(asked: TelemetryParameters) -> list[str]:
@@ -159,19 +163,6 @@ def _limit(wanted: Selection, asked: int | None) -> int:
     return asked or min(USUAL_ROWS, most)
 
 
-def _json_raw(wanted: Selection, page: Sequence[Row], following: str | None) -> Response:
-    return answers.json(
-        shapes.TelemetryAnswer(
-            **_head(wanted, None, [(c.name, c.unit, None) for c in wanted.channels]),
-            rows=[[times.text(row.time), *row.values] for row in page],
-            qualities=[row.qualities for row in page] if wanted.everything else None,
-            truncated=following is not None,
-            next=following,
-            warnings=_warnings(wanted, None),
-        )
-    )
-
-
 async def _raw_pages(database: Database, wanted: Selection, size: int) -> AsyncIterator[Iterator[list[Any]]]:
     """Keyset pages to the end: no connection and no snapshot is held while a slow client reads."""
     after = (wanted.begin, 0)
@@ -207,16 +198,7 @@ async def _json_buckets(database: Database, wanted: Selection, width: timedelta,
     if count > most:
         raise _too_much(wanted, most, f"{count} buckets of {len(columns)} values are too many for one answer")
     rows = await queries.buckets(database, wanted, width, aggregates)
-    return answers.json(
-        shapes.TelemetryAnswer(
-            **_head(wanted, times.duration_text(width), columns),
-            rows=[[times.text(time), *cells] for time, cells in rows],
-            qualities=None,
-            truncated=False,
-            next=None,
-            warnings=_warnings(wanted, width),
-        )
-    )
+    return _json(wanted, width, columns, [[times.text(time), *cells] for time, cells in rows])
 
 
 async def _csv_buckets(
@@ -248,17 +230,30 @@ async def _bucket_pages(
         begin = following
 
 
-def _head(
-    wanted: Selection, bucket: str | None, columns: Sequence[tuple[str, str | None, str | None]]
-) -> dict[str, Any]:
-    return {
-        "device": wanted.device.name,
-        "from_": times.text(wanted.begin),
-        "to": times.text(wanted.end),
-        "bucket": bucket,
-        "quality": "all" if wanted.everything else "good",
-        "columns": [shapes.Column(channel=name, unit=unit, aggregate=aggregate) for name, unit, aggregate in columns],
-    }
+def _json(
+    wanted: Selection,
+    width: timedelta | None,
+    columns: Sequence[tuple[str, str | None, str | None]],
+    rows: list[list[Any]],
+    *,
+    qualities: list[list[int | None]] | None = None,
+    following: str | None = None,
+) -> Response:
+    return answers.json(
+        shapes.TelemetryAnswer(
+            device=wanted.device.name,
+            from_=times.text(wanted.begin),
+            to=times.text(wanted.end),
+            bucket=None if width is None else times.duration_text(width),
+            quality="all" if wanted.everything else "good",
+            columns=[shapes.Column(channel=name, unit=unit, aggregate=aggregate) for name, unit, aggregate in columns],
+            rows=rows,
+            qualities=qualities,
+            truncated=following is not None,
+            next=following,
+            warnings=_warnings(wanted, width),
+        )
+    )
 
 
 def _warnings(wanted: Selection, width: timedelta | None) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from api.access.passwords import NewPassword, Password
-from api.http.bodies import PersonName, Token, secretive
+from api.http.bodies import PersonName, Token, body_config
 from api.http.description import Answer, about, example
 from api.shapes.organizations import Membership, RoleName
 
@@ -100,7 +100,7 @@ Email = Annotated[str, StringConstraints(pattern=EMAIL, min_length=3, max_length
 
 
 class Registration(BaseModel):
-    model_config = secretive(email="eva@example.org", name="Eva", password="correct horse battery")
+    model_config = body_config(email="eva@example.org", name="Eva", password="correct horse battery")
 
     email: Email = Field(description="what they log in with; ASCII, in whatever case")
     name: PersonName
@@ -109,7 +109,7 @@ class Registration(BaseModel):
 
 
 class LogIn(BaseModel):
-    model_config = secretive(email="eva@example.org", password="correct horse battery", kind="program")
+    model_config = body_config(email="eva@example.org", password="correct horse battery", kind="program")
 
     email: Email
     password: Password
@@ -119,19 +119,19 @@ class LogIn(BaseModel):
 
 
 class Refresh(BaseModel):
-    model_config = secretive(refresh_token="bgr_tQ0x….9aXk…")
+    model_config = body_config(refresh_token="bgr_tQ0x….9aXk…")
 
     refresh_token: Token
 
 
 class LogOut(BaseModel):
-    model_config = secretive(all=False)
+    model_config = body_config(all=False)
 
     all: bool = Field(False, description="true: everywhere; else only here")
 
 
 class PasswordChange(BaseModel):
-    model_config = secretive(old="correct horse battery", new="another horse battery")
+    model_config = body_config(old="correct horse battery", new="another horse battery")
 
     old: Password
     new: NewPassword

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.http.bodies import DeviceText, Order
+from api.http.bodies import DeviceText, Order, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Instant
 from api.shapes.alarms import Action, AlarmState
@@ -90,9 +90,7 @@ class Ending(Order):
 class Shelving(Ending):
     """With an end in any case: what is shelved for ever is forgotten."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"duration_s": 3600, "once": False, "why": "probe is being cleaned"}}
-    )
+    model_config = body_config(duration_s=3600, once=False, why="probe is being cleaned")
 
     @model_validator(mode="after")
     def _ends(self) -> Self:
@@ -122,14 +120,10 @@ class Which(BaseModel):
 
 
 class Acts(Ending):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "action": "acknowledge",
-                "alarms": [{"device": "br-1", "rule": "temperature-high"}],
-                "why": "power failure of hall 2",
-            }
-        }
+    model_config = body_config(
+        action="acknowledge",
+        alarms=[{"device": "br-1", "rule": "temperature-high"}],
+        why="power failure of hall 2",
     )
 
     action: Action

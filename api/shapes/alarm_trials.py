@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from api.http.bodies import DeviceText
+from api.http.bodies import DeviceText, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Instant
 from api.shapes.alarm_rules import DEFINITION
@@ -56,17 +56,10 @@ MOST_TRIED = 50
 
 
 class NewTrial(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={
-            "example": {
-                "definition": {name: DEFINITION[name] for name in ("title", "when", "on_delay")},
-                "devices": ["br-1"],
-                "from": "2026-11-19T07:45:00Z",
-                "to": "2026-11-20T07:45:00Z",
-            }
-        },
+    model_config = body_config(
+        definition={name: DEFINITION[name] for name in ("title", "when", "on_delay")},
+        devices=["br-1"],
+        **{"from": "2026-11-19T07:45:00Z", "to": "2026-11-20T07:45:00Z"},
     )
 
     rule: RuleName | None = Field(None, description="the name of a rule that there is")

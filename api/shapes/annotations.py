@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
+from api.http.bodies import body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Instant
 
@@ -37,11 +38,7 @@ def prose(text: str) -> str:
 class NewAnnotation(BaseModel):
     """Without a reason: the text is one."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={"example": {"begins": "2026-11-20T07:45:00Z", "text": "Probe changed"}},
-    )
+    model_config = body_config(begins="2026-11-20T07:45:00Z", text="Probe changed")
 
     begins: Instant = Field(description="first instant that it is about")
     ends: Instant | None = Field(None, description="last instant; without it, it is about one instant")

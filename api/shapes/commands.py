@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
-from api.http.bodies import Order
+from api.http import times
+from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Duration
 
@@ -116,16 +117,26 @@ class Precondition(BaseModel):
     max: Number | None = Field(None, description="and at most this")
     within: Lifetime | None = Field(None, description="how old that value may be; without it 1m")
 
+    @model_validator(mode="after")
+    def _names_a_channel(self) -> Self:
+        if self.channel is None and (self.min, self.max, self.within) != (None, None, None):
+            raise ValueError("min, max and within are about a channel: say which")
+        return self
+
+    @property
+    def age(self) -> timedelta:
+        """How old the newest good value of the channel may be."""
+        return self.within or timedelta(minutes=1)
+
+    def said(self) -> dict[str, Any]:
+        """The precondition as it is stored."""
+        given = self.model_dump(exclude_none=True)
+        return given if self.channel is None else given | {"within": times.duration_text(self.age)}
+
 
 class CommandOrder(Order):
-    model_config = ConfigDict(
-        strict=True,
-        json_schema_extra={
-            "example": {
-                **{name: COMMAND[name] for name in ("name", "parameters", "precondition", "boot", "why")},
-                "expires_in": "60s",
-            }
-        },
+    model_config = ConfigDict(strict=True) | body_config(
+        **{name: COMMAND[name] for name in ("name", "parameters", "precondition", "boot", "why")}, expires_in="60s"
     )
 
     name: Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9-]{0,63}$")] = Field(

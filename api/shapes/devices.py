@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
-from api.http.bodies import Order
+from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import ListParameters, printable
 
@@ -74,11 +74,7 @@ class DeviceParameters(ListParameters):
 
 
 class DeviceChange(Order):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {"title": "Fermenter 3", "location": "Hall 2/Bay 4", "tags": ["pilot"], "why": "moved"}
-        }
-    )
+    model_config = body_config(title="Fermenter 3", location="Hall 2/Bay 4", tags=["pilot"], why="moved")
 
     title: Title | None = Field(None, description="what people call it; empty: none")
     location: Location | None = Field(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-from api.http.bodies import Order, OrganizationName
+from api.http.bodies import Order, OrganizationName, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import ListParameters, Words, device_name
 
@@ -66,7 +66,7 @@ class Approval(Order):
 
 
 class Switch(Order):
-    model_config = ConfigDict(json_schema_extra={"example": {"open": False, "why": "a key was stolen"}})
+    model_config = body_config(open=False, why="a key was stolen")
 
     open: bool = Field(description="false: no handshake works any more")
     cell: Words | None = Field(None, description="only in this cell; without it in all")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from api.http.bodies import Order, OrganizationName
+from api.http.bodies import Order, OrganizationName, body_config
 from api.http.description import Answer, about, example
 
 
@@ -38,6 +38,6 @@ class Given(Answer):
 
 
 class Gift(Order):
-    model_config = ConfigDict(json_schema_extra={"example": {"organization": "north", "why": "sold"}})
+    model_config = body_config(organization="north", why="sold")
 
     organization: OrganizationName = Field(description="its name; whose the device will be, with all that it has sent")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 
 from api.access.roles import Role, Scope
-from api.http.bodies import Order, OrganizationName, PersonName, Token, secretive
+from api.http.bodies import Order, OrganizationName, PersonName, Token, body_config
 from api.http.description import Answer, T, about, example
 from api.http.parameters import Duration
 
@@ -104,32 +104,32 @@ GivenScope = Annotated[Scope, WithJsonSchema({"type": "string", "enum": [scope.v
 
 
 class NewOrganization(BaseModel):
-    model_config = secretive(organization="north", title="Plant North")
+    model_config = body_config(organization="north", title="Plant North")
 
     organization: OrganizationName = Field(description="its name, for addresses and settings; it stays")
     title: PersonName = Field(description="what people call it")
 
 
 class Joining(BaseModel):
-    model_config = secretive(code=CODE)
+    model_config = body_config(code=CODE)
 
     code: Token
 
 
 class OrganizationChange(Order):
-    model_config = secretive(title="Plant North", why="renamed")
+    model_config = body_config(title="Plant North", why="renamed")
 
     title: PersonName
 
 
 class MemberChange(Order):
-    model_config = secretive(role="engineer", why="trained")
+    model_config = body_config(role="engineer", why="trained")
 
     role: GivenRole
 
 
 class NewInvitation(BaseModel):
-    model_config = secretive(role="operator", uses=1, expires_in="7d")
+    model_config = body_config(role="operator", uses=1, expires_in="7d")
 
     role: GivenRole = Field(description="of who joins with it")
     uses: int = Field(1, ge=1, le=1000, description="how many can join with it")
@@ -137,7 +137,7 @@ class NewInvitation(BaseModel):
 
 
 class NewKey(BaseModel):
-    model_config = secretive(name="dashboard", role="viewer", scopes=["telemetry:read"], expires_in="90d")
+    model_config = body_config(name="dashboard", role="viewer", scopes=["telemetry:read"], expires_in="90d")
 
     name: PersonName = Field(description="what it is for")
     role: GivenRole

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from api.http.bodies import Order
+from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Instant, device_name
 
@@ -35,15 +35,11 @@ HOLD = example(
 
 
 class NewHold(Order):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "device": "br-1",
-                "begins": "2026-11-01T00:00:00Z",
-                "ends": "2026-11-15T00:00:00Z",
-                "why": "batch 4711 is being inspected",
-            }
-        }
+    model_config = body_config(
+        device="br-1",
+        begins="2026-11-01T00:00:00Z",
+        ends="2026-11-15T00:00:00Z",
+        why="batch 4711 is being inspected",
     )
 
     device: Annotated[str, AfterValidator(device_name)] | None = Field(
