@@ -52,7 +52,7 @@ def components(*models: type[BaseModel]) -> dict[str, Any]:
     """The schemas of all answers, of these models, and of the problem document."""
     _, answers = msgspec.json.schema_components(_below(Answer), ref_template=REFERENCE + "{name}")
     _complete(answers)
-    found = {_public(name): schema | {"title": _public(name)} for name, schema in answers.items()}
+    found = {schema_name(name): schema | {"title": schema_name(name)} for name, schema in answers.items()}
     described: tuple[type[BaseModel], ...] = (Problem, *models)
     for model in described:
         schema = model.model_json_schema(mode="serialization", ref_template=REFERENCE + "{model}")
@@ -62,9 +62,9 @@ def components(*models: type[BaseModel]) -> dict[str, Any]:
     return found
 
 
-def _public(name: str) -> str:
-    """The name that clients see: the class `AlarmAnswer` is the schema `Alarm`."""
-    return name.removesuffix("Answer")
+def schema_name(class_name: str) -> str:
+    """Return the name that clients see: the class `AlarmAnswer` is the schema `Alarm`."""
+    return class_name.removesuffix("Answer")
 
 
 def _complete(schema: Any) -> None:
@@ -76,7 +76,7 @@ def _complete(schema: Any) -> None:
         if all(isinstance(value, str) for value in schema.get("enum", [None])):
             schema["type"] = "string"
         if "$ref" in schema:
-            schema["$ref"] = _public(schema["$ref"])
+            schema["$ref"] = schema_name(schema["$ref"])
         if "properties" in schema:
             schema["required"] = list(schema["properties"])
         for part in schema.values():
@@ -125,7 +125,7 @@ def ok(model: type[msgspec.Struct], csv: str | None = None, **examples: Any) -> 
     """The 200 of a route: schema and examples as JSON and, if it has that form, as CSV."""
     shown = {name: {"value": value} for name, value in examples.items()}
     content: dict[str, Any] = {
-        "application/json": {"schema": {"$ref": f"{REFERENCE}{_public(model.__name__)}"}, "examples": shown}
+        "application/json": {"schema": {"$ref": f"{REFERENCE}{schema_name(model.__name__)}"}, "examples": shown}
     }
     if csv is not None:
         content["text/csv"] = {"schema": {"type": "string"}, "example": csv}

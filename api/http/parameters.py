@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import Path
 from pydantic import (
@@ -145,9 +145,13 @@ class SpanParameters(Parameters):
     from_: Instant = Field(times.FIRST, alias="from", description="first instant; without it from the beginning")
     to: Instant = Field(times.LAST, description="end, not part of it; without it to the newest")
 
-    def span(self) -> times.Span:
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Self:
         if self.from_ >= self.to:
-            raise BadParameter("from", "must be before `to`")
+            raise PydanticCustomError("span", "must be before `to`", {"parameter": "from"})
+        return self
+
+    def span(self) -> times.Span:
         return times.Span(self.from_, self.to)
 
 

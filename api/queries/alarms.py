@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Self
 
 import asyncpg
 
@@ -22,34 +20,18 @@ SHOWN = 20
 AT_A_TIME = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class AlarmFilter:
-    """Which alarms: all of what is not None holds."""
-
-    states: Sequence[str] | None = None
-    standing: bool | None = None
-    """Not normal."""
-    priorities: Sequence[str] | None = None
-    device: str | None = None
-    tags: Sequence[str] | None = None
-    """All of them."""
-    rule: str | None = None
-    unacknowledged: bool | None = None
-
-    @classmethod
-    def of(cls, asked: DeviceAlarmParameters | Which, device: str | None, tags: Sequence[str] = ()) -> Self:
-        """The filter that a request states, with these further ones; what is empty filters nothing."""
-        states, priorities = asked.state or None, asked.priority or None
-        return cls(states, asked.standing, priorities, device, tags or None, asked.rule, asked.unacknowledged)
-
-
-async def page(database: Database, wanted: AlarmFilter, after: Sequence[str], limit: int) -> list[asyncpg.Record]:
-    """At most `limit` alarms after the key `after` (device, rule)."""
-    return await database.fetch_planned(
-        SQL["page"],
-        *(*after, wanted.states, wanted.standing, wanted.priorities, wanted.device, wanted.tags, wanted.rule),
-        *(wanted.unacknowledged, limit),
-    )
+async def page(
+    database: Database,
+    asked: DeviceAlarmParameters | Which,
+    after: Sequence[str],
+    limit: int,
+    *,
+    device: str | None = None,
+    tags: Sequence[str] = (),
+) -> list[asyncpg.Record]:
+    """At most `limit` alarms after the key `after` (device, rule): those asked for, of this device, with these tags."""
+    filters = asked.state or None, asked.standing, asked.priority or None, device, tags or None, asked.rule
+    return await database.fetch_planned(SQL["page"], *after, *filters, asked.unacknowledged, limit)
 
 
 async def one(database: Database, device: str, rule: str) -> AlarmDetail:

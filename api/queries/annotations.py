@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from api.database import Database
+from api.http.times import Span
 from api.queries import load
 from api.shapes.annotations import Annotation
 
@@ -17,10 +18,10 @@ LAST_ID = 2**63 - 1
 
 
 async def page(
-    database: Database, device_id: int, span: tuple[datetime, datetime], before: Sequence[Any], limit: int
+    database: Database, device_id: int, span: Span, before: Sequence[Any], limit: int
 ) -> list[asyncpg.Record]:
-    """Those that overlap with the span and come after the key `before` (begins, id), newest first."""
-    return await database.fetch(SQL["page"], device_id, *span, *before, limit)
+    """Annotations that overlap with the span, after the key `before` (begins, id), newest first."""
+    return await database.fetch(SQL["page"], device_id, span.begin, span.end, *before, limit)
 
 
 async def add(

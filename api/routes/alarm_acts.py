@@ -20,7 +20,6 @@ from api.problems import Conflict, Forbidden, NotFound, TooMuch
 from api.queries import alarm_acts as queries
 from api.queries import alarms
 from api.queries.alarm_acts import ActArguments
-from api.queries.alarms import AlarmFilter
 from api.routes import PREFIX, Router
 from api.services import App, Services
 from api.shapes import alarm_acts as shapes
@@ -120,8 +119,8 @@ async def _chosen(database: Database, given: Acts) -> list[tuple[str, str]]:
     if given.alarms is not None:
         return [(one.device, one.rule) for one in given.alarms]
     assert given.filter is not None
-    wanted = AlarmFilter.of(given.filter, given.filter.device, given.filter.tag)
-    found = await alarms.page(database, wanted, ("", ""), MOST_ALARMS + 1)
+    which = given.filter
+    found = await alarms.page(database, which, ("", ""), MOST_ALARMS + 1, device=which.device, tags=which.tag)
     if len(found) > MOST_ALARMS:
         raise TooMuch(f"filter: it holds for more than {MOST_ALARMS} alarms: narrow it, and do them one part at a time")
     return [(one["device"], one["rule"]) for one in found]

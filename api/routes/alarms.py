@@ -14,7 +14,6 @@ from api.http.answers import JsonOnly, Table
 from api.http.parameters import DeviceName, RuleName
 from api.queries import alarms as queries
 from api.queries import devices
-from api.queries.alarms import AlarmFilter
 from api.routes import Router
 from api.shapes import alarms as shapes
 
@@ -45,8 +44,10 @@ TRANSITIONS = Table(
     responses=description.DATABASE | ALARMS.described(shapes.ALARM),
 )
 async def page(request: Request, database: Db, asked: Annotated[shapes.AlarmParameters, Query()]) -> Response:
-    wanted = AlarmFilter.of(asked, asked.device, asked.tag)
-    return await ALARMS.page(request, asked, lambda after, limit: queries.page(database, wanted, after, limit))
+    async def rows(after: list[str], limit: int) -> Sequence[Any]:
+        return await queries.page(database, asked, after, limit, device=asked.device, tags=asked.tag)
+
+    return await ALARMS.page(request, asked, rows)
 
 
 @router.table(
@@ -58,8 +59,9 @@ async def of_device(
     request: Request, database: Db, device: DeviceName, asked: Annotated[shapes.DeviceAlarmParameters, Query()]
 ) -> Response:
     await devices.device_id(database, device)
-    wanted = AlarmFilter.of(asked, device)
-    return await ALARMS.page(request, asked, lambda after, limit: queries.page(database, wanted, after, limit))
+    return await ALARMS.page(
+        request, asked, lambda after, limit: queries.page(database, asked, after, limit, device=device)
+    )
 
 
 @router.table(

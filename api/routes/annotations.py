@@ -51,11 +51,9 @@ class AnnotationParameters(SpanParameters, ListParameters):
 async def page(
     request: Request, database: Db, device: DeviceName, asked: Annotated[AnnotationParameters, Query()]
 ) -> Response:
-    span = asked.span()
-
     async def rows(before: list[Any], limit: int) -> Sequence[Any]:
         number = await devices.device_id(database, device)
-        return await queries.page(database, number, (span.begin, span.end), before, limit)
+        return await queries.page(database, number, asked.span(), before, limit)
 
     return await ANNOTATIONS.page(request, asked, rows, first=(asked.to, queries.LAST_ID))
 

@@ -33,7 +33,7 @@ from api.queries import (
 )
 from api.queries import annotations as annotation_queries
 from api.settings import Settings
-from api.shapes.alarms import HistoryParameters
+from api.shapes.alarms import AlarmParameters, HistoryParameters
 from api.shapes.audit import AuditFilter
 from api.shapes.devices import DeviceParameters
 from api.shapes.enrollments import EnrollmentParameters
@@ -218,7 +218,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
             await audit.page(database, AuditFilter.model_validate({"order": order}), None, 10)
         await commands.page(database, 1, None, (times.LAST, LAST_COMMAND), 10)
         await enrollments.page(database, EnrollmentParameters(), (times.LAST, enrollments.LAST_TXN), 10)
-        await alarms.page(database, alarms.AlarmFilter(), ("", ""), 10)
+        await alarms.page(database, AlarmParameters(), ("", ""), 10)
         await alarms.history(database, HistoryParameters(), alarms.LAST_ID, 10)
         await alarm_health.figures(database, times.Span(at(0), at(3600)), None, at(3600))
         await devices.page(database, DeviceParameters(), "", 10)
