@@ -139,8 +139,7 @@ class Settings(BaseSettings):
         "it only our own",
     )
     api_trusted_proxies: str = Field(
-        "127.0.0.1",
-        description="addresses or networks, commas between, whose X-Forwarded-For and -Proto are believed",
+        "127.0.0.1", description="addresses or networks, commas between, whose X-Forwarded-For and -Proto are believed"
     )
     notify_schemes: str | None = Field(
         None, description="kinds of apprise URLs that are taken, as the alarms process has them; commas between"

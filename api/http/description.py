@@ -137,6 +137,20 @@ def made(model: type[Answer], **examples: Any) -> Responses:
     return {201: ok(model, **examples)[200]}
 
 
+ETAG = {"ETag": {"description": "its version", "schema": {"type": "string"}}}
+
+
+def versioned(model: type[Answer], **examples: Any) -> Responses:
+    """The 200 of a route whose answer has an ETag."""
+    return {200: ok(model, **examples)[200] | {"headers": ETAG}}
+
+
+def saved(model: type[Answer], **examples: Any) -> Responses:
+    """What a PUT with a precondition answers: changed, made, or not as expected."""
+    answer = versioned(model, **examples)[200]
+    return {200: answer | {"description": "Changed, or as it was"}, 201: answer | {"description": "Made"}, **CHANGED}
+
+
 NOTHING: Responses = {204: {"description": "Done; there is nothing to say"}}
 
 

@@ -41,12 +41,10 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9}(ms|s|m|h|d|w)$", "examples": ["1m", "1h", "1d"]}),
 ]
 Quality = Annotated[
-    Literal["good", "all"],
-    Field(description="good: only samples with quality 0; all: every sample, with its quality"),
+    Literal["good", "all"], Field(description="good: only samples with quality 0; all: every sample, with its quality")
 ]
 Cursor = Annotated[
-    str | None,
-    Field(max_length=2000, description="`next` of the page before, with the other parameters unchanged"),
+    str | None, Field(max_length=2000, description="`next` of the page before, with the other parameters unchanged")
 ]
 
 
@@ -81,8 +79,7 @@ DeviceName = Annotated[
 
 
 RuleName = Annotated[
-    str,
-    Path(description="name of an alarm rule", examples=["temperature-high"], pattern="^[a-z0-9][a-z0-9-]{0,63}$"),
+    str, Path(description="name of an alarm rule", examples=["temperature-high"], pattern="^[a-z0-9][a-z0-9-]{0,63}$")
 ]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Header, Response
 
 from api.http import answers
-from api.problems import BadParameter
+from api.problems import BadParameter, PreconditionFailed
 
 ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')
 NONE = -1
@@ -29,6 +30,14 @@ class Expected:
     """None: any; 0: there must be none."""
     there: bool = False
     """There must be one."""
+
+    def version_of(self, stored: Mapping[str, Any] | None, what: str) -> int | None:
+        """Return the version that must be stored. Raises PreconditionFailed if there must be one and is none."""
+        if not self.there:
+            return self.version
+        if stored is None:
+            raise PreconditionFailed(f"there is no {what}")
+        return int(stored["version"])
 
 
 async def _expected(

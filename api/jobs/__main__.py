@@ -28,9 +28,8 @@ async def run(job: Job) -> TrialResult:
     )
     async with Server(settings) as server:
         try:
-            return TrialResult(
-                [looked async for looked in evaluate(server.of(job.organization_id), job, datetime.now(UTC))]
-            )
+            database = server.of(job.organization_id)
+            return TrialResult([looked async for looked in evaluate(database, job, datetime.now(UTC))])
         except ApiError as error:
             return TrialResult(error=(error.slug, error.detail))
 

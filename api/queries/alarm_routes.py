@@ -11,7 +11,7 @@ from api.database import Connection, Database
 from api.http import times
 from api.http.description import raw
 from api.http.preconditions import Expected
-from api.problems import Conflict, NotFound, PreconditionFailed
+from api.problems import Conflict, NotFound
 from api.queries import load
 from api.queries.alarm_rules import RuleOrder
 from api.shapes.alarm_routes import AlarmRoute, RouteTest
@@ -47,11 +47,8 @@ async def put(
     """The route afterwards, and whether it is new. `place`: organization and name; `url`: None leaves it as it is."""
     organization_id, name = place
     async with database.change() as connection:
-        known, version = await connection.fetchrow(SQL["one"], name), expected.version
-        if expected.there:
-            if known is None:
-                raise PreconditionFailed(f"there is no route {name}")
-            version = known["version"]
+        known = await connection.fetchrow(SQL["one"], name)
+        version = expected.version_of(known, f"route {name}")
         sealed = None if url is None else await _sealed(connection, url, f"alarm-routes/{organization_id}/{name}")
         definition = wanted.model_dump_json(include=set(NotificationRoute.model_fields))
         address = None if url is None else shown(url)

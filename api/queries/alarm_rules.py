@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from api.database import Database
 from api.http.description import raw
 from api.http.preconditions import Expected
-from api.problems import Conflict, NotFound, PreconditionFailed
+from api.problems import Conflict, NotFound
 from api.queries import load
 from api.shapes.alarm_rules import Imported, RuleChange, RuleDetail, RuleParameters, SavedRule
 from schema.alarms.files import MAX_RULES
@@ -71,11 +71,8 @@ async def put(
 ) -> tuple[RuleDetail, bool]:
     """The rule afterwards, and whether it is new."""
     async with database.change() as connection:
-        known, version = await connection.fetchrow(SQL["one"], name), expected.version
-        if expected.there:
-            if known is None:
-                raise PreconditionFailed(f"there is no rule {name}")
-            version = known["version"]
+        known = await connection.fetchrow(SQL["one"], name)
+        version = expected.version_of(known, f"rule {name}")
         await connection.execute(SQL["put"], name, wanted.model_dump_json(), version, change.who, change.why)
         saved = await connection.fetchrow(SQL["one"], name)
     return _with_warnings(saved, await warnings(database, wanted)), known is None

@@ -135,9 +135,7 @@ async def logout(request: Request, app: App, database: Accounts, person: Person)
 
 
 @router.get(
-    "/me",
-    summary="Who one is, and what one may do where",
-    responses=description.DATABASE | ok(shapes.Me, me=shapes.ME),
+    "/me", summary="Who one is, and what one may do where", responses=description.DATABASE | ok(shapes.Me, me=shapes.ME)
 )
 async def me(app: App, database: Accounts, principal: Caller, _: JsonOnly) -> Response:
     if principal.user_id is not None:

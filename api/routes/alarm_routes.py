@@ -16,7 +16,7 @@ from api.http.preconditions import ExpectedByHeader, IfMatch
 from api.problems import BadParameter
 from api.queries import alarm_routes as queries
 from api.routes import Router
-from api.routes.alarm_rules import ETAG, Changing
+from api.routes.alarm_rules import Changing
 from api.services import App
 from api.settings import Settings
 from api.shapes import alarm_routes as shapes
@@ -36,7 +36,6 @@ ROUTES = Table(
     key={"name": cursors.device},
     first=("",),
 )
-SAVED = description.ok(shapes.AlarmRoute, route=shapes.ROUTE)[200]
 
 RouteName = Annotated[
     str, Path(description="name of an alarm route", examples=["shift"], pattern="^[a-z0-9][a-z0-9-]{0,63}$")
@@ -57,7 +56,7 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
     "/alarm-routes/{route}",
     dependencies=READ,
     summary="One alarm route",
-    responses=description.THING | {200: SAVED | {"headers": ETAG}},
+    responses=description.THING | description.versioned(shapes.AlarmRoute, route=shapes.ROUTE),
 )
 async def one(database: Db, route: RouteName, _: JsonOnly) -> Response:
     return preconditions.tagged(await queries.detail(database, route))
@@ -69,12 +68,7 @@ async def one(database: Db, route: RouteName, _: JsonOnly) -> Response:
     summary="Make an alarm route, or change it",
     description="The body is the whole route; only the URL may be left out where there is one. With `If-Match` it is "
     "only changed if nobody has changed it meanwhile; with `If-None-Match: *` it is only made. Test it then.",
-    responses=description.CHANGE
-    | {
-        200: SAVED | {"description": "Changed, or as it was", "headers": ETAG},
-        201: SAVED | {"description": "Made", "headers": ETAG},
-        **description.CHANGED,
-    },
+    responses=description.CHANGE | description.saved(shapes.AlarmRoute, route=shapes.ROUTE),
     openapi_extra=described(RouteChange),
 )
 async def put(

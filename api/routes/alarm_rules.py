@@ -47,8 +47,6 @@ FILE: dict[str, Any] = {
         "example": {"rules": [{"name": "temperature-high", **shapes.DEFINITION}]},
     }
 }
-ETAG = {"ETag": {"description": "its version", "schema": {"type": "string"}}}
-SAVED = description.ok(shapes.RuleDetail, rule=shapes.RULE | {"warnings": []})[200]
 
 
 async def _change(member: Member, asked: Annotated[ReasonParameter, Query()]) -> RuleOrder:
@@ -74,13 +72,7 @@ async def page(request: Request, database: Db, asked: Annotated[shapes.RuleParam
     summary="All rules as a file",
     description="To import it changes nothing.",
     responses=description.DATABASE
-    | {
-        200: {
-            "description": "A file in YAML",
-            "content": FILE,
-        },
-        409: description.CHANGE[409],
-    },
+    | {200: {"description": "A file in YAML", "content": FILE}, 409: description.CHANGE[409]},
 )
 async def export(database: Db, asked: Annotated[StrictParameters, Query()]) -> Response:
     found = await queries.everything(database)
@@ -117,7 +109,7 @@ async def import_(
     "/alarm-rules/{rule}",
     dependencies=READ,
     summary="One rule",
-    responses=description.THING | {200: SAVED | {"headers": ETAG}},
+    responses=description.THING | description.versioned(shapes.RuleDetail, rule=shapes.DETAIL),
 )
 async def one(database: Db, rule: RuleName, _: JsonOnly) -> Response:
     return preconditions.tagged(await queries.detail(database, rule))
@@ -129,12 +121,7 @@ async def one(database: Db, rule: RuleName, _: JsonOnly) -> Response:
     summary="Make a rule, or change it",
     description="The body is the whole rule, without its name. It holds as soon as it is saved: try it before. With "
     "`If-Match` it is only changed if nobody has changed it meanwhile; with `If-None-Match: *` it is only made.",
-    responses=description.CHANGE
-    | {
-        200: SAVED | {"description": "Changed, or as it was", "headers": ETAG},
-        201: SAVED | {"description": "Made", "headers": ETAG},
-        **description.CHANGED,
-    },
+    responses=description.CHANGE | description.saved(shapes.RuleDetail, rule=shapes.DETAIL),
     openapi_extra=SAYS,
 )
 async def put(request: Request, database: Db, rule: RuleName, expected: ExpectedByHeader, change: Changing) -> Response:

@@ -65,11 +65,7 @@ async def one_device(database: Db, device: DeviceName, _: JsonOnly) -> Response:
     openapi_extra=described(DeviceChange),
 )
 async def change_device(
-    request: Request,
-    database: Db,
-    member: Member,
-    device: DeviceName,
-    if_match: IfMatch = None,
+    request: Request, database: Db, member: Member, device: DeviceName, if_match: IfMatch = None
 ) -> Response:
     given = await order(request, DeviceChange)
     if (given.title, given.location, given.tags) == (None, None, None):

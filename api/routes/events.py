@@ -20,10 +20,7 @@ from api.shapes import events as shapes
 router = Router("events", allow(Role.VIEWER, Scope.TELEMETRY_READ))
 
 EVENTS = Table(
-    name="events",
-    of=shapes.EventAnswer,
-    item=queries.item,
-    key={"time": cursors.instant, "digest": cursors.digest},
+    name="events", of=shapes.EventAnswer, item=queries.item, key={"time": cursors.instant, "digest": cursors.digest}
 )
 
 

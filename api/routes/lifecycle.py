@@ -39,7 +39,7 @@ ACTIONS = {
 """Who may, the state of the device afterwards for the example, and what it means."""
 DESCRIPTIONS = {
     "retire": "The decommissioning of a device. It stays in the list, as `retired`, with all that it has sent; nothing "
-    "more is taken from it. Unblock its serial, and it can enroll again.",
+    "more is taken from it. Unblock its serial, and it can enroll again."
 }
 
 

@@ -36,9 +36,7 @@ async def ready(database: Accounts) -> Response:
         missing = await migrate.pending(connection)
     if missing:
         raise Unavailable(
-            f"migrations have not run: {', '.join(missing)}; run biogate migrate",
-            retry_after=30,
-            pending=missing,
+            f"migrations have not run: {', '.join(missing)}; run biogate migrate", retry_after=30, pending=missing
         )
     return answers.json({"status": "ready"})
 

@@ -32,12 +32,7 @@ LEAVES = allow(Role.VIEWER, Scope.ORGANIZATION_WRITE)
 
 LAST_ID = 2**31 - 1
 MEMBERS = Table(name="members", of=shapes.Member, key={"user_id": cursors.small}, first=(0,))
-INVITATIONS = Table(
-    name="invitations",
-    of=shapes.Invitation,
-    key={"invitation_id": cursors.small},
-    first=(LAST_ID,),
-)
+INVITATIONS = Table(name="invitations", of=shapes.Invitation, key={"invitation_id": cursors.small}, first=(LAST_ID,))
 KEYS = Table(
     name="keys",
     of=shapes.Key,

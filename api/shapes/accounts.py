@@ -36,8 +36,7 @@ class Me(Answer):
     user_id: Annotated[int | None, about("null: a key, which is nobody's account")]
     name: Annotated[str, about("the person's, or the key's")]
     organization: Annotated[
-        str | None,
-        about("which this request is for: that of the header Biogate-Organization, else the first joined"),
+        str | None, about("which this request is for: that of the header Biogate-Organization, else the first joined")
     ]
     role: RoleName | None
     scopes: Annotated[list[str], about("what a key can be used for; people have all")]
@@ -68,10 +67,7 @@ PROGRAM = example(
  "access_token": "eyJhbGciOiJIUzI1NiIs…", "token_type": "bearer", "expires_in": 900,
  "refresh_token": "bgr_tQ0x….9aXk…"}""",
 )
-BROWSER = PROGRAM | {
-    "kind": "browser",
-    **dict.fromkeys(("access_token", "token_type", "expires_in", "refresh_token")),
-}
+BROWSER = PROGRAM | {"kind": "browser", **dict.fromkeys(("access_token", "token_type", "expires_in", "refresh_token"))}
 ME = example(
     Me,
     """{"who": "eva@example.org", "kind": "browser", "user_id": 12, "name": "Eva", "organization": "north",

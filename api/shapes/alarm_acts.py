@@ -35,8 +35,7 @@ class OutcomeAnswer(Answer):
     device: str
     rule: str
     outcome: Annotated[
-        Literal["done", "refused", "waiting", "unknown"],
-        about("unknown: there is no such device or no such rule"),
+        Literal["done", "refused", "waiting", "unknown"], about("unknown: there is no such device or no such rule")
     ]
     act: Annotated[int | None, about("`id` at /api/v1/alarm-acts; null: there is none")]
     detail: Annotated[str | None, about("why it was refused")]
@@ -121,9 +120,7 @@ class Which(BaseModel):
 
 class Acts(Ending):
     model_config = body_config(
-        action="acknowledge",
-        alarms=[{"device": "br-1", "rule": "temperature-high"}],
-        why="power failure of hall 2",
+        action="acknowledge", alarms=[{"device": "br-1", "rule": "temperature-high"}], why="power failure of hall 2"
     )
 
     action: Action

@@ -73,6 +73,7 @@ RULE: dict[str, Any] = {
     "changed_at": T,
     "definition": DEFINITION,
 }
+DETAIL = RULE | {"warnings": []}
 IMPORTED = example(
     Imported,
     """{"dry_run": true, "created": ["ph-low"], "changed": [{"rule": "temperature-high",

@@ -24,14 +24,7 @@ AlarmState = Literal[
 ]
 Condition = Literal["normal", "active", "unknown"]
 Action = Literal[
-    "acknowledge",
-    "reset",
-    "shelve",
-    "unshelve",
-    "suppress",
-    "unsuppress",
-    "remove-from-service",
-    "return-to-service",
+    "acknowledge", "reset", "shelve", "unshelve", "suppress", "unsuppress", "remove-from-service", "return-to-service"
 ]
 Cause = Literal["condition", "return", "unknown", "known", "shelving-ended", "phase", "rule-changed", "removed", Action]
 

@@ -149,8 +149,7 @@ class CommandOrder(Order):
         timedelta(seconds=60), description="1s to 1d: if it has not reached the device by then, it is not done"
     )
     precondition: Annotated[
-        Precondition | None,
-        WithJsonSchema({"anyOf": [Precondition.model_json_schema(), {"type": "null"}]}),
+        Precondition | None, WithJsonSchema({"anyOf": [Precondition.model_json_schema(), {"type": "null"}]})
     ] = Field(None, description="without it: that the device is not suspended, revoked or retired")
     boot: Boot | None = Field(
         None, description="the device refuses it in any other boot: it is meant for what runs now"

@@ -36,10 +36,7 @@ HOLD = example(
 
 class NewHold(Order):
     model_config = body_config(
-        device="br-1",
-        begins="2026-11-01T00:00:00Z",
-        ends="2026-11-15T00:00:00Z",
-        why="batch 4711 is being inspected",
+        device="br-1", begins="2026-11-01T00:00:00Z", ends="2026-11-15T00:00:00Z", why="batch 4711 is being inspected"
     )
 
     device: Annotated[str, AfterValidator(device_name)] | None = Field(
