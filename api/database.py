@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Self, TypeAlias
 
 import asyncpg
@@ -23,7 +23,7 @@ from api.problems import (
     Unavailable,
 )
 from api.settings import Settings
-from api.trace import CURRENT
+from api.trace import CURRENT, timed
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
@@ -128,18 +128,6 @@ class Server:
             share.release()
 
 
-@contextmanager
-def _timed() -> Iterator[None]:
-    """Add the time of the block to the database's share of the request."""
-    begun = time.perf_counter()
-    try:
-        yield
-    finally:
-        trace = CURRENT.get()
-        if trace is not None:
-            trace.database += time.perf_counter() - begun
-
-
 class Scoped(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is not typed
     """A connection that knows whose data it shows; so most loans need not say it again."""
 
@@ -152,27 +140,27 @@ class Scoped(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is not typed
             self._shown = organization_id
 
     async def execute(self, query: str, *arguments: Any, **options: Any) -> Any:
-        with _timed():
+        with timed("database"):
             return await super().execute(query, *arguments, **options)
 
     async def fetch(self, query: str, *arguments: Any, **options: Any) -> Any:
-        with _timed():
+        with timed("database"):
             return await super().fetch(query, *arguments, **options)
 
     async def fetch_planned(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         """Planned for these arguments, for filters that may be left out (`$1 is null or …`). A statement that is kept
         may get one plan for all arguments, which takes every filter for one that leaves next to nothing: in a million
         audit events 0.4 s instead of a millisecond, in as many alarm transitions 4 s. An unnamed one is not kept."""
-        with _timed():
+        with timed("database"):
             statement = await self.prepare(query, name="")
             return await statement.fetch(*arguments)  # type: ignore[no-any-return]
 
     async def fetchrow(self, query: str, *arguments: Any, **options: Any) -> Any:
-        with _timed():
+        with timed("database"):
             return await super().fetchrow(query, *arguments, **options)
 
     async def fetchval(self, query: str, *arguments: Any, **options: Any) -> Any:
-        with _timed():
+        with timed("database"):
             return await super().fetchval(query, *arguments, **options)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from api.trace import CURRENT
+from api.trace import timed
 
 MOST_WAITING, MOST_OF_ONE = 100, 50
 """Requests that may wait at a time, each of which looks five times a second; and those of one organization."""
@@ -54,8 +54,6 @@ async def seen(
         left = deadline - time.monotonic()
         if is_over(found) or left <= 0 or await gone():
             return found
-        await asyncio.sleep(min(pause, left))
-        trace = CURRENT.get()
-        if trace is not None:
-            trace.patience += min(pause, left)
+        with timed("patience"):
+            await asyncio.sleep(min(pause, left))
         pause = min(pause * 1.5, LOOK_S)

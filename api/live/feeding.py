@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -132,11 +132,9 @@ class Feeding:
         self._beat_at = time.monotonic() + HEARTBEAT_S
 
     async def _rest(self, seconds: float) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._member.wake.wait()
-        except TimeoutError:
-            pass
 
 
 async def feed(feeding: Feeding, watch: Awaitable[End]) -> End:

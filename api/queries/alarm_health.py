@@ -66,7 +66,7 @@ async def figures(database: Database, span: Span, device: str | None, now: datet
             shapes.PriorityShare(
                 priority=priority,
                 raised=by_priority[priority],
-                share=_share(by_priority[priority], raised),
+                share=by_priority[priority] / raised if raised else None,
                 recommended=RECOMMENDED[priority],
             )
             for priority in PRIORITIES
@@ -88,10 +88,6 @@ class _Alarm:
     raised: int
     chattering: int
     fleeting: int
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
 
 
 def _rate(span: Span, by_period: Mapping[datetime, int], raised: int) -> shapes.AlarmRate:
@@ -131,7 +127,7 @@ def _floods(span: Span, by_period: Mapping[datetime, int]) -> shapes.Floods:
 def floods(by_period: Mapping[datetime, int]) -> Iterator[shapes.FloodAnswer]:
     """From a period with more than ten to the last before one with less than five, in order. Pure."""
     flood: list[datetime] = []
-    for period in _and_after(sorted(by_period)):
+    for period in (*sorted(by_period), times.LAST):  # after the last one nothing was raised
         count = by_period.get(period, 0)
         if flood and (count < FLOOD_ENDS or period != flood[-1] + PERIOD):
             yield shapes.FloodAnswer(
@@ -145,27 +141,13 @@ def floods(by_period: Mapping[datetime, int]) -> Iterator[shapes.FloodAnswer]:
             flood.append(period)
 
 
-def _and_after(periods: Iterable[datetime]) -> Iterator[datetime]:
-    """And one more, in which nothing was raised."""
-    last = None
-    for last in periods:
-        yield last
-    if last is not None:
-        yield last + PERIOD
-
-
 def _top(alarms: Iterable[_Alarm], what: str, whole: int) -> list[shapes.Top]:
     ordered = sorted(alarms, key=lambda alarm: (-getattr(alarm, what), alarm.device, alarm.rule))
+    counted = [(alarm, getattr(alarm, what)) for alarm in ordered[:TOP]]
     return [
-        shapes.Top(
-            device=alarm.device,
-            rule=alarm.rule,
-            title=alarm.title,
-            raised=getattr(alarm, what),
-            share=getattr(alarm, what) / whole,
-        )
-        for alarm in ordered[:TOP]
-        if getattr(alarm, what)
+        shapes.Top(device=alarm.device, rule=alarm.rule, title=alarm.title, raised=count, share=count / whole)
+        for alarm, count in counted
+        if count
     ]
 
 

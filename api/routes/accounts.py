@@ -83,14 +83,12 @@ async def login(request: Request, app: App, database: Accounts) -> Response:
     log.info("logged in", user=account["user_id"], address=address(request), kind=given.kind)
     agent = request.headers.get("user-agent", "")[:LONGEST_AGENT]
     until = datetime.now(UTC) + timedelta(days=app.settings.api_session_days)
-    if given.kind == "program":
-        token = RefreshToken.new()
-        session_id = await queries.session_open(database, account, token, until, agent)
+    token = RefreshToken.new() if given.kind == "program" else new_token()
+    session_id = await queries.session_open(database, account, token, until, agent)
+    if isinstance(token, RefreshToken):
         return _tokens(app, session_id, account["user_id"], token, until)
-    cookie = new_token()
-    session_id = await queries.session_open(database, account, cookie, until, agent)
     answer = answers.json(shapes.LoggedIn(kind="browser", session_id=session_id, expires_at=times.text(until)))
-    _set_cookie(app, answer, cookie, round(app.settings.api_session_days * 86400))
+    _set_cookie(app, answer, token, round(app.settings.api_session_days * 86400))
     return answer
 
 

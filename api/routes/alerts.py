@@ -4,9 +4,8 @@ transition, in order."""
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import Header, Query, Request, WebSocket, WebSocketDisconnect
@@ -29,7 +28,7 @@ from api.problems import BadParameter
 from api.routes import Router
 from api.services import App
 from api.shapes import alerts as shapes
-from api.trace import CURRENT
+from api.trace import timed
 from schema.alarms.rules import Priority
 
 READ = (Role.VIEWER, Scope.ALARMS_READ)
@@ -135,7 +134,7 @@ class EventStream(StreamingResponse):
 
         async with hub.member(self._listener, self._wishes, self._after) as member:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            with feeding.observed("events", self._listener) as ended, _patient():
+            with feeding.observed("events", self._listener) as ended, timed("patience"):
                 await put(form.begin())
                 end = await feeding.feed(Feeding(hub, member, self._request, form, put), _gone(receive))
                 ended(end)
@@ -160,15 +159,3 @@ async def _quickly(what: Awaitable[None]) -> None:
     with suppress(TimeoutError, OSError, WebSocketDisconnect):
         async with asyncio.timeout(GOODBYE_S):
             await what
-
-
-@contextmanager
-def _patient() -> Iterator[None]:
-    """That it takes long is not slow."""
-    begun = time.perf_counter()
-    try:
-        yield
-    finally:
-        trace = CURRENT.get()
-        if trace is not None:
-            trace.patience += time.perf_counter() - begun
