@@ -68,7 +68,7 @@ async def caller(request: HTTPConnection) -> Principal:
     shown = request.scope.get("shown") or _shown(request)
     found = await access_services(request).identities.principal(shown)
     if found is None:
-        raise Unauthorized("the key, token or session is none of ours, or has ended: log in again", headers=INVALID)
+        raise Unauthorized("the key, token or session is unknown or has ended: log in again", headers=INVALID)
     if shown.kind == "cookie" and not _is_safe(request):
         from_own_page(request)
     request.scope["principal"] = found
@@ -80,7 +80,7 @@ Caller = Annotated[Principal, Depends(_caller)]
 
 async def _person(principal: Caller) -> Principal:
     if principal.user_id is None:
-        raise Forbidden("this is for people: a key is nobody's account")
+        raise Forbidden("this is for people: an API key has no account")
     return principal
 
 
@@ -145,7 +145,7 @@ def allow_socket(role: Role, scope: Scope) -> Any:
 
 def _let(member: Principal, role: Role, scope: Scope) -> None:
     if scope not in member.scopes:
-        raise Forbidden(f"this key has not the scope {scope}")
+        raise Forbidden(f"this key does not have the scope {scope}")
     if member.role is None or not member.role.covers(role):
         raise Forbidden(f"this is for the role {role} or higher; you are {member.role} in {member.organization}")
 
@@ -153,7 +153,7 @@ def _let(member: Principal, role: Role, scope: Scope) -> None:
 async def still_authorized(request: HTTPConnection) -> None:
     """Raise Unauthorized if the caller's credentials have ended or changed: an answer can take hours."""
     if await access_services(request).identities.principal(_shown(request)) != request.scope["principal"]:
-        raise Unauthorized("the key, token or session has ended, or may do something else now", headers=INVALID)
+        raise Unauthorized("the key, token or session has ended, or its rights have changed", headers=INVALID)
 
 
 def remembered(scope: ConnectionScope) -> Principal | None:
@@ -213,4 +213,4 @@ def from_own_page(request: HTTPConnection) -> None:
         scheme = request.url.scheme.replace("ws", "http", 1)  # of a socket's page
         site = "same-origin" if origin == f"{scheme}://{request.headers.get('host')}" else "none"
     if site != "same-origin":
-        raise Forbidden("changes, and sockets, with a session cookie come from our own pages only")
+        raise Forbidden("with a session cookie, only our own pages may change things and open sockets")

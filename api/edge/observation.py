@@ -92,7 +92,7 @@ class Observer:
         """Return the problem for which a request is refused before any route sees it, or None."""
         host = headers.get(b"host")
         if not (HOST.fullmatch(host) if host is not None else scope["http_version"] == "1.0"):
-            return BadRequest("the Host header is missing or no host", headers={"Connection": "close"})
+            return BadRequest("the Host header is missing or not a host name", headers={"Connection": "close"})
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or len(length) > 18 or int(length) > self.most_body(scope["path"]):
             return too_large(self.most_body(scope["path"]))

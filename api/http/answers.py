@@ -229,9 +229,9 @@ def _inside(outer: Callable[[Any], Any], inner: Callable[[Any], Any], item: Answ
 def json_only(request: Request, given: Format | None) -> None:
     """For a single object, which has no rows."""
     if given == "csv":
-        raise BadParameter("format", "a single object is there as json only")
+        raise BadParameter("format", "a single object is available as json only")
     if chosen(request, given) == "csv":
-        raise NotAcceptable(f"a single object is there as JSON ({JSON}) only")
+        raise NotAcceptable(f"a single object is available as JSON ({JSON}) only")
 
 
 async def _json_only(request: Request, asked: Annotated[NoParameters, Query()]) -> None:

@@ -82,5 +82,5 @@ def wanted(if_match: str | None) -> int | None:
 def only_new(if_none_match: str) -> int:
     """Return the version that If-None-Match asks for. Only `*` is allowed: make the thing only if there is none."""
     if if_none_match.strip() != "*":
-        raise BadParameter("If-None-Match", "can be * alone: make it only if there is none")
+        raise BadParameter("If-None-Match", "can only be *, which makes a thing only if there is none")
     return ABSENT

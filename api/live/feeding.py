@@ -83,7 +83,7 @@ class Feeding:
 
     def _over(self) -> End | None:
         if self._member.too_slow:
-            return End("slow", SLOW, "you do not keep up: come again with the last cursor")
+            return End("slow", SLOW, "you read too slowly: connect again with the last cursor")
         if self._member.ended is not None:
             return End("closing", CLOSING, self._member.ended)
         return None

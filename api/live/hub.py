@@ -71,7 +71,7 @@ class Hub:
         """End all feeds because this process ends; clients are told to connect again."""
         self._closing = True
         for feed in self._feeds.values():
-            feed.end("the service ends: come again")
+            feed.end("the service stops: connect again")
 
     def on_change(self) -> None:
         """Wake all feeds for new transitions; if accounts have changed, wake all members to check their credentials."""
@@ -91,7 +91,7 @@ class Hub:
         """Admit one more client to the feed of its organization. Raises TooMany, Busy and what the database raises."""
         assert whose.organization_id is not None
         if self._closing:
-            raise Unavailable("the service ends: come again")
+            raise Unavailable("the service stops: connect again")
         if self._of_one[whose.who] >= self._most_of_one:
             raise TooMany(
                 f"you have {self._most_of_one} live feeds open already, which is all: close one",

@@ -1,4 +1,4 @@
-"""What people ask for: they ask by a row, and the process that evaluates alarms does it."""
+"""SQL for acts on alarms: people ask by a row, and the process that evaluates alarms does it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def act(database: Database, device: str, rule: str, arguments: ActArgument
 async def act_on_many(
     database: Database, alarms: Sequence[tuple[str, str]], arguments: ActArguments
 ) -> list[int | None]:
-    """The same for many alarms (device, rule), all or none; None where there is no such device or rule."""
+    """Ask for the same act on many alarms (device, rule), all or none; None where there is no such device or rule."""
     async with database.change() as connection:
         devices, rules = [device for device, _ in alarms], [rule for _, rule in alarms]
         rows = await connection.fetch(SQL["act_on_many"], devices, rules, *arguments)
@@ -43,7 +43,7 @@ async def acts(database: Database, numbers: Sequence[int]) -> dict[int, Act]:
 async def settled(
     database: Database, numbers: Sequence[int], patience: float, gone: Callable[[], Awaitable[bool]]
 ) -> dict[int, Act]:
-    """The acts when all are done or refused, or as they are when patience (s) ends or the client has gone."""
+    """Return the acts when all are done or refused, or as they are when patience (s) ends or the client has gone."""
 
     def over(found: dict[int, Act]) -> bool:
         return all(one.state != "waiting" for one in found.values())

@@ -22,18 +22,18 @@ SQL = load("alarm_health")
 PERIOD, HOUR = timedelta(minutes=10), timedelta(hours=1)
 CHATTERING, FLEETING, STALE = timedelta(minutes=1), timedelta(seconds=10), timedelta(hours=24)
 FLOOD, FLOOD_ENDS = 10, 5
-"""Raised in ten minutes: a flood begins with more than the one, and ends with less than the other (ISA-18.2)."""
+"""Alarms in ten minutes: a flood begins with more than the first and ends with fewer than the second (ISA-18.2)."""
 ACCEPTABLE, MANAGEABLE = 1.0, 2.0
-"""Raised in ten minutes, for one operator."""
+"""Alarms in ten minutes that one operator can handle (ISA-18.2)."""
 FLOODED = 0.01
 RECOMMENDED = {"low": 0.80, "medium": 0.15, "high": 0.05, "critical": 0.01}
-"""Shares of the priorities; of the fourth one, less than 1 %."""
+"""The share of each priority (ISA-18.2); for critical it is an upper bound."""
 MOST_EPISODES = 100
 TOP = 10
 
 
 async def figures(database: Database, span: Span, device: str | None, now: datetime) -> shapes.AlarmHealth:
-    """All of them. Times in seconds."""
+    """Return all figures of a span, for one device or for all. Durations are in s."""
     async with database.connection() as connection:
         [row] = await connection.fetch_planned(SQL["episodes"], span.begin, span.end, device, CHATTERING, FLEETING)
         present = await connection.fetchrow(SQL["now"], device)
@@ -125,7 +125,7 @@ def _floods(span: Span, by_period: Mapping[datetime, int]) -> shapes.Floods:
 
 
 def floods(by_period: Mapping[datetime, int]) -> Iterator[shapes.FloodAnswer]:
-    """From a period with more than ten to the last before one with less than five, in order. Pure."""
+    """Yield the floods in order: each lasts until a period with fewer than five alarms. Pure."""
     flood: list[datetime] = []
     for period in (*sorted(by_period), times.LAST):  # after the last one nothing was raised
         count = by_period.get(period, 0)
@@ -152,6 +152,6 @@ def _top(alarms: Iterable[_Alarm], what: str, whole: int) -> list[shapes.Top]:
 
 
 def _durations(row: asyncpg.Record, count: str, quantiles: str) -> shapes.Durations:
-    """percentile_disc of nothing is null, or an array of nulls. A clock that was set back gives less than nothing."""
+    """Read the quantiles: null, or nulls, if nothing was counted; negative after a clock was set back, which is 0."""
     p50, p90, most = (None if seconds is None else max(0.0, seconds) for seconds in row[quantiles] or (None,) * 3)
     return shapes.Durations(number=row[count], open=row["raised"] - row[count], p50=p50, p90=p90, max=most)

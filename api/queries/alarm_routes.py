@@ -1,4 +1,4 @@
-"""Who is told of alarms. What a URL is sealed with cannot be opened here: only the process that sends can do that."""
+"""SQL for alarm routes. Their URLs are sealed here, and only the process that sends can open them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from schema.sealed import seal
 
 SQL = load("alarm_routes")
 STATES: Mapping[str, Literal["waiting", "sent"]] = {"pending": "waiting", "done": "sent"}
-"""What a route says of a test message that is in this state; in any other it failed."""
+"""What a route says of a test message by the state of its notification; in any other state it failed."""
 
 
 async def page(database: Database, after: str, limit: int) -> list[asyncpg.Record]:
@@ -44,7 +44,7 @@ async def put(
     expected: Expected,
     change: RuleOrder,
 ) -> tuple[AlarmRoute, bool]:
-    """The route afterwards, and whether it is new. `place`: organization and name; `url`: None leaves it as it is."""
+    """Store a route at `place` (organization, name); `url` None keeps the URL. Returns it and whether it is new."""
     organization_id, name = place
     async with database.change() as connection:
         known = await connection.fetchrow(SQL["one"], name)
@@ -57,7 +57,7 @@ async def put(
 
 
 async def remove(database: Database, name: str, version: int | None, change: RuleOrder) -> AlarmRoute:
-    """The route as it was."""
+    """Remove a route; returns the route as it was."""
     async with database.change() as connection:
         before = await connection.fetchrow(SQL["one"], name)
         if before is None:

@@ -1,4 +1,4 @@
-"""Alarm rules: stored whole as JSON, as schema/alarms/rules.py has them."""
+"""SQL for alarm rules, which are stored whole as JSON, as schema/alarms/rules.py defines them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from schema.alarms.rules import Definition, Rule, RuleScope
 
 SQL = load("alarm_rules")
 MOST_NAMED = 5
-"""Devices in a warning."""
+"""The most devices that a warning names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class RuleOrder:
 
 
 async def page(database: Database, wanted: RuleParameters, after: str, limit: int) -> list[asyncpg.Record]:
-    """At most `limit` rules whose name comes after `after`."""
+    """Return at most `limit` rules whose name comes after `after`."""
     channel = wanted.channel
     filters = wanted.enabled, wanted.tag or None, wanted.priority or None, channel
     rows = await database.fetch(SQL["page"], after, *filters, limit if channel is None else None)
@@ -58,7 +58,7 @@ async def rule(database: Database, name: str) -> Rule:
 
 
 async def everything(database: Database) -> list[Rule]:
-    """Raises Conflict for one that this version of the product cannot read."""
+    """Return all rules. Raises Conflict if this version of the product cannot read one of them."""
     return [_rule(row) for row in await database.fetch(SQL["page"], "", *[None] * 5)]
 
 
@@ -69,7 +69,7 @@ def unknown(name: str) -> NotFound:
 async def put(
     database: Database, name: str, wanted: Definition, expected: Expected, change: RuleOrder
 ) -> tuple[RuleDetail, bool]:
-    """The rule afterwards, and whether it is new."""
+    """Store a rule; returns the rule and whether it is new."""
     async with database.change() as connection:
         known = await connection.fetchrow(SQL["one"], name)
         version = expected.version_of(known, f"rule {name}")
@@ -79,7 +79,7 @@ async def put(
 
 
 async def remove(database: Database, name: str, version: int | None, change: RuleOrder) -> SavedRule:
-    """The rule as it was."""
+    """Remove a rule; returns the rule as it was."""
     async with database.change() as connection:
         before = await connection.fetchrow(SQL["one"], name)
         if before is None:
@@ -91,7 +91,7 @@ async def remove(database: Database, name: str, version: int | None, change: Rul
 async def import_(
     database: Database, rules: Sequence[Rule], change: RuleOrder, *, remove: bool, dry_run: bool
 ) -> Imported:
-    """Makes the stored rules those of a file, all or none; what is not in it stays, unless `remove`."""
+    """Make the stored rules those of a file, all or none; rules that are not in the file stay, unless `remove`."""
     async with database.change() as connection:
         stored = {row["name"]: row for row in await connection.fetch(SQL["page"], "", *[None] * 5)}
         wanted = {rule.name: rule.model_dump(mode="json", exclude={"name"}) for rule in rules}
@@ -121,7 +121,7 @@ async def import_(
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """Which fields are not the same, with dots."""
+    """Yield the fields in which two rules differ, as paths with dots."""
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name), new.get(name)
         if isinstance(before, dict) and isinstance(after, dict):
@@ -131,7 +131,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], above: str = ""
 
 
 async def warnings(database: Database, wanted: Definition) -> list[str]:
-    """What may be a slip, and may be meant: a rule can be there before its devices."""
+    """Return what looks like a mistake but may be meant: a rule can exist before its devices do."""
     scope = wanted.scope
     [row] = await database.fetch(SQL["scope"], *_scope(scope), sorted(wanted.channels))
     found = []
@@ -146,7 +146,7 @@ async def warnings(database: Database, wanted: Definition) -> list[str]:
 
 
 async def covered(database: Database, scope: RuleScope, limit: int) -> list[str]:
-    """Names of at most so many devices in the scope."""
+    """Return the names of at most `limit` devices in the scope."""
     return [row["name"] for row in await database.fetch(SQL["covered"], *_scope(scope), limit)]
 
 

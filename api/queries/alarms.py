@@ -1,4 +1,4 @@
-"""Alarms and their transitions."""
+"""SQL for alarms and their transitions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api.shapes.alarms import AlarmAnswer, AlarmDetail, DeviceAlarmParameters, H
 SQL = load("alarms")
 LAST_ID = 2**63 - 1
 SHOWN = 20
-"""Transitions of one alarm."""
+"""The most transitions that one alarm shows."""
 AT_A_TIME = 1000
 
 
@@ -29,7 +29,7 @@ async def page(
     device: str | None = None,
     tags: Sequence[str] = (),
 ) -> list[asyncpg.Record]:
-    """At most `limit` alarms after the key `after` (device, rule): those asked for, of this device, with these tags."""
+    """Return at most `limit` alarms after the key `after` (device, rule), of this device, with these tags."""
     filters = asked.state or None, asked.standing, asked.priority or None, device, tags or None, asked.rule
     return await database.fetch_planned(SQL["page"], *after, *filters, asked.unacknowledged, limit)
 
@@ -49,13 +49,13 @@ def absent(device: str, rule: str) -> NotFound:
 
 
 async def history(database: Database, asked: HistoryParameters, before: int, limit: int) -> list[asyncpg.Record]:
-    """The newest transitions whose number is less than `before`, newest first."""
+    """Return the newest transitions whose number is less than `before`, newest first."""
     span, filters = asked.span(), (asked.device, asked.rule, asked.priority or None, asked.cause or None)
     return await database.fetch_planned(SQL["history"], span.begin, span.end, before, *filters, limit)
 
 
 async def all_history(database: Database, asked: HistoryParameters) -> AsyncIterator[list[asyncpg.Record]]:
-    """All transitions, in parts; no connection is held while a slow client reads."""
+    """Yield all transitions in parts; no connection is held while a slow client reads."""
     before = LAST_ID
     while True:
         rows = await history(database, asked, before, AT_A_TIME)

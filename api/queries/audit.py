@@ -1,4 +1,4 @@
-"""The audit trail of the organization that is asking: to look at, to take away, to verify."""
+"""SQL for the audit trail of the organization that asks: pages, export, verification."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_FAULTS = 1000
 
 
 async def page(database: Database, wanted: AuditFilter, after: int | None, limit: int) -> list[asyncpg.Record]:
-    """Events that come after number `after` in the order that is wanted."""
+    """Return at most `limit` events after the number `after`, in the order asked for."""
     ascending, span = wanted.order == "asc", wanted.span()
     if after is None:
         after = 0 if ascending else AFTER_ALL
@@ -27,7 +27,7 @@ async def page(database: Database, wanted: AuditFilter, after: int | None, limit
 
 
 async def pages(database: Database, wanted: AuditFilter) -> AsyncIterator[list[asyncpg.Record]]:
-    """All of them; no connection is held while a slow client reads."""
+    """Yield all events in parts; no connection is held while a slow client reads."""
     after = None
     while True:
         rows = await page(database, wanted, after, AT_A_TIME)

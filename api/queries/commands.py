@@ -1,4 +1,4 @@
-"""Commands to devices: asked for once, however often the request is repeated, and only if what they suppose is true."""
+"""SQL for commands: one for each Idempotency-Key, and only if the precondition holds."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from api.shapes.commands import CommandAnswer, CommandOrder, Precondition
 SQL = load("commands")
 LAST_ID = UUID(int=2**128 - 1)
 OPEN = frozenset({"waiting", "sent", "accepted"})
-"""States that another one follows."""
+"""The states that another state follows."""
 
 
 def _digest(device: str, given: CommandOrder, said: dict[str, Any] | None) -> bytes:
-    """The hash by which two requests are known to be the same."""
+    """Return the hash by which a repeated request is recognized."""
     content = [device, given.name, given.parameters, said, given.boot, given.expires_in.total_seconds(), given.why]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
 
@@ -72,7 +72,7 @@ async def _check(connection: Connection, device: str, wanted: Precondition) -> N
 
 
 def _broken(wanted: Precondition, row: asyncpg.Record) -> list[str]:
-    """What is not as wanted."""
+    """Return in words what does not hold of a precondition."""
     wrong = []
     if wanted.online is not None and bool(row["online"]) != wanted.online:
         wrong.append("it is online" if row["online"] else "it is not online")
@@ -94,7 +94,7 @@ async def one(database: Database, command: UUID) -> CommandAnswer:
 async def ended(
     database: Database, command: UUID, patience: timedelta, gone: Callable[[], Awaitable[bool]]
 ) -> CommandAnswer:
-    """The command when it has ended, or as it is when patience ends or the client has gone."""
+    """Return the command when it has ended, or as it is when patience ends or the client has gone."""
     seconds = patience.total_seconds()
     return await seen(lambda: one(database, command), lambda found: found.state not in OPEN, seconds, gone)
 
@@ -102,7 +102,7 @@ async def ended(
 async def page(
     database: Database, device_id: int, states: Sequence[str] | None, before: Sequence[Any], limit: int
 ) -> list[asyncpg.Record]:
-    """At most `limit` commands, newest first, after the key `before` (requested_at, command_id)."""
+    """Return at most `limit` commands, newest first, after the key `before` (requested_at, command_id)."""
     return await database.fetch_planned(SQL["page"], device_id, states, *before, limit)
 
 

@@ -1,4 +1,4 @@
-"""Who is registered, who is there, and what they measure."""
+"""SQL for devices: registration, presence, channels."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ SQL = load("devices")
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A channel of one device. `slots`: layout_id → place in frames.values, counted from 1."""
+    """A channel of one device; `slots` maps a layout_id to the place in frames.values, counted from 1."""
 
     name: str
     unit: str | None
     description: str | None
     since: int
-    """Position of the device's first layout that has it."""
+    """The position of the device's first layout with this channel."""
     slots: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceChannels:
+    """A device with its channels."""
+
     device_id: int
     name: str
     position: int
-    """Of the newest layout; 0 without any."""
+    """The position of the newest layout; 0 if there is none."""
     channels: tuple[Channel, ...]
-    """In the order of the channel list."""
+    """The channels in the order of the channel list."""
 
 
 def unknown(name: str) -> NotFound:
@@ -47,7 +49,7 @@ async def device_id(database: Database, name: str) -> int:
 
 
 async def device(database: Database, name: str) -> DeviceChannels:
-    """The device with its channels and where they stand in its layouts."""
+    """Return a device with its channels and their places in its layouts. Raises NotFound."""
     rows = await database.fetch(SQL["slots"], name)
     if not rows:
         raise unknown(name)
@@ -65,7 +67,7 @@ async def device(database: Database, name: str) -> DeviceChannels:
 
 
 async def page(database: Database, wanted: shapes.DeviceParameters, after: str, limit: int) -> list[asyncpg.Record]:
-    """At most `limit` devices whose name comes after `after`."""
+    """Return at most `limit` devices whose name comes after `after`."""
     words = None if wanted.q is None else wanted.q.lower()
     filters = wanted.state or None, wanted.tag or None, wanted.location, words, wanted.online
     return await database.fetch(SQL["page"], after, limit, *filters)
@@ -98,11 +100,11 @@ def _presence(row: asyncpg.Record) -> Presence | None:
 
 
 async def names(database: Database, after: str, limit: int) -> list[tuple[int, str]]:
-    """Id and name of at most `limit` devices whose name comes after `after`."""
+    """Return id and name of at most `limit` devices whose name comes after `after`."""
     return [(row["device_id"], row["name"]) for row in await database.fetch(SQL["names"], after, limit)]
 
 
 async def extent(database: Database, number: int) -> tuple[datetime, datetime] | None:
-    """Times of the device's first and last frame; None without any."""
+    """Return the times of the device's first and last frame; None if it has none."""
     row = await database.fetchrow(SQL["extent"], number)
     return None if row is None or row["first"] is None else (row["first"], row["last"])

@@ -1,4 +1,4 @@
-"""Handshakes and the kill switch."""
+"""SQL for handshakes and for the kill switch of enrollment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAST_TXN = "f" * 32
 async def page(
     database: Database, asked: EnrollmentParameters, before: Sequence[Any], limit: int
 ) -> list[asyncpg.Record]:
-    """Handshakes that come after the key `before`, newest first."""
+    """Return handshakes that come after the key `before`, newest first."""
     return await database.fetch_planned(SQL["page"], asked.state or None, asked.serial, *before, limit)
 
 
@@ -35,7 +35,7 @@ def item(row: asyncpg.Record) -> Enrollment:
 
 
 async def approve(database: Database, txn: str, approval: Approval, who: str) -> Enrollment:
-    """The handshake afterwards; of one that is another organization's now, only what follows from this."""
+    """Approve a handshake and return it; if another organization gets the device, as far as it can be known."""
     found = await one(database, txn)
     theirs, seen = found.fingerprint, approval.fingerprint
     if seen is not None and "".join(sign for sign in seen.upper() if sign.isalnum()) != theirs:

@@ -1,4 +1,4 @@
-"""Events of devices, newest first."""
+"""SQL for events of devices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AFTER_ALL_DIGESTS = b"\xff" * 65
 async def events(
     database: Database, device_id: int, asked: EventParameters, before: Sequence[Any], limit: int
 ) -> list[asyncpg.Record]:
-    """Events of a device after the key `before` (time, digest), newest first."""
+    """Return events of a device after the key `before` (time, digest), newest first."""
     span = asked.span()
     return await database.fetch(SQL["events"], device_id, span.begin, span.end, *before, asked.type, limit)
 

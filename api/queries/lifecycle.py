@@ -1,4 +1,4 @@
-"""What becomes of a device, and its logins."""
+"""SQL for the lifecycle of devices and for their logins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SQL = load("lifecycle")
 
 
 async def logins(database: Database, device_id: int) -> list[asyncpg.Record]:
-    """Newest first, without their secrets."""
+    """Return the logins of a device, newest first, without their secrets."""
     return await database.fetch(SQL["logins"], device_id)
 
 

@@ -1,4 +1,4 @@
-"""Organizations, their members, invitations and keys."""
+"""SQL for organizations, their members, invitations and keys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def memberships(accounts: Database, user_id: int) -> list[Membership]:
 
 
 async def whose(server: Server, principal: Principal) -> list[Membership]:
-    """The organizations somebody is a member of; a key's is the one it was made in."""
+    """Return the organizations of the caller; a key has the one in which it was made."""
     if principal.user_id is not None:
         return await memberships(server.accounts, principal.user_id)
     if principal.organization_id is None or principal.role is None:
@@ -34,7 +34,7 @@ async def whose(server: Server, principal: Principal) -> list[Membership]:
 
 
 async def join(accounts: Database, user_id: int, code: bytes) -> str:
-    """The name of the organization. Raises NotFound and Conflict."""
+    """Make a user a member by an invitation; returns the organization's name. Raises NotFound and Conflict."""
     async with accounts.change() as connection:
         return str(await connection.fetchval(SQL["join"], user_id, code))
 
@@ -43,11 +43,8 @@ async def organization_create(accounts: Database, user_id: int, name: str, title
     await accounts.execute(SQL["organization_create"], user_id, name, title)
 
 
-# Of the caller's organization.
-
-
 async def organization(database: Database, role: Role | None) -> Organization:
-    """The organization, for somebody who has this role in it."""
+    """Return the caller's organization, with the caller's role in it."""
     return Organization.of(await _organization(database), role=role)
 
 
@@ -68,7 +65,7 @@ async def member(database: Database, user_id: int) -> Member:
 
 
 async def member_change(database: Database, user_id: int, role: str | None, who: str, why: str) -> None:
-    """`role` None: they are a member no more."""
+    """Change the role of a member; None removes the member."""
     await database.execute(SQL["member_change"], user_id, role, who, why)
 
 

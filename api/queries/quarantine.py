@@ -1,4 +1,4 @@
-"""Rejected messages, newest first."""
+"""SQL for the quarantine: rejected messages, newest first."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from schema.reasons import Reason
 
 SQL = load("quarantine")
 SHOWN = 16 * 1024
-"""Bytes of payload up to which a list shows it: 200 of them stay an answer of a few MB."""
+"""A list shows payloads up to this number of bytes: with 200 of them an answer has a few MB."""
 LAST_ID = 2**63 - 1
 
 
 async def quarantine(
     database: Database, asked: QuarantineParameters, before: Sequence[Any], limit: int
 ) -> list[asyncpg.Record]:
-    """Rejected messages after the key `before` (received_at, id), newest first."""
+    """Return rejected messages after the key `before` (received_at, id), newest first."""
     reasons, span = [str(reason) for reason in dict.fromkeys(asked.reason or Reason)], asked.span()
     arguments = (reasons, list(dict.fromkeys(asked.state)), span.begin, span.end, *before, limit, SHOWN)
     if asked.device is None:

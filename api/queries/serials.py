@@ -1,4 +1,4 @@
-"""Serials that may enroll by themselves."""
+"""SQL for the serials whose controllers may enroll by themselves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SQL = load("serials")
 
 
 async def serials(database: Database, name: str | None, after: str, limit: int) -> list[asyncpg.Record]:
-    """Serials after that one, perhaps only those of one import."""
+    """Return serials after that one, all or those of one import."""
     return await database.fetch(SQL["serials"], name, after, limit)
 
 

@@ -1,4 +1,4 @@
-"""How a device is doing now, and how much of its last hour has arrived."""
+"""SQL for the status of a device: presence, lag, and how much of the last hour has arrived."""
 
 from __future__ import annotations
 

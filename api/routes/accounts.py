@@ -1,4 +1,4 @@
-"""Making an account, logging in and out, and what one is logged in with."""
+"""Routes to make an account, to log in and out, and to see and end one's sessions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ router = Router("accounts", prefix=f"{PREFIX}/auth")
 log = structlog.get_logger("api")
 
 LONGEST_AGENT = 200
-WRONG = "there is no such account, or its password is another"
+WRONG = "there is no such account, or the password is wrong"
 SESSION_ID = Path(ge=1, lt=2**63, description="`session_id` in the list", examples=[4711])
 
 
@@ -45,9 +45,9 @@ async def register(request: Request, app: App, database: Accounts) -> Response:
     given = await order(request, Registration)
     allowed = app.settings.api_registration
     if allowed == "closed":
-        raise Forbidden("accounts are made by who runs the installation: biogate accounts user")
+        raise Forbidden("only the operator of the installation makes accounts: biogate accounts user")
     if allowed == "invitation" and given.code is None:
-        raise Forbidden("an account is for who was invited: send the code")
+        raise Forbidden("accounts are for people with an invitation: send its code")
     with app.attempts.attempt(request) as attempt:
         attempt.failed()  # in any case: to register costs us as much as to guess
         password_hash = await app.passwords.hash(given.password)
@@ -109,7 +109,7 @@ async def refresh(request: Request, app: App, database: Accounts) -> Response:
         renewed = await queries.session_renew(database, token, following, until)
     if renewed is None or following is None:
         app.identities.forget()
-        raise Unauthorized("this is no refresh token, or one that was used up: log in", headers=problems.CHALLENGE)
+        raise Unauthorized("the refresh token is unknown or was used before: log in", headers=problems.CHALLENGE)
     return _tokens(app, *renewed, following, until)
 
 
@@ -173,7 +173,7 @@ async def password(request: Request, app: App, database: Accounts, person: Perso
             attempt.failed()
             metrics.LOGINS.labels("failure").inc()
             log.warning("password change failed", user=person.user_id, address=address(request))
-            raise Forbidden("the old password is another")
+            raise Forbidden("the old password is wrong")
     password_hash = await app.passwords.hash(given.new)
     await queries.password_change(database, account, password_hash, person.session_id)
     app.identities.forget()
@@ -220,7 +220,7 @@ def _tokens(app: Services, session_id: int, user_id: int, token: RefreshToken, u
 
 
 def _set_cookie(app: Services, answer: Response, value: str, seconds: int) -> None:
-    """For this host alone, and not for scripts; with a link from elsewhere, but with nothing else from there."""
+    """Set the session cookie: for this host, not for scripts, and of requests from other sites only for links."""
     answer.set_cookie(
         app.cookie,
         value,

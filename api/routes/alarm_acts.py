@@ -1,4 +1,4 @@
-"""What people do to alarms. They ask; the process that evaluates alarms does it, and says what became of it."""
+"""Routes for acts on alarms. People ask for an act; the process that evaluates alarms does it or refuses it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ACTIONS = {
     "remove-from-service": (Role.ENGINEER, "out-of-service", "Take an alarm out of service, for maintenance"),
     "return-to-service": (Role.ENGINEER, "normal", "Put an alarm into service again"),
 }
-"""Who may, the state of the alarm afterwards for the example, and what it means."""
+"""For each action the least role, the alarm's state afterwards in the example, and the summary."""
 FOR_ENGINEERS = frozenset(action for action, (role, *_) in ACTIONS.items() if role is Role.ENGINEER)
 WAITING = "It waits for the process that evaluates alarms: see the address in Location"
 LOCATION = {"Location": {"description": "where it says what became of it", "schema": {"type": "string"}}}
@@ -149,7 +149,7 @@ def _arguments(member: Principal, action: str, given: Order) -> ActArguments:
 async def _settled(
     app: Services, request: Request, database: Database, member: Principal, numbers: Sequence[int]
 ) -> dict[int, shapes.Act]:
-    """The acts when they are done, or when patience has ended; at once while too many wait already."""
+    """Return the acts when they are done or when patience ends; at once while too many requests wait already."""
     whose = member.organization_id
     patience = 0.0 if app.waiting.is_full(whose) else app.settings.api_act_patience
     with app.waiting.one_more(whose):

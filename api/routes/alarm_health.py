@@ -1,4 +1,4 @@
-"""How well the alarm system itself does: the figures of ISA-18.2 and EEMUA 191."""
+"""The route for the health of the alarm system: the figures of ISA-18.2 and EEMUA 191."""
 
 from __future__ import annotations
 

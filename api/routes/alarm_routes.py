@@ -1,4 +1,4 @@
-"""Who is told of alarms: routes to mail, chat and webhooks."""
+"""HTTP routes for alarm routes: who is told of alarms by mail, chat or webhook."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _check(settings: Settings, url: str) -> None:
     said = settings.notify_schemes
     allowed = SCHEMES if said is None else tuple(said.replace(" ", "").lower().split(","))
     if scheme(url) not in allowed:
-        raise BadParameter("url", f"is of a kind that is not allowed here; there are {', '.join(allowed)}")
+        raise BadParameter("url", f"has a scheme that is not allowed here; allowed are {', '.join(allowed)}")
 
 
 @router.delete(

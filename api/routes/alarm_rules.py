@@ -1,4 +1,4 @@
-"""Rules by which alarms are raised: one by one, and all of them as a file in YAML."""
+"""Routes for the rules that raise alarms: one by one, and all of them as a YAML file."""
 
 from __future__ import annotations
 

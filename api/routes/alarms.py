@@ -1,4 +1,4 @@
-"""Alarms as they are, and what became of them."""
+"""Routes for alarms and the history of their transitions."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Alarms as they happen: a WebSocket for programs, server-sent events for pages. First what stands, then every
-transition, in order."""
+"""Live feeds of alarms: a WebSocket for programs, server-sent events for pages.
+
+A feed begins with the alarms that stand; then comes every transition, in order."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ MOST_NAMES = 200
 GOODBYE_S = 1.0
 MEDIA_TYPE = "text/event-stream"
 REASON = 120
-"""Bytes: a socket's close has room for 123."""
+"""The most bytes of a reason: the close frame of a socket has room for 123."""
 
 
 class AlertParameters(StrictParameters):
@@ -87,7 +88,7 @@ async def socket(
 
 
 async def _silent(websocket: WebSocket) -> End:
-    """Until the client goes, or says something."""
+    """Wait until the client goes or says something."""
     message = await websocket.receive()
     return GONE if message["type"] == "websocket.disconnect" else TALKS
 
@@ -120,7 +121,7 @@ async def stream(
 
 
 class EventStream(StreamingResponse):
-    """Sends with time-outs of its own, and knows when the client goes."""
+    """An answer of server-sent events with time-outs of its own, which ends when the client goes."""
 
     def __init__(self, hub: Hub, request: Request, listener: Principal, wishes: Wishes, after: int | None) -> None:
         super().__init__(_nothing(), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
@@ -143,7 +144,7 @@ class EventStream(StreamingResponse):
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    """What the base class would send."""
+    """Yield the body that the base class would send: none."""
     return
     yield b""
 
@@ -155,7 +156,7 @@ async def _gone(receive: Receive) -> End:
 
 
 async def _quickly(what: Awaitable[None]) -> None:
-    """Say it if the client still reads."""
+    """Send a last message if the client still reads."""
     with suppress(TimeoutError, OSError, WebSocketDisconnect):
         async with asyncio.timeout(GOODBYE_S):
             await what

@@ -1,4 +1,4 @@
-"""What people note about a time of a device."""
+"""Routes for annotations: notes about a time of a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit trail: who did what to what, when and why; and whether it is as it was written."""
+"""Routes for the audit trail (who did what to what, when and why) and for its verification."""
 
 from __future__ import annotations
 

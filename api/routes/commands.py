@@ -1,4 +1,4 @@
-"""What devices are asked to do, and what became of it. A gateway takes it to the device; see docs/asyncapi.json."""
+"""Routes for commands to devices. A gateway publishes them to the device; see docs/asyncapi.json."""
 
 from __future__ import annotations
 

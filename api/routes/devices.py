@@ -1,4 +1,4 @@
-"""Devices: what they are called, where they stand, how they are doing, and their channels."""
+"""Routes for devices (names, places, tags, presence) and their channels."""
 
 from __future__ import annotations
 

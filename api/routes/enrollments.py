@@ -1,4 +1,4 @@
-"""Handshakes and the kill switch."""
+"""Routes for handshakes and for the kill switch of enrollment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events of devices, newest first."""
+"""The route for events of a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it can answer, and what it has done."""
+"""Routes for operation: is the process alive, can it answer, and its metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Organizations, who is in them, and the keys they have."""
+"""Routes for organizations, their members, invitations and API keys."""
 
 from __future__ import annotations
 
@@ -226,13 +226,13 @@ async def make_key(request: Request, database: Db, member: Member) -> Response:
     if member.role is None or not member.role.covers(given.role):
         raise Forbidden(f"a key cannot have more than your own role, {member.role}")
     if not member.scopes.issuperset(given.scopes):
-        raise Forbidden(f"a key made by a key has no scopes but its: {', '.join(sorted(member.scopes))}")
+        raise Forbidden(f"a key can only give the scopes that it has: {', '.join(sorted(member.scopes))}")
     until = None if given.expires_in is None else datetime.now(UTC) + given.expires_in
     if member.key_id is not None:
         maker = await queries.key(database, member.key_id)
         ends = maker and maker["expires_at"]
         if ends is not None and (until is None or until > ends):
-            raise Forbidden(f"a key made by a key expires with it at the latest: {times.text(ends)}")
+            raise Forbidden(f"a key made by a key cannot expire later than it: {times.text(ends)}")
     made = ApiKey.new()
     scopes = sorted({scope.value for scope in given.scopes})
     shown = await queries.key_create(
@@ -257,15 +257,15 @@ async def end_key(
 
 
 def _may_grant(member: Principal, role: Role) -> None:
-    """Raises Forbidden: nobody makes somebody more than he is, and a person has all scopes."""
+    """Raise Forbidden unless the caller has at least this role and, as people do, all scopes."""
     if member.role is None or not member.role.covers(role):
-        raise Forbidden(f"nobody gets more than your own role, {member.role}")
+        raise Forbidden(f"you cannot give more than your own role, {member.role}")
     if not member.scopes >= ALL_SCOPES:
-        raise Forbidden("people have all scopes, and this key has not: it makes nobody a member, and changes no role")
+        raise Forbidden("people have all scopes: a key without all of them cannot add members or change roles")
 
 
 async def _membership(app: Services, database: Accounts, user_id: int, name: str) -> Response:
-    """The one just made."""
+    """Answer with the membership that was just made."""
     app.identities.forget()
     mine = await queries.memberships(database, user_id)
     [made] = [one for one in mine if one.organization == name]

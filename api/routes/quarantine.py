@@ -1,4 +1,4 @@
-"""Rejected messages, newest first."""
+"""Routes for the quarantine: rejected messages, newest first."""
 
 from __future__ import annotations
 

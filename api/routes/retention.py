@@ -1,4 +1,4 @@
-"""Holds: what may not be dropped, however old it is."""
+"""Routes for holds, which keep data from being dropped, however old they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The controllers that may enroll by themselves."""
+"""Routes for the serials whose controllers may enroll by themselves."""
 
 from __future__ import annotations
 

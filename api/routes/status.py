@@ -1,4 +1,4 @@
-"""How a device is doing."""
+"""The route for the status of a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples of a device over time: raw, page by page, or in buckets."""
+"""The route for samples of a device over time: raw, page by page, or in buckets."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ router = Router("telemetry", READ)
 
 USUAL_ROWS, MOST_ROWS = 10_000, 20_000
 MOST_VALUES = 300_000
-"""Bounds an answer in memory, and the time for which encoding it keeps all others waiting (0.2 s)."""
+"""The most values of an answer: bounds its memory, and how long encoding it delays other requests (0.2 s)."""
 STREAMED_VALUES = 10_000
-"""In memory at a time when an answer is streamed."""
+"""The values in memory at a time when an answer is streamed."""
 SLICE = timedelta(days=1)
-"""Of a stream of buckets, what is asked for at a time: one statement stays far below its time limit."""
+"""The time that one statement of a stream of buckets covers: it stays far below the time limit."""
 
 
 class TelemetryParameters(Parameters):
@@ -64,7 +64,7 @@ class TelemetryParameters(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a page begins: range, key of the row before, and how many of the device's layouts were known then."""
+    """Where a page begins: the range, the key of the row before, and the position of the newest layout known then."""
 
     begin: datetime
     end: datetime
@@ -140,7 +140,7 @@ def _start(request: Request, asked: TelemetryParameters) -> Start:
 
 
 def _channels(device: DeviceChannels, names: list[str], position: int | None) -> tuple[Channel, ...]:
-    """Those named, in that order, or all; on a later page all that there were on the first."""
+    """Return the channels named, in that order, or all; on a later page all that existed on the first."""
     if not names:
         return tuple(c for c in device.channels if position is None or c.since <= position)
     known = {channel.name: channel for channel in device.channels}
@@ -155,7 +155,7 @@ def _channels(device: DeviceChannels, names: list[str], position: int | None) ->
 
 
 def _limit(wanted: Selection, asked: int | None) -> int:
-    """Rows on a page: those asked for, if they fit."""
+    """Return the number of rows on a page: as many as asked for, if they fit. Raises TooMuch."""
     width = max(1, len(wanted.channels))
     most = min(MOST_ROWS, MOST_VALUES // width)
     if asked is not None and asked > most:
@@ -164,7 +164,7 @@ def _limit(wanted: Selection, asked: int | None) -> int:
 
 
 async def _raw_pages(database: Database, wanted: Selection, size: int) -> AsyncIterator[Iterator[list[Any]]]:
-    """Keyset pages to the end: no connection and no snapshot is held while a slow client reads."""
+    """Yield pages by key to the end: no connection and no snapshot is held while a slow client reads."""
     after = (wanted.begin, 0)
     while True:
         rows = await queries.raw(database, wanted, after, size)
@@ -216,7 +216,7 @@ def _bucket_columns(wanted: Selection, aggregates: Sequence[str]) -> list[tuple[
 async def _bucket_pages(
     database: Database, wanted: Selection, width: timedelta, aggregates: Sequence[str]
 ) -> AsyncIterator[list[list[Any]]]:
-    """Slices of whole buckets, from the device's first frame in the range to its last."""
+    """Yield slices of whole buckets, from the device's first frame in the range to its last."""
     extent = await devices.extent(database, wanted.device.device_id)
     if extent is None:
         return

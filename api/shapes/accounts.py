@@ -17,43 +17,43 @@ class Account(Answer):
     user_id: int
     email: str
     name: str
-    organization: Annotated[str | None, about("which they joined by the code; null: there was none")]
+    organization: Annotated[str | None, about("the organization joined with the code; null: no code was given")]
 
 
 class LoggedIn(Answer):
     kind: Literal["browser", "program"]
     session_id: int
-    expires_at: Annotated[str, about("of the session; of a program's, each refresh puts it off")]
+    expires_at: Annotated[str, about("end of the session, which each refresh of a program moves")]
     access_token: Annotated[str | None, about("for Authorization: Bearer; null: a browser has a cookie instead")] = None
     token_type: Literal["bearer"] | None = None
-    expires_in: Annotated[int | None, about("seconds for which the access token holds")] = None
-    refresh_token: Annotated[str | None, about("good for one refresh; a second one ends the session")] = None
+    expires_in: Annotated[int | None, about("seconds until the access token expires")] = None
+    refresh_token: Annotated[str | None, about("works for one refresh; using it twice ends the session")] = None
 
 
 class Me(Answer):
-    who: Annotated[str, about("as the audit trail has it")]
+    who: Annotated[str, about("the caller's name in the audit trail")]
     kind: Literal["browser", "program", "key"]
-    user_id: Annotated[int | None, about("null: a key, which is nobody's account")]
-    name: Annotated[str, about("the person's, or the key's")]
+    user_id: Annotated[int | None, about("null: the caller is an API key, which has no account")]
+    name: Annotated[str, about("name of the person or of the key")]
     organization: Annotated[
-        str | None, about("which this request is for: that of the header Biogate-Organization, else the first joined")
+        str | None, about("the organization of this request: by the header Biogate-Organization, else the first joined")
     ]
     role: RoleName | None
-    scopes: Annotated[list[str], about("what a key can be used for; people have all")]
+    scopes: Annotated[list[str], about("what a key may be used for; people have all scopes")]
     session_id: int | None
     key_id: str | None
-    expires_at: Annotated[str | None, about("of the session or key")]
+    expires_at: Annotated[str | None, about("end of the session or key")]
     organizations: list[Membership]
 
 
 class SessionAnswer(Answer):
     session_id: int
     kind: Literal["browser", "program"]
-    agent: Annotated[str, about("what the browser or program called itself")]
+    agent: Annotated[str, about("User-Agent of the browser or program")]
     created_at: str
     renewed_at: str
     expires_at: str
-    current: Annotated[bool, about("true: this one is asking")]
+    current: Annotated[bool, about("true: the session of this request")]
 
 
 class Sessions(Answer):
@@ -98,10 +98,10 @@ Email = Annotated[str, StringConstraints(pattern=EMAIL, min_length=3, max_length
 class Registration(BaseModel):
     model_config = body_config(email="eva@example.org", name="Eva", password="correct horse battery")
 
-    email: Email = Field(description="what they log in with; ASCII, in whatever case")
+    email: Email = Field(description="address to log in with; ASCII, in upper or lower case")
     name: PersonName
     password: NewPassword
-    code: Token | None = Field(None, description="of an invitation, which is used up: they are a member at once")
+    code: Token | None = Field(None, description="code of an invitation: the new account is a member at once")
 
 
 class LogIn(BaseModel):
@@ -123,7 +123,7 @@ class Refresh(BaseModel):
 class LogOut(BaseModel):
     model_config = body_config(all=False)
 
-    all: bool = Field(False, description="true: everywhere; else only here")
+    all: bool = Field(False, description="true: end all sessions; false: only this one")
 
 
 class PasswordChange(BaseModel):

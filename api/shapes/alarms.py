@@ -33,26 +33,26 @@ class AlarmAnswer(Answer):
     device: str
     rule: str
     title: str
-    state: Annotated[AlarmState, about("after ISA-18.2: what people see")]
-    condition: Annotated[Condition, about("unknown: it cannot be told, and the alarm stays as it is")]
+    state: Annotated[AlarmState, about("state of the alarm by ISA-18.2")]
+    condition: Annotated[Condition, about("unknown: it cannot be evaluated, and the alarm keeps its state")]
     priority: Priority
-    since: Annotated[str, about("when it came into its state")]
-    raised_at: Annotated[str | None, about("when it became active last; null: never yet")]
-    value: Annotated[float | None, about("what was compared last")]
-    detail: Annotated[str, about("what was compared, in words")]
+    since: Annotated[str, about("when the alarm entered its state")]
+    raised_at: Annotated[str | None, about("when the condition last became active; null: never")]
+    value: Annotated[float | None, about("value that was compared last")]
+    detail: Annotated[str, about("the last comparison, in words")]
     shelved_until: str | None
     message: str
     response: Annotated[str, about("what the operator is to do")]
-    n: Annotated[int, about("counts its transitions")]
+    n: Annotated[int, about("number of its transitions so far")]
 
 
 class TransitionAnswer(Answer):
-    id: Annotated[int, about("in the order in which they were recorded")]
+    id: Annotated[int, about("number in the order of recording")]
     device: str
     rule: str
     title: str
-    n: Annotated[int, about("counts those of this alarm")]
-    at: Annotated[str, about("of the sample, or the act, that caused it")]
+    n: Annotated[int, about("number among the transitions of this alarm")]
+    at: Annotated[str, about("time of the sample or act that caused it")]
     recorded_at: str
     cause: Cause
     before: AlarmState
@@ -61,13 +61,13 @@ class TransitionAnswer(Answer):
     priority: Priority
     value: float | None
     detail: str
-    who: Annotated[str | None, about("null: no person")]
+    who: Annotated[str | None, about("null: no person caused it")]
     why: str | None
 
 
 class AlarmDetail(AlarmAnswer):
     acknowledged: bool
-    latched: Annotated[bool, about("it waits for a reset, whether or not the condition has returned")]
+    latched: Annotated[bool, about("true: it waits for a reset, whether or not the condition has returned")]
     shelved_once: Annotated[bool, about("shelved until it returns, at most until `shelved_until`")]
     suppressed: bool
     out_of_service: bool

@@ -16,8 +16,8 @@ class AuditEvent(Answer):
     who: str
     action: str
     subject: str
-    old: Annotated[Any, about("what was before; null where that says nothing")]
-    new: Annotated[Any, about("what is from now on; null where that says nothing")]
+    old: Annotated[Any, about("state before; null where it says nothing")]
+    new: Annotated[Any, about("state afterwards; null where it says nothing")]
     why: str
     hash: Annotated[str, about("SHA-256 over the event and the hash before it, hexadecimal")]
 

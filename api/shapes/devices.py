@@ -13,7 +13,7 @@ from api.http.parameters import ListParameters, printable
 
 class Presence(Answer):
     online: bool
-    since: Annotated[str, about("when the connection was begun that this status belongs to")]
+    since: Annotated[str, about("begin of the connection to which the status belongs")]
     boot: Annotated[int, about("power-up counter of the controller")]
     firmware: str | None
 
@@ -23,7 +23,7 @@ DeviceState = Literal["pending", "active", "suspended", "revoked", "retired"]
 
 class DeviceAnswer(Answer):
     device: str
-    state: Annotated[DeviceState, about("pending: was granted a login and has not used it yet")]
+    state: Annotated[DeviceState, about("pending: it has a login and has not used it yet")]
     registered_at: str
     presence: Annotated[Presence | None, about("null: the device has never sent a status")]
     last_frame_at: Annotated[str | None, about("time of the newest frame; null: none yet")]
@@ -34,7 +34,7 @@ class DeviceAnswer(Answer):
 
 class ChannelAnswer(Answer):
     channel: str
-    unit: Annotated[str | None, about("null: nobody has said it yet")]
+    unit: Annotated[str | None, about("null: not known yet")]
     description: str | None
 
 
@@ -49,7 +49,7 @@ CHANNEL = {"channel": "ph", "unit": "pH", "description": "pH, process value"}
 
 
 class DeviceDetail(DeviceAnswer):
-    version: Annotated[int, about("counts the changes of title, location and tags; the ETag, for If-Match")]
+    version: Annotated[int, about("number of the version of title, location and tags; the ETag for If-Match")]
 
 
 DETAIL = DEVICE | {"version": 3}
@@ -63,23 +63,23 @@ Location = Annotated[str, StringConstraints(strip_whitespace=True, max_length=20
 
 class DeviceParameters(ListParameters):
     state: list[DeviceState] = Field([], description="only in these states; may be repeated; without it all")
-    online: bool | None = Field(None, description="only those that are online, or only those that are not")
+    online: bool | None = Field(None, description="true: only devices that are online; false: only the others")
     tag: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field(
-        [], max_length=MOST_TAGS, description="only those that have this tag; repeated: all of these tags"
+        [], max_length=MOST_TAGS, description="only devices with this tag; repeated: with all of these tags"
     )
-    location: str | None = Field(None, min_length=1, max_length=200, description="only where the location begins so")
+    location: str | None = Field(
+        None, min_length=1, max_length=200, description="only devices whose location begins with this text"
+    )
     q: str | None = Field(
-        None, min_length=1, max_length=100, description="only where the name or the title has this in it, in any case"
+        None, min_length=1, max_length=100, description="only devices whose name or title contains this, in any case"
     )
 
 
 class DeviceChange(Order):
     model_config = body_config(title="Fermenter 3", location="Hall 2/Bay 4", tags=["pilot"], why="moved")
 
-    title: Title | None = Field(None, description="what people call it; empty: none")
-    location: Location | None = Field(
-        None, description="where it stands, the larger place first; empty: nobody says where"
-    )
+    title: Title | None = Field(None, description="what people call it; empty: no title")
+    location: Location | None = Field(None, description="where it stands, the larger place first; empty: no location")
     tags: Annotated[list[Tag], Field(max_length=MOST_TAGS)] | None = Field(
-        None, description="all of them: others go; each once, sorted"
+        None, description="all its tags: others are removed; they are stored sorted, each once"
     )

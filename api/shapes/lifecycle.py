@@ -14,7 +14,7 @@ class LoginAnswer(Answer):
     username: str
     generation: int
     kind: Literal["password", "certificate"]
-    by_hand: Annotated[bool, about("made by a command; else by a handshake")]
+    by_hand: Annotated[bool, about("true: an operator made it; false: a handshake did")]
     cell: str
     wanted: Literal["present", "disabled", "absent"]
     applied: Annotated[Literal["present", "disabled", "absent"], about("what the broker was last told")]
@@ -34,10 +34,10 @@ LOGIN = example(
 
 class Given(Answer):
     device: str
-    organization: Annotated[str, about("whose it is now")]
+    organization: Annotated[str, about("the new owner")]
 
 
 class Gift(Order):
     model_config = body_config(organization="north", why="sold")
 
-    organization: OrganizationName = Field(description="its name; whose the device will be, with all that it has sent")
+    organization: OrganizationName = Field(description="name of the new owner of the device and its data")

@@ -34,7 +34,7 @@ class StatusAnswer(Answer):
     device: str
     state: DeviceState
     online: Annotated[bool | None, about("null: it has never sent a status")]
-    since: Annotated[str | None, about("when the connection was begun that the status belongs to")]
+    since: Annotated[str | None, about("begin of the connection to which the status belongs")]
     last_seen: Annotated[
         str | None,
         about("when its newest status or its newest frame was received, whichever was later; null: neither yet"),
