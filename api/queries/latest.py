@@ -49,7 +49,7 @@ class Gap(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WantedLatest:
-    """Wanted samples: at most `within` older than the device's newest frame, of these channels, only good ones or all."""
+    """Samples at most `within` older than the device's newest frame, of these channels, only good ones or all."""
 
     within: timedelta
     channels: frozenset[str] | None
