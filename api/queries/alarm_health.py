@@ -24,7 +24,7 @@ CHATTERING, FLEETING, STALE = timedelta(minutes=1), timedelta(seconds=10), timed
 FLOOD, FLOOD_ENDS = 10, 5
 """Alarms in ten minutes: a flood begins with more than the first and ends with fewer than the second (ISA-18.2)."""
 ACCEPTABLE, MANAGEABLE = 1.0, 2.0
-"""Alarms in ten minutes that one operator can handle (ISA-18.2)."""
+"""Alarms in ten minutes that are acceptable, and manageable, for one operator (ISA-18.2)."""
 FLOODED = 0.01
 RECOMMENDED = {"low": 0.80, "medium": 0.15, "high": 0.05, "critical": 0.01}
 """The share of each priority (ISA-18.2); for critical it is an upper bound."""

@@ -10,7 +10,7 @@ from api.database import Database
 from api.http.description import raw
 from api.problems import NotFound
 from api.queries import load
-from api.shapes.alarm_acts import Which
+from api.shapes.alarm_acts import AlarmFilter
 from api.shapes.alarms import AlarmAnswer, AlarmDetail, DeviceAlarmParameters, HistoryParameters, TransitionAnswer
 
 SQL = load("alarms")
@@ -22,7 +22,7 @@ AT_A_TIME = 1000
 
 async def page(
     database: Database,
-    asked: DeviceAlarmParameters | Which,
+    asked: DeviceAlarmParameters | AlarmFilter,
     after: Sequence[str],
     limit: int,
     *,

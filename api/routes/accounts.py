@@ -94,8 +94,8 @@ async def login(request: Request, app: App, database: Accounts) -> Response:
 
 @router.post(
     "/refresh",
-    summary="New tokens for the refresh token, which is used up by that",
-    description="A refresh token that is shown a second time was stolen, or its thief was faster: the session ends.",
+    summary="Exchange a refresh token for new tokens",
+    description="A refresh token works once. If it comes a second time, it was stolen, and the session ends.",
     responses=description.CHANGE | ok(shapes.LoggedIn, program=shapes.PROGRAM),
     openapi_extra=described(Refresh),
 )
@@ -133,7 +133,9 @@ async def logout(request: Request, app: App, database: Accounts, person: Person)
 
 
 @router.get(
-    "/me", summary="Who one is, and what one may do where", responses=description.DATABASE | ok(shapes.Me, me=shapes.ME)
+    "/me",
+    summary="Who the caller is, and their role in each organization",
+    responses=description.DATABASE | ok(shapes.Me, me=shapes.ME),
 )
 async def me(app: App, database: Accounts, principal: Caller, _: JsonOnly) -> Response:
     if principal.user_id is not None:
@@ -182,7 +184,7 @@ async def password(request: Request, app: App, database: Accounts, person: Perso
 
 @router.get(
     "/sessions",
-    summary="Where one is logged in, newest first; a hundred at most",
+    summary="One's sessions, newest first; a hundred at most",
     responses=description.DATABASE | ok(shapes.Sessions, sessions={"sessions": [shapes.SESSION]}),
 )
 async def sessions(database: Accounts, person: Person, _: JsonOnly) -> Response:

@@ -30,19 +30,19 @@ router = Router("alarms")
 
 READ = [allow(Role.VIEWER, Scope.ALARMS_READ)]
 ACTIONS = {
-    "acknowledge": (Role.OPERATOR, "acknowledged", "Say that an alarm was seen"),
+    "acknowledge": (Role.OPERATOR, "acknowledged", "Acknowledge an alarm"),
     "reset": (Role.OPERATOR, "normal", "Open the latch of an alarm that has returned and was acknowledged"),
     "shelve": (Role.OPERATOR, "shelved", "Set an alarm aside for a time"),
     "unshelve": (Role.OPERATOR, "unacknowledged", "End a shelving"),
-    "suppress": (Role.OPERATOR, "suppressed", "Hold an alarm back, until unsuppress"),
-    "unsuppress": (Role.OPERATOR, "unacknowledged", "Hold an alarm back no more"),
+    "suppress": (Role.OPERATOR, "suppressed", "Suppress an alarm until `unsuppress`"),
+    "unsuppress": (Role.OPERATOR, "unacknowledged", "End the suppression of an alarm"),
     "remove-from-service": (Role.ENGINEER, "out-of-service", "Take an alarm out of service, for maintenance"),
     "return-to-service": (Role.ENGINEER, "normal", "Put an alarm into service again"),
 }
 """For each action the least role, the alarm's state afterwards in the example, and the summary."""
 FOR_ENGINEERS = frozenset(action for action, (role, *_) in ACTIONS.items() if role is Role.ENGINEER)
-WAITING = "It waits for the process that evaluates alarms: see the address in Location"
-LOCATION = {"Location": {"description": "where it says what became of it", "schema": {"type": "string"}}}
+WAITING = "The act waits for the process that evaluates alarms: see the address in Location"
+LOCATION = {"Location": {"description": "where the act is", "schema": {"type": "string"}}}
 ActNumber = Annotated[int, Path(ge=1, le=alarms.LAST_ID, description="`id` of an act", examples=[311])]
 
 
@@ -72,7 +72,7 @@ for _name, (_role, _state, _summary) in ACTIONS.items():
         name=_name,
         dependencies=[allow(_role, Scope.ALARMS_WRITE)],
         summary=_summary,
-        description="Answered when it is done; 409 says why it was not. To repeat it does no harm.",
+        description="Answered when the act is done; 409 says why it was not. Repeating the request does no harm.",
         responses=description.CHANGE
         | description.ok(alarms_shapes.AlarmDetail, None, alarm=alarms_shapes.DETAIL | {"state": _state})
         | {
@@ -86,8 +86,8 @@ for _name, (_role, _state, _summary) in ACTIONS.items():
 @router.post(
     "/alarm-acts",
     dependencies=[allow(Role.OPERATOR, Scope.ALARMS_WRITE)],
-    summary="The same to many alarms at once",
-    description="Each is done or refused for itself. 202: some wait for the process that evaluates alarms.",
+    summary="Act on many alarms at once",
+    description="Each act is done or refused for itself. 202: some still wait for the process that evaluates alarms.",
     responses=description.CHANGE
     | description.ok(shapes.Outcomes, outcomes=shapes.OUTCOMES)
     | {202: description.ok(shapes.Outcomes, outcomes=shapes.OUTCOMES | {"waiting": 1})[200]},
@@ -129,7 +129,7 @@ async def _chosen(database: Database, given: Acts) -> list[tuple[str, str]]:
 @router.get(
     "/alarm-acts/{number}",
     dependencies=READ,
-    summary="What became of something that was asked for",
+    summary="One act: whether it waits, was done or was refused",
     responses=description.THING | description.ok(shapes.Act, act=shapes.ACT),
 )
 async def one(database: Db, number: ActNumber, _: JsonOnly) -> Response:

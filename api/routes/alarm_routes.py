@@ -45,7 +45,7 @@ RouteName = Annotated[
 @router.table(
     "/alarm-routes",
     dependencies=READ,
-    summary="Who is told of alarms, and how it goes",
+    summary="Alarm routes by name, with how their messages go",
     responses=description.DATABASE | ROUTES.described(shapes.ROUTE),
 )
 async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
@@ -102,7 +102,7 @@ def _check(settings: Settings, url: str) -> None:
     "/alarm-routes/{route}",
     dependencies=WRITE,
     summary="Remove an alarm route",
-    description="What it has still to tell is told to nobody.",
+    description="Messages that it has still to send are not sent.",
     responses=description.CHANGE | description.CHANGED | description.ok(shapes.AlarmRoute, route=shapes.ROUTE),
 )
 async def remove(database: Db, route: RouteName, change: Changing, if_match: IfMatch = None) -> Response:
@@ -114,7 +114,7 @@ async def remove(database: Db, route: RouteName, change: Changing, if_match: IfM
     dependencies=WRITE,
     status_code=202,
     summary="Send a test message",
-    description="At once, whatever the hours. What became of it is in `test` of the route, some seconds later.",
+    description="Sent at once, whatever the hours. `test` of the route has the result some seconds later.",
     responses=description.CHANGE
     | {
         202: description.ok(

@@ -59,7 +59,7 @@ Changing = Annotated[RuleOrder, Depends(_change)]
 @router.table(
     "/alarm-rules",
     dependencies=READ,
-    summary="Rules by name",
+    summary="Alarm rules by name",
     responses=description.DATABASE | RULES.described(shapes.RULE),
 )
 async def page(request: Request, database: Db, asked: Annotated[shapes.RuleParameters, Query()]) -> Response:
@@ -70,7 +70,7 @@ async def page(request: Request, database: Db, asked: Annotated[shapes.RuleParam
     "/alarm-rules.yaml",
     dependencies=READ,
     summary="All rules as a file",
-    description="To import it changes nothing.",
+    description="Importing this file changes nothing.",
     responses=description.DATABASE
     | {200: {"description": "A file in YAML", "content": FILE}, 409: description.CHANGE[409]},
 )
@@ -84,7 +84,7 @@ async def export(database: Db, asked: Annotated[StrictParameters, Query()]) -> R
 @router.post(
     "/alarm-rules.yaml",
     dependencies=WRITE,
-    summary="Make the rules those of a file: all of them, or none if one is bad",
+    summary="Import rules from a file: all of them, or none if one is bad",
     description=f"At most {files.MAX_BYTES} bytes and {files.MAX_RULES} rules. What is wrong is told with its line.",
     responses=description.CHANGE | description.CHANGED | description.ok(shapes.Imported, imported=shapes.IMPORTED),
     openapi_extra={"requestBody": {"required": True, "content": FILE}},

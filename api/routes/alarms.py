@@ -66,7 +66,7 @@ async def of_device(
 
 @router.table(
     "/alarms/history",
-    summary="What became of alarms: every transition, newest first",
+    summary="The history of alarms: every transition, newest first",
     description="`from` and `to` are about when it was recorded, which is the order, too.",
     responses=description.DATABASE | TRANSITIONS.described(shapes.TRANSITION),
 )

@@ -52,7 +52,7 @@ class AlertParameters(StrictParameters):
         None,
         ge=0,
         le=LAST,
-        description="the last cursor one has: go on from there. Without it, or if too much has happened since, what "
+        description="the last cursor received, from where it goes on. Without it, or if too much has happened since, what "
         "stands comes first",
     )
     organization: str | None = Field(
@@ -112,7 +112,7 @@ async def stream(
     listener: guard.Member,
     asked: Annotated[AlertParameters, Query()],
     last_event_id: Annotated[
-        str | None, Header(description="the last `id` that came: what a browser sends when it connects again")
+        str | None, Header(description="the last `id` received; a browser sends it when it connects again")
     ] = None,
 ) -> StreamingResponse:
     last = last_event_id or ""

@@ -59,7 +59,7 @@ async def export(request: Request, database: Db, asked: Annotated[shapes.AuditFi
 
 @router.get(
     "/audit/verify",
-    summary="Whether the audit trail is as it was written",
+    summary="Verify that the audit trail is as it was written",
     description="Every hash is computed again, from the first event to the last.",
     responses=description.DATABASE | description.ok(shapes.Verification, verification=shapes.VERIFICATION),
 )

@@ -79,7 +79,7 @@ REPLAYED = {"Idempotency-Replayed": {"description": "true", "schema": {"type": "
     "/devices/{device}/commands",
     dependencies=WRITE,
     status_code=202,
-    summary="Ask a device to do something, once",
+    summary="Send a command to a device, once",
     description="The answer comes before the device has it: see `state` at the address in Location, with `wait=30s`. "
     "Without an answer (a broken connection), repeat the request with the same Idempotency-Key.",
     responses=description.CHANGE
@@ -117,7 +117,7 @@ def _key(request: Request) -> str:
 @router.table(
     "/devices/{device}/commands",
     dependencies=READ,
-    summary="What a device was asked to do, newest first",
+    summary="Commands to a device, newest first",
     responses=description.DEVICE | COMMANDS.described(shapes.ENDED),
 )
 async def page(
@@ -133,7 +133,7 @@ async def page(
 @router.get(
     "/commands/{command}",
     dependencies=READ,
-    summary="One command: how far it is, and its result",
+    summary="One command, with its state and result",
     responses=description.THING | description.ok(shapes.CommandAnswer, command=shapes.ENDED),
 )
 async def one(
@@ -157,7 +157,7 @@ async def one(
 @router.post(
     "/commands/{command}/cancel",
     dependencies=WRITE,
-    summary="Take a command back that no gateway has sent yet",
+    summary="Cancel a command that no gateway has sent yet",
     responses=description.CHANGE
     | description.ok(
         shapes.CommandAnswer,

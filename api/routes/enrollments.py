@@ -59,7 +59,7 @@ async def one(database: Db, txn: Txn, _: JsonOnly) -> Response:
 @router.post(
     "/enrollments/{txn}/approve",
     dependencies=DECIDE,
-    summary="Let a handshake go on that awaits approval",
+    summary="Approve a handshake that awaits approval",
     responses=description.CHANGE
     | description.ok(shapes.Enrollment, enrollment=shapes.ENROLLMENT | {"state": "approved"}),
     openapi_extra=described(Approval),
@@ -72,7 +72,7 @@ async def approve(request: Request, database: Db, member: Member, txn: Txn) -> R
 @router.post(
     "/enrollments/{txn}/deny",
     dependencies=DECIDE,
-    summary="End a handshake",
+    summary="Deny a handshake",
     responses=description.CHANGE
     | description.ok(shapes.Enrollment, enrollment=shapes.ENROLLMENT | {"state": "rejected", "reason": "denied"}),
     openapi_extra=described(Order),

@@ -38,7 +38,7 @@ ACTIONS = {
 }
 """For each action the least role, the device's state afterwards in the example, and the summary."""
 DESCRIPTIONS = {
-    "retire": "The decommissioning of a device. It stays in the list, as `retired`, with all that it has sent; nothing "
+    "retire": "A retired device stays in the list with all that it has sent; nothing "
     "more is taken from it. Unblock its serial, and it can enroll again."
 }
 

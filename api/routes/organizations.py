@@ -104,7 +104,7 @@ async def current(database: Db, member: Member, _: JsonOnly) -> Response:
 
 @router.patch(
     "/organization",
-    summary="Change what people call it",
+    summary="Change the title of the organization",
     responses=description.CHANGE | ok(shapes.Organization, organization=shapes.ORGANIZATION),
     openapi_extra=described(OrganizationChange),
     dependencies=[CHANGES],
@@ -128,7 +128,7 @@ async def members(request: Request, database: Db, asked: Annotated[ListParameter
 @router.patch(
     "/organization/members/{user_id}",
     summary="Change the role of a member",
-    description="The last admin stays one. It takes effect with their next request.",
+    description="The last admin cannot be changed. The new role takes effect with the member's next request.",
     responses=description.CHANGE | ok(shapes.Member, member=shapes.MEMBER),
     openapi_extra=described(MemberChange),
     dependencies=[CHANGES],

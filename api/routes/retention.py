@@ -41,7 +41,7 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
 @router.post(
     "/retention/holds",
     status_code=201,
-    summary="Forbid to drop what is of a time, however old it is",
+    summary="Make a hold: forbid to drop the data of a time, however old they are",
     description="Frames and events are kept by chunks, which have all devices in them: of that time everything stays. "
     "What was dropped before does not come back: see `dropped_until`.",
     responses=description.CHANGE | description.made(shapes.Hold, hold=shapes.HOLD),

@@ -97,14 +97,14 @@ class Shelving(Ending):
         return self
 
 
-class One(BaseModel):
+class AlarmName(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     device: DeviceText
     rule: RuleName
 
 
-class Which(BaseModel):
+class AlarmFilter(BaseModel):
     """The filter of alarms, like the parameters of the list: all given conditions must hold."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -124,10 +124,12 @@ class Acts(Ending):
     )
 
     action: Action
-    alarms: Annotated[list[One], Field(min_length=1, max_length=MOST_ALARMS)] | None = Field(
+    alarms: Annotated[list[AlarmName], Field(min_length=1, max_length=MOST_ALARMS)] | None = Field(
         None, description="the alarms; or give `filter`"
     )
-    filter: Which | None = Field(None, description=f"all alarms that match, at most {MOST_ALARMS}; or give `alarms`")
+    filter: AlarmFilter | None = Field(
+        None, description=f"all alarms that match, at most {MOST_ALARMS}; or give `alarms`"
+    )
 
     @model_validator(mode="after")
     def _says_which(self) -> Self:
