@@ -18,7 +18,6 @@ can be committed the batch fills, then the window; then the socket is not read, 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 
 import numpy as np
@@ -39,6 +38,7 @@ from gateway.items import Delivery, Item, by_type
 from gateway.leader import CellLead
 from gateway.receipts.receipts import Receipts
 from gateway.runtime.database import Pool, Troubles, retry_until_it_works
+from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 from gateway.storage.quota import Quota
 from gateway.storage.write import Writer
@@ -118,8 +118,7 @@ class Pipeline:
                     "the broker has them still, unacknowledged"
                 ) from error
             if self._session.subscribed:  # a device that misses its last receipt gets it at the next start
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._outbox.empty.wait(), LAST_RECEIPTS_S)
+                await wait_at_most(LAST_RECEIPTS_S, self._outbox.empty)
             await self._session.leave()
             await session
             lead.cancel()

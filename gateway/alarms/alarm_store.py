@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -168,16 +169,8 @@ def _alarm(row: Standing, device_id: int) -> tuple[Any, ...]:
 
 
 def _standing(row: asyncpg.Record) -> Standing:
-    alarm = Alarm(
-        condition=Condition(row["condition"]),
-        active=row["active"],
-        acknowledged=row["acknowledged"],
-        latched=row["latched"],
-        shelved_until=row["shelved_until"],
-        shelved_once=row["shelved_once"],
-        suppressed=row["suppressed"],
-        out_of_service=row["out_of_service"],
-    )
+    alarm = Alarm(**{field.name: row[field.name] for field in fields(Alarm)})
+    alarm = replace(alarm, condition=Condition(row["condition"]))
     names = ("rule_id", "organization_id", "priority", "since", "n", "raised_at", "raised_n", "value", "detail")
     rest = {name: row[name] for name in names}
     return Standing(alarm=alarm, version=row["rule_version"], removed_at=row["removed_at"], **rest)

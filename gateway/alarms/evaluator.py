@@ -26,6 +26,7 @@ from gateway.alarms.lead import AlarmLead
 from gateway.alarms.watch import ActRefused, Watch
 from gateway.errors import LeadLost
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, listening
+from gateway.runtime.events import unless_stopped, wait_at_most
 from gateway.runtime.triage import sqlstate
 from gateway.settings import Settings
 from schema.alarms.engine import moment
@@ -81,7 +82,7 @@ class Evaluator:
         """Evaluate alarms while this process leads, until `stop` is set."""
         trouble = Trouble(self._troubles, "evaluate alarms")
         while not stop.is_set():
-            await _either(self._lead.leading, stop)
+            await unless_stopped(stop, self._lead.leading.wait())
             if stop.is_set():
                 return
             store = AlarmStore(self._pool, self._lead.epoch)
@@ -101,9 +102,7 @@ class Evaluator:
                 await asyncio.sleep(self._settings.alarms_interval_ms / 1000)
             except FAILURES as error:
                 metrics.FAILURES.labels(sqlstate(error)).inc()
-                wait = trouble.failed(error)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), wait)
+                await wait_at_most(trouble.failed(error), stop)
             finally:
                 for metric in (metrics.STANDING, metrics.UNKNOWN, metrics.WATCHED, metrics.NEWEST_AGE, metrics.BEHIND):
                     metric.forget()
@@ -115,9 +114,7 @@ class Evaluator:
         took = time.monotonic() - begun
         metrics.TURN.observe(took)
         metrics.BEHIND.set(behind)
-        with contextlib.suppress(TimeoutError):
-            pause = 0.0 if behind else max(self._settings.alarms_interval_ms / 1000 - took, 0.0)
-            await asyncio.wait_for(stop.wait(), pause)
+        await wait_at_most(0.0 if behind else max(self._settings.alarms_interval_ms / 1000 - took, 0.0), stop)
 
     async def _turn(self, store: AlarmStore) -> int:
         """Run one turn; return how many devices still have unread frames."""
@@ -311,12 +308,3 @@ class Evaluator:
             metrics.LAG.observe(time.monotonic() + clock - np.array(received))
         if made:
             self._told.set()
-
-
-async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
-    waiting = [asyncio.ensure_future(event.wait()) for event in (one, other)]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()

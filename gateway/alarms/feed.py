@@ -261,9 +261,7 @@ class FrameFeed:
         return True
 
     async def _first(self, watches: Sequence[Watch]) -> list[asyncpg.Record]:
-        if not watches:
-            return []
-        return list(await self._pool.fetch(FIRST, [watch.device.device_id for watch in watches]))
+        return list(await self._pool.fetch(FIRST, _ids(watches))) if watches else []
 
     async def _around(self, device_id: int, position: Position, ring: float) -> list[asyncpg.Record]:
         begin, end = position.time - ring, position.time

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from prometheus_client import Counter, Gauge
 
-from prometheus_client import Counter, Gauge, Info, disable_created_metrics
-
-from gateway.runtime.metric_kinds import SECONDS, BulkHistogram, OptionalGauge
+from gateway.runtime.metric_kinds import SECONDS, BulkHistogram, OptionalGauge, build_info, show_zeros
 from schema.alarms.machine import Action
+from schema.alarms.rules import PRIORITIES
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a restart counter says the same
-
-CAUSES = (
-    *("condition", "return", "unknown", "known", "shelving-ended", "phase", "rule-changed", "removed"),
-    *(action.value for action in Action),
-)
+CAUSES = ("condition", "return", "unknown", "known", "shelving-ended", "phase", "rule-changed", "removed", *Action)
 
 LEADER = Gauge("biogate_alarm_leader", "1 while this process evaluates alarms, 0 on standby")
 STANDING = OptionalGauge(
@@ -49,12 +43,8 @@ DEFECTS = Counter("biogate_alarm_defects", "times a part of the process failed b
 EVENT_LOOP_LAG = BulkHistogram(
     "biogate_alarm_event_loop_lag_seconds", "how much later than asked a task of the event loop runs", SECONDS
 )
-BUILD = Info("biogate_alarm_build", "version of the alarms process")
-BUILD.info({"version": version("biogate")})
+BUILD = build_info("biogate_alarm_build", "version of the alarms process")
 
-for _cause in CAUSES:
-    TRANSITIONS.labels(_cause)
-for _priority in ("low", "medium", "high", "critical"):
-    RAISED.labels(_priority)
-for _outcome in ("done", "refused"):
-    ACTS.labels(_outcome)
+show_zeros(CAUSES, TRANSITIONS)
+show_zeros(PRIORITIES, RAISED)
+show_zeros(("done", "refused"), ACTS)

@@ -10,7 +10,6 @@ time before, and would show for ever an alarm that has long returned.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from secrets import token_hex
 
@@ -24,6 +23,7 @@ from gateway.alarms.lead import AlarmLead
 from gateway.broker.client import Client, client_as, end_if_cancelled
 from gateway.errors import LeadLost, SendFailed
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles
+from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 from schema.alarms.retained import RetainedAlarm
 from schema.topics import ALARMS, alarm_topic
@@ -124,8 +124,7 @@ class Publisher:
             trouble.reset()
             if len(full) < AT_ONCE and again is None:
                 metrics.UNPUBLISHED.set(await self._pool.fetchval(HOW_MANY))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._told.wait(), self._settings.timing.look_s)
+                await wait_at_most(self._settings.timing.look_s, self._told)
 
     async def _batch(self, client: Client, query: str, *arguments: int) -> Sequence[asyncpg.Record]:
         """Publish the alarms that a query finds, note them, return them. Raises LeadLost, SendFailed."""

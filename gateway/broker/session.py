@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable
 
@@ -17,6 +16,7 @@ from gateway.broker.connection import REFUSED, IntakeConnection
 from gateway.broker.outbox import Outbox
 from gateway.broker.window import IntakeWindow
 from gateway.errors import BrokerRefused
+from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 from schema.topics import SUBSCRIPTIONS
 
@@ -55,6 +55,7 @@ class Session:
         self._leads = False
         self._stopping = False
         self._told = asyncio.Event()
+        """Set when `lead` or `stop_intake` is called."""
         self.taken_over = asyncio.Event()
 
     @property
@@ -104,10 +105,10 @@ class Session:
             if self._stopping:
                 return
             if not self._leads:
-                await self._pause(None)
+                await self._told.wait()
                 continue
             if self._window.full:  # a new connection would bring another Receive Maximum of messages
-                await self._pause(0.2)
+                await wait_at_most(0.2, self._told)
                 continue
             try:
                 connection = await self._connect()
@@ -119,7 +120,7 @@ class Session:
                     continue
                 backoff = timing.reconnect_s
                 await self._use(connection)
-            await self._pause(backoff * random.uniform(0.5, 1.0))
+            await wait_at_most(backoff * random.uniform(0.5, 1.0), self._told)
             backoff = min(backoff * 2, timing.longest_reconnect_s)
 
     async def _use(self, connection: IntakeConnection) -> None:
@@ -142,11 +143,6 @@ class Session:
     def _resume(self) -> None:
         if self._connection is not None:
             self._connection.resume()
-
-    async def _pause(self, seconds: float | None) -> None:
-        """Wait so long (None: for ever), or until `lead` or `stop_intake` is called."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._told.wait(), seconds)
 
     async def _connect(self) -> IntakeConnection:
         """Make a connection with CONNECT and SUBSCRIBE granted. Raises OSError, TimeoutError, BrokerRefused."""

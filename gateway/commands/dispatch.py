@@ -23,6 +23,7 @@ from gateway import metrics
 from gateway.broker.address import BrokerLogin
 from gateway.errors import SendFailed
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, listening
+from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -134,9 +135,7 @@ class CommandDispatcher:
                         break
                 metrics.COMMANDS_WAITING.set(await self._pool.fetchval(HOW_MANY, self._cell))
                 trouble.reset()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._settings.timing.look_s):
-                        await self._told.wait()
+                await wait_at_most(self._settings.timing.look_s, self._told)
 
     async def _send_all(self, sender: CommandSender, waiting: Sequence[asyncpg.Record]) -> bool:
         """Send commands in order, and none to a device after one that was not sent; return whether any was sent."""

@@ -74,7 +74,7 @@ class Admission:
         names = {parsed[0] for topic in topics if topic not in self._routes and (parsed := parse(topic))}
         return {name for name in names if self._known.device(name) is None}
 
-    def admit(self, delivery: Delivery) -> Sequence[Item]:
+    def admit(self, delivery: Delivery) -> Sequence[Item]:  # noqa: PLR0911 - one for each kind
         """The items of a message, at least one; a message that cannot be stored is one Reject. Raises Missing."""
         route = self._routes.get(delivery.topic)
         try:
@@ -92,8 +92,12 @@ class Admission:
                     return (self._status(delivery, route, decode.status(delivery.payload, delivery.content_type)),)
                 case Kind.EVENT:
                     return (self._event(delivery, route, decode.event(delivery.payload, delivery.content_type)),)
-                case Kind.BACKFILL_RESULT | Kind.COMMAND_RESULT:
-                    return (self._result(delivery, route),)
+                case Kind.BACKFILL_RESULT:
+                    lost = decode.backfill_result(delivery.payload, delivery.content_type)
+                    return (self._lost(delivery, route, lost),)
+                case Kind.COMMAND_RESULT:
+                    result = decode.command_result(delivery.payload, delivery.content_type)
+                    return (self._command_result(delivery, route, result),)
         except Rejected as rejected:
             return (reject(delivery, rejected, route.device if route else None),)
 
@@ -204,11 +208,6 @@ class Admission:
             delivery.received_ms,
         )
 
-    def _result(self, delivery: Delivery, route: TopicRoute) -> LostFrames | DeviceCommandResult:
-        if route.kind is Kind.COMMAND_RESULT:
-            return self._command_result(delivery, route, decode.command_result(delivery.payload, delivery.content_type))
-        return self._lost(delivery, route, decode.backfill_result(delivery.payload, delivery.content_type))
-
     def _lost(self, delivery: Delivery, route: TopicRoute, message: BackfillResult) -> LostFrames:
         if not message.ranges:
             raise Rejected(Reason.EMPTY, "no ranges")
@@ -244,10 +243,8 @@ class Admission:
         except Exception as error:  # what MessagePack can say and JSON cannot
             raise Rejected(Reason.WRONG_TYPE, f"`data` is not expressible as JSON: {error}") from error
         if len(encoded) > self._settings.max_event_bytes:
-            raise Rejected(
-                Reason.TOO_LARGE,
-                f"`data` of {len(encoded)} bytes, at most {self._settings.max_event_bytes} allowed",
-            )
+            most = self._settings.max_event_bytes
+            raise Rejected(Reason.TOO_LARGE, f"`data` of {len(encoded)} bytes, at most {most} allowed")
         text = encoded.decode()
         if NUL.search(text):
             raise Rejected(Reason.WRONG_TYPE, "`data` has a NUL character in a string")

@@ -46,9 +46,7 @@ def queue() -> None:
             (
                 row["serial"],
                 fingerprint(row["identity_key"]),
-                row["reason"] or "-",
-                row["hardware"] or "-",
-                row["firmware"] or "-",
+                *(row[name] or "-" for name in ("reason", "hardware", "firmware")),
                 len(row["channels"]),
                 age(row["created_at"]),
                 row["txn"],

@@ -59,15 +59,8 @@ async def broker_logins(connection: asyncpg.Connection, cell: str, secrets: Secr
         fixed_login(name, secrets.password(name), disabled=name == LOGIN and enrollment_open is False) for name in FIXED
     ]
     logins = [
-        LoginEntry(
-            row["username"],
-            ROLE_PREFIX + row["device"],
-            row["salt"],
-            row["verifier"],
-            row["client_id"],
-            row["disabled"],
-        )
-        for row in rows
+        LoginEntry(username, ROLE_PREFIX + device, salt, hashed, client_id, disabled)
+        for username, device, client_id, salt, hashed, disabled in rows
     ]
     roles = [device_role(device) for device in sorted({row["device"] for row in rows})]
     return json.dumps(security([*fixed, *logins], roles)).encode(), len(rows)

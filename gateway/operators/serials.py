@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import asyncpg
 import typer
 
-from gateway.operators.command import Count, Organization, Prefix, Surroundings, numbered
+from gateway.operators.command import Count, Organization, Prefix, Surroundings, for_each, numbered
 from gateway.secrets import Secrets, SecretsError
 from gateway.secrets import claim_key as derived
 from schema import serials
@@ -86,11 +85,7 @@ def import_(
         stop(f"{file}: {error}")
 
     batch = serials.SerialBatch(called, quota, organization)
-
-    async def work(connection: asyncpg.Connection) -> serials.Stored:
-        return await serials.store(connection, rows, batch, who=who, why=why)
-
-    stored = run(work)
+    stored = run(lambda connection: serials.store(connection, rows, batch, who=who, why=why))
     if any(row.key and row.version for row in rows):
         typer.echo("claim keys of version 1 and up are not stored: the gateways derive them", err=True)
     tell(f"{stored.new} imported as {called}, {stored.known} known already and left as they were")
@@ -98,10 +93,6 @@ def import_(
 
 def imports() -> None:
     """List imports. Columns: name, its serials, how many of them have enrolled, quota, time."""
-
-    async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
-        return list(await connection.fetch(IMPORTS))
-
     table(
         "IMPORT|SERIALS|ENROLLED|QUOTA|IMPORTED",
         (
@@ -112,7 +103,7 @@ def imports() -> None:
                 "-" if row["quota"] is None else row["quota"],
                 time(row["imported_at"]),
             )
-            for row in run(read)
+            for row in run(lambda connection: connection.fetch(IMPORTS))
         ),
     )
 
@@ -121,10 +112,6 @@ def list_serials(
     import_name: Annotated[str | None, typer.Option("--import", metavar="NAME", help="only of this import")] = None,
 ) -> None:
     """List known serials. Columns: serial, device, its state, blocked, claim version, fingerprint, import."""
-
-    async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
-        return list(await connection.fetch(SERIALS, import_name))
-
     table(
         "SERIAL|DEVICE|STATE|BLOCKED|CLAIM|FINGERPRINT|IMPORT",
         (
@@ -137,7 +124,7 @@ def list_serials(
                 fingerprint(row["identity_key"]) if row["identity_key"] else "-",
                 row["import"] or "-",
             )
-            for row in run(read)
+            for row in run(lambda connection: connection.fetch(SERIALS, import_name))
         ),
     )
 
@@ -156,12 +143,7 @@ def unblock(serial: Serials, *, why: Why, who: Who) -> None:
 
 
 def _block(chosen: list[str], blocked: bool, who: str, why: str) -> None:
-    async def work(connection: asyncpg.Connection) -> None:
-        async with connection.transaction():
-            for serial in sorted(set(chosen)):
-                await connection.execute("select serial_block($1, $2, $3, $4)", serial, blocked, who, why)
-
-    run(work)
+    for_each(chosen, "select serial_block($1, $2, $3, $4)", blocked, who, why)
     for serial in dict.fromkeys(chosen):
         tell(f"{'blocked' if blocked else 'unblocked'}: {serial}")
 

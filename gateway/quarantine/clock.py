@@ -9,7 +9,7 @@ also when a replay is interrupted and repeated: otherwise its frames would be st
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
@@ -24,6 +24,12 @@ from schema.messages import Event, Status, Telemetry
 from schema.topics import Kind, parse
 
 JUMP_MS = 60_000.0
+TIMED: Mapping[Kind, Callable[[bytes, str | None], Telemetry | Status | Event]] = {
+    Kind.TELEMETRY: decode.telemetry,
+    Kind.HISTORY: decode.telemetry,
+    Kind.STATUS: decode.status,
+    Kind.EVENT: decode.event,
+}
 
 
 class TimedMessage(NamedTuple):
@@ -96,18 +102,10 @@ async def shifts(pool: Pool, devices: list[str], *, decide: bool) -> dict[int, f
 def _heard(row: asyncpg.Record) -> TimedMessage | None:
     """The message of a row of the quarantine; None if it has no usable time."""
     parsed = parse(row["topic"])
-    payload, content_type = row["payload"], row["content_type"]
-    message: Telemetry | Status | Event
+    if parsed is None or parsed[1] not in TIMED:
+        return None
     try:
-        match parsed[1] if parsed else None:
-            case Kind.TELEMETRY | Kind.HISTORY:
-                message = decode.telemetry(payload, content_type)
-            case Kind.STATUS:
-                message = decode.status(payload, content_type)
-            case Kind.EVENT:
-                message = decode.event(payload, content_type)
-            case _:
-                return None
+        message = TIMED[parsed[1]](row["payload"], row["content_type"])
     except Rejected:
         return None
     newest = max(message.t, default=math.nan) if isinstance(message.t, list) else message.t

@@ -11,7 +11,6 @@ A route has one message under way, so order is kept, and a dead or slow channel 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import fields
@@ -30,6 +29,7 @@ from gateway.alarms.notify.message import NotifiedAlarm
 from gateway.alarms.notify.queue import Due, Queue
 from gateway.errors import GatewayError
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, backoff_s, listening
+from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 from schema.alarms.notification_routes import SCHEMES, NotificationRoute, opening, scheme
 
@@ -112,9 +112,7 @@ class Notifier:
                     await self._queue.clear()
             trouble.reset()
             await asyncio.sleep(self._timing.notify_pause_s)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._timing.look_s - self._timing.notify_pause_s):
-                    await self._told.wait()
+            await wait_at_most(self._timing.look_s - self._timing.notify_pause_s, self._told)
 
     async def _look(self, group: asyncio.TaskGroup) -> None:
         now = await self._queue.now()
