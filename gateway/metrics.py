@@ -18,11 +18,7 @@ IN_FLIGHT = Gauge("biogate_intake_in_flight", "items received of which none of t
 QUARANTINED_BY_REASON = Counter("biogate_quarantined", "items stored in quarantine, by reason", ["reason"])
 DISCARDED_BY_REASON = Counter("biogate_discarded", "items over the quarantine's quota, by reason", ["reason"])
 
-LAG = BulkHistogram(
-    "biogate_lag_seconds",
-    "time from a live frame's time stamp to its commit; it needs the device's clock to be right",
-    SECONDS,
-)
+LAG = BulkHistogram("biogate_lag_seconds", "from a live frame's time, by its device's clock, to its commit", SECONDS)
 COMMIT = BulkHistogram("biogate_commit_seconds", "time to write and commit a batch", SECONDS)
 LAST_COMMIT = OptionalGauge("biogate_last_commit_timestamp_seconds", "last commit of a batch; absent before the first")
 WRITER_BUSY = BusyCounter("biogate_writer_busy_seconds", "time the writer had work: its rate is its saturation")
@@ -45,9 +41,7 @@ LOST_FRAMES = Counter("biogate_lost_frames", "frames that never arrived and that
 STREAMS_OVERFLOWED = Counter("biogate_streams_overflowed", "merges that left ranges of a boot out: it had too many")
 
 DEFECTS = Counter("biogate_defects", "times that a part failed by a defect and was started again", ["what"])
-EVENT_LOOP_LAG = BulkHistogram(
-    "biogate_event_loop_lag_seconds", "how late a task of the event loop gets its turn", SECONDS
-)
+EVENT_LOOP_LAG = BulkHistogram("biogate_event_loop_lag_seconds", "how late a task of the event loop runs", SECONDS)
 LEADER = Gauge("biogate_leader", "1 while this gateway leads its cell, 0 on standby")
 MQTT_CONNECTED = Gauge("biogate_mqtt_connected", "1 while connected and subscribed")
 MQTT_CONNECTS = Counter("biogate_mqtt_connects", "connections made to the broker", ["session_present"])

@@ -1,6 +1,5 @@
-"""Stores what the evaluator keeps: alarms, transitions, memories of devices, outcomes of acts. A turn writes one
-transaction, and only the leader writes: each transaction locks the lead's epoch, so that nobody takes the lead
-meanwhile."""
+"""Stores alarms, transitions, memories of devices and outcomes of acts: one transaction a turn, which locks the lead's
+epoch, so that nobody takes the lead meanwhile."""
 
 from __future__ import annotations
 

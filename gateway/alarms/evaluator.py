@@ -51,12 +51,7 @@ SKIPPED = "select count(*) from frames where device_id = $1 and time > $2 and ti
 
 class Evaluator:
     def __init__(
-        self,
-        settings: Settings,
-        pool: Pool,
-        lead: AlarmLead,
-        told: asyncio.Event,
-        troubles: Troubles,
+        self, settings: Settings, pool: Pool, lead: AlarmLead, told: asyncio.Event, troubles: Troubles
     ) -> None:
         """`told` is set after each transaction that stores transitions."""
         self._settings = settings

@@ -40,8 +40,7 @@ PIECE = 20
 NEAR_S = 7200.0
 """Seconds. Devices whose newest frame is older have a query of their own, because it has to open older chunks."""
 FAR_S, LIVELY_S = 2.0, 60.0
-"""Seconds between two queries for far devices; and the time for which a far device that was heard is in every
-reading."""
+"""Seconds between two queries for far devices, and seconds for which one that was heard is in every reading."""
 HEADS_S = 2.0
 BESIDE_S = 60.0
 """After a clock was set back: seconds beyond the newest frame that are read, among frames evaluated before."""

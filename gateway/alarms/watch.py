@@ -87,10 +87,7 @@ class Watch:
     """
 
     def __init__(
-        self,
-        device: WatchedDevice,
-        memory: Mapping[str, Any] | None = None,
-        standing: Iterable[Standing] = (),
+        self, device: WatchedDevice, memory: Mapping[str, Any] | None = None, standing: Iterable[Standing] = ()
     ) -> None:
         self.device = device
         self.made: list[Made] = []

@@ -43,8 +43,7 @@ class Session:
         outbox: Outbox,
         on_connect: Callable[[bool], None],
     ) -> None:
-        """Messages go into `window`; while it is full the socket is not read. `on_connect` is called at each connect,
-        with whether the broker still had the session."""
+        """`on_connect` is called at each connect, with whether the broker still had the session."""
         self._settings = settings
         self._login = login
         self._window = window

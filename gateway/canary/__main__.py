@@ -1,5 +1,4 @@
-"""`python -m gateway.canary`: publish values and read them back until SIGTERM or SIGINT. Exit status: 0 stopped, 1
-failed, 2 wrong settings."""
+"""`python -m gateway.canary`: publish and read back until a signal. Exit: 0 stopped, 1 failed, 2 wrong settings."""
 
 from __future__ import annotations
 

@@ -14,13 +14,9 @@ LOST = Counter(
     "did not answer), absent (it answered without the value), wrong (it had another value)",
     ["why"],
 )
-SECONDS_TO_SEE = BulkHistogram(
-    "biogate_canary_seconds", "time from the publication of a value until it was read back", SECONDS
-)
+SECONDS_TO_SEE = BulkHistogram("biogate_canary_seconds", "time from publishing a value to reading it back", SECONDS)
 CONNECTED = Gauge("biogate_canary_connected", "1 while connected to the broker")
-EVENT_LOOP_LAG = BulkHistogram(
-    "biogate_canary_event_loop_lag_seconds", "how much later than asked a task of the event loop runs", SECONDS
-)
+EVENT_LOOP_LAG = BulkHistogram("biogate_canary_event_loop_lag_seconds", "how late the event loop runs a task", SECONDS)
 BUILD = build_info("biogate_canary_build", "version of the canary")
 
 show_zeros(("publish", "read", "absent", "wrong"), LOST)

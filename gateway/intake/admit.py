@@ -197,16 +197,9 @@ class Admission:
     def _status(self, delivery: Delivery, route: TopicRoute, message: Status) -> StatusChange:
         """A status has no bound on its age: a retained one may be old and true."""
         self._check_time(message.t, delivery.received_ms, past=False)
-        return StatusChange(
-            route,
-            message.status == "online",
-            message.t,
-            message.boot,
-            message.oldest,
-            _storable(message.firmware),
-            message.generation,
-            delivery.received_ms,
-        )
+        online, firmware = message.status == "online", _storable(message.firmware)
+        boot, oldest, generation = message.boot, message.oldest, message.generation
+        return StatusChange(route, online, message.t, boot, oldest, firmware, generation, delivery.received_ms)
 
     def _lost(self, delivery: Delivery, route: TopicRoute, message: BackfillResult) -> LostFrames:
         if not message.ranges:
@@ -226,15 +219,9 @@ class Admission:
         """A result has no bounds on its time: what became of a command matters, even if the device's clock is wrong."""
         if not math.isfinite(message.t):
             raise Rejected(Reason.WRONG_TYPE, "the time is not a number")
-        return DeviceCommandResult(
-            route,
-            _command_id(message.id, delivery.correlation),
-            message.status,
-            message.t,
-            _storable(message.detail),
-            None if message.data is None else self._json(message.data),
-            delivery.received_ms,
-        )
+        identifier, detail = _command_id(message.id, delivery.correlation), _storable(message.detail)
+        data = None if message.data is None else self._json(message.data)
+        return DeviceCommandResult(route, identifier, message.status, message.t, detail, data, delivery.received_ms)
 
     def _json(self, data: dict[str, Any]) -> str:
         """Encode `data` as JSON text that PostgreSQL takes; equal data give equal text."""

@@ -22,14 +22,12 @@ select device_id, boot, oldest_ranges(range_agg(int8range(seq, seq, '[]')), 256)
 on conflict (device_id, boot) do update
    set received = oldest_ranges(s.received + excluded.received, 256), changed_at = now()
 returning device_id, boot"""
-
 REGISTER = """
 with added as (insert into devices (name, organization_id)
                select distinct unnest($1::text[]), case when $4::text is not null then organization_number($4) end
                    on conflict do nothing returning name, organization_id)
 insert into audit (organization_id, who, action, subject, why)
 select organization_id, $2, 'device register', 'device/' || name, $3 from added order by name returning subject"""
-
 LIST = """
 select p.device, d.state, p.online, p.since, s.serial, c.usernames,
        exists (select from device_layouts where device_id = d.device_id) as has_sent
@@ -39,7 +37,6 @@ select p.device, d.state, p.online, p.since, s.serial, c.usernames,
   left join lateral (select array_agg(username order by generation) as usernames from credentials
                       where device_id = d.device_id and wanted <> 'absent') c on true
  order by p.device"""
-
 FIND = """
 select d.device_id, d.name, d.state, d.registered_at, d.renew, p.online, p.since, p.boot, p.firmware,
        exists (select from device_layouts where device_id = d.device_id) as has_sent
@@ -63,7 +60,6 @@ select at, who, action, subject, old, new, why from audit where subject = any ($
 DONE = """
 select d.name, d.renew, s.serial from devices d left join serials s on s.device = d.name
  where d.name = any ($1) order by d.name"""
-
 SILENT = "no proof came; wrong claim key?"
 """A controller that cannot believe the challenge says nothing: docs/enrollment.md."""
 

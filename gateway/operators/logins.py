@@ -45,9 +45,7 @@ class LoginByHand:
 def login(
     name: Name,
     *,
-    to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="directory for its files; without it logins/NAME here")
-    ] = None,
+    to: Annotated[Path | None, typer.Option(metavar="DIR", help="where its files go; default: logins/NAME")] = None,
     timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="how long to wait for the broker")] = 30,
     why: Why,
     who: Who,
@@ -91,9 +89,7 @@ def provision(
     *,
     prefix: Prefix = None,
     count: Count = None,
-    to: Annotated[
-        Path, typer.Option(metavar="FILE", help="a new file for names and passwords, CSV, for its owner alone")
-    ],
+    to: Annotated[Path, typer.Option(metavar="FILE", help="new CSV file, for its owner alone: names and passwords")],
     why: Why,
     who: Who,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -33,9 +34,7 @@ def claim_keys(
     *,
     prefix: Prefix = None,
     count: Count = None,
-    to: Annotated[
-        Path | None, typer.Option(help="a new file, for its owner alone; without it, standard output")
-    ] = None,
+    to: Annotated[Path | None, typer.Option(help="new file, for its owner alone; default: standard output")] = None,
 ) -> None:
     """Make claim keys for production, from the newest master key in BIOGATE_SECRETS_DIR.
 
@@ -61,9 +60,7 @@ def claim_keys(
 def import_(
     file: Annotated[Path, typer.Argument(help="CSV: serial[,device][,claim_key][,version]; - is standard input")],
     *,
-    name: Annotated[
-        str | None, typer.Option(help="of the import; without it, the file's; known ones are added to")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="of the import, which may exist; default: the file's")] = None,
     quota: Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="devices that may enroll with it")] = None,
     organization: Organization = None,
     why: Why,
@@ -72,7 +69,8 @@ def import_(
     """Let these controllers enroll by themselves: all of them, or none if a line is bad. Known ones are left alone."""
     called = name or ("stdin" if str(file) == "-" else file.stem)
     try:
-        content = sys.stdin.buffer.read(serials.MOST_BYTES + 1) if str(file) == "-" else _content(file)
+        with nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as stream:
+            content = stream.read(serials.MOST_BYTES + 1)
         if len(content) > serials.MOST_BYTES:
             stop(f"{file} is larger than {serials.MOST_BYTES // 2**20} MiB")
         rows = serials.from_csv(content.decode())
@@ -158,16 +156,9 @@ def _compare(rows: list[serials.SerialRow]) -> None:
         if row.version and row.version not in masters:
             problems.append((row.line, f"there is no master key of version {row.version} in BIOGATE_SECRETS_DIR"))
         elif row.version and row.key and not hmac.compare_digest(row.key, derived(masters[row.version], row.serial)):
-            problems.append(
-                (row.line, f"claim_key is not the one that master key {row.version} makes for {row.serial}")
-            )
+            problems.append((row.line, f"claim_key is not the one of master key {row.version} for {row.serial}"))
     if problems:
         raise serials.BadSerialRows(problems)
-
-
-def _content(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        return stream.read(serials.MOST_BYTES + 1)
 
 
 def _masters() -> dict[int, bytes] | None:

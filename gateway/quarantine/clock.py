@@ -76,8 +76,7 @@ def groups(messages: Iterable[TimedMessage]) -> list[Group]:
 
 
 async def shifts(pool: Pool, devices: list[str], *, decide: bool) -> dict[int, float]:
-    """The shifts in ms, by number, of all messages of these devices in quarantine or replayed. With `decide` they are
-    stored, and hold from now on."""
+    """The shifts in ms, by number, of all kept messages of these devices; with `decide` they are stored, and hold."""
     messages = []
     async with pool.acquire() as connection, connection.transaction():
         async for row in connection.cursor(

@@ -75,8 +75,7 @@ class Replay:
         )
 
     async def replay(self, row: asyncpg.Record, shift_ms: float) -> ReplayResult:
-        """Store the message of a row of the quarantine, with `shift_ms` added to all its times. The message is settled
-        if none of its items is rejected."""
+        """Store the message of a row of the quarantine, with `shift_ms` added to all its times."""
         delivery = _delivery(row, shift_ms)
         items = [_shifted(item, shift_ms) for item in await self._admit(delivery)]
         accepted = [item for item in items if not isinstance(item, Reject)]

@@ -56,7 +56,7 @@ async def store(
                 await _events(connection, events, outcome)
             if command_results:
                 rejects += await store_command_results(connection, command_results, outcome)
-            if lost := [*_given_up(given_up), *_forgotten(statuses)]:
+            if lost := [*_lost(given_up, statuses)]:
                 outcome.lost += await add_lost(connection, lost)
                 outcome.committed["result"] += len(given_up)
             for portion in _portions(rejects):
@@ -203,15 +203,11 @@ async def _events(connection: PoolConnection, events: Sequence[DeviceEvent], out
     outcome.duplicate["event"] += len(events) - len(inserted)
 
 
-def _given_up(results: Sequence[LostFrames]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield device id, boot, first and last seq of frames that devices say they do not have."""
+def _lost(results: Sequence[LostFrames], statuses: Sequence[StatusChange]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield device id, boot, first and last seq of frames that devices say they do not have, or keep no longer."""
     for result in results:
         for first, last in result.ranges:
             yield result.route.device.device_id, result.boot, first, last
-
-
-def _forgotten(statuses: Sequence[StatusChange]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield device id, boot, first and last seq of frames older than the oldest that a device says it keeps."""
     for status in statuses:
         if status.oldest_seq:
             yield status.route.device.device_id, status.boot, 0, status.oldest_seq - 1

@@ -43,8 +43,7 @@ class Writer:
         max_chunks: int,
         keep: Keep = KEEP,
     ) -> None:
-        """`chunk_ms` is the chunk interval of the hypertable in ms; `keep` stores rejects. While a write fails,
-        `troubles` says so."""
+        """`chunk_ms` is the hypertable's chunk interval; `keep` stores rejects; `troubles` says when a write fails."""
         self._pool = pool
         self._registry = registry
         self._cell = cell

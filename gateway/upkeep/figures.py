@@ -1,5 +1,4 @@
-"""Exports figures of the database, which the leading gateway reads once a minute: not in a scrape, which would wait for
-a slow database, and read them as often as somebody scrapes."""
+"""Exports figures of the database, which the leading gateway reads once a minute: no scrape waits for the database."""
 
 from __future__ import annotations
 

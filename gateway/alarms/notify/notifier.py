@@ -28,7 +28,7 @@ from gateway.alarms.notify.channel import Notice, NotificationChannels
 from gateway.alarms.notify.message import NotifiedAlarm
 from gateway.alarms.notify.queue import Due, Queue
 from gateway.errors import GatewayError
-from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, backoff_s, listening
+from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, backoff_s, listening, retry_until_it_works
 from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 from schema.alarms.notification_routes import SCHEMES, NotificationRoute, opening, scheme
@@ -220,15 +220,7 @@ class Notifier:
 
     async def _persist(self, write: Callable[P, Awaitable[None]], /, *arguments: P.args, **named: P.kwargs) -> None:
         """Note the outcome of a message, until the database has it: otherwise the message would be sent again."""
-        trouble = Trouble(self._troubles, "note what was sent")
-        while True:
-            try:
-                await write(*arguments, **named)
-            except FAILURES as error:
-                await asyncio.sleep(trouble.failed(error))
-            else:
-                trouble.reset()
-                return
+        await retry_until_it_works(self._troubles, "note what was sent", write, *arguments, **named)
 
     async def _measure(self) -> None:
         counts, oldest_s, failing = await self._queue.measure()
