@@ -59,9 +59,7 @@ def main(  # noqa: PLR0917 - typer's options
     concurrency: Annotated[int, typer.Option(min=1, help="handshakes that run at once")] = 20,
     starts: Annotated[float, typer.Option(min=0.01, help="handshakes that begin in a second")] = 15.0,
     certificate: Annotated[bool, typer.Option("--certificate", help="ask for certificates, not passwords")] = False,
-    factory_reset: Annotated[
-        list[str] | None, typer.Option(help="serial of a device that first forgets its login and data")
-    ] = None,
+    factory_reset: Annotated[list[str] | None, typer.Option(help="serial of a device that forgets all first")] = None,
     repeat_after: Annotated[float, typer.Option(min=0.1, help="seconds until a request is repeated")] = 2.0,
     stop_at: Annotated[Step | None, typer.Option(help="kill this process when a device has come so far")] = None,
 ) -> None:
@@ -114,7 +112,7 @@ async def enroll_all(keepers: list[Keeper], entrance: Entrance, apart: float, at
     if durations:
         for name, part in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
             summary[f"seconds_{name}"] = durations[min(len(durations) - 1, int(part * len(durations)))]
-    _show({**summary, "seconds": round(time.monotonic() - begin, DECIMALS)})
+    show({**summary, "seconds": round(time.monotonic() - begin, DECIMALS)})
     return len(durations) == len(keepers)
 
 
@@ -130,13 +128,13 @@ async def _one(keeper: Keeper, entrance: Entrance, delay: float, at: Point) -> f
 
     over = await enroll_one(keeper, entrance, passed)
     if over:
-        _show({"serial": keeper.serial, "rejected": over.code})
+        show({"serial": keeper.serial, "rejected": over.code})
         return None
     login = keeper.state.login
     assert login
     seconds = round(time.monotonic() - begin[0], DECIMALS) if begin else 0.0
     names = {"serial": keeper.serial, "device": login.identity.device, "generation": login.generation}
-    _show({**names, "seconds": seconds})
+    show({**names, "seconds": seconds})
     return seconds
 
 
@@ -196,7 +194,8 @@ async def _use(keeper: Keeper, login: DeviceLogin, entrance: Entrance, at: Point
         connection.disconnect()
 
 
-def _show(line: dict[str, object]) -> None:
+def show(line: dict[str, object]) -> None:
+    """Print an object as a line of JSON."""
     print(json.dumps(line), flush=True)
 
 

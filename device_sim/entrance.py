@@ -87,8 +87,7 @@ class Entrance:
 
 
 async def shake(keeper: Keeper, entrance: Entrance, say: Callable[[str], None], at: Point) -> Over | None:
-    """Run a handshake, or the rest of one. Return None once its login is stored, else how it ended; the handshake is
-    then dropped."""
+    """Run a handshake, or the rest of one; return None once its login is stored, else how it ended."""
     pace = entrance.pace
     if keeper.state.handshake is None:
         await asyncio.to_thread(keeper.go_on, _new(keeper, entrance))
@@ -179,6 +178,10 @@ def _send(connection: DeviceConnection, topic: str, payload: bytes) -> None:
 
 
 def _new(keeper: Keeper, entrance: Entrance) -> Handshake:
+    key = b""
+    if entrance.certificate:
+        private = ec.generate_private_key(ec.SECP256R1())
+        key = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return begin(
         keeper.state.controller,
         secrets.token_hex(16),
@@ -187,13 +190,8 @@ def _new(keeper: Keeper, entrance: Entrance) -> Handshake:
         hardware=HARDWARE,
         firmware=FIRMWARE,
         channels=CHANNELS,
-        key=_certificate_key() if entrance.certificate else b"",
+        key=key,
     )
-
-
-def _certificate_key() -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _loopback(host: str) -> bool:

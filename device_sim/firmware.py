@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,6 +20,8 @@ from device_sim.journal import Journal
 from device_sim.outbox import DeviceOutbox, Link, OutboxMessage, Sort
 from schema.messages import Backfill, Command, Receipt
 from schema.topics import Kind
+
+Message = TypeVar("Message")
 
 FIRMWARE = "biogate-sim 2"
 HELD_BACK = 3
@@ -165,10 +167,7 @@ class SimulatedDevice:
 
     def receipt(self, payload: bytes, now: float) -> None:
         """Forget the frames that a receipt covers."""
-        try:
-            receipt = msgspec.json.decode(payload, type=Receipt)
-        except msgspec.DecodeError as error:
-            self._report(f"{self.name}: a receipt cannot be read: {error}")
+        if (receipt := self._read(payload, Receipt, "a receipt")) is None:
             return
         self._counts.receipts += 1
         for boot, last in receipt:
@@ -192,10 +191,7 @@ class SimulatedDevice:
 
     def backfill(self, payload: bytes, now: float) -> None:
         """Send the requested frames again, and report those that are gone; skip those that are still to come."""
-        try:
-            request = msgspec.json.decode(payload, type=Backfill)
-        except msgspec.DecodeError as error:
-            self._report(f"{self.name}: a backfill request cannot be read: {error}")
+        if (request := self._read(payload, Backfill, "a backfill request")) is None:
             return
         self._counts.backfills += 1
         boot, missing = request.boot, []
@@ -217,13 +213,17 @@ class SimulatedDevice:
 
     def command(self, payload: bytes, now: float) -> None:
         """Carry out or refuse a command, and send the result; a repeated command gets the same result."""
-        try:
-            command = msgspec.json.decode(payload, type=Command)
-        except msgspec.DecodeError as error:
-            self._report(f"{self.name}: a command cannot be read: {error}")
+        if (command := self._read(payload, Command, "a command")) is None:
             return
         self._counts.commands += 1
         self._answer(self.commands.command(command, self.boot, now + self.clock))
+
+    def _read(self, payload: bytes, kind: type[Message], what: str) -> Message | None:
+        try:
+            return msgspec.json.decode(payload, type=kind)
+        except msgspec.DecodeError as error:
+            self._report(f"{self.name}: {what} cannot be read: {error}")
+            return None
 
     def tick(self, now: float) -> None:
         """Send what is due at `now` (ms)."""

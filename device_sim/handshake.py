@@ -164,7 +164,7 @@ def _prove(handshake: Handshake, controller: Controller, gateway: bytes | None, 
         body = msgspec.json.decode(raw, type=ChallengeBody)
         derived = keys(handshake.ephemeral, unb64(body.ephemeral), controller.psk, transcript(handshake.hello, raw))
         signed = b"challenge" + derived.th2
-        if not hmac.compare_digest(_hmac(derived.gateway, signed), unb64(challenge.mac)):
+        if not hmac.compare_digest(hmac.digest(derived.gateway, signed, "sha256"), unb64(challenge.mac)):
             raise Ignored("the sender does not know the claim key")
         Ed25519PublicKey.from_public_bytes(unb64(body.gateway)).verify(unb64(challenge.sig), signed)
     except InvalidSignature as error:
@@ -180,7 +180,7 @@ def _prove(handshake: Handshake, controller: Controller, gateway: bytes | None, 
         "type": "proof",
         "txn": handshake.txn,
         "sig": b64(Ed25519PrivateKey.from_private_bytes(controller.identity).sign(statement)),
-        "mac": b64(_hmac(derived.device, statement)),
+        "mac": b64(hmac.digest(derived.device, statement, "sha256")),
     }
     if csr:
         proof["csr"] = b64(csr)
@@ -223,10 +223,6 @@ def _csr(key: bytes, serial: str) -> bytes:
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, serial)])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(private, SHA256())
     return request.public_bytes(Encoding.DER)
-
-
-def _hmac(key: bytes, message: bytes) -> bytes:
-    return hmac.digest(key, message, "sha256")
 
 
 def _json(message: dict[str, object] | dict[str, str | int]) -> bytes:

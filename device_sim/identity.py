@@ -65,10 +65,7 @@ class Keeper:
         controller = self.state.controller
         if controller.serial != claim.serial:
             raise Damaged(f"{self.path} is of {controller.serial}")
-        if (controller.claim, controller.psk) != (
-            claim.version,
-            claim.key,
-        ):  # production gave the controller another claim
+        if (controller.claim, controller.psk) != (claim.version, claim.key):  # production gave it another claim
             controller = msgspec.structs.replace(controller, claim=claim.version, psk=claim.key)
             self._change(controller=controller, handshake=None)
 
