@@ -22,7 +22,7 @@ from device_sim.boots import next_boots
 from device_sim.claims import read_claims
 from device_sim.connection import Broker, tls_context
 from device_sim.enroll import open_keepers, show, warn
-from device_sim.entrance import Entrance, Pace
+from device_sim.entrance import Pace, PlantGate
 from device_sim.fleet import Fleet, Plan
 from device_sim.frames import Format
 from device_sim.habits import Habits
@@ -30,7 +30,7 @@ from device_sim.identity import Keeper
 from schema.command_line import commands, start
 from schema.topics import is_device_name
 
-HANDSHAKES = 20
+SLOTS = 20
 """The number of handshakes that run at once, at most."""
 
 
@@ -87,14 +87,14 @@ def main(  # noqa: PLR0917 - typer's options
     """Run the fleet, unless it is to be enrolled only."""
     if context.invoked_subcommand:
         return
-    broker: Broker | Entrance
+    broker: Broker | PlantGate
     keepers: list[Keeper] = []
     try:
         if enroll:
             if not (claims and ca and enroll_password_file and state):
                 raise ValueError("--enroll needs --claims, --ca, --enroll-password-file and --state")
             pace = Pace(repeat=repeat_after, refused=login_retry, enroll_again=enroll_again)
-            broker = Entrance.at(enroll, ca, enroll_password_file, certificate=certificate, pace=pace, slots=HANDSHAKES)
+            broker = PlantGate.at(enroll, ca, enroll_password_file, certificate=certificate, pace=pace, slots=SLOTS)
             keepers = open_keepers(state, read_claims(claims, warn)[:devices], factory_reset or [])
             names, boots = [keeper.serial for keeper in keepers], [0] * len(keepers)
         else:

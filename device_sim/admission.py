@@ -15,7 +15,7 @@ import msgspec
 from cryptography import x509
 
 from device_sim.connection import Broker, ConnectionFailed, NotAuthorized
-from device_sim.entrance import Entrance, shake
+from device_sim.entrance import PlantGate, shake
 from device_sim.identity import DeviceLogin, Keeper
 from schema.enrollment import Renewal, unb64
 
@@ -60,7 +60,7 @@ class EnrolledAdmission:
     """Keeps a device in possession of a login of its own; the methods are those of SharedAdmission."""
 
     def __init__(
-        self, keeper: Keeper, entrance: Entrance, joined: Callable[[DeviceLogin], None], say: Callable[[str], None]
+        self, keeper: Keeper, entrance: PlantGate, joined: Callable[[DeviceLogin], None], say: Callable[[str], None]
     ) -> None:
         """`joined` is called with each new login, and with the present one, before it is used."""
         self.keeper = keeper
@@ -77,8 +77,7 @@ class EnrolledAdmission:
             self._admitted.set()
 
     async def run(self, switch: Callable[[DeviceAccess], Awaitable[None]], delay: float) -> None:
-        """Enroll, for ever, when it is time to, after `delay` seconds. `switch` moves a connected device to a newer
-        login; it may raise ConnectionFailed."""
+        """Enroll, for ever, when it is time to, after `delay` seconds; `switch` moves the device to a newer login."""
         await asyncio.sleep(delay)
         while True:
             self._changed.clear()

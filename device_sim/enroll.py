@@ -26,7 +26,7 @@ import typer
 from device_sim.boots import next_boots
 from device_sim.claims import Claim, read_claims
 from device_sim.connection import ACCEPTED, ConnectionFailed, NotAuthorized, connect
-from device_sim.entrance import Entrance, Pace, Point, shake
+from device_sim.entrance import Pace, PlantGate, Point, shake
 from device_sim.firmware import FIRMWARE
 from device_sim.frames import Format
 from device_sim.handshake import Over
@@ -66,7 +66,7 @@ def main(  # noqa: PLR0917 - typer's options
     """Enroll controllers, and use each new login once."""
     try:
         pace = Pace(repeat=repeat_after)
-        entrance = Entrance.at(enroll, ca, enroll_password_file, certificate=certificate, pace=pace, slots=concurrency)
+        entrance = PlantGate.at(enroll, ca, enroll_password_file, certificate=certificate, pace=pace, slots=concurrency)
         keepers = open_keepers(state, read_claims(claims, warn), factory_reset or [])
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
@@ -99,7 +99,7 @@ def factory_reset(keeper: Keeper) -> None:
     shutil.rmtree(state / keeper.serial, ignore_errors=True)
 
 
-async def enroll_all(keepers: list[Keeper], entrance: Entrance, apart: float, at: Point) -> bool:
+async def enroll_all(keepers: list[Keeper], entrance: PlantGate, apart: float, at: Point) -> bool:
     """Enroll all devices, beginning handshakes `apart` seconds apart. Return whether each has used its login."""
     begin, delays = time.monotonic(), itertools.count()
     async with asyncio.TaskGroup() as tasks:
@@ -116,7 +116,7 @@ async def enroll_all(keepers: list[Keeper], entrance: Entrance, apart: float, at
     return len(durations) == len(keepers)
 
 
-async def _one(keeper: Keeper, entrance: Entrance, delay: float, at: Point) -> float | None:
+async def _one(keeper: Keeper, entrance: PlantGate, delay: float, at: Point) -> float | None:
     """Enroll one device; return the seconds from the first connection on, or None if only an operator can help."""
     await asyncio.sleep(delay)
     begin: list[float] = []
@@ -138,7 +138,7 @@ async def _one(keeper: Keeper, entrance: Entrance, delay: float, at: Point) -> f
     return seconds
 
 
-async def enroll_one(keeper: Keeper, entrance: Entrance, at: Point) -> Over | None:
+async def enroll_one(keeper: Keeper, entrance: PlantGate, at: Point) -> Over | None:
     """Enroll until the device has used a login: return None, or why it cannot get one without an operator."""
     delay = entrance.pace.repeat
     while keeper.state.login is None or keeper.state.handshake:
@@ -161,7 +161,7 @@ async def enroll_one(keeper: Keeper, entrance: Entrance, at: Point) -> Over | No
     return None
 
 
-async def _use(keeper: Keeper, login: DeviceLogin, entrance: Entrance, at: Point) -> None:
+async def _use(keeper: Keeper, login: DeviceLogin, entrance: PlantGate, at: Point) -> None:
     """Publish an online and an offline status with the new login. Raises ConnectionFailed."""
     identity, begun = login.identity, time.time_ns() // 1_000_000
     acknowledged: asyncio.Queue[mqtt5.PubAckReasonCode | None] = asyncio.Queue()

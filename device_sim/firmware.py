@@ -17,7 +17,7 @@ from device_sim.frame_store import FrameStore
 from device_sim.frames import Format, SimulatedFrame
 from device_sim.habits import DeviceCounts, Habits, happens
 from device_sim.journal import Journal
-from device_sim.outbox import DeviceOutbox, Link, OutboxMessage, Sort
+from device_sim.outbox import DeviceLink, DeviceOutbox, OutboxMessage, Sort
 from schema.messages import Backfill, Command, Receipt
 from schema.topics import Kind
 
@@ -92,8 +92,7 @@ class SimulatedDevice:
         self.outbox.note(OutboxMessage(Sort.EVENT, Kind.EVENT, self._habits.format.encode(content)))
 
     def finish(self) -> None:
-        """Send everything, as no frames will follow: an incomplete block, held-back frames, and in any case the last
-        frame, because nobody could know that it is missing."""
+        """Send all that waits, and in any case the last frame: nobody could know that it is missing."""
         self.outbox.finished = True
         while self._late:
             self._send_again(self._late.popleft())
@@ -124,7 +123,7 @@ class SimulatedDevice:
             content["generation"] = generation
         return self._habits.format.encode(content)
 
-    def connected(self, link: Link, begun: float, now: float) -> None:
+    def connected(self, link: DeviceLink, begun: float, now: float) -> None:
         """Publish the online status, then send what waits."""
         self.session = begun
         self.outbox.connected(link, self.status("online", begun, self.generation))

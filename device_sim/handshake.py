@@ -28,7 +28,7 @@ class Ignored(Exception):
     """Raised for a reply that the device must not believe, and goes on without; the text says why."""
 
 
-class Controller(msgspec.Struct, frozen=True):
+class ControllerSecrets(msgspec.Struct, frozen=True):
     """The keys and names that a controller keeps for life."""
 
     serial: str
@@ -40,7 +40,7 @@ class Controller(msgspec.Struct, frozen=True):
     """The private Ed25519 key."""
 
 
-class Handshake(msgspec.Struct, frozen=True):
+class DeviceHandshake(msgspec.Struct, frozen=True):
     """A handshake as far as it has come. Its requests are kept as bytes, because a repetition must be the same."""
 
     txn: str
@@ -62,7 +62,7 @@ class Handshake(msgspec.Struct, frozen=True):
 class Proved(msgspec.Struct, frozen=True):
     """The reply was a valid challenge: the handshake goes on with a proof."""
 
-    handshake: Handshake
+    handshake: DeviceHandshake
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ class ControllerKeys(msgspec.Struct, frozen=True):
 
 
 def begin(
-    controller: Controller,
+    controller: ControllerSecrets,
     txn: str,
     ephemeral: bytes,
     time: int,
@@ -102,7 +102,7 @@ def begin(
     firmware: str = "",
     channels: Sequence[str] = (),
     key: bytes = b"",
-) -> Handshake:
+) -> DeviceHandshake:
     """Begin a handshake with its HELLO. `txn` and `ephemeral` are random and new; `time` is in ms since 1970."""
     hello = {
         "v": 1,
@@ -117,13 +117,13 @@ def begin(
         "firmware": firmware,
         "channels": list(channels),
     }
-    return Handshake(
+    return DeviceHandshake(
         txn, ephemeral, _json({name: value for name, value in hello.items() if value not in ("", [])}), key=key
     )
 
 
 def receive(
-    handshake: Handshake, controller: Controller, gateway: bytes | None, payload: bytes
+    handshake: DeviceHandshake, controller: ControllerSecrets, gateway: bytes | None, payload: bytes
 ) -> Proved | Granted | Wait | Over:
     """Process a reply; `gateway` is the key kept from an earlier grant. Raises Ignored."""
     try:
@@ -158,7 +158,9 @@ def keys(ephemeral: bytes, theirs: bytes, psk: bytes, th2: bytes) -> ControllerK
     return ControllerKeys(th2, derived[:32], derived[32:64], derived[64:])
 
 
-def _prove(handshake: Handshake, controller: Controller, gateway: bytes | None, challenge: Challenge) -> Handshake:
+def _prove(
+    handshake: DeviceHandshake, controller: ControllerSecrets, gateway: bytes | None, challenge: Challenge
+) -> DeviceHandshake:
     try:
         raw = unb64(challenge.body)
         body = msgspec.json.decode(raw, type=ChallengeBody)
@@ -187,7 +189,7 @@ def _prove(handshake: Handshake, controller: Controller, gateway: bytes | None, 
     return msgspec.structs.replace(handshake, body=raw, proof=_json(proof))
 
 
-def _open(handshake: Handshake, controller: Controller, grant: Grant) -> Granted:
+def _open(handshake: DeviceHandshake, controller: ControllerSecrets, grant: Grant) -> Granted:
     body = msgspec.json.decode(handshake.body, type=ChallengeBody)
     th2 = transcript(handshake.hello, handshake.body)
     derived = keys(handshake.ephemeral, unb64(body.ephemeral), controller.psk, th2)

@@ -38,7 +38,7 @@ UPKEEP = 1_000.0
 """Interval (ms) at which the frames' states are saved and missing receipts are looked for."""
 
 
-class Link(Protocol):
+class DeviceLink(Protocol):
     @property
     def room(self) -> int: ...
     def publish(self, topic: str, payload: bytes, *, content_type: str, retain: bool = False) -> int: ...
@@ -73,7 +73,7 @@ class DeviceOutbox:
     def __init__(
         self, device: str, habits: Habits, counts: DeviceCounts, store: FrameStore, chance: random.Random
     ) -> None:
-        self.link: Link | None = None
+        self.link: DeviceLink | None = None
         self.notes: deque[OutboxMessage] = deque()
         self.in_flight: dict[int, OutboxMessage] = {}
         self.refused_until = 0.0
@@ -109,7 +109,7 @@ class DeviceOutbox:
         if len(self.notes) > NOTES:
             self._counts.events_lost += self.notes.popleft().sort is Sort.EVENT
 
-    def connected(self, link: Link, status: bytes) -> None:
+    def connected(self, link: DeviceLink, status: bytes) -> None:
         self.link = link
         self.heard.clear()
         self.status(status)

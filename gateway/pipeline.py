@@ -26,7 +26,7 @@ import structlog
 from gateway import metrics
 from gateway.broker.address import BrokerLogin
 from gateway.broker.outbox import Outbox
-from gateway.broker.session import Session
+from gateway.broker.session import IntakeSession
 from gateway.broker.window import IntakeWindow
 from gateway.errors import Rejected, ShutdownTimedOut
 from gateway.intake import accounting
@@ -75,7 +75,7 @@ class Pipeline:
         )
         self._outbox = Outbox()
         self._receipts = Receipts(settings, pool, self._outbox, self._window, self._troubles)
-        self._session = Session(settings, login, self._window, self._outbox, self._receipts.connected)
+        self._session = IntakeSession(settings, login, self._window, self._outbox, self._receipts.connected)
         self._lead = CellLead(settings, self._troubles)
         self.leading = self._lead.leading
         metrics.WAITING_MESSAGES.set_function(lambda: self._window.waiting)

@@ -15,7 +15,7 @@ from gateway.alarms import metrics
 from gateway.alarms.evaluator import Evaluator
 from gateway.alarms.lead import AlarmLead
 from gateway.alarms.notify import Notifier
-from gateway.alarms.publish import Publisher
+from gateway.alarms.publish import AlarmPublisher
 from gateway.runtime import logs, process
 from gateway.runtime.database import Troubles, check_schema, create_pool, retry_until_it_works
 from gateway.runtime.events import stop_signal, unless_stopped
@@ -51,7 +51,8 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
         if (lead := await unless_stopped(stop, start())) is None:
             return
         evaluator = Evaluator(settings, pool, lead, told, troubles)
-        publisher = Publisher(settings, process.broker_login(settings, secrets), pool, lead, told, troubles=troubles)
+        login = process.broker_login(settings, secrets)
+        publisher = AlarmPublisher(settings, login, pool, lead, told, troubles=troubles)
         notifier = Notifier(settings, notify_pool, lead.leading)
 
         def persevering(what: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:

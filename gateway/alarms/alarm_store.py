@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from gateway.alarms.watch import Standing, Watch
+from gateway.alarms.watch import DeviceWatch, Standing
 from gateway.errors import LeadLost
 from gateway.runtime.database import Pool, PoolConnection
 from schema.alarms.engine import moment
@@ -118,7 +118,7 @@ class AlarmStore:
     async def acts(self, most: int) -> list[asyncpg.Record]:
         return list(await self._pool.fetch(ACTS, most))
 
-    async def write(self, watches: Sequence[Watch], outcomes: Sequence[ActOutcome] = ()) -> None:
+    async def write(self, watches: Sequence[DeviceWatch], outcomes: Sequence[ActOutcome] = ()) -> None:
         """Store what `watches` have made and remember, and outcomes of acts, in one transaction. Raises LeadLost."""
         watches = sorted(watches, key=lambda watch: watch.device.device_id)
         async with self._pool.acquire() as connection, connection.transaction():
@@ -142,7 +142,7 @@ class AlarmStore:
             raise LeadLost("another process has taken the lead")
 
 
-async def _put_memories(connection: PoolConnection, watches: Iterable[Watch]) -> None:
+async def _put_memories(connection: PoolConnection, watches: Iterable[DeviceWatch]) -> None:
     kept = [watch for watch in watches if not watch.forget]
     if kept:
         until = [None if (time := watch.engine.evaluated_until) is None else moment(time) for watch in kept]

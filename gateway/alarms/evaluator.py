@@ -23,7 +23,7 @@ from gateway.alarms.alarm_store import ActOutcome, AlarmStore
 from gateway.alarms.coverage import Coverage
 from gateway.alarms.feed import FeedReading, FrameFeed
 from gateway.alarms.lead import AlarmLead
-from gateway.alarms.watch import ActRefused, Watch
+from gateway.alarms.watch import ActRefused, DeviceWatch
 from gateway.errors import LeadLost
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, listening
 from gateway.runtime.events import unless_stopped, wait_at_most
@@ -65,7 +65,7 @@ class Evaluator:
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._watches: dict[int, Watch] = {}
+        self._watches: dict[int, DeviceWatch] = {}
         self._feed = FrameFeed(self._pool, self._settings.alarms_catch_up_s)
         self._coverage = Coverage()
         self._left_alone: dict[int, float] = {}
@@ -121,7 +121,7 @@ class Evaluator:
             await self._look(store, now)
         watches = list(self._watches.values())
         await self._feed.heads(watches, now)
-        complete: list[Watch] = []
+        complete: list[DeviceWatch] = []
         behind = 0
         for first in range(0, len(watches), AT_ONCE):
             reading = await self._feed.read(watches[first : first + AT_ONCE], now)
@@ -134,7 +134,7 @@ class Evaluator:
         for watch in complete:
             if now >= watch.tick_due:
                 watch.tick_due = now + self._timing.tick_s
-                self._guard(watch, Watch.tick, now)
+                self._guard(watch, DeviceWatch.tick, now)
         if now >= self._tell_due:
             self._tell_due = now + self._timing.tick_s
             self._tell(now)
@@ -147,7 +147,7 @@ class Evaluator:
         for row in reading.first:
             is_old = row["received_at"].timestamp() < now - self._settings.alarms_catch_up_s
             names = self._feed.layouts[row["layout_id"]]
-            self._guard(self._watches[row["device_id"]], Watch.first_frame, row, names, is_old)
+            self._guard(self._watches[row["device_id"]], DeviceWatch.first_frame, row, names, is_old)
         more = {watch.device.device_id for watch in reading.more}
         for n, device_id in enumerate(reading.frames.keys() | reading.phases.keys()):
             frames, phases = reading.frames.get(device_id, []), reading.phases.get(device_id, [])
@@ -158,7 +158,7 @@ class Evaluator:
             if n % BREATH == BREATH - 1:
                 await asyncio.sleep(0)
 
-    def _give_all(self, watch: Watch, frames: Sequence[asyncpg.Record], phases: Sequence[asyncpg.Record]) -> None:
+    def _give_all(self, watch: DeviceWatch, frames: Sequence[asyncpg.Record], phases: Sequence[asyncpg.Record]) -> None:
         metrics.EVALUATED.inc(len(frames))
         layouts, waiting = self._feed.layouts, deque(phases)
         for row in frames:
@@ -169,7 +169,7 @@ class Evaluator:
             watch.phase(row)
 
     def _guard(
-        self, watch: Watch, work: Callable[Concatenate[Watch, P], None], *args: P.args, **kwargs: P.kwargs
+        self, watch: DeviceWatch, work: Callable[Concatenate[DeviceWatch, P], None], *args: P.args, **kwargs: P.kwargs
     ) -> None:
         """Do `work` for one device; a defect there harms no other device. The device is left out for DEFECT_S, then
         begun again from what is stored."""
@@ -225,9 +225,9 @@ class Evaluator:
             and device_id not in self._left_alone
         ]
         for device_id, (memory, standing) in (await store.remembered(new) if new else {}).items():
-            watch = self._watches[device_id] = Watch(covered[device_id][0], memory, standing)
+            watch = self._watches[device_id] = DeviceWatch(covered[device_id][0], memory, standing)
             self._write_due[device_id] = time.monotonic() + self._timing.remember_s * (device_id % SPREAD) / SPREAD
-            self._guard(watch, Watch.begin, *covered[device_id], now, unreadable)
+            self._guard(watch, DeviceWatch.begin, *covered[device_id], now, unreadable)
             position = watch.engine.position
             if position is not None and (begin := self._feed.begins_at(position, now)) > position.time:
                 self._skipped.put_nowait((device_id, position.time, begin))
@@ -236,7 +236,7 @@ class Evaluator:
             if watch.is_covered_by(rules, unreadable):
                 watch.device = device
             else:
-                self._guard(watch, Watch.change, device, rules, now, unreadable)
+                self._guard(watch, DeviceWatch.change, device, rules, now, unreadable)
         self._has_looked = True
 
     def _tell(self, now: float) -> None:

@@ -79,7 +79,7 @@ class ActRefused(Exception):
     """Raised when an act is not possible; the text says why."""
 
 
-class Watch:
+class DeviceWatch:
     """A device under its rules. `memory` is as in alarm_devices, `standing` has the device's rows of `alarms`.
 
     `begin` and `change` compare the rules with what was remembered: alarms of removed rules end, alarms of changed

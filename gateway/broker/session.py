@@ -28,7 +28,7 @@ UNDER_WAY = 1000
 """Messages of the gateway that may wait for their acknowledgement, if the broker does not ask for fewer."""
 
 
-class Session:
+class IntakeSession:
     """The gateway's session at the broker. It outlives connections: the broker queues messages while there is none.
 
     It connects only while the gateway leads: between `lead` and `stand_down`. When another client takes the session

@@ -15,7 +15,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from gateway.broker.address import BrokerLogin
-from gateway.broker.client import Client, client_as, end_if_cancelled
+from gateway.broker.client import MqttClient, client_as, end_if_cancelled
 from gateway.commands.dispatch import Send
 from gateway.errors import SendFailed
 from gateway.settings import Settings
@@ -28,7 +28,7 @@ NOBODY_THERE = 0x10
 REFUSED = 0x80
 
 
-async def send(client: Client, command: asyncpg.Record) -> bool:
+async def send(client: MqttClient, command: asyncpg.Record) -> bool:
     """Publish a command; return whether the broker had a subscriber for it. Raises SendFailed."""
     device, identifier = command["device"], command["command_id"]
     to = topic(device, Down.COMMAND)

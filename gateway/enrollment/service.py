@@ -32,7 +32,7 @@ from gateway.enrollment.steps import EnrollmentReply, Steps, refuse
 from gateway.errors import BrokerRefused, GatewayError
 from gateway.logins.roles import ENROLLMENTS
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, listening
-from gateway.runtime.triage import Verdict, triage
+from gateway.runtime.triage import TriageVerdict, triage
 from gateway.secrets import Secrets
 from gateway.settings import Settings
 from schema.enrollment import MAX_REQUEST, REQUESTS, Hello, Proof, Refusal, reply_topic
@@ -206,7 +206,7 @@ class EnrollmentService:
             except aiomqtt.MqttError as error:
                 log.info("a reply could not be sent; the device will ask again", txn=job.txn, error=str(error))
             except Exception as error:
-                if isinstance(error, FAILURES) and triage(error) not in {Verdict.DATA, Verdict.CONFLICT}:
+                if isinstance(error, FAILURES) and triage(error) not in {TriageVerdict.DATA, TriageVerdict.CONFLICT}:
                     self._missed = True
                     wait = self._database_trouble.failed(error)
                 else:  # a defect of the gateway: it harms this request alone

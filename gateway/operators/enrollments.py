@@ -77,7 +77,9 @@ def approve(
         found = await _one(connection, which)
         theirs = fingerprint(found["identity_key"])
         if seen is not None and _folded(seen) != theirs:
-            raise Refused(f"the fingerprint of {found['serial']} is {theirs}, not {_folded(seen)}: not approved")
+            raise Refused(
+                f"the fingerprint of {found['serial']} is {theirs}, not {_folded(seen)}: nothing was approved"
+            )
         await connection.execute("select enrollment_approve($1, $2, $3, $4)", found["txn"], device, who, why)
         return found
 

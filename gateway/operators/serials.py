@@ -156,7 +156,9 @@ def _compare(rows: list[serials.SerialRow]) -> None:
         if row.version and row.version not in masters:
             problems.append((row.line, f"there is no master key of version {row.version} in BIOGATE_SECRETS_DIR"))
         elif row.version and row.key and not hmac.compare_digest(row.key, derived(masters[row.version], row.serial)):
-            problems.append((row.line, f"claim_key is not the one of master key {row.version} for {row.serial}"))
+            problems.append(
+                (row.line, f"claim_key is not the one that master key {row.version} makes for {row.serial}")
+            )
     if problems:
         raise serials.BadSerialRows(problems)
 

@@ -45,7 +45,7 @@ class TimedMessage(NamedTuple):
 
 
 @dataclass
-class Group:
+class ClockGroup:
     """Messages with the same error of the clock; `least` is its estimate in ms, `decided` an earlier decision."""
 
     least: float = math.inf
@@ -57,16 +57,16 @@ class Group:
         return self.least if self.decided is None else self.decided
 
 
-def groups(messages: Iterable[TimedMessage]) -> list[Group]:
+def groups(messages: Iterable[TimedMessage]) -> list[ClockGroup]:
     """Group messages, which are in the order of receipt, by device, reason and power-up."""
-    found: list[Group] = []
-    current: dict[tuple[str, str, int | None], Group] = {}
+    found: list[ClockGroup] = []
+    current: dict[tuple[str, str, int | None], ClockGroup] = {}
     for heard in messages:
         late = heard.received_ms - heard.newest_ms
         key = heard.device, heard.reason, heard.boot
         group = current.get(key)
         if group is None or (heard.boot is None and late > group.least + JUMP_MS):
-            group = current[key] = Group()
+            group = current[key] = ClockGroup()
             found.append(group)
         group.least = min(group.least, late)
         if group.decided is None:
