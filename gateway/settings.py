@@ -63,7 +63,9 @@ class Settings(BaseSettings):
 
     database_url: PostgresDsn = Field(description="PostgreSQL with TimescaleDB, `postgresql://user@host:port/name`")
     mqtt_url: MqttUrl = Field(description="broker, `mqtt://host:port`, or `mqtts://host:port` for TLS")
-    mqtt_username: str | None = Field(None, description="login at the broker; without it, that of BIOGATE_SECRETS_DIR")
+    mqtt_username: str | None = Field(
+        None, description="login at the broker; without it, `gateway` with its password from BIOGATE_SECRETS_DIR"
+    )
     mqtt_password: SecretStr | None = Field(None, description="password of that login")
     mqtt_ca_file: Path | None = Field(None, description="certificate of the broker's CA; without it, the machine's CAs")
     insecure: bool = Field(False, description="allow a broker without TLS that is not on loopback")
@@ -116,7 +118,7 @@ class Settings(BaseSettings):
     alarms_http_host: str = Field("127.0.0.1", description="where `biogate alarms` serves /health, /ready and /metrics")
     alarms_http_port: int = Field(8002, ge=0, le=65535, description="port of these routes")
     alarms_interval_ms: int = Field(250, ge=10, le=5000, description="least time between two looks at committed frames")
-    alarms_catch_up_s: int = Field(3600, ge=60, le=30 * 86400, description="age up to which frames are evaluated")
+    alarms_catch_up_s: int = Field(3600, ge=60, le=30 * 86400, description="oldest frames evaluated after an absence")
 
     notify_schemes: str | None = Field(
         None,

@@ -19,7 +19,9 @@ TRANSITIONS = Counter("biogate_alarm_transitions", "stored transitions of alarms
 RAISED = Counter("biogate_alarms_raised", "alarms that became unacknowledged", ["priority"])
 LAG = BulkHistogram("biogate_alarm_lag_seconds", "from a frame's receipt until its transition is stored", SECONDS)
 TURN = BulkHistogram("biogate_alarm_turn_seconds", "duration of a turn: read, evaluate and store what is new", SECONDS)
-NEWEST_AGE = OptionalGauge("biogate_alarm_newest_frame_age_seconds", "time since the newest frame was received")
+NEWEST_AGE = OptionalGauge(
+    "biogate_alarm_newest_frame_age_seconds", "time since the newest evaluated frame was received"
+)
 BEHIND = OptionalGauge("biogate_alarm_devices_behind", "devices that have unread frames after a turn")
 EVALUATED = Counter("biogate_alarm_frames_evaluated", "frames read for evaluation")
 SKIPPED = Counter("biogate_alarm_frames_skipped", "frames that were too old to be evaluated when the process came back")
