@@ -30,8 +30,8 @@ async def unless_stopped(stop: asyncio.Event, work: Awaitable[Awaited]) -> Await
         stopped.cancel()
 
 
-async def wait_at_most(seconds: float | None, event: asyncio.Event) -> None:
-    """Wait until `event` is set, but at most `seconds`; None sets no bound."""
+async def wait_at_most(seconds: float, event: asyncio.Event) -> None:
+    """Wait until `event` is set, but at most `seconds`."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
