@@ -52,7 +52,7 @@ class AlertParameters(StrictParameters):
         None,
         ge=0,
         le=LAST,
-        description="the last cursor received, from where it goes on. Without it, or if too much has happened since, what "
+        description="the last cursor received, from where it goes on. Without it, or if too much has happened, what "
         "stands comes first",
     )
     organization: str | None = Field(
