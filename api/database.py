@@ -22,7 +22,7 @@ from api.problems import (
     TooLong,
     Unavailable,
 )
-from api.settings import Settings
+from api.settings import ApiSettings
 from api.trace import CURRENT, timed
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -45,7 +45,7 @@ class Server:
     """The pool. Opens without a database: connections are made when first needed, so the process can report that it is
     away. All connections have the role of the API, which has rights on the schema `api` alone."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
         self._share = max(1, settings.api_pool_size - 1 - max(1, settings.api_pool_size // 4))
         self._shares: dict[int, asyncio.Semaphore] = {}

@@ -17,7 +17,7 @@ from api.database import Server
 from api.http.patience import Waiting
 from api.jobs.worker import Trials
 from api.live.hub import Hub
-from api.settings import Settings
+from api.settings import ApiSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Services(AccessServices):
     waiting: Waiting = field(default_factory=Waiting)
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: ApiSettings) -> Self:
         """The services as the settings want them; nothing is opened yet."""
         secret = settings.api_secret_file
         jwt_key = secrets.token_bytes(32) if secret is None else secret.read_bytes().strip()

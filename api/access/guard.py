@@ -20,7 +20,7 @@ from api.access.identity import Identities, Shown
 from api.access.roles import Principal, Role, Scope
 from api.database import Database, Server
 from api.problems import CHALLENGE, Forbidden, NotFound, Unauthorized
-from api.settings import Settings
+from api.settings import ApiSettings
 
 INVALID = {"WWW-Authenticate": CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'}
 ORGANIZATION = "Biogate-Organization"
@@ -35,7 +35,7 @@ BY_ADDRESS = frozenset({"/api/v1/ws/alerts", "/api/v1/alarms/stream"})
 class AccessServices:
     """The part of the application's services that decides who may come in."""
 
-    settings: Settings
+    settings: ApiSettings
     server: Server
     identities: Identities
     cookie: str

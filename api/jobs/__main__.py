@@ -13,14 +13,14 @@ from api.database import Server
 from api.jobs.job import Job, TrialResult
 from api.jobs.trial import evaluate
 from api.problems import ApiError
-from api.settings import Settings
+from api.settings import ApiSettings
 
 NICE = 10
 """The intake and the API come first."""
 
 
 async def run(job: Job) -> TrialResult:
-    settings = Settings(
+    settings = ApiSettings(
         database_url=job.database_url,
         api_database_url=job.database_url,
         api_statement_timeout=job.statement_timeout,

@@ -18,7 +18,7 @@ from api.queries import alarm_routes as queries
 from api.routes import Router
 from api.routes.alarm_rules import Changing
 from api.services import App
-from api.settings import Settings
+from api.settings import ApiSettings
 from api.shapes import alarm_routes as shapes
 from api.shapes.alarm_routes import RouteChange
 from schema.alarms.notification_routes import SCHEMES, scheme
@@ -91,7 +91,7 @@ async def put(
     return preconditions.tagged(item, 201 if is_new else 200)
 
 
-def _check(settings: Settings, url: str) -> None:
+def _check(settings: ApiSettings, url: str) -> None:
     said = settings.notify_schemes
     allowed = SCHEMES if said is None else tuple(said.replace(" ", "").lower().split(","))
     if scheme(url) not in allowed:

@@ -32,7 +32,7 @@ from api.queries import (
     telemetry,
 )
 from api.queries import annotations as annotation_queries
-from api.settings import Settings
+from api.settings import ApiSettings
 from api.shapes.alarms import AlarmParameters, HistoryParameters
 from api.shapes.audit import AuditFilter
 from api.shapes.devices import DeviceParameters
@@ -161,7 +161,7 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
     )
     await plant.sql.execute("set session_replication_role = origin")
     await plant.sql.execute("analyze")
-    async with Server(Settings(database_url=database_url)) as server, server.of(1).connection() as connection:
+    async with Server(ApiSettings(database_url=database_url)) as server, server.of(1).connection() as connection:
         yield connection
 
 
@@ -212,7 +212,7 @@ async def test_lists_with_filters_use_an_index_whatever_is_left_out(filled: Conn
 async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Plant, database_url: str) -> None:
     """Its one plan for all arguments would take minutes where another takes milliseconds."""
     await plant.device("br-1")
-    async with Server(Settings(database_url=database_url, api_pool_size=2)) as server:
+    async with Server(ApiSettings(database_url=database_url, api_pool_size=2)) as server:
         database = server.of(1)
         for order in ("asc", "desc"):
             await audit.page(database, AuditFilter.model_validate({"order": order}), None, 10)
