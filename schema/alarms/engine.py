@@ -17,7 +17,7 @@ A frame is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -100,6 +100,62 @@ class _Watch:
         self.take(alarm)
         return Transition(self.rule.name, moment(at), cause, before, alarm.state, self.test.value, detail, alarm)
 
+    def judge(self, outcome: bool | None, seen: Snapshot, *, time: float, at: float) -> list[Transition]:
+        """The transition that follows from an outcome, if any. A delay counts only time in which the condition was
+        known: it goes on after an unknown, and a gap counts for `stale_after` at most."""
+        rule, holds = self.rule, self.holds
+        wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
+        if self.since is not None:
+            elapsed = max(time - self.judged, 0.0)
+            was_unknown = not self.is_known and rule.unknown == "hold"
+            self.since += elapsed if was_unknown else max(elapsed - rule.stale_after, 0.0)
+        if wanted is holds:
+            self.since = None
+        elif wanted is not None:
+            if self.since is None:
+                self.since = time
+            if time - self.since >= (rule.off_delay if holds else rule.on_delay) - TOLERANCE:
+                holds, self.since = wanted, None
+        self.judged = time
+        is_known = outcome is not None
+        if holds is self.holds and is_known is self.is_known:
+            return []
+        if not is_known:
+            cause = "unknown"
+        elif holds is self.holds:
+            cause = "known"
+        else:
+            cause = "condition" if holds else "return"
+        alarm = machine.see(self.alarm, Condition.ACTIVE if holds else Condition.NORMAL, latch=rule.latch)
+        if not is_known:
+            alarm = machine.see(alarm, Condition.UNKNOWN)
+        return [self.become(alarm, at, cause, self.test.words(seen, outcome))]
+
+    def scope(self, phase: str | None, at: float) -> list[Transition]:
+        """Suppress by design the alarm of a rule that is not for this phase. One that returns counts delays anew."""
+        phases = self.rule.scope.phases
+        is_outside = bool(phases) and phase not in phases
+        if is_outside is self.is_outside:
+            return []
+        self.is_outside, self.since = is_outside, None
+        alarm = self.alarm
+        if is_outside:
+            alarm = machine.act(alarm, Action.SUPPRESS, now=moment(at))
+        else:
+            if alarm.active:
+                alarm = machine.see(alarm, Condition.NORMAL, latch=self.rule.latch)
+            if alarm.suppressed and not self.by_person:
+                alarm = machine.act(alarm, Action.UNSUPPRESS, now=moment(at))
+        return [self.become(alarm, at, "phase", f"run phase: {phase or 'none'}")]
+
+    def first_due(self) -> float:
+        """Seconds without a frame before which a tick cannot change this rule."""
+        due = self.rule.when.after if isinstance(self.rule.when, Silent) else float("inf")
+        return min(due, self.rule.stale_after) if self.test.channels else due
+
+    def memory(self) -> dict[str, Any]:
+        return {"test": self.test.memory(), "value": self.test.value, "since": self.since, "judged": self.judged}
+
 
 class DeviceAlarms:
     """The alarms of one device under `rules`: those whose scope covers the device. This class skips disabled rules and
@@ -132,7 +188,7 @@ class DeviceAlarms:
         }
         self._live = live
         self._used = frozenset[str]().union(*(watch.test.channels for watch in self._watched.values()))
-        self._patience = min(map(self._first_due, self._watched.values()), default=float("inf"))
+        self._patience = min((watch.first_due() for watch in self._watched.values()), default=float("inf"))
         self._lag = Lag(memory.get("lag"))
         self._before_set_back: float = memory.get("before_set_back", 0.0)
         self._seen = Snapshot(**memory.get("seen", {}))
@@ -176,7 +232,11 @@ class DeviceAlarms:
         is_first, is_next = not self._has_begun, self._is_next(frame)
         if not (is_first or is_next or self._is_not_older(frame)):
             return []
-        if is_next and time < seen.time - LATE and self._is_set_back(frame):
+        if (
+            is_next
+            and time < seen.time - LATE
+            and any(channel in seen.values and seen.values[channel].time > time for channel, _, _ in frame.values)
+        ):
             self._set_back(frame)
         is_newer = is_first or is_next or time > seen.time
         if not self._take_values(frame) and not is_newer:
@@ -201,9 +261,7 @@ class DeviceAlarms:
             outcome = watch.test.step(seen, watch.holds)
             if outcome is watch.holds and watch.is_known and watch.since is None:
                 continue
-            change = self._judge(watch, outcome, seen, time=seen.time, at=seen.time)
-            if change is not None:
-                made.append(change)
+            made += watch.judge(outcome, seen, time=seen.time, at=seen.time)
         return made
 
     def phase(self, time: float, phase: str | None) -> list[Transition]:
@@ -250,15 +308,7 @@ class DeviceAlarms:
             "before_set_back": self._before_set_back,
             "phase": [self._phase_time, seen.phase],
             "values": {channel: [value.time, value.value, value.quality] for channel, value in seen.values.items()},
-            "rules": {
-                name: {
-                    "test": watch.test.memory(),
-                    "value": watch.test.value,
-                    "since": watch.since,
-                    "judged": watch.judged,
-                }
-                for name, watch in self._watched.items()
-            },
+            "rules": {name: watch.memory() for name, watch in self._watched.items()},
             "suppressed": {name: [watch.is_outside, watch.by_person] for name, watch in self._watched.items()},
         }
         if self._has_begun:
@@ -286,10 +336,6 @@ class DeviceAlarms:
         if frame.boot != seen.boot or frame.seq is None or seen.seq is None:
             return frame.boot >= seen.boot
         return frame.seq >= seen.seq or frame.time > self._before_set_back
-
-    def _is_set_back(self, frame: CommittedFrame) -> bool:
-        values = self._seen.values
-        return any(channel in values and values[channel].time > frame.time for channel, _, _ in frame.values)
 
     def _take_values(self, frame: CommittedFrame) -> bool:
         """Take the frame's values; return whether any was new. The first value of a channel at one time stays."""
@@ -328,83 +374,20 @@ class DeviceAlarms:
         seen = self._seen
         grace = LATE if self._live else 0.0
         time = seen.time + (now - seen.heard)
-        later = Snapshot(
-            time=max(time - grace, seen.time),
-            received=seen.received,
-            heard=seen.heard,
-            now=now,
-            boot=seen.boot,
-            seq=seen.seq,
-            values=seen.values,
-        )
-        made = []
+        later = replace(seen, time=max(time - grace, seen.time), now=now)
+        made: list[Transition] = []
         for watch in self._watched.values():
             outcome = watch.test.step(later, watch.holds)
             # Other rules, with their delays, wait for a frame.
             if outcome is None or isinstance(watch.rule.when, Silent):
-                change = self._judge(watch, outcome, later, time=time, at=now)
-                if change is not None:
-                    made.append(change)
+                made += watch.judge(outcome, later, time=time, at=now)
         return made
-
-    def _first_due(self, watch: _Watch) -> float:
-        """Seconds without a frame before which a tick cannot change this rule."""
-        rule = watch.rule
-        due = rule.when.after if isinstance(rule.when, Silent) else float("inf")
-        return min(due, rule.stale_after) if watch.test.channels else due
-
-    def _judge(
-        self, watch: _Watch, outcome: bool | None, seen: Snapshot, *, time: float, at: float
-    ) -> Transition | None:
-        """The transition that follows from an outcome, if any. A delay counts only time in which the condition was
-        known: it goes on after an unknown, and a gap counts for `stale_after` at most."""
-        rule, holds = watch.rule, watch.holds
-        wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
-        if watch.since is not None:
-            elapsed = max(time - watch.judged, 0.0)
-            was_unknown = not watch.is_known and rule.unknown == "hold"
-            watch.since += elapsed if was_unknown else max(elapsed - rule.stale_after, 0.0)
-        if wanted is holds:
-            watch.since = None
-        elif wanted is not None:
-            if watch.since is None:
-                watch.since = time
-            if time - watch.since >= (rule.off_delay if holds else rule.on_delay) - TOLERANCE:
-                holds, watch.since = wanted, None
-        watch.judged = time
-        is_known = outcome is not None
-        if holds is watch.holds and is_known is watch.is_known:
-            return None
-        if holds is not watch.holds:
-            cause = ("condition" if holds else "return") if is_known else "unknown"
-        else:
-            cause = "known" if is_known else "unknown"
-        alarm = machine.see(watch.alarm, Condition.ACTIVE if holds else Condition.NORMAL, latch=rule.latch)
-        if not is_known:
-            alarm = machine.see(alarm, Condition.UNKNOWN)
-        return watch.become(alarm, at, cause, watch.test.words(seen, outcome))
 
     def _scope(self, at: float) -> list[Transition]:
-        """Suppress by design the rules that are not for the current phase. A rule that returns counts delays anew."""
+        """Suppress by design the rules that are not for the current phase."""
         self._is_scoped = True
-        made = []
         phase = self._seen.phase
-        for watch in self._watched.values():
-            phases = watch.rule.scope.phases
-            is_outside = bool(phases) and phase not in phases
-            if is_outside is watch.is_outside:
-                continue
-            watch.is_outside, watch.since = is_outside, None
-            alarm = watch.alarm
-            if is_outside:
-                alarm = machine.act(alarm, Action.SUPPRESS, now=moment(at))
-            else:
-                if alarm.active:
-                    alarm = machine.see(alarm, Condition.NORMAL, latch=watch.rule.latch)
-                if alarm.suppressed and not watch.by_person:
-                    alarm = machine.act(alarm, Action.UNSUPPRESS, now=moment(at))
-            made.append(watch.become(alarm, at, "phase", f"run phase: {phase or 'none'}"))
-        return made
+        return [change for watch in self._watched.values() for change in watch.scope(phase, at)]
 
 
 def moment(time: float) -> datetime:
