@@ -26,8 +26,8 @@ from schema.alarms.lateness import LATE, Lag
 from schema.alarms.machine import Action, Alarm, AlarmState, Condition, NotPossible
 from schema.alarms.rules import Rule, Silent
 from schema.alarms.snapshot import Snapshot, Value
+from schema.messages import BAD
 
-BAD = 1
 LARGEST = 1e300
 """A greater value counts as bad: so differences stay finite, and can be written as JSON."""
 TOLERANCE = 1e-6
