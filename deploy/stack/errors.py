@@ -27,6 +27,11 @@ class StartError(StackError):
         super().__init__(text)
 
 
+def with_log(text: str, log: Path) -> StackError:
+    """The error whose text goes on with the last lines of a log."""
+    return StackError("\n    ".join([f"{text}. The log, {short(log)}, ends with:", *tail(log)]))
+
+
 def tail(log: Path, lines: int = TAIL_LINES) -> list[str]:
     """The last lines of a log file, or none if there is no such file."""
     try:

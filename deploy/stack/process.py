@@ -136,6 +136,17 @@ class Process:
         return False
 
 
+def run_logged(
+    argv: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None, given: str = ""
+) -> int:
+    """Run a command to its end, with its output at the end of a log; return its exit code."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.run(
+            argv, env=env, cwd=cwd, input=given.encode(), stdout=output, stderr=output, check=False
+        ).returncode
+
+
 def acquire(lock: Path, name: str, wait_s: float = PREDECESSOR_S) -> int:
     """Lock the file; return its descriptor. An old process with the lock gets `wait_s` seconds, then is killed."""
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +175,9 @@ def try_lock(descriptor: int) -> bool:
 
 
 def holders(lock: Path) -> list[int]:
-    """Processes, other than this one, that have the lock file open."""
+    """Processes, other than this one, that have the lock file open; none if there is no such file."""
+    if not lock.exists():
+        return []
     wanted = lock.stat()
     found = []
     for process in Path("/proc").glob("[0-9]*"):

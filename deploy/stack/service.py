@@ -95,9 +95,9 @@ class Module(Service):
         arguments: list[str],
         *,
         environment: Mapping[str, str],
-        ready: Callable[[], bool],
+        ready: Callable[[], bool] = lambda: True,
         url: str = "",
-        deadline_s: float,
+        deadline_s: float = 15,
     ) -> None:
         self.title, self._arguments, self._environment = title, arguments, dict(environment)
         self._ready, self._url = ready, url
