@@ -28,6 +28,7 @@ from deploy.stack.process import run_logged, try_lock
 VENV = CHECKOUT / ".venv"
 STAMP = VENV / "biogate-stamp"
 LOGS = STACK / "log" / "setup"
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 def main() -> int:
@@ -97,19 +98,15 @@ def build_venv(log: Path, stamp: str) -> None:
 
 def missing_packages(*, venv: bool, build: bool, run: bool) -> list[str]:
     """Debian packages that are needed for the work ahead and not there."""
-    missing = []
-    if venv and importlib.util.find_spec("pip") is None:
-        missing.append("python3-pip")
-    if build and shutil.which("mmdebstrap") is None:
-        missing.append("mmdebstrap")
-    if build and not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists():
-        missing.append("debian-archive-keyring")
-    if os.geteuid() != 0:
-        if build and shutil.which("newuidmap") is None:
-            missing.append("uidmap")
-        if run and shutil.which("bwrap") is None:
-            missing.append("bubblewrap")
-    return missing
+    is_root = os.geteuid() == 0
+    missing = {
+        "python3-pip": venv and importlib.util.find_spec("pip") is None,
+        "mmdebstrap": build and shutil.which("mmdebstrap") is None,
+        "debian-archive-keyring": build and not KEYRING.exists(),
+        "uidmap": build and not is_root and shutil.which("newuidmap") is None,
+        "bubblewrap": run and not is_root and shutil.which("bwrap") is None,
+    }
+    return [name for name, is_missing in missing.items() if is_missing]
 
 
 def install_packages(names: list[str]) -> None:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from threading import Event
 
@@ -31,37 +32,31 @@ def with_death_signal(argv: Sequence[str], death: signal.Signals = signal.SIGTER
     return ["setpriv", "--pdeathsig", death.name.removeprefix("SIG"), *argv]
 
 
+@dataclass(eq=False)
 class Process:
     """A child process with a lock, a log file, a stop signal and a deadline.
 
     `wrapped`: argv starts a wrapper, which stays, and the process is its child.
     """
 
-    def __init__(
-        self,
-        name: str,
-        argv: Sequence[str],
-        *,
-        log: Path,
-        lock: Path,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        stop_signal: signal.Signals = signal.SIGTERM,
-        deadline_s: float = 10.0,
-        wrapped: bool = False,
-    ) -> None:
-        self.name, self.argv, self.log, self.lock = name, list(argv), log, lock
-        self.env, self.cwd = env, cwd
-        self.stop_signal, self.deadline_s = stop_signal, deadline_s
-        self._wrapped = wrapped
-        self._child: subprocess.Popen[bytes] | None = None
+    name: str
+    argv: Sequence[str]
+    _: KW_ONLY
+    log: Path
+    lock: Path
+    env: Mapping[str, str] | None = None
+    cwd: Path | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    deadline_s: float = 10.0
+    wrapped: bool = False
+    _child: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
     def pid(self) -> int:
         """Process id; raises StackError if it was never started."""
         if self._child is None:
             raise StackError(f"{self.name} was not started")
-        if self._wrapped:  # the wrapper would not pass signals on
+        if self.wrapped:  # the wrapper would not pass signals on
             path = Path(f"/proc/{self._child.pid}/task/{self._child.pid}/children")
             children = path.read_text().split() if path.exists() else []
             return int(children[0]) if children else self._child.pid
@@ -77,7 +72,7 @@ class Process:
         code = None if self._child is None else self._child.poll()
         if code is None:
             return "is running"
-        if self._wrapped and code > 128:  # how the wrapper reports a signal
+        if self.wrapped and code > 128:  # how the wrapper reports a signal
             code = 128 - code
         return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 

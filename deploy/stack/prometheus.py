@@ -7,7 +7,6 @@ and 96 MB on the disk, and only tests and people who look at figures want them.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -71,10 +70,7 @@ class Prometheus(Service):
             str(programs() / "prometheus"), f"--config.file={self._config}", f"--storage.tsdb.path={self._data}",
             f"--web.listen-address={ports.LOOPBACK}:{self.port}", "--log.level=warn",
         ]  # fmt: skip
-        return Process(
-            self.title, with_death_signal(argv), log=self.log, lock=self.lock, env=dict(os.environ),
-            deadline_s=self.deadline_s,
-        )  # fmt: skip
+        return self.process_of(with_death_signal(argv))
 
     @property
     def url(self) -> str:

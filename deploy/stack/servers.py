@@ -41,21 +41,19 @@ class StackServer(Service):
         """The command line, and the signal that asks the server to end."""
         raise NotImplementedError
 
+    @property
+    def ports(self) -> list[int]:
+        return [self.port]
+
     def prepare(self) -> None:
-        if not is_free(self.port):
-            raise StartError(self.title, f"port {self.port} is taken")
+        for port in self.ports:
+            if not is_free(port):
+                raise StartError(self.title, f"port {port} is taken")
 
     def new_process(self) -> Process:
         argv, stop_signal = self.command()
-        return Process(
-            self.title,
-            self.place.command(argv, self.user, stop_signal),
-            log=self.log,
-            lock=self.lock,
-            stop_signal=stop_signal,
-            deadline_s=self.deadline_s,
-            wrapped=self.place.wraps,
-        )
+        argv = self.place.command(argv, self.user, stop_signal)
+        return self.process_of(argv, stop_signal=stop_signal, wrapped=self.place.wraps)
 
 
 class Postgres(StackServer):
@@ -118,20 +116,26 @@ class Postgres(StackServer):
         new = self.cluster.with_name("17.new")
         shutil.rmtree(new, ignore_errors=True)
         self.place.make(new, self.user)
-        password = self.data / "password"
-        password.write_text(secrets.token_urlsafe(24))
-        self.place.show(password, self.user)
-        at = self.place.inside(new)
-        self.place.run(
-            [
-                f"{self.programs}/initdb", "-D", at, "-U", DATABASE, "-E", "UTF8", "--locale=C.UTF-8",
-                "--auth=scram-sha-256", f"--pwfile={self.place.inside(password)}",
-            ],
-            self.user,
-        )  # fmt: skip
-        single = [f"{self.programs}/postgres", "--single", "-D", at, "template1"]
-        self.place.run(single, self.user, text=f"CREATE DATABASE {DATABASE}\n")
+        initdb = [
+            f"{self.programs}/initdb", "-D", self.place.inside(new), "-U", DATABASE, "-E", "UTF8", "--locale=C.UTF-8",
+            "--auth=scram-sha-256", f"--pwfile={self.place.inside(self.password())}",
+        ]  # fmt: skip
+        self.place.run(initdb, self.user)
+        self.run_single(new, f"CREATE DATABASE {DATABASE}")
         new.rename(self.cluster)
+
+    def password(self) -> Path:
+        """The file with the password, which is made if it is not there."""
+        file = self.data / "password"
+        if not file.exists():
+            file.write_text(secrets.token_urlsafe(24))
+            self.place.show(file, self.user)
+        return file
+
+    def run_single(self, cluster: Path, statement: str) -> None:
+        """Run a statement in a data directory on which no server runs. Raises StackError."""
+        single = [f"{self.programs}/postgres", "--single", "-D", self.place.inside(cluster), "template1"]
+        self.place.run(single, self.user, text=f"{statement}\n")
 
     def is_ready(self) -> bool:
         """Whether the last line of postmaster.pid says "ready"; pg_ctl reads it, too."""
@@ -192,9 +196,7 @@ class Mosquitto(StackServer):
         return [self.program, "-c", self.place.inside(self.data / "mosquitto.conf")], signal.SIGTERM
 
     def prepare(self) -> None:
-        for port in self.ports:
-            if not is_free(port):
-                raise StartError(self.title, f"port {port} is taken")
+        super().prepare()
         self.place.make(self.data / "data", self.user)
         location: Changes = {"persistence_location": self.place.inside(self.data / "data") + "/"}
         settings, listeners = self._open() if self.security is None else self._secure(self.security)
@@ -205,14 +207,10 @@ class Mosquitto(StackServer):
         self.place.show(path, self.user)
 
     def _open(self) -> tuple[Changes, dict[str, Changes | None]]:
-        settings = {
-            "allow_anonymous": "true",
-            "allow_zero_length_clientid": "true",
-            "plugin": None,
-            "plugin_opt_config_file": None,
-        }
+        for_everybody = {"allow_anonymous": "true", "allow_zero_length_clientid": "true"}
         plain = {"listener": f"{self.port} {LOOPBACK}", "max_connections": "10000"}
-        return settings, {"1883": plain, "8883": None, "8884": None, "8885": None}
+        listeners: dict[str, Changes | None] = {"1883": plain, "8883": None, "8884": None, "8885": None}
+        return {**for_everybody, "plugin": None, "plugin_opt_config_file": None}, listeners
 
     def _secure(self, security: Path) -> tuple[Changes, dict[str, Changes | None]]:
         plugin = plugin_path(self.place.root)
@@ -221,17 +219,13 @@ class Mosquitto(StackServer):
         if not self.logins.exists():
             self.write_logins((security / LOGINS).read_text())
         given = {"certfile": "server.pem", "keyfile": "server.key.pem", "cafile": "ca.pem"}
-        files = {option: self.place.inside(self._give(security / name)) for option, name in given.items()}
+        for name in given.values():  # copied to where only the broker can read them
+            self.place.give(self.data / name, (security / name).read_text(), self.user)
+        files = {option: self.place.inside(self.data / name) for option, name in given.items()}
         listeners: dict[str, Changes | None] = {"1883": {"listener": f"{self.port} {LOOPBACK}"}}
         for usual, port in zip(("8883", "8884", "8885"), self.ports[1:], strict=True):
             listeners[usual] = {"listener": f"{port} {LOOPBACK}", **files}
         return {"plugin": plugin, "plugin_opt_config_file": self.place.inside(self.logins)}, listeners
-
-    def _give(self, file: Path) -> Path:
-        """Copy a file to where only the broker can read it."""
-        copy = self.data / file.name
-        self.place.give(copy, file.read_text(), self.user)
-        return copy
 
     def write_logins(self, text: str) -> None:
         """Replace the file of logins and roles of a broker that is not running; written as the broker's own user."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
-from typing import Self
+from typing import Any, Self
 
 from deploy.stack.errors import StartError
 from deploy.stack.paths import CHECKOUT, Paths
@@ -27,8 +27,12 @@ class Service:
         self.process = self.new_process()
 
     def new_process(self) -> Process:
-        """The process to be started next."""
+        """The process to be started next, made by `process_of`."""
         raise NotImplementedError
+
+    def process_of(self, argv: Sequence[str], **options: Any) -> Process:
+        """The process of this command line, with the part's log, lock and deadline; `options` as Process has them."""
+        return Process(self.title, argv, log=self.log, lock=self.lock, deadline_s=self.deadline_s, **options)
 
     def prepare(self) -> None:
         """Prepare a start. It runs before each start, when no older process is left."""
@@ -104,15 +108,8 @@ class Module(Service):
         super().__init__(paths, title, deadline_s=deadline_s)
 
     def new_process(self) -> Process:
-        return Process(
-            self.title,
-            with_death_signal([sys.executable, "-m", *self._arguments]),
-            log=self.log,
-            lock=self.lock,
-            env=self._environment,
-            cwd=CHECKOUT,
-            deadline_s=self.deadline_s,
-        )
+        argv = with_death_signal([sys.executable, "-m", *self._arguments])
+        return self.process_of(argv, env=self._environment, cwd=CHECKOUT)
 
     def is_ready(self) -> bool:
         return self.process.running and self._ready()
