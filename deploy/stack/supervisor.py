@@ -7,6 +7,7 @@ Stopping goes the other way round, so that the simulator falls silent first and 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import shlex
@@ -143,13 +144,13 @@ class Supervisor:
         postgres, mosquitto = choose.postgres(self.environment), choose.mosquitto(self.environment)
         started: list[Service] = []
         if postgres.source is choose.Source.ENVIRONMENT:
-            self.say(f"{postgres}: {check_database(postgres.where)}")
+            self.say(f"{postgres}: {asyncio.run(check_database(postgres.where))}")
         else:
             self.say(str(postgres))
             started.append(database(self.paths, postgres, port=self._port("PostgreSQL", "BIOGATE_POSTGRES_PORT", 5432)))
         if mosquitto.source is choose.Source.ENVIRONMENT:
             access = PlantAccess.given(self.environment)
-            self.say(f"{mosquitto}: {check_broker(mosquitto.where, self.environment)}")
+            self.say(f"{mosquitto}: {asyncio.run(check_broker(mosquitto.where, self.environment))}")
             if access is None:
                 self.say(WITHOUT_ENROLLMENT)
         else:

@@ -2,7 +2,7 @@
 `.stack/prometheus`.
 
 The package is not installed, and not in the private root: the two programs need only the C library, take 19 MB to fetch
-and 96 MB on the disk, and only tests and people who look at figures want them.
+and 96 MB on the disk, and only tests want them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from deploy.stack.process import Process, run_logged, with_death_signal
 from deploy.stack.service import Service
 
 UNPACKED = STACK / "prometheus"
-PROGRAMS = ("prometheus", "promtool")
 
 
 def programs() -> Path:
