@@ -11,17 +11,8 @@ from deploy.stack.local import held
 from deploy.stack.paths import CHECKOUT, short
 from deploy.stack.root import remove
 
-MADE = (
-    ".venv",
-    ".stack",
-    "build",
-    ".mypy_cache",
-    ".ruff_cache",
-    ".pytest_cache",
-    ".hypothesis",
-    ".import_linter_cache",
-    "__pycache__",
-)
+CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache", "__pycache__")
+MADE = (".venv", ".stack", "build", *CACHES)
 PACKAGES = ("schema", "gateway", "api", "device_sim", "deploy", "tests")
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +17,7 @@ import typer
 
 from deploy.stack.errors import StackError
 from deploy.stack.paths import MAIN, Paths, short
-from deploy.stack.process import POLL_S, holders
+from deploy.stack.process import holders, until
 from schema.command_line import DONE, FAILED
 
 
@@ -59,11 +57,11 @@ def restart(paths: Paths, part: str, *, now: bool = False) -> bool:
     old = holders(lock)
     for pid in [] if now else _tops(old):
         _signal(pid, signal.SIGINT if part == "postgres" else signal.SIGTERM)
-    if now or not _until(lambda: not set(old) & set(holders(lock)), ENDS_S):
+    if now or not until(lambda: not set(old) & set(holders(lock)), ENDS_S):
         print(f"{part} is killed")
         for pid in old:
             _signal(pid, signal.SIGKILL)
-    again = _until(lambda: bool(set(holders(lock)) - set(old)), STARTS_S)
+    again = until(lambda: bool(set(holders(lock)) - set(old)), STARTS_S)
     print(f"{part} {'runs again' if again else 'was not started again'}: {short(paths.log / part)}.log")
     return again
 
@@ -71,15 +69,6 @@ def restart(paths: Paths, part: str, *, now: bool = False) -> bool:
 def _signal(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-    return True
 
 
 def _tops(pids: list[int]) -> list[int]:

@@ -43,6 +43,8 @@ class MqttChannel(NamedTuple):
     forms: tuple[str, ...] = ("json", "msgpack")
 
 
+T0 = 1767225600000  # 2026-01-01, in ms since 1970
+
 TELEMETRY = Content(
     "telemetry",
     Telemetry,
@@ -51,16 +53,16 @@ TELEMETRY = Content(
         "frame": {
             "boot": 7,
             "seq": 90210,
-            "t": 1767225600000,
+            "t": T0,
             "v": {"temperature": 37.01, "ph": 7.02, "dissolved_oxygen": None},
             "q": {"ph": 2},
         },
-        "frame without a sequence": {"t": 1767225600250.5, "v": {"torque": 12.5}},
+        "frame without a sequence": {"t": T0 + 250.5, "v": {"torque": 12.5}},
         "block": {
             "boot": 7,
             "seq": 90211,
             "ch": ["temperature", "ph"],
-            "t": [1767225601000, 1767225602000],
+            "t": [T0 + 1000, T0 + 2000],
             "v": [[37.02, 7.01], [37.02, None]],
             "q": [[0, 0], [0, 1]],
         },
@@ -71,15 +73,8 @@ STATUS = Content(
     Status,
     "The device connected or disconnected",
     {
-        "birth": {
-            "status": "online",
-            "t": 1767225600000,
-            "boot": 7,
-            "oldest": 86400,
-            "firmware": "2.4.1",
-            "generation": 1,
-        },
-        "will of the same connection": {"status": "offline", "t": 1767225600000, "boot": 7},
+        "birth": {"status": "online", "t": T0, "boot": 7, "oldest": 86400, "firmware": "2.4.1", "generation": 1},
+        "will of the same connection": {"status": "offline", "t": T0, "boot": 7},
     },
 )
 EVENT = Content(
@@ -87,8 +82,8 @@ EVENT = Content(
     Event,
     "Something that happened at an instant",
     {
-        "phase change": {"t": 1767225600000, "type": "phase", "boot": 7, "data": {"from": "batch", "to": "fed-batch"}},
-        "dosing": {"t": 1767225660000, "type": "dosing", "data": {"channel": "feed_a_total", "mL": 12.5}},
+        "phase change": {"t": T0, "type": "phase", "boot": 7, "data": {"from": "batch", "to": "fed-batch"}},
+        "dosing": {"t": T0 + 60_000, "type": "dosing", "data": {"channel": "feed_a_total", "mL": 12.5}},
     },
 )
 RECEIPT = Content(
@@ -117,7 +112,7 @@ COMMAND = Content(
             "id": COMMAND_ID,
             "name": "setpoint",
             "parameters": {"channel": "temperature", "value": 36.5},
-            "expires": 1767225660000,
+            "expires": T0 + 60_000,
             "boot": 7,
         },
     },
@@ -127,9 +122,9 @@ COMMAND_RESULT = Content(
     CommandResult,
     "The outcome of a command",
     {
-        "accepted": {"id": COMMAND_ID, "status": "accepted", "t": 1767225601000},
-        "done": {"id": COMMAND_ID, "status": "done", "t": 1767225602000, "data": {"before": 37.0}},
-        "refused": {"id": COMMAND_ID, "status": "refused", "t": 1767225602000, "detail": "no such channel"},
+        "accepted": {"id": COMMAND_ID, "status": "accepted", "t": T0 + 1000},
+        "done": {"id": COMMAND_ID, "status": "done", "t": T0 + 2000, "data": {"before": 37.0}},
+        "refused": {"id": COMMAND_ID, "status": "refused", "t": T0 + 2000, "detail": "no such channel"},
     },
 )
 RENEWAL = Content("renewal", Renewal, "A request to enroll again", {"logins before the third": {"renew": 3}})

@@ -23,9 +23,8 @@ from pogo_core.util import migrate as pogo
 
 from schema.errors import BiogateError, Misused
 
-HERE = Path(__file__).parent
-MIGRATIONS = HERE / "migrations"
-EDITIONS = HERE / "editions"
+MIGRATIONS = Path(__file__).parent / "migrations"
+EDITIONS = Path(__file__).parent / "editions"
 LOCK = 0x62696F67  # "biog"
 
 

@@ -114,12 +114,8 @@ class Process:
 
     def wait(self, timeout_s: float, hurry: Event | None = None) -> bool:
         """Wait for the end; False if the process lives on after `timeout_s`, or as soon as `hurry` is set."""
-        deadline = time.monotonic() + timeout_s
-        while self.running:
-            if time.monotonic() > deadline or (hurry is not None and hurry.is_set()):
-                return False
-            time.sleep(POLL_S)
-        return True
+        until(lambda: not self.running or (hurry is not None and hurry.is_set()), timeout_s)
+        return not self.running
 
     def stop(self, hurry: Event | None = None) -> bool:
         """Ask the process to end, and kill it after its deadline. False if it had to be killed."""
@@ -146,18 +142,23 @@ def acquire(lock: Path, name: str, wait_s: float = PREDECESSOR_S) -> int:
     """Lock the file; return its descriptor. An old process with the lock gets `wait_s` seconds, then is killed."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + wait_s
-    killed = False
-    while not try_lock(descriptor):
-        if time.monotonic() > deadline:
-            if killed:
-                os.close(descriptor)
-                raise StackError(f"{name}: an older process still holds {short(lock)}")
-            for pid in holders(lock):
-                os.kill(pid, signal.SIGKILL)
-            killed, deadline = True, time.monotonic() + 5
-        time.sleep(POLL_S)
+    if not until(lambda: try_lock(descriptor), wait_s):
+        for pid in holders(lock):
+            os.kill(pid, signal.SIGKILL)
+        if not until(lambda: try_lock(descriptor), 5):
+            os.close(descriptor)
+            raise StackError(f"{name}: an older process still holds {short(lock)}")
     return descriptor
+
+
+def until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Wait until the condition holds; False if it does not within `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
 
 
 def try_lock(descriptor: int) -> bool:

@@ -31,14 +31,16 @@ class StackServer(Service):
     """The base of both servers."""
 
     user: str
+    stop_signal = signal.SIGTERM
+    """The signal that asks the server to end."""
 
     def __init__(self, place: Place, paths: Paths, name: str, *, port: int, deadline_s: float) -> None:
         self.place, self.port = place, port
         self.data = place.data / paths.name / name
         super().__init__(paths, name, deadline_s=deadline_s)
 
-    def command(self) -> tuple[list[str], signal.Signals]:
-        """The command line, and the signal that asks the server to end."""
+    def command(self) -> list[str]:
+        """The command line, as the place sees it."""
         raise NotImplementedError
 
     @property
@@ -51,9 +53,8 @@ class StackServer(Service):
                 raise StartError(self.title, f"port {port} is taken")
 
     def new_process(self) -> Process:
-        argv, stop_signal = self.command()
-        argv = self.place.command(argv, self.user, stop_signal)
-        return self.process_of(argv, stop_signal=stop_signal, wrapped=self.place.wraps)
+        argv = self.place.command(self.command(), self.user, self.stop_signal)
+        return self.process_of(argv, stop_signal=self.stop_signal, wrapped=self.place.wraps)
 
 
 class Postgres(StackServer):
@@ -65,6 +66,7 @@ class Postgres(StackServer):
 
     title = "PostgreSQL"
     user = "postgres"
+    stop_signal = signal.SIGINT  # "fast" shutdown ends sessions; SIGTERM would wait for clients to leave
 
     def __init__(
         self,
@@ -88,7 +90,7 @@ class Postgres(StackServer):
     def cluster(self) -> Path:
         return self.data / "17"
 
-    def command(self) -> tuple[list[str], signal.Signals]:
+    def command(self) -> list[str]:
         settings = {
             "config_file": self.place.inside(self.data / "postgresql.conf"),
             "port": str(self.port),
@@ -98,8 +100,7 @@ class Postgres(StackServer):
             **self.settings,
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        argv = [f"{self.programs}/postgres", "-D", self.place.inside(self.cluster), *options]
-        return argv, signal.SIGINT  # "fast" shutdown ends sessions; SIGTERM would wait for clients to leave
+        return [f"{self.programs}/postgres", "-D", self.place.inside(self.cluster), *options]
 
     def prepare(self) -> None:
         super().prepare()
@@ -192,8 +193,8 @@ class Mosquitto(StackServer):
         """The broker's own file of logins and roles; we must not write it while the broker runs."""
         return self.data / "data" / LOGINS
 
-    def command(self) -> tuple[list[str], signal.Signals]:
-        return [self.program, "-c", self.place.inside(self.data / "mosquitto.conf")], signal.SIGTERM
+    def command(self) -> list[str]:
+        return [self.program, "-c", self.place.inside(self.data / "mosquitto.conf")]
 
     def prepare(self) -> None:
         super().prepare()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 from typing import Any, Self
 
 from deploy.stack.errors import StartError
 from deploy.stack.paths import CHECKOUT, Paths
-from deploy.stack.process import POLL_S, Process, with_death_signal
+from deploy.stack.process import Process, until, with_death_signal
 
 
 class Service:
@@ -56,12 +55,8 @@ class Service:
 
     def wait_ready(self, timeout_s: float = 60) -> None:
         """Wait until the part serves. Raises StartError with its last log lines if it ends or takes too long."""
-        deadline = time.monotonic() + timeout_s
-        while not self.is_ready():
-            self.process.check()
-            if time.monotonic() > deadline:
-                raise StartError(self.title, f"not ready after {timeout_s:g} s", self.log)
-            time.sleep(POLL_S)
+        if not until(lambda: not self.process.running or self.is_ready(), timeout_s):
+            raise StartError(self.title, f"not ready after {timeout_s:g} s", self.log)
         self.process.check()
 
     def start(self, timeout_s: float = 60) -> None:

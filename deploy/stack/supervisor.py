@@ -14,7 +14,7 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -80,28 +80,23 @@ class Endpoints:
         }
 
 
+@dataclass(eq=False)
 class Supervisor:
     """One stack by name. `say` takes a line for the user; `devices` at `rate` frames a second each are simulated."""
 
-    def __init__(
-        self,
-        paths: Paths,
-        *,
-        devices: int,
-        rate: float,
-        canary: bool = True,
-        say: Callable[[str], None],
-        environment: Mapping[str, str],
-    ) -> None:
-        self.paths, self.devices, self.rate, self.say = paths, devices, rate, say
-        self.canary = canary
-        self.environment = environment
-        self.services: list[Service] = []
-        """The services in the order in which they were started."""
-        self.endpoints = Endpoints("", "")
-        self.notices: deque[str] = deque(maxlen=5)
-        self._endings: dict[str, list[float]] = {}
-        self._ports: set[int] = set()
+    paths: Paths
+    _: KW_ONLY
+    devices: int
+    rate: float
+    canary: bool = True
+    say: Callable[[str], None]
+    environment: Mapping[str, str]
+    services: list[Service] = field(default_factory=list, init=False)
+    """The services in the order in which they were started."""
+    endpoints: Endpoints = field(default=Endpoints("", ""), init=False)
+    notices: deque[str] = field(default_factory=lambda: deque(maxlen=5), init=False)
+    _endings: dict[str, list[float]] = field(default_factory=dict, init=False)
+    _ports: set[int] = field(default_factory=set, init=False)
 
     def start(self) -> None:
         """Start everything. Raises StackError; what was started by then is in `services` and has to be stopped."""

@@ -107,16 +107,15 @@ class _Formula(ConditionTest):
     def __init__(self, text: str, stale_after: float) -> None:
         self._formula = expression.compile(text)
         super().__init__(self._formula.channels, stale_after)
-        self._read = tuple(sorted(self.channels))
 
     def step(self, seen: Snapshot, active: bool) -> bool | None:
         return self._formula.truth(self._values(seen))
 
     def _values(self, seen: Snapshot) -> dict[str, float | None]:
-        return {channel: self._known(seen, channel) for channel in self._read}
+        return {channel: self._known(seen, channel) for channel in self.channels}
 
     def _compared(self, seen: Snapshot, outcome: bool | None) -> str:
-        values = ", ".join(f"{channel} {in_words(value)}" for channel, value in self._values(seen).items())
+        values = ", ".join(f"{channel} {in_words(value)}" for channel, value in sorted(self._values(seen).items()))
         return f"{values}: {self._formula.text}"[:300]
 
 

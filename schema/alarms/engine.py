@@ -80,7 +80,8 @@ class _Watch:
 
     __slots__ = ("alarm", "by_person", "holds", "is_known", "is_outside", "judged", "rule", "since", "test")
 
-    def __init__(self, rule: Rule, alarm: Alarm, memory: Mapping[str, Any], suppressed: Sequence[bool]) -> None:
+    def __init__(self, rule: Rule, alarm: Alarm, device_memory: Mapping[str, Any]) -> None:
+        memory = device_memory.get("rules", {}).get(rule.name, {})
         self.rule, self.alarm = rule, alarm
         self.test = conditions.test(rule, memory.get("test"))
         self.test.value = memory.get("value")
@@ -88,7 +89,7 @@ class _Watch:
         """When the condition began to differ from the alarm; moved on by the time in which it was unknown."""
         self.judged: float = memory.get("judged", 0.0)
         """When the condition was last judged."""
-        self.is_outside, self.by_person = suppressed
+        self.is_outside, self.by_person = device_memory.get("suppressed", {}).get(rule.name, (False, False))
         """Whether the run phase suppresses the alarm, and whether a person does."""
         self.take(alarm)
 
@@ -175,27 +176,21 @@ class DeviceAlarms:
         live: bool = True,
     ) -> None:
         memory, alarms = memory or {}, alarms or {}
-        of_rules, suppressed = memory.get("rules", {}), memory.get("suppressed", {})
         self._watched = {
-            rule.name: _Watch(
-                rule,
-                alarms.get(rule.name, Alarm()),
-                of_rules.get(rule.name, {}),
-                suppressed.get(rule.name, (False, False)),
-            )
-            for rule in rules
-            if rule.enabled
+            rule.name: _Watch(rule, alarms.get(rule.name, Alarm()), memory) for rule in rules if rule.enabled
         }
         self._live = live
-        self._used = frozenset[str]().union(*(watch.test.channels for watch in self._watched.values()))
+        self.channels = frozenset[str]().union(*(watch.test.channels for watch in self._watched.values()))
+        """The channels that the rules read; others need not be given."""
         self._patience = min((watch.first_due() for watch in self._watched.values()), default=float("inf"))
         self._lag = Lag(memory.get("lag"))
         self._before_set_back: float = memory.get("before_set_back", 0.0)
         self._seen = Snapshot(**memory.get("seen", {}))
-        self._phase_time: float
-        self._phase_time, self._seen.phase = memory.get("phase", (0.0, None))
+        self.phase_time: float
+        """The time of the newest phase, in s since 1970; 0 if there was none."""
+        self.phase_time, self._seen.phase = memory.get("phase", (0.0, None))
         self._seen.values = {
-            channel: Value(*value) for channel, value in memory.get("values", {}).items() if channel in self._used
+            channel: Value(*value) for channel, value in memory.get("values", {}).items() if channel in self.channels
         }
         self._has_begun = bool(memory.get("seen"))
         self._is_scoped = False
@@ -215,16 +210,6 @@ class DeviceAlarms:
         if not self._has_begun:
             return None
         return Position(seen.time, seen.received, seen.boot, seen.seq, self._before_set_back)
-
-    @property
-    def phase_time(self) -> float:
-        """The time of the newest phase, in s since 1970; 0 if there was none."""
-        return self._phase_time
-
-    @property
-    def channels(self) -> frozenset[str]:
-        """The channels that the rules read; others need not be given."""
-        return self._used
 
     def frame(self, frame: CommittedFrame) -> list[Transition]:
         """Evaluate a frame that was committed."""
@@ -266,9 +251,9 @@ class DeviceAlarms:
 
     def phase(self, time: float, phase: str | None) -> list[Transition]:
         """Take a phase that the run has entered; null ends the run. Phases older than the newest are ignored."""
-        if time < self._phase_time:
+        if time < self.phase_time:
             return []
-        self._phase_time, self._seen.phase = time, phase
+        self.phase_time, self._seen.phase = time, phase
         return self._scope(time)
 
     def tick(self, now: float) -> list[Transition]:
@@ -306,7 +291,7 @@ class DeviceAlarms:
         memory: dict[str, Any] = {
             "lag": self._lag.memory(),
             "before_set_back": self._before_set_back,
-            "phase": [self._phase_time, seen.phase],
+            "phase": [self.phase_time, seen.phase],
             "values": {channel: [value.time, value.value, value.quality] for channel, value in seen.values.items()},
             "rules": {name: watch.memory() for name, watch in self._watched.items()},
             "suppressed": {name: [watch.is_outside, watch.by_person] for name, watch in self._watched.items()},
@@ -341,7 +326,7 @@ class DeviceAlarms:
         """Take the frame's values; return whether any was new. The first value of a channel at one time stays."""
         values, time, took = self._seen.values, frame.time, False
         for channel, value, quality in frame.values:
-            if channel not in self._used:
+            if channel not in self.channels:
                 continue
             newest = values.get(channel)
             if newest is None:
