@@ -99,4 +99,4 @@ def _give_log(store: Path, backup: Backup, server: Postgres, to: Path) -> int:
 
 
 def _nobodys(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    return entry.replace(uid=0, gid=0, uname="", gname="", mode=0o600)
+    return entry.replace(uid=0, gid=0, uname="", gname="", mode=0o600, deep=False)
