@@ -87,7 +87,7 @@ ENROLL_CONNECTED = Gauge("biogate_enroll_connected", "1 while the gateway takes 
 
 show_zeros(("hello", "proof", "unreadable"), ENROLL_REQUESTS)
 show_zeros(("challenge", "pending", "grant", "reject"), ENROLL_REPLIES)
-show_zeros((*Refusal, "retained", "oversized", "flood", "defect"), ENROLL_REFUSED)
+show_zeros((*Refusal, "retained", "oversized", "no-proof", "flood", "defect"), ENROLL_REFUSED)
 
 # -- figures of the broker, in the gateway that is connected
 

@@ -222,6 +222,8 @@ class EnrollmentService:
             reply = await self._step(job)
             metrics.ENROLL_STEP.observe(time.monotonic() - begun)
             self._database_trouble.reset()
+            if isinstance(job.request, Hello) and reply.refusal is None:
+                self._refusals.challenged(job.request.serial, begun)
             if reply.refusal is not None:
                 serial = job.request.serial if isinstance(job.request, Hello) else reply.serial
                 self._refusals.note(reply.refusal, serial, recorded=reply.recorded)
@@ -286,7 +288,7 @@ class EnrollmentService:
                     if failed is not None:  # statuses of logins used meanwhile may still wait at the broker
                         sweep_at, failed = now + (now - failed), None
                 if now >= sweep_at:
-                    ended = await store.sweep(self._pool, self._settings.cell)
+                    ended = await store.sweep(self._pool, self._settings.cell, self._settings.enroll_challenge_s)
                     if ended:
                         log.info("handshakes that took too long have ended", count=ended)
                     sweep_at = now + self._timing.sweep_s

@@ -229,7 +229,22 @@ select h.*, d.name as device,
   left join public.devices d using (device_id)
  where h.organization_id = (select api.organization()) or (select api.organization()) = 1;
 
+-- The challenges of enrollment follow from these, so that nothing is kept of a handshake before its proof.
+create table challenge_salts (
+    minute bigint primary key,
+    salt   bytea not null check (octet_length(salt) = 32)
+);
+
+create function challenge_minute() returns bigint language sql stable as $$
+    select floor(extract(epoch from now()) / 60)::bigint
+$$;
+
+comment on column challenge_salts.minute is 'since 1970: challenge_minute()';
+
 -- migrate: rollback
+
+drop table challenge_salts;
+drop function challenge_minute;
 
 create or replace view api.retention_holds as
 select h.*, d.name as device,

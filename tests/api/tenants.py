@@ -286,6 +286,7 @@ WHOSE = {
     "audit": f"organization_id = any ($1) and action not in {OWN_EVENTS}",
     "backups": EVERYTHING,
     "cells": EVERYTHING,
+    "challenge_salts": EVERYTHING,
     "channels": EVERYTHING,
     "claim_imports": EVERYTHING,
     "commands": OF_ORGANIZATION,
