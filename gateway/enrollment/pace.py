@@ -8,8 +8,8 @@ from limits.aio.strategies import MovingWindowRateLimiter
 
 from gateway.enrollment.decisions import KnownSerial
 
-PART = 4
-"""One serial number, and all unknown ones together, get a part of the pace: one over this."""
+UNKNOWN, EACH = 1 / 4, 1 / 2
+"""The parts of the pace that all unknown serials get together, and that one known serial gets at most."""
 
 
 class HelloPace:
@@ -19,10 +19,11 @@ class HelloPace:
     def __init__(self, hellos_per_s: int) -> None:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._all = RateLimitItemPerSecond(hellos_per_s)
-        self._part = RateLimitItemPerSecond(max(1, hellos_per_s // PART))
+        self._unknown = RateLimitItemPerSecond(max(1, int(hellos_per_s * UNKNOWN)))
+        self._each = RateLimitItemPerSecond(max(1, int(hellos_per_s * EACH)))
 
     async def admits(self, serial: str, identity: bytes, known: KnownSerial | None) -> bool:
         if known is None:
-            return await self._limiter.hit(self._part, "unknown")
+            return await self._limiter.hit(self._unknown, "unknown")
         share = "pinned" if known.identity_key == identity else "known"
-        return await self._limiter.hit(self._part, share, serial) and await self._limiter.hit(self._all, share)
+        return await self._limiter.hit(self._each, share, serial) and await self._limiter.hit(self._all, share)

@@ -43,8 +43,9 @@ WORKERS = 2
 """Requests handled at the same time: each holds a connection to the database."""
 WAITING = 64
 """Requests that may wait for a worker. More are dropped, and devices repeat them."""
-PROOFS, REFUSALS = 5, 10
-"""Factors on the bound of HELLOs: proofs that are handled, and requests that are refused without being handled."""
+READS, PROOFS, REFUSALS = 10, 5, 10
+"""Factors on the bound of challenges: HELLOs that are looked at, proofs that are handled, and requests that are refused
+without being handled."""
 FLOOD_PER_S = 1000
 """Requests in a second from which on the service leaves the broker for a pause: the gateway has other work."""
 PUBLISH_S = 5.0
@@ -88,7 +89,7 @@ class EnrollmentService:
         self._jobs: asyncio.Queue[EnrollmentJob] = asyncio.Queue(WAITING)
         self._client: aiomqtt.Client | None = None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._hellos = RateLimitItemPerSecond(settings.enroll_hellos_per_s)
+        self._hellos = RateLimitItemPerSecond(settings.enroll_hellos_per_s * READS)
         self._proofs = RateLimitItemPerSecond(settings.enroll_hellos_per_s * PROOFS)
         self._refused = RateLimitItemPerSecond(settings.enroll_hellos_per_s * REFUSALS)
         self._listening = False

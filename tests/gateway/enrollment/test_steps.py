@@ -341,7 +341,7 @@ async def test_a_flood_of_made_up_serials_leaves_their_share_of_the_pace_to_know
     flood = [await answered(bench.stranger()) for _ in range(30)]
     assert True in flood
     assert False in flood
-    for _ in range(10):  # somebody names the owner's serial, and has another key
+    for _ in range(15):  # somebody names the owner's serial, and has another key
         await answered(Controller(owner.serial, bytes(32)))
     assert await answered(owner)
     assert await answered(other)
