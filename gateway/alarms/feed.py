@@ -29,7 +29,7 @@ from typing import NamedTuple
 import asyncpg
 import structlog
 
-from gateway.alarms.watch import Watch
+from gateway.alarms.watch import DeviceWatch
 from gateway.runtime.database import Pool
 from schema.alarms.engine import Position, moment
 
@@ -40,8 +40,7 @@ PIECE = 20
 NEAR_S = 7200.0
 """Seconds. Devices whose newest frame is older have a query of their own, because it has to open older chunks."""
 FAR_S, LIVELY_S = 2.0, 60.0
-"""Seconds between two queries for far devices; and the time for which a far device that was heard is in every
-reading."""
+"""Seconds between two queries for far devices, and seconds for which one that was heard is in every reading."""
 HEADS_S = 2.0
 BESIDE_S = 60.0
 """After a clock was set back: seconds beyond the newest frame that are read, among frames evaluated before."""
@@ -106,9 +105,9 @@ class FeedReading(NamedTuple):
     frames: dict[int, list[asyncpg.Record]]
     """Frames by device_id, in the order of receipt."""
     phases: dict[int, list[asyncpg.Record]]
-    complete: list[Watch]
+    complete: list[DeviceWatch]
     """Devices of which everything was read."""
-    more: list[Watch]
+    more: list[DeviceWatch]
     """Devices of which more can be read. (Some are not asked for at each reading.)"""
 
 
@@ -138,13 +137,13 @@ class FrameFeed:
         """The device's time, in s since 1970, before which its frames are not evaluated any more."""
         return now - (position.received - position.time) - self._catch_up_s
 
-    async def read(self, watches: Sequence[Watch], now: float) -> FeedReading:
+    async def read(self, watches: Sequence[DeviceWatch], now: float) -> FeedReading:
         """Read what is new for `watches`. `now` is the database's clock, in s since 1970, read before."""
         first = await self._first([watch for watch in watches if watch.is_new])
         phases = await self._phases(watches)
         frames: dict[int, list[asyncpg.Record]] = {}
-        complete: list[Watch] = []
-        more: list[Watch] = []
+        complete: list[DeviceWatch] = []
+        more: list[DeviceWatch] = []
         for lane in self._lanes([watch for watch in watches if not watch.is_new], now):
             for row in await self._news(lane, now):
                 frames.setdefault(row["device_id"], []).append(row)
@@ -162,7 +161,7 @@ class FrameFeed:
             watch.is_new = False
         return FeedReading(first, frames, phases, complete, more)
 
-    async def heads(self, watches: Iterable[Watch], now: float) -> None:
+    async def heads(self, watches: Iterable[DeviceWatch], now: float) -> None:
         """Read up to which number the frames of `watches` are stored. Call it before `read`."""
         if now < self._heads_due:
             return
@@ -173,7 +172,7 @@ class FrameFeed:
             if (boot, seq) != search.head:
                 search.head, search.ring = (boot, seq), 0
 
-    async def search(self, watches: Iterable[Watch], now: float) -> dict[int, list[asyncpg.Record]]:
+    async def search(self, watches: Iterable[DeviceWatch], now: float) -> dict[int, list[asyncpg.Record]]:
         """Search for stored frames that `read` could not find by their times. Call it after those of `read` were
         evaluated. It searches for some devices at a time."""
         found: dict[int, list[asyncpg.Record]] = {}
@@ -204,7 +203,7 @@ class FrameFeed:
 
     # -- frames
 
-    def _lanes(self, watches: Sequence[Watch], now: float) -> list[list[Watch]]:
+    def _lanes(self, watches: Sequence[DeviceWatch], now: float) -> list[list[DeviceWatch]]:
         """Split `watches` into groups that one query can ask for now."""
         near, far = [], []
         far_too = now >= self._far_due
@@ -218,7 +217,7 @@ class FrameFeed:
             self._far_due = now + FAR_S
         return [lane for lane in (near, far) if lane]
 
-    async def _news(self, lane: Sequence[Watch], now: float) -> list[asyncpg.Record]:
+    async def _news(self, lane: Sequence[DeviceWatch], now: float) -> list[asyncpg.Record]:
         ids, since, newest, until, boots, seqs, layouts = [], [], [], [], [], [], []
         for watch in lane:
             ids.append(watch.device.device_id)
@@ -242,7 +241,7 @@ class FrameFeed:
             layouts.append("{" + ",".join(map(str, watch.layouts)) + "}")
         return list(await self._pool.fetch(NEWS, ids, since, newest, until, boots, seqs, min(since), layouts, PIECE))
 
-    def _may_lack(self, watch: Watch, rows: Sequence[asyncpg.Record], now: float) -> bool:
+    def _may_lack(self, watch: DeviceWatch, rows: Sequence[asyncpg.Record], now: float) -> bool:
         """Whether `rows` may be the tail of a block whose earlier rows are older than the newest frame. If so, the
         device is read again from further back, but only once: the numbers in between may be missing for good."""
         position, device_id = watch.engine.position, watch.device.device_id
@@ -260,10 +259,8 @@ class FrameFeed:
         self._reach[device_id] = RINGS_S[0], now + REACHES_S
         return True
 
-    async def _first(self, watches: Sequence[Watch]) -> list[asyncpg.Record]:
-        if not watches:
-            return []
-        return list(await self._pool.fetch(FIRST, [watch.device.device_id for watch in watches]))
+    async def _first(self, watches: Sequence[DeviceWatch]) -> list[asyncpg.Record]:
+        return list(await self._pool.fetch(FIRST, _ids(watches))) if watches else []
 
     async def _around(self, device_id: int, position: Position, ring: float) -> list[asyncpg.Record]:
         begin, end = position.time - ring, position.time
@@ -284,7 +281,7 @@ class FrameFeed:
 
     # -- phases
 
-    async def _phases(self, watches: Sequence[Watch]) -> dict[int, list[asyncpg.Record]]:
+    async def _phases(self, watches: Sequence[DeviceWatch]) -> dict[int, list[asyncpg.Record]]:
         followed = [watch for watch in watches if watch.follows_phases]
         rows: list[asyncpg.Record] = []
         if begun := [watch for watch in followed if watch.engine.phase_time]:
@@ -298,7 +295,7 @@ class FrameFeed:
         return phases
 
 
-def _ids(watches: Collection[Watch]) -> list[int]:
+def _ids(watches: Collection[DeviceWatch]) -> list[int]:
     return [watch.device.device_id for watch in watches]
 
 
