@@ -24,12 +24,8 @@ select h.hold_id, o.name as organization, d.name as device, h.begins, h.ends, h.
 @app.command()
 def make(
     *,
-    begins: Annotated[
-        datetime | None, typer.Option("--from", parser=instant, help="without it, from the first on")
-    ] = None,
-    ends: Annotated[
-        datetime | None, typer.Option("--to", parser=instant, help="without it, and all that is to come")
-    ] = None,
+    begins: Annotated[datetime | None, typer.Option("--from", parser=instant, help="default: from the first")] = None,
+    ends: Annotated[datetime | None, typer.Option("--to", parser=instant, help="default: all to come too")] = None,
     device: Annotated[str | None, typer.Option(help="without it, all of the organization")] = None,
     organization: Organization = "main",
     why: Why,
