@@ -20,7 +20,7 @@ from tests.gateway.material import until
 from tests.gateway.test_path import frame, now_ms, publish, register
 from tests.processes import GatewayProcess
 
-RECEIPTS = {"receipt_interval_s": 0.05}
+RECEIPTS: dict[str, Any] = {"receipt_interval_s": 0.05}
 AT_A_LOCK = """
 select exists (select from pg_stat_activity where datname = current_database()
                   and application_name like 'biogate-gateway%' and wait_event_type = 'Lock')"""
@@ -70,7 +70,7 @@ async def stored(database: asyncpg.Connection) -> dict[str, Any]:
 
 @pytest.mark.parametrize("group", [{}, {"cell": "plant-0", "shared_group": "plant"}], ids=["alone", "shared"])
 async def test_a_gateway_that_dies_before_its_commit_has_acknowledged_nothing(
-    gateway: GatewayProcess, broker: Broker, database: asyncpg.Connection, database_url: str, group: dict[str, str]
+    gateway: GatewayProcess, broker: Broker, database: asyncpg.Connection, database_url: str, group: dict[str, Any]
 ) -> None:
     await register(database, "r1")
     gateway.start(**RECEIPTS, **group)
