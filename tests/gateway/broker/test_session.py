@@ -79,8 +79,8 @@ async def test_a_full_window_takes_no_new_connection_when_the_link_breaks(broker
         assert (window.bytes, came) == (taken, [False])
         await window.take(1000, 10**9)
         window.release(taken)
+        await until(lambda: came == [False, True])
         await until(lambda: window.full)
-        assert came == [False, True]
         session.stop_intake()
         await session.leave()
         async with asyncio.timeout(5):
