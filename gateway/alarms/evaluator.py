@@ -105,7 +105,7 @@ class Evaluator:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), wait)
             finally:
-                for metric in (metrics.STANDING, metrics.UNKNOWN, metrics.WATCHED, metrics.NEWEST_AGE, metrics.BEHIND):
+                for metric in metrics.OF_THE_LEADER:
                     metric.forget()
 
     async def _turn_on_time(self, store: AlarmStore, stop: asyncio.Event) -> None:

@@ -22,7 +22,7 @@ STANDING = OptionalGauge(
 )
 UNKNOWN = OptionalGauge("biogate_alarms_unknown", "alarms whose condition is unknown")
 WATCHED = OptionalGauge("biogate_alarm_devices", "devices under at least one rule")
-UNREADABLE = Gauge(
+UNREADABLE = OptionalGauge(
     "biogate_alarm_rules_unreadable", "enabled rules that this version cannot read and does not evaluate"
 )
 TRANSITIONS = Counter("biogate_alarm_transitions", "stored transitions of alarms, by cause", ["cause"])
@@ -49,6 +49,8 @@ DEFECTS = Counter("biogate_alarm_defects", "times a part of the process failed b
 EVENT_LOOP_LAG = BulkHistogram(
     "biogate_alarm_event_loop_lag_seconds", "how much later than asked a task of the event loop runs", SECONDS
 )
+OF_THE_LEADER = (STANDING, UNKNOWN, WATCHED, UNREADABLE, NEWEST_AGE, BEHIND)
+"""Figures that the evaluator forgets with the lead."""
 BUILD = Info("biogate_alarm_build", "version of the alarms process")
 BUILD.info({"version": version("biogate")})
 
