@@ -119,7 +119,7 @@ def firmware() -> Iterable[tuple[str, str, str]]:
         "open in quarantine for a device",
         f"{setting('quarantine_bytes').replace(' (', ' bytes (')} and "
         f"{setting('quarantine_rows').replace(' (', ' messages (')}",
-        "counted, not kept",
+        "counted, not kept, no receipt",
     )
     days = default("max_age_s") // 86400
     yield (
