@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -16,7 +16,8 @@ import msgspec
 
 from gateway.errors import Rejected
 from gateway.intake import decode
-from gateway.intake.rejects import reject, reject_item
+from gateway.intake.rejects import reject, reject_item, reject_row
+from gateway.intake.wrong_rows import take_apart
 from gateway.items import (
     Channels,
     Delivery,
@@ -84,7 +85,10 @@ class Admission:
                 route = self._route(delivery.topic)
             match route.kind:
                 case Kind.TELEMETRY | Kind.HISTORY:
-                    message = decode.telemetry(delivery.payload, delivery.content_type)
+                    try:
+                        message = decode.telemetry(delivery.payload, delivery.content_type)
+                    except Rejected as why:
+                        return self._partly_wrong(delivery, route, why)
                     if message.ch is None and message.q is None and message.v.__class__ is dict:
                         return (self._frame(delivery, route, message, message.v, None),)
                     return self._telemetry(delivery, route, message)
@@ -124,6 +128,8 @@ class Admission:
         return mapping
 
     def _check_time(self, t: float, received_ms: float, *, past: bool = True) -> None:
+        if not math.isfinite(t):
+            raise Rejected(Reason.WRONG_TYPE, "the time is not a number")
         if not t <= received_ms + self._max_skew_ms:
             raise Rejected(Reason.TOO_NEW, f"{_ahead(t, received_ms)}; at most {self._settings.max_skew_s} s allowed")
         if past and not t >= received_ms - self._max_age_ms:
@@ -154,7 +160,7 @@ class Admission:
     def _telemetry(self, delivery: Delivery, route: TopicRoute, message: Telemetry) -> Sequence[Item]:
         """The items of a block, or of a frame with qualities."""
         if isinstance(message.v, list):
-            return self._block(delivery, route, message, message.v)
+            return self._block(delivery, route, message, message.v, {})
         if message.ch is not None:
             raise Rejected(Reason.WRONG_SHAPE, "`ch` belongs to a block, where `v` is a list of rows")
         if not isinstance(message.q, dict):
@@ -163,9 +169,23 @@ class Admission:
         quality = [message.q.get(name, GOOD) for name in values]
         return (self._frame(delivery, route, message, values, quality),)
 
+    def _partly_wrong(self, delivery: Delivery, route: TopicRoute, why: Rejected) -> Sequence[Item]:
+        """The items of a block of which only some rows are wrong. Raises Rejected, as does `why`, for anything else."""
+        if why.reason is not Reason.WRONG_TYPE:
+            raise why
+        block, wrong = take_apart(delivery.payload, delivery.content_type, why)
+        assert isinstance(block.v, list)
+        return self._block(delivery, route, block, block.v, wrong)
+
     def _block(
-        self, delivery: Delivery, route: TopicRoute, message: Telemetry, rows: list[list[float | None]]
+        self,
+        delivery: Delivery,
+        route: TopicRoute,
+        message: Telemetry,
+        rows: list[list[float | None]],
+        wrong: Mapping[int, str],
     ) -> Sequence[Item]:
+        """The items of a block; `wrong` says what is wrong with which of its rows."""
         times, qualities = message.t, message.q
         if message.ch is None or not isinstance(times, list) or isinstance(qualities, dict):
             raise Rejected(Reason.WRONG_SHAPE, "a block has a list of channels `ch` and lists in `t`, `v` and `q`")
@@ -174,22 +194,21 @@ class Admission:
             raise Rejected(Reason.EMPTY, "a block without frames")
         if len(times) != len(rows) or (qualities is not None and len(qualities) != len(rows)):
             raise Rejected(Reason.WRONG_SHAPE, f"{len(rows)} rows in `v`, another number in `t` or `q`")
-        for table in (rows, qualities or ()):
-            for row in table:
-                if len(row) != width:
-                    raise Rejected(Reason.WRONG_SHAPE, f"a row of {len(row)}, for {width} channels")
         mapping = self._mapping(route.device, tuple(message.ch))
         items: list[Item] = []
         for i, (t, values) in enumerate(zip(times, rows, strict=True)):
             seq = None if message.seq is None else message.seq + i
             quality = None if qualities is None else qualities[i]
-            frame = Frame(route, mapping, t, message.boot, seq, delivery.received_ms, values, quality)
             try:
+                if i in wrong:
+                    raise Rejected(Reason.WRONG_TYPE, wrong[i])
+                if len(values) != width or (quality is not None and len(quality) != width):
+                    raise Rejected(Reason.WRONG_SHAPE, f"the row and {width} channels differ in length")
                 self._check_time(t, delivery.received_ms)
             except Rejected as why:
-                items.append(reject_item(frame, why.reason, why.detail))
+                items.append(reject_row(delivery, route.device, message, i, why))
             else:
-                items.append(frame)
+                items.append(Frame(route, mapping, t, message.boot, seq, delivery.received_ms, values, quality))
         return items
 
     # -- statuses, events, results
@@ -250,8 +269,6 @@ def _command_id(said: UUID | None, correlation: bytes | None) -> UUID:
 
 
 def _ahead(t: float, received_ms: float) -> str:
-    if not math.isfinite(t):
-        return "the time is not a number"
     seconds = (t - received_ms) / 1000
     return f"the time is {abs(seconds):.3g} s {'ahead of' if seconds > 0 else 'behind'} the gateway's"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -26,6 +28,15 @@ Decoded = TypeVar("Decoded")
 MSGPACK_CONTENT = {CONTENT_MSGPACK, "application/x-msgpack", "application/vnd.msgpack"}
 BOM = b"\xef\xbb\xbf"
 
+TOKEN = re.compile(
+    rb"""(?P<text>"(?:[^"\\]|\\.)*+"?)
+       | (?P<word>(?i:[+-]?(?:nan|inf(?:inity)?)))\b
+       | (?P<number>-?\d++(?:\.\d++)?+(?:[eE][+-]?\d++)?+)""",
+    re.VERBOSE | re.DOTALL,
+)
+"""Finds what JSON lacks, NaN and infinity as Python, JavaScript and C write them, and the numbers that no float can be.
+Each alternative takes all that it can and gives nothing back: a search is linear, whatever the bytes are."""
+
 
 class FrameNumbers(msgspec.Struct):
     """The fields of a telemetry message that identify its frames, even if all other fields are wrong."""
@@ -33,6 +44,17 @@ class FrameNumbers(msgspec.Struct):
     boot: Boot
     seq: Seq
     t: Any = None
+
+
+class LooseTelemetry(msgspec.Struct):
+    """A telemetry message whose times, values and qualities may be anything."""
+
+    t: Any
+    v: Any
+    boot: Boot | None = None
+    seq: Seq | None = None
+    q: Any = None
+    ch: list[str] | None = None
 
 
 Decoders: TypeAlias = tuple[msgspec.msgpack.Decoder[Decoded], msgspec.json.Decoder[Decoded]]
@@ -43,9 +65,7 @@ def _decode(decoders: Decoders[Decoded], payload: bytes, content_type: str | Non
         raise Rejected(Reason.EMPTY, "the message has no bytes")
     json = is_json(payload, content_type)
     try:
-        if json:
-            return decoders[1].decode(payload.removeprefix(BOM))
-        return decoders[0].decode(payload)
+        return _json(decoders[1], payload.removeprefix(BOM)) if json else decoders[0].decode(payload)
     except msgspec.ValidationError as error:
         raise Rejected(Reason.WRONG_TYPE, str(error)) from error
     except Exception as error:  # UnicodeDecodeError and RecursionError too: the message itself is at fault
@@ -53,11 +73,36 @@ def _decode(decoders: Decoders[Decoded], payload: bytes, content_type: str | Non
         raise Rejected(Reason.MALFORMED, f"not {form}: {error}") from error
 
 
+def _json(decoder: msgspec.json.Decoder[Decoded], payload: bytes) -> Decoded:
+    """Decode JSON. NaN, infinity and numbers beyond the range of floats are null, as MessagePack's NaN is in the end."""
+    try:
+        return decoder.decode(payload)
+    except msgspec.DecodeError:
+        finite = TOKEN.sub(_null_if_not_finite, payload)
+        if finite == payload:
+            raise
+        message = decoder.decode(finite)
+        decoder.decode(TOKEN.sub(_fraction_if_not_finite, payload))  # fails where an integer is wanted: no null there
+        return message
+
+
+def _not_finite(token: re.Match[bytes]) -> bool:
+    return token["word"] is not None or (token["number"] is not None and math.isinf(float(token["number"])))
+
+
+def _null_if_not_finite(token: re.Match[bytes]) -> bytes:
+    return b"null" if _not_finite(token) else token[0]
+
+
+def _fraction_if_not_finite(token: re.Match[bytes]) -> bytes:
+    return b"0.5" if _not_finite(token) else token[0]
+
+
 def _decoders(kind: type[Decoded]) -> Decoders[Decoded]:
     return msgspec.msgpack.Decoder(kind), msgspec.json.Decoder(kind)
 
 
-_telemetry, _numbers = _decoders(Telemetry), _decoders(FrameNumbers)
+_telemetry, _loose, _numbers = _decoders(Telemetry), _decoders(LooseTelemetry), _decoders(FrameNumbers)
 status = partial(_decode, _decoders(Status))
 event = partial(_decode, _decoders(Event))
 backfill_result = partial(_decode, _decoders(BackfillResult))
@@ -71,6 +116,13 @@ def telemetry(payload: bytes, content_type: str | None) -> Telemetry:
         except Exception:  # decode again, for the reason
             return _decode(_telemetry, payload, content_type)
     return _decode(_telemetry, payload, content_type)
+
+
+def loose_telemetry(payload: bytes, content_type: str | None) -> LooseTelemetry:
+    """Decode a message that is no Telemetry, because a time, value or quality has another type."""
+    if is_json(payload, content_type):
+        payload = TOKEN.sub(_null_if_not_finite, payload)
+    return _decode(_loose, payload, content_type)
 
 
 def numbers(payload: bytes, content_type: str | None) -> tuple[int, int, int] | None:

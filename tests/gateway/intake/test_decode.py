@@ -153,8 +153,11 @@ def test_msgpack_floats_of_both_sizes_are_numbers(single: bool) -> None:
         as_json(GOOD).replace(b"ph", b"\\ud800"),
         as_json(GOOD).replace(b"ph", b"\\udc00x"),
         as_json(GOOD).replace(b"ph", b"p\nh"),
-        as_json(GOOD).replace(b"7.0", b"NaN"),
-        as_json(GOOD).replace(b"7.0", b"Infinity"),
+        as_json(GOOD).replace(b"7.0", b"NaNa"),
+        as_json(GOOD).replace(b"7.0", b"Infinit"),
+        as_json(GOOD).replace(b"7.0", b"NaN")[:-1],
+        b'{"x": ' + b"1" * 10**6,
+        b'{"' + b'\\"' * 10**6,
         as_json(GOOD).replace(b"7.0", b"07"),
         as_json(GOOD).replace(b'"', b"'"),
         json.dumps(GOOD).encode("utf-16-be"),
@@ -182,7 +185,7 @@ def without(name: str) -> dict[str, Any]:
         21.5, None, [], "text", [GOOD], {}, without("t"), without("v"),
         GOOD | {"t": "1"}, GOOD | {"t": True}, GOOD | {"t": None}, GOOD | {"t": {}}, GOOD | {"t": ["1"]},
         GOOD | {"v": None}, GOOD | {"v": 7}, GOOD | {"v": [7]}, GOOD | {"v": "ph"}, GOOD | {"v": [{"ph": 7}]},
-        GOOD | {"v": {"ph": "7"}}, GOOD | {"v": {"ph": True}}, GOOD | {"v": {"ph": [7]}}, GOOD | {"v": {"ph": {}}},
+        GOOD | {"v": {"ph": "7"}}, GOOD | {"v": {"ph": [7]}}, GOOD | {"v": {"ph": {}}},
         GOOD | {"boot": -1}, GOOD | {"boot": 2**32}, GOOD | {"boot": 1.5}, GOOD | {"boot": "1"}, GOOD | {"boot": True},
         GOOD | {"seq": -1}, GOOD | {"seq": 2**53}, GOOD | {"seq": False},
         GOOD | {"q": {"ph": -1}}, GOOD | {"q": {"ph": 32768}}, GOOD | {"q": {"ph": None}}, GOOD | {"q": {"ph": True}},
@@ -199,10 +202,9 @@ def test_a_channel_that_is_not_a_text_is_a_wrong_type() -> None:
     assert reason(as_msgpack(GOOD | {"v": {b"ph": 7}})) is Reason.WRONG_TYPE
 
 
-@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"1" * 400, b"1" * 5000])
-@pytest.mark.parametrize("field", [b"1.5", b"7.0"])
-def test_a_number_that_no_float_can_be_is_a_wrong_type(field: bytes, number: bytes) -> None:
-    assert reason(as_json(GOOD).replace(field, number)) is Reason.WRONG_TYPE
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"1" * 400, b"1" * 5000, b"NaN"])
+def test_a_time_that_no_float_can_be_is_a_wrong_type(number: bytes) -> None:
+    assert reason(as_json(GOOD).replace(b"1.5", number)) is Reason.WRONG_TYPE
 
 
 @pytest.mark.parametrize("encode", [as_msgpack, as_json])
