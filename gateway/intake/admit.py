@@ -27,6 +27,7 @@ from gateway.items import (
     Frame,
     Item,
     LostFrames,
+    Reject,
     SlotMapping,
     StatusChange,
     TopicRoute,
@@ -43,6 +44,9 @@ MOST_RANGES = 1000
 """Most ranges of lost frames in a message."""
 
 UUID_BYTES = 16
+
+FLOAT_DIGITS = 308
+"""An integer of more digits is no float: who reads the events of all devices as floats would fail at this one."""
 
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """Finds an escaped NUL in JSON text: `\\u0000`, but not behind an escaped backslash."""
@@ -185,7 +189,8 @@ class Admission:
         rows: list[list[float | None]],
         wrong: Mapping[int, str],
     ) -> Sequence[Item]:
-        """The items of a block; `wrong` says what is wrong with which of its rows."""
+        """The items of a block; `wrong` says what is wrong with which of its rows. A block of which no frame can be
+        stored, all for one reason, goes to quarantine whole: it takes one place there, not thousands."""
         times, qualities = message.t, message.q
         if message.ch is None or not isinstance(times, list) or isinstance(qualities, dict):
             raise Rejected(Reason.WRONG_SHAPE, "a block has a list of channels `ch` and lists in `t`, `v` and `q`")
@@ -196,6 +201,7 @@ class Admission:
             raise Rejected(Reason.WRONG_SHAPE, f"{len(rows)} rows in `v`, another number in `t` or `q`")
         mapping = self._mapping(route.device, tuple(message.ch))
         items: list[Item] = []
+        rejects: list[Reject] = []
         for i, (t, values) in enumerate(zip(times, rows, strict=True)):
             seq = None if message.seq is None else message.seq + i
             quality = None if qualities is None else qualities[i]
@@ -206,9 +212,12 @@ class Admission:
                     raise Rejected(Reason.WRONG_SHAPE, f"the row and {width} channels differ in length")
                 self._check_time(t, delivery.received_ms)
             except Rejected as why:
-                items.append(reject_row(delivery, route.device, message, i, why))
+                rejects.append(reject_row(delivery, route.device, message, i, why))
+                items.append(rejects[-1])
             else:
                 items.append(Frame(route, mapping, t, message.boot, seq, delivery.received_ms, values, quality))
+        if len(rejects) == len(items) and len({one.reason for one in rejects}) == 1:
+            raise Rejected(rejects[0].reason, rejects[0].detail)
         return items
 
     # -- statuses, events, results
@@ -248,6 +257,8 @@ class Admission:
             encoded = msgspec.json.encode(data, order="sorted")
         except Exception as error:  # what MessagePack can say and JSON cannot
             raise Rejected(Reason.WRONG_TYPE, f"`data` is not expressible as JSON: {error}") from error
+        if len(encoded) > FLOAT_DIGITS:
+            encoded = decode.finite(encoded)
         if len(encoded) > self._settings.max_event_bytes:
             most = self._settings.max_event_bytes
             raise Rejected(Reason.TOO_LARGE, f"`data` of {len(encoded)} bytes, at most {most} allowed")

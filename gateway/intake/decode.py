@@ -78,12 +78,17 @@ def _json(decoder: msgspec.json.Decoder[Decoded], payload: bytes) -> Decoded:
     try:
         return decoder.decode(payload)
     except msgspec.DecodeError:
-        finite = TOKEN.sub(_null_if_not_finite, payload)
-        if finite == payload:
+        readable = finite(payload)
+        if readable == payload:
             raise
-        message = decoder.decode(finite)
+        message = decoder.decode(readable)
         decoder.decode(TOKEN.sub(_fraction_if_not_finite, payload))  # fails where an integer is wanted: no null there
         return message
+
+
+def finite(json: bytes) -> bytes:
+    """The JSON text with null for every number that no float can be."""
+    return TOKEN.sub(_null_if_not_finite, json)
 
 
 def _not_finite(token: re.Match[bytes]) -> bool:
@@ -121,7 +126,7 @@ def telemetry(payload: bytes, content_type: str | None) -> Telemetry:
 def loose_telemetry(payload: bytes, content_type: str | None) -> LooseTelemetry:
     """Decode a message that is no Telemetry, because a time, value or quality has another type."""
     if is_json(payload, content_type):
-        payload = TOKEN.sub(_null_if_not_finite, payload)
+        payload = finite(payload)
     return _decode(_loose, payload, content_type)
 
 
