@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.errors import Rejected
 from gateway.intake import decode
-from gateway.intake.rejects import reject, reject_item, reject_row
+from gateway.intake.rejects import reject, reject_row
 from gateway.intake.wrong_rows import take_apart
 from gateway.items import (
     Channels,

@@ -74,7 +74,7 @@ def _decode(decoders: Decoders[Decoded], payload: bytes, content_type: str | Non
 
 
 def _json(decoder: msgspec.json.Decoder[Decoded], payload: bytes) -> Decoded:
-    """Decode JSON. NaN, infinity and numbers beyond the range of floats are null, as MessagePack's NaN is in the end."""
+    """Decode JSON. NaN, infinity and what no float can be are null, as MessagePack's NaN is in the database."""
     try:
         return decoder.decode(payload)
     except msgspec.DecodeError:

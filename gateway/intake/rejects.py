@@ -49,17 +49,16 @@ def reject_item(item: AcceptedItem, reason: Reason, detail: str) -> Reject:
 
 def reject_row(delivery: Delivery, device: Device, block: Telemetry, n: int, why: Rejected) -> Reject:
     """Reject the row `n` of a block, whatever it is, as a block of its own in the form in which it came."""
-    row = {"ch": block.ch, **{key: [table[n]] for key in "tvq" if (table := getattr(block, key)) is not None}}
     seq = None if block.seq is None else block.seq + n
-    row |= {key: number for key, number in (("boot", block.boot), ("seq", seq)) if number is not None}
+    numbered = {key: number for key, number in (("boot", block.boot), ("seq", seq)) if number is not None}
+    tables = {key: [table[n]] for key in "tvq" if (table := getattr(block, key)) is not None}
+    row = numbered | {"ch": block.ch} | tables
     content_type, encode = CONTENT_MSGPACK, msgspec.msgpack.encode
     if decode.is_json(delivery.payload, delivery.content_type):
         content_type, encode = CONTENT_JSON, msgspec.json.encode
     numbers = None if block.boot is None or seq is None else (device, block.boot, seq, seq)
     reason, detail, received_ms = why.reason, why.detail, delivery.received_ms
-    return Reject(
-        "frame", delivery.topic, device.name, reason, detail, content_type, encode(row), received_ms, numbers
-    )
+    return Reject("frame", delivery.topic, device.name, reason, detail, content_type, encode(row), received_ms, numbers)
 
 
 def _message(item: AcceptedItem) -> tuple[str, bytes]:

@@ -9,7 +9,6 @@ from typing import Any
 from gateway.errors import Rejected
 from gateway.intake import decode
 from schema.messages import Telemetry
-from schema.reasons import Reason
 
 MOST_QUALITY = 32767
 JSON_WORDS = {str: "a text", list: "a list", dict: "a map", bytes: "bytes", bool: "true or false", type(None): "null"}
@@ -25,8 +24,8 @@ def take_apart(payload: bytes, content_type: str | None, why: Rejected) -> tuple
     except Rejected:
         raise why from None
     if isinstance(loose.v, dict):
-        qualities = loose.q.items() if isinstance(loose.q, dict) else ()
-        raise Rejected(why.reason, _row_fault(loose.t, loose.v.items(), qualities) or why.detail) from why
+        rated = loose.q.items() if isinstance(loose.q, dict) else ()
+        raise Rejected(why.reason, _row_fault(loose.t, loose.v.items(), rated) or why.detail) from why
     tables = (loose.t, loose.v) if loose.q is None else (loose.t, loose.v, loose.q)
     if loose.ch is None or not all(isinstance(table, list) and len(table) == len(loose.v) for table in tables):
         raise why

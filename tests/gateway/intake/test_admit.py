@@ -253,8 +253,10 @@ def test_one_wrong_frame_of_a_block_harms_no_other(
     block = {"boot": 3, "seq": 10, "ch": ["ph", "foam"], **{key: [row[key] for row in rows] for key in right}}
     encode = msgpack.packb if form == "msgpack" else lambda message: json.dumps(message).encode()
     first, reject, last = intake.raw(encode(block), content_type=f"application/{form}")
+    kept = {"t": NOW_MS, "boot": 3, "v": {"ph": 7, "foam": None}, "q": {"ph": 0, "foam": 0}}
     assert [readable(item) for item in (first, last) if isinstance(item, Frame)] == [
-        {"t": NOW_MS, "boot": 3, "seq": seq, "v": {"ph": 7, "foam": None}, "q": {"ph": 0, "foam": 0}} for seq in (10, 12)
+        kept | {"seq": 10},
+        kept | {"seq": 12},
     ]
     assert isinstance(reject, Reject)
     assert reject.reason is reason
@@ -268,7 +270,7 @@ def test_one_wrong_frame_of_a_block_harms_no_other(
     ("frame", "detail"),
     [
         (one_frame(v={"ph": 7.0, "foam": "7.1"}), "channel 'foam' has the text '7.1', not a number"),
-        (one_frame(v={"ph": [7.0], "foam": "x" * 41}), "channel 'ph' has a list, not a number; channel 'foam' has a text"),
+        (one_frame(v={"ph": [7.0], "foam": "x" * 41}), "'ph' has a list, not a number; channel 'foam' has a text"),
         (one_frame(q={"foam": "bad"}), "the quality of channel 'foam' is not an integer"),
         (one_frame(t="now"), "`t` is the text 'now'"),  # type: ignore[arg-type]
     ],
@@ -295,7 +297,7 @@ def test_json_without_a_finite_number_is_a_channel_without_a_value_as_in_msgpack
     (item,) = intake.raw(b'{"t": %d, "v": {"ph": 7.0, "NaN": %s}}' % (NOW_MS, number.encode()))
     assert isinstance(item, Frame)
     assert readable(item)["v"] == {"ph": 7.0, "NaN": None}
-    items = intake.raw(b'{"t": [%d, %s], "ch": ["ph"], "v": [[%b], [1]]}' % (NOW_MS, *[number.encode()] * 2))
+    items = intake.raw(b'{"t": [%d, %s], "ch": ["ph"], "v": [[%b], [1]]}' % (NOW_MS, number.encode(), number.encode()))
     assert [readable(item)["v"] for item in items if isinstance(item, Frame)] == [{"ph": None}]
     assert [item.reason for item in items if isinstance(item, Reject)] == [Reason.WRONG_TYPE]
     (event,) = intake.raw(b'{"t": %d, "type": "x", "data": {"mL": [%s]}}' % (NOW_MS, number.encode()), EVENT)

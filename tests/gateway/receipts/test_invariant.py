@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gateway.intake import decode
 from gateway.intake.admit import Admission
 from gateway.intake.registry import Registry
+from gateway.items import Item
 from gateway.receipts.holes import SeqRange
 from gateway.receipts.streams import Streams, StreamState, join, without
 from gateway.runtime.database import Pool
@@ -85,7 +86,7 @@ async def test_no_receipt_covers_what_is_not_kept(
     admission, streams = Admission(settings(), registry), Streams(pool)
     writer = Writer(pool, registry, {}, cell="main", chunk_ms=DAY_MS, max_chunks=32, keep=Quota(device_rows=rows).keep)
     for messages, dies in batches:
-        items = []
+        items: list[Item] = []
         for name, seq in messages:
             kind = Kind.BACKFILL_RESULT if name == "lost" else Kind.HISTORY
             said = {"boot": BOOT, "ranges": [[seq, seq]]} if name == "lost" else MAKERS[name](seq)
@@ -110,10 +111,9 @@ def test_ranges_without_others_are_the_difference_of_their_seqs(ranges: list[Seq
 
 
 @pytest.fixture
-async def r1(gateway: GatewayProcess, database: asyncpg.Connection) -> AsyncIterator[None]:
+async def r1(gateway: GatewayProcess, database: asyncpg.Connection) -> None:
     await database.execute("insert into devices (name) values ('r1')")
     gateway.start(**QUICK, quarantine_rows=5)
-    yield
 
 
 async def test_a_device_keeps_the_frames_for_which_the_quarantine_has_no_room(
