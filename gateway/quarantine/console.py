@@ -23,7 +23,7 @@ from gateway.quarantine.resolution import AuditSignature, QuarantineState, Rejec
 from gateway.runtime.database import Pool, PoolConnection, create_pool
 from gateway.settings import Settings
 from schema.command_line import commands, plain, start
-from schema.console import Who, Why, database_errors, settings
+from schema.console import Who, Why, database_errors, instant, settings
 from schema.errors import Misused
 from schema.reasons import Reason
 
@@ -35,14 +35,6 @@ SHOWN = 4000
 
 
 # -- arguments
-
-
-def _instant(text: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter("not a time such as 2026-11-20T07:45:00Z") from error
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def _shift_ms(text: str) -> float | None:
@@ -61,8 +53,8 @@ def _shift_ms(text: str) -> float | None:
 IdsArgument = Annotated[list[int] | None, typer.Argument(help="numbers as in the list; else the filters choose")]
 DevicesOption = Annotated[list[str] | None, typer.Option("--device", help="only of this device; may be repeated")]
 ReasonsOption = Annotated[list[Reason] | None, typer.Option("--reason", help="only with this reason; may be repeated")]
-SinceOption = Annotated[datetime | None, typer.Option(parser=_instant, help="received from this time on (ISO 8601)")]
-UntilOption = Annotated[datetime | None, typer.Option(parser=_instant, help="received before this time")]
+SinceOption = Annotated[datetime | None, typer.Option(parser=instant, help="received from this time on")]
+UntilOption = Annotated[datetime | None, typer.Option(parser=instant, help="received before this time")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="at most so many messages; without it all")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="only say what would be done")]
 ShiftOption = Annotated[

@@ -13,8 +13,8 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from api.http import times
 from api.shapes.telemetry import TelemetryAnswer
+from schema import times
 from tests.api.accounts import Served, api_key, bearer, serving
 from tests.api.conform import conforms
 from tests.api.plant import Plant, at, text

@@ -350,7 +350,7 @@ async def test_the_list_and_a_message_in_full(tool: Tool, writer: Writer, databa
         (["discard", "1"], "--why"),
         (["replay", "1", "--why", "x", "--shift", "soon"], "seconds, or auto"),
         (["replay", "1", "--why", "x", "--shift", "nan"], "seconds, or auto"),
-        (["list", "--since", "yesterday"], "not a time"),
+        (["list", "--since", "yesterday"], "give ISO 8601"),
         (["list", "--reason", "ugly"], "too-old"),
     ],
 )

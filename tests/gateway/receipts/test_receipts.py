@@ -241,7 +241,7 @@ async def test_streams_can_be_rebuilt_from_the_frames(
             "gateway.operators.commands",
             "rebuild-streams",
             "--since",
-            f"{since:%Y-%m-%dT%H:%M:%S}",
+            f"{since:%Y-%m-%dT%H:%M:%SZ}",
         ],
         env={**os.environ, **gateway.environment},
         capture_output=True,
