@@ -123,7 +123,7 @@ def firmware() -> Iterable[tuple[str, str, str]]:
     )
     days = default("max_age_s") // 86400
     yield (
-        "age of a frame or event",
+        "age of a frame or event; a status in seconds since 1970",
         seconds("max_age_s").replace(" s (", f" s, {days} days ("),
         f"`{Reason.TOO_OLD}`",
     )

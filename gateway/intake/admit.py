@@ -35,6 +35,7 @@ from gateway.items import (
 from gateway.settings import Settings
 from schema.messages import GOOD, BackfillResult, CommandResult, Event, Status, Telemetry
 from schema.reasons import Reason
+from schema.times import is_in_seconds, unit_hint
 from schema.topics import Kind, parse
 
 ROUTES = 65536
@@ -135,9 +136,11 @@ class Admission:
         if not math.isfinite(t):
             raise Rejected(Reason.WRONG_TYPE, "the time is not a number")
         if not t <= received_ms + self._max_skew_ms:
-            raise Rejected(Reason.TOO_NEW, f"{_ahead(t, received_ms)}; at most {self._settings.max_skew_s} s allowed")
+            bound = f"at most {self._settings.max_skew_s} s are allowed (BIOGATE_MAX_SKEW_S)"
+            raise Rejected(Reason.TOO_NEW, f"{_ahead(t, received_ms)}; {bound}{unit_hint(t)}")
         if past and not t >= received_ms - self._max_age_ms:
-            raise Rejected(Reason.TOO_OLD, f"{_ahead(t, received_ms)}; at most {self._settings.max_age_s} s allowed")
+            bound = f"at most {self._settings.max_age_s} s are allowed (BIOGATE_MAX_AGE_S)"
+            raise Rejected(Reason.TOO_OLD, f"{_ahead(t, received_ms)}; {bound}{unit_hint(t)}")
         if t < 0:
             raise Rejected(Reason.TOO_OLD, "a time before 1970")
 
@@ -223,8 +226,8 @@ class Admission:
     # -- statuses, events, results
 
     def _status(self, delivery: Delivery, route: TopicRoute, message: Status) -> StatusChange:
-        """A status has no bound on its age: a retained one may be old and true."""
-        self._check_time(message.t, delivery.received_ms, past=False)
+        """A status has no bound on its age: a retained one may be old and true. Seconds, not ms, are no time though."""
+        self._check_time(message.t, delivery.received_ms, past=is_in_seconds(message.t))
         online, firmware = message.status == "online", _storable(message.firmware)
         boot, oldest, generation = message.boot, message.oldest, message.generation
         return StatusChange(route, online, message.t, boot, oldest, firmware, generation, delivery.received_ms)

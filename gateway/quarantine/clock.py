@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 import asyncpg
+import msgspec
 
 from gateway.errors import Rejected
 from gateway.intake import decode
@@ -30,6 +31,10 @@ TIMED: Mapping[Kind, Callable[[bytes, str | None], Telemetry | Status | Event]] 
     Kind.STATUS: decode.status,
     Kind.EVENT: decode.event,
 }
+
+
+UNIT_MS = {"ms": 1.0, "s": 1000.0, "us": 1e-3, "ns": 1e-6}
+"""The units in which a device may have given its times, in ms."""
 
 
 class TimedMessage(NamedTuple):
@@ -75,7 +80,22 @@ def groups(messages: Iterable[TimedMessage]) -> list[ClockGroup]:
     return found
 
 
-async def shifts(pool: Pool, devices: list[str], *, decide: bool) -> dict[int, float]:
+def in_milliseconds(payload: bytes, content_type: str | None, unit: str) -> bytes:
+    """The message with its times in ms, if they were in `unit`; as it is, if it has none."""
+    if unit == "ms" or not payload:
+        return payload
+    json = decode.is_json(payload, content_type)
+    try:
+        decoded = msgspec.json.decode(decode.finite(payload)) if json else msgspec.msgpack.decode(payload)
+        t = decoded["t"]
+        times = [time * UNIT_MS[unit] for time in (t if isinstance(t, list) else [t])]
+    except (msgspec.DecodeError, LookupError, TypeError):
+        return payload
+    decoded["t"] = times if isinstance(t, list) else times[0]
+    return msgspec.json.encode(decoded) if json else msgspec.msgpack.encode(decoded)
+
+
+async def shifts(pool: Pool, devices: list[str], unit: str, *, decide: bool) -> dict[int, float]:
     """The shifts in ms, by number, of all kept messages of these devices; with `decide` they are stored, and hold."""
     messages = []
     async with pool.acquire() as connection, connection.transaction():
@@ -84,7 +104,7 @@ async def shifts(pool: Pool, devices: list[str], *, decide: bool) -> dict[int, f
                  from quarantine where device = any ($1) and state <> 'discarded' order by quarantine_id""",
             devices,
         ):
-            if (heard := _heard(row)) is not None:
+            if (heard := _heard(row, unit)) is not None:
                 messages.append(heard)
         found = groups(messages)
         if decide:
@@ -98,13 +118,14 @@ async def shifts(pool: Pool, devices: list[str], *, decide: bool) -> dict[int, f
     return {number: group.shift_ms for group in found for number in group.numbers}
 
 
-def _heard(row: asyncpg.Record) -> TimedMessage | None:
+def _heard(row: asyncpg.Record, unit: str) -> TimedMessage | None:
     """The message of a row of the quarantine; None if it has no usable time."""
     parsed = parse(row["topic"])
     if parsed is None or parsed[1] not in TIMED:
         return None
     try:
-        message = TIMED[parsed[1]](row["payload"], row["content_type"])
+        payload = in_milliseconds(row["payload"], row["content_type"], unit)
+        message = TIMED[parsed[1]](payload, row["content_type"])
     except Rejected:
         return None
     newest = max(message.t, default=math.nan) if isinstance(message.t, list) else message.t

@@ -151,6 +151,7 @@ async def mark_replayed(connection: PoolConnection, results: dict[int, ReplayRes
             "rejected": result.rejected,
             "shift_ms": result.shift_ms,
         }
+        | ({} if result.unit == "ms" else {"unit": result.unit})
         for result in stored.values()
     ]
     await connection.execute(

@@ -122,6 +122,30 @@ def test_a_status_may_be_of_any_age_but_not_of_the_future(intake: Intake, t: flo
     assert intake.reason({"status": "online", "t": t}, STATUS) is reason
 
 
+@pytest.mark.parametrize(
+    ("t", "hint"),
+    [
+        (
+            NOW_MS / 1000,
+            "behind the gateway's; at most 3600 s are allowed (BIOGATE_MAX_AGE_S): is it in seconds? Then write",
+        ),
+        (NOW_MS * 1e3, "60 s are allowed (BIOGATE_MAX_SKEW_S): is it in microseconds? Then write 1795161600000"),
+        (NOW_MS * 1e6, "60 s are allowed (BIOGATE_MAX_SKEW_S): is it in nanoseconds? Then write 1795161600000"),
+    ],
+)
+def test_times_in_another_unit_are_told_as_such(intake: Intake, t: float, hint: str) -> None:
+    block = {"t": [t, t], "ch": ["ph"], "v": [[7.0], [7.1]]}
+    for message, to in (
+        (one_frame(t), TELEMETRY),
+        (block, HISTORY),
+        ({"t": t, "type": "alarm"}, EVENT),
+        ({"t": t, "status": "online"}, STATUS),
+    ):
+        item = intake.one(message, to)
+        assert isinstance(item, Reject)
+        assert hint in item.detail
+
+
 def test_a_frame_keeps_what_it_said(intake: Intake) -> None:
     item = intake.one(one_frame(NOW_MS + 0.125, boot=4, seq=9, q={"ph": 2}))
     assert isinstance(item, Frame)
