@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from typing import NamedTuple
 
 import asyncpg
@@ -33,8 +34,16 @@ TIMED: Mapping[Kind, Callable[[bytes, str | None], Telemetry | Status | Event]] 
 }
 
 
-UNIT_MS = {"ms": 1.0, "s": 1000.0, "us": 1e-3, "ns": 1e-6}
-"""The units in which a device may have given its times, in ms."""
+class TimeUnit(StrEnum):
+    """The unit in which a device gave its times."""
+
+    MS = "ms"
+    S = "s"
+    US = "us"
+    NS = "ns"
+
+
+UNIT_MS = {TimeUnit.MS: 1.0, TimeUnit.S: 1000.0, TimeUnit.US: 1e-3, TimeUnit.NS: 1e-6}
 
 
 class TimedMessage(NamedTuple):
@@ -80,9 +89,9 @@ def groups(messages: Iterable[TimedMessage]) -> list[ClockGroup]:
     return found
 
 
-def in_milliseconds(payload: bytes, content_type: str | None, unit: str) -> bytes:
+def in_milliseconds(payload: bytes, content_type: str | None, unit: TimeUnit) -> bytes:
     """The message with its times in ms, if they were in `unit`; as it is, if it has none."""
-    if unit == "ms" or not payload:
+    if unit is TimeUnit.MS or not payload:
         return payload
     json = decode.is_json(payload, content_type)
     try:
@@ -95,7 +104,7 @@ def in_milliseconds(payload: bytes, content_type: str | None, unit: str) -> byte
     return msgspec.json.encode(decoded) if json else msgspec.msgpack.encode(decoded)
 
 
-async def shifts(pool: Pool, devices: list[str], unit: str, *, decide: bool) -> dict[int, float]:
+async def shifts(pool: Pool, devices: list[str], unit: TimeUnit, *, decide: bool) -> dict[int, float]:
     """The shifts in ms, by number, of all kept messages of these devices; with `decide` they are stored, and hold."""
     messages = []
     async with pool.acquire() as connection, connection.transaction():
@@ -118,7 +127,7 @@ async def shifts(pool: Pool, devices: list[str], unit: str, *, decide: bool) -> 
     return {number: group.shift_ms for group in found for number in group.numbers}
 
 
-def _heard(row: asyncpg.Record, unit: str) -> TimedMessage | None:
+def _heard(row: asyncpg.Record, unit: TimeUnit) -> TimedMessage | None:
     """The message of a row of the quarantine; None if it has no usable time."""
     parsed = parse(row["topic"])
     if parsed is None or parsed[1] not in TIMED:

@@ -8,7 +8,6 @@ import math
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, Any
 
 import asyncpg
@@ -19,6 +18,7 @@ from pydantic import AnyUrl
 
 from gateway.intake import decode
 from gateway.quarantine import clock, resolution
+from gateway.quarantine.clock import TimeUnit
 from gateway.quarantine.replay import CELL, Replay, ReplayResult
 from gateway.quarantine.resolution import AuditSignature, QuarantineState, RejectFilter
 from gateway.runtime.database import Pool, PoolConnection, create_pool
@@ -61,7 +61,6 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="only say what wou
 ShiftOption = Annotated[
     Any, typer.Option(parser=_shift_ms, help="seconds to add to all times; auto: the error of the device's clock")
 ]
-TimeUnit = StrEnum("TimeUnit", [*clock.UNIT_MS])
 UnitOption = Annotated[TimeUnit, typer.Option(help="the unit in which the messages give their times")]
 
 
@@ -117,7 +116,7 @@ def replay(
     until: UntilOption = None,
     limit: LimitOption = None,
     shift: ShiftOption = "0",
-    unit: UnitOption = TimeUnit("ms"),  # noqa: B008 - a constant
+    unit: UnitOption = TimeUnit.MS,
     why: Why,
     who: Who,
     dry_run: DryRunOption = False,
@@ -225,7 +224,7 @@ def _told(result: ReplayResult, *, dry_run: bool) -> str:
         words.append("would be stored")
     if result.shift_ms:
         words.append(f"shifted by {result.shift_ms / 1000:.3f} s")
-    if result.unit != "ms":
+    if result.unit is not TimeUnit.MS:
         words.append(f"times in {result.unit}")
     return ", ".join(words)
 

@@ -20,7 +20,7 @@ from gateway.intake.cell import prepare
 from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject
 from gateway.items import EPOCH, Delivery, Item, LostFrames, Reject
-from gateway.quarantine.clock import in_milliseconds
+from gateway.quarantine.clock import TimeUnit, in_milliseconds
 from gateway.receipts.streams import Streams
 from gateway.runtime.database import Pool, PoolConnection
 from gateway.settings import REPLAY, Settings
@@ -46,7 +46,7 @@ class ReplayResult(NamedTuple):
     duplicate: int
     rejected: int
     why: str
-    unit: str
+    unit: TimeUnit
 
     @property
     def stored(self) -> int:
@@ -54,8 +54,7 @@ class ReplayResult(NamedTuple):
 
 
 class Replay:
-    def __init__(self, settings: Settings, pool: Pool, unit: str) -> None:
-        """`unit` is a key of UNIT_MS: the unit of the times in the messages."""
+    def __init__(self, settings: Settings, pool: Pool, unit: TimeUnit) -> None:
         self._unit = unit
         self._settings = settings
         self._pool = pool
