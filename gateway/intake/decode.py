@@ -22,6 +22,7 @@ from schema.messages import (
     Telemetry,
 )
 from schema.reasons import Reason
+from schema.unique_keys import RepeatedKey, check_json, check_msgpack, map_header
 
 Decoded = TypeVar("Decoded")
 
@@ -56,6 +57,11 @@ class LooseTelemetry(msgspec.Struct):
     q: Any = None
     ch: list[str] | None = None
 
+
+MOST_SEEN = 256
+"""The most channels of a frame in MessagePack whose names are counted at a glance."""
+V_OF_SIZE, Q_OF_SIZE = ([b"\xa1" + name + map_header(size) for size in range(MOST_SEEN + 1)] for name in (b"v", b"q"))
+"""The key, and the header of a map of so many entries, in MessagePack."""
 
 Decoders: TypeAlias = tuple[msgspec.msgpack.Decoder[Decoded], msgspec.json.Decoder[Decoded]]
 
@@ -108,26 +114,75 @@ def _decoders(kind: type[Decoded]) -> Decoders[Decoded]:
 
 
 _telemetry, _loose, _numbers = _decoders(Telemetry), _decoders(LooseTelemetry), _decoders(FrameNumbers)
-status = partial(_decode, _decoders(Status))
-event = partial(_decode, _decoders(Event))
-backfill_result = partial(_decode, _decoders(BackfillResult))
-command_result = partial(_decode, _decoders(CommandResult))
+
+
+def _unique(decoders: Decoders[Decoded], payload: bytes, content_type: str | None) -> Decoded:
+    """Decode a message, and refuse one in which a key stands twice."""
+    message = _decode(decoders, payload, content_type)
+    if (key := _repeated_key(payload, content_type)) is not None:
+        raise Rejected(Reason.WRONG_SHAPE, f"the key {key!r} stands twice")
+    return message
+
+
+status = partial(_unique, _decoders(Status))
+event = partial(_unique, _decoders(Event))
+backfill_result = partial(_unique, _decoders(BackfillResult))
+command_result = partial(_unique, _decoders(CommandResult))
 
 
 def telemetry(payload: bytes, content_type: str | None) -> Telemetry:
-    if content_type is None and payload and payload[0] < BOM[0]:  # nearly all messages, without detours
-        try:
-            return _telemetry[payload[0] < 0x80].decode(payload)
-        except Exception:  # decode again, for the reason
-            return _decode(_telemetry, payload, content_type)
-    return _decode(_telemetry, payload, content_type)
+    try:  # nearly all messages, without detours
+        json = is_json(payload, content_type)
+        message = _telemetry[json].decode(payload)
+    except Exception:  # decode again, for the reason
+        json, message = is_json(payload, content_type) if payload else False, _decode(_telemetry, payload, content_type)
+    if not _has_each_key_once(message, payload, json):
+        _check_channels(payload, content_type)
+    return message
+
+
+def _has_each_key_once(message: Telemetry, payload: bytes, json: bool) -> bool:
+    """Whether it is seen at a glance, by the number of quotes or the headers of maps, that no key stands twice."""
+    v, q, ch = message.v, message.q, message.ch
+    fields = 2 + (message.boot is not None) + (message.seq is not None) + (q is not None) + (ch is not None)
+    if json:
+        texts = fields + (len(v) if ch is None else len(ch)) + (len(q) if q.__class__ is dict else 0)
+        return payload.count(b'"') == 2 * texts
+    return (
+        payload[0] == 0x80 | fields
+        and (v.__class__ is list or V_OF_SIZE[min(len(v), MOST_SEEN)] in payload)
+        and (q is None or q.__class__ is list or Q_OF_SIZE[min(len(q), MOST_SEEN)] in payload)
+    )
+
+
+def _check_channels(payload: bytes, content_type: str | None) -> None:
+    """Raise Rejected if a telemetry message has a key twice, as for a channel that a block names twice."""
+    key = _repeated_key(payload, content_type)
+    if key in Telemetry.__struct_fields__:
+        raise Rejected(Reason.WRONG_SHAPE, f"the key {key!r} stands twice")
+    if key is not None:
+        raise Rejected(Reason.BAD_CHANNEL, f"the channel {key!r} stands twice")
+
+
+def _repeated_key(payload: bytes, content_type: str | None) -> str | None:
+    """A key that stands twice in an object of the message; None if each stands once."""
+    try:
+        if is_json(payload, content_type):
+            check_json(payload)
+        else:
+            check_msgpack(payload)
+    except RepeatedKey as error:
+        return error.key
+    return None
 
 
 def loose_telemetry(payload: bytes, content_type: str | None) -> LooseTelemetry:
     """Decode a message that is no Telemetry, because a time, value or quality has another type."""
     if is_json(payload, content_type):
         payload = finite(payload)
-    return _decode(_loose, payload, content_type)
+    message = _decode(_loose, payload, content_type)
+    _check_channels(payload, content_type)
+    return message
 
 
 def numbers(payload: bytes, content_type: str | None) -> tuple[int, int, int] | None:

@@ -19,10 +19,7 @@ def take_apart(payload: bytes, content_type: str | None, why: Rejected) -> tuple
 
     Raises Rejected if the message is wrong as a whole, or is a single frame; the reason names the wrong channels.
     """
-    try:
-        loose = decode.loose_telemetry(payload, content_type)
-    except Rejected:
-        raise why from None
+    loose = decode.loose_telemetry(payload, content_type)
     if isinstance(loose.v, dict):
         rated = loose.q.items() if isinstance(loose.q, dict) else ()
         raise Rejected(why.reason, _row_fault(loose.t, loose.v.items(), rated) or why.detail) from why
