@@ -14,7 +14,7 @@ import structlog
 from gateway import metrics
 from gateway.broker.outbox import Outbox
 from gateway.broker.window import IntakeWindow
-from gateway.items import Item
+from gateway.items import Item, NumberedFrames
 from gateway.receipts.holes import Holes
 from gateway.receipts.streams import Streams, StreamState
 from gateway.runtime.database import Pool, Troubles, retry_until_it_works
@@ -68,9 +68,9 @@ class Receipts:
         self._look_back = False
         self._closed = asyncio.Event()
 
-    def note(self, items: Sequence[Item]) -> None:
-        """Note items that are settled: stored, duplicates, or in quarantine."""
-        self._streams.note(items)
+    def note(self, items: Sequence[Item], unkept: Sequence[NumberedFrames]) -> None:
+        """Note items that are settled; `unkept` are those of their frames that the quarantine had no room for."""
+        self._streams.note(items, unkept)
 
     def connected(self, session_present: bool) -> None:
         """Tell recent devices again after a connect. A broker that lost the session lost the retained receipts too."""
