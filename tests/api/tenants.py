@@ -302,6 +302,7 @@ WHOSE = {
     "audit": f"organization_id = any ($1) and action not in {OWN_EVENTS}",
     "backups": EVERYTHING,
     "cells": EVERYTHING,
+    "challenge_salts": EVERYTHING,
     "channels": EVERYTHING,
     "claim_imports": EVERYTHING,
     "commands": OF_ORGANIZATION,
