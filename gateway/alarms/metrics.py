@@ -11,6 +11,9 @@ from schema.alarms.rules import PRIORITIES
 CAUSES = ("condition", "return", "unknown", "known", "shelving-ended", "phase", "rule-changed", "removed", *Action)
 
 LEADER = Gauge("biogate_alarm_leader", "1 while this process evaluates alarms, 0 on standby")
+LEADERS_FROZEN = Counter(
+    "biogate_alarm_leaders_frozen", "times that this process ended the database sessions of a leader that hung"
+)
 STANDING = OptionalGauge("biogate_alarms", "alarms that are not normal; set by the leader", ["state", "priority"])
 UNKNOWN = OptionalGauge("biogate_alarms_unknown", "alarms whose condition is unknown")
 WATCHED = OptionalGauge("biogate_alarm_devices", "devices under at least one rule")
