@@ -55,7 +55,7 @@ async def holding(lead: Lead) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def hung(chosen: Settings, what: str, *, beats: bool = True) -> AsyncIterator[asyncpg.Connection]:
-    """A process that took the lead, beat once and hangs, in a transaction of a second connection too. Yields that one."""
+    """A process that took the lead, beat once and hangs, in a transaction of a second connection, which it yields."""
     lock, writer = await connect(chosen, f"leader {what}"), await connect(chosen, "gateway main")
     assert await lock.fetchval(LOCK, f"biogate {what}")
     table = "alarm_lead" if what == "alarms" else "cells"
