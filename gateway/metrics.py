@@ -105,6 +105,10 @@ BROKER_RECEIVED = OptionalGauge("biogate_broker_received_messages", "packets tha
 BROKER_SENT = OptionalGauge("biogate_broker_sent_messages", "packets that the broker sent", kind="counter")
 BROKER_UPTIME = OptionalGauge("biogate_broker_uptime_seconds", "time since the broker's start")
 
+DATABASE_REACHABLE = OptionalGauge(
+    "biogate_database_reachable", "1 if the database answered this gateway within 2 s, 0 if not; asked every 2 s"
+)
+
 # -- figures of the database, in the gateway that leads, read once a minute
 
 FIGURES_AT = Gauge("biogate_figures_timestamp_seconds", "when the figures below were last read", ["what"])
