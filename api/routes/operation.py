@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it can answer, and what it has done."""
+"""Routes for operation: is the process alive, can it answer, and its metrics."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ async def ready(database: Accounts) -> Response:
         raise Unavailable(f"the database has not answered within {READY_S:g} s: try again") from error
     if missing:
         raise Unavailable(
-            f"migrations have not run: {', '.join(missing)}; run biogate migrate",
-            retry_after=30,
-            pending=missing,
+            f"migrations have not run: {', '.join(missing)}; run biogate migrate", retry_after=30, pending=missing
         )
     return answers.json({"status": "ready"})
 

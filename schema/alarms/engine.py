@@ -17,7 +17,7 @@ A frame is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -26,8 +26,8 @@ from schema.alarms.lateness import LATE, Lag
 from schema.alarms.machine import Action, Alarm, AlarmState, Condition, NotPossible
 from schema.alarms.rules import Rule, Silent
 from schema.alarms.snapshot import Snapshot, Value
+from schema.messages import BAD
 
-BAD = 1
 LARGEST = 1e300
 """A greater value counts as bad: so differences stay finite, and can be written as JSON."""
 TOLERANCE = 1e-6
@@ -80,7 +80,8 @@ class _Watch:
 
     __slots__ = ("alarm", "by_person", "holds", "is_known", "is_outside", "judged", "rule", "since", "test")
 
-    def __init__(self, rule: Rule, alarm: Alarm, memory: Mapping[str, Any], suppressed: Sequence[bool]) -> None:
+    def __init__(self, rule: Rule, alarm: Alarm, device_memory: Mapping[str, Any]) -> None:
+        memory = device_memory.get("rules", {}).get(rule.name, {})
         self.rule, self.alarm = rule, alarm
         self.test = conditions.test(rule, memory.get("test"))
         self.test.value = memory.get("value")
@@ -88,7 +89,7 @@ class _Watch:
         """When the condition began to differ from the alarm; moved on by the time in which it was unknown."""
         self.judged: float = memory.get("judged", 0.0)
         """When the condition was last judged."""
-        self.is_outside, self.by_person = suppressed
+        self.is_outside, self.by_person = device_memory.get("suppressed", {}).get(rule.name, (False, False))
         """Whether the run phase suppresses the alarm, and whether a person does."""
         self.take(alarm)
 
@@ -99,6 +100,62 @@ class _Watch:
         before = self.alarm.state
         self.take(alarm)
         return Transition(self.rule.name, moment(at), cause, before, alarm.state, self.test.value, detail, alarm)
+
+    def judge(self, outcome: bool | None, seen: Snapshot, *, time: float, at: float) -> list[Transition]:
+        """The transition that follows from an outcome, if any. A delay counts only time in which the condition was
+        known: it goes on after an unknown, and a gap counts for `stale_after` at most."""
+        rule, holds = self.rule, self.holds
+        wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
+        if self.since is not None:
+            elapsed = max(time - self.judged, 0.0)
+            was_unknown = not self.is_known and rule.unknown == "hold"
+            self.since += elapsed if was_unknown else max(elapsed - rule.stale_after, 0.0)
+        if wanted is holds:
+            self.since = None
+        elif wanted is not None:
+            if self.since is None:
+                self.since = time
+            if time - self.since >= (rule.off_delay if holds else rule.on_delay) - TOLERANCE:
+                holds, self.since = wanted, None
+        self.judged = time
+        is_known = outcome is not None
+        if holds is self.holds and is_known is self.is_known:
+            return []
+        if not is_known:
+            cause = "unknown"
+        elif holds is self.holds:
+            cause = "known"
+        else:
+            cause = "condition" if holds else "return"
+        alarm = machine.see(self.alarm, Condition.ACTIVE if holds else Condition.NORMAL, latch=rule.latch)
+        if not is_known:
+            alarm = machine.see(alarm, Condition.UNKNOWN)
+        return [self.become(alarm, at, cause, self.test.words(seen, outcome))]
+
+    def scope(self, phase: str | None, at: float) -> list[Transition]:
+        """Suppress by design the alarm of a rule that is not for this phase. One that returns counts delays anew."""
+        phases = self.rule.scope.phases
+        is_outside = bool(phases) and phase not in phases
+        if is_outside is self.is_outside:
+            return []
+        self.is_outside, self.since = is_outside, None
+        alarm = self.alarm
+        if is_outside:
+            alarm = machine.act(alarm, Action.SUPPRESS, now=moment(at))
+        else:
+            if alarm.active:
+                alarm = machine.see(alarm, Condition.NORMAL, latch=self.rule.latch)
+            if alarm.suppressed and not self.by_person:
+                alarm = machine.act(alarm, Action.UNSUPPRESS, now=moment(at))
+        return [self.become(alarm, at, "phase", f"run phase: {phase or 'none'}")]
+
+    def first_due(self) -> float:
+        """Seconds without a frame before which a tick cannot change this rule."""
+        due = self.rule.when.after if isinstance(self.rule.when, Silent) else float("inf")
+        return min(due, self.rule.stale_after) if self.test.channels else due
+
+    def memory(self) -> dict[str, Any]:
+        return {"test": self.test.memory(), "value": self.test.value, "since": self.since, "judged": self.judged}
 
 
 class DeviceAlarms:
@@ -119,27 +176,21 @@ class DeviceAlarms:
         live: bool = True,
     ) -> None:
         memory, alarms = memory or {}, alarms or {}
-        of_rules, suppressed = memory.get("rules", {}), memory.get("suppressed", {})
         self._watched = {
-            rule.name: _Watch(
-                rule,
-                alarms.get(rule.name, Alarm()),
-                of_rules.get(rule.name, {}),
-                suppressed.get(rule.name, (False, False)),
-            )
-            for rule in rules
-            if rule.enabled
+            rule.name: _Watch(rule, alarms.get(rule.name, Alarm()), memory) for rule in rules if rule.enabled
         }
         self._live = live
-        self._used = frozenset[str]().union(*(watch.test.channels for watch in self._watched.values()))
-        self._patience = min(map(self._first_due, self._watched.values()), default=float("inf"))
+        self.channels = frozenset[str]().union(*(watch.test.channels for watch in self._watched.values()))
+        """The channels that the rules read; others need not be given."""
+        self._patience = min((watch.first_due() for watch in self._watched.values()), default=float("inf"))
         self._lag = Lag(memory.get("lag"))
         self._before_set_back: float = memory.get("before_set_back", 0.0)
         self._seen = Snapshot(**memory.get("seen", {}))
-        self._phase_time: float
-        self._phase_time, self._seen.phase = memory.get("phase", (0.0, None))
+        self.phase_time: float
+        """The time of the newest phase, in s since 1970; 0 if there was none."""
+        self.phase_time, self._seen.phase = memory.get("phase", (0.0, None))
         self._seen.values = {
-            channel: Value(*value) for channel, value in memory.get("values", {}).items() if channel in self._used
+            channel: Value(*value) for channel, value in memory.get("values", {}).items() if channel in self.channels
         }
         self._has_begun = bool(memory.get("seen"))
         self._is_scoped = False
@@ -160,23 +211,17 @@ class DeviceAlarms:
             return None
         return Position(seen.time, seen.received, seen.boot, seen.seq, self._before_set_back)
 
-    @property
-    def phase_time(self) -> float:
-        """The time of the newest phase, in s since 1970; 0 if there was none."""
-        return self._phase_time
-
-    @property
-    def channels(self) -> frozenset[str]:
-        """The channels that the rules read; others need not be given."""
-        return self._used
-
     def frame(self, frame: CommittedFrame) -> list[Transition]:
         """Evaluate a frame that was committed."""
         seen, time = self._seen, frame.time
         is_first, is_next = not self._has_begun, self._is_next(frame)
         if not (is_first or is_next or self._is_not_older(frame)):
             return []
-        if is_next and time < seen.time - LATE and self._is_set_back(frame):
+        if (
+            is_next
+            and time < seen.time - LATE
+            and any(channel in seen.values and seen.values[channel].time > time for channel, _, _ in frame.values)
+        ):
             self._set_back(frame)
         is_newer = is_first or is_next or time > seen.time
         if not self._take_values(frame) and not is_newer:
@@ -201,16 +246,14 @@ class DeviceAlarms:
             outcome = watch.test.step(seen, watch.holds)
             if outcome is watch.holds and watch.is_known and watch.since is None:
                 continue
-            change = self._judge(watch, outcome, seen, time=seen.time, at=seen.time)
-            if change is not None:
-                made.append(change)
+            made += watch.judge(outcome, seen, time=seen.time, at=seen.time)
         return made
 
     def phase(self, time: float, phase: str | None) -> list[Transition]:
         """Take a phase that the run has entered; null ends the run. Phases older than the newest are ignored."""
-        if time < self._phase_time:
+        if time < self.phase_time:
             return []
-        self._phase_time, self._seen.phase = time, phase
+        self.phase_time, self._seen.phase = time, phase
         return self._scope(time)
 
     def tick(self, now: float) -> list[Transition]:
@@ -248,17 +291,9 @@ class DeviceAlarms:
         memory: dict[str, Any] = {
             "lag": self._lag.memory(),
             "before_set_back": self._before_set_back,
-            "phase": [self._phase_time, seen.phase],
+            "phase": [self.phase_time, seen.phase],
             "values": {channel: [value.time, value.value, value.quality] for channel, value in seen.values.items()},
-            "rules": {
-                name: {
-                    "test": watch.test.memory(),
-                    "value": watch.test.value,
-                    "since": watch.since,
-                    "judged": watch.judged,
-                }
-                for name, watch in self._watched.items()
-            },
+            "rules": {name: watch.memory() for name, watch in self._watched.items()},
             "suppressed": {name: [watch.is_outside, watch.by_person] for name, watch in self._watched.items()},
         }
         if self._has_begun:
@@ -287,15 +322,11 @@ class DeviceAlarms:
             return frame.boot >= seen.boot
         return frame.seq >= seen.seq or frame.time > self._before_set_back
 
-    def _is_set_back(self, frame: CommittedFrame) -> bool:
-        values = self._seen.values
-        return any(channel in values and values[channel].time > frame.time for channel, _, _ in frame.values)
-
     def _take_values(self, frame: CommittedFrame) -> bool:
         """Take the frame's values; return whether any was new. The first value of a channel at one time stays."""
         values, time, took = self._seen.values, frame.time, False
         for channel, value, quality in frame.values:
-            if channel not in self._used:
+            if channel not in self.channels:
                 continue
             newest = values.get(channel)
             if newest is None:
@@ -328,83 +359,20 @@ class DeviceAlarms:
         seen = self._seen
         grace = LATE if self._live else 0.0
         time = seen.time + (now - seen.heard)
-        later = Snapshot(
-            time=max(time - grace, seen.time),
-            received=seen.received,
-            heard=seen.heard,
-            now=now,
-            boot=seen.boot,
-            seq=seen.seq,
-            values=seen.values,
-        )
-        made = []
+        later = replace(seen, time=max(time - grace, seen.time), now=now)
+        made: list[Transition] = []
         for watch in self._watched.values():
             outcome = watch.test.step(later, watch.holds)
             # Other rules, with their delays, wait for a frame.
             if outcome is None or isinstance(watch.rule.when, Silent):
-                change = self._judge(watch, outcome, later, time=time, at=now)
-                if change is not None:
-                    made.append(change)
+                made += watch.judge(outcome, later, time=time, at=now)
         return made
-
-    def _first_due(self, watch: _Watch) -> float:
-        """Seconds without a frame before which a tick cannot change this rule."""
-        rule = watch.rule
-        due = rule.when.after if isinstance(rule.when, Silent) else float("inf")
-        return min(due, rule.stale_after) if watch.test.channels else due
-
-    def _judge(
-        self, watch: _Watch, outcome: bool | None, seen: Snapshot, *, time: float, at: float
-    ) -> Transition | None:
-        """The transition that follows from an outcome, if any. A delay counts only time in which the condition was
-        known: it goes on after an unknown, and a gap counts for `stale_after` at most."""
-        rule, holds = watch.rule, watch.holds
-        wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
-        if watch.since is not None:
-            elapsed = max(time - watch.judged, 0.0)
-            was_unknown = not watch.is_known and rule.unknown == "hold"
-            watch.since += elapsed if was_unknown else max(elapsed - rule.stale_after, 0.0)
-        if wanted is holds:
-            watch.since = None
-        elif wanted is not None:
-            if watch.since is None:
-                watch.since = time
-            if time - watch.since >= (rule.off_delay if holds else rule.on_delay) - TOLERANCE:
-                holds, watch.since = wanted, None
-        watch.judged = time
-        is_known = outcome is not None
-        if holds is watch.holds and is_known is watch.is_known:
-            return None
-        if holds is not watch.holds:
-            cause = ("condition" if holds else "return") if is_known else "unknown"
-        else:
-            cause = "known" if is_known else "unknown"
-        alarm = machine.see(watch.alarm, Condition.ACTIVE if holds else Condition.NORMAL, latch=rule.latch)
-        if not is_known:
-            alarm = machine.see(alarm, Condition.UNKNOWN)
-        return watch.become(alarm, at, cause, watch.test.words(seen, outcome))
 
     def _scope(self, at: float) -> list[Transition]:
-        """Suppress by design the rules that are not for the current phase. A rule that returns counts delays anew."""
+        """Suppress by design the rules that are not for the current phase."""
         self._is_scoped = True
-        made = []
         phase = self._seen.phase
-        for watch in self._watched.values():
-            phases = watch.rule.scope.phases
-            is_outside = bool(phases) and phase not in phases
-            if is_outside is watch.is_outside:
-                continue
-            watch.is_outside, watch.since = is_outside, None
-            alarm = watch.alarm
-            if is_outside:
-                alarm = machine.act(alarm, Action.SUPPRESS, now=moment(at))
-            else:
-                if alarm.active:
-                    alarm = machine.see(alarm, Condition.NORMAL, latch=watch.rule.latch)
-                if alarm.suppressed and not watch.by_person:
-                    alarm = machine.act(alarm, Action.UNSUPPRESS, now=moment(at))
-            made.append(watch.become(alarm, at, "phase", f"run phase: {phase or 'none'}"))
-        return made
+        return [change for watch in self._watched.values() for change in watch.scope(phase, at)]
 
 
 def moment(time: float) -> datetime:
