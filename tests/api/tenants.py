@@ -292,6 +292,7 @@ WHOSE = {
     "alarm_acts": OF_ORGANIZATION,
     "alarm_devices": OF_DEVICE,
     "alarm_lead": EVERYTHING,
+    "lead_beats": EVERYTHING,
     "alarm_notifications": "route_id in (select route_id from alarm_routes where organization_id = any ($1))",
     "alarm_routes": OF_ORGANIZATION,
     "alarm_rules": OF_ORGANIZATION,
