@@ -30,6 +30,7 @@ from gateway.settings import REPLAY, Settings
 from gateway.upkeep.figures import Figures
 from gateway.upkeep.retention import Retention
 from gateway.upkeep.sql_logins import SqlLoginWatch
+from schema.reachability import watched_database
 
 if TYPE_CHECKING:
     from gateway.secrets import Secrets
@@ -62,6 +63,7 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
         create_pool(settings, ACCESS_CONNECTIONS) as access_pool,
         # /health answers before the database is reached: a database that is away is no reason for a restart
         serve(settings.gateway_http_host, settings.gateway_http_port, in_the_way),
+        watched_database(str(settings.database_url), metrics.DATABASE_REACHABLE.set),
     ):
         if (pipeline := await unless_stopped(stop, start())) is None:
             return

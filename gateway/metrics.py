@@ -43,6 +43,9 @@ STREAMS_OVERFLOWED = Counter("biogate_streams_overflowed", "merges that left ran
 DEFECTS = Counter("biogate_defects", "times that a part failed by a defect and was started again", ["what"])
 EVENT_LOOP_LAG = BulkHistogram("biogate_event_loop_lag_seconds", "how late a task of the event loop runs", SECONDS)
 LEADER = Gauge("biogate_leader", "1 while this gateway leads its cell, 0 on standby")
+LEADERS_FROZEN = Counter(
+    "biogate_leaders_frozen", "times that this gateway ended the database sessions of a leader that hung"
+)
 MQTT_CONNECTED = Gauge("biogate_mqtt_connected", "1 while connected and subscribed")
 MQTT_CONNECTS = Counter("biogate_mqtt_connects", "connections made to the broker", ["session_present"])
 WINDOW_FULL = Counter("biogate_window_full", "times that the window was full, so that the socket was not read")
@@ -101,6 +104,10 @@ BROKER_HEAP = OptionalGauge("biogate_broker_heap_bytes", "memory that the broker
 BROKER_RECEIVED = OptionalGauge("biogate_broker_received_messages", "packets that the broker received", kind="counter")
 BROKER_SENT = OptionalGauge("biogate_broker_sent_messages", "packets that the broker sent", kind="counter")
 BROKER_UPTIME = OptionalGauge("biogate_broker_uptime_seconds", "time since the broker's start")
+
+DATABASE_REACHABLE = OptionalGauge(
+    "biogate_database_reachable", "1 if the database answered this gateway within 2 s, 0 if not; asked every 2 s"
+)
 
 # -- figures of the database, in the gateway that leads, read once a minute
 

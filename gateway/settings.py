@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
+from secrets import token_hex
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AnyUrl, Field, PostgresDsn, SecretStr, UrlConstraints, model_validator
@@ -31,6 +33,8 @@ class Timing:
     """Interval at which a standby tries to take the lead."""
     give_up_s: float = 5.0
     """Time after which a process that could not prove its lead has lost it."""
+    frozen_s: float = 10.0
+    """Time without a beat after which a standby ends the leading process's database sessions."""
     reconnect_s: float = 0.2
     """First wait before the broker is tried again; it doubles with each failure."""
     longest_reconnect_s: float = 10.0
@@ -195,6 +199,11 @@ class Settings(BaseSettings):
 
     shutdown_timeout_s: float = Field(30, gt=0, description="deadline for the drain after SIGTERM")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level logged")
+
+    @cached_property
+    def process(self) -> str:
+        """A name for this process, last in the name of each of its database sessions: who ends one finds the others."""
+        return token_hex(4)
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

@@ -26,6 +26,12 @@ from schema.errors import BiogateError, Misused
 MIGRATIONS = Path(__file__).parent / "migrations"
 EDITIONS = Path(__file__).parent / "editions"
 LOCK = 0x62696F67  # "biog"
+NO_SUCH_FILE = "58P01"
+"""The SQLSTATE of a library that the server lacks: TimescaleDB was upgraded, and the database asks for the old one."""
+EXTENSION_BEHIND = (
+    "the server's TimescaleDB was upgraded or replaced, and this database still asks for the old one: run "
+    '`psql -X "$BIOGATE_DATABASE_URL" -c "alter extension timescaledb update"`, then `biogate migrate`'
+)
 
 
 class BadSetting(Misused):
@@ -108,6 +114,11 @@ async def main() -> None:
         finally:
             await connection.close()
     except (BadMigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        if (
+            getattr(error, "sqlstate", None) == NO_SUCH_FILE
+            or getattr(error.__cause__, "sqlstate", None) == NO_SUCH_FILE
+        ):
+            raise NotMigrated(f"not migrated: {EXTENSION_BEHIND}") from error
         cause = f": {error.__cause__}" if error.__cause__ else ""
         raise NotMigrated(f"not migrated: {error or type(error).__name__}{cause}") from error
     print(f"schema is current ({edition} edition)")
