@@ -54,7 +54,8 @@ def login(
 ) -> None:
     """Make a login for a person or a program, with all rights of the device; a new device is registered.
 
-    It is for one client at a time: another connection takes over. Its files are for mosquitto_pub and mosquitto_sub, and for programs (login.json).
+    It is for one client at a time: another connection takes over. Its files are for mosquitto_pub and mosquitto_sub,
+    and for programs (login.json).
     """
     chosen = settings(Surroundings)
     directory = (to or Path("logins") / name).absolute()
