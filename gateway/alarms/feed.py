@@ -31,7 +31,8 @@ import structlog
 
 from gateway.alarms.watch import Watch
 from gateway.runtime.database import Pool
-from schema.alarms.engine import Position, moment
+from schema.alarms.engine import moment
+from schema.alarms.timeline import Position
 
 log = structlog.get_logger()
 

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import asyncpg
 import structlog
 
-from schema.alarms.engine import CommittedFrame, DeviceAlarms, Transition, moment
+from schema.alarms.engine import DeviceAlarms, Transition, moment
 from schema.alarms.machine import Action, Alarm, AlarmState, NotPossible
 from schema.alarms.rules import Rule
 from schema.alarms.stored import sent
+from schema.alarms.timeline import CommittedFrame
 
 log = structlog.get_logger()
 

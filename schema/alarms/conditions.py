@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from schema.alarms import expression, rules, windows
 from schema.alarms.snapshot import Snapshot, Value, in_words, known, towards, why_unknown
@@ -53,6 +53,8 @@ def test(rule: rules.Rule, memory: Memory | None = None) -> Test:  # noqa: PT028
             made = windows.SkewTest(when, memory)
         case rules.Formula() as when:
             made = _Formula(when, stale_after)
+        case other:
+            assert_never(other)
     return made if rule.clear is None else _Clearing(made, rule.clear, stale_after)
 
 
@@ -142,11 +144,16 @@ class _Silent(_Stateless):
         super().__init__([], 0.0)
         self._after = when.after
 
-    def step(self, seen: Snapshot, active: bool) -> bool:
-        self.value = max(seen.now - seen.heard, 0.0)
+    def step(self, seen: Snapshot, active: bool) -> bool | None:
+        if seen.well_since > seen.now:
+            self.value = None
+            return None
+        self.value = max(seen.now - max(seen.heard, seen.well_since), 0.0)
         return self.value >= self._after
 
     def words(self, seen: Snapshot, outcome: bool | None) -> str:
+        if outcome is None:
+            return "the intake stores nothing: nobody can tell whether the device sends"
         return f"nothing for {self.value:.0f} s" if outcome else "the device sends again"
 
 

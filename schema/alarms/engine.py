@@ -1,17 +1,9 @@
 """Evaluates all rules of one device on its committed frames: delays, unknowns, states, transitions.
 
 It is pure, so the same code evaluates live and in a dry run, and a repetition from a checkpoint gives the same result.
-A frame is
-
-* news, if its time or its sequence is newer than all before: its values are taken and the rules are evaluated. With a
-  newer sequence and an older time it is a block of other channels, and only those channels are taken whose known value
-  is older. But if it is older by more than 30 s and one of its channels has a newer value, then the clock was set back:
-  all times in memory move along with it;
-* a part of the newest frame, if it has the same time: its channels that had not come are taken;
-* a backlog (schema/alarms/lateness.py), if it is newer but came more than 30 s later than is usual: values and windows
-  take it at its own time, it makes no transition, and it drops running delays. The first frame in time starts afresh;
-* late history otherwise, which changes nothing at all. So a device without a sequence whose clock is set back is not
-  evaluated until its clock has caught up; rules for silence report that.
+timeline.py says which frame is the newest. A backlog is evaluated at its own time, delays included, but makes no
+transition: the first frame in time makes the one that is due then. While a backlog lasts for more than a minute, all
+conditions but silence are unknown.
 """
 
 from __future__ import annotations
@@ -19,32 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from schema.alarms import conditions, machine
-from schema.alarms.lateness import LATE, Lag
+from schema.alarms.lateness import SETTLED
 from schema.alarms.machine import Action, Alarm, AlarmState, Condition, NotPossible
 from schema.alarms.rules import Rule, Silent
-from schema.alarms.snapshot import Snapshot, Value
+from schema.alarms.snapshot import Snapshot
+from schema.alarms.timeline import TOLERANCE, CommittedFrame, Position, Timeline
 
-BAD = 1
-LARGEST = 1e300
-"""A greater value counts as bad: so differences stay finite, and can be written as JSON."""
-TOLERANCE = 1e-6
-"""Seconds. Times are exact to a microsecond."""
 WHILE_UNKNOWN = {"hold": None, "raise": True, "clear": False}
-
-
-@dataclass(frozen=True, slots=True)
-class CommittedFrame:
-    """A frame as it was committed. Times are in s since 1970."""
-
-    time: float
-    received: float
-    boot: int | None
-    seq: int | None
-    values: Sequence[tuple[str, float | None, int]]
-    """(channel, value, quality) of the channels that were sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +37,6 @@ class Transition:
     detail: str
     alarm: Alarm
     """The alarm after the transition."""
-
-
-class Position(NamedTuple):
-    """The position of a device's evaluation: its newest frame. Times are in s since 1970."""
-
-    time: float
-    received: float
-    boot: int | None
-    seq: int | None
-    set_back_from: float
-    """The device's time before its clock was set back. Up to it, only a newer sequence makes a frame news. 0 if the
-    clock was never set back."""
 
 
 class _Watch:
@@ -94,6 +58,12 @@ class _Watch:
 
     def take(self, alarm: Alarm) -> None:
         self.alarm, self.holds, self.is_known = alarm, alarm.active, alarm.condition is not Condition.UNKNOWN
+
+    def move(self, step: float) -> None:
+        """Move times along with the device's clock."""
+        self.judged += step
+        if self.since is not None:
+            self.since += step
 
     def become(self, alarm: Alarm, at: float, cause: str, detail: str) -> Transition:
         before = self.alarm.state
@@ -130,18 +100,12 @@ class DeviceAlarms:
             for rule in rules
             if rule.enabled
         }
-        self._live = live
         self._used = frozenset[str]().union(*(watch.test.channels for watch in self._watched.values()))
         self._patience = min(map(self._first_due, self._watched.values()), default=float("inf"))
-        self._lag = Lag(memory.get("lag"))
-        self._before_set_back: float = memory.get("before_set_back", 0.0)
-        self._seen = Snapshot(**memory.get("seen", {}))
+        self._timeline = Timeline(self._used, memory, live=live)
+        self._seen = self._timeline.seen
         self._phase_time: float
         self._phase_time, self._seen.phase = memory.get("phase", (0.0, None))
-        self._seen.values = {
-            channel: Value(*value) for channel, value in memory.get("values", {}).items() if channel in self._used
-        }
-        self._has_begun = bool(memory.get("seen"))
         self._is_scoped = False
 
     @property
@@ -151,14 +115,16 @@ class DeviceAlarms:
     @property
     def evaluated_until(self) -> float | None:
         """The time of the newest frame, in s since 1970."""
-        return self._seen.time if self._has_begun else None
+        return self._seen.time if self._timeline.has_begun else None
 
     @property
     def position(self) -> Position | None:
-        seen = self._seen
-        if not self._has_begun:
-            return None
-        return Position(seen.time, seen.received, seen.boot, seen.seq, self._before_set_back)
+        return self._timeline.position
+
+    @property
+    def oddities(self) -> tuple[int, int]:
+        """How often the device's clock was set back, and how often its numbers went back."""
+        return self._timeline.set_back_count, self._timeline.numbers_back_count
 
     @property
     def phase_time(self) -> float:
@@ -172,58 +138,63 @@ class DeviceAlarms:
 
     def frame(self, frame: CommittedFrame) -> list[Transition]:
         """Evaluate a frame that was committed."""
-        seen, time = self._seen, frame.time
-        is_first, is_next = not self._has_begun, self._is_next(frame)
-        if not (is_first or is_next or self._is_not_older(frame)):
-            return []
-        if is_next and time < seen.time - LATE and self._is_set_back(frame):
-            self._set_back(frame)
-        is_newer = is_first or is_next or time > seen.time
-        if not self._take_values(frame) and not is_newer:
-            return []
-        is_ahead = is_first or time >= seen.time
-        if is_newer:
-            seen.boot, seen.seq = frame.boot, frame.seq
-        if is_first or time > seen.time:
-            seen.time, seen.received = time, frame.received
-        heard = frame.received if self._live else time
-        if is_first or heard > seen.heard:
-            seen.heard = heard
-        seen.now = seen.heard
-        self._has_begun = True
-        made = [] if self._is_scoped else self._scope(seen.time)
-        if self._live and is_ahead and not self._lag.is_live(time, frame.received):
+        taken, seen = self._timeline.take(frame), self._seen
+        if taken.moved:
             for watch in self._watched.values():
-                watch.test.step(seen, watch.holds)
-                watch.since = None
-            return made
+                watch.move(taken.moved)
+        if not taken.is_news:
+            return []
+        made = [] if self._is_scoped else self._scope(seen.time)
+        late_for = self._timeline.late_for if taken.is_late else 0.0
         for watch in self._watched.values():
             outcome = watch.test.step(seen, watch.holds)
-            if outcome is watch.holds and watch.is_known and watch.since is None:
+            if late_for >= SETTLED and not isinstance(watch.rule.when, Silent):
+                late = f"frames come {seen.received - seen.time:.0f} s after their time"
+                change = self._judge(watch, None, seen, time=seen.time, at=seen.heard, detail=late)
+            elif outcome is watch.holds and watch.is_known and watch.since is None:
                 continue
-            change = self._judge(watch, outcome, seen, time=seen.time, at=seen.time)
+            elif taken.is_late:
+                self._delay(watch, outcome, seen.time)
+                continue
+            else:
+                change = self._judge(watch, outcome, seen, time=seen.time, at=seen.time)
             if change is not None:
                 made.append(change)
         return made
 
     def phase(self, time: float, phase: str | None) -> list[Transition]:
-        """Take a phase that the run has entered; null ends the run. Phases older than the newest are ignored."""
+        """Take a phase that the run has entered; null ends the run. Phases older than the newest are ignored. A rule
+        that returns is evaluated at once, by the newest frame."""
         if time < self._phase_time:
             return []
         self._phase_time, self._seen.phase = time, phase
-        return self._scope(time)
+        known = [watch for watch in self._watched.values() if watch.is_known]
+        made = self._scope(time)
+        returned = {one.rule for one in made}
+        if not self._timeline.has_begun or self._timeline.late_for:
+            return made
+        time = max(time, self._seen.time)
+        for watch in known:
+            if watch.is_outside or watch.rule.name not in returned:
+                continue
+            outcome = watch.test.step(self._seen, watch.holds)
+            change = self._judge(watch, outcome, self._seen, time=time, at=time)
+            if change is not None:
+                made.append(change)
+        return made
 
-    def tick(self, now: float) -> list[Transition]:
+    def tick(self, now: float, well_since: float = 0.0) -> list[Transition]:
         """Evaluate what is due for lack of frames (silence, stale values) and ends of shelving. `now` is the
-        evaluator's clock; everything committed before it has been given."""
+        evaluator's clock; everything committed before it has been given. The intake has stored all that was sent since
+        `well_since`; infinity: it does not."""
         made = [] if self._is_scoped else self._scope(now)
         for watch in self._watched.values():
             if watch.alarm.shelved_until is not None:
                 alarm = machine.tick(watch.alarm, moment(now))
                 if alarm is not watch.alarm:
                     made.append(watch.become(alarm, now, "shelving-ended", ""))
-        if self._has_begun and now - self._seen.heard >= self._patience:
-            made += self._miss(now)
+        if now - self._timeline.waits_since(now) >= self._patience:
+            made += self._miss(now, well_since)
         return made
 
     def act(
@@ -243,13 +214,8 @@ class DeviceAlarms:
 
     def memory(self) -> dict[str, Any]:
         """The state that all frames up to now have left, as JSON, without the alarms."""
-        seen = self._seen
-        began = {name: getattr(seen, name) for name in ("time", "received", "heard", "now", "boot", "seq")}
-        memory: dict[str, Any] = {
-            "lag": self._lag.memory(),
-            "before_set_back": self._before_set_back,
-            "phase": [self._phase_time, seen.phase],
-            "values": {channel: [value.time, value.value, value.quality] for channel, value in seen.values.items()},
+        return self._timeline.memory() | {
+            "phase": [self._phase_time, self._seen.phase],
             "rules": {
                 name: {
                     "test": watch.test.memory(),
@@ -261,88 +227,23 @@ class DeviceAlarms:
             },
             "suppressed": {name: [watch.is_outside, watch.by_person] for name, watch in self._watched.items()},
         }
-        if self._has_begun:
-            memory["seen"] = began
-        return memory
 
-    def _is_next(self, frame: CommittedFrame) -> bool:
-        """Whether the frame follows by its sequence, which a clock that is set does not change."""
-        seen = self._seen
-        if frame.boot is None or frame.seq is None or seen.boot is None or seen.seq is None:
-            return False
-        return frame.boot > seen.boot or (frame.boot == seen.boot and frame.seq > seen.seq)
-
-    def _is_not_older(self, frame: CommittedFrame) -> bool:
-        """Whether the frame is not older by its time. A frame of an older boot always is older.
-
-        In the same boot a frame with an older sequence is older too, unless its time is after every time before the
-        clock was set back: then the device has begun to count anew.
-        """
-        seen = self._seen
-        if frame.time < seen.time:
-            return False
-        if frame.boot is None or seen.boot is None:
-            return True
-        if frame.boot != seen.boot or frame.seq is None or seen.seq is None:
-            return frame.boot >= seen.boot
-        return frame.seq >= seen.seq or frame.time > self._before_set_back
-
-    def _is_set_back(self, frame: CommittedFrame) -> bool:
-        values = self._seen.values
-        return any(channel in values and values[channel].time > frame.time for channel, _, _ in frame.values)
-
-    def _take_values(self, frame: CommittedFrame) -> bool:
-        """Take the frame's values; return whether any was new. The first value of a channel at one time stays."""
-        values, time, took = self._seen.values, frame.time, False
-        for channel, value, quality in frame.values:
-            if channel not in self._used:
-                continue
-            newest = values.get(channel)
-            if newest is None:
-                newest = values[channel] = Value(time, None, BAD)
-            elif newest.time >= time:
-                continue
-            is_number = value is not None and -LARGEST <= value <= LARGEST  # NaN is not
-            newest.time = time
-            newest.value = value if is_number else None
-            newest.quality = quality if is_number else quality or BAD
-            took = True
-        return took
-
-    def _set_back(self, frame: CommittedFrame) -> None:
-        step = frame.time - self._seen.time
-        self._before_set_back = max(self._before_set_back, self._seen.time)
-        for value in self._seen.values.values():
-            value.time += step - TOLERANCE  # now older than this frame, so that its values are news
-        for watch in self._watched.values():
-            watch.judged += step
-            if watch.since is not None:
-                watch.since += step
-        self._seen.time += step
-        self._lag.take(frame.time, frame.received)
-
-    def _miss(self, now: float) -> list[Transition]:
-        """Evaluate after a long time without frames. A frame may be under way for LATE seconds, and values count as
-        stale only if they would be so even then; else a device that sends once a minute would be unknown for a moment
-        before each frame."""
-        seen = self._seen
-        grace = LATE if self._live else 0.0
-        time = seen.time + (now - seen.heard)
-        later = Snapshot(
-            time=max(time - grace, seen.time),
-            received=seen.received,
-            heard=seen.heard,
-            now=now,
-            boot=seen.boot,
-            seq=seen.seq,
-            values=seen.values,
-        )
+    def _miss(self, now: float, well_since: float) -> list[Transition]:
+        """Evaluate after a long time without a newer frame."""
+        time, later = self._timeline.later(now)
+        later.well_since = well_since
+        waited = now - self._timeline.waits_since(now)
         made = []
         for watch in self._watched.values():
-            outcome = watch.test.step(later, watch.holds)
+            is_silence = isinstance(watch.rule.when, Silent)
+            if not is_silence and waited < watch.rule.stale_after:
+                continue
+            has_nothing = not (self._timeline.has_begun or is_silence)
+            outcome = None if has_nothing else watch.test.step(later, watch.holds)
             # Other rules, with their delays, wait for a frame.
-            if outcome is None or isinstance(watch.rule.when, Silent):
-                change = self._judge(watch, outcome, later, time=time, at=now)
+            if outcome is None or is_silence:
+                detail = "the device has not sent anything yet" if has_nothing else ""
+                change = self._judge(watch, outcome, later, time=time, at=now, detail=detail)
                 if change is not None:
                     made.append(change)
         return made
@@ -350,28 +251,18 @@ class DeviceAlarms:
     def _first_due(self, watch: _Watch) -> float:
         """Seconds without a frame before which a tick cannot change this rule."""
         rule = watch.rule
-        due = rule.when.after if isinstance(rule.when, Silent) else float("inf")
-        return min(due, rule.stale_after) if watch.test.channels else due
+        return rule.when.after if isinstance(rule.when, Silent) else rule.stale_after
 
     def _judge(
-        self, watch: _Watch, outcome: bool | None, seen: Snapshot, *, time: float, at: float
+        self, watch: _Watch, outcome: bool | None, seen: Snapshot, *, time: float, at: float, detail: str = ""
     ) -> Transition | None:
-        """The transition that follows from an outcome, if any. A delay counts only time in which the condition was
-        known: it goes on after an unknown, and a gap counts for `stale_after` at most."""
+        """The transition that follows from an outcome, if any; `detail` instead of the test's words."""
         rule, holds = watch.rule, watch.holds
         wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
-        if watch.since is not None:
-            elapsed = max(time - watch.judged, 0.0)
-            was_unknown = not watch.is_known and rule.unknown == "hold"
-            watch.since += elapsed if was_unknown else max(elapsed - rule.stale_after, 0.0)
-        if wanted is holds:
-            watch.since = None
-        elif wanted is not None:
-            if watch.since is None:
-                watch.since = time
-            if time - watch.since >= (rule.off_delay if holds else rule.on_delay) - TOLERANCE:
-                holds, watch.since = wanted, None
-        watch.judged = time
+        self._delay(watch, outcome, time)
+        delay = (rule.off_delay if holds else rule.on_delay) - TOLERANCE
+        if watch.since is not None and wanted is not None and time - watch.since >= delay:
+            holds, watch.since = wanted, None
         is_known = outcome is not None
         if holds is watch.holds and is_known is watch.is_known:
             return None
@@ -382,7 +273,22 @@ class DeviceAlarms:
         alarm = machine.see(watch.alarm, Condition.ACTIVE if holds else Condition.NORMAL, latch=rule.latch)
         if not is_known:
             alarm = machine.see(alarm, Condition.UNKNOWN)
-        return watch.become(alarm, at, cause, watch.test.words(seen, outcome))
+        return watch.become(alarm, at, cause, detail or watch.test.words(seen, outcome))
+
+    def _delay(self, watch: _Watch, outcome: bool | None, time: float) -> None:
+        """Count the delay of a rule. It counts only time in which the condition was known: it goes on after an unknown,
+        and a gap counts for `stale_after` at most."""
+        rule = watch.rule
+        wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
+        if watch.since is not None:
+            elapsed = max(time - watch.judged, 0.0)
+            was_unknown = not watch.is_known and rule.unknown == "hold"
+            watch.since += elapsed if was_unknown else max(elapsed - rule.stale_after, 0.0)
+        if wanted is watch.holds:
+            watch.since = None
+        elif wanted is not None and watch.since is None:
+            watch.since = time
+        watch.judged = time
 
     def _scope(self, at: float) -> list[Transition]:
         """Suppress by design the rules that are not for the current phase. A rule that returns counts delays anew."""

@@ -28,6 +28,10 @@ class Snapshot:
     """When the device last sent a frame, by the clock of `now`."""
     now: float = 0.0
     """The evaluator's clock; while a frame is evaluated, the time of its receipt."""
+    well_since: float = 0.0
+    """Since when the intake has stored all that was sent; infinity: it does not."""
+    is_estimate: bool = False
+    """Whether no frame came: `time` is what the device's clock must show."""
     boot: int | None = None
     seq: int | None = None
     phase: str | None = None
