@@ -128,16 +128,14 @@ class Evaluator:
         if self._rules_told.is_set() or now >= self._look_due or not all(map(self._covers, acts)):
             await self._look(store, now)
         watches = list(self._watches.values())
-        await self._feed.heads(watches, now)
+        notes = await self._feed.notes(watches, now)
         complete: list[Watch] = []
         behind = 0
         for first in range(0, len(watches), AT_ONCE):
-            reading = await self._feed.read(watches[first : first + AT_ONCE], now)
+            reading = await self._feed.read(watches[first : first + AT_ONCE], notes, now)
             await self._give(reading, now)
             complete += reading.complete
             behind += len(reading.more)
-        for device_id, rows in (await self._feed.search(complete, now)).items():
-            self._guard(self._watches[device_id], self._give_all, rows, [])
         outcomes = [outcome for act in acts if (outcome := self._act(act, at)) is not None]
         for watch in complete:
             if now >= watch.tick_due:

@@ -100,8 +100,10 @@ class Watch:
         """Ids of the rules whose rows of `alarms` are to be written."""
         self.received: list[float] = []
         """Receipt times, in s since 1970, of the frames that have made transitions."""
-        self.is_new = not memory
-        """Whether no frame of the device was ever evaluated."""
+        self.is_new = True
+        """Whether the newest frame of the device is to be looked for, because none was ever evaluated."""
+        self.late_id = 0
+        """The last note of late frames (late_arrivals) that was read."""
         self.forget = False
         """Whether no rule covers the device, so that its memory is to be deleted."""
         self.since_write = False
@@ -125,8 +127,8 @@ class Watch:
             self._begin(device, rules, now, memory, unreadable)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             log.error("memory of a device is unusable: begun again without it", device=device.name, error=repr(error))
-            self.is_new = True
             self._begin(device, rules, now, {}, unreadable)
+        self.is_new = self.engine.position is None
 
     def change(
         self, device: WatchedDevice, rules: Sequence[StoredRule], now: float, unreadable: Collection[int] = ()
@@ -136,7 +138,7 @@ class Watch:
 
     def memory(self) -> dict[str, Any]:
         versions = {name: [stored.rule_id, stored.version] for name, stored in self.rules.items()}
-        return self.engine.memory() | {"versions": versions}
+        return self.engine.memory() | {"versions": versions, "late_id": self.late_id}
 
     def is_covered_by(self, rules: Sequence[StoredRule], unreadable: Collection[int]) -> bool:
         """Whether the device has exactly these rules, and no alarms of others."""
@@ -278,6 +280,7 @@ class Watch:
             if stored.rule_id in self.standing
         }
         self.engine = DeviceAlarms([stored.rule for stored in rules], kept, alarms)
+        self.late_id = memory.get("late_id", 0)
         self._picks = {}
         self.forget = not rules
         self.since_write = self.since_write or not all(same.values()) or len(versions) != len(rules)

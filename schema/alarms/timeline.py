@@ -177,11 +177,10 @@ class Timeline:
     def _is_from_before(self, frame: CommittedFrame, *, follows: bool) -> bool:
         """Whether the frame was measured before the clock was set back: it was received before that, or its number is
         lower and the clock was ahead. Such a frame counts all the same if nothing else has come for a minute."""
-        if follows:
-            return False
-        if frame.received <= self._set_back_at and frame.time <= self._before_set_back:
-            return True
-        since = frame.received - self.seen.received
+        received = frame.received
+        if frame.time <= self._before_set_back and received <= self._set_back_at:
+            return received < self._set_back_at or not follows
+        since = received - self.seen.received
         return since < SETTLED and self._goes_back(frame) and frame.time > self.seen.time + since + LATE
 
     def _is_set_back(self, frame: CommittedFrame, *, follows: bool) -> bool:

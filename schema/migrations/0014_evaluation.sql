@@ -1,0 +1,39 @@
+-- frames that came out of the order of time; what of alarms is evaluated; since when the intake is well
+-- depends: 0013_newest_enrollments
+
+-- migrate: apply
+
+-- Frames on the topic `telemetry` that are older than what is stored of their device already, and the first frames of a
+-- device: the evaluator finds the others by their time. One row for frames of a device that lie close together.
+create table late_arrivals (
+    late_id        bigint      generated always as identity primary key,
+    device_id      integer     not null,
+    begins         timestamptz not null,
+    ends           timestamptz not null,
+    first_received timestamptz not null,
+    last_received  timestamptz not null,
+    last_time      timestamptz not null,
+    noted_at       timestamptz not null default clock_timestamp()
+);
+
+create index late_arrivals_device on late_arrivals (device_id, late_id desc);
+create index late_arrivals_noted on late_arrivals (noted_at);
+
+comment on column late_arrivals.begins is 'the earliest time of the frames, by the clock of the device';
+comment on column late_arrivals.last_time is 'the time of the frame that was received last';
+
+alter table alarm_devices add received_until timestamptz, add set_back_at timestamptz, add numbers_back_at timestamptz;
+
+comment on column alarm_devices.received_until is 'when the frame of evaluated_until was received';
+comment on column alarm_devices.set_back_at is 'when the clock of the device was found to be set back last';
+comment on column alarm_devices.numbers_back_at is 'when its numbers (boot, seq) went back last, though its frames were newer';
+
+alter table alarms add not_evaluated text;
+
+comment on column alarms.not_evaluated is 'why the rule is not evaluated on the device just now; null: it is';
+
+-- migrate: rollback
+
+alter table alarms drop not_evaluated;
+alter table alarm_devices drop received_until, drop set_back_at, drop numbers_back_at;
+drop table late_arrivals;
