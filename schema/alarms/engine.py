@@ -42,7 +42,18 @@ class Transition:
 class _Watch:
     """One rule of the device, with its alarm."""
 
-    __slots__ = ("alarm", "by_person", "holds", "is_known", "is_outside", "judged", "rule", "since", "test")
+    __slots__ = (
+        "alarm",
+        "by_person",
+        "holds",
+        "is_known",
+        "is_outside",
+        "judged",
+        "rule",
+        "since",
+        "test",
+        "was_known",
+    )
 
     def __init__(self, rule: Rule, alarm: Alarm, memory: Mapping[str, Any], suppressed: Sequence[bool]) -> None:
         self.rule, self.alarm = rule, alarm
@@ -52,6 +63,8 @@ class _Watch:
         """When the condition began to differ from the alarm; moved on by the time in which it was unknown."""
         self.judged: float = memory.get("judged", 0.0)
         """When the condition was last judged."""
+        self.was_known: bool = memory.get("was_known", alarm.condition is not Condition.UNKNOWN)
+        """Whether the condition was known then; in a backlog the alarm does not say so."""
         self.is_outside, self.by_person = suppressed
         """Whether the run phase suppresses the alarm, and whether a person does."""
         self.take(alarm)
@@ -222,6 +235,7 @@ class DeviceAlarms:
                     "value": watch.test.value,
                     "since": watch.since,
                     "judged": watch.judged,
+                    "was_known": watch.was_known,
                 }
                 for name, watch in self._watched.items()
             },
@@ -282,13 +296,13 @@ class DeviceAlarms:
         wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
         if watch.since is not None:
             elapsed = max(time - watch.judged, 0.0)
-            was_unknown = not watch.is_known and rule.unknown == "hold"
+            was_unknown = not watch.was_known and rule.unknown == "hold"
             watch.since += elapsed if was_unknown else max(elapsed - rule.stale_after, 0.0)
         if wanted is watch.holds:
             watch.since = None
         elif wanted is not None and watch.since is None:
             watch.since = time
-        watch.judged = time
+        watch.judged, watch.was_known = time, outcome is not None
 
     def _scope(self, at: float) -> list[Transition]:
         """Suppress by design the rules that are not for the current phase. A rule that returns counts delays anew."""
