@@ -15,48 +15,48 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they say nothing t
 
 REQUESTS = Counter(
     "biogate_api_requests_total",
-    "Requests answered; route is other where none of the API fits; status is 2xx to 5xx, or aborted when the answer was"
-    " begun and not finished",
+    "answered requests; route is other if no route of the API fits; status is 2xx to 5xx, or aborted if the answer was "
+    "begun and not finished",
     ["route", "method", "status"],
 )
 SECONDS = Histogram(
     "biogate_api_request_seconds",
-    "From the request to the last byte of the answer",
+    "time from the request to the last byte of the answer",
     ["route"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 DATABASE_ERRORS = Counter(
     "biogate_api_database_errors_total",
-    "Statements that failed; kind is unavailable, busy, too-long, schema or other",
+    "SQL statements that failed; kind is unavailable, busy, too-long, schema or other",
     ["kind"],
 )
 LOGINS = Counter(
     "biogate_api_logins_total",
-    "Log-ins and other guesses at a secret; result is success, failure, or limited: refused for too many failures",
+    "attempts to log in or prove another secret; result is success, failure, or limited (after too many failures)",
     ["result"],
 )
 LIMITED = Counter(
-    "biogate_api_limited_total", "Requests over the rate limit; kind is caller or anonymous (an address)", ["kind"]
+    "biogate_api_limited_total", "requests over the rate limit; kind is caller or anonymous (an address)", ["kind"]
 )
-LIVE_CLIENTS = Gauge("biogate_api_live_clients", "Live feeds that are open; kind is socket or events", ["kind"])
+LIVE_CLIENTS = Gauge("biogate_api_live_clients", "open live feeds; kind is socket or events", ["kind"])
 LIVE_ENDED = Counter(
     "biogate_api_live_ended_total",
-    "Live feeds that have ended; reason is gone (the client went), credentials (they ended), slow (the client did not "
-    "keep up), talks (it sent something) or closing (this process ends)",
+    "ended live feeds; reason is gone (the client left), credentials (they ended), slow (the client did not keep up), "
+    "talks (the client sent something) or closing (this process ends)",
     ["reason"],
 )
-LIVE_TRANSITIONS = Counter("biogate_api_live_transitions_total", "Transitions sent by live feeds, of all clients")
+LIVE_TRANSITIONS = Counter("biogate_api_live_transitions_total", "transitions that live feeds sent, over all clients")
 
-CONNECTIONS = Gauge("biogate_api_connections", "Connections of clients")
-CONNECTIONS_LIMIT = Gauge("biogate_api_connections_limit", "Of those, at most")
-POOL_CONNECTIONS = Gauge("biogate_api_pool_connections", "Connections to the database; use is busy or idle", ["use"])
-POOL_LIMIT = Gauge("biogate_api_pool_limit", "Of those, at most")
+CONNECTIONS = Gauge("biogate_api_connections", "connections of clients")
+CONNECTIONS_LIMIT = Gauge("biogate_api_connections_limit", "most connections of clients: BIOGATE_API_CONNECTIONS")
+POOL_CONNECTIONS = Gauge("biogate_api_pool_connections", "connections to the database; use is busy or idle", ["use"])
+POOL_LIMIT = Gauge("biogate_api_pool_limit", "most connections to the database: BIOGATE_API_POOL_SIZE")
 EVENT_LOOP_LAG = Histogram(
     "biogate_api_event_loop_lag_seconds",
-    "How much later than asked for a task gets its turn",
+    "how late a task of the event loop gets its turn",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
 )
-BUILD = Info("biogate_api_build", "Version of the API")
+BUILD = Info("biogate_api_build", "version of the API")
 BUILD.info({"version": version("biogate")})
 
 for _result in ("success", "failure", "limited"):
@@ -95,7 +95,7 @@ class Quantiles(Collector):
     def _family(self) -> GaugeMetricFamily:
         return GaugeMetricFamily(
             "biogate_api_request_quantile_seconds",
-            f"The same of the newest {self.LAST} requests of a route: quantile is 0.5, 0.95 or 0.99",
+            f"request time of the newest {self.LAST} requests of a route; quantile is 0.5, 0.95 or 0.99",
             labels=self._labelnames,
         )
 

@@ -47,7 +47,7 @@ PasswordRounds = Annotated[
         ge=10,
         le=16,
         description="work that a password's hash takes (bcrypt), doubled by each step: 12 are 0.2 s of a core for each "
-        "log-in; it holds for passwords that are set from then on",
+        "log-in; it applies to passwords set from then on",
     ),
 ]
 
@@ -77,24 +77,24 @@ class Settings(BaseSettings):
     )
     api_secret_file: Annotated[Path, AfterValidator(token_file)] | None = Field(
         None,
-        description="file with the secret that access tokens are signed with; without it one is made at each start, "
-        "and who has logged in before has to refresh",
+        description="file with the secret that access tokens are signed with; without it the API makes one at each "
+        "start, and people who logged in before have to refresh",
     )
     api_registration: Literal["open", "invitation", "closed"] = Field(
         "open",
-        description="who may make an account: open, whoever can reach the API (an account alone sees nothing); "
-        "invitation, who has a code; closed, nobody but `biogate accounts user`",
+        description="who may make an account: open, everybody who reaches the API (an account alone sees nothing); "
+        "invitation, people with a code; closed, nobody but `biogate accounts user`",
     )
     api_access_token_minutes: float = Field(
-        15, gt=0, le=1440, description="how long an access token holds; ending its session ends it at once"
+        15, gt=0, le=1440, description="how long an access token is valid; the end of its session ends it at once"
     )
     api_session_days: float = Field(
-        30, gt=0, le=366, description="how long a browser stays logged in, and a program that does not refresh"
+        30, gt=0, le=366, description="how long a browser, or a program that does not refresh, stays logged in"
     )
     api_password_rounds: PasswordRounds = 12
     api_insecure_cookie: bool = Field(
         False,
-        description="true where browsers come by plain HTTP: the session cookie is named `biogate`, without `Secure`",
+        description="true if browsers use plain HTTP: the session cookie is named `biogate`, without `Secure`",
     )
     api_body_limit: int = Field(
         65536, ge=1024, le=2**30, description="most bytes of a request's body (the import of serials has its own limit)"
@@ -103,47 +103,51 @@ class Settings(BaseSettings):
         5000,
         ge=0,
         le=1e6,
-        description="requests a second of one caller (an API key, an account) before 429; what comes in five seconds "
+        description="requests a second of one caller (an API key, an account) before 429; those of five seconds "
         "may come at once; 0: no limit",
     )
     api_anonymous_rate: float = Field(
-        50, ge=0, le=1e6, description="the same of one address whose requests have no key, token or session that holds"
+        50,
+        ge=0,
+        le=1e6,
+        description="requests a second of one address, without a valid key, token or session, before 429",
     )
     api_connections: int = Field(1000, ge=1, le=65536, description="most connections of clients at a time")
     api_live_feeds: int = Field(
         50,
         ge=1,
         le=65536,
-        description="most live feeds of one caller at a time; of all callers, three quarters of the connections",
+        description="most live feeds of one caller at a time; all callers together get 3/4 of the connections",
     )
     api_slow: float = Field(
-        1, gt=0, le=3600, description="seconds from which on a request is logged as slow, with where the time went"
+        1, gt=0, le=3600, description="seconds from which on a request is logged as slow, with its times by part"
     )
     api_act_patience: float = Field(
         5,
         ge=0,
         le=60,
-        description="seconds for which a request to acknowledge an alarm, shelve it and so on waits until it is done, "
-        "before it is answered with 202",
+        description="seconds that a request to acknowledge or shelve an alarm, and the like, waits for the alarms "
+        "process before the answer is 202",
     )
     api_trial_seconds: float = Field(
-        20, gt=0, le=600, description="seconds after which a rule that is tried over stored history has looked enough"
+        20, gt=0, le=600, description="seconds after which a trial of a rule over stored history stops"
     )
     api_tls: bool = Field(
         False,
-        description="true where clients come by TLS (a proxy has it): browsers are told to use nothing else (HSTS)",
+        description="true if clients use TLS, which a proxy ends: the API tells browsers to use nothing else (HSTS)",
     )
     api_cors_origins: Annotated[str, AfterValidator(_are_origins)] = Field(
         "",
-        description="pages of these origins may ask, with session cookies too: https://host, commas between; without "
-        "it only our own",
+        description="origins whose pages may call the API, also with session cookies: https://host, separated by "
+        "commas; without it only the API's own pages",
     )
     api_trusted_proxies: str = Field(
         "127.0.0.1",
-        description="addresses or networks, commas between, whose X-Forwarded-For and -Proto are believed",
+        description="addresses or networks, separated by commas, whose X-Forwarded-For and -Proto the API trusts",
     )
     notify_schemes: str | None = Field(
-        None, description="kinds of apprise URLs that are taken, as the alarms process has them; commas between"
+        None,
+        description="kinds of apprise URLs that routes may have, as for the alarms process; separated by commas",
     )
     api_log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged, as JSON lines on standard error"

@@ -65,7 +65,7 @@ from deploy.command import HIDDEN, WORDS, found
 services = yaml.safe_load(open("/tmp/compose.yml"))["services"].values()
 commands = [words for s in services for words in (s.get("command", []), s.get("healthcheck", {}).get("test", []))]
 table = {name: word.at for words in (*WORDS.values(), HIDDEN) for name, word in words.items()}
-used = sorted(set(re.findall(r"\bbiogate ([\w-]+)", "\n".join(map(" ".join, commands)))))
+used = sorted(set(re.findall(r"\bbiogate ([a-z][\w-]*)", "\n".join(map(" ".join, commands)))))
 for name in used:
     found(name)
     if ":" not in table[name]:  # a program, which takes the place of the command

@@ -9,7 +9,6 @@ everything, too); 1: something was lost or not acknowledged; 2: wrong usage, or 
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import time
 from pathlib import Path
@@ -22,8 +21,8 @@ from device_sim import metrics
 from device_sim.boots import next_boots
 from device_sim.claims import read_claims
 from device_sim.connection import Broker, tls_context
-from device_sim.enroll import open_keepers, warn
-from device_sim.entrance import Entrance, Pace
+from device_sim.enroll import open_keepers, show, warn
+from device_sim.entrance import Pace, PlantGate
 from device_sim.fleet import Fleet, Plan
 from device_sim.frames import Format
 from device_sim.habits import Habits
@@ -31,7 +30,7 @@ from device_sim.identity import Keeper
 from schema.command_line import commands, start
 from schema.topics import is_device_name
 
-HANDSHAKES = 20
+SLOTS = 20
 """The number of handshakes that run at once, at most."""
 
 
@@ -41,70 +40,46 @@ app = commands("Simulate bioreactor controllers that publish telemetry, status a
 @app.callback(invoke_without_command=True)
 def main(  # noqa: PLR0917 - typer's options
     context: typer.Context,
-    devices: Annotated[
-        int | None, typer.Option(min=1, help="number of devices; default 20, with --claims all of these")
-    ] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="number of devices; default 20, or all claims")] = None,
     rate: Annotated[float, typer.Option(min=0.001, max=500, help="frames a second that each device produces")] = 1.0,
     format: Annotated[Format, typer.Option(help="encoding of the messages")] = Format.MSGPACK,
     seed: Annotated[int, typer.Option(help="the same seed and names give the same signals")] = 1,
     prefix: Annotated[str, typer.Option(help="devices are named PREFIX0001, PREFIX0002, …")] = "sim-",
-    state: Annotated[
-        Path | None, typer.Option(help="directory of boot counters and stores; without, boot is the start time")
-    ] = None,
+    state: Annotated[Path | None, typer.Option(help="directory of boot counters and stores; default: memory")] = None,
     store: Annotated[
-        int | None,
-        typer.Option(min=1, help="frames a device keeps without a receipt; default 100000, without --state 10000"),
+        int | None, typer.Option(min=1, help="frames a device keeps unreceipted; default 100000, without --state 10000")
     ] = None,
-    journal: Annotated[
-        Path | None, typer.Option(help="directory of a record of all frames produced, for verification")
-    ] = None,
+    journal: Annotated[Path | None, typer.Option(help="directory of a record of all frames, to verify them")] = None,
     duration: Annotated[float | None, typer.Option(min=0, help="stop after so many seconds")] = None,
     count: Annotated[int | None, typer.Option(min=0, help="stop after so many frames a device")] = None,
     block: Annotated[int, typer.Option(min=1, help="frames a message")] = 1,
     speed: Annotated[float, typer.Option(min=0, help="speed of the process as a multiple of real time")] = 1.0,
     replay_rate: Annotated[float, typer.Option(min=0.1, help="frames a second of a device from its store")] = 100.0,
-    resend_after: Annotated[
-        float, typer.Option(min=0.1, help="seconds without a receipt until the newest frame is sent again")
-    ] = 60.0,
+    resend_after: Annotated[float, typer.Option(min=0.1, help="seconds until an unanswered frame is resent")] = 60.0,
     duplicates: Annotated[float, typer.Option(min=0, max=1, help="fault: share of messages sent twice")] = 0.0,
     late: Annotated[float, typer.Option(min=0, max=1, help="fault: share of messages sent out of order")] = 0.0,
-    drop: Annotated[
-        float, typer.Option(min=0, max=1, help="fault: share of frames that are sent only when the gateway asks")
-    ] = 0.0,
+    drop: Annotated[float, typer.Option(min=0, max=1, help="fault: share of frames sent only on request")] = 0.0,
     poison: Annotated[float, typer.Option(min=0, max=1, help="fault: malformed messages sent, per frame")] = 0.0,
-    answer_after: Annotated[
-        float, typer.Option(min=-1, help="seconds from the acceptance of a command to its end; -1: never answered")
-    ] = 0.0,
+    answer_after: Annotated[float, typer.Option(min=-1, help="seconds that a command takes; -1: no answer")] = 0.0,
     reboot_every: Annotated[float | None, typer.Option(min=0.1, help="fault: seconds until a device reboots")] = None,
-    clock_step_every: Annotated[
-        float | None, typer.Option(min=0.1, help="fault: seconds until the clock of a device is set wrong")
-    ] = None,
+    clock_step_every: Annotated[float | None, typer.Option(min=0.1, help="fault: seconds until a clock steps")] = None,
     deadline: Annotated[float, typer.Option(min=0, help="seconds to wait for acknowledgements at the end")] = 10.0,
     until_receipted: Annotated[
-        float | None,
-        typer.Option(min=0, help="seconds after --deadline until receipts cover all; else status 1"),
+        float | None, typer.Option(min=0, help="seconds after --deadline until receipts cover all; else status 1")
     ] = None,
     max_backoff: Annotated[float, typer.Option(min=0.5, help="longest pause before connecting again, s")] = 15.0,
     report_every: Annotated[float, typer.Option(min=0.1, help="seconds between summaries")] = 10.0,
-    http_port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help="port of the metrics for Prometheus; default: none"),
-    ] = None,
+    http_port: Annotated[int | None, typer.Option(min=0, max=65535, help="port of the metrics; default: none")] = None,
     http_host: Annotated[str, typer.Option(help="address on which the metrics are served")] = "127.0.0.1",
     mqtt_url: Annotated[str, typer.Option(envvar="BIOGATE_MQTT_URL")] = "mqtt://127.0.0.1:1883",
     mqtt_username: Annotated[str | None, typer.Option(envvar="BIOGATE_MQTT_USERNAME")] = None,
     mqtt_password: Annotated[str | None, typer.Option(envvar="BIOGATE_MQTT_PASSWORD")] = None,
     ca: Annotated[Path | None, typer.Option(help="certificate of the CA of the brokers, for mqtts")] = None,
-    enroll: Annotated[
-        str | None,
-        typer.Option(help="enroll at mqtts://host:port; needs --claims"),
-    ] = None,
+    enroll: Annotated[str | None, typer.Option(help="enroll at mqtts://host:port; needs --claims")] = None,
     claims: Annotated[Path | None, typer.Option(help="CSV: serial,claim_key,version")] = None,
     enroll_password_file: Annotated[Path | None, typer.Option(help="file: password of the login enroll")] = None,
     certificate: Annotated[bool, typer.Option("--certificate", help="ask for certificates, not passwords")] = False,
-    factory_reset: Annotated[
-        list[str] | None, typer.Option(help="serial of a device that first forgets its login and data")
-    ] = None,
+    factory_reset: Annotated[list[str] | None, typer.Option(help="serial of a device that forgets all first")] = None,
     repeat_after: Annotated[float, typer.Option(min=0.1, help="seconds until a request is repeated")] = 2.0,
     login_retry: Annotated[float, typer.Option(min=0.1, help="seconds between tries with a refused login")] = 60.0,
     enroll_again: Annotated[float, typer.Option(min=0.1, help="seconds of refusal, then enroll again")] = 600.0,
@@ -112,14 +87,14 @@ def main(  # noqa: PLR0917 - typer's options
     """Run the fleet, unless it is to be enrolled only."""
     if context.invoked_subcommand:
         return
-    broker: Broker | Entrance
+    broker: Broker | PlantGate
     keepers: list[Keeper] = []
     try:
         if enroll:
             if not (claims and ca and enroll_password_file and state):
                 raise ValueError("--enroll needs --claims, --ca, --enroll-password-file and --state")
             pace = Pace(repeat=repeat_after, refused=login_retry, enroll_again=enroll_again)
-            broker = Entrance.at(enroll, ca, enroll_password_file, certificate=certificate, pace=pace, slots=HANDSHAKES)
+            broker = PlantGate.at(enroll, ca, enroll_password_file, certificate=certificate, pace=pace, slots=SLOTS)
             keepers = open_keepers(state, read_claims(claims, warn)[:devices], factory_reset or [])
             names, boots = [keeper.serial for keeper in keepers], [0] * len(keepers)
         else:
@@ -178,10 +153,6 @@ async def run(fleet: Fleet) -> dict[str, object]:
     summary = await fleet.run(stop, lambda summary: show({**summary, "final": False}))
     show({**summary, "final": True})
     return summary
-
-
-def show(summary: dict[str, object]) -> None:
-    print(json.dumps(summary), flush=True)
 
 
 if __name__ == "__main__":

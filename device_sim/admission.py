@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TypeAlias
 
 import msgspec
 from cryptography import x509
 
 from device_sim.connection import Broker, ConnectionFailed, NotAuthorized
-from device_sim.entrance import Entrance, shake
+from device_sim.entrance import PlantGate, shake
 from device_sim.identity import DeviceLogin, Keeper
 from schema.enrollment import Renewal, unb64
 
@@ -35,25 +35,6 @@ class DeviceAccess:
     """The generation of the login; None if it does not come from an enrollment."""
 
 
-class DeviceAdmission(Protocol):
-    async def access(self) -> DeviceAccess:
-        """Return the access, waiting until there is one. Raises ConnectionFailed."""
-        ...
-
-    async def refused(self, access: DeviceAccess) -> float | None:
-        """Note that the broker refused the login. Return the seconds to wait; None: as after other failures."""
-        ...
-
-    def used(self, access: DeviceAccess) -> None:
-        """Note that the broker has acknowledged a status published with this login."""
-        ...
-
-    @property
-    def renewal(self) -> Callable[[bytes, float], None] | None:
-        """The handler of messages on the identity topic; None if the device does not subscribe to it."""
-        ...
-
-
 class SharedAdmission:
     """One login, or none, for all devices, with each device's name as client id."""
 
@@ -61,23 +42,25 @@ class SharedAdmission:
         self._access = DeviceAccess(broker, name)
 
     async def access(self) -> DeviceAccess:
+        """Return the access, waiting until there is one. Raises ConnectionFailed."""
         return self._access
 
-    async def refused(self, access: DeviceAccess) -> float | None:
+    async def refused(self, _: DeviceAccess) -> float | None:
+        """Note that the broker refused the login. Return the seconds to wait; None: as after other failures."""
         return None
 
-    def used(self, access: DeviceAccess) -> None: ...
+    def used(self, _: DeviceAccess) -> None:
+        """Note that the broker has acknowledged a status published with this login."""
 
-    @property
-    def renewal(self) -> None:
-        return None
+    renewal = None
+    """The handler of messages on the identity topic; None if the device does not subscribe to it."""
 
 
 class EnrolledAdmission:
-    """Keeps a device in possession of a login of its own."""
+    """Keeps a device in possession of a login of its own; the methods are those of SharedAdmission."""
 
     def __init__(
-        self, keeper: Keeper, entrance: Entrance, joined: Callable[[DeviceLogin], None], say: Callable[[str], None]
+        self, keeper: Keeper, entrance: PlantGate, joined: Callable[[DeviceLogin], None], say: Callable[[str], None]
     ) -> None:
         """`joined` is called with each new login, and with the present one, before it is used."""
         self.keeper = keeper
@@ -94,8 +77,7 @@ class EnrolledAdmission:
             self._admitted.set()
 
     async def run(self, switch: Callable[[DeviceAccess], Awaitable[None]], delay: float) -> None:
-        """Enroll, for ever, when it is time to, after `delay` seconds. `switch` moves a connected device to a newer
-        login; it may raise ConnectionFailed."""
+        """Enroll, for ever, when it is time to, after `delay` seconds; `switch` moves the device to a newer login."""
         await asyncio.sleep(delay)
         while True:
             self._changed.clear()
@@ -120,9 +102,8 @@ class EnrolledAdmission:
             self._refused_since = now
         if state.granted and state.login and state.granted.generation == access.generation:
             self._renew = max(self._renew, state.granted.generation)
-            await asyncio.to_thread(
-                self.keeper.give_up
-            )  # too late: the granted login was deleted, and the one before should work
+            # too late: the granted login was deleted, and the one before should work
+            await asyncio.to_thread(self.keeper.give_up)
         elif now - self._refused_since >= pace.enroll_again:
             self._locked_out = True
         self._changed.set()
@@ -132,11 +113,7 @@ class EnrolledAdmission:
         self._refused_since, self._locked_out, self._used = None, False, access
         self._changed.set()
 
-    @property
-    def renewal(self) -> Callable[[bytes, float], None]:
-        return self._asked
-
-    def _asked(self, payload: bytes, _: float) -> None:
+    def renewal(self, payload: bytes, _: float) -> None:
         if not payload:
             return  # the request to enroll again was withdrawn
         try:
@@ -193,3 +170,6 @@ class EnrolledAdmission:
         certificate = x509.load_der_x509_certificate(unb64(login.identity.certificate))
         begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         return datetime.now(UTC) > end - (end - begin) / 3
+
+
+DeviceAdmission: TypeAlias = SharedAdmission | EnrolledAdmission

@@ -55,8 +55,7 @@ class CommandAnswer(msgspec.Struct, omit_defaults=True):
 
 class CommandHandler:
     def __init__(self, firmware: str, file: Path | None = None, speed: float = 1.0, delay: float | None = 0.0) -> None:
-        """`delay`: ms from the acceptance of a command to its end; None: commands are never answered. Raises ValueError
-        if the file is damaged."""
+        """`delay`: ms from acceptance to end of a command, None: no answers. Raises ValueError for a damaged file."""
         self._firmware, self._file, self._speed, self._delay = firmware, file, speed, delay
         self._changes: dict[int, SetpointChange] = {}
         self._recipe: list[float] = [math.nan] * len(CHANNELS)
@@ -192,7 +191,8 @@ class CommandHandler:
                 shown[column] = change.value
             measured = _measured(column)
             moved = values[measured] + self._offset(column, time)
-            shown[measured] = round(min(max(moved, float(LOW[measured])), float(HIGH[measured])), _decimals(measured))
+            decimals = round(math.log10(SCALE[measured]))
+            shown[measured] = round(min(max(moved, float(LOW[measured])), float(HIGH[measured])), decimals)
         return shown
 
 
@@ -211,14 +211,6 @@ def _measured(column: int) -> int:
     return COLUMN[CHANNELS[column].removesuffix(SETPOINT)]
 
 
-def _decimals(column: int) -> int:
-    return round(math.log10(SCALE[column]))
-
-
 def _result(answer: CommandAnswer) -> dict[str, Any]:
-    result: dict[str, Any] = {"id": str(answer.id), "status": answer.status, "t": answer.t}
-    if answer.detail is not None:
-        result["detail"] = answer.detail
-    if answer.data is not None:
-        result["data"] = answer.data
-    return result
+    fields: dict[str, Any] = msgspec.to_builtins(answer)
+    return {name: value for name, value in fields.items() if name != "expires"}

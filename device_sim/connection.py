@@ -31,7 +31,6 @@ ACCEPTED = (mqtt5.PubAckReasonCode.SUCCESS, mqtt5.PubAckReasonCode.NO_MATCHING_S
 Acknowledged = Callable[[int, mqtt5.PubAckReasonCode], None]
 Received = Callable[[str, bytes], None]
 
-
 T = TypeVar("T")
 
 
@@ -55,8 +54,7 @@ class Broker:
     def at(
         cls, url: str, username: str | None, password: str | None, tls: Callable[[], ssl.SSLContext] | None = None
     ) -> Broker:
-        """The broker at a URL. `tls` makes the context for mqtts; default: trust the machine's CAs. Raises
-        ValueError."""
+        """The broker at a URL; `tls` makes the context for mqtts, default: the machine's CAs. Raises ValueError."""
         parts = urlsplit(url)
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
             raise ValueError(f"not an address like mqtt://host:port or mqtts://host:port: {url}")
@@ -278,8 +276,7 @@ async def connect(
     received: Received,
     ready: Callable[[], None],
 ) -> DeviceConnection:
-    """Open a connection, subscribed to `topics`. Raises ConnectionFailed. The broker keeps no session: between
-    connections it keeps retained messages alone, which come each time."""
+    """Open a connection, subscribed to `topics`; the broker keeps no session. Raises ConnectionFailed."""
     packet = mqtt5.ConnectPacket(
         client_id,
         username=broker.username,

@@ -26,7 +26,7 @@ import typer
 from device_sim.boots import next_boots
 from device_sim.claims import Claim, read_claims
 from device_sim.connection import ACCEPTED, ConnectionFailed, NotAuthorized, connect
-from device_sim.entrance import Entrance, Pace, Point, shake
+from device_sim.entrance import Pace, PlantGate, Point, shake
 from device_sim.firmware import FIRMWARE
 from device_sim.frames import Format
 from device_sim.handshake import Over
@@ -59,16 +59,14 @@ def main(  # noqa: PLR0917 - typer's options
     concurrency: Annotated[int, typer.Option(min=1, help="handshakes that run at once")] = 20,
     starts: Annotated[float, typer.Option(min=0.01, help="handshakes that begin in a second")] = 15.0,
     certificate: Annotated[bool, typer.Option("--certificate", help="ask for certificates, not passwords")] = False,
-    factory_reset: Annotated[
-        list[str] | None, typer.Option(help="serial of a device that first forgets its login and data")
-    ] = None,
+    factory_reset: Annotated[list[str] | None, typer.Option(help="serial of a device that forgets all first")] = None,
     repeat_after: Annotated[float, typer.Option(min=0.1, help="seconds until a request is repeated")] = 2.0,
     stop_at: Annotated[Step | None, typer.Option(help="kill this process when a device has come so far")] = None,
 ) -> None:
     """Enroll controllers, and use each new login once."""
     try:
         pace = Pace(repeat=repeat_after)
-        entrance = Entrance.at(enroll, ca, enroll_password_file, certificate=certificate, pace=pace, slots=concurrency)
+        entrance = PlantGate.at(enroll, ca, enroll_password_file, certificate=certificate, pace=pace, slots=concurrency)
         keepers = open_keepers(state, read_claims(claims, warn), factory_reset or [])
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
@@ -101,7 +99,7 @@ def factory_reset(keeper: Keeper) -> None:
     shutil.rmtree(state / keeper.serial, ignore_errors=True)
 
 
-async def enroll_all(keepers: list[Keeper], entrance: Entrance, apart: float, at: Point) -> bool:
+async def enroll_all(keepers: list[Keeper], entrance: PlantGate, apart: float, at: Point) -> bool:
     """Enroll all devices, beginning handshakes `apart` seconds apart. Return whether each has used its login."""
     begin, delays = time.monotonic(), itertools.count()
     async with asyncio.TaskGroup() as tasks:
@@ -114,11 +112,11 @@ async def enroll_all(keepers: list[Keeper], entrance: Entrance, apart: float, at
     if durations:
         for name, part in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
             summary[f"seconds_{name}"] = durations[min(len(durations) - 1, int(part * len(durations)))]
-    _show({**summary, "seconds": round(time.monotonic() - begin, DECIMALS)})
+    show({**summary, "seconds": round(time.monotonic() - begin, DECIMALS)})
     return len(durations) == len(keepers)
 
 
-async def _one(keeper: Keeper, entrance: Entrance, delay: float, at: Point) -> float | None:
+async def _one(keeper: Keeper, entrance: PlantGate, delay: float, at: Point) -> float | None:
     """Enroll one device; return the seconds from the first connection on, or None if only an operator can help."""
     await asyncio.sleep(delay)
     begin: list[float] = []
@@ -130,17 +128,17 @@ async def _one(keeper: Keeper, entrance: Entrance, delay: float, at: Point) -> f
 
     over = await enroll_one(keeper, entrance, passed)
     if over:
-        _show({"serial": keeper.serial, "rejected": over.code})
+        show({"serial": keeper.serial, "rejected": over.code})
         return None
     login = keeper.state.login
     assert login
     seconds = round(time.monotonic() - begin[0], DECIMALS) if begin else 0.0
     names = {"serial": keeper.serial, "device": login.identity.device, "generation": login.generation}
-    _show({**names, "seconds": seconds})
+    show({**names, "seconds": seconds})
     return seconds
 
 
-async def enroll_one(keeper: Keeper, entrance: Entrance, at: Point) -> Over | None:
+async def enroll_one(keeper: Keeper, entrance: PlantGate, at: Point) -> Over | None:
     """Enroll until the device has used a login: return None, or why it cannot get one without an operator."""
     delay = entrance.pace.repeat
     while keeper.state.login is None or keeper.state.handshake:
@@ -163,7 +161,7 @@ async def enroll_one(keeper: Keeper, entrance: Entrance, at: Point) -> Over | No
     return None
 
 
-async def _use(keeper: Keeper, login: DeviceLogin, entrance: Entrance, at: Point) -> None:
+async def _use(keeper: Keeper, login: DeviceLogin, entrance: PlantGate, at: Point) -> None:
     """Publish an online and an offline status with the new login. Raises ConnectionFailed."""
     identity, begun = login.identity, time.time_ns() // 1_000_000
     acknowledged: asyncio.Queue[mqtt5.PubAckReasonCode | None] = asyncio.Queue()
@@ -196,7 +194,8 @@ async def _use(keeper: Keeper, login: DeviceLogin, entrance: Entrance, at: Point
         connection.disconnect()
 
 
-def _show(line: dict[str, object]) -> None:
+def show(line: dict[str, object]) -> None:
+    """Print an object as a line of JSON."""
     print(json.dumps(line), flush=True)
 
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from device_sim.connection import Broker, ConnectionFailed, DeviceConnection, connect, tls_context
 from device_sim.firmware import FIRMWARE
-from device_sim.handshake import Granted, Handshake, Ignored, Over, Proved, Wait, begin, receive
+from device_sim.handshake import DeviceHandshake, Granted, Ignored, Over, Proved, Wait, begin, receive
 from device_sim.identity import DeviceLogin, Keeper
 from device_sim.vessels import CHANNELS
 from schema.enrollment import LOGIN, client_id, reply_topic, request_topic, unb64
@@ -49,8 +49,8 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Entrance:
-    """The configuration that all devices of a plant share."""
+class PlantGate:
+    """The place at which the devices of a plant enroll, and what they share."""
 
     broker: Broker
     """The listener for handshakes."""
@@ -64,7 +64,7 @@ class Entrance:
     """A handshake holds one while it is connected."""
 
     @classmethod
-    def at(cls, url: str, ca: Path, password_file: Path, *, certificate: bool, pace: Pace, slots: int) -> Entrance:
+    def at(cls, url: str, ca: Path, password_file: Path, *, certificate: bool, pace: Pace, slots: int) -> PlantGate:
         """Read the configuration from its files. Raises ValueError, OSError."""
         tls = tls_context(ca)
         broker = Broker.at(url, LOGIN, password_file.read_text().strip(), lambda: tls)
@@ -86,9 +86,8 @@ class Entrance:
         return broker
 
 
-async def shake(keeper: Keeper, entrance: Entrance, say: Callable[[str], None], at: Point) -> Over | None:
-    """Run a handshake, or the rest of one. Return None once its login is stored, else how it ended; the handshake is
-    then dropped."""
+async def shake(keeper: Keeper, entrance: PlantGate, say: Callable[[str], None], at: Point) -> Over | None:
+    """Run a handshake, or the rest of one; return None once its login is stored, else how it ended."""
     pace = entrance.pace
     if keeper.state.handshake is None:
         await asyncio.to_thread(keeper.go_on, _new(keeper, entrance))
@@ -116,7 +115,7 @@ async def shake(keeper: Keeper, entrance: Entrance, say: Callable[[str], None], 
         delay = pace.repeat
 
 
-async def _talk(keeper: Keeper, entrance: Entrance, say: Callable[[str], None], at: Point) -> Granted | Over | Wait:
+async def _talk(keeper: Keeper, entrance: PlantGate, say: Callable[[str], None], at: Point) -> Granted | Over | Wait:
     """Exchange messages over one connection, until there is something to do without it. Raises ConnectionFailed."""
     handshake = keeper.state.handshake
     assert handshake
@@ -178,7 +177,11 @@ def _send(connection: DeviceConnection, topic: str, payload: bytes) -> None:
         connection.flush()
 
 
-def _new(keeper: Keeper, entrance: Entrance) -> Handshake:
+def _new(keeper: Keeper, entrance: PlantGate) -> DeviceHandshake:
+    key = b""
+    if entrance.certificate:
+        private = ec.generate_private_key(ec.SECP256R1())
+        key = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return begin(
         keeper.state.controller,
         secrets.token_hex(16),
@@ -187,13 +190,8 @@ def _new(keeper: Keeper, entrance: Entrance) -> Handshake:
         hardware=HARDWARE,
         firmware=FIRMWARE,
         channels=CHANNELS,
-        key=_certificate_key() if entrance.certificate else b"",
+        key=key,
     )
-
-
-def _certificate_key() -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _loopback(host: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,9 +17,11 @@ from device_sim.frame_store import FrameStore
 from device_sim.frames import Format, SimulatedFrame
 from device_sim.habits import DeviceCounts, Habits, happens
 from device_sim.journal import Journal
-from device_sim.outbox import DeviceOutbox, Link, OutboxMessage, Sort
+from device_sim.outbox import DeviceLink, DeviceOutbox, OutboxMessage, Sort
 from schema.messages import Backfill, Command, Receipt
 from schema.topics import Kind
+
+Message = TypeVar("Message")
 
 FIRMWARE = "biogate-sim 2"
 HELD_BACK = 3
@@ -90,8 +92,7 @@ class SimulatedDevice:
         self.outbox.note(OutboxMessage(Sort.EVENT, Kind.EVENT, self._habits.format.encode(content)))
 
     def finish(self) -> None:
-        """Send everything, as no frames will follow: an incomplete block, held-back frames, and in any case the last
-        frame, because nobody could know that it is missing."""
+        """Send all that waits, and in any case the last frame: nobody could know that it is missing."""
         self.outbox.finished = True
         while self._late:
             self._send_again(self._late.popleft())
@@ -122,7 +123,7 @@ class SimulatedDevice:
             content["generation"] = generation
         return self._habits.format.encode(content)
 
-    def connected(self, link: Link, begun: float, now: float) -> None:
+    def connected(self, link: DeviceLink, begun: float, now: float) -> None:
         """Publish the online status, then send what waits."""
         self.session = begun
         self.outbox.connected(link, self.status("online", begun, self.generation))
@@ -165,10 +166,7 @@ class SimulatedDevice:
 
     def receipt(self, payload: bytes, now: float) -> None:
         """Forget the frames that a receipt covers."""
-        try:
-            receipt = msgspec.json.decode(payload, type=Receipt)
-        except msgspec.DecodeError as error:
-            self._report(f"{self.name}: a receipt cannot be read: {error}")
+        if (receipt := self._read(payload, Receipt, "a receipt")) is None:
             return
         self._counts.receipts += 1
         for boot, last in receipt:
@@ -192,10 +190,7 @@ class SimulatedDevice:
 
     def backfill(self, payload: bytes, now: float) -> None:
         """Send the requested frames again, and report those that are gone; skip those that are still to come."""
-        try:
-            request = msgspec.json.decode(payload, type=Backfill)
-        except msgspec.DecodeError as error:
-            self._report(f"{self.name}: a backfill request cannot be read: {error}")
+        if (request := self._read(payload, Backfill, "a backfill request")) is None:
             return
         self._counts.backfills += 1
         boot, missing = request.boot, []
@@ -217,13 +212,17 @@ class SimulatedDevice:
 
     def command(self, payload: bytes, now: float) -> None:
         """Carry out or refuse a command, and send the result; a repeated command gets the same result."""
-        try:
-            command = msgspec.json.decode(payload, type=Command)
-        except msgspec.DecodeError as error:
-            self._report(f"{self.name}: a command cannot be read: {error}")
+        if (command := self._read(payload, Command, "a command")) is None:
             return
         self._counts.commands += 1
         self._answer(self.commands.command(command, self.boot, now + self.clock))
+
+    def _read(self, payload: bytes, kind: type[Message], what: str) -> Message | None:
+        try:
+            return msgspec.json.decode(payload, type=kind)
+        except msgspec.DecodeError as error:
+            self._report(f"{self.name}: {what} cannot be read: {error}")
+            return None
 
     def tick(self, now: float) -> None:
         """Send what is due at `now` (ms)."""

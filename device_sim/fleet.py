@@ -20,7 +20,7 @@ from device_sim.boots import next_boots
 from device_sim.commands import CommandHandler
 from device_sim.connection import Broker
 from device_sim.culture import Phase
-from device_sim.entrance import Entrance
+from device_sim.entrance import PlantGate
 from device_sim.firmware import FIRMWARE, SimulatedDevice
 from device_sim.frame_store import FrameStore
 from device_sim.frames import Packing
@@ -53,7 +53,7 @@ class Plan:
     """The devices' names; for devices that enroll their serial numbers, by which their files are named."""
     boots: list[int]
     """The devices' boot numbers; 0 for devices that enroll, which boot when they have a login."""
-    broker: Broker | Entrance
+    broker: Broker | PlantGate
     keepers: list[Keeper] = field(default_factory=list)
     """The identity files of devices that enroll."""
     habits: Habits = field(default_factory=Habits)

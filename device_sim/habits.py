@@ -18,8 +18,7 @@ class Habits:
     replay_rate: float = 100.0
     """Frames a second that a device sends from its store."""
     resend_after: float = 60.0
-    """Seconds without receipt, request or PUBACK after which the newest frame of a boot is sent again. The gateway then
-    sees earlier missing frames as a hole, and asks for them."""
+    """Seconds without receipt, request or PUBACK after which the newest frame of a boot is sent again."""
     duplicates: float = 0.0
     """Faults, each as a share of the frames: sent twice, out of order, only on request; poison sent in addition."""
     late: float = 0.0

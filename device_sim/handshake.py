@@ -28,7 +28,7 @@ class Ignored(Exception):
     """Raised for a reply that the device must not believe, and goes on without; the text says why."""
 
 
-class Controller(msgspec.Struct, frozen=True):
+class ControllerSecrets(msgspec.Struct, frozen=True):
     """The keys and names that a controller keeps for life."""
 
     serial: str
@@ -40,7 +40,7 @@ class Controller(msgspec.Struct, frozen=True):
     """The private Ed25519 key."""
 
 
-class Handshake(msgspec.Struct, frozen=True):
+class DeviceHandshake(msgspec.Struct, frozen=True):
     """A handshake as far as it has come. Its requests are kept as bytes, because a repetition must be the same."""
 
     txn: str
@@ -62,7 +62,7 @@ class Handshake(msgspec.Struct, frozen=True):
 class Proved(msgspec.Struct, frozen=True):
     """The reply was a valid challenge: the handshake goes on with a proof."""
 
-    handshake: Handshake
+    handshake: DeviceHandshake
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ class ControllerKeys(msgspec.Struct, frozen=True):
 
 
 def begin(
-    controller: Controller,
+    controller: ControllerSecrets,
     txn: str,
     ephemeral: bytes,
     time: int,
@@ -102,7 +102,7 @@ def begin(
     firmware: str = "",
     channels: Sequence[str] = (),
     key: bytes = b"",
-) -> Handshake:
+) -> DeviceHandshake:
     """Begin a handshake with its HELLO. `txn` and `ephemeral` are random and new; `time` is in ms since 1970."""
     hello = {
         "v": 1,
@@ -117,13 +117,13 @@ def begin(
         "firmware": firmware,
         "channels": list(channels),
     }
-    return Handshake(
+    return DeviceHandshake(
         txn, ephemeral, _json({name: value for name, value in hello.items() if value not in ("", [])}), key=key
     )
 
 
 def receive(
-    handshake: Handshake, controller: Controller, gateway: bytes | None, payload: bytes
+    handshake: DeviceHandshake, controller: ControllerSecrets, gateway: bytes | None, payload: bytes
 ) -> Proved | Granted | Wait | Over:
     """Process a reply; `gateway` is the key kept from an earlier grant. Raises Ignored."""
     try:
@@ -158,13 +158,15 @@ def keys(ephemeral: bytes, theirs: bytes, psk: bytes, th2: bytes) -> ControllerK
     return ControllerKeys(th2, derived[:32], derived[32:64], derived[64:])
 
 
-def _prove(handshake: Handshake, controller: Controller, gateway: bytes | None, challenge: Challenge) -> Handshake:
+def _prove(
+    handshake: DeviceHandshake, controller: ControllerSecrets, gateway: bytes | None, challenge: Challenge
+) -> DeviceHandshake:
     try:
         raw = unb64(challenge.body)
         body = msgspec.json.decode(raw, type=ChallengeBody)
         derived = keys(handshake.ephemeral, unb64(body.ephemeral), controller.psk, transcript(handshake.hello, raw))
         signed = b"challenge" + derived.th2
-        if not hmac.compare_digest(_hmac(derived.gateway, signed), unb64(challenge.mac)):
+        if not hmac.compare_digest(hmac.digest(derived.gateway, signed, "sha256"), unb64(challenge.mac)):
             raise Ignored("the sender does not know the claim key")
         Ed25519PublicKey.from_public_bytes(unb64(body.gateway)).verify(unb64(challenge.sig), signed)
     except InvalidSignature as error:
@@ -180,14 +182,14 @@ def _prove(handshake: Handshake, controller: Controller, gateway: bytes | None, 
         "type": "proof",
         "txn": handshake.txn,
         "sig": b64(Ed25519PrivateKey.from_private_bytes(controller.identity).sign(statement)),
-        "mac": b64(_hmac(derived.device, statement)),
+        "mac": b64(hmac.digest(derived.device, statement, "sha256")),
     }
     if csr:
         proof["csr"] = b64(csr)
     return msgspec.structs.replace(handshake, body=raw, proof=_json(proof))
 
 
-def _open(handshake: Handshake, controller: Controller, grant: Grant) -> Granted:
+def _open(handshake: DeviceHandshake, controller: ControllerSecrets, grant: Grant) -> Granted:
     body = msgspec.json.decode(handshake.body, type=ChallengeBody)
     th2 = transcript(handshake.hello, handshake.body)
     derived = keys(handshake.ephemeral, unb64(body.ephemeral), controller.psk, th2)
@@ -223,10 +225,6 @@ def _csr(key: bytes, serial: str) -> bytes:
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, serial)])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(private, SHA256())
     return request.public_bytes(Encoding.DER)
-
-
-def _hmac(key: bytes, message: bytes) -> bytes:
-    return hmac.digest(key, message, "sha256")
 
 
 def _json(message: dict[str, object] | dict[str, str | int]) -> bytes:

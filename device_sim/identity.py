@@ -15,7 +15,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from device_sim.claims import Claim
-from device_sim.handshake import Controller, Granted, Handshake
+from device_sim.handshake import ControllerSecrets, DeviceHandshake, Granted
 from schema.enrollment import Identity
 
 
@@ -34,11 +34,11 @@ class DeviceLogin(msgspec.Struct, frozen=True):
 
 
 class IdentityState(msgspec.Struct, frozen=True):
-    controller: Controller
+    controller: ControllerSecrets
     """The keys and names that the controller keeps for life."""
     gateway: bytes | None = None
     """The public key of the gateway that granted the login."""
-    handshake: Handshake | None = None
+    handshake: DeviceHandshake | None = None
     granted: DeviceLogin | None = None
     """The login of the last handshake, if it was not used yet."""
     login: DeviceLogin | None = None
@@ -59,16 +59,13 @@ class Keeper:
         if not self.path.exists():
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             identity = Ed25519PrivateKey.generate().private_bytes_raw()
-            self._write(IdentityState(Controller(claim.serial, claim.version, claim.key, identity)))
+            self._write(IdentityState(ControllerSecrets(claim.serial, claim.version, claim.key, identity)))
             return
         self.state = _read(self.path)
         controller = self.state.controller
         if controller.serial != claim.serial:
             raise Damaged(f"{self.path} is of {controller.serial}")
-        if (controller.claim, controller.psk) != (
-            claim.version,
-            claim.key,
-        ):  # production gave the controller another claim
+        if (controller.claim, controller.psk) != (claim.version, claim.key):  # production gave it another claim
             controller = msgspec.structs.replace(controller, claim=claim.version, psk=claim.key)
             self._change(controller=controller, handshake=None)
 
@@ -76,7 +73,7 @@ class Keeper:
     def serial(self) -> str:
         return self.state.controller.serial
 
-    def go_on(self, handshake: Handshake) -> None:
+    def go_on(self, handshake: DeviceHandshake) -> None:
         """Store a handshake that has begun, or come as far as the proof, before its request is sent."""
         self._change(handshake=handshake)
 

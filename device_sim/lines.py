@@ -94,13 +94,10 @@ class Lines:
                 leaving.append((device, connection))
             else:
                 connection.abort()  # the will says that the device has left
-        await wait_until(lambda: not any(self._busy(device) for device, _ in leaving), GOODBYE)
+        await wait_until(lambda: not any(device.outbox.in_flight for device, _ in leaving), GOODBYE)
         for _, connection in leaving:
             connection.disconnect()
         await wait_until(lambda: not self._links, GOODBYE)
-
-    def _busy(self, device: SimulatedDevice) -> bool:
-        return device in self._links and bool(device.outbox.in_flight)
 
     async def _pause(self, seconds: float) -> None:
         if self._hurry.is_set():

@@ -1,9 +1,8 @@
 """Decides what a device sends, in which order, and what it sends again.
 
 Live frames and notes (events and the like) go first. All other frames come from the store, on the history topic, at a
-limited rate. After a PUBACK a frame is not sent again by itself;
-it stays in the store until a receipt covers it. The outbox has no clock: time is an argument,
-in ms. A link (the connection, while there is one) takes the messages.
+limited rate. After a PUBACK a frame is not sent again by itself; it stays in the store until a receipt covers it. The
+outbox has no clock: time is an argument, in ms. A link (the connection, while there is one) takes the messages.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ UPKEEP = 1_000.0
 """Interval (ms) at which the frames' states are saved and missing receipts are looked for."""
 
 
-class Link(Protocol):
+class DeviceLink(Protocol):
     @property
     def room(self) -> int: ...
     def publish(self, topic: str, payload: bytes, *, content_type: str, retain: bool = False) -> int: ...
@@ -74,7 +73,7 @@ class DeviceOutbox:
     def __init__(
         self, device: str, habits: Habits, counts: DeviceCounts, store: FrameStore, chance: random.Random
     ) -> None:
-        self.link: Link | None = None
+        self.link: DeviceLink | None = None
         self.notes: deque[OutboxMessage] = deque()
         self.in_flight: dict[int, OutboxMessage] = {}
         self.refused_until = 0.0
@@ -110,7 +109,7 @@ class DeviceOutbox:
         if len(self.notes) > NOTES:
             self._counts.events_lost += self.notes.popleft().sort is Sort.EVENT
 
-    def connected(self, link: Link, status: bytes) -> None:
+    def connected(self, link: DeviceLink, status: bytes) -> None:
         self.link = link
         self.heard.clear()
         self.status(status)
@@ -184,8 +183,7 @@ class DeviceOutbox:
         self.in_flight[self.link.publish(name, payload, content_type=content_type, retain=retain)] = message
 
     def _probe(self, now: float) -> None:
-        """Send the newest frame of a boot that was long silent. The gateway then sees earlier missing frames as a hole,
-        and asks for them."""
+        """Send the newest frame of a boot that was long silent: the gateway then sees a hole before it, and asks."""
         boots = self._store.boots
         self.heard = {boot: self.heard.get(boot, now) for boot in boots}
         for boot, heard in self.heard.items():

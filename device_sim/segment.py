@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from struct import Struct
-from typing import Protocol
+from typing import TypeAlias
 
 from device_sim.frames import Packing, SimulatedFrame
 
@@ -41,13 +41,6 @@ AGAIN = bytes.maketrans(BUSY + ACKED, WAITING + WANTED)
 """The frame did not arrive."""
 CUT = bytes.maketrans(BUSY, WAITING)
 """The connection, or the power, was lost."""
-
-
-class SegmentFile(Protocol):
-    def write(self, data: bytes, at: int) -> None: ...
-    def read(self, size: int, at: int) -> bytes: ...
-    def finish(self) -> None: ...
-    def remove(self) -> None: ...
 
 
 class DiskFile:
@@ -104,6 +97,9 @@ class MemoryFile:
         self._data.clear()
 
 
+SegmentFile: TypeAlias = DiskFile | MemoryFile
+
+
 class Segment:
     """A segment. Positions count its frames from 0; `kept` is the first that is not gone."""
 
@@ -116,9 +112,8 @@ class Segment:
 
     @classmethod
     def create(cls, directory: Path | None, packing: Packing, boot: int, first: int) -> Segment:
-        file: SegmentFile = (
-            DiskFile(directory / f"{boot:010}-{first:016}.frames", new=True) if directory else MemoryFile()
-        )
+        name = f"{boot:010}-{first:016}.frames"
+        file = DiskFile(directory / name, new=True) if directory else MemoryFile()
         channels = json.dumps(packing.channels).encode()
         head = FIXED.pack(MAGIC, boot, first, packing.size, len(channels)) + channels
         assert len(head) <= HEAD, "channel names too long for the head of a segment"
@@ -165,7 +160,7 @@ class Segment:
 
     @property
     def unacknowledged(self) -> int:
-        return self.states.count(WAITING) + self.states.count(BUSY)
+        return _unacknowledged(self.states)
 
     def append(self, record: bytes, state: bytes) -> None:
         self.file.write(record, RECORDS + len(self.states) * self.packing.size)

@@ -155,8 +155,7 @@ def take_sample(vessels: Vessels, time: float, speed: float) -> VesselSample:
 
 
 def exhaust(gas_flow: Floats, litres: Floats, otr: Floats, ctr: Floats) -> tuple[Floats, Floats]:
-    """Oxygen and carbon dioxide (%) in a vessel's exhaust: the air's content, less the uptake, plus the production. Gas
-    flow in L/h, OTR and CTR in mmol/L/h."""
+    """O2 and CO2 (%) in the exhaust: those of the air, less the OTR, plus the CTR (mmol/L/h); `gas_flow` is in L/h."""
     air = np.maximum(gas_flow, 0.1) / LITRES_IN_MOLE
     taken, given = otr * litres / 1000, ctr * litres / 1000
     out = air - taken + given

@@ -13,19 +13,17 @@ from collections.abc import Awaitable, Callable
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-import structlog
-
 from gateway import metrics
 from gateway.broker import certificates
 from gateway.broker.address import BrokerLogin
 from gateway.broker.limits import problems, queue_bytes
 from gateway.commands.dispatch import CommandDispatcher
-from gateway.errors import GatewayError, SessionTakenOver
 from gateway.intake.cell import prepare
 from gateway.intake.registry import Registry
 from gateway.pipeline import Pipeline
 from gateway.runtime import logs, process
 from gateway.runtime.database import Pool, Troubles, create_pool, retry_until_it_works
+from gateway.runtime.events import stop_signal, unless_stopped
 from gateway.runtime.health import serve
 from gateway.runtime.metric_kinds import watch_event_loop
 from gateway.settings import REPLAY, Settings
@@ -35,8 +33,6 @@ from gateway.upkeep.retention import Retention
 if TYPE_CHECKING:
     from gateway.secrets import Secrets
 
-log = structlog.get_logger()
-
 ACCESS_CONNECTIONS = 4
 """Database connections for enrollment, administration and commands, which thus never take one of the intake's."""
 GARBAGE = 5000
@@ -45,7 +41,7 @@ GARBAGE = 5000
 
 async def run(settings: Settings, secrets: Secrets | None) -> None:
     """Open all resources, and run until SIGTERM or SIGINT; the resources close in the reverse order."""
-    stop = process.stop_signal()
+    stop = stop_signal()
     pipeline: Pipeline | None = None
     troubles: Troubles = {}
 
@@ -66,7 +62,7 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
         # /health answers before the database is reached: a database that is away is no reason for a restart
         serve(settings.gateway_http_host, settings.gateway_http_port, in_the_way),
     ):
-        if (pipeline := await process.unless_stopped(stop, start())) is None:
+        if (pipeline := await unless_stopped(stop, start())) is None:
             return
         gc.collect()
         gc.freeze()  # objects that exist by now stay for good: no collection need look at them again
@@ -135,33 +131,15 @@ def main() -> int:
     if (chosen := process.set_up("gateway")) is None:
         return 2
     settings, secrets = chosen
+    unfit = [f"{settings.broker_conf}: {sentence}" for sentence in broker_problems(settings)]
     if settings.cell == REPLAY:
-        print(
-            f"gateway: BIOGATE_CELL={REPLAY}: replays from quarantine are counted under this name; choose another",
-            file=sys.stderr,
-        )
-        return 2
-    unfit = broker_problems(settings)
+        unfit = [f"BIOGATE_CELL={REPLAY}: replays from quarantine are counted under this name; choose another"]
     for sentence in unfit:
-        print(f"gateway: {settings.broker_conf}: {sentence}", file=sys.stderr)
+        print(f"gateway: {sentence}", file=sys.stderr)
     if unfit:
         return 2
     logs.configure(settings.log_level)
-    status = 0
-    try:
-        asyncio.run(run(settings, secrets))
-    except* SessionTakenOver as group:
-        log.error(
-            "stopped: another client took over the session at the broker",
-            errors=[str(error) for error in group.exceptions],
-        )
-        status = 3
-    except* (GatewayError, OSError) as group:
-        log.error("stopped", errors=[str(error) for error in group.exceptions])
-        status = 1
-    else:
-        log.info("stopped: everything received is committed and acknowledged")
-    return status
+    return process.exit_status(run(settings, secrets), "stopped: everything received is committed and acknowledged")
 
 
 if __name__ == "__main__":

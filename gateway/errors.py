@@ -19,8 +19,7 @@ class Rejected(GatewayError):
         self.detail = detail
 
     def anew(self) -> Rejected:
-        """A copy without traceback, for keeping in a cache and for raising a kept one: a raised exception holds the
-        stack frames it went through, with their objects, and each raise adds to them."""
+        """A copy without traceback, for a cache or to be raised: a traceback holds stack frames and their objects."""
         return Rejected(self.reason, self.detail)
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
-from prometheus_client import Counter, Gauge, Info, disable_created_metrics
+from prometheus_client import Counter, Gauge
 
 from gateway.items import ITEM_KINDS
-from gateway.runtime.metric_kinds import SECONDS, BulkHistogram, BusyCounter, OptionalGauge
+from gateway.runtime.metric_kinds import SECONDS, BulkHistogram, BusyCounter, OptionalGauge, build_info, show_zeros
 from schema.enrollment import Refusal
 from schema.reasons import Reason
-
-disable_created_metrics()  # type: ignore[no-untyped-call]  # times of creation say nothing that process start does not
 
 RECEIVED = Counter("biogate_intake_received", "items (frames, statuses, events, results) taken from messages", ["kind"])
 COMMITTED = Counter("biogate_intake_committed", "items stored in the database", ["kind"])
@@ -22,11 +18,7 @@ IN_FLIGHT = Gauge("biogate_intake_in_flight", "items received of which none of t
 QUARANTINED_BY_REASON = Counter("biogate_quarantined", "items stored in quarantine, by reason", ["reason"])
 DISCARDED_BY_REASON = Counter("biogate_discarded", "items over the quarantine's quota, by reason", ["reason"])
 
-LAG = BulkHistogram(
-    "biogate_lag_seconds",
-    "time from a live frame's time stamp to its commit; it needs the device's clock to be right",
-    SECONDS,
-)
+LAG = BulkHistogram("biogate_lag_seconds", "from a live frame's time, by its device's clock, to its commit", SECONDS)
 COMMIT = BulkHistogram("biogate_commit_seconds", "time to write and commit a batch", SECONDS)
 LAST_COMMIT = OptionalGauge("biogate_last_commit_timestamp_seconds", "last commit of a batch; absent before the first")
 WRITER_BUSY = BusyCounter("biogate_writer_busy_seconds", "time the writer had work: its rate is its saturation")
@@ -49,9 +41,7 @@ LOST_FRAMES = Counter("biogate_lost_frames", "frames that never arrived and that
 STREAMS_OVERFLOWED = Counter("biogate_streams_overflowed", "merges that left ranges of a boot out: it had too many")
 
 DEFECTS = Counter("biogate_defects", "times that a part failed by a defect and was started again", ["what"])
-EVENT_LOOP_LAG = BulkHistogram(
-    "biogate_event_loop_lag_seconds", "how late a task of the event loop gets its turn", SECONDS
-)
+EVENT_LOOP_LAG = BulkHistogram("biogate_event_loop_lag_seconds", "how late a task of the event loop runs", SECONDS)
 LEADER = Gauge("biogate_leader", "1 while this gateway leads its cell, 0 on standby")
 MQTT_CONNECTED = Gauge("biogate_mqtt_connected", "1 while connected and subscribed")
 MQTT_CONNECTS = Counter("biogate_mqtt_connects", "connections made to the broker", ["session_present"])
@@ -63,17 +53,11 @@ CERTIFICATE_EXPIRY = OptionalGauge(
     ["certificate"],
 )
 
-BUILD = Info("biogate_build", "version of the gateway")
-BUILD.info({"version": version("biogate")})
+BUILD = build_info("biogate_build", "version of the gateway")
 
-for _present in ("yes", "no"):
-    MQTT_CONNECTS.labels(_present)
-for _kind in ITEM_KINDS:
-    for _metric in (RECEIVED, COMMITTED, DUPLICATE, QUARANTINED, DISCARDED, IN_FLIGHT):
-        _metric.labels(_kind)
-for _reason in Reason:
-    QUARANTINED_BY_REASON.labels(_reason.value)
-    DISCARDED_BY_REASON.labels(_reason.value)
+show_zeros(("yes", "no"), MQTT_CONNECTS)
+show_zeros(ITEM_KINDS, RECEIVED, COMMITTED, DUPLICATE, QUARANTINED, DISCARDED, IN_FLIGHT)
+show_zeros(Reason, QUARANTINED_BY_REASON, DISCARDED_BY_REASON)
 
 CREDENTIALS_APPLIED = Counter("biogate_credentials_applied", "logins applied at the broker, by resulting state", ["to"])
 CREDENTIALS_ACTIVATED = Counter("biogate_credentials_activated", "logins that were used for the first time")
@@ -91,8 +75,7 @@ COMMANDS_UNDELIVERED = Counter("biogate_commands_undelivered", "times that a com
 COMMANDS_EXPIRED = Counter("biogate_commands_expired", "commands that were not sent, or not answered, in time", ["was"])
 COMMANDS_WAITING = Gauge("biogate_commands_waiting", "commands not yet sent to devices of this cell")
 
-for _name in ("waiting", "sent", "accepted"):
-    COMMANDS_EXPIRED.labels(_name)
+show_zeros(("waiting", "sent", "accepted"), COMMANDS_EXPIRED)
 
 # -- enrollment
 
@@ -102,12 +85,9 @@ ENROLL_REFUSED = Counter("biogate_enroll_refused", "requests that were refused, 
 ENROLL_STEP = BulkHistogram("biogate_enroll_step_seconds", "time to decide a request and commit what follows", SECONDS)
 ENROLL_CONNECTED = Gauge("biogate_enroll_connected", "1 while the gateway takes requests from the broker")
 
-for _name in ("hello", "proof", "unreadable"):
-    ENROLL_REQUESTS.labels(_name)
-for _name in ("challenge", "pending", "grant", "reject"):
-    ENROLL_REPLIES.labels(_name)
-for _name in (*(code.value for code in Refusal), "retained", "oversized", "flood", "defect"):
-    ENROLL_REFUSED.labels(_name)
+show_zeros(("hello", "proof", "unreadable"), ENROLL_REQUESTS)
+show_zeros(("challenge", "pending", "grant", "reject"), ENROLL_REPLIES)
+show_zeros((*Refusal, "retained", "oversized", "flood", "defect"), ENROLL_REFUSED)
 
 # -- figures of the broker, in the gateway that is connected
 
@@ -163,14 +143,6 @@ BACKUP_VERIFIED = OptionalGauge(
 )
 BACKUP_FAULTY = OptionalGauge("biogate_backup_faulty", "1 if the backup that was verified last was not whole")
 
-DATABASE_FIGURES = (
-    *(DATABASE_BYTES, DATABASE_BACKENDS, DATABASE_MAX_CONNECTIONS, DATABASE_WAITING, DATABASE_OLDEST_TRANSACTION),
-    *(DATABASE_XID_AGE, DATABASE_DEADLOCKS, DATABASE_JOBS, WAL_WRITTEN, WAL_RETAINED, REPLICAS, REPLICA_BEHIND),
-    *(HYPERTABLE_BYTES, HYPERTABLE_CHUNKS, CHUNKS_AHEAD, CHUNK_OLDEST, QUARANTINE_ROWS, QUARANTINE_BYTES),
-    *(QUARANTINE_DEVICE_BYTES, ENROLLMENTS_PENDING, DEVICES),
-    *(RETENTION_HOLDS, BACKUP_TAKEN, BACKUP_VERIFIED, BACKUP_FAULTY),
-)
-
 # -- retention
 
 RETENTION_AT = OptionalGauge("biogate_retention_timestamp_seconds", "when old data were last looked for")
@@ -178,7 +150,5 @@ RETENTION_CHUNKS = Counter("biogate_retention_dropped_chunks", "chunks dropped a
 RETENTION_ROWS = Counter("biogate_retention_dropped_rows", "rows dropped as older than their retention", ["kind"])
 RETENTION_HELD = OptionalGauge("biogate_retention_held_chunks", "chunks past retention that a hold keeps", ["kind"])
 
-for _name in ("frame", "event"):
-    RETENTION_CHUNKS.labels(_name)
-for _name in ("frame", "event", "status", "quarantined"):
-    RETENTION_ROWS.labels(_name)
+show_zeros(("frame", "event"), RETENTION_CHUNKS)
+show_zeros(("frame", "event", "status", "quarantined"), RETENTION_ROWS)

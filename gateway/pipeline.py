@@ -18,7 +18,6 @@ can be committed the batch fills, then the window; then the socket is not read, 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 
 import numpy as np
@@ -27,7 +26,7 @@ import structlog
 from gateway import metrics
 from gateway.broker.address import BrokerLogin
 from gateway.broker.outbox import Outbox
-from gateway.broker.session import Session
+from gateway.broker.session import IntakeSession
 from gateway.broker.window import IntakeWindow
 from gateway.errors import Rejected, ShutdownTimedOut
 from gateway.intake import accounting
@@ -39,6 +38,7 @@ from gateway.items import Delivery, Item, by_type
 from gateway.leader import CellLead
 from gateway.receipts.receipts import Receipts
 from gateway.runtime.database import Pool, Troubles, retry_until_it_works
+from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 from gateway.storage.quota import Quota
 from gateway.storage.write import Writer
@@ -75,7 +75,7 @@ class Pipeline:
         )
         self._outbox = Outbox()
         self._receipts = Receipts(settings, pool, self._outbox, self._window, self._troubles)
-        self._session = Session(settings, login, self._window, self._outbox, self._receipts.connected)
+        self._session = IntakeSession(settings, login, self._window, self._outbox, self._receipts.connected)
         self._lead = CellLead(settings, self._troubles)
         self.leading = self._lead.leading
         metrics.WAITING_MESSAGES.set_function(lambda: self._window.waiting)
@@ -118,8 +118,7 @@ class Pipeline:
                     "the broker has them still, unacknowledged"
                 ) from error
             if self._session.subscribed:  # a device that misses its last receipt gets it at the next start
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._outbox.empty.wait(), LAST_RECEIPTS_S)
+                await wait_at_most(LAST_RECEIPTS_S, self._outbox.empty)
             await self._session.leave()
             await session
             lead.cancel()

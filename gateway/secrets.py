@@ -16,9 +16,11 @@ import hmac
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from typing import Self, TypeVar
 
+import asyncpg
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -30,6 +32,8 @@ from gateway.errors import GatewayError
 VAULT, GATEWAY, AUTHORITY, AUTHORITY_KEY = "vault.pem", "gateway.pem", "ca.pem", "ca.key.pem"
 PASSWORD = ".password"  # noqa: S105 - the suffix of a login's file
 CLAIM_BYTES = 32
+CLOCKS_DIFFER = timedelta(hours=1)
+"""A certificate begins to be valid so long before its issue, as a controller's clock may be slow."""
 MIN_PASSWORD = 32
 """Least characters of a password. The broker's hash has few iterations, so that nobody must be able to guess it."""
 
@@ -38,13 +42,6 @@ PrivateKey = TypeVar("PrivateKey", X25519PrivateKey, Ed25519PrivateKey, Elliptic
 
 class SecretsError(GatewayError):
     """A file of the secrets directory is missing, open to other users, or has the wrong content."""
-
-
-class VaultConnection(Protocol):
-    """A connection to the database, or a pool of them."""
-
-    async def execute(self, query: str, *args: object) -> str: ...
-    async def fetchval(self, query: str, *args: object) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ def claim_key(master: bytes, serial: str) -> bytes:
     return hmac.digest(master, b"claim/1/" + serial.encode(), hashlib.sha256)
 
 
-async def ensure_vault(connection: VaultConnection, secrets: Secrets) -> None:
+async def ensure_vault(connection: asyncpg.Pool | asyncpg.Connection, secrets: Secrets) -> None:
     """Store the public key that secrets are sealed to. Raises SecretsError if the database has another one already."""
     ours = secrets.vault.public_key().public_bytes_raw()
     await connection.execute("insert into vault (public_key) values ($1) on conflict do nothing", ours)
@@ -134,6 +131,21 @@ def load_certificate(path: Path) -> x509.Certificate:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError) as error:
         raise SecretsError(f"{path} has no certificate that can be read") from error
+
+
+def key_usage(*, authority: bool) -> x509.KeyUsage:
+    """What the key of a certificate is for: to sign certificates, or messages alone."""
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _refuse_open(path: Path) -> None:

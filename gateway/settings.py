@@ -67,9 +67,7 @@ class Settings(BaseSettings):
         None, description="login at the broker; without it, `gateway` with its password from BIOGATE_SECRETS_DIR"
     )
     mqtt_password: SecretStr | None = Field(None, description="password of that login")
-    mqtt_ca_file: Path | None = Field(
-        None, description="certificate of the CA that signed the broker's; without it, the CAs that the machine trusts"
-    )
+    mqtt_ca_file: Path | None = Field(None, description="certificate of the broker's CA; without it, the machine's CAs")
     insecure: bool = Field(False, description="allow a broker without TLS that is not on loopback")
     cell: str = Field(
         "main",
@@ -91,15 +89,10 @@ class Settings(BaseSettings):
         le=65534,
         description="unacknowledged messages the broker may have under way to us; not above its max_inflight_messages",
     )
-    window_bytes: int = Field(
-        16 * 2**20, ge=2**20, description="bytes held until committed; above it the socket is not read"
-    )
+    window_bytes: int = Field(16 * 2**20, ge=2**20, description="uncommitted bytes above which the socket is not read")
     keep_alive_s: int = Field(15, ge=1, le=300, description="MQTT keep alive; a dead link is noticed after 1.5 of it")
     session_expiry_s: int = Field(
-        30 * 86400,
-        ge=60,
-        le=2**32 - 2,
-        description="how long the broker keeps our session and queue while we are away",
+        30 * 86400, ge=60, le=2**32 - 2, description="how long the broker keeps our session and queue while we are away"
     )
 
     secrets_dir: Path | None = Field(
@@ -107,9 +100,7 @@ class Settings(BaseSettings):
         description="keys and passwords as made by `biogate setup`; without it there is no enrollment, and "
         "logins at the broker are not administered",
     )
-    device_broker_url: MqttUrl = Field(
-        MqttUrl("mqtts://localhost:8883"), description="where enrolled devices are told to connect"
-    )
+    device_broker_url: MqttUrl = Field(MqttUrl("mqtts://localhost:8883"), description="broker for enrolled devices")
     device_certificate_broker_url: MqttUrl | None = Field(
         None, description="broker for devices with a certificate; without it no certificates are issued"
     )
@@ -120,33 +111,21 @@ class Settings(BaseSettings):
     enroll_approval_s: int = Field(86400, ge=1, description="how long a handshake waits for an operator")
     enroll_unused_s: int = Field(900, ge=1, description="a login that is granted and not used for so long is deleted")
     enroll_pending_s: int = Field(60, ge=1, le=3600, description="how often a device that waits is told to ask again")
-    reconcile_interval_s: int = Field(
-        3600, ge=1, description="how often the broker's logins are compared with the database's"
-    )
+    reconcile_interval_s: int = Field(3600, ge=1, description="how often logins of broker and database are compared")
 
-    command_grace_s: int = Field(
-        30, ge=1, description="how long after its expiry a command that was sent may still be answered"
-    )
+    command_grace_s: int = Field(30, ge=1, description="how long after its expiry a command may still be answered")
 
-    alarms_http_host: str = Field(
-        "127.0.0.1", description="where /health, /ready and /metrics of `biogate alarms` listen"
-    )
+    alarms_http_host: str = Field("127.0.0.1", description="where `biogate alarms` serves /health, /ready and /metrics")
     alarms_http_port: int = Field(8002, ge=0, le=65535, description="port of these routes")
-    alarms_interval_ms: int = Field(
-        250, ge=10, le=5000, description="least time from one look at what was committed to the next"
-    )
-    alarms_catch_up_s: int = Field(
-        3600, ge=60, le=30 * 86400, description="frames older than that are not evaluated any more after an absence"
-    )
+    alarms_interval_ms: int = Field(250, ge=10, le=5000, description="least time between two looks at committed frames")
+    alarms_catch_up_s: int = Field(3600, ge=60, le=30 * 86400, description="oldest frames evaluated after an absence")
 
     notify_schemes: str | None = Field(
         None,
         description="kinds of apprise URLs for notifications of alarms, separated by commas; without it the kinds that"
         " only speak to a service: docs/notifications.md",
     )
-    notify_private: bool = Field(
-        False, description="true: notifications of alarms may also go to hosts with private and loopback addresses"
-    )
+    notify_private: bool = Field(False, description="allow notifications to private and loopback addresses")
     notify_timeout_s: float = Field(20, ge=0.1, le=300, description="how long a channel may take for a message")
     notify_report_s: float = Field(
         300, ge=1, description="after so long a failing route is reported by the organization's other routes"
@@ -169,9 +148,7 @@ class Settings(BaseSettings):
     max_skew_s: int = Field(300, ge=0, description="frames further in the future go to quarantine as too-new")
     max_channels: int = Field(256, ge=1, le=1600, description="channels of a frame, and of a device over its life")
     max_layouts: int = Field(64, ge=1, description="different sets of channels a device may use")
-    max_event_bytes: int = Field(
-        65536, ge=256, description="size of the data of an event or of a command's result, as JSON"
-    )
+    max_event_bytes: int = Field(65536, ge=256, description="JSON bytes of the data of an event or a command's result")
 
     quarantine_bytes: int = Field(16 * 2**20, ge=0, description="bytes that may be open in quarantine for a device")
     quarantine_rows: int = Field(10_000, ge=0, description="messages that may be open in quarantine for a device")
@@ -184,9 +161,7 @@ class Settings(BaseSettings):
 
     receipt_interval_s: float = Field(1, gt=0, le=60, description="how often devices are told which frames are stored")
     receipts_per_s: int = Field(
-        1000,
-        ge=1,
-        description="receipts a second: with more devices than that, each is told less often, but within 10 s",
+        1000, ge=1, description="receipts a second: with more devices, each is told less often, but within 10 s"
     )
     reorder_window_s: float = Field(10, ge=0, le=3600, description="how long a missing frame may be late")
     backfill_retry_s: float = Field(
@@ -194,7 +169,7 @@ class Settings(BaseSettings):
     )
 
     retention_frames_days: int | None = Field(
-        None, ge=1, description="frames older than that are dropped, by whole chunks; without it all are kept"
+        None, ge=1, description="age at which frames are dropped, by whole chunks"
     )
     retention_events_days: int | None = Field(None, ge=1, description="the same bound for events")
     retention_statuses_days: int | None = Field(
@@ -205,9 +180,7 @@ class Settings(BaseSettings):
     )
     retention_interval_s: int = Field(3600, ge=1, description="how often old data are looked for")
 
-    database_bytes: int | None = Field(
-        None, ge=1, description="bytes that the database may grow to, as its disk allows: alerts say when it will"
-    )
+    database_bytes: int | None = Field(None, ge=1, description="bytes to which the database may grow, for the alerts")
 
     shutdown_timeout_s: float = Field(30, gt=0, description="deadline for the drain after SIGTERM")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level logged")

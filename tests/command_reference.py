@@ -12,16 +12,16 @@ HEAD = """# Commands
 
 Made from the code by `python -m tests.command_reference > docs/commands.md`; a test says so.
 
-Everything is done by one command, `biogate`. In a checkout it is `.venv/bin/biogate`; `. .venv/bin/activate` puts it
-on the PATH of a shell, and so does `set -a; . .stack/env; set +a` while `make up` runs, which also says where the
-database, the broker and the API are. (`.stack/env` adds a directory to the PATH that has `biogate` and nothing else.)
-In a container it is on the PATH: `docker compose exec gateway biogate …`. Options, and more words, are in the help of
-each: `biogate devices login --help`.
+`biogate` is the one command for all of Biogate. In a checkout it is `.venv/bin/biogate`. `. .venv/bin/activate` puts it
+on the PATH of a shell. So does `set -a; . .stack/env; set +a` while `make up` runs, which also sets the addresses of
+database, broker and API. (`.stack/env` adds a directory to the PATH that has `biogate` and nothing else.) In a
+container it is on the PATH: `docker compose exec gateway biogate …`. The help of each command has its options and
+further words: `biogate devices login --help`.
 
-What is to be known of a server, a file or a login is in the environment: [reference.md](reference.md). What goes
-wrong is said in a line on standard error, and by the [exit code](reference.md#exit-codes). Tables begin with a line
-of headings; in a pipe their cells are told apart by tabs. `eval "$(biogate completion bash)"` in a shell's start file
-completes words with the tab key; likewise zsh, and fish (`biogate completion fish | source`).
+Commands read servers, files and logins from the environment: [reference.md](reference.md). A command that fails writes
+a line on standard error, and ends with an [exit code](reference.md#exit-codes). Tables begin with a line of headings;
+in a pipe tabs separate their cells. `eval "$(biogate completion bash)"` in a shell's start file completes words with
+the tab key; likewise zsh, and fish (`biogate completion fish | source`).
 """
 
 

@@ -11,16 +11,14 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-import structlog
-
 from gateway.alarms import metrics
 from gateway.alarms.evaluator import Evaluator
 from gateway.alarms.lead import AlarmLead
 from gateway.alarms.notify import Notifier
-from gateway.alarms.publish import Publisher
-from gateway.errors import GatewayError
+from gateway.alarms.publish import AlarmPublisher
 from gateway.runtime import logs, process
 from gateway.runtime.database import Troubles, check_schema, create_pool, retry_until_it_works
+from gateway.runtime.events import stop_signal, unless_stopped
 from gateway.runtime.health import serve
 from gateway.runtime.metric_kinds import watch_event_loop
 from gateway.settings import Settings
@@ -28,15 +26,13 @@ from gateway.settings import Settings
 if TYPE_CHECKING:
     from gateway.secrets import Secrets
 
-log = structlog.get_logger()
-
 IDLE_S = 8
 """Seconds after which the server ends the transaction of a process that hangs: it would hold up the next lead."""
 
 
 async def run(settings: Settings, secrets: Secrets | None) -> None:
     """Enter all resources in one place, so that they close in the reverse order; run until stopped."""
-    stop, told = process.stop_signal(), asyncio.Event()
+    stop, told = stop_signal(), asyncio.Event()
     troubles: Troubles = {"start": "starting"}
 
     async def in_the_way() -> list[str]:
@@ -52,10 +48,11 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
         create_pool(settings, purpose="notify") as notify_pool,
         serve(settings.alarms_http_host, settings.alarms_http_port, in_the_way),
     ):
-        if (lead := await process.unless_stopped(stop, start())) is None:
+        if (lead := await unless_stopped(stop, start())) is None:
             return
         evaluator = Evaluator(settings, pool, lead, told, troubles)
-        publisher = Publisher(settings, process.broker_login(settings, secrets), pool, lead, told, troubles=troubles)
+        login = process.broker_login(settings, secrets)
+        publisher = AlarmPublisher(settings, login, pool, lead, told, troubles=troubles)
         notifier = Notifier(settings, notify_pool, lead.leading)
 
         def persevering(what: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
@@ -81,15 +78,7 @@ def main() -> int:
         return 2
     settings, secrets = chosen
     logs.configure(settings.log_level)
-    status = 0
-    try:
-        asyncio.run(run(settings, secrets))
-    except* (GatewayError, OSError) as group:
-        log.error("stopped", errors=[str(error) for error in group.exceptions])
-        status = 1
-    else:
-        log.info("stopped")
-    return status
+    return process.exit_status(run(settings, secrets), "stopped")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""Stores what the evaluator keeps: alarms, transitions, memories of devices, outcomes of acts. A turn writes one
-transaction, and only the leader writes: each transaction locks the lead's epoch, so that nobody takes the lead
-meanwhile."""
+"""Stores alarms, transitions, memories of devices and outcomes of acts: one transaction a turn, which locks the lead's
+epoch, so that nobody takes the lead meanwhile."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import asyncpg
 
-from gateway.alarms.watch import Standing, Watch
+from gateway.alarms.watch import DeviceWatch, Standing
 from gateway.errors import LeadLost
 from gateway.runtime.database import Pool, PoolConnection
 from schema.alarms.engine import moment
@@ -118,7 +118,7 @@ class AlarmStore:
     async def acts(self, most: int) -> list[asyncpg.Record]:
         return list(await self._pool.fetch(ACTS, most))
 
-    async def write(self, watches: Sequence[Watch], outcomes: Sequence[ActOutcome] = ()) -> None:
+    async def write(self, watches: Sequence[DeviceWatch], outcomes: Sequence[ActOutcome] = ()) -> None:
         """Store what `watches` have made and remember, and outcomes of acts, in one transaction. Raises LeadLost."""
         watches = sorted(watches, key=lambda watch: watch.device.device_id)
         async with self._pool.acquire() as connection, connection.transaction():
@@ -142,7 +142,7 @@ class AlarmStore:
             raise LeadLost("another process has taken the lead")
 
 
-async def _put_memories(connection: PoolConnection, watches: Iterable[Watch]) -> None:
+async def _put_memories(connection: PoolConnection, watches: Iterable[DeviceWatch]) -> None:
     kept = [watch for watch in watches if not watch.forget]
     if kept:
         until = [None if (time := watch.engine.evaluated_until) is None else moment(time) for watch in kept]
@@ -168,16 +168,8 @@ def _alarm(row: Standing, device_id: int) -> tuple[Any, ...]:
 
 
 def _standing(row: asyncpg.Record) -> Standing:
-    alarm = Alarm(
-        condition=Condition(row["condition"]),
-        active=row["active"],
-        acknowledged=row["acknowledged"],
-        latched=row["latched"],
-        shelved_until=row["shelved_until"],
-        shelved_once=row["shelved_once"],
-        suppressed=row["suppressed"],
-        out_of_service=row["out_of_service"],
-    )
+    alarm = Alarm(**{field.name: row[field.name] for field in fields(Alarm)})
+    alarm = replace(alarm, condition=Condition(row["condition"]))
     names = ("rule_id", "organization_id", "priority", "since", "n", "raised_at", "raised_n", "value", "detail")
     rest = {name: row[name] for name in names}
     return Standing(alarm=alarm, version=row["rule_version"], removed_at=row["removed_at"], **rest)

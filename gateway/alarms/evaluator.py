@@ -23,9 +23,10 @@ from gateway.alarms.alarm_store import ActOutcome, AlarmStore
 from gateway.alarms.coverage import Coverage
 from gateway.alarms.feed import FeedReading, FrameFeed
 from gateway.alarms.lead import AlarmLead
-from gateway.alarms.watch import ActRefused, Watch
+from gateway.alarms.watch import ActRefused, DeviceWatch
 from gateway.errors import LeadLost
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, listening
+from gateway.runtime.events import unless_stopped, wait_at_most
 from gateway.runtime.triage import sqlstate
 from gateway.settings import Settings
 from schema.alarms.engine import moment
@@ -50,12 +51,7 @@ SKIPPED = "select count(*) from frames where device_id = $1 and time > $2 and ti
 
 class Evaluator:
     def __init__(
-        self,
-        settings: Settings,
-        pool: Pool,
-        lead: AlarmLead,
-        told: asyncio.Event,
-        troubles: Troubles,
+        self, settings: Settings, pool: Pool, lead: AlarmLead, told: asyncio.Event, troubles: Troubles
     ) -> None:
         """`told` is set after each transaction that stores transitions."""
         self._settings = settings
@@ -69,7 +65,7 @@ class Evaluator:
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._watches: dict[int, Watch] = {}
+        self._watches: dict[int, DeviceWatch] = {}
         self._feed = FrameFeed(self._pool, self._settings.alarms_catch_up_s)
         self._coverage = Coverage()
         self._left_alone: dict[int, float] = {}
@@ -81,7 +77,7 @@ class Evaluator:
         """Evaluate alarms while this process leads, until `stop` is set."""
         trouble = Trouble(self._troubles, "evaluate alarms")
         while not stop.is_set():
-            await _either(self._lead.leading, stop)
+            await unless_stopped(stop, self._lead.leading.wait())
             if stop.is_set():
                 return
             store = AlarmStore(self._pool, self._lead.epoch)
@@ -101,9 +97,7 @@ class Evaluator:
                 await asyncio.sleep(self._settings.alarms_interval_ms / 1000)
             except FAILURES as error:
                 metrics.FAILURES.labels(sqlstate(error)).inc()
-                wait = trouble.failed(error)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), wait)
+                await wait_at_most(trouble.failed(error), stop)
             finally:
                 for metric in (metrics.STANDING, metrics.UNKNOWN, metrics.WATCHED, metrics.NEWEST_AGE, metrics.BEHIND):
                     metric.forget()
@@ -115,9 +109,7 @@ class Evaluator:
         took = time.monotonic() - begun
         metrics.TURN.observe(took)
         metrics.BEHIND.set(behind)
-        with contextlib.suppress(TimeoutError):
-            pause = 0.0 if behind else max(self._settings.alarms_interval_ms / 1000 - took, 0.0)
-            await asyncio.wait_for(stop.wait(), pause)
+        await wait_at_most(0.0 if behind else max(self._settings.alarms_interval_ms / 1000 - took, 0.0), stop)
 
     async def _turn(self, store: AlarmStore) -> int:
         """Run one turn; return how many devices still have unread frames."""
@@ -129,7 +121,7 @@ class Evaluator:
             await self._look(store, now)
         watches = list(self._watches.values())
         notes = await self._feed.notes(watches, now)
-        complete: list[Watch] = []
+        complete: list[DeviceWatch] = []
         behind = 0
         for first in range(0, len(watches), AT_ONCE):
             reading = await self._feed.read(watches[first : first + AT_ONCE], notes, now)
@@ -140,7 +132,7 @@ class Evaluator:
         for watch in complete:
             if now >= watch.tick_due:
                 watch.tick_due = now + self._timing.tick_s
-                self._guard(watch, Watch.tick, now)
+                self._guard(watch, DeviceWatch.tick, now)
         if now >= self._tell_due:
             self._tell_due = now + self._timing.tick_s
             self._tell(now)
@@ -153,7 +145,7 @@ class Evaluator:
         for row in reading.first:
             is_old = row["received_at"].timestamp() < now - self._settings.alarms_catch_up_s
             names = self._feed.layouts[row["layout_id"]]
-            self._guard(self._watches[row["device_id"]], Watch.first_frame, row, names, is_old)
+            self._guard(self._watches[row["device_id"]], DeviceWatch.first_frame, row, names, is_old)
         more = {watch.device.device_id for watch in reading.more}
         for n, device_id in enumerate(reading.frames.keys() | reading.phases.keys()):
             frames, phases = reading.frames.get(device_id, []), reading.phases.get(device_id, [])
@@ -164,7 +156,7 @@ class Evaluator:
             if n % BREATH == BREATH - 1:
                 await asyncio.sleep(0)
 
-    def _give_all(self, watch: Watch, frames: Sequence[asyncpg.Record], phases: Sequence[asyncpg.Record]) -> None:
+    def _give_all(self, watch: DeviceWatch, frames: Sequence[asyncpg.Record], phases: Sequence[asyncpg.Record]) -> None:
         metrics.EVALUATED.inc(len(frames))
         layouts, waiting = self._feed.layouts, deque(phases)
         for row in frames:
@@ -175,7 +167,7 @@ class Evaluator:
             watch.phase(row)
 
     def _guard(
-        self, watch: Watch, work: Callable[Concatenate[Watch, P], None], *args: P.args, **kwargs: P.kwargs
+        self, watch: DeviceWatch, work: Callable[Concatenate[DeviceWatch, P], None], *args: P.args, **kwargs: P.kwargs
     ) -> None:
         """Do `work` for one device; a defect there harms no other device. The device is left out for DEFECT_S, then
         begun again from what is stored."""
@@ -231,9 +223,9 @@ class Evaluator:
             and device_id not in self._left_alone
         ]
         for device_id, (memory, standing) in (await store.remembered(new) if new else {}).items():
-            watch = self._watches[device_id] = Watch(covered[device_id][0], memory, standing)
+            watch = self._watches[device_id] = DeviceWatch(covered[device_id][0], memory, standing)
             self._write_due[device_id] = time.monotonic() + self._timing.remember_s * (device_id % SPREAD) / SPREAD
-            self._guard(watch, Watch.begin, *covered[device_id], now, unreadable)
+            self._guard(watch, DeviceWatch.begin, *covered[device_id], now, unreadable)
             position = watch.engine.position
             if position is not None and (begin := self._feed.begins_at(position, now)) > position.time:
                 self._skipped.put_nowait((device_id, position.time, begin))
@@ -242,7 +234,7 @@ class Evaluator:
             if watch.is_covered_by(rules, unreadable):
                 watch.device = device
             else:
-                self._guard(watch, Watch.change, device, rules, now, unreadable)
+                self._guard(watch, DeviceWatch.change, device, rules, now, unreadable)
         self._has_looked = True
 
     def _tell(self, now: float) -> None:
@@ -309,12 +301,3 @@ class Evaluator:
             metrics.LAG.observe(time.monotonic() + clock - np.array(received))
         if made:
             self._told.set()
-
-
-async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
-    waiting = [asyncio.ensure_future(event.wait()) for event in (one, other)]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()

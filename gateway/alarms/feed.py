@@ -23,7 +23,7 @@ from typing import NamedTuple, TypeAlias
 import asyncpg
 import structlog
 
-from gateway.alarms.watch import Watch
+from gateway.alarms.watch import DeviceWatch
 from gateway.runtime.database import Pool
 from schema.alarms.engine import moment
 from schema.alarms.timeline import Position
@@ -35,8 +35,7 @@ PIECE = 20
 NEAR_S = 7200.0
 """Seconds. Devices whose newest frame is older have a query of their own, because it has to open older chunks."""
 FAR_S, LIVELY_S = 2.0, 60.0
-"""Seconds between two queries for far devices; and the time for which a far device that was heard is in every
-reading."""
+"""Seconds between two queries for far devices, and seconds for which one that was heard is in every reading."""
 NOTES_AT_ONCE = 1000
 """Notes of late frames in one reading."""
 UNSEEN_S = 20.0
@@ -95,9 +94,9 @@ class FeedReading(NamedTuple):
     frames: dict[int, list[asyncpg.Record]]
     """Frames by device_id, in the order of receipt."""
     phases: dict[int, list[asyncpg.Record]]
-    complete: list[Watch]
+    complete: list[DeviceWatch]
     """Devices of which everything was read."""
-    more: list[Watch]
+    more: list[DeviceWatch]
     """Devices of which more can be read. (Some are not asked for at each reading.)"""
 
 
@@ -114,13 +113,13 @@ class FrameFeed:
         """The device's time, in s since 1970, before which its frames are not evaluated any more."""
         return now - (position.received - position.time) - self._catch_up_s
 
-    async def read(self, watches: Sequence[Watch], notes: LateNotes, now: float) -> FeedReading:
+    async def read(self, watches: Sequence[DeviceWatch], notes: LateNotes, now: float) -> FeedReading:
         """Read what is new for `watches`. `now` is the database's clock, in s since 1970, read before, as `notes`."""
         first = await self._first([watch for watch in watches if watch.is_new])
         phases = await self._phases(watches)
         frames: dict[int, list[asyncpg.Record]] = {}
-        complete: list[Watch] = []
-        more: list[Watch] = []
+        complete: list[DeviceWatch] = []
+        more: list[DeviceWatch] = []
         for lane in self._lanes([watch for watch in watches if not watch.is_new], now):
             for row in await self._news(lane, now):
                 frames.setdefault(row["device_id"], []).append(row)
@@ -134,7 +133,7 @@ class FrameFeed:
             watch.is_new = False
         return FeedReading(first, frames, phases, complete, more)
 
-    async def notes(self, watches: Collection[Watch], now: float) -> LateNotes:
+    async def notes(self, watches: Collection[DeviceWatch], now: float) -> LateNotes:
         """Notes of late frames of `watches` that were not read yet, by device_id, in order. Call it before `read`."""
         since = now - self._catch_up_s if self._noted_since is None else self._noted_since
         read_until = [watch.late_id for watch in watches]
@@ -148,7 +147,7 @@ class FrameFeed:
 
     # -- frames
 
-    def _lanes(self, watches: Sequence[Watch], now: float) -> list[list[Watch]]:
+    def _lanes(self, watches: Sequence[DeviceWatch], now: float) -> list[list[DeviceWatch]]:
         """Split `watches` into groups that one query can ask for now."""
         near, far = [], []
         far_too = now >= self._far_due
@@ -162,7 +161,7 @@ class FrameFeed:
             self._far_due = now + FAR_S
         return [lane for lane in (near, far) if lane]
 
-    async def _news(self, lane: Sequence[Watch], now: float) -> list[asyncpg.Record]:
+    async def _news(self, lane: Sequence[DeviceWatch], now: float) -> list[asyncpg.Record]:
         since, layouts = [], []
         for watch in lane:
             position = watch.engine.position
@@ -175,7 +174,7 @@ class FrameFeed:
 
     async def _late(
         self,
-        watches: Sequence[Watch],
+        watches: Sequence[DeviceWatch],
         notes: LateNotes,
         first: Sequence[asyncpg.Record],
         frames: dict[int, list[asyncpg.Record]],
@@ -205,10 +204,8 @@ class FrameFeed:
                 known.add(key)
                 frames.setdefault(row["device_id"], []).append(row)
 
-    async def _first(self, watches: Sequence[Watch]) -> list[asyncpg.Record]:
-        if not watches:
-            return []
-        return list(await self._pool.fetch(FIRST, [watch.device.device_id for watch in watches]))
+    async def _first(self, watches: Sequence[DeviceWatch]) -> list[asyncpg.Record]:
+        return list(await self._pool.fetch(FIRST, _ids(watches))) if watches else []
 
     async def _learn_layouts(self, rows: Iterable[asyncpg.Record]) -> None:
         unknown = {row["layout_id"] for row in rows} - self.layouts.keys()
@@ -218,7 +215,7 @@ class FrameFeed:
 
     # -- phases
 
-    async def _phases(self, watches: Sequence[Watch]) -> dict[int, list[asyncpg.Record]]:
+    async def _phases(self, watches: Sequence[DeviceWatch]) -> dict[int, list[asyncpg.Record]]:
         followed = [watch for watch in watches if watch.follows_phases]
         rows: list[asyncpg.Record] = []
         if begun := [watch for watch in followed if watch.engine.phase_time]:
@@ -232,7 +229,7 @@ class FrameFeed:
         return phases
 
 
-def _ids(watches: Collection[Watch]) -> list[int]:
+def _ids(watches: Collection[DeviceWatch]) -> list[int]:
     return [watch.device.device_id for watch in watches]
 
 

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from prometheus_client import Counter, Gauge
 
-from prometheus_client import Counter, Gauge, Info, disable_created_metrics
-
-from gateway.runtime.metric_kinds import SECONDS, BulkHistogram, OptionalGauge
+from gateway.runtime.metric_kinds import SECONDS, BulkHistogram, OptionalGauge, build_info, show_zeros
 from schema.alarms.machine import Action
+from schema.alarms.rules import PRIORITIES
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a restart counter says the same
-
-CAUSES = (
-    *("condition", "return", "unknown", "known", "shelving-ended", "phase", "rule-changed", "removed"),
-    *(action.value for action in Action),
-)
+CAUSES = ("condition", "return", "unknown", "known", "shelving-ended", "phase", "rule-changed", "removed", *Action)
 
 LEADER = Gauge("biogate_alarm_leader", "1 while this process evaluates alarms, 0 on standby")
-STANDING = OptionalGauge(
-    "biogate_alarms", "alarms that are not normal, by state and priority; set by the leader", ["state", "priority"]
-)
+STANDING = OptionalGauge("biogate_alarms", "alarms that are not normal; set by the leader", ["state", "priority"])
 UNKNOWN = OptionalGauge("biogate_alarms_unknown", "alarms whose condition is unknown")
 WATCHED = OptionalGauge("biogate_alarm_devices", "devices under at least one rule")
-UNREADABLE = Gauge(
-    "biogate_alarm_rules_unreadable", "enabled rules that this version cannot read and does not evaluate"
-)
+UNREADABLE = Gauge("biogate_alarm_rules_unreadable", "enabled rules that this version cannot read or evaluate")
 TRANSITIONS = Counter("biogate_alarm_transitions", "stored transitions of alarms, by cause", ["cause"])
 RAISED = Counter("biogate_alarms_raised", "alarms that became unacknowledged", ["priority"])
-LAG = BulkHistogram(
-    "biogate_alarm_lag_seconds",
-    "from the receipt of a frame by the gateway until the transition it makes is stored",
-    SECONDS,
-)
+LAG = BulkHistogram("biogate_alarm_lag_seconds", "from a frame's receipt until its transition is stored", SECONDS)
 TURN = BulkHistogram("biogate_alarm_turn_seconds", "duration of a turn: read, evaluate and store what is new", SECONDS)
 NEWEST_AGE = OptionalGauge(
     "biogate_alarm_newest_frame_age_seconds", "time since the newest evaluated frame was received"
@@ -42,19 +28,11 @@ SKIPPED = Counter("biogate_alarm_frames_skipped", "frames that were too old to b
 ACTS = Counter("biogate_alarm_acts", "acts of people on alarms, by outcome", ["outcome"])
 UNPUBLISHED = OptionalGauge("biogate_alarm_unpublished", "alarms whose last transition is not published at the broker")
 PUBLISHED = Counter("biogate_alarm_published", "messages about alarms that the broker has acknowledged")
-FAILURES = Counter(
-    "biogate_alarm_failures", "times the evaluation failed and began again from what is stored", ["sqlstate"]
-)
+FAILURES = Counter("biogate_alarm_failures", "times the evaluation failed and began again", ["sqlstate"])
 DEFECTS = Counter("biogate_alarm_defects", "times a part of the process failed by a defect and began again", ["what"])
-EVENT_LOOP_LAG = BulkHistogram(
-    "biogate_alarm_event_loop_lag_seconds", "how much later than asked a task of the event loop runs", SECONDS
-)
-BUILD = Info("biogate_alarm_build", "version of the alarms process")
-BUILD.info({"version": version("biogate")})
+EVENT_LOOP_LAG = BulkHistogram("biogate_alarm_event_loop_lag_seconds", "how late the event loop runs a task", SECONDS)
+BUILD = build_info("biogate_alarm_build", "version of the alarms process")
 
-for _cause in CAUSES:
-    TRANSITIONS.labels(_cause)
-for _priority in ("low", "medium", "high", "critical"):
-    RAISED.labels(_priority)
-for _outcome in ("done", "refused"):
-    ACTS.labels(_outcome)
+show_zeros(CAUSES, TRANSITIONS)
+show_zeros(PRIORITIES, RAISED)
+show_zeros(("done", "refused"), ACTS)

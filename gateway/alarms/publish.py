@@ -10,7 +10,6 @@ time before, and would show for ever an alarm that has long returned.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from secrets import token_hex
 
@@ -21,9 +20,10 @@ import msgspec
 from gateway.alarms import metrics
 from gateway.alarms.alarm_store import EPOCH
 from gateway.alarms.lead import AlarmLead
-from gateway.broker.client import Client, client_as, end_if_cancelled
+from gateway.broker.client import MqttClient, client_as, end_if_cancelled
 from gateway.errors import LeadLost, SendFailed
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles
+from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 from schema.alarms.retained import RetainedAlarm
 from schema.topics import ALARMS, alarm_topic
@@ -70,7 +70,7 @@ def payload(alarm: asyncpg.Record) -> bytes:
     return msgspec.json.encode(RetainedAlarm(**{name: alarm[name] for name in RetainedAlarm.__struct_fields__}))
 
 
-class Publisher:
+class AlarmPublisher:
     def __init__(
         self,
         settings: Settings,
@@ -109,7 +109,7 @@ class Publisher:
             end_if_cancelled()
             await asyncio.sleep(wait)
 
-    async def _publish(self, client: Client, trouble: Trouble) -> None:
+    async def _publish(self, client: MqttClient, trouble: Trouble) -> None:
         """Publish what has changed while leading, and between that every alarm once."""
         again: tuple[bool, int, int] | None = (False, 0, 0)
         while self._lead.leading.is_set():
@@ -124,10 +124,9 @@ class Publisher:
             trouble.reset()
             if len(full) < AT_ONCE and again is None:
                 metrics.UNPUBLISHED.set(await self._pool.fetchval(HOW_MANY))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._told.wait(), self._settings.timing.look_s)
+                await wait_at_most(self._settings.timing.look_s, self._told)
 
-    async def _batch(self, client: Client, query: str, *arguments: int) -> Sequence[asyncpg.Record]:
+    async def _batch(self, client: MqttClient, query: str, *arguments: int) -> Sequence[asyncpg.Record]:
         """Publish the alarms that a query finds, note them, return them. Raises LeadLost, SendFailed."""
         async with self._pool.acquire() as connection, connection.transaction():
             if await connection.fetchval(EPOCH) != self._lead.epoch:
@@ -140,7 +139,7 @@ class Publisher:
         metrics.PUBLISHED.inc(len(alarms))
         return alarms
 
-    async def _send(self, client: Client, alarms: Sequence[asyncpg.Record]) -> None:
+    async def _send(self, client: MqttClient, alarms: Sequence[asyncpg.Record]) -> None:
         """Publish all of them one after another, without waiting for each PUBACK."""
         client.worst = 0
         async with asyncio.TaskGroup() as group:
@@ -151,7 +150,7 @@ class Publisher:
             raise SendFailed(f"refused by the broker, {client.worst:#x}: its login may not publish {ALARMS}/#")
 
 
-async def _until_lost(client: Client) -> None:
+async def _until_lost(client: MqttClient) -> None:
     """Wait until the connection is lost, which raises MqttError."""
     async for _ in client.messages:
         pass

@@ -80,7 +80,7 @@ class ActRefused(Exception):
     """Raised when an act is not possible; the text says why."""
 
 
-class Watch:
+class DeviceWatch:
     """A device under its rules. `memory` is as in alarm_devices, `standing` has the device's rows of `alarms`.
 
     `begin` and `change` compare the rules with what was remembered: alarms of removed rules end, alarms of changed
@@ -88,10 +88,7 @@ class Watch:
     """
 
     def __init__(
-        self,
-        device: WatchedDevice,
-        memory: Mapping[str, Any] | None = None,
-        standing: Iterable[Standing] = (),
+        self, device: WatchedDevice, memory: Mapping[str, Any] | None = None, standing: Iterable[Standing] = ()
     ) -> None:
         self.device = device
         self.made: list[Made] = []

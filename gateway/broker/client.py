@@ -20,7 +20,7 @@ MOST_WAITING = 1000
 Inbox: TypeAlias = "type[asyncio.Queue[aiomqtt.Message]]"
 
 
-class Client(aiomqtt.Client):
+class MqttClient(aiomqtt.Client):
     """An MQTT client that keeps the reason codes of PUBACKs, which the library does not show."""
 
     answered = 0
@@ -34,17 +34,17 @@ class Client(aiomqtt.Client):
         super()._on_publish(client, userdata, mid, reason_code, properties)
 
 
-def client(settings: Settings, secrets: Secrets, login: str, identifier: str, inbox: Inbox | None = None) -> Client:
+def client(settings: Settings, secrets: Secrets, login: str, identifier: str, inbox: Inbox | None = None) -> MqttClient:
     """An MQTT 5 client with a clean start, not yet connected, for a login whose password is among the secrets."""
     return client_as(settings, login, secrets.password(login), identifier, inbox)
 
 
 def client_as(
     settings: Settings, username: str | None, password: str | None, identifier: str, inbox: Inbox | None = None
-) -> Client:
+) -> MqttClient:
     """An MQTT 5 client with a clean start, not yet connected, for this login, or for none."""
     context = tls(settings)
-    return Client(
+    return MqttClient(
         settings.mqtt_url.host or "localhost",
         settings.mqtt_url.port or (8883 if context else 1883),
         username=username,

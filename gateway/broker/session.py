@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable
 
@@ -17,6 +16,7 @@ from gateway.broker.connection import REFUSED, IntakeConnection
 from gateway.broker.outbox import Outbox
 from gateway.broker.window import IntakeWindow
 from gateway.errors import BrokerRefused
+from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 from schema.topics import SUBSCRIPTIONS
 
@@ -28,7 +28,7 @@ UNDER_WAY = 1000
 """Messages of the gateway that may wait for their acknowledgement, if the broker does not ask for fewer."""
 
 
-class Session:
+class IntakeSession:
     """The gateway's session at the broker. It outlives connections: the broker queues messages while there is none.
 
     It connects only while the gateway leads: between `lead` and `stand_down`. When another client takes the session
@@ -43,8 +43,7 @@ class Session:
         outbox: Outbox,
         on_connect: Callable[[bool], None],
     ) -> None:
-        """Messages go into `window`; while it is full the socket is not read. `on_connect` is called at each connect,
-        with whether the broker still had the session."""
+        """`on_connect` is called at each connect, with whether the broker still had the session."""
         self._settings = settings
         self._login = login
         self._window = window
@@ -55,6 +54,7 @@ class Session:
         self._leads = False
         self._stopping = False
         self._told = asyncio.Event()
+        """Set when `lead` or `stop_intake` is called."""
         self.taken_over = asyncio.Event()
 
     @property
@@ -104,10 +104,10 @@ class Session:
             if self._stopping:
                 return
             if not self._leads:
-                await self._pause(None)
+                await self._told.wait()
                 continue
             if self._window.full:  # a new connection would bring another Receive Maximum of messages
-                await self._pause(0.2)
+                await wait_at_most(0.2, self._told)
                 continue
             try:
                 connection = await self._connect()
@@ -119,7 +119,7 @@ class Session:
                     continue
                 backoff = timing.reconnect_s
                 await self._use(connection)
-            await self._pause(backoff * random.uniform(0.5, 1.0))
+            await wait_at_most(backoff * random.uniform(0.5, 1.0), self._told)
             backoff = min(backoff * 2, timing.longest_reconnect_s)
 
     async def _use(self, connection: IntakeConnection) -> None:
@@ -142,11 +142,6 @@ class Session:
     def _resume(self) -> None:
         if self._connection is not None:
             self._connection.resume()
-
-    async def _pause(self, seconds: float | None) -> None:
-        """Wait so long (None: for ever), or until `lead` or `stop_intake` is called."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._told.wait(), seconds)
 
     async def _connect(self) -> IntakeConnection:
         """Make a connection with CONNECT and SUBSCRIBE granted. Raises OSError, TimeoutError, BrokerRefused."""

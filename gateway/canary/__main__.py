@@ -1,10 +1,8 @@
-"""`python -m gateway.canary`: publish values and read them back until SIGTERM or SIGINT. Exit status: 0 stopped, 1
-failed, 2 wrong settings."""
+"""`python -m gateway.canary`: publish and read back until a signal. Exit: 0 stopped, 1 failed, 2 wrong settings."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 
 from pydantic import ValidationError
@@ -14,15 +12,13 @@ from gateway.canary.probe import CHANNEL, CanaryLogin, CanaryProbe
 from gateway.canary.reader import CanaryReader
 from gateway.canary.settings import CanarySettings
 from gateway.runtime import logs
+from gateway.runtime.events import stop_signal
 from gateway.runtime.health import serve
 from gateway.runtime.metric_kinds import watch_event_loop
 
 
 async def run(settings: CanarySettings, probe: CanaryProbe) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_signal()
 
     async def troubles() -> list[str]:
         return [probe.trouble] if probe.trouble else []

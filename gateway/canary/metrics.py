@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from prometheus_client import Counter, Gauge
 
-from prometheus_client import Counter, Gauge, Info, disable_created_metrics
-
-from gateway.runtime.metric_kinds import SECONDS, BulkHistogram
-
-disable_created_metrics()  # type: ignore[no-untyped-call]
+from gateway.runtime.metric_kinds import SECONDS, BulkHistogram, build_info, show_zeros
 
 PUBLISHED = Counter("biogate_canary_published", "values that were due, also those that the broker did not accept")
 SEEN = Counter("biogate_canary_seen", "values read back from the API in time and unchanged")
@@ -18,15 +14,9 @@ LOST = Counter(
     "did not answer), absent (it answered without the value), wrong (it had another value)",
     ["why"],
 )
-SECONDS_TO_SEE = BulkHistogram(
-    "biogate_canary_seconds", "time from the publication of a value until it was read back", SECONDS
-)
+SECONDS_TO_SEE = BulkHistogram("biogate_canary_seconds", "time from publishing a value to reading it back", SECONDS)
 CONNECTED = Gauge("biogate_canary_connected", "1 while connected to the broker")
-EVENT_LOOP_LAG = BulkHistogram(
-    "biogate_canary_event_loop_lag_seconds", "how much later than asked a task of the event loop runs", SECONDS
-)
-BUILD = Info("biogate_canary_build", "version of the canary")
-BUILD.info({"version": version("biogate")})
+EVENT_LOOP_LAG = BulkHistogram("biogate_canary_event_loop_lag_seconds", "how late the event loop runs a task", SECONDS)
+BUILD = build_info("biogate_canary_build", "version of the canary")
 
-for _why in ("publish", "read", "absent", "wrong"):
-    LOST.labels(_why)
+show_zeros(("publish", "read", "absent", "wrong"), LOST)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -23,12 +23,13 @@ from gateway import metrics
 from gateway.broker.address import BrokerLogin
 from gateway.errors import SendFailed
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, listening
+from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 
-if TYPE_CHECKING:
-    from gateway.commands.sender import CommandSender
-
 log = structlog.get_logger()
+
+Send: TypeAlias = Callable[[asyncpg.Record], Awaitable[bool]]
+"""Publishes a command, a row of TAKE; returns whether there was a subscriber. Raises SendFailed."""
 
 HANGS_S = 10
 """Seconds after which the server ends the transaction of a process that hangs: the intake may wait for its row."""
@@ -117,7 +118,7 @@ class CommandDispatcher:
 
     async def _work(self, listener: asyncpg.Connection, trouble: Trouble) -> None:
         """Send and expire commands until another gateway leads."""
-        sender: CommandSender | None = None
+        send: Send | None = None
         async with contextlib.AsyncExitStack() as stack:
             while self._leading.is_set():
                 if listener.is_closed():
@@ -126,19 +127,17 @@ class CommandDispatcher:
                 await self._expire()
                 self._absent = {device: until for device, until in self._absent.items() if until > time.monotonic()}
                 while waiting := await self._pool.fetch(WAITING, self._cell, list(self._absent), SENT_AT_ONCE):
-                    if sender is None:
+                    if send is None:
                         from gateway.commands.sender import connected  # noqa: PLC0415  # 2 MB, where nobody gives commands
 
-                        sender = await stack.enter_async_context(connected(self._settings, self._login))
-                    if not await self._send_all(sender, waiting):
+                        send = await stack.enter_async_context(connected(self._settings, self._login))
+                    if not await self._send_all(send, waiting):
                         break
                 metrics.COMMANDS_WAITING.set(await self._pool.fetchval(HOW_MANY, self._cell))
                 trouble.reset()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._settings.timing.look_s):
-                        await self._told.wait()
+                await wait_at_most(self._settings.timing.look_s, self._told)
 
-    async def _send_all(self, sender: CommandSender, waiting: Sequence[asyncpg.Record]) -> bool:
+    async def _send_all(self, send: Send, waiting: Sequence[asyncpg.Record]) -> bool:
         """Send commands in order, and none to a device after one that was not sent; return whether any was sent."""
         held: set[int] = set()
         sent = False
@@ -147,13 +146,13 @@ class CommandDispatcher:
                 return False
             if device_id in held:
                 continue
-            if await self._send(sender, command_id, device_id):
+            if await self._send(send, command_id, device_id):
                 sent = True
             else:
                 held.add(device_id)
         return sent
 
-    async def _send(self, sender: CommandSender, command_id: UUID, device_id: int) -> bool:
+    async def _send(self, send: Send, command_id: UUID, device_id: int) -> bool:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(SIGN, self._cell, f"{HANGS_S}s")
             command = await connection.fetchrow(TAKE, command_id)
@@ -161,7 +160,7 @@ class CommandDispatcher:
                 return False
             # also if sending fails: other devices come first then
             self._absent[device_id] = time.monotonic() + self._settings.timing.resend_s
-            if not await sender.send(command):
+            if not await send(command):
                 metrics.COMMANDS_UNDELIVERED.inc()
                 return False
             await connection.execute(SENT, command_id, command["taken_at"])

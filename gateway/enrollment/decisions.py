@@ -260,8 +260,7 @@ def has_claim(version: int, known: KnownSerial | None, masters: Container[int]) 
 
 
 def retry_after_s(code: Refusal, txn: str) -> int | None:
-    """Seconds after which a refused device may begin anew; None if an operator has to act first. The transaction number
-    spreads them: not all devices come back at once, and a repeated request gets the same reply."""
+    """Seconds after which a refused device may begin anew, spread by `txn`; None if an operator has to act first."""
     if code in {Refusal.BUSY, Refusal.EXPIRED, Refusal.CONFLICT}:
         return 5 + int(txn[:8], 16) % 31
     return None

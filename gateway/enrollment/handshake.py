@@ -23,12 +23,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from gateway.secrets import CLOCKS_DIFFER, key_usage
 from schema.enrollment import PROTOCOL, Challenge, ChallengeBody, Grant, Hello, Identity, Proof, b64, unb64
 
 NONCE_BYTES, BOX_NONCE_BYTES = 16, 12
 CERTIFICATE_LIFE = timedelta(days=90)
-CLOCKS_DIFFER = timedelta(hours=1)
-"""A certificate begins to be valid so long before its issue, as a controller's clock may be slow."""
 MAX_COMMON_NAME = 64
 """Most characters of a common name: X.509's bound."""
 
@@ -185,22 +184,9 @@ def certificate(
         .not_valid_before(now - CLOCKS_DIFFER)
         .not_valid_after(end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(USAGE, critical=True)
+        .add_extension(key_usage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
     return builder.sign(issuer_key, SHA256()).public_bytes(Encoding.DER)
-
-
-USAGE = x509.KeyUsage(
-    digital_signature=True,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=False,
-    crl_sign=False,
-    encipher_only=False,
-    decipher_only=False,
-)

@@ -16,7 +16,6 @@ import time
 from typing import NamedTuple
 
 import aiomqtt
-import asyncpg
 import msgspec
 import structlog
 from limits import RateLimitItemPerSecond
@@ -32,8 +31,8 @@ from gateway.enrollment.requests import UnreadableRequest, read, txn_of
 from gateway.enrollment.steps import EnrollmentReply, Steps, refuse
 from gateway.errors import BrokerRefused, GatewayError
 from gateway.logins.roles import ENROLLMENTS
-from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, connect
-from gateway.runtime.triage import Verdict, triage
+from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, listening
+from gateway.runtime.triage import TriageVerdict, triage
 from gateway.secrets import Secrets
 from gateway.settings import Settings
 from schema.enrollment import MAX_REQUEST, REQUESTS, Hello, Proof, Refusal, reply_topic
@@ -207,7 +206,7 @@ class EnrollmentService:
             except aiomqtt.MqttError as error:
                 log.info("a reply could not be sent; the device will ask again", txn=job.txn, error=str(error))
             except Exception as error:
-                if isinstance(error, FAILURES) and triage(error) not in {Verdict.DATA, Verdict.CONFLICT}:
+                if isinstance(error, FAILURES) and triage(error) not in {TriageVerdict.DATA, TriageVerdict.CONFLICT}:
                     self._missed = True
                     wait = self._database_trouble.failed(error)
                 else:  # a defect of the gateway: it harms this request alone
@@ -248,26 +247,23 @@ class EnrollmentService:
         """Queue handshakes that the database notifies as approved or granted; `_tend` finds missed ones."""
         while True:
             end_if_cancelled()
-            connection: asyncpg.Connection | None = None
             try:
-                connection = await connect(self._settings, f"enrollment {self._settings.cell}")
-                await connection.add_listener("biogate_enrollment", self._on_notification)
-                self._missed = self._listening = True
-                while True:
-                    end_if_cancelled()
-                    await asyncio.sleep(self._timing.listen_s)
-                    await connection.fetchval("select 1", timeout=PROBE_ANSWER_S)
+                async with listening(self._settings, "enrollment", "biogate_enrollment", self._moved_on) as connection:
+                    self._missed = self._listening = True
+                    while True:
+                        end_if_cancelled()
+                        await asyncio.sleep(self._timing.listen_s)
+                        await connection.fetchval("select 1", timeout=PROBE_ANSWER_S)
             except FAILURES as error:
                 log.info("notifications are not heard: polling", error=str(error))
             finally:
                 self._listening = False
-                if connection is not None:
-                    connection.terminate()
             await asyncio.sleep(self._timing.listen_s)
 
-    def _on_notification(self, _connection: object, _pid: int, _channel: str, txn: object) -> None:
+    def _moved_on(self, txn: str) -> None:
+        """Queue a handshake that was approved or granted."""
         try:
-            self._jobs.put_nowait(EnrollmentJob(str(txn)))
+            self._jobs.put_nowait(EnrollmentJob(txn))
         except asyncio.QueueFull:
             self._missed = True
 

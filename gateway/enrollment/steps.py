@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import secrets as random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec
 
 import msgspec
 import structlog
@@ -40,6 +40,7 @@ from schema.sealed import Unreadable, seal, unseal
 from schema.topics import ROOT
 
 log = structlog.get_logger()
+P = ParamSpec("P")
 
 TRIES = 3
 SOON_S = 5
@@ -59,6 +60,18 @@ class EnrollmentReply(NamedTuple):
 SILENCE = EnrollmentReply(None)
 
 
+def repeated(step: Callable[P, Awaitable[EnrollmentReply]]) -> Callable[P, Awaitable[EnrollmentReply]]:
+    """Make a step run again if it collided with another one, up to TRIES times."""
+
+    async def repeating(*args: P.args, **kwargs: P.kwargs) -> EnrollmentReply:
+        for _ in range(TRIES - 1):
+            with suppress(*store.CONFLICTS):
+                return await step(*args, **kwargs)
+        return await step(*args, **kwargs)
+
+    return repeating
+
+
 class Steps:
     def __init__(self, settings: Settings, secrets: Secrets, pool: Pool) -> None:
         self._settings = settings
@@ -67,21 +80,9 @@ class Steps:
         self._vault = secrets.vault.public_key().public_bytes_raw()
         self._limits = Limits(settings.enroll_sessions, settings.enroll_tries_per_minute)
 
+    @repeated
     async def hello(self, payload: bytes, hello: Hello) -> EnrollmentReply:
         """Handle a HELLO, which came as `payload`."""
-        return await again(lambda: self._hello(payload, hello))
-
-    async def proof(self, payload: bytes, proof: Proof) -> EnrollmentReply:
-        """Handle a PROOF, which came as `payload`. SILENCE: the grant follows when the login has been made."""
-        return await again(lambda: self._proof(payload, proof))
-
-    async def resume(self, txn: str) -> EnrollmentReply:
-        """Go on with a handshake that an operator has approved, or whose login was made."""
-        return await again(lambda: self._resume(txn))
-
-    # -- each in a transaction
-
-    async def _hello(self, payload: bytes, hello: Hello) -> EnrollmentReply:
         try:
             identity = handshake.public_key(hello.identity)
         except HandshakeRefused:
@@ -125,7 +126,9 @@ class Steps:
             )
             return EnrollmentReply(asked.reply)
 
-    async def _proof(self, payload: bytes, proof: Proof) -> EnrollmentReply:
+    @repeated
+    async def proof(self, payload: bytes, proof: Proof) -> EnrollmentReply:
+        """Handle a PROOF, which came as `payload`. SILENCE: the grant follows when the login has been made."""
         async with self._step() as connection:
             session = await store.session(connection, proof.txn, decide=True)
             decision = decisions.hear(self._settings.cell, session, payload)
@@ -153,7 +156,9 @@ class Steps:
             answer = await self._refuse(connection, judgement, proof.txn, payload if right else None)
             return answer._replace(serial=session.serial)
 
-    async def _resume(self, txn: str) -> EnrollmentReply:
+    @repeated
+    async def resume(self, txn: str) -> EnrollmentReply:
+        """Go on with a handshake that an operator has approved, or whose login was made."""
         async with self._step() as connection:
             session = await store.session(connection, txn, decide=True)
             known = None if session is None else await store.known(connection, session.serial)
@@ -271,16 +276,6 @@ class Steps:
 
 class Barred(GatewayError):
     """The device was suspended, revoked or retired since the decision."""
-
-
-async def again(step: Callable[[], Awaitable[EnrollmentReply]]) -> EnrollmentReply:
-    """Run a step, and again if it collided with another one, up to TRIES times."""
-    for _ in range(TRIES - 1):
-        try:
-            return await step()
-        except store.CONFLICTS:
-            continue
-    return await step()
 
 
 def refuse(code: Refusal, txn: str) -> EnrollmentReply:

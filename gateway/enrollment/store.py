@@ -18,20 +18,14 @@ MAX_BOOT = 2**32 - 1
 TURN = """
 select set_config('lock_timeout', '3s', true),
        case when $2 then pg_advisory_xact_lock(hashtextextended('biogate enrollment ' || $1, 0)) end"""
-
 SESSION = """
 select txn, cell, serial, identity_key, claim_version, state, reason, hello, challenge, transcript, keys, proof, reply,
        coalesce(expires_at < now(), false) as late
   from enrollments where txn = $1 for update"""
-
 UNDECIDED = "select serial from enrollments where txn = $1 and state in ('challenged', 'approved')"
-
 LOCK_DEVICE = "select from devices where name = (select device from serials where serial = $1) for update"
-
 LOCK_SERIAL = "select import_id from serials where serial = $1 for update"
-
 LOCK_QUOTA = "select from claim_imports where import_id = $1 and quota is not null for update"
-
 KNOWN = """
 select s.device, s.claim_version, s.claim_key, s.blocked, s.identity_key, s.device_id is not null as enrolled,
        i.quota is null or i.quota > (select count(*) from serials o
@@ -39,7 +33,6 @@ select s.device, s.claim_version, s.claim_key, s.blocked, s.identity_key, s.devi
        d.state as device_state
   from serials s left join claim_imports i using (import_id) left join devices d on d.name = s.device
  where s.serial = $1"""
-
 LOAD = """
 select c.enrollment_open as switched_on,
        (select count(*) from enrollments
@@ -56,34 +49,27 @@ BEGIN = """
 insert into enrollments (txn, cell, serial, identity_key, claim_version, state, hello, challenge, transcript, keys,
                          hardware, firmware, channels, expires_at)
 values ($1, $2, $3, $4, $5, 'challenged', $6, $7, $8, $9, $10, $11, $12, now() + $13 * interval '1 s')"""
-
 END = """
 update enrollments set state = 'rejected', reason = $2, proof = coalesce($3, proof), keys = null, changed_at = now()
  where txn = $1"""
-
 WAIT = """
 update enrollments
    set state = 'awaiting', reason = $2, proof = $3, changed_at = now(), expires_at = now() + $4 * interval '1 s'
  where txn = $1"""
-
 REPLACE_WAITING = """
 with told as materialized (select audit_actor('', 'replaced by ' || $1))
 update enrollments set state = 'expired', reason = 'expired', keys = null, changed_at = now()
   from told
  where serial = $2 and identity_key = $3 and txn <> $1 and state in ('awaiting', 'approved')"""
-
 DEVICE = """
 insert into devices (name, state) values ($1, 'pending')
 on conflict (name) do update set name = excluded.name returning device_id, state"""
-
 PIN = """
 update serials set device_id = $2, identity_key = $3 where serial = $1"""
-
 NUMBERS = """
 select (select coalesce(max(generation), 0) + 1 from credentials where device_id = $1) as generation,
        greatest((select max(boot) from statuses where device_id = $1),
                 (select max(boot) from device_streams where device_id = $1)) as boot"""
-
 REPLACE_UNUSED = """
 with told as materialized (select audit_actor('', 'replaced by ' || $2)),
 gone as (
@@ -93,31 +79,23 @@ gone as (
 )
 update enrollments e set state = 'expired', reason = 'expired', keys = null, changed_at = now() from gone
  where e.username = gone.username and e.state in ('provisioning', 'granted')"""
-
 CREDENTIAL = """
 insert into credentials (username, device_id, cell, generation, kind, client_id, password, salt, verifier,
                          certificate_serial)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"""
-
 PROVISIONED = """
 update enrollments
    set state = 'provisioning', reason = null, proof = $2, reply = $3, username = $4, keys = null, changed_at = now(),
        expires_at = null
  where txn = $1"""
-
 OURSELVES = "select audit_actor('', '')"
-
 DUE = """
 select txn from enrollments
  where cell = $1 and (state = 'approved' or state = 'granted' and changed_at > now() - $2 * interval '1 s')
  order by changed_at"""
-
 SWEEP = "select enrollments_sweep($1, $2::text::interval)"
-
 LATE_GRANTS = "select exists (select from enrollments where cell = $1 and state = 'granted' and expires_at < now())"
-
 ACTIVATE = "select count(*) from credentials_activate($1)"
-
 REFUSED = """
 insert into audit (who, action, subject, new, why)
 values ('gateway ' || $1, 'enrollment refused', 'cell/' || $1,

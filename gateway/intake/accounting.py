@@ -23,7 +23,7 @@ select pg_current_xact_id()::text"""
 
 
 @dataclass
-class Outcome:
+class ItemCounts:
     """Counts of what became of items, by kind, and the reasons of items in quarantine."""
 
     committed: Counter[ItemKind] = field(default_factory=Counter)
@@ -36,8 +36,8 @@ class Outcome:
     lost: int = 0
     """Frames now known to be lost. They never arrived, so that no other count has them."""
 
-    def __add__(self, other: Outcome) -> Outcome:
-        return Outcome(*map(add, vars(self).values(), vars(other).values()))
+    def __add__(self, other: ItemCounts) -> ItemCounts:
+        return ItemCounts(*map(add, vars(self).values(), vars(other).values()))
 
 
 def received(items: Sequence[Item]) -> None:
@@ -47,7 +47,7 @@ def received(items: Sequence[Item]) -> None:
         metrics.IN_FLIGHT.labels(kind).inc(count)
 
 
-def settled(items: Sequence[Item], outcome: Outcome) -> None:
+def settled(items: Sequence[Item], outcome: ItemCounts) -> None:
     """Count items whose transaction has committed by its `outcome`, and not as in flight any more."""
     for kind, count in Counter(map(KIND, items)).items():
         metrics.IN_FLIGHT.labels(kind).dec(count)
@@ -66,7 +66,7 @@ def settled(items: Sequence[Item], outcome: Outcome) -> None:
         metrics.DISCARDED_BY_REASON.labels(reason).inc(count)
 
 
-async def record(connection: PoolConnection, cell: str, outcome: Outcome) -> int:
+async def record(connection: PoolConnection, cell: str, outcome: ItemCounts) -> int:
     """Add `outcome` to the cell's totals, in the transaction that it counts; return the transaction's id."""
     counters = outcome.committed, outcome.duplicate, outcome.quarantined, outcome.discarded
     counted = [kind for kind in ITEM_KINDS if any(counter[kind] for counter in counters)]

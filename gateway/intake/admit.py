@@ -74,7 +74,7 @@ class Admission:
         names = {parsed[0] for topic in topics if topic not in self._routes and (parsed := parse(topic))}
         return {name for name in names if self._known.device(name) is None}
 
-    def admit(self, delivery: Delivery) -> Sequence[Item]:
+    def admit(self, delivery: Delivery) -> Sequence[Item]:  # noqa: PLR0911 - one for each kind
         """The items of a message, at least one; a message that cannot be stored is one Reject. Raises Missing."""
         route = self._routes.get(delivery.topic)
         try:
@@ -92,8 +92,12 @@ class Admission:
                     return (self._status(delivery, route, decode.status(delivery.payload, delivery.content_type)),)
                 case Kind.EVENT:
                     return (self._event(delivery, route, decode.event(delivery.payload, delivery.content_type)),)
-                case Kind.BACKFILL_RESULT | Kind.COMMAND_RESULT:
-                    return (self._result(delivery, route),)
+                case Kind.BACKFILL_RESULT:
+                    lost = decode.backfill_result(delivery.payload, delivery.content_type)
+                    return (self._lost(delivery, route, lost),)
+                case Kind.COMMAND_RESULT:
+                    result = decode.command_result(delivery.payload, delivery.content_type)
+                    return (self._command_result(delivery, route, result),)
         except Rejected as rejected:
             return (reject(delivery, rejected, route.device if route else None),)
 
@@ -193,21 +197,9 @@ class Admission:
     def _status(self, delivery: Delivery, route: TopicRoute, message: Status) -> StatusChange:
         """A status has no bound on its age: a retained one may be old and true."""
         self._check_time(message.t, delivery.received_ms, past=False)
-        return StatusChange(
-            route,
-            message.status == "online",
-            message.t,
-            message.boot,
-            message.oldest,
-            _storable(message.firmware),
-            message.generation,
-            delivery.received_ms,
-        )
-
-    def _result(self, delivery: Delivery, route: TopicRoute) -> LostFrames | DeviceCommandResult:
-        if route.kind is Kind.COMMAND_RESULT:
-            return self._command_result(delivery, route, decode.command_result(delivery.payload, delivery.content_type))
-        return self._lost(delivery, route, decode.backfill_result(delivery.payload, delivery.content_type))
+        online, firmware = message.status == "online", _storable(message.firmware)
+        boot, oldest, generation = message.boot, message.oldest, message.generation
+        return StatusChange(route, online, message.t, boot, oldest, firmware, generation, delivery.received_ms)
 
     def _lost(self, delivery: Delivery, route: TopicRoute, message: BackfillResult) -> LostFrames:
         if not message.ranges:
@@ -227,15 +219,9 @@ class Admission:
         """A result has no bounds on its time: what became of a command matters, even if the device's clock is wrong."""
         if not math.isfinite(message.t):
             raise Rejected(Reason.WRONG_TYPE, "the time is not a number")
-        return DeviceCommandResult(
-            route,
-            _command_id(message.id, delivery.correlation),
-            message.status,
-            message.t,
-            _storable(message.detail),
-            None if message.data is None else self._json(message.data),
-            delivery.received_ms,
-        )
+        identifier, detail = _command_id(message.id, delivery.correlation), _storable(message.detail)
+        data = None if message.data is None else self._json(message.data)
+        return DeviceCommandResult(route, identifier, message.status, message.t, detail, data, delivery.received_ms)
 
     def _json(self, data: dict[str, Any]) -> str:
         """Encode `data` as JSON text that PostgreSQL takes; equal data give equal text."""
@@ -244,10 +230,8 @@ class Admission:
         except Exception as error:  # what MessagePack can say and JSON cannot
             raise Rejected(Reason.WRONG_TYPE, f"`data` is not expressible as JSON: {error}") from error
         if len(encoded) > self._settings.max_event_bytes:
-            raise Rejected(
-                Reason.TOO_LARGE,
-                f"`data` of {len(encoded)} bytes, at most {self._settings.max_event_bytes} allowed",
-            )
+            most = self._settings.max_event_bytes
+            raise Rejected(Reason.TOO_LARGE, f"`data` of {len(encoded)} bytes, at most {most} allowed")
         text = encoded.decode()
         if NUL.search(text):
             raise Rejected(Reason.WRONG_TYPE, "`data` has a NUL character in a string")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -25,12 +26,6 @@ Decoded = TypeVar("Decoded")
 MSGPACK_CONTENT = {CONTENT_MSGPACK, "application/x-msgpack", "application/vnd.msgpack"}
 BOM = b"\xef\xbb\xbf"
 
-_telemetry = (msgspec.msgpack.Decoder(Telemetry), msgspec.json.Decoder(Telemetry))
-_status = (msgspec.msgpack.Decoder(Status), msgspec.json.Decoder(Status))
-_event = (msgspec.msgpack.Decoder(Event), msgspec.json.Decoder(Event))
-_command_result = (msgspec.msgpack.Decoder(CommandResult), msgspec.json.Decoder(CommandResult))
-_result = (msgspec.msgpack.Decoder(BackfillResult), msgspec.json.Decoder(BackfillResult))
-
 
 class FrameNumbers(msgspec.Struct):
     """The fields of a telemetry message that identify its frames, even if all other fields are wrong."""
@@ -40,7 +35,33 @@ class FrameNumbers(msgspec.Struct):
     t: Any = None
 
 
-_numbers = (msgspec.msgpack.Decoder(FrameNumbers), msgspec.json.Decoder(FrameNumbers))
+Decoders: TypeAlias = tuple[msgspec.msgpack.Decoder[Decoded], msgspec.json.Decoder[Decoded]]
+
+
+def _decode(decoders: Decoders[Decoded], payload: bytes, content_type: str | None) -> Decoded:
+    if not payload:
+        raise Rejected(Reason.EMPTY, "the message has no bytes")
+    json = is_json(payload, content_type)
+    try:
+        if json:
+            return decoders[1].decode(payload.removeprefix(BOM))
+        return decoders[0].decode(payload)
+    except msgspec.ValidationError as error:
+        raise Rejected(Reason.WRONG_TYPE, str(error)) from error
+    except Exception as error:  # UnicodeDecodeError and RecursionError too: the message itself is at fault
+        form = "JSON" if json else "MessagePack"
+        raise Rejected(Reason.MALFORMED, f"not {form}: {error}") from error
+
+
+def _decoders(kind: type[Decoded]) -> Decoders[Decoded]:
+    return msgspec.msgpack.Decoder(kind), msgspec.json.Decoder(kind)
+
+
+_telemetry, _numbers = _decoders(Telemetry), _decoders(FrameNumbers)
+status = partial(_decode, _decoders(Status))
+event = partial(_decode, _decoders(Event))
+backfill_result = partial(_decode, _decoders(BackfillResult))
+command_result = partial(_decode, _decoders(CommandResult))
 
 
 def telemetry(payload: bytes, content_type: str | None) -> Telemetry:
@@ -50,22 +71,6 @@ def telemetry(payload: bytes, content_type: str | None) -> Telemetry:
         except Exception:  # decode again, for the reason
             return _decode(_telemetry, payload, content_type)
     return _decode(_telemetry, payload, content_type)
-
-
-def status(payload: bytes, content_type: str | None) -> Status:
-    return _decode(_status, payload, content_type)
-
-
-def event(payload: bytes, content_type: str | None) -> Event:
-    return _decode(_event, payload, content_type)
-
-
-def backfill_result(payload: bytes, content_type: str | None) -> BackfillResult:
-    return _decode(_result, payload, content_type)
-
-
-def command_result(payload: bytes, content_type: str | None) -> CommandResult:
-    return _decode(_command_result, payload, content_type)
 
 
 def numbers(payload: bytes, content_type: str | None) -> tuple[int, int, int] | None:
@@ -87,22 +92,3 @@ def is_json(payload: bytes, content_type: str | None) -> bool:
         if media == CONTENT_JSON:
             return True
     return payload[0] < 0x80 or payload.startswith(BOM)
-
-
-def _decode(
-    decoders: tuple[msgspec.msgpack.Decoder[Decoded], msgspec.json.Decoder[Decoded]],
-    payload: bytes,
-    content_type: str | None,
-) -> Decoded:
-    if not payload:
-        raise Rejected(Reason.EMPTY, "the message has no bytes")
-    json = is_json(payload, content_type)
-    try:
-        if json:
-            return decoders[1].decode(payload.removeprefix(BOM))
-        return decoders[0].decode(payload)
-    except msgspec.ValidationError as error:
-        raise Rejected(Reason.WRONG_TYPE, str(error)) from error
-    except Exception as error:  # UnicodeDecodeError and RecursionError too: the message itself is at fault
-        form = "JSON" if json else "MessagePack"
-        raise Rejected(Reason.MALFORMED, f"not {form}: {error}") from error

@@ -43,9 +43,8 @@ def check_channels(channels: Channels, most: int) -> None:
         raise Rejected(Reason.BAD_CHANNEL, "a channel stands twice")
     for name in channels:
         if not 1 <= len(name) <= 64 or any(unicodedata.category(sign) in NOT_IN_NAMES for sign in name):
-            raise Rejected(
-                Reason.BAD_CHANNEL, f"channel {name[:80]!r}: a name has 1 to 64 characters and no control characters"
-            )
+            why = f"channel {name[:80]!r}: a name has 1 to 64 characters and no control characters"
+            raise Rejected(Reason.BAD_CHANNEL, why)
 
 
 class Registry:

@@ -40,20 +40,11 @@ def reject(delivery: Delivery, why: Rejected, device: Device | None = None) -> R
 def reject_item(item: AcceptedItem, reason: Reason, detail: str) -> Reject:
     """Reject one item of a message, as a message of its own."""
     content_type, payload = _message(item)
+    topic, device = item.route.topic, item.route.device
     numbers = None
     if isinstance(item, Frame) and item.boot is not None and item.seq is not None:
-        numbers = item.route.device, item.boot, item.seq, item.seq
-    return Reject(
-        item.kind,
-        item.route.topic,
-        item.route.device.name,
-        reason,
-        detail,
-        content_type,
-        payload,
-        item.received_ms,
-        numbers,
-    )
+        numbers = device, item.boot, item.seq, item.seq
+    return Reject(item.kind, topic, device.name, reason, detail, content_type, payload, item.received_ms, numbers)
 
 
 def _message(item: AcceptedItem) -> tuple[str, bytes]:

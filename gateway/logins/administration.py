@@ -9,7 +9,6 @@ noticed that it leads no more cannot interfere; and every command may be repeate
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import secrets as random
 import time
@@ -28,6 +27,7 @@ from gateway.logins.login import Stuck, apply, due, note
 from gateway.logins.reconcile import Repair, compare, put_role, read, repair
 from gateway.logins.roles import DEFAULTS, FIXED
 from gateway.runtime.database import FAILURES, Pool, PoolConnection, Trouble, Troubles, listening
+from gateway.runtime.events import wait_at_most
 from gateway.secrets import Secrets
 from gateway.settings import Settings
 from schema.enrollment import LOGIN
@@ -121,9 +121,7 @@ class Administration:
                 await self._compare(dynsec)
             worked = await self._next_login(dynsec)
             if not await self._next_repair(dynsec) and not worked:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._settings.timing.look_s):
-                        await self._told.wait()
+                await wait_at_most(self._settings.timing.look_s, self._told)
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[PoolConnection]:

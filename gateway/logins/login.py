@@ -68,7 +68,7 @@ async def due(connection: PoolConnection, cell: str, but: Iterable[str]) -> DueL
     for gets_rights in (False, True):
         record = await connection.fetchrow(DUE, cell, gets_rights, left_out)
         if record is not None:
-            return DueLogin(**dict(record))
+            return DueLogin(**record)
     return None
 
 

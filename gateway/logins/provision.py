@@ -26,9 +26,7 @@ NEXT = """
 select d.name, d.device_id, d.state, coalesce((select max(generation) from credentials c
                                                 where c.device_id = d.device_id), 0) + 1 as generation
   from devices d where d.name = any ($1) order by d.name for update"""
-COLUMNS = (
-    "username", "device_id", "cell", "generation", "client_id", "salt", "verifier", "applied", "by_hand",
-)  # fmt: skip
+COLUMNS = ("username", "device_id", "cell", "generation", "client_id", "salt", "verifier", "applied", "by_hand")
 MADE = "update credentials set applied_at = now(), activated_at = now() where username = any ($1)"
 AUDIT = "insert into audit (who, action, subject, new, why) values ($1, 'logins provision', $2, $3, $4)"
 

@@ -7,11 +7,9 @@ logins with names of the gateway's form are deleted; missing ones are made again
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
-
-import asyncpg
 
 from gateway.logins.dynsec import Dynsec, DynsecExists, LoginAtBroker
 from gateway.logins.roles import FIXED, ROLE_PREFIX, BrokerRole, device_role
@@ -21,8 +19,7 @@ from schema.topics import is_device_name
 
 OURS = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})\.([0-9]{1,9})")
 MANY = 100
-"""If there are more foreign logins than this, and more than known ones, the database is probably the wrong one: then
-none is deleted."""
+"""No foreign logins are deleted if they are more than this and than the known ones: it may be the wrong database."""
 
 LOGINS = """
 select c.username, d.name as device, c.kind, c.client_id, c.wanted, c.applied, c.password is not null as sealed
@@ -81,7 +78,7 @@ async def read(
 ) -> tuple[list[LoginAtBroker], list[BrokerRole], list[StoredLogin], bool]:
     """Logins and roles at the broker, logins in the database, and whether enrollment was last applied as open."""
     clients, roles = await dynsec.clients(), await dynsec.roles()
-    rows = [_row(record) for record in await pool.fetch(LOGINS, cell)]
+    rows = [StoredLogin(**record) for record in await pool.fetch(LOGINS, cell)]
     told = await pool.fetchval("select enrollment_applied from cells where cell = $1", cell)
     return clients, roles, rows, told is not False
 
@@ -105,7 +102,8 @@ def compare(
         repairs += [Repair("login-foreign", name) for name in foreign]
         staying = set(there) - set(foreign)
         in_use = {role for name in staying for role in there[name].roles}
-        repairs += _foreign_roles(roles, in_use | {ROLE_PREFIX + row.device for row in rows})
+        known = in_use | {ROLE_PREFIX + row.device for row in rows}
+        repairs += [Repair("role-foreign", role.name) for role in roles if role.name not in known and _is_ours(role)]
 
     for name in FIXED:
         if name not in there:
@@ -141,24 +139,14 @@ def _roles(there: Mapping[str, BrokerRole], devices: Iterable[str]) -> list[Repa
     return repairs
 
 
-def _foreign_roles(roles: Iterable[BrokerRole], known: Container[str]) -> list[Repair]:
-    return [
-        Repair("role-foreign", role.name)
-        for role in roles
-        if role.name not in known
-        and role.name.startswith(ROLE_PREFIX)
-        and is_device_name(role.name.removeprefix(ROLE_PREFIX))
-    ]
+def _is_ours(role: BrokerRole) -> bool:
+    return role.name.startswith(ROLE_PREFIX) and is_device_name(role.name.removeprefix(ROLE_PREFIX))
 
 
 def _wanted(row: StoredLogin) -> LoginAtBroker:
     return LoginAtBroker(
         row.username, frozenset({ROLE_PREFIX + row.device}), row.client_id, disabled=row.wanted == "disabled"
     )
-
-
-def _row(record: asyncpg.Record) -> StoredLogin:
-    return StoredLogin(**dict(record))
 
 
 async def repair(
@@ -189,7 +177,7 @@ async def repair(
 
 async def _repair_login(dynsec: Dynsec, connection: PoolConnection, cell: str, found: Repair) -> bool:
     record = await connection.fetchrow(LOGIN_OF, cell, found.name)
-    row = None if record is None else _row(record)
+    row = None if record is None else StoredLogin(**record)
     if found.what == "login-foreign":
         if row is not None:
             return False

@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import asyncpg
 import typer
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.settings import MqttUrl
 from schema.command_line import plain
+from schema.console import run
 from schema.errors import Misused
 from schema.serials import MOST_ROWS
 from schema.topics import is_device_name
@@ -29,11 +31,12 @@ class Surroundings(BaseSettings):
     device_broker_url: MqttUrl = MqttUrl("mqtts://localhost:8883")
 
 
+RULE = "use 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
+
+
 def device_name(text: str) -> str:
     if not is_device_name(text):
-        raise typer.BadParameter(
-            f"{text!r} is not a name: use 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
-        )
+        raise typer.BadParameter(f"{text!r} is not a name: {RULE}")
     return text
 
 
@@ -54,11 +57,18 @@ def numbered(given: list[str] | None, prefix: str | None, count: int | None) -> 
     names = [*(given or []), *(f"{prefix}{number:04}" for number in range(1, (count or 0) + 1))]
     bad = [name for name in names if not is_device_name(name)]
     if bad:
-        raise Misused(
-            f"not a name: {', '.join(map(repr, bad[:5]))}: use 1 to 64 letters, digits, '.', '_' and '-', "
-            "beginning with a letter or digit"
-        )
+        raise Misused(f"not a name: {', '.join(map(repr, bad[:5]))}: {RULE}")
     return list(dict.fromkeys(names))
+
+
+def for_each(names: Iterable[str], statement: str, *arguments: object) -> None:
+    """Execute `statement` with each name and the arguments, for all names or none."""
+
+    async def work(connection: asyncpg.Connection) -> None:
+        for name in sorted(set(names)):
+            await connection.execute(statement, name, *arguments)
+
+    run(work, in_transaction=True)
 
 
 def tell_all(found: Iterable[tuple[str, object]]) -> None:

@@ -22,14 +22,12 @@ select device_id, boot, oldest_ranges(range_agg(int8range(seq, seq, '[]')), 256)
 on conflict (device_id, boot) do update
    set received = oldest_ranges(s.received + excluded.received, 256), changed_at = now()
 returning device_id, boot"""
-
 REGISTER = """
 with added as (insert into devices (name, organization_id)
                select distinct unnest($1::text[]), case when $4::text is not null then organization_number($4) end
                    on conflict do nothing returning name, organization_id)
 insert into audit (organization_id, who, action, subject, why)
 select organization_id, $2, 'device register', 'device/' || name, $3 from added order by name returning subject"""
-
 LIST = """
 select p.device, d.state, p.online, p.since, s.serial, c.usernames,
        exists (select from device_layouts where device_id = d.device_id) as has_sent
@@ -39,7 +37,6 @@ select p.device, d.state, p.online, p.since, s.serial, c.usernames,
   left join lateral (select array_agg(username order by generation) as usernames from credentials
                       where device_id = d.device_id and wanted <> 'absent') c on true
  order by p.device"""
-
 FIND = """
 select d.device_id, d.name, d.state, d.registered_at, d.renew, p.online, p.since, p.boot, p.firmware,
        exists (select from device_layouts where device_id = d.device_id) as has_sent
@@ -63,7 +60,6 @@ select at, who, action, subject, old, new, why from audit where subject = any ($
 DONE = """
 select d.name, d.renew, s.serial from devices d left join serials s on s.device = d.name
  where d.name = any ($1) order by d.name"""
-
 SILENT = "no proof came; wrong claim key?"
 """A controller that cannot believe the challenge says nothing: docs/enrollment.md."""
 
@@ -86,11 +82,7 @@ def register(
 ) -> None:
     """Accept messages of these devices from now on."""
     names = numbered(names, None, None)
-
-    async def work(connection: asyncpg.Connection) -> int:
-        return len(await connection.fetch(REGISTER, names, who, why, organization))
-
-    new = run(work)
+    new = len(run(lambda connection: connection.fetch(REGISTER, names, who, why, organization)))
     tell(f"{new} registered, {len(names) - new} known already")
 
 
@@ -99,26 +91,18 @@ def rebuild_streams(
     until: Annotated[datetime | None, typer.Option(help="end of that range, UTC; without, now")] = None,
 ) -> None:
     """Learn again from the stored frames what has arrived of each boot: if that is lost, or was edited by hand."""
-    end = until or datetime.now(UTC)
-
-    async def work(connection: asyncpg.Connection) -> list[asyncpg.Record]:
-        return list(await connection.fetch(REBUILD, since.replace(tzinfo=UTC), end.replace(tzinfo=UTC), timeout=None))
-
-    rows = run(work)
+    begin, end = since.replace(tzinfo=UTC), (until or datetime.now(UTC)).replace(tzinfo=UTC)
+    rows = run(lambda connection: connection.fetch(REBUILD, begin, end, timeout=None))
     tell(f"{len(rows)} boots of {len({row['device_id'] for row in rows})} devices rebuilt")
 
 
 def list_devices() -> None:
     """List all devices. Columns: name, state, serial, logins, presence."""
-
-    async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
-        return list(await connection.fetch(LIST))
-
     table(
         "DEVICE|STATE|SERIAL|LOGINS|PRESENCE",
         (
             (row["device"], row["state"], row["serial"] or "-", ", ".join(row["usernames"] or "-"), _presence(row))
-            for row in run(read)
+            for row in run(lambda connection: connection.fetch(LIST))
         ),
     )
 
@@ -145,8 +129,9 @@ def show(
                 ("state", device["state"] + renewal),
                 ("registered", time(device["registered_at"])),
                 ("presence", _presence(device)),
-                *_boot(device),
             ]
+            if device["since"] is not None:  # as its last status says
+                lines += [("boot", device["boot"]), ("firmware", device["firmware"] or "-")]
         if serial is not None:
             blocked = ", blocked" if serial["blocked"] else ""
             source = f", import {serial['import']}" if serial["import"] else ""
@@ -172,12 +157,11 @@ def device_command(action: str) -> Callable[..., None]:
 
     def command(names: Names, *, why: Why, who: Who) -> None:
         async def work(connection: asyncpg.Connection) -> list[asyncpg.Record]:
-            async with connection.transaction():  # all of them or none
-                for name in sorted(set(names)):
-                    await connection.execute("select device_command($1, $2, $3, $4)", name, action, who, why)
-                return list(await connection.fetch(DONE, names))
+            for name in sorted(set(names)):
+                await connection.execute("select device_command($1, $2, $3, $4)", name, action, who, why)
+            return list(await connection.fetch(DONE, names))
 
-        for row in run(work):
+        for row in run(work, in_transaction=True):  # all of them or none
             tell(f"{row['name']}: {_done(action, row)}")
 
     command.__doc__ = CONSEQUENCES[action][0].upper() + CONSEQUENCES[action][1:] + "."
@@ -202,11 +186,6 @@ def _presence(row: asyncpg.Record) -> str:
     if row["since"] is None:
         return "no status yet" if row["has_sent"] else "never seen"
     return f"{'online' if row['online'] else 'offline'} since {time(row['since'])}"
-
-
-def _boot(row: asyncpg.Record) -> list[tuple[str, object]]:
-    """What its last status says of it."""
-    return [] if row["since"] is None else [("boot", row["boot"]), ("firmware", row["firmware"] or "-")]
 
 
 def login_state(row: asyncpg.Record) -> str:

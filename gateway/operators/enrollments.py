@@ -24,6 +24,7 @@ select serial, created_at from (
 FIND = """
 select txn, serial, identity_key, state from enrollments
  where txn = $1 or serial = $1 and state = 'awaiting' order by created_at"""
+CELLS = "select cell from cells where (cell = $1 or $1 is null) and cell <> 'replay' order by cell"
 
 Which = Annotated[str, typer.Argument(metavar="TXN|SERIAL", help="the transaction, or a serial that waits only once")]
 
@@ -46,9 +47,7 @@ def queue() -> None:
             (
                 row["serial"],
                 fingerprint(row["identity_key"]),
-                row["reason"] or "-",
-                row["hardware"] or "-",
-                row["firmware"] or "-",
+                *(row[name] or "-" for name in ("reason", "hardware", "firmware")),
                 len(row["channels"]),
                 age(row["created_at"]),
                 row["txn"],
@@ -64,14 +63,10 @@ def approve(
     which: Which,
     *,
     device: Annotated[
-        str | None,
-        typer.Option(parser=device_name, metavar="NAME", help="the name it gets; without it, its serial"),
+        str | None, typer.Option(parser=device_name, metavar="NAME", help="the name it gets; without it, its serial")
     ] = None,
     seen: Annotated[
-        str | None,
-        typer.Option(
-            "--fingerprint", metavar="XXXX", help="as the controller's display shows it: approves no other key"
-        ),
+        str | None, typer.Option("--fingerprint", metavar="XXXX", help="on the controller's display: approve no other")
     ] = None,
     why: Why,
     who: Who,
@@ -136,11 +131,7 @@ def _switch(cell: str | None, is_open: bool, who: str, why: str) -> None:
         if not await connection.fetchval("select exists (select from cells)"):
             raise Refused("there is no cell yet: no gateway has run on this database")
         await connection.execute("select enrollment_switch($1, $2, $3, $4)", cell, is_open, who, why)
-        return list(
-            await connection.fetch(
-                "select cell from cells where (cell = $1 or $1 is null) and cell <> 'replay' order by cell", cell
-            )
-        )
+        return list(await connection.fetch(CELLS, cell))
 
     for row in run(work):
         tell(f"enrollment is {'open' if is_open else 'closed'} in cell {row['cell']}")

@@ -7,7 +7,7 @@ import json
 import secrets
 import shlex
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,7 @@ import typer
 
 from gateway.logins import provision as ready_made
 from gateway.logins import roles
-from gateway.operators.command import Count, Name, Prefix, Surroundings, age, numbered
+from gateway.operators.command import Count, Name, Prefix, Surroundings, age, for_each, numbered
 from gateway.operators.devices import REGISTER, login_state
 from schema.console import Refused, Who, Why, run, settings, stop, table, tell
 from schema.private import write_new
@@ -35,22 +35,17 @@ select c.username, d.state, c.kind, c.by_hand, c.wanted, c.applied, c.cell, c.cr
 
 
 @dataclass(frozen=True)
-class Login:
+class LoginByHand:
     device: str
     username: str
     generation: int
-    password: str
-
-    def __repr__(self) -> str:
-        return f"Login({self.username})"
+    password: str = field(repr=False)
 
 
 def login(
     name: Name,
     *,
-    to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="directory for its files; without it logins/NAME here")
-    ] = None,
+    to: Annotated[Path | None, typer.Option(metavar="DIR", help="where its files go; default: logins/NAME")] = None,
     timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="how long to wait for the broker")] = 30,
     why: Why,
     who: Who,
@@ -64,7 +59,7 @@ def login(
     if (directory / "login.json").exists():
         stop(f"{directory} has a login already: say another directory with --to, or remove it")
 
-    async def work(connection: asyncpg.Connection) -> tuple[Login, bool]:
+    async def work(connection: asyncpg.Connection) -> tuple[LoginByHand, bool]:
         made = await _make(connection, name, chosen.cell, who, why)
         try:
             _write(made, directory, chosen)
@@ -94,9 +89,7 @@ def provision(
     *,
     prefix: Prefix = None,
     count: Count = None,
-    to: Annotated[
-        Path, typer.Option(metavar="FILE", help="a new file for names and passwords, CSV, for its owner alone")
-    ],
+    to: Annotated[Path, typer.Option(metavar="FILE", help="new CSV file, for its owner alone: names and passwords")],
     why: Why,
     who: Who,
 ) -> None:
@@ -105,11 +98,7 @@ def provision(
     devices = numbered(names, prefix, count)
     if not to.absolute().parent.is_dir():
         stop(f"{to.absolute().parent} is no directory")
-
-    async def work(connection: asyncpg.Connection) -> int:
-        return await ready_made.provision(connection, chosen.cell, devices, to, who=who, why=why)
-
-    made = run(work)
+    made = run(lambda connection: ready_made.provision(connection, chosen.cell, devices, to, who=who, why=why))
     tell(f"{made} logins of cell {chosen.cell} are in {to}")
     typer.echo("now stop the broker, run `biogate recovery dynamic-security DIR`, and start the broker", err=True)
 
@@ -121,13 +110,7 @@ def logout(
     who: Who,
 ) -> None:
     """Delete logins at the broker. The device stays; one that enrolled may enroll again."""
-
-    async def work(connection: asyncpg.Connection) -> None:
-        async with connection.transaction():
-            for one in sorted(set(username)):
-                await connection.execute("select login_end($1, $2, $3)", one, who, why)
-
-    run(work)
+    for_each(username, "select login_end($1, $2, $3)", who, why)
     for one in dict.fromkeys(username):
         tell(f"ended: {one}")
 
@@ -138,10 +121,6 @@ def logins(
     waiting: Annotated[bool, typer.Option("--waiting", help="only those that the broker was not told of yet")] = False,
 ) -> None:
     """List logins at the broker. Columns: login, its state, state of the device, kind, how it was made, cell, age."""
-
-    async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
-        return list(await connection.fetch(LOGINS, name, waiting))
-
     table(
         "LOGIN|STATE|DEVICE STATE|KIND|MADE|CELL|AGE",
         (
@@ -154,12 +133,12 @@ def logins(
                 row["cell"],
                 age(row["created_at"]),
             )
-            for row in run(read)
+            for row in run(lambda connection: connection.fetch(LOGINS, name, waiting))
         ),
     )
 
 
-async def _make(connection: asyncpg.Connection, name: str, cell: str, who: str, why: str) -> Login:
+async def _make(connection: asyncpg.Connection, name: str, cell: str, who: str, why: str) -> LoginByHand:
     public = await connection.fetchval("select public_key from vault")
     if public is None:
         raise Refused("no gateway with BIOGATE_SECRETS_DIR has run on this database: there is no broker to tell")
@@ -169,7 +148,7 @@ async def _make(connection: asyncpg.Connection, name: str, cell: str, who: str, 
         if device["state"] not in ("active", "pending"):
             raise Refused(f"device {name} is {device['state']}: it gets no login")
         generation = await connection.fetchval(NEXT, device["device_id"])
-        made = Login(name, f"{name}.{generation}", generation, roles.new_password())
+        made = LoginByHand(name, f"{name}.{generation}", generation, roles.new_password())
         salt = roles.new_salt()
         parts = {
             "generation": generation,
@@ -184,7 +163,7 @@ async def _make(connection: asyncpg.Connection, name: str, cell: str, who: str, 
     return made
 
 
-def _write(made: Login, directory: Path, chosen: Surroundings) -> None:
+def _write(made: LoginByHand, directory: Path, chosen: Surroundings) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     url = chosen.device_broker_url
     encrypted = url.scheme == "mqtts"
@@ -217,7 +196,7 @@ def _authority(directory: Path, chosen: Surroundings) -> Path | None:
     return None if source is None else Path(shutil.copyfile(source, directory / "ca.pem"))
 
 
-async def _applied(connection: asyncpg.Connection, made: Login, timeout_s: float) -> bool:
+async def _applied(connection: asyncpg.Connection, made: LoginByHand, timeout_s: float) -> bool:
     """Whether the broker knows it, within that time."""
     try:
         async with asyncio.timeout(timeout_s):

@@ -19,10 +19,9 @@ import typer
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.logins.roles import FIXED, ROLE_PREFIX, LoginEntry, device_role, fixed_login, security
+from gateway.operators.command import Surroundings
 from gateway.operators.setup import BROKER, SECURITY, locked, write
 from gateway.secrets import Secrets, SecretsError
 from schema.command_line import commands, start
@@ -45,12 +44,6 @@ app = commands("Files of the broker, written from the database.")
 Directory = Annotated[Path, typer.Argument(envvar="BIOGATE_SECRETS_DIR", help="the secrets directory")]
 
 
-class RecoverySettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="BIOGATE_", frozen=True, extra="ignore")
-
-    cell: str = Field("main", description="the cell whose broker it is")
-
-
 async def broker_logins(connection: asyncpg.Connection, cell: str, secrets: Secrets) -> tuple[bytes, int]:
     """The content of dynamic-security.json as the database wants it, and how many logins of devices there are."""
     rows = await connection.fetch(LOGINS, cell)
@@ -59,23 +52,15 @@ async def broker_logins(connection: asyncpg.Connection, cell: str, secrets: Secr
         fixed_login(name, secrets.password(name), disabled=name == LOGIN and enrollment_open is False) for name in FIXED
     ]
     logins = [
-        LoginEntry(
-            row["username"],
-            ROLE_PREFIX + row["device"],
-            row["salt"],
-            row["verifier"],
-            row["client_id"],
-            row["disabled"],
-        )
-        for row in rows
+        LoginEntry(username, ROLE_PREFIX + device, salt, hashed, client_id, disabled)
+        for username, device, client_id, salt, hashed, disabled in rows
     ]
     roles = [device_role(device) for device in sorted({row["device"] for row in rows})]
     return json.dumps(security([*fixed, *logins], roles)).encode(), len(rows)
 
 
 async def revocations(connection: asyncpg.Connection, secrets: Secrets) -> tuple[bytes, int]:
-    """The list of revoked certificates, PEM, and how many they are. It is good for as long as the authority is: once it
-    has expired, Mosquitto lets nobody in (#1826). Raises SecretsError without the authority's key."""
+    """The list of revoked certificates, PEM, and how many they are. Raises SecretsError without the authority's key."""
     if secrets.authority is None:
         raise SecretsError("there is no ca.key.pem here, with which to sign it")
     authority, key = secrets.authority
@@ -84,7 +69,7 @@ async def revocations(connection: asyncpg.Connection, secrets: Secrets) -> tuple
         x509.CertificateRevocationListBuilder()
         .issuer_name(authority.subject)
         .last_update(datetime.now(UTC))
-        .next_update(authority.not_valid_after_utc)
+        .next_update(authority.not_valid_after_utc)  # with an expired list Mosquitto lets nobody in (#1826)
     )
     for row in rows:
         entry = x509.RevokedCertificateBuilder().serial_number(int.from_bytes(row["serial"], "big"))
@@ -95,15 +80,13 @@ async def revocations(connection: asyncpg.Connection, secrets: Secrets) -> tuple
 @app.command("dynamic-security")
 def dynamic_security(directory: Directory) -> None:
     """Write all logins and roles of a cell's broker, which must be stopped meanwhile. Then start it with this file."""
-
-    cell = settings(RecoverySettings).cell
+    cell = settings(Surroundings).cell
     _rewrite(directory, SECURITY, lambda database, secrets: broker_logins(database, cell, secrets), "logins of devices")
 
 
 @app.command()
 def crl(directory: Directory) -> None:
     """Write the list of certificates that have ended, for the broker's `crlfile`; it reads it again at SIGHUP."""
-
     _rewrite(directory, CRL, revocations, "certificates")
 
 

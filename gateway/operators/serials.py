@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hmac
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
-import asyncpg
 import typer
 
-from gateway.operators.command import Count, Organization, Prefix, Surroundings, numbered
+from gateway.operators.command import Count, Organization, Prefix, Surroundings, for_each, numbered
 from gateway.secrets import Secrets, SecretsError
 from gateway.secrets import claim_key as derived
 from schema import serials
@@ -34,9 +34,7 @@ def claim_keys(
     *,
     prefix: Prefix = None,
     count: Count = None,
-    to: Annotated[
-        Path | None, typer.Option(help="a new file, for its owner alone; without it, standard output")
-    ] = None,
+    to: Annotated[Path | None, typer.Option(help="new file, for its owner alone; default: standard output")] = None,
 ) -> None:
     """Make claim keys for production, from the newest master key in BIOGATE_SECRETS_DIR.
 
@@ -62,9 +60,7 @@ def claim_keys(
 def import_(
     file: Annotated[Path, typer.Argument(help="CSV: serial[,device][,claim_key][,version]; - is standard input")],
     *,
-    name: Annotated[
-        str | None, typer.Option(help="of the import; without it, the file's; known ones are added to")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="of the import, which may exist; default: the file's")] = None,
     quota: Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="devices that may enroll with it")] = None,
     organization: Organization = None,
     why: Why,
@@ -73,7 +69,8 @@ def import_(
     """Let these controllers enroll by themselves: all of them, or none if a line is bad. Known ones are left alone."""
     called = name or ("stdin" if str(file) == "-" else file.stem)
     try:
-        content = sys.stdin.buffer.read(serials.MOST_BYTES + 1) if str(file) == "-" else _content(file)
+        with nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as stream:
+            content = stream.read(serials.MOST_BYTES + 1)
         if len(content) > serials.MOST_BYTES:
             stop(f"{file} is larger than {serials.MOST_BYTES // 2**20} MiB")
         rows = serials.from_csv(content.decode())
@@ -86,11 +83,7 @@ def import_(
         stop(f"{file}: {error}")
 
     batch = serials.SerialBatch(called, quota, organization)
-
-    async def work(connection: asyncpg.Connection) -> serials.Stored:
-        return await serials.store(connection, rows, batch, who=who, why=why)
-
-    stored = run(work)
+    stored = run(lambda connection: serials.store(connection, rows, batch, who=who, why=why))
     if any(row.key and row.version for row in rows):
         typer.echo("claim keys of version 1 and up are not stored: the gateways derive them", err=True)
     tell(f"{stored.new} imported as {called}, {stored.known} known already and left as they were")
@@ -98,10 +91,6 @@ def import_(
 
 def imports() -> None:
     """List imports. Columns: name, its serials, how many of them have enrolled, quota, time."""
-
-    async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
-        return list(await connection.fetch(IMPORTS))
-
     table(
         "IMPORT|SERIALS|ENROLLED|QUOTA|IMPORTED",
         (
@@ -112,7 +101,7 @@ def imports() -> None:
                 "-" if row["quota"] is None else row["quota"],
                 time(row["imported_at"]),
             )
-            for row in run(read)
+            for row in run(lambda connection: connection.fetch(IMPORTS))
         ),
     )
 
@@ -121,10 +110,6 @@ def list_serials(
     import_name: Annotated[str | None, typer.Option("--import", metavar="NAME", help="only of this import")] = None,
 ) -> None:
     """List known serials. Columns: serial, device, its state, blocked, claim version, fingerprint, import."""
-
-    async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
-        return list(await connection.fetch(SERIALS, import_name))
-
     table(
         "SERIAL|DEVICE|STATE|BLOCKED|CLAIM|FINGERPRINT|IMPORT",
         (
@@ -137,7 +122,7 @@ def list_serials(
                 fingerprint(row["identity_key"]) if row["identity_key"] else "-",
                 row["import"] or "-",
             )
-            for row in run(read)
+            for row in run(lambda connection: connection.fetch(SERIALS, import_name))
         ),
     )
 
@@ -156,12 +141,7 @@ def unblock(serial: Serials, *, why: Why, who: Who) -> None:
 
 
 def _block(chosen: list[str], blocked: bool, who: str, why: str) -> None:
-    async def work(connection: asyncpg.Connection) -> None:
-        async with connection.transaction():
-            for serial in sorted(set(chosen)):
-                await connection.execute("select serial_block($1, $2, $3, $4)", serial, blocked, who, why)
-
-    run(work)
+    for_each(chosen, "select serial_block($1, $2, $3, $4)", blocked, who, why)
     for serial in dict.fromkeys(chosen):
         tell(f"{'blocked' if blocked else 'unblocked'}: {serial}")
 
@@ -181,11 +161,6 @@ def _compare(rows: list[serials.SerialRow]) -> None:
             )
     if problems:
         raise serials.BadSerialRows(problems)
-
-
-def _content(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        return stream.read(serials.MOST_BYTES + 1)
 
 
 def _masters() -> dict[int, bytes] | None:

@@ -34,10 +34,12 @@ from gateway.secrets import (
     AUTHORITY,
     AUTHORITY_KEY,
     CLAIM_BYTES,
+    CLOCKS_DIFFER,
     GATEWAY,
     PASSWORD,
     VAULT,
     SecretsError,
+    key_usage,
     load_certificate,
     load_key,
     read,
@@ -48,8 +50,6 @@ SERVER, SERVER_KEY = "server.pem", "server.key.pem"
 SECURITY = "dynamic-security.json"
 HOSTS = ("localhost", "127.0.0.1", "::1")
 AUTHORITY_LIFE, SERVER_LIFE = timedelta(days=3652), timedelta(days=730)
-CLOCKS_DIFFER = timedelta(hours=1)
-"""Certificates begin this much earlier: a controller's clock need not be quite right."""
 
 
 def setup(directory: Path, hosts: Sequence[str] = (), *, renew: bool = False) -> list[str]:
@@ -139,7 +139,7 @@ def _authority(key: _EC) -> bytes:
         .not_valid_before(now - CLOCKS_DIFFER)
         .not_valid_after(now + AUTHORITY_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(authority=True), critical=True)
+        .add_extension(key_usage(authority=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     return builder.sign(key, SHA256()).public_bytes(Encoding.PEM)
@@ -164,27 +164,13 @@ def _server(directory: Path, hosts: Sequence[str]) -> bytes:
         .not_valid_before(now - CLOCKS_DIFFER)
         .not_valid_after(min(now + SERVER_LIFE, authority.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(authority=False), critical=True)
+        .add_extension(key_usage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
     return builder.sign(authority_key, SHA256()).public_bytes(Encoding.PEM)
-
-
-def _usage(*, authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not authority,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _general_name(host: str) -> x509.GeneralName:

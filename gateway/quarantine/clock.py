@@ -9,7 +9,7 @@ also when a replay is interrupted and repeated: otherwise its frames would be st
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
@@ -24,6 +24,12 @@ from schema.messages import Event, Status, Telemetry
 from schema.topics import Kind, parse
 
 JUMP_MS = 60_000.0
+TIMED: Mapping[Kind, Callable[[bytes, str | None], Telemetry | Status | Event]] = {
+    Kind.TELEMETRY: decode.telemetry,
+    Kind.HISTORY: decode.telemetry,
+    Kind.STATUS: decode.status,
+    Kind.EVENT: decode.event,
+}
 
 
 class TimedMessage(NamedTuple):
@@ -39,7 +45,7 @@ class TimedMessage(NamedTuple):
 
 
 @dataclass
-class Group:
+class ClockGroup:
     """Messages with the same error of the clock; `least` is its estimate in ms, `decided` an earlier decision."""
 
     least: float = math.inf
@@ -51,16 +57,16 @@ class Group:
         return self.least if self.decided is None else self.decided
 
 
-def groups(messages: Iterable[TimedMessage]) -> list[Group]:
+def groups(messages: Iterable[TimedMessage]) -> list[ClockGroup]:
     """Group messages, which are in the order of receipt, by device, reason and power-up."""
-    found: list[Group] = []
-    current: dict[tuple[str, str, int | None], Group] = {}
+    found: list[ClockGroup] = []
+    current: dict[tuple[str, str, int | None], ClockGroup] = {}
     for heard in messages:
         late = heard.received_ms - heard.newest_ms
         key = heard.device, heard.reason, heard.boot
         group = current.get(key)
         if group is None or (heard.boot is None and late > group.least + JUMP_MS):
-            group = current[key] = Group()
+            group = current[key] = ClockGroup()
             found.append(group)
         group.least = min(group.least, late)
         if group.decided is None:
@@ -70,8 +76,7 @@ def groups(messages: Iterable[TimedMessage]) -> list[Group]:
 
 
 async def shifts(pool: Pool, devices: list[str], *, decide: bool) -> dict[int, float]:
-    """The shifts in ms, by number, of all messages of these devices in quarantine or replayed. With `decide` they are
-    stored, and hold from now on."""
+    """The shifts in ms, by number, of all kept messages of these devices; with `decide` they are stored, and hold."""
     messages = []
     async with pool.acquire() as connection, connection.transaction():
         async for row in connection.cursor(
@@ -96,18 +101,10 @@ async def shifts(pool: Pool, devices: list[str], *, decide: bool) -> dict[int, f
 def _heard(row: asyncpg.Record) -> TimedMessage | None:
     """The message of a row of the quarantine; None if it has no usable time."""
     parsed = parse(row["topic"])
-    payload, content_type = row["payload"], row["content_type"]
-    message: Telemetry | Status | Event
+    if parsed is None or parsed[1] not in TIMED:
+        return None
     try:
-        match parsed[1] if parsed else None:
-            case Kind.TELEMETRY | Kind.HISTORY:
-                message = decode.telemetry(payload, content_type)
-            case Kind.STATUS:
-                message = decode.status(payload, content_type)
-            case Kind.EVENT:
-                message = decode.event(payload, content_type)
-            case _:
-                return None
+        message = TIMED[parsed[1]](row["payload"], row["content_type"])
     except Rejected:
         return None
     newest = max(message.t, default=math.nan) if isinstance(message.t, list) else message.t

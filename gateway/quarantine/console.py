@@ -84,7 +84,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, help="at most so many messages")] = 100,
 ) -> None:
     """List messages in quarantine, newest first; then count those that the quota refused to keep."""
-    chosen = RejectFilter(None, device or None, _words(reason), since, until)
+    chosen = RejectFilter(None, device or None, reason or None, since, until)
 
     async def command(pool: Pool, _: Settings) -> None:
         for row in await resolution.newest(pool, chosen, state, limit):
@@ -127,7 +127,7 @@ def replay(
     dry_run: DryRunOption = False,
 ) -> None:
     """Take messages in as if they came now. A message that is rejected again stays open."""
-    chosen = _chosen(RejectFilter(ids or None, device or None, _words(reason), since, until))
+    chosen = _chosen(RejectFilter(ids or None, device or None, reason or None, since, until))
     counts = {True: 0, False: 0}
 
     async def command(pool: Pool, settings: Settings) -> None:
@@ -171,7 +171,7 @@ def discard(
     dry_run: DryRunOption = False,
 ) -> None:
     """Throw the payloads of messages away; their rows stay, with hash and reason."""
-    chosen = _chosen(RejectFilter(ids or None, device or None, _words(reason), since, until))
+    chosen = _chosen(RejectFilter(ids or None, device or None, reason or None, since, until))
     word = "would be discarded" if dry_run else "discarded"
 
     async def command(pool: Pool, _: Settings) -> None:
@@ -207,10 +207,6 @@ def _chosen(chosen: RejectFilter) -> RejectFilter:
     if not any(chosen):
         raise Misused("no messages chosen: give numbers, or a filter such as --device or --reason")
     return chosen
-
-
-def _words(reasons: list[Reason] | None) -> list[str] | None:
-    return [reason.value for reason in reasons] if reasons else None
 
 
 # -- output

@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 
 from gateway.errors import Rejected
-from gateway.intake.accounting import Outcome
+from gateway.intake.accounting import ItemCounts
 from gateway.intake.admit import Admission, Missing
 from gateway.intake.cell import prepare
 from gateway.intake.registry import Registry
@@ -75,13 +75,12 @@ class Replay:
         )
 
     async def replay(self, row: asyncpg.Record, shift_ms: float) -> ReplayResult:
-        """Store the message of a row of the quarantine, with `shift_ms` added to all its times. The message is settled
-        if none of its items is rejected."""
+        """Store the message of a row of the quarantine, with `shift_ms` added to all its times."""
         delivery = _delivery(row, shift_ms)
         items = [_shifted(item, shift_ms) for item in await self._admit(delivery)]
         accepted = [item for item in items if not isinstance(item, Reject)]
         self._rejected = [item for item in items if isinstance(item, Reject)]
-        outcome = await self._writer.write(accepted) if accepted else Outcome()
+        outcome = await self._writer.write(accepted) if accepted else ItemCounts()
         committed, duplicate = outcome.committed.total(), outcome.duplicate.total()
         rejected = len(items) - committed - duplicate
         if not rejected:
@@ -115,7 +114,9 @@ class Replay:
             except Exception as error:  # a defect of the gateway: it harms this message alone
                 return [reject(delivery, Rejected(Reason.REFUSED, repr(error)))]
 
-    async def _leave(self, connection: PoolConnection, cell: str, rejects: Sequence[Reject], outcome: Outcome) -> None:
+    async def _leave(
+        self, connection: PoolConnection, cell: str, rejects: Sequence[Reject], outcome: ItemCounts
+    ) -> None:
         """Remember rejects, and store none: the quarantine has the message already."""
         self._rejected += rejects
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class RejectFilter(NamedTuple):
 
     ids: list[int] | None
     devices: list[str] | None
-    reasons: list[str] | None
+    reasons: Sequence[str] | None
     since: datetime | None
     until: datetime | None
 

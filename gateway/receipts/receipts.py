@@ -18,6 +18,7 @@ from gateway.items import Item
 from gateway.receipts.holes import Holes
 from gateway.receipts.streams import Streams, StreamState
 from gateway.runtime.database import Pool, Troubles, retry_until_it_works
+from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 from schema.messages import Backfill
 from schema.topics import Down, topic
@@ -69,11 +70,7 @@ class Receipts:
         """Merge noted seqs, tell and ask devices, and call `publish`, once an interval until `close`."""
         closing = False
         while not closing:
-            try:
-                async with asyncio.timeout(self._interval_s):
-                    await self._closed.wait()
-            except TimeoutError:
-                pass
+            await wait_at_most(self._interval_s, self._closed)
             closing = self._closed.is_set()
             if self._look_back:
                 self._look_back = False

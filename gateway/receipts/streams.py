@@ -42,7 +42,6 @@ with given as materialized (
     returning device_id, boot, received
 )
 select count(*) from merged join given using (device_id, boot) where not received @> seqs"""
-
 STATES = """
 select s.device_id, d.name, s.boot,
        (select upper(r) - 1 from unnest(s.received + s.lost) r where r @> 0::bigint) as receipt,
@@ -55,7 +54,6 @@ select s.device_id, d.name, s.boot,
   cross join lateral (select * from device_streams s where s.device_id = w.device_id
                        order by s.boot desc limit $2) s
  order by s.device_id, s.boot"""
-
 RECENT = "select distinct device_id from device_streams where changed_at > now() - interval '1 day'"
 
 
@@ -110,8 +108,7 @@ class Streams:
         return len(self._noted)
 
     async def merge(self, most: int | None = None) -> list[StreamState]:
-        """Merge noted seqs of at most `most` streams, the longest waiting first; return the states of their devices. If
-        the merge fails, the seqs stay noted."""
+        """Merge noted seqs of the `most` streams that wait longest; return the states of their devices."""
         noted = {stream: self._noted.pop(stream) for stream in [*islice(self._noted, most)]}
         touched, self._touched = self._touched | {device_id for device_id, _ in noted}, set()
         try:
@@ -125,7 +122,7 @@ class Streams:
                 )
                 metrics.STREAMS_OVERFLOWED.inc(overflowed)
             return await self.states(touched)
-        except BaseException:
+        except BaseException:  # the seqs stay noted
             for stream, ranges in noted.items():
                 self._noted[stream] += ranges
             self._touched |= touched

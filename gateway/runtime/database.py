@@ -98,8 +98,7 @@ async def retry_until_it_works(
 
 
 def create_pool(settings: Settings, most: int = 4, purpose: str = "gateway", **parameters: str) -> Pool:
-    """A pool of at most `most` connections, not yet connected. They keep no state between uses but their settings, to
-    which `parameters` add."""
+    """A pool of at most `most` connections, not yet connected, with `parameters` among their settings."""
 
     async def keep(connection: PoolConnection) -> None:
         """Do not reset a connection between uses: no user changes its state, and a reset costs a round trip a batch."""
@@ -131,12 +130,14 @@ async def connect(settings: Settings, purpose: str, **parameters: str) -> asyncp
 
 @asynccontextmanager
 async def listening(
-    settings: Settings, purpose: str, channel: str, told: asyncio.Event
+    settings: Settings, purpose: str, channel: str, told: asyncio.Event | Callable[[str], None]
 ) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that sets `told` at each notification on `channel`. Its user has to check whether it is closed."""
+    """A connection that sets `told`, or calls it with the payload, at each notification on `channel`. Its user has to
+    check whether it is closed."""
+    tell = told if callable(told) else lambda _: told.set()
     connection = await connect(settings, f"{purpose} {settings.cell}")
     try:
-        await connection.add_listener(channel, lambda *_: told.set())
+        await connection.add_listener(channel, lambda *notification: tell(str(notification[-1])))
         yield connection
     finally:
         connection.terminate()

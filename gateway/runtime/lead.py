@@ -9,7 +9,6 @@ counted at each taking of the lead, tells whether another process has led in bet
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Protocol
 
 import asyncpg
@@ -18,6 +17,7 @@ from prometheus_client import Gauge
 
 from gateway.errors import LeadLost, SessionTakenOver
 from gateway.runtime.database import FAILURES, FAST_LOSS, Troubles, connect
+from gateway.runtime.events import wait_at_most
 from gateway.runtime.triage import sqlstate
 from gateway.settings import Settings
 
@@ -85,8 +85,7 @@ class Lead:
                 self.leading.set()
                 try:
                     while True:
-                        with contextlib.suppress(TimeoutError):
-                            await asyncio.wait_for(taken_over.wait(), self._settings.timing.prove_s)
+                        await wait_at_most(self._settings.timing.prove_s, taken_over)
                         if await self._prove() and taken_over.is_set():
                             raise SessionTakenOver(
                                 f"a client that does not lead connected as the gateway of {self._what}"

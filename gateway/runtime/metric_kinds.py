@@ -1,4 +1,4 @@
-"""Kinds of metrics that the Prometheus client does not have. The metrics of each process are in a file of its own."""
+"""Kinds of metrics that the Prometheus client does not have. The metrics of each process are in a module `metrics`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Literal
 
 import numpy as np
-from prometheus_client import REGISTRY
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client import REGISTRY, Counter, Gauge, Info, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 SECONDS = (
@@ -23,6 +19,8 @@ SECONDS = (
     0.4, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 3600,
 )  # fmt: skip
 LOOP_EVERY_S = 0.5
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # times of creation say nothing that process start does not
 
 
 class BulkHistogram(Collector):
@@ -101,6 +99,20 @@ class BusyCounter(Collector):
         since = self._since
         running = 0.0 if since is None else time.monotonic() - since
         yield CounterMetricFamily(self._name, self._documentation, value=self._spent + running)
+
+
+def build_info(name: str, documentation: str) -> Info:
+    """A metric whose label is the version of the product."""
+    info = Info(name, documentation)
+    info.info({"version": version("biogate")})
+    return info
+
+
+def show_zeros(values: Iterable[str], *metrics: Counter | Gauge) -> None:
+    """Export each of `metrics` as 0 for each value of its one label, before the first count."""
+    for value in values:
+        for metric in metrics:
+            metric.labels(value)
 
 
 async def watch_event_loop(observe: Callable[[float], None]) -> None:

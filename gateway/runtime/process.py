@@ -1,18 +1,17 @@
-"""Functions that all gateway processes share: set-up, stop signal, login at the broker, restart of a failed part."""
+"""Functions that gateway processes share: set-up, exit status, login at the broker, restart of a failed part."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import Counter
 from pydantic import ValidationError
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, SessionTakenOver
 from gateway.runtime.database import FAILURES, Pool
 from gateway.runtime.triage import needed, sqlstate
 from gateway.settings import Settings
@@ -22,29 +21,25 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-Started = TypeVar("Started")
-
 AGAIN_S = 5.0
 PROBE_TIMEOUT_S = 2.0
 
 
-def stop_signal() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set from now on."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
-
-
-async def unless_stopped(stop: asyncio.Event, start: Awaitable[Started]) -> Started | None:
-    """Await `start` and return its result; or cancel it and return None when `stop` is set first."""
-    starting, stopped = asyncio.ensure_future(start), asyncio.ensure_future(stop.wait())
-    await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if starting.done():
-        return await starting
-    starting.cancel()
-    return None
+def exit_status(work: Coroutine[None, None, None], done: str) -> int:
+    """Run `work`, log `done` or why it failed; return the exit status: 0 done, 1 failed, 3 session taken over."""
+    status = 0
+    try:
+        asyncio.run(work)
+    except* SessionTakenOver as group:
+        errors = [str(error) for error in group.exceptions]
+        log.error("stopped: another client took over the session at the broker", errors=errors)
+        status = 3
+    except* (GatewayError, OSError) as group:
+        log.error("stopped", errors=[str(error) for error in group.exceptions])
+        status = 1
+    else:
+        log.info(done)
+    return status
 
 
 async def restart_on_defect(

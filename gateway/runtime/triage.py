@@ -7,7 +7,7 @@ from enum import Enum
 import asyncpg
 
 
-class Verdict(Enum):
+class TriageVerdict(Enum):
     TRANSIENT = "try again"
     """This is the default: an error not known to be permanent passes, sooner or later."""
     CONFLICT = "take the conflict path"
@@ -43,18 +43,18 @@ NEEDED = {
 """Instructions for a person by the beginning of the SQLSTATE; the first that fits. Only these errors are TERMINAL."""
 
 
-def triage(error: Exception) -> Verdict:
+def triage(error: Exception) -> TriageVerdict:
     """Decide what to do about a batch that failed with `error`."""
     if isinstance(error, asyncpg.UniqueViolationError):
-        return Verdict.CONFLICT
+        return TriageVerdict.CONFLICT
     state = sqlstate(error)
     if state.startswith(("22", "23")) or isinstance(error, OverflowError | UnicodeError):
-        return Verdict.DATA
+        return TriageVerdict.DATA
     if needed(error) is not None:
-        return Verdict.TERMINAL
+        return TriageVerdict.TERMINAL
     if isinstance(error, asyncpg.PostgresError) and not state.startswith(SURROUNDINGS):
-        return Verdict.SUSPECT
-    return Verdict.TRANSIENT
+        return TriageVerdict.SUSPECT
+    return TriageVerdict.TRANSIENT
 
 
 def needed(error: Exception) -> str | None:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from gateway.intake.accounting import Outcome
+from gateway.intake.accounting import ItemCounts
 from gateway.intake.rejects import reject_item
 from gateway.items import DeviceCommandResult, Reject, moment
 from gateway.runtime.database import PoolConnection
@@ -86,7 +86,7 @@ def _content(result: DeviceCommandResult) -> object:
 
 
 async def store_command_results(
-    connection: PoolConnection, results: Sequence[DeviceCommandResult], outcome: Outcome
+    connection: PoolConnection, results: Sequence[DeviceCommandResult], outcome: ItemCounts
 ) -> list[Reject]:
     """Apply all results, count them in `outcome`, and return those that cannot be true as rejects."""
     known = await connection.fetch(

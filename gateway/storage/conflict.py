@@ -24,7 +24,6 @@ create temp table if not exists stage (
     n integer, time timestamptz, device_id integer, layout_id integer, boot bigint, seq bigint,
     received_at timestamptz, values float8[], quality smallint[]
 ) on commit delete rows"""
-
 INSERT = """
 with first as materialized (
     select distinct on (device_id, time, layout_id) * from stage order by device_id, time, layout_id, n
@@ -35,7 +34,6 @@ with first as materialized (
     returning device_id, time, layout_id
 )
 select n from first join inserted using (device_id, time, layout_id)"""
-
 COMPARE = """
 select s.n,
        (s.values, s.quality, s.boot, s.seq) is not distinct from (f.values, f.quality, f.boot, f.seq) as equal,

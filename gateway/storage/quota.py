@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from gateway.intake.accounting import Outcome
+from gateway.intake.accounting import ItemCounts
 from gateway.items import ItemKind, Reject, moment
 from gateway.runtime.database import PoolConnection
 from schema.reasons import Reason
@@ -28,7 +28,7 @@ class Keep(Protocol):
     """Stores the rejects of a batch, or some of them, in its transaction, and counts them in `outcome`."""
 
     async def __call__(
-        self, connection: PoolConnection, cell: str, rejects: Sequence[Reject], outcome: Outcome
+        self, connection: PoolConnection, cell: str, rejects: Sequence[Reject], outcome: ItemCounts
     ) -> None: ...
 
 
@@ -55,7 +55,7 @@ class Quota(NamedTuple):
     device_rows: int = 10_000
     total_bytes: int = 2**30
 
-    async def keep(self, connection: PoolConnection, cell: str, rejects: Sequence[Reject], outcome: Outcome) -> None:
+    async def keep(self, connection: PoolConnection, cell: str, rejects: Sequence[Reject], outcome: ItemCounts) -> None:
         """Store the rejects that fit, and count the others."""
         rows = [_row(reject) for reject in rejects]
         known = await _known(connection, rows)
@@ -73,7 +73,11 @@ class Quota(NamedTuple):
             await _overflow(connection, cell, refused)
 
     def _divide(
-        self, rows: list[QuarantineRow], known: set[bytes], usage: dict[str | None, tuple[int, int]], outcome: Outcome
+        self,
+        rows: list[QuarantineRow],
+        known: set[bytes],
+        usage: dict[str | None, tuple[int, int]],
+        outcome: ItemCounts,
     ) -> tuple[dict[bytes, QuarantineRow], list[QuarantineRow]]:
         """Return the rows to store, by hash, and the rows over a bound. Count the duplicates."""
         kept: dict[bytes, QuarantineRow] = {}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import asyncpg
 
 from gateway.errors import GatewayError
-from gateway.intake.accounting import Outcome, record
+from gateway.intake.accounting import ItemCounts, record
 from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject_item
 from gateway.items import DeviceEvent, Frame, Item, LostFrames, Reject, StatusChange, by_type, moment
@@ -29,7 +29,7 @@ KEEP: Keep = Quota().keep
 class CommitUnknown(GatewayError):
     """COMMIT failed for `reason`. The server can tell by `transaction_id` whether `outcome` is committed after all."""
 
-    def __init__(self, transaction_id: int, outcome: Outcome, reason: Exception) -> None:
+    def __init__(self, transaction_id: int, outcome: ItemCounts, reason: Exception) -> None:
         super().__init__(f"no answer to COMMIT of transaction {transaction_id}: {reason}")
         self.transaction_id = transaction_id
         self.outcome = outcome
@@ -38,12 +38,12 @@ class CommitUnknown(GatewayError):
 
 async def store(
     pool: Pool, registry: Registry, cell: str, items: Sequence[Item], *, conflicting: bool, keep: Keep = KEEP
-) -> Outcome:
+) -> ItemCounts:
     """Store all of `items` or none. Raises CommitUnknown if the server does not say which, and UniqueViolationError for
     a frame that is stored already, unless `conflicting`."""
     frames, statuses, events, given_up, command_results, given = by_type(items)
     rejects = [*given]
-    outcome = Outcome()
+    outcome = ItemCounts()
     async with pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
@@ -59,7 +59,7 @@ async def store(
                 await _events(connection, events, outcome)
             if command_results:
                 rejects += await store_command_results(connection, command_results, outcome)
-            if lost := [*_given_up(given_up), *_forgotten(statuses)]:
+            if lost := [*_lost(given_up, statuses)]:
                 outcome.lost += await add_lost(connection, lost)
                 outcome.committed["result"] += len(given_up)
             for portion in _portions(rejects):
@@ -105,7 +105,7 @@ async def probe(pool: Pool, cell: str, keep: Keep) -> None:
         transaction = connection.transaction()
         await transaction.start()
         try:
-            nothing = Outcome()
+            nothing = ItemCounts()
             await _copy(connection, [])
             await probe_conflicting(connection)
             await late.note(connection, [])
@@ -120,7 +120,7 @@ async def probe(pool: Pool, cell: str, keep: Keep) -> None:
 
 
 async def _frames(
-    connection: PoolConnection, registry: Registry, frames: Sequence[Frame], outcome: Outcome, *, conflicting: bool
+    connection: PoolConnection, registry: Registry, frames: Sequence[Frame], outcome: ItemCounts, *, conflicting: bool
 ) -> list[Reject]:
     if conflicting:
         new, duplicate, rejects = await store_conflicting(connection, frames, registry)
@@ -136,7 +136,7 @@ async def _copy(connection: PoolConnection, frames: Sequence[Frame]) -> None:
     await connection.copy_to_table("frames", source=encode.stream(frames), columns=encode.COLUMNS, format="binary")
 
 
-async def _statuses(connection: PoolConnection, statuses: Sequence[StatusChange], outcome: Outcome) -> list[Reject]:
+async def _statuses(connection: PoolConnection, statuses: Sequence[StatusChange], outcome: ItemCounts) -> list[Reject]:
     """Store statuses; return those that conflict with a stored one of the same device, boot, time and state."""
     columns = (
         [status.route.device.device_id for status in statuses],
@@ -191,7 +191,7 @@ async def _statuses(connection: PoolConnection, statuses: Sequence[StatusChange]
     ]
 
 
-async def _events(connection: PoolConnection, events: Sequence[DeviceEvent], outcome: Outcome) -> None:
+async def _events(connection: PoolConnection, events: Sequence[DeviceEvent], outcome: ItemCounts) -> None:
     inserted = await connection.fetch(
         """insert into device_events (time, device_id, type, data, boot, received_at, digest)
            select * from unnest($1::timestamptz[], $2::int[], $3::text[], $4::jsonb[], $5::bigint[],
@@ -209,15 +209,11 @@ async def _events(connection: PoolConnection, events: Sequence[DeviceEvent], out
     outcome.duplicate["event"] += len(events) - len(inserted)
 
 
-def _given_up(results: Sequence[LostFrames]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield device id, boot, first and last seq of frames that devices say they do not have."""
+def _lost(results: Sequence[LostFrames], statuses: Sequence[StatusChange]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield device id, boot, first and last seq of frames that devices say they do not have, or keep no longer."""
     for result in results:
         for first, last in result.ranges:
             yield result.route.device.device_id, result.boot, first, last
-
-
-def _forgotten(statuses: Sequence[StatusChange]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield device id, boot, first and last seq of frames older than the oldest that a device says it keeps."""
     for status in statuses:
         if status.oldest_seq:
             yield status.route.device.device_id, status.boot, 0, status.oldest_seq - 1

@@ -14,12 +14,12 @@ import numpy as np
 import structlog
 
 from gateway import metrics
-from gateway.intake.accounting import Outcome
+from gateway.intake.accounting import ItemCounts
 from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject_item
 from gateway.items import Frame, Item, Reject, by_type
 from gateway.runtime.database import Pool, Trouble, Troubles, retry_until_it_works
-from gateway.runtime.triage import Verdict, sqlstate, triage
+from gateway.runtime.triage import TriageVerdict, sqlstate, triage
 from gateway.storage.quota import Keep
 from gateway.storage.transaction import KEEP, CommitUnknown, committed, probe, store
 from schema.reasons import Reason
@@ -43,8 +43,7 @@ class Writer:
         max_chunks: int,
         keep: Keep = KEEP,
     ) -> None:
-        """`chunk_ms` is the chunk interval of the hypertable in ms; `keep` stores rejects. While a write fails,
-        `troubles` says so."""
+        """`chunk_ms` is the hypertable's chunk interval; `keep` stores rejects; `troubles` says when a write fails."""
         self._pool = pool
         self._registry = registry
         self._cell = cell
@@ -53,9 +52,9 @@ class Writer:
         self._troubles = troubles
         self._keep = keep
 
-    async def write(self, items: Sequence[Item]) -> Outcome:
+    async def write(self, items: Sequence[Item]) -> ItemCounts:
         """Store all items; return what became of them when all are committed."""
-        outcome = Outcome()
+        outcome = ItemCounts()
         for part in self._parts(items):
             outcome += await self._persist(part)
         return outcome
@@ -78,7 +77,7 @@ class Writer:
             first, last = distinct[start], distinct[min(start + self._max_chunks, len(distinct)) - 1]
             yield [frames[n] for n in np.flatnonzero((chunks >= first) & (chunks <= last)).tolist()]
 
-    async def _persist(self, items: Sequence[Item], patience: int = STUBBORN) -> Outcome:
+    async def _persist(self, items: Sequence[Item], patience: int = STUBBORN) -> ItemCounts:
         """Try one transaction until it is committed, or split the items after `patience` failures."""
         trouble = Trouble(self._troubles, "write")
         conflicting = False
@@ -99,13 +98,13 @@ class Writer:
                 trouble.reset()
                 return outcome
             verdict = triage(error)
-            if verdict is Verdict.CONFLICT and not conflicting:
+            if verdict is TriageVerdict.CONFLICT and not conflicting:
                 conflicting = True
                 continue
             metrics.WRITE_FAILURES.labels(sqlstate(error)).inc()
             # a row of the quarantine is bytes and clean text: the database never refuses it for its content
-            divisible = len(items) > 1 or not (verdict is Verdict.TRANSIENT or isinstance(items[0], Reject))
-            if divisible and verdict in (Verdict.DATA, Verdict.CONFLICT):
+            divisible = len(items) > 1 or not (verdict is TriageVerdict.TRANSIENT or isinstance(items[0], Reject))
+            if divisible and verdict in (TriageVerdict.DATA, TriageVerdict.CONFLICT):
                 return await self._split(items, error, patience)
             wait = trouble.failed(error)
             stubborn = trouble.failures >= (patience if len(items) > 1 else STUBBORN)
@@ -113,7 +112,7 @@ class Writer:
                 return await self._split(items, error, patience=1)
             await asyncio.sleep(wait)
 
-    async def _split(self, items: Sequence[Item], error: Exception, patience: int) -> Outcome:
+    async def _split(self, items: Sequence[Item], error: Exception, patience: int) -> ItemCounts:
         """Store the items in halves; an item that is refused alone goes to quarantine."""
         if len(items) > 1:
             middle = len(items) // 2

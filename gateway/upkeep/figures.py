@@ -1,15 +1,15 @@
-"""Exports figures of the database, which the leading gateway reads once a minute: not in a scrape, which would wait for
-a slow database, and read them as often as somebody scrapes."""
+"""Exports figures of the database, which the leading gateway reads once a minute: no scrape waits for the database."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 
 import structlog
 
 from gateway import metrics
 from gateway.runtime.database import FAILURES, Pool, PoolConnection
+from gateway.runtime.metric_kinds import OptionalGauge
 from gateway.runtime.triage import sqlstate
 from gateway.settings import Settings
 
@@ -35,7 +35,7 @@ select case when pg_is_in_recovery() then 0 else pg_current_wal_lsn() - '0/0' en
        (select coalesce(max(pg_current_wal_lsn() - restart_lsn), 0) from pg_replication_slots
          where not pg_is_in_recovery())::float8 as retained"""
 HYPERTABLES = """
-select h.hypertable_name as name, h.num_chunks::float8 as chunks,
+select h.hypertable_name as label, h.num_chunks::float8 as chunks,
        hypertable_size(format('%I.%I', h.hypertable_schema, h.hypertable_name)::regclass)::float8 as bytes,
        count(*) filter (where c.range_start > now())::float8 as ahead,
        extract(epoch from min(c.range_start))::float8 as oldest
@@ -44,10 +44,11 @@ select h.hypertable_name as name, h.num_chunks::float8 as chunks,
  where h.hypertable_schema = 'public'
  group by h.hypertable_schema, h.hypertable_name, h.num_chunks"""
 JOBS = """
-select coalesce(s.last_run_status, 'never') as status, count(*)::float8 as jobs
-  from timescaledb_information.jobs j left join timescaledb_information.job_stats s using (job_id)
- where j.scheduled and j.proc_name not in ('policy_telemetry', 'policy_job_stat_history_retention')
- group by 1"""
+select w.status as label,
+       (select count(*) from timescaledb_information.jobs j left join timescaledb_information.job_stats s using (job_id)
+         where j.scheduled and j.proc_name not in ('policy_telemetry', 'policy_job_stat_history_retention')
+           and lower(coalesce(s.last_run_status, 'never')) = w.status)::float8 as jobs
+  from unnest('{success,failed,never}'::text[]) as w (status)"""
 PLANT = """
 select (select coalesce(sum(rows), 0) from quarantine_usage where device is null)::float8 as quarantine_rows,
        (select coalesce(sum(bytes), 0) from quarantine_usage where device is null)::float8 as quarantine_bytes,
@@ -56,8 +57,10 @@ select (select coalesce(sum(rows), 0) from quarantine_usage where device is null
          as quarantine_device_bytes,
        (select count(*) from enrollments where state = 'awaiting')::float8 as enrollments_pending"""
 DEVICES = """
-select case when p.online then 'online' else 'offline' end as presence, count(*)::float8 as devices
-  from devices d left join presence p using (device_id) where d.state = 'active' group by 1"""
+select w.presence as label,
+       (select count(*) from devices d left join presence p using (device_id)
+         where d.state = 'active' and coalesce(p.online, false) = (w.presence = 'online'))::float8 as devices
+  from unnest('{online,offline}'::text[]) as w (presence)"""
 BACKUPS = """
 select (select count(*) from retention_holds where ended_at is null)::float8 as holds,
        (select extract(epoch from max(taken_at)) from backups)::float8 as taken,
@@ -65,7 +68,57 @@ select (select count(*) from retention_holds where ended_at is null)::float8 as 
        (select (not ok)::int from backups where verified_at is not null order by verified_at desc limit 1)::float8
          as faulty"""
 
-Look = Callable[[PoolConnection], Awaitable[None]]
+Gauges = Mapping[str, OptionalGauge]
+"""The gauge of each column; a query whose rows have a `label` gives a value for each."""
+
+LOOKS: Mapping[str, Mapping[str, Gauges]] = {
+    "server": {
+        SERVER: {
+            "bytes": metrics.DATABASE_BYTES,
+            "backends": metrics.DATABASE_BACKENDS,
+            "max_connections": metrics.DATABASE_MAX_CONNECTIONS,
+            "waiting": metrics.DATABASE_WAITING,
+            "oldest_transaction": metrics.DATABASE_OLDEST_TRANSACTION,
+            "xid_age": metrics.DATABASE_XID_AGE,
+            "deadlocks": metrics.DATABASE_DEADLOCKS,
+        }
+    },
+    "wal": {
+        WAL: {
+            "written": metrics.WAL_WRITTEN,
+            "replicas": metrics.REPLICAS,
+            "behind": metrics.REPLICA_BEHIND,
+            "retained": metrics.WAL_RETAINED,
+        }
+    },
+    "hypertables": {
+        HYPERTABLES: {
+            "bytes": metrics.HYPERTABLE_BYTES,
+            "chunks": metrics.HYPERTABLE_CHUNKS,
+            "ahead": metrics.CHUNKS_AHEAD,
+            "oldest": metrics.CHUNK_OLDEST,
+        }
+    },
+    "jobs": {JOBS: {"jobs": metrics.DATABASE_JOBS}},
+    "plant": {
+        PLANT: {
+            "quarantine_rows": metrics.QUARANTINE_ROWS,
+            "quarantine_bytes": metrics.QUARANTINE_BYTES,
+            "quarantine_device_bytes": metrics.QUARANTINE_DEVICE_BYTES,
+            "enrollments_pending": metrics.ENROLLMENTS_PENDING,
+        },
+        DEVICES: {"devices": metrics.DEVICES},
+    },
+    "backups": {
+        BACKUPS: {
+            "holds": metrics.RETENTION_HOLDS,
+            "taken": metrics.BACKUP_TAKEN,
+            "verified": metrics.BACKUP_VERIFIED,
+            "faulty": metrics.BACKUP_FAULTY,
+        }
+    },
+}
+"""The queries that are read together, by the name under which their failures are counted."""
 
 
 class Figures:
@@ -92,10 +145,10 @@ class Figures:
 
     async def look(self) -> None:
         """Read all figures once. A query that fails, as for a right that is missing, costs its own figures alone."""
-        for what, look in LOOKS.items():
+        for what in LOOKS:
             try:
                 async with asyncio.timeout(ANSWER_S), self._pool.acquire() as connection:
-                    await look(connection)
+                    await read(connection, what)
             except FAILURES as error:
                 metrics.FIGURES_FAILURES.labels(what).inc()
                 log.warning("figures of the database cannot be read", what=what, error=f"{sqlstate(error)}: {error}")
@@ -103,73 +156,18 @@ class Figures:
                 metrics.FIGURES_AT.labels(what).set_to_current_time()
 
 
-async def server(connection: PoolConnection) -> None:
-    row = await connection.fetchrow(SERVER)
-    metrics.DATABASE_BYTES.set(row["bytes"])
-    metrics.DATABASE_BACKENDS.set(row["backends"])
-    metrics.DATABASE_MAX_CONNECTIONS.set(row["max_connections"])
-    metrics.DATABASE_WAITING.set(row["waiting"])
-    metrics.DATABASE_OLDEST_TRANSACTION.set(row["oldest_transaction"])
-    metrics.DATABASE_XID_AGE.set(row["xid_age"])
-    metrics.DATABASE_DEADLOCKS.set(row["deadlocks"])
-
-
-async def wal(connection: PoolConnection) -> None:
-    row = await connection.fetchrow(WAL)
-    metrics.WAL_WRITTEN.set(row["written"])
-    metrics.REPLICAS.set(row["replicas"])
-    metrics.REPLICA_BEHIND.set(row["behind"])
-    metrics.WAL_RETAINED.set(row["retained"])
-
-
-async def hypertables(connection: PoolConnection) -> None:
-    rows = await connection.fetch(HYPERTABLES)
-    for gauge, column in (
-        (metrics.HYPERTABLE_BYTES, "bytes"),
-        (metrics.HYPERTABLE_CHUNKS, "chunks"),
-        (metrics.CHUNKS_AHEAD, "ahead"),
-        (metrics.CHUNK_OLDEST, "oldest"),
-    ):
-        gauge.replace({(row["name"],): row[column] for row in rows if row[column] is not None})
-
-
-async def jobs(connection: PoolConnection) -> None:
-    found = {row["status"].lower(): row["jobs"] for row in await connection.fetch(JOBS)}
-    metrics.DATABASE_JOBS.replace({(status,): found.get(status, 0.0) for status in ("success", "failed", "never")})
-
-
-async def plant(connection: PoolConnection) -> None:
-    row = await connection.fetchrow(PLANT)
-    metrics.QUARANTINE_ROWS.set(row["quarantine_rows"])
-    metrics.QUARANTINE_BYTES.set(row["quarantine_bytes"])
-    metrics.QUARANTINE_DEVICE_BYTES.set(row["quarantine_device_bytes"])
-    metrics.ENROLLMENTS_PENDING.set(row["enrollments_pending"])
-    found = {row["presence"]: row["devices"] for row in await connection.fetch(DEVICES)}
-    metrics.DEVICES.replace({(presence,): found.get(presence, 0.0) for presence in ("online", "offline")})
-
-
-async def backups(connection: PoolConnection) -> None:
-    row = await connection.fetchrow(BACKUPS)
-    metrics.RETENTION_HOLDS.set(row["holds"])
-    for gauge, column in (
-        (metrics.BACKUP_TAKEN, "taken"),
-        (metrics.BACKUP_VERIFIED, "verified"),
-        (metrics.BACKUP_FAULTY, "faulty"),
-    ):
-        gauge.replace({} if row[column] is None else {(): row[column]})
-
-
-LOOKS: dict[str, Look] = {
-    "server": server,
-    "wal": wal,
-    "hypertables": hypertables,
-    "jobs": jobs,
-    "plant": plant,
-    "backups": backups,
-}
+async def read(connection: PoolConnection, what: str) -> None:
+    """Export the figures of LOOKS[what]; a figure that is null is absent."""
+    for query, gauges in LOOKS[what].items():
+        rows = await connection.fetch(query)
+        for column, gauge in gauges.items():
+            values = [(row, row[column]) for row in rows if row[column] is not None]
+            gauge.replace({(row["label"],) if "label" in row else (): value for row, value in values})
 
 
 def forget() -> None:
     """Export no figures of the database any more: this gateway does not lead."""
-    for figure in metrics.DATABASE_FIGURES:
-        figure.forget()
+    for look in LOOKS.values():
+        for gauges in look.values():
+            for gauge in gauges.values():
+                gauge.forget()

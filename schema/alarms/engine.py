@@ -295,8 +295,8 @@ class DeviceAlarms:
         rule = watch.rule
         wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
         if watch.since is not None:
-            elapsed = max(time - watch.judged, 0.0)
-            was_unknown = not watch.was_known and rule.unknown == "hold"
+            elapsed = time - watch.judged  # below 0 after a tick that took the device's clock for more than it shows
+            was_unknown = elapsed < 0 or (not watch.was_known and rule.unknown == "hold")
             watch.since += elapsed if was_unknown else max(elapsed - rule.stale_after, 0.0)
         if wanted is watch.holds:
             watch.since = None

@@ -51,13 +51,13 @@ class Lag:
         if self._behind is None or self.late_since is None:
             self._behind, self.late_since = [received, lag], received
         begun, first = self._behind
-        if received - begun < SETTLED:
-            return Lateness.LATE
-        if first - lag > SHRINKS * (received - begun):
+        is_settled = received - begun >= SETTLED
+        if first - lag > SHRINKS * (received - begun) + (0.0 if is_settled else LATE):
             self._behind = [received, lag]
-            return Lateness.LATE
-        self.take(time, received)
-        return Lateness.SETTLED
+        elif is_settled:
+            self.take(time, received)
+            return Lateness.SETTLED
+        return Lateness.LATE
 
     def take(self, time: float, received: float) -> None:
         """Take the frame's lag as the usual one, because the clock was set."""

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from device_sim.claims import Claim
 from device_sim.connection import ConnectionFailed, NotAuthorized, connect
-from device_sim.entrance import Entrance, Pace, shake
+from device_sim.entrance import Pace, PlantGate, shake
 from device_sim.handshake import Over
 from device_sim.identity import DeviceLogin, Keeper
 from schema.enrollment import reply_topic
@@ -67,8 +67,8 @@ async def office(broker: Broker, answer: CommandAnswer) -> AsyncIterator[Office]
                 await task
 
 
-def entrance(broker: Broker, *, ca: Path | None = None) -> Entrance:
-    return Entrance.at(
+def entrance(broker: Broker, *, ca: Path | None = None) -> PlantGate:
+    return PlantGate.at(
         f"mqtts://localhost:{broker.enroll_port}",
         ca or broker.secrets / "ca.pem",
         broker.secrets / "enroll.password",

@@ -12,20 +12,30 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from device_sim.handshake import Controller, Granted, Handshake, Ignored, Over, Proved, Wait, begin, receive
+from device_sim.handshake import (
+    ControllerSecrets,
+    DeviceHandshake,
+    Granted,
+    Ignored,
+    Over,
+    Proved,
+    Wait,
+    begin,
+    receive,
+)
 from device_sim.vessels import CHANNELS
 from schema.enrollment import MAX_REQUEST, Hello, b64, unb64
 from tests.device_sim.responder import PSK, Responder, identity, self_signed
 
-CONTROLLER = Controller("BR-1", 1, PSK, bytes(range(1, 33)))
+CONTROLLER = ControllerSecrets("BR-1", 1, PSK, bytes(range(1, 33)))
 TXN = "0123456789abcdef0123456789abcdef"
 
 
-def start(**more: object) -> Handshake:
+def start(**more: object) -> DeviceHandshake:
     return begin(CONTROLLER, TXN, secrets.token_bytes(32), 1_795_161_794_000, **more)  # type: ignore[arg-type]
 
 
-def proved(handshake: Handshake, responder: Responder) -> Handshake:
+def proved(handshake: DeviceHandshake, responder: Responder) -> DeviceHandshake:
     outcome = receive(handshake, CONTROLLER, None, responder.challenge(handshake.request))
     assert isinstance(outcome, Proved)
     return outcome.handshake

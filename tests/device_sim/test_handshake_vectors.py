@@ -15,28 +15,28 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from device_sim.handshake import Controller, Granted, Handshake, Ignored, Proved, keys, receive, transcript
+from device_sim.handshake import ControllerSecrets, DeviceHandshake, Granted, Ignored, Proved, keys, receive, transcript
 from schema.enrollment import Identity, Proof, fingerprint, unb64
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "docs" / "enrollment-vectors.json").read_text())
 EXAMPLES = VECTORS["examples"]
 
 
-def controller(example: dict[str, Any]) -> Controller:
+def controller(example: dict[str, Any]) -> ControllerSecrets:
     psk, identity = bytes.fromhex(example["psk"]), bytes.fromhex(example["identity_private"])
-    return Controller(example["serial"], example["claim"], psk, identity)
+    return ControllerSecrets(example["serial"], example["claim"], psk, identity)
 
 
-def handshake(example: dict[str, Any]) -> Handshake:
+def handshake(example: dict[str, Any]) -> DeviceHandshake:
     key = b""
     if der := example.get("certificate_key_private_pkcs8"):
         private = load_der_private_key(bytes.fromhex(der), None)
         key = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     ephemeral = bytes.fromhex(example["device_ephemeral_private"])
-    return Handshake(example["txn"], ephemeral, example["hello_text"].encode(), key=key)
+    return DeviceHandshake(example["txn"], ephemeral, example["hello_text"].encode(), key=key)
 
 
-def proved(example: dict[str, Any]) -> Handshake:
+def proved(example: dict[str, Any]) -> DeviceHandshake:
     """With the proof of the example, which may have been written with other spaces than ours."""
     body, proof = example["body_text"].encode(), example["proof_text"].encode()
     return msgspec.structs.replace(handshake(example), body=body, proof=proof)

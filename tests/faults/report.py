@@ -16,16 +16,16 @@ HEAD = """\
 
 What became of every frame while things broke, measured by {how}.
 
-Real processes all over: `biogate gateway`, Mosquitto, PostgreSQL with TimescaleDB, and {devices} simulated devices
-of {rate:g} frames/s each, {total:g} frames/s of 20 channels in all, that keep on disk what is not receipted and write
-all of it down in a journal. The gateway has its default settings. Faults come at random moments, seeded; the load
-never stops. Afterwards the journal is compared with the database, value by value:
+The run has real processes: `biogate gateway` with its default settings, Mosquitto, PostgreSQL with TimescaleDB, and
+{devices} simulated devices of {rate:g} frames/s each, {total:g} frames/s of 20 channels in all. The devices keep frames
+on disk until a receipt covers them, and write every frame into a journal. Faults come at random moments, from a seed;
+the load never stops. Afterwards the harness compares the journal with the database, value by value, and checks that
 
 - every frame is stored exactly once, or is in quarantine with a reason, or is lost, by name and with a reason;
-- received = committed + duplicate + quarantined + discarded + in flight, at every look, two a second; and the totals
-  in the database are exactly the number of rows;
-- the gateway stayed under {memory:g} MB, ended with status 0 on SIGTERM at the end, and every device had receipts for
-  all it produced.
+- received = committed + duplicate + quarantined + discarded + in flight, twice a second; and the totals in the database
+  are exactly the number of rows;
+- the gateway stayed under {memory:g} MB and ended with status 0 on SIGTERM, and every device got receipts for all its
+  frames.
 
 Machine: {machine}.
 
@@ -36,10 +36,10 @@ COLUMNS = (
 )  # fmt: skip
 FOOT = """
 *quarantined*: frames of the devices, by reason; a device whose clock steps back produces two frames of one time, and
-the first one stays. *twice or wrong*: stored more than once, with another value, or without having been produced.
-*duplicates caught*: items that came more than once, from redelivery, replay or malice, recognized and counted. *asked
-again*: backfill requests. *caught up after*: from the end of the fault until no more frames were outstanding than a
-second brings; median and worst. *memory*: the most that a gateway process had resident.
+the first one stays. *twice or wrong*: frames stored more than once, with another value, or without being produced.
+*duplicates caught*: items that came more than once, by redelivery, replay or malice, and were recognized. *asked
+again*: backfill requests. *caught up after*: time from the end of the fault until no more frames were outstanding than
+a second brings; median and worst. *memory*: the most that a gateway process had resident.
 """
 
 
@@ -92,9 +92,9 @@ def footnotes(results: Sequence[Result]) -> str:
     for result in results:
         if result.take_overs:
             took = spread(result.take_overs)
-            lines.append(f"{result.scenario.what}: the other one had committed its first batch after {took} s.")
+            lines.append(f"{result.scenario.what}: the standby committed its first batch after {took} s.")
         if result.poison:
-            lines.append(f"{result.scenario.what}: {result.poison:,} messages of it are in quarantine.")
+            lines.append(f"{result.scenario.what}: {result.poison:,} of its messages are in quarantine.")
         lines += [f"{result.scenario.what}: **{complaint}**" for complaint in result.verdict.complaints]
     return "".join(f"\n- {line}" for line in lines) + "\n" if lines else ""
 

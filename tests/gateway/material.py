@@ -12,7 +12,7 @@ import msgpack
 import numpy as np
 
 from gateway.broker.window import IntakeWindow
-from gateway.intake.accounting import Outcome
+from gateway.intake.accounting import ItemCounts
 from gateway.intake.admit import Admission, Missing
 from gateway.intake.registry import Registry
 from gateway.items import Acknowledger, Delivery, Device, Frame, Item, SlotMapping, TopicRoute
@@ -112,7 +112,7 @@ async def totals(database: asyncpg.Connection, kind: str = "frame") -> tuple[int
     return cast(tuple[int, int, int, int], tuple(row))
 
 
-def counts(outcome: Outcome, kind: Any = "frame") -> tuple[int, int, int, int]:
+def counts(outcome: ItemCounts, kind: Any = "frame") -> tuple[int, int, int, int]:
     """The same of an outcome."""
     return outcome.committed[kind], outcome.duplicate[kind], outcome.quarantined[kind], outcome.discarded[kind]
 

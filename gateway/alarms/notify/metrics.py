@@ -6,21 +6,10 @@ from prometheus_client import Counter
 
 from gateway.runtime.metric_kinds import OptionalGauge
 
-QUEUE = OptionalGauge(
-    "biogate_notifications",
-    "notifications that wait to be sent, or are watched until acknowledged; set by the process that sends",
-    ["state"],
-)
+QUEUE = OptionalGauge("biogate_notifications", "notifications pending, or watched until acknowledged", ["state"])
 OLDEST = OptionalGauge("biogate_notifications_oldest_seconds", "how long the oldest unsent notification has been due")
 ROUTES_FAILING = OptionalGauge("biogate_notification_routes_failing", "enabled routes whose last message failed")
 SENT = Counter("biogate_notification_messages_sent", "messages that a channel has accepted", ["scheme"])
-FAILED = Counter(
-    "biogate_notification_messages_failed", "attempts to send a message that failed; it is tried again", ["scheme"]
-)
-GIVEN_UP = Counter(
-    "biogate_notifications_given_up", "notifications that were never sent, because their channel failed for too long"
-)
-ESCALATED = Counter(
-    "biogate_notifications_escalated",
-    "notifications passed to a further route, because nobody had acknowledged the alarm",
-)
+FAILED = Counter("biogate_notification_messages_failed", "failed attempts to send a message", ["scheme"])
+GIVEN_UP = Counter("biogate_notifications_given_up", "notifications never sent, because their channel failed too long")
+ESCALATED = Counter("biogate_notifications_escalated", "notifications of unacknowledged alarms to a further route")

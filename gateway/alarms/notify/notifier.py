@@ -11,7 +11,6 @@ A route has one message under way, so order is kept, and a dead or slow channel 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import fields
@@ -29,7 +28,8 @@ from gateway.alarms.notify.channel import Notice, NotificationChannels
 from gateway.alarms.notify.message import NotifiedAlarm
 from gateway.alarms.notify.queue import Due, Queue
 from gateway.errors import GatewayError
-from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, backoff_s, listening
+from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, backoff_s, listening, retry_until_it_works
+from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 from schema.alarms.notification_routes import SCHEMES, NotificationRoute, opening, scheme
 
@@ -112,9 +112,7 @@ class Notifier:
                     await self._queue.clear()
             trouble.reset()
             await asyncio.sleep(self._timing.notify_pause_s)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._timing.look_s - self._timing.notify_pause_s):
-                    await self._told.wait()
+            await wait_at_most(self._timing.look_s - self._timing.notify_pause_s, self._told)
 
     async def _look(self, group: asyncio.TaskGroup) -> None:
         now = await self._queue.now()
@@ -222,15 +220,7 @@ class Notifier:
 
     async def _persist(self, write: Callable[P, Awaitable[None]], /, *arguments: P.args, **named: P.kwargs) -> None:
         """Note the outcome of a message, until the database has it: otherwise the message would be sent again."""
-        trouble = Trouble(self._troubles, "note what was sent")
-        while True:
-            try:
-                await write(*arguments, **named)
-            except FAILURES as error:
-                await asyncio.sleep(trouble.failed(error))
-            else:
-                trouble.reset()
-                return
+        await retry_until_it_works(self._troubles, "note what was sent", write, *arguments, **named)
 
     async def _measure(self) -> None:
         counts, oldest_s, failing = await self._queue.measure()

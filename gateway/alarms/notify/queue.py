@@ -212,8 +212,7 @@ class Queue:
         await self._pool.execute(REPORT, after)
 
     async def measure(self) -> tuple[dict[str, int], float, int]:
-        """Return the count by state, the seconds for which the oldest untold notification has been due, and the number
-        of failing routes."""
+        """Return the count by state, the seconds that the oldest untold one has been due, and how many routes fail."""
         rows = {row["state"]: row for row in await self._pool.fetch(MEASURE)}
         counts = {state: rows[state]["count"] if state in rows else 0 for state in ("pending", "watched")}
         oldest = rows["pending"]["oldest"] or 0.0 if "pending" in rows else 0.0

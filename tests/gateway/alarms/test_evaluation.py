@@ -11,7 +11,7 @@ from gateway.alarms.alarm_store import AlarmStore
 from gateway.alarms.coverage import Coverage
 from gateway.alarms.feed import FrameFeed
 from gateway.alarms.lead import AlarmLead
-from gateway.alarms.watch import Watch
+from gateway.alarms.watch import DeviceWatch
 from gateway.errors import LeadLost
 from gateway.runtime.database import Troubles, create_pool
 from tests.gateway.alarms.plant import HIGH, Plant, evaluated, moment, now
@@ -174,7 +174,7 @@ async def test_who_has_lost_the_lead_writes_nothing(plant: Plant, database_url: 
         store = AlarmStore(pool, leader.epoch)
         at = (await store.now()).now.timestamp()
         covered, *_ = Coverage().of(await store.rules(), await store.devices()).values()
-        watch = Watch(covered[0])
+        watch = DeviceWatch(covered[0])
         watch.begin(*covered, at)
         feed = FrameFeed(pool, 3600)
         reading = await feed.read([watch], {}, at)

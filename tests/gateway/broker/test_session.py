@@ -8,7 +8,7 @@ import pytest
 
 from gateway.broker.address import BrokerLogin
 from gateway.broker.outbox import Outbox
-from gateway.broker.session import Session
+from gateway.broker.session import IntakeSession
 from gateway.broker.window import IntakeWindow
 from tests.conftest import Broker
 from tests.gateway.material import settings, until
@@ -18,7 +18,7 @@ LOGIN = BrokerLogin("biogate-test")
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5, 10, 20, 50, 1000])
 async def test_a_stop_at_any_moment_of_connecting_ends_the_session(broker: Broker, turns: int) -> None:
-    session = Session(settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None)
+    session = IntakeSession(settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None)
     session.lead()
     running = asyncio.create_task(session.run())
     for _ in range(turns):
@@ -32,7 +32,7 @@ async def test_a_stop_at_any_moment_of_connecting_ends_the_session(broker: Broke
 
 async def test_a_broker_that_is_away_is_tried_again_until_it_is_there(broker: Broker) -> None:
     broker.server.stop()
-    session = Session(settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None)
+    session = IntakeSession(settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None)
     session.lead()
     running = asyncio.create_task(session.run())
     await asyncio.sleep(0.1)
@@ -47,7 +47,7 @@ async def test_a_broker_that_is_away_is_tried_again_until_it_is_there(broker: Br
 
 async def test_a_stop_while_the_broker_is_away_ends_the_session(broker: Broker) -> None:
     broker.server.stop()
-    session = Session(settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None)
+    session = IntakeSession(settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None)
     session.lead()
     running = asyncio.create_task(session.run())
     await asyncio.sleep(0)

@@ -22,7 +22,7 @@ from gateway.intake.cell import prepare
 from gateway.intake.registry import Registry
 from gateway.items import Item
 from gateway.runtime.database import Pool, Troubles, create_pool
-from gateway.runtime.triage import Verdict, sqlstate, triage
+from gateway.runtime.triage import TriageVerdict, sqlstate, triage
 from schema.migrate import migrate
 from schema.reasons import Reason
 from schema.topics import Kind
@@ -288,7 +288,7 @@ async def test_a_serialization_failure_is_tried_again(database: asyncpg.Connecti
     with pytest.raises(asyncpg.SerializationError) as caught:
         await database.execute("update intake_totals set committed = 2 where kind = 'frame'")
     await transaction.rollback()
-    assert (sqlstate(caught.value), triage(caught.value)) == ("40001", Verdict.TRANSIENT)
+    assert (sqlstate(caught.value), triage(caught.value)) == ("40001", TriageVerdict.TRANSIENT)
 
 
 # -- the batch, or a row of it, is to blame

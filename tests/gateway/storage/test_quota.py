@@ -12,7 +12,7 @@ import asyncpg
 import msgpack
 
 from gateway.errors import Rejected
-from gateway.intake.accounting import Outcome
+from gateway.intake.accounting import ItemCounts
 from gateway.intake.admit import Admission
 from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject
@@ -203,7 +203,7 @@ async def test_mutated_messages_without_end_leave_a_bounded_quarantine(
     await registry.find(["r1"])
     payload = msgpack.packb({"boot": 1, "seq": 1, "t": NOW_MS, "v": {f"c{n}": 37.5 + n for n in range(20)}})
     dice = random.Random(5)
-    outcome, sizes = Outcome(), []
+    outcome, sizes = ItemCounts(), []
     for _ in range(25):
         batch: list[Item] = []
         for _ in range(4000):

@@ -15,7 +15,7 @@ import msgpack
 import pytest
 
 from gateway.errors import Rejected
-from gateway.intake.accounting import Outcome, record
+from gateway.intake.accounting import ItemCounts, record
 from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject, reject_item
 from gateway.items import Frame, Item
@@ -235,7 +235,7 @@ async def test_a_lost_answer_to_commit_is_looked_up_and_the_batch_counted_once(
 
 async def test_what_became_of_a_batch_is_known(pool: Pool, database: asyncpg.Connection) -> None:
     async def batch() -> int:
-        return await record(cast(PoolConnection, database), "main", Outcome(committed=Counter({"frame": 1})))
+        return await record(cast(PoolConnection, database), "main", ItemCounts(committed=Counter({"frame": 1})))
 
     assert await committed(pool, "main", await batch()) is True
     transaction = database.transaction()

@@ -81,20 +81,22 @@ def stretch(made: random.Random, value: float, seconds: int) -> Stretch:
 
 
 def told(earlier: Sequence[Stretch], last: Stretch, delay: float, seed: int) -> str:
-    """What is wrong; empty if the alarm of the last stretch is active or unknown in time."""
+    """What is wrong; empty if the alarm of the last stretch is active in time, or else unknown until its delay begins."""
     rules, made = [rule(limit(), on_delay=delay)], random.Random(seed)
     device, now = DeviceAlarms(rules), T0
     for number, one in enumerate([*earlier, last]):
-        begun = now + one.pause
-        most = STATED_S + 2 * one.every * one.at_once + delay * (2 if one.clock == "at half the speed" else 1)
+        begun = now + one.pause + STATED_S
+        spent = 2 * one.every * one.at_once + delay * (2 if one.clock == "at half the speed" else 1)
         for frame in one.frames(now, 1000 * number, made):
             while now < frame.received:
                 now = min(now + 1, frame.received)
                 device.tick(now)
             device.frame(frame)
-            alarm, since = device.alarms["r"], frame.received - begun
-            if one is last and since >= most and not alarm.active and alarm.condition is Condition.NORMAL:
-                return f"after {since} s: ({earlier}, {last}, {delay}, {seed})"
+            alarm = device.alarms["r"]
+            if alarm.condition is Condition.UNKNOWN:
+                begun = max(begun, now)
+            if one is last and now >= begun + spent and not alarm.active:
+                return f"after {now - begun} s: ({earlier}, {last}, {delay}, {seed})"
         now += 1
         device = DeviceAlarms(rules, json.loads(json.dumps(device.memory())), device.alarms)
     return ""

@@ -355,14 +355,14 @@ async def test_the_leading_gateway_tells_how_old_the_backups_are(pool: Pool) -> 
         return [REGISTRY.get_sample_value(name) for name in names]
 
     async with pool.acquire() as connection:
-        await figures.backups(connection)
+        await figures.read(connection, "backups")
         assert told() == [None, None, None]
         await connection.execute(
             """insert into backups (label, taken_at, bytes, verified_at, ok) values
                ('a', to_timestamp(10), 1, to_timestamp(11), true), ('b', to_timestamp(20), 1, to_timestamp(21), false),
                ('c', to_timestamp(30), 1, null, null)"""
         )
-        await figures.backups(connection)
+        await figures.read(connection, "backups")
         assert told() == [30, 11, 1]
     figures.forget()
     assert told() == [None, None, None]
