@@ -16,7 +16,7 @@ from schema.alarms.timeline import CommittedFrame
 from tests.schema.alarms.lines import T0, limit, rule
 
 HIGH, LOW = 50.0, 37.0
-STATED_S = 90.0
+STATED_S = 120.0
 """Seconds beyond the delay, by the device's clock, and beyond two of its messages, after which an alarm is raised or
 unknown: docs/alarms.md, "What is evaluated"."""
 Numbers = Callable[[int, random.Random], tuple[int | None, int | None]]
@@ -81,7 +81,7 @@ def stretch(made: random.Random, value: float, seconds: int) -> Stretch:
 
 
 def told(earlier: Sequence[Stretch], last: Stretch, delay: float, seed: int) -> str:
-    """What is wrong; empty if the alarm of the last stretch is active in time, or else unknown until its delay begins."""
+    """What is wrong; empty if the last alarm is active in time, or else unknown until its delay begins."""
     rules, made = [rule(limit(), on_delay=delay)], random.Random(seed)
     device, now = DeviceAlarms(rules), T0
     for number, one in enumerate([*earlier, last]):
