@@ -14,7 +14,7 @@ from api.app import SOCKETS, create_app
 from api.edge import logs
 from api.edge.protocol import QuietSocket, limited
 from api.live.hub import Hub
-from api.settings import Settings
+from api.settings import ApiSettings
 
 GARBAGE = 20_000
 """Objects made until the collector looks: the usual 700 is several looks for each larger answer."""
@@ -43,7 +43,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGINT, _exit)
     try:
-        settings = Settings()
+        settings = ApiSettings()
     except ValidationError as error:
         for problem in error.errors():
             print(f"BIOGATE_{str(problem['loc'][0]).upper()}: {problem['msg']}", file=sys.stderr)  # noqa: T201

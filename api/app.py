@@ -47,7 +47,7 @@ from api.routes import (
     telemetry,
 )
 from api.services import Services
-from api.settings import Settings
+from api.settings import ApiSettings
 from schema.alarms import files
 from schema.alarms.notification_routes import NotificationRoute
 from schema.alarms.rules import Definition
@@ -74,7 +74,7 @@ DESCRIPTION = """Access to devices, telemetry, events and the quarantine; enroll
 """
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: ApiSettings) -> FastAPI:
     """An application that opens its database when it starts and closes it last."""
 
     services = Services.of(settings)

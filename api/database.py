@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Self, TypeAlias
 
 import asyncpg
@@ -22,8 +22,8 @@ from api.problems import (
     TooLong,
     Unavailable,
 )
-from api.settings import Settings
-from api.trace import CURRENT
+from api.settings import ApiSettings
+from api.trace import CURRENT, timed
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
@@ -45,7 +45,7 @@ class Server:
     """The pool. Opens without a database: connections are made when first needed, so the process can report that it is
     away. All connections have the role of the API, which has rights on the schema `api` alone."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
         self._share = max(1, settings.api_pool_size - 1 - max(1, settings.api_pool_size // 4))
         self._shares: dict[int, asyncio.Semaphore] = {}
@@ -128,18 +128,6 @@ class Server:
             share.release()
 
 
-@contextmanager
-def _timed() -> Iterator[None]:
-    """Add the time of the block to the database's share of the request."""
-    begun = time.perf_counter()
-    try:
-        yield
-    finally:
-        trace = CURRENT.get()
-        if trace is not None:
-            trace.database += time.perf_counter() - begun
-
-
 class Scoped(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is not typed
     """A connection that knows whose data it shows; so most loans need not say it again."""
 
@@ -152,27 +140,27 @@ class Scoped(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is not typed
             self._shown = organization_id
 
     async def execute(self, query: str, *arguments: Any, **options: Any) -> Any:
-        with _timed():
+        with timed("database"):
             return await super().execute(query, *arguments, **options)
 
     async def fetch(self, query: str, *arguments: Any, **options: Any) -> Any:
-        with _timed():
+        with timed("database"):
             return await super().fetch(query, *arguments, **options)
 
     async def fetch_planned(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         """Planned for these arguments, for filters that may be left out (`$1 is null or …`). A statement that is kept
         may get one plan for all arguments, which takes every filter for one that leaves next to nothing: in a million
         audit events 0.4 s instead of a millisecond, in as many alarm transitions 4 s. An unnamed one is not kept."""
-        with _timed():
+        with timed("database"):
             statement = await self.prepare(query, name="")
             return await statement.fetch(*arguments)  # type: ignore[no-any-return]
 
     async def fetchrow(self, query: str, *arguments: Any, **options: Any) -> Any:
-        with _timed():
+        with timed("database"):
             return await super().fetchrow(query, *arguments, **options)
 
     async def fetchval(self, query: str, *arguments: Any, **options: Any) -> Any:
-        with _timed():
+        with timed("database"):
             return await super().fetchval(query, *arguments, **options)
 
 
@@ -208,6 +196,18 @@ class Database:
     async def fetchrow(self, statement: str, *arguments: Any) -> asyncpg.Record | None:
         async with self.connection() as connection:
             return await connection.fetchrow(statement, *arguments)
+
+    async def one(self, statement: str, *arguments: Any, absent: ApiError) -> asyncpg.Record:
+        """Fetch a row that should be there. Raises `absent` if it is not."""
+        row = await self.fetchrow(statement, *arguments)
+        if row is None:
+            raise absent
+        return row
+
+    async def execute(self, statement: str, *arguments: Any) -> None:
+        """Run a statement that writes, in a transaction of its own. Errors as of `change`."""
+        async with self.change() as connection:
+            await connection.execute(statement, *arguments)
 
 
 async def _nothing(_: object) -> None:

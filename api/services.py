@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Annotated, Self
 
@@ -11,17 +10,18 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from api.access.attempts import Attempts
-from api.access.guard import COOKIE, INSECURE_COOKIE, Entrance
+from api.access.guard import COOKIE, INSECURE_COOKIE, AccessServices
 from api.access.identity import Identities
 from api.access.passwords import Passwords
 from api.database import Server
+from api.http.patience import Waiting
 from api.jobs.worker import Trials
 from api.live.hub import Hub
-from api.settings import Settings
+from api.settings import ApiSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Services(Entrance):
+class Services(AccessServices):
     """Everything that outlives a request. It stands at `app.state.services`."""
 
     jwt_key: bytes
@@ -30,11 +30,10 @@ class Services(Entrance):
     attempts: Attempts
     hub: Hub
     trials: Trials
-    waiting: Counter[int | None] = field(default_factory=Counter)
-    """How many requests of each organization wait for something to be done."""
+    waiting: Waiting = field(default_factory=Waiting)
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: ApiSettings) -> Self:
         """The services as the settings want them; nothing is opened yet."""
         secret = settings.api_secret_file
         jwt_key = secrets.token_bytes(32) if secret is None else secret.read_bytes().strip()

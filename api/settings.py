@@ -52,7 +52,7 @@ PasswordRounds = Annotated[
 ]
 
 
-class Settings(BaseSettings):
+class ApiSettings(BaseSettings):
     """`BIOGATE_DATABASE_URL` is required, everything else has a default."""
 
     model_config = SettingsConfigDict(env_prefix="BIOGATE_", frozen=True, hide_input_in_errors=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(slots=True)
@@ -20,3 +24,15 @@ class Trace:
 
 
 CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)
+
+
+@contextmanager
+def timed(share: Literal["database", "patience"]) -> Iterator[None]:
+    """Add the time of the block to this share of the request that is being answered."""
+    begun = time.perf_counter()
+    try:
+        yield
+    finally:
+        trace = CURRENT.get()
+        if trace is not None:
+            setattr(trace, share, getattr(trace, share) + time.perf_counter() - begun)

@@ -42,7 +42,7 @@ class SetpointChange:
     offset: float
 
 
-class CommandAnswer(msgspec.Struct, omit_defaults=True):
+class CommandReply(msgspec.Struct, omit_defaults=True):
     """The answer to a command, with `id`, `status` and so on as in the contract; `expires` is the command's."""
 
     id: UUID
@@ -59,11 +59,11 @@ class CommandHandler:
         self._firmware, self._file, self._speed, self._delay = firmware, file, speed, delay
         self._changes: dict[int, SetpointChange] = {}
         self._recipe: list[float] = [math.nan] * len(CHANNELS)
-        self._answers: dict[UUID, CommandAnswer] = {}
-        self._late: list[tuple[float, CommandAnswer]] = []
+        self._answers: dict[UUID, CommandReply] = {}
+        self._late: list[tuple[float, CommandReply]] = []
         if file is not None and file.exists():
             try:
-                answers = msgspec.json.decode(file.read_bytes(), type=list[CommandAnswer])
+                answers = msgspec.json.decode(file.read_bytes(), type=list[CommandReply])
             except msgspec.DecodeError as error:
                 raise ValueError(f"{file} is damaged: {error}") from error
             self._answers = {answer.id: answer for answer in answers}
@@ -80,7 +80,7 @@ class CommandHandler:
         before = self._answers.get(command.id)
         if before is not None:
             return [] if self._delay is None or self._is_late(before) else [_result(before)]
-        answer = CommandAnswer(command.id, "done", time, command.expires)
+        answer = CommandReply(command.id, "done", time, command.expires)
         try:
             self._check(command, boot, time)
             answer.data = self._works[command.name](command.parameters, time)
@@ -105,7 +105,7 @@ class CommandHandler:
         self._changes.clear()
         self._late.clear()
 
-    def _is_late(self, answer: CommandAnswer) -> bool:
+    def _is_late(self, answer: CommandReply) -> bool:
         return any(late is answer for _, late in self._late)
 
     def _check(self, command: Command, boot: int, time: float) -> None:
@@ -118,7 +118,7 @@ class CommandHandler:
         if len(self._answers) >= MOST:
             raise CommandRefused("too many commands at once")
 
-    def _remember(self, answer: CommandAnswer, time: float) -> None:
+    def _remember(self, answer: CommandReply, time: float) -> None:
         """Remember an answer; it is on the disk before it is sent."""
         self._answers[answer.id] = answer
         for old in [old for old in self._answers.values() if old.expires <= time]:
@@ -211,6 +211,6 @@ def _measured(column: int) -> int:
     return COLUMN[CHANNELS[column].removesuffix(SETPOINT)]
 
 
-def _result(answer: CommandAnswer) -> dict[str, Any]:
+def _result(answer: CommandReply) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(answer)
     return {name: value for name, value in fields.items() if name != "expires"}

@@ -4,11 +4,9 @@ once.
 Each numbered file in `migrations/` runs once, in order. Then the script of the database's TimescaleDB edition
 (`editions/`) runs; it is idempotent and runs every time, so that a database can move from apache to timescale.
 
-BIOGATE_DATABASE_URL names the database, `postgresql://user@host:port/name`. BIOGATE_CHUNK_INTERVAL, an interval such as
-`6 hours`, sets how much time a chunk of `frames` covers from now on; without it that stays as it is (at first: a day).
-A chunk that is being written should fit in a quarter of the server's memory, with its index. BIOGATE_API_DATABASE_URL
-is the API's own login: this command creates it, or sets its password, and grants it the role `biogate_api`, which has
-all the rights that the API needs.
+BIOGATE_CHUNK_INTERVAL stays as it is if it is not set (at first: a day). A chunk that is being written should fit in a
+quarter of the server's memory, with its index. The API's own login gets its password and the role `biogate_api`, which
+has all the rights that the API needs.
 """
 
 from __future__ import annotations
@@ -25,9 +23,8 @@ from pogo_core.util import migrate as pogo
 
 from schema.errors import BiogateError, Misused
 
-HERE = Path(__file__).parent
-MIGRATIONS = HERE / "migrations"
-EDITIONS = HERE / "editions"
+MIGRATIONS = Path(__file__).parent / "migrations"
+EDITIONS = Path(__file__).parent / "editions"
 LOCK = 0x62696F67  # "biog"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from api.app import create_app
-from api.settings import Settings
+from api.settings import ApiSettings
 from tests import http_page
 
 Json: TypeAlias = dict[str, Any]
@@ -31,7 +31,7 @@ DEEPEST = 12
 
 
 def document() -> Json:
-    settings = Settings(database_url="postgresql://nobody@127.0.0.1/none")
+    settings = ApiSettings(database_url="postgresql://nobody@127.0.0.1/none")
     return json.loads(json.dumps(create_app(settings).openapi()))  # type: ignore[no-any-return]
 
 

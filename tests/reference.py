@@ -18,7 +18,7 @@ import gateway.alarms.notify.metrics
 import gateway.canary.metrics
 import gateway.metrics
 import schema.reasons
-from api.settings import Settings as ApiSettings
+from api.settings import ApiSettings
 from gateway.canary.settings import CanarySettings
 from gateway.settings import Settings as GatewaySettings
 from schema.command_line import EXIT_CODES

@@ -20,7 +20,7 @@ from api.access.identity import Identities, Shown
 from api.access.roles import Principal, Role, Scope
 from api.database import Database, Server
 from api.problems import CHALLENGE, Forbidden, NotFound, Unauthorized
-from api.settings import Settings
+from api.settings import ApiSettings
 
 INVALID = {"WWW-Authenticate": CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'}
 ORGANIZATION = "Biogate-Organization"
@@ -32,10 +32,10 @@ BY_ADDRESS = frozenset({"/api/v1/ws/alerts", "/api/v1/alarms/stream"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entrance:
+class AccessServices:
     """The part of the application's services that decides who may come in."""
 
-    settings: Settings
+    settings: ApiSettings
     server: Server
     identities: Identities
     cookie: str
@@ -44,8 +44,8 @@ class Entrance:
     """The origins of other pages that may ask with a session cookie."""
 
 
-def entrance(connection: HTTPConnection) -> Entrance:
-    found: Entrance = connection.app.state.services
+def access_services(connection: HTTPConnection) -> AccessServices:
+    found: AccessServices = connection.app.state.services
     return found
 
 
@@ -66,9 +66,9 @@ async def caller(request: HTTPConnection) -> Principal:
     if known is not None:
         return known
     shown = request.scope.get("shown") or _shown(request)
-    found = await entrance(request).identities.principal(shown)
+    found = await access_services(request).identities.principal(shown)
     if found is None:
-        raise Unauthorized("the key, token or session is none of ours, or has ended: log in again", headers=INVALID)
+        raise Unauthorized("the key, token or session is unknown or has ended: log in again", headers=INVALID)
     if shown.kind == "cookie" and not _is_safe(request):
         from_own_page(request)
     request.scope["principal"] = found
@@ -80,7 +80,7 @@ Caller = Annotated[Principal, Depends(_caller)]
 
 async def _person(principal: Caller) -> Principal:
     if principal.user_id is None:
-        raise Forbidden("this is for people: a key is nobody's account")
+        raise Forbidden("this is for people: an API key has no account")
     return principal
 
 
@@ -105,14 +105,14 @@ Member = Annotated[Principal, Depends(_member)]
 
 async def _database(request: Request, member: Member) -> Database:
     assert member.organization_id is not None
-    return entrance(request).server.of(member.organization_id)
+    return access_services(request).server.of(member.organization_id)
 
 
 Db = Annotated[Database, Depends(_database)]
 
 
 async def _accounts(request: Request) -> Database:
-    return entrance(request).server.accounts
+    return access_services(request).server.accounts
 
 
 Accounts = Annotated[Database, Depends(_accounts)]
@@ -145,15 +145,15 @@ def allow_socket(role: Role, scope: Scope) -> Any:
 
 def _let(member: Principal, role: Role, scope: Scope) -> None:
     if scope not in member.scopes:
-        raise Forbidden(f"this key has not the scope {scope}")
+        raise Forbidden(f"this key does not have the scope {scope}")
     if member.role is None or not member.role.covers(role):
         raise Forbidden(f"this is for the role {role} or higher; you are {member.role} in {member.organization}")
 
 
 async def still_authorized(request: HTTPConnection) -> None:
     """Raise Unauthorized if the caller's credentials have ended or changed: an answer can take hours."""
-    if await entrance(request).identities.principal(_shown(request)) != request.scope["principal"]:
-        raise Unauthorized("the key, token or session has ended, or may do something else now", headers=INVALID)
+    if await access_services(request).identities.principal(_shown(request)) != request.scope["principal"]:
+        raise Unauthorized("the key, token or session has ended, or its rights have changed", headers=INVALID)
 
 
 def remembered(scope: ConnectionScope) -> Principal | None:
@@ -163,7 +163,7 @@ def remembered(scope: ConnectionScope) -> Principal | None:
         scope["shown"] = shown = _shown(request)
     except Unauthorized:
         return None
-    known = entrance(request).identities.remembered(shown)
+    known = access_services(request).identities.remembered(shown)
     if known is not None and (shown.kind == "bearer" or _is_safe(request)):
         scope["principal"] = known
     return known
@@ -192,7 +192,7 @@ def _shown(request: HTTPConnection) -> Shown:
         if scheme.lower() != "bearer" or not token.strip():
             raise Unauthorized("send Authorization: Bearer and an API key or access token", headers=CHALLENGE)
         return Shown("bearer", token.strip(), organization)
-    cookie = request.cookies.get(entrance(request).cookie)
+    cookie = request.cookies.get(access_services(request).cookie)
     if cookie:
         return Shown("cookie", cookie, organization)
     raise Unauthorized(
@@ -207,10 +207,10 @@ def from_own_page(request: HTTPConnection) -> None:
     A browser attaches the cookie for any page, but names the page's origin (OWASP, CSRF prevention).
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
-    if origin and origin in entrance(request).origins:
+    if origin and origin in access_services(request).origins:
         return
     if site is None:
         scheme = request.url.scheme.replace("ws", "http", 1)  # of a socket's page
         site = "same-origin" if origin == f"{scheme}://{request.headers.get('host')}" else "none"
     if site != "same-origin":
-        raise Forbidden("changes, and sockets, with a session cookie come from our own pages only")
+        raise Forbidden("with a session cookie, only our own pages may change things and open sockets")

@@ -42,8 +42,7 @@ def verify(organization: Organization = "main") -> None:
 
 @app.command()
 def export(
-    to: Annotated[Path, typer.Option(help="file to write; is not there yet")],
-    organization: Organization = "main",
+    to: Annotated[Path, typer.Option(help="file to write; is not there yet")], organization: Organization = "main"
 ) -> None:
     """Export all events of an organization, the oldest first: one JSON object a line."""
 

@@ -63,9 +63,7 @@ def end(number: Annotated[int, typer.Argument(help="as in the list")], *, why: W
 
 
 @app.command("list")
-def list_holds(
-    ended: Annotated[bool, typer.Option("--all", help="those that were ended, too")] = False,
-) -> None:
+def list_holds(ended: Annotated[bool, typer.Option("--all", help="those that were ended, too")] = False) -> None:
     """List holds in force. Columns: number, organization, device, from, to, made, ended, who, why."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:

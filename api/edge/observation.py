@@ -22,7 +22,7 @@ from api.edge.headers import SecurityHeaders
 from api.edge.logs import AccessLog
 from api.http.errors import document
 from api.problems import INTERNAL, ApiError, BadRequest, TooLarge, TooMany
-from api.settings import Settings
+from api.settings import ApiSettings
 from api.trace import CURRENT, Trace
 
 log = structlog.get_logger("api")
@@ -41,7 +41,9 @@ class HeadBodySkipped(Exception):
 class Observer:
     """ASGI middleware. An answer that breaks off is left unfinished, so that the client sees it."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, headers: SecurityHeaders, bodies: Mapping[str, int]) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: ApiSettings, headers: SecurityHeaders, bodies: Mapping[str, int]
+    ) -> None:
         """`bodies`: most bytes of a body at addresses where it is not the setting's."""
         self._app = app
         self._headers = headers
@@ -92,7 +94,7 @@ class Observer:
         """Return the problem for which a request is refused before any route sees it, or None."""
         host = headers.get(b"host")
         if not (HOST.fullmatch(host) if host is not None else scope["http_version"] == "1.0"):
-            return BadRequest("the Host header is missing or no host", headers={"Connection": "close"})
+            return BadRequest("the Host header is missing or not a host name", headers={"Connection": "close"})
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or len(length) > 18 or int(length) > self.most_body(scope["path"]):
             return too_large(self.most_body(scope["path"]))

@@ -105,7 +105,7 @@ class LimitedConnection(HttpToolsProtocol):
         if isinstance(getattr(sys.exception(), "__context__", None), HeadTooLarge):
             self._refuse(431, TOO_LARGE)
         else:
-            self._refuse(400, "this is not HTTP as it should be")
+            self._refuse(400, "this is not valid HTTP")
 
     def _look_after(self) -> None:
         """Check the time limits now and then, instead of with a timer for each request."""
@@ -116,7 +116,7 @@ class LimitedConnection(HttpToolsProtocol):
         if _over(self._unread_since, UNREAD_S, now):
             self.transport.abort()
         elif _over(self._head_since, HEAD_S, now) or _over(self._body_since, BODY_S, now):
-            self._refuse(408, "the request did not come to its end in time")
+            self._refuse(408, "the request was not complete in time")
         self._look = self.loop.call_later(LOOK_S, self._look_after)
 
     def _refuse(self, status: int, detail: str) -> None:

@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from api.access.guard import entrance
+from api.access.guard import access_services
 from api.access.roles import Principal
 from api.database import Database
 from api.http.answers import JSON
@@ -59,7 +59,7 @@ class ShortRoute(APIRoute):
                 and all(scope in principal.scopes and principal.role.covers(role) for role, scope in needs)
                 and all(value in ANYTHING for name, value in request.scope["headers"] if name == b"accept")
             ):
-                answer = await short(request, entrance(request).server.of(principal.organization_id))
+                answer = await short(request, access_services(request).server.of(principal.organization_id))
                 if answer is not None:
                     return answer
             return await usual(request)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from operator import attrgetter
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 from urllib.parse import urlencode
 
 import msgspec
@@ -19,7 +19,7 @@ from fastapi.responses import StreamingResponse
 from api.access.guard import still_authorized
 from api.http import cursors
 from api.http.description import PAGE, Answer, Following, Truncated, ok
-from api.http.parameters import NoParameters
+from api.http.parameters import NoParameters, StreamParameters
 from api.problems import BadParameter, NotAcceptable
 
 Format = Literal["json", "csv"]
@@ -120,19 +120,6 @@ async def csv_stream(
     return StreamingResponse(body(), headers=_disposition(request), media_type=CSV_TYPE)
 
 
-class Asked(Protocol):
-    """The parameters of a list."""
-
-    @property
-    def format(self) -> Format | None: ...
-
-    @property
-    def limit(self) -> int | None: ...
-
-    @property
-    def cursor(self) -> str | None: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """A list of items: in JSON under `name`, in CSV one line each."""
@@ -153,7 +140,7 @@ class Table:
     async def page(
         self,
         request: Request,
-        asked: Asked,
+        asked: StreamParameters,
         rows: Callable[[list[Any], int], Awaitable[Sequence[Any]]],
         *,
         first: Sequence[Any] | None = None,
@@ -196,7 +183,7 @@ class Table:
         return self.item or self.of.of
 
     @cached_property
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[CsvColumn]:
         return [column for column in columns(self.of) if column.title not in self.without]
 
     @property
@@ -209,22 +196,22 @@ class Table:
             yield [column.of(item) for column in self._columns]
 
 
-class Column(NamedTuple):
+class CsvColumn(NamedTuple):
     """A column of CSV; `a.b` is `b` of the object `a`."""
 
     title: str
     of: Callable[[Any], Any]
 
 
-def columns(kind: type[Answer]) -> Iterable[Column]:
+def columns(kind: type[Answer]) -> Iterable[CsvColumn]:
     """One column for each field, and for each field of an object in a field."""
     for one in msgspec.structs.fields(kind):
         inner = _objects(one.type)
         if not inner:
-            yield Column(one.encode_name, attrgetter(one.name))
+            yield CsvColumn(one.encode_name, attrgetter(one.name))
         for part in inner:
             for title, of in columns(part):
-                yield Column(f"{one.encode_name}.{title}", partial(_inside, attrgetter(one.name), of))
+                yield CsvColumn(f"{one.encode_name}.{title}", partial(_inside, attrgetter(one.name), of))
 
 
 def _objects(kind: Any) -> list[type[Answer]]:
@@ -242,9 +229,9 @@ def _inside(outer: Callable[[Any], Any], inner: Callable[[Any], Any], item: Answ
 def json_only(request: Request, given: Format | None) -> None:
     """For a single object, which has no rows."""
     if given == "csv":
-        raise BadParameter("format", "a single object is there as json only")
+        raise BadParameter("format", "a single object is available as json only")
     if chosen(request, given) == "csv":
-        raise NotAcceptable(f"a single object is there as JSON ({JSON}) only")
+        raise NotAcceptable(f"a single object is available as JSON ({JSON}) only")
 
 
 async def _json_only(request: Request, asked: Annotated[NoParameters, Query()]) -> None:

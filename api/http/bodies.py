@@ -18,10 +18,15 @@ MOST_BYTES = 65536
 OrganizationName = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9-]{0,39}$")]
 
 
+def body_config(**example: Any) -> ConfigDict:
+    """The configuration of a body: unknown fields are refused, and errors do not repeat what was sent."""
+    return ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, json_schema_extra={"example": example})
+
+
 class Order(BaseModel):
     """What every change is told: for the audit trail."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"example": {"why": "tested"}})
+    model_config = body_config(why="tested")
 
     why: Words = Field(description="the reason")
 
@@ -79,10 +84,6 @@ PersonName = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(printable)
 ]
 Token = Annotated[SecretStr, Field(max_length=200)]
-
-
-def secretive(**example: Any) -> ConfigDict:
-    return ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, json_schema_extra={"example": example})
 
 
 DeviceText = Annotated[str, AfterValidator(device_name)]

@@ -32,7 +32,9 @@ def decode(request: Request, cursor: str, *parts: Callable[[Any], Any]) -> list[
         mark, *key = msgspec.json.decode(content, type=list[int | str])
         read = [part(value) for part, value in zip(parts, key, strict=True)]
     except (ValueError, TypeError, OverflowError) as error:
-        raise BadParameter("cursor", "is not one of ours; take it from `next` as it is, or leave it out") from error
+        raise BadParameter(
+            "cursor", "is not a cursor of this API; take it from `next` as it is, or leave it out"
+        ) from error
     if mark != _fingerprint(request):
         raise BadParameter("cursor", "belongs to another query; repeat the parameters of the first page unchanged")
     return read

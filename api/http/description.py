@@ -4,32 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeAlias
 
 import msgspec
 from fastapi.routing import APIRoute
 from msgspec import Meta
 from pydantic import BaseModel, Field
 
+from api import problems
 from api.http import times
-from api.problems import (
-    INTERNAL,
-    MEDIA_TYPE,
-    ApiError,
-    BadParameter,
-    Conflict,
-    Forbidden,
-    NotAcceptable,
-    NotFound,
-    PreconditionFailed,
-    TooLarge,
-    TooLong,
-    TooMany,
-    Unauthorized,
-    Unavailable,
-    Unsupported,
-    fields,
-)
+
+Responses: TypeAlias = dict[int | str, dict[str, Any]]
+"""Answers of a route by status, as FastAPI takes them."""
 
 
 class Answer(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,9 +50,9 @@ def reference(model: type[BaseModel]) -> dict[str, Any]:
 
 def components(*models: type[BaseModel]) -> dict[str, Any]:
     """The schemas of all answers, of these models, and of the problem document."""
-    _, found = msgspec.json.schema_components(_below(Answer), ref_template=REFERENCE + "{name}")
-    for schema in found.values():
-        _complete(schema)
+    _, answers = msgspec.json.schema_components(_below(Answer), ref_template=REFERENCE + "{name}")
+    _complete(answers)
+    found = {schema_name(name): schema | {"title": schema_name(name)} for name, schema in answers.items()}
     described: tuple[type[BaseModel], ...] = (Problem, *models)
     for model in described:
         schema = model.model_json_schema(mode="serialization", ref_template=REFERENCE + "{model}")
@@ -76,14 +62,21 @@ def components(*models: type[BaseModel]) -> dict[str, Any]:
     return found
 
 
+def schema_name(class_name: str) -> str:
+    """Return the name that clients see: the class `AlarmAnswer` is the schema `Alarm`."""
+    return class_name.removesuffix("Answer")
+
+
 def _complete(schema: Any) -> None:
-    """Say what msgspec leaves out: that texts are strings, and that all fields are there, as answers leave none out."""
+    """Say what msgspec leaves out: texts are strings, all fields are always there, and classes have public names."""
     if isinstance(schema, list):
         for part in schema:
             _complete(part)
     elif isinstance(schema, dict):
         if all(isinstance(value, str) for value in schema.get("enum", [None])):
             schema["type"] = "string"
+        if "$ref" in schema:
+            schema["$ref"] = schema_name(schema["$ref"])
         if "properties" in schema:
             schema["required"] = list(schema["properties"])
         for part in schema.values():
@@ -128,23 +121,37 @@ def example(kind: type[Answer], text: str) -> dict[str, Any]:
     return found
 
 
-def ok(model: type[msgspec.Struct], csv: str | None = None, **examples: Any) -> dict[int | str, dict[str, Any]]:
+def ok(model: type[msgspec.Struct], csv: str | None = None, **examples: Any) -> Responses:
     """The 200 of a route: schema and examples as JSON and, if it has that form, as CSV."""
     shown = {name: {"value": value} for name, value in examples.items()}
     content: dict[str, Any] = {
-        "application/json": {"schema": {"$ref": f"{REFERENCE}{model.__name__}"}, "examples": shown}
+        "application/json": {"schema": {"$ref": f"{REFERENCE}{schema_name(model.__name__)}"}, "examples": shown}
     }
     if csv is not None:
         content["text/csv"] = {"schema": {"type": "string"}, "example": csv}
     return {200: {"content": content}}
 
 
-def made(model: type[Answer], **examples: Any) -> dict[int | str, dict[str, Any]]:
+def made(model: type[Answer], **examples: Any) -> Responses:
     """The 201 of a route."""
     return {201: ok(model, **examples)[200]}
 
 
-NOTHING: dict[int | str, dict[str, Any]] = {204: {"description": "Done; there is nothing to say"}}
+ETAG = {"ETag": {"description": "its version", "schema": {"type": "string"}}}
+
+
+def versioned(model: type[Answer], **examples: Any) -> Responses:
+    """The 200 of a route whose answer has an ETag."""
+    return {200: ok(model, **examples)[200] | {"headers": ETAG}}
+
+
+def saved(model: type[Answer], **examples: Any) -> Responses:
+    """What a PUT with a precondition answers: changed, made, or not as expected."""
+    answer = versioned(model, **examples)[200]
+    return {200: answer | {"description": "Changed, or as it was"}, 201: answer | {"description": "Made"}, **CHANGED}
+
+
+NOTHING: Responses = {204: {"description": "Done; there is nothing to say"}}
 
 
 class Problem(BaseModel):
@@ -157,51 +164,55 @@ class Problem(BaseModel):
     instance: str = Field(description="the address that was asked")
 
 
-def _response(error: type[ApiError], when: str, detail: str) -> dict[str, Any]:
-    example = fields(error.slug, error.title, error.status, detail, "/api/v1/devices/br-1/telemetry")
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
-    return {"description": when, "content": content}
+def _problem(kind: type[problems.ApiError], when: str, detail: str) -> Responses:
+    example = problems.fields(kind.slug, kind.title, kind.status, detail, "/api/v1/devices/br-1/telemetry")
+    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
+    return {kind.status: {"description": when, "content": content}}
 
 
-ALWAYS: dict[int | str, dict[str, Any]] = {
-    429: _response(
-        TooMany,
+ALWAYS = {
+    **_problem(
+        problems.TooMany,
         "Too many requests of this caller, or too many failures; see Retry-After",
         "too many requests: wait 1 s, then go on slower",
     ),
-    500: _response(ApiError, "An error of ours; nothing of it is shown, it is in the log", INTERNAL),
+    **_problem(problems.ApiError, "An error of ours; nothing of it is shown, it is in the log", problems.INTERNAL),
 }
-DATABASE: dict[int | str, dict[str, Any]] = ALWAYS | {
-    401: _response(Unauthorized, "No key, token or session that holds", "log in: send Authorization: Bearer …"),
-    403: _response(
-        Forbidden,
+"""What a route can answer besides 200, for its OpenAPI description; so are those below."""
+DATABASE = {
+    **ALWAYS,
+    **_problem(problems.Unauthorized, "No key, token or session that holds", "log in: send Authorization: Bearer …"),
+    **_problem(
+        problems.Forbidden,
         "The role, or the scope of the key, is not enough",
         "this is for the role engineer or higher; you are viewer in main",
     ),
-    406: _response(NotAcceptable, "Neither JSON nor CSV is accepted", "use Accept: application/json or text/csv"),
-    422: _response(
-        BadParameter,
+    **_problem(problems.NotAcceptable, "Neither JSON nor CSV is accepted", "use Accept: application/json or text/csv"),
+    **_problem(
+        problems.BadParameter,
         "A parameter is unknown, malformed or too much",
         "chanel: no such parameter; did you mean channel?",
     ),
-    503: _response(Unavailable, "The database is away or busy; see Retry-After", "the database cannot be reached"),
-    504: _response(TooLong, "The query took too long", "ask for a shorter time or wider buckets"),
+    **_problem(problems.Unavailable, "The database is away or busy; see Retry-After", "the database cannot be reached"),
+    **_problem(problems.TooLong, "The query took too long", "ask for a shorter time or wider buckets"),
 }
-DEVICE: dict[int | str, dict[str, Any]] = DATABASE | {
-    404: _response(NotFound, "No device of that name is registered", "no device br-9 is registered"),
+DEVICE = DATABASE | _problem(problems.NotFound, "No device of that name is registered", "no device br-9 is registered")
+THING = DATABASE | _problem(
+    problems.NotFound, "There is no such thing", "there is no enrollment 5f0c1e2d3a4b59687786a5b4c3d2e1f0"
+)
+CHANGE = {
+    **THING,
+    **_problem(
+        problems.Conflict, "It is not in a state for this", "device br-1 is retired: suspend needs it to be active"
+    ),
+    **_problem(problems.TooLarge, "The body is too large", "the body has more than 65536 bytes"),
 }
-THING: dict[int | str, dict[str, Any]] = DATABASE | {
-    404: _response(NotFound, "There is no such thing", "there is no enrollment 5f0c1e2d3a4b59687786a5b4c3d2e1f0"),
-}
-CHANGE: dict[int | str, dict[str, Any]] = THING | {
-    409: _response(Conflict, "It is not in a state for this", "device br-1 is retired: suspend needs it to be active"),
-    413: _response(TooLarge, "The body is too large", "the body has more than 65536 bytes"),
-}
-NOT_AS_EXPECTED = _response(
-    PreconditionFailed,
+NOT_AS_EXPECTED = _problem(
+    problems.PreconditionFailed,
     "The precondition does not hold; `present` has what is",
     "nothing was asked of br-1: ph is 7.9",
 )
-CHANGED = _response(PreconditionFailed, "It was changed meanwhile: see If-Match", "device br-1 was changed meanwhile")
-UNSUPPORTED = _response(Unsupported, "Neither JSON nor CSV", "send the rows as application/json or text/csv")
-"""What a route can answer besides 200, for its OpenAPI description."""
+CHANGED = _problem(
+    problems.PreconditionFailed, "It was changed meanwhile: see If-Match", "device br-1 was changed meanwhile"
+)
+UNSUPPORTED = _problem(problems.Unsupported, "Neither JSON nor CSV", "send the rows as application/json or text/csv")

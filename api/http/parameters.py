@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import Path
 from pydantic import (
@@ -41,12 +41,10 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9}(ms|s|m|h|d|w)$", "examples": ["1m", "1h", "1d"]}),
 ]
 Quality = Annotated[
-    Literal["good", "all"],
-    Field(description="good: only samples with quality 0; all: every sample, with its quality"),
+    Literal["good", "all"], Field(description="good: only samples with quality 0; all: every sample, with its quality")
 ]
 Cursor = Annotated[
-    str | None,
-    Field(max_length=2000, description="`next` of the page before, with the other parameters unchanged"),
+    str | None, Field(max_length=2000, description="`next` of the page before, with the other parameters unchanged")
 ]
 
 
@@ -81,8 +79,7 @@ DeviceName = Annotated[
 
 
 RuleName = Annotated[
-    str,
-    Path(description="name of an alarm rule", examples=["temperature-high"], pattern="^[a-z0-9][a-z0-9-]{0,63}$"),
+    str, Path(description="name of an alarm rule", examples=["temperature-high"], pattern="^[a-z0-9][a-z0-9-]{0,63}$")
 ]
 
 
@@ -124,11 +121,19 @@ class NoParameters(Parameters):
     """The parameters of a route that takes only `format`."""
 
 
-class ListParameters(Parameters):
-    """The parameters of a list in pages."""
+class StreamParameters(Parameters):
+    """The parameters of a list in pages that is streamed whole as CSV if no limit is given."""
+
+    limit: int | None = Field(
+        None, ge=1, le=1000, description="most items on a page, 100 if not given. CSV without it is not cut into pages"
+    )
+    cursor: Cursor = None
+
+
+class ListParameters(StreamParameters):
+    """The parameters of a list in pages, whatever the format."""
 
     limit: int = Field(100, ge=1, le=1000, description="most items on a page")
-    cursor: Cursor = None
 
 
 class SpanParameters(Parameters):
@@ -137,13 +142,17 @@ class SpanParameters(Parameters):
     from_: Instant = Field(times.FIRST, alias="from", description="first instant; without it from the beginning")
     to: Instant = Field(times.LAST, description="end, not part of it; without it to the newest")
 
-    def span(self) -> times.Span:
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Self:
         if self.from_ >= self.to:
-            raise BadParameter("from", "must be before `to`")
+            raise PydanticCustomError("span", "must be before `to`", {"parameter": "from"})
+        return self
+
+    def span(self) -> times.Span:
         return times.Span(self.from_, self.to)
 
 
-class Reason(StrictParameters):
+class ReasonParameter(StrictParameters):
     """The parameter of a removal, which has no body."""
 
     why: Words = Field(description="the reason, for the audit trail", examples=["as agreed on 3 November"])

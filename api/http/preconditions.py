@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Header, Response
 
 from api.http import answers
-from api.problems import BadParameter
+from api.problems import BadParameter, PreconditionFailed
 
 ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')
 NONE = -1
@@ -30,6 +31,14 @@ class Expected:
     there: bool = False
     """There must be one."""
 
+    def version_of(self, stored: Mapping[str, Any] | None, what: str) -> int | None:
+        """Return the version that must be stored. Raises PreconditionFailed if there must be one and is none."""
+        if not self.there:
+            return self.version
+        if stored is None:
+            raise PreconditionFailed(f"there is no {what}")
+        return int(stored["version"])
+
 
 async def _expected(
     if_match: IfMatch = None,
@@ -39,10 +48,8 @@ async def _expected(
         raise BadParameter("If-Match", "and If-None-Match together: send one of them")
     if if_none_match is not None:
         return Expected(only_new(if_none_match))
-    if if_match is None:
-        return Expected()
     version = wanted(if_match)
-    return Expected(version, there=version is None)
+    return Expected(version, there=if_match is not None and version is None)
 
 
 ExpectedByHeader = Annotated[Expected, Depends(_expected)]
@@ -60,9 +67,9 @@ def tagged(item: Versioned, status: int = 200) -> Response:
     return answer
 
 
-def wanted(if_match: str) -> int | None:
-    """The version that If-Match asks for; None: any. A weak or foreign tag is of no version."""
-    text = if_match.strip()
+def wanted(if_match: str | None) -> int | None:
+    """Return the version that If-Match asks for; None is any. A weak or foreign tag is of no version."""
+    text = "*" if if_match is None else if_match.strip()
     if text == "*":
         return None
     found = ETAG.fullmatch(text)
@@ -75,5 +82,5 @@ def wanted(if_match: str) -> int | None:
 def only_new(if_none_match: str) -> int:
     """Return the version that If-None-Match asks for. Only `*` is allowed: make the thing only if there is none."""
     if if_none_match.strip() != "*":
-        raise BadParameter("If-None-Match", "can be * alone: make it only if there is none")
+        raise BadParameter("If-None-Match", "can only be *, which makes a thing only if there is none")
     return ABSENT

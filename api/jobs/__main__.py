@@ -10,17 +10,17 @@ from datetime import UTC, datetime
 import msgspec
 
 from api.database import Server
-from api.jobs.job import Job, Result
+from api.jobs.job import Job, TrialResult
 from api.jobs.trial import evaluate
 from api.problems import ApiError
-from api.settings import Settings
+from api.settings import ApiSettings
 
 NICE = 10
 """The intake and the API come first."""
 
 
-async def run(job: Job) -> Result:
-    settings = Settings(
+async def run(job: Job) -> TrialResult:
+    settings = ApiSettings(
         database_url=job.database_url,
         api_database_url=job.database_url,
         api_statement_timeout=job.statement_timeout,
@@ -28,9 +28,10 @@ async def run(job: Job) -> Result:
     )
     async with Server(settings) as server:
         try:
-            return Result([looked async for looked in evaluate(server.of(job.organization_id), job, datetime.now(UTC))])
+            database = server.of(job.organization_id)
+            return TrialResult([looked async for looked in evaluate(database, job, datetime.now(UTC))])
         except ApiError as error:
-            return Result(error=(error.slug, error.detail))
+            return TrialResult(error=(error.slug, error.detail))
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ class Looked(msgspec.Struct, frozen=True):
     periods: list[Period]
 
 
-class Result(msgspec.Struct, frozen=True):
+class TrialResult(msgspec.Struct, frozen=True):
     devices: list[Looked] = []
     error: tuple[str, str] | None = None
     """Which problem (its slug) it ended with, and the detail."""

@@ -63,7 +63,7 @@ async def _device(database: Database, rule: Rule, name: str, span: tuple[datetim
         number = row["device_id"]
         slots = await _slots(connection, number, rule)
         phases = await _phases(connection, number, span) if rule.scope.phases else []
-        run = Run(rule, phases, span[0].timestamp())
+        run = TrialRun(rule, phases, span[0].timestamp())
         cursor = await connection.cursor(SQL["frames" if rule.channels else "bare_frames"], number, *span)
         whole = False
         while len(run.periods) < share.periods and not whole:
@@ -99,7 +99,7 @@ def _frames(rows: Sequence[asyncpg.Record], slots: Slots) -> Iterator[CommittedF
         yield CommittedFrame(at.timestamp(), received.timestamp(), boot, seq, values)
 
 
-class Run:
+class TrialRun:
     """The evaluation of one device. Everything before `until` was evaluated."""
 
     def __init__(self, rule: Rule, phases: Phases, begin: float) -> None:

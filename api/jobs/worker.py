@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 
 import api
-from api.jobs.job import Job, Looked, Result
+from api.jobs.job import Job, Looked, TrialResult
 from api.problems import ApiError, Busy, NotFound, TooLong, TooMany, Unavailable
-from api.settings import Settings
+from api.settings import ApiSettings
 
 MOST = 2
 """At a time, of different organizations: each takes a core."""
@@ -24,7 +24,7 @@ PROBLEMS: dict[str, type[ApiError]] = {kind.slug: kind for kind in (NotFound, To
 
 
 class Trials:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
         self._running: set[int] = set()
         """Organizations."""
@@ -55,7 +55,7 @@ class Trials:
         )
         self._running.add(organization_id)
         try:
-            result = msgspec.json.decode(await _asked(job, gone), type=Result)
+            result = msgspec.json.decode(await _asked(job, gone), type=TrialResult)
         finally:
             self._running.discard(organization_id)
         if result.error is not None:

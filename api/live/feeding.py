@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -16,7 +16,7 @@ from api.access.guard import still_authorized
 from api.access.roles import Principal
 from api.live.forms import Form
 from api.live.hub import Hub
-from api.live.member import Member
+from api.live.member import FeedMember
 from api.metrics import LIVE_CLIENTS, LIVE_ENDED, LIVE_TRANSITIONS
 from api.problems import ApiError, Unauthorized
 
@@ -51,7 +51,7 @@ TALKS = End("talks", NOTHING_TO_SAY, "there is nothing to say here: filters are 
 class Feeding:
     """Sends the messages of one feed to one client."""
 
-    def __init__(self, hub: Hub, member: Member, connection: HTTPConnection, form: Form, send: Send) -> None:
+    def __init__(self, hub: Hub, member: FeedMember, connection: HTTPConnection, form: Form, send: Send) -> None:
         self._hub, self._member, self._connection = hub, member, connection
         self._form, self._write = form, send
         self._version = hub.identities.version
@@ -83,7 +83,7 @@ class Feeding:
 
     def _over(self) -> End | None:
         if self._member.too_slow:
-            return End("slow", SLOW, "you do not keep up: come again with the last cursor")
+            return End("slow", SLOW, "you read too slowly: connect again with the last cursor")
         if self._member.ended is not None:
             return End("closing", CLOSING, self._member.ended)
         return None
@@ -132,11 +132,9 @@ class Feeding:
         self._beat_at = time.monotonic() + HEARTBEAT_S
 
     async def _rest(self, seconds: float) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._member.wake.wait()
-        except TimeoutError:
-            pass
 
 
 async def feed(feeding: Feeding, watch: Awaitable[End]) -> End:

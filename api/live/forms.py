@@ -4,7 +4,6 @@ again: with 500 listeners that is most of the work."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 import msgspec
 
@@ -13,22 +12,8 @@ from api.queries.alerts import Told
 RETRY_MS = 2000
 
 
-class Form(Protocol):
-    """One message each. `cursor`: with it as `after` one can go on from there."""
-
-    def snapshot(self, cursor: int, alarms: Sequence[Told], more: bool) -> bytes: ...
-
-    def transitions(self, transitions: Sequence[Told]) -> bytes: ...
-
-    def heartbeat(self, cursor: int) -> bytes: ...
-
-    def trouble(self, detail: str) -> bytes: ...
-
-    def recovered(self, cursor: int) -> bytes: ...
-
-
 class SocketForm:
-    """JSON objects that say by `type` what they are."""
+    """Messages of a socket: JSON objects that say by `type` what they are. With `cursor` as `after` one can go on."""
 
     def snapshot(self, cursor: int, alarms: Sequence[Told], more: bool) -> bytes:
         return b'{"type":"snapshot",%b}' % _snapshot(cursor, alarms, more)
@@ -70,6 +55,9 @@ class EventsForm:
 
     def end(self, code: int, detail: str) -> bytes:
         return b"event: end\ndata: %b\n\n" % msgspec.json.encode({"code": code, "detail": detail})
+
+
+Form = SocketForm | EventsForm
 
 
 def _snapshot(cursor: int, alarms: Sequence[Told], more: bool) -> bytes:

@@ -19,7 +19,7 @@ import structlog
 from api.access.identity import Identities
 from api.access.roles import Principal
 from api.database import Database, Server
-from api.live.member import Member, Wishes
+from api.live.member import FeedMember, Wishes
 from api.problems import ApiError, Busy, TooMany, Unavailable
 from api.queries import alerts
 
@@ -71,7 +71,7 @@ class Hub:
         """End all feeds because this process ends; clients are told to connect again."""
         self._closing = True
         for feed in self._feeds.values():
-            feed.end("the service ends: come again")
+            feed.end("the service stops: connect again")
 
     def on_change(self) -> None:
         """Wake all feeds for new transitions; if accounts have changed, wake all members to check their credentials."""
@@ -87,11 +87,11 @@ class Hub:
         self.on_change()
 
     @asynccontextmanager
-    async def member(self, whose: Principal, wishes: Wishes, after: int | None) -> AsyncIterator[Member]:
+    async def member(self, whose: Principal, wishes: Wishes, after: int | None) -> AsyncIterator[FeedMember]:
         """Admit one more client to the feed of its organization. Raises TooMany, Busy and what the database raises."""
         assert whose.organization_id is not None
         if self._closing:
-            raise Unavailable("the service ends: come again")
+            raise Unavailable("the service stops: connect again")
         if self._of_one[whose.who] >= self._most_of_one:
             raise TooMany(
                 f"you have {self._most_of_one} live feeds open already, which is all: close one",
@@ -101,7 +101,7 @@ class Hub:
             raise Busy("too many live feeds are open: try again later", headers={"Retry-After": ROOM_S})
         self._of_one[whose.who] += 1
         feed = self._feed(whose.organization_id)
-        member = Member(wishes, after)
+        member = FeedMember(wishes, after)
         feed.join(member)
         try:
             await member.admitted
@@ -130,16 +130,16 @@ class Feed:
         self.wake = asyncio.Event()
         self._database = database
         self._over = over
-        self._members: set[Member] = set()
-        self._joining: list[Member] = []
+        self._members: set[FeedMember] = set()
+        self._joining: list[FeedMember] = []
         self._last: int | None = None
         """All have been offered everything up to this transition."""
 
-    def join(self, member: Member) -> None:
+    def join(self, member: FeedMember) -> None:
         self._joining.append(member)
         self.wake.set()
 
-    def leave(self, member: Member) -> None:
+    def leave(self, member: FeedMember) -> None:
         self._members.discard(member)
         if member in self._joining:
             self._joining.remove(member)
@@ -190,7 +190,7 @@ class Feed:
                 member.admitted.set_exception(error)
         return error.detail
 
-    async def _look(self, joining: list[Member]) -> None:
+    async def _look(self, joining: list[FeedMember]) -> None:
         fresh = [member for member in joining if member.after is None]
         resuming = [member for member in joining if member.after is not None]
         if resuming:
@@ -211,7 +211,7 @@ class Feed:
             for member in fresh:
                 self._admit(member, newest, standing)
 
-    async def _resume(self, resuming: list[Member]) -> list[Member]:
+    async def _resume(self, resuming: list[FeedMember]) -> list[FeedMember]:
         """Give members what they have missed if all of it is known; return the members for whom it is not."""
         least = min(member.after or 0 for member in resuming)
         missed = await alerts.newest_after(self._database, least, RESUMABLE + 1)
@@ -230,7 +230,7 @@ class Feed:
             self._last = missed[-1].number if missed else min(resumed)
         return others
 
-    def _admit(self, member: Member, position: int, standing: list[alerts.Told] | None) -> None:
+    def _admit(self, member: FeedMember, position: int, standing: list[alerts.Told] | None) -> None:
         if not member.admitted.done():  # it may have left meanwhile
             self._members.add(member)
             member.begin(position, standing)

@@ -31,7 +31,7 @@ class Wishes:
         )
 
 
-class Member:
+class FeedMember:
     """Filled by its feed, emptied by whoever sends; neither waits for the other."""
 
     def __init__(self, wishes: Wishes, after: int | None) -> None:

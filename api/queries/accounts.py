@@ -1,4 +1,4 @@
-"""Accounts and sessions, which belong to no organization."""
+"""SQL for accounts and sessions, which belong to no organization: `accounts` is `api.access.Accounts`."""
 
 from __future__ import annotations
 
@@ -10,24 +10,19 @@ from api.access.tokens import RefreshToken, hashed
 from api.database import Database
 from api.problems import CHALLENGE, Conflict, Unauthorized
 from api.queries import load
-from api.shapes.accounts import Session
+from api.shapes.accounts import SessionAnswer
 
 SQL = load("accounts")
 
 
-# Of no organization: `accounts` is `api.access.Accounts`.
-
-
 async def account(accounts: Database, email: str) -> asyncpg.Record | None:
-    """With the password hash, and whether it is disabled."""
+    """Find the account of an address, with its password hash and whether it is disabled."""
     return await accounts.fetchrow(SQL["account"], email)
 
 
 async def account_of(accounts: Database, user_id: int) -> asyncpg.Record:
-    row = await accounts.fetchrow(SQL["account_of"], user_id)
-    if row is None:
-        raise Unauthorized("this account is there no more")
-    return row
+    """Return the account of a user. Raises Unauthorized if it was deleted."""
+    return await accounts.one(SQL["account_of"], user_id, absent=Unauthorized("this account does not exist any more"))
 
 
 async def create(accounts: Database, email: str, name: str, password_hash: str, code: bytes | None) -> int:
@@ -39,17 +34,16 @@ async def create(accounts: Database, email: str, name: str, password_hash: str, 
 
 
 async def key_of(accounts: Database, key_id: str) -> asyncpg.Record:
-    row = await accounts.fetchrow(SQL["key"], key_id)
-    if row is None:
-        raise Unauthorized("this key has ended")
-    return row
+    """Return name and expiry of an API key. Raises Unauthorized if it has ended."""
+    return await accounts.one(SQL["key"], key_id, absent=Unauthorized("this key has ended"))
 
 
 async def session_open(
     accounts: Database, account: asyncpg.Record, token: RefreshToken | str, expires_at: datetime, agent: str
 ) -> int:
-    """`token`: a program's refresh token, or what a browser has as its cookie. Raises Unauthorized if the account has
-    another password by now than was compared."""
+    """Open a session; `token` is a program's refresh token or a browser's cookie. Returns the session id.
+
+    Raises Unauthorized if the password was changed after it was compared."""
     kind, family, secret = "browser", None, token
     if isinstance(token, RefreshToken):
         kind, family, secret = "program", hashed(token.family), token.secret
@@ -59,14 +53,14 @@ async def session_open(
             *(account["user_id"], account["password_hash"], kind, family, hashed(str(secret)), expires_at, agent),
         )
     if session_id is None:
-        raise Unauthorized("the account was changed meanwhile: log in again", headers=CHALLENGE)
+        raise Unauthorized("the account has changed meanwhile: log in again", headers=CHALLENGE)
     return int(session_id)
 
 
 async def session_renew(
     accounts: Database, token: RefreshToken, following: RefreshToken, expires_at: datetime
 ) -> tuple[int, int] | None:
-    """Session and user; None: the token is none, or was used up, which has ended its session."""
+    """Replace a refresh token. Returns session and user; None if it is unknown, or was used: its session then ends."""
     hashes = hashed(token.family), hashed(token.secret), hashed(following.secret)
     async with accounts.change() as connection:
         row = await connection.fetchrow(SQL["session_renew"], *hashes, expires_at)
@@ -74,17 +68,17 @@ async def session_renew(
 
 
 async def session_end(accounts: Database, user_id: int, session_id: int | None) -> int:
-    """How many have ended: that one, or all."""
+    """End one session of a user, or all for None; returns how many have ended."""
     async with accounts.change() as connection:
         return int(await connection.fetchval(SQL["session_end"], user_id, session_id))
 
 
-async def sessions(accounts: Database, user_id: int, current: int | None) -> list[Session]:
+async def sessions(accounts: Database, user_id: int, current: int | None) -> list[SessionAnswer]:
     rows = await accounts.fetch(SQL["sessions"], user_id)
-    return [Session.of(row, current=row["session_id"] == current) for row in rows]
+    return [SessionAnswer.of(row, current=row["session_id"] == current) for row in rows]
 
 
 async def password_change(accounts: Database, account: asyncpg.Record, new_hash: str, keep: int | None) -> None:
-    """Raises Conflict if somebody else has changed it meanwhile."""
-    async with accounts.change() as connection:
-        await connection.execute(SQL["password_change"], account["user_id"], account["password_hash"], new_hash, keep)
+    """Change a password and end all sessions but `keep`. Raises Conflict if the password was changed meanwhile."""
+    old_hash = account["password_hash"]
+    await accounts.execute(SQL["password_change"], account["user_id"], old_hash, new_hash, keep)

@@ -1,54 +1,39 @@
-"""What people ask for: they ask by a row, and the process that evaluates alarms does it."""
+"""SQL for acts on alarms: people ask by a row, and the process that evaluates alarms does it."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypeAlias
 
 import asyncpg
 
 from api.database import Database
+from api.http.patience import seen
 from api.queries import load
 from api.shapes.alarm_acts import Act
-from api.trace import CURRENT
 
 SQL = load("alarm_acts")
-FIRST_LOOK_S, LAST_LOOK_S = 0.02, 0.2
-"""Between two looks at what was asked for: soon at first, as it takes a moment only."""
+ActArguments: TypeAlias = tuple[str, datetime | None, timedelta | None, bool, str, str]
+"""Action, end and duration of a shelving, whether it ends when the alarm returns; who asks, and why."""
+FIRST_LOOK_S = 0.02
+"""The time before the second look at what was asked for: soon, as it usually takes a moment only."""
 
 
-@dataclass(frozen=True, slots=True)
-class ActWish:
-    """What is to be done to an alarm. `until` or `span`: of a shelving."""
-
-    action: str
-    until: datetime | None
-    span: timedelta | None
-    once: bool
-    who: str
-    why: str
-
-
-async def act(database: Database, device: str, rule: str, wish: ActWish) -> int:
-    """Asks for it; its number."""
+async def act(database: Database, device: str, rule: str, arguments: ActArguments) -> int:
+    """Ask for an act on an alarm; returns the number of the act."""
     async with database.change() as connection:
-        return int(await connection.fetchval(SQL["act"], device, rule, *_arguments(wish)))
+        return int(await connection.fetchval(SQL["act"], device, rule, *arguments))
 
 
-async def act_on_many(database: Database, alarms: Sequence[tuple[str, str]], wish: ActWish) -> list[int | None]:
-    """The same of many (device, rule), all or none; None: there is no such device or no such rule."""
+async def act_on_many(
+    database: Database, alarms: Sequence[tuple[str, str]], arguments: ActArguments
+) -> list[int | None]:
+    """Ask for the same act on many alarms (device, rule), all or none; None where there is no such device or rule."""
     async with database.change() as connection:
         devices, rules = [device for device, _ in alarms], [rule for _, rule in alarms]
-        rows = await connection.fetch(SQL["act_on_many"], devices, rules, *_arguments(wish))
+        rows = await connection.fetch(SQL["act_on_many"], devices, rules, *arguments)
     return [row["act_id"] for row in rows]
-
-
-def _arguments(wish: ActWish) -> tuple[Any, ...]:
-    return wish.action, wish.until, wish.span, wish.once, wish.who, wish.why
 
 
 async def acts(database: Database, numbers: Sequence[int]) -> dict[int, Act]:
@@ -58,18 +43,12 @@ async def acts(database: Database, numbers: Sequence[int]) -> dict[int, Act]:
 async def settled(
     database: Database, numbers: Sequence[int], patience: float, gone: Callable[[], Awaitable[bool]]
 ) -> dict[int, Act]:
-    """The acts when all are done or refused, or as they are when patience ends. No connection is held meanwhile."""
-    deadline, pause = time.monotonic() + patience, FIRST_LOOK_S
-    while True:
-        found = await acts(database, numbers)
-        left = deadline - time.monotonic()
-        if left <= 0 or all(one.state != "waiting" for one in found.values()) or await gone():
-            return found
-        await asyncio.sleep(min(pause, left))
-        trace = CURRENT.get()
-        if trace is not None:
-            trace.patience += min(pause, left)
-        pause = min(pause * 1.5, LAST_LOOK_S)
+    """Return the acts when all are done or refused, or as they are when patience (s) ends or the client has gone."""
+
+    def over(found: dict[int, Act]) -> bool:
+        return all(one.state != "waiting" for one in found.values())
+
+    return await seen(lambda: acts(database, numbers), over, patience, gone, FIRST_LOOK_S)
 
 
 def _act(row: asyncpg.Record) -> Act:

@@ -14,21 +14,7 @@ from api.database import Database
 from api.http import times
 from api.http.times import Span
 from api.queries import load
-from api.shapes.alarm_health import (
-    AlarmHealth,
-    AlarmRate,
-    Durations,
-    Flood,
-    Floods,
-    Hour,
-    Nuisance,
-    Present,
-    PriorityShare,
-    Stale,
-    StaleAlarm,
-    Top,
-    TopDevice,
-)
+from api.shapes import alarm_health as shapes
 from schema.alarms.rules import PRIORITIES
 
 SQL = load("alarm_health")
@@ -36,18 +22,18 @@ SQL = load("alarm_health")
 PERIOD, HOUR = timedelta(minutes=10), timedelta(hours=1)
 CHATTERING, FLEETING, STALE = timedelta(minutes=1), timedelta(seconds=10), timedelta(hours=24)
 FLOOD, FLOOD_ENDS = 10, 5
-"""Raised in ten minutes: a flood begins with more than the one, and ends with less than the other (ISA-18.2)."""
+"""Alarms in ten minutes: a flood begins with more than the first and ends with fewer than the second (ISA-18.2)."""
 ACCEPTABLE, MANAGEABLE = 1.0, 2.0
-"""Raised in ten minutes, for one operator."""
+"""Alarms in ten minutes that are acceptable, and manageable, for one operator (ISA-18.2)."""
 FLOODED = 0.01
 RECOMMENDED = {"low": 0.80, "medium": 0.15, "high": 0.05, "critical": 0.01}
-"""Shares of the priorities; of the fourth one, less than 1 %."""
+"""The share of each priority (ISA-18.2); for critical it is an upper bound."""
 MOST_EPISODES = 100
 TOP = 10
 
 
-async def figures(database: Database, span: Span, device: str | None, now: datetime) -> AlarmHealth:
-    """All of them. Times in seconds."""
+async def figures(database: Database, span: Span, device: str | None, now: datetime) -> shapes.AlarmHealth:
+    """Return all figures of a span, for one device or for all. Durations are in s."""
     async with database.connection() as connection:
         [row] = await connection.fetch_planned(SQL["episodes"], span.begin, span.end, device, CHATTERING, FLEETING)
         present = await connection.fetchrow(SQL["now"], device)
@@ -60,10 +46,10 @@ async def figures(database: Database, span: Span, device: str | None, now: datet
         by_period[datetime.fromtimestamp(epoch, UTC)] += count
     alarms = [_Alarm(*one) for one in msgspec.json.decode(row["alarms"])]
 
-    def nuisance(name: str) -> Nuisance:
-        return Nuisance(alarms=row[name], raised=row[f"raised_{name}"], top=_top(alarms, name, raised))
+    def nuisance(name: str) -> shapes.Nuisance:
+        return shapes.Nuisance(alarms=row[name], raised=row[f"raised_{name}"], top=_top(alarms, name, raised))
 
-    return AlarmHealth(
+    return shapes.AlarmHealth(
         from_=times.text(span.begin),
         to=times.text(span.end),
         device=device,
@@ -73,24 +59,24 @@ async def figures(database: Database, span: Span, device: str | None, now: datet
         hours=_hours(span, by_period),
         top=_top(alarms, "raised", raised),
         devices=[
-            TopDevice(device=name, raised=count, share=count / raised)
+            shapes.TopDevice(device=name, raised=count, share=count / raised)
             for name, count in msgspec.json.decode(row["devices"])
         ],
         priorities=[
-            PriorityShare(
+            shapes.PriorityShare(
                 priority=priority,
                 raised=by_priority[priority],
-                share=_share(by_priority[priority], raised),
+                share=by_priority[priority] / raised if raised else None,
                 recommended=RECOMMENDED[priority],
             )
             for priority in PRIORITIES
         ],
         chattering=nuisance("chattering"),
         fleeting=nuisance("fleeting"),
-        stale=Stale(alarms=stale[0]["number"] if stale else 0, top=[StaleAlarm.of(one) for one in stale]),
+        stale=shapes.Stale(alarms=stale[0]["number"] if stale else 0, top=[shapes.StaleAlarm.of(one) for one in stale]),
         acknowledgement=_durations(row, "acknowledged", "to_acknowledge"),
         return_=_durations(row, "returned", "to_return"),
-        now=Present.of(present),
+        now=shapes.Present.of(present),
     )
 
 
@@ -104,13 +90,9 @@ class _Alarm:
     fleeting: int
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
-def _rate(span: Span, by_period: Mapping[datetime, int], raised: int) -> AlarmRate:
+def _rate(span: Span, by_period: Mapping[datetime, int], raised: int) -> shapes.AlarmRate:
     most = max(by_period, key=lambda period: (by_period[period], -period.timestamp()), default=None)
-    return AlarmRate(
+    return shapes.AlarmRate(
         mean=raised / ((span.end - span.begin) / PERIOD),
         most=0 if most is None else by_period[most],
         most_at=times.optional_text(most),
@@ -119,20 +101,20 @@ def _rate(span: Span, by_period: Mapping[datetime, int], raised: int) -> AlarmRa
     )
 
 
-def _hours(span: Span, by_period: Mapping[datetime, int]) -> list[Hour]:
+def _hours(span: Span, by_period: Mapping[datetime, int]) -> list[shapes.Hour]:
     found: Counter[datetime] = Counter()
     for period, count in by_period.items():
         found[times.floor(period, HOUR)] += count
     begin = times.floor(span.begin, HOUR)
     hours = (begin + n * HOUR for n in range(times.bucket_count(span.begin, span.end, HOUR)))
-    return [Hour(begin=times.text(hour), raised=found[hour]) for hour in hours]
+    return [shapes.Hour(begin=times.text(hour), raised=found[hour]) for hour in hours]
 
 
-def _floods(span: Span, by_period: Mapping[datetime, int]) -> Floods:
+def _floods(span: Span, by_period: Mapping[datetime, int]) -> shapes.Floods:
     periods = times.bucket_count(span.begin, span.end, PERIOD)
     flooded = sum(count > FLOOD for count in by_period.values())
     found = list(floods(by_period))
-    return Floods(
+    return shapes.Floods(
         periods=periods,
         flooded=flooded,
         share=flooded / periods,
@@ -142,13 +124,13 @@ def _floods(span: Span, by_period: Mapping[datetime, int]) -> Floods:
     )
 
 
-def floods(by_period: Mapping[datetime, int]) -> Iterator[Flood]:
-    """From a period with more than ten to the last before one with less than five, in order. Pure."""
+def floods(by_period: Mapping[datetime, int]) -> Iterator[shapes.FloodAnswer]:
+    """Yield the floods in order: each lasts until a period with fewer than five alarms. Pure."""
     flood: list[datetime] = []
-    for period in _and_after(sorted(by_period)):
+    for period in (*sorted(by_period), times.LAST):  # after the last one nothing was raised
         count = by_period.get(period, 0)
         if flood and (count < FLOOD_ENDS or period != flood[-1] + PERIOD):
-            yield Flood(
+            yield shapes.FloodAnswer(
                 begin=times.text(flood[0]),
                 end=times.text(flood[-1] + PERIOD),
                 raised=sum(by_period[one] for one in flood),
@@ -159,31 +141,17 @@ def floods(by_period: Mapping[datetime, int]) -> Iterator[Flood]:
             flood.append(period)
 
 
-def _and_after(periods: Iterable[datetime]) -> Iterator[datetime]:
-    """And one more, in which nothing was raised."""
-    last = None
-    for last in periods:
-        yield last
-    if last is not None:
-        yield last + PERIOD
-
-
-def _top(alarms: Iterable[_Alarm], what: str, whole: int) -> list[Top]:
+def _top(alarms: Iterable[_Alarm], what: str, whole: int) -> list[shapes.Top]:
     ordered = sorted(alarms, key=lambda alarm: (-getattr(alarm, what), alarm.device, alarm.rule))
+    counted = [(alarm, getattr(alarm, what)) for alarm in ordered[:TOP]]
     return [
-        Top(
-            device=alarm.device,
-            rule=alarm.rule,
-            title=alarm.title,
-            raised=getattr(alarm, what),
-            share=getattr(alarm, what) / whole,
-        )
-        for alarm in ordered[:TOP]
-        if getattr(alarm, what)
+        shapes.Top(device=alarm.device, rule=alarm.rule, title=alarm.title, raised=count, share=count / whole)
+        for alarm, count in counted
+        if count
     ]
 
 
-def _durations(row: asyncpg.Record, count: str, quantiles: str) -> Durations:
-    """percentile_disc of nothing is null, or an array of nulls. A clock that was set back gives less than nothing."""
+def _durations(row: asyncpg.Record, count: str, quantiles: str) -> shapes.Durations:
+    """Read the quantiles: null, or nulls, if nothing was counted; negative after a clock was set back, which is 0."""
     p50, p90, most = (None if seconds is None else max(0.0, seconds) for seconds in row[quantiles] or (None,) * 3)
-    return Durations(number=row[count], open=row["raised"] - row[count], p50=p50, p90=p90, max=most)
+    return shapes.Durations(number=row[count], open=row["raised"] - row[count], p50=p50, p90=p90, max=most)

@@ -1,4 +1,4 @@
-"""Who is told of alarms. What a URL is sealed with cannot be opened here: only the process that sends can do that."""
+"""SQL for alarm routes. Their URLs are sealed here, and only the process that sends can open them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api.database import Connection, Database
 from api.http import times
 from api.http.description import raw
 from api.http.preconditions import Expected
-from api.problems import Conflict, NotFound, PreconditionFailed
+from api.problems import Conflict, NotFound
 from api.queries import load
 from api.queries.alarm_rules import RuleOrder
 from api.shapes.alarm_routes import AlarmRoute, RouteTest
@@ -20,7 +20,7 @@ from schema.sealed import seal
 
 SQL = load("alarm_routes")
 STATES: Mapping[str, Literal["waiting", "sent"]] = {"pending": "waiting", "done": "sent"}
-"""What a route says of a test message that is in this state; in any other it failed."""
+"""What a route says of a test message by the state of its notification; in any other state it failed."""
 
 
 async def page(database: Database, after: str, limit: int) -> list[asyncpg.Record]:
@@ -28,10 +28,7 @@ async def page(database: Database, after: str, limit: int) -> list[asyncpg.Recor
 
 
 async def detail(database: Database, name: str) -> AlarmRoute:
-    row = await database.fetchrow(SQL["one"], name)
-    if row is None:
-        raise unknown(name)
-    return item(row)
+    return item(await database.one(SQL["one"], name, absent=unknown(name)))
 
 
 def unknown(name: str) -> NotFound:
@@ -47,14 +44,11 @@ async def put(
     expected: Expected,
     change: RuleOrder,
 ) -> tuple[AlarmRoute, bool]:
-    """The route afterwards, and whether it is new. `place`: organization and name; `url`: None leaves it as it is."""
+    """Store a route at `place` (organization, name); `url` None keeps the URL. Returns it and whether it is new."""
     organization_id, name = place
     async with database.change() as connection:
-        known, version = await connection.fetchrow(SQL["one"], name), expected.version
-        if expected.there:
-            if known is None:
-                raise PreconditionFailed(f"there is no route {name}")
-            version = known["version"]
+        known = await connection.fetchrow(SQL["one"], name)
+        version = expected.version_of(known, f"route {name}")
         sealed = None if url is None else await _sealed(connection, url, f"alarm-routes/{organization_id}/{name}")
         definition = wanted.model_dump_json(include=set(NotificationRoute.model_fields))
         address = None if url is None else shown(url)
@@ -63,7 +57,7 @@ async def put(
 
 
 async def remove(database: Database, name: str, version: int | None, change: RuleOrder) -> AlarmRoute:
-    """The route as it was."""
+    """Remove a route; returns the route as it was."""
     async with database.change() as connection:
         before = await connection.fetchrow(SQL["one"], name)
         if before is None:

@@ -1,4 +1,4 @@
-"""Alarm rules: stored whole as JSON, as schema/alarms/rules.py has them."""
+"""SQL for alarm rules, which are stored whole as JSON, as schema/alarms/rules.py defines them."""
 
 from __future__ import annotations
 
@@ -14,26 +14,15 @@ from pydantic import ValidationError
 from api.database import Database
 from api.http.description import raw
 from api.http.preconditions import Expected
-from api.problems import Conflict, NotFound, PreconditionFailed
+from api.problems import Conflict, NotFound
 from api.queries import load
-from api.shapes.alarm_rules import Imported, RuleChange, RuleDetail, SavedRule
+from api.shapes.alarm_rules import Imported, RuleChange, RuleDetail, RuleParameters, SavedRule
 from schema.alarms.files import MAX_RULES
 from schema.alarms.rules import Definition, Rule, RuleScope
 
 SQL = load("alarm_rules")
 MOST_NAMED = 5
-"""Devices in a warning."""
-
-
-@dataclass(frozen=True, slots=True)
-class RuleFilter:
-    """Which rules: all of what is not None holds."""
-
-    enabled: bool | None = None
-    tags: Sequence[str] | None = None
-    priorities: Sequence[str] | None = None
-    channel: str | None = None
-    """That it reads."""
+"""The most devices that a warning names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +33,11 @@ class RuleOrder:
     why: str
 
 
-async def page(database: Database, wanted: RuleFilter, after: str, limit: int) -> list[asyncpg.Record]:
-    """At most `limit` rules whose name comes after `after`."""
+async def page(database: Database, wanted: RuleParameters, after: str, limit: int) -> list[asyncpg.Record]:
+    """Return at most `limit` rules whose name comes after `after`."""
     channel = wanted.channel
-    rows = await database.fetch(
-        SQL["page"],
-        *(after, wanted.enabled, wanted.tags, wanted.priorities, channel, limit if channel is None else None),
-    )
+    filters = wanted.enabled, wanted.tag or None, wanted.priority or None, channel
+    rows = await database.fetch(SQL["page"], after, *filters, limit if channel is None else None)
     if channel is None:
         return rows
     # The query has thinned them out: in a formula the name may be a part of another.
@@ -58,9 +45,7 @@ async def page(database: Database, wanted: RuleFilter, after: str, limit: int) -
 
 
 async def detail(database: Database, name: str) -> RuleDetail:
-    row = await database.fetchrow(SQL["one"], name)
-    if row is None:
-        raise unknown(name)
+    row = await database.one(SQL["one"], name, absent=unknown(name))
     try:
         found = await warnings(database, _rule(row))
     except Conflict as error:
@@ -69,14 +54,11 @@ async def detail(database: Database, name: str) -> RuleDetail:
 
 
 async def rule(database: Database, name: str) -> Rule:
-    row = await database.fetchrow(SQL["one"], name)
-    if row is None:
-        raise unknown(name)
-    return _rule(row)
+    return _rule(await database.one(SQL["one"], name, absent=unknown(name)))
 
 
 async def everything(database: Database) -> list[Rule]:
-    """Raises Conflict for one that this version of the product cannot read."""
+    """Return all rules. Raises Conflict if this version of the product cannot read one of them."""
     return [_rule(row) for row in await database.fetch(SQL["page"], "", *[None] * 5)]
 
 
@@ -87,20 +69,17 @@ def unknown(name: str) -> NotFound:
 async def put(
     database: Database, name: str, wanted: Definition, expected: Expected, change: RuleOrder
 ) -> tuple[RuleDetail, bool]:
-    """The rule afterwards, and whether it is new."""
+    """Store a rule; returns the rule and whether it is new."""
     async with database.change() as connection:
-        known, version = await connection.fetchrow(SQL["one"], name), expected.version
-        if expected.there:
-            if known is None:
-                raise PreconditionFailed(f"there is no rule {name}")
-            version = known["version"]
+        known = await connection.fetchrow(SQL["one"], name)
+        version = expected.version_of(known, f"rule {name}")
         await connection.execute(SQL["put"], name, wanted.model_dump_json(), version, change.who, change.why)
         saved = await connection.fetchrow(SQL["one"], name)
     return _with_warnings(saved, await warnings(database, wanted)), known is None
 
 
 async def remove(database: Database, name: str, version: int | None, change: RuleOrder) -> SavedRule:
-    """The rule as it was."""
+    """Remove a rule; returns the rule as it was."""
     async with database.change() as connection:
         before = await connection.fetchrow(SQL["one"], name)
         if before is None:
@@ -112,7 +91,7 @@ async def remove(database: Database, name: str, version: int | None, change: Rul
 async def import_(
     database: Database, rules: Sequence[Rule], change: RuleOrder, *, remove: bool, dry_run: bool
 ) -> Imported:
-    """Makes the stored rules those of a file, all or none; what is not in it stays, unless `remove`."""
+    """Make the stored rules those of a file, all or none; rules that are not in the file stay, unless `remove`."""
     async with database.change() as connection:
         stored = {row["name"]: row for row in await connection.fetch(SQL["page"], "", *[None] * 5)}
         wanted = {rule.name: rule.model_dump(mode="json", exclude={"name"}) for rule in rules}
@@ -142,7 +121,7 @@ async def import_(
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """Which fields are not the same, with dots."""
+    """Yield the fields in which two rules differ, as paths with dots."""
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name), new.get(name)
         if isinstance(before, dict) and isinstance(after, dict):
@@ -152,10 +131,9 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], above: str = ""
 
 
 async def warnings(database: Database, wanted: Definition) -> list[str]:
-    """What may be a slip, and may be meant: a rule can be there before its devices."""
+    """Return what looks like a mistake but may be meant: a rule can exist before its devices do."""
     scope = wanted.scope
-    row = await database.fetchrow(SQL["scope"], *_scope(scope), sorted(wanted.channels))
-    assert row is not None  # an aggregate
+    [row] = await database.fetch(SQL["scope"], *_scope(scope), sorted(wanted.channels))
     found = []
     if row["strangers"]:
         some = ", ".join(row["strangers"][:MOST_NAMED])
@@ -168,7 +146,7 @@ async def warnings(database: Database, wanted: Definition) -> list[str]:
 
 
 async def covered(database: Database, scope: RuleScope, limit: int) -> list[str]:
-    """Names of at most so many devices in the scope."""
+    """Return the names of at most `limit` devices in the scope."""
     return [row["name"] for row in await database.fetch(SQL["covered"], *_scope(scope), limit)]
 
 

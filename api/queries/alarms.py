@@ -1,10 +1,8 @@
-"""Alarms and their transitions."""
+"""SQL for alarms and their transitions."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
 
 import asyncpg
 
@@ -12,50 +10,28 @@ from api.database import Database
 from api.http.description import raw
 from api.problems import NotFound
 from api.queries import load
-from api.shapes.alarms import Alarm, AlarmDetail, Transition
+from api.shapes.alarm_acts import AlarmFilter
+from api.shapes.alarms import AlarmAnswer, AlarmDetail, DeviceAlarmParameters, HistoryParameters, TransitionAnswer
 
 SQL = load("alarms")
 LAST_ID = 2**63 - 1
 SHOWN = 20
-"""Transitions of one alarm."""
+"""The most transitions that one alarm shows."""
 AT_A_TIME = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class AlarmFilter:
-    """Which alarms: all of what is not None holds."""
-
-    states: Sequence[str] | None = None
-    standing: bool | None = None
-    """Not normal."""
-    priorities: Sequence[str] | None = None
-    device: str | None = None
-    tags: Sequence[str] | None = None
-    """All of them."""
-    rule: str | None = None
-    unacknowledged: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WantedTransitions:
-    """Which transitions; None is any. Times are of recording."""
-
-    begin: datetime
-    end: datetime
-    device: str | None = None
-    rule: str | None = None
-    priorities: Sequence[str] | None = None
-    causes: Sequence[str] | None = None
-    before: int = LAST_ID
-
-
-async def page(database: Database, wanted: AlarmFilter, after: Sequence[str], limit: int) -> list[asyncpg.Record]:
-    """At most `limit` alarms after the key `after` (device, rule)."""
-    return await database.fetch_planned(
-        SQL["page"],
-        *(*after, wanted.states, wanted.standing, wanted.priorities, wanted.device, wanted.tags, wanted.rule),
-        *(wanted.unacknowledged, limit),
-    )
+async def page(
+    database: Database,
+    asked: DeviceAlarmParameters | AlarmFilter,
+    after: Sequence[str],
+    limit: int,
+    *,
+    device: str | None = None,
+    tags: Sequence[str] = (),
+) -> list[asyncpg.Record]:
+    """Return at most `limit` alarms after the key `after` (device, rule), of this device, with these tags."""
+    filters = asked.state or None, asked.standing, asked.priority or None, device, tags or None, asked.rule
+    return await database.fetch_planned(SQL["page"], *after, *filters, asked.unacknowledged, limit)
 
 
 async def one(database: Database, device: str, rule: str) -> AlarmDetail:
@@ -72,27 +48,26 @@ def absent(device: str, rule: str) -> NotFound:
     return NotFound(f"there is no alarm {rule} of {device}: it is there from its first transition on")
 
 
-async def history(database: Database, wanted: WantedTransitions, limit: int) -> list[asyncpg.Record]:
-    """Newest first."""
-    return await database.fetch_planned(
-        SQL["history"],
-        *(wanted.begin, wanted.end, wanted.before, wanted.device, wanted.rule, wanted.priorities, wanted.causes, limit),
-    )
+async def history(database: Database, asked: HistoryParameters, before: int, limit: int) -> list[asyncpg.Record]:
+    """Return the newest transitions whose number is less than `before`, newest first."""
+    span, filters = asked.span(), (asked.device, asked.rule, asked.priority or None, asked.cause or None)
+    return await database.fetch_planned(SQL["history"], span.begin, span.end, before, *filters, limit)
 
 
-async def all_history(database: Database, wanted: WantedTransitions) -> AsyncIterator[list[asyncpg.Record]]:
-    """All of it; no connection is held while a slow client reads."""
+async def all_history(database: Database, asked: HistoryParameters) -> AsyncIterator[list[asyncpg.Record]]:
+    """Yield all transitions in parts; no connection is held while a slow client reads."""
+    before = LAST_ID
     while True:
-        rows = await history(database, wanted, AT_A_TIME)
+        rows = await history(database, asked, before, AT_A_TIME)
         yield rows
         if len(rows) < AT_A_TIME:
             return
-        wanted = replace(wanted, before=rows[-1]["transition_id"])
+        before = rows[-1]["transition_id"]
 
 
-def item(row: asyncpg.Record) -> Alarm:
-    return Alarm.of(row)
+def item(row: asyncpg.Record) -> AlarmAnswer:
+    return AlarmAnswer.of(row)
 
 
-def transition(row: asyncpg.Record) -> Transition:
-    return Transition.of(row, id=row["transition_id"])
+def transition(row: asyncpg.Record) -> TransitionAnswer:
+    return TransitionAnswer.of(row, id=row["transition_id"])

@@ -1,4 +1,4 @@
-"""What people have noted about a time of a device. A note is not changed: it is withdrawn, and another one made."""
+"""SQL for annotations. An annotation is never changed: people withdraw it and make another one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from api.database import Database
+from api.http.times import Span
 from api.queries import load
 from api.shapes.annotations import Annotation
 
@@ -17,10 +18,10 @@ LAST_ID = 2**63 - 1
 
 
 async def page(
-    database: Database, device_id: int, span: tuple[datetime, datetime], before: Sequence[Any], limit: int
+    database: Database, device_id: int, span: Span, before: Sequence[Any], limit: int
 ) -> list[asyncpg.Record]:
-    """Those that overlap with the span and come after the key `before` (begins, id), newest first."""
-    return await database.fetch(SQL["page"], device_id, *span, *before, limit)
+    """Return annotations that overlap with the span, after the key `before` (begins, id), newest first."""
+    return await database.fetch(SQL["page"], device_id, span.begin, span.end, *before, limit)
 
 
 async def add(

@@ -1,17 +1,15 @@
-"""The audit trail of the organization that is asking: to look at, to take away, to verify."""
+"""SQL for the audit trail of the organization that asks: pages, export, verification."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import datetime
 
 import asyncpg
 
 from api.database import Database
 from api.http.description import raw
 from api.queries import load
-from api.shapes.audit import AuditEvent, Verification
+from api.shapes.audit import AuditEvent, AuditFilter, Verification
 
 SQL = load("audit")
 AFTER_ALL = 2**63 - 1
@@ -19,31 +17,17 @@ AT_A_TIME = 1000
 MOST_FAULTS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class WantedEvents:
-    """Which events; None is any."""
-
-    subject: str | None
-    action: str | None
-    """What it begins with."""
-    who: str | None
-    begin: datetime
-    end: datetime
-    ascending: bool
-
-
-async def page(database: Database, wanted: WantedEvents, after: int | None, limit: int) -> list[asyncpg.Record]:
-    """Events that come after number `after` in the order that is wanted."""
+async def page(database: Database, wanted: AuditFilter, after: int | None, limit: int) -> list[asyncpg.Record]:
+    """Return at most `limit` events after the number `after`, in the order asked for."""
+    ascending, span = wanted.order == "asc", wanted.span()
     if after is None:
-        after = 0 if wanted.ascending else AFTER_ALL
-    return await database.fetch_planned(
-        SQL["oldest_first" if wanted.ascending else "newest_first"],
-        *(wanted.subject, wanted.action, wanted.who, wanted.begin, wanted.end, after, limit),
-    )
+        after = 0 if ascending else AFTER_ALL
+    filters = wanted.subject, wanted.action, wanted.who, span.begin, span.end
+    return await database.fetch_planned(SQL["oldest_first" if ascending else "newest_first"], *filters, after, limit)
 
 
-async def pages(database: Database, wanted: WantedEvents) -> AsyncIterator[list[asyncpg.Record]]:
-    """All of them; no connection is held while a slow client reads."""
+async def pages(database: Database, wanted: AuditFilter) -> AsyncIterator[list[asyncpg.Record]]:
+    """Yield all events in parts; no connection is held while a slow client reads."""
     after = None
     while True:
         rows = await page(database, wanted, after, AT_A_TIME)
@@ -54,8 +38,7 @@ async def pages(database: Database, wanted: WantedEvents) -> AsyncIterator[list[
 
 
 async def verify(database: Database) -> Verification:
-    row = await database.fetchrow(SQL["verify"], MOST_FAULTS)
-    assert row is not None  # an aggregate
+    [row] = await database.fetch(SQL["verify"], MOST_FAULTS)
     last_hash = None if row["last_hash"] is None else row["last_hash"].hex()
     return Verification.of(row, last_hash=last_hash, whole=not row["faults"])
 

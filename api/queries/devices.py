@@ -1,4 +1,4 @@
-"""Who is registered, who is there, and what they measure."""
+"""SQL for devices: registration, presence, channels."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from api.database import Database
 from api.problems import NotFound
 from api.queries import load
 from api.shapes import devices as shapes
-from api.shapes.devices import DeviceDetail, Presence
+from api.shapes.devices import DeviceChange, DeviceDetail, Presence
 
 SQL = load("devices")
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A channel of one device. `slots`: layout_id → place in frames.values, counted from 1."""
+    """A channel of one device; `slots` maps a layout_id to the place in frames.values, counted from 1."""
 
     name: str
     unit: str | None
     description: str | None
     since: int
-    """Position of the device's first layout that has it."""
+    """The position of the device's first layout with this channel."""
     slots: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class DeviceChannels:
+    """A device with its channels."""
+
     device_id: int
     name: str
     position: int
-    """Of the newest layout; 0 without any."""
+    """The position of the newest layout; 0 if there is none."""
     channels: tuple[Channel, ...]
-    """In the order of the channel list."""
+    """The channels in the order of the channel list."""
 
 
 def unknown(name: str) -> NotFound:
@@ -43,14 +45,11 @@ def unknown(name: str) -> NotFound:
 
 
 async def device_id(database: Database, name: str) -> int:
-    row = await database.fetchrow(SQL["id"], name)
-    if row is None:
-        raise unknown(name)
-    return int(row["device_id"])
+    return int((await database.one(SQL["id"], name, absent=unknown(name)))["device_id"])
 
 
-async def device(database: Database, name: str) -> Device:
-    """The device with its channels and where they stand in its layouts."""
+async def device(database: Database, name: str) -> DeviceChannels:
+    """Return a device with its channels and their places in its layouts. Raises NotFound."""
     rows = await database.fetch(SQL["slots"], name)
     if not rows:
         raise unknown(name)
@@ -64,50 +63,25 @@ async def device(database: Database, name: str) -> Device:
             channels[row["channel_id"]] = found
         found.slots[row["layout_id"]] = row["ordinal"]
     position = max(row["position"] or 0 for row in rows)
-    return Device(rows[0]["device_id"], name, position, tuple(channels.values()))
+    return DeviceChannels(rows[0]["device_id"], name, position, tuple(channels.values()))
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceFilter:
-    """Which devices: all of what is not None holds."""
-
-    states: list[str] | None = None
-    tags: list[str] | None = None
-    """All of them."""
-    location: str | None = None
-    """What it begins with."""
-    words: str | None = None
-    """In the name or the title, whatever the case."""
-    online: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WantedDevice:
-    """None: stays as it is; empty: is taken away."""
-
-    title: str | None
-    location: str | None
-    tags: list[str] | None
-
-
-async def page(database: Database, wanted: DeviceFilter, after: str, limit: int) -> list[asyncpg.Record]:
-    """At most `limit` devices whose name comes after `after`."""
-    words = None if wanted.words is None else wanted.words.lower()
-    return await database.fetch(
-        SQL["page"], after, limit, wanted.states, wanted.tags, wanted.location, words, wanted.online
-    )
+async def page(database: Database, wanted: shapes.DeviceParameters, after: str, limit: int) -> list[asyncpg.Record]:
+    """Return at most `limit` devices whose name comes after `after`."""
+    words = None if wanted.q is None else wanted.q.lower()
+    filters = wanted.state or None, wanted.tag or None, wanted.location, words, wanted.online
+    return await database.fetch(SQL["page"], after, limit, *filters)
 
 
 async def detail(database: Database, name: str) -> DeviceDetail:
     return _detail(await database.fetchrow(SQL["one"], name), name)
 
 
-async def change(
-    database: Database, name: str, wanted: WantedDevice, version: int | None, *, who: str, why: str
-) -> DeviceDetail:
-    """The device afterwards. `version`: what it must be before."""
+async def change(database: Database, name: str, given: DeviceChange, version: int | None, who: str) -> DeviceDetail:
+    """Change a device, whose version must be `version` unless that is None; returns the device afterwards."""
+    tags = None if given.tags is None else sorted(set(given.tags))
     async with database.change() as connection:
-        await connection.execute(SQL["change"], name, wanted.title, wanted.location, wanted.tags, version, who, why)
+        await connection.execute(SQL["change"], name, given.title, given.location, tags, version, who, given.why)
         return _detail(await connection.fetchrow(SQL["one"], name), name)
 
 
@@ -117,8 +91,8 @@ def _detail(row: asyncpg.Record | None, name: str) -> DeviceDetail:
     return DeviceDetail.of(row, device=row["name"], presence=_presence(row))
 
 
-def item(row: asyncpg.Record) -> shapes.Device:
-    return shapes.Device.of(row, device=row["name"], presence=_presence(row))
+def item(row: asyncpg.Record) -> shapes.DeviceAnswer:
+    return shapes.DeviceAnswer.of(row, device=row["name"], presence=_presence(row))
 
 
 def _presence(row: asyncpg.Record) -> Presence | None:
@@ -126,11 +100,11 @@ def _presence(row: asyncpg.Record) -> Presence | None:
 
 
 async def names(database: Database, after: str, limit: int) -> list[tuple[int, str]]:
-    """Id and name of at most `limit` devices whose name comes after `after`."""
+    """Return id and name of at most `limit` devices whose name comes after `after`."""
     return [(row["device_id"], row["name"]) for row in await database.fetch(SQL["names"], after, limit)]
 
 
 async def extent(database: Database, number: int) -> tuple[datetime, datetime] | None:
-    """Times of the device's first and last frame; None without any."""
+    """Return the times of the device's first and last frame; None if it has none."""
     row = await database.fetchrow(SQL["extent"], number)
     return None if row is None or row["first"] is None else (row["first"], row["last"])

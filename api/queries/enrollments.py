@@ -1,9 +1,8 @@
-"""Handshakes and the kill switch."""
+"""SQL for handshakes and for the kill switch of enrollment."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -12,7 +11,7 @@ import msgspec
 from api.database import Database
 from api.problems import Conflict, NotFound
 from api.queries import load
-from api.shapes.enrollments import Enrollment
+from api.shapes.enrollments import Approval, Enrollment, EnrollmentParameters
 from schema.enrollment import fingerprint
 
 SQL = load("enrollments")
@@ -20,45 +19,29 @@ LAST_TXN = "f" * 32
 
 
 async def page(
-    database: Database,
-    states: Sequence[str] | None,
-    serial: str | None,
-    before: Sequence[Any],
-    limit: int,
+    database: Database, asked: EnrollmentParameters, before: Sequence[Any], limit: int
 ) -> list[asyncpg.Record]:
-    """Handshakes that come after the key `before`, newest first."""
-    return await database.fetch_planned(SQL["page"], states, serial, *before, limit)
+    """Return handshakes that come after the key `before`, newest first."""
+    return await database.fetch_planned(SQL["page"], asked.state or None, asked.serial, *before, limit)
 
 
 async def one(database: Database, txn: str) -> Enrollment:
-    row = await database.fetchrow(SQL["one"], txn)
-    if row is None:
-        raise NotFound(f"there is no enrollment {txn}; /api/v1/enrollments lists them")
-    return item(row)
+    absent = NotFound(f"there is no enrollment {txn}; /api/v1/enrollments lists them")
+    return item(await database.one(SQL["one"], txn, absent=absent))
 
 
 def item(row: asyncpg.Record) -> Enrollment:
     return Enrollment.of(row, fingerprint=fingerprint(row["identity_key"]))
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
-    device: str | None
-    """The name it gets; None: its serial."""
-    fingerprint: str | None
-    """As somebody has seen it on the display."""
-    organization: str | None
-    """Whose the device will be; None: its serial's."""
-
-
-async def approve(database: Database, txn: str, approval: Approval, who: str, why: str) -> Enrollment:
-    """The handshake afterwards; of one that is another organization's now, only what follows from this."""
+async def approve(database: Database, txn: str, approval: Approval, who: str) -> Enrollment:
+    """Approve a handshake and return it; if another organization gets the device, as far as it can be known."""
     found = await one(database, txn)
     theirs, seen = found.fingerprint, approval.fingerprint
     if seen is not None and "".join(sign for sign in seen.upper() if sign.isalnum()) != theirs:
         raise Conflict(f"the fingerprint is {theirs}, not {seen}: nothing was approved")
     async with database.change() as connection:
-        await connection.execute(SQL["approve"], txn, approval.device, approval.organization, who, why)
+        await connection.execute(SQL["approve"], txn, approval.device, approval.organization, who, approval.why)
         row = await connection.fetchrow(SQL["one"], txn)
     if row is not None:
         return item(row)
@@ -66,8 +49,7 @@ async def approve(database: Database, txn: str, approval: Approval, who: str, wh
 
 
 async def deny(database: Database, txn: str, who: str, why: str) -> Enrollment:
-    async with database.change() as connection:
-        await connection.execute(SQL["deny"], txn, who, why)
+    await database.execute(SQL["deny"], txn, who, why)
     return await one(database, txn)
 
 
@@ -76,5 +58,4 @@ async def switches(database: Database) -> list[asyncpg.Record]:
 
 
 async def switch(database: Database, cell: str | None, is_open: bool, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["switch"], cell, is_open, who, why)
+    await database.execute(SQL["switch"], cell, is_open, who, why)

@@ -1,4 +1,4 @@
-"""Events of devices, newest first."""
+"""SQL for events of devices."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import asyncpg
 
 from api.database import Database
 from api.http.description import raw
-from api.http.times import Span
 from api.queries import load
-from api.shapes.events import Event
+from api.shapes.events import EventAnswer, EventParameters
 
 SQL = load("events")
 AFTER_ALL_DIGESTS = b"\xff" * 65
 
 
 async def events(
-    database: Database, device_id: int, window: Span, before: Sequence[Any], *, kind: str | None, limit: int
+    database: Database, device_id: int, asked: EventParameters, before: Sequence[Any], limit: int
 ) -> list[asyncpg.Record]:
-    """Events in the window that come after the key `before` (time, digest), perhaps only those of type `kind`."""
-    return await database.fetch(SQL["events"], device_id, window.begin, window.end, *before, kind, limit)
+    """Return events of a device after the key `before` (time, digest), newest first."""
+    span = asked.span()
+    return await database.fetch(SQL["events"], device_id, span.begin, span.end, *before, asked.type, limit)
 
 
-def item(row: asyncpg.Record) -> Event:
-    return Event.of(row, data=raw(row["data"]))
+def item(row: asyncpg.Record) -> EventAnswer:
+    return EventAnswer.of(row, data=raw(row["data"]))

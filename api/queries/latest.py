@@ -22,14 +22,14 @@ from api.shapes.latest import DeviceLatest, Latest
 
 SQL = load("latest")
 RECENT = timedelta(hours=1)
-"""A device's newest frame is looked for in this time first, and only if there is none in all chunks."""
+"""The newest frame of a device is looked for in this time first, and in all chunks only if there is none."""
 
 AT_ONCE = 500
-"""Devices in a query: the database looks for some while others are put together here."""
+"""Devices in one query: the database reads some while the answers for others are built here."""
 
 
 class Layout(NamedTuple):
-    """The wanted channels of a layout, and where in frames.values they stand, from 0."""
+    """The wanted channels of a layout; `places` are their indexes in frames.values, from 0."""
 
     layout_id: int
     ids: list[int]
@@ -39,7 +39,7 @@ class Layout(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """A slot that the newest frame of its layout leaves open; `samples[at]` is to be filled."""
+    """A channel without a value in the newest frame of its layout; `samples[at]` is still to be filled."""
 
     samples: list[Latest]
     at: int
@@ -49,7 +49,7 @@ class Gap(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WantedLatest:
-    """Samples at most `within` older than their device's newest frame, of these channels, only good ones or all."""
+    """Samples at most `within` older than the device's newest frame, of these channels, only good ones or all."""
 
     within: timedelta
     channels: frozenset[str] | None
@@ -57,7 +57,7 @@ class WantedLatest:
 
 
 async def of_device(database: Database, name: str, wanted: WantedLatest) -> DeviceLatest:
-    """Time of its newest frame, and of each channel the newest sample."""
+    """Return the time of a device's newest frame and the newest sample of each channel. Raises NotFound."""
     async with database.connection() as connection:
         rows = await connection.fetch(SQL["one"], name, wanted.within, datetime.now(UTC) - RECENT)
         if rows and rows[0]["newest"] is None and rows[0]["layout_id"] is not None:
@@ -76,7 +76,7 @@ async def of_device(database: Database, name: str, wanted: WantedLatest) -> Devi
 async def of_devices(
     database: Database, devices: Sequence[tuple[int, str]], wanted: WantedLatest
 ) -> list[DeviceLatest]:
-    """The same for each of `devices` (id, name), in their order."""
+    """Return the newest samples of each of `devices` (id, name), in their order."""
     some = [devices[first : first + AT_ONCE] for first in range(0, len(devices) or 1, AT_ONCE)]
     parts = await asyncio.gather(*(_part(database, part, wanted) for part in some))
     return [item for items in parts for item in items]
@@ -131,7 +131,7 @@ async def _items(
 
 
 def _samples(row: asyncpg.Record, time: str | None, layout: Layout, gaps: list[Gap], everything: bool) -> list[Latest]:
-    """What this frame, of `time`, has of each channel; what it leaves open is a gap."""
+    """Return the samples that this frame, of `time`, has of each channel; add a gap for each missing one."""
     _, _, names, units, places = layout
     if time is None:
         return list(map(Latest, names, units))
@@ -169,7 +169,7 @@ async def _fill(connection: Connection, gaps: Sequence[Gap], wanted: WantedLates
 
 
 def _merged(found: Sequence[tuple[Layout, list[Latest]]]) -> list[Latest]:
-    """Of the channels of several layouts the newest sample each, in the order of the channel list."""
+    """Merge the samples of several layouts: the newest of each channel, in the order of the channel list."""
     if len(found) == 1:
         return found[0][1]
     newest: dict[int, Latest] = {}

@@ -1,4 +1,4 @@
-"""What becomes of a device, and its logins."""
+"""SQL for the lifecycle of devices and for their logins."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ SQL = load("lifecycle")
 
 
 async def logins(database: Database, device_id: int) -> list[asyncpg.Record]:
-    """Newest first, without their secrets."""
+    """Return the logins of a device, newest first, without their secrets."""
     return await database.fetch(SQL["logins"], device_id)
 
 
 async def command(database: Database, device: str, action: str, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["command"], device, action, who, why)
+    await database.execute(SQL["command"], device, action, who, why)
 
 
 async def give(database: Database, name: str, organization: str, *, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["give"], name, organization, who, why)
+    await database.execute(SQL["give"], name, organization, who, why)

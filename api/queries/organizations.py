@@ -1,4 +1,4 @@
-"""Organizations, their members, invitations and keys."""
+"""SQL for organizations, their members, invitations and keys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def memberships(accounts: Database, user_id: int) -> list[Membership]:
 
 
 async def whose(server: Server, principal: Principal) -> list[Membership]:
-    """The organizations somebody is a member of; a key's is the one it was made in."""
+    """Return the organizations of the caller; a key has the one in which it was made."""
     if principal.user_id is not None:
         return await memberships(server.accounts, principal.user_id)
     if principal.organization_id is None or principal.role is None:
@@ -34,34 +34,26 @@ async def whose(server: Server, principal: Principal) -> list[Membership]:
 
 
 async def join(accounts: Database, user_id: int, code: bytes) -> str:
-    """The name of the organization. Raises NotFound and Conflict."""
+    """Make a user a member by an invitation; returns the organization's name. Raises NotFound and Conflict."""
     async with accounts.change() as connection:
         return str(await connection.fetchval(SQL["join"], user_id, code))
 
 
 async def organization_create(accounts: Database, user_id: int, name: str, title: str) -> None:
-    async with accounts.change() as connection:
-        await connection.execute(SQL["organization_create"], user_id, name, title)
-
-
-# Of the caller's organization.
+    await accounts.execute(SQL["organization_create"], user_id, name, title)
 
 
 async def organization(database: Database, role: Role | None) -> Organization:
-    """The organization, for somebody who has this role in it."""
+    """Return the caller's organization, with the caller's role in it."""
     return Organization.of(await _organization(database), role=role)
 
 
 async def _organization(database: Database) -> asyncpg.Record:
-    row = await database.fetchrow(SQL["organization"])
-    if row is None:
-        raise NotFound("there is no such organization")
-    return row
+    return await database.one(SQL["organization"], absent=NotFound("there is no such organization"))
 
 
 async def organization_change(database: Database, title: str, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["organization_change"], title, who, why)
+    await database.execute(SQL["organization_change"], title, who, why)
 
 
 async def members(database: Database, after: int, limit: int) -> list[asyncpg.Record]:
@@ -69,16 +61,12 @@ async def members(database: Database, after: int, limit: int) -> list[asyncpg.Re
 
 
 async def member(database: Database, user_id: int) -> Member:
-    row = await database.fetchrow(SQL["member"], user_id)
-    if row is None:
-        raise NotFound(f"there is no member {user_id}")
-    return Member.of(row)
+    return Member.of(await database.one(SQL["member"], user_id, absent=NotFound(f"there is no member {user_id}")))
 
 
 async def member_change(database: Database, user_id: int, role: str | None, who: str, why: str) -> None:
-    """`role` None: they are a member no more."""
-    async with database.change() as connection:
-        await connection.execute(SQL["member_change"], user_id, role, who, why)
+    """Change the role of a member; None removes the member."""
+    await database.execute(SQL["member_change"], user_id, role, who, why)
 
 
 async def invitations(database: Database, before: int, limit: int) -> list[asyncpg.Record]:
@@ -94,8 +82,7 @@ async def invitation_create(
 
 
 async def invitation_end(database: Database, invitation_id: int, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["invitation_end"], invitation_id, who, why)
+    await database.execute(SQL["invitation_end"], invitation_id, who, why)
 
 
 async def keys(database: Database, before: Sequence[Any], limit: int) -> list[asyncpg.Record]:
@@ -117,5 +104,4 @@ async def key_create(
 
 
 async def key_end(database: Database, key_id: str, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["key_end"], key_id, who, why)
+    await database.execute(SQL["key_end"], key_id, who, why)

@@ -1,4 +1,4 @@
-"""Rejected messages, newest first."""
+"""SQL for the quarantine: rejected messages, newest first."""
 
 from __future__ import annotations
 
@@ -9,39 +9,31 @@ from typing import Any
 import asyncpg
 
 from api.database import Database
-from api.http.times import Span
 from api.problems import NotFound
 from api.queries import load
-from api.shapes.quarantine import Quarantined
+from api.shapes.quarantine import Quarantined, QuarantineParameters
+from schema.reasons import Reason
 
 SQL = load("quarantine")
 SHOWN = 16 * 1024
-"""Bytes of payload up to which a list shows it: 200 of them stay an answer of a few MB."""
+"""A list shows payloads up to this number of bytes: with 200 of them an answer has a few MB."""
 LAST_ID = 2**63 - 1
 
 
 async def quarantine(
-    database: Database,
-    reasons: Sequence[str],
-    states: Sequence[str],
-    window: Span,
-    before: Sequence[Any],
-    *,
-    device: str | None,
-    limit: int,
+    database: Database, asked: QuarantineParameters, before: Sequence[Any], limit: int
 ) -> list[asyncpg.Record]:
-    """Messages rejected for `reasons`, now in `states`, in the window, after the key `before` (received_at, id)."""
-    arguments = (list(reasons), list(states), window.begin, window.end, *before, limit, SHOWN)
-    if device is None:
+    """Return rejected messages after the key `before` (received_at, id), newest first."""
+    reasons, span = [str(reason) for reason in dict.fromkeys(asked.reason or Reason)], asked.span()
+    arguments = (reasons, list(dict.fromkeys(asked.state)), span.begin, span.end, *before, limit, SHOWN)
+    if asked.device is None:
         return await database.fetch(SQL["quarantine"], *arguments)
-    return await database.fetch(SQL["quarantine_of_device"], *arguments, device)
+    return await database.fetch(SQL["quarantine_of_device"], *arguments, asked.device)
 
 
 async def quarantined(database: Database, number: int) -> Quarantined:
-    row = await database.fetchrow(SQL["quarantined"], number)
-    if row is None:
-        raise NotFound(f"nothing of number {number} is in quarantine; /api/v1/quarantine lists what is")
-    return item(row)
+    absent = NotFound(f"no message in quarantine has the number {number}; /api/v1/quarantine lists what is there")
+    return item(await database.one(SQL["quarantined"], number, absent=absent))
 
 
 def item(row: asyncpg.Record) -> Quarantined:

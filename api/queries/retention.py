@@ -1,4 +1,4 @@
-"""Holds: what may not be dropped, however old it is."""
+"""SQL for holds, which keep data from being dropped, however old they are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SQL = load("retention")
 
 
 async def holds(database: Database, before: int, limit: int) -> list[asyncpg.Record]:
-    """Those with a smaller number, newest first."""
+    """Return holds with a smaller number than `before`, newest first."""
     return await database.fetch(SQL["holds"], before, limit)
 
 
@@ -27,5 +27,4 @@ async def make(
 
 
 async def end(database: Database, number: int, who: str, why: str) -> None:
-    async with database.change() as connection:
-        await connection.execute(SQL["end"], number, who, why)
+    await database.execute(SQL["end"], number, who, why)

@@ -1,4 +1,4 @@
-"""Serials that may enroll by themselves."""
+"""SQL for the serials whose controllers may enroll by themselves."""
 
 from __future__ import annotations
 
@@ -14,17 +14,13 @@ SQL = load("serials")
 
 
 async def serials(database: Database, name: str | None, after: str, limit: int) -> list[asyncpg.Record]:
-    """Serials after that one, perhaps only those of one import."""
+    """Return serials after that one, all or those of one import."""
     return await database.fetch(SQL["serials"], name, after, limit)
 
 
 async def block(database: Database, serial: str, blocked: bool, who: str, why: str) -> Serial:
-    async with database.change() as connection:
-        await connection.execute(SQL["block"], serial, blocked, who, why)
-    row = await database.fetchrow(SQL["serial"], serial)
-    if row is None:
-        raise NotFound(f"there is no serial {serial}")
-    return item(row)
+    await database.execute(SQL["block"], serial, blocked, who, why)
+    return item(await database.one(SQL["serial"], serial, absent=NotFound(f"there is no serial {serial}")))
 
 
 def item(row: asyncpg.Record) -> Serial:

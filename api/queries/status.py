@@ -1,4 +1,4 @@
-"""How a device is doing now, and how much of its last hour has arrived."""
+"""SQL for the status of a device: presence, lag, and how much of the last hour has arrived."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from api.database import Connection, Database
 from api.http import times
 from api.queries import load
 from api.queries.devices import unknown
-from api.shapes.status import Completeness, Status
+from api.shapes.status import Completeness, StatusAnswer
 
 SQL = load("status")
 HOUR = timedelta(hours=1)
 MILLISECOND = timedelta(milliseconds=1)
 
 
-async def status(database: Database, name: str) -> Status:
+async def status(database: Database, name: str) -> StatusAnswer:
     async with database.connection() as connection:
         now = datetime.now(UTC)
         row = await connection.fetchrow(SQL["status"], name, now - HOUR)
@@ -26,15 +26,11 @@ async def status(database: Database, name: str) -> Status:
         complete = await _completeness(connection, row["device_id"], now)
     seen = max((at for at in (row["status_received_at"], row["received_at"]) if at is not None), default=None)
     silent = row["time"] is None
-    return Status(
+    return StatusAnswer.of(
+        row,
         device=name,
-        state=row["state"],
-        online=row["online"],
-        since=times.optional_text(row["since"]),
-        last_seen=times.optional_text(seen),
-        boot=row["boot"],
-        firmware=row["firmware"],
-        last_frame_at=times.optional_text(row["time"]),
+        last_seen=seen,
+        last_frame_at=row["time"],
         lag_ms=None if silent else (row["received_at"] - row["time"]) / MILLISECOND,
         age_ms=None if silent else (now - row["time"]) / MILLISECOND,
         completeness=complete,

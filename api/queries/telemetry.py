@@ -1,4 +1,4 @@
-"""Raw samples, page by page, and samples in buckets."""
+"""SQL for telemetry: raw samples page by page, and samples in buckets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import asyncpg
 
 from api.database import Database
 from api.queries import load
-from api.queries.devices import Channel, Device
+from api.queries.devices import Channel, DeviceChannels
 
 SQL = load("telemetry")
 AGGREGATES = ("avg", "min", "max", "first", "last", "count")
@@ -19,9 +19,9 @@ AGGREGATES = ("avg", "min", "max", "first", "last", "count")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is asked for: of `device`, these channels in [begin, end), only good samples or all."""
+    """The samples that a request asks for: these channels of `device` in [begin, end), only good samples or all."""
 
-    device: Device
+    device: DeviceChannels
     channels: tuple[Channel, ...]
     begin: datetime
     end: datetime
@@ -29,7 +29,7 @@ class Selection:
 
 
 class Row(NamedTuple):
-    """One frame: a value and a quality for each channel of the selection (quality null: not sent)."""
+    """One frame: a value and a quality for each channel of the selection; a quality of None means not sent."""
 
     time: datetime
     layout_id: int
@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 
 async def raw(database: Database, wanted: Selection, after: tuple[datetime, int], limit: int) -> list[Row]:
-    """At most `limit` frames after (time, layout_id), in that order, that have a wanted sample of a channel."""
+    """Return at most `limit` frames after (time, layout_id), in that order, that have a wanted sample of a channel."""
     pairs = [(layout, slot) for channel in wanted.channels for layout, slot in channel.slots.items()]
     if not pairs:
         return []
@@ -80,7 +80,7 @@ def _several(row: asyncpg.Record, places: Sequence[int], everything: bool) -> Ro
 async def buckets(
     database: Database, wanted: Selection, width: timedelta, aggregates: Sequence[str]
 ) -> list[tuple[datetime, list[float | int | None]]]:
-    """Begin of each bucket that has a sample of any channel, and each channel's aggregates, channel by channel."""
+    """Return the begin of each bucket that has a sample, and the aggregates of each channel, channel by channel."""
     found: dict[datetime, list[float | int | None]] = {}
     ends = not {"first", "last"}.isdisjoint(aggregates)
     absent: list[float | int | None] = [0 if name == "count" else None for name in aggregates]

@@ -1,4 +1,4 @@
-"""The addresses, one module a subject. All data routes are under /api/v1; those that read take `format`."""
+"""The HTTP routes, one module a subject. Routes for data are below /api/v1; those that read take `format`."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

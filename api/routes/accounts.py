@@ -1,9 +1,10 @@
-"""Making an account, logging in and out, and what one is logged in with."""
+"""Routes to make an account, to log in and out, and to see and end one's sessions."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 from fastapi import Path, Request, Response
@@ -28,7 +29,7 @@ router = Router("accounts", prefix=f"{PREFIX}/auth")
 log = structlog.get_logger("api")
 
 LONGEST_AGENT = 200
-WRONG = "there is no such account, or its password is another"
+WRONG = "there is no such account, or the password is wrong"
 SESSION_ID = Path(ge=1, lt=2**63, description="`session_id` in the list", examples=[4711])
 
 
@@ -44,9 +45,9 @@ async def register(request: Request, app: App, database: Accounts) -> Response:
     given = await order(request, Registration)
     allowed = app.settings.api_registration
     if allowed == "closed":
-        raise Forbidden("accounts are made by who runs the installation: biogate accounts user")
+        raise Forbidden("only the operator of the installation makes accounts: biogate accounts user")
     if allowed == "invitation" and given.code is None:
-        raise Forbidden("an account is for who was invited: send the code")
+        raise Forbidden("accounts are for people with an invitation: send its code")
     with app.attempts.attempt(request) as attempt:
         attempt.failed()  # in any case: to register costs us as much as to guess
         password_hash = await app.passwords.hash(given.password)
@@ -82,21 +83,19 @@ async def login(request: Request, app: App, database: Accounts) -> Response:
     log.info("logged in", user=account["user_id"], address=address(request), kind=given.kind)
     agent = request.headers.get("user-agent", "")[:LONGEST_AGENT]
     until = datetime.now(UTC) + timedelta(days=app.settings.api_session_days)
-    if given.kind == "program":
-        token = RefreshToken.new()
-        session_id = await queries.session_open(database, account, token, until, agent)
+    token = RefreshToken.new() if given.kind == "program" else new_token()
+    session_id = await queries.session_open(database, account, token, until, agent)
+    if isinstance(token, RefreshToken):
         return _tokens(app, session_id, account["user_id"], token, until)
-    cookie = new_token()
-    session_id = await queries.session_open(database, account, cookie, until, agent)
     answer = answers.json(shapes.LoggedIn(kind="browser", session_id=session_id, expires_at=times.text(until)))
-    _set_cookie(app, answer, cookie, round(app.settings.api_session_days * 86400))
+    _set_cookie(app, answer, token, round(app.settings.api_session_days * 86400))
     return answer
 
 
 @router.post(
     "/refresh",
-    summary="New tokens for the refresh token, which is used up by that",
-    description="A refresh token that is shown a second time was stolen, or its thief was faster: the session ends.",
+    summary="Exchange a refresh token for new tokens",
+    description="A refresh token works once. If it comes a second time, it was stolen, and the session ends.",
     responses=description.CHANGE | ok(shapes.LoggedIn, program=shapes.PROGRAM),
     openapi_extra=described(Refresh),
 )
@@ -110,7 +109,7 @@ async def refresh(request: Request, app: App, database: Accounts) -> Response:
         renewed = await queries.session_renew(database, token, following, until)
     if renewed is None or following is None:
         app.identities.forget()
-        raise Unauthorized("this is no refresh token, or one that was used up: log in", headers=problems.CHALLENGE)
+        raise Unauthorized("the refresh token is unknown or was used before: log in", headers=problems.CHALLENGE)
     return _tokens(app, *renewed, following, until)
 
 
@@ -135,7 +134,7 @@ async def logout(request: Request, app: App, database: Accounts, person: Person)
 
 @router.get(
     "/me",
-    summary="Who one is, and what one may do where",
+    summary="Who the caller is, and their role in each organization",
     responses=description.DATABASE | ok(shapes.Me, me=shapes.ME),
 )
 async def me(app: App, database: Accounts, principal: Caller, _: JsonOnly) -> Response:
@@ -147,18 +146,13 @@ async def me(app: App, database: Accounts, principal: Caller, _: JsonOnly) -> Re
         assert principal.key_id is not None
         key = await queries.key_of(database, principal.key_id)
         name, expires_at = key["name"], times.optional_text(key["expires_at"])
-    role: Any = None if principal.organization is None else principal.role
+    role = None if principal.organization is None else principal.role
     return answers.json(
-        shapes.Me(
-            who=principal.who,
-            kind=principal.kind,
-            user_id=principal.user_id,
+        shapes.Me.of(
+            asdict(principal),
             name=name,
-            organization=principal.organization,
             role=role,
             scopes=sorted(principal.scopes),
-            session_id=principal.session_id,
-            key_id=principal.key_id,
             expires_at=expires_at,
             organizations=await organizations.whose(app.server, principal),
         )
@@ -181,7 +175,7 @@ async def password(request: Request, app: App, database: Accounts, person: Perso
             attempt.failed()
             metrics.LOGINS.labels("failure").inc()
             log.warning("password change failed", user=person.user_id, address=address(request))
-            raise Forbidden("the old password is another")
+            raise Forbidden("the old password is wrong")
     password_hash = await app.passwords.hash(given.new)
     await queries.password_change(database, account, password_hash, person.session_id)
     app.identities.forget()
@@ -190,7 +184,7 @@ async def password(request: Request, app: App, database: Accounts, person: Perso
 
 @router.get(
     "/sessions",
-    summary="Where one is logged in, newest first; a hundred at most",
+    summary="One's sessions, newest first; a hundred at most",
     responses=description.DATABASE | ok(shapes.Sessions, sessions={"sessions": [shapes.SESSION]}),
 )
 async def sessions(database: Accounts, person: Person, _: JsonOnly) -> Response:
@@ -228,7 +222,7 @@ def _tokens(app: Services, session_id: int, user_id: int, token: RefreshToken, u
 
 
 def _set_cookie(app: Services, answer: Response, value: str, seconds: int) -> None:
-    """For this host alone, and not for scripts; with a link from elsewhere, but with nothing else from there."""
+    """Set the session cookie: for this host, not for scripts, and of requests from other sites only for links."""
     answer.set_cookie(
         app.cookie,
         value,

@@ -1,4 +1,4 @@
-"""What people do to alarms. They ask; the process that evaluates alarms does it, and says what became of it."""
+"""Routes for acts on alarms. People ask for an act; the process that evaluates alarms does it or refuses it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ from api.http.parameters import DeviceName, RuleName
 from api.problems import Conflict, Forbidden, NotFound, TooMuch
 from api.queries import alarm_acts as queries
 from api.queries import alarms
-from api.queries.alarm_acts import ActWish
-from api.queries.alarms import AlarmFilter
+from api.queries.alarm_acts import ActArguments
 from api.routes import PREFIX, Router
-from api.routes.commands import MOST_OF_ONE, MOST_WAITING
 from api.services import App, Services
 from api.shapes import alarm_acts as shapes
 from api.shapes import alarms as alarms_shapes
@@ -32,19 +30,19 @@ router = Router("alarms")
 
 READ = [allow(Role.VIEWER, Scope.ALARMS_READ)]
 ACTIONS = {
-    "acknowledge": (Role.OPERATOR, "acknowledged", "Say that an alarm was seen"),
+    "acknowledge": (Role.OPERATOR, "acknowledged", "Acknowledge an alarm"),
     "reset": (Role.OPERATOR, "normal", "Open the latch of an alarm that has returned and was acknowledged"),
     "shelve": (Role.OPERATOR, "shelved", "Set an alarm aside for a time"),
     "unshelve": (Role.OPERATOR, "unacknowledged", "End a shelving"),
-    "suppress": (Role.OPERATOR, "suppressed", "Hold an alarm back, until unsuppress"),
-    "unsuppress": (Role.OPERATOR, "unacknowledged", "Hold an alarm back no more"),
+    "suppress": (Role.OPERATOR, "suppressed", "Suppress an alarm until `unsuppress`"),
+    "unsuppress": (Role.OPERATOR, "unacknowledged", "End the suppression of an alarm"),
     "remove-from-service": (Role.ENGINEER, "out-of-service", "Take an alarm out of service, for maintenance"),
     "return-to-service": (Role.ENGINEER, "normal", "Put an alarm into service again"),
 }
-"""Who may, the state of the alarm afterwards for the example, and what it means."""
+"""For each action the least role, the alarm's state afterwards in the example, and the summary."""
 FOR_ENGINEERS = frozenset(action for action, (role, *_) in ACTIONS.items() if role is Role.ENGINEER)
-WAITING = "It waits for the process that evaluates alarms: see the address in Location"
-LOCATION = {"Location": {"description": "where it says what became of it", "schema": {"type": "string"}}}
+WAITING = "The act waits for the process that evaluates alarms: see the address in Location"
+LOCATION = {"Location": {"description": "where the act is", "schema": {"type": "string"}}}
 ActNumber = Annotated[int, Path(ge=1, le=alarms.LAST_ID, description="`id` of an act", examples=[311])]
 
 
@@ -53,7 +51,7 @@ def _action(action: str) -> Callable[..., Coroutine[Any, Any, Response]]:
         request: Request, app: App, database: Db, member: Member, *, device: DeviceName, rule: RuleName
     ) -> Response:
         given: Order = await order(request, Shelving if action == "shelve" else Order)
-        number = await queries.act(database, device, rule, _wish(member, action, given))
+        number = await queries.act(database, device, rule, _arguments(member, action, given))
         found = (await _settled(app, request, database, member, [number]))[number]
         if found.state == "refused":
             raise Conflict(f"{rule} of {device}: {found.refused}", act=number)
@@ -74,7 +72,7 @@ for _name, (_role, _state, _summary) in ACTIONS.items():
         name=_name,
         dependencies=[allow(_role, Scope.ALARMS_WRITE)],
         summary=_summary,
-        description="Answered when it is done; 409 says why it was not. To repeat it does no harm.",
+        description="Answered when the act is done; 409 says why it was not. Repeating the request does no harm.",
         responses=description.CHANGE
         | description.ok(alarms_shapes.AlarmDetail, None, alarm=alarms_shapes.DETAIL | {"state": _state})
         | {
@@ -88,8 +86,8 @@ for _name, (_role, _state, _summary) in ACTIONS.items():
 @router.post(
     "/alarm-acts",
     dependencies=[allow(Role.OPERATOR, Scope.ALARMS_WRITE)],
-    summary="The same to many alarms at once",
-    description="Each is done or refused for itself. 202: some wait for the process that evaluates alarms.",
+    summary="Act on many alarms at once",
+    description="Each act is done or refused for itself. 202: some still wait for the process that evaluates alarms.",
     responses=description.CHANGE
     | description.ok(shapes.Outcomes, outcomes=shapes.OUTCOMES)
     | {202: description.ok(shapes.Outcomes, outcomes=shapes.OUTCOMES | {"waiting": 1})[200]},
@@ -100,10 +98,10 @@ async def many(request: Request, app: App, database: Db, member: Member) -> Resp
     if given.action in FOR_ENGINEERS and not (member.role and member.role.covers(Role.ENGINEER)):
         raise Forbidden(f"{given.action} is for the role engineer or higher; you are {member.role}")
     chosen = await _chosen(database, given)
-    numbers = await queries.act_on_many(database, chosen, _wish(member, given.action, given)) if chosen else []
+    numbers = await queries.act_on_many(database, chosen, _arguments(member, given.action, given)) if chosen else []
     found = await _settled(app, request, database, member, [number for number in numbers if number is not None])
     outcomes = [
-        shapes.Outcome(
+        shapes.OutcomeAnswer(
             device=device,
             rule=rule,
             outcome="unknown" if number is None else found[number].state,
@@ -120,13 +118,9 @@ async def many(request: Request, app: App, database: Db, member: Member) -> Resp
 async def _chosen(database: Database, given: Acts) -> list[tuple[str, str]]:
     if given.alarms is not None:
         return [(one.device, one.rule) for one in given.alarms]
+    assert given.filter is not None
     which = given.filter
-    assert which is not None
-    wanted = AlarmFilter(
-        *(which.state or None, which.standing, which.priority or None, which.device, which.tag or None),
-        *(which.rule, which.unacknowledged),
-    )
-    found = await alarms.page(database, wanted, ("", ""), MOST_ALARMS + 1)
+    found = await alarms.page(database, which, ("", ""), MOST_ALARMS + 1, device=which.device, tags=which.tag)
     if len(found) > MOST_ALARMS:
         raise TooMuch(f"filter: it holds for more than {MOST_ALARMS} alarms: narrow it, and do them one part at a time")
     return [(one["device"], one["rule"]) for one in found]
@@ -135,7 +129,7 @@ async def _chosen(database: Database, given: Acts) -> list[tuple[str, str]]:
 @router.get(
     "/alarm-acts/{number}",
     dependencies=READ,
-    summary="What became of something that was asked for",
+    summary="One act: whether it waits, was done or was refused",
     responses=description.THING | description.ok(shapes.Act, act=shapes.ACT),
 )
 async def one(database: Db, number: ActNumber, _: JsonOnly) -> Response:
@@ -145,22 +139,18 @@ async def one(database: Db, number: ActNumber, _: JsonOnly) -> Response:
     return answers.json(found[number])
 
 
-def _wish(member: Principal, action: str, given: Order) -> ActWish:
+def _arguments(member: Principal, action: str, given: Order) -> ActArguments:
     if not isinstance(given, Ending):
-        return ActWish(action, None, None, False, member.who, given.why)
+        return action, None, None, False, member.who, given.why
     span = None if given.duration_s is None else timedelta(seconds=given.duration_s)
-    return ActWish(action, given.until, span, given.once, member.who, given.why)
+    return action, given.until, span, given.once, member.who, given.why
 
 
 async def _settled(
     app: Services, request: Request, database: Database, member: Principal, numbers: Sequence[int]
 ) -> dict[int, shapes.Act]:
-    """The acts when they are done, or when patience has ended; at once while too many wait already."""
-    waiting, whose, patience = app.waiting, member.organization_id, app.settings.api_act_patience
-    if waiting.total() >= MOST_WAITING or waiting[whose] >= MOST_OF_ONE:
-        patience = 0.0
-    waiting[whose] += 1
-    try:
+    """Return the acts when they are done or when patience ends; at once while too many requests wait already."""
+    whose = member.organization_id
+    patience = 0.0 if app.waiting.is_full(whose) else app.settings.api_act_patience
+    with app.waiting.one_more(whose):
         return await queries.settled(database, numbers, patience, request.is_disconnected)
-    finally:
-        waiting.subtract([whose])

@@ -1,4 +1,4 @@
-"""How well the alarm system itself does: the figures of ISA-18.2 and EEMUA 191."""
+"""The route for the health of the alarm system: the figures of ISA-18.2 and EEMUA 191."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from api.queries import devices
 from api.routes import Router
 from api.shapes import alarm_health as shapes
 
-router = Router("alarms")
+router = Router("alarms", allow(Role.VIEWER, Scope.ALARMS_READ))
 
 USUAL, LONGEST = timedelta(days=1), timedelta(days=92)
 
@@ -38,7 +38,6 @@ class HealthParameters(NoParameters):
 
 @router.get(
     "/alarms/health",
-    dependencies=[allow(Role.VIEWER, Scope.ALARMS_READ)],
     summary="Health of the alarm system: ISA-18.2 and EEMUA 191",
     description="Rate and floods, the alarms raised most often, chattering, fleeting and stale ones, priorities, how "
     "long acknowledgement and return took, and what is held back now; beside each what the standard wants. All but "

@@ -1,4 +1,4 @@
-"""Who is told of alarms: routes to mail, chat and webhooks."""
+"""HTTP routes for alarm routes: who is told of alarms by mail, chat or webhook."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from api.http.preconditions import ExpectedByHeader, IfMatch
 from api.problems import BadParameter
 from api.queries import alarm_routes as queries
 from api.routes import Router
-from api.routes.alarm_rules import ETAG, Changing
+from api.routes.alarm_rules import Changing
 from api.services import App
-from api.settings import Settings
+from api.settings import ApiSettings
 from api.shapes import alarm_routes as shapes
 from api.shapes.alarm_routes import RouteChange
 from schema.alarms.notification_routes import SCHEMES, scheme
@@ -36,7 +36,6 @@ ROUTES = Table(
     key={"name": cursors.device},
     first=("",),
 )
-SAVED = description.ok(shapes.AlarmRoute, route=shapes.ROUTE)[200]
 
 RouteName = Annotated[
     str, Path(description="name of an alarm route", examples=["shift"], pattern="^[a-z0-9][a-z0-9-]{0,63}$")
@@ -46,7 +45,7 @@ RouteName = Annotated[
 @router.table(
     "/alarm-routes",
     dependencies=READ,
-    summary="Who is told of alarms, and how it goes",
+    summary="Alarm routes by name, with how their messages go",
     responses=description.DATABASE | ROUTES.described(shapes.ROUTE),
 )
 async def page(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
@@ -57,7 +56,7 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
     "/alarm-routes/{route}",
     dependencies=READ,
     summary="One alarm route",
-    responses=description.THING | {200: SAVED | {"headers": ETAG}},
+    responses=description.THING | description.versioned(shapes.AlarmRoute, route=shapes.ROUTE),
 )
 async def one(database: Db, route: RouteName, _: JsonOnly) -> Response:
     return preconditions.tagged(await queries.detail(database, route))
@@ -69,12 +68,7 @@ async def one(database: Db, route: RouteName, _: JsonOnly) -> Response:
     summary="Make an alarm route, or change it",
     description="The body is the whole route; only the URL may be left out where there is one. With `If-Match` it is "
     "only changed if nobody has changed it meanwhile; with `If-None-Match: *` it is only made. Test it then.",
-    responses=description.CHANGE
-    | {
-        200: SAVED | {"description": "Changed, or as it was", "headers": ETAG},
-        201: SAVED | {"description": "Made", "headers": ETAG},
-        412: description.CHANGED,
-    },
+    responses=description.CHANGE | description.saved(shapes.AlarmRoute, route=shapes.ROUTE),
     openapi_extra=described(RouteChange),
 )
 async def put(
@@ -97,23 +91,22 @@ async def put(
     return preconditions.tagged(item, 201 if is_new else 200)
 
 
-def _check(settings: Settings, url: str) -> None:
+def _check(settings: ApiSettings, url: str) -> None:
     said = settings.notify_schemes
     allowed = SCHEMES if said is None else tuple(said.replace(" ", "").lower().split(","))
     if scheme(url) not in allowed:
-        raise BadParameter("url", f"is of a kind that is not allowed here; there are {', '.join(allowed)}")
+        raise BadParameter("url", f"has a scheme that is not allowed here; allowed are {', '.join(allowed)}")
 
 
 @router.delete(
     "/alarm-routes/{route}",
     dependencies=WRITE,
     summary="Remove an alarm route",
-    description="What it has still to tell is told to nobody.",
-    responses=description.CHANGE | {412: description.CHANGED} | description.ok(shapes.AlarmRoute, route=shapes.ROUTE),
+    description="Messages that it has still to send are not sent.",
+    responses=description.CHANGE | description.CHANGED | description.ok(shapes.AlarmRoute, route=shapes.ROUTE),
 )
 async def remove(database: Db, route: RouteName, change: Changing, if_match: IfMatch = None) -> Response:
-    version = None if if_match is None else preconditions.wanted(if_match)
-    return answers.json(await queries.remove(database, route, version, change))
+    return answers.json(await queries.remove(database, route, preconditions.wanted(if_match), change))
 
 
 @router.post(
@@ -121,7 +114,7 @@ async def remove(database: Db, route: RouteName, change: Changing, if_match: IfM
     dependencies=WRITE,
     status_code=202,
     summary="Send a test message",
-    description="At once, whatever the hours. What became of it is in `test` of the route, some seconds later.",
+    description="Sent at once, whatever the hours. `test` of the route has the result some seconds later.",
     responses=description.CHANGE
     | {
         202: description.ok(

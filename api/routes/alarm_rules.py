@@ -1,4 +1,4 @@
-"""Rules by which alarms are raised: one by one, and all of them as a file in YAML."""
+"""Routes for the rules that raise alarms: one by one, and all of them as a YAML file."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request, Response
-from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, preconditions
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import body, inlined
-from api.http.parameters import ListParameters, Reason, RuleName, StrictParameters
+from api.http.parameters import ReasonParameter, RuleName, StrictParameters
 from api.http.preconditions import ExpectedByHeader, IfMatch
 from api.problems import BadRules
 from api.queries import alarm_rules as queries
 from api.queries.alarm_rules import RuleOrder
 from api.routes import Router
 from api.shapes import alarm_rules as shapes
-from api.shapes.devices import MOST_TAGS
 from schema.alarms import files
-from schema.alarms.rules import Definition, Name, Priority
+from schema.alarms.rules import Definition
 
 router = Router("alarm rules")
 
@@ -49,59 +47,32 @@ FILE: dict[str, Any] = {
         "example": {"rules": [{"name": "temperature-high", **shapes.DEFINITION}]},
     }
 }
-ETAG = {"ETag": {"description": "its version", "schema": {"type": "string"}}}
-SAVED = description.ok(shapes.RuleDetail, rule=shapes.RULE | {"warnings": []})[200]
 
 
-class RuleParameters(ListParameters):
-    enabled: bool | None = Field(None, description="only those that are, or only those that are not")
-    tag: list[Name] = Field(
-        [], max_length=MOST_TAGS, description="only those whose scope names this tag; repeated: all of these tags"
-    )
-    channel: Name | None = Field(None, description="only those that read this channel, in a formula, too")
-    priority: list[Priority] = Field([], description="only of these; may be repeated")
-
-    def filter(self) -> queries.RuleFilter:
-        return queries.RuleFilter(self.enabled, self.tag or None, self.priority or None, self.channel)
-
-
-async def _change(member: Member, asked: Annotated[Reason, Query()]) -> RuleOrder:
+async def _change(member: Member, asked: Annotated[ReasonParameter, Query()]) -> RuleOrder:
     return RuleOrder(member.who, asked.why)
 
 
 Changing = Annotated[RuleOrder, Depends(_change)]
 
 
-class ImportParameters(Reason):
-    dry_run: bool = Field(False, description="true: change nothing, and say what would be changed")
-    remove: bool = Field(False, description="true: remove the rules that are not in the file")
-
-
 @router.table(
     "/alarm-rules",
     dependencies=READ,
-    summary="Rules by name",
+    summary="Alarm rules by name",
     responses=description.DATABASE | RULES.described(shapes.RULE),
 )
-async def page(request: Request, database: Db, asked: Annotated[RuleParameters, Query()]) -> Response:
-    return await RULES.page(
-        request, asked, lambda after, limit: queries.page(database, asked.filter(), after[0], limit)
-    )
+async def page(request: Request, database: Db, asked: Annotated[shapes.RuleParameters, Query()]) -> Response:
+    return await RULES.page(request, asked, lambda after, limit: queries.page(database, asked, after[0], limit))
 
 
 @router.get(
     "/alarm-rules.yaml",
     dependencies=READ,
     summary="All rules as a file",
-    description="To import it changes nothing.",
+    description="Importing this file changes nothing.",
     responses=description.DATABASE
-    | {
-        200: {
-            "description": "A file in YAML",
-            "content": FILE,
-        },
-        409: description.CHANGE[409],
-    },
+    | {200: {"description": "A file in YAML", "content": FILE}, 409: description.CHANGE[409]},
 )
 async def export(database: Db, asked: Annotated[StrictParameters, Query()]) -> Response:
     found = await queries.everything(database)
@@ -113,15 +84,13 @@ async def export(database: Db, asked: Annotated[StrictParameters, Query()]) -> R
 @router.post(
     "/alarm-rules.yaml",
     dependencies=WRITE,
-    summary="Make the rules those of a file: all of them, or none if one is bad",
+    summary="Import rules from a file: all of them, or none if one is bad",
     description=f"At most {files.MAX_BYTES} bytes and {files.MAX_RULES} rules. What is wrong is told with its line.",
-    responses=description.CHANGE
-    | {412: description.CHANGED}
-    | description.ok(shapes.Imported, imported=shapes.IMPORTED),
+    responses=description.CHANGE | description.CHANGED | description.ok(shapes.Imported, imported=shapes.IMPORTED),
     openapi_extra={"requestBody": {"required": True, "content": FILE}},
 )
 async def import_(
-    request: Request, database: Db, member: Member, asked: Annotated[ImportParameters, Query()]
+    request: Request, database: Db, member: Member, asked: Annotated[shapes.RuleImportParameters, Query()]
 ) -> Response:
     content = await body(request, files.MAX_BYTES)
     try:
@@ -140,7 +109,7 @@ async def import_(
     "/alarm-rules/{rule}",
     dependencies=READ,
     summary="One rule",
-    responses=description.THING | {200: SAVED | {"headers": ETAG}},
+    responses=description.THING | description.versioned(shapes.RuleDetail, rule=shapes.DETAIL),
 )
 async def one(database: Db, rule: RuleName, _: JsonOnly) -> Response:
     return preconditions.tagged(await queries.detail(database, rule))
@@ -152,12 +121,7 @@ async def one(database: Db, rule: RuleName, _: JsonOnly) -> Response:
     summary="Make a rule, or change it",
     description="The body is the whole rule, without its name. It holds as soon as it is saved: try it before. With "
     "`If-Match` it is only changed if nobody has changed it meanwhile; with `If-None-Match: *` it is only made.",
-    responses=description.CHANGE
-    | {
-        200: SAVED | {"description": "Changed, or as it was", "headers": ETAG},
-        201: SAVED | {"description": "Made", "headers": ETAG},
-        412: description.CHANGED,
-    },
+    responses=description.CHANGE | description.saved(shapes.RuleDetail, rule=shapes.DETAIL),
     openapi_extra=SAYS,
 )
 async def put(request: Request, database: Db, rule: RuleName, expected: ExpectedByHeader, change: Changing) -> Response:
@@ -171,8 +135,7 @@ async def put(request: Request, database: Db, rule: RuleName, expected: Expected
     dependencies=WRITE,
     summary="Remove a rule",
     description="Its alarms end; their history stays.",
-    responses=description.THING | {412: description.CHANGED} | description.ok(shapes.SavedRule, rule=shapes.RULE),
+    responses=description.THING | description.CHANGED | description.ok(shapes.SavedRule, rule=shapes.RULE),
 )
 async def remove(database: Db, rule: RuleName, change: Changing, if_match: IfMatch = None) -> Response:
-    version = None if if_match is None else preconditions.wanted(if_match)
-    return answers.json(await queries.remove(database, rule, version, change))
+    return answers.json(await queries.remove(database, rule, preconditions.wanted(if_match), change))

@@ -1,4 +1,4 @@
-"""When would a rule have fired?"""
+"""The route that tries a rule over stored data: when would it have fired?"""
 
 from __future__ import annotations
 

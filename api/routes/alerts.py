@@ -1,12 +1,12 @@
-"""Alarms as they happen: a WebSocket for programs, server-sent events for pages. First what stands, then every
-transition, in order."""
+"""Live feeds of alarms: a WebSocket for programs, server-sent events for pages.
+
+A feed begins with the alarms that stand; then comes every transition, in order."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import Header, Query, Request, WebSocket, WebSocketDisconnect
@@ -29,7 +29,7 @@ from api.problems import BadParameter
 from api.routes import Router
 from api.services import App
 from api.shapes import alerts as shapes
-from api.trace import CURRENT
+from api.trace import timed
 from schema.alarms.rules import Priority
 
 READ = (Role.VIEWER, Scope.ALARMS_READ)
@@ -41,7 +41,7 @@ MOST_NAMES = 200
 GOODBYE_S = 1.0
 MEDIA_TYPE = "text/event-stream"
 REASON = 120
-"""Bytes: a socket's close has room for 123."""
+"""The most bytes of a reason: the close frame of a socket has room for 123."""
 
 
 class AlertParameters(StrictParameters):
@@ -52,7 +52,7 @@ class AlertParameters(StrictParameters):
         None,
         ge=0,
         le=LAST,
-        description="the last cursor one has: go on from there. Without it, or if too much has happened since, what "
+        description="the last cursor received, from where it goes on. Without it, or if too much has happened, what "
         "stands comes first",
     )
     organization: str | None = Field(
@@ -88,7 +88,7 @@ async def socket(
 
 
 async def _silent(websocket: WebSocket) -> End:
-    """Until the client goes, or says something."""
+    """Wait until the client goes or says something."""
     message = await websocket.receive()
     return GONE if message["type"] == "websocket.disconnect" else TALKS
 
@@ -112,7 +112,7 @@ async def stream(
     listener: guard.Member,
     asked: Annotated[AlertParameters, Query()],
     last_event_id: Annotated[
-        str | None, Header(description="the last `id` that came: what a browser sends when it connects again")
+        str | None, Header(description="the last `id` received; a browser sends it when it connects again")
     ] = None,
 ) -> StreamingResponse:
     last = last_event_id or ""
@@ -121,7 +121,7 @@ async def stream(
 
 
 class EventStream(StreamingResponse):
-    """Sends with time-outs of its own, and knows when the client goes."""
+    """An answer of server-sent events with time-outs of its own, which ends when the client goes."""
 
     def __init__(self, hub: Hub, request: Request, listener: Principal, wishes: Wishes, after: int | None) -> None:
         super().__init__(_nothing(), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
@@ -135,7 +135,7 @@ class EventStream(StreamingResponse):
 
         async with hub.member(self._listener, self._wishes, self._after) as member:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            with feeding.observed("events", self._listener) as ended, _patient():
+            with feeding.observed("events", self._listener) as ended, timed("patience"):
                 await put(form.begin())
                 end = await feeding.feed(Feeding(hub, member, self._request, form, put), _gone(receive))
                 ended(end)
@@ -144,7 +144,7 @@ class EventStream(StreamingResponse):
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    """What the base class would send."""
+    """Yield the body that the base class would send: none."""
     return
     yield b""
 
@@ -156,19 +156,7 @@ async def _gone(receive: Receive) -> End:
 
 
 async def _quickly(what: Awaitable[None]) -> None:
-    """Say it if the client still reads."""
+    """Send a last message if the client still reads."""
     with suppress(TimeoutError, OSError, WebSocketDisconnect):
         async with asyncio.timeout(GOODBYE_S):
             await what
-
-
-@contextmanager
-def _patient() -> Iterator[None]:
-    """That it takes long is not slow."""
-    begun = time.perf_counter()
-    try:
-        yield
-    finally:
-        trace = CURRENT.get()
-        if trace is not None:
-            trace.patience += time.perf_counter() - begun

@@ -1,4 +1,4 @@
-"""What people note about a time of a device."""
+"""Routes for annotations: notes about a time of a device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, times
 from api.http.answers import Table
 from api.http.bodies import described, order
-from api.http.parameters import DeviceName, Instant, ListParameters, Reason, SpanParameters
+from api.http.parameters import DeviceName, Instant, ListParameters, ReasonParameter, SpanParameters
 from api.problems import BadParameter
 from api.queries import annotations as queries
 from api.queries import devices
@@ -51,11 +51,9 @@ class AnnotationParameters(SpanParameters, ListParameters):
 async def page(
     request: Request, database: Db, device: DeviceName, asked: Annotated[AnnotationParameters, Query()]
 ) -> Response:
-    span = asked.span()
-
     async def rows(before: list[Any], limit: int) -> Sequence[Any]:
         number = await devices.device_id(database, device)
-        return await queries.page(database, number, (span.begin, span.end), before, limit)
+        return await queries.page(database, number, asked.span(), before, limit)
 
     return await ANNOTATIONS.page(request, asked, rows, first=(asked.to, queries.LAST_ID))
 
@@ -83,6 +81,6 @@ async def annotate(request: Request, database: Db, member: Member, device: Devic
     | description.ok(shapes.Annotation, annotation=shapes.ANNOTATION | {"withdrawn_at": "2026-11-20T08:45:00.000000Z"}),
 )
 async def withdraw(
-    database: Db, member: Member, device: DeviceName, number: Number, asked: Annotated[Reason, Query()]
+    database: Db, member: Member, device: DeviceName, number: Number, asked: Annotated[ReasonParameter, Query()]
 ) -> Response:
     return answers.json(await queries.withdraw(database, device, number, member.who, asked.why))

@@ -1,20 +1,18 @@
-"""The audit trail: who did what to what, when and why; and whether it is as it was written."""
+"""Routes for the audit trail (who did what to what, when and why) and for its verification."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import Field
 
 from api.access.guard import Db, allow, still_authorized
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
 from api.http.answers import JsonOnly, Table
-from api.http.parameters import Cursor, SpanParameters
 from api.queries import audit as queries
 from api.routes import Router
 from api.shapes import audit as shapes
@@ -28,24 +26,6 @@ EVENTS = Table(
 LINES = "application/jsonl"
 
 
-class AuditFilter(SpanParameters):
-    subject: str | None = Field(None, max_length=1000, description="only of this subject, like device/br-1")
-    action: str | None = Field(None, max_length=100, description="only actions that begin so, like `device`")
-    who: str | None = Field(None, max_length=1000, description="only what they have done; an e-mail address, or a key")
-    order: Literal["asc", "desc"] = Field("desc", description="desc: newest first; asc: oldest first")
-
-    def wanted(self) -> queries.WantedEvents:
-        span = self.span()
-        return queries.WantedEvents(self.subject, self.action, self.who, span.begin, span.end, self.order == "asc")
-
-
-class AuditParameters(AuditFilter):
-    limit: int | None = Field(
-        None, ge=1, le=1000, description="most events on a page, 100 if not given. CSV without it is not cut into pages"
-    )
-    cursor: Cursor = None
-
-
 @router.table(
     "/audit",
     summary="The audit trail, newest first",
@@ -53,19 +33,18 @@ class AuditParameters(AuditFilter):
     "without `limit` is all of it, streamed; `audit.jsonl` is the same as one JSON object a line.",
     responses=description.DATABASE | EVENTS.described(shapes.EVENT),
 )
-async def page(request: Request, database: Db, asked: Annotated[AuditParameters, Query()]) -> Response:
-    wanted = asked.wanted()
+async def page(request: Request, database: Db, asked: Annotated[shapes.AuditParameters, Query()]) -> Response:
     return await EVENTS.page(
         request,
         asked,
-        lambda after, limit: queries.page(database, wanted, after[0], limit),
-        everything=lambda: queries.pages(database, wanted),
+        lambda after, limit: queries.page(database, asked, after[0], limit),
+        everything=lambda: queries.pages(database, asked),
     )
 
 
 @router.get("/audit.jsonl", include_in_schema=False)
-async def export(request: Request, database: Db, asked: Annotated[AuditFilter, Query()]) -> Response:
-    pages = queries.pages(database, asked.wanted())
+async def export(request: Request, database: Db, asked: Annotated[shapes.AuditFilter, Query()]) -> Response:
+    pages = queries.pages(database, asked)
     first = await anext(pages)  # its errors can still be told
 
     async def body() -> AsyncIterator[bytes]:
@@ -80,7 +59,7 @@ async def export(request: Request, database: Db, asked: Annotated[AuditFilter, Q
 
 @router.get(
     "/audit/verify",
-    summary="Whether the audit trail is as it was written",
+    summary="Verify that the audit trail is as it was written",
     description="Every hash is computed again, from the first event to the last.",
     responses=description.DATABASE | description.ok(shapes.Verification, verification=shapes.VERIFICATION),
 )

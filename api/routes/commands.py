@@ -1,4 +1,4 @@
-"""What devices are asked to do, and what became of it. A gateway takes it to the device; see docs/asyncapi.json."""
+"""Routes for commands to devices. A gateway publishes them to the device; see docs/asyncapi.json."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ READ = [allow(Role.VIEWER, Scope.COMMANDS_READ)]
 WRITE = [allow(Role.ENGINEER, Scope.COMMANDS_WRITE)]
 COMMANDS = Table(
     name="commands",
-    of=shapes.Command,
+    of=shapes.CommandAnswer,
     item=queries.item,
     key={"requested_at": cursors.instant, "command_id": UUID},
     first=(times.LAST, queries.LAST_ID),
@@ -38,8 +38,6 @@ COMMANDS = Table(
 KEY = "Idempotency-Key"
 KEY_PATTERN = "^[!-~]{1,200}$"
 MOST_PATIENCE = timedelta(seconds=60)
-MOST_WAITING, MOST_OF_ONE = 100, 50
-"""Requests with `wait`, each of which looks five times a second; and those of one organization."""
 
 
 class CommandParameters(ListParameters):
@@ -72,7 +70,7 @@ ASK = described(CommandOrder) | {
         }
     ]
 }
-ANSWER = description.ok(shapes.Command, command=shapes.COMMAND)[200]
+ANSWER = description.ok(shapes.CommandAnswer, command=shapes.COMMAND)[200]
 LOCATION = {"Location": {"description": "where the command is", "schema": {"type": "string"}}}
 REPLAYED = {"Idempotency-Replayed": {"description": "true", "schema": {"type": "string"}}}
 
@@ -81,23 +79,21 @@ REPLAYED = {"Idempotency-Replayed": {"description": "true", "schema": {"type": "
     "/devices/{device}/commands",
     dependencies=WRITE,
     status_code=202,
-    summary="Ask a device to do something, once",
+    summary="Send a command to a device, once",
     description="The answer comes before the device has it: see `state` at the address in Location, with `wait=30s`. "
     "Without an answer (a broken connection), repeat the request with the same Idempotency-Key.",
     responses=description.CHANGE
     | {
         200: ANSWER | {"description": "This was asked for before: the same command", "headers": LOCATION | REPLAYED},
         202: ANSWER | {"description": "It waits for a gateway", "headers": LOCATION},
-        412: description.NOT_AS_EXPECTED,
+        **description.NOT_AS_EXPECTED,
     },
     openapi_extra=ASK,
 )
 async def ask(request: Request, database: Db, member: Member, device: DeviceName) -> Response:
     key = _key(request)
     given = await order(request, CommandOrder)
-    supposed = None if given.precondition is None else _supposed(given.precondition)
-    wish = queries.CommandWish(device, given.name, given.parameters, supposed, given.boot, given.expires_in, given.why)
-    found, is_new = await queries.request(database, wish, member.who, key)
+    found, is_new = await queries.request(database, device, given, member.who, key)
     answer = answers.json(found)
     answer.headers["Location"] = f"{PREFIX}/commands/{found.id}"
     if is_new:
@@ -105,16 +101,6 @@ async def ask(request: Request, database: Db, member: Member, device: DeviceName
     else:
         answer.headers["Idempotency-Replayed"] = "true"
     return answer
-
-
-def _supposed(given: shapes.Precondition) -> queries.Precondition:
-    if given.channel is None and (given.min, given.max, given.within) != (None, None, None):
-        raise BadParameter("precondition", "min, max and within are about a channel: say which")
-    within = given.within or timedelta(minutes=1)
-    said = given.model_dump(exclude_none=True)
-    if given.channel is not None:
-        said["within"] = times.duration_text(within)
-    return queries.Precondition(given.online, given.boot, given.channel, given.min, given.max, within, said)
 
 
 def _key(request: Request) -> str:
@@ -131,7 +117,7 @@ def _key(request: Request) -> str:
 @router.table(
     "/devices/{device}/commands",
     dependencies=READ,
-    summary="What a device was asked to do, newest first",
+    summary="Commands to a device, newest first",
     responses=description.DEVICE | COMMANDS.described(shapes.ENDED),
 )
 async def page(
@@ -147,8 +133,8 @@ async def page(
 @router.get(
     "/commands/{command}",
     dependencies=READ,
-    summary="One command: how far it is, and its result",
-    responses=description.THING | description.ok(shapes.Command, command=shapes.ENDED),
+    summary="One command, with its state and result",
+    responses=description.THING | description.ok(shapes.CommandAnswer, command=shapes.ENDED),
 )
 async def one(
     request: Request,
@@ -162,23 +148,19 @@ async def one(
     answers.json_only(request, asked.format)
     if asked.wait is None:
         return answers.json(await queries.one(database, command))
-    waiting, whose = app.waiting, member.organization_id
-    if waiting.total() >= MOST_WAITING or waiting[whose] >= MOST_OF_ONE:
+    if app.waiting.is_full(member.organization_id):
         raise TooMany("too many requests wait already: ask without wait", headers={"Retry-After": "5"})
-    waiting[whose] += 1
-    try:
+    with app.waiting.one_more(member.organization_id):
         return answers.json(await queries.ended(database, command, asked.wait, request.is_disconnected))
-    finally:
-        waiting.subtract([whose])
 
 
 @router.post(
     "/commands/{command}/cancel",
     dependencies=WRITE,
-    summary="Take a command back that no gateway has sent yet",
+    summary="Cancel a command that no gateway has sent yet",
     responses=description.CHANGE
     | description.ok(
-        shapes.Command,
+        shapes.CommandAnswer,
         command=shapes.COMMAND | {"state": "cancelled", "ended_at": description.T, "detail": "a mistake"},
     ),
     openapi_extra=described(Order),

@@ -1,51 +1,35 @@
-"""Devices: what they are called, where they stand, how they are doing, and their channels."""
+"""Routes for devices (names, places, tags, presence) and their channels."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import Query, Request, Response
-from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, preconditions
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import described, order
-from api.http.parameters import DeviceName, ListParameters, NoParameters
+from api.http.parameters import DeviceName, NoParameters
 from api.http.preconditions import IfMatch
 from api.problems import BadParameter
 from api.queries import devices as queries
 from api.routes import Router
 from api.shapes import devices as shapes
-from api.shapes.devices import MOST_TAGS, DeviceChange
+from api.shapes.devices import DeviceChange
 
 router = Router("devices")
 
 READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
 CHANGE = [allow(Role.ENGINEER, Scope.DEVICES_WRITE)]
 
-DEVICES = Table(name="devices", of=shapes.Device, item=queries.item, key={"name": cursors.device}, first=("",))
+DEVICES = Table(name="devices", of=shapes.DeviceAnswer, item=queries.item, key={"name": cursors.device}, first=("",))
 CHANNELS = Table(
     name="channels",
-    of=shapes.Channel,
-    item=lambda one: shapes.Channel(channel=one.name, unit=one.unit, description=one.description),
+    of=shapes.ChannelAnswer,
+    item=lambda one: shapes.ChannelAnswer(channel=one.name, unit=one.unit, description=one.description),
 )
-
-
-class DeviceParameters(ListParameters):
-    state: list[shapes.DeviceState] = Field([], description="only in these states; may be repeated; without it all")
-    online: bool | None = Field(None, description="only those that are online, or only those that are not")
-    tag: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field(
-        [], max_length=MOST_TAGS, description="only those that have this tag; repeated: all of these tags"
-    )
-    location: str | None = Field(None, min_length=1, max_length=200, description="only where the location begins so")
-    q: str | None = Field(
-        None, min_length=1, max_length=100, description="only where the name or the title has this in it, in any case"
-    )
-
-    def filter(self) -> queries.DeviceFilter:
-        return queries.DeviceFilter([*self.state] or None, self.tag or None, self.location, self.q, self.online)
 
 
 @router.table(
@@ -54,10 +38,8 @@ class DeviceParameters(ListParameters):
     summary="Devices with their presence, by name",
     responses=description.DATABASE | DEVICES.described(shapes.DEVICE),
 )
-async def list_devices(request: Request, database: Db, asked: Annotated[DeviceParameters, Query()]) -> Response:
-    return await DEVICES.page(
-        request, asked, lambda after, limit: queries.page(database, asked.filter(), after[0], limit)
-    )
+async def list_devices(request: Request, database: Db, asked: Annotated[shapes.DeviceParameters, Query()]) -> Response:
+    return await DEVICES.page(request, asked, lambda after, limit: queries.page(database, asked, after[0], limit))
 
 
 @router.get(
@@ -78,23 +60,18 @@ async def one_device(database: Db, device: DeviceName, _: JsonOnly) -> Response:
     description="What is left out stays. With If-Match it is only done if nobody has changed the device meanwhile. The "
     "name stays: it stands in the topics.",
     responses=description.CHANGE
-    | {412: description.CHANGED}
+    | description.CHANGED
     | description.ok(shapes.DeviceDetail, device=shapes.DETAIL | {"version": 4}),
     openapi_extra=described(DeviceChange),
 )
 async def change_device(
-    request: Request,
-    database: Db,
-    member: Member,
-    device: DeviceName,
-    if_match: IfMatch = None,
+    request: Request, database: Db, member: Member, device: DeviceName, if_match: IfMatch = None
 ) -> Response:
     given = await order(request, DeviceChange)
-    wanted = queries.WantedDevice(given.title, given.location, None if given.tags is None else sorted(set(given.tags)))
-    if wanted == queries.WantedDevice(None, None, None):
+    if (given.title, given.location, given.tags) == (None, None, None):
         raise BadParameter("body", "changes nothing: give title, location or tags")
-    version = None if if_match is None else preconditions.wanted(if_match)
-    return preconditions.tagged(await queries.change(database, device, wanted, version, who=member.who, why=given.why))
+    version = preconditions.wanted(if_match)
+    return preconditions.tagged(await queries.change(database, device, given, version, member.who))
 
 
 @router.table(

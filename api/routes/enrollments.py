@@ -1,18 +1,17 @@
-"""Handshakes and the kill switch."""
+"""Routes for handshakes and for the kill switch of enrollment."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
-from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, times
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import Order, described, order
-from api.http.parameters import ListParameters, NoParameters
+from api.http.parameters import NoParameters
 from api.queries import enrollments as queries
 from api.routes import Router
 from api.shapes import enrollments as shapes
@@ -31,15 +30,10 @@ ENROLLMENTS = Table(
     key={"created_at": cursors.instant, "txn": cursors.txn},
     first=(times.LAST, queries.LAST_TXN),
 )
-CELLS = Table(name="cells", title="Switches", of=shapes.Cell)
+CELLS = Table(name="cells", title="Switches", of=shapes.CellAnswer)
 Txn = Annotated[
     str, Path(pattern="^[0-9a-f]{32}$", description="the transaction number", examples=[shapes.ENROLLMENT["txn"]])
 ]
-
-
-class EnrollmentParameters(ListParameters):
-    state: list[shapes.EnrollmentState] = Field([], description="only in these states; may be repeated; without it all")
-    serial: str | None = Field(None, max_length=64, description="only of this serial")
 
 
 @router.table(
@@ -48,12 +42,8 @@ class EnrollmentParameters(ListParameters):
     summary="Handshakes, newest first",
     responses=description.DATABASE | ENROLLMENTS.described(shapes.ENROLLMENT),
 )
-async def page(request: Request, database: Db, asked: Annotated[EnrollmentParameters, Query()]) -> Response:
-    return await ENROLLMENTS.page(
-        request,
-        asked,
-        lambda before, limit: queries.page(database, asked.state or None, asked.serial, before, limit),
-    )
+async def page(request: Request, database: Db, asked: Annotated[shapes.EnrollmentParameters, Query()]) -> Response:
+    return await ENROLLMENTS.page(request, asked, lambda before, limit: queries.page(database, asked, before, limit))
 
 
 @router.get(
@@ -69,21 +59,20 @@ async def one(database: Db, txn: Txn, _: JsonOnly) -> Response:
 @router.post(
     "/enrollments/{txn}/approve",
     dependencies=DECIDE,
-    summary="Let a handshake go on that awaits approval",
+    summary="Approve a handshake that awaits approval",
     responses=description.CHANGE
     | description.ok(shapes.Enrollment, enrollment=shapes.ENROLLMENT | {"state": "approved"}),
     openapi_extra=described(Approval),
 )
 async def approve(request: Request, database: Db, member: Member, txn: Txn) -> Response:
     given = await order(request, Approval)
-    approval = queries.Approval(given.device, given.fingerprint, given.organization)
-    return answers.json(await queries.approve(database, txn, approval, member.who, given.why))
+    return answers.json(await queries.approve(database, txn, given, member.who))
 
 
 @router.post(
     "/enrollments/{txn}/deny",
     dependencies=DECIDE,
-    summary="End a handshake",
+    summary="Deny a handshake",
     responses=description.CHANGE
     | description.ok(shapes.Enrollment, enrollment=shapes.ENROLLMENT | {"state": "rejected", "reason": "denied"}),
     openapi_extra=described(Order),

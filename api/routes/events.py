@@ -1,4 +1,4 @@
-"""Events of devices, newest first."""
+"""The route for events of a device."""
 
 from __future__ import annotations
 
@@ -6,47 +6,34 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
-from pydantic import Field
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http import cursors, description
 from api.http.answers import Table
-from api.http.parameters import DeviceName, ListParameters, SpanParameters
+from api.http.parameters import DeviceName
 from api.queries import devices
 from api.queries import events as queries
 from api.routes import Router
 from api.shapes import events as shapes
 
-router = Router("events")
-
-READ = [allow(Role.VIEWER, Scope.TELEMETRY_READ)]
+router = Router("events", allow(Role.VIEWER, Scope.TELEMETRY_READ))
 
 EVENTS = Table(
-    name="events",
-    of=shapes.Event,
-    item=queries.item,
-    key={"time": cursors.instant, "digest": cursors.digest},
+    name="events", of=shapes.EventAnswer, item=queries.item, key={"time": cursors.instant, "digest": cursors.digest}
 )
-
-
-class EventParameters(SpanParameters, ListParameters):
-    type: str | None = Field(None, min_length=1, max_length=64, description="only events of this type, like phase")
 
 
 @router.table(
     "/devices/{device}/events",
-    dependencies=READ,
     summary="Events of a device, newest first",
     responses=description.DEVICE | EVENTS.described(shapes.EVENT),
 )
 async def events(
-    request: Request, database: Db, device: DeviceName, asked: Annotated[EventParameters, Query()]
+    request: Request, database: Db, device: DeviceName, asked: Annotated[shapes.EventParameters, Query()]
 ) -> Response:
-    window = asked.span()
-
     async def rows(before: list[Any], limit: int) -> Sequence[Any]:
         number = await devices.device_id(database, device)
-        return await queries.events(database, number, window, before, kind=asked.type, limit=limit)
+        return await queries.events(database, number, asked, before, limit)
 
     return await EVENTS.page(request, asked, rows, first=(asked.to, queries.AFTER_ALL_DIGESTS))

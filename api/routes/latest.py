@@ -1,4 +1,4 @@
-"""The newest values."""
+"""Routes for the newest values of one device or of all."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class LatestParameters(Parameters):
 
 
 PLAIN = WantedLatest(LatestParameters().within, None, everything=True)
-"""What is wanted without parameters."""
+"""What a request without parameters asks for."""
 PLAIN_WITHIN = times.duration_text(PLAIN.within)
 
 
 class AllParameters(LatestParameters, ListParameters):
-    """Of all devices."""
+    """The parameters of the newest values of all devices."""
 
 
 async def _plainly(request: Request, database: Database) -> Response | None:

@@ -1,4 +1,4 @@
-"""What becomes of a device: suspended, retired, given away and the like; and the logins that it has."""
+"""Routes for the lifecycle of a device (suspend, retire, give away and so on) and for its logins."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from api.shapes.lifecycle import Gift
 
 router = Router("enrollment")
 
-LOGINS = Table(name="logins", of=shapes.Login)
+LOGINS = Table(name="logins", of=shapes.LoginAnswer)
 READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 GIVE = [allow(Role.ADMIN, Scope.DEVICES_WRITE)]
 ACTIONS = {
@@ -36,10 +36,10 @@ ACTIONS = {
         "Forget the identity key of a device: the next one that proves the claim key is taken",
     ),
 }
-"""Who may, the state of the device afterwards for the example, and what it means."""
+"""For each action the least role, the device's state afterwards in the example, and the summary."""
 DESCRIPTIONS = {
-    "retire": "The decommissioning of a device. It stays in the list, as `retired`, with all that it has sent; nothing "
-    "more is taken from it. Unblock its serial, and it can enroll again.",
+    "retire": "A retired device stays in the list with all that it has sent; nothing "
+    "more is taken from it. Unblock its serial, and it can enroll again."
 }
 
 

@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it can answer, and what it has done."""
+"""Routes for operation: is the process alive, can it answer, and its metrics."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ async def ready(database: Accounts) -> Response:
         missing = await migrate.pending(connection)
     if missing:
         raise Unavailable(
-            f"migrations have not run: {', '.join(missing)}; run biogate migrate",
-            retry_after=30,
-            pending=missing,
+            f"migrations have not run: {', '.join(missing)}; run biogate migrate", retry_after=30, pending=missing
         )
     return answers.json({"status": "ready"})
 

@@ -1,4 +1,4 @@
-"""Organizations, who is in them, and the keys they have."""
+"""Routes for organizations, their members, invitations and API keys."""
 
 from __future__ import annotations
 
@@ -32,12 +32,7 @@ LEAVES = allow(Role.VIEWER, Scope.ORGANIZATION_WRITE)
 
 LAST_ID = 2**31 - 1
 MEMBERS = Table(name="members", of=shapes.Member, key={"user_id": cursors.small}, first=(0,))
-INVITATIONS = Table(
-    name="invitations",
-    of=shapes.Invitation,
-    key={"invitation_id": cursors.small},
-    first=(LAST_ID,),
-)
+INVITATIONS = Table(name="invitations", of=shapes.Invitation, key={"invitation_id": cursors.small}, first=(LAST_ID,))
 KEYS = Table(
     name="keys",
     of=shapes.Key,
@@ -109,7 +104,7 @@ async def current(database: Db, member: Member, _: JsonOnly) -> Response:
 
 @router.patch(
     "/organization",
-    summary="Change what people call it",
+    summary="Change the title of the organization",
     responses=description.CHANGE | ok(shapes.Organization, organization=shapes.ORGANIZATION),
     openapi_extra=described(OrganizationChange),
     dependencies=[CHANGES],
@@ -133,7 +128,7 @@ async def members(request: Request, database: Db, asked: Annotated[ListParameter
 @router.patch(
     "/organization/members/{user_id}",
     summary="Change the role of a member",
-    description="The last admin stays one. It takes effect with their next request.",
+    description="The last admin cannot be changed. The new role takes effect with the member's next request.",
     responses=description.CHANGE | ok(shapes.Member, member=shapes.MEMBER),
     openapi_extra=described(MemberChange),
     dependencies=[CHANGES],
@@ -231,13 +226,13 @@ async def make_key(request: Request, database: Db, member: Member) -> Response:
     if member.role is None or not member.role.covers(given.role):
         raise Forbidden(f"a key cannot have more than your own role, {member.role}")
     if not member.scopes.issuperset(given.scopes):
-        raise Forbidden(f"a key made by a key has no scopes but its: {', '.join(sorted(member.scopes))}")
+        raise Forbidden(f"a key can only give the scopes that it has: {', '.join(sorted(member.scopes))}")
     until = None if given.expires_in is None else datetime.now(UTC) + given.expires_in
     if member.key_id is not None:
         maker = await queries.key(database, member.key_id)
         ends = maker and maker["expires_at"]
         if ends is not None and (until is None or until > ends):
-            raise Forbidden(f"a key made by a key expires with it at the latest: {times.text(ends)}")
+            raise Forbidden(f"a key made by a key cannot expire later than it: {times.text(ends)}")
     made = ApiKey.new()
     scopes = sorted({scope.value for scope in given.scopes})
     shown = await queries.key_create(
@@ -262,15 +257,15 @@ async def end_key(
 
 
 def _may_grant(member: Principal, role: Role) -> None:
-    """Raises Forbidden: nobody makes somebody more than he is, and a person has all scopes."""
+    """Raise Forbidden unless the caller has at least this role and, as people do, all scopes."""
     if member.role is None or not member.role.covers(role):
-        raise Forbidden(f"nobody gets more than your own role, {member.role}")
+        raise Forbidden(f"you cannot give more than your own role, {member.role}")
     if not member.scopes >= ALL_SCOPES:
-        raise Forbidden("people have all scopes, and this key has not: it makes nobody a member, and changes no role")
+        raise Forbidden("people have all scopes: a key without all of them cannot add members or change roles")
 
 
 async def _membership(app: Services, database: Accounts, user_id: int, name: str) -> Response:
-    """The one just made."""
+    """Answer with the membership that was just made."""
     app.identities.forget()
     mine = await queries.memberships(database, user_id)
     [made] = [one for one in mine if one.organization == name]

@@ -1,4 +1,4 @@
-"""Holds: what may not be dropped, however old it is."""
+"""Routes for holds, which keep data from being dropped, however old they are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
 from api.http.answers import Table
 from api.http.bodies import described, order
-from api.http.parameters import ListParameters, Reason
+from api.http.parameters import ListParameters, ReasonParameter
 from api.queries import retention as queries
 from api.routes import Router
 from api.shapes import retention as shapes
@@ -41,7 +41,7 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
 @router.post(
     "/retention/holds",
     status_code=201,
-    summary="Forbid to drop what is of a time, however old it is",
+    summary="Make a hold: forbid to drop the data of a time, however old they are",
     description="Frames and events are kept by chunks, which have all devices in them: of that time everything stays. "
     "What was dropped before does not come back: see `dropped_until`.",
     responses=description.CHANGE | description.made(shapes.Hold, hold=shapes.HOLD),
@@ -62,6 +62,6 @@ async def make(request: Request, database: Db, member: Member) -> Response:
     responses=description.CHANGE | description.NOTHING,
     dependencies=[CHANGES],
 )
-async def end(database: Db, member: Member, hold_id: Id, asked: Annotated[Reason, Query()]) -> Response:
+async def end(database: Db, member: Member, hold_id: Id, asked: Annotated[ReasonParameter, Query()]) -> Response:
     await queries.end(database, hold_id, member.who, asked.why)
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""The controllers that may enroll by themselves."""
+"""Routes for the serials whose controllers may enroll by themselves."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ ROWS: dict[str, Any] = {
 
 
 class SerialParameters(ListParameters):
-    import_: str | None = Field(None, alias="import", max_length=1000, description="only those of this import")
+    import_: str | None = Field(None, alias="import", max_length=1000, description="only serials of this import")
 
 
-class ImportParameters(StrictParameters):
-    name: Words = Field(description="of the import; to a known one is added", examples=["plant-north"])
+class SerialImportParameters(StrictParameters):
+    name: Words = Field(description="name of the import; a known one is extended", examples=["plant-north"])
     quota: int | None = Field(None, ge=0, lt=2**31, description="devices that may enroll with its serials")
     organization: OrganizationName | None = Field(
-        None, description="whose the devices will be; without it the one that runs the installation", examples=["north"]
+        None, description="owner of the devices; without it, the one that runs the installation", examples=["north"]
     )
     why: Words = Field(description="the reason", examples=["delivery 4711"])
 
@@ -74,7 +74,7 @@ class ImportParameters(StrictParameters):
 @router.table(
     "/serials",
     dependencies=READ,
-    summary="Serials that may enroll by themselves",
+    summary="Serials whose controllers may enroll by themselves",
     responses=description.DATABASE | SERIALS.described(shapes.SERIAL),
 )
 async def page(request: Request, database: Db, asked: Annotated[SerialParameters, Query()]) -> Response:
@@ -89,12 +89,12 @@ async def page(request: Request, database: Db, asked: Annotated[SerialParameters
     summary="Import serials: all of them, or none if one is bad",
     description="Only the organization that runs the installation imports, also for others.",
     responses=description.CHANGE
-    | {415: description.UNSUPPORTED}
+    | description.UNSUPPORTED
     | description.ok(shapes.Import, imported={"import": "plant-north", "new": 48, "known": 2, "keys_not_kept": 0}),
     openapi_extra=ROWS,
 )
 async def import_(
-    request: Request, database: Db, member: Member, asked: Annotated[ImportParameters, Query()]
+    request: Request, database: Db, member: Member, asked: Annotated[SerialImportParameters, Query()]
 ) -> Response:
     try:
         rows = _rows(request, await body(request, serials.MOST_BYTES))

@@ -1,4 +1,4 @@
-"""How a device is doing."""
+"""The route for the status of a device."""
 
 from __future__ import annotations
 
@@ -13,16 +13,13 @@ from api.queries import status as queries
 from api.routes import Router
 from api.shapes import status as shapes
 
-router = Router("devices")
-
-READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
+router = Router("devices", allow(Role.VIEWER, Scope.DEVICES_READ))
 
 
 @router.get(
     "/devices/{device}/status",
-    dependencies=READ,
     summary="How a device is doing: presence, last seen, lag, and how much of the last hour has arrived",
-    responses=description.DEVICE | description.ok(shapes.Status, status=shapes.STATUS),
+    responses=description.DEVICE | description.ok(shapes.StatusAnswer, status=shapes.STATUS),
 )
 async def device_status(database: Db, device: DeviceName, _: JsonOnly) -> Response:
     return answers.json(await queries.status(database, device))

@@ -1,4 +1,4 @@
-"""Samples of a device over time: raw, page by page, or in buckets."""
+"""The route for samples of a device over time: raw, page by page, or in buckets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from api.http.parameters import Cursor, DeviceName, Duration, Instant, Parameter
 from api.problems import BadParameter, TooMuch
 from api.queries import devices
 from api.queries import telemetry as queries
-from api.queries.devices import Channel, Device
+from api.queries.devices import Channel, DeviceChannels
 from api.queries.telemetry import AGGREGATES, Row, Selection
 from api.routes import Router
 from api.shapes import telemetry as shapes
@@ -28,11 +28,11 @@ router = Router("telemetry", READ)
 
 USUAL_ROWS, MOST_ROWS = 10_000, 20_000
 MOST_VALUES = 300_000
-"""Bounds an answer in memory, and the time for which encoding it keeps all others waiting (0.2 s)."""
+"""The most values of an answer: bounds its memory, and how long encoding it delays other requests (0.2 s)."""
 STREAMED_VALUES = 10_000
-"""In memory at a time when an answer is streamed."""
+"""The values in memory at a time when an answer is streamed."""
 SLICE = timedelta(days=1)
-"""Of a stream of buckets, what is asked for at a time: one statement stays far below its time limit."""
+"""The time that one statement of a stream of buckets covers: it stays far below the time limit."""
 
 
 class TelemetryParameters(Parameters):
@@ -64,7 +64,7 @@ class TelemetryParameters(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a page begins: range, key of the row before, and how many of the device's layouts were known then."""
+    """Where a page begins: the range, the key of the row before, and the position of the newest layout known then."""
 
     begin: datetime
     end: datetime
@@ -82,7 +82,7 @@ class Start:
     "`telemetry.csv`) is streamed and has no bound.",
     responses=description.DEVICE
     | description.ok(
-        shapes.Telemetry,
+        shapes.TelemetryAnswer,
         csv="time,ph [pH],temperature [°C]\r\n2026-11-20T07:45:00.000000Z,7.02,36.9\r\n",
         raw=shapes.TELEMETRY,
         buckets=shapes.BUCKETS,
@@ -112,7 +112,11 @@ async def samples(
         following = cursors.encode(request, start.begin, start.end, page[-1].time, page[-1].layout_id, position)
     if format_ == "csv":
         return answers.csv_page(request, _raw_header(wanted), _raw_cells(page, wanted.everything), following)
-    return _json_raw(wanted, page, following)
+    content = [[times.text(row.time), *row.values] for row in page]
+    qualities = [row.qualities for row in page] if wanted.everything else None
+    return _json(
+        wanted, None, [(c.name, c.unit, None) for c in channels], content, qualities=qualities, following=following
+    )
 
 
 def _aggregates(asked: TelemetryParameters) -> list[str]:
@@ -135,8 +139,8 @@ def _start(request: Request, asked: TelemetryParameters) -> Start:
     return Start(span.begin, span.end, span.begin, 0, None)
 
 
-def _channels(device: Device, names: list[str], position: int | None) -> tuple[Channel, ...]:
-    """Those named, in that order, or all; on a later page all that there were on the first."""
+def _channels(device: DeviceChannels, names: list[str], position: int | None) -> tuple[Channel, ...]:
+    """Return the channels named, in that order, or all; on a later page all that existed on the first."""
     if not names:
         return tuple(c for c in device.channels if position is None or c.since <= position)
     known = {channel.name: channel for channel in device.channels}
@@ -151,7 +155,7 @@ def _channels(device: Device, names: list[str], position: int | None) -> tuple[C
 
 
 def _limit(wanted: Selection, asked: int | None) -> int:
-    """Rows on a page: those asked for, if they fit."""
+    """Return the number of rows on a page: as many as asked for, if they fit. Raises TooMuch."""
     width = max(1, len(wanted.channels))
     most = min(MOST_ROWS, MOST_VALUES // width)
     if asked is not None and asked > most:
@@ -159,21 +163,8 @@ def _limit(wanted: Selection, asked: int | None) -> int:
     return asked or min(USUAL_ROWS, most)
 
 
-def _json_raw(wanted: Selection, page: Sequence[Row], following: str | None) -> Response:
-    return answers.json(
-        shapes.Telemetry(
-            **_head(wanted, None, [(c.name, c.unit, None) for c in wanted.channels]),
-            rows=[[times.text(row.time), *row.values] for row in page],
-            qualities=[row.qualities for row in page] if wanted.everything else None,
-            truncated=following is not None,
-            next=following,
-            warnings=_warnings(wanted, None),
-        )
-    )
-
-
 async def _raw_pages(database: Database, wanted: Selection, size: int) -> AsyncIterator[Iterator[list[Any]]]:
-    """Keyset pages to the end: no connection and no snapshot is held while a slow client reads."""
+    """Yield pages by key to the end: no connection and no snapshot is held while a slow client reads."""
     after = (wanted.begin, 0)
     while True:
         rows = await queries.raw(database, wanted, after, size)
@@ -207,16 +198,7 @@ async def _json_buckets(database: Database, wanted: Selection, width: timedelta,
     if count > most:
         raise _too_much(wanted, most, f"{count} buckets of {len(columns)} values are too many for one answer")
     rows = await queries.buckets(database, wanted, width, aggregates)
-    return answers.json(
-        shapes.Telemetry(
-            **_head(wanted, times.duration_text(width), columns),
-            rows=[[times.text(time), *cells] for time, cells in rows],
-            qualities=None,
-            truncated=False,
-            next=None,
-            warnings=_warnings(wanted, width),
-        )
-    )
+    return _json(wanted, width, columns, [[times.text(time), *cells] for time, cells in rows])
 
 
 async def _csv_buckets(
@@ -234,7 +216,7 @@ def _bucket_columns(wanted: Selection, aggregates: Sequence[str]) -> list[tuple[
 async def _bucket_pages(
     database: Database, wanted: Selection, width: timedelta, aggregates: Sequence[str]
 ) -> AsyncIterator[list[list[Any]]]:
-    """Slices of whole buckets, from the device's first frame in the range to its last."""
+    """Yield slices of whole buckets, from the device's first frame in the range to its last."""
     extent = await devices.extent(database, wanted.device.device_id)
     if extent is None:
         return
@@ -248,17 +230,30 @@ async def _bucket_pages(
         begin = following
 
 
-def _head(
-    wanted: Selection, bucket: str | None, columns: Sequence[tuple[str, str | None, str | None]]
-) -> dict[str, Any]:
-    return {
-        "device": wanted.device.name,
-        "from_": times.text(wanted.begin),
-        "to": times.text(wanted.end),
-        "bucket": bucket,
-        "quality": "all" if wanted.everything else "good",
-        "columns": [shapes.Column(channel=name, unit=unit, aggregate=aggregate) for name, unit, aggregate in columns],
-    }
+def _json(
+    wanted: Selection,
+    width: timedelta | None,
+    columns: Sequence[tuple[str, str | None, str | None]],
+    rows: list[list[Any]],
+    *,
+    qualities: list[list[int | None]] | None = None,
+    following: str | None = None,
+) -> Response:
+    return answers.json(
+        shapes.TelemetryAnswer(
+            device=wanted.device.name,
+            from_=times.text(wanted.begin),
+            to=times.text(wanted.end),
+            bucket=None if width is None else times.duration_text(width),
+            quality="all" if wanted.everything else "good",
+            columns=[shapes.Column(channel=name, unit=unit, aggregate=aggregate) for name, unit, aggregate in columns],
+            rows=rows,
+            qualities=qualities,
+            truncated=following is not None,
+            next=following,
+            warnings=_warnings(wanted, width),
+        )
+    )
 
 
 def _warnings(wanted: Selection, width: timedelta | None) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from api.access.passwords import NewPassword, Password
-from api.http.bodies import PersonName, Token, secretive
+from api.http.bodies import PersonName, Token, body_config
 from api.http.description import Answer, about, example
 from api.shapes.organizations import Membership, RoleName
 
@@ -17,48 +17,47 @@ class Account(Answer):
     user_id: int
     email: str
     name: str
-    organization: Annotated[str | None, about("which they joined by the code; null: there was none")]
+    organization: Annotated[str | None, about("the organization joined with the code; null: no code was given")]
 
 
 class LoggedIn(Answer):
     kind: Literal["browser", "program"]
     session_id: int
-    expires_at: Annotated[str, about("of the session; of a program's, each refresh puts it off")]
+    expires_at: Annotated[str, about("end of the session, which each refresh of a program moves")]
     access_token: Annotated[str | None, about("for Authorization: Bearer; null: a browser has a cookie instead")] = None
     token_type: Literal["bearer"] | None = None
-    expires_in: Annotated[int | None, about("seconds for which the access token holds")] = None
-    refresh_token: Annotated[str | None, about("good for one refresh; a second one ends the session")] = None
+    expires_in: Annotated[int | None, about("seconds until the access token expires")] = None
+    refresh_token: Annotated[str | None, about("works for one refresh; using it twice ends the session")] = None
 
 
 class Me(Answer):
-    who: Annotated[str, about("as the audit trail has it")]
+    who: Annotated[str, about("the caller's name in the audit trail")]
     kind: Literal["browser", "program", "key"]
-    user_id: Annotated[int | None, about("null: a key, which is nobody's account")]
-    name: Annotated[str, about("the person's, or the key's")]
+    user_id: Annotated[int | None, about("null: the caller is an API key, which has no account")]
+    name: Annotated[str, about("name of the person or of the key")]
     organization: Annotated[
-        str | None,
-        about("which this request is for: that of the header Biogate-Organization, else the first joined"),
+        str | None, about("the organization of this request: by the header Biogate-Organization, else the first joined")
     ]
     role: RoleName | None
-    scopes: Annotated[list[str], about("what a key can be used for; people have all")]
+    scopes: Annotated[list[str], about("what a key may be used for; people have all scopes")]
     session_id: int | None
     key_id: str | None
-    expires_at: Annotated[str | None, about("of the session or key")]
+    expires_at: Annotated[str | None, about("end of the session or key")]
     organizations: list[Membership]
 
 
-class Session(Answer):
+class SessionAnswer(Answer):
     session_id: int
     kind: Literal["browser", "program"]
-    agent: Annotated[str, about("what the browser or program called itself")]
+    agent: Annotated[str, about("User-Agent of the browser or program")]
     created_at: str
     renewed_at: str
     expires_at: str
-    current: Annotated[bool, about("true: this one is asking")]
+    current: Annotated[bool, about("true: the session of this request")]
 
 
 class Sessions(Answer):
-    sessions: list[Session]
+    sessions: list[SessionAnswer]
 
 
 ACCOUNT = {"user_id": 12, "email": "eva@example.org", "name": "Eva", "organization": None}
@@ -68,10 +67,7 @@ PROGRAM = example(
  "access_token": "eyJhbGciOiJIUzI1NiIs…", "token_type": "bearer", "expires_in": 900,
  "refresh_token": "bgr_tQ0x….9aXk…"}""",
 )
-BROWSER = PROGRAM | {
-    "kind": "browser",
-    **dict.fromkeys(("access_token", "token_type", "expires_in", "refresh_token")),
-}
+BROWSER = PROGRAM | {"kind": "browser", **dict.fromkeys(("access_token", "token_type", "expires_in", "refresh_token"))}
 ME = example(
     Me,
     """{"who": "eva@example.org", "kind": "browser", "user_id": 12, "name": "Eva", "organization": "north",
@@ -82,7 +78,7 @@ ME = example(
  "role": "engineer", "since": "2026-11-20T07:45:00.000000Z"}]}""",
 )
 SESSION = example(
-    Session,
+    SessionAnswer,
     """{"session_id": 4711, "kind": "browser",
  "agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
  "created_at": "2026-11-20T07:45:00.000000Z", "renewed_at": "2026-11-20T07:45:00.000000Z",
@@ -100,16 +96,16 @@ Email = Annotated[str, StringConstraints(pattern=EMAIL, min_length=3, max_length
 
 
 class Registration(BaseModel):
-    model_config = secretive(email="eva@example.org", name="Eva", password="correct horse battery")
+    model_config = body_config(email="eva@example.org", name="Eva", password="correct horse battery")
 
-    email: Email = Field(description="what they log in with; ASCII, in whatever case")
+    email: Email = Field(description="address to log in with; ASCII, in upper or lower case")
     name: PersonName
     password: NewPassword
-    code: Token | None = Field(None, description="of an invitation, which is used up: they are a member at once")
+    code: Token | None = Field(None, description="code of an invitation: the new account is a member at once")
 
 
 class LogIn(BaseModel):
-    model_config = secretive(email="eva@example.org", password="correct horse battery", kind="program")
+    model_config = body_config(email="eva@example.org", password="correct horse battery", kind="program")
 
     email: Email
     password: Password
@@ -119,19 +115,19 @@ class LogIn(BaseModel):
 
 
 class Refresh(BaseModel):
-    model_config = secretive(refresh_token="bgr_tQ0x….9aXk…")
+    model_config = body_config(refresh_token="bgr_tQ0x….9aXk…")
 
     refresh_token: Token
 
 
 class LogOut(BaseModel):
-    model_config = secretive(all=False)
+    model_config = body_config(all=False)
 
-    all: bool = Field(False, description="true: everywhere; else only here")
+    all: bool = Field(False, description="true: end all sessions; false: only this one")
 
 
 class PasswordChange(BaseModel):
-    model_config = secretive(old="correct horse battery", new="another horse battery")
+    model_config = body_config(old="correct horse battery", new="another horse battery")
 
     old: Password
     new: NewPassword

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.http.bodies import DeviceText, Order
+from api.http.bodies import DeviceText, Order, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Instant
 from api.shapes.alarms import Action, AlarmState
@@ -20,34 +20,33 @@ class Act(Answer):
     device: str
     rule: str
     action: Action
-    until: Annotated[str | None, about("of a shelving: its end")]
-    once: Annotated[bool, about("of a shelving: it ends when the alarm returns")]
+    until: Annotated[str | None, about("end of a shelving")]
+    once: Annotated[bool, about("true: a shelving that ends when the alarm returns")]
     who: str
     why: str
     asked_at: str
-    state: Annotated[Literal["waiting", "done", "refused"], about("waiting: for the process that evaluates alarms")]
+    state: Annotated[Literal["waiting", "done", "refused"], about("waiting: the alarms process has still to do it")]
     done_at: Annotated[str | None, about("when it was done or refused")]
     refused: Annotated[str | None, about("why nothing was done")]
-    n: Annotated[int | None, about("the transition of the alarm that it became")]
+    n: Annotated[int | None, about("number of the alarm's transition that the act caused")]
 
 
-class Outcome(Answer):
+class OutcomeAnswer(Answer):
     device: str
     rule: str
     outcome: Annotated[
-        Literal["done", "refused", "waiting", "unknown"],
-        about("unknown: there is no such device or no such rule"),
+        Literal["done", "refused", "waiting", "unknown"], about("unknown: there is no such device or no such rule")
     ]
-    act: Annotated[int | None, about("`id` at /api/v1/alarm-acts; null: there is none")]
+    act: Annotated[int | None, about("`id` at /api/v1/alarm-acts; null: no act was made")]
     detail: Annotated[str | None, about("why it was refused")]
 
 
 class Outcomes(Answer):
-    done: Annotated[int, about("how many of them; refused, waiting and unknown likewise")]
+    done: Annotated[int, about("number of acts done; refused, waiting and unknown likewise")]
     refused: int
     waiting: int
     unknown: int
-    acts: list[Outcome]
+    acts: list[OutcomeAnswer]
 
 
 ACT = example(
@@ -66,20 +65,20 @@ OUTCOMES = example(
 
 LONGEST_SHELVING = timedelta(days=30)
 MOST_ALARMS = 500
-"""In one request."""
+"""The most alarms in one request."""
 
 
 class Ending(Order):
-    """What may have an end."""
+    """The body of an act that may be a shelving, which has an end."""
 
     until: Instant | None = Field(None, description="the end of a shelving, at most 30 days from now")
     duration_s: Annotated[int, Field(ge=1, le=LONGEST_SHELVING // timedelta(seconds=1))] | None = Field(
-        None, description="instead of `until`: for so long"
+        None, description="instead of `until`: seconds for which the alarm is shelved"
     )
-    once: bool = Field(False, description="a shelving that ends as soon as the alarm returns")
+    once: bool = Field(False, description="true: the shelving ends as soon as the alarm returns")
 
     def check_end(self) -> None:
-        """Raises ValueError."""
+        """Raise ValueError unless there is one end, in the next 30 days."""
         if (self.until is None) == (self.duration_s is None):
             raise ValueError("shelving has an end: give either until or duration_s")
         now = datetime.now(UTC)
@@ -88,11 +87,9 @@ class Ending(Order):
 
 
 class Shelving(Ending):
-    """With an end in any case: what is shelved for ever is forgotten."""
+    """The body of a shelving, which must have an end: an alarm shelved for ever is forgotten."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"duration_s": 3600, "once": False, "why": "probe is being cleaned"}}
-    )
+    model_config = body_config(duration_s=3600, once=False, why="probe is being cleaned")
 
     @model_validator(mode="after")
     def _ends(self) -> Self:
@@ -100,15 +97,15 @@ class Shelving(Ending):
         return self
 
 
-class One(BaseModel):
+class AlarmName(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     device: DeviceText
     rule: RuleName
 
 
-class Which(BaseModel):
-    """As the parameters of the list; all that is given must hold."""
+class AlarmFilter(BaseModel):
+    """The filter of alarms, like the parameters of the list: all given conditions must hold."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -122,21 +119,17 @@ class Which(BaseModel):
 
 
 class Acts(Ending):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "action": "acknowledge",
-                "alarms": [{"device": "br-1", "rule": "temperature-high"}],
-                "why": "power failure of hall 2",
-            }
-        }
+    model_config = body_config(
+        action="acknowledge", alarms=[{"device": "br-1", "rule": "temperature-high"}], why="power failure of hall 2"
     )
 
     action: Action
-    alarms: Annotated[list[One], Field(min_length=1, max_length=MOST_ALARMS)] | None = Field(
-        None, description="which ones: this or `filter`"
+    alarms: Annotated[list[AlarmName], Field(min_length=1, max_length=MOST_ALARMS)] | None = Field(
+        None, description="the alarms; or give `filter`"
     )
-    filter: Which | None = Field(None, description=f"all for which it holds, if they are {MOST_ALARMS} at most")
+    filter: AlarmFilter | None = Field(
+        None, description=f"all alarms that match, at most {MOST_ALARMS}; or give `alarms`"
+    )
 
     @model_validator(mode="after")
     def _says_which(self) -> Self:
@@ -147,5 +140,5 @@ class Acts(Ending):
         if self.action == "shelve":
             self.check_end()
         elif self.until is not None or self.duration_s is not None or self.once:
-            raise ValueError("until, duration_s and once are of shelve alone")
+            raise ValueError("until, duration_s and once are for shelve only")
         return self

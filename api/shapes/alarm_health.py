@@ -9,27 +9,27 @@ from schema.alarms.rules import Priority
 
 
 class AlarmRate(Answer):
-    mean: Annotated[float, about("raised in ten minutes, on average")]
-    most: Annotated[int, about("raised in ten minutes of the clock, at most")]
-    most_at: Annotated[str | None, about("begin of those; null: nothing was raised")]
-    acceptable: Annotated[float, about("mean that is very likely acceptable, for one operator (ISA-18.2)")]
-    manageable: Annotated[float, about("the most that is manageable")]
+    mean: Annotated[float, about("alarms raised in ten minutes, on average")]
+    most: Annotated[int, about("most alarms raised in ten minutes of the clock")]
+    most_at: Annotated[str | None, about("begin of the ten minutes with the most; null: nothing was raised")]
+    acceptable: Annotated[float, about("mean that is very likely acceptable for one operator (ISA-18.2)")]
+    manageable: Annotated[float, about("greatest mean that one operator can manage (ISA-18.2)")]
 
 
-class Flood(Answer):
-    begin: Annotated[str, about("of the first ten minutes with more than 10 raised")]
-    end: Annotated[str, about("begin of the first ten minutes after it with less than 5")]
+class FloodAnswer(Answer):
+    begin: Annotated[str, about("begin of the first ten minutes with more than 10 alarms raised")]
+    end: Annotated[str, about("begin of the first ten minutes afterwards with fewer than 5")]
     raised: int
-    most: Annotated[int, about("in ten minutes")]
+    most: Annotated[int, about("most alarms raised in ten minutes")]
 
 
 class Floods(Answer):
-    periods: Annotated[int, about("of ten minutes, from `from` to `to`")]
-    flooded: Annotated[int, about("those with more than 10 raised")]
+    periods: Annotated[int, about("number of ten-minute periods from `from` to `to`")]
+    flooded: Annotated[int, about("periods with more than 10 alarms raised")]
     share: float
     target: Annotated[float, about("share that should not be exceeded (ISA-18.2)")]
-    number: Annotated[int, about("of floods: of flooded periods in a row, with those of 5 and more after them")]
-    episodes: Annotated[list[Flood], about("the newest 100, in order")]
+    number: Annotated[int, about("number of floods: flooded periods in a row, and periods with 5 or more after them")]
+    episodes: Annotated[list[FloodAnswer], about("the newest 100, in order")]
 
 
 class Hour(Answer):
@@ -41,8 +41,8 @@ class Top(Answer):
     device: str
     rule: str
     title: str
-    raised: Annotated[int, about("how often; of chattering and fleeting, how often so")]
-    share: Annotated[float, about("of everything that was raised")]
+    raised: Annotated[int, about("how often it was raised; in `chattering` and `fleeting`, how often so")]
+    share: Annotated[float, about("share of all that was raised")]
 
 
 class TopDevice(Answer):
@@ -55,12 +55,12 @@ class PriorityShare(Answer):
     priority: Priority
     raised: int
     share: Annotated[float | None, about("null: nothing was raised")]
-    recommended: Annotated[float, about("ISA-18.2; of critical, at most")]
+    recommended: Annotated[float, about("share that ISA-18.2 recommends; for critical, at most")]
 
 
 class Nuisance(Answer):
-    alarms: Annotated[int, about("how many (a rule on a device each)")]
-    raised: Annotated[int, about("how often, of all of them")]
+    alarms: Annotated[int, about("number of alarms (an alarm is a rule on a device)")]
+    raised: Annotated[int, about("how often they were raised")]
     top: list[Top]
 
 
@@ -73,14 +73,14 @@ class StaleAlarm(Answer):
 
 
 class Stale(Answer):
-    alarms: Annotated[int, about("now; fewer than 5 are wanted (ISA-18.2)")]
+    alarms: Annotated[int, about("number of stale alarms now; fewer than 5 are wanted (ISA-18.2)")]
     top: Annotated[list[StaleAlarm], about("the ten oldest")]
 
 
 class Durations(Answer):
-    number: Annotated[int, about("of those that have come to that")]
-    open: Annotated[int, about("raised, and not come to that before they were raised again, or at all")]
-    p50: Annotated[float | None, about("seconds; null: there was none")]
+    number: Annotated[int, about("number of alarms raised that were acknowledged, or returned")]
+    open: Annotated[int, about("number of those that were not, or not before they were raised again")]
+    p50: Annotated[float | None, about("median in seconds; null: `number` is 0")]
     p90: float | None
     max: float | None
 
@@ -97,19 +97,19 @@ class Present(Answer):
 class AlarmHealth(Answer, rename={"from_": "from", "return_": "return"}):
     from_: str
     to: str
-    device: Annotated[str | None, about("null: of all devices")]
-    raised: Annotated[int, about("announced: came to be unacknowledged from any other state")]
+    device: Annotated[str | None, about("null: all devices")]
+    raised: Annotated[int, about("alarms announced: they became unacknowledged from another state")]
     rate: AlarmRate
     floods: Floods
-    hours: Annotated[list[Hour], about("of the clock, in UTC; all there are")]
+    hours: Annotated[list[Hour], about("all hours of the clock in the range, in UTC")]
     top: Annotated[list[Top], about("the ten alarms (a rule on a device each) raised most often")]
-    devices: Annotated[list[TopDevice], about("the ten devices with the most")]
+    devices: Annotated[list[TopDevice], about("the ten devices with the most alarms raised")]
     priorities: list[PriorityShare]
     chattering: Annotated[Nuisance, about("raised three times or more in less than a minute; none is wanted")]
     fleeting: Annotated[Nuisance, about("returned in less than 10 s")]
-    stale: Annotated[Stale, about("announced, and active for more than 24 h, now")]
-    acknowledgement: Annotated[Durations, about("from the announcement on")]
-    return_: Annotated[Durations, about("of the condition, from when it became active on")]
+    stale: Annotated[Stale, about("alarms that are announced and have been active for more than 24 h")]
+    acknowledgement: Annotated[Durations, about("time from the announcement to the acknowledgement")]
+    return_: Annotated[Durations, about("time from when the condition became active until it returned")]
     now: Present
 
 

@@ -11,7 +11,7 @@ from api.http.description import Answer, about, example, reference
 from schema.alarms.notification_routes import MOST_URL, NotificationRoute, scheme
 
 RouteDefinition = Annotated[Raw, Meta(extra_json_schema=reference(NotificationRoute))]
-"""A route as it is stored; JSON that goes out as it is."""
+"""The JSON of a route, which is sent as it is stored."""
 
 
 class RouteTest(Answer):
@@ -21,16 +21,16 @@ class RouteTest(Answer):
 
 
 class AlarmRoute(Answer):
-    route: Annotated[str, about("its name")]
-    version: Annotated[int, about("counts its changes; the ETag, for If-Match")]
-    address: Annotated[str, about("of its URL the scheme, and the host where one stands; the rest may be secret")]
+    route: Annotated[str, about("name of the route")]
+    version: Annotated[int, about("number of the version, one more with each change; the ETag for If-Match")]
+    address: Annotated[str, about("scheme and, if there is one, host of its URL; the rest may be secret")]
     created_at: str
     changed_at: str
-    sent_at: Annotated[str | None, about("when the channel took a message last")]
-    waiting: Annotated[int, about("alarms that it has still to tell")]
-    failing_since: Annotated[str | None, about("null: the channel has taken the last message")]
+    sent_at: Annotated[str | None, about("when the channel last accepted a message")]
+    waiting: Annotated[int, about("number of alarms that are still to be sent")]
+    failing_since: Annotated[str | None, about("null: the channel accepted the last message")]
     last_error: str | None
-    test: Annotated[RouteTest | None, about("the last one; null: none was asked for, not in the last week")]
+    test: Annotated[RouteTest | None, about("the last test message; null: none in the last week")]
     definition: RouteDefinition
 
 
@@ -76,5 +76,5 @@ class RouteChange(NotificationRoute):
     )
 
     url: Annotated[SecretStr, Field(max_length=MOST_URL), AfterValidator(_address)] | None = Field(
-        None, description="where it leads to; kept sealed and never shown. Without it, it stays as it is"
+        None, description="where messages go; stored sealed, never shown. Without it the URL stays as it is"
     )

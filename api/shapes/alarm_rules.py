@@ -6,21 +6,23 @@ from typing import Annotated, Any
 
 from fastapi import Request
 from msgspec import Meta, Raw
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from api.http.bodies import MOST_BYTES, body
 from api.http.description import Answer, T, about, example, reference
+from api.http.parameters import ListParameters, ReasonParameter
 from api.problems import BadRules
+from api.shapes.devices import MOST_TAGS
 from schema.alarms.expression import BadExpression
-from schema.alarms.rules import Definition, Priority
+from schema.alarms.rules import Definition, Name, Priority
 
 RuleDefinition = Annotated[Raw, Meta(extra_json_schema=reference(Definition))]
-"""A rule as it is stored; JSON that goes out as it is."""
+"""The JSON of a rule, which is sent as it is stored."""
 
 
 class SavedRule(Answer):
-    rule: Annotated[str, about("its name")]
-    version: Annotated[int, about("counts its changes; the ETag, for If-Match")]
+    rule: Annotated[str, about("name of the rule")]
+    version: Annotated[int, about("number of the version, one more with each change; the ETag for If-Match")]
     title: str
     priority: Priority
     enabled: bool
@@ -30,16 +32,16 @@ class SavedRule(Answer):
 
 
 class RuleDetail(SavedRule):
-    warnings: Annotated[list[str], about("what may be a slip: channels that no device in its scope has ever sent")]
+    warnings: Annotated[list[str], about("possible mistakes, like channels that no device in the scope ever sent")]
 
 
 class RuleChange(Answer):
     rule: str
-    fields: Annotated[list[str], about("with dots, like when.limit")]
+    fields: Annotated[list[str], about("fields that differ, with dots, like when.limit")]
 
 
 class Imported(Answer):
-    dry_run: Annotated[bool, about("true: nothing was changed, this is what would be")]
+    dry_run: Annotated[bool, about("true: nothing was changed; this is what would change")]
     created: list[str]
     changed: list[RuleChange]
     removed: list[str]
@@ -71,6 +73,7 @@ RULE: dict[str, Any] = {
     "changed_at": T,
     "definition": DEFINITION,
 }
+DETAIL = RULE | {"warnings": []}
 IMPORTED = example(
     Imported,
     """{"dry_run": true, "created": ["ph-low"], "changed": [{"rule": "temperature-high",
@@ -78,8 +81,22 @@ IMPORTED = example(
 )
 
 
+class RuleParameters(ListParameters):
+    enabled: bool | None = Field(None, description="true: only enabled rules; false: only the others")
+    tag: list[Name] = Field(
+        [], max_length=MOST_TAGS, description="only rules whose scope names this tag; repeated: all of these tags"
+    )
+    channel: Name | None = Field(None, description="only rules that read this channel, also in a formula")
+    priority: list[Priority] = Field([], description="only of these; may be repeated")
+
+
+class RuleImportParameters(ReasonParameter):
+    dry_run: bool = Field(False, description="true: change nothing, and say what would be changed")
+    remove: bool = Field(False, description="true: remove the rules that are not in the file")
+
+
 async def definition(request: Request) -> Definition:
-    """The body as a rule. Raises BadRules."""
+    """Read the body as a rule. Raises BadRules."""
     content = await body(request, MOST_BYTES)
     try:
         return Definition.model_validate_json(content)
@@ -88,7 +105,7 @@ async def definition(request: Request) -> Definition:
 
 
 def bad_rule(error: ValidationError) -> BadRules:
-    """What is wrong with a rule, each with its place; of a formula with the column."""
+    """Return the problem of a bad rule: each fault with its field and, in a formula, its column."""
     found = []
     for one in error.errors(include_url=False):
         # Below `when` pydantic names the kind, too: it is no field.

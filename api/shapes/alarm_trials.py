@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from api.http.bodies import DeviceText
+from api.http.bodies import DeviceText, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Instant
 from api.shapes.alarm_rules import DEFINITION
@@ -18,26 +18,24 @@ class Fired(Answer):
     device: str
     what: Annotated[
         Literal["active", "unknown", "suppressed"],
-        about(
-            "active: raised until the condition returned; unknown: it could not be told; suppressed: by the run phase"
-        ),
+        about("active: until the condition returned; unknown: it could not be evaluated; suppressed: by the run phase"),
     ]
     begin: str
-    end: Annotated[str | None, about("null: it was still so at the end of what was looked at")]
-    value: Annotated[float | None, about("what was compared when it began")]
+    end: Annotated[str | None, about("null: it was still so when the evaluation ended")]
+    value: Annotated[float | None, about("value that was compared when it began")]
     detail: str
 
 
 class TriedDevice(Answer):
     device: str
-    frames: Annotated[int, about("that were looked at")]
-    until: Annotated[str, about("everything before was looked at")]
+    frames: Annotated[int, about("number of frames evaluated")]
+    until: Annotated[str, about("all frames before this time were evaluated")]
 
 
 class Trial(Answer, rename={"from_": "from"}):
     from_: str
     to: str
-    complete: Annotated[bool, about("false: it was not all looked at, see `until` of each device and `warnings`")]
+    complete: Annotated[bool, about("false: not all frames were evaluated, see `until` of each device and `warnings`")]
     devices: list[TriedDevice]
     periods: Annotated[list[Fired], about("device by device, each in order of begin; at most 1000")]
     warnings: list[str]
@@ -52,27 +50,20 @@ TRIAL = example(
 )
 LONGEST_TRIAL = timedelta(days=31)
 MOST_TRIED = 50
-"""Devices."""
+"""The most devices in one trial."""
 
 
 class NewTrial(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={
-            "example": {
-                "definition": {name: DEFINITION[name] for name in ("title", "when", "on_delay")},
-                "devices": ["br-1"],
-                "from": "2026-11-19T07:45:00Z",
-                "to": "2026-11-20T07:45:00Z",
-            }
-        },
+    model_config = body_config(
+        definition={name: DEFINITION[name] for name in ("title", "when", "on_delay")},
+        devices=["br-1"],
+        **{"from": "2026-11-19T07:45:00Z", "to": "2026-11-20T07:45:00Z"},
     )
 
-    rule: RuleName | None = Field(None, description="the name of a rule that there is")
-    definition: Definition | None = Field(None, description="or one that is not saved")
+    rule: RuleName | None = Field(None, description="name of a saved rule")
+    definition: Definition | None = Field(None, description="instead of `rule`: a rule that is not saved")
     devices: Annotated[list[DeviceText], Field(min_length=1, max_length=MOST_TRIED)] | None = Field(
-        None, description=f"without it, those in its scope, the first {MOST_TRIED} by name"
+        None, description=f"without it, of those in its scope the first {MOST_TRIED} by name"
     )
     from_: Instant | None = Field(None, alias="from", description="without it a day before `to`")
     to: Instant | None = Field(None, description="end, not part of it, at most 31 days later; without it now")

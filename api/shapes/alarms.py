@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from api.http.description import Answer, about, example
+from api.http.parameters import ListParameters, SpanParameters, StreamParameters
 from api.shapes.alarm_rules import DEFINITION, RuleDefinition
+from api.shapes.devices import MOST_TAGS
 from schema.alarms.rules import Priority
 
 AlarmState = Literal[
@@ -20,42 +24,35 @@ AlarmState = Literal[
 ]
 Condition = Literal["normal", "active", "unknown"]
 Action = Literal[
-    "acknowledge",
-    "reset",
-    "shelve",
-    "unshelve",
-    "suppress",
-    "unsuppress",
-    "remove-from-service",
-    "return-to-service",
+    "acknowledge", "reset", "shelve", "unshelve", "suppress", "unsuppress", "remove-from-service", "return-to-service"
 ]
 Cause = Literal["condition", "return", "unknown", "known", "shelving-ended", "phase", "rule-changed", "removed", Action]
 
 
-class Alarm(Answer):
+class AlarmAnswer(Answer):
     device: str
     rule: str
     title: str
-    state: Annotated[AlarmState, about("after ISA-18.2: what people see")]
-    condition: Annotated[Condition, about("unknown: it cannot be told, and the alarm stays as it is")]
+    state: Annotated[AlarmState, about("state of the alarm by ISA-18.2")]
+    condition: Annotated[Condition, about("unknown: it cannot be evaluated, and the alarm keeps its state")]
     priority: Priority
-    since: Annotated[str, about("when it came into its state")]
-    raised_at: Annotated[str | None, about("when it became active last; null: never yet")]
-    value: Annotated[float | None, about("what was compared last")]
-    detail: Annotated[str, about("what was compared, in words")]
+    since: Annotated[str, about("when the alarm entered its state")]
+    raised_at: Annotated[str | None, about("when the condition last became active; null: never")]
+    value: Annotated[float | None, about("value that was compared last")]
+    detail: Annotated[str, about("the last comparison, in words")]
     shelved_until: str | None
     message: str
     response: Annotated[str, about("what the operator is to do")]
-    n: Annotated[int, about("counts its transitions")]
+    n: Annotated[int, about("number of its transitions so far")]
 
 
-class Transition(Answer):
-    id: Annotated[int, about("in the order in which they were recorded")]
+class TransitionAnswer(Answer):
+    id: Annotated[int, about("number in the order of recording")]
     device: str
     rule: str
     title: str
-    n: Annotated[int, about("counts those of this alarm")]
-    at: Annotated[str, about("of the sample, or the act, that caused it")]
+    n: Annotated[int, about("number among the transitions of this alarm")]
+    at: Annotated[str, about("time of the sample or act that caused it")]
     recorded_at: str
     cause: Cause
     before: AlarmState
@@ -64,29 +61,51 @@ class Transition(Answer):
     priority: Priority
     value: float | None
     detail: str
-    who: Annotated[str | None, about("null: no person")]
+    who: Annotated[str | None, about("null: no person caused it")]
     why: str | None
 
 
-class AlarmDetail(Alarm):
+class AlarmDetail(AlarmAnswer):
     acknowledged: bool
-    latched: Annotated[bool, about("it waits for a reset, whether or not the condition has returned")]
+    latched: Annotated[bool, about("true: it waits for a reset, whether or not the condition has returned")]
     shelved_once: Annotated[bool, about("shelved until it returns, at most until `shelved_until`")]
     suppressed: bool
     out_of_service: bool
     definition: Annotated[RuleDefinition, about("the rule")]
-    transitions: Annotated[list[Transition], about("the last 20, newest first")]
+    transitions: Annotated[list[TransitionAnswer], about("the last 20, newest first")]
+
+
+class DeviceAlarmParameters(ListParameters):
+    state: list[AlarmState] = Field([], description="only in these states; may be repeated; without it all")
+    standing: bool | None = Field(None, description="true: only those that are not normal; false: only those that are")
+    unacknowledged: bool | None = Field(None, description="only those that somebody has to acknowledge, or the others")
+    priority: list[Priority] = Field([], description="only of these; may be repeated")
+    rule: str | None = Field(None, max_length=64, description="only of this rule")
+
+
+class AlarmParameters(DeviceAlarmParameters):
+    device: str | None = Field(None, max_length=64, description="only of this device")
+    tag: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field(
+        [], max_length=MOST_TAGS, description="only of devices that have this tag; repeated: all of these tags"
+    )
+
+
+class HistoryParameters(SpanParameters, StreamParameters):
+    device: str | None = Field(None, max_length=64, description="only of this device")
+    rule: str | None = Field(None, max_length=64, description="only of this rule, also if it was removed")
+    priority: list[Priority] = Field([], description="only of these; may be repeated")
+    cause: list[Cause] = Field([], description="only by these causes; may be repeated")
 
 
 ALARM = example(
-    Alarm,
+    AlarmAnswer,
     """{"device": "br-1", "rule": "temperature-high", "title": "Temperature high", "state": "unacknowledged",
  "condition": "active", "priority": "high", "since": "2026-11-20T07:45:00.000000Z",
  "raised_at": "2026-11-20T07:45:00.000000Z", "value": 38.2, "detail": "38.2 above 38", "shelved_until": null,
  "message": "The culture is too warm", "response": "Look at the cooling water", "n": 7}""",
 )
 TRANSITION = example(
-    Transition,
+    TransitionAnswer,
     """{"id": 4711, "device": "br-1", "rule": "temperature-high", "title": "Temperature high", "n": 7,
  "at": "2026-11-20T07:45:00.000000Z", "recorded_at": "2026-11-20T07:45:00.310000Z", "cause": "condition",
  "before": "normal", "after": "unacknowledged", "condition": "active", "priority": "high", "value": 38.2,

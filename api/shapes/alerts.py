@@ -1,4 +1,4 @@
-"""What live feeds send, as an example for the description."""
+"""An example of what live feeds send, for the description."""
 
 from __future__ import annotations
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
+from api.http.bodies import body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Instant
 
@@ -13,11 +14,11 @@ from api.http.parameters import Instant
 class Annotation(Answer):
     id: int
     begins: str
-    ends: Annotated[str | None, about("null: of one instant")]
+    ends: Annotated[str | None, about("null: it is about one instant")]
     text: str
     who: str
     created_at: str
-    withdrawn_at: Annotated[str | None, about("null: it stands; a list has only those")]
+    withdrawn_at: Annotated[str | None, about("null: it was not withdrawn; lists have only those")]
 
 
 ANNOTATION = example(
@@ -28,23 +29,19 @@ ANNOTATION = example(
 
 
 def prose(text: str) -> str:
-    """Text of several lines."""
+    """Check a text of several lines. Raises ValueError if it cannot be printed."""
     if not all(sign.isprintable() or sign in "\n\t" for sign in text):
         raise ValueError("has characters that cannot be printed")
     return text
 
 
 class NewAnnotation(BaseModel):
-    """Without a reason: the text is one."""
+    """The body of a new annotation. It has no reason: the text is one."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={"example": {"begins": "2026-11-20T07:45:00Z", "text": "Probe changed"}},
-    )
+    model_config = body_config(begins="2026-11-20T07:45:00Z", text="Probe changed")
 
     begins: Instant = Field(description="first instant that it is about")
     ends: Instant | None = Field(None, description="last instant; without it, it is about one instant")
     text: Annotated[
         str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000), AfterValidator(prose)
-    ] = Field(description="what is to be known")
+    ] = Field(description="text of the annotation")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from api.http.description import Answer, about, example
+from api.http.parameters import SpanParameters, StreamParameters
 
 
 class AuditEvent(Answer):
@@ -13,8 +16,8 @@ class AuditEvent(Answer):
     who: str
     action: str
     subject: str
-    old: Annotated[Any, about("what was before; null where that says nothing")]
-    new: Annotated[Any, about("what is from now on; null where that says nothing")]
+    old: Annotated[Any, about("state before; null where it says nothing")]
+    new: Annotated[Any, about("state afterwards; null where it says nothing")]
     why: str
     hash: Annotated[str, about("SHA-256 over the event and the hash before it, hexadecimal")]
 
@@ -37,6 +40,17 @@ class Verification(Answer):
         about("numbers of events that are not what was written, or before which events are missing; at most 1000"),
     ]
     whole: Annotated[bool, about("true: no faults")]
+
+
+class AuditFilter(SpanParameters):
+    subject: str | None = Field(None, max_length=1000, description="only of this subject, like device/br-1")
+    action: str | None = Field(None, max_length=100, description="only actions that begin so, like `device`")
+    who: str | None = Field(None, max_length=1000, description="only what they have done; an e-mail address, or a key")
+    order: Literal["asc", "desc"] = Field("desc", description="desc: newest first; asc: oldest first")
+
+
+class AuditParameters(AuditFilter, StreamParameters):
+    """The filter, and the page."""
 
 
 EVENT = example(

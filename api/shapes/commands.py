@@ -5,23 +5,24 @@ from __future__ import annotations
 import json
 import math
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
-from api.http.bodies import Order
+from api.http import times
+from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Duration
 
 CommandState = Literal["waiting", "sent", "accepted", "done", "refused", "failed", "expired", "cancelled"]
 
 
-class Command(Answer):
+class CommandAnswer(Answer):
     id: str
     device: str
     name: str
     parameters: dict[str, Any]
-    precondition: Annotated[dict[str, Any] | None, about("what was true of the device when it was asked for")]
+    precondition: Annotated[dict[str, Any] | None, about("precondition that held when the command was requested")]
     boot: Annotated[int | None, about("the device refuses it in any other boot")]
     state: Annotated[
         CommandState,
@@ -34,16 +35,16 @@ class Command(Answer):
     requested_by: str
     why: str
     requested_at: str
-    expires_at: Annotated[str, about("it is not begun after that")]
+    expires_at: Annotated[str, about("the device does not begin it after this time")]
     sent_at: str | None
     accepted_at: str | None
     ended_at: Annotated[str | None, about("null: it has not ended")]
-    detail: Annotated[str | None, about("what the device or the gateway says of it")]
+    detail: Annotated[str | None, about("explanation of the device or gateway")]
     result: Annotated[dict[str, Any] | None, about("what the device answered")]
 
 
 COMMAND = example(
-    Command,
+    CommandAnswer,
     """{"id": "3f2b8c1e-9d4a-4f6b-8e7c-1a2b3c4d5e6f", "device": "br-1", "name": "setpoint",
  "parameters": {"channel": "ph", "value": 7.1}, "precondition": {"online": true, "channel": "ph", "min": 6.5,
  "max": 7.5, "within": "1m"}, "boot": 7, "state": "waiting", "requested_by": "eva@example.org",
@@ -60,11 +61,11 @@ ENDED = COMMAND | {
 }
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=1)
 MOST_PARAMETERS = 8192
-"""Bytes: controllers are small."""
+"""The most bytes of parameters: controllers are small."""
 
 
 def _expressible(value: Any) -> Any:
-    """Only what JSON, PostgreSQL and a controller in C all take for the same."""
+    """Refuse what JSON, PostgreSQL and a controller in C do not all read alike."""
     if isinstance(value, str) and "\0" in value:
         raise ValueError("holds a NUL character")
     if isinstance(value, int) and abs(value) > 2**53:
@@ -98,7 +99,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Precondition(BaseModel):
-    """What has to be true when the command is asked for. Checked against what is stored at that moment."""
+    """What must hold when the command is requested, checked against what is stored at that moment."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -112,35 +113,44 @@ class Precondition(BaseModel):
     channel: Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_expressible)] | None = (
         Field(None, description="a channel that has a good value not older than `within`")
     )
-    min: Number | None = Field(None, description="which is at least this")
-    max: Number | None = Field(None, description="and at most this")
+    min: Number | None = Field(None, description="least value of the channel")
+    max: Number | None = Field(None, description="greatest value of the channel")
     within: Lifetime | None = Field(None, description="how old that value may be; without it 1m")
+
+    @model_validator(mode="after")
+    def _names_a_channel(self) -> Self:
+        if self.channel is None and (self.min, self.max, self.within) != (None, None, None):
+            raise ValueError("min, max and within are about a channel: say which")
+        return self
+
+    @property
+    def age(self) -> timedelta:
+        """How old the newest good value of the channel may be."""
+        return self.within or timedelta(minutes=1)
+
+    def said(self) -> dict[str, Any]:
+        """The precondition as it is stored."""
+        given = self.model_dump(exclude_none=True)
+        return given if self.channel is None else given | {"within": times.duration_text(self.age)}
 
 
 class CommandOrder(Order):
-    model_config = ConfigDict(
-        strict=True,
-        json_schema_extra={
-            "example": {
-                **{name: COMMAND[name] for name in ("name", "parameters", "precondition", "boot", "why")},
-                "expires_in": "60s",
-            }
-        },
+    model_config = ConfigDict(strict=True) | body_config(
+        **{name: COMMAND[name] for name in ("name", "parameters", "precondition", "boot", "why")}, expires_in="60s"
     )
 
     name: Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9-]{0,63}$")] = Field(
-        description="what the device is to do; which it knows, its maker says"
+        description="name of the command; the maker of the device says which there are"
     )
     parameters: Annotated[dict[str, Any], AfterValidator(_expressible), AfterValidator(_small)] = Field(
-        {}, description="for the device, as they are"
+        {}, description="passed to the device as they are"
     )
     expires_in: Lifetime = Field(
-        timedelta(seconds=60), description="1s to 1d: if it has not reached the device by then, it is not done"
+        timedelta(seconds=60), description="1s to 1d: a command that arrives later is not done"
     )
     precondition: Annotated[
-        Precondition | None,
-        WithJsonSchema({"anyOf": [Precondition.model_json_schema(), {"type": "null"}]}),
-    ] = Field(None, description="without it: that the device is not suspended, revoked or retired")
+        Precondition | None, WithJsonSchema({"anyOf": [Precondition.model_json_schema(), {"type": "null"}]})
+    ] = Field(None, description="without it the device only must not be suspended, revoked or retired")
     boot: Boot | None = Field(
         None, description="the device refuses it in any other boot: it is meant for what runs now"
     )

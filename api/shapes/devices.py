@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
-from api.http.bodies import Order
+from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
-from api.http.parameters import printable
+from api.http.parameters import ListParameters, printable
 
 
 class Presence(Answer):
     online: bool
-    since: Annotated[str, about("when the connection was begun that this status belongs to")]
+    since: Annotated[str, about("begin of the connection to which the status belongs")]
     boot: Annotated[int, about("power-up counter of the controller")]
     firmware: str | None
 
@@ -21,9 +21,9 @@ class Presence(Answer):
 DeviceState = Literal["pending", "active", "suspended", "revoked", "retired"]
 
 
-class Device(Answer):
+class DeviceAnswer(Answer):
     device: str
-    state: Annotated[DeviceState, about("pending: was granted a login and has not used it yet")]
+    state: Annotated[DeviceState, about("pending: it has a login and has not used it yet")]
     registered_at: str
     presence: Annotated[Presence | None, about("null: the device has never sent a status")]
     last_frame_at: Annotated[str | None, about("time of the newest frame; null: none yet")]
@@ -32,14 +32,14 @@ class Device(Answer):
     tags: list[str]
 
 
-class Channel(Answer):
+class ChannelAnswer(Answer):
     channel: str
-    unit: Annotated[str | None, about("null: nobody has said it yet")]
+    unit: Annotated[str | None, about("null: not known yet")]
     description: str | None
 
 
 DEVICE = example(
-    Device,
+    DeviceAnswer,
     """{"device": "br-1", "state": "active", "registered_at": "2026-11-20T07:45:00.000000Z",
  "presence": {"online": true, "since": "2026-11-20T07:45:00.000000Z", "boot": 7, "firmware": "2.4.1"},
  "last_frame_at": "2026-11-20T07:45:00.000000Z", "title": "Fermenter 3", "location": "Hall 2/Bay 4",
@@ -48,8 +48,8 @@ DEVICE = example(
 CHANNEL = {"channel": "ph", "unit": "pH", "description": "pH, process value"}
 
 
-class DeviceDetail(Device):
-    version: Annotated[int, about("counts the changes of title, location and tags; the ETag, for If-Match")]
+class DeviceDetail(DeviceAnswer):
+    version: Annotated[int, about("number of the version of title, location and tags; the ETag for If-Match")]
 
 
 DETAIL = DEVICE | {"version": 3}
@@ -61,17 +61,25 @@ Title = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100),
 Location = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(printable)]
 
 
-class DeviceChange(Order):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {"title": "Fermenter 3", "location": "Hall 2/Bay 4", "tags": ["pilot"], "why": "moved"}
-        }
+class DeviceParameters(ListParameters):
+    state: list[DeviceState] = Field([], description="only in these states; may be repeated; without it all")
+    online: bool | None = Field(None, description="true: only devices that are online; false: only the others")
+    tag: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field(
+        [], max_length=MOST_TAGS, description="only devices with this tag; repeated: with all of these tags"
+    )
+    location: str | None = Field(
+        None, min_length=1, max_length=200, description="only devices whose location begins with this text"
+    )
+    q: str | None = Field(
+        None, min_length=1, max_length=100, description="only devices whose name or title contains this, in any case"
     )
 
-    title: Title | None = Field(None, description="what people call it; empty: none")
-    location: Location | None = Field(
-        None, description="where it stands, the larger place first; empty: nobody says where"
-    )
+
+class DeviceChange(Order):
+    model_config = body_config(title="Fermenter 3", location="Hall 2/Bay 4", tags=["pilot"], why="moved")
+
+    title: Title | None = Field(None, description="what people call it; empty: no title")
+    location: Location | None = Field(None, description="where it stands, the larger place first; empty: no location")
     tags: Annotated[list[Tag], Field(max_length=MOST_TAGS)] | None = Field(
-        None, description="all of them: others go; each once, sorted"
+        None, description="all its tags: others are removed; they are stored sorted, each once"
     )

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from api.http.description import Answer, T
+from api.http.parameters import ListParameters, SpanParameters
 
 
-class Event(Answer):
+class EventAnswer(Answer):
     time: str
     type: str
     boot: int | None
     data: dict[str, Any]
     received_at: str
+
+
+class EventParameters(SpanParameters, ListParameters):
+    type: str | None = Field(None, min_length=1, max_length=64, description="only events of this type, like phase")
 
 
 EVENT = {"time": T, "type": "phase", "boot": 7, "data": {"phase": "batch"}, "received_at": T}

@@ -10,9 +10,9 @@ from api.http.description import Answer, Following, T, Truncated, about
 class Latest(Answer, gc=False):  # hot path: never a part of a cycle
     channel: str
     unit: str | None
-    value: Annotated[float | None, about("null with a quality: due, but without a value; null without: none found")] = (
-        None
-    )
+    value: Annotated[
+        float | None, about("null with a quality: the channel was due and had no value; null without: none found")
+    ] = None
     quality: int | None = None
     time: str | None = None
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from api.http.bodies import Order, OrganizationName
+from api.http.bodies import Order, OrganizationName, body_config
 from api.http.description import Answer, about, example
 
 
-class Login(Answer):
+class LoginAnswer(Answer):
     username: str
     generation: int
     kind: Literal["password", "certificate"]
-    by_hand: Annotated[bool, about("made by a command; else by a handshake")]
+    by_hand: Annotated[bool, about("true: an operator made it; false: a handshake did")]
     cell: str
     wanted: Literal["present", "disabled", "absent"]
     applied: Annotated[Literal["present", "disabled", "absent"], about("what the broker was last told")]
@@ -25,7 +25,7 @@ class Login(Answer):
 
 
 LOGIN = example(
-    Login,
+    LoginAnswer,
     """{"username": "BR-2044.1", "generation": 1, "kind": "password", "by_hand": false, "cell": "main",
  "wanted": "present", "applied": "present", "created_at": "2026-11-20T07:45:00.000000Z",
  "applied_at": "2026-11-20T07:45:00.000000Z", "activated_at": "2026-11-20T07:45:00.000000Z", "ended_at": null}""",
@@ -34,10 +34,10 @@ LOGIN = example(
 
 class Given(Answer):
     device: str
-    organization: Annotated[str, about("whose it is now")]
+    organization: Annotated[str, about("the new owner")]
 
 
 class Gift(Order):
-    model_config = ConfigDict(json_schema_extra={"example": {"organization": "north", "why": "sold"}})
+    model_config = body_config(organization="north", why="sold")
 
-    organization: OrganizationName = Field(description="its name; whose the device will be, with all that it has sent")
+    organization: OrganizationName = Field(description="name of the new owner of the device and its data")

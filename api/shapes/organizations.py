@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 
 from api.access.roles import Role, Scope
-from api.http.bodies import Order, OrganizationName, PersonName, Token, secretive
+from api.http.bodies import Order, OrganizationName, PersonName, Token, body_config
 from api.http.description import Answer, T, about, example
 from api.http.parameters import Duration
 
@@ -20,7 +20,7 @@ class Membership(Answer):
     organization: str
     title: str
     role: RoleName
-    since: Annotated[str | None, about("null: it is a key's")]
+    since: Annotated[str | None, about("null: the caller is a key")]
 
 
 class Organizations(Answer):
@@ -31,7 +31,7 @@ class Organization(Answer):
     organization: str
     title: str
     created_at: str
-    role: Annotated[RoleName, about("of who asks")]
+    role: Annotated[RoleName, about("role of the caller")]
 
 
 class Member(Answer):
@@ -45,14 +45,14 @@ class Member(Answer):
 class Invitation(Answer):
     invitation_id: int
     role: RoleName
-    uses: Annotated[int, about("that are left; 0: used up, or withdrawn")]
+    uses: Annotated[int, about("uses that are left; 0: used up or withdrawn")]
     invited_by: str
     created_at: str
     expires_at: str
 
 
 class MadeInvitation(Invitation):
-    code: Annotated[str, about("for whom is invited; it is shown here only")]
+    code: Annotated[str, about("code for those who are invited; only this answer shows it")]
 
 
 class Key(Answer):
@@ -63,11 +63,11 @@ class Key(Answer):
     created_by: str
     created_at: str
     expires_at: str | None
-    ended_at: Annotated[str | None, about("when it was ended; null: by nobody")]
+    ended_at: Annotated[str | None, about("when somebody ended it; null: nobody did")]
 
 
 class MadeKey(Key):
-    key: Annotated[str, about("for Authorization: Bearer; it is shown here only")]
+    key: Annotated[str, about("key for Authorization: Bearer; only this answer shows it")]
 
 
 MEMBERSHIP = {"organization": "north", "title": "Plant North", "role": "engineer", "since": T}
@@ -104,44 +104,44 @@ GivenScope = Annotated[Scope, WithJsonSchema({"type": "string", "enum": [scope.v
 
 
 class NewOrganization(BaseModel):
-    model_config = secretive(organization="north", title="Plant North")
+    model_config = body_config(organization="north", title="Plant North")
 
-    organization: OrganizationName = Field(description="its name, for addresses and settings; it stays")
+    organization: OrganizationName = Field(description="name for addresses and settings; it cannot be changed")
     title: PersonName = Field(description="what people call it")
 
 
 class Joining(BaseModel):
-    model_config = secretive(code=CODE)
+    model_config = body_config(code=CODE)
 
     code: Token
 
 
 class OrganizationChange(Order):
-    model_config = secretive(title="Plant North", why="renamed")
+    model_config = body_config(title="Plant North", why="renamed")
 
     title: PersonName
 
 
 class MemberChange(Order):
-    model_config = secretive(role="engineer", why="trained")
+    model_config = body_config(role="engineer", why="trained")
 
     role: GivenRole
 
 
 class NewInvitation(BaseModel):
-    model_config = secretive(role="operator", uses=1, expires_in="7d")
+    model_config = body_config(role="operator", uses=1, expires_in="7d")
 
-    role: GivenRole = Field(description="of who joins with it")
-    uses: int = Field(1, ge=1, le=1000, description="how many can join with it")
+    role: GivenRole = Field(description="role of those who join with it")
+    uses: int = Field(1, ge=1, le=1000, description="number of people who can join with it")
     expires_in: Annotated[Duration, within(LONGEST_INVITATION)] = Field(timedelta(days=7), description="1m to 90d")
 
 
 class NewKey(BaseModel):
-    model_config = secretive(name="dashboard", role="viewer", scopes=["telemetry:read"], expires_in="90d")
+    model_config = body_config(name="dashboard", role="viewer", scopes=["telemetry:read"], expires_in="90d")
 
-    name: PersonName = Field(description="what it is for")
+    name: PersonName = Field(description="what the key is for")
     role: GivenRole
-    scopes: list[GivenScope] = Field(min_length=1, max_length=100, description="what it can be used for")
+    scopes: list[GivenScope] = Field(min_length=1, max_length=100, description="what the key may be used for")
     expires_in: Annotated[Duration, within(LONGEST_KEY)] | None = Field(
         None, description="1m to 3660d; without it, it does not expire"
     )

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from api.http.description import Answer, about, example
+from api.http.parameters import ListParameters, SpanParameters
+from schema.reasons import Reason
+
+QuarantineState = Literal["open", "replayed", "discarded"]
 
 
 class Quarantined(Answer):
@@ -16,11 +22,18 @@ class Quarantined(Answer):
     detail: str
     content_type: str | None
     bytes: int
-    state: Literal["open", "replayed", "discarded"]
+    state: QuarantineState
     settled_at: Annotated[str | None, about("when it was replayed or discarded")]
     payload: Annotated[
         str | None, about("base64; null if discarded, and in a list if over 16 KiB: ask for the item itself")
     ]
+
+
+class QuarantineParameters(SpanParameters, ListParameters):
+    reason: list[Reason] = Field([], description="only these reasons; may be repeated")
+    state: list[QuarantineState] = Field(["open"], description="only in these states; may be repeated")
+    device: str | None = Field(None, max_length=2000, description="the device level of the topic, registered or not")
+    limit: int = Field(100, ge=1, le=200, description="most messages on a page")
 
 
 QUARANTINED = example(

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from api.http.bodies import Order
+from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Instant, device_name
 
 
 class Hold(Answer):
     hold_id: int
-    device: Annotated[str | None, about("null: all of the organization")]
-    begins: Annotated[str | None, about("null: from the first on")]
-    ends: Annotated[str | None, about("null: and all that is to come")]
+    device: Annotated[str | None, about("null: all devices of the organization")]
+    begins: Annotated[str | None, about("null: from the oldest data on")]
+    ends: Annotated[str | None, about("null: all future data too")]
     who: str
     why: str
     made_at: str
-    ended_at: Annotated[str | None, about("null: it is in force")]
+    ended_at: Annotated[str | None, about("null: the hold is in force")]
     dropped_until: Annotated[
         str | None,
         about("frames of its time, up to there, have been dropped: before it was made, or after it was ended"),
@@ -35,22 +35,15 @@ HOLD = example(
 
 
 class NewHold(Order):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "device": "br-1",
-                "begins": "2026-11-01T00:00:00Z",
-                "ends": "2026-11-15T00:00:00Z",
-                "why": "batch 4711 is being inspected",
-            }
-        }
+    model_config = body_config(
+        device="br-1", begins="2026-11-01T00:00:00Z", ends="2026-11-15T00:00:00Z", why="batch 4711 is being inspected"
     )
 
     device: Annotated[str, AfterValidator(device_name)] | None = Field(
-        None, description="without it, all of the organization"
+        None, description="without it, all devices of the organization"
     )
-    begins: Instant | None = Field(None, description="without it, from the first on")
-    ends: Instant | None = Field(None, description="without it, and all that is to come, until the hold is ended")
+    begins: Instant | None = Field(None, description="without it, from the oldest data on")
+    ends: Instant | None = Field(None, description="without it, all future data too, until the hold is ended")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -9,19 +9,19 @@ from api.http.description import Answer, about, example
 
 class Serial(Answer, rename={"import_": "import"}):
     serial: str
-    device: Annotated[str, about("the name it has or will get")]
-    state: Annotated[str | None, about("of that device; null: it has not enrolled, or is another organization's")]
-    claim_version: Annotated[int, about("of the master key; 0: a claim key of its own")]
+    device: Annotated[str, about("name that the device has or will get")]
+    state: Annotated[str | None, about("its state; null: it has not enrolled, or another organization has it")]
+    claim_version: Annotated[int, about("version of the master key; 0: the serial has a claim key of its own")]
     blocked: bool
-    fingerprint: Annotated[str | None, about("of the identity key it is bound to; null: none yet")]
-    import_: Annotated[str | None, about("name of the import it came with")]
+    fingerprint: Annotated[str | None, about("fingerprint of the identity key that it is bound to; null: none yet")]
+    import_: Annotated[str | None, about("name of the import that added it")]
     created_at: str
 
 
 class Import(Answer, rename={"import_": "import"}):
-    import_: Annotated[str, about("its name")]
+    import_: Annotated[str, about("name of the import")]
     new: int
-    known: Annotated[int, about("were there already, and were left as they are")]
+    known: Annotated[int, about("serials that existed already and stay as they are")]
     keys_not_kept: Annotated[
         int,
         about(

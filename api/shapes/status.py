@@ -30,11 +30,11 @@ class Completeness(Answer, rename={"from_": "from"}):
     lost: Annotated[int | None, about("of the missing, those that the device has said it does not have any more")]
 
 
-class Status(Answer):
+class StatusAnswer(Answer):
     device: str
     state: DeviceState
     online: Annotated[bool | None, about("null: it has never sent a status")]
-    since: Annotated[str | None, about("when the connection was begun that the status belongs to")]
+    since: Annotated[str | None, about("begin of the connection to which the status belongs")]
     last_seen: Annotated[
         str | None,
         about("when its newest status or its newest frame was received, whichever was later; null: neither yet"),
@@ -51,7 +51,7 @@ class Status(Answer):
 
 
 STATUS = example(
-    Status,
+    StatusAnswer,
     """{"device": "br-1", "state": "active", "online": true, "since": "2026-11-20T07:45:00.000000Z",
  "last_seen": "2026-11-20T08:45:00.031000Z", "boot": 7, "firmware": "2.4.1",
  "last_frame_at": "2026-11-20T08:45:00.000000Z", "lag_ms": 31.0, "age_ms": 412.0,

@@ -13,7 +13,7 @@ class Column(Answer):
     aggregate: Annotated[str | None, about("null for raw samples")]
 
 
-class Telemetry(Answer, rename={"from_": "from"}):
+class TelemetryAnswer(Answer, rename={"from_": "from"}):
     device: str
     from_: Annotated[str, about("first instant of the range")]
     to: Annotated[str, about("end of the range; not part of it")]
@@ -41,7 +41,7 @@ class Telemetry(Answer, rename={"from_": "from"}):
 
 
 TELEMETRY = example(
-    Telemetry,
+    TelemetryAnswer,
     """{"device": "br-1", "from": "2026-11-20T07:45:00.000000Z", "to": "2026-11-20T08:45:00.000000Z",
  "bucket": null, "quality": "good", "columns": [{"channel": "ph", "unit": "pH", "aggregate": null},
  {"channel": "temperature", "unit": "°C", "aggregate": null}], "rows": [["2026-11-20T07:45:00.000000Z", 7.02,
@@ -49,7 +49,7 @@ TELEMETRY = example(
  "next": "WyI1ZmQ4MWM0Y…", "warnings": []}""",
 )
 BUCKETS = example(
-    Telemetry,
+    TelemetryAnswer,
     """{"device": "br-1", "from": "2026-11-20T07:45:00.000000Z", "to": "2026-11-20T08:45:00.000000Z",
  "bucket": "1m", "quality": "good", "columns": [{"channel": "ph", "unit": "pH", "aggregate": "avg"},
  {"channel": "ph", "unit": "1", "aggregate": "count"}], "rows": [["2026-11-20T07:45:00.000000Z", 7.021, 60],

@@ -16,7 +16,7 @@ import typer
 from deploy.backup import safe
 from deploy.backup.restore import restore
 from deploy.backup.take import SECRETS, Backup, backups, chosen, receive, take
-from deploy.backup.verify import note, verified
+from deploy.backup.verify import Findings, note, verified
 from deploy.stack import choose
 from deploy.stack.errors import StackError
 from deploy.stack.local import database, hold
@@ -83,25 +83,22 @@ def list_backups(store: Store) -> None:
 def verify(store: Store, *, label: Label = None) -> None:
     """Restore a backup into a server of its own, and see whether all adds up."""
     backup = chosen(store, label)
-    newest, faults, words = None, [], ""
     try:
         with database_errors():
             found = asyncio.run(verified(store, backup))
-        newest, faults = found.newest, found.faults
         words = f"{found}: {found.frames} frames, the newest of {found.newest}"
     except StackError as error:
-        faults, words = [str(error)], str(error)
+        found, words = Findings(faults=[str(error)]), str(error)
     print(f"{backup.label}: {words}")
     if url := os.environ.get("BIOGATE_DATABASE_URL"):
         try:
             with database_errors():
-                noted = asyncio.run(note(url, backup.label, newest, faults, words))
-        except Refused as error:
-            print(f"not noted in the database: {error}", file=sys.stderr)
-        else:
+                noted = asyncio.run(note(url, backup.label, found, words))
             if not noted:
                 print("the database knows no such backup: not noted there", file=sys.stderr)
-    raise typer.Exit(FAILED if faults else DONE)
+        except Refused as error:
+            print(f"not noted in the database: {error}", file=sys.stderr)
+    raise typer.Exit(FAILED if found.faults else DONE)
 
 
 @app.command("restore")

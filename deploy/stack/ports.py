@@ -1,10 +1,12 @@
-"""Finds free TCP ports on loopback."""
+"""Finds free TCP ports on loopback, and asks whether somebody serves at one."""
 
 from __future__ import annotations
 
 import random
 import socket
 from collections.abc import Collection
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from deploy.stack.errors import StackError
 
@@ -31,6 +33,18 @@ def is_listening(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def answers(url: str) -> bool:
+    """Whether a GET is answered with 200."""
+    try:
+        with urlopen(url, timeout=1) as answer:  # noqa: S310 - our own http URL
+            return bool(answer.status == 200)
+    except HTTPError as error:
+        error.close()
+        return False
+    except OSError:
+        return False
 
 
 def next_free(preferred: int, taken: Collection[int] = ()) -> int:

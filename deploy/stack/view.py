@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,7 +17,7 @@ from deploy.stack.supervisor import Supervisor
 
 READ_S = 1.0
 LINE_S = 5.0
-KINDS = ("frame", "status", "event")
+KINDS = {"frame": "frames", "status": "statuses", "event": "events"}
 COLUMNS = {
     "received": "received",
     "committed": "committed",
@@ -45,17 +46,18 @@ def watch_plainly(
 ) -> None:
     """Show the same in lines; the first comes early, so that a script sees at once that data flow. A changed number of
     enrolled controllers gets a line of its own."""
+    say = partial(console.print, soft_wrap=True, highlight=False)
     next_line = time.monotonic() + 2
     before = None
     while True:
         enrolled = step(supervisor, window, reader)
         if enrolled is not None and enrolled != before:
-            console.print(f"{time.strftime('%H:%M:%S')} controllers: {enrolled}", soft_wrap=True, highlight=False)
+            say(f"{time.strftime('%H:%M:%S')} controllers: {enrolled}")
             before = enrolled
         while supervisor.notices:
-            console.print(supervisor.notices.popleft(), soft_wrap=True, highlight=False)
+            say(supervisor.notices.popleft())
         if time.monotonic() >= next_line:
-            console.print(line(window), soft_wrap=True, highlight=False)
+            say(line(window))
             next_line += LINE_S
         time.sleep(READ_S)
 
@@ -99,14 +101,8 @@ def page(
         summary(window, running_s),
     ]
     rows += [Text(notice, style="yellow") for notice in supervisor.notices]
-    rows.append(
-        Text(
-            f"Endpoints as shell variables: {short(supervisor.paths.env)}   Logs: {short(supervisor.paths.log)}   "
-            "Ctrl-C stops everything",
-            style="dim",
-        )
-    )
-    return Group(*rows)
+    places = f"Endpoints as shell variables: {short(supervisor.paths.env)}   Logs: {short(supervisor.paths.log)}"
+    return Group(*rows, Text(f"{places}   Ctrl-C stops everything", style="dim"))
 
 
 def accounting(window: CounterWindow) -> Table:
@@ -115,9 +111,9 @@ def accounting(window: CounterWindow) -> Table:
     table.add_column("")
     for title in COLUMNS.values():
         table.add_column(title, justify="right")
-    for kind in KINDS:
+    for kind, title in KINDS.items():
         counts = [window.readings[-1].total(state, kind) if window.readings else 0 for state in COLUMNS]
-        table.add_row({"frame": "frames", "status": "statuses", "event": "events"}[kind], *(f"{n:,}" for n in counts))
+        table.add_row(title, *(f"{n:,}" for n in counts))
     return table
 
 

@@ -43,19 +43,11 @@ class _Watch:
     """One rule of the device, with its alarm."""
 
     __slots__ = (
-        "alarm",
-        "by_person",
-        "holds",
-        "is_known",
-        "is_outside",
-        "judged",
-        "rule",
-        "since",
-        "test",
-        "was_known",
+        *("alarm", "by_person", "holds", "is_known", "is_outside", "judged", "rule", "since", "test", "was_known"),
     )
 
-    def __init__(self, rule: Rule, alarm: Alarm, memory: Mapping[str, Any], suppressed: Sequence[bool]) -> None:
+    def __init__(self, rule: Rule, alarm: Alarm, device_memory: Mapping[str, Any]) -> None:
+        memory = device_memory.get("rules", {}).get(rule.name, {})
         self.rule, self.alarm = rule, alarm
         self.test = conditions.test(rule, memory.get("test"))
         self.test.value = memory.get("value")
@@ -65,7 +57,7 @@ class _Watch:
         """When the condition was last judged."""
         self.was_known: bool = memory.get("was_known", alarm.condition is not Condition.UNKNOWN)
         """Whether the condition was known then; in a backlog the alarm does not say so."""
-        self.is_outside, self.by_person = suppressed
+        self.is_outside, self.by_person = device_memory.get("suppressed", {}).get(rule.name, (False, False))
         """Whether the run phase suppresses the alarm, and whether a person does."""
         self.take(alarm)
 
@@ -82,6 +74,75 @@ class _Watch:
         before = self.alarm.state
         self.take(alarm)
         return Transition(self.rule.name, moment(at), cause, before, alarm.state, self.test.value, detail, alarm)
+
+    def judge(
+        self, outcome: bool | None, seen: Snapshot, *, time: float, at: float, detail: str = ""
+    ) -> list[Transition]:
+        """The transition that follows from an outcome, if any; `detail` instead of the test's words."""
+        rule, holds = self.rule, self.holds
+        wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
+        self.delay(outcome, time)
+        delay = (rule.off_delay if holds else rule.on_delay) - TOLERANCE
+        if self.since is not None and wanted is not None and time - self.since >= delay:
+            holds, self.since = wanted, None
+        is_known = outcome is not None
+        if holds is self.holds and is_known is self.is_known:
+            return []
+        if not is_known:
+            cause = "unknown"
+        elif holds is self.holds:
+            cause = "known"
+        else:
+            cause = "condition" if holds else "return"
+        alarm = machine.see(self.alarm, Condition.ACTIVE if holds else Condition.NORMAL, latch=rule.latch)
+        if not is_known:
+            alarm = machine.see(alarm, Condition.UNKNOWN)
+        return [self.become(alarm, at, cause, detail or self.test.words(seen, outcome))]
+
+    def delay(self, outcome: bool | None, time: float) -> None:
+        """Count the delay. It counts only time in which the condition was known: it goes on after an unknown, and a gap
+        counts for `stale_after` at most."""
+        rule = self.rule
+        wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
+        if self.since is not None:
+            elapsed = time - self.judged  # below 0 after a tick that took the device's clock for more than it shows
+            was_unknown = elapsed < 0 or (not self.was_known and rule.unknown == "hold")
+            self.since += elapsed if was_unknown else max(elapsed - rule.stale_after, 0.0)
+        if wanted is self.holds:
+            self.since = None
+        elif wanted is not None and self.since is None:
+            self.since = time
+        self.judged, self.was_known = time, outcome is not None
+
+    def scope(self, phase: str | None, at: float) -> list[Transition]:
+        """Suppress by design the alarm of a rule that is not for this phase. One that returns counts delays anew."""
+        phases = self.rule.scope.phases
+        is_outside = bool(phases) and phase not in phases
+        if is_outside is self.is_outside:
+            return []
+        self.is_outside, self.since = is_outside, None
+        alarm = self.alarm
+        if is_outside:
+            alarm = machine.act(alarm, Action.SUPPRESS, now=moment(at))
+        else:
+            if alarm.active:
+                alarm = machine.see(alarm, Condition.NORMAL, latch=self.rule.latch)
+            if alarm.suppressed and not self.by_person:
+                alarm = machine.act(alarm, Action.UNSUPPRESS, now=moment(at))
+        return [self.become(alarm, at, "phase", f"run phase: {phase or 'none'}")]
+
+    def first_due(self) -> float:
+        """Seconds without a frame before which a tick cannot change this rule."""
+        return self.rule.when.after if isinstance(self.rule.when, Silent) else self.rule.stale_after
+
+    def memory(self) -> dict[str, Any]:
+        return {
+            "test": self.test.memory(),
+            "value": self.test.value,
+            "since": self.since,
+            "judged": self.judged,
+            "was_known": self.was_known,
+        }
 
 
 class DeviceAlarms:
@@ -102,23 +163,17 @@ class DeviceAlarms:
         live: bool = True,
     ) -> None:
         memory, alarms = memory or {}, alarms or {}
-        of_rules, suppressed = memory.get("rules", {}), memory.get("suppressed", {})
         self._watched = {
-            rule.name: _Watch(
-                rule,
-                alarms.get(rule.name, Alarm()),
-                of_rules.get(rule.name, {}),
-                suppressed.get(rule.name, (False, False)),
-            )
-            for rule in rules
-            if rule.enabled
+            rule.name: _Watch(rule, alarms.get(rule.name, Alarm()), memory) for rule in rules if rule.enabled
         }
-        self._used = frozenset[str]().union(*(watch.test.channels for watch in self._watched.values()))
-        self._patience = min(map(self._first_due, self._watched.values()), default=float("inf"))
-        self._timeline = Timeline(self._used, memory, live=live)
+        self.channels = frozenset[str]().union(*(watch.test.channels for watch in self._watched.values()))
+        """The channels that the rules read; others need not be given."""
+        self._patience = min((watch.first_due() for watch in self._watched.values()), default=float("inf"))
+        self._timeline = Timeline(self.channels, memory, live=live)
         self._seen = self._timeline.seen
-        self._phase_time: float
-        self._phase_time, self._seen.phase = memory.get("phase", (0.0, None))
+        self.phase_time: float
+        """The time of the newest phase, in s since 1970; 0 if there was none."""
+        self.phase_time, self._seen.phase = memory.get("phase", (0.0, None))
         self._is_scoped = False
 
     @property
@@ -139,16 +194,6 @@ class DeviceAlarms:
         """How often the device's clock was set back, and how often its numbers went back."""
         return self._timeline.set_back_count, self._timeline.numbers_back_count
 
-    @property
-    def phase_time(self) -> float:
-        """The time of the newest phase, in s since 1970; 0 if there was none."""
-        return self._phase_time
-
-    @property
-    def channels(self) -> frozenset[str]:
-        """The channels that the rules read; others need not be given."""
-        return self._used
-
     def frame(self, frame: CommittedFrame) -> list[Transition]:
         """Evaluate a frame that was committed."""
         taken, seen = self._timeline.take(frame), self._seen
@@ -163,37 +208,29 @@ class DeviceAlarms:
             outcome = watch.test.step(seen, watch.holds)
             if late_for >= SETTLED and not isinstance(watch.rule.when, Silent):
                 late = f"frames come {seen.received - seen.time:.0f} s after their time"
-                change = self._judge(watch, None, seen, time=seen.time, at=seen.heard, detail=late)
+                made += watch.judge(None, seen, time=seen.time, at=seen.heard, detail=late)
             elif outcome is watch.holds and watch.is_known and watch.since is None:
                 continue
             elif taken.is_late:
-                self._delay(watch, outcome, seen.time)
-                continue
+                watch.delay(outcome, seen.time)
             else:
-                change = self._judge(watch, outcome, seen, time=seen.time, at=seen.time)
-            if change is not None:
-                made.append(change)
+                made += watch.judge(outcome, seen, time=seen.time, at=seen.time)
         return made
 
     def phase(self, time: float, phase: str | None) -> list[Transition]:
         """Take a phase that the run has entered; null ends the run. Phases older than the newest are ignored. A rule
         that returns is evaluated at once, by the newest frame."""
-        if time < self._phase_time:
+        if time < self.phase_time:
             return []
-        self._phase_time, self._seen.phase = time, phase
-        known = [watch for watch in self._watched.values() if watch.is_known]
+        self.phase_time, self._seen.phase = time, phase
+        outside = [watch for watch in self._watched.values() if watch.is_outside and watch.is_known]
         made = self._scope(time)
-        returned = {one.rule for one in made}
-        if not self._timeline.has_begun or self._timeline.late_for:
-            return made
-        time = max(time, self._seen.time)
-        for watch in known:
-            if watch.is_outside or watch.rule.name not in returned:
-                continue
-            outcome = watch.test.step(self._seen, watch.holds)
-            change = self._judge(watch, outcome, self._seen, time=time, at=time)
-            if change is not None:
-                made.append(change)
+        if self._timeline.has_begun and not self._timeline.late_for:
+            time = max(time, self._seen.time)
+            for watch in outside:
+                if not watch.is_outside:
+                    outcome = watch.test.step(self._seen, watch.holds)
+                    made += watch.judge(outcome, self._seen, time=time, at=time)
         return made
 
     def tick(self, now: float, well_since: float = 0.0) -> list[Transition]:
@@ -228,17 +265,8 @@ class DeviceAlarms:
     def memory(self) -> dict[str, Any]:
         """The state that all frames up to now have left, as JSON, without the alarms."""
         return self._timeline.memory() | {
-            "phase": [self._phase_time, self._seen.phase],
-            "rules": {
-                name: {
-                    "test": watch.test.memory(),
-                    "value": watch.test.value,
-                    "since": watch.since,
-                    "judged": watch.judged,
-                    "was_known": watch.was_known,
-                }
-                for name, watch in self._watched.items()
-            },
+            "phase": [self.phase_time, self._seen.phase],
+            "rules": {name: watch.memory() for name, watch in self._watched.items()},
             "suppressed": {name: [watch.is_outside, watch.by_person] for name, watch in self._watched.items()},
         }
 
@@ -247,7 +275,7 @@ class DeviceAlarms:
         time, later = self._timeline.later(now)
         later.well_since = well_since
         waited = now - self._timeline.waits_since(now)
-        made = []
+        made: list[Transition] = []
         for watch in self._watched.values():
             is_silence = isinstance(watch.rule.when, Silent)
             if not is_silence and waited < watch.rule.stale_after:
@@ -257,74 +285,14 @@ class DeviceAlarms:
             # Other rules, with their delays, wait for a frame.
             if outcome is None or is_silence:
                 detail = "the device has not sent anything yet" if has_nothing else ""
-                change = self._judge(watch, outcome, later, time=time, at=now, detail=detail)
-                if change is not None:
-                    made.append(change)
+                made += watch.judge(outcome, later, time=time, at=now, detail=detail)
         return made
-
-    def _first_due(self, watch: _Watch) -> float:
-        """Seconds without a frame before which a tick cannot change this rule."""
-        rule = watch.rule
-        return rule.when.after if isinstance(rule.when, Silent) else rule.stale_after
-
-    def _judge(
-        self, watch: _Watch, outcome: bool | None, seen: Snapshot, *, time: float, at: float, detail: str = ""
-    ) -> Transition | None:
-        """The transition that follows from an outcome, if any; `detail` instead of the test's words."""
-        rule, holds = watch.rule, watch.holds
-        wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
-        self._delay(watch, outcome, time)
-        delay = (rule.off_delay if holds else rule.on_delay) - TOLERANCE
-        if watch.since is not None and wanted is not None and time - watch.since >= delay:
-            holds, watch.since = wanted, None
-        is_known = outcome is not None
-        if holds is watch.holds and is_known is watch.is_known:
-            return None
-        if holds is not watch.holds:
-            cause = ("condition" if holds else "return") if is_known else "unknown"
-        else:
-            cause = "known" if is_known else "unknown"
-        alarm = machine.see(watch.alarm, Condition.ACTIVE if holds else Condition.NORMAL, latch=rule.latch)
-        if not is_known:
-            alarm = machine.see(alarm, Condition.UNKNOWN)
-        return watch.become(alarm, at, cause, detail or watch.test.words(seen, outcome))
-
-    def _delay(self, watch: _Watch, outcome: bool | None, time: float) -> None:
-        """Count the delay of a rule. It counts only time in which the condition was known: it goes on after an unknown,
-        and a gap counts for `stale_after` at most."""
-        rule = watch.rule
-        wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
-        if watch.since is not None:
-            elapsed = time - watch.judged  # below 0 after a tick that took the device's clock for more than it shows
-            was_unknown = elapsed < 0 or (not watch.was_known and rule.unknown == "hold")
-            watch.since += elapsed if was_unknown else max(elapsed - rule.stale_after, 0.0)
-        if wanted is watch.holds:
-            watch.since = None
-        elif wanted is not None and watch.since is None:
-            watch.since = time
-        watch.judged, watch.was_known = time, outcome is not None
 
     def _scope(self, at: float) -> list[Transition]:
-        """Suppress by design the rules that are not for the current phase. A rule that returns counts delays anew."""
+        """Suppress by design the rules that are not for the current phase."""
         self._is_scoped = True
-        made = []
         phase = self._seen.phase
-        for watch in self._watched.values():
-            phases = watch.rule.scope.phases
-            is_outside = bool(phases) and phase not in phases
-            if is_outside is watch.is_outside:
-                continue
-            watch.is_outside, watch.since = is_outside, None
-            alarm = watch.alarm
-            if is_outside:
-                alarm = machine.act(alarm, Action.SUPPRESS, now=moment(at))
-            else:
-                if alarm.active:
-                    alarm = machine.see(alarm, Condition.NORMAL, latch=watch.rule.latch)
-                if alarm.suppressed and not watch.by_person:
-                    alarm = machine.act(alarm, Action.UNSUPPRESS, now=moment(at))
-            made.append(watch.become(alarm, at, "phase", f"run phase: {phase or 'none'}"))
-        return made
+        return [change for watch in self._watched.values() for change in watch.scope(phase, at)]
 
 
 def moment(time: float) -> datetime:

@@ -15,13 +15,13 @@ board that was swapped, changes neither time nor receipt. A frame, in the order 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from schema.alarms.lateness import LATE, SETTLED, Lag, Lateness
 from schema.alarms.snapshot import Snapshot, Value
+from schema.messages import BAD
 
-BAD = 1
 LARGEST = 1e300
 """A greater value counts as bad: so differences stay finite, and can be written as JSON."""
 TOLERANCE = 1e-6
@@ -135,16 +135,7 @@ class Timeline:
         if not self.has_begun:
             return now, Snapshot(time=now, heard=waits_since, now=now, is_estimate=True)
         time = seen.time + (now - waits_since)
-        later = Snapshot(
-            time=max(time - grace, seen.time),
-            received=seen.received,
-            heard=seen.heard,
-            now=now,
-            is_estimate=True,
-            boot=seen.boot,
-            seq=seen.seq,
-            values=seen.values,
-        )
+        later = replace(seen, time=max(time - grace, seen.time), now=now, is_estimate=True)
         return time, later
 
     def memory(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from api.access.identity import Identities
 from api.access.roles import Role, Scope
 from api.access.tokens import ApiKey, hashed
 from api.app import create_app
-from api.settings import Settings
+from api.settings import ApiSettings
 
 
 async def organization(sql: asyncpg.Connection, name: str) -> int:
@@ -88,7 +88,7 @@ class Served(httpx2.AsyncClient):
         return found
 
 
-def quick(settings: Settings) -> Settings:
+def quick(settings: ApiSettings) -> ApiSettings:
     """These settings, with passwords that cost nothing if they do not say how much."""
     if "api_password_rounds" in settings.model_fields_set:
         return settings
@@ -100,7 +100,7 @@ async def serving(
     database_url: str, address: str = "127.0.0.1", base: str = "https://api", **settings: Any
 ) -> AsyncIterator[Served]:
     """An API of its own, asked from that address."""
-    app = create_app(quick(Settings(database_url=database_url, **settings)))
+    app = create_app(quick(ApiSettings(database_url=database_url, **settings)))
     async with app.router.lifespan_context(app), Served(app, address, base) as it:
         yield it
 

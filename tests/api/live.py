@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from api.app import SOCKETS, create_app
 from api.edge.protocol import QuietSocket, limited
-from api.settings import Settings
+from api.settings import ApiSettings
 from schema.alarms.machine import Alarm
 from tests.api import alarms
 from tests.api.accounts import quick
@@ -30,7 +30,7 @@ STREAM = "/api/v1/alarms/stream"
 @asynccontextmanager
 async def listening(database_url: str, port: int = 0, **settings: Any) -> AsyncIterator[tuple[str, FastAPI]]:
     """An API over TCP, in this process so that its constants can be changed: its address without the scheme."""
-    given = quick(Settings(database_url=database_url, api_rate=0, api_anonymous_rate=0, **settings))
+    given = quick(ApiSettings(database_url=database_url, api_rate=0, api_anonymous_rate=0, **settings))
     app = create_app(given)
     config = uvicorn.Config(
         app,

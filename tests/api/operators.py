@@ -55,8 +55,8 @@ class Operator:
 
 
 def shape(name: str) -> type[description.Answer]:
-    """The model of that name, in whichever module it is."""
-    found = next((one for one in _below(description.Answer) if one.__name__ == name), None)
+    """The model with that name in the description, in whichever module it is."""
+    found = next((one for one in _below(description.Answer) if description.schema_name(one.__name__) == name), None)
     assert found is not None, name
     return found
 

@@ -16,8 +16,8 @@ from pydantic import SecretStr
 
 from api.access.passwords import Passwords
 from api.access.roles import Role
+from api.http.patience import MOST_OF_ONE
 from api.problems import Unauthorized
-from api.routes.commands import MOST_OF_ONE
 from tests.api.accounts import (
     PASSWORD,
     QUICK_HASH,

@@ -40,13 +40,13 @@ async def test_what_stands_comes_first_then_every_transition_as_the_lists_show_i
         assert (snapshot["cursor"], snapshot["more"]) == (was, False)
         assert snapshot["alarms"] == (await client.get("/api/v1/alarms")).json()["alarms"]
         [standing] = snapshot["alarms"]
-        conforms(shapes_alarms.Alarm, standing)
+        conforms(shapes_alarms.AlarmAnswer, standing)
         gone = await floor.normal()
         told = await message(socket)
         assert await events.next() == ("transition", str(gone), told["transitions"][0])
         assert (told["type"], told["cursor"], len(told["transitions"])) == ("transitions", gone, 1)
         assert told["transitions"] == (await client.get("/api/v1/alarms/history?limit=1")).json()["transitions"]
-        conforms(shapes_alarms.Transition, told["transitions"][0])
+        conforms(shapes_alarms.TransitionAnswer, told["transitions"][0])
         last = await floor.burst(1200)
         every = await floor.sql.fetch("select transition_id from alarm_transitions where transition_id > $1", gone)
         assert await numbers(socket, last) == [row[0] for row in every]

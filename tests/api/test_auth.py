@@ -15,7 +15,7 @@ from pydantic import SecretStr, ValidationError
 
 from api.access.passwords import Passwords
 from api.problems import Busy
-from api.settings import Settings
+from api.settings import ApiSettings
 from api.shapes import accounts as shapes_accounts
 from tests.api.accounts import (
     OWN_PAGE,
@@ -235,7 +235,7 @@ async def test_other_requests_are_answered_while_passwords_are_hashed(
 
 def test_no_installation_may_have_passwords_that_are_cheap_to_guess() -> None:
     with pytest.raises(ValidationError):
-        Settings(database_url="postgresql://user@127.0.0.1/name", api_password_rounds=9)
+        ApiSettings(database_url="postgresql://user@127.0.0.1/name", api_password_rounds=9)
 
 
 async def test_when_too_many_wait_to_log_in_the_others_are_told_to_come_again(

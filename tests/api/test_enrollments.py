@@ -61,7 +61,7 @@ async def test_each_route_asks_for_a_role_and_a_scope_before_it_looks_at_anythin
         others = [one for one in Scope if one is not scope]
         for key, status, words in (
             (None, 401, "Authorization: Bearer"),
-            ((await api_key(plant.sql))[:-1] + "?", 401, "none of ours"),
+            ((await api_key(plant.sql))[:-1] + "?", 401, "is unknown"),
             (await api_key(plant.sql, role=role, scopes=others), 403, scope),
             *[(await api_key(plant.sql, role=one), 403, role) for one in lower],
         ):

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
-from api.settings import Settings
+from api.settings import ApiSettings
 from tests.api.accounts import api_key, bearer
 from tests.api.plant import Plant, at
 from tests.api.test_limits import service
@@ -98,7 +98,7 @@ async def test_pages_of_other_origins_may_ask_only_if_the_setting_names_them(dat
 @pytest.mark.parametrize("origins", ["*", "https://a b", "plant.example", "https://a.example/", "https://*.example"])
 def test_origins_are_named_one_by_one(origins: str) -> None:
     with pytest.raises(ValidationError):
-        Settings(database_url="postgresql://u@h/d", api_cors_origins=origins)
+        ApiSettings(database_url="postgresql://u@h/d", api_cors_origins=origins)
 
 
 async def test_head_is_get_without_the_body(plant: Plant, client: httpx2.AsyncClient) -> None:

@@ -18,7 +18,7 @@ from fastapi import FastAPI, Request, Response, WebSocket
 
 from api.access.guard import ORGANIZATION, Db
 from api.app import create_app
-from api.settings import Settings
+from api.settings import ApiSettings
 from tests.api import live
 from tests.api.questions import ASSETS, PLAIN, QUESTIONS, SHOWING, SOCKET, Question, name, routes
 from tests.api.tenants import KINDS, Tenant, Visitor, settle, state
@@ -63,7 +63,7 @@ async def plantation(database_url: str) -> AsyncIterator[Plantation]:
     tenants = {name: await settle(sql, name, n) for n, name in enumerate(("main", "alpha", "beta"), 1)}
     async with api_login_url(sql, database_url) as url:
         app = create_app(
-            Settings(
+            ApiSettings(
                 database_url=database_url,
                 api_database_url=url,
                 api_rate=0,

@@ -18,7 +18,7 @@ from api.access import attempts
 from api.access.roles import Role
 from api.app import create_app
 from api.edge import limits, protocol
-from api.settings import Settings
+from api.settings import ApiSettings
 from tests.api.accounts import api_key, bearer, quick, serving
 from tests.api.plant import Plant
 from tests.api.test_operation import process
@@ -30,7 +30,7 @@ BIG = b"x" * 70_000
 @asynccontextmanager
 async def service(database_url: str, **settings: Any) -> AsyncIterator[httpx2.AsyncClient]:
     """Without a key."""
-    app = create_app(quick(Settings(database_url=database_url, **settings)))
+    app = create_app(quick(ApiSettings(database_url=database_url, **settings)))
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),

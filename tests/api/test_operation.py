@@ -18,7 +18,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from api.settings import Settings
+from api.settings import ApiSettings
 from tests.api.accounts import api_key, bearer
 from tests.api.conform import conforms
 from tests.api.operators import shape
@@ -150,7 +150,7 @@ def test_wrong_settings_are_named_without_their_values() -> None:
 
 
 def test_every_setting_is_described() -> None:
-    assert all(field.description for field in Settings.model_fields.values())
+    assert all(field.description for field in ApiSettings.model_fields.values())
 
 
 async def test_requests_are_counted_by_route_method_and_status(plant: Plant, client: httpx2.AsyncClient) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from api.access.tokens import ApiKey
 from api.app import create_app
-from api.settings import Settings
+from api.settings import ApiSettings
 from tests.api.accounts import api_key, bearer
 from tests.api.plant import T0, Plant
 
@@ -125,7 +125,7 @@ async def test_a_query_over_its_time_is_told_to_ask_for_less(device: int, plant:
         layout,
         T0,
     )
-    app = create_app(Settings(database_url=database_url, api_statement_timeout=0.02))
+    app = create_app(ApiSettings(database_url=database_url, api_statement_timeout=0.02))
     headers = bearer(await api_key(plant.sql))
     transport = httpx2.ASGITransport(app=app)
     async with (
@@ -137,7 +137,7 @@ async def test_a_query_over_its_time_is_told_to_ask_for_less(device: int, plant:
 
 
 async def test_without_a_database_all_but_health_and_metrics_say_503_and_when_to_retry() -> None:
-    app = create_app(Settings(database_url="postgresql://nobody@127.0.0.1:9/none"))
+    app = create_app(ApiSettings(database_url="postgresql://nobody@127.0.0.1:9/none"))
     headers = bearer(str(ApiKey.new()))
     transport = httpx2.ASGITransport(app=app)
     async with (

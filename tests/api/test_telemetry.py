@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from api.http import times
-from api.shapes.telemetry import Telemetry
+from api.shapes.telemetry import TelemetryAnswer
 from tests.api.accounts import Served, api_key, bearer, serving
 from tests.api.conform import conforms
 from tests.api.plant import Plant, at, text
@@ -28,7 +28,7 @@ async def ask(client: httpx2.AsyncClient, **parameters: Any) -> dict[str, Any]:
     answer = await client.get(URL, params={**RANGE, **parameters})
     assert answer.status_code == 200, answer.text
     content: dict[str, Any] = answer.json()
-    conforms(Telemetry, content)
+    conforms(TelemetryAnswer, content)
     return content
 
 

@@ -30,7 +30,7 @@ def variables(settings: type[BaseSettings]) -> set[str]:
 
 KNOWN = {
     "gateway": variables(gateway.settings.Settings),
-    "api": variables(api.settings.Settings),
+    "api": variables(api.settings.ApiSettings),
     "accounts": {"BIOGATE_DATABASE_URL"},
     "sql-login": {"BIOGATE_DATABASE_URL"},
     "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},

@@ -46,14 +46,14 @@ KNOWN = {
     "gateway": variables(gateway.settings.Settings),
     "alarms": variables(gateway.settings.Settings),
     "canary": variables(gateway.canary.settings.CanarySettings),
-    "api": variables(api.settings.Settings),
+    "api": variables(api.settings.ApiSettings),
     "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},
 }
 PORTS = {
     "gateway": gateway.settings.Settings.model_fields["gateway_http_port"].default,
     "alarms": gateway.settings.Settings.model_fields["alarms_http_port"].default,
     "canary": gateway.canary.settings.CanarySettings.model_fields["canary_http_port"].default,
-    "api": api.settings.Settings.model_fields["api_port"].default,
+    "api": api.settings.ApiSettings.model_fields["api_port"].default,
 }
 
 
@@ -466,7 +466,7 @@ def test_its_backups_can_be_restored_to_any_time(plant: str) -> None:
 def test_it_has_connections_for_all(plant: str) -> None:
     """With as many API processes as there may ever be, and each gateway twice while one replaces another."""
     most = int(named(plant, "Cluster", "biogate-database")["spec"]["postgresql"]["parameters"]["max_connections"])
-    pool = api.settings.Settings.model_fields["api_pool_size"].default
+    pool = api.settings.ApiSettings.model_fields["api_pool_size"].default
     [autoscaler] = of_kind(plant, "HorizontalPodAutoscaler")
     processes = sum(
         one["spec"]["replicas"]

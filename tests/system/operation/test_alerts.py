@@ -10,9 +10,9 @@ import pytest
 
 from deploy.stack import scraping
 from deploy.stack.paths import CHECKOUT
-from deploy.stack.prometheus import programs
 from tests.deploy import rules
 from tests.deploy.rules import PROMETHEUS
+from tests.prometheus import programs
 from tests.reference import METRICS
 
 SECTIONS = ("Meaning", "Impact", "Diagnosis", "Mitigation")
