@@ -6,14 +6,16 @@
 -- Frames on the topic `telemetry` that are older than what is stored of their device already, and the first frames of a
 -- device: the evaluator finds the others by their time. One row for frames of a device that lie close together.
 create table late_arrivals (
-    late_id        bigint      generated always as identity primary key,
-    device_id      integer     not null,
-    begins         timestamptz not null,
-    ends           timestamptz not null,
-    first_received timestamptz not null,
-    last_received  timestamptz not null,
-    last_time      timestamptz not null,
-    noted_at       timestamptz not null default clock_timestamp()
+    late_id         bigint      generated always as identity primary key,
+    device_id       integer     not null,
+    begins          timestamptz not null,
+    ends            timestamptz not null,
+    first_received  timestamptz not null,
+    last_received   timestamptz not null,
+    last_time       timestamptz not null,
+    newest_time     timestamptz,
+    newest_received timestamptz,
+    noted_at        timestamptz not null default clock_timestamp()
 );
 
 create index late_arrivals_device on late_arrivals (device_id, late_id desc);
@@ -21,6 +23,7 @@ create index late_arrivals_noted on late_arrivals (noted_at);
 
 comment on column late_arrivals.begins is 'the earliest time of the frames, by the clock of the device';
 comment on column late_arrivals.last_time is 'the time of the frame that was received last';
+comment on column late_arrivals.newest_time is 'of the newest stored frame of the device; null: there was none';
 
 alter table alarm_devices add received_until timestamptz, add set_back_at timestamptz, add numbers_back_at timestamptz;
 
@@ -32,8 +35,20 @@ alter table alarms add not_evaluated text;
 
 comment on column alarms.not_evaluated is 'why the rule is not evaluated on the device just now; null: it is';
 
+-- Devices whose clock was set back: for a minute after the frame with the time `before`, nothing came but older ones, the
+-- last of which has the time `until`.
+create view api.clocks_set_back as
+select l.device_id, l.newest_time as before, l.last_time as until
+  from public.devices d
+ cross join lateral (select * from public.late_arrivals l where l.device_id = d.device_id
+                      order by l.late_id desc limit 1) l
+ where d.organization_id = (select api.organization()) and l.last_received > l.newest_received + interval '1 minute';
+
+grant select on api.clocks_set_back to biogate_api;
+
 -- migrate: rollback
 
+drop view api.clocks_set_back;
 alter table alarms drop not_evaluated;
 alter table alarm_devices drop received_until, drop set_back_at, drop numbers_back_at;
 drop table late_arrivals;
