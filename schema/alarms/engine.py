@@ -190,9 +190,14 @@ class DeviceAlarms:
         return self._timeline.position
 
     @property
-    def oddities(self) -> tuple[int, int]:
-        """How often the device's clock was set back, and how often its numbers went back."""
-        return self._timeline.set_back_count, self._timeline.numbers_back_count
+    def oddities(self) -> tuple[float, float]:
+        """When the device's clock was set back last, and when its numbers went back last, in s since 1970; 0: never."""
+        return self._timeline.set_back_at, self._timeline.numbers_back_at
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the newest frames are of a backlog."""
+        return self._timeline.late_for > 0
 
     def frame(self, frame: CommittedFrame) -> list[Transition]:
         """Evaluate a frame that was committed."""

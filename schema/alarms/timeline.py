@@ -70,14 +70,18 @@ class Timeline:
     def __init__(self, used: Collection[str], memory: Mapping[str, Any], *, live: bool) -> None:
         self._used, self._live = used, live
         self._lag = Lag(memory.get("lag"))
-        self._before_set_back, self._set_back_at = memory.get("set_back", (0.0, 0.0))
+        self._before_set_back: float
+        self.set_back_at: float
+        """When the device's clock was found to be set back last; 0 if it never was."""
+        self._before_set_back, self.set_back_at = memory.get("set_back", (0.0, 0.0))
         self.seen = Snapshot(**memory.get("seen", {}))
         self.seen.values = {
             channel: Value(*value) for channel, value in memory.get("values", {}).items() if channel in used
         }
         self.has_begun = bool(memory.get("seen"))
         self._waiting_since: float | None = memory.get("waiting_since")
-        self.set_back_count, self.numbers_back_count = memory.get("odd", (0, 0))
+        self.numbers_back_at: float = memory.get("numbers_back_at", 0.0)
+        """When the device's numbers went back last, though the frame was newer; 0 if they never did."""
 
     @property
     def position(self) -> Position | None:
@@ -118,7 +122,8 @@ class Timeline:
         if not (is_newest or took or follows):
             return NOTHING
         if is_newest or follows:
-            self.numbers_back_count += not is_first and self._goes_back(frame)
+            if self._goes_back(frame):
+                self.numbers_back_at = frame.received
             seen.boot, seen.seq = frame.boot, frame.seq
         if is_newest:
             seen.time, seen.received = time, frame.received
@@ -143,8 +148,8 @@ class Timeline:
         memory: dict[str, Any] = {
             "lag": self._lag.memory(),
             "waiting_since": self._waiting_since,
-            "set_back": [self._before_set_back, self._set_back_at],
-            "odd": [self.set_back_count, self.numbers_back_count],
+            "set_back": [self._before_set_back, self.set_back_at],
+            "numbers_back_at": self.numbers_back_at,
             "values": {channel: [value.time, value.value, value.quality] for channel, value in seen.values.items()},
         }
         if self.has_begun:
@@ -169,8 +174,8 @@ class Timeline:
         """Whether the frame was measured before the clock was set back: it was received before that, or its number is
         lower and the clock was ahead. Such a frame counts all the same if nothing else has come for a minute."""
         received = frame.received
-        if frame.time <= self._before_set_back and received <= self._set_back_at:
-            return received < self._set_back_at or not follows
+        if frame.time <= self._before_set_back and received <= self.set_back_at:
+            return received < self.set_back_at or not follows
         since = received - self.seen.received
         return since < SETTLED and self._goes_back(frame) and frame.time > self.seen.time + since + LATE
 
@@ -188,8 +193,7 @@ class Timeline:
         seen = self.seen
         step = frame.time - seen.time - TOLERANCE  # now older than this frame, so that its values are news
         self._before_set_back = max(self._before_set_back, seen.time)
-        self._set_back_at = frame.received
-        self.set_back_count += 1
+        self.set_back_at = frame.received
         for value in seen.values.values():
             if value.time > frame.time:
                 value.time += step

@@ -33,7 +33,26 @@ comment on column alarm_devices.numbers_back_at is 'when its numbers (boot, seq)
 
 alter table alarms add not_evaluated text;
 
+-- When the process that evaluates alarms did so last. No row: none ever did.
+create table alarm_beat (only_one boolean primary key default true check (only_one), at timestamptz not null);
+
 comment on column alarms.not_evaluated is 'why the rule is not evaluated on the device just now; null: it is';
+
+create or replace view api.alarms as
+select a.rule_id, a.device_id, a.n, a.rule_version, a.condition, a.active, a.acknowledged, a.latched, a.shelved_until,
+       a.shelved_once, a.suppressed, a.out_of_service, a.state, a.priority, a.since, a.raised_at, a.raised_n, a.value,
+       a.detail, a.published_n, a.removed_at, r.name as rule, r.definition, r.definition ->> 'title' as title,
+       r.definition ->> 'message' as message, r.definition ->> 'response' as response, d.name as device, d.tags,
+       coalesce((select 'no process has evaluated alarms since ' || to_char(b.at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')
+                   from public.alarm_beat b where b.at < now() - interval '1 minute'),
+                a.not_evaluated, case when a.condition = 'unknown' then a.detail end) as not_evaluated,
+       e.evaluated_until, e.received_until, e.set_back_at as clock_set_back_at, e.numbers_back_at
+  from public.alarms a
+  join public.alarm_rules r using (rule_id)
+  join public.devices d using (device_id)
+  left join public.alarm_devices e using (device_id)
+ where a.removed_at is null
+   and r.organization_id = (select api.organization()) and d.organization_id = (select api.organization());
 
 -- Devices whose clock was set back: for a minute after the frame with the time `before`, nothing came but older ones, the
 -- last of which has the time `until`.
@@ -48,7 +67,17 @@ grant select on api.clocks_set_back to biogate_api;
 
 -- migrate: rollback
 
-drop view api.clocks_set_back;
+drop view api.clocks_set_back, api.alarms;
 alter table alarms drop not_evaluated;
+create view api.alarms as
+select a.*, r.name as rule, r.definition, r.definition ->> 'title' as title, r.definition ->> 'message' as message,
+       r.definition ->> 'response' as response, d.name as device, d.tags
+  from public.alarms a
+  join public.alarm_rules r using (rule_id)
+  join public.devices d using (device_id)
+ where a.removed_at is null
+   and r.organization_id = (select api.organization()) and d.organization_id = (select api.organization());
+grant select on api.alarms to biogate_api;
+drop table alarm_beat;
 alter table alarm_devices drop received_until, drop set_back_at, drop numbers_back_at;
 drop table late_arrivals;

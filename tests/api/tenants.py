@@ -280,6 +280,7 @@ WHOSE = {
     "_pogo_migration": EVERYTHING,
     "_pogo_version": EVERYTHING,
     "alarm_acts": OF_ORGANIZATION,
+    "alarm_beat": EVERYTHING,
     "alarm_devices": OF_DEVICE,
     "alarm_lead": EVERYTHING,
     "alarm_notifications": "route_id in (select route_id from alarm_routes where organization_id = any ($1))",
