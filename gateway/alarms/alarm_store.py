@@ -14,6 +14,7 @@ import asyncpg
 from gateway.alarms.watch import DeviceWatch, Standing
 from gateway.errors import LeadLost
 from gateway.runtime.database import Pool, PoolConnection
+from schema.alarms.intake import Intakes
 from schema.alarms.machine import Alarm, Condition
 
 EPOCH = "select epoch from alarm_lead for share"
@@ -23,7 +24,12 @@ select clock_timestamp() as now, (select epoch from alarm_lead) as epoch,
 RULES = """
 select rule_id, organization_id, name, version, definition from alarm_rules
  where removed_at is null and enabled order by rule_id"""
-DEVICES = "select device_id, name, organization_id, tags, state from devices"
+DEVICES = """
+select d.device_id, d.name, d.organization_id, d.tags, d.state, c.cell
+  from devices d
+  left join lateral (select cell from credentials c where c.device_id = d.device_id
+                      order by generation desc limit 1) c on true"""
+INTAKES = "select cell, settled_until, well_since, beat_at from intake_beats"
 MEMORIES = "select device_id, memory from alarm_devices where device_id = any ($1::int[])"
 STANDING = """
 select a.*, r.organization_id from alarms a join alarm_rules r using (rule_id)
@@ -109,6 +115,10 @@ class AlarmStore:
 
     async def devices(self) -> list[asyncpg.Record]:
         return list(await self._pool.fetch(DEVICES))
+
+    async def intakes(self, now: float) -> Intakes:
+        rows = await self._pool.fetch(INTAKES)
+        return Intakes({cell: tuple(at.timestamp() for at in times) for cell, *times in rows}, now)
 
     async def with_alarms(self) -> set[int]:
         return {device_id for (device_id,) in await self._pool.fetch(WITH_ALARMS)}

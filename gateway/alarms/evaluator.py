@@ -30,6 +30,7 @@ from gateway.runtime.events import unless_stopped, wait_at_most
 from gateway.runtime.triage import sqlstate
 from gateway.settings import Settings
 from schema.alarms.engine import moment
+from schema.alarms.intake import Intakes
 from schema.alarms.machine import AlarmState
 
 log = structlog.get_logger()
@@ -72,7 +73,8 @@ class Evaluator:
         self._coverage = Coverage()
         self._left_alone: dict[int, float] = {}
         self._write_due: dict[int, float] = {}
-        self._look_due = self._tell_due = self._beat_due = 0.0
+        self._look_due = self._tell_due = self._beat_due = self._intakes_due = 0.0
+        self._intakes = Intakes()
         self._has_looked = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -133,11 +135,13 @@ class Evaluator:
             for watch in reading.more:
                 watch.behind_since = watch.behind_since or now
         outcomes = [outcome for act in acts if (outcome := self._act(act, at)) is not None]
+        if now >= self._intakes_due:
+            self._intakes_due, self._intakes = now + self._timing.tick_s, await store.intakes(now)
         for watch in complete:
             watch.behind_since = None
             if now >= watch.tick_due:
                 watch.tick_due = now + self._timing.tick_s
-                self._guard(watch, DeviceWatch.tick, now)
+                self._guard(watch, DeviceWatch.tick, now, self._intakes.of(watch.device.cell))
         if now >= self._tell_due:
             self._tell_due = now + self._timing.tick_s
             await self._tell(store, now)

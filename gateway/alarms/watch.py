@@ -14,6 +14,7 @@ import structlog
 
 from gateway.alarms import metrics
 from schema.alarms.engine import DeviceAlarms, Transition, moment
+from schema.alarms.intake import Intake
 from schema.alarms.machine import Action, Alarm, AlarmState, Condition, NotPossible
 from schema.alarms.rules import Rule, Silent
 from schema.alarms.stored import sent
@@ -48,6 +49,8 @@ class WatchedDevice(NamedTuple):
     name: str
     organization_id: int
     tags: frozenset[str]
+    cell: str | None = None
+    """The cell that its login is for; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +248,8 @@ class DeviceWatch:
         self._note(self.engine.phase(row["time"].timestamp(), row["phase"]))
         self.since_write = True
 
-    def tick(self, now: float) -> None:
-        if made := self.engine.tick(now):
+    def tick(self, now: float, intake: Intake) -> None:
+        if made := self.engine.tick(now, intake):
             self._note(made)
 
     def act(self, act: asyncpg.Record, now: datetime) -> int:

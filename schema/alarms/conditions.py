@@ -100,10 +100,11 @@ class _Silent(ConditionTest):
         self._after = when.after
 
     def step(self, seen: Snapshot, active: bool) -> bool | None:
-        if seen.well_since > seen.now:
+        well_since, settled_until = seen.intake
+        if well_since > seen.now:
             self.value = None
             return None
-        self.value = max(seen.now - max(seen.heard, seen.well_since), 0.0)
+        self.value = max(min(seen.now, settled_until) - max(seen.heard, well_since), 0.0)
         return self.value >= self._after
 
     def _why_unknown(self, seen: Snapshot) -> str:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from schema.alarms import conditions, machine
+from schema.alarms.intake import WELL, Intake
 from schema.alarms.lateness import SETTLED
 from schema.alarms.machine import Action, Alarm, AlarmState, Condition, NotPossible
 from schema.alarms.rules import Rule, Silent
@@ -238,10 +239,9 @@ class DeviceAlarms:
                     made += watch.judge(outcome, self._seen, time=time, at=time)
         return made
 
-    def tick(self, now: float, well_since: float = 0.0) -> list[Transition]:
+    def tick(self, now: float, intake: Intake = WELL) -> list[Transition]:
         """Evaluate what is due for lack of frames (silence, stale values) and ends of shelving. `now` is the
-        evaluator's clock; everything committed before it has been given. The intake has stored all that was sent since
-        `well_since`; infinity: it does not."""
+        evaluator's clock; everything committed before it has been given."""
         made = [] if self._is_scoped else self._scope(now)
         for watch in self._watched.values():
             if watch.alarm.shelved_until is not None:
@@ -249,7 +249,7 @@ class DeviceAlarms:
                 if alarm is not watch.alarm:
                     made.append(watch.become(alarm, now, "shelving-ended", ""))
         if now - self._timeline.waits_since(now) >= self._patience:
-            made += self._miss(now, well_since)
+            made += self._miss(now, intake)
         return made
 
     def act(
@@ -275,10 +275,10 @@ class DeviceAlarms:
             "suppressed": {name: [watch.is_outside, watch.by_person] for name, watch in self._watched.items()},
         }
 
-    def _miss(self, now: float, well_since: float) -> list[Transition]:
+    def _miss(self, now: float, intake: Intake) -> list[Transition]:
         """Evaluate after a long time without a newer frame."""
         time, later = self._timeline.later(now)
-        later.well_since = well_since
+        later.intake = intake
         waited = now - self._timeline.waits_since(now)
         made: list[Transition] = []
         for watch in self._watched.values():

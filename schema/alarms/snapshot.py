@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from schema.alarms.intake import WELL, Intake
+
 Memory = dict[str, Any]
 """A test's memory as JSON: numbers, null, lists."""
 
@@ -32,8 +34,7 @@ class Snapshot:
     """When the device last sent a frame, by the clock of `now`."""
     now: float = 0.0
     """The evaluator's clock; while a frame is evaluated, the time of its receipt."""
-    well_since: float = 0.0
-    """Since when the intake has stored all that was sent; infinity: it does not."""
+    intake: Intake = WELL
     is_estimate: bool = False
     """Whether no frame came: `time` is what the device's clock must show."""
     boot: int | None = None

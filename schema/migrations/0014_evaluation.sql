@@ -36,6 +36,15 @@ alter table alarms add not_evaluated text;
 -- When the process that evaluates alarms did so last. No row: none ever did.
 create table alarm_beat (only_one boolean primary key default true check (only_one), at timestamptz not null);
 
+-- Of each cell's intake: all that it received until settled_until is committed, without a gap since well_since, by the
+-- clock of the gateway.
+create table intake_beats (
+    cell          text        primary key references cells,
+    settled_until timestamptz not null,
+    well_since    timestamptz not null,
+    beat_at       timestamptz not null default clock_timestamp()
+) with (fillfactor = 50);
+
 comment on column alarms.not_evaluated is 'why the rule is not evaluated on the device just now; null: it is';
 
 create or replace view api.alarms as
@@ -78,6 +87,6 @@ select a.*, r.name as rule, r.definition, r.definition ->> 'title' as title, r.d
  where a.removed_at is null
    and r.organization_id = (select api.organization()) and d.organization_id = (select api.organization());
 grant select on api.alarms to biogate_api;
-drop table alarm_beat;
+drop table alarm_beat, intake_beats;
 alter table alarm_devices drop received_until, drop set_back_at, drop numbers_back_at;
 drop table late_arrivals;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -98,6 +99,25 @@ async def test_a_channel_that_does_not_come_is_told_and_counted(plant: Plant, da
         await says(plant, "r1", "temprature has not come yet", "misspelt")
         await says(plant, "r1", None)
         assert await counted("unknown")() == 1
+
+
+async def test_silence_is_not_judged_while_the_intake_is_stopped(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1")
+    await plant.rule("silent", {"kind": "silent", "after": 3})
+    beat = """insert into intake_beats (cell, settled_until, well_since, beat_at)
+              values ('main', to_timestamp($1), to_timestamp($2), to_timestamp($3))
+              on conflict (cell) do update set settled_until = excluded.settled_until, beat_at = excluded.beat_at,
+                                               well_since = excluded.well_since"""
+    t = now()
+    await plant.database.execute("insert into cells (cell, client_id) values ('main', 'c') on conflict do nothing")
+    await plant.database.execute(beat, t - 30, t - 1000, t - 30)
+    await plant.commit("r1", [(t - 31, {"x": 1.0})])
+    async with evaluated(database_url):
+        await says(plant, "r1", "the intake stores nothing", "silent")
+        await plant.becomes("r1", ("unknown", "normal"), rule="silent")
+        await plant.database.execute(beat, t + 3600, time.time(), t + 3600)
+        raised = ("known", "normal"), ("condition", "unacknowledged")
+        await plant.becomes("r1", ("unknown", "normal"), *raised, rule="silent")
 
 
 async def test_a_defect_and_its_end_are_told(plant: Plant, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

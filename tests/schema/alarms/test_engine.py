@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from schema.alarms.engine import DeviceAlarms
+from schema.alarms.intake import STOPPED, Intake
 from schema.alarms.lateness import Lag, Lateness
 from schema.alarms.machine import Action, AlarmState, NotPossible
 from schema.alarms.rules import Rule
@@ -399,17 +400,17 @@ def test_a_device_that_never_sends_is_silent_and_its_conditions_are_unknown() ->
 def test_silence_is_judged_only_while_the_intake_is_well() -> None:
     device = DeviceAlarms([rule({"kind": "silent", "after": 10}, "silent")])
     device.frame(frame(0, LOW))
-    never = float("inf")
-    (made,) = device.tick(T0 + 24, never)
+    assert not device.tick(T0 + 14, Intake(0, T0 + 9))  # nothing is known beyond 9 s
+    (made,) = device.tick(T0 + 24, STOPPED)
     assert (made.cause, made.detail) == (
         "unknown",
         "the intake stores nothing: nobody can tell whether the device sends",
     )
-    (made,) = device.tick(T0 + 25, T0 + 25)
+    (made,) = device.tick(T0 + 25, Intake(T0 + 25, T0 + 25))
     assert (made.cause, made.after) == ("known", AlarmState.NORMAL)
-    assert not device.tick(T0 + 34, T0 + 25)
-    assert causes(device.tick(T0 + 35, T0 + 25)) == [(35, "condition")]
-    (made,) = device.tick(T0 + 40, never)
+    assert not device.tick(T0 + 34.5, Intake(T0 + 25, T0 + 34))
+    assert causes(device.tick(T0 + 35, Intake(T0 + 25, T0 + 35))) == [(35, "condition")]
+    (made,) = device.tick(T0 + 40, STOPPED)
     assert (made.cause, made.after) == ("unknown", AlarmState.UNACKNOWLEDGED)
 
 
