@@ -172,6 +172,10 @@ class DeviceCommandResult(msgspec.Struct, gc=False):
     kind: ItemKind = "result"
 
 
+NumberedFrames: TypeAlias = tuple[Device, int, int, int]
+"""Frames of a device by their numbers: device, boot, first and last seq."""
+
+
 class Reject(msgspec.Struct, gc=False):
     """A message, or one item of it, for the quarantine. `payload` can be published again as it is."""
 
@@ -183,8 +187,8 @@ class Reject(msgspec.Struct, gc=False):
     content_type: str | None
     payload: bytes
     received_ms: float
-    numbers: tuple[Device, int, int, int] | None = None
-    """Device, boot, first and last seq of the frames in it, if the message says them."""
+    numbers: NumberedFrames | None = None
+    """The frames in it, if the message says their numbers."""
 
     @property
     def sha256(self) -> bytes:

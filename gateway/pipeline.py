@@ -172,7 +172,7 @@ class Pipeline:
             with metrics.WRITER_BUSY():
                 outcome = await self._writer.write(batch.items)
             accounting.settled(batch.items, outcome)
-            self._receipts.note(batch.items)
+            self._receipts.note(batch.items, outcome.unkept)
             self._beat.committed(batch.items[-1].received_ms)
             for connection, packet_ids in batch.acks.items():
                 connection.acknowledge(packet_ids)

@@ -119,11 +119,11 @@ def firmware() -> Iterable[tuple[str, str, str]]:
         "open in quarantine for a device",
         f"{setting('quarantine_bytes').replace(' (', ' bytes (')} and "
         f"{setting('quarantine_rows').replace(' (', ' messages (')}",
-        "counted, not kept",
+        "counted, not kept, no receipt",
     )
     days = default("max_age_s") // 86400
     yield (
-        "age of a frame or event",
+        "age of a frame or event; a status in seconds since 1970",
         seconds("max_age_s").replace(" s (", f" s, {days} days ("),
         f"`{Reason.TOO_OLD}`",
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from api.database import Connection, Database
-from api.http import times
 from api.queries import load
 from api.queries.devices import unknown
 from api.shapes.status import Completeness, StatusAnswer
+from schema import times
 
 SQL = load("status")
 HOUR = timedelta(hours=1)

@@ -10,23 +10,27 @@ from api.http.description import Answer, about, example
 from api.http.parameters import ListParameters, SpanParameters, StreamParameters
 from api.shapes.alarm_rules import DEFINITION, RuleDefinition
 from api.shapes.devices import MOST_TAGS
+from schema.alarms.machine import AlarmState, Condition
 from schema.alarms.rules import Priority
 
-AlarmState = Literal[
-    "normal",
-    "unacknowledged",
-    "acknowledged",
-    "returned-unacknowledged",
-    "latched",
-    "shelved",
-    "suppressed",
-    "out-of-service",
+Cause = Literal[
+    "condition",
+    "return",
+    "unknown",
+    "known",
+    "shelving-ended",
+    "phase",
+    "rule-changed",
+    "removed",
+    "acknowledge",
+    "reset",
+    "shelve",
+    "unshelve",
+    "suppress",
+    "unsuppress",
+    "remove-from-service",
+    "return-to-service",
 ]
-Condition = Literal["normal", "active", "unknown"]
-Action = Literal[
-    "acknowledge", "reset", "shelve", "unshelve", "suppress", "unsuppress", "remove-from-service", "return-to-service"
-]
-Cause = Literal["condition", "return", "unknown", "known", "shelving-ended", "phase", "rule-changed", "removed", Action]
 
 
 class AlarmAnswer(Answer):

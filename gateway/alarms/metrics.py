@@ -18,7 +18,7 @@ NOT_EVALUATED = OptionalGauge(
 CLOCKS_SET_BACK = Counter("biogate_alarm_clocks_set_back", "times the clock of a device was found to be set back")
 NUMBERS_BACK = Counter("biogate_alarm_numbers_back", "times the numbers (boot, seq) of a device went back")
 WATCHED = OptionalGauge("biogate_alarm_devices", "devices under at least one rule")
-UNREADABLE = Gauge("biogate_alarm_rules_unreadable", "enabled rules that this version cannot read or evaluate")
+UNREADABLE = OptionalGauge("biogate_alarm_rules_unreadable", "enabled rules that this version cannot read or evaluate")
 TRANSITIONS = Counter("biogate_alarm_transitions", "stored transitions of alarms, by cause", ["cause"])
 RAISED = Counter("biogate_alarms_raised", "alarms that became unacknowledged", ["priority"])
 LAG = BulkHistogram("biogate_alarm_lag_seconds", "from a frame's receipt until its transition is stored", SECONDS)
@@ -36,9 +36,8 @@ FAILURES = Counter("biogate_alarm_failures", "times the evaluation failed and be
 DEFECTS = Counter("biogate_alarm_defects", "times a part of the process failed by a defect and began again", ["what"])
 EVENT_LOOP_LAG = BulkHistogram("biogate_alarm_event_loop_lag_seconds", "how late the event loop runs a task", SECONDS)
 BUILD = build_info("biogate_alarm_build", "version of the alarms process")
-
-OF_LEADER = (STANDING, NOT_EVALUATED, WATCHED, NEWEST_AGE, BEHIND)
-"""Figures that end with the lead."""
+OF_THE_LEADER = (STANDING, NOT_EVALUATED, WATCHED, UNREADABLE, NEWEST_AGE, BEHIND)
+"""Figures that the evaluator forgets with the lead."""
 
 show_zeros(CAUSES, TRANSITIONS)
 show_zeros(PRIORITIES, RAISED)

@@ -9,6 +9,7 @@ import msgspec
 from gateway.errors import GatewayError
 from schema.enrollment import MAX_REQUEST, REQUESTS, Hello, Proof, Request
 from schema.topics import is_device_name
+from schema.unique_keys import RepeatedKey, check_json
 
 TXN = re.compile(r"[0-9a-f]{32}")
 
@@ -37,7 +38,8 @@ def read(txn: str | None, payload: bytes, *, retained: bool) -> Hello | Proof:
         raise UnreadableRequest("oversized")
     try:
         request: Hello | Proof = _decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        check_json(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RepeatedKey) as error:
         raise UnreadableRequest("malformed") from error
     # checked again, as `$` in the schema's patterns allows for a line feed
     if request.txn != txn or (isinstance(request, Hello) and not is_device_name(request.serial)):

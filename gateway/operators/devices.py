@@ -11,7 +11,7 @@ import asyncpg
 import typer
 
 from gateway.operators.command import Names, Organization, numbered, tell_all
-from schema.console import Refused, Who, Why, run, table, tell, time, words
+from schema.console import Refused, Who, Why, instant, run, table, tell, time, words
 from schema.enrollment import fingerprint
 
 REBUILD = """
@@ -87,12 +87,12 @@ def register(
 
 
 def rebuild_streams(
-    since: Annotated[datetime, typer.Option(help="first time of the frames to look at, UTC")],
-    until: Annotated[datetime | None, typer.Option(help="end of that range, UTC; without, now")] = None,
+    since: Annotated[datetime, typer.Option(parser=instant, help="first time of the frames to look at")],
+    until: Annotated[datetime | None, typer.Option(parser=instant, help="end of that range; without it, now")] = None,
 ) -> None:
     """Learn again from the stored frames what has arrived of each boot: if that is lost, or was edited by hand."""
-    begin, end = since.replace(tzinfo=UTC), (until or datetime.now(UTC)).replace(tzinfo=UTC)
-    rows = run(lambda connection: connection.fetch(REBUILD, begin, end, timeout=None))
+    end = until or datetime.now(UTC)
+    rows = run(lambda connection: connection.fetch(REBUILD, since, end, timeout=None))
     tell(f"{len(rows)} boots of {len({row['device_id'] for row in rows})} devices rebuilt")
 
 

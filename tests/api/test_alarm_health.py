@@ -12,10 +12,10 @@ import httpx2
 import pytest
 
 from api.access.roles import Role, Scope
-from api.http import times
 from api.queries import alarm_health, alerts
 from api.queries.alarm_health import floods
 from api.shapes import alarm_health as shapes_alarm_health
+from schema import times
 from schema.alarms.machine import Alarm, Condition
 from tests.api import alarms
 from tests.api.accounts import Served, api_key, bearer, organization

@@ -83,7 +83,7 @@ async def test_who_owns_the_database_holds_for_everybody(plant: Plant, north: Op
         return said
 
     why = ("--why", "inspection", "--who", "eva")
-    said = command("make", "--organization", "north", "--from", "2026-03-01", "--to", "2026-03-02", *why)
+    said = command("make", "--organization", "north", "--from", "2026-03-01Z", "--to", "2026-03-02Z", *why)
     [made] = await listed(north)
     assert said == f"hold {made['hold_id']} is in force\n"
     assert (made["begins"], made["who"]) == ("2026-03-01T00:00:00.000000Z", "eva")

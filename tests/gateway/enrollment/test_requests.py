@@ -67,6 +67,7 @@ def test_a_hello_that_is_not_as_specified_is_malformed(changes: dict[str, Any]) 
 @pytest.mark.parametrize(
     "payload",
     [b"", b"null", b"[]", b"{}", b"\xff\xfe", b'{"serial":"\xff"}', b"[" * 2000, b'{"a":' * 400, b'{"t":1e999}']
+    + [json.dumps(HELLO).encode().replace(b'{"v"', b'{"serial": "S-2", "v"')]
     + [json.dumps(HELLO).encode().replace(b'"S-1"', serial) for serial in (b'"\\ud800"', b'"\\u0000"', b'"\xc3\x28"')],
 )
 def test_bytes_that_are_no_request_are_malformed(payload: bytes) -> None:
