@@ -95,6 +95,12 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
     await sql.execute(
         "insert into device_streams (device_id, boot, received) values ($1, $2, '{[0,3),[4,5)}')", device_id, number
     )
+    await sql.execute(  # a clock that was set back, and is right again since
+        """insert into late_arrivals (device_id, begins, ends, first_received, last_received, last_time, newest_time,
+                                      newest_received)
+           values ($1, $2, $2, $4, $4, $2, $3, $3)""",
+        *(device_id, at(-200), at(-100), at(-1)),
+    )
     await plant.status(device_id, number, at(0), True, it.word())
     await plant.event(device_id, at(1), it.word(), {it.word(): it.word()})
     it.objects["quarantine"] = str(await plant.quarantine(at(2), device, "malformed", f"({it.word()})".encode()))
@@ -290,6 +296,7 @@ WHOSE = {
     "_pogo_migration": EVERYTHING,
     "_pogo_version": EVERYTHING,
     "alarm_acts": OF_ORGANIZATION,
+    "alarm_beat": EVERYTHING,
     "alarm_devices": OF_DEVICE,
     "alarm_lead": EVERYTHING,
     "lead_beats": EVERYTHING,
@@ -314,8 +321,10 @@ WHOSE = {
     "devices": OF_ORGANIZATION,
     "enrollments": "serial in (select serial from serials where organization_id = any ($1))",
     "frames": OF_DEVICE,
+    "intake_beats": EVERYTHING,
     "intake_totals": EVERYTHING,
     "invitations": OF_ORGANIZATION,
+    "late_arrivals": OF_DEVICE,
     "layout_channels": EVERYTHING,
     "layouts": EVERYTHING,
     "memberships": OF_ORGANIZATION,
