@@ -264,7 +264,7 @@ def _hashed(file: Path | None) -> str:
 def _password(file: Path | None) -> str:
     try:
         if file is not None:
-            text = file.read_text().partition("\n")[0].rstrip("\r")
+            text = file.read_text("utf-8-sig").partition("\n")[0].rstrip("\r")
         elif sys.stdin.isatty():
             text = str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
         else:

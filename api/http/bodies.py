@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
@@ -15,6 +17,22 @@ from api.problems import BadParameter, TooLarge
 MOST_BYTES = 65536
 
 
+EMAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
+LONGEST_EMAIL = 254
+
+
+def email(given: str) -> str:
+    """The address in small letters. Raises ValueError if it is none."""
+    given = given.strip().lower()
+    if not EMAIL.fullmatch(given) or len(given) > LONGEST_EMAIL:
+        raise ValueError(
+            "is not an e-mail address: write name@host in ASCII, without umlauts, accents and spaces, of"
+            f" {LONGEST_EMAIL} characters at most"
+        )
+    return given
+
+
+Email = Annotated[str, AfterValidator(email), Field(json_schema_extra={"maxLength": LONGEST_EMAIL})]
 OrganizationName = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9-]{0,39}$")]
 
 
@@ -60,6 +78,7 @@ def inlined(schema: dict[str, Any]) -> dict[str, Any]:
 async def order(request: Request, kind: type[Kind], content: bytes | None = None) -> Kind:
     """The body as that kind of order."""
     content = await body(request, MOST_BYTES) if content is None else content
+    content = content.removeprefix(codecs.BOM_UTF8)  # some editors and shells of Windows begin a file with it
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:

@@ -61,26 +61,27 @@ alter table organizations
 -- The audit trail has what anybody can do often, such as to fail, in sums: the 1st, 10th, 100th … of an hour.
 create table audit_sums (
     organization_id integer not null references organizations,
+    who             text not null,
     action          text not null,
     subject         text not null,
     hour            timestamptz not null,
     times           bigint not null,
-    primary key (organization_id, action, subject)
+    primary key (organization_id, subject, action, who)
 );
 
-create function audit_sum(organization_ integer, who text, action_ text, subject_ text, new_ jsonb, why text)
+create function audit_sum(organization_ integer, who_ text, action_ text, subject_ text, new_ jsonb, why_ text)
 returns void language plpgsql as $$
 declare
     count bigint;
 begin
-    insert into audit_sums as s (organization_id, action, subject, hour, times)
-    values (organization_, action_, subject_, date_trunc('hour', now()), 1)
-    on conflict (organization_id, action, subject) do update
+    insert into audit_sums as s (organization_id, who, action, subject, hour, times)
+    values (organization_, who_, action_, subject_, date_trunc('hour', now()), 1)
+    on conflict (organization_id, subject, action, who) do update
        set times = case when s.hour = excluded.hour then s.times + 1 else 1 end, hour = excluded.hour
     returning times into count;
     if count::text ~ '^10*$' then
         insert into audit (organization_id, who, action, subject, new, why)
-        values (organization_, who, action_, subject_, new_ || jsonb_build_object('times', count), why);
+        values (organization_, who_, action_, subject_, new_ || jsonb_build_object('times', count), why_);
         delete from audit_sums where ctid in (
             select ctid from audit_sums where hour < now() - interval '1 day' for update skip locked);
     end if;
@@ -124,7 +125,7 @@ returns void language plpgsql as $$
 declare
     o users;
 begin
-    perform from organizations where organization_id = 1 for update;
+    perform from organizations where organization_id = 1 for no key update;
     select * into o from users where user_id = user_id_ for update;
     if not found then
         raise exception 'there is no account %', user_id_ using errcode = 'no_data_found';
@@ -210,9 +211,11 @@ create function api.log_in(
     agent_ text, address_ text, network_ text
 ) returns bigint language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    id bigint := api.session_open(user_id_, password_hash_, kind_, family_hash_, token_hash_, expires_at_, agent_);
+    id bigint;
     failures bigint;
 begin
+    perform from users where user_id = user_id_ for no key update;  -- one after the other: each changes the row
+    id := api.session_open(user_id_, password_hash_, kind_, family_hash_, token_hash_, expires_at_, agent_);
     if id is null then
         return null;
     end if;
@@ -474,7 +477,7 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     was text;
 begin
-    perform from organizations where organization_id = api.organization() for update;
+    perform from organizations where organization_id = api.organization() for no key update;  -- an event refers to it
     select role into was from memberships where organization_id = api.organization() and user_id = user_id_;
     if not found then
         raise exception 'there is no member %', user_id_ using errcode = 'no_data_found';
