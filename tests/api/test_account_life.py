@@ -223,6 +223,29 @@ async def test_a_password_that_is_guessed_first_is_refused_wherever_one_is_set(
     assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (422, "new")
 
 
+COMPOSED, DECOMPOSED = "Crème brûlée für Åsa", "Cre\u0300me bru\u0302le\u0301e fu\u0308r A\u030asa"
+
+
+@pytest.mark.parametrize(("first", "then"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED), (DECOMPOSED, DECOMPOSED)])
+async def test_a_password_is_the_same_however_a_keyboard_composes_it(
+    api: Served, database: asyncpg.Connection, first: str, then: str
+) -> None:
+    body = {"email": EVA, "name": "Eva", "password": first}
+    assert (await api.post("/api/v1/auth/register", json=body)).status_code == 201
+    assert await attempt(api, EVA, then) == 200
+    assert await attempt(api, EVA, then[:-1]) == 401
+
+
+@pytest.mark.parametrize("typed", [COMPOSED, DECOMPOSED])
+async def test_a_password_from_before_it_was_composed_still_counts(
+    api: Served, database: asyncpg.Connection, typed: str
+) -> None:
+    await user(database, EVA)
+    old = bcrypt.hashpw(DECOMPOSED.encode(), bcrypt.gensalt(4)).decode()
+    await database.execute("update users set password_hash = $1", old)
+    assert await attempt(api, EVA, typed) == 200
+
+
 # Who may make an account, and whose it is
 
 
