@@ -78,7 +78,6 @@ def inlined(schema: dict[str, Any]) -> dict[str, Any]:
 async def order(request: Request, kind: type[Kind], content: bytes | None = None) -> Kind:
     """The body as that kind of order."""
     content = await body(request, MOST_BYTES) if content is None else content
-    content = content.removeprefix(codecs.BOM_UTF8)  # some editors and shells of Windows begin a file with it
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
@@ -90,13 +89,14 @@ async def order(request: Request, kind: type[Kind], content: bytes | None = None
 
 
 async def body(request: Request, most: int) -> bytes:
-    """The whole body, if it is not larger than that."""
+    """The whole body, if it is not larger than that. Some editors and shells of Windows begin a file with a byte order
+    mark, which is left out."""
     content = bytearray()
     async for part in request.stream():
         content += part
         if len(content) > most:
             raise TooLarge(f"the body has more than {most} bytes", headers={"Connection": "close"})
-    return bytes(content)
+    return bytes(content).removeprefix(codecs.BOM_UTF8)
 
 
 PersonName = Annotated[

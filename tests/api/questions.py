@@ -82,6 +82,7 @@ QUESTIONS: dict[str, Question] = {
     "POST /api/v1/devices/{device}/annotations": Question(
         (OPERATOR, Scope.DEVICES_WRITE), lambda _: {"begins": "2026-03-01T10:00:00Z", "text": "mine"}
     ),
+    "GET /api/v1/devices/{device}/annotations/{number}": Question(DEVICES, number="annotation"),
     "DELETE /api/v1/devices/{device}/annotations/{number}": Question(
         (OPERATOR, Scope.DEVICES_WRITE), query=why, number="annotation"
     ),
