@@ -39,6 +39,8 @@ class Timing:
     """First wait before the broker is tried again; it doubles with each failure."""
     longest_reconnect_s: float = 10.0
     """Longest wait before the broker is tried again."""
+    beat_s: float = 2.0
+    """Interval at which the intake tells that it is well."""
     sweep_s: float = 10.0
     """Interval of looks for handshakes that have taken too long."""
     listen_s: float = 2.0

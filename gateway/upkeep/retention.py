@@ -40,6 +40,10 @@ select format('%I.%I', chunk_schema, chunk_name) as chunk, range_start as begins
  where hypertable_schema = 'public' and hypertable_name = $1 and range_end <= $2
  order by range_start"""
 DROP = "select retention_drop_chunk($1, $2::text::regclass, $3::text::regclass, $4, $5, $6)"
+FORGET_LATE = """
+delete from late_arrivals l
+ where noted_at < now() - interval '1 hour'
+   and exists (select from late_arrivals n where n.device_id = l.device_id and n.late_id > l.late_id)"""
 POLICIES = """
 select hypertable_name from timescaledb_information.jobs
  where proc_name = 'policy_retention' and hypertable_schema = 'public'"""
@@ -87,6 +91,7 @@ class Retention:
             else:
                 midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
                 await self._rows(kind, midnight - timedelta(days=days), why)  # midnight: one audit event a day
+        await self._pool.execute(FORGET_LATE)
         metrics.RETENTION_AT.set(now.timestamp())
 
     async def _chunks(self, kind: str, before: datetime, why: str) -> None:

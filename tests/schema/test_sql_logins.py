@@ -75,8 +75,8 @@ async def test_the_migration_ends_the_logins_that_other_organizations_had(
     database: asyncpg.Connection, database_url: str, tenants: dict[str, Tenant]
 ) -> None:
     names = {it: f"was_{os.urandom(4).hex()}" for it in ("main", "alpha")}
-    apply, back = (MIGRATIONS / "0018_tenants_apart.sql").read_text().split("-- migrate: rollback")
-    await database.execute(back)
+    apply, roll_back = (MIGRATIONS / "0018_tenants_apart.sql").read_text().split("-- migrate: rollback")
+    await database.execute(roll_back)
     for organization, name in names.items():
         await database.execute(f"create role {name} login password 'x' in role biogate_sql")
         await database.execute(
