@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route as StarletteRoute
 from starlette.routing import request_response
 
-from api import pages
+from api import metrics, pages
 from api.access.identity import CHANGED
 from api.edge import headers
 from api.edge.headers import CORS, SecurityHeaders
@@ -53,6 +53,7 @@ from api.settings import ApiSettings
 from schema.alarms import files
 from schema.alarms.notification_routes import NotificationRoute
 from schema.alarms.rules import Definition
+from schema.reachability import watched_database
 from schema.serials import MOST_BYTES
 
 ROUTES = (
@@ -69,7 +70,8 @@ SOCKETS = frozenset(
 """The addresses of WebSockets."""
 DESCRIPTION = """Access to devices, telemetry, events and the quarantine; enrollment and logins, for operators.
 
-* Times are given as ISO 8601 with a zone or as milliseconds since 1970; answers have UTC with `Z`, to the microsecond.
+* Times are given as ISO 8601 with a zone (a date alone is its midnight), as milliseconds since 1970, as `now` or as a
+  duration before now like `-24h`; answers have UTC with `Z`, to the microsecond.
 * Lists come in pages: `truncated` says that there is more, `next` is the `cursor` of the page after.
 * JSON or CSV: by `Accept`, by `format=`, or by an address ending in `.csv`.
 * Errors are `application/problem+json` (RFC 9457) and say what to change; unknown parameters are errors.
@@ -89,9 +91,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
         for channel, listener in ((CHANGED, identities), (CHANGED, hub), (NEWS, hub)):
             notices.add(channel, listener)
         protected.allow(await headers.pages(app))
+        url = settings.api_database_url or settings.database_url
+        database_watched = watched_database(url, metrics.DATABASE_REACHABLE.set)
         async with services.server:
             with services.passwords:
-                async with hub, notices.listening(), watched():
+                async with hub, notices.listening(), watched(), database_watched:
                     yield
 
     app = FastAPIOffline(

@@ -11,7 +11,6 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 import time
 import tomllib
@@ -21,14 +20,15 @@ from pathlib import Path
 
 from deploy.lock import DEVELOPMENT, UV, install_uv, logged
 from deploy.stack import choose, root
-from deploy.stack.errors import StackError, tail
-from deploy.stack.local import hold
+from deploy.stack.errors import StackError, tail, with_log
+from deploy.stack.local import held, hold
 from deploy.stack.paths import CHECKOUT, MAIN, STACK, Paths, short
-from deploy.stack.process import holders, try_lock
+from deploy.stack.process import run_logged, try_lock
 
 VENV = CHECKOUT / ".venv"
 STAMP = VENV / "biogate-stamp"
 LOGS = STACK / "log" / "setup"
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 def main() -> int:
@@ -87,34 +87,26 @@ def build_venv(log: Path, stamp: str) -> None:
     What is installed is in the lock, with its hash; for our own package, which is built here, nothing is downloaded.
     """
     root.remove(VENV)
-    with log.open("wb") as output:
-        uv = install_uv(log, output)
-        pip = [uv, "pip", "install", "--python", str(VENV / "bin" / "python")]
-        locked = ["--require-hashes", "--no-build", "--compile-bytecode", "--requirements", str(DEVELOPMENT)]
-        for command in (
-            [uv, "venv", "--python", sys.executable, str(VENV)],
-            [*pip, *locked],
-            [*pip, "--offline", "--no-deps", "--no-build-isolation", "--editable", "."],
-        ):
-            logged(log, output, command)
+    uv = install_uv(log)
+    pip = [uv, "pip", "install", "--python", str(VENV / "bin" / "python")]
+    locked = ["--require-hashes", "--no-build", "--compile-bytecode", "--requirements", str(DEVELOPMENT)]
+    logged(log, [uv, "venv", "--python", sys.executable, str(VENV)])
+    logged(log, [*pip, *locked])
+    logged(log, [*pip, "--offline", "--no-deps", "--no-build-isolation", "--editable", "."])
     STAMP.write_text(stamp)
 
 
 def missing_packages(*, venv: bool, build: bool, run: bool) -> list[str]:
     """Debian packages that are needed for the work ahead and not there."""
-    missing = []
-    if venv and importlib.util.find_spec("pip") is None:
-        missing.append("python3-pip")
-    if build and shutil.which("mmdebstrap") is None:
-        missing.append("mmdebstrap")
-    if build and not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists():
-        missing.append("debian-archive-keyring")
-    if os.geteuid() != 0:
-        if build and shutil.which("newuidmap") is None:
-            missing.append("uidmap")
-        if run and shutil.which("bwrap") is None:
-            missing.append("bubblewrap")
-    return missing
+    is_root = os.geteuid() == 0
+    missing = {
+        "python3-pip": venv and importlib.util.find_spec("pip") is None,
+        "mmdebstrap": build and shutil.which("mmdebstrap") is None,
+        "debian-archive-keyring": build and not KEYRING.exists(),
+        "uidmap": build and not is_root and shutil.which("newuidmap") is None,
+        "bubblewrap": run and not is_root and shutil.which("bwrap") is None,
+    }
+    return [name for name, is_missing in missing.items() if is_missing]
 
 
 def install_packages(names: list[str]) -> None:
@@ -129,37 +121,30 @@ def install_packages(names: list[str]) -> None:
             f"Debian packages are missing. Run this, then again what you ran:\n\n    sudo {' '.join(command)}"
         )
     print(f"Installing the Debian packages {', '.join(names)}", flush=True)
-    LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / "apt.log"
+    log.unlink(missing_ok=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    with log.open("wb") as output:
 
-        def apt(*argv: str) -> bool:
-            done = subprocess.run(
-                argv, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
-            )
-            return done.returncode == 0
+    def apt(*argv: str) -> bool:
+        return run_logged(argv, log, env=environment) == 0
 
-        # The package lists of a fresh machine are empty or old; only then are they fetched.
-        done = apt(*command) or (apt("apt-get", "update") and apt(*command)) or apt(*command)
-    if not done:
-        raise StackError(
-            f"`{' '.join(command)}` failed. The log, {short(log)}, ends with:"
-            + "".join(f"\n    {line}" for line in tail(log))
-        )
+    # The package lists of a fresh machine are empty or old; only then are they fetched.
+    if not (apt(*command) or (apt("apt-get", "update") and apt(*command)) or apt(*command)):
+        raise with_log(f"`{' '.join(command)}` failed", log)
 
 
 def require_idle(why: str) -> None:
     """Refuse to pull the floor from under a running stack."""
-    for lock in (STACK / "run").rglob("*.lock"):
-        if holders(lock):
-            raise StackError(f"{why}, but {short(lock)} is held by a running stack; stop it first")
+    if lock := held():
+        raise StackError(f"{why}, but {short(lock)} is held by a running stack; stop it first")
     os.close(hold(Paths(MAIN)))
 
 
 def in_parallel(jobs: dict[str, tuple[Path, Callable[[Path], None]]]) -> None:
     """Run the jobs at once and show how they come along; the first error is raised when all have ended."""
     LOGS.mkdir(parents=True, exist_ok=True)
+    for log, _ in jobs.values():
+        log.unlink(missing_ok=True)
     began = time.monotonic()
     print("First set-up: about a minute, and later only when something has changed.", flush=True)
     with ThreadPoolExecutor() as pool:

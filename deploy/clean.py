@@ -7,35 +7,22 @@ from __future__ import annotations
 
 import sys
 
-from deploy.stack.paths import CHECKOUT, STACK, short
-from deploy.stack.process import holders
+from deploy.stack.local import held
+from deploy.stack.paths import CHECKOUT, short
 from deploy.stack.root import remove
 
-MADE = (
-    ".venv",
-    ".stack",
-    "build",
-    ".mypy_cache",
-    ".ruff_cache",
-    ".pytest_cache",
-    ".hypothesis",
-    ".import_linter_cache",
-)
+CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache", "__pycache__")
+MADE = (".venv", ".stack", "build", *CACHES)
 PACKAGES = ("schema", "gateway", "api", "device_sim", "deploy", "tests")
 
 
 def main() -> int:
-    for lock in (STACK / "run").rglob("*.lock"):
-        if holders(lock):
-            print(f"A stack is running (it holds {short(lock)}): stop it first.", file=sys.stderr)
-            return 1
-    for name in MADE:
-        remove(CHECKOUT / name)
-    for path in [*CHECKOUT.glob("*.egg-info"), CHECKOUT / "__pycache__"]:
+    if lock := held():
+        print(f"A stack is running (it holds {short(lock)}): stop it first.", file=sys.stderr)
+        return 1
+    caches = [cache for package in PACKAGES for cache in (CHECKOUT / package).rglob("__pycache__")]
+    for path in [*(CHECKOUT / name for name in MADE), *CHECKOUT.glob("*.egg-info"), *caches]:
         remove(path)
-    for package in PACKAGES:
-        for cache in [*(CHECKOUT / package).rglob("__pycache__")]:
-            remove(cache)
     return 0
 
 

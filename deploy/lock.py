@@ -20,10 +20,11 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
-from deploy.stack.errors import StackError, tail
+from deploy.stack.errors import StackError, with_log
 from deploy.stack.paths import CHECKOUT, STACK, short
+from deploy.stack.process import run_logged
 
 UV = CHECKOUT / "deploy" / "requirements-uv.txt"
 RUNTIME = CHECKOUT / "deploy" / "requirements.txt"
@@ -34,23 +35,32 @@ INSTALLED_UV = STACK / "uv"
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 PIP = [sys.executable if importlib.util.find_spec("pip") else os.path.realpath(sys.executable), "-m", "pip"]
 """The machine's pip: .venv has none, and its Python is a link to the machine's."""
+FROM_PIP = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "trusted-host": "UV_INSECURE_HOST",
+    "cert": "SSL_CERT_FILE",
+}
+"""Option of pip → variable of uv."""
 HEAD = "# Made by `make lock` from what pyproject.toml asks for, of which this is the digest:\n# {digest}\n"
+
+
+def described() -> dict[str, Any]:
+    return tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
 
 
 def python() -> str:
     """Return the oldest Python that Biogate runs with, such as 3.11."""
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-    return str(project["requires-python"]).removeprefix(">=")
+    return str(described()["project"]["requires-python"]).removeprefix(">=")
 
 
 def wanted(lock: Path) -> list[str]:
     """Return the requirements that a lock was made to meet; those of the build backend count as needed to run."""
     if lock == UV:
         return ["uv"]
-    described = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
-    project = described["project"]
+    build, project = described()["build-system"], described()["project"]
     development = project["optional-dependencies"]["dev"] if lock == DEVELOPMENT else []
-    return [*described["build-system"]["requires"], *project["dependencies"], *development]
+    return [*build["requires"], *project["dependencies"], *development]
 
 
 def head(lock: Path) -> str:
@@ -64,43 +74,28 @@ def outdated() -> list[Path]:
     return [lock for lock in LOCKS if not lock.is_file() or not lock.read_text().startswith(head(lock))]
 
 
-def pins(text: str) -> dict[str, dict[str, str]]:
-    """Read a lock: package → version → its hashes; a package may have one version for each range of Pythons."""
-    found: dict[str, dict[str, str]] = {}
-    for name, version, rest in re.findall(r"^([\w.-]+)==(\S+)(.*(?:\n    .*)*)", text, re.MULTILINE):
-        found.setdefault(name, {})[version] = " ".join(sorted(re.findall(r"sha256:[0-9a-f]{64}\b", rest)))
-    return found
+def pins(text: str) -> dict[str, list[str]]:
+    """Read a lock: package and version → hashes. A package may have one version for each range of Pythons."""
+    found = re.findall(r"^([\w.-]+==\S+)(.*(?:\n    .*)*)", text, re.MULTILINE)
+    return {pin: sorted(re.findall(r"sha256:[0-9a-f]{64}\b", rest)) for pin, rest in found}
 
 
 def changes(before: str, after: str) -> list[str]:
-    """Compare two texts of a lock and return a line for each package that differs."""
+    """Compare two texts of a lock: what came (+), what went (-), and what has other files of the same version (~)."""
     old, new = pins(before), pins(after)
-    lines = []
-    for name in sorted({*old, *new}):
-        versions = [", ".join(side.get(name, {})) for side in (old, new)]
-        if name not in old:
-            lines.append(f"{name} {versions[1]} added")
-        elif name not in new:
-            lines.append(f"{name} {versions[0]} removed")
-        elif versions[0] != versions[1]:
-            lines.append(f"{name} {versions[0]} -> {versions[1]}")
-        elif old[name] != new[name]:
-            lines.append(f"{name} {versions[0]}: other files of the same version")
-    return lines
+    return [
+        f"{'-' if pin not in new else '+' if pin not in old else '~'} {pin}"
+        for pin in sorted({*old, *new})
+        if old.get(pin) != new.get(pin)
+    ]
 
 
-def logged(log: Path, output: BinaryIO, command: list[str], given: str = "") -> None:
+def logged(log: Path, command: list[str], given: str = "") -> None:
     """Run a command with its output in a log; raise StackError with the end of the log if the command fails."""
-    output.write(f"$ {' '.join(command)}\n".encode())
-    output.flush()
-    done = subprocess.run(
-        command, cwd=CHECKOUT, env=environment(), input=given.encode(), stdout=output, stderr=output, check=False
-    )
-    if done.returncode != 0:
-        raise StackError(
-            f"`{' '.join(command[:4])} …` failed (exit code {done.returncode}). The log, {short(log)}, ends with:"
-            + "".join(f"\n    {line}" for line in tail(log))
-        )
+    with log.open("a") as output:
+        print("$", *command, file=output)
+    if code := run_logged(command, log, cwd=CHECKOUT, env=environment(), given=given):
+        raise with_log(f"`{' '.join(command[:4])} …` failed (exit code {code})", log)
 
 
 def environment() -> dict[str, str]:
@@ -110,58 +105,46 @@ def environment() -> dict[str, str]:
         told["UV_SYSTEM_CERTS"] = "1"
     listed = subprocess.run([*PIP, "config", "list"], capture_output=True, text=True, check=False).stdout
     for section in ("global", "install", ":env:"):  # pip's order: the later is the stronger
-        for option, variable in (
-            ("index-url", "UV_DEFAULT_INDEX"),
-            ("extra-index-url", "UV_INDEX"),
-            ("trusted-host", "UV_INSECURE_HOST"),
-            ("cert", "SSL_CERT_FILE"),
-        ):
-            if found := re.search(rf"^{section}\.{option}='(.+)'$", listed, re.MULTILINE):
-                told[variable] = found[1].replace("\\n", " ")
+        for option, value in re.findall(rf"^{section}\.([\w-]+)='(.+)'$", listed, re.MULTILINE):
+            if option in FROM_PIP:
+                told[FROM_PIP[option]] = value.replace("\\n", " ")
     return told | os.environ
 
 
-def install_uv(log: Path, output: BinaryIO) -> str:
+def install_uv(log: Path) -> str:
     """Install the locked uv below .stack with the machine's pip, unless it is there; return the path of its program."""
     stamp = INSTALLED_UV / "stamp"
     wanted_stamp = UV.read_text() + platform.machine()
     if not stamp.is_file() or stamp.read_text() != wanted_stamp:
         shutil.rmtree(INSTALLED_UV, ignore_errors=True)
         options = ["--target", str(INSTALLED_UV), "--only-binary=:all:", "--no-deps", "--require-hashes", "-r", str(UV)]
-        logged(log, output, [*PIP, "install", "--quiet", "--root-user-action=ignore", *options])
+        logged(log, [*PIP, "install", "--quiet", "--root-user-action=ignore", *options])
         stamp.write_text(wanted_stamp)
     return str(INSTALLED_UV / "bin" / "uv")
 
 
-def resolve(uv: str, log: Path, output: BinaryIO, place: Path, *, keep: bool) -> None:
-    """Write all locks anew into a folder; those that are there now are the ones to prefer if `keep`."""
-    for lock in LOCKS:
-        made = place / lock.name
-        if keep and lock.exists():
-            shutil.copy(lock, made)
-        options = ["--universal", "--python-version", python(), "--generate-hashes", "--only-binary=:all:"]
-        if lock == DEVELOPMENT:
-            options += ["--constraints", str(place / RUNTIME.name)]
-        if not keep:
-            options.append("--upgrade")
-        command = [uv, "pip", "compile", "--quiet", "--no-annotate", "--no-header", *options]
-        logged(log, output, [*command, "--output-file", str(made), "-"], "\n".join(wanted(lock)))
-        made.write_text(head(lock) + made.read_text())
-
-
 def renew(*, keep: bool) -> None:
-    """Renew all locks or, after an error, none, and print what has changed."""
+    """Renew all locks or, after an error, none, and print what has changed. With `keep` a version changes only where
+    pyproject.toml asks for another."""
     log = STACK / "log" / "setup" / "lock.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output, tempfile.TemporaryDirectory() as directory:
-        place = Path(directory)
-        resolve(install_uv(log, output), log, output, place, keep=keep)
-        for lock in LOCKS:
-            before = lock.read_text() if lock.exists() else ""
-            after = (place / lock.name).read_text()
+    log.unlink(missing_ok=True)
+    uv = install_uv(log)
+    with tempfile.TemporaryDirectory() as place:
+        made = {lock: Path(place) / lock.name for lock in LOCKS}
+        for lock, new in made.items():
+            if keep and lock.exists():
+                shutil.copy(lock, new)
+            options = ["--universal", "--python-version", python(), "--generate-hashes", "--only-binary=:all:"]
+            options += ["--constraints", str(made[RUNTIME])] if lock == DEVELOPMENT else []
+            options += [] if keep else ["--upgrade"]
+            command = [uv, "pip", "compile", "--quiet", "--no-annotate", "--no-header", *options]
+            logged(log, [*command, "--output-file", str(new), "-"], "\n".join(wanted(lock)))
+        for lock, new in made.items():
+            before, after = lock.read_text() if lock.exists() else "", head(lock) + new.read_text()
             lock.write_text(after)
             differences = changes(before, after)
-            print(f"{short(lock)}: {len(pins(after))} packages, {len(differences)} changed")
+            print(f"{short(lock)}: {len(pins(after))} versions, {len(differences)} changes")
             print("".join(f"  {line}\n" for line in differences), end="")
 
 
@@ -175,8 +158,7 @@ def main() -> int:
             renew(keep=asked.keep)
         elif old := outdated():
             names = ", ".join(map(short, old))
-            print(f"pyproject.toml asks for something else than {names} has: run `make lock ARGS=--keep`")
-            return 1
+            raise StackError(f"pyproject.toml asks for something else than {names} has: run `make lock ARGS=--keep`")
     except StackError as error:
         print(error, file=sys.stderr)
         return 1

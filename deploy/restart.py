@@ -6,10 +6,9 @@ Exit status: 0 they run again, 1 not.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import time
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,11 +17,11 @@ import typer
 
 from deploy.stack.errors import StackError
 from deploy.stack.paths import MAIN, Paths, short
-from deploy.stack.process import POLL_S, holders
+from deploy.stack.process import holders, until
 from schema.command_line import DONE, FAILED
 
 
-class Part(StrEnum):
+class StackPart(StrEnum):
     """The parts of a stack, by the names of their locks."""
 
     POSTGRES = "postgres"
@@ -40,14 +39,14 @@ WRAPPER = "bwrap"
 
 
 def main(
-    parts: Annotated[list[Part], typer.Argument(metavar="PART…", case_sensitive=False, help=", ".join(Part))],
+    parts: Annotated[list[StackPart], typer.Argument(metavar="PART…", case_sensitive=False, help=", ".join(StackPart))],
     *,
     now: Annotated[bool, typer.Option("--now", help="kill them: they hang, and would not end by themselves")] = False,
     name: Annotated[str, typer.Option(help="of the stack, as in `biogate up --name`")] = MAIN,
 ) -> int:
     """End parts of a running `biogate up`, which starts them again."""
     paths = Paths(name)
-    if not _held(paths.run / "stack.lock"):
+    if not holders(paths.run / "stack.lock"):
         raise StackError("`biogate up` does not run: nobody would start it again")
     return FAILED if [part for part in parts if not restart(paths, part, now=now)] else DONE
 
@@ -55,36 +54,21 @@ def main(
 def restart(paths: Paths, part: str, *, now: bool = False) -> bool:
     """Whether another one of it runs."""
     lock = paths.run / f"{part}.lock"
-    old = _held(lock)
+    old = holders(lock)
     for pid in [] if now else _tops(old):
         _signal(pid, signal.SIGINT if part == "postgres" else signal.SIGTERM)
-    if now or not _until(lambda: not set(old) & set(_held(lock)), ENDS_S):
+    if now or not until(lambda: not set(old) & set(holders(lock)), ENDS_S):
         print(f"{part} is killed")
         for pid in old:
             _signal(pid, signal.SIGKILL)
-    again = _until(lambda: bool(set(_held(lock)) - set(old)), STARTS_S)
+    again = until(lambda: bool(set(holders(lock)) - set(old)), STARTS_S)
     print(f"{part} {'runs again' if again else 'was not started again'}: {short(paths.log / part)}.log")
     return again
 
 
-def _held(lock: Path) -> list[int]:
-    return holders(lock) if lock.exists() else []
-
-
 def _signal(pid: int, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        return
-
-
-def _until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-    return True
 
 
 def _tops(pids: list[int]) -> list[int]:

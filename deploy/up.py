@@ -41,7 +41,9 @@ def main(
     status = 0
     try:
         supervisor.start()
-        announce(supervisor)
+        at = supervisor.endpoints
+        say(f"Biogate is up: API {at.api}, MQTT {at.mqtt}, gateway metrics {at.gateway}/metrics")
+        say(f"The API asks for a key: curl -H @{short(paths.key)}.header {at.api}/api/v1/latest")
         watch(supervisor, console)
     except KeyboardInterrupt:
         say("")
@@ -51,12 +53,6 @@ def main(
     finally:
         stop(supervisor)
     return status
-
-
-def announce(supervisor: Supervisor) -> None:
-    at = supervisor.endpoints
-    say(f"Biogate is up: API {at.api}, MQTT {at.mqtt}, gateway metrics {at.gateway}/metrics")
-    say(f"The API asks for a key: curl -H @{short(supervisor.paths.key)}.header {at.api}/api/v1/latest")
 
 
 def stop(supervisor: Supervisor) -> None:

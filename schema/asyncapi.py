@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -62,8 +63,7 @@ def document() -> dict[str, Any]:
         },
         "channels": {name: _channel(address, channel) for name, (address, channel) in channels.items()}
         | {name: _door(door) for name, door in DOORS.items()},
-        "operations": {f"{_action(name)}-{name}": _operation(name, channel) for name, (_, channel) in channels.items()}
-        | {f"{_passage(door)}-{name}": _steps(name, door) for name, door in DOORS.items()},
+        "operations": _operations({name: channel for name, (_, channel) in channels.items()}),
         "components": {
             "messages": {
                 f"{channel.content.name}-{form}": _message(channel.content, form)
@@ -94,10 +94,6 @@ def _id(kind: Kind | Down) -> str:
     return kind.value.replace("/", "-")
 
 
-def _action(name: str) -> str:
-    return "receive" if name in map(_id, Kind) else "send"
-
-
 def _channel(address: str, channel: MqttChannel) -> dict[str, Any]:
     return {
         "address": address,
@@ -105,15 +101,6 @@ def _channel(address: str, channel: MqttChannel) -> dict[str, Any]:
         "servers": [{"$ref": f"#/servers/{name}"} for name in DEVICE_SERVERS],
         "parameters": {name: PARAMETERS[name] for name in PARAMETERS if f"{{{name}}}" in address},
         "messages": {form: {"$ref": f"#/components/messages/{channel.content.name}-{form}"} for form in channel.forms},
-    }
-
-
-def _operation(name: str, channel: MqttChannel) -> dict[str, Any]:
-    return {
-        "action": _action(name),
-        "channel": {"$ref": f"#/channels/{name}"},
-        "messages": [{"$ref": f"#/channels/{name}/messages/{form}"} for form in channel.forms],
-        "bindings": {"mqtt": {"qos": 1, "retain": channel.retain, "bindingVersion": "0.2.0"}},
     }
 
 
@@ -127,17 +114,21 @@ def _door(door: Door) -> dict[str, Any]:
     }
 
 
-def _passage(door: Door) -> str:
-    return "receive" if door.from_device else "send"
-
-
-def _steps(name: str, door: Door) -> dict[str, Any]:
-    return {
-        "action": _passage(door),
-        "channel": {"$ref": f"#/channels/{name}"},
-        "messages": [{"$ref": f"#/channels/{name}/messages/{content.name}"} for content in door.contents],
-        "bindings": {"mqtt": {"qos": 1, "retain": False, "bindingVersion": "0.2.0"}},
-    }
+def _operations(channels: Mapping[str, MqttChannel]) -> dict[str, Any]:
+    """The operations by id: `receive-…` for what a device publishes, `send-…` for what it receives."""
+    received = {*map(_id, Kind), *(name for name, door in DOORS.items() if door.from_device)}
+    messages = {name: (channel.forms, channel.retain) for name, channel in channels.items()}
+    messages |= {name: (tuple(content.name for content in door.contents), False) for name, door in DOORS.items()}
+    operations = {}
+    for name, (forms, retain) in messages.items():
+        action = "receive" if name in received else "send"
+        operations[f"{action}-{name}"] = {
+            "action": action,
+            "channel": {"$ref": f"#/channels/{name}"},
+            "messages": [{"$ref": f"#/channels/{name}/messages/{form}"} for form in forms],
+            "bindings": {"mqtt": {"qos": 1, "retain": retain, "bindingVersion": "0.2.0"}},
+        }
+    return operations
 
 
 def _message(content: Content, form: str) -> dict[str, Any]:
@@ -146,7 +137,7 @@ def _message(content: Content, form: str) -> dict[str, Any]:
         "title": content.title,
         "contentType": FORMATS[form],
         "payload": {"$ref": f"#/components/schemas/{_type_name(content)}"},
-        "examples": [{"name": example.name, "payload": example.payload} for example in content.examples],
+        "examples": [{"name": name, "payload": payload} for name, payload in content.examples.items()],
     }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from schema.alarms.retained import RetainedAlarm
 from schema.enrollment import (
+    MAX_HELLO,
     MAX_REPLY,
     MAX_REQUEST,
     Challenge,
@@ -26,18 +28,13 @@ from schema.messages import Backfill, BackfillResult, Command, CommandResult, Ev
 from schema.topics import Down, Kind
 
 
-class Example(NamedTuple):
-    name: str
-    payload: Any
-
-
 class Content(NamedTuple):
-    """A message type with its title and examples."""
+    """A message type with its title, and examples by name."""
 
     name: str
     type: Any
     title: str
-    examples: tuple[Example, ...]
+    examples: Mapping[str, Any]
 
 
 class MqttChannel(NamedTuple):
@@ -47,77 +44,63 @@ class MqttChannel(NamedTuple):
     forms: tuple[str, ...] = ("json", "msgpack")
 
 
+T0 = 1767225600000  # 2026-01-01, in ms since 1970
+
 TELEMETRY = Content(
     "telemetry",
     Telemetry,
     "A frame, or a block of frames",
-    (
-        Example(
-            "frame",
-            {
-                "boot": 7,
-                "seq": 90210,
-                "t": 1767225600000,
-                "v": {"temperature": 37.01, "ph": 7.02, "dissolved_oxygen": None},
-                "q": {"ph": 2},
-            },
-        ),
-        Example("frame without a sequence", {"t": 1767225600250.5, "v": {"torque": 12.5}}),
-        Example(
-            "block",
-            {
-                "boot": 7,
-                "seq": 90211,
-                "ch": ["temperature", "ph"],
-                "t": [1767225601000, 1767225602000],
-                "v": [[37.02, 7.01], [37.02, None]],
-                "q": [[0, 0], [0, 1]],
-            },
-        ),
-    ),
+    {
+        "frame": {
+            "boot": 7,
+            "seq": 90210,
+            "t": T0,
+            "v": {"temperature": 37.01, "ph": 7.02, "dissolved_oxygen": None},
+            "q": {"ph": 2},
+        },
+        "frame without a sequence": {"t": T0 + 250.5, "v": {"torque": 12.5}},
+        "block": {
+            "boot": 7,
+            "seq": 90211,
+            "ch": ["temperature", "ph"],
+            "t": [T0 + 1000, T0 + 2000],
+            "v": [[37.02, 7.01], [37.02, None]],
+            "q": [[0, 0], [0, 1]],
+        },
+    },
 )
 STATUS = Content(
     "status",
     Status,
     "The device connected or disconnected",
-    (
-        Example(
-            "birth",
-            {"status": "online", "t": 1767225600000, "boot": 7, "oldest": 86400, "firmware": "2.4.1", "generation": 1},
-        ),
-        Example("will of the same connection", {"status": "offline", "t": 1767225600000, "boot": 7}),
-    ),
+    {
+        "birth": {"status": "online", "t": T0, "boot": 7, "oldest": 86400, "firmware": "2.4.1", "generation": 1},
+        "will of the same connection": {"status": "offline", "t": T0, "boot": 7},
+    },
 )
 EVENT = Content(
     "event",
     Event,
     "Something that happened at an instant",
-    (
-        Example(
-            "phase change",
-            {"t": 1767225600000, "type": "phase", "boot": 7, "data": {"from": "batch", "to": "fed-batch"}},
-        ),
-        Example("dosing", {"t": 1767225660000, "type": "dosing", "data": {"channel": "feed_a_total", "mL": 12.5}}),
-    ),
+    {
+        "phase change": {"t": T0, "type": "phase", "boot": 7, "data": {"from": "batch", "to": "fed-batch"}},
+        "dosing": {"t": T0 + 60_000, "type": "dosing", "data": {"channel": "feed_a_total", "mL": 12.5}},
+    },
 )
-
 RECEIPT = Content(
-    "receipt",
-    Receipt,
-    "The seq up to which every frame is stored",
-    (Example("two boots", [[6, 86399], [7, 90211]]),),
+    "receipt", Receipt, "The seq up to which every frame is stored", {"two boots": [[6, 86399], [7, 90211]]}
 )
 BACKFILL = Content(
     "backfill",
     Backfill,
     "A request for frames that have not arrived",
-    (Example("two holes", {"boot": 7, "ranges": [[90100, 90119], [90200, 90200]]}),),
+    {"two holes": {"boot": 7, "ranges": [[90100, 90119], [90200, 90200]]}},
 )
 BACKFILL_RESULT = Content(
     "backfill-result",
     BackfillResult,
     "Frames that the device no longer has",
-    (Example("lost", {"boot": 7, "ranges": [[90100, 90104]]}),),
+    {"lost": {"boot": 7, "ranges": [[90100, 90104]]}},
 )
 
 COMMAND_ID = "0197a5c3-6d2e-7c41-9f10-5b8e2d4a7c63"
@@ -125,36 +108,27 @@ COMMAND = Content(
     "command",
     Command,
     "An order, to be carried out once",
-    (
-        Example(
-            "setpoint",
-            {
-                "id": COMMAND_ID,
-                "name": "setpoint",
-                "parameters": {"channel": "temperature", "value": 36.5},
-                "expires": 1767225660000,
-                "boot": 7,
-            },
-        ),
-    ),
+    {
+        "setpoint": {
+            "id": COMMAND_ID,
+            "name": "setpoint",
+            "parameters": {"channel": "temperature", "value": 36.5},
+            "expires": T0 + 60_000,
+            "boot": 7,
+        },
+    },
 )
 COMMAND_RESULT = Content(
     "command-result",
     CommandResult,
     "The outcome of a command",
-    (
-        Example("accepted", {"id": COMMAND_ID, "status": "accepted", "t": 1767225601000}),
-        Example("done", {"id": COMMAND_ID, "status": "done", "t": 1767225602000, "data": {"before": 37.0}}),
-        Example("refused", {"id": COMMAND_ID, "status": "refused", "t": 1767225602000, "detail": "no such channel"}),
-    ),
+    {
+        "accepted": {"id": COMMAND_ID, "status": "accepted", "t": T0 + 1000},
+        "done": {"id": COMMAND_ID, "status": "done", "t": T0 + 2000, "data": {"before": 37.0}},
+        "refused": {"id": COMMAND_ID, "status": "refused", "t": T0 + 2000, "detail": "no such channel"},
+    },
 )
-
-RENEWAL = Content(
-    "renewal",
-    Renewal,
-    "A request to enroll again",
-    (Example("logins before the third", {"renew": 3}),),
-)
+RENEWAL = Content("renewal", Renewal, "A request to enroll again", {"logins before the third": {"renew": 3}})
 
 CHANNELS: dict[Kind | Down, MqttChannel] = {
     Kind.TELEMETRY: MqttChannel(TELEMETRY, "Frames as they are measured."),
@@ -207,23 +181,21 @@ CHANNELS: dict[Kind | Down, MqttChannel] = {
     ),
 }
 
+RETAINED_ALARM = Content(
+    "alarm",
+    RetainedAlarm,
+    "The newest state of an alarm",
+    {
+        "raised": {
+            **{"device": "br-101", "rule": "temperature-high", "title": "Temperature high", "priority": "high"},
+            **{"state": "unacknowledged", "condition": "active", "value": 38.4, "detail": "38.4 above 38"},
+            **{"since": "2026-01-01T00:00:10Z", "raised_at": "2026-01-01T00:00:10Z", "shelved_until": None},
+            **{"message": "", "response": "Check the cooling water.", "n": 1},
+        },
+    },
+)
 ALARM = MqttChannel(
-    Content(
-        "alarm",
-        RetainedAlarm,
-        "The newest state of an alarm",
-        (
-            Example(
-                "raised",
-                {
-                    **{"device": "br-101", "rule": "temperature-high", "title": "Temperature high", "priority": "high"},
-                    **{"state": "unacknowledged", "condition": "active", "value": 38.4, "detail": "38.4 above 38"},
-                    **{"since": "2026-01-01T00:00:10Z", "raised_at": "2026-01-01T00:00:10Z", "shelved_until": None},
-                    **{"message": "", "response": "Check the cooling water.", "n": 1},
-                },
-            ),
-        ),
-    ),
+    RETAINED_ALARM,
     "For control rooms, by the login `observer`: published at each transition, and for all alarms after the process "
     "that evaluates them has connected. An empty message says that there is no such alarm any more.",
     retain=True,
@@ -231,7 +203,65 @@ ALARM = MqttChannel(
 )
 
 TXN, KEY, SIGNATURE = "5f" * 16, b64(bytes(range(32))), b64(bytes(range(64)))
-_OPENING = {"v": 1, "txn": TXN}
+_BODY = {"nonce": b64(bytes(16)), "ephemeral": KEY, "gateway": KEY, "expires_s": 120}
+
+
+def _step(type: str, **fields: Any) -> dict[str, Any]:
+    """An example of a message of the handshake."""
+    return {"v": 1, "txn": TXN, "type": type, **fields}
+
+
+HELLO = Content(
+    "hello",
+    Hello,
+    "Step 1: the device names itself",
+    {
+        "hello": _step(
+            "hello",
+            t=1795161794000,
+            serial="BR-2044",
+            identity=KEY,
+            ephemeral=KEY,
+            claim=1,
+            hardware="rev C",
+            firmware="2.4.1",
+            channels=["ph", "temperature"],
+        )
+    },
+)
+CHALLENGE = Content(
+    "challenge",
+    Challenge,
+    "Step 2: the gateway asks for a proof",
+    {"challenge": _step("challenge", body=b64(json.dumps(_BODY).encode()), mac=KEY, sig=SIGNATURE)},
+)
+PROOF = Content(
+    "proof",
+    Proof,
+    "Step 3: the device proves its identity",
+    {"proof": _step("proof", sig=SIGNATURE, mac=KEY, hello="e30", body="e30")},
+)
+GRANT = Content(
+    "grant",
+    Grant,
+    "Step 4: the gateway grants a login",
+    {"grant": _step("grant", nonce=b64(bytes(12)), box=b64(bytes(48)))},
+)
+PENDING = Content(
+    "pending",
+    Pending,
+    "Repeat the same request later",
+    {"an operator has to agree": _step("pending", retry_after_s=60, reason="approval")},
+)
+REJECT = Content(
+    "reject",
+    EnrollmentReject,
+    "This handshake is over",
+    {
+        "come back": _step("reject", code="busy", retry_after_s=17),
+        "do not": _step("reject", code="blocked", retry_after_s=None),
+    },
+)
 
 
 class Door(NamedTuple):
@@ -247,91 +277,15 @@ DOORS: dict[str, Door] = {
     "enroll-request": Door(
         request_topic("{txn}"),
         True,
-        f"The steps of a controller that has no login yet. Not retained; {MAX_REQUEST} bytes at most.",
-        (
-            Content(
-                "hello",
-                Hello,
-                "Step 1: the device names itself",
-                (
-                    Example(
-                        "hello",
-                        _OPENING
-                        | {
-                            "type": "hello",
-                            "t": 1795161794000,
-                            "serial": "BR-2044",
-                            "identity": KEY,
-                            "ephemeral": KEY,
-                            "claim": 1,
-                            "hardware": "rev C",
-                            "firmware": "2.4.1",
-                            "channels": ["ph", "temperature"],
-                        },
-                    ),
-                ),
-            ),
-            Content(
-                "proof",
-                Proof,
-                "Step 3: the device proves its identity",
-                (Example("proof", _OPENING | {"type": "proof", "sig": SIGNATURE, "mac": KEY}),),
-            ),
-        ),
+        f"The steps of a controller that has no login yet. Not retained; "
+        f"{MAX_HELLO} bytes at most for a HELLO, {MAX_REQUEST} for a PROOF.",
+        (HELLO, PROOF),
     ),
     "enroll-reply": Door(
         reply_topic("{txn}"),
         False,
         f"Replies, {MAX_REPLY} bytes at most. Subscribe, and wait for the SUBACK, before the first request.",
-        (
-            Content(
-                "challenge",
-                Challenge,
-                "Step 2: the gateway asks for a proof",
-                (
-                    Example(
-                        "challenge",
-                        _OPENING
-                        | {
-                            "type": "challenge",
-                            "body": b64(
-                                json.dumps(
-                                    {"nonce": b64(bytes(16)), "ephemeral": KEY, "gateway": KEY, "expires_s": 120}
-                                ).encode()
-                            ),
-                            "mac": KEY,
-                            "sig": SIGNATURE,
-                        },
-                    ),
-                ),
-            ),
-            Content(
-                "grant",
-                Grant,
-                "Step 4: the gateway grants a login",
-                (Example("grant", _OPENING | {"type": "grant", "nonce": b64(bytes(12)), "box": b64(bytes(48))}),),
-            ),
-            Content(
-                "pending",
-                Pending,
-                "Repeat the same request later",
-                (
-                    Example(
-                        "an operator has to agree",
-                        _OPENING | {"type": "pending", "retry_after_s": 60, "reason": "approval"},
-                    ),
-                ),
-            ),
-            Content(
-                "reject",
-                EnrollmentReject,
-                "This handshake is over",
-                (
-                    Example("come back", _OPENING | {"type": "reject", "code": "busy", "retry_after_s": 17}),
-                    Example("do not", _OPENING | {"type": "reject", "code": "blocked", "retry_after_s": None}),
-                ),
-            ),
-        ),
+        (CHALLENGE, GRANT, PENDING, REJECT),
     ),
 }
 SEALED = (ChallengeBody, Identity)

@@ -4,11 +4,9 @@ once.
 Each numbered file in `migrations/` runs once, in order. Then the script of the database's TimescaleDB edition
 (`editions/`) runs; it is idempotent and runs every time, so that a database can move from apache to timescale.
 
-BIOGATE_DATABASE_URL names the database, `postgresql://user@host:port/name`. BIOGATE_CHUNK_INTERVAL, an interval such as
-`6 hours`, sets how much time a chunk of `frames` covers from now on; without it that stays as it is (at first: a day).
-A chunk that is being written should fit in a quarter of the server's memory, with its index. BIOGATE_API_DATABASE_URL
-is the API's own login: this command creates it, or sets its password, and grants it the role `biogate_api`, which has
-all the rights that the API needs.
+BIOGATE_CHUNK_INTERVAL stays as it is if it is not set (at first: a day). A chunk that is being written should fit in a
+quarter of the server's memory, with its index. The API's own login gets its password and the role `biogate_api`, which
+has all the rights that the API needs.
 """
 
 from __future__ import annotations
@@ -25,10 +23,15 @@ from pogo_core.util import migrate as pogo
 
 from schema.errors import BiogateError, Misused
 
-HERE = Path(__file__).parent
-MIGRATIONS = HERE / "migrations"
-EDITIONS = HERE / "editions"
+MIGRATIONS = Path(__file__).parent / "migrations"
+EDITIONS = Path(__file__).parent / "editions"
 LOCK = 0x62696F67  # "biog"
+NO_SUCH_FILE = "58P01"
+"""The SQLSTATE of a library that the server lacks: TimescaleDB was upgraded, and the database asks for the old one."""
+EXTENSION_BEHIND = (
+    "the server's TimescaleDB was upgraded or replaced, and this database still asks for the old one: run "
+    '`psql -X "$BIOGATE_DATABASE_URL" -c "alter extension timescaledb update"`, then `biogate migrate`'
+)
 
 
 class BadSetting(Misused):
@@ -80,6 +83,8 @@ async def make_login(connection: asyncpg.Connection, url: str) -> None:
     if password:
         await _execute(connection, "alter role %1$I login password %2$L", name, password)
     await _execute(connection, "grant biogate_api to %1$I", name)
+    database = await connection.fetchval("select current_database()")
+    await _execute(connection, "grant connect on database %1$I to biogate_api", database)
 
 
 async def _execute(connection: asyncpg.Connection, statement: str, *names: str) -> None:
@@ -109,6 +114,11 @@ async def main() -> None:
         finally:
             await connection.close()
     except (BadMigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        if (
+            getattr(error, "sqlstate", None) == NO_SUCH_FILE
+            or getattr(error.__cause__, "sqlstate", None) == NO_SUCH_FILE
+        ):
+            raise NotMigrated(f"not migrated: {EXTENSION_BEHIND}") from error
         cause = f": {error.__cause__}" if error.__cause__ else ""
         raise NotMigrated(f"not migrated: {error or type(error).__name__}{cause}") from error
     print(f"schema is current ({edition} edition)")

@@ -6,7 +6,7 @@ import asyncio
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncpg
 
@@ -53,10 +53,7 @@ class SerialRow:
     serial: str
     device: str
     version: int
-    key: bytes | None = None
-
-    def __repr__(self) -> str:
-        return f"Row({self.line}, {self.serial!r}, {self.device!r}, {self.version})"
+    key: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 import asyncpg
 
 from api.database import Database
-from api.http.times import Span
 from api.problems import NotFound
 from api.queries import load
 from api.shapes.annotations import Annotation
+from schema.times import Span
 
 SQL = load("annotations")
 LAST_ID = 2**63 - 1

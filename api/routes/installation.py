@@ -10,7 +10,7 @@ from fastapi import Path, Query, Request, Response
 from api.access.guard import Db, Member, allow
 from api.access.roles import ALL_SCOPES, Role, Scope
 from api.access.tokens import new_code
-from api.http import answers, cursors, description, times
+from api.http import answers, cursors, description
 from api.http.answers import Table
 from api.http.bodies import described, order
 from api.http.description import ok
@@ -22,6 +22,7 @@ from api.routes.organizations import LAST_ID
 from api.services import App
 from api.shapes import installation as shapes
 from api.shapes.installation import AccountChange, NewPasswordLink
+from schema import times
 
 router = Router("accounts")
 

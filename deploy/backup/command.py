@@ -16,14 +16,14 @@ import typer
 from deploy.backup import safe
 from deploy.backup.restore import restore
 from deploy.backup.take import SECRETS, Backup, backups, chosen, receive, take
-from deploy.backup.verify import note, verified
+from deploy.backup.verify import Findings, note, verified
 from deploy.stack import choose
 from deploy.stack.errors import StackError
 from deploy.stack.local import database, hold
 from deploy.stack.paths import BIOGATE, CHECKOUT, MAIN, Paths, short
 from deploy.stack.ports import any_free
 from schema.command_line import DONE, FAILED, commands
-from schema.console import SURROUNDINGS, Refused, database_errors
+from schema.console import SURROUNDINGS, Refused, database_errors, instant
 from schema.errors import Misused
 
 REBUILT = timedelta(hours=1)
@@ -37,14 +37,6 @@ app = commands(
 
 Store = Annotated[Path, typer.Argument(metavar="DIR", help="where backups are kept: on another disk")]
 Label = Annotated[str | None, typer.Option(help="which one; without it the newest")]
-
-
-def _instant(text: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter("not a time such as 2026-11-20T07:45:00Z") from error
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 @app.command("take")
@@ -83,25 +75,22 @@ def list_backups(store: Store) -> None:
 def verify(store: Store, *, label: Label = None) -> None:
     """Restore a backup into a server of its own, and see whether all adds up."""
     backup = chosen(store, label)
-    newest, faults, words = None, [], ""
     try:
         with database_errors():
             found = asyncio.run(verified(store, backup))
-        newest, faults = found.newest, found.faults
         words = f"{found}: {found.frames} frames, the newest of {found.newest}"
     except StackError as error:
-        faults, words = [str(error)], str(error)
+        found, words = Findings(faults=[str(error)]), str(error)
     print(f"{backup.label}: {words}")
     if url := os.environ.get("BIOGATE_DATABASE_URL"):
         try:
             with database_errors():
-                noted = asyncio.run(note(url, backup.label, newest, faults, words))
-        except Refused as error:
-            print(f"not noted in the database: {error}", file=sys.stderr)
-        else:
+                noted = asyncio.run(note(url, backup.label, found, words))
             if not noted:
                 print("the database knows no such backup: not noted there", file=sys.stderr)
-    raise typer.Exit(FAILED if faults else DONE)
+        except Refused as error:
+            print(f"not noted in the database: {error}", file=sys.stderr)
+    raise typer.Exit(FAILED if found.faults else DONE)
 
 
 @app.command("restore")
@@ -111,7 +100,7 @@ def restore_one(
     label: Label = None,
     until: Annotated[
         datetime | None,
-        typer.Option(parser=_instant, help="2026-11-20T07:45:00Z: as it was then; without it, to the end"),
+        typer.Option(parser=instant, help="2026-11-20T07:45:00Z: as it was then; without it, to the end"),
     ] = None,
     name: Annotated[str, typer.Option(help="of the stack, as in `biogate up --name`")] = MAIN,
     secrets: Annotated[

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import secrets
 import shutil
 import signal
 import subprocess
@@ -59,14 +57,18 @@ def restore(store: Path, backup: Backup, server: Postgres, until: datetime | Non
         server.stop()
     finally:
         server.settings = usual
-    _set_password(server)
+    word = server.password().read_text().replace("'", "''")
+    server.run_single(server.cluster, f"ALTER ROLE {DATABASE} PASSWORD '{word}'")
     shutil.rmtree(log)
     server.start()
 
 
 def _unpack(server: Postgres, base: Path, to: Path) -> None:
+    command = server.place.command(["tar", "-xzf", "-", "-C", server.place.inside(to)], server.user, signal.SIGKILL)
     with base.open("rb") as file:
-        _tar(server, ["tar", "-xzf", "-", "-C", server.place.inside(to)], file)
+        done = subprocess.run(command, stdin=file, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise StackError(f"the backup cannot be unpacked: {done.stderr.decode(errors='replace').strip()}")
 
 
 def _give_log(store: Path, backup: Backup, server: Postgres, to: Path) -> int:
@@ -97,26 +99,4 @@ def _give_log(store: Path, backup: Backup, server: Postgres, to: Path) -> int:
 
 
 def _nobodys(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    entry.uid = entry.gid = 0
-    entry.uname = entry.gname = ""
-    entry.mode = 0o600
-    return entry
-
-
-def _tar(server: Postgres, argv: list[str], given: io.BufferedReader) -> None:
-    done = subprocess.run(
-        server.place.command(argv, server.user, signal.SIGKILL), stdin=given, capture_output=True, check=False
-    )
-    if done.returncode != 0:
-        raise StackError(f"the backup cannot be unpacked: {done.stderr.decode(errors='replace').strip()}")
-
-
-def _set_password(server: Postgres) -> None:
-    """The data directory's password, or a new one if it was lost with the directory."""
-    file = server.data / "password"
-    if not file.exists():
-        file.write_text(secrets.token_urlsafe(24))
-        server.place.show(file, server.user)
-    word = file.read_text().replace("'", "''")
-    single = [f"{server.programs}/postgres", "--single", "-D", server.place.inside(server.cluster), "template1"]
-    server.place.run(single, server.user, text=f"ALTER ROLE {DATABASE} PASSWORD '{word}'\n")
+    return entry.replace(uid=0, gid=0, uname="", gname="", mode=0o600, deep=False)

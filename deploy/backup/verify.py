@@ -96,10 +96,11 @@ async def look(url: str) -> Findings:
     return found
 
 
-async def note(url: str, label: str, newest: datetime | None, faults: list[str], words: str) -> bool:
+async def note(url: str, label: str, found: Findings, words: str) -> bool:
     """Note the result in the database that was backed up, for the gateway's metrics; false if it has no such backup."""
     connection = await asyncpg.connect(url, timeout=10)
     try:
-        return bool(await connection.execute(NOTE, label, newest, not faults, words[:2000]) == "UPDATE 1")
+        noted = await connection.execute(NOTE, label, found.newest, not found.faults, words[:2000])
+        return bool(noted == "UPDATE 1")
     finally:
         await connection.close(timeout=5)

@@ -1,8 +1,4 @@
-"""Passwords that nobody has to think of: `biogate passwords [--pgpass] DIR/LOGIN.password…`
-
-Makes the files that are missing, and leaves alone those that are there. With `--pgpass`, `pgpass` beside each of them
-has the same as PGPASSFILE wants it, for programs that log in at the database as LOGIN.
-"""
+"""Makes files with passwords, for containers: `biogate passwords`."""
 
 from __future__ import annotations
 
@@ -16,7 +12,8 @@ from schema.private import write_over
 
 
 def make(path: Path, *, pgpass: bool = False) -> None:
-    """The password of `path`, and with `pgpass` that file of its directory."""
+    """Make the password of the login `path.stem`, unless there is one. With `pgpass`, the file of that name beside it
+    has the same as PGPASSFILE wants it, for programs that log in at the database."""
     if not path.exists():
         write_over(path, f"{secrets.token_urlsafe(24)}\n")
     if pgpass:

@@ -1,5 +1,4 @@
-"""The health check of a container: `biogate ready PORT [PATH]`. Status 0 if the program there
-answers with 200; what is in the way is printed, and is in what `docker inspect` says of the container."""
+"""The health check of a container: `biogate ready PORT [PATH]`. `docker inspect` shows what it prints."""
 
 from __future__ import annotations
 

@@ -59,17 +59,14 @@ def mosquitto(environment: Mapping[str, str] = os.environ, *, given: bool = True
     title = "Mosquitto"
     if given and (url := environment.get("BIOGATE_MQTT_URL")):
         return Choice(title, Source.ENVIRONMENT, url, "the one named by BIOGATE_MQTT_URL")
-    program = _which("mosquitto", environment, "/usr/sbin", "/usr/local/sbin")
-    if program is None:
-        objection = "none is installed"
-    else:
+    objection = "none is installed"
+    if program := _which("mosquitto", environment, "/usr/sbin", "/usr/local/sbin"):
         found = version(_output(str(program), "-h"))
-        objection = _unusable("mosquitto")
-        if plugin_path(None) is None:
-            objection = f"{program} has no dynamic security plugin"
         if found < MOSQUITTO_TESTED:
             objection = f"{program} is {dotted(found)}, older than {dotted(MOSQUITTO_TESTED)}"
-        if not objection:
+        elif plugin_path(None) is None:
+            objection = f"{program} has no dynamic security plugin"
+        elif not (objection := _unusable("mosquitto")):
             return Choice(title, Source.MACHINE, str(program), f"{program}, version {dotted(found)}")
     return Choice(title, Source.PRIVATE, "/usr/sbin/mosquitto", f"the private one, as {objection}")
 
@@ -80,14 +77,12 @@ def postgres(environment: Mapping[str, str] = os.environ, *, given: bool = True)
     if given and (url := environment.get("BIOGATE_DATABASE_URL")):
         return Choice(title, Source.ENVIRONMENT, url, "the one named by BIOGATE_DATABASE_URL")
     usual = f"/usr/lib/postgresql/{POSTGRES_TESTED}/bin"
-    program = _which("postgres", {"PATH": usual}) or _which("postgres", environment)
-    objection, programs = "none is installed", ""
-    if program is not None:
-        programs = str(program.resolve().parent)
+    objection = "none is installed"
+    if program := _which("postgres", {"PATH": usual}) or _which("postgres", environment):
         objection, timescale = _postgres_objection(program)
         if not objection:
             reason = f"{program}, version {POSTGRES_TESTED} with TimescaleDB {timescale}"
-            return Choice(title, Source.MACHINE, programs, reason)
+            return Choice(title, Source.MACHINE, str(program.resolve().parent), reason)
     return Choice(title, Source.PRIVATE, usual, f"the private one, as {objection}")
 
 

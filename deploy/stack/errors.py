@@ -18,13 +18,16 @@ class StartError(StackError):
     """Raised when a process did not start. The text has its name, the reason, the end of its log and the log's path."""
 
     def __init__(self, name: str, reason: str, log: Path | None = None) -> None:
-        self.name, self.reason, self.log = name, reason, log
         text = f"{name} did not start: {reason}"
         if log is not None:
-            lines = tail(log)
-            text += "".join(f"\n    {line}" for line in lines) if lines else "\n    (it wrote nothing)"
-            text += f"\n  The whole log: {short(log)}"
+            lines = tail(log) or ["(it wrote nothing)"]
+            text = "\n    ".join([text, *lines]) + f"\n  The whole log: {short(log)}"
         super().__init__(text)
+
+
+def with_log(text: str, log: Path) -> StackError:
+    """The error whose text goes on with the last lines of a log."""
+    return StackError("\n    ".join([f"{text}. The log, {short(log)}, ends with:", *tail(log)]))
 
 
 def tail(log: Path, lines: int = TAIL_LINES) -> list[str]:

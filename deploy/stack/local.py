@@ -7,13 +7,14 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from deploy.stack import choose
 from deploy.stack.errors import StackError
 from deploy.stack.paths import STACK, Paths
 from deploy.stack.place import machine, private
 from deploy.stack.ports import any_free
-from deploy.stack.process import acquire, try_lock
+from deploy.stack.process import acquire, holders, try_lock
 from deploy.stack.servers import Mosquitto, Postgres
 from deploy.stack.service import start_all
 
@@ -99,6 +100,11 @@ def hold(paths: Paths) -> int:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
     return descriptor
+
+
+def held() -> Path | None:
+    """A lock file that a running stack of this checkout holds, or None if no stack runs."""
+    return next(filter(holders, (STACK / "run").rglob("*.lock")), None)
 
 
 def erase(paths: Paths) -> None:

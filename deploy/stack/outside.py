@@ -18,12 +18,8 @@ from deploy.stack.errors import StackError
 TIMEOUT_S = 10
 
 
-def check_database(url: str) -> str:
+async def check_database(url: str) -> str:
     """Check the database; return its description. Raises StackError if it is unusable."""
-    return asyncio.run(_check_database(url))
-
-
-async def _check_database(url: str) -> str:
     try:
         connection = await asyncpg.connect(url, timeout=TIMEOUT_S)
     except (OSError, ValueError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -44,17 +40,12 @@ async def _check_database(url: str) -> str:
     return f"PostgreSQL {dotted(version(server))}{tested} with TimescaleDB {timescale}"
 
 
-def check_broker(url: str, environment: Mapping[str, str]) -> str:
+async def check_broker(url: str, environment: Mapping[str, str]) -> str:
     """Check the broker; return its description. Raises StackError if it is unusable."""
-    return asyncio.run(_check_broker(url, environment))
-
-
-async def _check_broker(url: str, environment: Mapping[str, str]) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"mqtt", "mqtts"} or parts.hostname is None:
         raise StackError(f"BIOGATE_MQTT_URL: {url} is not of the form mqtt://host:port")
     secure = parts.scheme == "mqtts"
-    banner = ""
     username, password = environment.get("BIOGATE_MQTT_USERNAME"), environment.get("BIOGATE_MQTT_PASSWORD")
     try:
         if username is None and (directory := environment.get("BIOGATE_SECRETS_DIR")):  # as the gateway does

@@ -42,22 +42,25 @@ class Paths:
     @property
     def secrets(self) -> Path:
         """Keys, passwords and certificates. They belong to the data: neither is of use without the other."""
-        return STACK / "secrets" if self.name == MAIN else STACK / f"{self.name}.secrets"
+        return self._own("secrets")
 
     @property
     def key(self) -> Path:
         """An API key of the organization `main`; beside it, as `key.header`, the header for `curl -H @`."""
-        return STACK / "key" if self.name == MAIN else STACK / f"{self.name}.key"
+        return self._own("key")
 
     @property
     def env(self) -> Path:
         """The endpoints as shell assignments, there only while the stack runs."""
-        return STACK / "env" if self.name == MAIN else STACK / f"{self.name}.env"
+        return self._own("env")
 
     @property
     def prometheus(self) -> Path:
         """Configuration of a Prometheus for this stack."""
-        return STACK / "prometheus.yml" if self.name == MAIN else STACK / f"{self.name}.prometheus.yml"
+        return self._own("prometheus.yml")
+
+    def _own(self, file: str) -> Path:
+        return STACK / (file if self.name == MAIN else f"{self.name}.{file}")
 
 
 def short(path: Path) -> str:

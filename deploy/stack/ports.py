@@ -1,16 +1,21 @@
-"""Finds free TCP ports on loopback."""
+"""Finds free TCP ports on loopback, and asks whether somebody serves at one."""
 
 from __future__ import annotations
 
 import random
 import socket
 from collections.abc import Collection
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from deploy.stack.errors import StackError
 
 LOOPBACK = "127.0.0.1"
 EPHEMERAL = 32_768
 """The first port that the kernel uses as source port of connections."""
+LISTEN = "0A"
+"""The kernel's number for a socket that listens."""
 
 
 def is_free(port: int) -> bool:
@@ -31,6 +36,33 @@ def is_listening(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether this very process listens on `port`. Where its files may not be seen, whether any process does."""
+    sockets = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, *_, inode = line.split()[:10]
+        if state == LISTEN and int(local.rpartition(":")[2], 16) == port:
+            sockets.add(f"socket:[{inode}]")
+    try:
+        return any(str(file.readlink()) in sockets for file in Path(f"/proc/{pid}/fd").iterdir())
+    except PermissionError:
+        return is_listening(port)
+    except OSError:  # it ends, or closes a file
+        return False
+
+
+def answers(url: str) -> bool:
+    """Whether a GET is answered with 200."""
+    try:
+        with urlopen(url, timeout=1) as answer:  # noqa: S310 - our own http URL
+            return bool(answer.status == 200)
+    except HTTPError as error:
+        error.close()
+        return False
+    except OSError:
+        return False
 
 
 def next_free(preferred: int, taken: Collection[int] = ()) -> int:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from threading import Event
 
@@ -31,37 +32,31 @@ def with_death_signal(argv: Sequence[str], death: signal.Signals = signal.SIGTER
     return ["setpriv", "--pdeathsig", death.name.removeprefix("SIG"), *argv]
 
 
+@dataclass(eq=False)
 class Process:
     """A child process with a lock, a log file, a stop signal and a deadline.
 
     `wrapped`: argv starts a wrapper, which stays, and the process is its child.
     """
 
-    def __init__(
-        self,
-        name: str,
-        argv: Sequence[str],
-        *,
-        log: Path,
-        lock: Path,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        stop_signal: signal.Signals = signal.SIGTERM,
-        deadline_s: float = 10.0,
-        wrapped: bool = False,
-    ) -> None:
-        self.name, self.argv, self.log, self.lock = name, list(argv), log, lock
-        self.env, self.cwd = env, cwd
-        self.stop_signal, self.deadline_s = stop_signal, deadline_s
-        self._wrapped = wrapped
-        self._child: subprocess.Popen[bytes] | None = None
+    name: str
+    argv: Sequence[str]
+    _: KW_ONLY
+    log: Path
+    lock: Path
+    env: Mapping[str, str] | None = None
+    cwd: Path | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    deadline_s: float = 10.0
+    wrapped: bool = False
+    _child: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
     def pid(self) -> int:
         """Process id; raises StackError if it was never started."""
         if self._child is None:
             raise StackError(f"{self.name} was not started")
-        if self._wrapped:  # the wrapper would not pass signals on
+        if self.wrapped:  # the wrapper would not pass signals on
             path = Path(f"/proc/{self._child.pid}/task/{self._child.pid}/children")
             children = path.read_text().split() if path.exists() else []
             return int(children[0]) if children else self._child.pid
@@ -77,7 +72,7 @@ class Process:
         code = None if self._child is None else self._child.poll()
         if code is None:
             return "is running"
-        if self._wrapped and code > 128:  # how the wrapper reports a signal
+        if self.wrapped and code > 128:  # how the wrapper reports a signal
             code = 128 - code
         return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
@@ -119,12 +114,8 @@ class Process:
 
     def wait(self, timeout_s: float, hurry: Event | None = None) -> bool:
         """Wait for the end; False if the process lives on after `timeout_s`, or as soon as `hurry` is set."""
-        deadline = time.monotonic() + timeout_s
-        while self.running:
-            if time.monotonic() > deadline or (hurry is not None and hurry.is_set()):
-                return False
-            time.sleep(POLL_S)
-        return True
+        until(lambda: not self.running or (hurry is not None and hurry.is_set()), timeout_s)
+        return not self.running
 
     def stop(self, hurry: Event | None = None) -> bool:
         """Ask the process to end, and kill it after its deadline. False if it had to be killed."""
@@ -136,22 +127,38 @@ class Process:
         return False
 
 
+def run_logged(
+    argv: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None, given: str = ""
+) -> int:
+    """Run a command to its end, with its output at the end of a log; return its exit code."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.run(
+            argv, env=env, cwd=cwd, input=given.encode(), stdout=output, stderr=output, check=False
+        ).returncode
+
+
 def acquire(lock: Path, name: str, wait_s: float = PREDECESSOR_S) -> int:
     """Lock the file; return its descriptor. An old process with the lock gets `wait_s` seconds, then is killed."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + wait_s
-    killed = False
-    while not try_lock(descriptor):
-        if time.monotonic() > deadline:
-            if killed:
-                os.close(descriptor)
-                raise StackError(f"{name}: an older process still holds {short(lock)}")
-            for pid in holders(lock):
-                os.kill(pid, signal.SIGKILL)
-            killed, deadline = True, time.monotonic() + 5
-        time.sleep(POLL_S)
+    if not until(lambda: try_lock(descriptor), wait_s):
+        for pid in holders(lock):
+            os.kill(pid, signal.SIGKILL)
+        if not until(lambda: try_lock(descriptor), 5):
+            os.close(descriptor)
+            raise StackError(f"{name}: an older process still holds {short(lock)}")
     return descriptor
+
+
+def until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Wait until the condition holds; False if it does not within `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
 
 
 def try_lock(descriptor: int) -> bool:
@@ -164,7 +171,9 @@ def try_lock(descriptor: int) -> bool:
 
 
 def holders(lock: Path) -> list[int]:
-    """Processes, other than this one, that have the lock file open."""
+    """Processes, other than this one, that have the lock file open; none if there is no such file."""
+    if not lock.exists():
+        return []
     wanted = lock.stat()
     found = []
     for process in Path("/proc").glob("[0-9]*"):

@@ -8,10 +8,10 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 
-from deploy.stack.errors import StackError, tail
-from deploy.stack.paths import ROOT, short
+from deploy.stack.errors import with_log
+from deploy.stack.paths import ROOT
+from deploy.stack.process import run_logged
 
 SUITE = "trixie"
 PACKAGES = ("postgresql-17-timescaledb", "mosquitto", "mosquitto-clients")
@@ -50,18 +50,14 @@ def build(log: Path, environment: Mapping[str, str] = os.environ) -> None:
         *(f"--dpkgopt=path-exclude={path}" for path in EXCLUDES),
     ]  # fmt: skip
     mirror = [environment["BIOGATE_DEBIAN_MIRROR"]] if environment.get("BIOGATE_DEBIAN_MIRROR") else []
-    with log.open("wb") as output:
-        if os.geteuid() == 0:
-            # In a mount namespace of its own, all mounts are gone with it, also if it is killed.
-            own_mounts = ["unshare", "--mount"] if _may_unshare() else []
-            failed = _run([*own_mounts, *command, "--mode=root", SUITE, str(new), *mirror], output)
-        else:
-            failed = _unpacked([*command, "--mode=unshare", "--format=tar", SUITE, "-", *mirror], new, output)
+    if os.geteuid() == 0:
+        # In a mount namespace of its own, all mounts are gone with it, also if it is killed.
+        own_mounts = ["unshare", "--mount"] if _may_unshare() else []
+        failed = run_logged([*own_mounts, *command, "--mode=root", SUITE, str(new), *mirror], log)
+    else:
+        failed = _unpacked([*command, "--mode=unshare", "--format=tar", SUITE, "-", *mirror], new, log)
     if failed:
-        raise StackError(
-            f"mmdebstrap failed (exit code {failed}). The log, {short(log)}, ends with:"
-            + "".join(f"\n    {line}" for line in tail(log))
-        )
+        raise with_log(f"mmdebstrap failed (exit code {failed})", log)
     (new / MARK).write_text(RECIPE)
     if (ROOT / "srv").is_dir():
         (new / "srv").rmdir()
@@ -76,16 +72,13 @@ def remove(path: Path) -> None:
         subprocess.run(["rm", "-rf", "--one-file-system", str(path)], check=True)
 
 
-def _run(command: list[str], output: IO[bytes]) -> int:
-    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False).returncode
-
-
-def _unpacked(command: list[str], target: Path, output: IO[bytes]) -> int:
+def _unpacked(command: list[str], target: Path, log: Path) -> int:
     """Build without root rights, through a tar, so that every file is the user's own and can be removed again."""
     target.mkdir()
-    packed = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output)
     unpack = ["tar", "-x", "-C", str(target), "--no-same-owner", "--exclude=./dev/*"]
-    unpacked = subprocess.run(unpack, stdin=packed.stdout, stdout=output, stderr=output, check=False)
+    with log.open("ab") as output:
+        packed = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output)
+        unpacked = subprocess.run(unpack, stdin=packed.stdout, stdout=output, stderr=output, check=False)
     return packed.wait() or unpacked.returncode
 
 

@@ -19,7 +19,7 @@ from deploy.stack.conf import Changes, plugin_path, render
 from deploy.stack.errors import StartError
 from deploy.stack.paths import MOSQUITTO_CONF, POSTGRES_CONF, Paths
 from deploy.stack.place import Place
-from deploy.stack.ports import LOOPBACK, is_free, is_listening
+from deploy.stack.ports import LOOPBACK, is_free, listens
 from deploy.stack.process import Process
 from deploy.stack.service import Service
 
@@ -31,31 +31,30 @@ class StackServer(Service):
     """The base of both servers."""
 
     user: str
+    stop_signal = signal.SIGTERM
+    """The signal that asks the server to end."""
 
     def __init__(self, place: Place, paths: Paths, name: str, *, port: int, deadline_s: float) -> None:
         self.place, self.port = place, port
         self.data = place.data / paths.name / name
         super().__init__(paths, name, deadline_s=deadline_s)
 
-    def command(self) -> tuple[list[str], signal.Signals]:
-        """The command line, and the signal that asks the server to end."""
+    def command(self) -> list[str]:
+        """The command line, as the place sees it."""
         raise NotImplementedError
 
+    @property
+    def ports(self) -> list[int]:
+        return [self.port]
+
     def prepare(self) -> None:
-        if not is_free(self.port):
-            raise StartError(self.title, f"port {self.port} is taken")
+        for port in self.ports:
+            if not is_free(port):
+                raise StartError(self.title, f"port {port} is taken")
 
     def new_process(self) -> Process:
-        argv, stop_signal = self.command()
-        return Process(
-            self.title,
-            self.place.command(argv, self.user, stop_signal),
-            log=self.log,
-            lock=self.lock,
-            stop_signal=stop_signal,
-            deadline_s=self.deadline_s,
-            wrapped=self.place.wraps,
-        )
+        argv = self.place.command(self.command(), self.user, self.stop_signal)
+        return self.process_of(argv, stop_signal=self.stop_signal, wrapped=self.place.wraps)
 
 
 class Postgres(StackServer):
@@ -67,6 +66,7 @@ class Postgres(StackServer):
 
     title = "PostgreSQL"
     user = "postgres"
+    stop_signal = signal.SIGINT  # "fast" shutdown ends sessions; SIGTERM would wait for clients to leave
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Postgres(StackServer):
     def cluster(self) -> Path:
         return self.data / "17"
 
-    def command(self) -> tuple[list[str], signal.Signals]:
+    def command(self) -> list[str]:
         settings = {
             "config_file": self.place.inside(self.data / "postgresql.conf"),
             "port": str(self.port),
@@ -100,8 +100,7 @@ class Postgres(StackServer):
             **self.settings,
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        argv = [f"{self.programs}/postgres", "-D", self.place.inside(self.cluster), *options]
-        return argv, signal.SIGINT  # "fast" shutdown ends sessions; SIGTERM would wait for clients to leave
+        return [f"{self.programs}/postgres", "-D", self.place.inside(self.cluster), *options]
 
     def prepare(self) -> None:
         super().prepare()
@@ -118,20 +117,26 @@ class Postgres(StackServer):
         new = self.cluster.with_name("17.new")
         shutil.rmtree(new, ignore_errors=True)
         self.place.make(new, self.user)
-        password = self.data / "password"
-        password.write_text(secrets.token_urlsafe(24))
-        self.place.show(password, self.user)
-        at = self.place.inside(new)
-        self.place.run(
-            [
-                f"{self.programs}/initdb", "-D", at, "-U", DATABASE, "-E", "UTF8", "--locale=C.UTF-8",
-                "--auth=scram-sha-256", f"--pwfile={self.place.inside(password)}",
-            ],
-            self.user,
-        )  # fmt: skip
-        single = [f"{self.programs}/postgres", "--single", "-D", at, "template1"]
-        self.place.run(single, self.user, text=f"CREATE DATABASE {DATABASE}\n")
+        initdb = [
+            f"{self.programs}/initdb", "-D", self.place.inside(new), "-U", DATABASE, "-E", "UTF8", "--locale=C.UTF-8",
+            "--auth=scram-sha-256", f"--pwfile={self.place.inside(self.password())}",
+        ]  # fmt: skip
+        self.place.run(initdb, self.user)
+        self.run_single(new, f"CREATE DATABASE {DATABASE}")
         new.rename(self.cluster)
+
+    def password(self) -> Path:
+        """The file with the password, which is made if it is not there."""
+        file = self.data / "password"
+        if not file.exists():
+            file.write_text(secrets.token_urlsafe(24))
+            self.place.show(file, self.user)
+        return file
+
+    def run_single(self, cluster: Path, statement: str) -> None:
+        """Run a statement in a data directory on which no server runs. Raises StackError."""
+        single = [f"{self.programs}/postgres", "--single", "-D", self.place.inside(cluster), "template1"]
+        self.place.run(single, self.user, text=f"{statement}\n")
 
     def is_ready(self) -> bool:
         """Whether the last line of postmaster.pid says "ready"; pg_ctl reads it, too."""
@@ -188,13 +193,11 @@ class Mosquitto(StackServer):
         """The broker's own file of logins and roles; we must not write it while the broker runs."""
         return self.data / "data" / LOGINS
 
-    def command(self) -> tuple[list[str], signal.Signals]:
-        return [self.program, "-c", self.place.inside(self.data / "mosquitto.conf")], signal.SIGTERM
+    def command(self) -> list[str]:
+        return [self.program, "-c", self.place.inside(self.data / "mosquitto.conf")]
 
     def prepare(self) -> None:
-        for port in self.ports:
-            if not is_free(port):
-                raise StartError(self.title, f"port {port} is taken")
+        super().prepare()
         self.place.make(self.data / "data", self.user)
         location: Changes = {"persistence_location": self.place.inside(self.data / "data") + "/"}
         settings, listeners = self._open() if self.security is None else self._secure(self.security)
@@ -205,14 +208,10 @@ class Mosquitto(StackServer):
         self.place.show(path, self.user)
 
     def _open(self) -> tuple[Changes, dict[str, Changes | None]]:
-        settings = {
-            "allow_anonymous": "true",
-            "allow_zero_length_clientid": "true",
-            "plugin": None,
-            "plugin_opt_config_file": None,
-        }
+        for_everybody = {"allow_anonymous": "true", "allow_zero_length_clientid": "true"}
         plain = {"listener": f"{self.port} {LOOPBACK}", "max_connections": "10000"}
-        return settings, {"1883": plain, "8883": None, "8884": None, "8885": None}
+        listeners: dict[str, Changes | None] = {"1883": plain, "8883": None, "8884": None, "8885": None}
+        return {**for_everybody, "plugin": None, "plugin_opt_config_file": None}, listeners
 
     def _secure(self, security: Path) -> tuple[Changes, dict[str, Changes | None]]:
         plugin = plugin_path(self.place.root)
@@ -221,17 +220,13 @@ class Mosquitto(StackServer):
         if not self.logins.exists():
             self.write_logins((security / LOGINS).read_text())
         given = {"certfile": "server.pem", "keyfile": "server.key.pem", "cafile": "ca.pem"}
-        files = {option: self.place.inside(self._give(security / name)) for option, name in given.items()}
+        for name in given.values():  # copied to where only the broker can read them
+            self.place.give(self.data / name, (security / name).read_text(), self.user)
+        files = {option: self.place.inside(self.data / name) for option, name in given.items()}
         listeners: dict[str, Changes | None] = {"1883": {"listener": f"{self.port} {LOOPBACK}"}}
         for usual, port in zip(("8883", "8884", "8885"), self.ports[1:], strict=True):
             listeners[usual] = {"listener": f"{port} {LOOPBACK}", **files}
         return {"plugin": plugin, "plugin_opt_config_file": self.place.inside(self.logins)}, listeners
-
-    def _give(self, file: Path) -> Path:
-        """Copy a file to where only the broker can read it."""
-        copy = self.data / file.name
-        self.place.give(copy, file.read_text(), self.user)
-        return copy
 
     def write_logins(self, text: str) -> None:
         """Replace the file of logins and roles of a broker that is not running; written as the broker's own user."""
@@ -240,4 +235,4 @@ class Mosquitto(StackServer):
 
     def is_ready(self) -> bool:
         """Whether the broker listens. TLS ports are not connected to: the broker would log each try as a failure."""
-        return self.process.running and is_listening(self.port) and not any(is_free(port) for port in self.ports)
+        return self.process.running and listens(self.pid, self.port) and not any(is_free(port) for port in self.ports)

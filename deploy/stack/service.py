@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
-from typing import Self
+from typing import Any, Self
+from urllib.parse import urlsplit
 
+from deploy.stack import ports
 from deploy.stack.errors import StartError
 from deploy.stack.paths import CHECKOUT, Paths
-from deploy.stack.process import POLL_S, Process, with_death_signal
+from deploy.stack.process import Process, until, with_death_signal
 
 
 class Service:
@@ -27,8 +28,12 @@ class Service:
         self.process = self.new_process()
 
     def new_process(self) -> Process:
-        """The process to be started next."""
+        """The process to be started next, made by `process_of`."""
         raise NotImplementedError
+
+    def process_of(self, argv: Sequence[str], **options: Any) -> Process:
+        """The process of this command line, with the part's log, lock and deadline; `options` as Process has them."""
+        return Process(self.title, argv, log=self.log, lock=self.lock, deadline_s=self.deadline_s, **options)
 
     def prepare(self) -> None:
         """Prepare a start. It runs before each start, when no older process is left."""
@@ -52,12 +57,8 @@ class Service:
 
     def wait_ready(self, timeout_s: float = 60) -> None:
         """Wait until the part serves. Raises StartError with its last log lines if it ends or takes too long."""
-        deadline = time.monotonic() + timeout_s
-        while not self.is_ready():
-            self.process.check()
-            if time.monotonic() > deadline:
-                raise StartError(self.title, f"not ready after {timeout_s:g} s", self.log)
-            time.sleep(POLL_S)
+        if not until(lambda: not self.process.running or self.is_ready(), timeout_s):
+            raise StartError(self.title, f"not ready after {timeout_s:g} s", self.log)
         self.process.check()
 
     def start(self, timeout_s: float = 60) -> None:
@@ -95,27 +96,22 @@ class Module(Service):
         arguments: list[str],
         *,
         environment: Mapping[str, str],
-        ready: Callable[[], bool],
+        ready: Callable[[], bool] = lambda: True,
         url: str = "",
-        deadline_s: float,
+        deadline_s: float = 15,
     ) -> None:
         self.title, self._arguments, self._environment = title, arguments, dict(environment)
         self._ready, self._url = ready, url
         super().__init__(paths, title, deadline_s=deadline_s)
 
     def new_process(self) -> Process:
-        return Process(
-            self.title,
-            with_death_signal([sys.executable, "-m", *self._arguments]),
-            log=self.log,
-            lock=self.lock,
-            env=self._environment,
-            cwd=CHECKOUT,
-            deadline_s=self.deadline_s,
-        )
+        argv = with_death_signal([sys.executable, "-m", *self._arguments])
+        return self.process_of(argv, env=self._environment, cwd=CHECKOUT)
 
     def is_ready(self) -> bool:
-        return self.process.running and self._ready()
+        """Whether the program is ready, and listens itself: another one may have taken its port meanwhile."""
+        port = urlsplit(self._url).port
+        return self.process.running and (port is None or ports.listens(self.pid, port)) and self._ready()
 
     @property
     def url(self) -> str:

@@ -7,19 +7,18 @@ Stopping goes the other way round, so that the simulator falls silent first and 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import shlex
-import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
-from urllib.error import HTTPError
 from urllib.parse import urlsplit, urlunsplit
-from urllib.request import urlopen
 
 from deploy.stack import choose, ports, scraping
 from deploy.stack.canary import Canary
@@ -28,7 +27,7 @@ from deploy.stack.local import database
 from deploy.stack.outside import check_broker, check_database
 from deploy.stack.paths import BIN, BIOGATE, CHECKOUT, Paths, short
 from deploy.stack.plant import Plant, PlantAccess
-from deploy.stack.process import with_death_signal
+from deploy.stack.process import run_logged, with_death_signal
 from deploy.stack.servers import Mosquitto
 from deploy.stack.service import Module, Service, start_all
 from schema.private import write_over
@@ -41,6 +40,12 @@ OTHER_LOGIN = ("BIOGATE_MQTT_USERNAME", "BIOGATE_MQTT_PASSWORD")
 KEY = ("key", "--name", "make up", "--organization", "main", "--role", "admin", "--replace")
 """Arguments that make the admin key of the user who has the checkout. Each start makes a new one."""
 API_LOGIN = "biogate_web"
+PARTS = {
+    "API": ("BIOGATE_API", 8000),
+    "gateway": ("BIOGATE_GATEWAY_HTTP", 8001),
+    "alarms": ("BIOGATE_ALARMS_HTTP", 8002),
+}
+"""Part → the begin of the names of its settings, and its usual port."""
 WITHOUT_ENROLLMENT = (
     "  without enrollment, which needs BIOGATE_SECRETS_DIR (made by `biogate setup`; its directory broker/ "
     "is for your broker), BIOGATE_ENROLL_URL and BIOGATE_DEVICE_BROKER_URL"
@@ -75,71 +80,54 @@ class Endpoints:
         }
 
 
+@dataclass(eq=False)
 class Supervisor:
     """One stack by name. `say` takes a line for the user; `devices` at `rate` frames a second each are simulated."""
 
-    def __init__(
-        self,
-        paths: Paths,
-        *,
-        devices: int,
-        rate: float,
-        canary: bool = True,
-        say: Callable[[str], None],
-        environment: Mapping[str, str],
-    ) -> None:
-        self.paths, self.devices, self.rate, self.say = paths, devices, rate, say
-        self.canary = canary
-        self.environment = environment
-        self.services: list[Service] = []
-        """The services in the order in which they were started."""
-        self.endpoints = Endpoints("", "")
-        self.notices: deque[str] = deque(maxlen=5)
-        self._endings: dict[str, list[float]] = {}
-        self._ports: set[int] = set()
+    paths: Paths
+    _: KW_ONLY
+    devices: int
+    rate: float
+    canary: bool = True
+    say: Callable[[str], None]
+    environment: Mapping[str, str]
+    services: list[Service] = field(default_factory=list, init=False)
+    """The services in the order in which they were started."""
+    endpoints: Endpoints = field(default=Endpoints("", ""), init=False)
+    notices: deque[str] = field(default_factory=lambda: deque(maxlen=5), init=False)
+    _endings: dict[str, list[float]] = field(default_factory=dict, init=False)
+    _ports: set[int] = field(default_factory=set, init=False)
 
     def start(self) -> None:
         """Start everything. Raises StackError; what was started by then is in `services` and has to be stopped."""
         self.paths.env.unlink(missing_ok=True)  # left by a stack that was killed
         self._start_servers()
-        api, gateway, alarms = (
-            self._port("API", "BIOGATE_API_PORT", 8000),
-            self._port("gateway", "BIOGATE_GATEWAY_HTTP_PORT", 8001),
-            self._port("alarms", "BIOGATE_ALARMS_HTTP_PORT", 8002),
-        )
-        self.endpoints = replace(
-            self.endpoints,
-            api=f"http://{ports.LOOPBACK}:{api}",
-            gateway=f"http://{ports.LOOPBACK}:{gateway}",
-            alarms=f"http://{ports.LOOPBACK}:{alarms}",
-            api_key=self.paths.key,
-        )
+        at = {part: self._port(part, f"{prefix}_PORT", usual) for part, (prefix, usual) in PARTS.items()}
+        api, gateway, alarms = (_url(port) for port in at.values())
+        self.endpoints = replace(self.endpoints, api=api, gateway=gateway, alarms=alarms, api_key=self.paths.key)
         ours = self.endpoints.access is not None and not self.environment.get("BIOGATE_MQTT_URL")
         environment = {
             **{name: value for name, value in self.environment.items() if not (ours and name in OTHER_LOGIN)},
             **self.endpoints.variables(),
-            "BIOGATE_API_HOST": ports.LOOPBACK,
-            "BIOGATE_API_PORT": str(api),
-            "BIOGATE_GATEWAY_HTTP_HOST": ports.LOOPBACK,
-            "BIOGATE_GATEWAY_HTTP_PORT": str(gateway),
-            "BIOGATE_ALARMS_HTTP_HOST": ports.LOOPBACK,
-            "BIOGATE_ALARMS_HTTP_PORT": str(alarms),
+            **{f"{prefix}_HOST": ports.LOOPBACK for prefix, _ in PARTS.values()},
+            **{f"{prefix}_PORT": str(at[part]) for part, (prefix, _) in PARTS.items()},
             "PYTHONUNBUFFERED": "1",
             **self._broker_conf(),
         }
-        plant = Plant(self.paths, self.devices, self.rate, self.endpoints.access)
         self._once("migrations", ["migrate"], environment)
         self._once("API key", ["accounts", *KEY, "--to", str(self.paths.key)], environment)
+        plant = Plant(self.paths, self.devices, self.rate, self.endpoints.access)
         if self.devices:
-            for title, arguments in plant.admission().items():
-                self._once(title, arguments, environment)
-        self._add(self._api(api, environment), self._gateway(environment), self._alarms(environment))
+            self._admit(plant.admission(), environment)
+        drain_s = float(environment.get("BIOGATE_SHUTDOWN_TIMEOUT_S") or 30)
+        part = partial(Module, self.paths, environment=environment)
+        self._add(
+            part("API", ["api"], url=api, ready=_answers(api, "/health")),
+            part("gateway", ["gateway"], url=gateway, ready=_answers(gateway, "/ready"), deadline_s=drain_s + 5),
+            part("alarms", ["gateway.alarms"], url=alarms, ready=_answers(alarms, "/ready")),
+        )
         if self.devices:
-            if reset := plant.factory_reset():
-                self.say("Controllers' logins are for another port: they are reset, and enroll again")
-                self._once("factory reset", reset, plant.environment(environment))
-            plant.remember()
-            self._add(self._simulator(plant, environment))
+            self._start_simulator(plant, environment)
         self._start_canary(environment)
         write_env(self.paths.env, self.endpoints.variables())
         urls = {service.title.lower(): service.url for service in self.services if service.url.startswith("http")}
@@ -151,19 +139,21 @@ class Supervisor:
         postgres, mosquitto = choose.postgres(self.environment), choose.mosquitto(self.environment)
         started: list[Service] = []
         if postgres.source is choose.Source.ENVIRONMENT:
-            self.say(f"{postgres}: {check_database(postgres.where)}")
+            self.say(f"{postgres}: {asyncio.run(check_database(postgres.where))}")
         else:
             self.say(str(postgres))
             started.append(database(self.paths, postgres, port=self._port("PostgreSQL", "BIOGATE_POSTGRES_PORT", 5432)))
         if mosquitto.source is choose.Source.ENVIRONMENT:
             access = PlantAccess.given(self.environment)
-            self.say(f"{mosquitto}: {check_broker(mosquitto.where, self.environment)}")
+            self.say(f"{mosquitto}: {asyncio.run(check_broker(mosquitto.where, self.environment))}")
             if access is None:
                 self.say(WITHOUT_ENROLLMENT)
         else:
             self.say(str(mosquitto))
             secure = self._broker(mosquitto)
-            access = self._access(secure)
+            listeners = secure.enroll_port, secure.tls_port, secure.certificate_port
+            enroll_url, device_url, certificate_url = (f"mqtts://localhost:{port}" for port in listeners)
+            access = PlantAccess(self.paths.secrets, enroll_url, device_url, certificate_url)
             write_observer(self.paths.secrets, secure.port)
             started.append(secure)
         self._add(*started)
@@ -191,21 +181,32 @@ class Supervisor:
             certificate_port=self._port("Mosquitto, certificates", "BIOGATE_CERTIFICATE_PORT", 8885),
         )
 
-    def _access(self, broker: Mosquitto) -> PlantAccess:
-        url = "mqtts://localhost:"
-        return PlantAccess(
-            self.paths.secrets,
-            f"{url}{broker.enroll_port}",
-            f"{url}{broker.tls_port}",
-            f"{url}{broker.certificate_port}",
-        )
-
     def _broker_conf(self) -> dict[str, str]:
         """The setting that tells the gateway where to read the limits of our broker."""
         for service in self.services:
             if isinstance(service, Mosquitto):
                 return {"BIOGATE_BROKER_CONF": str(service.data / "mosquitto.conf")}
         return {}
+
+    def _start_simulator(self, plant: Plant, environment: Mapping[str, str]) -> None:
+        if plant.factory_reset():
+            self.say("Controllers' logins are for another port: they are reset, and enroll again")
+        plant.remember()
+        port = self._port("simulator", "BIOGATE_SIMULATOR_HTTP_PORT", 8004)
+        environment = plant.environment(environment)
+        self._add(Module(self.paths, "simulator", plant.simulator(port), environment=environment, url=_url(port)))
+
+    def _start_canary(self, environment: Mapping[str, str]) -> None:
+        """Start the canary, if database and broker are ours, so that we may create logins and organizations."""
+        given = self.environment.get("BIOGATE_DATABASE_URL") or self.environment.get("BIOGATE_MQTT_URL")
+        if not self.canary or given or self.endpoints.access is None:
+            return
+        port = self._port("canary", "BIOGATE_CANARY_HTTP_PORT", 8003)
+        canary, url = Canary(self.paths, self.endpoints.access, port), _url(port)
+        self._admit(canary.admission(), environment)
+        canary.point()
+        part = partial(Module, self.paths, environment=canary.environment(environment))
+        self._add(part("canary", ["gateway.canary"], url=url, ready=_answers(url, "/health"), deadline_s=10))
 
     def _add(self, *services: Service) -> None:
         self.services += services
@@ -220,69 +221,17 @@ class Supervisor:
         self._ports.add(port)
         return port
 
+    def _admit(self, commands: Mapping[str, list[str]], environment: Mapping[str, str]) -> None:
+        """Run the commands by which a device gets access."""
+        for title, arguments in commands.items():
+            self._once(title, arguments, environment)
+
     def _once(self, title: str, arguments: list[str], environment: Mapping[str, str]) -> None:
         """Run a command of `biogate` to its end. Raises StartError."""
         log = self.paths.log / f"{title.replace(' ', '-')}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as output:
-            argv = with_death_signal([*BIOGATE, *arguments])
-            done = subprocess.run(
-                argv,
-                cwd=CHECKOUT,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                check=False,
-            )
-        if done.returncode != 0:
-            raise StartError(title, f"exit code {done.returncode}", log)
-
-    def _api(self, port: int, environment: Mapping[str, str]) -> Service:
-        return Module(
-            self.paths, "API", ["api"], environment=environment, ready=lambda: ports.is_listening(port),
-            url=self.endpoints.api, deadline_s=15,
-        )  # fmt: skip
-
-    def _gateway(self, environment: Mapping[str, str]) -> Service:
-        """The gateway, with a deadline above its own for the drain, BIOGATE_SHUTDOWN_TIMEOUT_S."""
-        url = self.endpoints.gateway
-        return Module(
-            self.paths, "gateway", ["gateway"], environment=environment, ready=lambda: answers(f"{url}/ready"),
-            url=url, deadline_s=float(environment.get("BIOGATE_SHUTDOWN_TIMEOUT_S") or 30) + 5,
-        )  # fmt: skip
-
-    def _alarms(self, environment: Mapping[str, str]) -> Service:
-        url = self.endpoints.alarms
-        return Module(
-            self.paths, "alarms", ["gateway.alarms"], environment=environment, ready=lambda: answers(f"{url}/ready"),
-            url=url, deadline_s=15,
-        )  # fmt: skip
-
-    def _simulator(self, plant: Plant, environment: Mapping[str, str]) -> Service:
-        port = self._port("simulator", "BIOGATE_SIMULATOR_HTTP_PORT", 8004)
-        return Module(
-            self.paths, "simulator", plant.simulator(port), environment=plant.environment(environment),
-            ready=lambda: True, url=f"http://{ports.LOOPBACK}:{port}", deadline_s=15,
-        )  # fmt: skip
-
-    def _start_canary(self, environment: Mapping[str, str]) -> None:
-        """Start the canary, if database and broker are ours, so that we may create logins and organizations."""
-        given = self.environment.get("BIOGATE_DATABASE_URL") or self.environment.get("BIOGATE_MQTT_URL")
-        if not self.canary or given or self.endpoints.access is None:
-            return
-        port = self._port("canary", "BIOGATE_CANARY_HTTP_PORT", 8003)
-        canary = Canary(self.paths, self.endpoints.access, port)
-        for title, arguments in canary.admission().items():
-            self._once(title, arguments, environment)
-        canary.point()
-        url = f"http://{ports.LOOPBACK}:{port}"
-        self._add(
-            Module(
-                self.paths, "canary", ["gateway.canary"], environment=canary.environment(environment),
-                ready=lambda: answers(f"{url}/health"), url=url, deadline_s=10,
-            )
-        )  # fmt: skip
+        log.unlink(missing_ok=True)
+        if code := run_logged(with_death_signal([*BIOGATE, *arguments]), log, env=environment, cwd=CHECKOUT):
+            raise StartError(title, f"exit code {code}", log)
 
     def tend(self) -> None:
         """Start ended parts again. Raises StartError for a part that keeps ending."""
@@ -293,10 +242,8 @@ class Supervisor:
             endings = [at for at in self._endings.get(service.title, []) if now - at < GIVE_UP_S] + [now]
             self._endings[service.title] = endings
             if len(endings) >= GIVE_UP:
-                reason = (
-                    f"the part ended {len(endings)} times in {GIVE_UP_S:g} s, at last with {service.process.ending}"
-                )
-                raise StartError(service.title, reason, service.log)
+                often = f"the part ended {len(endings)} times in {GIVE_UP_S:g} s"
+                raise StartError(service.title, f"{often}, at last with {service.process.ending}", service.log)
             self.notices.append(
                 f"{time.strftime('%H:%M:%S')} {service.title} ended ({service.process.ending}) and was started again; "
                 f"its last log: {short(service.log)}.1"
@@ -311,12 +258,17 @@ class Supervisor:
             began = time.monotonic()
             if not service.process.running:
                 self.say(f"  {service.title} was not running")
-            elif service.stop(hurry):
-                self.say(f"  {service.title} stopped after {time.monotonic() - began:.1f} s")
-            else:
-                self.say(
-                    f"  {service.title} killed after {time.monotonic() - began:.1f} s; its log: {short(service.log)}"
-                )
+                continue
+            ended, log = ("stopped", "") if service.stop(hurry) else ("killed", f"; its log: {short(service.log)}")
+            self.say(f"  {service.title} {ended} after {time.monotonic() - began:.1f} s{log}")
+
+
+def _url(port: int) -> str:
+    return f"http://{ports.LOOPBACK}:{port}"
+
+
+def _answers(url: str, path: str) -> Callable[[], bool]:
+    return lambda: ports.answers(url + path)
 
 
 def api_login(url: str) -> str:
@@ -324,18 +276,6 @@ def api_login(url: str) -> str:
     parts = urlsplit(url)
     login = f"{API_LOGIN}:{secrets.token_urlsafe(24)}@{parts.hostname}:{parts.port}"
     return urlunsplit(parts._replace(netloc=login))
-
-
-def answers(url: str) -> bool:
-    """Whether a GET is answered with 200."""
-    try:
-        with urlopen(url, timeout=1) as answer:  # noqa: S310 - our own http URL
-            return bool(answer.status == 200)
-    except HTTPError as error:
-        error.close()
-        return False
-    except OSError:
-        return False
 
 
 def write_env(path: Path, variables: Mapping[str, str]) -> None:

@@ -67,6 +67,8 @@ COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Eq: "==",
     ast.NotEq: "!=",
 }
+AND = {"decides": "False", "other": "True"}
+OR = {"decides": "True", "other": "False"}
 FUNCTIONS = ("abs", "min", "max", "known", "ch")
 LARGEST = repr(sys.float_info.max)
 
@@ -191,7 +193,7 @@ class _Writer:
                 return "number", self.arithmetic(node, depth)
             case ast.BoolOp():
                 parts = [self.truth(value, depth) for value in node.values]
-                return "truth", self.all_of(parts) if isinstance(node.op, ast.And) else self.any_of(parts)
+                return "truth", self.kleene(parts, **(AND if isinstance(node.op, ast.And) else OR))
             case ast.Compare():
                 return "truth", self.comparison(node, depth)
             case ast.IfExp():
@@ -270,7 +272,7 @@ class _Writer:
             if sign is None:
                 raise self.wrong(node, "the comparisons are < <= > >= == !=")
             parts.append(self.assign([left, right], f"{left.code} {sign} {right.code}"))
-        return parts[0] if len(parts) == 1 else self.all_of(parts)
+        return parts[0] if len(parts) == 1 else self.kleene(parts, **AND)
 
     def choice(self, node: ast.IfExp, depth: int) -> tuple[Kind, _Part]:
         test = self.truth(node.test, depth)
@@ -306,13 +308,8 @@ class _Writer:
         part = self.number(argument, depth)
         return "number", self.assign([part], f"{part.code} if {part.code} >= 0 else -{part.code}")
 
-    def all_of(self, parts: list[_Part]) -> _Part:
-        return self.kleene(parts, decides="False", other="True")
-
-    def any_of(self, parts: list[_Part]) -> _Part:
-        return self.kleene(parts, decides="True", other="False")
-
-    def kleene(self, parts: list[_Part], decides: str, other: str) -> _Part:
+    def kleene(self, parts: list[_Part], *, decides: str, other: str) -> _Part:
+        """Join conditions: one that is `decides` decides, else an unknown one makes the whole unknown."""
         decided = " or ".join(f"{part.code} is {decides}" for part in parts)
         unknown = " or ".join(f"{part.code} is None" for part in parts if not part.certain)
         rest = f"None if {unknown} else {other}" if unknown else other

@@ -60,10 +60,10 @@ Loader: type[yaml.CSafeLoader | yaml.SafeLoader] = getattr(yaml, "CSafeLoader", 
 class FileProblem:
     line: int
     """Line from 1; 0 for the whole file."""
-    rule: str | None
-    field: str | None
-    """The field's path with dots: `when.limit`."""
     problem: str
+    rule: str | None = None
+    field: str | None = None
+    """The field's path with dots: `when.limit`."""
 
     def __str__(self) -> str:
         place = [f"line {self.line}" if self.line else "", f"rule {self.rule}" if self.rule else "", self.field or ""]
@@ -83,12 +83,10 @@ def load(text: str | bytes) -> list[Rule]:
     tree = _Tree()
     document = tree.read(_events(_decoded(text)))
     if not isinstance(document, dict) or set(document) != {"rules"} or not isinstance(document["rules"], list):
-        raise BadFile(
-            [FileProblem(1, None, None, "a file of rules has `rules:` and below it a list, each with its name")]
-        )
+        raise _bad(1, "a file of rules has `rules:` and below it a list, each with its name")
     items = document["rules"]
     if len(items) > MAX_RULES:
-        raise BadFile([FileProblem(tree.lines["rules", MAX_RULES], None, None, f"more than {MAX_RULES} rules")])
+        raise _bad(tree.lines["rules", MAX_RULES], f"more than {MAX_RULES} rules")
     rules: list[Rule] = []
     problems: list[FileProblem] = []
     seen: dict[str, int] = {}
@@ -99,16 +97,14 @@ def load(text: str | bytes) -> list[Rule]:
         except ValidationError as error:
             problems.extend(sorted(_problems(error, path, item, tree.lines), key=lambda problem: problem.line))
         else:
+            line = tree.lines[(*path, "name")]
             if rule.name in seen:
-                line = tree.lines[(*path, "name")]
-                problems.append(
-                    FileProblem(line, rule.name, "name", f"a rule of this name stands in line {seen[rule.name]}")
-                )
-            else:
-                seen[rule.name] = tree.lines[(*path, "name")]
+                problem = f"a rule of this name stands in line {seen[rule.name]}"
+                problems.append(FileProblem(line, problem, rule.name, "name"))
+            seen.setdefault(rule.name, line)
             rules.append(rule)
         if len(problems) >= MAX_PROBLEMS:
-            problems[MAX_PROBLEMS - 1 :] = [FileProblem(0, None, None, "more is wrong: these are the first problems")]
+            problems[MAX_PROBLEMS - 1 :] = [FileProblem(0, "more is wrong: these are the first problems")]
             break
     if problems:
         raise BadFile(problems)
@@ -125,12 +121,11 @@ def dump(rules: Iterable[Rule]) -> str:
 def _decoded(text: str | bytes) -> str:
     raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     if len(raw) > MAX_BYTES:
-        raise BadFile([FileProblem(0, None, None, f"the file is larger than {MAX_BYTES} bytes")])
+        raise _bad(0, f"the file is larger than {MAX_BYTES} bytes")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise BadFile([FileProblem(line, None, None, "the file is not UTF-8")]) from None
+        raise _bad(raw.count(b"\n", 0, error.start) + 1, "the file is not UTF-8") from None
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
@@ -142,12 +137,10 @@ def _events(text: str) -> Iterator[yaml.Event]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(part for part in (error.context, error.problem) if part)
-        raise BadFile(
-            [FileProblem(mark.line + 1 if mark else 0, None, None, f"the file is not YAML: {problem}")]
-        ) from None
+        raise _bad(mark.line + 1 if mark else 0, f"the file is not YAML: {problem}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise BadFile([FileProblem(line, None, None, "a character that YAML does not allow")]) from None
+        raise _bad(line, "a character that YAML does not allow") from None
 
 
 @dataclass(slots=True)
@@ -159,22 +152,22 @@ class _Tree:
     def read(self, events: Iterator[yaml.Event]) -> Plain:
         start = next(events, None)
         if not isinstance(start, yaml.DocumentStartEvent):
-            raise BadFile([FileProblem(0, None, None, "the file is empty")])
+            raise _bad(0, "the file is empty")
         value = self.value(next(events), (), events)
         second = next(events, None)
         if second is not None:
-            raise _bad(second, "one document is required, and here a second begins")
+            raise _bad(_line(second), "one document is required, and here a second begins")
         return value
 
     def value(self, event: yaml.Event, path: Path, events: Iterator[yaml.Event]) -> Plain:
         if not isinstance(event, yaml.ScalarEvent | yaml.SequenceStartEvent | yaml.MappingStartEvent) or event.anchor:
-            raise _bad(event, "anchors and aliases (& and *) are not allowed: write the value out")
+            raise _bad(_line(event), "anchors and aliases (& and *) are not allowed: write the value out")
         if event.tag is not None:
-            raise _bad(event, f"tags ({event.tag}) are not allowed")
+            raise _bad(_line(event), f"tags ({event.tag}) are not allowed")
         if len(self.lines) >= MAX_VALUES:
-            raise _bad(event, f"more than {MAX_VALUES} values")
+            raise _bad(_line(event), f"more than {MAX_VALUES} values")
         if len(path) > MAX_DEPTH:
-            raise _bad(event, f"nested more than {MAX_DEPTH} deep")
+            raise _bad(_line(event), f"nested more than {MAX_DEPTH} deep")
         self.lines[path] = _line(event)
         if isinstance(event, yaml.ScalarEvent):
             return _resolved(event.value) if event.implicit[0] else str(event.value)
@@ -196,10 +189,10 @@ class _Tree:
             if isinstance(event, yaml.MappingEndEvent):
                 break
             if not isinstance(event, yaml.ScalarEvent):
-                raise _bad(event, "a name is required here")
+                raise _bad(_line(event), "a name is required here")
             key = event.value
             if key in values:
-                raise _bad(event, f"{key} stands here twice")
+                raise _bad(_line(event), f"{key} stands here twice")
             values[key] = self.value(next(events), (*path, key), events)
             self.lines[(*path, key)] = _line(event)
         return values
@@ -209,8 +202,8 @@ def _line(event: yaml.Event) -> int:
     return event.start_mark.line + 1 if event.start_mark else 0
 
 
-def _bad(event: yaml.Event, problem: str) -> BadFile:
-    return BadFile([FileProblem(_line(event), None, None, problem)])
+def _bad(line: int, problem: str) -> BadFile:
+    return BadFile([FileProblem(line, problem)])
 
 
 def _resolved(text: str) -> bool | int | float | str | None:
@@ -232,8 +225,8 @@ def _problems(error: ValidationError, path: Path, item: Plain, lines: dict[Path,
             place = place[:-1]
         words = PLAIN_WORDS.get(detail["type"]) or PATTERNS.get(detail.get("ctx", {}).get("pattern", ""))
         problem = words or detail["msg"].removeprefix("Value error, ")
-        field_ = ".".join(map(str, location)) or None
-        yield FileProblem(lines[place], name if isinstance(name, str) else None, field_, problem)
+        dotted = ".".join(map(str, location)) or None
+        yield FileProblem(lines[place], problem, name if isinstance(name, str) else None, dotted)
 
 
 def _kind_first(rule: Rule) -> dict[str, Plain]:

@@ -3,14 +3,14 @@ streams, and needs memory for the rules alone."""
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from schema.alarms.engine import CommittedFrame, DeviceAlarms, Transition
+from schema.alarms.engine import DeviceAlarms, Transition
 from schema.alarms.machine import Alarm, Condition
 from schema.alarms.rules import Rule, Silent
+from schema.alarms.timeline import CommittedFrame
 
 What = Literal["active", "unknown", "suppressed"]
 SOON = 0.001
@@ -87,8 +87,7 @@ class DryRun:
                 if is_so and key not in self._open:
                     self._open[key] = StatePeriod(transition.rule, what, at, None, transition.value, transition.detail)
                 elif not is_so and key in self._open:
-                    was = self._open.pop(key)
-                    ended.append(StatePeriod(was.rule, was.what, was.begin, at, was.value, was.detail))
+                    ended.append(replace(self._open.pop(key), end=at))
         return ended
 
 
@@ -108,18 +107,3 @@ def _dues(rule: Rule) -> Iterator[float]:
         yield due + rule.on_delay
     if rule.unknown == "clear":
         yield due + rule.off_delay
-
-
-def would_have(
-    rules: Sequence[Rule], frames: Iterable[CommittedFrame], phases: Iterable[tuple[float, str | None]], until: float
-) -> Iterator[StatePeriod]:
-    """Yield the periods in the order in which they end. `frames` and `phases` are read once, in order of time."""
-    run = DryRun(rules)
-    events = heapq.merge(
-        ((time, 0, phase) for time, phase in phases),
-        ((frame.time, 1, frame) for frame in frames),
-        key=lambda event: event[:2],
-    )
-    for time, _, event in events:
-        yield from run.frame(event) if isinstance(event, CommittedFrame) else run.phase(time, event)
-    yield from run.end(until)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -14,11 +14,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from schema.alarms.rules import PRIORITIES, DeviceName, Distinct, Name, Part, Priority
 
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = get_args(Day)
 RouteName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]
 Clock = Annotated[str, Field(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
-Week = Annotated[float, Field(ge=1, le=7 * 86_400, allow_inf_nan=False)]
+Week = Annotated[float, Field(ge=1, le=7 * 86_400)]
 
 SCHEMES = (
     *("mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms"),
@@ -69,7 +69,7 @@ class NotificationRoute(Part):
         [], max_length=21, description="empty: always. What is raised outside waits, and is told if it still stands"
     )
     time_zone: Annotated[str, Field(max_length=64), AfterValidator(_zone)] = "UTC"
-    group_wait_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = Field(
+    group_wait_s: Annotated[float, Field(ge=0, le=3600)] = Field(
         10.0, description="seconds that the first alarm waits for more: they are told in one message"
     )
     repeat_after_s: Week | None = Field(None, description="told again after so long, until somebody acknowledges")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -13,7 +13,7 @@ from schema import topics
 from schema.alarms import expression
 
 Priority = Literal["low", "medium", "high", "critical"]
-PRIORITIES: tuple[Priority, ...] = ("low", "medium", "high", "critical")
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 
 
 def _line(text: str) -> str:
@@ -58,12 +58,9 @@ Name = Annotated[str, Field(min_length=1, max_length=64), Line]
 RuleName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]
 DeviceName = Annotated[str, AfterValidator(_device)]
 Distinct = AfterValidator(_distinct)
-Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
-SomeSeconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Deadband = Annotated[
-    float, Field(ge=0, allow_inf_nan=False, description="the value must be so far on the good side to return")
-]
+Seconds = Annotated[float, Field(ge=0, le=86_400)]
+SomeSeconds = Annotated[float, Field(gt=0, le=86_400)]
+Deadband = Annotated[float, Field(ge=0, description="the value must be so far on the good side to return")]
 Expression = Annotated[
     str,
     Field(min_length=1, max_length=expression.MAX_LENGTH, description="schema/alarms/expression.py"),
@@ -73,7 +70,7 @@ Expression = Annotated[
 
 class Part(BaseModel):
     # Strict: `true` is no number, and neither is "38".
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @property
     def channels(self) -> frozenset[str]:
@@ -94,7 +91,7 @@ class Limit(OfChannel):
 
     kind: Literal["limit"]
     level: Literal["low-low", "low", "high", "high-high"]
-    limit: Number
+    limit: float
     deadband: Deadband = 0.0
 
     @property
@@ -117,7 +114,7 @@ class Deviation(OfChannel):
 
     kind: Literal["deviation"]
     setpoint: ChannelName | None = Field(None, description="without it `<channel>_setpoint`")
-    limit: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    limit: Annotated[float, Field(gt=0)]
     deadband: Deadband = 0.0
     direction: Literal["above", "below", "both"] = "both"
 
@@ -143,8 +140,8 @@ class RateOfChange(OfChannel):
     """Holds while a value changes faster than `limit` a minute, over `window` seconds (slope by least squares)."""
 
     kind: Literal["rate"]
-    limit: Annotated[float, Field(gt=0, allow_inf_nan=False, description="units a minute")]
-    window: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 60.0
+    limit: Annotated[float, Field(gt=0, description="units a minute")]
+    window: Annotated[float, Field(gt=0, le=3600)] = 60.0
     deadband: Deadband = 0.0
     direction: Literal["rising", "falling", "both"] = "both"
 
@@ -159,7 +156,7 @@ class Frozen(OfChannel):
 
     kind: Literal["frozen"]
     after: SomeSeconds
-    tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Quality(OfChannel):
@@ -172,7 +169,7 @@ class Silent(Part):
     """Holds when nothing of the device was committed for `after` seconds (by the evaluator's clock)."""
 
     kind: Literal["silent"]
-    after: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)]
+    after: Annotated[float, Field(ge=1, le=86_400)]
 
 
 class SequenceGap(Part):

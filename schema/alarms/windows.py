@@ -6,25 +6,20 @@ exact; the begin of the window is exact to a twentieth of its length.
 
 from __future__ import annotations
 
-from typing import Any
-
 from schema.alarms.rules import Frozen, RateOfChange, SequenceGap, Skew
-from schema.alarms.snapshot import Snapshot, in_words, known, towards, why_unknown
+from schema.alarms.snapshot import ConditionTest, Memory, Snapshot, in_words, towards
 
 PARTS, SHORTEST = 20, 0.001
-Memory = dict[str, Any]
-"""A test's memory as JSON: numbers, null, lists."""
 
 
-class RateTest:
+class RateTest(ConditionTest):
     """Tests the slope. A part of the window: [its number, samples, Σt, Σv, Σt², Σtv, first t, last t], t in s in it."""
 
     LARGEST = 1e100  # its square can still be summed
 
     def __init__(self, when: RateOfChange, stale_after: float, memory: Memory) -> None:
-        self.channels = frozenset([when.channel])
-        self.value: float | None = None
-        self._when, self._stale_after = when, stale_after
+        super().__init__([when.channel], stale_after)
+        self._when = when
         self._width = max(when.window / PARTS, SHORTEST)
         self._parts: list[list[float]] = [list(part) for part in memory.get("parts", [])]
         self._newest: float | None = memory.get("newest")
@@ -32,7 +27,7 @@ class RateTest:
 
     def step(self, seen: Snapshot, active: bool) -> bool | None:
         when = self._when
-        value = known(seen, when.channel, self._stale_after)
+        value = self._known(seen, when.channel)
         if value is None or abs(value) > self.LARGEST:
             self.value = None
             return None
@@ -80,10 +75,9 @@ class RateTest:
         n, st, sv, stt, stv = n + last[1], st + last[2], sv + last[3], stt + last[4], stv + last[5]
         return 60 * (n * stv - st * sv) / (n * stt - st * st)
 
-    def words(self, seen: Snapshot, outcome: bool | None) -> str:
+    def _compared(self, seen: Snapshot, outcome: bool | None) -> str:
         if outcome is None:
-            unknown = why_unknown(seen, self.channels, self._stale_after)
-            return unknown or f"too few values of {self._when.channel} within {in_words(self._when.window)} s"
+            return f"too few values of {self._when.channel} within {in_words(self._when.window)} s"
         limit = self._when.limit if outcome else self._when.limit - self._when.deadband
         return f"{in_words(self.value)} a minute, {'more' if outcome else 'not more'} than {in_words(limit)}"
 
@@ -91,20 +85,19 @@ class RateTest:
         return {"parts": [list(part) for part in self._parts], "newest": self._newest}
 
 
-class FrozenTest:
+class FrozenTest(ConditionTest):
     """Tests for how long the value has not moved. A gap longer than `stale_after` begins anew: no samples came."""
 
     def __init__(self, when: Frozen, stale_after: float, memory: Memory) -> None:
-        self.channels = frozenset([when.channel])
-        self.value: float | None = None
-        self._when, self._stale_after = when, stale_after
+        super().__init__([when.channel], stale_after)
+        self._when = when
         self._since: float | None = memory.get("since")
         self._newest: float = memory.get("newest", 0.0)
         self._low: float = memory.get("low", 0.0)
         self._high: float = memory.get("high", 0.0)
 
     def step(self, seen: Snapshot, active: bool) -> bool | None:
-        self.value = value = known(seen, self._when.channel, self._stale_after)
+        self.value = value = self._known(seen, self._when.channel)
         if value is None:
             return None
         time = seen.values[self._when.channel].time
@@ -117,9 +110,7 @@ class FrozenTest:
         self._newest = time
         return time - self._since >= self._when.after
 
-    def words(self, seen: Snapshot, outcome: bool | None) -> str:
-        if outcome is None:
-            return why_unknown(seen, self.channels, self._stale_after)
+    def _compared(self, seen: Snapshot, outcome: bool | None) -> str:
         if not outcome or self._since is None:
             return f"{in_words(self.value)}: the value moves"
         return f"{in_words(self.value)} for {self._newest - self._since:.0f} s"
@@ -128,14 +119,13 @@ class FrozenTest:
         return {"since": self._since, "newest": self._newest, "low": self._low, "high": self._high}
 
 
-class GapTest:
+class GapTest(ConditionTest):
     """Counts missing frames. A part of the window: [its number, the time of its last gap, missing numbers].
 
     Numbers that come later count as missing all the same. Without a sequence the condition is unknown."""
 
     def __init__(self, when: SequenceGap, memory: Memory) -> None:
-        self.channels: frozenset[str] = frozenset()
-        self.value: float | None = None
+        super().__init__()
         self._when = when
         self._width = max(when.window / PARTS, SHORTEST)
         self._boot: int | None = memory.get("boot")
@@ -166,7 +156,7 @@ class GapTest:
         else:
             self._parts.append([number, time, missing])
 
-    def words(self, seen: Snapshot, outcome: bool | None) -> str:
+    def _compared(self, seen: Snapshot, outcome: bool | None) -> str:
         if outcome is None:
             return "the device does not number its frames"
         return f"{in_words(self.value)} frames missing within {in_words(self._when.window)} s"
@@ -175,19 +165,18 @@ class GapTest:
         return {"boot": self._boot, "seq": self._seq, "parts": [list(part) for part in self._parts]}
 
 
-class SkewTest:
+class SkewTest(ConditionTest):
     """Tests the clock by the best of each 10 s of receipt, for a minute: [their number, received − time]."""
 
     WIDTH, KEPT = 10.0, 6
 
     def __init__(self, when: Skew, memory: Memory) -> None:
-        self.channels: frozenset[str] = frozenset()
-        self.value: float | None = None
+        super().__init__()
         self._limit = when.limit
         self._parts: list[list[float]] = [list(part) for part in memory.get("parts", [])]
 
     def step(self, seen: Snapshot, active: bool) -> bool | None:
-        if seen.now == seen.heard:  # otherwise no frame came, and seen.time is an estimate
+        if not seen.is_estimate:
             self._add(seen.received, seen.received - seen.time)
         if not self._parts:
             self.value = None
@@ -203,7 +192,7 @@ class SkewTest:
         elif abs(difference) < abs(self._parts[-1][1]):
             self._parts[-1][1] = difference
 
-    def words(self, seen: Snapshot, outcome: bool | None) -> str:
+    def _compared(self, seen: Snapshot, outcome: bool | None) -> str:
         if self.value is None:
             return ""
         return f"the device's clock is {abs(self.value):.1f} s {'behind' if self.value > 0 else 'ahead'}"

@@ -9,68 +9,52 @@ begin
     end if;
 end $$;
 
-create or replace view telemetry_1m as
-select time_bucket(interval '1 minute', f.time) as bucket, f.device_id, lc.channel_id,
-       sum(s.value) filter (where s.good) as sum, count(*) filter (where s.good) as count,
-       min(s.value) filter (where s.good) as min, max(s.value) filter (where s.good) as max,
-       first(s.value, f.time) filter (where s.good) as first, last(s.value, f.time) filter (where s.good) as last,
-       count(*) filter (where not s.good) as bad
-  from frames f
-  join layout_channels lc using (layout_id)
- cross join lateral (select f.values[lc.ordinal] as value,
-                            f.values[lc.ordinal] is not null and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
- where f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null
- group by 1, 2, 3;
-
-create or replace view telemetry_1h as
-select time_bucket(interval '1 hour', f.time) as bucket, f.device_id, lc.channel_id,
-       sum(s.value) filter (where s.good) as sum, count(*) filter (where s.good) as count,
-       min(s.value) filter (where s.good) as min, max(s.value) filter (where s.good) as max,
-       first(s.value, f.time) filter (where s.good) as first, last(s.value, f.time) filter (where s.good) as last,
-       count(*) filter (where not s.good) as bad
-  from frames f
-  join layout_channels lc using (layout_id)
- cross join lateral (select f.values[lc.ordinal] as value,
-                            f.values[lc.ordinal] is not null and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
- where f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null
- group by 1, 2, 3;
-
-comment on view telemetry_1m is
-    'good samples by minute: sum and count (average: sum / count), min, max, first, last; bad counts the others. Filter by device_id and channel_id, as values or scalar subqueries: through a join everything would be computed first';
-comment on view telemetry_1h is
-    'good samples by hour: sum and count (average: sum / count), min, max, first, last; bad counts the others. Filter by device_id and channel_id, as values or scalar subqueries: through a join everything would be computed first';
-
--- The views for an organization's own logins: with names, and grouped so that conditions on device and channel come first.
-create or replace view org.telemetry_1m with (security_barrier) as
-select time_bucket(interval '1 minute', f.time) as bucket, d.device_id, d.name as device, c.name as channel, c.unit,
-       sum(s.value) filter (where s.good) as sum, count(*) filter (where s.good) as count,
-       min(s.value) filter (where s.good) as min, max(s.value) filter (where s.good) as max,
-       first(s.value, f.time) filter (where s.good) as first, last(s.value, f.time) filter (where s.good) as last,
-       count(*) filter (where not s.good) as bad
-  from public.frames f
-  join public.devices d using (device_id)
-  join public.layout_channels lc using (layout_id)
-  join public.channels c using (channel_id)
- cross join lateral (select f.values[lc.ordinal] as value,
-                            f.values[lc.ordinal] is not null and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
- where (f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null)
-   and d.organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user)
- group by 1, d.device_id, c.channel_id;
-
-create or replace view org.telemetry_1h with (security_barrier) as
-select time_bucket(interval '1 hour', f.time) as bucket, d.device_id, d.name as device, c.name as channel, c.unit,
-       sum(s.value) filter (where s.good) as sum, count(*) filter (where s.good) as count,
-       min(s.value) filter (where s.good) as min, max(s.value) filter (where s.good) as max,
-       first(s.value, f.time) filter (where s.good) as first, last(s.value, f.time) filter (where s.good) as last,
-       count(*) filter (where not s.good) as bad
-  from public.frames f
-  join public.devices d using (device_id)
-  join public.layout_channels lc using (layout_id)
-  join public.channels c using (channel_id)
- cross join lateral (select f.values[lc.ordinal] as value,
-                            f.values[lc.ordinal] is not null and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
- where (f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null)
-   and d.organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user)
- group by 1, d.device_id, c.channel_id;
-
-grant select on org.telemetry_1m, org.telemetry_1h to biogate_sql;
+-- The views `org.…` are for an organization's own logins: with names, and grouped so that conditions on device and channel
+-- come first.
+do $$
+declare
+    name text;
+    unit text;
+begin
+    for name, unit in values ('telemetry_1m', 'minute'), ('telemetry_1h', 'hour') loop
+        execute format($view$
+            create or replace view %1$I as
+            select time_bucket(interval '1 %2$s', f.time) as bucket, f.device_id, lc.channel_id,
+                   sum(s.value) filter (where s.good) as sum, count(*) filter (where s.good) as count,
+                   min(s.value) filter (where s.good) as min, max(s.value) filter (where s.good) as max,
+                   first(s.value, f.time) filter (where s.good) as first,
+                   last(s.value, f.time) filter (where s.good) as last,
+                   count(*) filter (where not s.good) as bad
+              from frames f
+              join layout_channels lc using (layout_id)
+             cross join lateral (select f.values[lc.ordinal] as value,
+                                        coalesce(f.values[lc.ordinal] between -1e100 and 1e100, false)
+                                        and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
+             where f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null
+             group by 1, 2, 3$view$, name, unit);
+        execute format('comment on view %I is %L', name, format(
+            'good samples by %s: sum and count (average: sum / count), min, max, first, last; bad counts the others. '
+            'Filter by device_id and channel_id, as values or scalar subqueries: through a join everything would be '
+            'computed first', unit));
+        execute format($view$
+            create or replace view org.%1$I with (security_barrier) as
+            select time_bucket(interval '1 %2$s', f.time) as bucket, d.device_id, d.name as device, c.name as channel,
+                   c.unit,
+                   sum(s.value) filter (where s.good) as sum, count(*) filter (where s.good) as count,
+                   min(s.value) filter (where s.good) as min, max(s.value) filter (where s.good) as max,
+                   first(s.value, f.time) filter (where s.good) as first,
+                   last(s.value, f.time) filter (where s.good) as last,
+                   count(*) filter (where not s.good) as bad
+              from public.frames f
+              join public.devices d using (device_id)
+              join public.layout_channels lc using (layout_id)
+              join public.channels c using (channel_id)
+             cross join lateral (select f.values[lc.ordinal] as value,
+                                        coalesce(f.values[lc.ordinal] between -1e100 and 1e100, false)
+                                        and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
+             where (f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null)
+               and d.organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user)
+             group by 1, d.device_id, c.channel_id$view$, name, unit);
+        execute format('grant select on org.%I to biogate_sql', name);
+    end loop;
+end $$;

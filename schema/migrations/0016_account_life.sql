@@ -1,5 +1,5 @@
 -- the life of an account: who vouches for its address, how it is disabled and reset, its log-ins in the audit trail
--- depends: 0013_newest_enrollments
+-- depends: 0015_intake
 
 -- migrate: apply
 

@@ -220,7 +220,7 @@ class Plant:
             *("-h", "127.0.0.1", "-p", str(broker.port), "-i", "reference", "-u", "gateway", "-P", self.password),
             *("-q", "1", "-t", "bioreactors/+/telemetry", "-C", str(messages)),
         ]
-        return subprocess.Popen(self.place.command(argv, broker.user, broker.command()[1]), stdout=subprocess.DEVNULL)
+        return subprocess.Popen(self.place.command(argv, broker.user, broker.stop_signal), stdout=subprocess.DEVNULL)
 
     @contextlib.contextmanager
     def room(self) -> Iterator[Path]:
@@ -237,7 +237,7 @@ class Plant:
         postgres = self.stack.postgres
         argv = [f"{postgres.programs}/psql", "-X", "-q", "-v", "ON_ERROR_STOP=1"]
         argv += [word for command in commands for word in ("-c", command)]
-        command = postgres.place.command([*argv, url], postgres.user, postgres.command()[1])
+        command = postgres.place.command([*argv, url], postgres.user, postgres.stop_signal)
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def _program(self, name: str, usual: Path) -> str:

@@ -46,9 +46,8 @@ def test_each_package_has_hashes_and_no_address(path: Path) -> None:
     assert "://" not in text
     assert not re.search(r"^\s*--(?!hash=sha256:[0-9a-f]{64}( \\)?$)", text, re.MULTILINE)
     assert pins(text)
-    for name, versions in pins(text).items():
-        assert all(versions.values()), name
-    assert len(re.findall("^[^#\\s]", text, re.MULTILINE)) == sum(map(len, pins(text).values()))
+    assert all(pins(text).values())
+    assert len(re.findall("^[^#\\s]", text, re.MULTILINE)) == len(pins(text))
 
 
 @pytest.mark.parametrize("python", PYTHONS)
@@ -110,10 +109,10 @@ def test_what_has_changed_is_told_in_a_line_for_each_package() -> None:
     before, other = LOCK.format("0" * 64), "f" * 64
     after = f"{before}a==2 \\\n    --hash=sha256:{other}\n".replace("a==1", "c==3", 1)
     assert changes(before, before) == []
-    assert changes(before, after) == ["a 1 -> 2", "c 3 added"]
-    assert changes(after, before) == ["a 2 -> 1", "c 3 removed"]
-    assert changes(before, LOCK.format(other)) == [f"{pin}: other files of the same version" for pin in ("a 1", "b 2")]
-    assert changes("", before) == ["a 1 added", "b 2 added"]
+    assert changes(before, after) == ["- a==1", "+ a==2", "+ c==3"]
+    assert changes(after, before) == ["+ a==1", "- a==2", "- c==3"]
+    assert changes(before, LOCK.format(other)) == ["~ a==1", "~ b==2"]
+    assert changes("", before) == ["+ a==1", "+ b==2"]
 
 
 def test_uv_is_told_of_the_index_that_pip_knows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,13 +127,12 @@ def test_a_file_with_another_hash_is_not_installed(tmp_path: Path, monkeypatch: 
     """uv itself is installed by its hash; with the true one it works."""
     monkeypatch.setattr(lock, "INSTALLED_UV", tmp_path / "uv")
     log = tmp_path / "log"
-    with log.open("wb") as output:
-        assert Path(lock.install_uv(log, output)).is_file()
-        forged = tmp_path / "requirements-uv.txt"
-        forged.write_text(re.sub("sha256:[0-9a-f]{4}", "sha256:0000", lock.UV.read_text()))
-        monkeypatch.setattr(lock, "UV", forged)
-        with pytest.raises(StackError, match="-m pip install"):
-            lock.install_uv(log, output)
+    assert Path(lock.install_uv(log)).is_file()
+    forged = tmp_path / "requirements-uv.txt"
+    forged.write_text(re.sub("sha256:[0-9a-f]{4}", "sha256:0000", lock.UV.read_text()))
+    monkeypatch.setattr(lock, "UV", forged)
+    with pytest.raises(StackError, match="-m pip install"):
+        lock.install_uv(log)
     assert not (tmp_path / "uv").exists()
 
 

@@ -44,7 +44,9 @@ UNICAST = ip_network("2000::/3")
 SPECIAL = tuple(map(ip_network, ("192.88.99.0/24", "3fff::/20")))
 """For relays and documentation, which not every Python knows."""
 PYTHONS = tuple(
-    f"{Path(sysconfig.get_path(name)).resolve()}/" for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    f"{Path(place).resolve()}/"
+    for place in (*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")), sys.pycache_prefix)
+    if place is not None
 )
 FILES = frozenset({*mimetypes.knownfiles, "/dev/null"})
 NOT_PUBLIC = "an address that is not public"

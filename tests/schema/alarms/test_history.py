@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import heapq
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schema.alarms.engine import CommittedFrame, DeviceAlarms
-from schema.alarms.history import StatePeriod, would_have
+from schema.alarms.engine import DeviceAlarms
+from schema.alarms.history import DryRun, StatePeriod
 from schema.alarms.rules import Rule
+from schema.alarms.timeline import CommittedFrame
 from tests.schema.alarms.lines import NAN, T0, Row, frame, limit, rule
+
+
+def would_have(
+    rules: Sequence[Rule], frames: Iterable[CommittedFrame], phases: Iterable[tuple[float, str | None]], until: float
+) -> Iterator[StatePeriod]:
+    """Yield the periods in the order in which they end. `frames` and `phases` are read once, in order of time."""
+    run = DryRun(rules)
+    events = heapq.merge(
+        ((time, 0, phase) for time, phase in phases),
+        ((frame.time, 1, frame) for frame in frames),
+        key=lambda event: event[:2],
+    )
+    for time, _, event in events:
+        yield from run.frame(event) if isinstance(event, CommittedFrame) else run.phase(time, event)
+    yield from run.end(until)
 
 
 def dry(rules: list[Rule], rows: list[Row], until: float, phases: list[tuple[float, str]] | None = None) -> list[str]:

@@ -26,8 +26,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from deploy.stack import Local
 from deploy.stack.paths import BIOGATE, CHECKOUT, Paths
 from deploy.stack.ports import any_free
-from deploy.stack.prometheus import Prometheus
 from tests.deploy import rules
+from tests.prometheus import Prometheus
 from tests.reference import METRICS
 from tests.schema.logins import with_login
 from tests.system.deploy.conftest import FLOWING, Up, gone_afterwards

@@ -21,15 +21,19 @@ import pytest
 from deploy.stack import Local, scraping
 from deploy.stack.paths import CHECKOUT, Paths
 from deploy.stack.ports import any_free
-from deploy.stack.prometheus import Prometheus
 from tests.api.accounts import api_key
 from tests.conftest import Broker
 from tests.deploy import rules
 from tests.processes import GatewayProcess, wait_until
+from tests.prometheus import Prometheus
 
 DURATION = re.compile(r"(\[|for: )\d+[mhd]\b")
 FIRED_S = 60
-AWAY = ("BiogateNothingCommitted", "critical"), ("BiogateCanaryLost", "critical")
+AWAY = (
+    ("BiogateDatabaseAway", "critical"),
+    ("BiogateNothingCommitted", "critical"),
+    ("BiogateCanaryLost", "critical"),
+)
 DOWN = "BiogateGatewayDown", "critical"
 
 FALSIFY = """

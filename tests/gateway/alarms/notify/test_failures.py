@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
+from gateway.alarms.notify.notifier import LOCK
 from tests.gateway.alarms.notify.plant import Plant, notifying, until
 from tests.gateway.alarms.notify.receivers import Webhook
 from tests.gateway.cell import eventually
@@ -29,11 +30,11 @@ async def test_a_dead_channel_is_reported_and_nothing_is_lost(
     async with notifying(database_url, secrets_dir, notify_report_s=1):
         await plant.becomes("unacknowledged", "r1")
         await until(lambda: "Alarm route dead fails" in other_hook.titles)
-        assert "the service answered 503" in other_hook.texts
+        assert "the service answered 5xx" in other_hook.texts
         await plant.becomes("unacknowledged", "r2")
         route = await plant.sql.fetchrow("select * from alarm_routes where name = 'dead'")
         assert route["failing_since"] is not None
-        assert route["last_error"] == "the service answered 503"
+        assert route["last_error"] == "the service answered 5xx"
         hook.status = 200
         await until(lambda: "r1" in hook.texts and "r2" in hook.texts)
         await until(lambda: "Alarm route dead works again" in other_hook.titles)
@@ -149,11 +150,37 @@ async def test_of_two_notifiers_one_tells(plant: Plant, database_url: str, secre
     assert len(hook.received) == 3
 
 
-NOT_PUBLIC = "refused: an address that is not public (BIOGATE_NOTIFY_PRIVATE)"
+async def test_who_finds_the_lock_taken_after_its_connection_was_lost_tells_nothing(
+    plant: Plant, database_url: str, secrets_dir: Path, hook: Webhook
+) -> None:
+    await plant.devices("r1", "r2")
+    await plant.rule()
+    await plant.route("chat", hook.url)
+    async with notifying(database_url, secrets_dir):
+        await plant.becomes("unacknowledged", "r1")
+        await until(lambda: len(hook.received) == 1)
+        await plant.sql.execute(f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where {LISTENS}")
+        assert await plant.sql.fetchval(LOCK)  # as another process does that has noticed before it
+        await plant.becomes("unacknowledged", "r2")
+
+        async def listens_again() -> bool:
+            return bool(await plant.sql.fetchval(f"select exists (select from pg_stat_activity where {LISTENS})"))
+
+        await eventually(listens_again, 30)
+        await asyncio.sleep(0.5)  # for a message that shall not be sent
+        assert len(hook.received) == 1
+        await plant.sql.execute("select pg_advisory_unlock_all()")
+        await until(lambda: len(hook.received) == 2)
+
+
+LISTENS = "application_name like 'biogate-notify%' and datname = current_database()"
+
+UNREACHED = "the service cannot be reached at a public address, or broke off"
 ASTRAY = {
-    "json://127.0.0.1:{port}/s3cret-token": NOT_PUBLIC,
-    "json://localhost:{port}/s3cret-token?redirect=yes": NOT_PUBLIC,
-    "mailto://u:s3cret-token@example.org?smtp=127.0.0.1&port={port}&to=a@example.org": NOT_PUBLIC,
+    "json://127.0.0.1:{port}/s3cret-token": UNREACHED,
+    "json://localhost:{port}/s3cret-token?redirect=yes": UNREACHED,
+    "mailto://u:s3cret-token@example.org?smtp=127.0.0.1&port={port}&to=a@example.org": UNREACHED,
+    "json://s3cret-token.invalid/": UNREACHED,  # a name that there is not looks the same
     "exec://s3cret-token": "URLs of the kind exec are not allowed here",
     "json://:s3cret-token@/": "the URL is none that its kind understands",
 }

@@ -2,27 +2,22 @@
 `.stack/prometheus`.
 
 The package is not installed, and not in the private root: the two programs need only the C library, take 19 MB to fetch
-and 96 MB on the disk, and only tests and people who look at figures want them.
+and 96 MB on the disk, and only tests want them.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from deploy.stack import ports
-from deploy.stack.errors import StackError, tail
-from deploy.stack.paths import STACK, Paths, short
-from deploy.stack.process import Process, with_death_signal
+from deploy.stack.errors import with_log
+from deploy.stack.paths import STACK, Paths
+from deploy.stack.process import Process, run_logged, with_death_signal
 from deploy.stack.service import Service
 
 UNPACKED = STACK / "prometheus"
-PROGRAMS = ("prometheus", "promtool")
 
 
 def programs() -> Path:
@@ -37,27 +32,22 @@ def programs() -> Path:
 
 def _fetch(log: Path) -> None:
     """Fetch the package of this machine's Debian, whole or not at all; two fetches at once do no harm."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=STACK) as folder, log.open("wb") as output:
-        Path(folder).chmod(0o755)
+    log.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=STACK) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
 
         def run(*command: str) -> bool:
-            done = subprocess.run(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
-            )
-            return done.returncode == 0
+            return run_logged(command, log, cwd=folder) == 0
 
         own = ["-o", f"Dir::State={folder}", "-o", f"Dir::Cache={folder}"]  # the machine's package lists belong to root
         fetched = run("apt-get", "download", "prometheus") or (
             run("apt-get", *own, "update") and run("apt-get", *own, "download", "prometheus")
         )
-        packages = [str(path) for path in Path(folder).glob("prometheus_*.deb")]
-        new = Path(folder) / "unpacked"
+        packages = [str(path) for path in folder.glob("prometheus_*.deb")]
+        new = folder / "unpacked"
         if not (fetched and packages and run("dpkg-deb", "-x", packages[0], str(new))):
-            raise StackError(
-                f"Debian's package prometheus cannot be fetched. The log, {short(log)}, ends with:"
-                + "".join(f"\n    {line}" for line in tail(log))
-            )
+            raise with_log("Debian's package prometheus cannot be fetched", log)
         try:
             new.rename(UNPACKED)
         except OSError:
@@ -79,18 +69,11 @@ class Prometheus(Service):
             str(programs() / "prometheus"), f"--config.file={self._config}", f"--storage.tsdb.path={self._data}",
             f"--web.listen-address={ports.LOOPBACK}:{self.port}", "--log.level=warn",
         ]  # fmt: skip
-        return Process(
-            self.title, with_death_signal(argv), log=self.log, lock=self.lock, env=dict(os.environ),
-            deadline_s=self.deadline_s,
-        )  # fmt: skip
+        return self.process_of(with_death_signal(argv))
 
     @property
     def url(self) -> str:
         return f"http://{ports.LOOPBACK}:{self.port}"
 
     def is_ready(self) -> bool:
-        try:
-            with urlopen(f"{self.url}/-/ready", timeout=1) as answer:  # noqa: S310 - our own http URL
-                return bool(answer.status == 200)
-        except (URLError, OSError):
-            return False
+        return ports.answers(f"{self.url}/-/ready")
