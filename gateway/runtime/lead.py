@@ -92,8 +92,9 @@ class Lead:
                 self.leading.set()
                 try:
                     while True:
-                        with contextlib.suppress(TimeoutError):
-                            await asyncio.wait_for(taken_over.wait(), self._settings.timing.prove_s)
+                        with contextlib.suppress(TimeoutError):  # wait_for of Python 3.11 may lose a cancellation
+                            async with asyncio.timeout(self._settings.timing.prove_s):
+                                await taken_over.wait()
                         leads = await self._prove()
                         if taken_over.is_set():
                             if leads:
