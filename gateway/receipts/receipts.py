@@ -15,6 +15,7 @@ from gateway import metrics
 from gateway.broker.outbox import Outbox
 from gateway.broker.window import IntakeWindow
 from gateway.items import Item, NumberedFrames
+from gateway.receipts.heard import Heard
 from gateway.receipts.holes import Holes
 from gateway.receipts.streams import Streams, StreamState
 from gateway.runtime.database import Pool, Troubles, retry_until_it_works
@@ -43,6 +44,7 @@ class Receipts:
         self._per_s = settings.receipts_per_s
         self._shared = settings.shared_group is not None
         self._streams = Streams(pool)
+        self._heard = Heard(pool)
         self._holes = Holes(settings.reorder_window_s, settings.backfill_retry_s)
         self._outbox = outbox
         self._window = window
@@ -55,6 +57,7 @@ class Receipts:
     def note(self, items: Sequence[Item], unkept: Sequence[NumberedFrames]) -> None:
         """Note items that are settled; `unkept` are those of their frames that the quarantine had no room for."""
         self._streams.note(items, unkept)
+        self._heard.note(items)
 
     def connected(self, session_present: bool) -> None:
         """Tell recent devices again after a connect. A broker that lost the session lost the retained receipts too."""
@@ -79,6 +82,7 @@ class Receipts:
             self._tell(await retry_until_it_works(self._troubles, "merge streams", self._streams.merge, most))
             for device_id in self._streams.returned():
                 self._holes.ask_again(device_id, time.monotonic())
+            await retry_until_it_works(self._troubles, "note who was heard", self._heard.write)
             await self._ask()
             publish()
 
@@ -111,9 +115,12 @@ class Receipts:
         metrics.OLDEST_HOLE.set(self._holes.oldest_s(now))
         if self._window.bytes > self._window.max_bytes // 4:
             return  # live data have priority
-        if waiting := {device_id for device_id, _ in self._holes.waiting(now, STREAMS_ASKED)}:
+        if waiting := self._holes.waiting(now, STREAMS_ASKED):
             # another gateway of a shared subscription, or of the device's new cell, may have received the frames
-            self._tell(await retry_until_it_works(self._troubles, "read streams", self._streams.states, waiting))
+            devices = {device_id for device_id, _ in waiting}
+            self._tell(
+                await retry_until_it_works(self._troubles, "read streams", self._streams.states, devices, waiting)
+            )
         for (device_id, boot), ranges in self._holes.due(now, STREAMS_ASKED, FRAMES_ASKED):
             name = self._names[device_id]
             log.info("asked a device for missing frames", device=name, boot=boot, ranges=ranges[:10])

@@ -53,6 +53,12 @@ class Controller:
             while self.receipt != receipt:
                 await asyncio.sleep(0.02)
 
+    async def wait_receipt_of(self, boot: int, seq: int, timeout_s: float = 10) -> None:
+        """Wait for a receipt that says this of one boot, whatever it says of others."""
+        async with asyncio.timeout(timeout_s):
+            while [boot, seq] not in self.receipt:
+                await asyncio.sleep(0.02)
+
     async def wait_backfill(self, timeout_s: float = 10) -> Any:
         async with asyncio.timeout(timeout_s):
             kind, message = await self.heard.get()
@@ -176,6 +182,19 @@ async def test_of_many_streams_those_that_have_waited_longest_are_merged_first(p
     assert await merged(2) == [("r3", 1), ("r4", 1)]
     assert await merged(None) == [("r1", 3), ("r5", 1)]
     assert streams.waiting == 0
+
+
+async def test_a_board_that_was_swapped_has_receipts_below_the_newest_boots(controller: Controller) -> None:
+    t = now_ms()
+    for boot in range(21, 30):
+        await controller.say("telemetry", frame(0, t + boot, boot=boot))
+    await controller.wait_receipt_of(29, 0)
+    await controller.say("telemetry", frame(0, t, boot=1))
+    await controller.wait_receipt_of(1, 0)
+    await controller.say("telemetry", frame(2, t + 2, boot=1))
+    assert await controller.wait_backfill() == {"boot": 1, "ranges": [[1, 1]]}
+    await controller.say("history", frame(1, t + 1, boot=1))
+    await controller.wait_receipt_of(1, 2)
 
 
 async def test_receipts_survive_a_killed_gateway_and_a_broker_that_lost_everything(
