@@ -106,7 +106,8 @@ def firmware() -> Iterable[tuple[str, str, str]]:
     yield "`parameters` of a command", f"{commands.MOST_PARAMETERS:,} bytes as JSON", none
     yield "ranges in a backfill result", f"{admit.MOST_RANGES:,}", f"`{Reason.TOO_LARGE}`"
     yield "ranges in a backfill request", f"{streams.MOST_HOLES}, and {receipts.FRAMES_ASKED:,} frames", none
-    yield "boots that have receipts and backfill", f"the newest {streams.OPEN_BOOTS}, and those that have just sent", none
+    boots = f"the newest {streams.OPEN_BOOTS}, and those that have just sent"
+    yield "boots that have receipts and backfill", boots, none
     yield "ranges of a boot that are remembered", f"{streams.MOST_RANGES}; newer ones are asked for later", none
     in_flight = of_the_broker("max_inflight_messages")
     yield "messages in flight to one client", f"{in_flight:,} (`max_inflight_messages` of mosquitto.conf)", none

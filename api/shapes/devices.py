@@ -10,13 +10,12 @@ from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import ListParameters, printable
 
-
-SINCE = "begin of the connection, by the device's clock; of a device that is offline: when its status, or its will, was received"
+SINCE = "begin of the connection, by the device's clock; if it is offline: when its status, or its will, was received"
 WhyStatus = Annotated[
     Literal["newest", "received later", "heard"],
     about(
-        "why this status holds. newest: it has the greatest boot and time; received later: others are greater, and were "
-        "received more than ten minutes before, as after a change of boards; heard: the last status says offline, and the "
+        "why this status holds. newest: it has the greatest boot and time; received later: others are greater, and "
+        "came more than ten minutes before, as after a change of boards; heard: the last status says offline, and the "
         "device has sent since"
     ),
 ]

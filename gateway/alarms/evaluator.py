@@ -99,7 +99,7 @@ class Evaluator:
                 metrics.FAILURES.labels(sqlstate(error)).inc()
                 await wait_at_most(trouble.failed(error), stop)
             finally:
-                for metric in (metrics.STANDING, metrics.UNKNOWN, metrics.WATCHED, metrics.NEWEST_AGE, metrics.BEHIND):
+                for metric in metrics.OF_THE_LEADER:
                     metric.forget()
 
     async def _turn_on_time(self, store: AlarmStore, stop: asyncio.Event) -> None:

@@ -14,7 +14,7 @@ LEADER = Gauge("biogate_alarm_leader", "1 while this process evaluates alarms, 0
 STANDING = OptionalGauge("biogate_alarms", "alarms that are not normal; set by the leader", ["state", "priority"])
 UNKNOWN = OptionalGauge("biogate_alarms_unknown", "alarms whose condition is unknown")
 WATCHED = OptionalGauge("biogate_alarm_devices", "devices under at least one rule")
-UNREADABLE = Gauge("biogate_alarm_rules_unreadable", "enabled rules that this version cannot read or evaluate")
+UNREADABLE = OptionalGauge("biogate_alarm_rules_unreadable", "enabled rules that this version cannot read or evaluate")
 TRANSITIONS = Counter("biogate_alarm_transitions", "stored transitions of alarms, by cause", ["cause"])
 RAISED = Counter("biogate_alarms_raised", "alarms that became unacknowledged", ["priority"])
 LAG = BulkHistogram("biogate_alarm_lag_seconds", "from a frame's receipt until its transition is stored", SECONDS)
@@ -32,6 +32,8 @@ FAILURES = Counter("biogate_alarm_failures", "times the evaluation failed and be
 DEFECTS = Counter("biogate_alarm_defects", "times a part of the process failed by a defect and began again", ["what"])
 EVENT_LOOP_LAG = BulkHistogram("biogate_alarm_event_loop_lag_seconds", "how late the event loop runs a task", SECONDS)
 BUILD = build_info("biogate_alarm_build", "version of the alarms process")
+OF_THE_LEADER = (STANDING, UNKNOWN, WATCHED, UNREADABLE, NEWEST_AGE, BEHIND)
+"""Figures that the evaluator forgets with the lead."""
 
 show_zeros(CAUSES, TRANSITIONS)
 show_zeros(PRIORITIES, RAISED)

@@ -1,4 +1,4 @@
-"""Notes when each device was heard last. With it presence knows that a device is online whose last status says offline."""
+"""Notes when each device was heard last: presence has a device online that sends, whatever its last status said."""
 
 from __future__ import annotations
 

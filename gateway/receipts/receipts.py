@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -34,6 +34,22 @@ LONGEST_S = 10.0
 """Longest time that a device waits for a receipt, however many devices there are."""
 
 
+class MergeRate:
+    """Bounds how many streams are merged in an interval: a receipt a second for each of many devices were half of all
+    messages. It is `per_s`, or more where any stream would wait longer than LONGEST_S."""
+
+    def __init__(self, per_s: int, interval_s: float) -> None:
+        self._per_s = per_s
+        self._interval_s = interval_s
+        self._lately: deque[int] = deque(maxlen=math.ceil(LONGEST_S / interval_s))
+        """How many streams waited in each interval of the last LONGEST_S: the last of them must have had its turn."""
+
+    def most(self, waiting: int) -> int:
+        """The number of streams to merge in this interval, of `waiting` ones."""
+        self._lately.append(waiting)
+        return math.ceil(max(self._per_s, max(self._lately) / LONGEST_S) * self._interval_s)
+
+
 class Receipts:
     """Puts receipts and backfill requests into `outbox`; `window` tells whether live data leave room for history."""
 
@@ -41,7 +57,7 @@ class Receipts:
         self, settings: Settings, pool: Pool, outbox: Outbox, window: IntakeWindow, troubles: Troubles
     ) -> None:
         self._interval_s = settings.receipt_interval_s
-        self._per_s = settings.receipts_per_s
+        self._rate = MergeRate(settings.receipts_per_s, settings.receipt_interval_s)
         self._shared = settings.shared_group is not None
         self._streams = Streams(pool)
         self._heard = Heard(pool)
@@ -78,17 +94,13 @@ class Receipts:
             if self._look_back:
                 self._look_back = False
                 self._tell(await retry_until_it_works(self._troubles, "read streams", self._streams.recent))
-            most = None if closing else self._most()
+            most = None if closing else self._rate.most(self._streams.waiting)
             self._tell(await retry_until_it_works(self._troubles, "merge streams", self._streams.merge, most))
             for device_id in self._streams.returned():
                 self._holes.ask_again(device_id, time.monotonic())
             await retry_until_it_works(self._troubles, "note who was heard", self._heard.write)
             await self._ask()
             publish()
-
-    def _most(self) -> int:
-        """Streams to merge in this interval: a receipt a second for each of many devices were half of all messages."""
-        return math.ceil(max(self._per_s, self._streams.waiting / LONGEST_S) * self._interval_s)
 
     def _tell(self, states: list[StreamState]) -> None:
         now = time.monotonic()

@@ -60,7 +60,8 @@ select s.device_id, d.name, s.boot,
   cross join lateral (
         (select * from device_streams s where s.device_id = w.device_id order by s.boot desc limit $2)
         union
-        select s.* from unnest($4::int[], $5::bigint[]) as n (device_id, boot) join device_streams s using (device_id, boot)
+        select s.* from device_streams s
+          join unnest($4::int[], $5::bigint[]) as n (device_id, boot) using (device_id, boot)
          where s.device_id = w.device_id) s
  order by s.device_id, s.boot"""
 RECENT = "select device_id, boot from device_streams where changed_at > now() - interval '1 day'"

@@ -9,6 +9,7 @@ import structlog
 
 from gateway import metrics
 from gateway.runtime.database import FAILURES, Pool, PoolConnection
+from gateway.runtime.lead import pause_while
 from gateway.runtime.metric_kinds import OptionalGauge
 from gateway.runtime.triage import sqlstate
 from gateway.settings import Settings
@@ -125,7 +126,7 @@ class Figures:
     """Runs in every gateway, and reads the figures in the one that leads."""
 
     def __init__(self, settings: Settings, pool: Pool, leading: asyncio.Event) -> None:
-        self._pool, self._leading = pool, leading
+        self._pool, self._leading, self._look_s = pool, leading, settings.timing.look_s
         metrics.QUARANTINE_LIMIT.set(settings.quarantine_total_bytes)
         metrics.QUARANTINE_DEVICE_LIMIT.set(settings.quarantine_bytes)
         if settings.database_bytes is not None:
@@ -137,7 +138,7 @@ class Figures:
             while True:
                 await self._leading.wait()
                 await self.look()
-                await asyncio.sleep(EVERY_S)
+                await pause_while(self._leading, EVERY_S, self._look_s)
                 if not self._leading.is_set():
                     forget()
         finally:

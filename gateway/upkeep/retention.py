@@ -15,6 +15,7 @@ import structlog
 
 from gateway import metrics
 from gateway.runtime.database import FAILURES, Pool, Trouble
+from gateway.runtime.lead import pause_while
 from gateway.settings import Settings
 
 log = structlog.get_logger()
@@ -47,7 +48,7 @@ class Retention:
     """Runs in every gateway, and drops data in the one that leads."""
 
     def __init__(self, settings: Settings, pool: Pool, leading: asyncio.Event) -> None:
-        self._pool, self._leading = pool, leading
+        self._pool, self._leading, self._look_s = pool, leading, settings.timing.look_s
         self._every_s = settings.retention_interval_s
         self._days = {
             "frame": settings.retention_frames_days,
@@ -70,7 +71,7 @@ class Retention:
                 await asyncio.sleep(trouble.failed(error))
                 continue
             trouble.reset()
-            await asyncio.sleep(self._every_s)
+            await pause_while(self._leading, self._every_s, self._look_s)
 
     async def look(self, now: datetime) -> None:
         """Drop the data that are older than their retention at `now`."""

@@ -35,6 +35,8 @@ class Tenant:
     """One of each, by the name of the path parameter that asks for it."""
     known: dict[str, str] = field(default_factory=dict)
     """More of its names, for queries and bodies."""
+    of_device: dict[str, set[str]] = field(default_factory=dict)
+    """The words that go with a device when that is given away, by its name, which stays in the giver's trail."""
 
     def word(self, most: int = 64) -> str:
         """A new one, that can be the name of anything."""
@@ -78,7 +80,7 @@ async def settle(sql: asyncpg.Connection, name: str, number: int) -> Tenant:
 
 
 async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
-    plant = Plant(sql)
+    plant, before = Plant(sql), set(it.words)
     device = it.word()
     device_id = await sql.fetchval(
         "insert into devices (name, organization_id, title, location, tags) values ($1, $2, $3, $4, $5)"
@@ -115,6 +117,7 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
         *(it.word(), it.word(), idempotency, it.word(), json.dumps({it.word(): 2})),
     )
     it.objects |= {"device": device, "command": it.secret(str(command))}
+    it.of_device[device] = it.words - before - {device}
     it.objects["hold_id"] = str(
         await sql.fetchval(
             "insert into retention_holds (organization_id, device_id, who, why) values ($1, $2, $3, $4)"
@@ -218,6 +221,19 @@ async def session(sql: asyncpg.Connection, user_id: int, kind: str, agent: str =
         *(user_id, kind, hashed(token), agent),
     )
     return int(number), token
+
+
+async def give(sql: asyncpg.Connection, giver: Tenant, taker: Tenant) -> None:
+    """The giver's device, with all that it has sent, is the taker's."""
+    device = giver.known["device"]
+    await sql.execute("select set_config('biogate.organization', $1, false)", str(giver.organization_id))
+    await sql.execute("select api.device_give($1, $2, 'eva', 'sold')", device, taker.name)
+    names = ("device", "annotation", "quarantine", "command")
+    taker.objects |= {name: giver.objects[name] for name in names}
+    taker.known |= {name: giver.known[name] for name in ("device", "channel")}
+    words = taker.of_device[device] = giver.of_device.pop(device)
+    taker.words |= words
+    giver.words -= words
 
 
 @dataclass(frozen=True)

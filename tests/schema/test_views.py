@@ -65,7 +65,7 @@ async def test_telemetry_tells_a_channel_without_value_from_one_that_was_not_sen
 async def say(
     connection: asyncpg.Connection, seconds: float, online: bool, *, boot: int = 1, received: float | None = None
 ) -> None:
-    """A status of the connection that began so long after NOON; received a second later, if not `received` after NOON."""
+    """A status of the connection that began `seconds` after NOON; it is received a second later, if not otherwise."""
     await connection.execute(
         "insert into statuses (device_id, boot, time, online, received_at) values (1, $1, $2, $3, $4)",
         boot,

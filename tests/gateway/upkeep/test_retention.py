@@ -151,6 +151,65 @@ async def test_a_hold_that_is_made_while_a_chunk_is_about_to_go_keeps_it(
     assert await pool.fetchval("select array_agg(seq) from frames") == [3]
 
 
+FILLED = {
+    "frames": "insert into frames values ($1, 1, 1, 1, 1, now(), '{1}')",
+    "events": """insert into device_events (time, device_id, type, data, received_at, digest)
+                 values ($1, 1, 'phase', '{}', now(), sha256(''))""",
+}
+CHUNK = "select range_start as begins, range_end as ends from timescaledb_information.chunks"
+TICK, NONE = timedelta(microseconds=1), timedelta()
+
+
+async def chunk(pool: Pool, kind: str) -> asyncpg.Record:
+    """A chunk with one row in it: the first and the last instant of its time."""
+    await pool.execute(FILLED[kind], datetime.now(UTC) - 60 * DAY)
+    [found] = await pool.fetch(CHUNK)
+    return found
+
+
+async def is_kept(pool: Pool, kind: str, limit: datetime) -> bool:
+    """Whether the chunk is there after a look at which older data than `limit` are dropped."""
+    days: dict[str, Any] = {f"retention_{kind}_days": 30}
+    chosen = settings(**days)
+    await Retention(chosen, pool, asyncio.Event()).look(limit + 30 * DAY)
+    return bool(await pool.fetchval(f"select exists ({CHUNK})"))
+
+
+@pytest.mark.parametrize("kind", FILLED)
+async def test_a_chunk_goes_when_all_of_its_time_is_older_than_the_limit(pool: Pool, kind: str) -> None:
+    begins, ends = await chunk(pool, kind)
+    for limit in (begins - TICK, begins, begins + TICK, begins + (ends - begins) / 2, ends - TICK):
+        assert await is_kept(pool, kind, limit), limit
+    assert not await is_kept(pool, kind, ends)
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "kept"),
+    [
+        (-DAY, NONE, False),  # up to its first instant, without it
+        (-DAY, TICK, True),
+        (HOUR, 2 * HOUR, True),
+        (None, None, True),
+        (-DAY, None, True),
+    ],
+)
+@pytest.mark.parametrize("kind", FILLED)
+async def test_a_hold_keeps_each_chunk_that_it_touches_and_no_other(
+    pool: Pool, kind: str, begins: timedelta | None, ends: timedelta | None, kept: bool
+) -> None:
+    first, last = await chunk(pool, kind)
+    hold = [None if by is None else first + by for by in (begins, ends)]
+    await pool.execute(HELD, *hold)
+    assert await is_kept(pool, kind, last) is kept
+
+
+@pytest.mark.parametrize(("begins", "kept"), [(-TICK, True), (NONE, False)])
+async def test_a_hold_without_an_end_keeps_from_its_first_instant_on(pool: Pool, begins: timedelta, kept: bool) -> None:
+    _, last = await chunk(pool, "frames")
+    await pool.execute(HELD, last + begins, None)
+    assert await is_kept(pool, "frames", last) is kept
+
+
 async def test_nothing_goes_that_would_still_be_taken_in() -> None:
     with pytest.raises(ValueError, match="BIOGATE_RETENTION_FRAMES_DAYS"):
         settings(retention_frames_days=29)
