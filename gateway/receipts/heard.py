@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from gateway.items import Item, by_type, moment
+from gateway.items import DeviceCommandResult, DeviceEvent, Item, LostFrames, by_type, moment
 from gateway.runtime.database import Pool
 
 EVERY_S = 20.0
@@ -26,7 +26,8 @@ class Heard:
         """Note the senders of settled items. A status tells nothing: the broker may have published it, as the will."""
         frames, _, events, lost, results, rejects = by_type(items)
         self._received_ms.update({frame.route.device.device_id: frame.received_ms for frame in frames})
-        for item in (*events, *lost, *results):
+        others: list[DeviceEvent | LostFrames | DeviceCommandResult] = [*events, *lost, *results]
+        for item in others:
             self._received_ms[item.route.device.device_id] = item.received_ms
         for reject in rejects:
             if reject.numbers is not None:

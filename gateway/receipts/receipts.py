@@ -70,7 +70,7 @@ class Receipts:
         self._look_back = False
         self._closed = asyncio.Event()
 
-    def note(self, items: Sequence[Item], unkept: Sequence[NumberedFrames]) -> None:
+    def note(self, items: Sequence[Item], unkept: Sequence[NumberedFrames] = ()) -> None:
         """Note items that are settled; `unkept` are those of their frames that the quarantine had no room for."""
         self._streams.note(items, unkept)
         self._heard.note(items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import asyncpg
@@ -10,7 +11,6 @@ import pytest
 
 from gateway.intake.registry import Registry
 from gateway.items import moment
-from gateway.receipts import heard
 from gateway.receipts.heard import Heard
 from gateway.runtime.database import Pool
 from schema.topics import Kind
@@ -28,7 +28,7 @@ async def test_a_device_is_noted_again_only_after_a_while_and_then_with_the_newe
     pool: Pool, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = 0.0
-    monkeypatch.setattr(heard.time, "monotonic", lambda: clock)
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
     noted = Heard(pool)
     for clock, expected in ((0.0, 0), (1.0, 0), (19.0, 0), (20.0, 20), (21.0, 20), (40.5, 40.5)):
         (one,) = await frames(registry, "r1", (NOW_MS, {"ph": 7.0}))
