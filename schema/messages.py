@@ -14,8 +14,10 @@ from msgspec import Meta
 CONTENT_MSGPACK = "application/msgpack"
 CONTENT_JSON = "application/json"
 
+MOST_SEQ = 2**53 - 1
+
 Boot = Annotated[int, Meta(ge=0, le=2**32 - 1, description="power-up counter of the controller; only grows")]
-Seq = Annotated[int, Meta(ge=0, le=2**53 - 1, description="number of the frame within its boot, from 0")]
+Seq = Annotated[int, Meta(ge=0, le=MOST_SEQ, description="number of the frame within its boot, from 0")]
 Quality = Annotated[int, Meta(ge=0, le=32767, description="0 good, 1 bad, 2 uncertain, others device-specific")]
 
 GOOD, BAD, UNCERTAIN = 0, 1, 2

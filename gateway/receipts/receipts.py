@@ -16,7 +16,7 @@ from gateway.broker.outbox import Outbox
 from gateway.broker.window import IntakeWindow
 from gateway.items import Item, NumberedFrames
 from gateway.receipts.heard import Heard
-from gateway.receipts.holes import Holes
+from gateway.receipts.holes import Holes, Stream
 from gateway.receipts.streams import Streams, StreamState
 from gateway.runtime.database import Pool, Troubles, retry_until_it_works
 from gateway.runtime.events import wait_at_most
@@ -68,6 +68,8 @@ class Receipts:
         self._published: dict[str, bytes] = {}
         self._names: dict[int, str] = {}
         self._look_back = False
+        self._look_s = settings.timing.holes_s
+        self._look_at = 0.0
         self._closed = asyncio.Event()
 
     def note(self, items: Sequence[Item], unkept: Sequence[NumberedFrames] = ()) -> None:
@@ -119,8 +121,16 @@ class Receipts:
                 if self._shared:  # a receipt of another gateway that says more may be overwritten by this one
                     self._streams.look_again([device_id])
 
+    async def _read(self, streams: list[Stream]) -> None:
+        """Read the states of these streams' devices, and tell what has changed."""
+        devices = {device_id for device_id, _ in streams}
+        self._tell(await retry_until_it_works(self._troubles, "read streams", self._streams.states, devices, streams))
+
     async def _ask(self) -> None:
         now = time.monotonic()
+        if now >= self._look_at:  # a person may have given up frames
+            self._look_at = now + self._look_s
+            await self._read(self._holes.streams)
         holes, frames = self._holes.declared(now)
         metrics.HOLES.set(holes)
         metrics.MISSING_FRAMES.set(frames)
@@ -129,10 +139,7 @@ class Receipts:
             return  # live data have priority
         if waiting := self._holes.waiting(now, STREAMS_ASKED):
             # another gateway of a shared subscription, or of the device's new cell, may have received the frames
-            devices = {device_id for device_id, _ in waiting}
-            self._tell(
-                await retry_until_it_works(self._troubles, "read streams", self._streams.states, devices, waiting)
-            )
+            await self._read(waiting)
         for (device_id, boot), ranges in self._holes.due(now, STREAMS_ASKED, FRAMES_ASKED):
             name = self._names[device_id]
             log.info("asked a device for missing frames", device=name, boot=boot, ranges=ranges[:10])
