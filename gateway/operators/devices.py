@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated
 
 import asyncpg
 import typer
 
 from gateway.operators.command import Names, Organization, numbered, tell_all
-from schema.console import Refused, Who, Why, instant, run, table, tell, time, words
+from schema.console import Refused, Who, Why, run, table, tell, time, words
 from schema.enrollment import fingerprint
 
 REGISTER = """
