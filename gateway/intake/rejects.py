@@ -56,8 +56,9 @@ def reject_row(delivery: Delivery, device: Device, block: Telemetry, n: int, why
     content_type, encode = CONTENT_MSGPACK, msgspec.msgpack.encode
     if decode.is_json(delivery.payload, delivery.content_type):
         content_type, encode = CONTENT_JSON, msgspec.json.encode
-    unnumbered = block.boot is None or seq is None or seq > MOST_SEQ
-    numbers = None if unnumbered else (device, block.boot, seq, seq)
+    numbers = None
+    if block.boot is not None and seq is not None and seq <= MOST_SEQ:
+        numbers = device, block.boot, seq, seq
     reason, detail, received_ms = why.reason, why.detail, delivery.received_ms
     return Reject("frame", delivery.topic, device.name, reason, detail, content_type, encode(row), received_ms, numbers)
 
