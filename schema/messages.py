@@ -69,6 +69,9 @@ class Event(msgspec.Struct, frozen=True):
     """`phase`, `dosing`, `calibration`, `alarm`; other words are kept too."""
     boot: Boot | None = None
     data: dict[str, Any] = {}
+    n: Annotated[int, Meta(ge=0, le=MOST_SEQ)] | None = None
+    """A number that tells equal events of one instant apart, such as two equal doses in a millisecond: without it the
+    second is taken for the first, sent again. A count of the events of the boot does it."""
 
 
 Range = tuple[Seq, Seq]

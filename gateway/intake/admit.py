@@ -246,7 +246,8 @@ class Admission:
     def _event(self, delivery: Delivery, route: TopicRoute, message: Event) -> DeviceEvent:
         self._check_time(message.t, delivery.received_ms)
         data = self._json(message.data)
-        return DeviceEvent(route, message.t, _storable(message.type) or "", data, message.boot, delivery.received_ms)
+        type_, received_ms = _storable(message.type) or "", delivery.received_ms
+        return DeviceEvent(route, message.t, type_, data, message.boot, received_ms, message.n)
 
     def _command_result(self, delivery: Delivery, route: TopicRoute, message: CommandResult) -> DeviceCommandResult:
         """A result has no bounds on its time: what became of a command matters, even if the device's clock is wrong."""

@@ -75,6 +75,7 @@ def _message(item: AcceptedItem) -> tuple[str, bytes]:
         case items.DeviceEvent():
             # integers of JSON may be larger than MessagePack's
             event = {"t": item.t, "type": item.type, "boot": item.boot, "data": msgspec.Raw(item.data.encode())}
+            event |= {} if item.n is None else {"n": item.n}
             return CONTENT_JSON, msgspec.json.encode(event)
         case items.LostFrames():
             return CONTENT_JSON, msgspec.json.encode({"boot": item.boot, "ranges": item.ranges})

@@ -93,7 +93,37 @@ comment on column org.statuses.since is
     'from when on it held: of offline its receipt, as its time is the begin of the connection; null: the late will of an
 older connection';
 
+alter table device_events add column n bigint;
+
+comment on column device_events.n is 'a number of the device''s own, which tells equal events of one instant apart';
+comment on column device_events.digest is 'of type, boot, data and n: the same event delivered twice is one row';
+
+create or replace view api.device_events as
+select e.* from public.device_events e join public.devices d using (device_id)
+ where d.organization_id = (select api.organization());
+
+create or replace view org.events with (security_barrier) as
+select e.time, e.device_id, d.name as device, e.type, e.data, e.boot, e.received_at, e.n
+  from public.device_events e join public.devices d using (device_id)
+ where d.organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user);
+
 -- migrate: rollback
+
+drop view api.device_events, org.events;
+alter table device_events drop column n;
+
+create view api.device_events as
+select e.* from public.device_events e join public.devices d using (device_id)
+ where d.organization_id = (select api.organization());
+
+create view org.events with (security_barrier) as
+select e.time, e.device_id, d.name as device, e.type, e.data, e.boot, e.received_at
+  from public.device_events e join public.devices d using (device_id)
+ where d.organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user);
+
+grant select on api.device_events to biogate_api;
+grant select on org.events to biogate_sql;
+comment on column device_events.digest is 'of type, boot and data: the same event delivered twice is one row';
 
 drop view org.statuses, org.presence, api.presence, presence;
 
