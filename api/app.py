@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route as StarletteRoute
 from starlette.routing import request_response
 
+from api import metrics, pages
 from api.access.identity import CHANGED
 from api.edge import headers
 from api.edge.headers import CORS, SecurityHeaders
@@ -36,6 +37,7 @@ from api.routes import (
     devices,
     enrollments,
     events,
+    installation,
     latest,
     lifecycle,
     operation,
@@ -51,12 +53,13 @@ from api.settings import ApiSettings
 from schema.alarms import files
 from schema.alarms.notification_routes import NotificationRoute
 from schema.alarms.rules import Definition
+from schema.reachability import watched_database
 from schema.serials import MOST_BYTES
 
 ROUTES = (
     *(operation, latest, telemetry, devices, status, annotations, events, quarantine),
     *(enrollments, serials, lifecycle, commands, audit),
-    *(accounts, organizations, retention),
+    *(accounts, organizations, installation, retention),
     *(alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
 """The ones most asked for first: FastAPI tries one after the other, and forty take longer than /health itself."""
@@ -88,9 +91,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
         for channel, listener in ((CHANGED, identities), (CHANGED, hub), (NEWS, hub)):
             notices.add(channel, listener)
         protected.allow(await headers.pages(app))
+        url = settings.api_database_url or settings.database_url
+        database_watched = watched_database(url, metrics.DATABASE_REACHABLE.set)
         async with services.server:
             with services.passwords:
-                async with hub, notices.listening(), watched():
+                async with hub, notices.listening(), watched(), database_watched:
                     yield
 
     app = FastAPIOffline(
@@ -105,6 +110,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     errors.install(app, DESCRIBED)
     for module in ROUTES:
         app.include_router(module.router)
+    app.add_api_route("/reset", pages.reset, include_in_schema=False)
     app.router.routes.insert(0, Fixed("/health", operation.ALIVE))
     bodies = {f"{PREFIX}/serials": MOST_BYTES, f"{PREFIX}/alarm-rules.yaml": files.MAX_BYTES}
     app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies)

@@ -95,6 +95,12 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
     await sql.execute(
         "insert into device_streams (device_id, boot, received) values ($1, $2, '{[0,3),[4,5)}')", device_id, number
     )
+    await sql.execute(  # a clock that was set back, and is right again since
+        """insert into late_arrivals (device_id, begins, ends, first_received, last_received, last_time, newest_time,
+                                      newest_received)
+           values ($1, $2, $2, $4, $4, $2, $3, $3)""",
+        *(device_id, at(-200), at(-100), at(-1)),
+    )
     await plant.status(device_id, number, at(0), True, it.word())
     await plant.event(device_id, at(1), it.word(), {it.word(): it.word()})
     it.objects["quarantine"] = str(await plant.quarantine(at(2), device, "malformed", f"({it.word()})".encode()))
@@ -284,14 +290,16 @@ async def state(sql: asyncpg.Connection, tenants: list[Tenant]) -> dict[str, str
 OF_DEVICE = "device_id in (select device_id from devices where organization_id = any ($1))"
 OF_ORGANIZATION = "organization_id = any ($1)"
 EVERYTHING = "$1::integer[] is not null"
-OWN_EVENTS = "('account create', 'password change')"
+OWN_EVENTS = "('account create', 'password change', 'log-in failed')"
 """What is nobody's organization's to note, the first one notes."""
 WHOSE = {
     "_pogo_migration": EVERYTHING,
     "_pogo_version": EVERYTHING,
     "alarm_acts": OF_ORGANIZATION,
+    "alarm_beat": EVERYTHING,
     "alarm_devices": OF_DEVICE,
     "alarm_lead": EVERYTHING,
+    "lead_beats": EVERYTHING,
     "alarm_notifications": "route_id in (select route_id from alarm_routes where organization_id = any ($1))",
     "alarm_routes": OF_ORGANIZATION,
     "alarm_rules": OF_ORGANIZATION,
@@ -300,8 +308,10 @@ WHOSE = {
     "annotations": OF_DEVICE,
     "api_keys": OF_ORGANIZATION,
     "audit": f"organization_id = any ($1) and action not in {OWN_EVENTS}",
+    "audit_sums": "organization_id = any ($1) and action <> 'log-in failed'",
     "backups": EVERYTHING,
     "cells": EVERYTHING,
+    "challenge_salts": EVERYTHING,
     "channels": EVERYTHING,
     "claim_imports": EVERYTHING,
     "commands": OF_ORGANIZATION,
@@ -313,12 +323,15 @@ WHOSE = {
     "devices": OF_ORGANIZATION,
     "enrollments": "serial in (select serial from serials where organization_id = any ($1))",
     "frames": OF_DEVICE,
+    "intake_beats": EVERYTHING,
     "intake_totals": EVERYTHING,
     "invitations": OF_ORGANIZATION,
+    "late_arrivals": OF_DEVICE,
     "layout_channels": EVERYTHING,
     "layouts": EVERYTHING,
     "memberships": OF_ORGANIZATION,
     "organizations": OF_ORGANIZATION,
+    "password_resets": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "quarantine": "device in (select name from devices where organization_id = any ($1))",
     "quarantine_overflow": EVERYTHING,
     "quarantine_usage": EVERYTHING,
