@@ -29,6 +29,7 @@ SEES_ALL = ONLY_FIRST | {
     "POST /api/v1/serials/{serial}/block",
     "POST /api/v1/serials/{serial}/unblock",
     "GET /api/v1/enrollment",
+    "GET /api/v1/retention/holds",
 }
 """The organization that runs the installation may."""
 
