@@ -39,7 +39,7 @@ CHANGES: dict[str, tuple[str, Change]] = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-@pytest.mark.parametrize("path", ["/api/v1/audit.csv", "/api/v1/audit.jsonl"])
+@pytest.mark.parametrize("path", ["/api/v1/audit.csv?action=test", "/api/v1/audit.jsonl?action=test"])
 async def test_what_ends_for_who_reads_ends_the_answer(
     database_url: str, plant: Plant, monkeypatch: pytest.MonkeyPatch, path: str, what: str
 ) -> None:
