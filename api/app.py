@@ -69,7 +69,8 @@ SOCKETS = frozenset(
 """The addresses of WebSockets."""
 DESCRIPTION = """Access to devices, telemetry, events and the quarantine; enrollment and logins, for operators.
 
-* Times are given as ISO 8601 with a zone or as milliseconds since 1970; answers have UTC with `Z`, to the microsecond.
+* Times are given as ISO 8601 with a zone (a date alone is its midnight), as milliseconds since 1970, as `now` or as a
+  duration before now like `-24h`; answers have UTC with `Z`, to the microsecond.
 * Lists come in pages: `truncated` says that there is more, `next` is the `cursor` of the page after.
 * JSON or CSV: by `Accept`, by `format=`, or by an address ending in `.csv`.
 * Errors are `application/problem+json` (RFC 9457) and say what to change; unknown parameters are errors.

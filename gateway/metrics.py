@@ -90,7 +90,7 @@ ENROLL_CONNECTED = Gauge("biogate_enroll_connected", "1 while the gateway takes 
 
 show_zeros(("hello", "proof", "unreadable"), ENROLL_REQUESTS)
 show_zeros(("challenge", "pending", "grant", "reject"), ENROLL_REPLIES)
-show_zeros((*Refusal, "retained", "oversized", "flood", "defect"), ENROLL_REFUSED)
+show_zeros((*Refusal, "retained", "oversized", "no-proof", "flood", "defect"), ENROLL_REFUSED)
 
 # -- figures of the broker, in the gateway that is connected
 
@@ -121,6 +121,9 @@ DATABASE_WAITING = OptionalGauge("biogate_database_waiting_backends", "connectio
 DATABASE_OLDEST_TRANSACTION = OptionalGauge(
     "biogate_database_oldest_transaction_seconds", "age of the oldest open transaction"
 )
+NOTIFICATION_QUEUE = OptionalGauge(
+    "biogate_database_notification_queue_ratio", "how full the server's queue of notifications is; at 1 commits fail"
+)
 DATABASE_XID_AGE = OptionalGauge(
     "biogate_database_xid_age", "transactions since the oldest row not frozen; at 2.1e9 the server stops writing"
 )
@@ -150,12 +153,16 @@ BACKUP_VERIFIED = OptionalGauge(
 )
 BACKUP_FAULTY = OptionalGauge("biogate_backup_faulty", "1 if the backup that was verified last was not whole")
 
+SQL_LOGINS_ENDED = Counter("biogate_sql_logins_ended", "sessions of logins for SQL that were ended", ["why"])
+
+show_zeros(("transaction", "idle", "notifications"), SQL_LOGINS_ENDED)
+
 # -- retention
 
 RETENTION_AT = OptionalGauge("biogate_retention_timestamp_seconds", "when old data were last looked for")
 RETENTION_CHUNKS = Counter("biogate_retention_dropped_chunks", "chunks dropped as older than their retention", ["kind"])
 RETENTION_ROWS = Counter("biogate_retention_dropped_rows", "rows dropped as older than their retention", ["kind"])
-RETENTION_HELD = OptionalGauge("biogate_retention_held_chunks", "chunks past retention that a hold keeps", ["kind"])
+RETENTION_HELD = OptionalGauge("biogate_retention_held_chunks", "chunks past retention in which all is held", ["kind"])
 
 show_zeros(("frame", "event"), RETENTION_CHUNKS)
 show_zeros(("frame", "event", "status", "quarantined"), RETENTION_ROWS)

@@ -39,12 +39,16 @@ class Timing:
     """First wait before the broker is tried again; it doubles with each failure."""
     longest_reconnect_s: float = 10.0
     """Longest wait before the broker is tried again."""
+    beat_s: float = 2.0
+    """Interval at which the intake tells that it is well."""
     sweep_s: float = 10.0
     """Interval of looks for handshakes that have taken too long."""
     listen_s: float = 2.0
     """Interval of looks whether a listening connection still stands, and wait until it is made again."""
     flood_s: float = 5.0
     """Time for which the enrollment leaves the broker in a flood of requests."""
+    sql_logins_s: float = 5.0
+    """Interval of looks for transactions of logins for SQL that take too long."""
     rules_s: float = 5.0
     """Interval of looks at alarm rules and devices that no notification has announced."""
     tick_s: float = 1.0
@@ -108,9 +112,18 @@ class Settings(BaseSettings):
     device_certificate_broker_url: MqttUrl | None = Field(
         None, description="broker for devices with a certificate; without it no certificates are issued"
     )
-    enroll_sessions: int = Field(200, ge=1, description="handshakes that may be open at once")
-    enroll_hellos_per_s: int = Field(20, ge=1, description="handshakes begun in a second, at this gateway")
-    enroll_tries_per_minute: int = Field(5, ge=1, description="handshakes begun in a minute for one serial")
+    enroll_sessions: int = Field(
+        200,
+        ge=1,
+        description="proved handshakes at once that are on their way to a login; as many may wait for an operator",
+    )
+    enroll_hellos_per_s: int = Field(
+        20,
+        ge=1,
+        description="challenges in a second at this gateway for known serials, and as many for those with their "
+        "identity key; unknown serials get a quarter",
+    )
+    enroll_tries_per_minute: int = Field(5, ge=1, description="handshakes proved in a minute for one serial")
     enroll_challenge_s: int = Field(120, ge=1, le=3600, description="how long a device may take for its proof")
     enroll_approval_s: int = Field(86400, ge=1, description="how long a handshake waits for an operator")
     enroll_unused_s: int = Field(900, ge=1, description="a login that is granted and not used for so long is deleted")

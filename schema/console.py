@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schema.command_line import plain
 from schema.errors import BiogateError, Misused
+from schema.times import parse_instant
 
 Settings = TypeVar("Settings", bound=BaseSettings)
 Answer = TypeVar("Answer")
@@ -44,6 +45,14 @@ def words(text: str) -> str:
     if not text.strip() or not text.strip().isprintable():
         raise typer.BadParameter("is empty, or has characters that cannot be printed")
     return text.strip()
+
+
+def instant(text: str) -> datetime:
+    """Parse an option that is a time."""
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 Who = Annotated[

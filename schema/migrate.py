@@ -83,6 +83,8 @@ async def make_login(connection: asyncpg.Connection, url: str) -> None:
     if password:
         await _execute(connection, "alter role %1$I login password %2$L", name, password)
     await _execute(connection, "grant biogate_api to %1$I", name)
+    database = await connection.fetchval("select current_database()")
+    await _execute(connection, "grant connect on database %1$I to biogate_api", database)
 
 
 async def _execute(connection: asyncpg.Connection, statement: str, *names: str) -> None:

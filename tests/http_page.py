@@ -20,7 +20,9 @@ is [openapi.json](openapi.json).
   route takes one. Unknown parameters are an error.
 * **Formats**: JSON, and CSV where the parameter `format` is listed: by `Accept: text/csv`, `?format=csv`, or `.csv` at
   the end of the address.
-* **Times** are ISO 8601 with a zone, or milliseconds since 1970; answers have UTC.
+* **Times** are ISO 8601 with a zone (a date alone is its midnight, `2026-11-20Z`), milliseconds since 1970 (a number
+  that would mean a time before 2000 is refused), `now`, or a duration before now like `-24h`. All routes and commands
+  read them alike; answers have UTC.
 * **Lists** come in pages: `truncated` says that there is more, `next` is the `cursor` of the page that follows.
 * **Errors** are problem documents (RFC 9457, `application/problem+json`) that say what to change.
 * The gateway, the alarms process, the canary and the simulator also answer `/health`, `/ready` and `/metrics`, at

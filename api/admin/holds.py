@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import asyncpg
@@ -10,7 +10,7 @@ import typer
 
 from api.admin.console import Organization, organization_id, run
 from schema.command_line import commands
-from schema.console import Refused, Who, Why, table, tell, time
+from schema.console import Refused, Who, Why, instant, table, tell, time
 from schema.errors import Misused
 
 app = commands("Holds: what may not be dropped by its age.")
@@ -24,16 +24,15 @@ select h.hold_id, o.name as organization, d.name as device, h.begins, h.ends, h.
 @app.command()
 def make(
     *,
-    begins: Annotated[datetime | None, typer.Option("--from", help="UTC; without it, from the first on")] = None,
-    ends: Annotated[datetime | None, typer.Option("--to", help="UTC; without it, and all that is to come")] = None,
+    begins: Annotated[datetime | None, typer.Option("--from", parser=instant, help="default: from the first")] = None,
+    ends: Annotated[datetime | None, typer.Option("--to", parser=instant, help="default: all to come too")] = None,
     device: Annotated[str | None, typer.Option(help="without it, all of the organization")] = None,
     organization: Organization = "main",
     why: Why,
     who: Who,
 ) -> None:
     """Forbid to drop what is of a time."""
-    first, last = (at and at.replace(tzinfo=UTC) for at in (begins, ends))
-    if first is not None and last is not None and first >= last:
+    if begins is not None and ends is not None and begins >= ends:
         raise Misused("--from must be before --to")
 
     async def work(connection: asyncpg.Connection) -> int:
@@ -44,7 +43,7 @@ def make(
         if device is not None and device_id is None:
             raise Refused(f"there is no device {device} of {organization}")
         number = await connection.fetchval(
-            "select retention_hold($1, $2, $3, $4, $5, $6)", its_id, device_id, first, last, who, why
+            "select retention_hold($1, $2, $3, $4, $5, $6)", its_id, device_id, begins, ends, who, why
         )
         return int(number)
 

@@ -12,8 +12,8 @@ from uuid import UUID
 import msgspec
 from fastapi import Request
 
-from api.http import times
 from api.problems import BadParameter
+from schema import times
 from schema.topics import is_device_name
 
 FREE = frozenset({"cursor", "limit", "format"})

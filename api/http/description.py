@@ -12,7 +12,7 @@ from msgspec import Meta
 from pydantic import BaseModel, Field
 
 from api import problems
-from api.http import times
+from schema import times
 
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
 """Answers of a route by status, as FastAPI takes them."""

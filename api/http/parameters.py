@@ -22,8 +22,8 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 from starlette.requests import HTTPConnection
 
-from api.http import times
 from api.problems import BadParameter
+from schema import times
 from schema.topics import is_device_name
 
 REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason", "state", "tag", "priority", "cause"})
@@ -31,9 +31,9 @@ REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason", "state", "
 Instant = Annotated[
     datetime,
     BeforeValidator(times.parse_instant),
-    WithJsonSchema({"type": "string", "examples": ["2026-11-20T07:45:00Z", "1795160700000"]}),
+    WithJsonSchema({"type": "string", "examples": ["2026-11-20T07:45:00Z", "1795160700000", "-24h"]}),
 ]
-"""ISO 8601 with a zone, or milliseconds since 1970."""
+"""See `parse_instant`."""
 
 Duration = Annotated[
     timedelta,

@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from api.database import Connection, Database
-from api.http import times
 from api.jobs.job import Job, Looked, Period
 from api.problems import NotFound
 from api.queries import devices, load
+from schema import times
 from schema.alarms import history
-from schema.alarms.engine import CommittedFrame
 from schema.alarms.rules import Rule
 from schema.alarms.stored import sent
+from schema.alarms.timeline import CommittedFrame
 
 SQL = load("alarm_trials")
 AT_A_TIME = 2000

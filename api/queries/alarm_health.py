@@ -11,11 +11,11 @@ import asyncpg
 import msgspec
 
 from api.database import Database
-from api.http import times
-from api.http.times import Span
 from api.queries import load
 from api.shapes import alarm_health as shapes
+from schema import times
 from schema.alarms.rules import PRIORITIES
+from schema.times import Span
 
 SQL = load("alarm_health")
 

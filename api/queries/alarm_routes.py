@@ -8,13 +8,13 @@ from typing import Literal
 import asyncpg
 
 from api.database import Connection, Database
-from api.http import times
 from api.http.description import raw
 from api.http.preconditions import Expected
 from api.problems import Conflict, NotFound
 from api.queries import load
 from api.queries.alarm_rules import RuleOrder
 from api.shapes.alarm_routes import AlarmRoute, RouteTest
+from schema import times
 from schema.alarms.notification_routes import NotificationRoute, shown
 from schema.sealed import seal
 

@@ -9,9 +9,9 @@ from typing import Any
 import asyncpg
 
 from api.database import Database
-from api.http.times import Span
 from api.queries import load
 from api.shapes.annotations import Annotation
+from schema.times import Span
 
 SQL = load("annotations")
 LAST_ID = 2**63 - 1

@@ -12,13 +12,13 @@ from uuid import UUID
 import asyncpg
 
 from api.database import Connection, Database
-from api.http import times
 from api.http.description import raw
 from api.http.patience import seen
 from api.problems import Conflict, NotFound, PreconditionFailed
 from api.queries import load
 from api.queries.devices import unknown
 from api.shapes.commands import CommandAnswer, CommandOrder, Precondition
+from schema import times
 
 SQL = load("commands")
 LAST_ID = UUID(int=2**128 - 1)

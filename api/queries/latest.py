@@ -15,10 +15,10 @@ from typing import NamedTuple
 import asyncpg
 
 from api.database import Connection, Database
-from api.http import times
 from api.queries import load
 from api.queries.devices import unknown
 from api.shapes.latest import DeviceLatest, Latest
+from schema import times
 
 SQL = load("latest")
 RECENT = timedelta(hours=1)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from api.database import Connection, Database
-from api.http import times
 from api.queries import load
 from api.queries.devices import unknown
 from api.shapes.status import Completeness, StatusAnswer
+from schema import times
 
 SQL = load("status")
 HOUR = timedelta(hours=1)
@@ -32,6 +32,7 @@ async def status(database: Database, name: str) -> StatusAnswer:
         last_seen=seen,
         last_frame_at=row["time"],
         lag_ms=None if silent else (row["received_at"] - row["time"]) / MILLISECOND,
+        clock_set_back=row["set_back"],
         age_ms=None if silent else (now - row["time"]) / MILLISECOND,
         completeness=complete,
     )

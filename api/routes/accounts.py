@@ -13,7 +13,7 @@ from api import metrics, problems
 from api.access.attempts import address
 from api.access.guard import Accounts, Caller, Person, from_own_page
 from api.access.tokens import RefreshToken, access_token, code_hash, new_token
-from api.http import answers, description, times
+from api.http import answers, description
 from api.http.answers import JsonOnly
 from api.http.bodies import MOST_BYTES, body, described, order
 from api.http.description import ok
@@ -24,6 +24,7 @@ from api.routes import PREFIX, Router
 from api.services import App, Services
 from api.shapes import accounts as shapes
 from api.shapes.accounts import LogIn, LogOut, PasswordChange, Refresh, Registration
+from schema import times
 
 router = Router("accounts", prefix=f"{PREFIX}/auth")
 log = structlog.get_logger("api")

@@ -12,11 +12,11 @@ from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http import answers, description
 from api.http.parameters import Instant, NoParameters, recent
-from api.http.times import Span
 from api.queries import alarm_health as queries
 from api.queries import devices
 from api.routes import Router
 from api.shapes import alarm_health as shapes
+from schema.times import Span
 
 router = Router("alarms", allow(Role.VIEWER, Scope.ALARMS_READ))
 
@@ -27,7 +27,7 @@ class HealthParameters(NoParameters):
     from_: Instant | None = Field(
         None,
         alias="from",
-        description="first instant, of recording: ISO 8601 with zone, or ms; default a day before `to`",
+        description="first instant, of recording; default a day before `to`",
     )
     to: Instant | None = Field(None, description="end, not part of it, at most now; default now. At most 92 days")
     device: str | None = Field(None, max_length=64, description="only this device")

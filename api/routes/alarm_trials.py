@@ -8,7 +8,7 @@ from fastapi import Request, Response
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.http import answers, description, times
+from api.http import answers, description
 from api.http.bodies import described, order
 from api.http.parameters import recent
 from api.jobs.job import Looked
@@ -19,6 +19,7 @@ from api.routes import Router
 from api.services import App
 from api.shapes import alarm_trials as shapes
 from api.shapes.alarm_trials import LONGEST_TRIAL, MOST_TRIED, NewTrial
+from schema import times
 from schema.alarms.rules import Rule
 
 router = Router("alarm rules")

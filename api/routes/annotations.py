@@ -10,7 +10,7 @@ from pydantic import Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.http import answers, cursors, description, times
+from api.http import answers, cursors, description
 from api.http.answers import Table
 from api.http.bodies import described, order
 from api.http.parameters import DeviceName, Instant, ListParameters, ReasonParameter, SpanParameters
@@ -20,6 +20,7 @@ from api.queries import devices
 from api.routes import Router
 from api.shapes import annotations as shapes
 from api.shapes.annotations import NewAnnotation
+from schema import times
 
 router = Router("annotations")
 

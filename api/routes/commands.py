@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.http import answers, cursors, description, times
+from api.http import answers, cursors, description
 from api.http.answers import Table
 from api.http.bodies import Order, described, order
 from api.http.parameters import DeviceName, Duration, ListParameters, NoParameters
@@ -23,6 +23,7 @@ from api.routes import PREFIX, Router
 from api.services import App
 from api.shapes import commands as shapes
 from api.shapes.commands import CommandOrder
+from schema import times
 
 router = Router("commands")
 

@@ -8,7 +8,7 @@ from fastapi import Path, Query, Request, Response
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.http import answers, cursors, description, times
+from api.http import answers, cursors, description
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import Order, described, order
 from api.http.parameters import NoParameters
@@ -16,6 +16,7 @@ from api.queries import enrollments as queries
 from api.routes import Router
 from api.shapes import enrollments as shapes
 from api.shapes.enrollments import Approval, Switch
+from schema import times
 
 router = Router("enrollment")
 

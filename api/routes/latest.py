@@ -13,7 +13,7 @@ from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.database import Database
 from api.edge.shortcuts import ShortRoute, shortcut
-from api.http import answers, cursors, description, times
+from api.http import answers, cursors, description
 from api.http.parameters import DeviceName, Duration, ListParameters, Parameters, Quality, listed
 from api.queries import devices
 from api.queries import latest as queries
@@ -21,6 +21,7 @@ from api.queries.latest import WantedLatest
 from api.routes import Router
 from api.shapes import latest as shapes
 from api.shapes.latest import DeviceLatest
+from schema import times
 from schema.topics import is_device_name
 
 READ = allow(Role.VIEWER, Scope.TELEMETRY_READ)

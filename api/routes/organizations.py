@@ -11,7 +11,7 @@ from pydantic import Field
 from api.access.guard import Accounts, Caller, Db, Member, Person, allow
 from api.access.roles import ALL_SCOPES, Principal, Role, Scope
 from api.access.tokens import ApiKey, code_hash, new_code
-from api.http import answers, cursors, description, times
+from api.http import answers, cursors, description
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import described, order
 from api.http.description import ok
@@ -22,6 +22,7 @@ from api.routes import Router
 from api.services import App, Services
 from api.shapes import organizations as shapes
 from api.shapes.organizations import Joining, MemberChange, NewInvitation, NewKey, NewOrganization, OrganizationChange
+from schema import times
 
 router = Router("organizations")
 

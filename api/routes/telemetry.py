@@ -13,7 +13,7 @@ from pydantic import Field
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.database import Database
-from api.http import answers, cursors, description, times
+from api.http import answers, cursors, description
 from api.http.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest, recent
 from api.problems import BadParameter, TooMuch
 from api.queries import devices
@@ -22,6 +22,7 @@ from api.queries.devices import Channel, DeviceChannels
 from api.queries.telemetry import AGGREGATES, Row, Selection
 from api.routes import Router
 from api.shapes import telemetry as shapes
+from schema import times
 
 READ = allow(Role.VIEWER, Scope.TELEMETRY_READ)
 router = Router("telemetry", READ)
@@ -43,7 +44,7 @@ class TelemetryParameters(Parameters):
     from_: Instant | None = Field(
         None,
         alias="from",
-        description="first instant: ISO 8601 with zone, or ms since 1970; default one hour before `to`",
+        description="first instant; default one hour before `to`",
     )
     to: Instant | None = Field(None, description="end, not part of the range; default now")
     bucket: Duration | None = Field(

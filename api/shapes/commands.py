@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
-from api.http import times
 from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Duration
+from schema import times
 
 CommandState = Literal["waiting", "sent", "accepted", "done", "refused", "failed", "expired", "cancelled"]
 

@@ -23,7 +23,7 @@ from deploy.stack.local import database, hold
 from deploy.stack.paths import BIOGATE, CHECKOUT, MAIN, Paths, short
 from deploy.stack.ports import any_free
 from schema.command_line import DONE, FAILED, commands
-from schema.console import SURROUNDINGS, Refused, database_errors
+from schema.console import SURROUNDINGS, Refused, database_errors, instant
 from schema.errors import Misused
 
 REBUILT = timedelta(hours=1)
@@ -37,14 +37,6 @@ app = commands(
 
 Store = Annotated[Path, typer.Argument(metavar="DIR", help="where backups are kept: on another disk")]
 Label = Annotated[str | None, typer.Option(help="which one; without it the newest")]
-
-
-def _instant(text: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter("not a time such as 2026-11-20T07:45:00Z") from error
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 @app.command("take")
@@ -108,7 +100,7 @@ def restore_one(
     label: Label = None,
     until: Annotated[
         datetime | None,
-        typer.Option(parser=_instant, help="2026-11-20T07:45:00Z: as it was then; without it, to the end"),
+        typer.Option(parser=instant, help="2026-11-20T07:45:00Z: as it was then; without it, to the end"),
     ] = None,
     name: Annotated[str, typer.Option(help="of the stack, as in `biogate up --name`")] = MAIN,
     secrets: Annotated[

@@ -18,12 +18,13 @@ from pydantic import AnyUrl
 
 from gateway.intake import decode
 from gateway.quarantine import clock, resolution
+from gateway.quarantine.clock import TimeUnit
 from gateway.quarantine.replay import CELL, Replay, ReplayResult
 from gateway.quarantine.resolution import AuditSignature, QuarantineState, RejectFilter
 from gateway.runtime.database import Pool, PoolConnection, create_pool
 from gateway.settings import Settings
 from schema.command_line import commands, plain, start
-from schema.console import Who, Why, database_errors, settings
+from schema.console import Who, Why, database_errors, instant, settings
 from schema.errors import Misused
 from schema.reasons import Reason
 
@@ -35,14 +36,6 @@ SHOWN = 4000
 
 
 # -- arguments
-
-
-def _instant(text: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter("not a time such as 2026-11-20T07:45:00Z") from error
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def _shift_ms(text: str) -> float | None:
@@ -61,13 +54,14 @@ def _shift_ms(text: str) -> float | None:
 IdsArgument = Annotated[list[int] | None, typer.Argument(help="numbers as in the list; else the filters choose")]
 DevicesOption = Annotated[list[str] | None, typer.Option("--device", help="only of this device; may be repeated")]
 ReasonsOption = Annotated[list[Reason] | None, typer.Option("--reason", help="only with this reason; may be repeated")]
-SinceOption = Annotated[datetime | None, typer.Option(parser=_instant, help="received from this time on (ISO 8601)")]
-UntilOption = Annotated[datetime | None, typer.Option(parser=_instant, help="received before this time")]
+SinceOption = Annotated[datetime | None, typer.Option(parser=instant, help="received from this time on")]
+UntilOption = Annotated[datetime | None, typer.Option(parser=instant, help="received before this time")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="at most so many messages; without it all")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="only say what would be done")]
 ShiftOption = Annotated[
     Any, typer.Option(parser=_shift_ms, help="seconds to add to all times; auto: the error of the device's clock")
 ]
+UnitOption = Annotated[TimeUnit, typer.Option(help="the unit in which the messages give their times")]
 
 
 # -- commands
@@ -122,6 +116,7 @@ def replay(
     until: UntilOption = None,
     limit: LimitOption = None,
     shift: ShiftOption = "0",
+    unit: UnitOption = TimeUnit.MS,
     why: Why,
     who: Who,
     dry_run: DryRunOption = False,
@@ -131,11 +126,11 @@ def replay(
     counts = {True: 0, False: 0}
 
     async def command(pool: Pool, settings: Settings) -> None:
-        tool = Replay(settings, pool)
+        tool = Replay(settings, pool, unit)
         await tool.start()
         shifts: dict[int, float] = {}
         if shift is None:
-            shifts = await clock.shifts(pool, await resolution.devices(pool, chosen), decide=not dry_run)
+            shifts = await clock.shifts(pool, await resolution.devices(pool, chosen), unit, decide=not dry_run)
 
         async def settle(connection: PoolConnection, page: list[int]) -> None:
             results: dict[int, ReplayResult] = {}
@@ -229,6 +224,8 @@ def _told(result: ReplayResult, *, dry_run: bool) -> str:
         words.append("would be stored")
     if result.shift_ms:
         words.append(f"shifted by {result.shift_ms / 1000:.3f} s")
+    if result.unit is not TimeUnit.MS:
+        words.append(f"times in {result.unit}")
     return ", ".join(words)
 
 

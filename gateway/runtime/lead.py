@@ -60,6 +60,13 @@ class LeaderOnly(Protocol):
     async def stand_down(self) -> None: ...
 
 
+async def pause_while(leading: asyncio.Event, seconds: float, look_s: float) -> None:
+    """Wait so long, or until this process leads no more, which is noticed within `look_s`."""
+    ends = asyncio.get_running_loop().time() + seconds
+    while leading.is_set() and (left := ends - asyncio.get_running_loop().time()) > 0:  # noqa: ASYNC110 - events tell the begin alone
+        await asyncio.sleep(min(left, look_s))
+
+
 class Lead:
     """Takes the lead in `what` (the lock's name), holds it, and takes it again after a loss.
 

@@ -1,5 +1,5 @@
 -- the leading process says again and again that it leads: a standby can end one that hangs
--- depends: 0013_newest_enrollments
+-- depends: 0018_tenants_apart
 
 -- migrate: apply
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from api.access.roles import Role, Scope
-from api.http import times
+from schema import times
 from schema.alarms.machine import Alarm, Condition
 from tests.api.accounts import Served, api_key, bearer, serving
 from tests.api.alarms import ACTIVE, become, evaluator, rule

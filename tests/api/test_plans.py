@@ -17,7 +17,6 @@ import pytest
 
 from api import queries
 from api.database import Connection, Server
-from api.http import times
 from api.queries import (
     alarm_health,
     alarms,
@@ -37,6 +36,7 @@ from api.shapes.alarms import AlarmParameters, HistoryParameters
 from api.shapes.audit import AuditFilter
 from api.shapes.devices import DeviceParameters
 from api.shapes.enrollments import EnrollmentParameters
+from schema import times
 from tests.api.accounts import organization
 from tests.api.alarms import become
 from tests.api.alarms import rule as alarm_rule

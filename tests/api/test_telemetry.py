@@ -13,8 +13,8 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from api.http import times
 from api.shapes.telemetry import TelemetryAnswer
+from schema import times
 from tests.api.accounts import Served, api_key, bearer, serving
 from tests.api.conform import conforms
 from tests.api.plant import Plant, at, text
@@ -285,6 +285,25 @@ BEGINS = [
     ("1d", "2026-03-04T00:00:00"),
     ("1w", "2026-03-02T00:00:00"),
 ]
+
+
+@pytest.mark.parametrize("absurd", [1e308, -1e308, 1e160])
+async def test_an_absurd_value_has_no_average_and_harms_no_other_bucket(
+    plant: Plant, client: httpx2.AsyncClient, absurd: float
+) -> None:
+    device = await plant.device("br-1")
+    ph = await plant.layout(device, "ph")
+    values = [absurd, absurd, 7.0, absurd, 6.0, 8.0]
+    await plant.frames(device, ph, [(at(30 * n), [value], None) for n, value in enumerate(values)])
+    content = await ask(client, channel="ph", bucket="1m", aggregate="avg,min,max,count")
+    low, high = min(absurd, 7.0), max(absurd, 7.0)
+    assert [row[1:] for row in content["rows"]] == [
+        [None, absurd, absurd, 2],
+        [7.0, low, high, 2],
+        [7.0, 6.0, 8.0, 2],
+    ]
+    raw = await ask(client, channel="ph")
+    assert [row[1] for row in raw["rows"]] == values
 
 
 async def test_buckets_begin_at_whole_utc_times(plant: Plant, client: httpx2.AsyncClient) -> None:

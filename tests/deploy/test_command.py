@@ -42,7 +42,7 @@ NO_SERVER: dict[str, list[str]] = {
     "devices list": [],
     "devices show": ["br-1"],
     **{f"devices {word}": ["br-1", *SIGNED] for word in ("suspend", "resume", "revoke", "retire", "rotate", "reset")},
-    "devices rebuild-streams": ["--since", "2026-11-20"],
+    "devices rebuild-streams": ["--since", "2026-11-20Z"],
     "devices login": ["br-1", *SIGNED],
     "devices provision": ["br-1", "--to", "file", *SIGNED],
     "devices logins": [],

@@ -13,6 +13,15 @@ ORIGIN = datetime(2000, 1, 3, tzinfo=UTC)
 """A Monday: where TimescaleDB's time_bucket counts from, so days begin at 00:00 UTC and weeks on Mondays."""
 
 FIRST, LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+MILLISECONDS_FROM, MILLISECONDS_TO = 946_684_800_000, 221_845_392_000_000
+"""2000 and 9000."""
+
+LIKELY_FROM, LIKELY_TO = MILLISECONDS_FROM, 4_102_444_800_000
+"""2000 and 2100."""
+
+NUMBER = re.compile(r"-?\d{1,25}(\.\d{1,25})?", re.ASCII)
+BEFORE_NOW = re.compile(r"-\d{1,9}(ms|s|m|h|d|w)", re.ASCII)
+DATE = re.compile(r"(\d{4}-(?:\d\d-\d\d|W\d\d(?:-\d)?))(Z|[+-]\d\d(?::?\d\d)?)?", re.ASCII)
 LENGTH = len("2026-11-20T07:45:00.000000Z")
 MICROSECOND = timedelta(microseconds=1)
 UNITS = {
@@ -39,22 +48,31 @@ class Span:
     end: datetime
 
 
-def parse_instant(given: str) -> datetime:
-    """ISO 8601 with a zone, or milliseconds since 1970-01-01 UTC (a fraction is kept to the microsecond)."""
-    text = _said(given)
-    if re.fullmatch(r"-?\d{5,16}(\.\d+)?", text):
-        instant = _from_milliseconds(float(text))
-    else:
-        try:
-            instant = datetime.fromisoformat(text)
-        except ValueError:
-            if re.search(r"\d \d\d:?\d\d$", text):
-                raise ValueError("write the + of the zone as %2B in an address, or give UTC with Z") from None
-            raise ValueError(
-                "give ISO 8601 with a zone, like 2026-11-20T07:45:00Z, or milliseconds since 1970"
-            ) from None
-        if instant.tzinfo is None:
-            raise ValueError(f"the zone is missing: write {text}Z for UTC, or add an offset like -05:00")
+def parse_instant(given: object, now: datetime | None = None) -> datetime:
+    """Return in UTC the instant that a person or a program wrote: everywhere it is read in this one way.
+
+    ISO 8601 with a zone (a date alone is its midnight there), milliseconds since 1970-01-01 UTC (a fraction is kept to
+    the microsecond), `now`, or a duration before now like `-24h`. ValueError says what to write instead.
+    """
+    said = _said(given)
+    if said == "now":
+        return now or datetime.now(UTC)
+    if BEFORE_NOW.fullmatch(said):
+        return checked((now or datetime.now(UTC)) - parse_duration(said[1:]))
+    if NUMBER.fullmatch(said):
+        return _from_milliseconds(said)
+    date = DATE.fullmatch(said.upper())
+    try:
+        instant = datetime.fromisoformat(f"{date[1]}T00:00{date[2] or ''}" if date else said.upper())
+    except ValueError:
+        if re.search(r"\d \d\d:?\d\d$", said):
+            raise ValueError("write the + of the zone as %2B in an address, or give UTC with Z") from None
+        raise ValueError(
+            "give ISO 8601 with a zone like 2026-11-20T07:45:00Z, milliseconds since 1970, or a duration before now "
+            "like -24h"
+        ) from None
+    if instant.tzinfo is None:
+        raise ValueError(f"the zone is missing: write {said}Z for UTC, or add an offset: {said}-05:00")
     return checked(instant)
 
 
@@ -66,22 +84,39 @@ def _said(given: object) -> str:
 
 
 def checked(instant: datetime) -> datetime:
-    """In UTC, and within what both Python and PostgreSQL can say with room to reckon."""
+    """Return the instant in UTC; ValueError unless both Python and PostgreSQL can say it with room to reckon."""
     if not FIRST <= instant <= LAST:
         raise ValueError(f"must lie between {FIRST:%Y} and {LAST:%Y}")
     return instant.astimezone(UTC)
 
 
-def _from_milliseconds(milliseconds: float) -> datetime:
+def _from_milliseconds(said: str) -> datetime:
+    """Refuse numbers that mean a time before 2000: they are seconds, or dates without hyphens."""
+    number = float(said)
+    if MILLISECONDS_FROM <= number < MILLISECONDS_TO:
+        return EPOCH + timedelta(microseconds=round(number * 1000))
+    raise ValueError(f"{said} as milliseconds since 1970 does not lie between 2000 and {LAST:%Y}{unit_hint(number)}")
+
+
+def is_in_seconds(milliseconds: float) -> bool:
+    """Whether a count of milliseconds since 1970 makes sense only as a count of seconds."""
+    return LIKELY_FROM <= milliseconds * 1000 < LIKELY_TO
+
+
+def unit_hint(milliseconds: float) -> str:
+    """Say what to write where a count of milliseconds makes sense only in another unit or as a date; else nothing."""
+    for unit, factor in (("seconds", 1000.0), ("microseconds", 1e-3), ("nanoseconds", 1e-6)):
+        if LIKELY_FROM <= milliseconds * factor < LIKELY_TO:
+            return f": is it in {unit}? Then write {round(milliseconds * factor)}"
     try:
-        return EPOCH + timedelta(microseconds=round(milliseconds * 1000))
-    except OverflowError:
-        raise ValueError(f"must lie between {FIRST:%Y} and {LAST:%Y}") from None
+        return f": is it a date? Then write {datetime.strptime(f'{milliseconds:.0f}', '%Y%m%d').date()}Z"  # noqa: DTZ007
+    except ValueError:
+        return ""
 
 
 def parse_duration(given: str) -> timedelta:
     """A whole number and a unit, ms s m h d w: `10s`, `5m`, `1d`."""
-    match = re.fullmatch(r"(\d{1,9})(ms|s|m|h|d|w)", _said(given))
+    match = re.fullmatch(r"(\d{1,9})(ms|s|m|h|d|w)", _said(given), re.ASCII)
     if match is None:
         raise ValueError("give a whole number and one of ms, s, m, h, d, w, like 10s or 5m")
     count, unit = int(match[1]), UNITS[match[2]]
