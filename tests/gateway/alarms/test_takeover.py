@@ -263,7 +263,7 @@ async def test_who_has_lost_the_lead_tells_no_figures_of_alarms_any_more(
 
 
 FIGURES = (
-    *("biogate_alarms{", "biogate_alarms_unknown", "biogate_alarm_devices", "biogate_alarm_rules_unreadable"),
+    *("biogate_alarms{", "biogate_alarms_not_evaluated", "biogate_alarm_devices", "biogate_alarm_rules_unreadable"),
     *("biogate_alarm_newest_frame_age_seconds", "biogate_alarm_unpublished"),
     *("biogate_notifications{", "biogate_notifications_oldest_seconds", "biogate_notification_routes_failing"),
 )
