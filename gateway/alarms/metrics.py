@@ -11,6 +11,12 @@ from schema.alarms.rules import PRIORITIES
 CAUSES = ("condition", "return", "unknown", "known", "shelving-ended", "phase", "rule-changed", "removed", *Action)
 
 LEADER = Gauge("biogate_alarm_leader", "1 while this process evaluates alarms, 0 on standby")
+LEADERS_FROZEN = Counter(
+    "biogate_alarm_leaders_frozen", "times that this process ended the database sessions of a leader that hung"
+)
+DATABASE_REACHABLE = OptionalGauge(
+    "biogate_alarm_database_reachable", "1 if the database answered this process within 2 s, 0 if not; asked every 2 s"
+)
 STANDING = OptionalGauge("biogate_alarms", "alarms that are not normal; set by the leader", ["state", "priority"])
 NOT_EVALUATED = OptionalGauge(
     "biogate_alarms_not_evaluated", "alarms whose rule is not evaluated on the device just now, by why", ["why"]

@@ -26,6 +26,7 @@ select pg_database_size(current_database())::float8 as bytes,
        (select count(*) from pg_stat_activity where wait_event_type = 'Lock')::float8 as waiting,
        (select coalesce(extract(epoch from now() - min(xact_start)), 0) from pg_stat_activity
          where backend_type = 'client backend' and datname = current_database())::float8 as oldest_transaction,
+       pg_notification_queue_usage()::float8 as notification_queue,
        (select age(datfrozenxid) from pg_database where datname = current_database())::float8 as xid_age,
        (select deadlocks from pg_stat_database where datname = current_database())::float8 as deadlocks"""
 WAL = """
@@ -80,6 +81,7 @@ LOOKS: Mapping[str, Mapping[str, Gauges]] = {
             "max_connections": metrics.DATABASE_MAX_CONNECTIONS,
             "waiting": metrics.DATABASE_WAITING,
             "oldest_transaction": metrics.DATABASE_OLDEST_TRANSACTION,
+            "notification_queue": metrics.NOTIFICATION_QUEUE,
             "xid_age": metrics.DATABASE_XID_AGE,
             "deadlocks": metrics.DATABASE_DEADLOCKS,
         }

@@ -1,8 +1,8 @@
 """Drops data older than their retention, in the gateway that leads, with both editions of TimescaleDB: the retention
 policies of the community edition know no holds.
 
-Frames and events are dropped by whole chunks, which have all devices in them, so that a hold keeps whole chunks. The
-database drops a chunk, counts it and tells the audit trail: schema/migrations/0011_retention.sql.
+Frames and events are dropped by whole chunks, which have all devices in them. The database copies what a hold keeps,
+drops the chunk, counts the rest and tells the audit trail: schema/migrations/0018_tenants_apart.sql.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 
 OLD = """
 select format('%I.%I', chunk_schema, chunk_name) as chunk, range_start as begins, range_end as ends,
-       retention_held(range_start, range_end - interval '1 microsecond') as held
+       case when retention_held(range_start, range_end - interval '1 microsecond')
+            then not retention_any_free('public.' || hypertable_name, range_start, range_end) else false end as held
   from timescaledb_information.chunks
  where hypertable_schema = 'public' and hypertable_name = $1 and range_end <= $2
  order by range_start"""

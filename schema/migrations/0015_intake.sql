@@ -1,5 +1,5 @@
 -- one value harms one value; what else the intake tells apart
--- depends: 0013_newest_enrollments
+-- depends: 0014_evaluation
 
 -- migrate: apply
 

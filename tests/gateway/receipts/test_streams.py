@@ -101,8 +101,8 @@ async def test_history_is_asked_for_while_the_window_has_room_and_not_before(poo
     receipts, rounds = Receipts(chosen, pool, outbox, window, {}), Counter[str]()
     waiting = delivery(b"longer than a quarter")
     window.add(waiting)
-    receipts.note(await frames(registry, "r1", (NOW_MS, {"ph": 7.0}), seq=0))
-    receipts.note(await frames(registry, "r1", (NOW_MS + 2, {"ph": 7.0}), seq=2))
+    receipts.note(await frames(registry, "r1", (NOW_MS, {"ph": 7.0}), seq=0), [])
+    receipts.note(await frames(registry, "r1", (NOW_MS + 2, {"ph": 7.0}), seq=2), [])
     running = asyncio.create_task(receipts.run(lambda: rounds.update(["round"])))
     await until(lambda: rounds["round"] > 5)
     assert sent(outbox) == [("bioreactors/r1/receipt", [[1, 0]])]

@@ -226,6 +226,29 @@ async def test_a_standby_takes_over_within_ten_seconds_and_nothing_is_lost(
     assert (await totals(database))[0] == published
 
 
+async def test_a_leader_that_hangs_is_ended_by_the_standby_and_stands_by_when_it_goes_on(
+    gateway: GatewayProcess, standby: GatewayProcess, publisher: Publisher, database: asyncpg.Connection
+) -> None:
+    standby.start(ready=False)
+    wait_until(lambda: "standby" in standby.get("/ready")[1], 10)
+    publisher.wait_published(1000)
+    gateway.child.send_signal(signal.SIGSTOP)
+    try:
+        standby.wait_ready(30)
+        assert standby.metrics()["biogate_leaders_frozen_total"] == 1
+        publisher.wait_published(3000)
+    finally:
+        gateway.child.send_signal(signal.SIGCONT)
+    wait_until(lambda: "standby" in gateway.get("/ready")[1], 20, gateway.log.read_text)
+    published = publisher.stop()
+    await wait_stored(database, published)
+    assert standby.get("/ready")[0] == 200
+    assert_adds_up(standby.account())
+    assert (gateway.terminate(), standby.terminate()) == (0, 0)
+    await assert_all_stored(database, published)
+    assert (await totals(database))[0] == published
+
+
 async def test_of_two_gateways_that_start_at_once_one_leads(
     gateway: GatewayProcess, standby: GatewayProcess, device: str
 ) -> None:
