@@ -82,7 +82,7 @@ class _Watch:
         """The transition that follows from an outcome, if any; `detail` instead of the test's words."""
         rule, holds = self.rule, self.holds
         wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
-        self.delay(outcome, time)
+        self.delay(outcome, seen, time)
         delay = (rule.off_delay if holds else rule.on_delay) - TOLERANCE
         if self.since is not None and wanted is not None and time - self.since >= delay:
             holds, self.since = wanted, None
@@ -100,15 +100,16 @@ class _Watch:
             alarm = machine.see(alarm, Condition.UNKNOWN)
         return [self.become(alarm, at, cause, detail or self.test.words(seen, outcome))]
 
-    def delay(self, outcome: bool | None, time: float) -> None:
+    def delay(self, outcome: bool | None, seen: Snapshot, time: float) -> None:
         """Count the delay. It counts only time in which the condition was known: it goes on after an unknown, and a gap
-        counts for `stale_after` at most."""
+        counts for as long at most as a value is known without another."""
         rule = self.rule
         wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
         if self.since is not None:
             elapsed = time - self.judged  # below 0 after a tick that took the device's clock for more than it shows
+            longest = max(rule.stale_after, self.test.longest_gap(seen))
             was_unknown = elapsed < 0 or (not self.was_known and rule.unknown == "hold")
-            self.since += elapsed if was_unknown else max(elapsed - rule.stale_after, 0.0)
+            self.since += elapsed if was_unknown else max(elapsed - longest, 0.0)
         if wanted is self.holds:
             self.since = None
         elif wanted is not None and self.since is None:
@@ -218,7 +219,7 @@ class DeviceAlarms:
             elif outcome is watch.holds and watch.is_known and watch.since is None:
                 continue
             elif taken.is_late:
-                watch.delay(outcome, seen.time)
+                watch.delay(outcome, seen, seen.time)
             else:
                 made += watch.judge(outcome, seen, time=seen.time, at=seen.time)
         return made

@@ -67,6 +67,10 @@ TABLES: dict[str, tuple[Rule, list[Row]]] = {
         rule(limit(), off_delay=10),
         [(0, HIGH, "A"), (1, LOW, "A"), (5, NAN, "?A"), (30, LOW, "A"), (35, LOW, "A"), (36, LOW, "-")],
     ),
+    "a delay of a channel that is sent seldom does not stretch": (
+        rule(limit(), on_delay=130),
+        [(0, LOW, "-"), (70, HIGH, "-"), (140, HIGH, "-"), (210, HIGH, "A"), (280, LOW, "-")],
+    ),
     "other frames are time too: the value holds until it is stale": (
         rule(limit(), on_delay=10),
         [(0, HIGH, "-"), (5, {"y": 1.0}, "-"), (10, {"y": 1.0}, "A"), (11, LOW, "-"), (80, {"y": 1.0}, "?-")],
@@ -420,6 +424,22 @@ def test_a_device_that_sends_once_a_minute_is_not_unknown_between() -> None:
         assert not device.frame(frame(60 * minute, LOW, lag=5 + minute % 3))
         for second in range(8, 65):
             assert not device.tick(T0 + 60 * minute + second)
+
+
+@pytest.mark.parametrize(("every", "at_once"), [(70, 1), (120, 1), (1, 120), (10, 20)])
+def test_a_device_that_sends_seldom_is_not_unknown_between(every: int, at_once: int) -> None:
+    """One value in so many seconds, so many sent together. Only at the begin nothing is usual yet."""
+    device, made, waiting = DeviceAlarms([rule(limit())]), [], []
+    for second in range(3000):
+        if second % every == 0:
+            waiting.append(second)
+        if len(waiting) == at_once:
+            for at in waiting:
+                made += device.frame(frame(at, LOW, lag=second - at))
+            waiting = []
+        made += device.tick(T0 + second)
+    assert all(at < 800 for at, _ in causes(made)), causes(made)
+    assert seen(device.alarms["r"]) == "-"
 
 
 def test_a_phase_suppresses_and_coming_back_is_evaluated_afresh() -> None:
