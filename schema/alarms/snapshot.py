@@ -28,6 +28,8 @@ class Value:
     """The usual time between two values, s; 0 if it is not known yet."""
     period_before: float = 0.0
     """What was usual before this value came."""
+    time_before: float = 0.0
+    """The time of the value before it."""
 
 
 @dataclass(slots=True)

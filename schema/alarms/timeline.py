@@ -105,6 +105,11 @@ class Timeline:
             self._waiting_since = now
         return self._waiting_since
 
+    def is_newer(self, frame: CommittedFrame) -> bool:
+        """Whether the frame, which is not taken yet, will be the newest."""
+        is_from_before = self._live and self._is_from_before(frame, follows=self._follows(frame))
+        return self.has_begun and frame.time > self.seen.time and not is_from_before
+
     def take(self, frame: CommittedFrame) -> Taken:
         """Take a frame, in the order of receipt."""
         seen, time = self.seen, frame.time
@@ -218,7 +223,7 @@ class Timeline:
             elif newest.time >= time:
                 continue
             else:
-                newest.period_before = newest.period
+                newest.period_before, newest.time_before = newest.period, newest.time
                 newest.period = usual(newest.period, time - newest.time)
             is_number = value is not None and -LARGEST <= value <= LARGEST  # NaN is not
             newest.time = time

@@ -145,10 +145,10 @@ class GapTest(ConditionTest):
 
     def _count(self, time: float, boot: int | None, seq: int) -> None:
         missing = 0
-        if self._seq is not None:
-            missing = seq - self._seq - 1 if boot == self._boot else seq  # a new boot counts from 0
-        if boot is not None and self._boot is not None and boot < self._boot:
-            missing = 0  # the numbers went back: nobody can tell
+        if self._seq is not None and boot == self._boot:
+            missing = seq - self._seq - 1
+        elif self._seq is not None and not (boot or 0) < (self._boot or 0):  # if they went back nobody can tell
+            missing = seq  # a new boot counts from 0
         self._boot, self._seq = boot, seq
         if missing <= 0:
             return
