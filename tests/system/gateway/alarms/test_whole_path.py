@@ -32,8 +32,8 @@ from tests.processes import AlarmsProcess, GatewayProcess
 #                          what people do; `brief` and `once` are shelvings, for two seconds, and until it returns
 # and states
 #   N normal, U unacknowledged, A acknowledged, R returned and unacknowledged, L latched, S shelved, D suppressed by
-#   design, O out of service; with a "?" the condition cannot be told; N>U is one after the other at once; "=" the act was
-#   refused, and all is as before.
+#   design, O out of service; with a "?" the condition cannot be told; N>U is one after the other at once; "=" the act
+#   was refused, and all is as before.
 HIGH: dict[str, Any] = {"kind": "limit", "channel": "x", "level": "high", "limit": 10.0}
 BAND = HIGH | {"deadband": 2.0}
 OFF: dict[str, Any] = {"kind": "deviation", "channel": "x", "setpoint": "y", "limit": 2.0}
