@@ -27,6 +27,7 @@ from api.queries import (
     events,
     latest,
     quarantine,
+    rule_warnings,
     status,
     telemetry,
 )
@@ -83,6 +84,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "commands that wait": (commands.SQL["page"], (1, ["waiting"], times.LAST, LAST_COMMAND, 100)),
     "enrollments": (enrollments.SQL["page"], (None, None, times.LAST, enrollments.LAST_TXN, 5)),
     "enrollments of a serial": (enrollments.SQL["page"], (None, "s-1", times.LAST, enrollments.LAST_TXN, 100)),
+    "phases of all devices": (rule_warnings.SQL["devices"], (50,)),
     "transitions": (alarms.SQL["history"], (times.FIRST, times.LAST, BIG[0], None, None, None, None, 100)),
     "transitions of a device": (
         alarms.SQL["history"],
@@ -91,7 +93,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
 }
 """That are planned each time."""
 HARMLESS = {
-    *("devices.page", "alarm_rules.page", "alarm_rules.scope", "alarm_rules.covered", "serials.serials"),
+    *("devices.page", "alarm_rules.page", "alarm_rules.covered", "serials.serials"),
     *("events.events", "alarm_health.now", "alarm_health.stale"),
 }
 """What may be left out is no better found by an index there, or there is little to look through."""
