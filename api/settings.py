@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schema.alarms.rules import Priority
+
 
 def _is_postgresql(url: str) -> str:
     if urlsplit(url).scheme not in {"postgresql", "postgres"}:
@@ -50,6 +52,9 @@ PasswordRounds = Annotated[
         "log-in; it applies to passwords set from then on",
     ),
 ]
+
+
+ShelvingHours = Annotated[float, Field(gt=0, le=720)]
 
 
 class ApiSettings(BaseSettings):
@@ -129,6 +134,12 @@ class ApiSettings(BaseSettings):
         description="seconds that a request to acknowledge or shelve an alarm, and the like, waits for the alarms "
         "process before the answer is 202",
     )
+    api_shelving_hours_critical: ShelvingHours = Field(
+        8, description="longest shelving of a critical alarm, in hours from its begin on, however often it is prolonged"
+    )
+    api_shelving_hours_high: ShelvingHours = Field(24, description="the same for alarms of the priority high")
+    api_shelving_hours_medium: ShelvingHours = Field(168, description="the same for alarms of the priority medium")
+    api_shelving_hours_low: ShelvingHours = Field(720, description="the same for alarms of the priority low")
     api_trial_seconds: float = Field(
         20, gt=0, le=600, description="seconds after which a trial of a rule over stored history stops"
     )
@@ -152,3 +163,14 @@ class ApiSettings(BaseSettings):
     api_log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged, as JSON lines on standard error"
     )
+
+    @property
+    def longest_shelving_s(self) -> dict[Priority, float]:
+        """The seconds for which an alarm can be shelved, by its priority."""
+        hours: dict[Priority, float] = {
+            "low": self.api_shelving_hours_low,
+            "medium": self.api_shelving_hours_medium,
+            "high": self.api_shelving_hours_high,
+            "critical": self.api_shelving_hours_critical,
+        }
+        return {priority: 3600 * length for priority, length in hours.items()}

@@ -22,6 +22,7 @@ AlarmState = Literal[
     "suppressed",
     "out-of-service",
 ]
+Held = Literal["shelved", "suppressed", "out-of-service"]
 Condition = Literal["normal", "active", "unknown"]
 Action = Literal[
     "acknowledge", "reset", "shelve", "unshelve", "suppress", "unsuppress", "remove-from-service", "return-to-service"
@@ -43,6 +44,21 @@ class AlarmAnswer(Answer):
     shelved_until: str | None
     message: str
     response: Annotated[str, about("what the operator is to do")]
+    n: Annotated[int, about("number of its transitions so far")]
+
+
+class SilencedAlarm(Answer):
+    device: str
+    rule: str
+    title: str
+    priority: Priority
+    state: Annotated[Held, about("what holds it back; of several the strongest")]
+    condition: Condition
+    active: Annotated[bool, about("what its condition said last that was not unknown: what is not announced")]
+    since: Annotated[str, about("since when it is in this state")]
+    until: Annotated[str | None, about("end of its shelving; null: until somebody, or the phase of the run, ends it")]
+    who: Annotated[str | None, about("the person who did it; null: the phase of the run")]
+    why: str | None
     n: Annotated[int, about("number of its transitions so far")]
 
 
@@ -90,6 +106,12 @@ class AlarmParameters(DeviceAlarmParameters):
     )
 
 
+class SilencedParameters(ListParameters):
+    state: list[Held] = Field([], description="only in these states; may be repeated; without it all three")
+    priority: list[Priority] = Field([], description="only of these; may be repeated")
+    device: str | None = Field(None, max_length=64, description="only of this device")
+
+
 class HistoryParameters(SpanParameters, StreamParameters):
     device: str | None = Field(None, max_length=64, description="only of this device")
     rule: str | None = Field(None, max_length=64, description="only of this rule, also if it was removed")
@@ -103,6 +125,12 @@ ALARM = example(
  "condition": "active", "priority": "high", "since": "2026-11-20T07:45:00.000000Z",
  "raised_at": "2026-11-20T07:45:00.000000Z", "value": 38.2, "detail": "38.2 above 38", "shelved_until": null,
  "message": "The culture is too warm", "response": "Look at the cooling water", "n": 7}""",
+)
+SILENCED = example(
+    SilencedAlarm,
+    """{"device": "br-1", "rule": "temperature-high", "title": "Temperature high", "priority": "high",
+ "state": "shelved", "condition": "active", "active": true, "since": "2026-11-20T07:45:00.000000Z",
+ "until": "2026-11-20T08:45:00.000000Z", "who": "eva@example.org", "why": "the probe is being cleaned", "n": 8}""",
 )
 TRANSITION = example(
     TransitionAnswer,

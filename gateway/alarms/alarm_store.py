@@ -31,7 +31,7 @@ select a.*, r.organization_id from alarms a join alarm_rules r using (rule_id)
  where a.device_id = any ($1::int[])"""
 WITH_ALARMS = "select distinct device_id from alarms where removed_at is null"
 ACTS = """
-select act_id, rule_id, device_id, organization_id, action, until, once, who, why from alarm_acts
+select act_id, rule_id, device_id, organization_id, action, until, once, who, why, seen_n from alarm_acts
  where done_at is null order by act_id limit $1"""
 
 PUT_ALARMS = """

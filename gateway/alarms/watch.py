@@ -193,6 +193,9 @@ class DeviceWatch:
         stored = next((stored for stored in self.rules.values() if stored.rule_id == act["rule_id"]), None)
         if stored is None or act["organization_id"] != self.device.organization_id:
             raise ActRefused(f"the rule does not cover {self.device.name} (any more)")
+        row, seen = self.standing.get(stored.rule_id), act["seen_n"]
+        if row is not None and row.raised_n is not None and seen is not None and seen < row.raised_n:
+            raise ActRefused(f"the alarm was raised again since (its n is {row.n}): look at it first")
         try:
             made = self.engine.act(stored.rule.name, Action(act["action"]), now, act["until"], act["once"])
         except NotPossible as error:

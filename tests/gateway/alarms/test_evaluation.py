@@ -68,6 +68,31 @@ async def test_shelving_ends_by_itself_and_what_covers_nothing_is_refused(plant:
         assert "does not cover" in (await plant.act("r2", "shelve", until=moment(now() + 9)))["refused"]
 
 
+async def test_an_act_that_names_what_was_seen_is_not_done_to_a_newer_raise(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1")
+    await plant.rule(stale_after=86_400)
+    t = now() - 100
+    refused = "the alarm was raised again since (its n is {}): look at it first"
+    async with evaluated(database_url):
+        await plant.commit("r1", [(t, {"x": 9.0}), (t + 1, {"x": 11.0})])
+        await plant.becomes("r1", RAISED)
+        assert (await plant.act("r1", "acknowledge", seen=0))["refused"] == refused.format(
+            1
+        )  # seen before it was raised
+        await plant.commit("r1", [(t + 2, {"x": 9.0}), (t + 3, {"x": 11.0})], first=2)
+        await plant.becomes("r1", RAISED, RETURNED, RAISED)
+        for seen in (1, 2):
+            for action, until in (("acknowledge", None), ("shelve", moment(now() + 60)), ("suppress", None)):
+                act = await plant.act("r1", action, until=until, seen=seen)
+                assert (act["refused"], act["n"]) == (refused.format(3), None)
+        assert (await plant.act("r1", "acknowledge", seen=3))["n"] == 4
+        # What has happened besides is no hindrance.
+        assert (await plant.act("r1", "suppress", seen=3))["refused"] is None
+        assert (await plant.act("r1", "unsuppress"))["refused"] is None  # which announces it again
+        assert (await plant.act("r1", "acknowledge", seen=4))["refused"] == refused.format(6)
+        assert (await plant.act("r1", "acknowledge"))["refused"] is None
+
+
 async def test_noise_around_a_limit_makes_one_alarm_with_deadband_and_delay_and_many_without(
     plant: Plant, database_url: str
 ) -> None:
