@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 import structlog
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from gateway.alarms.notify import message, metrics
 from gateway.alarms.notify.channel import Notice, NotificationChannels
@@ -32,6 +32,8 @@ from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, backoff_
 from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 from schema.alarms.notification_routes import SCHEMES, NotificationRoute, opening, scheme
+from schema.alarms.rules import Condition
+from schema.alarms.wording import limit_in_words
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -48,6 +50,7 @@ LONGEST_PAUSE_S = 300.0
 LAST_WORDS_S = 5.0
 """Seconds that messages under way get at shutdown: unmarked ones would be sent twice."""
 
+CONDITION: TypeAdapter[Condition] = TypeAdapter(Condition)
 LOCK = "select pg_try_advisory_lock(hashtextextended('biogate notifications', 0))"
 
 
@@ -250,5 +253,15 @@ def _numbers(rows: Sequence[asyncpg.Record]) -> list[int]:
 
 
 def _told(row: asyncpg.Record) -> NotifiedAlarm:
-    given = {field.name: row[field.name] for field in fields(NotifiedAlarm)}
-    return NotifiedAlarm(**given | {"message": row["message"] or "", "response": row["response"] or ""})
+    given = {field.name: row[field.name] for field in fields(NotifiedAlarm) if field.name != "limit"}
+    texts = {"message": row["message"] or "", "response": row["response"] or "", "limit": _limit(row)}
+    return NotifiedAlarm(**given | texts)
+
+
+def _limit(row: asyncpg.Record) -> str:
+    """What the rule compares with; nothing if another version of the product has saved it."""
+    try:
+        when = CONDITION.validate_json(row["condition"] or "null")
+    except ValidationError:
+        return ""
+    return limit_in_words(when, row["unit"])
