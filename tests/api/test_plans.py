@@ -33,7 +33,7 @@ from api.queries import (
 )
 from api.queries import annotations as annotation_queries
 from api.settings import ApiSettings
-from api.shapes.alarms import AlarmParameters, HistoryParameters
+from api.shapes.alarms import AlarmParameters, HistoryParameters, SilencedParameters
 from api.shapes.audit import AuditFilter
 from api.shapes.devices import DeviceParameters
 from api.shapes.enrollments import EnrollmentParameters
@@ -221,6 +221,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await commands.page(database, 1, None, (times.LAST, LAST_COMMAND), 10)
         await enrollments.page(database, EnrollmentParameters(), (times.LAST, enrollments.LAST_TXN), 10)
         await alarms.page(database, AlarmParameters(), ("", ""), 10)
+        await alarms.silenced(database, SilencedParameters(), ("", ""), 10)
         await alarms.history(database, HistoryParameters(), alarms.LAST_ID, 10)
         await alarm_health.figures(database, times.Span(at(0), at(3600)), None, at(3600))
         await devices.page(database, DeviceParameters(), "", 10)
@@ -231,7 +232,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
     assert "devices.page" in kept
     optional = {name for name, text in named.items() if OPTIONAL.search(text)}
     planned = {"audit.newest_first", "audit.oldest_first", "commands.page", "enrollments.page", "alarms.page"}
-    planned |= {"alarms.history", "alarm_health.episodes"}
+    planned |= {"alarms.history", "alarms.silenced", "alarm_health.episodes"}
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"
 
