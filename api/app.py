@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route as StarletteRoute
 from starlette.routing import request_response
 
+from api import metrics
 from api.access.identity import CHANGED
 from api.edge import headers
 from api.edge.headers import CORS, SecurityHeaders
@@ -51,6 +52,7 @@ from api.settings import ApiSettings
 from schema.alarms import files
 from schema.alarms.notification_routes import NotificationRoute
 from schema.alarms.rules import Definition
+from schema.reachability import watched_database
 from schema.serials import MOST_BYTES
 
 ROUTES = (
@@ -88,9 +90,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
         for channel, listener in ((CHANGED, identities), (CHANGED, hub), (NEWS, hub)):
             notices.add(channel, listener)
         protected.allow(await headers.pages(app))
+        url = settings.api_database_url or settings.database_url
+        database_watched = watched_database(url, metrics.DATABASE_REACHABLE.set)
         async with services.server:
             with services.passwords:
-                async with hub, notices.listening(), watched():
+                async with hub, notices.listening(), watched(), database_watched:
                     yield
 
     app = FastAPIOffline(

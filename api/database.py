@@ -24,6 +24,7 @@ from api.problems import (
 )
 from api.settings import ApiSettings
 from api.trace import CURRENT, timed
+from schema import migrate
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
@@ -237,6 +238,8 @@ def translate(error: Exception) -> ApiError:
     elif state in MISSING_OBJECTS:
         kind = "schema"
         problem = Unavailable("the schema is not current: run biogate migrate", retry_after=30)
+    elif state == migrate.NO_SUCH_FILE:
+        kind, problem = "schema", Unavailable(migrate.EXTENSION_BEHIND, retry_after=30)
     elif isinstance(error, TimeoutError) or state.startswith("53"):  # insufficient resources, too many connections
         kind, problem = "busy", Unavailable("the database is busy: try again", retry_after=2)
     elif isinstance(error, ValueError):  # asyncpg.DataError: an argument of ours that PostgreSQL cannot take

@@ -30,6 +30,9 @@ DATABASE_ERRORS = Counter(
     "SQL statements that failed; kind is unavailable, busy, too-long, schema or other",
     ["kind"],
 )
+DATABASE_REACHABLE = Gauge(
+    "biogate_api_database_reachable", "1 if the database answered the API within 2 s, 0 if not; asked every 2 s"
+)
 LOGINS = Counter(
     "biogate_api_logins_total",
     "attempts to log in or prove another secret; result is success, failure, or limited (after too many failures)",

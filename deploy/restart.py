@@ -21,7 +21,7 @@ from deploy.stack.process import holders, until
 from schema.command_line import DONE, FAILED
 
 
-class Part(StrEnum):
+class StackPart(StrEnum):
     """The parts of a stack, by the names of their locks."""
 
     POSTGRES = "postgres"
@@ -39,7 +39,7 @@ WRAPPER = "bwrap"
 
 
 def main(
-    parts: Annotated[list[Part], typer.Argument(metavar="PART…", case_sensitive=False, help=", ".join(Part))],
+    parts: Annotated[list[StackPart], typer.Argument(metavar="PART…", case_sensitive=False, help=", ".join(StackPart))],
     *,
     now: Annotated[bool, typer.Option("--now", help="kill them: they hang, and would not end by themselves")] = False,
     name: Annotated[str, typer.Option(help="of the stack, as in `biogate up --name`")] = MAIN,

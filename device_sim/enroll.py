@@ -51,10 +51,14 @@ class Step(StrEnum):
 
 
 def main(  # noqa: PLR0917 - typer's options
-    enroll: Annotated[str, typer.Option(help="listener for enrollment, mqtts://host:port")],
+    enroll: Annotated[
+        str, typer.Option(envvar="BIOGATE_ENROLL_URL", help="listener for enrollment, mqtts://host:port")
+    ],
     claims: Annotated[Path, typer.Option(help="CSV: serial,claim_key,version")],
-    ca: Annotated[Path, typer.Option(help="certificate of the plant's CA")],
-    enroll_password_file: Annotated[Path, typer.Option(help="file: password of the login enroll")],
+    ca: Annotated[Path, typer.Option(envvar="BIOGATE_MQTT_CA_FILE", help="certificate of the plant's CA")],
+    enroll_password_file: Annotated[
+        Path, typer.Option(envvar="BIOGATE_ENROLL_PASSWORD_FILE", help="file: password of the login enroll")
+    ],
     state: Annotated[Path, typer.Option(help="directory of the devices' files")],
     concurrency: Annotated[int, typer.Option(min=1, help="handshakes that run at once")] = 20,
     starts: Annotated[float, typer.Option(min=0.01, help="handshakes that begin in a second")] = 15.0,

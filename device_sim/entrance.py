@@ -27,7 +27,8 @@ from schema.messages import CONTENT_JSON
 
 HARDWARE = "simulated"
 STAY = 10
-"""A device that has to wait longer (s) disconnects and comes back, because connections to this listener are few."""
+"""A device that has to wait longer (s) stays connected only while this process has a free place for another handshake:
+so the grant comes at once, and those that wait for an operator keep nobody out. A real controller just stays."""
 
 Point = Callable[[str], None]
 """Called with how far a device has come: begin, hello, challenge, proof, grant, stored, connected."""
@@ -153,7 +154,9 @@ async def _talk(keeper: Keeper, entrance: PlantGate, say: Callable[[str], None],
                     handshake = outcome.handshake
                     await asyncio.to_thread(keeper.go_on, handshake)
                     wait, delay = 0.0, entrance.pace.repeat
-                case Wait() if outcome.seconds <= STAY:
+                case Wait() if outcome.seconds <= STAY or not entrance.slots.locked():
+                    if outcome.seconds > STAY:
+                        say(f"{keeper.serial}: waits for {outcome.reason or 'the gateway'}, and stays connected")
                     wait, delay = float(outcome.seconds), entrance.pace.repeat
                 case _:
                     return outcome

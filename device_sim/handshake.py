@@ -183,6 +183,8 @@ def _prove(
         "txn": handshake.txn,
         "sig": b64(Ed25519PrivateKey.from_private_bytes(controller.identity).sign(statement)),
         "mac": b64(hmac.digest(derived.device, statement, "sha256")),
+        "hello": b64(handshake.hello),
+        "body": challenge.body,
     }
     if csr:
         proof["csr"] = b64(csr)

@@ -29,6 +29,8 @@ from gateway.runtime.metric_kinds import watch_event_loop
 from gateway.settings import REPLAY, Settings
 from gateway.upkeep.figures import Figures
 from gateway.upkeep.retention import Retention
+from gateway.upkeep.sql_logins import SqlLoginWatch
+from schema.reachability import watched_database
 
 if TYPE_CHECKING:
     from gateway.secrets import Secrets
@@ -61,6 +63,7 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
         create_pool(settings, ACCESS_CONNECTIONS) as access_pool,
         # /health answers before the database is reached: a database that is away is no reason for a restart
         serve(settings.gateway_http_host, settings.gateway_http_port, in_the_way),
+        watched_database(str(settings.database_url), metrics.DATABASE_REACHABLE.set),
     ):
         if (pipeline := await unless_stopped(stop, start())) is None:
             return
@@ -73,10 +76,12 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
             )
             figures = Figures(settings, access_pool, pipeline.leading)
             retention = Retention(settings, access_pool, pipeline.leading)
+            watch = SqlLoginWatch(settings, access_pool, pipeline.leading)
             beside = [
                 group.create_task(persevering("commands", commands.run), name="commands"),
                 group.create_task(persevering("figures", figures.run), name="figures"),
                 group.create_task(persevering("retention", retention.run), name="retention"),
+                group.create_task(persevering("sql logins", watch.run), name="sql logins"),
                 group.create_task(watch_event_loop(metrics.EVENT_LOOP_LAG.observe), name="event loop"),
             ]
             if settings.secrets_dir is not None:

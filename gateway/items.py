@@ -77,15 +77,18 @@ class SlotMapping(msgspec.Struct, frozen=True, eq=False):
 
 
 class Device:
-    """A registered device, the mappings of all sets of channels that its frames have had, and the latest mapping."""
+    """A registered device, the mappings of all sets of channels that its frames have had, the latest mapping, and the
+    time and receipt of its newest stored frame in ms since 1970 (None: not known)."""
 
-    __slots__ = ("device_id", "latest", "mappings", "name")
+    __slots__ = ("device_id", "latest", "mappings", "name", "newest", "newest_received")
 
     def __init__(self, device_id: int, name: str) -> None:
         self.device_id = device_id
         self.name = name
         self.mappings: dict[Channels, SlotMapping | Rejected] = {}
         self.latest: SlotMapping | None = None
+        self.newest: float | None = None
+        self.newest_received: float = 0.0
 
 
 class TopicRoute(msgspec.Struct, frozen=True):
@@ -169,6 +172,10 @@ class DeviceCommandResult(msgspec.Struct, gc=False):
     kind: ItemKind = "result"
 
 
+NumberedFrames: TypeAlias = tuple[Device, int, int, int]
+"""Frames of a device by their numbers: device, boot, first and last seq."""
+
+
 class Reject(msgspec.Struct, gc=False):
     """A message, or one item of it, for the quarantine. `payload` can be published again as it is."""
 
@@ -180,8 +187,8 @@ class Reject(msgspec.Struct, gc=False):
     content_type: str | None
     payload: bytes
     received_ms: float
-    numbers: tuple[Device, int, int, int] | None = None
-    """Device, boot, first and last seq of the frames in it, if the message says them."""
+    numbers: NumberedFrames | None = None
+    """The frames in it, if the message says their numbers."""
 
     @property
     def sha256(self) -> bytes:

@@ -18,5 +18,5 @@ class CellLead(Lead):
     """The lead in the cell of BIOGATE_CELL. `leading` is also for work that needs one owner in the cell."""
 
     def __init__(self, settings: Settings, troubles: Troubles) -> None:
-        what, cell = f"cell {settings.cell}", (settings.cell,)
-        super().__init__(settings, troubles, metrics.LEADER, what=what, count=COUNT, read=READ, arguments=cell)
+        gauges, what = (metrics.LEADER, metrics.LEADERS_FROZEN), f"cell {settings.cell}"
+        super().__init__(settings, troubles, *gauges, what=what, count=COUNT, read=READ, arguments=(settings.cell,))

@@ -43,6 +43,9 @@ STREAMS_OVERFLOWED = Counter("biogate_streams_overflowed", "merges that left ran
 DEFECTS = Counter("biogate_defects", "times that a part failed by a defect and was started again", ["what"])
 EVENT_LOOP_LAG = BulkHistogram("biogate_event_loop_lag_seconds", "how late a task of the event loop runs", SECONDS)
 LEADER = Gauge("biogate_leader", "1 while this gateway leads its cell, 0 on standby")
+LEADERS_FROZEN = Counter(
+    "biogate_leaders_frozen", "times that this gateway ended the database sessions of a leader that hung"
+)
 MQTT_CONNECTED = Gauge("biogate_mqtt_connected", "1 while connected and subscribed")
 MQTT_CONNECTS = Counter("biogate_mqtt_connects", "connections made to the broker", ["session_present"])
 WINDOW_FULL = Counter("biogate_window_full", "times that the window was full, so that the socket was not read")
@@ -87,7 +90,7 @@ ENROLL_CONNECTED = Gauge("biogate_enroll_connected", "1 while the gateway takes 
 
 show_zeros(("hello", "proof", "unreadable"), ENROLL_REQUESTS)
 show_zeros(("challenge", "pending", "grant", "reject"), ENROLL_REPLIES)
-show_zeros((*Refusal, "retained", "oversized", "flood", "defect"), ENROLL_REFUSED)
+show_zeros((*Refusal, "retained", "oversized", "no-proof", "flood", "defect"), ENROLL_REFUSED)
 
 # -- figures of the broker, in the gateway that is connected
 
@@ -102,6 +105,10 @@ BROKER_RECEIVED = OptionalGauge("biogate_broker_received_messages", "packets tha
 BROKER_SENT = OptionalGauge("biogate_broker_sent_messages", "packets that the broker sent", kind="counter")
 BROKER_UPTIME = OptionalGauge("biogate_broker_uptime_seconds", "time since the broker's start")
 
+DATABASE_REACHABLE = OptionalGauge(
+    "biogate_database_reachable", "1 if the database answered this gateway within 2 s, 0 if not; asked every 2 s"
+)
+
 # -- figures of the database, in the gateway that leads, read once a minute
 
 FIGURES_AT = Gauge("biogate_figures_timestamp_seconds", "when the figures below were last read", ["what"])
@@ -113,6 +120,9 @@ DATABASE_MAX_CONNECTIONS = OptionalGauge("biogate_database_max_connections", "mo
 DATABASE_WAITING = OptionalGauge("biogate_database_waiting_backends", "connections that wait for a lock")
 DATABASE_OLDEST_TRANSACTION = OptionalGauge(
     "biogate_database_oldest_transaction_seconds", "age of the oldest open transaction"
+)
+NOTIFICATION_QUEUE = OptionalGauge(
+    "biogate_database_notification_queue_ratio", "how full the server's queue of notifications is; at 1 commits fail"
 )
 DATABASE_XID_AGE = OptionalGauge(
     "biogate_database_xid_age", "transactions since the oldest row not frozen; at 2.1e9 the server stops writing"
@@ -143,12 +153,16 @@ BACKUP_VERIFIED = OptionalGauge(
 )
 BACKUP_FAULTY = OptionalGauge("biogate_backup_faulty", "1 if the backup that was verified last was not whole")
 
+SQL_LOGINS_ENDED = Counter("biogate_sql_logins_ended", "sessions of logins for SQL that were ended", ["why"])
+
+show_zeros(("transaction", "idle", "notifications"), SQL_LOGINS_ENDED)
+
 # -- retention
 
 RETENTION_AT = OptionalGauge("biogate_retention_timestamp_seconds", "when old data were last looked for")
 RETENTION_CHUNKS = Counter("biogate_retention_dropped_chunks", "chunks dropped as older than their retention", ["kind"])
 RETENTION_ROWS = Counter("biogate_retention_dropped_rows", "rows dropped as older than their retention", ["kind"])
-RETENTION_HELD = OptionalGauge("biogate_retention_held_chunks", "chunks past retention that a hold keeps", ["kind"])
+RETENTION_HELD = OptionalGauge("biogate_retention_held_chunks", "chunks past retention in which all is held", ["kind"])
 
 show_zeros(("frame", "event"), RETENTION_CHUNKS)
 show_zeros(("frame", "event", "status", "quarantined"), RETENTION_ROWS)

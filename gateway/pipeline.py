@@ -42,6 +42,7 @@ from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 from gateway.storage.quota import Quota
 from gateway.storage.write import Writer
+from gateway.upkeep.beat import IntakeBeat
 from schema.reasons import Reason
 from schema.topics import Kind
 
@@ -76,6 +77,7 @@ class Pipeline:
         self._outbox = Outbox()
         self._receipts = Receipts(settings, pool, self._outbox, self._window, self._troubles)
         self._session = IntakeSession(settings, login, self._window, self._outbox, self._receipts.connected)
+        self._beat = IntakeBeat(settings, pool, lambda: self._session.subscribed and not self._window.bytes)
         self._lead = CellLead(settings, self._troubles)
         self.leading = self._lead.leading
         metrics.WAITING_MESSAGES.set_function(lambda: self._window.waiting)
@@ -101,6 +103,7 @@ class Pipeline:
             receipts = group.create_task(self._receipts.run(self._session.publish), name="receipts")
             decoder = group.create_task(self._decode(), name="decode")
             writer = group.create_task(self._write(), name="write")
+            beat = group.create_task(self._beat.run(), name="beat")
             await stop.wait()
             log.info("stopping: no more messages are taken", waiting=self._window.waiting)
             self._session.stop_intake()
@@ -121,6 +124,7 @@ class Pipeline:
                 await wait_at_most(LAST_RECEIPTS_S, self._outbox.empty)
             await self._session.leave()
             await session
+            beat.cancel()
             lead.cancel()
 
     # -- decode
@@ -168,7 +172,8 @@ class Pipeline:
             with metrics.WRITER_BUSY():
                 outcome = await self._writer.write(batch.items)
             accounting.settled(batch.items, outcome)
-            self._receipts.note(batch.items)
+            self._receipts.note(batch.items, outcome.unkept)
+            self._beat.committed(batch.items[-1].received_ms)
             for connection, packet_ids in batch.acks.items():
                 connection.acknowledge(packet_ids)
             self._window.release(batch.bytes)

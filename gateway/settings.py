@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
+from secrets import token_hex
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AnyUrl, Field, PostgresDsn, SecretStr, UrlConstraints, model_validator
@@ -31,16 +33,22 @@ class Timing:
     """Interval at which a standby tries to take the lead."""
     give_up_s: float = 5.0
     """Time after which a process that could not prove its lead has lost it."""
+    frozen_s: float = 10.0
+    """Time without a beat after which a standby ends the leading process's database sessions."""
     reconnect_s: float = 0.2
     """First wait before the broker is tried again; it doubles with each failure."""
     longest_reconnect_s: float = 10.0
     """Longest wait before the broker is tried again."""
+    beat_s: float = 2.0
+    """Interval at which the intake tells that it is well."""
     sweep_s: float = 10.0
     """Interval of looks for handshakes that have taken too long."""
     listen_s: float = 2.0
     """Interval of looks whether a listening connection still stands, and wait until it is made again."""
     flood_s: float = 5.0
     """Time for which the enrollment leaves the broker in a flood of requests."""
+    sql_logins_s: float = 5.0
+    """Interval of looks for transactions of logins for SQL that take too long."""
     rules_s: float = 5.0
     """Interval of looks at alarm rules and devices that no notification has announced."""
     tick_s: float = 1.0
@@ -104,9 +112,18 @@ class Settings(BaseSettings):
     device_certificate_broker_url: MqttUrl | None = Field(
         None, description="broker for devices with a certificate; without it no certificates are issued"
     )
-    enroll_sessions: int = Field(200, ge=1, description="handshakes that may be open at once")
-    enroll_hellos_per_s: int = Field(20, ge=1, description="handshakes begun in a second, at this gateway")
-    enroll_tries_per_minute: int = Field(5, ge=1, description="handshakes begun in a minute for one serial")
+    enroll_sessions: int = Field(
+        200,
+        ge=1,
+        description="proved handshakes at once that are on their way to a login; as many may wait for an operator",
+    )
+    enroll_hellos_per_s: int = Field(
+        20,
+        ge=1,
+        description="challenges in a second at this gateway for known serials, and as many for those with their "
+        "identity key; unknown serials get a quarter",
+    )
+    enroll_tries_per_minute: int = Field(5, ge=1, description="handshakes proved in a minute for one serial")
     enroll_challenge_s: int = Field(120, ge=1, le=3600, description="how long a device may take for its proof")
     enroll_approval_s: int = Field(86400, ge=1, description="how long a handshake waits for an operator")
     enroll_unused_s: int = Field(900, ge=1, description="a login that is granted and not used for so long is deleted")
@@ -184,6 +201,11 @@ class Settings(BaseSettings):
 
     shutdown_timeout_s: float = Field(30, gt=0, description="deadline for the drain after SIGTERM")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level logged")
+
+    @cached_property
+    def process(self) -> str:
+        """A name for this process, last in the name of each of its database sessions: who ends one finds the others."""
+        return token_hex(4)
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

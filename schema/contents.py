@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from schema.alarms.retained import RetainedAlarm
 from schema.enrollment import (
+    MAX_HELLO,
     MAX_REPLY,
     MAX_REQUEST,
     Challenge,
@@ -235,7 +236,10 @@ CHALLENGE = Content(
     {"challenge": _step("challenge", body=b64(json.dumps(_BODY).encode()), mac=KEY, sig=SIGNATURE)},
 )
 PROOF = Content(
-    "proof", Proof, "Step 3: the device proves its identity", {"proof": _step("proof", sig=SIGNATURE, mac=KEY)}
+    "proof",
+    Proof,
+    "Step 3: the device proves its identity",
+    {"proof": _step("proof", sig=SIGNATURE, mac=KEY, hello="e30", body="e30")},
 )
 GRANT = Content(
     "grant",
@@ -273,7 +277,8 @@ DOORS: dict[str, Door] = {
     "enroll-request": Door(
         request_topic("{txn}"),
         True,
-        f"The steps of a controller that has no login yet. Not retained; {MAX_REQUEST} bytes at most.",
+        f"The steps of a controller that has no login yet. Not retained; "
+        f"{MAX_HELLO} bytes at most for a HELLO, {MAX_REQUEST} for a PROOF.",
         (HELLO, PROOF),
     ),
     "enroll-reply": Door(

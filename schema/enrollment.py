@@ -1,6 +1,7 @@
 """The messages of the enrollment handshake, version 1; docs/enrollment.md explains them in words and figures.
 
-All are JSON. Binary values are base64url without padding. Requests have at most MAX_REQUEST bytes, replies MAX_REPLY.
+All are JSON. Binary values are base64url without padding. A HELLO has at most MAX_HELLO bytes, a PROOF MAX_REQUEST, a
+reply MAX_REPLY.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ REQUESTS, REPLIES = "enroll/v1/req/", "enroll/v1/res/"
 LOGIN = "enroll"
 """The user name that all devices without a login of their own share."""
 
-MAX_REQUEST, MAX_REPLY = 2048, 4096
+MAX_HELLO, MAX_REQUEST, MAX_REPLY = 2048, 6144, 4096
 
 Txn = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="128 random bits, new for each handshake")]
 Serial = Annotated[
@@ -81,6 +82,10 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="pr
     txn: Txn
     sig: Signature
     mac: Mac
+    hello: Annotated[str, Meta(max_length=2731)]
+    """The HELLO as it was sent: the gateway keeps nothing of a handshake before its proof."""
+    body: Annotated[str, Meta(max_length=1024)]
+    """The challenge's `body` as it came."""
     csr: Annotated[str, Meta(max_length=1400)] | None = None
     """PKCS #10, DER: asks for a certificate instead of a password."""
 

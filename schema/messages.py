@@ -27,11 +27,12 @@ class Telemetry(msgspec.Struct, gc=False, frozen=True):
     Frame: `t` a time, `v` channel name → value, `q` channel name → quality (good where absent).
     Block: `ch` channel names, `t` one time a frame, `v` one row a frame, one value a channel in the order of `ch`,
     `q` of the same shape as `v`; `seq` is the first frame's, the others follow without a gap.
-    A null value, NaN or infinity says that the channel was due but has no value: it is stored as NULL with bad quality.
+    A value is a number, stored as a double (integers beyond 2**53 are rounded); true and false are 1 and 0. A null
+    value, NaN or infinity says that the channel was due but has no value: it is stored as NULL with bad quality.
     """
 
     t: float | list[float]
-    v: dict[str, float | None] | list[list[float | None]]
+    v: dict[str, float | bool | None] | list[list[float | bool | None]]
     boot: Boot | None = None
     seq: Seq | None = None
     q: dict[str, Quality] | list[list[Quality]] | None = None

@@ -26,6 +26,12 @@ from schema.errors import BiogateError, Misused
 MIGRATIONS = Path(__file__).parent / "migrations"
 EDITIONS = Path(__file__).parent / "editions"
 LOCK = 0x62696F67  # "biog"
+NO_SUCH_FILE = "58P01"
+"""The SQLSTATE of a library that the server lacks: TimescaleDB was upgraded, and the database asks for the old one."""
+EXTENSION_BEHIND = (
+    "the server's TimescaleDB was upgraded or replaced, and this database still asks for the old one: run "
+    '`psql -X "$BIOGATE_DATABASE_URL" -c "alter extension timescaledb update"`, then `biogate migrate`'
+)
 
 
 class BadSetting(Misused):
@@ -77,6 +83,8 @@ async def make_login(connection: asyncpg.Connection, url: str) -> None:
     if password:
         await _execute(connection, "alter role %1$I login password %2$L", name, password)
     await _execute(connection, "grant biogate_api to %1$I", name)
+    database = await connection.fetchval("select current_database()")
+    await _execute(connection, "grant connect on database %1$I to biogate_api", database)
 
 
 async def _execute(connection: asyncpg.Connection, statement: str, *names: str) -> None:
@@ -106,6 +114,11 @@ async def main() -> None:
         finally:
             await connection.close()
     except (BadMigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        if (
+            getattr(error, "sqlstate", None) == NO_SUCH_FILE
+            or getattr(error.__cause__, "sqlstate", None) == NO_SUCH_FILE
+        ):
+            raise NotMigrated(f"not migrated: {EXTENSION_BEHIND}") from error
         cause = f": {error.__cause__}" if error.__cause__ else ""
         raise NotMigrated(f"not migrated: {error or type(error).__name__}{cause}") from error
     print(f"schema is current ({edition} edition)")

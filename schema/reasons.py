@@ -19,9 +19,10 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong-type"
     """A field is missing, has another type, or a number is out of its range."""
     WRONG_SHAPE = "wrong-shape"
-    """The fields do not fit together: a row and `ch` differ in length, or a frame and a block are mixed."""
+    """The fields do not fit together: a row and `ch` differ in length, a frame and a block are mixed, or a key stands
+    twice."""
     BAD_CHANNEL = "bad-channel"
-    """A channel name is empty, exceeds 64 characters, has control characters, or occurs twice in a block."""
+    """A channel name is empty, exceeds 64 characters, has control characters, or occurs twice."""
     TOO_MANY_CHANNELS = "too-many-channels"
     """The frame, or the device over its life, has more channels than allowed."""
     TOO_MANY_LAYOUTS = "too-many-layouts"

@@ -98,6 +98,11 @@ def _from_milliseconds(said: str) -> datetime:
     raise ValueError(f"{said} as milliseconds since 1970 does not lie between 2000 and {LAST:%Y}{unit_hint(number)}")
 
 
+def is_in_seconds(milliseconds: float) -> bool:
+    """Whether a count of milliseconds since 1970 makes sense only as a count of seconds."""
+    return LIKELY_FROM <= milliseconds * 1000 < LIKELY_TO
+
+
 def unit_hint(milliseconds: float) -> str:
     """Say what to write where a count of milliseconds makes sense only in another unit or as a date; else nothing."""
     for unit, factor in (("seconds", 1000.0), ("microseconds", 1e-3), ("nanoseconds", 1e-6)):

@@ -100,6 +100,8 @@ def example(name: str, serial: str, *, claim: int, csr: bool) -> dict[str, Any]:
         txn=txn,
         sig=b64(proof_sig),
         mac=b64(proof_mac),
+        hello=b64(hello),
+        body=b64(body),
         **({"csr": b64(request)} if csr else {}),
     )
     th3 = hashlib.sha256(lp(PROTOCOL) + lp(hello) + lp(body) + lp(proof)).digest()

@@ -17,6 +17,7 @@ import pytest
 from api.shapes import commands
 from gateway import settings
 from gateway.broker.limits import options
+from gateway.enrollment import pace as pace_of
 from gateway.enrollment.decisions import retry_after_s
 from gateway.errors import Rejected
 from gateway.intake import admit, registry
@@ -119,11 +120,11 @@ def firmware() -> Iterable[tuple[str, str, str]]:
         "open in quarantine for a device",
         f"{setting('quarantine_bytes').replace(' (', ' bytes (')} and "
         f"{setting('quarantine_rows').replace(' (', ' messages (')}",
-        "counted, not kept",
+        "counted, not kept, no receipt",
     )
     days = default("max_age_s") // 86400
     yield (
-        "age of a frame or event",
+        "age of a frame or event; a status in seconds since 1970",
         seconds("max_age_s").replace(" s (", f" s, {days} days ("),
         f"`{Reason.TOO_OLD}`",
     )
@@ -168,11 +169,19 @@ def handshake() -> Iterable[tuple[str, str]]:
     yield "`hardware`, `firmware`, a channel's name", f"{meta(enrollment.Words).max_length} characters"
     yield "channels in HELLO", f"{field(enrollment.Hello, 'channels').max_length}"
     yield "`csr`", f"{field(enrollment.Proof, 'csr').max_length:,} characters"
-    yield "a request", f"{enrollment.MAX_REQUEST:,} bytes"
+    yield "a HELLO", f"{enrollment.MAX_HELLO:,} bytes"
+    yield "a PROOF", f"{enrollment.MAX_REQUEST:,} bytes"
     yield "a reply", f"{enrollment.MAX_REPLY:,} bytes"
-    yield "handshakes open at once", setting("enroll_sessions")
-    yield "handshakes begun in a second, at a gateway", setting("enroll_hellos_per_s")
-    yield "handshakes begun in a minute for a serial", setting("enroll_tries_per_minute")
+    yield (
+        "proved handshakes on their way to a login at once, and as many that wait for an operator",
+        setting("enroll_sessions"),
+    )
+    pace = default("enroll_hellos_per_s")
+    shares = f"of which {pace * pace_of.EACH:.0f} for one of them; {pace} for those with their identity key"
+    unknown = f"{pace * pace_of.UNKNOWN:.0f} for all unknown serials"
+    challenges = f"{setting('enroll_hellos_per_s')} for known serials, {shares}; {unknown}"
+    yield "challenges in a second, at a gateway", challenges
+    yield "handshakes proved in a minute for a serial", setting("enroll_tries_per_minute")
     yield "time for the proof", seconds("enroll_challenge_s")
     hours = default("enroll_approval_s") // 3600
     yield "wait for an operator", seconds("enroll_approval_s").replace(" s (", f" s, {hours} hours (")

@@ -1,7 +1,9 @@
-"""`biogate sql-login add|end|list`: logins at the database for Grafana and notebooks. Each sees its organization.
+"""`biogate sql-login add|end|list`: logins at the database for Grafana and notebooks of the first organization, which
+runs the installation.
 
-What keeps them apart are rights, which nobody can give himself. The settings (read-only, time-outs) are for mistakes:
-PostgreSQL lets each session change its own; the number of connections it cannot change.
+No other organization gets one: docs/decisions/tenancy.md, decision 36, says what PostgreSQL cannot bound. Rights keep a
+login to its views, and nobody can give them to himself. Settings (read-only, time-outs) are for mistakes: a session can
+change its own. The leading gateway ends what takes too long, whatever a session has set.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from api.admin.console import Organization, organization_id, run, write_secret
 from schema.command_line import commands
 from schema.console import Refused, Who, Why, table, tell, time
 
-app = commands("Logins at the database, for Grafana: read what is an organization's.")
+app = commands("Logins at the database, for Grafana: read what is the first organization's.")
 
 MOST_CONNECTIONS = 5
 SETTINGS = {
@@ -35,9 +37,15 @@ SETTINGS = {
 }
 SUPERUSER_SETTINGS = {"temp_file_limit": "'1GB'"}
 """Only a superuser can give these; then no session can change them."""
-BARRED = r"^(pg_(try_)?advisory_|lo_(creat|create|from_bytea|import)$)"
-"""Functions that PostgreSQL gives to everyone, by name. The locks are those of the audit trail, the migrations and the
-gateways: whoever holds one stops others. Large objects fill the disk."""
+BARRED = (
+    r"^(pg_(try_)?advisory_|pg_notify$|pg_logical_emit_message$|pg_export_snapshot$|add_job$"
+    r"|lo_(creat|create|from_bytea|import|put)$|lowrite$)"
+)
+"""Functions that PostgreSQL and TimescaleDB give to everyone, by name. The locks are those of the audit trail, the
+migrations and the gateways: whoever holds one stops others. Large objects and messages in the log fill the disk. A call
+of pg_notify for each of many rows fills the queue that all listeners share; a job runs without end."""
+FIRST = 1
+"""The organization that runs the installation."""
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="of the login; all who log in at this server can see it")]
 
@@ -46,7 +54,11 @@ async def add_login(connection: asyncpg.Connection, name: str, organization: str
     """Make a login, in a transaction. Returns what a superuser would have to do to make it tighter."""
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name) or name.startswith("pg_"):
         raise Refused(f"{name!r} is not a name: use 1 to 40 small letters, digits, '_' and '-', the first a letter")
-    its_id = await organization_id(connection, organization)
+    if await organization_id(connection, organization) != FIRST:
+        raise Refused(
+            f"logins for SQL are of the organization that runs the installation: {organization} reads through the API,"
+            " or has a database of its own (docs/accounts.md says why)"
+        )
     if await connection.fetchval("select true from pg_roles where rolname = $1", name):
         raise Refused(f"there is a login or role {name} already")
     await _execute(
@@ -56,17 +68,59 @@ async def add_login(connection: asyncpg.Connection, name: str, organization: str
     )
     is_superuser = await connection.fetchval("select rolsuper from pg_roles where rolname = current_user")
     for setting, value in (SETTINGS | (SUPERUSER_SETTINGS if is_superuser else {})).items():
-        await _execute(connection, f"alter role %I in database %I set {setting} = {value}", name, None)
+        await _execute(connection, f"alter role %I set {setting} = {value}", name)
+    await _execute(connection, "grant connect on database %I to %I", None, name)
     await _execute(connection, "revoke temporary on database %I from public", None)
     if is_superuser:
-        for function in await connection.fetch(
-            "select oid::regprocedure::text from pg_proc"
-            " where pronamespace = 'pg_catalog'::regnamespace and proname ~ $1",
-            BARRED,
-        ):
-            await connection.execute(f"revoke execute on function {function[0]} from public")
-    await connection.execute("insert into sql_logins (role, organization_id) values ($1, $2)", name, its_id)
-    return [] if is_superuser else ["temporary files are not limited, locks and large objects are not barred"]
+        await _bar(connection)
+    else:  # who makes a role is not in it: without that he could not end what its sessions do
+        await _execute(connection, "grant %I to current_user", name)
+    await connection.execute("insert into sql_logins (role, organization_id) values ($1, $2)", name, FIRST)
+    return [] if is_superuser else LACKS
+
+
+LACKS = [
+    "temporary files are not limited",
+    "locks, large objects and pg_notify are not barred",
+    "it can connect to other databases of the server: revoke connect on database ... from public",
+]
+"""What only a superuser can do for a login."""
+
+
+async def _bar(connection: asyncpg.Connection) -> None:
+    """Take from everyone what no login for SQL may use, and give it to the gateway and to who owns the tables."""
+    keepers = [
+        "biogate_gateway",
+        await connection.fetchval("select tableowner from pg_tables where tablename = 'audit'"),
+    ]
+    for function in await connection.fetch(
+        "select oid::regprocedure::text from pg_proc"
+        " where pronamespace in ('pg_catalog'::regnamespace, 'public'::regnamespace) and proname ~ $1",
+        BARRED,
+    ):
+        await connection.execute(f"revoke execute on function {function[0]} from public")
+        for keeper in keepers:
+            await _execute(connection, f"grant execute on function {function[0]} to %I", keeper)
+    await connection.execute("revoke usage on language plpgsql from public")  # with DO any statement is a loop
+    for keeper in keepers:
+        await _execute(connection, "grant usage on language plpgsql to %I", keeper)
+
+
+async def close_others(connection: asyncpg.Connection) -> list[str]:
+    """Take the right to connect to other databases of the server from everyone, in a transaction of a superuser. Their
+    owners keep it, and who has it by name. Returns the names of those that were open."""
+    await connection.execute("lock table pg_database in share row exclusive mode")  # none is made or dropped meanwhile
+    names = [
+        row[0]
+        for row in await connection.fetch(
+            """select datname from pg_database d where datname <> current_database() and datallowconn
+                  and exists (select from aclexplode(coalesce(datacl, acldefault('d', datdba)))
+                               where grantee = 0 and privilege_type in ('CONNECT', 'TEMPORARY')) order by 1"""
+        )
+    ]
+    for name in names:
+        await _execute(connection, "revoke connect, temporary on database %I from public", name)
+    return names
 
 
 async def end_login(connection: asyncpg.Connection, name: str) -> int:
@@ -99,21 +153,26 @@ def add(
     why: Why = "by hand",
     who: Who,
 ) -> None:
-    """Make a login that reads what is an organization's, in the schema org, and nothing else."""
+    """Make a login that reads what is the first organization's, in the schema org, and nothing else.
+
+    As a superuser it also takes the right to connect to the server's other databases from everyone."""
     password = secrets.token_urlsafe(24)
 
-    async def work(connection: asyncpg.Connection) -> list[str]:
+    async def work(connection: asyncpg.Connection) -> tuple[list[str], list[str]]:
         lacks = await add_login(connection, name, organization, password)
+        closed = [] if lacks else await close_others(connection)
         await connection.execute(
             "insert into audit (organization_id, who, action, subject, why)"
             " select organization_id, $2, 'sql-login add', 'sql-login/' || role, $3 from sql_logins where role = $1",
             *(name, who, why),
         )
         write_secret(to, f"{password}\n")
-        return lacks
+        return lacks, closed
 
-    lacks = run(work)
+    lacks, closed = run(work)
     tell(f"login {name} of {organization}: password in {to}")
+    for database in closed:
+        tell(f"database {database}: who connects to it and does not own it now needs the right by name")
     for lack in lacks:
         tell(f"made without a superuser's rights: {lack}")
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, St
 
 from api.http.parameters import Words, device_name, printable
 from api.problems import BadParameter, TooLarge
+from schema.unique_keys import RepeatedKey, check_json
 
 MOST_BYTES = 65536
 
@@ -60,6 +61,7 @@ def inlined(schema: dict[str, Any]) -> dict[str, Any]:
 async def order(request: Request, kind: type[Kind], content: bytes | None = None) -> Kind:
     """The body as that kind of order."""
     content = await body(request, MOST_BYTES) if content is None else content
+    unambiguous(content)
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
@@ -68,6 +70,14 @@ async def order(request: Request, kind: type[Kind], content: bytes | None = None
             example = kind.model_json_schema().get("example")
             raise BadParameter("body", f"is not JSON; send an object like {json.dumps(example)}") from error
         raise RequestValidationError(errors) from error
+
+
+def unambiguous(content: bytes) -> None:
+    """Refuse JSON in which a key stands twice: the last would win in silence, and a command would go to a device."""
+    try:
+        check_json(content)
+    except RepeatedKey as error:
+        raise BadParameter("body", f"{error}: give each key once") from error
 
 
 async def body(request: Request, most: int) -> bytes:

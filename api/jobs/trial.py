@@ -16,9 +16,9 @@ from api.problems import NotFound
 from api.queries import devices, load
 from schema import times
 from schema.alarms import history
-from schema.alarms.engine import CommittedFrame
 from schema.alarms.rules import Rule
 from schema.alarms.stored import sent
+from schema.alarms.timeline import CommittedFrame
 
 SQL = load("alarm_trials")
 AT_A_TIME = 2000

@@ -67,12 +67,13 @@ select coalesce((select json_agg(json_build_array(date_part('epoch', period), pr
 
 -- name: now
 -- What stands now, of the device $1 or of all (null).
-select count(*) filter (where state <> 'normal') as standing,
+select count(*) filter (where state <> 'normal' or not_evaluated is not null) as standing,
        count(*) filter (where state in ('unacknowledged', 'returned-unacknowledged')) as unacknowledged,
        count(*) filter (where state = 'shelved') as shelved,
        count(*) filter (where state = 'suppressed') as suppressed,
        count(*) filter (where state = 'out-of-service') as out_of_service,
-       count(*) filter (where condition = 'unknown') as unknown
+       count(*) filter (where condition = 'unknown') as unknown,
+       count(*) filter (where not_evaluated is not null) as not_evaluated
   from alarms
  where $1::text is null or device = $1;
 

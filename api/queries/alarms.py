@@ -61,7 +61,7 @@ async def one(database: Database, device: str, rule: str) -> AlarmDetail:
 
 
 def absent(device: str, rule: str) -> NotFound:
-    return NotFound(f"there is no alarm {rule} of {device}: it is there from its first transition on")
+    return NotFound(f"there is no alarm {rule} of {device}: no such rule covers the device")
 
 
 async def history(database: Database, asked: HistoryParameters, before: int, limit: int) -> list[asyncpg.Record]:

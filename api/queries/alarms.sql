@@ -1,15 +1,16 @@
 -- Alarms and their transitions.
 
 -- name: page
--- Alarms after the key $1, $2 (device, rule), for which each of these holds that is not null: state among $3, it stands
--- (or does not): $4, priority among $5, of the device $6, whose device has all the tags $7, of the rule $8, nobody has
--- acknowledged it (or it needs none): $9. At most $10.
+-- Alarms after the key $1, $2 (device, rule), for which each of these holds that is not null: state among $3, it is not
+-- normal or not evaluated (or neither): $4, priority among $5, of the device $6, whose device has all the tags $7, of the
+-- rule $8, nobody has acknowledged it (or it needs none): $9. At most $10.
 select a.device, a.rule, a.title, a.state, a.condition, a.priority, a.since, a.raised_at, a.value, a.detail,
-       a.shelved_until, a.message, a.response, a.n
+       a.shelved_until, a.message, a.response, a.n, a.not_evaluated, a.evaluated_until, a.received_until,
+       a.clock_set_back_at, a.numbers_back_at
   from alarms a
  where (a.device, a.rule) > ($1, $2)
    and ($3::text[] is null or a.state = any ($3))
-   and ($4::boolean is null or (a.state <> 'normal') = $4)
+   and ($4::boolean is null or (a.state <> 'normal' or a.not_evaluated is not null) = $4)
    and ($5::text[] is null or a.priority = any ($5))
    and ($6::text is null or a.device = $6)
    and ($7::text[] is null or a.tags @> $7)
@@ -19,8 +20,8 @@ select a.device, a.rule, a.title, a.state, a.condition, a.priority, a.since, a.r
  limit $10;
 
 -- name: silenced
--- Alarms that are held back, after the key $1, $2 (device, rule), with the person who did it and why, null where the phase of
--- the run did; each of these holds that is not null: state among $3, priority among $4, of the device $5. At most $6.
+-- Alarms that are held back, after the key $1, $2 (device, rule), with the person who did it and why, null where the phase
+-- of the run did; each of these holds that is not null: state among $3, priority among $4, of the device $5. At most $6.
 select a.device, a.rule, a.title, a.priority, a.state, a.condition, a.active, a.since, a.shelved_until as until,
        x.who, x.why, a.n
   from alarms a

@@ -1,12 +1,13 @@
 -- What live feeds tell: the alarms that stand, and transitions in the order of their numbers, which is that of commits.
 
 -- name: standing
--- All that are not normal, and the number of the newest transition that they are the outcome of: one statement, so both
+-- All that are not normal or not evaluated, and the number of the newest transition that they are the outcome of: one statement, so both
 -- are of one moment. Without an alarm there is one row, with the number alone.
 select c.newest, a.device, a.rule, a.title, a.state, a.condition, a.priority, a.since, a.raised_at, a.value, a.detail,
-       a.shelved_until, a.message, a.response, a.n
+       a.shelved_until, a.message, a.response, a.n, a.not_evaluated, a.evaluated_until, a.received_until,
+       a.clock_set_back_at, a.numbers_back_at
   from (select coalesce((select transition_id from alarm_transitions order by transition_id desc limit 1), 0)) c (newest)
-  left join alarms a on a.state <> 'normal'
+  left join alarms a on a.state <> 'normal' or a.not_evaluated is not null
  order by a.since, a.device, a.rule;
 
 -- name: after

@@ -2,11 +2,11 @@
 
 -- name: holds
 -- $1 number before which the page begins, $2 limit. Newest first, those that were ended too.
-select hold_id, device, begins, ends, who, why, made_at, ended_at, dropped_until
+select hold_id, organization, device, begins, ends, who, why, made_at, ended_at, dropped_until
   from retention_holds where hold_id < $1 order by hold_id desc limit $2;
 
 -- name: hold
-select hold_id, device, begins, ends, who, why, made_at, ended_at, dropped_until
+select hold_id, organization, device, begins, ends, who, why, made_at, ended_at, dropped_until
   from retention_holds where hold_id = $1;
 
 -- name: make

@@ -32,6 +32,7 @@ async def status(database: Database, name: str) -> StatusAnswer:
         last_seen=seen,
         last_frame_at=row["time"],
         lag_ms=None if silent else (row["received_at"] - row["time"]) / MILLISECOND,
+        clock_set_back=row["set_back"],
         age_ms=None if silent else (now - row["time"]) / MILLISECOND,
         completeness=complete,
     )

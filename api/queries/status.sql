@@ -3,13 +3,19 @@
 -- name: status
 -- Of the device named $1; its newest frame is looked for since $2, as older chunks are not opened then.
 select d.device_id, d.state, p.online, p.since, p.boot, p.firmware, p.received_at as status_received_at,
-       f.time, f.received_at
+       f.time, f.received_at, coalesce(f.time <= c.until, false) as set_back
   from devices d
+  left join clocks_set_back c on c.device_id = d.device_id
  cross join lateral (select * from presence p where p.device_id = d.device_id limit 1) p
   left join lateral (
-       select f.time, f.received_at from frames f
-        where f.device_id = d.device_id and f.time >= $2
-        order by f.time desc limit 1) f on true
+       (select f.time, f.received_at from frames f
+         where f.device_id = d.device_id and f.time >= $2 and f.time > coalesce(c.before, '-infinity')
+         order by f.time desc limit 1)
+        union all
+       (select f.time, f.received_at from frames f
+         where f.device_id = d.device_id and f.time >= $2 and f.time <= c.until
+         order by f.time desc limit 1)
+        limit 1) f on true
  where d.name = $1;
 
 -- name: completeness

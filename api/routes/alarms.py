@@ -47,8 +47,8 @@ TRANSITIONS = Table(
 @router.table(
     "/alarms",
     summary="Alarms by device and rule",
-    description="Every rule on every device of its scope, from its first transition on. `standing=true` has those that "
-    "are not normal.",
+    description="Every rule on every device of its scope. `standing=true` has those that are not normal, and those "
+    "that are not evaluated: `not_evaluated` says why.",
     responses=description.DATABASE | ALARMS.described(shapes.ALARM),
 )
 async def page(request: Request, database: Db, asked: Annotated[shapes.AlarmParameters, Query()]) -> Response:

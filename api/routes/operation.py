@@ -6,13 +6,16 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.access.guard import Accounts
+from api.database import Database
 from api.http import answers, description
 from api.problems import Unavailable
 from schema import migrate
+from schema.reachability import answer_within
 
 router = APIRouter(tags=["operation"])
 
 
+READY_S = 1.5
 ALIVE = answers.json({"status": "alive"})
 
 
@@ -32,13 +35,20 @@ async def health() -> Response:
     | {503: description.DATABASE[503], 200: {"content": {"application/json": {"example": {"status": "ready"}}}}},
 )
 async def ready(database: Accounts) -> Response:
-    async with database.connection() as connection:
-        missing = await migrate.pending(connection)
+    try:
+        missing = await answer_within(READY_S, _missing_migrations(database))
+    except TimeoutError as error:
+        raise Unavailable(f"the database has not answered within {READY_S:g} s: try again") from error
     if missing:
         raise Unavailable(
             f"migrations have not run: {', '.join(missing)}; run biogate migrate", retry_after=30, pending=missing
         )
     return answers.json({"status": "ready"})
+
+
+async def _missing_migrations(database: Database) -> list[str]:
+    async with database.connection() as connection:
+        return await migrate.pending(connection)
 
 
 @router.get(

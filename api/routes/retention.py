@@ -30,7 +30,7 @@ Id = Annotated[int, Path(ge=1, le=LAST_ID, description="number in the list", exa
 
 @router.table(
     "/retention/holds",
-    summary="Holds, newest first; those that were ended too",
+    summary="Holds, newest first; those that were ended too. The organization that runs the installation sees all",
     responses=description.DATABASE | HOLDS.described(shapes.HOLD),
     dependencies=[READS],
 )
@@ -42,8 +42,8 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
     "/retention/holds",
     status_code=201,
     summary="Make a hold: forbid to drop the data of a time, however old they are",
-    description="Frames and events are kept by chunks, which have all devices in them: of that time everything stays. "
-    "What was dropped before does not come back: see `dropped_until`.",
+    description="What the organization's devices, or the one named, have sent of that time stays, also when a device "
+    "is given away. What was dropped before does not come back: see `dropped_until`.",
     responses=description.CHANGE | description.made(shapes.Hold, hold=shapes.HOLD),
     openapi_extra=described(NewHold),
     dependencies=[CHANGES],

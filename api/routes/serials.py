@@ -12,7 +12,7 @@ from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
 from api.http.answers import Table
-from api.http.bodies import Order, OrganizationName, body, described, order
+from api.http.bodies import Order, OrganizationName, body, described, order, unambiguous
 from api.http.parameters import ListParameters, SerialNumber, StrictParameters, Words
 from api.problems import ApiError, BadParameter, BadRows, Conflict, Unsupported
 from api.queries import serials as queries
@@ -137,6 +137,7 @@ def _rows(request: Request, content: bytes) -> list[serials.SerialRow]:
         if kind == "text/csv":
             return serials.from_csv(content.decode())
         if kind == "application/json":
+            unambiguous(content)
             return serials.from_items(msgspec.json.decode(content, type=list[Any]))
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         raise BadParameter("body", f"is not {kind}: a list of objects, or CSV in UTF-8") from error

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from api.http.bodies import DeviceText, Order, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Instant
-from api.shapes.alarms import Action, AlarmState
 from api.shapes.devices import MOST_TAGS, Tag
+from schema.alarms.machine import Action, AlarmState
 from schema.alarms.rules import Priority, RuleName
 
 

@@ -89,12 +89,13 @@ class Durations(Answer):
 
 
 class Present(Answer):
-    standing: Annotated[int, about("alarms that are not normal")]
+    standing: Annotated[int, about("alarms that are not normal or not evaluated")]
     unacknowledged: Annotated[int, about("active or returned")]
     shelved: int
     suppressed: int
     out_of_service: int
     unknown: Annotated[int, about("alarms whose condition cannot be told")]
+    not_evaluated: Annotated[int, about("alarms whose rule is not evaluated on the device, for whatever reason")]
 
 
 class AlarmHealth(Answer, rename={"from_": "from", "return_": "return"}):
@@ -136,5 +137,6 @@ HEALTH = example(
  "title": "pH does not move", "priority": "low", "raised_at": "2026-11-18T22:03:17.000000Z"}]},
  "acknowledgement": {"number": 90, "open": 2, "other": 4, "p50": 41.2, "p90": 320.5, "max": 2201.7},
  "return": {"number": 93, "open": 1, "other": 2, "p50": 63.0, "p90": 1804.0, "max": 5400.0},
- "now": {"standing": 9, "unacknowledged": 2, "shelved": 3, "suppressed": 1, "out_of_service": 1, "unknown": 1}}""",
+ "now": {"standing": 9, "unacknowledged": 2, "shelved": 3, "suppressed": 1, "out_of_service": 1, "unknown": 1,
+ "not_evaluated": 1}}""",
 )

@@ -8,7 +8,7 @@ from fastapi import Request
 from msgspec import Meta, Raw
 from pydantic import Field, ValidationError
 
-from api.http.bodies import MOST_BYTES, body
+from api.http.bodies import MOST_BYTES, body, unambiguous
 from api.http.description import Answer, T, about, example, reference
 from api.http.parameters import ListParameters, ReasonParameter
 from api.problems import BadRules
@@ -105,6 +105,7 @@ class RuleImportParameters(ReasonParameter):
 async def definition(request: Request) -> Definition:
     """Read the body as a rule. Raises BadRules."""
     content = await body(request, MOST_BYTES)
+    unambiguous(content)
     try:
         return Definition.model_validate_json(content)
     except ValidationError as error:

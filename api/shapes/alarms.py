@@ -10,24 +10,28 @@ from api.http.description import Answer, about, example
 from api.http.parameters import ListParameters, SpanParameters, StreamParameters
 from api.shapes.alarm_rules import DEFINITION, RuleDefinition
 from api.shapes.devices import MOST_TAGS
+from schema.alarms.machine import AlarmState, Condition
 from schema.alarms.rules import Priority
 
-AlarmState = Literal[
-    "normal",
-    "unacknowledged",
-    "acknowledged",
-    "returned-unacknowledged",
-    "latched",
-    "shelved",
-    "suppressed",
-    "out-of-service",
+Cause = Literal[
+    "condition",
+    "return",
+    "unknown",
+    "known",
+    "shelving-ended",
+    "phase",
+    "rule-changed",
+    "removed",
+    "acknowledge",
+    "reset",
+    "shelve",
+    "unshelve",
+    "suppress",
+    "unsuppress",
+    "remove-from-service",
+    "return-to-service",
 ]
 Held = Literal["shelved", "suppressed", "out-of-service"]
-Condition = Literal["normal", "active", "unknown"]
-Action = Literal[
-    "acknowledge", "reset", "shelve", "unshelve", "suppress", "unsuppress", "remove-from-service", "return-to-service"
-]
-Cause = Literal["condition", "return", "unknown", "known", "shelving-ended", "phase", "rule-changed", "removed", Action]
 
 
 class AlarmAnswer(Answer):
@@ -45,6 +49,15 @@ class AlarmAnswer(Answer):
     message: str
     response: Annotated[str, about("what the operator is to do")]
     n: Annotated[int, about("number of its transitions so far")]
+    not_evaluated: Annotated[str | None, about("why the rule is not evaluated on the device now; null: it is")]
+    evaluated_until: Annotated[
+        str | None, about("time of the newest evaluated frame, by the device's clock; written every 30 s or less")
+    ]
+    received_until: Annotated[str | None, about("when that frame was received")]
+    clock_set_back_at: Annotated[str | None, about("when the device's clock was last found to be set back")]
+    numbers_back_at: Annotated[
+        str | None, about("when the device's numbers (boot, seq) last went back, though its frames were newer")
+    ]
 
 
 class SilencedAlarm(Answer):
@@ -93,7 +106,9 @@ class AlarmDetail(AlarmAnswer):
 
 class DeviceAlarmParameters(ListParameters):
     state: list[AlarmState] = Field([], description="only in these states; may be repeated; without it all")
-    standing: bool | None = Field(None, description="true: only those that are not normal; false: only those that are")
+    standing: bool | None = Field(
+        None, description="true: only those that are not normal or not evaluated; false: only the others"
+    )
     unacknowledged: bool | None = Field(None, description="only those that somebody has to acknowledge, or the others")
     priority: list[Priority] = Field([], description="only of these; may be repeated")
     rule: str | None = Field(None, max_length=64, description="only of this rule")
@@ -124,7 +139,9 @@ ALARM = example(
     """{"device": "br-1", "rule": "temperature-high", "title": "Temperature high", "state": "unacknowledged",
  "condition": "active", "priority": "high", "since": "2026-11-20T07:45:00.000000Z",
  "raised_at": "2026-11-20T07:45:00.000000Z", "value": 38.2, "detail": "38.2 above 38", "shelved_until": null,
- "message": "The culture is too warm", "response": "Look at the cooling water", "n": 7}""",
+ "message": "The culture is too warm", "response": "Look at the cooling water", "n": 7,
+ "not_evaluated": null, "evaluated_until": "2026-11-20T07:45:02.000000Z",
+ "received_until": "2026-11-20T07:45:02.031000Z", "clock_set_back_at": null, "numbers_back_at": null}""",
 )
 SILENCED = example(
     SilencedAlarm,

@@ -13,6 +13,7 @@ from api.http.parameters import Instant, device_name
 
 class Hold(Answer):
     hold_id: int
+    organization: Annotated[str, about("its own; the organization that runs the installation sees the holds of all")]
     device: Annotated[str | None, about("null: all devices of the organization")]
     begins: Annotated[str | None, about("null: from the oldest data on")]
     ends: Annotated[str | None, about("null: all future data too")]
@@ -28,7 +29,7 @@ class Hold(Answer):
 
 HOLD = example(
     Hold,
-    """{"hold_id": 3, "device": "br-1", "begins": "2026-11-01T00:00:00.000000Z",
+    """{"hold_id": 3, "organization": "main", "device": "br-1", "begins": "2026-11-01T00:00:00.000000Z",
  "ends": "2026-11-15T00:00:00.000000Z", "who": "eva@example.org", "why": "batch 4711 is being inspected",
  "made_at": "2026-11-20T07:45:00.000000Z", "ended_at": null, "dropped_until": null}""",
 )

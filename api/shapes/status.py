@@ -46,6 +46,10 @@ class StatusAnswer(Answer):
         float | None,
         about("how long after its time the newest frame was received; below 0 where the device's clock is ahead"),
     ]
+    clock_set_back: Annotated[
+        bool,
+        about("its clock was set back: the newest frame is the one that came last, not the one with the greatest time"),
+    ]
     age_ms: Annotated[float | None, about("how long before the answer the time of the newest frame is")]
     completeness: Annotated[Completeness, about("of the last hour")]
 
@@ -54,7 +58,7 @@ STATUS = example(
     StatusAnswer,
     """{"device": "br-1", "state": "active", "online": true, "since": "2026-11-20T07:45:00.000000Z",
  "last_seen": "2026-11-20T08:45:00.031000Z", "boot": 7, "firmware": "2.4.1",
- "last_frame_at": "2026-11-20T08:45:00.000000Z", "lag_ms": 31.0, "age_ms": 412.0,
+ "last_frame_at": "2026-11-20T08:45:00.000000Z", "lag_ms": 31.0, "clock_set_back": false, "age_ms": 412.0,
  "completeness": {"from": "2026-11-20T07:45:00.412000Z", "to": "2026-11-20T08:45:00.412000Z", "expected": 3600,
  "stored": 3597, "missing": 3, "lost": 1}}""",
 )

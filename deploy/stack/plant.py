@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.stack.errors import StackError
 from deploy.stack.paths import DATA, Paths
+from device_sim.claims import read_claims
+from device_sim.enroll import open_keepers
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class PlantAccess:
             "BIOGATE_MQTT_CA_FILE": str(self.ca or self.secrets / "ca.pem"),
             "BIOGATE_API_SECRET_FILE": str(self.secrets / "api.secret"),
             "BIOGATE_ENROLL_URL": self.enroll_url,
+            "BIOGATE_ENROLL_PASSWORD_FILE": str(self.secrets / "enroll.password"),
             "BIOGATE_DEVICE_BROKER_URL": self.device_url,
             **certificates,
         }
@@ -80,17 +84,21 @@ class Plant:
         fleet = ["--devices", str(self.devices), "--rate", str(self.rate), "--http-port", str(http_port)]
         return ["device_sim", *fleet, *self._options()]
 
-    def factory_reset(self) -> list[str]:
-        """A command of `biogate` that resets controllers whose logins name another address of the broker, or no words.
+    def factory_reset(self) -> bool:
+        """Reset the controllers whose logins name another address of the broker, and return whether there are any.
 
-        Those controllers lose frames that they had not sent yet.
+        They forget their login, and the frames that they had not sent yet. A controller that may not enroll again, as
+        it was revoked, stays without a login.
         """
         if self.access is None or not self._address.exists() or self._address.read_text() == self.access.device_url:
-            return []
-        known = sorted(path.stem for path in self.state.glob("*.identity"))
-        serials = [f"sim-{number:04}" for number in range(1, self.devices + 1)]
-        resets = [word for serial in serials if serial in known for word in ("--factory-reset", serial)]
-        return ["sim", "enroll", *self._options(), *resets] if resets else []
+            return False
+        known = {path.stem for path in self.state.glob("*.identity")}
+        try:
+            claims = [claim for claim in read_claims(self.claims, lambda _: None) if claim.serial in known]
+            open_keepers(self.state, claims, [claim.serial for claim in claims])
+        except (ValueError, OSError) as error:
+            raise StackError(f"the simulated controllers' files cannot be used: {error}") from error
+        return bool(claims)
 
     def remember(self) -> None:
         """Note the address that the logins name."""

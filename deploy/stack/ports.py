@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Collection
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -13,6 +14,8 @@ from deploy.stack.errors import StackError
 LOOPBACK = "127.0.0.1"
 EPHEMERAL = 32_768
 """The first port that the kernel uses as source port of connections."""
+LISTEN = "0A"
+"""The kernel's number for a socket that listens."""
 
 
 def is_free(port: int) -> bool:
@@ -33,6 +36,21 @@ def is_listening(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether this very process listens on `port`. Where its files may not be seen, whether any process does."""
+    sockets = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, *_, inode = line.split()[:10]
+        if state == LISTEN and int(local.rpartition(":")[2], 16) == port:
+            sockets.add(f"socket:[{inode}]")
+    try:
+        return any(str(file.readlink()) in sockets for file in Path(f"/proc/{pid}/fd").iterdir())
+    except PermissionError:
+        return is_listening(port)
+    except OSError:  # it ends, or closes a file
+        return False
 
 
 def answers(url: str) -> bool:

@@ -19,7 +19,7 @@ from deploy.stack.conf import Changes, plugin_path, render
 from deploy.stack.errors import StartError
 from deploy.stack.paths import MOSQUITTO_CONF, POSTGRES_CONF, Paths
 from deploy.stack.place import Place
-from deploy.stack.ports import LOOPBACK, is_free, is_listening
+from deploy.stack.ports import LOOPBACK, is_free, listens
 from deploy.stack.process import Process
 from deploy.stack.service import Service
 
@@ -235,4 +235,4 @@ class Mosquitto(StackServer):
 
     def is_ready(self) -> bool:
         """Whether the broker listens. TLS ports are not connected to: the broker would log each try as a failure."""
-        return self.process.running and is_listening(self.port) and not any(is_free(port) for port in self.ports)
+        return self.process.running and listens(self.pid, self.port) and not any(is_free(port) for port in self.ports)

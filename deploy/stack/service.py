@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 from typing import Any, Self
+from urllib.parse import urlsplit
 
+from deploy.stack import ports
 from deploy.stack.errors import StartError
 from deploy.stack.paths import CHECKOUT, Paths
 from deploy.stack.process import Process, until, with_death_signal
@@ -107,7 +109,9 @@ class Module(Service):
         return self.process_of(argv, env=self._environment, cwd=CHECKOUT)
 
     def is_ready(self) -> bool:
-        return self.process.running and self._ready()
+        """Whether the program is ready, and listens itself: another one may have taken its port meanwhile."""
+        port = urlsplit(self._url).port
+        return self.process.running and (port is None or ports.listens(self.pid, port)) and self._ready()
 
     @property
     def url(self) -> str:

@@ -122,7 +122,7 @@ class Supervisor:
         drain_s = float(environment.get("BIOGATE_SHUTDOWN_TIMEOUT_S") or 30)
         part = partial(Module, self.paths, environment=environment)
         self._add(
-            part("API", ["api"], url=api, ready=lambda: ports.is_listening(at["API"])),
+            part("API", ["api"], url=api, ready=_answers(api, "/health")),
             part("gateway", ["gateway"], url=gateway, ready=_answers(gateway, "/ready"), deadline_s=drain_s + 5),
             part("alarms", ["gateway.alarms"], url=alarms, ready=_answers(alarms, "/ready")),
         )
@@ -189,9 +189,8 @@ class Supervisor:
         return {}
 
     def _start_simulator(self, plant: Plant, environment: Mapping[str, str]) -> None:
-        if reset := plant.factory_reset():
+        if plant.factory_reset():
             self.say("Controllers' logins are for another port: they are reset, and enroll again")
-            self._once("factory reset", reset, plant.environment(environment))
         plant.remember()
         port = self._port("simulator", "BIOGATE_SIMULATOR_HTTP_PORT", 8004)
         environment = plant.environment(environment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from functools import partial
 
 from rich.console import Console, Group, RenderableType
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.stack.accounting import CounterWindow, read
-from deploy.stack.enrolled import EnrollmentProgress, ProgressReader
+from deploy.stack.durable import DurableFigures, DurableReader, StoredCounts
 from deploy.stack.paths import short
 from deploy.stack.supervisor import Supervisor
 
@@ -28,64 +29,86 @@ COLUMNS = {
 }
 
 
+@dataclass
+class PlantView:
+    """What was read last of a stack. What the gateway counts begins anew with each gateway, so the totals are the
+    database's; only what is in flight, rates and lags are the gateway's."""
+
+    supervisor: Supervisor
+    window: CounterWindow = field(default_factory=CounterWindow)
+    stored: StoredCounts = field(default_factory=dict)
+    enrolled: str = ""
+    """How far enrollment has come, in words; empty without enrollment."""
+
+    def __post_init__(self) -> None:
+        self._reader = DurableReader(self.supervisor.endpoints.database)
+
+    def step(self) -> None:
+        """Tend the stack, and read all figures that can be read just now."""
+        self.supervisor.tend()
+        reading = read(self.supervisor.endpoints.gateway, time.monotonic())
+        if reading is not None:
+            self.window.add(reading)
+        figures: DurableFigures | None = self._reader.read()
+        if figures is not None:
+            self.stored = figures.stored
+            self.enrolled = str(figures.progress) if self.supervisor.endpoints.access else ""
+
+    def total(self, state: str, kind: str | None = None) -> int:
+        """The count in a state, of one kind or of all. What was received is what has become of it, and is in flight."""
+        if state == "received":
+            return sum(self.total(other, kind) for other in COLUMNS if other != state)
+        if state == "in_flight":
+            return self.window.readings[-1].total(state, kind) if self.window.readings else 0
+        return int(sum(count for (of, which), count in self.stored.items() if of == state and kind in {None, which}))
+
+
 def watch(supervisor: Supervisor, console: Console) -> None:
     """Tend the stack and show it until interrupted, or until StackError."""
-    window, began = CounterWindow(), time.monotonic()
-    reader = ProgressReader(supervisor.endpoints.database) if supervisor.endpoints.access else None
+    view, began = PlantView(supervisor), time.monotonic()
     if not console.is_terminal:
-        return watch_plainly(supervisor, console, window, reader)
-    with Live(page(supervisor, window, None, 0), console=console, auto_refresh=False) as live:
+        return watch_plainly(view, console)
+    with Live(page(view, 0), console=console, auto_refresh=False) as live:
         while True:
-            enrolled = step(supervisor, window, reader)
-            live.update(page(supervisor, window, enrolled, time.monotonic() - began), refresh=True)
+            view.step()
+            live.update(page(view, time.monotonic() - began), refresh=True)
             time.sleep(READ_S)
 
 
-def watch_plainly(
-    supervisor: Supervisor, console: Console, window: CounterWindow, reader: ProgressReader | None
-) -> None:
+def watch_plainly(view: PlantView, console: Console) -> None:
     """Show the same in lines; the first comes early, so that a script sees at once that data flow. A changed number of
     enrolled controllers gets a line of its own."""
     say = partial(console.print, soft_wrap=True, highlight=False)
     next_line = time.monotonic() + 2
-    before = None
+    before = ""
     while True:
-        enrolled = step(supervisor, window, reader)
-        if enrolled is not None and enrolled != before:
-            say(f"{time.strftime('%H:%M:%S')} controllers: {enrolled}")
-            before = enrolled
-        while supervisor.notices:
-            say(supervisor.notices.popleft())
+        view.step()
+        if view.enrolled != before:
+            say(f"{time.strftime('%H:%M:%S')} controllers: {view.enrolled}")
+            before = view.enrolled
+        while view.supervisor.notices:
+            say(view.supervisor.notices.popleft())
         if time.monotonic() >= next_line:
-            say(line(window))
+            say(line(view))
             next_line += LINE_S
         time.sleep(READ_S)
 
 
-def step(supervisor: Supervisor, window: CounterWindow, reader: ProgressReader | None) -> EnrollmentProgress | None:
-    supervisor.tend()
-    reading = read(supervisor.endpoints.gateway, time.monotonic())
-    if reading is not None:
-        window.add(reading)
-    return reader.read() if reader else None
-
-
-def line(window: CounterWindow) -> str:
+def line(view: PlantView) -> str:
     """One line: rate, counts of all kinds, lag."""
+    window = view.window
     if not window.readings:
         return f"{time.strftime('%H:%M:%S')} the gateway does not answer"
-    last = window.readings[-1]
-    counts = " | ".join(f"{title} {last.total(state)}" for state, title in COLUMNS.items())
+    counts = " | ".join(f"{title} {view.total(state)}" for state, title in COLUMNS.items())
     return (
         f"{time.strftime('%H:%M:%S')} {window.rate('committed', 'frame'):.1f} frames/s | {counts} | "
         f"lag p50 {milliseconds(window.lag(0.5))} p99 {milliseconds(window.lag(0.99))}"
     )
 
 
-def page(
-    supervisor: Supervisor, window: CounterWindow, enrolled: EnrollmentProgress | None, running_s: float
-) -> RenderableType:
+def page(view: PlantView, running_s: float) -> RenderableType:
     """The live page: parts with their addresses, the accounting, rate and lag, what happened lately."""
+    supervisor = view.supervisor
     parts = Table.grid(padding=(0, 2))
     urls = _addresses(supervisor)
     states = {service.title: _state(service.process.running, service.pid) for service in supervisor.services}
@@ -95,25 +118,24 @@ def page(
         Text("Biogate", style="bold"),
         parts,
         Text(),
-        *([Text(f"Controllers: {enrolled}"), Text()] if enrolled else []),
-        accounting(window),
+        *([Text(f"Controllers: {view.enrolled}"), Text()] if view.enrolled else []),
+        accounting(view),
         Text(),
-        summary(window, running_s),
+        summary(view.window, running_s),
     ]
     rows += [Text(notice, style="yellow") for notice in supervisor.notices]
     places = f"Endpoints as shell variables: {short(supervisor.paths.env)}   Logs: {short(supervisor.paths.log)}"
     return Group(*rows, Text(f"{places}   Ctrl-C stops everything", style="dim"))
 
 
-def accounting(window: CounterWindow) -> Table:
+def accounting(view: PlantView) -> Table:
     """The accounting by kind: received = committed + duplicates + quarantined + discarded + in flight."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
     for title in COLUMNS.values():
         table.add_column(title, justify="right")
     for kind, title in KINDS.items():
-        counts = [window.readings[-1].total(state, kind) if window.readings else 0 for state in COLUMNS]
-        table.add_row(title, *(f"{n:,}" for n in counts))
+        table.add_row(title, *(f"{view.total(state, kind):,}" for state in COLUMNS))
     return table
 
 
@@ -139,6 +161,7 @@ def _addresses(supervisor: Supervisor) -> dict[str, str]:
         "API": at.api,
         "gateway": at.gateway,
         "alarms": at.alarms,
+        **{part.title: part.url for part in supervisor.services if part.title in {"simulator", "canary"}},
     }
 
 

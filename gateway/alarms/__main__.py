@@ -22,6 +22,7 @@ from gateway.runtime.events import stop_signal, unless_stopped
 from gateway.runtime.health import serve
 from gateway.runtime.metric_kinds import watch_event_loop
 from gateway.settings import Settings
+from schema.reachability import watched_database
 
 if TYPE_CHECKING:
     from gateway.secrets import Secrets
@@ -47,6 +48,7 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
         create_pool(settings, purpose="alarms", idle_in_transaction_session_timeout=f"{IDLE_S}s") as pool,
         create_pool(settings, purpose="notify") as notify_pool,
         serve(settings.alarms_http_host, settings.alarms_http_port, in_the_way),
+        watched_database(str(settings.database_url), metrics.DATABASE_REACHABLE.set),
     ):
         if (lead := await unless_stopped(stop, start())) is None:
             return

@@ -14,7 +14,7 @@ import asyncpg
 from gateway.alarms.watch import DeviceWatch, Standing
 from gateway.errors import LeadLost
 from gateway.runtime.database import Pool, PoolConnection
-from schema.alarms.engine import moment
+from schema.alarms.intake import Intakes
 from schema.alarms.machine import Alarm, Condition
 
 EPOCH = "select epoch from alarm_lead for share"
@@ -24,7 +24,12 @@ select clock_timestamp() as now, (select epoch from alarm_lead) as epoch,
 RULES = """
 select rule_id, organization_id, name, version, definition from alarm_rules
  where removed_at is null and enabled order by rule_id"""
-DEVICES = "select device_id, name, organization_id, tags, state from devices"
+DEVICES = """
+select d.device_id, d.name, d.organization_id, d.tags, d.state, c.cell
+  from devices d
+  left join lateral (select cell from credentials c where c.device_id = d.device_id
+                      order by generation desc limit 1) c on true"""
+INTAKES = "select cell, settled_until, well_since, beat_at from intake_beats"
 MEMORIES = "select device_id, memory from alarm_devices where device_id = any ($1::int[])"
 STANDING = """
 select a.*, r.organization_id from alarms a join alarm_rules r using (rule_id)
@@ -37,18 +42,18 @@ select act_id, rule_id, device_id, organization_id, action, until, once, who, wh
 PUT_ALARMS = """
 insert into alarms (rule_id, device_id, n, rule_version, condition, active, acknowledged, latched, shelved_until,
                     shelved_once, suppressed, out_of_service, state, priority, since, raised_at, raised_n, value,
-                    detail, removed_at)
+                    detail, removed_at, not_evaluated)
 select * from unnest($1::int[], $2::int[], $3::bigint[], $4::int[], $5::text[], $6::bool[], $7::bool[], $8::bool[],
                      $9::timestamptz[], $10::bool[], $11::bool[], $12::bool[], $13::text[], $14::text[],
                      $15::timestamptz[], $16::timestamptz[], $17::bigint[], $18::float8[], $19::text[],
-                     $20::timestamptz[])
+                     $20::timestamptz[], $21::text[])
 on conflict (rule_id, device_id) do update
    set n = excluded.n, rule_version = excluded.rule_version, condition = excluded.condition, active = excluded.active,
        acknowledged = excluded.acknowledged, latched = excluded.latched, shelved_until = excluded.shelved_until,
        shelved_once = excluded.shelved_once, suppressed = excluded.suppressed,
        out_of_service = excluded.out_of_service, state = excluded.state, priority = excluded.priority,
        since = excluded.since, raised_at = excluded.raised_at, raised_n = excluded.raised_n, value = excluded.value,
-       detail = excluded.detail, removed_at = excluded.removed_at"""
+       detail = excluded.detail, removed_at = excluded.removed_at, not_evaluated = excluded.not_evaluated"""
 ADD_TRANSITIONS = """
 insert into alarm_transitions (rule_id, device_id, n, organization_id, at, cause, before, after, condition, priority,
                                value, detail, who, why, raised_n)
@@ -61,9 +66,17 @@ select rule_id, device_id, n, organization_id, at, cause, before, after, conditi
              why, raised_n, number)
  order by number"""
 PUT_MEMORIES = """
-insert into alarm_devices (device_id, evaluated_until, memory)
-select * from unnest($1::int[], $2::timestamptz[], $3::jsonb[])
-on conflict (device_id) do update set evaluated_until = excluded.evaluated_until, memory = excluded.memory"""
+insert into alarm_devices (device_id, evaluated_until, received_until, set_back_at, numbers_back_at, memory)
+select * from unnest($1::int[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::jsonb[])
+on conflict (device_id) do update
+   set evaluated_until = excluded.evaluated_until, received_until = excluded.received_until,
+       set_back_at = excluded.set_back_at, numbers_back_at = excluded.numbers_back_at, memory = excluded.memory"""
+DEFECT = """
+update alarms set not_evaluated = 'their evaluation failed by a defect, which is in the log of the process'
+ where device_id = any ($1::int[]) and removed_at is null"""
+BEAT = """
+insert into alarm_beat (at) select clock_timestamp() from alarm_lead where epoch = $1
+    on conflict (only_one) do update set at = excluded.at"""
 FORGET = "delete from alarm_devices where device_id = any ($1::int[])"
 PUT_OUTCOMES = """
 update alarm_acts a set done_at = clock_timestamp(), refused = g.refused, n = g.n
@@ -103,6 +116,10 @@ class AlarmStore:
     async def devices(self) -> list[asyncpg.Record]:
         return list(await self._pool.fetch(DEVICES))
 
+    async def intakes(self, now: float) -> Intakes:
+        rows = await self._pool.fetch(INTAKES)
+        return Intakes({cell: tuple(at.timestamp() for at in times) for cell, *times in rows}, now)
+
     async def with_alarms(self) -> set[int]:
         return {device_id for (device_id,) in await self._pool.fetch(WITH_ALARMS)}
 
@@ -117,6 +134,14 @@ class AlarmStore:
 
     async def acts(self, most: int) -> list[asyncpg.Record]:
         return list(await self._pool.fetch(ACTS, most))
+
+    async def beat(self) -> None:
+        """Note that alarms are evaluated now."""
+        await self._pool.execute(BEAT, self.epoch)
+
+    async def defective(self, device_ids: Sequence[int]) -> None:
+        """Note that the alarms of these devices are not evaluated, because of a defect."""
+        await self._pool.execute(DEFECT, device_ids)
 
     async def write(self, watches: Sequence[DeviceWatch], outcomes: Sequence[ActOutcome] = ()) -> None:
         """Store what `watches` have made and remember, and outcomes of acts, in one transaction. Raises LeadLost."""
@@ -145,10 +170,11 @@ class AlarmStore:
 async def _put_memories(connection: PoolConnection, watches: Iterable[DeviceWatch]) -> None:
     kept = [watch for watch in watches if not watch.forget]
     if kept:
-        until = [None if (time := watch.engine.evaluated_until) is None else moment(time) for watch in kept]
         # jsonb has no NaN and no infinity, and the engine makes none
-        memories = [json.dumps(watch.memory(), allow_nan=False) for watch in kept]
-        await connection.execute(PUT_MEMORIES, [watch.device.device_id for watch in kept], until, memories)
+        rows = [
+            (watch.device.device_id, *watch.evaluation(), json.dumps(watch.memory(), allow_nan=False)) for watch in kept
+        ]
+        await connection.execute(PUT_MEMORIES, *_columns(rows))
     if gone := [watch.device.device_id for watch in watches if watch.forget]:
         await connection.execute(FORGET, gone)
 
@@ -163,13 +189,15 @@ def _alarm(row: Standing, device_id: int) -> tuple[Any, ...]:
         *(row.rule_id, device_id, row.n, row.version, alarm.condition.value, alarm.active, alarm.acknowledged),
         *(alarm.latched, alarm.shelved_until, alarm.shelved_once, alarm.suppressed, alarm.out_of_service),
         *(alarm.state.value, row.priority, row.since, row.raised_at, row.raised_n, row.value, row.detail),
-        row.removed_at,
+        *(row.removed_at, row.not_evaluated),
     )
 
 
 def _standing(row: asyncpg.Record) -> Standing:
     alarm = Alarm(**{field.name: row[field.name] for field in fields(Alarm)})
     alarm = replace(alarm, condition=Condition(row["condition"]))
-    names = ("rule_id", "organization_id", "priority", "since", "n", "raised_at", "raised_n", "value", "detail")
-    rest = {name: row[name] for name in names}
-    return Standing(alarm=alarm, version=row["rule_version"], removed_at=row["removed_at"], **rest)
+    names = (
+        *("rule_id", "organization_id", "priority", "since", "n", "raised_at", "raised_n", "value", "detail"),
+        *("removed_at", "not_evaluated"),
+    )
+    return Standing(alarm=alarm, version=row["rule_version"], **{name: row[name] for name in names})

@@ -43,7 +43,9 @@ class Coverage:
         metrics.UNREADABLE.set(len(self.unreadable))
         covered = {}
         for row in devices:
-            device = WatchedDevice(row["device_id"], row["name"], row["organization_id"], frozenset(row["tags"]))
+            device = WatchedDevice(
+                row["device_id"], row["name"], row["organization_id"], frozenset(row["tags"]), row["cell"]
+            )
             possible = by_organization.get(device.organization_id, []) if row["state"] in COVERED else []
             covered[device.device_id] = device, [stored for stored in possible if _covers(stored.rule, device)]
         return covered

@@ -23,14 +23,15 @@ from gateway.alarms.alarm_store import ActOutcome, AlarmStore
 from gateway.alarms.coverage import Coverage
 from gateway.alarms.feed import FeedReading, FrameFeed
 from gateway.alarms.lead import AlarmLead
-from gateway.alarms.watch import ActRefused, DeviceWatch
+from gateway.alarms.watch import ActRefused, Blind, DeviceWatch
 from gateway.errors import LeadLost
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, listening
 from gateway.runtime.events import unless_stopped, wait_at_most
 from gateway.runtime.triage import sqlstate
 from gateway.settings import Settings
 from schema.alarms.engine import moment
-from schema.alarms.machine import AlarmState, Condition
+from schema.alarms.intake import Intakes
+from schema.alarms.machine import AlarmState
 
 log = structlog.get_logger()
 P = ParamSpec("P")
@@ -45,6 +46,8 @@ ACTS_AT_ONCE = 500
 DEFECT_S = 60.0
 """Seconds for which a device is left out after its evaluation has failed by a defect."""
 LAST_WRITE_S = 5.0
+BEAT_S = 5.0
+"""Seconds between two notes in the database that alarms are evaluated."""
 
 SKIPPED = "select count(*) from frames where device_id = $1 and time > $2 and time < $3"
 
@@ -70,7 +73,8 @@ class Evaluator:
         self._coverage = Coverage()
         self._left_alone: dict[int, float] = {}
         self._write_due: dict[int, float] = {}
-        self._look_due = self._tell_due = 0.0
+        self._look_due = self._tell_due = self._beat_due = self._intakes_due = 0.0
+        self._intakes = Intakes()
         self._has_looked = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -99,7 +103,7 @@ class Evaluator:
                 metrics.FAILURES.labels(sqlstate(error)).inc()
                 await wait_at_most(trouble.failed(error), stop)
             finally:
-                for metric in (metrics.STANDING, metrics.UNKNOWN, metrics.WATCHED, metrics.NEWEST_AGE, metrics.BEHIND):
+                for metric in metrics.OF_THE_LEADER:
                     metric.forget()
 
     async def _turn_on_time(self, store: AlarmStore, stop: asyncio.Event) -> None:
@@ -120,24 +124,27 @@ class Evaluator:
         if self._rules_told.is_set() or now >= self._look_due or not all(map(self._covers, acts)):
             await self._look(store, now)
         watches = list(self._watches.values())
-        await self._feed.heads(watches, now)
+        notes = await self._feed.notes(watches, now)
         complete: list[DeviceWatch] = []
         behind = 0
         for first in range(0, len(watches), AT_ONCE):
-            reading = await self._feed.read(watches[first : first + AT_ONCE], now)
+            reading = await self._feed.read(watches[first : first + AT_ONCE], notes, now)
             await self._give(reading, now)
             complete += reading.complete
             behind += len(reading.more)
-        for device_id, rows in (await self._feed.search(complete, now)).items():
-            self._guard(self._watches[device_id], self._give_all, rows, [])
+            for watch in reading.more:
+                watch.behind_since = watch.behind_since or now
         outcomes = [outcome for act in acts if (outcome := self._act(act, at)) is not None]
+        if now >= self._intakes_due:
+            self._intakes_due, self._intakes = now + self._timing.tick_s, await store.intakes(now)
         for watch in complete:
+            watch.behind_since = None
             if now >= watch.tick_due:
                 watch.tick_due = now + self._timing.tick_s
-                self._guard(watch, DeviceWatch.tick, now)
+                self._guard(watch, DeviceWatch.tick, now, self._intakes.of(watch.device.cell))
         if now >= self._tell_due:
             self._tell_due = now + self._timing.tick_s
-            self._tell(now)
+            await self._tell(store, now)
         await self._write(store, outcomes, now - asked_at)
         return behind
 
@@ -239,11 +246,12 @@ class Evaluator:
                 self._guard(watch, DeviceWatch.change, device, rules, now, unreadable)
         self._has_looked = True
 
-    def _tell(self, now: float) -> None:
-        """Set the gauges: standing alarms, unknown conditions, watched devices, age of the newest frame."""
+    async def _tell(self, store: AlarmStore, now: float) -> None:
+        """Set the gauges: standing alarms, rules that are not evaluated, watched devices, age of the newest frame."""
         states: Counter[tuple[str, ...]] = Counter()
-        unknown = watched = 0
-        newest = 0.0
+        blind: Counter[tuple[str, ...]] = Counter()
+        blind[Blind.DEFECT,] = len(self._left_alone)
+        watched, newest = 0, 0.0
         for watch in self._watches.values():
             watched += bool(watch.rules)
             position = watch.engine.position
@@ -251,12 +259,16 @@ class Evaluator:
             for row in watch.standing.values():
                 if row.alarm.state is not AlarmState.NORMAL:
                     states[row.alarm.state.value, row.priority] += 1
-                unknown += row.alarm.condition is Condition.UNKNOWN
+            blind.update((why,) for why in watch.look(now))
         metrics.STANDING.replace(states)
-        metrics.UNKNOWN.set(unknown)
+        metrics.NOT_EVALUATED.replace({(why,): blind[why,] for why in Blind})
         metrics.WATCHED.set(watched)
         if newest:
             metrics.NEWEST_AGE.set(max(now - newest, 0.0))
+        if now >= self._beat_due:
+            self._beat_due = now + BEAT_S
+            await store.beat()
+            await store.defective(list(self._left_alone))
 
     async def skipped(self) -> None:
         """Count, for ever, frames too old to be evaluated, in a task of its own: a count may take long."""

@@ -15,4 +15,6 @@ class AlarmLead(Lead):
     """The lead in the evaluation of alarms. Nothing is written while the table alarm_lead has another `epoch`."""
 
     def __init__(self, settings: Settings, troubles: Troubles) -> None:
-        super().__init__(settings, troubles, metrics.LEADER, what="alarms", count=COUNT, read=READ)
+        super().__init__(
+            settings, troubles, metrics.LEADER, metrics.LEADERS_FROZEN, what="alarms", count=COUNT, read=READ
+        )

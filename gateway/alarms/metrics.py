@@ -11,10 +11,20 @@ from schema.alarms.rules import PRIORITIES
 CAUSES = ("condition", "return", "unknown", "known", "shelving-ended", "phase", "rule-changed", "removed", *Action)
 
 LEADER = Gauge("biogate_alarm_leader", "1 while this process evaluates alarms, 0 on standby")
+LEADERS_FROZEN = Counter(
+    "biogate_alarm_leaders_frozen", "times that this process ended the database sessions of a leader that hung"
+)
+DATABASE_REACHABLE = OptionalGauge(
+    "biogate_alarm_database_reachable", "1 if the database answered this process within 2 s, 0 if not; asked every 2 s"
+)
 STANDING = OptionalGauge("biogate_alarms", "alarms that are not normal; set by the leader", ["state", "priority"])
-UNKNOWN = OptionalGauge("biogate_alarms_unknown", "alarms whose condition is unknown")
+NOT_EVALUATED = OptionalGauge(
+    "biogate_alarms_not_evaluated", "alarms whose rule is not evaluated on the device just now, by why", ["why"]
+)
+CLOCKS_SET_BACK = Counter("biogate_alarm_clocks_set_back", "times the clock of a device was found to be set back")
+NUMBERS_BACK = Counter("biogate_alarm_numbers_back", "times the numbers (boot, seq) of a device went back")
 WATCHED = OptionalGauge("biogate_alarm_devices", "devices under at least one rule")
-UNREADABLE = Gauge("biogate_alarm_rules_unreadable", "enabled rules that this version cannot read or evaluate")
+UNREADABLE = OptionalGauge("biogate_alarm_rules_unreadable", "enabled rules that this version cannot read or evaluate")
 TRANSITIONS = Counter("biogate_alarm_transitions", "stored transitions of alarms, by cause", ["cause"])
 RAISED = Counter("biogate_alarms_raised", "alarms that became unacknowledged", ["priority"])
 LAG = BulkHistogram("biogate_alarm_lag_seconds", "from a frame's receipt until its transition is stored", SECONDS)
@@ -32,6 +42,8 @@ FAILURES = Counter("biogate_alarm_failures", "times the evaluation failed and be
 DEFECTS = Counter("biogate_alarm_defects", "times a part of the process failed by a defect and began again", ["what"])
 EVENT_LOOP_LAG = BulkHistogram("biogate_alarm_event_loop_lag_seconds", "how late the event loop runs a task", SECONDS)
 BUILD = build_info("biogate_alarm_build", "version of the alarms process")
+OF_THE_LEADER = (STANDING, NOT_EVALUATED, WATCHED, UNREADABLE, NEWEST_AGE, BEHIND)
+"""Figures that the evaluator forgets with the lead."""
 
 show_zeros(CAUSES, TRANSITIONS)
 show_zeros(PRIORITIES, RAISED)

@@ -48,7 +48,7 @@ WAITING = (
 ALL = (
     COLUMNS
     + """
- where (a.removed_at is null) = $1::bool and (a.rule_id, a.device_id) > ($2::int, $3::int)
+ where a.n > 0 and (a.removed_at is null) = $1::bool and (a.rule_id, a.device_id) > ($2::int, $3::int)
  order by a.rule_id, a.device_id limit $4"""
 )
 PUBLISHED = """

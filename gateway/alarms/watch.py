@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import asyncpg
 import structlog
 
-from schema.alarms.engine import CommittedFrame, DeviceAlarms, Transition, moment
-from schema.alarms.machine import Action, Alarm, AlarmState, NotPossible
-from schema.alarms.rules import Rule
+from gateway.alarms import metrics
+from schema.alarms.engine import DeviceAlarms, Transition, moment
+from schema.alarms.intake import Intake
+from schema.alarms.machine import Action, Alarm, AlarmState, Condition, NotPossible
+from schema.alarms.rules import Rule, Silent
 from schema.alarms.stored import sent
+from schema.alarms.timeline import CommittedFrame
 
 log = structlog.get_logger()
 
 REMOVED, CHANGED = "removed", "rule-changed"
+BEHIND_S = 60.0
+"""Seconds for which frames may wait for their evaluation before it is told."""
+SILENT_S = 60.0
+"""Seconds without a newer frame after which an unknown condition is put down to it."""
+
+
+class Blind(StrEnum):
+    """Why a rule is not evaluated on a device just now."""
+
+    NEVER_SENT = "never-sent"
+    SILENT = "silent"
+    """Nothing newer comes from the device."""
+    LATE = "late"
+    """Frames come long after their time: a backlog, or a clock that is behind."""
+    UNKNOWN = "unknown"
+    """The condition cannot be told from what comes: a channel is missing, bad or stale."""
+    BEHIND = "behind"
+    UNREADABLE = "unreadable"
+    DEFECT = "defect"
 
 
 class WatchedDevice(NamedTuple):
@@ -26,6 +49,8 @@ class WatchedDevice(NamedTuple):
     name: str
     organization_id: int
     tags: frozenset[str]
+    cell: str | None = None
+    """The cell that its login is for; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +78,8 @@ class Standing:
     detail: str = ""
     removed_at: datetime | None = None
     """When the row stopped being an alarm. If it becomes one again, `n` goes on counting."""
+    not_evaluated: str | None = "not evaluated yet"
+    """Why the rule is not evaluated on the device just now; None: it is."""
 
 
 class Made(NamedTuple):
@@ -96,8 +123,10 @@ class DeviceWatch:
         """Ids of the rules whose rows of `alarms` are to be written."""
         self.received: list[float] = []
         """Receipt times, in s since 1970, of the frames that have made transitions."""
-        self.is_new = not memory
-        """Whether no frame of the device was ever evaluated."""
+        self.is_new = True
+        """Whether the newest frame of the device is to be looked for, because none was ever evaluated."""
+        self.late_id = 0
+        """The last note of late frames (late_arrivals) that was read."""
         self.forget = False
         """Whether no rule covers the device, so that its memory is to be deleted."""
         self.since_write = False
@@ -110,6 +139,10 @@ class DeviceWatch:
         self.engine = DeviceAlarms([])
         self._remembered = memory or {}
         self.tick_due = 0.0
+        self.behind_since: float | None = None
+        """Since when frames of the device have waited for their evaluation."""
+        self._unreadable: Collection[int] = ()
+        self._silences: frozenset[int] = frozenset()
 
     def begin(
         self, device: WatchedDevice, rules: Sequence[StoredRule], now: float, unreadable: Collection[int] = ()
@@ -121,8 +154,8 @@ class DeviceWatch:
             self._begin(device, rules, now, memory, unreadable)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             log.error("memory of a device is unusable: begun again without it", device=device.name, error=repr(error))
-            self.is_new = True
             self._begin(device, rules, now, {}, unreadable)
+        self.is_new = self.engine.position is None
 
     def change(
         self, device: WatchedDevice, rules: Sequence[StoredRule], now: float, unreadable: Collection[int] = ()
@@ -132,7 +165,7 @@ class DeviceWatch:
 
     def memory(self) -> dict[str, Any]:
         versions = {name: [stored.rule_id, stored.version] for name, stored in self.rules.items()}
-        return self.engine.memory() | {"versions": versions}
+        return self.engine.memory() | {"versions": versions, "late_id": self.late_id}
 
     def is_covered_by(self, rules: Sequence[StoredRule], unreadable: Collection[int]) -> bool:
         """Whether the device has exactly these rules, and no alarms of others."""
@@ -145,6 +178,35 @@ class DeviceWatch:
                 for rule_id, row in self.standing.items()
             )
         )
+
+    def evaluation(self) -> tuple[datetime | None, ...]:
+        """Time and receipt of the newest evaluated frame; when clock and numbers of the device went back last."""
+        position = self.engine.position
+        times = (position.time, position.received) if position else (0.0, 0.0)
+        return tuple(moment(time) if time else None for time in (*times, *self.engine.oddities))
+
+    def look(self, now: float) -> Iterator[Blind]:
+        """Note for each alarm whether its rule is evaluated; yield why those are not that are not."""
+        position = self.engine.position
+        for row in self.standing.values():
+            if row.removed_at is not None:
+                continue
+            blind, words = None, row.detail
+            if row.rule_id in self._unreadable:
+                blind, words = Blind.UNREADABLE, "this version cannot read the rule"
+            elif self.behind_since is not None and now - self.behind_since > BEHIND_S:
+                blind, words = Blind.BEHIND, "frames of the device wait for their evaluation"
+            elif position is None and row.rule_id not in self._silences:
+                blind, words = Blind.NEVER_SENT, "the device has not sent anything yet"
+            elif row.alarm.condition is Condition.UNKNOWN:
+                is_silent = position is not None and now - position.received > SILENT_S
+                blind = Blind.LATE if self.engine.is_late else Blind.SILENT if is_silent else Blind.UNKNOWN
+            why = None if blind is None else words
+            if why != row.not_evaluated:
+                row.not_evaluated = why
+                self.touched.add(row.rule_id)
+            if blind is not None:
+                yield blind
 
     @property
     def follows_phases(self) -> bool:
@@ -159,10 +221,12 @@ class DeviceWatch:
         if picks is None:
             used = self.engine.channels
             picks = self._picks[layout_id] = tuple((n, name) for n, name in enumerate(names) if name in used)
-        before, time = self.engine.evaluated_until, row["time"].timestamp()
+        before, odd, time = self.engine.evaluated_until, self.engine.oddities, row["time"].timestamp()
         received = row["received_at"].timestamp()
         values = sent(picks, row["values"], row["quality"])
         made = self.engine.frame(CommittedFrame(time, received, row["boot"], row["seq"], values))
+        if self.engine.oddities != odd:
+            self._tell_oddities(odd)
         if self.engine.evaluated_until == time:
             self.layouts = {layout_id} if before != time else self.layouts | {layout_id}
         self.since_write = True
@@ -184,8 +248,8 @@ class DeviceWatch:
         self._note(self.engine.phase(row["time"].timestamp(), row["phase"]))
         self.since_write = True
 
-    def tick(self, now: float) -> None:
-        if made := self.engine.tick(now):
+    def tick(self, now: float, intake: Intake) -> None:
+        if made := self.engine.tick(now, intake):
             self._note(made)
 
     def act(self, act: asyncpg.Record, now: datetime) -> int:
@@ -203,6 +267,13 @@ class DeviceWatch:
         self._note([made], act["who"], act["why"])
         return self.standing[stored.rule_id].n
 
+    def _tell_oddities(self, before: tuple[float, float]) -> None:
+        set_back, numbers_back = (now > then for now, then in zip(self.engine.oddities, before, strict=True))
+        metrics.CLOCKS_SET_BACK.inc(set_back)
+        metrics.NUMBERS_BACK.inc(numbers_back)
+        if set_back:
+            log.warning("the clock of a device was set back", device=self.device.name)
+
     # -- rows
 
     def stored(self) -> None:
@@ -213,11 +284,7 @@ class DeviceWatch:
     def _note(self, made: Iterable[Transition], who: str | None = None, why: str | None = None) -> None:
         for transition in made:
             stored = self.rules[transition.rule]
-            row = self.standing.get(stored.rule_id)
-            if row is None:
-                row = self.standing[stored.rule_id] = Standing(
-                    stored.rule_id, stored.organization_id, stored.version, stored.rule.priority, transition.at
-                )
+            row = self.standing[stored.rule_id]
             if transition.alarm.active and not row.alarm.active:
                 row.raised_at = transition.at
             if transition.detail:  # an act leaves why the alarm was raised, or returned
@@ -256,16 +323,27 @@ class DeviceWatch:
         unreadable: Collection[int],
     ) -> None:
         versions = memory.get("versions", {})
-        self.device = device
+        self.device, self._unreadable = device, unreadable
         self.rules = {stored.rule.name: stored for stored in rules}
+        self._silences = frozenset(one.rule_id for one in rules if isinstance(one.rule.when, Silent))
         by_id = {stored.rule_id: stored for stored in rules}
+        for stored in rules:
+            row = self.standing.setdefault(
+                stored.rule_id,
+                Standing(stored.rule_id, stored.organization_id, stored.version, stored.rule.priority, moment(now)),
+            )
+            if row.n == 0 or row.removed_at is not None:
+                row.removed_at = None
+                self.touched.add(row.rule_id)
         for rule_id, row in self.standing.items():
             if rule_id in by_id:
                 self._adopt(row, by_id[rule_id], moment(now))
             elif rule_id not in unreadable and row.removed_at is None:
                 row.value, row.detail = None, "the rule does not cover the device any more"
-                self._step(row, Alarm(), moment(now), REMOVED)
-                row.removed_at = moment(now)
+                if row.n:
+                    self._step(row, Alarm(), moment(now), REMOVED)
+                row.removed_at, row.not_evaluated = moment(now), None
+                self.touched.add(rule_id)
         same = {name: versions.get(name) == [stored.rule_id, stored.version] for name, stored in self.rules.items()}
         whose = {name: versions.get(name, [None])[0] == stored.rule_id for name, stored in self.rules.items()}
         kept = dict(memory)
@@ -277,6 +355,7 @@ class DeviceWatch:
             if stored.rule_id in self.standing
         }
         self.engine = DeviceAlarms([stored.rule for stored in rules], kept, alarms)
+        self.late_id = memory.get("late_id", 0)
         self._picks = {}
         self.forget = not rules
         self.since_write = self.since_write or not all(same.values()) or len(versions) != len(rules)

@@ -76,8 +76,8 @@ BARRED = frozenset({"suspended", "revoked", "retired"})
 
 
 class CellLoad(NamedTuple):
-    """Whether enrollment is switched on, how many handshakes of the cell are open, how many wait for an operator, and
-    how many were begun for the serial within a minute."""
+    """Whether enrollment is switched on, how many proved handshakes of the cell are on their way to a login, how many
+    wait for an operator, and how many were proved for the serial within a minute."""
 
     switched_on: bool
     open: int
@@ -86,8 +86,8 @@ class CellLoad(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Bounds: `sessions` of the open handshakes, and apart from them of those that wait for an operator; `tries` of
-    those begun for a serial within a minute."""
+    """Bounds: `sessions` of the handshakes that are on their way to a login, and apart from them of those that wait for
+    an operator; `tries` of those proved for a serial within a minute."""
 
     sessions: int
     tries: int
@@ -97,7 +97,7 @@ class Limits(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """Send a challenge, and store it."""
+    """Send a challenge; nothing is stored."""
 
 
 class Check(NamedTuple):
@@ -148,11 +148,11 @@ UNKNOWN_SERIAL, IDENTITY_CHANGED = "unknown-serial", "identity-changed"
 
 
 def greet(
-    hello: Hello, identity: bytes, known: KnownSerial | None, *, masters: Container[int], load: CellLoad, limits: Limits
+    hello: Hello, identity: bytes, known: KnownSerial | None, *, masters: Container[int], switched_on: bool
 ) -> Greeting:
     """Decide on a HELLO with a new transaction number. `identity` is the device's identity key; `masters` are the
     versions of claim keys that this gateway can derive."""
-    if not load.switched_on:
+    if not switched_on:
         return Refuse(Refusal.CLOSED)
     if known is not None and known.barred:
         return Refuse(Refusal.BLOCKED)
@@ -160,9 +160,12 @@ def greet(
         return Refuse(Refusal.UNKNOWN_CLAIM)
     if known is not None and known.identity_key in {None, identity} and not (known.enrolled or known.place):
         return Refuse(Refusal.QUOTA)
-    if load.open >= limits.sessions or load.tries >= limits.tries:
-        return Refuse(Refusal.BUSY)
     return Ask()
+
+
+def has_place(load: CellLoad, limits: Limits, *, known: bool) -> bool:
+    """Whether a handshake may be kept whose proof is right. Known serials do not share the places of unknown ones."""
+    return load.tries < limits.tries and (load.open if known else load.awaiting) < limits.sessions
 
 
 def greet_again(cell: str, session: EnrollmentSession, payload: bytes) -> SendAgain | Refuse:

@@ -77,18 +77,9 @@ def derive(shared: bytes, psk: bytes, th2: bytes) -> HandshakeKeys:
     return HandshakeKeys.unpack(HKDF(SHA256(), 96, th2, PROTOCOL).derive(shared + psk))
 
 
-def challenge(
-    payload: bytes,
-    hello: Hello,
-    psk: bytes,
-    signer: Ed25519PrivateKey,
-    *,
-    ephemeral: X25519PrivateKey,
-    nonce: bytes,
-    expires_s: int,
-) -> IssuedChallenge:
-    """Challenge a HELLO, which came as `payload`; the key and the nonce (16 bytes) are new, `psk` is the claim key."""
-    body = msgspec.json.encode(
+def challenge_body(nonce: bytes, ephemeral: X25519PrivateKey, signer: Ed25519PrivateKey, expires_s: int) -> bytes:
+    """The body of a challenge; `nonce` has 16 bytes."""
+    return msgspec.json.encode(
         ChallengeBody(
             nonce=b64(nonce),
             ephemeral=b64(ephemeral.public_key().public_bytes_raw()),
@@ -96,6 +87,12 @@ def challenge(
             expires_s=expires_s,
         )
     )
+
+
+def answer(
+    payload: bytes, hello: Hello, body: bytes, psk: bytes, signer: Ed25519PrivateKey, *, ephemeral: X25519PrivateKey
+) -> IssuedChallenge:
+    """Challenge a HELLO, which came as `payload`, with this body; `psk` is the claim key. Raises HandshakeRefused."""
     th2 = transcript(payload, body)
     keys = derive(shared_secret(ephemeral, public_key(hello.ephemeral)), psk, th2)
     signed = b"challenge" + th2
@@ -144,6 +141,25 @@ def public_key(text: str) -> bytes:
     if len(key) != 32:
         raise HandshakeRefused("key")
     return key
+
+
+def identity_key(text: str) -> bytes:
+    """Decode an identity key (Ed25519, RFC 8032). Raises HandshakeRefused for another encoding of a key, which would
+    count as another identity, and for a point of small order, under which anybody can sign."""
+    key = public_key(text)
+    y = int.from_bytes(key, "little") & (2**255 - 1)
+    if y >= FIELD or y in SMALL_ORDER:
+        raise HandshakeRefused("identity key")
+    return key
+
+
+FIELD = 2**255 - 19
+SMALL_ORDER = {
+    *(0, 1, FIELD - 1),
+    0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+    0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
+}
+"""The y coordinates of the points whose order is 1, 2, 4 or 8."""
 
 
 def certificate_key(csr: bytes) -> EcKey | Ed25519PublicKey:

@@ -1,4 +1,5 @@
-"""Counts refused requests, and tells the audit trail once a minute how many were refused for each reason."""
+"""Counts refused requests, and tells the audit trail once a minute how many were refused for each reason, and which
+controllers got a challenge and proved nothing: one that cannot believe the challenge says nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +12,11 @@ from gateway.runtime.database import Pool
 EVERY_S = 60.0
 SHOWN = 5
 """Most serial numbers that an audit event names."""
+REMEMBERED = 200
+"""Most serial numbers that are remembered as challenged; the oldest is forgotten."""
+SILENT_S = 20.0
+"""Time from the challenge after which a controller without a proof is noted."""
+NO_PROOF = "no-proof"
 
 
 @dataclass
@@ -27,6 +33,7 @@ class Refusals:
         self._cell = cell
         self._pool = pool
         self._tallies: dict[str, Tally] = {}
+        self._challenged: dict[str, float] = {}
 
     def note(self, reason: str, serial: str | None = None, *, recorded: bool = False) -> None:
         """Count a refused request. `recorded`: the audit trail has it already."""
@@ -38,8 +45,21 @@ class Refusals:
         if serial is not None and len(tally.serials) < SHOWN:
             tally.serials[serial] = None
 
+    def challenged(self, serial: str, now: float) -> None:
+        """Remember that a challenge was sent at `now`."""
+        if serial not in self._challenged:
+            self._challenged[serial] = now
+            if len(self._challenged) > REMEMBERED:
+                del self._challenged[next(iter(self._challenged))]
+
     async def write(self, now: float) -> None:
         """Write the tallies that are due at `now` (s) into the audit trail. If that fails, they stay noted."""
+        due = [serial for serial, at in self._challenged.items() if now - at >= SILENT_S]
+        if due:
+            for serial in await store.silent(self._pool, due, now - min(self._challenged.values()) + 1):
+                self.note(NO_PROOF, serial)
+            for serial in due:
+                del self._challenged[serial]
         for reason, tally in list(self._tallies.items()):
             if tally.count and now >= tally.due:
                 self._tallies[reason] = later = Tally(due=now + EVERY_S)

@@ -43,8 +43,9 @@ WORKERS = 2
 """Requests handled at the same time: each holds a connection to the database."""
 WAITING = 64
 """Requests that may wait for a worker. More are dropped, and devices repeat them."""
-PROOFS, REFUSALS = 5, 10
-"""Factors on the bound of HELLOs: proofs that are handled, and requests that are refused without being handled."""
+READS, PROOFS, REFUSALS = 10, 5, 10
+"""Factors on the bound of challenges: HELLOs that are looked at, proofs that are handled, and requests that are refused
+without being handled."""
 FLOOD_PER_S = 1000
 """Requests in a second from which on the service leaves the broker for a pause: the gateway has other work."""
 PUBLISH_S = 5.0
@@ -88,7 +89,7 @@ class EnrollmentService:
         self._jobs: asyncio.Queue[EnrollmentJob] = asyncio.Queue(WAITING)
         self._client: aiomqtt.Client | None = None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._hellos = RateLimitItemPerSecond(settings.enroll_hellos_per_s)
+        self._hellos = RateLimitItemPerSecond(settings.enroll_hellos_per_s * READS)
         self._proofs = RateLimitItemPerSecond(settings.enroll_hellos_per_s * PROOFS)
         self._refused = RateLimitItemPerSecond(settings.enroll_hellos_per_s * REFUSALS)
         self._listening = False
@@ -222,6 +223,8 @@ class EnrollmentService:
             reply = await self._step(job)
             metrics.ENROLL_STEP.observe(time.monotonic() - begun)
             self._database_trouble.reset()
+            if isinstance(job.request, Hello) and reply.refusal is None:
+                self._refusals.challenged(job.request.serial, begun)
             if reply.refusal is not None:
                 serial = job.request.serial if isinstance(job.request, Hello) else reply.serial
                 self._refusals.note(reply.refusal, serial, recorded=reply.recorded)
@@ -286,7 +289,7 @@ class EnrollmentService:
                     if failed is not None:  # statuses of logins used meanwhile may still wait at the broker
                         sweep_at, failed = now + (now - failed), None
                 if now >= sweep_at:
-                    ended = await store.sweep(self._pool, self._settings.cell)
+                    ended = await store.sweep(self._pool, self._settings.cell, self._settings.enroll_challenge_s)
                     if ended:
                         log.info("handshakes that took too long have ended", count=ended)
                     sweep_at = now + self._timing.sweep_s

@@ -13,10 +13,10 @@ from typing import NamedTuple, ParamSpec
 
 import msgspec
 import structlog
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509 import random_serial_number
 
 from gateway.enrollment import decisions, handshake, store
+from gateway.enrollment.challenges import SALT_BYTES, ChallengeSecret, minute_of
 from gateway.enrollment.decisions import (
     Ask,
     Await,
@@ -29,13 +29,15 @@ from gateway.enrollment.decisions import (
     SendAgain,
     SendPending,
 )
-from gateway.enrollment.handshake import HandshakeKeys, HandshakeRefused
+from gateway.enrollment.handshake import HandshakeKeys, HandshakeRefused, IssuedChallenge
+from gateway.enrollment.pace import HelloPace
+from gateway.enrollment.requests import UnreadableRequest, hello_of
 from gateway.errors import GatewayError
 from gateway.logins.roles import new_password, new_salt, verifier
 from gateway.runtime.database import Pool, PoolConnection
 from gateway.secrets import Secrets, claim_key
 from gateway.settings import Settings
-from schema.enrollment import EnrollmentReject, Hello, Identity, Pending, Proof, Refusal, b64
+from schema.enrollment import EnrollmentReject, Hello, Identity, Pending, Proof, Refusal, b64, unb64
 from schema.sealed import Unreadable, seal, unseal
 from schema.topics import ROOT
 
@@ -78,59 +80,44 @@ class Steps:
         self._secrets = secrets
         self._pool = pool
         self._vault = secrets.vault.public_key().public_bytes_raw()
+        self._pace = HelloPace(settings.enroll_hellos_per_s)
         self._limits = Limits(settings.enroll_sessions, settings.enroll_tries_per_minute)
 
     @repeated
     async def hello(self, payload: bytes, hello: Hello) -> EnrollmentReply:
-        """Handle a HELLO, which came as `payload`."""
+        """Handle a HELLO, which came as `payload`: nothing is locked or kept, as the sender has proved nothing."""
         try:
-            identity = handshake.public_key(hello.identity)
+            identity = handshake.identity_key(hello.identity)
+            async with self._pool.acquire() as connection:
+                session = await store.seen(connection, hello.txn)
+                if session is not None:
+                    return _sent(decisions.greet_again(self._settings.cell, session, payload), hello.txn)
+                known = await store.known(connection, hello.serial)
+                switched_on = await store.is_open(connection, self._settings.cell)
+                masters = self._secrets.claims
+                decision = decisions.greet(hello, identity, known, masters=masters, switched_on=switched_on)
+                if not isinstance(decision, Ask):
+                    return _sent(decision, hello.txn)
+                if not await self._pace.admits(hello.serial, identity, known):
+                    return refuse(Refusal.BUSY, hello.txn)
+                minute, salt = await store.salt(connection, random.token_bytes(SALT_BYTES))
+            return EnrollmentReply(self._challenge(payload, hello, known, minute, salt).reply)
         except HandshakeRefused:
             return refuse(Refusal.MALFORMED, hello.txn)
-        async with self._step(alone=True) as connection:
-            session = await store.session(connection, hello.txn)
-            if session is not None:
-                return _sent(decisions.greet_again(self._settings.cell, session, payload), hello.txn)
-            known = await store.known(connection, hello.serial)
-            load = await store.load(connection, self._settings.cell, hello.serial, identity)
-            masters = self._secrets.claims
-            decision = decisions.greet(hello, identity, known, masters=masters, load=load, limits=self._limits)
-            if not isinstance(decision, Ask):
-                return _sent(decision, hello.txn)
-            expires_s = self._settings.enroll_challenge_s
-            try:
-                asked = handshake.challenge(
-                    payload,
-                    hello,
-                    self._claim_key(hello, known),
-                    self._secrets.gateway,
-                    ephemeral=X25519PrivateKey.generate(),
-                    nonce=random.token_bytes(handshake.NONCE_BYTES),
-                    expires_s=expires_s,
-                )
-            except HandshakeRefused:
-                return refuse(Refusal.MALFORMED, hello.txn)
-            except Unreadable as error:
-                log.error("a claim key cannot be read: import it again", serial=hello.serial, error=str(error))
-                return refuse(Refusal.UNKNOWN_CLAIM, hello.txn)
-            await store.begin(
-                connection,
-                self._settings.cell,
-                hello,
-                identity=identity,
-                payload=payload,
-                challenge=asked.reply,
-                transcript=asked.transcript,
-                keys=seal(self._vault, asked.keys.pack(), _place(hello.txn)),
-                expires_s=expires_s,
-            )
-            return EnrollmentReply(asked.reply)
+        except Unreadable as error:
+            log.error("a claim key cannot be read: import it again", serial=hello.serial, error=str(error))
+            return refuse(Refusal.UNKNOWN_CLAIM, hello.txn)
 
     @repeated
     async def proof(self, payload: bytes, proof: Proof) -> EnrollmentReply:
         """Handle a PROOF, which came as `payload`. SILENCE: the grant follows when the login has been made."""
         async with self._step() as connection:
             session = await store.session(connection, proof.txn, decide=True)
+            if session is None:
+                refusal = await self._keep(connection, proof)
+                if refusal is not None:
+                    return refusal
+                session = await store.session(connection, proof.txn, decide=True)
             decision = decisions.hear(self._settings.cell, session, payload)
             if not isinstance(decision, Check):
                 return self._heard(decision, proof.txn)
@@ -155,6 +142,47 @@ class Steps:
                 return await self._provision(connection, session, known, payload)
             answer = await self._refuse(connection, judgement, proof.txn, payload if right else None)
             return answer._replace(serial=session.serial)
+
+    async def _keep(self, connection: PoolConnection, proof: Proof) -> EnrollmentReply | None:  # noqa: PLR0911
+        """Check a proof of which no handshake is stored, and store the handshake if the proof is right and there is a
+        place for it. Otherwise return the refusal, and keep nothing."""
+        settings = self._settings
+        try:
+            payload, hello = hello_of(proof)
+            identity = handshake.identity_key(hello.identity)
+            minute = minute_of(proof)
+            salt = await store.provable_salt(connection, minute, settings.enroll_challenge_s)
+            if salt is None:
+                return refuse(Refusal.EXPIRED, proof.txn)
+            known = await store.known(connection, hello.serial)
+            if not decisions.has_claim(hello.claim, known, self._secrets.claims):
+                return refuse(Refusal.UNKNOWN_CLAIM, proof.txn)._replace(serial=hello.serial)
+            asked = self._challenge(payload, hello, known, minute, salt)
+        except (UnreadableRequest, HandshakeRefused, Unreadable):
+            return refuse(Refusal.MALFORMED, proof.txn)
+        if handshake.body_of(asked.reply) != unb64(proof.body):  # another cell's, by other settings, or made up
+            return refuse(Refusal.EXPIRED, proof.txn)
+        if not handshake.is_proof(proof, identity, asked.keys, asked.transcript):
+            return refuse(Refusal.REFUSED, proof.txn)._replace(serial=hello.serial)
+        await store.turn(connection, settings.cell, alone=True)  # places are counted one by one
+        if await store.seen(connection, proof.txn) is not None:  # the same request came twice
+            return None
+        load = await store.load(connection, settings.cell, hello.serial, identity)
+        enrolls = known is not None and known.identity_key in {None, identity}
+        if not decisions.has_place(load, self._limits, known=enrolls):
+            return refuse(Refusal.BUSY, proof.txn)._replace(serial=hello.serial)
+        await store.begin(
+            connection,
+            settings.cell,
+            hello,
+            identity=identity,
+            payload=payload,
+            challenge=asked.reply,
+            transcript=asked.transcript,
+            keys=seal(self._vault, asked.keys.pack(), _place(hello.txn)),
+            expires_s=settings.enroll_challenge_s,
+        )
+        return None
 
     @repeated
     async def resume(self, txn: str) -> EnrollmentReply:
@@ -208,10 +236,19 @@ class Steps:
     # -- parts of the steps
 
     @asynccontextmanager
-    async def _step(self, *, alone: bool = False) -> AsyncIterator[PoolConnection]:
+    async def _step(self) -> AsyncIterator[PoolConnection]:
         async with self._pool.acquire() as connection, connection.transaction():
-            await store.turn(connection, self._settings.cell, alone=alone)
+            await store.turn(connection, self._settings.cell)
             yield connection
+
+    def _challenge(
+        self, payload: bytes, hello: Hello, known: KnownSerial | None, minute: int, salt: bytes
+    ) -> IssuedChallenge:
+        """The challenge for a HELLO. Raises HandshakeRefused, or Unreadable if the stored claim key is damaged."""
+        secret = ChallengeSecret.of(self._secrets.vault, self._settings.cell, minute, salt)
+        psk = self._claim_key(hello, known)
+        expires_s = self._settings.enroll_challenge_s
+        return secret.challenge(payload, hello, psk, self._secrets.gateway, expires_s=expires_s)
 
     def _login(
         self, device: str, device_id: int, numbers: store.NextLogin, proof: bytes

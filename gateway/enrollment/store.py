@@ -18,10 +18,18 @@ MAX_BOOT = 2**32 - 1
 TURN = """
 select set_config('lock_timeout', '3s', true),
        case when $2 then pg_advisory_xact_lock(hashtextextended('biogate enrollment ' || $1, 0)) end"""
-SESSION = """
+SEEN = """
 select txn, cell, serial, identity_key, claim_version, state, reason, hello, challenge, transcript, keys, proof, reply,
        coalesce(expires_at < now(), false) as late
-  from enrollments where txn = $1 for update"""
+  from enrollments where txn = $1"""
+SESSION = f"{SEEN} for update"
+
+SALT = "select minute, salt from challenge_salts where minute = challenge_minute()"
+NEW_SALT = "insert into challenge_salts (minute, salt) values (challenge_minute(), $1) on conflict do nothing"
+PROVABLE = """
+select salt from challenge_salts where minute = $1 and minute >= challenge_minute() - 1 - ceil($2::integer / 60.0)"""
+OLD_SALTS = "delete from challenge_salts where minute < challenge_minute() - 1 - ceil($1::integer / 60.0)"
+OPEN = "select enrollment_open from cells where cell = $1"
 UNDECIDED = "select serial from enrollments where txn = $1 and state in ('challenged', 'approved')"
 LOCK_DEVICE = "select from devices where name = (select device from serials where serial = $1) for update"
 LOCK_SERIAL = "select import_id from serials where serial = $1 for update"
@@ -36,7 +44,7 @@ select s.device, s.claim_version, s.claim_key, s.blocked, s.identity_key, s.devi
 LOAD = """
 select c.enrollment_open as switched_on,
        (select count(*) from enrollments
-         where cell = $1 and state in ('challenged', 'approved', 'provisioning')
+         where cell = $1 and state in ('approved', 'provisioning')
            and coalesce(expires_at > now(), true)) as open,
        (select count(*) from enrollments where cell = $1 and state = 'awaiting' and expires_at > now()) as awaiting,
        (select count(*) from enrollments e left join serials s using (serial)
@@ -96,6 +104,11 @@ select txn from enrollments
 SWEEP = "select enrollments_sweep($1, $2::text::interval)"
 LATE_GRANTS = "select exists (select from enrollments where cell = $1 and state = 'granted' and expires_at < now())"
 ACTIVATE = "select count(*) from credentials_activate($1)"
+SILENT = """
+select asked.serial from unnest($1::text[]) as asked (serial)
+ where not exists (select from enrollments e
+                    where e.serial = asked.serial and e.created_at > now() - $2 * interval '1 s')"""
+
 REFUSED = """
 insert into audit (who, action, subject, new, why)
 values ('gateway ' || $1, 'enrollment refused', 'cell/' || $1,
@@ -124,9 +137,32 @@ class NextLogin(NamedTuple):
     boot: int
 
 
-async def turn(connection: PoolConnection, cell: str, *, alone: bool) -> None:
+async def turn(connection: PoolConnection, cell: str, *, alone: bool = False) -> None:
     """Bound the time that this transaction waits for locks. `alone`: let one such transaction run in the cell."""
     await connection.execute(TURN, cell, alone)
+
+
+async def seen(connection: PoolConnection, txn: str) -> EnrollmentSession | None:
+    """The handshake, which is not locked."""
+    return _session(await connection.fetchrow(SEEN, txn))
+
+
+async def is_open(connection: PoolConnection, cell: str) -> bool:
+    """Whether enrollment is switched on in the cell."""
+    return bool(await connection.fetchval(OPEN, cell))
+
+
+async def salt(connection: PoolConnection, new: bytes) -> tuple[int, bytes]:
+    """The minute, and its salt, from which challenges are made; `new` becomes it if there is none yet."""
+    while (row := await connection.fetchrow(SALT)) is None:
+        await connection.execute(NEW_SALT, new)
+    return row["minute"], row["salt"]
+
+
+async def provable_salt(connection: PoolConnection, minute: int, challenge_s: int) -> bytes | None:
+    """The salt of a minute; None if its challenges cannot be proved any more, or there were none."""
+    found: bytes | None = await connection.fetchval(PROVABLE, minute, challenge_s)
+    return found
 
 
 async def session(connection: PoolConnection, txn: str, *, decide: bool = False) -> EnrollmentSession | None:
@@ -139,7 +175,10 @@ async def session(connection: PoolConnection, txn: str, *, decide: bool = False)
             import_id = await connection.fetchval(LOCK_SERIAL, serial)
             if import_id is not None:
                 await connection.execute(LOCK_QUOTA, import_id)
-    row = await connection.fetchrow(SESSION, txn)
+    return _session(await connection.fetchrow(SESSION, txn))
+
+
+def _session(row: asyncpg.Record | None) -> EnrollmentSession | None:
     return None if row is None else EnrollmentSession(**{**row, "state": HandshakeState(row["state"])})
 
 
@@ -167,7 +206,8 @@ async def begin(
     keys: bytes,
     expires_s: int,
 ) -> None:
-    """Store a new handshake in state challenged. Raises asyncpg.UniqueViolationError if another cell has its number."""
+    """Store a new handshake, whose proof is right, in state challenged. Raises asyncpg.UniqueViolationError if another
+    cell has its number."""
     await connection.execute(
         BEGIN,
         *(hello.txn, cell, hello.serial, identity, hello.claim, payload, challenge, transcript, keys),
@@ -241,12 +281,19 @@ async def due(pool: Pool, cell: str, granted_s: float) -> list[str]:
     return [row["txn"] for row in await pool.fetch(DUE, cell, granted_s)]
 
 
-async def sweep(pool: Pool, cell: str) -> int:
-    """End late handshakes; return how many. Logins that were used are marked first: their handshakes are not late."""
+async def sweep(pool: Pool, cell: str, challenge_s: int) -> int:
+    """End late handshakes; return how many. Logins that were used are marked first: their handshakes are not late.
+    Salts are deleted whose challenges cannot be proved any more."""
     async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(OLD_SALTS, challenge_s)
         if await connection.fetchval(LATE_GRANTS, cell):
             metrics.CREDENTIALS_ACTIVATED.inc(await connection.fetchval(ACTIVATE, cell))
         return int(await connection.fetchval(SWEEP, cell, KEEP))
+
+
+async def silent(pool: Pool, serials: list[str], since_s: float) -> list[str]:
+    """Those of the serials of which no handshake was proved within so many seconds, at any gateway."""
+    return [row["serial"] for row in await pool.fetch(SILENT, serials, since_s)]
 
 
 async def refused(pool: Pool, cell: str, reason: str, count: int, serials: list[str]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from operator import add, attrgetter
 
 from gateway import metrics
-from gateway.items import ITEM_KINDS, Item, ItemKind
+from gateway.items import ITEM_KINDS, Item, ItemKind, NumberedFrames
 from gateway.runtime.database import PoolConnection
 from schema.reasons import Reason
 
@@ -33,6 +33,8 @@ class ItemCounts:
     reasons: Counter[Reason] = field(default_factory=Counter)
     refused: Counter[Reason] = field(default_factory=Counter)
     """Reasons of the discarded items."""
+    unkept: list[NumberedFrames] = field(default_factory=list)
+    """The frames of the discarded items: no receipt may cover them."""
     lost: int = 0
     """Frames now known to be lost. They never arrived, so that no other count has them."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -16,7 +16,8 @@ import msgspec
 
 from gateway.errors import Rejected
 from gateway.intake import decode
-from gateway.intake.rejects import reject, reject_item
+from gateway.intake.rejects import reject, reject_row
+from gateway.intake.wrong_rows import take_apart
 from gateway.items import (
     Channels,
     Delivery,
@@ -26,6 +27,7 @@ from gateway.items import (
     Frame,
     Item,
     LostFrames,
+    Reject,
     SlotMapping,
     StatusChange,
     TopicRoute,
@@ -33,6 +35,7 @@ from gateway.items import (
 from gateway.settings import Settings
 from schema.messages import GOOD, BackfillResult, CommandResult, Event, Status, Telemetry
 from schema.reasons import Reason
+from schema.times import is_in_seconds, unit_hint
 from schema.topics import Kind, parse
 
 ROUTES = 65536
@@ -42,6 +45,9 @@ MOST_RANGES = 1000
 """Most ranges of lost frames in a message."""
 
 UUID_BYTES = 16
+
+FLOAT_DIGITS = 308
+"""An integer of more digits is no float: who reads the events of all devices as floats would fail at this one."""
 
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """Finds an escaped NUL in JSON text: `\\u0000`, but not behind an escaped backslash."""
@@ -84,7 +90,10 @@ class Admission:
                 route = self._route(delivery.topic)
             match route.kind:
                 case Kind.TELEMETRY | Kind.HISTORY:
-                    message = decode.telemetry(delivery.payload, delivery.content_type)
+                    try:
+                        message = decode.telemetry(delivery.payload, delivery.content_type)
+                    except Rejected as why:
+                        return self._partly_wrong(delivery, route, why)
                     if message.ch is None and message.q is None and message.v.__class__ is dict:
                         return (self._frame(delivery, route, message, message.v, None),)
                     return self._telemetry(delivery, route, message)
@@ -124,10 +133,14 @@ class Admission:
         return mapping
 
     def _check_time(self, t: float, received_ms: float, *, past: bool = True) -> None:
+        if not math.isfinite(t):
+            raise Rejected(Reason.WRONG_TYPE, "the time is not a number")
         if not t <= received_ms + self._max_skew_ms:
-            raise Rejected(Reason.TOO_NEW, f"{_ahead(t, received_ms)}; at most {self._settings.max_skew_s} s allowed")
+            bound = f"at most {self._settings.max_skew_s} s are allowed (BIOGATE_MAX_SKEW_S)"
+            raise Rejected(Reason.TOO_NEW, f"{_ahead(t, received_ms)}; {bound}{unit_hint(t)}")
         if past and not t >= received_ms - self._max_age_ms:
-            raise Rejected(Reason.TOO_OLD, f"{_ahead(t, received_ms)}; at most {self._settings.max_age_s} s allowed")
+            bound = f"at most {self._settings.max_age_s} s are allowed (BIOGATE_MAX_AGE_S)"
+            raise Rejected(Reason.TOO_OLD, f"{_ahead(t, received_ms)}; {bound}{unit_hint(t)}")
         if t < 0:
             raise Rejected(Reason.TOO_OLD, "a time before 1970")
 
@@ -154,7 +167,7 @@ class Admission:
     def _telemetry(self, delivery: Delivery, route: TopicRoute, message: Telemetry) -> Sequence[Item]:
         """The items of a block, or of a frame with qualities."""
         if isinstance(message.v, list):
-            return self._block(delivery, route, message, message.v)
+            return self._block(delivery, route, message, message.v, {})
         if message.ch is not None:
             raise Rejected(Reason.WRONG_SHAPE, "`ch` belongs to a block, where `v` is a list of rows")
         if not isinstance(message.q, dict):
@@ -163,9 +176,24 @@ class Admission:
         quality = [message.q.get(name, GOOD) for name in values]
         return (self._frame(delivery, route, message, values, quality),)
 
+    def _partly_wrong(self, delivery: Delivery, route: TopicRoute, why: Rejected) -> Sequence[Item]:
+        """The items of a block of which only some rows are wrong. Raises Rejected, as does `why`, for anything else."""
+        if why.reason is not Reason.WRONG_TYPE:
+            raise why
+        block, wrong = take_apart(delivery.payload, delivery.content_type, why)
+        assert isinstance(block.v, list)
+        return self._block(delivery, route, block, block.v, wrong)
+
     def _block(
-        self, delivery: Delivery, route: TopicRoute, message: Telemetry, rows: list[list[float | None]]
+        self,
+        delivery: Delivery,
+        route: TopicRoute,
+        message: Telemetry,
+        rows: list[list[float | None]],
+        wrong: Mapping[int, str],
     ) -> Sequence[Item]:
+        """The items of a block; `wrong` says what is wrong with which of its rows. A block of which no frame can be
+        stored, all for one reason, goes to quarantine whole: it takes one place there, not thousands."""
         times, qualities = message.t, message.q
         if message.ch is None or not isinstance(times, list) or isinstance(qualities, dict):
             raise Rejected(Reason.WRONG_SHAPE, "a block has a list of channels `ch` and lists in `t`, `v` and `q`")
@@ -174,29 +202,32 @@ class Admission:
             raise Rejected(Reason.EMPTY, "a block without frames")
         if len(times) != len(rows) or (qualities is not None and len(qualities) != len(rows)):
             raise Rejected(Reason.WRONG_SHAPE, f"{len(rows)} rows in `v`, another number in `t` or `q`")
-        for table in (rows, qualities or ()):
-            for row in table:
-                if len(row) != width:
-                    raise Rejected(Reason.WRONG_SHAPE, f"a row of {len(row)}, for {width} channels")
         mapping = self._mapping(route.device, tuple(message.ch))
         items: list[Item] = []
+        rejects: list[Reject] = []
         for i, (t, values) in enumerate(zip(times, rows, strict=True)):
             seq = None if message.seq is None else message.seq + i
             quality = None if qualities is None else qualities[i]
-            frame = Frame(route, mapping, t, message.boot, seq, delivery.received_ms, values, quality)
             try:
+                if i in wrong:
+                    raise Rejected(Reason.WRONG_TYPE, wrong[i])
+                if len(values) != width or (quality is not None and len(quality) != width):
+                    raise Rejected(Reason.WRONG_SHAPE, f"the row and {width} channels differ in length")
                 self._check_time(t, delivery.received_ms)
             except Rejected as why:
-                items.append(reject_item(frame, why.reason, why.detail))
+                rejects.append(reject_row(delivery, route.device, message, i, why))
+                items.append(rejects[-1])
             else:
-                items.append(frame)
+                items.append(Frame(route, mapping, t, message.boot, seq, delivery.received_ms, values, quality))
+        if len(rejects) == len(items) and len({one.reason for one in rejects}) == 1:
+            raise Rejected(rejects[0].reason, rejects[0].detail)
         return items
 
     # -- statuses, events, results
 
     def _status(self, delivery: Delivery, route: TopicRoute, message: Status) -> StatusChange:
-        """A status has no bound on its age: a retained one may be old and true."""
-        self._check_time(message.t, delivery.received_ms, past=False)
+        """A status has no bound on its age: a retained one may be old and true. Seconds, not ms, are no time though."""
+        self._check_time(message.t, delivery.received_ms, past=is_in_seconds(message.t))
         online, firmware = message.status == "online", _storable(message.firmware)
         boot, oldest, generation = message.boot, message.oldest, message.generation
         return StatusChange(route, online, message.t, boot, oldest, firmware, generation, delivery.received_ms)
@@ -229,6 +260,8 @@ class Admission:
             encoded = msgspec.json.encode(data, order="sorted")
         except Exception as error:  # what MessagePack can say and JSON cannot
             raise Rejected(Reason.WRONG_TYPE, f"`data` is not expressible as JSON: {error}") from error
+        if len(encoded) > FLOAT_DIGITS:
+            encoded = decode.finite(encoded)
         if len(encoded) > self._settings.max_event_bytes:
             most = self._settings.max_event_bytes
             raise Rejected(Reason.TOO_LARGE, f"`data` of {len(encoded)} bytes, at most {most} allowed")
@@ -250,8 +283,6 @@ def _command_id(said: UUID | None, correlation: bytes | None) -> UUID:
 
 
 def _ahead(t: float, received_ms: float) -> str:
-    if not math.isfinite(t):
-        return "the time is not a number"
     seconds = (t - received_ms) / 1000
     return f"the time is {abs(seconds):.3g} s {'ahead of' if seconds > 0 else 'behind'} the gateway's"
 

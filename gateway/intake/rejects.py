@@ -10,7 +10,7 @@ from gateway import items
 from gateway.errors import Rejected
 from gateway.intake import decode
 from gateway.items import AcceptedItem, Delivery, Device, Frame, Reject, item_kind
-from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, GOOD, Status
+from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, GOOD, Status, Telemetry
 from schema.reasons import Reason
 from schema.topics import parse
 
@@ -45,6 +45,20 @@ def reject_item(item: AcceptedItem, reason: Reason, detail: str) -> Reject:
     if isinstance(item, Frame) and item.boot is not None and item.seq is not None:
         numbers = device, item.boot, item.seq, item.seq
     return Reject(item.kind, topic, device.name, reason, detail, content_type, payload, item.received_ms, numbers)
+
+
+def reject_row(delivery: Delivery, device: Device, block: Telemetry, n: int, why: Rejected) -> Reject:
+    """Reject the row `n` of a block, whatever it is, as a block of its own in the form in which it came."""
+    seq = None if block.seq is None else block.seq + n
+    numbered = {key: number for key, number in (("boot", block.boot), ("seq", seq)) if number is not None}
+    tables = {key: [table[n]] for key in "tvq" if (table := getattr(block, key)) is not None}
+    row = numbered | {"ch": block.ch} | tables
+    content_type, encode = CONTENT_MSGPACK, msgspec.msgpack.encode
+    if decode.is_json(delivery.payload, delivery.content_type):
+        content_type, encode = CONTENT_JSON, msgspec.json.encode
+    numbers = None if block.boot is None or seq is None else (device, block.boot, seq, seq)
+    reason, detail, received_ms = why.reason, why.detail, delivery.received_ms
+    return Reject("frame", delivery.topic, device.name, reason, detail, content_type, encode(row), received_ms, numbers)
 
 
 def _message(item: AcceptedItem) -> tuple[str, bytes]:

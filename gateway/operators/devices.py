@@ -51,15 +51,19 @@ LOGINS = """
 select username, kind, by_hand, wanted, applied, created_at, activated_at, ended_at from credentials
  where device_id = $1 order by generation"""
 HANDSHAKES = """
-select txn, state, reason, identity_key, hardware, firmware, created_at,
-       proof is null and (state = 'expired' or state = 'challenged' and created_at < now() - interval '20 s') as silent
-  from enrollments
+select txn, state, reason, identity_key, hardware, firmware, created_at from enrollments
  where serial = any ($1) order by created_at desc limit 3"""
 AUDIT = """
 select at, who, action, subject, old, new, why from audit where subject = any ($1) order by n desc limit $2"""
 DONE = """
 select d.name, d.renew, s.serial from devices d left join serials s on s.device = d.name
  where d.name = any ($1) order by d.name"""
+NO_PROOF = """
+select named.serial, max(a.at) as at from audit a, jsonb_array_elements_text(a.new -> 'serials') as named (serial)
+ where organization_id = 1 and at > now() - interval '1 hour' and action = 'enrollment refused' and why = 'no-proof'
+   and (named.serial = $1 or $1::text is null)
+   and not exists (select from enrollments e where e.serial = named.serial and e.created_at > a.at)
+ group by 1 order by 2 desc limit 10"""
 SILENT = "no proof came; wrong claim key?"
 """A controller that cannot believe the challenge says nothing: docs/enrollment.md."""
 
@@ -144,6 +148,8 @@ def show(
         lines += [("login", _login(row)) for row in logins]
         handshakes = await connection.fetch(HANDSHAKES, [serial["serial"]]) if serial else []
         lines += [("handshake", _handshake(row)) for row in handshakes]
+        silent = await connection.fetch(NO_PROOF, serial["serial"]) if serial else []
+        lines += [("handshake", f"{time(row['at'])}, {SILENT}") for row in silent]
         subjects = [f"device/{device['name']}"] if device else []
         subjects += [f"serial/{serial['serial']}"] if serial else []
         lines += [("audit", _event(row)) for row in await connection.fetch(AUDIT, subjects, events)]
@@ -208,7 +214,6 @@ def _login(row: asyncpg.Record) -> str:
 def _handshake(row: asyncpg.Record) -> str:
     parts = [time(row["created_at"]), row["state"]]
     parts += [row["reason"]] if row["reason"] not in {None, row["state"]} else []
-    parts += [SILENT] if row["silent"] else []
     parts += [f"{name} {row[name]}" for name in ("hardware", "firmware") if row[name]]
     return ", ".join([*parts, f"fingerprint {fingerprint(row['identity_key'])}", row["txn"]])
 

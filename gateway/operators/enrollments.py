@@ -8,19 +8,13 @@ import asyncpg
 import typer
 
 from gateway.operators.command import age, device_name
-from gateway.operators.devices import SILENT
+from gateway.operators.devices import NO_PROOF, SILENT
 from schema.console import Refused, Who, Why, run, table, tell
 from schema.enrollment import fingerprint
 
 QUEUE = """
 select txn, serial, identity_key, reason, hardware, firmware, channels, created_at from enrollments
  where state = 'awaiting' order by created_at, txn"""
-NO_PROOF = """
-select serial, created_at from (
-    select distinct on (serial) serial, state, proof, created_at from enrollments
-     where created_at > now() - interval '1 hour' order by serial, created_at desc) newest
- where proof is null and (state = 'expired' or state = 'challenged' and created_at < now() - interval '20 s')
- order by created_at desc limit 10"""
 FIND = """
 select txn, serial, identity_key, state from enrollments
  where txn = $1 or serial = $1 and state = 'awaiting' order by created_at"""
@@ -38,7 +32,7 @@ def queue() -> None:
     """
 
     async def read(connection: asyncpg.Connection) -> tuple[list[asyncpg.Record], list[asyncpg.Record]]:
-        return await connection.fetch(QUEUE), await connection.fetch(NO_PROOF)
+        return await connection.fetch(QUEUE), await connection.fetch(NO_PROOF, None)
 
     waiting, silent = run(read)
     table(
@@ -56,7 +50,7 @@ def queue() -> None:
         ),
     )
     for row in silent:
-        typer.echo(f"{row['serial']}, {age(row['created_at'])} ago: {SILENT}", err=True)
+        typer.echo(f"{row['serial']}, {age(row['at'])} ago: {SILENT}", err=True)
 
 
 def approve(

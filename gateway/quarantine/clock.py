@@ -12,9 +12,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from typing import NamedTuple
 
 import asyncpg
+import msgspec
 
 from gateway.errors import Rejected
 from gateway.intake import decode
@@ -30,6 +32,18 @@ TIMED: Mapping[Kind, Callable[[bytes, str | None], Telemetry | Status | Event]] 
     Kind.STATUS: decode.status,
     Kind.EVENT: decode.event,
 }
+
+
+class TimeUnit(StrEnum):
+    """The unit in which a device gave its times."""
+
+    MS = "ms"
+    S = "s"
+    US = "us"
+    NS = "ns"
+
+
+UNIT_MS = {TimeUnit.MS: 1.0, TimeUnit.S: 1000.0, TimeUnit.US: 1e-3, TimeUnit.NS: 1e-6}
 
 
 class TimedMessage(NamedTuple):
@@ -75,7 +89,22 @@ def groups(messages: Iterable[TimedMessage]) -> list[ClockGroup]:
     return found
 
 
-async def shifts(pool: Pool, devices: list[str], *, decide: bool) -> dict[int, float]:
+def in_milliseconds(payload: bytes, content_type: str | None, unit: TimeUnit) -> bytes:
+    """The message with its times in ms, if they were in `unit`; as it is, if it has none."""
+    if unit is TimeUnit.MS or not payload:
+        return payload
+    json = decode.is_json(payload, content_type)
+    try:
+        decoded = msgspec.json.decode(decode.finite(payload)) if json else msgspec.msgpack.decode(payload)
+        t = decoded["t"]
+        times = [time * UNIT_MS[unit] for time in (t if isinstance(t, list) else [t])]
+    except (msgspec.DecodeError, LookupError, TypeError):
+        return payload
+    decoded["t"] = times if isinstance(t, list) else times[0]
+    return msgspec.json.encode(decoded) if json else msgspec.msgpack.encode(decoded)
+
+
+async def shifts(pool: Pool, devices: list[str], unit: TimeUnit, *, decide: bool) -> dict[int, float]:
     """The shifts in ms, by number, of all kept messages of these devices; with `decide` they are stored, and hold."""
     messages = []
     async with pool.acquire() as connection, connection.transaction():
@@ -84,7 +113,7 @@ async def shifts(pool: Pool, devices: list[str], *, decide: bool) -> dict[int, f
                  from quarantine where device = any ($1) and state <> 'discarded' order by quarantine_id""",
             devices,
         ):
-            if (heard := _heard(row)) is not None:
+            if (heard := _heard(row, unit)) is not None:
                 messages.append(heard)
         found = groups(messages)
         if decide:
@@ -98,13 +127,14 @@ async def shifts(pool: Pool, devices: list[str], *, decide: bool) -> dict[int, f
     return {number: group.shift_ms for group in found for number in group.numbers}
 
 
-def _heard(row: asyncpg.Record) -> TimedMessage | None:
+def _heard(row: asyncpg.Record, unit: TimeUnit) -> TimedMessage | None:
     """The message of a row of the quarantine; None if it has no usable time."""
     parsed = parse(row["topic"])
     if parsed is None or parsed[1] not in TIMED:
         return None
     try:
-        message = TIMED[parsed[1]](row["payload"], row["content_type"])
+        payload = in_milliseconds(row["payload"], row["content_type"], unit)
+        message = TIMED[parsed[1]](payload, row["content_type"])
     except Rejected:
         return None
     newest = max(message.t, default=math.nan) if isinstance(message.t, list) else message.t

@@ -18,6 +18,7 @@ from pydantic import AnyUrl
 
 from gateway.intake import decode
 from gateway.quarantine import clock, resolution
+from gateway.quarantine.clock import TimeUnit
 from gateway.quarantine.replay import CELL, Replay, ReplayResult
 from gateway.quarantine.resolution import AuditSignature, QuarantineState, RejectFilter
 from gateway.runtime.database import Pool, PoolConnection, create_pool
@@ -60,6 +61,7 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="only say what wou
 ShiftOption = Annotated[
     Any, typer.Option(parser=_shift_ms, help="seconds to add to all times; auto: the error of the device's clock")
 ]
+UnitOption = Annotated[TimeUnit, typer.Option(help="the unit in which the messages give their times")]
 
 
 # -- commands
@@ -114,6 +116,7 @@ def replay(
     until: UntilOption = None,
     limit: LimitOption = None,
     shift: ShiftOption = "0",
+    unit: UnitOption = TimeUnit.MS,
     why: Why,
     who: Who,
     dry_run: DryRunOption = False,
@@ -123,11 +126,11 @@ def replay(
     counts = {True: 0, False: 0}
 
     async def command(pool: Pool, settings: Settings) -> None:
-        tool = Replay(settings, pool)
+        tool = Replay(settings, pool, unit)
         await tool.start()
         shifts: dict[int, float] = {}
         if shift is None:
-            shifts = await clock.shifts(pool, await resolution.devices(pool, chosen), decide=not dry_run)
+            shifts = await clock.shifts(pool, await resolution.devices(pool, chosen), unit, decide=not dry_run)
 
         async def settle(connection: PoolConnection, page: list[int]) -> None:
             results: dict[int, ReplayResult] = {}
@@ -221,6 +224,8 @@ def _told(result: ReplayResult, *, dry_run: bool) -> str:
         words.append("would be stored")
     if result.shift_ms:
         words.append(f"shifted by {result.shift_ms / 1000:.3f} s")
+    if result.unit is not TimeUnit.MS:
+        words.append(f"times in {result.unit}")
     return ", ".join(words)
 
 

@@ -20,6 +20,7 @@ from gateway.intake.cell import prepare
 from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject
 from gateway.items import EPOCH, Delivery, Item, LostFrames, Reject
+from gateway.quarantine.clock import TimeUnit, in_milliseconds
 from gateway.receipts.streams import Streams
 from gateway.runtime.database import Pool, PoolConnection
 from gateway.settings import REPLAY, Settings
@@ -45,6 +46,7 @@ class ReplayResult(NamedTuple):
     duplicate: int
     rejected: int
     why: str
+    unit: TimeUnit
 
     @property
     def stored(self) -> int:
@@ -52,7 +54,8 @@ class ReplayResult(NamedTuple):
 
 
 class Replay:
-    def __init__(self, settings: Settings, pool: Pool) -> None:
+    def __init__(self, settings: Settings, pool: Pool, unit: TimeUnit) -> None:
+        self._unit = unit
         self._settings = settings
         self._pool = pool
         self._registry = Registry(pool, settings.max_channels, settings.max_layouts)
@@ -76,7 +79,7 @@ class Replay:
 
     async def replay(self, row: asyncpg.Record, shift_ms: float) -> ReplayResult:
         """Store the message of a row of the quarantine, with `shift_ms` added to all its times."""
-        delivery = _delivery(row, shift_ms)
+        delivery = self._delivery(row, shift_ms)
         items = [_shifted(item, shift_ms) for item in await self._admit(delivery)]
         accepted = [item for item in items if not isinstance(item, Reject)]
         self._rejected = [item for item in items if isinstance(item, Reject)]
@@ -85,17 +88,17 @@ class Replay:
         rejected = len(items) - committed - duplicate
         if not rejected:
             self._streams.note(accepted)
-        return ReplayResult(shift_ms, committed, duplicate, rejected, self._why())
+        return ReplayResult(shift_ms, committed, duplicate, rejected, self._why(), self._unit)
 
     async def look(self, row: asyncpg.Record, shift_ms: float) -> ReplayResult:
         """Find items that are rejected without asking the database, which might refuse more. It stores nothing."""
-        delivery = _delivery(row, shift_ms)
+        delivery = self._delivery(row, shift_ms)
         try:
             items = await self._admit(delivery, intern=False)
         except Missing:  # its channels are new; nothing else is wrong
             items = []
         self._rejected = [item for item in items if isinstance(item, Reject)]
-        return ReplayResult(shift_ms, 0, 0, len(self._rejected), self._why())
+        return ReplayResult(shift_ms, 0, 0, len(self._rejected), self._why(), self._unit)
 
     async def merge(self) -> None:
         """Merge the seqs of stored frames into the accounts of their devices."""
@@ -124,13 +127,13 @@ class Replay:
         reasons = dict.fromkeys(f"{reject.reason}: {reject.detail}" for reject in self._rejected)
         return "; ".join([*reasons][:3])
 
-
-def _delivery(row: asyncpg.Record, shift_ms: float) -> Delivery:
-    """The message as it came, received `shift_ms` earlier: times are checked against the time of receipt, and putting
-    it back equals putting them forward."""
-    received_ms = (row["received_at"] - EPOCH) / timedelta(milliseconds=1)
-    fault = row["detail"] if row["reason"] == Reason.MALFORMED_PACKET else None
-    return Delivery(NoBroker(), 0, row["topic"], row["payload"], row["content_type"], received_ms - shift_ms, fault)
+    def _delivery(self, row: asyncpg.Record, shift_ms: float) -> Delivery:
+        """The message, received `shift_ms` earlier: times are checked against the time of receipt, and putting it back
+        equals putting them forward."""
+        received_ms = (row["received_at"] - EPOCH) / timedelta(milliseconds=1)
+        fault = row["detail"] if row["reason"] == Reason.MALFORMED_PACKET else None
+        payload = in_milliseconds(row["payload"], row["content_type"], self._unit)
+        return Delivery(NoBroker(), 0, row["topic"], payload, row["content_type"], received_ms - shift_ms, fault)
 
 
 def _shifted(item: Item, shift_ms: float) -> Item:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
+from gateway.quarantine.clock import TimeUnit
 from gateway.quarantine.replay import ReplayResult
 from gateway.runtime.database import Pool, PoolConnection
 
@@ -151,6 +152,7 @@ async def mark_replayed(connection: PoolConnection, results: dict[int, ReplayRes
             "rejected": result.rejected,
             "shift_ms": result.shift_ms,
         }
+        | ({} if result.unit is TimeUnit.MS else {"unit": result.unit})
         for result in stored.values()
     ]
     await connection.execute(

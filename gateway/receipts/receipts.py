@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -14,7 +14,7 @@ import structlog
 from gateway import metrics
 from gateway.broker.outbox import Outbox
 from gateway.broker.window import IntakeWindow
-from gateway.items import Item
+from gateway.items import Item, NumberedFrames
 from gateway.receipts.holes import Holes
 from gateway.receipts.streams import Streams, StreamState
 from gateway.runtime.database import Pool, Troubles, retry_until_it_works
@@ -33,6 +33,22 @@ LONGEST_S = 10.0
 """Longest time that a device waits for a receipt, however many devices there are."""
 
 
+class MergeRate:
+    """Bounds how many streams are merged in an interval: a receipt a second for each of many devices were half of all
+    messages. It is `per_s`, or more where any stream would wait longer than LONGEST_S."""
+
+    def __init__(self, per_s: int, interval_s: float) -> None:
+        self._per_s = per_s
+        self._interval_s = interval_s
+        self._lately: deque[int] = deque(maxlen=math.ceil(LONGEST_S / interval_s))
+        """How many streams waited in each interval of the last LONGEST_S: the last of them must have had its turn."""
+
+    def most(self, waiting: int) -> int:
+        """The number of streams to merge in this interval, of `waiting` ones."""
+        self._lately.append(waiting)
+        return math.ceil(max(self._per_s, max(self._lately) / LONGEST_S) * self._interval_s)
+
+
 class Receipts:
     """Puts receipts and backfill requests into `outbox`; `window` tells whether live data leave room for history."""
 
@@ -40,7 +56,7 @@ class Receipts:
         self, settings: Settings, pool: Pool, outbox: Outbox, window: IntakeWindow, troubles: Troubles
     ) -> None:
         self._interval_s = settings.receipt_interval_s
-        self._per_s = settings.receipts_per_s
+        self._rate = MergeRate(settings.receipts_per_s, settings.receipt_interval_s)
         self._shared = settings.shared_group is not None
         self._streams = Streams(pool)
         self._holes = Holes(settings.reorder_window_s, settings.backfill_retry_s)
@@ -52,9 +68,9 @@ class Receipts:
         self._look_back = False
         self._closed = asyncio.Event()
 
-    def note(self, items: Sequence[Item]) -> None:
-        """Note items that are settled: stored, duplicates, or in quarantine."""
-        self._streams.note(items)
+    def note(self, items: Sequence[Item], unkept: Sequence[NumberedFrames]) -> None:
+        """Note items that are settled; `unkept` are those of their frames that the quarantine had no room for."""
+        self._streams.note(items, unkept)
 
     def connected(self, session_present: bool) -> None:
         """Tell recent devices again after a connect. A broker that lost the session lost the retained receipts too."""
@@ -75,16 +91,12 @@ class Receipts:
             if self._look_back:
                 self._look_back = False
                 self._tell(await retry_until_it_works(self._troubles, "read streams", self._streams.recent))
-            most = None if closing else self._most()
+            most = None if closing else self._rate.most(self._streams.waiting)
             self._tell(await retry_until_it_works(self._troubles, "merge streams", self._streams.merge, most))
             for device_id in self._streams.returned():
                 self._holes.ask_again(device_id, time.monotonic())
             await self._ask()
             publish()
-
-    def _most(self) -> int:
-        """Streams to merge in this interval: a receipt a second for each of many devices were half of all messages."""
-        return math.ceil(max(self._per_s, self._streams.waiting / LONGEST_S) * self._interval_s)
 
     def _tell(self, states: list[StreamState]) -> None:
         now = time.monotonic()

@@ -1,11 +1,16 @@
 """Keeps account of the seqs that have arrived of each boot of a device; PostgreSQL does the set arithmetic.
 
+The invariant of receipts: every seq that a receipt covers is the number of a stored frame, of a message that the
+quarantine has or that a person has discarded from there, or is in `lost`. What the quarantine had no room for is none
+of these: it stays a hole, the device keeps the frame and is asked for it, until there is room or the device gives up.
+
 Seqs of settled items are collected and merged at an interval, after the commit. Seqs that were not merged when the
 gateway died show as holes at the next start: the device is asked for them, and its frames come as duplicates.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from itertools import islice
@@ -14,7 +19,7 @@ from typing import NamedTuple
 import asyncpg
 
 from gateway import metrics
-from gateway.items import Item, by_type
+from gateway.items import Item, NumberedFrames, by_type
 from gateway.receipts.holes import SeqRange, Stream
 from gateway.runtime.database import Pool
 
@@ -73,10 +78,10 @@ class Streams:
         self._touched: set[int] = set()
         self._returned: set[int] = set()
 
-    def note(self, items: Sequence[Item]) -> None:
-        """Note settled items. It is called for each batch, between commit and acknowledgement."""
+    def note(self, items: Sequence[Item], unkept: Sequence[NumberedFrames] = ()) -> None:
+        """Note settled items but for frames `unkept`. Called for each batch, between commit and acknowledgement."""
         frames, statuses, _, given_up, _, rejects = by_type(items)
-        noted = self._noted
+        noted = defaultdict(list) if unkept else self._noted
         for frame in frames:
             seq = frame.seq
             if seq is not None and frame.boot is not None:
@@ -89,6 +94,13 @@ class Streams:
             if reject.numbers is not None:
                 device, boot, first, last = reject.numbers
                 noted[device.device_id, boot].append((first, last))
+        if unkept:
+            gone: defaultdict[Stream, list[SeqRange]] = defaultdict(list)
+            for device, boot, first, last in unkept:
+                gone[device.device_id, boot].append((first, last))
+            for stream, ranges in noted.items():
+                if kept := without(ranges, gone[stream]):
+                    self._noted[stream] += kept
         routes = [*(lost.route for lost in given_up), *(status.route for status in statuses)]
         self._touched.update(route.device.device_id for route in routes)  # lost frames count as settled too
         self._returned.update(status.route.device.device_id for status in statuses if status.online)
@@ -170,11 +182,30 @@ async def add_lost(connection: asyncpg.Connection, lost: Sequence[tuple[int, int
 
 
 def multirange(ranges: Sequence[SeqRange]) -> str:
-    """The text of an int8multirange of these ranges, with neighbours joined."""
+    """The text of an int8multirange of these ranges."""
+    return "{" + ",".join(f"[{first},{last}]" for first, last in join(ranges)) + "}"
+
+
+def join(ranges: Sequence[SeqRange]) -> list[SeqRange]:
+    """The same seqs in ascending ranges that neither overlap nor touch."""
     joined: list[SeqRange] = []
     for first, last in sorted(ranges):
         if joined and first <= joined[-1][1] + 1:
             joined[-1] = joined[-1][0], max(last, joined[-1][1])
         else:
             joined.append((first, last))
-    return "{" + ",".join(f"[{first},{last}]" for first, last in joined) + "}"
+    return joined
+
+
+def without(ranges: Sequence[SeqRange], gone: Sequence[SeqRange]) -> list[SeqRange]:
+    """The seqs of `ranges` that are not in `gone`."""
+    cuts, kept = join(gone), []
+    firsts = [first for first, _ in cuts]
+    for first, last in ranges:
+        for cut_first, cut_last in cuts[max(bisect_right(firsts, first) - 1, 0) : bisect_right(firsts, last)]:
+            if first < cut_first:
+                kept.append((first, cut_first - 1))
+            first = max(first, cut_last + 1)  # noqa: PLW2901 - the rest, behind the cut
+        if first <= last:
+            kept.append((first, last))
+    return kept

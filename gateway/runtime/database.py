@@ -111,7 +111,7 @@ def create_pool(settings: Settings, most: int = 4, purpose: str = "gateway", **p
         timeout=10,
         reset=keep,
         server_settings={
-            "application_name": f"biogate-{purpose} {settings.cell}",
+            "application_name": f"biogate-{purpose} {settings.cell} {settings.process}",
             # the conflict path's time bounds must be constants to the planner, or it looks into every chunk
             "plan_cache_mode": "force_custom_plan",
             "timezone": "UTC",
@@ -124,7 +124,7 @@ def create_pool(settings: Settings, most: int = 4, purpose: str = "gateway", **p
 
 async def connect(settings: Settings, purpose: str, **parameters: str) -> asyncpg.Connection:
     """A connection of its own, outside any pool, with `purpose` and `parameters` among its settings."""
-    named = {"application_name": f"biogate-{purpose}", **parameters}
+    named = {"application_name": f"biogate-{purpose} {settings.process}", **parameters}
     return await asyncpg.connect(str(settings.database_url), timeout=10, server_settings=named)
 
 

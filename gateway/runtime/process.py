@@ -15,6 +15,7 @@ from gateway.errors import GatewayError, SessionTakenOver
 from gateway.runtime.database import FAILURES, Pool
 from gateway.runtime.triage import needed, sqlstate
 from gateway.settings import Settings
+from schema.reachability import answer_within
 
 if TYPE_CHECKING:
     from gateway.secrets import Secrets
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 AGAIN_S = 5.0
-PROBE_TIMEOUT_S = 2.0
+PROBE_TIMEOUT_S = 1.5
 
 
 def exit_status(work: Coroutine[None, None, None], done: str) -> int:
@@ -67,8 +68,7 @@ def broker_login(settings: Settings, secrets: Secrets | None) -> tuple[str | Non
 async def database_troubles(pool: Pool) -> list[str]:
     """The reason, for /ready, why the database cannot be used; empty if a statement works within PROBE_TIMEOUT_S."""
     try:
-        async with asyncio.timeout(PROBE_TIMEOUT_S):
-            await pool.fetchval("select 1")
+        await answer_within(PROBE_TIMEOUT_S, pool.fetchval("select 1"))
     except FAILURES as error:
         return [f"database: {needed(error) or 'no answer'} ({sqlstate(error)}: {error})"]
     return []

@@ -6,6 +6,8 @@ from enum import Enum
 
 import asyncpg
 
+from schema.migrate import EXTENSION_BEHIND, NO_SUCH_FILE
+
 
 class TriageVerdict(Enum):
     TRANSIENT = "try again"
@@ -34,6 +36,7 @@ SURROUNDINGS = (
 
 NEEDED = {
     "28": "the database refuses the login: check user and password in BIOGATE_DATABASE_URL",
+    NO_SUCH_FILE: EXTENSION_BEHIND,
     "3D": "there is no such database: check BIOGATE_DATABASE_URL, or create it and run `biogate migrate`",
     "3F": "a schema is missing: run `biogate migrate`",
     "42501": "a right is missing: grant it to the user in BIOGATE_DATABASE_URL",

@@ -99,6 +99,8 @@ class Quota(NamedTuple):
                 refused.append(row)
                 outcome.discarded[reject.kind] += 1
                 outcome.refused[reject.reason] += 1
+                if reject.numbers is not None:
+                    outcome.unkept.append(reject.numbers)
         return kept, refused
 
 

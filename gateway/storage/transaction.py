@@ -14,7 +14,7 @@ from gateway.intake.rejects import reject_item
 from gateway.items import DeviceEvent, Frame, Item, LostFrames, Reject, StatusChange, by_type, moment
 from gateway.receipts.streams import add_lost
 from gateway.runtime.database import Pool, PoolConnection
-from gateway.storage import encode
+from gateway.storage import encode, late
 from gateway.storage.command_results import store_command_results
 from gateway.storage.conflict import probe_conflicting, store_conflicting
 from gateway.storage.quota import Keep, Quota
@@ -49,7 +49,10 @@ async def store(
         await transaction.start()
         try:
             if frames:
+                notes = await late.late(connection, frames)
                 rejects += await _frames(connection, registry, frames, outcome, conflicting=conflicting)
+                if notes:
+                    await late.note(connection, notes)
             if statuses:
                 rejects += await _statuses(connection, statuses, outcome)
             if events:
@@ -63,12 +66,14 @@ async def store(
                 await keep(connection, cell, portion, outcome)
             transaction_id = await record(connection, cell, outcome)
         except BaseException:
+            late.forget_newest(frames)
             with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # connection may be gone
                 await transaction.rollback()
             raise
         try:
             await transaction.commit()
         except Exception as error:
+            late.forget_newest(frames)
             raise CommitUnknown(transaction_id, outcome, error) from error
     return outcome
 
@@ -103,6 +108,7 @@ async def probe(pool: Pool, cell: str, keep: Keep) -> None:
             nothing = ItemCounts()
             await _copy(connection, [])
             await probe_conflicting(connection)
+            await late.note(connection, [])
             await _statuses(connection, [], nothing)
             await _events(connection, [], nothing)
             await store_command_results(connection, [], nothing)

@@ -9,6 +9,7 @@ import structlog
 
 from gateway import metrics
 from gateway.runtime.database import FAILURES, Pool, PoolConnection
+from gateway.runtime.lead import pause_while
 from gateway.runtime.metric_kinds import OptionalGauge
 from gateway.runtime.triage import sqlstate
 from gateway.settings import Settings
@@ -25,6 +26,7 @@ select pg_database_size(current_database())::float8 as bytes,
        (select count(*) from pg_stat_activity where wait_event_type = 'Lock')::float8 as waiting,
        (select coalesce(extract(epoch from now() - min(xact_start)), 0) from pg_stat_activity
          where backend_type = 'client backend' and datname = current_database())::float8 as oldest_transaction,
+       pg_notification_queue_usage()::float8 as notification_queue,
        (select age(datfrozenxid) from pg_database where datname = current_database())::float8 as xid_age,
        (select deadlocks from pg_stat_database where datname = current_database())::float8 as deadlocks"""
 WAL = """
@@ -79,6 +81,7 @@ LOOKS: Mapping[str, Mapping[str, Gauges]] = {
             "max_connections": metrics.DATABASE_MAX_CONNECTIONS,
             "waiting": metrics.DATABASE_WAITING,
             "oldest_transaction": metrics.DATABASE_OLDEST_TRANSACTION,
+            "notification_queue": metrics.NOTIFICATION_QUEUE,
             "xid_age": metrics.DATABASE_XID_AGE,
             "deadlocks": metrics.DATABASE_DEADLOCKS,
         }
@@ -125,7 +128,7 @@ class Figures:
     """Runs in every gateway, and reads the figures in the one that leads."""
 
     def __init__(self, settings: Settings, pool: Pool, leading: asyncio.Event) -> None:
-        self._pool, self._leading = pool, leading
+        self._pool, self._leading, self._look_s = pool, leading, settings.timing.look_s
         metrics.QUARANTINE_LIMIT.set(settings.quarantine_total_bytes)
         metrics.QUARANTINE_DEVICE_LIMIT.set(settings.quarantine_bytes)
         if settings.database_bytes is not None:
@@ -137,7 +140,7 @@ class Figures:
             while True:
                 await self._leading.wait()
                 await self.look()
-                await asyncio.sleep(EVERY_S)
+                await pause_while(self._leading, EVERY_S, self._look_s)
                 if not self._leading.is_set():
                     forget()
         finally:

@@ -1,8 +1,8 @@
 """Drops data older than their retention, in the gateway that leads, with both editions of TimescaleDB: the retention
 policies of the community edition know no holds.
 
-Frames and events are dropped by whole chunks, which have all devices in them, so that a hold keeps whole chunks. The
-database drops a chunk, counts it and tells the audit trail: schema/migrations/0011_retention.sql.
+Frames and events are dropped by whole chunks, which have all devices in them. The database copies what a hold keeps,
+drops the chunk, counts the rest and tells the audit trail: schema/migrations/0018_tenants_apart.sql.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import structlog
 
 from gateway import metrics
 from gateway.runtime.database import FAILURES, Pool, Trouble
+from gateway.runtime.lead import pause_while
 from gateway.settings import Settings
 
 log = structlog.get_logger()
@@ -33,11 +34,16 @@ BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 
 OLD = """
 select format('%I.%I', chunk_schema, chunk_name) as chunk, range_start as begins, range_end as ends,
-       retention_held(range_start, range_end - interval '1 microsecond') as held
+       case when retention_held(range_start, range_end - interval '1 microsecond')
+            then not retention_any_free('public.' || hypertable_name, range_start, range_end) else false end as held
   from timescaledb_information.chunks
  where hypertable_schema = 'public' and hypertable_name = $1 and range_end <= $2
  order by range_start"""
 DROP = "select retention_drop_chunk($1, $2::text::regclass, $3::text::regclass, $4, $5, $6)"
+FORGET_LATE = """
+delete from late_arrivals l
+ where noted_at < now() - interval '1 hour'
+   and exists (select from late_arrivals n where n.device_id = l.device_id and n.late_id > l.late_id)"""
 POLICIES = """
 select hypertable_name from timescaledb_information.jobs
  where proc_name = 'policy_retention' and hypertable_schema = 'public'"""
@@ -47,7 +53,7 @@ class Retention:
     """Runs in every gateway, and drops data in the one that leads."""
 
     def __init__(self, settings: Settings, pool: Pool, leading: asyncio.Event) -> None:
-        self._pool, self._leading = pool, leading
+        self._pool, self._leading, self._look_s = pool, leading, settings.timing.look_s
         self._every_s = settings.retention_interval_s
         self._days = {
             "frame": settings.retention_frames_days,
@@ -70,7 +76,7 @@ class Retention:
                 await asyncio.sleep(trouble.failed(error))
                 continue
             trouble.reset()
-            await asyncio.sleep(self._every_s)
+            await pause_while(self._leading, self._every_s, self._look_s)
 
     async def look(self, now: datetime) -> None:
         """Drop the data that are older than their retention at `now`."""
@@ -85,6 +91,7 @@ class Retention:
             else:
                 midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
                 await self._rows(kind, midnight - timedelta(days=days), why)  # midnight: one audit event a day
+        await self._pool.execute(FORGET_LATE)
         metrics.RETENTION_AT.set(now.timestamp())
 
     async def _chunks(self, kind: str, before: datetime, why: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from schema.alarms import expression, rules, windows
 from schema.alarms.snapshot import ConditionTest, Memory, Snapshot, in_words, towards
 
@@ -29,6 +31,8 @@ def test(rule: rules.Rule, memory: Memory | None = None) -> ConditionTest:  # no
             made = windows.SkewTest(when, memory)
         case rules.Formula() as when:
             made = _Formula(when.expression, stale_after)
+        case other:
+            assert_never(other)
     return made if rule.clear is None else _Clearing(made, _Formula(rule.clear, stale_after))
 
 
@@ -95,9 +99,16 @@ class _Silent(ConditionTest):
         super().__init__()
         self._after = when.after
 
-    def step(self, seen: Snapshot, active: bool) -> bool:
-        self.value = max(seen.now - seen.heard, 0.0)
+    def step(self, seen: Snapshot, active: bool) -> bool | None:
+        well_since, settled_until = seen.intake
+        if well_since > seen.now:
+            self.value = None
+            return None
+        self.value = max(min(seen.now, settled_until) - max(seen.heard, well_since), 0.0)
         return self.value >= self._after
+
+    def _why_unknown(self, seen: Snapshot) -> str:
+        return "the intake stores nothing: nobody can tell whether the device sends"
 
     def _compared(self, seen: Snapshot, outcome: bool | None) -> str:
         return f"nothing for {self.value:.0f} s" if outcome else "the device sends again"

@@ -1,50 +1,27 @@
 """Evaluates all rules of one device on its committed frames: delays, unknowns, states, transitions.
 
 It is pure, so the same code evaluates live and in a dry run, and a repetition from a checkpoint gives the same result.
-A frame is
-
-* news, if its time or its sequence is newer than all before: its values are taken and the rules are evaluated. With a
-  newer sequence and an older time it is a block of other channels, and only those channels are taken whose known value
-  is older. But if it is older by more than 30 s and one of its channels has a newer value, then the clock was set back:
-  all times in memory move along with it;
-* a part of the newest frame, if it has the same time: its channels that had not come are taken;
-* a backlog (schema/alarms/lateness.py), if it is newer but came more than 30 s later than is usual: values and windows
-  take it at its own time, it makes no transition, and it drops running delays. The first frame in time starts afresh;
-* late history otherwise, which changes nothing at all. So a device without a sequence whose clock is set back is not
-  evaluated until its clock has caught up; rules for silence report that.
+timeline.py says which frame is the newest. A backlog is evaluated at its own time, delays included, but makes no
+transition: the first frame in time makes the one that is due then. While a backlog lasts for more than a minute, all
+conditions but silence are unknown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from schema.alarms import conditions, machine
-from schema.alarms.lateness import LATE, Lag
+from schema.alarms.intake import WELL, Intake
+from schema.alarms.lateness import SETTLED
 from schema.alarms.machine import Action, Alarm, AlarmState, Condition, NotPossible
 from schema.alarms.rules import Rule, Silent
-from schema.alarms.snapshot import Snapshot, Value
-from schema.messages import BAD
+from schema.alarms.snapshot import Snapshot
+from schema.alarms.timeline import TOLERANCE, CommittedFrame, Position, Timeline
 
-LARGEST = 1e300
-"""A greater value counts as bad: so differences stay finite, and can be written as JSON."""
-TOLERANCE = 1e-6
-"""Seconds. Times are exact to a microsecond."""
 WHILE_UNKNOWN = {"hold": None, "raise": True, "clear": False}
-
-
-@dataclass(frozen=True, slots=True)
-class CommittedFrame:
-    """A frame as it was committed. Times are in s since 1970."""
-
-    time: float
-    received: float
-    boot: int | None
-    seq: int | None
-    values: Sequence[tuple[str, float | None, int]]
-    """(channel, value, quality) of the channels that were sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +40,12 @@ class Transition:
     """The alarm after the transition."""
 
 
-class Position(NamedTuple):
-    """The position of a device's evaluation: its newest frame. Times are in s since 1970."""
-
-    time: float
-    received: float
-    boot: int | None
-    seq: int | None
-    set_back_from: float
-    """The device's time before its clock was set back. Up to it, only a newer sequence makes a frame news. 0 if the
-    clock was never set back."""
-
-
 class _Watch:
     """One rule of the device, with its alarm."""
 
-    __slots__ = ("alarm", "by_person", "holds", "is_known", "is_outside", "judged", "rule", "since", "test")
+    __slots__ = (
+        *("alarm", "by_person", "holds", "is_known", "is_outside", "judged", "rule", "since", "test", "was_known"),
+    )
 
     def __init__(self, rule: Rule, alarm: Alarm, device_memory: Mapping[str, Any]) -> None:
         memory = device_memory.get("rules", {}).get(rule.name, {})
@@ -89,6 +56,8 @@ class _Watch:
         """When the condition began to differ from the alarm; moved on by the time in which it was unknown."""
         self.judged: float = memory.get("judged", 0.0)
         """When the condition was last judged."""
+        self.was_known: bool = memory.get("was_known", alarm.condition is not Condition.UNKNOWN)
+        """Whether the condition was known then; in a backlog the alarm does not say so."""
         self.is_outside, self.by_person = device_memory.get("suppressed", {}).get(rule.name, (False, False))
         """Whether the run phase suppresses the alarm, and whether a person does."""
         self.take(alarm)
@@ -96,28 +65,27 @@ class _Watch:
     def take(self, alarm: Alarm) -> None:
         self.alarm, self.holds, self.is_known = alarm, alarm.active, alarm.condition is not Condition.UNKNOWN
 
+    def move(self, step: float) -> None:
+        """Move times along with the device's clock."""
+        self.judged += step
+        if self.since is not None:
+            self.since += step
+
     def become(self, alarm: Alarm, at: float, cause: str, detail: str) -> Transition:
         before = self.alarm.state
         self.take(alarm)
         return Transition(self.rule.name, moment(at), cause, before, alarm.state, self.test.value, detail, alarm)
 
-    def judge(self, outcome: bool | None, seen: Snapshot, *, time: float, at: float) -> list[Transition]:
-        """The transition that follows from an outcome, if any. A delay counts only time in which the condition was
-        known: it goes on after an unknown, and a gap counts for `stale_after` at most."""
+    def judge(
+        self, outcome: bool | None, seen: Snapshot, *, time: float, at: float, detail: str = ""
+    ) -> list[Transition]:
+        """The transition that follows from an outcome, if any; `detail` instead of the test's words."""
         rule, holds = self.rule, self.holds
         wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
-        if self.since is not None:
-            elapsed = max(time - self.judged, 0.0)
-            was_unknown = not self.is_known and rule.unknown == "hold"
-            self.since += elapsed if was_unknown else max(elapsed - rule.stale_after, 0.0)
-        if wanted is holds:
-            self.since = None
-        elif wanted is not None:
-            if self.since is None:
-                self.since = time
-            if time - self.since >= (rule.off_delay if holds else rule.on_delay) - TOLERANCE:
-                holds, self.since = wanted, None
-        self.judged = time
+        self.delay(outcome, time)
+        delay = (rule.off_delay if holds else rule.on_delay) - TOLERANCE
+        if self.since is not None and wanted is not None and time - self.since >= delay:
+            holds, self.since = wanted, None
         is_known = outcome is not None
         if holds is self.holds and is_known is self.is_known:
             return []
@@ -130,7 +98,22 @@ class _Watch:
         alarm = machine.see(self.alarm, Condition.ACTIVE if holds else Condition.NORMAL, latch=rule.latch)
         if not is_known:
             alarm = machine.see(alarm, Condition.UNKNOWN)
-        return [self.become(alarm, at, cause, self.test.words(seen, outcome))]
+        return [self.become(alarm, at, cause, detail or self.test.words(seen, outcome))]
+
+    def delay(self, outcome: bool | None, time: float) -> None:
+        """Count the delay. It counts only time in which the condition was known: it goes on after an unknown, and a gap
+        counts for `stale_after` at most."""
+        rule = self.rule
+        wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
+        if self.since is not None:
+            elapsed = time - self.judged  # below 0 after a tick that took the device's clock for more than it shows
+            was_unknown = elapsed < 0 or (not self.was_known and rule.unknown == "hold")
+            self.since += elapsed if was_unknown else max(elapsed - rule.stale_after, 0.0)
+        if wanted is self.holds:
+            self.since = None
+        elif wanted is not None and self.since is None:
+            self.since = time
+        self.judged, self.was_known = time, outcome is not None
 
     def scope(self, phase: str | None, at: float) -> list[Transition]:
         """Suppress by design the alarm of a rule that is not for this phase. One that returns counts delays anew."""
@@ -151,11 +134,16 @@ class _Watch:
 
     def first_due(self) -> float:
         """Seconds without a frame before which a tick cannot change this rule."""
-        due = self.rule.when.after if isinstance(self.rule.when, Silent) else float("inf")
-        return min(due, self.rule.stale_after) if self.test.channels else due
+        return self.rule.when.after if isinstance(self.rule.when, Silent) else self.rule.stale_after
 
     def memory(self) -> dict[str, Any]:
-        return {"test": self.test.memory(), "value": self.test.value, "since": self.since, "judged": self.judged}
+        return {
+            "test": self.test.memory(),
+            "value": self.test.value,
+            "since": self.since,
+            "judged": self.judged,
+            "was_known": self.was_known,
+        }
 
 
 class DeviceAlarms:
@@ -179,20 +167,14 @@ class DeviceAlarms:
         self._watched = {
             rule.name: _Watch(rule, alarms.get(rule.name, Alarm()), memory) for rule in rules if rule.enabled
         }
-        self._live = live
         self.channels = frozenset[str]().union(*(watch.test.channels for watch in self._watched.values()))
         """The channels that the rules read; others need not be given."""
         self._patience = min((watch.first_due() for watch in self._watched.values()), default=float("inf"))
-        self._lag = Lag(memory.get("lag"))
-        self._before_set_back: float = memory.get("before_set_back", 0.0)
-        self._seen = Snapshot(**memory.get("seen", {}))
+        self._timeline = Timeline(self.channels, memory, live=live)
+        self._seen = self._timeline.seen
         self.phase_time: float
         """The time of the newest phase, in s since 1970; 0 if there was none."""
         self.phase_time, self._seen.phase = memory.get("phase", (0.0, None))
-        self._seen.values = {
-            channel: Value(*value) for channel, value in memory.get("values", {}).items() if channel in self.channels
-        }
-        self._has_begun = bool(memory.get("seen"))
         self._is_scoped = False
 
     @property
@@ -202,61 +184,62 @@ class DeviceAlarms:
     @property
     def evaluated_until(self) -> float | None:
         """The time of the newest frame, in s since 1970."""
-        return self._seen.time if self._has_begun else None
+        return self._seen.time if self._timeline.has_begun else None
 
     @property
     def position(self) -> Position | None:
-        seen = self._seen
-        if not self._has_begun:
-            return None
-        return Position(seen.time, seen.received, seen.boot, seen.seq, self._before_set_back)
+        return self._timeline.position
+
+    @property
+    def oddities(self) -> tuple[float, float]:
+        """When the device's clock was set back last, and when its numbers went back last, in s since 1970; 0: never."""
+        return self._timeline.set_back_at, self._timeline.numbers_back_at
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the newest frames are of a backlog."""
+        return self._timeline.late_for > 0
 
     def frame(self, frame: CommittedFrame) -> list[Transition]:
         """Evaluate a frame that was committed."""
-        seen, time = self._seen, frame.time
-        is_first, is_next = not self._has_begun, self._is_next(frame)
-        if not (is_first or is_next or self._is_not_older(frame)):
-            return []
-        if (
-            is_next
-            and time < seen.time - LATE
-            and any(channel in seen.values and seen.values[channel].time > time for channel, _, _ in frame.values)
-        ):
-            self._set_back(frame)
-        is_newer = is_first or is_next or time > seen.time
-        if not self._take_values(frame) and not is_newer:
-            return []
-        is_ahead = is_first or time >= seen.time
-        if is_newer:
-            seen.boot, seen.seq = frame.boot, frame.seq
-        if is_first or time > seen.time:
-            seen.time, seen.received = time, frame.received
-        heard = frame.received if self._live else time
-        if is_first or heard > seen.heard:
-            seen.heard = heard
-        seen.now = seen.heard
-        self._has_begun = True
-        made = [] if self._is_scoped else self._scope(seen.time)
-        if self._live and is_ahead and not self._lag.is_live(time, frame.received):
+        taken, seen = self._timeline.take(frame), self._seen
+        if taken.moved:
             for watch in self._watched.values():
-                watch.test.step(seen, watch.holds)
-                watch.since = None
-            return made
+                watch.move(taken.moved)
+        if not taken.is_news:
+            return []
+        made = [] if self._is_scoped else self._scope(seen.time)
+        late_for = self._timeline.late_for if taken.is_late else 0.0
         for watch in self._watched.values():
             outcome = watch.test.step(seen, watch.holds)
-            if outcome is watch.holds and watch.is_known and watch.since is None:
+            if late_for >= SETTLED and not isinstance(watch.rule.when, Silent):
+                late = f"frames come {seen.received - seen.time:.0f} s after their time"
+                made += watch.judge(None, seen, time=seen.time, at=seen.heard, detail=late)
+            elif outcome is watch.holds and watch.is_known and watch.since is None:
                 continue
-            made += watch.judge(outcome, seen, time=seen.time, at=seen.time)
+            elif taken.is_late:
+                watch.delay(outcome, seen.time)
+            else:
+                made += watch.judge(outcome, seen, time=seen.time, at=seen.time)
         return made
 
     def phase(self, time: float, phase: str | None) -> list[Transition]:
-        """Take a phase that the run has entered; null ends the run. Phases older than the newest are ignored."""
+        """Take a phase that the run has entered; null ends the run. Phases older than the newest are ignored. A rule
+        that returns is evaluated at once, by the newest frame."""
         if time < self.phase_time:
             return []
         self.phase_time, self._seen.phase = time, phase
-        return self._scope(time)
+        outside = [watch for watch in self._watched.values() if watch.is_outside and watch.is_known]
+        made = self._scope(time)
+        if self._timeline.has_begun and not self._timeline.late_for:
+            time = max(time, self._seen.time)
+            for watch in outside:
+                if not watch.is_outside:
+                    outcome = watch.test.step(self._seen, watch.holds)
+                    made += watch.judge(outcome, self._seen, time=time, at=time)
+        return made
 
-    def tick(self, now: float) -> list[Transition]:
+    def tick(self, now: float, intake: Intake = WELL) -> list[Transition]:
         """Evaluate what is due for lack of frames (silence, stale values) and ends of shelving. `now` is the
         evaluator's clock; everything committed before it has been given."""
         made = [] if self._is_scoped else self._scope(now)
@@ -265,8 +248,8 @@ class DeviceAlarms:
                 alarm = machine.tick(watch.alarm, moment(now))
                 if alarm is not watch.alarm:
                     made.append(watch.become(alarm, now, "shelving-ended", ""))
-        if self._has_begun and now - self._seen.heard >= self._patience:
-            made += self._miss(now)
+        if now - self._timeline.waits_since(now) >= self._patience:
+            made += self._miss(now, intake)
         return made
 
     def act(
@@ -286,86 +269,28 @@ class DeviceAlarms:
 
     def memory(self) -> dict[str, Any]:
         """The state that all frames up to now have left, as JSON, without the alarms."""
-        seen = self._seen
-        began = {name: getattr(seen, name) for name in ("time", "received", "heard", "now", "boot", "seq")}
-        memory: dict[str, Any] = {
-            "lag": self._lag.memory(),
-            "before_set_back": self._before_set_back,
-            "phase": [self.phase_time, seen.phase],
-            "values": {channel: [value.time, value.value, value.quality] for channel, value in seen.values.items()},
+        return self._timeline.memory() | {
+            "phase": [self.phase_time, self._seen.phase],
             "rules": {name: watch.memory() for name, watch in self._watched.items()},
             "suppressed": {name: [watch.is_outside, watch.by_person] for name, watch in self._watched.items()},
         }
-        if self._has_begun:
-            memory["seen"] = began
-        return memory
 
-    def _is_next(self, frame: CommittedFrame) -> bool:
-        """Whether the frame follows by its sequence, which a clock that is set does not change."""
-        seen = self._seen
-        if frame.boot is None or frame.seq is None or seen.boot is None or seen.seq is None:
-            return False
-        return frame.boot > seen.boot or (frame.boot == seen.boot and frame.seq > seen.seq)
-
-    def _is_not_older(self, frame: CommittedFrame) -> bool:
-        """Whether the frame is not older by its time. A frame of an older boot always is older.
-
-        In the same boot a frame with an older sequence is older too, unless its time is after every time before the
-        clock was set back: then the device has begun to count anew.
-        """
-        seen = self._seen
-        if frame.time < seen.time:
-            return False
-        if frame.boot is None or seen.boot is None:
-            return True
-        if frame.boot != seen.boot or frame.seq is None or seen.seq is None:
-            return frame.boot >= seen.boot
-        return frame.seq >= seen.seq or frame.time > self._before_set_back
-
-    def _take_values(self, frame: CommittedFrame) -> bool:
-        """Take the frame's values; return whether any was new. The first value of a channel at one time stays."""
-        values, time, took = self._seen.values, frame.time, False
-        for channel, value, quality in frame.values:
-            if channel not in self.channels:
-                continue
-            newest = values.get(channel)
-            if newest is None:
-                newest = values[channel] = Value(time, None, BAD)
-            elif newest.time >= time:
-                continue
-            is_number = value is not None and -LARGEST <= value <= LARGEST  # NaN is not
-            newest.time = time
-            newest.value = value if is_number else None
-            newest.quality = quality if is_number else quality or BAD
-            took = True
-        return took
-
-    def _set_back(self, frame: CommittedFrame) -> None:
-        step = frame.time - self._seen.time
-        self._before_set_back = max(self._before_set_back, self._seen.time)
-        for value in self._seen.values.values():
-            value.time += step - TOLERANCE  # now older than this frame, so that its values are news
-        for watch in self._watched.values():
-            watch.judged += step
-            if watch.since is not None:
-                watch.since += step
-        self._seen.time += step
-        self._lag.take(frame.time, frame.received)
-
-    def _miss(self, now: float) -> list[Transition]:
-        """Evaluate after a long time without frames. A frame may be under way for LATE seconds, and values count as
-        stale only if they would be so even then; else a device that sends once a minute would be unknown for a moment
-        before each frame."""
-        seen = self._seen
-        grace = LATE if self._live else 0.0
-        time = seen.time + (now - seen.heard)
-        later = replace(seen, time=max(time - grace, seen.time), now=now)
+    def _miss(self, now: float, intake: Intake) -> list[Transition]:
+        """Evaluate after a long time without a newer frame."""
+        time, later = self._timeline.later(now)
+        later.intake = intake
+        waited = now - self._timeline.waits_since(now)
         made: list[Transition] = []
         for watch in self._watched.values():
-            outcome = watch.test.step(later, watch.holds)
+            is_silence = isinstance(watch.rule.when, Silent)
+            if not is_silence and waited < watch.rule.stale_after:
+                continue
+            has_nothing = not (self._timeline.has_begun or is_silence)
+            outcome = None if has_nothing else watch.test.step(later, watch.holds)
             # Other rules, with their delays, wait for a frame.
-            if outcome is None or isinstance(watch.rule.when, Silent):
-                made += watch.judge(outcome, later, time=time, at=now)
+            if outcome is None or is_silence:
+                detail = "the device has not sent anything yet" if has_nothing else ""
+                made += watch.judge(outcome, later, time=time, at=now, detail=detail)
         return made
 
     def _scope(self, at: float) -> list[Transition]:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from schema.alarms.engine import CommittedFrame, DeviceAlarms, Transition
+from schema.alarms.engine import DeviceAlarms, Transition
 from schema.alarms.machine import Alarm, Condition
 from schema.alarms.rules import Rule, Silent
+from schema.alarms.timeline import CommittedFrame
 
 What = Literal["active", "unknown", "suppressed"]
 SOON = 0.001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 LATE = 30.0
@@ -15,6 +16,15 @@ PERIOD = 600.0
 """Seconds. The usual lag is the least of the current period of this length and the one before."""
 
 
+class Lateness(Enum):
+    """What the lag of a frame says about it."""
+
+    LIVE = "live"
+    LATE = "late"
+    SETTLED = "settled"
+    """The frame is late, as all frames of the last minute are: this lag is the usual one from now on."""
+
+
 class Lag:
     """The lag of a device, received − time, and what of it is usual. A device counts as having the right clock until it
     has shown another: so even a backlog that comes first is recognized."""
@@ -25,32 +35,40 @@ class Lag:
         self._before: float = memory.get("before", 0.0)
         self._turned: float = memory.get("turned", 0.0)
         self._behind: list[float] | None = memory.get("behind")
+        self.late_since: float | None = memory.get("late_since")
+        """When the first of the frames was received that are late without one in time between them."""
 
-    def is_live(self, time: float, received: float) -> bool:
-        """Whether the frame is live, not history. Call it once for each frame, in order. Times are in s since 1970."""
+    def judge(self, time: float, received: float) -> Lateness:
+        """Judge a frame. Call it once for each frame, in order. Times are in s since 1970."""
         lag = received - time
         if lag <= min(self._least, self._before) + LATE:
-            self._behind = None
+            self._behind = self.late_since = None
             if received - self._turned >= PERIOD:
                 self._before, self._least, self._turned = self._least, lag, received
             elif lag < self._least:
                 self._least = lag
-            return True
-        if self._behind is None:
-            self._behind = [received, lag]
+            return Lateness.LIVE
+        if self._behind is None or self.late_since is None:
+            self._behind, self.late_since = [received, lag], received
         begun, first = self._behind
-        if received - begun < SETTLED:
-            return False
-        if first - lag > SHRINKS * (received - begun):
+        is_settled = received - begun >= SETTLED
+        if first - lag > SHRINKS * (received - begun) + (0.0 if is_settled else LATE):
             self._behind = [received, lag]
-            return False
-        self.take(time, received)
-        return True
+        elif is_settled:
+            self.take(time, received)
+            return Lateness.SETTLED
+        return Lateness.LATE
 
     def take(self, time: float, received: float) -> None:
         """Take the frame's lag as the usual one, because the clock was set."""
         self._least = self._before = received - time
-        self._turned, self._behind = received, None
+        self._turned, self._behind, self.late_since = received, None, None
 
     def memory(self) -> dict[str, Any]:
-        return {"least": self._least, "before": self._before, "turned": self._turned, "behind": self._behind}
+        return {
+            "least": self._least,
+            "before": self._before,
+            "turned": self._turned,
+            "behind": self._behind,
+            "late_since": self.late_since,
+        }

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from schema.alarms.intake import WELL, Intake
+
 Memory = dict[str, Any]
 """A test's memory as JSON: numbers, null, lists."""
 
@@ -32,6 +34,9 @@ class Snapshot:
     """When the device last sent a frame, by the clock of `now`."""
     now: float = 0.0
     """The evaluator's clock; while a frame is evaluated, the time of its receipt."""
+    intake: Intake = WELL
+    is_estimate: bool = False
+    """Whether no frame came: `time` is what the device's clock must show."""
     boot: int | None = None
     seq: int | None = None
     phase: str | None = None

@@ -176,7 +176,7 @@ class SkewTest(ConditionTest):
         self._parts: list[list[float]] = [list(part) for part in memory.get("parts", [])]
 
     def step(self, seen: Snapshot, active: bool) -> bool | None:
-        if seen.now == seen.heard:  # otherwise no frame came, and seen.time is an estimate
+        if not seen.is_estimate:
             self._add(seen.received, seen.received - seen.time)
         if not self._parts:
             self.value = None

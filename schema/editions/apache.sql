@@ -28,7 +28,7 @@ begin
               from frames f
               join layout_channels lc using (layout_id)
              cross join lateral (select f.values[lc.ordinal] as value,
-                                        f.values[lc.ordinal] is not null
+                                        coalesce(f.values[lc.ordinal] between -1e100 and 1e100, false)
                                         and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
              where f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null
              group by 1, 2, 3$view$, name, unit);
@@ -50,7 +50,7 @@ begin
               join public.layout_channels lc using (layout_id)
               join public.channels c using (channel_id)
              cross join lateral (select f.values[lc.ordinal] as value,
-                                        f.values[lc.ordinal] is not null
+                                        coalesce(f.values[lc.ordinal] between -1e100 and 1e100, false)
                                         and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
              where (f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null)
                and d.organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user)

@@ -27,7 +27,8 @@ begin
     end if;
 end $$;
 
--- Samples that are bad, uncertain or without a value count in `bad` alone. Averages are sum / count.
+-- Samples that are bad, uncertain, without a value or beyond 1e100 count in `bad` alone: two of 1e308 have no sum, and a
+-- refresh that fails would stop the aggregates of all devices. Averages are sum / count.
 create materialized view if not exists telemetry_1m
   with (timescaledb.continuous, timescaledb.materialized_only = false, timescaledb.create_group_indexes = false) as
 select time_bucket(interval '1 minute', f.time) as bucket, f.device_id, lc.channel_id,
@@ -38,7 +39,8 @@ select time_bucket(interval '1 minute', f.time) as bucket, f.device_id, lc.chann
   from frames f
   join layout_channels lc using (layout_id)
  cross join lateral (select f.values[lc.ordinal] as value,
-                            f.values[lc.ordinal] is not null and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
+                            coalesce(f.values[lc.ordinal] between -1e100 and 1e100, false)
+                            and coalesce(f.quality[lc.ordinal], 0) = 0 as good) s
  where f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null
  group by 1, 2, 3
   with no data;

@@ -1,5 +1,5 @@
 -- alarms: how long one may be shelved, by priority; acts that name the occurrence that a person has seen
--- depends: 0013_newest_enrollments
+-- depends: 0015_intake
 
 -- migrate: apply
 

@@ -35,6 +35,8 @@ class Tenant:
     """One of each, by the name of the path parameter that asks for it."""
     known: dict[str, str] = field(default_factory=dict)
     """More of its names, for queries and bodies."""
+    of_device: dict[str, set[str]] = field(default_factory=dict)
+    """The words that go with a device when that is given away, by its name, which stays in the giver's trail."""
 
     def word(self, most: int = 64) -> str:
         """A new one, that can be the name of anything."""
@@ -78,7 +80,7 @@ async def settle(sql: asyncpg.Connection, name: str, number: int) -> Tenant:
 
 
 async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
-    plant = Plant(sql)
+    plant, before = Plant(sql), set(it.words)
     device = it.word()
     device_id = await sql.fetchval(
         "insert into devices (name, organization_id, title, location, tags) values ($1, $2, $3, $4, $5)"
@@ -92,6 +94,12 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
     await sql.execute("update channels set unit = $2, description = $2 where name = $1", channel, it.word())
     await sql.execute(
         "insert into device_streams (device_id, boot, received) values ($1, $2, '{[0,3),[4,5)}')", device_id, number
+    )
+    await sql.execute(  # a clock that was set back, and is right again since
+        """insert into late_arrivals (device_id, begins, ends, first_received, last_received, last_time, newest_time,
+                                      newest_received)
+           values ($1, $2, $2, $4, $4, $2, $3, $3)""",
+        *(device_id, at(-200), at(-100), at(-1)),
     )
     await plant.status(device_id, number, at(0), True, it.word())
     await plant.event(device_id, at(1), it.word(), {it.word(): it.word()})
@@ -115,6 +123,7 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
         *(it.word(), it.word(), idempotency, it.word(), json.dumps({it.word(): 2})),
     )
     it.objects |= {"device": device, "command": it.secret(str(command))}
+    it.of_device[device] = it.words - before - {device}
     it.objects["hold_id"] = str(
         await sql.fetchval(
             "insert into retention_holds (organization_id, device_id, who, why) values ($1, $2, $3, $4)"
@@ -222,6 +231,19 @@ async def session(sql: asyncpg.Connection, user_id: int, kind: str, agent: str =
     return int(number), token
 
 
+async def give(sql: asyncpg.Connection, giver: Tenant, taker: Tenant) -> None:
+    """The giver's device, with all that it has sent, is the taker's."""
+    device = giver.known["device"]
+    await sql.execute("select set_config('biogate.organization', $1, false)", str(giver.organization_id))
+    await sql.execute("select api.device_give($1, $2, 'eva', 'sold')", device, taker.name)
+    names = ("device", "annotation", "quarantine", "command")
+    taker.objects |= {name: giver.objects[name] for name in names}
+    taker.known |= {name: giver.known[name] for name in ("device", "channel")}
+    words = taker.of_device[device] = giver.of_device.pop(device)
+    taker.words |= words
+    giver.words -= words
+
+
 @dataclass(frozen=True)
 class Visitor:
     """Makes valid credentials of each kind, new ones each time: some routes end those they are called with."""
@@ -276,8 +298,10 @@ WHOSE = {
     "_pogo_migration": EVERYTHING,
     "_pogo_version": EVERYTHING,
     "alarm_acts": OF_ORGANIZATION,
+    "alarm_beat": EVERYTHING,
     "alarm_devices": OF_DEVICE,
     "alarm_lead": EVERYTHING,
+    "lead_beats": EVERYTHING,
     "alarm_notifications": "route_id in (select route_id from alarm_routes where organization_id = any ($1))",
     "alarm_routes": OF_ORGANIZATION,
     "alarm_rules": OF_ORGANIZATION,
@@ -288,6 +312,7 @@ WHOSE = {
     "audit": f"organization_id = any ($1) and action not in {OWN_EVENTS}",
     "backups": EVERYTHING,
     "cells": EVERYTHING,
+    "challenge_salts": EVERYTHING,
     "channels": EVERYTHING,
     "claim_imports": EVERYTHING,
     "commands": OF_ORGANIZATION,
@@ -298,8 +323,10 @@ WHOSE = {
     "devices": OF_ORGANIZATION,
     "enrollments": "serial in (select serial from serials where organization_id = any ($1))",
     "frames": OF_DEVICE,
+    "intake_beats": EVERYTHING,
     "intake_totals": EVERYTHING,
     "invitations": OF_ORGANIZATION,
+    "late_arrivals": OF_DEVICE,
     "layout_channels": EVERYTHING,
     "layouts": EVERYTHING,
     "memberships": OF_ORGANIZATION,

@@ -21,7 +21,7 @@ from api.app import create_app
 from api.settings import ApiSettings
 from tests.api import live
 from tests.api.questions import ASSETS, PLAIN, QUESTIONS, SHOWING, SOCKET, Question, name, routes
-from tests.api.tenants import KINDS, Tenant, Visitor, settle, state
+from tests.api.tenants import KINDS, Tenant, Visitor, give, settle, state
 from tests.schema.logins import api_login_url
 
 SEES_ALL_SERIALS = frozenset({"GET /api/v1/serials", "POST /api/v1/serials/{serial}/block"}) | {
@@ -161,6 +161,12 @@ async def test_no_route_shows_or_changes_what_is_another_organization_s(
     plantation: Plantation, visitor: str, victim: str
 ) -> None:
     assert await Visit(plantation, visitor, victim).all_routes() == []
+
+
+async def test_no_route_shows_or_changes_what_was_one_s_own_and_was_given_away(plantation: Plantation) -> None:
+    await give(plantation.sql, plantation.tenants["main"], plantation.tenants["beta"])
+    complaints = await Visit(plantation, "main", "beta").all_routes()
+    assert [one for one in complaints if "/audit" not in one] == []  # the trail of what they did is theirs still
 
 
 async def test_the_owner_is_shown_his_own_by_every_route_that_shows_anything(plantation: Plantation) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
+import pytest
 
 from api.shapes import devices as shapes_devices
 from api.shapes import latest as shapes_latest
@@ -296,3 +297,42 @@ async def test_what_arrives_between_pages_does_not_repeat_an_item(plant: Plant, 
     second = await get(client, "/quarantine", limit=2, cursor=first["next"])
     times = [item["received_at"] for item in first["quarantine"] + second["quarantine"]]
     assert times == [text(3), text(2), text(1), text(0)]
+
+
+@pytest.mark.parametrize("back", [timedelta(minutes=10), timedelta(hours=5)])
+async def test_latest_and_lag_are_of_what_came_last_after_a_clock_was_set_back(
+    plant: Plant, client: httpx2.AsyncClient, back: timedelta
+) -> None:
+    """For a minute nothing newer came: until then it may be history."""
+    device, now = await plant.device("br-1"), datetime.now(UTC)
+    layout, other = await plant.layout(device, "temperature"), await plant.layout(device, "ph")
+    before, minute = now - timedelta(minutes=2), timedelta(minutes=1)
+
+    async def comes(time: datetime, received: datetime, value: float) -> None:
+        for one in (layout, other):
+            await plant.sql.execute(
+                "insert into frames (time, device_id, layout_id, received_at, values) values ($1, $2, $3, $4, $5)",
+                *(time, device, one, received, [value]),
+            )
+        if received != time:
+            await plant.sql.execute(
+                """insert into late_arrivals (device_id, begins, ends, first_received, last_received, last_time,
+                                              newest_time, newest_received)
+                   values ($1, $2, $2, $3, $3, $2, $4, $4)""",
+                *(device, time, received, before),
+            )
+
+    async def shown() -> tuple[object, object, float, object]:
+        latest = await get(client, "/devices/br-1/latest")
+        assert (await get(client, "/latest"))["devices"][0]["values"] == latest["values"]
+        status = await get(client, "/devices/br-1/status")
+        [temperature, ph] = latest["values"]
+        return temperature["value"], ph["value"], status["lag_ms"] / 1000, status["clock_set_back"]
+
+    await comes(before, before, 37.0)
+    await comes(before - back, before + minute / 2, 50.0)
+    assert await shown() == (37.0, 37.0, 0.0, False)
+    await comes(before + 1.5 * minute - back, before + 1.5 * minute, 50.0)
+    assert await shown() == (50.0, 50.0, back.total_seconds(), True)
+    await comes(now, now, 51.0)  # right again
+    assert await shown() == (51.0, 51.0, 0.0, False)

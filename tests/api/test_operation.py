@@ -9,10 +9,11 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx2
@@ -23,8 +24,12 @@ from tests.api.accounts import api_key, bearer
 from tests.api.conform import conforms
 from tests.api.operators import shape
 from tests.api.plant import Plant, at, text
+from tests.faults.proxy import Link, Mode, Network, through
 from tests.forked import Forked
+from tests.gateway.material import until
 
+LOADED_S = 1.0
+"""What a machine that does other things as well may add."""
 LISTENING = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
 
 
@@ -75,6 +80,56 @@ async def test_the_process_answers_over_tcp_and_ends_with_0_on_sigterm(
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     [answered] = [line for line in lines if line["event"] == "answered" and "telemetry" in line["path"]]
     assert (answered["status"], answered["route"]) == (200, "/api/v1/devices/{device}/telemetry")
+
+
+@asynccontextmanager
+async def hanging_network(link: Link, _: asyncpg.Connection) -> AsyncIterator[None]:
+    link.set(Mode.HANG)
+    yield
+    link.set(Mode.PASS)
+
+
+@asynccontextmanager
+async def locked_migrations(_: Link, sql: asyncpg.Connection) -> AsyncIterator[None]:
+    async with sql.transaction():
+        await sql.execute("lock table _pogo_migration")
+        yield
+
+
+@pytest.mark.parametrize(("hanging", "reachable"), [(hanging_network, 0), (locked_migrations, 1)])
+async def test_ready_answers_within_two_seconds_whatever_hangs(
+    database_url: str,
+    plant: Plant,
+    tmp_path: Path,
+    hanging: Callable[[Link, asyncpg.Connection], AbstractAsyncContextManager[None]],
+    reachable: int,
+) -> None:
+    with Network() as network:
+        link = network.link(urlsplit(database_url).port or 5432)
+        settings = {"BIOGATE_DATABASE_URL": through(link, database_url)}
+
+        async def is_reachable() -> int:
+            found = re.search(
+                r"^biogate_api_database_reachable (\d)", (await client.get("/metrics")).text, re.MULTILINE
+            )
+            assert found is not None
+            return int(found[1])
+
+        async with process(tmp_path / "log", **settings) as (_, client):
+            assert (await client.get("/ready")).status_code == 200
+            async with hanging(link, plant.sql):
+                began = asyncio.get_running_loop().time()
+                answer = await client.get("/ready")
+                took = asyncio.get_running_loop().time() - began
+                assert answer.status_code == 503
+                assert "within 1.5 s" in answer.json()["detail"]
+                assert took < 2 + LOADED_S
+                await until(lambda: says(is_reachable(), reachable))
+            await until(lambda: says(is_reachable(), 1))
+
+
+async def says(asked: Awaitable[int], expected: int) -> bool:
+    return await asked == expected
 
 
 async def test_downloads_broken_off_leave_nothing_running_and_the_pool_whole(

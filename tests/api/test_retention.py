@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -63,6 +64,29 @@ async def test_a_hold_is_made_and_ended_and_both_are_in_the_trail(plant: Plant, 
             ("retention hold end", made["hold_id"]),
         )
     ]
+
+
+async def test_the_organization_that_runs_the_installation_sees_the_holds_of_all(
+    operator: Operator, north: Operator
+) -> None:
+    theirs = (await hold(north)).json()
+    ours = (await hold(operator)).json()
+    assert (theirs["organization"], ours["organization"]) == ("north", "main")
+    assert await listed(north) == [theirs]
+    assert await listed(operator) == [ours, theirs]
+    assert (await end(north, ours["hold_id"])).status_code == 404
+
+
+async def test_what_was_dropped_while_a_hold_was_in_force_is_not_what_it_keeps(
+    plant: Plant, operator: Operator
+) -> None:
+    dropped = "insert into retention_drops (kind, begins, ends, rows, dropped_at) values ('frame', $1, $2, 5, $3)"
+    made = (await hold(operator, begins=text(5), ends=text(20))).json()
+    await plant.sql.execute(dropped, at(0), at(10), datetime.now(UTC))
+    assert [one["dropped_until"] for one in await listed(operator)] == [None]
+    await end(operator, made["hold_id"])
+    await plant.sql.execute(dropped, at(0), at(12), datetime.now(UTC))
+    assert [one["dropped_until"] for one in await listed(operator)] == [text(12)]
 
 
 async def test_what_cannot_be_held_is_said(plant: Plant, operator: Operator, north: Operator) -> None:

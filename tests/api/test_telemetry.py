@@ -287,6 +287,25 @@ BEGINS = [
 ]
 
 
+@pytest.mark.parametrize("absurd", [1e308, -1e308, 1e160])
+async def test_an_absurd_value_has_no_average_and_harms_no_other_bucket(
+    plant: Plant, client: httpx2.AsyncClient, absurd: float
+) -> None:
+    device = await plant.device("br-1")
+    ph = await plant.layout(device, "ph")
+    values = [absurd, absurd, 7.0, absurd, 6.0, 8.0]
+    await plant.frames(device, ph, [(at(30 * n), [value], None) for n, value in enumerate(values)])
+    content = await ask(client, channel="ph", bucket="1m", aggregate="avg,min,max,count")
+    low, high = min(absurd, 7.0), max(absurd, 7.0)
+    assert [row[1:] for row in content["rows"]] == [
+        [None, absurd, absurd, 2],
+        [7.0, low, high, 2],
+        [7.0, 6.0, 8.0, 2],
+    ]
+    raw = await ask(client, channel="ph")
+    assert [row[1] for row in raw["rows"]] == values
+
+
 async def test_buckets_begin_at_whole_utc_times(plant: Plant, client: httpx2.AsyncClient) -> None:
     device = await plant.device("br-1")
     await plant.frames(device, await plant.layout(device, "ph"), [(at(3 * 86400 + 1801), [7.0], None)])

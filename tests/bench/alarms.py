@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from schema.alarms.engine import CommittedFrame, DeviceAlarms
+from schema.alarms.engine import DeviceAlarms
 from schema.alarms.rules import Rule
+from schema.alarms.timeline import CommittedFrame
 
 DEVICES, FRAMES, CHANNELS = 1000, 120, 20
 START = 1_700_000_000.0

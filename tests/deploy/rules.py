@@ -26,6 +26,7 @@ class Alert:
     severity: str
     expr: str
     annotations: dict[str, str]
+    labels: dict[str, str]
     file: Path
 
     def __str__(self) -> str:
@@ -45,7 +46,7 @@ def rules() -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def alerts() -> list[Alert]:
     return [
-        Alert(rule["alert"], rule["labels"]["severity"], rule["expr"], rule["annotations"], file)
+        Alert(rule["alert"], rule["labels"]["severity"], rule["expr"], rule["annotations"], rule["labels"], file)
         for file, rule in rules()
         if "alert" in rule
     ]

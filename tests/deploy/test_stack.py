@@ -23,6 +23,7 @@ from deploy.stack.local import erase, hold
 from deploy.stack.paths import CHECKOUT, Paths
 from deploy.stack.process import Process, holders
 from deploy.stack.servers import Mosquitto
+from deploy.stack.service import Module
 from tests.processes import wait_until
 
 
@@ -174,3 +175,29 @@ def test_the_last_lines_of_a_log(tmp_path: Path) -> None:
     assert tail(log) == []
     log.write_text("".join(f"line {n}\n" for n in range(5000)))
     assert tail(log, 2) == ["line 4998", "line 4999"]
+
+
+def test_a_port_that_another_program_has_taken_is_noticed(paths: Paths) -> None:
+    """Also where that program answers, and ours has not yet ended for it."""
+    with socket.socket() as other:
+        other.bind((ports.LOOPBACK, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        part = web_server(paths, port)
+        with pytest.raises(StartError, match="API did not start"):
+            part.start()
+    part = web_server(paths, port)
+    with part:
+        assert ports.listens(part.pid, port)
+        assert not ports.listens(os.getpid(), port)
+
+
+def web_server(paths: Paths, port: int) -> Module:
+    return Module(
+        paths,
+        "API",
+        ["http.server", "--bind", ports.LOOPBACK, str(port)],
+        environment=os.environ,
+        url=f"http://{ports.LOOPBACK}:{port}",
+        ready=lambda: ports.is_listening(port),
+    )

@@ -67,14 +67,14 @@ async def office(broker: Broker, answer: CommandAnswer) -> AsyncIterator[Office]
                 await task
 
 
-def entrance(broker: Broker, *, ca: Path | None = None) -> PlantGate:
+def entrance(broker: Broker, *, ca: Path | None = None, slots: int = 1) -> PlantGate:
     return PlantGate.at(
         f"mqtts://localhost:{broker.enroll_port}",
         ca or broker.secrets / "ca.pem",
         broker.secrets / "enroll.password",
         certificate=False,
         pace=Pace(repeat=0.2),
-        slots=1,
+        slots=slots,
     )
 
 
@@ -165,6 +165,46 @@ async def test_who_has_to_wait_repeats_the_same_bytes_and_who_is_rejected_begins
     first, second = (json.loads(desk.requests[number]) for number in (0, 3))
     assert first["identity"] == second["identity"]
     assert (first["txn"] == second["txn"], first["ephemeral"] == second["ephemeral"]) == (False, False)
+
+
+async def test_who_waits_for_an_operator_stays_connected_and_has_the_grant_at_once(
+    secure_broker: Broker, tmp_path: Path
+) -> None:
+    """Also where the gateway asks to come again in an hour, for what it sends by itself."""
+    responder, granted = Responder(), asyncio.Event()
+
+    def answer(number: int, payload: bytes) -> list[bytes]:
+        if number == 0:
+            return [responder.answer(payload)]
+        txn = json.loads(payload)["txn"]
+        pending = {"v": 1, "type": "pending", "txn": txn, "retry_after_s": 3600, "reason": "approval"}
+        granted.set()
+        return [json.dumps(pending).encode(), responder.answer(payload)]
+
+    async with office(secure_broker, answer) as desk:
+        assert await shake(keeper(tmp_path), entrance(secure_broker, slots=2), nowhere, nowhere) is None
+        assert granted.is_set()
+    assert len(desk.requests) == 2
+
+
+async def test_who_waits_for_an_operator_gives_the_last_place_to_another(secure_broker: Broker, tmp_path: Path) -> None:
+    responder, here = Responder(), entrance(secure_broker, slots=1)
+
+    def answer(_: int, payload: bytes) -> list[bytes]:
+        if b'"BR-1"' not in payload:
+            return [responder.answer(payload)]
+        txn = json.loads(payload)["txn"]
+        return [
+            json.dumps({"v": 1, "type": "pending", "txn": txn, "retry_after_s": 3600, "reason": "approval"}).encode()
+        ]
+
+    async with office(secure_broker, answer):
+        waiting = asyncio.create_task(shake(keeper(tmp_path), here, nowhere, nowhere))
+        other = Keeper(tmp_path, Claim("BR-2", 1, PSK))
+        async with asyncio.timeout(20):
+            assert await shake(other, here, nowhere, nowhere) is None
+        assert not waiting.done()
+        waiting.cancel()
 
 
 async def test_a_broker_that_the_ca_does_not_know_is_told_nothing(secure_broker: Broker, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import threading
 from enum import Enum
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 PIECE = 16 * 1024
 SLOW_LATENCY_S = 0.1
@@ -135,6 +136,13 @@ class Network:
         link = Link(self._loop, target)
         asyncio.run_coroutine_threadsafe(link.listen(), self._loop).result(10)
         return link
+
+
+def through(link: Link, url: str) -> str:
+    """The URL of a server, reached by the link."""
+    parts = urlsplit(url)
+    login, at, _ = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{login}{at}127.0.0.1:{link.port}").geturl()
 
 
 async def _cancel_all() -> None:

@@ -196,7 +196,7 @@ def bad_messages(t: int) -> list[tuple[str, bytes, Reason]]:
         ("r1", json.dumps(good | {"v": {f"c{i}": 1 for i in range(300)}}).encode(), Reason.TOO_MANY_CHANNELS),
         ("r1", json.dumps(good | {"t": 0}).encode(), Reason.TOO_OLD),
         ("r1", json.dumps(good | {"t": t + 86_400_000}).encode(), Reason.TOO_NEW),
-        ("r1", msgpack.packb(good | {"t": float("nan")}), Reason.TOO_NEW),
+        ("r1", msgpack.packb(good | {"t": float("nan")}), Reason.WRONG_TYPE),
         ("nobody", msgpack.packb(good), Reason.UNKNOWN_DEVICE),
         ("no body!", msgpack.packb(good), Reason.UNKNOWN_DEVICE),
     ]

@@ -25,7 +25,7 @@ async def api_login_url(owner: asyncpg.Connection, url: str) -> AsyncIterator[st
     own = with_login(url, name, secrets.token_hex(8))
     await make_login(owner, own)
     yield own
-    await owner.execute(f"drop role {name}")
+    await owner.execute(f"drop owned by {name}; drop role {name}")
 
 
 @asynccontextmanager
@@ -38,11 +38,11 @@ async def api_login(owner: asyncpg.Connection, url: str) -> AsyncIterator[asyncp
 
 
 @asynccontextmanager
-async def sql_login(owner: asyncpg.Connection, url: str, organization: str) -> AsyncIterator[str]:
-    """The address for a login of theirs."""
+async def sql_login(owner: asyncpg.Connection, url: str) -> AsyncIterator[str]:
+    """The address for a login of the first organization."""
     name, password = f"test-sql-{secrets.token_hex(6)}", secrets.token_hex(8)
     async with owner.transaction():
-        await add_login(owner, name, organization, password)
+        await add_login(owner, name, "main", password)
     yield with_login(url, name, password)
     async with owner.transaction():
         await end_login(owner, name)

@@ -19,10 +19,15 @@ def after(seconds: float) -> datetime:
 
 
 def frame(
-    seconds: float, values: Sequence[float | None], quality: Sequence[int | None] | None = None, *, layout: int
+    seconds: float,
+    values: Sequence[float | None],
+    quality: Sequence[int | None] | None = None,
+    *,
+    layout: int,
+    device: int = 1,
 ) -> Row:
-    """A frame of device 1."""
-    return (after(seconds), 1, layout, 1, int(seconds), after(seconds), values, quality)
+    """A frame of a device."""
+    return (after(seconds), device, layout, 1, int(seconds), after(seconds), values, quality)
 
 
 async def device(connection: asyncpg.Connection, name: str) -> int:

@@ -12,6 +12,8 @@ import pytest
 from schema.sealed import Unreadable, seal, unseal
 
 WHO = ("olga", "as told")
+UNDER_WAY = ("challenged", "awaiting", "approved", "provisioning", "granted")
+OVER = ("rejected", "expired", "active")
 
 
 @pytest.fixture
@@ -141,14 +143,20 @@ async def test_revoking_deletes_logins_blocks_the_serial_and_ends_handshakes(
     number = await device(db)
     await db.execute("update serials set device_id = $1", number)
     await login(db, number, 1, password=b"sealed")
-    txn = await begin(db)
+    under_way = [await begin(db, state=one) for one in UNDER_WAY]
+    over = [await begin(db, state=one, reason="unused") for one in OVER]
+    others = [await begin(db, "S-2", one) for one in UNDER_WAY]
     await command(db, action)
     assert await state(db) == f"{action}d"
     row = await db.fetchrow("select wanted, password, ended_at is not null as ended from credentials")
     assert row is not None
     assert tuple(row) == ("absent", None, True)
     assert await db.fetchval("select blocked from serials") is True
-    assert await db.fetchval("select reason from enrollments where txn = $1", txn) == "blocked"
+    rows = await db.fetch("select txn, state, reason, keys from enrollments")
+    found = {row["txn"]: (row["state"], row["reason"], row["keys"]) for row in rows}
+    assert [found[txn] for txn in under_way] == [("rejected", "blocked", None)] * len(UNDER_WAY)
+    assert [found[txn][:2] for txn in over] == [(one, "unused") for one in OVER]
+    assert [found[txn][:2] for txn in others] == [(one, None) for one in UNDER_WAY]
 
 
 async def test_rotation_asks_for_the_next_generation(db: asyncpg.Connection) -> None:

@@ -1,5 +1,5 @@
-"""Logins for Grafana and notebooks: each sees the views of the schema org, with its organization's rows, and learns
-nothing of others by any condition; its settings bound what it costs."""
+"""Logins for Grafana and notebooks: they are the first organization's alone and see the views of the schema org,
+with its rows; settings, rights and the leading gateway bound what they cost."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import os
 import re
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
 from api.admin import sql as admin_sql
+from schema.console import Refused
+from schema.migrate import MIGRATIONS
 from tests.api.tenants import Tenant, settle
+from tests.conftest import with_database
 from tests.forked import Forked
 from tests.schema.logins import sql_login, with_login
 from tests.schema.records import after, layout
@@ -32,32 +35,74 @@ async def tenants(database: asyncpg.Connection) -> dict[str, Tenant]:
 
 
 @pytest.fixture
-async def logins(
+async def login(
     database: asyncpg.Connection, database_url: str, tenants: dict[str, Tenant]
-) -> AsyncIterator[dict[str, asyncpg.Connection]]:
-    """A connection of each."""
-    async with AsyncExitStack() as stack:
-        found = {}
-        for name in TENANTS:
-            url = await stack.enter_async_context(sql_login(database, database_url, name))
-            found[name] = await asyncpg.connect(url)
-            stack.push_async_callback(found[name].close)
-        yield found
+) -> AsyncIterator[asyncpg.Connection]:
+    """A session of a login of the first organization."""
+    async with sql_login(database, database_url) as url:
+        connection = await asyncpg.connect(url)
+        yield connection
+        await connection.close()
 
 
 async def test_each_view_shows_one_s_own_and_nothing_else(
-    database: asyncpg.Connection, logins: dict[str, asyncpg.Connection], tenants: dict[str, Tenant]
+    database: asyncpg.Connection, login: asyncpg.Connection, tenants: dict[str, Tenant]
 ) -> None:
-    for name, login in logins.items():
-        for view in await views(database, "org"):
-            seen = await text(login, view)  # without a schema: by the search path
-            assert tenants[name].shown(seen), f"{view} as {name}: {seen}"
-            for other in set(TENANTS) - {name}:
-                assert not tenants[other].shown(seen), f"{view} as {name}"
+    for view in await views(database, "org"):
+        seen = await text(login, view)  # without a schema: by the search path
+        assert tenants["main"].shown(seen), f"{view}: {seen}"
+        for other in ("alpha", "beta"):
+            assert not tenants[other].shown(seen), view
+
+
+@pytest.mark.parametrize("organization", ["alpha", "beta"])
+async def test_another_organization_gets_no_login(
+    database: asyncpg.Connection, tenants: dict[str, Tenant], organization: str
+) -> None:
+    """By a filter that is pushed below the barrier its login found a sample of another one in 36 queries."""
+    name = f"tenant_{os.urandom(4).hex()}"
+    with pytest.raises(Refused, match="of the organization that runs the installation"):
+        await admin_sql.add_login(database, name, organization, "password")
+    with pytest.raises(asyncpg.CheckViolationError):  # whoever does it
+        await database.execute(
+            "insert into sql_logins (role, organization_id) values ($1, $2)",
+            *(name, tenants[organization].organization_id),
+        )
+    assert not await database.fetchval("select true from pg_roles where rolname = $1", name)
+
+
+async def test_the_migration_ends_the_logins_that_other_organizations_had(
+    database: asyncpg.Connection, database_url: str, tenants: dict[str, Tenant]
+) -> None:
+    names = {it: f"was_{os.urandom(4).hex()}" for it in ("main", "alpha")}
+    await database.execute(
+        "drop function sql_logins_end_late; alter table sql_logins drop constraint sql_logins_of_the_first"
+    )
+    for organization, name in names.items():
+        await database.execute(f"create role {name} login password 'x' in role biogate_sql")
+        await database.execute(
+            "insert into sql_logins (role, organization_id) values ($1, $2)",
+            *(name, tenants[organization].organization_id),
+        )
+    sessions = {it: await asyncpg.connect(with_login(database_url, name, "x")) for it, name in names.items()}
+    apply, _ = (MIGRATIONS / "0018_tenants_apart.sql").read_text().split("-- migrate: rollback")
+    try:
+        await database.execute(apply)
+        with pytest.raises((asyncpg.PostgresError, OSError, asyncpg.InterfaceError)):
+            await sessions["alpha"].fetch("select * from org.devices")
+        with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+            await asyncpg.connect(with_login(database_url, names["alpha"], "x"))
+        assert await sessions["main"].fetchval("select count(*) from org.devices") == 1
+        ended = await database.fetch("select organization_id, subject from audit where action = 'sql-login end'")
+        assert [tuple(row) for row in ended] == [(tenants["alpha"].organization_id, f"sql-login/{names['alpha']}")]
+    finally:
+        for session in sessions.values():
+            session.terminate()
+        await database.execute(f"drop owned by {names['main']}; drop role {names['main']}, {names['alpha']}")
 
 
 async def test_aggregates_are_those_of_the_plain_views(
-    database: asyncpg.Connection, logins: dict[str, asyncpg.Connection], tenants: dict[str, Tenant]
+    database: asyncpg.Connection, login: asyncpg.Connection, tenants: dict[str, Tenant]
 ) -> None:
     """In both editions, and in the same columns."""
     for view in ("telemetry_1m", "telemetry_1h"):
@@ -65,10 +110,10 @@ async def test_aggregates_are_those_of_the_plain_views(
         wanted = await database.fetch(
             f"select d.name as device, {columns} from public.{view}"
             " join devices d using (device_id) join channels c using (channel_id) where d.organization_id = $1",
-            tenants["alpha"].organization_id,
+            tenants["main"].organization_id,
         )
         shown = columns.replace("c.name", "channel").replace("c.unit", "unit")
-        found = await logins["alpha"].fetch(f"select device, {shown} from {view}")
+        found = await login.fetch(f"select device, {shown} from {view}")
         assert sorted(map(repr, map(tuple, found))) == sorted(map(repr, map(tuple, wanted)))
         assert len(found) == 2
 
@@ -80,9 +125,9 @@ async def test_who_is_in_the_role_but_nobody_s_login_sees_nothing(database: asyn
 
 
 async def test_a_login_reads_these_views_and_writes_nothing(
-    database: asyncpg.Connection, logins: dict[str, asyncpg.Connection]
+    database: asyncpg.Connection, login: asyncpg.Connection
 ) -> None:
-    role = await logins["alpha"].fetchval("select current_user")
+    role = await login.fetchval("select current_user")
     assert await names(database, READABLE, role) == {f"org.{view}" for view in await views(database, "org")}
     assert await names(database, CHANGEABLE, role) == set()
     open_ = await database.fetch(
@@ -104,7 +149,7 @@ async def columns(database: asyncpg.Connection) -> list[tuple[str, str]]:
 
 
 async def test_leaky_conditions_see_no_other_rows(
-    database: asyncpg.Connection, logins: dict[str, asyncpg.Connection], tenants: dict[str, Tenant]
+    database: asyncpg.Connection, login: asyncpg.Connection, tenants: dict[str, Tenant]
 ) -> None:
     """A function that tells what it is given, as cheap as can be; and errors with the value in them."""
     await database.execute(
@@ -112,10 +157,9 @@ async def test_leaky_conditions_see_no_other_rows(
            begin raise notice '%', $1; return true; end $$"""
     )
     told: list[str] = []
-    login = logins["beta"]
     await login.execute(PLANS)
     login.add_log_listener(lambda _, message: told.append(message.message))
-    own, others = tenants["beta"], [tenants["alpha"], tenants["main"]]
+    own, others = tenants["main"], [tenants["alpha"], tenants["beta"]]
     for view, column in await columns(database):
         for condition in (f'public.tell("{column}"::text)', f'"{column}"::text::xml is document'):
             try:
@@ -123,7 +167,7 @@ async def test_leaky_conditions_see_no_other_rows(
                 await login.fetch(f"select 1 from {view} order by {condition}")
             except asyncpg.PostgresError as error:
                 told.append(str(error))
-        for condition in (f"\"{column}\"::text like '%zqalpha%'", f"\"{column}\"::text ~ 'zqmain'"):
+        for condition in (f"\"{column}\"::text like '%zqalpha%'", f"\"{column}\"::text ~ 'zqbeta'"):
             assert await login.fetchval(f"select count(*) from {view} where {condition}") == 0
     await asyncio.sleep(0.1)
     said = "\n".join(told)
@@ -133,7 +177,7 @@ async def test_leaky_conditions_see_no_other_rows(
 
 
 async def test_without_the_barrier_the_leak_is_found(
-    database: asyncpg.Connection, logins: dict[str, asyncpg.Connection], tenants: dict[str, Tenant]
+    database: asyncpg.Connection, login: asyncpg.Connection, tenants: dict[str, Tenant]
 ) -> None:
     """The test above can fail."""
     await database.execute(
@@ -142,18 +186,19 @@ async def test_without_the_barrier_the_leak_is_found(
     )
     await database.execute("alter view org.annotations reset (security_barrier)")
     told: list[str] = []
-    await logins["beta"].execute(PLANS)
-    logins["beta"].add_log_listener(lambda _, message: told.append(message.message))
-    await logins["beta"].fetch("select 1 from annotations where public.tell(text)")
+    await login.execute(PLANS)
+    login.add_log_listener(lambda _, message: told.append(message.message))
+    await login.fetch("select 1 from annotations where public.tell(text)")
     await asyncio.sleep(0.1)
     assert tenants["alpha"].shown("\n".join(told))
 
 
 async def test_a_login_cannot_get_out(
-    database: asyncpg.Connection, logins: dict[str, asyncpg.Connection], tenants: dict[str, Tenant]
+    database: asyncpg.Connection, login: asyncpg.Connection, tenants: dict[str, Tenant]
 ) -> None:
-    login, owner = logins["beta"], await database.fetchval("select current_user")
-    other = await logins["alpha"].fetchval("select current_user")
+    owner = await database.fetchval("select current_user")
+    other = f"other_{os.urandom(4).hex()}"
+    await database.execute(f"create role {other} in role biogate_sql")
     await login.execute("set default_transaction_read_only = off")
     for step in (
         *("select * from public.devices", "select * from api.devices", "select * from public.users"),
@@ -165,6 +210,10 @@ async def test_a_login_cannot_get_out(
         *("select pg_read_file('/etc/passwd')", "copy devices to program 'true'", "copy devices to '/tmp/x'"),
         *("select pg_advisory_lock(1635083369, 2)", "select pg_try_advisory_xact_lock(1)", "select lo_create(0)"),
         *("select lo_from_bytea(0, 'x')", "select pg_ls_dir('.')", "select pg_reload_conf()"),
+        *("select lo_put(1, 0, 'x')", "select lowrite(0, 'x')", "do $$ begin end $$"),
+        *("select pg_notify('x', n::text) from generate_series(1, 10) n", "select pg_export_snapshot()"),
+        "select pg_logical_emit_message(false, 'x', repeat('x', 1000))",
+        "select add_job('pg_sleep(double precision)'::regprocedure, '1 hour')",
         *(
             "set temp_file_limit = -1",
             "alter role current_user connection limit 100",
@@ -183,22 +232,26 @@ async def test_a_login_cannot_get_out(
 
 
 async def test_a_login_does_not_see_what_others_ask_and_cannot_end_it(
-    database: asyncpg.Connection, logins: dict[str, asyncpg.Connection]
+    database: asyncpg.Connection, database_url: str, login: asyncpg.Connection
 ) -> None:
-    pids = {name: await login.fetchval("select pg_backend_pid() /* hidden */") for name, login in logins.items()}
-    rows = await logins["beta"].fetch("select pid, query, client_addr from pg_stat_activity")
-    seen = {row["pid"]: row["query"] for row in rows}
-    assert "pg_stat_activity" in seen[pids["beta"]]
-    assert {query for pid, query in seen.items() if pid != pids["beta"]} <= {"<insufficient privilege>", None}
-    for function in ("pg_cancel_backend", "pg_terminate_backend"):
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await logins["beta"].execute(f"select {function}({pids['alpha']})")
+    async with sql_login(database, database_url) as url:
+        other = await asyncpg.connect(url)
+        theirs = await other.fetchval("select pg_backend_pid() /* hidden */")
+        mine = await login.fetchval("select pg_backend_pid()")
+        rows = await login.fetch("select pid, query, client_addr from pg_stat_activity")
+        seen = {row["pid"]: row["query"] for row in rows}
+        assert "pg_stat_activity" in seen[mine]
+        assert {query for pid, query in seen.items() if pid != mine} <= {"<insufficient privilege>", None}
+        for function in ("pg_cancel_backend", "pg_terminate_backend"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await login.execute(f"select {function}({theirs})")
+        await other.close()
 
 
 async def test_a_login_s_settings_bound_mistakes(
     database: asyncpg.Connection, database_url: str, tenants: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with sql_login(database, database_url, "alpha") as url:
+    async with sql_login(database, database_url) as url:
         connections = [await asyncpg.connect(url) for _ in range(admin_sql.MOST_CONNECTIONS)]
         with pytest.raises(asyncpg.TooManyConnectionsError):
             await asyncpg.connect(url)
@@ -206,9 +259,15 @@ async def test_a_login_s_settings_bound_mistakes(
             assert (await connections[0].fetchval(f"show {name}")).replace("1min", "60s") == value.strip("'")
         for connection in connections:
             await connection.close()
+        role = urlsplit(url).username
+        everywhere = await database.fetchval(
+            "select setconfig from pg_db_role_setting where setdatabase = 0 and setrole = $1::text::regrole",
+            f'"{role}"',
+        )
+        assert len(everywhere) == len(admin_sql.SETTINGS | admin_sql.SUPERUSER_SETTINGS)  # in whichever database
     monkeypatch.setitem(admin_sql.SETTINGS, "statement_timeout", "'300ms'")
     monkeypatch.setitem(admin_sql.SUPERUSER_SETTINGS, "temp_file_limit", "'1MB'")
-    async with sql_login(database, database_url, "alpha") as url:
+    async with sql_login(database, database_url) as url:
         connection = await asyncpg.connect(url)
         for long in ("select pg_sleep(20)", "select count(*) from generate_series(1, 1000000000000)"):
             with pytest.raises((asyncpg.QueryCanceledError, asyncpg.ConfigurationLimitExceededError)):
@@ -263,7 +322,7 @@ async def test_grafana_s_queries_read_their_part_of_one_chunk_by_the_key(
     """And about as many pages as the same query of the plain view."""
     await fill(database)
     explain = "explain (analyze, buffers, format json)"
-    async with sql_login(database, database_url, "main") as url:
+    async with sql_login(database, database_url) as url:
         login = await asyncpg.connect(url)
         for name, query in QUERIES.items():
             assert await login.fetch(query), name
@@ -294,7 +353,9 @@ async def test_the_commands_make_list_and_end_a_login(
     database: asyncpg.Connection, database_url: str, tenants: dict[str, Tenant], tmp_path: Path
 ) -> None:
     name, file = f"grafana-{os.getpid()}-{os.urandom(3).hex()}", tmp_path / "password"
-    make = ("sql-login", "add", name, "--organization", "alpha", "--to", str(file), "--why", "dashboards")
+    other_databases = [f"other_{os.urandom(4).hex()}"]
+    await database.execute(f"create database {other_databases[0]}")
+    make = ("sql-login", "add", name, "--organization", "main", "--to", str(file), "--why", "dashboards")
     status, said, _ = command(database_url, *make)
     assert status == 0
     password = file.read_text().strip()
@@ -303,14 +364,20 @@ async def test_the_commands_make_list_and_end_a_login(
     assert len(password) >= 32
 
     login = await asyncpg.connect(with_login(database_url, name, password))
-    assert await login.fetchval("select device from devices") == tenants["alpha"].known["device"]
+    for other in ("postgres", "template1", *other_databases):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await asyncpg.connect(with_database(with_login(database_url, name, password), other))
+        await (await asyncpg.connect(with_database(database_url, other))).close()  # the owner goes on
+    assert await login.fetchval("select device from devices") == tenants["main"].known["device"]
+    await database.execute(f"drop database {other_databases[0]}")
     _, listed, _ = command(database_url, "sql-login", "list")
-    assert re.search(rf"^{name}\talpha\t\S+ \S+\t1\t$", listed, re.MULTILINE), listed
+    assert re.search(rf"^{name}\tmain\t\S+ \S+\t1\t$", listed, re.MULTILINE), listed
 
     file.unlink()
     for wrong, words in (
         (make, "already"),
         (("sql-login", "add", f"{name}-2", "--organization", "none", "--to", str(file)), "no organization none"),
+        (("sql-login", "add", f"{name}-2", "--organization", "alpha", "--to", str(file)), "reads through the API"),
         (("sql-login", "add", "Pg;", "--to", str(file)), "is not a name"),
         (("sql-login", "add", "pg_x", "--to", str(file)), "is not a name"),
         (("sql-login", "add", f"{name}-2", "--to", str(tmp_path)), "cannot be made"),
@@ -333,8 +400,8 @@ async def test_the_commands_make_list_and_end_a_login(
         f"sql-login/{name}",
     )
     assert [tuple(row) for row in written] == [
-        ("alpha", "sql-login add", "dashboards"),
-        ("alpha", "sql-login end", "moved"),
+        ("main", "sql-login add", "dashboards"),
+        ("main", "sql-login end", "moved"),
     ]
 
 

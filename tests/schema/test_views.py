@@ -147,6 +147,33 @@ async def test_aggregates_count_good_samples_and_only_count_the_others(database:
     }
 
 
+ABSURD = [1e308, -1e308, 1.7976931348623157e308, 1e155, -1e101]
+
+
+@pytest.mark.parametrize(
+    "query", ["avg(value)", "sum(value)", "stddev(value)", "corr(value, value)", "sum(value * value)"]
+)
+async def test_one_value_harms_one_value(database: asyncpg.Connection, query: str) -> None:
+    """Absurd values come twice from one of two devices. PostgreSQL's aggregates fail on them, for both devices."""
+    await device(database, "br-1")
+    await device(database, "br-2")
+    ph = await layout(database, "ph")
+    for number in (1, 2):
+        absurd = ABSURD * 2 if number == 1 else []
+        values = enumerate([7.0, 7.5, *absurd])
+        await copy(database, *(frame(n, [value], layout=ph, device=number) for n, value in values))
+
+    rows = await database.fetch(f"select device, {query}, min(value), max(value) from telemetry group by 1 order by 1")
+
+    assert [tuple(row[2:]) for row in rows] == [(7.0, 7.5)] * 2
+    assert rows[0][1] == rows[1][1]
+    counts = await database.fetch("select quality, count(*) from telemetry where device_id = 1 group by 1 order by 1")
+    assert [tuple(row) for row in counts] == [(0, 2), (1, 2 * len(ABSURD))]
+    for aggregate in ("telemetry_1m", "telemetry_1h"):
+        found = await database.fetch(f"select sum, count, min, max, bad from {aggregate} order by device_id")
+        assert [tuple(row) for row in found] == [(14.5, 2, 7.0, 7.5, 2 * len(ABSURD)), (14.5, 2, 7.0, 7.5, 0)]
+
+
 async def fill(connection: asyncpg.Connection) -> None:
     """200 devices, four days, 50 frames a day, as they would arrive: by time."""
     await connection.execute("insert into devices (name) select 'br-' || n from generate_series(1, 200) n")

@@ -39,7 +39,9 @@ class AddressRefused(OSError):
 _confined: ContextVar[Confinement | None] = ContextVar("confined", default=None)
 NAT64 = ip_network("64:ff9b::/96")
 PYTHONS = tuple(
-    f"{Path(sysconfig.get_path(name)).resolve()}/" for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    f"{Path(place).resolve()}/"
+    for place in (*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")), sys.pycache_prefix)
+    if place is not None
 )
 FILES = frozenset({*mimetypes.knownfiles, "/dev/null"})
 PROGRAMS = ("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn")

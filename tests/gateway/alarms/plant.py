@@ -88,14 +88,17 @@ class Plant:
             came = moment(at if received is None else received + n / 1000)
             rows.append((moment(at), self._devices[device], layout, boot, seq, came, numbers))
         columns = ("time", "device_id", "layout_id", "boot", "seq", "received_at", "values")
-        await self.database.copy_records_to_table("frames", records=rows, columns=columns)
-        if boot is not None:  # as the gateway notes, after the commit
-            await self.database.execute(
-                """insert into device_streams as s (device_id, boot, received)
-                   values ($1, $2, int8multirange(int8range($3, $4)))
-                   on conflict (device_id, boot) do update set received = s.received + excluded.received""",
-                *(self._devices[device], boot, first, first + len(frames)),
-            )
+        newest = await self._value("select max(time) from frames where device_id = $1", self._devices[device])
+        late = [row for row in rows if newest is None or row[0] < newest]
+        async with self.database.transaction():
+            await self.database.copy_records_to_table("frames", records=rows, columns=columns)
+            if late:  # as the gateway notes
+                await self.database.execute(
+                    """insert into late_arrivals (device_id, begins, ends, first_received, last_received, last_time)
+                       values ($1, $2, $3, $4, $5, $6)""",
+                    *(self._devices[device], min(row[0] for row in late), max(row[0] for row in late)),
+                    *(late[0][5], late[-1][5], late[-1][0]),
+                )
 
     async def phase(self, device: str, phase: str | None, at: float) -> None:
         await self.database.execute(

@@ -120,8 +120,17 @@ async def test_phases_suppress_by_design(plant: Plant, database_url: str) -> Non
         await plant.commit("r1", [(t + 1, {"x": 11.0})])
         await plant.becomes("r1", ("phase", "suppressed"), ("condition", "suppressed"))
         await plant.phase("r1", "batch", t + 2)
-        await plant.becomes("r1", ("phase", "suppressed"), ("condition", "suppressed"), ("phase", "normal"))
-        await plant.commit("r1", [(t + 3, {"x": 11.0})], first=1)
+        await plant.becomes("r1", ("phase", "suppressed"), ("condition", "suppressed"), ("phase", "normal"), RAISED)
+
+
+async def test_a_phase_that_is_stored_after_a_newer_frame_is_evaluated_at_once(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1")
+    await plant.rule(scope={"phases": ["batch"]})
+    t = now() - 10
+    async with evaluated(database_url):
+        await plant.commit("r1", [(t + 3, {"x": 11.0})])
+        await plant.becomes("r1", ("phase", "suppressed"), ("condition", "suppressed"))
+        await plant.phase("r1", "batch", t + 2)
         await plant.becomes("r1", ("phase", "suppressed"), ("condition", "suppressed"), ("phase", "normal"), RAISED)
 
 
@@ -193,7 +202,7 @@ async def test_who_has_lost_the_lead_writes_nothing(plant: Plant, database_url: 
         watch = DeviceWatch(covered[0])
         watch.begin(*covered, at)
         feed = FrameFeed(pool, 3600)
-        reading = await feed.read([watch], at)
+        reading = await feed.read([watch], {}, at)
         watch.first_frame(reading.first[0], feed.layouts[reading.first[0]["layout_id"]], is_old=False)
         assert len(watch.made) == 1
         await plant.database.execute("update alarm_lead set epoch = epoch + 1")

@@ -75,18 +75,59 @@ async def test_a_clock_that_is_set_back_is_followed(plant: Plant, database_url: 
         await plant.becomes("r1", RAISED, RETURNED, RAISED)
 
 
-async def test_an_old_boot_that_is_found_again_and_again_holds_up_nothing(plant: Plant, database_url: str) -> None:
-    """Frames of an older boot with newer times than the newest: the engine takes none of them."""
+@pytest.mark.parametrize("boot", [1, 5, 9, None])
+async def test_what_is_newer_is_evaluated_whatever_its_number(
+    plant: Plant, database_url: str, boot: int | None
+) -> None:
     await plant.devices("r1")
     await plant.rule(stale_after=86_400)
-    t = now() - 200
+    t = now() - 20
     async with evaluated(database_url):
-        await plant.commit("r1", [(t, {"x": 1.0})], boot=2)
-        await plant.commit("r1", [(t + 1, {"x": 12.0})], boot=2, first=1)
+        await plant.commit("r1", [(t, {"x": 1.0})], boot=5, first=100)
+        await plant.commit("r1", [(t + 1 + n, {"x": 50.0}) for n in range(5)], boot=boot)
         await plant.becomes("r1", RAISED)
-        await plant.commit("r1", [(t + n, {"x": 1.0}) for n in range(2, 80)], boot=1)
-        await plant.commit("r1", [(t + 100, {"x": 1.0})], boot=2, first=2)
+    await plant.commit("r1", [(t + 10, {"x": 1.0})], boot=boot, first=10)
+    async with evaluated(database_url):
         await plant.becomes("r1", RAISED, RETURNED)
+
+
+@pytest.mark.parametrize("behind", [3660.0, 5 * 3600.0])
+async def test_a_device_that_begins_with_a_wrong_clock_is_evaluated(
+    plant: Plant, database_url: str, behind: float
+) -> None:
+    """Its frames came in the last minute and a half, one a second, and were committed one by one."""
+    await plant.devices("r1", "r2")
+    await plant.rule()
+    await plant.rule("skew", {"kind": "skew", "limit": 100})
+    begin = now() - 90
+    async with evaluated(database_url):
+        await plant.commit("r2", [(now(), {"x": 50.0})])
+        await plant.becomes("r2", RAISED)  # it has looked, and found nothing of r1
+        for n in range(90):
+            await plant.commit("r1", [(begin - behind + n, {"x": 50.0})], first=n, received=begin + n)
+        await plant.becomes("r1", RAISED)
+        await plant.becomes("r1", RAISED, rule="skew")
+
+
+@pytest.mark.parametrize("boots", [(None, None), (5, 1), (5, 5)])
+async def test_a_clock_that_is_set_back_is_followed_also_without_numbers_that_go_on(
+    plant: Plant, database_url: str, boots: tuple[int | None, int | None]
+) -> None:
+    await plant.devices("r1")
+    await plant.rule(stale_after=86_400)
+    before, after = boots
+    begin, back = now() - 90, 5 * 3600.0
+    frames = [(begin - back + n, {"x": 50.0}) for n in range(90)]
+    async with evaluated(database_url):
+        await plant.commit("r1", [(begin - 1, {"x": 1.0})], boot=before, first=1000)
+        for n, frame in enumerate(frames[:80]):
+            await plant.commit("r1", [frame], boot=after, first=n, received=begin + n)
+        await plant.becomes("r1", RAISED)
+    await plant.commit("r1", [(begin - back + 80, {"x": 1.0})], boot=after, first=80, received=begin + 80)
+    async with evaluated(database_url):  # it knows so after a restart
+        await plant.becomes("r1", RAISED, RETURNED)
+        await plant.commit("r1", [(begin + 85, {"x": 50.0})], boot=after, first=85, received=begin + 85)
+        await plant.becomes("r1", RAISED, RETURNED, RAISED)  # the clock is right again
 
 
 async def test_what_is_new_is_found_by_the_key_in_the_newest_chunks_alone(
@@ -98,9 +139,8 @@ async def test_what_is_new_is_found_by_the_key_in_the_newest_chunks_alone(
         await plant.commit("r1", [(t - 86400 * days - n, {"x": 1.0}) for n in range(300)], boot=20 - days)
     await database.execute("analyze frames")
     await database.execute("set plan_cache_mode = force_custom_plan")
-    since = [await database.fetchval("select now() - interval '1 hour'")]
-    arguments = ([1], since, since, [await database.fetchval("select now() + interval '1 day'")], [1], [5])
-    plan = await database.fetch(f"explain (analyze) {feed.NEWS}", *arguments, since[0], ["{}"], 20)
+    since = await database.fetchval("select now() - interval '1 hour'")
+    plan = await database.fetch(f"explain (analyze) {feed.NEWS}", [1], [since], ["{}"], since, 20)
     text = "\n".join(row[0] for row in plan)
     scans = [line for line in text.splitlines() if "_chunk" in line]
     assert 1 <= len(scans) <= 2, text

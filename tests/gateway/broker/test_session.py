@@ -11,7 +11,9 @@ from gateway.broker.outbox import Outbox
 from gateway.broker.session import IntakeSession
 from gateway.broker.window import IntakeWindow
 from tests.conftest import Broker
+from tests.faults.proxy import Mode, Network
 from tests.gateway.material import settings, until
+from tests.gateway.test_path import publish
 
 LOGIN = BrokerLogin("biogate-test")
 
@@ -55,3 +57,31 @@ async def test_a_stop_while_the_broker_is_away_ends_the_session(broker: Broker) 
     await session.leave()
     async with asyncio.timeout(5):
         await running
+
+
+async def test_a_full_window_takes_no_new_connection_when_the_link_breaks(broker: Broker) -> None:
+    """It would bring all unacknowledged messages once more, and the next one again."""
+    window, came = IntakeWindow(20_000), list[bool]()
+    with Network() as network:
+        link = network.link(broker.port)
+        chosen = settings(mqtt_url=f"mqtt://127.0.0.1:{link.port}", keep_alive_s=2)
+        session = IntakeSession(chosen, LOGIN, window, Outbox(), came.append)
+        session.lead()
+        running = asyncio.create_task(session.run())
+        await until(lambda: session.subscribed)
+        await publish(broker, [("bioreactors/r1/telemetry", bytes(1000))] * 30)
+        await until(lambda: window.full)
+        taken = window.bytes
+        link.set(Mode.CUT)
+        await until(lambda: not session.subscribed)
+        link.set(Mode.PASS)
+        await asyncio.sleep(0.5)  # for a connection that shall not be made
+        assert (window.bytes, came) == (taken, [False])
+        await window.take(1000, 10**9)
+        window.release(taken)
+        await until(lambda: came == [False, True])
+        await until(lambda: window.full)
+        session.stop_intake()
+        await session.leave()
+        async with asyncio.timeout(5):
+            await running

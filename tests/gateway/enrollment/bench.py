@@ -121,7 +121,7 @@ class Bench:
 
     async def state(self, handshake: Handshake) -> tuple[str, str | None]:
         row = await self.row(handshake)
-        return row["state"], row["reason"]
+        return ("none", None) if row is None else (row["state"], row["reason"])
 
     async def logins(self) -> dict[str, str]:
         """Those that are wanted: username → state."""

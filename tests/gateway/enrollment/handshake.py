@@ -125,6 +125,8 @@ class Handshake:
             "txn": self.txn,
             "sig": b64(self.identity.sign(what)),
             "mac": b64(mac(self.k_d, what)),
+            "hello": b64(self.hello),
+            "body": b64(self.body),
         }
         if self.csr:
             said["csr"] = b64(self.csr)

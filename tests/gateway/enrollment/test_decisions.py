@@ -27,6 +27,7 @@ from gateway.enrollment.decisions import (
     SendPending,
     greet,
     greet_again,
+    has_place,
     hear,
     judge,
     resume,
@@ -90,7 +91,7 @@ def hello(claim: int = 1) -> Hello:
 
 def test_a_hello_is_answered_by_a_challenge_only_if_nothing_speaks_against_it() -> None:
     seen = set()
-    for switched_on, state, blocked, claim, key, enrolled, place, open_, tries in product(
+    for switched_on, state, blocked, claim, key, enrolled, place in product(
         (True, False),
         DEVICE_STATES,
         (True, False),
@@ -98,12 +99,9 @@ def test_a_hello_is_answered_by_a_challenge_only_if_nothing_speaks_against_it() 
         (None, IDENTITY, OTHER),
         (True, False),
         (True, False),
-        (0, 199, 200),
-        (0, 4, 5),
     ):
         known = replace(KNOWN, device_state=state, blocked=blocked, identity_key=key, enrolled=enrolled, place=place)
-        load = CellLoad(switched_on, open_, 0, tries)
-        decision = greet(hello(claim), IDENTITY, known, masters={1, 2}, load=load, limits=LIMITS)
+        decision = greet(hello(claim), IDENTITY, known, masters={1, 2}, switched_on=switched_on)
         if not switched_on:
             expected: Ask | Refuse = Refuse(Refusal.CLOSED)
         elif blocked or state in BARRED:
@@ -112,8 +110,6 @@ def test_a_hello_is_answered_by_a_challenge_only_if_nothing_speaks_against_it() 
             expected = Refuse(Refusal.UNKNOWN_CLAIM)
         elif not enrolled and not place and key != OTHER:
             expected = Refuse(Refusal.QUOTA)
-        elif open_ == 200 or tries == 5:
-            expected = Refuse(Refusal.BUSY)
         else:
             expected = Ask()
         assert decision == expected
@@ -136,13 +132,17 @@ def test_a_hello_is_answered_by_a_challenge_only_if_nothing_speaks_against_it() 
     ],
 )
 def test_there_must_be_a_claim_key_of_that_version(claim: int, known: KnownSerial | None, asked: bool) -> None:
-    decision = greet(hello(claim), IDENTITY, known, masters={1, 2}, load=QUIET, limits=LIMITS)
+    decision = greet(hello(claim), IDENTITY, known, masters={1, 2}, switched_on=True)
     assert decision == (Ask() if asked else Refuse(Refusal.UNKNOWN_CLAIM))
 
 
-def test_devices_that_wait_for_an_operator_keep_nobody_out() -> None:
-    load = QUIET._replace(awaiting=1000)
-    assert greet(hello(), IDENTITY, KNOWN, masters={1}, load=load, limits=LIMITS) == Ask()
+@pytest.mark.parametrize("open_", [0, 199, 200])
+@pytest.mark.parametrize("awaiting", [0, 199, 200])
+@pytest.mark.parametrize("tries", [0, 4, 5])
+def test_known_and_unknown_serials_have_places_of_their_own(open_: int, awaiting: int, tries: int) -> None:
+    load = CellLoad(True, open_, awaiting, tries)
+    assert has_place(load, LIMITS, known=True) == (open_ < 200 and tries < 5)
+    assert has_place(load, LIMITS, known=False) == (awaiting < 200 and tries < 5)
 
 
 @pytest.mark.parametrize("state", HandshakeState)

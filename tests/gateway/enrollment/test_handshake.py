@@ -72,15 +72,58 @@ def test_an_ephemeral_key_of_low_order_is_refused(ephemeral: bytes) -> None:
     hello = msgspec.json.decode(EXAMPLE["hello_text"], type=Hello)
     weak = msgspec.structs.replace(hello, ephemeral=b64(ephemeral))
     with pytest.raises(HandshakeRefused):
-        handshake.challenge(
-            b"hello",
-            weak,
-            bytes(32),
-            Ed25519PrivateKey.generate(),
-            ephemeral=X25519PrivateKey.generate(),
-            nonce=bytes(16),
-            expires_s=120,
+        handshake.answer(
+            b"hello", weak, b"body", bytes(32), Ed25519PrivateKey.generate(), ephemeral=X25519PrivateKey.generate()
         )
+
+
+# Points of Edwards25519 (RFC 8032, 5.1), as far as a test needs them.
+P = 2**255 - 19
+D = -121665 * pow(121666, -1, P) % P
+
+
+def add(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    product = D * a[0] * b[0] * a[1] * b[1]
+    return (
+        (a[0] * b[1] + a[1] * b[0]) * pow(1 + product, -1, P) % P,
+        (a[1] * b[1] + a[0] * b[0]) * pow(1 - product, -1, P) % P,
+    )
+
+
+def small_order() -> set[int]:
+    """The y coordinates of the eight points whose order divides 8: those that a generator of them leads to."""
+    y = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    x = x if x * x % P == square else x * pow(2, (P - 1) // 4, P) % P
+    assert x * x % P == square
+    point, found = (x, y), []
+    for _ in range(8):
+        found.append(point)
+        point = add(point, (x, y))
+    assert point == (x, y)
+    assert (0, 1) in found
+    return {y for _, y in found}
+
+
+SIGNS = (0, 1 << 255)
+ENCODINGS = sorted(
+    {y | sign for y in small_order() for sign in SIGNS}  # and each y of another encoding: P and beyond
+    | {y | sign for y in range(P, 2**255) for sign in SIGNS}
+)
+
+
+@pytest.mark.parametrize("encoded", ENCODINGS, ids=lambda encoded: encoded.to_bytes(32, "little").hex()[:16])
+def test_an_identity_key_of_small_order_or_of_another_encoding_is_refused(encoded: int) -> None:
+    """With such a key a signature of zeros is right for any message, or the same key is another identity."""
+    with pytest.raises(HandshakeRefused):
+        handshake.identity_key(b64(encoded.to_bytes(32, "little")))
+
+
+def test_the_keys_that_controllers_make_are_taken() -> None:
+    for _ in range(50):
+        key = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+        assert handshake.identity_key(b64(key)) == key
 
 
 @pytest.mark.parametrize("text", ["", "A" * 42, "A" * 44, "A" * 42 + "=", "A" * 42 + "\n"])

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway.enrollment.refusals import Refusals
+from gateway.enrollment.refusals import REMEMBERED, Refusals
 from gateway.runtime.database import FAILURES, Pool
+from tests.gateway.enrollment.bench import Bench
 
 
 async def written(pool: Pool) -> list[dict[str, Any]]:
@@ -49,3 +50,18 @@ async def test_what_could_not_be_written_is_written_later(pool: Pool) -> None:
     refusals.note("busy", "S-2")
     await refusals.write(1)
     assert await written(pool) == [{"reason": "busy", "count": 2, "serials": ["S-1", "S-2"]}]
+
+
+async def test_a_controller_that_proves_nothing_is_named_unless_it_does_at_another_gateway(bench: Bench) -> None:
+    refusals = Refusals("main", bench.pool)
+    proved = await bench.controller()
+    for number in range(REMEMBERED):  # of which the oldest one is forgotten
+        refusals.challenged(f"S-{number}", 100 + number / 1000)
+    refusals.challenged(proved.serial, 101)
+    await bench.proved(proved)
+    await refusals.write(115)
+    assert await written(bench.pool) == []
+    await refusals.write(130)
+    await refusals.write(131)
+    serials = [f"S-{number}" for number in range(1, 6)]
+    assert await written(bench.pool) == [{"reason": "no-proof", "count": REMEMBERED - 1, "serials": serials}]

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.enrollment.requests import UnreadableRequest, read, txn_of
-from schema.enrollment import MAX_REQUEST, Hello, Proof, b64, request_topic
+from gateway.enrollment.requests import UnreadableRequest, hello_of, read, txn_of
+from schema.enrollment import MAX_HELLO, MAX_REQUEST, Hello, Proof, b64, request_topic
 
 TXN = "0123456789abcdef" * 2
 KEY = b64(bytes(32))
 HELLO: dict[str, Any] = {
     "v": 1, "type": "hello", "txn": TXN, "t": 1.5, "serial": "S-1", "identity": KEY, "ephemeral": KEY,
 }  # fmt: skip
-PROOF: dict[str, Any] = {"v": 1, "type": "proof", "txn": TXN, "sig": b64(bytes(64)), "mac": KEY}
+PROOF: dict[str, Any] = {
+    **{"v": 1, "type": "proof", "txn": TXN, "sig": b64(bytes(64)), "mac": KEY},
+    **{"hello": b64(json.dumps(HELLO).encode()), "body": "e30"},
+}
 
 
 def reason(payload: bytes, txn: str | None = TXN, *, retained: bool = False) -> str:
@@ -67,6 +71,7 @@ def test_a_hello_that_is_not_as_specified_is_malformed(changes: dict[str, Any]) 
 @pytest.mark.parametrize(
     "payload",
     [b"", b"null", b"[]", b"{}", b"\xff\xfe", b'{"serial":"\xff"}', b"[" * 2000, b'{"a":' * 400, b'{"t":1e999}']
+    + [json.dumps(HELLO).encode().replace(b'{"v"', b'{"serial": "S-2", "v"')]
     + [json.dumps(HELLO).encode().replace(b'"S-1"', serial) for serial in (b'"\\ud800"', b'"\\u0000"', b'"\xc3\x28"')],
 )
 def test_bytes_that_are_no_request_are_malformed(payload: bytes) -> None:
@@ -75,10 +80,30 @@ def test_bytes_that_are_no_request_are_malformed(payload: bytes) -> None:
 
 def test_what_is_too_large_or_retained_is_not_even_read() -> None:
     whole = json.dumps(HELLO).encode()
-    fitting = whole[:-1] + b" " * (MAX_REQUEST - len(whole)) + b"}"
+    fitting = whole[:-1] + b" " * (MAX_HELLO - len(whole)) + b"}"
     assert isinstance(read(TXN, fitting, retained=False), Hello)
     assert reason(fitting + b" ") == "oversized"
+    proof = json.dumps(PROOF | {"hello": b64(fitting), "csr": "A" * 1400, "body": "A" * 1024}).encode()
+    assert isinstance(read(TXN, proof, retained=False), Proof)
+    assert reason(proof + b" " * (MAX_REQUEST + 1 - len(proof))) == "oversized"
     assert reason(whole, retained=True) == "retained"
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [
+        *("", "A", "!", "e30", b64(b"{}"), b64(b"[" * 2000), b64(json.dumps(PROOF).encode())),
+        b64(json.dumps(HELLO | {"txn": "f" * 32}).encode()),
+        b64(json.dumps(HELLO | {"serial": "S/1"}).encode()),
+    ],
+)
+def test_a_proof_brings_back_a_hello_of_its_own_transaction(hello: str) -> None:
+    proof = read(TXN, json.dumps(PROOF).encode(), retained=False)
+    assert isinstance(proof, Proof)
+    payload, said = hello_of(proof)
+    assert (payload, said.serial) == (json.dumps(HELLO).encode(), "S-1")
+    with pytest.raises(UnreadableRequest):
+        hello_of(msgspec.structs.replace(proof, hello=hello))
 
 
 def test_a_request_on_the_topic_of_another_transaction_is_malformed() -> None:

@@ -48,15 +48,11 @@ def test_the_challenge_is_the_gateways(example: dict[str, Any]) -> None:
     if example["claim"]:
         assert claim_key(raw(example, "master"), example["serial"]) == raw(example, "psk")
     body = json.loads(example["body_text"])
-    asked = handshake.challenge(
-        example["hello_text"].encode(),
-        hello,
-        raw(example, "psk"),
-        Ed25519PrivateKey.from_private_bytes(raw(example, "gateway_private")),
-        ephemeral=X25519PrivateKey.from_private_bytes(raw(example, "gateway_ephemeral_private")),
-        nonce=unb64(body["nonce"]),
-        expires_s=body["expires_s"],
-    )
+    signer = Ed25519PrivateKey.from_private_bytes(raw(example, "gateway_private"))
+    ephemeral = X25519PrivateKey.from_private_bytes(raw(example, "gateway_ephemeral_private"))
+    made = handshake.challenge_body(unb64(body["nonce"]), ephemeral, signer, body["expires_s"])
+    psk = raw(example, "psk")
+    asked = handshake.answer(example["hello_text"].encode(), hello, made, psk, signer, ephemeral=ephemeral)
     assert json.loads(asked.reply) == json.loads(example["challenge_text"])
     assert handshake.body_of(asked.reply) == example["body_text"].encode()
     assert (asked.transcript, asked.keys) == (raw(example, "th2"), keys(example))

@@ -44,6 +44,13 @@ async def test_items_and_acknowledgements_keep_the_order_of_receipt() -> None:
     assert batch.bytes == 4 * delivery(b"abc").weight
 
 
+async def test_messages_of_two_connections_that_were_decoded_in_one_turn_are_acknowledged_each_on_its_own() -> None:
+    first, second, batch = NoBroker(), NoBroker(), Batch()
+    came = [(first, 7), (first, 8), (second, 1), (second, 0), (second, 7)]
+    batch.add([delivery(b"", connection=connection, packet_id=packet_id) for connection, packet_id in came], items(5))
+    assert batch.acks == {first: [7, 8], second: [1, 7]}
+
+
 async def test_what_came_while_the_writer_was_busy_is_the_next_batch() -> None:
     batcher, sent = Batcher(100, 10**6, 0), items(7)
     batcher.add([delivery(b"")], sent[:3])

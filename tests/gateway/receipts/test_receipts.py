@@ -15,11 +15,7 @@ import aiomqtt
 import asyncpg
 import pytest
 
-from gateway.intake.registry import Registry
-from gateway.receipts.streams import Streams
-from gateway.runtime.database import Pool
 from tests.conftest import Broker
-from tests.gateway.material import NOW_MS, frames
 from tests.gateway.test_path import frame, now_ms
 from tests.processes import GatewayProcess, wait_until
 
@@ -156,26 +152,6 @@ async def test_frames_in_quarantine_count_as_received(controller: Controller) ->
     await controller.say("telemetry", block)
     await controller.say("telemetry", frame(7, t + 7))
     await controller.wait_receipt([[1, 7]])
-
-
-async def test_of_many_streams_those_that_have_waited_longest_are_merged_first(pool: Pool, registry: Registry) -> None:
-    streams = Streams(pool)
-
-    async def say(device: str, *seqs: int) -> None:
-        for seq in seqs:
-            streams.note(await frames(registry, device, (NOW_MS + seq, {"ph": 7.0}), seq=seq))
-
-    async def merged(most: int | None) -> list[tuple[str, int | None]]:
-        return [(state.device, state.receipt) for state in await streams.merge(most)]
-
-    for device in ("r1", "r2", "r3", "r4", "r5"):
-        await say(device, 0, 1)
-    assert await merged(2) == [("r1", 1), ("r2", 1)]
-    await say("r1", 3, 2)
-    assert streams.waiting == 4
-    assert await merged(2) == [("r3", 1), ("r4", 1)]
-    assert await merged(None) == [("r1", 3), ("r5", 1)]
-    assert streams.waiting == 0
 
 
 async def test_receipts_survive_a_killed_gateway_and_a_broker_that_lost_everything(

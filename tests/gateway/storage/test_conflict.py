@@ -205,6 +205,19 @@ async def test_statuses_are_stored_once_and_conflicting_ones_go_to_quarantine(
     assert await totals(database, "status") == (2, 7, 1, 0)
 
 
+@pytest.mark.parametrize("more", [{"firmware": "2"}, {"oldest": 4}, {"generation": 2}, {"generation": None}])
+async def test_a_status_that_differs_in_one_thing_is_a_conflict_and_the_first_stays(
+    writer: Writer, registry: Registry, database: asyncpg.Connection, more: dict[str, object]
+) -> None:
+    first = {"status": "online", "t": NOW_MS, "boot": 1, "oldest": 3, "firmware": "1", "generation": 1}
+    for message, expected in ((first, (1, 0, 0, 0)), (first | more, (0, 0, 1, 0)), (first, (0, 1, 0, 0))):
+        batch = await admitted(registry, Kind.STATUS, message)
+        assert counts(await writer.write(batch), "status") == expected
+    assert await quarantined(database) == [("conflict", first | more)]
+    stored = await database.fetchrow("select oldest_seq, firmware, generation from statuses")
+    assert tuple(stored) == (3, "1", 1)
+
+
 async def test_events_are_stored_once_and_different_ones_of_an_instant_all(
     writer: Writer, registry: Registry, database: asyncpg.Connection
 ) -> None:

@@ -18,7 +18,7 @@ from tests.api.accounts import organization
 from tests.conftest import Broker
 from tests.gateway.cell import eventually
 from tests.gateway.material import settings
-from tests.processes import GatewayProcess
+from tests.processes import GatewayProcess, wait_until
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 HELD = "select retention_hold(1, null, $1, $2, 'eva', 'inspection')"
@@ -73,7 +73,7 @@ async def old(gateway: GatewayProcess, broker: Broker, database: asyncpg.Connect
     return now
 
 
-async def test_old_chunks_go_but_what_is_held_and_the_account_adds_up(
+async def test_old_chunks_go_but_what_the_first_organization_holds_and_the_account_adds_up(
     gateway: GatewayProcess, broker: Broker, database: asyncpg.Connection, old: datetime
 ) -> None:
     streams = await database.fetch("select * from device_streams order by device_id")
@@ -82,8 +82,11 @@ async def test_old_chunks_go_but_what_is_held_and_the_account_adds_up(
 
     gateway.start(**dropping, retention_interval_s=1)
 
-    await eventually(lambda: database.fetchval("select count(*) = 3 from retention_drops"), 20)
+    await eventually(lambda: database.fetchval("select count(*) = 4 from retention_drops"), 20)
     assert await days(database, old) == {50, 1}
+    kept = "select count(*) from frames join devices using (device_id) where name = $1 and time < current_date - 9"
+    assert await database.fetchval(kept, "r1") == 3
+    assert await database.fetchval(kept, "r2") == 0  # another organization's
     assert await database.fetchval("select count(*) from device_events") == 8  # of which nobody said anything
     assert await days(database, old, "statuses") == {50, 1}
     await assert_adds_up(database)
@@ -93,12 +96,13 @@ async def test_old_chunks_go_but_what_is_held_and_the_account_adds_up(
     )
     assert [tuple(row) for row in told if row["subject"] == "retention/frame"] == [
         *[(1, "retention/frame", "3")] * 2,
-        *[(2, "retention/frame", "2")] * 2,
+        *[(2, "retention/frame", "2")] * 3,
     ]
+    held = 'biogate_retention_held_chunks{kind="frame"}'
+    await asyncio.to_thread(wait_until, lambda: gateway.metrics()[held] == 1, 10)  # at the next look
     metrics = gateway.metrics()
-    assert metrics['biogate_retention_held_chunks{kind="frame"}'] == 1
-    assert metrics['biogate_retention_dropped_rows_total{kind="frame"}'] == 10
-    assert metrics['biogate_retention_dropped_chunks_total{kind="frame"}'] == 2
+    assert metrics['biogate_retention_dropped_rows_total{kind="frame"}'] == 12
+    assert metrics['biogate_retention_dropped_chunks_total{kind="frame"}'] == 3
 
     async with aiomqtt.Client(broker.host, broker.port) as client:  # what was dropped does not come back
         frame = {"boot": 1, "seq": 0, "t": int((old - 60 * DAY).timestamp() * 1000), "v": {"ph": 7.0}}
@@ -130,6 +134,78 @@ async def test_settled_messages_go_from_quarantine_and_open_ones_stay(pool: Pool
     assert await pool.fetchval("select rows from retention_drops where kind = 'quarantined'") == 2
 
 
+STORED = """
+select array_agg(distinct name order by name)
+  from {} t join devices d using (device_id) where t.received_at < now() - interval '30 days'"""
+
+
+@pytest.mark.parametrize(
+    ("hold", "stays"),
+    [
+        ("select retention_hold(3, null, null, null, 'x', 'x')", []),  # an outsider's organization, which has nothing
+        ("select retention_hold(2, null, null, null, 'x', 'x')", ["n1", "n2"]),
+        ("select retention_hold(2, 2, null, null, 'x', 'x')", ["n1"]),
+        ("select retention_hold(2, 2, null, now() - interval '300 days', 'x', 'x')", []),
+        (
+            "select retention_hold(2, null, null, null, 'x', 'x');"
+            " update devices set organization_id = 1 where name = 'n1'",
+            ["n1", "n2"],
+        ),
+        (
+            "select retention_hold_end(retention_hold(2, null, null, null, 'x', 'x'), null, 'x', 'x');"
+            " update devices set organization_id = 1 where name = 'n1'",
+            [],
+        ),
+    ],
+)
+async def test_a_hold_keeps_what_is_its_organization_s_or_its_device_s_and_nothing_else(
+    database: asyncpg.Connection, database_url: str, hold: str, stays: list[str]
+) -> None:
+    for number in (2, 3):
+        assert await organization(database, f"org-{number}") == number
+    await database.execute(
+        "insert into devices (name, organization_id) values ('m1', 1), ('n1', 2), ('n2', 2);"
+        "insert into frames select now() - n * interval '90 days', d, 1, 1, n, now() - n * interval '90 days', '{1}'"
+        " from generate_series(1, 2) n, generate_series(1, 3) d;"
+        "insert into device_events (device_id, time, type, data, digest, boot, received_at)"
+        " select device_id, time, 'x', '{}', sha256(seq::text::bytea), 1, received_at from frames;"
+        "insert into statuses (device_id, boot, time, online, received_at, firmware)"
+        " select device_id, seq, time, true, received_at, '' from frames"
+    )
+    await database.execute(
+        "insert into quarantine (received_at, device, topic, reason, detail, payload, sha256, state, settled_at)"
+        " select now() - interval '90 days', name, 'x', 'malformed', '', 'x', sha256(name::bytea), 'replayed',"
+        " now() - interval '40 days' from unnest(array['m1', 'n1', 'n2', 'stranger']) name"
+    )
+    await database.execute(hold)
+    kept: dict[str, Any] = {f"retention_{what}_days": 30 for what in ("frames", "events", "statuses", "quarantine")}
+    chosen = settings(**kept)
+
+    async with create_pool(settings(database_url)) as pool:
+        for _ in range(2):  # a second look changes nothing
+            await Retention(chosen, pool, asyncio.Event()).look(datetime.now(UTC))
+
+            for table in ("frames", "device_events"):
+                assert (await database.fetchval(STORED.format(table)) or []) == stays, table
+            assert await database.fetchval("select count(*) from frames") == 2 * len(stays)
+            old = "select array_agg(name order by name) from statuses join devices using (device_id) where boot = 1"
+            assert (await database.fetchval(old) or []) == stays
+            assert (await database.fetchval("select array_agg(device order by device) from quarantine") or []) == stays
+            drops = await database.fetch("select kind, sum(rows)::int from retention_drops group by kind")
+            gone = 3 - len(stays)
+            assert dict(map(tuple, drops)) == {
+                "frame": 2 * gone, "event": 2 * gone, "status": gone, "quarantined": gone + 1
+            }  # fmt: skip
+
+
+async def test_an_organization_has_a_bounded_number_of_holds(pool: Pool) -> None:
+    await pool.execute("select retention_hold(1, null, null, null, 'x', 'x') from generate_series(1, 200)")
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="200 holds"):
+        await pool.execute("select retention_hold(1, null, null, null, 'x', 'x')")
+    await pool.execute("select retention_hold_end(7, 1, 'x', 'x')")
+    await pool.execute("select retention_hold(1, null, null, null, 'x', 'x')")
+
+
 async def test_a_hold_that_is_made_while_a_chunk_is_about_to_go_keeps_it(
     pool: Pool, database: asyncpg.Connection
 ) -> None:
@@ -149,6 +225,65 @@ async def test_a_hold_that_is_made_while_a_chunk_is_about_to_go_keeps_it(
     await looking
 
     assert await pool.fetchval("select array_agg(seq) from frames") == [3]
+
+
+FILLED = {
+    "frames": "insert into frames values ($1, 1, 1, 1, 1, now(), '{1}')",
+    "events": """insert into device_events (time, device_id, type, data, received_at, digest)
+                 values ($1, 1, 'phase', '{}', now(), sha256(''))""",
+}
+CHUNK = "select range_start as begins, range_end as ends from timescaledb_information.chunks"
+TICK, NONE = timedelta(microseconds=1), timedelta()
+
+
+async def chunk(pool: Pool, kind: str) -> asyncpg.Record:
+    """A chunk with one row in it: the first and the last instant of its time."""
+    await pool.execute(FILLED[kind], datetime.now(UTC) - 60 * DAY)
+    [found] = await pool.fetch(CHUNK)
+    return found
+
+
+async def is_kept(pool: Pool, kind: str, limit: datetime) -> bool:
+    """Whether the chunk is there after a look at which older data than `limit` are dropped."""
+    days: dict[str, Any] = {f"retention_{kind}_days": 30}
+    chosen = settings(**days)
+    await Retention(chosen, pool, asyncio.Event()).look(limit + 30 * DAY)
+    return bool(await pool.fetchval(f"select exists ({CHUNK})"))
+
+
+@pytest.mark.parametrize("kind", FILLED)
+async def test_a_chunk_goes_when_all_of_its_time_is_older_than_the_limit(pool: Pool, kind: str) -> None:
+    begins, ends = await chunk(pool, kind)
+    for limit in (begins - TICK, begins, begins + TICK, begins + (ends - begins) / 2, ends - TICK):
+        assert await is_kept(pool, kind, limit), limit
+    assert not await is_kept(pool, kind, ends)
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "kept"),
+    [
+        (-DAY, NONE, False),  # up to its first instant, without it
+        (-DAY, TICK, True),
+        (HOUR, 2 * HOUR, True),
+        (None, None, True),
+        (-DAY, None, True),
+    ],
+)
+@pytest.mark.parametrize("kind", FILLED)
+async def test_a_hold_keeps_each_chunk_that_it_touches_and_no_other(
+    pool: Pool, kind: str, begins: timedelta | None, ends: timedelta | None, kept: bool
+) -> None:
+    first, last = await chunk(pool, kind)
+    hold = [None if by is None else first + by for by in (begins, ends)]
+    await pool.execute(HELD, *hold)
+    assert await is_kept(pool, kind, last) is kept
+
+
+@pytest.mark.parametrize(("begins", "kept"), [(-TICK, True), (NONE, False)])
+async def test_a_hold_without_an_end_keeps_from_its_first_instant_on(pool: Pool, begins: timedelta, kept: bool) -> None:
+    _, last = await chunk(pool, "frames")
+    await pool.execute(HELD, last + begins, None)
+    assert await is_kept(pool, "frames", last) is kept
 
 
 async def test_nothing_goes_that_would_still_be_taken_in() -> None:

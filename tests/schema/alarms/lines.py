@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from schema.alarms.engine import CommittedFrame, DeviceAlarms, Transition
+from schema.alarms.engine import DeviceAlarms, Transition
 from schema.alarms.machine import Alarm, Condition
 from schema.alarms.rules import Rule
+from schema.alarms.timeline import CommittedFrame
 
 T0 = 1_700_000_400.0
 """A multiple of 600 s."""

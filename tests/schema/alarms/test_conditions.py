@@ -215,12 +215,6 @@ def test_silence_is_by_the_clock() -> None:
     assert (back.cause, back.detail) == ("return", "the device sends again")
 
 
-def test_what_was_never_heard_is_not_silent() -> None:
-    device = DeviceAlarms([rule({"kind": "silent", "after": 10}), rule(limit(), "x")])
-    assert not device.tick(T0)
-    assert not device.tick(T0 + 1000)
-
-
 @pytest.mark.parametrize(
     ("when", "rows", "words"),
     [

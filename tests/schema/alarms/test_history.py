@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schema.alarms.engine import CommittedFrame, DeviceAlarms
+from schema.alarms.engine import DeviceAlarms
 from schema.alarms.history import DryRun, StatePeriod
 from schema.alarms.rules import Rule
+from schema.alarms.timeline import CommittedFrame
 from tests.schema.alarms.lines import NAN, T0, Row, frame, limit, rule
 
 

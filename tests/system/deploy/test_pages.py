@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from deploy.stack.paths import CHECKOUT, short
+from deploy.stack.paths import CHECKOUT
 from tests.processes import wait_until
 from tests.system.deploy.conftest import FLOWING, Up
 from tests.system.deploy.shell import Shell
+
+ADDED = re.compile(r"\| (received|committed|duplicates|quarantined|discarded|in flight) (\d+)")
 
 
 def blocks(page: str, title: str | None = None) -> list[str]:
@@ -29,7 +28,7 @@ def blocks(page: str, title: str | None = None) -> list[str]:
 
 @pytest.fixture
 def shell(up: Up, tmp_path: Path) -> Iterator[Shell]:
-    up.start(BIOGATE_ENROLL_PENDING_S="1")  # a minute is long
+    up.start()
     up.wait_for("3 enrolled\n")
     up.wait_for(FLOWING.pattern)
     (tmp_path / "home").mkdir()
@@ -50,6 +49,12 @@ def test_what_the_readme_says_to_try_works(shell: Shell) -> None:
     shell.run(f"{kill.strip()} --name {shell.up.paths.name}")
     again = shell.up.wait_for(r"gateway ended \(.*\) and was started again")
     wait_until(lambda: FLOWING.search(shell.up.said, again.end()) is not None, 60, lambda: shell.up.said)
+    totals = [dict(ADDED.findall(line)) for line in shell.up.said.splitlines() if " | received " in line]
+    committed = [int(one["committed"]) for one in totals]
+    assert committed == sorted(committed), "what was stored before the kill is in the figures after it"
+    for one in totals:
+        received = int(one.pop("received"))
+        assert received == sum(int(count) for count in one.values())
 
 
 def test_a_client_of_ones_own_works_as_its_page_says(shell: Shell) -> None:
@@ -76,20 +81,22 @@ def test_a_client_of_ones_own_works_as_its_page_says(shell: Shell) -> None:
 
 
 def test_controllers_are_let_in_as_the_page_says(shell: Shell) -> None:
-    listed, waiting, http = blocks("docs/enrollment-howto.md")
+    listed, play, waiting, http = blocks("docs/enrollment-howto.md")
     (shell.directory / ".stack").mkdir()
     said = shell.run(listed)
     assert re.search(r"sim-0001\s+sim-0001\s+active", said)
-    assert re.search(r"MY-1\s+MY-1\s+not enrolled", said)
-    with controllers(shell, "MY-1", "MY-2") as enrolling:
-        queue, *rest = waiting.splitlines()
-        wait_until(lambda: "unknown-serial" in shell.run(queue), 15, lambda: shell.run(queue))
-        said = shell.run("\n".join(rest))
-        assert "approved: MY-2" in said
-        assert re.search(r"device: +MY-2\n", said)
-        assert "sim-0003: revoked; its logins are deleted, its serial is blocked" in said
-        assert enrolling.wait(30) == 0
-    wait_until(lambda: "4 enrolled" in shell.up.said, 15, lambda: shell.up.said)
+    assert re.search(r"MY-1\s+MY-1\s+active", said)
+    shell.run(play)
+    queue, *rest = waiting.splitlines()
+    wait_until(lambda: "unknown-serial" in shell.run(queue), 15, lambda: shell.run(queue))
+    said = shell.run("\n".join(rest))
+    assert "approved: MY-2" in said
+    assert re.search(r"device: +MY-2\n", said)
+    assert "sim-0003: revoked; its logins are deleted, its serial is blocked" in said
+    log = shell.directory / ".stack" / "my-2.log"
+    wait_until(lambda: '"device": "MY-2"' in log.read_text(), 15, log.read_text)
+    assert "waits for approval, and stays connected" in log.read_text()
+    wait_until(lambda: "1 blocked" in shell.up.said, 15, lambda: shell.up.said)
     assert "MY-2" in shell.run(http)
 
 
@@ -122,31 +129,3 @@ def test_a_rule_is_tried_as_the_page_says(shell: Shell) -> None:
     said = shell.run(f"{address}\n{dry_run}")  # a phase may come later in the run, a channel is there
     assert '"warnings":' in said
     assert "has ever sent" not in said
-
-
-@contextmanager
-def controllers(shell: Shell, *serials: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Controllers of one's own, enrolling with what the page says they are given."""
-    shell.run(f"biogate devices claim-keys {' '.join(serials)} --to claims.csv")
-    given = shell.run('echo "$BIOGATE_ENROLL_URL"; echo "$BIOGATE_MQTT_CA_FILE"').split()
-    options = {
-        **dict(zip(("--enroll", "--ca"), given, strict=True)),
-        "--enroll-password-file": str(shell.up.paths.secrets / "enroll.password"),
-        **{"--claims": "claims.csv", "--state": "controllers"},
-    }
-    words = [word for option in options.items() for word in option]
-    (shell.directory / "controllers").mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "device_sim.enroll", *words], cwd=shell.directory, env=shell.environment
-    )
-    yield process
-    process.kill()
-    process.wait()
-
-
-def test_what_you_will_see_is_what_is_shown() -> None:
-    """Its lines begin as the page's do; test_up reads the page."""
-    page = blocks("README.md", "Two commands")[1]
-    for part in ("PostgreSQL", "Mosquitto", "API", "gateway", "simulator", "Controllers:", "frames", "statuses"):
-        assert re.search(rf"^ *{part}", page, re.MULTILINE)
-    assert short(CHECKOUT / ".stack" / "env") in page

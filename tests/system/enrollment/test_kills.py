@@ -161,7 +161,8 @@ async def put_on_their_way(plant: Plant) -> tuple[list[Traveller], asyncpg.Conne
     for step in ("made", "provisioning"):
         await travellers[step].as_far_as("proof")
         serial = travellers[step].device.serial
-        await plant.until("select state = 'provisioning' from enrollments where serial = $1", serial)
+        there = "select exists (select from enrollments where serial = $1 and state = 'provisioning')"
+        await plant.until(there, serial)
         if step == "made":
             await eventually(lambda: at_broker(plant, f"{serial}.1"), 10, "the broker has the login")  # noqa: B023
     assert not await at_broker(plant, f"{travellers['provisioning'].device.serial}.1")

@@ -168,12 +168,13 @@ async def test_without_a_database_nothing_is_acknowledged_and_readiness_says_why
     gateway: GatewayProcess, broker: Broker, device: str, database: asyncpg.Connection, database_url: str
 ) -> None:
     gateway.start(shutdown_timeout_s=3)
+    publisher = Publisher(broker.port, device)
+    wait_until(lambda: gateway.account()["committed"] > 0, 10)  # from here on messages come as far as the writer
     name = database_url.rpartition("/")[2]
     await database.execute(f"alter role biogate in database {name} set default_transaction_read_only = on")
     await end_connections(database)
-    publisher = Publisher(broker.port, device)
-    publisher.wait_published(500)
-    wait_until(lambda: "25006" in gateway.get("/ready")[1], 10, lambda: gateway.get("/ready")[1])
+    publisher.wait_published(publisher.published + 500)
+    wait_until(lambda: "cannot write: 25006" in gateway.get("/ready")[1], 10, lambda: gateway.get("/ready")[1])
     assert gateway.get("/ready")[0] == 503
     assert gateway.get("/health")[0] == 200
     gateway.child.send_signal(signal.SIGTERM)
@@ -182,9 +183,10 @@ async def test_without_a_database_nothing_is_acknowledged_and_readiness_says_why
     await database.execute("set default_transaction_read_only = off")
     await database.execute(f"alter role biogate in database {name} reset default_transaction_read_only")
     gateway.start()
-    account = gateway.settle(published)
-    assert (account["committed"], account["duplicate"]) == (published, 0)
+    await wait_stored(database, published)
+    assert gateway.terminate() == 0
     await assert_all_stored(database, published)
+    assert await totals(database) == (published, 0, 0)
 
 
 async def test_a_foreign_client_with_our_id_ends_the_gateway_with_a_clear_word(
@@ -220,6 +222,29 @@ async def test_a_standby_takes_over_within_ten_seconds_and_nothing_is_lost(
     assert standby.metrics()["biogate_leader"] == 1
     assert_adds_up(standby.account())
     assert standby.terminate() == 0
+    await assert_all_stored(database, published)
+    assert (await totals(database))[0] == published
+
+
+async def test_a_leader_that_hangs_is_ended_by_the_standby_and_stands_by_when_it_goes_on(
+    gateway: GatewayProcess, standby: GatewayProcess, publisher: Publisher, database: asyncpg.Connection
+) -> None:
+    standby.start(ready=False)
+    wait_until(lambda: "standby" in standby.get("/ready")[1], 10)
+    publisher.wait_published(1000)
+    gateway.child.send_signal(signal.SIGSTOP)
+    try:
+        standby.wait_ready(30)
+        assert standby.metrics()["biogate_leaders_frozen_total"] == 1
+        publisher.wait_published(3000)
+    finally:
+        gateway.child.send_signal(signal.SIGCONT)
+    wait_until(lambda: "standby" in gateway.get("/ready")[1], 20, gateway.log.read_text)
+    published = publisher.stop()
+    await wait_stored(database, published)
+    assert standby.get("/ready")[0] == 200
+    assert_adds_up(standby.account())
+    assert (gateway.terminate(), standby.terminate()) == (0, 0)
     await assert_all_stored(database, published)
     assert (await totals(database))[0] == published
 

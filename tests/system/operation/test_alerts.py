@@ -10,6 +10,7 @@ import pytest
 
 from deploy.stack import scraping
 from deploy.stack.paths import CHECKOUT
+from schema import reachability
 from tests.deploy import rules
 from tests.deploy.rules import PROMETHEUS
 from tests.prometheus import programs
@@ -65,6 +66,18 @@ def test_no_two_processes_have_a_metric_of_one_name() -> None:
     for part in METRICS:
         assert not seen & rules.exported(part)
         seen |= rules.exported(part)
+
+
+def test_a_database_that_is_away_is_told_within_a_minute() -> None:
+    """The sum of probe, time-out, scrape, evaluation, `for` and the wait of Alertmanager, each at its worst."""
+    import yaml
+
+    conf = rules.read(PROMETHEUS / "prometheus.yml")["global"]
+    route = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())["route"]
+    [rule] = [rule for _, rule in rules.rules() if rule.get("alert") == "BiogateDatabaseAway"]
+    waits = (conf["scrape_interval"], conf["evaluation_interval"], rule["for"], route["group_wait"])
+    worst = reachability.EVERY_S + reachability.ANSWER_S + sum(int(wait.removesuffix("s")) for wait in waits)
+    assert worst <= 60
 
 
 @pytest.mark.parametrize("alert", rules.alerts(), ids=str)

@@ -29,7 +29,11 @@ from tests.prometheus import Prometheus
 
 DURATION = re.compile(r"(\[|for: )\d+[mhd]\b")
 FIRED_S = 60
-AWAY = ("BiogateNothingCommitted", "critical"), ("BiogateCanaryLost", "critical")
+AWAY = (
+    ("BiogateDatabaseAway", "critical"),
+    ("BiogateNothingCommitted", "critical"),
+    ("BiogateCanaryLost", "critical"),
+)
 DOWN = "BiogateGatewayDown", "critical"
 
 FALSIFY = """

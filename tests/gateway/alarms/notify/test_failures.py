@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
+from gateway.alarms.notify.notifier import LOCK
 from tests.gateway.alarms.notify.plant import Plant, notifying, until
 from tests.gateway.alarms.notify.receivers import Webhook
 from tests.gateway.cell import eventually
@@ -148,6 +149,31 @@ async def test_of_two_notifiers_one_tells(plant: Plant, database_url: str, secre
         await plant.looked_at()
     assert len(hook.received) == 3
 
+
+async def test_who_finds_the_lock_taken_after_its_connection_was_lost_tells_nothing(
+    plant: Plant, database_url: str, secrets_dir: Path, hook: Webhook
+) -> None:
+    await plant.devices("r1", "r2")
+    await plant.rule()
+    await plant.route("chat", hook.url)
+    async with notifying(database_url, secrets_dir):
+        await plant.becomes("unacknowledged", "r1")
+        await until(lambda: len(hook.received) == 1)
+        await plant.sql.execute(f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where {LISTENS}")
+        assert await plant.sql.fetchval(LOCK)  # as another process does that has noticed before it
+        await plant.becomes("unacknowledged", "r2")
+
+        async def listens_again() -> bool:
+            return bool(await plant.sql.fetchval(f"select exists (select from pg_stat_activity where {LISTENS})"))
+
+        await eventually(listens_again, 30)
+        await asyncio.sleep(0.5)  # for a message that shall not be sent
+        assert len(hook.received) == 1
+        await plant.sql.execute("select pg_advisory_unlock_all()")
+        await until(lambda: len(hook.received) == 2)
+
+
+LISTENS = "application_name like 'biogate-notify%' and datname = current_database()"
 
 NOT_PUBLIC = "refused: an address that is not public (BIOGATE_NOTIFY_PRIVATE)"
 ASTRAY = {

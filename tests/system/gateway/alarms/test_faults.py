@@ -17,8 +17,9 @@ import pytest
 import deploy.stack
 from deploy.stack import Local
 from gateway.runtime.database import FAILURES
-from schema.alarms.engine import CommittedFrame, DeviceAlarms
+from schema.alarms.engine import DeviceAlarms
 from schema.alarms.rules import Rule
+from schema.alarms.timeline import CommittedFrame
 from schema.migrate import migrate
 from tests.gateway.alarms.plant import HIGH, Plant, now
 from tests.gateway.cell import eventually

@@ -1,0 +1,73 @@
+"""What a backup is verified for: each kind of what was counted is there, and every organization's trail is whole."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+
+from deploy.backup.verify import look
+from tests.api.accounts import organization
+
+WHOLE = """
+insert into devices (name) values ('r1');
+insert into layouts (channel_ids) values (array[1]);
+insert into frames select now() - n * interval '1 day', 1, 1, 1, n, now(), '{1}' from generate_series(1, 5) n;
+insert into device_events (time, device_id, type, data, received_at, digest)
+    select now() - n * interval '1 day', 1, 'phase', '{}', now(), sha256('') from generate_series(1, 4) n;
+insert into statuses (device_id, boot, time, online, received_at)
+    select 1, n, now(), true, now() from generate_series(1, 3) n;
+insert into quarantine (cell, received_at, device, topic, reason, detail, payload, sha256)
+    select 'main', now(), 'r1', 'x', 'malformed', '', 'abc', sha256(n::text::bytea) from generate_series(1, 2) n;
+insert into cells values ('main', 'x'), ('other', 'y');
+insert into intake_totals (cell, kind, committed, quarantined) values
+    ('main', 'frame', 4, 1), ('other', 'frame', 3, 0), ('main', 'event', 2, 0), ('other', 'event', 3, 0),
+    ('main', 'status', 4, 0), ('other', 'status', 0, 1), ('main', 'result', 9, 1);
+insert into retention_drops (kind, begins, ends, rows)
+    select kind, now(), now(), rows from (values ('frame', 1), ('frame', 1), ('event', 1), ('status', 1),
+                                                 ('quarantined', 1)) v (kind, rows)"""
+STORED = {"frame": 5, "event": 4, "status": 3, "quarantined": 2}
+DROPPED = {"frame": 2, "event": 1, "status": 1, "quarantined": 1}
+TABLE = {"frame": "frames", "event": "device_events", "status": "statuses", "quarantined": "quarantine"}
+
+
+@pytest.fixture
+async def whole(database: asyncpg.Connection) -> asyncpg.Connection:
+    """Five frames, four events, three statuses, two messages in quarantine; others were dropped."""
+    await database.execute(WHOLE)
+    return database
+
+
+async def faults(database_url: str) -> list[str]:
+    return (await look(database_url)).faults
+
+
+@pytest.mark.parametrize("kind", STORED)
+async def test_one_too_few_or_too_many_of_each_kind_is_found(
+    whole: asyncpg.Connection, database_url: str, kind: str
+) -> None:
+    assert await faults(database_url) == []
+    one = f"delete from {TABLE[kind]} where (tableoid, ctid) = (select tableoid, ctid from {TABLE[kind]} limit 1)"
+    stored, dropped, said = STORED[kind], DROPPED[kind], STORED[kind] + DROPPED[kind]
+    await whole.execute("insert into retention_drops (kind, begins, ends, rows) values ($1, now(), now(), 1)", kind)
+    assert await faults(database_url) == [f"{kind}: {stored} stored and {dropped + 1} dropped, but {said} were counted"]
+    await whole.execute(one)
+    assert await faults(database_url) == []  # it was that one
+    await whole.execute(one)
+    assert await faults(database_url) == [
+        f"{kind}: {stored - 2} stored and {dropped + 1} dropped, but {said} were counted"
+    ]
+
+
+async def test_the_trail_of_each_organization_is_verified(whole: asyncpg.Connection, database_url: str) -> None:
+    await organization(whole, "north")
+    await organization(whole, "south")
+    event = "insert into audit (organization_id, who, action, subject, why) values ($1, 'a', 'b', 'c', 'd')"
+    numbers = dict(await whole.fetch("select name, organization_id from organizations"))
+    for number in numbers.values():
+        await whole.execute(event, number)
+    assert await faults(database_url) == []
+    await whole.execute("alter table audit disable trigger audit_refuse")
+    for name in ("south", "north"):
+        await whole.execute("update audit set why = 'z' where organization_id = $1 and action = 'b'", numbers[name])
+        assert any(f"the audit trail of {name} was changed" in fault for fault in await faults(database_url))
+    assert len(await faults(database_url)) == 2

@@ -1,0 +1,172 @@
+"""Alarms never go blind in silence: each says whether it is evaluated, by what is newest, and why not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+import pytest
+from prometheus_client import REGISTRY
+
+from gateway.alarms.watch import DeviceWatch
+from tests.gateway.alarms.plant import HIGH, Plant, evaluated, moment, now
+from tests.gateway.cell import eventually
+
+WITHOUT_A_PROCESS = "update alarm_beat set at = at - interval '2 minutes'"
+
+
+async def shown(plant: Plant, device: str, rule: str = "high") -> asyncpg.Record | None:
+    """As the API has it."""
+    await plant.database.execute("select set_config('biogate.organization', '1', false)")
+    return await plant.database.fetchrow("select * from api.alarms where device = $1 and rule = $2", device, rule)
+
+
+async def says(plant: Plant, device: str, why: str | None, rule: str = "high", within: float = 20) -> None:
+    async def so() -> bool:
+        row = await shown(plant, device, rule)
+        return row is not None and (row["not_evaluated"] == why or bool(why and why in (row["not_evaluated"] or "")))
+
+    await eventually(so, within, lambda: shown(plant, device, rule))
+
+
+def counted(why: str) -> Callable[[], Any]:
+    async def count() -> float | None:
+        return REGISTRY.get_sample_value("biogate_alarms_not_evaluated", {"why": why})
+
+    return count
+
+
+async def test_a_device_that_has_never_sent_says_so_until_it_does(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1", "r2")
+    await plant.rule()
+    await plant.rule("silent", {"kind": "silent", "after": 86_400})
+    t = now() - 5
+    async with evaluated(database_url):
+        await plant.commit("r2", [(t, {"x": 1.0})])
+        await says(plant, "r1", "the device has not sent anything yet")
+        await says(plant, "r1", None, "silent")
+        await says(plant, "r2", None)
+        assert await counted("never-sent")() == 1
+        await plant.commit("r1", [(t, {"x": 1.0})])
+        await says(plant, "r1", None)
+        row = await shown(plant, "r1")
+        assert row is not None
+        assert (row["n"], row["state"], row["removed_at"]) == (0, "normal", None)
+
+
+async def test_it_says_by_what_it_is_evaluated(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1")
+    await plant.rule()
+    t = now() - 5
+    async with evaluated(database_url):
+        await plant.commit("r1", [(t, {"x": 11.0})], received=t + 2)
+        await plant.becomes("r1", ("condition", "unacknowledged"))
+    row = await shown(plant, "r1")
+    assert row is not None
+    assert (row["evaluated_until"], row["received_until"]) == (moment(t), moment(t + 2))
+    assert (row["clock_set_back_at"], row["numbers_back_at"]) == (None, None)
+
+
+async def test_a_clock_that_is_set_back_and_numbers_that_go_back_are_told(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1", "r2")
+    await plant.rule(stale_after=86_400)
+    t, names = now() - 5, ("biogate_alarm_clocks_set_back_total", "biogate_alarm_numbers_back_total")
+    before = [REGISTRY.get_sample_value(name) or 0 for name in names]
+    async with evaluated(database_url):
+        for device in ("r1", "r2"):
+            await plant.commit(device, [(t, {"x": 1.0})], boot=5, first=10)
+            await says(plant, device, None)
+        await plant.commit("r1", [(t - 3600, {"x": 11.0})], boot=5, first=11, received=t + 1)
+        await plant.commit("r2", [(t + 1, {"x": 11.0})], boot=1)
+        for device in ("r1", "r2"):
+            await plant.becomes(device, ("condition", "unacknowledged"))
+    one, two = await shown(plant, "r1"), await shown(plant, "r2")
+    assert one is not None
+    assert two is not None
+    assert (one["clock_set_back_at"], one["numbers_back_at"]) == (moment(t + 1), None)
+    assert (two["clock_set_back_at"], two["numbers_back_at"]) == (None, moment(t + 1))
+    assert [(REGISTRY.get_sample_value(name) or 0) for name in names] == [before[0] + 1, before[1] + 1]
+
+
+async def test_a_channel_that_does_not_come_is_told_and_counted(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1")
+    await plant.rule("misspelt", HIGH | {"channel": "temprature"})
+    await plant.rule()
+    async with evaluated(database_url):
+        await plant.commit("r1", [(now(), {"x": 1.0})])
+        await says(plant, "r1", "temprature has not come yet", "misspelt")
+        await says(plant, "r1", None)
+        assert await counted("unknown")() == 1
+
+
+async def test_silence_is_not_judged_while_the_intake_is_stopped(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1")
+    await plant.rule("silent", {"kind": "silent", "after": 3})
+    beat = """insert into intake_beats (cell, settled_until, well_since, beat_at)
+              values ('main', to_timestamp($1), to_timestamp($2), to_timestamp($3))
+              on conflict (cell) do update set settled_until = excluded.settled_until, beat_at = excluded.beat_at,
+                                               well_since = excluded.well_since"""
+    t = now()
+    await plant.database.execute("insert into cells (cell, client_id) values ('main', 'c') on conflict do nothing")
+    await plant.database.execute(beat, t - 30, t - 1000, t - 30)
+    await plant.commit("r1", [(t - 31, {"x": 1.0})])
+    async with evaluated(database_url):
+        await says(plant, "r1", "the intake stores nothing", "silent")
+        await plant.becomes("r1", ("unknown", "normal"), rule="silent")
+        await plant.database.execute(beat, t + 3600, time.time(), t + 3600)
+        raised = ("known", "normal"), ("condition", "unacknowledged")
+        await plant.becomes("r1", ("unknown", "normal"), *raised, rule="silent")
+
+
+async def test_a_defect_and_its_end_are_told(plant: Plant, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    await plant.devices("r1", "r2")
+    await plant.rule()
+    t, frame = now() - 5, DeviceWatch.frame
+    monkeypatch.setattr("gateway.alarms.evaluator.DEFECT_S", 3.0)
+    monkeypatch.setattr("gateway.alarms.evaluator.BEAT_S", 0.1)
+
+    def fails(watch: DeviceWatch, *args: Any) -> None:
+        if watch.device.name == "r1":
+            raise ZeroDivisionError
+        frame(watch, *args)
+
+    async with evaluated(database_url):
+        for device in ("r1", "r2"):
+            await plant.commit(device, [(t, {"x": 1.0})])
+            await says(plant, device, None)
+        monkeypatch.setattr(DeviceWatch, "frame", fails)
+        await plant.commit("r1", [(t + 1, {"x": 1.0})], first=1)
+        await says(plant, "r1", "failed by a defect")
+        assert await counted("defect")() == 1
+        monkeypatch.setattr(DeviceWatch, "frame", frame)
+        await says(plant, "r1", None, within=40)
+        await says(plant, "r2", None)
+
+
+async def test_without_a_process_no_alarm_is_evaluated_and_all_stand(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1")
+    await plant.rule()
+    async with evaluated(database_url):
+        await plant.commit("r1", [(now(), {"x": 1.0})])
+        await says(plant, "r1", None)
+    await plant.database.execute(WITHOUT_A_PROCESS)
+    await says(plant, "r1", "no process has evaluated alarms since")
+    async with evaluated(database_url):
+        await says(plant, "r1", None)
+
+
+async def test_a_rule_that_ends_leaves_no_alarm_and_no_transition(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1")
+    await plant.rule()
+    async with evaluated(database_url):
+        await plant.commit("r1", [(now(), {"x": 1.0})])
+        await says(plant, "r1", None)
+        await plant.remove_rule("high")
+        await eventually(lambda: _gone(plant), 20)
+    assert await plant.transitions("r1") == []
+
+
+async def _gone(plant: Plant) -> bool:
+    return await shown(plant, "r1") is None and (await plant.alarm("r1"))["removed_at"] is not None

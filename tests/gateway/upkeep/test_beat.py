@@ -1,0 +1,89 @@
+"""The intake tells up to when it has stored all that reached it, and since when without a gap."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import NamedTuple
+
+import aiomqtt
+import asyncpg
+
+from tests.conftest import Broker
+from tests.gateway.cell import eventually
+from tests.processes import GatewayProcess
+
+
+class Beat(NamedTuple):
+    settled_until: float
+    well_since: float
+
+
+async def beat(database: asyncpg.Connection) -> Beat | None:
+    query = """select extract(epoch from settled_until)::float8, extract(epoch from well_since)::float8
+                 from intake_beats"""
+    row = await database.fetchrow(query)
+    return None if row is None else Beat(*row)
+
+
+async def beats_after(database: asyncpg.Connection, moment: float) -> Beat:
+    async def so() -> bool:
+        found = await beat(database)
+        return found is not None and found.settled_until > moment
+
+    await eventually(so, 20, lambda: beat(database))
+    found = await beat(database)
+    assert found is not None
+    return found
+
+
+async def test_a_beat_goes_on_while_frames_come_and_while_none_do(
+    database: asyncpg.Connection, broker: Broker, gateway: GatewayProcess
+) -> None:
+    await database.execute("insert into devices (name) values ('r1')")
+    gateway.start()
+    first = await beats_after(database, 0)
+    await publish(broker)
+    second = await beats_after(database, first.settled_until)
+    assert second.well_since == first.well_since <= first.settled_until
+
+
+async def test_nothing_is_told_while_frames_cannot_be_stored(
+    database: asyncpg.Connection, broker: Broker, gateway: GatewayProcess, database_url: str
+) -> None:
+    await database.execute("insert into devices (name) values ('r1')")
+    gateway.start()
+    await publish(broker)
+    before = await beats_after(database, time.time())
+    locker = await asyncpg.connect(database_url)
+    async with locker.transaction():
+        await locker.execute("lock table frames in access exclusive mode")
+        published = time.time()
+        await publish(broker)
+        waiting = "select exists (select from pg_stat_activity where wait_event_type = 'Lock')"
+        await eventually(lambda: database.fetchval(waiting), 20)
+        last = await beat(database)
+        assert last is not None
+        assert before.settled_until <= last.settled_until <= published + 1
+    await locker.close()
+    after = await beats_after(database, published)
+    assert after.well_since in (before.well_since, after.settled_until)
+
+
+async def test_after_a_gap_it_is_well_since_its_end(
+    database: asyncpg.Connection, broker: Broker, gateway: GatewayProcess
+) -> None:
+    """As if it had beaten last a minute ago."""
+    gateway.start()
+    await beats_after(database, 0)
+    gateway.terminate()
+    await database.execute("update intake_beats set settled_until = clock_timestamp() - interval '1 minute'")
+    begun = time.time()
+    gateway.start()
+    assert (await beats_after(database, begun)).well_since >= begun
+
+
+async def publish(broker: Broker) -> None:
+    async with aiomqtt.Client(broker.host, broker.port) as client:
+        frame = {"t": int(time.time() * 1000), "v": {"x": 1.0}}
+        await client.publish("bioreactors/r1/telemetry", json.dumps(frame), qos=1)

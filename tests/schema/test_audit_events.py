@@ -1,0 +1,309 @@
+"""Every kind of audit event that the database writes, with its subject, the old state and the new one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import asyncpg
+import pytest
+
+Event = tuple[str, str, str, Any, Any]
+"""Organization, action, subject, old, new."""
+TXN, OTHER_TXN = "0" * 32, "1" * 32
+IDENTITY = hashlib.sha256(b"i" * 32).hexdigest()
+AT, THEN = "2026-03-01T10:00:00+00:00", "2026-03-01T11:00:00+00:00"
+WHO = "'eva', 'because'"
+KEY = "abcdefghijkl"
+BEGUN = """
+set timezone = 'UTC';
+set track_functions = 'all';
+insert into cells (cell, client_id) values ('main', 'x');
+insert into organizations (name, title) values ('north', 'North');
+insert into users (email, name, password_hash) values ('eva@x.org', 'Eva', 'one'), ('ida@x.org', 'Ida', 'one');
+insert into devices (name, title, tags) values ('br-1', 'One', '{old}'), ('br-3', null, '{}');
+insert into credentials (username, device_id, cell, generation, applied)
+    select 'br-1.1', device_id, 'main', 1, 'present' from devices where name = 'br-1'"""
+HANDSHAKE = (
+    "insert into enrollments (txn, cell, serial, identity_key, claim_version, state, hello, challenge, transcript,"
+    " proof) values ('{}', 'main', 'S-2', repeat('i', 32)::bytea, 1, 'awaiting', '', '', '', 'p')"
+)
+PROVED = {"txn": TXN, "identity": IDENTITY}
+DENIED = {"txn": OTHER_TXN, "identity": IDENTITY}
+DEVICE = "(select device_id from devices where name = 'br-1')"
+RULE = {"enabled": True, "priority": "high", "title": "hot"}
+ROUTE = {"enabled": True}
+ACT = (
+    "insert into alarm_acts (rule_id, device_id, organization_id, action, until, who, why)"
+    f" select rule_id, {DEVICE}, 1, '{{}}', {{}}, {WHO} from alarm_rules"
+)
+STEPS: list[tuple[str, list[Event]]] = [
+    # enrollment
+    (
+        f"select serials_import('{{S-1}}', '{{br-9}}', '{{1}}', array[null]::bytea[], 'lot', 5, {WHO}, null)",
+        [("main", "serials import", "import/lot", None, {"serials": 1, "quota": 5})],
+    ),
+    (
+        f"select serials_import('{{S-9}}', '{{br-8}}', '{{1}}', array[null]::bytea[], 'lot', null, {WHO}, 'north')",
+        [
+            ("main", "serials import", "import/lot", None, {"serials": 1, "quota": None}),
+            ("north", "serials import", "import/lot", None, {"serials": 1}),
+        ],
+    ),
+    (f"select serial_block('S-1', true, {WHO})", [("main", "serial block", "serial/S-1", False, True)]),
+    (f"select serial_block('S-1', false, {WHO})", [("main", "serial unblock", "serial/S-1", True, False)]),
+    (HANDSHAKE.format(TXN), [("main", "enrollment awaiting", "serial/S-2", None, PROVED)]),
+    (
+        f"select enrollment_approve('{TXN}', 'br-2', {WHO})",
+        [("main", "enrollment approved", "serial/S-2", "awaiting", PROVED)],
+    ),
+    (HANDSHAKE.format(OTHER_TXN), [("main", "enrollment awaiting", "serial/S-2", None, DENIED)]),
+    (
+        f"select enrollment_deny('{OTHER_TXN}', {WHO})",
+        [("main", "enrollment rejected", "serial/S-2", "awaiting", DENIED | {"reason": "denied"})],
+    ),
+    (f"select enrollment_switch('main', false, {WHO})", [("main", "enrollment close", "cell/main", None, False)]),
+    (f"select enrollment_switch(null, true, {WHO})", [("main", "enrollment open", "cells", None, True)]),
+    # devices and their logins
+    *(
+        (
+            f"select device_command('br-1', '{action}', {WHO})",
+            [("main", f"device {action}", "device/br-1", {"state": old}, new)],
+        )
+        for action, old, new in (
+            ("suspend", "active", {"state": "suspended"}),
+            ("resume", "suspended", {"state": "active"}),
+            ("rotate", "active", {"state": "active", "renew": 2}),
+            ("reset", "active", {"state": "active", "renew": 2}),
+        )
+    ),
+    (
+        f"select device_command('br-3', 'retire', {WHO})",
+        [("main", "device retire", "device/br-3", {"state": "active"}, {"state": "retired"})],
+    ),
+    (
+        f"select device_command('br-3', 'revoke', {WHO})",
+        [("main", "device revoke", "device/br-3", {"state": "retired"}, {"state": "revoked"})],
+    ),
+    (
+        f"""select device_login('br-1', 'main', 'c', '{{"generation": 7}}', {WHO})""",
+        [("main", "device login", "device/br-1", None, {"username": "br-1.7"})],
+    ),
+    (
+        f"select login_end('br-1.7', {WHO})",
+        [("main", "login end", "device/br-1", "present", {"username": "br-1.7"})],
+    ),
+    (
+        f"select api.device_change('br-1', 'Two', 'hall', '{{new}}', null, {WHO})",
+        [
+            (
+                *("main", "device change", "device/br-1"),
+                {"title": "One", "location": None, "tags": ["old"]},
+                {"title": "Two", "location": "hall", "tags": ["new"]},
+            )
+        ],
+    ),
+    (
+        f"select api.annotate('br-1', '{AT}', '{THEN}', 'foam', 'eva')",
+        [("main", "annotation", "device/br-1", None, {"id": 1, "begins": AT, "ends": THEN, "text": "foam"})],
+    ),
+    (
+        f"select api.annotation_withdraw('br-1', 1, {WHO})",
+        [("main", "annotation withdraw", "device/br-1", None, 1)],
+    ),
+    (
+        "insert into commands (command_id, organization_id, device_id, name, parameters, requested_by, why, expires_at)"
+        f""" select '{"0" * 32}', 1, {DEVICE}, 'setpoint', '{{"ph": 7}}', {WHO}, now() + interval '1 h'""",
+        [
+            (
+                *("main", "command request", "device/br-1", None),
+                {
+                    "command": "00000000-0000-0000-0000-000000000000",
+                    "name": "setpoint",
+                    "parameters": {"ph": 7},
+                },
+            )
+        ],
+    ),
+    (
+        "update commands set state = 'sent', detail = 'so'",
+        [
+            (
+                *("main", "command sent", "device/br-1", "waiting"),
+                {
+                    "command": "00000000-0000-0000-0000-000000000000",
+                    "name": "setpoint",
+                    "parameters": {"ph": 7},
+                    "detail": "so",
+                },
+            )
+        ],
+    ),
+    # alarms
+    (
+        f"select api.alarm_rule_put('hot', '{json.dumps(RULE)}', null, {WHO})",
+        [("main", "alarm rule create", "alarm-rule/hot", None, RULE)],
+    ),
+    (
+        f"select api.alarm_rule_put('hot', '{json.dumps(RULE | {'priority': 'low'})}', null, {WHO})",
+        [("main", "alarm rule change", "alarm-rule/hot", RULE, RULE | {"priority": "low"})],
+    ),
+    (
+        "insert into alarms (rule_id, device_id, n, rule_version, condition, active, acknowledged, latched,"
+        " shelved_once, suppressed, out_of_service, state, priority, since, detail)"
+        f" select rule_id, {DEVICE}, 1, 1, 'normal', false, true, false, false, false, false, 'shelved', 'low', now(),"
+        " '' from alarm_rules",
+        [],
+    ),
+    (
+        "insert into alarm_transitions (rule_id, device_id, n, organization_id, at, cause, before, after, condition,"
+        f" priority, detail) select rule_id, {DEVICE}, 1, 1, now(), 'shelve', 'normal', 'shelved', 'normal', 'low', ''"
+        " from alarm_rules",
+        [],
+    ),
+    (ACT.format("shelve", f"'{THEN}'"), []),  # until it is done
+    (
+        "update alarm_acts set done_at = now(), n = 1",
+        [("main", "alarm shelve", "alarm/br-1/hot", "normal", {"state": "shelved", "until": THEN})],
+    ),
+    (ACT.format("acknowledge", "null"), []),
+    (
+        "update alarm_acts set done_at = now(), refused = 'no' where done_at is null",
+        [("main", "alarm acknowledge refused", "alarm/br-1/hot", None, {"refused": "no"})],
+    ),
+    (
+        f"select api.alarm_rule_remove('hot', null, {WHO})",
+        [("main", "alarm rule remove", "alarm-rule/hot", RULE | {"priority": "low"}, None)],
+    ),
+    (
+        f"select api.alarm_route_put('chat', '{json.dumps(ROUTE)}', 'sealed', 'mailto://a', null, {WHO})",
+        [
+            (
+                *("main", "alarm route create", "alarm-route/chat", None),
+                ROUTE | {"address": "mailto://a", "url_changed": True},
+            )
+        ],
+    ),
+    (
+        f"""select api.alarm_route_put('chat', '{{"enabled": true, "tags": ["x"]}}', null, null, null, {WHO})""",
+        [
+            (
+                *("main", "alarm route change", "alarm-route/chat", ROUTE | {"address": "mailto://a"}),
+                ROUTE | {"tags": ["x"], "address": "mailto://a", "url_changed": False},
+            )
+        ],
+    ),
+    (
+        f"select api.alarm_route_test('chat', {WHO})",
+        [("main", "alarm route test", "alarm-route/chat", None, None)],
+    ),
+    (
+        f"select api.alarm_route_remove('chat', null, {WHO})",
+        [
+            (
+                *("main", "alarm route remove", "alarm-route/chat"),
+                *(ROUTE | {"tags": ["x"], "address": "mailto://a"}, None),
+            )
+        ],
+    ),
+    # people
+    (
+        "select api.account_create('Olga@x.org', 'Olga', 'one', null)",
+        [("main", "account create", "user/olga@x.org", None, None)],
+    ),
+    (
+        "select api.password_change(1, 'one', 'two', null)",
+        [("main", "password change", "user/eva@x.org", None, None)],
+    ),
+    (
+        "select api.organization_create(1, 'south', 'South')",
+        [("south", "organization create", "organization/south", None, "South")],
+    ),
+    (
+        f"select api.organization_change('Centre', {WHO})",
+        [("main", "organization change", "organization/main", "Main", "Centre")],
+    ),
+    (
+        "select api.invitation_create('engineer', sha256('code'), 2, 'infinity', 'eva')",
+        [
+            (
+                *("main", "invitation create", "invitation/1", None),
+                {"role": "engineer", "uses": 2, "expires_at": "infinity"},
+            )
+        ],
+    ),
+    (
+        "select api.invitation_use(2, sha256('code'))",
+        [("main", "member join", "user/ida@x.org", None, {"role": "engineer"})],
+    ),
+    (f"select api.invitation_end(1, {WHO})", [("main", "invitation end", "invitation/1", None, None)]),
+    (
+        f"select api.member_change(2, 'viewer', {WHO})",
+        [("main", "member role", "user/ida@x.org", "engineer", "viewer")],
+    ),
+    (
+        f"select api.member_change(2, null, {WHO})",
+        [("main", "member remove", "user/ida@x.org", "viewer", None)],
+    ),
+    (
+        f"select api.key_create('{KEY}', sha256('x'), 'press', 'operator', '{{devices:read}}', '{THEN}', 'eva')",
+        [
+            (
+                *("main", "key create", f"key/{KEY}", None),
+                {"name": "press", "role": "operator", "scopes": ["devices:read"], "expires_at": THEN},
+            )
+        ],
+    ),
+    (f"select api.key_end('{KEY}', {WHO})", [("main", "key end", f"key/{KEY}", None, None)]),
+    # retention
+    (
+        f"select retention_hold(1, {DEVICE}, '{AT}', '{THEN}', {WHO})",
+        [("main", "retention hold", "hold/1", None, {"device": "br-1", "begins": AT, "ends": THEN})],
+    ),
+    (f"select retention_hold_end(1, null, {WHO})", [("main", "retention hold end", "hold/1", None, None)]),
+    (
+        f"select retention_note('frame', '{AT}', '{THEN}', '{{1, 2}}', '{{3, 4}}', 'old')",
+        [
+            ("main", "retention drop", "retention/frame", None, {"from": AT, "to": THEN, "rows": 3}),
+            ("north", "retention drop", "retention/frame", None, {"from": AT, "to": THEN, "rows": 4}),
+        ],
+    ),
+    (
+        f"select api.device_give('br-1', 'north', {WHO})",
+        [
+            ("main", "device give", "device/br-1", "main", "north"),
+            ("north", "device give", "device/br-1", "main", "north"),
+        ],
+    ),
+]
+
+
+@pytest.fixture
+async def begun(database: asyncpg.Connection) -> asyncpg.Connection:
+    await database.execute(BEGUN)
+    await database.execute("insert into memberships (organization_id, user_id, role) values (1, 1, 'admin')")
+    await database.execute("select set_config('biogate.organization', '1', false)")
+    return database
+
+
+EVENTS = """
+select o.name, a.action, a.subject, a.old, a.new, a.organization_id, a.n
+  from audit a join organizations o using (organization_id) order by a.organization_id, a.n"""
+
+
+async def test_every_event_has_its_subject_the_old_state_and_the_new(begun: asyncpg.Connection) -> None:
+    known: set[tuple[int, int]] = set()
+    for statement, expected in STEPS:
+        await begun.execute(statement)
+        rows = [row for row in await begun.fetch(EVENTS) if (row["organization_id"], row["n"]) not in known]
+        known |= {(row["organization_id"], row["n"]) for row in rows}
+        found = [
+            (*tuple(row)[:3], *(None if value is None else json.loads(value) for value in tuple(row)[3:5]))
+            for row in rows
+        ]
+        assert found == expected, statement
+    await begun.execute("select pg_stat_force_next_flush()")
+    called = {row["funcid"] for row in await begun.fetch("select funcid from pg_stat_user_functions")}
+    writing = await begun.fetch("select oid, proname from pg_proc where prosrc ~ 'insert into audit'")
+    assert [row["proname"] for row in writing if row["oid"] not in called] == [], "they write events of no step"
