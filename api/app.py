@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route as StarletteRoute
 from starlette.routing import request_response
 
-from api import metrics
+from api import metrics, pages
 from api.access.identity import CHANGED
 from api.edge import headers
 from api.edge.headers import CORS, SecurityHeaders
@@ -37,6 +37,7 @@ from api.routes import (
     devices,
     enrollments,
     events,
+    installation,
     latest,
     lifecycle,
     operation,
@@ -58,7 +59,7 @@ from schema.serials import MOST_BYTES
 ROUTES = (
     *(operation, latest, telemetry, devices, status, annotations, events, quarantine),
     *(enrollments, serials, lifecycle, commands, audit),
-    *(accounts, organizations, retention),
+    *(accounts, organizations, installation, retention),
     *(alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
 """The ones most asked for first: FastAPI tries one after the other, and forty take longer than /health itself."""
@@ -109,6 +110,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     errors.install(app, DESCRIBED)
     for module in ROUTES:
         app.include_router(module.router)
+    app.add_api_route("/reset", pages.reset, include_in_schema=False)
     app.router.routes.insert(0, Fixed("/health", operation.ALIVE))
     bodies = {f"{PREFIX}/serials": MOST_BYTES, f"{PREFIX}/alarm-rules.yaml": files.MAX_BYTES}
     app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Self, TypeAlias
 
 import asyncpg
+import structlog
 
 from api import metrics
 from api.problems import (
@@ -27,6 +29,7 @@ from api.trace import CURRENT, timed
 from schema import migrate
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+log = structlog.get_logger("api")
 FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 """What a statement may end with; InternalClientError is asyncpg's when a connection is lost at a bad moment."""
 ROLE = "biogate_api"
@@ -249,4 +252,18 @@ def translate(error: Exception) -> ApiError:
     else:
         kind, problem = "other", ApiError(INTERNAL)
     metrics.DATABASE_ERRORS.labels(kind).inc()
+    _log(kind, state, error)
     return problem
+
+
+def _log(kind: str, state: str, error: Exception) -> None:
+    """Log the cause under the request's id: the answer says nothing of it. The message goes without its detail, which
+    may have a whole row in it."""
+    facts = {"kind": kind, "sqlstate": state or None, "error": type(error).__name__}
+    facts["message"] = str(error.args[0]) if error.args else ""
+    if kind != "other":
+        log.warning("database error", **facts)
+        return
+    frames = [*traceback.extract_stack(), *traceback.extract_tb(error.__traceback__)]
+    ours = [f"{one.filename.rpartition('/api/')[2]}:{one.lineno}" for one in frames if "/api/" in one.filename]
+    log.error("database error", **facts, context=getattr(error, "context", None), trace=ours)

@@ -49,7 +49,7 @@ PasswordRounds = Annotated[
         ge=10,
         le=16,
         description="work that a password's hash takes (bcrypt), doubled by each step: 12 are 0.2 s of a core for each "
-        "log-in; it applies to passwords set from then on",
+        "log-in; it applies to new passwords, and to others from their next log-in on",
     ),
 ]
 
@@ -85,10 +85,11 @@ class ApiSettings(BaseSettings):
         description="file with the secret that access tokens are signed with; without it the API makes one at each "
         "start, and people who logged in before have to refresh",
     )
-    api_registration: Literal["open", "invitation", "closed"] = Field(
-        "open",
+    api_registration: Literal["auto", "open", "invitation", "closed"] = Field(
+        "auto",
         description="who may make an account: open, everybody who reaches the API (an account alone sees nothing); "
-        "invitation, people with a code; closed, nobody but `biogate accounts user`",
+        "invitation, people with a code; closed, nobody but `biogate accounts user`; auto, everybody until the "
+        "organization that runs the installation has an admin, then people with a code",
     )
     api_access_token_minutes: float = Field(
         15, gt=0, le=1440, description="how long an access token is valid; the end of its session ends it at once"

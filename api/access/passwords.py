@@ -4,33 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import os
+import unicodedata
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Final, Self
 
 import bcrypt
 from pydantic import AfterValidator, Field, SecretStr
+from zxcvbn import zxcvbn  # type: ignore[import-untyped]
 
-from api.problems import Busy
+from api.problems import BadParameter, Busy
 
 LEAST, MOST_BYTES = 10, 72
 """Characters at least; bytes at most, which is all that bcrypt looks at."""
 NOBODYS: Final = "$2b${:02}$efca9Cm9x7Aj6gnFI3QE4.TWVTajrBqv51L6rH9J.il6BmHXVW3zm"
 """The hash that is compared where there is no account, with the number of rounds: so the answer takes as long."""
 MOST_WAITING: Final = 32
+HARD_TO_GUESS: Final = 3
+"""The least score of zxcvbn, from 0 to 4: 10**8 guesses and more."""
+OUR_WORDS: Final = ("biogate", "bioreactor")
+EASY: Final = "is among those that are guessed first: take several words that have nothing to do with each other"
+
+
+def composed(password: str) -> str:
+    """The one form of what a person types: some keyboards give `é` as one character, others as two (Unicode, NFC)."""
+    return unicodedata.normalize("NFC", password)
 
 
 def checked(password: str) -> str:
     """Raises ValueError if it cannot be anybody's."""
-    if len(password) < LEAST:
+    if len(composed(password)) < LEAST:
         raise ValueError(f"needs {LEAST} characters or more")
     return given(password)
+
+
+def check_strength(password: str, about: Iterable[str]) -> None:
+    """Raises ValueError if a password is common, or easily guessed by who knows these words about its owner."""
+    words = [part for word in about for part in (word, *word.replace("@", " ").replace(".", " ").split())]
+    if zxcvbn(composed(password), [*words, *OUR_WORDS], max_length=MOST_BYTES)["score"] < HARD_TO_GUESS:
+        raise ValueError(EASY)
 
 
 def given(password: str) -> str:
     """Raises ValueError if bcrypt cannot take it."""
     if "\0" in password:
         raise ValueError("holds a NUL character")
-    if len(password.encode()) > MOST_BYTES:
+    if len(composed(password).encode()) > MOST_BYTES:
         raise ValueError(f"has more than {MOST_BYTES} bytes in UTF-8, which is all that counts")
     return password
 
@@ -56,12 +75,25 @@ Password = Annotated[SecretStr, _secret(given), Field(json_schema_extra={"maxLen
 
 def hash_now(password: str, rounds: int) -> str:
     """The hash of a password, made in 2**rounds steps: 0.2 s of a core with 12 rounds."""
-    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds)).decode()
+    return bcrypt.hashpw(composed(password).encode(), bcrypt.gensalt(rounds)).decode()
 
 
-def matches_now(password: str, password_hash: str) -> bool:
-    """Whether this is the hash of the password. It takes as long as the making of the hash has taken."""
-    return bcrypt.checkpw(password.encode(), password_hash.encode())
+def matches_now(password: str, password_hash: str, rounds: int = 0) -> bool:
+    """Whether this is the hash of the password. It takes as long as the making of a hash with `rounds`, if that is
+    longer than the making of this one has taken: or the time would tell which account is an old one."""
+    forms = (composed(password), unicodedata.normalize("NFD", password), password)  # the others: from before NFC
+    right = False
+    for form in dict.fromkeys(forms):
+        fits = len(form.encode()) <= MOST_BYTES
+        right |= bcrypt.checkpw(form.encode()[:MOST_BYTES], password_hash.encode()) and fits
+        for missing in range(rounds_of(password_hash), rounds):
+            bcrypt.checkpw(form.encode()[:MOST_BYTES], NOBODYS.format(missing).encode())
+    return right
+
+
+def rounds_of(password_hash: str) -> int:
+    """The exponent of the steps that a hash has taken."""
+    return int(password_hash.split("$")[2])
 
 
 class Passwords:
@@ -82,11 +114,26 @@ class Passwords:
     async def hash(self, password: SecretStr) -> str:
         return str(await self._run(hash_now, password.get_secret_value(), self._rounds))
 
-    async def matches(self, password: SecretStr, password_hash: str | None) -> bool:
-        """Whether the password matches. A hash of None, for an unknown account, takes as long and never matches."""
-        compared = password_hash or NOBODYS.format(self._rounds)
-        right = await self._run(matches_now, password.get_secret_value(), compared)
+    async def hash_new(self, password: SecretStr, parameter: str, *about: str) -> str:
+        """Raises BadParameter if a password is easily guessed by who knows these words about its owner."""
+        try:
+            await self._run(check_strength, password.get_secret_value(), about)
+        except ValueError as error:
+            raise BadParameter(parameter, str(error)) from error
+        return await self.hash(password)
+
+    async def matches(self, password: SecretStr, password_hash: str | None, rounds: int = 0) -> bool:
+        """Whether the password matches. A hash of None, for an unknown account, takes as long and never matches.
+
+        `rounds` are the most of any account: each answer costs as much as that, or as a new hash."""
+        most = max(rounds, self._rounds)
+        compared = password_hash or NOBODYS.format(most)
+        right = await self._run(matches_now, password.get_secret_value(), compared, most)
         return bool(right) and password_hash is not None
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Whether the hash was made with other rounds than the setting's."""
+        return rounds_of(password_hash) != self._rounds
 
     async def _run(self, work: object, *arguments: object) -> object:
         if self._waiting >= MOST_WAITING:

@@ -55,8 +55,8 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class RefreshToken:
-    """`bgr_<family>.<secret>`: all of one session are of one family, and the last one made is the only one that works.
-    An older one is known for what it is by its family, however long ago it was used up."""
+    """`bgr_<family>.<secret>`: all of one session are of one family, and the last one made works, for a moment beside
+    the one before. An older one is known for what it is by its family, however long ago it was used up."""
 
     family: str
     secret: str
@@ -65,8 +65,10 @@ class RefreshToken:
     def new(cls) -> RefreshToken:
         return cls(new_token(), new_token())
 
-    def following(self) -> RefreshToken:
-        return RefreshToken(self.family, new_token())
+    def following(self, chain_key: bytes) -> RefreshToken:
+        """The next one, which the key of the session's chain tells: who asks twice gets the same."""
+        secret = hmac.digest(chain_key, self.secret.encode(), "sha256")
+        return RefreshToken(self.family, base64.urlsafe_b64encode(secret).decode().rstrip("="))
 
     @classmethod
     def parse(cls, text: str) -> RefreshToken | None:

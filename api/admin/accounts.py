@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ import asyncpg
 import typer
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from api.access.passwords import checked, hash_now
+from api.access.passwords import check_strength, checked, hash_now
 from api.access.roles import Role, Scope
 from api.access.tokens import ApiKey, hashed
 from api.admin.console import Organization, organization_id, run, write_secret
@@ -37,9 +38,16 @@ select string_agg(u.email, ', ' order by m.since)
   from organizations o join memberships m using (organization_id) join users u using (user_id)
  where o.name = $1 and m.role = 'admin'"""
 LIST = """
+with people as (
+    select u.*, concat_ws(', ', case when disabled then 'disabled' end, case when not verified then 'unverified' end,
+                          'last log-in ' || to_char(last_login_at at time zone 'UTC', 'YYYY-MM-DD')) as note
+      from users u)
 select o.name as organization, o.organization_id, m.since as at, 'member' as kind, u.email as what, u.name, m.role,
-       case when u.disabled then 'disabled' else '' end as note
-  from organizations o join memberships m using (organization_id) join users u using (user_id)
+       u.note
+  from organizations o join memberships m using (organization_id) join people u using (user_id)
+ union all
+select '-', null, u.created_at, 'account', u.email, u.name, '', u.note from people u
+ where not exists (select from memberships m where m.user_id = u.user_id)
  union all
 select o.name, o.organization_id, k.created_at, 'key', k.key_id, k.name, k.role,
        case when k.ended_at is not null or k.expires_at <= now() then 'ended'
@@ -87,7 +95,7 @@ def user(
     is_there = run(find)
     if password_reset and not is_there:
         stop(f"there is no account {email}")
-    password_hash = _hashed(password_file) if password_reset or not is_there else None
+    password_hash = _hashed(password_file, email, name or "") if password_reset or not is_there else None
 
     async def work(connection: asyncpg.Connection) -> list[str]:
         done = []
@@ -119,6 +127,8 @@ def user(
                 f"there is an account {email}, and somebody else may have registered it: say --password-reset to give "
                 f"it a password, or --known if you know whose it is"
             )
+        if known or password_reset:
+            await connection.execute("update users set verified = true where user_id = $1 and not verified", user_id)
         if joined is not None:
             new = json.dumps({"role": role.value})
             await connection.execute(AUDIT, its_id, who, "member join", f"user/{email}", new, why)
@@ -130,6 +140,32 @@ def user(
         return done
 
     tell(f"{email}: {'; '.join(run(work))}")
+
+
+def _account_command(verb: str, disabled: bool) -> None:
+    """Add the command that disables or enables an account, as PATCH /api/v1/accounts does."""
+
+    def command(
+        email: Annotated[str, typer.Argument(parser=_email, metavar="EMAIL", help="what they log in with")],
+        *,
+        why: Why,
+        who: Who,
+    ) -> None:
+        async def work(connection: asyncpg.Connection) -> None:
+            user_id = await connection.fetchval("select user_id from users where email = $1", email)
+            if user_id is None:
+                raise Refused(f"there is no account {email}")
+            await connection.execute("select account_change($1, $2, null, $3, $4)", user_id, disabled, who, why)
+
+        run(work)
+        tell(f"{email}: {verb}d")
+
+    ends = "its sessions and open invitations end" if disabled else "the person logs in again"
+    app.command(verb, help=f"{verb.capitalize()} an account: {ends}.")(command)
+
+
+_account_command("disable", disabled=True)
+_account_command("enable", disabled=False)
 
 
 @app.command()
@@ -235,7 +271,7 @@ def give(
 
 @app.command("list")
 def list_accounts() -> None:
-    """List all organizations, their members and their keys."""
+    """List all organizations, their members and their keys; last the accounts that are in no organization."""
 
     async def read(connection: asyncpg.Connection) -> list[asyncpg.Record]:
         return list(await connection.fetch(LIST))
@@ -257,19 +293,20 @@ class PasswordSettings(BaseSettings):
     api_password_rounds: PasswordRounds = 12
 
 
-def _hashed(file: Path | None) -> str:
-    return hash_now(_password(file), settings(PasswordSettings).api_password_rounds)
+def _hashed(file: Path | None, *about: str) -> str:
+    return hash_now(_password(file, about), settings(PasswordSettings).api_password_rounds)
 
 
-def _password(file: Path | None) -> str:
+def _password(file: Path | None, about: Iterable[str]) -> str:
     try:
         if file is not None:
-            text = file.read_text().partition("\n")[0].rstrip("\r")
+            text = file.read_text("utf-8-sig").partition("\n")[0].rstrip("\r")
         elif sys.stdin.isatty():
             text = str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
         else:
             stop("say --password-file: there is no terminal to ask at")
-        return checked(text)
+        check_strength(checked(text), about)
+        return text
     except (OSError, UnicodeDecodeError) as error:
         stop(f"{file} cannot be read: {error}")
     except ValueError as error:

@@ -39,7 +39,7 @@ CORS: dict[str, Any] = {
     "max_age": 600,
 }
 """For pages of the origins that the settings name; without any there is no CORS at all."""
-PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
+PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/reset"})
 PUBLIC = ("/openapi.json", "/static-offline-docs/")
 SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
@@ -66,7 +66,7 @@ class SecurityHeaders:
 
 
 async def pages(app: FastAPI) -> dict[str, str]:
-    """The pages of the description, as they are sent."""
+    """The pages for people, as they are sent."""
     found = {}
     for route in app.routes:
         if isinstance(route, APIRoute) and route.path in PAGES:
@@ -76,7 +76,7 @@ async def pages(app: FastAPI) -> dict[str, str]:
 
 
 def _policy(scripts: Iterable[str]) -> str:
-    """For the pages of the description: our own files, and these scripts in the page itself."""
+    """For the pages for people: our own files, and these scripts in the page itself."""
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(["'self'", *(f"'sha256-{one}'" for one in hashes)])
     return (

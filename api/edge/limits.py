@@ -9,6 +9,8 @@ from __future__ import annotations
 BURST_S = 5.0
 """A bucket holds what comes in so many seconds: a page that asks for everything at once is no attack."""
 MOST_CALLERS = 10_000
+FREE = frozenset({"/health", "/ready", "/metrics"})
+"""Asked by machines all the time: without limits, and logged only when they fail."""
 
 
 class Buckets:

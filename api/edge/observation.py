@@ -19,6 +19,7 @@ from api.access import attempts
 from api.access import guard as access
 from api.edge import limits
 from api.edge.headers import SecurityHeaders
+from api.edge.limits import FREE
 from api.edge.logs import AccessLog
 from api.http.errors import document
 from api.problems import INTERNAL, ApiError, BadRequest, TooLarge, TooMany
@@ -26,8 +27,6 @@ from api.settings import ApiSettings
 from api.trace import CURRENT, Trace
 
 log = structlog.get_logger("api")
-FREE = frozenset({"/health", "/ready", "/metrics"})
-"""Asked by machines all the time: without limits, and logged only when they fail."""
 HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 MOST_PATH = 200

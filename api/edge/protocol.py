@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections import Counter
 from http import HTTPStatus
 from typing import Any
 
@@ -16,10 +17,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from api import metrics
+from api.edge.limits import FREE
 from api.problems import MEDIA_TYPE, fields_of
 
 MOST_HEAD = 32 * 1024
 """Bytes of a request line with its headers."""
+TOO_MANY = "too many connections: try again later"
 TOO_LARGE = f"the request line and the headers have more than {MOST_HEAD} bytes"
 HEAD_S = 10.0
 """From the first byte of a request (or from the connection's begin) to the end of its headers."""
@@ -30,12 +33,22 @@ UNREAD_S = 60.0
 LINGER_S = 1.0
 """For which what a refused client goes on sending is thrown away: closed at once, it would not see why."""
 LOOK_S = 2.0
+RESERVE = 8
+"""Connections beyond the most, for who asks whether the process is well."""
+HEALTH = frozenset(path.encode() for path in FREE)
+VERSIONS = frozenset({"1.0", "1.1"})
+ONCE = frozenset({b"host", b"authorization", b"content-type", b"biogate-organization"})
+"""Headers that say one thing: of two, a proxy may judge by one and the API by the other."""
 QUIET = logging.getLogger("uvicorn.socket")
 QUIET.setLevel(logging.WARNING)
 
 
-class HeadTooLarge(Exception):
+class HeadRefused(Exception):
     """Raised through the parser, which then goes no further."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
 
 
 class LimitedConnection(HttpToolsProtocol):
@@ -51,16 +64,45 @@ class LimitedConnection(HttpToolsProtocol):
         self._body_since: float | None = None
         self._unread_since: float | None = None
         self._head_bytes = self._piece = 0
-        self._refused = False
+        self._idle_since: float | None = None
+        self._refused = self._is_reserve = False
         self._look = self.loop.call_later(LOOK_S, self._look_after)
         metrics.CONNECTIONS.set(len(self.connections))
         if len(self.connections) > self.most_connections:
-            self._refuse(503, "too many connections: try again later")
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._look.cancel()
         super().connection_lost(exc)
         metrics.CONNECTIONS.set(len(self.connections))
+
+    def _make_room(self) -> None:
+        """Close the connection that has waited longest for a whole request, of the address that has most of these: who
+        opens many and says little takes no place from others. If all are at work, this one is a reserve."""
+        waiting = [
+            one for one in self.connections if isinstance(one, LimitedConnection) and one._waits_since is not None
+        ]
+        each = Counter(one._from for one in waiting)
+        victim = min(waiting, key=lambda one: (-each[one._from], one._waits_since), default=self)
+        if victim is not self:
+            victim._refuse(503, TOO_MANY)
+        elif len(self.connections) <= self.most_connections + RESERVE:
+            self._is_reserve = True
+        else:
+            self._refuse(503, TOO_MANY)
+
+    @property
+    def _from(self) -> str:
+        """The address at the other end, which may be a proxy's."""
+        return "" if self.client is None else self.client[0]
+
+    @property
+    def _waits_since(self) -> float | None:
+        """Since when this connection waits for a whole request; None if it is at work, or closes."""
+        is_at_work = self.cycle is not None and not self.cycle.response_complete and self._body_since is None
+        if is_at_work or self._refused or self.transport.is_closing():
+            return None
+        return self._head_since or self._body_since or self._idle_since
 
     def data_received(self, data: bytes) -> None:
         if self._refused or self.transport.is_closing():
@@ -74,16 +116,31 @@ class LimitedConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head_since = self.loop.time()
+        self._head_since, self._idle_since = self.loop.time(), None
+
+    def on_response_complete(self) -> None:
+        self._idle_since = None if self.pipeline else self.loop.time()
+        super().on_response_complete()
 
     def on_headers_complete(self) -> None:
+        self._check_head()
         if self._piece > MOST_HEAD:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > MOST_HEAD:
-                raise HeadTooLarge
+                raise HeadRefused(431, TOO_LARGE)
         self._body_since, self._head_since = self._head_since, None
         self._head_bytes = 0
         super().on_headers_complete()
+
+    def _check_head(self) -> None:
+        """Raise HeadRefused if the head says what two readers could take for two things, or asks a reserve to work."""
+        if self.parser.get_http_version() not in VERSIONS:
+            raise HeadRefused(400, "this speaks HTTP/1.1 and HTTP/1.0")
+        named = [name for name, _ in self.headers if name in ONCE]
+        if len(named) != len(set(named)):
+            raise HeadRefused(400, f"one of these headers is there twice: {', '.join(sorted(map(bytes.decode, ONCE)))}")
+        if self._is_reserve and self.url.partition(b"?")[0] not in HEALTH:
+            raise HeadRefused(503, TOO_MANY)
 
     def on_message_complete(self) -> None:
         self._body_since = None
@@ -102,8 +159,9 @@ class LimitedConnection(HttpToolsProtocol):
         self._unread_since = None
 
     def send_400_response(self, msg: str) -> None:
-        if isinstance(getattr(sys.exception(), "__context__", None), HeadTooLarge):
-            self._refuse(431, TOO_LARGE)
+        cause = getattr(sys.exception(), "__context__", None)
+        if isinstance(cause, HeadRefused):
+            self._refuse(cause.status, cause.detail)
         else:
             self._refuse(400, "this is not valid HTTP")
 

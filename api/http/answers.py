@@ -17,7 +17,7 @@ from fastapi import Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api.access.guard import still_authorized
-from api.http import cursors
+from api.http import cursors, exports
 from api.http.description import PAGE, Answer, Following, Truncated, ok
 from api.http.parameters import NoParameters, StreamParameters
 from api.problems import BadParameter, NotAcceptable
@@ -69,8 +69,14 @@ def json(content: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(content), status, media_type=JSON)
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a text begins with that a spreadsheet would run, as `=HYPERLINK(…)`; the last four are the wide forms of the
+first four. Devices and strangers write some texts."""
+
+
 def lines(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows as CSV (RFC 4180): null is an empty cell, true and false are words."""
+    """Rows as CSV (RFC 4180): null is an empty cell, true and false are words, and an apostrophe stands before a text
+    that a spreadsheet would take for a formula."""
     out = io.StringIO()
     csv.writer(out).writerows([_cell(value) for value in row] for row in rows)
     return out.getvalue()
@@ -81,9 +87,11 @@ def _cell(value: Any) -> Any:
         return value if math.isfinite(value) else ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(FORMULA) else value
     if isinstance(value, list):
         return msgspec.json.encode(value).decode()
-    return bytes(value).decode() if isinstance(value, msgspec.Raw) else value
+    return _cell(bytes(value).decode()) if isinstance(value, msgspec.Raw) else value
 
 
 def _disposition(request: Request) -> dict[str, str]:
@@ -110,6 +118,7 @@ async def csv_stream(
     An error further on breaks the answer off without its final chunk, which every HTTP client reports.
     """
     first = await anext(pages, None) or ()
+    await exports.note(request)
 
     async def body() -> AsyncIterator[str]:
         yield lines([header, *first])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
@@ -16,6 +18,22 @@ from schema.unique_keys import RepeatedKey, check_json
 MOST_BYTES = 65536
 
 
+EMAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
+LONGEST_EMAIL = 254
+
+
+def email(given: str) -> str:
+    """The address in small letters. Raises ValueError if it is none."""
+    given = given.strip().lower()
+    if not EMAIL.fullmatch(given) or len(given) > LONGEST_EMAIL:
+        raise ValueError(
+            "is not an e-mail address: write name@host in ASCII, without umlauts, accents and spaces, of"
+            f" {LONGEST_EMAIL} characters at most"
+        )
+    return given
+
+
+Email = Annotated[str, AfterValidator(email), Field(json_schema_extra={"maxLength": LONGEST_EMAIL})]
 OrganizationName = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9-]{0,39}$")]
 
 
@@ -81,13 +99,14 @@ def unambiguous(content: bytes) -> None:
 
 
 async def body(request: Request, most: int) -> bytes:
-    """The whole body, if it is not larger than that."""
+    """The whole body, if it is not larger than that. Some editors and shells of Windows begin a file with a byte order
+    mark, which is left out."""
     content = bytearray()
     async for part in request.stream():
         content += part
         if len(content) > most:
             raise TooLarge(f"the body has more than {most} bytes", headers={"Connection": "close"})
-    return bytes(content)
+    return bytes(content).removeprefix(codecs.BOM_UTF8)
 
 
 PersonName = Annotated[

@@ -137,6 +137,12 @@ def made(model: type[Answer], **examples: Any) -> Responses:
     return {201: ok(model, **examples)[200]}
 
 
+def located(model: type[Answer], **examples: Any) -> Responses:
+    """The 201 of a route that says where the new thing is."""
+    where = {"Location": {"description": "its address", "schema": {"type": "string"}}}
+    return {201: made(model, **examples)[201] | {"headers": where}}
+
+
 ETAG = {"ETag": {"description": "its version", "schema": {"type": "string"}}}
 
 

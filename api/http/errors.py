@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 
 from api.problems import MEDIA_TYPE, ApiError, BadParameter, fields, fields_of
 from api.trace import CURRENT
+from schema.patterns import PATTERNS
 
 
 def document(request_path: str, error: ApiError) -> Response:
@@ -76,5 +77,5 @@ def _plain(error: Mapping[str, Any]) -> dict[str, Any]:
     context = error.get("ctx", {})
     location = [str(part) for part in error["loc"] if part not in {"query", "path", "body"}]
     parameter = str(context.get("parameter") or ".".join(location) or next(iter(error["loc"]), "body"))
-    detail = str(error["msg"]).removeprefix("Value error, ")
+    detail = PATTERNS.get(context.get("pattern", ""), str(error["msg"]).removeprefix("Value error, "))
     return {"parameter": parameter, "detail": detail[:1].lower() + detail[1:]}

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from api.database import Database
+from api.problems import NotFound
 from api.queries import load
 from api.shapes.annotations import Annotation
 from schema.times import Span
@@ -30,6 +31,12 @@ async def add(
     async with database.change() as connection:
         number = await connection.fetchval(SQL["add"], device, *span, text, who)
         return item(await connection.fetchrow(SQL["one"], number))
+
+
+async def one(database: Database, device: str, number: int) -> Annotation:
+    """Return one annotation of a device. Raises NotFound."""
+    absent = NotFound(f"there is no annotation {number} of device {device}")
+    return item(await database.one(SQL["one_of"], number, device, absent=absent))
 
 
 async def withdraw(database: Database, device: str, number: int, who: str, why: str) -> Annotation:

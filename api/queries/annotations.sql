@@ -15,6 +15,12 @@ select annotation_id, begins, ends, text, who, created_at, withdrawn_at
 -- Also one that was withdrawn.
 select annotation_id, begins, ends, text, who, created_at, withdrawn_at from annotations where annotation_id = $1;
 
+-- name: one_of
+-- The same of the device named $2.
+select a.annotation_id, a.begins, a.ends, a.text, a.who, a.created_at, a.withdrawn_at
+  from annotations a join devices d using (device_id)
+ where a.annotation_id = $1 and d.name = $2;
+
 -- name: add
 select annotate($1, $2, $3, $4, $5);
 

@@ -13,7 +13,15 @@ from api.access.tokens import ApiKey, code_hash, hashed
 from api.database import Database, Server
 from api.problems import NotFound
 from api.queries import load
-from api.shapes.organizations import MadeInvitation, MadeKey, Member, Membership, Organization
+from api.shapes.organizations import (
+    MadeInvitation,
+    MadeKey,
+    Member,
+    Membership,
+    NewOrganization,
+    Organization,
+    OrganizationChange,
+)
 
 SQL = load("organizations")
 LAST_KEY_ID = "z" * 13
@@ -39,8 +47,9 @@ async def join(accounts: Database, user_id: int, code: bytes) -> str:
         return str(await connection.fetchval(SQL["join"], user_id, code))
 
 
-async def organization_create(accounts: Database, user_id: int, name: str, title: str) -> None:
-    await accounts.execute(SQL["organization_create"], user_id, name, title)
+async def organization_create(accounts: Database, user_id: int, made: NewOrganization) -> None:
+    texts = made.title, made.description, made.contact
+    await accounts.execute(SQL["organization_create"], user_id, made.organization, *texts)
 
 
 async def organization(database: Database, role: Role | None) -> Organization:
@@ -52,8 +61,9 @@ async def _organization(database: Database) -> asyncpg.Record:
     return await database.one(SQL["organization"], absent=NotFound("there is no such organization"))
 
 
-async def organization_change(database: Database, title: str, who: str, why: str) -> None:
-    await database.execute(SQL["organization_change"], title, who, why)
+async def organization_change(database: Database, change: OrganizationChange, who: str) -> None:
+    texts = change.title, change.description, change.contact
+    await database.execute(SQL["organization_change"], *texts, who, change.why)
 
 
 async def members(database: Database, after: int, limit: int) -> list[asyncpg.Record]:
@@ -74,10 +84,10 @@ async def invitations(database: Database, before: int, limit: int) -> list[async
 
 
 async def invitation_create(
-    database: Database, role: str, code: str, *, uses: int, expires_at: datetime, who: str
+    database: Database, role: str, code: str, *, uses: int, expires_at: datetime, email: str | None, who: str
 ) -> MadeInvitation:
     async with database.change() as connection:
-        made = await connection.fetchval(SQL["invitation_create"], role, code_hash(code), uses, expires_at, who)
+        made = await connection.fetchval(SQL["invitation_create"], role, code_hash(code), uses, expires_at, email, who)
         return MadeInvitation.of(await connection.fetchrow(SQL["invitation"], made), code=code)
 
 

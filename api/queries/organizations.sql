@@ -1,4 +1,4 @@
--- Organizations, their members, invitations and keys. The functions are in 0006_accounts.sql.
+-- Organizations, their members, invitations and keys. The functions are in 0006_accounts.sql and 0016_account_life.sql.
 
 -- name: memberships
 select organization, title, role, since from memberships_of($1);
@@ -8,15 +8,15 @@ select organization, title, role, since from memberships_of($1);
 select invitation_use($1, $2);
 
 -- name: organization_create
--- $1 user, $2 name, $3 title
-select organization_create($1, $2, $3);
+-- $1 user, $2 name, $3 title, $4 description, $5 contact
+select organization_make($1, $2, $3, $4, $5);
 
 -- name: organization
-select name as organization, title, created_at from organizations;
+select name as organization, title, description, contact, created_at from organizations;
 
 -- name: organization_change
--- $1 title, $2 who, $3 why
-select organization_change($1, $2, $3);
+-- $1 title, $2 description, $3 contact, each null if it stays; $4 who, $5 why
+select organization_describe($1, $2, $3, $4, $5);
 
 -- name: members
 -- $1 user after whom the page begins, $2 limit
@@ -31,15 +31,15 @@ select member_change($1, $2, $3, $4);
 
 -- name: invitations
 -- $1 invitation before which the page begins, $2 limit; newest first
-select invitation_id, role, uses, invited_by, created_at, expires_at
+select invitation_id, role, uses, email, invited_by, created_at, expires_at
   from invitations where invitation_id < $1 order by invitation_id desc limit $2;
 
 -- name: invitation
-select invitation_id, role, uses, invited_by, created_at, expires_at from invitations where invitation_id = $1;
+select invitation_id, role, uses, email, invited_by, created_at, expires_at from invitations where invitation_id = $1;
 
 -- name: invitation_create
--- $1 role, $2 code hash, $3 uses, $4 until, $5 who
-select invitation_create($1, $2, $3, $4, $5);
+-- $1 role, $2 code hash, $3 uses, $4 until, $5 for whom alone or null, $6 who
+select invitation_make($1, $2, $3, $4, $5, $6);
 
 -- name: invitation_end
 -- $1 invitation, $2 who, $3 why

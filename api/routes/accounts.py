@@ -6,11 +6,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+import asyncpg
 import structlog
 from fastapi import Path, Request, Response
 
 from api import metrics, problems
-from api.access.attempts import address
+from api.access.attempts import address, network
 from api.access.guard import Accounts, Caller, Person, from_own_page
 from api.access.tokens import RefreshToken, access_token, code_hash, new_token
 from api.http import answers, description
@@ -23,13 +24,15 @@ from api.queries import organizations
 from api.routes import PREFIX, Router
 from api.services import App, Services
 from api.shapes import accounts as shapes
-from api.shapes.accounts import LogIn, LogOut, PasswordChange, Refresh, Registration
+from api.shapes.accounts import LogIn, LogOut, PasswordChange, PasswordReset, Refresh, Registration
 from schema import times
 
 router = Router("accounts", prefix=f"{PREFIX}/auth")
 log = structlog.get_logger("api")
 
 LONGEST_AGENT = 200
+BROWSER_DAYS = 1.0
+"""The longest session of a browser that is not to be remembered, for one that nobody closes."""
 WRONG = "there is no such account, or the password is wrong"
 SESSION_ID = Path(ge=1, lt=2**63, description="`session_id` in the list", examples=[4711])
 
@@ -45,13 +48,15 @@ SESSION_ID = Path(ge=1, lt=2**63, description="`session_id` in the list", exampl
 async def register(request: Request, app: App, database: Accounts) -> Response:
     given = await order(request, Registration)
     allowed = app.settings.api_registration
+    if allowed == "auto":
+        allowed = "invitation" if await queries.has_admin(database) else "open"
     if allowed == "closed":
         raise Forbidden("only the operator of the installation makes accounts: biogate accounts user")
     if allowed == "invitation" and given.code is None:
         raise Forbidden("accounts are for people with an invitation: send its code")
-    with app.attempts.attempt(request) as attempt:
+    async with app.attempts.attempt(request, "registration") as attempt:
         attempt.failed()  # in any case: to register costs us as much as to guess
-        password_hash = await app.passwords.hash(given.password)
+        password_hash = await app.passwords.hash_new(given.password, "password", given.email, given.name)
         code = None if given.code is None else code_hash(given.code.get_secret_value())
         user_id = await queries.create(database, given.email, given.name, password_hash, code)
     joined = None
@@ -72,46 +77,75 @@ async def login(request: Request, app: App, database: Accounts) -> Response:
     given = await order(request, LogIn)
     if given.kind == "browser":
         from_own_page(request)  # or somebody could log others in as himself, and see what they then do
-    with app.attempts.attempt(request, given.email) as attempt:
-        account = await queries.account(database, given.email)
-        right = await app.passwords.matches(given.password, account and account["password_hash"])
-        if account is None or not right or account["disabled"]:
-            attempt.failed()
-            metrics.LOGINS.labels("failure").inc()
-            log.warning("log-in failed", user=account and account["user_id"], address=address(request))
-            raise Unauthorized(WRONG, headers=problems.CHALLENGE)
+    days = app.settings.api_session_days
+    if given.kind == "browser" and not given.remember_me:
+        days = min(days, BROWSER_DAYS)
+    until = datetime.now(UTC) + timedelta(days=days)
+    token = RefreshToken.new() if given.kind == "program" else new_token()
+    for _ in range(2):  # again if another log-in has hashed the password anew meanwhile
+        account = await _proven(request, app, database, given)
+        password_hash = account["password_hash"]
+        if app.passwords.is_outdated(password_hash):
+            password_hash = await app.passwords.hash(given.password)
+            await queries.password_rehash(database, account, password_hash)
+        session_id = await queries.log_in(
+            database,
+            account,
+            token,
+            until,
+            password_hash=password_hash,
+            agent=request.headers.get("user-agent", "")[:LONGEST_AGENT],
+            address=address(request),
+            network=network(request),
+        )
+        if session_id is not None:
+            break
+    else:
+        raise Unauthorized("the account has changed meanwhile: log in again", headers=problems.CHALLENGE)
     metrics.LOGINS.labels("success").inc()
     log.info("logged in", user=account["user_id"], address=address(request), kind=given.kind)
-    agent = request.headers.get("user-agent", "")[:LONGEST_AGENT]
-    until = datetime.now(UTC) + timedelta(days=app.settings.api_session_days)
-    token = RefreshToken.new() if given.kind == "program" else new_token()
-    session_id = await queries.session_open(database, account, token, until, agent)
+    user = shapes.User.of(account)
     if isinstance(token, RefreshToken):
-        return _tokens(app, session_id, account["user_id"], token, until)
-    answer = answers.json(shapes.LoggedIn(kind="browser", session_id=session_id, expires_at=times.text(until)))
-    _set_cookie(app, answer, token, round(app.settings.api_session_days * 86400))
+        return _tokens(app, session_id, user, token, until)
+    shown = shapes.LoggedIn(kind="browser", session_id=session_id, user=user, expires_at=times.text(until))
+    answer = answers.json(shown)
+    _set_cookie(app, answer, token, round(days * 86400) if given.remember_me else None)
     return answer
+
+
+async def _proven(request: Request, app: Services, database: Accounts, given: LogIn) -> asyncpg.Record:
+    """Return the account whose password was given. Raises Unauthorized; and TooMany after too many failures."""
+    account = await queries.log_in_account(database, given.email, network(request))
+    async with app.attempts.attempt(request, "log-in", given.email, known=account["known"]) as attempt:
+        right = await app.passwords.matches(given.password, account["password_hash"], account["rounds"])
+        if not right or account["disabled"]:
+            attempt.failed()
+            metrics.LOGINS.labels("failure").inc()
+            log.warning("log-in failed", user=account["user_id"], address=address(request))
+            await queries.log_in_failed(database, account["user_id"], address(request))
+            raise Unauthorized(WRONG, headers=problems.CHALLENGE)
+    return account
 
 
 @router.post(
     "/refresh",
     summary="Exchange a refresh token for new tokens",
-    description="A refresh token works once. If it comes a second time, it was stolen, and the session ends.",
+    description="A refresh token works once. If it comes again within 45 s, because an answer was lost or two asked at "
+    "once, the answer has the same refresh token again. If it comes later, it was stolen, and the session ends.",
     responses=description.CHANGE | ok(shapes.LoggedIn, program=shapes.PROGRAM),
     openapi_extra=described(Refresh),
 )
 async def refresh(request: Request, app: App, database: Accounts) -> Response:
     given = await order(request, Refresh)
     token = RefreshToken.parse(given.refresh_token.get_secret_value())
-    renewed, following = None, None
     until = datetime.now(UTC) + timedelta(days=app.settings.api_session_days)
-    if token is not None:
-        following = token.following()
-        renewed = await queries.session_renew(database, token, following, until)
-    if renewed is None or following is None:
+    renewed = None if token is None else await queries.session_renew(database, token, until)
+    if renewed is None:
         app.identities.forget()
         raise Unauthorized("the refresh token is unknown or was used before: log in", headers=problems.CHALLENGE)
-    return _tokens(app, *renewed, following, until)
+    session_id, user_id, following = renewed
+    user = shapes.User.of(await queries.account_of(database, user_id))
+    return _tokens(app, session_id, user, following, until)
 
 
 @router.post(
@@ -125,7 +159,7 @@ async def logout(request: Request, app: App, database: Accounts, person: Person)
     assert person.user_id is not None
     content = await body(request, MOST_BYTES)
     given = LogOut() if not content else await order(request, LogOut, content)
-    await queries.session_end(database, person.user_id, None if given.all else person.session_id)
+    await queries.log_out(database, person.user_id, None if given.all else person.session_id)
     app.identities.forget()
     answer = Response(status_code=204)
     if person.kind == "browser":
@@ -170,15 +204,39 @@ async def me(app: App, database: Accounts, principal: Caller, _: JsonOnly) -> Re
 async def password(request: Request, app: App, database: Accounts, person: Person) -> Response:
     assert person.user_id is not None
     given = await order(request, PasswordChange)
-    with app.attempts.attempt(request, person.who) as attempt:
+    own = f"{person.user_id} session {person.session_id}"  # or strangers who guess could lock the person out
+    async with app.attempts.attempt(request, "password", own) as attempt:
         account = await queries.account_of(database, person.user_id)
         if not await app.passwords.matches(given.old, account["password_hash"]):
             attempt.failed()
             metrics.LOGINS.labels("failure").inc()
             log.warning("password change failed", user=person.user_id, address=address(request))
             raise Forbidden("the old password is wrong")
-    password_hash = await app.passwords.hash(given.new)
+    password_hash = await app.passwords.hash_new(given.new, "new", account["email"], account["name"])
     await queries.password_change(database, account, password_hash, person.session_id)
+    app.identities.forget()
+    return Response(status_code=204)
+
+
+@router.post(
+    "/reset",
+    status_code=204,
+    summary="Set a new password by the code of a link; all sessions end",
+    description="An admin of the organization that runs the installation makes the link. It works once.",
+    responses=description.CHANGE | description.NOTHING,
+    openapi_extra=described(PasswordReset),
+)
+async def reset(request: Request, app: App, database: Accounts) -> Response:
+    given = await order(request, PasswordReset)
+    code = code_hash(given.code.get_secret_value())
+    async with app.attempts.attempt(request, "code") as attempt:
+        try:
+            account = await queries.password_reset_of(database, code)
+        except NotFound:
+            attempt.failed()
+            raise
+    password_hash = await app.passwords.hash_new(given.password, "password", account["email"], account["name"])
+    await queries.password_reset_use(database, code, password_hash)
     app.identities.forget()
     return Response(status_code=204)
 
@@ -207,14 +265,15 @@ async def end_session(app: App, database: Accounts, person: Person, session_id: 
     return Response(status_code=204)
 
 
-def _tokens(app: Services, session_id: int, user_id: int, token: RefreshToken, until: datetime) -> Response:
+def _tokens(app: Services, session_id: int, user: shapes.User, token: RefreshToken, until: datetime) -> Response:
     seconds = min(app.settings.api_access_token_minutes * 60, (until - datetime.now(UTC)).total_seconds())
     return answers.json(
         shapes.LoggedIn(
             kind="program",
             session_id=session_id,
+            user=user,
             expires_at=times.text(until),
-            access_token=access_token(session_id, user_id, app.jwt_key, seconds),
+            access_token=access_token(session_id, user.user_id, app.jwt_key, seconds),
             token_type="bearer",  # noqa: S106 - the type, not a token
             expires_in=int(seconds),
             refresh_token=str(token),
@@ -222,8 +281,9 @@ def _tokens(app: Services, session_id: int, user_id: int, token: RefreshToken, u
     )
 
 
-def _set_cookie(app: Services, answer: Response, value: str, seconds: int) -> None:
-    """Set the session cookie: for this host, not for scripts, and of requests from other sites only for links."""
+def _set_cookie(app: Services, answer: Response, value: str, seconds: int | None) -> None:
+    """Set the session cookie: for this host, not for scripts, and of requests from other sites only for links. With
+    None for the seconds, it ends with the browser."""
     answer.set_cookie(
         app.cookie,
         value,

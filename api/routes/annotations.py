@@ -11,7 +11,7 @@ from pydantic import Field
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
-from api.http.answers import Table
+from api.http.answers import JsonOnly, Table
 from api.http.bodies import described, order
 from api.http.parameters import DeviceName, Instant, ListParameters, ReasonParameter, SpanParameters
 from api.problems import BadParameter
@@ -62,15 +62,29 @@ async def page(
 @router.post(
     "/devices/{device}/annotations",
     dependencies=WRITE,
+    status_code=201,
     summary="Note something about a time of a device",
-    responses=description.CHANGE | description.ok(shapes.Annotation, annotation=shapes.ANNOTATION),
+    responses=description.CHANGE | description.located(shapes.Annotation, annotation=shapes.ANNOTATION),
     openapi_extra=described(NewAnnotation),
 )
 async def annotate(request: Request, database: Db, member: Member, device: DeviceName) -> Response:
     given = await order(request, NewAnnotation)
     if given.ends is not None and given.ends < given.begins:
         raise BadParameter("ends", "must not be before `begins`")
-    return answers.json(await queries.add(database, device, (given.begins, given.ends), given.text, member.who))
+    made = await queries.add(database, device, (given.begins, given.ends), given.text, member.who)
+    answer = answers.json(made, 201)
+    answer.headers["Location"] = f"{request.url.path}/{made.id}"
+    return answer
+
+
+@router.get(
+    "/devices/{device}/annotations/{number}",
+    dependencies=READ,
+    summary="One annotation, also one that was withdrawn",
+    responses=description.THING | description.ok(shapes.Annotation, annotation=shapes.ANNOTATION),
+)
+async def one(database: Db, device: DeviceName, number: Number, _: JsonOnly) -> Response:
+    return answers.json(await queries.one(database, device, number))
 
 
 @router.delete(

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from api.access.guard import Db, allow, still_authorized
 from api.access.roles import Role, Scope
-from api.http import answers, cursors, description
+from api.http import answers, cursors, description, exports
 from api.http.answers import JsonOnly, Table
 from api.queries import audit as queries
 from api.routes import Router
@@ -46,6 +46,7 @@ async def page(request: Request, database: Db, asked: Annotated[shapes.AuditPara
 async def export(request: Request, database: Db, asked: Annotated[shapes.AuditFilter, Query()]) -> Response:
     pages = queries.pages(database, asked)
     first = await anext(pages)  # its errors can still be told
+    await exports.note(request)
 
     async def body() -> AsyncIterator[bytes]:
         yield _lines(first)

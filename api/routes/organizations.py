@@ -69,7 +69,7 @@ async def mine(app: App, principal: Caller, _: JsonOnly) -> Response:
 async def create(request: Request, app: App, database: Accounts, person: Person) -> Response:
     assert person.user_id is not None
     given = await order(request, NewOrganization)
-    await queries.organization_create(database, person.user_id, given.organization, given.title)
+    await queries.organization_create(database, person.user_id, given)
     return await _membership(app, database, person.user_id, given.organization)
 
 
@@ -83,7 +83,7 @@ async def create(request: Request, app: App, database: Accounts, person: Person)
 async def join(request: Request, app: App, database: Accounts, person: Person) -> Response:
     assert person.user_id is not None
     given = await order(request, Joining)
-    with app.attempts.attempt(request, person.who) as attempt:
+    async with app.attempts.attempt(request, "code", person.who) as attempt:
         try:
             name = await queries.join(database, person.user_id, code_hash(given.code.get_secret_value()))
         except NotFound:
@@ -105,14 +105,14 @@ async def current(database: Db, member: Member, _: JsonOnly) -> Response:
 
 @router.patch(
     "/organization",
-    summary="Change the title of the organization",
+    summary="Change title, description or contact of the organization",
     responses=description.CHANGE | ok(shapes.Organization, organization=shapes.ORGANIZATION),
     openapi_extra=described(OrganizationChange),
     dependencies=[CHANGES],
 )
 async def change(request: Request, database: Db, member: Member) -> Response:
     given = await order(request, OrganizationChange)
-    await queries.organization_change(database, given.title, member.who, given.why)
+    await queries.organization_change(database, given, member.who)
     return answers.json(await queries.organization(database, member.role))
 
 
@@ -184,7 +184,7 @@ async def invite(request: Request, database: Db, member: Member) -> Response:
     _may_grant(member, given.role)
     until = datetime.now(UTC) + given.expires_in
     made = await queries.invitation_create(
-        database, given.role, new_code(), uses=given.uses, expires_at=until, who=member.who
+        database, given.role, new_code(), uses=given.uses, expires_at=until, email=given.email, who=member.who
     )
     return answers.json(made, 201)
 

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from api.access.passwords import NewPassword, Password
-from api.http.bodies import PersonName, Token, body_config
+from api.http.bodies import Email, PersonName, Token, body_config
 from api.http.description import Answer, about, example
-from api.shapes.organizations import Membership, RoleName
+from api.shapes.organizations import CODE, Membership, RoleName
 
 
 class Account(Answer):
@@ -20,14 +20,24 @@ class Account(Answer):
     organization: Annotated[str | None, about("the organization joined with the code; null: no code was given")]
 
 
+class User(Answer):
+    user_id: int
+    email: str
+    name: str
+
+
 class LoggedIn(Answer):
     kind: Literal["browser", "program"]
     session_id: int
+    user: User
     expires_at: Annotated[str, about("end of the session, which each refresh of a program moves")]
     access_token: Annotated[str | None, about("for Authorization: Bearer; null: a browser has a cookie instead")] = None
     token_type: Literal["bearer"] | None = None
     expires_in: Annotated[int | None, about("seconds until the access token expires")] = None
-    refresh_token: Annotated[str | None, about("works for one refresh; using it twice ends the session")] = None
+    refresh_token: Annotated[
+        str | None,
+        about("works for one refresh; a repetition within 45 s gets the same answer, and later ends the session"),
+    ] = None
 
 
 class Me(Answer):
@@ -63,7 +73,8 @@ class Sessions(Answer):
 ACCOUNT = {"user_id": 12, "email": "eva@example.org", "name": "Eva", "organization": None}
 PROGRAM = example(
     LoggedIn,
-    """{"kind": "program", "session_id": 4711, "expires_at": "2026-11-20T07:45:00.000000Z",
+    """{"kind": "program", "session_id": 4711,
+ "user": {"user_id": 12, "email": "eva@example.org", "name": "Eva"}, "expires_at": "2026-11-20T07:45:00.000000Z",
  "access_token": "eyJhbGciOiJIUzI1NiIs…", "token_type": "bearer", "expires_in": 900,
  "refresh_token": "bgr_tQ0x….9aXk…"}""",
 )
@@ -85,15 +96,6 @@ SESSION = example(
  "expires_at": "2026-11-20T07:45:00.000000Z", "current": true}""",
 )
 
-EMAIL = r"^[!-?A-~]+@[!-?A-~]+$"
-
-
-def _lower(given: Any) -> Any:
-    return given.strip().lower() if isinstance(given, str) else given
-
-
-Email = Annotated[str, StringConstraints(pattern=EMAIL, min_length=3, max_length=254), BeforeValidator(_lower)]
-
 
 class Registration(BaseModel):
     model_config = body_config(email="eva@example.org", name="Eva", password="correct horse battery")
@@ -111,6 +113,10 @@ class LogIn(BaseModel):
     password: Password
     kind: Literal["program", "browser"] = Field(
         "program", description="program: the answer has tokens; browser: it has a cookie"
+    )
+    remember_me: bool = Field(
+        False,
+        description="browsers: true, the log-in outlives the browser; false, it ends with the browser, or after a day",
     )
 
 
@@ -131,3 +137,10 @@ class PasswordChange(BaseModel):
 
     old: Password
     new: NewPassword
+
+
+class PasswordReset(BaseModel):
+    model_config = body_config(code=CODE, password="another horse battery")
+
+    code: Token = Field(description="what the link ends with")
+    password: NewPassword

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
 from api.access.roles import Role, Scope
-from api.http.bodies import Order, OrganizationName, PersonName, Token, body_config
+from api.http.bodies import Email, Order, OrganizationName, PersonName, Token, body_config
 from api.http.description import Answer, T, about, example
-from api.http.parameters import Duration
+from api.http.parameters import Duration, printable
+from api.shapes.annotations import prose
 
 CODE = "K3JX-7QWD-M2VB-Z5TA"
 RoleName = Literal["viewer", "operator", "engineer", "admin"]
@@ -30,6 +32,8 @@ class Organizations(Answer):
 class Organization(Answer):
     organization: str
     title: str
+    description: str
+    contact: Annotated[str, about("whom to ask about the organization")]
     created_at: str
     role: Annotated[RoleName, about("role of the caller")]
 
@@ -46,6 +50,7 @@ class Invitation(Answer):
     invitation_id: int
     role: RoleName
     uses: Annotated[int, about("uses that are left; 0: used up or withdrawn")]
+    email: Annotated[str | None, about("the person that alone can use it; null: whoever has the code")]
     invited_by: str
     created_at: str
     expires_at: str
@@ -71,11 +76,15 @@ class MadeKey(Key):
 
 
 MEMBERSHIP = {"organization": "north", "title": "Plant North", "role": "engineer", "since": T}
-ORGANIZATION = {"organization": "north", "title": "Plant North", "created_at": T, "role": "engineer"}
+ORGANIZATION = example(
+    Organization,
+    """{"organization": "north", "title": "Plant North", "description": "Halls 1 to 3", "contact": "eva@example.org",
+ "created_at": "2026-11-20T07:45:00.000000Z", "role": "engineer"}""",
+)
 MEMBER = {"user_id": 12, "email": "eva@example.org", "name": "Eva", "role": Role.ENGINEER.value, "since": T}
 INVITATION = example(
     Invitation,
-    """{"invitation_id": 3, "role": "operator", "uses": 1, "invited_by": "eva@example.org",
+    """{"invitation_id": 3, "role": "operator", "uses": 1, "email": null, "invited_by": "eva@example.org",
  "created_at": "2026-11-20T07:45:00.000000Z", "expires_at": "2026-11-20T07:45:00.000000Z"}""",
 )
 MADE_INVITATION = INVITATION | {"code": CODE}
@@ -103,11 +112,22 @@ GivenRole = Annotated[Role, WithJsonSchema({"type": "string", "enum": [role.valu
 GivenScope = Annotated[Scope, WithJsonSchema({"type": "string", "enum": [scope.value for scope in Scope]})]
 
 
+Description = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000), AfterValidator(prose)]
+Contact = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=200),
+    AfterValidator(printable),
+    Field(description="whom to ask about the organization"),
+]
+
+
 class NewOrganization(BaseModel):
     model_config = body_config(organization="north", title="Plant North")
 
     organization: OrganizationName = Field(description="name for addresses and settings; it cannot be changed")
     title: PersonName = Field(description="what people call it")
+    description: Description = ""
+    contact: Contact = ""
 
 
 class Joining(BaseModel):
@@ -119,7 +139,15 @@ class Joining(BaseModel):
 class OrganizationChange(Order):
     model_config = body_config(title="Plant North", why="renamed")
 
-    title: PersonName
+    title: PersonName | None = None
+    description: Description | None = None
+    contact: Contact | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if self.title is None and self.description is None and self.contact is None:
+            raise ValueError("say title, description or contact")
+        return self
 
 
 class MemberChange(Order):
@@ -134,6 +162,17 @@ class NewInvitation(BaseModel):
     role: GivenRole = Field(description="role of those who join with it")
     uses: int = Field(1, ge=1, le=1000, description="number of people who can join with it")
     expires_in: Annotated[Duration, within(LONGEST_INVITATION)] = Field(timedelta(days=7), description="1m to 90d")
+    email: Email | None = Field(
+        None,
+        description="the address of the person that alone can use it, once; an invitation of the organization that "
+        "runs the installation vouches for the address, and the audit trail does not mark the person as unverified",
+    )
+
+    @model_validator(mode="after")
+    def _is_for_one(self) -> Self:
+        if self.email is not None and self.uses != 1:
+            raise PydanticCustomError("uses", "must be 1 with an address", {"parameter": "uses"})
+        return self
 
 
 class NewKey(BaseModel):

@@ -23,6 +23,7 @@ import yaml
 from pydantic import ValidationError
 
 from schema.alarms.rules import Rule
+from schema.patterns import PATTERNS
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 8
@@ -216,13 +217,14 @@ def _resolved(text: str) -> bool | int | float | str | None:
 
 def _problems(error: ValidationError, path: Path, item: Plain, lines: dict[Path, int]) -> Iterator[FileProblem]:
     name = item.get("name") if isinstance(item, dict) else None
-    for detail in error.errors(include_url=False, include_context=False):
+    for detail in error.errors(include_url=False):
         # Below `when` pydantic also reports the kind, which is no field.
         location = tuple(part for n, part in enumerate(detail["loc"]) if not (n == 1 and detail["loc"][0] == "when"))
         place: Path = (*path, *location)
         while place not in lines:
             place = place[:-1]
-        problem = PLAIN_WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+        words = PLAIN_WORDS.get(detail["type"]) or PATTERNS.get(detail.get("ctx", {}).get("pattern", ""))
+        problem = words or detail["msg"].removeprefix("Value error, ")
         dotted = ".".join(map(str, location)) or None
         yield FileProblem(lines[place], problem, name if isinstance(name, str) else None, dotted)
 

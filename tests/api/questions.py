@@ -22,7 +22,14 @@ Needs = tuple[Role, Scope] | Literal["member", "caller", "nobody"]
 """`member` of any organization in any role; `caller`: whoever has credentials; `nobody` needs any."""
 
 WHY = {"why": "to see what happens"}
-PLAIN = ("GET /openapi.json", "HEAD /openapi.json", "GET /docs", "GET /docs/oauth2-redirect", "GET /redoc")
+PLAIN = (
+    "GET /openapi.json",
+    "HEAD /openapi.json",
+    "GET /docs",
+    "GET /docs/oauth2-redirect",
+    "GET /redoc",
+    "GET /reset",
+)
 """What shows the description, which is the same for everyone."""
 ASSETS = "/static-offline-docs"
 
@@ -75,6 +82,7 @@ QUESTIONS: dict[str, Question] = {
     "POST /api/v1/devices/{device}/annotations": Question(
         (OPERATOR, Scope.DEVICES_WRITE), lambda _: {"begins": "2026-03-01T10:00:00Z", "text": "mine"}
     ),
+    "GET /api/v1/devices/{device}/annotations/{number}": Question(DEVICES, number="annotation"),
     "DELETE /api/v1/devices/{device}/annotations/{number}": Question(
         (OPERATOR, Scope.DEVICES_WRITE), query=why, number="annotation"
     ),
@@ -194,6 +202,10 @@ QUESTIONS: dict[str, Question] = {
     "POST /api/v1/auth/password": Question("caller", lambda _: {"old": PASSWORD, "new": PASSWORD}, people=True),
     "GET /api/v1/auth/sessions": Question("caller", shows=False, people=True),
     "DELETE /api/v1/auth/sessions/{session_id}": Question("caller", people=True),
+    "POST /api/v1/auth/reset": Question("nobody", lambda _: {"code": "AAAA-AAAA-AAAA-AAAA", "password": PASSWORD}),
+    "GET /api/v1/accounts": Question(READS, refusal=403),
+    "PATCH /api/v1/accounts/{user_id}": Question(CHANGES, lambda _: {**WHY, "verified": True}, refusal=403),
+    "POST /api/v1/accounts/{user_id}/password-link": Question(CHANGES, why, refusal=403, stricter=True),
     # organizations
     "GET /api/v1/organizations": Question("caller"),
     "POST /api/v1/organizations": Question("caller", lambda t: {"organization": t.name, "title": "Mine"}, people=True),
@@ -217,6 +229,10 @@ QUESTIONS: dict[str, Question] = {
     "POST /api/v1/retention/holds": Question(CHANGES, lambda t: {**WHY, "device": t.known["device"]}),
     "DELETE /api/v1/retention/holds/{hold_id}": Question(CHANGES, query=why),
 }
+
+
+ONLY_FIRST = {"POST /api/v1/serials", "PUT /api/v1/enrollment"} | {one for one in QUESTIONS if "/accounts" in one}
+"""Of the organizations, only the one that runs the installation may."""
 
 
 def name(method: str, path: str) -> str:

@@ -292,7 +292,7 @@ async def state(sql: asyncpg.Connection, tenants: list[Tenant]) -> dict[str, str
 OF_DEVICE = "device_id in (select device_id from devices where organization_id = any ($1))"
 OF_ORGANIZATION = "organization_id = any ($1)"
 EVERYTHING = "$1::integer[] is not null"
-OWN_EVENTS = "('account create', 'password change')"
+OWN_EVENTS = "('account create', 'password change', 'log-in failed')"
 """What is nobody's organization's to note, the first one notes."""
 WHOSE = {
     "_pogo_migration": EVERYTHING,
@@ -310,6 +310,7 @@ WHOSE = {
     "annotations": OF_DEVICE,
     "api_keys": OF_ORGANIZATION,
     "audit": f"organization_id = any ($1) and action not in {OWN_EVENTS}",
+    "audit_sums": "organization_id = any ($1) and action <> 'log-in failed'",
     "backups": EVERYTHING,
     "cells": EVERYTHING,
     "challenge_salts": EVERYTHING,
@@ -331,6 +332,7 @@ WHOSE = {
     "layouts": EVERYTHING,
     "memberships": OF_ORGANIZATION,
     "organizations": OF_ORGANIZATION,
+    "password_resets": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "quarantine": "device in (select name from devices where organization_id = any ($1))",
     "quarantine_overflow": EVERYTHING,
     "quarantine_usage": EVERYTHING,

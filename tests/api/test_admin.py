@@ -88,7 +88,12 @@ async def test_a_password_is_reset_and_its_sessions_end(admin: Admin, database: 
 
 @pytest.mark.parametrize(
     ("password", "said"),
-    [("short", "10 characters"), ("ü" * 37, "72 bytes"), ("a nul \0 in between", "NUL")],
+    [
+        ("short", "10 characters"),
+        ("password1234", "several words"),
+        ("ü" * 37, "72 bytes"),
+        ("a nul \0 in between", "NUL"),
+    ],
 )
 async def test_a_password_that_cannot_be_used_makes_no_account(
     admin: Admin, database: asyncpg.Connection, password: str, said: str
@@ -214,3 +219,31 @@ async def test_without_a_database_it_says_what_to_set() -> None:
     done = subprocess.run([*BIOGATE, "accounts", "list"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "BIOGATE_DATABASE_URL: is not set" in done.stderr
+
+
+async def test_an_account_is_disabled_and_enabled_and_the_list_says_so(
+    admin: Admin, database: asyncpg.Connection
+) -> None:
+    admin.user("eva@example.org", "--name", "Eva")
+    await database.execute(
+        "insert into users (email, name, password_hash, verified) values ('ida@example.org', 'Ida', 'hers', false)"
+    )
+    assert "the last admin" in admin("disable", "eva@example.org", "--why", "has left", status=1)
+    assert "disabled" in admin("disable", "ida@example.org", "--why", "has left")
+    lines = {line.split("\t")[2]: line.split("\t") for line in admin("list").splitlines()}
+    assert lines["ida@example.org"][:2] == ["-", "account"]
+    assert lines["ida@example.org"][-1] == "disabled, unverified"
+    admin("enable", "ida@example.org", "--why", "is back")
+    assert not await database.fetchval("select disabled from users where email = 'ida@example.org'")
+    assert "there is no account" in admin("disable", "nobody@example.org", "--why", "x", status=1)
+    found = [(action, subject) for action, subject in await trail(database) if "ida" in subject]
+    assert found == [("account disable", "user/ida@example.org"), ("account enable", "user/ida@example.org")]
+
+
+@pytest.mark.parametrize("content", [f"\ufeff{PASSWORD}\r\n", f"{PASSWORD}\n", f"\ufeff{PASSWORD}"])
+async def test_a_file_as_windows_writes_it_has_the_same_password(
+    admin: Admin, database: asyncpg.Connection, content: str
+) -> None:
+    admin.password.write_text(content, "utf-8", newline="")
+    admin.user("eva@example.org")
+    assert matches_now(PASSWORD, await database.fetchval("select password_hash from users"))

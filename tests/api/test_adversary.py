@@ -82,8 +82,8 @@ class Slow(Passwords):
         super().__init__(QUICK_ROUNDS)
         self.reached, self.on = asyncio.Event(), asyncio.Event()
 
-    async def matches(self, password: SecretStr, password_hash: str | None) -> bool:
-        found = await super().matches(password, password_hash)
+    async def matches(self, password: SecretStr, password_hash: str | None, rounds: int = 0) -> bool:
+        found = await super().matches(password, password_hash, rounds)
         self.reached.set()
         await self.on.wait()
         return found

@@ -22,8 +22,11 @@ PATH = "/devices/br-1/annotations"
 async def note(caller: Operator, begins: float, ends: float | None = None, words: str = "x") -> dict[str, Any]:
     body = {"begins": text(begins), "text": words} | ({} if ends is None else {"ends": text(ends)})
     answer = await caller.client.post(f"/api/v1{PATH}", json=body, headers=caller.headers)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
+    assert answer.status_code == 201, answer.text
+    made = dict(answer.json())
+    shown = await caller.client.get(answer.headers["location"], headers=caller.headers)
+    assert shown.json() == made
+    return made
 
 
 async def withdraw(caller: Operator, number: int, path: str = PATH, **asked: Any) -> httpx2.Response:

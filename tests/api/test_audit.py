@@ -62,13 +62,14 @@ async def test_all_of_it_is_exported_as_csv_and_as_json_lines(plant: Plant, oper
     )
     answer = await operator.client.get("/api/v1/audit.csv?order=asc", headers=operator.headers)
     rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert rows.pop()["action"] == "export"  # itself
     assert [int(row["n"]) for row in rows] == list(range(1, 2501))
     assert (rows[7]["new"], rows[7]["old"], rows[7]["why"]) == ("8", "", 'a, "b"')
     answer = await operator.client.get("/api/v1/audit.jsonl", headers=operator.headers)
     assert answer.headers["content-type"] == "application/jsonl"
     events = [json.loads(line) for line in answer.text.splitlines()]
-    assert [event["n"] for event in events] == list(range(2500, 0, -1))
-    assert events[0] == (await operator.get("/audit", limit=1))["events"][0]
+    assert [event["n"] for event in events] == list(range(2501, 0, -1))
+    assert events[0] == (await operator.get("/audit", limit=2))["events"][1]
     answer = await operator.client.get("/api/v1/audit.csv?limit=2", headers=operator.headers)
     assert len(answer.text.splitlines()) == 3
     assert 'rel="next"' in answer.headers["link"]

@@ -165,6 +165,47 @@ async def test_a_problem_of_ours_names_the_request_and_the_log_has_it(
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     [answered] = [line for line in lines if line.get("request_id") == "mine" and line["event"] == "answered"]
     assert answered["status"] == 500
+    [cause] = [line for line in lines if line.get("request_id") == "mine" and line["event"] == "database error"]
+    assert (cause["sqlstate"], cause["level"]) == ("22012", "error")
+    assert "division by zero" in cause["message"]
+    assert any(one.startswith("queries/devices.py:") for one in cause["trace"])
+
+
+@pytest.mark.parametrize(
+    ("broken", "path", "sqlstate", "kind"),
+    [
+        ("drop view api.devices cascade", "/api/v1/devices", "42501", "schema"),
+        ("alter view api.devices rename column title to called", "/api/v1/devices", "42703", "schema"),
+        ("alter table users add check (name <> 'x') not valid", "/api/v1/auth/register", "23514", None),
+        (
+            "create function boom() returns trigger language plpgsql as"
+            " $$ begin raise 'boom' using errcode = 'XX000'; end $$;"
+            "create trigger boom before insert on users for each row execute function boom()",
+            "/api/v1/auth/register",
+            "XX000",
+            "other",
+        ),
+    ],
+)
+async def test_the_log_has_the_sqlstate_of_what_the_database_refused_and_no_row(
+    plant: Plant, database_url: str, tmp_path: Path, broken: str, path: str, sqlstate: str, kind: str | None
+) -> None:
+    key = bearer(await api_key(plant.sql))
+    log = tmp_path / "log"
+    body = {"email": "eva@example.org", "name": "x", "password": "correct horse battery"}
+    async with process(log, BIOGATE_DATABASE_URL=database_url) as (_, client):
+        await plant.sql.execute(broken)
+        if path.endswith("register"):
+            answer = await client.post(path, json=body, headers={"X-Request-ID": "mine"})
+        else:
+            answer = await client.get(path, headers=key | {"X-Request-ID": "mine"})
+    text = log.read_text()
+    causes = [json.loads(line) for line in text.splitlines() if '"database error"' in line]
+    assert [(one["sqlstate"], one["kind"], one["request_id"]) for one in causes] == (
+        [] if kind is None else [(sqlstate, kind, "mine")]
+    )
+    assert answer.status_code == {"schema": 503, "other": 500, None: 422}[kind]
+    assert "$2b$" not in text
 
 
 async def test_the_log_has_who_what_and_how_long_and_no_secrets(

@@ -190,8 +190,9 @@ class Raw:
 
 
 @asynccontextmanager
-async def raw(client: httpx2.AsyncClient) -> AsyncIterator[Raw]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+async def raw(client: httpx2.AsyncClient, address: str = "127.0.0.1") -> AsyncIterator[Raw]:
+    """From that address of this machine."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port, local_addr=(address, 0))
     try:
         yield Raw(reader, writer)
     finally:
@@ -206,6 +207,13 @@ NONSENSE = [
     (b"GET /\0 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     (b"GET /api/v1/devices/\xff\xfe HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     (b"GET / HTTP/9.9\r\n" + HOST + b"\r\n", 400),
+    (b"GET /health HTTP/2.0\r\n" + HOST + b"\r\n", 400),
+    (b"GET /health HTTP/0.9\r\n" + HOST + b"\r\n", 400),
+    (b"GET /health HTTP/1.1\r\n" + HOST + HOST + b"\r\n", 400),
+    (b"GET /health HTTP/1.1\r\n" + HOST + b"hOST: other\r\n\r\n", 400),
+    (b"GET /health HTTP/1.1\r\n" + HOST + b"Authorization: a\r\nAuthorization: b\r\n\r\n", 400),
+    (b"GET /health HTTP/1.1\r\n" + HOST + b"Biogate-Organization: a\r\nBiogate-Organization: b\r\n\r\n", 400),
+    (b"POST /x HTTP/1.1\r\n" + HOST + b"Content-Type: a/b\r\nContent-Type: c/d\r\nContent-Length: 0\r\n\r\n", 400),
     (b"GET /health HTTP/1.1\r\n\r\n", 400),  # no Host
     (b"GET /health HTTP/1.1\r\nHost: [::1\r\n\r\n", 400),
     (b"GET /health HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
@@ -274,33 +282,82 @@ async def test_who_sends_nothing_or_drop_by_drop_is_sent_away(
         assert b" 408 " in answers[2]
 
 
-async def test_more_connections_than_allowed_are_refused_and_the_others_served(
-    served: tuple[httpx2.AsyncClient, Path],
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"GET /health HTTP/1.1\r\nHost: h\r\nX-Slow: ",
+        b"POST /api/v1/auth/login HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n{",
+        b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n",
+    ],
+)
+async def test_who_opens_many_connections_and_asks_little_takes_no_place_from_others(
+    served: tuple[httpx2.AsyncClient, Path], said: bytes
 ) -> None:
     client, _ = served
-    assert (await client.get("/health")).status_code == 200
     async with contextlib.AsyncExitStack() as stack:
-        many = [await stack.enter_async_context(raw(client)) for _ in range(25)]
-        answers = [asyncio.create_task(connection.rest(60)) for connection in many]
+        other = await stack.enter_async_context(raw(client, "127.0.0.2"))
+        many = [await stack.enter_async_context(raw(client)) for _ in range(30)]
+        for one in many:
+            await one.say(said)
+        answers = [asyncio.create_task(one.rest(60)) for one in many]
         async with asyncio.timeout(8):  # before the silent ones are sent away
-            while sum(one.done() for one in answers) < 6:  # one of the twenty is the client's
+            while sum(one.done() for one in answers) < 11:  # one of the twenty is the other's
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(0.2)
-        assert [b" 503 " in one.result() for one in answers if one.done()] == [True] * 6
-        assert (await client.get("/health")).status_code == 200
-        for one in answers:
-            one.cancel()
+        assert all(b" 503 " in one.result() for one in answers if one.done())
+        assert [one.done() for one in answers] == [True] * 11 + [False] * 19, "the oldest go first"
+        for address in ("127.0.0.3", "127.0.0.1"):
+            assert b" 200 " in await health(client, address)
+        await other.say(b"GET /api/v1/devices HTTP/1.0\r\n\r\n")
+        assert b" 401 " in await other.rest(), "its place was not taken"
+        for answer in answers:
+            answer.cancel()
         await asyncio.wait(answers)
-    async with asyncio.timeout(20):  # until it has noticed that they are gone
-        while b" 200 " not in await health(client):
-            await asyncio.sleep(0.05)
 
 
-async def health(client: httpx2.AsyncClient) -> bytes:
+async def test_when_all_are_at_work_others_are_refused_but_not_who_asks_for_health() -> None:
+    import uvicorn
+
+    go_on = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] != "/health":
+            await go_on.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_config=None, lifespan="off", http=protocol.limited(4), loop="none")
+    )
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}")
+    async with contextlib.AsyncExitStack() as stack:
+        busy = [await stack.enter_async_context(raw(client)) for _ in range(4)]
+        for one in busy:
+            await one.say(b"GET /work HTTP/1.0\r\nHost: h\r\n\r\n")
+        async with asyncio.timeout(5):
+            while b" 503 " not in await asked(client, b"/work"):
+                await asyncio.sleep(0.01)
+        assert b" 200 " in await health(client)
+        go_on.set()
+        assert all([b" 200 " in await one.rest() for one in busy])
+    assert b" 200 " in await asked(client, b"/work")
+    await client.aclose()
+    server.should_exit = True
+    await task
+
+
+async def asked(client: httpx2.AsyncClient, path: bytes, address: str = "127.0.0.1") -> bytes:
     """The answer on a connection of its own."""
-    async with raw(client) as connection:
-        await connection.say(b"GET /health HTTP/1.0\r\n\r\n")
+    async with raw(client, address) as connection:
+        await connection.say(b"GET " + path + b" HTTP/1.0\r\n\r\n")
         return await connection.rest()
+
+
+async def health(client: httpx2.AsyncClient, address: str = "127.0.0.1") -> bytes:
+    return await asked(client, b"/health", address)
 
 
 async def test_who_does_not_read_is_given_up(

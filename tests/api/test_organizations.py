@@ -51,8 +51,10 @@ async def person(
 
 
 async def trail(sql: asyncpg.Connection, name: str) -> list[tuple[str, str, str]]:
+    """What was done after the log-ins."""
     rows = await sql.fetch(
-        "select who, action, subject from audit join organizations using (organization_id) where name = $1 order by n",
+        "select who, action, subject from audit join organizations using (organization_id)"
+        " where name = $1 and action <> 'log in' order by n",
         name,
     )
     return [tuple(row) for row in rows]

@@ -57,7 +57,6 @@ async def test_a_browser_gets_a_cookie_for_this_host_alone_and_no_token(
     assert name == NAME
     assert {one.lower() for one in attributes} == {
         *("httponly", "secure", "path=/", "samesite=lax"),
-        f"max-age={30 * 86400}",
     }
     assert value not in answer.text
     content = conforms(shapes_accounts.LoggedIn, answer.json())

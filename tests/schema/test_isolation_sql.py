@@ -253,6 +253,9 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
         NOT_YOURS,
     ),
     "enrollment_switch": (f"enrollment_switch(null, false, {WHO})", (), NOT_YOURS),
+    "account_change": (f"account_change($1, true, true, {WHO})", ("user_id",), NOT_YOURS),
+    "accounts": ("accounts(0, 10)", (), NOT_YOURS),
+    "password_reset_make": (f"password_reset_make($1, sha256('x'), now(), {WHO})", ("user_id",), NOT_YOURS),
     "only_first": ("only_first()", (), NOT_YOURS),
     "invitation_end": (f"invitation_end($1, {WHO})", ("invitation_id",), NONE),
     "member_change": (f"member_change($1, null, {WHO})", ("user_id",), NONE),
@@ -265,6 +268,9 @@ NAME_NO_OBJECT = {
     *("organization", "audit_faults", "organization_change", "invitation_create", "key_create"),  # of the caller's own
     *("account", "account_of", "account_create", "memberships_of", "principal", "key"),  # who somebody is: asked before
     *("password_change", "session_open", "session_renew", "session_end", "sessions_of"),  # anybody is somebody
+    *("log_in", "log_in_account", "log_in_failed", "log_out", "session_chain", "has_admin"),
+    *("password_rehash", "password_reset_of", "password_reset_use"),
+    *("invitation_make", "organization_make", "organization_describe", "export_note"),
     *("invitation_use", "organization_create", "alarm_rule_put", "alarm_route_put", "vault_key"),
 }
 """What these do is tested by the routes."""

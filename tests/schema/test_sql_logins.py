@@ -75,9 +75,8 @@ async def test_the_migration_ends_the_logins_that_other_organizations_had(
     database: asyncpg.Connection, database_url: str, tenants: dict[str, Tenant]
 ) -> None:
     names = {it: f"was_{os.urandom(4).hex()}" for it in ("main", "alpha")}
-    await database.execute(
-        "drop function sql_logins_end_late; alter table sql_logins drop constraint sql_logins_of_the_first"
-    )
+    apply, roll_back = (MIGRATIONS / "0018_tenants_apart.sql").read_text().split("-- migrate: rollback")
+    await database.execute(roll_back)
     for organization, name in names.items():
         await database.execute(f"create role {name} login password 'x' in role biogate_sql")
         await database.execute(
@@ -85,7 +84,6 @@ async def test_the_migration_ends_the_logins_that_other_organizations_had(
             *(name, tenants[organization].organization_id),
         )
     sessions = {it: await asyncpg.connect(with_login(database_url, name, "x")) for it, name in names.items()}
-    apply, _ = (MIGRATIONS / "0018_tenants_apart.sql").read_text().split("-- migrate: rollback")
     try:
         await database.execute(apply)
         with pytest.raises((asyncpg.PostgresError, OSError, asyncpg.InterfaceError)):

@@ -38,12 +38,18 @@ class AddressRefused(OSError):
 
 _confined: ContextVar[Confinement | None] = ContextVar("confined", default=None)
 NAT64 = ip_network("64:ff9b::/96")
+UNICAST = ip_network("2000::/3")
+"""All that IANA has given out of IPv6 for the internet. What lies beyond is for plants, links and translators, such as
+64:ff9b:1::/48 and fec0::/10."""
+SPECIAL = tuple(map(ip_network, ("192.88.99.0/24", "3fff::/20")))
+"""For relays and documentation, which not every Python knows."""
 PYTHONS = tuple(
     f"{Path(place).resolve()}/"
     for place in (*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")), sys.pycache_prefix)
     if place is not None
 )
 FILES = frozenset({*mimetypes.knownfiles, "/dev/null"})
+NOT_PUBLIC = "an address that is not public"
 PROGRAMS = ("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn")
 """Prefixes of audit events that start a program."""
 
@@ -66,7 +72,9 @@ def is_public(address: str) -> bool:
             inner = ip_address(int(found) & 0xFFFF_FFFF)  # type: ignore[assignment]
         if inner is not None:
             return is_public(str(inner))
-    return found.is_global and not found.is_multicast
+        if found not in UNICAST:
+            return False
+    return found.is_global and not found.is_multicast and not any(found in network for network in SPECIAL)
 
 
 @functools.cache
@@ -92,7 +100,7 @@ def _connection(confinement: Confinement, _: Any, address: Any) -> str:
         return "a local socket"
     if confinement.private or is_public(str(address[0])):
         return ""
-    return "an address that is not public (BIOGATE_NOTIFY_PRIVATE)"
+    return NOT_PUBLIC
 
 
 def _message(confinement: Confinement, socket: Any, address: Any = None) -> str:

@@ -27,8 +27,8 @@ from tests.processes import AlarmsProcess
 
 AT = datetime(2026, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
 RAISED, RETURNED = ("condition", "unacknowledged"), ("return", "returned-unacknowledged")
-NOT_REMEMBERED = {"state", "published_n"}
-"""Columns of `alarms`: what is made of others, and what is the publisher's."""
+NOT_REMEMBERED = {"state", "published_n", "shelved_since"}
+"""Columns of `alarms`: what is made of others, by the database too, and what is the publisher's."""
 
 
 async def rows(database: asyncpg.Connection) -> dict[str, dict[str, Any]]:
@@ -263,7 +263,7 @@ async def test_who_has_lost_the_lead_tells_no_figures_of_alarms_any_more(
 
 
 FIGURES = (
-    *("biogate_alarms{", "biogate_alarms_unknown", "biogate_alarm_devices", "biogate_alarm_rules_unreadable"),
+    *("biogate_alarms{", "biogate_alarms_not_evaluated", "biogate_alarm_devices", "biogate_alarm_rules_unreadable"),
     *("biogate_alarm_newest_frame_age_seconds", "biogate_alarm_unpublished"),
     *("biogate_notifications{", "biogate_notifications_oldest_seconds", "biogate_notification_routes_failing"),
 )

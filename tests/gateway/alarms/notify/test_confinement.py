@@ -38,7 +38,10 @@ def refused(work: Callable[[], object], *, private: bool = False) -> str:
         *[(address, False) for address in ("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.9", "169.254.169.254")],
         *[(address, False) for address in ("100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "localhost", "")],
         *[(address, False) for address in ("::1", "::", "fe80::1%eth0", "fd00::1", "ff02::1", "::ffff:127.0.0.1")],
-        *[(address, False) for address in ("64:ff9b::a01:203", "2002:7f00:1::", "2001:db8::1")],
+        *[(address, False) for address in ("64:ff9b::a01:203", "2002:7f00:1::", "2001:db8::1", "192.88.99.1")],
+        *[(address, False) for address in ("64:ff9b:1::1", "64:ff9b:1::a01:203", "fec0::1", "::10.0.0.1", "::1.1.1.1")],
+        *[(address, False) for address in ("::ffff:0:10.0.0.1", "3fff::1", "5f00::1", "100::1", "4000::1", "e000::1")],
+        *[(address, False) for address in ("2001::1", "198.18.0.1", "192.0.2.1", "240.0.0.1", "192.0.0.170")],
     ],
 )
 def test_what_a_public_address_is(address: str, public: bool) -> None:

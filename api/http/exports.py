@@ -1,0 +1,23 @@
+"""Notes in the audit trail who has copied what as a whole: a stream of CSV, or of JSON lines."""
+
+from __future__ import annotations
+
+import json
+
+from fastapi import Request
+
+from api.access.attempts import address
+from api.access.guard import access_services
+from api.access.roles import Principal
+
+NOTE = "select export_note($1, $2, $3)"
+
+
+async def note(request: Request) -> None:
+    """Count this export, of the address without its parameters: the trail has the 1st, 10th, 100th … of an hour."""
+    principal: Principal = request.scope["principal"]
+    assert principal.organization_id is not None
+    subject = request.url.path.removeprefix("/api/v1/").removesuffix(".csv")
+    about = {"query": request.url.query, "address": address(request)}
+    database = access_services(request).server.of(principal.organization_id)
+    await database.execute(NOTE, subject, json.dumps(about), principal.who)
