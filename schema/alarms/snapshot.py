@@ -8,13 +8,16 @@ from typing import Any
 
 from schema.alarms.intake import WELL, Intake
 
+LARGEST = 1e300
+"""A greater value counts as none: so differences stay finite, and can be written as JSON."""
 Memory = dict[str, Any]
 """A test's memory as JSON: numbers, null, lists."""
 
 
 @dataclass(slots=True)
 class Value:
-    """The newest value of a channel; a null `value` or a `quality` other than 0 is bad."""
+    """The newest value of a channel; a null `value` or a `quality` other than 0 is bad. A good value that cannot be
+    compared is null, too."""
 
     time: float
     """The device's time, s since 1970."""
@@ -85,8 +88,15 @@ class ConditionTest:
             if seen.time - newest.time > self._stale_after:
                 return f"{channel} has not come for {seen.time - newest.time:.0f} s"
             if newest.quality or newest.value is None:
-                return f"{channel} is of bad quality ({newest.quality})"
+                return why_bad(channel, newest)
         return ""
+
+
+def why_bad(channel: str, newest: Value) -> str:
+    """Why a value cannot be compared: what the device says of it, or what it is."""
+    if newest.quality:
+        return f"{channel} is of bad quality ({newest.quality})"
+    return f"{channel} is not a number between {-LARGEST:g} and {LARGEST:g}"
 
 
 def in_words(value: float | None) -> str:
