@@ -188,7 +188,7 @@ def _alarm(row: Standing, device_id: int) -> tuple[Any, ...]:
     return (
         *(row.rule_id, device_id, row.n, row.version, alarm.condition.value, alarm.active, alarm.acknowledged),
         *(alarm.latched, alarm.shelved_until, alarm.shelved_once, alarm.suppressed, alarm.out_of_service),
-        *(alarm.state.value, row.priority, row.since, row.raised_at, row.raised_n, row.value, row.detail),
+        *(row.state.value, row.priority, row.since, row.raised_at, row.raised_n, row.value, row.detail),
         *(row.removed_at, row.not_evaluated),
     )
 

@@ -1,5 +1,5 @@
 -- alarms: how long one may be shelved, by priority; acts that name the occurrence that a person has seen
--- depends: 0015_intake
+-- depends: 0016_account_life
 
 -- migrate: apply
 
