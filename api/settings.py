@@ -123,7 +123,8 @@ class ApiSettings(BaseSettings):
         50,
         ge=1,
         le=65536,
-        description="most live feeds of one caller at a time; all callers together get 3/4 of the connections",
+        description="most live feeds of one caller at a time; all callers together get 3/4 of the connections, one "
+        "organization as many as are left for all others",
     )
     api_slow: float = Field(
         1, gt=0, le=3600, description="seconds from which on a request is logged as slow, with its times by part"

@@ -1,4 +1,4 @@
--- alarms: how long one may be shelved, by priority; acts that name the occurrence that a person has seen
+-- alarms: how long one may be shelved, by priority; acts that name the occurrence that a person has seen; keys are bounded
 -- depends: 0016_account_life
 
 -- migrate: apply
@@ -63,7 +63,37 @@ end $$;
 revoke all on function api.alarm_act(text, text, text, timestamptz, boolean, text, text, jsonb, bigint) from public;
 grant execute on function api.alarm_act(text, text, text, timestamptz, boolean, text, text, jsonb, bigint) to biogate_api;
 
+-- Raises object_not_in_prerequisite_state.
+create or replace function api.key_create(
+    key_id_ text, secret_hash_ bytea, name_ text, role_ text, scopes_ text[], expires_at_ timestamptz, who text
+) returns void language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    perform pg_advisory_xact_lock(1801812339, api.organization());  -- "keys"
+    if (select count(*) from api_keys
+         where organization_id = api.organization() and ended_at is null and coalesce(expires_at, 'infinity') > now()) >= 200
+    then
+        raise exception 'there are 200 keys that can be used already: end one'
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    insert into api_keys (key_id, organization_id, name, role, scopes, secret_hash, created_by, expires_at)
+    values (key_id_, api.organization(), name_, role_, scopes_, secret_hash_, who, expires_at_);
+    insert into audit (organization_id, who, action, subject, new, why)
+    values (api.organization(), who, 'key create', 'key/' || key_id_,
+            jsonb_build_object('name', name_, 'role', role_, 'scopes', scopes_, 'expires_at', expires_at_), 'key');
+end $$;
+
 -- migrate: rollback
+
+create or replace function api.key_create(
+    key_id_ text, secret_hash_ bytea, name_ text, role_ text, scopes_ text[], expires_at_ timestamptz, who text
+) returns void language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+    insert into api_keys (key_id, organization_id, name, role, scopes, secret_hash, created_by, expires_at)
+    values (key_id_, api.organization(), name_, role_, scopes_, secret_hash_, who, expires_at_);
+    insert into audit (organization_id, who, action, subject, new, why)
+    values (api.organization(), who, 'key create', 'key/' || key_id_,
+            jsonb_build_object('name', name_, 'role', role_, 'scopes', scopes_, 'expires_at', expires_at_), 'key');
+end $$;
 
 drop function api.alarm_act(text, text, text, timestamptz, boolean, text, text, jsonb, bigint);
 drop trigger alarms_shelved on alarms;
