@@ -319,6 +319,7 @@ WHOSE = {
     "commands": OF_ORGANIZATION,
     "credentials": OF_DEVICE,
     "device_events": OF_DEVICE,
+    "device_heard": OF_DEVICE,
     "device_layouts": OF_DEVICE,
     "device_streams": OF_DEVICE,
     "devices": OF_ORGANIZATION,
