@@ -167,8 +167,8 @@ async def test_the_keys_of_an_organization_are_bounded(api: httpx2.AsyncClient, 
     north = await database.fetchval("select organization_id from organizations where name = 'north'")
     await database.execute(
         "insert into api_keys (key_id, organization_id, name, role, scopes, secret_hash, created_by)"
-        " select translate(lpad(n::text, 12, '0'), '0123456789', 'abcdefghij'), $1, 'old', 'viewer', '{telemetry:read}',"
-        " sha256(n::text::bytea), 'test'"
+        " select translate(lpad(n::text, 12, '0'), '0123456789', 'abcdefghij'), $1, 'old', 'viewer',"
+        " '{telemetry:read}', sha256(n::text::bytea), 'test'"
         " from generate_series(1, 199) n",
         north,
     )
