@@ -16,8 +16,10 @@ from schema.topics import END
 CONTENT_MSGPACK = "application/msgpack"
 CONTENT_JSON = "application/json"
 
+MOST_SEQ = 2**53 - 1
+
 Boot = Annotated[int, Meta(ge=0, le=2**32 - 1, description="power-up counter of the controller; only grows")]
-Seq = Annotated[int, Meta(ge=0, le=2**53 - 1, description="number of the frame within its boot, from 0")]
+Seq = Annotated[int, Meta(ge=0, le=MOST_SEQ, description="number of the frame within its boot, from 0")]
 Quality = Annotated[int, Meta(ge=0, le=32767, description="0 good, 1 bad, 2 uncertain, others device-specific")]
 
 GOOD, BAD, UNCERTAIN = 0, 1, 2
@@ -69,6 +71,9 @@ class Event(msgspec.Struct, frozen=True):
     """`phase`, `dosing`, `calibration`, `alarm`; other words are kept too."""
     boot: Boot | None = None
     data: dict[str, Any] = {}
+    n: Annotated[int, Meta(ge=0, le=MOST_SEQ)] | None = None
+    """A number that tells equal events of one instant apart, such as two equal doses in a millisecond: without it the
+    second is taken for the first, sent again. A count of the events of the boot does it."""
 
 
 Range = tuple[Seq, Seq]

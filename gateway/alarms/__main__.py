@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gateway.alarms import metrics
 from gateway.alarms.evaluator import Evaluator
 from gateway.alarms.lead import AlarmLead
-from gateway.alarms.notify import Notifier
+from gateway.alarms.notify.notifier import Notifier
 from gateway.alarms.publish import AlarmPublisher
 from gateway.runtime import logs, process
 from gateway.runtime.database import Troubles, check_schema, create_pool, retry_until_it_works
