@@ -23,7 +23,8 @@ from schema import times
 SQL = load("latest")
 RECENT = timedelta(hours=1)
 """The newest frame of a device is looked for in this time first, and in all chunks only if there is none."""
-
+NEAR = timedelta(minutes=1)
+"""What a frame leaves open, most devices have sent shortly before: each is looked for by itself there."""
 AT_ONCE = 500
 """Devices in one query: the database reads some while the answers for others are built here."""
 
@@ -38,7 +39,8 @@ class Layout(NamedTuple):
     places: list[int]
 
 
-class Gap(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Gap:
     """A channel without a value in the newest frame of its layout; `samples[at]` is still to be filled."""
 
     samples: list[Latest]
@@ -151,21 +153,35 @@ def _samples(row: asyncpg.Record, time: str | None, layout: Layout, gaps: list[G
 
 
 async def _fill(connection: Connection, gaps: Sequence[Gap], wanted: WantedLatest) -> None:
-    since = [gap.row["newest"] - wanted.within for gap in gaps]
+    """Look for each gap shortly before its frame; for those that are left, in all of the time at once."""
+    since = {gap: gap.row["newest"] - wanted.within for gap in gaps}
+    near = {gap: max(since[gap], gap.row["time"] - NEAR) for gap in gaps}
+    left = await _fill_by(connection, "older", near, wanted)
+    if wanted.within > NEAR and left:
+        await _fill_by(connection, "oldest", {gap: since[gap] for gap in left}, wanted)
+
+
+async def _fill_by(
+    connection: Connection, name: str, since: Mapping[Gap, datetime], wanted: WantedLatest
+) -> Sequence[Gap]:
+    """Fill what this statement finds since then; returns the gaps that are left."""
+    gaps = list(since)
     rows = await connection.fetch(
-        SQL["older"],
+        SQL[name],
         [gap.row["device_id"] for gap in gaps],
         [gap.row["layout_id"] for gap in gaps],
         [gap.place + 1 for gap in gaps],
         [gap.row["time"] for gap in gaps],
-        since,
+        list(since.values()),
         wanted.everything,
-        min(since),
+        min(since.values()),
     )
     for number, time, value, quality in rows:
-        samples, at, _, _ = gaps[number - 1]
-        empty = samples[at]
-        samples[at] = Latest(empty.channel, empty.unit, value, quality or 0, times.text(time))
+        gap = gaps[number - 1]
+        empty = gap.samples[gap.at]
+        gap.samples[gap.at] = Latest(empty.channel, empty.unit, value, quality or 0, times.text(time))
+    found = {number - 1 for number, *_ in rows}
+    return [gap for number, gap in enumerate(gaps) if number not in found]
 
 
 def _merged(found: Sequence[tuple[Layout, list[Latest]]]) -> list[Latest]:

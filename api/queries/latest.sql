@@ -6,66 +6,85 @@
 
 -- name: one
 -- Of the device named $1: one row a layout that it uses, with the layout's newest frame and its channels. newest null:
--- no frame since then; layout_id null: no frame ever; no row: no such device.
-select d.device_id, n.time as newest, l.layout_id, u.channel_ids, u.names, u.units,
-       case when l.layout_id = n.layout_id then n.time else o.time end as time,
-       case when l.layout_id = n.layout_id then n.values else o.values end as values,
-       case when l.layout_id = n.layout_id then n.quality else o.quality end as quality
+-- no frame since then; layout_id null: no frame ever; no row: no such device. The time is gone through once for all
+-- layouts, and not at all for a device that has one: a device may have had many, of which it uses few.
+with seen as materialized (
+select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times
   from devices d
   left join clocks_set_back c on c.device_id = d.device_id
   left join lateral (
-       (select f.time, f.layout_id, f.values, f.quality
+       (select f.time, f.layout_id
           from frames f
          where f.device_id = d.device_id and f.time >= $3 and f.time > coalesce(c.before, '-infinity')
          order by f.time desc limit 1)
         union all
-       (select f.time, f.layout_id, f.values, f.quality
+       (select f.time, f.layout_id
           from frames f
          where f.device_id = d.device_id and f.time >= $3 and f.time <= c.until
          order by f.time desc limit 1)
         limit 1) n on true
-  left join device_layouts l on l.device_id = d.device_id
+  left join lateral (
+       select array_agg(u.layout_id) as layouts, array_agg(u.time) as times
+         from (select f.layout_id, max(f.time) as time
+                 from frames f
+                where (select count(*) from device_layouts l where l.device_id = d.device_id) > 1
+                  and f.device_id = d.device_id
+                  and f.time >= n.time - $2::interval and f.time >= $3 - $2::interval
+                  and f.time <= n.time
+                group by f.layout_id) u) u on true
+ where d.name = $1)
+select s.device_id, s.newest, l.layout_id, c.channel_ids, c.names, c.units, f.time, f.values, f.quality
+  from seen s
+  left join device_layouts l on l.device_id = s.device_id
   left join lateral (
        select array_agg(lc.channel_id order by lc.ordinal) as channel_ids, array_agg(c.name order by lc.ordinal) as names,
               array_agg(c.unit order by lc.ordinal) as units
          from layout_channels lc join channels c using (channel_id)
-        where lc.layout_id = l.layout_id) u on true
+        where lc.layout_id = l.layout_id) c on true
   left join lateral (
        select f.time, f.values, f.quality
          from frames f
-        where l.layout_id <> n.layout_id and f.device_id = d.device_id and f.layout_id = l.layout_id
-          and f.time >= n.time - $2::interval and f.time >= $3 - $2::interval
-          and f.time <= n.time
-        order by f.time desc limit 1) o on true
- where d.name = $1;
+        where f.device_id = s.device_id and f.layout_id = l.layout_id and f.time >= $3 - $2::interval
+          and f.time = case when l.layout_id = s.layout_id then s.newest
+                            else s.times[array_position(s.layouts, l.layout_id)] end
+        limit 1) f on true;
 
 -- name: many
 -- The same of the devices $1, without the channels.
-select d.device_id, n.time as newest, l.layout_id,
-       case when l.layout_id = n.layout_id then n.time else o.time end as time,
-       case when l.layout_id = n.layout_id then n.values else o.values end as values,
-       case when l.layout_id = n.layout_id then n.quality else o.quality end as quality
+with seen as materialized (
+select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times
   from unnest($1::int[]) as d (device_id)
   left join clocks_set_back c on c.device_id = d.device_id
   left join lateral (
-       (select f.time, f.layout_id, f.values, f.quality
+       (select f.time, f.layout_id
           from frames f
          where f.device_id = d.device_id and f.time >= $3 and f.time > coalesce(c.before, '-infinity')
          order by f.time desc limit 1)
         union all
-       (select f.time, f.layout_id, f.values, f.quality
+       (select f.time, f.layout_id
           from frames f
          where f.device_id = d.device_id and f.time >= $3 and f.time <= c.until
          order by f.time desc limit 1)
         limit 1) n on true
-  join device_layouts l on l.device_id = d.device_id
+  left join lateral (
+       select array_agg(u.layout_id) as layouts, array_agg(u.time) as times
+         from (select f.layout_id, max(f.time) as time
+                 from frames f
+                where (select count(*) from device_layouts l where l.device_id = d.device_id) > 1
+                  and f.device_id = d.device_id
+                  and f.time >= n.time - $2::interval and f.time >= $3 - $2::interval
+                  and f.time <= n.time
+                group by f.layout_id) u) u on true)
+select s.device_id, s.newest, l.layout_id, f.time, f.values, f.quality
+  from seen s
+  join device_layouts l on l.device_id = s.device_id
   left join lateral (
        select f.time, f.values, f.quality
          from frames f
-        where l.layout_id <> n.layout_id and f.device_id = d.device_id and f.layout_id = l.layout_id
-          and f.time >= n.time - $2::interval and f.time >= $3 - $2::interval
-          and f.time <= n.time
-        order by f.time desc limit 1) o on true;
+        where f.device_id = s.device_id and f.layout_id = l.layout_id and f.time >= $3 - $2::interval
+          and f.time = case when l.layout_id = s.layout_id then s.newest
+                            else s.times[array_position(s.layouts, l.layout_id)] end
+        limit 1) f on true;
 
 -- name: layouts
 select layout_id, channel_ids from layouts where layout_id = any ($1::int[]);
@@ -87,3 +106,28 @@ select g.number, f.time, f.value, f.quality
           and case when $6::boolean then f.values[g.slot] is not null or f.quality[g.slot] is not null
                    else f.values[g.slot] is not null and coalesce(f.quality[g.slot], 0) = 0 end
         order by f.time desc limit 1) f;
+
+-- name: oldest
+-- The same by one pass over the time of each device, for slots that were open for long: to go through it for each of
+-- them would cost as much again.
+select g.number, f.time, f.values[g.slot] as value, f.quality[g.slot] as quality
+  from (select g.number, g.device_id, g.layout_id, g.slot, max(f.time) as time
+          from (select g.device_id, max(g.before) as before, min(g.since) as since
+                  from unnest($1::int[], $4::timestamptz[], $5::timestamptz[]) as g (device_id, before, since)
+                 group by g.device_id) d
+         cross join lateral (
+               select f.time, f.layout_id, f.values, f.quality
+                 from frames f
+                where f.device_id = d.device_id and f.time >= d.since and f.time >= $7 and f.time < d.before
+               offset 0) f
+          join unnest($1::int[], $2::int[], $3::int[], $4::timestamptz[], $5::timestamptz[])
+               with ordinality as g (device_id, layout_id, slot, before, since, number)
+            on g.device_id = d.device_id and g.layout_id = f.layout_id and f.time >= g.since and f.time < g.before
+           and case when $6::boolean then f.values[g.slot] is not null or f.quality[g.slot] is not null
+                    else f.values[g.slot] is not null and coalesce(f.quality[g.slot], 0) = 0 end
+         group by g.number, g.device_id, g.layout_id, g.slot) g
+ cross join lateral (
+       select f.time, f.values, f.quality
+         from frames f
+        where f.device_id = g.device_id and f.layout_id = g.layout_id and f.time = g.time and f.time >= $7
+        limit 1) f;

@@ -29,7 +29,7 @@ from gateway.enrollment import store
 from gateway.enrollment.refusals import Refusals
 from gateway.enrollment.requests import UnreadableRequest, read, txn_of
 from gateway.enrollment.steps import EnrollmentReply, Steps, refuse
-from gateway.errors import BrokerRefused, GatewayError
+from gateway.errors import BrokerRefused, GatewayError, words_of
 from gateway.logins.roles import ENROLLMENTS
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, listening
 from gateway.runtime.triage import TriageVerdict, triage
@@ -205,7 +205,7 @@ class EnrollmentService:
             try:
                 await self._do(job)
             except aiomqtt.MqttError as error:
-                log.info("a reply could not be sent; the device will ask again", txn=job.txn, error=str(error))
+                log.info("a reply could not be sent; the device will ask again", txn=job.txn, error=words_of(error))
             except Exception as error:
                 if isinstance(error, FAILURES) and triage(error) not in {TriageVerdict.DATA, TriageVerdict.CONFLICT}:
                     self._missed = True
@@ -258,7 +258,7 @@ class EnrollmentService:
                         await asyncio.sleep(self._timing.listen_s)
                         await connection.fetchval("select 1", timeout=PROBE_ANSWER_S)
             except FAILURES as error:
-                log.info("notifications are not heard: polling", error=str(error))
+                log.info("notifications are not heard: polling", error=words_of(error))
             finally:
                 self._listening = False
             await asyncio.sleep(self._timing.listen_s)

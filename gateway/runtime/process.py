@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import Counter
 from pydantic import ValidationError
 
-from gateway.errors import GatewayError, SessionTakenOver
+from gateway.errors import GatewayError, SessionTakenOver, words_of
 from gateway.runtime.database import FAILURES, Pool
 from gateway.runtime.triage import needed, sqlstate
 from gateway.settings import Settings
@@ -70,7 +70,7 @@ async def database_troubles(pool: Pool) -> list[str]:
     try:
         await answer_within(PROBE_TIMEOUT_S, pool.fetchval("select 1"))
     except FAILURES as error:
-        return [f"database: {needed(error) or 'no answer'} ({sqlstate(error)}: {error})"]
+        return [f"database: {needed(error) or 'no answer'} ({sqlstate(error)}: {words_of(error)})"]
     return []
 
 

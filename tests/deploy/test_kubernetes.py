@@ -121,7 +121,7 @@ def test_it_follows_the_schema_of_kubernetes(plant: str) -> None:
     for one in checked:
         kubernetes_validate.validate(one, KUBERNETES, strict=True)
     assert {one["kind"] for one in objects(plant) if one not in checked} <= {
-        "Cluster", "ScheduledBackup", "ObjectStore", "PodMonitor", "EMQX"
+        "Cluster", "ScheduledBackup", "ObjectStore", "PodMonitor", "PrometheusRule", "EMQX"
     }  # fmt: skip
 
 

@@ -15,12 +15,14 @@ import threading
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.alarms.notify.confinement import Confinement, confine
+from gateway.alarms.notify.confinement import NOT_PUBLIC, Confinement, confine
 
 CONNECT_S, ANSWER_S = 5.0, 10.0
 """Seconds for each connection of a message, whatever the URL says."""
 PACE_S = 0.2
 """Seconds between two connections of a message."""
+UNREACHED = "the service cannot be reached, or broke off"
+UNREACHED_IN_PUBLIC = "the service cannot be reached at a public address, or broke off"
 Tone = Literal["info", "success", "warning", "failure"]
 
 _said: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("said", default=None)
@@ -111,19 +113,22 @@ def _send(url: str, message: Notice, confinement: Confinement) -> str | None:
             body_format=apprise.NotifyFormat.TEXT,
         )
     except Exception as error:
-        return f"refused: {confinement.refused}" if confinement.refused else f"a defect: {type(error).__name__}"
-    if sent:
-        return None
-    return f"refused: {confinement.refused}" if confinement.refused else _reason(" ".join(said))
+        return _reason("", confinement) if confinement.refused else f"a defect: {type(error).__name__}"
+    return None if sent else _reason(" ".join(said), confinement)
 
 
-def _reason(said: str) -> str:
-    """The kind of failure, found in what the library has logged."""
-    answered = re.search(r"\berror=(\d{3})\b", said)
-    if answered:
-        return f"the service answered {answered[1]}"
-    if re.search("connection|socket|connect", said, re.IGNORECASE):
-        return "the service cannot be reached, or broke off"
+def _reason(said: str, confinement: Confinement) -> str:
+    """The class of failure, found in what the library has logged.
+
+    It does not tell an address inside the plant from a name that there is not, nor one answer of a service from
+    another: who writes a URL could find out by it what stands in the plant."""
+    if confinement.refused and confinement.refused != NOT_PUBLIC:
+        return f"refused: {confinement.refused}"
+    answered = re.search(r"\berror=([2-5])\d{2}\b", said)
+    if answered and not confinement.refused:
+        return f"the service answered {answered[1]}xx"
+    if confinement.refused or re.search("connection|socket|connect", said, re.IGNORECASE):
+        return UNREACHED if confinement.private else UNREACHED_IN_PUBLIC
     return "the service did not take it"
 
 
