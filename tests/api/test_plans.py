@@ -27,12 +27,13 @@ from api.queries import (
     events,
     latest,
     quarantine,
+    rule_warnings,
     status,
     telemetry,
 )
 from api.queries import annotations as annotation_queries
 from api.settings import ApiSettings
-from api.shapes.alarms import AlarmParameters, HistoryParameters
+from api.shapes.alarms import AlarmParameters, HistoryParameters, SilencedParameters
 from api.shapes.audit import AuditFilter
 from api.shapes.devices import DeviceParameters
 from api.shapes.enrollments import EnrollmentParameters
@@ -87,6 +88,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "commands that wait": (commands.SQL["page"], (1, ["waiting"], times.LAST, LAST_COMMAND, 100)),
     "enrollments": (enrollments.SQL["page"], (None, None, times.LAST, enrollments.LAST_TXN, 5)),
     "enrollments of a serial": (enrollments.SQL["page"], (None, "s-1", times.LAST, enrollments.LAST_TXN, 100)),
+    "phases of all devices": (rule_warnings.SQL["devices"], (50,)),
     "transitions": (alarms.SQL["history"], (times.FIRST, times.LAST, BIG[0], None, None, None, None, 100)),
     "transitions of a device": (
         alarms.SQL["history"],
@@ -95,7 +97,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
 }
 """That are planned each time."""
 HARMLESS = {
-    *("devices.page", "alarm_rules.page", "alarm_rules.scope", "alarm_rules.covered", "serials.serials"),
+    *("devices.page", "alarm_rules.page", "alarm_rules.covered", "serials.serials"),
     *("events.events", "alarm_health.now", "alarm_health.stale"),
 }
 """What may be left out is no better found by an index there, or there is little to look through."""
@@ -223,6 +225,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await commands.page(database, 1, None, (times.LAST, LAST_COMMAND), 10)
         await enrollments.page(database, EnrollmentParameters(), (times.LAST, enrollments.LAST_TXN), 10)
         await alarms.page(database, AlarmParameters(), ("", ""), 10)
+        await alarms.silenced(database, SilencedParameters(), ("", ""), 10)
         await alarms.history(database, HistoryParameters(), alarms.LAST_ID, 10)
         await alarm_health.figures(database, times.Span(at(0), at(3600)), None, at(3600))
         await devices.page(database, DeviceParameters(), "", 10)
@@ -233,7 +236,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
     assert "devices.page" in kept
     optional = {name for name, text in named.items() if OPTIONAL.search(text)}
     planned = {"audit.newest_first", "audit.oldest_first", "commands.page", "enrollments.page", "alarms.page"}
-    planned |= {"alarms.history", "alarm_health.episodes"}
+    planned |= {"alarms.history", "alarms.silenced", "alarm_health.episodes"}
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"
 

@@ -27,8 +27,8 @@ from tests.processes import AlarmsProcess
 
 AT = datetime(2026, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
 RAISED, RETURNED = ("condition", "unacknowledged"), ("return", "returned-unacknowledged")
-NOT_REMEMBERED = {"state", "published_n"}
-"""Columns of `alarms`: what is made of others, and what is the publisher's."""
+NOT_REMEMBERED = {"state", "published_n", "shelved_since"}
+"""Columns of `alarms`: what is made of others, by the database too, and what is the publisher's."""
 
 
 async def rows(database: asyncpg.Connection) -> dict[str, dict[str, Any]]:
