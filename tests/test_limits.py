@@ -93,7 +93,7 @@ def firmware() -> Iterable[tuple[str, str, str]]:
         "an MQTT packet",
         f"{of_the_broker('max_packet_size'):,} bytes (`max_packet_size` of mosquitto.conf); about 4,000 frames of 20 "
         "channels in a block",
-        "the broker ends the connection",
+        "the broker ends the connection: split the block, and never send such a packet again",
     )
     yield (
         "channels of a frame, and of a device over its life",
