@@ -44,8 +44,19 @@ EVERY_BOARD = pytest.mark.parametrize("board", BOARDS.values(), ids=list(BOARDS)
 
 
 def test_there_is_a_dashboard_for_each_part() -> None:
-    assert set(BOARDS) == {f"biogate-{part}" for part in ("plant", "bioreactor", "gateway", "database", "broker")}
+    assert set(BOARDS) == {
+        f"biogate-{part}" for part in ("shift", "plant", "bioreactor", "gateway", "database", "broker")
+    }
     assert len(BOARDS) == len(dashboards.FILES)
+
+
+def test_what_an_operator_sees_first_is_short() -> None:
+    """And is what the plant's page shows, word by word."""
+    plant = {panel["title"]: panel for panel in dashboards.panels(BOARDS["biogate-plant"])}
+    shift = list(dashboards.panels(BOARDS["biogate-shift"]))
+    assert len(shift) <= 8
+    for panel in shift:
+        assert panel["targets"] == plant[panel["title"]]["targets"]
 
 
 @EVERY_BOARD
