@@ -31,7 +31,7 @@ DURATION = re.compile(r"(\[|for: )\d+[mhd]\b")
 FIRED_S = 60
 AWAY = (
     ("BiogateDatabaseAway", "critical"),
-    ("BiogateNothingCommitted", "critical"),
+    ("BiogateNotConnected", "critical"),
     ("BiogateCanaryLost", "critical"),
 )
 DOWN = "BiogateGatewayDown", "critical"
