@@ -92,6 +92,7 @@ class Process:
         """Start the process. `prepare` runs under the lock, when no older process is left. The previous log is kept as
         `.1`. Raises StartError if the program cannot be executed."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.parent.chmod(0o700)  # logs name devices, people and client ids
         descriptor = acquire(self.lock, self.name)
         try:
             if prepare is not None:

@@ -257,7 +257,7 @@ class Supervisor:
             service.spawn()
 
     def _end_if_hung(self, service: Service) -> None:
-        """Kill a part that has not answered at HUNG_LOOKS looks in a row. Looks are counted, as we may have hung too."""
+        """Kill a part that did not answer at HUNG_LOOKS looks in a row; looks are counted, as we may have hung too."""
         silent = self._silent[service.title] + 1 if service.process.running and not service.is_alive() else 0
         self._silent[service.title] = silent
         if silent >= HUNG_LOOKS:

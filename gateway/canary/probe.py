@@ -46,7 +46,8 @@ class CanaryLogin:
             given["port"],
             username=given["username"],
             password=given["password"],
-            identifier=f"{given['username']}-{token_hex(8)}",
+            identifier=given.get("client_id")
+            or f"{given['username']}-{token_hex(8)}",  # none: made by an older version
             protocol=aiomqtt.ProtocolVersion.V5,
             clean_start=True,
             keepalive=15,

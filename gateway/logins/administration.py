@@ -86,7 +86,10 @@ class Administration:
         trouble = Trouble(self._troubles, "administer logins")
         while True:
             end_if_cancelled()
-            await self._leading.wait()
+            if not self._leading.is_set():
+                for figure in metrics.CREDENTIALS:
+                    figure.forget()
+                await self._leading.wait()
             identifier = f"admin-{random.token_hex(16)}"
             try:
                 async with (

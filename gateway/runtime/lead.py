@@ -116,10 +116,13 @@ class Lead:
                 try:
                     while True:
                         await wait_at_most(self._settings.timing.prove_s, taken_over)
-                        if await self._prove() and taken_over.is_set():
-                            raise SessionTakenOver(
-                                f"a client that does not lead connected as the gateway of {self._what}"
-                            )
+                        leads = await self._prove()
+                        if taken_over.is_set():
+                            if leads:
+                                raise SessionTakenOver(
+                                    f"a client that does not lead connected as the gateway of {self._what}"
+                                )
+                            await asyncio.sleep(self._settings.timing.prove_s)  # the database does not say yet
                 except LeadLost as lost:
                     log.warning("not leading any more", what=self._what, reason=str(lost))
                 finally:

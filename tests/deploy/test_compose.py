@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pydantic_settings import BaseSettings
 from ruamel.yaml import YAML
 
@@ -23,6 +25,8 @@ from deploy.command import HIDDEN, WORDS
 from deploy.stack.choose import MOSQUITTO_TESTED, POSTGRES_TESTED, TIMESCALE_TESTED, version
 from deploy.stack.conf import render
 from deploy.stack.paths import CHECKOUT, MOSQUITTO_CONF
+from gateway.alarms.__main__ import load_passwords
+from gateway.secrets import VAULT, load_key
 from tests.deploy.composed import COMPOSE, FILE, OURS, SERVICES, mounts
 
 
@@ -36,7 +40,7 @@ KNOWN = {
     "api": variables(api.settings.ApiSettings),
     "accounts": {"BIOGATE_DATABASE_URL"},
     "sql-login": {"BIOGATE_DATABASE_URL"},
-    "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},
+    "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL", "BIOGATE_GATEWAY_DATABASE_URL"},
     "devices": variables(gateway.settings.Settings),
     "alarms": variables(gateway.settings.Settings),
     "canary": variables(gateway.canary.settings.CanarySettings),
@@ -121,7 +125,7 @@ def test_every_port_of_the_machine_can_be_another() -> None:
 
 def test_one_variable_is_the_plant_s_address_in_certificate_and_grants(tmp_path: Path) -> None:
     shell, flags, text = OURS["setup"]["command"]
-    for volume in ("secrets", "api", "database", "grafana"):
+    for volume in ("secrets", "api", "database", "grafana", "gateway", "alarms"):
         (tmp_path / volume).mkdir(mode=0o700)
     programs = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     subprocess.run(
@@ -231,10 +235,12 @@ def test_no_secret_is_in_the_file_nor_in_the_environment() -> None:
 
 
 WHO_SEES = {
-    "secrets": {"setup", "gateway", "alarms", "controllers", "canary-login"},
+    "secrets": {"setup", "gateway", "controllers", "canary-login"},
+    "alarms-secrets": {"setup", "alarms"},
+    "gateway-login": {"setup", "migrations", "gateway", "alarms"},
     "broker-security": {"setup", "broker", "proxy"},
     "database-login": {
-        *("setup", "database", "migrations", "gateway", "alarms"),
+        *("setup", "database", "migrations"),
         *("controllers", "grafana-login", "canary-login"),
     },
     "api-secret": {"setup", "migrations", "api"},
@@ -258,6 +264,26 @@ def test_secrets_are_seen_only_where_they_are_needed(volume: str) -> None:
         if given.startswith(f"{volume}:") and not given.endswith(":ro")
     }
     assert writers == WHO_WRITES.get(volume, {"setup"})
+
+
+def test_what_runs_logs_in_at_the_database_with_least_rights() -> None:
+    """The owner's login is of the services alone that run to their end."""
+    for name, service in OURS.items():
+        url = service.get("environment", {}).get("BIOGATE_DATABASE_URL")
+        if url is not None and service["restart"] != "no":
+            assert urlsplit(url).username == {"api": "biogate_web"}.get(name, "biogate_intake")
+
+
+def test_the_alarms_process_starts_with_the_secrets_that_it_gets(secrets_dir: Path, tmp_path: Path) -> None:
+    given = re.search(r"install -m 600 (.*) alarms\n", OURS["setup"]["command"][2])
+    assert given
+    for file in given[1].split():
+        shutil.copy(secrets_dir / Path(file).name, tmp_path)
+    tmp_path.chmod(0o700)
+    assert load_passwords(tmp_path).password("gateway")
+    assert load_key(tmp_path / VAULT, X25519PrivateKey)  # type: ignore[type-abstract]
+    assert not list(tmp_path.glob("claim-*"))
+    assert not (tmp_path / "ca.key.pem").exists()
 
 
 def test_nothing_plain_leaves_a_container() -> None:
@@ -292,7 +318,7 @@ def test_the_broker_s_container_changes_only_paths(tmp_path: Path) -> None:
 
 async def test_the_scripts_of_setup_and_controllers_can_run_again(tmp_path: Path, database_url: str) -> None:
     """With the volumes as they are after the image has made them."""
-    for volume in ("secrets", "api", "controllers", "database", "grafana"):
+    for volume in ("secrets", "api", "controllers", "database", "grafana", "gateway", "alarms"):
         (tmp_path / volume).mkdir(mode=0o700)
     programs = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     environment = {"PATH": programs, "PYTHONPATH": str(CHECKOUT), "BIOGATE_DATABASE_URL": database_url}
@@ -329,11 +355,17 @@ def test_the_gateway_has_time_to_drain() -> None:
     assert int(OURS["gateway"]["stop_grace_period"].removesuffix("s")) > drain
 
 
+DROPS_ROOT = {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
+"""What a container needs whose entrypoint gives files to its own user and becomes that user."""
+
+
 def test_programs_run_without_rights() -> None:
     for service in (*OURS.values(), SERVICES["prometheus"]):
         assert service["read_only"]
-        assert service["cap_drop"] == ["ALL"]
+        assert "cap_add" not in service
     for service in SERVICES.values():
+        assert service["cap_drop"] == ["ALL"]
+        assert set(service.get("cap_add", [])) <= DROPS_ROOT
         assert service["security_opt"] == ["no-new-privileges:true"]
 
 
