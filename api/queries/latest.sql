@@ -11,18 +11,25 @@
 with seen as materialized (
 select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times
   from devices d
+  left join clocks_set_back c on c.device_id = d.device_id
   left join lateral (
-       select f.time, f.layout_id
-         from frames f
-        where f.device_id = d.device_id and f.time >= $3
-        order by f.time desc limit 1) n on true
+       (select f.time, f.layout_id
+          from frames f
+         where f.device_id = d.device_id and f.time >= $3 and f.time > coalesce(c.before, '-infinity')
+         order by f.time desc limit 1)
+        union all
+       (select f.time, f.layout_id
+          from frames f
+         where f.device_id = d.device_id and f.time >= $3 and f.time <= c.until
+         order by f.time desc limit 1)
+        limit 1) n on true
   left join lateral (
        select array_agg(u.layout_id) as layouts, array_agg(u.time) as times
          from (select f.layout_id, max(f.time) as time
                  from frames f
                 where (select count(*) from device_layouts l where l.device_id = d.device_id) > 1
                   and f.device_id = d.device_id
-                  and f.time >= n.time - $2::interval and f.time >= $3 - $2::interval
+                  and f.time >= n.time - $2::interval and f.time >= $3 - $2::interval and f.time <= n.time
                 group by f.layout_id) u) u on true
  where d.name = $1)
 select s.device_id, s.newest, l.layout_id, c.channel_ids, c.names, c.units, f.time, f.values, f.quality
@@ -46,18 +53,25 @@ select s.device_id, s.newest, l.layout_id, c.channel_ids, c.names, c.units, f.ti
 with seen as materialized (
 select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times
   from unnest($1::int[]) as d (device_id)
+  left join clocks_set_back c on c.device_id = d.device_id
   left join lateral (
-       select f.time, f.layout_id
-         from frames f
-        where f.device_id = d.device_id and f.time >= $3
-        order by f.time desc limit 1) n on true
+       (select f.time, f.layout_id
+          from frames f
+         where f.device_id = d.device_id and f.time >= $3 and f.time > coalesce(c.before, '-infinity')
+         order by f.time desc limit 1)
+        union all
+       (select f.time, f.layout_id
+          from frames f
+         where f.device_id = d.device_id and f.time >= $3 and f.time <= c.until
+         order by f.time desc limit 1)
+        limit 1) n on true
   left join lateral (
        select array_agg(u.layout_id) as layouts, array_agg(u.time) as times
          from (select f.layout_id, max(f.time) as time
                  from frames f
                 where (select count(*) from device_layouts l where l.device_id = d.device_id) > 1
                   and f.device_id = d.device_id
-                  and f.time >= n.time - $2::interval and f.time >= $3 - $2::interval
+                  and f.time >= n.time - $2::interval and f.time >= $3 - $2::interval and f.time <= n.time
                 group by f.layout_id) u) u on true)
 select s.device_id, s.newest, l.layout_id, f.time, f.values, f.quality
   from seen s
