@@ -73,7 +73,8 @@ DESCRIPTION = """Access to devices, telemetry, events and the quarantine; enroll
 * Times are given as ISO 8601 with a zone (a date alone is its midnight), as milliseconds since 1970, as `now` or as a
   duration before now like `-24h`; answers have UTC with `Z`, to the microsecond.
 * Lists come in pages: `truncated` says that there is more, `next` is the `cursor` of the page after.
-* JSON or CSV: by `Accept`, by `format=`, or by an address ending in `.csv`.
+* JSON or CSV: by `Accept`, by `format=`, or by an address ending in `.csv`. A text that a
+  spreadsheet would take for a formula begins with an apostrophe in CSV.
 * Errors are `application/problem+json` (RFC 9457) and say what to change; unknown parameters are errors.
 """
 

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schema.alarms.rules import Priority
+
 
 def _is_postgresql(url: str) -> str:
     if urlsplit(url).scheme not in {"postgresql", "postgres"}:
@@ -50,6 +52,9 @@ PasswordRounds = Annotated[
         "log-in; it applies to new passwords, and to others from their next log-in on",
     ),
 ]
+
+
+ShelvingHours = Annotated[float, Field(gt=0, le=720)]
 
 
 class ApiSettings(BaseSettings):
@@ -118,7 +123,8 @@ class ApiSettings(BaseSettings):
         50,
         ge=1,
         le=65536,
-        description="most live feeds of one caller at a time; all callers together get 3/4 of the connections",
+        description="most live feeds of one caller at a time; all callers together get 3/4 of the connections, one "
+        "organization as many as are left for all others",
     )
     api_slow: float = Field(
         1, gt=0, le=3600, description="seconds from which on a request is logged as slow, with its times by part"
@@ -130,6 +136,12 @@ class ApiSettings(BaseSettings):
         description="seconds that a request to acknowledge or shelve an alarm, and the like, waits for the alarms "
         "process before the answer is 202",
     )
+    api_shelving_hours_critical: ShelvingHours = Field(
+        8, description="longest shelving of a critical alarm, in hours from its begin on, however often it is prolonged"
+    )
+    api_shelving_hours_high: ShelvingHours = Field(24, description="the same for alarms of the priority high")
+    api_shelving_hours_medium: ShelvingHours = Field(168, description="the same for alarms of the priority medium")
+    api_shelving_hours_low: ShelvingHours = Field(720, description="the same for alarms of the priority low")
     api_trial_seconds: float = Field(
         20, gt=0, le=600, description="seconds after which a trial of a rule over stored history stops"
     )
@@ -153,3 +165,14 @@ class ApiSettings(BaseSettings):
     api_log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged, as JSON lines on standard error"
     )
+
+    @property
+    def longest_shelving_s(self) -> dict[Priority, float]:
+        """The seconds for which an alarm can be shelved, by its priority."""
+        hours: dict[Priority, float] = {
+            "low": self.api_shelving_hours_low,
+            "medium": self.api_shelving_hours_medium,
+            "high": self.api_shelving_hours_high,
+            "critical": self.api_shelving_hours_critical,
+        }
+        return {priority: 3600 * length for priority, length in hours.items()}

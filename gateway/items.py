@@ -138,13 +138,15 @@ class DeviceEvent(msgspec.Struct, gc=False):
     data: str
     boot: int | None
     received_ms: float
+    n: int | None = None
 
     kind: ItemKind = "event"
 
     @property
     def digest(self) -> bytes:
         """A hash of 16 bytes that tells equal events of one instant from different ones."""
-        return hashlib.sha256(f"{self.type}\0{self.boot}\0{self.data}".encode()).digest()[:16]
+        number = "" if self.n is None else f"\0{self.n}"
+        return hashlib.sha256(f"{self.type}\0{self.boot}\0{self.data}{number}".encode()).digest()[:16]
 
 
 class LostFrames(msgspec.Struct, gc=False):

@@ -34,7 +34,7 @@ UNACKNOWLEDGED = Gauge("biogate_unacknowledged_messages", "QoS 1 messages receiv
 RECEIVE_MAXIMUM = Gauge("biogate_receive_maximum", "unacknowledged messages beyond which the broker sends no more")
 RECEIPTS = Counter("biogate_receipts", "commit receipts published")
 HOLES = Gauge("biogate_holes", "holes in sequences of devices, older than the reorder window and not filled")
-MISSING_FRAMES = Gauge("biogate_missing_frames", "frames missing in those holes")
+MISSING_FRAMES = Gauge("biogate_missing_frames", "frames missing in those holes, at most 10,000,000 a hole")
 OLDEST_HOLE = Gauge("biogate_oldest_hole_seconds", "time for which the oldest of those holes is known")
 BACKFILL_REQUESTS = Counter("biogate_backfill_requests", "times a device was asked for missing frames")
 LOST_FRAMES = Counter("biogate_lost_frames", "frames that never arrived and that their device does not have any more")
@@ -64,10 +64,14 @@ show_zeros(Reason, QUARANTINED_BY_REASON, DISCARDED_BY_REASON)
 
 CREDENTIALS_APPLIED = Counter("biogate_credentials_applied", "logins applied at the broker, by resulting state", ["to"])
 CREDENTIALS_ACTIVATED = Counter("biogate_credentials_activated", "logins that were used for the first time")
-CREDENTIALS_DUE = Gauge("biogate_credentials_due", "logins whose wanted state is not yet applied at the broker")
-CREDENTIALS_STUCK = Gauge("biogate_credentials_stuck", "due logins that failed, and wait for their next try")
-CREDENTIALS_MISSING = Gauge("biogate_credentials_missing", "logins that the broker has lost, with passwords unknown")
-CREDENTIALS_FOREIGN = Gauge("biogate_credentials_foreign", "logins at the broker that no gateway made")
+CREDENTIALS_DUE = OptionalGauge("biogate_credentials_due", "logins whose wanted state is not yet applied at the broker")
+CREDENTIALS_STUCK = OptionalGauge("biogate_credentials_stuck", "due logins that failed, and wait for their next try")
+CREDENTIALS_MISSING = OptionalGauge(
+    "biogate_credentials_missing", "logins that the broker has lost, with passwords unknown"
+)
+CREDENTIALS_FOREIGN = OptionalGauge("biogate_credentials_foreign", "logins at the broker that no gateway made")
+CREDENTIALS = (CREDENTIALS_DUE, CREDENTIALS_STUCK, CREDENTIALS_MISSING, CREDENTIALS_FOREIGN)
+"""What only the gateway that leads knows."""
 CREDENTIALS_REPAIRED = Counter("biogate_credentials_repaired", "repaired differences to the database", ["what"])
 RECONCILIATIONS = Counter("biogate_credentials_reconciliations", "comparisons of broker and database")
 
@@ -76,7 +80,7 @@ RECONCILIATIONS = Counter("biogate_credentials_reconciliations", "comparisons of
 COMMANDS_SENT = Counter("biogate_commands_sent", "commands for devices that the broker has taken")
 COMMANDS_UNDELIVERED = Counter("biogate_commands_undelivered", "times that a command had no subscriber")
 COMMANDS_EXPIRED = Counter("biogate_commands_expired", "commands that were not sent, or not answered, in time", ["was"])
-COMMANDS_WAITING = Gauge("biogate_commands_waiting", "commands not yet sent to devices of this cell")
+COMMANDS_WAITING = OptionalGauge("biogate_commands_waiting", "commands not yet sent to devices of this cell")
 
 show_zeros(("waiting", "sent", "accepted"), COMMANDS_EXPIRED)
 

@@ -29,6 +29,8 @@ class Timing:
     """Wait until a command is sent again to a device that was not connected."""
     prove_s: float = 1.0
     """Interval at which the leading process proves that it still leads."""
+    holes_s: float = 30.0
+    """Interval of looks at all holes, which a person or another gateway may have closed."""
     standby_s: float = 0.5
     """Interval at which a standby tries to take the lead."""
     give_up_s: float = 5.0

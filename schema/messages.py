@@ -11,11 +11,15 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from schema.topics import END
+
 CONTENT_MSGPACK = "application/msgpack"
 CONTENT_JSON = "application/json"
 
+MOST_SEQ = 2**53 - 1
+
 Boot = Annotated[int, Meta(ge=0, le=2**32 - 1, description="power-up counter of the controller; only grows")]
-Seq = Annotated[int, Meta(ge=0, le=2**53 - 1, description="number of the frame within its boot, from 0")]
+Seq = Annotated[int, Meta(ge=0, le=MOST_SEQ, description="number of the frame within its boot, from 0")]
 Quality = Annotated[int, Meta(ge=0, le=32767, description="0 good, 1 bad, 2 uncertain, others device-specific")]
 
 GOOD, BAD, UNCERTAIN = 0, 1, 2
@@ -67,6 +71,9 @@ class Event(msgspec.Struct, frozen=True):
     """`phase`, `dosing`, `calibration`, `alarm`; other words are kept too."""
     boot: Boot | None = None
     data: dict[str, Any] = {}
+    n: Annotated[int, Meta(ge=0, le=MOST_SEQ)] | None = None
+    """A number that tells equal events of one instant apart, such as two equal doses in a millisecond: without it the
+    second is taken for the first, sent again. A count of the events of the boot does it."""
 
 
 Range = tuple[Seq, Seq]
@@ -97,7 +104,7 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True):
     boot, or is unknown. As JSON."""
 
     id: UUID
-    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,63}$")]
+    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,63}" + END)]
     """`setpoint`, `control`, `identify`; a device may know others."""
     parameters: dict[str, Any]
     expires: int

@@ -22,7 +22,8 @@ class Reason(StrEnum):
     """The fields do not fit together: a row and `ch` differ in length, a frame and a block are mixed, or a key stands
     twice."""
     BAD_CHANNEL = "bad-channel"
-    """A channel name is empty, exceeds 64 characters, has control characters, or occurs twice."""
+    """A channel name is empty, exceeds 64 characters, has characters that cannot be seen or blanks at its ends, is not
+    in Unicode's form NFC, or occurs twice."""
     TOO_MANY_CHANNELS = "too-many-channels"
     """The frame, or the device over its life, has more channels than allowed."""
     TOO_MANY_LAYOUTS = "too-many-layouts"

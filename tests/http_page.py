@@ -19,7 +19,8 @@ is [openapi.json](openapi.json).
 * **Parameters** stand in the query, those in bold must be given; `If-Match` and its like are headers. *Body*: the
   route takes one. Unknown parameters are an error.
 * **Formats**: JSON, and CSV where the parameter `format` is listed: by `Accept: text/csv`, `?format=csv`, or `.csv` at
-  the end of the address.
+  the end of the address. In CSV an apostrophe stands before a text that a
+  spreadsheet would take for a formula.
 * **Times** are ISO 8601 with a zone (a date alone is its midnight, `2026-11-20Z`), milliseconds since 1970 (a number
   that would mean a time before 2000 is refused), `now`, or a duration before now like `-24h`. All routes and commands
   read them alike; answers have UTC.

@@ -10,6 +10,8 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from device_sim.culture import Phase
+from device_sim.vessels import CHANNELS
 from schema.alarms import conditions, files, rules
 from schema.contents import DOORS
 from schema.topics import Down, Kind, topic
@@ -124,6 +126,9 @@ def test_the_rules_on_the_page_of_alarms_are_rules_and_one_of_each_kind() -> Non
     assert [rule.when.kind for rule in examples] == there_are
     for rule in examples:
         assert conditions.test(rule) is not None
+        assert rule.channels <= set(CHANNELS), "our simulator sends it"
+        assert set(rule.scope.phases) <= {phase.text for phase in Phase}
+        assert rule.scope.devices == rule.scope.tags == [], "our simulator's devices have no tags"
 
 
 # -- decisions and guarantees, which the code names by their numbers

@@ -74,7 +74,8 @@ def firmware() -> Iterable[tuple[str, str, str]]:
     boot, seq, quality = meta(messages.Boot), meta(messages.Seq), meta(messages.Quality)
     generation, kind = field(Status, "generation"), field(Event, "type")
     yield "device name", NAMES, f"`{Reason.UNKNOWN_DEVICE}`"
-    yield "channel name", "1 to 64 characters, no control characters, once in a frame", f"`{Reason.BAD_CHANNEL}`"
+    channel = "1 to 64 characters that can be seen, no blanks at the ends, in Unicode's form NFC, once in a frame"
+    yield "channel name", channel, f"`{Reason.BAD_CHANNEL}`"
     yield "event `type`", f"{kind.min_length} to {kind.max_length} characters", wrong
     yield "`firmware`", f"at most {field(Status, 'firmware').max_length} characters", wrong
     yield "`detail` of a command's result", f"at most {field(CommandResult, 'detail').max_length} characters", wrong
@@ -107,7 +108,8 @@ def firmware() -> Iterable[tuple[str, str, str]]:
     yield "`parameters` of a command", f"{commands.MOST_PARAMETERS:,} bytes as JSON", none
     yield "ranges in a backfill result", f"{admit.MOST_RANGES:,}", f"`{Reason.TOO_LARGE}`"
     yield "ranges in a backfill request", f"{streams.MOST_HOLES}, and {receipts.FRAMES_ASKED:,} frames", none
-    yield "boots that have receipts and backfill", f"the newest {streams.OPEN_BOOTS}", none
+    boots = f"the newest {streams.OPEN_BOOTS}, and those that have just sent"
+    yield "boots that have receipts and backfill", boots, none
     yield "ranges of a boot that are remembered", f"{streams.MOST_RANGES}; newer ones are asked for later", none
     in_flight = of_the_broker("max_inflight_messages")
     yield "messages in flight to one client", f"{in_flight:,} (`max_inflight_messages` of mosquitto.conf)", none
@@ -223,7 +225,7 @@ def test_names_of_channels_are_what_the_page_says() -> None:
     most = default("max_channels")
     for good in (("a",), ("µ" * 64, "pH 2")):
         registry.check_channels(good, most)
-    for bad in (("",), ("a" * 65,), ("a\n",), ("a", "a")):
+    for bad in (("",), ("a" * 65,), ("a\n",), ("a", "a"), ("a ",), ("a\u200b",), ("e\u0301",)):
         with pytest.raises(Rejected) as rejected:
             registry.check_channels(bad, most)
         assert rejected.value.reason is Reason.BAD_CHANNEL

@@ -77,15 +77,14 @@ class LimitedConnection(HttpToolsProtocol):
         metrics.CONNECTIONS.set(len(self.connections))
 
     def _make_room(self) -> None:
-        """Close the connection that has waited longest for a whole request, of the address that has most of these: who
-        opens many and says little takes no place from others. If all are at work, this one is a reserve."""
-        waiting = [
-            one for one in self.connections if isinstance(one, LimitedConnection) and one._waits_since is not None
-        ]
-        each = Counter(one._from for one in waiting)
-        victim = min(waiting, key=lambda one: (-each[one._from], one._waits_since), default=self)
-        if victim is not self:
-            victim._refuse(503, TOO_MANY)
+        """Close the connection that has waited longest for a whole request, of the address that has most connections:
+        who opens many and says little takes no place from others. If there is none, this one is a reserve."""
+        limited = [one for one in self.connections if isinstance(one, LimitedConnection)]
+        each = Counter(one._from for one in limited)
+        waits = {one: since for one in limited if one is not self and (since := one._waits_since) is not None}
+        victims = [one for one in waits if each[one._from] >= each[self._from]]
+        if victims:
+            min(victims, key=lambda one: (-each[one._from], waits[one]))._refuse(503, TOO_MANY)
         elif len(self.connections) <= self.most_connections + RESERVE:
             self._is_reserve = True
         else:

@@ -18,6 +18,7 @@ async def note(request: Request) -> None:
     principal: Principal = request.scope["principal"]
     assert principal.organization_id is not None
     subject = request.url.path.removeprefix("/api/v1/").removesuffix(".csv")
-    about = {"query": request.url.query, "address": address(request)}
+    asked = {name: request.query_params[name] for name in ("from", "to") if name in request.query_params}
+    about = asked | {"address": address(request)}
     database = access_services(request).server.of(principal.organization_id)
     await database.execute(NOTE, subject, json.dumps(about), principal.who)

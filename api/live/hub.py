@@ -45,13 +45,15 @@ class Hub:
     """All feeds of this process."""
 
     def __init__(self, server: Server, identities: Identities, most: int, most_of_one: int) -> None:
-        """At most `most` clients listen at a time, and `most_of_one` of one caller."""
+        """At most `most` clients listen at a time, `most_of_one` of one caller, and of one organization never more than
+        are left for all others: whoever comes after it finds room, and so does who comes then."""
         self.identities = identities
         self.checks = asyncio.Semaphore(2)
         """Bounds concurrent checks of credentials: after a change of accounts all members are checked at once."""
         self._server = server
         self._most, self._most_of_one = most, most_of_one
         self._of_one: Counter[str] = Counter()
+        self._of_organization: Counter[int] = Counter()
         self._feeds: dict[int, Feed] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -97,9 +99,16 @@ class Hub:
                 f"you have {self._most_of_one} live feeds open already, which is all: close one",
                 headers={"Retry-After": ROOM_S},
             )
-        if self._of_one.total() >= self._most:
+        left = self._most - self._of_one.total()
+        if left <= 0:
             raise Busy("too many live feeds are open: try again later", headers={"Retry-After": ROOM_S})
+        if (taken := self._of_organization[whose.organization_id]) >= left:
+            raise TooMany(
+                f"your organization has {taken} live feeds open, and no more are left for all others: close one",
+                headers={"Retry-After": ROOM_S},
+            )
         self._of_one[whose.who] += 1
+        self._of_organization[whose.organization_id] += 1
         feed = self._feed(whose.organization_id)
         member = FeedMember(wishes, after)
         feed.join(member)
@@ -109,7 +118,9 @@ class Hub:
         finally:
             feed.leave(member)
             self._of_one[whose.who] -= 1
-            self._of_one += Counter()  # forgets those who have none
+            self._of_organization[whose.organization_id] -= 1
+            for counted in (self._of_one, self._of_organization):
+                counted += Counter()  # forgets those who have none
 
     def _feed(self, organization_id: int) -> Feed:
         feed = self._feeds.get(organization_id)

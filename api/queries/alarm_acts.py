@@ -14,25 +14,27 @@ from api.queries import load
 from api.shapes.alarm_acts import Act
 
 SQL = load("alarm_acts")
-ActArguments: TypeAlias = tuple[str, datetime | None, timedelta | None, bool, str, str]
-"""Action, end and duration of a shelving, whether it ends when the alarm returns; who asks, and why."""
+ActArguments: TypeAlias = tuple[str, datetime | None, timedelta | None, bool, str, str, str]
+"""Action, end and duration of a shelving, whether it ends when the alarm returns; who asks, and why; the longest
+shelving in s by priority, as JSON."""
+ChosenAlarm: TypeAlias = tuple[str, str, int | None]
+"""Device, rule, and the number of the transition that the person saw last."""
 FIRST_LOOK_S = 0.02
 """The time before the second look at what was asked for: soon, as it usually takes a moment only."""
 
 
-async def act(database: Database, device: str, rule: str, arguments: ActArguments) -> int:
+async def act(database: Database, alarm: ChosenAlarm, arguments: ActArguments) -> int:
     """Ask for an act on an alarm; returns the number of the act."""
+    device, rule, seen = alarm
     async with database.change() as connection:
-        return int(await connection.fetchval(SQL["act"], device, rule, *arguments))
+        return int(await connection.fetchval(SQL["act"], device, rule, *arguments, seen))
 
 
-async def act_on_many(
-    database: Database, alarms: Sequence[tuple[str, str]], arguments: ActArguments
-) -> list[int | None]:
-    """Ask for the same act on many alarms (device, rule), all or none; None where there is no such device or rule."""
+async def act_on_many(database: Database, alarms: Sequence[ChosenAlarm], arguments: ActArguments) -> list[int | None]:
+    """Ask for the same act on many alarms, all or none; None where there is no such device or rule."""
     async with database.change() as connection:
-        devices, rules = [device for device, _ in alarms], [rule for _, rule in alarms]
-        rows = await connection.fetch(SQL["act_on_many"], devices, rules, *arguments)
+        devices, rules, seen = ([alarm[place] for alarm in alarms] for place in range(3))
+        rows = await connection.fetch(SQL["act_on_many"], devices, rules, *arguments, seen)
     return [row["act_id"] for row in rows]
 
 

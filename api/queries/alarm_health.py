@@ -152,6 +152,10 @@ def _top(alarms: Iterable[_Alarm], what: str, whole: int) -> list[shapes.Top]:
 
 
 def _durations(row: asyncpg.Record, count: str, quantiles: str) -> shapes.Durations:
-    """Read the quantiles: null, or nulls, if nothing was counted; negative after a clock was set back, which is 0."""
+    """Read counts and quantiles: null, or nulls, if nothing was counted; negative after a clock was set back, which is
+    0."""
     p50, p90, most = (None if seconds is None else max(0.0, seconds) for seconds in row[quantiles] or (None,) * 3)
-    return shapes.Durations(number=row[count], open=row["raised"] - row[count], p50=p50, p90=p90, max=most)
+    number, open_ = row[count], row[f"{count}_open"]
+    # An alarm may be acknowledged, or return, after the end of the span: then its raise counts as open no more.
+    other = row["raised"] - number - open_
+    return shapes.Durations(number=number, open=open_, other=other, p50=p50, p90=p90, max=most)

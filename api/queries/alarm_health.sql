@@ -6,21 +6,24 @@
 -- the acknowledgement and the return that came before the alarm was raised again: all of them name the raising one. How
 -- long something lasted is told by the clock of the device (`at`); when it was announced, and how long people took, by
 -- that of the database (`recorded_at`). $4: who is raised so soon after the one before the last chatters; $5: who returns
--- so soon is fleeting. All in one row, as everything is made of the same episodes, and gathering them takes the time.
+-- so soon is fleeting. All in one row, as everything is made of the same episodes, and gathering them takes the time. A
+-- rule may clear what is unknown: that is a return, too. Open is what waits now: the newest raise of an alarm that nobody
+-- has acknowledged, or that is still active; an older one was raised anew.
 with episodes as materialized (
     select rule_id, device_id, raised_n,
            max(priority) filter (where n = raised_n) as priority,
            max(at) filter (where n = raised_n) as at,
            max(recorded_at) filter (where n = raised_n) as told,
            min(recorded_at) filter (where cause = 'acknowledge') as acknowledged,
-           min(at) filter (where cause = 'return') as returned
+           min(at) filter (where cause <> 'acknowledge' and n <> raised_n) as returned
       from alarm_transitions
      where recorded_at >= $1 and recorded_at < $2
        and ($3::text is null or device = $3)
-       and (n = raised_n or cause in ('acknowledge', 'return'))
+       and (n = raised_n or cause in ('acknowledge', 'return')
+            or (cause = 'unknown' and before in ('unacknowledged', 'acknowledged') and after <> before))
      group by rule_id, device_id, raised_n
     having bool_or(n = raised_n)
-), alarms as materialized (
+), by_alarm as materialized (
     select rule_id, device_id, count(*) as raised,
            count(*) filter (where at - last_but_one < $4::interval) as chattering,
            count(*) filter (where returned - at < $5::interval) as fleeting
@@ -31,9 +34,13 @@ with episodes as materialized (
     select *, row_number() over (order by raised desc, device_id, rule_id) as by_raised,
            row_number() over (order by chattering desc, device_id, rule_id) as by_chattering,
            row_number() over (order by fleeting desc, device_id, rule_id) as by_fleeting
-      from alarms
+      from by_alarm
+), waiting as (
+    select count(*) filter (where a.state in ('unacknowledged', 'returned-unacknowledged')) as unacknowledged,
+           count(*) filter (where a.active) as active
+      from episodes e join alarms a using (rule_id, device_id, raised_n)
 ), busiest as (
-    select device_id, sum(raised)::bigint as raised from alarms group by device_id order by 2 desc, 1 limit 10
+    select device_id, sum(raised)::bigint as raised from by_alarm group by device_id order by 2 desc, 1 limit 10
 )
 select coalesce((select json_agg(json_build_array(date_part('epoch', period), priority, raised)) from (
            select date_bin('10 minutes', told, '2000-01-03Z') as period, priority, count(*) as raised
@@ -47,10 +54,11 @@ select coalesce((select json_agg(json_build_array(date_part('epoch', period), pr
                   where least(r.by_raised, r.by_chattering, r.by_fleeting) <= 10), '[]') as alarms,
        coalesce((select json_agg(json_build_array(d.name, b.raised) order by b.raised desc, d.name)
                    from busiest b join devices d using (device_id)), '[]') as devices,
-       (select count(*) filter (where chattering > 0) from alarms) as chattering,
-       (select coalesce(sum(chattering), 0)::bigint from alarms) as raised_chattering,
-       (select count(*) filter (where fleeting > 0) from alarms) as fleeting,
-       (select coalesce(sum(fleeting), 0)::bigint from alarms) as raised_fleeting,
+       (select count(*) filter (where chattering > 0) from by_alarm) as chattering,
+       (select coalesce(sum(chattering), 0)::bigint from by_alarm) as raised_chattering,
+       (select count(*) filter (where fleeting > 0) from by_alarm) as fleeting,
+       (select coalesce(sum(fleeting), 0)::bigint from by_alarm) as raised_fleeting,
+       (select unacknowledged from waiting) as acknowledged_open, (select active from waiting) as returned_open,
        count(*) as raised, count(acknowledged) as acknowledged, count(returned) as returned,
        percentile_disc(array[0.5, 0.9, 1])
            within group (order by date_part('epoch', acknowledged - told)) as to_acknowledge,

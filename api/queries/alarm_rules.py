@@ -15,14 +15,12 @@ from api.database import Database
 from api.http.description import raw
 from api.http.preconditions import Expected
 from api.problems import Conflict, NotFound
-from api.queries import load
-from api.shapes.alarm_rules import Imported, RuleChange, RuleDetail, RuleParameters, SavedRule
+from api.queries import load, rule_warnings
+from api.shapes.alarm_rules import Imported, RuleChange, RuleDetail, RuleParameters, RuleWarnings, SavedRule
 from schema.alarms.files import MAX_RULES
 from schema.alarms.rules import Definition, Rule, RuleScope
 
 SQL = load("alarm_rules")
-MOST_NAMED = 5
-"""The most devices that a warning names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ async def page(database: Database, wanted: RuleParameters, after: str, limit: in
 async def detail(database: Database, name: str) -> RuleDetail:
     row = await database.one(SQL["one"], name, absent=unknown(name))
     try:
-        found = await warnings(database, _rule(row))
+        found = await rule_warnings.warnings(database, _rule(row))
     except Conflict as error:
         found = [error.detail]
     return _with_warnings(row, found)
@@ -75,7 +73,7 @@ async def put(
         version = expected.version_of(known, f"rule {name}")
         await connection.execute(SQL["put"], name, wanted.model_dump_json(), version, change.who, change.why)
         saved = await connection.fetchrow(SQL["one"], name)
-    return _with_warnings(saved, await warnings(database, wanted)), known is None
+    return _with_warnings(saved, await rule_warnings.warnings(database, wanted)), known is None
 
 
 async def remove(database: Database, name: str, version: int | None, change: RuleOrder) -> SavedRule:
@@ -92,6 +90,7 @@ async def import_(
     database: Database, rules: Sequence[Rule], change: RuleOrder, *, remove: bool, dry_run: bool
 ) -> Imported:
     """Make the stored rules those of a file, all or none; rules that are not in the file stay, unless `remove`."""
+    known = await rule_warnings.known_devices(database, rules)
     async with database.change() as connection:
         stored = {row["name"]: row for row in await connection.fetch(SQL["page"], "", *[None] * 5)}
         wanted = {rule.name: rule.model_dump(mode="json", exclude={"name"}) for rule in rules}
@@ -117,6 +116,7 @@ async def import_(
         changed=[RuleChange(rule=name, fields=fields) for name, fields in changed.items()],
         removed=removed,
         unchanged=len(wanted) - len(created) - len(changed),
+        warnings=[RuleWarnings(rule=rule.name, warnings=found) for rule in rules if (found := known.warnings(rule))],
     )
 
 
@@ -128,21 +128,6 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], above: str = ""
             yield from _differences(before, after, f"{above}{name}.")
         elif before != after or (name in old) != (name in new):
             yield above + name
-
-
-async def warnings(database: Database, wanted: Definition) -> list[str]:
-    """Return what looks like a mistake but may be meant: a rule can exist before its devices do."""
-    scope = wanted.scope
-    [row] = await database.fetch(SQL["scope"], *_scope(scope), sorted(wanted.channels))
-    found = []
-    if row["strangers"]:
-        some = ", ".join(row["strangers"][:MOST_NAMED])
-        more = len(row["strangers"]) - MOST_NAMED
-        found.append(f"in its scope, but not registered: {some}{f' and {more} more' if more > 0 else ''}")
-    if not row["devices"]:
-        return [*found, "no device is in its scope"]
-    unsent = sorted(wanted.channels - set(row["sent"]))
-    return found + [f"no device in its scope has ever sent {channel!r}" for channel in unsent]
 
 
 async def covered(database: Database, scope: RuleScope, limit: int) -> list[str]:

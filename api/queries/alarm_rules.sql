@@ -35,20 +35,6 @@ select alarm_rule_put(u.name, u.definition, u.version, $4, $5)
 -- $1 names, $2 versions that they must have, $3 who, $4 why
 select alarm_rule_remove(u.name, u.version, $3, $4) from unnest($1::text[], $2::integer[]) as u (name, version);
 
--- name: scope
--- Of the scope with the names $1 (null: any) and tags $2: how many devices it has, which of its names are nobody's, and
--- which of the channels $3 any of them has ever sent.
-with covered as (
-     select device_id from devices
-      where ($1::text[] is null or name = any ($1)) and tags @> $2 and state <> 'retired')
-select (select count(*) from covered) as devices,
-       array(select u.name from unnest($1::text[]) as u (name)
-              where not exists (select from devices d where d.name = u.name)) as strangers,
-       array(select c.name from channels c
-              where c.name = any ($3)
-                and exists (select from layout_channels lc join device_layouts dl using (layout_id) join covered using (device_id)
-                             where lc.channel_id = c.channel_id)) as sent;
-
 -- name: covered
 -- The first $3 devices by name of the scope with the names $1 (null: any) and tags $2.
 select name from devices

@@ -11,7 +11,15 @@ from api.http.description import raw
 from api.problems import NotFound
 from api.queries import load
 from api.shapes.alarm_acts import AlarmFilter
-from api.shapes.alarms import AlarmAnswer, AlarmDetail, DeviceAlarmParameters, HistoryParameters, TransitionAnswer
+from api.shapes.alarms import (
+    AlarmAnswer,
+    AlarmDetail,
+    DeviceAlarmParameters,
+    HistoryParameters,
+    SilencedAlarm,
+    SilencedParameters,
+    TransitionAnswer,
+)
 
 SQL = load("alarms")
 LAST_ID = 2**63 - 1
@@ -32,6 +40,14 @@ async def page(
     """Return at most `limit` alarms after the key `after` (device, rule), of this device, with these tags."""
     filters = asked.state or None, asked.standing, asked.priority or None, device, tags or None, asked.rule
     return await database.fetch_planned(SQL["page"], *after, *filters, asked.unacknowledged, limit)
+
+
+async def silenced(
+    database: Database, asked: SilencedParameters, after: Sequence[str], limit: int
+) -> list[asyncpg.Record]:
+    """Return at most `limit` alarms that are held back, after the key `after` (device, rule)."""
+    filters = asked.state or None, asked.priority or None, asked.device
+    return await database.fetch_planned(SQL["silenced"], *after, *filters, limit)
 
 
 async def one(database: Database, device: str, rule: str) -> AlarmDetail:
@@ -67,6 +83,10 @@ async def all_history(database: Database, asked: HistoryParameters) -> AsyncIter
 
 def item(row: asyncpg.Record) -> AlarmAnswer:
     return AlarmAnswer.of(row)
+
+
+def silenced_item(row: asyncpg.Record) -> SilencedAlarm:
+    return SilencedAlarm.of(row)
 
 
 def transition(row: asyncpg.Record) -> TransitionAnswer:

@@ -2,8 +2,8 @@
 
 -- name: page
 -- Alarms after the key $1, $2 (device, rule), for which each of these holds that is not null: state among $3, it is not
--- normal or not evaluated (or neither): $4, priority among $5, of the device $6, whose device has all the tags $7, of the rule $8, nobody has
--- acknowledged it (or it needs none): $9. At most $10.
+-- normal or not evaluated (or neither): $4, priority among $5, of the device $6, whose device has all the tags $7, of the
+-- rule $8, nobody has acknowledged it (or it needs none): $9. At most $10.
 select a.device, a.rule, a.title, a.state, a.condition, a.priority, a.since, a.raised_at, a.value, a.detail,
        a.shelved_until, a.message, a.response, a.n, a.not_evaluated, a.evaluated_until, a.received_until,
        a.clock_set_back_at, a.numbers_back_at
@@ -18,6 +18,27 @@ select a.device, a.rule, a.title, a.state, a.condition, a.priority, a.since, a.r
    and ($9::boolean is null or (a.state in ('unacknowledged', 'returned-unacknowledged')) = $9)
  order by a.device, a.rule
  limit $10;
+
+-- name: silenced
+-- Alarms that are held back, after the key $1, $2 (device, rule), with the person who did it and why, null where the phase
+-- of the run did; each of these holds that is not null: state among $3, priority among $4, of the device $5. At most $6.
+select a.device, a.rule, a.title, a.priority, a.state, a.condition, a.active, a.since, a.shelved_until as until,
+       x.who, x.why, a.n
+  from alarms a
+  left join lateral (
+       select c.action, c.who, c.why from alarm_acts c
+        where c.device_id = a.device_id and c.rule_id = a.rule_id and c.n is not null
+          and c.action = any (case a.state when 'shelved' then array['shelve']
+                                           when 'out-of-service' then array['remove-from-service']
+                                           else array['suppress', 'unsuppress'] end)
+        order by c.act_id desc limit 1) x on x.action <> 'unsuppress'
+ where (a.device, a.rule) > ($1, $2)
+   and a.state in ('shelved', 'suppressed', 'out-of-service')
+   and ($3::text[] is null or a.state = any ($3))
+   and ($4::text[] is null or a.priority = any ($4))
+   and ($5::text is null or a.device = $5)
+ order by a.device, a.rule
+ limit $6;
 
 -- name: one
 select * from alarms where device = $1 and rule = $2;

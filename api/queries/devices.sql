@@ -6,7 +6,7 @@
 -- one step in an index for each that is looked at.
 select d.*, f.time as last_frame_at
   from (select d.device_id, d.name, d.state, d.registered_at, d.title, d.location, d.tags,
-               p.online, p.since, p.boot, p.firmware
+               p.online, p.since, p.why, p.boot, p.firmware
           from devices d
          cross join lateral (select * from presence p where p.device_id = d.device_id limit 1) p
          where d.name > $1
@@ -21,7 +21,7 @@ select d.*, f.time as last_frame_at
 
 -- name: one
 select d.device_id, d.name, d.state, d.registered_at, d.title, d.location, d.tags, d.version,
-       p.online, p.since, p.boot, p.firmware, f.time as last_frame_at
+       p.online, p.since, p.why, p.boot, p.firmware, f.time as last_frame_at
   from devices d
  cross join lateral (select * from presence p where p.device_id = d.device_id limit 1) p
   left join lateral (select f.time from frames f where f.device_id = d.device_id order by f.time desc limit 1) f on true

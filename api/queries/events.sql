@@ -2,7 +2,7 @@
 
 -- name: events
 -- $1 device, $2 from, $3 to, $4 and $5 (time, digest) before which the page begins, $6 type or null, $7 limit
-select time, type, boot, data, received_at, digest
+select time, type, boot, n, data, received_at, digest
   from device_events
  where device_id = $1
    and time >= $2 and time < $3

@@ -29,7 +29,8 @@ select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times
                  from frames f
                 where (select count(*) from device_layouts l where l.device_id = d.device_id) > 1
                   and f.device_id = d.device_id
-                  and f.time >= n.time - $2::interval and f.time >= $3 - $2::interval and f.time <= n.time
+                  and f.time >= n.time - $2::interval and f.time >= $3 - $2::interval
+                  and f.time <= n.time
                 group by f.layout_id) u) u on true
  where d.name = $1)
 select s.device_id, s.newest, l.layout_id, c.channel_ids, c.names, c.units, f.time, f.values, f.quality
@@ -71,7 +72,8 @@ select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times
                  from frames f
                 where (select count(*) from device_layouts l where l.device_id = d.device_id) > 1
                   and f.device_id = d.device_id
-                  and f.time >= n.time - $2::interval and f.time >= $3 - $2::interval and f.time <= n.time
+                  and f.time >= n.time - $2::interval and f.time >= $3 - $2::interval
+                  and f.time <= n.time
                 group by f.layout_id) u) u on true)
 select s.device_id, s.newest, l.layout_id, f.time, f.values, f.quality
   from seen s

@@ -2,7 +2,7 @@
 
 -- name: status
 -- Of the device named $1; its newest frame is looked for since $2, as older chunks are not opened then.
-select d.device_id, d.state, p.online, p.since, p.boot, p.firmware, p.received_at as status_received_at,
+select d.device_id, d.state, p.online, p.since, p.why, p.boot, p.firmware, p.received_at as status_received_at,
        f.time, f.received_at, coalesce(f.time <= c.until, false) as set_back
   from devices d
   left join clocks_set_back c on c.device_id = d.device_id

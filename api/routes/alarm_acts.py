@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
@@ -14,17 +15,17 @@ from api.access.roles import Principal, Role, Scope
 from api.database import Database
 from api.http import answers, description
 from api.http.answers import JsonOnly
-from api.http.bodies import Order, described, order
+from api.http.bodies import described, order
 from api.http.parameters import DeviceName, RuleName
 from api.problems import Conflict, Forbidden, NotFound, TooMuch
 from api.queries import alarm_acts as queries
 from api.queries import alarms
-from api.queries.alarm_acts import ActArguments
+from api.queries.alarm_acts import ActArguments, ChosenAlarm
 from api.routes import PREFIX, Router
 from api.services import App, Services
 from api.shapes import alarm_acts as shapes
 from api.shapes import alarms as alarms_shapes
-from api.shapes.alarm_acts import MOST_ALARMS, Acts, Ending, Shelving
+from api.shapes.alarm_acts import MOST_ALARMS, Acting, Acts, Shelving
 
 router = Router("alarms")
 
@@ -34,13 +35,17 @@ ACTIONS = {
     "reset": (Role.OPERATOR, "normal", "Open the latch of an alarm that has returned and was acknowledged"),
     "shelve": (Role.OPERATOR, "shelved", "Set an alarm aside for a time"),
     "unshelve": (Role.OPERATOR, "unacknowledged", "End a shelving"),
-    "suppress": (Role.OPERATOR, "suppressed", "Suppress an alarm until `unsuppress`"),
+    "suppress": (Role.ENGINEER, "suppressed", "Suppress an alarm until `unsuppress`"),
     "unsuppress": (Role.OPERATOR, "unacknowledged", "End the suppression of an alarm"),
     "remove-from-service": (Role.ENGINEER, "out-of-service", "Take an alarm out of service, for maintenance"),
     "return-to-service": (Role.ENGINEER, "normal", "Put an alarm into service again"),
 }
 """For each action the least role, the alarm's state afterwards in the example, and the summary."""
 FOR_ENGINEERS = frozenset(action for action, (role, *_) in ACTIONS.items() if role is Role.ENGINEER)
+SHELVING = (
+    " The priority of the alarm bounds the time (a setting: critical 8 h, high 24 h, medium 7 days, low 30 days), "
+    "counted from the begin of the shelving, however often it is prolonged."
+)
 WAITING = "The act waits for the process that evaluates alarms: see the address in Location"
 LOCATION = {"Location": {"description": "where the act is", "schema": {"type": "string"}}}
 ActNumber = Annotated[int, Path(ge=1, le=alarms.LAST_ID, description="`id` of an act", examples=[311])]
@@ -50,8 +55,8 @@ def _action(action: str) -> Callable[..., Coroutine[Any, Any, Response]]:
     async def act(
         request: Request, app: App, database: Db, member: Member, *, device: DeviceName, rule: RuleName
     ) -> Response:
-        given: Order = await order(request, Shelving if action == "shelve" else Order)
-        number = await queries.act(database, device, rule, _arguments(member, action, given))
+        given: Acting | Shelving = await order(request, Shelving if action == "shelve" else Acting)
+        number = await queries.act(database, (device, rule, given.n), _arguments(app, member, action, given))
         found = (await _settled(app, request, database, member, [number]))[number]
         if found.state == "refused":
             raise Conflict(f"{rule} of {device}: {found.refused}", act=number)
@@ -72,14 +77,15 @@ for _name, (_role, _state, _summary) in ACTIONS.items():
         name=_name,
         dependencies=[allow(_role, Scope.ALARMS_WRITE)],
         summary=_summary,
-        description="Answered when the act is done; 409 says why it was not. Repeating the request does no harm.",
+        description="Answered when the act is done; 409 says why it was not. Repeating the request does no harm."
+        + (SHELVING if _name == "shelve" else ""),
         responses=description.CHANGE
         | description.ok(alarms_shapes.AlarmDetail, None, alarm=alarms_shapes.DETAIL | {"state": _state})
         | {
             202: description.ok(shapes.Act, act=shapes.ACT | {"action": _name})[200]
             | {"description": WAITING, "headers": LOCATION}
         },
-        openapi_extra=described(Shelving if _name == "shelve" else Order),
+        openapi_extra=described(Shelving if _name == "shelve" else Acting),
     )
 
 
@@ -98,7 +104,9 @@ async def many(request: Request, app: App, database: Db, member: Member) -> Resp
     if given.action in FOR_ENGINEERS and not (member.role and member.role.covers(Role.ENGINEER)):
         raise Forbidden(f"{given.action} is for the role engineer or higher; you are {member.role}")
     chosen = await _chosen(database, given)
-    numbers = await queries.act_on_many(database, chosen, _arguments(member, given.action, given)) if chosen else []
+    numbers = (
+        await queries.act_on_many(database, chosen, _arguments(app, member, given.action, given)) if chosen else []
+    )
     found = await _settled(app, request, database, member, [number for number in numbers if number is not None])
     outcomes = [
         shapes.OutcomeAnswer(
@@ -108,22 +116,22 @@ async def many(request: Request, app: App, database: Db, member: Member) -> Resp
             act=number,
             detail=None if number is None else found[number].refused,
         )
-        for (device, rule), number in zip(chosen, numbers, strict=True)
+        for (device, rule, _), number in zip(chosen, numbers, strict=True)
     ]
     counted = Counter(one.outcome for one in outcomes)
     sums = {name: counted[name] for name in ("done", "refused", "waiting", "unknown")}
     return answers.json(shapes.Outcomes(**sums, acts=outcomes), 202 if counted["waiting"] else 200)
 
 
-async def _chosen(database: Database, given: Acts) -> list[tuple[str, str]]:
+async def _chosen(database: Database, given: Acts) -> list[ChosenAlarm]:
     if given.alarms is not None:
-        return [(one.device, one.rule) for one in given.alarms]
+        return [(one.device, one.rule, one.n) for one in given.alarms]
     assert given.filter is not None
     which = given.filter
     found = await alarms.page(database, which, ("", ""), MOST_ALARMS + 1, device=which.device, tags=which.tag)
     if len(found) > MOST_ALARMS:
         raise TooMuch(f"filter: it holds for more than {MOST_ALARMS} alarms: narrow it, and do them one part at a time")
-    return [(one["device"], one["rule"]) for one in found]
+    return [(one["device"], one["rule"], one["n"]) for one in found]
 
 
 @router.get(
@@ -139,11 +147,12 @@ async def one(database: Db, number: ActNumber, _: JsonOnly) -> Response:
     return answers.json(found[number])
 
 
-def _arguments(member: Principal, action: str, given: Order) -> ActArguments:
-    if not isinstance(given, Ending):
-        return action, None, None, False, member.who, given.why
+def _arguments(app: Services, member: Principal, action: str, given: Acting | Shelving | Acts) -> ActArguments:
+    longest = json.dumps(app.settings.longest_shelving_s)
+    if isinstance(given, Acting):
+        return action, None, None, False, member.who, given.why, longest
     span = None if given.duration_s is None else timedelta(seconds=given.duration_s)
-    return action, given.until, span, given.once, member.who, given.why
+    return action, given.until, span, given.once, member.who, given.why, longest
 
 
 async def _settled(

@@ -14,7 +14,7 @@ from api.http.parameters import recent
 from api.jobs.job import Looked
 from api.jobs.trial import MOST_PERIODS, MOST_PHASES
 from api.queries import alarm_rules as rules
-from api.queries import devices
+from api.queries import devices, rule_warnings
 from api.routes import Router
 from api.services import App
 from api.shapes import alarm_trials as shapes
@@ -44,7 +44,7 @@ async def try_(request: Request, app: App, database: Db, member: Member) -> Resp
     else:
         assert asked.rule is not None
         rule = await rules.rule(database, asked.rule)
-    warnings = await rules.warnings(database, rule)
+    warnings = await rule_warnings.warnings(database, rule)
     if asked.devices is None:
         names = await rules.covered(database, rule.scope, MOST_TRIED + 1)
         if len(names) > MOST_TRIED:

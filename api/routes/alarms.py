@@ -26,6 +26,14 @@ ALARMS = Table(
     key={"device": cursors.device, "rule": cursors.device},
     first=("", ""),
 )
+SILENCED = Table(
+    name="alarms",
+    title="Silenced",
+    of=shapes.SilencedAlarm,
+    item=queries.silenced_item,
+    key={"device": cursors.device, "rule": cursors.device},
+    first=("", ""),
+)
 TRANSITIONS = Table(
     name="transitions",
     title="History",
@@ -48,6 +56,16 @@ async def page(request: Request, database: Db, asked: Annotated[shapes.AlarmPara
         return await queries.page(database, asked, after, limit, device=asked.device, tags=asked.tag)
 
     return await ALARMS.page(request, asked, rows)
+
+
+@router.table(
+    "/alarms/silenced",
+    summary="Alarms that are held back: by whom, why, since when, until when",
+    description="Shelved, suppressed (by a person or by the phase of the run) and out of service.",
+    responses=description.DATABASE | SILENCED.described(shapes.SILENCED),
+)
+async def silenced(request: Request, database: Db, asked: Annotated[shapes.SilencedParameters, Query()]) -> Response:
+    return await SILENCED.page(request, asked, lambda after, limit: queries.silenced(database, asked, after, limit))
 
 
 @router.table(

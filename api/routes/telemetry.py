@@ -181,7 +181,12 @@ def _raw_header(wanted: Selection) -> list[str]:
         header.append(_title(channel.name, channel.unit))
         if wanted.everything:
             header.append(f"{channel.name} quality")
-    return header
+    return _told_apart(header)
+
+
+def _told_apart(header: Sequence[str]) -> list[str]:
+    """The titles of columns, of which equal ones are numbered: a channel may be called `time`, or `ph quality`."""
+    return [f"{title} ({n})" if (n := header[: at + 1].count(title)) > 1 else title for at, title in enumerate(header)]
 
 
 def _raw_cells(rows: Sequence[Row], with_quality: bool) -> Iterator[list[Any]]:
@@ -206,7 +211,7 @@ async def _csv_buckets(
     request: Request, database: Database, wanted: Selection, width: timedelta, aggregates: Sequence[str]
 ) -> Response:
     columns = _bucket_columns(wanted, aggregates)
-    header = ["time", *(f"{_title(name, unit)} {aggregate}" for name, unit, aggregate in columns)]
+    header = _told_apart(["time", *(f"{_title(name, unit)} {aggregate}" for name, unit, aggregate in columns)])
     return await answers.csv_stream(request, header, _bucket_pages(database, wanted, width, aggregates))
 
 

@@ -68,10 +68,27 @@ MOST_ALARMS = 500
 """The most alarms in one request."""
 
 
+SEEN = (
+    "`n` of the alarm as the person has seen it: the act is refused if the alarm was raised again since; null: done "
+    "whatever has happened"
+)
+Seen = Annotated[int | None, Field(ge=0, le=2**63 - 1, description=SEEN)]
+
+
+class Acting(Order):
+    """The body of an act on one alarm."""
+
+    model_config = body_config(n=7, why="seen, the valve is being changed")
+
+    n: Seen = None
+
+
 class Ending(Order):
     """The body of an act that may be a shelving, which has an end."""
 
-    until: Instant | None = Field(None, description="the end of a shelving, at most 30 days from now")
+    until: Instant | None = Field(
+        None, description="the end of a shelving, at most 30 days from now, less for priorities above low"
+    )
     duration_s: Annotated[int, Field(ge=1, le=LONGEST_SHELVING // timedelta(seconds=1))] | None = Field(
         None, description="instead of `until`: seconds for which the alarm is shelved"
     )
@@ -89,7 +106,9 @@ class Ending(Order):
 class Shelving(Ending):
     """The body of a shelving, which must have an end: an alarm shelved for ever is forgotten."""
 
-    model_config = body_config(duration_s=3600, once=False, why="probe is being cleaned")
+    model_config = body_config(duration_s=3600, once=False, n=7, why="probe is being cleaned")
+
+    n: Seen = None
 
     @model_validator(mode="after")
     def _ends(self) -> Self:
@@ -102,6 +121,7 @@ class AlarmName(BaseModel):
 
     device: DeviceText
     rule: RuleName
+    n: Seen = None
 
 
 class AlarmFilter(BaseModel):
@@ -120,7 +140,9 @@ class AlarmFilter(BaseModel):
 
 class Acts(Ending):
     model_config = body_config(
-        action="acknowledge", alarms=[{"device": "br-1", "rule": "temperature-high"}], why="power failure of hall 2"
+        action="acknowledge",
+        alarms=[{"device": "br-1", "rule": "temperature-high", "n": 7}],
+        why="power failure of hall 2",
     )
 
     action: Action
@@ -135,7 +157,7 @@ class Acts(Ending):
     def _says_which(self) -> Self:
         if (self.alarms is None) == (self.filter is None):
             raise ValueError("give either alarms or filter")
-        if self.alarms is not None and len(set(self.alarms)) < len(self.alarms):
+        if self.alarms is not None and len({(one.device, one.rule) for one in self.alarms}) < len(self.alarms):
             raise ValueError("an alarm is named twice")
         if self.action == "shelve":
             self.check_end()

@@ -79,7 +79,10 @@ class Stale(Answer):
 
 class Durations(Answer):
     number: Annotated[int, about("number of alarms raised that were acknowledged, or returned")]
-    open: Annotated[int, about("number of those that were not, or not before they were raised again")]
+    open: Annotated[int, about("number of those that wait for it now")]
+    other: Annotated[
+        int, about("number of those that ended otherwise: raised anew before, held back, removed, or after `to`")
+    ]
     p50: Annotated[float | None, about("median in seconds; null: `number` is 0")]
     p90: float | None
     max: float | None
@@ -132,8 +135,8 @@ HEALTH = example(
  "fleeting": {"alarms": 1, "raised": 12, "top": [{"device": "br-1", "rule": "foam-high", "title": "Foam",
  "raised": 12, "share": 0.125}]}, "stale": {"alarms": 1, "top": [{"device": "br-7", "rule": "ph-probe-frozen",
  "title": "pH does not move", "priority": "low", "raised_at": "2026-11-18T22:03:17.000000Z"}]},
- "acknowledgement": {"number": 90, "open": 6, "p50": 41.2, "p90": 320.5, "max": 2201.7}, "return": {"number": 95,
- "open": 1, "p50": 63.0, "p90": 1804.0, "max": 5400.0}, "now": {"standing": 9, "unacknowledged": 2, "shelved": 3,
- "suppressed": 1, "out_of_service": 1, "unknown": 1,
+ "acknowledgement": {"number": 90, "open": 2, "other": 4, "p50": 41.2, "p90": 320.5, "max": 2201.7},
+ "return": {"number": 93, "open": 1, "other": 2, "p50": 63.0, "p90": 1804.0, "max": 5400.0},
+ "now": {"standing": 9, "unacknowledged": 2, "shelved": 3, "suppressed": 1, "out_of_service": 1, "unknown": 1,
  "not_evaluated": 1}}""",
 )

@@ -32,12 +32,17 @@ class SavedRule(Answer):
 
 
 class RuleDetail(SavedRule):
-    warnings: Annotated[list[str], about("possible mistakes, like channels that no device in the scope ever sent")]
+    warnings: Annotated[list[str], about("possible mistakes, like channels or phases that no device has sent")]
 
 
 class RuleChange(Answer):
     rule: str
     fields: Annotated[list[str], about("fields that differ, with dots, like when.limit")]
+
+
+class RuleWarnings(Answer):
+    rule: str
+    warnings: list[str]
 
 
 class Imported(Answer):
@@ -46,6 +51,7 @@ class Imported(Answer):
     changed: list[RuleChange]
     removed: list[str]
     unchanged: int
+    warnings: Annotated[list[RuleWarnings], about("rules of the file with possible mistakes, also unchanged ones")]
 
 
 DEFINITION: dict[str, Any] = {
@@ -77,7 +83,8 @@ DETAIL = RULE | {"warnings": []}
 IMPORTED = example(
     Imported,
     """{"dry_run": true, "created": ["ph-low"], "changed": [{"rule": "temperature-high",
- "fields": ["when.limit"]}], "removed": [], "unchanged": 12}""",
+ "fields": ["when.limit"]}], "removed": [], "unchanged": 12, "warnings": [{"rule": "ph-low",
+ "warnings": ["no device in its scope was in the phase 'feed' lately; did you mean 'exponential feed'?"]}]}""",
 )
 
 

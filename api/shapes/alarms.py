@@ -33,6 +33,7 @@ Cause = Literal[
     "remove-from-service",
     "return-to-service",
 ]
+Held = Literal["shelved", "suppressed", "out-of-service"]
 
 
 class AlarmAnswer(Answer):
@@ -59,6 +60,21 @@ class AlarmAnswer(Answer):
     numbers_back_at: Annotated[
         str | None, about("when the device's numbers (boot, seq) last went back, though its frames were newer")
     ]
+
+
+class SilencedAlarm(Answer):
+    device: str
+    rule: str
+    title: str
+    priority: Priority
+    state: Annotated[Held, about("what holds it back; of several the strongest")]
+    condition: Condition
+    active: Annotated[bool, about("what its condition said last that was not unknown: what is not announced")]
+    since: Annotated[str, about("since when it is in this state")]
+    until: Annotated[str | None, about("end of its shelving; null: until somebody, or the phase of the run, ends it")]
+    who: Annotated[str | None, about("the person who did it; null: the phase of the run")]
+    why: str | None
+    n: Annotated[int, about("number of its transitions so far")]
 
 
 class TransitionAnswer(Answer):
@@ -107,6 +123,12 @@ class AlarmParameters(DeviceAlarmParameters):
     )
 
 
+class SilencedParameters(ListParameters):
+    state: list[Held] = Field([], description="only in these states; may be repeated; without it all three")
+    priority: list[Priority] = Field([], description="only of these; may be repeated")
+    device: str | None = Field(None, max_length=64, description="only of this device")
+
+
 class HistoryParameters(SpanParameters, StreamParameters):
     device: str | None = Field(None, max_length=64, description="only of this device")
     rule: str | None = Field(None, max_length=64, description="only of this rule, also if it was removed")
@@ -122,6 +144,12 @@ ALARM = example(
  "message": "The culture is too warm", "response": "Look at the cooling water", "n": 7,
  "not_evaluated": null, "evaluated_until": "2026-11-20T07:45:02.000000Z",
  "received_until": "2026-11-20T07:45:02.031000Z", "clock_set_back_at": null, "numbers_back_at": null}""",
+)
+SILENCED = example(
+    SilencedAlarm,
+    """{"device": "br-1", "rule": "temperature-high", "title": "Temperature high", "priority": "high",
+ "state": "shelved", "condition": "active", "active": true, "since": "2026-11-20T07:45:00.000000Z",
+ "until": "2026-11-20T08:45:00.000000Z", "who": "eva@example.org", "why": "the probe is being cleaned", "n": 8}""",
 )
 TRANSITION = example(
     TransitionAnswer,

@@ -10,10 +10,21 @@ from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import ListParameters, printable
 
+SINCE = "begin of the connection, by the device's clock; if it is offline: when its status, or its will, was received"
+WhyStatus = Annotated[
+    Literal["newest", "received later", "heard"],
+    about(
+        "why this status holds. newest: it has the greatest boot and time; received later: others are greater, and "
+        "came more than ten minutes before, as after a change of boards; heard: the last status says offline, and the "
+        "device has sent since"
+    ),
+]
+
 
 class Presence(Answer):
     online: bool
-    since: Annotated[str, about("begin of the connection to which the status belongs")]
+    since: Annotated[str, about(SINCE)]
+    why: WhyStatus
     boot: Annotated[int, about("power-up counter of the controller")]
     firmware: str | None
 
@@ -41,7 +52,8 @@ class ChannelAnswer(Answer):
 DEVICE = example(
     DeviceAnswer,
     """{"device": "br-1", "state": "active", "registered_at": "2026-11-20T07:45:00.000000Z",
- "presence": {"online": true, "since": "2026-11-20T07:45:00.000000Z", "boot": 7, "firmware": "2.4.1"},
+ "presence": {"online": true, "since": "2026-11-20T07:45:00.000000Z", "why": "newest", "boot": 7,
+  "firmware": "2.4.1"},
  "last_frame_at": "2026-11-20T07:45:00.000000Z", "title": "Fermenter 3", "location": "Hall 2/Bay 4",
  "tags": ["ecoli", "pilot"]}""",
 )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from api.http.description import Answer, T
+from api.http.description import Answer, T, about
 from api.http.parameters import ListParameters, SpanParameters
 
 
@@ -14,6 +14,7 @@ class EventAnswer(Answer):
     time: str
     type: str
     boot: int | None
+    n: Annotated[int | None, about("a number of the device's own, which tells equal events of one instant apart")]
     data: dict[str, Any]
     received_at: str
 
@@ -22,4 +23,4 @@ class EventParameters(SpanParameters, ListParameters):
     type: str | None = Field(None, min_length=1, max_length=64, description="only events of this type, like phase")
 
 
-EVENT = {"time": T, "type": "phase", "boot": 7, "data": {"phase": "batch"}, "received_at": T}
+EVENT = {"time": T, "type": "phase", "boot": 7, "n": None, "data": {"phase": "batch"}, "received_at": T}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from api.http.description import Answer, about, example
-from api.shapes.devices import DeviceState
+from api.shapes.devices import SINCE, DeviceState, WhyStatus
 
 
 class Completeness(Answer, rename={"from_": "from"}):
@@ -34,7 +34,8 @@ class StatusAnswer(Answer):
     device: str
     state: DeviceState
     online: Annotated[bool | None, about("null: it has never sent a status")]
-    since: Annotated[str | None, about("begin of the connection to which the status belongs")]
+    since: Annotated[str | None, about(SINCE)]
+    why: WhyStatus | None
     last_seen: Annotated[
         str | None,
         about("when its newest status or its newest frame was received, whichever was later; null: neither yet"),
@@ -56,7 +57,7 @@ class StatusAnswer(Answer):
 
 STATUS = example(
     StatusAnswer,
-    """{"device": "br-1", "state": "active", "online": true, "since": "2026-11-20T07:45:00.000000Z",
+    """{"device": "br-1", "state": "active", "online": true, "since": "2026-11-20T07:45:00.000000Z", "why": "newest",
  "last_seen": "2026-11-20T08:45:00.031000Z", "boot": 7, "firmware": "2.4.1",
  "last_frame_at": "2026-11-20T08:45:00.000000Z", "lag_ms": 31.0, "clock_set_back": false, "age_ms": 412.0,
  "completeness": {"from": "2026-11-20T07:45:00.412000Z", "to": "2026-11-20T08:45:00.412000Z", "expected": 3600,

@@ -36,7 +36,7 @@ select a.*, r.organization_id from alarms a join alarm_rules r using (rule_id)
  where a.device_id = any ($1::int[])"""
 WITH_ALARMS = "select distinct device_id from alarms where removed_at is null"
 ACTS = """
-select act_id, rule_id, device_id, organization_id, action, until, once, who, why from alarm_acts
+select act_id, rule_id, device_id, organization_id, action, until, once, who, why, seen_n from alarm_acts
  where done_at is null order by act_id limit $1"""
 
 PUT_ALARMS = """
@@ -188,7 +188,7 @@ def _alarm(row: Standing, device_id: int) -> tuple[Any, ...]:
     return (
         *(row.rule_id, device_id, row.n, row.version, alarm.condition.value, alarm.active, alarm.acknowledged),
         *(alarm.latched, alarm.shelved_until, alarm.shelved_once, alarm.suppressed, alarm.out_of_service),
-        *(alarm.state.value, row.priority, row.since, row.raised_at, row.raised_n, row.value, row.detail),
+        *(row.state.value, row.priority, row.since, row.raised_at, row.raised_n, row.value, row.detail),
         *(row.removed_at, row.not_evaluated),
     )
 

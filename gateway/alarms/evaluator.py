@@ -257,8 +257,8 @@ class Evaluator:
             position = watch.engine.position
             newest = newest if position is None else max(newest, position.received)
             for row in watch.standing.values():
-                if row.alarm.state is not AlarmState.NORMAL:
-                    states[row.alarm.state.value, row.priority] += 1
+                if row.state is not AlarmState.NORMAL:
+                    states[row.state.value, row.priority] += 1
             blind.update((why,) for why in watch.look(now))
         metrics.STANDING.replace(states)
         metrics.NOT_EVALUATED.replace({(why,): blind[why,] for why in Blind})

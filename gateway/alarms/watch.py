@@ -81,6 +81,11 @@ class Standing:
     not_evaluated: str | None = "not evaluated yet"
     """Why the rule is not evaluated on the device just now; None: it is."""
 
+    @property
+    def state(self) -> AlarmState:
+        """The state that people see. What holds back an alarm that is gone is kept for its return."""
+        return self.alarm.state if self.removed_at is None else AlarmState.NORMAL
+
 
 class Made(NamedTuple):
     """A row of the table `alarm_transitions`."""
@@ -257,6 +262,9 @@ class DeviceWatch:
         stored = next((stored for stored in self.rules.values() if stored.rule_id == act["rule_id"]), None)
         if stored is None or act["organization_id"] != self.device.organization_id:
             raise ActRefused(f"the rule does not cover {self.device.name} (any more)")
+        row, seen = self.standing.get(stored.rule_id), act["seen_n"]
+        if row is not None and row.raised_n is not None and seen is not None and seen < row.raised_n:
+            raise ActRefused(f"the alarm was raised again since (its n is {row.n}): look at it first")
         try:
             made = self.engine.act(stored.rule.name, Action(act["action"]), now, act["until"], act["once"])
         except NotPossible as error:
@@ -297,17 +305,20 @@ class DeviceWatch:
         self, row: Standing, alarm: Alarm, at: datetime, cause: str, *, who: str | None = None, why: str | None = None
     ) -> None:
         """Add a transition of `row`, whose value and detail are already new."""
-        before = row.alarm.state
-        if alarm.state is not before:
+        before, after = row.state, alarm.state
+        row.removed_at = at if cause == REMOVED else None
+        row.n, row.alarm = row.n + 1, alarm
+        if cause == REMOVED:
+            after = AlarmState.NORMAL
+        if after is not before:
             row.since = at
-        row.n, row.alarm, row.removed_at = row.n + 1, alarm, None
-        if alarm.state is AlarmState.UNACKNOWLEDGED is not before:
+        if after is AlarmState.UNACKNOWLEDGED is not before:
             row.raised_n = row.n
         self.touched.add(row.rule_id)
         self.made.append(
             Made(
                 *(row.rule_id, self.device.device_id, row.n, row.organization_id, at, cause, before.value),
-                *(alarm.state.value, alarm.condition.value, row.priority, row.value, row.detail, who, why),
+                *(after.value, alarm.condition.value, row.priority, row.value, row.detail, who, why),
                 row.raised_n,
             )
         )
@@ -327,28 +338,32 @@ class DeviceWatch:
         self.rules = {stored.rule.name: stored for stored in rules}
         self._silences = frozenset(one.rule_id for one in rules if isinstance(one.rule.when, Silent))
         by_id = {stored.rule_id: stored for stored in rules}
+        returned: dict[str, tuple[bool, bool]] = {}
         for stored in rules:
             row = self.standing.setdefault(
                 stored.rule_id,
                 Standing(stored.rule_id, stored.organization_id, stored.version, stored.rule.priority, moment(now)),
             )
-            if row.n == 0 or row.removed_at is not None:
-                row.removed_at = None
+            if row.n == 0:
                 self.touched.add(row.rule_id)
+            if row.removed_at is not None:
+                returned[stored.rule.name] = False, row.alarm.suppressed
         for rule_id, row in self.standing.items():
             if rule_id in by_id:
                 self._adopt(row, by_id[rule_id], moment(now))
             elif rule_id not in unreadable and row.removed_at is None:
                 row.value, row.detail = None, "the rule does not cover the device any more"
                 if row.n:
-                    self._step(row, Alarm(), moment(now), REMOVED)
+                    self._step(row, self._held(row, memory), moment(now), REMOVED)
                 row.removed_at, row.not_evaluated = moment(now), None
                 self.touched.add(rule_id)
         same = {name: versions.get(name) == [stored.rule_id, stored.version] for name, stored in self.rules.items()}
         whose = {name: versions.get(name, [None])[0] == stored.rule_id for name, stored in self.rules.items()}
         kept = dict(memory)
         kept["rules"] = {name: one for name, one in memory.get("rules", {}).items() if same.get(name)}
-        kept["suppressed"] = {name: one for name, one in memory.get("suppressed", {}).items() if whose.get(name)}
+        kept["suppressed"] = returned | {
+            name: one for name, one in memory.get("suppressed", {}).items() if whose.get(name)
+        }
         alarms = {
             name: self.standing[stored.rule_id].alarm
             for name, stored in self.rules.items()
@@ -360,13 +375,27 @@ class DeviceWatch:
         self.forget = not rules
         self.since_write = self.since_write or not all(same.values()) or len(versions) != len(rules)
 
+    def _held(self, row: Standing, memory: Mapping[str, Any]) -> Alarm:
+        """What stays of an alarm whose rule does not cover the device any more: what people hold back."""
+        name = next((name for name, (rule_id, _) in memory.get("versions", {}).items() if rule_id == row.rule_id), None)
+        _, by_person = memory.get("suppressed", {}).get(name, (False, False))
+        alarm = row.alarm
+        return Alarm(
+            shelved_until=alarm.shelved_until,
+            shelved_once=alarm.shelved_once,
+            suppressed=alarm.suppressed and by_person,
+            out_of_service=alarm.out_of_service,
+        )
+
     def _adopt(self, row: Standing, stored: StoredRule, now: datetime) -> None:
-        """Continue the alarm under the current version of its rule."""
-        if row.version == stored.version:
+        """Continue the alarm under the current version of its rule, or under a rule that covers the device again."""
+        returns = row.removed_at is not None
+        if row.version == stored.version and not returns:
             return
         row.version, row.priority = stored.version, stored.rule.priority
-        if row.removed_at is not None:
-            return
         self.touched.add(row.rule_id)
+        if returns and row.alarm.held_back:
+            row.detail = "the rule covers the device again: what people held back stays so"
         if row.alarm != Alarm():
             self._step(row, row.alarm, now, CHANGED)
+        row.removed_at = None

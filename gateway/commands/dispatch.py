@@ -109,7 +109,9 @@ class CommandDispatcher:
         """Send commands while leading, and again after failures of broker or database. Never returns."""
         trouble = Trouble(self._troubles, "send commands")
         while True:
-            await self._leading.wait()
+            if not self._leading.is_set():
+                metrics.COMMANDS_WAITING.forget()
+                await self._leading.wait()
             try:
                 async with listening(self._settings, "commands", "biogate_commands", self._told) as listener:
                     await self._work(listener, trouble)

@@ -33,7 +33,7 @@ from gateway.items import (
     TopicRoute,
 )
 from gateway.settings import Settings
-from schema.messages import GOOD, BackfillResult, CommandResult, Event, Status, Telemetry
+from schema.messages import GOOD, MOST_SEQ, BackfillResult, CommandResult, Event, Status, Telemetry
 from schema.reasons import Reason
 from schema.times import is_in_seconds, unit_hint
 from schema.topics import Kind, parse
@@ -213,6 +213,8 @@ class Admission:
                     raise Rejected(Reason.WRONG_TYPE, wrong[i])
                 if len(values) != width or (quality is not None and len(quality) != width):
                     raise Rejected(Reason.WRONG_SHAPE, f"the row and {width} channels differ in length")
+                if seq is not None and seq > MOST_SEQ:
+                    raise Rejected(Reason.WRONG_TYPE, f"the seq of this frame would be above {MOST_SEQ}")
                 self._check_time(t, delivery.received_ms)
             except Rejected as why:
                 rejects.append(reject_row(delivery, route.device, message, i, why))
@@ -244,7 +246,8 @@ class Admission:
     def _event(self, delivery: Delivery, route: TopicRoute, message: Event) -> DeviceEvent:
         self._check_time(message.t, delivery.received_ms)
         data = self._json(message.data)
-        return DeviceEvent(route, message.t, _storable(message.type) or "", data, message.boot, delivery.received_ms)
+        type_, received_ms = _storable(message.type) or "", delivery.received_ms
+        return DeviceEvent(route, message.t, type_, data, message.boot, received_ms, message.n)
 
     def _command_result(self, delivery: Delivery, route: TopicRoute, message: CommandResult) -> DeviceCommandResult:
         """A result has no bounds on its time: what became of a command matters, even if the device's clock is wrong."""

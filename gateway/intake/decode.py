@@ -13,6 +13,7 @@ from gateway.errors import Rejected
 from schema.messages import (
     CONTENT_JSON,
     CONTENT_MSGPACK,
+    MOST_SEQ,
     BackfillResult,
     Boot,
     CommandResult,
@@ -192,7 +193,7 @@ def numbers(payload: bytes, content_type: str | None) -> tuple[int, int, int] | 
     except Rejected:
         return None
     frames = max(1, len(found.t)) if isinstance(found.t, list) else 1
-    return found.boot, found.seq, found.seq + frames - 1
+    return found.boot, found.seq, min(found.seq + frames - 1, MOST_SEQ)
 
 
 def is_json(payload: bytes, content_type: str | None) -> bool:

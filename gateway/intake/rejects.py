@@ -10,7 +10,7 @@ from gateway import items
 from gateway.errors import Rejected
 from gateway.intake import decode
 from gateway.items import AcceptedItem, Delivery, Device, Frame, Reject, item_kind
-from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, GOOD, Status, Telemetry
+from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, GOOD, MOST_SEQ, Status, Telemetry
 from schema.reasons import Reason
 from schema.topics import parse
 
@@ -56,7 +56,9 @@ def reject_row(delivery: Delivery, device: Device, block: Telemetry, n: int, why
     content_type, encode = CONTENT_MSGPACK, msgspec.msgpack.encode
     if decode.is_json(delivery.payload, delivery.content_type):
         content_type, encode = CONTENT_JSON, msgspec.json.encode
-    numbers = None if block.boot is None or seq is None else (device, block.boot, seq, seq)
+    numbers = None
+    if block.boot is not None and seq is not None and seq <= MOST_SEQ:
+        numbers = device, block.boot, seq, seq
     reason, detail, received_ms = why.reason, why.detail, delivery.received_ms
     return Reject("frame", delivery.topic, device.name, reason, detail, content_type, encode(row), received_ms, numbers)
 
@@ -73,6 +75,7 @@ def _message(item: AcceptedItem) -> tuple[str, bytes]:
         case items.DeviceEvent():
             # integers of JSON may be larger than MessagePack's
             event = {"t": item.t, "type": item.type, "boot": item.boot, "data": msgspec.Raw(item.data.encode())}
+            event |= {} if item.n is None else {"n": item.n}
             return CONTENT_JSON, msgspec.json.encode(event)
         case items.LostFrames():
             return CONTENT_JSON, msgspec.json.encode({"boot": item.boot, "ranges": item.ranges})

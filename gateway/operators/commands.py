@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.operators import devices, enrollments, logins, serials
+from gateway.operators import devices, enrollments, logins, serials, streams
 from schema.command_line import commands, start
 
 app = commands(
@@ -15,7 +15,8 @@ app.command("list")(devices.list_devices)
 app.command()(devices.show)
 for action in devices.CONSEQUENCES:
     app.command(action)(devices.device_command(action))
-app.command("rebuild-streams")(devices.rebuild_streams)
+app.command("rebuild-streams")(streams.rebuild_streams)
+app.command("declare-lost")(streams.declare_lost)
 
 app.command()(logins.login)
 app.command()(logins.provision)

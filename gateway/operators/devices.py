@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated
 
 import asyncpg
 import typer
 
 from gateway.operators.command import Names, Organization, numbered, tell_all
-from schema.console import Refused, Who, Why, instant, run, table, tell, time, words
+from schema.console import Refused, Who, Why, run, table, tell, time, words
 from schema.enrollment import fingerprint
 
-REBUILD = """
-insert into device_streams as s (device_id, boot, received)
-select device_id, boot, oldest_ranges(range_agg(int8range(seq, seq, '[]')), 256) from frames
- where time >= $1 and time < $2 and boot is not null and seq is not null
- group by device_id, boot
-on conflict (device_id, boot) do update
-   set received = oldest_ranges(s.received + excluded.received, 256), changed_at = now()
-returning device_id, boot"""
 REGISTER = """
 with added as (insert into devices (name, organization_id)
                select distinct unnest($1::text[]), case when $4::text is not null then organization_number($4) end
@@ -88,16 +79,6 @@ def register(
     names = numbered(names, None, None)
     new = len(run(lambda connection: connection.fetch(REGISTER, names, who, why, organization)))
     tell(f"{new} registered, {len(names) - new} known already")
-
-
-def rebuild_streams(
-    since: Annotated[datetime, typer.Option(parser=instant, help="first time of the frames to look at")],
-    until: Annotated[datetime | None, typer.Option(parser=instant, help="end of that range; without it, now")] = None,
-) -> None:
-    """Learn again from the stored frames what has arrived of each boot: if that is lost, or was edited by hand."""
-    end = until or datetime.now(UTC)
-    rows = run(lambda connection: connection.fetch(REBUILD, since, end, timeout=None))
-    tell(f"{len(rows)} boots of {len({row['device_id'] for row in rows})} devices rebuilt")
 
 
 def list_devices() -> None:

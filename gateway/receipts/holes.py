@@ -16,6 +16,8 @@ Stream = tuple[int, int]
 """Device id and boot."""
 
 LONGEST_RETRY_S = 3600.0
+MOST_COUNTED = 10_000_000
+"""Frames that a hole counts at most: one seq that is far off, by a fault in a counter, would hide all other holes."""
 
 
 @dataclass
@@ -83,9 +85,14 @@ class Holes:
             yield stream, ranges
 
     def declared(self, now: float) -> tuple[int, int]:
-        """The number of declared holes, and of the frames in them."""
+        """The number of declared holes, and of the frames in them, of each at most MOST_COUNTED."""
         holes = [hole for holes in self._streams.values() for hole in holes if hole.declare_at <= now]
-        return len(holes), sum(hole.frames for hole in holes)
+        return len(holes), sum(min(hole.frames, MOST_COUNTED) for hole in holes)
+
+    @property
+    def streams(self) -> list[Stream]:
+        """The streams that have holes."""
+        return [*self._streams]
 
     def oldest_s(self, now: float) -> float:
         """Seconds for which the oldest declared hole is known; 0 if no hole is declared."""

@@ -15,7 +15,8 @@ from gateway import metrics
 from gateway.broker.outbox import Outbox
 from gateway.broker.window import IntakeWindow
 from gateway.items import Item, NumberedFrames
-from gateway.receipts.holes import Holes
+from gateway.receipts.heard import Heard
+from gateway.receipts.holes import Holes, Stream
 from gateway.receipts.streams import Streams, StreamState
 from gateway.runtime.database import Pool, Troubles, retry_until_it_works
 from gateway.runtime.events import wait_at_most
@@ -59,6 +60,7 @@ class Receipts:
         self._rate = MergeRate(settings.receipts_per_s, settings.receipt_interval_s)
         self._shared = settings.shared_group is not None
         self._streams = Streams(pool)
+        self._heard = Heard(pool)
         self._holes = Holes(settings.reorder_window_s, settings.backfill_retry_s)
         self._outbox = outbox
         self._window = window
@@ -66,11 +68,14 @@ class Receipts:
         self._published: dict[str, bytes] = {}
         self._names: dict[int, str] = {}
         self._look_back = False
+        self._look_s = settings.timing.holes_s
+        self._look_at = 0.0
         self._closed = asyncio.Event()
 
-    def note(self, items: Sequence[Item], unkept: Sequence[NumberedFrames]) -> None:
+    def note(self, items: Sequence[Item], unkept: Sequence[NumberedFrames] = ()) -> None:
         """Note items that are settled; `unkept` are those of their frames that the quarantine had no room for."""
         self._streams.note(items, unkept)
+        self._heard.note(items)
 
     def connected(self, session_present: bool) -> None:
         """Tell recent devices again after a connect. A broker that lost the session lost the retained receipts too."""
@@ -95,6 +100,7 @@ class Receipts:
             self._tell(await retry_until_it_works(self._troubles, "merge streams", self._streams.merge, most))
             for device_id in self._streams.returned():
                 self._holes.ask_again(device_id, time.monotonic())
+            await retry_until_it_works(self._troubles, "note who was heard", self._heard.write)
             await self._ask()
             publish()
 
@@ -115,17 +121,25 @@ class Receipts:
                 if self._shared:  # a receipt of another gateway that says more may be overwritten by this one
                     self._streams.look_again([device_id])
 
+    async def _read(self, streams: list[Stream]) -> None:
+        """Read the states of these streams' devices, and tell what has changed."""
+        devices = {device_id for device_id, _ in streams}
+        self._tell(await retry_until_it_works(self._troubles, "read streams", self._streams.states, devices, streams))
+
     async def _ask(self) -> None:
         now = time.monotonic()
+        if now >= self._look_at:  # a person may have given up frames
+            self._look_at = now + self._look_s
+            await self._read(self._holes.streams)
         holes, frames = self._holes.declared(now)
         metrics.HOLES.set(holes)
         metrics.MISSING_FRAMES.set(frames)
         metrics.OLDEST_HOLE.set(self._holes.oldest_s(now))
         if self._window.bytes > self._window.max_bytes // 4:
             return  # live data have priority
-        if waiting := {device_id for device_id, _ in self._holes.waiting(now, STREAMS_ASKED)}:
+        if waiting := self._holes.waiting(now, STREAMS_ASKED):
             # another gateway of a shared subscription, or of the device's new cell, may have received the frames
-            self._tell(await retry_until_it_works(self._troubles, "read streams", self._streams.states, waiting))
+            await self._read(waiting)
         for (device_id, boot), ranges in self._holes.due(now, STREAMS_ASKED, FRAMES_ASKED):
             name = self._names[device_id]
             log.info("asked a device for missing frames", device=name, boot=boot, ranges=ranges[:10])

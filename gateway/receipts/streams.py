@@ -28,7 +28,8 @@ MOST_RANGES = 256
 MOST_HOLES = 64
 """Holes of a boot that are looked at together, the oldest first."""
 OPEN_BOOTS = 8
-"""Newest boots of a device that have receipts and backfill."""
+"""Newest boots of a device that have receipts and backfill, beside those of which something has just arrived: after a
+board was swapped these may be older."""
 
 # A range takes 16 bytes or more: a small multirange has few. Counting its ranges would be most of the work.
 MERGE = """
@@ -56,10 +57,14 @@ select s.device_id, d.name, s.boot,
                         order by h limit $3) end as holes
   from unnest($1::int[]) as w (device_id)
   join devices d using (device_id)
-  cross join lateral (select * from device_streams s where s.device_id = w.device_id
-                       order by s.boot desc limit $2) s
+  cross join lateral (
+        (select * from device_streams s where s.device_id = w.device_id order by s.boot desc limit $2)
+        union
+        select s.* from device_streams s
+          join unnest($4::int[], $5::bigint[]) as n (device_id, boot) using (device_id, boot)
+         where s.device_id = w.device_id) s
  order by s.device_id, s.boot"""
-RECENT = "select distinct device_id from device_streams where changed_at > now() - interval '1 day'"
+RECENT = "select device_id, boot from device_streams where changed_at > now() - interval '1 day'"
 
 
 class StreamState(NamedTuple):
@@ -127,24 +132,23 @@ class Streams:
             if noted:
                 overflowed = await self._pool.fetchval(
                     MERGE,
-                    [device_id for device_id, _ in noted],
-                    [boot for _, boot in noted],
+                    *_columns(noted),
                     [multirange(ranges) for ranges in noted.values()],
                     MOST_RANGES,
                 )
                 metrics.STREAMS_OVERFLOWED.inc(overflowed)
-            return await self.states(touched)
+            return await self.states(touched, noted)
         except BaseException:  # the seqs stay noted
             for stream, ranges in noted.items():
                 self._noted[stream] += ranges
             self._touched |= touched
             raise
 
-    async def states(self, device_ids: Collection[int]) -> list[StreamState]:
-        """The states of the OPEN_BOOTS newest boots of these devices."""
+    async def states(self, device_ids: Collection[int], streams: Collection[Stream] = ()) -> list[StreamState]:
+        """The states of the OPEN_BOOTS newest boots of these devices, and of these of their streams."""
         if not device_ids:
             return []
-        rows = await self._pool.fetch(STATES, list(device_ids), OPEN_BOOTS, MOST_HOLES)
+        rows = await self._pool.fetch(STATES, list(device_ids), OPEN_BOOTS, MOST_HOLES, *_columns(streams))
         return [
             StreamState((row["device_id"], row["boot"]), row["name"], row["receipt"], [(a, b) for a, b in row["holes"]])
             for row in rows
@@ -152,8 +156,12 @@ class Streams:
 
     async def recent(self) -> list[StreamState]:
         """The states of all devices with data of the last day: for a start, or a broker that has lost its receipts."""
-        rows = await self._pool.fetch(RECENT)
-        return await self.states([row["device_id"] for row in rows])
+        streams = [(row["device_id"], row["boot"]) for row in await self._pool.fetch(RECENT)]
+        return await self.states({device_id for device_id, _ in streams}, streams)
+
+
+def _columns(streams: Collection[Stream]) -> tuple[list[int], list[int]]:
+    return [device_id for device_id, _ in streams], [boot for _, boot in streams]
 
 
 async def add_lost(connection: asyncpg.Connection, lost: Sequence[tuple[int, int, int, int]]) -> int:

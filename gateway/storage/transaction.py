@@ -193,9 +193,9 @@ async def _statuses(connection: PoolConnection, statuses: Sequence[StatusChange]
 
 async def _events(connection: PoolConnection, events: Sequence[DeviceEvent], outcome: ItemCounts) -> None:
     inserted = await connection.fetch(
-        """insert into device_events (time, device_id, type, data, boot, received_at, digest)
+        """insert into device_events (time, device_id, type, data, boot, received_at, digest, n)
            select * from unnest($1::timestamptz[], $2::int[], $3::text[], $4::jsonb[], $5::bigint[],
-                                $6::timestamptz[], $7::bytea[])
+                                $6::timestamptz[], $7::bytea[], $8::bigint[])
            on conflict do nothing returning 1""",
         [moment(event.t) for event in events],
         [event.route.device.device_id for event in events],
@@ -204,6 +204,7 @@ async def _events(connection: PoolConnection, events: Sequence[DeviceEvent], out
         [event.boot for event in events],
         [moment(event.received_ms) for event in events],
         [event.digest for event in events],
+        [event.n for event in events],
     )
     outcome.committed["event"] += len(inserted)
     outcome.duplicate["event"] += len(events) - len(inserted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from schema.alarms import expression, rules, windows
-from schema.alarms.snapshot import ConditionTest, Memory, Snapshot, in_words, towards
+from schema.alarms.snapshot import ConditionTest, Memory, Snapshot, in_words, towards, why_bad
 
 
 def test(rule: rules.Rule, memory: Memory | None = None) -> ConditionTest:  # noqa: PT028 - no test of pytest's
@@ -93,6 +93,8 @@ class _Quality(ConditionTest):
 
     def _compared(self, seen: Snapshot, outcome: bool | None) -> str:
         [channel] = self.channels
+        if outcome and self.value == 0:
+            return why_bad(channel, seen.values[channel])
         return f"quality {in_words(self.value)}" if outcome else f"{channel} is good"
 
 

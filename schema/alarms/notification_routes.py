@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -104,10 +104,15 @@ def _spans(route: NotificationRoute, now: datetime) -> Iterator[tuple[datetime, 
         for hours in route.hours:
             if DAYS[day.weekday()] in hours.days:
                 last = day if hours.ends > hours.begins else day + timedelta(days=1)
-                yield _instant(day, hours.begins, zone), _instant(last, hours.ends, zone)
+                begins, ends = _instant(day, hours.begins, zone), _instant(last, hours.ends, zone)
+                if ends <= begins:  # in the hour that daylight saving skips: as long as on other days
+                    ends = begins + (_instant(last, hours.ends, UTC) - _instant(day, hours.begins, UTC))
+                yield begins, ends
 
 
-def _instant(day: date, clock: str, zone: ZoneInfo) -> datetime:
+def _instant(day: date, clock: str, zone: tzinfo) -> datetime:
+    """The instant of a clock time. One that daylight saving skips comes later by as much as is skipped; of one that
+    comes twice it is the first."""
     hour, minute = int(clock[:2]), int(clock[3:])
     if hour == 24:
         day, hour = day + timedelta(days=1), 0

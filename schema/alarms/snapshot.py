@@ -12,13 +12,16 @@ from schema.messages import GOOD, UNCERTAIN
 TIMES, MOST, FIRST_PERIOD = 3, 1800.0, 30.0
 """A value is not stale before TIMES of the usual intervals of its channel, or MOST seconds. The first interval counts
 for FIRST_PERIOD seconds at most."""
+LARGEST = 1e300
+"""A greater value counts as none: so differences stay finite, and can be written as JSON."""
 Memory = dict[str, Any]
 """A test's memory as JSON: numbers, null, lists."""
 
 
 @dataclass(slots=True)
 class Value:
-    """The newest value of a channel; a null `value` or a `quality` other than good and uncertain is bad."""
+    """The newest value of a channel; a null `value` or a `quality` other than good and uncertain is bad. A value that
+    cannot be compared is null, too."""
 
     time: float
     """The device's time, s since 1970."""
@@ -112,8 +115,15 @@ class ConditionTest:
             if self._is_stale(seen, newest):
                 return f"{channel} has not come for {seen.time - newest.time:.0f} s"
             if newest.quality not in (GOOD, UNCERTAIN) or newest.value is None:
-                return f"{channel} is of bad quality ({newest.quality})"
+                return why_bad(channel, newest)
         return ""
+
+
+def why_bad(channel: str, newest: Value) -> str:
+    """Why a value cannot be compared: what the device says of it, or what it is."""
+    if newest.quality not in (GOOD, UNCERTAIN):
+        return f"{channel} is of bad quality ({newest.quality})"
+    return f"{channel} is not a number between {-LARGEST:g} and {LARGEST:g}"
 
 
 def usual(period: float, interval: float) -> float:

@@ -19,11 +19,9 @@ from dataclasses import astuple, dataclass, replace
 from typing import Any, NamedTuple
 
 from schema.alarms.lateness import LATE, SETTLED, Lag, Lateness
-from schema.alarms.snapshot import Snapshot, Value, usual, usual_times
+from schema.alarms.snapshot import LARGEST, Snapshot, Value, usual, usual_times
 from schema.messages import BAD
 
-LARGEST = 1e300
-"""A greater value counts as bad: so differences stay finite, and can be written as JSON."""
 TOLERANCE = 1e-6
 """Seconds. Times are exact to a microsecond."""
 
@@ -228,6 +226,6 @@ class Timeline:
             is_number = value is not None and -LARGEST <= value <= LARGEST  # NaN is not
             newest.time = time
             newest.value = value if is_number else None
-            newest.quality = quality if is_number else quality or BAD
+            newest.quality = quality
             took = True
         return took

@@ -76,6 +76,9 @@ class RateTest(ConditionTest):
         return 60 * (n * stv - st * sv) / (n * stt - st * st)
 
     def _compared(self, seen: Snapshot, outcome: bool | None) -> str:
+        newest = seen.values[self._when.channel].value
+        if newest is not None and abs(newest) > self.LARGEST:
+            return f"{in_words(newest)} is beyond {self.LARGEST:g}"
         if outcome is None:
             return f"too few values of {self._when.channel} within {in_words(self._when.window)} s"
         limit = self._when.limit if outcome else self._when.limit - self._when.deadband

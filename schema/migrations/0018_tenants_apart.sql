@@ -1,5 +1,5 @@
 -- What keeps organizations from hurting each other: logins for SQL are the first one's alone; who watches them
--- depends: 0016_account_life
+-- depends: 0017_alarm_acts
 
 -- migrate: apply
 

@@ -8,7 +8,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 import asyncpg
@@ -142,6 +142,8 @@ async def _alarms(sql: asyncpg.Connection, it: Tenant) -> None:
     texts = {"title": it.word(), "message": it.word(), "response": it.word()}
     rule_id = await alarms.rule(sql, name, it.organization_id, when=channel, scope={"tags": [it.word()]}, **texts)
     await alarms.become(sql, rule_id, device_id, detail=it.word(), by=(it.word(), it.word()))
+    silenced = replace(alarms.ACTIVE, suppressed=True)
+    await alarms.become(sql, rule_id, device_id, silenced, detail=it.word(), by=(it.word(), it.word()))
     act = await sql.fetchval(
         "insert into alarm_acts (rule_id, device_id, organization_id, action, who, why)"
         " values ($1, $2, $3, 'acknowledge', $4, $5) returning act_id",
@@ -317,6 +319,7 @@ WHOSE = {
     "commands": OF_ORGANIZATION,
     "credentials": OF_DEVICE,
     "device_events": OF_DEVICE,
+    "device_heard": OF_DEVICE,
     "device_layouts": OF_DEVICE,
     "device_streams": OF_DEVICE,
     "devices": OF_ORGANIZATION,

@@ -24,8 +24,17 @@ from tests.api.plant import Plant
 
 T0 = datetime(2026, 3, 1, 10, tzinfo=UTC)
 BEFORE, AFTER = "2026-03-01T10:00:00Z", "2026-03-01T13:00:00Z"
-STATES = {"r": "unacknowledged", "a": "acknowledged", "n": "normal", "b": "returned-unacknowledged", "s": "shelved"}
-CAUSES = {"r": "condition", "a": "acknowledge", "n": "return", "b": "return", "s": "shelve", "x": "unshelve"}
+STATES = {
+    **{"r": "unacknowledged", "a": "acknowledged", "n": "normal", "b": "returned-unacknowledged", "s": "shelved"},
+    **{"x": "unacknowledged", "k": "normal", "c": "returned-unacknowledged", "d": "normal", "u": "unacknowledged"},
+    "p": "suppressed",
+}
+CAUSES = {
+    **{"r": "condition", "a": "acknowledge", "n": "return", "b": "return", "s": "shelve", "x": "unshelve"},
+    **{"k": "acknowledge", "c": "unknown", "d": "unknown", "u": "unknown", "p": "phase"},
+}
+ACTIVE = {**dict.fromkeys("rxu", True), **dict.fromkeys("nbcd", False)}
+"""Whether the alarm is active afterwards; by another sign it is as before."""
 
 
 class Log:
@@ -48,7 +57,7 @@ class Log:
         for word in line.split():
             seconds, sign = float(word[:-1]), word[-1]
             n, before, raised_n = self.states.get((device, rule), (0, "normal", None))
-            after = STATES["r" if sign == "x" else sign]
+            after = STATES[sign]
             if after == "unacknowledged" != before:
                 raised_n = n + 1
             self.states[device, rule] = n + 1, after, raised_n
@@ -60,6 +69,11 @@ class Log:
                      from alarm_rules where rule_id = $1""",
                 *(rule, device, n + 1, at, at + timedelta(seconds=lag), CAUSES[sign], before, after, priority),
                 raised_n,
+            )
+            await self.sql.execute(
+                "update alarms set n = $3, state = $4, raised_n = $5, active = coalesce($6, active)"
+                " where rule_id = $1 and device_id = $2",
+                *(rule, device, n + 1, after, raised_n, ACTIVE.get(sign)),
             )
 
 
@@ -119,11 +133,44 @@ async def test_the_figures_of_a_worked_example(log: Log, client: Served) -> None
     chattering, fleeting = found["chattering"], found["fleeting"]
     assert (chattering["alarms"], chattering["raised"], chattering["top"][0]["rule"]) == (1, 2, "two")
     assert (fleeting["alarms"], fleeting["raised"], len(fleeting["top"])) == (1, 4, 1)  # 5, 7, 6 and 9 s
-    assert found["acknowledgement"] == {"number": 3, "open": 6, "p50": 30.0, "p90": 50.0, "max": 50.0}
-    assert found["return"] == {"number": 6, "open": 3, "p50": 7.0, "p90": 40.0, "max": 40.0}
+    assert found["acknowledgement"] == {"number": 3, "open": 1, "other": 5, "p50": 30.0, "p90": 50.0, "max": 50.0}
+    assert found["return"] == {"number": 6, "open": 2, "other": 1, "p50": 7.0, "p90": 40.0, "max": 40.0}
     only = await asked(client, device="br-2")
     assert (only["device"], only["raised"], [one["rule"] for one in only["top"]]) == ("br-2", 2, ["one"])
     assert (await client.get("/api/v1/alarms/health", params={"device": "n-1"})).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("line", "acknowledged", "returned"),
+    [  # number, open, other
+        ("0r", (0, 1, 0), (0, 1, 0)),
+        ("0r 1a", (1, 0, 0), (0, 1, 0)),
+        ("0r 1b", (0, 1, 0), (1, 0, 0)),
+        ("0r 1b 2k", (1, 0, 0), (1, 0, 0)),
+        # A rule clears what is unknown: `unknown: clear`.
+        ("0r 1c", (0, 1, 0), (1, 0, 0)),
+        ("0r 1a 2d", (1, 0, 0), (1, 0, 0)),
+        ("0r 1u 2b", (0, 1, 0), (1, 0, 0)),  # unknown, and it stays
+        ("0u 1b", (0, 1, 0), (1, 0, 0)),  # `unknown: raise`
+        # Superseded raises wait for nobody.
+        ("0r 1b 2r 3b 4r", (0, 1, 2), (2, 1, 0)),
+        ("0r 1b 2r 3b 4r 5a", (1, 0, 2), (2, 1, 0)),
+        ("0r 1s 2x", (0, 1, 1), (0, 1, 1)),
+        # Held back, or over: nobody is waited for.
+        ("0r 1s", (0, 0, 1), (0, 1, 0)),
+        ("0r 1p", (0, 0, 1), (0, 1, 0)),
+        ("0r 1s 2n", (0, 0, 1), (1, 0, 0)),
+        ("0r 10801a", (0, 0, 1), (0, 1, 0)),
+    ],
+)
+async def test_open_is_what_waits_and_a_return_is_one_by_whatever_cause(
+    log: Log, client: Served, line: str, acknowledged: tuple[int, int, int], returned: tuple[int, int, int]
+) -> None:
+    await log.write(1, 1, line)
+    found = await asked(client)
+    for figure, counts in (("acknowledgement", acknowledged), ("return", returned)):
+        assert tuple(found[figure][name] for name in ("number", "open", "other")) == counts, figure
+        assert sum(counts) == found["raised"]
 
 
 async def test_floods_and_periods_are_those_of_the_clock(log: Log, client: Served) -> None:

@@ -14,7 +14,7 @@ from tests.api import alarms
 from tests.api.accounts import Served, api_key
 from tests.api.conform import conforms
 from tests.api.operators import Operator, shape
-from tests.api.plant import Plant
+from tests.api.plant import Plant, at
 
 WHY = {"why": "as the test says"}
 NEW = {"If-None-Match": "*"}
@@ -135,26 +135,63 @@ async def test_the_list_is_filtered_and_comes_in_pages(plant: Plant, engineer: O
     assert answer.text.splitlines()[1].startswith("a,1,Temperature high,medium,true,")
 
 
-async def test_a_channel_or_device_that_is_not_there_is_a_warning(plant: Plant, engineer: Operator) -> None:
+LIMIT = alarms.LIMIT
+NEVER = "no device in its scope has ever sent"
+NOT_LATELY = "no device in its scope was in the phase"
+SUSPECTS: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
+    ({}, LIMIT, []),
+    ({}, {"kind": "silent", "after": 30}, []),
+    ({"phases": ["batch", "exponential feed"]}, LIMIT, []),
+    # Devices.
+    ({"devices": ["br-1", "br-9"]}, LIMIT, ["in its scope, but not registered: br-9"]),
+    ({"tags": ["pilot"]}, LIMIT, ["no device is in its scope"]),
+    ({"devices": ["br-3"]}, LIMIT, ["no device is in its scope"]),  # that is retired
+    # Channels: of another device, misspelled, of a setpoint, in formulas.
+    ({"devices": ["br-2"]}, LIMIT, [f"{NEVER} 'temperature'"]),
+    ({}, LIMIT | {"channel": "temprature"}, [f"{NEVER} 'temprature'; did you mean 'temperature'?"]),
+    ({}, LIMIT | {"channel": "Temperature"}, [f"{NEVER} 'Temperature'; did you mean 'temperature'?"]),
+    (
+        {"devices": ["br-1"]},
+        {"kind": "deviation", "channel": "temperature", "limit": 1},
+        [f"{NEVER} 'temperature_setpoint'; did you mean 'temperature'?"],
+    ),
+    (
+        {"devices": ["br-1"]},
+        {"kind": "formula", "expression": "temperature > 1 or ph > 1 or x > 1"},
+        [f"{NEVER} 'ph'", f"{NEVER} 'x'"],
+    ),
+    # Phases: with another name, of another device, misspelled.
+    ({"phases": ["batch", "feed"]}, LIMIT, [f"{NOT_LATELY} 'feed' lately; did you mean 'exponential feed'?"]),
+    ({"devices": ["br-2"], "phases": ["batch"]}, {"kind": "silent", "after": 9}, [f"{NOT_LATELY} 'batch' lately"]),
+    ({"phases": ["Batch"]}, LIMIT, [f"{NOT_LATELY} 'Batch' lately; did you mean 'batch'?"]),
+]
+
+
+async def test_what_no_device_has_sent_is_a_warning_on_saving_trying_and_importing(
+    plant: Plant, engineer: Operator
+) -> None:
     device = await plant.device("br-1")
     await plant.layout(device, "temperature")
+    for n, phase in enumerate(("batch", "exponential feed", None)):
+        await plant.event(device, at(n), "phase", {"phase": phase})
     await plant.layout(await plant.device("br-2"), "ph")
-    for scope, when, warnings in (
-        ({}, alarms.LIMIT, []),
-        ({"devices": ["br-2"]}, alarms.LIMIT, ["no device in its scope has ever sent 'temperature'"]),
-        ({"devices": ["br-1", "br-9"]}, alarms.LIMIT, ["in its scope, but not registered: br-9"]),
-        ({"tags": ["pilot"]}, alarms.LIMIT, ["no device is in its scope"]),
-        (
-            {"devices": ["br-1"]},
-            {"kind": "formula", "expression": "temperature > 1 or ph > 1 or x > 1"},
-            ["no device in its scope has ever sent 'ph'", "no device in its scope has ever sent 'x'"],
-        ),
-        ({}, {"kind": "silent", "after": 30}, []),
-    ):
-        answer = await put(engineer, "r", scope=scope, when=when)
+    retired = await plant.device("br-3")
+    await plant.layout(retired, "temperature", "temprature")
+    await plant.sql.execute("update devices set state = 'retired' where device_id = $1", retired)
+    rules = [alarms.RULE | {"scope": scope, "when": when} for scope, when, _ in SUSPECTS]
+    content = alarms.file(*({"name": f"r-{n}", **rule} for n, rule in enumerate(rules)))
+    wanted = [{"rule": f"r-{n}", "warnings": found} for n, (*_, found) in enumerate(SUSPECTS) if found]
+    for dry_run in ("true", "false", "true"):
+        imported = await import_(engineer, content, dry_run=dry_run)
+        assert imported.json()["warnings"] == wanted, imported.text
+    conforms(shape("Imported"), imported.json())
+    for rule, (*_, found) in zip(rules, SUSPECTS, strict=True):
+        answer = await put(engineer, "r", **rule)
         assert answer.status_code in {200, 201}, answer.text
-        assert answer.json()["warnings"] == warnings
-        assert (await engineer.get("/alarm-rules/r", "RuleDetail"))["warnings"] == warnings
+        assert answer.json()["warnings"] == found
+        assert (await engineer.get("/alarm-rules/r", "RuleDetail"))["warnings"] == found
+        tried = await engineer.client.post("/api/v1/alarm-trials", json={"definition": rule}, headers=engineer.headers)
+        assert tried.json()["warnings"] == found
 
 
 async def test_a_file_is_imported_as_a_whole_and_an_export_of_it_changes_nothing(
@@ -169,6 +206,7 @@ async def test_a_file_is_imported_as_a_whole_and_an_export_of_it_changes_nothing
         "changed": [{"rule": "same", "fields": ["title", "when.limit"]}],
         "removed": ["old"],
         "unchanged": 0,
+        "warnings": [{"rule": name, "warnings": ["no device is in its scope"]} for name in ("cold", "same")],
     }
     before = await export(engineer)
     answer = await import_(engineer, alarms.file(cold, changed), remove="true", dry_run="true")
@@ -180,7 +218,8 @@ async def test_a_file_is_imported_as_a_whole_and_an_export_of_it_changes_nothing
     assert [one.name for one in files.load(await export(engineer))] == ["cold", "same"]
     events = await plant.sql.fetchval("select count(*) from audit")
     answer = await import_(engineer, await export(engineer), remove="true")
-    assert answer.json() == {"dry_run": False, "created": [], "changed": [], "removed": [], "unchanged": 2}
+    unchanged = {"created": [], "changed": [], "removed": [], "unchanged": 2}
+    assert answer.json() == {"dry_run": False, **unchanged, "warnings": wanted["warnings"]}
     assert await plant.sql.fetchval("select count(*) from audit") == events
     page = (await engineer.get("/alarm-rules"))["rules"]
     assert [(one["rule"], one["version"]) for one in page] == [("cold", 1), ("same", 2)]

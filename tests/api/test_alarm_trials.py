@@ -95,7 +95,7 @@ async def test_silence_and_phases_count_as_they_do_live(plant: Plant, engineer: 
 async def test_what_may_be_a_slip_is_a_warning(plant: Plant, engineer: Operator) -> None:
     await fill(plant)
     found = await tried(engineer, definition=definition(when=alarms.LIMIT | {"channel": "temprature"}))
-    assert found["warnings"] == ["no device in its scope has ever sent 'temprature'"]
+    assert found["warnings"] == ["no device in its scope has ever sent 'temprature'; did you mean 'temperature'?"]
     assert [one["what"] for one in found["periods"]] == ["unknown"]
     found = await tried(engineer, definition=definition(scope={"tags": ["none"]}))
     assert (found["warnings"], found["devices"]) == (["no device is in its scope"], [])

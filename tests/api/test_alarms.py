@@ -159,15 +159,15 @@ async def test_an_alarm_is_acknowledged_shelved_and_reset_with_a_reason(
         assert (seen["state"], seen["shelved_once"]) == ("shelved", True)
         left = times.parse_instant(seen["shelved_until"]) - datetime.now(UTC)
         assert timedelta(minutes=50) < left <= timedelta(hours=1)
-        until = times.text(datetime.now(UTC) + timedelta(days=2))
+        until = times.text(datetime.now(UTC) + timedelta(hours=20))
         assert (await operator.post("/alarms/br-1/hot/shelve", until=until))["shelved_until"] == until
         assert (await operator.post("/alarms/br-1/hot/unshelve"))["state"] == "unacknowledged"
-        assert (await operator.post("/alarms/br-1/hot/suppress"))["state"] == "suppressed"
+        engineer = Operator(operator.client, await api_key(plant.sql, role=Role.ENGINEER))
+        assert (await engineer.post("/alarms/br-1/hot/suppress"))["state"] == "suppressed"
         assert (await operator.post("/alarms/br-1/hot/unsuppress"))["state"] == "unacknowledged"
         assert (await operator.refused("/alarms/br-2/wet/reset"))[1].endswith("the alarm must be acknowledged first")
         assert (await operator.post("/alarms/br-2/wet/acknowledge"))["state"] == "latched"
         assert (await operator.post("/alarms/br-2/wet/reset"))["state"] == "normal"
-        engineer = Operator(operator.client, await api_key(plant.sql, role=Role.ENGINEER))
         assert (await engineer.post("/alarms/br-3/hot/remove-from-service"))["state"] == "out-of-service"
         assert (await engineer.post("/alarms/br-3/hot/return-to-service"))["state"] == "normal"
     events = (await operator.get("/audit", subject="alarm/br-1/hot", order="asc"))["events"]
@@ -190,10 +190,98 @@ async def test_what_cannot_be_asked_for_is_refused(plant: Plant, operator: Opera
     assert (await operator.refused("/alarms/br-1/hot/acknowledge", why=" "))[0] == 422
     assert (await operator.refused("/alarms/br-1/none/acknowledge"))[0] == 404
     assert (await operator.refused("/alarms/br-9/hot/acknowledge"))[0] == 404
-    assert (await operator.refused("/alarms/br-1/hot/remove-from-service"))[0] == 403
+    for action in ("remove-from-service", "return-to-service", "suppress"):
+        assert (await operator.refused(f"/alarms/br-1/hot/{action}"))[0] == 403
+        assert (await operator.refused("/alarm-acts", **acts(action=action, filter={"device": "br-1"})))[0] == 403
     viewer = Operator(operator.client, await api_key(plant.sql, role=Role.VIEWER))
     assert (await viewer.refused("/alarms/br-1/hot/acknowledge"))[0] == 403
     assert await plant.sql.fetchval("select count(*) from alarm_acts") == 0
+
+
+HOURS = {"low": 720, "medium": 168, "high": 24, "critical": 8}
+
+
+@pytest.mark.parametrize(("priority", "hours"), HOURS.items())
+async def test_an_alarm_is_shelved_for_so_long_at_most_however_often_that_is_prolonged(
+    plant: Plant, operator: Operator, database_url: str, priority: str, hours: int
+) -> None:
+    device, number = await plant.device("br-1"), await rule(plant.sql, "hot", priority=priority)
+    await become(plant.sql, number, device)
+    shelve, longest = "/alarms/br-1/hot/shelve", hours * 3600
+    refusal = f"hot of br-1: an alarm of the priority {priority} can be shelved for {hours} h, from the begin of its"
+    async with evaluator(database_url):
+        if hours < 720:  # 30 days are the most for all
+            status, detail = await operator.refused(shelve, duration_s=longest + 1)
+            assert (status, detail.startswith(refusal)) == (409, True), detail
+            until = times.text(datetime.now(UTC) + timedelta(hours=hours, minutes=1))
+            assert (await operator.refused(shelve, until=until))[0] == 409
+        await operator.post(shelve, duration_s=longest)
+        begun = await plant.sql.fetchval("select shelved_since from alarms")
+        # Half of the time has gone.
+        await plant.sql.execute(
+            "update alarms set shelved_since = shelved_since - $1::interval", timedelta(hours=hours / 2)
+        )
+        assert (await operator.refused(shelve, duration_s=longest / 2 + 60))[0] == 409
+        found = await operator.post("/alarm-acts", **acts("br-1/hot", action="shelve", duration_s=longest / 2 + 60))
+        assert (found["refused"], found["acts"][0]["detail"].startswith(refusal[13:])) == (1, True)
+        await operator.post(shelve, duration_s=longest / 2 - 60)
+        assert await plant.sql.fetchval("select shelved_since from alarms") == begun - timedelta(hours=hours / 2)
+        # It was announced again: a new shelving begins.
+        await operator.post("/alarms/br-1/hot/unshelve")
+        assert await plant.sql.fetchval("select shelved_since from alarms") is None
+        await operator.post(shelve, duration_s=longest)
+    refused = (await operator.get("/audit", subject="alarm/br-1/hot", order="asc"))["events"][0]
+    if hours < 720:
+        assert refused["action"] == "alarm shelve refused"
+
+
+async def test_the_longest_shelving_is_a_setting(plant: Plant, database_url: str) -> None:
+    await become(plant.sql, await rule(plant.sql, "hot", priority="high"), await plant.device("br-1"))
+    async with (
+        serving(database_url, api_act_patience=60, api_shelving_hours_high=0.5) as client,
+        evaluator(database_url),
+    ):
+        operator = Operator(client, await api_key(plant.sql, role=Role.OPERATOR))
+        status, detail = await operator.refused("/alarms/br-1/hot/shelve", duration_s=1801)
+        assert (status, "0.5 h" in detail) == (409, True), detail
+        await operator.post("/alarms/br-1/hot/shelve", duration_s=1800)
+
+
+async def test_what_is_silenced_is_listed_with_the_person_and_the_reason(
+    plant: Plant, operator: Operator, database_url: str
+) -> None:
+    ids = await plan(plant)
+    engineer = Operator(operator.client, await api_key(plant.sql, role=Role.ENGINEER))
+    out_of_phase = replace(NORMAL, suppressed=True)
+    await become(plant.sql, ids["hot"], ids["br-3"], out_of_phase, cause="phase", detail="run phase: cip")
+    async with evaluator(database_url):
+        await operator.post("/alarms/br-1/hot/shelve", duration_s=60, why="first")
+        await operator.post("/alarms/br-1/hot/shelve", duration_s=3600, why="longer")
+        await operator.refused("/alarms/br-1/hot/shelve", duration_s=25 * 3600, why="too long")
+        await engineer.post("/alarms/br-1/wet/suppress", why="no use for it")
+        await operator.post("/alarms/br-2/hot/shelve", duration_s=60, why="over")
+        await operator.post("/alarms/br-2/hot/unshelve", why="over")
+        await engineer.post("/alarms/br-3/wet/suppress", why="weaker than out of service")
+        await engineer.post("/alarms/br-3/wet/remove-from-service", why="calibration")
+    rows = (await operator.get("/alarms/silenced", "Silenced"))["alarms"]
+    assert [(f"{one['device']}/{one['rule']}", one["state"], one["who"], one["why"]) for one in rows] == [
+        ("br-1/hot", "shelved", operator.who, "longer"),
+        ("br-1/wet", "suppressed", engineer.who, "no use for it"),
+        ("br-3/hot", "suppressed", None, None),
+        ("br-3/wet", "out-of-service", engineer.who, "calibration"),
+    ]
+    assert [one["active"] for one in rows] == [True, False, False, True]
+    assert [one["until"] is None for one in rows] == [False, True, True, True]
+    for asked, number in (
+        ({"state": "suppressed"}, 2),
+        ({"priority": "high"}, 2),
+        ({"device": "br-3", "state": ["shelved", "suppressed"]}, 1),
+    ):
+        assert len((await operator.get("/alarms/silenced", **asked))["alarms"]) == number, asked
+    page = await operator.get("/alarms/silenced", limit=3)
+    assert [one["rule"] for one in (await operator.get("/alarms/silenced", cursor=page["next"]))["alarms"]] == ["wet"]
+    answer = await operator.client.get("/api/v1/alarms/silenced.csv", headers=operator.headers)
+    assert len(answer.text.splitlines()) == 5
 
 
 async def test_without_an_evaluator_what_is_asked_for_waits_and_can_be_asked_after(
@@ -259,6 +347,26 @@ async def test_many_are_acknowledged_at_once_each_for_itself(
         (acts(*(f"br-{n}/hot" for n in range(501))), 422),
     ):
         assert (await operator.refused("/alarm-acts", **body))[0] == status, body
+
+
+async def test_what_a_person_has_seen_goes_with_the_act(plant: Plant, operator: Operator, database_url: str) -> None:
+    ids = await plan(plant)
+    await become(plant.sql, ids["wet"], ids["br-1"], ACTIVE)
+    async with evaluator(database_url):
+        await operator.post("/alarms/br-1/hot/acknowledge", n=1)
+        await operator.post("/alarms/br-1/hot/shelve", n=2, duration_s=60)
+        await operator.post("/alarms/br-1/hot/unshelve")
+        named = acts(alarms=[{"device": "br-1", "rule": "hot", "n": 4}, {"device": "br-3", "rule": "wet"}])
+        await operator.post("/alarm-acts", **named)
+        await operator.post("/alarm-acts", **acts(filter={"unacknowledged": True}))
+    seen = await plant.sql.fetch("select action, seen_n from alarm_acts order by act_id")
+    assert [tuple(row) for row in seen] == [
+        *(("acknowledge", 1), ("shelve", 2), ("unshelve", None), ("acknowledge", 4), ("acknowledge", None)),
+        ("acknowledge", 2),  # of those that a filter chooses, as they were found
+    ]
+    twice = [{"device": "br-1", "rule": "hot", "n": n} for n in (1, 2)]
+    assert (await operator.refused("/alarm-acts", **acts(alarms=twice)))[0] == 422
+    assert (await operator.refused("/alarms/br-1/hot/acknowledge", n=-1))[0] == 422
 
 
 async def test_a_filter_for_more_than_500_alarms_does_nothing(plant: Plant, operator: Operator) -> None:

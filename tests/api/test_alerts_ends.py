@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
@@ -138,6 +139,42 @@ async def test_who_says_something_or_wants_too_many_is_sent_away(
         async with asyncio.timeout(ENOUGH_S):
             while app.state.services.hub._feeds or app.state.services.hub._of_one:
                 await asyncio.sleep(0.01)
+
+
+async def test_an_organization_never_takes_more_feeds_than_it_leaves_for_others(
+    database_url: str, plant: Plant, floor: Floor
+) -> None:
+    async with (
+        listening(database_url, api_connections=16, api_live_feeds=2) as (address, app),  # 12 feeds
+        AsyncExitStack() as listeners,
+    ):
+
+        async def listen(organization_name: str) -> None:
+            """With a key of its own, which takes as many as one may have."""
+            key = bearer(await api_key(plant.sql, organization_name=organization_name))
+            for _ in range(2):
+                await first(await listeners.enter_async_context(opened(address, key)))
+
+        async def refused(organization_name: str) -> str:
+            with pytest.raises(InvalidStatus) as refused:
+                await listen(organization_name)
+            assert refused.value.response.status_code == 429
+            return str(json.loads(refused.value.response.body)["detail"])
+
+        for _ in range(3):
+            await listen("main")
+        assert "your organization has 6 live feeds open" in await refused("main")
+        await listen("north")
+        assert "your organization has 3 live feeds open" in await refused("north")  # one was taken
+        await listen("south")
+        assert "your organization has 2 live feeds open" in await refused("south")
+        assert app.state.services.hub._of_one.total() == 11
+        await listeners.aclose()
+        async with asyncio.timeout(ENOUGH_S):
+            while app.state.services.hub._of_organization:
+                await asyncio.sleep(0.01)
+        for _ in range(3):  # there is room again
+            await listen("south")
 
 
 async def test_who_does_not_read_is_closed_and_delays_nobody(

@@ -231,7 +231,7 @@ async def test_a_device_that_never_sent_has_a_status_of_nothing(plant: Plant, op
     found = await operator.get("/devices/br-1/status", "Status")
     complete = found.pop("completeness")
     assert found == {"device": "br-1", "state": "active", "clock_set_back": False} | dict.fromkeys(
-        ("online", "since", "last_seen", "boot", "firmware", "last_frame_at", "lag_ms", "age_ms")
+        ("online", "since", "why", "last_seen", "boot", "firmware", "last_frame_at", "lag_ms", "age_ms")
     )
     assert (complete["expected"], complete["stored"], complete["missing"], complete["lost"]) == (None, 0, None, None)
     assert await operator.not_shown("/devices/br-9/status") == 404

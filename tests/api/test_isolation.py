@@ -29,6 +29,7 @@ SEES_ALL = ONLY_FIRST | {
     "POST /api/v1/serials/{serial}/block",
     "POST /api/v1/serials/{serial}/unblock",
     "GET /api/v1/enrollment",
+    "GET /api/v1/retention/holds",
 }
 """The organization that runs the installation may."""
 
@@ -105,6 +106,8 @@ class Visit:
     only: str = ""
     """Routes with this in their path."""
     complaints: list[str] = field(default_factory=list)
+    exported: str = ""
+    """Addresses of exports, which the visitor's own audit trail has as they were asked for."""
 
     async def all_routes(self) -> list[str]:
         kinds = cycle(KINDS)
@@ -145,6 +148,10 @@ class Visit:
         where = filled(path, self.it.tenants[whose], question)
         for _ in range(2 if method == "GET" else 1):  # known callers are answered on a shorter way
             answer, said = await self.it.ask(method, where, headers, body, query)
+        if answer.status_code == 200 and ("content-disposition" in answer.headers or "jsonl" in path):
+            self.exported += f" {answer.request.url}"
+        if path.startswith("/api/v1/audit"):
+            said += self.exported
         shown = sorted(theirs.shown(f"{answer.text} {dict(answer.headers)}", said))
         what = f"{method} {path} as {self.visitor} with {kind}"
         self.complaints += [f"{what}: shows {word}" for word in shown]

@@ -160,3 +160,24 @@ async def test_two_organizations_of_one_person_have_each_their_keys(
     assert len((await eva("GET", KEYS, within="south"))["keys"]) == 1
     mine = await Person(api, 0, bearer(made["key"]))("GET", "/auth/me")
     assert mine["organization"] == "south"
+
+
+async def test_the_keys_of_an_organization_are_bounded(api: httpx2.AsyncClient, database: asyncpg.Connection) -> None:
+    eva, other = await person(api, database, EVA, "north"), await person(api, database, "jan@example.org", "south")
+    north = await database.fetchval("select organization_id from organizations where name = 'north'")
+    await database.execute(
+        "insert into api_keys (key_id, organization_id, name, role, scopes, secret_hash, created_by)"
+        " select translate(lpad(n::text, 12, '0'), '0123456789', 'abcdefghij'), $1, 'old', 'viewer',"
+        " '{telemetry:read}', sha256(n::text::bytea), 'test'"
+        " from generate_series(1, 199) n",
+        north,
+    )
+    wanted: dict[str, Any] = {"name": "one", "role": "viewer", "scopes": ["telemetry:read"]}
+    await eva("POST", KEYS, 201, **wanted)
+    refused = await eva("POST", KEYS, 409, **wanted)
+    assert refused["detail"] == "there are 200 keys that can be used already: end one"
+    await other("POST", KEYS, 201, **wanted)
+    await database.execute("update api_keys set ended_at = now() where key_id = 'aaaaaaaaaaab'")
+    await database.execute("update api_keys set expires_at = now() where key_id = 'aaaaaaaaaaac'")
+    for status in (201, 201, 409):
+        await eva("POST", KEYS, status, **wanted)

@@ -70,7 +70,7 @@ async def test_a_device_has_its_presence_and_the_time_of_its_newest_frame(
     await plant.frames(device, await plant.layout(device, "ph"), [(at(n), [7.0], None) for n in (3, 1)])
     content = await get(client, "/devices/br-1")
     conforms(shapes_devices.DeviceDetail, content)
-    assert content["presence"] == {"online": True, "since": text(0), "boot": 7, "firmware": "2.4.1"}
+    assert content["presence"] == {"online": True, "since": text(0), "why": "newest", "boot": 7, "firmware": "2.4.1"}
     assert content["last_frame_at"] == text(3)
     listed = await get(client, "/devices")
     conforms(shape("Devices"), listed)

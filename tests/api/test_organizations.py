@@ -112,7 +112,17 @@ async def test_an_organization_is_renamed_by_an_admin(api: httpx2.AsyncClient, d
     assert (await eva("PATCH", "/organization", title="North", why="shorter"))["title"] == "North"
     await eva("PATCH", "/organization", 422, title="North")
     await eva("PATCH", "/organization", 422, title="", why="shorter")
-    assert await trail(database, "north") == [(EVA, "organization change", "organization/north")]
+    changed = await eva("PATCH", "/organization", description="Halls 1 to 3\nand 7", contact=EVA, why="asked for")
+    shown = conforms(shapes_organizations.Organization, changed)
+    assert (shown.title, shown.description, shown.contact) == ("North", "Halls 1 to 3\nand 7", EVA)
+    assert (await eva("PATCH", "/organization", description="", why="x"))["contact"] == EVA
+    await eva("PATCH", "/organization", 422, why="nothing")
+    await eva("PATCH", "/organization", 422, contact="a\nb", why="x")
+    assert await trail(database, "north") == [(EVA, "organization change", "organization/north")] * 3
+    body = {"organization": "south", "title": "South", "description": "Hall 9", "contact": "ida@example.org"}
+    await eva("POST", "/organizations", 201, **body)
+    south = await eva("GET", "/organization", within="south")
+    assert (south["description"], south["contact"]) == ("Hall 9", "ida@example.org")
 
 
 # Joining

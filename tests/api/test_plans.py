@@ -27,12 +27,13 @@ from api.queries import (
     events,
     latest,
     quarantine,
+    rule_warnings,
     status,
     telemetry,
 )
 from api.queries import annotations as annotation_queries
 from api.settings import ApiSettings
-from api.shapes.alarms import AlarmParameters, HistoryParameters
+from api.shapes.alarms import AlarmParameters, HistoryParameters, SilencedParameters
 from api.shapes.audit import AuditFilter
 from api.shapes.devices import DeviceParameters
 from api.shapes.enrollments import EnrollmentParameters
@@ -59,6 +60,10 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "latest of many": (latest.SQL["many"], (OWN, HOUR, END - HOUR)),
     "latest of many, silent": (latest.SQL["many"], (OWN, HOUR, times.FIRST)),
     "latest, older": (latest.SQL["older"], ([1, 3], [1, 1], [1, 2], [END, END], [END - HOUR] * 2, False, END - HOUR)),
+    "latest, oldest": (
+        latest.SQL["oldest"],
+        ([1, 3], [1, 1], [1, 2], [END, END], [END - HOUR] * 2, False, END - HOUR),
+    ),
     "devices": (devices.SQL["page"], ("", 100, None, None, None, None, None)),
     "devices, filtered": (devices.SQL["page"], ("", 100, ["active"], ["pilot"], "Hall 2", "br", False)),
     "device": (devices.SQL["one"], ("br-1",)),
@@ -83,6 +88,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "commands that wait": (commands.SQL["page"], (1, ["waiting"], times.LAST, LAST_COMMAND, 100)),
     "enrollments": (enrollments.SQL["page"], (None, None, times.LAST, enrollments.LAST_TXN, 5)),
     "enrollments of a serial": (enrollments.SQL["page"], (None, "s-1", times.LAST, enrollments.LAST_TXN, 100)),
+    "phases of all devices": (rule_warnings.SQL["devices"], (50,)),
     "transitions": (alarms.SQL["history"], (times.FIRST, times.LAST, BIG[0], None, None, None, None, 100)),
     "transitions of a device": (
         alarms.SQL["history"],
@@ -91,7 +97,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
 }
 """That are planned each time."""
 HARMLESS = {
-    *("devices.page", "alarm_rules.page", "alarm_rules.scope", "alarm_rules.covered", "serials.serials"),
+    *("devices.page", "alarm_rules.page", "alarm_rules.covered", "serials.serials"),
     *("events.events", "alarm_health.now", "alarm_health.stale"),
 }
 """What may be left out is no better found by an index there, or there is little to look through."""
@@ -219,6 +225,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await commands.page(database, 1, None, (times.LAST, LAST_COMMAND), 10)
         await enrollments.page(database, EnrollmentParameters(), (times.LAST, enrollments.LAST_TXN), 10)
         await alarms.page(database, AlarmParameters(), ("", ""), 10)
+        await alarms.silenced(database, SilencedParameters(), ("", ""), 10)
         await alarms.history(database, HistoryParameters(), alarms.LAST_ID, 10)
         await alarm_health.figures(database, times.Span(at(0), at(3600)), None, at(3600))
         await devices.page(database, DeviceParameters(), "", 10)
@@ -229,7 +236,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
     assert "devices.page" in kept
     optional = {name for name, text in named.items() if OPTIONAL.search(text)}
     planned = {"audit.newest_first", "audit.oldest_first", "commands.page", "enrollments.page", "alarms.page"}
-    planned |= {"alarms.history", "alarm_health.episodes"}
+    planned |= {"alarms.history", "alarms.silenced", "alarm_health.episodes"}
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"
 
@@ -250,7 +257,37 @@ async def test_a_range_over_days_is_read_chunk_by_chunk_in_order(filled: Connect
 async def test_the_latest_of_devices_that_send_is_read_from_the_newest_chunk(filled: Connection, mode: str) -> None:
     """However many chunks there are: looking into each costs more than the rest of the answer."""
     await filled.execute(f"set plan_cache_mode = {mode}")
-    for name in ("latest of one", "latest of many", "latest, older"):
+    for name in ("latest of one", "latest of many", "latest, older", "latest, oldest"):
         plan = await kept_plan(filled, *QUERIES[name])
         newest = await filled.fetchval("select max(show_chunks::text) from show_chunks('public.frames')")
         assert {newest.split(".")[-1]} == set(re.findall(r"on (_hyper_1_\d+_chunk)", plan)), f"{name}\n{plan}"
+
+
+READ = re.compile(r"_hyper_\S+_chunk.*actual rows=([\d.]+) loops=(\d+)")
+
+
+@pytest.mark.parametrize("name", ["latest of one", "latest of many", "latest, oldest"])
+async def test_what_is_read_for_the_latest_does_not_grow_with_the_layouts_of_a_device(plant: Plant, name: str) -> None:
+    device = await plant.device("br-1")
+    layouts = [await plant.layout(device, f"channel-{n}", "ph") for n in range(64)]
+    await plant.sql.execute(
+        "insert into frames select t, $1, $2, 1, 1, t, array[1, null] from generate_series("
+        "$3::timestamptz, $3::timestamptz + interval '59 min', interval '1 s') t",
+        *(device, layouts[3], at(0)),
+    )
+    await plant.sql.execute("analyze frames")
+    newest = at(59 * 60)
+    statement, arguments = {
+        "latest of one": (latest.SQL["one"], ("br-1", HOUR, at(0))),
+        "latest of many": (latest.SQL["many"], ([device], HOUR, at(0))),
+        "latest, oldest": (
+            latest.SQL["oldest"],
+            ([device] * 64, layouts, [2] * 64, [newest] * 64, [at(0)] * 64, False, at(0)),
+        ),
+    }[name]
+    await plant.sql.execute("set search_path = api, public; set biogate.organization = '1'")
+    rows = await plant.sql.fetch(f"explain (analyze, timing off, costs off, summary off) {statement}", *arguments)
+    plan = "\n".join(row[0] for row in rows)
+    read = sum(round(float(count) * int(loops)) for count, loops in READ.findall(plan))
+    assert 3540 <= read < 2 * 3541, plan
+    assert not re.search(r"Rows Removed by (Filter|Index Recheck): \d{4}", plan), plan

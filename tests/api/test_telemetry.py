@@ -306,6 +306,21 @@ async def test_an_absurd_value_has_no_average_and_harms_no_other_bucket(
     assert [row[1] for row in raw["rows"]] == values
 
 
+async def test_columns_of_csv_are_told_apart(plant: Plant, client: httpx2.AsyncClient) -> None:
+    device = await plant.device("br-1")
+    layout = await plant.layout(device, "time", "x", "x quality")
+    await plant.frames(device, layout, [(at(0), [1.0, 2.0, 3.0], None)])
+    channels = {"channel": ["time", "x", "x quality"]}
+    raw = await table(client, **channels, quality="all")
+    assert raw[0] == [
+        *("time", "time (2)", "time quality", "x", "x quality"),
+        *("x quality (2)", "x quality quality"),
+    ]
+    assert (await table(client, **channels))[0] == ["time", "time (2)", "x", "x quality"]
+    buckets = await table(client, **channels, bucket="1m", aggregate="avg")
+    assert len(set(buckets[0])) == len(buckets[0]) == len(buckets[1]) == 4
+
+
 async def test_buckets_begin_at_whole_utc_times(plant: Plant, client: httpx2.AsyncClient) -> None:
     device = await plant.device("br-1")
     await plant.frames(device, await plant.layout(device, "ph"), [(at(3 * 86400 + 1801), [7.0], None)])

@@ -43,6 +43,7 @@ NO_SERVER: dict[str, list[str]] = {
     "devices show": ["br-1"],
     **{f"devices {word}": ["br-1", *SIGNED] for word in ("suspend", "resume", "revoke", "retire", "rotate", "reset")},
     "devices rebuild-streams": ["--since", "2026-11-20Z"],
+    "devices declare-lost": ["br-1", "1", "5", "9", *SIGNED],
     "devices login": ["br-1", *SIGNED],
     "devices provision": ["br-1", "--to", "file", *SIGNED],
     "devices logins": [],

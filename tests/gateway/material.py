@@ -127,3 +127,13 @@ async def until(condition: Callable[[], Any], timeout_s: float = 10) -> None:
             if met:
                 return
             await asyncio.sleep(0.005)
+
+
+async def take_lead(database: asyncpg.Connection, what: str, count: str, *arguments: str) -> None:
+    """As another process takes the lead whose connection came first after an outage."""
+    await database.execute(
+        "select pg_terminate_backend(pid, 5000) from pg_locks where locktype = 'advisory' and objsubid = 1"
+        " and database = (select oid from pg_database where datname = current_database()) and pid <> pg_backend_pid()"
+    )
+    await database.execute("select pg_advisory_lock(hashtextextended($1, 0))", f"biogate {what}")
+    await database.execute(count, *arguments)

@@ -239,7 +239,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
         NONE,
     ),
     "command_cancel": (f"command_cancel($1, {WHO})", ("command",), NONE),
-    "alarm_act": (f"alarm_act($1, $2, 'acknowledge', null, false, {WHO})", ("device", "rule"), NONE),
+    "alarm_act": (f"alarm_act($1, $2, 'acknowledge', null, false, {WHO}, '{{}}', null)", ("device", "rule"), NONE),
     "alarm_route_remove": (f"alarm_route_remove($1, null, {WHO})", ("route",), NONE),
     "alarm_route_test": (f"alarm_route_test($1, {WHO})", ("route",), NONE),
     "alarm_rule_remove": (f"alarm_rule_remove($1, null, {WHO})", ("rule",), NONE),

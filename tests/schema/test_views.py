@@ -62,44 +62,110 @@ async def test_telemetry_tells_a_channel_without_value_from_one_that_was_not_sen
     ]
 
 
-async def say(connection: asyncpg.Connection, seconds: float, online: bool, *, boot: int = 1) -> None:
+async def say(
+    connection: asyncpg.Connection, seconds: float, online: bool, *, boot: int = 1, received: float | None = None
+) -> None:
+    """A status of the connection that began `seconds` after NOON; it is received a second later, if not otherwise."""
     await connection.execute(
-        "insert into statuses (device_id, boot, time, online, received_at) values (1, $1, $2, $3, now())",
+        "insert into statuses (device_id, boot, time, online, received_at) values (1, $1, $2, $3, $4)",
         boot,
         after(seconds),
         online,
+        after(seconds + 1 if received is None else received),
     )
 
 
+async def heard(connection: asyncpg.Connection, seconds: float) -> None:
+    await connection.execute("insert into device_heard (device_id, heard_at) values (1, $1)", after(seconds))
+
+
 async def presence(connection: asyncpg.Connection) -> tuple[Any, ...]:
-    return tuple(await connection.fetchrow("select online, boot, since from presence where device = 'br-1'"))
+    row = await connection.fetchrow("select online, boot, since, why from presence where device = 'br-1'")
+    return tuple(row)
 
 
 async def test_a_device_that_never_spoke_is_neither_on_nor_off(database: asyncpg.Connection) -> None:
     await device(database, "br-1")
-    assert await presence(database) == (None, None, None)
+    await heard(database, 0)
+    assert await presence(database) == (None, None, None, None)
 
 
 async def test_the_late_will_of_an_older_connection_loses(database: asyncpg.Connection) -> None:
     await device(database, "br-1")
     await say(database, 0, online=True)
     await say(database, 60, online=True)
-    await say(database, 0, online=False)  # arrives after the new `online`
-    assert await presence(database) == (True, 1, after(60))
+    await say(database, 0, online=False, received=500)  # after the new `online`
+    assert await presence(database) == (True, 1, after(60), "newest")
 
 
 async def test_of_one_connection_offline_is_the_later(database: asyncpg.Connection) -> None:
     await device(database, "br-1")
     await say(database, 0, online=False)
     await say(database, 0, online=True)
-    assert await presence(database) == (False, 1, after(0))
+    assert await presence(database) == (False, 1, after(1), "newest")
 
 
 async def test_a_newer_boot_wins_whatever_its_clock_says(database: asyncpg.Connection) -> None:
     await device(database, "br-1")
     await say(database, 0, online=True, boot=2)
     await say(database, 60, online=False, boot=1)
-    assert await presence(database) == (True, 2, after(0))
+    assert await presence(database) == (True, 2, after(0), "newest")
+
+
+async def test_a_device_is_offline_since_its_will_came_not_since_it_connected(database: asyncpg.Connection) -> None:
+    await device(database, "br-1")
+    await say(database, 0, online=True)
+    await say(database, 0, online=False, received=3600)
+    assert await presence(database) == (False, 1, after(3600), "newest")
+
+
+@pytest.mark.parametrize("online", [True, False])
+@pytest.mark.parametrize(
+    ("boot", "seconds"),
+    [(1, 4000), (1, -86400), (7, -3600), (6, 5000)],
+    ids=["another board", "another board, wrong clock", "clock set back", "counter reset"],
+)
+async def test_a_status_that_is_received_much_later_holds_whatever_its_numbers(
+    database: asyncpg.Connection, boot: int, seconds: float, online: bool
+) -> None:
+    await device(database, "br-1")
+    await say(database, 0, online=True, boot=7)
+    await say(database, 0, online=False, boot=7, received=3600)
+    await say(database, seconds, online=online, boot=boot, received=4201)
+    since = after(seconds if online else 4201)
+    assert await presence(database) == (online, boot, since, "received later")
+
+
+async def test_who_is_heard_after_its_offline_is_online(database: asyncpg.Connection) -> None:
+    await device(database, "br-1")
+    await say(database, 0, online=True, boot=7)
+    await say(database, 0, online=False, boot=7, received=3600)
+    await heard(database, 3609)  # what was under way
+    assert await presence(database) == (False, 7, after(3600), "newest")
+    await database.execute("update device_heard set heard_at = $1", after(3611))
+    assert await presence(database) == (True, 7, after(3600), "heard")
+    await say(database, -60, online=True, boot=7, received=3605)  # its clock was set back
+    assert await presence(database) == (True, 7, after(-60), "heard")
+
+
+async def test_the_history_of_connections_has_offline_when_it_came_and_no_late_wills(
+    database: asyncpg.Connection,
+) -> None:
+    await device(database, "br-1")
+    await say(database, 0, online=True)
+    await say(database, 0, online=False, received=3600)
+    await say(database, 4000, online=True)
+    await say(database, 4100, online=True)
+    await say(database, 4000, online=False, received=4400)  # the late will of the second connection
+    await database.execute("insert into sql_logins (role, organization_id) values (current_user, 1)")
+    rows = await database.fetch("select since, online from org.statuses order by received_at")
+    assert [tuple(row) for row in rows] == [
+        (after(0), True),
+        (after(3600), False),
+        (after(4000), True),
+        (after(4100), True),
+        (None, False),
+    ]
 
 
 async def test_aggregates_count_good_samples_and_only_count_the_others(database: asyncpg.Connection) -> None:

@@ -1,31 +1,37 @@
-"""Sends messages to services by apprise, each in a thread of its own with a time limit.
+"""Sends messages to services by processes of their own (sender.py), which are bounded in time, memory and number.
 
-A thread cannot be ended. One that hangs is left alone, and its route sends nothing else until it has ended, so there
-are never more such threads than routes. They are daemons: the process does not wait for them when it ends.
+A process serves messages one after another. It is ended when a message takes too long or fails, so no service leaves
+anything in it; the next message gets a new one. It has none of this process's environment but what finding services
+takes, as proxies and authorities.
+
+An organization has a share of the processes under way, so that its slow services do not delay another's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
-import logging
-import re
-import threading
-from dataclasses import dataclass
+import json
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.alarms.notify.confinement import NOT_PUBLIC, Confinement, confine
+from gateway.alarms.notify.sending import READY, Sending
 
-CONNECT_S, ANSWER_S = 5.0, 10.0
-"""Seconds for each connection of a message, whatever the URL says."""
-PACE_S = 0.2
-"""Seconds between two connections of a message."""
-UNREACHED = "the service cannot be reached, or broke off"
-UNREACHED_IN_PUBLIC = "the service cannot be reached at a public address, or broke off"
+START_S = 30.0
+"""Seconds for the start of a process: 1 s of a core."""
+AT_ONCE, AT_ONCE_FAILING = 12, 6
+"""Messages under way: of healthy routes, and of failing ones, which may take all their time."""
+OF_ONE, OF_ONE_FAILING = 4, 2
+"""How many of these one organization has at most."""
+ENDED = "the process that sent it was ended meanwhile"
+ENVIRONMENT = ("PATH", "LANG", "TZ", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 Tone = Literal["info", "success", "warning", "failure"]
-
-_said: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("said", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,110 +45,104 @@ class NotificationChannels:
     def __init__(self, timeout_s: float, private: bool) -> None:
         self._timeout_s = timeout_s
         self._private = private
-        self._threads: dict[int, threading.Thread] = {}
-        """The newest thread by route_id; it may hang."""
+        self._idle: Process | None = None
 
-    def hangs(self, route_id: int) -> bool:
-        """Whether the thread of the route's last message still runs."""
-        thread = self._threads.get(route_id)
-        if thread is None or thread.is_alive():
-            return thread is not None
-        del self._threads[route_id]
-        return False
-
-    async def send(self, route_id: int, url: str, message: Notice) -> str | None:
+    async def send(self, url: str, message: Notice) -> str | None:
         """Send a message; None when the service has it, else the reason, without secrets."""
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[str | None] = loop.create_future()
+        process, self._idle = self._idle, None
+        if process is None or process.returncode is not None:
+            process = await started()
+        works = False
+        try:
+            outcome = await self._answer(process, url, message)
+            works = outcome is None
+        finally:
+            if works and self._idle is None:
+                self._idle = process
+            else:
+                _end(process)
+        return outcome
 
-        def end(outcome: str | None) -> None:
-            if not ended.done():
-                ended.set_result(outcome)
+    def close(self) -> None:
+        if self._idle is not None:
+            _end(self._idle)
+            self._idle = None
 
-        def work() -> None:
-            outcome = _send(url, message, Confinement(self._private))
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(end, outcome)
-
-        thread = threading.Thread(target=contextvars.Context().run, args=(work,), name="notify", daemon=True)
-        self._threads[route_id] = thread
-        thread.start()
+    async def _answer(self, process: Process, url: str, message: Notice) -> str | None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        sending = Sending(url, message.title, message.text, message.tone, self._private, self._timeout_s)
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await ended
+                process.stdin.write(sending.line())
+                await process.stdin.drain()
+                answer = await process.stdout.readline()
         except TimeoutError:
             return f"no answer within {self._timeout_s:g} s"
+        except OSError:
+            answer = b""
+        if not answer:
+            return ENDED
+        outcome: str | None = json.loads(answer)
+        return outcome
 
 
-def _send(url: str, message: Notice, confinement: Confinement) -> str | None:
-    """Send in this thread. A library's error text may hold the URL, so only the kind of error is returned."""
-    said: list[str] = []
+async def started() -> Process:
+    """A process that is ready for a message. Raises OSError."""
+    environment = {name: text for name, text in os.environ.items() if name in ENVIRONMENT or name.lower() in PROXIES}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway.alarms.notify.sender"),
+        env=environment,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=DEVNULL,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
     try:
-        import apprise  # noqa: PLC0415  # 20 MB, 0.3 s: loaded when there is something to tell
-        from apprise.logger import logger  # noqa: PLC0415
-
-        _listen(logger)
-        _said.set(said)
-        confine(confinement)
-        asset = apprise.AppriseAsset(
-            app_id="Biogate",
-            app_desc="Biogate",
-            app_url="",
-            image_url_mask="",
-            image_url_logo="",
-            async_mode=False,
-            interpret_emojis=False,
-            http_redirects=False,
-            service_timeout=0,  # another value would start another thread
-            storage_mode="memory",
-        )
-        service = apprise.Apprise.instantiate(url, asset=asset)
-        if service is None:
-            return "the URL is none that its kind understands"
-        # Options in the URL may set these otherwise.
-        service.redirects = False
-        service.socket_connect_timeout, service.socket_read_timeout = CONNECT_S, ANSWER_S
-        service.request_rate_per_sec = min(service.request_rate_per_sec, PACE_S)
-        service.retry, service.wait, service.optional = 0, 0.0, False
-        services = apprise.Apprise(asset=asset)
-        services.add(service)
-        sent = services.notify(
-            message.text,
-            message.title,
-            notify_type=apprise.NotifyType(message.tone),
-            body_format=apprise.NotifyFormat.TEXT,
-        )
-    except Exception as error:
-        return _reason("", confinement) if confinement.refused else f"a defect: {type(error).__name__}"
-    return None if sent else _reason(" ".join(said), confinement)
+        async with asyncio.timeout(START_S):
+            if await process.stdout.readline() != READY:
+                raise OSError("the process that sends notifications has not started")
+    except BaseException:
+        _end(process)
+        raise
+    return process
 
 
-def _reason(said: str, confinement: Confinement) -> str:
-    """The class of failure, found in what the library has logged.
-
-    It does not tell an address inside the plant from a name that there is not, nor one answer of a service from
-    another: who writes a URL could find out by it what stands in the plant."""
-    if confinement.refused and confinement.refused != NOT_PUBLIC:
-        return f"refused: {confinement.refused}"
-    answered = re.search(r"\berror=([2-5])\d{2}\b", said)
-    if answered and not confinement.refused:
-        return f"the service answered {answered[1]}xx"
-    if confinement.refused or re.search("connection|socket|connect", said, re.IGNORECASE):
-        return UNREACHED if confinement.private else UNREACHED_IN_PUBLIC
-    return "the service did not take it"
+def _end(process: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
 
 
-class _Heard(logging.Handler):
-    """Keeps what a library logs for the call that caused it, and out of the process's log."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        said = _said.get()
-        if said is not None:
-            said.append(record.getMessage())
+@dataclass(slots=True)
+class _Share:
+    healthy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OF_ONE))
+    failing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OF_ONE_FAILING))
+    users: int = 0
 
 
-def _listen(logger: logging.Logger) -> None:
-    for each in (logger, logging.getLogger("urllib3")):
-        if not any(isinstance(handler, _Heard) for handler in each.handlers):
-            each.handlers[:] = [_Heard(logging.WARNING)]
-            each.propagate = False
+class SendingPlaces:
+    """Places for messages under way: some for all, of which each organization has a share."""
+
+    def __init__(self) -> None:
+        self._healthy, self._failing = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE_FAILING)
+        self._shares: dict[int, _Share] = {}
+
+    @property
+    def shares(self) -> int:
+        """The organizations that send or wait for a place."""
+        return len(self._shares)
+
+    @asynccontextmanager
+    async def place(self, organization_id: int, *, failing: bool) -> AsyncIterator[None]:
+        """Wait for a place; who has none of its organization's share waits for no other's."""
+        share = self._shares.setdefault(organization_id, _Share())
+        share.users += 1
+        own, all_ = (share.failing, self._failing) if failing else (share.healthy, self._healthy)
+        try:
+            async with own, all_:
+                yield
+        finally:
+            share.users -= 1
+            if not share.users:
+                del self._shares[organization_id]

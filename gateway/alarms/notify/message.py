@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,8 @@ MOST_LINES = 20
 MOST_OF_LINE = 400
 MOST_NAMES = 3
 Kind = Literal["raised", "ended", "escalated"]
+WAITING = ("unacknowledged", "returned-unacknowledged", "latched", "acknowledged")
+"""States that want something of people, the most urgent first."""
 TONES: dict[str, Tone] = {"critical": "failure", "high": "failure", "medium": "warning", "low": "info"}
 
 
@@ -27,12 +30,18 @@ class NotifiedAlarm:
     times: int
     """Number of earlier notifications about the alarm."""
     device: str
+    device_title: str | None
+    location: str | None
     title: str
     priority: str
     state: str
     since: datetime
     raised_at: datetime | None
     value: float | None
+    unit: str | None
+    """The unit of the channel that the rule compares, if it has one."""
+    limit: str
+    """What the rule compares with, in words."""
     detail: str
     message: str
     response: str
@@ -41,15 +50,20 @@ class NotifiedAlarm:
 
 
 def compose(alarms: Sequence[NotifiedAlarm], zone: ZoneInfo, now: datetime) -> Notice:
-    """Compose the message for one alarm, or for several, the most important first."""
-    ordered = sorted(alarms, key=lambda alarm: (alarm.kind == "ended", -_rank(alarm.priority), alarm.device))
+    """Compose the message for one alarm, or for several, the most important first. The title of several says the worst,
+    and counts what the others are."""
+    ordered = sorted(alarms, key=_urgency)
     first = ordered[0]
-    tone: Tone = "success" if first.kind == "ended" else TONES.get(first.priority, "warning")
+    tone = _tone(first)
     if len(ordered) == 1:
         return Notice(tone, f"[{_mark(first)}] {first.device}: {_plain(first.title)}", _long(first, zone, now))
     names = list(dict.fromkeys(alarm.device for alarm in ordered))
     more = ", …" if len(names) > MOST_NAMES else ""
-    title = f"[{_mark(first)}] {len(ordered)} alarms: {', '.join(names[:MOST_NAMES])}{more}"
+    marks = Counter(map(_mark, ordered))
+    counts = ", ".join(f"{number} {mark}" for mark, number in list(marks.items())[:MOST_NAMES])
+    counts += ", …" if len(marks) > MOST_NAMES else ""
+    many = f"{len(ordered)} alarms" if len(marks) == 1 else f"{len(ordered)} alarms ({counts})"
+    title = f"[{_mark(first)}] {many}: {', '.join(names[:MOST_NAMES])}{more}"
     lines = [_short(alarm, zone, now) for alarm in ordered[:MOST_LINES]]
     if len(ordered) > MOST_LINES:
         lines.append(f"and {len(ordered) - MOST_LINES} more")
@@ -108,7 +122,8 @@ def _long(alarm: NotifiedAlarm, zone: ZoneInfo, now: datetime) -> str:
     lines = [f"{_state(alarm)}, since {_time(alarm.since, zone)}"]
     if alarm.raised_at and alarm.raised_at != alarm.since:
         lines.append(f"raised {_time(alarm.raised_at, zone)}")
-    lines += [_again(alarm, now), _value(alarm)]
+    lines += [_again(alarm, now), _value(alarm), f"limit: {_plain(alarm.limit)}" if alarm.limit else ""]
+    lines += [f"{alarm.device}: {_place(alarm)}" if _place(alarm) else ""]
     lines += [_plain(alarm.message, lines=True)]
     lines += [f"To do: {_plain(alarm.response, lines=True)}" if alarm.response else ""]
     return "\n".join(line for line in lines if line)
@@ -117,8 +132,10 @@ def _long(alarm: NotifiedAlarm, zone: ZoneInfo, now: datetime) -> str:
 def _short(alarm: NotifiedAlarm, zone: ZoneInfo, now: datetime) -> str:
     parts = [
         f"[{_mark(alarm)}] {alarm.device}: {_plain(alarm.title)}",
+        _place(alarm),
         "" if alarm.kind == "ended" else _state(alarm),
         _value(alarm),
+        f"limit: {_plain(alarm.limit)}" if alarm.limit else "",
         f"since {_time(alarm.since, zone)}",
         _again(alarm, now),
         _plain(alarm.message),
@@ -129,9 +146,26 @@ def _short(alarm: NotifiedAlarm, zone: ZoneInfo, now: datetime) -> str:
 
 
 def _value(alarm: NotifiedAlarm) -> str:
-    value = "" if alarm.value is None else f"value {alarm.value:g}"
+    value = "" if alarm.value is None else f"value {alarm.value:g}{f' {alarm.unit}' if alarm.unit else ''}"
     detail = _plain(alarm.detail)
     return f"{value} ({detail})" if value and detail else value or detail
+
+
+def _place(alarm: NotifiedAlarm) -> str:
+    return ", ".join(_plain(part) for part in (alarm.device_title, alarm.location) if part)
+
+
+def _urgency(alarm: NotifiedAlarm) -> tuple[bool, int, int, str]:
+    """The key by which alarms are ordered: raised ones, then what waits for people, then what is over."""
+    has_ended = alarm.kind == "ended"
+    waits = WAITING.index(alarm.state) if has_ended and alarm.state in WAITING else len(WAITING) * has_ended
+    return has_ended, waits, -_rank(alarm.priority), alarm.device
+
+
+def _tone(alarm: NotifiedAlarm) -> Tone:
+    if alarm.kind == "ended" and alarm.state not in WAITING[:2]:
+        return "success"
+    return TONES.get(alarm.priority, "warning")
 
 
 def _rank(priority: str) -> int:

@@ -5,7 +5,8 @@ The transaction that stores transitions also inserts what each route has to tell
 once the channel has accepted it. So a kill loses nothing, but a message may come twice. One process sends at a time: it
 holds an advisory lock on the connection that listens.
 
-A route has one message under way, so order is kept, and a dead or slow channel delays no other.
+A route has one message under way, so order is kept, and a dead or slow channel delays no other. Messages are sent by
+processes of their own, of which each organization has a share (channel.py).
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 import structlog
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from gateway.alarms.notify import message, metrics
-from gateway.alarms.notify.channel import Notice, NotificationChannels
+from gateway.alarms.notify.channel import Notice, NotificationChannels, SendingPlaces
 from gateway.alarms.notify.message import NotifiedAlarm
 from gateway.alarms.notify.queue import Due, Queue
 from gateway.errors import GatewayError
@@ -32,6 +33,8 @@ from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, backoff_
 from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 from schema.alarms.notification_routes import SCHEMES, NotificationRoute, opening, scheme
+from schema.alarms.rules import Condition
+from schema.alarms.wording import limit_in_words
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -42,12 +45,11 @@ log = structlog.get_logger()
 
 CLEAR_S = 600.0
 ANSWER_S = 5.0
-AT_ONCE, AT_ONCE_FAILING = 8, 4
-"""Messages under way: of healthy routes, and of failing ones, which may take all their time."""
 LONGEST_PAUSE_S = 300.0
 LAST_WORDS_S = 5.0
 """Seconds that messages under way get at shutdown: unmarked ones would be sent twice."""
 
+CONDITION: TypeAdapter[Condition] = TypeAdapter(Condition)
 LOCK = "select pg_try_advisory_lock(hashtextextended('biogate notifications', 0))"
 
 
@@ -69,7 +71,7 @@ class Notifier:
         self._told = asyncio.Event()
         self._busy: dict[int, asyncio.Task[None]] = {}
         self._may_send = False
-        self._healthy, self._failing = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE_FAILING)
+        self._places = SendingPlaces()
         self._key: X25519PrivateKey | None = None
         self._unreadable: set[tuple[int, int]] = set()
         """(route_id, version) of the routes whose error was logged."""
@@ -93,6 +95,7 @@ class Notifier:
             finally:
                 if self._busy:
                     await asyncio.wait(self._busy.values(), timeout=LAST_WORDS_S)
+                self._channels.close()
 
     async def _work(self, connection: asyncpg.Connection, trouble: Trouble, group: asyncio.TaskGroup) -> None:
         """Send notifications until another process leads."""
@@ -118,7 +121,7 @@ class Notifier:
         now = await self._queue.now()
         for due in await self._queue.due(list(self._busy)):
             route = self._read(due)
-            if route is None or self._channels.hangs(due.route_id):
+            if route is None:
                 continue
             if not due.enabled:
                 await self._queue.drop_all(due)
@@ -146,7 +149,7 @@ class Notifier:
     async def _serve(self, due: Due, route: NotificationRoute) -> None:
         """Send one or a few messages of a route. A failure concerns no other route, and is tried again."""
         trouble = Trouble(self._troubles, f"tell alarms by {due.name}")
-        async with self._failing if due.failures else self._healthy:
+        async with self._places.place(due.organization_id, failing=bool(due.failures)):
             if not self._may_send:
                 return
             try:
@@ -190,7 +193,7 @@ class Notifier:
             if scheme(url) not in self._schemes:
                 raise UnusableRoute(f"URLs of the kind {scheme(url) or '(none)'} are not allowed here")
             kind = scheme(url)
-            error = await self._channels.send(due.route_id, url, content)
+            error = await self._channels.send(url, content)
         except GatewayError as unusable:
             error = str(unusable)
         facts = {"route": due.name, "organization": due.organization_id, "scheme": kind, "title": content.title}
@@ -250,5 +253,15 @@ def _numbers(rows: Sequence[asyncpg.Record]) -> list[int]:
 
 
 def _told(row: asyncpg.Record) -> NotifiedAlarm:
-    given = {field.name: row[field.name] for field in fields(NotifiedAlarm)}
-    return NotifiedAlarm(**given | {"message": row["message"] or "", "response": row["response"] or ""})
+    given = {field.name: row[field.name] for field in fields(NotifiedAlarm) if field.name != "limit"}
+    texts = {"message": row["message"] or "", "response": row["response"] or "", "limit": _limit(row)}
+    return NotifiedAlarm(**given | texts)
+
+
+def _limit(row: asyncpg.Record) -> str:
+    """What the rule compares with; nothing if another version of the product has saved it."""
+    try:
+        when = CONDITION.validate_json(row["condition"] or "null")
+    except ValidationError:
+        return ""
+    return limit_in_words(when, row["unit"])

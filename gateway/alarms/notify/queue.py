@@ -105,13 +105,15 @@ update alarm_notifications q set state = 'dropped'
  where q.route_id = $1 and q.kind = 'ended' and q.state = 'pending' and not alarm_was_told(q)"""
 TAKE = """
 select q.notification_id, q.kind, q.times, q.rule_id, q.device_id, q.n, q.about,
-       d.name as device, r.definition ->> 'title' as title, r.definition ->> 'message' as message,
+       d.name as device, d.title as device_title, d.location, r.definition -> 'when' as condition, c.unit,
+       r.definition ->> 'title' as title, r.definition ->> 'message' as message,
        r.definition ->> 'response' as response, a.priority, a.state, a.since, a.raised_at, a.value, a.detail,
        t.who, o.failing_since, o.last_error
   from alarm_notifications q
   left join alarms a on a.rule_id = q.rule_id and a.device_id = q.device_id
   left join alarm_rules r on r.rule_id = q.rule_id
   left join devices d on d.device_id = q.device_id
+  left join channels c on c.name = r.definition -> 'when' ->> 'channel'
   left join alarm_transitions t on t.rule_id = a.rule_id and t.device_id = a.device_id and t.n = a.n
   join alarm_routes me on me.route_id = q.route_id
   left join alarm_routes o on o.organization_id = me.organization_id and o.name = q.about

@@ -52,12 +52,20 @@ class Plant:
         await self.database.execute("select api.alarm_rule_remove($1, null, 'eva', 'tests')", name)
 
     async def act(
-        self, device: str, action: str, rule: str = "high", until: datetime | None = None, *, once: bool = False
+        self,
+        device: str,
+        action: str,
+        rule: str = "high",
+        until: datetime | None = None,
+        *,
+        once: bool = False,
+        seen: int | None = None,
     ) -> asyncpg.Record:
         """Asks for it and waits for what becomes of it."""
         await self._for_organization()
         act_id = await self.database.fetchval(
-            "select api.alarm_act($1, $2, $3, $4, $5, 'eva', 'because')", device, rule, action, until, once
+            "select api.alarm_act($1, $2, $3, $4, $5, 'eva', 'because', '{}', $6)",
+            *(device, rule, action, until, once, seen),
         )
         await eventually(lambda: self._value("select done_at from alarm_acts where act_id = $1", act_id), 15)
         row: asyncpg.Record = await self.database.fetchrow("select * from alarm_acts where act_id = $1", act_id)

@@ -22,13 +22,13 @@ from schema.alarms.machine import Alarm, AlarmState, Condition
 from tests.conftest import Broker
 from tests.gateway.alarms.plant import Plant, evaluated, moment, now
 from tests.gateway.alarms.test_publish import observer
-from tests.gateway.material import settings, until
+from tests.gateway.material import settings, take_lead, until
 from tests.processes import AlarmsProcess
 
 AT = datetime(2026, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
 RAISED, RETURNED = ("condition", "unacknowledged"), ("return", "returned-unacknowledged")
-NOT_REMEMBERED = {"state", "published_n"}
-"""Columns of `alarms`: what is made of others, and what is the publisher's."""
+NOT_REMEMBERED = {"state", "published_n", "shelved_since"}
+"""Columns of `alarms`: what is made of others, by the database too, and what is the publisher's."""
 
 
 async def rows(database: asyncpg.Connection) -> dict[str, dict[str, Any]]:
@@ -258,7 +258,7 @@ async def test_who_has_lost_the_lead_tells_no_figures_of_alarms_any_more(
     alarms.start()
     await plant.becomes("r1", RAISED)
     await until(lambda: all(any(name.startswith(figure) for name in told()) for figure in FIGURES))
-    await take_from_it(database)
+    await take_lead(database, "alarms", COUNT)
     await until(lambda: alarms.metrics()["biogate_alarm_leader"] == 0 and not told())
 
 
@@ -268,13 +268,3 @@ FIGURES = (
     *("biogate_notifications{", "biogate_notifications_oldest_seconds", "biogate_notification_routes_failing"),
 )
 """What only the leader knows."""
-
-
-async def take_from_it(database: asyncpg.Connection) -> None:
-    """As another process takes the lead whose connection came first after an outage."""
-    await database.execute(
-        "select pg_terminate_backend(pid, 5000) from pg_locks where locktype = 'advisory'"
-        " and database = (select oid from pg_database where datname = current_database())"
-    )
-    await database.execute("select pg_advisory_lock(hashtextextended('biogate alarms', 0))")
-    await database.execute(COUNT)

@@ -365,6 +365,14 @@ def test_a_text_with_nul_is_rejected(intake: Intake) -> None:
     assert intake.reason({"t": NOW_MS, "status": "online", "firmware": "\0"}, STATUS) is Reason.WRONG_TYPE
 
 
+def test_equal_events_of_one_instant_are_told_apart_by_their_number(intake: Intake) -> None:
+    dose = {"t": NOW_MS, "type": "dosing", "boot": 3, "data": {"mL": 1}}
+    items = [intake.one(dose | number, EVENT) for number in ({}, {"n": None}, {"n": 0}, {"n": 1}, {"n": 1})]
+    digests = [item.digest for item in items if isinstance(item, DeviceEvent)]
+    assert [digests.index(digest) for digest in digests] == [0, 0, 2, 3, 3]
+    assert intake.reason(dose | {"n": -1}, EVENT) is Reason.WRONG_TYPE
+
+
 def test_statuses_and_events_keep_what_they_said(intake: Intake) -> None:
     status = {"t": NOW_MS, "status": "offline", "boot": 3, "oldest": 7, "firmware": "1.2"}
     item = intake.one(status, STATUS)

@@ -139,6 +139,16 @@ async def test_random_subsets_of_many_channels_end_in_a_few_wide_layouts(pool: P
         (["a\nb"], Reason.BAD_CHANNEL),
         (["a\x85b"], Reason.BAD_CHANNEL),
         (["a\ud800"], Reason.BAD_CHANNEL),
+        (["ph "], Reason.BAD_CHANNEL),
+        ([" ph"], Reason.BAD_CHANNEL),
+        ([" "], Reason.BAD_CHANNEL),
+        (["ph\u00a0"], Reason.BAD_CHANNEL),
+        (["ph\u200b"], Reason.BAD_CHANNEL),
+        (["p\u00adh"], Reason.BAD_CHANNEL),
+        (["\ufeffph"], Reason.BAD_CHANNEL),
+        (["p\u2028h"], Reason.BAD_CHANNEL),
+        (["Tempe\u0301rature"], Reason.BAD_CHANNEL),
+        (["\u212bngstrom"], Reason.BAD_CHANNEL),  # the sign of the unit, which NFC makes the letter
         (["ph", "foam", "ph"], Reason.BAD_CHANNEL),
         ([f"c{i}" for i in range(257)], Reason.TOO_MANY_CHANNELS),
     ],
@@ -153,7 +163,7 @@ async def test_channels_that_cannot_be_are_rejected_and_not_stored(
 
 
 async def test_names_of_any_script_up_to_the_bound_are_accepted(registry: Registry) -> None:
-    for name in ("x" * 64, "pH-Wert µ", "温度", "🧫" * 64, " ", "a'b\"c\\"):
+    for name in ("x" * 64, "pH-Wert µ", "温度", "🧫" * 64, "a b", "Temp\u00e9rature", "a'b\"c\\"):
         assert (await mapped(registry, [name])).channels == (name,)
 
 

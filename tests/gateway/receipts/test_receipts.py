@@ -49,6 +49,12 @@ class Controller:
             while self.receipt != receipt:
                 await asyncio.sleep(0.02)
 
+    async def wait_receipt_of(self, boot: int, seq: int, timeout_s: float = 10) -> None:
+        """Wait for a receipt that says this of one boot, whatever it says of others."""
+        async with asyncio.timeout(timeout_s):
+            while [boot, seq] not in self.receipt:
+                await asyncio.sleep(0.02)
+
     async def wait_backfill(self, timeout_s: float = 10) -> Any:
         async with asyncio.timeout(timeout_s):
             kind, message = await self.heard.get()
@@ -152,6 +158,19 @@ async def test_frames_in_quarantine_count_as_received(controller: Controller) ->
     await controller.say("telemetry", block)
     await controller.say("telemetry", frame(7, t + 7))
     await controller.wait_receipt([[1, 7]])
+
+
+async def test_a_board_that_was_swapped_has_receipts_below_the_newest_boots(controller: Controller) -> None:
+    t = now_ms()
+    for boot in range(21, 30):
+        await controller.say("telemetry", frame(0, t + boot, boot=boot))
+    await controller.wait_receipt_of(29, 0)
+    await controller.say("telemetry", frame(0, t, boot=1))
+    await controller.wait_receipt_of(1, 0)
+    await controller.say("telemetry", frame(2, t + 2, boot=1))
+    assert await controller.wait_backfill() == {"boot": 1, "ranges": [[1, 1]]}
+    await controller.say("history", frame(1, t + 1, boot=1))
+    await controller.wait_receipt_of(1, 2)
 
 
 async def test_receipts_survive_a_killed_gateway_and_a_broker_that_lost_everything(

@@ -54,13 +54,15 @@ async def test_of_many_boots_the_newest_of_each_device_have_receipts_and_backfil
     for device in ("r1", "r2"):
         for boot in boots:
             await say(streams, registry, device, 0, 2, boot=boot)
-    states = await streams.merge()
+    arrived = await streams.merge()
+    states = await streams.states({state.stream[0] for state in arrived})
     newest = [*boots][-OPEN_BOOTS:]
     assert [(state.device, state.stream[1]) for state in states] == [
         (device, boot) for device in ("r1", "r2") for boot in newest
     ]
     assert {(state.receipt, *state.holes) for state in states} == {(0, (1, 1))}
-    assert await streams.recent() == states
+    assert await streams.recent() == arrived  # those that have just sent, too
+    assert {state.stream[1] for state in arrived} == {*boots}
 
 
 async def test_what_could_not_be_merged_is_merged_with_what_was_noted_meanwhile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -34,13 +35,23 @@ class Owned:
         self.told.append("stand down")
 
 
+class CountingLead(CellLead):
+    """It counts how often it was asked to prove that it leads."""
+
+    proofs = 0
+
+    async def _prove(self) -> bool:
+        self.proofs += 1
+        return await super()._prove()
+
+
 class Candidate:
     """A process that holds the lead or stands by."""
 
     def __init__(self, chosen: Settings) -> None:
         self.troubles: Troubles = {}
         self.owned = Owned()
-        self.lead = CellLead(chosen, self.troubles)
+        self.lead = CountingLead(chosen, self.troubles)
 
     @property
     def leading(self) -> bool:
@@ -155,6 +166,18 @@ async def test_who_finds_the_lock_free_and_that_another_has_led_meanwhile_has_lo
         link.set(Mode.PASS)
         await until(lambda: patient.owned.told == ["lead", "stand down", "lead"])
         assert patient.lead.epoch == second.lead.epoch + 1
+
+
+async def test_who_is_taken_over_while_the_database_is_away_asks_no_more_often(patient: Candidate, link: Link) -> None:
+    async with running(patient):
+        await until(lambda: patient.leading)
+        link.set(Mode.CUT)
+        patient.owned.taken_over.set()
+        before, begun = patient.lead.proofs, time.monotonic()
+        await asyncio.sleep(5 * Quick.timing.prove_s)
+        most = (time.monotonic() - begun) / Quick.timing.prove_s + 2
+        assert patient.lead.proofs - before <= most
+        assert patient.owned.told == ["lead"]
 
 
 async def test_who_finds_the_lock_taken_by_another_has_lost_the_lead(

@@ -238,7 +238,19 @@ def test_silence_is_by_the_clock() -> None:
         (limit(deadband=0.5), [(0, 39.25, "A"), (1, 37.25, "-")], "37.25 not above 37.5"),
         (limit(), [(0, (45.0, 2), "A")], "45 above 38 (x: uncertain)"),
         (limit(), [(0, (39.0, 1), "?-")], "x is of bad quality (1)"),
-        (limit(), [(0, NAN, "?-")], "x is of bad quality (1)"),
+        (limit(), [(0, (1e301, 1), "?-")], "x is of bad quality (1)"),
+        *(
+            (limit(), [(0, value, "?-")], "x is not a number between -1e+300 and 1e+300")
+            for value in (1e301, -1e301, float("inf"), NAN)
+        ),
+        ({"kind": "quality", "channel": "x"}, [(0, 1e301, "A")], "x is not a number between -1e+300 and 1e+300"),
+        ({"kind": "quality", "channel": "x"}, [(0, (1.0, 3), "A")], "quality 3"),
+        ({"kind": "rate", "channel": "x", "limit": 6}, [(0, 1e150, "?-")], "1e+150 is beyond 1e+100"),
+        (
+            {"kind": "formula", "expression": "x > 1"},
+            [(0, -1e301, "?-")],
+            "x is not a number between -1e+300 and 1e+300",
+        ),
         (limit(), [(0, EMPTY, "?-")], "x has not come yet"),
         (limit(), [(0, 1.0, "-"), (75, EMPTY, "?-")], "x has not come for 75 s"),
         (TABLES["deviation"][0], [(0, {"x": 33.0, "x_setpoint": 30.0}, "A")], "3 from x_setpoint, more than 2"),

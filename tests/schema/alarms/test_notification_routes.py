@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -36,6 +36,46 @@ NIGHT = {"days": ["fri"], "begins": "22:00", "ends": "06:00"}
 def test_when_a_route_may_tell(hours: list[dict[str, Any]], now: str, opens: str | None) -> None:
     route = NotificationRoute.model_validate({"hours": hours, "time_zone": "Europe/Berlin"})
     assert opening(route, datetime.fromisoformat(now)) == datetime.fromisoformat(opens or now)
+
+
+SUNDAY = "2026-03-29T"
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "opens", "closes"),
+    [
+        # Berlin skips 02:00 to 03:00: hours there come later, and are as long as on other days.
+        ("02:00", "03:00", "03:00+02:00", "04:00+02:00"),
+        ("02:30", "03:00", "03:30+02:00", "04:00+02:00"),
+        ("02:10", "02:50", "03:10+02:00", "03:50+02:00"),
+        ("02:15", "03:15", "03:15+02:00", "04:15+02:00"),
+        # Hours that lie there in part begin or end later.
+        ("01:00", "02:30", "01:00+01:00", "03:30+02:00"),
+        ("02:30", "06:00", "03:30+02:00", "06:00+02:00"),
+        ("01:30", "03:00", "01:30+01:00", "03:00+02:00"),
+    ],
+)
+def test_hours_that_daylight_saving_skips_open_all_the_same(begins: str, ends: str, opens: str, closes: str) -> None:
+    hours = [{"days": ["sun"], "begins": begins, "ends": ends}]
+    route = NotificationRoute.model_validate({"hours": hours, "time_zone": "Europe/Berlin"})
+    opened, closed = (datetime.fromisoformat(f"{SUNDAY}{time}") for time in (opens, closes))
+    second = timedelta(seconds=1)
+    assert opening(route, opened - second) == opened
+    assert opening(route, opened) == opened
+    assert opening(route, closed - second) == closed - second
+    assert opening(route, closed) > closed + timedelta(days=6)
+
+
+def test_hours_open_where_midnight_is_skipped() -> None:
+    hours = [{"days": ["fri"], "begins": "00:00", "ends": "00:30"}]
+    route = NotificationRoute.model_validate({"hours": hours, "time_zone": "Africa/Cairo"})
+    assert opening(route, datetime.fromisoformat("2026-04-23T12:00Z")) == datetime.fromisoformat("2026-04-23T22:00Z")
+
+
+def test_of_an_hour_that_comes_twice_the_first_opens() -> None:
+    hours = [{"days": ["sun"], "begins": "02:30", "ends": "02:45"}]
+    route = NotificationRoute.model_validate({"hours": hours, "time_zone": "Europe/Berlin"})
+    assert opening(route, datetime.fromisoformat("2026-10-25T00:00Z")) == datetime.fromisoformat("2026-10-25T00:30Z")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import asyncpg
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from gateway.alarms.notify import Notifier
+from gateway.alarms.notify.notifier import Notifier
 from gateway.runtime.database import create_pool
 from gateway.secrets import VAULT, load_key
 from schema.alarms.notification_routes import NotificationRoute, shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.alarms.notify import Notifier
+from gateway.alarms.notify.notifier import Notifier
 from gateway.runtime.database import create_pool
 from gateway.settings import Settings
 

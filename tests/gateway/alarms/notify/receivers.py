@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from typing import Any
 
 from aiosmtpd.controller import Controller
@@ -29,10 +30,17 @@ class Received:
 
 @dataclass
 class Webhook:
-    """An HTTP server. `status` is what it answers with, `hangs_s` how long it takes."""
+    """An HTTP server. `status` is what it answers with, `hangs_s` how long it takes, `packed` the body of the answer
+    (gzip); with `trickles` the answer never ends."""
 
     status: int = 200
     hangs_s: float = 0.0
+    packed: bytes = b""
+    trickles: bool = False
+    waiting: int = 0
+    """Requests that hang just now, as far as this server knows."""
+    broken: int = 0
+    """Answers without an end that the other side has broken off."""
     received: list[Received] = field(default_factory=list)
     """What it has taken."""
     refused: int = 0
@@ -51,8 +59,19 @@ class Webhook:
     def texts(self) -> str:
         return "\n".join(f"{one.title}\n{one.text}" for one in self.received)
 
+    def answer(self, file: BufferedIOBase) -> None:
+        file.write(self.packed)
+        try:
+            while self.trickles and not self._ended.wait(0.02):
+                file.write(b"1\r\nx\r\n")
+                file.flush()
+        except OSError:
+            self.broken += 1
+
     def take(self, body: dict[str, Any]) -> int:
+        self.waiting += 1
         self._ended.wait(self.hangs_s)
+        self.waiting -= 1
         if self.status < 300:
             self.received.append(Received(body["title"], body["message"], body["type"], time.monotonic()))
         else:
@@ -68,7 +87,13 @@ def webhook(**settings: Any) -> Iterator[Webhook]:
         def do_POST(self) -> None:
             status = hook.take(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(status)
+            if hook.packed:
+                self.send_header("Content-Encoding", "gzip")
+                self.send_header("Content-Length", str(len(hook.packed)))
+            if hook.trickles:
+                self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
+            hook.answer(self.wfile)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+import resource
 import signal
 import subprocess
 import sys
+import zlib
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 
+from gateway.alarms.notify import channel
+from gateway.alarms.notify.channel import AT_ONCE, OF_ONE, SendingPlaces
 from gateway.alarms.notify.notifier import LOCK
 from tests.gateway.alarms.notify.plant import Plant, notifying, until
 from tests.gateway.alarms.notify.receivers import Webhook
@@ -71,18 +76,161 @@ async def test_hanging_channels_delay_no_other(
     await plant.devices(*names)
     await plant.rule()
     hook.hangs_s = 60
-    for n in range(12):  # more than may be under way
+    for n in range(OF_ONE + 2):  # more than may be under way
         await plant.route(f"slow-{n}", hook.url)
     await plant.route("well", other_hook.url)
-    async with notifying(database_url, secrets_dir, notify_timeout_s=0.5):
+    async with notifying(database_url, secrets_dir, notify_timeout_s=2):
         await plant.becomes("unacknowledged", names[0])
         for n, name in enumerate(names[1:], 1):
             await until(lambda n=n: len(other_hook.received) == n)  # type: ignore[misc]
             await plant.becomes("unacknowledged", name)
         await until(lambda: len(other_hook.received) == 5)
         errors = {row[0] for row in await plant.sql.fetch("select last_error from alarm_routes where failures > 0")}
-    assert errors == {"no answer within 0.5 s"}
-    assert await plant.sql.fetchval("select max(failures) from alarm_routes") == 1  # as long as it hangs
+    assert errors == {"no answer within 2 s"}
+
+
+async def test_slow_services_of_one_organization_delay_no_other_organization(
+    plant: Plant, database_url: str, secrets_dir: Path, hook: Webhook, other_hook: Webhook
+) -> None:
+    north = await plant.sql.fetchval("insert into organizations (name, title) values ('n', 'N') returning 1 + 1")
+    await plant.devices("n1", organization_id=north)
+    await plant.rule("hot", north)
+    await plant.devices("r1")
+    await plant.rule()
+    hook.hangs_s = 60
+    for n in range(60):
+        await plant.route(f"slow-{n}", hook.url, north)
+    await plant.route("well", other_hook.url)
+    async with notifying(database_url, secrets_dir, notify_timeout_s=60):
+        await plant.becomes("unacknowledged", "n1")
+
+        async def share_is_taken() -> bool:
+            return hook.waiting == OF_ONE
+
+        await eventually(share_is_taken, 30)
+        await plant.becomes("unacknowledged", "r1")
+        await until(lambda: bool(other_hook.received))
+        assert (hook.waiting, hook.received) == (OF_ONE, [])
+        assert await plant.sql.fetchval("select count(*) from alarm_routes where failures > 0") == 0
+
+
+async def test_each_organization_has_a_share_of_the_places() -> None:
+    places, free = SendingPlaces(), asyncio.Event()
+    under_way: Counter[int] = Counter()
+
+    async def send(organization_id: int) -> None:
+        async with places.place(organization_id, failing=False):
+            under_way[organization_id] += 1
+            await free.wait()
+
+    organizations = range(AT_ONCE // OF_ONE + 1)
+    tasks = [asyncio.create_task(send(one)) for one in organizations for _ in range(60)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert under_way == dict.fromkeys(organizations[:-1], OF_ONE), "all places"
+    free.set()
+    await asyncio.gather(*tasks)
+    assert set(under_way.values()) == {60}
+    assert places.shares == 0
+
+
+@functools.cache
+def bomb(size: int = 400 << 20) -> bytes:
+    """So many zeros, packed."""
+    packer, part = zlib.compressobj(wbits=31), bytes(1 << 20)
+    return b"".join(packer.compress(part) for _ in range(size >> 20)) + packer.flush()
+
+
+def memory() -> int:
+    """The most memory that this process has had, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+async def test_an_answer_without_bounds_harms_nobody_else(
+    plant: Plant, database_url: str, secrets_dir: Path, hook: Webhook, other_hook: Webhook
+) -> None:
+    await plant.devices("r1")
+    await plant.rule()
+    await plant.route("bomb", hook.url)
+    await plant.route("well", other_hook.url)
+    hook.packed = bomb()
+    assert len(hook.packed) < 1 << 20
+    before = memory()
+
+    async def failed() -> bool:
+        return bool(await plant.sql.fetchval("select failures from alarm_routes where name = 'bomb'"))
+
+    async with notifying(database_url, secrets_dir):
+        await plant.becomes("unacknowledged", "r1")
+        await until(lambda: bool(other_hook.received))
+        await eventually(failed, 30)
+    assert memory() - before < 64 << 20
+    error = await plant.sql.fetchval("select last_error from alarm_routes where name = 'bomb'")
+    assert error == "the service's answer is too large, or cannot be read"
+
+
+async def test_an_answer_without_an_end_is_broken_off(
+    plant: Plant, database_url: str, secrets_dir: Path, hook: Webhook
+) -> None:
+    await plant.devices("r1")
+    await plant.rule()
+    await plant.route("endless", hook.url)
+    hook.trickles = True
+    async with notifying(database_url, secrets_dir, notify_timeout_s=0.5):
+        await plant.becomes("unacknowledged", "r1")
+        await until(lambda: hook.broken > 0)
+        hook.trickles = False
+        seen = len(hook.received)
+        await until(lambda: len(hook.received) > seen)  # it is tried again
+
+        async def works() -> bool:
+            return await plant.states() == {"done": 1}
+
+        await eventually(works, 30)
+
+
+async def test_the_sending_process_has_no_secrets_and_ends_with_the_one_that_started_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BIOGATE_DATABASE_URL", "postgresql://s3cret")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    process = await channel.started()
+    environment = Path(f"/proc/{process.pid}/environ").read_text()
+    assert "s3cret" not in environment
+    assert "BIOGATE" not in environment
+    assert "HTTPS_PROXY=http://proxy.example:3128" in environment
+    assert process.stdin is not None
+    process.stdin.close()  # as if the other process had died
+    async with asyncio.timeout(30):
+        assert await process.wait() == 0
+
+
+async def test_a_sending_process_that_is_killed_loses_no_message(
+    plant: Plant, database_url: str, secrets_dir: Path, hook: Webhook
+) -> None:
+    await plant.devices("r1")
+    await plant.rule()
+    await plant.route("chat", hook.url)
+    hook.hangs_s = 60
+    async with notifying(database_url, secrets_dir):
+        await plant.becomes("unacknowledged", "r1")
+        await until(lambda: hook.waiting == 1)
+        for pid in senders():
+            os.kill(pid, signal.SIGKILL)
+
+        async def failed() -> bool:
+            return bool(await plant.sql.fetchval("select last_error = $1 from alarm_routes", channel.ENDED))
+
+        await eventually(failed, 30)
+        hook.hangs_s = 0
+        await until(lambda: bool(hook.received))
+    assert senders() == []
+
+
+def senders() -> list[int]:
+    """The sending processes of this one."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [int(pid) for pid in children if b"notify.sender" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 async def test_a_kill_loses_nothing_and_repeats_one_message_at_most(

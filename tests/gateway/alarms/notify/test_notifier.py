@@ -15,7 +15,9 @@ async def test_an_alarm_is_told_with_what_the_operator_is_to_do(
     plant: Plant, database_url: str, secrets_dir: Path, hook: Webhook, mail: Mailbox
 ) -> None:
     await plant.devices("r7")
-    await plant.rule(message="Cooling water?", response="Open valve <V3>.\nCall Eva.")
+    await plant.sql.execute("update devices set title = 'Pilot 7', location = 'Hall 2'")
+    when = {"kind": "limit", "channel": "temperature", "level": "high", "limit": 37.5}
+    await plant.rule(when=when, message="Cooling water?", response="Open valve <V3>.\nCall Eva.")
     await plant.route("chat", hook.url, time_zone="Europe/Berlin")
     await plant.route("mail", mail.url)
     async with notifying(database_url, secrets_dir):
@@ -26,7 +28,10 @@ async def test_an_alarm_is_told_with_what_the_operator_is_to_do(
     first, *rest = told.text.split("\n")
     assert first.startswith("not acknowledged, since 20")
     assert first.endswith((" CET", " CEST"))
-    assert rest == ["value 38.25 (above 37.5)", "Cooling water?", "To do: Open valve <V3>.", "Call Eva."]
+    assert rest == [
+        *("value 38.25 °C (above 37.5)", "limit: temperature above 37.5 °C", "r7: Pilot 7, Hall 2"),
+        *("Cooling water?", "To do: Open valve <V3>.", "Call Eva."),
+    ]
     assert told.tone == "failure"
     assert letter["subject"] == "[critical] r7: Temperature high"
     body = letter.get_body(("plain", "html"))
@@ -47,7 +52,7 @@ async def test_a_burst_is_one_message(plant: Plant, database_url: str, secrets_d
         await until(lambda: bool(hook.received))
         await plant.looked_at()
     [told] = hook.received
-    assert told.title == "[critical] 25 alarms: r0, r1, r10, …"
+    assert told.title == "[critical] 25 alarms (24 critical, 1 low): r0, r1, r10, …"
     lines = told.text.split("\n")
     assert len(lines) == 21
     assert lines[-1] == "and 5 more"

@@ -1,0 +1,81 @@
+"""When a device was heard last, and what presence makes of it."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import asyncpg
+import msgpack
+import pytest
+
+from gateway.intake.registry import Registry
+from gateway.items import moment
+from gateway.receipts.heard import Heard
+from gateway.runtime.database import Pool
+from schema.topics import Kind
+from tests.conftest import Broker
+from tests.gateway.material import NOW_MS, admitted, frames, until
+from tests.gateway.receipts.test_receipts import QUICK
+from tests.gateway.test_path import frame, now_ms, publish, register
+from tests.processes import GatewayProcess
+
+NOTED = "select heard_at from device_heard join devices using (device_id) where name = 'r1'"
+FRAME = {"t": NOW_MS, "v": {"ph": 7.0}}
+
+
+async def test_a_device_is_noted_again_only_after_a_while_and_then_with_the_newest_receipt(
+    pool: Pool, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    noted = Heard(pool)
+    for clock, expected in ((0.0, 0), (1.0, 0), (19.0, 0), (20.0, 20), (21.0, 20), (40.5, 40.5)):
+        (one,) = await frames(registry, "r1", (NOW_MS, {"ph": 7.0}))
+        one.received_ms = NOW_MS + clock * 1000
+        noted.note([one])
+        await noted.write()
+        assert await pool.fetchval(NOTED) == moment(NOW_MS + expected * 1000)
+    await noted.write()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "is_heard"),
+    [
+        (Kind.TELEMETRY, FRAME, True),
+        (Kind.HISTORY, FRAME, True),
+        (Kind.HISTORY, {"boot": 1, "seq": 1, "t": 0, "v": {"ph": 7.0}}, True),
+        (Kind.EVENT, {"t": NOW_MS, "type": "dosing"}, True),
+        (Kind.BACKFILL_RESULT, {"boot": 1, "ranges": [[1, 2]]}, True),
+        (Kind.STATUS, {"t": NOW_MS, "status": "offline"}, False),
+        (Kind.STATUS, {"t": NOW_MS, "status": "online"}, False),
+    ],
+)
+async def test_all_that_a_device_sends_is_heard_but_a_status_which_may_be_its_will(
+    pool: Pool, registry: Registry, kind: Kind, message: dict[str, object], is_heard: bool
+) -> None:
+    noted = Heard(pool)
+    noted.note(await admitted(registry, kind, message))
+    await noted.write()
+    assert await pool.fetchval(NOTED) == (moment(NOW_MS) if is_heard else None)
+
+
+async def test_a_device_that_sends_is_online_whatever_its_last_status_said(
+    gateway: GatewayProcess, broker: Broker, database: asyncpg.Connection
+) -> None:
+    """Its board was swapped: boot begins at 1 again. Then its clock is set back by an hour, too."""
+    await register(database, "r1")
+    gateway.start(**QUICK)
+    t = now_ms()
+    for boot, status in ((7, "online"), (7, "offline"), (1, "online")):
+        await publish(broker, [("bioreactors/r1/status", msgpack.packb({"status": status, "boot": boot, "t": t}))])
+    gateway.settle(3, "status")
+    presence = "select online, why from presence where device = 'r1'"
+    assert tuple(await database.fetchrow(presence)) == (False, "newest")
+    await database.execute("update statuses set received_at = received_at - $1::interval", timedelta(seconds=11))
+    await publish(broker, [("bioreactors/r1/telemetry", msgpack.packb(frame(0, t - 3_600_000)))])
+
+    async def is_heard() -> bool:
+        return tuple(await database.fetchrow(presence)) == (True, "heard")
+
+    await until(is_heard)
