@@ -159,7 +159,7 @@ async def test_an_organization_never_takes_more_feeds_than_it_leaves_for_others(
             with pytest.raises(InvalidStatus) as refused:
                 await listen(organization_name)
             assert refused.value.response.status_code == 429
-            return json.loads(refused.value.response.body)["detail"]
+            return str(json.loads(refused.value.response.body)["detail"])
 
         for _ in range(3):
             await listen("main")
