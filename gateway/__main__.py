@@ -10,6 +10,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
@@ -113,6 +114,13 @@ async def persevering(what: str, work: Callable[[], Awaitable[None]]) -> None:
     await process.restart_on_defect(what, work, metrics.DEFECTS)
 
 
+def load_secrets(directory: Path) -> Secrets:
+    """All secrets of the directory. Raises SecretsError."""
+    from gateway.secrets import Secrets  # noqa: PLC0415  # 12 MB that a process without secrets saves
+
+    return Secrets.load(directory)
+
+
 def login(settings: Settings, secrets: Secrets | None, client_id: str) -> BrokerLogin:
     """The login of the intake and of commands: from the settings, else from the secrets, else none."""
     username, password = process.broker_login(settings, secrets)
@@ -133,7 +141,7 @@ def broker_problems(settings: Settings) -> list[str]:
 
 
 def main() -> int:
-    if (chosen := process.set_up("gateway")) is None:
+    if (chosen := process.set_up("gateway", load_secrets)) is None:
         return 2
     settings, secrets = chosen
     unfit = [f"{settings.broker_conf}: {sentence}" for sentence in broker_problems(settings)]

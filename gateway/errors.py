@@ -49,3 +49,8 @@ class SendFailed(GatewayError):
 
 class StoredRowsGone(GatewayError):
     """Frames conflicted with rows that were gone when they were to be compared. The write is repeated."""
+
+
+def words_of(error: BaseException) -> str:
+    """What an exception says, for people; the name of its type if it says nothing, as a time-out does."""
+    return str(error).strip() or type(error).__name__

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import asyncpg
 from cryptography import x509
@@ -45,24 +45,44 @@ class SecretsError(GatewayError):
 
 
 @dataclass(frozen=True)
-class Secrets:
-    """All keys and passwords, in memory. None of them shows in a repr."""
+class BrokerPasswords:
+    """Passwords of our logins at the broker: all that a process needs that connects to it and does nothing else."""
 
     directory: Path
+    passwords: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def load(cls, directory: Path) -> BrokerPasswords:
+        """Read and check the files of passwords in `directory`. Raises SecretsError, which says what to do."""
+        if not directory.is_dir():
+            raise SecretsError(f"{directory} is no directory: make it with `biogate setup {directory}`")
+        _refuse_open(directory)
+        found = {path.name.removesuffix(PASSWORD): _password(path) for path in sorted(directory.glob(f"*{PASSWORD}"))}
+        return BrokerPasswords(directory, found)
+
+    def password(self, login: str) -> str:
+        """The password of one of the gateway's logins at the broker. Raises SecretsError if its file is missing."""
+        try:
+            return self.passwords[login]
+        except KeyError:
+            raise SecretsError(f"{self.directory / (login + PASSWORD)} is missing: run `biogate setup`") from None
+
+
+@dataclass(frozen=True)
+class Secrets(BrokerPasswords):
+    """All keys and passwords, in memory. None of them shows in a repr."""
+
     vault: X25519PrivateKey = field(repr=False)
     gateway: Ed25519PrivateKey = field(repr=False)
     claims: Mapping[int, bytes] = field(repr=False)
     """Master keys by version, 1 and up."""
     authority: tuple[x509.Certificate, EllipticCurvePrivateKey] | None = field(repr=False)
     """None if ca.key.pem is kept elsewhere: then this gateway issues no certificates."""
-    passwords: Mapping[str, str] = field(repr=False)
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
+    def load(cls, directory: Path) -> Secrets:
         """Read and check the files in `directory`. Raises SecretsError, which names the file and says what to do."""
-        if not directory.is_dir():
-            raise SecretsError(f"{directory} is no directory: make it with `biogate setup {directory}`")
-        _refuse_open(directory)
+        known = BrokerPasswords.load(directory)
         claims = {_version(path): _claim(path) for path in sorted(directory.glob("claim-*.key"))}
         if not claims:
             raise SecretsError(f"{directory} has no claim-1.key: run `biogate setup {directory}`")
@@ -74,19 +94,12 @@ class Secrets:
             )
         return cls(
             directory,
+            known.passwords,
             load_key(directory / VAULT, X25519PrivateKey),
             load_key(directory / GATEWAY, Ed25519PrivateKey),
             claims,
             authority,
-            {path.name.removesuffix(PASSWORD): _password(path) for path in sorted(directory.glob(f"*{PASSWORD}"))},
         )
-
-    def password(self, login: str) -> str:
-        """The password of one of the gateway's logins at the broker. Raises SecretsError if its file is missing."""
-        try:
-            return self.passwords[login]
-        except KeyError:
-            raise SecretsError(f"{self.directory / (login + PASSWORD)} is missing: run `biogate setup`") from None
 
 
 def claim_key(master: bytes, serial: str) -> bytes:

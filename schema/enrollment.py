@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from schema.topics import END
+
 PROTOCOL = b"biogate-enroll/1"
 """The begin of each transcript, and the info of the key derivation."""
 
@@ -23,13 +25,13 @@ LOGIN = "enroll"
 
 MAX_HELLO, MAX_REQUEST, MAX_REPLY = 2048, 6144, 4096
 
-Txn = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="128 random bits, new for each handshake")]
+Txn = Annotated[str, Meta(pattern="^[0-9a-f]{32}" + END, description="128 random bits, new for each handshake")]
 Serial = Annotated[
-    str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="serial number of the controller")
+    str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}" + END, description="serial number of the controller")
 ]
-Key = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{43}$", description="32 bytes")]
-Mac = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{43}$", description="HMAC-SHA256, 32 bytes")]
-Signature = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{86}$", description="Ed25519, 64 bytes")]
+Key = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{43}" + END, description="32 bytes")]
+Mac = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{43}" + END, description="HMAC-SHA256, 32 bytes")]
+Signature = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{86}" + END, description="Ed25519, 64 bytes")]
 Words = Annotated[str, Meta(max_length=64)]
 
 
@@ -67,7 +69,7 @@ class Challenge(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
 class ChallengeBody(msgspec.Struct, frozen=True, kw_only=True):
     """The body of a challenge, which goes into the transcript."""
 
-    nonce: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{22}$", description="16 random bytes")]
+    nonce: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{22}" + END, description="16 random bytes")]
     ephemeral: Key
     gateway: Key
     """The gateway's Ed25519 public key: a device keeps it, and refuses another one when it enrolls again."""
@@ -95,7 +97,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="gr
 
     v: Literal[1] = 1
     txn: Txn
-    nonce: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{16}$", description="12 bytes")]
+    nonce: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{16}" + END, description="12 bytes")]
     box: str
 
 

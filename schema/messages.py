@@ -11,6 +11,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from schema.topics import END
+
 CONTENT_MSGPACK = "application/msgpack"
 CONTENT_JSON = "application/json"
 
@@ -102,7 +104,7 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True):
     boot, or is unknown. As JSON."""
 
     id: UUID
-    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,63}$")]
+    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,63}" + END)]
     """`setpoint`, `control`, `identify`; a device may know others."""
     parameters: dict[str, Any]
     expires: int

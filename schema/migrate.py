@@ -5,8 +5,9 @@ Each numbered file in `migrations/` runs once, in order. Then the script of the 
 (`editions/`) runs; it is idempotent and runs every time, so that a database can move from apache to timescale.
 
 BIOGATE_CHUNK_INTERVAL stays as it is if it is not set (at first: a day). A chunk that is being written should fit in a
-quarter of the server's memory, with its index. The API's own login gets its password and the role `biogate_api`, which
-has all the rights that the API needs.
+quarter of the server's memory, with its index. The logins of BIOGATE_API_DATABASE_URL and
+BIOGATE_GATEWAY_DATABASE_URL get their passwords and the roles `biogate_api` and `biogate_gateway`, which have all the
+rights that the API, and gateways and alarms processes, need.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from schema.errors import BiogateError, Misused
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 EDITIONS = Path(__file__).parent / "editions"
+RIGHTS = Path(__file__).parent / "rights.sql"
 LOCK = 0x62696F67  # "biog"
 NO_SUCH_FILE = "58P01"
 """The SQLSTATE of a library that the server lacks: TimescaleDB was upgraded, and the database asks for the old one."""
@@ -53,6 +55,7 @@ async def migrate(connection: asyncpg.Connection, chunk_interval: str | None = N
             await connection.execute("select set_chunk_time_interval('frames', $1::text::interval)", chunk_interval)
         edition = str(await connection.fetchval("select current_setting('timescaledb.license')"))
         await connection.execute((EDITIONS / f"{edition}.sql").read_text())
+        await connection.execute(RIGHTS.read_text())
     finally:
         await connection.execute("select pg_advisory_unlock($1)", LOCK)
     return edition
@@ -68,23 +71,30 @@ async def _check_chunk_interval(connection: asyncpg.Connection, text: str) -> No
         raise BadSetting(f"BIOGATE_CHUNK_INTERVAL={text!r} is not between '1 minute' and '1 year'")
 
 
-async def make_login(connection: asyncpg.Connection, url: str) -> None:
-    """Create the API's own login as `url` names it, with its password. Raises BadSetting."""
+API, GATEWAY = "biogate_api", "biogate_gateway"
+LOGINS = {API: "BIOGATE_API_DATABASE_URL", GATEWAY: "BIOGATE_GATEWAY_DATABASE_URL"}
+"""Role → the variable that names a login in it."""
+
+
+async def make_login(connection: asyncpg.Connection, url: str, role: str = API) -> None:
+    """Create a login in `role` as `url` names it, with its password. Raises BadSetting."""
     given = urlsplit(url)
     name, password = unquote(given.username or ""), unquote(given.password or "")
     if not name or name == await connection.fetchval("select session_user"):
         raise BadSetting(
-            "BIOGATE_API_DATABASE_URL names no login of its own: postgresql://biogate_web:password@host/name"
+            f"{LOGINS[role]} names no login of its own, as postgresql://biogate_web:password@host/name does"
         )
     if await connection.fetchval("select rolsuper or rolcreaterole from pg_roles where rolname = $1", name):
-        raise BadSetting(f"BIOGATE_API_DATABASE_URL: {name} may do more than the API should")
+        raise BadSetting(f"{LOGINS[role]}: {name} may do more than {role} should")
     with contextlib.suppress(asyncpg.DuplicateObjectError):
         await _execute(connection, "create role %1$I login", name)
     if password:
         await _execute(connection, "alter role %1$I login password %2$L", name, password)
-    await _execute(connection, "grant biogate_api to %1$I", name)
+    await _execute(connection, "grant %1$I to %2$I", role, name)
     database = await connection.fetchval("select current_database()")
-    await _execute(connection, "grant connect on database %1$I to biogate_api", database)
+    await _execute(connection, "grant connect on database %1$I to %2$I", database, role)
+    if role == GATEWAY:  # where it stages what may be duplicates
+        await _execute(connection, "grant temporary on database %1$I to %2$I", database, role)
 
 
 async def _execute(connection: asyncpg.Connection, statement: str, *names: str) -> None:
@@ -109,8 +119,9 @@ async def main() -> None:
         connection = await asyncpg.connect(url, timeout=10)
         try:
             edition = await migrate(connection, os.environ.get("BIOGATE_CHUNK_INTERVAL") or None)
-            if api_url := os.environ.get("BIOGATE_API_DATABASE_URL"):
-                await make_login(connection, api_url)
+            for role, variable in LOGINS.items():
+                if login_url := os.environ.get(variable):
+                    await make_login(connection, login_url, role)
         finally:
             await connection.close()
     except (BadMigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
@@ -128,7 +139,8 @@ def command() -> None:
     """Bring the database that BIOGATE_DATABASE_URL names to the schema of this version.
 
     BIOGATE_CHUNK_INTERVAL, such as '6 hours', is how much time a chunk of frames holds from now on.
-    BIOGATE_API_DATABASE_URL names the API's own login, which is made.
+    BIOGATE_API_DATABASE_URL names the API's own login, BIOGATE_GATEWAY_DATABASE_URL that of gateways and alarms
+    processes; both are made.
     """
     asyncio.run(main())
 

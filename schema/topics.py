@@ -7,6 +7,8 @@ from enum import StrEnum
 
 ROOT = "bioreactors"
 ALARMS = "alarms"
+END = r"$(?!\n)"
+"""The end of a text in a pattern, for Python and JSON Schema: Python's `$` alone allows for a line feed after it."""
 DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

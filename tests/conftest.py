@@ -33,7 +33,7 @@ from deploy.stack.local import database as database_of
 from deploy.stack.local import erase
 from deploy.stack.paths import BIOGATE, Paths
 from deploy.stack.ports import any_free
-from schema.migrate import migrate
+from schema.migrate import GATEWAY, make_login, migrate
 from tests.processes import GatewayProcess
 
 HASTY = {"fsync": "off", "full_page_writes": "off", "timescaledb.bgw_launcher_poll_time": "600000"}
@@ -298,9 +298,25 @@ def secure_broker(stack: Local, secrets_dir: Path, request: pytest.FixtureReques
 
 
 @pytest.fixture
-def gateway(database_url: str, broker: Broker, tmp_path: Path) -> Iterator[GatewayProcess]:
+async def gateway_url(database_url: str) -> AsyncIterator[str]:
+    """The database, by a login that has the rights of gateways and alarms processes alone."""
+    name = f"test_gateway_{uuid.uuid4().hex[:12]}"
+    parts = urlsplit(database_url)
+    url = urlunsplit(parts._replace(netloc=f"{name}:{name}@{parts.hostname}:{parts.port}"))
+    owner = await asyncpg.connect(database_url)
+    await make_login(owner, url, GATEWAY)
+    await owner.close()
+    yield url
+    owner = await asyncpg.connect(database_url)  # another one: the test may have ended all connections
+    await owner.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", name)
+    await owner.execute(f"drop role {name}")
+    await owner.close()
+
+
+@pytest.fixture
+def gateway(gateway_url: str, broker: Broker, tmp_path: Path) -> Iterator[GatewayProcess]:
     """A gateway between them, not started yet."""
-    process = GatewayProcess(database_url, broker.url, tmp_path / "gateway.log")
+    process = GatewayProcess(gateway_url, broker.url, tmp_path / "gateway.log")
     yield process
     process.end()
     if process.log.exists():

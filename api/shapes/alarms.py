@@ -18,6 +18,8 @@ Cause = Literal[
     "return",
     "unknown",
     "known",
+    "late",
+    "late-return",
     "shelving-ended",
     "phase",
     "rule-changed",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -30,6 +31,10 @@ PREDECESSOR_S = 15.0
 def with_death_signal(argv: Sequence[str], death: signal.Signals = signal.SIGTERM) -> list[str]:
     """`argv`, run so that it gets `death` when the starting thread ends, however that happens."""
     return ["setpriv", "--pdeathsig", death.name.removeprefix("SIG"), *argv]
+
+
+MOST_LOG_BYTES = 16 * 2**20
+"""The size from which on a log is emptied: a part has twice as much at the most."""
 
 
 @dataclass(eq=False)
@@ -76,17 +81,25 @@ class Process:
             code = 128 - code
         return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
+    def bound_log(self, most: int = MOST_LOG_BYTES) -> None:
+        """Keep the log as `.1`, and empty it, once it has more than `most` bytes. The process goes on writing; what it
+        writes at that moment may be lost."""
+        if self.log.exists() and self.log.stat().st_size > most:
+            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+            os.truncate(self.log, 0)
+
     def start(self, prepare: Callable[[], None] | None = None) -> None:
         """Start the process. `prepare` runs under the lock, when no older process is left. The previous log is kept as
         `.1`. Raises StartError if the program cannot be executed."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.parent.chmod(0o700)  # logs name devices, people and client ids
         descriptor = acquire(self.lock, self.name)
         try:
             if prepare is not None:
                 prepare()
             if self.log.exists():
                 self.log.rename(self.log.with_suffix(".log.1"))
-            with self.log.open("wb") as log:
+            with self.log.open("ab") as log:  # appending, so that the file may be emptied under the process
                 self._child = subprocess.Popen(
                     self.argv,
                     stdin=subprocess.DEVNULL,

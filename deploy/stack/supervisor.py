@@ -234,8 +234,9 @@ class Supervisor:
             raise StartError(title, f"exit code {code}", log)
 
     def tend(self) -> None:
-        """Start ended parts again. Raises StartError for a part that keeps ending."""
+        """Start ended parts again, and bound the logs. Raises StartError for a part that keeps ending."""
         for service in self.services:
+            service.process.bound_log()
             if service.process.running:
                 continue
             now = time.monotonic()

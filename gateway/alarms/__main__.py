@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.alarms import metrics
@@ -25,13 +26,13 @@ from gateway.settings import Settings
 from schema.reachability import watched_database
 
 if TYPE_CHECKING:
-    from gateway.secrets import Secrets
+    from gateway.secrets import BrokerPasswords
 
 IDLE_S = 8
 """Seconds after which the server ends the transaction of a process that hangs: it would hold up the next lead."""
 
 
-async def run(settings: Settings, secrets: Secrets | None) -> None:
+async def run(settings: Settings, secrets: BrokerPasswords | None) -> None:
     """Enter all resources in one place, so that they close in the reverse order; run until stopped."""
     stop, told = stop_signal(), asyncio.Event()
     troubles: Troubles = {"start": "starting"}
@@ -75,8 +76,15 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
                 task.cancel()
 
 
+def load_passwords(directory: Path) -> BrokerPasswords:
+    """The passwords alone: no claim key and no authority need be there. Raises SecretsError."""
+    from gateway.secrets import BrokerPasswords  # noqa: PLC0415  # 12 MB that a process without secrets saves
+
+    return BrokerPasswords.load(directory)
+
+
 def main() -> int:
-    if (chosen := process.set_up("alarms")) is None:
+    if (chosen := process.set_up("alarms", load_passwords)) is None:
         return 2
     settings, secrets = chosen
     logs.configure(settings.log_level)

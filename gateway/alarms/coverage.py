@@ -11,6 +11,7 @@ import structlog
 
 from gateway.alarms import metrics
 from gateway.alarms.watch import StoredRule, WatchedDevice
+from gateway.errors import words_of
 from schema.alarms.rules import Rule
 
 log = structlog.get_logger()
@@ -60,6 +61,6 @@ def _rule(row: Mapping[str, Any]) -> StoredRule | None:
     try:
         rule = Rule.model_validate({**json.loads(row["definition"]), "name": row["name"]})
     except (ValueError, RecursionError) as error:  # pydantic and the formulas raise ValueErrors
-        log.error("a rule cannot be read: its alarms stay as they are", rule=row["name"], error=str(error)[:500])
+        log.error("a rule cannot be read: its alarms stay as they are", rule=row["name"], error=words_of(error)[:500])
         return None
     return StoredRule(row["rule_id"], row["organization_id"], row["version"], rule)

@@ -8,7 +8,10 @@ from gateway.runtime.metric_kinds import SECONDS, BulkHistogram, OptionalGauge, 
 from schema.alarms.machine import Action
 from schema.alarms.rules import PRIORITIES
 
-CAUSES = ("condition", "return", "unknown", "known", "shelving-ended", "phase", "rule-changed", "removed", *Action)
+CAUSES = (
+    *("condition", "return", "unknown", "known", "late", "late-return", "shelving-ended", "phase", "rule-changed"),
+    *("removed", *Action),
+)
 
 LEADER = Gauge("biogate_alarm_leader", "1 while this process evaluates alarms, 0 on standby")
 LEADERS_FROZEN = Counter(

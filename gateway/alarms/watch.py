@@ -292,11 +292,14 @@ class DeviceWatch:
             row = self.standing[stored.rule_id]
             if transition.alarm.active and not row.alarm.active:
                 row.raised_at = transition.at
+            was = row.value, row.detail
             if transition.detail:  # an act leaves why the alarm was raised, or returned
                 value = transition.value
                 row.value = value if value is not None and math.isfinite(value) else None
                 row.detail = transition.detail
             self._step(row, transition.alarm, transition.at, transition.cause, who=who, why=why)
+            if transition.cause.startswith("late"):  # it says nothing of now
+                row.value, row.detail = was
 
     def _step(
         self, row: Standing, alarm: Alarm, at: datetime, cause: str, *, who: str | None = None, why: str | None = None

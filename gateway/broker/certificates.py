@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from gateway import metrics
+from gateway.errors import words_of
 
 log = structlog.get_logger()
 
@@ -38,7 +39,7 @@ def look(directory: Path) -> None:
             else:
                 ends = x509.load_pem_x509_certificate(text).not_valid_after_utc
         except (OSError, ValueError) as error:
-            log.error("a certificate cannot be read", file=str(directory / file), error=str(error))
+            log.error("a certificate cannot be read", file=str(directory / file), error=words_of(error))
             metrics.CERTIFICATE_EXPIRY.set(0, name)
         else:
             metrics.CERTIFICATE_EXPIRY.set(ends.timestamp() if ends else float("inf"), name)

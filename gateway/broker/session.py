@@ -15,7 +15,7 @@ from gateway.broker.address import BrokerLogin, tls
 from gateway.broker.connection import REFUSED, IntakeConnection
 from gateway.broker.outbox import Outbox
 from gateway.broker.window import IntakeWindow
-from gateway.errors import BrokerRefused
+from gateway.errors import BrokerRefused, words_of
 from gateway.runtime.events import wait_at_most
 from gateway.settings import Settings
 from schema.topics import SUBSCRIPTIONS
@@ -112,7 +112,7 @@ class IntakeSession:
             try:
                 connection = await self._connect()
             except (OSError, TimeoutError, BrokerRefused) as error:
-                log.warning("broker not reached", error=str(error) or type(error).__name__, retry_s=round(backoff, 1))
+                log.warning("broker not reached", error=words_of(error), retry_s=round(backoff, 1))
             else:
                 if self._stopping or not self._leads:  # since the connect: nobody else will end this connection
                     await connection.disconnect(LEAVE_S)

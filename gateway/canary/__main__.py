@@ -41,7 +41,7 @@ def main() -> int:
     try:
         settings = CanarySettings()
         login = CanaryLogin(settings.canary_login)
-        key = settings.canary_key_file.read_text().strip()
+        settings.canary_key_file.read_text()
     except ValidationError as error:
         for problem in error.errors():
             print(f"canary: BIOGATE_{str(problem['loc'][0]).upper()}: {problem['msg']}", file=sys.stderr)  # noqa: T201
@@ -50,7 +50,9 @@ def main() -> int:
         print(f"canary: the login or the key cannot be read: {error}", file=sys.stderr)  # noqa: T201
         return 2
     logs.configure(settings.log_level)
-    probe = CanaryProbe(settings, login, CanaryReader(str(settings.canary_api_url), key, login.device, CHANNEL))
+    probe = CanaryProbe(
+        settings, login, CanaryReader(str(settings.canary_api_url), settings.canary_key_file, login.device, CHANNEL)
+    )
     try:
         asyncio.run(run(settings, probe))
     except OSError as error:

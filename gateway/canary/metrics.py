@@ -16,7 +16,9 @@ LOST = Counter(
 )
 SECONDS_TO_SEE = BulkHistogram("biogate_canary_seconds", "time from publishing a value to reading it back", SECONDS)
 CONNECTED = Gauge("biogate_canary_connected", "1 while connected to the broker")
+REFUSED = Gauge("biogate_canary_refused", "1 while the API refuses the canary's key, or the broker its login", ["by"])
 EVENT_LOOP_LAG = BulkHistogram("biogate_canary_event_loop_lag_seconds", "how late the event loop runs a task", SECONDS)
 BUILD = build_info("biogate_canary_build", "version of the canary")
 
 show_zeros(("publish", "read", "absent", "wrong"), LOST)
+show_zeros(("api", "broker"), REFUSED)

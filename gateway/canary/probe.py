@@ -12,38 +12,42 @@ from secrets import token_hex
 
 import aiomqtt
 import structlog
+from aiomqtt.exceptions import MqttConnectError
 
 from gateway.broker.client import end_if_cancelled
 from gateway.canary import metrics
-from gateway.canary.reader import ApiUnanswered, CanaryReader
+from gateway.canary.reader import ApiUnanswered, CanaryReader, KeyRefused
 from gateway.canary.settings import CanarySettings
+from gateway.errors import words_of
 from schema.topics import Kind, topic
 
 log = structlog.get_logger()
 
 CHANNEL = "canary"
-AGAIN_S = 1.0
+AGAIN_S = (1.0, 30.0)
+"""Seconds until the broker is tried again: at first, and at most."""
+PUBLISH_AGAIN_S = 0.25
 POLL_S = (0.05, 1.0)
 """Seconds between two looks for a value: at first, and at most."""
 
 
 class CanaryLogin:
-    """The login of the canary's device, as `biogate devices login` writes it."""
+    """The login of the canary's device, as `biogate devices login` writes it. It is read anew for each connection."""
 
     def __init__(self, file: Path) -> None:
         """Read the login from its file. Raises OSError, ValueError, KeyError."""
-        content = json.loads(file.read_text())
-        self.device = str(content["device"])
-        self._content = content
+        self._file = file
+        self.device = str(json.loads(file.read_text())["device"])
 
     def client(self) -> aiomqtt.Client:
-        given = self._content
+        given = json.loads(self._file.read_text())
         return aiomqtt.Client(
             given["host"],
             given["port"],
             username=given["username"],
             password=given["password"],
-            identifier=f"{given['username']}-{token_hex(8)}",
+            identifier=given.get("client_id")
+            or f"{given['username']}-{token_hex(8)}",  # none: made by an older version
             protocol=aiomqtt.ProtocolVersion.V5,
             clean_start=True,
             keepalive=15,
@@ -73,20 +77,26 @@ class CanaryProbe:
                 await asyncio.sleep(max(0.0, begun + number * self._interval_s - loop.time()))
 
     async def _stay_connected(self) -> None:
+        least, most = AGAIN_S
+        pause, refused = least, metrics.REFUSED.labels("broker")
         while True:
             end_if_cancelled()
             try:
                 async with self._login.client() as client:
                     self._client = client
                     metrics.CONNECTED.set(1)
+                    refused.set(0)
+                    pause = least
                     async for _ in client.messages:  # no message is expected: the loop ends with the connection
                         pass
-            except aiomqtt.MqttError as error:
-                log.warning("not connected to the broker", error=str(error))
+            except (aiomqtt.MqttError, OSError, ValueError) as error:
+                refused.set(isinstance(error, MqttConnectError))
+                log.warning("not connected to the broker", error=words_of(error), again_s=pause)
             finally:
                 self._client = None
                 metrics.CONNECTED.set(0)
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, most)
 
     async def _follow(self, value: float) -> None:
         """Publish one value and look for it until it is read back or lost."""
@@ -101,8 +111,10 @@ class CanaryProbe:
                     try:
                         seen = await self._reader.value_at(t)
                     except ApiUnanswered as error:
-                        why, self.trouble = "read", f"the API does not answer: {error}"
+                        metrics.REFUSED.labels("api").set(isinstance(error, KeyRefused))
+                        why, self.trouble = "read", f"the API does not answer: {words_of(error)}"
                     else:
+                        metrics.REFUSED.labels("api").set(0)
                         if seen is not None:
                             break
                         why, self.trouble = "absent", "the API does not have the published value"
@@ -131,7 +143,7 @@ class CanaryProbe:
                     await client.publish(self._topic, payload, qos=1)
                     return
                 except aiomqtt.MqttError as error:
-                    self.trouble = f"the broker does not accept the value: {error}"
+                    self.trouble = f"the broker does not accept the value: {words_of(error)}"
             else:
                 self.trouble = "not connected to the broker"
-            await asyncio.sleep(AGAIN_S / 4)
+            await asyncio.sleep(PUBLISH_AGAIN_S)

@@ -17,7 +17,7 @@ from paho.mqtt.properties import Properties
 from gateway.broker.address import BrokerLogin
 from gateway.broker.client import MqttClient, client_as, end_if_cancelled
 from gateway.commands.dispatch import Send
-from gateway.errors import SendFailed
+from gateway.errors import SendFailed, words_of
 from gateway.settings import Settings
 from schema.messages import CONTENT_JSON, Command
 from schema.topics import Down, Kind, topic
@@ -42,7 +42,7 @@ async def send(client: MqttClient, command: asyncpg.Record) -> bool:
     try:
         await client.publish(to, msgspec.json.encode(message), qos=1, properties=properties, timeout=ANSWER_S)
     except aiomqtt.MqttError as error:
-        raise SendFailed(f"{to}: {error}") from error
+        raise SendFailed(f"{to}: {words_of(error)}") from error
     end_if_cancelled()
     if client.answered >= REFUSED:
         raise SendFailed(f"{to}: refused by the broker, {client.answered:#x}")
@@ -57,4 +57,4 @@ async def connected(settings: Settings, login: BrokerLogin) -> AsyncIterator[Sen
         async with client_as(settings, login.username, password, login.client_id) as client:
             yield partial(send, client)
     except aiomqtt.MqttError as error:
-        raise SendFailed(f"the broker is not reached: {error}") from error
+        raise SendFailed(f"the broker is not reached: {words_of(error)}") from error

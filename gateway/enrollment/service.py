@@ -1,7 +1,7 @@
 """Takes enrollment requests from a subscription that the gateways of a cell share, and publishes the replies.
 
-    broker ──▶ take ──▶ jobs ──▶ work ──▶ steps (one transaction) ──▶ reply ──▶ broker
-               limits   bounded  2 tasks      ▲
+    broker ──▶ take ──▶ jobs ──▶ work ──▶ steps (one transaction) ──▶ replies ──▶ publish ──▶ broker
+               limits   bounded  2 tasks      ▲                       bounded     4 tasks
                                               │ approved by an operator, login made by the administration
                             PostgreSQL ──▶ listen, tend
 
@@ -29,7 +29,7 @@ from gateway.enrollment import store
 from gateway.enrollment.refusals import Refusals
 from gateway.enrollment.requests import UnreadableRequest, read, txn_of
 from gateway.enrollment.steps import EnrollmentReply, Steps, refuse
-from gateway.errors import BrokerRefused, GatewayError
+from gateway.errors import BrokerRefused, GatewayError, words_of
 from gateway.logins.roles import ENROLLMENTS
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles, listening
 from gateway.runtime.triage import TriageVerdict, triage
@@ -41,8 +41,11 @@ log = structlog.get_logger()
 
 WORKERS = 2
 """Requests handled at the same time: each holds a connection to the database."""
+PUBLISHERS = 4
+"""Replies on their way at the same time: in a flood the broker's acknowledgement of one may take PUBLISH_S."""
 WAITING = 64
-"""Requests that may wait for a worker. More are dropped, and devices repeat them."""
+"""Requests that may wait for a worker, and replies that may wait to be published. More are dropped, and devices repeat
+their requests."""
 READS, PROOFS, REFUSALS = 10, 5, 10
 """Factors on the bound of challenges: HELLOs that are looked at, proofs that are handled, and requests that are refused
 without being handled."""
@@ -87,6 +90,7 @@ class EnrollmentService:
         self._broker_trouble = Trouble(troubles, "take enrollment requests from the broker")
         self._database_trouble = Trouble(troubles, "enroll devices")
         self._jobs: asyncio.Queue[EnrollmentJob] = asyncio.Queue(WAITING)
+        self._replies: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(WAITING)
         self._client: aiomqtt.Client | None = None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._hellos = RateLimitItemPerSecond(settings.enroll_hellos_per_s * READS)
@@ -102,6 +106,8 @@ class EnrollmentService:
             group.create_task(self._serve(), name="enrollment requests")
             for number in range(WORKERS):
                 group.create_task(self._work(), name=f"enrollment work {number}")
+            for number in range(PUBLISHERS):
+                group.create_task(self._publish(), name=f"enrollment publish {number}")
             group.create_task(self._listen(), name="enrollment listen")
             group.create_task(self._tend(), name="enrollment tend")
 
@@ -204,8 +210,6 @@ class EnrollmentService:
             wait = 0.0
             try:
                 await self._do(job)
-            except aiomqtt.MqttError as error:
-                log.info("a reply could not be sent; the device will ask again", txn=job.txn, error=str(error))
             except Exception as error:
                 if isinstance(error, FAILURES) and triage(error) not in {TriageVerdict.DATA, TriageVerdict.CONFLICT}:
                     self._missed = True
@@ -229,7 +233,10 @@ class EnrollmentService:
                 serial = job.request.serial if isinstance(job.request, Hello) else reply.serial
                 self._refusals.note(reply.refusal, serial, recorded=reply.recorded)
         if reply.payload is not None:
-            await self._publish(job.txn, reply.payload)
+            try:
+                self._replies.put_nowait((job.txn, reply.payload))
+            except asyncio.QueueFull:
+                self._refusals.note("dropped")
 
     async def _step(self, job: EnrollmentJob) -> EnrollmentReply:
         if isinstance(job.request, Hello):
@@ -238,11 +245,19 @@ class EnrollmentService:
             return await self._steps.proof(job.payload, job.request)
         return await self._steps.resume(job.txn)
 
-    async def _publish(self, txn: str, payload: bytes) -> None:
-        """Publish a reply; without a connection send nothing: the device will ask again. Raises aiomqtt.MqttError."""
-        if self._client is not None:
-            await self._client.publish(reply_topic(txn), payload, qos=1, timeout=PUBLISH_S)
-            metrics.ENROLL_REPLIES.labels(msgspec.json.decode(payload, type=Typed).type).inc()
+    async def _publish(self) -> None:
+        """Publish replies; without a connection none is sent: the device will ask again."""
+        while True:
+            end_if_cancelled()
+            txn, payload = await self._replies.get()
+            if self._client is None:
+                continue
+            try:
+                await self._client.publish(reply_topic(txn), payload, qos=1, timeout=PUBLISH_S)
+            except aiomqtt.MqttError as error:
+                log.info("a reply could not be sent; the device will ask again", txn=txn, error=str(error))
+            else:
+                metrics.ENROLL_REPLIES.labels(msgspec.json.decode(payload, type=Typed).type).inc()
 
     # -- handshakes that operators or the administration have moved on
 
@@ -258,7 +273,7 @@ class EnrollmentService:
                         await asyncio.sleep(self._timing.listen_s)
                         await connection.fetchval("select 1", timeout=PROBE_ANSWER_S)
             except FAILURES as error:
-                log.info("notifications are not heard: polling", error=str(error))
+                log.info("notifications are not heard: polling", error=words_of(error))
             finally:
                 self._listening = False
             await asyncio.sleep(self._timing.listen_s)

@@ -32,7 +32,7 @@ from gateway.enrollment.decisions import (
 from gateway.enrollment.handshake import HandshakeKeys, HandshakeRefused, IssuedChallenge
 from gateway.enrollment.pace import HelloPace
 from gateway.enrollment.requests import UnreadableRequest, hello_of
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, words_of
 from gateway.logins.roles import new_password, new_salt, verifier
 from gateway.runtime.database import Pool, PoolConnection
 from gateway.secrets import Secrets, claim_key
@@ -105,7 +105,7 @@ class Steps:
         except HandshakeRefused:
             return refuse(Refusal.MALFORMED, hello.txn)
         except Unreadable as error:
-            log.error("a claim key cannot be read: import it again", serial=hello.serial, error=str(error))
+            log.error("a claim key cannot be read: import it again", serial=hello.serial, error=words_of(error))
             return refuse(Refusal.UNKNOWN_CLAIM, hello.txn)
 
     @repeated

@@ -22,6 +22,7 @@ import structlog
 
 from gateway import metrics
 from gateway.broker.client import client, end_if_cancelled
+from gateway.errors import words_of
 from gateway.logins.dynsec import Dynsec, DynsecError, DynsecNoAnswer, DynsecNotFound
 from gateway.logins.login import Stuck, apply, due, note
 from gateway.logins.reconcile import Repair, compare, put_role, read, repair
@@ -152,7 +153,9 @@ class Administration:
             except (Stuck, Unreadable, DynsecError) as error:
                 _, wait = self._stuck.get(login.key, (0.0, STUCK_S[0]))
                 self._stuck[login.key] = begun + wait, min(wait * 2, STUCK_S[1])
-                log.error("a login cannot be administered", username=login.username, error=str(error), again_s=wait)
+                log.error(
+                    "a login cannot be administered", username=login.username, error=words_of(error), again_s=wait
+                )
             else:
                 self._stuck.pop(login.key, None)
                 await note(connection, login, self._settings.enroll_unused_s)
@@ -235,7 +238,7 @@ class Administration:
         except DynsecNoAnswer:
             raise
         except DynsecError as error:
-            log.error("a difference could not be repaired", what=found.what, name=found.name, error=str(error))
+            log.error("a difference could not be repaired", what=found.what, name=found.name, error=words_of(error))
         else:
             if done:
                 metrics.CREDENTIALS_REPAIRED.labels(found.what).inc()

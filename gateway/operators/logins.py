@@ -40,6 +40,8 @@ class LoginByHand:
     username: str
     generation: int
     password: str = field(repr=False)
+    client_id: str = field(repr=False)
+    """The one client id that the broker takes with this login: nobody takes over a session of another one."""
 
 
 def login(
@@ -50,9 +52,10 @@ def login(
     why: Why,
     who: Who,
 ) -> None:
-    """Make a login for people and programs, with all rights of the device; a new device is registered.
+    """Make a login for a person or a program, with all rights of the device; a new device is registered.
 
-    Its files are for mosquitto_pub and mosquitto_sub, and for programs (login.json).
+    It is for one client at a time: another connection takes over. Its files are for mosquitto_pub and mosquitto_sub,
+    and for programs (login.json).
     """
     chosen = settings(Surroundings)
     directory = (to or Path("logins") / name).absolute()
@@ -148,7 +151,7 @@ async def _make(connection: asyncpg.Connection, name: str, cell: str, who: str, 
         if device["state"] not in ("active", "pending"):
             raise Refused(f"device {name} is {device['state']}: it gets no login")
         generation = await connection.fetchval(NEXT, device["device_id"])
-        made = LoginByHand(name, f"{name}.{generation}", generation, roles.new_password())
+        made = LoginByHand(name, f"{name}.{generation}", generation, roles.new_password(), secrets.token_hex(16))
         salt = roles.new_salt()
         parts = {
             "generation": generation,
@@ -156,9 +159,9 @@ async def _make(connection: asyncpg.Connection, name: str, cell: str, who: str, 
             "salt": salt.hex(),
             "verifier": roles.verifier(made.password, salt).hex(),
         }
-        # without a client id of its own: several programs may use it at once
         await connection.execute(
-            "select device_login($1, $2, null, $3, $4, $5)", name, cell, json.dumps(parts), who, why
+            "select device_login($1, $2, $3, $4, $5, $6)",
+            *(name, cell, made.client_id, json.dumps(parts), who, why),
         )
     return made
 
@@ -170,7 +173,7 @@ def _write(made: LoginByHand, directory: Path, chosen: Surroundings) -> None:
     host, port = (url.host or "localhost").strip("[]"), url.port or (8883 if encrypted else 1883)
     authority = _authority(directory, chosen) if encrypted else None
     options = [f"-h {host}", f"-p {port}", f"-u {made.username}", f"-P {made.password}", "-V 5", "-q 1"]
-    options.append(f"-I {made.username}-{secrets.token_hex(8)}-")  # the clients add their process id
+    options.append(f"-i {made.client_id}")
     if encrypted:
         options.append(f"--cafile {authority}" if authority else "--tls-use-os-certs")
     for client in CLIENTS:
@@ -183,6 +186,7 @@ def _write(made: LoginByHand, directory: Path, chosen: Surroundings) -> None:
         "ca_file": None if authority is None else str(authority),
         "username": made.username,
         "password": made.password,
+        "client_id": made.client_id,
         "device": made.device,
         "topic": f"{ROOT}/{made.device}",
         "generation": made.generation,

@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeAlias, TypeVar
 import asyncpg
 import structlog
 
-from gateway.errors import SchemaBehind
+from gateway.errors import SchemaBehind, words_of
 from gateway.runtime.triage import needed, sqlstate
 from gateway.settings import Settings
 from schema.migrate import pending
@@ -61,12 +61,12 @@ class Trouble:
         self.failures += 1
         state, words = sqlstate(error), needed(error)
         wait = backoff_s(self.failures) if words is None else backoff_s(self.failures, SLOWLY_S)
-        facts = {"sqlstate": state, "error": str(error), "wait_s": round(wait, 2)}
+        facts = {"sqlstate": state, "error": words_of(error), "wait_s": round(wait, 2)}
         if words is None:
-            self._troubles[self._what] = f"cannot {self._what}: {state}: {error}"
+            self._troubles[self._what] = f"cannot {self._what}: {state}: {words_of(error)}"
             log.warning(f"cannot {self._what}: try again", **facts)
         else:
-            self._troubles[self._what] = f"cannot {self._what}: {words} ({state}: {error})"
+            self._troubles[self._what] = f"cannot {self._what}: {words} ({state}: {words_of(error)})"
             if time.monotonic() - self._told >= SLOWLY_S:
                 self._told = time.monotonic()
                 log.error(f"cannot {self._what}: {words}", **facts)

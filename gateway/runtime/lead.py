@@ -19,7 +19,7 @@ import asyncpg
 import structlog
 from prometheus_client import Counter, Gauge
 
-from gateway.errors import LeadLost, SessionTakenOver
+from gateway.errors import LeadLost, SessionTakenOver, words_of
 from gateway.runtime.database import FAILURES, FAST_LOSS, Troubles, connect
 from gateway.runtime.events import wait_at_most
 from gateway.runtime.triage import sqlstate
@@ -158,7 +158,7 @@ class Lead:
                         await self._end_leader(connection, beat)
                 self._troubles["lead"] = f"standby: another process leads ({self._what})"
             except FAILURES as error:
-                self._troubles["lead"] = f"cannot take the lead: {sqlstate(error)}: {error}"
+                self._troubles["lead"] = f"cannot take the lead: {sqlstate(error)}: {words_of(error)}"
                 self._drop()
             await asyncio.sleep(self._settings.timing.standby_s)
 
@@ -180,7 +180,7 @@ class Lead:
         except FAILURES as error:
             self._drop()
             if now() - self._proved > self._settings.timing.give_up_s:
-                raise LeadLost(f"the database cannot be used: {sqlstate(error)}: {error}") from error
+                raise LeadLost(f"the database cannot be used: {sqlstate(error)}: {words_of(error)}") from error
             return False
         self._proved = now()
         return True

@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from prometheus_client import Counter
 from pydantic import ValidationError
 
-from gateway.errors import GatewayError, SessionTakenOver
+from gateway.errors import GatewayError, SessionTakenOver, words_of
 from gateway.runtime.database import FAILURES, Pool
 from gateway.runtime.triage import needed, sqlstate
 from gateway.settings import Settings
 from schema.reachability import answer_within
 
 if TYPE_CHECKING:
-    from gateway.secrets import Secrets
+    from gateway.secrets import BrokerPasswords
 
 log = structlog.get_logger()
+
+Known = TypeVar("Known")
 
 AGAIN_S = 5.0
 PROBE_TIMEOUT_S = 1.5
@@ -58,7 +61,7 @@ async def restart_on_defect(
         await asyncio.sleep(AGAIN_S)
 
 
-def broker_login(settings: Settings, secrets: Secrets | None) -> tuple[str | None, str | None]:
+def broker_login(settings: Settings, secrets: BrokerPasswords | None) -> tuple[str | None, str | None]:
     """User name and password at the broker: from the settings, else `gateway` from the secrets, else none."""
     if settings.mqtt_username is None and secrets is not None:
         return "gateway", secrets.password("gateway")
@@ -70,19 +73,15 @@ async def database_troubles(pool: Pool) -> list[str]:
     try:
         await answer_within(PROBE_TIMEOUT_S, pool.fetchval("select 1"))
     except FAILURES as error:
-        return [f"database: {needed(error) or 'no answer'} ({sqlstate(error)}: {error})"]
+        return [f"database: {needed(error) or 'no answer'} ({sqlstate(error)}: {words_of(error)})"]
     return []
 
 
-def set_up(program: str) -> tuple[Settings, Secrets | None] | None:
-    """Load settings and secrets. If they are wrong, print why and return None."""
+def set_up(program: str, load: Callable[[Path], Known]) -> tuple[Settings, Known | None] | None:
+    """Load settings and, by `load`, secrets. If they are wrong, print why and return None."""
     try:
         settings = Settings()
-        if settings.secrets_dir is None:
-            return settings, None
-        from gateway.secrets import Secrets  # noqa: PLC0415  # 12 MB that a process without secrets saves
-
-        return settings, Secrets.load(settings.secrets_dir)
+        return settings, None if settings.secrets_dir is None else load(settings.secrets_dir)
     except ValidationError as error:
         say_wrong(program, error)
     except GatewayError as error:

@@ -21,7 +21,16 @@ OVERHEAD = 512
 
 STRANGERS = frozenset({Reason.UNKNOWN_DEVICE, Reason.UNKNOWN_TOPIC, Reason.MALFORMED_PACKET})
 """Reasons that need no registered device. Names can be invented without end, so these rejects are stored only
-while the whole quarantine is below half of its bound."""
+while the whole quarantine is below half of its bound. The other half is kept for registered devices, with a share for
+each organization that has devices, so that none takes the places of another one."""
+
+SHARES = """
+with own as (select name, organization_id from devices where name = any ($1)),
+used as (select d.organization_id, sum(u.bytes)::bigint as bytes
+           from quarantine_usage u join devices d on d.name = u.device group by d.organization_id)
+select own.name, own.organization_id, coalesce(used.bytes, 0) as bytes,
+       (select count(distinct organization_id) from devices) as organizations
+  from own left join used using (organization_id)"""
 
 
 class Keep(Protocol):
@@ -59,7 +68,9 @@ class Quota(NamedTuple):
         """Store the rejects that fit, and count the others."""
         rows = [_row(reject) for reject in rejects]
         known = await _known(connection, rows)
-        kept, refused = self._divide(rows, known, await _usage(connection, rows), outcome)
+        usage = await _usage(connection, rows)
+        shares = await self._shares(connection, rows, usage)
+        kept, refused = self._divide(rows, known, usage, shares, outcome)
         for row in kept.values():
             outcome.quarantined[row.reject.kind] += 1
             outcome.reasons[row.reject.reason] += 1
@@ -72,11 +83,25 @@ class Quota(NamedTuple):
         if refused:
             await _overflow(connection, cell, refused)
 
+    async def _shares(
+        self, connection: PoolConnection, rows: list[QuarantineRow], usage: dict[str | None, tuple[int, int]]
+    ) -> Shares:
+        """The shares of the organizations of these rows; they are looked up when the first half is nearly full."""
+        _, total = usage.get(None, (0, 0))
+        if total + sum(row.weight for row in rows) <= self.total_bytes // 2:
+            return Shares(self.total_bytes, {}, {})
+        found = await connection.fetch(SHARES, list({row.device or "" for row in rows}))
+        organizations = max((row["organizations"] for row in found), default=1)
+        share = self.total_bytes if organizations == 1 else self.total_bytes // 2 // organizations
+        owners = {row["name"]: row["organization_id"] for row in found}
+        return Shares(share, owners, {row["organization_id"]: row["bytes"] for row in found})
+
     def _divide(
         self,
         rows: list[QuarantineRow],
         known: set[bytes],
         usage: dict[str | None, tuple[int, int]],
+        shares: Shares,
         outcome: ItemCounts,
     ) -> tuple[dict[bytes, QuarantineRow], list[QuarantineRow]]:
         """Return the rows to store, by hash, and the rows over a bound. Count the duplicates."""
@@ -91,8 +116,10 @@ class Quota(NamedTuple):
             name, weight = row.device or "", row.weight
             count, size = usage.get(name, (0, 0))
             whole = self.total_bytes // 2 if reject.reason in STRANGERS else self.total_bytes
-            if count < self.device_rows and size + weight <= self.device_bytes and total + weight <= whole:
+            fits = count < self.device_rows and size + weight <= self.device_bytes and total + weight <= whole
+            if fits and (total + weight <= self.total_bytes // 2 or shares.has_room(name, weight)):
                 kept[row.sha256] = row
+                shares.take(name, weight)
                 usage[name] = count + 1, size + weight
                 total += weight
             else:
@@ -102,6 +129,23 @@ class Quota(NamedTuple):
                 if reject.numbers is not None:
                     outcome.unkept.append(reject.numbers)
         return kept, refused
+
+
+class Shares:
+    """The shares of organizations in the second half of the quarantine."""
+
+    def __init__(self, share: int, owners: dict[str, int], used: dict[int, int]) -> None:
+        """`owners`: registered device → its organization. `used`: bytes of each organization."""
+        self._share, self._owners, self._used = share, owners, used
+
+    def has_room(self, device: str, weight: int) -> bool:
+        """Whether so many more bytes of the device are within the share of its organization."""
+        owner = self._owners.get(device)
+        return owner is None or self._used[owner] + weight <= self._share
+
+    def take(self, device: str, weight: int) -> None:
+        if (owner := self._owners.get(device)) is not None:
+            self._used[owner] += weight
 
 
 def chain(hash_: bytes, digests: Sequence[bytes]) -> bytes:

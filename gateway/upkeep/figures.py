@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import structlog
 
 from gateway import metrics
+from gateway.errors import words_of
 from gateway.runtime.database import FAILURES, Pool, PoolConnection
 from gateway.runtime.lead import pause_while
 from gateway.runtime.metric_kinds import OptionalGauge
@@ -154,7 +155,9 @@ class Figures:
                     await read(connection, what)
             except FAILURES as error:
                 metrics.FIGURES_FAILURES.labels(what).inc()
-                log.warning("figures of the database cannot be read", what=what, error=f"{sqlstate(error)}: {error}")
+                log.warning(
+                    "figures of the database cannot be read", what=what, error=f"{sqlstate(error)}: {words_of(error)}"
+                )
             else:
                 metrics.FIGURES_AT.labels(what).set_to_current_time()
 

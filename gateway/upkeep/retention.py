@@ -14,6 +14,7 @@ import asyncpg
 import structlog
 
 from gateway import metrics
+from gateway.errors import words_of
 from gateway.runtime.database import FAILURES, Pool, Trouble
 from gateway.runtime.lead import pause_while
 from gateway.settings import Settings
@@ -104,7 +105,7 @@ class Retention:
             try:
                 rows = await self._pool.fetchval(DROP, *given, timeout=COUNTING_S)
             except BUSY as error:
-                log.warning("an old chunk is in use; it is dropped later", chunk=chunk["chunk"], error=str(error))
+                log.warning("an old chunk is in use; it is dropped later", chunk=chunk["chunk"], error=words_of(error))
                 continue
             if rows is not None:
                 metrics.RETENTION_CHUNKS.labels(kind).inc()

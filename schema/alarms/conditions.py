@@ -80,10 +80,12 @@ class _Deviation(ConditionTest):
 
 
 class _Quality(ConditionTest):
+    marks_uncertain = False
+
     def step(self, seen: Snapshot, active: bool) -> bool | None:
         [channel] = self.channels
         newest = seen.values.get(channel)
-        if newest is None or seen.time - newest.time > self._stale_after:
+        if newest is None or self._is_stale(seen, newest):
             self.value = None
             return None
         self.value = float(newest.quality)

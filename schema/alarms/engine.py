@@ -21,6 +21,8 @@ from schema.alarms.rules import Rule, Silent
 from schema.alarms.snapshot import Snapshot
 from schema.alarms.timeline import TOLERANCE, CommittedFrame, Position, Timeline
 
+SETTLE_S = 1.0
+"""Seconds after which a frame waits no more for its other parts."""
 WHILE_UNKNOWN = {"hold": None, "raise": True, "clear": False}
 
 
@@ -31,7 +33,7 @@ class Transition:
     rule: str
     at: datetime
     cause: str
-    """`condition`, `return`, `unknown`, `known`, `shelving-ended`, `phase`, or a machine.Action."""
+    """`condition`, `return`, `unknown`, `known`, `late`, `late-return`, `shelving-ended`, `phase`, or an Action."""
     before: AlarmState
     after: AlarmState
     value: float | None
@@ -44,7 +46,8 @@ class _Watch:
     """One rule of the device, with its alarm."""
 
     __slots__ = (
-        *("alarm", "by_person", "holds", "is_known", "is_outside", "judged", "rule", "since", "test", "was_known"),
+        *("alarm", "by_person", "holds", "is_known", "is_outside", "judged", "rule", "since", "test", "waits"),
+        *("was_known", "was_late"),
     )
 
     def __init__(self, rule: Rule, alarm: Alarm, device_memory: Mapping[str, Any]) -> None:
@@ -58,6 +61,10 @@ class _Watch:
         """When the condition was last judged."""
         self.was_known: bool = memory.get("was_known", alarm.condition is not Condition.UNKNOWN)
         """Whether the condition was known then; in a backlog the alarm does not say so."""
+        self.was_late: bool = memory.get("was_late", False)
+        """Whether a backlog told that the alarm would have been raised, and not yet that it would have returned."""
+        self.waits: bool = memory.get("waits", False)
+        """Whether the newest frame waits for its other parts: they came together before."""
         self.is_outside, self.by_person = device_memory.get("suppressed", {}).get(rule.name, (False, False))
         """Whether the run phase suppresses the alarm, and whether a person does."""
         self.take(alarm)
@@ -82,7 +89,7 @@ class _Watch:
         """The transition that follows from an outcome, if any; `detail` instead of the test's words."""
         rule, holds = self.rule, self.holds
         wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
-        self.delay(outcome, time)
+        self.delay(outcome, seen, time)
         delay = (rule.off_delay if holds else rule.on_delay) - TOLERANCE
         if self.since is not None and wanted is not None and time - self.since >= delay:
             holds, self.since = wanted, None
@@ -100,20 +107,44 @@ class _Watch:
             alarm = machine.see(alarm, Condition.UNKNOWN)
         return [self.become(alarm, at, cause, detail or self.test.words(seen, outcome))]
 
-    def delay(self, outcome: bool | None, time: float) -> None:
+    def delay(self, outcome: bool | None, seen: Snapshot, time: float) -> None:
         """Count the delay. It counts only time in which the condition was known: it goes on after an unknown, and a gap
-        counts for `stale_after` at most."""
+        counts for as long at most as a value is known without another."""
         rule = self.rule
         wanted = WHILE_UNKNOWN[rule.unknown] if outcome is None else outcome
         if self.since is not None:
             elapsed = time - self.judged  # below 0 after a tick that took the device's clock for more than it shows
+            longest = max(rule.stale_after, self.test.longest_gap(seen))
             was_unknown = elapsed < 0 or (not self.was_known and rule.unknown == "hold")
-            self.since += elapsed if was_unknown else max(elapsed - rule.stale_after, 0.0)
+            self.since += elapsed if was_unknown else max(elapsed - longest, 0.0)
         if wanted is self.holds:
             self.since = None
         elif wanted is not None and self.since is None:
             self.since = time
         self.judged, self.was_known = time, outcome is not None
+
+    def late(self, outcome: bool | None, seen: Snapshot) -> list[Transition]:
+        """Count the delay in a backlog. That the alarm would have been raised, or have returned, is told; its state
+        stays as it is."""
+        self.delay(outcome, seen, seen.time)
+        if self.holds or self.is_outside or self.was_late is (self.since is not None):
+            return []
+        if self.was_late:
+            return [] if outcome is None else [self.tell_late("late-return", outcome, seen)]
+        if self.since is None or seen.time - self.since < self.rule.on_delay - TOLERANCE:
+            return []
+        return [self.tell_late("late", outcome, seen)]
+
+    def tell_late(self, cause: str, outcome: bool | None, seen: Snapshot) -> Transition:
+        self.was_late = cause == "late"
+        words = f"{self.test.words(seen, outcome)}, known {seen.received - seen.time:.0f} s later"
+        return self.become(self.alarm, seen.time, cause, words)
+
+    def is_part(self, seen: Snapshot) -> bool:
+        """Whether the newest frame has one of the channels, and lacks one that came with it at the instant before."""
+        values = [value for channel in self.test.channels if (value := seen.values.get(channel)) is not None]
+        here = next((value for value in values if value.time == seen.time), None)
+        return here is not None and any(value.time == here.time_before for value in values)
 
     def scope(self, phase: str | None, at: float) -> list[Transition]:
         """Suppress by design the alarm of a rule that is not for this phase. One that returns counts delays anew."""
@@ -143,6 +174,8 @@ class _Watch:
             "since": self.since,
             "judged": self.judged,
             "was_known": self.was_known,
+            "was_late": self.was_late,
+            "waits": self.waits,
         }
 
 
@@ -176,6 +209,7 @@ class DeviceAlarms:
         """The time of the newest phase, in s since 1970; 0 if there was none."""
         self.phase_time, self._seen.phase = memory.get("phase", (0.0, None))
         self._is_scoped = False
+        self._is_waiting = any(watch.waits for watch in self._watched.values())
 
     @property
     def alarms(self) -> dict[str, Alarm]:
@@ -202,25 +236,43 @@ class DeviceAlarms:
 
     def frame(self, frame: CommittedFrame) -> list[Transition]:
         """Evaluate a frame that was committed."""
+        settled = self.settle() if self._is_waiting and self._timeline.is_newer(frame) else []
         taken, seen = self._timeline.take(frame), self._seen
         if taken.moved:
             for watch in self._watched.values():
                 watch.move(taken.moved)
         if not taken.is_news:
-            return []
-        made = [] if self._is_scoped else self._scope(seen.time)
+            return settled
+        made = settled if self._is_scoped else settled + self._scope(seen.time)
         late_for = self._timeline.late_for if taken.is_late else 0.0
         for watch in self._watched.values():
-            outcome = watch.test.step(seen, watch.holds)
+            if len(watch.test.channels) > 1 and not taken.is_late:
+                watch.waits = watch.is_part(seen)
+                if watch.waits:
+                    self._is_waiting = True
+                    continue
+            outcome = watch.test.step(seen, watch.holds or watch.was_late)
             if late_for >= SETTLED and not isinstance(watch.rule.when, Silent):
                 late = f"frames come {seen.received - seen.time:.0f} s after their time"
                 made += watch.judge(None, seen, time=seen.time, at=seen.heard, detail=late)
-            elif outcome is watch.holds and watch.is_known and watch.since is None:
+            elif outcome is watch.holds and watch.is_known and watch.since is None and not watch.was_late:
                 continue
             elif taken.is_late:
-                watch.delay(outcome, seen.time)
+                made += watch.late(outcome, seen)
             else:
+                if watch.was_late and outcome is False:
+                    made.append(watch.tell_late("late-return", outcome, seen))
+                watch.was_late = False
                 made += watch.judge(outcome, seen, time=seen.time, at=seen.time)
+        return made
+
+    def settle(self) -> list[Transition]:
+        """Evaluate the rules that wait for other parts of the newest frame: no more come."""
+        seen, made, self._is_waiting = self._seen, list[Transition](), False
+        for watch in self._watched.values():
+            if watch.waits:
+                watch.waits = False
+                made += watch.judge(watch.test.step(seen, watch.holds), seen, time=seen.time, at=seen.time)
         return made
 
     def phase(self, time: float, phase: str | None) -> list[Transition]:
@@ -242,13 +294,16 @@ class DeviceAlarms:
     def tick(self, now: float, intake: Intake = WELL) -> list[Transition]:
         """Evaluate what is due for lack of frames (silence, stale values) and ends of shelving. `now` is the
         evaluator's clock; everything committed before it has been given."""
-        made = [] if self._is_scoped else self._scope(now)
+        waited = now - self._timeline.waits_since(now)
+        made = self.settle() if self._is_waiting and waited >= SETTLE_S else []
+        if not self._is_scoped:
+            made += self._scope(now)
         for watch in self._watched.values():
             if watch.alarm.shelved_until is not None:
                 alarm = machine.tick(watch.alarm, moment(now))
                 if alarm is not watch.alarm:
                     made.append(watch.become(alarm, now, "shelving-ended", ""))
-        if now - self._timeline.waits_since(now) >= self._patience:
+        if waited >= self._patience:
             made += self._miss(now, intake)
         return made
 

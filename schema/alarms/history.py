@@ -58,7 +58,7 @@ class DryRun:
 
     def end(self, until: float) -> list[StatePeriod]:
         """End the run at `until`: return the periods that ended since the last frame, and then those still open."""
-        ended = self._pass_until(until)
+        ended = self._pass_until(until) + self._take(self._engine.settle())
         return ended + sorted(self._open.values(), key=lambda period: (period.begin, period.rule, period.what))
 
     def _pass_until(self, time: float) -> list[StatePeriod]:

@@ -231,7 +231,11 @@ class Definition(Part):
     off_delay: Seconds = Field(
         0.0, description="seconds for which the condition must not hold before the alarm returns"
     )
-    stale_after: SomeSeconds = Field(60.0, description="seconds after which a value that was not sent again is unknown")
+    stale_after: SomeSeconds = Field(
+        60.0,
+        description="seconds after which a value that was not sent again is unknown, or three of the usual intervals "
+        "of its channel if that is longer",
+    )
     unknown: Literal["hold", "raise", "clear"] = Field(
         "hold", description="what to do while the condition is unknown: keep the alarm (and say so), raise or clear it"
     )

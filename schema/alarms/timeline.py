@@ -15,11 +15,11 @@ board that was swapped, changes neither time nor receipt. A frame, in the order 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any, NamedTuple
 
 from schema.alarms.lateness import LATE, SETTLED, Lag, Lateness
-from schema.alarms.snapshot import LARGEST, Snapshot, Value
+from schema.alarms.snapshot import LARGEST, Snapshot, Value, usual, usual_times
 from schema.messages import BAD
 
 TOLERANCE = 1e-6
@@ -58,6 +58,8 @@ class Taken(NamedTuple):
     """Seconds by which the times in memory moved, because the clock was set back."""
 
 
+BEGUN = ("time", "received", "heard", "now", "boot", "seq", "period")
+"""What is remembered of a snapshot."""
 NOTHING = Taken(is_news=False)
 
 
@@ -101,6 +103,11 @@ class Timeline:
             self._waiting_since = now
         return self._waiting_since
 
+    def is_newer(self, frame: CommittedFrame) -> bool:
+        """Whether the frame, which is not taken yet, will be the newest."""
+        is_from_before = self._live and self._is_from_before(frame, follows=self._follows(frame))
+        return self.has_begun and frame.time > self.seen.time and not is_from_before
+
     def take(self, frame: CommittedFrame) -> Taken:
         """Take a frame, in the order of receipt."""
         seen, time = self.seen, frame.time
@@ -124,6 +131,8 @@ class Timeline:
                 self.numbers_back_at = frame.received
             seen.boot, seen.seq = frame.boot, frame.seq
         if is_newest:
+            if frame.received > seen.received > 0:
+                seen.period = usual(seen.period, frame.received - seen.received)
             seen.time, seen.received = time, frame.received
         seen.now, self.has_begun = seen.heard, True
         is_judged = self._live and (is_newest or is_part) and not moved
@@ -134,7 +143,8 @@ class Timeline:
         """What the device's clock must show at `now`, and the snapshot then. A frame may be under way for LATE seconds,
         and values count as stale only if they would be so even then; else a device that sends once a minute would be
         unknown for a moment before each frame."""
-        seen, grace, waits_since = self.seen, LATE if self._live else 0.0, self.waits_since(now)
+        seen, waits_since = self.seen, self.waits_since(now)
+        grace = max(LATE, usual_times(seen.period)) if self._live else 0.0
         if not self.has_begun:
             return now, Snapshot(time=now, heard=waits_since, now=now, is_estimate=True)
         time = seen.time + (now - waits_since)
@@ -148,10 +158,10 @@ class Timeline:
             "waiting_since": self._waiting_since,
             "set_back": [self._before_set_back, self.set_back_at],
             "numbers_back_at": self.numbers_back_at,
-            "values": {channel: [value.time, value.value, value.quality] for channel, value in seen.values.items()},
+            "values": {channel: list(astuple(value)) for channel, value in seen.values.items()},
         }
         if self.has_begun:
-            memory["seen"] = {name: getattr(seen, name) for name in ("time", "received", "heard", "now", "boot", "seq")}
+            memory["seen"] = {name: getattr(seen, name) for name in BEGUN}
         return memory
 
     def _follows(self, frame: CommittedFrame) -> bool:
@@ -210,6 +220,9 @@ class Timeline:
                 newest = values[channel] = Value(time, None, BAD)
             elif newest.time >= time:
                 continue
+            else:
+                newest.period_before, newest.time_before = newest.period, newest.time
+                newest.period = usual(newest.period, time - newest.time)
             is_number = value is not None and -LARGEST <= value <= LARGEST  # NaN is not
             newest.time = time
             newest.value = value if is_number else None

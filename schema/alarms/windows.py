@@ -89,7 +89,7 @@ class RateTest(ConditionTest):
 
 
 class FrozenTest(ConditionTest):
-    """Tests for how long the value has not moved. A gap longer than `stale_after` begins anew: no samples came."""
+    """Tests for how long the value has not moved. A gap for which the value was not known begins anew."""
 
     def __init__(self, when: Frozen, stale_after: float, memory: Memory) -> None:
         super().__init__([when.channel], stale_after)
@@ -106,7 +106,7 @@ class FrozenTest(ConditionTest):
         time = seen.values[self._when.channel].time
         low, high = min(self._low, value), max(self._high, value)
         gap = time - self._newest
-        if self._since is None or high - low > self._when.tolerance or not 0 <= gap <= self._stale_after:
+        if self._since is None or high - low > self._when.tolerance or not 0 <= gap <= self.longest_gap(seen):
             self._since, self._low, self._high = time, value, value
         else:
             self._low, self._high = low, high
@@ -148,8 +148,10 @@ class GapTest(ConditionTest):
 
     def _count(self, time: float, boot: int | None, seq: int) -> None:
         missing = 0
-        if self._seq is not None:
-            missing = seq - self._seq - 1 if boot == self._boot else seq  # a new boot counts from 0
+        if self._seq is not None and boot == self._boot:
+            missing = seq - self._seq - 1
+        elif self._seq is not None and not (boot or 0) < (self._boot or 0):  # if they went back nobody can tell
+            missing = seq  # a new boot counts from 0
         self._boot, self._seq = boot, seq
         if missing <= 0:
             return

@@ -92,6 +92,16 @@ UNUSABLE: tuple[tuple[dict[str, Any], str], ...] = (
 )
 
 
+async def test_an_organization_has_a_bounded_number_of_routes(plant: Plant, admin: Operator) -> None:
+    for number in range(100):
+        assert (await put(admin, f"route-{number}", url=URL)).status_code == 201
+    refused = await put(admin, "one-more", url=URL)
+    assert (refused.status_code, refused.json()["detail"]) == (409, "there are 100 routes already: remove one")
+    assert (await put(admin, "route-7", url=URL, priorities=["high"])).status_code == 200
+    assert (await delete(admin, "route-8")).status_code == 200
+    assert (await put(admin, "one-more", url=URL)).status_code == 201
+
+
 async def test_what_cannot_be_used_is_refused_with_its_place(plant: Plant, admin: Operator) -> None:
     for body, parameter in UNUSABLE:
         answer = await put(admin, "shift", **body)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pydantic_settings import BaseSettings
+from ruamel.yaml import YAML
 
 import api.settings
 import gateway.canary.settings
@@ -20,6 +25,8 @@ from deploy.command import HIDDEN, WORDS
 from deploy.stack.choose import MOSQUITTO_TESTED, POSTGRES_TESTED, TIMESCALE_TESTED, version
 from deploy.stack.conf import render
 from deploy.stack.paths import CHECKOUT, MOSQUITTO_CONF
+from gateway.alarms.__main__ import load_passwords
+from gateway.secrets import VAULT, load_key
 from tests.deploy.composed import COMPOSE, FILE, OURS, SERVICES, mounts
 
 
@@ -33,7 +40,7 @@ KNOWN = {
     "api": variables(api.settings.ApiSettings),
     "accounts": {"BIOGATE_DATABASE_URL"},
     "sql-login": {"BIOGATE_DATABASE_URL"},
-    "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},
+    "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL", "BIOGATE_GATEWAY_DATABASE_URL"},
     "devices": variables(gateway.settings.Settings),
     "alarms": variables(gateway.settings.Settings),
     "canary": variables(gateway.canary.settings.CanarySettings),
@@ -43,8 +50,15 @@ KNOWN = {
 }
 
 
+OTHERS = {"broker", "database", "prometheus", "grafana", "proxy", "alertmanager", "host"}
+PLANT = {"BIOGATE_ADDRESS": "plant.example", "BIOGATE_BIND": "0.0.0.0"}
 PASSFILE = "PGPASSFILE"
 """PostgreSQL's own variable; asyncpg knows it."""
+
+
+def interpolated(text: str, environment: Mapping[str, str]) -> str:
+    """A value of the file as Compose reads it, with these variables in `.env`."""
+    return re.sub(r"\$\{(\w+):-(.*?)\}", lambda match: environment.get(match[1]) or match[2], text)
 
 
 def words(service: dict[str, Any]) -> list[str]:
@@ -61,13 +75,16 @@ def test_it_follows_the_compose_specification() -> None:
 def test_all_parts_are_there() -> None:
     assert set(SERVICES) == {
         "setup", "broker", "database", "migrations", "controllers", "gateway", "api", "simulator",
-        "prometheus", "grafana", "grafana-login", "alarms", "canary", "canary-login",
+        "prometheus", "grafana", "grafana-login", "alarms", "canary", "canary-login", "proxy", "alertmanager", "host",
     }  # fmt: skip
-    assert set(OURS) == set(SERVICES) - {"broker", "database", "prometheus", "grafana"}
+    assert set(OURS) == set(SERVICES) - OTHERS
     profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
     assert profiles == {
         **{name: ["simulator"] for name in ("controllers", "simulator")},
-        **{name: ["observability"] for name in ("prometheus", "grafana-login", "grafana", "canary-login", "canary")},
+        **{
+            name: ["observability"]
+            for name in ("prometheus", "alertmanager", "host", "grafana-login", "grafana", "canary-login", "canary")
+        },
     }
 
 
@@ -91,9 +108,77 @@ def test_its_program_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_ports_are_published_on_loopback_only(name: str) -> None:
+def test_ports_are_published_on_loopback_only_until_the_plant_has_an_address(name: str) -> None:
     for port in SERVICES[name].get("ports", []):
-        assert port.startswith("127.0.0.1:")
+        assert interpolated(port, {}).startswith("127.0.0.1:")
+        opened = interpolated(port, {"BIOGATE_BIND": "0.0.0.0"})
+        assert opened.startswith("0.0.0.0:") is (name in {"broker", "proxy"}), "these two speak TLS"
+
+
+def test_every_port_of_the_machine_can_be_another() -> None:
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    variables = [re.findall(r"\$\{(BIOGATE_\w+PORT):-(\d+)\}", port) for port in published]
+    assert [len(found) for found in variables] == [1] * len(published)
+    assert len({found[0] for found in variables}) == len(published)
+    assert len({found[0][1] for found in variables}) == len(published)
+
+
+def test_one_variable_is_the_plant_s_address_in_certificate_and_grants(tmp_path: Path) -> None:
+    shell, flags, text = OURS["setup"]["command"]
+    for volume in ("secrets", "api", "database", "grafana", "gateway", "alarms"):
+        (tmp_path / volume).mkdir(mode=0o700)
+    programs = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    subprocess.run(
+        [shell, flags, text.replace("/var/lib/biogate", str(tmp_path))],
+        env={"PATH": programs, "PYTHONPATH": str(CHECKOUT), **PLANT},
+        check=True,
+    )
+    certificate = x509.load_pem_x509_certificate((tmp_path / "secrets" / "broker" / "server.pem").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    hosts = names.get_values_for_type(x509.DNSName)
+    for given, host in (({}, "broker"), (PLANT, "plant.example")):
+        for variable in ("BIOGATE_DEVICE_BROKER_URL", "BIOGATE_DEVICE_CERTIFICATE_BROKER_URL"):
+            url = urlsplit(interpolated(OURS["gateway"]["environment"][variable], given))
+            assert url.hostname == host in hosts
+            inside = {interpolated(port, given).rpartition(":")[2] for port in SERVICES["broker"]["ports"]}
+            assert str(url.port) in inside
+
+
+def test_the_proxy_ends_tls_and_the_api_believes_it() -> None:
+    conf = (CHECKOUT / "deploy" / "proxy" / "nginx.conf").read_text()
+    here = mounts(SERVICES["proxy"])
+    for file in re.findall(r"ssl_certificate(?:_key)? +(\S+);", conf):
+        assert Path(file).parent == Path(here["broker-security"])
+        assert Path(file).name in {"server.pem", "server.key.pem"}
+    [upstream] = re.findall(r"proxy_pass http://(\w+):(\d+);", conf)
+    assert upstream == ("api", OURS["api"]["environment"]["BIOGATE_API_PORT"])
+    [listening] = re.findall(r"listen (\d+) ssl;", conf)
+    assert SERVICES["proxy"]["ports"][0].endswith(f":{listening}")
+    uid = re.search(r"^USER (\d+)", (CHECKOUT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
+    assert uid
+    assert SERVICES["proxy"]["user"].partition(":")[0] == uid[1], "whose the key is"
+    given = OURS["api"]["environment"]
+    settings = api.settings.ApiSettings.model_validate(
+        {"database_url": "postgresql://u@h/d"}
+        | {name.removeprefix("BIOGATE_").lower(): value for name, value in given.items() if "API_T" in name}
+    )
+    assert settings.api_tls
+    assert settings.api_trusted_proxies
+
+
+def test_the_gateway_knows_the_broker_s_limits() -> None:
+    gateway_service = OURS["gateway"]
+    conf = gateway_service["environment"]["BIOGATE_BROKER_CONF"]
+    assert mounts(gateway_service)["./mosquitto.conf"] == conf == mounts(SERVICES["broker"])["./mosquitto.conf"]
+
+
+def test_alerts_go_to_the_alertmanager_that_is_there() -> None:
+    conf = YAML(typ="safe").load(CHECKOUT / "deploy" / "prometheus" / "prometheus.yml")
+    [target] = conf["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
+    host, _, port = target.partition(":")
+    assert f"--web.listen-address=0.0.0.0:{port}" in SERVICES[host]["command"]
+    [file] = [option.partition("=")[2] for option in SERVICES[host]["command"] if option.startswith("--config.file")]
+    assert mounts(SERVICES[host])["./deploy/prometheus/alertmanager.yml"] == file
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -118,6 +203,7 @@ def test_images_are_pinned_to_tested_versions() -> None:
 
 def test_mounted_files_and_volumes_exist() -> None:
     sources = {source for service in SERVICES.values() for source in mounts(service)}
+    sources.remove("/")  # of which the host's exporter reads the sizes
     assert {source for source in sources if not source.startswith("./")} == set(COMPOSE["volumes"])
     for source in sources - set(COMPOSE["volumes"]):
         assert (CHECKOUT / source).exists(), source
@@ -131,6 +217,8 @@ def test_files_are_where_they_are_mounted() -> None:
         for path in re.findall(r"/var/lib/biogate/\w+", said):
             assert path in mounts(service).values(), (name, path)
         for target in mounts(service).values():
+            if not target.startswith("/var/lib/biogate/"):
+                continue
             assert f"biogate/{target.removeprefix('/var/lib/biogate/')}" in made
 
 
@@ -147,10 +235,12 @@ def test_no_secret_is_in_the_file_nor_in_the_environment() -> None:
 
 
 WHO_SEES = {
-    "secrets": {"setup", "gateway", "alarms", "controllers", "canary-login"},
-    "broker-security": {"setup", "broker"},
+    "secrets": {"setup", "gateway", "controllers", "canary-login"},
+    "alarms-secrets": {"setup", "alarms"},
+    "gateway-login": {"setup", "migrations", "gateway", "alarms"},
+    "broker-security": {"setup", "broker", "proxy"},
     "database-login": {
-        *("setup", "database", "migrations", "gateway", "alarms"),
+        *("setup", "database", "migrations"),
         *("controllers", "grafana-login", "canary-login"),
     },
     "api-secret": {"setup", "migrations", "api"},
@@ -174,6 +264,26 @@ def test_secrets_are_seen_only_where_they_are_needed(volume: str) -> None:
         if given.startswith(f"{volume}:") and not given.endswith(":ro")
     }
     assert writers == WHO_WRITES.get(volume, {"setup"})
+
+
+def test_what_runs_logs_in_at_the_database_with_least_rights() -> None:
+    """The owner's login is of the services alone that run to their end."""
+    for name, service in OURS.items():
+        url = service.get("environment", {}).get("BIOGATE_DATABASE_URL")
+        if url is not None and service["restart"] != "no":
+            assert urlsplit(url).username == {"api": "biogate_web"}.get(name, "biogate_intake")
+
+
+def test_the_alarms_process_starts_with_the_secrets_that_it_gets(secrets_dir: Path, tmp_path: Path) -> None:
+    given = re.search(r"install -m 600 (.*) alarms\n", OURS["setup"]["command"][2])
+    assert given
+    for file in given[1].split():
+        shutil.copy(secrets_dir / Path(file).name, tmp_path)
+    tmp_path.chmod(0o700)
+    assert load_passwords(tmp_path).password("gateway")
+    assert load_key(tmp_path / VAULT, X25519PrivateKey)  # type: ignore[type-abstract]
+    assert not list(tmp_path.glob("claim-*"))
+    assert not (tmp_path / "ca.key.pem").exists()
 
 
 def test_nothing_plain_leaves_a_container() -> None:
@@ -208,7 +318,7 @@ def test_the_broker_s_container_changes_only_paths(tmp_path: Path) -> None:
 
 async def test_the_scripts_of_setup_and_controllers_can_run_again(tmp_path: Path, database_url: str) -> None:
     """With the volumes as they are after the image has made them."""
-    for volume in ("secrets", "api", "controllers", "database", "grafana"):
+    for volume in ("secrets", "api", "controllers", "database", "grafana", "gateway", "alarms"):
         (tmp_path / volume).mkdir(mode=0o700)
     programs = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     environment = {"PATH": programs, "PYTHONPATH": str(CHECKOUT), "BIOGATE_DATABASE_URL": database_url}
@@ -245,11 +355,17 @@ def test_the_gateway_has_time_to_drain() -> None:
     assert int(OURS["gateway"]["stop_grace_period"].removesuffix("s")) > drain
 
 
+DROPS_ROOT = {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
+"""What a container needs whose entrypoint gives files to its own user and becomes that user."""
+
+
 def test_programs_run_without_rights() -> None:
     for service in (*OURS.values(), SERVICES["prometheus"]):
         assert service["read_only"]
-        assert service["cap_drop"] == ["ALL"]
+        assert "cap_add" not in service
     for service in SERVICES.values():
+        assert service["cap_drop"] == ["ALL"]
+        assert set(service.get("cap_add", [])) <= DROPS_ROOT
         assert service["security_opt"] == ["no-new-privileges:true"]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from deploy.command import WORDS
 from deploy.stack.choose import MOSQUITTO_TESTED, version
 from deploy.stack.conf import render
 from deploy.stack.paths import CHECKOUT, MOSQUITTO_CONF
+from gateway.alarms.__main__ import load_passwords
 from gateway.logins.roles import FIXED, device_role
 from gateway.secrets import Secrets
 from tests.conftest import Broker
@@ -121,7 +122,7 @@ def test_it_follows_the_schema_of_kubernetes(plant: str) -> None:
     for one in checked:
         kubernetes_validate.validate(one, KUBERNETES, strict=True)
     assert {one["kind"] for one in objects(plant) if one not in checked} <= {
-        "Cluster", "ScheduledBackup", "ObjectStore", "PodMonitor", "EMQX"
+        "Cluster", "ScheduledBackup", "ObjectStore", "PodMonitor", "PrometheusRule", "EMQX"
     }  # fmt: skip
 
 
@@ -354,7 +355,7 @@ def test_cells_have_nothing_of_each_other() -> None:
         assert name in data["BIOGATE_DEVICE_CERTIFICATE_BROKER_URL"]
 
 
-def shell(text: str, moved: dict[str, Path]) -> None:
+def shell(text: str, moved: Mapping[str, object]) -> None:
     for path, place in moved.items():
         text = text.replace(path, str(place))
     done = subprocess.run(["sh", "-ec", text], capture_output=True, text=True, check=False)
@@ -399,8 +400,13 @@ def test_keys_are_laid_out_as_the_programs_want_them(name: str, tmp_path: Path, 
             (mounted / path.name).write_bytes(path.read_bytes())
             (mounted / path.name).chmod(0o440)
     [init] = named("example", "Deployment", name)["spec"]["template"]["spec"]["initContainers"]
-    shell(init["command"][2], {"/keys/*": mounted / "*", "/run/biogate": tmp_path})
-    assert Secrets.load(tmp_path / "secrets").password("gateway")
+    shell(init["command"][2], {"/keys/": f"{mounted}/", "/run/biogate": tmp_path})
+    laid_out = tmp_path / "secrets"
+    if name == "alarms":
+        assert {path.name for path in laid_out.iterdir()} == {"ca.pem", "gateway.password", "vault.pem"}
+        assert load_passwords(laid_out).password("gateway")
+    else:
+        assert Secrets.load(laid_out).password("gateway")
 
 
 # -- shared subscription

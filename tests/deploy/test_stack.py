@@ -201,3 +201,22 @@ def web_server(paths: Paths, port: int) -> Module:
         url=f"http://{ports.LOOPBACK}:{port}",
         ready=lambda: ports.is_listening(port),
     )
+
+
+def test_a_log_is_bounded_while_its_process_writes(paths: Paths) -> None:
+    lines = "import itertools, time\nfor n in itertools.count(): print(n, 'x' * 100, flush=True); time.sleep(0.001)"
+    lock = paths.run / "chatty.lock"
+    process = Process("chatty", [sys.executable, "-c", lines], log=paths.log / "chatty.log", lock=lock)
+    kept, most = paths.log / "chatty.log.1", 20_000
+    process.start()
+    try:
+        for _ in range(3):
+            wait_until(lambda: process.log.stat().st_size > most, 20)
+            process.bound_log(most)
+            assert process.log.stat().st_size < most
+            assert kept.stat().st_size > most
+        before = process.log.stat().st_size
+        wait_until(lambda: process.log.stat().st_size > before, 20)
+        assert b"\0" not in process.log.read_bytes(), "it goes on where the file ends now"
+    finally:
+        process.stop()

@@ -126,7 +126,7 @@ async def test_what_strangers_say_on_the_topic_does_no_harm(secure_broker: Broke
     right, wrong, said = Responder(), Responder(psk=bytes(32)), list[str]()
 
     def answer(_: int, payload: bytes) -> list[bytes]:
-        if b'"hello"' in payload:
+        if b'"type":"hello"' in payload:
             return [b"", b"\xff", b"{}", wrong.answer(payload), right.answer(payload), wrong.challenge(payload)]
         other = json.loads(right.answer(payload)) | {"nonce": "A" * 15 + "B"}
         return [json.dumps(other).encode(), right.answer(payload)]

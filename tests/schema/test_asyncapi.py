@@ -99,3 +99,23 @@ def test_every_reference_leads_somewhere() -> None:
         node = whole
         for step in reference.removeprefix("#/").split("/"):
             node = node[step]
+
+
+def patterns(found: Any) -> Iterator[str]:
+    """All patterns of a JSON document."""
+    if isinstance(found, dict):
+        yield from (value for name, value in found.items() if name == "pattern")
+        found = list(found.values())
+    if isinstance(found, list):
+        for inner in found:
+            yield from patterns(inner)
+
+
+FITTING = ("0" * 32, "S-1", "A" * 43, "A" * 86, "A" * 22, "A" * 16, "setpoint")
+
+
+@pytest.mark.parametrize("pattern", sorted(set(patterns(document()))))
+def test_a_line_feed_at_the_end_is_no_part_of_what_a_pattern_allows(pattern: str) -> None:
+    """Python's `$` alone would let it through, where a name becomes a part of a topic, a key or a header."""
+    [text] = [text for text in FITTING if re.search(pattern, text)][:1]
+    assert not re.search(pattern, text + "\n")

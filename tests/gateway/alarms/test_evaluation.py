@@ -203,6 +203,45 @@ async def test_a_phase_that_is_stored_after_a_newer_frame_is_evaluated_at_once(p
         await plant.becomes("r1", ("phase", "suppressed"), ("condition", "suppressed"), ("phase", "normal"), RAISED)
 
 
+async def test_value_and_setpoint_of_one_instant_in_two_frames_raise_no_deviation(
+    plant: Plant, database_url: str
+) -> None:
+    await plant.devices("r1", "r2")
+    await plant.rule("off", {"kind": "deviation", "channel": "x", "setpoint": "y", "limit": 2})
+    t, steps = now() - 10, [30.0, 39.0, 35.0, 39.0]
+    async with evaluated(database_url):
+        for device, order in (("r1", "xy"), ("r2", "yx")):
+            await plant.commit(device, [(t, {"x": 30.0, "y": 30.0})])
+            await eventually(lambda device=device: _evaluated(plant, device, "off"), 20)  # type: ignore[misc]
+            for n, value in enumerate(steps, 1):
+                for m, channel in enumerate(order):
+                    await plant.commit(device, [(t + n, {channel: value})], first=2 * n + m)
+            await plant.commit(device, [(t + 5, {"x": 50.0})], first=20)  # and no setpoint
+            await plant.becomes(device, RAISED, rule="off")
+
+
+async def test_an_excursion_that_is_known_late_is_in_the_history_and_not_announced(
+    plant: Plant, database_url: str
+) -> None:
+    """A device was away for three minutes, and brings what it has kept."""
+    await plant.devices("r1")
+    await plant.rule(stale_after=86_400)
+    t = now()
+    late = [("late", "normal"), ("late-return", "normal")]
+    async with evaluated(database_url):
+        await plant.commit("r1", [(t - 181, {"x": 9.0})])
+        await eventually(lambda: _evaluated(plant, "r1", "high"), 20)
+        kept = [9.0] * 20 + [45.0] * 40 + [9.0] * 60
+        await plant.commit("r1", [(t - 180 + n, {"x": x}) for n, x in enumerate(kept)], first=1, received=t)
+        await plant.becomes("r1", *late)
+        await plant.commit("r1", [(t + 1, {"x": 9.0})], first=121)
+        await plant.commit("r1", [(t + 2, {"x": 11.0})], first=122)
+        await plant.becomes("r1", *late, RAISED)
+    found = await plant.database.fetchrow("select at, value, detail from alarm_transitions where cause = 'late'")
+    assert tuple(found) == (moment(t - 160), 45.0, "45 above 10, known 160 s later")
+    assert await plant.database.fetchval("select count(*) from alarm_notifications") == 0
+
+
 async def test_a_silent_device_is_told_also_when_it_fell_silent_before_anybody_looked(
     plant: Plant, database_url: str
 ) -> None:
@@ -358,6 +397,11 @@ async def test_alarms_follow_their_rules(plant: Plant, database_url: str) -> Non
         await plant.commit("r3", [(t + 3, {"x": 11.0})], first=1)
         await plant.becomes("r3", *changed, ("removed", "normal"), RAISED)
         assert (await plant.alarm("r3"))["removed_at"] is None
+
+
+async def _evaluated(plant: Plant, device: str, rule: str) -> bool:
+    alarm = await plant.alarm(device, rule)
+    return alarm is not None and alarm["not_evaluated"] is None
 
 
 async def _watched(plant: Plant, device: str) -> bool:

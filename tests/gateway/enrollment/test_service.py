@@ -397,3 +397,26 @@ async def test_what_took_too_long_is_swept(
 
         await eventually(expired, 10)
         assert (await door.ask(handshake, handshake.hello))["code"] == "expired"
+
+
+async def test_a_reply_that_the_broker_does_not_acknowledge_holds_up_no_other_request(
+    run: Running, bench: Bench, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a flood: two such replies, one for each worker."""
+    client = run.enrollment._client
+    assert client is not None
+    stuck = [(await bench.controller()).handshake() for _ in range(2)]
+    publish, held = client.publish, asyncio.Event()
+
+    async def slow(topic: str, *given: Any, **more: Any) -> None:
+        if topic in {handshake.reply for handshake in stuck}:
+            held.set()
+            await asyncio.Event().wait()
+        await publish(topic, *given, **more)
+
+    monkeypatch.setattr(client, "publish", slow)
+    async with door.open(stuck[0]) as sender:
+        for handshake in stuck:
+            await sender.publish(handshake.request, handshake.hello)
+        await held.wait()
+        await asyncio.wait_for(enroll(door, bench, await bench.controller()), service.PUBLISH_S)

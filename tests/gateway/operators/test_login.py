@@ -78,7 +78,10 @@ async def test_a_person_has_a_working_client_with_one_command(
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
     pub, sub = program(stack, "mosquitto_pub"), program(stack, "mosquitto_sub")
-    receipt = asyncio.create_task(run(sub, directory, "-t", "bioreactors/my-reactor/receipt", "-C", "1", "-W", "20"))
+    assert (await tool("login", "my-reactor", "--to", tmp_path / "second", *SIGNED)).status == 0
+    receipt = asyncio.create_task(
+        run(sub, tmp_path / "second", "-t", "bioreactors/my-reactor/receipt", "-C", "1", "-W", "20")
+    )
     message = json.dumps({"boot": 1, "seq": 0, "t": time.time() * 1000, "v": {"ph": 7.02}})
     while not receipt.done():  # a frame that is sent again is receipted again, so the subscription may come late
         assert await run(pub, directory, "-t", "bioreactors/my-reactor/telemetry", "-m", message) == (0, "")
@@ -88,10 +91,16 @@ async def test_a_person_has_a_working_client_with_one_command(
     status, said_no = await run(pub, directory, "-t", "bioreactors/other/telemetry", "-m", message)
     assert "ot authorized" in said_no, (status, said_no)
 
+    other = json.loads((tmp_path / "second" / "login.json").read_text())["client_id"]
+    for taken in (other, await database.fetchval("select client_id from cells"), "x", f"e-{'0' * 32}"):
+        topic = ("-t", "bioreactors/my-reactor/telemetry", "-m", message)
+        status, said_no = await run(pub, directory, "-i", taken, *topic)
+        assert status != 0, (taken, said_no)  # nobody's session is taken over
+
     ran = await tool("login", "my-reactor", "--to", directory, *SIGNED)
     assert (ran.status, "has a login already" in ran.err) == (1, True)
     ran = await tool("login", "my-reactor", *SIGNED, directory=tmp_path)
-    assert "login my-reactor.2 works" in ran.out
+    assert "login my-reactor.3 works" in ran.out
     assert (tmp_path / "logins" / "my-reactor" / "login.json").exists()
 
     assert (await tool("logout", "my-reactor.1", *SIGNED)).status == 0
@@ -103,8 +112,7 @@ async def test_a_person_has_a_working_client_with_one_command(
     assert status != 0, said_no
     events = await database.fetch("select who, action, subject from audit where who = 'eva' order by n")
     assert [tuple(event) for event in events] == [
-        ("eva", action, "device/my-reactor")
-        for action in ("device register", "device login", "device login", "login end")
+        ("eva", action, "device/my-reactor") for action in ("device register", *["device login"] * 3, "login end")
     ]
 
 
@@ -129,7 +137,7 @@ async def test_a_login_that_nobody_applies_is_told_and_its_files_are_kept(
     assert "--tls-use-os-certs\n" in (tmp_path / "a" / "mosquitto_pub").read_text()
     row = await database.fetchrow("select password, by_hand, client_id from credentials where username = 'br-1.1'")
     assert unseal(private, row["password"], "credentials/br-1.1").decode() == said["password"]
-    assert (row["by_hand"], row["client_id"]) == (True, None)
+    assert (row["by_hand"], row["client_id"]) == (True, said["client_id"])
 
     await tool("suspend", "br-1", *SIGNED)
     ran = await tool("login", "br-1", "--to", tmp_path / "b", *SIGNED)

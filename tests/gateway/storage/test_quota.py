@@ -140,6 +140,35 @@ async def test_invented_names_fill_half_of_the_whole_and_share_a_line(
     await assert_usage_is_true(database)
 
 
+async def test_the_half_for_registered_devices_has_a_share_for_each_organization(
+    pool: Pool, registry: Registry, database: asyncpg.Connection
+) -> None:
+    """A device each, or many: and an organization alone has all of it."""
+    await database.execute(
+        "insert into organizations (name, title) values ('alpha', 'A'), ('beta', 'B');"
+        "update devices set organization_id = 2;"
+        "insert into devices (name, organization_id) select 'a' || n, 2 from generate_series(1, 8) n"
+    )
+    writer = quota_writer(pool, registry, Quota(total_bytes=40_000))
+
+    async def kept(devices: list[str], first: int) -> int:
+        reason = Reason.UNKNOWN_DEVICE if devices == ["stranger"] else Reason.TOO_OLD
+        sent: list[Item] = [poison(first + n, devices[n % len(devices)], 1000, reason) for n in range(20)]
+        return counts(await writer.write(sent))[2]
+
+    many = [f"a{n}" for n in range(1, 9)]
+    only = sum([await kept(many, 100 * n) for n in range(3)])
+    assert 24 <= only <= 26  # 1.5 kB each
+    await database.execute(
+        "truncate quarantine; insert into devices (name, organization_id) values ('b1', 3), ('m1', 1)"
+    )
+    assert 12 <= await kept(many, 1000) + await kept(many, 1100) <= 13  # the half that is anybody's
+    assert 3 <= await kept(["b1"], 2000) <= 5
+    assert 3 <= await kept(["m1"], 3000) <= 5
+    assert await kept(["stranger"], 4000) == await kept(many, 5000) == await kept(["b1"], 6000) == 0
+    await assert_usage_is_true(database)
+
+
 async def test_what_is_settled_or_deleted_makes_room(
     pool: Pool, registry: Registry, database: asyncpg.Connection
 ) -> None:

@@ -35,7 +35,7 @@ TABLES: dict[str, tuple[dict[str, Any], list[Row]]] = {
             (0, EMPTY, "?-"),
             (1, 37.0, "-"),
             (2, (37.0, 1), "?-"),
-            (3, (99.0, 2), "?-"),
+            (3, (99.0, 3), "?-"),
             (4, None, "?-"),
             (5, NAN, "?-"),
             (6, math.inf, "?-"),
@@ -45,9 +45,21 @@ TABLES: dict[str, tuple[dict[str, Any], list[Row]]] = {
             (10, 37.0, "-"),
         ],
     ),
+    "an uncertain value is a value": (
+        limit(deadband=1.0),
+        [(0, 37.0, "-"), (1, (45.0, 2), "A"), (2, (37.5, 2), "A"), (3, (None, 2), "?A"), (4, (36.0, 2), "-")],
+    ),
+    "a channel that is sent seldom is known for three of its intervals": (
+        limit(),
+        [
+            *[(70 * n, 37.0, "-") for n in range(5)],
+            *[(340 + n, {"y": 1.0}, "-") for n in range(0, 150, 10)],
+            (491, {"y": 1.0}, "?-"),
+        ],
+    ),
     "a value goes stale after more than 60 s": (
         limit(),
-        [(0, 39.0, "A"), (60, {"y": 1.0}, "A"), (60.5, {"y": 1.0}, "?A"), (61, 37.0, "-"), (122, {"y": 1.0}, "?-")],
+        [(0, 39.0, "A"), (60, {"y": 1.0}, "A"), (60.5, {"y": 1.0}, "?A"), (61, 37.0, "-"), (152, {"y": 1.0}, "?-")],
     ),
     "deviation": (
         {"kind": "deviation", "channel": "x", "limit": 2, "deadband": 0.5},
@@ -103,7 +115,11 @@ TABLES: dict[str, tuple[dict[str, Any], list[Row]]] = {
     ),
     "frozen: bad values do not count, a gap begins anew": (
         {"kind": "frozen", "channel": "x", "after": 30},
-        [(0, 5.0, "-"), (20, (5.0, 1), "?-"), (30, 5.0, "A"), (91, 5.0, "-"), (121, 5.0, "A"), (200, {"y": 1.0}, "?A")],
+        [(0, 5.0, "-"), (20, (5.0, 1), "?-"), (30, 5.0, "A"), (91, 5.0, "-"), (121, 5.0, "A"), (212, {"y": 1.0}, "?A")],
+    ),
+    "frozen, of a channel that is sent seldom": (
+        {"kind": "frozen", "channel": "x", "after": 200},
+        [(0, 5.0, "-"), (70, 5.0, "-"), (140, 5.0, "-"), (210, 5.0, "-"), (280, 5.0, "A"), (350, 6.0, "-")],
     ),
     "quality": (
         {"kind": "quality", "channel": "x"},
@@ -220,6 +236,7 @@ def test_silence_is_by_the_clock() -> None:
     [
         (limit(), [(0, 39.25, "A")], "39.25 above 38"),
         (limit(deadband=0.5), [(0, 39.25, "A"), (1, 37.25, "-")], "37.25 not above 37.5"),
+        (limit(), [(0, (45.0, 2), "A")], "45 above 38 (x: uncertain)"),
         (limit(), [(0, (39.0, 1), "?-")], "x is of bad quality (1)"),
         (limit(), [(0, (1e301, 1), "?-")], "x is of bad quality (1)"),
         *(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from schema.alarms.engine import DeviceAlarms
+from schema.alarms.engine import DeviceAlarms, Transition
 from schema.alarms.intake import STOPPED, Intake
 from schema.alarms.lateness import Lag, Lateness
 from schema.alarms.machine import Action, AlarmState, NotPossible
@@ -27,6 +27,11 @@ def skew(limit: float = 300) -> dict[str, object]:
 
 def when(at: float) -> datetime:
     return datetime.fromtimestamp(T0 + at, UTC)
+
+
+def announced(made: Sequence[Transition]) -> list[Transition]:
+    """Without those of what is known late."""
+    return [one for one in made if not one.cause.startswith("late")]
 
 
 def restarted(device: DeviceAlarms, rules: Sequence[Rule]) -> DeviceAlarms:
@@ -66,6 +71,10 @@ TABLES: dict[str, tuple[Rule, list[Row]]] = {
     "nor for a delay off": (
         rule(limit(), off_delay=10),
         [(0, HIGH, "A"), (1, LOW, "A"), (5, NAN, "?A"), (30, LOW, "A"), (35, LOW, "A"), (36, LOW, "-")],
+    ),
+    "a delay of a channel that is sent seldom does not stretch": (
+        rule(limit(), on_delay=130),
+        [(0, LOW, "-"), (70, HIGH, "-"), (140, HIGH, "-"), (210, HIGH, "A"), (280, LOW, "-")],
     ),
     "other frames are time too: the value holds until it is stale": (
         rule(limit(), on_delay=10),
@@ -171,7 +180,7 @@ def test_a_backlog_raises_nothing_and_what_is_so_afterwards_is_evaluated_afresh(
     for t in range(10):
         assert not device.frame(frame(t, LOW, lag=0.2, boot=1, seq=t))
     for t in range(10, 600):  # the line was down until 600: what was kept comes at once, in order
-        assert not device.frame(frame(t, HIGH, lag=max(600 - t, 0.2) + t / 1000, boot=1, seq=t)) or t > 569
+        assert not announced(device.frame(frame(t, HIGH, lag=max(600 - t, 0.2) + t / 1000, boot=1, seq=t))) or t > 569
     made = [one for t in range(600, 620) for one in device.frame(frame(t, HIGH, lag=0.2, boot=1, seq=t))]
     assert seen(device.alarms["r"]) == "A"
     assert not made  # it was raised by those that were in time: from 570 on, after the delay
@@ -189,7 +198,7 @@ def test_a_backlog_is_none_of_the_live_alarms_and_ends_none() -> None:
 
 def test_a_backlog_is_known_as_one_even_when_it_comes_first() -> None:
     device = DeviceAlarms([rule(limit())])
-    assert not [one for t in range(500) for one in device.frame(frame(t, HIGH, lag=600 - t))]
+    assert not announced([one for t in range(500) for one in device.frame(frame(t, HIGH, lag=600 - t))])
     assert len(device.frame(frame(600, HIGH))) == 1
 
 
@@ -199,8 +208,60 @@ def test_a_backlog_that_is_worked_off_slowly_is_still_one() -> None:
     while 600 - at / 2 > 31:  # two seconds of it a second
         made += device.frame(frame(at, HIGH, lag=600 - at / 2))
         at += 2
-    assert [(one.cause, one.detail) for one in made] == [("unknown", "frames come 540 s after their time")]
+    assert [(one.cause, one.detail) for one in announced(made)] == [("unknown", "frames come 540 s after their time")]
     assert causes(device.frame(frame(1200, HIGH, lag=0.1))) == [(1200, "condition")]
+
+
+def test_what_is_known_late_is_told_and_not_announced() -> None:
+    """A line was down for three minutes."""
+    device = DeviceAlarms([rule(limit(), on_delay=5)])
+    device.frame(frame(0, LOW))
+    values = [LOW] * 20 + [HIGH] * 40 + [LOW] * 60 + [HIGH] * 2 + [LOW] * 58
+    made = [one for t, value in enumerate(values, 1) for one in device.frame(frame(t, value, lag=181 - t))]
+    assert not announced(made)
+    assert causes(made) == [(26, "late"), (61, "late-return")]
+    assert made[0].detail == "39 above 38, known 155 s later"
+    assert {(one.before, one.after) for one in made} == {(AlarmState.NORMAL, AlarmState.NORMAL)}
+    assert not device.frame(frame(182, LOW))
+
+
+def test_what_is_known_late_and_still_so_is_raised() -> None:
+    rules = [rule(limit())]
+    device = DeviceAlarms(rules)
+    device.frame(frame(0, LOW))
+    made = [one for t in range(1, 100) for one in device.frame(frame(t, HIGH, lag=150 - t))]
+    device = restarted(device, rules)
+    assert causes(made) == [(1, "late")]
+    assert causes(device.frame(frame(150, HIGH))) == [(150, "condition")]
+    assert causes(device.frame(frame(151, LOW))) == [(151, "return")]
+
+
+OFF = {"kind": "deviation", "channel": "x", "setpoint": "y", "limit": 2}
+STEPS = [37.0, 39.5, 42.0, 39.0, 36.0]
+
+
+@pytest.mark.parametrize("order", ["xy", "yx"])
+@pytest.mark.parametrize("live", [True, False])
+def test_value_and_setpoint_of_one_instant_may_come_in_two_frames(order: str, live: bool) -> None:
+    rules = [rule(OFF)]
+    device, made = DeviceAlarms(rules, live=live), []
+    for t, value in enumerate(STEPS):
+        for channel in order:
+            made += device.frame(frame(t, {channel: value}))
+            if live:
+                device = restarted(device, rules)
+    assert [cause for _, cause in causes(made)] == ["unknown", "known"]
+    assert not device.frame(frame(5, {"x": 39.0}))  # is it the first part?
+    assert causes(device.tick(T0 + 6.1)) == [(5, "condition")]  # it was all
+    assert causes(device.frame(frame(7, {"x": 36.0}))) == [(7, "return")]
+
+
+def test_a_channel_that_comes_alone_is_evaluated_at_once() -> None:
+    device = DeviceAlarms([rule(OFF)])
+    device.frame(frame(0, {"x": 37.0, "y": 37.0}))
+    for t in range(1, 30):
+        device.frame(frame(t, {"x": 37.0}))
+    assert causes(device.frame(frame(30, {"x": 40.0}))) == [(30, "condition")]
 
 
 def test_a_delay_goes_on_in_a_backlog_and_ends_with_the_first_frame_in_time() -> None:
@@ -208,7 +269,7 @@ def test_a_delay_goes_on_in_a_backlog_and_ends_with_the_first_frame_in_time() ->
     device = DeviceAlarms([rule(limit(), on_delay=10)])
     device.frame(frame(0, HIGH))
     for t in range(1, 50):
-        assert not device.frame(frame(t, HIGH, lag=100 - t))
+        assert not announced(device.frame(frame(t, HIGH, lag=100 - t)))
     assert causes(device.frame(frame(100, HIGH))) == [(100, "condition")]
 
 
@@ -231,7 +292,7 @@ def test_a_delay_that_stays_is_the_usual_one() -> None:
     """Of a clock that is behind: evaluated after a minute."""
     device = DeviceAlarms([rule(limit())])
     made = [one for t in range(100) for one in device.frame(frame(t, HIGH, lag=120))]
-    assert causes(made) == [(60, "condition")]
+    assert causes(announced(made)) == [(60, "condition")]
 
 
 def test_the_usual_delay_follows_a_clock_that_drifts() -> None:
@@ -420,6 +481,22 @@ def test_a_device_that_sends_once_a_minute_is_not_unknown_between() -> None:
         assert not device.frame(frame(60 * minute, LOW, lag=5 + minute % 3))
         for second in range(8, 65):
             assert not device.tick(T0 + 60 * minute + second)
+
+
+@pytest.mark.parametrize(("every", "at_once"), [(70, 1), (120, 1), (1, 120), (10, 20)])
+def test_a_device_that_sends_seldom_is_not_unknown_between(every: int, at_once: int) -> None:
+    """One value in so many seconds, so many sent together. Only at the begin nothing is usual yet."""
+    device, made, waiting = DeviceAlarms([rule(limit())]), [], []
+    for second in range(3000):
+        if second % every == 0:
+            waiting.append(second)
+        if len(waiting) == at_once:
+            for at in waiting:
+                made += device.frame(frame(at, LOW, lag=second - at))
+            waiting = []
+        made += device.tick(T0 + second)
+    assert all(at < 800 for at, _ in causes(made)), causes(made)
+    assert seen(device.alarms["r"]) == "-"
 
 
 def test_a_phase_suppresses_and_coming_back_is_evaluated_afresh() -> None:

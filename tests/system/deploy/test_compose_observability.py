@@ -53,8 +53,9 @@ def test_prometheus_asks_services_that_listen_there() -> None:
     for host, _, port in (target.partition(":") for target in targets):
         service = SERVICES[host]
         given = [*service["command"], *map(str, service.get("environment", {}).values())]
-        assert port in given or f"--http-port={port}" in given, (host, port)
-        assert any(word.endswith("0.0.0.0") for word in given), host
+        there = {port, f"--http-port={port}", f"--web.listen-address=0.0.0.0:{port}"}
+        assert there & set(given), (host, port)
+        assert any("0.0.0.0" in word for word in given), host
 
 
 def test_grafana_s_data_sources_are_there() -> None:

@@ -250,7 +250,7 @@ def milliseconds(moment: datetime) -> int:
 
 def tell(login: dict[str, Any], now: datetime) -> None:
     """The controller's past: frames with a gap and bad values, phases, a dose, and a message that is none."""
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="own", protocol=mqtt.MQTTv5)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=login["client_id"], protocol=mqtt.MQTTv5)
     client.username_pw_set(login["username"], login["password"])
     client.tls_set(login["ca_file"])
     client.connect(login["host"], login["port"])

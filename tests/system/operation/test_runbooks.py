@@ -181,7 +181,7 @@ async def test_a_database_that_somebody_has_made_read_only(reader: Reader) -> No
 async def test_a_device_that_floods_the_quarantine(reader: Reader, tmp_path: Path) -> None:
     reader.shell.run(f'biogate devices login flood --to {tmp_path}/login --why "tests"')
     login = json.loads((tmp_path / "login" / "login.json").read_text())
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="flood", protocol=mqtt.MQTTv5)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=login["client_id"], protocol=mqtt.MQTTv5)
     client.username_pw_set(login["username"], login["password"])
     client.tls_set(login["ca_file"])
     client.reconnect_delay_set(1, 1)

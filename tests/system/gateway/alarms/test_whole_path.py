@@ -32,7 +32,8 @@ from tests.processes import AlarmsProcess, GatewayProcess
 #                          what people do; `brief` and `once` are shelvings, for two seconds, and until it returns
 # and states
 #   N normal, U unacknowledged, A acknowledged, R returned and unacknowledged, L latched, S shelved, D suppressed by
-#   design, O out of service; with a "?" the condition cannot be told; "=" the act was refused, and all is as before.
+#   design, O out of service; with a "?" the condition cannot be told; N>U is one after the other at once; "=" the act
+#   was refused, and all is as before.
 HIGH: dict[str, Any] = {"kind": "limit", "channel": "x", "level": "high", "limit": 10.0}
 BAND = HIGH | {"deadband": 2.0}
 OFF: dict[str, Any] = {"kind": "deviation", "channel": "x", "setpoint": "y", "limit": 2.0}
@@ -68,7 +69,7 @@ ROWS: list[Row] = [
     ("suppressed", PLAIN, "9 N  suppress D  11 D  ack =  unsuppress U  unsuppress ="),
     ("suppressed while acknowledged", PLAIN, "11 U  ack A  suppress D  9 D  unsuppress N"),
     ("suppressed while latched", LATCH, "11 U  ack A  9 L  suppress D  unsuppress L"),
-    ("no phase, a phase", IN_BATCH, "11 D  in:batch N  12 U  ack A  in:cip D  12 D  in:batch N  12 U"),
+    ("no phase, a phase", IN_BATCH, "11 D  in:batch N>U  ack A  12 A  in:cip D  12 D  in:batch N>U  12 U"),
     ("a phase ends and all is well", IN_BATCH, "9 D  in:batch N  11 U  in:cip D  9 D  in:batch N  9 N"),
     ("suppressed by a person within its phase", IN_BATCH, "9 D  in:batch N  suppress D  11 D  unsuppress U"),
     # Out of service.
@@ -87,7 +88,8 @@ ROWS: list[Row] = [
     ("off-delay", {"when": HIGH, "off_delay": 2}, "11 U  9 U  11 U  9 U  9 U  9 R"),
     ("another condition for the return", {"when": HIGH, "clear": "x < 5"}, "11 U  9 U  5 U  4 R"),
     # What cannot be told.
-    ("unknown: as it is", PLAIN, "9 N  20/1 N?  11 U  9/2 U?  null U?  9 R"),
+    ("unknown: as it is", PLAIN, "9 N  20/1 N?  11 U  9/3 U?  null U?  9 R"),
+    ("an uncertain value is a value", PLAIN, "9 N  11/2 U  9/2 R"),
     ("unknown: raises", {"when": HIGH, "unknown": "raise"}, "9 N  9/1 U?  ack A?  9 N"),
     ("unknown: clears", {"when": HIGH, "unknown": "clear"}, "11 U  11/1 R?  11 U"),
     ("a value is stale", {"when": HIGH, "stale_after": 3}, "11 U  y:1 U  @5:y:1 U?  9 R"),
@@ -191,12 +193,12 @@ class Line:
             elif given == "time" or given.startswith("in:"):
                 if given != "time":
                     await self._publish("event", {"type": "phase", "data": {"phase": given.removeprefix("in:")}})
-                await self._alarms.becomes(self._device, expected, step)
+                await self._alarms.becomes(self._device, expected.rpartition(">")[2], step)
             else:
                 await self._frame(given)
                 seen = await self._alarms.until(self._device, self._is_evaluated, step)
                 assert seen == expected, step
-            states.append(expected)
+            states += expected.split(">")
         # and nothing in between
         found = await self._alarms.operator.get("/alarms/history", device=self._device, rule=self._device)
         came = ["N", *(letter(one, "after") for one in reversed(found["transitions"]))]
