@@ -8,6 +8,7 @@ conditions but silence are unknown.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -205,6 +206,9 @@ class DeviceAlarms:
         self._patience = min((watch.first_due() for watch in self._watched.values()), default=float("inf"))
         self._timeline = Timeline(self.channels, memory, live=live)
         self._seen = self._timeline.seen
+        self._entered: list[tuple[float, _Watch]] = []
+        """Rules that returned with a phase, with its time: they wait for a frame of that instant."""
+        self._entered_at: float | None = None
         self.phase_time: float
         """The time of the newest phase, in s since 1970; 0 if there was none."""
         self.phase_time, self._seen.phase = memory.get("phase", (0.0, None))
@@ -236,7 +240,10 @@ class DeviceAlarms:
 
     def frame(self, frame: CommittedFrame) -> list[Transition]:
         """Evaluate a frame that was committed."""
-        settled = self.settle() if self._is_waiting and self._timeline.is_newer(frame) else []
+        is_newer = self._timeline.is_newer(frame)
+        settled = self.settle() if self._is_waiting and is_newer else []
+        if self._entered and is_newer:
+            settled += self._enter(frame.time)
         taken, seen = self._timeline.take(frame), self._seen
         if taken.moved:
             for watch in self._watched.values():
@@ -277,25 +284,41 @@ class DeviceAlarms:
 
     def phase(self, time: float, phase: str | None) -> list[Transition]:
         """Take a phase that the run has entered; null ends the run. Phases older than the newest are ignored. A rule
-        that returns is evaluated at once, by the newest frame."""
+        that returns is evaluated by the frame of that instant or a newer one; if none comes within SETTLE_S, by the
+        newest."""
         if time < self.phase_time:
             return []
         self.phase_time, self._seen.phase = time, phase
         outside = [watch for watch in self._watched.values() if watch.is_outside and watch.is_known]
         made = self._scope(time)
         if self._timeline.has_begun and not self._timeline.late_for:
-            time = max(time, self._seen.time)
-            for watch in outside:
-                if not watch.is_outside:
-                    outcome = watch.test.step(self._seen, watch.holds)
-                    made += watch.judge(outcome, self._seen, time=time, at=time)
+            self._entered = [one for one in self._entered if not one[1].is_outside]
+            self._entered += [(time, watch) for watch in outside if not watch.is_outside]
+            self._entered_at = None
+            if time <= self._seen.time:
+                made += self._enter(math.inf)
         return made
+
+    def _enter(self, before: float) -> list[Transition]:
+        """End the wait of rules that returned with a phase: evaluate those of a phase `before` by the newest frame."""
+        seen, entered, self._entered = self._seen, self._entered, []
+        return [
+            change
+            for since, watch in entered
+            if since < before
+            for change in watch.judge(
+                watch.test.step(seen, watch.holds), seen, time=max(since, seen.time), at=max(since, seen.time)
+            )
+        ]
 
     def tick(self, now: float, intake: Intake = WELL) -> list[Transition]:
         """Evaluate what is due for lack of frames (silence, stale values) and ends of shelving. `now` is the
         evaluator's clock; everything committed before it has been given."""
         waited = now - self._timeline.waits_since(now)
         made = self.settle() if self._is_waiting and waited >= SETTLE_S else []
+        if self._entered:
+            self._entered_at = now if self._entered_at is None else self._entered_at
+            made += self._enter(math.inf) if now - self._entered_at >= SETTLE_S else []
         if not self._is_scoped:
             made += self._scope(now)
         for watch in self._watched.values():

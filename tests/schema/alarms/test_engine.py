@@ -533,6 +533,19 @@ def test_a_phase_that_is_told_after_a_newer_frame_is_evaluated_at_once() -> None
     assert [one.cause for one in device.phase(T0 + 201, "batch")] == ["phase"]
 
 
+def test_a_phase_and_a_frame_of_one_instant_are_evaluated_together() -> None:
+    device = DeviceAlarms([rule(limit(), scope={"phases": ["batch"]})])
+    device.frame(frame(0, HIGH))
+    assert [one.cause for one in device.phase(T0 + 10, "batch")] == ["phase"]
+    assert device.frame(frame(10, LOW)) == []
+    device.phase(T0 + 20, "harvest")
+    device.frame(frame(30, HIGH))
+    assert [one.cause for one in device.phase(T0 + 40, "batch")] == ["phase"]
+    assert device.tick(T0 + 40) == []
+    (one,) = device.tick(T0 + 41.5)  # no frame of that instant comes
+    assert (one.cause, one.at.timestamp() - T0) == ("condition", 40)
+
+
 def test_what_a_person_suppresses_no_phase_releases_and_no_person_what_the_phase_does() -> None:
     rules = [rule(limit(), scope={"phases": ["batch"]})]
     device = DeviceAlarms(rules)
