@@ -62,6 +62,8 @@ NO_SERVER: dict[str, list[str]] = {
     "accounts user": ["eva@example.org"],
     "accounts organization": ["north"],
     "accounts key": ["--name", "notebook", "--to", "key"],
+    "accounts disable": ["eva@example.org", *SIGNED],
+    "accounts enable": ["eva@example.org", *SIGNED],
     "accounts give": ["br-1", "north", *SIGNED],
     "accounts list": [],
     "sql-login add": ["grafana", "--to", "password"],
