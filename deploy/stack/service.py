@@ -46,6 +46,10 @@ class Service:
         """The address of the part; empty if it has none."""
         return ""
 
+    def is_alive(self) -> bool:
+        """Whether the part shows that it does not hang; True where it cannot be asked."""
+        return True
+
     @property
     def pid(self) -> int:
         return self.process.pid
@@ -98,10 +102,11 @@ class Module(Service):
         environment: Mapping[str, str],
         ready: Callable[[], bool] = lambda: True,
         url: str = "",
+        health: bool = False,
         deadline_s: float = 15,
     ) -> None:
         self.title, self._arguments, self._environment = title, arguments, dict(environment)
-        self._ready, self._url = ready, url
+        self._ready, self._url, self._health = ready, url, health
         super().__init__(paths, title, deadline_s=deadline_s)
 
     def new_process(self) -> Process:
@@ -112,6 +117,9 @@ class Module(Service):
         """Whether the program is ready, and listens itself: another one may have taken its port meanwhile."""
         port = urlsplit(self._url).port
         return self.process.running and (port is None or ports.listens(self.pid, port)) and self._ready()
+
+    def is_alive(self) -> bool:
+        return not self._health or ports.answers(f"{self._url}/health")
 
     @property
     def url(self) -> str:

@@ -12,7 +12,7 @@ import contextlib
 import secrets
 import shlex
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
@@ -35,6 +35,8 @@ from schema.private import write_over
 GIVE_UP = 3
 GIVE_UP_S = 30.0
 """A part that ends so often within this time (s) is not started again."""
+HUNG_LOOKS = 30
+"""A part that did not answer at so many looks, one a second, hangs: a start on a busy machine takes fewer."""
 OTHER_LOGIN = ("BIOGATE_MQTT_USERNAME", "BIOGATE_MQTT_PASSWORD")
 """Variables for a broker of the user's own; our broker has other logins."""
 KEY = ("key", "--name", "make up", "--organization", "main", "--role", "admin", "--replace")
@@ -96,6 +98,8 @@ class Supervisor:
     endpoints: Endpoints = field(default=Endpoints("", ""), init=False)
     notices: deque[str] = field(default_factory=lambda: deque(maxlen=5), init=False)
     _endings: dict[str, list[float]] = field(default_factory=dict, init=False)
+    _silent: Counter[str] = field(default_factory=Counter, init=False)
+    """At how many looks in a row a part has not answered."""
     _ports: set[int] = field(default_factory=set, init=False)
 
     def start(self) -> None:
@@ -120,7 +124,7 @@ class Supervisor:
         if self.devices:
             self._admit(plant.admission(), environment)
         drain_s = float(environment.get("BIOGATE_SHUTDOWN_TIMEOUT_S") or 30)
-        part = partial(Module, self.paths, environment=environment)
+        part = partial(Module, self.paths, environment=environment, health=True)
         self._add(
             part("API", ["api"], url=api, ready=_answers(api, "/health")),
             part("gateway", ["gateway"], url=gateway, ready=_answers(gateway, "/ready"), deadline_s=drain_s + 5),
@@ -205,7 +209,7 @@ class Supervisor:
         canary, url = Canary(self.paths, self.endpoints.access, port), _url(port)
         self._admit(canary.admission(), environment)
         canary.point()
-        part = partial(Module, self.paths, environment=canary.environment(environment))
+        part = partial(Module, self.paths, environment=canary.environment(environment), health=True)
         self._add(part("canary", ["gateway.canary"], url=url, ready=_answers(url, "/health"), deadline_s=10))
 
     def _add(self, *services: Service) -> None:
@@ -237,6 +241,7 @@ class Supervisor:
         """Start ended parts again, and bound the logs. Raises StartError for a part that keeps ending."""
         for service in self.services:
             service.process.bound_log()
+            self._end_if_hung(service)
             if service.process.running:
                 continue
             now = time.monotonic()
@@ -250,6 +255,15 @@ class Supervisor:
                 f"its last log: {short(service.log)}.1"
             )
             service.spawn()
+
+    def _end_if_hung(self, service: Service) -> None:
+        """Kill a part that did not answer at HUNG_LOOKS looks in a row; looks are counted, as we may have hung too."""
+        silent = self._silent[service.title] + 1 if service.process.running and not service.is_alive() else 0
+        self._silent[service.title] = silent
+        if silent >= HUNG_LOOKS:
+            self.notices.append(f"{time.strftime('%H:%M:%S')} {service.title} does not answer: it is killed")
+            service.kill()
+            self._silent[service.title] = 0
 
     def stop(self, hurry: Event) -> None:
         """Stop in reverse order, each part with its deadline, or at once when `hurry` is set. Never raises."""

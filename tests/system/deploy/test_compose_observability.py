@@ -72,5 +72,7 @@ def test_grafana_s_data_sources_are_there() -> None:
     assert mounts(SERVICES["grafana"])["grafana-login"] == directory
     assert f"mv database.password.new {file}" in OURS["grafana-login"]["command"][2]
     assert SERVICES["grafana"]["environment"]["GF_PATHS_PROVISIONING"] == "/etc/biogate/grafana/provisioning"
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (CHECKOUT / "deploy" / "grafana" / home.partition("grafana/")[2]).exists()
     provider = YAML(typ="safe").load(place / "dashboards" / "biogate.yml")["providers"][0]
     assert provider["options"]["path"].startswith(mounts(SERVICES["grafana"])["./deploy/grafana"])

@@ -102,6 +102,17 @@ def test_a_part_that_is_killed_is_started_again(up: Up) -> None:
     assert up.end(signal.SIGINT) == 0
 
 
+@pytest.mark.timeout(400)
+def test_a_part_that_hangs_is_killed_and_started_again(up: Up) -> None:
+    up.start()
+    up.wait_for(FLOWING.pattern)
+    os.kill(min(holders(up.paths.run / "gateway.lock")), signal.SIGSTOP)
+    up.wait_for("gateway does not answer: it is killed", 240)
+    again = up.wait_for(r"gateway ended \(killed by SIGKILL\) and was started again")
+    wait_until(lambda: FLOWING.search(up.said, again.end()) is not None, 60, lambda: up.said)
+    assert up.end(signal.SIGINT) == 0
+
+
 def test_a_part_that_keeps_ending_stops_the_stack_with_its_log(up: Up) -> None:
     up.start(BIOGATE_MAX_CHANNELS="0")  # the gateway refuses this setting
     assert up.child is not None

@@ -68,6 +68,11 @@ def test_no_two_processes_have_a_metric_of_one_name() -> None:
         seen |= rules.exported(part)
 
 
+def test_few_alerts_get_anybody_up() -> None:
+    """Each more is to be weighed: data lost or about to be, nothing stored, nothing seen, or no alarm evaluated."""
+    assert len({alert.name for alert in rules.alerts() if alert.severity == "critical"}) <= 30
+
+
 def test_a_database_that_is_away_is_told_within_a_minute() -> None:
     """The sum of probe, time-out, scrape, evaluation, `for` and the wait of Alertmanager, each at its worst."""
     import yaml
