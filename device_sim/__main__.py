@@ -27,6 +27,7 @@ from device_sim.fleet import Fleet, Plan
 from device_sim.frames import Format
 from device_sim.habits import Habits
 from device_sim.identity import Keeper
+from device_sim.outbox import LIVE
 from schema.command_line import commands, start
 from schema.topics import is_device_name
 
@@ -52,7 +53,7 @@ def main(  # noqa: PLR0917 - typer's options
     journal: Annotated[Path | None, typer.Option(help="directory of a record of all frames, to verify them")] = None,
     duration: Annotated[float | None, typer.Option(min=0, help="stop after so many seconds")] = None,
     count: Annotated[int | None, typer.Option(min=0, help="stop after so many frames a device")] = None,
-    block: Annotated[int, typer.Option(min=1, help="frames a message")] = 1,
+    block: Annotated[int, typer.Option(min=1, max=LIVE, help="frames a message")] = 1,
     speed: Annotated[float, typer.Option(min=0, help="speed of the process as a multiple of real time")] = 1.0,
     replay_rate: Annotated[float, typer.Option(min=0.1, help="frames a second of a device from its store")] = 100.0,
     resend_after: Annotated[float, typer.Option(min=0.1, help="seconds until an unanswered frame is resent")] = 60.0,

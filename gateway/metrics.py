@@ -107,6 +107,9 @@ BROKER_QUEUE_LIMIT = OptionalGauge("biogate_broker_queue_limit_bytes", "max_queu
 BROKER_HEAP = OptionalGauge("biogate_broker_heap_bytes", "memory that the broker uses")
 BROKER_RECEIVED = OptionalGauge("biogate_broker_received_messages", "packets that the broker received", kind="counter")
 BROKER_SENT = OptionalGauge("biogate_broker_sent_messages", "packets that the broker sent", kind="counter")
+BROKER_OVERSIZE = Counter(
+    "biogate_broker_oversize_packets", "connections that the broker ended for a packet above max_packet_size"
+)
 BROKER_UPTIME = OptionalGauge("biogate_broker_uptime_seconds", "time since the broker's start")
 
 DATABASE_REACHABLE = OptionalGauge(

@@ -115,6 +115,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The generation of this login, which the device repeats in each status."""
     boot: int
     """The boot counter starts here, or goes on if it is greater."""
+    max_packet: int | None = None
+    """Bytes of the largest MQTT packet that the device may send: the broker ends the connection at a larger one."""
     password: str | None = None
     certificate: str | None = None
     """X.509, DER, base64url; given instead of a password."""

@@ -17,6 +17,8 @@ CONTENT_MSGPACK = "application/msgpack"
 CONTENT_JSON = "application/json"
 
 MOST_SEQ = 2**53 - 1
+MOST_PACKET = 2**20
+"""Bytes of the largest MQTT packet that a device may send; brokers are configured for it, and grants say it."""
 
 Boot = Annotated[int, Meta(ge=0, le=2**32 - 1, description="power-up counter of the controller; only grows")]
 Seq = Annotated[int, Meta(ge=0, le=MOST_SEQ, description="number of the frame within its boot, from 0")]

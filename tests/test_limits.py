@@ -14,14 +14,19 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from api.admin.sql import MOST_CONNECTIONS
+from api.jobs import worker
+from api.settings import ApiSettings
 from api.shapes import commands
 from gateway import settings
+from gateway.alarms.notify.channel import AT_ONCE, AT_ONCE_FAILING, OF_ONE, OF_ONE_FAILING
 from gateway.broker.limits import options
 from gateway.enrollment import pace as pace_of
 from gateway.enrollment.decisions import retry_after_s
 from gateway.errors import Rejected
 from gateway.intake import admit, registry
 from gateway.receipts import holes, receipts, streams
+from gateway.upkeep import sql_logins
 from schema import enrollment, messages, topics
 from schema.enrollment import Refusal
 from schema.messages import CommandResult, Event, Status
@@ -88,7 +93,7 @@ def firmware() -> Iterable[tuple[str, str, str]]:
         "an MQTT packet",
         f"{of_the_broker('max_packet_size'):,} bytes (`max_packet_size` of mosquitto.conf); about 4,000 frames of 20 "
         "channels in a block",
-        "the broker ends the connection",
+        "the broker ends the connection: split the block, and never send such a packet again",
     )
     yield (
         "channels of a frame, and of a device over its life",
@@ -234,3 +239,26 @@ def test_names_of_channels_are_what_the_page_says() -> None:
 def test_only_some_refusals_say_when_to_come_again() -> None:
     later = {code for code in Refusal if retry_after_s(code, "0" * 32) is not None}
     assert later == {Refusal.BUSY, Refusal.EXPIRED, Refusal.CONFLICT}
+
+
+def test_the_numbers_of_what_organizations_share_are_those_of_the_code() -> None:
+    """docs/shares.md; the tests that its rows name hold what the numbers mean."""
+    page = (Path(__file__).parents[1] / "docs" / "shares.md").read_text()
+    pool = ApiSettings.model_fields["api_pool_size"].default
+    pace = default("enroll_hellos_per_s")
+    for said in (
+        f"| the API's connections to the database | {pool} | an organization has seven",
+        f"{ApiSettings.model_fields['api_live_feeds'].default} for each caller",
+        f"| {AT_ONCE} of healthy routes, {AT_ONCE_FAILING} of failing ones | {OF_ONE} and {OF_ONE_FAILING} for each",
+        f"| processes that try alarm rules | {worker.MOST} | one for each",
+        f"{default('max_layouts')} layouts and {default('max_channels')} channels for each device",
+        f"{default('quarantine_bytes') // 2**20} MiB for each device",
+        f"{pace} a second at a gateway | {pace * pace_of.UNKNOWN:.0f} for all unknown serials; {pace} for known ones",
+        f"of which {pace * pace_of.EACH:.0f} for one serial",
+        f"{default('enroll_sessions')} handshakes on their way",
+        f"{default('enroll_tries_per_minute')} proofs a minute for a serial",
+        f"{MOST_CONNECTIONS} connections each | a transaction ends after {sql_logins.LONGEST_S:.0f} s",
+        f"a pause in one after {sql_logins.IDLE_S:.0f} s",
+    ):
+        assert said in page, said
+    assert pool - 1 - pool // 4 == 7

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 
 import msgspec
+import structlog
 
 from api.database import Server
 from api.jobs.job import Job, TrialResult
@@ -17,6 +18,13 @@ from api.settings import ApiSettings
 
 NICE = 10
 """The intake and the API come first."""
+LINES: list[structlog.typing.Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.JSONRenderer(ensure_ascii=False),
+]
+"""What is logged here stands in the API's log: standard output has the result and nothing else."""
 
 
 async def run(job: Job) -> TrialResult:
@@ -37,6 +45,8 @@ async def run(job: Job) -> TrialResult:
 def main() -> None:
     os.nice(NICE)
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    structlog.contextvars.bind_contextvars(request_id=job.request_id)
+    structlog.configure(processors=LINES, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(run(job))))
 
 

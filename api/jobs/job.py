@@ -19,6 +19,8 @@ class Job(msgspec.Struct, frozen=True):
     end: int
     seconds: float
     """After which it stops, wherever it is."""
+    request_id: str
+    """For the log."""
 
 
 class Period(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ import api
 from api.jobs.job import Job, Looked, TrialResult
 from api.problems import ApiError, Busy, NotFound, TooLong, TooMany, Unavailable
 from api.settings import ApiSettings
+from api.trace import CURRENT
 
 MOST = 2
 """At a time, of different organizations: each takes a core."""
@@ -39,7 +40,7 @@ class Trials:
     ) -> list[Looked]:
         """What was found of each device. `span`: microseconds since 1970. Raises TooMany, and ApiError as the database
         has them."""
-        settings = self._settings
+        settings, trace = self._settings, CURRENT.get()
         if organization_id in self._running or len(self._running) >= MOST:
             whose = "your organization tries a rule" if organization_id in self._running else "rules are being tried"
             wait = round(settings.api_trial_seconds)
@@ -52,6 +53,7 @@ class Trials:
             devices,
             *span,
             settings.api_trial_seconds,
+            "" if trace is None else trace.request_id,
         )
         self._running.add(organization_id)
         try:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from gateway.settings import Settings, is_loopback
+from schema.messages import MOST_PACKET
 
 UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400, "m": 30 * 86400, "y": 365 * 86400}
 COMMIT_MS = 100
@@ -66,6 +67,11 @@ def problems(conf: str, settings: Settings) -> Iterator[str]:
         yield (
             f"persistent_client_expiration {given['persistent_client_expiration']} is below BIOGATE_SESSION_EXPIRY_S="
             f"{settings.session_expiry_s}: raise the first, or lower the second"
+        )
+    if 0 < number("max_packet_size", MOST_PACKET) < MOST_PACKET:
+        yield (
+            f"max_packet_size {number('max_packet_size', 0)} is below {MOST_PACKET}, the size that devices are told "
+            "they may send: raise it"
         )
     if number("max_packet_size", 0) > settings.window_bytes:
         yield (

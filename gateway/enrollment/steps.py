@@ -38,6 +38,7 @@ from gateway.runtime.database import Pool, PoolConnection
 from gateway.secrets import Secrets, claim_key
 from gateway.settings import Settings
 from schema.enrollment import EnrollmentReject, Hello, Identity, Pending, Proof, Refusal, b64, unb64
+from schema.messages import MOST_PACKET
 from schema.sealed import Unreadable, seal, unseal
 from schema.topics import ROOT
 
@@ -265,6 +266,7 @@ class Steps:
             topic=f"{ROOT}/{device}",
             generation=numbers.generation,
             boot=numbers.boot,
+            max_packet=MOST_PACKET,
         )
         csr = handshake.csr_of(msgspec.json.decode(proof, type=Proof))
         if csr:

@@ -209,9 +209,9 @@ create trigger retention_holds_bounded before insert on retention_holds
 -- What an organization holds stays held when it gives the device away.
 create function retention_given() returns trigger language plpgsql as $$
 begin
-    insert into retention_holds (organization_id, device_id, begins, ends, who, why)
-    select organization_id, new.device_id, begins, ends, who, 'given away under hold ' || hold_id || ': ' || why
-      from retention_holds where organization_id = old.organization_id and device_id is null and ended_at is null;
+    perform retention_hold(organization_id, new.device_id, begins, ends, who,
+                           'given away under hold ' || hold_id || ': ' || why)
+       from retention_holds where organization_id = old.organization_id and device_id is null and ended_at is null;
     return null;
 end $$;
 

@@ -72,4 +72,4 @@ async def test_a_rule_raises_an_alarm_which_is_acknowledged_shelved_and_ends_wit
     last = (await engineer.get("/alarms/history", rule="hot", limit=1))["transitions"][0]
     assert (last["cause"], last["after"]) == ("removed", "normal")
     health = await engineer.get("/alarms/health")
-    assert (health["raised"], health["acknowledgement"]["number"], health["return"]["open"]) == (1, 1, 1)
+    assert (health["raised"], health["acknowledgement"]["number"], health["return"]["other"]) == (1, 1, 1)

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr, ValidationError
 
-from api.access.passwords import Passwords
+from api.access.passwords import Passwords, hash_now
 from api.problems import Busy
 from api.settings import ApiSettings
 from api.shapes import accounts as shapes_accounts
@@ -150,6 +150,24 @@ async def test_a_wrong_password_and_no_account_look_the_same_and_take_as_long(da
     assert shorter > 0.05, "nothing was hashed"
     assert longer < 3 * shorter  # without a hash it would be a fiftieth
     assert logins("failure") - failures == 6
+
+
+@pytest.mark.parametrize("others", [7, 11])
+async def test_an_answer_costs_the_same_whatever_the_work_of_the_accounts_own_hash(others: int) -> None:
+    """By the processor's time. Otherwise the time would tell old accounts from new ones and from none."""
+    old = hash_now("the password", others)
+
+    async def cost(passwords: Passwords, password_hash: str | None) -> float:
+        spent = []
+        for _ in range(3):
+            begun = time.process_time()
+            assert not await passwords.matches(SecretStr("not the password"), password_hash, max(others, 9))
+            spent.append(time.process_time() - begun)
+        return min(spent)
+
+    with Passwords(9) as passwords:
+        costs = [await cost(passwords, password_hash) for password_hash in (old, hash_now("another", 9), None)]
+    assert max(costs) < 2 * min(costs), costs
 
 
 async def test_a_disabled_account_cannot_log_in_and_its_sessions_are_over(

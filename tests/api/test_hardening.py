@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from api.settings import ApiSettings
+from tests.api import alarms
 from tests.api.accounts import api_key, bearer
 from tests.api.plant import Plant, at
 from tests.api.test_limits import service
@@ -206,6 +207,21 @@ async def test_the_log_has_the_sqlstate_of_what_the_database_refused_and_no_row(
     )
     assert answer.status_code == {"schema": 503, "other": 500, None: 422}[kind]
     assert "$2b$" not in text
+
+
+async def test_the_log_has_what_the_process_that_tries_rules_met(
+    plant: Plant, database_url: str, tmp_path: Path
+) -> None:
+    key = bearer(await api_key(plant.sql))
+    await plant.device("br-1")
+    log = tmp_path / "log"
+    async with process(log, False, BIOGATE_DATABASE_URL=database_url) as (_, client):
+        await plant.sql.execute("create or replace view api.frames as select f.* from public.frames f where 1 / 0 = 1")
+        trial = {"definition": alarms.RULE, "from": "-1h"}
+        answer = await client.post("/api/v1/alarm-trials", json=trial, headers=key | {"X-Request-ID": "mine"})
+        assert_problem(answer, 500)
+    causes = [json.loads(line) for line in log.read_text().splitlines() if '"database error"' in line]
+    assert {(one["sqlstate"], one["request_id"]) for one in causes} == {("22012", "mine")}
 
 
 async def test_the_log_has_who_what_and_how_long_and_no_secrets(

@@ -13,6 +13,7 @@ from deploy.stack import Local
 from deploy.stack.conf import render
 from deploy.stack.paths import MOSQUITTO_CONF
 from gateway.settings import Settings
+from schema.messages import MOST_PACKET
 from tests.conftest import Broker
 
 
@@ -38,6 +39,7 @@ def default(setting: str) -> int:
 
 def test_the_limits_fit_the_gateway() -> None:
     assert int(OPTIONS["max_inflight_messages"]) >= default("receive_maximum")
+    assert int(OPTIONS["max_packet_size"]) == MOST_PACKET
     assert int(OPTIONS["max_packet_size"]) <= default("window_bytes")
     assert int(OPTIONS["max_packet_size"]) >= default("max_event_bytes")
     days = int(OPTIONS["persistent_client_expiration"].removesuffix("d"))

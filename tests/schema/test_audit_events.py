@@ -34,6 +34,7 @@ DENIED = {"txn": OTHER_TXN, "identity": IDENTITY}
 DEVICE = "(select device_id from devices where name = 'br-1')"
 RULE = {"enabled": True, "priority": "high", "title": "hot"}
 ROUTE = {"enabled": True}
+FROM = {"address": "192.0.2.1"}
 ACT = (
     "insert into alarm_acts (rule_id, device_id, organization_id, action, until, who, why)"
     f" select rule_id, {DEVICE}, 1, '{{}}', {{}}, {WHO} from alarm_rules"
@@ -225,6 +226,24 @@ STEPS: list[tuple[str, list[Event]]] = [
         [("main", "organization change", "organization/main", "Main", "Centre")],
     ),
     (
+        f"select api.organization_describe(null, 'All of it', null, {WHO})",
+        [
+            (
+                *("main", "organization change", "organization/main"),
+                {"title": "Centre", "description": "", "contact": ""},
+                {"title": "Centre", "description": "All of it", "contact": ""},
+            )
+        ],
+    ),
+    (
+        f"select api.password_reset_make(2, sha256('code'), '{THEN}', {WHO})",
+        [("main", "password link", "user/ida@x.org", None, {"expires_at": THEN})],
+    ),
+    (
+        "select api.export_note('audit', '{}', 'eva')",
+        [("main", "export", "audit", None, {"times": 1})],
+    ),
+    (
         "select api.invitation_create('engineer', sha256('code'), 2, 'infinity', 'eva')",
         [
             (
@@ -256,6 +275,66 @@ STEPS: list[tuple[str, list[Event]]] = [
         ],
     ),
     (f"select api.key_end('{KEY}', {WHO})", [("main", "key end", f"key/{KEY}", None, None)]),
+    (
+        f"select api.organization_describe(null, 'Halls', 'eva', {WHO})",
+        [
+            (
+                *("main", "organization change", "organization/main"),
+                {"title": "Centre", "description": "", "contact": ""},
+                {"title": "Centre", "description": "Halls", "contact": "eva"},
+            )
+        ],
+    ),
+    (
+        "select api.log_in_failed(3, '192.0.2.1')",
+        [("main", "log-in failed", "user/olga@x.org", None, FROM | {"times": 1})],
+    ),
+    (
+        "select api.log_in_failed(null, '192.0.2.1')",
+        [("main", "log-in failed", "user/unknown", None, FROM | {"times": 1})],
+    ),
+    *(
+        (
+            f"select api.log_in(3, 'one', 'program', sha256('family{n}'), sha256('token{n}'), 'infinity', '',"
+            " '192.0.2.1', '192.0.2.1')",
+            [
+                (
+                    "main",
+                    "log in",
+                    "user/olga@x.org",
+                    None,
+                    FROM | {"session": n, "kind": "program", "failures": failures},
+                )
+            ],
+        )
+        for n, failures in ((1, 1), (2, 0), (3, 0))
+    ),
+    ("select api.session_end(3, 1)", [("main", "session end", "user/olga@x.org", None, {"sessions": [1]})]),
+    ("select api.log_out(3, 2)", [("main", "log out", "user/olga@x.org", None, {"sessions": [2]})]),
+    (
+        "select * from api.session_renew(sha256('family3'), sha256('another'), sha256('next'), 'infinity')",
+        [("main", "session end", "user/olga@x.org", None, {"sessions": [3]})],
+    ),
+    (
+        f"select api.account_change(3, true, true, {WHO})",
+        [("main", f"account {action}", "user/olga@x.org", None, None) for action in ("disable", "verify")],
+    ),
+    (
+        f"select api.account_change(3, false, false, {WHO})",
+        [("main", f"account {action}", "user/olga@x.org", None, None) for action in ("enable", "unverify")],
+    ),
+    (
+        f"select api.password_reset_make(3, sha256('code'), 'infinity', {WHO})",
+        [("main", "password link", "user/olga@x.org", None, {"expires_at": "infinity"})],
+    ),
+    (
+        "select api.password_reset_use(sha256('code'), 'two')",
+        [("main", "password reset", "user/olga@x.org", None, None)],
+    ),
+    (
+        "select api.export_note('devices/br-1/telemetry', '{}', 'eva')",
+        [("main", "export", "devices/br-1/telemetry", None, {"times": 1})],
+    ),
     # retention
     (
         f"select retention_hold(1, {DEVICE}, '{AT}', '{THEN}', {WHO})",

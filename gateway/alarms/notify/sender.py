@@ -9,6 +9,7 @@ became of it. A library's error text may hold the URL, so only the class of an e
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ import re
 import resource
 import signal
 import sys
+from pathlib import Path
 
 import apprise
 from apprise.logger import logger
@@ -116,6 +118,8 @@ def main() -> None:
         apprise.Apprise.instantiate("json://localhost")  # which loads the kinds of services, 0.3 s
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with contextlib.suppress(OSError):  # where memory runs out, this process ends before the one that evaluates
+            Path("/proc/self/oom_score_adj").write_text("1000")
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         answers.write(READY)
         for line in sys.stdin.buffer:

@@ -41,6 +41,7 @@ def test_mosquittos_defaults_do_not_fit() -> None:
         ("max_keepalive 15", {}, "BIOGATE_KEEP_ALIVE_S"),
         ("persistent_client_expiration 1d", {}, "BIOGATE_SESSION_EXPIRY_S"),
         ("max_packet_size 100000000", {}, "BIOGATE_WINDOW_BYTES"),
+        ("max_packet_size 100000", {}, "1048576"),
         ("", {"receive_maximum": 70}, "BIOGATE_LINGER_MS"),
     ],
 )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
+import aiomqtt
 import pytest
 
 from gateway.broker.address import BrokerLogin
 from gateway.broker.outbox import Outbox
 from gateway.broker.session import IntakeSession
 from gateway.broker.window import IntakeWindow
+from schema.messages import MOST_PACKET
 from tests.conftest import Broker
 from tests.faults.proxy import Mode, Network
 from tests.gateway.material import settings, until
 from tests.gateway.test_path import publish
+from tests.processes import GatewayProcess
 
 LOGIN = BrokerLogin("biogate-test")
 
@@ -85,3 +88,20 @@ async def test_a_full_window_takes_no_new_connection_when_the_link_breaks(broker
         await session.leave()
         async with asyncio.timeout(5):
             await running
+
+
+@pytest.mark.parametrize("protocol", [aiomqtt.ProtocolVersion.V311, aiomqtt.ProtocolVersion.V5])
+async def test_a_client_that_sends_too_large_a_packet_again_and_again_is_counted(
+    gateway: GatewayProcess, broker: Broker, protocol: aiomqtt.ProtocolVersion
+) -> None:
+    gateway.start()
+    for size, accepted in ((MOST_PACKET - 100, True), (MOST_PACKET, False), (MOST_PACKET + 200_000, False)):
+        client = aiomqtt.Client(broker.host, broker.port, protocol=protocol)
+        try:
+            async with client:
+                await client.publish("bioreactors/r1/telemetry", bytes(size), qos=1, timeout=5)
+        except aiomqtt.MqttError:
+            assert not accepted
+        else:
+            assert accepted
+    await until(lambda: gateway.metrics()["biogate_broker_oversize_packets_total"] == 2)

@@ -42,6 +42,7 @@ class Login:
     generation: int
     boot: int
     certificate: bytes | None = None
+    max_packet: int | None = None
 
     @property
     def port(self) -> int:
@@ -157,6 +158,7 @@ class Handshake:
                 said["generation"],
                 said["boot"],
                 unb64(said["certificate"]) if "certificate" in said else None,
+                said.get("max_packet"),
             )
         except (KeyError, ValueError, InvalidTag) as error:
             raise Untrusted(repr(error)) from error

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from schema.messages import MOST_PACKET
 from tests.gateway.enrollment.bench import Bench, Controller, refused, said
 from tests.gateway.enrollment.handshake import Handshake
 
@@ -59,7 +60,7 @@ async def test_a_login_made_by_hand_is_left_alone(bench: Bench) -> None:
         "select device_login($1, 'main', 'c', $2, 'olga', 'notebook')", f"d-{controller.serial}", seal
     )
     _, login = await bench.granted(controller)
-    assert login.generation == 2
+    assert (login.generation, login.max_packet) == (2, MOST_PACKET)
     assert len(await bench.logins()) == 2
     assert await bench.pool.fetchval("select state from devices") == "active"
 

@@ -199,6 +199,7 @@ async def test_the_sending_process_has_no_secrets_and_ends_with_the_one_that_sta
     assert "s3cret" not in environment
     assert "BIOGATE" not in environment
     assert "HTTPS_PROXY=http://proxy.example:3128" in environment
+    assert Path(f"/proc/{process.pid}/oom_score_adj").read_text() == "1000\n"
     assert process.stdin is not None
     process.stdin.close()  # as if the other process had died
     async with asyncio.timeout(30):
