@@ -255,7 +255,7 @@ class EnrollmentService:
             try:
                 await self._client.publish(reply_topic(txn), payload, qos=1, timeout=PUBLISH_S)
             except aiomqtt.MqttError as error:
-                log.info("a reply could not be sent; the device will ask again", txn=txn, error=str(error))
+                log.info("a reply could not be sent; the device will ask again", txn=txn, error=words_of(error))
             else:
                 metrics.ENROLL_REPLIES.labels(msgspec.json.decode(payload, type=Typed).type).inc()
 
