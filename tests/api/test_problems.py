@@ -184,7 +184,7 @@ async def test_an_error_of_ours_shows_nothing_of_itself(plant: Plant, client: ht
     await plant.device("br-1")
     await plant.sql.execute(
         "create or replace view presence as select device_id, name as device, 1/0 = 1 as online, 1::bigint as boot,"
-        " now() as since, now() as received_at, 1::bigint as oldest_seq, '' as firmware from devices"
+        " now() as since, now() as received_at, 1::bigint as oldest_seq, '' as firmware, '' as why from devices"
     )
     answer = await client.get("/api/v1/devices/br-1")
     problem = assert_problem(answer, 500)

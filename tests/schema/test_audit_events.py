@@ -226,24 +226,6 @@ STEPS: list[tuple[str, list[Event]]] = [
         [("main", "organization change", "organization/main", "Main", "Centre")],
     ),
     (
-        f"select api.organization_describe(null, 'All of it', null, {WHO})",
-        [
-            (
-                *("main", "organization change", "organization/main"),
-                {"title": "Centre", "description": "", "contact": ""},
-                {"title": "Centre", "description": "All of it", "contact": ""},
-            )
-        ],
-    ),
-    (
-        f"select api.password_reset_make(2, sha256('code'), '{THEN}', {WHO})",
-        [("main", "password link", "user/ida@x.org", None, {"expires_at": THEN})],
-    ),
-    (
-        "select api.export_note('audit', '{}', 'eva')",
-        [("main", "export", "audit", None, {"times": 1})],
-    ),
-    (
         "select api.invitation_create('engineer', sha256('code'), 2, 'infinity', 'eva')",
         [
             (
