@@ -49,9 +49,10 @@ async def request(
             return item(row), False
         if given.precondition is not None:
             await _check(connection, device, given.precondition)
+        precondition = None if said is None else json.dumps(said)
         made = await connection.fetchrow(
             SQL["request"],
-            *(device, given.name, json.dumps(given.parameters), said and json.dumps(said), given.boot),
+            *(device, given.name, json.dumps(given.parameters), precondition, given.boot),
             *(given.expires_in, who, given.why, key, digest),
         )
         row = await connection.fetchrow(SQL["one"], made["command_id_"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
@@ -55,8 +55,8 @@ LINK = {
 class AccountChange(Order):
     model_config = body_config(disabled=True, why="has left")
 
-    disabled: bool | None = Field(None, description="true: ends all sessions and open invitations of the person")
-    verified: bool | None = Field(None, description="true: you vouch that the address is this person's")
+    disabled: StrictBool | None = Field(None, description="true: ends all sessions and open invitations of the person")
+    verified: StrictBool | None = Field(None, description="true: you vouch that the address is this person's")
 
     @model_validator(mode="after")
     def _changes_something(self) -> AccountChange:

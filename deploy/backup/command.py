@@ -133,7 +133,7 @@ def learn(url: str, backup: Backup) -> None:
     """Learn again what has arrived of each boot. It is recorded a little after the frames: the gateway would ask for
     what was not recorded yet, and devices that have forgotten it would report it as lost."""
     since = datetime.fromisoformat(backup.taken_at).astimezone(UTC) - REBUILT
-    words = ["devices", "rebuild-streams", "--since", f"{since:%Y-%m-%d %H:%M:%S}"]
+    words = ["devices", "rebuild-streams", "--since", f"{since:%Y-%m-%dT%H:%M:%SZ}"]
     done = subprocess.run(
         [*BIOGATE, *words],
         env={**os.environ, "BIOGATE_DATABASE_URL": url},

@@ -62,6 +62,10 @@ async def test_a_command_lives_for_a_minute_unless_said_otherwise(device: int, c
     assert instants[1] - instants[0] == timedelta(seconds=60)
 
 
+async def test_a_precondition_may_ask_for_nothing(device: int, client: httpx2.AsyncClient) -> None:
+    assert (await ask(client, precondition={})).json()["precondition"] == {}
+
+
 async def test_a_repeated_request_is_the_same_command_whatever_has_changed_since(
     device: int, plant: Plant, client: httpx2.AsyncClient
 ) -> None:

@@ -85,7 +85,8 @@ def test_controllers_are_let_in_as_the_page_says(shell: Shell) -> None:
     (shell.directory / ".stack").mkdir()
     said = shell.run(listed)
     assert re.search(r"sim-0001\s+sim-0001\s+active", said)
-    assert re.search(r"MY-1\s+MY-1\s+active", said)
+    serials = listed.splitlines()[-1]
+    wait_until(lambda: bool(re.search(r"MY-1\s+MY-1\s+active", shell.run(serials))), 10, lambda: shell.run(serials))
     shell.run(play)
     queue, *rest = waiting.splitlines()
     wait_until(lambda: "unknown-serial" in shell.run(queue), 15, lambda: shell.run(queue))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiomqtt
 import asyncpg
@@ -171,7 +172,8 @@ async def test_without_a_database_nothing_is_acknowledged_and_readiness_says_why
     publisher = Publisher(broker.port, device)
     wait_until(lambda: gateway.account()["committed"] > 0, 10)  # from here on messages come as far as the writer
     name = database_url.rpartition("/")[2]
-    await database.execute(f"alter role biogate in database {name} set default_transaction_read_only = on")
+    role = urlsplit(gateway.environment["BIOGATE_DATABASE_URL"]).username
+    await database.execute(f"alter role {role} in database {name} set default_transaction_read_only = on")
     await end_connections(database)
     publisher.wait_published(publisher.published + 500)
     wait_until(lambda: "cannot write: 25006" in gateway.get("/ready")[1], 10, lambda: gateway.get("/ready")[1])
@@ -180,8 +182,7 @@ async def test_without_a_database_nothing_is_acknowledged_and_readiness_says_why
     gateway.child.send_signal(signal.SIGTERM)
     assert gateway.child.wait(40) == 1
     published = publisher.stop()
-    await database.execute("set default_transaction_read_only = off")
-    await database.execute(f"alter role biogate in database {name} reset default_transaction_read_only")
+    await database.execute(f"alter role {role} in database {name} reset default_transaction_read_only")
     gateway.start()
     await wait_stored(database, published)
     assert gateway.terminate() == 0
