@@ -118,7 +118,8 @@ def test_a_rule_is_tried_as_the_page_says(shell: Shell) -> None:
     save, acknowledge, as_file, watch = blocks("docs/alarms.md", "Try a rule")
     assert '"on_delay": 5.0' in shell.run(save)
     standing, act = acknowledge.splitlines()
-    wait_until(lambda: '"sim-0001"' in shell.run(standing), 20, lambda: shell.run(standing))
+    raised = re.compile(r'"device":"sim-0001"[^}]*"state":"unacknowledged"')
+    wait_until(lambda: bool(raised.search(shell.run(standing))), 20, lambda: shell.run(standing))
     assert '"state":"acknowledged"' in shell.run(act)
     [address] = [line for line in save.splitlines() if line.startswith("rules=")]  # a terminal remembers it
     assert '"unchanged":1' in shell.run(f"{address}\n{as_file}")
