@@ -276,7 +276,7 @@ async def test_a_flood_of_poison_neither_starves_the_others_nor_fills_the_disk(
 
     stored = "select count(distinct seq) from frames join devices using (device_id) where name = 'good'"
     assert await database.fetchval(stored) == sent
-    assert sorted(lags)[len(lags) // 2] < lasted * 0.4  # one who waits for the flood to pass waits for half of it
+    assert sorted(lags)[len(lags) // 2] < lasted * 0.45  # one who waits for the flood to pass waits for half of it
     assert sum(account["discarded"] for account in accounts) > POISON // 2
     assert (await usage(database))[None][1] <= 2**21
     await assert_usage_is_true(database)

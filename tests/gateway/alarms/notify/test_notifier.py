@@ -114,7 +114,7 @@ async def test_what_nobody_acknowledges_is_escalated(
     await plant.devices("r1", "r2", "r3")
     await plant.rule()
     await plant.route("manager", other_hook.url, priorities=[])
-    await plant.route("chat", hook.url, escalate_after_s=2, escalate_to="manager")
+    await plant.route("chat", hook.url, escalate_after_s=4, escalate_to="manager")
     async with notifying(database_url, secrets_dir):
         await plant.becomes("unacknowledged", "r1", "r2", "r3")
         await until(lambda: bool(hook.received))
