@@ -119,6 +119,11 @@ class Registry:
         with other channels: a controller sends its channels in parts, with one time."""
         return await self._intern(list(set(wanted)), exact=True)
 
+    def forget_newest(self) -> None:
+        """Have the newest frame of each device read again: another gateway may have stored newer ones meanwhile."""
+        for device in self._devices.values():
+            device.newest = None
+
     # -- cache
 
     async def _load_devices(self, rows: list[asyncpg.Record]) -> None:

@@ -63,6 +63,19 @@ async def test_what_is_stored_already_is_read_after_a_restart(
 
 
 @pytest.mark.parametrize("kind", [Kind.TELEMETRY, Kind.HISTORY])
+async def test_what_another_gateway_stored_meanwhile_counts_after_a_connect(
+    writer: Writer, registry: Registry, database: asyncpg.Connection, pool: Pool
+) -> None:
+    await writer.write(await sent(registry, 0))
+    other = Registry(pool, max_channels=256, max_layouts=64)
+    await other.load()
+    await make_writer(pool, other).write(await sent(other, 100))
+    await noted(database)
+    registry.forget_newest()
+    await writer.write(await sent(registry, 50))
+    assert await noted(database) == [(50, 50)]
+
+
 async def test_history_is_not_noted_but_for_the_first_frames(
     writer: Writer, registry: Registry, database: asyncpg.Connection, kind: Kind
 ) -> None:
