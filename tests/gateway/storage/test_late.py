@@ -62,7 +62,6 @@ async def test_what_is_stored_already_is_read_after_a_restart(
     assert await noted(database) == [(5, 5)]
 
 
-@pytest.mark.parametrize("kind", [Kind.TELEMETRY, Kind.HISTORY])
 async def test_what_another_gateway_stored_meanwhile_counts_after_a_connect(
     writer: Writer, registry: Registry, database: asyncpg.Connection, pool: Pool
 ) -> None:
@@ -76,6 +75,7 @@ async def test_what_another_gateway_stored_meanwhile_counts_after_a_connect(
     assert await noted(database) == [(50, 50)]
 
 
+@pytest.mark.parametrize("kind", [Kind.TELEMETRY, Kind.HISTORY])
 async def test_history_is_not_noted_but_for_the_first_frames(
     writer: Writer, registry: Registry, database: asyncpg.Connection, kind: Kind
 ) -> None:
