@@ -22,6 +22,11 @@ FIGURES = (
 )
 """What only the gateway that leads knows, of each kind."""
 
+AS_ANOTHER = """
+insert into frames (time, device_id, layout_id, received_at, values)
+select time + interval '5 minutes', device_id, layout_id, received_at, values from frames"""
+"""What another gateway stores meanwhile: a newer frame of the device."""
+
 
 async def test_who_has_lost_the_lead_takes_sends_and_tells_nothing_until_it_leads_again(
     cell: Cell, database: asyncpg.Connection, tmp_path: Path
@@ -36,20 +41,26 @@ async def test_who_has_lost_the_lead_takes_sends_and_tells_nothing_until_it_lead
         username = await cell.login("r1")
         gateway.start(secrets_dir=cell.broker.secrets)
         await until(lambda: told() == set(FIGURES))
+        async with cell.connect(username) as device:
+            frame = {"boot": 1, "seq": 0, "t": time.time() * 1000, "v": {"ph": 7.0}}
+            await device.publish("bioreactors/r1/telemetry", json.dumps(frame), qos=1)
+            await until(lambda: gateway.account()["committed"] == 1)
         await take_lead(database, "cell main", COUNT, "main")
         await until(lambda: gateway.metrics()["biogate_leader"] == gateway.metrics()["biogate_mqtt_connected"] == 0)
         await until(lambda: not told())
         identifier = await ask(database, "r1")
         before = gateway.metrics()["biogate_commands_undelivered_total"]
         async with cell.connect(username) as device:
-            frame = {"boot": 1, "seq": 0, "t": time.time() * 1000, "v": {"ph": 7.0}}
+            frame |= {"seq": 1, "t": time.time() * 1000}
             await device.publish("bioreactors/r1/telemetry", json.dumps(frame), qos=1)
+        await database.execute(AS_ANOTHER)
         await asyncio.sleep(0.5)  # for what shall not be done
         assert (await command(database, identifier))["state"] == "waiting"
         assert gateway.metrics()["biogate_commands_undelivered_total"] == before
-        assert (gateway.account()["received"], told()) == (0, set())
+        assert (gateway.account()["received"], told()) == (1, set())
         await database.execute("select pg_advisory_unlock_all()")
-        assert gateway.settle(1)["committed"] == 1
+        assert gateway.settle(2)["committed"] == 2
+        assert await database.fetchval("select count(*) from late_arrivals where newest_time is not null") == 1
         await until(lambda: told() == set(FIGURES))
         await until(lambda: gateway.metrics()["biogate_commands_undelivered_total"] > before)
     finally:
