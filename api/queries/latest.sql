@@ -1,8 +1,7 @@
 -- The newest frames, whole: what stands in which slot is the reader's to say, as a row for each value would cost more
 -- than finding them. $2: how long before its device's newest frame a layout is looked for; one no longer in use would
 -- be looked for through the whole history. $3: since when the newest frame is looked for; as it is known before the
--- query runs, older chunks are not opened. clocks_set_back: of such a device,
--- newest is what came last.
+-- query runs, older chunks are not opened. The newest frame of a device in clocks_set_back is the one that came last.
 
 -- name: one
 -- Of the device named $1: one row a layout that it uses, with the layout's newest frame and its channels. newest null:
