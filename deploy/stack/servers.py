@@ -12,6 +12,7 @@ import secrets
 import shutil
 import signal
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,11 +21,13 @@ from deploy.stack.errors import StartError
 from deploy.stack.paths import MOSQUITTO_CONF, POSTGRES_CONF, Paths
 from deploy.stack.place import Place
 from deploy.stack.ports import LOOPBACK, is_free, listens
-from deploy.stack.process import Process
+from deploy.stack.process import Process, until
 from deploy.stack.service import Service
 
 DATABASE = "biogate"
 LOGINS = "dynamic-security.json"
+CLOSING_S = 2.0
+"""Seconds in which the kernel closes the sockets of a process that has ended. It may release the lock file first."""
 
 
 class StackServer(Service):
@@ -49,7 +52,7 @@ class StackServer(Service):
 
     def prepare(self) -> None:
         for port in self.ports:
-            if not is_free(port):
+            if not until(partial(is_free, port), CLOSING_S):
                 raise StartError(self.title, f"port {port} is taken")
 
     def new_process(self) -> Process:
