@@ -1,4 +1,5 @@
-"""What every answer tells browsers: to take it for what it is, and to run, show and keep nothing of it."""
+"""The security headers of every answer. A browser must not guess the content's type, and must not run, frame or store
+anything of it; the pages for people may run their own scripts, and public files may be stored."""
 
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ class SecurityHeaders:
         self._pages: dict[str, Headers] = {}
 
     def allow(self, pages: Mapping[str, str]) -> None:
-        """What is in these pages (HTML by address) may be run."""
+        """Let browsers run the scripts that are in these pages (address → HTML)."""
         for path, html in pages.items():
             policy = {"Content-Security-Policy": _policy(SCRIPT.findall(html))}
             self._pages[path] = _encoded(self._common | policy)

@@ -1,5 +1,5 @@
--- The newest frames, whole: what stands in which slot is the reader's to say, as a row for each value would cost more
--- than finding them. $2: how long before its device's newest frame a layout is looked for; one no longer in use would
+-- The newest frames, whole: the reader tells which slot is which channel, as a row for each value would cost more than
+-- finding the frames. $2: how long before its device's newest frame a layout is looked for; one no longer in use would
 -- be looked for through the whole history. $3: since when the newest frame is looked for; as it is known before the
 -- query runs, older chunks are not opened. The newest frame of a device in clocks_set_back is the one that came last.
 

@@ -1,4 +1,5 @@
-"""Guarantee 2, counted: received = committed + duplicate + quarantined + discarded + in flight."""
+"""Counts what becomes of items, as guarantee 2 says:
+received = committed + duplicate + quarantined + discarded + in flight."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ def received(items: Sequence[Item]) -> None:
 
 
 def settled(items: Sequence[Item], outcome: ItemCounts) -> None:
-    """Count items whose transaction has committed by its `outcome`, and not as in flight any more."""
+    """Count what became of `items`, whose transaction is committed with this `outcome`; they are in flight no more."""
     for kind, count in Counter(map(KIND, items)).items():
         metrics.IN_FLIGHT.labels(kind).dec(count)
     for counter, counts in (
