@@ -39,7 +39,7 @@ CORS: dict[str, Any] = {
     "expose_headers": ["ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "X-Request-ID"],
     "max_age": 600,
 }
-"""For pages of the origins that the settings name; without any there is no CORS at all."""
+"""What pages of other origins may do, if the settings name their origin; without any there is no CORS at all."""
 PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/reset"})
 PUBLIC = ("/openapi.json", "/static-offline-docs/")
 SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -77,7 +77,7 @@ async def pages(app: FastAPI) -> dict[str, str]:
 
 
 def _policy(scripts: Iterable[str]) -> str:
-    """For the pages for people: our own files, and these scripts in the page itself."""
+    """The policy of a page for people: it may load our own files, and run these scripts of its own."""
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(["'self'", *(f"'sha256-{one}'" for one in hashes)])
     return (

@@ -208,7 +208,7 @@ class QuietSocket(WebSocketsSansIOProtocol):
 
 
 def limited(most_connections: int, sockets: frozenset[bytes] = frozenset()) -> type[LimitedConnection]:
-    """For `uvicorn.run(http=…)`, which makes one of each connection. `sockets`: addresses of WebSockets."""
+    """The class for `uvicorn.run(http=…)`, one instance a connection. `sockets`: addresses of WebSockets."""
     metrics.CONNECTIONS_LIMIT.set(most_connections)
     return type("Limited", (LimitedConnection,), {"most_connections": most_connections, "sockets": sockets})
 

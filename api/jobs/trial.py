@@ -30,7 +30,7 @@ PHASE_BEFORE = timedelta(days=92)
 """How far before the begin the phase that held at the begin is looked for."""
 
 Slots = dict[int, list[tuple[int, str]]]
-"""Of each layout the channels that the rule reads: slot from 0, name."""
+"""Layout id → the channels that the rule reads, as (slot from 0, name)."""
 Phases = list[tuple[float, str | None]]
 
 

@@ -38,8 +38,8 @@ class Trials:
         span: tuple[int, int],
         gone: Callable[[], Awaitable[bool]],
     ) -> list[Looked]:
-        """What was found of each device. `span`: microseconds since 1970. Raises TooMany, and ApiError as the database
-        has them."""
+        """Try the rule and return what was found of each device. `span`: microseconds since 1970. Raises TooMany, Busy,
+        TooLong, and the ApiErrors of the database."""
         settings, trace = self._settings, CURRENT.get()
         if organization_id in self._running or len(self._running) >= MOST:
             whose = "your organization tries a rule" if organization_id in self._running else "rules are being tried"

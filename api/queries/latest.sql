@@ -49,7 +49,8 @@ select s.device_id, s.newest, l.layout_id, c.channel_ids, c.names, c.units, f.ti
         limit 1) f on true;
 
 -- name: many
--- The same of the devices $1, without the channels.
+-- The same of the devices $1, without the channels. The lines are repeated on purpose. PostgreSQL keeps no plan of one
+-- statement that takes a name or numbers; it plans that anew each time, and `one` takes 1.5 ms in place of 0.4 ms.
 with seen as materialized (
 select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times
   from unnest($1::int[]) as d (device_id)
