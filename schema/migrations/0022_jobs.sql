@@ -87,8 +87,8 @@ begin
            finished_at = case state when 'queued' then clock_timestamp() end,
            files_expire_at = case state when 'queued' then clock_timestamp() end
      where job_id = job_id_;
-    insert into audit (organization_id, who, action, subject, new, why)
-    values (j.organization_id, who, j.kind || ' cancel', 'job/' || job_id_, null, why);
+    insert into audit (organization_id, who, action, subject, old, why)
+    values (j.organization_id, who, j.kind || ' cancel', 'job/' || job_id_, jsonb_build_object('state', j.state), why);
 end $$;
 
 -- The files of a job that has ended are deleted now, and not when they expire: they count no more for the share of the
@@ -107,8 +107,9 @@ begin
         return;
     end if;
     update jobs set files_expire_at = clock_timestamp() where job_id = job_id_;
-    insert into audit (organization_id, who, action, subject, new, why)
-    values (j.organization_id, who, j.kind || ' files delete', 'job/' || job_id_, null, why);
+    insert into audit (organization_id, who, action, subject, old, why)
+    values (j.organization_id, who, j.kind || ' files delete', 'job/' || job_id_,
+            jsonb_build_object('bytes', j.file_bytes), why);
 end $$;
 
 revoke all on function api.job_make, api.job_cancel, api.job_files_drop from public;
