@@ -74,7 +74,9 @@ class Settings(BaseSettings):
     database_url: PostgresDsn = Field(description="PostgreSQL with TimescaleDB, `postgresql://user@host:port/name`")
     mqtt_url: MqttUrl = Field(description="broker, `mqtt://host:port`, or `mqtts://host:port` for TLS")
     mqtt_username: str | None = Field(
-        None, description="login at the broker; without it, `gateway` with its password from BIOGATE_SECRETS_DIR"
+        None,
+        description="login at the broker; without it, `gateway` (of the alarms process: `alarms`) with its password "
+        "from BIOGATE_SECRETS_DIR",
     )
     mqtt_password: SecretStr | None = Field(None, description="password of that login")
     mqtt_ca_file: Path | None = Field(None, description="certificate of the broker's CA; without it, the machine's CAs")
