@@ -40,6 +40,7 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
     "Programs": {
         "gateway": Word("gateway", "Run the gateway: from the broker into the database."),
         "alarms": Word("gateway.alarms", "Run the evaluation of alarms, and tell people of them."),
+        "worker": Word("deploy.worker", "Run the worker, which does jobs, such as exports."),
         "canary": Word("gateway.canary", "Run the canary: publish a value, and read it back through the API."),
         "api": Word("api", "Run the API over HTTP."),
         "sim": Word("device_sim.__main__:app", "Simulate bioreactor controllers; `sim enroll` has them enroll only."),

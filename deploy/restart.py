@@ -29,6 +29,7 @@ class StackPart(StrEnum):
     API = "API"
     GATEWAY = "gateway"
     ALARMS = "alarms"
+    WORKER = "worker"
     SIMULATOR = "simulator"
     CANARY = "canary"
 

@@ -38,6 +38,8 @@ class ItemCounts:
     """The frames of the discarded items: no receipt may cover them."""
     lost: int = 0
     """Frames now known to be lost. They never arrived, so that no other count has them."""
+    unbelieved: int = 0
+    """Devices that gave up frames far above all that have arrived."""
 
     def __add__(self, other: ItemCounts) -> ItemCounts:
         return ItemCounts(*map(add, vars(self).values(), vars(other).values()))
@@ -63,6 +65,7 @@ def settled(items: Sequence[Item], outcome: ItemCounts) -> None:
         for kind, count in counts.items():
             counter.labels(kind).inc(count)
     metrics.LOST_FRAMES.inc(outcome.lost)
+    metrics.LOSSES_UNBELIEVED.inc(outcome.unbelieved)
     for reason, count in outcome.reasons.items():
         metrics.QUARANTINED_BY_REASON.labels(reason).inc(count)
     for reason, count in outcome.refused.items():
