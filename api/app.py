@@ -19,7 +19,8 @@ from api.edge.observation import Observer
 from api.edge.shortcuts import Fixed
 from api.edge.turns import watched
 from api.http import answers, description, errors
-from api.live.hub import NEWS
+from api.live.alarms import AlarmFeed
+from api.live.hub import Feed, FeedListener
 from api.notices import Notices
 from api.routes import (
     PREFIX,
@@ -68,6 +69,7 @@ SOCKETS = frozenset(
     route.path.encode() for module in ROUTES for route in module.router.routes if isinstance(route, APIWebSocketRoute)
 )
 """The addresses of WebSockets."""
+FEEDS: tuple[type[Feed[Any]], ...] = (AlarmFeed,)
 DESCRIPTION = """Access to devices, telemetry, events and the quarantine; enrollment and logins, for operators.
 
 * Times are given as ISO 8601 with a zone (a date alone is its midnight), as milliseconds since 1970, as `now` or as a
@@ -89,8 +91,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub, identities = services.hub, services.identities
         notices = Notices(services.server.accounts)
-        for channel, listener in ((CHANGED, identities), (CHANGED, hub), (NEWS, hub)):
-            notices.add(channel, listener)
+        notices.add(CHANGED, identities)
+        notices.add(CHANGED, hub)
+        for kind in FEEDS:
+            for channel in kind.CHANNELS:
+                notices.add(channel, FeedListener(hub, kind))
         protected.allow(await headers.pages(app))
         url = settings.api_database_url or settings.database_url
         database_watched = watched_database(url, metrics.DATABASE_REACHABLE.set)
