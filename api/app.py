@@ -21,6 +21,7 @@ from api.edge.turns import watched
 from api.http import answers, description, errors
 from api.live.alarms import AlarmFeed
 from api.live.hub import Feed, FeedListener
+from api.live.telemetry import TelemetryFeed
 from api.notices import Notices
 from api.routes import (
     PREFIX,
@@ -41,6 +42,7 @@ from api.routes import (
     installation,
     latest,
     lifecycle,
+    live_data,
     operation,
     organizations,
     quarantine,
@@ -61,7 +63,7 @@ ROUTES = (
     *(operation, latest, telemetry, devices, status, annotations, events, quarantine),
     *(enrollments, serials, lifecycle, commands, audit),
     *(accounts, organizations, installation, retention),
-    *(alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
+    *(live_data, alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
 """The ones most asked for first: FastAPI tries one after the other, and forty take longer than /health itself."""
 DESCRIBED = [route for module in ROUTES for route in module.router.routes if isinstance(route, APIRoute)]
@@ -69,7 +71,7 @@ SOCKETS = frozenset(
     route.path.encode() for module in ROUTES for route in module.router.routes if isinstance(route, APIWebSocketRoute)
 )
 """The addresses of WebSockets."""
-FEEDS: tuple[type[Feed[Any]], ...] = (AlarmFeed,)
+FEEDS: tuple[type[Feed[Any]], ...] = (AlarmFeed, TelemetryFeed)
 DESCRIPTION = """Access to devices, telemetry, events and the quarantine; enrollment and logins, for operators.
 
 * Times are given as ISO 8601 with a zone (a date alone is its midnight), as milliseconds since 1970, as `now` or as a

@@ -14,11 +14,10 @@ from api.access import guard
 from api.access.guard import allow, allow_socket
 from api.access.roles import Principal, Role, Scope
 from api.http import description
-from api.http.parameters import StrictParameters, listed
+from api.http.parameters import FeedParameters, some
 from api.live import serving
 from api.live.alarms import AlarmFeed, AlarmMember, Wishes
 from api.live.serving import MEDIA_TYPE, EventStream
-from api.problems import BadParameter
 from api.routes import Router
 from api.services import App
 from api.shapes import alerts as shapes
@@ -29,12 +28,10 @@ Listener = Annotated[Principal, allow_socket(*READ)]
 router = Router("alarms")
 
 LAST = 2**63 - 1
-MOST_NAMES = 200
 
 
-class AlertParameters(StrictParameters):
+class AlertParameters(FeedParameters):
     priority: list[Priority] = Field([], description="only these; may be repeated")
-    device: str | None = Field(None, max_length=10_000, description="only these devices: names, commas between")
     rule: str | None = Field(None, max_length=10_000, description="only these rules: names, commas between")
     after: int | None = Field(
         None,
@@ -43,19 +40,9 @@ class AlertParameters(StrictParameters):
         description="the last cursor received, from where it goes on. Without it, or if too much has happened, what "
         "stands comes first",
     )
-    organization: str | None = Field(
-        None, max_length=64, description="as the header Biogate-Organization, which a page cannot send here"
-    )
 
     def wishes(self) -> Wishes:
-        return Wishes(frozenset(self.priority), _names("device", self.device), _names("rule", self.rule))
-
-
-def _names(parameter: str, joined: str | None) -> frozenset[str]:
-    names = frozenset(listed([], [joined or ""]))
-    if len(names) > MOST_NAMES or (joined is not None and not names):
-        raise BadParameter(parameter, f"give 1 to {MOST_NAMES} names, commas between")
-    return names
+        return Wishes(frozenset(self.priority), self.devices(), some("rule", self.rule))
 
 
 @router.websocket("/ws/alerts")
