@@ -25,9 +25,7 @@ WRITER_BUSY = BusyCounter("biogate_writer_busy_seconds", "time the writer had wo
 BATCH = BulkHistogram(
     "biogate_batch_frames", "frames in a batch", (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 4000, 8000)
 )
-COMMIT_NOTICES = Counter(
-    "biogate_commit_notices", "notifications of commits for live feeds: sent or failed", ["result"]
-)
+COMMIT_NOTICES = Counter("biogate_commit_notices", "notifications of commits, for live feeds: sent, failed", ["result"])
 WRITE_FAILURES = Counter("biogate_write_failures", "batches that failed and were tried again or split", ["sqlstate"])
 
 WAITING_MESSAGES = Gauge("biogate_waiting_messages", "messages received and not yet decoded")

@@ -1,8 +1,8 @@
 """The newest state of many devices, and what of it a client has not been told yet.
 
-There is no queue: a board holds one slot a device, and a client nothing but the number of the change up to which it knows
-all. So the latest wins by construction, and a slow client costs as much as a fast one. What is told is encoded once for
-all clients that have been told the same and want the same.
+There is no queue: a board holds one slot a device, and a client nothing but the number of the change up to which it
+knows all. So the latest wins by construction, and a slow client costs as much as a fast one. What is told is encoded
+once for all clients that have been told the same and want the same.
 """
 
 from __future__ import annotations

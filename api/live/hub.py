@@ -1,7 +1,7 @@
 """Admits who listens, and looks once for all listeners of an organization.
 
-A feed tells of one subject in one organization. It looks when the database notifies it, and every few seconds anyway. So a
-notification that is lost with its connection delays what there is to tell, and loses none of it.
+A feed tells of one subject in one organization. It looks when the database notifies it, and every few seconds anyway.
+So a notification that is lost with its connection delays what there is to tell, and loses none of it.
 """
 
 from __future__ import annotations

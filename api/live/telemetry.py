@@ -1,7 +1,7 @@
 """The feed of telemetry: the newest value of each channel, of the devices that somebody watches.
 
-Committed frames only. A frame that is older than what is shown of its layout is history and is not shown; each device is
-read anew once a minute, which also finds a new unit, and what a clock that was set back has hidden.
+Committed frames only. A frame that is older than what is shown of its layout is history and is not shown. Each device
+is read anew once a minute, which also finds a new unit, and what a clock that was set back has hidden.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class TelemetrySlot(Slot):
         return min((one for one in self.layouts.values() if one >= newest - LATELY), default=newest)
 
     def read(self, item: DeviceLatest, layouts: Mapping[int, datetime], change: int) -> bool:
-        """Take over what was read of the whole device; `change` is the one that it would be. Returns whether it is one."""
+        """Take over what was read of the whole device; return whether it is a change, which then is number `change`."""
         samples = {it.channel: LiveSample(it.value, it.quality, it.time) for it in item.values}
         units = {it.channel: it.unit for it in item.values}
         self.layouts = dict(layouts)

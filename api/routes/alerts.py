@@ -49,8 +49,8 @@ class AlertParameters(FeedParameters):
 async def socket(
     websocket: WebSocket, app: App, listener: Listener, asked: Annotated[AlertParameters, Query()]
 ) -> None:
-    member = AlarmMember(asked.wishes(), asked.after)
-    await serving.socket(app.hub, websocket, listener, app.hub.member(AlarmFeed, listener, member))
+    admission = app.hub.member(AlarmFeed, listener, AlarmMember(asked.wishes(), asked.after))
+    await serving.socket(app.hub, websocket, listener, admission)
 
 
 @router.get(
@@ -77,5 +77,5 @@ async def stream(
 ) -> StreamingResponse:
     last = last_event_id or ""
     known = int(last) if last.isascii() and last.isdigit() and int(last) <= LAST else asked.after
-    member = AlarmMember(asked.wishes(), known)
-    return EventStream(app.hub, request, listener, app.hub.member(AlarmFeed, listener, member))
+    admission = app.hub.member(AlarmFeed, listener, AlarmMember(asked.wishes(), known))
+    return EventStream(app.hub, request, listener, admission)

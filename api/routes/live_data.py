@@ -50,13 +50,13 @@ async def socket(
     f"{PREFIX}/live-data",
     dependencies=[allow(*READ)],
     summary="Newest values as they are committed, as server-sent events",
-    description="First `snapshot`: the newest value of each channel of each device, with units, in parts (`more`: another "
-    "one follows); `unknown` are names that no device has. Then `changes`: the devices that have new frames, each once, "
-    "with its newest values: `skipped` says how many updates came before them since the last message. `quality` has what "
-    "is not good, `times` the channels whose time is not that of the device, `units` come again when they change, and "
-    "`gone` is a device that you have no more. `heartbeat` comes when there was nothing else for 15 s: what was committed "
-    "until `committed_until` has been read. `trouble`, `recovered` and `end` as for alarms. There is no cursor: connect "
-    "again for a new snapshot, and read what lies between from the telemetry. The same as messages of a WebSocket: "
+    description="First `snapshot`: the newest value of each channel, with units, in parts (`more`: another one "
+    "follows); `unknown` are names that no device has. Then `changes`: devices that have new frames, each once, with "
+    "its newest values; `skipped` says how many updates came before them since the last message. `quality` has what is "
+    "not good, `times` the channels whose time is not that of the device; `units` come again when they change, and "
+    "`gone` is a device that you have no more. `heartbeat` comes after 15 s without anything else: what was committed "
+    "until `committed_until` has been read. `trouble`, `recovered` and `end` are as for alarms. There is no cursor: "
+    "connect again for a new snapshot, and read what lies between as telemetry. The same as messages of a WebSocket: "
     "`/api/v1/ws/live-data`, with the same parameters.",
     responses=description.DATABASE
     | {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": shapes.STREAM}}}},
@@ -64,4 +64,5 @@ async def socket(
 async def stream(
     request: Request, app: App, listener: guard.Member, asked: Annotated[LiveDataParameters, Query()]
 ) -> StreamingResponse:
-    return EventStream(app.hub, request, listener, app.hub.member(TelemetryFeed, listener, asked.member()))
+    admission = app.hub.member(TelemetryFeed, listener, asked.member())
+    return EventStream(app.hub, request, listener, admission)

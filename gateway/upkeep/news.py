@@ -1,8 +1,9 @@
-"""Tells by NOTIFY that something was committed, for live feeds: the cell, the transaction and when, and never which devices.
+"""Tells by NOTIFY, for live feeds, that something was committed: in which cell, by which transaction, and when.
 
-It is a statement of its own on a connection of its own, after the commit: a NOTIFY holds one lock of the whole server until
-its transaction ends, and fails while the queue of notifications is full. Neither shall keep the intake waiting. A
-notification that cannot be sent is dropped: who listens looks by itself every few seconds.
+It is a statement of its own on a connection of its own, after the commit: a NOTIFY holds one lock of the whole server
+until its transaction ends, and fails while the queue of notifications is full. Neither shall keep the intake waiting. A
+notification that cannot be sent is dropped: who listens looks by itself every few seconds. Everybody who may connect to
+the database can listen, so it says nothing of devices.
 """
 
 from __future__ import annotations
