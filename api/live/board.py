@@ -53,7 +53,8 @@ class Slot(ABC):
             del self._changes[:REMEMBERED], self._updates[:REMEMBERED]
 
     def skipped(self, after: int) -> int:
-        """Return how many updates after that change are not the newest one; at least, if that is long ago."""
+        """Return how many updates after that change are not the newest one; at least, if that is long ago, or the news
+        since then fills several messages."""
         known = bisect_right(self._changes, after)
         before = self._updates[known - 1] if known else self._updates[0] - 1
         return max(0, self._updates[-1] - before - 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -79,7 +80,7 @@ class TelemetrySlot(Slot):
         self.layouts[new.layout_id] = new.time
         said = times.text(new.time)
         self._time = max(said, self._time or "")
-        for channel, value, mark in zip(channels, new.values, new.quality or [0] * len(channels), strict=True):
+        for channel, value, mark in zip(channels, new.values, new.quality or repeat(None), strict=False):
             if value is None and mark is None:
                 continue  # was not sent with this frame
             sample = self._samples.get(channel)

@@ -96,8 +96,8 @@ class Floor:
         )
 
 
-def opened(address: str, headers: dict[str, str], query: str = "") -> connect:
-    return connect(f"ws://{address}{PATH}{query}", additional_headers=headers, compression=None, proxy=None)
+def opened(address: str, headers: dict[str, str], query: str = "", path: str = PATH) -> connect:
+    return connect(f"ws://{address}{path}{query}", additional_headers=headers, compression=None, proxy=None)
 
 
 async def first(client: ClientConnection) -> tuple[int, list[str]]:
