@@ -28,7 +28,7 @@ class Wants:
     channels: frozenset[str] = frozenset()
 
     def fits_any(self, devices: Collection[str]) -> bool:
-        return not self.devices or any(device in self.devices for device in devices)
+        return not self.devices or not self.devices.isdisjoint(devices)
 
 
 class Slot(ABC):

@@ -19,6 +19,9 @@ from api.metrics import LIVE_CHANGES, LIVE_DELAY
 from schema import times
 
 MOST_HZ = 10.0
+SLACK = 0.1
+"""Share of its pause by which a message may come early after one that came late: else a device that sends at the rate
+of its client would be told later and later."""
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -43,7 +46,8 @@ class BoardMember(FeedMember):
         super().__init__()
         self.wants = wants
         self._pause_s = 1 / min(rate, MOST_HZ)
-        self._due_at = 0.0
+        self.due_at = 0.0
+        """When the next message may be sent, by the monotonic clock."""
         self._position = -1
         self._is_whole = False
         """Whether the snapshot has been sent."""
@@ -56,7 +60,7 @@ class BoardMember(FeedMember):
     @property
     def rest_s(self) -> float:
         waits = self._feed is not None and self._position < self._feed.board.version
-        return max(0.0, self._due_at - time.monotonic()) if waits else math.inf
+        return max(0.0, self.due_at - time.monotonic()) if waits else math.inf
 
     def take(self, form: Form) -> bytes | None:
         feed, now = self._feed, time.monotonic()
@@ -66,14 +70,14 @@ class BoardMember(FeedMember):
         if self._position == feed.board.version:
             feed.idle.add(self)
             return None
-        if now < self._due_at:
+        if now < self.due_at:
             return None
         part = feed.board.read(self._position, self.wants)
         self._position = part.position
         if not part.count:
             feed.idle.add(self)
             return None
-        self._due_at = now + self._pause_s
+        self.due_at = max(self.due_at, now - SLACK * self._pause_s) + self._pause_s
         LIVE_CHANGES.inc(part.count)
         return form.message("changes", b'"committed_until":"%b","changes":[%b]' % (feed.committed_until, part.devices))
 
@@ -168,7 +172,7 @@ class BoardFeed(Feed[BoardMember]):
         changed = self.board.changed(version)
         for member in [member for member in self.idle if member.wants.fits_any(changed)]:
             self.idle.discard(member)
-            member.wake.set()
+            member.wake.set_at(member.due_at)
         for channels in {member.wants.channels for member in self._members}:
             self.board.encode(changed, channels)
 

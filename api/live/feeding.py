@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from starlette.requests import HTTPConnection
@@ -28,7 +29,7 @@ SEND_S = 20.0
 AGAIN_S = 1.0
 CREDENTIALS, SLOW, CLOSING, NOTHING_TO_SAY = 4401, 1013, 1012, 1008
 
-Send = Callable[[bytes], Awaitable[None]]
+Send = Callable[[bytes], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Feeding:
                     continue
                 if time.monotonic() >= self._beat_at:
                     await self._beat()
-                await self._rest(AGAIN_S if unchecked else min(member.rest_s, self._beat_at - time.monotonic()))
+                await member.wake.wait(AGAIN_S if unchecked else min(member.rest_s, self._beat_at - time.monotonic()))
         except Unauthorized as error:
             return End("credentials", CREDENTIALS, error.detail)
         except TimeoutError:
@@ -113,14 +114,31 @@ class Feeding:
         await self._send(self._member.heartbeat(form) if trouble is None else form.trouble(trouble))
 
     async def _send(self, content: bytes) -> None:
-        async with asyncio.timeout(SEND_S):
-            await self._write(content)
+        """Hot path: nearly always the client's buffer takes the message at once, and a time-out costs as much again."""
+        sending = self._write(content)
+        try:
+            blocked = sending.send(None)
+        except StopIteration:
+            pass
+        else:
+            async with asyncio.timeout(SEND_S):
+                await _Rest(sending, blocked)
         self._beat_at = time.monotonic() + HEARTBEAT_S
 
-    async def _rest(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._member.wake.wait()
+
+class _Rest:
+    """What is left of a coroutine that was begun and waits for a future."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], future: Any) -> None:
+        self._coroutine, self._future = coroutine, future
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        try:
+            yield self._future
+        except BaseException:
+            self._coroutine.close()
+            raise
+        yield from self._coroutine.__await__()
 
 
 async def feed(feeding: Feeding, watch: Awaitable[End]) -> End:

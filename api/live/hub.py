@@ -159,8 +159,9 @@ class Feed(ABC, Generic[M]):
     """Notifications of the database that wake it."""
     PAUSE_S: ClassVar[float] = 0.05
     """Seconds to wait after each look, so that many commits in a row are read together."""
-    IDLE: ClassVar[float] = 0.0
-    """How many times as long as a look took it waits at least: looks cost time of the database."""
+    CHEAP_S: ClassVar[float] = 0.02
+    """A look that takes longer is followed by a pause of IDLE times what it took beyond: it costs the database time."""
+    IDLE: ClassVar[float] = 3.0
 
     def __init__(self, database: Database, looks: asyncio.Semaphore, over: Callable[[], object]) -> None:
         self.wake = asyncio.Event()
@@ -207,7 +208,8 @@ class Feed(ABC, Generic[M]):
                     await self.wake.wait()
             except TimeoutError:
                 continue
-            left = max(self.PAUSE_S, self.IDLE * took) - (time.monotonic() - begun - took)
+            pause = max(self.PAUSE_S, self.IDLE * (took - self.CHEAP_S))
+            left = pause - (time.monotonic() - begun - took)
             if left > 0:
                 await asyncio.sleep(left)
         self._over()

@@ -9,6 +9,48 @@ from abc import ABC, abstractmethod
 from api.live.forms import Form
 
 
+class Wake:
+    """Wakes one task that waits, which also wakes by itself in time. Hot path: most waits end by their time, and an
+    exception for each would take longer than a message."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._is_set = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self) -> None:
+        self._is_set = True
+        self._finish()
+
+    def clear(self) -> None:
+        self._is_set = False
+
+    def set_at(self, moment: float) -> None:
+        """Wake at this moment of the monotonic clock, instead of later."""
+        if self._timer is None or moment <= self._loop.time():
+            self.set()
+        else:
+            self._timer.cancel()
+            self._timer = self._loop.call_at(moment, self._finish)
+
+    async def wait(self, seconds: float) -> None:
+        """Return when it is set, or after so many seconds."""
+        if self._is_set:
+            return
+        self._waiter = self._loop.create_future()
+        self._timer = self._loop.call_later(seconds, self._finish)
+        try:
+            await self._waiter
+        finally:
+            self._timer.cancel()
+            self._timer = self._waiter = None
+
+    def _finish(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
 class FeedMember(ABC):
     """Filled by its feed, emptied by whoever sends; neither waits for the other."""
 
@@ -20,7 +62,7 @@ class FeedMember(ABC):
         """Why there will be nothing more."""
         self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when it is known from where on it goes; or why it cannot be known."""
-        self.wake = asyncio.Event()
+        self.wake = Wake()
 
     @abstractmethod
     def take(self, form: Form) -> bytes | None:

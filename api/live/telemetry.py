@@ -116,7 +116,6 @@ class TelemetryFeed(BoardFeed):
     """Reads new frames by their key."""
 
     PAUSE_S = 0.01
-    IDLE = 3.0
     KINDS = frozenset({"frame"})
 
     def __init__(self, *arguments: Any) -> None:

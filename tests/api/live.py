@@ -25,6 +25,8 @@ from tests.api.accounts import quick
 ENOUGH_S = 20.0
 PATH = "/api/v1/ws/alerts"
 STREAM = "/api/v1/alarms/stream"
+STREAMS = frozenset({STREAM, "/api/v1/live-data"})
+"""Answers without an end."""
 
 
 @asynccontextmanager
