@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -28,7 +32,6 @@ from tests.processes import GatewayProcess
 
 PATH = "/api/v1/ws/live-data"
 STREAM = "/api/v1/live-data"
-Row = tuple[datetime, list[float | None], list[int | None] | None]
 
 
 class LivePlant(Plant):
@@ -162,8 +165,7 @@ async def test_a_part_of_the_channels_and_another_layout_keep_what_is_known(
         assert await changes(client) == {"br-1": expected}
         device, _ = vessels.devices["br-1"]
         other = await vessels.layout(device, "temperature")
-        at = vessels.now + timedelta(seconds=3)
-        await vessels.frames(device, other, [(at, [37.0], [2])])
+        await vessels.frames(device, other, [(vessels.now + timedelta(seconds=3), [37.0], [2])])
         await vessels.tell()
         told = (await changes(client))["br-1"]
         assert told["values"] == {"ph": 7.2, "do": 50.0, "temperature": 37.0}
@@ -355,3 +357,32 @@ async def test_from_a_device_to_a_client(
             assert (await changes(client))["br-1"]["values"]["ph"] == 20.0 + n
     account = gateway.settle(12)
     assert (account["committed"], account["quarantined"]) == (12, 0)
+
+
+async def test_the_clients_on_the_page_follow(
+    database_url: str, vessels: LivePlant, reader: dict[str, str], tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "live.md").read_text()
+    [python], [shell] = (re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("python", "sh"))
+    key = tmp_path / "key"
+    key.write_text(reader["Authorization"].removeprefix("Bearer "))
+    Path(f"{key}.header").write_text(f"Authorization: {reader['Authorization']}")
+    seconds = 1
+    await vessels.commit("br-1", seconds, 6.25, 50.0)
+    async with listening(database_url) as (address, _):
+        environment = {"BIOGATE_API_URL": f"http://{address}", "BIOGATE_API_KEY_FILE": str(key)}
+        for command in ((sys.executable, "-c", python), ("sh", "-c", f"exec {shell.strip()}")):
+            child = await asyncio.create_subprocess_exec(
+                *command, env={**os.environ, **environment}, stdout=asyncio.subprocess.PIPE
+            )
+            assert child.stdout is not None
+            try:
+                for words, value in (("6.25", 7.75), ("7.75", 6.25)):
+                    async with asyncio.timeout(ENOUGH_S):
+                        while words not in (line := (await child.stdout.readline()).decode()):
+                            assert line
+                    seconds += 1
+                    await vessels.commit("br-1", seconds, value, 50.0)
+            finally:
+                child.kill()
+                await child.wait()
