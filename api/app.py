@@ -40,6 +40,7 @@ from api.routes import (
     enrollments,
     events,
     installation,
+    jobs,
     latest,
     lifecycle,
     live_data,
@@ -61,7 +62,7 @@ from schema.serials import MOST_BYTES
 
 ROUTES = (
     *(operation, latest, telemetry, devices, status, annotations, events, quarantine),
-    *(enrollments, serials, lifecycle, commands, audit),
+    *(enrollments, serials, lifecycle, commands, audit, jobs),
     *(accounts, organizations, installation, retention),
     *(live_data, alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
