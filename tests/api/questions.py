@@ -146,6 +146,9 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/alarms/history": Question(ALARMS, query=lambda t: {"rule": t.objects["rule"]}),
     "GET /api/v1/alarms/stream": Question(ALARMS),
     "SOCKET /api/v1/ws/alerts": Question(ALARMS),
+    "GET /api/v1/live-data": Question(TELEMETRY, query=lambda t: {"device": t.known["device"]}),
+    "SOCKET /api/v1/ws/live-data": Question(TELEMETRY, query=lambda t: {"channel": t.known["channel"]}),
+    "SOCKET /ws/live-data": Question(TELEMETRY),
     "GET /api/v1/alarms/health": Question(ALARMS),
     "GET /api/v1/alarms/{device}/{rule}": Question(ALARMS),
     **{
