@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -14,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import connect as async_connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, SecurityError, WebSocketException
 from websockets.sync.client import connect as sync_connect
 
 from biogate.asking import HttpReply, Query, failure
@@ -32,7 +33,9 @@ MOST_BYTES = 16 * 2**20
 """Of a message; the API's are 256 KiB or less, but for a device with very many channels."""
 PASSING = frozenset({429, 500, 502, 503, 504})
 SENT_SOMETHING = 1008
-ENDED = (OSError, WebSocketException, TimeoutError)
+ENDED = (OSError, WebSocketException)
+FINAL = (ssl.SSLError, socket.gaierror, InvalidURI, SecurityError)
+"""What another attempt would not change: certificates, unknown names, redirects to what is no feed."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class LiveFeed:
             raise failure(_reply(error)) from error
         if isinstance(error, ConnectionClosed) and error.rcvd is not None and error.rcvd.code == SENT_SOMETHING:
             raise ClientError(f"the feed was closed: {error.rcvd.reason}") from error
-        if isinstance(error, ssl.SSLError):
+        if isinstance(error, FINAL):
             raise ClientError(f"no connection: {error}") from error
         asked = _reply(error).headers.get("retry-after", "") if isinstance(error, InvalidStatus) else ""
         pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE_S)
@@ -158,9 +161,9 @@ def updates(login: ApiLogin, feed: LiveFeed) -> Iterator[LiveUpdate]:
     """Yield changes for ever."""
     while True:
         try:
-            with sync_connect(_address(login, feed), **_arguments(login)) as socket:
+            with sync_connect(_address(login, feed), **_arguments(login)) as opened:
                 while True:
-                    yield from feed.take(socket.recv(timeout=SILENCE_S))
+                    yield from feed.take(opened.recv(timeout=SILENCE_S))
         except ENDED as error:
             pause = feed.pause_after(error)
         time.sleep(pause)
@@ -170,10 +173,10 @@ async def async_updates(login: ApiLogin, feed: LiveFeed) -> AsyncIterator[LiveUp
     """Yield changes for ever."""
     while True:
         try:
-            async with async_connect(_address(login, feed), **_arguments(login)) as socket:
+            async with async_connect(_address(login, feed), **_arguments(login)) as opened:
                 while True:
                     async with asyncio.timeout(SILENCE_S):
-                        text = await socket.recv()
+                        text = await opened.recv()
                     for update in feed.take(text):
                         yield update
         except ENDED as error:
