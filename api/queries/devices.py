@@ -12,6 +12,7 @@ from api.problems import NotFound
 from api.queries import load
 from api.shapes import devices as shapes
 from api.shapes.devices import DeviceChange, DeviceDetail, Presence
+from schema.channels import ChannelTerms, UnitSpan
 
 SQL = load("devices")
 
@@ -21,11 +22,15 @@ class Channel:
     """A channel of one device; `slots` maps a layout_id to the place in frames.values, counted from 1."""
 
     name: str
-    unit: str | None
-    description: str | None
+    terms: ChannelTerms
     since: int
     """The position of the device's first layout with this channel."""
     slots: dict[int, int]
+
+    @property
+    def unit(self) -> str | None:
+        """The unit that holds now; `terms.units` has those that held before."""
+        return self.terms.unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +58,21 @@ async def device(database: Database, name: str) -> DeviceChannels:
     rows = await database.fetch(SQL["slots"], name)
     if not rows:
         raise unknown(name)
-    channels: dict[int, Channel] = {}
-    for row in rows:
-        if row["channel_id"] is None:
-            continue
-        found = channels.get(row["channel_id"])
-        if found is None:
-            found = Channel(row["name"], row["unit"], row["description"], row["position"], {})
-            channels[row["channel_id"]] = found
-        found.slots[row["layout_id"]] = row["ordinal"]
-    position = max(row["position"] or 0 for row in rows)
-    return DeviceChannels(rows[0]["device_id"], name, position, tuple(channels.values()))
+    sent = [row for row in rows if row["layouts"] is not None]
+    channels = tuple(
+        Channel(row["channel"], terms(row), row["first"], dict(zip(row["layouts"], row["ordinals"], strict=True)))
+        for row in sent
+    )
+    return DeviceChannels(rows[0]["device_id"], name, max((row["last"] for row in sent), default=0), channels)
+
+
+def terms(row: asyncpg.Record) -> ChannelTerms:
+    """What is said of a channel, as a row of the view `channel_terms` has it."""
+    spans = () if row["units"] is None else zip(row["since"], row["units"], strict=True)
+    return ChannelTerms(
+        *(row[name] for name in ("unit", "description", "title", "kind", "low", "high", "decimals", "step")),
+        tuple(UnitSpan(since, unit or None) for since, unit in spans),
+    )
 
 
 async def page(database: Database, wanted: shapes.DeviceParameters, after: str, limit: int) -> list[asyncpg.Record]:
