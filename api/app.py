@@ -33,6 +33,7 @@ from api.routes import (
     alerts,
     annotations,
     audit,
+    channels,
     commands,
     devices,
     enrollments,
@@ -57,7 +58,7 @@ from schema.reachability import watched_database
 from schema.serials import MOST_BYTES
 
 ROUTES = (
-    *(operation, latest, telemetry, devices, status, annotations, events, quarantine),
+    *(operation, latest, telemetry, devices, channels, status, annotations, events, quarantine),
     *(enrollments, serials, lifecycle, commands, audit),
     *(accounts, organizations, installation, retention),
     *(alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),

@@ -78,12 +78,8 @@ STANDARD = (
     StandardChannel("temperature_output", "%", "temperature controller, output", "output", -100, 100, 1),
     StandardChannel("ph", "pH", "pH, process value", "PV", 0, 14, 2),
     StandardChannel("ph_setpoint", "pH", "pH, setpoint", "SP", 0, 14, 2),
-    StandardChannel(
-        "ph_output", "%", "pH controller, output: positive base, negative acid", "output", -100, 100, 1
-    ),
-    StandardChannel(
-        "dissolved_oxygen", "%", "dissolved oxygen as part of saturation, process value", "PV", 0, 150, 1
-    ),
+    StandardChannel("ph_output", "%", "pH controller, output: positive base, negative acid", "output", -100, 100, 1),
+    StandardChannel("dissolved_oxygen", "%", "dissolved oxygen as part of saturation, process value", "PV", 0, 150, 1),
     StandardChannel("dissolved_oxygen_setpoint", "%", "dissolved oxygen, setpoint", "SP", 0, 150, 1),
     StandardChannel("dissolved_oxygen_output", "%", "dissolved oxygen controller, output", "output", 0, 100, 1),
     StandardChannel("agitation", "rpm", "stirrer speed", "PV", 0, 2000, 0),

@@ -12,6 +12,7 @@ from api.problems import NotFound
 from api.queries import load
 from api.shapes import devices as shapes
 from api.shapes.devices import DeviceChange, DeviceDetail, Presence
+from schema import times
 from schema.channels import ChannelTerms, UnitSpan
 
 SQL = load("devices")
@@ -68,11 +69,10 @@ async def device(database: Database, name: str) -> DeviceChannels:
 
 def terms(row: asyncpg.Record) -> ChannelTerms:
     """What is said of a channel, as a row of the view `channel_terms` has it."""
+    # The driver gives -infinity as an instant without a zone.
     spans = () if row["units"] is None else zip(row["since"], row["units"], strict=True)
-    return ChannelTerms(
-        *(row[name] for name in ("unit", "description", "title", "kind", "low", "high", "decimals", "step")),
-        tuple(UnitSpan(since, unit or None) for since, unit in spans),
-    )
+    history = tuple(UnitSpan(since if since.tzinfo else times.FIRST, unit or None) for since, unit in spans)
+    return ChannelTerms(units=history, **{name: row[name] for name in ChannelTerms._fields if name != "units"})
 
 
 async def page(database: Database, wanted: shapes.DeviceParameters, after: str, limit: int) -> list[asyncpg.Record]:

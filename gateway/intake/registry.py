@@ -29,6 +29,7 @@ CACHED_MAPPINGS = 512
 INTERNING = 0x696E7465
 """Key of the advisory lock under which channels and layouts are inserted."""
 
+
 def check_channels(channels: Channels, most: int) -> None:
     """Raises Rejected if a frame may not have these channels, of which `most` are allowed."""
     if not channels:

@@ -140,6 +140,25 @@ select d.organization_id, d.device_id, c.channel_id, c.name as channel, c.descri
 comment on view channel_terms is 'filter by device_id and channel_id: it has a row for each of both';
 comment on column channel_terms.units is 'the history, with the instants in since; null: of the standard list';
 
+-- The same for all devices of an organization of which nothing else is said.
+create view organization_channel_terms as
+select g.organization_id, c.channel_id, c.name as channel, c.description,
+       o.title, coalesce(o.kind, c.kind) as kind, nullif(u.unit, '') as unit,
+       case when o.range_unit = u.unit then o.low when coalesce(c.unit, '') = u.unit then c.low end as low,
+       case when o.range_unit = u.unit then o.high when coalesce(c.unit, '') = u.unit then c.high end as high,
+       coalesce(o.decimals, c.decimals) as decimals,
+       coalesce(o.step, c.step, coalesce(o.kind, c.kind) = 'SP', false) as step,
+       coalesce(o.version, 1) as version, u.since, u.units
+  from organizations g
+ cross join channels c
+  left join channel_descriptions o
+         on o.organization_id = g.organization_id and o.channel_id = c.channel_id and o.device_id is null
+ cross join lateral (
+       select u.since, u.units, coalesce(u.units[cardinality(u.units)], c.unit, '') as unit
+         from (select array_agg(u.since order by u.since) as since, array_agg(u.unit order by u.since) as units
+                 from channel_units u
+                where u.organization_id = g.organization_id and u.channel_id = c.channel_id and u.device_id is null) u) u;
+
 -- Says something of a channel: of all devices of an organization (device_ null), or of one. `change` has the fields that
 -- are said; null takes back what was said of that field. since_: when the unit began to hold; null: now, or from the
 -- beginning where no unit was known. version_: null, or what the version must be. Returns the version; what changes nothing
@@ -354,6 +373,9 @@ select * from public.unit_spans where organization_id = (select api.organization
 create view api.channel_terms as
 select * from public.channel_terms where organization_id = (select api.organization());
 
+create view api.organization_channel_terms as
+select * from public.organization_channel_terms where organization_id = (select api.organization());
+
 -- device_ null: of all devices of the organization.
 create function api.channel_describe(
     device_ text, channel_ text, change jsonb, since_ timestamptz, version_ integer, who text, why text
@@ -365,7 +387,8 @@ end $$;
 
 revoke all on function api.channel_describe from public;
 grant execute on function api.channel_describe to biogate_api;
-grant select on api.channel_descriptions, api.channel_units, api.unit_spans, api.channel_terms to biogate_api;
+grant select on api.channel_descriptions, api.channel_units, api.unit_spans, api.channel_terms,
+    api.organization_channel_terms to biogate_api;
 
 -- Each sample has the unit that held at its time. As a scalar subquery it costs nothing where nobody asks for the unit.
 
@@ -484,11 +507,11 @@ select f.time, f.device_id, d.name as device, c.name as channel, c.unit,
  where f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null;
 
 drop function api.channel_describe;
-drop view api.channel_terms, api.unit_spans, api.channel_units, api.channel_descriptions, api.channels;
+drop view api.organization_channel_terms, api.channel_terms, api.unit_spans, api.channel_units, api.channel_descriptions, api.channels;
 create view api.channels as select channel_id, name, unit, description from public.channels;
 grant select on api.channels to biogate_api;
 drop trigger channels_given on devices;
 drop function channels_given, channels_claim, channel_unit_begin, channel_units_own, channel_unit_of, channel_describe, channel_said;
-drop view channel_terms, unit_spans;
+drop view organization_channel_terms, channel_terms, unit_spans;
 drop table channel_units, channel_descriptions;
 alter table channels drop column kind, drop column low, drop column high, drop column decimals, drop column step;
