@@ -53,6 +53,7 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
         "devices": Word(
             "gateway.operators.commands:app", "Register, enroll, approve, suspend devices; give them logins."
         ),
+        "channels": Word("api.admin.channels:app", "Say what channels are: units, display names, ranges."),
         "quarantine": Word("gateway.quarantine.console:app", "List, show, replay, discard what was rejected."),
         "accounts": Word("api.admin.accounts:app", "Make users, organizations and API keys."),
         "sql-login": Word("api.admin.sql:app", "Make logins at the database, for Grafana."),

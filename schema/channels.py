@@ -54,6 +54,14 @@ class ChannelTerms(NamedTuple):
     units: tuple[UnitSpan, ...] = ()
     """All units that it had, the first from the beginning of time; empty: always `unit`."""
 
+    def units_in(self, begin: datetime, end: datetime) -> list[UnitSpan]:
+        """The units of samples in [begin, end), in order of time; the first holds at `begin`."""
+        if not self.units:
+            return [UnitSpan(begin, self.unit)]
+        held = [at for at, span in enumerate(self.units) if span.since <= begin]
+        first = held[-1] if held else 0
+        return [self.units[first], *(span for span in self.units[first + 1 :] if span.since < end)]
+
 
 class StandardChannel(NamedTuple):
     """A channel of the standard list. `low` and `high` are the range of usual values, in its unit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
@@ -116,7 +117,12 @@ async def samples(
     content = [[times.text(row.time), *row.values] for row in page]
     qualities = [row.qualities for row in page] if wanted.everything else None
     return _json(
-        wanted, None, [(c.name, c.unit, None) for c in channels], content, qualities=qualities, following=following
+        wanted,
+        None,
+        [(c.name, _unit(wanted, c), None) for c in channels],
+        content,
+        qualities=qualities,
+        following=following,
     )
 
 
@@ -178,7 +184,7 @@ async def _raw_pages(database: Database, wanted: Selection, size: int) -> AsyncI
 def _raw_header(wanted: Selection) -> list[str]:
     header = ["time"]
     for channel in wanted.channels:
-        header.append(_title(channel.name, channel.unit))
+        header.append(_title(channel.name, _unit(wanted, channel)))
         if wanted.everything:
             header.append(f"{channel.name} quality")
     return _told_apart(header)
@@ -216,7 +222,9 @@ async def _csv_buckets(
 
 
 def _bucket_columns(wanted: Selection, aggregates: Sequence[str]) -> list[tuple[str, str | None, str]]:
-    return [(c.name, "1" if name == "count" else c.unit, name) for c in wanted.channels for name in aggregates]
+    return [
+        (c.name, "1" if name == "count" else _unit(wanted, c), name) for c in wanted.channels for name in aggregates
+    ]
 
 
 async def _bucket_pages(
@@ -270,7 +278,20 @@ def _warnings(wanted: Selection, width: timedelta | None) -> list[str]:
         found.append("`from` is inside a bucket: the first bucket holds only what came from then on")
     if width is not None and times.floor(wanted.end, width) != wanted.end:
         found.append("`to` is inside a bucket: the last bucket holds only what came before")
+    for channel in wanted.channels:
+        units = channel.terms.units_in(wanted.begin, wanted.end)
+        found += [
+            f"{channel.name} is stored in {after.unit or 'no known unit'} from {times.text(after.since)} on, before in "
+            f"{before.unit or 'no known unit'}: ask for each by itself"
+            for before, after in pairwise(units)
+        ]
     return found
+
+
+def _unit(wanted: Selection, channel: Channel) -> str | None:
+    """The unit of a column; None if the values of that time have several."""
+    units = {span.unit for span in channel.terms.units_in(wanted.begin, wanted.end)}
+    return units.pop() if len(units) == 1 else None
 
 
 def _title(channel: str, unit: str | None) -> str:

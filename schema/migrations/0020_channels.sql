@@ -178,7 +178,7 @@ declare
     old jsonb;
     new jsonb;
 begin
-    perform pg_advisory_xact_lock(1667785070, organization_);  -- "chan"
+    perform pg_advisory_xact_lock(1635083369, organization_);  -- "audi": one after the other, in the order of the trail
     insert into channels (name) values (channel_) on conflict do nothing;
     select channel_id, coalesce(unit, '') into id, standard from channels where name = channel_;
     select * into o from channel_descriptions d
@@ -324,8 +324,15 @@ begin
             change := change || jsonb_build_object('low', claim.said -> 'low', 'high', claim.said -> 'high');
         end if;
         continue when change = '{}';
-        perform channel_describe(d.organization_id, device_, claim.channel, change,
-                                 case when change ? 'unit' then since_ end, null, 'device ' || d.name, why);
+        begin
+            perform channel_describe(d.organization_id, device_, claim.channel, change,
+                                     case when change ? 'unit' then since_ end, null, 'device ' || d.name, why);
+        exception when object_not_in_prerequisite_state then
+            insert into audit (organization_id, who, action, subject, new, why)
+            values (d.organization_id, 'device ' || d.name, 'channel change refused', 'device/' || d.name,
+                    jsonb_build_object('channel', claim.channel, 'refused', sqlerrm) || change, why);
+            continue;
+        end;
         insert into channel_descriptions (organization_id, device_id, channel_id, claimed, version)
         select d.organization_id, device_, c.channel_id, claim.said, 1 from channels c where c.name = claim.channel
         on conflict (organization_id, channel_id, device_id) do update set claimed = excluded.claimed;
@@ -343,12 +350,16 @@ begin
     select old.organization_id, new.device_id, u.channel_id, u.since, u.unit, u.plain
       from channel_units u
      where u.organization_id = old.organization_id and u.device_id is null
-       and not exists (select from channel_units own where own.device_id = new.device_id and own.channel_id = u.channel_id);
+       and not exists (select from channel_units own where own.device_id = new.device_id and own.channel_id = u.channel_id)
+       and exists (select from device_layouts l join layout_channels lc using (layout_id)
+                    where l.device_id = new.device_id and lc.channel_id = u.channel_id);
     insert into channel_units (organization_id, device_id, channel_id, since, unit, plain)
     select distinct old.organization_id, new.device_id, u.channel_id, '-infinity'::timestamptz, coalesce(c.unit, ''), true
       from channel_units u join channels c using (channel_id)
      where u.organization_id = new.organization_id and u.device_id is null
-       and not exists (select from channel_units own where own.device_id = new.device_id and own.channel_id = u.channel_id);
+       and not exists (select from channel_units own where own.device_id = new.device_id and own.channel_id = u.channel_id)
+       and exists (select from device_layouts l join layout_channels lc using (layout_id)
+                    where l.device_id = new.device_id and lc.channel_id = u.channel_id);
     update channel_units set organization_id = new.organization_id where device_id = new.device_id;
     update channel_descriptions set organization_id = new.organization_id where device_id = new.device_id;
     return null;
