@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 
 import asyncpg
 
@@ -22,6 +25,7 @@ SQL = load("devices")
 class Channel:
     """A channel of one device; `slots` maps a layout_id to the place in frames.values, counted from 1."""
 
+    channel_id: int
     name: str
     terms: ChannelTerms
     since: int
@@ -32,6 +36,11 @@ class Channel:
     def unit(self) -> str | None:
         """The unit that holds now; `terms.units` has those that held before."""
         return self.terms.unit
+
+    @property
+    def step(self) -> bool:
+        """Whether a value holds until the next one, as a setpoint does: between two samples there is no other value."""
+        return self.terms.step
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +65,28 @@ async def device_id(database: Database, name: str) -> int:
 
 async def device(database: Database, name: str) -> DeviceChannels:
     """Return a device with its channels and their places in its layouts. Raises NotFound."""
-    rows = await database.fetch(SQL["slots"], name)
-    if not rows:
+    found = await many(database, [name])
+    if not found:
         raise unknown(name)
+    return found[0]
+
+
+async def many(database: Database, names: Sequence[str]) -> list[DeviceChannels]:
+    """Return those of these devices that there are, by name, with their channels and their places in the layouts."""
+    rows = await database.fetch(SQL["slots"], names)
+    return [_with_channels(name, list(some)) for name, some in groupby(rows, itemgetter("device"))]
+
+
+def _with_channels(name: str, rows: Sequence[asyncpg.Record]) -> DeviceChannels:
     sent = [row for row in rows if row["layouts"] is not None]
     channels = tuple(
-        Channel(row["channel"], terms(row), row["first"], dict(zip(row["layouts"], row["ordinals"], strict=True)))
+        Channel(
+            row["channel_id"],
+            row["channel"],
+            terms(row),
+            row["first"],
+            dict(zip(row["layouts"], row["ordinals"], strict=True)),
+        )
         for row in sent
     )
     return DeviceChannels(rows[0]["device_id"], name, max((row["last"] for row in sent), default=0), channels)

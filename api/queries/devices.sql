@@ -28,9 +28,9 @@ select d.device_id, d.name, d.state, d.registered_at, d.title, d.location, d.tag
  where d.name = $1;
 
 -- name: slots
--- The device's channels: in which of its layouts each has which slot, and what is said of it. One row of nulls for a
--- device without layouts, no row for an unknown device.
-select d.device_id, s.first, s.last, s.layouts, s.ordinals, t.*
+-- Of each of the devices $1, by name, its channels: in which of its layouts each has which slot, and what is said of it. One
+-- row of nulls for a device without layouts, no row for an unknown device.
+select d.name as device, d.device_id, s.first, s.last, s.layouts, s.ordinals, s.channel_id, t.*
   from devices d
   left join lateral (
        select lc.channel_id, min(l.position) as first, max(l.position) as last,
@@ -41,8 +41,8 @@ select d.device_id, s.first, s.last, s.layouts, s.ordinals, t.*
   left join lateral (
        select channel, unit, description, title, kind, low, high, decimals, step, since, units
          from channel_terms t where t.device_id = d.device_id and t.channel_id = s.channel_id) t on true
- where d.name = $1
- order by s.channel_id;
+ where d.name = any ($1::text[])
+ order by d.name, s.channel_id;
 
 -- name: id
 select device_id from devices where name = $1;

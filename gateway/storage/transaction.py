@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 import asyncpg
+import structlog
 
 from gateway.errors import GatewayError
 from gateway.intake.accounting import ItemCounts, record
@@ -20,6 +21,8 @@ from gateway.storage.conflict import probe_conflicting, store_conflicting
 from gateway.storage.quota import Keep, Quota
 from schema.reasons import Reason
 
+log = structlog.get_logger()
+
 STATEMENT_BYTES = 2**24
 """Bytes of payloads in one statement, roughly: PostgreSQL always drops a connection that sends a message of 1 GB."""
 KEEP: Keep = Quota().keep
@@ -27,11 +30,10 @@ KEEP: Keep = Quota().keep
 
 
 class CommitUnknown(GatewayError):
-    """COMMIT failed for `reason`. The server can tell by `transaction_id` whether `outcome` is committed after all."""
+    """COMMIT failed for `reason`. The server can tell by its transaction whether `outcome` is committed after all."""
 
-    def __init__(self, transaction_id: int, outcome: ItemCounts, reason: Exception) -> None:
-        super().__init__(f"no answer to COMMIT of transaction {transaction_id}: {reason}")
-        self.transaction_id = transaction_id
+    def __init__(self, outcome: ItemCounts, reason: Exception) -> None:
+        super().__init__(f"no answer to COMMIT of transaction {outcome.transaction_id}: {reason}")
         self.outcome = outcome
         self.reason = reason
 
@@ -60,11 +62,15 @@ async def store(
             if command_results:
                 rejects += await store_command_results(connection, command_results, outcome)
             if lost := [*_lost(given_up, statuses)]:
-                outcome.lost += await add_lost(connection, lost)
+                newly = await add_lost(connection, lost)
+                outcome.lost += newly.frames
+                outcome.unbelieved += len(newly.unbelieved)
+                if newly.unbelieved:
+                    log.warning("devices give up frames far above all that have arrived", devices=newly.unbelieved[:10])
                 outcome.committed["result"] += len(given_up)
             for portion in _portions(rejects):
                 await keep(connection, cell, portion, outcome)
-            transaction_id = await record(connection, cell, outcome)
+            outcome.transaction_id = await record(connection, cell, outcome)
         except BaseException:
             late.forget_newest(frames)
             with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # connection may be gone
@@ -74,7 +80,7 @@ async def store(
             await transaction.commit()
         except Exception as error:
             late.forget_newest(frames)
-            raise CommitUnknown(transaction_id, outcome, error) from error
+            raise CommitUnknown(outcome, error) from error
     return outcome
 
 
