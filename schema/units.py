@@ -74,6 +74,10 @@ class Affine(NamedTuple):
         """The values converted, in the same shape; NaN stays NaN."""
         return values if self == SAME else values * self.factor + self.summand
 
+    def one(self, value: float) -> float:
+        """One value converted, as `of` does it."""
+        return value if self == SAME else value * self.factor + self.summand
+
     def then(self, after: Affine) -> Affine:
         """First this conversion, then `after`."""
         return Affine(self.factor * after.factor, self.summand * after.factor + after.summand)

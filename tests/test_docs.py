@@ -16,6 +16,7 @@ from schema.alarms import conditions, files, rules
 from schema.channels import STANDARD
 from schema.contents import DOORS
 from schema.topics import Down, Kind, topic
+from schema.units import DIMENSIONS
 from tests import http_page
 from tests.openapi import document
 from tests.reference import page
@@ -118,7 +119,10 @@ def test_the_standard_list_is_on_the_page_of_channels() -> None:
         f"| `{it.name}` | {it.unit} | {it.description} | {it.kind} | {it.low:g} to {it.high:g} | {it.decimals} |"
         for it in STANDARD
     ]
-    assert [line for line in text("docs/channels.md").splitlines() if line.startswith("| `")] == wanted
+    lines = text("docs/channels.md").splitlines()
+    assert [line for line in lines if line.startswith("| `")] == wanted
+    for dimension, units in DIMENSIONS.items():
+        assert f"| {dimension} | {', '.join(units)} |" in lines
 
 
 def test_every_topic_is_on_the_page_for_firmware() -> None:

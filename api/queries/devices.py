@@ -13,6 +13,7 @@ import asyncpg
 from api.database import Database
 from api.problems import NotFound
 from api.queries import load
+from api.series.shown import ShownUnit
 from api.shapes import devices as shapes
 from api.shapes.devices import DeviceChange, DeviceDetail, Presence
 from schema import times
@@ -31,11 +32,13 @@ class Channel:
     since: int
     """The position of the device's first layout with this channel."""
     slots: dict[int, int]
+    shown: ShownUnit | None = None
+    """None: as it is stored, which is in one unit."""
 
     @property
     def unit(self) -> str | None:
-        """The unit that holds now; `terms.units` has those that held before."""
-        return self.terms.unit
+        """The unit in which it is shown."""
+        return self.terms.unit if self.shown is None else self.shown.unit
 
     @property
     def step(self) -> bool:

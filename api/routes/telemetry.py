@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
@@ -15,13 +14,25 @@ from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.database import Database
 from api.http import answers, cursors, description
-from api.http.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest, recent
+from api.http.parameters import (
+    Cursor,
+    DeviceName,
+    Duration,
+    Instant,
+    Parameters,
+    Quality,
+    UnitsAsked,
+    listed,
+    nearest,
+    recent,
+)
 from api.problems import BadParameter, TooMuch
 from api.queries import devices, telemetry_buckets
 from api.queries import telemetry as queries
 from api.queries.devices import Channel, DeviceChannels
 from api.queries.samples import Deadline
 from api.queries.selection import Selection
+from api.queries.shown_units import ShownUnits
 from api.queries.telemetry import Row
 from api.queries.telemetry_buckets import AGGREGATES, BucketRows, BucketWish, texts, unit
 from api.routes import Router
@@ -56,6 +67,7 @@ class TelemetryParameters(Parameters):
     aggregate: list[str] = Field(
         [], description=f"of each bucket: {', '.join(AGGREGATES)}; repeated or with commas. None: avg, min, max"
     )
+    unit: UnitsAsked = Field([])
     quality: Quality = "good"
     limit: int | None = Field(
         None,
@@ -99,7 +111,10 @@ async def samples(
     aggregates = _aggregates(asked)
     start = _start(request, asked)
     found = await devices.device(database, device)
-    channels = _channels(found, listed(asked.channel, asked.channels), start.position)
+    units = ShownUnits(asked.unit)
+    named = _channels(found, listed(asked.channel, asked.channels), start.position)
+    channels = units.of(named, times.Span(start.begin, start.end))
+    units.check()
     wanted = Selection(found, channels, start.begin, start.end, asked.quality == "all")
     if asked.bucket is not None:
         wish = BucketWish(Division(asked.bucket), tuple(aggregates))
@@ -122,7 +137,7 @@ async def samples(
     return _json(
         wanted,
         None,
-        [(c.name, _unit(wanted, c), None) for c in channels],
+        [(c.name, c.unit, None) for c in channels],
         content,
         qualities=qualities,
         following=following,
@@ -187,7 +202,7 @@ async def _raw_pages(database: Database, wanted: Selection, size: int) -> AsyncI
 def _raw_header(wanted: Selection) -> list[str]:
     header = ["time"]
     for channel in wanted.channels:
-        header.append(_title(channel.name, _unit(wanted, channel)))
+        header.append(_title(channel.name, channel.unit))
         if wanted.everything:
             header.append(f"{channel.name} quality")
     return told_apart(header)
@@ -265,20 +280,8 @@ def _warnings(wanted: Selection, width: timedelta | None) -> list[str]:
         found.append("`from` is inside a bucket: the first bucket holds only what came from then on")
     if width is not None and times.floor(wanted.end, width) != wanted.end:
         found.append("`to` is inside a bucket: the last bucket holds only what came before")
-    for channel in wanted.channels:
-        units = channel.terms.units_in(wanted.begin, wanted.end)
-        found += [
-            f"{channel.name} is stored in {after.unit or 'no known unit'} from {times.text(after.since)} on, before in "
-            f"{before.unit or 'no known unit'}: ask for each by itself"
-            for before, after in pairwise(units)
-        ]
-    return found
-
-
-def _unit(wanted: Selection, channel: Channel) -> str | None:
-    """The unit of a column; None if the values of that time have several."""
-    units = {span.unit for span in channel.terms.units_in(wanted.begin, wanted.end)}
-    return units.pop() if len(units) == 1 else None
+    notes = (note for channel in wanted.channels if channel.shown for note in channel.shown.notes)
+    return [*found, *dict.fromkeys(notes)]
 
 
 def _title(channel: str, unit: str | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import httpx2
+import pytest
 
 from api.access.roles import Role
 from api.queries.units import Units
@@ -116,6 +117,76 @@ async def test_a_change_of_unit_never_relabels_what_is_stored(
     assert ([one["unit"] for one in before["columns"]], before["warnings"]) == (["bar"], [])
     after = await operator.get("/devices/br-1/telemetry", **asked | {"from": text(50), "to": text(100)})
     assert [one["unit"] for one in after["columns"]] == ["mbar"]
+
+
+async def test_answers_that_span_a_change_are_in_the_newer_unit_and_say_so(plant: Plant, operator: Operator) -> None:
+    """In every mode: raw, buckets that hold the change, at, plot. Values are 1 to 10, the first five in bar."""
+    await vessel(plant)
+    await say(operator, "/channels/pressure", unit="mbar", unit_since=text(50))
+    in_mbar = [1000.0, 2000.0, 3000.0, 4000.0, 5000.0, 6.0, 7.0, 8.0, 9.0, 10.0]
+    asked = {"device": "br-1", "channel": "pressure", "from": text(0), "to": text(100)}
+    said = (f"pressure is stored in bar before {text(50)} and in mbar from then on: all is converted to mbar",)
+
+    raw = await operator.get("/telemetry", **asked)
+    assert [one["unit"] for one in raw["columns"]] == ["mbar"]
+    assert [row[-1] for row in raw["rows"]] == pytest.approx(in_mbar)
+    assert set(said) <= set(raw["warnings"])
+    for path in ("/telemetry", "/devices/br-1/telemetry"):
+        where = asked if path == "/telemetry" else {name: asked[name] for name in ("channel", "from", "to")}
+        found = await operator.get(path, **where, bucket="40s", aggregate="avg,max,count,sum", unit="kPa")
+        cells = [row[-4:] for row in found["rows"]]
+        buckets = [[value / 10 for value in in_mbar[first : first + 4]] for first in (0, 4, 8)]
+        for got, some in zip(cells, buckets, strict=True):
+            assert got == pytest.approx([sum(some) / len(some), max(some), len(some), sum(some)])
+        assert [one["unit"] for one in found["columns"]] == ["kPa", "kPa", "1", "kPa"]
+    at_ = await operator.get("/telemetry", device="br-1", channel="pressure", at=f"{text(41)},{text(61)}", unit="bar")
+    assert [row[-1] for row in at_["rows"]] == pytest.approx([5.0, 0.007])
+    plot = await operator.get("/telemetry", **asked, mode="plot", unit="bar")
+    assert [value for _, value in plot["series"][0]["points"]] == pytest.approx([value / 1000 for value in in_mbar])
+    newest = await operator.get("/telemetry", device="br-1", channel="pressure", mode="latest", unit="bar")
+    assert [(it["value"], it["unit"]) for it in newest["latest"]] == [(pytest.approx(0.01), "bar")]
+
+
+async def test_units_that_do_not_convert_are_columns_of_their_own(plant: Plant, operator: Operator) -> None:
+    await vessel(plant)
+    await say(operator, "/channels/pressure", unit="V", unit_since=text(50))
+    await say(operator, "/channels/pressure", unit="kPa", unit_since=text(80))
+    asked = {"device": "br-1", "channel": "pressure", "from": text(0), "to": text(100)}
+    raw = await operator.get("/telemetry", **asked)
+    assert [one["unit"] for one in raw["columns"]] == ["kPa", "V"]
+    assert [row[-2:] for row in raw["rows"]] == [
+        *([100.0 * n, None] for n in range(1, 6)),
+        *([None, float(n)] for n in range(6, 9)),
+        *([float(n), None] for n in (9, 10)),
+    ]
+    assert len([one for one in raw["warnings"] if "a column for each" in one]) == 2
+    found = await operator.get("/telemetry", **asked, bucket="100s", aggregate="min,count")
+    [cells] = [row[2:] for row in found["rows"]] if len(found["rows"]) == 1 else [None]
+    assert cells is None or cells == [9.0, 7, 6.0, 3]
+
+
+async def test_a_unit_is_converted_on_request_or_refused_with_what_is_possible(
+    plant: Plant, operator: Operator
+) -> None:
+    device = await plant.device("br-1")
+    layout = await plant.layout(device, "temperature", "dissolved_oxygen", "dissolved_oxygen_output", "feed_a_rate")
+    await plant.frames(device, layout, [(at(0), [37.0, 100.0, 50.0, 1500.0], None)])
+    asked = {"device": "br-1", "from": text(0), "to": text(10)}
+    found = await operator.get("/telemetry", **asked, unit=["degF", "L/h", "mg/L"])
+    assert {
+        one["channel"]: (one["unit"], value) for one, value in zip(found["columns"], found["rows"][0][2:], strict=True)
+    } == {
+        "temperature": ("°F", pytest.approx(98.6)),
+        "dissolved_oxygen": ("mg/L", pytest.approx(6.727, abs=0.002)),
+        "dissolved_oxygen_output": ("%", 50.0),
+        "feed_a_rate": ("L/h", 1.5),
+    }
+    assert any("37 °C, salinity 0, 1 atm" in one for one in found["warnings"]), found["warnings"]
+    refused = await operator.client.get(
+        "/api/v1/telemetry", params=asked | {"channel": "temperature", "unit": "bar"}, headers=operator.headers
+    )
+    assert refused.status_code == 422
+    assert "values in °C cannot be in bar: they can be in K, °F" in refused.json()["detail"]
 
 
 async def test_a_device_has_a_unit_of_its_own_and_takes_it_along(
