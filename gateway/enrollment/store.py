@@ -76,6 +76,7 @@ on conflict (name) do update set name = excluded.name returning device_id, state
 PIN = """
 update serials set device_id = $2, identity_key = $3 where serial = $1"""
 CLAIM = "select channels_claim($1, $2::jsonb, $3)"
+MODEL = "update devices set model = $2 where device_id = $1 and model is distinct from $2"
 NUMBERS = """
 select (select coalesce(max(generation), 0) + 1 from credentials where device_id = $1) as generation,
        greatest((select max(boot) from statuses where device_id = $1),
@@ -249,10 +250,12 @@ async def pin(connection: PoolConnection, session: EnrollmentSession, device_id:
 
 
 async def claim(connection: PoolConnection, session: EnrollmentSession, device_id: int) -> None:
-    """Note what the firmware says of its channels: its proof was right, so it is who it says."""
-    described = msgspec.json.decode(session.hello, type=Hello).described
-    if described:
-        said = msgspec.json.encode(described).decode()
+    """Note what the firmware says of its hardware and channels: its proof was right, so it is who it says."""
+    hello = msgspec.json.decode(session.hello, type=Hello)
+    if hello.hardware:
+        await connection.execute(MODEL, device_id, shown(hello.hardware))
+    if hello.described:
+        said = msgspec.json.encode(hello.described).decode()
         await connection.execute(CLAIM, device_id, said, f"enrollment {session.txn}")
 
 
