@@ -66,6 +66,6 @@ def test_a_rule_covers_devices_of_its_organization_alone() -> None:
 def test_a_rule_that_cannot_be_read_is_told_and_hides_no_other() -> None:
     odd, coverage = rule(1) | {"definition": '{"when": {"kind": "moon"}}'}, Coverage()
     found = coverage.of([odd, rule(2)], [device(1)])
-    assert ([stored.rule_id for stored in found[1][1]], coverage.unreadable) == ([2], {1})
+    assert ([stored.rule_id for stored in found[1][1]], {*coverage.unreadable}) == ([2], {1})
     found = coverage.of([rule(1) | {"version": 2}, rule(2)], [device(1)])
-    assert ([stored.rule_id for stored in found[1][1]], coverage.unreadable) == ([1, 2], set())
+    assert ([stored.rule_id for stored in found[1][1]], [*coverage.unreadable]) == ([1, 2], [])
