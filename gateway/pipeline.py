@@ -43,6 +43,7 @@ from gateway.settings import Settings
 from gateway.storage.quota import Quota
 from gateway.storage.write import Writer
 from gateway.upkeep.beat import IntakeBeat
+from gateway.upkeep.news import CommitNews
 from schema.reasons import Reason
 from schema.topics import Kind
 
@@ -81,6 +82,7 @@ class Pipeline:
             before_connect=registry.forget_newest,
         )
         self._beat = IntakeBeat(settings, pool, lambda: self._session.subscribed and not self._window.bytes)
+        self._news = CommitNews(settings)
         self._lead = CellLead(settings, self._troubles)
         self.leading = self._lead.leading
         metrics.WAITING_MESSAGES.set_function(lambda: self._window.waiting)
@@ -107,6 +109,7 @@ class Pipeline:
             decoder = group.create_task(self._decode(), name="decode")
             writer = group.create_task(self._write(), name="write")
             beat = group.create_task(self._beat.run(), name="beat")
+            news = group.create_task(self._news.run(), name="news")
             await stop.wait()
             log.info("stopping: no more messages are taken", waiting=self._window.waiting)
             self._session.stop_intake()
@@ -128,6 +131,7 @@ class Pipeline:
             await self._session.leave()
             await session
             beat.cancel()
+            news.cancel()
             lead.cancel()
 
     # -- decode
@@ -177,6 +181,7 @@ class Pipeline:
             accounting.settled(batch.items, outcome)
             self._receipts.note(batch.items, outcome.unkept)
             self._beat.committed(batch.items[-1].received_ms)
+            self._news.committed(outcome.transaction_id, +outcome.committed)
             for connection, packet_ids in batch.acks.items():
                 connection.acknowledge(packet_ids)
             self._window.release(batch.bytes)

@@ -150,7 +150,7 @@ class Streams:
             raise
 
     async def states(self, device_ids: Collection[int], streams: Collection[Stream] = ()) -> list[StreamState]:
-        """The states of the OPEN_BOOTS newest boots of these devices, and of these of their streams."""
+        """The states of the OPEN_BOOTS newest boots of these devices, and of those of `streams` that are theirs."""
         if not device_ids:
             return []
         rows = await self._pool.fetch(STATES, list(device_ids), OPEN_BOOTS, MOST_HOLES, *_columns(streams))
@@ -160,7 +160,7 @@ class Streams:
         ]
 
     async def recent(self) -> list[StreamState]:
-        """The states of all devices with data of the last day: for a start, or a broker that has lost its receipts."""
+        """The states of all devices with data of the last day: at the start, and after a broker lost its receipts."""
         streams = [(row["device_id"], row["boot"]) for row in await self._pool.fetch(RECENT)]
         return await self.states({device_id for device_id, _ in streams}, streams)
 

@@ -87,8 +87,9 @@ class Writer:
                     self._pool, self._registry, self._cell, items, conflicting=conflicting, keep=self._keep
                 )
             except CommitUnknown as unknown:
-                log.warning("no answer to COMMIT", transaction_id=unknown.transaction_id, error=str(unknown.reason))
-                if await self._committed(unknown.transaction_id):
+                transaction_id = unknown.outcome.transaction_id
+                log.warning("no answer to COMMIT", transaction_id=transaction_id, error=str(unknown.reason))
+                if await self._committed(transaction_id):
                     trouble.reset()
                     return unknown.outcome
                 error = unknown.reason
