@@ -8,6 +8,7 @@ import aiomqtt
 import pytest
 
 from gateway.broker.address import BrokerLogin
+from gateway.broker.client import MqttClient
 from gateway.broker.outbox import Outbox
 from gateway.broker.session import IntakeSession
 from gateway.broker.window import IntakeWindow
@@ -96,7 +97,7 @@ async def test_a_client_that_sends_too_large_a_packet_again_and_again_is_counted
 ) -> None:
     gateway.start()
     for size, accepted in ((MOST_PACKET - 100, True), (MOST_PACKET, False), (MOST_PACKET + 200_000, False)):
-        client = aiomqtt.Client(broker.host, broker.port, protocol=protocol)
+        client = MqttClient(broker.host, broker.port, protocol=protocol)
         try:
             async with client:
                 await client.publish("bioreactors/r1/telemetry", bytes(size), qos=1, timeout=5)

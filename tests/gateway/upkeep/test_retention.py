@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import aiomqtt
 import asyncpg
 import pytest
 
+from gateway.broker.client import MqttClient
 from gateway.runtime.database import Pool, create_pool
 from gateway.upkeep.retention import Retention
 from tests.api.accounts import organization
@@ -54,7 +54,7 @@ async def old(gateway: GatewayProcess, broker: Broker, database: asyncpg.Connect
     other = await organization(database, "north")
     await database.execute("insert into devices (name, organization_id) values ('r1', 1), ('r2', $1)", other)
     gateway.start(max_age_s=100 * 86400, max_skew_s=3600)
-    async with aiomqtt.Client(broker.host, broker.port) as client:
+    async with MqttClient(broker.host, broker.port) as client:
         for device, count in (("r1", 3), ("r2", 2)):
             for number, age in enumerate((60, 50, 40, 1)):
                 t = int((now - age * DAY).timestamp() * 1000)
@@ -104,7 +104,7 @@ async def test_old_chunks_go_but_what_the_first_organization_holds_and_the_accou
     assert metrics['biogate_retention_dropped_rows_total{kind="frame"}'] == 12
     assert metrics['biogate_retention_dropped_chunks_total{kind="frame"}'] == 3
 
-    async with aiomqtt.Client(broker.host, broker.port) as client:  # what was dropped does not come back
+    async with MqttClient(broker.host, broker.port) as client:  # what was dropped does not come back
         frame = {"boot": 1, "seq": 0, "t": int((old - 60 * DAY).timestamp() * 1000), "v": {"ph": 7.0}}
         await client.publish("bioreactors/r1/telemetry", json.dumps(frame), qos=1)
     assert gateway.settle(1)["quarantined"] == 1
