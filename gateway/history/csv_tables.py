@@ -83,7 +83,9 @@ def _decimal(lines: Sequence[str], delimiter: str) -> Decimal:
     if delimiter == ",":
         return "."
     cells = [cell.strip().strip('"') for line in lines for cell in line.split(delimiter)]
-    commas, points = (sum(bool(re.fullmatch(rf"[+-]?\d*{sign}\d+([eE][+-]?\d+)?", c)) for c in cells) for sign in (",", r"\."))
+    commas, points = (
+        sum(bool(re.fullmatch(rf"[+-]?\d*{sign}\d+([eE][+-]?\d+)?", c)) for c in cells) for sign in (",", r"\.")
+    )
     return "," if commas > points else "."
 
 
@@ -98,25 +100,27 @@ def _csv(content: Utf8, part: _Part, delimiter: str) -> Table:
     def batches(columns: Sequence[int], refuse: RefusedRow) -> Iterator[Batch]:
         if begin >= part.end:
             return
-        yield from _csv_batches(content, begin, part, delimiter, len(headings), columns, refuse)
+        names = [str(n) for n in range(len(headings))]
+        yield from _csv_batches(content, part._replace(begin=begin), (delimiter, names, columns), refuse)
 
     return Table(part.name, headings, batches, first_row=part.row + 1)
 
 
 def _csv_batches(
-    content: Utf8, begin: int, part: _Part, delimiter: str, width: int, columns: Sequence[int], refuse: RefusedRow
+    content: Utf8, part: _Part, columns: tuple[str, list[str], Sequence[int]], refuse: RefusedRow
 ) -> Iterator[Batch]:
+    """The rows of a part, which begins behind its headings. All cells are text, for one way of reading them.
+    `columns`: the delimiter, a name for each column, and the numbers of those that are wanted."""
     import pyarrow as pa  # noqa: PLC0415 - a third of a second, when a file is read
     from pyarrow import csv as arrow_csv  # noqa: PLC0415 - as above
 
-    names = [str(n) for n in range(width)]
-    wanted = [names[n] for n in columns]
+    delimiter, names, wanted = columns
 
     def skipped(row: Any) -> str:
         refuse(part.row + row.number, row.text, MALFORMED)
         return "skip"
 
-    source = pa.BufferReader(pa.py_buffer(content).slice(begin, part.end - begin))
+    source = pa.BufferReader(pa.py_buffer(content).slice(part.begin, part.end - part.begin))
     try:
         reader = arrow_csv.open_csv(
             source,
@@ -125,7 +129,7 @@ def _csv_batches(
                 delimiter=delimiter, ignore_empty_lines=False, invalid_row_handler=skipped
             ),
             convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False
+                column_types=dict.fromkeys(names, pa.string()), include_columns=[names[n] for n in wanted]
             ),
         )
         first = 0

@@ -6,7 +6,9 @@ field that stands twice is the same text twice. There are no patterns: a templat
 
 from __future__ import annotations
 
+import codecs
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from gateway.history.errors import UnusableFile
+from gateway.history.local_times import zone_of
 from gateway.history.tables import FileForm
 
 FIELDS = {"vessel": r"\d{1,6}", "name": r".{1,64}?", "role": r"\.[A-Za-z]{1,16}", "unit": r"[^\[\]()]{0,32}"}
@@ -23,6 +26,14 @@ MOST_HEADING = 200
 READY = "mappings"
 MOST_BYTES = 2**18
 """Bytes of a mapping file."""
+
+OPTIONS = {
+    "zone": "time.zone",
+    "time_column": "time.column",
+    "time_form": "time.form",
+    **{name: name for name in ("device", "device_column", "delimiter", "decimal", "encoding")},
+}
+"""What can be said beside a mapping → where it stands in one."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_HEADING)]
 
@@ -142,6 +153,23 @@ def parse_mapping(content: bytes) -> FileMapping:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise UnusableFile(f"the mapping is not usable: {error}") from error
     assert mapping.patterns is not None  # a wrong template is told now
+    return mapping
+
+
+def changed(mapping: FileMapping, said: Mapping[str, str | None]) -> FileMapping:
+    """The mapping, with what is said by OPTIONS in its place; None says nothing. Raises UnusableFile."""
+    content = msgspec.to_builtins(mapping)
+    for option, value in said.items():
+        if value is not None:
+            part, _, name = OPTIONS[option].rpartition(".")
+            (content[part] if part else content)[name] = value
+    try:
+        mapping = msgspec.convert(content, FileMapping)
+        codecs.lookup(mapping.encoding or "utf-8")
+    except (msgspec.ValidationError, LookupError) as error:
+        raise UnusableFile(f"an option is not usable: {error}") from error
+    if mapping.time.zone is not None:
+        zone_of(mapping.time.zone)
     return mapping
 
 

@@ -1,8 +1,8 @@
 """Reads cells of text as numbers, in one way for all files. Pure.
 
-A number has digits, at most one decimal sign, and perhaps an exponent: `7`, `-.015`, `6.9E-04`, and with a decimal comma
-`7,2`. There are no signs between thousands: `1.234` would be two numbers. Blanks at the ends do not count. `NaN` and
-infinity say that there is no value, as in a message of a device.
+A number has digits, at most one decimal sign, and perhaps an exponent: `7`, `-.015`, `6.9E-04`, and with a decimal
+comma `7,2`. There are no signs between thousands: `1.234` would be two numbers. Blanks at the ends do not count. `NaN`
+and infinity say that there is no value, as in a message of a device.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 NOTHING = r"^[+-]?(?i:nan|inf|infinity)$"
 
 SENT, EMPTY, NO_VALUE = 0, 1, 2
-"""States of a cell: a number; nothing stands there, or what stands there was refused; the file says there is no value."""
+"""States of a cell: a number; empty, or refused; the file says that there is no value."""
 
 Refuse = Callable[[int, str, str], None]
 """Told of a refused cell: its index, its text, and the reason."""
@@ -43,7 +43,7 @@ def arrow() -> Any:
 
 
 def numbers(column: Any, decimal: Decimal, refuse: Refuse) -> Cells:
-    """Read a column, an Arrow array of text or numbers. Cells that are no numbers are told to `refuse`, and are EMPTY."""
+    """Read a column, an Arrow array of text or numbers. `refuse` is told of cells that are none; they are EMPTY."""
     import pyarrow as pa  # noqa: PLC0415 - see `arrow`
 
     compute = arrow()

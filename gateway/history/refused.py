@@ -31,9 +31,14 @@ class Refusals:
 
     def add(self, table: str, row: int, column: str, text: str, reason: str) -> None:
         self.counts[reason] += 1
-        if len(self.named) < MOST_NAMED:
+        if self.has_room:
             shown = text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"
             self.named.append(RefusedCell(table, row, column, shown, reason))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the next one will be named."""
+        return len(self.named) < MOST_NAMED
 
     @property
     def total(self) -> int:

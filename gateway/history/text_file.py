@@ -47,8 +47,7 @@ def opened(path: Path, encoding: str) -> Iterator[Utf8]:
         if not path.stat().st_size:
             raise UnusableFile("the file is empty")
         if encoding == "utf-8":
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                yield mapped
+            yield _mapped(file)
             return
         with TemporaryFile() as copy:
             try:
@@ -59,8 +58,12 @@ def opened(path: Path, encoding: str) -> Iterator[Utf8]:
             copy.flush()
             if not copy.tell():
                 raise UnusableFile("the file is empty")
-            with mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                yield mapped
+            yield _mapped(copy)
+
+
+def _mapped(file: IO[bytes]) -> mmap.mmap:
+    """The content of the file. It goes when nobody has it any more: a reader may have a part of it for longer."""
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _decoded(file: IO[bytes], encoding: str) -> Iterator[str]:

@@ -97,8 +97,8 @@ def _one_by_one(text: Any, form: str | None, refuse: Refuse) -> TimeColumn:
         if cell is not None:
             try:
                 times[n], local[n] = _read(cell, form)
-            except ValueError as error:
-                refuse(n, cell, f"not a time: {error}")
+            except ValueError:
+                refuse(n, cell, f"not a time of the form {form}" if form else "not a time")
     return TimeColumn(times, local)
 
 
@@ -109,7 +109,7 @@ def _read(cell: str, form: str | None) -> tuple[int, bool]:
             moment = datetime.strptime(cell, known)  # noqa: DTZ007 - it may be local
         except ValueError:
             if form:
-                raise ValueError(f"it is not of the form {form}") from None
+                raise
             continue
         return (as_local(moment), True) if moment.tzinfo is None else (microseconds(moment), False)
     if not cell[0].isdigit():  # nothing is relative to now here
