@@ -38,6 +38,7 @@ from api.routes import (
     enrollments,
     events,
     installation,
+    jobs,
     latest,
     lifecycle,
     operation,
@@ -58,7 +59,7 @@ from schema.serials import MOST_BYTES
 
 ROUTES = (
     *(operation, latest, telemetry, devices, status, annotations, events, quarantine),
-    *(enrollments, serials, lifecycle, commands, audit),
+    *(enrollments, serials, lifecycle, commands, audit, jobs),
     *(accounts, organizations, installation, retention),
     *(alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )

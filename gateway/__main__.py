@@ -123,7 +123,7 @@ def load_secrets(directory: Path) -> Secrets:
 
 def login(settings: Settings, secrets: Secrets | None, client_id: str) -> BrokerLogin:
     """The login of the intake and of commands: from the settings, else from the secrets, else none."""
-    username, password = process.broker_login(settings, secrets)
+    username, password = process.broker_login(settings, secrets, "gateway")
     return BrokerLogin(client_id, username, None if password is None else password.encode())
 
 

@@ -38,6 +38,9 @@ MISSING_FRAMES = Gauge("biogate_missing_frames", "frames missing in those holes,
 OLDEST_HOLE = Gauge("biogate_oldest_hole_seconds", "time for which the oldest of those holes is known")
 BACKFILL_REQUESTS = Counter("biogate_backfill_requests", "times a device was asked for missing frames")
 LOST_FRAMES = Counter("biogate_lost_frames", "frames that never arrived and that their device does not have any more")
+LOSSES_UNBELIEVED = Counter(
+    "biogate_losses_unbelieved", "times a device gave up frames far above all that have arrived: none is lost by it"
+)
 STREAMS_OVERFLOWED = Counter("biogate_streams_overflowed", "merges that left ranges of a boot out: it had too many")
 
 DEFECTS = Counter("biogate_defects", "times that a part failed by a defect and was started again", ["what"])

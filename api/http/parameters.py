@@ -60,7 +60,7 @@ Words = Annotated[
 
 
 NAME: JsonDict = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}
-"""As `is_device_name` has it, for the description: the words of a refusal are ours."""
+"""The pattern of a device's name, for the description alone: `device_name` refuses others in our own words."""
 
 
 def device_name(name: str) -> str:

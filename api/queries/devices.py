@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 
 import asyncpg
 
@@ -20,12 +23,18 @@ SQL = load("devices")
 class Channel:
     """A channel of one device; `slots` maps a layout_id to the place in frames.values, counted from 1."""
 
+    channel_id: int
     name: str
     unit: str | None
     description: str | None
     since: int
     """The position of the device's first layout with this channel."""
     slots: dict[int, int]
+
+    @property
+    def step(self) -> bool:
+        """Whether a value holds until the next one, as a setpoint does: between two samples there is no other value."""
+        return self.name.endswith("_setpoint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +59,26 @@ async def device_id(database: Database, name: str) -> int:
 
 async def device(database: Database, name: str) -> DeviceChannels:
     """Return a device with its channels and their places in its layouts. Raises NotFound."""
-    rows = await database.fetch(SQL["slots"], name)
-    if not rows:
+    found = await many(database, [name])
+    if not found:
         raise unknown(name)
+    return found[0]
+
+
+async def many(database: Database, names: Sequence[str]) -> list[DeviceChannels]:
+    """Return those of these devices that there are, by name, with their channels and their places in the layouts."""
+    rows = await database.fetch(SQL["slots"], names)
+    return [_with_channels(name, list(some)) for name, some in groupby(rows, itemgetter("device"))]
+
+
+def _with_channels(name: str, rows: Sequence[asyncpg.Record]) -> DeviceChannels:
     channels: dict[int, Channel] = {}
     for row in rows:
         if row["channel_id"] is None:
             continue
         found = channels.get(row["channel_id"])
         if found is None:
-            found = Channel(row["name"], row["unit"], row["description"], row["position"], {})
+            found = Channel(row["channel_id"], row["name"], row["unit"], row["description"], row["position"], {})
             channels[row["channel_id"]] = found
         found.slots[row["layout_id"]] = row["ordinal"]
     position = max(row["position"] or 0 for row in rows)

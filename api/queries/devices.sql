@@ -28,15 +28,15 @@ select d.device_id, d.name, d.state, d.registered_at, d.title, d.location, d.tag
  where d.name = $1;
 
 -- name: slots
--- Which slot of which of the device's layouts is which channel; one row of nulls for a device without layouts,
--- no row for an unknown device.
-select d.device_id, l.position, c.layout_id, c.ordinal, c.channel_id, c.name, c.unit, c.description
+-- Which slot of which layout is which channel, for each of the devices $1 by name; one row of nulls for a device without
+-- layouts, no row for an unknown device.
+select d.name as device, d.device_id, l.position, c.layout_id, c.ordinal, c.channel_id, c.name, c.unit, c.description
   from devices d
   left join device_layouts l using (device_id)
   left join lateral (select * from layout_channels join channels using (channel_id)
                       where layout_channels.layout_id = l.layout_id) c on true
- where d.name = $1
- order by c.channel_id, l.position;
+ where d.name = any ($1::text[])
+ order by d.name, c.channel_id, l.position;
 
 -- name: id
 select device_id from devices where name = $1;

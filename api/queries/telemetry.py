@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -11,21 +10,10 @@ import asyncpg
 
 from api.database import Database
 from api.queries import load
-from api.queries.devices import Channel, DeviceChannels
+from api.queries.selection import Selection
 
 SQL = load("telemetry")
 AGGREGATES = ("avg", "min", "max", "first", "last", "count")
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The samples that a request asks for: these channels of `device` in [begin, end), only good samples or all."""
-
-    device: DeviceChannels
-    channels: tuple[Channel, ...]
-    begin: datetime
-    end: datetime
-    everything: bool
 
 
 class Row(NamedTuple):

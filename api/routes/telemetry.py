@@ -19,7 +19,8 @@ from api.problems import BadParameter, TooMuch
 from api.queries import devices
 from api.queries import telemetry as queries
 from api.queries.devices import Channel, DeviceChannels
-from api.queries.telemetry import AGGREGATES, Row, Selection
+from api.queries.selection import Selection
+from api.queries.telemetry import AGGREGATES, Row
 from api.routes import Router
 from api.shapes import telemetry as shapes
 from schema import times

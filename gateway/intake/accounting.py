@@ -1,4 +1,5 @@
-"""Guarantee 2, counted: received = committed + duplicate + quarantined + discarded + in flight."""
+"""Counts what becomes of items, as guarantee 2 says:
+received = committed + duplicate + quarantined + discarded + in flight."""
 
 from __future__ import annotations
 
@@ -37,6 +38,8 @@ class ItemCounts:
     """The frames of the discarded items: no receipt may cover them."""
     lost: int = 0
     """Frames now known to be lost. They never arrived, so that no other count has them."""
+    unbelieved: int = 0
+    """Devices that gave up frames far above all that have arrived."""
 
     def __add__(self, other: ItemCounts) -> ItemCounts:
         return ItemCounts(*map(add, vars(self).values(), vars(other).values()))
@@ -50,7 +53,7 @@ def received(items: Sequence[Item]) -> None:
 
 
 def settled(items: Sequence[Item], outcome: ItemCounts) -> None:
-    """Count items whose transaction has committed by its `outcome`, and not as in flight any more."""
+    """Count what became of `items`, whose transaction is committed with this `outcome`; they are in flight no more."""
     for kind, count in Counter(map(KIND, items)).items():
         metrics.IN_FLIGHT.labels(kind).dec(count)
     for counter, counts in (
@@ -62,6 +65,7 @@ def settled(items: Sequence[Item], outcome: ItemCounts) -> None:
         for kind, count in counts.items():
             counter.labels(kind).inc(count)
     metrics.LOST_FRAMES.inc(outcome.lost)
+    metrics.LOSSES_UNBELIEVED.inc(outcome.unbelieved)
     for reason, count in outcome.reasons.items():
         metrics.QUARANTINED_BY_REASON.labels(reason).inc(count)
     for reason, count in outcome.refused.items():

@@ -46,7 +46,10 @@ select s.n,
 async def store_conflicting(
     connection: PoolConnection, frames: Sequence[Frame], registry: Registry
 ) -> tuple[int, int, list[Reject]]:
-    """Store new frames. Return how many are new, how many are duplicates, and the rejects. Raises StoredRowsGone."""
+    """Store the new ones of `frames`. Return how many are new, how many are duplicates, and the rejects.
+
+    Raises StoredRowsGone.
+    """
     committed, duplicate, parts, rejects = await _round(connection, frames)
     if parts:
         exact = await registry.exact((frame.route.device, frame.sent_channels) for frame in parts)

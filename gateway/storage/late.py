@@ -1,8 +1,8 @@
-"""Notes frames that are older than what is stored of their device, in the transaction that stores them.
+"""Stores notes of frames that are older than what is stored of their device, in the transaction of the frames.
 
-The evaluator of alarms finds frames by their time, from the newest on; these it would not find. History topics are left
-out: what comes there is history by contract. A device has few notes: a block of other channels, a clock that was set
-back, and the first frames of all.
+The evaluator of alarms reads frames by their time, from the newest on; without the notes it would not find these.
+History topics are left out: what comes there is history by contract. A device has few notes: a block of other channels,
+a clock that was set back, and the first frames of all.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import asyncpg
+import structlog
 
 from gateway.errors import GatewayError
 from gateway.intake.accounting import ItemCounts, record
@@ -20,6 +21,8 @@ from gateway.storage.command_results import store_command_results
 from gateway.storage.conflict import probe_conflicting, store_conflicting
 from gateway.storage.quota import Keep, Quota
 from schema.reasons import Reason
+
+log = structlog.get_logger()
 
 STATEMENT_BYTES = 2**24
 """Bytes of payloads in one statement, roughly: PostgreSQL always drops a connection that sends a message of 1 GB."""
@@ -76,7 +79,11 @@ async def store(
             if command_results:
                 rejects += await store_command_results(connection, command_results, outcome)
             if lost := [*_lost(given_up, statuses)]:
-                outcome.lost += await add_lost(connection, lost)
+                newly = await add_lost(connection, lost)
+                outcome.lost += newly.frames
+                outcome.unbelieved += len(newly.unbelieved)
+                if newly.unbelieved:
+                    log.warning("devices give up frames far above all that have arrived", devices=newly.unbelieved[:10])
                 outcome.committed["result"] += len(given_up)
             for portion in _portions(rejects):
                 await keep(connection, cell, portion, outcome)

@@ -1,5 +1,5 @@
 -- imports of history from files: what became of which file, and which frames came from one
--- depends: 0019_lead_beats
+-- depends: 0022_jobs
 
 -- migrate: apply
 

@@ -86,6 +86,11 @@ QUESTIONS: dict[str, Question] = {
     "DELETE /api/v1/devices/{device}/annotations/{number}": Question(
         (OPERATOR, Scope.DEVICES_WRITE), query=why, number="annotation"
     ),
+    # jobs
+    "GET /api/v1/jobs": Question(TELEMETRY),
+    "GET /api/v1/jobs/{job}": Question(TELEMETRY),
+    "POST /api/v1/jobs/{job}/cancel": Question(TELEMETRY, why),
+    "DELETE /api/v1/jobs/{job}/files": Question(TELEMETRY, query=why),
     # devices
     "GET /api/v1/devices": Question(DEVICES, query=lambda t: {"q": t.known["device"]}),
     "GET /api/v1/devices/{device}": Question(DEVICES),

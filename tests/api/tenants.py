@@ -132,6 +132,20 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
         )
     )
     it.known |= {"device": device, "channel": channel, "idempotency": idempotency}
+    await _jobs(sql, it)
+
+
+async def _jobs(sql: asyncpg.Connection, it: Tenant) -> None:
+    """One that runs, so that it can be cancelled, and has files."""
+    job = uuid4()
+    await sql.execute(
+        """insert into jobs (job_id, organization_id, who, kind, request, state, unit, holder, beat_at, result, error,
+                             file_bytes)
+           values ($1, $2, $3, 'export', $4, 'running', $5, $6, now(), $7, $8, 1)""",
+        *(job, it.organization_id, it.word(), json.dumps({it.word(): it.word()}), it.word(), it.word()),
+        *(json.dumps({it.word(): it.word()}), it.word()),
+    )
+    it.objects["job"] = it.secret(str(job))
 
 
 async def _alarms(sql: asyncpg.Connection, it: Tenant) -> None:
@@ -328,6 +342,7 @@ WHOSE = {
     "intake_beats": EVERYTHING,
     "intake_totals": EVERYTHING,
     "invitations": OF_ORGANIZATION,
+    "jobs": OF_ORGANIZATION,
     "late_arrivals": OF_DEVICE,
     "layout_channels": EVERYTHING,
     "layouts": EVERYTHING,

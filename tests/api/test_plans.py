@@ -25,6 +25,7 @@ from api.queries import (
     devices,
     enrollments,
     events,
+    jobs,
     latest,
     quarantine,
     rule_warnings,
@@ -37,6 +38,7 @@ from api.shapes.alarms import AlarmParameters, HistoryParameters, SilencedParame
 from api.shapes.audit import AuditFilter
 from api.shapes.devices import DeviceParameters
 from api.shapes.enrollments import EnrollmentParameters
+from api.shapes.jobs import JobParameters
 from schema import times
 from tests.api.accounts import organization
 from tests.api.alarms import become
@@ -86,6 +88,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "audit, oldest first": (audit.SQL["oldest_first"], (None, None, None, times.FIRST, times.LAST, 0, 100)),
     "commands": (commands.SQL["page"], (1, None, times.LAST, LAST_COMMAND, 100)),
     "commands that wait": (commands.SQL["page"], (1, ["waiting"], times.LAST, LAST_COMMAND, 100)),
+    "jobs": (jobs.SQL["page"], (None, None, times.LAST, LAST_COMMAND, 100)),
     "enrollments": (enrollments.SQL["page"], (None, None, times.LAST, enrollments.LAST_TXN, 5)),
     "enrollments of a serial": (enrollments.SQL["page"], (None, "s-1", times.LAST, enrollments.LAST_TXN, 100)),
     "phases of all devices": (rule_warnings.SQL["devices"], (50,)),
@@ -146,6 +149,12 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
         at(0),
     )
     await plant.sql.execute(
+        "insert into jobs (job_id, organization_id, who, kind, request, state, created_at, finished_at)"
+        " select gen_random_uuid(), 1 + n % 2, 'eva', 'export', '{}', 'done', t, t"
+        " from generate_series(1, 5000) n, lateral (select $1::timestamptz + n * interval '1 s') x (t)",
+        at(0),
+    )
+    await plant.sql.execute(
         "insert into serials (serial, device) select 's-' || n, 'd-' || n from generate_series(1, 5000) n"
     )
     await plant.sql.execute(
@@ -191,7 +200,7 @@ async def kept_plan(connection: Connection, statement: str, arguments: tuple[Any
 
 
 def check(name: str, plan: str) -> None:
-    tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|enrollments|alarm_transitions"
+    tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions"
     assert not re.search(rf"Seq Scan on ({tables})", plan), f"{name}\n{plan}"
     assert "Index" in plan, f"{name}\n{plan}"
     if "channel" in name:
@@ -229,6 +238,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await alarms.history(database, HistoryParameters(), alarms.LAST_ID, 10)
         await alarm_health.figures(database, times.Span(at(0), at(3600)), None, at(3600))
         await devices.page(database, DeviceParameters(), "", 10)
+        await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
         rows = await database.fetch("select statement from pg_prepared_statements")
     files = Path(queries.__file__).parent.glob("*.sql")
     named = {f"{file.stem}.{name}": text for file in files for name, text in queries.load(file.stem).items()}
@@ -236,7 +246,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
     assert "devices.page" in kept
     optional = {name for name, text in named.items() if OPTIONAL.search(text)}
     planned = {"audit.newest_first", "audit.oldest_first", "commands.page", "enrollments.page", "alarms.page"}
-    planned |= {"alarms.history", "alarms.silenced", "alarm_health.episodes"}
+    planned |= {"jobs.page", "alarms.history", "alarms.silenced", "alarm_health.episodes"}
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"
 

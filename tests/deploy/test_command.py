@@ -84,7 +84,7 @@ NO_SERVER: dict[str, list[str]] = {
 MISUSED = {"sim enroll"}
 """Of these, those that call a file that is not there a wrong use."""
 ELSEWHERE = {
-    *("up", "gateway", "alarms", "canary", "api", "sim"),
+    *("up", "gateway", "alarms", "worker", "canary", "api", "sim"),
     *("setup", "devices claim-keys", "completion", "passwords"),
 }
 """Commands that need no server, or go on until they are stopped: other tests have them."""

@@ -239,6 +239,8 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
         NONE,
     ),
     "command_cancel": (f"command_cancel($1, {WHO})", ("command",), NONE),
+    "job_cancel": (f"job_cancel($1, {WHO})", ("job",), NONE),
+    "job_files_drop": (f"job_files_drop($1, {WHO})", ("job",), NONE),
     "alarm_act": (f"alarm_act($1, $2, 'acknowledge', null, false, {WHO}, '{{}}', null)", ("device", "rule"), NONE),
     "alarm_route_remove": (f"alarm_route_remove($1, null, {WHO})", ("route",), NONE),
     "alarm_route_test": (f"alarm_route_test($1, {WHO})", ("route",), NONE),
@@ -272,6 +274,7 @@ NAME_NO_OBJECT = {
     *("password_rehash", "password_reset_of", "password_reset_use"),
     *("invitation_make", "organization_make", "organization_describe", "export_note"),
     *("invitation_use", "organization_create", "alarm_rule_put", "alarm_route_put", "vault_key"),
+    "job_make",
 }
 """What these do is tested by the routes."""
 
@@ -298,7 +301,7 @@ async def test_every_function_refuses_what_is_another_organization_s(
 
 
 def converted(function: str, word: str) -> str | int | UUID:
-    if function == "command_cancel":
+    if function in {"command_cancel", "job_cancel", "job_files_drop"}:
         return UUID(word)
     return int(word) if word.isdigit() else word
 

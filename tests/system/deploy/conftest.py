@@ -25,10 +25,10 @@ from tests.processes import wait_until
 PORTS = (
     "BIOGATE_POSTGRES_PORT", "BIOGATE_MQTT_PORT", "BIOGATE_MQTTS_PORT", "BIOGATE_ENROLL_PORT",
     "BIOGATE_CERTIFICATE_PORT", "BIOGATE_API_PORT", "BIOGATE_GATEWAY_HTTP_PORT", "BIOGATE_ALARMS_HTTP_PORT",
-    "BIOGATE_CANARY_HTTP_PORT",
+    "BIOGATE_CANARY_HTTP_PORT", "BIOGATE_WORKER_HTTP_PORT",
     "BIOGATE_SIMULATOR_HTTP_PORT",
 )  # fmt: skip
-PARTS = ("postgres", "mosquitto", "API", "gateway", "alarms", "simulator")
+PARTS = ("postgres", "mosquitto", "API", "gateway", "alarms", "worker", "simulator")
 FLOWING = re.compile(r"\d\d:\d\d:\d\d [1-9][\d.]* frames/s .*committed [1-9]\d* .*lag p50 \d+ ms p99 \d+ ms")
 
 
