@@ -34,7 +34,9 @@ Decimal = Annotated[str | None, typer.Option(metavar="SIGN", help="the decimal s
 
 
 def main(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="CSV, Parquet or Arrow")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", exists=True, dir_okay=False, help="CSV, Parquet or Arrow")
+    ],
     *,
     mapping: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="what the headings mean: dasgip, or a YAML file")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from gateway.history.dry_run import try_import
+from gateway.history.errors import UnusableFile
 from gateway.history.importer import Importer, ImportRequest, Progress, open_import
 from gateway.history.report import ImportReport
 from gateway.intake.cell import prepare
@@ -20,7 +21,10 @@ async def import_file(
     settings = settings.model_copy(update={"cell": IMPORT})
     _, chunk_ms = await prepare(pool, settings)
     with ExitStack() as kept:
-        opened = open_import(request, kept)
+        try:
+            opened = open_import(request, kept)
+        except OSError as error:
+            raise UnusableFile(f"the file cannot be read: {error.strerror or error}") from error
         if dry_run:
             return await try_import(settings, pool, opened, chunk_ms)
         return await Importer(settings, pool, opened, chunk_ms).run(progress)

@@ -22,7 +22,7 @@ from gateway.runtime.database import Pool
 from gateway.storage.write import Writer
 from tests.forked import Forked
 from tests.gateway.history.exports import Import, samples
-from tests.gateway.history.test_import import counts, export, totals
+from tests.gateway.history.test_import import export, totals
 from tests.gateway.material import DAY_MS, NOW_MS, frames, until
 
 BATCH = 50
