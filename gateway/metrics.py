@@ -25,6 +25,7 @@ WRITER_BUSY = BusyCounter("biogate_writer_busy_seconds", "time the writer had wo
 BATCH = BulkHistogram(
     "biogate_batch_frames", "frames in a batch", (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 4000, 8000)
 )
+COMMIT_NOTICES = Counter("biogate_commit_notices", "notifications of commits, for live feeds: sent, failed", ["result"])
 WRITE_FAILURES = Counter("biogate_write_failures", "batches that failed and were tried again or split", ["sqlstate"])
 
 WAITING_MESSAGES = Gauge("biogate_waiting_messages", "messages received and not yet decoded")
@@ -165,6 +166,7 @@ BACKUP_FAULTY = OptionalGauge("biogate_backup_faulty", "1 if the backup that was
 
 SQL_LOGINS_ENDED = Counter("biogate_sql_logins_ended", "sessions of logins for SQL that were ended", ["why"])
 
+show_zeros(("sent", "failed"), COMMIT_NOTICES)
 show_zeros(("transaction", "idle", "notifications"), SQL_LOGINS_ENDED)
 
 # -- retention

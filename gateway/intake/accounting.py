@@ -38,11 +38,15 @@ class ItemCounts:
     """The frames of the discarded items: no receipt may cover them."""
     lost: int = 0
     """Frames now known to be lost. They never arrived, so that no other count has them."""
+    transaction_id: int = field(default=0, compare=False)
+    """The newest transaction that made these counts true; 0: none yet."""
     unbelieved: int = 0
     """Devices that gave up frames far above all that have arrived."""
 
     def __add__(self, other: ItemCounts) -> ItemCounts:
-        return ItemCounts(*map(add, vars(self).values(), vars(other).values()))
+        both = ItemCounts(*map(add, vars(self).values(), vars(other).values()))
+        both.transaction_id = max(self.transaction_id, other.transaction_id)
+        return both
 
 
 def received(items: Sequence[Item]) -> None:

@@ -31,11 +31,10 @@ KEEP: Keep = Quota().keep
 
 
 class CommitUnknown(GatewayError):
-    """COMMIT failed for `reason`. The server can tell by `transaction_id` whether `outcome` is committed after all."""
+    """COMMIT failed for `reason`. The server can tell by its transaction whether `outcome` is committed after all."""
 
-    def __init__(self, transaction_id: int, outcome: ItemCounts, reason: Exception) -> None:
-        super().__init__(f"no answer to COMMIT of transaction {transaction_id}: {reason}")
-        self.transaction_id = transaction_id
+    def __init__(self, outcome: ItemCounts, reason: Exception) -> None:
+        super().__init__(f"no answer to COMMIT of transaction {outcome.transaction_id}: {reason}")
         self.outcome = outcome
         self.reason = reason
 
@@ -87,7 +86,7 @@ async def store(
                 outcome.committed["result"] += len(given_up)
             for portion in _portions(rejects):
                 await keep(connection, cell, portion, outcome)
-            transaction_id = await record(connection, cell, outcome)
+            outcome.transaction_id = await record(connection, cell, outcome)
             if imported:
                 await imported(connection, items, outcome)
         except BaseException:
@@ -99,7 +98,7 @@ async def store(
             await transaction.commit()
         except Exception as error:
             late.forget_newest(frames)
-            raise CommitUnknown(transaction_id, outcome, error) from error
+            raise CommitUnknown(outcome, error) from error
     return outcome
 
 

@@ -99,8 +99,9 @@ class Writer:
             except LeadLost:
                 raise
             except CommitUnknown as unknown:
-                log.warning("no answer to COMMIT", transaction_id=unknown.transaction_id, error=str(unknown.reason))
-                if await self._committed(unknown.transaction_id):
+                transaction_id = unknown.outcome.transaction_id
+                log.warning("no answer to COMMIT", transaction_id=transaction_id, error=str(unknown.reason))
+                if await self._committed(transaction_id):
                     trouble.reset()
                     return unknown.outcome
                 error = unknown.reason
