@@ -56,6 +56,7 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
         ),
         "channels": Word("api.admin.channels:app", "Say what channels are: units, display names, ranges."),
         "quarantine": Word("gateway.quarantine.console:app", "List, show, replay, discard rejected messages."),
+        "import": Word("gateway.history.command:main", "Store history from files: CSV, Parquet, Arrow, DASGIP."),
         "accounts": Word("api.admin.accounts:app", "Make users, organizations and API keys."),
         "sql-login": Word("api.admin.sql:app", "Make logins at the database, for Grafana."),
         "hold": Word("api.admin.holds:app", "Keep data of a span of time from being dropped, however old they are."),

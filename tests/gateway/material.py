@@ -15,8 +15,7 @@ from gateway.broker.window import IntakeWindow
 from gateway.intake.accounting import ItemCounts
 from gateway.intake.admit import Admission, Missing
 from gateway.intake.registry import Registry
-from gateway.items import Acknowledger, Delivery, Device, Frame, Item, SlotMapping, TopicRoute
-from gateway.quarantine.replay import NoBroker
+from gateway.items import Acknowledger, Delivery, Device, Frame, Item, NoBroker, SlotMapping, TopicRoute
 from gateway.runtime.database import Pool, Troubles
 from gateway.settings import Settings, Timing
 from gateway.storage.write import Writer
