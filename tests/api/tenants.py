@@ -339,6 +339,8 @@ WHOSE = {
     "devices": OF_ORGANIZATION,
     "enrollments": "serial in (select serial from serials where organization_id = any ($1))",
     "frames": OF_DEVICE,
+    "imported_devices": OF_DEVICE,
+    "imports": OF_ORGANIZATION,
     "intake_beats": EVERYTHING,
     "intake_totals": EVERYTHING,
     "invitations": OF_ORGANIZATION,
