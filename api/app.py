@@ -53,6 +53,7 @@ from api.routes import (
     serials,
     status,
     telemetry,
+    telemetry_many,
 )
 from api.services import Services
 from api.settings import ApiSettings
@@ -63,7 +64,7 @@ from schema.reachability import watched_database
 from schema.serials import MOST_BYTES
 
 ROUTES = (
-    *(operation, latest, telemetry, devices, status, annotations, events, quarantine),
+    *(operation, latest, telemetry, telemetry_many, devices, status, annotations, events, quarantine),
     *(enrollments, serials, lifecycle, commands, audit, jobs),
     *(accounts, organizations, installation, retention),
     *(live_data, device_status, alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),

@@ -29,6 +29,8 @@ from schema.topics import is_device_name
 MOST_NAMES = 200
 """Names in a filter of a live feed."""
 REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason", "state", "tag", "priority", "cause"})
+MANY = frozenset({("device", "/api/v1/telemetry"), ("at", "/api/v1/telemetry")})
+"""What may be repeated there alone."""
 
 Instant = Annotated[
     datetime,
@@ -195,7 +197,7 @@ async def reject_repeated_parameters(request: HTTPConnection) -> None:  # async:
     """Refuse a parameter that is given twice and can have only one value: which one would count?"""
     seen: set[str] = set()
     for name, value in request.query_params.multi_items():
-        if name in seen and name not in REPEATABLE:
+        if name in seen and name not in REPEATABLE and (name, request.url.path.removesuffix(".csv")) not in MANY:
             raise BadParameter(name, "is given more than once")
         seen.add(name)
         if "\0" in value:
