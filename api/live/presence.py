@@ -9,7 +9,7 @@ import msgspec
 from api.live.board import Slot
 from api.live.boards import BoardFeed
 from api.queries import device_status as queries
-from api.shapes.device_status import PresenceAnswer
+from api.shapes.device_status import LivePresence
 
 
 class PresenceSlot(Slot):
@@ -19,7 +19,7 @@ class PresenceSlot(Slot):
         super().__init__()
         self._content: dict[str, Any] = {}
 
-    def read(self, found: PresenceAnswer) -> bool:
+    def read(self, found: LivePresence) -> bool:
         """Take over what was found; return whether it is a change. That it was heard again is none."""
         content = msgspec.structs.asdict(found)
         was, self._content = self._content, content

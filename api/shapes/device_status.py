@@ -11,7 +11,7 @@ from api.shapes.devices import SINCE, DeviceState, WhyStatus
 Freshness = Literal["fresh", "silent", "never"]
 
 
-class PresenceAnswer(Answer):
+class LivePresence(Answer):
     device: str
     state: DeviceState
     online: Annotated[bool | None, about("null: it has never sent a status")]

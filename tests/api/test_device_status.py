@@ -13,7 +13,7 @@ import pytest
 
 from api.access.roles import Role, Scope
 from api.live import hub
-from api.shapes.device_status import PresenceAnswer
+from api.shapes.device_status import LivePresence
 from tests.api.accounts import api_key, bearer, organization
 from tests.api.conform import conforms
 from tests.api.live import ENOUGH_S, Events, listening, message, opened
@@ -47,7 +47,7 @@ async def test_presence_from_a_device_to_a_client(
     ):
         events = Events(answer)
         [standing] = (await message(client))["devices"]
-        conforms(PresenceAnswer, standing)
+        conforms(LivePresence, standing)
         assert (standing["online"], standing["last_seen"], standing["freshness"]) == (None, None, "never")
         name, _, data = await events.next()
         assert (name, [one["device"] for one in data["devices"]]) == ("snapshot", ["br-1", "br-2"])
