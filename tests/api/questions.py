@@ -149,6 +149,9 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/live-data": Question(TELEMETRY, query=lambda t: {"device": t.known["device"]}),
     "SOCKET /api/v1/ws/live-data": Question(TELEMETRY, query=lambda t: {"channel": t.known["channel"]}),
     "SOCKET /ws/live-data": Question(TELEMETRY),
+    "GET /api/v1/device-status": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
+    "SOCKET /api/v1/ws/device-status": Question(DEVICES),
+    "SOCKET /ws/device-status": Question(DEVICES),
     "GET /api/v1/alarms/health": Question(ALARMS),
     "GET /api/v1/alarms/{device}/{rule}": Question(ALARMS),
     **{
