@@ -36,6 +36,7 @@ from api.routes import (
     alerts,
     annotations,
     audit,
+    channels,
     commands,
     device_status,
     devices,
@@ -64,7 +65,7 @@ from schema.reachability import watched_database
 from schema.serials import MOST_BYTES
 
 ROUTES = (
-    *(operation, latest, telemetry, telemetry_many, devices, status, annotations, events, quarantine),
+    *(operation, latest, telemetry, telemetry_many, devices, channels, status, annotations, events, quarantine),
     *(enrollments, serials, lifecycle, commands, audit, jobs),
     *(accounts, organizations, installation, retention),
     *(live_data, device_status, alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),

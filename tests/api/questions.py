@@ -103,6 +103,16 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/devices": Question(DEVICES, query=lambda t: {"q": t.known["device"]}),
     "GET /api/v1/devices/{device}": Question(DEVICES),
     "GET /api/v1/devices/{device}/channels": Question(DEVICES),
+    "GET /api/v1/devices/{device}/channels/{channel}": Question(DEVICES),
+    "PATCH /api/v1/devices/{device}/channels/{channel}": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "unit": "mine", "title": "mine"}
+    ),
+    "GET /api/v1/channels": Question(DEVICES),
+    "GET /api/v1/channels/{channel}": Question(DEVICES),
+    "PATCH /api/v1/channels/{channel}": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "unit": "mine", "title": "mine"}, refusal=200
+    ),
+    "GET /api/v1/standard-channels": Question(DEVICES, shows=False),
     "GET /api/v1/devices/{device}/status": Question(DEVICES),
     "PATCH /api/v1/devices/{device}": Question(
         (ENGINEER, Scope.DEVICES_WRITE), lambda t: {**WHY, "title": "mine", "tags": ["mine"]}
