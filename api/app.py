@@ -121,8 +121,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     )
     app.state.services = services
     errors.install(app, DESCRIBED)
-    for module in ROUTES:
-        app.include_router(module.router)
+    for module in ROUTES:  # by `include_router` FastAPI would make each route once more, at the first request: 0.1 s
+        app.router.routes.extend(module.router.routes)
     app.add_api_route("/reset", pages.reset, include_in_schema=False)
     app.router.routes.insert(0, Fixed("/health", operation.ALIVE))
     bodies = {f"{PREFIX}/serials": MOST_BYTES, f"{PREFIX}/alarm-rules.yaml": files.MAX_BYTES}
