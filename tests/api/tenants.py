@@ -103,6 +103,7 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
         *(device_id, at(-200), at(-100), at(-1)),
     )
     await plant.status(device_id, number, at(0), True, it.word())
+    await sql.execute("insert into device_heard values ($1, $2)", device_id, at(0))
     await plant.event(device_id, at(1), it.word(), {it.word(): it.word()})
     it.objects["quarantine"] = str(await plant.quarantine(at(2), device, "malformed", f"({it.word()})".encode()))
     await sql.execute(
@@ -352,6 +353,8 @@ WHOSE = {
     "devices": OF_ORGANIZATION,
     "enrollments": "serial in (select serial from serials where organization_id = any ($1))",
     "frames": OF_DEVICE,
+    "imported_devices": OF_DEVICE,
+    "imports": OF_ORGANIZATION,
     "intake_beats": EVERYTHING,
     "intake_totals": EVERYTHING,
     "invitations": OF_ORGANIZATION,
