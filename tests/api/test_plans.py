@@ -116,7 +116,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
 """That are planned each time."""
 HARMLESS = {
     *("devices.page", "alarm_rules.page", "alarm_rules.covered", "serials.serials"),
-    *("events.events", "alarm_health.now", "alarm_health.stale"),
+    *("events.events", "alarm_health.now", "alarm_health.stale", "live_data.devices", "device_status.presence"),
 }
 """What may be left out is no better found by an index there, or there is little to look through."""
 OPTIONAL = re.compile(r"\$\d+(::\w+(\[\])?)? is null")
