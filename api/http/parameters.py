@@ -28,7 +28,7 @@ from schema.topics import is_device_name
 
 MOST_NAMES = 200
 """Names in a filter of a live feed."""
-REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason", "state", "tag", "priority", "cause"})
+REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason", "state", "tag", "priority", "cause", "kind"})
 MANY = frozenset({("device", "/api/v1/telemetry"), ("at", "/api/v1/telemetry")})
 """What may be repeated there alone."""
 
