@@ -99,6 +99,9 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/jobs/{job}": Question(TELEMETRY),
     "POST /api/v1/jobs/{job}/cancel": Question(TELEMETRY, why),
     "DELETE /api/v1/jobs/{job}/files": Question(TELEMETRY, query=why),
+    "POST /api/v1/imports": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "file": "run-7.csv", "device": t.known["device"]}
+    ),
     # devices
     "GET /api/v1/devices": Question(DEVICES, query=lambda t: {"q": t.known["device"]}),
     "GET /api/v1/devices/{device}": Question(DEVICES),
