@@ -37,6 +37,7 @@ from api.routes import (
     devices,
     enrollments,
     events,
+    exports,
     installation,
     jobs,
     latest,
@@ -59,7 +60,7 @@ from schema.serials import MOST_BYTES
 
 ROUTES = (
     *(operation, latest, telemetry, devices, status, annotations, events, quarantine),
-    *(enrollments, serials, lifecycle, commands, audit, jobs),
+    *(enrollments, serials, lifecycle, commands, audit, jobs, exports),
     *(accounts, organizations, installation, retention),
     *(alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )

@@ -158,6 +158,10 @@ class ApiSettings(BaseSettings):
         "127.0.0.1",
         description="addresses or networks, separated by commas, whose X-Forwarded-For and -Proto the API trusts",
     )
+    jobs_dir: Path | None = Field(
+        None,
+        description="directory of the files of jobs, the same as the worker's; without it no export is made as a file",
+    )
     notify_schemes: str | None = Field(
         None,
         description="kinds of apprise URLs that routes may have, as for the alarms process; separated by commas",

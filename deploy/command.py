@@ -58,6 +58,7 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
         "accounts": Word("api.admin.accounts:app", "Make users, organizations and API keys."),
         "sql-login": Word("api.admin.sql:app", "Make logins at the database, for Grafana."),
         "hold": Word("api.admin.holds:app", "Forbid to drop what is of a time, whatever its age."),
+        "exports": Word("api.admin.exports:app", "Verify files with telemetry."),
         "audit": Word("api.admin.audit:app", "Verify and export the audit trail."),
     },
     "This command": {
