@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -92,13 +93,15 @@ async def _written(
     return facts | {"columns": len(of.columns), "warnings": found.warnings}
 
 
-async def _total(database: Database, selections: Sequence[Selection], asked: NewExport) -> int:
-    """How many rows there will be, at the most, as far as it can be told before."""
+async def _total(database: Database, selections: Sequence[Selection], asked: NewExport) -> int | None:
+    """How many rows there will be, at the most; None if that takes too long to find out."""
     total = 0
-    for one in selections:
-        frames, _ = await exports.counted(database, one)
-        total += frames * (len(one.channels) if asked.shape == "long" else 1)
-    return total
+    with suppress(Unavailable, TooLong):
+        for one in selections:
+            frames, _ = await exports.counted(database, one)
+            total += frames * (len(one.channels) if asked.shape == "long" else 1)
+        return total
+    return None
 
 
 async def _patiently(database: Database, wanted: Selection, told: JobProgress) -> AsyncIterator[FramePage]:

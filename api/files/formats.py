@@ -83,12 +83,13 @@ class ParquetWriter:
 
 
 class CsvWriter:
-    """CSV (RFC 4180): null is an empty cell, an instant is ISO 8601 in UTC. A title has its unit in brackets."""
+    """CSV: null is an empty cell, an instant is ISO 8601 in UTC. A title has its unit in brackets. Lines end with a
+    line feed, as Arrow writes them: of a file with two kinds of ends DuckDB finds no dialect."""
 
     def __init__(self, sink: ByteSink, columns: TableColumns, _: bytes) -> None:
         self._sink, self._options = sink, pyarrow.csv.WriteOptions(include_header=False)
         titles = [one.name if one.unit is None else f"{one.name} [{one.unit}]" for one in columns.columns]
-        sink.write(lines([titles]).encode())
+        sink.write(lines([titles]).replace("\r\n", "\n").encode())
 
     def write(self, batch: pa.RecordBatch) -> None:
         plain = [_plain(batch.column(number)) for number in range(batch.num_columns)]

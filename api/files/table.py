@@ -145,6 +145,6 @@ def _constant(names: tuple[str, ...], place: int, count: int) -> pa.Array:
 
 
 def _dictionary(places: npt.NDArray[np.int32], words: list[str]) -> pa.Array:
-    """-1 stands for null."""
-    indices = pa.array(places, mask=places < 0)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(words, pa.string()))
+    """-1 stands for null. What is below a null is a place that there is: Polars looks at it, too."""
+    indices = pa.array(np.maximum(places, 0), mask=places < 0)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(words or [""], pa.string()))
