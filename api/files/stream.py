@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from api.access.guard import still_authorized
 from api.database import Database
@@ -18,6 +20,8 @@ from api.http import exports
 from api.queries.selection import Selection
 from api.shapes.exports import FileFormat
 
+LOOK_S = 0.2
+"""Interval of looks whether the client still waits for the first page."""
 PAGE_VALUES = 100_000
 """Values of a page: they bound the memory, and how long making one delays other requests (5 ms)."""
 
@@ -49,7 +53,7 @@ async def table_stream(
     sink = Chunks()
     writer = WRITERS[format_](sink, of, facts)
     found = _all(database, selections)
-    first = await anext(found, None)
+    first = await _first(request, found)
     await exports.note(request)
 
     async def body() -> AsyncIterator[bytes]:
@@ -68,6 +72,21 @@ async def table_stream(
     name = "-".join(request.url.path.rpartition(".")[0].split("/")[3:])
     headers = {"Content-Disposition": f'attachment; filename="{name}.{format_}"'}
     return StreamingResponse(body(), headers=headers, media_type=MEDIA_TYPES[format_])
+
+
+async def _first(request: Request, found: AsyncGenerator[FramePage, None]) -> FramePage | None:
+    """The first page, if there is one. Raises ClientDisconnect, and leaves no statement, when nobody waits any more."""
+    page = asyncio.ensure_future(anext(found, None))
+    try:
+        while not page.done():
+            await asyncio.wait({page}, timeout=LOOK_S)
+            if not page.done() and await request.is_disconnected():
+                raise ClientDisconnect
+        return page.result()
+    finally:
+        if not page.done():
+            page.cancel()
+            await asyncio.wait({page})
 
 
 async def _all(database: Database, selections: Sequence[Selection]) -> AsyncGenerator[FramePage, None]:

@@ -44,17 +44,21 @@ class Beating:
         self._settings, self._given, self._told, self._work = settings, given, told, work
         self._connection: asyncpg.Connection | None = None
         self._said = False
+        self._turn = asyncio.Lock()
 
     async def run(self) -> None:
-        pause_s = self._settings.worker_lease_s / BEATS
         while True:
-            with suppress(*FAILURES):
-                async with asyncio.timeout(self._settings.worker_lease_s):
-                    await self._beat()
-                    self._say_once()
+            await self.beat()
             if self._told.stop is not None:
                 self._work.cancel()
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(self._settings.worker_lease_s / BEATS)
+
+    async def beat(self) -> None:
+        """Tell once how far the work is, if the database can be asked."""
+        with suppress(*FAILURES):
+            async with asyncio.timeout(self._settings.worker_lease_s), self._turn:
+                await self._beat()
+                self._say_once()
 
     def _say_once(self) -> None:
         if not self._said:
@@ -80,10 +84,13 @@ async def run(settings: WorkerSettings, given: HeldJob) -> int:
     job, told = given.job, JobProgress(position=given.job.position)
     directory = directory_of(settings, given)
     work = asyncio.ensure_future(runner(job.kind)(RunningJob(job, directory, told)))
-    beating = asyncio.create_task(Beating(settings, given, told, work).run(), name="beat")
+    beating = Beating(settings, given, told, work)
+    beats = asyncio.create_task(beating.run(), name="beat")
     outcome: Mapping[str, Any] | BiogateError
     try:
         outcome = await _result(work, told)
+        await beating.beat()  # what it has written last may be more than its share
+        told.check()
     except (JobFailed, JobCancelled) as error:
         outcome = error
     except JobLost as error:
@@ -107,7 +114,9 @@ async def run(settings: WorkerSettings, given: HeldJob) -> int:
         log.warning("the job is another worker's", job=str(job.job_id), error=str(error))
         return 1
     finally:
-        beating.cancel()
+        beats.cancel()
+    if state != "done":
+        shutil.rmtree(directory, ignore_errors=True)  # what is left is deleted by the sweep of the worker
     log.info("job ended", job=str(job.job_id), kind=job.kind, state=state, done=told.done, unit=told.unit)
     return 0
 
