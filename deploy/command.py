@@ -34,7 +34,7 @@ class Word(NamedTuple):
 WORDS: Mapping[str, Mapping[str, Word]] = {
     "The local stack": {
         "up": Word("deploy.up:main", "Run everything on this machine until Ctrl-C, with simulated devices."),
-        "restart": Word("deploy.restart:main", "End parts of it, which are started again."),
+        "restart": Word("deploy.restart:main", "End parts of a running `biogate up`, which starts them again."),
         "backup": Word("deploy.backup.command:app", "Take, verify and restore backups of the database."),
     },
     "Programs": {
@@ -54,11 +54,12 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
         "devices": Word(
             "gateway.operators.commands:app", "Register, enroll, approve, suspend devices; give them logins."
         ),
-        "quarantine": Word("gateway.quarantine.console:app", "List, show, replay, discard what was rejected."),
+        "quarantine": Word("gateway.quarantine.console:app", "List, show, replay, discard rejected messages."),
+        "import": Word("gateway.history.command:main", "Store history from files: CSV, Parquet, Arrow, DASGIP."),
         "accounts": Word("api.admin.accounts:app", "Make users, organizations and API keys."),
         "sql-login": Word("api.admin.sql:app", "Make logins at the database, for Grafana."),
-        "hold": Word("api.admin.holds:app", "Forbid to drop what is of a time, whatever its age."),
         "exports": Word("api.admin.exports:app", "Verify files with telemetry."),
+        "hold": Word("api.admin.holds:app", "Keep data of a span of time from being dropped, however old they are."),
         "audit": Word("api.admin.audit:app", "Verify and export the audit trail."),
     },
     "This command": {

@@ -73,7 +73,7 @@ def reasons() -> Iterator[str]:
     for name, text in zip(enum.body[::2], enum.body[1::2], strict=True):
         assert isinstance(name, ast.Assign)
         assert isinstance(text, ast.Expr)
-        yield f"| `{ast.literal_eval(name.value)}` | {ast.literal_eval(text.value)} |"
+        yield f"| `{ast.literal_eval(name.value)}` | {' '.join(ast.literal_eval(text.value).split())} |"
 
 
 def exit_codes() -> Iterator[str]:

@@ -115,6 +115,8 @@ def firmware() -> Iterable[tuple[str, str, str]]:
     yield "ranges in a backfill request", f"{streams.MOST_HOLES}, and {receipts.FRAMES_ASKED:,} frames", none
     boots = f"the newest {streams.OPEN_BOOTS}, and those that have just sent"
     yield "boots that have receipts and backfill", boots, none
+    given_up = "frames given up above all that has arrived of the boot, by `oldest` or a backfill result"
+    yield given_up, f"{streams.MOST_AHEAD:,}; by a greater number nothing is lost", none
     yield "ranges of a boot that are remembered", f"{streams.MOST_RANGES}; newer ones are asked for later", none
     in_flight = of_the_broker("max_inflight_messages")
     yield "messages in flight to one client", f"{in_flight:,} (`max_inflight_messages` of mosquitto.conf)", none

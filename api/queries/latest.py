@@ -24,7 +24,7 @@ SQL = load("latest")
 RECENT = timedelta(hours=1)
 """The newest frame of a device is looked for in this time first, and in all chunks only if there is none."""
 NEAR = timedelta(minutes=1)
-"""What a frame leaves open, most devices have sent shortly before: each is looked for by itself there."""
+"""Most devices have sent shortly before what a frame leaves open: a gap is first looked for in this time before it."""
 AT_ONCE = 500
 """Devices in one query: the database reads some while the answers for others are built here."""
 

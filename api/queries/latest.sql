@@ -1,5 +1,5 @@
--- The newest frames, whole: what stands in which slot is the reader's to say, as a row for each value would cost more
--- than finding them. $2: how long before its device's newest frame a layout is looked for; one no longer in use would
+-- The newest frames, whole: the reader tells which slot is which channel, as a row for each value would cost more than
+-- finding the frames. $2: how long before its device's newest frame a layout is looked for; one no longer in use would
 -- be looked for through the whole history. $3: since when the newest frame is looked for; as it is known before the
 -- query runs, older chunks are not opened. The newest frame of a device in clocks_set_back is the one that came last.
 
@@ -49,7 +49,8 @@ select s.device_id, s.newest, l.layout_id, c.channel_ids, c.names, c.units, f.ti
         limit 1) f on true;
 
 -- name: many
--- The same of the devices $1, without the channels.
+-- The same of the devices $1, without the channels. The lines are repeated on purpose. PostgreSQL keeps no plan of one
+-- statement that takes a name or numbers; it plans that anew each time, and `one` takes 1.5 ms in place of 0.4 ms.
 with seen as materialized (
 select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times
   from unnest($1::int[]) as d (device_id)

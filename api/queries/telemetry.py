@@ -1,9 +1,9 @@
-"""SQL for telemetry: raw samples page by page, and samples in buckets."""
+"""SQL for raw samples of a device, page by page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 import asyncpg
@@ -13,7 +13,6 @@ from api.queries import load
 from api.queries.selection import Selection
 
 SQL = load("telemetry")
-AGGREGATES = ("avg", "min", "max", "first", "last", "count")
 
 
 class Row(NamedTuple):
@@ -63,30 +62,3 @@ def _several(row: asyncpg.Record, places: Sequence[int], everything: bool) -> Ro
             mark if mark is not None or value is None else 0 for value, mark in zip(values, marks, strict=True)
         ]
     return Row(time, layout, values, qualities)
-
-
-async def buckets(
-    database: Database, wanted: Selection, width: timedelta, aggregates: Sequence[str]
-) -> list[tuple[datetime, list[float | int | None]]]:
-    """Return the begin of each bucket that has a sample, and the aggregates of each channel, channel by channel."""
-    found: dict[datetime, list[float | int | None]] = {}
-    ends = not {"first", "last"}.isdisjoint(aggregates)
-    absent: list[float | int | None] = [0 if name == "count" else None for name in aggregates]
-    for place, channel in enumerate(wanted.channels):
-        slots = sorted(channel.slots.items())  # of two samples of one instant, the one of the older layout is first
-        rows = await database.fetch(
-            SQL["buckets"],
-            wanted.device.device_id,
-            wanted.begin,
-            wanted.end,
-            [layout for layout, _ in slots],
-            [slot for _, slot in slots],
-            wanted.everything,
-            width,
-            ends,
-        )
-        begin = place * len(aggregates)
-        for row in rows:
-            cells = found.setdefault(row["time"], absent * len(wanted.channels))
-            cells[begin : begin + len(aggregates)] = [row[name] for name in aggregates]
-    return sorted(found.items())

@@ -75,6 +75,14 @@ QUESTIONS: dict[str, Question] = {
         TELEMETRY,
         query=lambda t: {"channel": t.known["channel"], "from": "2026-03-01T10:00:00Z", "to": "2026-03-01T11:00:00Z"},
     ),
+    "GET /api/v1/telemetry": Question(
+        TELEMETRY,
+        query=lambda t: {"device": t.known["device"], "from": "2026-03-01T10:00:00Z", "to": "2026-03-01T11:00:00Z"},
+    ),
+    "POST /api/v1/telemetry": Question(
+        TELEMETRY,
+        lambda t: {"device": [t.known["device"]], "from": "2026-03-01T10:00:00Z", "to": "2026-03-01T11:00:00Z"},
+    ),
     "GET /api/v1/devices/{device}/events": Question(TELEMETRY),
     "GET /api/v1/quarantine": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
     "GET /api/v1/quarantine/{number}": Question(DEVICES, number="quarantine"),
@@ -157,6 +165,9 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/alarms/history": Question(ALARMS, query=lambda t: {"rule": t.objects["rule"]}),
     "GET /api/v1/alarms/stream": Question(ALARMS),
     "SOCKET /api/v1/ws/alerts": Question(ALARMS),
+    "GET /api/v1/live-data": Question(TELEMETRY, query=lambda t: {"device": t.known["device"]}),
+    "SOCKET /api/v1/ws/live-data": Question(TELEMETRY, query=lambda t: {"channel": t.known["channel"]}),
+    "SOCKET /ws/live-data": Question(TELEMETRY),
     "GET /api/v1/alarms/health": Question(ALARMS),
     "GET /api/v1/alarms/{device}/{rule}": Question(ALARMS),
     **{

@@ -29,8 +29,11 @@ from api.queries import (
     latest,
     quarantine,
     rule_warnings,
+    samples,
+    selection,
     status,
     telemetry,
+    telemetry_at,
 )
 from api.queries import annotations as annotation_queries
 from api.settings import ApiSettings
@@ -39,6 +42,7 @@ from api.shapes.audit import AuditFilter
 from api.shapes.devices import DeviceParameters
 from api.shapes.enrollments import EnrollmentParameters
 from api.shapes.jobs import JobParameters
+from api.shapes.selection import SelectionParameters
 from schema import times
 from tests.api.accounts import organization
 from tests.api.alarms import become
@@ -46,7 +50,7 @@ from tests.api.alarms import rule as alarm_rule
 from tests.api.plant import Plant, at
 
 END = at(6 * 86400)
-MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+HOUR = timedelta(hours=1)
 BIG = (10**9, b"\xff" * 65)
 LAST_COMMAND = UUID(int=2**128 - 1)
 OWN = list(range(1, 41, 2))
@@ -55,8 +59,19 @@ OWN = list(range(1, 41, 2))
 QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "one channel": (telemetry.SQL["one_channel"], (1, at(0), 0, END, [1], [1], False, 1000)),
     "many channels": (telemetry.SQL["many_channels"], (1, at(0), 0, END, [1, 1], [1, 2], False, 1000)),
-    "buckets": (telemetry.SQL["buckets"], (1, at(0), at(3600), [1], [1], False, MINUTE, True)),
-    "buckets of two layouts": (telemetry.SQL["buckets"], (1, at(0), at(3600), [1, 2], [1, 1], False, MINUTE, False)),
+    "samples of one channel": (samples.SQL["one_layout"], (1, at(0), at(3600), 1, 1, False, 1000)),
+    "samples of a channel of two layouts": (samples.SQL["layouts"], (1, at(0), at(3600), [1, 2], [1, 1], True, 1000)),
+    "first times of a channel": (samples.SQL["first_times"], (1, at(0), END, [1], [1], 200)),
+    "last times of a channel": (samples.SQL["last_times"], (1, at(0), END, [1], [1], 200)),
+    "samples before instants": (
+        telemetry_at.SQL["before"],
+        (1, [at(60), at(90)], [1], [1], HOUR, False, at(60) - HOUR, at(90) + HOUR),
+    ),
+    "samples after instants": (
+        telemetry_at.SQL["after"],
+        (1, [at(60), at(90)], [1], [1], HOUR, False, at(60) - HOUR, at(90) + HOUR),
+    ),
+    "phases of devices": (selection.SQL["phases"], ([1, 3], "batch", at(0), END)),
     "latest of one": (latest.SQL["one"], ("br-1", HOUR, END - HOUR)),
     "latest of one, silent": (latest.SQL["one"], ("br-1", HOUR, times.FIRST)),
     "latest of many": (latest.SQL["many"], (OWN, HOUR, END - HOUR)),
@@ -122,7 +137,8 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
         at(0),
     )
     await plant.sql.execute(
-        "insert into device_events select t, d, 'phase', '{}', 1, t, sha256(d::text::bytea) from generate_series("
+        "insert into device_events select t, d, 'phase', jsonb_build_object('phase', 'batch'), 1, t,"
+        " sha256(d::text::bytea) from generate_series("
         "$1::timestamptz, $1::timestamptz + interval '6 days', interval '10 min') t, generate_series(1, 40) d",
         at(0),
     )
@@ -238,6 +254,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await alarms.history(database, HistoryParameters(), alarms.LAST_ID, 10)
         await alarm_health.figures(database, times.Span(at(0), at(3600)), None, at(3600))
         await devices.page(database, DeviceParameters(), "", 10)
+        await selection.resolve(database, SelectionParameters(device=["*"]))
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
         rows = await database.fetch("select statement from pg_prepared_statements")
     files = Path(queries.__file__).parent.glob("*.sql")
@@ -246,7 +263,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
     assert "devices.page" in kept
     optional = {name for name, text in named.items() if OPTIONAL.search(text)}
     planned = {"audit.newest_first", "audit.oldest_first", "commands.page", "enrollments.page", "alarms.page"}
-    planned |= {"jobs.page", "alarms.history", "alarms.silenced", "alarm_health.episodes"}
+    planned |= {"jobs.page", "alarms.history", "alarms.silenced", "alarm_health.episodes", "selection.devices"}
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"
 
