@@ -24,6 +24,7 @@ import pytest
 from api.admin.exports import table_size
 from api.files import export_job, pages, stream
 from api.files.export_job import run
+from api.queries import exports
 from api.shapes.exports import FileFormat, Manifest
 from schema.jobs import ClaimedJob, JobProgress, RunningJob
 from tests.api.plant import Plant, at, text
@@ -219,6 +220,32 @@ async def test_a_stream_is_the_same_table_with_its_facts_in_its_metadata(
 def manifest_of(metadata: dict[bytes, bytes]) -> Manifest:
     found: Manifest = msgspec.json.decode(metadata[b"biogate"], type=Manifest)
     return found
+
+
+@pytest.mark.usefixtures("worker_environment")
+async def test_sessions_that_the_database_ends_on_the_way_lose_and_double_nothing(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(plant)
+    asked, ended = exports.page, 0
+
+    async def page(*arguments: Any) -> bytearray:
+        """Before every fifth page all sessions of the export end: its statement fails."""
+        nonlocal ended
+        ended += 1
+        if ended % 5 == 0:
+            await plant.sql.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = current_database() and application_name = 'biogate-api'"
+            )
+        return await asked(*arguments)
+
+    monkeypatch.setattr(exports, "page", page)
+    monkeypatch.setattr(export_job, "AGAIN_S", 0.01)
+    content, manifest = await exported(tmp_path, quality="all")
+    assert ended > 20
+    rows = table(content, "arrow", "polars", tmp_path)
+    assert samples(rows, manifest, everything=True) == await expected(plant.sql, True)
 
 
 @pytest.mark.usefixtures("worker_environment")
