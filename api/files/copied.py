@@ -35,15 +35,17 @@ _integer = struct.Struct(">i").unpack_from
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Rows of one page that have one layout, and all or none of them a quality."""
+    """The rows of one page that have one layout."""
 
     at: npt.NDArray[np.int64] | slice
     """Their places in the page."""
     layout_id: int
     values: Rows
     """(rows, slots) of float64, big-endian; NaN where the frame has no value."""
-    quality: Rows | None
-    """(rows, slots) of int16, big-endian, NOT_SENT where it is null; None: what has a value is good."""
+    rated: npt.NDArray[np.int64]
+    """Which rows of the group have a quality; in the others, what has a value is good."""
+    quality: Rows
+    """(rated rows, slots) of int16, big-endian, NOT_SENT where it is null."""
 
 
 @dataclass(frozen=True)
@@ -120,36 +122,37 @@ def _at(rows: bytes | bytearray, places: npt.NDArray[np.int64], kind: str) -> Ro
 def _groups(
     rows: bytes | bytearray, starts: npt.NDArray[np.int64], layouts: npt.NDArray[np.int32]
 ) -> Iterator[RowGroup]:
-    lengths = np.diff(starts, append=len(rows))
-    kinds = (layouts.astype(np.int64) << 32) | lengths
-    if (kinds == kinds[0]).all():
-        yield _group(rows, starts, slice(None), int(layouts[0]), int(lengths[0]))
+    ends = np.append(starts[1:], len(rows))
+    if (layouts == layouts[0]).all():
+        yield _group(rows, starts, ends, slice(None), int(layouts[0]))
         return
-    for kind in np.unique(kinds):
-        at = np.flatnonzero(kinds == kind)
-        yield _group(rows, starts[at], at, int(kind >> 32), int(kind & 0xFFFF_FFFF))
+    for layout_id in np.unique(layouts):
+        at = np.flatnonzero(layouts == layout_id)
+        yield _group(rows, starts[at], ends[at], at, int(layout_id))
 
 
 def _group(
     rows: bytes | bytearray,
     starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
     at: npt.NDArray[np.int64] | slice,
     layout_id: int,
-    length: int,
 ) -> RowGroup:
-    slots = max(0, _integer(rows, int(starts[0]) + VALUES_AT)[0] - DIMENSIONS) // 12
-    quality_bytes = length - ARRAY_AT - 4 - _integer(rows, int(starts[0]) + VALUES_AT)[0]
-    fields: dict[str, Any] = {"names": ["values"], "offsets": [ARRAY_AT + DIMENSIONS]}
-    fields["formats"] = [np.dtype((np.dtype([("length", ">i4"), ("number", ">f8")]), (slots,)))]
-    if quality_bytes:
-        fields["names"].append("quality")
-        fields["offsets"].append(length - quality_bytes + DIMENSIONS)
-        fields["formats"].append(np.dtype((np.dtype([("length", ">i4"), ("number", ">i2")]), (slots,))))
-    fields["itemsize"] = length
-    kind: np.dtype[Any] = np.dtype(fields)  # type: ignore[call-overload]  # of a dict, which its stubs do not know
-    if isinstance(at, slice):
-        table: Rows = np.frombuffer(rows, kind)
-    else:
-        table = np.ndarray((len(rows) - length + 1,), np.dtype(f"V{length}"), rows, strides=(1,))[starts].view(kind)
-    quality = table["quality"]["number"] if quality_bytes else None
-    return RowGroup(at, layout_id, table["values"]["number"], quality)
+    """The rows that begin and end there. The values of all are at the same place and of one length."""
+    length = _integer(rows, int(starts[0]) + VALUES_AT)[0]
+    slots = max(0, length - DIMENSIONS) // 12
+    rated = np.flatnonzero(ends - starts > ARRAY_AT + length + 4)
+    values = _arrays(rows, starts + ARRAY_AT + DIMENSIONS, slots, ">f8")
+    quality = _arrays(rows, starts[rated] + ARRAY_AT + length + 4 + DIMENSIONS, slots, ">i2")
+    return RowGroup(at, layout_id, values, rated, quality)
+
+
+def _arrays(rows: bytes | bytearray, places: npt.NDArray[np.int64], slots: int, kind: str) -> Rows:
+    """The numbers of the arrays whose first elements stand at these places; each follows its length."""
+    element = np.dtype([("length", ">i4"), ("number", kind)])
+    size = slots * element.itemsize
+    if not len(places) or not size:
+        return np.empty((len(places), slots), kind)
+    everywhere = np.ndarray((len(rows) - size + 1,), f"V{size}", rows, strides=(1,))
+    table: Rows = everywhere[places].view(element).reshape(len(places), slots)
+    return table["number"]

@@ -39,38 +39,44 @@ def batches(page: FramePage, of: TableColumns) -> list[pa.RecordBatch]:
 
 def _block(page: FramePage) -> ChannelBlock:
     size = len(page.selection.channels), len(page.frames)
-    everything = page.selection.everything
-    whole = len(page.frames.groups) == 1
-    values = np.empty(size) if whole else np.full(size, np.nan)
-    qualities = np.full(size, NOT_SENT, np.int16) if everything else None
+    values = np.empty(size) if len(page.frames.groups) == 1 else np.full(size, np.nan)
     for group in page.frames.groups:
-        for number, channel in enumerate(page.selection.channels):
-            slot = channel.slots.get(group.layout_id)
-            if slot is None:
-                values[number, group.at] = np.nan
-                continue
-            place = page.slots.place(group.layout_id, slot)
-            values[number, group.at] = _values(group, place, everything)
-            if qualities is not None:
-                qualities[number, group.at] = _qualities(group, place)
-    present: Bools = ~np.isnan(values) if qualities is None else qualities != NOT_SENT
-    return ChannelBlock(values, qualities, present)
+        for number, place in enumerate(_places(page, group)):
+            values[number, group.at] = np.nan if place is None else group.values[:, place]
+    if page.selection.everything:
+        qualities = _qualities(page, values)
+        return ChannelBlock(values, qualities, qualities != NOT_SENT)
+    for group in page.frames.groups:
+        _leave_out_bad(page, group, values)
+    return ChannelBlock(values, None, ~np.isnan(values))
 
 
-def _values(group: RowGroup, place: int, everything: bool) -> npt.NDArray[np.floating]:
-    values: npt.NDArray[np.floating] = group.values[:, place]
-    if everything or group.quality is None:
-        return values
-    return np.where(group.quality[:, place] > 0, np.nan, values)
+def _places(page: FramePage, group: RowGroup) -> list[int | None]:
+    """The slot of each wanted channel in the group; None: its layout does not have the channel."""
+    slots = (channel.slots.get(group.layout_id) for channel in page.selection.channels)
+    return [None if slot is None else page.slots.place(group.layout_id, slot) for slot in slots]
 
 
-def _qualities(group: RowGroup, place: int) -> Shorts:
+def _leave_out_bad(page: FramePage, group: RowGroup, values: Floats) -> None:
+    if len(group.rated):
+        bad = group.quality > 0
+        rows = group.rated if isinstance(group.at, slice) else group.at[group.rated]
+        for number, place in enumerate(_places(page, group)):
+            if place is not None:
+                values[number, rows[bad[:, place]]] = np.nan
+
+
+def _qualities(page: FramePage, values: Floats) -> Shorts:
     """What has a value and no quality is good."""
-    has_value = ~np.isnan(group.values[:, place])
-    if group.quality is None:
-        return np.where(has_value, 0, NOT_SENT).astype(np.int16)
-    quality = group.quality[:, place].astype(np.int16)
-    return np.where(has_value & (quality == NOT_SENT), np.int16(0), quality)
+    good = np.where(np.isnan(values), np.int16(NOT_SENT), np.int16(0))
+    for group in page.frames.groups:
+        if len(group.rated):
+            rows = group.rated if isinstance(group.at, slice) else group.at[group.rated]
+            for number, place in enumerate(_places(page, group)):
+                if place is not None:
+                    said = group.quality[:, place].astype(np.int16)
+                    good[number, rows] = np.where(said == NOT_SENT, good[number, rows], said)
+    return good
 
 
 def _wide(page: FramePage, block: ChannelBlock, of: TableColumns) -> list[pa.Array] | None:

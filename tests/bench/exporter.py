@@ -1,5 +1,5 @@
 """`python -m tests.bench.exporter WHAT URL DIRECTORY`: export everything of one device in a process of its own, and
-print what it took as JSON. WHAT is a format of exports, or `adbc`: the same values by ADBC into an Arrow stream, by the
+print what it took as JSON, without its imports. WHAT is a format of exports, or `adbc`: the same values by ADBC into an Arrow stream, by the
 statement that its users would write."""
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
+import pyarrow as pa
+from adbc_driver_postgresql import dbapi
+
+from api.files.export_job import run
+from schema.jobs import ClaimedJob, JobProgress, RunningJob
+
 CHANNELS = 20
 COLUMNS = ", ".join(f'values[{slot}] as "c{slot}"' for slot in range(1, CHANNELS + 1))
 STATEMENT = f"select time, {COLUMNS} from frames where device_id = 1 order by time, layout_id"
@@ -20,9 +26,6 @@ STATEMENT = f"select time, {COLUMNS} from frames where device_id = 1 order by ti
 
 def by_export(format_: str, url: str, directory: Path) -> int:
     """The rows."""
-    from api.files.export_job import run  # its imports are part of its memory
-    from schema.jobs import ClaimedJob, JobProgress, RunningJob
-
     os.environ["BIOGATE_DATABASE_URL"] = url
     request = {"device": ["exported"], "from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z", "format": format_}
     job = ClaimedJob(uuid4(), 1, "bench", "export", request, None, 1)
@@ -31,9 +34,6 @@ def by_export(format_: str, url: str, directory: Path) -> int:
 
 
 def by_adbc(url: str, directory: Path) -> int:
-    import pyarrow as pa
-    from adbc_driver_postgresql import dbapi
-
     rows = 0
     with dbapi.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(STATEMENT)
