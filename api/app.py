@@ -44,6 +44,7 @@ from api.routes import (
     devices,
     enrollments,
     events,
+    exports,
     imports,
     installation,
     jobs,
@@ -70,7 +71,7 @@ from schema.serials import MOST_BYTES
 
 ROUTES = (
     *(operation, latest, telemetry, telemetry_many, devices, channels, status, annotations, events, quarantine),
-    *(enrollments, serials, lifecycle, commands, audit, jobs, imports),
+    *(enrollments, serials, lifecycle, commands, audit, jobs, exports, imports),
     *(accounts, organizations, installation, retention),
     *(live_data, device_status, activity, summary, alerts),
     *(alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
