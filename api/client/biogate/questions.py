@@ -41,6 +41,8 @@ class TelemetryOptions(SelectionOptions, total=False):
 
     mode: Mode
     """raw (if no other is meant), buckets (with `bucket`, `max_points` or `aggregate`), at (with `at`), or plot."""
+    unit: Names
+    """Each channel is converted to the first of these units that it can be in."""
     bucket: Width
     max_points: int
     aggregate: Names
@@ -63,6 +65,7 @@ class LatestOptions(TypedDict, total=False):
     tag: Names
     location: str
     quality: Quality
+    unit: Names
     max_age: Width
 
 
@@ -100,7 +103,7 @@ def parameters(devices: Names | None, channels: Names | None, options: Mapping[s
     return found
 
 
-LISTS = frozenset({"tag", "aggregate", "at"})
+LISTS = frozenset({"tag", "aggregate", "at", "unit"})
 
 
 def _said(name: str, value: Any) -> Any:
@@ -138,12 +141,19 @@ def duration(given: timedelta) -> str:
 
 
 def query(found: Mapping[str, Any]) -> Query:
-    """Return parameters as those of an address; lists are repeated, and what is None is left out."""
-    return tuple((name, _text(one)) for name, value in found.items() if value is not None for one in _each(value))
+    """Return parameters as those of an address; lists are repeated, or joined if their items have no comma, and what is
+    None is left out."""
+    given = [(name, value) for name, value in found.items() if value is not None]
+    return tuple((name, _text(one)) for name, value in given for one in _each(name, value))
 
 
-def _each(value: Any) -> Iterable[Any]:
-    return value if isinstance(value, list | tuple) else (value,)
+JOINED = frozenset({"device", "at", "aggregate"})
+
+
+def _each(name: str, value: Any) -> Iterable[Any]:
+    if not isinstance(value, list | tuple):
+        return (value,)
+    return (",".join(value),) if name in JOINED and value else value
 
 
 def _text(value: Any) -> str:

@@ -41,7 +41,7 @@ async def test_samples_of_one_device_are_a_frame_by_time_with_units(ask: Asker, 
     assert isinstance(frame.index, pd.DatetimeIndex)
     assert str(frame.index.tz) == "UTC"
     assert [one.to_pydatetime() for one in frame.index] == [at(n) for n in (0, 1, 2, 3, 4, 5, 606)]
-    assert frame.attrs["units"] == {"ph": "pH", "temperature": None}
+    assert frame.attrs["units"] == {"ph": "pH", "temperature": "°C"}
     assert frame["ph"].tolist()[:5] == [7, 7.01, 7.02, 7.03, 7.04]
     assert (pd.isna(frame["ph"].iloc[5]), frame["temperature"].iloc[5]) == (True, 37.5)
     assert found.spans == {"br-1": (at(0), at(3600))}
@@ -59,10 +59,10 @@ async def test_samples_of_several_devices_say_of_which_and_with_which_quality(as
     assert first["ph"].tolist()[6] == 7.5
     assert first["ph.quality"].tolist() == [0, 0, 0, 0, 0, 1, 2, 0]
     assert first["temperature.quality"].isna().tolist() == [False] * 6 + [True, False]
-    assert first["do"].isna().all()
+    assert first["dissolved_oxygen"].isna().all()
     second = frame.loc["br-2"]
-    assert second["do"].tolist() == [40, 40, 40]
-    assert frame.attrs["units"] == {"ph": "pH", "temperature": None, "do": "%"}
+    assert second["dissolved_oxygen"].tolist() == [40, 40, 40]
+    assert frame.attrs["units"] == {"ph": "pH", "temperature": "°C", "dissolved_oxygen": "%"}
     assert await telemetry(ask, ["br-1"], "ph", **RANGE) is not None
     nothing = await telemetry(ask, "br-2", "ph", from_=at(100), to=at(200))
     assert (len(nothing), nothing.to_pandas().attrs["units"]) == (0, {"ph": "pH"})
@@ -78,6 +78,8 @@ async def test_buckets_plots_and_instants_are_tables_too(ask: Asker, two_devices
     assert several.units == {"ph.max": "pH", "ph.count": "1"}
     chosen = await telemetry(ask, "br-1", "ph", max_points=100, **RANGE)
     assert (chosen.bucket, chosen.columns[1:]) == ("1m", ["ph.avg", "ph.min", "ph.max"])
+    warm = await telemetry(ask, "br-1", "temp*", unit="degF", bucket="1h", aggregate="max", **RANGE)
+    assert (warm.units, warm.to_pandas()["temperature"].tolist()) == ({"temperature": "°F"}, [pytest.approx(99.5)])
     held = await telemetry(ask, "br-1", "ph", at=[text(2.5), at(606)])
     assert held.to_pandas()["ph"].tolist() == [7.02, 7.25]
     plot = (await telemetry(ask, "br-1", "ph", mode="plot", **RANGE)).to_pandas()
@@ -97,11 +99,14 @@ async def test_lists_are_whole_and_what_is_noted_is_there(
     assert [one.device for one in await ask("devices")] == ["br-1", "br-2", "br-3"]
     [pilot] = await ask("devices", tag="pilot")
     assert (pilot.device, pilot.online, pilot.last_frame_at) == ("br-2", None, at(2))
-    assert [(one.channel, one.unit) for one in await ask("channels", "br-2")] == [("ph", "pH"), ("do", "%")]
+    assert [(one.channel, one.unit) for one in await ask("channels", "br-2")] == [
+        ("ph", "pH"),
+        ("dissolved_oxygen", "%"),
+    ]
     newest = {(one.device, one.channel): one for one in await ask("latest")}
     assert newest["br-1", "ph"].value == 7.25
     assert newest["br-1", "ph"].time == at(606)
-    assert (newest["br-2", "do"].unit, newest["br-2", "do"].quality) == ("%", 0)
+    assert (newest["br-2", "dissolved_oxygen"].unit, newest["br-2", "dissolved_oxygen"].quality) == ("%", 0)
     for n in range(3):
         await two_devices.event(1, at(n), "phase", {"phase": f"{n}"})
     assert [one.data["phase"] for one in await ask("events", "br-1", type="phase")] == ["2", "1", "0"]
