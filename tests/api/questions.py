@@ -162,6 +162,11 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/device-status": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
     "SOCKET /api/v1/ws/device-status": Question(DEVICES),
     "SOCKET /ws/device-status": Question(DEVICES),
+    "GET /api/v1/activity": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
+    "GET /api/v1/activity/stream": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
+    "SOCKET /api/v1/ws/activity": Question(DEVICES),
+    "SOCKET /ws/activity": Question(DEVICES),
+    "GET /api/v1/summary": Question(DEVICES, shows=False),
     "GET /api/v1/alarms/health": Question(ALARMS),
     "GET /api/v1/alarms/{device}/{rule}": Question(ALARMS),
     **{
