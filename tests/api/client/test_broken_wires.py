@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -66,7 +68,9 @@ async def test_an_answer_whose_length_nobody_states_is_whole_by_its_mark_alone(a
 
 
 @asynccontextmanager
-async def speaking(answer: bytes, heard: list[bytes] | None = None) -> AsyncIterator[str]:
+async def speaking(
+    answer: bytes, heard: list[bytes] | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """Whoever connects is told this, whatever it asks."""
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -77,9 +81,10 @@ async def speaking(answer: bytes, heard: list[bytes] | None = None) -> AsyncIter
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{port}" if tls is None else f"https://localhost:{port}"
     finally:
         server.close()
 
@@ -92,6 +97,24 @@ async def test_a_key_goes_to_no_other_host(ask: Asker) -> None:
             with pytest.raises(ClientError, match=elsewhere):
                 await Asker(ask.kind, url, ask.key)("devices")
     assert heard == []
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_server_is_trusted_by_the_authority_that_was_given(
+    kind: str, secrets_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(secrets_dir / "broker" / "server.pem", secrets_dir / "broker" / "server.key.pem")
+    content = b'{"devices": [], "next": null}'
+    async with speaking(b"HTTP/1.0 200 OK\r\n\r\n" + content, tls=context) as url:
+        ask = Asker(kind, url, "bgk_1", patience=3600)
+        with pytest.raises(ClientError, match="certificate"):
+            await ask("devices")
+        monkeypatch.setenv("BIOGATE_API_CA_FILE", str(secrets_dir / "ca.pem"))
+        assert await ask("devices") == []
+    monkeypatch.setenv("BIOGATE_API_CA_FILE", "/nowhere.pem")
+    with pytest.raises(ClientError, match="/nowhere"):
+        await ask("devices")
 
 
 def test_no_beginning_of_a_stream_is_taken_for_the_whole() -> None:
