@@ -54,9 +54,12 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
         "devices": Word(
             "gateway.operators.commands:app", "Register, enroll, approve, suspend devices; give them logins."
         ),
+        "channels": Word("api.admin.channels:app", "Say what channels are: units, display names, ranges."),
         "quarantine": Word("gateway.quarantine.console:app", "List, show, replay, discard rejected messages."),
+        "import": Word("gateway.history.command:main", "Store history from files: CSV, Parquet, Arrow, DASGIP."),
         "accounts": Word("api.admin.accounts:app", "Make users, organizations and API keys."),
         "sql-login": Word("api.admin.sql:app", "Make logins at the database, for Grafana."),
+        "exports": Word("api.admin.exports:app", "Verify files with telemetry."),
         "hold": Word("api.admin.holds:app", "Keep data of a span of time from being dropped, however old they are."),
         "audit": Word("api.admin.audit:app", "Verify and export the audit trail."),
     },

@@ -77,7 +77,10 @@ class Pipeline:
         )
         self._outbox = Outbox()
         self._receipts = Receipts(settings, pool, self._outbox, self._window, self._troubles)
-        self._session = IntakeSession(settings, login, self._window, self._outbox, self._connected)
+        self._session = IntakeSession(
+            *(settings, login, self._window, self._outbox, self._receipts.connected),
+            before_connect=registry.forget_newest,
+        )
         self._beat = IntakeBeat(settings, pool, lambda: self._session.subscribed and not self._window.bytes)
         self._news = CommitNews(settings)
         self._lead = CellLead(settings, self._troubles)
@@ -130,10 +133,6 @@ class Pipeline:
             beat.cancel()
             news.cancel()
             lead.cancel()
-
-    def _connected(self, session_present: bool) -> None:
-        self._registry.forget_newest()
-        self._receipts.connected(session_present)
 
     # -- decode
 

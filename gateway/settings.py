@@ -16,6 +16,8 @@ MqttUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["mqtt", "mqtts"], ho
 
 REPLAY = "replay"
 """The cell under which replays from quarantine are counted."""
+IMPORT = "import"
+"""The cell under which imported history is counted."""
 
 
 @dataclass(frozen=True, slots=True)

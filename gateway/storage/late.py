@@ -20,7 +20,9 @@ NO_FRAME = float("inf")
 
 NEWEST = """
 select d.device_id, n.time, n.received_at from unnest($1::int[]) as d (device_id)
- cross join lateral (select * from frames f where f.device_id = d.device_id order by f.time desc limit 1) n"""
+ cross join lateral (select * from frames f where f.device_id = d.device_id order by f.time desc limit 1) n
+ where not is_imported(n.device_id, n.received_at)"""
+"""A device whose newest frame was imported counts as one that has none."""
 NOTE = """
 insert into late_arrivals
        (device_id, begins, ends, first_received, last_received, last_time, newest_time, newest_received)

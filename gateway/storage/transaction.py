@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import asyncpg
 import structlog
@@ -38,11 +39,26 @@ class CommitUnknown(GatewayError):
         self.reason = reason
 
 
+class Beside(Protocol):
+    """What is stored in the transaction of some items, beside them. It may raise LeadLost: then nothing is stored."""
+
+    async def __call__(self, connection: PoolConnection, items: Sequence[Item], outcome: ItemCounts) -> None:
+        """`outcome` says what becomes of `items`."""
+
+
 async def store(
-    pool: Pool, registry: Registry, cell: str, items: Sequence[Item], *, conflicting: bool, keep: Keep = KEEP
+    pool: Pool,
+    registry: Registry,
+    cell: str,
+    items: Sequence[Item],
+    *,
+    conflicting: bool,
+    keep: Keep = KEEP,
+    imported: Beside | None = None,
 ) -> ItemCounts:
-    """Store all of `items` or none. Raises CommitUnknown if the server does not say which, and UniqueViolationError for
-    a frame that is stored already, unless `conflicting`."""
+    """Store all of `items` or none. `imported` keeps the account of an import, whose frames no alarm looks for. Raises
+    CommitUnknown if the server does not say which, and UniqueViolationError for a frame that is stored already, unless
+    `conflicting`."""
     frames, statuses, events, given_up, command_results, given = by_type(items)
     rejects = [*given]
     outcome = ItemCounts()
@@ -51,7 +67,7 @@ async def store(
         await transaction.start()
         try:
             if frames:
-                notes = await late.late(connection, frames)
+                notes = [] if imported else await late.late(connection, frames)
                 rejects += await _frames(connection, registry, frames, outcome, conflicting=conflicting)
                 if notes:
                     await late.note(connection, notes)
@@ -71,6 +87,8 @@ async def store(
             for portion in _portions(rejects):
                 await keep(connection, cell, portion, outcome)
             outcome.transaction_id = await record(connection, cell, outcome)
+            if imported:
+                await imported(connection, items, outcome)
         except BaseException:
             late.forget_newest(frames)
             with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # connection may be gone

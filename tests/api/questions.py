@@ -10,7 +10,7 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, APIWebSocketRoute
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import Mount, Route
 
 from api.access.roles import Role, Scope
 from api.edge.shortcuts import Fixed
@@ -94,15 +94,47 @@ QUESTIONS: dict[str, Question] = {
     "DELETE /api/v1/devices/{device}/annotations/{number}": Question(
         (OPERATOR, Scope.DEVICES_WRITE), query=why, number="annotation"
     ),
+    **{
+        f"GET /api/v1/devices/{{device}}/telemetry.{format_}": Question(
+            TELEMETRY,
+            query=lambda t: {
+                "channel": t.known["channel"],
+                "from": "2026-03-01T10:00:00Z",
+                "to": "2026-03-01T11:00:00Z",
+            },
+        )
+        for format_ in ("arrow", "parquet")
+    },
+    **{
+        f"GET /api/v1/telemetry.{format_}": Question(TELEMETRY, query=lambda t: {"device": t.known["device"]})
+        for format_ in ("arrow", "parquet")
+    },
     # jobs
+    "POST /api/v1/exports": Question(TELEMETRY, lambda t: {"device": [t.known["device"]]}),
+    "POST /api/v1/exports/estimate": Question(TELEMETRY, lambda t: {"device": [t.known["device"]]}),
+    "GET /api/v1/exports/{job}/file": Question(TELEMETRY, shows=False),
+    "GET /api/v1/exports/{job}/manifest": Question(TELEMETRY, shows=False),
     "GET /api/v1/jobs": Question(TELEMETRY),
     "GET /api/v1/jobs/{job}": Question(TELEMETRY),
     "POST /api/v1/jobs/{job}/cancel": Question(TELEMETRY, why),
     "DELETE /api/v1/jobs/{job}/files": Question(TELEMETRY, query=why),
+    "POST /api/v1/imports": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "file": "run-7.csv", "device": t.known["device"]}
+    ),
     # devices
     "GET /api/v1/devices": Question(DEVICES, query=lambda t: {"q": t.known["device"]}),
     "GET /api/v1/devices/{device}": Question(DEVICES),
     "GET /api/v1/devices/{device}/channels": Question(DEVICES),
+    "GET /api/v1/devices/{device}/channels/{channel}": Question(DEVICES),
+    "PATCH /api/v1/devices/{device}/channels/{channel}": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "unit": "mine", "title": "mine"}
+    ),
+    "GET /api/v1/channels": Question(DEVICES),
+    "GET /api/v1/channels/{channel}": Question(DEVICES),
+    "PATCH /api/v1/channels/{channel}": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "unit": "mine", "title": "mine"}, refusal=200
+    ),
+    "GET /api/v1/standard-channels": Question(DEVICES, shows=False),
     "GET /api/v1/devices/{device}/status": Question(DEVICES),
     "PATCH /api/v1/devices/{device}": Question(
         (ENGINEER, Scope.DEVICES_WRITE), lambda t: {**WHY, "title": "mine", "tags": ["mine"]}
@@ -271,7 +303,7 @@ SHOWING = frozenset({"GET", SOCKET})
 
 def routes(app: FastAPI) -> Iterator[tuple[str, str, Asked]]:
     """Method, path and route of each; what cannot be looked into must be one of the plain ones."""
-    for route in _all(app.routes):
+    for route in app.routes:
         if isinstance(route, APIRoute):
             for method in sorted(route.methods or ()):
                 if f"{method} {route.path}" not in PLAIN:
@@ -286,15 +318,6 @@ def routes(app: FastAPI) -> Iterator[tuple[str, str, Asked]]:
             assert isinstance(route, Route), f"{route}: has no question"
             for method in sorted(route.methods or ()):
                 assert f"{method} {route.path}" in PLAIN, f"{method} {route.path}: has no question"
-
-
-def _all(found: list[BaseRoute]) -> Iterator[BaseRoute]:
-    for route in found:
-        router = getattr(route, "original_router", None)  # FastAPI's include_router keeps it whole
-        if router is None:
-            yield route
-        else:
-            yield from _all(router.routes)
 
 
 def needs(route: Asked) -> list[tuple[Role, Scope]]:

@@ -15,8 +15,7 @@ from gateway.broker.window import IntakeWindow
 from gateway.intake.accounting import ItemCounts
 from gateway.intake.admit import Admission, Missing
 from gateway.intake.registry import Registry
-from gateway.items import Acknowledger, Delivery, Device, Frame, Item, SlotMapping, TopicRoute
-from gateway.quarantine.replay import NoBroker
+from gateway.items import Acknowledger, Delivery, Device, Frame, Item, NoBroker, SlotMapping, TopicRoute
 from gateway.runtime.database import Pool, Troubles
 from gateway.settings import Settings, Timing
 from gateway.storage.write import Writer
@@ -123,7 +122,7 @@ def counts(outcome: ItemCounts, kind: Any = "frame") -> tuple[int, int, int, int
     return outcome.committed[kind], outcome.duplicate[kind], outcome.quarantined[kind], outcome.discarded[kind]
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 10) -> None:
+async def until(condition: Callable[[], Any], timeout_s: float = 30) -> None:
     """Wait for another process or task: until `condition`, or what it returns to be awaited, is true."""
     async with asyncio.timeout(timeout_s):
         while True:

@@ -214,8 +214,9 @@ async def test_value_and_setpoint_of_one_instant_in_two_frames_raise_no_deviatio
             await plant.commit(device, [(t, {"x": 30.0, "y": 30.0})])
             await eventually(lambda device=device: _evaluated(plant, device, "off"), 20)  # type: ignore[misc]
             for n, value in enumerate(steps, 1):
-                for m, channel in enumerate(order):
-                    await plant.commit(device, [(t + n, {channel: value})], first=2 * n + m)
+                async with plant.database.transaction():  # or their device has been silent for seconds in between
+                    for m, channel in enumerate(order):
+                        await plant.commit(device, [(t + n, {channel: value})], first=2 * n + m)
             await plant.commit(device, [(t + 5, {"x": 50.0})], first=20)  # and no setpoint
             await plant.becomes(device, RAISED, rule="off")
 
@@ -310,7 +311,8 @@ async def test_who_has_lost_the_lead_writes_nothing(plant: Plant, database_url: 
         watch = DeviceWatch(covered[0])
         watch.begin(*covered, at)
         feed = FrameFeed(pool, 3600)
-        reading = await feed.read([watch], {}, at)
+        async with feed.snapshot() as snapshot:
+            reading = await feed.read(snapshot, [watch], {}, at)
         watch.first_frame(reading.first[0], feed.layouts[reading.first[0]["layout_id"]], is_old=False)
         assert len(watch.made) == 1
         await plant.database.execute("update alarm_lead set epoch = epoch + 1")
@@ -397,6 +399,32 @@ async def test_alarms_follow_their_rules(plant: Plant, database_url: str) -> Non
         await plant.commit("r3", [(t + 3, {"x": 11.0})], first=1)
         await plant.becomes("r3", *changed, ("removed", "normal"), RAISED)
         assert (await plant.alarm("r3"))["removed_at"] is None
+
+
+async def test_alarms_end_whose_rules_went_while_nobody_evaluated(plant: Plant, database_url: str) -> None:
+    """Also those of a device that is under no rule any more."""
+    rules, t = ("removed", "off", "elsewhere", "high"), now() - 5
+    await plant.devices("r1", "r2", "r3")
+    for rule in rules:
+        await plant.rule(rule)
+    async with evaluated(database_url):
+        for device in ("r1", "r2", "r3"):
+            await plant.commit(device, [(t, {"x": 11.0})])
+            for rule in rules:
+                await plant.becomes(device, RAISED, rule=rule)
+    await plant.remove_rule("removed")
+    await plant.rule("off", enabled=False)
+    await plant.rule("elsewhere", scope={"devices": ["r9"]})
+    await plant.rule("high", scope={"devices": ["r1", "r3"]})
+    await plant.database.execute("update devices set state = 'revoked' where name = 'r3'")
+    async with evaluated(database_url):
+        ended = RAISED, ("removed", "normal")
+        for device in ("r1", "r2", "r3"):
+            for rule in ("removed", "off", "elsewhere"):
+                await plant.becomes(device, *ended, rule=rule)
+        await plant.becomes("r1", RAISED, ("rule-changed", "unacknowledged"))
+        await plant.becomes("r2", *ended)
+        await plant.becomes("r3", *ended)
 
 
 async def _evaluated(plant: Plant, device: str, rule: str) -> bool:

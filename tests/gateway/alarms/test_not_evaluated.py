@@ -122,29 +122,61 @@ async def test_silence_is_not_judged_while_the_intake_is_stopped(plant: Plant, d
         await plant.becomes("r1", ("unknown", "normal"), *raised, rule="silent")
 
 
-async def test_a_defect_and_its_end_are_told(plant: Plant, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await plant.devices("r1", "r2")
-    await plant.rule()
-    t, frame = now() - 5, DeviceWatch.frame
+@pytest.fixture
+def fails(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Devices whose frames cannot be evaluated, by a defect; the evaluator tries again after 3 s."""
+    names, frame = set[str](), DeviceWatch.frame
     monkeypatch.setattr("gateway.alarms.evaluator.DEFECT_S", 3.0)
     monkeypatch.setattr("gateway.alarms.evaluator.BEAT_S", 0.1)
 
-    def fails(watch: DeviceWatch, *args: Any) -> None:
-        if watch.device.name == "r1":
+    def failing(watch: DeviceWatch, *args: Any) -> None:
+        if watch.device.name in names:
             raise ZeroDivisionError
         frame(watch, *args)
 
+    monkeypatch.setattr(DeviceWatch, "frame", failing)
+    return names
+
+
+async def test_a_defect_and_its_end_are_told(plant: Plant, database_url: str, fails: set[str]) -> None:
+    await plant.devices("r1", "r2")
+    await plant.rule()
+    t = now() - 5
     async with evaluated(database_url):
         for device in ("r1", "r2"):
             await plant.commit(device, [(t, {"x": 1.0})])
             await says(plant, device, None)
-        monkeypatch.setattr(DeviceWatch, "frame", fails)
+        fails.add("r1")
         await plant.commit("r1", [(t + 1, {"x": 1.0})], first=1)
         await says(plant, "r1", "failed by a defect")
         assert await counted("defect")() == 1
-        monkeypatch.setattr(DeviceWatch, "frame", frame)
+        fails.clear()
         await says(plant, "r1", None, within=40)
         await says(plant, "r2", None)
+
+
+async def test_an_act_on_a_device_with_a_defect_waits_for_its_end(
+    plant: Plant, database_url: str, fails: set[str]
+) -> None:
+    await plant.devices("r1", "r2")
+    await plant.rule()
+    t = now() - 5
+    async with evaluated(database_url):
+        for device in ("r1", "r2"):
+            await plant.commit(device, [(t, {"x": 11.0})])
+            await plant.becomes(device, ("condition", "unacknowledged"))
+        fails.add("r1")
+        await plant.commit("r1", [(t + 1, {"x": 11.0})], first=1)
+        await says(plant, "r1", "failed by a defect")
+        asked = "insert into alarm_acts (rule_id, device_id, organization_id, action, who, why)"
+        asked += (
+            " select rule_id, device_id, 1, 'acknowledge', 'eva', 'tests' from alarms join devices using (device_id)"
+        )
+        await plant.database.execute(asked + " where name = 'r1'")
+        assert (await plant.act("r2", "acknowledge"))["refused"] is None  # and so was the other one looked at
+        assert await plant.database.fetchval("select count(*) from alarm_acts where done_at is null") == 1
+        fails.clear()
+        await plant.becomes("r1", ("condition", "unacknowledged"), ("acknowledge", "acknowledged"))
 
 
 async def test_a_rule_that_this_version_cannot_read_says_so_until_it_can(plant: Plant, database_url: str) -> None:

@@ -24,21 +24,25 @@ LOGIN = BrokerLogin("biogate-test")
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5, 10, 20, 50, 1000])
 async def test_a_stop_at_any_moment_of_connecting_ends_the_session(broker: Broker, turns: int) -> None:
-    session = IntakeSession(settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None)
+    session = IntakeSession(
+        settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None, before_connect=lambda: None
+    )
     session.lead()
     running = asyncio.create_task(session.run())
     for _ in range(turns):
         await asyncio.sleep(0)
     session.stop_intake()
     await session.leave()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await running
     assert not session.subscribed
 
 
 async def test_a_broker_that_is_away_is_tried_again_until_it_is_there(broker: Broker) -> None:
     broker.server.stop()
-    session = IntakeSession(settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None)
+    session = IntakeSession(
+        settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None, before_connect=lambda: None
+    )
     session.lead()
     running = asyncio.create_task(session.run())
     await asyncio.sleep(0.1)
@@ -47,16 +51,42 @@ async def test_a_broker_that_is_away_is_tried_again_until_it_is_there(broker: Br
     await until(lambda: session.subscribed)
     session.stop_intake()
     await session.leave()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await running
 
 
 async def test_a_stop_while_the_broker_is_away_ends_the_session(broker: Broker) -> None:
     broker.server.stop()
-    session = IntakeSession(settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None)
+    session = IntakeSession(
+        settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None, before_connect=lambda: None
+    )
     session.lead()
     running = asyncio.create_task(session.run())
     await asyncio.sleep(0)
+    session.stop_intake()
+    await session.leave()
+    async with asyncio.timeout(20):
+        await running
+
+
+async def test_what_is_to_be_known_before_a_connect_is_so_before_any_message_that_the_broker_kept(
+    broker: Broker,
+) -> None:
+    """The broker sends what it kept right behind its answer to CONNECT, before that to SUBSCRIBE."""
+    window, before, after = IntakeWindow(2**20), list[int](), list[bool]()
+    session = IntakeSession(
+        *(settings(mqtt_url=broker.url), LOGIN, window, Outbox(), after.append),
+        before_connect=lambda: before.append(window.waiting),
+    )
+    running = asyncio.create_task(session.run())
+    session.lead()
+    await until(lambda: after == [False])
+    await session.stand_down()
+    await publish(broker, [("bioreactors/r1/telemetry", bytes(100))] * 30)
+    session.lead()
+    await until(lambda: after == [False, True])
+    await until(lambda: window.waiting == 30)
+    assert before == [0, 0]
     session.stop_intake()
     await session.leave()
     async with asyncio.timeout(5):
@@ -69,7 +99,7 @@ async def test_a_full_window_takes_no_new_connection_when_the_link_breaks(broker
     with Network() as network:
         link = network.link(broker.port)
         chosen = settings(mqtt_url=f"mqtt://127.0.0.1:{link.port}", keep_alive_s=2)
-        session = IntakeSession(chosen, LOGIN, window, Outbox(), came.append)
+        session = IntakeSession(chosen, LOGIN, window, Outbox(), came.append, before_connect=lambda: None)
         session.lead()
         running = asyncio.create_task(session.run())
         await until(lambda: session.subscribed)
@@ -87,7 +117,7 @@ async def test_a_full_window_takes_no_new_connection_when_the_link_breaks(broker
         await until(lambda: window.full)
         session.stop_intake()
         await session.leave()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await running
 
 
@@ -100,7 +130,7 @@ async def test_a_client_that_sends_too_large_a_packet_again_and_again_is_counted
         client = MqttClient(broker.host, broker.port, protocol=protocol)
         try:
             async with client:
-                await client.publish("bioreactors/r1/telemetry", bytes(size), qos=1, timeout=5)
+                await client.publish("bioreactors/r1/telemetry", bytes(size), qos=1, timeout=20)
         except aiomqtt.MqttError:
             assert not accepted
         else:

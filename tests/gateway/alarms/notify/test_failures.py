@@ -302,6 +302,25 @@ async def test_of_two_notifiers_one_tells(plant: Plant, database_url: str, secre
     assert len(hook.received) == 3
 
 
+async def test_a_channel_in_its_pause_after_a_failure_is_left_alone_but_for_a_test(
+    plant: Plant, database_url: str, secrets_dir: Path, hook: Webhook
+) -> None:
+    await plant.devices("r1")
+    await plant.rule()
+    route_id = await plant.route("chat", hook.url)
+    await plant.sql.execute("update alarm_routes set failures = 3, retry_at = now() + interval '1 hour'")
+    async with notifying(database_url, secrets_dir):
+        await plant.becomes("unacknowledged", "r1")
+        await plant.looked_at()
+        assert hook.titles == []
+        ask = "insert into alarm_notifications (route_id, kind, due_at) values ($1, 'test', now())"
+        await plant.sql.execute(ask, route_id)
+        await until(lambda: len(hook.received) == 2)  # the test; and what has waited, as the channel works
+    assert hook.titles == ["Biogate: a test", "[critical] r1: Temperature high"]
+    route = await plant.sql.fetchrow("select failures, retry_at from alarm_routes")
+    assert tuple(route) == (0, None)
+
+
 async def test_who_finds_the_lock_taken_after_its_connection_was_lost_tells_nothing(
     plant: Plant, database_url: str, secrets_dir: Path, hook: Webhook
 ) -> None:
