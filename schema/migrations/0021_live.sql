@@ -1,5 +1,5 @@
 -- what live feeds and the activity of an organization read
--- depends: 0022_jobs
+-- depends: 0024_wide_views
 
 -- migrate: apply
 
