@@ -1,5 +1,5 @@
 -- what live feeds and the activity of an organization read
--- depends: 0024_wide_views
+-- depends: 0020_channels
 
 -- migrate: apply
 
