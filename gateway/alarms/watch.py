@@ -361,6 +361,7 @@ class DeviceWatch:
         whose = {name: versions.get(name, [None])[0] == stored.rule_id for name, stored in self.rules.items()}
         kept = dict(memory)
         kept["rules"] = {name: one for name, one in memory.get("rules", {}).items() if same.get(name)}
+        kept["entered"] = [[since, name] for since, name in memory.get("entered", []) if same.get(name)]
         kept["suppressed"] = returned | {
             name: one for name, one in memory.get("suppressed", {}).items() if whose.get(name)
         }
