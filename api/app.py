@@ -19,7 +19,10 @@ from api.edge.observation import Observer
 from api.edge.shortcuts import Fixed
 from api.edge.turns import watched
 from api.http import answers, description, errors
-from api.live.hub import NEWS
+from api.live.alarms import AlarmFeed
+from api.live.hub import Feed, FeedListener
+from api.live.presence import PresenceFeed
+from api.live.telemetry import TelemetryFeed
 from api.notices import Notices
 from api.routes import (
     PREFIX,
@@ -33,13 +36,17 @@ from api.routes import (
     alerts,
     annotations,
     audit,
+    channels,
     commands,
+    device_status,
     devices,
     enrollments,
     events,
     installation,
+    jobs,
     latest,
     lifecycle,
+    live_data,
     operation,
     organizations,
     quarantine,
@@ -47,6 +54,7 @@ from api.routes import (
     serials,
     status,
     telemetry,
+    telemetry_many,
 )
 from api.services import Services
 from api.settings import ApiSettings
@@ -57,10 +65,10 @@ from schema.reachability import watched_database
 from schema.serials import MOST_BYTES
 
 ROUTES = (
-    *(operation, latest, telemetry, devices, status, annotations, events, quarantine),
-    *(enrollments, serials, lifecycle, commands, audit),
+    *(operation, latest, telemetry, telemetry_many, devices, channels, status, annotations, events, quarantine),
+    *(enrollments, serials, lifecycle, commands, audit, jobs),
     *(accounts, organizations, installation, retention),
-    *(alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
+    *(live_data, device_status, alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
 """The ones most asked for first: FastAPI tries one after the other, and forty take longer than /health itself."""
 DESCRIBED = [route for module in ROUTES for route in module.router.routes if isinstance(route, APIRoute)]
@@ -68,6 +76,7 @@ SOCKETS = frozenset(
     route.path.encode() for module in ROUTES for route in module.router.routes if isinstance(route, APIWebSocketRoute)
 )
 """The addresses of WebSockets."""
+FEEDS: tuple[type[Feed[Any]], ...] = (AlarmFeed, TelemetryFeed, PresenceFeed)
 DESCRIPTION = """Access to devices, telemetry, events and the quarantine; enrollment and logins, for operators.
 
 * Times are given as ISO 8601 with a zone (a date alone is its midnight), as milliseconds since 1970, as `now` or as a
@@ -89,8 +98,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub, identities = services.hub, services.identities
         notices = Notices(services.server.accounts)
-        for channel, listener in ((CHANGED, identities), (CHANGED, hub), (NEWS, hub)):
-            notices.add(channel, listener)
+        notices.add(CHANGED, identities)
+        notices.add(CHANGED, hub)
+        for kind in FEEDS:
+            for channel in kind.CHANNELS:
+                notices.add(channel, FeedListener(hub, kind))
         protected.allow(await headers.pages(app))
         url = settings.api_database_url or settings.database_url
         database_watched = watched_database(url, metrics.DATABASE_REACHABLE.set)

@@ -49,6 +49,14 @@ LIVE_ENDED = Counter(
     ["reason"],
 )
 LIVE_TRANSITIONS = Counter("biogate_api_live_transitions_total", "transitions that live feeds sent, over all clients")
+LIVE_CHANGES = Counter(
+    "biogate_api_live_changes_total", "changed states of devices that live feeds sent, over all clients"
+)
+LIVE_DELAY = Histogram(
+    "biogate_api_live_delay_seconds",
+    "from a commit, by the gateway's clock, until its news was encoded for all who listen",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.04, 0.06, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
 
 CONNECTIONS = Gauge("biogate_api_connections", "connections of clients")
 CONNECTIONS_LIMIT = Gauge("biogate_api_connections_limit", "most connections of clients: BIOGATE_API_CONNECTIONS")

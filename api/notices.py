@@ -21,8 +21,8 @@ AGAIN_S = 1.0
 class ChangeListener(Protocol):
     """Whoever wants to know of notifications on a channel."""
 
-    def on_change(self) -> None:
-        """Called after each notification."""
+    def on_change(self, said: str) -> None:
+        """Called after each notification, with what it says."""
 
     def on_listening(self, now: bool) -> None:
         """Called when notifications start to come (`now`), and when they stop: those in between are lost."""
@@ -51,9 +51,9 @@ class Notices:
                 await task
 
     async def _listen(self) -> None:
-        def heard(_: object, __: object, channel: str, ___: object) -> None:
+        def heard(_: object, __: object, channel: str, said: str) -> None:
             for listener in self._listeners[channel]:
-                listener.on_change()
+                listener.on_change(said)
 
         while True:
             gone = asyncio.Event()

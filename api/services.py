@@ -1,4 +1,4 @@
-"""What the parts of the application share while it runs: one object of everything, and the dependency that gives it."""
+"""Holds all that the parts of the application share while it runs, in one object, and gives it as a dependency."""
 
 from __future__ import annotations
 

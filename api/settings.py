@@ -139,9 +139,15 @@ class ApiSettings(BaseSettings):
     api_shelving_hours_critical: ShelvingHours = Field(
         8, description="longest shelving of a critical alarm, in hours from its begin on, however often it is prolonged"
     )
-    api_shelving_hours_high: ShelvingHours = Field(24, description="the same for alarms of the priority high")
-    api_shelving_hours_medium: ShelvingHours = Field(168, description="the same for alarms of the priority medium")
-    api_shelving_hours_low: ShelvingHours = Field(720, description="the same for alarms of the priority low")
+    api_shelving_hours_high: ShelvingHours = Field(
+        24, description="longest shelving of an alarm of the priority high, in hours, counted as above"
+    )
+    api_shelving_hours_medium: ShelvingHours = Field(
+        168, description="longest shelving of an alarm of the priority medium, in hours, counted as above"
+    )
+    api_shelving_hours_low: ShelvingHours = Field(
+        720, description="longest shelving of an alarm of the priority low, in hours, counted as above"
+    )
     api_trial_seconds: float = Field(
         20, gt=0, le=600, description="seconds after which a trial of a rule over stored history stops"
     )

@@ -1,4 +1,4 @@
-"""Where the time of the request that is being answered goes, and by which word it is found in the log."""
+"""Traces the request that is being answered: its id in the log, and where its time goes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Literal
 
 @dataclass(slots=True)
 class Trace:
-    """In seconds. What is neither is spent here, on the way to the client, or in waiting for the client's body."""
+    """The id of a request, and seconds that it waited. The rest of its time is spent in this process, on the way to the
+    client, or in waiting for the client's body."""
 
     request_id: str
     waiting: float = 0.0
-    """For a connection to the database."""
+    """Seconds of waiting for a connection to the database."""
     database: float = 0.0
-    """For answers of the database."""
+    """Seconds of waiting for answers of the database."""
     patience: float = 0.0
-    """Because the client asked to wait."""
+    """Seconds of waiting because the client asked for it."""
 
 
 CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)

@@ -34,12 +34,13 @@ class Word(NamedTuple):
 WORDS: Mapping[str, Mapping[str, Word]] = {
     "The local stack": {
         "up": Word("deploy.up:main", "Run everything on this machine until Ctrl-C, with simulated devices."),
-        "restart": Word("deploy.restart:main", "End parts of it, which are started again."),
+        "restart": Word("deploy.restart:main", "End parts of a running `biogate up`, which starts them again."),
         "backup": Word("deploy.backup.command:app", "Take, verify and restore backups of the database."),
     },
     "Programs": {
         "gateway": Word("gateway", "Run the gateway: from the broker into the database."),
         "alarms": Word("gateway.alarms", "Run the evaluation of alarms, and tell people of them."),
+        "worker": Word("deploy.worker", "Run the worker, which does jobs, such as exports."),
         "canary": Word("gateway.canary", "Run the canary: publish a value, and read it back through the API."),
         "api": Word("api", "Run the API over HTTP."),
         "sim": Word("device_sim.__main__:app", "Simulate bioreactor controllers; `sim enroll` has them enroll only."),
@@ -53,10 +54,12 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
         "devices": Word(
             "gateway.operators.commands:app", "Register, enroll, approve, suspend devices; give them logins."
         ),
-        "quarantine": Word("gateway.quarantine.console:app", "List, show, replay, discard what was rejected."),
+        "channels": Word("api.admin.channels:app", "Say what channels are: units, display names, ranges."),
+        "quarantine": Word("gateway.quarantine.console:app", "List, show, replay, discard rejected messages."),
+        "import": Word("gateway.history.command:main", "Store history from files: CSV, Parquet, Arrow, DASGIP."),
         "accounts": Word("api.admin.accounts:app", "Make users, organizations and API keys."),
         "sql-login": Word("api.admin.sql:app", "Make logins at the database, for Grafana."),
-        "hold": Word("api.admin.holds:app", "Forbid to drop what is of a time, whatever its age."),
+        "hold": Word("api.admin.holds:app", "Keep data of a span of time from being dropped, however old they are."),
         "audit": Word("api.admin.audit:app", "Verify and export the audit trail."),
     },
     "This command": {

@@ -29,6 +29,7 @@ class StackPart(StrEnum):
     API = "API"
     GATEWAY = "gateway"
     ALARMS = "alarms"
+    WORKER = "worker"
     SIMULATOR = "simulator"
     CANARY = "canary"
 
@@ -72,7 +73,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def _tops(pids: list[int]) -> list[int]:
-    """Of a process and its children the process."""
+    """The processes that are no children of others in `pids`, without the wrapper."""
     known = {pid: _stat(pid) for pid in pids}
     inner = [pid for pid, (name, _) in known.items() if name != WRAPPER]
     return [pid for pid in inner if known[pid][1] not in inner]

@@ -66,7 +66,7 @@ def stop(supervisor: Supervisor) -> None:
 
 
 def say(line: str) -> None:
-    """To the terminal, if it is still there."""
+    """Print a line to the terminal, if it is still there."""
     try:
         print(line, flush=True)
     except OSError:

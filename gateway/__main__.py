@@ -27,7 +27,7 @@ from gateway.runtime.database import Pool, Troubles, create_pool, retry_until_it
 from gateway.runtime.events import stop_signal, unless_stopped
 from gateway.runtime.health import serve
 from gateway.runtime.metric_kinds import watch_event_loop
-from gateway.settings import REPLAY, Settings
+from gateway.settings import IMPORT, REPLAY, Settings
 from gateway.upkeep.figures import Figures
 from gateway.upkeep.retention import Retention
 from gateway.upkeep.sql_logins import SqlLoginWatch
@@ -123,7 +123,7 @@ def load_secrets(directory: Path) -> Secrets:
 
 def login(settings: Settings, secrets: Secrets | None, client_id: str) -> BrokerLogin:
     """The login of the intake and of commands: from the settings, else from the secrets, else none."""
-    username, password = process.broker_login(settings, secrets)
+    username, password = process.broker_login(settings, secrets, "gateway")
     return BrokerLogin(client_id, username, None if password is None else password.encode())
 
 
@@ -145,8 +145,8 @@ def main() -> int:
         return 2
     settings, secrets = chosen
     unfit = [f"{settings.broker_conf}: {sentence}" for sentence in broker_problems(settings)]
-    if settings.cell == REPLAY:
-        unfit = [f"BIOGATE_CELL={REPLAY}: replays from quarantine are counted under this name; choose another"]
+    if settings.cell in (REPLAY, IMPORT):
+        unfit = [f"BIOGATE_CELL={settings.cell}: replays and imports are counted under this name; choose another"]
     for sentence in unfit:
         print(f"gateway: {sentence}", file=sys.stderr)
     if unfit:

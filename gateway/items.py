@@ -19,6 +19,8 @@ ItemKind = Literal["frame", "status", "event", "result"]
 ITEM_KINDS: tuple[ItemKind, ...] = ("frame", "status", "event", "result")
 Channels: TypeAlias = tuple[str, ...]
 """Names of channels, in the order in which a frame gives them."""
+NOT_SENT = -1
+"""The quality, in a frame of imported history, of a channel that was not sent with it: no message can say this."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -44,6 +46,13 @@ class Acknowledger(Protocol):
 
     def acknowledge(self, packet_ids: Sequence[int]) -> None:
         """Send a PUBACK for each packet id, in this order."""
+
+
+class NoBroker:
+    """The acknowledger of messages that came from no broker: nobody waits for their PUBACK."""
+
+    def acknowledge(self, packet_ids: Sequence[int]) -> None:
+        """Send nothing."""
 
 
 class Delivery(msgspec.Struct, gc=False):
@@ -112,6 +121,14 @@ class Frame(msgspec.Struct, gc=False):
     quality: Sequence[int] | None
 
     kind: ItemKind = "frame"
+
+    @property
+    def sent_channels(self) -> Channels:
+        """The channels that were sent with this frame: all of its mapping, but in imported history."""
+        channels = self.mapping.channels
+        if self.quality is None or NOT_SENT not in self.quality:
+            return channels
+        return tuple(name for name, one in zip(channels, self.quality, strict=True) if one != NOT_SENT)
 
 
 class StatusChange(msgspec.Struct, gc=False):

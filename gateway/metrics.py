@@ -25,6 +25,7 @@ WRITER_BUSY = BusyCounter("biogate_writer_busy_seconds", "time the writer had wo
 BATCH = BulkHistogram(
     "biogate_batch_frames", "frames in a batch", (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 4000, 8000)
 )
+COMMIT_NOTICES = Counter("biogate_commit_notices", "notifications of commits, for live feeds: sent, failed", ["result"])
 WRITE_FAILURES = Counter("biogate_write_failures", "batches that failed and were tried again or split", ["sqlstate"])
 
 WAITING_MESSAGES = Gauge("biogate_waiting_messages", "messages received and not yet decoded")
@@ -38,6 +39,9 @@ MISSING_FRAMES = Gauge("biogate_missing_frames", "frames missing in those holes,
 OLDEST_HOLE = Gauge("biogate_oldest_hole_seconds", "time for which the oldest of those holes is known")
 BACKFILL_REQUESTS = Counter("biogate_backfill_requests", "times a device was asked for missing frames")
 LOST_FRAMES = Counter("biogate_lost_frames", "frames that never arrived and that their device does not have any more")
+LOSSES_UNBELIEVED = Counter(
+    "biogate_losses_unbelieved", "times a device gave up frames far above all that have arrived: none is lost by it"
+)
 STREAMS_OVERFLOWED = Counter("biogate_streams_overflowed", "merges that left ranges of a boot out: it had too many")
 
 DEFECTS = Counter("biogate_defects", "times that a part failed by a defect and was started again", ["what"])
@@ -162,6 +166,7 @@ BACKUP_FAULTY = OptionalGauge("biogate_backup_faulty", "1 if the backup that was
 
 SQL_LOGINS_ENDED = Counter("biogate_sql_logins_ended", "sessions of logins for SQL that were ended", ["why"])
 
+show_zeros(("sent", "failed"), COMMIT_NOTICES)
 show_zeros(("transaction", "idle", "notifications"), SQL_LOGINS_ENDED)
 
 # -- retention

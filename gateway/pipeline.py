@@ -43,6 +43,7 @@ from gateway.settings import Settings
 from gateway.storage.quota import Quota
 from gateway.storage.write import Writer
 from gateway.upkeep.beat import IntakeBeat
+from gateway.upkeep.news import CommitNews
 from schema.reasons import Reason
 from schema.topics import Kind
 
@@ -76,8 +77,12 @@ class Pipeline:
         )
         self._outbox = Outbox()
         self._receipts = Receipts(settings, pool, self._outbox, self._window, self._troubles)
-        self._session = IntakeSession(settings, login, self._window, self._outbox, self._connected)
+        self._session = IntakeSession(
+            *(settings, login, self._window, self._outbox, self._receipts.connected),
+            before_connect=registry.forget_newest,
+        )
         self._beat = IntakeBeat(settings, pool, lambda: self._session.subscribed and not self._window.bytes)
+        self._news = CommitNews(settings)
         self._lead = CellLead(settings, self._troubles)
         self.leading = self._lead.leading
         metrics.WAITING_MESSAGES.set_function(lambda: self._window.waiting)
@@ -104,6 +109,7 @@ class Pipeline:
             decoder = group.create_task(self._decode(), name="decode")
             writer = group.create_task(self._write(), name="write")
             beat = group.create_task(self._beat.run(), name="beat")
+            news = group.create_task(self._news.run(), name="news")
             await stop.wait()
             log.info("stopping: no more messages are taken", waiting=self._window.waiting)
             self._session.stop_intake()
@@ -125,11 +131,8 @@ class Pipeline:
             await self._session.leave()
             await session
             beat.cancel()
+            news.cancel()
             lead.cancel()
-
-    def _connected(self, session_present: bool) -> None:
-        self._registry.forget_newest()
-        self._receipts.connected(session_present)
 
     # -- decode
 
@@ -178,6 +181,7 @@ class Pipeline:
             accounting.settled(batch.items, outcome)
             self._receipts.note(batch.items, outcome.unkept)
             self._beat.committed(batch.items[-1].received_ms)
+            self._news.committed(outcome.transaction_id, +outcome.committed)
             for connection, packet_ids in batch.acks.items():
                 connection.acknowledge(packet_ids)
             self._window.release(batch.bytes)

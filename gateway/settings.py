@@ -16,6 +16,8 @@ MqttUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["mqtt", "mqtts"], ho
 
 REPLAY = "replay"
 """The cell under which replays from quarantine are counted."""
+IMPORT = "import"
+"""The cell under which imported history is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,9 @@ class Settings(BaseSettings):
     database_url: PostgresDsn = Field(description="PostgreSQL with TimescaleDB, `postgresql://user@host:port/name`")
     mqtt_url: MqttUrl = Field(description="broker, `mqtt://host:port`, or `mqtts://host:port` for TLS")
     mqtt_username: str | None = Field(
-        None, description="login at the broker; without it, `gateway` with its password from BIOGATE_SECRETS_DIR"
+        None,
+        description="login at the broker; without it, `gateway` (of the alarms process: `alarms`) with its password "
+        "from BIOGATE_SECRETS_DIR",
     )
     mqtt_password: SecretStr | None = Field(None, description="password of that login")
     mqtt_ca_file: Path | None = Field(None, description="certificate of the broker's CA; without it, the machine's CAs")
@@ -97,12 +101,18 @@ class Settings(BaseSettings):
         16384,
         ge=1,
         le=65534,
-        description="unacknowledged messages the broker may have under way to us; not above its max_inflight_messages",
+        description="unacknowledged messages the broker may have under way to the gateway; not above its "
+        "max_inflight_messages",
     )
     window_bytes: int = Field(16 * 2**20, ge=2**20, description="uncommitted bytes above which the socket is not read")
-    keep_alive_s: int = Field(15, ge=1, le=300, description="MQTT keep alive; a dead link is noticed after 1.5 of it")
+    keep_alive_s: int = Field(
+        15, ge=1, le=300, description="MQTT keep alive; a dead link is noticed after 1.5 times this"
+    )
     session_expiry_s: int = Field(
-        30 * 86400, ge=60, le=2**32 - 2, description="how long the broker keeps our session and queue while we are away"
+        30 * 86400,
+        ge=60,
+        le=2**32 - 2,
+        description="how long the broker keeps the gateway's session and queue while the gateway is away",
     )
 
     secrets_dir: Path | None = Field(
@@ -135,9 +145,11 @@ class Settings(BaseSettings):
     command_grace_s: int = Field(30, ge=1, description="how long after its expiry a command may still be answered")
 
     alarms_http_host: str = Field("127.0.0.1", description="where `biogate alarms` serves /health, /ready and /metrics")
-    alarms_http_port: int = Field(8002, ge=0, le=65535, description="port of these routes")
+    alarms_http_port: int = Field(8002, ge=0, le=65535, description="port of `biogate alarms`")
     alarms_interval_ms: int = Field(250, ge=10, le=5000, description="least time between two looks at committed frames")
-    alarms_catch_up_s: int = Field(3600, ge=60, le=30 * 86400, description="oldest frames evaluated after an absence")
+    alarms_catch_up_s: int = Field(
+        3600, ge=60, le=30 * 86400, description="how far back frames are evaluated after an absence of the process"
+    )
 
     notify_schemes: str | None = Field(
         None,
@@ -147,14 +159,14 @@ class Settings(BaseSettings):
     notify_private: bool = Field(False, description="allow notifications to private and loopback addresses")
     notify_timeout_s: float = Field(20, ge=0.1, le=300, description="how long a channel may take for a message")
     notify_report_s: float = Field(
-        300, ge=1, description="after so long a failing route is reported by the organization's other routes"
+        300, ge=1, description="how long a route fails before the organization's other routes report it"
     )
-    notify_give_up_s: float = Field(86400, ge=1, description="how long a failing route tries a notification")
+    notify_give_up_s: float = Field(86400, ge=1, description="how long a failing route tries to send a notification")
 
     broker_conf: Path | None = Field(
         None, description="the broker's mosquitto.conf, if the gateway can read it: limits that cannot work are refused"
     )
-    plan_messages_per_s: int = Field(500, ge=1, description="live rate for which broker and gateway are set up")
+    plan_messages_per_s: int = Field(500, ge=1, description="rate of live messages that broker and gateway must carry")
     plan_outage_s: int = Field(3600, ge=1, description="how long the broker must be able to queue at that rate")
     plan_message_bytes: int = Field(400, ge=1, description="payload bytes of a message at BIOGATE_PLAN_MESSAGES_PER_S")
 
@@ -174,8 +186,8 @@ class Settings(BaseSettings):
     quarantine_total_bytes: int = Field(
         2**30,
         ge=0,
-        description="bytes that may be open in quarantine in all; over half of them, nothing of devices that are not "
-        "registered is kept; messages over a bound are counted, not kept",
+        description="bytes that may be open in quarantine in all; messages of devices that are not registered may fill "
+        "half of them; messages over a bound are counted, not kept",
     )
 
     receipt_interval_s: float = Field(1, gt=0, le=60, description="how often devices are told which frames are stored")
@@ -190,12 +202,14 @@ class Settings(BaseSettings):
     retention_frames_days: int | None = Field(
         None, ge=1, description="age at which frames are dropped, by whole chunks"
     )
-    retention_events_days: int | None = Field(None, ge=1, description="the same bound for events")
+    retention_events_days: int | None = Field(
+        None, ge=1, description="age at which events are dropped, by whole chunks"
+    )
     retention_statuses_days: int | None = Field(
-        None, ge=1, description="the same bound for statuses, except the newest of each device"
+        None, ge=1, description="age at which statuses are dropped, except the newest of each device"
     )
     retention_quarantine_days: int | None = Field(
-        None, ge=1, description="the same bound for messages in quarantine that were replayed or discarded"
+        None, ge=1, description="age at which messages in quarantine are dropped that were replayed or discarded"
     )
     retention_interval_s: int = Field(3600, ge=1, description="how often old data are looked for")
 

@@ -89,7 +89,7 @@ def settings(kind: type[Settings], **given: Any) -> Settings:
 
 
 def run(work: Callable[[asyncpg.Connection], Coroutine[Any, Any, Answer]], *, in_transaction: bool = False) -> Answer:
-    """What `work` returns, given a connection to the database; ends the command with words if the database refuses."""
+    """Run `work` on a connection to the database and return its result. If it refuses, the command ends with words."""
     url = str(settings(DatabaseSettings).database_url)
 
     async def connected() -> Answer:

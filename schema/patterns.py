@@ -1,4 +1,4 @@
-"""What a text has to be, in words for people, by the regular expression that checks it."""
+"""Says in words for people what a text must be, for each regular expression that checks texts."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def parse_instant(given: object, now: datetime | None = None) -> datetime:
 
 
 def _said(given: object) -> str:
-    """In a body it can be anything."""
+    """Return the text of an instant or a duration. Raises ValueError for anything else that a body may have there."""
     if not isinstance(given, str):
         raise ValueError("must be text")
     return given.strip()
@@ -163,5 +163,5 @@ def fitting_bucket(begin: datetime, end: datetime, most: int) -> str | None:
 
 
 def duration_text(duration: timedelta) -> str:
-    """In the largest unit that says it in a whole number, at most days: `90s`, `1h`."""
+    """The duration in the largest unit that gives a whole number, at most days: `90s`, `1h`."""
     return next(f"{duration // UNITS[unit]}{unit}" for unit in ("d", "h", "m", "s", "ms") if not duration % UNITS[unit])

@@ -124,6 +124,16 @@ class AlarmsProcess(GatewayProcess):
     module, port_setting = "gateway.alarms", "BIOGATE_ALARMS_HTTP_PORT"
 
 
+class WorkerProcess(GatewayProcess):
+    """`python -m deploy.worker`, likewise, with files of jobs in `directory`."""
+
+    module, port_setting = "deploy.worker", "BIOGATE_WORKER_HTTP_PORT"
+
+    def __init__(self, database_url: str, api_database_url: str, directory: Path, log: Path) -> None:
+        super().__init__(database_url, "", log)
+        self.environment |= {"BIOGATE_API_DATABASE_URL": api_database_url, "BIOGATE_JOBS_DIR": str(directory)}
+
+
 def assert_adds_up(account: dict[str, int]) -> None:
     """Assert guarantee 2: what was received is committed, duplicate, quarantined, discarded or in flight."""
     parts = ("committed", "duplicate", "quarantined", "discarded", "in_flight")

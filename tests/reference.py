@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 import api.metrics
+import deploy.worker.metrics
 import device_sim.metrics
 import gateway.alarms.metrics
 import gateway.alarms.notify.metrics
@@ -19,6 +20,7 @@ import gateway.canary.metrics
 import gateway.metrics
 import schema.reasons
 from api.settings import ApiSettings
+from deploy.worker.settings import WorkerSettings
 from gateway.canary.settings import CanarySettings
 from gateway.settings import Settings as GatewaySettings
 from schema.command_line import EXIT_CODES
@@ -27,6 +29,7 @@ METRICS: dict[str, tuple[Any, ...]] = {
     "gateway": (gateway.metrics,),
     "API": (api.metrics,),
     "alarms process": (gateway.alarms.metrics, gateway.alarms.notify.metrics),
+    "worker": (deploy.worker.metrics,),
     "canary": (gateway.canary.metrics,),
     "simulator": (device_sim.metrics,),
 }
@@ -70,7 +73,7 @@ def reasons() -> Iterator[str]:
     for name, text in zip(enum.body[::2], enum.body[1::2], strict=True):
         assert isinstance(name, ast.Assign)
         assert isinstance(text, ast.Expr)
-        yield f"| `{ast.literal_eval(name.value)}` | {ast.literal_eval(text.value)} |"
+        yield f"| `{ast.literal_eval(name.value)}` | {' '.join(ast.literal_eval(text.value).split())} |"
 
 
 def exit_codes() -> Iterator[str]:
@@ -88,6 +91,8 @@ def page() -> str:
         *settings(GatewaySettings),
         "\n## Settings of the API\n\n| variable | default | meaning |\n|---|---|---|",
         *settings(ApiSettings),
+        "\n## Settings of the worker\n\n| variable | default | meaning |\n|---|---|---|",
+        *settings(WorkerSettings),
         "\n## Settings of the canary\n\n| variable | default | meaning |\n|---|---|---|",
         *settings(CanarySettings),
         *(line for part in METRICS for line in section(part)),

@@ -1,4 +1,4 @@
-"""How often somebody may guess: failures are counted for the account and for the address they come from."""
+"""Bounds how often somebody may guess: it counts failures for the account and for the address they come from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from api.problems import Busy, TooMany
 
 A_MINUTE = 10
 BUCKETS = 1 << 20
-"""So much is remembered at most, whoever comes with however many names; two share a bucket by chance alone."""
+"""Accounts and addresses remembered at most, however many names somebody tries; two share a bucket by chance alone."""
 PATIENCE_S = 10.0
 """How long an attempt waits for those under way, before it is told to come again."""
 

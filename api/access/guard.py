@@ -27,7 +27,13 @@ ORGANIZATION = "Biogate-Organization"
 COOKIE, INSECURE_COOKIE = "__Host-biogate", "biogate"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-BY_ADDRESS = frozenset({"/api/v1/ws/alerts", "/api/v1/alarms/stream"})
+BY_ADDRESS = frozenset(
+    {
+        *("/api/v1/ws/alerts", "/api/v1/alarms/stream"),
+        *("/api/v1/ws/live-data", "/api/v1/live-data", "/ws/live-data"),
+        *("/api/v1/ws/device-status", "/api/v1/device-status", "/ws/device-status"),
+    }
+)
 """Browsers cannot set headers for these, so the query may name the organization."""
 
 

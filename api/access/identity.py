@@ -66,7 +66,7 @@ class Identities:
         known = self._known.get(shown)
         return known[0] if known is not None and time.monotonic() < known[1] else None
 
-    def on_change(self) -> None:
+    def on_change(self, _: str) -> None:
         """Forget all principals: accounts have changed."""
         self.forget()
 

@@ -1,4 +1,5 @@
-"""Passwords: bcrypt, which takes a core for a fifth of a second on purpose; so in threads of its own, and few wait."""
+"""Hashes and checks passwords by bcrypt. A hash takes a core for a fifth of a second on purpose: so threads of its own
+do it, and few requests may wait for them."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from zxcvbn import zxcvbn  # type: ignore[import-untyped]
 from api.problems import BadParameter, Busy
 
 LEAST, MOST_BYTES = 10, 72
-"""Characters at least; bytes at most, which is all that bcrypt looks at."""
+"""The least characters of a password; its most bytes, as bcrypt looks at no more."""
 NOBODYS: Final = "$2b${:02}$efca9Cm9x7Aj6gnFI3QE4.TWVTajrBqv51L6rH9J.il6BmHXVW3zm"
 """The hash that is compared where there is no account, with the number of rounds: so the answer takes as long."""
 MOST_WAITING: Final = 32
@@ -32,7 +33,7 @@ def composed(password: str) -> str:
 
 
 def checked(password: str) -> str:
-    """Raises ValueError if it cannot be anybody's."""
+    """Return a new password. Raises ValueError if it is too short, too long or has a NUL."""
     if len(composed(password)) < LEAST:
         raise ValueError(f"needs {LEAST} characters or more")
     return given(password)

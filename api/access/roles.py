@@ -1,4 +1,4 @@
-"""Who a request comes from, and what they may do."""
+"""Defines roles, the scopes of API keys, and the principal: who sends a request, and what they may do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 
 class Role(StrEnum):
-    """Of a member in an organization. Each may do what those before it may."""
+    """The role of a member in an organization. Each role may do what those before it may."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -23,7 +23,7 @@ ORDER = {role: n for n, role in enumerate(Role)}
 
 
 class Scope(StrEnum):
-    """What an API key is for. Each route asks for one; people have all that their role allows."""
+    """What an API key may be used for. Each route asks for one scope; people have all scopes."""
 
     TELEMETRY_READ = "telemetry:read"
     DEVICES_READ = "devices:read"
@@ -45,17 +45,17 @@ ALL_SCOPES = frozenset(Scope)
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking, as what."""
+    """Who sends a request, in which organization, and with which role and scopes."""
 
     who: str
-    """For the audit trail: the e-mail address, or `key <id> (<name>)`."""
+    """The name in the audit trail: the e-mail address, or `key <id> (<name>)`."""
     kind: Literal["browser", "program", "key"]
     organization_id: int | None
-    """None: a member of none, or not of the one that was asked for."""
+    """None if the principal is in no organization, or not in the one that the request names."""
     organization: str | None
     role: Role | None
     scopes: frozenset[Scope] = field(default=ALL_SCOPES)
     user_id: int | None = None
-    """None: a key, which is nobody's account."""
+    """None if the principal is an API key, which is nobody's account."""
     session_id: int | None = None
     key_id: str | None = None

@@ -1,4 +1,5 @@
-"""What is shown once and known by its hash: session and refresh tokens, API keys, invitation codes. And JWTs."""
+"""Makes and reads tokens that are shown once and stored as a hash: session and refresh tokens, API keys, invitation
+codes. Makes and reads access tokens (JWTs), too."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import jwt
 
 KEY_PREFIX: Final = "bgk"
 REFRESH_PREFIX: Final = "bgr"
-"""So that a key in a log or a repository is found by those who look for such things."""
+"""The prefixes let scanners for secrets find a key in a log or a repository."""
 ALGORITHM: Final = "HS256"
 AUDIENCE: Final = "biogate"
 
@@ -66,7 +67,7 @@ class RefreshToken:
         return cls(new_token(), new_token())
 
     def following(self, chain_key: bytes) -> RefreshToken:
-        """The next one, which the key of the session's chain tells: who asks twice gets the same."""
+        """Return the next token of the session. It follows from `chain_key`: who asks twice gets the same."""
         secret = hmac.digest(chain_key, self.secret.encode(), "sha256")
         return RefreshToken(self.family, base64.urlsafe_b64encode(secret).decode().rstrip("="))
 
@@ -81,13 +82,13 @@ class RefreshToken:
 
 
 def new_code() -> str:
-    """An invitation's, to be read out if need be: 80 random bits as four groups."""
+    """A code for an invitation, which can be read out: 80 random bits as four groups."""
     code = base64.b32encode(secrets.token_bytes(10)).decode()
     return "-".join(code[n : n + 4] for n in range(0, 16, 4))
 
 
 def code_hash(code: str) -> bytes:
-    """However it was typed."""
+    """The hash of an invitation code, with or without its hyphens, in small letters or capitals."""
     return hashed("".join(sign for sign in code.upper() if sign.isalnum()))
 
 
@@ -99,7 +100,7 @@ def access_token(session_id: int, user_id: int, key: bytes, seconds: float) -> s
 
 
 def session_of(token: str, key: bytes) -> tuple[int, float] | None:
-    """The session an access token is of, and until when it holds (s since 1970); None if it is none, or too old."""
+    """The session of an access token, and until when it holds (s since 1970); None if it is false, or too old."""
     try:
         claims = jwt.decode(
             token, key, [ALGORITHM], audience=AUDIENCE, options={"require": ["exp", "iat", "aud", "sub", "sid"]}

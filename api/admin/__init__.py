@@ -1,1 +1,1 @@
-"""`biogate accounts`, `sql-login`, `hold` and `audit`: the commands for who owns the database."""
+"""`biogate accounts`, `sql-login`, `hold` and `audit`: the commands for the owner of the database."""

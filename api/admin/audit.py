@@ -1,4 +1,4 @@
-"""`biogate audit verify|export`: the audit trail at the database, for who must not trust the API."""
+"""`biogate audit verify|export`: reads the audit trail in the database itself, for who must not trust the API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS_AT_A_TIME = 1000
 
 @app.command()
 def verify(organization: Organization = "main") -> None:
-    """Compute the chain of hashes anew. Status 1 if an event was changed, or is missing."""
+    """Verify the audit trail by its chain of hashes. Status 1 if an event was changed, or is missing."""
 
     async def work(connection: asyncpg.Connection) -> tuple[asyncpg.Record, list[int]]:
         its_id = await organization_id(connection, organization)

@@ -17,12 +17,12 @@ Organization = Annotated[str, typer.Option(metavar="NAME", help="which organizat
 
 
 def run(work: Callable[[asyncpg.Connection], Coroutine[Any, Any, Answer]]) -> Answer:
-    """What `work` returns, given a connection in a transaction; ends the command with words if that cannot be done."""
+    """Run `work` in a transaction and return its result. If the database refuses, the command ends with words."""
     return console.run(work, in_transaction=True)
 
 
 async def organization_id(connection: asyncpg.Connection, name: str) -> int:
-    """Raises Refused if there is none."""
+    """The id of the organization of this name. Raises Refused if there is none."""
     found = await connection.fetchval("select organization_id from organizations where name = $1", name)
     if found is None:
         raise Refused(f"there is no organization {name}: make it with `biogate accounts organization {name}`")

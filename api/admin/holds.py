@@ -1,4 +1,4 @@
-"""`biogate hold make|end|list`: what may not be dropped, however old it is: for who owns the database."""
+"""`biogate hold make|end|list`: holds keep data from being dropped, however old they are. For the database's owner."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schema.command_line import commands
 from schema.console import Refused, Who, Why, instant, table, tell, time
 from schema.errors import Misused
 
-app = commands("Holds: what may not be dropped by its age.")
+app = commands("Holds: they keep data from being dropped, however old they are.")
 
 LIST = """
 select h.hold_id, o.name as organization, d.name as device, h.begins, h.ends, h.made_at, h.ended_at, h.who, h.why
@@ -24,14 +24,14 @@ select h.hold_id, o.name as organization, d.name as device, h.begins, h.ends, h.
 @app.command()
 def make(
     *,
-    begins: Annotated[datetime | None, typer.Option("--from", parser=instant, help="default: from the first")] = None,
-    ends: Annotated[datetime | None, typer.Option("--to", parser=instant, help="default: all to come too")] = None,
-    device: Annotated[str | None, typer.Option(help="without it, all of the organization")] = None,
+    begins: Annotated[datetime | None, typer.Option("--from", parser=instant, help="default: the first data")] = None,
+    ends: Annotated[datetime | None, typer.Option("--to", parser=instant, help="default: no end")] = None,
+    device: Annotated[str | None, typer.Option(help="without it, all devices of the organization")] = None,
     organization: Organization = "main",
     why: Why,
     who: Who,
 ) -> None:
-    """Forbid to drop what is of a time."""
+    """Keep the data of a span of time from being dropped, however old they are."""
     if begins is not None and ends is not None and begins >= ends:
         raise Misused("--from must be before --to")
 

@@ -1,1 +1,2 @@
-"""Around every request: limits, security headers, the log line, the metrics. `observation.py` is the layer itself."""
+"""Does what every request needs beside its route: limits, security headers, the log line, metrics. The layer itself is
+`observation.py`."""

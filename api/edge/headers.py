@@ -1,4 +1,5 @@
-"""What every answer tells browsers: to take it for what it is, and to run, show and keep nothing of it."""
+"""The security headers of every answer. A browser must not guess the content's type, and must not run, frame or store
+anything of it; the pages for people may run their own scripts, and public files may be stored."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ CORS: dict[str, Any] = {
     "expose_headers": ["ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "X-Request-ID"],
     "max_age": 600,
 }
-"""For pages of the origins that the settings name; without any there is no CORS at all."""
+"""What pages of other origins may do, if the settings name their origin; without any there is no CORS at all."""
 PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/reset"})
 PUBLIC = ("/openapi.json", "/static-offline-docs/")
 SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -54,7 +55,7 @@ class SecurityHeaders:
         self._pages: dict[str, Headers] = {}
 
     def allow(self, pages: Mapping[str, str]) -> None:
-        """What is in these pages (HTML by address) may be run."""
+        """Let browsers run the scripts that are in these pages (address → HTML)."""
         for path, html in pages.items():
             policy = {"Content-Security-Policy": _policy(SCRIPT.findall(html))}
             self._pages[path] = _encoded(self._common | policy)
@@ -76,7 +77,7 @@ async def pages(app: FastAPI) -> dict[str, str]:
 
 
 def _policy(scripts: Iterable[str]) -> str:
-    """For the pages for people: our own files, and these scripts in the page itself."""
+    """The policy of a page for people: it may load our own files, and run these scripts of its own."""
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(["'self'", *(f"'sha256-{one}'" for one in hashes)])
     return (

@@ -1,4 +1,4 @@
-"""How much a caller may ask for: a token bucket each.
+"""Limits how many requests a caller may send: each caller has a token bucket.
 
 One number says how full a bucket is (the generic cell rate algorithm): the time at which it will be empty again. The
 `limits` package cannot give a request back, and this is asked for every one (hot path).
@@ -10,7 +10,7 @@ BURST_S = 5.0
 """A bucket holds what comes in so many seconds: a page that asks for everything at once is no attack."""
 MOST_CALLERS = 10_000
 FREE = frozenset({"/health", "/ready", "/metrics"})
-"""Asked by machines all the time: without limits, and logged only when they fail."""
+"""Addresses that machines ask all the time: these requests have no limit, and are logged only when they fail."""
 
 
 class Buckets:

@@ -1,4 +1,4 @@
-"""JSON lines on standard error, for our own events and those of the libraries."""
+"""Writes the log: JSON lines on standard error, for our own events and those of the libraries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api.trace import CURRENT
 
 
 class AccessLog:
-    """Lines like those below, for what is logged with every request: structlog takes ten times as long."""
+    """Writes the line of each request in the form of all others: structlog takes ten times as long."""
 
     def __init__(self, level: str) -> None:
         self.wanted = logging.getLevelNamesMapping()[level.upper()] <= logging.INFO
@@ -30,7 +30,7 @@ class AccessLog:
 
 
 def _of_request(_: object, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """With which request a line has to do."""
+    """Add to a line the id of the request that is being answered, if there is one."""
     trace = CURRENT.get()
     if trace is not None:
         line.setdefault("request_id", trace.request_id)

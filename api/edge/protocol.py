@@ -25,20 +25,20 @@ MOST_HEAD = 32 * 1024
 TOO_MANY = "too many connections: try again later"
 TOO_LARGE = f"the request line and the headers have more than {MOST_HEAD} bytes"
 HEAD_S = 10.0
-"""From the first byte of a request (or from the connection's begin) to the end of its headers."""
+"""Longest time from the first byte of a request (or from the connection's begin) to the end of its headers."""
 BODY_S = 60.0
-"""From there to the end of its body."""
+"""Longest time from the end of a request's headers to the end of its body."""
 UNREAD_S = 60.0
 """How long an answer waits for a client that reads nothing of it."""
 LINGER_S = 1.0
-"""For which what a refused client goes on sending is thrown away: closed at once, it would not see why."""
+"""How long a refused connection stays open, with its bytes thrown away: closed at once, clients would not see why."""
 LOOK_S = 2.0
 RESERVE = 8
-"""Connections beyond the most, for who asks whether the process is well."""
+"""Connections above the bound, for requests whether the process is well."""
 HEALTH = frozenset(path.encode() for path in FREE)
 VERSIONS = frozenset({"1.0", "1.1"})
 ONCE = frozenset({b"host", b"authorization", b"content-type", b"biogate-organization"})
-"""Headers that say one thing: of two, a proxy may judge by one and the API by the other."""
+"""Headers that may come once only: of two, a proxy may judge by one and the API by the other."""
 QUIET = logging.getLogger("uvicorn.socket")
 QUIET.setLevel(logging.WARNING)
 
@@ -208,7 +208,7 @@ class QuietSocket(WebSocketsSansIOProtocol):
 
 
 def limited(most_connections: int, sockets: frozenset[bytes] = frozenset()) -> type[LimitedConnection]:
-    """For `uvicorn.run(http=…)`, which makes one of each connection. `sockets`: addresses of WebSockets."""
+    """The class for `uvicorn.run(http=…)`, one instance a connection. `sockets`: addresses of WebSockets."""
     metrics.CONNECTIONS_LIMIT.set(most_connections)
     return type("Limited", (LimitedConnection,), {"most_connections": most_connections, "sockets": sockets})
 

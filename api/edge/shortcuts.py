@@ -1,4 +1,4 @@
-"""The short way for the hottest routes.
+"""Answers the plain questions to the hottest routes without FastAPI's dependencies.
 
 FastAPI resolves the dependencies of a route anew for each request, and of those that guard a device that takes longer
 than the query. So a route may have a shortcut: a function that answers the plain question (no parameters, JSON) of a
@@ -28,7 +28,7 @@ ANYTHING = frozenset({b"*/*", JSON.encode()})
 
 
 def shortcut(short: Shortcut) -> Callable[[Endpoint], Endpoint]:
-    """`short` may answer None: then the route itself is asked."""
+    """Give a route the shortcut `short`. Where that answers None, the route itself answers."""
 
     def mark(endpoint: Endpoint) -> Endpoint:
         endpoint.short = short  # type: ignore[attr-defined]
@@ -38,7 +38,7 @@ def shortcut(short: Shortcut) -> Callable[[Endpoint], Endpoint]:
 
 
 class ShortRoute(APIRoute):
-    """For `APIRouter(route_class=…)`."""
+    """The class of routes with shortcuts, for `APIRouter(route_class=…)`."""
 
     def get_route_handler(self) -> Handler:
         usual: Handler = super().get_route_handler()

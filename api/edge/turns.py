@@ -1,4 +1,4 @@
-"""How late the event loop gives a task its turn: what every request waits for beside its own work."""
+"""Measures how late the event loop gives a task its turn: so long every request waits beside its own work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EVERY_S = 0.5
 
 @asynccontextmanager
 async def watched() -> AsyncIterator[None]:
-    """While the block runs."""
+    """Measure while the block runs."""
     task = asyncio.create_task(_watch(), name="event loop")
     try:
         yield

@@ -236,7 +236,7 @@ def _inside(outer: Callable[[Any], Any], inner: Callable[[Any], Any], item: Answ
 
 
 def json_only(request: Request, given: Format | None) -> None:
-    """For a single object, which has no rows."""
+    """Refuse CSV as the format of a single object, which has no rows. Raises BadParameter or NotAcceptable."""
     if given == "csv":
         raise BadParameter("format", "a single object is available as json only")
     if chosen(request, given) == "csv":

@@ -20,12 +20,13 @@ FREE = frozenset({"cursor", "limit", "format"})
 """Parameters that may change from page to page."""
 
 
-def encode(request: Request, *key: datetime | bytes | int | str | UUID) -> str:
-    content = msgspec.json.encode([_fingerprint(request), *(_plain(part) for part in key)])
+def encode(request: Request, *key: datetime | bytes | int | str | UUID, body: bytes | None = None) -> str:
+    """The cursor after this key. `body`: the JSON of a request that asks by one."""
+    content = msgspec.json.encode([_fingerprint(request, body), *(_plain(part) for part in key)])
     return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
-def decode(request: Request, cursor: str, *parts: Callable[[Any], Any]) -> list[Any]:
+def decode(request: Request, cursor: str, *parts: Callable[[Any], Any], body: bytes | None = None) -> list[Any]:
     """The key a cursor holds, each part read by one of `parts`, or `BadParameter`."""
     try:
         content = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
@@ -35,7 +36,7 @@ def decode(request: Request, cursor: str, *parts: Callable[[Any], Any]) -> list[
         raise BadParameter(
             "cursor", "is not a cursor of this API; take it from `next` as it is, or leave it out"
         ) from error
-    if mark != _fingerprint(request):
+    if mark != _fingerprint(request, body):
         raise BadParameter("cursor", "belongs to another query; repeat the parameters of the first page unchanged")
     return read
 
@@ -73,8 +74,9 @@ def txn(value: Any) -> str:
     return str(value)
 
 
-def _fingerprint(request: Request) -> str:
-    asked = sorted((name, value) for name, value in request.query_params.multi_items() if name not in FREE)
+def _fingerprint(request: Request, body: bytes | None) -> str:
+    given = request.query_params.multi_items() if body is None else msgspec.json.decode(body).items()
+    asked = sorted((name, value) for name, value in given if name not in FREE)
     content = msgspec.json.encode([request.url.path.removesuffix(".csv"), asked])
     return hashlib.sha256(content).hexdigest()[:12]
 

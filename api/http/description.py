@@ -206,12 +206,13 @@ DEVICE = DATABASE | _problem(problems.NotFound, "No device of that name is regis
 THING = DATABASE | _problem(
     problems.NotFound, "There is no such thing", "there is no enrollment 5f0c1e2d3a4b59687786a5b4c3d2e1f0"
 )
+TOO_LARGE = _problem(problems.TooLarge, "The body is too large", "the body has more than 65536 bytes")
 CHANGE = {
     **THING,
     **_problem(
         problems.Conflict, "It is not in a state for this", "device br-1 is retired: suspend needs it to be active"
     ),
-    **_problem(problems.TooLarge, "The body is too large", "the body has more than 65536 bytes"),
+    **TOO_LARGE,
 }
 NOT_AS_EXPECTED = _problem(
     problems.PreconditionFailed,

@@ -1,4 +1,4 @@
-"""Notes in the audit trail who has copied what as a whole: a stream of CSV, or of JSON lines."""
+"""Records in the audit trail who has copied all of something, as a stream of CSV or of JSON lines."""
 
 from __future__ import annotations
 

@@ -26,7 +26,11 @@ from api.problems import BadParameter
 from schema import times
 from schema.topics import is_device_name
 
-REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason", "state", "tag", "priority", "cause"})
+MOST_NAMES = 200
+"""Names in a filter of a live feed."""
+REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason", "state", "tag", "priority", "cause", "unit"})
+MANY = frozenset({("device", "/api/v1/telemetry"), ("at", "/api/v1/telemetry")})
+"""What may be repeated there alone."""
 
 Instant = Annotated[
     datetime,
@@ -42,6 +46,14 @@ Duration = Annotated[
 ]
 Quality = Annotated[
     Literal["good", "all"], Field(description="good: only samples with quality 0; all: every sample, with its quality")
+]
+UnitsAsked = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=20)]],
+    Field(
+        max_length=20,
+        description="units that are wanted, like °F (or degF), L/h, mbar, mg/L; may be repeated. Each channel is "
+        "converted to the first that it can be in; docs/channels.md has all of them",
+    ),
 ]
 Cursor = Annotated[
     str | None, Field(max_length=2000, description="`next` of the page before, with the other parameters unchanged")
@@ -60,7 +72,7 @@ Words = Annotated[
 
 
 NAME: JsonDict = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}
-"""As `is_device_name` has it, for the description: the words of a refusal are ours."""
+"""The pattern of a device's name, for the description alone: `device_name` refuses others in our own words."""
 
 
 def device_name(name: str) -> str:
@@ -158,6 +170,26 @@ class ReasonParameter(StrictParameters):
     why: Words = Field(description="the reason, for the audit trail", examples=["as agreed on 3 November"])
 
 
+class FeedParameters(StrictParameters):
+    """The parameters of every live feed."""
+
+    device: str | None = Field(None, max_length=20_000, description="only these devices: names, commas between")
+    organization: str | None = Field(
+        None, max_length=64, description="as the header Biogate-Organization, which a page cannot send here"
+    )
+
+    def devices(self) -> frozenset[str]:
+        return some("device", self.device)
+
+
+class RateParameters(FeedParameters):
+    """The parameters of a live feed of what holds now."""
+
+    rate: float = Field(
+        10, ge=0.05, le=10, description="most messages a second; of what comes faster the newest is sent"
+    )
+
+
 def recent(from_: datetime | None, to: datetime | None, usual: timedelta, most: timedelta | None = None) -> times.Span:
     """The time asked for; `to` is now, and `from_` is `usual` before it, unless given. Raises BadParameter."""
     end = to or datetime.now(UTC)
@@ -173,7 +205,7 @@ async def reject_repeated_parameters(request: HTTPConnection) -> None:  # async:
     """Refuse a parameter that is given twice and can have only one value: which one would count?"""
     seen: set[str] = set()
     for name, value in request.query_params.multi_items():
-        if name in seen and name not in REPEATABLE:
+        if name in seen and name not in REPEATABLE and (name, request.url.path.removesuffix(".csv")) not in MANY:
             raise BadParameter(name, "is given more than once")
         seen.add(name)
         if "\0" in value:
@@ -189,3 +221,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def listed(repeated: list[str], joined: list[str]) -> list[str]:
     """One list of names out of a repeatable parameter (as they are) and a comma list (split)."""
     return [*repeated, *(name for names in joined for name in names.split(",") if name)]
+
+
+def some(parameter: str, joined: str | None, repeated: Iterable[str] = ()) -> frozenset[str]:
+    """The names of a filter, out of a comma list and single ones; none, if the filter was left out. Raises
+    BadParameter."""
+    names = frozenset(listed([*repeated], [joined or ""]))
+    if len(names) > MOST_NAMES or (joined is not None and not names):
+        raise BadParameter(parameter, f"give 1 to {MOST_NAMES} names, commas between")
+    return names

@@ -1,4 +1,4 @@
-"""Requests that wait until something is done: how many may wait at a time, and how they look whether it is done."""
+"""Lets requests wait until something is done: it bounds how many wait at a time, and looks whether it is done."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def seen(
     gone: Callable[[], Awaitable[bool]],
     pause: float = LOOK_S,
 ) -> Seen:
-    """Look until it is over, `patience` (in s) has ended or the client has gone; returns what was seen last.
+    """Call `look` until `is_over` says so, `patience` (in s) has ended or the client has gone; return what it saw last.
 
     `pause` is the time in s before the second look; it grows from look to look. No connection is held meanwhile.
     """

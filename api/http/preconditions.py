@@ -1,4 +1,4 @@
-"""Which version of a thing a change is meant for: ETag, If-Match, If-None-Match."""
+"""Preconditions of changes: which version of a thing a change is meant for (ETag, If-Match, If-None-Match)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ IfMatch = Annotated[str | None, Header(description="the ETag that it must have",
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What must be there before a change."""
+    """The version that a thing must have before it is changed."""
 
     version: int | None = None
-    """None: any; 0: there must be none."""
+    """None: any version; 0: the thing must not exist."""
     there: bool = False
-    """There must be one."""
+    """Whether the thing must exist, in whatever version."""
 
     def version_of(self, stored: Mapping[str, Any] | None, what: str) -> int | None:
         """Return the version that must be stored. Raises PreconditionFailed if there must be one and is none."""

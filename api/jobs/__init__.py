@@ -1,1 +1,1 @@
-"""Work that would keep the API from answering anybody else: it is done in a process of its own."""
+"""Tries rules over stored data in a process of its own: in the API's that would keep others waiting."""

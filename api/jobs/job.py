@@ -1,4 +1,4 @@
-"""What the API and the process that tries a rule tell each other, as JSON."""
+"""The job that the API gives to the process that tries a rule, and the result that comes back; both are JSON."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ class Job(msgspec.Struct, frozen=True):
     statement_timeout: float
     organization_id: int
     rule: bytes
-    """schema/alarms/rules.py: Rule, as JSON."""
+    """A Rule of schema/alarms/rules.py, as JSON."""
     devices: list[str]
     begin: int
     """Microseconds since 1970."""
     end: int
     seconds: float
-    """After which it stops, wherever it is."""
+    """Seconds after which the process stops, wherever it is."""
     request_id: str
-    """For the log."""
+    """The id of the request, for the log."""
 
 
 class Period(msgspec.Struct, frozen=True):
-    """As schema/alarms/history.py has it. Times in s since 1970."""
+    """A StatePeriod of schema/alarms/history.py. Times are s since 1970."""
 
     what: What
     begin: float
@@ -34,12 +34,12 @@ class Period(msgspec.Struct, frozen=True):
 
 
 class Looked(msgspec.Struct, frozen=True):
-    """What was found of a device."""
+    """What a trial found of one device."""
 
     device: str
     frames: int
     until: float
-    """Everything before was looked at."""
+    """Every frame before this time (s since 1970) was looked at."""
     whole: bool
     too_many_phases: bool
     periods: list[Period]
@@ -48,4 +48,4 @@ class Looked(msgspec.Struct, frozen=True):
 class TrialResult(msgspec.Struct, frozen=True):
     devices: list[Looked] = []
     error: tuple[str, str] | None = None
-    """Which problem (its slug) it ended with, and the detail."""
+    """The slug of the problem with which the trial ended, and its detail."""

@@ -22,15 +22,15 @@ from schema.alarms.timeline import CommittedFrame
 
 SQL = load("alarm_trials")
 AT_A_TIME = 2000
-"""Frames. So often it looks at the clock, too."""
+"""Frames that are read at a time; after each reading the clock is looked at."""
 MOST_PERIODS = 1000
-"""With which it stops."""
+"""Periods with which a trial stops."""
 MOST_PHASES = 10_000
 PHASE_BEFORE = timedelta(days=92)
-"""How long before the begin the phase is looked for that held then."""
+"""How far before the begin the phase that held at the begin is looked for."""
 
 Slots = dict[int, list[tuple[int, str]]]
-"""Of each layout the channels that the rule reads: slot from 0, name."""
+"""Layout id → the channels that the rule reads, as (slot from 0, name)."""
 Phases = list[tuple[float, str | None]]
 
 
@@ -43,7 +43,7 @@ class Share:
 
 
 async def evaluate(database: Database, job: Job, now: datetime) -> AsyncIterator[Looked]:
-    """Device by device. Each may take its share of the time that is left."""
+    """Yield what is found of each device, one after the other. Each may take its share of the time that is left."""
     rule = Rule.model_validate_json(job.rule)
     begin, end = times.from_microseconds(job.begin), min(times.from_microseconds(job.end), now)
     left, deadline = MOST_PERIODS, time.monotonic() + job.seconds
@@ -84,7 +84,7 @@ async def _slots(connection: Connection, device_id: int, rule: Rule) -> Slots:
 
 
 async def _phases(connection: Connection, device_id: int, span: tuple[datetime, datetime]) -> Phases:
-    """The one that held at the begin comes first, as of then."""
+    """The phases in the span (time, name). The phase that held at its begin comes first, with the time of the begin."""
     rows = await connection.fetch(SQL["phases"], device_id, *span, MOST_PHASES, span[0] - PHASE_BEFORE)
     return [(max(row["time"], span[0]).timestamp(), row["phase"]) for row in rows]
 

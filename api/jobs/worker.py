@@ -1,4 +1,4 @@
-"""The API's side: starts the process, bounds how many there are and for how long, and ends it when nobody waits."""
+"""Starts the process that tries a rule, bounds how many run and for how long, and ends it when nobody waits for it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from api.settings import ApiSettings
 from api.trace import CURRENT
 
 MOST = 2
-"""At a time, of different organizations: each takes a core."""
+"""Processes at a time, each for another organization: each takes a core."""
 GRACE_S = 15.0
-"""For its start, and for the statement that it is in."""
+"""Seconds beyond the job's own, for the start of the process and for the statement that it is in."""
 LOOK_S = 0.5
 PROBLEMS: dict[str, type[ApiError]] = {kind.slug: kind for kind in (NotFound, TooLong, Unavailable)}
 
@@ -28,7 +28,7 @@ class Trials:
     def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
         self._running: set[int] = set()
-        """Organizations."""
+        """Ids of the organizations for which a process runs."""
 
     async def run(
         self,
@@ -38,8 +38,8 @@ class Trials:
         span: tuple[int, int],
         gone: Callable[[], Awaitable[bool]],
     ) -> list[Looked]:
-        """What was found of each device. `span`: microseconds since 1970. Raises TooMany, and ApiError as the database
-        has them."""
+        """Try the rule and return what was found of each device. `span`: microseconds since 1970. Raises TooMany, Busy,
+        TooLong, and the ApiErrors of the database."""
         settings, trace = self._settings, CURRENT.get()
         if organization_id in self._running or len(self._running) >= MOST:
             whose = "your organization tries a rule" if organization_id in self._running else "rules are being tried"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from starlette.requests import HTTPConnection
@@ -17,7 +18,7 @@ from api.access.roles import Principal
 from api.live.forms import Form
 from api.live.hub import Hub
 from api.live.member import FeedMember
-from api.metrics import LIVE_CLIENTS, LIVE_ENDED, LIVE_TRANSITIONS
+from api.metrics import LIVE_CLIENTS, LIVE_ENDED
 from api.problems import ApiError, Unauthorized
 
 log = structlog.get_logger("api")
@@ -26,13 +27,9 @@ HEARTBEAT_S = 15.0
 SEND_S = 20.0
 """A client that takes nothing for so long is not there, or too slow."""
 AGAIN_S = 1.0
-AT_ONCE = 100
-"""Transitions in one message."""
-SNAPSHOT = 500
-"""Alarms in one: what is on the way to a client that reads slowly is bounded by a message."""
 CREDENTIALS, SLOW, CLOSING, NOTHING_TO_SAY = 4401, 1013, 1012, 1008
 
-Send = Callable[[bytes], Awaitable[None]]
+Send = Callable[[bytes], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +64,13 @@ class Feeding:
                 member.wake.clear()
                 unchecked = await self._check()
                 await self._say(unchecked or member.trouble)
-                if not unchecked and member.waits:
-                    await self._tell()
+                content = None if unchecked else member.take(self._form)
+                if content is not None:
+                    await self._send(content)
                     continue
                 if time.monotonic() >= self._beat_at:
                     await self._beat()
-                await self._rest(AGAIN_S if unchecked else self._beat_at - time.monotonic())
+                await member.wake.wait(AGAIN_S if unchecked else min(member.rest_s, self._beat_at - time.monotonic()))
         except Unauthorized as error:
             return End("credentials", CREDENTIALS, error.detail)
         except TimeoutError:
@@ -109,32 +107,38 @@ class Feeding:
             return
         self._trouble = trouble
         form = self._form
-        await self._send(form.recovered(self._member.cursor) if trouble is None else form.trouble(trouble))
-
-    async def _tell(self) -> None:
-        """Send one message: a part of the snapshot, or the next transitions."""
-        member = self._member
-        part = member.take_snapshot(SNAPSHOT)
-        if part is not None:
-            await self._send(self._form.snapshot(member.cursor, *part))
-        else:
-            news = member.take(AT_ONCE)
-            await self._send(self._form.transitions(news))
-            LIVE_TRANSITIONS.inc(len(news))
+        await self._send(self._member.recovered(form) if trouble is None else form.trouble(trouble))
 
     async def _beat(self) -> None:
         trouble, form = self._trouble, self._form
-        await self._send(form.heartbeat(self._member.cursor) if trouble is None else form.trouble(trouble))
+        await self._send(self._member.heartbeat(form) if trouble is None else form.trouble(trouble))
 
     async def _send(self, content: bytes) -> None:
-        async with asyncio.timeout(SEND_S):
-            await self._write(content)
+        """Hot path: nearly always the client's buffer takes the message at once, and a time-out costs as much again."""
+        sending = self._write(content)
+        try:
+            blocked = sending.send(None)
+        except StopIteration:
+            pass
+        else:
+            async with asyncio.timeout(SEND_S):
+                await _Rest(sending, blocked)
         self._beat_at = time.monotonic() + HEARTBEAT_S
 
-    async def _rest(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._member.wake.wait()
+
+class _Rest:
+    """What is left of a coroutine that was begun and waits for a future."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], future: Any) -> None:
+        self._coroutine, self._future = coroutine, future
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        try:
+            yield self._future
+        except BaseException:
+            self._coroutine.close()
+            raise
+        yield from self._coroutine.__await__()
 
 
 async def feed(feeding: Feeding, watch: Awaitable[End]) -> End:

@@ -1,54 +1,60 @@
-"""What is sent, as messages of a socket and as server-sent events. Encoded transitions are put together, not encoded
+"""What is sent, as messages of a socket and as server-sent events. What is encoded already is put together, not encoded
 again: with 500 listeners that is most of the work."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import msgspec
-
-from api.queries.alerts import Told
 
 RETRY_MS = 2000
 
 
+class Told(Protocol):
+    """Something that has happened, encoded as JSON."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def json(self) -> bytes: ...
+
+
 class SocketForm:
-    """Messages of a socket: JSON objects that say by `type` what they are. With `cursor` as `after` one can go on."""
+    """Messages of a socket: JSON objects that say by `type` what they are."""
 
-    def snapshot(self, cursor: int, alarms: Sequence[Told], more: bool) -> bytes:
-        return b'{"type":"snapshot",%b}' % _snapshot(cursor, alarms, more)
+    def message(self, kind: str, fields: bytes, number: int | None = None) -> bytes:
+        """`fields` are those of a JSON object, without its braces; `number` is what one goes on from."""
+        return b'{"type":"%b",%b}' % (kind.encode(), fields)
 
-    def transitions(self, transitions: Sequence[Told]) -> bytes:
-        return b'{"type":"transitions","cursor":%d,"transitions":[%b]}' % (transitions[-1].number, _joined(transitions))
+    def each(self, kind: str, many: Sequence[Told]) -> bytes:
+        """All of them, in their order."""
+        fields = b'"cursor":%d,"%bs":[%b]' % (many[-1].number, kind.encode(), joined(many))
+        return self.message(f"{kind}s", fields)
 
     def heartbeat(self, cursor: int) -> bytes:
-        return b'{"type":"heartbeat","cursor":%d}' % cursor
+        return self.message("heartbeat", b'"cursor":%d' % cursor)
 
     def trouble(self, detail: str) -> bytes:
         return msgspec.json.encode({"type": "trouble", "detail": detail})
-
-    def recovered(self, cursor: int) -> bytes:
-        return b'{"type":"recovered","cursor":%d}' % cursor
 
 
 class EventsForm:
     """`id` is the cursor: a browser that connects again sends the last one by itself. Only what is whole has one."""
 
-    def snapshot(self, cursor: int, alarms: Sequence[Told], more: bool) -> bytes:
-        content = b"event: snapshot\ndata: {%b}\n\n" % _snapshot(cursor, alarms, more)
-        return content if more else b"id: %d\n%b" % (cursor, content)
+    def message(self, kind: str, fields: bytes, number: int | None = None) -> bytes:
+        content = b"event: %b\ndata: {%b}\n\n" % (kind.encode(), fields)
+        return content if number is None else b"id: %d\n%b" % (number, content)
 
-    def transitions(self, transitions: Sequence[Told]) -> bytes:
-        return b"".join(b"id: %d\nevent: transition\ndata: %b\n\n" % (told.number, told.json) for told in transitions)
+    def each(self, kind: str, many: Sequence[Told]) -> bytes:
+        name = kind.encode()
+        return b"".join(b"id: %d\nevent: %b\ndata: %b\n\n" % (told.number, name, told.json) for told in many)
 
     def heartbeat(self, cursor: int) -> bytes:
         return b": heartbeat\nid: %d\n\n" % cursor
 
     def trouble(self, detail: str) -> bytes:
         return b"event: trouble\ndata: %b\n\n" % msgspec.json.encode({"detail": detail})
-
-    def recovered(self, cursor: int) -> bytes:
-        return b'id: %d\nevent: recovered\ndata: {"cursor":%d}\n\n' % (cursor, cursor)
 
     def begin(self) -> bytes:
         return b"retry: %d\n\n" % RETRY_MS
@@ -60,9 +66,5 @@ class EventsForm:
 Form = SocketForm | EventsForm
 
 
-def _snapshot(cursor: int, alarms: Sequence[Told], more: bool) -> bytes:
-    return b'"cursor":%d,"alarms":[%b],"more":%b' % (cursor, _joined(alarms), b"true" if more else b"false")
-
-
-def _joined(many: Iterable[Told]) -> bytes:
+def joined(many: Iterable[Told]) -> bytes:
     return b",".join(told.json for told in many)

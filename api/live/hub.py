@@ -1,44 +1,41 @@
-"""Reads transitions once for each organization that has listeners, and hands them to all its listeners.
+"""Admits who listens, and looks once for all listeners of an organization.
 
-A feed knows how far it has read. It looks when the database notifies it, and every few seconds anyway. So a
-notification that is lost with its connection delays transitions, and loses none. Transitions are numbered in the order
-of their commits: "all after this one" leaves none out.
+A feed tells of one subject in one organization. It looks when the database notifies it, and every few seconds anyway.
+So a notification that is lost with its connection delays what there is to tell, and loses none of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import Context
-from typing import Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import structlog
 
 from api.access.identity import Identities
 from api.access.roles import Principal
 from api.database import Database, Server
-from api.live.member import FeedMember, Wishes
+from api.live.member import FeedMember
 from api.problems import ApiError, Busy, TooMany, Unavailable
-from api.queries import alerts
 
 log = structlog.get_logger("api")
 
-NEWS = "biogate_alarms"
 LOOK_S = 5.0
 """Seconds between two looks without a notification."""
 AGAIN_S = 1.0
 """Seconds to wait after a look that has failed."""
-PAUSE_S = 0.05
-"""Seconds to wait after each look, so that many commits in a row are read together."""
 PATIENCE_S = 10.0
 """Seconds that one look may take."""
-AT_ONCE = 500
-"""Transitions that one look reads."""
-RESUMABLE = 2_000
-"""A client that has missed more transitions than this begins anew."""
+LOOKS = 4
+"""Looks at a time, of all feeds: each has a connection to the database."""
 ROOM_S = "5"
+
+M = TypeVar("M", bound=FeedMember)
 
 
 class Hub:
@@ -50,11 +47,12 @@ class Hub:
         self.identities = identities
         self.checks = asyncio.Semaphore(2)
         """Bounds concurrent checks of credentials: after a change of accounts all members are checked at once."""
+        self._looks = asyncio.Semaphore(LOOKS)
         self._server = server
         self._most, self._most_of_one = most, most_of_one
         self._of_one: Counter[str] = Counter()
         self._of_organization: Counter[int] = Counter()
-        self._feeds: dict[int, Feed] = {}
+        self._feeds: dict[tuple[type[Feed[Any]], int], Feed[Any]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._closing = False
         self._version = identities.version
@@ -75,8 +73,14 @@ class Hub:
         for feed in self._feeds.values():
             feed.end("the service stops: connect again")
 
-    def on_change(self) -> None:
-        """Wake all feeds for new transitions; if accounts have changed, wake all members to check their credentials."""
+    def tell(self, kind: type[Feed[Any]], said: str) -> None:
+        """Hand what a notification says to all feeds of this kind."""
+        for (of, _), feed in self._feeds.items():
+            if of is kind:
+                feed.hear(said)
+
+    def on_change(self, _: str) -> None:
+        """Wake all members to check their credentials: accounts have changed."""
         changed = self.identities.version != self._version
         self._version = self.identities.version
         for feed in self._feeds.values():
@@ -86,11 +90,11 @@ class Hub:
 
     def on_listening(self, now: bool) -> None:
         """Look for what happened while no notifications came."""
-        self.on_change()
+        self.on_change("")
 
     @asynccontextmanager
-    async def member(self, whose: Principal, wishes: Wishes, after: int | None) -> AsyncIterator[FeedMember]:
-        """Admit one more client to the feed of its organization. Raises TooMany, Busy and what the database raises."""
+    async def member(self, kind: type[Feed[M]], whose: Principal, member: M) -> AsyncIterator[M]:
+        """Admit one more client to a feed of its organization. Raises TooMany, Busy and what the database raises."""
         assert whose.organization_id is not None
         if self._closing:
             raise Unavailable("the service stops: connect again")
@@ -109,8 +113,7 @@ class Hub:
             )
         self._of_one[whose.who] += 1
         self._of_organization[whose.organization_id] += 1
-        feed = self._feed(whose.organization_id)
-        member = FeedMember(wishes, after)
+        feed = self._feed(kind, whose.organization_id)
         feed.join(member)
         try:
             await member.admitted
@@ -122,35 +125,56 @@ class Hub:
             for counted in (self._of_one, self._of_organization):
                 counted += Counter()  # forgets those who have none
 
-    def _feed(self, organization_id: int) -> Feed:
-        feed = self._feeds.get(organization_id)
+    def _feed(self, kind: type[Feed[M]], organization_id: int) -> Feed[M]:
+        feed: Feed[M] | None = self._feeds.get((kind, organization_id))
         if feed is None:
-            feed = Feed(self._server.of(organization_id), lambda: self._feeds.pop(organization_id))
-            self._feeds[organization_id] = feed
+            over = lambda: self._feeds.pop((kind, organization_id))  # noqa: E731
+            feed = kind(self._server.of(organization_id), self._looks, over)
+            self._feeds[kind, organization_id] = feed
             # In a context of its own: what it does is no part of the request that came first.
-            task = self._tasks.create_task(feed.run(), name=f"feed {organization_id}", context=Context())
+            name = f"{kind.__name__} {organization_id}"
+            task = self._tasks.create_task(feed.run(), name=name, context=Context())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         return feed
 
 
-class Feed:
-    """The feed of one organization; it exists while somebody listens."""
+class FeedListener:
+    """Hands notifications to all feeds of one kind."""
 
-    def __init__(self, database: Database, over: Callable[[], object]) -> None:
+    def __init__(self, hub: Hub, kind: type[Feed[Any]]) -> None:
+        self._hub, self._kind = hub, kind
+
+    def on_change(self, said: str) -> None:
+        self._hub.tell(self._kind, said)
+
+    def on_listening(self, now: bool) -> None:
+        """The hub itself looks for what happened while no notifications came."""
+
+
+class Feed(ABC, Generic[M]):
+    """The feed of one subject and one organization; it exists while somebody listens."""
+
+    CHANNELS: ClassVar[tuple[str, ...]] = ()
+    """Notifications of the database that wake it."""
+    PAUSE_S: ClassVar[float] = 0.05
+    """Seconds to wait after each look, so that many commits in a row are read together."""
+    CHEAP_S: ClassVar[float] = 0.02
+    """A look that takes longer is followed by a pause of IDLE times what it took beyond: it costs the database time."""
+    IDLE: ClassVar[float] = 3.0
+
+    def __init__(self, database: Database, looks: asyncio.Semaphore, over: Callable[[], object]) -> None:
         self.wake = asyncio.Event()
         self._database = database
-        self._over = over
-        self._members: set[FeedMember] = set()
-        self._joining: list[FeedMember] = []
-        self._last: int | None = None
-        """All have been offered everything up to this transition."""
+        self._looks, self._over = looks, over
+        self._members: set[M] = set()
+        self._joining: list[M] = []
 
-    def join(self, member: FeedMember) -> None:
+    def join(self, member: M) -> None:
         self._joining.append(member)
         self.wake.set()
 
-    def leave(self, member: FeedMember) -> None:
+    def leave(self, member: M) -> None:
         self._members.discard(member)
         if member in self._joining:
             self._joining.remove(member)
@@ -162,6 +186,10 @@ class Feed:
             if not member.admitted.done():
                 member.admitted.set_exception(Unavailable(why))
 
+    def hear(self, said: str) -> None:
+        """Take what a notification says: that there may be news."""
+        self.wake.set()
+
     def wake_members(self) -> None:
         for member in self._members:
             member.wake.set()
@@ -170,7 +198,9 @@ class Feed:
         """Until nobody listens."""
         while self._members or self._joining:
             self.wake.clear()
+            begun = time.monotonic()
             trouble = await self._looked()
+            took = time.monotonic() - begun
             for member in self._members:
                 member.disturb(trouble)
             try:
@@ -178,7 +208,10 @@ class Feed:
                     await self.wake.wait()
             except TimeoutError:
                 continue
-            await asyncio.sleep(PAUSE_S)
+            pause = max(self.PAUSE_S, self.IDLE * (took - self.CHEAP_S))
+            left = pause - (time.monotonic() - begun - took)
+            if left > 0:
+                await asyncio.sleep(left)
         self._over()
 
     async def _looked(self) -> str | None:
@@ -186,7 +219,7 @@ class Feed:
         joining, self._joining = self._joining, []
         error: ApiError
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S), self._looks:
                 await self._look(joining)
             return None
         except ApiError as what:
@@ -201,47 +234,6 @@ class Feed:
                 member.admitted.set_exception(error)
         return error.detail
 
-    async def _look(self, joining: list[FeedMember]) -> None:
-        fresh = [member for member in joining if member.after is None]
-        resuming = [member for member in joining if member.after is not None]
-        if resuming:
-            fresh += await self._resume(resuming)
-        while self._last is not None:
-            news = await alerts.after(self._database, self._last, AT_ONCE)
-            if news:
-                self._last = news[-1].number
-                for member in self._members:
-                    member.offer(news)
-            if len(news) < AT_ONCE:
-                break
-            await asyncio.sleep(PAUSE_S)  # who sends gets a turn
-        if fresh:
-            newest, standing = await alerts.standing(self._database)
-            if self._last is None:
-                self._last = newest
-            for member in fresh:
-                self._admit(member, newest, standing)
-
-    async def _resume(self, resuming: list[FeedMember]) -> list[FeedMember]:
-        """Give members what they have missed if all of it is known; return the members for whom it is not."""
-        least = min(member.after or 0 for member in resuming)
-        missed = await alerts.newest_after(self._database, least, RESUMABLE + 1)
-        oldest, newest = await alerts.bounds(self._database)
-        known = missed[0].number if len(missed) > RESUMABLE else oldest
-        others, resumed = [], []
-        for member in resuming:
-            assert member.after is not None
-            if known <= member.after <= newest:
-                self._admit(member, member.after, None)
-                member.offer(missed)
-                resumed.append(member.after)
-            else:
-                others.append(member)
-        if self._last is None and resumed:  # not `newest`, which may have come after `missed` was read
-            self._last = missed[-1].number if missed else min(resumed)
-        return others
-
-    def _admit(self, member: FeedMember, position: int, standing: list[alerts.Told] | None) -> None:
-        if not member.admitted.done():  # it may have left meanwhile
-            self._members.add(member)
-            member.begin(position, standing)
+    @abstractmethod
+    async def _look(self, joining: list[M]) -> None:
+        """Read what is new and hand it to the members; admit those who join."""

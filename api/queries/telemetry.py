@@ -1,31 +1,19 @@
-"""SQL for telemetry: raw samples page by page, and samples in buckets."""
+"""SQL for raw samples of a device, page by page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 import asyncpg
 
 from api.database import Database
 from api.queries import load
-from api.queries.devices import Channel, DeviceChannels
+from api.queries.selection import Selection
+from schema import times
 
 SQL = load("telemetry")
-AGGREGATES = ("avg", "min", "max", "first", "last", "count")
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The samples that a request asks for: these channels of `device` in [begin, end), only good samples or all."""
-
-    device: DeviceChannels
-    channels: tuple[Channel, ...]
-    begin: datetime
-    end: datetime
-    everything: bool
 
 
 class Row(NamedTuple):
@@ -53,13 +41,26 @@ async def raw(database: Database, wanted: Selection, after: tuple[datetime, int]
     )
     if len(wanted.channels) == 1:
         rows = await database.fetch(SQL["one_channel"], *arguments)
-        return [Row(time, layout, [value], [quality or 0]) for time, layout, value, quality in rows]
+        found = [Row(time, layout, [value], [quality or 0]) for time, layout, value, quality in rows]
+        return _in_units(found, wanted)
     rows = await database.fetch(SQL["many_channels"], *arguments)
     places = {
         layout: [channel.slots.get(layout, 0) - 1 for channel in wanted.channels]
         for layout in {layout for layout, _ in pairs}
     }
-    return [_several(row, places[row["layout_id"]], wanted.everything) for row in rows]
+    return _in_units([_several(row, places[row["layout_id"]], wanted.everything) for row in rows], wanted)
+
+
+def _in_units(rows: list[Row], wanted: Selection) -> list[Row]:
+    """The rows with their values in the units of the columns."""
+    shown = [(place, one.shown) for place, one in enumerate(wanted.channels) if one.shown is not None]
+    for row in rows if shown else ():
+        time = times.microseconds(row.time)
+        for place, unit in shown:
+            row.values[place] = unit.value(time, row.values[place])
+            if not unit.has(time):
+                row.qualities[place] = None
+    return rows
 
 
 def _several(row: asyncpg.Record, places: Sequence[int], everything: bool) -> Row:
@@ -75,30 +76,3 @@ def _several(row: asyncpg.Record, places: Sequence[int], everything: bool) -> Ro
             mark if mark is not None or value is None else 0 for value, mark in zip(values, marks, strict=True)
         ]
     return Row(time, layout, values, qualities)
-
-
-async def buckets(
-    database: Database, wanted: Selection, width: timedelta, aggregates: Sequence[str]
-) -> list[tuple[datetime, list[float | int | None]]]:
-    """Return the begin of each bucket that has a sample, and the aggregates of each channel, channel by channel."""
-    found: dict[datetime, list[float | int | None]] = {}
-    ends = not {"first", "last"}.isdisjoint(aggregates)
-    absent: list[float | int | None] = [0 if name == "count" else None for name in aggregates]
-    for place, channel in enumerate(wanted.channels):
-        slots = sorted(channel.slots.items())  # of two samples of one instant, the one of the older layout is first
-        rows = await database.fetch(
-            SQL["buckets"],
-            wanted.device.device_id,
-            wanted.begin,
-            wanted.end,
-            [layout for layout, _ in slots],
-            [slot for _, slot in slots],
-            wanted.everything,
-            width,
-            ends,
-        )
-        begin = place * len(aggregates)
-        for row in rows:
-            cells = found.setdefault(row["time"], absent * len(wanted.channels))
-            cells[begin : begin + len(aggregates)] = [row[name] for name in aggregates]
-    return sorted(found.items())

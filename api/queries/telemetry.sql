@@ -35,23 +35,3 @@ select f.time, f.layout_id, f.values, f.quality
                             and (f.quality is null or coalesce(f.quality[s.slot], 0) = 0) end)
  order by f.time, f.layout_id
  limit $8;
-
--- name: buckets
--- One channel in buckets. One walk through the primary key for each layout with the channel (offset 0 keeps it so):
--- with the slot known beforehand, a day takes three quarters of the time it takes to look the slot up for each frame.
--- $1 device, $2 from, $3 to, $4 layout_ids, $5 slots, $6 whether samples that are not good count too, $7 width,
--- $8 whether first and last are wanted, a sixth of the time
--- The average leaves out what is beyond 1e100: PostgreSQL's fails where the squares of the values have no sum.
-select time_bucket($7::interval, f.time) as time,
-       avg(f.value) filter (where f.value between -1e100 and 1e100), min(f.value), max(f.value),
-       first(f.value, f.time) filter (where $8), last(f.value, f.time) filter (where $8), count(*)
-  from unnest($4::int[], $5::int[]) as s (layout_id, slot)
- cross join lateral (
-       select f.time, f.values[s.slot] as value
-         from frames f
-        where f.device_id = $1 and f.time >= $2 and f.time < $3 and f.layout_id = s.layout_id
-          and f.values[s.slot] is not null
-          and ($6::boolean or f.quality is null or coalesce(f.quality[s.slot], 0) = 0)
-       offset 0) f
- group by 1
- order by 1;

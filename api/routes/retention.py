@@ -41,7 +41,7 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
 @router.post(
     "/retention/holds",
     status_code=201,
-    summary="Make a hold: forbid to drop the data of a time, however old they are",
+    summary="Make a hold: keep the data of a span of time from being dropped, however old they are",
     description="What the organization's devices, or the one named, have sent of that time stays, also when a device "
     "is given away. What was dropped before does not come back: see `dropped_until`.",
     responses=description.CHANGE | description.made(shapes.Hold, hold=shapes.HOLD),

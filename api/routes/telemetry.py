@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -14,13 +14,29 @@ from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.database import Database
 from api.http import answers, cursors, description
-from api.http.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest, recent
+from api.http.parameters import (
+    Cursor,
+    DeviceName,
+    Duration,
+    Instant,
+    Parameters,
+    Quality,
+    UnitsAsked,
+    listed,
+    nearest,
+    recent,
+)
 from api.problems import BadParameter, TooMuch
-from api.queries import devices
+from api.queries import devices, telemetry_buckets
 from api.queries import telemetry as queries
 from api.queries.devices import Channel, DeviceChannels
-from api.queries.telemetry import AGGREGATES, Row, Selection
+from api.queries.samples import Deadline
+from api.queries.selection import Selection
+from api.queries.shown_units import ShownUnits
+from api.queries.telemetry import Row
+from api.queries.telemetry_buckets import AGGREGATES, BucketRows, BucketWish, texts, unit
 from api.routes import Router
+from api.series.grid import Division
 from api.shapes import telemetry as shapes
 from schema import times
 
@@ -32,8 +48,6 @@ MOST_VALUES = 300_000
 """The most values of an answer: bounds its memory, and how long encoding it delays other requests (0.2 s)."""
 STREAMED_VALUES = 10_000
 """The values in memory at a time when an answer is streamed."""
-SLICE = timedelta(days=1)
-"""The time that one statement of a stream of buckets covers: it stays far below the time limit."""
 
 
 class TelemetryParameters(Parameters):
@@ -53,6 +67,7 @@ class TelemetryParameters(Parameters):
     aggregate: list[str] = Field(
         [], description=f"of each bucket: {', '.join(AGGREGATES)}; repeated or with commas. None: avg, min, max"
     )
+    unit: UnitsAsked = Field([])
     quality: Quality = "good"
     limit: int | None = Field(
         None,
@@ -96,12 +111,16 @@ async def samples(
     aggregates = _aggregates(asked)
     start = _start(request, asked)
     found = await devices.device(database, device)
-    channels = _channels(found, listed(asked.channel, asked.channels), start.position)
+    units = ShownUnits(asked.unit)
+    named = _channels(found, listed(asked.channel, asked.channels), start.position)
+    channels = units.of(named, times.Span(start.begin, start.end))
+    units.check()
     wanted = Selection(found, channels, start.begin, start.end, asked.quality == "all")
     if asked.bucket is not None:
+        wish = BucketWish(Division(asked.bucket), tuple(aggregates))
         if format_ == "csv":
-            return await _csv_buckets(request, database, wanted, asked.bucket, aggregates)
-        return await _json_buckets(database, wanted, asked.bucket, aggregates)
+            return await _csv_buckets(request, database, wanted, wish)
+        return await _json_buckets(database, wanted, wish)
     if format_ == "csv" and asked.limit is None and asked.cursor is None:
         pages = _raw_pages(database, wanted, max(1, STREAMED_VALUES // max(1, len(channels))))
         return await answers.csv_stream(request, _raw_header(wanted), pages)
@@ -116,7 +135,12 @@ async def samples(
     content = [[times.text(row.time), *row.values] for row in page]
     qualities = [row.qualities for row in page] if wanted.everything else None
     return _json(
-        wanted, None, [(c.name, c.unit, None) for c in channels], content, qualities=qualities, following=following
+        wanted,
+        None,
+        [(c.name, c.unit, None) for c in channels],
+        content,
+        qualities=qualities,
+        following=following,
     )
 
 
@@ -181,10 +205,10 @@ def _raw_header(wanted: Selection) -> list[str]:
         header.append(_title(channel.name, channel.unit))
         if wanted.everything:
             header.append(f"{channel.name} quality")
-    return _told_apart(header)
+    return told_apart(header)
 
 
-def _told_apart(header: Sequence[str]) -> list[str]:
+def told_apart(header: Sequence[str]) -> list[str]:
     """The titles of columns, of which equal ones are numbered: a channel may be called `time`, or `ph quality`."""
     return [f"{title} ({n})" if (n := header[: at + 1].count(title)) > 1 else title for at, title in enumerate(header)]
 
@@ -197,43 +221,29 @@ def _raw_cells(rows: Sequence[Row], with_quality: bool) -> Iterator[list[Any]]:
         yield [times.text(row.time), *cells]
 
 
-async def _json_buckets(database: Database, wanted: Selection, width: timedelta, aggregates: Sequence[str]) -> Response:
-    columns = _bucket_columns(wanted, aggregates)
+async def _json_buckets(database: Database, wanted: Selection, wish: BucketWish) -> Response:
+    columns = _bucket_columns(wanted, wish.aggregates)
     most = MOST_VALUES // max(1, len(columns))
-    count = times.bucket_count(wanted.begin, wanted.end, width)
+    count = wish.division.count(wanted.begin, wanted.end)
     if count > most:
         raise _too_much(wanted, most, f"{count} buckets of {len(columns)} values are too many for one answer")
-    rows = await queries.buckets(database, wanted, width, aggregates)
-    return _json(wanted, width, columns, [[times.text(time), *cells] for time, cells in rows])
+    found = await telemetry_buckets.whole(database, wanted, wish, Deadline())
+    return _json(wanted, wish.division.length, columns, _bucket_rows(found))
 
 
-async def _csv_buckets(
-    request: Request, database: Database, wanted: Selection, width: timedelta, aggregates: Sequence[str]
-) -> Response:
-    columns = _bucket_columns(wanted, aggregates)
-    header = _told_apart(["time", *(f"{_title(name, unit)} {aggregate}" for name, unit, aggregate in columns)])
-    return await answers.csv_stream(request, header, _bucket_pages(database, wanted, width, aggregates))
+async def _csv_buckets(request: Request, database: Database, wanted: Selection, wish: BucketWish) -> Response:
+    columns = _bucket_columns(wanted, wish.aggregates)
+    header = told_apart(["time", *(f"{_title(name, unit)} {aggregate}" for name, unit, aggregate in columns)])
+    parts = telemetry_buckets.slices(database, wanted, wish)
+    return await answers.csv_stream(request, header, (_bucket_rows(part) async for part in parts))
+
+
+def _bucket_rows(found: BucketRows) -> list[list[Any]]:
+    return [list(row) for row in zip(texts(found.times), *(cells.tolist() for cells in found.cells), strict=True)]
 
 
 def _bucket_columns(wanted: Selection, aggregates: Sequence[str]) -> list[tuple[str, str | None, str]]:
-    return [(c.name, "1" if name == "count" else c.unit, name) for c in wanted.channels for name in aggregates]
-
-
-async def _bucket_pages(
-    database: Database, wanted: Selection, width: timedelta, aggregates: Sequence[str]
-) -> AsyncIterator[list[list[Any]]]:
-    """Yield slices of whole buckets, from the device's first frame in the range to its last."""
-    extent = await devices.extent(database, wanted.device.device_id)
-    if extent is None:
-        return
-    columns = max(1, len(wanted.channels) * len(aggregates))
-    step = width * max(1, min(SLICE // width, STREAMED_VALUES // columns))
-    begin, end = max(wanted.begin, extent[0]), min(wanted.end, extent[1] + times.MICROSECOND)
-    while begin < end:
-        following = min(times.floor(begin, width) + step, end)
-        rows = await queries.buckets(database, replace(wanted, begin=begin, end=following), width, aggregates)
-        yield [[times.text(time), *cells] for time, cells in rows]
-        begin = following
+    return [(c.name, unit(c, name), name) for c in wanted.channels for name in aggregates]
 
 
 def _json(
@@ -270,7 +280,8 @@ def _warnings(wanted: Selection, width: timedelta | None) -> list[str]:
         found.append("`from` is inside a bucket: the first bucket holds only what came from then on")
     if width is not None and times.floor(wanted.end, width) != wanted.end:
         found.append("`to` is inside a bucket: the last bucket holds only what came before")
-    return found
+    notes = (note for channel in wanted.channels if channel.shown for note in channel.shown.notes)
+    return [*found, *dict.fromkeys(notes)]
 
 
 def _title(channel: str, unit: str | None) -> str:

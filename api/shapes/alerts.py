@@ -9,12 +9,12 @@ import msgspec
 from api.shapes.alarms import ALARM, TRANSITION
 
 
-def _text(content: Any) -> str:
+def text(content: Any) -> str:
     return msgspec.json.encode(content).decode()
 
 
-SNAPSHOT = _text({"cursor": 4710, "alarms": [ALARM], "more": False})
+SNAPSHOT = text({"cursor": 4710, "alarms": [ALARM], "more": False})
 STREAM = (
     f"retry: 2000\n\nid: 4710\nevent: snapshot\ndata: {SNAPSHOT}\n\n"
-    f"id: 4711\nevent: transition\ndata: {_text(TRANSITION)}\n\n: heartbeat\nid: 4711\n\n"
+    f"id: 4711\nevent: transition\ndata: {text(TRANSITION)}\n\n: heartbeat\nid: 4711\n\n"
 )

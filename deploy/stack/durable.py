@@ -23,7 +23,7 @@ select (select count(*) from serials s where s.device_id is null and not s.block
 TOTALS = """
 select kind, sum(committed)::float8 as committed, sum(duplicate)::float8 as duplicate,
        sum(quarantined)::float8 as quarantined, sum(discarded)::float8 as discarded
-  from intake_totals where cell <> 'replay' group by kind"""
+  from intake_totals where cell not in ('replay', 'import') group by kind"""
 
 StoredCounts: TypeAlias = dict[tuple[str, str], float]
 """The counts of intake_totals by state and kind: they outlive gateways."""

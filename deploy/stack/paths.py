@@ -19,7 +19,7 @@ MAIN = "main"
 
 
 BIN = STACK / "bin"
-"""For PATH: has the command `biogate` and nothing else."""
+"""A directory for PATH, which has the command `biogate` and nothing else."""
 BIOGATE = (sys.executable, "-m", "deploy.command")
 """The command `biogate`, from this checkout."""
 

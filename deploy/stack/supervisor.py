@@ -1,6 +1,6 @@
 """Starts the whole stack in order, keeps it running, and stops it in order.
 
-    secrets → database, broker → migrations, API key → serials → API → gateway → alarms → simulator, canary
+    secrets → database, broker → migrations, API key → serials → API → gateway → alarms, worker → simulator, canary
 
 Stopping goes the other way round, so that the simulator falls silent first and the gateway can drain what is under way.
 """
@@ -25,7 +25,7 @@ from deploy.stack.canary import Canary
 from deploy.stack.errors import StartError
 from deploy.stack.local import database
 from deploy.stack.outside import check_broker, check_database
-from deploy.stack.paths import BIN, BIOGATE, CHECKOUT, Paths, short
+from deploy.stack.paths import BIN, BIOGATE, CHECKOUT, DATA, Paths, short
 from deploy.stack.plant import Plant, PlantAccess
 from deploy.stack.process import run_logged, with_death_signal
 from deploy.stack.servers import Mosquitto
@@ -46,6 +46,7 @@ PARTS = {
     "API": ("BIOGATE_API", 8000),
     "gateway": ("BIOGATE_GATEWAY_HTTP", 8001),
     "alarms": ("BIOGATE_ALARMS_HTTP", 8002),
+    "worker": ("BIOGATE_WORKER_HTTP", 8005),
 }
 """Part → the begin of the names of its settings, and its usual port."""
 WITHOUT_ENROLLMENT = (
@@ -63,6 +64,7 @@ class Endpoints:
     api: str = ""
     gateway: str = ""
     alarms: str = ""
+    worker: str = ""
     access: PlantAccess | None = None
     """None: the stack runs without enrollment."""
     api_database: str = ""
@@ -74,6 +76,7 @@ class Endpoints:
             "BIOGATE_API_URL": self.api,
             "BIOGATE_GATEWAY_URL": self.gateway,
             "BIOGATE_ALARMS_URL": self.alarms,
+            "BIOGATE_WORKER_URL": self.worker,
             "BIOGATE_MQTT_URL": self.mqtt,
             "BIOGATE_DATABASE_URL": self.database,
             **({"BIOGATE_API_DATABASE_URL": self.api_database} if self.api_database else {}),
@@ -107,14 +110,17 @@ class Supervisor:
         self.paths.env.unlink(missing_ok=True)  # left by a stack that was killed
         self._start_servers()
         at = {part: self._port(part, f"{prefix}_PORT", usual) for part, (prefix, usual) in PARTS.items()}
-        api, gateway, alarms = (_url(port) for port in at.values())
-        self.endpoints = replace(self.endpoints, api=api, gateway=gateway, alarms=alarms, api_key=self.paths.key)
+        api, gateway, alarms, worker = (_url(port) for port in at.values())
+        self.endpoints = replace(
+            self.endpoints, api=api, gateway=gateway, alarms=alarms, worker=worker, api_key=self.paths.key
+        )
         ours = self.endpoints.access is not None and not self.environment.get("BIOGATE_MQTT_URL")
         environment = {
             **{name: value for name, value in self.environment.items() if not (ours and name in OTHER_LOGIN)},
             **self.endpoints.variables(),
             **{f"{prefix}_HOST": ports.LOOPBACK for prefix, _ in PARTS.values()},
             **{f"{prefix}_PORT": str(at[part]) for part, (prefix, _) in PARTS.items()},
+            "BIOGATE_JOBS_DIR": self.environment.get("BIOGATE_JOBS_DIR") or str(DATA / self.paths.name / "jobs"),
             "PYTHONUNBUFFERED": "1",
             **self._broker_conf(),
         }
@@ -129,6 +135,7 @@ class Supervisor:
             part("API", ["api"], url=api, ready=_answers(api, "/health")),
             part("gateway", ["gateway"], url=gateway, ready=_answers(gateway, "/ready"), deadline_s=drain_s + 5),
             part("alarms", ["gateway.alarms"], url=alarms, ready=_answers(alarms, "/ready")),
+            part("worker", ["deploy.worker"], url=worker, ready=_answers(worker, "/ready")),
         )
         if self.devices:
             self._start_simulator(plant, environment)

@@ -161,6 +161,7 @@ def _addresses(supervisor: Supervisor) -> dict[str, str]:
         "API": at.api,
         "gateway": at.gateway,
         "alarms": at.alarms,
+        "worker": at.worker,
         **{part.title: part.url for part in supervisor.services if part.title in {"simulator", "canary"}},
     }
 

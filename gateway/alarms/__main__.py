@@ -54,7 +54,7 @@ async def run(settings: Settings, secrets: BrokerPasswords | None) -> None:
         if (lead := await unless_stopped(stop, start())) is None:
             return
         evaluator = Evaluator(settings, pool, lead, told, troubles)
-        login = process.broker_login(settings, secrets)
+        login = process.broker_login(settings, secrets, "alarms")
         publisher = AlarmPublisher(settings, login, pool, lead, told, troubles=troubles)
         notifier = Notifier(settings, notify_pool, lead.leading)
 

@@ -9,9 +9,9 @@ engine would get the end before the beginning.
 
 After a clock was set back, the notes alone lead to the device's frames until its clock shows a time that it never did.
 
-The feed leaves out frames that are older by the device's clock than BIOGATE_ALARMS_CATCH_UP_S. For a device that it
-sees for the first time, it begins with that device's newest frame. It may give a frame twice after a restart, which
-changes nothing.
+The feed leaves out frames that were imported from a file, and those that are older by the device's clock than
+BIOGATE_ALARMS_CATCH_UP_S. For a device that it sees for the first time, it begins with that device's newest frame. It
+may give a frame twice after a restart, which changes nothing.
 
 Of phases, it gives the events of type `phase` newer than the last one; if it gave none yet, the newest event.
 """
@@ -53,6 +53,7 @@ select f.device_id, f.time, f.layout_id, f.boot, f.seq, f.received_at, f.values,
        select * from frames f
         where f.device_id = d.device_id and f.time >= d.since and f.time >= $4
           and (f.time > d.since or f.layout_id <> all (d.layouts::int[]))
+          and not is_imported(f.device_id, f.received_at)
         order by f.time limit $5) f"""
 NOTES = """
 select l.late_id, l.device_id, l.begins, l.ends, l.first_received, l.last_received
@@ -65,10 +66,12 @@ select f.device_id, f.time, f.layout_id, f.boot, f.seq, f.received_at, f.values,
  cross join lateral (
        select * from frames f
         where f.device_id = n.device_id and f.time between n.begins and n.ends and f.time between $6 and $7
-          and f.received_at between n.first_received and n.last_received) f"""
+          and f.received_at between n.first_received and n.last_received
+          and not is_imported(f.device_id, f.received_at)) f"""
 FIRST = """
 select f.* from unnest($1::int[]) as d (device_id)
- cross join lateral (select * from frames f where f.device_id = d.device_id order by f.time desc limit 1) f"""
+ cross join lateral (select * from frames f where f.device_id = d.device_id order by f.time desc limit 1) f
+ where not is_imported(f.device_id, f.received_at)"""
 PHASES = """
 select e.device_id, e.time, e.received_at, e.data ->> 'phase' as phase
   from unnest($1::int[], $2::timestamptz[]) as d (device_id, since)

@@ -20,7 +20,7 @@ import msgspec
 from gateway.alarms import metrics
 from gateway.alarms.alarm_store import EPOCH
 from gateway.alarms.lead import AlarmLead
-from gateway.broker.client import MqttClient, client_as, end_if_cancelled
+from gateway.broker.client import MqttClient, client_as
 from gateway.errors import LeadLost, SendFailed
 from gateway.runtime.database import FAILURES, Pool, Trouble, Troubles
 from gateway.runtime.events import wait_at_most
@@ -106,7 +106,6 @@ class AlarmPublisher:
             except* (aiomqtt.MqttError, SendFailed, *FAILURES) as errors:
                 wait = trouble.failed(_first(errors))
             metrics.UNPUBLISHED.forget()
-            end_if_cancelled()
             await asyncio.sleep(wait)
 
     async def _publish(self, client: MqttClient, trouble: Trouble) -> None:

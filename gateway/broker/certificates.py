@@ -1,4 +1,5 @@
-"""Exports until when certificates are valid; those in the secrets directory, which people renew, once a minute."""
+"""Exports until when certificates are valid. It reads those in the secrets directory once a minute, as people may have
+renewed them."""
 
 from __future__ import annotations
 

@@ -42,14 +42,17 @@ class IntakeSession:
         window: IntakeWindow,
         outbox: Outbox,
         on_connect: Callable[[bool], None],
+        *,
+        before_connect: Callable[[], None],
     ) -> None:
-        """`on_connect` is called at each connect, with whether the broker still had the session."""
+        """`on_connect` is called at each connect, with whether the broker still had the session: messages that it kept
+        may have come by then. `before_connect` is called before any message of the connection comes."""
         self._settings = settings
         self._login = login
         self._window = window
         self._window.on_room = self._resume
         self._outbox = outbox
-        self._on_connect = on_connect
+        self._on_connect, self._before_connect = on_connect, before_connect
         self._connection: IntakeConnection | None = None
         self._leads = False
         self._stopping = False
@@ -155,6 +158,7 @@ class IntakeSession:
                 ssl=context,
             )
             try:
+                self._before_connect()
                 connection.send(
                     mqtt5.ConnectPacket(
                         self._login.client_id,

@@ -14,7 +14,7 @@ import aiomqtt
 import structlog
 from aiomqtt.exceptions import MqttConnectError
 
-from gateway.broker.client import end_if_cancelled
+from gateway.broker.client import MqttClient
 from gateway.canary import metrics
 from gateway.canary.reader import ApiUnanswered, CanaryReader, KeyRefused
 from gateway.canary.settings import CanarySettings
@@ -39,9 +39,9 @@ class CanaryLogin:
         self._file = file
         self.device = str(json.loads(file.read_text())["device"])
 
-    def client(self) -> aiomqtt.Client:
+    def client(self) -> MqttClient:
         given = json.loads(self._file.read_text())
-        return aiomqtt.Client(
+        return MqttClient(
             given["host"],
             given["port"],
             username=given["username"],
@@ -61,7 +61,7 @@ class CanaryProbe:
         self._interval_s, self._deadline_s = settings.canary_interval_s, settings.canary_deadline_s
         self._login, self._reader = login, reader
         self._topic = topic(login.device, Kind.TELEMETRY)
-        self._client: aiomqtt.Client | None = None
+        self._client: MqttClient | None = None
         self.trouble: str | None = "starting"
         """Why the last settled value was not read back; None if it was."""
 
@@ -80,7 +80,6 @@ class CanaryProbe:
         least, most = AGAIN_S
         pause, refused = least, metrics.REFUSED.labels("broker")
         while True:
-            end_if_cancelled()
             try:
                 async with self._login.client() as client:
                     self._client = client

@@ -15,7 +15,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from gateway.broker.address import BrokerLogin
-from gateway.broker.client import MqttClient, client_as, end_if_cancelled
+from gateway.broker.client import MqttClient, client_as
 from gateway.commands.dispatch import Send
 from gateway.errors import SendFailed, words_of
 from gateway.settings import Settings
@@ -43,7 +43,6 @@ async def send(client: MqttClient, command: asyncpg.Record) -> bool:
         await client.publish(to, msgspec.json.encode(message), qos=1, properties=properties, timeout=ANSWER_S)
     except aiomqtt.MqttError as error:
         raise SendFailed(f"{to}: {words_of(error)}") from error
-    end_if_cancelled()
     if client.answered >= REFUSED:
         raise SendFailed(f"{to}: refused by the broker, {client.answered:#x}")
     return client.answered != NOBODY_THERE

@@ -59,9 +59,9 @@ class KnownSerial:
     blocked: bool
     identity_key: bytes | None
     enrolled: bool
-    """The serial has its place in the quota of its import already."""
+    """Whether the serial has its place in the quota of its import already."""
     place: bool
-    """That quota has a place left."""
+    """Whether that quota has a place left."""
     device_state: str | None
     """State of the device; None if it does not exist yet."""
 

@@ -24,7 +24,7 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway import metrics
-from gateway.broker.client import client, end_if_cancelled
+from gateway.broker.client import client
 from gateway.enrollment import store
 from gateway.enrollment.refusals import Refusals
 from gateway.enrollment.requests import UnreadableRequest, read, txn_of
@@ -116,7 +116,6 @@ class EnrollmentService:
     async def _serve(self) -> None:
         """Stay connected to the broker, and take requests."""
         while True:
-            end_if_cancelled()
             try:
                 identifier = f"enrollment-{random.token_hex(16)}"
                 async with client(
@@ -152,7 +151,6 @@ class EnrollmentService:
         """Take requests until the connection is lost. Raises EnrollmentFlood."""
         second, taken = 0, 0
         async for message in connection.messages:
-            end_if_cancelled()
             now = int(time.monotonic())
             second, taken = (second, taken + 1) if now == second else (now, 1)
             if taken > FLOOD_PER_S:
@@ -205,7 +203,6 @@ class EnrollmentService:
 
     async def _work(self) -> None:
         while True:
-            end_if_cancelled()
             job = await self._jobs.get()
             wait = 0.0
             try:
@@ -248,7 +245,6 @@ class EnrollmentService:
     async def _publish(self) -> None:
         """Publish replies; without a connection none is sent: the device will ask again."""
         while True:
-            end_if_cancelled()
             txn, payload = await self._replies.get()
             if self._client is None:
                 continue
@@ -264,12 +260,10 @@ class EnrollmentService:
     async def _listen(self) -> None:
         """Queue handshakes that the database notifies as approved or granted; `_tend` finds missed ones."""
         while True:
-            end_if_cancelled()
             try:
                 async with listening(self._settings, "enrollment", "biogate_enrollment", self._moved_on) as connection:
                     self._missed = self._listening = True
                     while True:
-                        end_if_cancelled()
                         await asyncio.sleep(self._timing.listen_s)
                         await connection.fetchval("select 1", timeout=PROBE_ANSWER_S)
             except FAILURES as error:
@@ -290,7 +284,6 @@ class EnrollmentService:
         poll_at = sweep_at = float("-inf")
         failed: float | None = None
         while True:
-            end_if_cancelled()
             now = time.monotonic()
             try:
                 await self._refusals.write(now)

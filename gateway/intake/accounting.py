@@ -1,4 +1,5 @@
-"""Guarantee 2, counted: received = committed + duplicate + quarantined + discarded + in flight."""
+"""Counts what becomes of items, as guarantee 2 says:
+received = committed + duplicate + quarantined + discarded + in flight."""
 
 from __future__ import annotations
 
@@ -37,9 +38,15 @@ class ItemCounts:
     """The frames of the discarded items: no receipt may cover them."""
     lost: int = 0
     """Frames now known to be lost. They never arrived, so that no other count has them."""
+    transaction_id: int = field(default=0, compare=False)
+    """The newest transaction that made these counts true; 0: none yet."""
+    unbelieved: int = 0
+    """Devices that gave up frames far above all that have arrived."""
 
     def __add__(self, other: ItemCounts) -> ItemCounts:
-        return ItemCounts(*map(add, vars(self).values(), vars(other).values()))
+        both = ItemCounts(*map(add, vars(self).values(), vars(other).values()))
+        both.transaction_id = max(self.transaction_id, other.transaction_id)
+        return both
 
 
 def received(items: Sequence[Item]) -> None:
@@ -50,7 +57,7 @@ def received(items: Sequence[Item]) -> None:
 
 
 def settled(items: Sequence[Item], outcome: ItemCounts) -> None:
-    """Count items whose transaction has committed by its `outcome`, and not as in flight any more."""
+    """Count what became of `items`, whose transaction is committed with this `outcome`; they are in flight no more."""
     for kind, count in Counter(map(KIND, items)).items():
         metrics.IN_FLIGHT.labels(kind).dec(count)
     for counter, counts in (
@@ -62,6 +69,7 @@ def settled(items: Sequence[Item], outcome: ItemCounts) -> None:
         for kind, count in counts.items():
             counter.labels(kind).inc(count)
     metrics.LOST_FRAMES.inc(outcome.lost)
+    metrics.LOSSES_UNBELIEVED.inc(outcome.unbelieved)
     for reason, count in outcome.reasons.items():
         metrics.QUARANTINED_BY_REASON.labels(reason).inc(count)
     for reason, count in outcome.refused.items():

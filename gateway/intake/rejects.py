@@ -9,7 +9,7 @@ import msgspec
 from gateway import items
 from gateway.errors import Rejected
 from gateway.intake import decode
-from gateway.items import AcceptedItem, Delivery, Device, Frame, Reject, item_kind
+from gateway.items import NOT_SENT, AcceptedItem, Delivery, Device, Frame, Reject, item_kind
 from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, GOOD, MOST_SEQ, Status, Telemetry
 from schema.reasons import Reason
 from schema.topics import parse
@@ -90,12 +90,13 @@ def _message(item: AcceptedItem) -> tuple[str, bytes]:
 
 def _frame(frame: Frame) -> dict[str, object]:
     """The fields of a message with this frame alone."""
-    channels = frame.mapping.channels
-    message: dict[str, object] = {"t": frame.t, "v": dict(zip(channels, frame.values, strict=True))}
+    qualities = frame.quality or [GOOD] * len(frame.values)
+    sent = [one for one in zip(frame.mapping.channels, frame.values, qualities, strict=True) if one[2] != NOT_SENT]
+    message: dict[str, object] = {"t": frame.t, "v": {name: value for name, value, _ in sent}}
     if frame.boot is not None:
         message["boot"] = frame.boot
     if frame.seq is not None:
         message["seq"] = frame.seq
     if frame.quality is not None:
-        message["q"] = {name: q for name, q in zip(channels, frame.quality, strict=True) if q != GOOD}
+        message["q"] = {name: quality for name, _, quality in sent if quality != GOOD}
     return message

@@ -21,7 +21,7 @@ import asyncpg
 import structlog
 
 from gateway import metrics
-from gateway.broker.client import client, end_if_cancelled
+from gateway.broker.client import client
 from gateway.errors import words_of
 from gateway.logins.dynsec import Dynsec, DynsecError, DynsecNoAnswer, DynsecNotFound
 from gateway.logins.login import Stuck, apply, due, note
@@ -85,7 +85,6 @@ class Administration:
         """Administer logins while leading, and again after failures of broker or database. Never returns."""
         trouble = Trouble(self._troubles, "administer logins")
         while True:
-            end_if_cancelled()
             if not self._leading.is_set():
                 for figure in metrics.CREDENTIALS:
                     figure.forget()
@@ -110,7 +109,6 @@ class Administration:
         compare_at = time.monotonic() + self._settings.reconcile_interval_s
         look_at = time.monotonic()
         while self._leading.is_set():
-            end_if_cancelled()
             if listener.is_closed():
                 raise ConnectionError("the database has ended a connection")
             self._told.clear()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.logins.dynsec import Dynsec, DynsecExists, LoginAtBroker
+from gateway.logins.dynsec import Dynsec, DynsecError, DynsecExists, LoginAtBroker
 from gateway.logins.roles import FIXED, ROLE_PREFIX, BrokerRole, device_role
 from gateway.runtime.database import Pool, PoolConnection
 from schema.enrollment import LOGIN
@@ -162,6 +162,8 @@ async def repair(
         done = await connection.execute(TOLD_OTHERWISE, cell) != "UPDATE 0"
     elif found.name in FIXED:
         if found.what == "login-missing":
+            if found.name not in passwords:
+                raise DynsecError(f"{found.name}.password is missing from the secrets directory: run `biogate setup`")
             await dynsec.create_client(found.name, FIXED[found.name].name, passwords[found.name], None)
             await connection.execute(TOLD_OTHERWISE, cell)
         else:

@@ -62,8 +62,9 @@ FIXED: Mapping[str, BrokerRole] = {
         may(LITERAL, *SUBSCRIPTIONS),
         may(PATTERN, "$SYS/#"),
         may(RECEIVE, *SUBSCRIPTIONS, "$SYS/#"),
-        may(SEND, f"{ROOT}/+/{Down.RECEIPT}", f"{ROOT}/+/{Down.BACKFILL}", f"{ROOT}/+/{Down.COMMAND}", "alarms/#"),
+        may(SEND, f"{ROOT}/+/{Down.RECEIPT}", f"{ROOT}/+/{Down.BACKFILL}", f"{ROOT}/+/{Down.COMMAND}"),
     ),
+    "alarms": role("alarms", may(SEND, "alarms/#")),
     "enrollment": role(
         "enrollment",
         may(LITERAL, ENROLLMENTS, f"{REQUESTS}+"),  # the second for a moment: a share gets no retained messages

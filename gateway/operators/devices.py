@@ -1,4 +1,4 @@
-"""`register`, `list`, `show`, `suspend` and the like: devices, and what becomes of them."""
+"""`register`, `list`, `show`, and what ends or changes a device's access: `suspend`, `resume`, `revoke` and so on."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def show(
 
 
 def device_command(action: str) -> Callable[..., None]:
-    """The command for an action of the operator function device_command."""
+    """Make the command that applies `action`, a key of CONSEQUENCES, by the SQL function device_command."""
 
     def command(names: Names, *, why: Why, who: Who) -> None:
         async def work(connection: asyncpg.Connection) -> list[asyncpg.Record]:
@@ -200,7 +200,7 @@ def _handshake(row: asyncpg.Record) -> str:
 
 
 def _event(row: asyncpg.Record) -> str:
-    """One of the audit trail: what changed of the state, and which login it is about; the rest is in the table."""
+    """One event of the audit trail, with the change of state and the login; the table `audit` has the rest."""
     old, new = (json.loads(row[name]) if row[name] else None for name in ("old", "new"))
     was = old.get("state") if isinstance(old, dict) else old
     now = new.get("state") if isinstance(new, dict) else None

@@ -1,4 +1,4 @@
-"""`login`, `logout`, `logins`: logins at the broker that people make by hand, and those that wait for it."""
+"""`login`, `provision`, `logout`, `logins`: makes logins at the broker by hand, ends them and lists them."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def provision(
     why: Why,
     who: Who,
 ) -> None:
-    """Make logins for many devices at once. They work when the broker was started with its file written anew."""
+    """Make logins for many devices at once. They work once the broker has started with a new file of logins."""
     chosen = settings(Surroundings)
     devices = numbered(names, prefix, count)
     if not to.absolute().parent.is_dir():
@@ -201,7 +201,7 @@ def _authority(directory: Path, chosen: Surroundings) -> Path | None:
 
 
 async def _applied(connection: asyncpg.Connection, made: LoginByHand, timeout_s: float) -> bool:
-    """Whether the broker knows it, within that time."""
+    """Wait until the broker knows the login; return False if it does not within `timeout_s`."""
     try:
         async with asyncio.timeout(timeout_s):
             while True:

@@ -8,7 +8,7 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from gateway.receipts.streams import add_lost
+from gateway.receipts.streams import MOST_AHEAD, add_lost
 from schema.console import Refused, Who, Why, instant, run, tell
 from schema.errors import Misused
 from schema.messages import MOST_SEQ
@@ -55,7 +55,9 @@ def declare_lost(
         device_id = await connection.fetchval("select device_id from devices where name = $1", name)
         if device_id is None:
             raise Refused(f"there is no device {name}")
-        frames = await add_lost(connection, [(device_id, boot, first, last)])
+        frames, unbelieved = await add_lost(connection, [(device_id, boot, first, last)])
+        if unbelieved:
+            raise Refused(f"LAST is more than {MOST_AHEAD:,} above all that has arrived of boot {boot}: give less up")
         await connection.execute(NOTE, device_id, who, boot, first, last, frames, why)
         return frames
 

@@ -19,7 +19,7 @@ from gateway.intake.admit import Admission, Missing
 from gateway.intake.cell import prepare
 from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject
-from gateway.items import EPOCH, Delivery, Item, LostFrames, Reject
+from gateway.items import EPOCH, Delivery, Item, LostFrames, NoBroker, Reject
 from gateway.quarantine.clock import TimeUnit, in_milliseconds
 from gateway.receipts.streams import Streams
 from gateway.runtime.database import Pool, PoolConnection
@@ -29,13 +29,6 @@ from schema.reasons import Reason
 
 CELL = REPLAY
 """The name under which intake_totals counts replayed items."""
-
-
-class NoBroker:
-    """The acknowledger of replayed messages, whose PUBACK no broker waits for."""
-
-    def acknowledge(self, packet_ids: Sequence[int]) -> None:
-        """Send nothing."""
 
 
 class ReplayResult(NamedTuple):

@@ -1,4 +1,4 @@
-"""Notes when each device was heard last: presence has a device online that sends, whatever its last status said."""
+"""Stores when each device was heard last: a device that sends is present, whatever its last status said."""
 
 from __future__ import annotations
 

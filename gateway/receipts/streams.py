@@ -27,10 +27,14 @@ MOST_RANGES = 256
 """Ranges kept for a boot of a device. The newest beyond them are left out, so that the device is asked for them."""
 MOST_HOLES = 64
 """Holes of a boot that are looked at together, the oldest first."""
+MOST_AHEAD = 10_000_000
+"""How far above all that has arrived of a boot frames can be given up. Whoever names a greater seq has a fault in a
+counter: nothing is lost by it, or no frame that is missing in this boot would ever be asked for again."""
 OPEN_BOOTS = 8
 """Newest boots of a device that have receipts and backfill, beside those of which something has just arrived: after a
 board was swapped these may be older."""
 
+# A receipt ends with what has arrived, whatever is lost: the device forgets nothing of what it has still to send.
 # A range takes 16 bytes or more: a small multirange has few. Counting its ranges would be most of the work.
 MERGE = """
 with given as materialized (
@@ -50,7 +54,8 @@ with given as materialized (
 select count(*) from merged join given using (device_id, boot) where not received @> seqs"""
 STATES = """
 select s.device_id, d.name, s.boot,
-       (select upper(r) - 1 from unnest(s.received + s.lost) r where r @> 0::bigint) as receipt,
+       (select least(upper(r), upper(s.received)) - 1 from unnest(s.received + s.lost) r
+         where r @> 0::bigint and not isempty(s.received)) as receipt,
        case when isempty(s.received) then '{}'
             else array(select array[lower(h), upper(h) - 1]
                          from unnest(int8multirange(int8range(0, upper(s.received))) - s.received - s.lost) h
@@ -145,7 +150,7 @@ class Streams:
             raise
 
     async def states(self, device_ids: Collection[int], streams: Collection[Stream] = ()) -> list[StreamState]:
-        """The states of the OPEN_BOOTS newest boots of these devices, and of these of their streams."""
+        """The states of the OPEN_BOOTS newest boots of these devices, and of those of `streams` that are theirs."""
         if not device_ids:
             return []
         rows = await self._pool.fetch(STATES, list(device_ids), OPEN_BOOTS, MOST_HOLES, *_columns(streams))
@@ -155,7 +160,7 @@ class Streams:
         ]
 
     async def recent(self) -> list[StreamState]:
-        """The states of all devices with data of the last day: for a start, or a broker that has lost its receipts."""
+        """The states of all devices with data of the last day: at the start, and after a broker lost its receipts."""
         streams = [(row["device_id"], row["boot"]) for row in await self._pool.fetch(RECENT)]
         return await self.states({device_id for device_id, _ in streams}, streams)
 
@@ -164,29 +169,42 @@ def _columns(streams: Collection[Stream]) -> tuple[list[int], list[int]]:
     return [device_id for device_id, _ in streams], [boot for _, boot in streams]
 
 
-async def add_lost(connection: asyncpg.Connection, lost: Sequence[tuple[int, int, int, int]]) -> int:
-    """Store ranges (device id, boot, first, last) as lost; return how many frames are lost for the first time."""
-    return int(
-        await connection.fetchval(
-            """with given as (
-                   select device_id, boot, range_agg(int8range(first, last, '[]')) as ranges
-                     from unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[])
-                       as g (device_id, boot, first, last)
-                    group by device_id, boot order by device_id, boot
-               ), news as (
-                   select g.ranges - coalesce(s.lost, '{}') - coalesce(s.received, '{}') as ranges
-                     from given g left join device_streams s using (device_id, boot)
-               ), merged as (
-                   insert into device_streams as s (device_id, boot, lost)
-                   select device_id, boot, oldest_ranges(ranges, $5) from given
-                   on conflict (device_id, boot) do update
-                      set lost = oldest_ranges(s.lost + (excluded.lost - s.received), $5), changed_at = now()
-               )
-               select coalesce(sum(upper(r) - lower(r)), 0)::bigint from news, unnest(ranges) r""",
-            *(list(column) for column in zip(*lost, strict=True)),
-            MOST_RANGES,
-        )
+class NewlyLost(NamedTuple):
+    """What became of ranges that were given up."""
+
+    frames: int
+    """How many frames are lost for the first time."""
+    unbelieved: list[int]
+    """Ids of the devices with a range that ends more than MOST_AHEAD above all that has arrived of its boot."""
+
+
+async def add_lost(connection: asyncpg.Connection, lost: Sequence[tuple[int, int, int, int]]) -> NewlyLost:
+    """Store ranges (device id, boot, first, last) as lost, but for those that are not believed."""
+    row = await connection.fetchrow(
+        """with given as (
+               select g.device_id, g.boot, int8range(g.first, g.last, '[]') as range,
+                      g.last < coalesce(upper(s.received), 0) + $6 as believed
+                 from unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[]) as g (device_id, boot, first, last)
+                 left join device_streams s using (device_id, boot)
+           ), believed as (
+               select device_id, boot, range_agg(range) as ranges from given where believed
+                group by device_id, boot order by device_id, boot
+           ), news as (
+               select b.ranges - coalesce(s.lost, '{}') - coalesce(s.received, '{}') as ranges
+                 from believed b left join device_streams s using (device_id, boot)
+           ), merged as (
+               insert into device_streams as s (device_id, boot, lost)
+               select device_id, boot, oldest_ranges(ranges, $5) from believed
+               on conflict (device_id, boot) do update
+                  set lost = oldest_ranges(s.lost + (excluded.lost - s.received), $5), changed_at = now()
+           )
+           select (select coalesce(sum(upper(r) - lower(r)), 0)::bigint from news, unnest(ranges) r) as frames,
+                  array(select distinct device_id from given where not believed) as unbelieved""",
+        *(list(column) for column in zip(*lost, strict=True)),
+        MOST_RANGES,
+        MOST_AHEAD,
     )
+    return NewlyLost(row["frames"], row["unbelieved"])
 
 
 def multirange(ranges: Sequence[SeqRange]) -> str:

@@ -61,10 +61,11 @@ async def restart_on_defect(
         await asyncio.sleep(AGAIN_S)
 
 
-def broker_login(settings: Settings, secrets: BrokerPasswords | None) -> tuple[str | None, str | None]:
-    """User name and password at the broker: from the settings, else `gateway` from the secrets, else none."""
+def broker_login(settings: Settings, secrets: BrokerPasswords | None, own: str) -> tuple[str | None, str | None]:
+    """User name and password at the broker: from the settings, else the program's `own` login from the secrets, else
+    none."""
     if settings.mqtt_username is None and secrets is not None:
-        return "gateway", secrets.password("gateway")
+        return own, secrets.password(own)
     return settings.mqtt_username, settings.mqtt_password.get_secret_value() if settings.mqtt_password else None
 
 

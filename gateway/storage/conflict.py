@@ -14,7 +14,7 @@ import msgspec
 from gateway.errors import Rejected, StoredRowsGone
 from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject_item
-from gateway.items import Frame, Reject, moment
+from gateway.items import NOT_SENT, Frame, Reject, SlotMapping, moment
 from gateway.runtime.database import PoolConnection
 from gateway.storage import encode
 from schema.reasons import Reason
@@ -46,17 +46,20 @@ select s.n,
 async def store_conflicting(
     connection: PoolConnection, frames: Sequence[Frame], registry: Registry
 ) -> tuple[int, int, list[Reject]]:
-    """Store new frames. Return how many are new, how many are duplicates, and the rejects. Raises StoredRowsGone."""
+    """Store the new ones of `frames`. Return how many are new, how many are duplicates, and the rejects.
+
+    Raises StoredRowsGone.
+    """
     committed, duplicate, parts, rejects = await _round(connection, frames)
     if parts:
-        exact = await registry.exact((frame.route.device, frame.mapping.channels) for frame in parts)
+        exact = await registry.exact((frame.route.device, frame.sent_channels) for frame in parts)
         remapped = []
         for frame in parts:
-            mapping = exact[frame.route.device, frame.mapping.channels]
+            mapping = exact[frame.route.device, frame.sent_channels]
             if isinstance(mapping, Rejected):
                 rejects.append(reject_item(frame, mapping.reason, mapping.detail))
             else:
-                remapped.append(msgspec.structs.replace(frame, mapping=mapping))
+                remapped.append(_only_sent(frame, mapping))
         more_committed, more_duplicate, others, more_rejects = await _round(connection, remapped)
         committed, duplicate = committed + more_committed, duplicate + more_duplicate
         rejects += more_rejects + [_conflict(frame) for frame in others]
@@ -99,6 +102,15 @@ async def _round(connection: PoolConnection, frames: Sequence[Frame]) -> tuple[i
             else:
                 parts.append(frame)
     return len(inserted), duplicate, parts, rejects
+
+
+def _only_sent(frame: Frame, mapping: SlotMapping) -> Frame:
+    """The frame under a mapping of those channels alone that were sent."""
+    values, quality = frame.values, frame.quality
+    if quality is not None and NOT_SENT in quality:
+        sent = [n for n, one in enumerate(quality) if one != NOT_SENT]
+        values, quality = [values[n] for n in sent], [quality[n] for n in sent]
+    return msgspec.structs.replace(frame, mapping=mapping, values=values, quality=quality)
 
 
 def _conflict(frame: Frame) -> Reject:

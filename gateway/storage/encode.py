@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.items import Frame, SlotMapping
+from gateway.items import NOT_SENT, Frame, SlotMapping
 from schema.messages import BAD, GOOD
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
@@ -26,7 +26,6 @@ COLUMNS = ("time", "device_id", "layout_id", "boot", "seq", "received_at", "valu
 POSTGRES_EPOCH_US = 946_684_800_000_000
 FLOAT8, INT2 = 701, 21
 ARRAY_HEADER = 20
-ABSENT = -1
 FRAMES_AT_ONCE = 500
 """Frames in a part of the COPY: enough for NumPy, and few enough that neither side waits for the other."""
 FRAMES_AT_FIRST = 60
@@ -85,7 +84,7 @@ def _rows(mapping: SlotMapping, frames: list[Frame], numbers: Sequence[int] | No
     quality = _qualities(frames, values)
     all_values = np.full((len(frames), mapping.width), np.nan)
     all_values[:, mapping.slots] = values
-    all_quality = np.full(all_values.shape, ABSENT, np.int16)
+    all_quality = np.full(all_values.shape, NOT_SENT, np.int16)
     all_quality[:, mapping.slots] = quality
 
     rows = _scalars(_template(mapping.width, numbers is not None, True), mapping, frames, numbers)
@@ -93,8 +92,8 @@ def _rows(mapping: SlotMapping, frames: list[Frame], numbers: Sequence[int] | No
     rows["values"]["value"] = all_values
     rows["quality"]["value"] = all_quality
     _null_elements(rows, kept, "values", ~np.isfinite(all_values), 8)
-    _null_elements(rows, kept, "quality", all_quality == ABSENT, 2)
-    good = (quality == GOOD).all(axis=1)
+    _null_elements(rows, kept, "quality", all_quality == NOT_SENT, 2)
+    good = ((quality == GOOD) | (quality == NOT_SENT)).all(axis=1)
     rows["quality_length"][good] = -1
     kept["quality_header"][good] = False
     kept["quality"][good] = False

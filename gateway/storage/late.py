@@ -1,8 +1,8 @@
-"""Notes frames that are older than what is stored of their device, in the transaction that stores them.
+"""Stores notes of frames that are older than what is stored of their device, in the transaction of the frames.
 
-The evaluator of alarms finds frames by their time, from the newest on; these it would not find. History topics are left
-out: what comes there is history by contract. A device has few notes: a block of other channels, a clock that was set
-back, and the first frames of all.
+The evaluator of alarms reads frames by their time, from the newest on; without the notes it would not find these.
+History topics are left out: what comes there is history by contract. A device has few notes: a block of other channels,
+a clock that was set back, and the first frames of all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ NO_FRAME = float("inf")
 
 NEWEST = """
 select d.device_id, n.time, n.received_at from unnest($1::int[]) as d (device_id)
- cross join lateral (select * from frames f where f.device_id = d.device_id order by f.time desc limit 1) n"""
+ cross join lateral (select * from frames f where f.device_id = d.device_id order by f.time desc limit 1) n
+ where not is_imported(n.device_id, n.received_at)"""
+"""A device whose newest frame was imported counts as one that has none."""
 NOTE = """
 insert into late_arrivals
        (device_id, begins, ends, first_received, last_received, last_time, newest_time, newest_received)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import asyncpg
+import structlog
 
 from gateway.errors import GatewayError
 from gateway.intake.accounting import ItemCounts, record
@@ -20,6 +22,8 @@ from gateway.storage.conflict import probe_conflicting, store_conflicting
 from gateway.storage.quota import Keep, Quota
 from schema.reasons import Reason
 
+log = structlog.get_logger()
+
 STATEMENT_BYTES = 2**24
 """Bytes of payloads in one statement, roughly: PostgreSQL always drops a connection that sends a message of 1 GB."""
 KEEP: Keep = Quota().keep
@@ -27,20 +31,34 @@ KEEP: Keep = Quota().keep
 
 
 class CommitUnknown(GatewayError):
-    """COMMIT failed for `reason`. The server can tell by `transaction_id` whether `outcome` is committed after all."""
+    """COMMIT failed for `reason`. The server can tell by its transaction whether `outcome` is committed after all."""
 
-    def __init__(self, transaction_id: int, outcome: ItemCounts, reason: Exception) -> None:
-        super().__init__(f"no answer to COMMIT of transaction {transaction_id}: {reason}")
-        self.transaction_id = transaction_id
+    def __init__(self, outcome: ItemCounts, reason: Exception) -> None:
+        super().__init__(f"no answer to COMMIT of transaction {outcome.transaction_id}: {reason}")
         self.outcome = outcome
         self.reason = reason
 
 
+class Beside(Protocol):
+    """What is stored in the transaction of some items, beside them. It may raise LeadLost: then nothing is stored."""
+
+    async def __call__(self, connection: PoolConnection, items: Sequence[Item], outcome: ItemCounts) -> None:
+        """`outcome` says what becomes of `items`."""
+
+
 async def store(
-    pool: Pool, registry: Registry, cell: str, items: Sequence[Item], *, conflicting: bool, keep: Keep = KEEP
+    pool: Pool,
+    registry: Registry,
+    cell: str,
+    items: Sequence[Item],
+    *,
+    conflicting: bool,
+    keep: Keep = KEEP,
+    imported: Beside | None = None,
 ) -> ItemCounts:
-    """Store all of `items` or none. Raises CommitUnknown if the server does not say which, and UniqueViolationError for
-    a frame that is stored already, unless `conflicting`."""
+    """Store all of `items` or none. `imported` keeps the account of an import, whose frames no alarm looks for. Raises
+    CommitUnknown if the server does not say which, and UniqueViolationError for a frame that is stored already, unless
+    `conflicting`."""
     frames, statuses, events, given_up, command_results, given = by_type(items)
     rejects = [*given]
     outcome = ItemCounts()
@@ -49,7 +67,7 @@ async def store(
         await transaction.start()
         try:
             if frames:
-                notes = await late.late(connection, frames)
+                notes = [] if imported else await late.late(connection, frames)
                 rejects += await _frames(connection, registry, frames, outcome, conflicting=conflicting)
                 if notes:
                     await late.note(connection, notes)
@@ -60,11 +78,17 @@ async def store(
             if command_results:
                 rejects += await store_command_results(connection, command_results, outcome)
             if lost := [*_lost(given_up, statuses)]:
-                outcome.lost += await add_lost(connection, lost)
+                newly = await add_lost(connection, lost)
+                outcome.lost += newly.frames
+                outcome.unbelieved += len(newly.unbelieved)
+                if newly.unbelieved:
+                    log.warning("devices give up frames far above all that have arrived", devices=newly.unbelieved[:10])
                 outcome.committed["result"] += len(given_up)
             for portion in _portions(rejects):
                 await keep(connection, cell, portion, outcome)
-            transaction_id = await record(connection, cell, outcome)
+            outcome.transaction_id = await record(connection, cell, outcome)
+            if imported:
+                await imported(connection, items, outcome)
         except BaseException:
             late.forget_newest(frames)
             with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # connection may be gone
@@ -74,7 +98,7 @@ async def store(
             await transaction.commit()
         except Exception as error:
             late.forget_newest(frames)
-            raise CommitUnknown(transaction_id, outcome, error) from error
+            raise CommitUnknown(outcome, error) from error
     return outcome
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import structlog
 
 from gateway import metrics
+from gateway.errors import LeadLost
 from gateway.intake.accounting import ItemCounts
 from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject_item
@@ -21,7 +22,7 @@ from gateway.items import Frame, Item, Reject, by_type
 from gateway.runtime.database import Pool, Trouble, Troubles, retry_until_it_works
 from gateway.runtime.triage import TriageVerdict, sqlstate, triage
 from gateway.storage.quota import Keep
-from gateway.storage.transaction import KEEP, CommitUnknown, committed, probe, store
+from gateway.storage.transaction import KEEP, Beside, CommitUnknown, committed, probe, store
 from schema.reasons import Reason
 
 log = structlog.get_logger()
@@ -42,8 +43,10 @@ class Writer:
         chunk_ms: float,
         max_chunks: int,
         keep: Keep = KEEP,
+        imported: Beside | None = None,
     ) -> None:
-        """`chunk_ms` is the hypertable's chunk interval; `keep` stores rejects; `troubles` says when a write fails."""
+        """`chunk_ms` is the hypertable's chunk interval; `keep` stores rejects; `troubles` says when a write fails;
+        `imported` keeps the account of an import."""
         self._pool = pool
         self._registry = registry
         self._cell = cell
@@ -51,9 +54,10 @@ class Writer:
         self._max_chunks = max_chunks
         self._troubles = troubles
         self._keep = keep
+        self._imported = imported
 
     async def write(self, items: Sequence[Item]) -> ItemCounts:
-        """Store all items; return what became of them when all are committed."""
+        """Store all items; return what became of them when all are committed. Raises LeadLost, as `imported` does."""
         outcome = ItemCounts()
         for part in self._parts(items):
             outcome += await self._persist(part)
@@ -84,11 +88,20 @@ class Writer:
         while True:
             try:
                 outcome = await store(
-                    self._pool, self._registry, self._cell, items, conflicting=conflicting, keep=self._keep
+                    self._pool,
+                    self._registry,
+                    self._cell,
+                    items,
+                    conflicting=conflicting,
+                    keep=self._keep,
+                    imported=self._imported,
                 )
+            except LeadLost:
+                raise
             except CommitUnknown as unknown:
-                log.warning("no answer to COMMIT", transaction_id=unknown.transaction_id, error=str(unknown.reason))
-                if await self._committed(unknown.transaction_id):
+                transaction_id = unknown.outcome.transaction_id
+                log.warning("no answer to COMMIT", transaction_id=transaction_id, error=str(unknown.reason))
+                if await self._committed(transaction_id):
                     trouble.reset()
                     return unknown.outcome
                 error = unknown.reason

@@ -47,7 +47,8 @@ delete from late_arrivals l
    and exists (select from late_arrivals n where n.device_id = l.device_id and n.late_id > l.late_id)"""
 POLICIES = """
 select hypertable_name from timescaledb_information.jobs
- where proc_name = 'policy_retention' and hypertable_schema = 'public'"""
+ where proc_name = 'policy_retention' and hypertable_schema = 'public'
+   and hypertable_name in ('frames', 'device_events')"""
 
 
 class Retention:

@@ -1,4 +1,4 @@
-"""What is known of the intake when silence is judged. Pure."""
+"""Tells how far the intake has stored what was sent, which decides whether silence of a device counts. Pure."""
 
 from __future__ import annotations
 

@@ -25,6 +25,8 @@ from tests.api.accounts import quick
 ENOUGH_S = 20.0
 PATH = "/api/v1/ws/alerts"
 STREAM = "/api/v1/alarms/stream"
+STREAMS = frozenset({STREAM, "/api/v1/live-data", "/api/v1/device-status"})
+"""Answers without an end."""
 
 
 @asynccontextmanager
@@ -96,8 +98,8 @@ class Floor:
         )
 
 
-def opened(address: str, headers: dict[str, str], query: str = "") -> connect:
-    return connect(f"ws://{address}{PATH}{query}", additional_headers=headers, compression=None, proxy=None)
+def opened(address: str, headers: dict[str, str], query: str = "", path: str = PATH) -> connect:
+    return connect(f"ws://{address}{path}{query}", additional_headers=headers, compression=None, proxy=None)
 
 
 async def first(client: ClientConnection) -> tuple[int, list[str]]:

@@ -75,6 +75,14 @@ QUESTIONS: dict[str, Question] = {
         TELEMETRY,
         query=lambda t: {"channel": t.known["channel"], "from": "2026-03-01T10:00:00Z", "to": "2026-03-01T11:00:00Z"},
     ),
+    "GET /api/v1/telemetry": Question(
+        TELEMETRY,
+        query=lambda t: {"device": t.known["device"], "from": "2026-03-01T10:00:00Z", "to": "2026-03-01T11:00:00Z"},
+    ),
+    "POST /api/v1/telemetry": Question(
+        TELEMETRY,
+        lambda t: {"device": [t.known["device"]], "from": "2026-03-01T10:00:00Z", "to": "2026-03-01T11:00:00Z"},
+    ),
     "GET /api/v1/devices/{device}/events": Question(TELEMETRY),
     "GET /api/v1/quarantine": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
     "GET /api/v1/quarantine/{number}": Question(DEVICES, number="quarantine"),
@@ -86,10 +94,25 @@ QUESTIONS: dict[str, Question] = {
     "DELETE /api/v1/devices/{device}/annotations/{number}": Question(
         (OPERATOR, Scope.DEVICES_WRITE), query=why, number="annotation"
     ),
+    # jobs
+    "GET /api/v1/jobs": Question(TELEMETRY),
+    "GET /api/v1/jobs/{job}": Question(TELEMETRY),
+    "POST /api/v1/jobs/{job}/cancel": Question(TELEMETRY, why),
+    "DELETE /api/v1/jobs/{job}/files": Question(TELEMETRY, query=why),
     # devices
     "GET /api/v1/devices": Question(DEVICES, query=lambda t: {"q": t.known["device"]}),
     "GET /api/v1/devices/{device}": Question(DEVICES),
     "GET /api/v1/devices/{device}/channels": Question(DEVICES),
+    "GET /api/v1/devices/{device}/channels/{channel}": Question(DEVICES),
+    "PATCH /api/v1/devices/{device}/channels/{channel}": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "unit": "mine", "title": "mine"}
+    ),
+    "GET /api/v1/channels": Question(DEVICES),
+    "GET /api/v1/channels/{channel}": Question(DEVICES),
+    "PATCH /api/v1/channels/{channel}": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "unit": "mine", "title": "mine"}, refusal=200
+    ),
+    "GET /api/v1/standard-channels": Question(DEVICES, shows=False),
     "GET /api/v1/devices/{device}/status": Question(DEVICES),
     "PATCH /api/v1/devices/{device}": Question(
         (ENGINEER, Scope.DEVICES_WRITE), lambda t: {**WHY, "title": "mine", "tags": ["mine"]}
@@ -133,6 +156,12 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/alarms/history": Question(ALARMS, query=lambda t: {"rule": t.objects["rule"]}),
     "GET /api/v1/alarms/stream": Question(ALARMS),
     "SOCKET /api/v1/ws/alerts": Question(ALARMS),
+    "GET /api/v1/live-data": Question(TELEMETRY, query=lambda t: {"device": t.known["device"]}),
+    "SOCKET /api/v1/ws/live-data": Question(TELEMETRY, query=lambda t: {"channel": t.known["channel"]}),
+    "SOCKET /ws/live-data": Question(TELEMETRY),
+    "GET /api/v1/device-status": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
+    "SOCKET /api/v1/ws/device-status": Question(DEVICES),
+    "SOCKET /ws/device-status": Question(DEVICES),
     "GET /api/v1/alarms/health": Question(ALARMS),
     "GET /api/v1/alarms/{device}/{rule}": Question(ALARMS),
     **{

@@ -11,7 +11,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from api.database import Database
-from api.live import feeding, hub
+from api.live import alarms as live_alarms
+from api.live import hub
 from api.queries import alerts
 from api.shapes import alarms as shapes_alarms
 from tests.api import alarms
@@ -56,7 +57,7 @@ async def test_what_stands_comes_first_then_every_transition_as_the_lists_show_i
 async def test_one_goes_on_where_one_was_and_begins_anew_if_that_is_not_known(
     database_url: str, floor: Floor, listener: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "RESUMABLE", 5)
+    monkeypatch.setattr(live_alarms, "RESUMABLE", 5)
     many = [await floor.raised() for _ in range(20)]
     async with listening(database_url) as (address, _):
         for missed in (0, 2, 5):
@@ -108,7 +109,7 @@ async def test_filters_hold_for_what_stands_and_what_comes(
 async def test_a_large_snapshot_comes_in_parts(
     database_url: str, floor: Floor, listener: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feeding, "SNAPSHOT", 2)
+    monkeypatch.setattr(live_alarms, "SNAPSHOT", 2)
     await floor.raised()
     for number in range(2, 6):
         device = await floor.sql.fetchval("insert into devices (name) values ($1) returning device_id", f"br-{number}")

@@ -18,7 +18,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from api.access.roles import Role, Scope
-from api.live import feeding, member
+from api.live import alarms, feeding
 from deploy.stack.ports import any_free
 from tests.api.accounts import PASSWORD, api_key, bearer, user
 from tests.api.live import ENOUGH_S, PATH, STREAM, Events, Floor, first, listening, message, numbers, opened
@@ -181,7 +181,7 @@ async def test_who_does_not_read_is_closed_and_delays_nobody(
     database_url: str, floor: Floor, listener: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feeding, "SEND_S", 1.0)
-    monkeypatch.setattr(member, "MOST_WAITING", 700)
+    monkeypatch.setattr(alarms, "MOST_WAITING", 700)
     async with listening(database_url) as (address, app), opened(address, listener) as good:
         await first(good)
         slow = await asyncio.open_connection(*address.split(":"), limit=1024)

@@ -48,7 +48,7 @@ class Plantation:
         self, method: str, path: str, headers: Mapping[str, str], body: Any = None, query: Mapping[str, str] = {}
     ) -> tuple[httpx2.Response, str]:
         """The answer, and all that was said in the question."""
-        if method == SOCKET or path == live.STREAM:
+        if method == SOCKET or path in live.STREAMS:
             answer = await live.glimpse(self.app, method, path, headers, query)
             return answer, f"{answer.request.url} {dict(headers)}"
         content = b"" if body is None else json.dumps(body).encode()

@@ -25,11 +25,15 @@ from api.queries import (
     devices,
     enrollments,
     events,
+    jobs,
     latest,
     quarantine,
     rule_warnings,
+    samples,
+    selection,
     status,
     telemetry,
+    telemetry_at,
 )
 from api.queries import annotations as annotation_queries
 from api.settings import ApiSettings
@@ -37,6 +41,8 @@ from api.shapes.alarms import AlarmParameters, HistoryParameters, SilencedParame
 from api.shapes.audit import AuditFilter
 from api.shapes.devices import DeviceParameters
 from api.shapes.enrollments import EnrollmentParameters
+from api.shapes.jobs import JobParameters
+from api.shapes.selection import SelectionParameters
 from schema import times
 from tests.api.accounts import organization
 from tests.api.alarms import become
@@ -44,7 +50,7 @@ from tests.api.alarms import rule as alarm_rule
 from tests.api.plant import Plant, at
 
 END = at(6 * 86400)
-MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+HOUR = timedelta(hours=1)
 BIG = (10**9, b"\xff" * 65)
 LAST_COMMAND = UUID(int=2**128 - 1)
 OWN = list(range(1, 41, 2))
@@ -53,8 +59,19 @@ OWN = list(range(1, 41, 2))
 QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "one channel": (telemetry.SQL["one_channel"], (1, at(0), 0, END, [1], [1], False, 1000)),
     "many channels": (telemetry.SQL["many_channels"], (1, at(0), 0, END, [1, 1], [1, 2], False, 1000)),
-    "buckets": (telemetry.SQL["buckets"], (1, at(0), at(3600), [1], [1], False, MINUTE, True)),
-    "buckets of two layouts": (telemetry.SQL["buckets"], (1, at(0), at(3600), [1, 2], [1, 1], False, MINUTE, False)),
+    "samples of one channel": (samples.SQL["one_layout"], (1, at(0), at(3600), 1, 1, False, 1000)),
+    "samples of a channel of two layouts": (samples.SQL["layouts"], (1, at(0), at(3600), [1, 2], [1, 1], True, 1000)),
+    "first times of a channel": (samples.SQL["first_times"], (1, at(0), END, [1], [1], 200)),
+    "last times of a channel": (samples.SQL["last_times"], (1, at(0), END, [1], [1], 200)),
+    "samples before instants": (
+        telemetry_at.SQL["before"],
+        (1, [at(60), at(90)], [1], [1], HOUR, False, at(60) - HOUR, at(90) + HOUR),
+    ),
+    "samples after instants": (
+        telemetry_at.SQL["after"],
+        (1, [at(60), at(90)], [1], [1], HOUR, False, at(60) - HOUR, at(90) + HOUR),
+    ),
+    "phases of devices": (selection.SQL["phases"], ([1, 3], "batch", at(0), END)),
     "latest of one": (latest.SQL["one"], ("br-1", HOUR, END - HOUR)),
     "latest of one, silent": (latest.SQL["one"], ("br-1", HOUR, times.FIRST)),
     "latest of many": (latest.SQL["many"], (OWN, HOUR, END - HOUR)),
@@ -86,6 +103,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "audit, oldest first": (audit.SQL["oldest_first"], (None, None, None, times.FIRST, times.LAST, 0, 100)),
     "commands": (commands.SQL["page"], (1, None, times.LAST, LAST_COMMAND, 100)),
     "commands that wait": (commands.SQL["page"], (1, ["waiting"], times.LAST, LAST_COMMAND, 100)),
+    "jobs": (jobs.SQL["page"], (None, None, times.LAST, LAST_COMMAND, 100)),
     "enrollments": (enrollments.SQL["page"], (None, None, times.LAST, enrollments.LAST_TXN, 5)),
     "enrollments of a serial": (enrollments.SQL["page"], (None, "s-1", times.LAST, enrollments.LAST_TXN, 100)),
     "phases of all devices": (rule_warnings.SQL["devices"], (50,)),
@@ -119,7 +137,8 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
         at(0),
     )
     await plant.sql.execute(
-        "insert into device_events select t, d, 'phase', '{}', 1, t, sha256(d::text::bytea) from generate_series("
+        "insert into device_events select t, d, 'phase', jsonb_build_object('phase', 'batch'), 1, t,"
+        " sha256(d::text::bytea) from generate_series("
         "$1::timestamptz, $1::timestamptz + interval '6 days', interval '10 min') t, generate_series(1, 40) d",
         at(0),
     )
@@ -143,6 +162,12 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
         "insert into commands (organization_id, device_id, name, state, requested_by, why, requested_at, expires_at)"
         " select 1, 1 + n % 20 * 2, 'set', 'done', 'eva', 'x', $1::timestamptz + n * interval '1 s', 'infinity'"
         " from generate_series(1, 5000) n",
+        at(0),
+    )
+    await plant.sql.execute(
+        "insert into jobs (job_id, organization_id, who, kind, request, state, created_at, finished_at)"
+        " select gen_random_uuid(), 1 + n % 2, 'eva', 'export', '{}', 'done', t, t"
+        " from generate_series(1, 5000) n, lateral (select $1::timestamptz + n * interval '1 s') x (t)",
         at(0),
     )
     await plant.sql.execute(
@@ -191,7 +216,7 @@ async def kept_plan(connection: Connection, statement: str, arguments: tuple[Any
 
 
 def check(name: str, plan: str) -> None:
-    tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|enrollments|alarm_transitions"
+    tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions"
     assert not re.search(rf"Seq Scan on ({tables})", plan), f"{name}\n{plan}"
     assert "Index" in plan, f"{name}\n{plan}"
     if "channel" in name:
@@ -229,6 +254,8 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await alarms.history(database, HistoryParameters(), alarms.LAST_ID, 10)
         await alarm_health.figures(database, times.Span(at(0), at(3600)), None, at(3600))
         await devices.page(database, DeviceParameters(), "", 10)
+        await selection.resolve(database, SelectionParameters(device=["*"]))
+        await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
         rows = await database.fetch("select statement from pg_prepared_statements")
     files = Path(queries.__file__).parent.glob("*.sql")
     named = {f"{file.stem}.{name}": text for file in files for name, text in queries.load(file.stem).items()}
@@ -236,7 +263,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
     assert "devices.page" in kept
     optional = {name for name, text in named.items() if OPTIONAL.search(text)}
     planned = {"audit.newest_first", "audit.oldest_first", "commands.page", "enrollments.page", "alarms.page"}
-    planned |= {"alarms.history", "alarms.silenced", "alarm_health.episodes"}
+    planned |= {"jobs.page", "alarms.history", "alarms.silenced", "alarm_health.episodes", "selection.devices"}
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"
 

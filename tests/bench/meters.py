@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
-BUCKET = re.compile(r'^biogate_lag_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
 
 
 def cpu_s(pid: int) -> float:
@@ -47,8 +46,14 @@ class Cpu:
 
 
 def lag_buckets(metrics: str) -> dict[float, float]:
-    """Cumulative counts of biogate_lag_seconds by upper bound, in a Prometheus exposition."""
-    return {float(bound): float(count) for bound, count in BUCKET.findall(metrics)}
+    """Cumulative counts of the gateway's lag by upper bound, in a Prometheus exposition."""
+    return buckets("biogate_lag_seconds", metrics)
+
+
+def buckets(name: str, metrics: str) -> dict[float, float]:
+    """Cumulative counts of this histogram, which has no labels, by upper bound."""
+    found = re.findall(rf'^{name}_bucket\{{le="([^"]+)"\}} (\S+)$', metrics, re.MULTILINE)
+    return {float(bound): float(count) for bound, count in found}
 
 
 def quantile(q: float, buckets: Mapping[float, float]) -> float:

@@ -55,6 +55,7 @@ NO_SERVER: dict[str, list[str]] = {
     "devices import": ["serials.csv", *SIGNED],
     "devices imports": [],
     "devices serials": [],
+    "import": ["serials.csv", "--device", "br-1"],
     "quarantine list": [],
     "quarantine show": ["1"],
     "quarantine replay": ["1", *SIGNED],
@@ -84,7 +85,7 @@ NO_SERVER: dict[str, list[str]] = {
 MISUSED = {"sim enroll"}
 """Of these, those that call a file that is not there a wrong use."""
 ELSEWHERE = {
-    *("up", "gateway", "alarms", "canary", "api", "sim"),
+    *("up", "gateway", "alarms", "worker", "canary", "api", "sim"),
     *("setup", "devices claim-keys", "completion", "passwords"),
 }
 """Commands that need no server, or go on until they are stopped: other tests have them."""

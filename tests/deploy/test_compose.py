@@ -280,7 +280,7 @@ def test_the_alarms_process_starts_with_the_secrets_that_it_gets(secrets_dir: Pa
     for file in given[1].split():
         shutil.copy(secrets_dir / Path(file).name, tmp_path)
     tmp_path.chmod(0o700)
-    assert load_passwords(tmp_path).password("gateway")
+    assert load_passwords(tmp_path).password("alarms")
     assert load_key(tmp_path / VAULT, X25519PrivateKey)  # type: ignore[type-abstract]
     assert not list(tmp_path.glob("claim-*"))
     assert not (tmp_path / "ca.key.pem").exists()

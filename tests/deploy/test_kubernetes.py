@@ -403,8 +403,8 @@ def test_keys_are_laid_out_as_the_programs_want_them(name: str, tmp_path: Path, 
     shell(init["command"][2], {"/keys/": f"{mounted}/", "/run/biogate": tmp_path})
     laid_out = tmp_path / "secrets"
     if name == "alarms":
-        assert {path.name for path in laid_out.iterdir()} == {"ca.pem", "gateway.password", "vault.pem"}
-        assert load_passwords(laid_out).password("gateway")
+        assert {path.name for path in laid_out.iterdir()} == {"ca.pem", "alarms.password", "vault.pem"}
+        assert load_passwords(laid_out).password("alarms")
     else:
         assert Secrets.load(laid_out).password("gateway")
 
@@ -435,6 +435,7 @@ def test_emqx_s_rules_are_those_of_mosquitto() -> None:
     assert allowed["all", "subscribe"] == {topic for kind, topic in device if kind == "subscribeLiteral"}
     sent = {one.topic for one in FIXED["gateway"].acls if one.type == "publishClientSend"}
     assert allowed['{username, "gateway"}', "publish"] == sent
+    assert allowed['{username, "alarms"}', "publish"] == {one.topic for one in FIXED["alarms"].acls}
     assert acl.rstrip().endswith("{deny, all}.")
     config = named("emqx", "EMQX", "emqx")["spec"]["config"]["data"]
     assert "mqtt.shared_subscription_strategy = hash_topic" in config

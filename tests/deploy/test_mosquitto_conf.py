@@ -12,6 +12,7 @@ from paho.mqtt.properties import Properties
 from deploy.stack import Local
 from deploy.stack.conf import render
 from deploy.stack.paths import MOSQUITTO_CONF
+from gateway.broker.client import MqttClient
 from gateway.settings import Settings
 from schema.messages import MOST_PACKET
 from tests.conftest import Broker
@@ -107,7 +108,7 @@ async def test_a_client_stays_whatever_its_keep_alive(
     broker: Broker, keep_alive: int, version: aiomqtt.ProtocolVersion
 ) -> None:
     """With max_keepalive set, Mosquitto 2.0.21 throws some of them out as soon as they publish."""
-    async with aiomqtt.Client(broker.host, broker.port, keepalive=keep_alive, protocol=version) as client:
+    async with MqttClient(broker.host, broker.port, keepalive=keep_alive, protocol=version) as client:
         for _ in range(15):
             await client.publish("x", b"", qos=1)
             await asyncio.sleep(0.1)
@@ -119,11 +120,11 @@ async def test_what_is_over_the_queue_is_dropped_and_counted(broker: Broker) -> 
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = 60
     v5 = aiomqtt.ProtocolVersion.V5
-    async with aiomqtt.Client(
+    async with MqttClient(
         broker.host, broker.port, identifier="away", protocol=v5, clean_start=False, properties=properties
     ) as client:
         await client.subscribe("x", qos=1)
-    async with aiomqtt.Client(broker.host, broker.port, protocol=v5) as client:
+    async with MqttClient(broker.host, broker.port, protocol=v5) as client:
         for _ in range(100):
             await client.publish("x", b"x" * 100, qos=1)
         await client.subscribe("$SYS/broker/publish/messages/dropped")

@@ -16,6 +16,7 @@ import pytest
 
 from deploy.stack.ports import LOOPBACK
 from deploy.stack.servers import LOGINS
+from gateway.broker.client import MqttClient
 from tests.conftest import Broker
 
 TLS_LISTENERS = ("tls_port", "enroll_port", "certificate_port")
@@ -48,7 +49,7 @@ def password(broker: Broker, login: str) -> str:
 
 def client(broker: Broker, port: int, login: str | None, identifier: str = "test", **more: Any) -> aiomqtt.Client:
     options = {"username": login, "password": password(broker, login) if login else None, "timeout": 5, **more}
-    return aiomqtt.Client(
+    return MqttClient(
         "localhost", port, identifier=identifier, protocol=aiomqtt.ProtocolVersion.V5, **options
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from device_sim.connection import Broker
 from device_sim.fleet import Plan
 from device_sim.frames import Format
 from device_sim.habits import Habits
+from gateway.broker.client import MqttClient
 from schema.messages import Backfill, BackfillResult, Status, Telemetry
 from schema.topics import Down, topic
 from tests.forked import Talking
@@ -104,7 +105,7 @@ class Subscriber:
 @asynccontextmanager
 async def subscribed(broker: BrokerFixture, prefix: str, *, gateway: bool = False) -> AsyncIterator[Subscriber]:
     """A subscriber that is listening; `gateway`: and plays the gateway."""
-    async with aiomqtt.Client(broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5) as client:
+    async with MqttClient(broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5) as client:
         subscriber = Subscriber(prefix, client)
         await client.subscribe("bioreactors/#", qos=1)
 

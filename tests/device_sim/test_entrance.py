@@ -19,11 +19,11 @@ from device_sim.connection import ConnectionFailed, NotAuthorized, connect
 from device_sim.entrance import Pace, PlantGate, shake
 from device_sim.handshake import Over
 from device_sim.identity import DeviceLogin, Keeper
+from gateway.broker.client import MqttClient
 from schema.enrollment import reply_topic
 from tests.conftest import Broker
 from tests.device_sim.responder import PSK, Responder, identity, self_signed
 
-pytestmark = pytest.mark.timeout(60)
 CommandAnswer = Callable[[int, bytes], list[bytes]]
 """Number of the request, from 0, and its payload → replies."""
 
@@ -48,7 +48,7 @@ class Office:
 @asynccontextmanager
 async def office(broker: Broker, answer: CommandAnswer) -> AsyncIterator[Office]:
     password = (broker.secrets / "enrollment.password").read_text().strip()
-    async with aiomqtt.Client(
+    async with MqttClient(
         broker.host,
         broker.port,
         username="enrollment",

@@ -13,7 +13,7 @@ import aiomqtt
 import asyncpg
 from aiomqtt.exceptions import MqttConnectError
 
-from gateway.broker.client import client
+from gateway.broker.client import MqttClient, client
 from gateway.intake.cell import prepare
 from gateway.logins.administration import Administration
 from gateway.logins.dynsec import Dynsec, LoginAtBroker
@@ -113,7 +113,7 @@ class Cell:
             return {role.name for role in await dynsec.roles() if role.name.startswith("device-")}
 
     def connect(self, username: str, client_id: str | None = None, password: str | None = None) -> aiomqtt.Client:
-        return aiomqtt.Client(
+        return MqttClient(
             self.broker.host,
             self.broker.port,
             username=username,

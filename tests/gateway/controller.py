@@ -14,6 +14,7 @@ import asyncpg
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from gateway.broker.client import MqttClient
 from tests.conftest import Broker
 from tests.gateway.cell import eventually
 
@@ -81,6 +82,6 @@ class Device:
 async def device(
     broker: Broker, name: str = "r1", protocol: aiomqtt.ProtocolVersion = aiomqtt.ProtocolVersion.V5
 ) -> AsyncIterator[Device]:
-    async with aiomqtt.Client(broker.host, broker.port, protocol=protocol) as client:
+    async with MqttClient(broker.host, broker.port, protocol=protocol) as client:
         await client.subscribe(f"bioreactors/{name}/command", qos=1)
         yield Device(name, client)

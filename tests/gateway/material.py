@@ -15,8 +15,7 @@ from gateway.broker.window import IntakeWindow
 from gateway.intake.accounting import ItemCounts
 from gateway.intake.admit import Admission, Missing
 from gateway.intake.registry import Registry
-from gateway.items import Acknowledger, Delivery, Device, Frame, Item, SlotMapping, TopicRoute
-from gateway.quarantine.replay import NoBroker
+from gateway.items import Acknowledger, Delivery, Device, Frame, Item, NoBroker, SlotMapping, TopicRoute
 from gateway.runtime.database import Pool, Troubles
 from gateway.settings import Settings, Timing
 from gateway.storage.write import Writer
@@ -28,6 +27,12 @@ NOW_MS = 1_795_161_600_000.0  # some whole second
 """A whole second of today, the same all through a run."""
 NOWHERE = NoBroker()
 """For stages that pass the connection on and do not look at it."""
+REFUSED_AT_COMMIT = """
+create function refuse() returns trigger language plpgsql as $$
+begin if new.firmware = 'bad' then raise exception 'no' using errcode = '23000'; end if; return null; end $$;
+create constraint trigger refuse after insert on statuses deferrable initially deferred
+    for each row execute function refuse()"""
+"""Makes the database refuse the COMMIT of a transaction with a status of the firmware "bad"."""
 
 
 class Quick(Settings):

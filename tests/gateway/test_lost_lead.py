@@ -41,7 +41,7 @@ async def test_who_has_lost_the_lead_takes_sends_and_tells_nothing_until_it_lead
         username = await cell.login("r1")
         gateway.start(secrets_dir=cell.broker.secrets)
         await until(lambda: told() == set(FIGURES))
-        await cell.settled()
+        await until(lambda: database.fetchval("select applied = 'present' from credentials"))
         async with cell.connect(username) as device:
             frame = {"boot": 1, "seq": 0, "t": time.time() * 1000, "v": {"ph": 7.0}}
             await device.publish("bioreactors/r1/telemetry", json.dumps(frame), qos=1)

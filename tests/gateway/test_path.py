@@ -15,6 +15,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from gateway.broker.client import MqttClient
 from schema.reasons import Reason
 from tests.conftest import Broker
 from tests.processes import GatewayProcess
@@ -46,7 +47,7 @@ async def publish(
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     if content_type is not None:
         properties.ContentType = content_type
-    async with aiomqtt.Client(
+    async with MqttClient(
         broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5, max_queued_outgoing_messages=0
     ) as client:
         for topic, payload in messages:
@@ -266,7 +267,7 @@ async def test_the_will_of_a_device_that_dies_takes_it_offline(
     topic, begun = "bioreactors/r1/status", {"boot": 7, "t": now_ms()}
     will = aiomqtt.Will(topic, json.dumps(begun | {"status": "offline"}), qos=1, retain=True)
     with contextlib.suppress(aiomqtt.MqttError):
-        async with aiomqtt.Client(broker.host, broker.port, will=will) as client:
+        async with MqttClient(broker.host, broker.port, will=will) as client:
             await client.publish(topic, json.dumps(begun | {"status": "online"}), qos=1, retain=True)
             gateway.settle(1, "status")
             assert await database.fetchval("select online from presence") is True

@@ -12,6 +12,7 @@ import pytest
 Event = tuple[str, str, str, Any, Any]
 """Organization, action, subject, old, new."""
 TXN, OTHER_TXN = "0" * 32, "1" * 32
+JOB = "0b8f6f1e-3c55-4a7e-9c0c-1f2d3e4a5b6c"
 IDENTITY = hashlib.sha256(b"i" * 32).hexdigest()
 AT, THEN = "2026-03-01T10:00:00+00:00", "2026-03-01T11:00:00+00:00"
 WHO = "'eva', 'because'"
@@ -316,6 +317,16 @@ STEPS: list[tuple[str, list[Event]]] = [
     (
         "select api.export_note('devices/br-1/telemetry', '{}', 'eva')",
         [("main", "export", "devices/br-1/telemetry", None, {"times": 1})],
+    ),
+    # jobs
+    (
+        f"select api.job_make('{JOB}', 'export', '{{}}', 7, 'eva')",
+        [("main", "export", f"job/{JOB}", None, {})],
+    ),
+    (f"select api.job_cancel('{JOB}', {WHO})", [("main", "export cancel", f"job/{JOB}", {"state": "queued"}, None)]),
+    (
+        f"update jobs set files_expire_at = 'infinity'; select api.job_files_drop('{JOB}', {WHO})",
+        [("main", "export files delete", f"job/{JOB}", {"bytes": 7}, None)],
     ),
     # retention
     (

@@ -12,6 +12,7 @@ from tests.schema.records import COLUMNS, Row, after, copy, device, frame, layou
 pytestmark = pytest.mark.timescale
 
 AGGREGATES = ("telemetry_1m", "telemetry_1h")
+REFRESH, COMPRESS = "policy_refresh_continuous_aggregate", "policy_compression"
 DAY = 86400
 
 
@@ -27,18 +28,25 @@ async def by_hand(connection: asyncpg.Connection) -> None:
     await connection.execute("select _timescaledb_functions.stop_background_workers()")
 
 
-async def job(connection: asyncpg.Connection, relation: str) -> int:
-    """The policy of a table or aggregate."""
+async def job(connection: asyncpg.Connection, relation: str, policy: str = REFRESH) -> int:
+    """The job of a policy of a table or aggregate."""
     number = await connection.fetchval(
-        "select job_id from timescaledb_information.jobs where hypertable_name = $1", relation
+        "select job_id from timescaledb_information.jobs where hypertable_name = $1 and proc_name = $2",
+        relation,
+        policy,
     )
     return int(number)
 
 
-async def run(connection: asyncpg.Connection, *relations: str) -> None:
-    """Their policies, once."""
-    for relation in relations:
-        await connection.execute(f"call run_job({await job(connection, relation)})")
+async def run(connection: asyncpg.Connection, *aggregates: str) -> None:
+    """Refresh the aggregates by their policies, once."""
+    for name in aggregates:
+        await connection.execute(f"call run_job({await job(connection, name)})")
+
+
+async def to_column_store(connection: asyncpg.Connection, relation: str) -> None:
+    """Move what is old of a table or aggregate to the column store by its policy, once."""
+    await connection.execute(f"call run_job({await job(connection, relation, COMPRESS)})")
 
 
 async def rows(connection: asyncpg.Connection, name: str) -> list[tuple[object, ...]]:
@@ -79,7 +87,7 @@ async def test_the_policy_moves_frames_older_than_a_week_to_the_column_store(dat
     number = await layout(database, "temperature", "ph")
     await copy(database, *day(0, number), frame(await ago(database, 5 * DAY), [1.0, 2.0], layout=number))
 
-    await run(database, "frames")
+    await to_column_store(database, "frames")
 
     chunks = await database.fetch(
         """select range_start > now() - interval '7 days' as new, is_compressed
@@ -183,6 +191,31 @@ async def test_frames_that_come_late_are_in_the_aggregates_after_the_next_run(da
     number = await layout(database, "temperature", "ph")
     await copy(database, *day(0, number), frame(await ago(database, DAY), [1.0, 2.0], layout=number))
     await run(database, *AGGREGATES)
+    await copy(database, frame(30, [100.0, None], layout=number), frame(-1000 * DAY, [1.0, 2.0], layout=number))
+
+    await run(database, *AGGREGATES)
+
+    await assert_like_plain(database)
+    assert await database.fetchval("select max from telemetry_1h where bucket = $1 and channel_id = 1", after(0)) == 100
+
+
+async def test_old_aggregates_are_in_the_column_store_and_take_what_comes_late(database: asyncpg.Connection) -> None:
+    await by_hand(database)
+    await plain(database)
+    number = await layout(database, "temperature", "ph")
+    await copy(database, *day(0, number), *day(DAY, number))
+    await run(database, *AGGREGATES)
+    for name in AGGREGATES:
+        await to_column_store(database, name)
+        [compressed] = await database.fetch(
+            """select bool_and(c.is_compressed) from timescaledb_information.chunks c
+                 join timescaledb_information.continuous_aggregates a
+                   on c.hypertable_name = a.materialization_hypertable_name
+                where a.view_name = $1""",
+            name,
+        )
+        assert compressed[0], name
+    await assert_like_plain(database)
     await copy(database, frame(30, [100.0, None], layout=number), frame(-1000 * DAY, [1.0, 2.0], layout=number))
 
     await run(database, *AGGREGATES)

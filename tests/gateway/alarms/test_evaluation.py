@@ -400,6 +400,32 @@ async def test_alarms_follow_their_rules(plant: Plant, database_url: str) -> Non
         assert (await plant.alarm("r3"))["removed_at"] is None
 
 
+async def test_alarms_end_whose_rules_went_while_nobody_evaluated(plant: Plant, database_url: str) -> None:
+    """Also those of a device that is under no rule any more."""
+    rules, t = ("removed", "off", "elsewhere", "high"), now() - 5
+    await plant.devices("r1", "r2", "r3")
+    for rule in rules:
+        await plant.rule(rule)
+    async with evaluated(database_url):
+        for device in ("r1", "r2", "r3"):
+            await plant.commit(device, [(t, {"x": 11.0})])
+            for rule in rules:
+                await plant.becomes(device, RAISED, rule=rule)
+    await plant.remove_rule("removed")
+    await plant.rule("off", enabled=False)
+    await plant.rule("elsewhere", scope={"devices": ["r9"]})
+    await plant.rule("high", scope={"devices": ["r1", "r3"]})
+    await plant.database.execute("update devices set state = 'revoked' where name = 'r3'")
+    async with evaluated(database_url):
+        ended = RAISED, ("removed", "normal")
+        for device in ("r1", "r2", "r3"):
+            for rule in ("removed", "off", "elsewhere"):
+                await plant.becomes(device, *ended, rule=rule)
+        await plant.becomes("r1", RAISED, ("rule-changed", "unacknowledged"))
+        await plant.becomes("r2", *ended)
+        await plant.becomes("r3", *ended)
+
+
 async def _evaluated(plant: Plant, device: str, rule: str) -> bool:
     alarm = await plant.alarm(device, rule)
     return alarm is not None and alarm["not_evaluated"] is None

@@ -10,7 +10,7 @@ from gateway.alarms.alarm_store import AlarmStore
 from gateway.alarms.coverage import Coverage
 from gateway.alarms.watch import DeviceWatch
 from gateway.runtime.database import Pool
-from tests.gateway.alarms.plant import Plant, evaluated, now
+from tests.gateway.alarms.plant import HIGH, Plant, evaluated, moment, now
 
 RAISED, RETURNED = ("condition", "unacknowledged"), ("return", "returned-unacknowledged")
 LATE = ("late", "normal"), ("late-return", "normal")
@@ -60,6 +60,41 @@ async def test_a_block_of_other_channels_with_older_times_is_found(plant: Plant,
             await plant.commit("r1", [(begin + n, {"x": 1.0}) for n in range(10)], first=20 * second)
             await plant.commit("r1", [(begin + n, {"y": 1.0}) for n in range(10)], first=20 * second + 10)
         await plant.becomes("r1", *so_far, RETURNED, rule="y-high")
+
+
+async def test_no_note_of_a_backlog_is_passed_over(plant: Plant, database_url: str) -> None:
+    """As of two gateways: what was noted first was received last, behind what one reading takes of the device."""
+    await plant.devices("r1")
+    await plant.rule(stale_after=86_400)
+    for channel in ("y", "z"):
+        await plant.rule(channel, HIGH | {"channel": channel}, stale_after=86_400)
+    t, pieces = now() - 100, 2 * feed.PIECE
+    async with evaluated(database_url):
+        await plant.commit("r1", [(t, {"x": 11.0})])
+        await plant.becomes("r1", RAISED)
+    await plant.commit("r1", [(t + n, {"x": 11.0}) for n in range(1, pieces + 1)], first=1)
+    await plant.commit("r1", [(t + pieces - 1.5, {"y": 11.0})], boot=None, received=t + pieces - 0.5)
+    await plant.commit("r1", [(t + 1.5, {"z": 11.0})], boot=None, received=t + 2.5)
+    async with evaluated(database_url):
+        for channel in ("y", "z"):
+            await plant.becomes("r1", ("unknown", "normal"), RAISED, rule=channel)
+
+
+async def test_a_phase_in_a_backlog_counts_from_its_time_on(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1")
+    await plant.rule(scope={"phases": ["feed"]}, stale_after=86_400)
+    t, entered = now() - 100, 2.5 * feed.PIECE
+    outside = ("phase", "suppressed"), ("condition", "suppressed")
+    async with evaluated(database_url):
+        await plant.phase("r1", "batch", t - 1)
+        await plant.commit("r1", [(t, {"x": 11.0})])
+        await plant.becomes("r1", *outside)
+    await plant.commit("r1", [(t + n, {"x": 11.0}) for n in range(1, 3 * feed.PIECE)], first=1)
+    await plant.phase("r1", "feed", t + entered)
+    async with evaluated(database_url):
+        await plant.becomes("r1", *outside, ("phase", "normal"), RAISED)
+    times = await plant.database.fetch("select at from alarm_transitions where n > 2 order by n")
+    assert [row["at"] for row in times] == [moment(t + entered)] * 2
 
 
 async def test_a_block_that_is_committed_during_a_reading_comes_whole_with_the_next(plant: Plant, pool: Pool) -> None:

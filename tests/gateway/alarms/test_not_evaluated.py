@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,8 @@ import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
-from gateway.alarms.watch import DeviceWatch
+from gateway.alarms.watch import BEHIND_S, Blind, DeviceWatch, StoredRule, WatchedDevice
+from schema.alarms.rules import Rule
 from tests.gateway.alarms.plant import HIGH, Plant, evaluated, moment, now
 from tests.gateway.cell import eventually
 
@@ -120,29 +122,132 @@ async def test_silence_is_not_judged_while_the_intake_is_stopped(plant: Plant, d
         await plant.becomes("r1", ("unknown", "normal"), *raised, rule="silent")
 
 
-async def test_a_defect_and_its_end_are_told(plant: Plant, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await plant.devices("r1", "r2")
-    await plant.rule()
-    t, frame = now() - 5, DeviceWatch.frame
+@pytest.fixture
+def fails(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Devices whose frames cannot be evaluated, by a defect; the evaluator tries again after 3 s."""
+    names, frame = set[str](), DeviceWatch.frame
     monkeypatch.setattr("gateway.alarms.evaluator.DEFECT_S", 3.0)
     monkeypatch.setattr("gateway.alarms.evaluator.BEAT_S", 0.1)
 
-    def fails(watch: DeviceWatch, *args: Any) -> None:
-        if watch.device.name == "r1":
+    def failing(watch: DeviceWatch, *args: Any) -> None:
+        if watch.device.name in names:
             raise ZeroDivisionError
         frame(watch, *args)
+
+    monkeypatch.setattr(DeviceWatch, "frame", failing)
+    return names
+
+
+async def test_a_defect_and_its_end_are_told(plant: Plant, database_url: str, fails: set[str]) -> None:
+    await plant.devices("r1", "r2")
+    await plant.rule()
+    t = now() - 5
+    async with evaluated(database_url):
+        for device in ("r1", "r2"):
+            await plant.commit(device, [(t, {"x": 1.0})])
+            await says(plant, device, None)
+        fails.add("r1")
+        await plant.commit("r1", [(t + 1, {"x": 1.0})], first=1)
+        await says(plant, "r1", "failed by a defect")
+        assert await counted("defect")() == 1
+        fails.clear()
+        await says(plant, "r1", None, within=40)
+        await says(plant, "r2", None)
+
+
+async def test_an_act_on_a_device_with_a_defect_waits_for_its_end(
+    plant: Plant, database_url: str, fails: set[str]
+) -> None:
+    await plant.devices("r1", "r2")
+    await plant.rule()
+    t = now() - 5
+    async with evaluated(database_url):
+        for device in ("r1", "r2"):
+            await plant.commit(device, [(t, {"x": 11.0})])
+            await plant.becomes(device, ("condition", "unacknowledged"))
+        fails.add("r1")
+        await plant.commit("r1", [(t + 1, {"x": 11.0})], first=1)
+        await says(plant, "r1", "failed by a defect")
+        asked = "insert into alarm_acts (rule_id, device_id, organization_id, action, who, why)"
+        asked += (
+            " select rule_id, device_id, 1, 'acknowledge', 'eva', 'tests' from alarms join devices using (device_id)"
+        )
+        await plant.database.execute(asked + " where name = 'r1'")
+        assert (await plant.act("r2", "acknowledge"))["refused"] is None  # and so was the other one looked at
+        assert await plant.database.fetchval("select count(*) from alarm_acts where done_at is null") == 1
+        fails.clear()
+        await plant.becomes("r1", ("condition", "unacknowledged"), ("acknowledge", "acknowledged"))
+
+
+async def test_a_rule_that_this_version_cannot_read_says_so_until_it_can(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1")
+    await plant.rule("odd")
+    await plant.rule()
+    define = "update alarm_rules set definition = definition || $1, version = version + 1 where name = 'odd'"
+    async with evaluated(database_url):
+        await plant.commit("r1", [(now() - 5, {"x": 1.0})])
+        await says(plant, "r1", None, "odd")
+        await plant.database.execute(define, '{"when": {"kind": "moon"}}')
+        await says(plant, "r1", "this version cannot read the rule", "odd")
+        await says(plant, "r1", None)
+        await eventually(counted("unreadable"), 20)
+        assert await counted("unreadable")() == 1
+        await plant.database.execute(define, json.dumps({"when": HIGH}))
+        await plant.commit("r1", [(now() - 4, {"x": 1.0})], first=1)
+        await says(plant, "r1", None, "odd")
+        await eventually(lambda: is_counted("unreadable", 0), 20)
+
+
+async def is_counted(why: str, number: float) -> bool:
+    return bool(await counted(why)() == number)
+
+
+async def test_a_device_whose_frames_wait_says_so_until_they_are_evaluated(
+    plant: Plant, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its frames are committed faster than the evaluator, which takes one of them a turn, can read them."""
+    monkeypatch.setattr("gateway.alarms.feed.PIECE", 1)
+    monkeypatch.setattr("gateway.alarms.watch.BEHIND_S", 0.2)
+    await plant.devices("r1", "r2")
+    await plant.rule(stale_after=86_400)
+    t, sent = now() - 600, 1
+
+    async def is_told() -> bool:
+        nonlocal sent
+        await plant.commit("r1", [(t + (sent + n) / 100, {"x": 1.0}) for n in range(50)], first=sent)
+        sent += 50
+        row = await shown(plant, "r1")
+        return row is not None and row["not_evaluated"] == "frames of the device wait for their evaluation"
 
     async with evaluated(database_url):
         for device in ("r1", "r2"):
             await plant.commit(device, [(t, {"x": 1.0})])
             await says(plant, device, None)
-        monkeypatch.setattr(DeviceWatch, "frame", fails)
-        await plant.commit("r1", [(t + 1, {"x": 1.0})], first=1)
-        await says(plant, "r1", "failed by a defect")
-        assert await counted("defect")() == 1
-        monkeypatch.setattr(DeviceWatch, "frame", frame)
-        await says(plant, "r1", None, within=40)
+        await eventually(is_told, 40, lambda: shown(plant, "r1"))
+        assert await counted("behind")() == 1
         await says(plant, "r2", None)
+        await says(plant, "r1", None, within=60)
+        await eventually(lambda: is_counted("behind", 0), 20)
+
+
+def test_only_frames_that_wait_for_longer_than_a_minute_are_told() -> None:
+    device = WatchedDevice(1, "r1", 1, frozenset())
+    rule = StoredRule(1, 1, 1, Rule.model_validate({"name": "high", "title": "high", "when": HIGH}))
+    watch = DeviceWatch(device)
+    watch.begin(device, [rule], 1000.0)
+    watch.first_frame(
+        {"layout_id": 1, "time": moment(1000), "received_at": moment(1000), "boot": 1, "seq": 0}
+        | {"values": [1.0], "quality": None},
+        ["x"],
+        is_old=False,
+    )
+    assert [*watch.look(1001.0)] == []
+    watch.behind_since = 1001.0
+    assert [*watch.look(1001.0 + BEHIND_S)] == []
+    assert [*watch.look(1001.1 + BEHIND_S)] == [Blind.BEHIND]
+    watch.behind_since = None
+    assert [*watch.look(1001.2 + BEHIND_S)] == []
+    assert watch.standing[1].not_evaluated is None
 
 
 async def test_without_a_process_no_alarm_is_evaluated_and_all_stand(plant: Plant, database_url: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiomqtt
 
+from gateway.broker.client import MqttClient
 from tests.conftest import Broker
 from tests.gateway.alarms.plant import Plant, now
 from tests.gateway.cell import Cell, eventually
@@ -47,7 +48,7 @@ class Seen:
 @asynccontextmanager
 async def observer(where: Broker | aiomqtt.Client) -> AsyncIterator[Seen]:
     seen = Seen()
-    async with aiomqtt.Client(where.host, where.port) if isinstance(where, Broker) else where as client:
+    async with MqttClient(where.host, where.port) if isinstance(where, Broker) else where as client:
         await client.subscribe("alarms/#", qos=1)
         task = asyncio.create_task(seen.follow(client))
         try:

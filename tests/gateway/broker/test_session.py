@@ -8,6 +8,7 @@ import aiomqtt
 import pytest
 
 from gateway.broker.address import BrokerLogin
+from gateway.broker.client import MqttClient
 from gateway.broker.outbox import Outbox
 from gateway.broker.session import IntakeSession
 from gateway.broker.window import IntakeWindow
@@ -23,7 +24,9 @@ LOGIN = BrokerLogin("biogate-test")
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5, 10, 20, 50, 1000])
 async def test_a_stop_at_any_moment_of_connecting_ends_the_session(broker: Broker, turns: int) -> None:
-    session = IntakeSession(settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None)
+    session = IntakeSession(
+        settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None, before_connect=lambda: None
+    )
     session.lead()
     running = asyncio.create_task(session.run())
     for _ in range(turns):
@@ -37,7 +40,9 @@ async def test_a_stop_at_any_moment_of_connecting_ends_the_session(broker: Broke
 
 async def test_a_broker_that_is_away_is_tried_again_until_it_is_there(broker: Broker) -> None:
     broker.server.stop()
-    session = IntakeSession(settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None)
+    session = IntakeSession(
+        settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None, before_connect=lambda: None
+    )
     session.lead()
     running = asyncio.create_task(session.run())
     await asyncio.sleep(0.1)
@@ -52,7 +57,9 @@ async def test_a_broker_that_is_away_is_tried_again_until_it_is_there(broker: Br
 
 async def test_a_stop_while_the_broker_is_away_ends_the_session(broker: Broker) -> None:
     broker.server.stop()
-    session = IntakeSession(settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None)
+    session = IntakeSession(
+        settings(mqtt_url=broker.url), LOGIN, IntakeWindow(2**20), Outbox(), lambda _: None, before_connect=lambda: None
+    )
     session.lead()
     running = asyncio.create_task(session.run())
     await asyncio.sleep(0)
@@ -62,13 +69,37 @@ async def test_a_stop_while_the_broker_is_away_ends_the_session(broker: Broker) 
         await running
 
 
+async def test_what_is_to_be_known_before_a_connect_is_so_before_any_message_that_the_broker_kept(
+    broker: Broker,
+) -> None:
+    """The broker sends what it kept right behind its answer to CONNECT, before that to SUBSCRIBE."""
+    window, before, after = IntakeWindow(2**20), list[int](), list[bool]()
+    session = IntakeSession(
+        *(settings(mqtt_url=broker.url), LOGIN, window, Outbox(), after.append),
+        before_connect=lambda: before.append(window.waiting),
+    )
+    running = asyncio.create_task(session.run())
+    session.lead()
+    await until(lambda: after == [False])
+    await session.stand_down()
+    await publish(broker, [("bioreactors/r1/telemetry", bytes(100))] * 30)
+    session.lead()
+    await until(lambda: after == [False, True])
+    await until(lambda: window.waiting == 30)
+    assert before == [0, 0]
+    session.stop_intake()
+    await session.leave()
+    async with asyncio.timeout(5):
+        await running
+
+
 async def test_a_full_window_takes_no_new_connection_when_the_link_breaks(broker: Broker) -> None:
     """It would bring all unacknowledged messages once more, and the next one again."""
     window, came = IntakeWindow(20_000), list[bool]()
     with Network() as network:
         link = network.link(broker.port)
         chosen = settings(mqtt_url=f"mqtt://127.0.0.1:{link.port}", keep_alive_s=2)
-        session = IntakeSession(chosen, LOGIN, window, Outbox(), came.append)
+        session = IntakeSession(chosen, LOGIN, window, Outbox(), came.append, before_connect=lambda: None)
         session.lead()
         running = asyncio.create_task(session.run())
         await until(lambda: session.subscribed)
@@ -96,7 +127,7 @@ async def test_a_client_that_sends_too_large_a_packet_again_and_again_is_counted
 ) -> None:
     gateway.start()
     for size, accepted in ((MOST_PACKET - 100, True), (MOST_PACKET, False), (MOST_PACKET + 200_000, False)):
-        client = aiomqtt.Client(broker.host, broker.port, protocol=protocol)
+        client = MqttClient(broker.host, broker.port, protocol=protocol)
         try:
             async with client:
                 await client.publish("bioreactors/r1/telemetry", bytes(size), qos=1, timeout=20)

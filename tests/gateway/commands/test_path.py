@@ -14,6 +14,7 @@ import aiomqtt
 import asyncpg
 import pytest
 
+from gateway.broker.client import MqttClient
 from gateway.commands.dispatch import HOW_MANY, OVERDUE, WAITING
 from gateway.runtime.database import create_pool
 from tests.conftest import Broker
@@ -21,8 +22,6 @@ from tests.gateway.cell import eventually
 from tests.gateway.controller import Device, ask, command, device, reasons, register, until_state
 from tests.gateway.material import settings
 from tests.processes import GatewayProcess, assert_adds_up
-
-pytestmark = pytest.mark.timeout(90)
 
 OTHERS = """
   from pg_stat_activity
@@ -241,7 +240,7 @@ async def test_a_result_overtakes_what_we_note_and_the_whole_of_it_in_one_batch(
     """As after a kill: published, and not noted. Then cancelled, and done all the same."""
     await register(database, "r1")
     gateway.start(linger_ms=500)
-    async with aiomqtt.Client(broker.host, broker.port) as client:
+    async with MqttClient(broker.host, broker.port) as client:
         r1 = Device("r1", client)  # is not subscribed: the command waits
         waiting, cancelled = await ask(database, "r1"), await ask(database, "r1")
         await database.execute(

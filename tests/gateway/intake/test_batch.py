@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.intake.batch import Batch, Batcher
-from gateway.items import DeviceEvent, Item
-from gateway.quarantine.replay import NoBroker
+from gateway.items import DeviceEvent, Item, NoBroker
 from tests.gateway.material import NOW_MS, delivery, route
 
 LONG_S = 3600.0

@@ -137,6 +137,31 @@ def test_msgpack_floats_of_both_sizes_are_numbers(single: bool) -> None:
     assert decode.telemetry(payload, None) == Telemetry(0.5, {"ph": 7.25})
 
 
+LARGE = [
+    (2**53, 9007199254740992.0),
+    (2**53 + 1, 9007199254740992.0),
+    (2**53 + 2, 9007199254740994.0),
+    (2**53 + 3, 9007199254740996.0),
+    (-(2**53) - 1, -9007199254740992.0),
+    (2**63 - 1, 9223372036854775808.0),
+    (2**64 - 1, 18446744073709551616.0),
+]
+"""Integers, and the doubles that docs/firmware.md says are stored in their place."""
+
+
+@both
+@pytest.mark.parametrize(("sent", "stored"), LARGE)
+def test_an_integer_that_is_no_double_is_the_next_one(encode: Encode, sent: int, stored: float) -> None:
+    assert repr(decode.telemetry(encode({"t": 1, "v": {"count": sent}}), None).v) == repr({"count": stored})
+    block = decode.telemetry(encode({"t": [1, 2], "ch": ["count"], "v": [[sent], [7]]}), None)
+    assert repr(block.v) == repr([[stored], [7.0]])
+
+
+@pytest.mark.parametrize(("sent", "stored"), [(10**30 + 1, 1e30), (-(2**70) - 1, -(2.0**70))])
+def test_an_integer_of_json_may_be_larger_than_any_of_a_machine(sent: int, stored: float) -> None:
+    assert decode.telemetry(as_json({"t": 1, "v": {"count": sent}}), None).v == {"count": stored}
+
+
 @pytest.mark.parametrize(
     "payload",
     [

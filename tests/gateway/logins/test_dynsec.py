@@ -9,7 +9,7 @@ import signal
 import aiomqtt
 import pytest
 
-from gateway.broker.client import client
+from gateway.broker.client import MqttClient, client
 from gateway.logins import dynsec as module
 from gateway.logins.dynsec import (
     Dynsec,
@@ -83,7 +83,7 @@ async def test_a_login_without_password_lets_nobody_in_with_one(cell: Cell) -> N
     for password in ("x", "p" * 43):
         assert not await cell.gets_in("r1.1", password=password)
     with pytest.raises(aiomqtt.MqttError):
-        async with aiomqtt.Client(
+        async with MqttClient(
             "127.0.0.1", cell.broker.port, username="r1.1", identifier="x", protocol=aiomqtt.ProtocolVersion.V5
         ):
             pass

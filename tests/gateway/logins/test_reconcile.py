@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from dataclasses import replace
 
 import pytest
 from prometheus_client import REGISTRY
@@ -110,6 +111,22 @@ def test_the_wrong_database_does_not_empty_the_broker() -> None:
 
 
 # -- with a real broker
+
+
+async def test_a_login_of_ours_that_is_new_is_made_when_its_password_is_there(cell: Cell) -> None:
+    """A broker of an older version has no login `alarms`, and its secrets directory no password for it."""
+    async with cell.dynsec() as dynsec:
+        await dynsec.delete_client("alarms")
+        await dynsec.delete_role("alarms")
+        await dynsec.delete_client("observer")
+    whole, known = cell.secrets, {name: text for name, text in cell.secrets.passwords.items() if name != "alarms"}
+    cell.secrets = replace(whole, passwords=known)
+    async with cell.administered():
+        await eventually(lambda: cell.gets_in("observer"), 15)
+    cell.secrets = whole
+    assert not await cell.gets_in("alarms")
+    async with cell.administered():
+        await eventually(lambda: cell.gets_in("alarms"), 15)
 
 
 async def test_what_somebody_changed_is_put_right(cell: Cell) -> None:

@@ -24,7 +24,7 @@ from gateway.secrets import Secrets, SecretsError, load_certificate
 
 FILES = {
     "vault.pem", "gateway.pem", "claim-1.key", "ca.pem", "ca.key.pem", "api.secret", "gateway.password",
-    "enrollment.password", "admin.password", "observer.password", "enroll.password", "broker/ca.pem",
+    "alarms.password", "enrollment.password", "admin.password", "observer.password", "enroll.password", "broker/ca.pem",
     "broker/server.pem", "broker/server.key.pem", "broker/dynamic-security.json",
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ import aiomqtt
 import asyncpg
 import pytest
 
+from gateway.broker.client import MqttClient
 from tests.conftest import Broker
 from tests.gateway.test_path import frame, now_ms
 from tests.processes import GatewayProcess, wait_until
@@ -68,7 +69,7 @@ async def controller(
 ) -> AsyncIterator[Controller]:
     await database.execute("insert into devices (name) values ('r1')")
     gateway.start(**QUICK)
-    async with aiomqtt.Client(broker.host, broker.port) as client:
+    async with MqttClient(broker.host, broker.port) as client:
         await client.subscribe([("bioreactors/r1/receipt", 1), ("bioreactors/r1/backfill", 1)])
         controller = Controller(client, "r1")
         listening = asyncio.create_task(controller.listen())
@@ -188,7 +189,7 @@ async def test_receipts_survive_a_killed_gateway_and_a_broker_that_lost_everythi
     (broker.server.data / "data" / "mosquitto.db").unlink(missing_ok=True)
     broker.server.start()
     gateway.wait_ready()
-    async with aiomqtt.Client(broker.host, broker.port) as client:
+    async with MqttClient(broker.host, broker.port) as client:
         await client.subscribe("bioreactors/r1/receipt", 1)
         async with asyncio.timeout(10):
             message = await anext(client.messages)

@@ -115,6 +115,34 @@ async def test_history_is_asked_for_while_the_window_has_room_and_not_before(poo
     await running
 
 
+async def test_after_a_connect_recent_devices_are_known_again_and_told_anew_if_the_broker_forgot(
+    pool: Pool, registry: Registry, streams: Streams
+) -> None:
+    """As a gateway that takes a session over, or was killed: nothing new comes of the device."""
+    await say(streams, registry, "r1", 0, 2)
+    await streams.merge()
+    chosen = settings(receipt_interval_s=0.01, reorder_window_s=0)
+    outbox, rounds = Outbox(), Counter[str]()
+    receipts = Receipts(chosen, pool, outbox, IntakeWindow(1000), {})
+    running = asyncio.create_task(receipts.run(lambda: rounds.update(["round"])))
+    receipt = "bioreactors/r1/receipt", [[1, 0]]
+
+    async def told(session_present: bool) -> list[tuple[str, Any]]:
+        before = rounds["round"]
+        receipts.connected(session_present)
+        await until(lambda: rounds["round"] >= before + 2)
+        return sent(outbox)
+
+    assert await told(session_present=True) == [
+        receipt,
+        ("bioreactors/r1/backfill", {"boot": 1, "ranges": [[1, 1]]}),
+    ]
+    assert await told(session_present=True) == []
+    assert await told(session_present=False) == [receipt]
+    receipts.close()
+    await running
+
+
 def sent(outbox: Outbox) -> list[tuple[str, Any]]:
     """What the outbox gives to a broker that acknowledges at once."""
     found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -18,7 +19,7 @@ from gateway.leader import CellLead
 from gateway.runtime.database import Troubles, connect, create_pool
 from gateway.runtime.lead import LOCK, Lead
 from gateway.settings import Settings
-from tests.gateway.material import settings, until
+from tests.gateway.material import Quick, settings, until
 
 LEADS = pytest.mark.parametrize(
     ("kind", "what", "counter"),
@@ -89,6 +90,25 @@ async def test_all_sessions_of_a_leader_that_hangs_are_ended_and_the_standby_lea
         assert standby.epoch == 2
         assert await bystander.fetchval("select true")
     bystander.terminate()
+
+
+class NeverProves(Quick):
+    timing = replace(Quick.timing, prove_s=3600)
+
+
+@LEADS
+async def test_a_leader_that_hangs_as_soon_as_it_leads_is_ended_too(
+    chosen: Settings, database_url: str, kind: Callable[[Settings, Troubles], Lead], what: str, counter: Counter
+) -> None:
+    """It has not proved yet that it leads."""
+    before = frozen(counter)
+    leader = kind(NeverProves.model_validate(settings(database_url).model_dump()), {})
+    async with holding(leader):
+        await until(leader.leading.is_set)
+        standby = kind(chosen, {})
+        async with holding(standby):
+            await until(standby.leading.is_set)
+        assert frozen(counter) == before + 1
 
 
 @LEADS

@@ -11,7 +11,7 @@ from gateway.items import Frame, TopicRoute
 from gateway.runtime.database import Pool
 from gateway.storage.write import Writer
 from schema.topics import Kind
-from tests.gateway.material import NOW_MS, frames, make_writer
+from tests.gateway.material import NOW_MS, REFUSED_AT_COMMIT, admitted, frames, make_writer
 
 S = 1000.0
 Note = tuple[float, float]
@@ -95,3 +95,14 @@ async def test_what_failed_is_not_taken_for_stored(
     assert await noted(database) == [(0, 50)]
     await writer.write(await sent(registry, 99))
     assert await noted(database) == [(99, 99)]
+
+
+async def test_what_the_database_did_not_commit_is_not_taken_for_stored(
+    writer: Writer, registry: Registry, database: asyncpg.Connection
+) -> None:
+    """The first frames of a device are noted, also on history, though a try of their batch has failed at its COMMIT."""
+    await database.execute(REFUSED_AT_COMMIT)
+    bad = await admitted(registry, Kind.STATUS, {"status": "online", "t": NOW_MS, "firmware": "bad"})
+    await writer.write([*await sent(registry, 0, 1, kind=Kind.HISTORY), *bad])
+    assert await database.fetchval("select count(*) from frames") == 2
+    assert await noted(database) == [(0, 0)]  # alone, as the batch was split; the second is newer

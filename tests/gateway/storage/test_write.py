@@ -27,6 +27,7 @@ from schema.topics import Kind
 from tests.gateway.material import (
     DAY_MS,
     NOW_MS,
+    REFUSED_AT_COMMIT,
     admitted,
     counts,
     delivery,
@@ -258,12 +259,7 @@ async def test_a_transaction_that_has_got_the_id_of_a_lost_batch_is_not_taken_fo
 async def test_a_commit_that_the_database_refuses_leads_to_what_it_refuses(
     writer: Writer, registry: Registry, database: asyncpg.Connection
 ) -> None:
-    await database.execute(
-        """create function refuse() returns trigger language plpgsql as $$
-           begin if new.firmware = 'bad' then raise exception 'no' using errcode = '23000'; end if; return null; end $$;
-           create constraint trigger refuse after insert on statuses deferrable initially deferred
-               for each row execute function refuse()"""
-    )
+    await database.execute(REFUSED_AT_COMMIT)
     status = {"status": "online", "t": NOW_MS}
     items = await admitted(registry, Kind.STATUS, status | {"firmware": "bad"}, status | {"boot": 1})
     async with asyncio.timeout(20):

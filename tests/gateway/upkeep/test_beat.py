@@ -6,9 +6,9 @@ import json
 import time
 from typing import NamedTuple
 
-import aiomqtt
 import asyncpg
 
+from gateway.broker.client import MqttClient
 from tests.conftest import Broker
 from tests.gateway.cell import eventually
 from tests.processes import GatewayProcess
@@ -84,6 +84,6 @@ async def test_after_a_gap_it_is_well_since_its_end(
 
 
 async def publish(broker: Broker) -> None:
-    async with aiomqtt.Client(broker.host, broker.port) as client:
+    async with MqttClient(broker.host, broker.port) as client:
         frame = {"t": int(time.time() * 1000), "v": {"x": 1.0}}
         await client.publish("bioreactors/r1/telemetry", json.dumps(frame), qos=1)

@@ -25,10 +25,10 @@ from tests.processes import wait_until
 PORTS = (
     "BIOGATE_POSTGRES_PORT", "BIOGATE_MQTT_PORT", "BIOGATE_MQTTS_PORT", "BIOGATE_ENROLL_PORT",
     "BIOGATE_CERTIFICATE_PORT", "BIOGATE_API_PORT", "BIOGATE_GATEWAY_HTTP_PORT", "BIOGATE_ALARMS_HTTP_PORT",
-    "BIOGATE_CANARY_HTTP_PORT",
+    "BIOGATE_CANARY_HTTP_PORT", "BIOGATE_WORKER_HTTP_PORT",
     "BIOGATE_SIMULATOR_HTTP_PORT",
 )  # fmt: skip
-PARTS = ("postgres", "mosquitto", "API", "gateway", "alarms", "simulator")
+PARTS = ("postgres", "mosquitto", "API", "gateway", "alarms", "worker", "simulator")
 FLOWING = re.compile(r"\d\d:\d\d:\d\d [1-9][\d.]* frames/s .*committed [1-9]\d* .*lag p50 \d+ ms p99 \d+ ms")
 
 
@@ -59,7 +59,7 @@ class Up:
     def said(self) -> str:
         return self.output.read_text()
 
-    def wait_for(self, pattern: str, timeout_s: float = 60) -> re.Match[str]:
+    def wait_for(self, pattern: str, timeout_s: float = 120) -> re.Match[str]:
         wait_until(lambda: re.search(pattern, self.said) is not None, timeout_s, lambda: self.said)
         match = re.search(pattern, self.said)
         assert match is not None

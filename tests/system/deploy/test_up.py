@@ -55,7 +55,7 @@ async def test_it_runs_stops_cleanly_and_keeps_its_data(up: Up) -> None:
 
     assert up.end(signal.SIGINT) == 0
     stops = re.findall(r"^  (\w+) stopped after", up.said, re.MULTILINE)
-    assert stops == ["canary", "simulator", "alarms", "gateway", "API", "Mosquitto", "PostgreSQL"]
+    assert stops == ["canary", "simulator", "worker", "alarms", "gateway", "API", "Mosquitto", "PostgreSQL"]
     assert up.running() == []
     assert not up.paths.env.exists()
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from gateway.broker.client import MqttClient
 from tests.gateway.enrollment.handshake import b64
 from tests.mqtt import Client, Refused, tls
 from tests.system.enrollment.device import Device, Line, Rejected
@@ -49,7 +50,7 @@ async def certified(plant: Plant, device: Device, key: ec.EllipticCurvePrivateKe
 async def test_mqtt_3_1_1_will_do(plant: Plant) -> None:
     device = await plant.device()
     handshake = device.handshake()
-    async with aiomqtt.Client(
+    async with MqttClient(
         "localhost",
         plant.door.port,
         identifier=handshake.client_id,
@@ -65,7 +66,7 @@ async def test_mqtt_3_1_1_will_do(plant: Plant) -> None:
             proof = handshake.challenged(json.loads(bytes((await anext(messages)).payload)))
             await client.publish(handshake.request, proof, qos=1)
             login = device.keep(handshake, json.loads(bytes((await anext(messages)).payload)))
-    async with aiomqtt.Client(
+    async with MqttClient(
         "localhost",
         login.port,
         identifier=login.client_id,

@@ -14,6 +14,7 @@ import aiomqtt
 import asyncpg
 import pytest
 
+from gateway.broker.client import MqttClient
 from tests.conftest import Broker
 from tests.gateway.publisher import Publisher
 from tests.processes import GatewayProcess, assert_adds_up, wait_until
@@ -195,7 +196,7 @@ async def test_a_foreign_client_with_our_id_ends_the_gateway_with_a_clear_word(
 ) -> None:
     gateway.start()
     client_id = await database.fetchval("select client_id from cells")
-    async with aiomqtt.Client(broker.host, broker.port, identifier=client_id, protocol=aiomqtt.ProtocolVersion.V5):
+    async with MqttClient(broker.host, broker.port, identifier=client_id, protocol=aiomqtt.ProtocolVersion.V5):
         assert gateway.child.wait(10) == 3
     assert "took over the session" in gateway.log.read_text()
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import aiomqtt
 import asyncpg
 import pytest
 
 from device_sim.journal import Produced, read
+from gateway.broker.client import MqttClient
 from tests.conftest import Broker
 from tests.device_sim.subscriber import finish, start
 from tests.gateway.receipts.test_receipts import QUICK, Controller
@@ -100,7 +100,7 @@ async def until_more(database: asyncpg.Connection, before: dict[str, int], among
 async def receipts(broker: Broker, names: list[str]) -> dict[str, Any]:
     """As the broker retains them for a device that comes later."""
     found: dict[str, Any] = {}
-    async with aiomqtt.Client(broker.host, broker.port) as client, asyncio.timeout(10):
+    async with MqttClient(broker.host, broker.port) as client, asyncio.timeout(10):
         await client.subscribe("bioreactors/+/receipt", 1)
         async for message in client.messages:
             assert isinstance(message.payload, bytes)
@@ -116,7 +116,7 @@ async def test_a_receipt_is_told_again_when_another_gateway_has_stored_more_mean
     """Else the older of two receipts, told at the same moment, might be the one that stays."""
     await database.execute("insert into devices (name) values ('r1')")
     replicas[0].start(cell="plant-0", **SHARED | {"receipt_interval_s": 2})
-    async with aiomqtt.Client(broker.host, broker.port) as client:
+    async with MqttClient(broker.host, broker.port) as client:
         await client.subscribe("bioreactors/r1/receipt", 1)
         controller = Controller(client, "r1")
         listening = asyncio.create_task(controller.listen())
@@ -140,7 +140,7 @@ async def test_a_hole_that_another_gateway_has_filled_is_not_asked_for(
     gateway.start(**QUICK | {"reorder_window_s": 2})
     other.start(cell="other", **QUICK)
     t = now_ms()
-    async with aiomqtt.Client(broker.host, broker.port) as client, aiomqtt.Client(*at(other_broker)) as moved:
+    async with MqttClient(broker.host, broker.port) as client, MqttClient(*at(other_broker)) as moved:
         await client.subscribe([("bioreactors/r1/receipt", 1), ("bioreactors/r1/backfill", 1)])
         here, there = Controller(client, "r1"), Controller(moved, "r1")
         listening = asyncio.create_task(here.listen())

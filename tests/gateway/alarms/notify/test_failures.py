@@ -11,8 +11,11 @@ import subprocess
 import sys
 import zlib
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
@@ -299,17 +302,38 @@ async def test_of_two_notifiers_one_tells(plant: Plant, database_url: str, secre
     assert len(hook.received) == 3
 
 
+async def test_a_channel_in_its_pause_after_a_failure_is_left_alone_but_for_a_test(
+    plant: Plant, database_url: str, secrets_dir: Path, hook: Webhook
+) -> None:
+    await plant.devices("r1")
+    await plant.rule()
+    route_id = await plant.route("chat", hook.url)
+    await plant.sql.execute("update alarm_routes set failures = 3, retry_at = now() + interval '1 hour'")
+    async with notifying(database_url, secrets_dir):
+        await plant.becomes("unacknowledged", "r1")
+        await plant.looked_at()
+        assert hook.titles == []
+        ask = "insert into alarm_notifications (route_id, kind, due_at) values ($1, 'test', now())"
+        await plant.sql.execute(ask, route_id)
+        await until(lambda: len(hook.received) == 2)  # the test; and what has waited, as the channel works
+    assert hook.titles == ["Biogate: a test", "[critical] r1: Temperature high"]
+    route = await plant.sql.fetchrow("select failures, retry_at from alarm_routes")
+    assert tuple(route) == (0, None)
+
+
 async def test_who_finds_the_lock_taken_after_its_connection_was_lost_tells_nothing(
     plant: Plant, database_url: str, secrets_dir: Path, hook: Webhook
 ) -> None:
     await plant.devices("r1", "r2")
     await plant.rule()
     await plant.route("chat", hook.url)
-    async with notifying(database_url, secrets_dir):
+    async with notifying(database_url, secrets_dir), connected(database_url) as other:
         await plant.becomes("unacknowledged", "r1")
         await until(lambda: len(hook.received) == 1)
-        await plant.sql.execute(f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where {LISTENS}")
-        assert await plant.sql.fetchval(LOCK)  # as another process does that has noticed before it
+        taking = asyncio.create_task(other.execute(LOCK.replace("_try", "")))  # as another process, and before this one
+        await eventually(lambda: plant.sql.fetchval(f"select exists ({WAITS})"), 30)
+        await plant.sql.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where {LISTENS}")
+        await taking
         await plant.becomes("unacknowledged", "r2")
 
         async def listens_again() -> bool:
@@ -318,10 +342,20 @@ async def test_who_finds_the_lock_taken_after_its_connection_was_lost_tells_noth
         await eventually(listens_again, 30)
         await asyncio.sleep(0.5)  # for a message that shall not be sent
         assert len(hook.received) == 1
-        await plant.sql.execute("select pg_advisory_unlock_all()")
+        await other.execute("select pg_advisory_unlock_all()")
         await until(lambda: len(hook.received) == 2)
 
 
+@asynccontextmanager
+async def connected(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+WAITS = """
+select from pg_locks l join pg_database d on d.oid = l.database
+ where d.datname = current_database() and l.locktype = 'advisory' and not l.granted"""
 LISTENS = "application_name like 'biogate-notify%' and datname = current_database()"
 
 UNREACHED = "the service cannot be reached at a public address, or broke off"

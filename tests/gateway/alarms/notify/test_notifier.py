@@ -108,6 +108,21 @@ async def test_it_is_told_again_until_somebody_acknowledges(
         assert len(hook.received) == seen
 
 
+async def test_an_alarm_that_comes_and_goes_does_not_put_its_escalation_off(plant: Plant) -> None:
+    """Until somebody has acknowledged it: then it is another occurrence."""
+    await plant.devices("r1")
+    await plant.rule()
+    await plant.route("chat", "json://127.0.0.1:1", escalate_after_s=60, escalate_to="manager")
+    for state in ("unacknowledged", "returned-unacknowledged", "unacknowledged"):
+        await plant.becomes(state, "r1")
+    times = "select escalate_at from alarm_notifications where kind = 'raised' order by n"
+    first, again = [row["escalate_at"] for row in await plant.sql.fetch(times)]
+    assert first == again is not None
+    for state in ("acknowledged", "normal", "unacknowledged"):
+        await plant.becomes(state, "r1")
+    assert [row["escalate_at"] > first for row in await plant.sql.fetch(times)] == [False, False, True]
+
+
 async def test_what_nobody_acknowledges_is_escalated(
     plant: Plant, database_url: str, secrets_dir: Path, hook: Webhook, other_hook: Webhook
 ) -> None:

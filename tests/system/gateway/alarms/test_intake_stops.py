@@ -9,8 +9,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 
-import aiomqtt
-
+from gateway.broker.client import MqttClient
 from tests.conftest import Broker
 from tests.gateway.alarms.plant import Plant
 from tests.gateway.cell import eventually
@@ -24,7 +23,7 @@ async def sending(broker: Broker, device: str) -> AsyncIterator[None]:
     """Twice a second, until the block ends."""
 
     async def send() -> None:
-        async with aiomqtt.Client(broker.host, broker.port) as client:
+        async with MqttClient(broker.host, broker.port) as client:
             while True:
                 frame = {"t": int(time.time() * 1000), "v": {"x": 1.0}}
                 await client.publish(f"bioreactors/{device}/telemetry", json.dumps(frame), qos=1)

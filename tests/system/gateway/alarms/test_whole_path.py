@@ -15,6 +15,7 @@ import aiomqtt
 import pytest
 
 from api.access.roles import Role
+from gateway.broker.client import MqttClient
 from tests.api import alarms as rules
 from tests.api.accounts import api_key, serving
 from tests.api.operators import Operator
@@ -252,7 +253,7 @@ async def test_what_is_published_and_done_and_the_state_after_each(
     key = await api_key(plant.database, role=Role.ENGINEER)
     async with (
         serving(database_url, api_rate=0, api_act_patience=60) as client,
-        aiomqtt.Client(broker.host, broker.port) as device,
+        MqttClient(broker.host, broker.port) as device,
     ):
         operator = Operator(client, key)
         answer = await client.post(

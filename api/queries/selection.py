@@ -1,0 +1,150 @@
+"""Which samples a request means: `resolve` finds the devices, their channels and the time of each.
+
+Whatever reads samples begins here: routes for telemetry, and jobs that write files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from api.database import Database
+from api.http.parameters import listed, nearest, recent
+from api.problems import BadParameter, NotFound, TooMuch
+from api.queries import devices, load
+from api.queries.devices import Channel, DeviceChannels
+from api.queries.shown_units import ShownUnits
+from api.shapes.selection import SelectionParameters
+from schema import times
+from schema.times import Span
+
+SQL = load("selection")
+MOST_DEVICES = 1000
+"""The most devices of one request."""
+USUAL_TIME = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The samples that a request asks for: these channels of `device` in [begin, end), only good samples or all."""
+
+    device: DeviceChannels
+    channels: tuple[Channel, ...]
+    begin: datetime
+    end: datetime
+    everything: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What a request means: a selection for each device, by name, and what the answer has to say about it."""
+
+    selections: tuple[Selection, ...]
+    warnings: tuple[str, ...]
+
+
+async def resolve(database: Database, asked: SelectionParameters, time: Span | None = None) -> Selected:
+    """Return the samples that a request means, device by device in the order of their names.
+
+    A device without any of the channels, or that was never in the phase, is left out and named in the warnings. Raises
+    NotFound for a device that there is not and where nothing is left, BadParameter for a channel that no device has,
+    TooMuch for more than MOST_DEVICES devices. A channel whose unit changed in that time, or in `time` if that is
+    given, is converted to its newest unit, or is several channels.
+    """
+    devices_asked, warnings = await _devices(database, asked)
+    found = await devices.many(database, devices_asked)
+    names = listed(asked.channel, asked.channels)
+    _check_channels(names, found)
+    spans = await _spans(database, asked, found)
+    units = ShownUnits(asked.unit)
+    selections = []
+    for one in found:
+        channels = matching(one.channels, names)
+        if one.device_id not in spans:
+            warnings.append(f"{one.name} was not in phase {asked.phase} in that time")
+        elif names and not channels:
+            warnings.append(f"{one.name} has never sent such a channel")
+        else:
+            span = spans[one.device_id]
+            channels = units.of(channels, time or span)
+            selections.append(Selection(one, channels, span.begin, span.end, asked.quality == "all"))
+    if not selections:
+        raise NotFound(f"no device was in phase {asked.phase} in that time")
+    units.check()
+    notes = (note for one in selections for channel in one.channels if channel.shown for note in channel.shown.notes)
+    return Selected(tuple(selections), (*warnings, *dict.fromkeys(notes)))
+
+
+async def _devices(database: Database, asked: SelectionParameters) -> tuple[list[str], list[str]]:
+    """Return the names of the devices, and a warning for each that was named and does not fit."""
+    given = listed([], asked.device)
+    if not (given or asked.tag or asked.location):
+        raise BadParameter("device", "name devices, or give tag or location; device=* means every device")
+    plain, patterns = [name for name in given if not is_pattern(name)], [name for name in given if is_pattern(name)]
+    arguments = (plain, [expression(pattern) for pattern in patterns]) if given else (None, None)
+    rows = await database.fetch_planned(SQL["devices"], *arguments, asked.tag or None, asked.location, MOST_DEVICES + 1)
+    names = [row["name"] for row in rows]
+    missing = sorted(set(plain).difference(names))
+    if len(names) > MOST_DEVICES:
+        raise TooMuch(f"more than {MOST_DEVICES} devices in one request: name fewer, or ask part by part")
+    if missing and not (asked.tag or asked.location):
+        raise devices.unknown(missing[0])
+    if not names:
+        raise NotFound("no device fits; /api/v1/devices lists those that are registered, with tags and locations")
+    return names, [f"{name} does not fit tag and location, or is not registered" for name in missing]
+
+
+def is_pattern(name: str) -> bool:
+    """Whether the name holds `*` or `?`."""
+    return "*" in name or "?" in name
+
+
+def expression(pattern: str) -> str:
+    """The regular expression of a pattern, for Python and PostgreSQL: `*` is any characters, `?` is one."""
+    return "^" + "".join({"*": ".*", "?": "."}.get(sign) or re.escape(sign) for sign in pattern) + "$"
+
+
+def matching(channels: Sequence[Channel], names: Sequence[str]) -> tuple[Channel, ...]:
+    """Return the channels that the names and patterns mean, each once, in the order of the names; all without any."""
+    if not names:
+        return tuple(channels)
+    known = {channel.name: channel for channel in channels}
+    found: dict[str, Channel] = {}
+    for name in names:
+        if name in known:
+            found[name] = known[name]
+        elif is_pattern(name):
+            found |= {one: known[one] for one in _fitting(name, known)}
+    return tuple(found.values())
+
+
+def _fitting(pattern: str, names: Iterable[str]) -> list[str]:
+    fits = re.compile(expression(pattern), re.DOTALL).match
+    return [name for name in names if fits(name)]
+
+
+def _check_channels(names: Sequence[str], found: Sequence[DeviceChannels]) -> None:
+    known = {channel.name for one in found for channel in one.channels}
+    for name in names:
+        if name in known or (is_pattern(name) and _fitting(name, known)):
+            continue
+        near = nearest(name, known)
+        meant = f"did you mean {near}?" if near else "/api/v1/devices/{device}/channels lists those of a device"
+        who = found[0].name if len(found) == 1 else f"none of these {len(found)} devices"
+        raise BadParameter("channel", f"{who} has {'never' if len(found) == 1 else 'ever'} sent {name!r}; {meant}")
+
+
+async def _spans(database: Database, asked: SelectionParameters, found: Sequence[DeviceChannels]) -> dict[int, Span]:
+    """Return the time of each device by its id; a device that was not in the phase is not there."""
+    if asked.phase is None:
+        span = recent(asked.from_, asked.to, USUAL_TIME)
+        return {one.device_id: span for one in found}
+    now = datetime.now(UTC)
+    begin, end = asked.from_ or times.FIRST, asked.to or now
+    if begin >= end:
+        raise BadParameter("from", f"must be before `to`, which is {times.text(end)}")
+    ids = [one.device_id for one in found]
+    rows = await database.fetch(SQL["phases"], ids, asked.phase, begin, end)
+    return {row["device_id"]: Span(max(begin, row["begins"]), min(end, row["ends"] or end)) for row in rows}

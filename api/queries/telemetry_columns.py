@@ -1,0 +1,49 @@
+"""The columns that several devices have in common: one for each channel and unit, and each aggregate of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.queries.selection import Selection
+from api.queries.telemetry_buckets import unit
+from api.shapes.telemetry_many import TelemetryColumn
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of a table of several devices, and where those of each device stand in it."""
+
+    columns: list[TelemetryColumn]
+    places: list[list[int]]
+    """for each selection the places of its cells, channel by channel and aggregate by aggregate"""
+
+    def spread(self, number: int, cells: Sequence[Any]) -> list[Any]:
+        """Return a row of all columns with the cells of the selection `number` at their places."""
+        places = self.places[number]
+        if len(places) == len(self.columns) and places == list(range(len(places))):
+            return list(cells)
+        row: list[Any] = [None] * len(self.columns)
+        for place, cell in zip(places, cells, strict=True):
+            row[place] = cell
+        return row
+
+
+def columns(selections: Sequence[Selection], aggregates: Sequence[str | None]) -> Columns:
+    """Return the columns of these selections; an aggregate of None is the sample itself."""
+    known: dict[tuple[str, str | None, str | None], int] = {}
+    found: list[TelemetryColumn] = []
+    places: list[list[int]] = []
+    for one in selections:
+        mine = []
+        for channel in one.channels:
+            for name in aggregates:
+                said = channel.unit if name is None else unit(channel, name)
+                key = channel.name, said, name
+                if key not in known:
+                    known[key] = len(found)
+                    found.append(TelemetryColumn(channel=channel.name, unit=said, aggregate=name, step=channel.step))
+                mine.append(known[key])
+        places.append(mine)
+    return Columns(found, places)

@@ -1,0 +1,85 @@
+"""Samples for a chart: of each channel the points of M4, with its gaps and bad samples."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import numpy as np
+
+from api.database import Database
+from api.queries import samples, telemetry_at
+from api.queries.devices import Channel
+from api.queries.samples import Deadline
+from api.queries.selection import Selection
+from api.queries.telemetry_at import Sample
+from api.series import grid
+from api.series.plot import POINTS_OF_A_PIXEL, Plot, Points
+from api.series.samples import Floats, Ints
+from schema import times
+
+MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a chart shows of one channel of a device."""
+
+    device: str
+    channel: Channel
+    gap: timedelta | None
+    """The longest distance of two samples over which the line is drawn."""
+    points: Points
+
+
+@dataclass(frozen=True, slots=True)
+class PlotWish:
+    """What is wanted of each line."""
+
+    most: int
+    """points, beside gaps and what lies around the time"""
+    gap: timedelta | None
+    """the longest distance of two samples that is no gap; None: three times the usual one of the channel"""
+    within: timedelta | None
+    """how far before and after the time another sample is looked for; None: not at all"""
+
+
+async def lines(database: Database, wanted: Selection, wish: PlotWish, deadline: Deadline) -> list[Line]:
+    """Return a line for each channel. Raises TooLong."""
+    return [await _line(database, wanted, channel, wish, deadline) for channel in wanted.channels]
+
+
+async def _line(database: Database, wanted: Selection, channel: Channel, wish: PlotWish, deadline: Deadline) -> Line:
+    allowed = await samples.gap(database, wanted, channel) if wish.gap is None else wish.gap // times.MICROSECOND
+    pixels = grid.pixels(wanted.begin, wanted.end, max(1, wish.most // POINTS_OF_A_PIXEL))
+    plot = Plot(pixels.edges, everything=wanted.everything, gap=allowed)
+    async for page in samples.pages(database, replace(wanted, everything=True), channel, deadline):
+        await asyncio.to_thread(plot.add, page)
+    points = plot.results()
+    if wish.within is not None:
+        points = _extended(points, await telemetry_at.around(database, wanted, channel, wish.within), allowed)
+    return Line(wanted.device.name, channel, None if allowed is None else allowed * times.MICROSECOND, points)
+
+
+def _extended(points: Points, around: tuple[Sample | None, Sample | None], gap: int | None) -> Points:
+    """Return the points with the samples before and after them; a gap between them is one, too."""
+    before, after = (_point(sample) for sample in around)
+    parts = [before, (points.times, points.values), after]
+    found_times, found_values = (np.concatenate([part[n] for part in parts]) for n in (0, 1))
+    far = np.flatnonzero(np.diff(found_times) > gap) if gap is not None else np.empty(0, np.int64)
+    far = far[np.isfinite(found_values[far]) & np.isfinite(found_values[far + 1])]
+    far = far[(far < len(before[0])) | (far + 1 >= len(found_times) - len(after[0]))]
+    middles = found_times[far] + (found_times[far + 1] - found_times[far]) // 2
+    return Points(np.insert(found_times, far + 1, middles), np.insert(found_values, far + 1, np.nan), points.bad)
+
+
+def _point(sample: Sample | None) -> tuple[Ints, Floats]:
+    if sample is None or sample.value is None:
+        return np.empty(0, np.int64), np.empty(0)
+    return np.array([times.microseconds(sample.time)]), np.array([sample.value])
+
+
+def gap_text(gap: timedelta) -> str:
+    """Return a gap as a duration, rounded up to whole milliseconds."""
+    return times.duration_text(-(-gap // MILLISECOND) * MILLISECOND)

@@ -1,0 +1,108 @@
+"""Raw samples of several devices, device by device, in pages that begin after a key."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from api.database import Database
+from api.queries import telemetry, telemetry_at
+from api.queries.selection import Selection
+from api.queries.telemetry_at import Sample
+
+BEFORE_ALL = 0
+"""A layout_id less than any: the page begins with the first frame of the instant."""
+
+
+class Position(NamedTuple):
+    """The row after which a page begins."""
+
+    device: str
+    time: datetime
+    layout_id: int
+
+
+class DeviceRow(NamedTuple):
+    """One frame of a device: a value and a quality for each channel of its selection; a quality of None: not sent."""
+
+    number: int
+    """of the selection"""
+    device: str
+    time: datetime
+    layout_id: int
+    values: Sequence[float | None]
+    qualities: Sequence[int | None]
+
+
+async def page(
+    database: Database,
+    selections: Sequence[Selection],
+    after: Position | None,
+    within: timedelta | None,
+    limit: int,
+) -> tuple[list[DeviceRow], Position | None]:
+    """Return at most `limit` rows after a position, and the position after which the next page begins, if there is one.
+
+    With `within`, the rows of each device also have the samples around its time, which are no further away than that;
+    these do not count against the limit.
+    """
+    rows: list[DeviceRow] = []
+    for number, one in enumerate(selections):
+        name = one.device.name
+        if after is not None and name < after.device:
+            continue
+        begins = after is None or name > after.device
+        key = (one.begin, BEFORE_ALL) if after is None or begins else (after.time, after.layout_id)
+        outside = [] if within is None else await _outside(database, number, one, within)
+        left = limit - sum(row.layout_id != BEFORE_ALL for row in rows)
+        found = [DeviceRow(number, name, *row) for row in await telemetry.raw(database, one, key, left + 1)]
+        if begins:
+            rows += [row for row in outside if row.time < one.begin]
+        if len(found) > left:
+            rows += found[:left]
+            return rows, _position(rows, name, key)
+        rows += found
+        rows += [row for row in outside if row.time >= one.end]
+    return rows, None
+
+
+def _position(rows: Sequence[DeviceRow], name: str, key: tuple[datetime, int]) -> Position:
+    """Return the key of the newest row of this device, or that after which its rows begin."""
+    if rows and rows[-1].device == name and rows[-1].layout_id != BEFORE_ALL:
+        return Position(name, rows[-1].time, rows[-1].layout_id)
+    return Position(name, *key)
+
+
+async def pages(
+    database: Database, selections: Sequence[Selection], within: timedelta | None, size: int
+) -> AsyncIterator[list[DeviceRow]]:
+    """Yield all rows in pages: no connection and no snapshot is held while a slow client reads."""
+    after: Position | None = None
+    while True:
+        rows, after = await page(database, selections, after, within, size)
+        yield rows
+        if after is None:
+            return
+
+
+async def _outside(database: Database, number: int, wanted: Selection, within: timedelta) -> list[DeviceRow]:
+    """Return rows, in the order of time, with the sample of each channel before the time and the one after it."""
+    found: dict[datetime, dict[int, Sample]] = {}
+    for place, channel in enumerate(wanted.channels):
+        for sample in await telemetry_at.around(database, wanted, channel, within):
+            if sample is not None:
+                found.setdefault(sample.time, {})[place] = sample
+    return [_row(number, wanted, time, found[time]) for time in sorted(found)]
+
+
+def _row(number: int, wanted: Selection, time: datetime, samples: dict[int, Sample]) -> DeviceRow:
+    some = [samples.get(place) for place in range(len(wanted.channels))]
+    return DeviceRow(
+        number,
+        wanted.device.name,
+        time,
+        BEFORE_ALL,
+        [None if one is None else one.value for one in some],
+        [None if one is None else one.quality for one in some],
+    )

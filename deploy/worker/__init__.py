@@ -1,0 +1,1 @@
+"""`biogate worker`: the process that does jobs, each in a process of its own, beside API and gateway."""

@@ -1,0 +1,118 @@
+"""Claims jobs and runs each in a process of its own, as many at a time as there may be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import structlog
+
+from deploy.worker import metrics
+from deploy.worker.runners import RUNNERS
+from deploy.worker.settings import WorkerSettings
+from gateway.runtime.database import Pool, Troubles, retry_until_it_works
+from gateway.runtime.events import unless_stopped, wait_at_most
+from schema import jobs
+from schema.jobs import ClaimedJob, HeldJob
+
+LOOK_S = 1.0
+"""Interval of looks for jobs."""
+ENDS_S = 5.0
+"""Time that the process of a job gets to end with the worker."""
+CHILD = (sys.executable, "-P", "-m", "deploy.worker.child")
+log = structlog.get_logger()
+
+Given = TypeVar("Given")
+
+
+class JobDispatcher:
+    """Runs jobs until it is stopped. What runs then is given back, and begins anew or goes on in another worker."""
+
+    def __init__(self, settings: WorkerSettings, pool: Pool, holder: str, troubles: Troubles) -> None:
+        self._settings, self._pool, self._holder, self._troubles = settings, pool, holder, troubles
+        self._running: dict[UUID, asyncio.Task[None]] = {}
+        self._room = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            while not stop.is_set():
+                job = await unless_stopped(stop, self._next())
+                if job is None:
+                    await unless_stopped(stop, wait_at_most(LOOK_S, self._room))
+                    self._room.clear()
+                else:
+                    self._running[job.job_id] = group.create_task(self._do(job, stop), name=f"job {job.job_id}")
+
+    async def _next(self) -> ClaimedJob | None:
+        if len(self._running) >= self._settings.worker_jobs:
+            return None
+        return await self._persistently("claim jobs", self._claim)
+
+    async def _claim(self, connection: asyncpg.Connection) -> ClaimedJob | None:
+        lease = timedelta(seconds=self._settings.worker_lease_s)
+        return await jobs.claim(connection, self._holder, RUNNERS, lease, self._settings.worker_jobs_share)
+
+    async def _do(self, job: ClaimedJob, stop: asyncio.Event) -> None:
+        log.info("job begins", job=str(job.job_id), kind=job.kind, attempt=job.attempts)
+        running = metrics.RUNNING.labels(job.kind)
+        running.inc()
+        try:
+            how = await self._process(job, stop)
+            metrics.ENDED.labels(job.kind, how).inc()
+            if how == "stopped":
+                await self._give_back(job)
+        finally:
+            running.dec()
+            del self._running[job.job_id]
+            self._room.set()
+
+    async def _process(self, job: ClaimedJob, stop: asyncio.Event) -> str:
+        """Run the process of the job to its end, or until `stop`; which of metrics.ENDINGS it was."""
+        child = await asyncio.create_subprocess_exec(*CHILD, stdin=asyncio.subprocess.PIPE)
+        assert child.stdin is not None
+        try:
+            child.stdin.write(msgspec.json.encode(HeldJob(job, self._holder)) + b"\n")
+            with contextlib.suppress(ConnectionError):
+                await child.stdin.drain()
+            status = await unless_stopped(stop, child.wait())
+            if status is None:
+                return "stopped"
+            if status != 0:
+                log.error(
+                    "the process of a job has not told its end", job=str(job.job_id), kind=job.kind, status=status
+                )
+            return "crashed" if status else "ended"
+        finally:
+            await _end(child)
+
+    async def _give_back(self, job: ClaimedJob) -> None:
+        """As well as it can be done: once the lease has run out, the job is free in any case."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ENDS_S):
+                await self._persistently("give a job back", lambda it: jobs.give_back(it, HeldJob(job, self._holder)))
+
+    async def _persistently(self, what: str, work: Callable[[asyncpg.Connection], Awaitable[Given]]) -> Given:
+        async def attempt() -> Given:
+            async with self._pool.acquire() as connection:
+                return await work(connection)
+
+        return await retry_until_it_works(self._troubles, what, attempt)
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """End the process if it still runs: by the end of its input, or after ENDS_S by force."""
+    assert child.stdin is not None
+    child.stdin.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ENDS_S):
+            await child.wait()
+    if child.returncode is None:
+        child.kill()
+        await child.wait()

@@ -1,0 +1,121 @@
+"""Reads a column of times: instants with a zone as everywhere (schema/times.py), and local times of a given zone.
+
+Arrow reads columns of one usual form at once; every other cell is read by itself, in the same way.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.history.errors import UnusableFile
+from gateway.history.local_times import NONE, Instants, as_local, resolve
+from gateway.history.numbers import Refuse, arrow
+from schema.times import microseconds, parse_instant
+
+ZONED = r"(Z|z|[+-][0-9]{2}:?[0-9]{2})$"
+DOTTED = ("%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S.%f", "%d.%m.%Y %H:%M:%S,%f")
+"""Forms with dots are read without being told: the day comes first in all of them."""
+NO_ZONE = "the times have no zone: give --zone, such as --zone Europe/Berlin, or --zone UTC"
+
+
+class TimeColumn(NamedTuple):
+    """A column of n times, read but not resolved."""
+
+    times: Instants
+    """Shape (n,): instants, or local times where `local`; NONE where the cell is no time."""
+    local: NDArray[np.bool_]
+    """Shape (n,)."""
+
+
+def read_times(column: Any, form: str | None, refuse: Refuse) -> TimeColumn:
+    """Read an Arrow array of text, timestamps or numbers (ms since 1970). `form` is a form as of strptime, or None."""
+    import pyarrow as pa  # noqa: PLC0415 - see numbers.arrow
+
+    compute = arrow()
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_timestamp(column.type):
+        times = compute.cast(column, pa.timestamp("us", column.type.tz), safe=False)
+        return TimeColumn(_counted(times), np.full(len(column), column.type.tz is None))
+    if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
+        column = compute.cast(column, pa.string())
+    text = compute.utf8_trim_whitespace(column)
+    text = compute.if_else(compute.equal(compute.utf8_length(text), 0), None, text)
+    return _at_once(text, form) or _one_by_one(text, form, refuse)
+
+
+def resolved(column: TimeColumn, zone: ZoneInfo | None, clocks: NDArray[np.int64] | None, refuse: Refuse) -> Instants:
+    """The instants of the column, shape (n,). `clocks`, shape (n,), says which rows are of the same clock (None: all).
+    Local times that the clock skips are told to `refuse`. Raises UnusableFile if a zone is needed and none given."""
+    if not column.local.any():
+        return column.times
+    if zone is None:
+        raise UnusableFile(NO_ZONE)
+    instants = column.times.copy()
+    for clock in [None] if clocks is None else np.unique(clocks).tolist():
+        rows = np.flatnonzero(column.local if clock is None else column.local & (clocks == clock))
+        found = resolve(column.times[rows], zone)
+        instants[rows] = found.instants
+        for n in rows[found.skipped].tolist():
+            refuse(n, "", f"the clock of {zone.key} skips this time")
+    return instants
+
+
+def _at_once(text: Any, form: str | None) -> TimeColumn | None:
+    """The column, if all of it has one usual form; else None."""
+    import pyarrow as pa  # noqa: PLC0415 - see numbers.arrow
+
+    compute = arrow()
+    try:
+        if form is not None:
+            return TimeColumn(_counted(compute.strptime(text, form, "us")), np.full(len(text), "%z" not in form))
+        zoned = compute.all(compute.match_substring_regex(text, ZONED)).as_py() is True
+        times = compute.cast(text, pa.timestamp("us", "UTC" if zoned else None))
+        dates_only = compute.any(compute.less(compute.utf8_length(text), 12)).as_py()
+        return None if dates_only else TimeColumn(_counted(times), np.full(len(text), not zoned))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
+
+
+def _counted(times: Any) -> Instants:
+    """Timestamps in µs, null as NONE."""
+    import pyarrow as pa  # noqa: PLC0415 - see numbers.arrow
+
+    counts = arrow().fill_null(times.cast(pa.int64()), NONE)
+    return np.asarray(counts.to_numpy(zero_copy_only=False), np.int64)
+
+
+def _one_by_one(text: Any, form: str | None, refuse: Refuse) -> TimeColumn:
+    times = np.full(len(text), NONE, np.int64)
+    local = np.zeros(len(text), np.bool_)
+    for n, cell in enumerate(text.to_pylist()):
+        if cell is not None:
+            try:
+                times[n], local[n] = _read(cell, form)
+            except ValueError:
+                refuse(n, cell, f"not a time of the form {form}" if form else "not a time")
+    return TimeColumn(times, local)
+
+
+def _read(cell: str, form: str | None) -> tuple[int, bool]:
+    """The time of a cell, and whether it is local. Raises ValueError."""
+    for known in (form,) if form else DOTTED:
+        try:
+            moment = datetime.strptime(cell, known)  # noqa: DTZ007 - it may be local
+        except ValueError:
+            if form:
+                raise
+            continue
+        return (as_local(moment), True) if moment.tzinfo is None else (microseconds(moment), False)
+    if not cell[0].isdigit():  # nothing is relative to now here
+        raise ValueError("give ISO 8601, or milliseconds since 1970")
+    try:
+        moment = datetime.fromisoformat(cell)
+    except ValueError:
+        moment = parse_instant(cell)
+    return (as_local(moment), True) if moment.tzinfo is None else (microseconds(parse_instant(cell)), False)

@@ -1,0 +1,103 @@
+"""A board tells each client the newest state, whatever it has missed, and counts what it has passed over."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.live import board as module
+from api.live.board import Board, Slot, Wants
+
+
+class NumberSlot(Slot):
+    """A device with a number."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device, self.value = device, 0
+
+    def fields(self, channels: frozenset[str], after: int) -> bytes:
+        return b'"device":"%b","value":%d' % (self.device.encode(), self.value)
+
+
+class Client:
+    """One who reads the board now and then."""
+
+    def __init__(self, wants: Wants) -> None:
+        self.wants, self.position, self.known = wants, -1, dict[str, int]()
+        self.updates = 0
+
+    def read(self, board: Board) -> bool:
+        whole = self.position < 0
+        part = board.read(self.position, self.wants, whole=whole)
+        told: list[dict[str, Any]] = json.loads(b"[" + part.devices + b"]")
+        assert len(told) == part.count == len({one["device"] for one in told})
+        for one in told:
+            self.known[one["device"]] = one["value"]
+            self.updates += 0 if whole else 1 + one.get("skipped", 0)
+        self.position = part.position
+        return part.is_all
+
+
+DEVICES = "abc"
+PUT = st.tuples(st.just("put"), st.sampled_from(DEVICES), st.integers(1, 3))
+READ = st.tuples(st.just("read"), st.sampled_from([0, 1]), st.just(0))
+
+
+@given(st.lists(PUT | READ, max_size=60), st.sampled_from([0, 20, 10_000]))
+def test_the_latest_wins_and_every_update_is_told_or_counted(
+    steps: list[tuple[str, Any, int]], most_bytes: int
+) -> None:
+    """Of two clients, one with a filter, that read at any moments, in messages of any size. In several messages it is
+    counted at least."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MOST_BYTES", most_bytes)
+        board, slots = Board(), {name: NumberSlot(name) for name in DEVICES}
+        clients = [Client(Wants()), Client(Wants(frozenset("ab")))]
+        for slot in slots.values():
+            board.put(slot.device, slot)
+        for client in clients:
+            while not client.read(board):
+                client.position = max(client.position, 0)
+            client.updates = 0
+        updates = dict.fromkeys(DEVICES, 0)
+        for kind, which, count in steps:
+            if kind == "put":
+                slots[which].value += count
+                updates[which] += count
+                board.put(which, slots[which], count)
+            else:
+                clients[which].read(board)
+        for client in clients:
+            while not client.read(board):
+                pass
+            wanted = client.wants.devices or frozenset(DEVICES)
+            assert client.known == {name: slots[name].value for name in sorted(wanted)}
+            told = sum(updates[name] for name in wanted)
+            assert client.updates <= told if most_bytes < 10_000 else client.updates == told
+            assert board.read(client.position, client.wants).count == 0
+
+
+def test_what_many_want_is_encoded_once() -> None:
+    board, slot = Board(), NumberSlot("a")
+    board.put("a", slot)
+    first = board.read(-1, Wants(), whole=True)
+    assert board.read(-1, Wants(), whole=True) is first
+    board.put("a", slot)
+    assert board.read(-1, Wants(), whole=True) is not first
+
+
+def test_long_ago_is_counted_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot keeps so many of its changes and no more."""
+    monkeypatch.setattr(module, "REMEMBERED", 4)
+    board, slot = Board(), NumberSlot("a")
+    board.put("a", slot)
+    for _ in range(100):
+        board.put("a", slot)
+    assert 4 <= slot.skipped(1) < 100
+    assert slot.skipped(board.version - 3) == 2
+    assert len(slot._changes) <= 9

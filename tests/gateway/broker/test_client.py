@@ -1,0 +1,46 @@
+"""The library's client, as the gateway changes it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiomqtt
+import pytest
+
+from gateway.broker.client import MqttClient
+from tests.conftest import Broker
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(turns: int) -> None:
+    """Python 3.11's `wait_for` loses it after one or two turns of the loop."""
+    client, answer = MqttClient("nowhere"), asyncio.Event()
+    waiting = asyncio.create_task(client._wait_for(answer.wait(), 10))
+    await asyncio.sleep(0.01)
+    answer.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    taken = waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled() == taken
+
+
+async def test_a_task_that_publishes_ends_when_it_is_cancelled(broker: Broker) -> None:
+    async with MqttClient(broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5) as client:
+
+        async def publish() -> None:
+            while True:
+                await client.publish("somewhere", b"", qos=1)
+
+        for n in range(200):
+            publishing = asyncio.create_task(publish())
+            await asyncio.sleep(n % 20 / 10_000)
+            publishing.cancel()
+            done, _ = await asyncio.wait([publishing], timeout=5)
+            assert done, f"after {n} rounds it publishes on"
+
+
+async def test_an_answer_that_does_not_come_is_an_error() -> None:
+    client = MqttClient("nowhere")
+    with pytest.raises(aiomqtt.MqttError, match="timed out"):
+        await client._wait_for(asyncio.Event().wait(), 0.01)

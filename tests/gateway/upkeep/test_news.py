@@ -1,0 +1,58 @@
+"""A gateway tells of each commit, beside it: what hinders the telling hinders no commit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import aiomqtt
+import asyncpg
+
+from tests.conftest import Broker
+from tests.gateway.cell import eventually
+from tests.processes import GatewayProcess
+
+
+async def test_commits_are_told_with_what_they_hold_and_nothing_of_whom(
+    database: asyncpg.Connection, broker: Broker, gateway: GatewayProcess
+) -> None:
+    said: asyncio.Queue[str] = asyncio.Queue()
+    await database.add_listener("biogate_commits", lambda *notification: said.put_nowait(str(notification[-1])))
+    await database.execute("insert into devices (name) values ('r1')")
+    gateway.start()
+    begun = time.time() * 1000
+    async with aiomqtt.Client(broker.host, broker.port) as client:
+        await client.publish("bioreactors/r1/telemetry", json.dumps({"t": int(begun), "v": {"x": 1.0}}), qos=1)
+        async with asyncio.timeout(20):
+            notice = json.loads(await said.get())
+        assert notice.keys() == {"cell", "commit", "at", "kinds"}
+        assert (notice["cell"], notice["kinds"]) == ("main", ["frame"])
+        newest = "select xmin::text::bigint from intake_totals where kind = 'frame'"
+        assert notice["commit"] == await database.fetchval(newest)
+        assert begun - 1 <= notice["at"] <= time.time() * 1000 + 1
+        await client.publish("bioreactors/r1/telemetry", "no frame", qos=1)
+        await client.publish("bioreactors/r1/status", json.dumps({"status": "online", "boot": 1, "t": begun}), qos=1)
+        async with asyncio.timeout(20):
+            assert json.loads(await said.get())["kinds"] == ["status"]  # what is in quarantine is no news
+
+
+async def test_commits_go_on_while_nothing_can_be_told(
+    database: asyncpg.Connection, broker: Broker, gateway: GatewayProcess
+) -> None:
+    await database.execute("insert into devices (name) values ('r1')")
+    await database.execute("revoke execute on function pg_notify(text, text) from public")
+    gateway.start()
+    async with aiomqtt.Client(broker.host, broker.port) as client:
+        for n in range(3):
+            frame = {"t": int(time.time() * 1000) + n, "v": {"x": 1.0}}
+            await client.publish("bioreactors/r1/telemetry", json.dumps(frame), qos=1)
+            await asyncio.to_thread(gateway.settle, n + 1)
+    await eventually(lambda: told(gateway, "failed"), 20)
+    assert gateway.get("/ready")[0] == 200
+    await database.execute("grant execute on function pg_notify(text, text) to public")
+    await eventually(lambda: told(gateway, "sent"), 20)  # the newest is told when it can be
+
+
+async def told(gateway: GatewayProcess, result: str) -> bool:
+    return gateway.metrics()[f'biogate_commit_notices_total{{result="{result}"}}'] > 0
