@@ -1,5 +1,5 @@
 """`python -m tests.bench.exporter WHAT URL DIRECTORY`: export everything of one device in a process of its own, and
-print what it took as JSON, without its imports. WHAT is a format of exports, or `adbc`: the same values by ADBC into an Arrow stream, by the
+print what it took as JSON. WHAT is a format of exports, or `adbc`: the same values by ADBC into an Arrow stream, by the
 statement that its users would write."""
 
 from __future__ import annotations
