@@ -28,7 +28,7 @@ from api.settings import ApiSettings
 from api.shapes.exports import ManifestFile, NewExport
 from schema.jobs import JobFailed, JobProgress, RunningJob
 
-PAGE_VALUES = 250_000
+PAGE_VALUES = 200_000
 """Values of a page: they bound the memory."""
 AGAIN_S, MOST_FAILURES = 1.0, 60
 """Seconds until a page is asked for again, and how often in a row."""
