@@ -23,6 +23,8 @@ JobKind = Literal["export", "import"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 MOST_ATTEMPTS = 5
 """How often a job is begun before it counts as one that ends its worker."""
+UPLOAD = "upload"
+"""The name of the file to be imported, in the directory of its job."""
 KEPT = timedelta(days=90)
 """How long the row of a job is kept after its end."""
 

@@ -37,6 +37,8 @@ BESIDE: dict[str, tuple[str, str]] = {
     f"{SOCKET} /ws/live-data": ("live", "The same"),
     f"{SOCKET} /api/v1/ws/device-status": ("live", "Presence of devices, as a WebSocket: [how](live.md)"),
     f"{SOCKET} /ws/device-status": ("live", "The same"),
+    f"{SOCKET} /api/v1/ws/activity": ("activity", "What happens, as a WebSocket: [how](live.md)"),
+    f"{SOCKET} /ws/activity": ("activity", "The same"),
     "GET /api/v1/audit.jsonl": ("audit", "The whole audit trail, an event a line"),
 }
 """Routes that OpenAPI cannot describe, or that stand in it under another address."""

@@ -120,6 +120,9 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/jobs/{job}": Question(TELEMETRY),
     "POST /api/v1/jobs/{job}/cancel": Question(TELEMETRY, why),
     "DELETE /api/v1/jobs/{job}/files": Question(TELEMETRY, query=why),
+    "POST /api/v1/imports": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "file": "run-7.csv", "device": t.known["device"]}
+    ),
     # devices
     "GET /api/v1/devices": Question(DEVICES, query=lambda t: {"q": t.known["device"]}),
     "GET /api/v1/devices/{device}": Question(DEVICES),
@@ -183,6 +186,11 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/device-status": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
     "SOCKET /api/v1/ws/device-status": Question(DEVICES),
     "SOCKET /ws/device-status": Question(DEVICES),
+    "GET /api/v1/activity": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
+    "GET /api/v1/activity/stream": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
+    "SOCKET /api/v1/ws/activity": Question(DEVICES),
+    "SOCKET /ws/activity": Question(DEVICES),
+    "GET /api/v1/summary": Question(DEVICES, shows=False),
     "GET /api/v1/alarms/health": Question(ALARMS),
     "GET /api/v1/alarms/{device}/{rule}": Question(ALARMS),
     **{
