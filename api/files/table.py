@@ -47,17 +47,17 @@ def _block(page: FramePage) -> ChannelBlock:
     if qualities is None:
         for group in page.frames.groups:
             _leave_out_bad(page, group, values)
-    _convert(page, values, qualities)
+    _in_units(page, values, qualities)
     present: Bools = ~np.isnan(values) if qualities is None else qualities != NOT_SENT
     return ChannelBlock(values, qualities, present)
 
 
-def _convert(page: FramePage, values: Floats, qualities: Shorts | None) -> None:
-    """Bring the values into the units of their columns; what is not of a column is not there."""
+def _in_units(page: FramePage, values: Floats, qualities: Shorts | None) -> None:
+    """Convert the values into the units of their columns; what is not of a column was not sent."""
     for number, channel in enumerate(page.selection.channels):
         if channel.shown is not None:
-            values[number], kept = channel.shown.converted(page.frames.times, values[number])
-            values[number, ~kept] = np.nan
+            converted, kept = channel.shown.converted(page.frames.times, values[number])
+            values[number] = np.where(kept, converted, np.nan)
             if qualities is not None:
                 qualities[number, ~kept] = NOT_SENT
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from api.series.samples import Samples
+from api.series.samples import Flags, Floats, Ints, Samples
 from schema.units import Affine
 
 
@@ -33,20 +32,18 @@ class ShownUnit:
         values, kept = self.converted(page.times, page.values)
         return page._replace(values=values).where(kept)
 
-    def converted(
-        self, times: npt.NDArray[np.int64], stored: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Return values of these times (µs since 1970) in the unit of the column, and which of them are of it."""
+    def converted(self, times: Ints, values: Floats) -> tuple[Floats, Flags]:
+        """Return the values converted, and which of them are of the column; arrays of one length."""
         begins = np.array([one.begin for one in self.stretches])
         of = np.searchsorted(begins, times, side="right") - 1
-        values, kept = stored, np.ones(len(times), np.bool_)
+        found, kept = values, np.ones(len(times), np.bool_)
         for number, one in enumerate(self.stretches):
             there = of == number
             if one.convert is None:
                 kept &= ~there
             elif there.any():
-                values = np.where(there, one.convert.of(stored), values)
-        return values, kept
+                found = np.where(there, one.convert.of(values), found)
+        return found, kept
 
     def value(self, time: int, value: float | None) -> float | None:
         """Return one value in the unit of the column; None where it is not of it."""
