@@ -22,7 +22,7 @@ from api.queries.selection import Selected
 from api.queries.shown_units import ShownUnits
 from api.queries.telemetry_buckets import AGGREGATES, BucketRows, BucketWish, texts
 from api.queries.telemetry_columns import Columns, columns
-from api.queries.telemetry_raw import Position
+from api.queries.telemetry_raw import Position, RawWish
 from api.routes import Router
 from api.routes.telemetry import MOST_ROWS, MOST_VALUES, STREAMED_VALUES, USUAL_ROWS, told_apart
 from api.series.grid import Division
@@ -104,10 +104,10 @@ class Reading:
         within = asked.max_age if asked.bounds == "outside" else None
         if self._format == "csv" and asked.limit is None and asked.cursor is None:
             size = max(1, STREAMED_VALUES // max(1, len(table.columns)))
-            pages = telemetry_raw.pages(self._database, selected.selections, within, size)
+            pages = telemetry_raw.pages(self._database, selected.selections, RawWish(size, within))
             return await answers.csv_stream(self._request, self._raw_header(table), self._raw_pages(table, pages))
-        limit = self._limit(len(table.columns))
-        page, following = await telemetry_raw.page(self._database, selected.selections, after, within, limit)
+        wish = RawWish(self._limit(len(table.columns)), within, self._deadline)
+        page, following = await telemetry_raw.page(self._database, selected.selections, after, wish)
         cursor = None
         if following is not None:
             cursor = cursors.encode(self._request, begin, end, *following, body=self._content)
