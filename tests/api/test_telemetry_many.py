@@ -274,6 +274,14 @@ async def test_who_reads_for_too_long_is_told(reader: httpx2.AsyncClient, monkey
         assert (answer.status_code, answer.json()["type"]) == (504, "urn:biogate:problem:too-long"), more
 
 
+async def test_who_does_not_say_when_is_told_when_the_data_are(reader: httpx2.AsyncClient) -> None:
+    told = [f"br-2 has sent from {text(0)} to {text(540)}", "br-3 has never sent"]
+    for more in ({}, {"bucket": "1m"}, {"mode": "plot"}):
+        content = (await reader.get(URL, params={"device": "br-2,br-3", **more})).json()
+        assert content["warnings"][-2:] == told, more
+        assert content["rows"] == []
+
+
 async def test_a_device_without_data_has_no_rows(reader: httpx2.AsyncClient) -> None:
     for more in ({}, {"bucket": "1m"}, {"at": text(0)}, {"mode": "plot"}, {"mode": "latest"}):
         content = await ask(reader, device="br-3", **more)
