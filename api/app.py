@@ -44,6 +44,8 @@ from api.routes import (
     devices,
     enrollments,
     events,
+    exports,
+    imports,
     installation,
     jobs,
     latest,
@@ -69,7 +71,7 @@ from schema.serials import MOST_BYTES
 
 ROUTES = (
     *(operation, latest, telemetry, telemetry_many, devices, channels, status, annotations, events, quarantine),
-    *(enrollments, serials, lifecycle, commands, audit, jobs),
+    *(enrollments, serials, lifecycle, commands, audit, jobs, exports, imports),
     *(accounts, organizations, installation, retention),
     *(live_data, device_status, activity, summary, alerts),
     *(alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
@@ -129,7 +131,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
         app.router.routes.extend(module.router.routes)
     app.add_api_route("/reset", pages.reset, include_in_schema=False)
     app.router.routes.insert(0, Fixed("/health", operation.ALIVE))
-    bodies = {f"{PREFIX}/serials": MOST_BYTES, f"{PREFIX}/alarm-rules.yaml": files.MAX_BYTES}
+    bodies = {
+        f"{PREFIX}/serials": MOST_BYTES,
+        f"{PREFIX}/alarm-rules.yaml": files.MAX_BYTES,
+        f"{PREFIX}/imports": settings.api_import_bytes,
+    }
     app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies)
     if settings.api_cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.api_cors_origins.split(","), **CORS)

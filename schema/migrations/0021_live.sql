@@ -1,5 +1,5 @@
 -- what live feeds and the activity of an organization read
--- depends: 0022_jobs
+-- depends: 0020_channels
 
 -- migrate: apply
 
