@@ -284,9 +284,10 @@ def test_ctrl_c_ends_a_command_that_waits() -> None:
         child = subprocess.Popen(
             [*BIOGATE, "audit", "verify"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        silent.accept()[0].recv(8)  # it has connected, and waits for an answer
-        child.send_signal(signal.SIGINT)
-        assert (*child.communicate(timeout=20), child.returncode) == ("", "", 130)
+        with silent.accept()[0] as connection:
+            connection.recv(8)  # it has connected, and waits for an answer
+            child.send_signal(signal.SIGINT)
+            assert (*child.communicate(timeout=20), child.returncode) == ("", "", 130)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["devices", "--help"], ["completion", "bash"]])
