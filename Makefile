@@ -16,7 +16,7 @@ PYTHON ?= python3
 ARGS ?=
 # Compiled modules are kept, and kept apart: without them the tests' processes would compile for half of their time.
 PYTEST = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/.stack/pycache \
-	.venv/bin/python -m tests.in_memory .venv/bin/python $(MEASURED) -m pytest -n 3
+	.venv/bin/python -m tests.in_memory .venv/bin/python $(MEASURED) -m pytest -n 4
 export COVERAGE_FILE = $(CURDIR)/.stack/coverage
 
 .PHONY: up test test-system coverage unmeasured check openapi lock faults bench image clean ready python

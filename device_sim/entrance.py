@@ -21,7 +21,7 @@ from device_sim.connection import Broker, ConnectionFailed, DeviceConnection, co
 from device_sim.firmware import FIRMWARE
 from device_sim.handshake import DeviceHandshake, Granted, Ignored, Over, Proved, Wait, begin, receive
 from device_sim.identity import DeviceLogin, Keeper
-from device_sim.vessels import CHANNELS
+from device_sim.vessels import CHANNELS, DESCRIBED
 from schema.enrollment import LOGIN, client_id, reply_topic, request_topic, unb64
 from schema.messages import CONTENT_JSON
 
@@ -193,6 +193,7 @@ def _new(keeper: Keeper, entrance: PlantGate) -> DeviceHandshake:
         hardware=HARDWARE,
         firmware=FIRMWARE,
         channels=CHANNELS,
+        described=DESCRIBED,
         key=key,
     )
 

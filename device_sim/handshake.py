@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 from cryptography import x509
@@ -101,6 +102,7 @@ def begin(
     hardware: str = "",
     firmware: str = "",
     channels: Sequence[str] = (),
+    described: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
     key: bytes = b"",
 ) -> DeviceHandshake:
     """Begin a handshake with its HELLO. `txn` and `ephemeral` are random and new; `time` is in ms since 1970."""
@@ -116,9 +118,10 @@ def begin(
         "hardware": hardware,
         "firmware": firmware,
         "channels": list(channels),
+        "described": dict(described),
     }
     return DeviceHandshake(
-        txn, ephemeral, _json({name: value for name, value in hello.items() if value not in ("", [])}), key=key
+        txn, ephemeral, _json({name: value for name, value in hello.items() if value not in ("", [], {})}), key=key
     )
 
 

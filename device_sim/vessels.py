@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from device_sim import culture
 from device_sim.culture import Phase
+from schema.channels import STANDARD
 from schema.messages import BAD, UNCERTAIN
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -47,6 +48,13 @@ INSTRUMENTS = (
     ("torque", 2, 0.05, 0.1),
 )
 CHANNELS = tuple(name for name, *_ in INSTRUMENTS)
+DESCRIBED = {
+    it.name: {"unit": it.unit, "decimals": decimals}
+    for it in STANDARD
+    for name, decimals, *_ in INSTRUMENTS
+    if it.name == name and it.decimals != decimals
+}
+"""What the firmware says of its channels at an enrollment, where it shows other decimals than the standard list."""
 COLUMN = {name: column for column, name in enumerate(CHANNELS)}
 SCALE = 10.0 ** np.array([decimals for _, decimals, *_ in INSTRUMENTS])
 WHITE, SLOW = (np.array([row[i] for row in INSTRUMENTS]) for i in (2, 3))

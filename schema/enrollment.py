@@ -12,8 +12,9 @@ from enum import StrEnum
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from schema.channels import LONGEST_UNIT, MOST_DECIMALS, Kind, wrong_in_name
 from schema.topics import END
 
 PROTOCOL = b"biogate-enroll/1"
@@ -35,6 +36,29 @@ Signature = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{86}" + END, description=
 Words = Annotated[str, Meta(max_length=64)]
 
 
+class ChannelClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """What the firmware says of a channel; what it does not say is as before, or as the standard list says."""
+
+    unit: Annotated[str, Meta(min_length=1, max_length=LONGEST_UNIT)] | UnsetType = UNSET
+    title: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET
+    kind: Kind | UnsetType = UNSET
+    low: float | UnsetType = UNSET
+    """With `high` the range of usual values, in the unit."""
+    high: float | UnsetType = UNSET
+    decimals: Annotated[int, Meta(ge=0, le=MOST_DECIMALS)] | UnsetType = UNSET
+    step: bool | UnsetType = UNSET
+    """True: a value holds until the next one, like a setpoint."""
+
+    def __post_init__(self) -> None:
+        for text in (self.unit, self.title):
+            if text is not UNSET and not text.isprintable():
+                raise ValueError("a text has characters that cannot be printed")
+        if (self.low is UNSET) != (self.high is UNSET):
+            raise ValueError("low and high go together")
+        if self.low is not UNSET and self.high is not UNSET and not self.low < self.high:
+            raise ValueError("low is not below high")
+
+
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="hello"):
     """Step 1, device → gateway: the device names itself and the keys that it will use."""
 
@@ -52,6 +76,13 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="he
     hardware: Words | None = None
     firmware: Words | None = None
     channels: Annotated[list[Words], Meta(max_length=64)] = []
+    described: Annotated[dict[Words, ChannelClaim], Meta(max_length=64)] = {}
+    """What the firmware says of its channels, where it is not what the standard list says."""
+
+    def __post_init__(self) -> None:
+        for name in self.described:
+            if wrong := wrong_in_name(name):
+                raise ValueError(wrong)
 
 
 class Challenge(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="challenge"):

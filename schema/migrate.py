@@ -2,7 +2,8 @@
 once.
 
 Each numbered file in `migrations/` runs once, in order. Then the script of the database's TimescaleDB edition
-(`editions/`) runs; it is idempotent and runs every time, so that a database can move from apache to timescale.
+(`editions/`) runs; it is idempotent and runs every time, so that a database can move from apache to timescale. The wide
+views for SQL logins are made anew where channels or models of devices came.
 
 BIOGATE_CHUNK_INTERVAL stays as it is if it is not set (at first: a day). A chunk that is being written should fit in a
 quarter of the server's memory, with its index. The logins of BIOGATE_API_DATABASE_URL and
@@ -56,6 +57,7 @@ async def migrate(connection: asyncpg.Connection, chunk_interval: str | None = N
         edition = str(await connection.fetchval("select current_setting('timescaledb.license')"))
         await connection.execute((EDITIONS / f"{edition}.sql").read_text())
         await connection.execute(RIGHTS.read_text())
+        await connection.execute("select wide_views_make()")
     finally:
         await connection.execute("select pg_advisory_unlock($1)", LOCK)
     return edition

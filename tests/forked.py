@@ -21,6 +21,7 @@ COMMANDS = (
     *("gateway.__main__", "gateway.operators.commands", "gateway.quarantine.console", "gateway.operators.recovery"),
     *("gateway.alarms.__main__", "schema.migrate", "device_sim.__main__", "device_sim.enroll"),
     *("deploy.command", "deploy.backup.command", "api.admin.accounts", "api.admin.holds", "api.__main__"),
+    "api.admin.channels",
     "deploy.worker.__main__",
 )
 FORKS = multiprocessing.get_context("forkserver")

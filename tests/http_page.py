@@ -35,6 +35,8 @@ BESIDE: dict[str, tuple[str, str]] = {
     f"{SOCKET} /api/v1/ws/alerts": ("alarms", "Alarms as they happen, as a WebSocket: [how](alarms.md#live)"),
     f"{SOCKET} /api/v1/ws/live-data": ("live", "Newest values as they are committed, as a WebSocket: [how](live.md)"),
     f"{SOCKET} /ws/live-data": ("live", "The same"),
+    f"{SOCKET} /api/v1/ws/device-status": ("live", "Presence of devices, as a WebSocket: [how](live.md)"),
+    f"{SOCKET} /ws/device-status": ("live", "The same"),
     "GET /api/v1/audit.jsonl": ("audit", "The whole audit trail, an event a line"),
 }
 """Routes that OpenAPI cannot describe, or that stand in it under another address."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -31,8 +32,15 @@ DEEPEST = 12
 
 
 def document() -> Json:
+    """What the code says; the caller may change it."""
+    return json.loads(_encoded())  # type: ignore[no-any-return]
+
+
+@cache
+def _encoded() -> str:
+    """Made once a process: it takes half a second."""
     settings = ApiSettings(database_url="postgresql://nobody@127.0.0.1/none")
-    return json.loads(json.dumps(create_app(settings).openapi()))  # type: ignore[no-any-return]
+    return json.dumps(create_app(settings).openapi())
 
 
 def text(content: Json) -> str:

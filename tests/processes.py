@@ -85,7 +85,7 @@ class GatewayProcess:
         except OSError:
             return 0, ""
 
-    def wait_ready(self, timeout_s: float = 20) -> None:
+    def wait_ready(self, timeout_s: float = 60) -> None:
         wait_until(
             lambda: self.get("/ready")[0] == 200, timeout_s, lambda: self.get("/ready")[1] + self.log.read_text()
         )

@@ -13,8 +13,10 @@ import pytest
 from device_sim.culture import Phase
 from device_sim.vessels import CHANNELS
 from schema.alarms import conditions, files, rules
+from schema.channels import STANDARD
 from schema.contents import DOORS
 from schema.topics import Down, Kind, topic
+from schema.units import DIMENSIONS
 from tests import http_page
 from tests.openapi import document
 from tests.reference import page
@@ -110,6 +112,17 @@ def test_every_route_is_on_the_page_of_routes_and_says_who_may_use_it() -> None:
     for path in document()["paths"]:
         assert f"`{path}`" in written, path
     assert "| ? |" not in written, "a route has no question in tests/api/questions.py"
+
+
+def test_the_standard_list_is_on_the_page_of_channels() -> None:
+    wanted = [
+        f"| `{it.name}` | {it.unit} | {it.description} | {it.kind} | {it.low:g} to {it.high:g} | {it.decimals} |"
+        for it in STANDARD
+    ]
+    lines = text("docs/channels.md").splitlines()
+    assert [line for line in lines if line.startswith("| `")] == wanted
+    for dimension, units in DIMENSIONS.items():
+        assert f"| {dimension} | {', '.join(units)} |" in lines
 
 
 def test_every_topic_is_on_the_page_for_firmware() -> None:

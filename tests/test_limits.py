@@ -28,6 +28,7 @@ from gateway.intake import admit, registry
 from gateway.receipts import holes, receipts, streams
 from gateway.upkeep import sql_logins
 from schema import enrollment, messages, topics
+from schema.channels import LONGEST_UNIT, MOST_DECIMALS
 from schema.enrollment import Refusal
 from schema.messages import CommandResult, Event, Status
 from schema.reasons import Reason
@@ -177,6 +178,10 @@ def handshake() -> Iterable[tuple[str, str]]:
     yield "version of the claim key", f"{claim.ge} to {claim.le:,}"
     yield "`hardware`, `firmware`, a channel's name", f"{meta(enrollment.Words).max_length} characters"
     yield "channels in HELLO", f"{field(enrollment.Hello, 'channels').max_length}"
+    yield (
+        "channels described in HELLO; `unit`, `title`, `decimals` of one",
+        f"{field(enrollment.Hello, 'described').max_length}; {LONGEST_UNIT} and 64 characters, 0 to {MOST_DECIMALS}",
+    )
     yield "`csr`", f"{field(enrollment.Proof, 'csr').max_length:,} characters"
     yield "a HELLO", f"{enrollment.MAX_HELLO:,} bytes"
     yield "a PROOF", f"{enrollment.MAX_REQUEST:,} bytes"

@@ -31,6 +31,7 @@ BY_ADDRESS = frozenset(
     {
         *("/api/v1/ws/alerts", "/api/v1/alarms/stream"),
         *("/api/v1/ws/live-data", "/api/v1/live-data", "/ws/live-data"),
+        *("/api/v1/ws/device-status", "/api/v1/device-status", "/ws/device-status"),
     }
 )
 """Browsers cannot set headers for these, so the query may name the organization."""

@@ -28,7 +28,7 @@ from schema.topics import is_device_name
 
 MOST_NAMES = 200
 """Names in a filter of a live feed."""
-REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason", "state", "tag", "priority", "cause"})
+REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason", "state", "tag", "priority", "cause", "unit"})
 MANY = frozenset({("device", "/api/v1/telemetry"), ("at", "/api/v1/telemetry")})
 """What may be repeated there alone."""
 
@@ -46,6 +46,14 @@ Duration = Annotated[
 ]
 Quality = Annotated[
     Literal["good", "all"], Field(description="good: only samples with quality 0; all: every sample, with its quality")
+]
+UnitsAsked = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=20)]],
+    Field(
+        max_length=20,
+        description="units that are wanted, like °F (or degF), L/h, mbar, mg/L; may be repeated. Each channel is "
+        "converted to the first that it can be in; docs/channels.md has all of them",
+    ),
 ]
 Cursor = Annotated[
     str | None, Field(max_length=2000, description="`next` of the page before, with the other parameters unchanged")

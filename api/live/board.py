@@ -108,6 +108,10 @@ class Board:
         self._slots.pop(device, None)
         self._told.clear()
 
+    def forget_told(self) -> None:
+        """Encode anew what the next client is told: something of it has changed, which is no change to tell."""
+        self._told.clear()
+
     def changed(self, after: int) -> list[str]:
         """Return the devices that have changed since the change `after`, newest first."""
         return [device for device, _ in self._changed(after)]

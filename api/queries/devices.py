@@ -13,8 +13,11 @@ import asyncpg
 from api.database import Database
 from api.problems import NotFound
 from api.queries import load
+from api.series.shown import ShownUnit
 from api.shapes import devices as shapes
 from api.shapes.devices import DeviceChange, DeviceDetail, Presence
+from schema import times
+from schema.channels import ChannelTerms, UnitSpan
 
 SQL = load("devices")
 
@@ -25,16 +28,22 @@ class Channel:
 
     channel_id: int
     name: str
-    unit: str | None
-    description: str | None
+    terms: ChannelTerms
     since: int
     """The position of the device's first layout with this channel."""
     slots: dict[int, int]
+    shown: ShownUnit | None = None
+    """None: as it is stored, which is in one unit."""
+
+    @property
+    def unit(self) -> str | None:
+        """The unit in which it is shown."""
+        return self.terms.unit if self.shown is None else self.shown.unit
 
     @property
     def step(self) -> bool:
         """Whether a value holds until the next one, as a setpoint does: between two samples there is no other value."""
-        return self.name.endswith("_setpoint")
+        return self.terms.step
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +81,26 @@ async def many(database: Database, names: Sequence[str]) -> list[DeviceChannels]
 
 
 def _with_channels(name: str, rows: Sequence[asyncpg.Record]) -> DeviceChannels:
-    channels: dict[int, Channel] = {}
-    for row in rows:
-        if row["channel_id"] is None:
-            continue
-        found = channels.get(row["channel_id"])
-        if found is None:
-            found = Channel(row["channel_id"], row["name"], row["unit"], row["description"], row["position"], {})
-            channels[row["channel_id"]] = found
-        found.slots[row["layout_id"]] = row["ordinal"]
-    position = max(row["position"] or 0 for row in rows)
-    return DeviceChannels(rows[0]["device_id"], name, position, tuple(channels.values()))
+    sent = [row for row in rows if row["layouts"] is not None]
+    channels = tuple(
+        Channel(
+            row["channel_id"],
+            row["channel"],
+            terms(row),
+            row["first"],
+            dict(zip(row["layouts"], row["ordinals"], strict=True)),
+        )
+        for row in sent
+    )
+    return DeviceChannels(rows[0]["device_id"], name, max((row["last"] for row in sent), default=0), channels)
+
+
+def terms(row: asyncpg.Record) -> ChannelTerms:
+    """What is said of a channel, as a row of the view `channel_terms` has it."""
+    # The driver gives -infinity as an instant without a zone.
+    spans = () if row["units"] is None else zip(row["since"], row["units"], strict=True)
+    history = tuple(UnitSpan(since if since.tzinfo else times.FIRST, unit or None) for since, unit in spans)
+    return ChannelTerms(units=history, **{name: row[name] for name in ChannelTerms._fields if name != "units"})
 
 
 async def page(database: Database, wanted: shapes.DeviceParameters, after: str, limit: int) -> list[asyncpg.Record]:

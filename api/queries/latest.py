@@ -17,6 +17,7 @@ import asyncpg
 from api.database import Connection, Database
 from api.queries import load
 from api.queries.devices import unknown
+from api.queries.units import Units
 from api.shapes.latest import DeviceLatest, Latest
 from schema import times
 
@@ -71,7 +72,10 @@ async def of_device(database: Database, name: str, wanted: WantedLatest) -> Devi
         for row in rows:
             channels = zip(row["channel_ids"], row["names"], row["units"], strict=True)
             layouts[row["layout_id"]] = _layout(row["layout_id"], channels, wanted.channels)
-        [item] = await _items(connection, [(rows[0]["device_id"] if rows else 0, name)], rows, layouts, wanted)
+        units = rows[0]["said_units"] if rows else None
+        [item] = await _items(
+            connection, [(rows[0]["device_id"] if rows else 0, name)], rows, layouts, wanted, units=units
+        )
         return item
 
 
@@ -100,7 +104,8 @@ async def _part(database: Database, devices: Sequence[tuple[int, str]], wanted: 
             number: _layout(number, (channels[channel] for channel in in_order), wanted.channels)
             for number, in_order in used
         }
-        return await _items(connection, devices, rows, layouts, wanted)
+        units = await connection.fetchval(SQL["units"], numbers)
+        return await _items(connection, devices, rows, layouts, wanted, units=units)
 
 
 def _layout(number: int, channels: Iterable[tuple[int, str, str | None]], names: frozenset[str] | None) -> Layout:
@@ -115,6 +120,8 @@ async def _items(
     rows: Sequence[asyncpg.Record],
     layouts: Mapping[int, Layout],
     wanted: WantedLatest,
+    *,
+    units: str | None,
 ) -> list[DeviceLatest]:
     newest: dict[int, str] = {}
     found: dict[int, list[tuple[Layout, list[Latest]]]] = {number: [] for number, _ in devices}
@@ -127,9 +134,20 @@ async def _items(
         found[number].append((layout, samples))
     if gaps:
         await _fill(connection, gaps, wanted)
+    if units is not None:
+        _name_units(found, Units.of(units))
     return [
         DeviceLatest(device=name, time=newest.get(number), values=_merged(found[number])) for number, name in devices
     ]
+
+
+def _name_units(found: Mapping[int, list[tuple[Layout, list[Latest]]]], units: Units) -> None:
+    """Give each sample the unit that held at its time, where the organization has said one."""
+    for device_id, parts in found.items():
+        for layout, samples in parts:
+            for channel_id, sample in zip(layout.ids, samples, strict=True):
+                if channel_id in units.channels:
+                    sample.unit = units.at(device_id, channel_id, sample.unit, sample.time)
 
 
 def _samples(row: asyncpg.Record, time: str | None, layout: Layout, gaps: list[Gap], everything: bool) -> list[Latest]:

@@ -2,13 +2,18 @@
 -- finding the frames. $2: how long before its device's newest frame a layout is looked for; one no longer in use would
 -- be looked for through the whole history. $3: since when the newest frame is looked for; as it is known before the
 -- query runs, older chunks are not opened. The newest frame of a device in clocks_set_back is the one that came last.
+-- Units are those of the standard list; what the organization says of them is nearly always nothing, and one look.
 
 -- name: one
 -- Of the device named $1: one row a layout that it uses, with the layout's newest frame and its channels. newest null:
 -- no frame since then; layout_id null: no frame ever; no row: no such device. The time is gone through once for all
 -- layouts, and not at all for a device that has one: a device may have had many, of which it uses few.
 with seen as materialized (
-select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times
+select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times,
+       (select json_agg(json_build_array(s.channel_id, s.device_id, s.since, s.unit) order by s.since)
+          from channel_units s
+         where (s.device_id is null or s.device_id = d.device_id)
+           and s.channel_id in (select channel_id from channel_units where not plain)) as said_units
   from devices d
   left join clocks_set_back c on c.device_id = d.device_id
   left join lateral (
@@ -32,7 +37,8 @@ select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times
                   and f.time <= n.time
                 group by f.layout_id) u) u on true
  where d.name = $1)
-select s.device_id, s.newest, l.layout_id, c.channel_ids, c.names, c.units, f.time, f.values, f.quality
+select s.device_id, s.newest, l.layout_id, c.channel_ids, c.names, c.units, f.time, f.values, f.quality,
+       s.said_units
   from seen s
   left join device_layouts l on l.device_id = s.device_id
   left join lateral (
@@ -91,6 +97,13 @@ select layout_id, channel_ids from layouts where layout_id = any ($1::int[]);
 
 -- name: channels
 select channel_id, name, unit from channels where channel_id = any ($1::int[]);
+
+-- name: units
+-- What the organization says of the units of all its devices, and of the devices $1.
+select json_agg(json_build_array(s.channel_id, s.device_id, s.since, s.unit) order by s.since)
+  from channel_units s
+ where (s.device_id is null or s.device_id = any ($1::int[]))
+   and s.channel_id in (select channel_id from channel_units where not plain);
 
 -- name: older
 -- For slots that the newest frame of a layout leaves open: the newest sample before it. $1 devices, $2 layouts, $3 slots,

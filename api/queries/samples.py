@@ -65,7 +65,7 @@ async def pages(
             # More samples may have the time of the last one: all of that time come with the next page.
             begin = times.from_microseconds(int(page.times[-1]))
             page = page.between(0, int(np.searchsorted(page.times, page.times[-1])))
-        yield page
+        yield page if channel.shown is None else channel.shown.samples(page)
 
 
 async def extent(database: Database, wanted: Selection) -> tuple[datetime, datetime]:

@@ -15,6 +15,7 @@ from api.http.parameters import listed, nearest, recent
 from api.problems import BadParameter, NotFound, TooMuch
 from api.queries import devices, load
 from api.queries.devices import Channel, DeviceChannels
+from api.queries.shown_units import ShownUnits
 from api.shapes.selection import SelectionParameters
 from schema import times
 from schema.times import Span
@@ -44,18 +45,20 @@ class Selected:
     warnings: tuple[str, ...]
 
 
-async def resolve(database: Database, asked: SelectionParameters) -> Selected:
+async def resolve(database: Database, asked: SelectionParameters, time: Span | None = None) -> Selected:
     """Return the samples that a request means, device by device in the order of their names.
 
     A device without any of the channels, or that was never in the phase, is left out and named in the warnings. Raises
     NotFound for a device that there is not and where nothing is left, BadParameter for a channel that no device has,
-    TooMuch for more than MOST_DEVICES devices.
+    TooMuch for more than MOST_DEVICES devices. A channel whose unit changed in that time, or in `time` if that is
+    given, is converted to its newest unit, or is several channels.
     """
     devices_asked, warnings = await _devices(database, asked)
     found = await devices.many(database, devices_asked)
     names = listed(asked.channel, asked.channels)
     _check_channels(names, found)
     spans = await _spans(database, asked, found)
+    units = ShownUnits(asked.unit)
     selections = []
     for one in found:
         channels = matching(one.channels, names)
@@ -65,10 +68,13 @@ async def resolve(database: Database, asked: SelectionParameters) -> Selected:
             warnings.append(f"{one.name} has never sent such a channel")
         else:
             span = spans[one.device_id]
+            channels = units.of(channels, time or span)
             selections.append(Selection(one, channels, span.begin, span.end, asked.quality == "all"))
     if not selections:
         raise NotFound(f"no device was in phase {asked.phase} in that time")
-    return Selected(tuple(selections), tuple(warnings))
+    units.check()
+    notes = (note for one in selections for channel in one.channels if channel.shown for note in channel.shown.notes)
+    return Selected(tuple(selections), (*warnings, *dict.fromkeys(notes)))
 
 
 async def _devices(database: Database, asked: SelectionParameters) -> tuple[list[str], list[str]]:

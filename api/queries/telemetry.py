@@ -11,6 +11,7 @@ import asyncpg
 from api.database import Database
 from api.queries import load
 from api.queries.selection import Selection
+from schema import times
 
 SQL = load("telemetry")
 
@@ -40,13 +41,26 @@ async def raw(database: Database, wanted: Selection, after: tuple[datetime, int]
     )
     if len(wanted.channels) == 1:
         rows = await database.fetch(SQL["one_channel"], *arguments)
-        return [Row(time, layout, [value], [quality or 0]) for time, layout, value, quality in rows]
+        found = [Row(time, layout, [value], [quality or 0]) for time, layout, value, quality in rows]
+        return _in_units(found, wanted)
     rows = await database.fetch(SQL["many_channels"], *arguments)
     places = {
         layout: [channel.slots.get(layout, 0) - 1 for channel in wanted.channels]
         for layout in {layout for layout, _ in pairs}
     }
-    return [_several(row, places[row["layout_id"]], wanted.everything) for row in rows]
+    return _in_units([_several(row, places[row["layout_id"]], wanted.everything) for row in rows], wanted)
+
+
+def _in_units(rows: list[Row], wanted: Selection) -> list[Row]:
+    """The rows with their values in the units of the columns."""
+    shown = [(place, one.shown) for place, one in enumerate(wanted.channels) if one.shown is not None]
+    for row in rows if shown else ():
+        time = times.microseconds(row.time)
+        for place, unit in shown:
+            row.values[place] = unit.value(time, row.values[place])
+            if not unit.has(time):
+                row.qualities[place] = None
+    return rows
 
 
 def _several(row: asyncpg.Record, places: Sequence[int], everything: bool) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -12,6 +12,7 @@ from api.queries import load
 from api.queries.devices import Channel
 from api.queries.samples import Deadline
 from api.queries.selection import Selection
+from api.series.shown import ShownUnit
 from schema import times
 
 SQL = load("telemetry_at")
@@ -108,4 +109,13 @@ async def _beside(
         min(wish.instants) - wish.within,
         max(wish.instants) + wish.within,
     )
-    return {n - 1: Sample(time, value, quality) for n, time, value, quality in rows}
+    found = {n - 1: Sample(time, value, quality) for n, time, value, quality in rows}
+    return found if channel.shown is None else dict(_in_unit(found, channel.shown))
+
+
+def _in_unit(found: Mapping[int, Sample], shown: ShownUnit) -> Iterator[tuple[int, Sample]]:
+    """Yield the samples that are of a column, in its unit."""
+    for number, sample in found.items():
+        time = times.microseconds(sample.time)
+        if shown.has(time):
+            yield number, sample._replace(value=shown.value(time, sample.value))

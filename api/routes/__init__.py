@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Response
 
 from api.http.parameters import reject_repeated_parameters
 
@@ -15,9 +15,8 @@ class Router(APIRouter):
     """The routes of one subject, under one tag of the description."""
 
     def __init__(self, tag: str, *guards: Any, prefix: str = PREFIX, **options: Any) -> None:
-        super().__init__(
-            prefix=prefix, tags=[tag], dependencies=[*guards, Depends(reject_repeated_parameters)], **options
-        )
+        guarded = [*guards, Depends(reject_repeated_parameters)]
+        super().__init__(prefix=prefix, tags=[tag], dependencies=guarded, default_response_class=Response, **options)
 
     def table(self, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
         """Register a GET route for rows, and its twin whose address ends in `.csv`."""

@@ -1,4 +1,4 @@
-"""Routes for devices (names, places, tags, presence) and their channels."""
+"""Routes for devices: names, places, tags, presence."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from fastapi import Query, Request, Response
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
-from api.http import answers, cursors, description, preconditions
+from api.http import cursors, description, preconditions
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import described, order
-from api.http.parameters import DeviceName, NoParameters
+from api.http.parameters import DeviceName
 from api.http.preconditions import IfMatch
 from api.problems import BadParameter
 from api.queries import devices as queries
@@ -25,11 +25,6 @@ READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
 CHANGE = [allow(Role.ENGINEER, Scope.DEVICES_WRITE)]
 
 DEVICES = Table(name="devices", of=shapes.DeviceAnswer, item=queries.item, key={"name": cursors.device}, first=("",))
-CHANNELS = Table(
-    name="channels",
-    of=shapes.ChannelAnswer,
-    item=lambda one: shapes.ChannelAnswer(channel=one.name, unit=one.unit, description=one.description),
-)
 
 
 @router.table(
@@ -72,17 +67,3 @@ async def change_device(
         raise BadParameter("body", "changes nothing: give title, location or tags")
     version = preconditions.wanted(if_match)
     return preconditions.tagged(await queries.change(database, device, given, version, member.who))
-
-
-@router.table(
-    "/devices/{device}/channels",
-    dependencies=READ,
-    summary="Channels a device has sent, with their units",
-    responses=description.DEVICE | CHANNELS.described(shapes.CHANNEL),
-)
-async def channels(
-    request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
-) -> Response:
-    format_ = answers.chosen(request, asked.format)
-    found = await queries.device(database, device)
-    return CHANNELS.answer(request, format_, found.channels)

@@ -12,7 +12,7 @@ from api.problems import Unavailable
 from schema import migrate
 from schema.reachability import answer_within
 
-router = APIRouter(tags=["operation"])
+router = APIRouter(tags=["operation"], default_response_class=Response)
 
 
 READY_S = 1.5

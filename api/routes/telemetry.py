@@ -14,13 +14,25 @@ from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.database import Database
 from api.http import answers, cursors, description
-from api.http.parameters import Cursor, DeviceName, Duration, Instant, Parameters, Quality, listed, nearest, recent
+from api.http.parameters import (
+    Cursor,
+    DeviceName,
+    Duration,
+    Instant,
+    Parameters,
+    Quality,
+    UnitsAsked,
+    listed,
+    nearest,
+    recent,
+)
 from api.problems import BadParameter, TooMuch
 from api.queries import devices, telemetry_buckets
 from api.queries import telemetry as queries
 from api.queries.devices import Channel, DeviceChannels
 from api.queries.samples import Deadline
 from api.queries.selection import Selection
+from api.queries.shown_units import ShownUnits
 from api.queries.telemetry import Row
 from api.queries.telemetry_buckets import AGGREGATES, BucketRows, BucketWish, texts, unit
 from api.routes import Router
@@ -55,6 +67,7 @@ class TelemetryParameters(Parameters):
     aggregate: list[str] = Field(
         [], description=f"of each bucket: {', '.join(AGGREGATES)}; repeated or with commas. None: avg, min, max"
     )
+    unit: UnitsAsked = Field([])
     quality: Quality = "good"
     limit: int | None = Field(
         None,
@@ -98,7 +111,10 @@ async def samples(
     aggregates = _aggregates(asked)
     start = _start(request, asked)
     found = await devices.device(database, device)
-    channels = _channels(found, listed(asked.channel, asked.channels), start.position)
+    units = ShownUnits(asked.unit)
+    named = _channels(found, listed(asked.channel, asked.channels), start.position)
+    channels = units.of(named, times.Span(start.begin, start.end))
+    units.check()
     wanted = Selection(found, channels, start.begin, start.end, asked.quality == "all")
     if asked.bucket is not None:
         wish = BucketWish(Division(asked.bucket), tuple(aggregates))
@@ -119,7 +135,12 @@ async def samples(
     content = [[times.text(row.time), *row.values] for row in page]
     qualities = [row.qualities for row in page] if wanted.everything else None
     return _json(
-        wanted, None, [(c.name, c.unit, None) for c in channels], content, qualities=qualities, following=following
+        wanted,
+        None,
+        [(c.name, c.unit, None) for c in channels],
+        content,
+        qualities=qualities,
+        following=following,
     )
 
 
@@ -259,7 +280,8 @@ def _warnings(wanted: Selection, width: timedelta | None) -> list[str]:
         found.append("`from` is inside a bucket: the first bucket holds only what came from then on")
     if width is not None and times.floor(wanted.end, width) != wanted.end:
         found.append("`to` is inside a bucket: the last bucket holds only what came before")
-    return found
+    notes = (note for channel in wanted.channels if channel.shown for note in channel.shown.notes)
+    return [*found, *dict.fromkeys(notes)]
 
 
 def _title(channel: str, unit: str | None) -> str:

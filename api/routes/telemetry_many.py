@@ -19,6 +19,7 @@ from api.queries import latest as latest_queries
 from api.queries import selection, telemetry_at, telemetry_buckets, telemetry_plot, telemetry_raw
 from api.queries.samples import Deadline
 from api.queries.selection import Selected
+from api.queries.shown_units import ShownUnits
 from api.queries.telemetry_buckets import AGGREGATES, BucketRows, BucketWish, texts
 from api.queries.telemetry_columns import Columns, columns
 from api.queries.telemetry_raw import Position
@@ -259,7 +260,8 @@ class Reading:
 
     async def _at(self) -> Response:
         asked, instants = self._asked, self._asked.instants()
-        selected = await selection.resolve(self._database, asked)
+        time = times.Span(min(instants) - asked.max_age, max(instants) + asked.max_age)
+        selected = await selection.resolve(self._database, asked, time)
         table = columns(selected.selections, [None])
         count = len(instants) * len(selected.selections) * max(1, len(table.columns))
         if count > MOST_VALUES:
@@ -305,14 +307,16 @@ class Reading:
         names = {one.device.name: {channel.name for channel in one.channels} for one in selected.selections}
         wanted = latest_queries.WantedLatest(asked.max_age, None, asked.quality == "all")
         devices = [(one.device.device_id, one.device.name) for one in selected.selections]
+        units = ShownUnits(asked.unit)
         newest = [
             NewestSample(
                 device=item.device, channel=it.channel, unit=it.unit, time=it.time, value=it.value, quality=it.quality
             )
             for item in await latest_queries.of_devices(self._database, devices, wanted)
-            for it in item.values
+            for it in units.latest(item.values)
             if it.channel in names[item.device]
         ]
+        units.check()
         if self._format == "csv":
             rows = ([it.device, it.channel, it.unit, it.time, it.value, it.quality] for it in newest)
             return answers.csv_page(self._request, LONG_HEADER, rows)

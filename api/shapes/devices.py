@@ -1,4 +1,4 @@
-"""Devices and their channels: what is taken and what is given."""
+"""Devices: what is taken and what is given."""
 
 from __future__ import annotations
 
@@ -43,12 +43,6 @@ class DeviceAnswer(Answer):
     tags: list[str]
 
 
-class ChannelAnswer(Answer):
-    channel: str
-    unit: Annotated[str | None, about("null: not known yet")]
-    description: str | None
-
-
 DEVICE = example(
     DeviceAnswer,
     """{"device": "br-1", "state": "active", "registered_at": "2026-11-20T07:45:00.000000Z",
@@ -57,7 +51,6 @@ DEVICE = example(
  "last_frame_at": "2026-11-20T07:45:00.000000Z", "title": "Fermenter 3", "location": "Hall 2/Bay 4",
  "tags": ["ecoli", "pilot"]}""",
 )
-CHANNEL = {"channel": "ph", "unit": "pH", "description": "pH, process value"}
 
 
 class DeviceDetail(DeviceAnswer):

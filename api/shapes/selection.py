@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from api.http.parameters import Instant, Parameters, Quality
+from api.http.parameters import Instant, Parameters, Quality, UnitsAsked
 from api.shapes.devices import MOST_TAGS
 
 PHASE_EXAMPLES = ["batch"]
@@ -50,4 +50,5 @@ class SelectionParameters(Parameters):
         description="the newest time in which the device was in this phase, by its events; `from` and `to` bound it",
         examples=PHASE_EXAMPLES,
     )
+    unit: UnitsAsked = Field([])
     quality: Quality = "good"

@@ -124,19 +124,20 @@ class Evaluator:
         if self._rules_told.is_set() or now >= self._look_due or not all(map(self._covers, acts)):
             await self._look(store, now)
         watches = list(self._watches.values())
-        notes = await self._feed.notes(watches, now)
+        if now >= self._intakes_due:  # before the frames, of which it says that they are stored
+            self._intakes_due, self._intakes = now + self._timing.tick_s, await store.intakes(now)
         complete: list[DeviceWatch] = []
         behind = 0
-        for first in range(0, len(watches), AT_ONCE):
-            reading = await self._feed.read(watches[first : first + AT_ONCE], notes, now)
-            await self._give(reading, now)
-            complete += reading.complete
-            behind += len(reading.more)
-            for watch in reading.more:
-                watch.behind_since = watch.behind_since or now
+        async with self._feed.snapshot() as snapshot:
+            notes = await self._feed.notes(snapshot, watches, now)
+            for first in range(0, len(watches), AT_ONCE):
+                reading = await self._feed.read(snapshot, watches[first : first + AT_ONCE], notes, now)
+                await self._give(reading, now)
+                complete += reading.complete
+                behind += len(reading.more)
+                for watch in reading.more:
+                    watch.behind_since = watch.behind_since or now
         outcomes = [outcome for act in acts if (outcome := self._act(act, at)) is not None]
-        if now >= self._intakes_due:
-            self._intakes_due, self._intakes = now + self._timing.tick_s, await store.intakes(now)
         for watch in complete:
             watch.behind_since = None
             if now >= watch.tick_due:

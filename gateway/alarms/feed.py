@@ -4,6 +4,8 @@
 with a newer time, and every further part of the newest (the same time, another layout). The gateway notes frames that
 cannot be found so, because a newer one is stored (gateway/storage/late.py): a block of other channels, or a clock that
 was set back. They are read by these notes. Within one reading the engine gets all of them in the order of receipt.
+Notes and frames are read in one transaction, as they were at one moment: of what is committed between two queries, the
+engine would get the end before the beginning.
 
 After a clock was set back, the notes alone lead to the device's frames until its clock shows a time that it never did.
 
@@ -16,7 +18,8 @@ Of phases, it gives the events of type `phase` newer than the last one; if it ga
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
@@ -24,7 +27,7 @@ import asyncpg
 import structlog
 
 from gateway.alarms.watch import DeviceWatch
-from gateway.runtime.database import Pool
+from gateway.runtime.database import Pool, PoolConnection
 from schema.alarms.engine import moment
 from schema.alarms.timeline import Position
 
@@ -116,31 +119,40 @@ class FrameFeed:
         """The device's time, in s since 1970, before which its frames are not evaluated any more."""
         return now - (position.received - position.time) - self._catch_up_s
 
-    async def read(self, watches: Sequence[DeviceWatch], notes: LateNotes, now: float) -> FeedReading:
-        """Read what is new for `watches`. `now` is the database's clock, in s since 1970, read before, as `notes`."""
-        first = await self._first([watch for watch in watches if watch.is_new])
-        phases = await self._phases(watches)
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[PoolConnection]:
+        """A transaction that shows the database as it is at its first query. A turn reads all by it."""
+        async with self._pool.acquire() as snapshot, snapshot.transaction(isolation="repeatable_read", readonly=True):
+            yield snapshot
+
+    async def read(
+        self, snapshot: PoolConnection, watches: Sequence[DeviceWatch], notes: LateNotes, now: float
+    ) -> FeedReading:
+        """Read what is new for `watches`. `now` is the database's clock, in s since 1970, read before; `notes` are of
+        the same snapshot."""
+        first = await self._first(snapshot, [watch for watch in watches if watch.is_new])
+        phases = await self._phases(snapshot, watches)
         frames: dict[int, list[asyncpg.Record]] = {}
         complete: list[DeviceWatch] = []
         more: list[DeviceWatch] = []
         for lane in self._lanes([watch for watch in watches if not watch.is_new], now):
-            for row in await self._news(lane, now):
+            for row in await self._news(snapshot, lane, now):
                 frames.setdefault(row["device_id"], []).append(row)
             for watch in lane:
                 (complete if len(frames.get(watch.device.device_id, ())) < PIECE else more).append(watch)
-        await self._late(watches, notes, first, frames)
+        await self._late(snapshot, watches, notes, first, frames)
         for rows in frames.values():
             rows.sort(key=receipt)
-        await self._learn_layouts([*first, *(row for rows in frames.values() for row in rows)])
+        await self._learn_layouts(snapshot, [*first, *(row for rows in frames.values() for row in rows)])
         for watch in watches:
             watch.is_new = False
         return FeedReading(first, frames, phases, complete, more)
 
-    async def notes(self, watches: Collection[DeviceWatch], now: float) -> LateNotes:
-        """Notes of late frames of `watches` that were not read yet, by device_id, in order. Call it before `read`."""
+    async def notes(self, snapshot: PoolConnection, watches: Collection[DeviceWatch], now: float) -> LateNotes:
+        """Notes of late frames of `watches` that were not read yet, by device_id, in order."""
         since = now - self._catch_up_s if self._noted_since is None else self._noted_since
         read_until = [watch.late_id for watch in watches]
-        rows = await self._pool.fetch(NOTES, _ids(watches), read_until, moment(since), NOTES_AT_ONCE)
+        rows = await snapshot.fetch(NOTES, _ids(watches), read_until, moment(since), NOTES_AT_ONCE)
         notes: LateNotes = {}
         for row in rows:
             notes.setdefault(row["device_id"], []).append(row)
@@ -164,7 +176,7 @@ class FrameFeed:
             self._far_due = now + FAR_S
         return [lane for lane in (near, far) if lane]
 
-    async def _news(self, lane: Sequence[DeviceWatch], now: float) -> list[asyncpg.Record]:
+    async def _news(self, snapshot: PoolConnection, lane: Sequence[DeviceWatch], now: float) -> list[asyncpg.Record]:
         since, layouts = [], []
         for watch in lane:
             position = watch.engine.position
@@ -173,10 +185,11 @@ class FrameFeed:
             newest = begin if position is None else max(position.time, position.before_set_back, begin)
             since.append(moment(newest))
             layouts.append("{" + ",".join(map(str, watch.layouts)) + "}" if is_newest else "{null}")
-        return list(await self._pool.fetch(NEWS, _ids(lane), since, layouts, min(since), PIECE))
+        return list(await snapshot.fetch(NEWS, _ids(lane), since, layouts, min(since), PIECE))
 
     async def _late(
         self,
+        snapshot: PoolConnection,
         watches: Sequence[DeviceWatch],
         notes: LateNotes,
         first: Sequence[asyncpg.Record],
@@ -202,30 +215,32 @@ class FrameFeed:
         columns = [[note[name] for note in chosen] for name in names]
         bounds = min(columns[1]), max(columns[2])
         known = {(row["device_id"], row["time"], row["layout_id"]) for rows in frames.values() for row in rows}
-        for row in await self._pool.fetch(LATE, *columns, *bounds):
+        for row in await snapshot.fetch(LATE, *columns, *bounds):
             if (key := (row["device_id"], row["time"], row["layout_id"])) not in known:
                 known.add(key)
                 frames.setdefault(row["device_id"], []).append(row)
 
-    async def _first(self, watches: Sequence[DeviceWatch]) -> list[asyncpg.Record]:
-        return list(await self._pool.fetch(FIRST, _ids(watches))) if watches else []
+    async def _first(self, snapshot: PoolConnection, watches: Sequence[DeviceWatch]) -> list[asyncpg.Record]:
+        return list(await snapshot.fetch(FIRST, _ids(watches))) if watches else []
 
-    async def _learn_layouts(self, rows: Iterable[asyncpg.Record]) -> None:
+    async def _learn_layouts(self, snapshot: PoolConnection, rows: Iterable[asyncpg.Record]) -> None:
         unknown = {row["layout_id"] for row in rows} - self.layouts.keys()
         if unknown:
-            for layout_id, names in await self._pool.fetch(LAYOUTS, list(unknown)):
+            for layout_id, names in await snapshot.fetch(LAYOUTS, list(unknown)):
                 self.layouts[layout_id] = tuple(names)
 
     # -- phases
 
-    async def _phases(self, watches: Sequence[DeviceWatch]) -> dict[int, list[asyncpg.Record]]:
+    async def _phases(
+        self, snapshot: PoolConnection, watches: Sequence[DeviceWatch]
+    ) -> dict[int, list[asyncpg.Record]]:
         followed = [watch for watch in watches if watch.follows_phases]
         rows: list[asyncpg.Record] = []
         if begun := [watch for watch in followed if watch.engine.phase_time]:
             since = [moment(watch.engine.phase_time) for watch in begun]
-            rows += await self._pool.fetch(PHASES, _ids(begun), since, min(since), PIECE)
+            rows += await snapshot.fetch(PHASES, _ids(begun), since, min(since), PIECE)
         if others := [watch for watch in followed if not watch.engine.phase_time]:
-            rows += await self._pool.fetch(FIRST_PHASES, _ids(others))
+            rows += await snapshot.fetch(FIRST_PHASES, _ids(others))
         phases: dict[int, list[asyncpg.Record]] = {}
         for row in rows:
             phases.setdefault(row["device_id"], []).append(row)

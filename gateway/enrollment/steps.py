@@ -214,6 +214,7 @@ class Steps:
                 numbers = await store.numbers(connection, device_id)
                 credential, identity = self._login(known.device, device_id, numbers, proof)
                 await store.pin(connection, session, device_id)
+                await store.claim(connection, session, device_id)
                 th3 = handshake.transcript(session.hello, handshake.body_of(session.challenge), proof)
                 nonce = random.token_bytes(handshake.BOX_NONCE_BYTES)
                 reply = handshake.grant(session.txn, identity, keys, th3, nonce)

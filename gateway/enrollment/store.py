@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import asyncpg
+import msgspec
 
 from gateway import metrics
 from gateway.enrollment.decisions import CellLoad, EnrollmentSession, HandshakeState, KnownSerial
@@ -74,6 +75,8 @@ insert into devices (name, state) values ($1, 'pending')
 on conflict (name) do update set name = excluded.name returning device_id, state"""
 PIN = """
 update serials set device_id = $2, identity_key = $3 where serial = $1"""
+CLAIM = "select channels_claim($1, $2::jsonb, $3)"
+MODEL = "update devices set model = $2 where device_id = $1 and model is distinct from $2"
 NUMBERS = """
 select (select coalesce(max(generation), 0) + 1 from credentials where device_id = $1) as generation,
        greatest((select max(boot) from statuses where device_id = $1),
@@ -244,6 +247,16 @@ async def device(connection: PoolConnection, name: str) -> tuple[int, str]:
 async def pin(connection: PoolConnection, session: EnrollmentSession, device_id: int) -> None:
     """Bind the serial number to the device and to the identity key of the handshake."""
     await connection.execute(PIN, session.serial, device_id, session.identity_key)
+
+
+async def claim(connection: PoolConnection, session: EnrollmentSession, device_id: int) -> None:
+    """Note what the firmware says of its hardware and channels: its proof was right, so it is who it says."""
+    hello = msgspec.json.decode(session.hello, type=Hello)
+    if hello.hardware:
+        await connection.execute(MODEL, device_id, shown(hello.hardware))
+    if hello.described:
+        said = msgspec.json.encode(hello.described).decode()
+        await connection.execute(CLAIM, device_id, said, f"enrollment {session.txn}")
 
 
 async def numbers(connection: PoolConnection, device_id: int) -> NextLogin:

@@ -23,9 +23,6 @@ from schema.messages import BAD, GOOD
 MOST_QUALITY = 32767
 """The greatest quality that a message may give."""
 
-Convert = Callable[[ColumnPlan, NDArray[np.float64]], NDArray[np.float64]]
-"""Converts the values of a column, shape (n,), from the unit in the file to the one that is stored."""
-
 
 class TableTimes(NamedTuple):
     """When the rows of a table are, and of which device."""
@@ -49,11 +46,13 @@ class FrameGroup(NamedTuple):
     """Shape (n, channels); NaN where there is no number."""
     quality: NDArray[np.int64] | None
     """Shape (n, channels), as in a message, or NOT_SENT; None: all values are there, and good."""
+    units: tuple[str | None, ...]
+    """The unit of the values of each channel; None: the file does not say it."""
 
     def part(self, begin: int, end: int) -> FrameGroup:
         """The frames from `begin` to `end`."""
         quality = None if self.quality is None else self.quality[begin:end]
-        return FrameGroup(self.device, self.channels, self.times[begin:end], self.values[begin:end], quality)
+        return self._replace(times=self.times[begin:end], values=self.values[begin:end], quality=quality)
 
     @property
     def samples(self) -> int:
@@ -94,9 +93,7 @@ def table_times(plan: TablePlan, mapping: FileMapping, refusals: Refusals) -> Ta
     return TableTimes(instants, list(known), of)
 
 
-def frame_groups(
-    plan: TablePlan, times: TableTimes, decimal: Decimal, convert: Convert, refusals: Refusals
-) -> Iterator[FrameGroup]:
+def frame_groups(plan: TablePlan, times: TableTimes, decimal: Decimal, refusals: Refusals) -> Iterator[FrameGroup]:
     """The frames of a table. A cell that is empty, or refused, is as if its channel had not been sent."""
     indices = [column.number for column in plan.columns]
     indices += [column.quality for column in plan.columns if column.quality is not None]
@@ -112,15 +109,15 @@ def frame_groups(
             return numbers(columns[number], decimal, refuse)
 
         read = [_column(column, cells) for column in plan.columns]
-        converted = [convert(column, found.values) for column, (found, _) in zip(plan.columns, read, strict=True)]
         for device, members, dated in _of_devices(plan, times, clocks, instants):
             states = np.column_stack([read[k][0].states for k in members])
             rows = dated[(states[dated] != EMPTY).any(axis=1)]
             if len(rows):
-                values = np.column_stack([converted[k] for k in members])[rows]
+                values = np.column_stack([read[k][0].values for k in members])[rows]
                 quality = _qualities([read[k][1] for k in members], states[rows], rows)
                 channels = tuple(plan.columns[k].channel for k in members)
-                yield FrameGroup(device, channels, instants[rows], values, quality)
+                units = tuple(plan.columns[k].unit for k in members)
+                yield FrameGroup(device, channels, instants[rows], values, quality, units)
 
 
 # -- columns

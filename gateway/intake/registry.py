@@ -8,7 +8,6 @@ EXACT_LAYOUTS of them, the union with all channels it ever sent: random subsets 
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from gateway.errors import Rejected
 from gateway.items import Channels, Device, SlotMapping
 from gateway.runtime.database import PoolConnection
+from schema.channels import wrong_in_name
 from schema.reasons import Reason
 from schema.topics import is_device_name
 
@@ -28,9 +28,6 @@ CACHED_MAPPINGS = 512
 
 INTERNING = 0x696E7465
 """Key of the advisory lock under which channels and layouts are inserted."""
-
-NOT_IN_NAMES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode's control and format characters, lone surrogates, and separators of lines: nobody sees them in a name."""
 
 
 def check_channels(channels: Channels, most: int) -> None:
@@ -42,21 +39,8 @@ def check_channels(channels: Channels, most: int) -> None:
     if len(set(channels)) < len(channels):
         raise Rejected(Reason.BAD_CHANNEL, "a channel stands twice")
     for name in channels:
-        if wrong := _wrong_in_name(name):
+        if wrong := wrong_in_name(name):
             raise Rejected(Reason.BAD_CHANNEL, f"channel {name[:80]!r}: {wrong}")
-
-
-def _wrong_in_name(name: str) -> str | None:
-    """What is wrong with a channel's name: two that look alike would be two channels. None if nothing is."""
-    if not 1 <= len(name) <= 64:
-        return "a name has 1 to 64 characters"
-    if any(unicodedata.category(sign) in NOT_IN_NAMES for sign in name):
-        return "a name has no control characters, and none that cannot be seen"
-    if name != name.strip():
-        return "a name has no blanks at its ends"
-    if not unicodedata.is_normalized("NFC", name):
-        return f"write the name in Unicode's form NFC: {unicodedata.normalize('NFC', name)!a}"
-    return None
 
 
 class Registry:

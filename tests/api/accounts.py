@@ -136,7 +136,8 @@ async def refresh(client: httpx2.AsyncClient, token: str) -> httpx2.Response:
     return await client.post("/api/v1/auth/refresh", json={"refresh_token": token})
 
 
-async def until_is(client: httpx2.AsyncClient, headers: dict[str, str], status: int, seconds: float = 1) -> None:
+async def until_is(client: httpx2.AsyncClient, headers: dict[str, str], status: int, seconds: float = 5) -> None:
+    """Until the answer has that status: by a notification, since without one it would take 10 s."""
     end = time.monotonic() + seconds
     while await me(client, headers) != status:
         assert time.monotonic() < end

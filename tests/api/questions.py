@@ -10,7 +10,7 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, APIWebSocketRoute
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import Mount, Route
 
 from api.access.roles import Role, Scope
 from api.edge.shortcuts import Fixed
@@ -106,6 +106,16 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/devices": Question(DEVICES, query=lambda t: {"q": t.known["device"]}),
     "GET /api/v1/devices/{device}": Question(DEVICES),
     "GET /api/v1/devices/{device}/channels": Question(DEVICES),
+    "GET /api/v1/devices/{device}/channels/{channel}": Question(DEVICES),
+    "PATCH /api/v1/devices/{device}/channels/{channel}": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "unit": "mine", "title": "mine"}
+    ),
+    "GET /api/v1/channels": Question(DEVICES),
+    "GET /api/v1/channels/{channel}": Question(DEVICES),
+    "PATCH /api/v1/channels/{channel}": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "unit": "mine", "title": "mine"}, refusal=200
+    ),
+    "GET /api/v1/standard-channels": Question(DEVICES, shows=False),
     "GET /api/v1/devices/{device}/status": Question(DEVICES),
     "PATCH /api/v1/devices/{device}": Question(
         (ENGINEER, Scope.DEVICES_WRITE), lambda t: {**WHY, "title": "mine", "tags": ["mine"]}
@@ -152,6 +162,9 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/live-data": Question(TELEMETRY, query=lambda t: {"device": t.known["device"]}),
     "SOCKET /api/v1/ws/live-data": Question(TELEMETRY, query=lambda t: {"channel": t.known["channel"]}),
     "SOCKET /ws/live-data": Question(TELEMETRY),
+    "GET /api/v1/device-status": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
+    "SOCKET /api/v1/ws/device-status": Question(DEVICES),
+    "SOCKET /ws/device-status": Question(DEVICES),
     "GET /api/v1/alarms/health": Question(ALARMS),
     "GET /api/v1/alarms/{device}/{rule}": Question(ALARMS),
     **{
@@ -266,7 +279,7 @@ SHOWING = frozenset({"GET", SOCKET})
 
 def routes(app: FastAPI) -> Iterator[tuple[str, str, Asked]]:
     """Method, path and route of each; what cannot be looked into must be one of the plain ones."""
-    for route in _all(app.routes):
+    for route in app.routes:
         if isinstance(route, APIRoute):
             for method in sorted(route.methods or ()):
                 if f"{method} {route.path}" not in PLAIN:
@@ -281,15 +294,6 @@ def routes(app: FastAPI) -> Iterator[tuple[str, str, Asked]]:
             assert isinstance(route, Route), f"{route}: has no question"
             for method in sorted(route.methods or ()):
                 assert f"{method} {route.path}" in PLAIN, f"{method} {route.path}: has no question"
-
-
-def _all(found: list[BaseRoute]) -> Iterator[BaseRoute]:
-    for route in found:
-        router = getattr(route, "original_router", None)  # FastAPI's include_router keeps it whole
-        if router is None:
-            yield route
-        else:
-            yield from _all(router.routes)
 
 
 def needs(route: Asked) -> list[tuple[Role, Scope]]:

@@ -68,6 +68,7 @@ async def settle(sql: asyncpg.Connection, name: str, number: int) -> Tenant:
     it = Tenant(name, await organization(sql, name))
     await sql.execute("update organizations set title = $2 where name = $1", name, it.word())
     await _devices(sql, it, number)
+    await _describe(sql, it, None, "ph")
     await _alarms(sql, it)
     await _enrollment(sql, it)
     await _people(sql, it)
@@ -91,7 +92,7 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
     layout = await plant.layout(device_id, channel, "ph")
     value = float(it.secret(f"{number}.{secrets.randbelow(10**9):09}7"))
     await plant.frames(device_id, layout, [(at(n), [value, value], [0, 1] if n else None) for n in range(3)])
-    await sql.execute("update channels set unit = $2, description = $2 where name = $1", channel, it.word())
+    await _describe(sql, it, device_id, channel)
     await sql.execute(
         "insert into device_streams (device_id, boot, received) values ($1, $2, '{[0,3),[4,5)}')", device_id, number
     )
@@ -102,6 +103,7 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
         *(device_id, at(-200), at(-100), at(-1)),
     )
     await plant.status(device_id, number, at(0), True, it.word())
+    await sql.execute("insert into device_heard values ($1, $2)", device_id, at(0))
     await plant.event(device_id, at(1), it.word(), {it.word(): it.word()})
     it.objects["quarantine"] = str(await plant.quarantine(at(2), device, "malformed", f"({it.word()})".encode()))
     await sql.execute(
@@ -131,6 +133,7 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
             *(it.organization_id, device_id, it.word(), it.word()),
         )
     )
+    it.objects["channel"] = channel
     it.known |= {"device": device, "channel": channel, "idempotency": idempotency}
     await _jobs(sql, it)
 
@@ -146,6 +149,15 @@ async def _jobs(sql: asyncpg.Connection, it: Tenant) -> None:
         *(json.dumps({it.word(): it.word()}), it.word()),
     )
     it.objects["job"] = it.secret(str(job))
+
+
+async def _describe(sql: asyncpg.Connection, it: Tenant, device_id: int | None, channel: str) -> None:
+    """Somebody says something of a channel: of one device, or of all."""
+    change = json.dumps({"unit": it.word(), "title": it.word()})
+    await sql.execute(
+        "select channel_describe($1, $2, $3, $4, null, null, $5, $6)",
+        *(it.organization_id, device_id, channel, change, it.word(), it.word()),
+    )
 
 
 async def _alarms(sql: asyncpg.Connection, it: Tenant) -> None:
@@ -250,7 +262,7 @@ async def give(sql: asyncpg.Connection, giver: Tenant, taker: Tenant) -> None:
     device = giver.known["device"]
     await sql.execute("select set_config('biogate.organization', $1, false)", str(giver.organization_id))
     await sql.execute("select api.device_give($1, $2, 'eva', 'sold')", device, taker.name)
-    names = ("device", "annotation", "quarantine", "command")
+    names = ("device", "channel", "annotation", "quarantine", "command")
     taker.objects |= {name: giver.objects[name] for name in names}
     taker.known |= {name: giver.known[name] for name in ("device", "channel")}
     words = taker.of_device[device] = giver.of_device.pop(device)
@@ -328,6 +340,8 @@ WHOSE = {
     "backups": EVERYTHING,
     "cells": EVERYTHING,
     "challenge_salts": EVERYTHING,
+    "channel_descriptions": OF_ORGANIZATION,
+    "channel_units": OF_ORGANIZATION,
     "channels": EVERYTHING,
     "claim_imports": EVERYTHING,
     "commands": OF_ORGANIZATION,

@@ -278,14 +278,14 @@ async def test_waiting_ends_with_the_command(device: int, plant: Plant, client: 
     await plant.sql.execute("update commands set state = 'refused', ended_at = now(), detail = 'no such channel'")
     command = (await waiting).json()
     assert (command["state"], command["detail"]) == ("refused", "no such channel")
-    assert asyncio.get_running_loop().time() - begun < 3
+    assert asyncio.get_running_loop().time() - begun < 15
 
 
 async def test_waiting_is_over_when_patience_is(device: int, client: httpx2.AsyncClient) -> None:
     address = (await ask(client)).headers["location"]
     begun = asyncio.get_running_loop().time()
     assert (await client.get(address, params={"wait": "1s"})).json()["state"] == "waiting"
-    assert 0.9 < asyncio.get_running_loop().time() - begun < 3
+    assert 0.9 < asyncio.get_running_loop().time() - begun < 15
     assert_problem(await client.get(address, params={"wait": "61s"}), 422)
 
 

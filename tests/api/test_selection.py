@@ -16,6 +16,7 @@ from api.queries.selection import Selected, expression, matching, resolve
 from api.settings import ApiSettings
 from api.shapes.selection import SelectionParameters
 from schema import times
+from schema.channels import ChannelTerms
 from tests.api.plant import Plant, at, text
 
 
@@ -126,7 +127,7 @@ async def test_a_phase_lasts_from_the_first_event_that_names_it_to_the_next_that
 
 
 def channel(number: int, name: str) -> Channel:
-    return Channel(number, name, None, None, 1, {1: number})
+    return Channel(number, name, ChannelTerms(None, None, None, None, None, None, None, False), 1, {1: number})
 
 
 def test_a_name_that_there_is_comes_before_its_meaning_as_a_pattern() -> None:

@@ -100,7 +100,7 @@ async def test_an_access_token_that_has_been_good_expires(database_url: str, dat
         session = await log_in(client, EVA)
         assert session["expires_in"] == 2
         assert await me(client, session["headers"]) == 200
-        await until_is(client, session["headers"], 401, 4)
+        await until_is(client, session["headers"], 401, 9)
         answer = await client.post("/api/v1/auth/refresh", json={"refresh_token": session["refresh_token"]})
         assert await me(client, bearer(answer.json()["access_token"])) == 200
 

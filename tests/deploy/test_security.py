@@ -35,7 +35,7 @@ def context(broker: Broker, version: ssl.TLSVersion | None = None) -> ssl.SSLCon
 
 def shake_hands(port: int, tls: ssl.SSLContext, name: str = "localhost") -> ssl.SSLSocket:
     """A connection; raises what the handshake raises. With TLS 1.3 some refusals come with a read."""
-    return tls.wrap_socket(socket.create_connection((LOOPBACK, port), timeout=5), server_hostname=name)
+    return tls.wrap_socket(socket.create_connection((LOOPBACK, port), timeout=20), server_hostname=name)
 
 
 def alert(error: ssl.SSLError, name: str) -> bool:
@@ -143,7 +143,7 @@ async def test_logins_made_at_run_time_outlive_a_restart_and_a_kill(secure_broke
     async with client(broker, broker.port, "admin") as admin:
         await admin.subscribe(f"{topic}/response")
         await admin.publish(topic, json.dumps(command))
-        await asyncio.wait_for(anext(aiter(admin.messages)), 5)
+        await asyncio.wait_for(anext(aiter(admin.messages)), 20)
     server.restart()
     server.kill()
     assert server.process.wait(10)

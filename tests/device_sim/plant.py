@@ -83,7 +83,7 @@ class Plant:
         )
         return [(row["username"], row["state"]) for row in rows]
 
-    async def until(self, query: str, *arguments: object, seconds: float = 20) -> None:
+    async def until(self, query: str, *arguments: object, seconds: float = 30) -> None:
         """Until the query says true."""
         async with asyncio.timeout(seconds):
             while not await self.database.fetchval(query, *arguments):

@@ -96,7 +96,7 @@ class Subscriber:
             for device, pairs in receipts.items():
                 await self.receipt(device, *((boot, seq) for boot, seq in pairs if seq >= 0))
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 10) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
                 await asyncio.sleep(0.02)

@@ -136,7 +136,7 @@ def test_frames_that_were_not_acknowledged_make_it_fail(prefix: str) -> None:
     summary = finish(process)
     assert process.returncode == 1
     assert summary["unacknowledged"] == 2
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 30
 
 
 def test_a_wrong_prefix_is_refused(broker: BrokerFixture) -> None:

@@ -87,7 +87,7 @@ class Cell:
             generation,
         )
 
-    async def settled(self, timeout_s: float = 15) -> None:
+    async def settled(self, timeout_s: float = 30) -> None:
         """Until nothing is due."""
         query = "select not exists (select from credentials where wanted <> applied)"
         await eventually(lambda: self.value(query), timeout_s, lambda: self.sql("select * from credentials"))
@@ -121,7 +121,7 @@ class Cell:
             identifier=client_id or f"test-{new_salt().hex()}",
             protocol=aiomqtt.ProtocolVersion.V5,
             clean_start=True,
-            timeout=5,
+            timeout=20,
         )
 
     async def gets_in(self, username: str, client_id: str | None = None, password: str | None = None) -> bool:

@@ -46,7 +46,7 @@ async def command(database: asyncpg.Connection, identifier: uuid.UUID) -> asyncp
     return await database.fetchrow("select * from commands where command_id = $1", identifier)
 
 
-async def until_state(database: asyncpg.Connection, identifier: uuid.UUID, state: str, seconds: float = 15) -> Any:
+async def until_state(database: asyncpg.Connection, identifier: uuid.UUID, state: str, seconds: float = 30) -> Any:
     query = "select state = $2 from commands where command_id = $1"
     await eventually(
         lambda: database.fetchval(query, identifier, state), seconds, lambda: command(database, identifier)
@@ -64,7 +64,7 @@ class Device:
     def __init__(self, name: str, client: aiomqtt.Client) -> None:
         self.name, self.client = name, client
 
-    async def next(self, seconds: float = 10) -> aiomqtt.Message:
+    async def next(self, seconds: float = 30) -> aiomqtt.Message:
         async with asyncio.timeout(seconds):
             return await anext(aiter(self.client.messages))
 

@@ -122,7 +122,7 @@ def counts(outcome: ItemCounts, kind: Any = "frame") -> tuple[int, int, int, int
     return outcome.committed[kind], outcome.duplicate[kind], outcome.quarantined[kind], outcome.discarded[kind]
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 10) -> None:
+async def until(condition: Callable[[], Any], timeout_s: float = 30) -> None:
     """Wait for another process or task: until `condition`, or what it returns to be awaited, is true."""
     async with asyncio.timeout(timeout_s):
         while True:

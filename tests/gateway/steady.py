@@ -29,7 +29,7 @@ class GoodDevice:
         """The number of frames sent, when the broker has all of them."""
         self._stop.set()
         self._thread.join()
-        wait_until(lambda: not self._client._out_messages, 10)
+        wait_until(lambda: not self._client._out_messages, 30)
         self._client.disconnect()
         self._client.loop_stop()
         return self._sent

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
-from tests.conftest import with_database
+from tests.conftest import fresh_database
 
 
-@pytest.fixture
-async def empty_url(postgres_url: str) -> AsyncIterator[str]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def empty_url(maintenance: asyncpg.Connection, postgres_url: str) -> AsyncIterator[str]:
     """A database in which nothing has run."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"create database {name}")
-    yield with_database(postgres_url, name)
-    await admin.execute(f"drop database {name} with (force)")
-    await admin.close()
+    async with fresh_database(maintenance, postgres_url, "template1") as url:
+        yield url
 
 
 @pytest.fixture

@@ -256,13 +256,13 @@ async def test_gateways_hear_at_once_of_what_there_is_to_do(db: asyncpg.Connecti
     try:
         number = await device(db)
         await login(db, number, 1)
-        assert await asyncio.wait_for(heard.get(), 5) == ("biogate_access", "")
+        assert await asyncio.wait_for(heard.get(), 20) == ("biogate_access", "")
         await db.execute("update credentials set applied = 'present'")
         await db.execute("select enrollment_switch('main', false, $1, $2)", *WHO)
-        assert await asyncio.wait_for(heard.get(), 5) == ("biogate_access", "")
+        assert await asyncio.wait_for(heard.get(), 20) == ("biogate_access", "")
         txn = await begin(db, state="awaiting")
         await db.execute("select enrollment_approve($1, null, $2, $3)", txn, *WHO)
-        assert await asyncio.wait_for(heard.get(), 5) == ("biogate_enrollment", txn)
+        assert await asyncio.wait_for(heard.get(), 20) == ("biogate_enrollment", txn)
         assert heard.empty()
     finally:
         await listener.close()

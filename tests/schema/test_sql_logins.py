@@ -105,13 +105,16 @@ async def test_aggregates_are_those_of_the_plain_views(
 ) -> None:
     """In both editions, and in the same columns."""
     for view in ("telemetry_1m", "telemetry_1h"):
-        columns = "bucket, device_id, c.name, c.unit, sum, count, min, max, first, last, bad"
+        columns = (
+            "bucket, device_id, c.name, coalesce(t.units[1], t.unit) as unit, sum, count, min, max, first, last, bad"
+        )
         wanted = await database.fetch(
             f"select d.name as device, {columns} from public.{view}"
-            " join devices d using (device_id) join channels c using (channel_id) where d.organization_id = $1",
+            " join devices d using (device_id) join channels c using (channel_id)"
+            " join channel_terms t using (device_id, channel_id) where d.organization_id = $1",
             tenants["main"].organization_id,
         )
-        shown = columns.replace("c.name", "channel").replace("c.unit", "unit")
+        shown = columns.replace("c.name", "channel").replace("coalesce(t.units[1], t.unit) as unit", "unit")
         found = await login.fetch(f"select device, {shown} from {view}")
         assert sorted(map(repr, map(tuple, found))) == sorted(map(repr, map(tuple, wanted)))
         assert len(found) == 2

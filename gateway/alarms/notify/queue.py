@@ -113,7 +113,11 @@ select q.notification_id, q.kind, q.times, q.rule_id, q.device_id, q.n, q.about,
   left join alarms a on a.rule_id = q.rule_id and a.device_id = q.device_id
   left join alarm_rules r on r.rule_id = q.rule_id
   left join devices d on d.device_id = q.device_id
-  left join channels c on c.name = r.definition -> 'when' ->> 'channel'
+  left join lateral (
+       select t.unit from channel_terms t
+        where t.device_id = q.device_id
+          and t.channel_id = (select channel_id from channels n where n.name = r.definition -> 'when' ->> 'channel')
+       ) c on true
   left join alarm_transitions t on t.rule_id = a.rule_id and t.device_id = a.device_id and t.n = a.n
   join alarm_routes me on me.route_id = q.route_id
   left join alarm_routes o on o.organization_id = me.organization_id and o.name = q.about

@@ -310,7 +310,8 @@ async def test_who_has_lost_the_lead_writes_nothing(plant: Plant, database_url: 
         watch = DeviceWatch(covered[0])
         watch.begin(*covered, at)
         feed = FrameFeed(pool, 3600)
-        reading = await feed.read([watch], {}, at)
+        async with feed.snapshot() as snapshot:
+            reading = await feed.read(snapshot, [watch], {}, at)
         watch.first_frame(reading.first[0], feed.layouts[reading.first[0]["layout_id"]], is_old=False)
         assert len(watch.made) == 1
         await plant.database.execute("update alarm_lead set epoch = epoch + 1")

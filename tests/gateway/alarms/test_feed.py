@@ -6,6 +6,10 @@ import asyncpg
 import pytest
 
 from gateway.alarms import feed
+from gateway.alarms.alarm_store import AlarmStore
+from gateway.alarms.coverage import Coverage
+from gateway.alarms.watch import DeviceWatch
+from gateway.runtime.database import Pool
 from tests.gateway.alarms.plant import HIGH, Plant, evaluated, moment, now
 
 RAISED, RETURNED = ("condition", "unacknowledged"), ("return", "returned-unacknowledged")
@@ -91,6 +95,31 @@ async def test_a_phase_in_a_backlog_counts_from_its_time_on(plant: Plant, databa
         await plant.becomes("r1", *outside, ("phase", "normal"), RAISED)
     times = await plant.database.fetch("select at from alarm_transitions where n > 2 order by n")
     assert [row["at"] for row in times] == [moment(t + entered)] * 2
+
+
+async def test_a_block_that_is_committed_during_a_reading_comes_whole_with_the_next(plant: Plant, pool: Pool) -> None:
+    await plant.know()
+    await plant.rule("y-high", {"kind": "limit", "channel": "y", "level": "high", "limit": 10.0}, stale_after=86_400)
+    store, reader = AlarmStore(pool, 0), feed.FrameFeed(pool, 3600)
+    device, rules = Coverage().of(await store.rules(), await store.devices()).popitem()[1]
+    watch = DeviceWatch(device)
+    watch.begin(device, rules, now())
+    t = now() - 39
+    await plant.commit(device.name, [(t + n, {"x": 1.0}) for n in range(10)], first=0)
+
+    async def read(*block: tuple[float, dict[str, float]]) -> list[float]:
+        """The times of the block's frames read; it is committed between the first query of a reading and the others."""
+        async with reader.snapshot() as snapshot:
+            notes = await reader.notes(snapshot, [watch], now())
+            await plant.commit(device.name, block, first=10)
+            found = await reader.read(snapshot, [watch], notes, now())
+        for row in found.first:
+            watch.first_frame(row, reader.layouts[row["layout_id"]], is_old=False)
+        return [row["time"].timestamp() for rows in found.frames.values() for row in rows if row["seq"] >= 10]
+
+    assert await read() == []  # the first is known from now on
+    assert await read(*((t + n, {"y": 1.0}) for n in range(10))) == []
+    assert await read() == [t + n for n in range(10)]
 
 
 @pytest.mark.parametrize("back", [300.0, 3600.0])

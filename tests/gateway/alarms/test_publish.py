@@ -122,7 +122,7 @@ async def test_a_broker_that_was_killed_and_knows_an_older_state_is_told_the_new
         for device in ("r1", "r2"):
             await seen.becomes(f"alarms/{device}/high", "unacknowledged")
         broker.server.kill(signal.SIGUSR1)  # so it writes what it has
-        wait_until(lambda: any(broker.server.data.rglob("*.db")), 10)
+        wait_until(lambda: any(broker.server.data.rglob("*.db")), 30)
         await plant.act("r1", "acknowledge")
         await plant.commit("r1", [(t + 1, {"x": 9.0})], first=1)
         await seen.becomes("alarms/r1/high", "normal")
@@ -169,7 +169,7 @@ async def test_from_a_device_to_the_alarm_with_logins(cell: Cell, plant: Plant, 
             await seen.becomes("alarms/r1/high", "unacknowledged")
         assert alarms.metrics()['biogate_alarm_transitions_total{cause="condition"}'] == 1
         standing = 'biogate_alarms{priority="medium",state="unacknowledged"}'
-        wait_until(lambda: alarms.metrics().get(standing) == 1, 10)
+        wait_until(lambda: alarms.metrics().get(standing) == 1, 30)
     finally:
         gateway.kill()
         alarms.kill()

@@ -285,7 +285,7 @@ async def test_a_command_that_is_under_way_cannot_be_cancelled(
             free = "select true from commands where command_id = $1 for update skip locked"
             return not await database.fetchval(free, identifier)
 
-        await eventually(is_taken, 3)
+        await eventually(is_taken, 20)
 
         async def cancel() -> None:
             async with pool.acquire() as connection, connection.transaction():

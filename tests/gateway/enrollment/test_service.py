@@ -106,14 +106,14 @@ async def enroll(door: Door, bench: Bench, controller: Controller) -> Login:
         return handshake.granted(said((await client.next(10)).payload))
 
 
-async def provisioning(bench: Bench, handshake: Handshake, timeout_s: float = 15) -> None:
+async def provisioning(bench: Bench, handshake: Handshake, timeout_s: float = 30) -> None:
     """Wait until the login is to be made."""
     async with asyncio.timeout(timeout_s):
         while (await bench.state(handshake))[0] != "provisioning":
             await asyncio.sleep(0.02)
 
 
-async def eventually(condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = 15) -> None:
+async def eventually(condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = 30) -> None:
     async with asyncio.timeout(timeout_s):
         while True:
             found = condition()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -66,6 +67,51 @@ async def assert_nowhere(bench: Bench, secrets: list[bytes]) -> None:
             for secret in secrets:
                 assert secret.hex() not in row
                 assert secret.decode("latin-1") not in row
+
+
+async def test_firmware_says_what_its_channels_are_and_takes_nothing_back_that_people_said(bench: Bench) -> None:
+    """What it says counts from the beginning, as it has sent nothing yet; later, what it says otherwise than before."""
+    controller = await bench.controller()
+
+    async def enroll(described: Mapping[str, object]) -> dict[str, tuple[object, ...]]:
+        await bench.granted(controller, described=described)
+        rows = await bench.pool.fetch(
+            "select t.* from channel_terms t join devices d using (device_id)"
+            " where d.name = $1 and t.channel in ('pressure', 'ph_2', 'ph')",
+            f"d-{controller.serial}",
+        )
+        return {row["channel"]: (row["unit"], row["title"], row["decimals"], row["low"], row["units"]) for row in rows}
+
+    first: dict[str, object] = {
+        "pressure": {"unit": "mbar"},
+        "ph_2": {"unit": "pH", "title": "second", "low": 0, "high": 14},
+    }
+    assert await enroll(first) == {
+        "pressure": ("mbar", None, 3, None, ["mbar"]),
+        "ph_2": ("pH", "second", None, 0, ["pH"]),
+        "ph": ("pH", None, 2, 0, None),
+    }
+    device_id = await bench.pool.fetchval("select device_id from devices where name = $1", f"d-{controller.serial}")
+    change = json.dumps({"title": "Probe 2"})
+    await bench.pool.execute(
+        "select channel_describe(1, $1, 'ph_2', $2, null, null, 'eva', 'named')", device_id, change
+    )
+    await bench.pool.execute(
+        "insert into layouts (channel_ids) select array[channel_id] from channels where name = 'ph'"
+    )
+    await bench.pool.execute("insert into device_layouts select $1, 1, max(layout_id) from layouts", device_id)
+
+    again = await enroll(first | {"pressure": {"unit": "kPa", "decimals": 1}})
+
+    assert again["ph_2"] == ("pH", "Probe 2", None, 0, ["pH"])
+    assert again["pressure"] == ("kPa", None, 1, None, ["mbar", "kPa"]), "what is stored was mbar"
+    events = await bench.pool.fetch("select who, new, why from audit where action = 'channel change' order by n")
+    assert [(row["who"], json.loads(row["new"])["channel"]) for row in events] == [
+        *((f"device d-{controller.serial}", name) for name in ("ph_2", "pressure")),
+        ("eva", "ph_2"),
+        (f"device d-{controller.serial}", "pressure"),
+    ]
+    assert events[0]["why"].startswith("enrollment ")
 
 
 async def test_the_same_bytes_get_the_same_reply_at_every_step(bench: Bench) -> None:

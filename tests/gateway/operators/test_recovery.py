@@ -176,7 +176,7 @@ async def test_a_certificate_is_as_good_as_a_password_until_it_is_suspended(cell
         device.abort()
         device = await with_certificate(cell, (files[0], files[1]))
         await cell.command("r1", "suspend")
-        await asyncio.wait_for(device.ended, 5)
+        await asyncio.wait_for(device.ended, 20)
         await cell.settled()
         device = await with_certificate(cell, (files[0], files[1]))  # the broker does not mind, but gives no rights
         assert await device.publish("bioreactors/r1/telemetry", b"") == NOT_AUTHORIZED

@@ -45,18 +45,18 @@ class Controller:
             else:
                 self.heard.put_nowait((kind, json.loads(message.payload)))
 
-    async def wait_receipt(self, receipt: list[list[int]], timeout_s: float = 10) -> None:
+    async def wait_receipt(self, receipt: list[list[int]], timeout_s: float = 30) -> None:
         async with asyncio.timeout(timeout_s):
             while self.receipt != receipt:
                 await asyncio.sleep(0.02)
 
-    async def wait_receipt_of(self, boot: int, seq: int, timeout_s: float = 10) -> None:
+    async def wait_receipt_of(self, boot: int, seq: int, timeout_s: float = 30) -> None:
         """Wait for a receipt that says this of one boot, whatever it says of others."""
         async with asyncio.timeout(timeout_s):
             while [boot, seq] not in self.receipt:
                 await asyncio.sleep(0.02)
 
-    async def wait_backfill(self, timeout_s: float = 10) -> Any:
+    async def wait_backfill(self, timeout_s: float = 30) -> Any:
         async with asyncio.timeout(timeout_s):
             kind, message = await self.heard.get()
         assert kind == "backfill"

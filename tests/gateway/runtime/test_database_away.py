@@ -34,13 +34,13 @@ def test_ready_and_a_metric_say_it(
     process = kind(through(link, database_url), broker.url, tmp_path / "log")
     process.start()
     try:
-        wait_until(lambda: process.metrics().get(metric) == 1, 10)
+        wait_until(lambda: process.metrics().get(metric) == 1, 30)
         link.set(mode)
         began = time.monotonic()
         status, body = process.get("/ready")
         assert time.monotonic() - began < 2 + LOADED_S
         assert (status, "database" in body) == (503, True), body
-        wait_until(lambda: process.metrics()[metric] == 0, 10)
+        wait_until(lambda: process.metrics()[metric] == 0, 30)
         link.set(Mode.PASS)
         wait_until(lambda: process.metrics()[metric] == 1, 20)
         process.wait_ready(60)

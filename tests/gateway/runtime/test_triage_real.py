@@ -198,18 +198,18 @@ async def test_readiness_and_the_log_say_what_has_to_be_done(
     gateway.start()
     await database.execute("alter table statuses rename to gone")
     await publish(broker, [("bioreactors/r1/status", b'{"status": "online", "t": 1}')])
-    wait_until(lambda: "biogate migrate" in gateway.get("/ready")[1], 10, gateway.log.read_text)
+    wait_until(lambda: "biogate migrate" in gateway.get("/ready")[1], 30, gateway.log.read_text)
     assert gateway.get("/ready")[0] == 503
     await database.execute("alter table gone rename to statuses")
     gateway.settle(1, "status")
-    wait_until(lambda: gateway.get("/ready")[0] == 200, 10)
+    wait_until(lambda: gateway.get("/ready")[0] == 200, 30)
     assert gateway.log.read_text().count('"level": "error"') == 1
 
 
 async def test_a_schema_that_is_behind_is_waited_for(gateway: GatewayProcess, database: asyncpg.Connection) -> None:
     await database.execute("create table kept as select * from _pogo_migration; delete from _pogo_migration")
     gateway.start(ready=False)
-    wait_until(lambda: "biogate migrate" in gateway.get("/ready")[1], 10, gateway.log.read_text)
+    wait_until(lambda: "biogate migrate" in gateway.get("/ready")[1], 30, gateway.log.read_text)
     await database.execute("insert into _pogo_migration overriding system value select * from kept")
     gateway.wait_ready()
 

@@ -48,13 +48,13 @@ class Shell:
             install(programs / "psql", f'exec {shlex.join(tools.program("psql"))} "$@"')
         self.environment = {"PATH": f"{programs}:/usr/bin:/bin", "PYTHONPATH": str(CHECKOUT), "HOME": str(directory)}
 
-    def run(self, block: str, timeout_s: float = 30) -> str:
+    def run(self, block: str, timeout_s: float = 90) -> str:
         """What it says; fails if it does."""
         done = self.try_(block, timeout_s)
         assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def try_(self, block: str, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
+    def try_(self, block: str, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
         for printed, ours in self.printed.items():
             block = block.replace(printed, ours)
         done = subprocess.run(

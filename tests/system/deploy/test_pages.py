@@ -62,21 +62,21 @@ def test_a_client_of_ones_own_works_as_its_page_says(shell: Shell) -> None:
     shell.run(begin)
     *publish, latest = own.splitlines()
     assert "login my-reactor.1 works" in shell.run("\n".join(publish))
-    wait_until(lambda: "7.02" in shell.run(latest), 10, lambda: shell.run(latest))
+    wait_until(lambda: "7.02" in shell.run(latest), 30, lambda: shell.run(latest))
     for path in (shell.directory / ".stack" / "my-reactor").iterdir():
         assert path.stat().st_mode & 0o077 == 0 or path.name == "ca.pem", path
 
     program = shell.directory / "notebook.py"
     program.write_text(notebook)
     shell.run(f".venv/bin/python {program}")
-    wait_until(lambda: "37.02" in shell.run(latest), 10, lambda: shell.run(latest))
+    wait_until(lambda: "37.02" in shell.run(latest), 30, lambda: shell.run(latest))
 
     heard = shell.run(watch.replace("mosquitto_sub", "mosquitto_sub -C 20"))
     assert re.search(r"bioreactors/sim-000\d/telemetry: \d+ bytes", heard)
 
     refused, *rest = quarantine.splitlines()
     shell.run(refused)
-    wait_until(lambda: "my-reactor" in shell.run(rest[0]), 10, lambda: shell.run(rest[0]))
+    wait_until(lambda: "my-reactor" in shell.run(rest[0]), 30, lambda: shell.run(rest[0]))
     shell.run("\n".join(rest))
 
 
@@ -86,18 +86,18 @@ def test_controllers_are_let_in_as_the_page_says(shell: Shell) -> None:
     said = shell.run(listed)
     assert re.search(r"sim-0001\s+sim-0001\s+active", said)
     serials = listed.splitlines()[-1]
-    wait_until(lambda: bool(re.search(r"MY-1\s+MY-1\s+active", shell.run(serials))), 10, lambda: shell.run(serials))
+    wait_until(lambda: bool(re.search(r"MY-1\s+MY-1\s+active", shell.run(serials))), 30, lambda: shell.run(serials))
     shell.run(play)
     queue, *rest = waiting.splitlines()
-    wait_until(lambda: "unknown-serial" in shell.run(queue), 15, lambda: shell.run(queue))
+    wait_until(lambda: "unknown-serial" in shell.run(queue), 30, lambda: shell.run(queue))
     said = shell.run("\n".join(rest))
     assert "approved: MY-2" in said
     assert re.search(r"device: +MY-2\n", said)
     assert "sim-0003: revoked; its logins are deleted, its serial is blocked" in said
     log = shell.directory / ".stack" / "my-2.log"
-    wait_until(lambda: '"device": "MY-2"' in log.read_text(), 15, log.read_text)
+    wait_until(lambda: '"device": "MY-2"' in log.read_text(), 30, log.read_text)
     assert "waits for approval, and stays connected" in log.read_text()
-    wait_until(lambda: "1 blocked" in shell.up.said, 15, lambda: shell.up.said)
+    wait_until(lambda: "1 blocked" in shell.up.said, 30, lambda: shell.up.said)
     assert "MY-2" in shell.run(http)
 
 

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from deploy.stack import Local
-from tests.conftest import Broker, fresh_database, start_broker
+from tests.conftest import Broker, start_broker
 from tests.system.enrollment.plant import Neighbour, Plant, neighbour
 from tests.system.enrollment.watch import Count
 
@@ -21,21 +21,15 @@ def module_broker(stack: Local, secrets_dir: Path) -> Iterator[Broker]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def module_database(postgres_url: str, template: str) -> AsyncIterator[str]:
-    async with fresh_database(postgres_url, template) as url:
-        yield url
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def plant(
     module_broker: Broker,
-    module_database: str,
+    module_database_url: str,
     tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[Plant]:
     """With one gateway; a module's SETTINGS are the gateway's."""
     settings = getattr(request.module, "SETTINGS", {})
-    plant = Plant(module_broker, module_database, tmp_path_factory.mktemp("plant"), **settings)
+    plant = Plant(module_broker, module_database_url, tmp_path_factory.mktemp("plant"), **settings)
     try:
         plant.start()
         yield plant

@@ -151,7 +151,7 @@ class Plant:
     async def value(self, query: str, *arguments: object) -> Any:
         return (await self.sql(query, *arguments))[0][0]
 
-    async def until(self, query: str, *arguments: object, timeout_s: float = 10) -> None:
+    async def until(self, query: str, *arguments: object, timeout_s: float = 30) -> None:
         """Until it is true."""
         await eventually(lambda: self.value(query, *arguments), timeout_s, query)
 

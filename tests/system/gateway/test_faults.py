@@ -171,13 +171,13 @@ async def test_without_a_database_nothing_is_acknowledged_and_readiness_says_why
 ) -> None:
     gateway.start(shutdown_timeout_s=3)
     publisher = Publisher(broker.port, device)
-    wait_until(lambda: gateway.account()["committed"] > 0, 10)  # from here on messages come as far as the writer
+    wait_until(lambda: gateway.account()["committed"] > 0, 30)  # from here on messages come as far as the writer
     name = database_url.rpartition("/")[2]
     role = urlsplit(gateway.environment["BIOGATE_DATABASE_URL"]).username
     await database.execute(f"alter role {role} in database {name} set default_transaction_read_only = on")
     await end_connections(database)
     publisher.wait_published(publisher.published + 500)
-    wait_until(lambda: "cannot write: 25006" in gateway.get("/ready")[1], 10, lambda: gateway.get("/ready")[1])
+    wait_until(lambda: "cannot write: 25006" in gateway.get("/ready")[1], 30, lambda: gateway.get("/ready")[1])
     assert gateway.get("/ready")[0] == 503
     assert gateway.get("/health")[0] == 200
     gateway.child.send_signal(signal.SIGTERM)
@@ -210,7 +210,7 @@ async def test_a_standby_takes_over_within_ten_seconds_and_nothing_is_lost(
     end: signal.Signals,
 ) -> None:
     standby.start(ready=False)
-    wait_until(lambda: "standby" in standby.get("/ready")[1], 10, lambda: standby.get("/ready")[1])
+    wait_until(lambda: "standby" in standby.get("/ready")[1], 30, lambda: standby.get("/ready")[1])
     assert standby.metrics()["biogate_leader"] == 0
     publisher.wait_published(1000)
     gateway.child.send_signal(end)
@@ -232,7 +232,7 @@ async def test_a_leader_that_hangs_is_ended_by_the_standby_and_stands_by_when_it
     gateway: GatewayProcess, standby: GatewayProcess, publisher: Publisher, database: asyncpg.Connection
 ) -> None:
     standby.start(ready=False)
-    wait_until(lambda: "standby" in standby.get("/ready")[1], 10)
+    wait_until(lambda: "standby" in standby.get("/ready")[1], 30)
     publisher.wait_published(1000)
     gateway.child.send_signal(signal.SIGSTOP)
     try:
@@ -256,7 +256,7 @@ async def test_of_two_gateways_that_start_at_once_one_leads(
 ) -> None:
     gateway.start(ready=False)
     standby.start(ready=False)
-    wait_until(lambda: {gateway.get("/ready")[0], standby.get("/ready")[0]} >= {200, 503}, 10)
+    wait_until(lambda: {gateway.get("/ready")[0], standby.get("/ready")[0]} >= {200, 503}, 30)
     await asyncio.sleep(1)
     assert sorted((gateway.get("/ready")[0], standby.get("/ready")[0])) == [200, 503]
 

@@ -104,7 +104,7 @@ async def test_kills_in_the_middle_of_a_burst_lose_no_transition_and_make_none_t
         await plant.rule(name, **rule)
     stop, burst = asyncio.Event(), Burst(servers.database_url)
     with two_evaluators(servers, tmp_path) as processes:
-        wait_until(lambda: "standby" in processes[1].get("/ready")[1], 10)
+        wait_until(lambda: "standby" in processes[1].get("/ready")[1], 30)
         for device in DEVICES:
             await plant.commit(device, [(now() - 2, {"x": 11.0, "y": 11.0})])
         await eventually(lambda: stored(plant, 2 * len(DEVICES)), 20)

@@ -1,0 +1,114 @@
+-- wide views for SQL logins: org.<model>_wide, one column a channel
+-- depends: 0020_channels
+
+-- migrate: apply
+
+alter table devices add column model text check (char_length(model) between 1 and 64);
+
+comment on column devices.model is 'what hardware the controller said it is, at its last enrollment';
+
+create or replace view org.devices with (security_barrier) as
+select device_id, name as device, title, location, tags, state, registered_at, model
+  from public.devices
+ where organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user);
+
+-- `rev C` → rev_c_wide; devices of which no model is known: device_wide.
+create function wide_view_name(model_ text) returns text language sql immutable as $$
+    select coalesce(nullif(left(trim(both '_' from regexp_replace(lower(model_), '[^a-z0-9]+', '_', 'g')), 50), ''),
+                    'device') || '_wide'
+$$;
+
+-- The name of a channel's column: its own, unless PostgreSQL would cut it or the view has another column of that name.
+create function wide_column_name(channel_ text, channel_id_ integer) returns text language sql immutable as $$
+    select case when octet_length(channel_) > 63 or channel_ in ('time', 'device_id', 'device')
+                then 'channel_' || channel_id_ else channel_ end
+$$;
+
+-- Makes the wide views of the organization whose logins can read them, and returns how many have changed: a view that is
+-- as it should be is not touched, so that nobody waits. Runs at every migrate. A column stays in its place; a channel that
+-- is new comes at the end. A column has the good values in one unit, which its comment names: of a channel whose unit
+-- has changed, the newest, and null where the sample has another one.
+create function wide_views_make() returns integer language plpgsql as $$
+declare
+    wanted record;
+    definition text;
+    comments text[];
+    made integer := 0;
+begin
+    for wanted in
+        select wide_view_name(d.model) as name, count(*) as devices from devices d
+         where d.organization_id = 1 and exists (select from device_layouts l where l.device_id = d.device_id)
+         group by 1 order by 2 desc, 1 limit 100
+    loop
+        with sent as (
+            select lc.channel_id, min(d.device_id) as one_of
+              from devices d join device_layouts l using (device_id) join layout_channels lc using (layout_id)
+             where d.organization_id = 1 and wide_view_name(d.model) = wanted.name
+             group by lc.channel_id
+        ), columns as (
+            select c.channel_id, wide_column_name(c.name, c.channel_id) as name, a.attnum, t.unit,
+                   exists (select from channel_units u where u.organization_id = 1 and u.channel_id = c.channel_id
+                                                         and not u.plain) as telling
+              from channels c
+              left join sent s using (channel_id)
+              left join pg_attribute a on a.attrelid = to_regclass(format('org.%I', wanted.name)) and a.attnum > 3
+                                      and not a.attisdropped and a.attname = wide_column_name(c.name, c.channel_id)
+              left join lateral (
+                   select t.unit from channel_terms t
+                    where t.channel_id = c.channel_id and t.device_id = s.one_of) t on true
+             where s.channel_id is not null or a.attnum is not null
+             order by a.attnum nulls last, c.channel_id limit 1000)
+        select string_agg(format(
+                   E',\n       case when coalesce(f.quality[array_position(l.channel_ids, %1$s)], 0) = 0%3$s'
+                   ' then f.values[array_position(l.channel_ids, %1$s)] end as %2$I',
+                   k.channel_id, k.name,
+                   case when k.telling then format(
+                       ' and coalesce((select s.unit from public.unit_spans s where s.device_id = d.device_id'
+                       ' and s.channel_id = %s and s.since <= f.time order by s.since desc limit 1), %L) = %L',
+                       k.channel_id, (select coalesce(c.unit, '') from channels c where c.channel_id = k.channel_id),
+                       coalesce(k.unit, '')) else '' end), '' order by k.attnum nulls last, k.channel_id),
+               array_agg(format('comment on column org.%I.%I is %L', wanted.name, k.name,
+                                coalesce(k.unit, 'unit not known')
+                                || case when k.telling then '; null where a sample has another unit: see org.telemetry'
+                                        else '' end))
+          into definition, comments from columns k;
+        definition := format(
+            E'create or replace view org.%I with (security_barrier) as\nselect f.time, f.device_id, d.name as device%s\n'
+            '  from public.frames f\n  join public.devices d using (device_id)\n  join public.layouts l using (layout_id)\n'
+            ' where public.wide_view_name(d.model) = %L\n   and d.organization_id = (select s.organization_id'
+            ' from public.sql_logins s where s.role = current_user)', wanted.name, definition, wanted.name);
+        continue when obj_description(to_regclass(format('org.%I', wanted.name)), 'pg_class')
+                      = 'one row a frame, one column a channel; definition ' || md5(definition || comments::text);
+        execute definition;
+        execute format('comment on view org.%I is %L', wanted.name,
+                       'one row a frame, one column a channel; definition ' || md5(definition || comments::text));
+        for place in 1 .. cardinality(comments) loop
+            execute comments[place];
+        end loop;
+        execute format('grant select on org.%I to biogate_sql', wanted.name);
+        made := made + 1;
+    end loop;
+    return made;
+end $$;
+
+-- migrate: rollback
+
+do $$
+declare
+    view_ text;
+begin
+    for view_ in select viewname from pg_views where schemaname = 'org' and viewname like '%\_wide' loop
+        execute format('drop view org.%I', view_);
+    end loop;
+end $$;
+
+drop function wide_views_make, wide_column_name, wide_view_name;
+drop view org.devices;
+
+create view org.devices with (security_barrier) as
+select device_id, name as device, title, location, tags, state, registered_at
+  from public.devices
+ where organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user);
+
+grant select on org.devices to biogate_sql;
+alter table devices drop column model;
