@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.history.errors import UnusableFile
 from gateway.history.local_times import NONE, Instants, zone_of
 from gateway.history.mapping import FileMapping
 from gateway.history.numbers import EMPTY, NO_VALUE, Cells, Decimal, numbers
@@ -20,6 +21,8 @@ from gateway.history.time_cells import TimeColumn, read_times, resolved
 from gateway.items import NOT_SENT
 from schema.messages import BAD, GOOD
 
+MOST_ROWS = 200_000_000
+"""Rows of a table whose times are held in memory, 8 bytes each. A small file of Parquet can have any number."""
 MOST_QUALITY = 32767
 """The greatest quality that a message may give."""
 
@@ -81,6 +84,8 @@ def table_times(plan: TablePlan, mapping: FileMapping, refusals: Refusals) -> Ta
     for batch in table.batches(wanted, malformed):
         refuse = _refuser(plan, heading, refusals, batch.first)
         read = read_times(batch.columns[0], mapping.time.form, refuse)
+        if batch.first + len(read.times) > MOST_ROWS:
+            raise UnusableFile(f"the table has more than {MOST_ROWS} rows: split the file")
         times.append(read.times)
         local.append(read.local)
         if plan.device is not None:

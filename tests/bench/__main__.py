@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 
 from deploy.stack.paths import CHECKOUT, STACK
-from tests.bench import figures, intake, interface, live, report, stages, web, writer
+from tests.bench import figures, history, intake, interface, live, report, stages, web, writer
 from tests.bench.figures import Figure, Findings
 from tests.bench.plant import Plant, plant
 from tests.bench.session import GATEWAY, NAIVE, PLAIN, SIZES, Bench, rates
@@ -48,6 +48,7 @@ ALL: dict[str, Callable[[Bench], Awaitable[list[Figure]]]] = {
     "B13": web.b13,
     "B20": live.b20,
     "B21": live.b21,
+    "B40": history.b40,
 }
 """In this order: what fills the database comes last."""
 
