@@ -23,6 +23,8 @@ from schema.messages import BAD, GOOD
 
 MOST_ROWS = 200_000_000
 """Rows of a table whose times are held in memory, 8 bytes each. A small file of Parquet can have any number."""
+MOST_DEVICES = 1000
+"""Devices of a table: so many an organization may create with a file."""
 MOST_QUALITY = 32767
 """The greatest quality that a message may give."""
 
@@ -90,6 +92,8 @@ def table_times(plan: TablePlan, mapping: FileMapping, refusals: Refusals) -> Ta
         local.append(read.local)
         if plan.device is not None:
             clocks.append(_named(batch.columns[1], known))
+            if len(known) > MOST_DEVICES:
+                raise UnusableFile(f"the column of devices names more than {MOST_DEVICES}: split the file")
     if not times:
         return TableTimes(np.empty(0, np.int64), [], None)
     whole = TimeColumn(np.concatenate(times), np.concatenate(local))

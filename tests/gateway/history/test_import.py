@@ -243,3 +243,10 @@ async def test_values_are_stored_in_the_unit_that_held_at_their_time(
     with pytest.raises(UnusableFile, match="values in bar cannot be in °F: they can be in Pa"):
         await imported(path, str(mapping), device="r1")
     assert await database.fetchval("select count(*) from imports") == 2
+
+
+async def test_a_file_names_a_thousand_devices_at_most(imported: Import, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("time,device,ph\n" + "".join(f"2024-03-08T10:00Z,d{n},7\n" for n in range(1001)))
+    with pytest.raises(UnusableFile, match="more than 1000"):
+        await imported(path, create=True)
