@@ -19,6 +19,7 @@ from api.edge.observation import Observer
 from api.edge.shortcuts import Fixed
 from api.edge.turns import watched
 from api.http import answers, description, errors
+from api.live.activity import ActivityFeed
 from api.live.alarms import AlarmFeed
 from api.live.hub import Feed, FeedListener
 from api.live.presence import PresenceFeed
@@ -27,6 +28,7 @@ from api.notices import Notices
 from api.routes import (
     PREFIX,
     accounts,
+    activity,
     alarm_acts,
     alarm_health,
     alarm_routes,
@@ -42,6 +44,7 @@ from api.routes import (
     devices,
     enrollments,
     events,
+    exports,
     imports,
     installation,
     jobs,
@@ -54,6 +57,7 @@ from api.routes import (
     retention,
     serials,
     status,
+    summary,
     telemetry,
     telemetry_many,
 )
@@ -67,9 +71,10 @@ from schema.serials import MOST_BYTES
 
 ROUTES = (
     *(operation, latest, telemetry, telemetry_many, devices, channels, status, annotations, events, quarantine),
-    *(enrollments, serials, lifecycle, commands, audit, jobs, imports),
+    *(enrollments, serials, lifecycle, commands, audit, jobs, exports, imports),
     *(accounts, organizations, installation, retention),
-    *(live_data, device_status, alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
+    *(live_data, device_status, activity, summary, alerts),
+    *(alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
 """The ones most asked for first: FastAPI tries one after the other, and forty take longer than /health itself."""
 DESCRIBED = [route for module in ROUTES for route in module.router.routes if isinstance(route, APIRoute)]
@@ -77,7 +82,7 @@ SOCKETS = frozenset(
     route.path.encode() for module in ROUTES for route in module.router.routes if isinstance(route, APIWebSocketRoute)
 )
 """The addresses of WebSockets."""
-FEEDS: tuple[type[Feed[Any]], ...] = (AlarmFeed, TelemetryFeed, PresenceFeed)
+FEEDS: tuple[type[Feed[Any]], ...] = (AlarmFeed, TelemetryFeed, PresenceFeed, ActivityFeed)
 DESCRIPTION = """Access to devices, telemetry, events and the quarantine; enrollment and logins, for operators.
 
 * Times are given as ISO 8601 with a zone (a date alone is its midnight), as milliseconds since 1970, as `now` or as a

@@ -146,6 +146,8 @@ update jobs
 returning job_id
 """
 
+KEEP = "update jobs set beat_at = clock_timestamp() where job_id = $1 and holder = $2"
+
 GIVE_BACK = """
 update jobs set state = 'queued', holder = null, attempts = attempts - 1 where job_id = $1 and holder = $2
 """
@@ -193,6 +195,11 @@ async def beat(connection: asyncpg.Connection, held: HeldJob, told: JobProgress,
             f"the files of your organization would take more than {most_bytes} bytes: delete files of older jobs, or"
             " ask for less"
         )
+
+
+async def keep(connection: asyncpg.Connection, held: HeldJob) -> None:
+    """Keep the lease while the job has nothing to tell yet."""
+    await connection.execute(KEEP, held.job.job_id, held.holder)
 
 
 async def end(

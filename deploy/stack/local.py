@@ -104,7 +104,13 @@ def hold(paths: Paths) -> int:
 
 def held() -> Path | None:
     """A lock file that a running stack of this checkout holds, or None if no stack runs."""
-    return next(filter(holders, (STACK / "run").rglob("*.lock")), None)
+    return next(filter(holders, locks(STACK / "run")), None)
+
+
+def locks(directory: Path) -> Iterator[Path]:
+    """All lock files below a directory. Another process may be removing some: `rglob` would raise an error."""
+    for path, _, names in os.walk(directory):
+        yield from (Path(path) / name for name in names if name.endswith(".lock"))
 
 
 def erase(paths: Paths) -> None:
@@ -125,12 +131,15 @@ def remove_data(paths: Paths) -> None:
 def sweep() -> None:
     """Remove temporary stacks whose owner was killed, once their servers (also of stacks named `NAME/…`) have ended."""
     for mark in (STACK / "run").glob(f"*/{TEMPORARY}"):
-        if all(_is_free(lock) for lock in mark.parent.rglob("*.lock")):
+        if all(_is_free(lock) for lock in locks(mark.parent)):
             erase(Paths(mark.parent.name))
 
 
 def _is_free(lock: os.PathLike[str]) -> bool:
-    descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:  # somebody else has removed it meanwhile
+        return True
     try:
         return try_lock(descriptor)
     finally:

@@ -185,9 +185,10 @@ def try_lock(descriptor: int) -> bool:
 
 def holders(lock: Path) -> list[int]:
     """Processes, other than this one, that have the lock file open; none if there is no such file."""
-    if not lock.exists():
+    try:
+        wanted = lock.stat()
+    except FileNotFoundError:
         return []
-    wanted = lock.stat()
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -361,9 +361,9 @@ class DeviceWatch:
         whose = {name: versions.get(name, [None])[0] == stored.rule_id for name, stored in self.rules.items()}
         kept = dict(memory)
         kept["rules"] = {name: one for name, one in memory.get("rules", {}).items() if same.get(name)}
-        kept["suppressed"] = returned | {
-            name: one for name, one in memory.get("suppressed", {}).items() if whose.get(name)
-        }
+        kept["entered"] = [[since, name] for since, name in memory.get("entered", []) if same.get(name)]
+        suppressed = memory.get("suppressed", {})
+        kept["suppressed"] = returned | {name: one for name, one in suppressed.items() if whose.get(name)}
         alarms = {
             name: self.standing[stored.rule_id].alarm
             for name, stored in self.rules.items()

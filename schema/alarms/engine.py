@@ -206,9 +206,10 @@ class DeviceAlarms:
         self._patience = min((watch.first_due() for watch in self._watched.values()), default=float("inf"))
         self._timeline = Timeline(self.channels, memory, live=live)
         self._seen = self._timeline.seen
-        self._entered: list[tuple[float, _Watch]] = []
+        waiting = memory.get("entered", [])
+        self._entered = [(since, self._watched[name]) for since, name in waiting if name in self._watched]
         """Rules that returned with a phase, with its time: they wait for a frame of that instant."""
-        self._entered_at: float | None = None
+        self._entered_at: float | None = memory.get("entered_at")
         self.phase_time: float
         """The time of the newest phase, in s since 1970; 0 if there was none."""
         self.phase_time, self._seen.phase = memory.get("phase", (0.0, None))
@@ -349,6 +350,8 @@ class DeviceAlarms:
         """The state that all frames up to now have left, as JSON, without the alarms."""
         return self._timeline.memory() | {
             "phase": [self.phase_time, self._seen.phase],
+            "entered": [[since, watch.rule.name] for since, watch in self._entered],
+            "entered_at": self._entered_at,
             "rules": {name: watch.memory() for name, watch in self._watched.items()},
             "suppressed": {name: [watch.is_outside, watch.by_person] for name, watch in self._watched.items()},
         }

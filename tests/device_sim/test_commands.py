@@ -168,7 +168,6 @@ def test_a_result_is_sent_until_the_broker_has_it() -> None:
     assert results(line) == []
 
 
-@pytest.mark.timeout(90)
 async def test_a_setpoint_goes_to_the_device_and_comes_back_in_its_telemetry(
     gateway: GatewayProcess, broker: Broker, database: asyncpg.Connection, prefix: str, tmp_path: Path
 ) -> None:

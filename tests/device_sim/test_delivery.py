@@ -7,8 +7,6 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from device_sim.boots import next_boots
 from device_sim.fleet import Fleet
 from device_sim.frames import Format
@@ -16,8 +14,6 @@ from device_sim.habits import Habits
 from device_sim.journal import Lost, Produced, Stepped, read
 from schema.topics import Kind
 from tests.device_sim.subscriber import BrokerFixture, Relay, Subscriber, finish, plan, say_nothing, start, subscribed
-
-pytestmark = pytest.mark.timeout(60)
 
 
 def produced(journal: Path) -> list[tuple[str, int, int]]:

@@ -24,7 +24,6 @@ from schema.enrollment import reply_topic
 from tests.conftest import Broker
 from tests.device_sim.responder import PSK, Responder, identity, self_signed
 
-pytestmark = pytest.mark.timeout(60)
 CommandAnswer = Callable[[int, bytes], list[bytes]]
 """Number of the request, from 0, and its payload → replies."""
 

@@ -14,8 +14,6 @@ from device_sim.fleet import Fleet
 from schema.messages import Event, Telemetry
 from tests.device_sim.subscriber import BrokerFixture, Relay, finish, plan, say_nothing, start, subscribed
 
-pytestmark = pytest.mark.timeout(60)
-
 
 async def test_all_that_is_acknowledged_arrives_once_and_in_order(broker: BrokerFixture, prefix: str) -> None:
     async with subscribed(broker, prefix) as subscriber:

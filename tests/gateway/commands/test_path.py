@@ -23,8 +23,6 @@ from tests.gateway.controller import Device, ask, command, device, reasons, regi
 from tests.gateway.material import settings
 from tests.processes import GatewayProcess, assert_adds_up
 
-pytestmark = pytest.mark.timeout(90)
-
 OTHERS = """
   from pg_stat_activity
  where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()"""

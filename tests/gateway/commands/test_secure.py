@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.gateway.cell import Cell
 from tests.gateway.controller import ask, until_state
 from tests.mqtt import NOT_AUTHORIZED, Client
 from tests.processes import GatewayProcess
-
-pytestmark = pytest.mark.timeout(90)
 
 
 async def test_a_command_by_the_gateways_login_and_nobody_answers_for_another(

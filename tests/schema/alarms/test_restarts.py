@@ -91,6 +91,15 @@ def happenings(draw: st.DrawFn) -> list[Happening]:
     return made
 
 
+def test_a_rule_that_waits_for_a_frame_of_its_phase_does_so_after_a_restart() -> None:
+    rules = [rule({"kind": "quality", "channel": "y"}, "quality", scope={"phases": ["a"]})]
+    device = DeviceAlarms(rules)
+    device.frame(CommittedFrame(T0, T0, None, None, [("y", None, 0)]))
+    device.phase(T0 + 1, "a")
+    [raised] = restarted(device, rules).frame(CommittedFrame(T0 + 2.5, T0 + 2.5, None, None, []))
+    assert (raised.at, raised.cause) == (when(1), "condition")
+
+
 @settings(deadline=None, max_examples=100)
 @given(happenings())
 def test_a_restart_at_any_point_changes_nothing(happened: list[Happening]) -> None:

@@ -59,7 +59,7 @@ class Up:
     def said(self) -> str:
         return self.output.read_text()
 
-    def wait_for(self, pattern: str, timeout_s: float = 60) -> re.Match[str]:
+    def wait_for(self, pattern: str, timeout_s: float = 120) -> re.Match[str]:
         wait_until(lambda: re.search(pattern, self.said) is not None, timeout_s, lambda: self.said)
         match = re.search(pattern, self.said)
         assert match is not None

@@ -45,7 +45,6 @@ from tests.gateway.cell import eventually
 from tests.gateway.material import settings
 from tests.processes import GatewayProcess
 
-pytestmark = pytest.mark.timeout(180)
 QUICK: dict[str, Any] = {"receipt_interval_s": 0.2, "reorder_window_s": 0.5, "backfill_retry_s": 1}
 DEVICES = ("sim-0001", "sim-0002", "sim-0003")
 LOST = """

@@ -338,7 +338,6 @@ def fits(query: Query, rows: list[dict[str, Any]]) -> bool:
     return any(value is not None for row in rows for value in row.values())
 
 
-@pytest.mark.timeout(300)
 async def test_every_query_has_an_answer(plant: Plant) -> None:
     waiting = [(uid, query) for uid, board in BOARDS.items() for query in dashboards.queries(board)]
     refused: list[str] = []

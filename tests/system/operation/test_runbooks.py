@@ -267,7 +267,6 @@ def test_an_alarms_process_that_hangs(reader: Reader) -> None:
     wait_until(lambda: reader.figure("ALARMS", "biogate_alarm_turn_seconds_count") > 0, MENDED_S)
 
 
-@pytest.mark.timeout(300)
 def test_what_a_diagnosis_prints_runs(reader: Reader) -> None:
     """Where nothing is wrong each command ends well; of figures, also that there are any."""
     if not (reader.up.paths.log / "gateway.log.1").exists():
