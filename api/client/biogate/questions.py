@@ -32,6 +32,8 @@ class SelectionOptions(TypedDict, total=False):
     """Only devices whose location begins with this text."""
     phase: str
     """The newest time in which each device was in this phase; `from_` and `to` bound it."""
+    unit: Names
+    """Each channel is converted to the first of these units that it can be in."""
     quality: Quality
     """good (if not given): samples of quality 0 alone; all: every one, with a column of qualities for each channel."""
 
@@ -41,8 +43,6 @@ class TelemetryOptions(SelectionOptions, total=False):
 
     mode: Mode
     """raw (if no other is meant), buckets (with `bucket`, `max_points` or `aggregate`), at (with `at`), or plot."""
-    unit: Names
-    """Each channel is converted to the first of these units that it can be in."""
     bucket: Width
     max_points: int
     aggregate: Names

@@ -80,6 +80,8 @@ async def test_buckets_plots_and_instants_are_tables_too(ask: Asker, two_devices
     assert (chosen.bucket, chosen.columns[1:]) == ("1m", ["ph.avg", "ph.min", "ph.max"])
     warm = await telemetry(ask, "br-1", "temp*", unit="degF", bucket="1h", aggregate="max", **RANGE)
     assert (warm.units, warm.to_pandas()["temperature"].tolist()) == ({"temperature": "°F"}, [pytest.approx(99.5)])
+    samples = await telemetry(ask, "br-1", "temp*", unit="degF", **RANGE)
+    assert (samples.units, samples.to_pandas()["temperature"].max()) == ({"temperature": "°F"}, pytest.approx(99.5))
     held = await telemetry(ask, "br-1", "ph", at=[text(2.5), at(606)])
     assert held.to_pandas()["ph"].tolist() == [7.02, 7.25]
     plot = (await telemetry(ask, "br-1", "ph", mode="plot", **RANGE)).to_pandas()
