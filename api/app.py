@@ -19,6 +19,7 @@ from api.edge.observation import Observer
 from api.edge.shortcuts import Fixed
 from api.edge.turns import watched
 from api.http import answers, description, errors
+from api.live.activity import ActivityFeed
 from api.live.alarms import AlarmFeed
 from api.live.hub import Feed, FeedListener
 from api.live.presence import PresenceFeed
@@ -27,6 +28,7 @@ from api.notices import Notices
 from api.routes import (
     PREFIX,
     accounts,
+    activity,
     alarm_acts,
     alarm_health,
     alarm_routes,
@@ -42,6 +44,8 @@ from api.routes import (
     devices,
     enrollments,
     events,
+    exports,
+    imports,
     installation,
     jobs,
     latest,
@@ -53,6 +57,7 @@ from api.routes import (
     retention,
     serials,
     status,
+    summary,
     telemetry,
     telemetry_many,
 )
@@ -66,9 +71,10 @@ from schema.serials import MOST_BYTES
 
 ROUTES = (
     *(operation, latest, telemetry, telemetry_many, devices, channels, status, annotations, events, quarantine),
-    *(enrollments, serials, lifecycle, commands, audit, jobs),
+    *(enrollments, serials, lifecycle, commands, audit, jobs, exports, imports),
     *(accounts, organizations, installation, retention),
-    *(live_data, device_status, alerts, alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
+    *(live_data, device_status, activity, summary, alerts),
+    *(alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
 """The ones most asked for first: FastAPI tries one after the other, and forty take longer than /health itself."""
 DESCRIBED = [route for module in ROUTES for route in module.router.routes if isinstance(route, APIRoute)]
@@ -76,7 +82,7 @@ SOCKETS = frozenset(
     route.path.encode() for module in ROUTES for route in module.router.routes if isinstance(route, APIWebSocketRoute)
 )
 """The addresses of WebSockets."""
-FEEDS: tuple[type[Feed[Any]], ...] = (AlarmFeed, TelemetryFeed, PresenceFeed)
+FEEDS: tuple[type[Feed[Any]], ...] = (AlarmFeed, TelemetryFeed, PresenceFeed, ActivityFeed)
 DESCRIPTION = """Access to devices, telemetry, events and the quarantine; enrollment and logins, for operators.
 
 * Times are given as ISO 8601 with a zone (a date alone is its midnight), as milliseconds since 1970, as `now` or as a
@@ -125,7 +131,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
         app.router.routes.extend(module.router.routes)
     app.add_api_route("/reset", pages.reset, include_in_schema=False)
     app.router.routes.insert(0, Fixed("/health", operation.ALIVE))
-    bodies = {f"{PREFIX}/serials": MOST_BYTES, f"{PREFIX}/alarm-rules.yaml": files.MAX_BYTES}
+    bodies = {
+        f"{PREFIX}/serials": MOST_BYTES,
+        f"{PREFIX}/alarm-rules.yaml": files.MAX_BYTES,
+        f"{PREFIX}/imports": settings.api_import_bytes,
+    }
     app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies)
     if settings.api_cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.api_cors_origins.split(","), **CORS)

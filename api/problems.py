@@ -67,6 +67,12 @@ class TooLarge(ApiError):
     status, slug, title = 413, "too-large", "The request is too large"
 
 
+class NotSatisfiable(ApiError):
+    """The file does not have the part that was asked for."""
+
+    status, slug, title = 416, "range-not-satisfiable", "No such part"
+
+
 class Unsupported(ApiError):
     status, slug, title = 415, "unsupported-media-type", "No such format"
 

@@ -105,6 +105,9 @@ class ApiSettings(BaseSettings):
     api_body_limit: int = Field(
         65536, ge=1024, le=2**30, description="most bytes of a request's body (the import of serials has its own limit)"
     )
+    api_import_bytes: int = Field(
+        256 * 2**20, ge=1024, le=2**34, description="most bytes of a file whose history is imported"
+    )
     api_rate: float = Field(
         5000,
         ge=0,
@@ -163,6 +166,10 @@ class ApiSettings(BaseSettings):
     api_trusted_proxies: str = Field(
         "127.0.0.1",
         description="addresses or networks, separated by commas, whose X-Forwarded-For and -Proto the API trusts",
+    )
+    jobs_dir: Path | None = Field(
+        None,
+        description="directory of the files of jobs, the same as the worker's; without it no export is made as a file",
     )
     notify_schemes: str | None = Field(
         None,

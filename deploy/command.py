@@ -59,6 +59,7 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
         "import": Word("gateway.history.command:main", "Store history from files: CSV, Parquet, Arrow, DASGIP."),
         "accounts": Word("api.admin.accounts:app", "Make users, organizations and API keys."),
         "sql-login": Word("api.admin.sql:app", "Make logins at the database, for Grafana."),
+        "exports": Word("api.admin.exports:app", "Verify files with telemetry."),
         "hold": Word("api.admin.holds:app", "Keep data of a span of time from being dropped, however old they are."),
         "audit": Word("api.admin.audit:app", "Verify and export the audit trail."),
     },

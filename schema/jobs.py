@@ -23,6 +23,8 @@ JobKind = Literal["export", "import"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 MOST_ATTEMPTS = 5
 """How often a job is begun before it counts as one that ends its worker."""
+UPLOAD = "upload"
+"""The name of the file to be imported, in the directory of its job."""
 KEPT = timedelta(days=90)
 """How long the row of a job is kept after its end."""
 
@@ -144,6 +146,8 @@ update jobs
 returning job_id
 """
 
+KEEP = "update jobs set beat_at = clock_timestamp() where job_id = $1 and holder = $2"
+
 GIVE_BACK = """
 update jobs set state = 'queued', holder = null, attempts = attempts - 1 where job_id = $1 and holder = $2
 """
@@ -191,6 +195,11 @@ async def beat(connection: asyncpg.Connection, held: HeldJob, told: JobProgress,
             f"the files of your organization would take more than {most_bytes} bytes: delete files of older jobs, or"
             " ask for less"
         )
+
+
+async def keep(connection: asyncpg.Connection, held: HeldJob) -> None:
+    """Keep the lease while the job has nothing to tell yet."""
+    await connection.execute(KEEP, held.job.job_id, held.holder)
 
 
 async def end(

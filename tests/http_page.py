@@ -26,8 +26,8 @@ is [openapi.json](openapi.json).
   read them alike; answers have UTC.
 * **Lists** come in pages: `truncated` says that there is more, `next` is the `cursor` of the page that follows.
 * **Errors** are problem documents (RFC 9457, `application/problem+json`) that say what to change.
-* The gateway, the alarms process, the canary and the simulator also answer `/health`, `/ready` and `/metrics`, at
-  addresses of their own ([reference.md](reference.md)).
+* The gateway, the alarms process, the worker, the canary and the simulator also answer `/health`, `/ready` and
+  `/metrics`, at addresses of their own ([reference.md](reference.md)).
 """
 METHODS = ("get", "put", "post", "patch", "delete")
 HEADERS = {"if-match": "If-Match", "if-none-match": "If-None-Match", "idempotency-key": "Idempotency-Key"}
@@ -37,6 +37,8 @@ BESIDE: dict[str, tuple[str, str]] = {
     f"{SOCKET} /ws/live-data": ("live", "The same"),
     f"{SOCKET} /api/v1/ws/device-status": ("live", "Presence of devices, as a WebSocket: [how](live.md)"),
     f"{SOCKET} /ws/device-status": ("live", "The same"),
+    f"{SOCKET} /api/v1/ws/activity": ("activity", "What happens, as a WebSocket: [how](live.md)"),
+    f"{SOCKET} /ws/activity": ("activity", "The same"),
     "GET /api/v1/audit.jsonl": ("audit", "The whole audit trail, an event a line"),
 }
 """Routes that OpenAPI cannot describe, or that stand in it under another address."""

@@ -32,6 +32,7 @@ BY_ADDRESS = frozenset(
         *("/api/v1/ws/alerts", "/api/v1/alarms/stream"),
         *("/api/v1/ws/live-data", "/api/v1/live-data", "/ws/live-data"),
         *("/api/v1/ws/device-status", "/api/v1/device-status", "/ws/device-status"),
+        *("/api/v1/ws/activity", "/api/v1/activity/stream", "/ws/activity"),
     }
 )
 """Browsers cannot set headers for these, so the query may name the organization."""
@@ -128,7 +129,7 @@ def allow(role: Role, scope: Scope) -> Any:
     """Return a dependency that requires at least `role` in the organization and, of a key, the scope `scope`."""
 
     async def check(member: Member) -> None:
-        _let(member, role, scope)
+        require(member, role, scope)
 
     check.needs = (role, scope)  # type: ignore[attr-defined]  # for the list of who may what, and its test
     return Depends(check)
@@ -142,14 +143,15 @@ def allow_socket(role: Role, scope: Scope) -> Any:
 
     async def check(connection: HTTPConnection) -> Principal:
         member = _as_member(connection, await caller(connection))
-        _let(member, role, scope)
+        require(member, role, scope)
         return member
 
     check.needs = (role, scope)  # type: ignore[attr-defined]
     return Depends(check)
 
 
-def _let(member: Principal, role: Role, scope: Scope) -> None:
+def require(member: Principal, role: Role, scope: Scope) -> None:
+    """Raise Forbidden unless the member has this role, and the key, if it is one, this scope."""
     if scope not in member.scopes:
         raise Forbidden(f"this key does not have the scope {scope}")
     if member.role is None or not member.role.covers(role):

@@ -28,7 +28,9 @@ from schema.topics import is_device_name
 
 MOST_NAMES = 200
 """Names in a filter of a live feed."""
-REPEATABLE = frozenset({"channel", "channels", "aggregate", "reason", "state", "tag", "priority", "cause", "unit"})
+REPEATABLE = frozenset(
+    {"channel", "channels", "aggregate", "reason", "state", "tag", "priority", "cause", "unit", "kind"}
+)
 MANY = frozenset({("device", "/api/v1/telemetry"), ("at", "/api/v1/telemetry")})
 """What may be repeated there alone."""
 

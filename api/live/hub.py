@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -165,6 +165,7 @@ class Feed(ABC, Generic[M]):
 
     def __init__(self, database: Database, looks: asyncio.Semaphore, over: Callable[[], object]) -> None:
         self.wake = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._database = database
         self._looks, self._over = looks, over
         self._members: set[M] = set()
@@ -172,12 +173,15 @@ class Feed(ABC, Generic[M]):
 
     def join(self, member: M) -> None:
         self._joining.append(member)
+        self._hurry.set()
         self.wake.set()
 
     def leave(self, member: M) -> None:
         self._members.discard(member)
         if member in self._joining:
             self._joining.remove(member)
+        if not (self._members or self._joining):
+            self._hurry.set()
         self.wake.set()
 
     def end(self, why: str) -> None:
@@ -198,6 +202,7 @@ class Feed(ABC, Generic[M]):
         """Until nobody listens."""
         while self._members or self._joining:
             self.wake.clear()
+            self._hurry.clear()
             begun = time.monotonic()
             trouble = await self._looked()
             took = time.monotonic() - begun
@@ -208,11 +213,17 @@ class Feed(ABC, Generic[M]):
                     await self.wake.wait()
             except TimeoutError:
                 continue
-            pause = max(self.PAUSE_S, self.IDLE * (took - self.CHEAP_S))
-            left = pause - (time.monotonic() - begun - took)
-            if left > 0:
-                await asyncio.sleep(left)
+            rested = time.monotonic() - begun - took
+            if trouble is None:
+                await asyncio.sleep(min(LOOK_S, self.IDLE * (took - self.CHEAP_S)) - rested)
+            await self._gather(self.PAUSE_S - rested)
         self._over()
+
+    async def _gather(self, seconds: float) -> None:
+        """Wait, so that much is read together, unless somebody joins or nobody is left."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
 
     async def _looked(self) -> str | None:
         """Look once; return the error that prevented it, or None."""

@@ -13,6 +13,7 @@ import asyncpg
 from api.database import Database
 from api.problems import NotFound
 from api.queries import load
+from api.queries.units import Said
 from api.series.shown import ShownUnit
 from api.shapes import devices as shapes
 from api.shapes.devices import DeviceChange, DeviceDetail, Presence
@@ -76,23 +77,25 @@ async def device(database: Database, name: str) -> DeviceChannels:
 
 async def many(database: Database, names: Sequence[str]) -> list[DeviceChannels]:
     """Return those of these devices that there are, by name, with their channels and their places in the layouts."""
-    rows = await database.fetch(SQL["slots"], names)
-    return [_with_channels(name, list(some)) for name, some in groupby(rows, itemgetter("device"))]
+    async with database.connection() as connection:
+        rows = await connection.fetch(SQL["slots"], names)
+        numbers = list({row["device_id"] for row in rows})
+        said = Said.of(*await connection.fetchrow(SQL["said"], numbers))
+    return [_with_channels(name, list(some), said) for name, some in groupby(rows, itemgetter("device"))]
 
 
-def _with_channels(name: str, rows: Sequence[asyncpg.Record]) -> DeviceChannels:
-    sent = [row for row in rows if row["layouts"] is not None]
-    channels = tuple(
-        Channel(
-            row["channel_id"],
-            row["channel"],
-            terms(row),
-            row["first"],
-            dict(zip(row["layouts"], row["ordinals"], strict=True)),
-        )
-        for row in sent
-    )
-    return DeviceChannels(rows[0]["device_id"], name, max((row["last"] for row in sent), default=0), channels)
+def _with_channels(name: str, rows: Sequence[asyncpg.Record], said: Said) -> DeviceChannels:
+    channels: dict[int, Channel] = {}
+    for row in rows:
+        if row["channel_id"] is None:
+            continue
+        found = channels.get(row["channel_id"])
+        if found is None:
+            what = said.terms(row["device_id"], row)
+            found = channels[row["channel_id"]] = Channel(row["channel_id"], row["name"], what, row["position"], {})
+        found.slots[row["layout_id"]] = row["ordinal"]
+    position = max(row["position"] or 0 for row in rows)
+    return DeviceChannels(rows[0]["device_id"], name, position, tuple(channels.values()))
 
 
 def terms(row: asyncpg.Record) -> ChannelTerms:

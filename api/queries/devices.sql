@@ -28,21 +28,28 @@ select d.device_id, d.name, d.state, d.registered_at, d.title, d.location, d.tag
  where d.name = $1;
 
 -- name: slots
--- Of each of the devices $1, by name, its channels: in which of its layouts each has which slot, and what is said of it. One
--- row of nulls for a device without layouts, no row for an unknown device.
-select d.name as device, d.device_id, s.first, s.last, s.layouts, s.ordinals, s.channel_id, t.*
+-- Which slot of which layout is which channel, for each of the devices $1 by name, with what the standard list says of it;
+-- one row of nulls for a device without layouts, no row for an unknown device.
+select d.name as device, d.device_id, l.position, c.layout_id, c.ordinal, c.channel_id, c.name, c.unit, c.description,
+       c.kind, c.low, c.high, c.decimals, c.step
   from devices d
-  left join lateral (
-       select lc.channel_id, min(l.position) as first, max(l.position) as last,
-              array_agg(l.layout_id order by l.position) as layouts, array_agg(lc.ordinal order by l.position) as ordinals
-         from device_layouts l join layout_channels lc using (layout_id)
-        where l.device_id = d.device_id
-        group by lc.channel_id) s on true
-  left join lateral (
-       select channel, unit, description, title, kind, low, high, decimals, step, since, units
-         from channel_terms t where t.device_id = d.device_id and t.channel_id = s.channel_id) t on true
+  left join device_layouts l using (device_id)
+  left join lateral (select * from layout_channels join channels using (channel_id)
+                      where layout_channels.layout_id = l.layout_id) c on true
  where d.name = any ($1::text[])
- order by d.name, s.channel_id;
+ order by d.name, c.channel_id, l.position;
+
+-- name: said
+-- What the organization says of channels of all its devices, and of the devices $1: nearly always nothing. To join it to
+-- the slots, as the view channel_terms does, takes seven times as long.
+select (select json_agg(json_build_array(u.channel_id, u.device_id, u.since, u.unit) order by u.since)
+          from channel_units u
+         where (u.device_id is null or u.device_id = any ($1::int[]))
+           and u.channel_id in (select channel_id from channel_units where not plain)) as units,
+       (select json_agg(json_build_array(d.channel_id, d.device_id, d.title, d.kind, d.low, d.high, d.range_unit,
+                                         d.decimals, d.step))
+          from channel_descriptions d
+         where d.device_id is null or d.device_id = any ($1::int[])) as descriptions;
 
 -- name: id
 select device_id from devices where name = $1;

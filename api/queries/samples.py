@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 
@@ -80,16 +81,20 @@ async def _page(database: Database, wanted: Selection, channel: Channel) -> Samp
     layouts, slots = list(channel.slots), list(channel.slots.values())
     name, where = ("one_layout", (layouts[0], slots[0])) if len(layouts) == 1 else ("layouts", (layouts, slots))
     range_ = wanted.device.device_id, wanted.begin, wanted.end
-    copied = bytearray()
+    content = await copied(database, SQL[name], *range_, *where, wanted.everything, AT_ONCE)
+    return await asyncio.to_thread(parse, content)
+
+
+async def copied(database: Database, statement: str, *arguments: Any) -> bytes:
+    """Return what the statement gives as a binary COPY."""
+    content = bytearray()
 
     async def keep(part: bytes) -> None:
-        copied.extend(part)
+        content.extend(part)
 
     async with database.connection() as connection:
-        await connection.copy_from_query(
-            SQL[name].rstrip(";"), *range_, *where, wanted.everything, AT_ONCE, output=keep, format="binary"
-        )
-    return await asyncio.to_thread(parse, bytes(copied))
+        await connection.copy_from_query(statement.rstrip(";"), *arguments, output=keep, format="binary")
+    return bytes(content)
 
 
 async def gap(database: Database, wanted: Selection, channel: Channel) -> int | None:

@@ -12,15 +12,16 @@ import numpy as np
 
 from api.database import Database
 from api.problems import TooMuch
-from api.queries import samples
+from api.queries import samples, telemetry_aggregates
 from api.queries.devices import Channel
 from api.queries.samples import Deadline
 from api.queries.selection import Selection
-from api.series.buckets import Buckets, BucketTooLarge
+from api.series.buckets import SUMMABLE, Buckets, BucketTooLarge
 from api.series.filling import Fill, filled
 from api.series.grid import Division, Grid
 from api.series.samples import Flags, Floats, Ints
 from schema import times
+from schema.times import Span
 
 AGGREGATES = (
     *("avg", "twa", "min", "max", "first", "last", "count", "sum", "stddev", "median", "integral", "percent_good"),
@@ -109,12 +110,19 @@ class BucketReading:
         gap, names = await self._gap(channel), self._wish.aggregates
         edges = grid.within(part.begin, part.end)
         buckets = Buckets(edges, names, everything=part.everything, step=channel.step, gap=gap)
+        if SUMMABLE.issuperset(names) and not part.everything:
+            left, sums = await telemetry_aggregates.added_up(self._database, part, channel, edges)
+            if sums is not None:
+                await asyncio.to_thread(buckets.add_sums, sums)
+        else:
+            left = [Span(part.begin, part.end)]
         around = timedelta(0) if gap is None else gap * times.MICROSECOND
         everything = part.everything or "percent_good" in names
-        read = replace(part, begin=part.begin - around, end=part.end + around, everything=everything)
         try:
-            async for page in samples.pages(self._database, read, channel, self._deadline):
-                await asyncio.to_thread(buckets.add, page)
+            for span in left:
+                read = replace(part, begin=span.begin - around, end=span.end + around, everything=everything)
+                async for page in samples.pages(self._database, read, channel, self._deadline):
+                    await asyncio.to_thread(buckets.add, page)
         except BucketTooLarge as error:
             raise TooMuch("a bucket has too many samples for a median: use narrower buckets") from error
         return buckets.results()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,15 +33,18 @@ class Columns:
 
 def columns(selections: Sequence[Selection], aggregates: Sequence[str | None]) -> Columns:
     """Return the columns of these selections; an aggregate of None is the sample itself."""
-    known: dict[tuple[str, str | None, str | None], int] = {}
+    known: dict[tuple[str, str | None, str | None, int], int] = {}
     found: list[TelemetryColumn] = []
     places: list[list[int]] = []
     for one in selections:
-        mine = []
+        mine: list[int] = []
+        seen: Counter[tuple[str, str | None, str | None]] = Counter()
         for channel in one.channels:
             for name in aggregates:
                 said = channel.unit if name is None else unit(channel, name)
-                key = channel.name, said, name
+                one_of = channel.name, said, name
+                key = *one_of, seen[one_of]  # a channel of several units has several counts
+                seen[one_of] += 1
                 if key not in known:
                     known[key] = len(found)
                     found.append(TelemetryColumn(channel=channel.name, unit=said, aggregate=name, step=channel.step))

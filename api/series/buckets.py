@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from api.series.areas import Areas
-from api.series.samples import MOST, Floats, Ints, Samples
+from api.series.samples import MOST, Floats, Ints, PartSums, Samples
 
+SUMMABLE = frozenset({"avg", "sum", "min", "max", "count"})
+"""Aggregates that can be made of `PartSums`."""
 LARGEST_MEDIAN = 5_000_000
 """The most samples in a bucket with a median, which needs all of them at a time."""
 
@@ -25,6 +27,14 @@ class Accumulator(Protocol):
         """Take the samples that follow, all of which have a value."""
 
     def results(self) -> Mapping[str, Floats]: ...
+
+
+@runtime_checkable
+class SumAccumulator(Accumulator, Protocol):
+    """Takes also what the database has added up."""
+
+    def add_sums(self, numbers: Ints, begins: Ints, parts: PartSums) -> None:
+        """Take of bucket `numbers[k]` the parts from `begins[k]` to where the next bucket's begin."""
 
 
 def cut(times: Ints, edges: Ints) -> tuple[Ints, Ints, Ints]:
@@ -73,6 +83,15 @@ class Buckets:
         for part in self._parts:
             part.add(usable)
 
+    def add_sums(self, parts: PartSums) -> None:
+        """Take what the database has added up of good samples, for aggregates of SUMMABLE, in any order."""
+        numbers, begins, _ = cut(parts.times, self._edges)
+        if len(numbers):
+            self._count[numbers] += np.add.reduceat(parts.counts, begins)
+            for part in self._parts:
+                assert isinstance(part, SumAccumulator), "an aggregate that needs the samples"
+                part.add_sums(numbers, begins, parts)
+
     def _tally(self, counts: Ints, times: Ints) -> None:
         numbers, begins, ends = cut(times, self._edges)
         counts[numbers] += ends - begins
@@ -112,6 +131,10 @@ class Sums:
         squares = np.add.reduceat((values - np.repeat(mean, ends - begins)) ** 2, starts)
         self._merge(numbers, n, total, mean, squares)
 
+    def add_sums(self, numbers: Ints, begins: Ints, parts: PartSums) -> None:
+        self._n[numbers] += np.add.reduceat(parts.counts, begins)
+        self._sum[numbers] += np.add.reduceat(parts.sums, begins)
+
     def _merge(self, at: Ints, n: Floats, total: Floats, mean: Floats, squares: Floats) -> None:
         both, apart = self._n[at] + n, mean - self._mean[at]
         self._squares[at] += squares + apart * apart * self._n[at] * n / both
@@ -142,6 +165,10 @@ class Extremes:
             values, starts = samples.values[begins[0] : ends[-1]], begins - begins[0]
             self._least[numbers] = np.fmin(self._least[numbers], np.minimum.reduceat(values, starts))
             self._most[numbers] = np.fmax(self._most[numbers], np.maximum.reduceat(values, starts))
+
+    def add_sums(self, numbers: Ints, begins: Ints, parts: PartSums) -> None:
+        self._least[numbers] = np.fmin(self._least[numbers], np.minimum.reduceat(parts.least, begins))
+        self._most[numbers] = np.fmax(self._most[numbers], np.maximum.reduceat(parts.most, begins))
 
     def results(self) -> Mapping[str, Floats]:
         return {"min": self._least, "max": self._most}

@@ -67,6 +67,46 @@ class Samples(NamedTuple):
         return found
 
 
+AGGREGATE_ROW = np.dtype(
+    [
+        *(("fields", ">i2"), ("time_bytes", ">i4"), ("time", ">i8"), ("count_bytes", ">i4"), ("count", ">i8")),
+        *(("sum_bytes", ">i4"), ("sum", ">f8"), ("min_bytes", ">i4"), ("min", ">f8")),
+        *(("max_bytes", ">i4"), ("max", ">f8"), ("bad_bytes", ">i4"), ("bad", ">i8")),
+    ]
+)
+"""A row of a continuous aggregate."""
+
+
+class PartSums(NamedTuple):
+    """Samples that the database has added up, in the order of time: an entry for each hour or minute."""
+
+    times: Ints
+    """the begin"""
+    counts: Ints
+    sums: Floats
+    least: Floats
+    most: Floats
+    bad: Ints
+    """how many more there are, which are not good or beyond MOST"""
+
+    def where(self, wanted: Flags) -> PartSums:
+        times, counts, sums, least, most, bad = self
+        return PartSums(times[wanted], counts[wanted], sums[wanted], least[wanted], most[wanted], bad[wanted])
+
+
+def parse_sums(copied: bytes) -> PartSums:
+    """Return what a whole binary COPY with rows of AGGREGATE_ROW holds."""
+    rows = np.frombuffer(copied[HEADER:-TRAILER], AGGREGATE_ROW)
+    return PartSums(
+        rows["time"].astype(np.int64) + SINCE_1970,
+        rows["count"].astype(np.int64),
+        rows["sum"].astype(np.float64),
+        rows["min"].astype(np.float64),
+        rows["max"].astype(np.float64),
+        rows["bad"].astype(np.int64),
+    )
+
+
 def parse(copied: bytes) -> Samples:
     """Return the samples of a whole binary COPY with rows of ROW."""
     rows = np.frombuffer(copied[HEADER:-TRAILER], ROW)

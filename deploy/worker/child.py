@@ -24,7 +24,7 @@ import msgspec
 import structlog
 
 from deploy.worker.runners import runner
-from deploy.worker.settings import WorkerSettings
+from deploy.worker.settings import BEATS, WorkerSettings
 from gateway.runtime import logs
 from gateway.runtime.database import FAILURES, FAST_LOSS, retry_until_it_works
 from schema import jobs
@@ -32,26 +32,38 @@ from schema.errors import BiogateError
 from schema.jobs import HeldJob, JobCancelled, JobFailed, JobLost, JobProgress, RunningJob
 
 NICE = 10
-BEATS = 10
-"""Beats in a lease."""
 STOPPED = 3
 log = structlog.get_logger()
 
 
 class Beating:
-    """Beats on a connection of its own, until it is cancelled; while the database is away, at its next beat."""
+    """Beats on a connection of its own, until it is cancelled; while the database is away, at its next beat. When the
+    job is to end, it cancels the work, whatever that waits for."""
 
-    def __init__(self, settings: WorkerSettings, given: HeldJob, told: JobProgress) -> None:
-        self._settings, self._given, self._told = settings, given, told
+    def __init__(self, settings: WorkerSettings, given: HeldJob, told: JobProgress, work: asyncio.Future[Any]) -> None:
+        self._settings, self._given, self._told, self._work = settings, given, told, work
         self._connection: asyncpg.Connection | None = None
+        self._said = False
+        self._turn = asyncio.Lock()
 
     async def run(self) -> None:
-        pause_s = self._settings.worker_lease_s / BEATS
         while True:
-            with suppress(*FAILURES):
-                async with asyncio.timeout(self._settings.worker_lease_s):
-                    await self._beat()
-            await asyncio.sleep(pause_s)
+            await self.beat()
+            if self._told.stop is not None:
+                self._work.cancel()
+            await asyncio.sleep(self._settings.worker_lease_s / BEATS)
+
+    async def beat(self) -> None:
+        """Tell once how far the work is, if the database can be asked."""
+        with suppress(*FAILURES):
+            async with asyncio.timeout(self._settings.worker_lease_s), self._turn:
+                await self._beat()
+                self._say_once()
+
+    def _say_once(self) -> None:
+        if not self._said:
+            print("it beats", flush=True)
+            self._said = True
 
     async def _beat(self) -> None:
         settings = self._settings
@@ -71,10 +83,14 @@ async def run(settings: WorkerSettings, given: HeldJob) -> int:
     """Do the job and tell its end; the exit status."""
     job, told = given.job, JobProgress(position=given.job.position)
     directory = directory_of(settings, given)
-    beating = asyncio.create_task(Beating(settings, given, told).run(), name="beat")
+    work = asyncio.ensure_future(runner(job.kind)(RunningJob(job, directory, told)))
+    beating = Beating(settings, given, told, work)
+    beats = asyncio.create_task(beating.run(), name="beat")
     outcome: Mapping[str, Any] | BiogateError
     try:
-        outcome = await runner(job.kind)(RunningJob(job, directory, told))
+        outcome = await _result(work, told)
+        await beating.beat()  # what it has written last may be more than its share
+        told.check()
     except (JobFailed, JobCancelled) as error:
         outcome = error
     except JobLost as error:
@@ -98,9 +114,21 @@ async def run(settings: WorkerSettings, given: HeldJob) -> int:
         log.warning("the job is another worker's", job=str(job.job_id), error=str(error))
         return 1
     finally:
-        beating.cancel()
+        beats.cancel()
+    if state != "done":
+        shutil.rmtree(directory, ignore_errors=True)  # what is left is deleted by the sweep of the worker
     log.info("job ended", job=str(job.job_id), kind=job.kind, state=state, done=told.done, unit=told.unit)
     return 0
+
+
+async def _result(work: asyncio.Future[Mapping[str, Any]], told: JobProgress) -> Mapping[str, Any]:
+    """What the runner returns. Raises what it raises, and why the job is to end if it was cancelled for that."""
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if told.stop is None:
+            raise
+        raise told.stop from None
 
 
 def directory_of(settings: WorkerSettings, given: HeldJob) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TypeVar
@@ -16,7 +17,7 @@ import structlog
 
 from deploy.worker import metrics
 from deploy.worker.runners import RUNNERS
-from deploy.worker.settings import WorkerSettings
+from deploy.worker.settings import BEATS, WorkerSettings
 from gateway.runtime.database import Pool, Troubles, retry_until_it_works
 from gateway.runtime.events import unless_stopped, wait_at_most
 from schema import jobs
@@ -24,6 +25,8 @@ from schema.jobs import ClaimedJob, HeldJob
 
 LOOK_S = 1.0
 """Interval of looks for jobs."""
+START_S = 120.0
+"""Time that the process of a job gets for its start."""
 ENDS_S = 5.0
 """Time that the process of a job gets to end with the worker."""
 CHILD = (sys.executable, "-P", "-m", "deploy.worker.child")
@@ -75,12 +78,16 @@ class JobDispatcher:
 
     async def _process(self, job: ClaimedJob, stop: asyncio.Event) -> str:
         """Run the process of the job to its end, or until `stop`; which of metrics.ENDINGS it was."""
-        child = await asyncio.create_subprocess_exec(*CHILD, stdin=asyncio.subprocess.PIPE)
+        child = await asyncio.create_subprocess_exec(
+            *CHILD, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
         assert child.stdin is not None
+        held = HeldJob(job, self._holder)
         try:
-            child.stdin.write(msgspec.json.encode(HeldJob(job, self._holder)) + b"\n")
+            child.stdin.write(msgspec.json.encode(held) + b"\n")
             with contextlib.suppress(ConnectionError):
                 await child.stdin.drain()
+            await unless_stopped(stop, self._begun(child, held))
             status = await unless_stopped(stop, child.wait())
             if status is None:
                 return "stopped"
@@ -91,6 +98,18 @@ class JobDispatcher:
             return "crashed" if status else "ended"
         finally:
             await _end(child)
+
+    async def _begun(self, child: asyncio.subprocess.Process, held: HeldJob) -> None:
+        """Keep the lease until the process beats itself, which it says, or has ended: its start can take seconds."""
+        assert child.stdout is not None
+        told = asyncio.ensure_future(child.stdout.readline())
+        pause_s, deadline = self._settings.worker_lease_s / BEATS, time.monotonic() + START_S
+        try:
+            while not told.done() and time.monotonic() < deadline:
+                await asyncio.wait({told}, timeout=pause_s)
+                await self._persistently("keep a job", lambda it: jobs.keep(it, held))
+        finally:
+            told.cancel()
 
     async def _give_back(self, job: ClaimedJob) -> None:
         """As well as it can be done: once the lease has run out, the job is free in any case."""

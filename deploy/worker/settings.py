@@ -7,6 +7,9 @@ from pathlib import Path
 from pydantic import Field, PostgresDsn
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+BEATS = 10
+"""Beats in a lease."""
+
 
 class WorkerSettings(BaseSettings):
     """All settings of the worker. The process of a job also has those of the program whose work it does."""

@@ -110,9 +110,9 @@ def _mapping(given: str | None, said: dict[str, str | None]) -> FileMapping:
         raise Misused(str(error)) from error
 
 
-def _progress(frames: int) -> None:
+def _progress(frames: int, most: int) -> None:
     if sys.stderr.isatty():
-        typer.echo(f"\r{frames} frames", err=True, nl=False)
+        typer.echo(f"\r{frames} of at most {most} frames", err=True, nl=False)
 
 
 def _tell(report: ImportReport, *, as_json: bool) -> None:

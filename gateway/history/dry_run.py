@@ -13,6 +13,7 @@ from gateway.history.importer import (
     OWNED,
     HistoryIntake,
     OpenImport,
+    Progress,
     file_batches,
     import_settings,
     make_report,
@@ -46,7 +47,9 @@ class OneConnection:
         return await self._connection.fetchval(*arguments, **given)
 
 
-async def try_import(settings: Settings, pool: Pool, opened: OpenImport, chunk_ms: float) -> ImportReport:
+async def try_import(
+    settings: Settings, pool: Pool, opened: OpenImport, chunk_ms: float, progress: Progress
+) -> ImportReport:
     """Say what would become of the file. Nothing is stored. Raises errors of the database: nothing is tried again."""
     settings = import_settings(settings)
     organization_id = opened.request.organization_id
@@ -70,6 +73,7 @@ async def try_import(settings: Settings, pool: Pool, opened: OpenImport, chunk_m
                 outcome += await _writer(settings, one, intake.registry, chunk_ms).write(items)
             finally:
                 await transaction.rollback()
+        progress(batch.end, opened.most_frames)
     return make_report(opened, outcome, dry_run=True)
 
 

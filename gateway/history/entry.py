@@ -14,7 +14,7 @@ from gateway.settings import IMPORT, Settings
 
 
 async def import_file(
-    settings: Settings, pool: Pool, request: ImportRequest, *, dry_run: bool, progress: Progress = lambda _: None
+    settings: Settings, pool: Pool, request: ImportRequest, *, dry_run: bool, progress: Progress = lambda *_: None
 ) -> ImportReport:
     """Store the frames of a file, or with `dry_run` say what would become of them. Raises UnusableFile, LeadLost, and
     what `progress` raises."""
@@ -26,5 +26,5 @@ async def import_file(
         except OSError as error:
             raise UnusableFile(f"the file cannot be read: {error.strerror or error}") from error
         if dry_run:
-            return await try_import(settings, pool, opened, chunk_ms)
+            return await try_import(settings, pool, opened, chunk_ms, progress)
         return await Importer(settings, pool, opened, chunk_ms).run(progress)

@@ -77,8 +77,13 @@ class OpenImport:
         return hashlib.sha256(said).digest()
 
     @property
-    def rows(self) -> int:
-        return sum(len(times.instants) for times in self.times)
+    def most_frames(self) -> int:
+        """As many frames as if no row were empty."""
+        found = 0
+        for plan, times in zip(self.plans, self.times, strict=True):
+            vessels = 1 if plan.device is not None else len({column.device for column in plan.columns})
+            found += vessels * len(times.instants)
+        return found
 
     def groups(self, convert: Convert) -> Iterator[FrameGroup]:
         """All frames of the file, in the order of its plan. They are counted in `devices`."""
@@ -98,8 +103,8 @@ class OpenImport:
         return found
 
 
-Progress = Callable[[int], None]
-"""Told how many frames of the file are settled."""
+Progress = Callable[[int, int], None]
+"""Told how many frames of the file are settled, and how many it has at most; what it raises ends the import."""
 
 
 def open_import(request: ImportRequest, kept: ExitStack) -> OpenImport:
@@ -183,7 +188,7 @@ class Importer:
             account.expect(len(items), batch.end)
             written, following = await asyncio.gather(writer.write(items), asyncio.to_thread(next, left, None))
             outcome += written
-            progress(batch.end)
+            progress(batch.end, self._opened.most_frames)
             batch = following
         return outcome
 
@@ -238,7 +243,8 @@ async def ensure_devices(pool: Pool, opened: OpenImport, *, create: bool) -> lis
     if missing:
         command = f"biogate devices register {' '.join(missing[:20])} --organization {request.organization}"
         raise UnusableFile(
-            f"{len(missing)} devices do not exist: {', '.join(missing[:20])}: run `{command}`, or give --create-devices"
+            f"{len(missing)} devices do not exist: {', '.join(missing[:20])}: run `{command}`, or have them created: "
+            "--create-devices, create_devices=true"
         )
     return sorted(found.values())
 

@@ -132,16 +132,19 @@ def ready_mappings() -> list[str]:
 
 
 def load_mapping(given: str | None) -> FileMapping:
-    """The mapping of this name, if it comes with the product, or in this file; None: one that says nothing."""
+    """The mapping in this file, or of this name; None: one that says nothing. Raises UnusableFile."""
     if given is None:
         return FileMapping()
-    if given in ready_mappings():
-        return parse_mapping(_directory().joinpath(f"{given}.yaml").read_bytes())
     path = Path(given)
-    if not path.is_file():
+    return parse_mapping(path.read_bytes()) if path.is_file() else load_ready(given)
+
+
+def load_ready(name: str) -> FileMapping:
+    """The mapping of this name that comes with the product. Raises UnusableFile."""
+    if name not in ready_mappings():
         known = ", ".join(ready_mappings())
-        raise UnusableFile(f"there is no mapping {given!r}: give a file, or one that comes with Biogate: {known}")
-    return parse_mapping(path.read_bytes())
+        raise UnusableFile(f"there is no mapping {name!r}: give a file, or one that comes with Biogate: {known}")
+    return parse_mapping(_directory().joinpath(f"{name}.yaml").read_bytes())
 
 
 def parse_mapping(content: bytes) -> FileMapping:

@@ -123,3 +123,17 @@ select t.bucket, t.device_id, d.name as device, c.name as channel,
  where d.organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user);
 
 grant select on org.telemetry_1m, org.telemetry_1h to biogate_sql;
+
+-- For the API, which uses the aggregates where they are real.
+do $$
+declare
+    name text;
+begin
+    for name in values ('telemetry_1m'), ('telemetry_1h') loop
+        execute format($view$
+            create or replace view api.%1$I as
+            select t.* from public.%1$I t join public.devices d using (device_id)
+             where d.organization_id = (select api.organization())$view$, name);
+        execute format('grant select on api.%I to biogate_api', name);
+    end loop;
+end $$;

@@ -1,5 +1,5 @@
 -- jobs: work that people ask for and that takes long, such as exports and imports, done by the worker process
--- depends: 0019_lead_beats
+-- depends: 0021_live
 
 -- migrate: apply
 

@@ -1,5 +1,5 @@
 -- wide views for SQL logins: org.<model>_wide, one column a channel
--- depends: 0020_channels
+-- depends: 0023_imports
 
 -- migrate: apply
 

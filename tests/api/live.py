@@ -25,7 +25,7 @@ from tests.api.accounts import quick
 ENOUGH_S = 20.0
 PATH = "/api/v1/ws/alerts"
 STREAM = "/api/v1/alarms/stream"
-STREAMS = frozenset({STREAM, "/api/v1/live-data", "/api/v1/device-status"})
+STREAMS = frozenset({STREAM, "/api/v1/live-data", "/api/v1/device-status", "/api/v1/activity/stream"})
 """Answers without an end."""
 
 

@@ -94,11 +94,33 @@ QUESTIONS: dict[str, Question] = {
     "DELETE /api/v1/devices/{device}/annotations/{number}": Question(
         (OPERATOR, Scope.DEVICES_WRITE), query=why, number="annotation"
     ),
+    **{
+        f"GET /api/v1/devices/{{device}}/telemetry.{format_}": Question(
+            TELEMETRY,
+            query=lambda t: {
+                "channel": t.known["channel"],
+                "from": "2026-03-01T10:00:00Z",
+                "to": "2026-03-01T11:00:00Z",
+            },
+        )
+        for format_ in ("arrow", "parquet")
+    },
+    **{
+        f"GET /api/v1/telemetry.{format_}": Question(TELEMETRY, query=lambda t: {"device": t.known["device"]})
+        for format_ in ("arrow", "parquet")
+    },
     # jobs
+    "POST /api/v1/exports": Question(TELEMETRY, lambda t: {"device": [t.known["device"]]}),
+    "POST /api/v1/exports/estimate": Question(TELEMETRY, lambda t: {"device": [t.known["device"]]}),
+    "GET /api/v1/exports/{job}/file": Question(TELEMETRY, shows=False),
+    "GET /api/v1/exports/{job}/manifest": Question(TELEMETRY, shows=False),
     "GET /api/v1/jobs": Question(TELEMETRY),
     "GET /api/v1/jobs/{job}": Question(TELEMETRY),
     "POST /api/v1/jobs/{job}/cancel": Question(TELEMETRY, why),
     "DELETE /api/v1/jobs/{job}/files": Question(TELEMETRY, query=why),
+    "POST /api/v1/imports": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "file": "run-7.csv", "device": t.known["device"]}
+    ),
     # devices
     "GET /api/v1/devices": Question(DEVICES, query=lambda t: {"q": t.known["device"]}),
     "GET /api/v1/devices/{device}": Question(DEVICES),
@@ -162,6 +184,11 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/device-status": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
     "SOCKET /api/v1/ws/device-status": Question(DEVICES),
     "SOCKET /ws/device-status": Question(DEVICES),
+    "GET /api/v1/activity": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
+    "GET /api/v1/activity/stream": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
+    "SOCKET /api/v1/ws/activity": Question(DEVICES),
+    "SOCKET /ws/activity": Question(DEVICES),
+    "GET /api/v1/summary": Question(DEVICES, shows=False),
     "GET /api/v1/alarms/health": Question(ALARMS),
     "GET /api/v1/alarms/{device}/{rule}": Question(ALARMS),
     **{

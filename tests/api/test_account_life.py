@@ -294,6 +294,25 @@ async def test_the_trail_marks_an_address_that_nobody_of_the_installation_vouche
     assert [(name, action) for name, action, _ in found][-2:] == [(who, "member join"), (who, "log in")]
 
 
+async def test_who_has_an_account_joins_by_an_invitation_for_its_own_address_alone(
+    api: Served, ada: dict[str, str], database: asyncpg.Connection
+) -> None:
+    await user(database, EVA)
+    await user(database, IDA)
+    await database.execute("update users set verified = false where email in ($1, $2)", EVA, IDA)
+    asked = {"role": "admin", "email": EVA}
+    code = (await api.post("/api/v1/organization/invitations", json=asked, headers=ada)).json()["code"]
+    joined = {}
+    for email in (IDA, EVA, IDA):
+        headers = (await log_in(api, email))["headers"]
+        answer = await api.post("/api/v1/organizations/join", json={"code": code}, headers=headers)
+        joined[email] = answer.status_code
+        assert await database.fetchval("select uses from invitations") == (EVA not in joined)
+    assert joined == {IDA: 404, EVA: 201}
+    verified = "select array_agg(email) from users where verified"
+    assert sorted(await database.fetchval(verified)) == [ADA, EVA]
+
+
 async def test_an_admin_vouches_for_an_address_and_takes_it_back(
     database_url: str, database: asyncpg.Connection
 ) -> None:

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from api.access.roles import Role
+from api.queries.devices import terms
 from api.queries.units import Units
 from schema.channels import STANDARD
 from tests.api.accounts import api_key
@@ -239,6 +240,19 @@ async def test_the_view_and_the_api_name_the_same_units(plant: Plant, operator: 
     for row in rows:
         time = row["time"].astimezone(UTC).isoformat()
         assert found.at(row["device_id"], row["channel_id"], row["standard"], time) == row["unit"], dict(row)
+    for path, what in (
+        ("/channels/ph", {"title": "all", "low": -500, "high": 500, "decimals": 0}),
+        ("/devices/br-2/channels/pressure", {"title": "two", "kind": "SP", "low": 0, "high": 9}),
+        ("/devices/br-1/channels/ph", {"step": True}),
+    ):
+        assert (await say(operator, path, **what)).status_code == 200
+    for name, device in devices.items():
+        of_view = await plant.sql.fetch("select * from channel_terms where device_id = $1", device)
+        wanted = {row["channel"]: terms(row) for row in of_view}
+        listed = (await operator.get(f"/devices/{name}/channels"))["channels"]
+        for one in listed:
+            view = wanted[one["channel"]]
+            assert {key: getattr(view, key) for key in one if key != "channel"} | {"channel": one["channel"]} == one
     assert {row["unit"] for row in rows if row["device_id"] == devices["br-2"]} == {
         "pH",
         "mV",

@@ -18,6 +18,7 @@ import pytest
 from api import queries
 from api.database import Connection, Server
 from api.queries import (
+    activity,
     alarm_health,
     alarms,
     audit,
@@ -98,6 +99,8 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
 }
 """That are kept."""
 PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "activity": (activity.SQL["page"], (sorted(activity.NEEDS), None, times.FIRST, times.LAST, times.LAST, "", 100)),
+    "activity of a device": (activity.SQL["page"], (["event"], "br-1", times.FIRST, times.LAST, times.LAST, "", 100)),
     "audit": (audit.SQL["newest_first"], (None, None, None, times.FIRST, times.LAST, BIG[0], 100)),
     "audit of a device": (audit.SQL["newest_first"], ("device/br-2", None, None, times.FIRST, times.LAST, BIG[0], 100)),
     "audit, oldest first": (audit.SQL["oldest_first"], (None, None, None, times.FIRST, times.LAST, 0, 100)),
@@ -117,6 +120,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
 HARMLESS = {
     *("devices.page", "alarm_rules.page", "alarm_rules.covered", "serials.serials"),
     *("events.events", "alarm_health.now", "alarm_health.stale"),
+    *("device_status.presence", "live_data.devices"),
 }
 """What may be left out is no better found by an index there, or there is little to look through."""
 OPTIONAL = re.compile(r"\$\d+(::\w+(\[\])?)? is null")
@@ -255,6 +259,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await alarm_health.figures(database, times.Span(at(0), at(3600)), None, at(3600))
         await devices.page(database, DeviceParameters(), "", 10)
         await selection.resolve(database, SelectionParameters(device=["*"]))
+        await activity.newest(database, 10)
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
         rows = await database.fetch("select statement from pg_prepared_statements")
     files = Path(queries.__file__).parent.glob("*.sql")
@@ -263,7 +268,14 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
     assert "devices.page" in kept
     optional = {name for name, text in named.items() if OPTIONAL.search(text)}
     planned = {"audit.newest_first", "audit.oldest_first", "commands.page", "enrollments.page", "alarms.page"}
-    planned |= {"jobs.page", "alarms.history", "alarms.silenced", "alarm_health.episodes", "selection.devices"}
+    planned |= {
+        "jobs.page",
+        "alarms.history",
+        "alarms.silenced",
+        "alarm_health.episodes",
+        "selection.devices",
+        "activity.page",
+    }
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"
 

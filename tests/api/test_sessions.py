@@ -27,6 +27,7 @@ from tests.api.accounts import (
     user,
 )
 from tests.api.conform import conforms
+from tests.gateway.cell import eventually
 
 EVA = "eva@example.org"
 NAME = "__Host-biogate"
@@ -343,3 +344,30 @@ async def test_who_is_remembered_is_not_asked_for_again_and_who_cannot_hear_reme
         await remembering(client)  # it listens again by itself
         assert await me(client, headers) == 200
         assert len(identities._known) == 1
+
+
+async def test_what_was_read_before_a_change_is_not_remembered_after_it(
+    database_url: str, database: asyncpg.Connection
+) -> None:
+    """The database tells of the change while the answer about the caller is under way."""
+    await user(database, EVA, "north", Role.VIEWER)
+    async with serving(database_url) as client:
+        identities, headers = client.identities, (await log_in(client, EVA))["headers"]
+        await remembering(client)
+        identities.forget()
+        async with database.transaction():
+            await database.execute("lock table memberships in access exclusive mode")
+            asking = asyncio.create_task(me(client, headers))
+            await eventually(lambda: waits_at_a_lock(database), 10)
+            identities.on_change("")
+        assert await asking == 200
+        assert len(identities._known) == 0
+        assert await me(client, headers) == 200
+        assert len(identities._known) == 1
+
+
+async def waits_at_a_lock(database: asyncpg.Connection) -> bool:
+    query = (
+        "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')"
+    )
+    return bool(await database.fetchval(query))

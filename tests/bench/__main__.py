@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 
 from deploy.stack.paths import CHECKOUT, STACK
-from tests.bench import figures, intake, interface, live, report, stages, web, writer
+from tests.bench import exports, figures, intake, interface, live, reading, report, stages, web, writer
 from tests.bench.figures import Figure, Findings
 from tests.bench.plant import Plant, plant
 from tests.bench.session import GATEWAY, NAIVE, PLAIN, SIZES, Bench, rates
@@ -45,9 +45,11 @@ ALL: dict[str, Callable[[Bench], Awaitable[list[Figure]]]] = {
     "B12": interface.b12,
     "B8": intake.b8,
     "B11": interface.b11,
+    "B14": reading.b14,
     "B13": web.b13,
     "B20": live.b20,
     "B21": live.b21,
+    "B30": exports.b30,
 }
 """In this order: what fills the database comes last."""
 

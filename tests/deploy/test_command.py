@@ -38,6 +38,8 @@ NO_SERVER: dict[str, list[str]] = {
     "backup verify": ["store"],
     "backup restore": ["store", "--name", "nobody"],
     "restart": ["gateway", "--name", "nobody"],
+    "channels list": [],
+    "channels set": ["ph", "--title", "acidity", *SIGNED],
     "devices register": ["br-1"],
     "devices list": [],
     "devices show": ["br-1"],
@@ -86,7 +88,7 @@ MISUSED = {"sim enroll"}
 """Of these, those that call a file that is not there a wrong use."""
 ELSEWHERE = {
     *("up", "gateway", "alarms", "worker", "canary", "api", "sim"),
-    *("setup", "devices claim-keys", "completion", "passwords"),
+    *("setup", "devices claim-keys", "channels standard", "completion", "passwords"),
 }
 """Commands that need no server, or go on until they are stopped: other tests have them."""
 

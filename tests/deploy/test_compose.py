@@ -25,6 +25,7 @@ from deploy.command import HIDDEN, WORDS
 from deploy.stack.choose import MOSQUITTO_TESTED, POSTGRES_TESTED, TIMESCALE_TESTED, version
 from deploy.stack.conf import render
 from deploy.stack.paths import CHECKOUT, MOSQUITTO_CONF
+from deploy.worker.settings import WorkerSettings
 from gateway.alarms.__main__ import load_passwords
 from gateway.secrets import VAULT, load_key
 from tests.deploy.composed import COMPOSE, FILE, OURS, SERVICES, mounts
@@ -43,6 +44,7 @@ KNOWN = {
     "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL", "BIOGATE_GATEWAY_DATABASE_URL"},
     "devices": variables(gateway.settings.Settings),
     "alarms": variables(gateway.settings.Settings),
+    "worker": variables(WorkerSettings) | {"BIOGATE_API_DATABASE_URL"},
     "canary": variables(gateway.canary.settings.CanarySettings),
     "setup": set(),
     "passwords": set(),
@@ -75,7 +77,8 @@ def test_it_follows_the_compose_specification() -> None:
 def test_all_parts_are_there() -> None:
     assert set(SERVICES) == {
         "setup", "broker", "database", "migrations", "controllers", "gateway", "api", "simulator",
-        "prometheus", "grafana", "grafana-login", "alarms", "canary", "canary-login", "proxy", "alertmanager", "host",
+        "prometheus", "grafana", "grafana-login", "alarms", "worker", "canary", "canary-login", "proxy", "alertmanager",
+        "host",
     }  # fmt: skip
     assert set(OURS) == set(SERVICES) - OTHERS
     profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
@@ -247,6 +250,7 @@ WHO_SEES = {
     "grafana-login": {"setup", "grafana-login", "grafana"},
     "controllers": {"controllers", "simulator"},
     "canary": {"canary-login", "canary"},
+    "worker-login": {"setup", "worker"},
 }
 WHO_WRITES = {
     "grafana-login": {"setup", "grafana-login"}, "controllers": {"controllers"}, "canary": {"canary-login"}
@@ -396,7 +400,7 @@ def size(text: str) -> int:
 
 def test_health_checks_ask_the_port_that_the_program_listens_on() -> None:
     asked = {name: service["healthcheck"]["test"] for name, service in OURS.items() if "healthcheck" in service}
-    assert set(asked) == {"gateway", "api", "alarms", "canary"}
+    assert set(asked) == {"gateway", "api", "alarms", "worker", "canary"}
     for name, test in asked.items():
         *check, port = test[:4]
         assert check == ["CMD", "biogate", "ready"]

@@ -22,6 +22,7 @@ from deploy.command import WORDS
 from deploy.stack.choose import MOSQUITTO_TESTED, version
 from deploy.stack.conf import render
 from deploy.stack.paths import CHECKOUT, MOSQUITTO_CONF
+from deploy.worker.settings import WorkerSettings
 from gateway.alarms.__main__ import load_passwords
 from gateway.logins.roles import FIXED, device_role
 from gateway.secrets import Secrets
@@ -46,6 +47,7 @@ def variables(settings: Any) -> set[str]:
 KNOWN = {
     "gateway": variables(gateway.settings.Settings),
     "alarms": variables(gateway.settings.Settings),
+    "worker": variables(WorkerSettings) | {"BIOGATE_API_DATABASE_URL"},
     "canary": variables(gateway.canary.settings.CanarySettings),
     "api": variables(api.settings.ApiSettings),
     "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},
@@ -53,6 +55,7 @@ KNOWN = {
 PORTS = {
     "gateway": gateway.settings.Settings.model_fields["gateway_http_port"].default,
     "alarms": gateway.settings.Settings.model_fields["alarms_http_port"].default,
+    "worker": WorkerSettings.model_fields["worker_http_port"].default,
     "canary": gateway.canary.settings.CanarySettings.model_fields["canary_http_port"].default,
     "api": api.settings.ApiSettings.model_fields["api_port"].default,
 }
@@ -316,6 +319,7 @@ def test_nothing_is_allowed_but_what_is_said_and_that_meets(plant: str) -> None:
         "gateway": {5432, 8883},
         "alarms": {5432, 8883},
         "api": {5432},
+        "worker": {5432},
         "migrations": {5432},
         "canary": {8883, "http"},
     }

@@ -17,6 +17,7 @@ from tests.processes import GatewayProcess
 
 FIGURES = (
     *("biogate_database_bytes", "biogate_devices", "biogate_hypertable_chunks", "biogate_retention_timestamp_seconds"),
+    "biogate_retention_held_chunks",
     *("biogate_credentials_due", "biogate_credentials_stuck", "biogate_credentials_missing"),
     *("biogate_credentials_foreign", "biogate_commands_waiting", "biogate_broker_uptime_seconds"),
 )
@@ -39,7 +40,7 @@ async def test_who_has_lost_the_lead_takes_sends_and_tells_nothing_until_it_lead
 
     try:
         username = await cell.login("r1")
-        gateway.start(secrets_dir=cell.broker.secrets)
+        gateway.start(secrets_dir=cell.broker.secrets, retention_frames_days=365)
         await until(lambda: told() == set(FIGURES))
         await until(lambda: database.fetchval("select applied = 'present' from credentials"))
         async with cell.connect(username) as device:

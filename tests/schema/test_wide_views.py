@@ -21,7 +21,7 @@ async def plant(database: asyncpg.Connection, login: asyncpg.Connection) -> Plan
     """Two models in the first organization, and a device of another one of the same model."""
     found = Plant(database)
     for name, model, channels in (
-        ("br-1", "rev C", ("ph", "pressure")),
+        ("br-1", "rev C", ("temperature", "pressure")),
         ("br-2", "rev C", ("pressure", "time", "x" * 64)),
         ("br-3", None, ("ph",)),
     ):
@@ -52,15 +52,33 @@ async def test_a_model_is_a_view_with_a_column_a_channel_and_its_unit(
     long_name = await database.fetchval("select 'channel_' || channel_id from channels where name = $1", "x" * 64)
     time_name = await database.fetchval("select 'channel_' || channel_id from channels where name = 'time'")
     assert [dict(row) for row in rows if row["device"].startswith("br-")] == [
-        {"time": at(0), "device_id": 4, "device": "br-1", "ph": 1.0, "pressure": 2.0, time_name: None, long_name: None},
-        {"time": at(0), "device_id": 5, "device": "br-2", "ph": None, "pressure": 1.0, time_name: 2.0, long_name: 3.0},
-        {"time": at(1), "device_id": 4, "device": "br-1"} | dict.fromkeys(("ph", "pressure", time_name, long_name)),
-        {"time": at(1), "device_id": 5, "device": "br-2"} | dict.fromkeys(("ph", "pressure", time_name, long_name)),
+        {
+            "time": at(0),
+            "device_id": 4,
+            "device": "br-1",
+            "temperature": 1.0,
+            "pressure": 2.0,
+            time_name: None,
+            long_name: None,
+        },
+        {
+            "time": at(0),
+            "device_id": 5,
+            "device": "br-2",
+            "temperature": None,
+            "pressure": 1.0,
+            time_name: 2.0,
+            long_name: 3.0,
+        },
+        {"time": at(1), "device_id": 4, "device": "br-1"}
+        | dict.fromkeys(("temperature", "pressure", time_name, long_name)),
+        {"time": at(1), "device_id": 5, "device": "br-2"}
+        | dict.fromkeys(("temperature", "pressure", time_name, long_name)),
     ], "what is not good is null"
     assert {row["device"] for row in rows} == {"br-1", "br-2"}, "the device of the other organization is not there"
     assert {row["device"] for row in await login.fetch("select device from org.device_wide")} >= {"br-3"}
     said = await comments(database, "org.rev_c_wide")
-    assert said == {"ph": said["ph"], "pressure": "bar", time_name: "unit not known", long_name: "unit not known"}
+    assert said == {"temperature": "°C", "pressure": "bar", time_name: "unit not known", long_name: "unit not known"}
 
 
 async def test_it_is_kept_current_and_is_not_touched_if_it_is(database: asyncpg.Connection, plant: Plant) -> None:
@@ -68,11 +86,9 @@ async def test_it_is_kept_current_and_is_not_touched_if_it_is(database: asyncpg.
     before = await comments(database, "org.rev_c_wide")
     assert await database.fetchval("select wide_views_make()") == 0
     device = await database.fetchval("select device_id from devices where name = 'br-1'")
-    await plant.layout(device, "temperature", "ph")
+    await plant.layout(device, "agitation", "temperature")
     assert await database.fetchval("select wide_views_make()") == 1
-    assert list(await comments(database, "org.rev_c_wide")) == [*before, "temperature"], (
-        "the others stay in their place"
-    )
+    assert list(await comments(database, "org.rev_c_wide")) == [*before, "agitation"], "the others stay in their place"
 
 
 async def test_a_column_is_in_one_unit(database: asyncpg.Connection, plant: Plant, login: asyncpg.Connection) -> None:

@@ -214,8 +214,9 @@ async def test_value_and_setpoint_of_one_instant_in_two_frames_raise_no_deviatio
             await plant.commit(device, [(t, {"x": 30.0, "y": 30.0})])
             await eventually(lambda device=device: _evaluated(plant, device, "off"), 20)  # type: ignore[misc]
             for n, value in enumerate(steps, 1):
-                for m, channel in enumerate(order):
-                    await plant.commit(device, [(t + n, {channel: value})], first=2 * n + m)
+                async with plant.database.transaction():  # or their device has been silent for seconds in between
+                    for m, channel in enumerate(order):
+                        await plant.commit(device, [(t + n, {channel: value})], first=2 * n + m)
             await plant.commit(device, [(t + 5, {"x": 50.0})], first=20)  # and no setpoint
             await plant.becomes(device, RAISED, rule="off")
 

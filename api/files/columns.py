@@ -1,0 +1,103 @@
+"""The columns of a table of telemetry: what each is called and means, wide (a column a channel) or long (a row a
+sample). Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+
+from api.queries.devices import Channel
+from api.queries.selection import Selection
+from api.shapes.exports import ColumnKind, TableShape
+
+ChannelKey: TypeAlias = tuple[str, str | None]
+"""A channel as a column has it: name and unit. Channels of one name with several units have a column for each."""
+QUALITIES = {"0": "good", "1": "bad", "2": "uncertain"}
+TYPES: dict[ColumnKind, pa.DataType] = {
+    "time": pa.timestamp("us", tz="UTC"),
+    "device": pa.dictionary(pa.int32(), pa.string()),
+    "channel": pa.dictionary(pa.int32(), pa.string()),
+    "unit": pa.dictionary(pa.int32(), pa.string()),
+    "value": pa.float64(),
+    "quality": pa.int16(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """One column. `channel` and `unit` are those of a column for a channel."""
+
+    name: str
+    kind: ColumnKind
+    channel: str | None = None
+    unit: str | None = None
+
+    def said(self) -> dict[str, Any]:
+        return {"name": self.name, "kind": self.kind, "channel": self.channel, "unit": self.unit}
+
+
+@dataclass(frozen=True)
+class TableColumns:
+    """The columns of a table, and the channels that it has."""
+
+    shape: TableShape
+    devices: tuple[str, ...]
+    channels: tuple[ChannelKey, ...]
+    everything: bool
+    """Samples of all qualities, with their quality."""
+    columns: tuple[TableColumn, ...]
+
+    def schema(self, facts: bytes) -> pa.Schema:
+        """The schema for Arrow and Parquet; `facts` stands in its metadata, and the unit in that of each column."""
+        fields = [
+            pa.field(one.name, TYPES[one.kind], metadata={k: v for k, v in one.said().items() if v is not None})
+            for one in self.columns
+        ]
+        return pa.schema(fields, metadata={b"biogate": facts})
+
+
+def key(channel: Channel) -> ChannelKey:
+    return channel.name, channel.unit
+
+
+def columns(selections: Sequence[Selection], shape: TableShape, *, with_device: bool) -> TableColumns:
+    """The columns for these samples: of a device's channels in its order, then those that other devices add."""
+    channels = tuple(dict.fromkeys(key(channel) for one in selections for channel in one.channels))
+    everything = any(one.everything for one in selections)
+    found = [TableColumn("time", "time")]
+    if with_device:
+        found.append(TableColumn("device", "device"))
+    if shape == "long":
+        found += [TableColumn("channel", "channel"), TableColumn("unit", "unit"), TableColumn("value", "value")]
+        found += [TableColumn("quality", "quality")] if everything else []
+    else:
+        found += _of_channels(channels, everything)
+    devices = tuple(one.device.name for one in selections)
+    return TableColumns(shape, devices, channels, everything, _told_apart(found))
+
+
+def _of_channels(channels: Sequence[ChannelKey], everything: bool) -> list[TableColumn]:
+    """One for each channel, and one for its quality. A name that has several units has its unit in the title."""
+    units = Counter(name for name, _ in channels)
+    found = []
+    for name, unit in channels:
+        title = name if units[name] == 1 else f"{name} [{unit or ''}]"
+        found.append(TableColumn(title, "value", name, unit))
+        if everything:
+            found.append(TableColumn(f"{title}.quality", "quality", name))
+    return found
+
+
+def _told_apart(found: Sequence[TableColumn]) -> tuple[TableColumn, ...]:
+    """Equal titles are numbered: a channel may be called `time`, or `ph.quality`."""
+    seen: Counter[str] = Counter()
+    told = []
+    for one in found:
+        seen[one.name] += 1
+        again = seen[one.name]
+        told.append(one if again == 1 else TableColumn(f"{one.name} ({again})", one.kind, one.channel, one.unit))
+    return tuple(told)

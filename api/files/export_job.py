@@ -1,0 +1,131 @@
+"""Does the jobs of the kind export: a file with its manifest beside it. A page whose statement fails is asked for
+again, so that a restart of the database costs a pause; a worker that takes the job over begins the file anew."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from api.database import Database, Server
+from api.files import columns as table_columns
+from api.files import manifest as manifests
+from api.files.columns import TableColumns
+from api.files.formats import WRITERS
+from api.files.pages import FramePage, pages
+from api.files.table import batches
+from api.problems import BadParameter, NotFound, TooLong, TooMuch, Unavailable
+from api.queries import exports
+from api.queries.selection import Selected, Selection, resolve
+from api.settings import ApiSettings
+from api.shapes.exports import ManifestFile, NewExport
+from schema.jobs import JobFailed, JobProgress, RunningJob
+
+PAGE_VALUES = 250_000
+"""Values of a page: they bound the memory."""
+AGAIN_S, MOST_FAILURES = 1.0, 60
+"""Seconds until a page is asked for again, and how often in a row."""
+
+
+class HashedFile:
+    """A new file that is hashed while it is written. It has its name only once it is whole and on the disk."""
+
+    def __init__(self, path: Path, told: JobProgress) -> None:
+        self._path, self._part, self._told = path, path.with_suffix(f"{path.suffix}.part"), told
+        self._file = self._part.open("wb")
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def write(self, content: bytes) -> None:
+        self._file.write(content)
+        self._hash.update(content)
+        self._size += len(content)
+        self._told.file_bytes = self._size
+
+    def finish(self) -> ManifestFile:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._part.replace(self._path)
+        return ManifestFile(name=self._path.name, bytes=self._size, sha256=self._hash.hexdigest())
+
+
+async def run(running: RunningJob) -> Mapping[str, Any]:
+    """Write the file that was asked for, and its manifest; return what the API says of them."""
+    job, told = running.job, running.progress
+    asked = NewExport.model_validate(job.request)
+    async with Server(ApiSettings(api_pool_size=2)) as server:
+        database = server.of(job.organization_id)
+        try:
+            selected = await resolve(database, asked.selection())
+        except (NotFound, BadParameter, TooMuch) as error:
+            raise JobFailed(error.detail) from error
+        told.unit, told.total = "rows", await _total(database, selected.selections, asked)
+        of = table_columns.columns(selected.selections, asked.shape, with_device=True)
+        return await _written(database, asked, selected, of, running)
+
+
+async def _written(
+    database: Database, asked: NewExport, selected: Selected, of: TableColumns, running: RunningJob
+) -> Mapping[str, Any]:
+    told = running.progress
+    found = manifests.manifest(asked.said(), selected, of, asked.format, datetime.now(UTC))
+    file = HashedFile(running.directory / f"export.{asked.format}", told)
+    writer = WRITERS[asked.format](file, of, msgspec.json.encode(found))
+    told.done = 0
+    for selection in selected.selections:
+        async for page in _patiently(database, selection, told):
+            for batch in batches(page, of):
+                writer.write(batch)
+                told.done += batch.num_rows
+    writer.close()
+    found.rows, found.file = told.done, file.finish()
+    told.total = told.done
+    told.file_bytes += _put(running.directory / manifests.NAME, msgspec.json.format(msgspec.json.encode(found)))
+    facts = {"file": found.file.name, "bytes": found.file.bytes, "sha256": found.file.sha256, "rows": found.rows}
+    return facts | {"columns": len(of.columns), "warnings": found.warnings}
+
+
+async def _total(database: Database, selections: Sequence[Selection], asked: NewExport) -> int | None:
+    """How many rows there will be, at the most; None if that takes too long to find out."""
+    total = 0
+    with suppress(Unavailable, TooLong):
+        for one in selections:
+            frames, _ = await exports.counted(database, one)
+            total += frames * (len(one.channels) if asked.shape == "long" else 1)
+        return total
+    return None
+
+
+async def _patiently(database: Database, wanted: Selection, told: JobProgress) -> AsyncIterator[FramePage]:
+    """Yield all pages, as often as the database has to be asked for one."""
+    after, failures = None, 0
+    while True:
+        try:
+            async for page in pages(database, wanted, PAGE_VALUES, after):
+                told.check()
+                yield page
+                after, failures = page.last, 0
+        except (Unavailable, TooLong):
+            failures += 1
+            if failures > MOST_FAILURES:
+                raise
+            await asyncio.sleep(AGAIN_S)
+            told.check()
+        else:
+            return
+
+
+def _put(path: Path, content: bytes) -> int:
+    """Write a small file whole; returns its size."""
+    part = path.with_suffix(".part")
+    part.write_bytes(content)
+    part.replace(path)
+    return len(content)

@@ -1,0 +1,46 @@
+"""What a reader of a file has to know about it: filters, columns, units, zone, version; later its rows and its hash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any
+
+from api.files.columns import QUALITIES, TableColumns
+from api.queries.selection import Selected
+from api.shapes.exports import FileFormat, Manifest, ManifestColumn, ManifestDevice
+from schema import times
+
+NAME = "manifest.json"
+
+
+def manifest(
+    request: Mapping[str, Any], selected: Selected, columns: TableColumns, format_: FileFormat, now: datetime
+) -> Manifest:
+    """The manifest of a table that is yet to be written: without rows and file."""
+    return Manifest(
+        software=f"biogate {version('biogate')}",
+        created_at=times.text(now),
+        format=format_,
+        shape=columns.shape,
+        zone="UTC",
+        request=dict(request),
+        quality="all" if columns.everything else "good",
+        qualities=QUALITIES,
+        devices=[
+            ManifestDevice(
+                device=one.device.name,
+                from_=times.text(one.begin),
+                to=times.text(one.end),
+                channels=[channel.name for channel in one.channels],
+            )
+            for one in selected.selections
+        ],
+        columns=[
+            ManifestColumn(name=one.name, kind=one.kind, channel=one.channel, unit=one.unit) for one in columns.columns
+        ],
+        rows=None,
+        file=None,
+        warnings=list(selected.warnings),
+    )

@@ -1,0 +1,156 @@
+"""Makes rows of a table out of pages of frames, in NumPy: never a Python object for each sample. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from api.files.columns import TYPES, TableColumns, key
+from api.files.copied import NOT_SENT, RowGroup
+from api.files.pages import FramePage
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Shorts = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class ChannelBlock:
+    """The wanted samples of one page: arrays of (channels of the device, frames)."""
+
+    values: Floats
+    """NaN where there is none."""
+    qualities: Shorts | None
+    """NOT_SENT where the channel was not sent; None unless all qualities are wanted."""
+    present: Bools
+    """Where there is a sample."""
+
+
+def batches(page: FramePage, of: TableColumns) -> list[pa.RecordBatch]:
+    """The rows of a page, as one batch or none: a frame without a wanted sample is left out."""
+    block = _block(page)
+    schema = of.schema(b"")
+    arrays = _long(page, block, of) if of.shape == "long" else _wide(page, block, of)
+    return [] if arrays is None else [pa.RecordBatch.from_arrays(arrays, schema=schema)]
+
+
+def _block(page: FramePage) -> ChannelBlock:
+    size = len(page.selection.channels), len(page.frames)
+    values = np.empty(size) if len(page.frames.groups) == 1 else np.full(size, np.nan)
+    for group in page.frames.groups:
+        for number, place in enumerate(_places(page, group)):
+            values[number, group.at] = np.nan if place is None else group.values[:, place]
+    if page.selection.everything:
+        qualities = _qualities(page, values)
+        return ChannelBlock(values, qualities, qualities != NOT_SENT)
+    for group in page.frames.groups:
+        _leave_out_bad(page, group, values)
+    return ChannelBlock(values, None, ~np.isnan(values))
+
+
+def _places(page: FramePage, group: RowGroup) -> list[int | None]:
+    """The slot of each wanted channel in the group; None: its layout does not have the channel."""
+    slots = (channel.slots.get(group.layout_id) for channel in page.selection.channels)
+    return [None if slot is None else page.slots.place(group.layout_id, slot) for slot in slots]
+
+
+def _leave_out_bad(page: FramePage, group: RowGroup, values: Floats) -> None:
+    if len(group.rated):
+        bad = group.quality > 0
+        rows = group.rated if isinstance(group.at, slice) else group.at[group.rated]
+        for number, place in enumerate(_places(page, group)):
+            if place is not None:
+                values[number, rows[bad[:, place]]] = np.nan
+
+
+def _qualities(page: FramePage, values: Floats) -> Shorts:
+    """What has a value and no quality is good."""
+    good = np.where(np.isnan(values), np.int16(NOT_SENT), np.int16(0))
+    for group in page.frames.groups:
+        if len(group.rated):
+            rows = group.rated if isinstance(group.at, slice) else group.at[group.rated]
+            for number, place in enumerate(_places(page, group)):
+                if place is not None:
+                    said = group.quality[:, place].astype(np.int16)
+                    good[number, rows] = np.where(said == NOT_SENT, good[number, rows], said)
+    return good
+
+
+def _wide(page: FramePage, block: ChannelBlock, of: TableColumns) -> list[pa.Array] | None:
+    kept: Bools = np.asarray(block.present.any(axis=0))
+    count = int(np.count_nonzero(kept))
+    if not count:
+        return None
+    if count < len(kept):
+        chosen = np.flatnonzero(kept)
+        qualities = None if block.qualities is None else block.qualities[:, chosen]
+        block = ChannelBlock(block.values[:, chosen], qualities, block.present[:, chosen])
+    places = {key(channel): number for number, channel in enumerate(page.selection.channels)}
+    found = [_times(page.frames.times[kept] if count < len(kept) else page.frames.times)]
+    if any(one.kind == "device" for one in of.columns):
+        found.append(_constant(of.devices, of.devices.index(page.selection.device.name), count))
+    for name in of.channels:
+        number = places.get(name)
+        if number is None:
+            found.append(pa.nulls(count, TYPES["value"]))
+        else:
+            found.append(_floats(block.values[number], block.qualities is None, block.present[number]))
+        if of.everything:
+            found.append(pa.nulls(count, TYPES["quality"]) if number is None else _shorts(block, number))
+    return found
+
+
+def _long(page: FramePage, block: ChannelBlock, of: TableColumns) -> list[pa.Array] | None:
+    frames, channels = np.nonzero(block.present.T)
+    count = len(frames)
+    if not count:
+        return None
+    found = [_times(page.frames.times[frames])]
+    if any(one.kind == "device" for one in of.columns):
+        found.append(_constant(of.devices, of.devices.index(page.selection.device.name), count))
+    names = list(dict.fromkeys(name for name, _ in of.channels))
+    units = list(dict.fromkeys(unit for _, unit in of.channels if unit is not None))
+    own = page.selection.channels
+    of_names = np.array([names.index(one.name) for one in own], np.int32)[channels]
+    of_units = np.array([-1 if one.unit is None else units.index(one.unit) for one in own], np.int32)[channels]
+    values = block.values[channels, frames]
+    found.append(_dictionary(of_names, names))
+    found.append(_dictionary(of_units, units))
+    found.append(_floats(values, block.qualities is None, np.ones(count, np.bool_)))
+    if block.qualities is not None:
+        found.append(pa.array(block.qualities[channels, frames], TYPES["quality"]))
+    return found
+
+
+def _times(times: npt.NDArray[np.int64]) -> pa.Array:
+    return pa.Array.from_buffers(TYPES["time"], len(times), [None, pa.py_buffer(np.ascontiguousarray(times))])
+
+
+def _floats(values: Floats, is_good_alone: bool, present: Bools) -> pa.Array:
+    """Null where there is no number: with all qualities, a sample can be there without one."""
+    number = present if is_good_alone else ~np.isnan(values)
+    buffers = [_bitmap(number), pa.py_buffer(np.ascontiguousarray(values))]
+    return pa.Array.from_buffers(TYPES["value"], len(values), buffers)
+
+
+def _shorts(block: ChannelBlock, number: int) -> pa.Array:
+    assert block.qualities is not None
+    buffers = [_bitmap(block.present[number]), pa.py_buffer(np.ascontiguousarray(block.qualities[number]))]
+    return pa.Array.from_buffers(TYPES["quality"], block.qualities.shape[1], buffers)
+
+
+def _bitmap(present: Bools) -> pa.Buffer | None:
+    return None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
+
+
+def _constant(names: tuple[str, ...], place: int, count: int) -> pa.Array:
+    return _dictionary(np.full(count, place, np.int32), list(names))
+
+
+def _dictionary(places: npt.NDArray[np.int32], words: list[str]) -> pa.Array:
+    """-1 stands for null. What is below a null is a place that there is: Polars looks at it, too."""
+    indices = pa.array(np.maximum(places, 0), mask=places < 0)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(words or [""], pa.string()))

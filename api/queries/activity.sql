@@ -1,0 +1,85 @@
+-- What happened in an organization, of all kinds, newest first: each kind by its own index, and then the newest of all.
+
+-- name: page
+-- $1 kinds; $2 device or null; $3 from, $4 to; $5 and $6 (time, id) before which the page begins; $7 limit.
+-- Each kind is cut to a page before they are put together. Of devices: first by each, as that is what the indexes are for.
+select a.time, a.id, a.kind, a.device, a.title, a.who, a.facts from (
+(select t.recorded_at as time, 'alarm/' || t.transition_id as id, 'alarm' as kind, t.device,
+        t.title || ': ' || t.after as title, t.who,
+        jsonb_build_object('rule', t.rule, 'priority', t.priority, 'before', t.before, 'after', t.after, 'cause', t.cause,
+                           'detail', t.detail, 'at', to_char(t.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')) as facts
+   from alarm_transitions t
+  where 'alarm' = any ($1::text[]) and ($2::text is null or t.device = $2) and t.before <> t.after
+    and t.recorded_at >= $3 and t.recorded_at < $4 and t.recorded_at <= $5
+    and (t.recorded_at, 'alarm/' || t.transition_id) < ($5, $6)
+  order by 1 desc, 2 desc limit $7)
+union all
+(select s.received_at, s.id, 'presence', d.name, case when s.online then 'online' else 'offline' end, null,
+        jsonb_build_object('online', s.online, 'boot', s.boot, 'firmware', s.firmware,
+                           'since', to_char(s.time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+   from devices d
+  cross join lateral (
+        select s.*, 'presence/' || d.name || '/' || s.boot || '/' || s.time || '/' || s.online as id from statuses s
+         where s.device_id = d.device_id and s.received_at >= $3 and s.received_at < $4 and s.received_at <= $5
+           and (s.received_at, 'presence/' || d.name || '/' || s.boot || '/' || s.time || '/' || s.online) < ($5, $6)
+         order by s.received_at desc, id desc limit $7) s
+  where 'presence' = any ($1) and ($2 is null or d.name = $2)
+  order by 1 desc, 2 desc limit $7)
+union all
+(select e.time, e.id, e.kind, d.name,
+        case when e.kind = 'phase' then coalesce(e.data ->> 'to', e.data ->> 'phase', 'phase') else e.type end, null,
+        jsonb_build_object('type', e.type, 'boot', e.boot, 'data', e.data)
+   from devices d
+  cross join lateral (
+        select e.*, case when e.type = 'phase' then 'phase' else 'event' end as kind,
+               'event/' || d.name || '/' || encode(e.digest, 'hex') as id
+          from device_events e
+         where e.device_id = d.device_id and e.time >= $3 and e.time < $4 and e.time <= $5
+           and (e.time, 'event/' || d.name || '/' || encode(e.digest, 'hex')) < ($5, $6)
+           and case when e.type = 'phase' then 'phase' else 'event' end = any ($1)
+         order by e.time desc, id desc limit $7) e
+  where $1 && '{phase,event}'::text[] and ($2 is null or d.name = $2)
+  order by 1 desc, 2 desc limit $7)
+union all
+(select c.requested_at, c.id, 'command', c.device, c.name || ': ' || c.state, c.requested_by,
+        jsonb_build_object('command', c.command_id, 'name', c.name, 'state', c.state, 'why', c.why, 'detail', c.detail)
+   from devices d
+  cross join lateral (
+        select c.*, 'command/' || c.command_id as id from commands c
+         where c.device_id = d.device_id and c.requested_at >= $3 and c.requested_at < $4 and c.requested_at <= $5
+           and (c.requested_at, 'command/' || c.command_id) < ($5, $6)
+         order by c.requested_at desc, id desc limit $7) c
+  where 'command' = any ($1) and ($2 is null or d.name = $2)
+  order by 1 desc, 2 desc limit $7)
+union all
+(select n.created_at, n.id, 'annotation', d.name, n.text, n.who,
+        jsonb_build_object('annotation', n.annotation_id,
+                           'begins', to_char(n.begins at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                           'ends', to_char(n.ends at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                           'withdrawn', n.withdrawn_at is not null)
+   from devices d
+  cross join lateral (
+        select n.*, 'annotation/' || n.annotation_id as id from annotations n
+         where n.device_id = d.device_id and n.created_at >= $3 and n.created_at < $4 and n.created_at <= $5
+           and (n.created_at, 'annotation/' || n.annotation_id) < ($5, $6)
+         order by n.created_at desc, id desc limit $7) n
+  where 'annotation' = any ($1) and ($2 is null or d.name = $2)
+  order by 1 desc, 2 desc limit $7)
+union all
+(select n.changed_at, 'enrollment/' || n.txn, 'enrollment', coalesce(s.device, n.serial), n.state, null,
+        jsonb_build_object('txn', n.txn, 'serial', n.serial, 'state', n.state, 'reason', n.reason, 'firmware', n.firmware)
+   from enrollments n left join serials s using (serial)
+  where 'enrollment' = any ($1) and ($2 is null or coalesce(s.device, n.serial) = $2)
+    and n.changed_at >= $3 and n.changed_at < $4 and n.changed_at <= $5 and (n.changed_at, 'enrollment/' || n.txn) < ($5, $6)
+  order by n.changed_at desc, n.txn desc limit $7)
+union all
+(select l.at, 'log-in/' || l.n, 'log-in', null, l.action,
+        case when l.who = 'somebody' then substr(l.subject, 6) else l.who end,
+        jsonb_build_object('action', l.action, 'address', l.new ->> 'address', 'kind', l.new ->> 'kind', 'why', l.why)
+   from audit l
+  where 'log-in' = any ($1) and $2 is null and l.action in ('log in', 'log-in failed')
+    and l.at >= $3 and l.at < $4 and l.at <= $5 and (l.at, 'log-in/' || l.n) < ($5, $6)
+  order by 1 desc, 2 desc limit $7)
+) a
+order by a.time desc, a.id desc
+limit $7;

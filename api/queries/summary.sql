@@ -1,0 +1,37 @@
+-- The numbers of an organization that a dashboard shows.
+
+-- name: alarms
+-- By priority: alarms that are not normal, those that wait for an acknowledgement, and rules that are not evaluated.
+select a.priority, count(*) filter (where a.state <> 'normal') as standing,
+       count(*) filter (where a.state in ('unacknowledged', 'returned-unacknowledged')) as unacknowledged,
+       count(*) filter (where a.not_evaluated is not null) as not_evaluated
+  from alarms a
+ where a.state <> 'normal' or a.not_evaluated is not null
+ group by a.priority;
+
+-- name: frames
+-- Frames since $1, at most $2 of a device: by their key.
+select coalesce(sum(f.frames), 0)::bigint as frames
+  from devices d
+ cross join lateral (
+       select count(*) as frames
+         from (select from frames f where f.device_id = d.device_id and f.time > $1 and f.time <= $2 limit $3) f) f;
+
+-- name: delivery
+-- Of the newest boot of each device: frames by their numbers, up to the greatest that has arrived or was given up.
+select coalesce(sum(upper(b.all_) - lower(b.all_)), 0)::bigint as expected,
+       coalesce(sum(b.received), 0)::bigint as received, coalesce(sum(b.lost), 0)::bigint as lost
+  from devices d
+ cross join lateral (
+       select range_merge(s.received + s.lost) as all_,
+              (select sum(upper(r) - lower(r)) from unnest(s.received) r) as received,
+              (select sum(upper(r) - lower(r)) from unnest(s.lost - s.received) r) as lost
+         from device_streams s
+        where s.device_id = d.device_id and not isempty(s.received + s.lost)
+        order by s.boot desc limit 1) b;
+
+-- name: quarantine
+select count(*) from quarantine where state = 'open';
+
+-- name: enrollments
+select count(*) from enrollments where state = 'awaiting';

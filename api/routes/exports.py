@@ -1,0 +1,201 @@
+"""Routes for exports: telemetry as a file that the worker makes, or streamed while it is read."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from fastapi import Query, Request, Response
+from fastapi.responses import FileResponse
+
+from api.access.guard import Db, Member, allow
+from api.access.roles import Role, Scope
+from api.database import Database
+from api.files import columns as table_columns
+from api.files import manifest as manifests
+from api.files.formats import MEDIA_TYPES
+from api.files.stream import table_stream
+from api.http import answers, description
+from api.http.answers import JsonOnly
+from api.http.bodies import described, order
+from api.http.description import Responses
+from api.http.parameters import DeviceName
+from api.problems import Conflict, NotFound, NotSatisfiable
+from api.queries import exports as queries
+from api.queries import jobs
+from api.queries.selection import USUAL_TIME, Selected, resolve
+from api.routes import PREFIX, Endpoint, Router
+from api.routes.jobs import JobId
+from api.services import App
+from api.shapes import exports as shapes
+from api.shapes.exports import FileFormat, NewExport
+from api.shapes.jobs import JOB, JobAnswer
+
+router = Router("exports", allow(Role.VIEWER, Scope.TELEMETRY_READ))
+BYTES_A_VALUE: dict[FileFormat, float] = {"arrow": 8.1, "parquet": 3, "csv": 8}
+"""Roughly, of a value as sensors give it."""
+RANGE = re.compile(r"bytes=(\d{1,18}-(\d{1,18})?|-\d{1,18})")
+STREAMED: dict[FileFormat, str] = {"arrow": "Arrow's stream format", "parquet": "Parquet"}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+@router.post(
+    "/exports",
+    status_code=202,
+    summary="Export telemetry as a file",
+    description="The worker makes the file: see `state` at the address in Location, and download it from "
+    "`/api/v1/exports/{job}/file` once the job is done. Times before now are those of the request.",
+    responses=description.CHANGE
+    | {
+        202: description.ok(JobAnswer, job=JOB | {"state": "queued", "done": 0, "total": None, "started_at": None})[200]
+        | {"headers": {"Location": {"description": "where the job is", "schema": {"type": "string"}}}}
+    },
+    openapi_extra=described(NewExport),
+)
+async def export(request: Request, app: App, database: Db, member: Member) -> Response:
+    asked = await order(request, NewExport)
+    await resolve(database, asked.selection())
+    _directory(app)
+    made = await jobs.make(database, "export", _at_fixed_times(asked).said(), member.who)
+    answer = answers.json(made, 202)
+    answer.headers["Location"] = f"{PREFIX}/jobs/{made.id}"
+    return answer
+
+
+def _at_fixed_times(asked: NewExport) -> NewExport:
+    """The same request with the times that it means now, as the worker comes to it later."""
+    end = asked.to or datetime.now(UTC)
+    begin = asked.from_
+    if begin is None and asked.phase is None:
+        begin = end - USUAL_TIME
+    return asked.model_copy(update={"from_": begin, "to": end})
+
+
+@router.post(
+    "/exports/estimate",
+    summary="How large an export would be",
+    description="Nothing is exported.",
+    responses=description.CHANGE | description.ok(shapes.EstimateAnswer, estimate=shapes.ESTIMATE),
+    openapi_extra=described(NewExport),
+)
+async def estimate(request: Request, database: Db, member: Member) -> Response:
+    asked = await order(request, NewExport)
+    selected = await resolve(database, asked.selection())
+    of = table_columns.columns(selected.selections, asked.shape, with_device=True)
+    frames, rows, counted = 0, 0, True
+    for one in selected.selections:
+        found, exact = await queries.counted(database, one)
+        frames, counted = frames + found, counted and exact
+        rows += found * (len(one.channels) if asked.shape == "long" else 1)
+    size = round(rows * len(of.columns) * BYTES_A_VALUE[asked.format])
+    warnings = list(selected.warnings)
+    return answers.json(
+        shapes.EstimateAnswer(len(selected.selections), len(of.columns), frames, counted, rows, size, warnings)
+    )
+
+
+@router.get(
+    "/exports/{job}/file",
+    summary="The file of an export",
+    description="An interrupted download goes on with `Range`, and `If-Range` with the ETag, which is the SHA-256 of "
+    "the file.",
+    responses=description.CHANGE
+    | {
+        200: {"description": "The file", "content": {kind.partition(";")[0]: BINARY for kind in MEDIA_TYPES.values()}},
+        206: {"description": "The part that `Range` asks for"},
+    },
+)
+async def file(request: Request, app: App, database: Db, job: JobId) -> Response:
+    path, facts = await _file(app, database, job)
+    _check_range(request, facts["bytes"])
+    format_: FileFormat = path.suffix.removeprefix(".")  # type: ignore[assignment]  # as the worker has named it
+    headers = {"ETag": f'"{facts["sha256"]}"'}
+    return FileResponse(path, headers=headers, media_type=MEDIA_TYPES[format_], filename=f"{job}.{format_}")
+
+
+def _check_range(request: Request, size: int) -> None:
+    """Ignore a range that cannot be read, as RFC 9110 has it; raise NotSatisfiable for one beyond the end."""
+    given = request.headers.get("range")
+    if given is None:
+        return
+    match = RANGE.fullmatch(given)
+    if match is None:
+        request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
+    elif int(match[1].partition("-")[0] or 0) >= size:
+        raise NotSatisfiable(f"the file has {size} bytes", headers={"Content-Range": f"bytes */{size}"})
+
+
+@router.get(
+    "/exports/{job}/manifest",
+    summary="What the file of an export holds: filters, columns, units, zone, rows, version, hash",
+    description="`biogate exports verify FILE MANIFEST` holds the file against it.",
+    responses=description.CHANGE | description.ok(shapes.Manifest, manifest=shapes.MANIFEST),
+)
+async def manifest(app: App, database: Db, job: JobId, _: JsonOnly) -> Response:
+    path, _facts = await _file(app, database, job)
+    content = await asyncio.to_thread((path.parent / manifests.NAME).read_bytes)
+    return answers.json(msgspec.json.decode(content, type=shapes.Manifest))
+
+
+async def _file(app: App, database: Database, job: UUID) -> tuple[Path, dict[str, Any]]:
+    """The file of an export that is done, and its facts. Raises NotFound, and Conflict if there is none."""
+    found = await jobs.one(database, job)
+    if found.kind != "export":
+        raise NotFound(f"job {job} is no export")
+    if found.state != "done" or found.result is None:
+        raise Conflict(f"export {job} is {found.state}: a file is there once it is done")
+    facts: dict[str, Any] = msgspec.json.decode(found.result)
+    path = _directory(app) / str(job) / facts["file"]
+    if not await asyncio.to_thread(path.is_file):
+        raise Conflict(f"the file of export {job} was deleted: export it again")
+    return path, facts
+
+
+def _directory(app: App) -> Path:
+    if app.settings.jobs_dir is None:
+        raise Conflict("no files are made here: whoever runs the installation has to set BIOGATE_JOBS_DIR")
+    return app.settings.jobs_dir
+
+
+def _streams(path: str, summary: str) -> Callable[[Endpoint], Endpoint]:
+    """Register a route twice, by the end of its address: `.arrow` and `.parquet`."""
+
+    def register(endpoint: Endpoint) -> Endpoint:
+        for format_, title in STREAMED.items():
+            answer: Responses = {
+                200: {"description": "The whole table, as it is read", "content": {MEDIA_TYPES[format_]: BINARY}}
+            }
+            responses = description.DEVICE | answer
+            router.get(f"{path}.{format_}", summary=f"{summary} as {title}", responses=responses)(endpoint)
+        return endpoint
+
+    return register
+
+
+@_streams("/devices/{device}/telemetry", "Samples of a device")
+async def of_device(
+    request: Request, database: Db, device: DeviceName, asked: Annotated[shapes.TableParameters, Query()]
+) -> Response:
+    return await _streamed(request, database, asked.selection(device), asked.shape, with_device=False)
+
+
+@_streams("/telemetry", "Samples of one or many devices")
+async def of_many(request: Request, database: Db, asked: Annotated[shapes.ManyTableParameters, Query()]) -> Response:
+    return await _streamed(request, database, asked, asked.shape, with_device=True)
+
+
+async def _streamed(
+    request: Request, database: Database, asked: Any, shape: shapes.TableShape, *, with_device: bool
+) -> Response:
+    format_: FileFormat = "parquet" if request.url.path.endswith(".parquet") else "arrow"
+    selected: Selected = await resolve(database, asked)
+    of = table_columns.columns(selected.selections, shape, with_device=with_device)
+    request_ = dict(request.query_params.multi_items()) | request.path_params
+    facts = manifests.manifest(request_, selected, of, format_, datetime.now(UTC))
+    return await table_stream(request, database, selected.selections, of, (format_, msgspec.json.encode(facts)))

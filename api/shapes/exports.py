@@ -1,0 +1,164 @@
+"""Exports, which are telemetry as a file: what is taken and what is given."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from api.http.bodies import body_config
+from api.http.description import Answer, about, example
+from api.http.parameters import Instant, Quality, StrictParameters
+from api.shapes.devices import MOST_TAGS
+from api.shapes.selection import PHASE_EXAMPLES, Name, SelectionParameters
+
+FileFormat = Literal["arrow", "parquet", "csv"]
+TableShape = Literal["wide", "long"]
+ColumnKind = Literal["time", "device", "channel", "value", "quality", "unit"]
+
+
+class NewExport(BaseModel):
+    """The body of a new export: which samples, as routes that read take them, and as what."""
+
+    model_config = body_config(
+        device=["br-1", "br-2*"],
+        channel=["ph", "feed_*_rate"],
+        format="parquet",
+        **{"from": "2026-11-01T00:00:00Z", "to": "2026-11-15T00:00:00Z"},
+    )
+
+    device: list[Name] = Field(
+        [], max_length=1000, description="device names; `*` stands for any characters, `?` for one"
+    )
+    tag: list[str] = Field([], max_length=MOST_TAGS, description="only devices with all of these tags")
+    location: str | None = Field(None, max_length=200, description="only devices whose location begins with this text")
+    channel: list[Name] = Field([], max_length=1000, description="channel names or patterns. None: all channels")
+    from_: Instant | None = Field(
+        None, alias="from", description="first instant; default one hour before `to`, or the begin of `phase`"
+    )
+    to: Instant | None = Field(None, description="end, not part of the range; default now, or the end of `phase`")
+    phase: str | None = Field(
+        None,
+        max_length=200,
+        description="the newest time in which the device was in this phase; `from` and `to` bound it",
+        examples=PHASE_EXAMPLES,
+    )
+    quality: Quality = "good"
+    format: FileFormat = Field("arrow", description="arrow: Arrow's stream format; parquet; csv")
+    shape: TableShape = Field("wide", description="wide: a row a frame, a column a channel; long: a row a sample")
+
+    @model_validator(mode="after")
+    def _can_be_selected(self) -> Self:
+        self.selection()
+        return self
+
+    def selection(self) -> SelectionParameters:
+        """Which samples, as routes that read take them. Raises ValidationError, which is a ValueError."""
+        names = ("device", "tag", "location", "channel", "phase", "quality", "to")
+        given = {name: getattr(self, name) for name in names}
+        instants = {"from": self.from_, "to": self.to}
+        said = {name: None if value is None else value.isoformat() for name, value in instants.items()}
+        return SelectionParameters.model_validate(given | said)
+
+    def said(self) -> dict[str, Any]:
+        """The body as JSON has it."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+Shape = Annotated[TableShape, Field(description="wide: a row a frame, a column a channel; long: a row a sample")]
+
+
+class TableParameters(StrictParameters):
+    """The samples of one device that are streamed as a table."""
+
+    channel: list[Name] = Field(
+        [],
+        max_length=1000,
+        description="channel name, or a pattern with `*` and `?`; may be repeated. None: all channels",
+    )
+    channels: list[Name] = Field([], max_length=1000, description="the same with commas between")
+    from_: Instant | None = Field(None, alias="from", description="first instant; default one hour before `to`")
+    to: Instant | None = Field(None, description="end, not part of the range; default now")
+    quality: Quality = "good"
+    shape: Shape = "wide"
+
+    def selection(self, device: str) -> SelectionParameters:
+        """The same as a request for that device."""
+        given = self.model_dump(by_alias=True, exclude={"shape"})
+        said = {name: None if given[name] is None else given[name].isoformat() for name in ("from", "to")}
+        return SelectionParameters.model_validate(given | said | {"device": [device]})
+
+
+class ManyTableParameters(SelectionParameters):
+    """The samples of one or many devices that are streamed as a table."""
+
+    shape: Shape = "wide"
+
+
+class EstimateAnswer(Answer):
+    devices: int
+    columns: Annotated[int, about("columns of the table")]
+    frames: Annotated[int, about("frames in the range that can have a wanted sample")]
+    counted: Annotated[bool, about("true: the frames were counted; false: more than a million, and reckoned")]
+    rows: Annotated[int, about("rows of the table at the most")]
+    bytes: Annotated[int, about("roughly, of the file")]
+    warnings: list[str]
+
+
+ESTIMATE = example(
+    EstimateAnswer,
+    """{"devices": 2, "columns": 12, "frames": 172800, "counted": true, "rows": 172800, "bytes": 16588800,
+ "warnings": []}""",
+)
+
+
+class ManifestColumn(Answer):
+    name: str
+    kind: Annotated[ColumnKind, about("what stands in the column")]
+    channel: str | None
+    unit: str | None
+
+
+class ManifestDevice(Answer, rename={"from_": "from"}):
+    device: str
+    from_: str
+    to: str
+    channels: list[str]
+
+
+class ManifestFile(Answer):
+    name: str
+    bytes: int
+    sha256: str
+
+
+class Manifest(Answer):
+    software: Annotated[str, about("what has written the file, with its version")]
+    created_at: str
+    format: FileFormat
+    shape: TableShape
+    zone: Annotated[str, about("the zone of all instants")]
+    request: Annotated[dict[str, Any], about("what was asked for")]
+    quality: Annotated[
+        Literal["good", "all"], about("good: only samples of quality 0; all: every one, with its quality")
+    ]
+    qualities: Annotated[dict[str, str], about("what the numbers of quality mean")]
+    devices: list[ManifestDevice]
+    columns: list[ManifestColumn]
+    rows: int | None
+    file: ManifestFile | None
+    warnings: list[str]
+
+
+MANIFEST = example(
+    Manifest,
+    """{"software": "biogate 0.1.0", "created_at": "2026-11-20T07:45:00.000000Z", "format": "parquet",
+ "shape": "wide", "zone": "UTC", "request": {"device": ["br-1"], "format": "parquet"}, "quality": "good",
+ "qualities": {"0": "good", "1": "bad", "2": "uncertain"}, "devices": [{"device": "br-1",
+ "from": "2026-11-01T00:00:00.000000Z", "to": "2026-11-15T00:00:00.000000Z", "channels": ["ph"]}],
+ "columns": [{"name": "time", "kind": "time", "channel": null, "unit": null},
+ {"name": "device", "kind": "device", "channel": null, "unit": null},
+ {"name": "ph", "kind": "value", "channel": "ph", "unit": "pH"}], "rows": 1209600,
+ "file": {"name": "export.parquet", "bytes": 4194304,
+ "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}, "warnings": []}""",
+)
