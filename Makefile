@@ -7,6 +7,7 @@
 # make lock    renew the locks of all Python packages and say what changed    ARGS=--keep for what pyproject.toml asks alone
 # make faults  torment a plant for 25 minutes and account for every frame: docs/faults.md   ARGS=--list, ARGS=--quick
 # make bench   how fast it all is, in 15 minutes: docs/performance.md     ARGS="--only B1,B5", ARGS=--quick, ARGS=--full
+# make notebook  copy the tutorial for Python into notebooks/ and say how to open it: docs/python.md   ARGS=FOLDER
 # make image   build the image of deploy/Dockerfile without Docker, and try it: docs/compose.md
 # make clean   remove everything that the others made
 #
@@ -19,7 +20,7 @@ PYTEST = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/.stack/pycache \
 	.venv/bin/python -m tests.in_memory .venv/bin/python $(MEASURED) -m pytest -n 4
 export COVERAGE_FILE = $(CURDIR)/.stack/coverage
 
-.PHONY: up test test-system coverage unmeasured check openapi lock faults bench image clean ready python
+.PHONY: up test test-system coverage unmeasured check openapi lock faults bench notebook image clean ready python
 
 up: ready
 	@.venv/bin/biogate up $(ARGS)
@@ -60,6 +61,9 @@ faults: ready
 
 bench: ready
 	@.venv/bin/python -m tests.bench $(ARGS)
+
+notebook: ready
+	@.venv/bin/python -m deploy.notebook $(ARGS)
 
 image:
 	@deploy/image-check.sh

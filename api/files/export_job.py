@@ -28,8 +28,10 @@ from api.settings import ApiSettings
 from api.shapes.exports import ManifestFile, NewExport
 from schema.jobs import JobFailed, JobProgress, RunningJob
 
-PAGE_VALUES = 250_000
+PAGE_VALUES = 200_000
 """Values of a page: they bound the memory."""
+COUNTED = 20_000
+"""Frames of a device that are counted for the progress; beyond, the rest is reckoned, which takes no time."""
 AGAIN_S, MOST_FAILURES = 1.0, 60
 """Seconds until a page is asked for again, and how often in a row."""
 
@@ -85,6 +87,7 @@ async def _written(
             for batch in batches(page, of):
                 writer.write(batch)
                 told.done += batch.num_rows
+                told.total = None if told.total is None else max(told.total, told.done)  # it is a reckoning
     writer.close()
     found.rows, found.file = told.done, file.finish()
     told.total = told.done
@@ -94,11 +97,11 @@ async def _written(
 
 
 async def _total(database: Database, selections: Sequence[Selection], asked: NewExport) -> int | None:
-    """How many rows there will be, at the most; None if that takes too long to find out."""
+    """How many rows there will be, roughly; None if that takes too long to find out."""
     total = 0
     with suppress(Unavailable, TooLong):
         for one in selections:
-            frames, _ = await exports.counted(database, one)
+            frames, _ = await exports.counted(database, one, COUNTED)
             total += frames * (len(one.channels) if asked.shape == "long" else 1)
         return total
     return None

@@ -22,7 +22,7 @@ MEDIA_TYPES: Mapping[FileFormat, str] = {
     "parquet": "application/vnd.apache.parquet",
     "csv": "text/csv; charset=utf-8; header=present",
 }
-ROW_GROUP_VALUES = 1_000_000
+ROW_GROUP_VALUES = 500_000
 """Values of a row group of Parquet: its pages wait in memory until it is whole."""
 
 

@@ -43,12 +43,23 @@ def _block(page: FramePage) -> ChannelBlock:
     for group in page.frames.groups:
         for number, place in enumerate(_places(page, group)):
             values[number, group.at] = np.nan if place is None else group.values[:, place]
-    if page.selection.everything:
-        qualities = _qualities(page, values)
-        return ChannelBlock(values, qualities, qualities != NOT_SENT)
-    for group in page.frames.groups:
-        _leave_out_bad(page, group, values)
-    return ChannelBlock(values, None, ~np.isnan(values))
+    qualities = _qualities(page, values) if page.selection.everything else None
+    if qualities is None:
+        for group in page.frames.groups:
+            _leave_out_bad(page, group, values)
+    _in_units(page, values, qualities)
+    present: Bools = ~np.isnan(values) if qualities is None else qualities != NOT_SENT
+    return ChannelBlock(values, qualities, present)
+
+
+def _in_units(page: FramePage, values: Floats, qualities: Shorts | None) -> None:
+    """Convert the values into the units of their columns; what is not of a column was not sent."""
+    for number, channel in enumerate(page.selection.channels):
+        if channel.shown is not None:
+            converted, kept = channel.shown.converted(page.frames.times, values[number])
+            values[number] = np.where(kept, converted, np.nan)
+            if qualities is not None:
+                qualities[number, ~kept] = NOT_SENT
 
 
 def _places(page: FramePage, group: RowGroup) -> list[int | None]:

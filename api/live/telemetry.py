@@ -1,7 +1,7 @@
 """The feed of telemetry: the newest value of each channel, of the devices that somebody watches.
 
 Committed frames only. A frame that is older than what is shown of its layout is history and is not shown. Each device
-is read anew once a minute, which also finds a new unit, and what a clock that was set back has hidden.
+is read anew once a minute, which finds what a clock that was set back has hidden; all are when a unit has changed.
 """
 
 from __future__ import annotations
@@ -122,6 +122,7 @@ class TelemetryFeed(BoardFeed):
         super().__init__(*arguments)
         self._slots: dict[int, TelemetrySlot] = {}
         self._layouts: dict[int, list[str]] = {}
+        self._units_said: tuple[int, datetime | None] | None = None
 
     async def look_at_all(self) -> None:
         names = self.watched()
@@ -129,7 +130,9 @@ class TelemetryFeed(BoardFeed):
         self.lost({device.name for device in there})
         known = {device.device_id for device in there}
         self._slots = {number: slot for number, slot in self._slots.items() if number in known}
-        await self._read_anew(self._to_read(there))
+        said = await queries.units_said(self._database)
+        await self._read_anew(self._to_read(there) if said == self._units_said else there)
+        self._units_said = said
 
     def _to_read(self, there: Sequence[WatchedDevice]) -> list[WatchedDevice]:
         """All that are new, or whose clock was set back; of the others the ones that were read longest ago."""

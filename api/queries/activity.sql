@@ -11,7 +11,7 @@ select a.time, a.id, a.kind, a.device, a.title, a.who, a.facts from (
    from alarm_transitions t
   where 'alarm' = any ($1::text[]) and ($2::text is null or t.device = $2) and t.before <> t.after
     and t.recorded_at >= $3 and t.recorded_at < $4 and t.recorded_at <= $5
-    and (t.recorded_at, 'alarm/' || t.transition_id) < ($5, $6)
+    and (t.recorded_at < $5 or 'alarm/' || t.transition_id < $6)
   order by 1 desc, 2 desc limit $7)
 union all
 (select s.received_at, s.id, 'presence', d.name, case when s.online then 'online' else 'offline' end, null,
@@ -21,7 +21,7 @@ union all
   cross join lateral (
         select s.*, 'presence/' || d.name || '/' || s.boot || '/' || s.time || '/' || s.online as id from statuses s
          where s.device_id = d.device_id and s.received_at >= $3 and s.received_at < $4 and s.received_at <= $5
-           and (s.received_at, 'presence/' || d.name || '/' || s.boot || '/' || s.time || '/' || s.online) < ($5, $6)
+           and (s.received_at < $5 or 'presence/' || d.name || '/' || s.boot || '/' || s.time || '/' || s.online < $6)
          order by s.received_at desc, id desc limit $7) s
   where 'presence' = any ($1) and ($2 is null or d.name = $2)
   order by 1 desc, 2 desc limit $7)
@@ -35,7 +35,7 @@ union all
                'event/' || d.name || '/' || encode(e.digest, 'hex') as id
           from device_events e
          where e.device_id = d.device_id and e.time >= $3 and e.time < $4 and e.time <= $5
-           and (e.time, 'event/' || d.name || '/' || encode(e.digest, 'hex')) < ($5, $6)
+           and (e.time < $5 or 'event/' || d.name || '/' || encode(e.digest, 'hex') < $6)
            and case when e.type = 'phase' then 'phase' else 'event' end = any ($1)
          order by e.time desc, id desc limit $7) e
   where $1 && '{phase,event}'::text[] and ($2 is null or d.name = $2)
@@ -47,7 +47,7 @@ union all
   cross join lateral (
         select c.*, 'command/' || c.command_id as id from commands c
          where c.device_id = d.device_id and c.requested_at >= $3 and c.requested_at < $4 and c.requested_at <= $5
-           and (c.requested_at, 'command/' || c.command_id) < ($5, $6)
+           and (c.requested_at < $5 or 'command/' || c.command_id < $6)
          order by c.requested_at desc, id desc limit $7) c
   where 'command' = any ($1) and ($2 is null or d.name = $2)
   order by 1 desc, 2 desc limit $7)
@@ -61,7 +61,7 @@ union all
   cross join lateral (
         select n.*, 'annotation/' || n.annotation_id as id from annotations n
          where n.device_id = d.device_id and n.created_at >= $3 and n.created_at < $4 and n.created_at <= $5
-           and (n.created_at, 'annotation/' || n.annotation_id) < ($5, $6)
+           and (n.created_at < $5 or 'annotation/' || n.annotation_id < $6)
          order by n.created_at desc, id desc limit $7) n
   where 'annotation' = any ($1) and ($2 is null or d.name = $2)
   order by 1 desc, 2 desc limit $7)
@@ -70,7 +70,7 @@ union all
         jsonb_build_object('txn', n.txn, 'serial', n.serial, 'state', n.state, 'reason', n.reason, 'firmware', n.firmware)
    from enrollments n left join serials s using (serial)
   where 'enrollment' = any ($1) and ($2 is null or coalesce(s.device, n.serial) = $2)
-    and n.changed_at >= $3 and n.changed_at < $4 and n.changed_at <= $5 and (n.changed_at, 'enrollment/' || n.txn) < ($5, $6)
+    and n.changed_at >= $3 and n.changed_at < $4 and n.changed_at <= $5 and (n.changed_at < $5 or 'enrollment/' || n.txn < $6)
   order by n.changed_at desc, n.txn desc limit $7)
 union all
 (select l.at, 'log-in/' || l.n, 'log-in', null, l.action,
@@ -78,7 +78,7 @@ union all
         jsonb_build_object('action', l.action, 'address', l.new ->> 'address', 'kind', l.new ->> 'kind', 'why', l.why)
    from audit l
   where 'log-in' = any ($1) and $2 is null and l.action in ('log in', 'log-in failed')
-    and l.at >= $3 and l.at < $4 and l.at <= $5 and (l.at, 'log-in/' || l.n) < ($5, $6)
+    and l.at >= $3 and l.at < $4 and l.at <= $5 and (l.at < $5 or 'log-in/' || l.n < $6)
   order by 1 desc, 2 desc limit $7)
 ) a
 order by a.time desc, a.id desc

@@ -74,14 +74,12 @@ async def page(database: Database, wanted: Selection, of: Slots, range_: Range) 
     return found
 
 
-async def counted(database: Database, wanted: Selection) -> tuple[int, bool]:
-    """How many frames there are, and whether they were counted; else it is reckoned."""
+async def counted(database: Database, wanted: Selection, most: int = MOST_COUNTED) -> tuple[int, bool]:
+    """How many frames there are, and whether they were counted: beyond `most` it is reckoned."""
     layouts = list({layout for channel in wanted.channels for layout in channel.slots})
-    row = await database.fetchrow(
-        SQL["counted"], wanted.device.device_id, wanted.begin, wanted.end, layouts, MOST_COUNTED
-    )
+    row = await database.fetchrow(SQL["counted"], wanted.device.device_id, wanted.begin, wanted.end, layouts, most)
     frames = 0 if row is None else int(row["frames"])
-    if row is None or frames < MOST_COUNTED:
+    if row is None or frames < most:
         return frames, True
     spent = (row["last"] - wanted.begin).total_seconds()
     return round(frames * (wanted.end - wanted.begin).total_seconds() / max(spent, 1e-6)), False

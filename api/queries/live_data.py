@@ -41,6 +41,12 @@ async def devices(database: Database, names: Sequence[str] | None) -> list[Watch
     return [WatchedDevice(*row) for row in await database.fetch(SQL["devices"], names)]
 
 
+async def units_said(database: Database) -> tuple[int, datetime | None]:
+    """Return what is another if the organization has said something of its units meanwhile."""
+    [row] = await database.fetch(SQL["units_said"])
+    return row["count"], row["max"]
+
+
 async def whole(database: Database, wanted: Sequence[WatchedDevice]) -> list[tuple[DeviceLatest, dict[int, datetime]]]:
     """Return the newest samples of each device, and the time of the newest frame of each layout that it has used
     lately. What is committed between the two is new to who asks for news after these times."""

@@ -21,3 +21,7 @@ select w.device_id, f.layout_id, f.time, f.values, f.quality, f.frames
                 where f.device_id = w.device_id and f.time > w.after and f.time >= $3
                 order by f.time desc limit 1000) f
         order by f.layout_id, f.time desc) f;
+
+-- name: units_said
+-- Whether the organization has said anything of its units since it was last asked: how often it has, and when last.
+select count(*), max(since) from channel_units;

@@ -23,6 +23,7 @@ from schema.times import Span
 SQL = load("selection")
 MOST_DEVICES = 1000
 """The most devices of one request."""
+SILENT_TOLD = 10
 USUAL_TIME = timedelta(hours=1)
 
 
@@ -75,6 +76,18 @@ async def resolve(database: Database, asked: SelectionParameters, time: Span | N
     units.check()
     notes = (note for one in selections for channel in one.channels if channel.shown for note in channel.shown.notes)
     return Selected(tuple(selections), (*warnings, *dict.fromkeys(notes)))
+
+
+async def silence(database: Database, selected: Selected) -> list[str]:
+    """Return when the devices have sent, for an answer without a sample: of the first SILENT_TOLD of them."""
+    found = []
+    for one in selected.selections[:SILENT_TOLD]:
+        extent = await devices.extent(database, one.device.device_id)
+        told = (
+            "has never sent" if extent is None else f"has sent from {times.text(extent[0])} to {times.text(extent[1])}"
+        )
+        found.append(f"{one.device.name} {told}")
+    return found
 
 
 async def _devices(database: Database, asked: SelectionParameters) -> tuple[list[str], list[str]]:

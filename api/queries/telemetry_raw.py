@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from api.database import Database
 from api.queries import telemetry, telemetry_at
+from api.queries.samples import Deadline
 from api.queries.selection import Selection
 from api.queries.telemetry_at import Sample
 
@@ -35,17 +36,22 @@ class DeviceRow(NamedTuple):
     qualities: Sequence[int | None]
 
 
+class RawWish(NamedTuple):
+    """How many rows are wanted, how far around the time for a sample of each channel (None: not at all), and until when
+    they must have been read."""
+
+    limit: int
+    within: timedelta | None = None
+    deadline: Deadline | None = None
+
+
 async def page(
-    database: Database,
-    selections: Sequence[Selection],
-    after: Position | None,
-    within: timedelta | None,
-    limit: int,
+    database: Database, selections: Sequence[Selection], after: Position | None, wish: RawWish
 ) -> tuple[list[DeviceRow], Position | None]:
     """Return at most `limit` rows after a position, and the position after which the next page begins, if there is one.
 
-    With `within`, the rows of each device also have the samples around its time, which are no further away than that;
-    these do not count against the limit.
+    With `within`, the rows of each device also have the samples around its time; these do not count against the limit.
+    Raises TooLong.
     """
     rows: list[DeviceRow] = []
     for number, one in enumerate(selections):
@@ -54,8 +60,10 @@ async def page(
             continue
         begins = after is None or name > after.device
         key = (one.begin, BEFORE_ALL) if after is None or begins else (after.time, after.layout_id)
-        outside = [] if within is None else await _outside(database, number, one, within)
-        left = limit - sum(row.layout_id != BEFORE_ALL for row in rows)
+        if wish.deadline is not None:
+            wish.deadline.check()
+        outside = [] if wish.within is None else await _outside(database, number, one, wish.within)
+        left = wish.limit - sum(row.layout_id != BEFORE_ALL for row in rows)
         found = [DeviceRow(number, name, *row) for row in await telemetry.raw(database, one, key, left + 1)]
         if begins:
             rows += [row for row in outside if row.time < one.begin]
@@ -74,13 +82,11 @@ def _position(rows: Sequence[DeviceRow], name: str, key: tuple[datetime, int]) -
     return Position(name, *key)
 
 
-async def pages(
-    database: Database, selections: Sequence[Selection], within: timedelta | None, size: int
-) -> AsyncIterator[list[DeviceRow]]:
+async def pages(database: Database, selections: Sequence[Selection], wish: RawWish) -> AsyncIterator[list[DeviceRow]]:
     """Yield all rows in pages: no connection and no snapshot is held while a slow client reads."""
     after: Position | None = None
     while True:
-        rows, after = await page(database, selections, after, within, size)
+        rows, after = await page(database, selections, after, wish)
         yield rows
         if after is None:
             return

@@ -22,7 +22,7 @@ from api.queries.selection import Selected
 from api.queries.shown_units import ShownUnits
 from api.queries.telemetry_buckets import AGGREGATES, BucketRows, BucketWish, texts
 from api.queries.telemetry_columns import Columns, columns
-from api.queries.telemetry_raw import Position
+from api.queries.telemetry_raw import Position, RawWish
 from api.routes import Router
 from api.routes.telemetry import MOST_ROWS, MOST_VALUES, STREAMED_VALUES, USUAL_ROWS, told_apart
 from api.series.grid import Division
@@ -104,10 +104,10 @@ class Reading:
         within = asked.max_age if asked.bounds == "outside" else None
         if self._format == "csv" and asked.limit is None and asked.cursor is None:
             size = max(1, STREAMED_VALUES // max(1, len(table.columns)))
-            pages = telemetry_raw.pages(self._database, selected.selections, within, size)
+            pages = telemetry_raw.pages(self._database, selected.selections, RawWish(size, within))
             return await answers.csv_stream(self._request, self._raw_header(table), self._raw_pages(table, pages))
-        limit = self._limit(len(table.columns))
-        page, following = await telemetry_raw.page(self._database, selected.selections, after, within, limit)
+        wish = RawWish(self._limit(len(table.columns)), within, self._deadline)
+        page, following = await telemetry_raw.page(self._database, selected.selections, after, wish)
         cursor = None
         if following is not None:
             cursor = cursors.encode(self._request, begin, end, *following, body=self._content)
@@ -119,7 +119,13 @@ class Reading:
         rows = [[row.device, times.text(row.time), *table.spread(row.number, row.values)] for row in page]
         qualities = [table.spread(row.number, row.qualities) for row in page] if asked.quality == "all" else None
         return self._json(
-            selected, columns=table.columns, rows=rows, qualities=qualities, truncated=cursor is not None, next=cursor
+            selected,
+            columns=table.columns,
+            rows=rows,
+            qualities=qualities,
+            truncated=cursor is not None,
+            next=cursor,
+            warnings=await self._silence(selected, rows or after),
         )
 
     def _range(self) -> tuple[datetime, datetime]:
@@ -181,7 +187,7 @@ class Reading:
             fill=fill,
             columns=table.columns,
             rows=rows,
-            warnings=self._edges_warnings(selected, wish.division),
+            warnings=[*self._edges_warnings(selected, wish.division), *await self._silence(selected, rows)],
         )
 
     def _wish(self, selected: Selected) -> BucketWish:
@@ -299,7 +305,8 @@ class Reading:
             lines += await telemetry_plot.lines(self._database, one, wish, self._deadline)
         if self._format == "csv":
             return answers.csv_page(self._request, LONG_HEADER, _long_rows(lines))
-        return self._json(selected, method=METHOD, series=[_series(line) for line in lines])
+        warnings = await self._silence(selected, any(len(line.points.times) for line in lines))
+        return self._json(selected, method=METHOD, series=[_series(line) for line in lines], warnings=warnings)
 
     async def _latest(self) -> Response:
         asked = self._asked
@@ -321,6 +328,12 @@ class Reading:
             rows = ([it.device, it.channel, it.unit, it.time, it.value, it.quality] for it in newest)
             return answers.csv_page(self._request, LONG_HEADER, rows)
         return self._json(selected, latest=newest)
+
+    async def _silence(self, selected: Selected, found: object) -> list[str]:
+        """Return when the devices have sent, if nothing was found and nobody said where to look."""
+        asked = self._asked
+        given = asked.from_ or asked.to or asked.phase
+        return [] if found or given else await selection.silence(self._database, selected)
 
     def _json(self, selected: Selected, *, warnings: Sequence[str] = (), **given: Any) -> Response:
         asked = self._asked

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from api.series.samples import Samples
+from api.series.samples import Flags, Floats, Ints, Samples
 from schema.units import Affine
 
 
@@ -29,16 +29,21 @@ class ShownUnit:
 
     def samples(self, page: Samples) -> Samples:
         """Return the samples of a page that are of the column, converted."""
+        values, kept = self.converted(page.times, page.values)
+        return page._replace(values=values).where(kept)
+
+    def converted(self, times: Ints, values: Floats) -> tuple[Floats, Flags]:
+        """Return the values converted, and which of them are of the column; arrays of one length."""
         begins = np.array([one.begin for one in self.stretches])
-        of = np.searchsorted(begins, page.times, side="right") - 1
-        values, kept = page.values, np.ones(len(page.times), np.bool_)
+        of = np.searchsorted(begins, times, side="right") - 1
+        found, kept = values, np.ones(len(times), np.bool_)
         for number, one in enumerate(self.stretches):
             there = of == number
             if one.convert is None:
                 kept &= ~there
             elif there.any():
-                values = np.where(there, one.convert.of(page.values), values)
-        return page._replace(values=values).where(kept)
+                found = np.where(there, one.convert.of(values), found)
+        return found, kept
 
     def value(self, time: int, value: float | None) -> float | None:
         """Return one value in the unit of the column; None where it is not of it."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from api.http.bodies import body_config
 from api.http.description import Answer, about, example
-from api.http.parameters import Instant, Quality, StrictParameters
+from api.http.parameters import Instant, Quality, StrictParameters, UnitsAsked
 from api.shapes.devices import MOST_TAGS
 from api.shapes.selection import PHASE_EXAMPLES, Name, SelectionParameters
 
@@ -43,6 +43,7 @@ class NewExport(BaseModel):
         description="the newest time in which the device was in this phase; `from` and `to` bound it",
         examples=PHASE_EXAMPLES,
     )
+    unit: UnitsAsked = Field([])
     quality: Quality = "good"
     format: FileFormat = Field("arrow", description="arrow: Arrow's stream format; parquet; csv")
     shape: TableShape = Field("wide", description="wide: a row a frame, a column a channel; long: a row a sample")
@@ -54,7 +55,7 @@ class NewExport(BaseModel):
 
     def selection(self) -> SelectionParameters:
         """Which samples, as routes that read take them. Raises ValidationError, which is a ValueError."""
-        names = ("device", "tag", "location", "channel", "phase", "quality", "to")
+        names = ("device", "tag", "location", "channel", "phase", "unit", "quality")
         given = {name: getattr(self, name) for name in names}
         instants = {"from": self.from_, "to": self.to}
         said = {name: None if value is None else value.isoformat() for name, value in instants.items()}
@@ -79,6 +80,7 @@ class TableParameters(StrictParameters):
     channels: list[Name] = Field([], max_length=1000, description="the same with commas between")
     from_: Instant | None = Field(None, alias="from", description="first instant; default one hour before `to`")
     to: Instant | None = Field(None, description="end, not part of the range; default now")
+    unit: UnitsAsked = Field([])
     quality: Quality = "good"
     shape: Shape = "wide"
 

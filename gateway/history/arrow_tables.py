@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from gateway.history.errors import UnusableFile
-from gateway.history.tables import BATCH_ROWS, Batch, Batches, RefusedRow, Table
+from gateway.history.tables import Batch, Batches, RefusedRow, Table, batch_rows
 
 
 def parquet_table(path: Path, kept: ExitStack) -> Table:
@@ -22,7 +22,7 @@ def parquet_table(path: Path, kept: ExitStack) -> Table:
 
     def batches(columns: Sequence[int], refuse: RefusedRow) -> Iterator[Batch]:
         first = 0
-        for batch in file.iter_batches(BATCH_ROWS, columns=[names[n] for n in columns]):
+        for batch in file.iter_batches(batch_rows(len(columns)), columns=[names[n] for n in columns]):
             by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
             yield Batch(first, [by_name[names[n]] for n in columns])
             first += batch.num_rows
@@ -43,10 +43,10 @@ def arrow_table(path: Path, kept: ExitStack, *, is_file: bool) -> Table:
         mapped.seek(0)
         reader = pa.ipc.open_file(mapped) if is_file else pa.ipc.open_stream(mapped)
         whole = (reader.get_batch(n) for n in range(reader.num_record_batches)) if is_file else iter(reader)
-        first = 0
+        first, most = 0, batch_rows(len(columns))
         for long in whole:
-            for begin in range(0, long.num_rows, BATCH_ROWS):
-                batch = long.slice(begin, BATCH_ROWS)
+            for begin in range(0, long.num_rows, most):
+                batch = long.slice(begin, most)
                 yield Batch(first, [batch.column(n) for n in columns])
                 first += batch.num_rows
 

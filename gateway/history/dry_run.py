@@ -57,9 +57,9 @@ async def try_import(
     missing = [name for name in opened.devices if name not in owned]
     for name in missing:
         opened.devices[name].is_new = True
-    outcome = ItemCounts()
+    units, outcome = await opened.units(pool), ItemCounts()
     received_ms = (datetime.now(UTC) - EPOCH).total_seconds() * 1000
-    for batch in file_batches(settings, opened, chunk_ms, 0):
+    for batch in file_batches(settings, opened.groups(units), chunk_ms, 0):
         async with pool.acquire() as connection:
             transaction = connection.transaction()
             await transaction.start()
@@ -74,7 +74,7 @@ async def try_import(
             finally:
                 await transaction.rollback()
         progress(batch.end, opened.most_frames)
-    return make_report(opened, outcome, dry_run=True)
+    return make_report(opened, units, outcome, dry_run=True)
 
 
 def _writer(settings: Settings, pool: Pool, registry: Registry, chunk_ms: float) -> Writer:

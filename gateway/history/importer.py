@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +20,14 @@ from gateway.history.batches import HistoryBatch, batches
 from gateway.history.errors import UnusableFile
 from gateway.history.files import opened_tables
 from gateway.history.ledger import ImportedFile, Ledger
+from gateway.history.local_times import Instants
 from gateway.history.mapping import FileMapping
-from gateway.history.recognize import TablePlan, recognize
+from gateway.history.recognize import ColumnPlan, TablePlan, recognize
 from gateway.history.refused import Refusals
 from gateway.history.report import ColumnReport, DeviceReport, ImportReport, SkippedReport, TableReport
-from gateway.history.samples import Convert, FrameGroup, TableTimes, frame_groups, table_times
+from gateway.history.samples import FrameGroup, TableTimes, frame_groups, table_times
 from gateway.history.tables import OpenFile
+from gateway.history.units import FileUnits, stored_units
 from gateway.intake.accounting import ItemCounts
 from gateway.intake.admit import Admission, Missing
 from gateway.intake.registry import Registry
@@ -85,13 +87,28 @@ class OpenImport:
             found += vessels * len(times.instants)
         return found
 
-    def groups(self, convert: Convert) -> Iterator[FrameGroup]:
+    def groups(self, units: FileUnits) -> Iterator[FrameGroup]:
         """All frames of the file, in the order of its plan. They are counted in `devices`."""
         decimal = self.file.form.decimal or "."
         for plan, times in zip(self.plans, self.times, strict=True):
-            for group in frame_groups(plan, times, decimal, convert, self.refusals):
+            for group in frame_groups(plan, times, decimal, self.refusals):
                 self.devices[group.device].count(group.times, group.samples)
-                yield group
+                yield units.converted(group)
+
+    async def units(self, pool: Pool) -> FileUnits:
+        """The conversions into the units of the store. Raises UnusableFile if there is none for a column."""
+        pairs = [(device, column.channel) for device, column, _ in self._columns()]
+        units = await stored_units(pool, self.request.organization_id, pairs)
+        for device, column, instants in self._columns():
+            units.check(device, column, instants)
+        return units
+
+    def _columns(self) -> Iterator[tuple[str, ColumnPlan, Instants]]:
+        """Each device with each of its columns, and the times of that table."""
+        for plan, times in zip(self.plans, self.times, strict=True):
+            for column in plan.columns:
+                for device in times.devices if column.device is None else [column.device]:
+                    yield device, column, times.instants
 
     def channels(self) -> dict[str, list[tuple[str, ...]]]:
         """The sets of channels of each device."""
@@ -166,11 +183,12 @@ class Importer:
         """Store what is not settled yet. Raises LeadLost if another process does the same, UnusableFile."""
         request, opened = self._opened.request, self._opened
         device_ids = await ensure_devices(self._pool, opened, create=request.create_devices)
+        units = await opened.units(self._pool)
         file = ImportedFile(request.organization_id, request.name, opened.sha256, opened.plan, request.who, request.why)
         account = await retry_until_it_works({}, "begin an import", ledger.begin, self._pool, file, device_ids)
         await retry_until_it_works({}, "intern layouts", self._intake.know, opened.channels())
-        outcome = await self._store(account, progress)
-        report = make_report(opened, outcome, dry_run=False)
+        outcome = await self._store(account, units, progress)
+        report = make_report(opened, units, outcome, dry_run=False)
         counts = await retry_until_it_works({}, "count an import", account.counts, self._pool)
         report.stored, report.duplicate, _, report.discarded = counts
         report.rejected = report.frames - report.stored - report.duplicate
@@ -178,10 +196,10 @@ class Importer:
         await retry_until_it_works({}, "end an import", account.finish, self._pool, report)
         return report
 
-    async def _store(self, account: Ledger, progress: Progress) -> ItemCounts:
+    async def _store(self, account: Ledger, units: FileUnits, progress: Progress) -> ItemCounts:
         """Store batch after batch; the next is read while one is written."""
         writer, outcome = self._writer(account), ItemCounts()
-        left = file_batches(self._settings, self._opened, self._chunk_ms, account.position)
+        left = file_batches(self._settings, self._opened.groups(units), self._chunk_ms, account.position)
         batch = await asyncio.to_thread(next, left, None)
         while batch is not None:
             items = await self._intake.items(batch, account.received_ms)
@@ -206,9 +224,10 @@ class Importer:
         )
 
 
-def file_batches(settings: Settings, opened: OpenImport, chunk_ms: float, position: int) -> Iterator[HistoryBatch]:
-    """The frames of the file from this position on."""
-    groups = opened.groups(lambda _, values: values)
+def file_batches(
+    settings: Settings, groups: Iterable[FrameGroup], chunk_ms: float, position: int
+) -> Iterator[HistoryBatch]:
+    """The frames of a file from this position on."""
     return batches(groups, position, settings.batch_frames, chunk_ms, settings.batch_chunks)
 
 
@@ -249,7 +268,7 @@ async def ensure_devices(pool: Pool, opened: OpenImport, *, create: bool) -> lis
     return sorted(found.values())
 
 
-def make_report(opened: OpenImport, outcome: ItemCounts, *, dry_run: bool) -> ImportReport:
+def make_report(opened: OpenImport, units: FileUnits, outcome: ItemCounts, *, dry_run: bool) -> ImportReport:
     """What was found, and what became of it by this outcome."""
     file, mapping, refusals = opened.file, opened.request.mapping, opened.refusals
     devices = list(opened.devices.values())
@@ -260,7 +279,7 @@ def make_report(opened: OpenImport, outcome: ItemCounts, *, dry_run: bool) -> Im
         file.kind,
         mapping.time.zone,
         *(file.form.encoding, file.form.delimiter, file.form.decimal),
-        [_table(plan, times) for plan, times in zip(opened.plans, opened.times, strict=True)],
+        [_table(plan, times, units) for plan, times in zip(opened.plans, opened.times, strict=True)],
         devices,
         frames=sum(device.frames for device in devices),
         samples=sum(device.samples for device in devices),
@@ -275,7 +294,10 @@ def make_report(opened: OpenImport, outcome: ItemCounts, *, dry_run: bool) -> Im
     return report
 
 
-def _table(plan: TablePlan, times: TableTimes) -> TableReport:
-    columns = [ColumnReport(one.heading, one.device, one.channel, one.unit, one.unit) for one in plan.columns]
+def _table(plan: TablePlan, times: TableTimes, units: FileUnits) -> TableReport:
+    columns = []
+    for one in plan.columns:
+        stored = one.unit if one.device is None else units.unit(one.device, one.channel)
+        columns.append(ColumnReport(one.heading, one.device, one.channel, one.unit, stored))
     skipped = [SkippedReport(*one) for one in plan.skipped]
     return TableReport(plan.table.name, len(times.instants), plan.table.headings[plan.time], columns, skipped)

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.history.errors import UnusableFile
 from gateway.history.local_times import NONE, Instants, zone_of
 from gateway.history.mapping import FileMapping
 from gateway.history.numbers import EMPTY, NO_VALUE, Cells, Decimal, numbers
@@ -20,11 +21,12 @@ from gateway.history.time_cells import TimeColumn, read_times, resolved
 from gateway.items import NOT_SENT
 from schema.messages import BAD, GOOD
 
+MOST_ROWS = 200_000_000
+"""Rows of a table whose times are held in memory, 8 bytes each. A small file of Parquet can have any number."""
+MOST_DEVICES = 1000
+"""Devices of a table: so many an organization may create with a file."""
 MOST_QUALITY = 32767
 """The greatest quality that a message may give."""
-
-Convert = Callable[[ColumnPlan, NDArray[np.float64]], NDArray[np.float64]]
-"""Converts the values of a column, shape (n,), from the unit in the file to the one that is stored."""
 
 
 class TableTimes(NamedTuple):
@@ -49,11 +51,13 @@ class FrameGroup(NamedTuple):
     """Shape (n, channels); NaN where there is no number."""
     quality: NDArray[np.int64] | None
     """Shape (n, channels), as in a message, or NOT_SENT; None: all values are there, and good."""
+    units: tuple[str | None, ...]
+    """The unit of the values of each channel; None: the file does not say it."""
 
     def part(self, begin: int, end: int) -> FrameGroup:
         """The frames from `begin` to `end`."""
         quality = None if self.quality is None else self.quality[begin:end]
-        return FrameGroup(self.device, self.channels, self.times[begin:end], self.values[begin:end], quality)
+        return self._replace(times=self.times[begin:end], values=self.values[begin:end], quality=quality)
 
     @property
     def samples(self) -> int:
@@ -82,10 +86,14 @@ def table_times(plan: TablePlan, mapping: FileMapping, refusals: Refusals) -> Ta
     for batch in table.batches(wanted, malformed):
         refuse = _refuser(plan, heading, refusals, batch.first)
         read = read_times(batch.columns[0], mapping.time.form, refuse)
+        if batch.first + len(read.times) > MOST_ROWS:
+            raise UnusableFile(f"the table has more than {MOST_ROWS} rows: split the file")
         times.append(read.times)
         local.append(read.local)
         if plan.device is not None:
             clocks.append(_named(batch.columns[1], known))
+            if len(known) > MOST_DEVICES:
+                raise UnusableFile(f"the column of devices names more than {MOST_DEVICES}: split the file")
     if not times:
         return TableTimes(np.empty(0, np.int64), [], None)
     whole = TimeColumn(np.concatenate(times), np.concatenate(local))
@@ -94,9 +102,7 @@ def table_times(plan: TablePlan, mapping: FileMapping, refusals: Refusals) -> Ta
     return TableTimes(instants, list(known), of)
 
 
-def frame_groups(
-    plan: TablePlan, times: TableTimes, decimal: Decimal, convert: Convert, refusals: Refusals
-) -> Iterator[FrameGroup]:
+def frame_groups(plan: TablePlan, times: TableTimes, decimal: Decimal, refusals: Refusals) -> Iterator[FrameGroup]:
     """The frames of a table. A cell that is empty, or refused, is as if its channel had not been sent."""
     indices = [column.number for column in plan.columns]
     indices += [column.quality for column in plan.columns if column.quality is not None]
@@ -112,15 +118,15 @@ def frame_groups(
             return numbers(columns[number], decimal, refuse)
 
         read = [_column(column, cells) for column in plan.columns]
-        converted = [convert(column, found.values) for column, (found, _) in zip(plan.columns, read, strict=True)]
         for device, members, dated in _of_devices(plan, times, clocks, instants):
             states = np.column_stack([read[k][0].states for k in members])
             rows = dated[(states[dated] != EMPTY).any(axis=1)]
             if len(rows):
-                values = np.column_stack([converted[k] for k in members])[rows]
+                values = np.column_stack([read[k][0].values for k in members])[rows]
                 quality = _qualities([read[k][1] for k in members], states[rows], rows)
                 channels = tuple(plan.columns[k].channel for k in members)
-                yield FrameGroup(device, channels, instants[rows], values, quality)
+                units = tuple(plan.columns[k].unit for k in members)
+                yield FrameGroup(device, channels, instants[rows], values, quality, units)
 
 
 # -- columns

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from gateway.history.numbers import Decimal
 
-BATCH_ROWS = 16_384
+BATCH_ROWS, BATCH_CELLS = 16_384, 2**20
+"""Most rows, and roughly cells, of a table that are looked at together."""
 
 
 class Batch(NamedTuple):
@@ -23,6 +24,11 @@ RefusedRow: TypeAlias = Callable[[int, str, str], None]
 """Told of a row that is no row of the table: its number in the file from 1, its text, and the reason."""
 Batches: TypeAlias = Callable[[Sequence[int], RefusedRow], Iterator[Batch]]
 """Reads columns, given by their indices."""
+
+
+def batch_rows(columns: int) -> int:
+    """Rows of so many columns that are looked at together."""
+    return max(1, min(BATCH_ROWS, BATCH_CELLS // max(1, columns)))
 
 
 class Table:

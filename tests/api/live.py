@@ -32,7 +32,7 @@ STREAMS = frozenset({STREAM, "/api/v1/live-data", "/api/v1/device-status", "/api
 @asynccontextmanager
 async def listening(database_url: str, port: int = 0, **settings: Any) -> AsyncIterator[tuple[str, FastAPI]]:
     """An API over TCP, in this process so that its constants can be changed: its address without the scheme."""
-    given = quick(ApiSettings(database_url=database_url, api_rate=0, api_anonymous_rate=0, **settings))
+    given = quick(ApiSettings(database_url=database_url, **{"api_rate": 0, "api_anonymous_rate": 0} | settings))
     app = create_app(given)
     config = uvicorn.Config(
         app,

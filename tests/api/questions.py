@@ -43,6 +43,8 @@ class Question:
     headers: Callable[[Tenant], dict[str, str]] | None = None
     shows: bool = True
     """A GET of this has something of his own for its owner."""
+    answered: int = 200
+    """How a GET of this is answered to its owner."""
     people: bool = False
     """Only people may, no keys."""
     stricter: bool = False
@@ -112,8 +114,8 @@ QUESTIONS: dict[str, Question] = {
     # jobs
     "POST /api/v1/exports": Question(TELEMETRY, lambda t: {"device": [t.known["device"]]}),
     "POST /api/v1/exports/estimate": Question(TELEMETRY, lambda t: {"device": [t.known["device"]]}),
-    "GET /api/v1/exports/{job}/file": Question(TELEMETRY, shows=False),
-    "GET /api/v1/exports/{job}/manifest": Question(TELEMETRY, shows=False),
+    "GET /api/v1/exports/{job}/file": Question(TELEMETRY, answered=409),  # it runs
+    "GET /api/v1/exports/{job}/manifest": Question(TELEMETRY, answered=409),
     "GET /api/v1/jobs": Question(TELEMETRY),
     "GET /api/v1/jobs/{job}": Question(TELEMETRY),
     "POST /api/v1/jobs/{job}/cancel": Question(TELEMETRY, why),

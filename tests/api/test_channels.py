@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import httpx2
+import pyarrow as pa
 import pytest
 
 from api.access.roles import Role
@@ -148,6 +149,38 @@ async def test_answers_that_span_a_change_are_in_the_newer_unit_and_say_so(plant
     assert [(it["value"], it["unit"]) for it in newest["latest"]] == [(pytest.approx(0.01), "bar")]
 
 
+@pytest.mark.parametrize("quality", ["good", "all"])
+async def test_files_have_the_units_that_answers_have(plant: Plant, operator: Operator, quality: str) -> None:
+    """Of units that convert and of those that do not; as columns, and sample by sample."""
+    await vessel(plant)
+    await say(operator, "/channels/pressure", unit="mbar", unit_since=text(30))
+    await say(operator, "/channels/pressure", unit="V", unit_since=text(60))
+    asked = {
+        "device": "br-1",
+        "channel": "pressure",
+        "from": text(0),
+        "to": text(100),
+        "unit": "kPa",
+        "quality": quality,
+    }
+    raw = await operator.get("/telemetry", **asked)
+    assert [one["unit"] for one in raw["columns"]] == ["V", "kPa"]
+
+    async def rows(shape: str) -> list[dict[str, Any]]:
+        answer = await operator.client.get(
+            "/api/v1/telemetry.arrow", params=asked | {"shape": shape}, headers=operator.headers
+        )
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = pa.ipc.open_stream(answer.content).read_all().to_pylist()
+        return found
+
+    wide = [[row["pressure [V]"], row["pressure [kPa]"]] for row in await rows("wide")]
+    assert wide == [pytest.approx(row[-2:]) for row in raw["rows"]]
+    long = sorted((row["time"], row["unit"], row["value"]) for row in await rows("long"))
+    assert [unit for _, unit, _ in long] == ["kPa"] * 6 + ["V"] * 4
+    assert [value for *_, value in long] == pytest.approx([100, 200, 300, 0.4, 0.5, 0.6, 7, 8, 9, 10])
+
+
 async def test_units_that_do_not_convert_are_columns_of_their_own(plant: Plant, operator: Operator) -> None:
     await vessel(plant)
     await say(operator, "/channels/pressure", unit="V", unit_since=text(50))
@@ -163,6 +196,12 @@ async def test_units_that_do_not_convert_are_columns_of_their_own(plant: Plant, 
     assert len([one for one in raw["warnings"] if "a column for each" in one]) == 2
     found = await operator.get("/telemetry", **asked, bucket="1h", aggregate="min,count")
     assert [row[2:] for row in found["rows"]] == [[9.0, 7, 6.0, 3]]
+    for quality in ("good", "all"):
+        path = "/api/v1/telemetry.arrow"
+        table = await operator.client.get(path, params=asked | {"quality": quality}, headers=operator.headers)
+        columns = pa.ipc.open_stream(table.content).read_all()
+        assert columns["pressure [kPa]"].to_pylist() == [row[-2] for row in raw["rows"]]
+        assert columns["pressure [V]"].to_pylist() == [row[-1] for row in raw["rows"]]
 
 
 async def test_a_unit_is_converted_on_request_or_refused_with_what_is_possible(

@@ -203,6 +203,13 @@ async def test_nobody_hears_of_another_organization_nor_of_what_was_given_away(
         assert await changes(ours) == {"br-1": {"device": "br-1", "gone": True}}
         assert await changes(curious) == {"br-1": {"device": "br-1", "gone": True}}
         assert (await changes(theirs))["br-1"]["values"]["ph"] == 3
+        await vessels.commit("br-2", 4)
+        assert (await changes(ours))["br-2"]["units"] == {"ph": "pH", "do": None}
+        await vessels.sql.execute(
+            "insert into channel_units (organization_id, channel_id, since, unit, plain)"
+            " select 1, channel_id, '2020-01-01Z', 'mV', false from channels where name = 'ph'"
+        )
+        assert (await changes(ours))["br-2"]["units"] == {"ph": "mV", "do": None}
         for query, extra in (("?organization=north", {}), ("", {"Biogate-Organization": "north"})):
             with pytest.raises(InvalidStatus) as refused:
                 await opened(address, reader | extra, query, PATH)

@@ -99,7 +99,7 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
 }
 """That are kept."""
 PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "activity": (activity.SQL["page"], (sorted(activity.NEEDS), None, times.FIRST, times.LAST, times.LAST, "", 100)),
+    "activity": (activity.SQL["page"], (sorted(activity.NEEDS), None, times.FIRST, times.LAST, times.LAST, "", 5)),
     "activity of a device": (activity.SQL["page"], (["event"], "br-1", times.FIRST, times.LAST, times.LAST, "", 100)),
     "audit": (audit.SQL["newest_first"], (None, None, None, times.FIRST, times.LAST, BIG[0], 100)),
     "audit of a device": (audit.SQL["newest_first"], ("device/br-2", None, None, times.FIRST, times.LAST, BIG[0], 100)),

@@ -268,10 +268,18 @@ async def test_too_much_is_refused_and_what_is_named_fits(reader: httpx2.AsyncCl
 
 
 async def test_who_reads_for_too_long_is_told(reader: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "MOST_READING_S", 0.0)
     monkeypatch.setattr(samples.Deadline.__init__, "__defaults__", (0.0,))
-    answer = await reader.get(URL, params={**RANGE, "device": "br-1", "bucket": "1m"})
-    assert (answer.status_code, answer.json()["type"]) == (504, "urn:biogate:problem:too-long")
+    for more in ({}, {"bucket": "1m"}, {"mode": "plot"}):
+        answer = await reader.get(URL, params={**RANGE, "device": "br-1", **more})
+        assert (answer.status_code, answer.json()["type"]) == (504, "urn:biogate:problem:too-long"), more
+
+
+async def test_who_does_not_say_when_is_told_when_the_data_are(reader: httpx2.AsyncClient) -> None:
+    told = [f"br-2 has sent from {text(0)} to {text(540)}", "br-3 has never sent"]
+    for more in ({}, {"bucket": "1m"}, {"mode": "plot"}):
+        content = (await reader.get(URL, params={"device": "br-2,br-3", **more})).json()
+        assert content["warnings"][-2:] == told, more
+        assert content["rows"] == []
 
 
 async def test_a_device_without_data_has_no_rows(reader: httpx2.AsyncClient) -> None:

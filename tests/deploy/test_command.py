@@ -75,6 +75,7 @@ NO_SERVER: dict[str, list[str]] = {
     "hold make": SIGNED,
     "hold end": ["1", *SIGNED],
     "hold list": [],
+    "exports verify": ["export.arrow", "manifest.json"],
     "audit verify": [],
     "audit export": ["--to", "events"],
     "ready": ["1"],
@@ -84,7 +85,7 @@ NO_SERVER: dict[str, list[str]] = {
     ],
 }
 """Arguments with which each command cannot be done where nothing listens and no file is."""
-MISUSED = {"sim enroll"}
+MISUSED = {"exports verify", "sim enroll"}
 """Of these, those that call a file that is not there a wrong use."""
 ELSEWHERE = {
     *("up", "gateway", "alarms", "worker", "canary", "api", "sim"),

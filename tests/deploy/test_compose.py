@@ -128,7 +128,7 @@ def test_every_port_of_the_machine_can_be_another() -> None:
 
 def test_one_variable_is_the_plant_s_address_in_certificate_and_grants(tmp_path: Path) -> None:
     shell, flags, text = OURS["setup"]["command"]
-    for volume in ("secrets", "api", "database", "grafana", "gateway", "alarms"):
+    for volume in ("secrets", "api", "database", "grafana", "gateway", "alarms", "worker"):
         (tmp_path / volume).mkdir(mode=0o700)
     programs = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     subprocess.run(
@@ -322,7 +322,7 @@ def test_the_broker_s_container_changes_only_paths(tmp_path: Path) -> None:
 
 async def test_the_scripts_of_setup_and_controllers_can_run_again(tmp_path: Path, database_url: str) -> None:
     """With the volumes as they are after the image has made them."""
-    for volume in ("secrets", "api", "controllers", "database", "grafana", "gateway", "alarms"):
+    for volume in ("secrets", "api", "controllers", "database", "grafana", "gateway", "alarms", "worker"):
         (tmp_path / volume).mkdir(mode=0o700)
     programs = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     environment = {"PATH": programs, "PYTHONPATH": str(CHECKOUT), "BIOGATE_DATABASE_URL": database_url}

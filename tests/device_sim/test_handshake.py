@@ -23,8 +23,8 @@ from device_sim.handshake import (
     begin,
     receive,
 )
-from device_sim.vessels import CHANNELS
-from schema.enrollment import MAX_REQUEST, Hello, b64, unb64
+from device_sim.vessels import CHANNELS, DESCRIBED
+from schema.enrollment import MAX_HELLO, Hello, b64, unb64
 from tests.device_sim.responder import PSK, Responder, identity, self_signed
 
 CONTROLLER = ControllerSecrets("BR-1", 1, PSK, bytes(range(1, 33)))
@@ -52,10 +52,11 @@ def test_a_handshake_ends_with_a_login_and_the_gateways_key() -> None:
 
 
 def test_hello_is_what_the_contract_says_and_fits() -> None:
-    handshake = start(hardware="rev C", firmware="2", channels=CHANNELS)
+    handshake = start(hardware="rev C", firmware="2", channels=CHANNELS, described=DESCRIBED)
     hello = msgspec.json.decode(handshake.hello, type=Hello)
     assert (hello.serial, hello.claim, hello.txn, hello.hardware) == ("BR-1", 1, TXN, "rev C")
-    assert len(handshake.hello) <= MAX_REQUEST
+    assert (hello.described["gas_flow"].unit, hello.described["gas_flow"].decimals) == ("sL/h", 2)
+    assert len(handshake.hello) <= MAX_HELLO
 
 
 def test_a_challenge_of_somebody_without_the_claim_key_is_ignored() -> None:
@@ -154,7 +155,7 @@ def test_a_certificate_must_be_of_the_devices_own_key() -> None:
         assert responder.proof
         assert responder.proof.csr
         assert x509.load_der_x509_csr(unb64(responder.proof.csr)).is_signature_valid
-        assert len(proof.request) <= MAX_REQUEST
+        assert len(proof.request) <= MAX_HELLO
         if usable:
             assert isinstance(receive(proof, CONTROLLER, None, grant), Granted)
         else:

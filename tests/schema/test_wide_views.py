@@ -13,6 +13,7 @@ from tests.schema.test_sql_logins import login, tenants
 
 __all__ = ["login", "tenants"]
 
+OTHER = "null where a sample has another unit: see org.telemetry"
 UNIT = "select channel_describe(1, null, $1, $2, $3, null, 'eva', 'why')"
 
 
@@ -78,7 +79,8 @@ async def test_a_model_is_a_view_with_a_column_a_channel_and_its_unit(
     assert {row["device"] for row in rows} == {"br-1", "br-2"}, "the device of the other organization is not there"
     assert {row["device"] for row in await login.fetch("select device from org.device_wide")} >= {"br-3"}
     said = await comments(database, "org.rev_c_wide")
-    assert said == {"temperature": "°C", "pressure": "bar", time_name: "unit not known", long_name: "unit not known"}
+    units = {"temperature": "°C", "pressure": "bar", time_name: "unit not known", long_name: "unit not known"}
+    assert said == {name: f"{unit}; {OTHER}" for name, unit in units.items()}
 
 
 async def test_it_is_kept_current_and_is_not_touched_if_it_is(database: asyncpg.Connection, plant: Plant) -> None:
@@ -87,15 +89,22 @@ async def test_it_is_kept_current_and_is_not_touched_if_it_is(database: asyncpg.
     assert await database.fetchval("select wide_views_make()") == 0
     device = await database.fetchval("select device_id from devices where name = 'br-1'")
     await plant.layout(device, "agitation", "temperature")
+    await plant.layout(device, "channel_49", "temperature")
     assert await database.fetchval("select wide_views_make()") == 1
-    assert list(await comments(database, "org.rev_c_wide")) == [*before, "agitation"], "the others stay in their place"
+    named = await database.fetchval("select 'channel_' || channel_id from channels where name = 'channel_49'")
+    found = list(await comments(database, "org.rev_c_wide"))
+    assert found == [*before, "agitation", named], "the others stay in their place"
 
 
-async def test_a_column_is_in_one_unit(database: asyncpg.Connection, plant: Plant, login: asyncpg.Connection) -> None:
-    await database.execute(UNIT, "pressure", json.dumps({"unit": "mbar"}), at(1))
+async def test_a_column_is_in_one_unit_also_after_a_change(
+    database: asyncpg.Connection, plant: Plant, login: asyncpg.Connection
+) -> None:
     await migrate(database)
     await database.execute("update frames set quality = null")
-    rows = await login.fetch("select device, time, pressure from org.rev_c_wide where device = 'br-1' order by time")
-    assert [row["pressure"] for row in rows] == [None, 5.0]
-    said = (await comments(database, "org.rev_c_wide"))["pressure"]
-    assert said == "mbar; null where a sample has another unit: see org.telemetry"
+    shown = "select pressure from org.rev_c_wide where device = 'br-1' order by time"
+    assert [row["pressure"] for row in await login.fetch(shown)] == [2.0, 5.0]
+    await database.execute(UNIT, "pressure", json.dumps({"unit": "mbar"}), at(1))
+    assert [row["pressure"] for row in await login.fetch(shown)] == [2.0, None], "the comment says bar still"
+    await migrate(database)
+    assert [row["pressure"] for row in await login.fetch(shown)] == [None, 5.0]
+    assert (await comments(database, "org.rev_c_wide"))["pressure"] == f"mbar; {OTHER}"

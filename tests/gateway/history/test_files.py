@@ -152,15 +152,11 @@ def test_every_ready_mapping_is_usable() -> None:
 
 @pytest.mark.parametrize("position", [0, 1, 499, 500, 1203, 2999])
 def test_batches_from_a_position_on_are_the_rest_of_the_file(position: int) -> None:
+    minutes = np.arange(1800, dtype=np.int64) * 60_000_000
+    values = np.arange(1800, dtype=np.float64)[:, None]
     groups = [
-        FrameGroup(
-            device,
-            ("a",),
-            np.arange(n, dtype=np.int64) * 60_000_000 * pace,
-            np.arange(n, dtype=np.float64)[:, None],
-            None,
-        )
-        for device, n, pace in (("x", 1200, 1), ("y", 1800, 500))
+        FrameGroup("x", ("a",), minutes[:1200], values[:1200], None, (None,)),
+        FrameGroup("y", ("a",), minutes * 500, values, None, (None,)),
     ]
     made = list(batches(groups, position, 700, 86_400_000, 8))
     left = [(g.device, v) for batch in made for g in batch.groups for v in g.values[:, 0].tolist()]

@@ -214,3 +214,39 @@ async def test_what_is_too_new_is_rejected_and_a_time_without_zone_stops_the_fil
         await imported(path, device="r1")
     with pytest.raises(UnusableFile, match="there is no time zone 'Berlin'"):
         await imported(path, device="r1", zone="Berlin")
+
+
+async def test_values_are_stored_in_the_unit_that_held_at_their_time(
+    imported: Import, database: asyncpg.Connection, tmp_path: Path
+) -> None:
+    await database.execute(
+        """insert into channel_units (organization_id, device_id, channel_id, since, unit, plain)
+           select 1, device_id, channel_id, since::timestamptz, u.unit, false
+             from devices, channels, (values ('-infinity', '°F'), ('2024-03-08T10:01Z', 'K')) as u (since, unit)
+            where devices.name = 'r1' and channels.name = 'temperature'"""
+    )
+    path = tmp_path / "a.csv"
+    mapping = tmp_path / "m.yaml"
+    path.write_text("time,T [degC],V [l],X [m]\n2024-03-08T10:00Z,100,1.5,7\n2024-03-08T10:01Z,0,2,8\n")
+    mapping.write_text("channels: {T: temperature, V: volume}")
+    for device, expected in (("r1", (212.0, 273.15)), ("r2", (100.0, 0.0))):
+        found = await imported(path, str(mapping), device=device)
+        columns = {one["channel"]: (one["unit"], one["stored_unit"]) for one in found["tables"][0]["columns"]}
+        assert columns["volume"] == ("l", "mL")
+        assert columns["temperature"] == ("degC", "K" if device == "r1" else "°C")
+        stored = {(t.minute, c): v for d, t, c, v, _ in await samples(database) if d == device}
+        assert stored == {
+            **{(0, "temperature"): pytest.approx(expected[0]), (1, "temperature"): pytest.approx(expected[1])},
+            **{(0, "volume"): 1500, (1, "volume"): 2000, (0, "X"): 7, (1, "X"): 8},
+        }
+    path.write_text("time,T [bar]\n2024-03-08T10:00Z,1\n")
+    with pytest.raises(UnusableFile, match="values in bar cannot be in °F: they can be in Pa"):
+        await imported(path, str(mapping), device="r1")
+    assert await database.fetchval("select count(*) from imports") == 2
+
+
+async def test_a_file_names_a_thousand_devices_at_most(imported: Import, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("time,device,ph\n" + "".join(f"2024-03-08T10:00Z,d{n},7\n" for n in range(1001)))
+    with pytest.raises(UnusableFile, match="more than 1000"):
+        await imported(path, create=True)

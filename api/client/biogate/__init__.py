@@ -1,0 +1,60 @@
+"""Biogate's client for Python: telemetry as DataFrames, newest values, live data and exports, over HTTP.
+
+    from biogate import Client
+
+    with Client() as plant:
+        frame = plant.telemetry("br-1", ["ph", "temperature"], from_="-24h").to_pandas()
+
+`AsyncClient` has the same methods, to be awaited. docs/python.md is the guide. The package imports nothing else of
+Biogate, and what takes long to import (httpx2, pyarrow, websockets) only when it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from biogate.async_client import AsyncClient
+    from biogate.client import Client
+    from biogate.errors import ClientError
+    from biogate.export import ExportedFile, ExportProgress
+    from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
+    from biogate.live import LiveUpdate
+    from biogate.table import TelemetryTable
+
+__all__ = [
+    "AlarmInfo",
+    "AnnotationInfo",
+    "AsyncClient",
+    "ChannelInfo",
+    "Client",
+    "ClientError",
+    "DeviceInfo",
+    "EventInfo",
+    "ExportProgress",
+    "ExportedFile",
+    "LiveUpdate",
+    "NewestValue",
+    "TelemetryTable",
+]
+_MODULES = {
+    "AsyncClient": "async_client",
+    "Client": "client",
+    "ClientError": "errors",
+    "ExportProgress": "export",
+    "ExportedFile": "export",
+    "LiveUpdate": "live",
+    "TelemetryTable": "table",
+}
+"""The module of each name; those of `infos` are not named."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'infos')}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,142 @@
+"""The client whose answers are awaited."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+
+from biogate import calls, export
+from biogate.asking import Flow, Patience
+from biogate.client import PATIENCE_S, TIMEOUT_S, WAIT_S
+from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
+from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
+from biogate.login import login
+from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, when
+from biogate.transport import AsyncTransport
+
+if TYPE_CHECKING:
+    from biogate.live import LiveUpdate
+    from biogate.table import TelemetryTable
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """The same as `Client`, with the same methods and arguments, to be awaited in an event loop."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        key: str | None = None,
+        key_file: str | Path | None = None,
+        ca_file: str | Path | None = None,
+        timeout: float = TIMEOUT_S,
+        patience: float = PATIENCE_S,
+    ) -> None:
+        self._login = login(url, key, key_file, ca_file)
+        self._transport = AsyncTransport(self._login, timeout)
+        self._patience_s = patience
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._login.url}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+    async def _run(self, flow: Flow[T]) -> T:
+        return await self._transport.run(flow)
+
+    async def get(self, path: str, **parameters: Any) -> Any:
+        """See `Client.get`."""
+        return await self._run(calls.read(path, parameters, Patience(self._patience_s)))
+
+    async def devices(
+        self, *, tag: Names | None = None, location: str | None = None, online: bool | None = None, q: str | None = None
+    ) -> list[DeviceInfo]:
+        """See `Client.devices`."""
+        found = {"tag": names(tag), "location": location, "online": online, "q": q}
+        return await self._run(calls.devices(found, self._patience_s))
+
+    async def channels(self, device: str) -> list[ChannelInfo]:
+        """See `Client.channels`."""
+        return await self._run(calls.channels(device, self._patience_s))
+
+    async def latest(
+        self, devices: Names | None = "*", channels: Names | None = None, **options: Unpack[LatestOptions]
+    ) -> list[NewestValue]:
+        """See `Client.latest`."""
+        return await self._run(calls.latest(devices, channels, options, self._patience_s))
+
+    async def telemetry(
+        self, devices: Names | None = None, channels: Names | None = None, **options: Unpack[TelemetryOptions]
+    ) -> TelemetryTable:
+        """See `Client.telemetry`."""
+        return await self._run(calls.telemetry(devices, channels, options, self._patience_s))
+
+    async def events(
+        self,
+        device: str,
+        *,
+        type: str | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+        most: int | None = None,
+    ) -> list[EventInfo]:
+        """See `Client.events`."""
+        found = {"type": type, "from": when("from_", from_), "to": when("to", to)}
+        return await self._run(calls.events(device, found, most, self._patience_s))
+
+    async def annotations(
+        self, device: str, *, from_: When | None = None, to: When | None = None
+    ) -> list[AnnotationInfo]:
+        """See `Client.annotations`."""
+        found = {"from": when("from_", from_), "to": when("to", to)}
+        return await self._run(calls.notes(device, found, self._patience_s))
+
+    async def annotate(self, device: str, text: str, begins: When, ends: When | None = None) -> AnnotationInfo:
+        """See `Client.annotate`."""
+        return await self._run(calls.annotate(device, text, begins, ends, self._patience_s))
+
+    async def alarms(
+        self, *, device: str | None = None, standing: bool | None = None, unacknowledged: bool | None = None
+    ) -> list[AlarmInfo]:
+        """See `Client.alarms`."""
+        found = {"device": device, "standing": standing, "unacknowledged": unacknowledged}
+        return await self._run(calls.alarms(found, self._patience_s))
+
+    def live(
+        self, devices: Names | None = None, channels: Names | None = None, *, rate: float | None = None
+    ) -> AsyncIterator[LiveUpdate]:
+        """See `Client.live`."""
+        from biogate import live  # noqa: PLC0415  # websockets takes 0.06 s
+
+        return live.async_updates(self._login, live.LiveFeed(live_parameters(devices, channels, rate)))
+
+    async def export(
+        self,
+        devices: Names | None = None,
+        channels: Names | None = None,
+        *,
+        path: str | Path,
+        overwrite: bool = False,
+        on_progress: OnProgress | None = None,
+        wait: float = WAIT_S,
+        **options: Unpack[ExportOptions],
+    ) -> ExportedFile:
+        """See `Client.export`."""
+        target = Target(Path(path), overwrite, on_progress, self._patience_s)
+        return await self._run(export.export(devices, channels, options, target, wait))
+
+    async def download(
+        self, job: str, path: str | Path, *, overwrite: bool = False, on_progress: OnProgress | None = None
+    ) -> ExportedFile:
+        """See `Client.download`."""
+        return await self._run(export.download(job, Target(Path(path), overwrite, on_progress, self._patience_s)))

@@ -1,0 +1,164 @@
+"""The client that waits for its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+
+from biogate import calls, export
+from biogate.asking import Flow, Patience
+from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
+from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
+from biogate.login import login
+from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, when
+from biogate.transport import Transport
+
+if TYPE_CHECKING:
+    from biogate.live import LiveUpdate
+    from biogate.table import TelemetryTable
+
+T = TypeVar("T")
+TIMEOUT_S = 30.0
+"""How long a connection may be silent."""
+PATIENCE_S = 30.0
+"""How long a request is tried again that the server turned away for now, or that got lost."""
+WAIT_S = 3600.0
+"""How long an export is waited for."""
+
+
+class Client:
+    """Reads what a Biogate API has, with an API key.
+
+    Address and key come from the arguments, or from BIOGATE_API_URL and BIOGATE_API_KEY_FILE, and the file of an
+    authority for TLS from BIOGATE_API_CA_FILE. Every method raises ClientError, whose text says what to change. A
+    request that was turned away for now (429, 503) or got lost is sent again, for `patience` seconds at the most, if
+    that can do no harm. A client may be used by several threads.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        key: str | None = None,
+        key_file: str | Path | None = None,
+        ca_file: str | Path | None = None,
+        timeout: float = TIMEOUT_S,
+        patience: float = PATIENCE_S,
+    ) -> None:
+        self._login = login(url, key, key_file, ca_file)
+        self._transport = Transport(self._login, timeout)
+        self._patience_s = patience
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._login.url}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _run(self, flow: Flow[T]) -> T:
+        return self._transport.run(flow)
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """Return the JSON at a path below /api/v1, such as `/alarm-rules`: docs/http.md lists them."""
+        return self._run(calls.read(path, parameters, Patience(self._patience_s)))
+
+    def devices(
+        self, *, tag: Names | None = None, location: str | None = None, online: bool | None = None, q: str | None = None
+    ) -> list[DeviceInfo]:
+        """Return devices by name: those with all of these tags, whose location begins with the text, that are online or
+        not, whose name or title contains `q`."""
+        found = {"tag": names(tag), "location": location, "online": online, "q": q}
+        return self._run(calls.devices(found, self._patience_s))
+
+    def channels(self, device: str) -> list[ChannelInfo]:
+        """Return the channels that a device has sent, with their units."""
+        return self._run(calls.channels(device, self._patience_s))
+
+    def latest(
+        self, devices: Names | None = "*", channels: Names | None = None, **options: Unpack[LatestOptions]
+    ) -> list[NewestValue]:
+        """Return the newest sample of each channel of each device, also of those that are not good."""
+        return self._run(calls.latest(devices, channels, options, self._patience_s))
+
+    def telemetry(
+        self, devices: Names | None = None, channels: Names | None = None, **options: Unpack[TelemetryOptions]
+    ) -> TelemetryTable:
+        """Return samples, or with `bucket`, `max_points` or `aggregate` what each span of time has.
+
+        Devices and channels are names or patterns (`*`, `?`), one or several; without channels all of them. Times are
+        datetimes with a zone, or text like `-24h`. Samples come in one stream, which is whole or an error: never a part
+        of them in silence. Columns are called like their channels; with several aggregates (avg, min and max if none
+        is given) `channel.aggregate`, and with quality="all" there is also `channel.quality`.
+        """
+        return self._run(calls.telemetry(devices, channels, options, self._patience_s))
+
+    def events(
+        self,
+        device: str,
+        *,
+        type: str | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+        most: int | None = None,
+    ) -> list[EventInfo]:
+        """Return events of a device, newest first: all, or `most` of them."""
+        found = {"type": type, "from": when("from_", from_), "to": when("to", to)}
+        return self._run(calls.events(device, found, most, self._patience_s))
+
+    def annotations(self, device: str, *, from_: When | None = None, to: When | None = None) -> list[AnnotationInfo]:
+        """Return what people have noted about a time of a device, newest first."""
+        found = {"from": when("from_", from_), "to": when("to", to)}
+        return self._run(calls.notes(device, found, self._patience_s))
+
+    def annotate(self, device: str, text: str, begins: When, ends: When | None = None) -> AnnotationInfo:
+        """Note something about an instant or a time of a device."""
+        return self._run(calls.annotate(device, text, begins, ends, self._patience_s))
+
+    def alarms(
+        self, *, device: str | None = None, standing: bool | None = None, unacknowledged: bool | None = None
+    ) -> list[AlarmInfo]:
+        """Return alarms by device and rule: all, or those that are not normal, or that somebody has to acknowledge."""
+        found = {"device": device, "standing": standing, "unacknowledged": unacknowledged}
+        return self._run(calls.alarms(found, self._patience_s))
+
+    def live(
+        self, devices: Names | None = None, channels: Names | None = None, *, rate: float | None = None
+    ) -> Iterator[LiveUpdate]:
+        """Yield the newest values of each device, and again whenever they change, `rate` times a second at the most.
+
+        It ends never: a broken connection is opened again, and what changed meanwhile is yielded as it is then.
+        """
+        from biogate import live  # noqa: PLC0415  # websockets takes 0.06 s
+
+        return live.updates(self._login, live.LiveFeed(live_parameters(devices, channels, rate)))
+
+    def export(
+        self,
+        devices: Names | None = None,
+        channels: Names | None = None,
+        *,
+        path: str | Path,
+        overwrite: bool = False,
+        on_progress: OnProgress | None = None,
+        wait: float = WAIT_S,
+        **options: Unpack[ExportOptions],
+    ) -> ExportedFile:
+        """Have a file made of samples, wait for it at most `wait` seconds, download it to `path` and verify its hash.
+
+        The name of the file ends with .parquet, .arrow or .csv. A download that breaks off goes on where it was.
+        """
+        target = Target(Path(path), overwrite, on_progress, self._patience_s)
+        return self._run(export.export(devices, channels, options, target, wait))
+
+    def download(
+        self, job: str, path: str | Path, *, overwrite: bool = False, on_progress: OnProgress | None = None
+    ) -> ExportedFile:
+        """Download the file of an export that is done; a download that broke off before goes on where it was."""
+        return self._run(export.download(job, Target(Path(path), overwrite, on_progress, self._patience_s)))
