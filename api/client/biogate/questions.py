@@ -82,9 +82,7 @@ def is_one_device(devices: Names | None) -> bool:
 
 def checked(options: Mapping[str, Any], kind: type[Any]) -> dict[str, Any]:
     """Return the options that are given. Raises TypeError for one that the kind does not have."""
-    known = set(kind.__annotations__)
-    for base in kind.__orig_bases__ if hasattr(kind, "__orig_bases__") else ():
-        known |= set(getattr(base, "__annotations__", ()))
+    known = kind.__annotations__
     for name in options:
         if name not in known:
             raise TypeError(f"there is no argument {name!r}; there are {', '.join(sorted(known))}")
