@@ -152,7 +152,7 @@ async def set_password(url: str) -> None:
 async def make_template(postgres_url: str, template: str) -> None:
     """Migrate a database that nobody uses afterwards, and so can be copied in no time."""
     admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"create database {template}")
+    await admin.execute(f"create database {template} template template0")
     connection = await asyncpg.connect(with_database(postgres_url, template))
     await migrate(connection)
     await connection.close()

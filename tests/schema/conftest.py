@@ -14,7 +14,7 @@ from tests.conftest import fresh_database
 @pytest_asyncio.fixture(loop_scope="session")
 async def empty_url(maintenance: asyncpg.Connection, postgres_url: str) -> AsyncIterator[str]:
     """A database in which nothing has run."""
-    async with fresh_database(maintenance, postgres_url, "template1") as url:
+    async with fresh_database(maintenance, postgres_url, "template0") as url:
         yield url
 
 

@@ -356,7 +356,7 @@ async def test_the_commands_make_list_and_end_a_login(
 ) -> None:
     name, file = f"grafana-{os.getpid()}-{os.urandom(3).hex()}", tmp_path / "password"
     other_databases = [f"other_{os.urandom(4).hex()}"]
-    await database.execute(f"create database {other_databases[0]}")
+    await database.execute(f"create database {other_databases[0]} template template0")
     make = ("sql-login", "add", name, "--organization", "main", "--to", str(file), "--why", "dashboards")
     status, said, _ = command(database_url, *make)
     assert status == 0

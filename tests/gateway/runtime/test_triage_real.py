@@ -360,7 +360,7 @@ async def small_url(small: Postgres) -> str:
     """A migrated database there."""
     admin = await asyncpg.connect(with_database(small.url, "postgres"))
     await admin.execute("drop database if exists gateway with (force)")
-    await admin.execute("create database gateway")
+    await admin.execute("create database gateway template template0")
     await admin.close()
     url = with_database(small.url, "gateway")
     connection = await asyncpg.connect(url)

@@ -60,7 +60,7 @@ async def database(postgres: Postgres) -> str:
     """A database with the gate in it, open."""
     url = with_database(postgres.url, f"test_{uuid.uuid4().hex[:12]}")
     admin = await asyncpg.connect(with_database(postgres.url, "postgres"))
-    await admin.execute(f"create database {url.rpartition('/')[2]}")
+    await admin.execute(f"create database {url.rpartition('/')[2]} template template0")
     await admin.close()
     connection = await asyncpg.connect(url)
     await migrate(connection)

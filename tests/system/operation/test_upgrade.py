@@ -72,7 +72,7 @@ async def migrated(url: str, of: dict[str, str]) -> None:
 async def empty_url(postgres_url: str) -> AsyncIterator[str]:
     admin = await asyncpg.connect(postgres_url)
     name = f"test_upgrade_{os.getpid()}"
-    await admin.execute(f"create database {name}")
+    await admin.execute(f"create database {name} template template0")
     yield with_database(postgres_url, name)
     await admin.execute(f"drop database {name} with (force)")
     await admin.close()
