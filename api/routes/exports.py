@@ -42,7 +42,7 @@ BYTES_A_VALUE: dict[FileFormat, float] = {"arrow": 8.1, "parquet": 3, "csv": 8}
 """Roughly, of a value as sensors give it."""
 RANGE = re.compile(r"bytes=(\d{1,18}-(\d{1,18})?|-\d{1,18})")
 STREAMED: dict[FileFormat, str] = {"arrow": "Arrow's stream format", "parquet": "Parquet"}
-BINARY = {"schema": {"type": "string", "format": "binary"}}
+BINARY = {"schema": {"type": "string", "format": "binary"}, "example": "the bytes of the file"}
 
 
 @router.post(
