@@ -52,8 +52,9 @@ def test_the_context_has_all_packages_and_nothing_for_tests() -> None:
     included = set(re.findall(r"^!(\S+)$", IGNORE, re.MULTILINE))
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
     packages = {name.removesuffix("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
-    assert packages - {"deploy"} <= included
+    assert packages - {"deploy", "biogate"} <= included  # the client stands in the folder of the API
     assert {"pyproject.toml", project["project"]["readme"], "deploy/container", "deploy/requirements.txt"} <= included
+    assert {short(path.parent) for path in (CHECKOUT / "deploy").glob("*/__main__.py")} <= included
     assert not included & {"tests", "deploy", ".stack", ".venv", ".git"}
     for name in included:
         assert (CHECKOUT / name).exists()

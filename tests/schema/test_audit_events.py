@@ -348,6 +348,15 @@ STEPS: list[tuple[str, list[Event]]] = [
             ("north", "device give", "device/br-1", "main", "north"),
         ],
     ),
+    # channels
+    (
+        f"select channel_describe(1, null, 'ph', '{{\"title\": \"acidity\"}}', null, null, {WHO})",
+        [("main", "channel change", "channel/ph", {"channel": "ph"}, {"channel": "ph", "title": "acidity"})],
+    ),
+    (
+        f"select channels_claim({DEVICE}, '{{\"ph\": {{\"decimals\": 2}}}}', 'because')",
+        [("north", "channel change", "device/br-1", {"channel": "ph"}, {"channel": "ph", "decimals": 2})],
+    ),
 ]
 
 
