@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
@@ -31,6 +32,7 @@ MOST_NAMES = 200
 REPEATABLE = frozenset(
     {"channel", "channels", "aggregate", "reason", "state", "tag", "priority", "cause", "unit", "kind"}
 )
+FORMAT = re.compile(r"\.(csv|arrow|parquet)$")
 MANY = frozenset({("device", "/api/v1/telemetry"), ("at", "/api/v1/telemetry")})
 """What may be repeated there alone."""
 
@@ -207,7 +209,7 @@ async def reject_repeated_parameters(request: HTTPConnection) -> None:  # async:
     """Refuse a parameter that is given twice and can have only one value: which one would count?"""
     seen: set[str] = set()
     for name, value in request.query_params.multi_items():
-        if name in seen and name not in REPEATABLE and (name, request.url.path.removesuffix(".csv")) not in MANY:
+        if name in seen and name not in REPEATABLE and (name, FORMAT.sub("", request.url.path)) not in MANY:
             raise BadParameter(name, "is given more than once")
         seen.add(name)
         if "\0" in value:
