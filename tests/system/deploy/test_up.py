@@ -30,6 +30,7 @@ ADDRESSES = {
         "BIOGATE_API_URL",
         "BIOGATE_GATEWAY_URL",
         "BIOGATE_ALARMS_URL",
+        "BIOGATE_WORKER_URL",
         "BIOGATE_MQTT_URL",
         "BIOGATE_DATABASE_URL",
         "BIOGATE_ENROLL_URL",
@@ -142,7 +143,7 @@ def test_servers_named_by_the_environment_are_used_and_left_running(up: Up, data
     up.wait_for("without enrollment, which needs BIOGATE_SECRETS_DIR")
     up.wait_for(FLOWING.pattern)
     assert up.endpoints()["BIOGATE_DATABASE_URL"] == database_url
-    assert up.running() == ["API", "gateway", "alarms", "simulator"]
+    assert up.running() == ["API", "gateway", "alarms", "worker", "simulator"]
     assert up.end(signal.SIGINT) == 0
     assert ports.is_listening(broker.port)
 
