@@ -136,8 +136,7 @@ class Plant:
                         return {client["username"]: client for client in answer["data"]["clients"]}
 
     async def devices_logins(self) -> set[str]:
-        fixed = {"gateway", "enrollment", "admin", "observer", "enroll"}
-        return set(await self.logins()) - fixed
+        return set(await self.logins()) - set(FIXED)
 
     # -- what can be seen from outside
 

@@ -181,7 +181,7 @@ async def test_the_login_for_enrolling_publishes_requests_alone(plant: Plant) ->
     await theirs.close()
 
 
-@pytest.mark.parametrize("login", ["gateway", "enrollment", "admin", "observer"])
+@pytest.mark.parametrize("login", ["gateway", "alarms", "enrollment", "admin", "observer"])
 async def test_our_own_logins_can_no_more_than_their_work(plant: Plant, login: str) -> None:
     """Not even the gateway publishes as a device, and people only listen."""
     device: Device = await plant.enrolled()
