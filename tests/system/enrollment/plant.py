@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 
+from gateway.logins.roles import FIXED
 from tests.conftest import Broker
 from tests.gateway.enrollment.handshake import Login, claim_key
 from tests.mqtt import Client
