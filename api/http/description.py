@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated, Any, Self, TypeAlias
 
 import msgspec
@@ -171,17 +172,25 @@ class Problem(BaseModel):
 
 
 def _problem(kind: type[problems.ApiError], when: str, detail: str) -> Responses:
-    example = problems.fields(kind.slug, kind.title, kind.status, detail, "/api/v1/devices/br-1/telemetry")
+    instance = "/api/v1/devices/br-1/telemetry"
+    return _shown(when, problems.fields(kind.slug, kind.title, kind.status, detail, instance))
+
+
+def _shown(when: str, example: dict[str, Any]) -> Responses:
     content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
-    return {kind.status: {"description": when, "content": content}}
+    return {example["status"]: {"description": when, "content": content}}
 
 
+HEAD_TOO_LARGE = problems.fields_of(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request line and the headers have more than 32768 bytes", ""
+)
 ALWAYS = {
     **_problem(
         problems.TooMany,
         "Too many requests of this caller, or too many failures; see Retry-After",
         "too many requests: wait 1 s, then go on slower",
     ),
+    **_shown("Address and headers are too large: send long lists in a body, where there is one", HEAD_TOO_LARGE),
     **_problem(problems.ApiError, "An error of ours; nothing of it is shown, it is in the log", problems.INTERNAL),
 }
 """What a route can answer besides 200, for its OpenAPI description; so are those below."""
@@ -192,6 +201,9 @@ DATABASE = {
         problems.Forbidden,
         "The role, or the scope of the key, is not enough",
         "this is for the role engineer or higher; you are viewer in main",
+    ),
+    **_problem(
+        problems.NotFound, "`Biogate-Organization` names none that the caller is in", "there is no such organization"
     ),
     **_problem(problems.NotAcceptable, "Neither JSON nor CSV is accepted", "use Accept: application/json or text/csv"),
     **_problem(
@@ -223,3 +235,5 @@ CHANGED = _problem(
     problems.PreconditionFailed, "It was changed meanwhile: see If-Match", "device br-1 was changed meanwhile"
 )
 UNSUPPORTED = _problem(problems.Unsupported, "Neither JSON nor CSV", "send the rows as application/json or text/csv")
+NO_SUCH_PART = _problem(problems.NotSatisfiable, "`Range` begins beyond the end", "the file has 4194304 bytes")
+A_FORM = _problem(problems.Unsupported, "A form in place of the file", "the body is a form: send the file itself")

@@ -115,7 +115,7 @@ class StrictParameters(BaseModel):
     @classmethod
     def _is_known(cls, given: Any) -> Any:
         known = sorted(field.alias or name for name, field in cls.model_fields.items())
-        for name in given:
+        for name in given if isinstance(given, dict) else ():  # a body may be anything: the next step refuses it
             if name not in known:
                 near = nearest(name, known)
                 meant = f"did you mean {near}?" if near else f"there are {', '.join(known)}"

@@ -106,6 +106,7 @@ async def estimate(request: Request, database: Db, member: Member) -> Response:
     description="An interrupted download goes on with `Range`, and `If-Range` with the ETag, which is the SHA-256 of "
     "the file.",
     responses=description.CHANGE
+    | description.NO_SUCH_PART
     | {
         200: {"description": "The file", "content": {kind.partition(";")[0]: BINARY for kind in MEDIA_TYPES.values()}},
         206: {"description": "The part that `Range` asks for"},

@@ -16,7 +16,7 @@ from fastapi import Query, Request, Response
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, description
-from api.problems import BadParameter, Conflict, TooLarge, Unavailable
+from api.problems import BadParameter, Conflict, TooLarge, Unavailable, Unsupported
 from api.queries import jobs
 from api.routes import PREFIX, Router
 from api.services import App
@@ -43,6 +43,7 @@ FILE = {
     "and `result` at the address in Location. History raises no alarm. The same file again goes on where an import was "
     "interrupted, and stores nothing twice.",
     responses=description.CHANGE
+    | description.A_FORM
     | {
         202: description.ok(JobAnswer, job=IMPORT)[200]
         | {"headers": {"Location": {"description": "where the job is", "schema": {"type": "string"}}}}
@@ -54,6 +55,8 @@ async def import_(
 ) -> Response:
     if asked.mapping is not None and asked.mapping_text is not None:
         raise BadParameter("mapping", "stands beside mapping_text: give one of them")
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        raise Unsupported("the body is a form: send the file itself, as `curl --data-binary @FILE` does")
     if app.settings.jobs_dir is None:
         raise Conflict("no files are taken here: whoever runs the installation has to set BIOGATE_JOBS_DIR")
     number = uuid4()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.http.bodies import Order, body_config
@@ -74,7 +74,9 @@ BACK = "; null: as it is without this"
 class ChannelChange(Order):
     """What is left out stays."""
 
-    model_config = body_config(unit="mbar", unit_since="2026-11-20T07:45:00Z", low=0, high=500, why="new sensor")
+    model_config = ConfigDict(strict=True) | body_config(
+        unit="mbar", unit_since="2026-11-20T07:45:00Z", low=0, high=500, why="new sensor"
+    )
 
     unit: Unit | None = Field(None, description="in which its values come from now on" + BACK)
     unit_since: Instant | None = Field(

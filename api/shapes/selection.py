@@ -6,14 +6,14 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from api.http.parameters import Instant, Parameters, Quality, UnitsAsked
+from api.http.parameters import Instant, Quality, StrictParameters, UnitsAsked
 from api.shapes.devices import MOST_TAGS
 
 PHASE_EXAMPLES = ["batch"]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
-class SelectionParameters(Parameters):
+class SelectionParameters(StrictParameters):
     """Devices are those that fit `device`, `tag` and `location`; at least one of these must be given."""
 
     device: list[Name] = Field(

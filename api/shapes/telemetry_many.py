@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from api.http.description import Answer, Following, Truncated, about, example
-from api.http.parameters import Cursor, Duration, Instant
+from api.http.parameters import Cursor, Duration, Instant, Parameters
 from api.problems import BadParameter
 from api.series.filling import Fill
 from api.series.grid import UNITS, UTC_ZONE, CalendarUnit, parse_width
@@ -59,7 +59,7 @@ Width = Annotated[
 ]
 
 
-class TelemetryQuestion(SelectionParameters):
+class TelemetryQuestion(SelectionParameters, Parameters):
     mode: Mode | None = Field(
         None,
         description="raw, buckets, at, plot or latest: docs/telemetry.md says what each means. Without it: at with "
