@@ -60,13 +60,13 @@ class NotificationChannels:
             if works and self._idle is None:
                 self._idle = process
             else:
-                _end(process)
+                await end(process)
         return outcome
 
-    def close(self) -> None:
+    async def close(self) -> None:
         if self._idle is not None:
-            _end(self._idle)
-            self._idle = None
+            idle, self._idle = self._idle, None
+            await end(idle)
 
     async def _answer(self, process: Process, url: str, message: Notice) -> str | None:
         assert process.stdin is not None
@@ -104,14 +104,16 @@ async def started() -> Process:
             if await process.stdout.readline() != READY:
                 raise OSError("the process that sends notifications has not started")
     except BaseException:
-        _end(process)
+        await end(process)
         raise
     return process
 
 
-def _end(process: Process) -> None:
+async def end(process: Process) -> None:
+    """Kill the process, and wait until it and its pipes are gone."""
     with contextlib.suppress(ProcessLookupError):
         process.kill()
+    await process.communicate()
 
 
 @dataclass(slots=True)

@@ -95,7 +95,7 @@ class Notifier:
             finally:
                 if self._busy:
                     await asyncio.wait(self._busy.values(), timeout=LAST_WORDS_S)
-                self._channels.close()
+                await self._channels.close()
 
     async def _work(self, connection: asyncpg.Connection, trouble: Trouble, group: asyncio.TaskGroup) -> None:
         """Send notifications until another process leads."""

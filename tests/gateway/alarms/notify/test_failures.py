@@ -207,6 +207,18 @@ async def test_the_sending_process_has_no_secrets_and_ends_with_the_one_that_sta
     process.stdin.close()  # as if the other process had died
     async with asyncio.timeout(30):
         assert await process.wait() == 0
+    await channel.end(process)
+
+
+async def test_of_a_sending_process_that_is_ended_nothing_is_left() -> None:
+    """A pipe that outlives its event loop is an error in whatever runs later."""
+    process = await channel.started()
+    await channel.end(process)
+    assert process.returncode == -signal.SIGKILL
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdin.is_closing()
+    assert process.stdout.at_eof()
 
 
 async def test_a_sending_process_that_is_killed_loses_no_message(
