@@ -136,10 +136,12 @@ async def test_a_database_that_is_not_there(
         pass
 
     async def create() -> None:
-        await admin.execute(f"create database {name} template {template}")
-        connection = await asyncpg.connect(str(chosen.database_url))
+        """Let the writer find it with its device: it tries again at any moment."""
+        await admin.execute(f"create database {name}_new template {template}")
+        connection = await asyncpg.connect(with_database(postgres_url, f"{name}_new"))
         await connection.execute("insert into devices (name) values ('r1')")
         await connection.close()
+        await admin.execute(f"alter database {name}_new rename to {name}")
 
     async with create_pool(chosen) as pool:
         log = await outlives(pool, registry, items, "3D000", nothing, create)
