@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 import typer
 
@@ -61,8 +61,13 @@ def table_size(file: Path, said: Manifest) -> tuple[int, int]:
         if said.format == "parquet":
             about = pyarrow.parquet.ParquetFile(file).metadata
             return about.num_rows, about.num_columns
+        if said.format == "csv":  # pyarrow reads CSV in threads, which may abort the process at its end
+            with file.open(newline="", encoding="utf-8") as text:
+                rows = csv.reader(text)
+                columns = len(next(rows, []))
+                return sum(1 for _ in rows), columns
         with file.open("rb") as content:
-            reader = pyarrow.csv.open_csv(content) if said.format == "csv" else pa.ipc.open_stream(content)
+            reader = pa.ipc.open_stream(content)
             return sum(batch.num_rows for batch in reader), len(reader.schema)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowInvalid, OSError, ValueError, csv.Error) as error:
         raise Refused(f"{file} cannot be read as {said.format}: {error}") from error
