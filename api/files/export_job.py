@@ -37,12 +37,11 @@ AGAIN_S, MOST_FAILURES = 1.0, 60
 
 
 class HashedFile:
-    """A new file that is hashed while it is written. It has its name only once it is whole and on the disk. A process that
-    has lost the job and does not know it yet may still write to its own part, which has no name any more."""
+    """A new file that is hashed while it is written. It has its name only once it is whole and on the disk."""
 
     def __init__(self, path: Path, told: JobProgress) -> None:
         self._path, self._part, self._told = path, path.with_suffix(f"{path.suffix}.part"), told
-        self._part.unlink(missing_ok=True)
+        self._part.unlink(missing_ok=True)  # a process that has lost the job may still write into it
         self._file = self._part.open("xb")
         self._hash = hashlib.sha256()
         self._size = 0

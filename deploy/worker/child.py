@@ -116,8 +116,8 @@ async def run(settings: WorkerSettings, given: HeldJob) -> int:
 async def _outcome(
     work: asyncio.Future[Mapping[str, Any]], beating: Beating, told: JobProgress
 ) -> Mapping[str, Any] | BiogateError:
-    """The facts that the runner returns, or why the job has failed or is cancelled. Raises JobLost, and every other error
-    of the runner."""
+    """The facts that the runner returns, or why the job has failed or is cancelled. Raises JobLost, and what else the
+    runner raises."""
     try:
         facts = await _result(work, told)
         await beating.beat()  # what it has written last may be more than its share

@@ -61,8 +61,8 @@ class JobDispatcher:
         return await self._persistently("claim jobs", self._claim)
 
     async def _claim(self, connection: asyncpg.Connection) -> HeldJob | None:
-        """The holder is a new one each time: after a long time without a database, a worker may claim the job whose process
-        it runs itself, and that process must lose it."""
+        """Claim a job under a new name each time: after a long time without a database, a job may be one whose process
+        still runs in this worker, and that process must lose it."""
         lease, holder = timedelta(seconds=self._settings.worker_lease_s), secrets.token_hex(8)
         job = await jobs.claim(connection, holder, RUNNERS, lease, self._settings.worker_jobs_share)
         return None if job is None else HeldJob(job, holder)
@@ -96,12 +96,11 @@ class JobDispatcher:
             status = await unless_stopped(stop, child.wait())
             if status is None:
                 return "stopped"
-            if status != 0:
-                job = held.job
-                log.error(
-                    "the process of a job has not told its end", job=str(job.job_id), kind=job.kind, status=status
-                )
-            return "crashed" if status else "ended"
+            if status == 0:
+                return "ended"
+            job = held.job
+            log.error("the process of a job has not told its end", job=str(job.job_id), kind=job.kind, status=status)
+            return "crashed"
         finally:
             await _end(child)
 

@@ -12,7 +12,7 @@ from biogate.client import PATIENCE_S, TIMEOUT_S, WAIT_S
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
 from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
 from biogate.login import login
-from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters
+from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, span
 from biogate.transport import AsyncTransport
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class AsyncClient:
         self, *, tag: Names | None = None, location: str | None = None, online: bool | None = None, q: str | None = None
     ) -> list[DeviceInfo]:
         """See `Client.devices`."""
-        return await self._run(calls.devices(tag, self._patience_s, location=location, online=online, q=q))
+        found = {"tag": names(tag), "location": location, "online": online, "q": q}
+        return await self._run(calls.devices(found, self._patience_s))
 
     async def channels(self, device: str) -> list[ChannelInfo]:
         """See `Client.channels`."""
@@ -90,13 +91,13 @@ class AsyncClient:
         most: int | None = None,
     ) -> list[EventInfo]:
         """See `Client.events`."""
-        return await self._run(calls.events(device, type, from_, to, most, self._patience_s))
+        return await self._run(calls.events(device, span(from_, to) | {"type": type}, most, self._patience_s))
 
     async def annotations(
         self, device: str, *, from_: When | None = None, to: When | None = None
     ) -> list[AnnotationInfo]:
         """See `Client.annotations`."""
-        return await self._run(calls.notes(device, from_, to, self._patience_s))
+        return await self._run(calls.notes(device, span(from_, to), self._patience_s))
 
     async def annotate(self, device: str, text: str, begins: When, ends: When | None = None) -> AnnotationInfo:
         """See `Client.annotate`."""

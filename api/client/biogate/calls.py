@@ -52,8 +52,8 @@ def pages(items: Items[T], patience_s: float, most: int | None = None) -> Flow[l
     return found
 
 
-def devices(tag: Names | None, patience_s: float, **found: Any) -> Flow[list[DeviceInfo]]:
-    return pages(Items("/devices", "devices", DeviceInfo.of, found | {"tag": questions.names(tag)}), patience_s)
+def devices(found: Mapping[str, Any], patience_s: float) -> Flow[list[DeviceInfo]]:
+    return pages(Items("/devices", "devices", DeviceInfo.of, found), patience_s)
 
 
 def channels(device: str, patience_s: float) -> Flow[list[ChannelInfo]]:
@@ -61,20 +61,13 @@ def channels(device: str, patience_s: float) -> Flow[list[ChannelInfo]]:
     return [ChannelInfo.of(one) for one in answer["channels"]]
 
 
-def events(
-    device: str, type_: str | None, from_: When | None, to: When | None, most: int | None, patience_s: float
-) -> Flow[list[EventInfo]]:
-    found = _range(from_, to) | {"type": type_}
+def events(device: str, found: Mapping[str, Any], most: int | None, patience_s: float) -> Flow[list[EventInfo]]:
     return pages(Items(f"/devices/{segment(device)}/events", "events", EventInfo.of, found), patience_s, most)
 
 
-def notes(device: str, from_: When | None, to: When | None, patience_s: float) -> Flow[list[AnnotationInfo]]:
+def notes(device: str, found: Mapping[str, Any], patience_s: float) -> Flow[list[AnnotationInfo]]:
     path = f"/devices/{segment(device)}/annotations"
-    return pages(Items(path, "annotations", AnnotationInfo.of, _range(from_, to)), patience_s)
-
-
-def _range(from_: When | None, to: When | None) -> dict[str, Any]:
-    return {"from": when("from_", from_), "to": when("to", to)}
+    return pages(Items(path, "annotations", AnnotationInfo.of, found), patience_s)
 
 
 def annotate(device: str, text: str, begins: When, ends: When | None, patience_s: float) -> Flow[AnnotationInfo]:

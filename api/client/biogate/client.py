@@ -11,7 +11,7 @@ from biogate.asking import Flow, Patience
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
 from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
 from biogate.login import login
-from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters
+from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, span
 from biogate.transport import Transport
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ class Client:
     ) -> list[DeviceInfo]:
         """Return devices by name: those with all of these tags, whose location begins with the text, that are online or
         not, whose name or title contains `q`."""
-        return self._run(calls.devices(tag, self._patience_s, location=location, online=online, q=q))
+        found = {"tag": names(tag), "location": location, "online": online, "q": q}
+        return self._run(calls.devices(found, self._patience_s))
 
     def channels(self, device: str) -> list[ChannelInfo]:
         """Return the channels that a device has sent, with their units."""
@@ -108,11 +109,11 @@ class Client:
         most: int | None = None,
     ) -> list[EventInfo]:
         """Return events of a device, newest first: all, or `most` of them."""
-        return self._run(calls.events(device, type, from_, to, most, self._patience_s))
+        return self._run(calls.events(device, span(from_, to) | {"type": type}, most, self._patience_s))
 
     def annotations(self, device: str, *, from_: When | None = None, to: When | None = None) -> list[AnnotationInfo]:
         """Return what people have noted about a time of a device, newest first."""
-        return self._run(calls.notes(device, from_, to, self._patience_s))
+        return self._run(calls.notes(device, span(from_, to), self._patience_s))
 
     def annotate(self, device: str, text: str, begins: When, ends: When | None = None) -> AnnotationInfo:
         """Note something about an instant or a time of a device."""
