@@ -53,6 +53,8 @@ class ClaimedJob(msgspec.Struct, frozen=True):
     """What the runner said last of where it was; None: it begins."""
     attempts: int
     """1 for the first time."""
+    file_bytes: int = 0
+    """Bytes of the files that it has already: the upload of an import, or what an attempt before has written."""
 
 
 class HeldJob(msgspec.Struct, frozen=True):
@@ -75,7 +77,7 @@ class JobProgress:
     position: Mapping[str, Any] | None = None
     """Where another worker can go on. It is told after all before it is stored."""
     file_bytes: int = 0
-    """Bytes of files that the job has written."""
+    """Bytes of the files that the job has on the disk."""
     stop: BiogateError | None = None
     """Set by the beat."""
 
@@ -124,7 +126,7 @@ update jobs
                  (select max(l.started_at) from jobs l where l.organization_id = j.organization_id) nulls first,
                  j.created_at
         limit 1 for update of j skip locked)
-returning job_id, organization_id, who, kind, request, position, attempts
+returning job_id, organization_id, who, kind, request, position, attempts, file_bytes
 """
 """$1 holder, $2 kinds, $3 lease, $4 jobs at a time of an organization, $5 MOST_ATTEMPTS. The organization comes next
 that has the fewest running, and of these the one whose turn was longest ago."""
@@ -159,7 +161,7 @@ WITHOUT_FILES = "update jobs set file_bytes = 0 where job_id = $1"
 FORGET = "delete from jobs where finished_at < clock_timestamp() - $1::interval and file_bytes = 0"
 KNOWN = "select job_id from jobs where job_id = any ($1::uuid[]) and (file_bytes > 0 or finished_at is null)"
 QUEUE = """
-select kind, count(*) filter (where state = 'queued') as queued, count(*) filter (where state = 'running') as running,
+select kind, count(*) filter (where state = 'queued') as queued,
        coalesce(extract(epoch from clock_timestamp() - min(created_at) filter (where state = 'queued')), 0)::float8
            as wait_s,
        coalesce(sum(file_bytes), 0)::bigint as file_bytes
@@ -237,4 +239,5 @@ def _claimed(row: asyncpg.Record) -> ClaimedJob:
         msgspec.json.decode(row["request"]),
         None if position is None else msgspec.json.decode(position),
         row["attempts"],
+        row["file_bytes"],
     )

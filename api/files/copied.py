@@ -86,6 +86,8 @@ def _starts_of_one_layout(rows: bytes | bytearray) -> npt.NDArray[np.int64] | No
         starts = np.arange(0, len(rows), short, dtype=np.int64)
     else:
         starts = np.fromiter(_steps(rows, quality_at, short, long), np.int64)
+        if int(starts[-1]) + (short if rows[starts[-1] + quality_at] == NULL else long) != len(rows):
+            return None  # what is left is no such row: it can be a shorter one of another layout
     heads = np.ndarray((len(rows) - ARRAY_AT + 1,), f"V{ARRAY_AT}", rows, strides=(1,))[
         starts[starts <= len(rows) - ARRAY_AT]
     ]

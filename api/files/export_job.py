@@ -41,7 +41,8 @@ class HashedFile:
 
     def __init__(self, path: Path, told: JobProgress) -> None:
         self._path, self._part, self._told = path, path.with_suffix(f"{path.suffix}.part"), told
-        self._file = self._part.open("wb")
+        self._part.unlink(missing_ok=True)  # a process that has lost the job may still write into it
+        self._file = self._part.open("xb")
         self._hash = hashlib.sha256()
         self._size = 0
 
@@ -81,7 +82,6 @@ async def _written(
     found = manifests.manifest(asked.said(), selected, of, asked.format, datetime.now(UTC))
     file = HashedFile(running.directory / f"export.{asked.format}", told)
     writer = WRITERS[asked.format](file, of, msgspec.json.encode(found))
-    told.done = 0
     for selection in selected.selections:
         async for page in _patiently(database, selection, told):
             for batch in batches(page, of):
@@ -89,7 +89,7 @@ async def _written(
                 told.done += batch.num_rows
                 told.total = None if told.total is None else max(told.total, told.done)  # it is a reckoning
     writer.close()
-    found.rows, found.file = told.done, file.finish()
+    found.rows, found.file = told.done, await asyncio.to_thread(file.finish)  # a slow disk must not hold up the beats
     told.total = told.done
     told.file_bytes += _put(running.directory / manifests.NAME, msgspec.json.format(msgspec.json.encode(found)))
     facts = {"file": found.file.name, "bytes": found.file.bytes, "sha256": found.file.sha256, "rows": found.rows}

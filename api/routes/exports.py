@@ -197,6 +197,7 @@ async def _streamed(
     format_: FileFormat = "parquet" if request.url.path.endswith(".parquet") else "arrow"
     selected: Selected = await resolve(database, asked)
     of = table_columns.columns(selected.selections, shape, with_device=with_device)
-    request_ = dict(request.query_params.multi_items()) | request.path_params
+    given = request.query_params
+    request_ = {name: said if len(said := given.getlist(name)) > 1 else said[0] for name in given} | request.path_params
     facts = manifests.manifest(request_, selected, of, format_, datetime.now(UTC))
     return await table_stream(request, database, selected.selections, of, (format_, msgspec.json.encode(facts)))

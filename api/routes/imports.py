@@ -65,11 +65,11 @@ async def import_(
         size, sha256 = await _store(request.stream(), directory, app.settings.api_import_bytes)
         said = asked.model_dump(exclude_none=True) | {"bytes": size, "sha256": sha256}
         made = await jobs.make(database, "import", said, member.who, job=number, file_bytes=size)
-    except OSError as error:
+    except BaseException as error:  # a request that is cancelled, too, must not leave a file that no job has
         await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
-        raise Unavailable(f"the file cannot be stored: {error.strerror}: tell whoever runs the installation") from error
-    except BaseException:
-        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        if isinstance(error, OSError):
+            reason = f"the file cannot be stored: {error.strerror}: tell whoever runs the installation"
+            raise Unavailable(reason) from error
         raise
     answer = answers.json(made, 202)
     answer.headers["Location"] = f"{PREFIX}/jobs/{made.id}"
@@ -91,13 +91,10 @@ async def _store(content: AsyncIterator[bytes], directory: Path, most: int) -> t
                 raise TooLarge(f"the file has more than {most} bytes", headers={"Connection": "close"})
             digest.update(part)
             await asyncio.to_thread(file.write, part)
-        await asyncio.to_thread(_synced, file.fileno())
+        await asyncio.to_thread(file.flush)
+        await asyncio.to_thread(os.fsync, file.fileno())
     finally:
         await asyncio.to_thread(file.close)
     if not size:
         raise BadParameter("body", "is empty: send the file")
     return size, digest.hexdigest()
-
-
-def _synced(descriptor: int) -> None:
-    os.fsync(descriptor)

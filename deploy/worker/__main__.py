@@ -6,7 +6,6 @@ Exit status: 0 stopped, 1 failed, 2 wrong settings.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import sys
 
 import asyncpg
@@ -40,7 +39,7 @@ async def run(settings: WorkerSettings) -> None:
     ):
         await unless_stopped(stop, retry_until_it_works(troubles, "prepare", check_schema, pool))
         del troubles["start"]
-        dispatcher = JobDispatcher(settings, pool, secrets.token_hex(8), troubles)
+        dispatcher = JobDispatcher(settings, pool, troubles)
         job_files = JobFiles(settings, pool)
 
         async def sweep() -> None:

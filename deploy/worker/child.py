@@ -81,37 +81,29 @@ async def connect(settings: WorkerSettings, purpose: str) -> asyncpg.Connection:
 
 async def run(settings: WorkerSettings, given: HeldJob) -> int:
     """Do the job and tell its end; the exit status."""
-    job, told = given.job, JobProgress(position=given.job.position)
+    job = given.job
+    told = JobProgress(position=job.position, file_bytes=job.file_bytes)
     directory = directory_of(settings, given)
     work = asyncio.ensure_future(runner(job.kind)(RunningJob(job, directory, told)))
     beating = Beating(settings, given, told, work)
     beats = asyncio.create_task(beating.run(), name="beat")
-    outcome: Mapping[str, Any] | BiogateError
-    try:
-        outcome = await _result(work, told)
-        await beating.beat()  # what it has written last may be more than its share
-        told.check()
-    except (JobFailed, JobCancelled) as error:
-        outcome = error
-    except JobLost as error:
-        log.warning("the job is another worker's", job=str(job.job_id), error=str(error))
-        return 1
-    except Exception:
-        log.exception("the job ended by an error: it is taken up again", job=str(job.job_id), kind=job.kind)
-        return 1
 
     async def tell() -> jobs.JobState:
+        kept = settings.jobs_files_days if job.kind == "export" else 0  # nobody needs an upload that is imported
         connection = await connect(settings, "end")
         try:
-            kept = timedelta(days=settings.jobs_files_days)
-            return await jobs.end(connection, given, told, outcome, kept)
+            return await jobs.end(connection, given, told, outcome, timedelta(days=kept))
         finally:
             await connection.close()
 
     try:
+        outcome = await _outcome(work, beating, told)
         state = await retry_until_it_works({}, "tell the end of a job", tell)
     except JobLost as error:
         log.warning("the job is another worker's", job=str(job.job_id), error=str(error))
+        return 1
+    except Exception:  # a defect, of whatever kind, is one more crash: the attempts are counted
+        log.exception("the job ended by an error: it is taken up again", job=str(job.job_id), kind=job.kind)
         return 1
     finally:
         beats.cancel()
@@ -119,6 +111,20 @@ async def run(settings: WorkerSettings, given: HeldJob) -> int:
         shutil.rmtree(directory, ignore_errors=True)  # what is left is deleted by the sweep of the worker
     log.info("job ended", job=str(job.job_id), kind=job.kind, state=state, done=told.done, unit=told.unit)
     return 0
+
+
+async def _outcome(
+    work: asyncio.Future[Mapping[str, Any]], beating: Beating, told: JobProgress
+) -> Mapping[str, Any] | BiogateError:
+    """The facts that the runner returns, or why the job has failed or is cancelled. Raises JobLost, and what else the
+    runner raises."""
+    try:
+        facts = await _result(work, told)
+        await beating.beat()  # what it has written last may be more than its share
+        told.check()
+    except (JobFailed, JobCancelled) as error:
+        return error
+    return facts
 
 
 async def _result(work: asyncio.Future[Mapping[str, Any]], told: JobProgress) -> Mapping[str, Any]:

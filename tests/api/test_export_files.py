@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import random
@@ -23,7 +24,7 @@ import pytest
 
 from api.admin.exports import table_size
 from api.files import export_job, pages, stream
-from api.files.export_job import run
+from api.files.export_job import HashedFile, run
 from api.queries import exports
 from api.shapes.exports import FileFormat, Manifest
 from schema.jobs import ClaimedJob, JobProgress, RunningJob
@@ -207,6 +208,9 @@ async def test_a_stream_is_the_same_table_with_its_facts_in_its_metadata(
     assert found.schema.field("ph").metadata[b"unit"] == b"pH"
     file, _ = await exported(tmp_path, quality="all")
     assert pa.ipc.open_stream(file).read_all().equals(found)
+    several = await client.get("/api/v1/devices/br-1/telemetry.arrow", params=asked | {"channel": ["ph", "only-*"]})
+    manifest = manifest_of(pa.ipc.open_stream(several.content).schema.metadata)
+    assert manifest.request == asked | {"device": "br-1", "channel": ["ph", "only-*"]}
     one = await client.get("/api/v1/devices/br-1/telemetry.parquet", params=asked | {"channel": "only-*"})
     assert one.status_code == 200, one.text
     rows = table(one.content, "parquet", "polars", tmp_path)
@@ -258,6 +262,20 @@ async def test_an_organization_exports_its_own_devices_alone(plant: Plant, tmp_p
         content, manifest = await exported(tmp_path, organization, format="csv", shape="long")
         assert {row["device"] for row in table(content, "csv", "polars", tmp_path)} == {device}
         assert [one.device for one in manifest.devices] == [device]
+
+
+def test_a_process_that_has_lost_its_export_spoils_no_file_of_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "export.csv"
+    lost = HashedFile(path, JobProgress())
+    lost.write(b"of the process before")
+    own = HashedFile(path, JobProgress())
+    own.write(b"the whole")
+    lost.write(b"x" * 100_000)
+    said = own.finish()
+    with pytest.raises(FileNotFoundError):
+        lost.finish()
+    assert path.read_bytes() == b"the whole"
+    assert said.sha256 == hashlib.sha256(b"the whole").hexdigest()
 
 
 async def test_an_export_is_asked_for_with_its_times_and_estimated_before(

@@ -185,6 +185,27 @@ async def test_a_killed_worker_and_a_database_that_ends_its_sessions_cost_a_paus
     assert {one.name for one in directory.iterdir()} == {"export.arrow", "manifest.json"}
 
 
+async def test_a_worker_that_claims_the_job_of_its_own_process_ends_that_process(
+    plant: Plant, worker: WorkerProcess, api: httpx2.AsyncClient, database_url: str
+) -> None:
+    """As after a database that was away for longer than the lease."""
+    worker.start(**HASTY)
+    async with held_up(plant, database_url):
+        path = await asked(api)
+        await waits(plant)
+        deadline = time.monotonic() + 60
+        while await plant.sql.fetchval("select attempts from jobs") < 2:
+            assert time.monotonic() < deadline, worker.log.read_text()
+            await plant.sql.execute("update jobs set beat_at = '-infinity'")
+            await asyncio.sleep(0.01)
+        ended = 'biogate_worker_processes_total{how="crashed",kind="export"}'
+        wait_until(lambda: worker.metrics()[ended] == 1, 60, worker.log.read_text)
+    job = await becomes(api, path, "done")
+    file = await api.get(f"{path.replace('/jobs/', '/exports/')}/file")
+    assert values(file.content) == [float(n) for n in range(FRAMES)]
+    assert hashlib.sha256(file.content).hexdigest() == job["result"]["sha256"]
+
+
 async def test_a_running_export_is_cancelled_whatever_it_waits_for(
     plant: Plant, worker: WorkerProcess, api: httpx2.AsyncClient, database_url: str, tmp_path: Path
 ) -> None:

@@ -81,7 +81,7 @@ async def test_a_silent_worker_loses_its_job_which_goes_on_where_it_was(
     assert await offered(worker, "b") is None
     await silent(database, job)
     other = await taken(worker, "b")
-    assert (other.job.position, other.job.attempts) == ({"row": 3}, 2)
+    assert (other.job.position, other.job.attempts, other.job.file_bytes) == ({"row": 3}, 2, 7)
     await jobs.beat(worker, held, told, 100)
     with pytest.raises(JobLost):
         told.check()

@@ -159,7 +159,7 @@ def answered(ask: HttpAsk, patience: Patience) -> Flow[HttpReply]:
         if ask.sink is not None and ask.sink.kept > kept:
             kept = ask.sink.kept
             patience.renew()
-        pause = patience.pause(_retry_after(reply)) if _may_pass(ask, reply) else None
+        pause = patience.pause(retry_after(reply)) if _may_pass(ask, reply) else None
         if pause is None:
             raise failure(reply) from (reply.cause if isinstance(reply, LostReply) else None)
         yield Pause(pause)
@@ -173,7 +173,7 @@ def _may_pass(ask: HttpAsk, reply: HttpReply | LostReply) -> bool:
     return reply.status == 429 or (reply.status == 503 and reply.problem().get("type") == BUSY)
 
 
-def _retry_after(reply: HttpReply | LostReply) -> float | None:
+def retry_after(reply: HttpReply | LostReply) -> float | None:
     """Return the seconds of Retry-After, which Biogate gives as a number."""
     said = "" if isinstance(reply, LostReply) else reply.headers.get("retry-after", "")
     return float(said) if said.isascii() and said.isdigit() else None

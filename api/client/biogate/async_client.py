@@ -12,7 +12,7 @@ from biogate.client import PATIENCE_S, TIMEOUT_S, WAIT_S
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
 from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
 from biogate.login import login
-from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, when
+from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, span
 from biogate.transport import AsyncTransport
 
 if TYPE_CHECKING:
@@ -91,15 +91,13 @@ class AsyncClient:
         most: int | None = None,
     ) -> list[EventInfo]:
         """See `Client.events`."""
-        found = {"type": type, "from": when("from_", from_), "to": when("to", to)}
-        return await self._run(calls.events(device, found, most, self._patience_s))
+        return await self._run(calls.events(device, span(from_, to) | {"type": type}, most, self._patience_s))
 
     async def annotations(
         self, device: str, *, from_: When | None = None, to: When | None = None
     ) -> list[AnnotationInfo]:
         """See `Client.annotations`."""
-        found = {"from": when("from_", from_), "to": when("to", to)}
-        return await self._run(calls.notes(device, found, self._patience_s))
+        return await self._run(calls.notes(device, span(from_, to), self._patience_s))
 
     async def annotate(self, device: str, text: str, begins: When, ends: When | None = None) -> AnnotationInfo:
         """See `Client.annotate`."""

@@ -11,7 +11,7 @@ from biogate.asking import Flow, Patience
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
 from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
 from biogate.login import login
-from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, when
+from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, span
 from biogate.transport import Transport
 
 if TYPE_CHECKING:
@@ -109,13 +109,11 @@ class Client:
         most: int | None = None,
     ) -> list[EventInfo]:
         """Return events of a device, newest first: all, or `most` of them."""
-        found = {"type": type, "from": when("from_", from_), "to": when("to", to)}
-        return self._run(calls.events(device, found, most, self._patience_s))
+        return self._run(calls.events(device, span(from_, to) | {"type": type}, most, self._patience_s))
 
     def annotations(self, device: str, *, from_: When | None = None, to: When | None = None) -> list[AnnotationInfo]:
         """Return what people have noted about a time of a device, newest first."""
-        found = {"from": when("from_", from_), "to": when("to", to)}
-        return self._run(calls.notes(device, found, self._patience_s))
+        return self._run(calls.notes(device, span(from_, to), self._patience_s))
 
     def annotate(self, device: str, text: str, begins: When, ends: When | None = None) -> AnnotationInfo:
         """Note something about an instant or a time of a device."""

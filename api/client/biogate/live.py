@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
+import math
 import socket
 import ssl
 import time
@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect as async_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, SecurityError, WebSocketException
 from websockets.sync.client import connect as sync_connect
 
-from biogate.asking import HttpReply, Query, failure
+from biogate.asking import HttpReply, LostReply, Patience, Query, failure, retry_after
 from biogate.errors import ClientError
 from biogate.infos import Content, moment_or_none
 from biogate.login import ApiLogin
@@ -28,7 +28,6 @@ PATH = "/api/v1/ws/live-data"
 SILENCE_S = 45.0
 """A feed that says nothing for so long is dead: a heartbeat comes each 15 s."""
 OPENING_S = 20.0
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 MOST_BYTES = 16 * 2**20
 """Of a message; the API's are 256 KiB or less, but for a device with very many channels."""
 PASSING = frozenset({429, 500, 502, 503, 504})
@@ -79,7 +78,7 @@ class LiveFeed:
         self._snapshot: dict[str, LiveUpdate] | None = None
         """The devices of a snapshot that is not whole yet."""
         self._had_snapshot = False
-        self._pause = FIRST_PAUSE_S
+        self._patience = Patience(math.inf)
 
     def take(self, text: str | bytes) -> list[LiveUpdate]:
         """Return what a message changes; a snapshot after a new connection changes what was missed. Raises ClientError
@@ -111,21 +110,22 @@ class LiveFeed:
             gone = [one for name, one in before.items() if name not in self._snapshot]
             news += [LiveUpdate(one.device, None, {}, {}, {}, {}, is_gone=True) for one in gone]
             self._known, self._snapshot, self._had_snapshot = self._snapshot, None, True
-            self._pause = FIRST_PAUSE_S
+            self._patience.renew()
         return news
 
     def pause_after(self, error: Exception) -> float:
         """Return how many seconds to wait before the next connection. Raises ClientError if it would be in vain."""
         self._snapshot = None
-        if isinstance(error, InvalidStatus) and error.response.status_code not in PASSING:
-            raise failure(_reply(error)) from error
+        reply = _reply(error) if isinstance(error, InvalidStatus) else LostReply(error)
+        if isinstance(reply, HttpReply) and reply.status not in PASSING:
+            raise failure(reply) from error
         if isinstance(error, ConnectionClosed) and error.rcvd is not None and error.rcvd.code == SENT_SOMETHING:
             raise ClientError(f"the feed was closed: {error.rcvd.reason}") from error
         if isinstance(error, FINAL):
             raise ClientError(f"no connection: {error}") from error
-        asked = _reply(error).headers.get("retry-after", "") if isinstance(error, InvalidStatus) else ""
-        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE_S)
-        return float(asked) if asked.isascii() and asked.isdigit() else pause * random.uniform(0.5, 1)  # noqa: S311
+        pause = self._patience.pause(retry_after(reply))
+        assert pause is not None, "a feed is opened again for ever"
+        return pause
 
 
 def _differs(new: LiveUpdate, known: LiveUpdate | None) -> bool:

@@ -129,6 +129,11 @@ def when(name: str, given: When | None) -> str | None:
     return instant(name, given) if isinstance(given, datetime) else given
 
 
+def span(from_: When | None, to: When | None) -> dict[str, str | None]:
+    """Return the parameters of a range of time. Raises ClientError for an instant without a zone."""
+    return {"from": when("from_", from_), "to": when("to", to)}
+
+
 def duration(given: timedelta) -> str:
     """Return a duration as whole seconds or, if it has a fraction, milliseconds."""
     return (
