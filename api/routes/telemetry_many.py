@@ -24,7 +24,7 @@ from api.queries.telemetry_buckets import AGGREGATES, BucketRows, BucketWish, te
 from api.queries.telemetry_columns import Columns, columns
 from api.queries.telemetry_raw import Position, RawWish
 from api.routes import Router
-from api.routes.telemetry import MOST_ROWS, MOST_VALUES, STREAMED_VALUES, USUAL_ROWS, told_apart
+from api.routes.telemetry import MOST_ROWS, MOST_VALUES, STREAMED_VALUES, USUAL_ROWS, title, told_apart
 from api.series.grid import Division
 from api.series.plot import METHOD
 from api.shapes import telemetry_many as shapes
@@ -146,7 +146,7 @@ class Reading:
     def _raw_header(self, table: Columns) -> list[str]:
         header = ["device", "time"]
         for column in table.columns:
-            header.append(column.channel if column.unit is None else f"{column.channel} [{column.unit}]")
+            header.append(title(column.channel, column.unit))
             if self._asked.quality == "all":
                 header.append(f"{column.channel} quality")
         return told_apart(header)
@@ -245,10 +245,7 @@ class Reading:
 
     @staticmethod
     def _bucket_header(table: Columns) -> list[str]:
-        said = (
-            f"{one.channel} {one.aggregate}" if one.unit is None else f"{one.channel} [{one.unit}] {one.aggregate}"
-            for one in table.columns
-        )
+        said = (f"{title(one.channel, one.unit)} {one.aggregate}" for one in table.columns)
         return told_apart(["device", "time", *said])
 
     @staticmethod
@@ -312,7 +309,7 @@ class Reading:
         asked = self._asked
         selected = await selection.resolve(self._database, asked)
         names = {one.device.name: {channel.name for channel in one.channels} for one in selected.selections}
-        wanted = latest_queries.WantedLatest(asked.max_age, None, asked.quality == "all")
+        wanted = latest_queries.WantedLatest(asked.max_age, frozenset().union(*names.values()), asked.quality == "all")
         devices = [(one.device.device_id, one.device.name) for one in selected.selections]
         units = ShownUnits(asked.unit)
         newest = [
