@@ -65,8 +65,9 @@ async def page(
         left = wish.limit - sum(row.layout_id != BEFORE_ALL for row in rows)
         found = [DeviceRow(number, name, *row) for row in await telemetry.raw(database, one, key, left + 1)]
         ends = len(found) <= left
-        around = wish.within is not None and (begins or ends)
-        outside = await _outside(database, number, one, wish.within) if around else []
+        outside: list[DeviceRow] = []
+        if wish.within is not None and (begins or ends):
+            outside = await _outside(database, number, one, wish.within)
         if begins:
             rows += [row for row in outside if row.time < one.begin]
         if not ends:

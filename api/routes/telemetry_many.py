@@ -98,7 +98,8 @@ class Reading:
             begin, end, *key = cursors.decode(self._request, asked.cursor, *kinds, body=self._content)
             after = Position(*key)
         else:
-            begin, end = self._range()
+            span = selection.asked_time(asked)  # of all pages
+            begin, end = span.begin, span.end
         selected = await selection.resolve(self._database, asked.model_copy(update={"from_": begin, "to": end}))
         table = columns(selected.selections, [None])
         within = asked.max_age if asked.bounds == "outside" else None
@@ -127,15 +128,6 @@ class Reading:
             next=cursor,
             warnings=await self._silence(selected, rows or after),
         )
-
-    def _range(self) -> tuple[datetime, datetime]:
-        """Return the time asked for, so that all pages have the same; a phase may lie anywhere in it."""
-        end = self._asked.to or datetime.now(UTC)
-        usual = times.FIRST if self._asked.phase is not None else end - selection.USUAL_TIME
-        begin = self._asked.from_ or usual
-        if begin >= end:
-            raise BadParameter("from", f"must be before `to`, which is {times.text(end)}")
-        return begin, end
 
     def _limit(self, width: int) -> int:
         most = min(MOST_ROWS, MOST_VALUES // max(1, width))
