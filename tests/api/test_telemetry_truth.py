@@ -251,6 +251,18 @@ async def test_every_aggregate_of_every_bucket_is_what_sql_says(
                             )  # fmt: skip
 
 
+async def test_what_the_database_has_added_up_is_not_taken_for_another_unit(
+    reader: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry_aggregates, "LONG", timedelta(0))
+    time = {"from": times.text(BEGIN + timedelta(hours=22)), "to": times.text(BEGIN + timedelta(hours=28))}
+    asked = time | {"device": ["br-1"], "channel": ["agitation"], "bucket": "1h", "aggregate": ["avg", "max", "sum"]}
+    rpm, per_second = await ask(reader, **asked), await ask(reader, **asked, unit=["1/s"])
+    assert len(rpm["rows"]) > 2
+    for row, converted in zip(rpm["rows"], per_second["rows"], strict=True):
+        assert converted[2:] == pytest.approx([value / 60 for value in row[2:]])
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_plot_has_the_four_samples_of_each_pixel_its_gaps_and_its_first_bad_sample(
     sql: asyncpg.Connection, reader: httpx2.AsyncClient, seed: int
