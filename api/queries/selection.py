@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from fnmatch import filter as fitting
 
 from api.database import Database
 from api.http.parameters import listed, nearest, recent
@@ -78,6 +79,12 @@ async def resolve(database: Database, asked: SelectionParameters, time: Span | N
     return Selected(tuple(selections), (*warnings, *dict.fromkeys(notes)))
 
 
+def asked_time(asked: SelectionParameters) -> Span:
+    """Return the time asked for, anywhere in which a phase may lie. Raises BadParameter."""
+    begin = times.FIRST if asked.from_ is None and asked.phase is not None else asked.from_
+    return recent(begin, asked.to, USUAL_TIME)
+
+
 async def silence(database: Database, selected: Selected) -> list[str]:
     """Return when the devices have sent, for an answer without a sample: of the first SILENT_TOLD of them."""
     found = []
@@ -115,7 +122,7 @@ def is_pattern(name: str) -> bool:
 
 
 def expression(pattern: str) -> str:
-    """The regular expression of a pattern, for Python and PostgreSQL: `*` is any characters, `?` is one."""
+    """The regular expression of a pattern for PostgreSQL: `*` is any characters, `?` is one."""
     return "^" + "".join({"*": ".*", "?": "."}.get(sign) or re.escape(sign) for sign in pattern) + "$"
 
 
@@ -134,8 +141,8 @@ def matching(channels: Sequence[Channel], names: Sequence[str]) -> tuple[Channel
 
 
 def _fitting(pattern: str, names: Iterable[str]) -> list[str]:
-    fits = re.compile(expression(pattern), re.DOTALL).match
-    return [name for name in names if fits(name)]
+    """Return the names that fit. As an expression of `re`, a pattern with many `*` would take hours."""
+    return fitting(names, pattern.replace("[", "[[]"))
 
 
 def _check_channels(names: Sequence[str], found: Sequence[DeviceChannels]) -> None:
@@ -151,13 +158,10 @@ def _check_channels(names: Sequence[str], found: Sequence[DeviceChannels]) -> No
 
 async def _spans(database: Database, asked: SelectionParameters, found: Sequence[DeviceChannels]) -> dict[int, Span]:
     """Return the time of each device by its id; a device that was not in the phase is not there."""
-    if asked.phase is None:
-        span = recent(asked.from_, asked.to, USUAL_TIME)
-        return {one.device_id: span for one in found}
-    now = datetime.now(UTC)
-    begin, end = asked.from_ or times.FIRST, asked.to or now
-    if begin >= end:
-        raise BadParameter("from", f"must be before `to`, which is {times.text(end)}")
+    span = asked_time(asked)
+    begin, end = span.begin, span.end
     ids = [one.device_id for one in found]
+    if asked.phase is None:
+        return dict.fromkeys(ids, span)
     rows = await database.fetch(SQL["phases"], ids, asked.phase, begin, end)
     return {row["device_id"]: Span(max(begin, row["begins"]), min(end, row["ends"] or end)) for row in rows}

@@ -62,12 +62,15 @@ async def page(
         key = (one.begin, BEFORE_ALL) if after is None or begins else (after.time, after.layout_id)
         if wish.deadline is not None:
             wish.deadline.check()
-        outside = [] if wish.within is None else await _outside(database, number, one, wish.within)
         left = wish.limit - sum(row.layout_id != BEFORE_ALL for row in rows)
         found = [DeviceRow(number, name, *row) for row in await telemetry.raw(database, one, key, left + 1)]
+        ends = len(found) <= left
+        outside: list[DeviceRow] = []
+        if wish.within is not None and (begins or ends):
+            outside = await _outside(database, number, one, wish.within)
         if begins:
             rows += [row for row in outside if row.time < one.begin]
-        if len(found) > left:
+        if not ends:
             rows += found[:left]
             return rows, _position(rows, name, key)
         rows += found

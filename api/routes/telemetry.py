@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -202,7 +203,7 @@ async def _raw_pages(database: Database, wanted: Selection, size: int) -> AsyncI
 def _raw_header(wanted: Selection) -> list[str]:
     header = ["time"]
     for channel in wanted.channels:
-        header.append(_title(channel.name, channel.unit))
+        header.append(title(channel.name, channel.unit))
         if wanted.everything:
             header.append(f"{channel.name} quality")
     return told_apart(header)
@@ -210,7 +211,12 @@ def _raw_header(wanted: Selection) -> list[str]:
 
 def told_apart(header: Sequence[str]) -> list[str]:
     """The titles of columns, of which equal ones are numbered: a channel may be called `time`, or `ph quality`."""
-    return [f"{title} ({n})" if (n := header[: at + 1].count(title)) > 1 else title for at, title in enumerate(header)]
+    seen: Counter[str] = Counter()
+    told = []
+    for one in header:
+        seen[one] += 1
+        told.append(one if seen[one] == 1 else f"{one} ({seen[one]})")
+    return told
 
 
 def _raw_cells(rows: Sequence[Row], with_quality: bool) -> Iterator[list[Any]]:
@@ -233,7 +239,7 @@ async def _json_buckets(database: Database, wanted: Selection, wish: BucketWish)
 
 async def _csv_buckets(request: Request, database: Database, wanted: Selection, wish: BucketWish) -> Response:
     columns = _bucket_columns(wanted, wish.aggregates)
-    header = told_apart(["time", *(f"{_title(name, unit)} {aggregate}" for name, unit, aggregate in columns)])
+    header = told_apart(["time", *(f"{title(name, unit)} {aggregate}" for name, unit, aggregate in columns)])
     parts = telemetry_buckets.slices(database, wanted, wish)
     return await answers.csv_stream(request, header, (_bucket_rows(part) async for part in parts))
 
@@ -284,7 +290,8 @@ def _warnings(wanted: Selection, width: timedelta | None) -> list[str]:
     return [*found, *dict.fromkeys(notes)]
 
 
-def _title(channel: str, unit: str | None) -> str:
+def title(channel: str, unit: str | None) -> str:
+    """The title of a column: the channel, and its unit if that is known."""
     return channel if unit is None else f"{channel} [{unit}]"
 
 

@@ -24,7 +24,7 @@ from api.queries.telemetry_buckets import AGGREGATES, BucketRows, BucketWish, te
 from api.queries.telemetry_columns import Columns, columns
 from api.queries.telemetry_raw import Position, RawWish
 from api.routes import Router
-from api.routes.telemetry import MOST_ROWS, MOST_VALUES, STREAMED_VALUES, USUAL_ROWS, told_apart
+from api.routes.telemetry import MOST_ROWS, MOST_VALUES, STREAMED_VALUES, USUAL_ROWS, title, told_apart
 from api.series.grid import Division
 from api.series.plot import METHOD
 from api.shapes import telemetry_many as shapes
@@ -98,7 +98,8 @@ class Reading:
             begin, end, *key = cursors.decode(self._request, asked.cursor, *kinds, body=self._content)
             after = Position(*key)
         else:
-            begin, end = self._range()
+            span = selection.asked_time(asked)  # of all pages
+            begin, end = span.begin, span.end
         selected = await selection.resolve(self._database, asked.model_copy(update={"from_": begin, "to": end}))
         table = columns(selected.selections, [None])
         within = asked.max_age if asked.bounds == "outside" else None
@@ -128,15 +129,6 @@ class Reading:
             warnings=await self._silence(selected, rows or after),
         )
 
-    def _range(self) -> tuple[datetime, datetime]:
-        """Return the time asked for, so that all pages have the same; a phase may lie anywhere in it."""
-        end = self._asked.to or datetime.now(UTC)
-        usual = times.FIRST if self._asked.phase is not None else end - selection.USUAL_TIME
-        begin = self._asked.from_ or usual
-        if begin >= end:
-            raise BadParameter("from", f"must be before `to`, which is {times.text(end)}")
-        return begin, end
-
     def _limit(self, width: int) -> int:
         most = min(MOST_ROWS, MOST_VALUES // max(1, width))
         if self._asked.limit is not None and self._asked.limit > most:
@@ -146,7 +138,7 @@ class Reading:
     def _raw_header(self, table: Columns) -> list[str]:
         header = ["device", "time"]
         for column in table.columns:
-            header.append(column.channel if column.unit is None else f"{column.channel} [{column.unit}]")
+            header.append(title(column.channel, column.unit))
             if self._asked.quality == "all":
                 header.append(f"{column.channel} quality")
         return told_apart(header)
@@ -245,10 +237,7 @@ class Reading:
 
     @staticmethod
     def _bucket_header(table: Columns) -> list[str]:
-        said = (
-            f"{one.channel} {one.aggregate}" if one.unit is None else f"{one.channel} [{one.unit}] {one.aggregate}"
-            for one in table.columns
-        )
+        said = (f"{title(one.channel, one.unit)} {one.aggregate}" for one in table.columns)
         return told_apart(["device", "time", *said])
 
     @staticmethod
@@ -312,7 +301,7 @@ class Reading:
         asked = self._asked
         selected = await selection.resolve(self._database, asked)
         names = {one.device.name: {channel.name for channel in one.channels} for one in selected.selections}
-        wanted = latest_queries.WantedLatest(asked.max_age, None, asked.quality == "all")
+        wanted = latest_queries.WantedLatest(asked.max_age, frozenset().union(*names.values()), asked.quality == "all")
         devices = [(one.device.device_id, one.device.name) for one in selected.selections]
         units = ShownUnits(asked.unit)
         newest = [

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from api.series.samples import MOST, Floats, Ints, Samples
+from api.series.samples import Floats, Ints, Samples
 
 SECONDS = 1e-6
 HOURS = SECONDS / 3600
@@ -38,7 +38,7 @@ class Areas:
         self._last_time, self._last_value = np.empty(0, np.int64), np.empty(0)
 
     def add(self, samples: Samples) -> None:
-        plain = samples.where(np.abs(samples.values) <= MOST)
+        plain = samples.calculable()
         times = np.concatenate([self._last_time, plain.times])
         values = np.concatenate([self._last_value, plain.values])
         self._last_time, self._last_value = times[-1:], values[-1:]

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from api.series.areas import Areas
-from api.series.samples import MOST, Floats, Ints, PartSums, Samples
+from api.series.samples import Floats, Ints, PartSums, Samples
 
 SUMMABLE = frozenset({"avg", "sum", "min", "max", "count"})
 """Aggregates that can be made of `PartSums`."""
@@ -106,11 +106,6 @@ class Buckets:
         return found
 
 
-def calculable(samples: Samples) -> Samples:
-    """Return the samples whose values can be added up without being too large, even if squared."""
-    return samples.where(np.abs(samples.values) <= MOST)
-
-
 class Sums:
     """avg, sum, stddev. Variances of blocks are merged as Chan, Golub and LeVeque do (1983, "Algorithms for Computing
     the Sample Variance", eq. 2.1); stddev is that of a sample (n - 1), and unknown of less than two."""
@@ -120,7 +115,7 @@ class Sums:
         self._n, self._sum, self._mean, self._squares = (np.zeros(max(0, len(edges) - 1)) for _ in range(4))
 
     def add(self, samples: Samples) -> None:
-        samples = calculable(samples)
+        samples = samples.calculable()
         numbers, begins, ends = cut(samples.times, self._edges)
         if not len(numbers):
             return
@@ -201,8 +196,7 @@ class Medians:
         self._open = Samples(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int16))
 
     def add(self, samples: Samples) -> None:
-        more = calculable(samples)
-        merged = self._open.followed_by(more)
+        merged = self._open.followed_by(samples.calculable())
         numbers, begins, ends = cut(merged.times, self._edges)
         self._open = merged.between(int(begins[-1]), int(ends[-1])) if len(numbers) else merged.between(0, 0)
         if len(numbers) > 1:

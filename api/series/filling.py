@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from api.series.samples import Floats, Ints
 
 Fill: TypeAlias = Literal["last", "linear"]
-FILLS = get_args(Fill)
 
 
 def filled(values: Floats, times: Ints, how: Fill, most: int) -> Floats:

@@ -61,6 +61,10 @@ class Samples(NamedTuple):
         there = np.isfinite(self.values)
         return self.where(there if everything else there & (self.qualities == 0))
 
+    def calculable(self) -> Samples:
+        """Return the samples whose values can be added up without being too large, even if squared."""
+        return self.where(np.abs(self.values) <= MOST)
+
     def good(self) -> Flags:
         """Which samples are good and have a value."""
         found: Flags = np.isfinite(self.values) & (self.qualities == 0)

@@ -39,7 +39,8 @@ begin
         execute format($view$
             create or replace view org.%1$I with (security_barrier) as
             select t.bucket, t.device_id, t.device, t.channel,
-                   case when not exists (select from public.unit_spans s
+                   case when (select not exists (select from public.channel_units u where not u.plain)) then t.unit
+                        when not exists (select from public.unit_spans s
                                           where s.device_id = t.device_id and s.channel_id = t.channel_id
                                             and s.since > t.bucket and s.since < t.bucket + interval '1 %2$s')
                         then nullif(coalesce((select s.unit from public.unit_spans s

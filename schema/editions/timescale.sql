@@ -92,44 +92,33 @@ comment on view telemetry_1m is
 comment on view telemetry_1h is
     'good samples by hour: sum and count (average: sum / count), min, max, first, last; bad counts the others. Filter by device_id and channel_id, as values or scalar subqueries: through a join everything would be computed first';
 
--- The views for an organization's own logins. A bucket in which the unit changed has none. (A database that was of the apache edition has them already, computed from
--- the frames.)
-create or replace view org.telemetry_1m with (security_barrier) as
-select t.bucket, t.device_id, d.name as device, c.name as channel,
-       case when not exists (select from public.unit_spans s
-                              where s.device_id = d.device_id and s.channel_id = c.channel_id
-                                and s.since > t.bucket and s.since < t.bucket + interval '1 minute')
-            then nullif(coalesce((select s.unit from public.unit_spans s
-                                   where s.device_id = d.device_id and s.channel_id = c.channel_id and s.since <= t.bucket
-                                   order by s.since desc limit 1), c.unit), '') end as unit,
-       t.sum, t.count, t.min, t.max, t.first, t.last, t.bad
-  from public.telemetry_1m t
-  join public.devices d using (device_id)
-  join public.channels c using (channel_id)
- where d.organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user);
-
-create or replace view org.telemetry_1h with (security_barrier) as
-select t.bucket, t.device_id, d.name as device, c.name as channel,
-       case when not exists (select from public.unit_spans s
-                              where s.device_id = d.device_id and s.channel_id = c.channel_id
-                                and s.since > t.bucket and s.since < t.bucket + interval '1 hour')
-            then nullif(coalesce((select s.unit from public.unit_spans s
-                                   where s.device_id = d.device_id and s.channel_id = c.channel_id and s.since <= t.bucket
-                                   order by s.since desc limit 1), c.unit), '') end as unit,
-       t.sum, t.count, t.min, t.max, t.first, t.last, t.bad
-  from public.telemetry_1h t
-  join public.devices d using (device_id)
-  join public.channels c using (channel_id)
- where d.organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user);
-
-grant select on org.telemetry_1m, org.telemetry_1h to biogate_sql;
-
--- For the API, which uses the aggregates where they are real.
+-- The views for an organization's own logins, in which a bucket has no unit if it changed within, and those for the API,
+-- which uses the aggregates where they are real. (A database that was of the apache edition has the former already,
+-- computed from the frames.)
 do $$
 declare
     name text;
+    unit text;
 begin
-    for name in values ('telemetry_1m'), ('telemetry_1h') loop
+    for name, unit in values ('telemetry_1m', 'minute'), ('telemetry_1h', 'hour') loop
+        execute format($view$
+            create or replace view org.%1$I with (security_barrier) as
+            select t.bucket, t.device_id, d.name as device, c.name as channel,
+                   case when (select not exists (select from public.channel_units u where not u.plain)) then c.unit
+                        when not exists (select from public.unit_spans s
+                                          where s.device_id = d.device_id and s.channel_id = c.channel_id
+                                            and s.since > t.bucket and s.since < t.bucket + interval '1 %2$s')
+                        then nullif(coalesce((select s.unit from public.unit_spans s
+                                               where s.device_id = d.device_id and s.channel_id = c.channel_id
+                                                 and s.since <= t.bucket
+                                               order by s.since desc limit 1), c.unit), '') end as unit,
+                   t.sum, t.count, t.min, t.max, t.first, t.last, t.bad
+              from public.%1$I t
+              join public.devices d using (device_id)
+              join public.channels c using (channel_id)
+             where d.organization_id = (select s.organization_id from public.sql_logins s
+                                         where s.role = current_user)$view$, name, unit);
+        execute format('grant select on org.%I to biogate_sql', name);
         execute format($view$
             create or replace view api.%1$I as
             select t.* from public.%1$I t join public.devices d using (device_id)

@@ -90,39 +90,6 @@ begin
     return made;
 end $$;
 
--- Whether anybody has said another unit than the standard list is looked for once a query: to look for each of 400,000
--- samples took 1.9 s.
-create or replace view telemetry as
-select f.time, f.device_id, d.name as device, c.name as channel,
-       case when (select not exists (select from channel_units u where not u.plain)) then c.unit
-            else nullif(coalesce((select s.unit from unit_spans s
-                                   where s.device_id = d.device_id and s.channel_id = c.channel_id and s.since <= f.time
-                                   order by s.since desc limit 1), c.unit), '') end as unit,
-       case when f.values[lc.ordinal] between -1e100 and 1e100 then f.values[lc.ordinal] end as value,
-       case when f.quality[lc.ordinal] <> 0 then f.quality[lc.ordinal]
-            when f.values[lc.ordinal] between -1e100 and 1e100 then 0 else 1 end::smallint as quality
-  from frames f
-  join devices d using (device_id)
-  join layout_channels lc using (layout_id)
-  join channels c using (channel_id)
- where f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null;
-
-create or replace view org.telemetry with (security_barrier) as
-select f.time, f.device_id, d.name as device, c.name as channel,
-       case when (select not exists (select from public.channel_units u where not u.plain)) then c.unit
-            else nullif(coalesce((select s.unit from public.unit_spans s
-                                   where s.device_id = d.device_id and s.channel_id = c.channel_id and s.since <= f.time
-                                   order by s.since desc limit 1), c.unit), '') end as unit,
-       case when f.values[lc.ordinal] between -1e100 and 1e100 then f.values[lc.ordinal] end as value,
-       case when f.quality[lc.ordinal] <> 0 then f.quality[lc.ordinal]
-            when f.values[lc.ordinal] between -1e100 and 1e100 then 0 else 1 end::smallint as quality
-  from public.frames f
-  join public.devices d using (device_id)
-  join public.layout_channels lc using (layout_id)
-  join public.channels c using (channel_id)
- where (f.values[lc.ordinal] is not null or f.quality[lc.ordinal] is not null)
-   and d.organization_id = (select s.organization_id from public.sql_logins s where s.role = current_user);
-
 -- migrate: rollback
 
 do $$

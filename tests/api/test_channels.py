@@ -256,6 +256,16 @@ async def test_a_device_has_a_unit_of_its_own_and_takes_it_along(
     assert (await north.get("/devices/br-1/channels/pressure"))["units"][1] == {"unit": "psi", "since": text(20)}
 
 
+async def test_a_unit_that_is_said_of_a_device_stays_its_own_also_if_it_is_the_usual_one(
+    plant: Plant, operator: Operator
+) -> None:
+    await vessel(plant)
+    said = await say(operator, "/devices/br-1/channels/pressure", unit="bar")
+    assert (said.status_code, said.json()["version"]) == (200, 1)
+    await say(operator, "/channels/pressure", unit="psi", unit_since=text(20))
+    assert (await units(operator))["pressure"] == "bar"
+
+
 async def test_the_view_and_the_api_name_the_same_units(plant: Plant, operator: Operator) -> None:
     """`Units` is the view `unit_spans` for many devices at once."""
     devices = {name: await vessel(plant, name) for name in ("br-1", "br-2")}

@@ -137,6 +137,8 @@ def test_a_name_that_there_is_comes_before_its_meaning_as_a_pattern() -> None:
     assert [one.name for one in matching(some, ["ac", "a.?", "ac"])] == ["ac", "a.b"]
     assert [one.name for one in matching(some, ["x?y"])] == ["x\ny"]
     assert [one.name for one in matching(some, [])] == [one.name for one in some]
+    assert [one.name for one in matching([channel(1, "[ab]"), channel(2, "a")], ["[ab]*"])] == ["[ab]"]
+    assert matching([channel(1, "a" * 64)], ["*a" * 60 + "*b"]) == (), "and that in no time"
 
 
 def test_a_pattern_is_an_expression_with_nothing_else_special() -> None:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
 from datetime import timedelta, timezone
 from typing import Any
 
-import asyncpg
 import httpx2
 import pytest
-import pytest_asyncio
 
 from api.shapes.telemetry import TelemetryAnswer
 from schema import times
-from tests.api.accounts import Served, api_key, bearer, serving
 from tests.api.conform import conforms
 from tests.api.plant import Plant, at, text
-from tests.conftest import make_read_only
 
 URL = "/api/v1/devices/br-1/telemetry"
 RANGE = {"from": text(0), "to": text(3600)}
@@ -44,7 +39,7 @@ def cells(content: dict[str, Any]) -> list[list[str]]:
     return [["" if cell is None else str(cell) for cell in row] for row in content["rows"]]
 
 
-async def mix(plant: Plant) -> None:
+async def fill(plant: Plant) -> None:
     """Two layouts, of which the second shares `ph` with the first; nulls, bad and uncertain samples."""
     device = await plant.device("br-1")
     first = await plant.layout(device, "temperature", "ph", "agitation")
@@ -66,26 +61,8 @@ async def mix(plant: Plant) -> None:
 @pytest.fixture
 async def mixed(plant: Plant) -> Plant:
     """For who changes them; the others share them, and have the `reader`."""
-    await mix(plant)
+    await fill(plant)
     return plant
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def key(module_database_url: str) -> str:
-    """Of who may read them. From now on nobody can write."""
-    sql = await asyncpg.connect(module_database_url)
-    await mix(Plant(sql))
-    made = await api_key(sql)
-    await make_read_only(sql)
-    await sql.close()
-    return made
-
-
-@pytest.fixture
-async def reader(module_database_url: str, key: str) -> AsyncIterator[Served]:
-    async with serving(module_database_url, base="http://api", api_rate=0, api_anonymous_rate=0) as it:
-        it.headers.update(bearer(key))
-        yield it
 
 
 async def test_a_good_value_stands_in_its_column_and_anything_else_is_null(reader: httpx2.AsyncClient) -> None:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import httpx2
 import pytest
-import pytest_asyncio
 
 from api.queries import samples
 from api.shapes.telemetry_many import TelemetryRead
-from tests.api.accounts import Served, api_key, bearer, serving
 from tests.api.conform import conforms
 from tests.api.plant import Plant, at, text
-from tests.conftest import make_read_only
 
 URL = "/api/v1/telemetry"
 LISTS = ("device", "channel", "channels", "aggregate", "at")
@@ -38,23 +33,6 @@ async def fill(plant: Plant) -> None:
     await plant.frames(second, layout, [(at(one), [-one / 100, 36.0], None) for one in range(0, 600, 60)])
     await plant.event(first, at(100), "phase", {"phase": "batch"})
     await plant.event(first, at(150), "phase", {"phase": "feed"})
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def key(module_database_url: str) -> str:
-    sql = await asyncpg.connect(module_database_url)
-    await fill(Plant(sql))
-    made = await api_key(sql)
-    await make_read_only(sql)
-    await sql.close()
-    return made
-
-
-@pytest.fixture
-async def reader(module_database_url: str, key: str) -> AsyncIterator[Served]:
-    async with serving(module_database_url, base="http://api", api_rate=0, api_anonymous_rate=0) as it:
-        it.headers.update(bearer(key))
-        yield it
 
 
 async def ask(client: httpx2.AsyncClient, **asked: Any) -> dict[str, Any]:

@@ -14,17 +14,14 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import httpx2
 import pytest
-import pytest_asyncio
 
 from api.queries import samples, telemetry_aggregates
 from api.queries.telemetry_buckets import AGGREGATES
 from api.series.buckets import SUMMABLE
 from api.shapes.telemetry_many import TelemetryRead
 from schema import times
-from tests.api.accounts import Served, api_key, bearer, serving
 from tests.api.conform import conforms
 from tests.api.plant import Plant
-from tests.conftest import make_read_only
 
 URL = "/api/v1/telemetry"
 BEGIN, END = datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 3, 30, 12, tzinfo=UTC)
@@ -108,8 +105,9 @@ def random_frames(chance: random.Random, width: int, moments: list[datetime]) ->
     return rows
 
 
-async def fill(plant: Plant, chance: random.Random) -> None:
+async def fill(plant: Plant) -> None:
     """The layout changes at a third of the time and again at two thirds; for a while there are two of them at once."""
+    chance = random.Random(20260328)
     for name in DEVICES:
         device = await plant.device(name)
         layouts = [
@@ -135,29 +133,16 @@ async def fill(plant: Plant, chance: random.Random) -> None:
             await plant.sql.execute(f"grant select on api.{name} to biogate_api")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def key(module_database_url: str) -> str:
-    sql = await asyncpg.connect(module_database_url)
-    await fill(Plant(sql), random.Random(20260328))
-    made = await api_key(sql)
-    await make_read_only(sql)
-    await sql.close()
-    return made
-
-
 @pytest.fixture
-async def sql(module_database_url: str, key: str) -> AsyncIterator[asyncpg.Connection]:
+async def sql(module_database_url: str, module_key: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(module_database_url, server_settings={"timezone": "UTC"})
     yield connection
     await connection.close()
 
 
-@pytest.fixture
-async def reader(module_database_url: str, key: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "AT_ONCE", 700)  # so that blocks end in the midst of buckets
-    async with serving(module_database_url, base="http://api", api_rate=0, api_anonymous_rate=0) as it:
-        it.headers.update(bearer(key))
-        yield it
 
 
 async def ask(client: httpx2.AsyncClient, **asked: Any) -> dict[str, Any]:
@@ -264,6 +249,18 @@ async def test_every_aggregate_of_every_bucket_is_what_sql_says(
                                 seed, division, gap, everything, device, channel, bucket, aggregate, value,
                                 expected.get(aggregate),
                             )  # fmt: skip
+
+
+async def test_what_the_database_has_added_up_is_not_taken_for_another_unit(
+    reader: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry_aggregates, "LONG", timedelta(0))
+    time = {"from": times.text(BEGIN + timedelta(hours=22)), "to": times.text(BEGIN + timedelta(hours=28))}
+    asked = time | {"device": ["br-1"], "channel": ["agitation"], "bucket": "1h", "aggregate": ["avg", "max", "sum"]}
+    rpm, per_second = await ask(reader, **asked), await ask(reader, **asked, unit=["1/s"])
+    assert len(rpm["rows"]) > 2
+    for row, converted in zip(rpm["rows"], per_second["rows"], strict=True):
+        assert converted[2:] == pytest.approx([value / 60 for value in row[2:]])
 
 
 @pytest.mark.parametrize("seed", range(4))
