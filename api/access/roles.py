@@ -59,3 +59,7 @@ class Principal:
     """None if the principal is an API key, which is nobody's account."""
     session_id: int | None = None
     key_id: str | None = None
+
+    def may(self, role: Role, scope: Scope) -> bool:
+        """Whether the principal has this role, and the key, if it is one, this scope."""
+        return scope in self.scopes and self.role is not None and self.role.covers(role)

@@ -7,7 +7,7 @@ all kinds and tells what it has not seen so far.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from api.live.boards import CommitNotice
-from api.live.forms import Form
+from api.live.forms import Form, joined, taken
 from api.live.hub import Feed
 from api.live.member import FeedMember
 from api.queries import activity as queries
@@ -26,7 +26,6 @@ LOOKED_AT = 500
 """What one look reads: of more that happens between two looks the oldest is not told, and that is said."""
 SNAPSHOT = 50
 MOST_WAITING = 2_000
-MOST_BYTES = 256 * 1024
 FRAMES = frozenset({"frame"})
 
 
@@ -70,10 +69,8 @@ class ActivityMember(FeedMember):
     def take(self, form: Form) -> bytes | None:
         if self._is_begun and not self._waiting and not self._has_gap:
             return None
-        part: list[bytes] = []
-        while self._waiting and sum(map(len, part)) < MOST_BYTES:
-            part.append(self._waiting.popleft().json)
-        fields = b'"activity":[%b]' % b",".join(part)
+        part = taken(self._waiting, MOST_WAITING)
+        fields = b'"activity":[%b]' % joined(part)
         if not self._is_begun:
             self._is_begun = True
             return form.message("snapshot", b"%b,%b" % (_time(), fields))
@@ -117,14 +114,10 @@ class ActivityFeed(Feed[ActivityMember]):
             new = [told for told in reversed(newest) if self._known.get(told.id) != told.json]
             gap = len(newest) == LOOKED_AT and newest[-1].id not in self._known
             if new:
-                self._tell(new, gap)
+                for member in self._members:
+                    member.offer(new, gap=gap)
         self._known = {told.id: told.json for told in newest}
         for member in joining:
             if not member.admitted.done():
                 self._members.add(member)
                 member.begin(newest)
-
-    def _tell(self, new: Sequence[ToldHappening], gap: bool) -> None:
-        members: Collection[ActivityMember] = self._members
-        for member in members:
-            member.offer(new, gap=gap)

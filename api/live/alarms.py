@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.live.forms import Form, joined
+from api.live.forms import Form, joined, taken
 from api.live.hub import Feed
 from api.live.member import FeedMember
 from api.metrics import LIVE_TRANSITIONS
@@ -28,8 +28,6 @@ SNAPSHOT = 500
 """Alarms in one: what is on the way to a client that reads slowly is bounded by a message."""
 MOST_WAITING = 5_000
 """Transitions that wait for one client. They are shared: what waits costs 8 bytes each."""
-MOST_BYTES = 256 * 1024
-"""Of a message, with the last one in it beyond: libraries refuse more than 1 MiB if they are not told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +87,14 @@ class AlarmMember(FeedMember):
     def take(self, form: Form) -> bytes | None:
         """A part of the snapshot, or the next transitions."""
         if self.snapshot is not None:
-            part = _taken(self.snapshot, SNAPSHOT)
+            part = taken(self.snapshot, SNAPSHOT)
             more = bool(self.snapshot)
             self.snapshot = self.snapshot if more else None
             fields = b'"cursor":%d,"alarms":[%b],"more":%b' % (self.cursor, joined(part), b"true" if more else b"false")
             return form.message("snapshot", fields, None if more else self.cursor)
         if not self._waiting:
             return None
-        news = _taken(self._waiting, AT_ONCE)
+        news = taken(self._waiting, AT_ONCE)
         LIVE_TRANSITIONS.inc(len(news))
         return form.each("transition", news)
 
@@ -105,16 +103,6 @@ class AlarmMember(FeedMember):
 
     def heartbeat(self, form: Form) -> bytes:
         return form.heartbeat(self.cursor)
-
-
-def _taken(from_: deque[Told], most: int) -> list[Told]:
-    """Remove and return the next ones, at most `most`."""
-    taken: list[Told] = []
-    size = 0
-    while from_ and len(taken) < most and size < MOST_BYTES:
-        taken.append(from_.popleft())
-        size += len(taken[-1].json)
-    return taken
 
 
 class AlarmFeed(Feed[AlarmMember]):

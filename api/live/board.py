@@ -12,8 +12,8 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-MOST_BYTES = 256 * 1024
-"""Of a message, with the last device in it beyond."""
+from api.live.forms import MOST_BYTES
+
 REMEMBERED = 256
 """Changes of a slot for which it is known how many updates there were."""
 KEPT = 64
@@ -66,7 +66,7 @@ class Slot(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BoardPart:
     """What to tell a client."""
 
     devices: bytes
@@ -85,7 +85,7 @@ class Board:
         self.version = 0
         """The number of the newest change."""
         self._slots: dict[str, Slot] = {}
-        self._told: dict[tuple[int, Wants, bool], Part] = {}
+        self._told: dict[tuple[int, Wants, bool], BoardPart] = {}
 
     def __contains__(self, device: str) -> bool:
         """Whether the device is there."""
@@ -122,7 +122,7 @@ class Board:
             slot = self._slots[device]
             slot.fields(channels, slot.changed - 1)
 
-    def read(self, after: int, wants: Wants, *, whole: bool = False) -> Part:
+    def read(self, after: int, wants: Wants, *, whole: bool = False) -> BoardPart:
         """Return what has changed since the change `after`, oldest first, as far as one message goes; `whole`: for who
         does not know all devices yet."""
         part = self._told.get((after, wants, whole))
@@ -132,20 +132,20 @@ class Board:
             part = self._told[after, wants, whole] = self._read(after, wants, whole)
         return part
 
-    def _read(self, after: int, wants: Wants, whole: bool) -> Part:
+    def _read(self, after: int, wants: Wants, whole: bool) -> BoardPart:
         told: list[bytes] = []
         size, position = 0, after
         for device, slot in reversed(list(self._changed(after))):
             if (wants.devices and device not in wants.devices) or (whole and not slot.is_there):
                 continue
             if size > MOST_BYTES:
-                return Part(b",".join(told), len(told), position, False)
+                return BoardPart(b",".join(told), len(told), position, False)
             fields = slot.fields(wants.channels, -1 if whole else after)
             skipped = 0 if whole else slot.skipped(after)
             told.append(b'{%b,"skipped":%d}' % (fields, skipped) if skipped else b"{%b}" % fields)
             size += len(told[-1])
             position = slot.changed
-        return Part(b",".join(told), len(told), self.version, True)
+        return BoardPart(b",".join(told), len(told), self.version, True)
 
     def _changed(self, after: int) -> Iterator[tuple[str, Slot]]:
         """Yield slots that have changed since, newest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +87,7 @@ class Feeding:
         return None
 
     async def _check(self) -> str | None:
-        """Whether who listens may go on; what hinders us from knowing. Raises Unauthorized."""
+        """Return why it is not known whether the client may still listen; None: it may. Raises Unauthorized."""
         version, now = self._hub.identities.version, time.monotonic()
         if version == self._version and now < self._check_at:
             return None
@@ -133,12 +133,9 @@ class _Rest:
         self._coroutine, self._future = coroutine, future
 
     def __await__(self) -> Generator[Any, Any, None]:
-        try:
+        with closing(self._coroutine):
             yield self._future
-        except BaseException:
-            self._coroutine.close()
-            raise
-        yield from self._coroutine.__await__()
+            yield from self._coroutine.__await__()
 
 
 async def feed(feeding: Feeding, watch: Awaitable[End]) -> End:

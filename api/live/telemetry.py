@@ -17,7 +17,7 @@ import msgspec
 from api.live.board import Slot
 from api.live.boards import BoardFeed
 from api.queries import live_data as queries
-from api.queries.live_data import NewFrames, WatchedDevice
+from api.queries.live_data import LiveDevice, NewFrames
 from api.shapes.latest import DeviceLatest
 from schema import times
 
@@ -40,7 +40,7 @@ class LiveSample(NamedTuple):
 class TelemetrySlot(Slot):
     """The newest samples of one device."""
 
-    def __init__(self, device: WatchedDevice) -> None:
+    def __init__(self, device: LiveDevice) -> None:
         super().__init__()
         self.device = device
         self.layouts: dict[int, datetime] = {}
@@ -134,7 +134,7 @@ class TelemetryFeed(BoardFeed):
         await self._read_anew(self._to_read(there) if said == self._units_said else there)
         self._units_said = said
 
-    def _to_read(self, there: Sequence[WatchedDevice]) -> list[WatchedDevice]:
+    def _to_read(self, there: Sequence[LiveDevice]) -> list[LiveDevice]:
         """All that are new, or whose clock was set back; of the others the ones that were read longest ago."""
         at_once, others = [], []
         for device in there:
@@ -146,7 +146,7 @@ class TelemetryFeed(BoardFeed):
         others.sort(key=lambda slot: slot.read_at)
         return at_once + [slot.device for slot in others[:AT_ONCE]]
 
-    async def _read_anew(self, devices: Sequence[WatchedDevice]) -> None:
+    async def _read_anew(self, devices: Sequence[LiveDevice]) -> None:
         if not devices:
             return
         found = await queries.whole(self._database, devices)

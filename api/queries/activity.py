@@ -48,16 +48,11 @@ class ToldHappening:
     kind: str
     device: str | None
     json: bytes
-    number: int = 0
 
 
 def permitted(member: Principal) -> frozenset[HappeningKind]:
     """Return the kinds of which this member may read."""
-    return frozenset(
-        kind
-        for kind, (role, scope) in NEEDS.items()
-        if scope in member.scopes and member.role is not None and member.role.covers(role)
-    )
+    return frozenset(kind for kind, needed in NEEDS.items() if member.may(*needed))
 
 
 async def page(database: Database, wanted: WantedActivity, before: Sequence[Any], limit: int) -> list[asyncpg.Record]:

@@ -18,7 +18,7 @@ WANTED = WantedLatest(timedelta(hours=1), None, everything=True)
 """What `latest` is asked for: a channel is looked for in the hour before the device's newest frame."""
 
 
-class WatchedDevice(NamedTuple):
+class LiveDevice(NamedTuple):
     device_id: int
     name: str
     set_back: bool
@@ -36,9 +36,9 @@ class NewFrames(NamedTuple):
     frames: int
 
 
-async def devices(database: Database, names: Sequence[str] | None) -> list[WatchedDevice]:
+async def devices(database: Database, names: Sequence[str] | None) -> list[LiveDevice]:
     """Return the devices with these names that there are, or all, in the order of their names."""
-    return [WatchedDevice(*row) for row in await database.fetch(SQL["devices"], names)]
+    return [LiveDevice(*row) for row in await database.fetch(SQL["devices"], names)]
 
 
 async def units_said(database: Database) -> tuple[int, datetime | None]:
@@ -47,7 +47,7 @@ async def units_said(database: Database) -> tuple[int, datetime | None]:
     return row["count"], row["max"]
 
 
-async def whole(database: Database, wanted: Sequence[WatchedDevice]) -> list[tuple[DeviceLatest, dict[int, datetime]]]:
+async def whole(database: Database, wanted: Sequence[LiveDevice]) -> list[tuple[DeviceLatest, dict[int, datetime]]]:
     """Return the newest samples of each device, and the time of the newest frame of each layout that it has used
     lately. What is committed between the two is new to who asks for news after these times."""
     ids = [device.device_id for device in wanted]

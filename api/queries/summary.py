@@ -19,21 +19,17 @@ MOST_FRAMES = 6_000
 
 
 async def summary(database: Database, member: Principal) -> SummaryAnswer:
-    """Return the numbers, those without which this member may not read as None."""
-
-    def may(role: Role, scope: Scope) -> bool:
-        return scope in member.scopes and member.role is not None and member.role.covers(role)
-
+    """Return the numbers; those that this member may not read are None."""
     now = datetime.now(UTC)
     devices, delivery, quarantined = await asyncio.gather(
         _devices(database), _delivery(database), _count(database, "quarantine")
     )
-    waiting = await _count(database, "enrollments") if may(Role.OPERATOR, Scope.ENROLLMENT_READ) else None
+    waiting = await _count(database, "enrollments") if member.may(Role.OPERATOR, Scope.ENROLLMENT_READ) else None
     return SummaryAnswer(
         time=times.text(now),
         devices=devices,
-        alarms=await _alarms(database) if may(Role.VIEWER, Scope.ALARMS_READ) else None,
-        frames_per_second=await _frames(database, now) if may(Role.VIEWER, Scope.TELEMETRY_READ) else None,
+        alarms=await _alarms(database) if member.may(Role.VIEWER, Scope.ALARMS_READ) else None,
+        frames_per_second=await _frames(database, now) if member.may(Role.VIEWER, Scope.TELEMETRY_READ) else None,
         delivery=delivery,
         quarantined=quarantined,
         enrollments_waiting=waiting,

@@ -199,7 +199,8 @@ class Evaluator:
         return watch is not None and any(stored.rule_id == act["rule_id"] for stored in watch.rules.values())
 
     def _act(self, act: asyncpg.Record, now: datetime) -> ActOutcome | None:
-        """Apply an act of a person; None while the device is left out, so that the act waits."""
+        """Apply an act of a person; None while the device is left out, so that the act waits. An act that fails by a
+        defect is refused, so that it holds up no other one and is not tried at every turn."""
         device_id = act["device_id"]
         watch = self._watches.get(device_id)
         if watch is None:

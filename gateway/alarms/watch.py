@@ -364,11 +364,7 @@ class DeviceWatch:
         kept["entered"] = [[since, name] for since, name in memory.get("entered", []) if same.get(name)]
         suppressed = memory.get("suppressed", {})
         kept["suppressed"] = returned | {name: one for name, one in suppressed.items() if whose.get(name)}
-        alarms = {
-            name: self.standing[stored.rule_id].alarm
-            for name, stored in self.rules.items()
-            if stored.rule_id in self.standing
-        }
+        alarms = {name: self.standing[stored.rule_id].alarm for name, stored in self.rules.items()}
         self.engine = DeviceAlarms([stored.rule for stored in rules], kept, alarms)
         self.late_id = memory.get("late_id", 0)
         self._picks = {}

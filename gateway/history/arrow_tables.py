@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from gateway.history.errors import UnusableFile
-from gateway.history.tables import Batch, Batches, RefusedRow, Table, batch_rows
+from gateway.history.tables import Batches, FileTable, RefusedRow, RowBatch, batch_rows
 
 
-def parquet_table(path: Path, kept: ExitStack) -> Table:
+def parquet_table(path: Path, kept: ExitStack) -> FileTable:
     import pyarrow as pa  # noqa: PLC0415 - a third of a second, when a file is read
     from pyarrow import parquet  # noqa: PLC0415 - a third of a second, when a file is read
 
@@ -20,17 +20,17 @@ def parquet_table(path: Path, kept: ExitStack) -> Table:
         raise UnusableFile(f"the Parquet file cannot be read: {error}") from error
     names = file.schema_arrow.names
 
-    def batches(columns: Sequence[int], refuse: RefusedRow) -> Iterator[Batch]:
+    def batches(columns: Sequence[int], refuse: RefusedRow) -> Iterator[RowBatch]:
         first = 0
         for batch in file.iter_batches(batch_rows(len(columns)), columns=[names[n] for n in columns]):
             by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
-            yield Batch(first, [by_name[names[n]] for n in columns])
+            yield RowBatch(first, [by_name[names[n]] for n in columns])
             first += batch.num_rows
 
-    return Table("", names, _guarded(batches))
+    return FileTable("", names, _guarded(batches))
 
 
-def arrow_table(path: Path, kept: ExitStack, *, is_file: bool) -> Table:
+def arrow_table(path: Path, kept: ExitStack, *, is_file: bool) -> FileTable:
     import pyarrow as pa  # noqa: PLC0415 - a third of a second, when a file is read
 
     try:
@@ -39,7 +39,7 @@ def arrow_table(path: Path, kept: ExitStack, *, is_file: bool) -> Table:
     except (pa.ArrowInvalid, OSError) as error:
         raise UnusableFile(f"the Arrow file cannot be read: {error}") from error
 
-    def batches(columns: Sequence[int], refuse: RefusedRow) -> Iterator[Batch]:
+    def batches(columns: Sequence[int], refuse: RefusedRow) -> Iterator[RowBatch]:
         mapped.seek(0)
         reader = pa.ipc.open_file(mapped) if is_file else pa.ipc.open_stream(mapped)
         whole = (reader.get_batch(n) for n in range(reader.num_record_batches)) if is_file else iter(reader)
@@ -47,17 +47,17 @@ def arrow_table(path: Path, kept: ExitStack, *, is_file: bool) -> Table:
         for long in whole:
             for begin in range(0, long.num_rows, most):
                 batch = long.slice(begin, most)
-                yield Batch(first, [batch.column(n) for n in columns])
+                yield RowBatch(first, [batch.column(n) for n in columns])
                 first += batch.num_rows
 
-    return Table("", names, _guarded(batches))
+    return FileTable("", names, _guarded(batches))
 
 
 def _guarded(batches: Batches) -> Batches:
     """The batches, with errors of a broken file in words."""
     import pyarrow as pa  # noqa: PLC0415 - a third of a second, when a file is read
 
-    def guarded(columns: Sequence[int], refuse: RefusedRow) -> Iterator[Batch]:
+    def guarded(columns: Sequence[int], refuse: RefusedRow) -> Iterator[RowBatch]:
         try:
             yield from batches(columns, refuse)
         except (pa.ArrowInvalid, OSError) as error:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from gateway.history.errors import UnusableFile
 from gateway.history.numbers import Decimal
-from gateway.history.tables import Batch, FileForm, OpenFile, RefusedRow, Table
+from gateway.history.tables import FileForm, FileTable, OpenFile, RefusedRow, RowBatch
 from gateway.history.text_file import Utf8
 
 BLOCK_BYTES = 2**20
@@ -89,7 +89,7 @@ def _decimal(lines: Sequence[str], delimiter: str) -> Decimal:
     return "," if commas > points else "."
 
 
-def _csv(content: Utf8, part: _Part, delimiter: str) -> Table:
+def _csv(content: Utf8, part: _Part, delimiter: str) -> FileTable:
     head = _first_lines(content, part)[0]
     headings = [cell.strip() for cell in next(csv.reader(io.StringIO(head), delimiter=delimiter))]
     if len(headings) > MOST_COLUMNS:
@@ -97,18 +97,18 @@ def _csv(content: Utf8, part: _Part, delimiter: str) -> Table:
     data = LINE_BREAK.search(content, part.begin)
     begin = data.end() if data else part.end
 
-    def batches(columns: Sequence[int], refuse: RefusedRow) -> Iterator[Batch]:
+    def batches(columns: Sequence[int], refuse: RefusedRow) -> Iterator[RowBatch]:
         if begin >= part.end:
             return
         names = [str(n) for n in range(len(headings))]
         yield from _csv_batches(content, part._replace(begin=begin), (delimiter, names, columns), refuse)
 
-    return Table(part.name, headings, batches, first_row=part.row + 1)
+    return FileTable(part.name, headings, batches, first_row=part.row + 1)
 
 
 def _csv_batches(
     content: Utf8, part: _Part, columns: tuple[str, list[str], Sequence[int]], refuse: RefusedRow
-) -> Iterator[Batch]:
+) -> Iterator[RowBatch]:
     """The rows of a part, which begins behind its headings. All cells are text, for one way of reading them.
     `columns`: the delimiter, a name for each column, and the numbers of those that are wanted."""
     import pyarrow as pa  # noqa: PLC0415 - a third of a second, when a file is read
@@ -134,7 +134,7 @@ def _csv_batches(
         )
         first = 0
         for batch in reader:
-            yield Batch(first, batch.columns)
+            yield RowBatch(first, batch.columns)
             first += batch.num_rows
     except pa.ArrowInvalid as error:
         raise UnusableFile(f"the table {part.name or 'of the file'} cannot be read: {error}") from error

@@ -23,7 +23,7 @@ from gateway.history.ledger import ImportedFile, Ledger
 from gateway.history.local_times import Instants
 from gateway.history.mapping import FileMapping
 from gateway.history.recognize import ColumnPlan, TablePlan, recognize
-from gateway.history.refused import Refusals
+from gateway.history.refused import RefusedCells
 from gateway.history.report import ColumnReport, DeviceReport, ImportReport, SkippedReport, TableReport
 from gateway.history.samples import FrameGroup, TableTimes, frame_groups, table_times
 from gateway.history.tables import OpenFile
@@ -36,6 +36,7 @@ from gateway.operators.devices import REGISTER
 from gateway.runtime.database import Pool, retry_until_it_works
 from gateway.settings import IMPORT, Settings
 from gateway.storage.quota import Quota
+from gateway.storage.transaction import Beside
 from gateway.storage.write import Writer
 from schema.topics import Kind, topic
 
@@ -70,7 +71,7 @@ class OpenImport:
     plans: list[TablePlan]
     times: list[TableTimes]
     devices: dict[str, DeviceReport]
-    refusals: Refusals = field(default_factory=Refusals)
+    refusals: RefusedCells = field(default_factory=RefusedCells)
 
     @property
     def plan(self) -> bytes:
@@ -130,7 +131,7 @@ def open_import(request: ImportRequest, kept: ExitStack) -> OpenImport:
     with request.path.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").digest()
     file = kept.enter_context(opened_tables(request.path, mapping.form))
-    refusals = Refusals()
+    refusals = RefusedCells()
     plans = [recognize(table, mapping) for table in file.tables]
     times = [table_times(plan, mapping, refusals) for plan in plans]
     devices: dict[str, DeviceReport] = {}
@@ -198,7 +199,8 @@ class Importer:
 
     async def _store(self, account: Ledger, units: FileUnits, progress: Progress) -> ItemCounts:
         """Store batch after batch; the next is read while one is written."""
-        writer, outcome = self._writer(account), ItemCounts()
+        writer = history_writer(self._settings, self._pool, self._intake.registry, self._chunk_ms, account.settled)
+        outcome = ItemCounts()
         left = file_batches(self._settings, self._opened.groups(units), self._chunk_ms, account.position)
         batch = await asyncio.to_thread(next, left, None)
         while batch is not None:
@@ -210,18 +212,19 @@ class Importer:
             batch = following
         return outcome
 
-    def _writer(self, account: Ledger) -> Writer:
-        settings = self._settings
-        return Writer(
-            self._pool,
-            self._intake.registry,
-            {},
-            cell=IMPORT,
-            chunk_ms=self._chunk_ms,
-            max_chunks=settings.batch_chunks,
-            keep=Quota(settings.quarantine_bytes, settings.quarantine_rows, settings.quarantine_total_bytes).keep,
-            imported=account.settled,
-        )
+
+def history_writer(settings: Settings, pool: Pool, registry: Registry, chunk_ms: float, settled: Beside) -> Writer:
+    """Return the writer of an import, whose account `settled` keeps."""
+    return Writer(
+        pool,
+        registry,
+        {},
+        cell=IMPORT,
+        chunk_ms=chunk_ms,
+        max_chunks=settings.batch_chunks,
+        keep=Quota(settings.quarantine_bytes, settings.quarantine_rows, settings.quarantine_total_bytes).keep,
+        imported=settled,
+    )
 
 
 def file_batches(
@@ -258,7 +261,7 @@ async def ensure_devices(pool: Pool, opened: OpenImport, *, create: bool) -> lis
             opened.devices[name].is_new = True
         missing = [name for name in names if name not in found]
         if missing:
-            raise UnusableFile(f"these names cannot be used for new devices: {', '.join(missing[:20])}")
+            raise taken(missing)
     if missing:
         command = f"biogate devices register {' '.join(missing[:20])} --organization {request.organization}"
         raise UnusableFile(
@@ -266,6 +269,11 @@ async def ensure_devices(pool: Pool, opened: OpenImport, *, create: bool) -> lis
             "--create-devices, create_devices=true"
         )
     return sorted(found.values())
+
+
+def taken(names: Sequence[str]) -> UnusableFile:
+    """The error that devices of others, who may not be told more of them, have these names."""
+    return UnusableFile(f"these names cannot be used for new devices: {', '.join(names[:20])}")
 
 
 def make_report(opened: OpenImport, units: FileUnits, outcome: ItemCounts, *, dry_run: bool) -> ImportReport:

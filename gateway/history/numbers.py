@@ -50,7 +50,7 @@ def numbers(column: Any, decimal: Decimal, refuse: Refuse) -> Cells:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return _typed(column, compute)
+        return _typed(column, compute, refuse)
     text = compute.utf8_trim_whitespace(column)
     text = compute.if_else(compute.equal(compute.utf8_length(text), 0), None, text)
     if text.null_count == len(text):
@@ -68,10 +68,14 @@ def numbers(column: Any, decimal: Decimal, refuse: Refuse) -> Cells:
     return _checked(column, parsed, refuse)
 
 
-def _typed(column: Any, compute: Any) -> Cells:
+def _typed(column: Any, compute: Any, refuse: Refuse) -> Cells:
     import pyarrow as pa  # noqa: PLC0415 - see `arrow`
 
-    values = compute.cast(column, pa.float64(), safe=False)
+    try:
+        values = compute.cast(column, pa.float64(), safe=False)
+    except pa.ArrowNotImplementedError:
+        _refuse_all(column, compute.is_valid(column), lambda _: f"not a number, but {column.type}", refuse)
+        return Cells(np.full(len(column), np.nan), np.full(len(column), EMPTY, np.uint8))
     states = np.where(np.asarray(column.is_null()), EMPTY, SENT).astype(np.uint8)
     numbers_ = np.asarray(values.to_numpy(zero_copy_only=False), np.float64)
     states[(states == SENT) & ~np.isfinite(numbers_)] = NO_VALUE
@@ -96,7 +100,7 @@ def _checked(column: Any, parsed: Any, refuse: Refuse) -> Cells:
 
 def _refuse_all(column: Any, wrong: Any, why: Callable[[str], str], refuse: Refuse) -> None:
     for n in np.flatnonzero(np.asarray(wrong.fill_null(False))).tolist():
-        text = column[n].as_py()
+        text = str(column[n].as_py())
         refuse(n, text, why(text))
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from gateway.history.errors import UnusableFile
 from gateway.history.mapping import FileMapping, Heading, take_apart, template_pattern
-from gateway.history.tables import Table
+from gateway.history.tables import FileTable
 from schema.topics import is_device_name
 
 USUAL = [template_pattern("{name} [{unit}]"), template_pattern("{name} ({unit})"), template_pattern("{name}")]
@@ -57,7 +57,7 @@ class SkippedColumn(NamedTuple):
 class TablePlan(NamedTuple):
     """What the columns of a table stand for."""
 
-    table: Table
+    table: FileTable
     time: int
     """The index of the column of times."""
     device: int | None
@@ -66,7 +66,7 @@ class TablePlan(NamedTuple):
     skipped: list[SkippedColumn]
 
 
-def recognize(table: Table, mapping: FileMapping) -> TablePlan:
+def recognize(table: FileTable, mapping: FileMapping) -> TablePlan:
     """Say what each column of the table stands for. Raises UnusableFile if that cannot be told."""
     headings = table.headings
     time = _time_column(headings, mapping)

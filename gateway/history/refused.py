@@ -22,7 +22,7 @@ class RefusedCell(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Refusals:
+class RefusedCells:
     """The refused cells of a file: MOST_NAMED of them by name, in the order of the file, and all of them as counts."""
 
     def __init__(self) -> None:

@@ -15,8 +15,8 @@ from gateway.history.local_times import NONE, Instants, zone_of
 from gateway.history.mapping import FileMapping
 from gateway.history.numbers import EMPTY, NO_VALUE, Cells, Decimal, numbers
 from gateway.history.recognize import ColumnPlan, TablePlan
-from gateway.history.refused import Refusals
-from gateway.history.tables import Batch
+from gateway.history.refused import RefusedCells
+from gateway.history.tables import RowBatch
 from gateway.history.time_cells import TimeColumn, read_times, resolved
 from gateway.items import NOT_SENT
 from schema.messages import BAD, GOOD
@@ -72,7 +72,7 @@ class FrameGroup(NamedTuple):
         return msgspec.msgpack.encode(block)
 
 
-def table_times(plan: TablePlan, mapping: FileMapping, refusals: Refusals) -> TableTimes:
+def table_times(plan: TablePlan, mapping: FileMapping, refusals: RefusedCells) -> TableTimes:
     """Read the times, and the devices if a column names them. Raises UnusableFile if a zone is missing."""
     zone: ZoneInfo | None = zone_of(mapping.time.zone) if mapping.time.zone else None
     table, heading = plan.table, plan.table.headings[plan.time]
@@ -102,7 +102,7 @@ def table_times(plan: TablePlan, mapping: FileMapping, refusals: Refusals) -> Ta
     return TableTimes(instants, list(known), of)
 
 
-def frame_groups(plan: TablePlan, times: TableTimes, decimal: Decimal, refusals: Refusals) -> Iterator[FrameGroup]:
+def frame_groups(plan: TablePlan, times: TableTimes, decimal: Decimal, refusals: RefusedCells) -> Iterator[FrameGroup]:
     """The frames of a table. A cell that is empty, or refused, is as if its channel had not been sent."""
     indices = [column.number for column in plan.columns]
     indices += [column.quality for column in plan.columns if column.quality is not None]
@@ -113,7 +113,7 @@ def frame_groups(plan: TablePlan, times: TableTimes, decimal: Decimal, refusals:
         instants = times.instants[batch.first : end]
         clocks = None if times.clocks is None else times.clocks[batch.first : end]
 
-        def cells(number: int, batch: Batch = batch, columns: dict[int, Any] = columns) -> Cells:
+        def cells(number: int, batch: RowBatch = batch, columns: dict[int, Any] = columns) -> Cells:
             refuse = _refuser(plan, plan.table.headings[number], refusals, batch.first)
             return numbers(columns[number], decimal, refuse)
 
@@ -132,7 +132,7 @@ def frame_groups(plan: TablePlan, times: TableTimes, decimal: Decimal, refusals:
 # -- columns
 
 
-def _refuser(plan: TablePlan, heading: str, refusals: Refusals, first: int) -> Callable[[int, str, str], None]:
+def _refuser(plan: TablePlan, heading: str, refusals: RefusedCells, first: int) -> Callable[[int, str, str], None]:
     def refuse(n: int, text: str, reason: str) -> None:
         row = plan.table.row_number(first + n) if refusals.has_room else 0
         refusals.add(plan.table.name, row, heading, text, reason)

@@ -11,7 +11,7 @@ BATCH_ROWS, BATCH_CELLS = 16_384, 2**20
 """Most rows, and roughly cells, of a table that are looked at together."""
 
 
-class Batch(NamedTuple):
+class RowBatch(NamedTuple):
     """Some rows of a table."""
 
     first: int
@@ -22,7 +22,7 @@ class Batch(NamedTuple):
 
 RefusedRow: TypeAlias = Callable[[int, str, str], None]
 """Told of a row that is no row of the table: its number in the file from 1, its text, and the reason."""
-Batches: TypeAlias = Callable[[Sequence[int], RefusedRow], Iterator[Batch]]
+Batches: TypeAlias = Callable[[Sequence[int], RefusedRow], Iterator[RowBatch]]
 """Reads columns, given by their indices."""
 
 
@@ -31,7 +31,7 @@ def batch_rows(columns: int) -> int:
     return max(1, min(BATCH_ROWS, BATCH_CELLS // max(1, columns)))
 
 
-class Table:
+class FileTable:
     """A table of a file: its headings, and its rows in batches, as often as asked for."""
 
     def __init__(self, name: str, headings: Sequence[str], batches: Batches, first_row: int = 1) -> None:
@@ -42,7 +42,7 @@ class Table:
         self._first_row = first_row
         self._gaps: list[int] = []
 
-    def batches(self, columns: Sequence[int], refuse: RefusedRow = lambda *_: None) -> Iterator[Batch]:
+    def batches(self, columns: Sequence[int], refuse: RefusedRow = lambda *_: None) -> Iterator[RowBatch]:
         """The rows of these columns, in the order of the file. Raises UnusableFile."""
         self._gaps.clear()
 
@@ -78,4 +78,4 @@ class OpenFile(NamedTuple):
     kind: str
     """`csv`, `parquet` or `arrow`."""
     form: FileForm
-    tables: list[Table]
+    tables: list[FileTable]

@@ -33,7 +33,8 @@ class TimeColumn(NamedTuple):
 
 
 def read_times(column: Any, form: str | None, refuse: Refuse) -> TimeColumn:
-    """Read an Arrow array of text, timestamps or numbers (ms since 1970). `form` is a form as of strptime, or None."""
+    """Read an Arrow array of text, timestamps or numbers (ms since 1970). `form` is a form as of strptime, or None.
+    Raises UnusableFile for a column of another type."""
     import pyarrow as pa  # noqa: PLC0415 - see numbers.arrow
 
     compute = arrow()
@@ -43,7 +44,10 @@ def read_times(column: Any, form: str | None, refuse: Refuse) -> TimeColumn:
         times = compute.cast(column, pa.timestamp("us", column.type.tz), safe=False)
         return TimeColumn(_counted(times), np.full(len(column), column.type.tz is None))
     if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
-        column = compute.cast(column, pa.string())
+        try:
+            column = compute.cast(column, pa.string())
+        except pa.ArrowNotImplementedError as error:
+            raise UnusableFile(f"the column of times has the type {column.type}, of which no times are read") from error
     text = compute.utf8_trim_whitespace(column)
     text = compute.if_else(compute.equal(compute.utf8_length(text), 0), None, text)
     return _at_once(text, form) or _one_by_one(text, form, refuse)

@@ -67,7 +67,7 @@ class CommitNews:
             kinds, self._kinds = self._kinds, frozenset()
             try:
                 await statement.fetchval(CHANNEL, self._said(kinds), timeout=PATIENCE_S)
-            except BaseException:
+            except FAILURES:
                 self._kinds |= kinds
                 self._wake.set()  # told once there is another connection
                 raise

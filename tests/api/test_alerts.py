@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 import pytest
@@ -20,6 +19,7 @@ from tests.api.accounts import api_key, bearer, organization
 from tests.api.conform import conforms
 from tests.api.live import ENOUGH_S, STREAM, Events, Floor, first, listening, message, numbers, opened
 from tests.api.plant import Plant
+from tests.faults.gateways import port_of, through
 from tests.faults.proxy import Mode, Network
 
 
@@ -189,12 +189,10 @@ async def test_through_an_outage_of_the_database_nothing_is_missed_and_it_is_sai
 ) -> None:
     monkeypatch.setattr(hub, "LOOK_S", 0.3)
     monkeypatch.setattr(hub, "PATIENCE_S", 1.0)
-    parts = urlsplit(database_url)
     with Network() as network:
-        link = network.link(parts.port or 5432)
-        far = urlunsplit(parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{link.port}"))
+        link = network.link(port_of(database_url))
         async with (
-            listening(far, api_acquire_timeout=1) as (address, _),
+            listening(through(database_url, link), api_acquire_timeout=1) as (address, _),
             opened(address, listener) as client,
             httpx2.AsyncClient(base_url=f"http://{address}", headers=listener, timeout=ENOUGH_S) as http,
             http.stream("GET", STREAM) as answer,

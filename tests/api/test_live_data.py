@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import aiomqtt
 import asyncpg
@@ -27,6 +26,7 @@ from tests.api.accounts import api_key, bearer, organization
 from tests.api.live import ENOUGH_S, Events, listening, message, opened
 from tests.api.plant import Plant
 from tests.conftest import Broker
+from tests.faults.gateways import port_of, through
 from tests.faults.proxy import Mode, Network
 from tests.processes import GatewayProcess
 
@@ -222,12 +222,10 @@ async def test_after_an_outage_of_the_database_the_newest_comes(
 ) -> None:
     monkeypatch.setattr(hub, "LOOK_S", 0.3)
     monkeypatch.setattr(hub, "PATIENCE_S", 1.0)
-    parts = urlsplit(database_url)
     with Network() as network:
-        link = network.link(parts.port or 5432)
-        far = urlunsplit(parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{link.port}"))
+        link = network.link(port_of(database_url))
         async with (
-            listening(far, api_acquire_timeout=1) as (address, _),
+            listening(through(database_url, link), api_acquire_timeout=1) as (address, _),
             opened(address, reader, path=PATH) as client,
         ):
             await message(client)

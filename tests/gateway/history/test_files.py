@@ -15,7 +15,7 @@ from gateway.history.files import opened_tables
 from gateway.history.mapping import FileMapping, load_mapping, parse_mapping, ready_mappings
 from gateway.history.recognize import recognize
 from gateway.history.samples import FrameGroup
-from gateway.history.tables import FileForm, Table
+from gateway.history.tables import FileForm, FileTable
 from tests.gateway.history.exports import dasgip
 
 CSV = "Zeit;Temp [°C];Trübung\n2024-03-08 10:00:00;36,9;1,5\n2024-03-08 10:01:00;37;\n"
@@ -106,7 +106,7 @@ def test_a_broken_file_is_told_in_words(tmp_path: Path, broken: bytes) -> None:
 
 
 def planned(*headings: str, **mapping: object) -> list[tuple[str | None, str, str | None]]:
-    plan = recognize(Table("", ("Time", *headings), lambda *_: iter(())), FileMapping(**mapping))  # type: ignore[arg-type]
+    plan = recognize(FileTable("", ("Time", *headings), lambda *_: iter(())), FileMapping(**mapping))  # type: ignore[arg-type]
     return [(one.device, one.channel, one.unit) for one in plan.columns]
 
 

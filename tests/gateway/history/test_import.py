@@ -183,6 +183,25 @@ async def test_columnar_files_are_stored_like_the_same_as_text(
         assert counts(await imported(tmp_path / name)) == (3, 0, 3, 0, 0)
 
 
+async def test_columns_of_a_file_that_have_no_numbers_are_refused(
+    imported: Import, database: asyncpg.Connection, tmp_path: Path
+) -> None:
+    others = {"seen": pa.array([when(1), None]), "day": pa.array([when(1).date()] * 2), "many": pa.array([[1.0], []])}
+    table = pa.table({"time": pa.array([when(0), when(1)]), "ph": [7.0, 7.1], **others})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    found = await imported(tmp_path / "a.parquet", device="r1")
+    assert counts(found) == (2, 2, 0, 0, 5)
+    assert set(found["refused_by_reason"]) == {
+        *("not a number, but timestamp[us, tz=UTC]", "not a number, but date32[day]"),
+        "not a number, but list<element: double>",
+    }
+    assert {(channel, value) for _, _, channel, value, _ in await samples(database)} == {("ph", 7.0), ("ph", 7.1)}
+    table = pa.table({"time": pa.array([[1], [2]]), "ph": [7.0, 7.1]})
+    pyarrow.parquet.write_table(table, tmp_path / "b.parquet")
+    with pytest.raises(UnusableFile, match="the column of times has the type list"):
+        await imported(tmp_path / "b.parquet", device="r1")
+
+
 async def test_devices_are_those_of_the_organization_alone(
     imported: Import, database: asyncpg.Connection, tmp_path: Path
 ) -> None:
@@ -192,6 +211,8 @@ async def test_devices_are_those_of_the_organization_alone(
     )
     path = tmp_path / "a.csv"
     path.write_text("time,ph\n2024-03-08T10:00Z,7\n")
+    with pytest.raises(UnusableFile, match="cannot be used for new devices: theirs"):
+        await imported(path, device="theirs", dry_run=True)  # or it would tell what of it is stored of theirs
     with pytest.raises(UnusableFile, match="1 devices do not exist: theirs"):
         await imported(path, device="theirs")
     with pytest.raises(UnusableFile, match="cannot be used for new devices: theirs"):

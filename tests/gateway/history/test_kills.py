@@ -31,6 +31,11 @@ SLOW = """
 create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.03); return null; end $$;
 create trigger slow after update on imports for each row execute function slow()"""
 """So that a batch takes a while."""
+GONE = """
+create function gone() returns trigger language plpgsql as $$
+    begin perform pg_terminate_backend(pg_backend_pid()); return null; end $$;
+create trigger gone after update on intake_totals for each row when (new.committed > 0) execute function gone()"""
+"""So that who stores a frame loses the connection."""
 
 
 class Started:
@@ -133,6 +138,18 @@ async def test_a_database_that_ends_all_connections_delays_an_import(
     assert json.loads(one.out.read_text())["stored"] == written_frames
     assert await samples(database) == written
     assert await totals(database) == (written_frames, 0, 0, 0)
+
+
+async def test_a_dry_run_that_loses_its_connection_ends(
+    imported: Import, database: asyncpg.Connection, tmp_path: Path
+) -> None:
+    """Its transaction is gone: to try again would never end."""
+    await database.execute(GONE)
+    path = tmp_path / "a.csv"
+    path.write_text("time,ph\n2024-03-08T10:00Z,7\n")
+    async with asyncio.timeout(30):
+        with pytest.raises(LeadLost, match="run it again"):
+            await imported(path, device="r1", dry_run=True)
 
 
 async def test_a_process_that_was_taken_for_dead_stores_nothing_any_more(
