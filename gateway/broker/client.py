@@ -42,12 +42,17 @@ class MqttClient(aiomqtt.Client):
         super()._on_publish(client, userdata, mid, reason_code, properties)
 
     async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109 - the library's own
-        seconds = self.timeout if timeout is None else timeout
-        try:
-            async with asyncio.timeout(None if seconds == inf else seconds):
-                return await fut
-        except TimeoutError:
-            raise aiomqtt.MqttError("Operation timed out") from None
+        return await answered(fut, self.timeout if timeout is None else timeout)
+
+
+async def answered(answer: Awaitable[T], seconds: float) -> T:
+    """Wait for an answer of the broker. Raises MqttError after so many seconds, and CancelledError if this task was
+    cancelled, also if the answer came at the same moment."""
+    try:
+        async with asyncio.timeout(None if seconds == inf else seconds):
+            return await answer
+    except TimeoutError:
+        raise aiomqtt.MqttError(f"no answer within {seconds:g} s") from None
 
 
 def client(settings: Settings, secrets: Secrets, login: str, identifier: str, inbox: Inbox | None = None) -> MqttClient:

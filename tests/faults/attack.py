@@ -31,13 +31,19 @@ def overhear(port: int, seconds: float) -> list[tuple[str, bytes]]:
 
 def publish(port: int, messages: Iterable[tuple[str, bytes]]) -> int:
     """All of them as fast as the broker takes them; how many, when it has acknowledged the last."""
-    client, count = _client(port, "attacker"), 0
+    client, count, acknowledged = _client(port, "attacker"), 0, 0
+
+    def on_publish(*_: object) -> None:
+        nonlocal acknowledged
+        acknowledged += 1
+
+    client.on_publish = on_publish
     for name, payload in messages:
         client.publish(name, payload, qos=1)
         count += 1
-        while len(client._out_messages) > 5000:  # the library does not say it otherwise
+        while count - acknowledged > 5000:
             time.sleep(0.005)
-    wait_until(lambda: not client._out_messages, 120)
+    wait_until(lambda: acknowledged == count, 120)
     _leave(client)
     return count
 

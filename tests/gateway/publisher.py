@@ -28,6 +28,8 @@ class Publisher:
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=f"controller-{device}", protocol=MQTTProtocolVersion.MQTTv5
         )
+        self._acknowledged = 0
+        self._client.on_publish = self._on_publish
         self._client.max_inflight_messages_set(1000)
         self._client.max_queued_messages_set(0)
         self._client.reconnect_delay_set(1, 1)
@@ -39,7 +41,10 @@ class Publisher:
     @property
     def unacknowledged(self) -> int:
         """Messages the broker has not acknowledged yet."""
-        return len(self._client._out_messages)  # the library does not say it otherwise
+        return self.published - self._acknowledged
+
+    def _on_publish(self, *_: object) -> None:
+        self._acknowledged += 1
 
     def wait_published(self, count: int) -> None:
         wait_until(lambda: self.published >= count, 30)

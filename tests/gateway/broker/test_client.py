@@ -7,15 +7,15 @@ import asyncio
 import aiomqtt
 import pytest
 
-from gateway.broker.client import MqttClient
+from gateway.broker.client import MqttClient, answered
 from tests.conftest import Broker
 
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(turns: int) -> None:
     """Python 3.11's `wait_for` loses it after one or two turns of the loop."""
-    client, answer = MqttClient("nowhere"), asyncio.Event()
-    waiting = asyncio.create_task(client._wait_for(answer.wait(), 10))
+    answer = asyncio.Event()
+    waiting = asyncio.create_task(answered(answer.wait(), 10))
     await asyncio.sleep(0.01)
     answer.set()
     for _ in range(turns):
@@ -41,6 +41,5 @@ async def test_a_task_that_publishes_ends_when_it_is_cancelled(broker: Broker) -
 
 
 async def test_an_answer_that_does_not_come_is_an_error() -> None:
-    client = MqttClient("nowhere")
-    with pytest.raises(aiomqtt.MqttError, match="timed out"):
-        await client._wait_for(asyncio.Event().wait(), 0.01)
+    with pytest.raises(aiomqtt.MqttError, match=r"within 0\.01 s"):
+        await answered(asyncio.Event().wait(), 0.01)

@@ -57,7 +57,7 @@ async def test_a_command_comes_with_all_a_device_needs_and_its_result_is_stored(
         assert (row["detail"], row["ended_at"]) == ("a moment", None)
         await r1.answer({"status": "done", "t": time.time() * 1000, "data": {"before": 7}}, identifier.bytes)
         row = await until_state(database, identifier, "done")
-    assert row["requested_at"] < row["sent_at"] <= row["accepted_at"] <= row["ended_at"]
+    assert row["requested_at"] <= row["sent_at"] <= row["accepted_at"] <= row["ended_at"]
     assert (row["detail"], json.loads(row["result"])) == (None, {"before": 7})
     account = gateway.settle(2, "result")
     assert (account["committed"], account["duplicate"], account["quarantined"]) == (2, 0, 0)
