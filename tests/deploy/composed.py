@@ -12,6 +12,8 @@ FILE = CHECKOUT / "docker-compose.yml"
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(FILE)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+PASSFILE = "PGPASSFILE"
+"""PostgreSQL's own variable; asyncpg knows it."""
 
 
 def mounts(service: dict[str, Any]) -> dict[str, str]:

@@ -8,9 +8,13 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import pytest
 
 from api.admin.sql import add_login, end_login
 from schema.migrate import make_login
+from tests.api.tenants import Tenant, settle
+
+TENANTS = ("main", "alpha", "beta")
 
 
 def with_login(url: str, name: str, password: str) -> str:
@@ -46,3 +50,19 @@ async def sql_login(owner: asyncpg.Connection, url: str) -> AsyncIterator[str]:
     yield with_login(url, name, password)
     async with owner.transaction():
         await end_login(owner, name)
+
+
+@pytest.fixture
+async def tenants(database: asyncpg.Connection) -> dict[str, Tenant]:
+    return {name: await settle(database, name, number) for number, name in enumerate(TENANTS, 1)}
+
+
+@pytest.fixture
+async def login(
+    database: asyncpg.Connection, database_url: str, tenants: dict[str, Tenant]
+) -> AsyncIterator[asyncpg.Connection]:
+    """A session of a login of the first organization."""
+    async with sql_login(database, database_url) as url:
+        connection = await asyncpg.connect(url)
+        yield connection
+        await connection.close()

@@ -6,10 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,31 +16,13 @@ import pytest
 from api.admin import sql as admin_sql
 from schema.console import Refused
 from schema.migrate import MIGRATIONS
-from tests.api.tenants import Tenant, settle
-from tests.conftest import with_database
-from tests.forked import Forked
+from tests.api.tenants import Tenant
 from tests.gateway.material import until
-from tests.schema.logins import sql_login, with_login
+from tests.schema.logins import login, sql_login, tenants, with_login
 from tests.schema.records import after, layout
 from tests.schema.test_isolation_sql import CHANGEABLE, READABLE, names, text, views
 
-TENANTS = ("main", "alpha", "beta")
-
-
-@pytest.fixture
-async def tenants(database: asyncpg.Connection) -> dict[str, Tenant]:
-    return {name: await settle(database, name, number) for number, name in enumerate(TENANTS, 1)}
-
-
-@pytest.fixture
-async def login(
-    database: asyncpg.Connection, database_url: str, tenants: dict[str, Tenant]
-) -> AsyncIterator[asyncpg.Connection]:
-    """A session of a login of the first organization."""
-    async with sql_login(database, database_url) as url:
-        connection = await asyncpg.connect(url)
-        yield connection
-        await connection.close()
+__all__ = ["login", "tenants"]
 
 
 async def test_each_view_shows_one_s_own_and_nothing_else(
@@ -341,98 +320,3 @@ async def test_grafana_s_queries_read_their_part_of_one_chunk_by_the_key(
                 assert answer["Plan"]["Shared Hit Blocks"] <= 2 * plain["Plan"]["Shared Hit Blocks"] + 10, name
         assert await login.fetch(QUERIES["raw"].replace("br-8", "br-9")) == []
         await login.close()
-
-
-def command(database_url: str, *arguments: str) -> tuple[int, str, str]:
-    environment = {**os.environ, "BIOGATE_DATABASE_URL": database_url}
-    with tempfile.TemporaryDirectory() as streams:
-        out, err = Path(streams) / "out", Path(streams) / "err"
-        status = Forked("deploy.command", *arguments, environment=environment, out=out, err=err).wait(60)
-        return status, out.read_text(), err.read_text()
-
-
-async def test_the_commands_make_list_and_end_a_login(
-    database: asyncpg.Connection, database_url: str, tenants: dict[str, Tenant], tmp_path: Path
-) -> None:
-    name, file = f"grafana-{os.getpid()}-{os.urandom(3).hex()}", tmp_path / "password"
-    other_databases = [f"other_{os.urandom(4).hex()}"]
-    await database.execute(f"create database {other_databases[0]} template template0")
-    make = ("sql-login", "add", name, "--organization", "main", "--to", str(file), "--why", "dashboards")
-    status, said, _ = command(database_url, *make)
-    assert status == 0
-    password = file.read_text().strip()
-    assert password not in said
-    assert file.stat().st_mode & 0o777 == 0o600
-    assert len(password) >= 32
-
-    login = await asyncpg.connect(with_login(database_url, name, password))
-    for other in ("postgres", "template1", *other_databases):
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await asyncpg.connect(with_database(with_login(database_url, name, password), other))
-        await (await asyncpg.connect(with_database(database_url, other))).close()  # the owner goes on
-    assert await login.fetchval("select device from devices") == tenants["main"].known["device"]
-    await database.execute(f"drop database {other_databases[0]}")
-    _, listed, _ = command(database_url, "sql-login", "list")
-    assert re.search(rf"^{name}\tmain\t\S+ \S+\t1\t$", listed, re.MULTILINE), listed
-
-    file.unlink()
-    for wrong, words in (
-        (make, "already"),
-        (("sql-login", "add", f"{name}-2", "--organization", "none", "--to", str(file)), "no organization none"),
-        (("sql-login", "add", f"{name}-2", "--organization", "alpha", "--to", str(file)), "reads through the API"),
-        (("sql-login", "add", "Pg;", "--to", str(file)), "is not a name"),
-        (("sql-login", "add", "pg_x", "--to", str(file)), "is not a name"),
-        (("sql-login", "add", f"{name}-2", "--to", str(tmp_path)), "cannot be made"),
-        (("sql-login", "end", "biogate_api"), "no SQL login"),
-    ):
-        status, _, error = command(database_url, *wrong)
-        assert (status, words in error) == (1, True), error
-    assert not file.exists()
-    assert await database.fetchval("select count(*) from pg_roles where rolname like $1", f"{name}%") == 1
-
-    assert command(database_url, "sql-login", "end", name, "--why", "moved")[0] == 0
-    assert await database.fetchval("select count(*) from pg_roles where rolname like $1", f"{name}%") == 0
-    assert await database.fetchval("select count(*) from pg_stat_activity where usename = $1", name) == 0
-    login.terminate()
-    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
-        await asyncpg.connect(with_login(database_url, name, password))
-    written = await database.fetch(
-        "select o.name, action, why from audit a join organizations o using (organization_id)"
-        " where subject = $1 order by n",
-        f"sql-login/{name}",
-    )
-    assert [tuple(row) for row in written] == [
-        ("main", "sql-login add", "dashboards"),
-        ("main", "sql-login end", "moved"),
-    ]
-
-
-async def test_the_commands_verify_and_export_the_audit_trail(
-    database: asyncpg.Connection, database_url: str, tenants: dict[str, Tenant], tmp_path: Path
-) -> None:
-    file = tmp_path / "audit.jsonl"
-    await database.execute(
-        "insert into audit (organization_id, who, action, subject, why)"
-        " select organization_id, 'eva', 'test ' || n, 'x', 'why' from organizations, generate_series(1, 3) n"
-    )
-    assert command(database_url, "audit", "export", "--organization", "alpha", "--to", str(file))[0] == 0
-    events = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [event["n"] for event in events] == list(range(1, len(events) + 1))
-    assert events[-1]["action"] == "test 3"
-    assert len(events) == await database.fetchval(
-        "select count(*) from audit where organization_id = $1", tenants["alpha"].organization_id
-    )
-    assert not tenants["beta"].shown(file.read_text())
-    assert command(database_url, "audit", "export", "--organization", "alpha", "--to", str(file))[0] == 1
-
-    status, said, _ = command(database_url, "audit", "verify", "--organization", "alpha")
-    assert status == 0
-    assert events[-1]["hash"] in said
-    await database.execute("alter table audit disable trigger audit_refuse")
-    await database.execute(
-        "update audit set why = 'another' where organization_id = $1 and n = 2", tenants["alpha"].organization_id
-    )
-    status, said, _ = command(database_url, "audit", "verify", "--organization", "alpha")
-    assert status == 1
-    assert "changed, or after a missing one: 2\n" in said
-    assert command(database_url, "audit", "verify", "--organization", "beta")[0] == 0

@@ -9,7 +9,7 @@ import pytest
 
 from schema.migrate import migrate
 from tests.api.plant import Plant, at
-from tests.schema.test_sql_logins import login, tenants
+from tests.schema.logins import login, tenants
 
 __all__ = ["login", "tenants"]
 

@@ -22,6 +22,7 @@ from tests.gateway.material import settings
 CommittedFrame = tuple[float, Mapping[str, float | None]]
 """Time in s since 1970, values by channel."""
 HIGH: dict[str, Any] = {"kind": "limit", "channel": "x", "level": "high", "limit": 10.0}
+RAISED, RETURNED = ("condition", "unacknowledged"), ("return", "returned-unacknowledged")
 
 
 class Plant:

@@ -150,3 +150,13 @@ async def transitions(bench: Bench, controller: Controller) -> list[str]:
         "select action from audit where subject = $1 order by n", f"serial/{controller.serial}"
     )
     return [row["action"] for row in rows]
+
+
+async def kept(bench: Bench) -> int:
+    """How many handshakes are stored, and how many locks of ours are held."""
+    return int(
+        await bench.pool.fetchval(
+            "select (select count(*) from enrollments) + (select count(*) from pg_locks where locktype = 'advisory'"
+            " and database = (select oid from pg_database where datname = current_database()))"
+        )
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from schema.alarms.timeline import CommittedFrame
 T0 = 1_700_000_400.0
 """A multiple of 600 s."""
 NAN = float("nan")
+HIGH, LOW = 39.0, 37.0
 Sent = float | None | tuple[float | None, int]
 Row = tuple[float, Sent | Mapping[str, Sent], str]
 """Time after T0; value of channel x, or (value, quality), or these by channel, or nothing sent; what is seen then."""
@@ -51,3 +53,7 @@ def play(one: Rule, rows: Sequence[Row]) -> list[Transition]:
 
 def causes(transitions: Sequence[Transition]) -> list[tuple[float, str]]:
     return [(round(transition.at.timestamp() - T0, 3), transition.cause) for transition in transitions]
+
+
+def restarted(device: DeviceAlarms, rules: Sequence[Rule]) -> DeviceAlarms:
+    return DeviceAlarms(rules, json.loads(json.dumps(device.memory(), allow_nan=False)), device.alarms)

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from tests.deploy import rules
+from tests.deploy.kustomized import KUSTOMIZE, labels, named, of_kind, pods
 from tests.deploy.rules import PROMETHEUS
-from tests.deploy.test_kubernetes import KUSTOMIZE, labels, named, of_kind, pods
 from tests.prometheus import programs
 from tests.prometheus_rule import FILE, rendered
 
