@@ -61,7 +61,7 @@ class OneConnection:
 
 def _is_lost(connection: PoolConnection) -> bool:
     try:
-        return connection.is_closed()
+        return bool(connection.is_closed())
     except asyncpg.InterfaceError:  # the pool has taken a lost connection back
         return True
 

@@ -354,7 +354,8 @@ async def test_from_a_device_to_a_client(
         assert float(told.split()[1]) >= 10
         # without its connection for notifications the gateway makes another one, and commits go on
         await vessels.sql.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'biogate-news%'"
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and application_name like 'biogate-news%'"
         )
         for n in range(2):
             frame = {"t": int(time.time() * 1000), "v": {"ph": 20.0 + n, "do": 50.0}}

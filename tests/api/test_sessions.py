@@ -28,6 +28,7 @@ from tests.api.accounts import (
 )
 from tests.api.conform import conforms
 from tests.gateway.cell import eventually
+from tests.locks import waits_at_a_lock
 
 EVA = "eva@example.org"
 NAME = "__Host-biogate"
@@ -364,10 +365,3 @@ async def test_what_was_read_before_a_change_is_not_remembered_after_it(
         assert len(identities._known) == 0
         assert await me(client, headers) == 200
         assert len(identities._known) == 1
-
-
-async def waits_at_a_lock(database: asyncpg.Connection) -> bool:
-    query = (
-        "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')"
-    )
-    return bool(await database.fetchval(query))

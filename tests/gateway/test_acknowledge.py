@@ -18,12 +18,10 @@ from tests.conftest import Broker
 from tests.faults.proxy import Link, Mode, Network
 from tests.gateway.material import until
 from tests.gateway.test_path import frame, now_ms, publish, register
+from tests.locks import waits_at_a_lock
 from tests.processes import GatewayProcess
 
 RECEIPTS: dict[str, Any] = {"receipt_interval_s": 0.05}
-AT_A_LOCK = """
-select exists (select from pg_stat_activity where datname = current_database()
-                  and application_name like 'biogate-gateway%' and wait_event_type = 'Lock')"""
 
 
 @asynccontextmanager
@@ -80,7 +78,7 @@ async def test_a_gateway_that_dies_before_its_commit_has_acknowledged_nothing(
     messages = one_of_each_kind(t)
     async with nothing_commits(database_url):
         await publish(broker, messages)
-        await until(lambda: database.fetchval(AT_A_LOCK))
+        await until(lambda: waits_at_a_lock(database))
         await until(lambda: in_flight(gateway) == len(messages))
         assert gateway.metrics()["biogate_unacknowledged_messages"] == len(messages)
         await asyncio.sleep(5 * RECEIPTS["receipt_interval_s"])  # for a receipt that shall not come

@@ -23,6 +23,7 @@ from tests.conftest import Broker
 from tests.gateway.alarms.plant import Plant, evaluated, moment, now
 from tests.gateway.alarms.test_publish import observer
 from tests.gateway.material import settings, take_lead, until
+from tests.locks import waits_at_a_lock
 from tests.processes import AlarmsProcess
 
 AT = datetime(2026, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
@@ -180,15 +181,6 @@ async def stops_at(database_url: str, table: str) -> AsyncIterator[None]:
         await connection.close()
 
 
-async def at_a_lock(database: asyncpg.Connection) -> bool:
-    return bool(
-        await database.fetchval(
-            "select exists (select from pg_stat_activity where datname = current_database()"
-            " and wait_event_type = 'Lock')"
-        )
-    )
-
-
 async def nobody_takes_the_lead(database: asyncpg.Connection) -> None:
     async with database.transaction():
         await database.execute("set local lock_timeout = 50")
@@ -205,7 +197,7 @@ async def test_nobody_takes_the_lead_while_transitions_are_stored(
     watch = DeviceWatch(WatchedDevice(device_id, "vessel", 1, frozenset()))
     async with stops_at(database_url, "alarm_devices"):
         writing = asyncio.create_task(AlarmStore(pool, lead.epoch).write([watch]))
-        await until(lambda: at_a_lock(database))
+        await until(lambda: waits_at_a_lock(database))
         await nobody_takes_the_lead(database)
     await writing
 
@@ -224,7 +216,7 @@ async def test_who_has_lost_the_lead_publishes_no_state_any_more(
         await until(lambda: database.fetchval("select published_n = n from alarms"))
         async with stops_at(database_url, "alarms"):
             told.set()
-            await until(lambda: at_a_lock(database))
+            await until(lambda: waits_at_a_lock(database))
             await nobody_takes_the_lead(database)
         epoch = await database.fetchval(COUNT)
         await database.execute("update alarms set n = 2, state = 'acknowledged'")

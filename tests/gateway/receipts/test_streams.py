@@ -18,6 +18,7 @@ from gateway.receipts.receipts import LONGEST_S, MergeRate, Receipts
 from gateway.receipts.streams import OPEN_BOOTS, Streams
 from gateway.runtime.database import Pool
 from tests.gateway.material import NOW_MS, delivery, frames, settings, until
+from tests.locks import waits_at_a_lock
 
 
 @pytest.fixture
@@ -83,15 +84,6 @@ async def test_what_could_not_be_merged_is_merged_with_what_was_noted_meanwhile(
             await merging
     states = await streams.merge()
     assert {state.device: state.receipt for state in states} == {"r1": 3, "r2": 0, "r3": 0}
-
-
-async def waits_at_a_lock(database: asyncpg.Connection) -> bool:
-    return bool(
-        await database.fetchval(
-            "select exists (select from pg_stat_activity where datname = current_database()"
-            " and wait_event_type = 'Lock')"
-        )
-    )
 
 
 # -- when

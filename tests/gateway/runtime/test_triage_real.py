@@ -18,6 +18,7 @@ from tests.conftest import Broker, with_database
 from tests.gateway.material import admitted, counts, make_writer, settings, until
 from tests.gateway.runtime.outlived import items, outlives, own, role, told
 from tests.gateway.test_path import publish
+from tests.locks import waits_at_a_lock
 from tests.processes import GatewayProcess, wait_until
 
 __all__ = ["items", "own", "role"]
@@ -183,7 +184,7 @@ async def test_a_deadlock(pool: Pool, registry: Registry, items: list[Item], dat
     await database.execute("select from intake_totals for update")
     before = metrics.WRITE_FAILURES.labels("40P01")._value.get()
     writing = asyncio.create_task(make_writer(pool, registry).write(items))
-    await until(lambda: pool.fetchval("select count(*) from pg_stat_activity where wait_event_type = 'Lock'"))
+    await until(lambda: waits_at_a_lock(pool))
     await database.execute("lock table statuses in access exclusive mode")
     await transaction.commit()
     assert counts(await asyncio.wait_for(writing, 20)) == (20, 0, 0, 0)

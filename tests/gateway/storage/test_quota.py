@@ -23,8 +23,9 @@ from gateway.storage.transaction import store
 from gateway.storage.write import Writer
 from schema.reasons import Reason
 from tests.conftest import Broker
-from tests.gateway.material import DAY_MS, NOW_MS, counts, delivery, settings, totals
+from tests.gateway.material import DAY_MS, NOW_MS, counts, delivery, settings, totals, until
 from tests.gateway.steady import GoodDevice
+from tests.locks import waits_at_a_lock
 from tests.processes import GatewayProcess, wait_until
 
 
@@ -214,10 +215,7 @@ async def test_two_cells_that_store_the_same_message_count_it_once(
             poison(1).sha256,
         )
         writing = asyncio.create_task(store(pool, registry, "main", [poison(1), poison(2)], conflicting=False))
-        while not await pool.fetchval(
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-        ):
-            await asyncio.sleep(0.01)
+        await until(lambda: waits_at_a_lock(pool))
     assert counts(await writing) == (0, 1, 1, 0)
     assert (await writing).reasons[Reason.MALFORMED] == 1
 

@@ -37,9 +37,9 @@ from tests.gateway.material import (
     totals,
     until,
 )
+from tests.locks import AT_A_LOCK, waits_at_a_lock
 
 AT_COMMIT = "select pid from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'"
-AT_A_LOCK = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 
 
 class Proxy:
@@ -201,7 +201,7 @@ async def test_a_connection_killed_while_writing_costs_nothing(
         writing = asyncio.create_task(make_writer(pool, registry, troubles).write(sent))
         for _ in range(3):
             troubles.clear()
-            await until(lambda: pool.fetchval(AT_A_LOCK))
+            await until(lambda: waits_at_a_lock(pool))
             await pool.execute(f"select pg_terminate_backend(pid) from ({AT_A_LOCK}) as writing")
             await until(lambda: troubles)
     assert counts(await writing) == (100, 0, 0, 0)
@@ -273,7 +273,7 @@ async def test_nothing_of_a_batch_is_stored_when_the_writer_is_cancelled(
     async with database.transaction():
         await database.execute("select from intake_totals for update")
         writing = asyncio.create_task(store(pool, registry, "main", sent, conflicting=False))
-        await until(lambda: database.fetchval(AT_A_LOCK))
+        await until(lambda: waits_at_a_lock(database))
         writing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await writing

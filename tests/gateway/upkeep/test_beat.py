@@ -11,6 +11,7 @@ import asyncpg
 from gateway.broker.client import MqttClient
 from tests.conftest import Broker
 from tests.gateway.cell import eventually
+from tests.locks import waits_at_a_lock
 from tests.processes import GatewayProcess
 
 
@@ -60,8 +61,7 @@ async def test_nothing_is_told_while_frames_cannot_be_stored(
         await locker.execute("lock table frames in access exclusive mode")
         published = time.time()
         await publish(broker)
-        waiting = "select exists (select from pg_stat_activity where wait_event_type = 'Lock')"
-        await eventually(lambda: database.fetchval(waiting), 20)
+        await eventually(lambda: waits_at_a_lock(database), 20)
         last = await beat(database)
         assert last is not None
         assert before.settled_until <= last.settled_until <= published + 1

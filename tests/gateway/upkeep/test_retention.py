@@ -18,6 +18,7 @@ from tests.api.accounts import organization
 from tests.conftest import Broker
 from tests.gateway.cell import eventually
 from tests.gateway.material import settings
+from tests.locks import waits_at_a_lock
 from tests.processes import GatewayProcess, wait_until
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -223,8 +224,7 @@ async def test_a_hold_that_is_made_while_a_chunk_is_about_to_go_keeps_it(
     await database.execute(HELD, now - 81 * DAY, now - 79 * DAY)  # the first to go
 
     looking = asyncio.create_task(Retention(settings(retention_frames_days=30), pool, asyncio.Event()).look(now))
-    waiting = "select exists (select from pg_locks where relation = 'retention_holds'::regclass and not granted)"
-    await eventually(lambda: pool.fetchval(waiting), 10)
+    await eventually(lambda: waits_at_a_lock(database), 10)
     await making.commit()
     await looking
 
