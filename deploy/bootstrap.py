@@ -1,4 +1,5 @@
-"""Make ready what `make up` and `make test` need: Debian packages, the virtual environment, the private Debian root.
+"""Make ready what `make up` and `make test` need: Debian packages, the virtual environment, the private Debian root,
+and the files of others that the pages load.
 
 Runs under the machine's own Python, before there is a virtual environment: standard library only. Python packages come
 from the locks, by uv, and from nowhere else. Does nothing, in a tenth of a second, when all is there.
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from deploy import assets
 from deploy.lock import DEVELOPMENT, UV, install_uv, logged
 from deploy.stack import choose, root
 from deploy.stack.errors import StackError, tail, with_log
@@ -68,6 +70,8 @@ def set_up() -> None:
         if VENV.exists():
             require_idle("pyproject.toml or a lock has changed, and .venv is to be built anew")
         jobs["Python packages in .venv"] = (LOGS / "venv.log", lambda log: build_venv(log, wanted))
+    if not assets.are_current():
+        jobs["htmx and uPlot for the pages"] = (LOGS / "assets.log", assets.fetch)
     if jobs:
         in_parallel(jobs)
 
