@@ -40,7 +40,7 @@ async def link(sql: asyncpg.Connection, code: str = "CODE", lasts: timedelta = t
 
 
 async def actions(sql: asyncpg.Connection) -> list[str]:
-    return [row["action"] for row in await sql.fetch("select action from audit order by event_id")]
+    return [row["action"] for row in await sql.fetch("select action from audit order by n")]
 
 
 async def test_who_is_not_logged_in_is_led_to_the_log_in_and_back(site: httpx2.AsyncClient) -> None:
