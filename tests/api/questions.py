@@ -29,7 +29,6 @@ PLAIN = (
     "GET /docs",
     "GET /docs/oauth2-redirect",
     "GET /redoc",
-    "GET /reset",
 )
 """What shows the description, which is the same for everyone."""
 ASSETS = "/static-offline-docs"
