@@ -25,6 +25,7 @@ from api.live.hub import Feed, FeedListener
 from api.live.presence import PresenceFeed
 from api.live.telemetry import TelemetryFeed
 from api.notices import Notices
+from api.pages import errors as page_errors
 from api.routes import (
     PREFIX,
     accounts,
@@ -126,17 +127,17 @@ def create_app(settings: ApiSettings) -> FastAPI:
         redirect_slashes=False,  # to where the Host header says
     )
     app.state.services = services
-    errors.install(app, DESCRIBED)
+    errors.install(app, DESCRIBED, page_errors.answer)
     for module in ROUTES:  # by `include_router` FastAPI would make each route once more, at the first request: 0.1 s
         app.router.routes.extend(module.router.routes)
-    app.add_api_route("/reset", pages.reset, include_in_schema=False)
+    pages.install(app)
     app.router.routes.insert(0, Fixed("/health", operation.ALIVE))
     bodies = {
         f"{PREFIX}/serials": MOST_BYTES,
         f"{PREFIX}/alarm-rules.yaml": files.MAX_BYTES,
         f"{PREFIX}/imports": settings.api_import_bytes,
     }
-    app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies)
+    app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies, answer=page_errors.answer)
     if settings.api_cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.api_cors_origins.split(","), **CORS)
     describe = app.openapi

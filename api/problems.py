@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -98,6 +98,14 @@ class BadParameter(ApiError):
         super().__init__(f"{parameter}: {detail}", errors=[{"parameter": parameter, "detail": detail}], **members)
 
 
+class BadParameters(BadParameter):
+    """Several at once; each has `parameter` and `detail`."""
+
+    def __init__(self, found: Sequence[Mapping[str, Any]]) -> None:
+        detail = "; ".join(f"{one['parameter']}: {one['detail']}" for one in found)
+        ApiError.__init__(self, detail, errors=list(found))
+
+
 class TooMuch(ApiError):
     """An answer over a limit; `bucket` names a width that fits, where there is one."""
 
@@ -135,3 +143,10 @@ def fields(slug: str, title: str, status: int, detail: str, instance: str) -> di
 def fields_of(status: HTTPStatus, detail: str, instance: str) -> dict[str, Any]:
     """The same for a problem that HTTP itself has a name for."""
     return fields(status.phrase.lower().replace(" ", "-"), status.phrase, int(status), detail, instance)
+
+
+def of_status(status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None) -> ApiError:
+    """Return a problem that HTTP itself has a name for."""
+    named = {"status": int(status), "slug": status.phrase.lower().replace(" ", "-"), "title": status.phrase}
+    kind: type[ApiError] = type("HttpError", (ApiError,), named)
+    return kind(detail, headers=headers)

@@ -1,4 +1,5 @@
-"""Make ready what `make up` and `make test` need: Debian packages, the virtual environment, the private Debian root.
+"""Make ready what `make up` and `make test` need: Debian packages, the virtual environment, the private Debian root,
+and the files of others that the pages load.
 
 Runs under the machine's own Python, before there is a virtual environment: standard library only. Python packages come
 from the locks, by uv, and from nowhere else. Does nothing, in a tenth of a second, when all is there.
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from deploy import assets
 from deploy.lock import DEVELOPMENT, UV, install_uv, logged
 from deploy.stack import choose, root
 from deploy.stack.errors import StackError, tail, with_log
@@ -27,15 +29,20 @@ from deploy.stack.process import run_logged, try_lock
 
 VENV = CHECKOUT / ".venv"
 STAMP = VENV / "biogate-stamp"
+BROWSER = ["chromium", "fonts-dejavu-core"]
+"""Debian packages that the tests of pages need: 15 s."""
 LOGS = STACK / "log" / "setup"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 def main() -> int:
+    """Make all ready; with the argument `browser`, also the browser of the tests of pages."""
     try:
         STACK.mkdir(exist_ok=True)
         alone()
         set_up()
+        if sys.argv[1:] == ["browser"] and shutil.which(BROWSER[0]) is None:
+            install_packages(BROWSER)
     except StackError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -68,6 +75,8 @@ def set_up() -> None:
         if VENV.exists():
             require_idle("pyproject.toml or a lock has changed, and .venv is to be built anew")
         jobs["Python packages in .venv"] = (LOGS / "venv.log", lambda log: build_venv(log, wanted))
+    if not assets.are_current():
+        jobs["htmx and uPlot for the pages"] = (LOGS / "assets.log", assets.fetch)
     if jobs:
         in_parallel(jobs)
 

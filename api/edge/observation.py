@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics
@@ -21,7 +22,7 @@ from api.edge import limits
 from api.edge.headers import SecurityHeaders
 from api.edge.limits import FREE
 from api.edge.logs import AccessLog
-from api.http.errors import document
+from api.http.errors import ErrorAnswer
 from api.problems import INTERNAL, ApiError, BadRequest, TooLarge, TooMany
 from api.settings import ApiSettings
 from api.trace import CURRENT, Trace
@@ -41,9 +42,15 @@ class Observer:
     """ASGI middleware. An answer that breaks off is left unfinished, so that the client sees it."""
 
     def __init__(
-        self, app: ASGIApp, settings: ApiSettings, headers: SecurityHeaders, bodies: Mapping[str, int]
+        self,
+        app: ASGIApp,
+        settings: ApiSettings,
+        headers: SecurityHeaders,
+        bodies: Mapping[str, int],
+        answer: ErrorAnswer,
     ) -> None:
-        """`bodies`: most bytes of a body at addresses where it is not the setting's."""
+        """`bodies`: most bytes of a body where it is not the setting's. `answer`: what an error becomes."""
+        self._answer = answer
         self._app = app
         self._headers = headers
         self._bodies, self._most_body = bodies, settings.api_body_limit
@@ -79,7 +86,7 @@ class Observer:
             await send(message)
 
         try:
-            await (self._app if refused is None else document(scope["path"], refused))(scope, receive, noted)
+            await (self._app if refused is None else self.problem(scope, refused))(scope, receive, noted)
         finally:
             self.settle(scope)
 
@@ -98,6 +105,10 @@ class Observer:
         if not length.isdigit() or len(length) > 18 or int(length) > self.most_body(scope["path"]):
             return too_large(self.most_body(scope["path"]))
         return None if scope["path"] in FREE else self._over_limit(scope)
+
+    def problem(self, scope: Scope, error: ApiError) -> Response:
+        """Return the answer to a request that ends with this error."""
+        return self._answer(HTTPConnection(scope), error)
 
     def most_body(self, path: str) -> int:
         return self._bodies.get(path, self._most_body)
@@ -190,7 +201,7 @@ class Exchange:
         try:
             refused = observer.refusal(scope, headers)
             if refused is not None:
-                await document(scope["path"], refused)(scope, receive, send)
+                await observer.problem(scope, refused)(scope, receive, send)
             else:
                 await observer._app(scope, receive, send)
         except (HeadBodySkipped, ClientDisconnect):
@@ -204,7 +215,7 @@ class Exchange:
             else:
                 error = None if isinstance(unexpected, ApiError) else unexpected
                 problem = unexpected if isinstance(unexpected, ApiError) else ApiError(INTERNAL)
-                await document(scope["path"], problem)(scope, receive, send)
+                await observer.problem(scope, problem)(scope, receive, send)
         finally:
             observer.settle(scope)
             observer.record(self, time.perf_counter() - self._begun, error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -13,39 +13,34 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
-from api.problems import MEDIA_TYPE, ApiError, BadParameter, fields, fields_of
+from api.problems import MEDIA_TYPE, ApiError, BadParameters, fields, of_status
 from api.trace import CURRENT
 from schema.patterns import PATTERNS
 
+ErrorAnswer = Callable[[HTTPConnection, ApiError], Response]
 
-def document(request_path: str, error: ApiError) -> Response:
-    """The answer to a request that ended with this error."""
-    content = fields(error.slug, error.title, error.status, error.detail, request_path) | error.members
+
+def document(connection: HTTPConnection, error: ApiError) -> Response:
+    """Return the problem document for a request that ended with this error."""
+    content = fields(error.slug, error.title, error.status, error.detail, connection.url.path) | error.members
     trace = CURRENT.get()
     if trace is not None and error.status >= 500:
         content["request_id"] = trace.request_id
-    return _answer(content, error.headers)
+    return Response(msgspec.json.encode(content), error.status, headers=error.headers, media_type=MEDIA_TYPE)
 
 
-def _answer(content: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(content), content["status"], headers=headers, media_type=MEDIA_TYPE)
-
-
-def install(app: FastAPI, routes: Sequence[APIRoute]) -> None:
-    """Answer every error the routes can raise with a problem document; a socket's, instead of accepting it. (500 is
-    answered by the observer.)"""
+def install(app: FastAPI, routes: Sequence[APIRoute], answer: ErrorAnswer) -> None:
+    """Answer every error the routes can raise by `answer`; a socket's, instead of accepting it. (500 is answered by the
+    observer.)"""
 
     @app.exception_handler(ApiError)
     async def api_error(request: HTTPConnection, error: ApiError) -> Response:
-        return document(request.url.path, error)
+        return answer(request, error)
 
     @app.exception_handler(WebSocketRequestValidationError)
     @app.exception_handler(RequestValidationError)
     async def validation_error(request: HTTPConnection, error: ValidationException) -> Response:
-        found = [_plain(one) for one in error.errors()]
-        detail = "; ".join(f"{one['parameter']}: {one['detail']}" for one in found)
-        kind = BadParameter
-        return _answer(fields(kind.slug, kind.title, kind.status, detail, request.url.path) | {"errors": found})
+        return answer(request, BadParameters([_plain(one) for one in error.errors()]))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -60,7 +55,7 @@ def install(app: FastAPI, routes: Sequence[APIRoute]) -> None:
             detail = f"{request.method} does not work here; use {allowed}"
         else:
             detail = str(error.detail)
-        return _answer(fields_of(status, detail, request.url.path), error.headers)
+        return answer(request, of_status(status, detail, error.headers))
 
 
 def _methods(routes: Sequence[APIRoute], path: str) -> set[str]:

@@ -1,14 +1,21 @@
-"""The pages for people that the API itself serves; what they may load and run is in `api/edge/headers.py`."""
+"""The pages for people: HTML made here, with htmx, uPlot and modules of ours in `static/`. A page works without
+JavaScript as far as lists and forms go; what it may load is in `api/edge/headers.py`."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from fastapi import FastAPI
+from starlette.routing import Route
 
-from fastapi.responses import HTMLResponse
+from api.pages import entrance, me, organization, plant, shell
+from api.pages.page import environment, static_files
+from api.pages.static import PREFIX
 
-RESET = (Path(__file__).parent / "reset.html").read_text()
+ROUTERS = (plant.router, shell.router, organization.router, me.router, me.invited_router, entrance.router)
 
 
-async def reset() -> HTMLResponse:
-    """The page behind the link of an admin, which asks for a new password."""
-    return HTMLResponse(RESET)
+def install(app: FastAPI) -> None:
+    """Add the pages to the application. Raises MissingFile."""
+    environment()
+    app.router.routes.append(Route(f"{PREFIX}{{digest}}/{{name:path}}", static_files().answer, methods=["GET"]))
+    for router in ROUTERS:
+        app.router.routes.extend(router.routes)

@@ -75,6 +75,17 @@ async def log_in(
     return session_id
 
 
+async def log_in_by_link(
+    accounts: Database, code: bytes, token: str, expires_at: datetime, *, agent: str, address: str, network: str
+) -> tuple[int, asyncpg.Record]:
+    """Use a link up and open a browser's session; returns its id and the account. Raises NotFound."""
+    async with accounts.change() as connection:
+        row = await connection.fetchrow(SQL["log_in_by_link"], code, hashed(token), expires_at, agent, address, network)
+    if row is None:
+        raise NotFound("this link is none, was used before, or has expired: ask for another, or log in")
+    return row["session_id"], await account_of(accounts, row["user_id"])
+
+
 async def session_renew(
     accounts: Database, token: RefreshToken, expires_at: datetime
 ) -> tuple[int, int, RefreshToken] | None:

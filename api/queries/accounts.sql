@@ -25,6 +25,10 @@ select name, expires_at from key($1);
 -- $1 user, $2 password hash, $3 kind, $4 family hash or null, $5 token hash, $6 until, $7 agent, $8 address, $9 network
 select log_in($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
+-- name: log_in_by_link
+-- $1 code hash, $2 token hash, $3 until, $4 agent, $5 address, $6 network
+select session_id, user_id from log_in_by_link($1, $2, $3, $4, $5, $6);
+
 -- name: session_chain
 select session_chain($1);
 

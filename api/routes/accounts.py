@@ -6,19 +6,18 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-import asyncpg
 import structlog
 from fastapi import Path, Request, Response
 
-from api import metrics, problems
-from api.access.attempts import address, network
-from api.access.guard import Accounts, Caller, Person, from_own_page
-from api.access.tokens import RefreshToken, access_token, code_hash, new_token
+from api import entrance, problems
+from api.access.guard import Accounts, Caller, Person
+from api.access.tokens import RefreshToken, access_token, code_hash
+from api.entrance import set_cookie
 from api.http import answers, description
 from api.http.answers import JsonOnly
 from api.http.bodies import MOST_BYTES, body, described, order
 from api.http.description import ok
-from api.problems import Forbidden, NotFound, Unauthorized
+from api.problems import NotFound, Unauthorized
 from api.queries import accounts as queries
 from api.queries import organizations
 from api.routes import PREFIX, Router
@@ -30,10 +29,6 @@ from schema import times
 router = Router("accounts", prefix=f"{PREFIX}/auth")
 log = structlog.get_logger("api")
 
-LONGEST_AGENT = 200
-BROWSER_DAYS = 1.0
-"""The longest session of a browser that is not to be remembered, for one that nobody closes."""
-WRONG = "there is no such account, or the password is wrong"
 SESSION_ID = Path(ge=1, lt=2**63, description="`session_id` in the list", examples=[4711])
 
 
@@ -46,24 +41,7 @@ SESSION_ID = Path(ge=1, lt=2**63, description="`session_id` in the list", exampl
     openapi_extra=described(Registration),
 )
 async def register(request: Request, app: App, database: Accounts) -> Response:
-    given = await order(request, Registration)
-    allowed = app.settings.api_registration
-    if allowed == "auto":
-        allowed = "invitation" if await queries.has_admin(database) else "open"
-    if allowed == "closed":
-        raise Forbidden("only the operator of the installation makes accounts: biogate accounts user")
-    if allowed == "invitation" and given.code is None:
-        raise Forbidden("accounts are for people with an invitation: send its code")
-    async with app.attempts.attempt(request, "registration") as attempt:
-        attempt.failed()  # in any case: to register costs us as much as to guess
-        password_hash = await app.passwords.hash_new(given.password, "password", given.email, given.name)
-        code = None if given.code is None else code_hash(given.code.get_secret_value())
-        user_id = await queries.create(database, given.email, given.name, password_hash, code)
-    joined = None
-    if code is not None:
-        [membership] = await organizations.memberships(database, user_id)
-        joined = membership.organization
-    made = shapes.Account(user_id=user_id, email=given.email, name=given.name, organization=joined)
+    made = await entrance.register(request, app, database, await order(request, Registration))
     return answers.json(made, 201)
 
 
@@ -74,57 +52,16 @@ async def register(request: Request, app: App, database: Accounts) -> Response:
     openapi_extra=described(LogIn),
 )
 async def login(request: Request, app: App, database: Accounts) -> Response:
-    given = await order(request, LogIn)
-    if given.kind == "browser":
-        from_own_page(request)  # or somebody could log others in as himself, and see what they then do
-    days = app.settings.api_session_days
-    if given.kind == "browser" and not given.remember_me:
-        days = min(days, BROWSER_DAYS)
-    until = datetime.now(UTC) + timedelta(days=days)
-    token = RefreshToken.new() if given.kind == "program" else new_token()
-    for _ in range(2):  # again if another log-in has hashed the password anew meanwhile
-        account = await _proven(request, app, database, given)
-        password_hash = account["password_hash"]
-        if app.passwords.is_outdated(password_hash):
-            password_hash = await app.passwords.hash(given.password)
-            await queries.password_rehash(database, account, password_hash)
-        session_id = await queries.log_in(
-            database,
-            account,
-            token,
-            until,
-            password_hash=password_hash,
-            agent=request.headers.get("user-agent", "")[:LONGEST_AGENT],
-            address=address(request),
-            network=network(request),
-        )
-        if session_id is not None:
-            break
-    else:
-        raise Unauthorized("the account has changed meanwhile: log in again", headers=problems.CHALLENGE)
-    metrics.LOGINS.labels("success").inc()
-    log.info("logged in", user=account["user_id"], address=address(request), kind=given.kind)
-    user = shapes.User.of(account)
-    if isinstance(token, RefreshToken):
-        return _tokens(app, session_id, user, token, until)
-    shown = shapes.LoggedIn(kind="browser", session_id=session_id, user=user, expires_at=times.text(until))
+    opened = await entrance.log_in(request, app, database, given := await order(request, LogIn))
+    user = shapes.User.of(opened.account)
+    if isinstance(opened.token, RefreshToken):
+        return _tokens(app, opened.session_id, user, opened.token, opened.until)
+    shown = shapes.LoggedIn(
+        kind="browser", session_id=opened.session_id, user=user, expires_at=times.text(opened.until)
+    )
     answer = answers.json(shown)
-    _set_cookie(app, answer, token, round(days * 86400) if given.remember_me else None)
+    set_cookie(app, answer, opened.token, round(opened.days * 86400) if given.remember_me else None)
     return answer
-
-
-async def _proven(request: Request, app: Services, database: Accounts, given: LogIn) -> asyncpg.Record:
-    """Return the account whose password was given. Raises Unauthorized; and TooMany after too many failures."""
-    account = await queries.log_in_account(database, given.email, network(request))
-    async with app.attempts.attempt(request, "log-in", given.email, known=account["known"]) as attempt:
-        right = await app.passwords.matches(given.password, account["password_hash"], account["rounds"])
-        if not right or account["disabled"]:
-            attempt.failed()
-            metrics.LOGINS.labels("failure").inc()
-            log.warning("log-in failed", user=account["user_id"], address=address(request))
-            await queries.log_in_failed(database, account["user_id"], address(request))
-            raise Unauthorized(WRONG, headers=problems.CHALLENGE)
-    return account
 
 
 @router.post(
@@ -163,7 +100,7 @@ async def logout(request: Request, app: App, database: Accounts, person: Person)
     app.identities.forget()
     answer = Response(status_code=204)
     if person.kind == "browser":
-        _set_cookie(app, answer, "", 0)
+        set_cookie(app, answer, "", 0)
     return answer
 
 
@@ -202,19 +139,7 @@ async def me(app: App, database: Accounts, principal: Caller, _: JsonOnly) -> Re
     openapi_extra=described(PasswordChange),
 )
 async def password(request: Request, app: App, database: Accounts, person: Person) -> Response:
-    assert person.user_id is not None
-    given = await order(request, PasswordChange)
-    own = f"{person.user_id} session {person.session_id}"  # or strangers who guess could lock the person out
-    async with app.attempts.attempt(request, "password", own) as attempt:
-        account = await queries.account_of(database, person.user_id)
-        if not await app.passwords.matches(given.old, account["password_hash"]):
-            attempt.failed()
-            metrics.LOGINS.labels("failure").inc()
-            log.warning("password change failed", user=person.user_id, address=address(request))
-            raise Forbidden("the old password is wrong")
-    password_hash = await app.passwords.hash_new(given.new, "new", account["email"], account["name"])
-    await queries.password_change(database, account, password_hash, person.session_id)
-    app.identities.forget()
+    await entrance.change_password(request, app, database, person, await order(request, PasswordChange))
     return Response(status_code=204)
 
 
@@ -278,18 +203,4 @@ def _tokens(app: Services, session_id: int, user: shapes.User, token: RefreshTok
             expires_in=int(seconds),
             refresh_token=str(token),
         )
-    )
-
-
-def _set_cookie(app: Services, answer: Response, value: str, seconds: int | None) -> None:
-    """Set the session cookie: for this host, not for scripts, and of requests from other sites only for links. With
-    None for the seconds, it ends with the browser."""
-    answer.set_cookie(
-        app.cookie,
-        value,
-        max_age=seconds,
-        path="/",
-        secure=not app.settings.api_insecure_cookie,
-        httponly=True,
-        samesite="lax",
     )

@@ -50,6 +50,11 @@ class Paths:
         return self._own("key")
 
     @property
+    def link(self) -> Path:
+        """The link that logs a browser in once; each start makes a new one."""
+        return self._own("link")
+
+    @property
     def env(self) -> Path:
         """The endpoints as shell assignments, there only while the stack runs."""
         return self._own("env")

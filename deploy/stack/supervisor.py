@@ -41,6 +41,8 @@ OTHER_LOGIN = ("BIOGATE_MQTT_USERNAME", "BIOGATE_MQTT_PASSWORD")
 """Variables for a broker of the user's own; our broker has other logins."""
 KEY = ("key", "--name", "make up", "--organization", "main", "--role", "admin", "--replace")
 """Arguments that make the admin key of the user who has the checkout. Each start makes a new one."""
+PERSON = "admin@localhost"
+"""Who is logged in by the link that a start prints."""
 API_LOGIN = "biogate_web"
 PARTS = {
     "API": ("BIOGATE_API", 8000),
@@ -121,11 +123,14 @@ class Supervisor:
             **{f"{prefix}_HOST": ports.LOOPBACK for prefix, _ in PARTS.values()},
             **{f"{prefix}_PORT": str(at[part]) for part, (prefix, _) in PARTS.items()},
             "BIOGATE_JOBS_DIR": self.environment.get("BIOGATE_JOBS_DIR") or str(DATA / self.paths.name / "jobs"),
+            "BIOGATE_API_INSECURE_COOKIE": self.environment.get("BIOGATE_API_INSECURE_COOKIE") or "true",  # plain HTTP
             "PYTHONUNBUFFERED": "1",
             **self._broker_conf(),
         }
         self._once("migrations", ["migrate"], environment)
         self._once("API key", ["accounts", *KEY, "--to", str(self.paths.key)], environment)
+        link = ["link", PERSON, "--url", api, "--hours", "24", "--to", str(self.paths.link), "--why", "make up"]
+        self._once("link", ["accounts", *link], environment)
         plant = Plant(self.paths, self.devices, self.rate, self.endpoints.access)
         if self.devices:
             self._admit(plant.admission(), environment)

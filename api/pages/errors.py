@@ -1,0 +1,35 @@
+"""What an error becomes: for people a page that says what to do, for programs a problem document."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
+from starlette.requests import HTTPConnection
+
+from api.edge.headers import is_for_people
+from api.http.errors import document
+from api.pages.page import is_partial, render
+from api.problems import ApiError, Unauthorized
+from api.trace import CURRENT
+
+
+def answer(connection: HTTPConnection, error: ApiError) -> Response:
+    """Answer a request that ended with this error: with a page if it was for one, else with a problem document."""
+    if connection.scope["type"] != "http" or not is_for_people(connection.scope["path"]):
+        return document(connection, error)
+    request = Request(connection.scope)
+    if isinstance(error, Unauthorized):
+        if is_partial(request):
+            return Response(status_code=204, headers={"HX-Redirect": "/login"})
+        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/login?next={quote(asked)}" if request.method == "GET" else "/login", 303)
+    trace = CURRENT.get()
+    number = trace.request_id if trace is not None and error.status >= 500 else None
+    values = {"title": error.title, "detail": error.detail, "number": number}
+    headers = dict(error.headers or {})
+    if is_partial(request):
+        headers |= {"HX-Retarget": "#problem", "HX-Reswap": "innerHTML"}
+        return render("partials/problem.html", error.status, headers, **values)
+    return render("pages/error.html", error.status, headers, **values)

@@ -1,0 +1,69 @@
+"""How pages write numbers, times and names: the filters of the templates."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+from markupsafe import Markup, escape
+
+from schema import times
+
+NONE = "–"
+DIGITS = 4
+"""Digits of a number of which nobody has said how many decimals are worth showing."""
+WORDS = {"dissolved_oxygen": "DO", "ph": "pH", "rq": "RQ", "otr": "OTR", "ctr": "CTR", "redox": "Redox"}
+"""Channels whose usual name is not made of the words of the stored one."""
+
+
+def number(value: float | None, decimals: int | None = None) -> str:
+    """Return a number for people; a dash for none."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if decimals is None:
+        size = 0 if value == 0 else math.floor(math.log10(abs(value)))
+        if not -4 <= size < 9:
+            return f"{value:.{DIGITS - 1}g}"
+        decimals = max(0, DIGITS - 1 - max(size, 0))
+        return f"{value:.{decimals}f}".rstrip("0").rstrip(".") if decimals else f"{value:.0f}"
+    return f"{value:.{decimals}f}"
+
+
+def channel(name: str, title: str | None = None) -> str:
+    """Return what people call a channel."""
+    return title or WORDS.get(name) or name.replace("_", " ").capitalize()
+
+
+def moment(when: datetime | str | None, form: str = "time") -> Markup:
+    """Return an instant (ISO 8601 in UTC) as an element that the browser rewrites in the reader's zone; without
+    JavaScript it says UTC. `form`: `time` is the time of the day, and before
+    today the date; `date`; `full`."""
+    if when is None:
+        return escape(NONE)
+    text = when if isinstance(when, str) else times.text(when)
+    said = f"{text[:10]} {text[11:19]} UTC"
+    return Markup('<time datetime="{}" data-form="{}" title="{}">{}</time>').format(text, form, said, said)
+
+
+def since(begin: datetime | str | None, now: datetime | None = None) -> str:
+    """Return how long ago an instant was, in the two largest units; empty for none."""
+    if begin is None:
+        return ""
+    instant = times.parse_instant(begin) if isinstance(begin, str) else begin
+    return lasting((now or datetime.now(UTC)) - instant)
+
+
+def lasting(span: timedelta) -> str:
+    """Return a duration in its two largest units."""
+    seconds = max(0, round(span.total_seconds()))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60:02d} min" if hours < 240 else f"{days} d {hours % 24} h"
+
+
+def plural(count: int, one: str, many: str | None = None) -> Markup:
+    """Return a count with its noun."""
+    return Markup("<b>{}</b> {}").format(count, escape(one if count == 1 else many or f"{one}s"))
