@@ -9,12 +9,15 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from starlette.routing import Route
 
-from api.pages import entrance, plant, shell, vessel, vessel_acts, vessel_channels
+from api.pages import entrance, me, organization, plant, shell, vessel, vessel_acts, vessel_channels
 from api.pages.page import environment, static_files
 from api.pages.static import PREFIX
 
 RESET = (Path(__file__).parent / "reset.html").read_text()
-ROUTERS = (plant.router, vessel.router, vessel_acts.router, vessel_channels.router, shell.router, entrance.router)
+ROUTERS = (
+    *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, shell.router),
+    *(organization.router, me.router, me.invited_router, entrance.router),
+)
 
 
 async def reset() -> HTMLResponse:

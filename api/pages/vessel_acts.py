@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import from_json
 
@@ -15,7 +15,7 @@ from api.access.roles import Role, Scope
 from api.database import Database
 from api.http.bodies import unambiguous
 from api.http.parameters import DeviceName, Duration, NoParameters, Words
-from api.pages.page import OrganizationPage, Page, PageRouter, form
+from api.pages.page import OrganizationPage, Page, PageRouter
 from api.problems import BadParameter, NotFound
 from api.queries import annotations as written
 from api.queries import commands, devices
@@ -112,26 +112,24 @@ async def newest_commands(
 
 
 @router.post("/setpoint", dependencies=[COMMAND])
-async def set_point(request: Request, page: OrganizationPage, database: Db, device: DeviceName) -> Response:
-    given = await form(request, SetpointForm)
+async def set_point(page: OrganizationPage, database: Db, device: DeviceName) -> Response:
+    given = await page.form(SetpointForm)
     order = given.order("setpoint", {"channel": given.channel, "value": given.value})
     await commands.request(database, device, order, page.member.who, given.key)
     return page.done(f"{device} is asked to set {given.channel} to {given.value:g}.", f"vessels/{device}")
 
 
 @router.post("/commands", dependencies=[COMMAND])
-async def command(request: Request, page: OrganizationPage, database: Db, device: DeviceName) -> Response:
-    given = await form(request, CommandForm)
+async def command(page: OrganizationPage, database: Db, device: DeviceName) -> Response:
+    given = await page.form(CommandForm)
     order = given.order(given.name, given.parsed())
     await commands.request(database, device, order, page.member.who, given.key)
     return page.done(f"{device} is asked to {given.name}.", f"vessels/{device}")
 
 
 @router.post("/commands/{command}/cancel", dependencies=[COMMAND])
-async def cancel(
-    request: Request, page: OrganizationPage, database: Db, *, device: DeviceName, command: UUID
-) -> Response:
-    given = await form(request, WhyForm)
+async def cancel(page: OrganizationPage, database: Db, *, device: DeviceName, command: UUID) -> Response:
+    given = await page.form(WhyForm)
     if (await commands.one(database, command)).device != device:
         raise NotFound(f"there is no command {command} to {device}")
     found = await commands.cancel(database, command, page.member.who, given.why)
@@ -139,16 +137,14 @@ async def cancel(
 
 
 @router.post("/notes", dependencies=[NOTE])
-async def note(request: Request, page: OrganizationPage, database: Db, device: DeviceName) -> Response:
-    given = await form(request, NewAnnotation)
+async def note(page: OrganizationPage, database: Db, device: DeviceName) -> Response:
+    given = await page.form(NewAnnotation)
     await written.add(database, device, (given.begins, given.ends), given.text, page.member.who)
     return page.done("The note is saved.", f"vessels/{device}")
 
 
 @router.post("/notes/{number}/withdraw", dependencies=[NOTE])
-async def withdraw(
-    request: Request, page: OrganizationPage, database: Db, *, device: DeviceName, number: Ended
-) -> Response:
-    given = await form(request, WhyForm)
+async def withdraw(page: OrganizationPage, database: Db, *, device: DeviceName, number: Ended) -> Response:
+    given = await page.form(WhyForm)
     await written.withdraw(database, device, number, page.member.who, given.why)
     return page.done("The note is withdrawn.", f"vessels/{device}")

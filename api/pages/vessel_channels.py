@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http.parameters import DeviceName, NoParameters, Words
-from api.pages.page import OrganizationPage, PageRouter, form, is_partial
+from api.pages.page import OrganizationPage, PageRouter, is_partial
 from api.problems import BadParameter
 from api.queries import channels as queries
 from api.queries import devices
@@ -81,10 +81,8 @@ async def one(
 
 
 @router.post("/{channel}", dependencies=[CHANGE])
-async def change(
-    request: Request, page: OrganizationPage, database: Db, *, device: DeviceName, channel: ChannelName
-) -> Response:
-    given, which = await form(request, ChannelForm), Which(channel, device)
+async def change(page: OrganizationPage, database: Db, *, device: DeviceName, channel: ChannelName) -> Response:
+    given, which = await page.form(ChannelForm), Which(channel, device)
     before = await queries.detail(database, which)
     after = await queries.describe(database, which, given.change(before), given.version, page.member.who)
     return page.done("; ".join([f"{channel} is changed", *after.warnings]) + ".", f"vessels/{device}/channels")
