@@ -135,12 +135,13 @@ def charts(terms: Mapping[str, ChannelTerms], wanted: Sequence[str], joined: Seq
 def inoculated(phases: Sequence[PhaseBegin]) -> datetime | None:
     """Return the begin of the newest inoculation, or if no phase is called so, of the first phase of the newest run:
     one begins where a phase comes back. None without phases."""
+    named = [one.since for one in phases if one.phase.lower() == INOCULATION]
+    if named:
+        return named[-1]
     run: dict[str, datetime] = {}
-    for one in reversed(phases):
-        if one.phase.lower() == INOCULATION:
-            return one.since
-        if one.phase in run and not any(other.phase.lower() == INOCULATION for other in phases):
-            break
+    for one in phases:
+        if one.phase in run:
+            run.clear()
         run[one.phase] = one.since
     return min(run.values(), default=None)
 
