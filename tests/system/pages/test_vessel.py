@@ -186,7 +186,7 @@ async def test_the_channels_of_a_vessel_have_no_barriers(vessel: Site, eva: Visi
     await eva.finds_no_barrier()
     await eva.page.get_by_role("button", name="Change").click()
     await expect(eva.page.locator("#said")).to_contain_text("temperature is changed.")
-    await expect(eva.page.locator("[name=version]")).to_have_value("1")  # the form is read anew
+    await expect(eva.page.locator("[name=version]")).to_have_value("2")  # the form is read anew
     await eva.page.get_by_label("Title").fill("Broth, top")
     await eva.page.get_by_label("Reason").fill("as people say")
     await eva.page.get_by_role("button", name="Change").click()
