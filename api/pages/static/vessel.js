@@ -126,14 +126,9 @@ function ground(chart, plot) {
   ctx.font = `${11 * dpr}px system-ui, sans-serif`;
   ctx.textBaseline = "top";
   ctx.textAlign = "left";
-  spans().forEach(([name, begin, end], n) => {
-    const [a, b] = within(plot, begin, end);
-    if (b <= a) return;
-    ctx.fillStyle = colour("--ground-phase");
-    if (n % 2) ctx.fillRect(a, top, b - a, height);
-    ctx.fillStyle = colour("--dim");
-    if (chart.number === 0 && b - a > 24 * dpr) ctx.fillText(name, a + 4 * dpr, top + 3 * dpr, b - a - 6 * dpr);
-  });
+  const all = spans().map(([name, begin, end]) => [name, ...within(plot, begin, end)]);
+  ctx.fillStyle = colour("--ground-phase");
+  all.forEach(([, a, b], n) => n % 2 && ctx.fillRect(a, top, b - a, height));
   for (const rule of facts.rules) {
     const line = chart.lines.find((one) => one.channel === rule.channel && !one.isWanted);
     if (!line || rule.limit == null) continue;
@@ -156,6 +151,8 @@ function ground(chart, plot) {
     ctx.fillRect(a, top, b - a, height);
     if (b - a > 2 * dpr) ctx.strokeRect(a, top + dpr, b - a, height - 2 * dpr);
   }
+  ctx.fillStyle = colour("--dim");
+  for (const [name, a, b] of chart.number ? [] : all) if (b - a > 24 * dpr) ctx.fillText(name, a + 4 * dpr, top + 3 * dpr, b - a - 6 * dpr);
   ctx.restore();
 }
 

@@ -80,7 +80,7 @@ async def test_without_javascript_values_alarms_and_happenings_are_there(
     assert words[:4] == ["Temperature", "37.12", "°C", "37.00"]
     assert words[-1] == "good"
     assert "priority 1, critical" in page
-    assert "/app/main/alarms?device=br-1" in page
+    assert "/app/main/alarms/br-1/hot" in page
     assert "Look at the cooling" in page or "39 above 38" in page
     assert "<b>14 h 00 min</b> since inoculation" in page
     assert page.count('<th scope="row">Temperature setpoint') == 0, "it stands beside its process value"
