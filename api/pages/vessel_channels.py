@@ -18,7 +18,8 @@ from api.queries.channels import Which
 from api.shapes.channels import ChannelChange, ChannelDetail
 from schema.channels import LONGEST_NAME, MOST_DECIMALS, Kind
 
-router = PageRouter(allow(Role.VIEWER, Scope.DEVICES_READ), prefix="/app/{organization}/vessels/{device}/channels")
+router = PageRouter(prefix="/app/{organization}/vessels/{device}/channels")
+READ = allow(Role.VIEWER, Scope.DEVICES_READ)
 CHANGE = allow(Role.ENGINEER, Scope.DEVICES_WRITE)
 Nothing = Annotated[NoParameters, Query()]
 ChannelName = Annotated[str, Path(max_length=LONGEST_NAME)]
@@ -60,13 +61,13 @@ class ChannelForm(BaseModel):
             raise BadParameter(field, first["msg"].removeprefix("Value error, ")) from error
 
 
-@router.get("")
+@router.get("", dependencies=[READ])
 async def channels(page: OrganizationPage, database: Db, device: DeviceName, _: Nothing) -> Response:
     found = await devices.device(database, device)
     return page.show("pages/vessel_channels.html", device=device, channels=found.channels, here="plant")
 
 
-@router.get("/{channel}")
+@router.get("/{channel}", dependencies=[READ])
 async def one(
     page: OrganizationPage,
     database: Db,
