@@ -35,9 +35,10 @@ BY_ADDRESS = frozenset(
         *("/api/v1/ws/live-data", "/api/v1/live-data", "/ws/live-data"),
         *("/api/v1/ws/device-status", "/api/v1/device-status", "/ws/device-status"),
         *("/api/v1/ws/activity", "/api/v1/activity/stream", "/ws/activity"),
+        *("/api/v1/telemetry", "/api/v1/telemetry.csv", "/api/v1/telemetry.arrow", "/api/v1/telemetry.parquet"),
     }
 )
-"""Browsers cannot set headers for these, so the query may name the organization."""
+"""Browsers cannot set headers for sockets, streams and links to files, so the query may name the organization."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,11 +187,12 @@ def _is_safe(connection: HTTPConnection) -> bool:
 
 def _organization(connection: HTTPConnection) -> str | None:
     """Return the name of the organization that the request is for, or None if the request names none."""
-    given = connection.headers.get(ORGANIZATION)
-    if given is None and connection.scope["path"] in BY_ADDRESS:
-        given = connection.query_params.get("organization")
-    elif given is None and connection.scope["path"].startswith(PAGES):
-        given = connection.scope["path"].split("/")[2]
+    given, path = connection.headers.get(ORGANIZATION), connection.scope["path"]
+    if path in BY_ADDRESS:
+        asked = connection.query_params.get("organization", given)
+        return asked if given in {None, asked} else ""  # two names are none
+    if given is None and path.startswith(PAGES):
+        given = path.split("/")[2]
     return given
 
 

@@ -115,7 +115,7 @@ async def _patiently(database: Database, wanted: Selection, told: JobProgress) -
             async for page in pages(database, wanted, PAGE_VALUES, after):
                 told.check()
                 yield page
-                after, failures = page.last, 0
+                after, failures = page.frames.last, 0
         except (Unavailable, TooLong):
             failures += 1
             if failures > MOST_FAILURES:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from api.database import Database
-from api.files.copied import CopiedFrames, parse
 from api.queries import devices, exports
 from api.queries.exports import Range, Slots
 from api.queries.selection import Selection
+from api.series.copied import CopiedFrames, parse
 from schema import times
 
 FIRST_SPAN = timedelta(hours=1)
@@ -28,11 +28,6 @@ class FramePage:
     selection: Selection
     slots: Slots
     frames: CopiedFrames
-
-    @property
-    def last(self) -> tuple[datetime, int]:
-        """The key of the last frame: (time, layout_id)."""
-        return times.from_microseconds(int(self.frames.times[-1])), int(self.frames.layouts[-1])
 
 
 async def pages(
@@ -55,6 +50,6 @@ async def pages(
         if len(frames):
             yield page
         if len(frames) == limit:
-            after, span = page.last, max(FIRST_SPAN, span / NARROWER)
+            after, span = frames.last, max(FIRST_SPAN, span / NARROWER)
         else:
             after, span = (until, 0), span * WIDER

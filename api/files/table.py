@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from api.files.columns import TYPES, TableColumns, key
-from api.files.copied import NOT_SENT, RowGroup
 from api.files.pages import FramePage
+from api.series.copied import NOT_SENT, RowGroup
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -174,13 +174,18 @@ class ReasonParameter(StrictParameters):
     why: Words = Field(description="the reason, for the audit trail", examples=["as agreed on 3 November"])
 
 
-class FeedParameters(StrictParameters):
-    """The parameters of every live feed."""
+class ByAddress(StrictParameters):
+    """The parameter of what pages ask for without headers. Who allows it names its address in `guard.BY_ADDRESS`."""
 
-    device: str | None = Field(None, max_length=20_000, description="only these devices: names, commas between")
     organization: str | None = Field(
         None, max_length=64, description="as the header Biogate-Organization, which a page cannot send here"
     )
+
+
+class FeedParameters(ByAddress):
+    """The parameters of every live feed."""
+
+    device: str | None = Field(None, max_length=20_000, description="only these devices: names, commas between")
 
     def devices(self) -> frozenset[str]:
         return some("device", self.device)

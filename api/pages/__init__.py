@@ -6,11 +6,14 @@ from __future__ import annotations
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from api.pages import entrance, me, organization, plant, shell
+from api.pages import entrance, me, organization, plant, shell, vessel, vessel_acts, vessel_channels
 from api.pages.page import environment, static_files
 from api.pages.static import PREFIX
 
-ROUTERS = (plant.router, shell.router, organization.router, me.router, me.invited_router, entrance.router)
+ROUTERS = (
+    *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, shell.router),
+    *(organization.router, me.router, me.invited_router, entrance.router),
+)
 
 
 def install(app: FastAPI) -> None:

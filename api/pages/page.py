@@ -28,6 +28,7 @@ from api.pages import words
 from api.pages.static import StaticFiles
 from api.problems import BadParameter
 from api.services import App, Services
+from schema import times
 
 TEMPLATES = Path(__file__).parent / "templates"
 ORGANIZATION = "/app/{organization}"
@@ -65,10 +66,19 @@ def environment() -> Environment:
         "moment": words.moment,
         "since": words.since,
         "plural": words.plural,
+        "quality": words.quality,
+        "unit": words.unit,
+        "iso": times.text,
+        "parsed": _parsed,
         "segment": lambda text: quote(text, safe=""),
         "json": lambda value: msgspec.json.encode(value).decode(),
     }
     return found
+
+
+def _parsed(document: msgspec.Raw | None) -> list[tuple[str, Any]]:
+    """Return names and values of an object that a query gives as JSON."""
+    return [] if document is None else list(msgspec.json.decode(document).items())
 
 
 def render(template: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any) -> HTMLResponse:
@@ -135,7 +145,8 @@ async def form(request: Request, kind: type[Form], **lists: str) -> Form:
         raise BadParameter("form", "is none: send application/x-www-form-urlencoded") from error
     given: dict[str, Any] = {}
     known = {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
-    for name, value in fields:
+    for name, sent in fields:
+        value = sent.replace("\r\n", "\n")  # browsers end the lines of a text so
         if name in lists:
             given.setdefault(name, []).extend(part.strip() for part in value.split(lists[name]) if part.strip())
         else:

@@ -67,3 +67,13 @@ def lasting(span: timedelta) -> str:
 def plural(count: int, one: str, many: str | None = None) -> Markup:
     """Return a count with its noun."""
     return Markup("<b>{}</b> {}").format(count, escape(one if count == 1 else many or f"{one}s"))
+
+
+def quality(mark: int | None) -> str:
+    """Return what a device says of a sample, in words."""
+    return NONE if mark is None else {0: "good", 1: "bad", 2: "uncertain"}.get(mark, f"quality {mark}")
+
+
+def unit(name: str | None) -> str:
+    """Return a unit as it stands after a number: nothing where the number or the channel says it already."""
+    return "" if name in {None, "1", "pH"} else str(name)

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from api.database import Database
-from api.problems import NotFound
+from api.problems import BadParameter, NotFound
 from api.queries import load
 from api.shapes.annotations import Annotation
 from schema.times import Span
@@ -28,8 +28,11 @@ async def page(
 async def add(
     database: Database, device: str, span: tuple[datetime, datetime | None], text: str, who: str
 ) -> Annotation:
+    begins, ends = span
+    if ends is not None and ends < begins:
+        raise BadParameter("ends", "must not be before `begins`")
     async with database.change() as connection:
-        number = await connection.fetchval(SQL["add"], device, *span, text, who)
+        number = await connection.fetchval(SQL["add"], device, begins, ends, text, who)
         return item(await connection.fetchrow(SQL["one"], number))
 
 

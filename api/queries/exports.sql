@@ -1,5 +1,5 @@
 -- Frames as COPY takes them: (layout_id, time, values, quality) without a null inside an array, so that all rows of a layout
--- are of one length (NaN is never stored). Read by api/files/copied.py.
+-- are of one length (NaN is never stored). Read by api/series/copied.py.
 
 -- name: frames
 -- A page of whole frames of the device $1: from (time, layout_id) = ($2, $3), which is not part of it, to $4, of the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,9 +13,11 @@ import numpy as np
 
 from api.database import Database
 from api.problems import TooLong
-from api.queries import devices, load
+from api.queries import devices, exports, load
 from api.queries.devices import Channel
 from api.queries.selection import Selection
+from api.series import copied as copied_frames
+from api.series.copied import CopiedFrames
 from api.series.gaps import usual_gap
 from api.series.samples import Ints, Samples, parse
 from schema import times
@@ -23,6 +25,10 @@ from schema import times
 SQL = load("samples")
 AT_ONCE = 500_000
 """Samples that one statement reads: bounds its time, and the memory of who reads (20 MB)."""
+AT_ONCE_TOGETHER = 1_000_000
+"""The same where all channels are read together (12 MB)."""
+FEW, WIDE = 3, 8
+"""Fewer channels are read each by itself, and so are those of which more values than WIDE for each would be copied."""
 MOST_TIME = timedelta(days=32)
 """The time that one statement looks through: it may hold none of the channel's samples."""
 MOST_READING_S = 30.0
@@ -67,6 +73,48 @@ async def pages(
             begin = times.from_microseconds(int(page.times[-1]))
             page = page.between(0, int(np.searchsorted(page.times, page.times[-1])))
         yield page if channel.shown is None else channel.shown.samples(page)
+
+
+async def pages_together(
+    database: Database, wanted: Selection, deadline: Deadline | None = None
+) -> AsyncIterator[list[Samples]]:
+    """Yield the samples of all channels of the selection, whatever their quality, in pages as `pages` does: a list with
+    one entry a channel. To read the same frames for each channel anew takes several times as long."""
+    slots = await exports.slots(database, wanted)
+    if not slots.first:
+        return
+    channels = [
+        (channel, {layout: slots.place(layout, slot) for layout, slot in channel.slots.items()})
+        for channel in wanted.channels
+    ]
+    most = max(1, AT_ONCE_TOGETHER // max(slots.last[layout] - slots.first[layout] + 1 for layout in slots.first))
+    begin, end = wanted.begin, wanted.end
+    if end - begin > MOST_TIME:
+        begin, end = await extent(database, wanted)
+    after = (begin, 0)
+    while after[0] < end:
+        if deadline is not None:
+            deadline.check()
+        until = min(end, after[0] + MOST_TIME)
+        content = await exports.page(database, wanted, slots, exports.Range(after, until, most))
+        frames = await asyncio.to_thread(copied_frames.parse, content)
+        if len(frames):
+            yield await asyncio.to_thread(_of_channels, frames, channels)
+        after = (until, 0) if len(frames) < most else frames.last
+
+
+def _of_channels(frames: CopiedFrames, channels: Sequence[tuple[Channel, Mapping[int, int]]]) -> list[Samples]:
+    found = ((channel, frames.samples(places)) for channel, places in channels)
+    return [samples if channel.shown is None else channel.shown.samples(samples) for channel, samples in found]
+
+
+async def are_near(database: Database, wanted: Selection) -> bool:
+    """Whether to read the channels of the selection together costs less: of wide layouts a few are read alone."""
+    if len(wanted.channels) < FEW:
+        return False
+    slots = await exports.slots(database, wanted)
+    copied = sum(slots.last[layout] - slots.first[layout] + 1 for layout in slots.first)
+    return copied <= WIDE * sum(len(channel.slots) for channel in wanted.channels)
 
 
 async def extent(database: Database, wanted: Selection) -> tuple[datetime, datetime]:

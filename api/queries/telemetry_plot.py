@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -16,7 +17,7 @@ from api.queries.selection import Selection
 from api.queries.telemetry_at import Sample
 from api.series import grid
 from api.series.plot import POINTS_OF_A_PIXEL, Plot, Points
-from api.series.samples import Floats, Ints
+from api.series.samples import Floats, Ints, Samples
 from schema import times
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -47,19 +48,40 @@ class PlotWish:
 
 async def lines(database: Database, wanted: Selection, wish: PlotWish, deadline: Deadline) -> list[Line]:
     """Return a line for each channel. Raises TooLong."""
-    return [await _line(database, wanted, channel, wish, deadline) for channel in wanted.channels]
+    if await samples.are_near(database, wanted):
+        return await _lines(database, wanted, wish, deadline)
+    alone = [replace(wanted, channels=(channel,)) for channel in wanted.channels]
+    return [line for one in alone for line in await _lines(database, one, wish, deadline)]
 
 
-async def _line(database: Database, wanted: Selection, channel: Channel, wish: PlotWish, deadline: Deadline) -> Line:
-    allowed = await samples.gap(database, wanted, channel) if wish.gap is None else wish.gap // times.MICROSECOND
-    pixels = grid.pixels(wanted.begin, wanted.end, max(1, wish.most // POINTS_OF_A_PIXEL))
-    plot = Plot(pixels.edges, everything=wanted.everything, gap=allowed)
-    async for page in samples.pages(database, replace(wanted, everything=True), channel, deadline):
-        await asyncio.to_thread(plot.add, page)
-    points = plot.results()
-    if wish.within is not None:
-        points = _extended(points, await telemetry_at.around(database, wanted, channel, wish.within), allowed)
-    return Line(wanted.device.name, channel, None if allowed is None else allowed * times.MICROSECOND, points)
+async def _lines(database: Database, wanted: Selection, wish: PlotWish, deadline: Deadline) -> list[Line]:
+    """Return the lines of channels that are read together."""
+    edges = grid.pixels(wanted.begin, wanted.end, max(1, wish.most // POINTS_OF_A_PIXEL)).edges
+    gaps = [await _gap(database, wanted, channel, wish) for channel in wanted.channels]
+    plots = [Plot(edges, everything=wanted.everything, gap=gap) for gap in gaps]
+    everything = replace(wanted, everything=True)
+    if len(plots) == 1:
+        async for page in samples.pages(database, everything, wanted.channels[0], deadline):
+            await asyncio.to_thread(plots[0].add, page)
+    else:
+        async for pages in samples.pages_together(database, everything, deadline):
+            await asyncio.to_thread(_add, plots, pages)
+    found = []
+    for channel, plot, gap in zip(wanted.channels, plots, gaps, strict=True):
+        points = plot.results()
+        if wish.within is not None:
+            points = _extended(points, await telemetry_at.around(database, wanted, channel, wish.within), gap)
+        found.append(Line(wanted.device.name, channel, None if gap is None else gap * times.MICROSECOND, points))
+    return found
+
+
+async def _gap(database: Database, wanted: Selection, channel: Channel, wish: PlotWish) -> int | None:
+    return await samples.gap(database, wanted, channel) if wish.gap is None else wish.gap // times.MICROSECOND
+
+
+def _add(plots: Sequence[Plot], pages: Sequence[Samples]) -> None:
+    for plot, page in zip(plots, pages, strict=True):
+        plot.add(page)
 
 
 def _extended(points: Points, around: tuple[Sample | None, Sample | None], gap: int | None) -> Points:

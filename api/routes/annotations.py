@@ -14,7 +14,6 @@ from api.http import answers, cursors, description
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import described, order
 from api.http.parameters import DeviceName, Instant, ListParameters, ReasonParameter, SpanParameters
-from api.problems import BadParameter
 from api.queries import annotations as queries
 from api.queries import devices
 from api.routes import Router
@@ -69,8 +68,6 @@ async def page(
 )
 async def annotate(request: Request, database: Db, member: Member, device: DeviceName) -> Response:
     given = await order(request, NewAnnotation)
-    if given.ends is not None and given.ends < given.begins:
-        raise BadParameter("ends", "must not be before `begins`")
     made = await queries.add(database, device, (given.begins, given.ends), given.text, member.who)
     answer = answers.json(made, 201)
     answer.headers["Location"] = f"{request.url.path}/{made.id}"

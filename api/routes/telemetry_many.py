@@ -28,7 +28,15 @@ from api.routes.telemetry import MOST_ROWS, MOST_VALUES, STREAMED_VALUES, USUAL_
 from api.series.grid import Division
 from api.series.plot import METHOD
 from api.shapes import telemetry_many as shapes
-from api.shapes.telemetry_many import DeviceTime, Mode, NewestSample, Series, TelemetryQuestion, TelemetryRead
+from api.shapes.telemetry_many import (
+    DeviceTime,
+    Mode,
+    NewestSample,
+    Series,
+    TelemetryAddress,
+    TelemetryQuestion,
+    TelemetryRead,
+)
 from schema import times
 
 READ = allow(Role.VIEWER, Scope.TELEMETRY_READ)
@@ -49,7 +57,7 @@ LONG_HEADER = ("device", "channel", "unit", "time", "value", "quality")
 
 
 @router.table("/telemetry", summary=SUMMARY, description=WORDS, responses=RESPONSES)
-async def read(request: Request, database: Db, asked: Annotated[TelemetryQuestion, Query()]) -> Response:
+async def read(request: Request, database: Db, asked: Annotated[TelemetryAddress, Query()]) -> Response:
     return await _answered(request, database, asked, None)
 
 

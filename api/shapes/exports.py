@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from api.http.bodies import body_config
 from api.http.description import Answer, about, example
-from api.http.parameters import Instant, Quality, StrictParameters, UnitsAsked
+from api.http.parameters import ByAddress, Instant, Quality, StrictParameters, UnitsAsked
 from api.shapes.devices import MOST_TAGS
 from api.shapes.selection import PHASE_EXAMPLES, Name, SelectionParameters
 
@@ -91,7 +91,7 @@ class TableParameters(StrictParameters):
         return SelectionParameters.model_validate(given | said | {"device": [device]})
 
 
-class ManyTableParameters(SelectionParameters):
+class ManyTableParameters(ByAddress, SelectionParameters):
     """The samples of one or many devices that are streamed as a table."""
 
     shape: Shape = "wide"

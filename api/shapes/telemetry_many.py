@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from api.http.description import Answer, Following, Truncated, about, example
-from api.http.parameters import Cursor, Duration, Instant, Parameters
+from api.http.parameters import ByAddress, Cursor, Duration, Instant, Parameters
 from api.problems import BadParameter
 from api.series.filling import Fill
 from api.series.grid import UNITS, UTC_ZONE, CalendarUnit, parse_width
@@ -147,6 +147,10 @@ class TelemetryQuestion(SelectionParameters, Parameters):
             return [times.parse_instant(one, now) for one in given]
         except ValueError as error:
             raise BadParameter("at", str(error)) from error
+
+
+class TelemetryAddress(ByAddress, TelemetryQuestion):
+    """The same in an address, which a link in a page may have."""
 
 
 class DeviceTime(Answer, rename={"from_": "from"}):

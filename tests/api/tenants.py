@@ -362,6 +362,7 @@ WHOSE = {
     "late_arrivals": OF_DEVICE,
     "layout_channels": EVERYTHING,
     "layouts": EVERYTHING,
+    "log_in_links": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "memberships": OF_ORGANIZATION,
     "organizations": OF_ORGANIZATION,
     "password_resets": "user_id in (select user_id from memberships where organization_id = any ($1))",

@@ -34,7 +34,15 @@ USUAL = {
     **{"disabled": "true"},
 }
 """Fields that many forms have; those that are too many are refused, which is as good."""
-EXACT: dict[str, dict[str, str]] = {}
+VESSEL = f"{ORGANIZATION}/vessels/{{device}}"
+EXACT: dict[str, dict[str, str]] = {
+    f"{VESSEL}/setpoint": {"key": "k", "channel": "ph", "value": "7", "why": "x"},
+    f"{VESSEL}/commands": {"key": "k", "name": "identify", "why": "x"},
+    f"{VESSEL}/commands/{{command}}/cancel": {"why": "x"},
+    f"{VESSEL}/notes": {"begins": "now", "text": "x"},
+    f"{VESSEL}/notes/{{number}}/withdraw": {"why": "x"},
+    f"{VESSEL}/channels/{{channel}}": {"version": "1", "title": "x", "why": "x"},
+}
 """By path: the fields of a form that would be carried out if it were for one's own."""
 
 
@@ -64,7 +72,7 @@ def test_each_page_says_who_may(plantation: Plantation) -> None:
             assert said == [], path
             assert asks_for(route, guard._caller), path
         else:
-            assert len(said) == 1, f"{method} {path}: {said}"
+            assert said, f"{method} {path}"  # a page that shows what several routes do has their needs
 
 
 async def test_who_is_not_logged_in_is_led_to_the_log_in(plantation: Plantation) -> None:
