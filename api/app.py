@@ -135,6 +135,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     bodies = {
         f"{PREFIX}/serials": MOST_BYTES,
         f"{PREFIX}/alarm-rules.yaml": files.MAX_BYTES,
+        "/app/{organization}/alarm-rules.yaml": files.MAX_FORM_BYTES,
         f"{PREFIX}/imports": settings.api_import_bytes,
     }
     app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies, answer=page_errors.answer)

@@ -124,5 +124,7 @@ document.addEventListener("htmx:error", () => {
 });
 document.body.addEventListener("changed", (event) => {
   document.getElementById("said").textContent = event.detail?.said ?? "";
-  event.target.closest?.("details")?.removeAttribute("open");
-});
+  const act = event.target.closest?.("details");
+  if (act?.contains(document.activeElement)) act.firstElementChild.focus();
+  act?.removeAttribute("open");
+}, true); // before the parts that ask anew: an open act would keep them from it
