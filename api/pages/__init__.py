@@ -9,13 +9,23 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from starlette.routing import Route
 
-from api.pages import alarm_figures, alarm_routes, alarm_rules, alarms, entrance, plant, shell
+from api.pages import (
+    alarm_figures,
+    alarm_routes,
+    alarm_rules,
+    alarms,
+    entrance,
+    me,
+    organization,
+    plant,
+    shell,
+)
 from api.pages.page import environment, static_files
 from api.pages.static import PREFIX
 
 RESET = (Path(__file__).parent / "reset.html").read_text()
 ROUTERS = (
-    *(plant.router, shell.router, entrance.router),
+    *(plant.router, shell.router, organization.router, me.router, me.invited_router, entrance.router),
     *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
 )
 

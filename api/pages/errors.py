@@ -27,7 +27,7 @@ def answer(connection: HTTPConnection, error: ApiError) -> Response:
         return RedirectResponse(f"/login?next={quote(asked)}" if request.method == "GET" else "/login", 303)
     trace = CURRENT.get()
     number = trace.request_id if trace is not None and error.status >= 500 else None
-    values = {"title": error.title, "detail": error.detail, "status": error.status, "number": number}
+    values = {"title": error.title, "detail": error.detail, "number": number}
     headers = dict(error.headers or {})
     if is_partial(request):
         headers |= {"HX-Retarget": "#problem", "HX-Reswap": "innerHTML"}
