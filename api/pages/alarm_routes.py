@@ -15,8 +15,9 @@ from api.database import Database
 from api.http.parameters import Words
 from api.http.preconditions import ABSENT, Expected
 from api.pages import alarm_words as words
+from api.pages.alarm_rules import STALE
 from api.pages.page import OrganizationPage, Page, PageRouter, form, is_partial
-from api.problems import BadParameter
+from api.problems import BadParameter, PreconditionFailed
 from api.queries import alarm_routes as queries
 from api.queries import plant
 from api.queries.alarm_rules import RuleOrder
@@ -120,7 +121,7 @@ async def route(page: OrganizationPage, database: Db, route: Name) -> Response:
 
 @router.post("/alarm-routes", dependencies=WRITE)
 async def make(page: OrganizationPage, database: Db) -> Response:
-    given = await form(page.request, RouteForm, **LISTS)  # type: ignore[arg-type]
+    given = await form(page.request, RouteForm, **LISTS)
     if given.name is None:
         raise BadParameter("name", "is missing: small letters, digits and hyphens")
     return await _put(page, database, given.name, given, Expected(ABSENT))
@@ -129,7 +130,7 @@ async def make(page: OrganizationPage, database: Db) -> Response:
 @router.post("/alarm-routes/{route}", dependencies=WRITE)
 async def save(page: OrganizationPage, database: Db, route: Name) -> Response:
     """Save a route, if nobody has changed it since the form was shown."""
-    given = await form(page.request, RouteForm, **LISTS)  # type: ignore[arg-type]
+    given = await form(page.request, RouteForm, **LISTS)
     if given.version is None:
         raise BadParameter("version", "is missing: load the page again")
     return await _put(page, database, route, given, Expected(given.version))
@@ -155,7 +156,10 @@ async def _put(page: Page, database: Database, name: str, given: RouteForm, expe
     change, place = given.change(), (page.member.organization_id, name)
     url = queries.allowed_url(page.app.settings, change)
     order = RuleOrder(page.member.who, given.why)
-    await queries.put(database, place, change, url, expected=expected, change=order)
+    try:
+        await queries.put(database, place, change, url, expected=expected, change=order)
+    except PreconditionFailed as error:
+        raise PreconditionFailed(f"{error.detail}. {STALE}") from error
     return page.go(f"alarm-routes/{name}")
 
 

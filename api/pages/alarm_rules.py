@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -13,21 +13,23 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
+from api.http.bodies import body
 from api.http.parameters import RuleName, Words
 from api.http.preconditions import ABSENT, Expected
 from api.jobs.question import tried
 from api.pages import alarm_words as words
 from api.pages import rule_form
 from api.pages.filters import Filters, query
-from api.pages.page import OrganizationPage, Page, PageRouter, form, is_partial
+from api.pages.page import OrganizationPage, Page, PageRouter, form, is_partial, parsed
 from api.pages.rule_form import RuleForm
-from api.problems import BadParameter
+from api.problems import BadParameter, PreconditionFailed
 from api.queries import alarm_rules as queries
 from api.queries import channels, devices, plant
 from api.queries.alarm_rules import RuleOrder
 from api.shapes import alarm_rules as shapes
 from api.shapes.alarm_rules import RuleParameters, SavedRule
 from api.shapes.alarm_trials import NewTrial, Trial
+from schema import times
 from schema.alarms import files
 from schema.alarms.rules import PRIORITIES, Definition, Limit, OfChannel
 
@@ -41,6 +43,7 @@ CHOICES = 1000
 DRAWN = 4
 """Devices whose values are drawn with a trial."""
 YAML = "application/yaml"
+STALE = "What you typed is still here: open the page in another tab to see what is new"
 
 
 class RuleFilters(Filters, RuleParameters):
@@ -97,7 +100,7 @@ async def export(database: Db) -> Response:
 
 @router.post("/alarm-rules.yaml", dependencies=WRITE)
 async def import_(page: OrganizationPage, database: Db) -> Response:
-    given = await form(page.request, FileForm, files.MAX_FORM_BYTES)
+    given = parsed(await body(page.request, files.MAX_FORM_BYTES), FileForm)
     found = await asyncio.to_thread(shapes.rules_of, given.yaml.encode())
     order = RuleOrder(page.member.who, given.why)
     done = await queries.import_(database, found, order, remove=given.remove, dry_run=given.dry_run)
@@ -120,7 +123,7 @@ async def new(page: OrganizationPage, database: Db, like: str = "") -> Response:
 
 @router.post("/alarm-rules", dependencies=WRITE)
 async def make(page: OrganizationPage, database: Db) -> Response:
-    given = await form(page.request, RuleForm, **rule_form.LISTS)  # type: ignore[arg-type]
+    given = await form(page.request, RuleForm, **rule_form.LISTS)
     if given.name is None:
         raise BadParameter("name", "is missing: small letters, digits and hyphens")
     return await _put(page, database, given.name, given, Expected(ABSENT))
@@ -136,7 +139,7 @@ async def rule(page: OrganizationPage, database: Db, rule: RuleName) -> Response
 @router.post("/alarm-rules/{rule}", dependencies=WRITE)
 async def save(page: OrganizationPage, database: Db, rule: RuleName) -> Response:
     """Save a rule, if nobody has changed it since the form was shown."""
-    given = await form(page.request, RuleForm, **rule_form.LISTS)  # type: ignore[arg-type]
+    given = await form(page.request, RuleForm, **rule_form.LISTS)
     if given.version is None:
         raise BadParameter("version", "is missing: load the page again")
     return await _put(page, database, rule, given, Expected(given.version))
@@ -152,10 +155,10 @@ async def remove(page: OrganizationPage, database: Db, rule: RuleName) -> Respon
 @router.post("/alarm-trials", dependencies=WRITE)
 async def trial(page: OrganizationPage, database: Db) -> Response:
     """When the rule in the form would have raised an alarm; nothing is saved."""
-    given = await form(page.request, RuleForm, **rule_form.LISTS)  # type: ignore[arg-type]
+    given = await form(page.request, RuleForm, **rule_form.LISTS)
     definition = given.definition()
-    now = datetime.now(UTC)
-    asked = NewTrial.model_validate({"definition": definition, "from": now - timedelta(hours=given.hours), "to": now})
+    end = times.text(datetime.now(UTC))
+    asked = NewTrial.model_validate({"definition": definition, "from": f"-{given.hours}h", "to": end})
     assert page.member.organization_id is not None
     found = await tried(page.app.trials, database, page.member.organization_id, asked, page.request.is_disconnected)
     values: dict[str, Any] = {
@@ -196,7 +199,10 @@ def _drawn(found: Trial, definition: Definition) -> list[dict[str, Any]]:
 async def _put(page: Page, database: Any, name: str, given: RuleForm, expected: Expected) -> Response:
     if given.why is None:
         raise BadParameter("why", "say why, for the audit trail")
-    await queries.put(database, name, given.definition(), expected, RuleOrder(page.member.who, given.why))
+    try:
+        await queries.put(database, name, given.definition(), expected, RuleOrder(page.member.who, given.why))
+    except PreconditionFailed as error:
+        raise PreconditionFailed(f"{error.detail}. {STALE}") from error
     return page.go(f"alarm-rules/{name}")
 
 

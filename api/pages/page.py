@@ -131,11 +131,14 @@ async def _page(request: Request, app: App, member: Member) -> Page:
 OrganizationPage = Annotated[Page, Depends(_page)]
 
 
-async def form(request: Request, kind: type[Form], most_bytes: int = MOST_BYTES, **lists: str) -> Form:
-    """Return the fields of a form of at most `most_bytes` as `kind`. An empty field is not given; a field in
-    `lists` is split at the sign that stands there. Raises BadParameter, whose text names the field and says what to
-    change."""
-    content = await body(request, most_bytes)
+async def form(request: Request, kind: type[Form], **lists: str) -> Form:
+    """Return the fields of a form as `kind`. An empty field is one that is not given; a field in `lists` is split at
+    the sign that stands there. Raises BadParameter, whose text names the field and says what to change."""
+    return parsed(await body(request, MOST_BYTES), kind, **lists)
+
+
+def parsed(content: bytes, kind: type[Form], **lists: str) -> Form:
+    """See `form`."""
     try:
         fields = parse_qsl(content.decode(), keep_blank_values=False, strict_parsing=bool(content), max_num_fields=1000)
     except ValueError as error:

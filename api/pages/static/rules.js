@@ -14,6 +14,7 @@ async function draw(figure) {
   figure.hidden = false;
   const style = getComputedStyle(figure), colour = (name) => style.getPropertyValue(`--${name}`);
   const limits = [low, high].filter((one) => one != null);
+  const begin = Math.max(seconds(from), Math.min(...series.map((one) => seconds(one.points[0][0]))));
   const raised = spans.map(([begin, end]) => [seconds(begin), seconds(end)]);
   figure.querySelector("figcaption").append(
     `${series[0].unit ? `, ${series[0].unit}` : ""}${limits.length ? "; the band is beyond the limit" : ""}${raised.length ? "; marked: raised" : ""}`,
@@ -30,7 +31,7 @@ async function draw(figure) {
     ctx.restore();
   }
   const ground = (plot) => {
-    const { min, max } = plot.scales.y, { min: begin, max: end } = plot.scales.x;
+    const { min, max } = plot.scales.y, end = seconds(to);
     if (high != null) fill(plot, "p2", 0.15, [begin, end], [high, max]);
     if (low != null) fill(plot, "p2", 0.15, [begin, end], [min, low]);
     for (const span of raised) fill(plot, "p2", 0.45, span, [min, max]);
@@ -39,7 +40,7 @@ async function draw(figure) {
   const plot = new uPlot({
     width: figure.clientWidth, height: HEIGHT, legend: { show: false }, hooks: { drawClear: [ground] },
     scales: {
-      x: { range: () => [seconds(from), seconds(to)] },
+      x: { range: () => [begin, seconds(to)] },
       y: { range: (_, least, most) => uPlot.rangeNum(Math.min(least, ...limits), Math.max(most, ...limits), 0.1, true) },
     },
     axes: [axis, { ...axis, size: 60 }],
