@@ -15,6 +15,7 @@ from api.database import Database
 from api.http.parameters import Words
 from api.http.preconditions import ABSENT, Expected
 from api.pages import alarm_words as words
+from api.pages import rule_form
 from api.pages.alarm_rules import STALE
 from api.pages.page import OrganizationPage, Page, PageRouter, form, is_partial
 from api.problems import BadParameter, PreconditionFailed
@@ -179,4 +180,5 @@ async def _form(page: Page, database: Database, found: AlarmRoute | None) -> Res
         priorities=PRIORITIES[::-1],
         tags=tags,
         words=words,
+        said=rule_form.said,
     )

@@ -169,7 +169,7 @@ async def history(page: OrganizationPage, database: Db, asked: Annotated[History
         tab="alarms/history",
         transitions=[queries.transition(row) for row in found[:limit]],
         following=following,
-        csv=query(page.request, cursor=None),
+        csv=query(page.request, cursor=None, limit=None),
         asked=asked,
         given=page.request.query_params,
         names=names,

@@ -26,6 +26,7 @@ class Filters(StrictParameters):
 
 
 def query(request: Request, **changes: str | None) -> str:
-    """Return the query of this page with some parameters changed, and without those that are empty."""
-    kept = [(name, value) for name, value in request.query_params.multi_items() if value and name not in changes]
+    """Return the query of this page with some parameters changed; None leaves one out. All others stay, also empty
+    ones: a cursor fits its own query alone."""
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name not in changes]
     return urlencode([*kept, *((name, value) for name, value in changes.items() if value)])

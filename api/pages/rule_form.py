@@ -37,6 +37,10 @@ ABOUT = {
 }
 
 
+FIRST = {"level": "high"}
+"""What a new rule begins with where its type has no default."""
+
+
 @dataclass(frozen=True, slots=True)
 class RuleField:
     """A field as the form shows it."""
@@ -93,6 +97,11 @@ def general(definition: Mapping[str, Any] | None) -> dict[str, RuleField]:
     return {one.name: one for one in _fields(Definition, definition or {}, "")}
 
 
+def said(value: Any) -> str:
+    """Return a value as a field holds it: a number in full, so that saving it again changes nothing."""
+    return "" if value is None else repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
 def _kind(kind: type[Part]) -> str:
     return str(get_args(kind.model_fields["kind"].annotation)[0])
 
@@ -111,15 +120,14 @@ def _plain(kind: type[Part]) -> dict[str, dict[str, Any]]:
 
 def _fields(kind: type[Part], values: Mapping[str, Any], prefix: str) -> Iterator[RuleField]:
     for name, part in _plain(kind).items():
-        value = values.get(name, part.get("default"))
+        value = values.get(name, part.get("default", FIRST.get(name)))
         shape: Any = {"number": "number", "integer": "number", "boolean": "flag"}.get(part["type"], "text")
-        said = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
         yield RuleField(
             name=f"{prefix}{name}",
             label=LABELS.get(name, name.replace("_", " ").capitalize()),
             kind="choice" if "enum" in part else "lines" if name in LONG else shape,
             choices=part.get("enum", []),
-            value=bool(value) if shape == "flag" else said,
+            value=bool(value) if shape == "flag" else said(value),
             about=ABOUT.get(name, part.get("description", "")),
             required=part["required"],
             is_channel=name in {"channel", "setpoint"},
@@ -133,7 +141,8 @@ def _typed(plain: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any], pre
         if part["type"] == "boolean":
             yield name, value is not None
         elif value is not None:
-            yield name, _number(value, part["type"]) if part["type"] in {"number", "integer"} else value
+            is_text = part["type"] == "string"  # browsers send line breaks as two signs
+            yield name, value.replace("\r\n", "\n") if is_text else _number(value, part["type"])
 
 
 def _number(text: str, kind: str) -> Any:
