@@ -3,10 +3,7 @@ JavaScript as far as lists and forms go; what it may load is in `api/edge/header
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse
 from starlette.routing import Route
 
 from api.pages import (
@@ -23,22 +20,15 @@ from api.pages import (
 from api.pages.page import environment, static_files
 from api.pages.static import PREFIX
 
-RESET = (Path(__file__).parent / "reset.html").read_text()
 ROUTERS = (
     *(plant.router, shell.router, organization.router, me.router, me.invited_router, entrance.router),
     *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
 )
 
 
-async def reset() -> HTMLResponse:
-    """The page behind the link of an admin, which asks for a new password."""
-    return HTMLResponse(RESET)
-
-
 def install(app: FastAPI) -> None:
     """Add the pages to the application. Raises MissingFile."""
     environment()
     app.router.routes.append(Route(f"{PREFIX}{{digest}}/{{name:path}}", static_files().answer, methods=["GET"]))
-    app.add_api_route("/reset", reset, include_in_schema=False)
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
