@@ -103,7 +103,7 @@ export function changed(what) {
 /** Whether somebody is typing in an element or has a form of it open: it must not be replaced then. */
 function isInUse(element) {
   const focused = document.activeElement;
-  return element.querySelector("details.act[open]") || (element.contains(focused) && focused.matches("input, textarea, select"));
+  return element.querySelector("details.act[open]") || (element.contains(focused) && focused.matches("input:not([type=checkbox]), textarea, select"));
 }
 
 localize(document);

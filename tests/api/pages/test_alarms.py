@@ -20,7 +20,7 @@ from tests.api.plant import Plant
 
 SEEN = replace(ACTIVE, acknowledged=True)
 RETURNED = replace(ACTIVE, condition=Condition.NORMAL, active=False)
-TITLES = re.compile(r'<td class="title"><a href="/app/main/alarms/([^"]+)">')
+TITLES = re.compile(r'<td class="title"><a id="[^"]+" href="/app/main/alarms/([^"]+)">')
 OE = "oscar@example.org"
 
 

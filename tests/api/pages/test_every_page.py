@@ -34,7 +34,15 @@ USUAL = {
     **{"disabled": "true"},
 }
 """Fields that many forms have; those that are too many are refused, which is as good."""
-EXACT: dict[str, dict[str, str]] = {}
+_LAST = {"version": "1", "why": "to see what happens"}
+_RULE = _LAST | {"title": "x", "kind": "limit", "limit.channel": "ph", "limit.level": "high", "limit.limit": "9"}
+EXACT: dict[str, dict[str, str]] = {
+    f"{ORGANIZATION}/alarm-rules/{{rule}}": _RULE,
+    f"{ORGANIZATION}/alarm-rules/{{rule}}/remove": _LAST,
+    f"{ORGANIZATION}/alarm-routes/{{route}}": _LAST | {"time_zone": "UTC"},
+    f"{ORGANIZATION}/alarm-routes/{{route}}/remove": _LAST,
+    f"{ORGANIZATION}/alarm-routes/{{route}}/test": {"why": "to see what happens"},
+}
 """By path: the fields of a form that would be carried out if it were for one's own."""
 
 
