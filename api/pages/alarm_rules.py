@@ -24,7 +24,7 @@ from api.pages.page import OrganizationPage, Page, PageRouter, form, is_partial,
 from api.pages.rule_form import RuleForm
 from api.problems import BadParameter, PreconditionFailed
 from api.queries import alarm_rules as queries
-from api.queries import channels, devices, plant
+from api.queries import channels, plant
 from api.queries.alarm_rules import RuleOrder
 from api.shapes import alarm_rules as shapes
 from api.shapes.alarm_rules import RuleParameters, SavedRule
@@ -39,7 +39,7 @@ router = PageRouter()
 
 ON_A_PAGE = 100
 CHOICES = 1000
-"""Channels and devices that the form offers."""
+"""Channels that the form offers."""
 DRAWN = 4
 """Devices whose values are drawn with a trial."""
 YAML = "application/yaml"
@@ -210,13 +210,12 @@ async def _form(database: Any, definition: Mapping[str, Any] | None) -> dict[str
     """What the form shows, and what it offers."""
     tags, _ = await plant.choices(database)
     sent = [row["channel"] for row in await channels.page(database, "", CHOICES)]
-    names = [name for _, name in await devices.names(database, "", CHOICES)]
     return {
         "here": "alarms",
         "tab": "alarms/rules",
         "definition": definition,
         "general": rule_form.general(definition),
         "kinds": rule_form.kinds(definition),
-        "offers": {"channels": sent, "tags": tags, "devices": names},
+        "offers": {"channels": sent, "tags": tags},
         "words": words,
     }

@@ -2,16 +2,17 @@
 
 import { Feed, changed } from "./app.js";
 
-const PAUSE_MS = 300; // in a flood transitions come by the hundred
+const SOON_MS = 200, PAUSE_MS = 2000; // the first is shown at once; in a flood transitions come by the hundred
 const marks = () => [...document.querySelectorAll('input[name="alarm"][form]')];
-let waiting, marked = new Set();
+let waiting, last = -Infinity, marked = new Set();
 
 new Feed("/api/v1/ws/alerts", {}, {
   transitions: () => {
     waiting ??= setTimeout(() => {
       waiting = undefined;
+      last = performance.now();
       changed("alarms");
-    }, PAUSE_MS);
+    }, Math.max(SOON_MS, last + PAUSE_MS - performance.now()));
   },
 });
 
