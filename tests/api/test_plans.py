@@ -120,7 +120,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
 HARMLESS = {
     *("devices.page", "alarm_rules.page", "alarm_rules.covered", "serials.serials"),
     *("events.events", "alarm_health.now", "alarm_health.stale"),
-    *("device_status.presence", "live_data.devices"),
+    *("device_status.presence", "live_data.devices", "plant.vessels"),
 }
 """What may be left out is no better found by an index there, or there is little to look through."""
 OPTIONAL = re.compile(r"\$\d+(::\w+(\[\])?)? is null")
