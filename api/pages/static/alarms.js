@@ -16,11 +16,6 @@ new Feed("/api/v1/ws/alerts", {}, {
   },
 });
 
-function offerAll() {
-  const all = document.querySelector("[data-mark-all]");
-  if (all) all.hidden = false;
-}
-
 document.addEventListener("change", ({ target }) => {
   if (target.matches("[data-mark-all]")) for (const one of marks()) one.checked = target.checked;
 });
@@ -29,6 +24,4 @@ document.addEventListener("htmx:before:swap", () => {
 });
 document.addEventListener("htmx:after:swap", () => {
   for (const one of marks()) one.checked = marked.has(one.value); // its number is in it: one raised again is not marked
-  offerAll();
 });
-offerAll();
