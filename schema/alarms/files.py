@@ -26,8 +26,6 @@ from schema.alarms.rules import Rule
 from schema.patterns import PATTERNS
 
 MAX_BYTES = 1 << 20
-MAX_FORM_BYTES = 3 * MAX_BYTES + 4096
-"""A file as a field of a form, in which most signs take three bytes."""
 MAX_DEPTH = 8
 MAX_VALUES = 100_000
 MAX_RULES = 1000

@@ -144,7 +144,7 @@ async def test_a_shelving_has_an_end_that_the_priority_allows(
     row = await plant.sql.fetchrow("select state, shelved_once, shelved_until - now() > '59 min' as long from alarms")
     assert tuple(row) == ("shelved", True, True)
     page = await operator.shown("alarms")
-    assert f"<td>{OE}</td><td>probe is cleaned</td>" in page
+    assert f'<td data-label="by">{OE}</td><td data-label="why">probe is cleaned</td>' in page
     assert offered(page) == {"unshelve"}
 
 
