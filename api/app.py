@@ -26,6 +26,7 @@ from api.live.presence import PresenceFeed
 from api.live.telemetry import TelemetryFeed
 from api.notices import Notices
 from api.pages import errors as page_errors
+from api.pages.alarm_rules import MOST_FILE_BYTES
 from api.routes import (
     PREFIX,
     accounts,
@@ -135,6 +136,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     bodies = {
         f"{PREFIX}/serials": MOST_BYTES,
         f"{PREFIX}/alarm-rules.yaml": files.MAX_BYTES,
+        "/app/{organization}/alarm-rules.yaml": MOST_FILE_BYTES,
         f"{PREFIX}/imports": settings.api_import_bytes,
     }
     app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies, answer=page_errors.answer)

@@ -111,6 +111,8 @@ class Observer:
         return self._answer(HTTPConnection(scope), error)
 
     def most_body(self, path: str) -> int:
+        if path.startswith("/app/"):  # its second part is an organization
+            path = "/".join(["/app/{organization}", *path.split("/")[3:]])
         return self._bodies.get(path, self._most_body)
 
     def _over_limit(self, scope: Scope) -> ApiError | None:

@@ -6,12 +6,26 @@ from __future__ import annotations
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from api.pages import entrance, me, organization, plant, shell, vessel, vessel_acts, vessel_channels
+from api.pages import (
+    alarm_figures,
+    alarm_routes,
+    alarm_rules,
+    alarms,
+    entrance,
+    me,
+    organization,
+    plant,
+    shell,
+    vessel,
+    vessel_acts,
+    vessel_channels,
+)
 from api.pages.page import environment, static_files
 from api.pages.static import PREFIX
 
 ROUTERS = (
     *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, shell.router),
+    *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
     *(organization.router, me.router, me.invited_router, entrance.router),
 )
 

@@ -120,6 +120,12 @@ class Page:
         """Return a template with these values; it also knows `page`."""
         return render(template, status, page=self, **values)
 
+    def go(self, to: str) -> Response:
+        """Answer an act that has succeeded by leading to a page."""
+        if is_partial(self.request):
+            return Response(status_code=204, headers={"HX-Redirect": self.url(to)})
+        return RedirectResponse(self.url(to), 303)
+
     def done(self, what: str, to: str = "") -> Response:
         """Answer an act that has succeeded: the browser says `what` and reads anew what has changed, or without
         JavaScript goes `to` that page."""
@@ -138,7 +144,11 @@ OrganizationPage = Annotated[Page, Depends(_page)]
 async def form(request: Request, kind: type[Form], **lists: str) -> Form:
     """Return the fields of a form as `kind`. An empty field is one that is not given; a field in `lists` is split at
     the sign that stands there. Raises BadParameter, whose text names the field and says what to change."""
-    content = await body(request, MOST_BYTES)
+    return parsed(await body(request, MOST_BYTES), kind, **lists)
+
+
+def parsed(content: bytes, kind: type[Form], **lists: str) -> Form:
+    """See `form`."""
     try:
         fields = parse_qsl(content.decode(), keep_blank_values=False, strict_parsing=bool(content), max_num_fields=1000)
     except ValueError as error:

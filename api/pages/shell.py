@@ -7,6 +7,7 @@ import asyncio
 from fastapi import Response
 
 from api.access.guard import Db
+from api.pages import alarm_words
 from api.pages.page import OrganizationPage, PageRouter
 from api.queries import plant, summary
 
@@ -25,7 +26,7 @@ async def shell(page: OrganizationPage, database: Db) -> Response:
         (one for one in every if one.state in {"unacknowledged", "returned-unacknowledged"}),
         key=lambda one: (plant.ALARMING.index(one.priority), one.since),
     )
-    return page.show("partials/shell.html", numbers=numbers, urgent=urgent, standing=len(every))
+    return page.show("partials/shell.html", numbers=numbers, urgent=urgent, standing=len(every), words=alarm_words)
 
 
 async def _none() -> dict[str, list[plant.StandingAlarm]]:

@@ -10,12 +10,13 @@ import asyncpg
 from api.database import Connection, Database
 from api.http.description import raw
 from api.http.preconditions import Expected
-from api.problems import Conflict, NotFound
+from api.problems import BadParameter, Conflict, NotFound
 from api.queries import load
 from api.queries.alarm_rules import RuleOrder
-from api.shapes.alarm_routes import AlarmRoute, RouteTest
+from api.settings import ApiSettings
+from api.shapes.alarm_routes import AlarmRoute, RouteChange, RouteTest
 from schema import times
-from schema.alarms.notification_routes import NotificationRoute, shown
+from schema.alarms.notification_routes import SCHEMES, NotificationRoute, scheme, shown
 from schema.sealed import seal
 
 SQL = load("alarm_routes")
@@ -33,6 +34,17 @@ async def detail(database: Database, name: str) -> AlarmRoute:
 
 def unknown(name: str) -> NotFound:
     return NotFound(f"there is no route {name}; /api/v1/alarm-routes lists those that there are")
+
+
+def allowed_url(settings: ApiSettings, given: RouteChange) -> str | None:
+    """Return the URL that is given, if one is. Raises BadParameter if its scheme is not allowed here."""
+    if given.url is None:
+        return None
+    url, said = given.url.get_secret_value(), settings.notify_schemes
+    allowed = SCHEMES if said is None else tuple(said.replace(" ", "").lower().split(","))
+    if scheme(url) not in allowed:
+        raise BadParameter("url", f"has a scheme that is not allowed here; allowed are {', '.join(allowed)}")
+    return url
 
 
 async def put(

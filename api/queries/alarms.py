@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
+from fastapi import Request, Response
 
 from api.database import Database
+from api.http import cursors
+from api.http.answers import Table
 from api.http.description import raw
 from api.problems import NotFound
 from api.queries import load
@@ -20,6 +25,8 @@ from api.shapes.alarms import (
     SilencedParameters,
     TransitionAnswer,
 )
+from schema.alarms.machine import AlarmState
+from schema.alarms.rules import Priority
 
 SQL = load("alarms")
 LAST_ID = 2**63 - 1
@@ -42,11 +49,32 @@ async def page(
     return await database.fetch_planned(SQL["page"], *after, *filters, asked.unacknowledged, limit)
 
 
+@dataclass(frozen=True, slots=True)
+class Urgent:
+    """Filters of the list that people work with; None and an empty one let everything pass."""
+
+    states: Sequence[AlarmState] = ()
+    standing: bool | None = None
+    not_evaluated: bool | None = None
+    priorities: Sequence[Priority] = ()
+    device: str | None = None
+    tags: Sequence[str] = ()
+
+
+async def urgent(database: Database, wanted: Urgent, limit: int) -> list[AlarmAnswer]:
+    """Return at most `limit` alarms: first those that wait for an acknowledgement, then by priority and time."""
+    filters = list(wanted.states) or None, wanted.standing, wanted.not_evaluated, list(wanted.priorities) or None
+    rows = await database.fetch_planned(
+        SQL["urgent"], *filters, wanted.device or None, list(wanted.tags) or None, limit
+    )
+    return [item(row) for row in rows]
+
+
 async def silenced(
-    database: Database, asked: SilencedParameters, after: Sequence[str], limit: int
+    database: Database, asked: SilencedParameters, after: Sequence[str], limit: int, tags: Sequence[str] = ()
 ) -> list[asyncpg.Record]:
-    """Return at most `limit` alarms that are held back, after the key `after` (device, rule)."""
-    filters = asked.state or None, asked.priority or None, asked.device
+    """Return at most `limit` alarms that are held back, after the key `after` (device, rule), with these tags."""
+    filters = asked.state or None, asked.priority or None, asked.device, list(tags) or None
     return await database.fetch_planned(SQL["silenced"], *after, *filters, limit)
 
 
@@ -81,6 +109,15 @@ async def all_history(database: Database, asked: HistoryParameters) -> AsyncIter
         before = rows[-1]["transition_id"]
 
 
+async def history_page(request: Request, database: Database, asked: HistoryParameters) -> Response:
+    """Answer with transitions, newest first: a page, or in CSV all of them."""
+
+    async def rows(before: list[Any], limit: int) -> list[asyncpg.Record]:
+        return await history(database, asked, before[0], limit)
+
+    return await TRANSITIONS.page(request, asked, rows, everything=lambda: all_history(database, asked))
+
+
 def item(row: asyncpg.Record) -> AlarmAnswer:
     return AlarmAnswer.of(row)
 
@@ -91,3 +128,13 @@ def silenced_item(row: asyncpg.Record) -> SilencedAlarm:
 
 def transition(row: asyncpg.Record) -> TransitionAnswer:
     return TransitionAnswer.of(row, id=row["transition_id"])
+
+
+TRANSITIONS = Table(
+    name="transitions",
+    title="History",
+    of=TransitionAnswer,
+    item=transition,
+    key={"transition_id": cursors.number},
+    first=(LAST_ID,),
+)

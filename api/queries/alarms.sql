@@ -19,9 +19,28 @@ select a.device, a.rule, a.title, a.state, a.condition, a.priority, a.since, a.r
  order by a.device, a.rule
  limit $10;
 
+-- name: urgent
+-- At most $7 alarms as people see to them: first those that wait for an acknowledgement, then by priority, the newest
+-- first; each of these holds that is not null: state among $1, it is not normal or not evaluated (or neither): $2, it is
+-- not evaluated (or is): $3, priority among $4, of the device $5, whose device has all the tags $6.
+select a.device, a.rule, a.title, a.state, a.condition, a.priority, a.since, a.raised_at, a.value, a.detail,
+       a.shelved_until, a.message, a.response, a.n, a.not_evaluated, a.evaluated_until, a.received_until,
+       a.clock_set_back_at, a.numbers_back_at
+  from alarms a
+ where ($1::text[] is null or a.state = any ($1))
+   and ($2::boolean is null or (a.state <> 'normal' or a.not_evaluated is not null) = $2)
+   and ($3::boolean is null or (a.not_evaluated is not null) = $3)
+   and ($4::text[] is null or a.priority = any ($4))
+   and ($5::text is null or a.device = $5)
+   and ($6::text[] is null or a.tags @> $6)
+ order by a.state in ('unacknowledged', 'returned-unacknowledged') desc,
+          array_position(array['critical', 'high', 'medium', 'low'], a.priority), a.since desc, a.device, a.rule
+ limit $7;
+
 -- name: silenced
 -- Alarms that are held back, after the key $1, $2 (device, rule), with the person who did it and why, null where the phase
--- of the run did; each of these holds that is not null: state among $3, priority among $4, of the device $5. At most $6.
+-- of the run did; each of these holds that is not null: state among $3, priority among $4, of the device $5, whose device
+-- has all the tags $6. At most $7.
 select a.device, a.rule, a.title, a.priority, a.state, a.condition, a.active, a.since, a.shelved_until as until,
        x.who, x.why, a.n
   from alarms a
@@ -37,8 +56,9 @@ select a.device, a.rule, a.title, a.priority, a.state, a.condition, a.active, a.
    and ($3::text[] is null or a.state = any ($3))
    and ($4::text[] is null or a.priority = any ($4))
    and ($5::text is null or a.device = $5)
+   and ($6::text[] is null or a.tags @> $6)
  order by a.device, a.rule
- limit $6;
+ limit $7;
 
 -- name: one
 select * from alarms where device = $1 and rule = $2;

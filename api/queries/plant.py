@@ -54,6 +54,7 @@ class StandingAlarm:
     priority: str
     state: str
     since: datetime
+    n: int
     not_evaluated: str | None
 
 

@@ -16,7 +16,7 @@ select d.device_id, d.name, d.title, d.location, d.tags, p.phase, p.since as pha
 
 -- name: alarms
 -- Alarms that somebody has to see to, and rules that are not evaluated, by device.
-select a.device, a.rule, a.title, a.priority, a.state, a.since, a.not_evaluated
+select a.device, a.rule, a.title, a.priority, a.state, a.since, a.n, a.not_evaluated
   from alarms a
  where a.state in ('unacknowledged', 'acknowledged', 'returned-unacknowledged', 'latched') or a.not_evaluated is not null
  order by a.device, array_position(array['critical', 'high', 'medium', 'low'], a.priority), a.since;

@@ -13,15 +13,12 @@ from api.http.answers import JsonOnly, Table
 from api.http.bodies import described, order
 from api.http.parameters import ListParameters
 from api.http.preconditions import ExpectedByHeader, IfMatch
-from api.problems import BadParameter
 from api.queries import alarm_routes as queries
 from api.routes import Router
 from api.routes.alarm_rules import Changing
 from api.services import App
-from api.settings import ApiSettings
 from api.shapes import alarm_routes as shapes
 from api.shapes.alarm_routes import RouteChange
-from schema.alarms.notification_routes import SCHEMES, scheme
 
 router = Router("alarm routes")
 
@@ -83,19 +80,10 @@ async def put(
 ) -> Response:
     assert member.organization_id is not None
     given = await order(request, RouteChange)
-    url = None if given.url is None else given.url.get_secret_value()
-    if url is not None:
-        _check(app.settings, url)
     place = (member.organization_id, route)
+    url = queries.allowed_url(app.settings, given)
     item, is_new = await queries.put(database, place, given, url, expected=expected, change=change)
     return preconditions.tagged(item, 201 if is_new else 200)
-
-
-def _check(settings: ApiSettings, url: str) -> None:
-    said = settings.notify_schemes
-    allowed = SCHEMES if said is None else tuple(said.replace(" ", "").lower().split(","))
-    if scheme(url) not in allowed:
-        raise BadParameter("url", f"has a scheme that is not allowed here; allowed are {', '.join(allowed)}")
 
 
 @router.delete(

@@ -14,7 +14,6 @@ from api.http.answers import JsonOnly, Table
 from api.http.bodies import body, inlined
 from api.http.parameters import ReasonParameter, RuleName, StrictParameters
 from api.http.preconditions import ExpectedByHeader, IfMatch
-from api.problems import BadRules
 from api.queries import alarm_rules as queries
 from api.queries.alarm_rules import RuleOrder
 from api.routes import Router
@@ -93,14 +92,7 @@ async def import_(
     request: Request, database: Db, member: Member, asked: Annotated[shapes.RuleImportParameters, Query()]
 ) -> Response:
     content = await body(request, files.MAX_BYTES)
-    try:
-        given = await asyncio.to_thread(files.load, content)
-    except files.BadFile as error:
-        faults = [
-            {"line": one.line, "rule": one.rule, "parameter": one.field or "body", "detail": one.problem}
-            for one in error.problems
-        ]
-        raise BadRules(str(error), errors=faults) from error
+    given = await asyncio.to_thread(shapes.rules_of, content)
     change = RuleOrder(member.who, asked.why)
     return answers.json(await queries.import_(database, given, change, remove=asked.remove, dry_run=asked.dry_run))
 

@@ -34,14 +34,6 @@ SILENCED = Table(
     key={"device": cursors.device, "rule": cursors.device},
     first=("", ""),
 )
-TRANSITIONS = Table(
-    name="transitions",
-    title="History",
-    of=shapes.TransitionAnswer,
-    item=queries.transition,
-    key={"transition_id": cursors.number},
-    first=(queries.LAST_ID,),
-)
 
 
 @router.table(
@@ -86,13 +78,10 @@ async def of_device(
     "/alarms/history",
     summary="The history of alarms: every transition, newest first",
     description="`from` and `to` are about when it was recorded, which is the order, too.",
-    responses=description.DATABASE | TRANSITIONS.described(shapes.TRANSITION),
+    responses=description.DATABASE | queries.TRANSITIONS.described(shapes.TRANSITION),
 )
 async def history(request: Request, database: Db, asked: Annotated[shapes.HistoryParameters, Query()]) -> Response:
-    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
-        return await queries.history(database, asked, before[0], limit)
-
-    return await TRANSITIONS.page(request, asked, rows, everything=lambda: queries.all_history(database, asked))
+    return await queries.history_page(request, database, asked)
 
 
 @router.get(

@@ -13,8 +13,9 @@ from api.http.description import Answer, T, about, example, reference
 from api.http.parameters import ListParameters, ReasonParameter
 from api.problems import BadRules
 from api.shapes.devices import MOST_TAGS
+from schema.alarms import files
 from schema.alarms.expression import BadExpression
-from schema.alarms.rules import Definition, Name, Priority
+from schema.alarms.rules import Definition, Name, Priority, Rule
 
 RuleDefinition = Annotated[Raw, Meta(extra_json_schema=reference(Definition))]
 """The JSON of a rule, which is sent as it is stored."""
@@ -123,3 +124,15 @@ def bad_rule(error: ValidationError) -> BadRules:
         cause = one.get("ctx", {}).get("error")
         found.append(fault | ({"column": cause.column} if isinstance(cause, BadExpression) else {}))
     return BadRules("; ".join(f"{one['parameter']}: {one['detail']}" for one in found[:10]), errors=found)
+
+
+def rules_of(content: bytes) -> list[Rule]:
+    """Return the rules of a file in YAML. Raises BadRules, which names the line of each fault."""
+    try:
+        return files.load(content)
+    except files.BadFile as error:
+        faults = [
+            {"line": one.line, "rule": one.rule, "parameter": one.field or "body", "detail": one.problem}
+            for one in error.problems
+        ]
+        raise BadRules(str(error), errors=faults) from error

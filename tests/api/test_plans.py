@@ -120,7 +120,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
 HARMLESS = {
     *("devices.page", "alarm_rules.page", "alarm_rules.covered", "serials.serials"),
     *("events.events", "alarm_health.now", "alarm_health.stale"),
-    *("device_status.presence", "live_data.devices"),
+    *("device_status.presence", "live_data.devices", "plant.vessels"),
 }
 """What may be left out is no better found by an index there, or there is little to look through."""
 OPTIONAL = re.compile(r"\$\d+(::\w+(\[\])?)? is null")
@@ -255,6 +255,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await enrollments.page(database, EnrollmentParameters(), (times.LAST, enrollments.LAST_TXN), 10)
         await alarms.page(database, AlarmParameters(), ("", ""), 10)
         await alarms.silenced(database, SilencedParameters(), ("", ""), 10)
+        await alarms.urgent(database, alarms.Urgent(), 10)
         await alarms.history(database, HistoryParameters(), alarms.LAST_ID, 10)
         await alarm_health.figures(database, times.Span(at(0), at(3600)), None, at(3600))
         await devices.page(database, DeviceParameters(), "", 10)
@@ -272,6 +273,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         "jobs.page",
         "alarms.history",
         "alarms.silenced",
+        "alarms.urgent",
         "alarm_health.episodes",
         "selection.devices",
         "activity.page",

@@ -103,7 +103,7 @@ export function changed(what) {
 /** Whether somebody is typing in an element or has a form of it open: it must not be replaced then. */
 function isInUse(element) {
   const focused = document.activeElement;
-  return element.querySelector("details.act[open]") || (element.contains(focused) && focused.matches("input, textarea, select"));
+  return element.querySelector("details.act[open]") || (element.contains(focused) && focused.matches("input:not([type=checkbox]), textarea, select"));
 }
 
 localize(document);
@@ -125,5 +125,7 @@ document.addEventListener("htmx:error", (event) => {
 });
 document.body.addEventListener("changed", (event) => {
   document.getElementById("said").textContent = event.detail?.said ?? "";
-  event.target.closest?.("details")?.removeAttribute("open");
-});
+  const act = event.target.closest?.("details");
+  if (act?.contains(document.activeElement)) act.firstElementChild.focus();
+  act?.removeAttribute("open");
+}, true); // before the parts that ask anew: an open act would keep them from it

@@ -83,7 +83,7 @@ function readSoon() {
   readTrends().catch(() => {}); // the trouble line says it already
 }
 
-if (grid.querySelector("[data-device]")) {
+if (grid.querySelector("[data-channel]")) {
   new Feed("/api/v1/ws/live-data", { rate: 1, channels: shownChannels().join(",") }, { snapshot: take, changes: take });
   readSoon();
   setInterval(() => document.hidden || readSoon(), 60_000);

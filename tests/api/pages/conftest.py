@@ -46,10 +46,15 @@ class Visitor:
 
 @asynccontextmanager
 async def visiting(
-    database_url: str, sql: asyncpg.Connection, email: str, role: Role = Role.ADMIN, organization: str = "main"
+    database_url: str,
+    sql: asyncpg.Connection,
+    email: str,
+    role: Role = Role.ADMIN,
+    organization: str = "main",
+    **settings: Any,
 ) -> AsyncIterator[Visitor]:
     await user(sql, email, organization, role)
-    async with serving(database_url, api_rate=0, api_anonymous_rate=0) as client:
+    async with serving(database_url, api_rate=0, api_anonymous_rate=0, **settings) as client:
         await open_browser(client, email)
         yield Visitor(client, email, organization)
 

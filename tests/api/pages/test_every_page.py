@@ -34,6 +34,8 @@ USUAL = {
     **{"disabled": "true"},
 }
 """Fields that many forms have; those that are too many are refused, which is as good."""
+_LAST = {"version": "1", "why": "to see what happens"}
+_RULE = _LAST | {"title": "x", "kind": "limit", "limit.channel": "ph", "limit.level": "high", "limit.limit": "9"}
 VESSEL = f"{ORGANIZATION}/vessels/{{device}}"
 EXACT: dict[str, dict[str, str]] = {
     f"{VESSEL}/setpoint": {"key": "k", "channel": "ph", "value": "7", "why": "x"},
@@ -42,6 +44,11 @@ EXACT: dict[str, dict[str, str]] = {
     f"{VESSEL}/notes": {"begins": "now", "text": "x"},
     f"{VESSEL}/notes/{{number}}/withdraw": {"why": "x"},
     f"{VESSEL}/channels/{{channel}}": {"version": "1", "title": "x", "why": "x"},
+    f"{ORGANIZATION}/alarm-rules/{{rule}}": _RULE,
+    f"{ORGANIZATION}/alarm-rules/{{rule}}/remove": _LAST,
+    f"{ORGANIZATION}/alarm-routes/{{route}}": _LAST | {"time_zone": "UTC"},
+    f"{ORGANIZATION}/alarm-routes/{{route}}/remove": _LAST,
+    f"{ORGANIZATION}/alarm-routes/{{route}}/test": {"why": "to see what happens"},
 }
 """By path: the fields of a form that would be carried out if it were for one's own."""
 
