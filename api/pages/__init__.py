@@ -9,12 +9,26 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from starlette.routing import Route
 
-from api.pages import entrance, plant, shell
+from api.pages import (
+    activity,
+    audit,
+    delivery,
+    devices,
+    enrollment,
+    entrance,
+    plant,
+    quarantine,
+    serials,
+    shell,
+)
 from api.pages.page import environment, static_files
 from api.pages.static import PREFIX
 
 RESET = (Path(__file__).parent / "reset.html").read_text()
-ROUTERS = (plant.router, shell.router, entrance.router)
+ROUTERS = (
+    *(plant.router, delivery.router, quarantine.router, devices.router, enrollment.router, serials.router),
+    *(activity.router, audit.router, shell.router, entrance.router),
+)
 
 
 async def reset() -> HTMLResponse:

@@ -65,6 +65,8 @@ def environment() -> Environment:
         "moment": words.moment,
         "since": words.since,
         "plural": words.plural,
+        "state": words.state,
+        "decoded": msgspec.json.decode,
         "segment": lambda text: quote(text, safe=""),
         "json": lambda value: msgspec.json.encode(value).decode(),
     }
