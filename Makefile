@@ -20,7 +20,7 @@ PYTEST = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/.stack/pycache \
 	.venv/bin/python -m tests.in_memory .venv/bin/python $(MEASURED) -m pytest -n 4
 export COVERAGE_FILE = $(CURDIR)/.stack/coverage
 
-.PHONY: up test test-system coverage unmeasured check openapi lock faults bench notebook image clean ready python
+.PHONY: up test test-system coverage unmeasured check openapi lock faults bench notebook image clean ready browser python
 
 up: ready
 	@.venv/bin/biogate up $(ARGS)
@@ -28,7 +28,7 @@ up: ready
 test: ready
 	@$(PYTEST) --dist worksteal --ignore tests/system $(ARGS)
 
-test-system: ready
+test-system: browser
 	@$(PYTEST) --dist loadfile --override-ini testpaths=tests/system $(ARGS)
 
 coverage: MEASURED = -m coverage run
@@ -73,6 +73,9 @@ clean: python
 
 ready: python
 	@$(PYTHON) -m deploy.bootstrap
+
+browser: python
+	@$(PYTHON) -m deploy.bootstrap browser
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Biogate needs Python 3.11 or newer, and this is " + sys.version.split()[0] + ": make PYTHON=... names another")'

@@ -12,12 +12,15 @@ from fastapi import Request, Response
 from api import metrics, problems
 from api.access.attempts import address, network
 from api.access.guard import from_own_page
+from api.access.roles import Principal
 from api.access.tokens import RefreshToken, code_hash, new_token
 from api.database import Database
-from api.problems import NotFound, Unauthorized
+from api.problems import Forbidden, NotFound, Unauthorized
 from api.queries import accounts as queries
+from api.queries import organizations
 from api.services import Services
-from api.shapes.accounts import LogIn
+from api.shapes.accounts import Account, LogIn, PasswordChange, Registration
+from api.shapes.organizations import Joining, Membership
 
 log = structlog.get_logger("api")
 
@@ -90,6 +93,59 @@ async def log_in_by_link(request: Request, app: Services, database: Database, co
             raise
     _is_in(request, account["user_id"], "link")
     return OpenedSession(session_id, account, token, until, BROWSER_DAYS)
+
+
+async def register(request: Request, app: Services, database: Database, given: Registration) -> Account:
+    """Make an account, with an invitation also a member. Raises Forbidden where it is not open to all, Conflict for an
+    address that has one, NotFound for a code that is none, BadParameter for a weak password."""
+    allowed = app.settings.api_registration
+    if allowed == "auto":
+        allowed = "invitation" if await queries.has_admin(database) else "open"
+    if allowed == "closed":
+        raise Forbidden("only the operator of the installation makes accounts: biogate accounts user")
+    if allowed == "invitation" and given.code is None:
+        raise Forbidden("accounts are for people with an invitation: send its code")
+    async with app.attempts.attempt(request, "registration") as attempt:
+        attempt.failed()  # in any case: to register costs us as much as to guess
+        password_hash = await app.passwords.hash_new(given.password, "password", given.email, given.name)
+        code = None if given.code is None else code_hash(given.code.get_secret_value())
+        user_id = await queries.create(database, given.email, given.name, password_hash, code)
+    joined = None
+    if code is not None:
+        [membership] = await organizations.memberships(database, user_id)
+        joined = membership.organization
+    return Account(user_id=user_id, email=given.email, name=given.name, organization=joined)
+
+
+async def join(request: Request, app: Services, database: Database, person: Principal, given: Joining) -> Membership:
+    """Make a person a member, by the code of an invitation. Raises NotFound and Conflict; TooMany."""
+    assert person.user_id is not None
+    async with app.attempts.attempt(request, "code", person.who) as attempt:
+        try:
+            name = await organizations.join(database, person.user_id, code_hash(given.code.get_secret_value()))
+        except NotFound:
+            attempt.failed()
+            raise
+    app.identities.forget()
+    return await organizations.membership(database, person.user_id, name)
+
+
+async def change_password(
+    request: Request, app: Services, database: Database, person: Principal, given: PasswordChange
+) -> None:
+    """Change a person's password and end the person's other sessions. Raises Forbidden for a wrong old one."""
+    assert person.user_id is not None
+    own = f"{person.user_id} session {person.session_id}"  # or strangers who guess could lock the person out
+    async with app.attempts.attempt(request, "password", own) as attempt:
+        account = await queries.account_of(database, person.user_id)
+        if not await app.passwords.matches(given.old, account["password_hash"]):
+            attempt.failed()
+            metrics.LOGINS.labels("failure").inc()
+            log.warning("password change failed", user=person.user_id, address=address(request))
+            raise Forbidden("the old password is wrong")
+    password_hash = await app.passwords.hash_new(given.new, "new", account["email"], account["name"])
+    await queries.password_change(database, account, password_hash, person.session_id)
+    app.identities.forget()
 
 
 def agent(request: Request) -> str:

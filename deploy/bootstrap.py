@@ -29,15 +29,20 @@ from deploy.stack.process import run_logged, try_lock
 
 VENV = CHECKOUT / ".venv"
 STAMP = VENV / "biogate-stamp"
+BROWSER = ["chromium", "fonts-dejavu-core"]
+"""Debian packages that the tests of pages need: 15 s."""
 LOGS = STACK / "log" / "setup"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 def main() -> int:
+    """Make all ready; with the argument `browser`, also the browser of the tests of pages."""
     try:
         STACK.mkdir(exist_ok=True)
         alone()
         set_up()
+        if sys.argv[1:] == ["browser"] and shutil.which(BROWSER[0]) is None:
+            install_packages(BROWSER)
     except StackError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -9,8 +9,7 @@ from typing import Annotated
 import structlog
 from fastapi import Path, Request, Response
 
-from api import entrance, metrics, problems
-from api.access.attempts import address
+from api import entrance, problems
 from api.access.guard import Accounts, Caller, Person
 from api.access.tokens import RefreshToken, access_token, code_hash
 from api.entrance import set_cookie
@@ -18,7 +17,7 @@ from api.http import answers, description
 from api.http.answers import JsonOnly
 from api.http.bodies import MOST_BYTES, body, described, order
 from api.http.description import ok
-from api.problems import Forbidden, NotFound, Unauthorized
+from api.problems import NotFound, Unauthorized
 from api.queries import accounts as queries
 from api.queries import organizations
 from api.routes import PREFIX, Router
@@ -42,24 +41,7 @@ SESSION_ID = Path(ge=1, lt=2**63, description="`session_id` in the list", exampl
     openapi_extra=described(Registration),
 )
 async def register(request: Request, app: App, database: Accounts) -> Response:
-    given = await order(request, Registration)
-    allowed = app.settings.api_registration
-    if allowed == "auto":
-        allowed = "invitation" if await queries.has_admin(database) else "open"
-    if allowed == "closed":
-        raise Forbidden("only the operator of the installation makes accounts: biogate accounts user")
-    if allowed == "invitation" and given.code is None:
-        raise Forbidden("accounts are for people with an invitation: send its code")
-    async with app.attempts.attempt(request, "registration") as attempt:
-        attempt.failed()  # in any case: to register costs us as much as to guess
-        password_hash = await app.passwords.hash_new(given.password, "password", given.email, given.name)
-        code = None if given.code is None else code_hash(given.code.get_secret_value())
-        user_id = await queries.create(database, given.email, given.name, password_hash, code)
-    joined = None
-    if code is not None:
-        [membership] = await organizations.memberships(database, user_id)
-        joined = membership.organization
-    made = shapes.Account(user_id=user_id, email=given.email, name=given.name, organization=joined)
+    made = await entrance.register(request, app, database, await order(request, Registration))
     return answers.json(made, 201)
 
 
@@ -157,19 +139,7 @@ async def me(app: App, database: Accounts, principal: Caller, _: JsonOnly) -> Re
     openapi_extra=described(PasswordChange),
 )
 async def password(request: Request, app: App, database: Accounts, person: Person) -> Response:
-    assert person.user_id is not None
-    given = await order(request, PasswordChange)
-    own = f"{person.user_id} session {person.session_id}"  # or strangers who guess could lock the person out
-    async with app.attempts.attempt(request, "password", own) as attempt:
-        account = await queries.account_of(database, person.user_id)
-        if not await app.passwords.matches(given.old, account["password_hash"]):
-            attempt.failed()
-            metrics.LOGINS.labels("failure").inc()
-            log.warning("password change failed", user=person.user_id, address=address(request))
-            raise Forbidden("the old password is wrong")
-    password_hash = await app.passwords.hash_new(given.new, "new", account["email"], account["name"])
-    await queries.password_change(database, account, password_hash, person.session_id)
-    app.identities.forget()
+    await entrance.change_password(request, app, database, person, await order(request, PasswordChange))
     return Response(status_code=204)
 
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 from pydantic import Field
 
+from api import entrance
 from api.access.guard import Accounts, Caller, Db, Member, Person, allow
-from api.access.roles import ALL_SCOPES, Principal, Role, Scope
-from api.access.tokens import ApiKey, code_hash, new_code
+from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import described, order
 from api.http.description import ok
 from api.http.parameters import ListParameters, StrictParameters, Words
-from api.problems import Forbidden, NotFound
 from api.queries import organizations as queries
+from api.queries.organizations import may_grant
 from api.routes import Router
-from api.services import App, Services
+from api.services import App
 from api.shapes import organizations as shapes
 from api.shapes.organizations import Joining, MemberChange, NewInvitation, NewKey, NewOrganization, OrganizationChange
 from schema import times
@@ -70,7 +69,8 @@ async def create(request: Request, app: App, database: Accounts, person: Person)
     assert person.user_id is not None
     given = await order(request, NewOrganization)
     await queries.organization_create(database, person.user_id, given)
-    return await _membership(app, database, person.user_id, given.organization)
+    app.identities.forget()
+    return answers.json(await queries.membership(database, person.user_id, given.organization), 201)
 
 
 @router.post(
@@ -81,15 +81,7 @@ async def create(request: Request, app: App, database: Accounts, person: Person)
     openapi_extra=described(Joining),
 )
 async def join(request: Request, app: App, database: Accounts, person: Person) -> Response:
-    assert person.user_id is not None
-    given = await order(request, Joining)
-    async with app.attempts.attempt(request, "code", person.who) as attempt:
-        try:
-            name = await queries.join(database, person.user_id, code_hash(given.code.get_secret_value()))
-        except NotFound:
-            attempt.failed()
-            raise
-    return await _membership(app, database, person.user_id, name)
+    return answers.json(await entrance.join(request, app, database, person, await order(request, Joining)), 201)
 
 
 @router.get(
@@ -136,7 +128,7 @@ async def members(request: Request, database: Db, asked: Annotated[ListParameter
 )
 async def change_member(request: Request, app: App, database: Db, member: Member, user_id: Id) -> Response:
     given = await order(request, MemberChange)
-    _may_grant(member, given.role)
+    may_grant(member, given.role)
     await queries.member_change(database, user_id, given.role, member.who, given.why)
     app.identities.forget()
     return answers.json(await queries.member(database, user_id))
@@ -154,9 +146,7 @@ async def change_member(request: Request, app: App, database: Db, member: Member
 async def remove_member(
     app: App, database: Db, member: Member, user_id: Id, asked: Annotated[OptionalReason, Query()]
 ) -> Response:
-    if user_id != member.user_id and member.role is not Role.ADMIN:
-        raise Forbidden(f"only an admin removes others; you are {member.role} in {member.organization}")
-    await queries.member_change(database, user_id, None, member.who, asked.why)
+    await queries.member_remove(database, user_id, member, asked.why)
     app.identities.forget()
     return Response(status_code=204)
 
@@ -180,13 +170,7 @@ async def invitations(request: Request, database: Db, asked: Annotated[ListParam
     dependencies=[CHANGES],
 )
 async def invite(request: Request, database: Db, member: Member) -> Response:
-    given = await order(request, NewInvitation)
-    _may_grant(member, given.role)
-    until = datetime.now(UTC) + given.expires_in
-    made = await queries.invitation_create(
-        database, given.role, new_code(), uses=given.uses, expires_at=until, email=given.email, who=member.who
-    )
-    return answers.json(made, 201)
+    return answers.json(await queries.invite(database, member, await order(request, NewInvitation)), 201)
 
 
 @router.delete(
@@ -223,23 +207,7 @@ async def keys(request: Request, database: Db, asked: Annotated[ListParameters, 
     dependencies=[CHANGES],
 )
 async def make_key(request: Request, database: Db, member: Member) -> Response:
-    given = await order(request, NewKey)
-    if member.role is None or not member.role.covers(given.role):
-        raise Forbidden(f"a key cannot have more than your own role, {member.role}")
-    if not member.scopes.issuperset(given.scopes):
-        raise Forbidden(f"a key can only give the scopes that it has: {', '.join(sorted(member.scopes))}")
-    until = None if given.expires_in is None else datetime.now(UTC) + given.expires_in
-    if member.key_id is not None:
-        maker = await queries.key(database, member.key_id)
-        ends = maker and maker["expires_at"]
-        if ends is not None and (until is None or until > ends):
-            raise Forbidden(f"a key made by a key cannot expire later than it: {times.text(ends)}")
-    made = ApiKey.new()
-    scopes = sorted({scope.value for scope in given.scopes})
-    shown = await queries.key_create(
-        database, made, name=given.name, role=given.role, scopes=scopes, expires_at=until, who=member.who
-    )
-    return answers.json(shown, 201)
+    return answers.json(await queries.make_key(database, member, await order(request, NewKey)), 201)
 
 
 @router.delete(
@@ -255,19 +223,3 @@ async def end_key(
     await queries.key_end(database, key_id, member.who, asked.why)
     app.identities.forget()
     return Response(status_code=204)
-
-
-def _may_grant(member: Principal, role: Role) -> None:
-    """Raise Forbidden unless the caller has at least this role and, as people do, all scopes."""
-    if member.role is None or not member.role.covers(role):
-        raise Forbidden(f"you cannot give more than your own role, {member.role}")
-    if not member.scopes >= ALL_SCOPES:
-        raise Forbidden("people have all scopes: a key without all of them cannot add members or change roles")
-
-
-async def _membership(app: Services, database: Accounts, user_id: int, name: str) -> Response:
-    """Answer with the membership that was just made."""
-    app.identities.forget()
-    mine = await queries.memberships(database, user_id)
-    [made] = [one for one in mine if one.organization == name]
-    return answers.json(made, 201)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -86,3 +87,29 @@ class Plant:
                 hashlib.sha256(f"{time}{device}".encode() + payload).digest(),
             )
         )
+
+
+class LivePlant(Plant):
+    """Frames of this minute, of which the database tells as the gateway does."""
+
+    def __init__(self, sql: asyncpg.Connection) -> None:
+        super().__init__(sql)
+        self.now = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=30)
+        self.devices: dict[str, tuple[int, int]] = {}
+
+    async def vessel(self, name: str, organization_id: int = 1) -> None:
+        device = await self.device(name)
+        await self.sql.execute("update devices set organization_id = $2 where device_id = $1", device, organization_id)
+        self.devices[name] = device, await self.layout(device, "ph", "do")
+
+    async def commit(self, name: str, seconds: float, *values: float | None, tell: bool = True) -> str:
+        """A frame so many seconds after the begin; its time as a text."""
+        at = self.now + timedelta(seconds=seconds)
+        await self.frames(*self.devices[name], [(at, list(values or (seconds, 50.0)), None)])
+        if tell:
+            await self.tell()
+        return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    async def tell(self, kinds: str = '["frame"]') -> None:
+        said = f'{{"cell":"main","commit":1,"at":{time.time() * 1000},"kinds":{kinds}}}'
+        await self.sql.execute("select pg_notify('biogate_commits', $1)", said)

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from api.access.roles import Role, Scope
 from api.live import feeding, hub, telemetry
 from tests.api.accounts import api_key, bearer, organization
 from tests.api.live import ENOUGH_S, Events, listening, message, opened
-from tests.api.plant import Plant
+from tests.api.plant import LivePlant, Plant
 from tests.conftest import Broker
 from tests.faults.gateways import port_of, through
 from tests.faults.proxy import Mode, Network
@@ -32,32 +32,6 @@ from tests.processes import GatewayProcess
 
 PATH = "/api/v1/ws/live-data"
 STREAM = "/api/v1/live-data"
-
-
-class LivePlant(Plant):
-    """Frames of this minute, of which the database tells as the gateway does."""
-
-    def __init__(self, sql: asyncpg.Connection) -> None:
-        super().__init__(sql)
-        self.now = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=30)
-        self.devices: dict[str, tuple[int, int]] = {}
-
-    async def vessel(self, name: str, organization_id: int = 1) -> None:
-        device = await self.device(name)
-        await self.sql.execute("update devices set organization_id = $2 where device_id = $1", device, organization_id)
-        self.devices[name] = device, await self.layout(device, "ph", "do")
-
-    async def commit(self, name: str, seconds: float, *values: float | None, tell: bool = True) -> str:
-        """A frame so many seconds after the begin; its time as a text."""
-        at = self.now + timedelta(seconds=seconds)
-        await self.frames(*self.devices[name], [(at, list(values or (seconds, 50.0)), None)])
-        if tell:
-            await self.tell()
-        return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-    async def tell(self, kinds: str = '["frame"]') -> None:
-        said = f'{{"cell":"main","commit":1,"at":{time.time() * 1000},"kinds":{kinds}}}'
-        await self.sql.execute("select pg_notify('biogate_commits', $1)", said)
 
 
 @pytest.fixture

@@ -116,7 +116,8 @@ document.addEventListener("htmx:after:swap", (event) => {
   localize(document);
   if (event.detail.ctx?.response?.status >= 400) document.getElementById("problem")?.scrollIntoView({ block: "nearest" });
 });
-document.addEventListener("htmx:error", () => {
+document.addEventListener("htmx:error", (event) => {
+  if (!event.detail.ctx?.sourceElement.matches("form")) return; // the trouble line says it already
   const problem = document.createElement("p");
   problem.className = "problem";
   problem.textContent = "There is no answer. What you typed is still there: try again once the connection is back.";
