@@ -45,7 +45,8 @@ select d.name as device, s.boot, lower(h.seqs) as first, upper(h.seqs) - 1 as la
 
 -- name: span
 -- Of each device: what lies between the frames at the two ends of the time from $1 to $2, and those just outside, which
--- tell what is missing at the ends. The ends are found by the times of the frames, the rest is told by their numbers.
+-- tell what is missing at the ends. The ends are found by the times of the frames, the rest is told by their numbers; frames
+-- of the last seconds, which are stored and not yet noted in device_streams, are left out.
 with ends as (
     select d.device_id, d.name, f.time as first_at, l.time as last_at, f.boot as first_boot, l.boot as last_boot,
            case when b.boot = f.boot then b.seq + 1 when b.boot is not null then 0 else f.seq end as begins,
@@ -80,8 +81,8 @@ select e.name as device, e.first_at, e.last_at, n.expected, n.missing, n.lost, n
                                  from unnest(int8multirange(w.span) - s.received) r order by lower(r) limit 10) h (said)) as holes
                  from device_streams s
                 cross join lateral (
-                      select int8range(l.begins, greatest(l.begins, case when s.boot = e.last_boot and e.ends is not null
-                                                                         then e.ends + 1 else upper(s.received) end)) as span
+                      select int8range(l.begins, greatest(l.begins, least(
+                                 upper(s.received), case when s.boot = e.last_boot then e.ends + 1 end))) as span
                         from (select case when s.boot = e.first_boot then e.begins else 0 end as begins) l) w
                 where s.device_id = e.device_id and s.boot between e.first_boot and e.last_boot
                   and not isempty(w.span)) p) n on true
