@@ -10,6 +10,7 @@ import asyncpg
 
 from api.database import Database
 from api.queries import load
+from schema.reasons import Reason
 from schema.times import Span
 
 SQL = load("delivery")
@@ -89,4 +90,4 @@ async def of_span(database: Database, span: Span) -> list[asyncpg.Record]:
 
 async def quarantined(database: Database, span: Span) -> list[asyncpg.Record]:
     """Return the numbers of open messages that came into quarantine in a time, by device and reason."""
-    return await database.fetch(SQL["quarantined"], span.begin, span.end)
+    return await database.fetch(SQL["quarantined"], span.begin, span.end, [str(reason) for reason in Reason])

@@ -89,10 +89,13 @@ select e.name as device, e.first_at, e.last_at, n.expected, n.missing, n.lost, n
  order by e.name;
 
 -- name: quarantined
--- Messages that came into quarantine from $1 to $2 and are still open, by device and reason.
+-- Messages that came into quarantine from $1 to $2 and are still open, by device and reason; $3 is all reasons, as the
+-- index is by them.
 select q.device, q.reason, count(*) as messages
-  from quarantine q
- where q.state = 'open' and q.received_at >= $1 and q.received_at < $2
+  from unnest($3::text[]) as r (reason)
+ cross join lateral (
+       select q.device, q.reason from quarantine q
+        where q.reason = r.reason and q.state = 'open' and q.received_at >= $1 and q.received_at < $2) q
  group by q.device, q.reason
  order by messages desc, q.device, q.reason;
 

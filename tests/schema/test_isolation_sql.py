@@ -18,7 +18,7 @@ NOBODYS = {"layouts", "layout_channels", "channels"}
 """Which ones a device uses, is told by device_layouts."""
 OF_ANY_CHANNEL = {"channel_terms", "organization_channel_terms"}
 """These have a row for each channel there is, whose name is nobody's."""
-ONLY_FIRST = {"claim_imports", "vault", "cells"}
+ONLY_FIRST = {"claim_imports", "vault", "cells", "intake_totals"}
 SEES_ALL = {"serials", "retention_holds"}
 """The organization that runs the installation has all of these."""
 KEPT_BY_THE_GIVER = {"alarm_transitions", "retention_holds"}
@@ -249,6 +249,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "command_cancel": (f"command_cancel($1, {WHO})", ("command",), NONE),
     "job_cancel": (f"job_cancel($1, {WHO})", ("job",), NONE),
     "job_files_drop": (f"job_files_drop($1, {WHO})", ("job",), NONE),
+    "quarantine_discard": (f"quarantine_discard(array[$1::bigint], {WHO})", ("quarantine",), NONE),
     "alarm_act": (f"alarm_act($1, $2, 'acknowledge', null, false, {WHO}, '{{}}', null)", ("device", "rule"), NONE),
     "alarm_route_remove": (f"alarm_route_remove($1, null, {WHO})", ("route",), NONE),
     "alarm_route_test": (f"alarm_route_test($1, {WHO})", ("route",), NONE),

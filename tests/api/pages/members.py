@@ -57,7 +57,9 @@ class PageMember:
         return answer.status_code, html.unescape(answer.text)
 
 
-async def member(site: Served, sql: asyncpg.Connection, role: Role = Role.ADMIN, organization: str = "main") -> PageMember:
+async def member(
+    site: Served, sql: asyncpg.Connection, role: Role = Role.ADMIN, organization: str = "main"
+) -> PageMember:
     email = f"{role}-{organization}@example.org"
     await user(sql, email, organization, role)
     client = Served(site.app, "127.0.0.1", "https://api")

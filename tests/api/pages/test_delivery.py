@@ -61,7 +61,9 @@ async def test_holes_of_all_devices_are_listed_those_that_may_still_be_filled_fi
 async def test_who_runs_the_installation_sees_what_became_of_all(
     viewer: PageMember, stranger: PageMember, plant: Plant
 ) -> None:
-    await plant.sql.execute("insert into cells (cell, client_id) values ('north', 'n'), ('south', 's'), ('replay', 'r')")
+    await plant.sql.execute(
+        "insert into cells (cell, client_id) values ('north', 'n'), ('south', 's'), ('replay', 'r')"
+    )
     await plant.sql.execute(
         """insert into intake_totals (cell, kind, committed, duplicate, quarantined, discarded) values
            ('north', 'frame', 1000, 20, 3, 4), ('south', 'frame', 1, 1, 1, 1), ('north', 'status', 7, 0, 0, 0),

@@ -100,7 +100,10 @@ async def test_messages_of_others_are_not_there(admin: PageMember, stranger: Pag
         "insert into devices (name, organization_id) select 'theirs', organization_id from organizations where name = 'other'"
     )
     numbers = [await plant.quarantine(at(0), name, "too-old", b"abc") for name in ("br-1", "theirs")]
-    assert (f"/{numbers[1]}" in await stranger.read(PATH), f"/{numbers[0]}" in await stranger.read(PATH)) == (True, False)
+    assert (f"/{numbers[1]}" in await stranger.read(PATH), f"/{numbers[0]}" in await stranger.read(PATH)) == (
+        True,
+        False,
+    )
     for act in ("discard", "replay"):
         status, told = await stranger.refused(PATH, act=act, messages=[*numbers], why="x")
         assert (status, f"number {numbers[0]}" in told) == (404, True)
