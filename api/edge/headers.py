@@ -40,9 +40,9 @@ CORS: dict[str, Any] = {
     "max_age": 600,
 }
 """What pages of other origins may do, if the settings name their origin; without any there is no CORS at all."""
-PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/reset"})
+PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
 PUBLIC = ("/openapi.json", "/static-offline-docs/", "/static/")
-FOR_PEOPLE = ("/app", "/login", "/enter", "/logout")
+FOR_PEOPLE = ("/app", "/login", "/enter", "/logout", "/invited", "/reset")
 """Where the addresses of pages begin."""
 OURS = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "

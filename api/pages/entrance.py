@@ -111,6 +111,13 @@ async def _entered(request: Request, app: App, database: Accounts, code: str) ->
     return answer
 
 
+@router.get("/reset")
+async def reset() -> Response:
+    """Ask for a new password, behind the link of an admin. Its code stands after the #, which browsers send to nobody:
+    so it is in no log, and a script has to read it."""
+    return render("pages/reset.html")
+
+
 @router.post("/logout")
 async def log_out(app: App, database: Accounts, person: Person) -> Response:
     assert person.user_id is not None

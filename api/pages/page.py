@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 from urllib.parse import parse_qsl, quote
 
 import msgspec
@@ -33,7 +33,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 ORGANIZATION = "/app/{organization}"
 Form = TypeVar("Form", bound=BaseModel)
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
-REASON = "asked for on a page"
+TRUTHS = {"true": True, "false": False}
 
 
 class PageRouter(APIRouter):
@@ -99,6 +99,15 @@ class Page:
         """Whether the member may do what needs this role and scope, by their names."""
         return self.member.may(Role(role), Scope(scope))
 
+    @property
+    def origin(self) -> str:
+        """The scheme and host by which the reader knows this server."""
+        return f"{self.request.url.scheme}://{self.request.url.netloc}"
+
+    async def form(self, kind: type[Form], **lists: str) -> Form:
+        """See `form`."""
+        return await form(self.request, kind, **lists)
+
     def show(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a template with these values; it also knows `page`."""
         return render(template, status, page=self, **values)
@@ -127,17 +136,36 @@ async def form(request: Request, kind: type[Form], **lists: str) -> Form:
     except ValueError as error:
         raise BadParameter("form", "is none: send application/x-www-form-urlencoded") from error
     given: dict[str, Any] = {}
+    known = {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
     for name, value in fields:
         if name in lists:
             given.setdefault(name, []).extend(part.strip() for part in value.split(lists[name]) if part.strip())
         else:
-            given[name] = value
+            given[name] = _typed(value, known.get(name))
     try:
         return kind.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "form"
         raise BadParameter(field, first["msg"].removeprefix("Value error, ")) from error
+
+
+def _typed(value: str, annotation: Any) -> Any:
+    """Return the text of a field as the number or truth that it stands for: a strict model takes no text for one."""
+    kinds = _kinds(annotation)
+    if bool in kinds and value in TRUTHS:
+        return TRUTHS[value]
+    if kinds & {int, float} and str not in kinds:
+        try:
+            return int(value) if int in kinds and float not in kinds else float(value)
+        except ValueError:
+            pass  # the model says what is wrong
+    return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    parts = get_args(annotation)
+    return set().union(*map(_kinds, parts)) if parts else {annotation} if isinstance(annotation, type) else set()
 
 
 def shown(answer: Answer) -> dict[str, Any]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import msgspec
 
-from api.access.tokens import code_hash
+from api.access.roles import ALL_SCOPES, Principal
+from api.access.tokens import code_hash, new_code
 from api.database import Database
-from api.problems import NotFound
+from api.problems import Conflict, Forbidden, NotFound
 from api.queries import load
-from api.shapes.installation import InstallationAccount, RoleIn
+from api.shapes.installation import AccountChange, InstallationAccount, NewPasswordLink, PasswordLink, RoleIn
+from schema import times
 
 SQL = load("installation")
 
@@ -36,15 +38,19 @@ async def account(database: Database, user_id: int) -> InstallationAccount:
     return item(rows[0])
 
 
-async def account_change(
-    database: Database, user_id: int, *, disabled: bool | None, verified: bool | None, who: str, why: str
-) -> None:
-    """Disable, enable, verify an account; None leaves it as it is. Raises NotFound, Conflict and Forbidden."""
-    await database.execute(SQL["account_change"], user_id, disabled, verified, who, why)
+async def change(database: Database, user_id: int, given: AccountChange, member: Principal) -> None:
+    """Disable, enable or verify an account. Raises NotFound, Conflict and Forbidden."""
+    if given.disabled and user_id == member.user_id:
+        raise Conflict("you cannot disable your own account: another admin can")
+    await database.execute(SQL["account_change"], user_id, given.disabled, given.verified, member.who, given.why)
 
 
-async def password_reset_make(
-    database: Database, user_id: int, code: str, expires_at: datetime, *, who: str, why: str
-) -> None:
-    """Make the one code that sets the password of an account. Raises NotFound, Conflict and Forbidden."""
-    await database.execute(SQL["password_reset_make"], user_id, code_hash(code), expires_at, who, why)
+async def password_link(
+    database: Database, user_id: int, given: NewPasswordLink, member: Principal, origin: str
+) -> PasswordLink:
+    """Make the one link, below `origin`, that sets the password of an account. Raises NotFound, Conflict, Forbidden."""
+    if not member.scopes >= ALL_SCOPES:
+        raise Forbidden("people have all scopes: a key without all of them cannot let anybody log in")
+    code, until = new_code(), datetime.now(UTC) + given.expires_in
+    await database.execute(SQL["password_reset_make"], user_id, code_hash(code), until, member.who, given.why)
+    return PasswordLink(link=f"{origin}/reset#{code}", code=code, expires_at=times.text(until))

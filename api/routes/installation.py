@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
 from api.access.guard import Db, Member, allow
-from api.access.roles import ALL_SCOPES, Role, Scope
-from api.access.tokens import new_code
+from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
 from api.http.answers import Table
 from api.http.bodies import described, order
 from api.http.description import ok
 from api.http.parameters import ListParameters
-from api.problems import Conflict, Forbidden
 from api.queries import installation as queries
 from api.routes import Router
 from api.routes.organizations import LAST_ID
 from api.services import App
 from api.shapes import installation as shapes
 from api.shapes.installation import AccountChange, NewPasswordLink
-from schema import times
 
 router = Router("accounts")
 
@@ -62,12 +58,7 @@ async def accounts(request: Request, database: Db, asked: Annotated[ListParamete
     dependencies=[CHANGES],
 )
 async def change(request: Request, app: App, database: Db, member: Member, user_id: UserId) -> Response:
-    given = await order(request, AccountChange)
-    if given.disabled and user_id == member.user_id:
-        raise Conflict("you cannot disable your own account: another admin can")
-    await queries.account_change(
-        database, user_id, disabled=given.disabled, verified=given.verified, who=member.who, why=given.why
-    )
+    await queries.change(database, user_id, await order(request, AccountChange), member)
     app.identities.forget()
     return answers.json(await queries.account(database, user_id))
 
@@ -82,10 +73,5 @@ async def change(request: Request, app: App, database: Db, member: Member, user_
     dependencies=[CHANGES],
 )
 async def password_link(request: Request, database: Db, member: Member, user_id: UserId) -> Response:
-    given = await order(request, NewPasswordLink)
-    if not member.scopes >= ALL_SCOPES:
-        raise Forbidden("people have all scopes: a key without all of them cannot let anybody log in")
-    code, until = new_code(), datetime.now(UTC) + given.expires_in
-    await queries.password_reset_make(database, user_id, code, until, who=member.who, why=given.why)
-    link = f"{request.url.scheme}://{request.url.netloc}/reset#{code}"
-    return answers.json(shapes.PasswordLink(link=link, code=code, expires_at=times.text(until)), 201)
+    given, origin = await order(request, NewPasswordLink), f"{request.url.scheme}://{request.url.netloc}"
+    return answers.json(await queries.password_link(database, user_id, given, member, origin), 201)

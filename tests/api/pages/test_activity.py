@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.api.operators import handshake
-from tests.api.pages.members import PageMember
+from tests.api.pages.conftest import Visitor
 from tests.api.plant import Plant, at
 
 
@@ -20,7 +20,7 @@ async def happened(plant: Plant) -> None:
 
 
 @pytest.mark.usefixtures("happened")
-async def test_what_happened_is_listed_newest_first(viewer: PageMember) -> None:
+async def test_what_happened_is_listed_newest_first(viewer: Visitor) -> None:
     words = await viewer.words("activity?kind=&device=&from=&to=")
     told = [
         "presence br-2 offline boot 1",
@@ -30,7 +30,7 @@ async def test_what_happened_is_listed_newest_first(viewer: PageMember) -> None:
     ]
     places = [words.index(one) for one in told]
     assert places == sorted(places)
-    assert (await viewer.read("activity", part=True)).lstrip().startswith('<div class="scroll"')
+    assert (await viewer.part("activity")).startswith('<div class="scroll"')
 
 
 @pytest.mark.usefixtures("happened")
@@ -45,34 +45,34 @@ async def test_what_happened_is_listed_newest_first(viewer: PageMember) -> None:
         ("device=br-9", set()),
     ],
 )
-async def test_filters_choose_what_is_shown(viewer: PageMember, asked: str, found: set[str]) -> None:
+async def test_filters_choose_what_is_shown(viewer: Visitor, asked: str, found: set[str]) -> None:
     words = (await viewer.words(f"activity?{asked}")).partition("When Kind")[2]
     assert {one for one in ("batch", "offline", "online", "door") if one in words} == found
 
 
 async def test_a_kind_is_for_those_who_may_read_its_list(
-    viewer: PageMember, operator: PageMember, stranger: PageMember, plant: Plant
+    viewer: Visitor, operator: Visitor, stranger: Visitor, plant: Plant
 ) -> None:
     await handshake(plant.sql, "S-1")
-    assert "S-1" in await operator.read("activity?kind=enrollment")
-    assert "S-1" not in await viewer.read("activity")
-    assert "<option>enrollment" not in await viewer.read("activity")
+    assert "S-1" in await operator.shown("activity?kind=enrollment")
+    assert "S-1" not in await viewer.shown("activity")
+    assert "<option>enrollment" not in await viewer.shown("activity")
     for kind in ("enrollment", "log-in"):
-        assert (await viewer.ask(f"activity?kind={kind}")).status_code == 403
-    assert "S-1" not in await stranger.read("activity")
-    assert (await viewer.ask("activity?kind=nothing")).status_code == 422
-    assert (await viewer.ask("activity?from=2026-02-30")).status_code == 422
-    assert (await viewer.ask("activity?from=2026-03-02&to=2026-02-01")).status_code == 422
+        assert (await viewer.get(f"activity?kind={kind}")).status_code == 403
+    assert "S-1" not in await stranger.shown("activity")
+    assert (await viewer.get("activity?kind=nothing")).status_code == 422
+    assert (await viewer.get("activity?from=2026-02-30")).status_code == 422
+    assert (await viewer.get("activity?from=2026-03-02&to=2026-02-01")).status_code == 422
 
 
-async def test_a_long_past_is_read_page_by_page(viewer: PageMember, plant: Plant) -> None:
+async def test_a_long_past_is_read_page_by_page(viewer: Visitor, plant: Plant) -> None:
     device = await plant.device("br-1")
     for n in range(120):
         await plant.event(device, at(n), f"step-{n:03}", {})
     found: list[str] = []
     path = "activity?kind=event"
     while path:
-        page = await viewer.read(path)
+        page = await viewer.shown(path)
         found += [part[:8] for part in page.split("<td>step-")[1:]]
         path = page.partition('rel="next" href="')[2].partition('"')[0].replace("&amp;", "&")
     assert [one[:3] for one in found] == [f"{n:03}" for n in reversed(range(120))]

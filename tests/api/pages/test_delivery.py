@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.api.pages.members import PageMember
+from tests.api.pages.conftest import Visitor
 from tests.api.plant import Plant
 
 DAY = timedelta(days=1)
@@ -35,7 +35,7 @@ async def arrive(plant: Plant, device: int, boot: int, received: str, lost: str 
     )
 
 
-async def test_nothing_is_missing_is_said_in_words(viewer: PageMember, plant: Plant) -> None:
+async def test_nothing_is_missing_is_said_in_words(viewer: Visitor, plant: Plant) -> None:
     assert "No device has sent a frame with a number yet." in await viewer.words("delivery")
     device = await plant.device("br-1")
     await arrive(plant, device, 1, "{[0,1200)}")
@@ -45,7 +45,7 @@ async def test_nothing_is_missing_is_said_in_words(viewer: PageMember, plant: Pl
 
 
 async def test_holes_of_all_devices_are_listed_those_that_may_still_be_filled_first(
-    viewer: PageMember, plant: Plant
+    viewer: Visitor, plant: Plant
 ) -> None:
     first, second = await plant.device("br-1"), await plant.device("br-2")
     await arrive(plant, first, 3, "{[0,10),[20,30)}", "{[12,14)}")
@@ -55,11 +55,11 @@ async def test_holes_of_all_devices_are_listed_those_that_may_still_be_filled_fi
     for told in (f"br-1 3 10 to 11 2 {missing}", f"br-1 3 14 to 19 6 {missing}", f"br-2 1 0 to 4 5 {missing}"):
         assert told in words, told
     assert words.index("br-2 1 0 to 4") < words.index("br-1 3 12 to 13 2 lost")
-    assert (await viewer.read("delivery", part=True)).lstrip().startswith("<section")
+    assert (await viewer.part("delivery")).startswith("<section")
 
 
 async def test_who_runs_the_installation_sees_what_became_of_all(
-    viewer: PageMember, stranger: PageMember, plant: Plant
+    viewer: Visitor, stranger: Visitor, plant: Plant
 ) -> None:
     await plant.sql.execute(
         "insert into cells (cell, client_id) values ('north', 'n'), ('south', 's'), ('replay', 'r')"
@@ -82,7 +82,7 @@ async def test_who_runs_the_installation_sees_what_became_of_all(
     assert "Everything that was ever received" not in await stranger.words("delivery")
 
 
-async def test_yesterday_is_answered_one_click_from_delivery(viewer: PageMember, plant: Plant) -> None:
+async def test_yesterday_is_answered_one_click_from_delivery(viewer: Visitor, plant: Plant) -> None:
     """A hole over midnight, a new power-up, what is lost; and what lies outside of the day is not counted."""
     device, begin = await plant.device("br-1"), midnight() - DAY
     await send(
@@ -106,7 +106,7 @@ async def test_yesterday_is_answered_one_click_from_delivery(viewer: PageMember,
     await plant.quarantine(begin + timedelta(hours=1), "br-1", "too-old", b"x")
     await plant.quarantine(begin + DAY, "br-1", "too-old", b"y")
 
-    page = await viewer.read("delivery")
+    page = await viewer.shown("delivery")
     link = page.partition(">Yesterday</a>")[0].rpartition('href="')[2].partition('"')[0]
     words = await viewer.words(link)
     assert "6 of 15 frames are missing." in words
@@ -119,7 +119,7 @@ async def test_yesterday_is_answered_one_click_from_delivery(viewer: PageMember,
     assert "2 of" not in await viewer.words(f"delivery/time?day={(begin - DAY).date()}")
 
 
-async def test_what_is_stored_and_not_yet_noted_is_not_missing(viewer: PageMember, plant: Plant) -> None:
+async def test_what_is_stored_and_not_yet_noted_is_not_missing(viewer: Visitor, plant: Plant) -> None:
     device, now = await plant.device("br-1"), datetime.now(UTC)
     await send(plant, device, [(now - timedelta(minutes=5 - n), 1, n) for n in range(4)])
     await arrive(plant, device, 1, "{[0,3)}")
@@ -127,14 +127,14 @@ async def test_what_is_stored_and_not_yet_noted_is_not_missing(viewer: PageMembe
 
 
 @pytest.mark.parametrize("asked", ["day=yesterday", "last=1h", "day=2026-13-01", "nothing=1"])
-async def test_a_time_that_is_none_is_refused(viewer: PageMember, asked: str) -> None:
-    assert (await viewer.ask(f"delivery/time?{asked}")).status_code == 422
+async def test_a_time_that_is_none_is_refused(viewer: Visitor, asked: str) -> None:
+    assert (await viewer.get(f"delivery/time?{asked}")).status_code == 422
 
 
-async def test_devices_of_others_are_in_no_answer(viewer: PageMember, stranger: PageMember, plant: Plant) -> None:
+async def test_devices_of_others_are_in_no_answer(viewer: Visitor, stranger: Visitor, plant: Plant) -> None:
     device, begin = await plant.device("kettle-7"), midnight() - DAY
     await send(plant, device, [(begin, 1, 0), (begin + timedelta(hours=1), 1, 5)])
     await arrive(plant, device, 1, "{[0,1),[5,6)}")
     assert "4 of 6 frames are missing." in await viewer.words("delivery/time")
     for path in ("delivery", "delivery/time", "delivery/time?last=7d"):
-        assert "kettle-7" not in await stranger.read(path)
+        assert "kettle-7" not in await stranger.shown(path)

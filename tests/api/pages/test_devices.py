@@ -6,13 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api.access.roles import Role
-from tests.api.accounts import Served
 from tests.api.operators import login_of
-from tests.api.pages.members import PageMember, member, trail
+from tests.api.pages.conftest import Visitor, trail
 from tests.api.plant import Plant
 
-ADMIN = "admin-main@example.org"
+ADMIN = "olga@example.org"
 
 
 @pytest.fixture
@@ -36,14 +34,14 @@ async def floor(plant: Plant) -> dict[str, int]:
     return ids
 
 
-async def test_the_list_says_how_each_device_is_doing(viewer: PageMember, floor: dict[str, int]) -> None:
+async def test_the_list_says_how_each_device_is_doing(viewer: Visitor, floor: dict[str, int]) -> None:
     words = await viewer.words("devices")
     assert "br-1 Fermenter <3> online active 2.4.1" in words
     assert "18 frames, 1 missing , 1 lost Hall 2/Bay 4 pilot" in words
     assert "br-2 silent" not in words
     assert "offline since" in words
     assert "br-3 never seen suspended" in words
-    part = await viewer.read("devices", part=True)
+    part = await viewer.part("devices")
     assert part.lstrip().startswith('<div class="scroll"')
 
 
@@ -61,14 +59,14 @@ async def test_the_list_says_how_each_device_is_doing(viewer: PageMember, floor:
         ("q=nothing", set()),
     ],
 )
-async def test_filters_choose_devices(viewer: PageMember, floor: dict[str, int], asked: str, found: set[str]) -> None:
-    page = await viewer.read(f"devices?{asked}")
+async def test_filters_choose_devices(viewer: Visitor, floor: dict[str, int], asked: str, found: set[str]) -> None:
+    page = await viewer.shown(f"devices?{asked}")
     assert {name for name in floor if f'devices/{name}"' in page} == found
     assert ("No device fits." in page) == (not found)
 
 
 async def test_the_card_has_presence_delivery_and_holes_by_boot_and_number(
-    viewer: PageMember, floor: dict[str, int]
+    viewer: Visitor, floor: dict[str, int]
 ) -> None:
     words = await viewer.words("devices/br-1")
     for told in (
@@ -83,13 +81,13 @@ async def test_the_card_has_presence_delivery_and_holes_by_boot_and_number(
         "Nobody has asked it for anything.",
     ):
         assert told in words, told
-    assert 'href="/app/main/vessels/br-1"' in await viewer.read("devices/br-1")
+    assert 'href="/app/main/vessels/br-1"' in await viewer.shown("devices/br-1")
     assert "It has not sent any frame with a number yet." in await viewer.words("devices/br-3")
-    assert (await viewer.ask("devices/br-9")).status_code == 404
+    assert (await viewer.get("devices/br-9")).status_code == 404
 
 
 async def test_title_place_and_tags_are_changed_unless_somebody_was_faster(
-    admin: PageMember, floor: dict[str, int], plant: Plant
+    admin: Visitor, floor: dict[str, int], plant: Plant
 ) -> None:
     version = await plant.sql.fetchval("select version from devices where name = 'br-1'")
     fields = {"title": "Kettle", "location": "", "tags": "b, a ,b", "version": version, "why": "moved"}
@@ -103,20 +101,19 @@ async def test_title_place_and_tags_are_changed_unless_somebody_was_faster(
 
 
 async def test_a_device_is_suspended_resumed_and_retired_with_a_reason(
-    site: Served, admin: PageMember, floor: dict[str, int], plant: Plant
+    admin: Visitor, engineer: Visitor, floor: dict[str, int], plant: Plant
 ) -> None:
     await login_of(plant.sql, "br-1")
-    engineer = await member(site, plant.sql, Role.ENGINEER)
-    page = await engineer.read("devices/br-1")
+    page = await engineer.shown("devices/br-1")
     assert ("Suspend br-1" in page, "Retire br-1" in page, "br-1.1" in page) == (True, False, True)
     await engineer.act("devices/br-1/suspend", why="a probe is changed")
-    page = await engineer.read("devices/br-1")
+    page = await engineer.shown("devices/br-1")
     assert ("Suspend br-1" in page, "Resume br-1" in page) == (False, True)
     assert (await engineer.refused("devices/br-1/suspend", why="x"))[0] == 409
     assert (await engineer.refused("devices/br-1/retire", why="x"))[0] == 403
     assert (await engineer.refused("devices/br-1/resume"))[0] == 422
     await engineer.act("devices/br-1/resume", why="done")
-    said = await admin.send("devices/br-1/retire", why="sold")
+    said = await admin.post("devices/br-1/retire", htmx=True, why="sold")
     assert "br-1 is retired" in said.headers["hx-trigger"]
     assert await plant.sql.fetchval("select state from devices where name = 'br-1'") == "retired"
     assert [event[1:] for event in await trail(plant.sql)] == [
@@ -127,19 +124,20 @@ async def test_a_device_is_suspended_resumed_and_retired_with_a_reason(
 
 
 async def test_a_viewer_sees_neither_buttons_nor_logins(
-    viewer: PageMember, operator: PageMember, floor: dict[str, int], plant: Plant
+    viewer: Visitor, operator: Visitor, floor: dict[str, int], plant: Plant
 ) -> None:
     await login_of(plant.sql, "br-1")
-    page = await viewer.read("devices/br-1")
+    page = await viewer.shown("devices/br-1")
     assert ('class="act"' in page, "br-1.1" in page) == (False, False)
-    assert "br-1.1" in await operator.read("devices/br-1")
+    assert "br-1.1" in await operator.shown("devices/br-1")
     for act in ("", "/suspend", "/retire"):
         assert (await viewer.refused(f"devices/br-1{act}", why="x", version=1))[0] == 403
 
 
-async def test_a_command_that_waits_is_cancelled(admin: PageMember, floor: dict[str, int], plant: Plant) -> None:
+async def test_a_command_that_waits_is_cancelled(admin: Visitor, floor: dict[str, int], plant: Plant) -> None:
     await plant.sql.execute(
-        """insert into commands (command_id, organization_id, device_id, name, parameters, requested_by, why, expires_at)
+        """insert into commands (command_id, organization_id, device_id, name, parameters, requested_by, why,
+                                 expires_at)
            values (gen_random_uuid(), 1, $1, 'feed', '{"ml": 7}', 'eva', 'hungry', now() + '1 hour')""",
         floor["br-1"],
     )
@@ -147,14 +145,14 @@ async def test_a_command_that_waits_is_cancelled(admin: PageMember, floor: dict[
     assert 'feed {"ml": 7} waiting eva hungry' in (await admin.words("devices/br-1")).replace('{"ml":7}', '{"ml": 7}')
     await admin.act(f"devices/br-1/commands/{command}/cancel", why="a mistake")
     assert await plant.sql.fetchval("select state from commands") == "cancelled"
-    assert "Cancel feed" not in await admin.read("devices/br-1")
+    assert "Cancel feed" not in await admin.shown("devices/br-1")
 
 
 async def test_devices_of_another_organization_are_not_there(
-    stranger: PageMember, floor: dict[str, int], plant: Plant
+    stranger: Visitor, floor: dict[str, int], plant: Plant
 ) -> None:
-    assert "br-1" not in await stranger.read("devices")
-    assert (await stranger.ask("devices/br-1")).status_code == 404
+    assert "br-1" not in await stranger.shown("devices")
+    assert (await stranger.get("devices/br-1")).status_code == 404
     for act, fields in (("", {"version": 1}), ("/suspend", {}), ("/retire", {})):
         status, told = await stranger.refused(f"devices/br-1{act}", why="x", **fields)
         assert (status, "There is no device" in told) == (404, True), told

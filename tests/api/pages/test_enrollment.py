@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from api.access.roles import Role
 from schema.enrollment import fingerprint
-from tests.api.accounts import Served
 from tests.api.operators import handshake
-from tests.api.pages.members import PageMember, member, trail
+from tests.api.pages.conftest import Visitor, trail
 from tests.api.plant import Plant
 
-ADMIN = "admin-main@example.org"
+ADMIN = "olga@example.org"
 
 
 async def state(plant: Plant, txn: str) -> str:
@@ -19,7 +19,7 @@ async def state(plant: Plant, txn: str) -> str:
 
 
 async def test_who_waits_is_shown_as_people_compare_it_and_approved_under_a_new_name(
-    admin: PageMember, plant: Plant
+    admin: Visitor, plant: Plant
 ) -> None:
     assert "No controller waits." in await admin.words("enrollment")
     await plant.sql.execute("insert into serials (serial, device) values ('S-2', 'br-2')")
@@ -36,15 +36,15 @@ async def test_who_waits_is_shown_as_people_compare_it_and_approved_under_a_new_
     assert await state(plant, txn) == "approved"
     assert await plant.sql.fetchval("select device from serials where serial = 'S-1'") == "br-1"
     assert await trail(plant.sql) == [(ADMIN, "enrollment approved", "serial/S-1", "same")]
-    assert "S-1" not in await admin.read("enrollment", part=True)
-    assert "S-1" in await admin.read("enrollment?show=past", part=True)
-    assert "S-2" not in await admin.read("enrollment?show=past&serial=S-1")
+    assert "S-1" not in await admin.part("enrollment")
+    assert "S-1" in await admin.part("enrollment?show=past")
+    assert "S-2" not in await admin.shown("enrollment?show=past&serial=S-1")
 
 
-async def test_an_existing_device_gets_a_controller_and_the_wrong_display_none(admin: PageMember, plant: Plant) -> None:
+async def test_an_existing_device_gets_a_controller_and_the_wrong_display_none(admin: Visitor, plant: Plant) -> None:
     await plant.device("old-1")
     txn = await handshake(plant.sql, "S-1")
-    assert '<option value="old-1">' in await admin.read("enrollment")
+    assert '<option value="old-1">' in await admin.shown("enrollment")
     path = f"enrollment/{txn}/approve"
     status, words = await admin.refused(path, fingerprint="AAAA BBBB CCCC", why="x")
     assert (status, "nothing was approved" in words) == (409, True)
@@ -52,36 +52,35 @@ async def test_an_existing_device_gets_a_controller_and_the_wrong_display_none(a
     status, words = await admin.refused(path, device="old-1")
     assert (status, "why: field required" in words.lower()) == (422, True)
     assert await state(plant, txn) == "awaiting"
-    assert (await admin.send(path, device="old-1", why="a new controller")).status_code == 204
+    assert (await admin.post(path, htmx=True, device="old-1", why="a new controller")).status_code == 204
     assert await plant.sql.fetchval("select device from serials where serial = 'S-1'") == "old-1"
     assert (await admin.refused(path, why="again"))[0] == 409
 
 
-async def test_who_waits_is_denied(admin: PageMember, plant: Plant) -> None:
+async def test_who_waits_is_denied(admin: Visitor, plant: Plant) -> None:
     txn = await handshake(plant.sql, "S-1")
-    said = await admin.send(f"enrollment/{txn}/deny", why="nobody knows it")
+    said = await admin.post(f"enrollment/{txn}/deny", htmx=True, why="nobody knows it")
     assert (said.status_code, "S-1 was denied" in said.headers["hx-trigger"]) == (204, True)
     assert await state(plant, txn) == "rejected"
     assert await trail(plant.sql) == [(ADMIN, "enrollment rejected", "serial/S-1", "nobody knows it")]
 
 
 async def test_who_may_not_decide_sees_the_queue_and_no_button(
-    operator: PageMember, viewer: PageMember, plant: Plant
+    operator: Visitor, viewer: Visitor, plant: Plant
 ) -> None:
     txn = await handshake(plant.sql, "S-1")
-    page = await operator.read("enrollment")
+    page = await operator.shown("enrollment")
     assert ("S-1" in page, "<summary>" in page, "an engineer decides" in page) == (True, False, True)
     for act in (f"{txn}/approve", f"{txn}/deny", "switch"):
         assert (await operator.refused(f"enrollment/{act}", why="x", state="closed"))[0] == 403
-    assert (await viewer.ask("enrollment")).status_code == 403
-    assert "/enrollment" not in await viewer.read("devices")
+    assert (await viewer.get("enrollment")).status_code == 403
+    assert "/enrollment" not in await viewer.shown("devices")
     assert await trail(plant.sql) == []
 
 
-async def test_only_an_admin_closes_and_opens_enrollment(site: Served, admin: PageMember, plant: Plant) -> None:
+async def test_only_an_admin_closes_and_opens_enrollment(admin: Visitor, engineer: Visitor, plant: Plant) -> None:
     await handshake(plant.sql, "S-1")
-    engineer = await member(site, plant.sql, Role.ENGINEER)
-    assert "Close enrollment" not in await engineer.read("enrollment")
+    assert "Close enrollment" not in await engineer.shown("enrollment")
     assert "Enrollment is open" in await admin.words("enrollment")
     await admin.act("enrollment/switch", state="closed", cell="main", why="a key was stolen")
     assert "Enrollment is closed" in await engineer.words("enrollment")
@@ -94,7 +93,7 @@ async def test_only_an_admin_closes_and_opens_enrollment(site: Served, admin: Pa
     assert (await admin.refused("enrollment/switch", state="ajar", why="x"))[0] == 422
 
 
-async def test_serials_are_added_found_and_blocked(admin: PageMember, plant: Plant) -> None:
+async def test_serials_are_added_found_and_blocked(admin: Visitor, plant: Plant) -> None:
     assert "Import the list" in await admin.words("enrollment/serials")
     await admin.act("enrollment/serials/add", serial="S-1", device="br-1", why="delivered")
     await admin.act("enrollment/serials/add", serial="S-1", device="br-1", why="again")
@@ -112,14 +111,15 @@ async def test_serials_are_added_found_and_blocked(admin: PageMember, plant: Pla
     ]
 
 
-async def test_an_import_names_each_bad_row_and_takes_none_of_them(admin: PageMember, plant: Plant) -> None:
+async def test_an_import_names_each_bad_row_and_takes_none_of_them(admin: Visitor, plant: Plant) -> None:
     bad = "serial,device,version\r\nS-1,br-1,1\r\nS 2,,1\r\nS-3,br-1,\r\nS-4,,99999\r\n"
-    path, fields = "enrollment/serials/import", {"name": "lot 7", "why": "delivered"}
+    path = "enrollment/serials/import"
+    fields: dict[str, Any] = {"name": "lot 7", "why": "delivered"}
     status, words = await admin.refused(path, rows=bad, **fields)
     assert status == 422
     for row in ("line 3: serial 'S 2'", "line 4: the same device as in line 2", "line 5: version is a number"):
         assert row in words
-    page = await admin.send(path, script=False, rows=bad, **fields)
+    page = await admin.post(path, rows=bad, **fields)
     assert "line 5: version is a number" in page.text
     assert "what you typed is still there" in page.text
     assert await plant.sql.fetchval("select count(*) from serials") == 0
@@ -132,9 +132,7 @@ async def test_an_import_names_each_bad_row_and_takes_none_of_them(admin: PageMe
     assert await trail(plant.sql) == [(ADMIN, "serials import", "import/lot 7", "delivered")]
 
 
-async def test_serials_of_another_organization_are_not_there(
-    admin: PageMember, stranger: PageMember, plant: Plant
-) -> None:
+async def test_serials_of_another_organization_are_not_there(admin: Visitor, stranger: Visitor, plant: Plant) -> None:
     await admin.act("enrollment/serials/add", serial="S-1", why="ours")
     await admin.act("enrollment/serials/add", serial="S-2", organization="other", why="theirs")
     words = await stranger.words("enrollment/serials")
@@ -145,12 +143,12 @@ async def test_serials_of_another_organization_are_not_there(
 
 
 @pytest.mark.parametrize("number", [50, 51, 120])
-async def test_a_long_list_of_serials_is_read_page_by_page(admin: PageMember, plant: Plant, number: int) -> None:
+async def test_a_long_list_of_serials_is_read_page_by_page(admin: Visitor, plant: Plant, number: int) -> None:
     rows = "\n".join(f"S-{n:03}" for n in range(number))
     await admin.act("enrollment/serials/import", name="lot", rows=f"serial\n{rows}", why="many")
     found, path = [], "enrollment/serials?q=s-"
     while path:
-        page = await admin.read(path)
+        page = await admin.shown(path)
         found += [f"S-{n:03}" for n in range(number) if f">S-{n:03}<" in page]
         path = page.partition('rel="next" href="')[2].partition('"')[0].replace("&amp;", "&")
     assert found == [f"S-{n:03}" for n in range(number)]

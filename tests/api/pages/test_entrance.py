@@ -19,13 +19,6 @@ FORM = {"email": EVA, "password": PASSWORD}
 
 
 @pytest.fixture
-async def sql(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
 async def site(database_url: str, sql: asyncpg.Connection) -> AsyncIterator[httpx2.AsyncClient]:
     await user(sql, EVA, "main", Role.VIEWER)
     async with serving(database_url) as it:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgpack
 import pytest
 
 from api.pages import payload
-from tests.api.pages.members import PageMember, trail
+from tests.api.pages.conftest import Visitor, trail
 from tests.api.plant import Plant, at
 
-ADMIN = "admin-main@example.org"
+ADMIN = "olga@example.org"
 PATH = "delivery/quarantine"
 
 
-async def test_messages_are_listed_with_their_reason_and_found_by_filters(viewer: PageMember, plant: Plant) -> None:
+async def test_messages_are_listed_with_their_reason_and_found_by_filters(viewer: Visitor, plant: Plant) -> None:
     assert "Nothing is in quarantine" in await viewer.words(PATH)
     await plant.device("br-1")
     await plant.quarantine(at(0), "br-1", "too-old", b"abc")
@@ -25,17 +27,17 @@ async def test_messages_are_listed_with_their_reason_and_found_by_filters(viewer
     assert "No message fits." in await viewer.words(f"{PATH}?state=replayed")
     assert "No message fits." in await viewer.words(f"{PATH}?from={at(86400).date()}")
     assert "br-1 too old" in await viewer.words(f"{PATH}?from={at(0).date()}")
-    assert 'type="checkbox"' not in await viewer.read(PATH)
+    assert 'type="checkbox"' not in await viewer.shown(PATH)
 
 
-async def test_the_bytes_of_a_message_are_readable(viewer: PageMember, plant: Plant) -> None:
+async def test_the_bytes_of_a_message_are_readable(viewer: Visitor, plant: Plant) -> None:
     number = await plant.quarantine(at(0), "br-1", "malformed", msgpack.packb({"t": 0, "v": {"<b>": 7.5}}))
-    words, page = await viewer.words(f"{PATH}/{number}"), await viewer.read(f"{PATH}/{number}")
+    words, page = await viewer.words(f"{PATH}/{number}"), await viewer.shown(f"{PATH}/{number}")
     assert "MessagePack, written as JSON" in words
     assert '"<b>": 7.5' in words
     assert "<b>&#34;" not in page
     assert "000000 82 a1 74 00 a1 76" in words
-    assert (await viewer.ask(f"{PATH}/{number + 1}")).status_code == 404
+    assert (await viewer.get(f"{PATH}/{number + 1}")).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -59,15 +61,16 @@ def test_bytes_stand_beside_their_signs() -> None:
     assert len(payload.hexadecimal(bytes(10_000)).splitlines()) == payload.SHOWN // payload.WIDTH
 
 
-async def test_many_are_discarded_with_a_reason_or_none(admin: PageMember, plant: Plant) -> None:
+async def test_many_are_discarded_with_a_reason_or_none(admin: Visitor, plant: Plant) -> None:
     await plant.device("br-1")
     numbers = [await plant.quarantine(at(n), name, "too-old", b"abc") for n, name in enumerate(("br-1", "br-9", None))]
     await plant.sql.execute("update quarantine set state = 'replayed', settled_at = now() where quarantine_id = $1", 3)
-    page = await admin.read(PATH)
+    page = await admin.shown(PATH)
     assert (f'value="{numbers[0]}"' in page, f'value="{numbers[2]}"' in page) == (True, False)
     status, told = await admin.refused(PATH, act="discard", messages=numbers, why="noise")
     assert (status, f"message {numbers[2]} is settled already: it is replayed" in told.lower()) == (409, True)
-    for fields in ({"messages": []}, {"messages": numbers[:2], "why": ""}, {"messages": ["x"]}):
+    wrong: tuple[dict[str, Any], ...] = ({"messages": []}, {"messages": numbers[:2], "why": ""}, {"messages": ["x"]})
+    for fields in wrong:
         assert (await admin.refused(PATH, **{"act": "discard", "why": "noise", **fields}))[0] == 422
     assert await plant.sql.fetchval("select count(*) from quarantine where state = 'open'") == 2
     assert await admin.act(PATH, act="discard", messages=numbers[:2], why="noise") == f"/app/main/{PATH}"
@@ -80,13 +83,13 @@ async def test_many_are_discarded_with_a_reason_or_none(admin: PageMember, plant
     assert "br-9 too old" in await admin.words(f"{PATH}?state=discarded")
 
 
-async def test_a_replay_is_a_job_whose_end_the_page_tells(admin: PageMember, plant: Plant) -> None:
+async def test_a_replay_is_a_job_whose_end_the_page_tells(admin: Visitor, plant: Plant) -> None:
     await plant.device("br-1")
     numbers = [await plant.quarantine(at(n), "br-1", "too-old", b"abc") for n in range(2)]
-    said = await admin.send(PATH, act="replay", messages=numbers, why="registered since")
+    said = await admin.post(PATH, htmx=True, act="replay", messages=numbers, why="registered since")
     assert (said.status_code, "takes 2 messages in again" in said.headers["hx-trigger"]) == (204, True)
     assert [event[1] for event in await trail(plant.sql)] == ["replay"]
-    assert "admin-main@example.org queued –" in await admin.words(PATH)
+    assert "olga@example.org queued –" in await admin.words(PATH)
     await plant.sql.execute(
         """update jobs set state = 'done', finished_at = now(), result =
            '{"stored": 1, "rejected": 1, "not_open": 0, "reasons": ["too-old: a frame of 1970"]}'"""
@@ -94,13 +97,14 @@ async def test_a_replay_is_a_job_whose_end_the_page_tells(admin: PageMember, pla
     assert "done 1 stored, 1 rejected again (too-old: a frame of 1970)" in await admin.words(PATH)
 
 
-async def test_messages_of_others_are_not_there(admin: PageMember, stranger: PageMember, plant: Plant) -> None:
+async def test_messages_of_others_are_not_there(admin: Visitor, stranger: Visitor, plant: Plant) -> None:
     await plant.device("br-1")
     await plant.sql.execute(
-        "insert into devices (name, organization_id) select 'theirs', organization_id from organizations where name = 'other'"
+        "insert into devices (name, organization_id)"
+        " select 'theirs', organization_id from organizations where name = 'other'"
     )
     numbers = [await plant.quarantine(at(0), name, "too-old", b"abc") for name in ("br-1", "theirs")]
-    assert (f"/{numbers[1]}" in await stranger.read(PATH), f"/{numbers[0]}" in await stranger.read(PATH)) == (
+    assert (f"/{numbers[1]}" in await stranger.shown(PATH), f"/{numbers[0]}" in await stranger.shown(PATH)) == (
         True,
         False,
     )
@@ -108,7 +112,7 @@ async def test_messages_of_others_are_not_there(admin: PageMember, stranger: Pag
         status, told = await stranger.refused(PATH, act=act, messages=[*numbers], why="x")
         assert (status, f"number {numbers[0]}" in told) == (404, True)
         assert (await admin.refused(PATH, act=act, messages=numbers[1], why="x"))[0] == 404
-    assert (await stranger.ask(f"{PATH}/{numbers[0]}")).status_code == 404
+    assert (await stranger.get(f"{PATH}/{numbers[0]}")).status_code == 404
     await stranger.act(PATH, act="discard", messages=numbers[1], why="noise")
     assert [event[1] for event in await trail(plant.sql, "other")] == ["quarantine.discard"]
     assert await trail(plant.sql) == []
