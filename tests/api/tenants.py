@@ -365,6 +365,7 @@ WHOSE = {
     "layouts": EVERYTHING,
     "memberships": OF_ORGANIZATION,
     "organizations": OF_ORGANIZATION,
+    "log_in_links": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "password_resets": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "quarantine": "device in (select name from devices where organization_id = any ($1))",
     "quarantine_overflow": EVERYTHING,

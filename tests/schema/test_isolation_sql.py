@@ -279,7 +279,7 @@ NAME_NO_OBJECT = {
     *("organization", "audit_faults", "organization_change", "invitation_create", "key_create"),  # of the caller's own
     *("account", "account_of", "account_create", "memberships_of", "principal", "key"),  # who somebody is: asked before
     *("password_change", "session_open", "session_renew", "session_end", "sessions_of"),  # anybody is somebody
-    *("log_in", "log_in_account", "log_in_failed", "log_out", "session_chain", "has_admin"),
+    *("log_in", "log_in_account", "log_in_by_link", "log_in_failed", "log_out", "session_chain", "has_admin"),
     *("password_rehash", "password_reset_of", "password_reset_use"),
     *("invitation_make", "organization_make", "organization_describe", "export_note"),
     *("invitation_use", "organization_create", "alarm_rule_put", "alarm_route_put", "vault_key"),
