@@ -93,4 +93,6 @@ def _said(value: object) -> str:
             if HEXADECIMAL.fullmatch(value):
                 return Markup('<span title="{}">{}…</span>').format(value, value[:12])
             return value
+        case list() if value and all(isinstance(one, str) for one in value):
+            return ", ".join(value)
     return msgspec.json.encode(value).decode()

@@ -21,7 +21,7 @@ async def change(plant: Plant, subject: str = "device/br-1", why: str = "moved",
 async def test_events_are_shown_with_what_was_and_what_is(operator: Visitor, plant: Plant) -> None:
     await change(plant)
     words = await operator.words("audit")
-    assert 'device change device/br-1 tags ["a"] title – key 0123456789ab… title <b> online yes moved' in words
+    assert "device change device/br-1 tags a title – key 0123456789ab… title <b> online yes moved" in words
     assert 'href="/app/main/devices/br-1"' in await operator.shown("audit")
 
 

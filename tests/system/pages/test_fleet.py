@@ -139,7 +139,12 @@ async def test_chosen_messages_are_replayed_or_discarded(site: Site, eva: Visito
     await eva.page.get_by_label("Choose message 2", exact=True).check()
     await eva.page.get_by_label("Reason", exact=True).and_(eva.page.locator("input")).fill("registered since")
     await eva.page.get_by_role("button", name="Replay those chosen").click()
-    await expect(eva.page.locator("#quarantine")).to_contain_text("queued")
+    await expect(eva.page.locator("#replays")).to_contain_text("queued")
+    await site.plant.sql.execute(
+        "update jobs set state = 'done', finished_at = now(),"
+        """ result = '{"stored": 1, "rejected": 0, "not_open": 0, "reasons": []}'"""
+    )
+    await expect(eva.page.locator("#replays")).to_contain_text("1 stored")
     rows = await site.plant.sql.fetch("select state from quarantine order by quarantine_id")
     assert [row["state"] for row in rows] == ["discarded", "open"]
 
