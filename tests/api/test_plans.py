@@ -46,6 +46,7 @@ from api.shapes.devices import DeviceParameters
 from api.shapes.enrollments import EnrollmentParameters
 from api.shapes.jobs import JobParameters
 from api.shapes.selection import SelectionParameters
+from api.shapes.serials import SerialParameters
 from schema import times
 from tests.api.accounts import organization
 from tests.api.alarms import become
@@ -124,7 +125,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
 }
 """That are planned each time."""
 HARMLESS = {
-    *("devices.page", "alarm_rules.page", "alarm_rules.covered", "serials.serials"),
+    *("devices.page", "alarm_rules.page", "alarm_rules.covered", "plant.vessels"),
     *("events.events", "alarm_health.now", "alarm_health.stale"),
     *("device_status.presence", "live_data.devices"),
 }
@@ -267,6 +268,8 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await selection.resolve(database, SelectionParameters(device=["*"]))
         await activity.newest(database, 10)
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
+        await delivery.holes(database)
+        await serials.serials(database, SerialParameters.model_validate({}), "", 10)
         rows = await database.fetch("select statement from pg_prepared_statements")
     files = Path(queries.__file__).parent.glob("*.sql")
     named = {f"{file.stem}.{name}": text for file in files for name, text in queries.load(file.stem).items()}
@@ -276,6 +279,8 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
     planned = {"audit.newest_first", "audit.oldest_first", "commands.page", "enrollments.page", "alarms.page"}
     planned |= {
         "jobs.page",
+        "delivery.holes",
+        "serials.serials",
         "alarms.history",
         "alarms.silenced",
         "alarm_health.episodes",
