@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from fastapi import Request
 
@@ -10,6 +11,8 @@ from api.access.attempts import address
 from api.access.guard import access_services
 from api.access.roles import Principal
 
+BEGINS = re.compile(r"^/(api/v1|app/[^/]+)/")
+"""What an address begins with, of the API or of a page."""
 NOTE = "select export_note($1, $2, $3)"
 
 
@@ -17,7 +20,7 @@ async def note(request: Request) -> None:
     """Count this export, of the address without its parameters: the trail has the 1st, 10th, 100th … of an hour."""
     principal: Principal = request.scope["principal"]
     assert principal.organization_id is not None
-    subject = request.url.path.removeprefix("/api/v1/").removesuffix(".csv")
+    subject = BEGINS.sub("", request.url.path).removesuffix(".csv")
     asked = {name: request.query_params[name] for name in ("from", "to") if name in request.query_params}
     about = asked | {"address": address(request)}
     database = access_services(request).server.of(principal.organization_id)

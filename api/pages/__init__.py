@@ -7,14 +7,21 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from api.pages import (
+    activity,
     alarm_figures,
     alarm_routes,
     alarm_rules,
     alarms,
+    audit,
+    delivery,
+    devices,
+    enrollment,
     entrance,
     me,
     organization,
     plant,
+    quarantine,
+    serials,
     shell,
     vessel,
     vessel_acts,
@@ -26,7 +33,8 @@ from api.pages.static import PREFIX
 ROUTERS = (
     *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, shell.router),
     *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
-    *(organization.router, me.router, me.invited_router, entrance.router),
+    *(delivery.router, quarantine.router, devices.router, enrollment.router, serials.router),
+    *(activity.router, audit.router, organization.router, me.router, me.invited_router, entrance.router),
 )
 
 

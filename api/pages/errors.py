@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 from api.edge.headers import is_for_people
 from api.http.errors import document
 from api.pages.page import is_partial, render
-from api.problems import ApiError, Unauthorized
+from api.problems import ApiError, BadRows, Unauthorized
 from api.trace import CURRENT
 
 
@@ -27,7 +27,8 @@ def answer(connection: HTTPConnection, error: ApiError) -> Response:
         return RedirectResponse(f"/login?next={quote(asked)}" if request.method == "GET" else "/login", 303)
     trace = CURRENT.get()
     number = trace.request_id if trace is not None and error.status >= 500 else None
-    values = {"title": error.title, "detail": error.detail, "number": number}
+    rows = error.members["errors"] if isinstance(error, BadRows) else []
+    values = {"title": error.title, "detail": error.detail, "number": number, "rows": rows}
     headers = dict(error.headers or {})
     if is_partial(request):
         headers |= {"HX-Retarget": "#problem", "HX-Reswap": "innerHTML"}

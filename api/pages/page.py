@@ -70,6 +70,8 @@ def environment() -> Environment:
         "unit": words.unit,
         "iso": times.text,
         "parsed": _parsed,
+        "state": words.state,
+        "decoded": msgspec.json.decode,
         "segment": lambda text: quote(text, safe=""),
         "json": lambda value: msgspec.json.encode(value).decode(),
     }

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 from markupsafe import Markup, escape
 
 from schema import times
 
 NONE = "–"
+HEXADECIMAL = re.compile(r"[0-9a-f]{32,}")
+"""A hash or a key: its begin is enough to tell it from others."""
 DIGITS = 4
 """Digits of a number of which nobody has said how many decimals are worth showing."""
 WORDS = {"dissolved_oxygen": "DO", "ph": "pH", "rq": "RQ", "otr": "OTR", "ctr": "CTR", "redox": "Redox"}
@@ -77,3 +82,27 @@ def quality(mark: int | None) -> str:
 def unit(name: str | None) -> str:
     """Return a unit as it stands after a number: nothing where the number or the channel says it already."""
     return "" if name in {None, "1", "pH"} else str(name)
+
+
+def state(document: bytes | None) -> Markup:
+    """Return a state of the audit trail, which is JSON: an object as its names with values, all else as it is."""
+    content = None if document is None else msgspec.json.decode(document)
+    if not isinstance(content, Mapping):
+        return escape(NONE if content is None else _said(content))
+    lines = [Markup("<dt>{}</dt><dd>{}</dd>").format(name, _said(value)) for name, value in content.items()]
+    return Markup('<dl class="facts state">{}</dl>').format(Markup("").join(lines)) if lines else escape(NONE)
+
+
+def _said(value: object) -> str:
+    match value:
+        case None:
+            return NONE
+        case bool():
+            return "yes" if value else "no"
+        case str():
+            if HEXADECIMAL.fullmatch(value):
+                return Markup('<span title="{}">{}…</span>').format(value, value[:12])
+            return value
+        case list() if value and all(isinstance(one, str) for one in value):
+            return ", ".join(value)
+    return msgspec.json.encode(value).decode()

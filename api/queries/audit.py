@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 
 from api.database import Database
+from api.http import cursors
+from api.http.answers import Table
 from api.http.description import raw
 from api.queries import load
 from api.shapes.audit import AuditEvent, AuditFilter, Verification
@@ -45,3 +47,7 @@ async def verify(database: Database) -> Verification:
 
 def event(row: asyncpg.Record) -> AuditEvent:
     return AuditEvent.of(row, old=raw(row["old"]), new=raw(row["new"]), hash=row["hash"].hex())
+
+
+EVENTS = Table(name="events", title="Audit", of=AuditEvent, item=event, key={"n": cursors.number}, first=(None,))
+"""How the trail is answered: one page, or all of it as CSV."""

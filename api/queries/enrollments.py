@@ -53,6 +53,11 @@ async def deny(database: Database, txn: str, who: str, why: str) -> Enrollment:
     return await one(database, txn)
 
 
+async def free(database: Database) -> list[str]:
+    """Return names of devices that have no controller with a serial."""
+    return [row["name"] for row in await database.fetch(SQL["free"])]
+
+
 async def switches(database: Database) -> list[asyncpg.Record]:
     return await database.fetch(SQL["cells"])
 

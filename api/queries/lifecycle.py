@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import asyncpg
 
+from api.access.roles import Role
 from api.database import Database
 from api.queries import load
 
 SQL = load("lifecycle")
+LEAST: Mapping[str, Role] = {
+    "suspend": Role.ENGINEER,
+    "resume": Role.ENGINEER,
+    "rotate": Role.ENGINEER,
+    "revoke": Role.ADMIN,
+    "retire": Role.ADMIN,
+    "reset": Role.ADMIN,
+}
+"""The least role for each action on a device."""
 
 
 async def logins(database: Database, device_id: int) -> list[asyncpg.Record]:

@@ -9,8 +9,9 @@ from typing import Any
 import asyncpg
 
 from api.database import Database
-from api.problems import NotFound
-from api.queries import load
+from api.problems import Conflict, NotFound
+from api.queries import jobs, load
+from api.shapes.jobs import JobAnswer
 from api.shapes.quarantine import Quarantined, QuarantineParameters
 from schema.reasons import Reason
 
@@ -32,8 +33,29 @@ async def quarantine(
 
 
 async def quarantined(database: Database, number: int) -> Quarantined:
-    absent = NotFound(f"no message in quarantine has the number {number}; /api/v1/quarantine lists what is there")
-    return item(await database.one(SQL["quarantined"], number, absent=absent))
+    return item(await database.one(SQL["quarantined"], number, absent=_absent(number)))
+
+
+async def discard(database: Database, messages: Sequence[int], who: str, why: str) -> int:
+    """Throw the payloads of open messages away; how many. Raises NotFound, and Conflict if one is settled already."""
+    async with database.change() as connection:
+        return int(await connection.fetchval(SQL["discard"], list(messages), who, why))
+
+
+async def replay(database: Database, messages: Sequence[int], who: str, why: str) -> JobAnswer:
+    """Ask the worker to take open messages in again. Raises NotFound and Conflict as above."""
+    wanted = sorted(set(messages))
+    states = {row["quarantine_id"]: row["state"] for row in await database.fetch(SQL["states"], wanted)}
+    for number in wanted:
+        if number not in states:
+            raise _absent(number)
+        if states[number] != "open":
+            raise Conflict(f"message {number} is settled already: it is {states[number]}")
+    return await jobs.make(database, "replay", {"messages": wanted, "why": why}, who)
+
+
+def _absent(number: int) -> NotFound:
+    return NotFound(f"no message in quarantine has the number {number}; /api/v1/quarantine lists what is there")
 
 
 def item(row: asyncpg.Record) -> Quarantined:

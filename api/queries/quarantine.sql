@@ -37,3 +37,10 @@ select quarantine_id, received_at, device, topic, reason, detail, content_type, 
        coalesce(octet_length(payload), bytes) as bytes, payload
   from quarantine
  where quarantine_id = $1;
+
+-- name: states
+-- The states of the messages $1.
+select quarantine_id, state from quarantine where quarantine_id = any ($1::bigint[]);
+
+-- name: discard
+select quarantine_discard($1::bigint[], $2, $3);

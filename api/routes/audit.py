@@ -11,8 +11,8 @@ from fastapi.responses import StreamingResponse
 
 from api.access.guard import Db, allow, still_authorized
 from api.access.roles import Role, Scope
-from api.http import answers, cursors, description, exports
-from api.http.answers import JsonOnly, Table
+from api.http import answers, description, exports
+from api.http.answers import JsonOnly
 from api.queries import audit as queries
 from api.routes import Router
 from api.shapes import audit as shapes
@@ -20,9 +20,6 @@ from api.shapes import audit as shapes
 READ = allow(Role.OPERATOR, Scope.AUDIT_READ)
 router = Router("audit", READ)
 
-EVENTS = Table(
-    name="events", title="Audit", of=shapes.AuditEvent, item=queries.event, key={"n": cursors.number}, first=(None,)
-)
 LINES = "application/jsonl"
 
 
@@ -31,10 +28,10 @@ LINES = "application/jsonl"
     summary="The audit trail, newest first",
     description="Every change, of the organization that asks. CSV (`Accept: text/csv`, `format=csv` or `audit.csv`) "
     "without `limit` is all of it, streamed; `audit.jsonl` is the same as one JSON object a line.",
-    responses=description.DATABASE | EVENTS.described(shapes.EVENT),
+    responses=description.DATABASE | queries.EVENTS.described(shapes.EVENT),
 )
 async def page(request: Request, database: Db, asked: Annotated[shapes.AuditParameters, Query()]) -> Response:
-    return await EVENTS.page(
+    return await queries.EVENTS.page(
         request,
         asked,
         lambda after, limit: queries.page(database, asked, after[0], limit),

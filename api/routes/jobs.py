@@ -31,14 +31,15 @@ JOBS = Table(
     title="JobList",
 )
 JobId = Annotated[UUID, Path(description="id of a job", examples=[shapes.JOB["id"]])]
-IMPORTER = Role.ENGINEER
-"""Who may cancel an import; an export is anybody's who may read."""
+CHANGER = Role.ENGINEER
+"""Who may cancel an import or a replay; an export is anybody's who may read."""
 
 
 @router.table(
     "/jobs",
     summary="Jobs of the organization, newest first",
-    description="Exports and imports are jobs: the worker does them, one after the other for each organization.",
+    description="Exports, imports and replays of the quarantine are jobs: the worker does them, one after the other "
+    "for each organization.",
     responses=description.DATABASE | JOBS.described(shapes.JOB),
 )
 async def page(request: Request, database: Db, asked: Annotated[shapes.JobParameters, Query()]) -> Response:
@@ -87,5 +88,5 @@ async def drop_files(database: Db, member: Member, job: JobId, asked: Annotated[
 
 async def _check_may(database: Database, member: Principal, job: UUID) -> None:
     found = await queries.one(database, job)
-    if found.kind == "import" and (member.role is None or not member.role.covers(IMPORTER)):
-        raise Forbidden(f"an import is for the role {IMPORTER} or higher; you are {member.role}")
+    if found.kind != "export" and (member.role is None or not member.role.covers(CHANGER)):
+        raise Forbidden(f"a job of the kind {found.kind} is for the role {CHANGER} or higher; you are {member.role}")

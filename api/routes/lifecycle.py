@@ -26,17 +26,17 @@ LOGINS = Table(name="logins", of=shapes.LoginAnswer)
 READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 GIVE = [allow(Role.ADMIN, Scope.DEVICES_WRITE)]
 ACTIONS = {
-    "suspend": (Role.ENGINEER, "suspended", "Disable the logins of a device, until resume"),
-    "resume": (Role.ENGINEER, "active", "End a suspension"),
-    "rotate": (Role.ENGINEER, "active", "Ask a device to enroll again; its login works until the new one was used"),
-    "revoke": (Role.ADMIN, "revoked", "Delete the logins of a device and block its serial, as after a theft"),
-    "retire": (Role.ADMIN, "retired", "Decommission a device: delete its logins and block its serial; its data stay"),
+    "suspend": ("suspended", "Disable the logins of a device, until resume"),
+    "resume": ("active", "End a suspension"),
+    "rotate": ("active", "Ask a device to enroll again; its login works until the new one was used"),
+    "revoke": ("revoked", "Delete the logins of a device and block its serial, as after a theft"),
+    "retire": ("retired", "Decommission a device: delete its logins and block its serial; its data stay"),
     "reset": (
-        *(Role.ADMIN, "active"),
+        "active",
         "Forget the identity key of a device: the next one that proves the claim key is taken",
     ),
 }
-"""For each action the least role, the device's state afterwards in the example, and the summary."""
+"""For each action the device's state afterwards in the example, and the summary."""
 DESCRIPTIONS = {
     "retire": "A retired device stays in the list with all that it has sent; nothing "
     "more is taken from it. Unblock its serial, and it can enroll again."
@@ -81,13 +81,13 @@ def _command(action: str) -> Callable[..., Coroutine[Any, Any, Response]]:
     return command
 
 
-for _action, (_role, _state, _summary) in ACTIONS.items():
+for _action, (_state, _summary) in ACTIONS.items():
     router.add_api_route(
         f"/devices/{{device}}/{_action}",
         _command(_action),
         methods=["POST"],
         name=_action,
-        dependencies=[allow(_role, Scope.DEVICES_WRITE)],
+        dependencies=[allow(queries.LEAST[_action], Scope.DEVICES_WRITE)],
         summary=_summary,
         description=DESCRIPTIONS.get(_action),
         responses=description.CHANGE

@@ -13,8 +13,8 @@ from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
 from api.http.answers import Table
 from api.http.bodies import Order, OrganizationName, body, described, order, unambiguous
-from api.http.parameters import ListParameters, SerialNumber, StrictParameters, Words
-from api.problems import ApiError, BadParameter, BadRows, Conflict, Unsupported
+from api.http.parameters import SerialNumber, StrictParameters, Words
+from api.problems import BadParameter, Unsupported
 from api.queries import serials as queries
 from api.routes import Router
 from api.shapes import serials as shapes
@@ -26,7 +26,6 @@ READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 DECIDE = [allow(Role.ENGINEER, Scope.ENROLLMENT_WRITE)]
 
 SERIALS = Table(name="serials", of=shapes.Serial, item=queries.item, key={"serial": cursors.device}, first=("",))
-MOST_ERRORS = 1000
 
 ROWS: dict[str, Any] = {
     "requestBody": {
@@ -58,10 +57,6 @@ ROWS: dict[str, Any] = {
 }
 
 
-class SerialParameters(ListParameters):
-    import_: str | None = Field(None, alias="import", max_length=1000, description="only serials of this import")
-
-
 class SerialImportParameters(StrictParameters):
     name: Words = Field(description="name of the import; a known one is extended", examples=["plant-north"])
     quota: int | None = Field(None, ge=0, lt=2**31, description="devices that may enroll with its serials")
@@ -77,10 +72,8 @@ class SerialImportParameters(StrictParameters):
     summary="Serials whose controllers may enroll by themselves",
     responses=description.DATABASE | SERIALS.described(shapes.SERIAL),
 )
-async def page(request: Request, database: Db, asked: Annotated[SerialParameters, Query()]) -> Response:
-    return await SERIALS.page(
-        request, asked, lambda after, limit: queries.serials(database, asked.import_, after[0], limit)
-    )
+async def page(request: Request, database: Db, asked: Annotated[shapes.SerialParameters, Query()]) -> Response:
+    return await SERIALS.page(request, asked, lambda after, limit: queries.serials(database, asked, after[0], limit))
 
 
 @router.post(
@@ -96,15 +89,10 @@ async def page(request: Request, database: Db, asked: Annotated[SerialParameters
 async def import_(
     request: Request, database: Db, member: Member, asked: Annotated[SerialImportParameters, Query()]
 ) -> Response:
-    try:
+    with queries.refusals():
         rows = _rows(request, await body(request, serials.MOST_BYTES))
-        async with database.change() as connection:
-            batch = serials.SerialBatch(asked.name, asked.quota, asked.organization)
-            stored = await serials.store(connection, rows, batch, who=member.who, why=asked.why)
-    except serials.ImportRefused as error:
-        raise _refused(error) from error
-    not_kept = sum(row.version > 0 and row.key is not None for row in rows)
-    return answers.json(shapes.Import(import_=asked.name, new=stored.new, known=stored.known, keys_not_kept=not_kept))
+    batch = serials.SerialBatch(asked.name, asked.quota, asked.organization)
+    return answers.json(await queries.import_(database, rows, batch, member.who, asked.why))
 
 
 @router.post(
@@ -142,10 +130,3 @@ def _rows(request: Request, content: bytes) -> list[serials.SerialRow]:
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         raise BadParameter("body", f"is not {kind}: a list of objects, or CSV in UTF-8") from error
     raise Unsupported("send the rows as application/json or text/csv, and say so in Content-Type")
-
-
-def _refused(error: serials.ImportRefused) -> ApiError:
-    if isinstance(error, serials.BadSerialRows):
-        errors = [{"parameter": f"line {line}", "detail": text} for line, text in error.problems[:MOST_ERRORS]]
-        return BadRows(f"{len(error.problems)} rows are bad, nothing was imported", errors=errors)
-    return Conflict(str(error)) if isinstance(error, serials.NoVault) else BadParameter("body", str(error))

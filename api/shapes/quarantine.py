@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import ListParameters, SpanParameters
+from api.shapes.jobs import JOB
 from schema.reasons import Reason
 
 QuarantineState = Literal["open", "replayed", "discarded"]
@@ -43,3 +45,28 @@ QUARANTINED = example(
  "content_type": "application/json", "bytes": 26, "state": "open", "settled_at": null,
  "payload": "eyJ0IjowLCJ2Ijp7InBoIjo3LjAyfX0="}""",
 )
+
+MOST_SETTLED = 1000
+Message = Annotated[int, Field(ge=1, lt=2**63)]
+
+
+class QuarantineOrder(Order):
+    model_config = body_config(messages=[4711], why="registered since")
+
+    messages: list[Message] = Field(min_length=1, max_length=MOST_SETTLED, description="`id` of each, in the list")
+
+
+REPLAY = JOB | {
+    "kind": "replay",
+    "state": "queued",
+    "done": 0,
+    "total": None,
+    "unit": "",
+    "request": {"messages": [4711], "why": "registered since"},
+    "file_bytes": 0,
+    "started_at": None,
+}
+
+
+class Discarded(Answer):
+    discarded: Annotated[int, about("messages whose payloads are gone; their rows stay, with hash and reason")]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from pydantic import Field
+
 from api.http.description import Answer, about, example
+from api.http.parameters import ListParameters
 
 
 class Serial(Answer, rename={"import_": "import"}):
@@ -36,3 +39,10 @@ SERIAL = example(
     """{"serial": "BR-2044", "device": "BR-2044", "state": "active", "claim_version": 1, "blocked": false,
  "fingerprint": "QK7M2VBXW4TZ", "import": "plant-north", "created_at": "2026-11-20T07:45:00.000000Z"}""",
 )
+
+
+class SerialParameters(ListParameters):
+    import_: str | None = Field(None, alias="import", max_length=1000, description="only serials of this import")
+    q: str | None = Field(
+        None, min_length=1, max_length=100, description="only serials with this in them or in the device's name"
+    )

@@ -7,7 +7,11 @@ from importlib import import_module
 
 from schema.jobs import JobKind, JobRunner
 
-RUNNERS: Mapping[JobKind, str] = {"export": "api.files.export_job:run", "import": "gateway.history.job:run"}
+RUNNERS: Mapping[JobKind, str] = {
+    "export": "api.files.export_job:run",
+    "import": "gateway.history.job:run",
+    "replay": "gateway.quarantine.job:run",
+}
 """`module:function` by kind. The worker claims no other jobs."""
 
 

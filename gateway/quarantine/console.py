@@ -19,7 +19,7 @@ from pydantic import AnyUrl
 from gateway.intake import decode
 from gateway.quarantine import clock, resolution
 from gateway.quarantine.clock import TimeUnit
-from gateway.quarantine.replay import CELL, Replay, ReplayResult
+from gateway.quarantine.replay import CELL, ROW_TIMEOUT_S, Replay, ReplayResult
 from gateway.quarantine.resolution import AuditSignature, QuarantineState, RejectFilter
 from gateway.runtime.database import Pool, PoolConnection, create_pool
 from gateway.settings import Settings
@@ -30,7 +30,6 @@ from schema.reasons import Reason
 
 app = commands("List, show, replay and discard rejected messages.")
 
-ROW_TIMEOUT_S = 60
 SHOWN = 4000
 """Most characters of a payload that are shown."""
 
@@ -137,7 +136,7 @@ def replay(
             for number in page:
                 row = await resolution.whole(connection, number)
                 shift_ms = shifts.get(number, 0.0) if shift is None else shift
-                async with asyncio.timeout(ROW_TIMEOUT_S):  # without it the writer tries for ever
+                async with asyncio.timeout(ROW_TIMEOUT_S):
                     results[number] = result = await (tool.look if dry_run else tool.replay)(row, shift_ms)
                 counts[not result.rejected] += 1
                 typer.echo(f"{number}\t{plain(_told(result, dry_run=dry_run))}")

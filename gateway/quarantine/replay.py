@@ -29,6 +29,8 @@ from schema.reasons import Reason
 
 CELL = REPLAY
 """The name under which intake_totals counts replayed items."""
+ROW_TIMEOUT_S = 60
+"""Time for one message: without a limit the writer tries for ever."""
 
 
 class ReplayResult(NamedTuple):

@@ -92,6 +92,17 @@ async def devices(pool: Pool, chosen: RejectFilter) -> list[str]:
     return [row["device"] for row in rows]
 
 
+async def owned(pool: Pool, organization_id: int, ids: Sequence[int]) -> list[int]:
+    """Those of these messages that are the organization's; of devices that nobody has registered, the first one's."""
+    rows = await pool.fetch(
+        """select quarantine_id from quarantine q left join devices d on d.name = q.device
+            where quarantine_id = any ($1) and coalesce(d.organization_id, 1) = $2""",
+        ids,
+        organization_id,
+    )
+    return [row["quarantine_id"] for row in rows]
+
+
 async def each_page(
     pool: Pool, chosen: RejectFilter, limit: int | None, settle: Callable[[PoolConnection, list[int]], Awaitable[None]]
 ) -> set[int]:
@@ -130,8 +141,9 @@ async def discard(connection: PoolConnection, page: list[int], signed: AuditSign
                   set state = 'discarded', settled_at = now(), bytes = octet_length(payload), payload = null
                 where quarantine_id = any ($1) returning quarantine_id, device, reason, bytes, sha256
            )
-           insert into audit (who, action, subject, old, new, why)
-           select $2, 'quarantine.discard', 'quarantine/' || quarantine_id,
+           insert into audit (organization_id, who, action, subject, old, new, why)
+           select coalesce((select organization_id from devices d where d.name = gone.device), 1),
+                  $2, 'quarantine.discard', 'quarantine/' || quarantine_id,
                   jsonb_build_object('state', 'open', 'device', device, 'reason', reason, 'bytes', bytes,
                                      'sha256', encode(sha256, 'hex')),
                   '{"state": "discarded"}', $3
@@ -164,8 +176,9 @@ async def mark_replayed(connection: PoolConnection, results: dict[int, ReplayRes
                  from results r
                 where q.quarantine_id = r.quarantine_id and r.new ->> 'state' = 'replayed'
            )
-           insert into audit (who, action, subject, old, new, why)
-           select $3, 'quarantine.replay', 'quarantine/' || quarantine_id,
+           insert into audit (organization_id, who, action, subject, old, new, why)
+           select coalesce((select organization_id from devices d where d.name = q.device), 1),
+                  $3, 'quarantine.replay', 'quarantine/' || quarantine_id,
                   jsonb_build_object('state', q.state, 'device', q.device, 'reason', q.reason,
                                      'bytes', octet_length(q.payload), 'sha256', encode(q.sha256, 'hex')),
                   r.new, $4

@@ -1,4 +1,4 @@
--- jobs: work that people ask for and that takes long, such as exports and imports, done by the worker process
+-- jobs: exports, imports and other work that people ask for and the worker process does; acts on the quarantine
 -- depends: 0021_live
 
 -- migrate: apply
@@ -7,7 +7,7 @@ create table jobs (
     job_id           uuid primary key,
     organization_id  integer not null references organizations,
     who              text not null check (who <> ''),
-    kind             text not null check (kind in ('export', 'import')),
+    kind             text not null check (kind in ('export', 'import', 'replay')),
     request          jsonb not null check (jsonb_typeof(request) = 'object'),
     state            text not null default 'queued' check (state in ('queued', 'running', 'done', 'failed', 'cancelled')),
     done             bigint not null default 0 check (done >= 0),
@@ -112,12 +112,56 @@ begin
             jsonb_build_object('bytes', j.file_bytes), why);
 end $$;
 
-revoke all on function api.job_make, api.job_cancel, api.job_files_drop from public;
-grant select on api.jobs to biogate_api;
-grant execute on function api.job_make, api.job_cancel, api.job_files_drop to biogate_api;
+-- Throws the payloads of these open messages away; their rows stay, with hash and reason. Returns the number of them.
+-- Raises no_data_found for one that is not the organization's, object_not_in_prerequisite_state for one that is settled.
+create function api.quarantine_discard(ids bigint[], who text, why text) returns bigint
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    number bigint;
+    settled bigint;
+begin
+    for number in select distinct i from unnest(ids) i order by i loop
+        perform from quarantine q left join devices d on d.name = q.device
+          where q.quarantine_id = number and coalesce(d.organization_id, 1) = api.organization() for update of q;
+        if not found then
+            raise exception 'no message in quarantine has the number %', number using errcode = 'no_data_found';
+        end if;
+    end loop;
+    select min(quarantine_id) into settled from quarantine where quarantine_id = any (ids) and state <> 'open';
+    if settled is not null then
+        raise exception 'message % is settled already: it is %', settled,
+            (select state from quarantine where quarantine_id = settled)
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    with gone as (
+        update quarantine
+           set state = 'discarded', settled_at = now(), bytes = octet_length(payload), payload = null
+         where quarantine_id = any (ids)
+        returning quarantine_id, device, reason, bytes, sha256
+    )
+    insert into audit (organization_id, who, action, subject, old, new, why)
+    select api.organization(), quarantine_discard.who, 'quarantine.discard', 'quarantine/' || quarantine_id,
+           jsonb_build_object('state', 'open', 'device', device, 'reason', reason, 'bytes', bytes,
+                              'sha256', encode(sha256, 'hex')),
+           '{"state": "discarded"}', quarantine_discard.why
+      from gone order by quarantine_id;
+    return (select count(distinct i) from unnest(ids) i);
+end $$;
+
+-- What became of all that was received, and up to when that is everything: of all organizations together, so only the
+-- one that runs the installation sees it.
+create view api.intake_totals as
+select t.cell, t.kind, t.committed, t.duplicate, t.quarantined, t.discarded, b.settled_until, b.beat_at
+  from public.intake_totals t left join public.intake_beats b using (cell)
+ where (select api.organization()) = 1;
+
+revoke all on function api.job_make, api.job_cancel, api.job_files_drop, api.quarantine_discard from public;
+grant select on api.jobs, api.intake_totals to biogate_api;
+grant execute on function api.job_make, api.job_cancel, api.job_files_drop, api.quarantine_discard to biogate_api;
 
 -- migrate: rollback
 
-drop function api.job_files_drop, api.job_cancel, api.job_make;
+drop view api.intake_totals;
+drop function api.quarantine_discard, api.job_files_drop, api.job_cancel, api.job_make;
 drop view api.jobs;
 drop table jobs;

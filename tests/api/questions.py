@@ -90,6 +90,12 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/devices/{device}/events": Question(TELEMETRY),
     "GET /api/v1/quarantine": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
     "GET /api/v1/quarantine/{number}": Question(DEVICES, number="quarantine"),
+    **{
+        f"POST /api/v1/quarantine/{act}": Question(
+            (ENGINEER, Scope.DEVICES_WRITE), lambda t: {"messages": [int(t.objects["quarantine"])]} | WHY
+        )
+        for act in ("replay", "discard")
+    },
     "GET /api/v1/devices/{device}/annotations": Question(DEVICES),
     "POST /api/v1/devices/{device}/annotations": Question(
         (OPERATOR, Scope.DEVICES_WRITE), lambda _: {"begins": "2026-03-01T10:00:00Z", "text": "mine"}

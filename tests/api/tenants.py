@@ -200,6 +200,7 @@ async def _route(sql: asyncpg.Connection, it: Tenant, rule_id: int, device_id: i
 async def _enrollment(sql: asyncpg.Connection, it: Tenant) -> None:
     """Its device's login; a serial that waits for an operator."""
     await sql.execute("insert into cells (cell, client_id) values ($1, 'cell-secret') on conflict do nothing", CELL)
+    await sql.execute("insert into intake_totals (cell, kind) values ($1, 'frame') on conflict do nothing", CELL)
     import_id = await sql.fetchval(
         "insert into claim_imports (name) values ($1) returning import_id",
         it.word() if it.organization_id == 1 else f"for {it.name}",
@@ -365,7 +366,6 @@ WHOSE = {
     "log_in_links": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "memberships": OF_ORGANIZATION,
     "organizations": OF_ORGANIZATION,
-    "log_in_links": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "password_resets": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "quarantine": "device in (select name from devices where organization_id = any ($1))",
     "quarantine_overflow": EVERYTHING,

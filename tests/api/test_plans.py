@@ -23,6 +23,7 @@ from api.queries import (
     alarms,
     audit,
     commands,
+    delivery,
     devices,
     enrollments,
     events,
@@ -32,6 +33,7 @@ from api.queries import (
     rule_warnings,
     samples,
     selection,
+    serials,
     status,
     telemetry,
     telemetry_at,
@@ -44,6 +46,7 @@ from api.shapes.devices import DeviceParameters
 from api.shapes.enrollments import EnrollmentParameters
 from api.shapes.jobs import JobParameters
 from api.shapes.selection import SelectionParameters
+from api.shapes.serials import SerialParameters
 from schema import times
 from tests.api.accounts import organization
 from tests.api.alarms import become
@@ -104,6 +107,10 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "audit": (audit.SQL["newest_first"], (None, None, None, times.FIRST, times.LAST, BIG[0], 100)),
     "audit of a device": (audit.SQL["newest_first"], ("device/br-2", None, None, times.FIRST, times.LAST, BIG[0], 100)),
     "audit, oldest first": (audit.SQL["oldest_first"], (None, None, None, times.FIRST, times.LAST, 0, 100)),
+    "delivery of a day": (delivery.SQL["span"], (END - 24 * HOUR, END)),
+    "quarantine of a day": (delivery.SQL["quarantined"], (END - 24 * HOUR, END, ["malformed", "too-old"])),
+    "holes of a device": (delivery.SQL["holes"], ("br-1", 200)),
+    "serials of an import": (serials.SQL["serials"], ("plant-north", "S-1", 100, None)),
     "commands": (commands.SQL["page"], (1, None, times.LAST, LAST_COMMAND, 100)),
     "commands that wait": (commands.SQL["page"], (1, ["waiting"], times.LAST, LAST_COMMAND, 100)),
     "jobs": (jobs.SQL["page"], (None, None, times.LAST, LAST_COMMAND, 100)),
@@ -118,7 +125,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
 }
 """That are planned each time."""
 HARMLESS = {
-    *("devices.page", "alarm_rules.page", "alarm_rules.covered", "serials.serials"),
+    *("devices.page", "alarm_rules.page", "alarm_rules.covered", "plant.vessels"),
     *("events.events", "alarm_health.now", "alarm_health.stale"),
     *("device_status.presence", "live_data.devices", "plant.vessels"),
 }
@@ -262,6 +269,8 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await selection.resolve(database, SelectionParameters(device=["*"]))
         await activity.newest(database, 10)
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
+        await delivery.holes(database)
+        await serials.serials(database, SerialParameters.model_validate({}), "", 10)
         rows = await database.fetch("select statement from pg_prepared_statements")
     files = Path(queries.__file__).parent.glob("*.sql")
     named = {f"{file.stem}.{name}": text for file in files for name, text in queries.load(file.stem).items()}
@@ -271,6 +280,8 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
     planned = {"audit.newest_first", "audit.oldest_first", "commands.page", "enrollments.page", "alarms.page"}
     planned |= {
         "jobs.page",
+        "delivery.holes",
+        "serials.serials",
         "alarms.history",
         "alarms.silenced",
         "alarms.urgent",

@@ -328,6 +328,25 @@ STEPS: list[tuple[str, list[Event]]] = [
         f"update jobs set files_expire_at = 'infinity'; select api.job_files_drop('{JOB}', {WHO})",
         [("main", "export files delete", f"job/{JOB}", {"bytes": 7}, None)],
     ),
+    # quarantine
+    (
+        "insert into quarantine (received_at, device, topic, reason, detail, payload, sha256)"
+        " values (now(), 'br-1', 'x', 'too-old', '', 'xyz', sha256('xyz'));"
+        f"select api.quarantine_discard('{{1}}', {WHO})",
+        [
+            (
+                *("main", "quarantine.discard", "quarantine/1"),
+                {
+                    "state": "open",
+                    "device": "br-1",
+                    "reason": "too-old",
+                    "bytes": 3,
+                    "sha256": hashlib.sha256(b"xyz").hexdigest(),
+                },
+                {"state": "discarded"},
+            )
+        ],
+    ),
     # retention
     (
         f"select retention_hold(1, {DEVICE}, '{AT}', '{THEN}', {WHO})",

@@ -18,7 +18,7 @@ NOBODYS = {"layouts", "layout_channels", "channels"}
 """Which ones a device uses, is told by device_layouts."""
 OF_ANY_CHANNEL = {"channel_terms", "organization_channel_terms"}
 """These have a row for each channel there is, whose name is nobody's."""
-ONLY_FIRST = {"claim_imports", "vault", "cells"}
+ONLY_FIRST = {"claim_imports", "vault", "cells", "intake_totals"}
 SEES_ALL = {"serials", "retention_holds"}
 """The organization that runs the installation has all of these."""
 KEPT_BY_THE_GIVER = {"alarm_transitions", "retention_holds"}
@@ -249,6 +249,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "command_cancel": (f"command_cancel($1, {WHO})", ("command",), NONE),
     "job_cancel": (f"job_cancel($1, {WHO})", ("job",), NONE),
     "job_files_drop": (f"job_files_drop($1, {WHO})", ("job",), NONE),
+    "quarantine_discard": (f"quarantine_discard(array[$1::bigint], {WHO})", ("quarantine",), NONE),
     "alarm_act": (f"alarm_act($1, $2, 'acknowledge', null, false, {WHO}, '{{}}', null)", ("device", "rule"), NONE),
     "alarm_route_remove": (f"alarm_route_remove($1, null, {WHO})", ("route",), NONE),
     "alarm_route_test": (f"alarm_route_test($1, {WHO})", ("route",), NONE),
@@ -278,7 +279,7 @@ NAME_NO_OBJECT = {
     *("organization", "audit_faults", "organization_change", "invitation_create", "key_create"),  # of the caller's own
     *("account", "account_of", "account_create", "memberships_of", "principal", "key"),  # who somebody is: asked before
     *("password_change", "session_open", "session_renew", "session_end", "sessions_of"),  # anybody is somebody
-    *("log_in", "log_in_account", "log_in_failed", "log_out", "session_chain", "has_admin"),
+    *("log_in", "log_in_account", "log_in_by_link", "log_in_failed", "log_out", "session_chain", "has_admin"),
     *("password_rehash", "password_reset_of", "password_reset_use"),
     *("invitation_make", "organization_make", "organization_describe", "export_note"),
     *("invitation_use", "organization_create", "alarm_rule_put", "alarm_route_put", "vault_key"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,8 +31,11 @@ class Visitor:
     def __init__(self, client: Served, email: str, organization: str) -> None:
         self.client, self.email, self.organization = client, email, organization
 
+    def address(self, path: str) -> str:
+        return path if path.startswith("/") else f"/app/{self.organization}/{path}"
+
     async def get(self, path: str, **options: Any) -> httpx2.Response:
-        return await self.client.get(f"/app/{self.organization}/{path}", **options)
+        return await self.client.get(self.address(path), **options)
 
     async def shown(self, path: str) -> str:
         """The text of a page that there is."""
@@ -41,7 +46,30 @@ class Visitor:
     async def post(self, path: str, *, htmx: bool = False, **fields: Any) -> httpx2.Response:
         """Send a form, with htmx or without JavaScript."""
         headers = PART if htmx else OWN_PAGE
-        return await self.client.post(f"/app/{self.organization}/{path}", data=fields, headers=headers)
+        return await self.client.post(self.address(path), data=fields, headers=headers)
+
+    async def part(self, path: str) -> str:
+        """The part of a page that htmx asks for anew."""
+        answer = await self.get(path, headers=PART)
+        assert answer.status_code == 200, answer.text
+        return answer.text.lstrip()
+
+    async def words(self, path: str) -> str:
+        """What stands on a page, without its elements."""
+        text = re.sub(r"<title>.*?</title>|<[^>]*>", " ", await self.shown(path), flags=re.DOTALL)
+        return " ".join(html.unescape(text).split())
+
+    async def act(self, path: str, **fields: Any) -> str:
+        """Send a form without JavaScript, which must succeed; where it leads."""
+        answer = await self.post(path, **fields)
+        assert answer.status_code == 303, answer.text
+        return answer.headers["location"]
+
+    async def refused(self, path: str, **fields: Any) -> tuple[int, str]:
+        """Send a form with htmx, which must fail; status and words. They go to `#problem`: what was typed stays."""
+        answer = await self.post(path, htmx=True, **fields)
+        assert answer.headers["hx-retarget"] == "#problem", answer.text
+        return answer.status_code, html.unescape(answer.text)
 
 
 @asynccontextmanager
@@ -69,3 +97,32 @@ async def admin(database_url: str, sql: asyncpg.Connection) -> AsyncIterator[Vis
 async def viewer(database_url: str, sql: asyncpg.Connection) -> AsyncIterator[Visitor]:
     async with visiting(database_url, sql, "vera@example.org", Role.VIEWER) as it:
         yield it
+
+
+@pytest.fixture
+async def operator(database_url: str, sql: asyncpg.Connection) -> AsyncIterator[Visitor]:
+    async with visiting(database_url, sql, "otto@example.org", Role.OPERATOR) as it:
+        yield it
+
+
+@pytest.fixture
+async def engineer(database_url: str, sql: asyncpg.Connection) -> AsyncIterator[Visitor]:
+    async with visiting(database_url, sql, "enno@example.org", Role.ENGINEER) as it:
+        yield it
+
+
+@pytest.fixture
+async def stranger(database_url: str, sql: asyncpg.Connection) -> AsyncIterator[Visitor]:
+    """An admin of another organization."""
+    async with visiting(database_url, sql, "stan@example.org", organization="other") as it:
+        yield it
+
+
+async def trail(sql: asyncpg.Connection, organization: str = "main") -> list[tuple[str, str, str, str]]:
+    """What people have done but for logging in: who, action, subject, reason."""
+    rows = await sql.fetch(
+        "select who, action, subject, why from audit join organizations using (organization_id)"
+        " where name = $1 and action <> 'log in' and who like '%@%' order by n",
+        organization,
+    )
+    return [tuple(row) for row in rows]

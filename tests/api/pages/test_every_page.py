@@ -34,6 +34,7 @@ USUAL = {
     **{"disabled": "true"},
 }
 """Fields that many forms have; those that are too many are refused, which is as good."""
+ENROLLMENT, DEVICE, WHY = f"{ORGANIZATION}/enrollment", f"{ORGANIZATION}/devices/{{device}}", {"why": "to see"}
 _LAST = {"version": "1", "why": "to see what happens"}
 _RULE = _LAST | {"title": "x", "kind": "limit", "limit.channel": "ph", "limit.level": "high", "limit.limit": "9"}
 VESSEL = f"{ORGANIZATION}/vessels/{{device}}"
@@ -49,6 +50,15 @@ EXACT: dict[str, dict[str, str]] = {
     f"{ORGANIZATION}/alarm-routes/{{route}}": _LAST | {"time_zone": "UTC"},
     f"{ORGANIZATION}/alarm-routes/{{route}}/remove": _LAST,
     f"{ORGANIZATION}/alarm-routes/{{route}}/test": {"why": "to see what happens"},
+    DEVICE: WHY | {"title": "mine", "version": "1"},
+    **{f"{DEVICE}/{act}": WHY for act in ("suspend", "resume", "rotate", "revoke", "retire", "reset")},
+    f"{DEVICE}/commands/{{command}}/cancel": WHY,
+    **{f"{ENROLLMENT}/{{txn}}/{act}": WHY for act in ("approve", "deny")},
+    **{f"{ENROLLMENT}/serials/{{serial}}/{act}": WHY for act in ("block", "unblock")},
+    f"{ENROLLMENT}/serials/add": WHY | {"serial": "S-9"},
+    f"{ENROLLMENT}/serials/import": WHY | {"name": "lot", "rows": "serial\nS-9"},
+    f"{ENROLLMENT}/switch": WHY | {"state": "closed"},
+    f"{ORGANIZATION}/delivery/quarantine": WHY | {"act": "discard", "messages": "1,2,3"},
 }
 """By path: the fields of a form that would be carried out if it were for one's own."""
 
