@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from api.database import Database
-from api.problems import TooLong
-from api.queries import devices, load
+from api.queries import blocks, devices, load
+from api.queries.deadline import Deadline
 from api.queries.devices import Channel
 from api.queries.selection import Selection
 from api.series.gaps import usual_gap
@@ -23,25 +23,13 @@ from schema import times
 SQL = load("samples")
 AT_ONCE = 500_000
 """Samples that one statement reads: bounds its time, and the memory of who reads (20 MB)."""
+COMPUTED_AT_ONCE = 500_000
+"""Values of inputs in memory at a time for a computed channel."""
 MOST_TIME = timedelta(days=32)
 """The time that one statement looks through: it may hold none of the channel's samples."""
-MOST_READING_S = 30.0
-"""How long the samples of one answer may be read."""
 LOOKED_AT, AROUND = 200, timedelta(days=1)
 """The samples at each end of a time by which the usual distance is told, and how far beyond it they are looked for: a
 short time may hold one sample, or none."""
-
-
-class Deadline:
-    """The moment by which all samples of an answer must have been read."""
-
-    def __init__(self, seconds: float = MOST_READING_S) -> None:
-        self._at = time.monotonic() + seconds
-
-    def check(self) -> None:
-        """Raise TooLong if the moment has passed."""
-        if time.monotonic() > self._at:
-            raise TooLong("ask for a shorter time, fewer channels or fewer devices")
 
 
 async def pages(
@@ -51,6 +39,10 @@ async def pages(
 
     Each page is a statement of its own: no connection is held between two of them. Raises TooLong.
     """
+    if channel.computed is not None:
+        async for samples in _computed(database, replace(wanted, channels=(channel,)), deadline):
+            yield samples
+        return
     begin, end = wanted.begin, wanted.end
     if not channel.slots:
         return
@@ -67,6 +59,13 @@ async def pages(
             begin = times.from_microseconds(int(page.times[-1]))
             page = page.between(0, int(np.searchsorted(page.times, page.times[-1])))
         yield page if channel.shown is None else channel.shown.samples(page)
+
+
+async def _computed(database: Database, wanted: Selection, deadline: Deadline | None) -> AsyncIterator[Samples]:
+    async with aclosing(blocks.blocks(database, wanted, COMPUTED_AT_ONCE, deadline=deadline)) as found:
+        async for block in found:
+            qualities = np.zeros(len(block.times), np.int16) if block.qualities is None else block.qualities[0]
+            yield Samples(block.times, block.values[0], qualities).where(block.present[0])
 
 
 async def extent(database: Database, wanted: Selection) -> tuple[datetime, datetime]:
@@ -99,7 +98,10 @@ async def copied(database: Database, statement: str, *arguments: Any) -> bytes:
 
 async def gap(database: Database, wanted: Selection, channel: Channel) -> int | None:
     """Return the longest distance of two samples, in µs, that is no gap: by the usual distance at both ends of the
-    time. None if that cannot be told."""
+    time. None if that cannot be told. A computed channel has samples where any of its inputs has one: the least counts."""
+    if channel.computed is not None:
+        gaps = [await gap(database, wanted, one) for one in channel.computed.inputs]
+        return min((one for one in gaps if one is not None), default=None)
     device, layouts, slots = wanted.device.device_id, list(channel.slots), list(channel.slots.values())
     begin, end = wanted.begin, wanted.end
     async with database.connection() as connection:

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from api.files import copied
+from api.series import copied
 
 Frame = tuple[int, list[float], list[int] | None]
 """The layout_id, the values and the quality."""
