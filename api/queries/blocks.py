@@ -163,7 +163,8 @@ def _part(block: FrameBlock, which: slice) -> FrameBlock:
 
 
 def _joined(first: FrameBlock, second: FrameBlock) -> FrameBlock:
-    assert first.qualities is not None and second.qualities is not None
+    assert first.qualities is not None
+    assert second.qualities is not None
     return replace(
         second,
         times=np.concatenate([first.times, second.times]),

@@ -137,61 +137,63 @@ class WithComputed:
 
 
 async def with_computed(database: Database, found: Sequence[DeviceChannels], span: Span = WHOLE) -> WithComputed:
-    """Return the devices with the computed channels of which they have sent all inputs. `span`: in which time units count."""
+    """Return the devices with the computed channels of which they have sent all inputs; of the units of inputs, those
+    of `span` are told."""
     said = await definitions(database)
     rows = await database.fetch(SQL["constants"], [one.device_id for one in found]) if said else []
     own = {row["device_id"]: json.loads(row["constants"]) for row in rows}
     result = WithComputed([], {}, [])
     for device in found:
-        sent = {channel.name: channel for channel in device.channels}
+        on_device = _OnDevice(device, own.get(device.device_id, {}), span)
         channels: list[Channel] = []
         for number, (name, definition) in enumerate(said.items(), 1):
-            lacks = [one for one in definition.inputs if one not in sent]
-            if name in sent:
+            lacks = [one for one in definition.inputs if one not in on_device.sent]
+            if name in on_device.sent:
                 result.notes.append(f"{device.name} sends a channel named {name}: that is shown, and not computed")
             elif lacks:
                 result.lacking[name] = f"{name} is computed of {lacks[0]}, which {device.name} has never sent"
             else:
-                given = definition.constants | own.get(device.device_id, {})
-                channels.append(_channel(-number, name, device.name, definition, given, sent, span))
+                channels.append(on_device.channel(-number, name, definition))
         result.devices.append(replace(device, channels=(*device.channels, *channels)))
     return result
 
 
-def _channel(
-    number: int,
-    name: str,
-    device: str,
-    definition: ComputedDefinition,
-    given: Mapping[str, Any],
-    sent: Mapping[str, Channel],
-    span: Span,
-) -> Channel:
-    formula = definition.compiled
-    notes = [
-        f"{name} of {device} is unknown: nobody has said {constant}; PATCH /api/v1/devices/{device}/constants says it"
-        for constant in definition.constants
-        if not isinstance(given.get(constant), str if constant in formula.starts else int | float)
-    ]
-    inputs = []
-    for channel, unit in definition.inputs.items():
-        shown, said = expected_unit(sent[channel], unit, span)
-        inputs.append(shown)
-        notes += (f"{name} of {device}: {one}" for one in said)
-    numbers = {one: float(given[one]) for one in formula.names & given.keys() if isinstance(given[one], int | float)}
-    starts = {
-        one: times.microseconds(times.parse_instant(given[one]))
-        for one in formula.starts & given.keys()
-        if isinstance(given[one], str)
-    }
-    what = Computation(
-        formula=formula,
-        inputs=tuple(definition.inputs),
-        steps=frozenset(one.name for one in inputs if one.step),
-        constants=numbers,
-        starts=starts,
-        max_age=times.parse_duration(definition.max_age) // times.MICROSECOND,
-    )
-    terms = ChannelTerms(definition.unit, None, definition.title, None, None, None, definition.decimals, step=False)
-    computed = Computed(definition.formula, definition.source, what, tuple(inputs), tuple(notes))
-    return Channel(number, name, terms, 0, {}, computed=computed)
+class _OnDevice:
+    """Makes channels of a device out of definitions and its own constants."""
+
+    def __init__(self, device: DeviceChannels, own: Mapping[str, Any], span: Span) -> None:
+        self._device, self._own, self._span = device.name, own, span
+        self.sent = {channel.name: channel for channel in device.channels}
+
+    def channel(self, number: int, name: str, definition: ComputedDefinition) -> Channel:
+        formula, given = definition.compiled, {**definition.constants, **self._own}
+        notes = [
+            f"{name} of {self._device} is unknown: nobody has said {constant}; PATCH "
+            f"/api/v1/devices/{self._device}/constants says it"
+            for constant in definition.constants
+            if not isinstance(given[constant], str if constant in formula.starts else int | float)
+        ]
+        inputs = []
+        for one, unit in definition.inputs.items():
+            shown, said = expected_unit(self.sent[one], unit, self._span)
+            inputs.append(shown)
+            notes += (f"{name} of {self._device}: {note}" for note in said)
+        what = Computation(
+            formula=formula,
+            inputs=tuple(definition.inputs),
+            steps=frozenset(one.name for one in inputs if one.step),
+            constants={
+                one: float(value)
+                for one, value in given.items()
+                if one in formula.names and isinstance(value, int | float)
+            },
+            starts={one: _start(given[one]) for one in formula.starts if isinstance(given[one], str)},
+            max_age=times.parse_duration(definition.max_age) // times.MICROSECOND,
+        )
+        terms = ChannelTerms(definition.unit, None, definition.title, None, None, None, definition.decimals, step=False)
+        computed = Computed(definition.formula, definition.source, what, tuple(inputs), tuple(notes))
+        return Channel(number, name, terms, 0, {}, computed=computed)
+
+
+def _start(said: str) -> int:
+    return times.microseconds(times.parse_instant(said))

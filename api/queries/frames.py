@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from api.database import Database
-from api.series.copied import CopiedFrames, parse
 from api.queries import devices, exports
 from api.queries.exports import Range, Slots
 from api.queries.selection import Selection
@@ -40,7 +39,7 @@ class FramePage:
 
 @dataclass(frozen=True)
 class FrameBlock:
-    """The wanted samples of some frames of one device, in order of time: arrays of (channels of the selection, frames)."""
+    """The wanted samples of some frames of one device, in order of time: arrays of (channels, frames)."""
 
     selection: Selection
     times: npt.NDArray[np.int64]

@@ -24,9 +24,8 @@ async def values(
             plain = replace(channel, shown=None)
             sample = None
             if newest is not None:
-                sample = await telemetry_at.last_of(
-                    database, wanted, plain, times.parse_instant(newest), within, deadline
-                )
+                wish = telemetry_at.AtWish([times.parse_instant(newest)], within, "last", deadline)
+                sample = await telemetry_at.last_of(database, wanted, plain, wish)
             said = () if sample is None else (sample.value, sample.quality, times.text(sample.time))
             found.append(Latest(channel.name, plain.unit, *said))
     return found

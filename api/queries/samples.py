@@ -98,7 +98,7 @@ async def copied(database: Database, statement: str, *arguments: Any) -> bytes:
 
 async def gap(database: Database, wanted: Selection, channel: Channel) -> int | None:
     """Return the longest distance of two samples, in µs, that is no gap: by the usual distance at both ends of the
-    time. None if that cannot be told. A computed channel has samples where any of its inputs has one: the least counts."""
+    time. None if that cannot be told. A computed channel has a sample where an input has one: the least counts."""
     if channel.computed is not None:
         gaps = [await gap(database, wanted, one) for one in channel.computed.inputs]
         return min((one for one in gaps if one is not None), default=None)

@@ -78,8 +78,8 @@ class ShownUnits:
 
 
 def expected_unit(channel: Channel, unit: str | None, span: Span) -> tuple[Channel, list[str]]:
-    """Return a channel as a formula takes it, in that unit (None: in which it comes), and what is to be said of it. What
-    cannot be in the unit is not there."""
+    """Return a channel as a formula takes it, in that unit (None: in which it comes), and what is to be said of it.
+    What cannot be in the unit is not there."""
     if unit is None:
         return channel, []
     history = channel.terms.units or (UnitSpan(times.FIRST, channel.terms.unit),)

@@ -48,9 +48,11 @@ class AtWish(NamedTuple):
     instants: Sequence[datetime]
     within: timedelta
     method: Method
+    deadline: Deadline | None = None
+    """until when they may be read"""
 
 
-async def values(database: Database, wanted: Selection, wish: AtWish, deadline: Deadline) -> list[list[Value]]:
+async def values(database: Database, wanted: Selection, wish: AtWish) -> list[list[Value]]:
     """Return for each of the instants the value of each channel.
 
     `last`: of the last sample at or before the instant that is at most `within` older. `linear`: on the line from there
@@ -58,12 +60,13 @@ async def values(database: Database, wanted: Selection, wish: AtWish, deadline: 
     """
     columns = []
     for channel in wanted.channels:
-        deadline.check()
-        before = await _beside(database, "before", wanted, channel, wish, deadline)
+        if wish.deadline is not None:
+            wish.deadline.check()
+        before = await _beside(database, "before", wanted, channel, wish)
         if wish.method == "last" or channel.step:
             columns.append([_held(before.get(n)) for n in range(len(wish.instants))])
             continue
-        after = await _beside(database, "after", wanted, channel, wish, deadline)
+        after = await _beside(database, "after", wanted, channel, wish)
         columns.append([_between(at, before.get(n), after.get(n)) for n, at in enumerate(wish.instants)])
     return [list(row) for row in zip(*columns, strict=True)] or [[] for _ in wish.instants]
 
@@ -96,20 +99,18 @@ async def around(
     return before.get(0), after.get(0)
 
 
-async def last_of(
-    database: Database, wanted: Selection, channel: Channel, at: datetime, within: timedelta, deadline: Deadline
-) -> Sample | None:
-    """Return the last sample of a channel at or before an instant, at most `within` older."""
-    found = await _beside(database, "before", wanted, channel, AtWish([at], within, "last"), deadline)
+async def last_of(database: Database, wanted: Selection, channel: Channel, wish: AtWish) -> Sample | None:
+    """Return the last sample of a channel at or before the only instant of the wish."""
+    found = await _beside(database, "before", wanted, channel, wish)
     return found.get(0)
 
 
 async def _beside(
-    database: Database, side: Side, wanted: Selection, channel: Channel, wish: AtWish, deadline: Deadline | None = None
+    database: Database, side: Side, wanted: Selection, channel: Channel, wish: AtWish
 ) -> Mapping[int, Sample]:
     """Return the sample on that side of each instant, by the number of the instant; where there is none, none."""
     if channel.computed is not None:
-        return await _computed_beside(database, side, wanted, channel, wish, deadline)
+        return await _computed_beside(database, side, wanted, channel, wish)
     if not channel.slots:
         return {}
     rows = await database.fetch(
@@ -128,7 +129,7 @@ async def _beside(
 
 
 async def _computed_beside(
-    database: Database, side: Side, wanted: Selection, channel: Channel, wish: AtWish, deadline: Deadline | None
+    database: Database, side: Side, wanted: Selection, channel: Channel, wish: AtWish
 ) -> Mapping[int, Sample]:
     """Read the samples around the instants: a short time first, and more only for those where that has none."""
     found: dict[int, Sample] = {}
@@ -139,7 +140,7 @@ async def _computed_beside(
             begin, end = some[0][0], some[-1][0] + times.MICROSECOND
             span = (begin - reach, end) if side == "before" else (begin, end + reach)
             read = replace(wanted, begin=span[0], end=span[1])
-            pages = [page async for page in samples.pages(database, read, channel, deadline)]
+            pages = [page async for page in samples.pages(database, read, channel, wish.deadline)]
             found |= _picked(side, some, reach, pages)
         if reach >= wish.within or len(found) == len(wish.instants):
             return found

@@ -10,8 +10,8 @@ import numpy as np
 
 from api.database import Database
 from api.queries import samples, telemetry_at
-from api.queries.devices import Channel
 from api.queries.deadline import Deadline
+from api.queries.devices import Channel
 from api.queries.selection import Selection
 from api.queries.telemetry_at import Sample
 from api.series import grid

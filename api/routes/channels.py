@@ -16,8 +16,8 @@ from api.http.preconditions import IfMatch
 from api.problems import BadParameter
 from api.queries import channels as queries
 from api.queries import devices
-from api.queries.computed import with_computed
 from api.queries.channels import Which
+from api.queries.computed import with_computed
 from api.routes import Router
 from api.shapes import channels as shapes
 from api.shapes.channels import ChannelAnswer, ChannelChange

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
@@ -31,6 +31,13 @@ ComputedName = Annotated[
     str,
     Path(description="name of a computed channel, percent-encoded", examples=["our"], max_length=LONGEST_NAME),
 ]
+
+
+async def _change(member: Member, asked: Annotated[ReasonParameter, Query()]) -> ComputedOrder:
+    return ComputedOrder(member.who, asked.why)
+
+
+Changing = Annotated[ComputedOrder, Depends(_change)]
 
 
 def _standard(one: StandardComputed) -> StandardComputedAnswer:
@@ -104,17 +111,11 @@ async def one(database: Db, channel: ComputedName, _: JsonOnly) -> Response:
     openapi_extra=described(ComputedDefinition),
 )
 async def put(
-    request: Request,
-    database: Db,
-    member: Member,
-    channel: ComputedName,
-    expected: ExpectedByHeader,
-    asked: Annotated[ReasonParameter, Query()],
+    request: Request, database: Db, channel: ComputedName, expected: ExpectedByHeader, change: Changing
 ) -> Response:
     if wrong := wrong_in_name(channel):
         raise BadParameter("channel", wrong)
     given = await order(request, ComputedDefinition)
-    change = ComputedOrder(member.who, asked.why)
     item, is_new = await queries.put(database, channel, given, expected, change)
     return preconditions.tagged(item, 201 if is_new else 200)
 
@@ -128,14 +129,7 @@ async def put(
     | description.CHANGED
     | description.ok(shapes.SavedComputedAnswer, channel=shapes.SAVED),
 )
-async def remove(
-    database: Db,
-    member: Member,
-    channel: ComputedName,
-    asked: Annotated[ReasonParameter, Query()],
-    if_match: IfMatch = None,
-) -> Response:
-    change = ComputedOrder(member.who, asked.why)
+async def remove(database: Db, channel: ComputedName, change: Changing, if_match: IfMatch = None) -> Response:
     return answers.json(await queries.remove(database, channel, preconditions.wanted(if_match), change))
 
 

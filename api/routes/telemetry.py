@@ -30,8 +30,8 @@ from api.http.parameters import (
 from api.problems import BadParameter, TooMuch
 from api.queries import devices, selection, telemetry_buckets
 from api.queries import telemetry as queries
-from api.queries.devices import Channel, DeviceChannels
 from api.queries.deadline import Deadline
+from api.queries.devices import Channel, DeviceChannels
 from api.queries.selection import Selection
 from api.queries.shown_units import ShownUnits
 from api.queries.telemetry import Row

@@ -261,10 +261,10 @@ class Reading:
         count = len(instants) * len(selected.selections) * max(1, len(table.columns))
         if count > MOST_VALUES:
             raise TooMuch(f"{count} values are too many for one answer: give fewer instants, channels or devices")
-        wish = telemetry_at.AtWish(instants, asked.max_age, asked.method)
+        wish = telemetry_at.AtWish(instants, asked.max_age, asked.method, self._deadline)
         rows, qualities = [], []
         for number, one in enumerate(selected.selections):
-            found = await telemetry_at.values(self._database, one, wish, self._deadline)
+            found = await telemetry_at.values(self._database, one, wish)
             for instant, row in zip(instants, found, strict=True):
                 rows.append([one.device.name, times.text(instant), *table.spread(number, [it.value for it in row])])
                 qualities.append(table.spread(number, [it.quality for it in row]))

@@ -73,7 +73,7 @@ class ComputedDefinition(BaseModel):
     constants: dict[ConstantName, Constant] = Field(
         {},
         max_length=MOST_CONSTANTS,
-        description="the other names in it: numbers, and instants at which a total begins; null: each device has its own",
+        description="the other names in it: numbers, and instants at which a total begins; null: said by device",
     )
     unit: Unit | None = Field(None, description="of what comes out")
     title: Title | None = Field(None, description="what people call it")
@@ -102,7 +102,7 @@ def _faults(given: ComputedDefinition, compiled: SeriesFormula) -> Iterator[tupl
     for name in sorted(compiled.names - inputs - constants):
         yield (
             "inputs",
-            f"the formula reads {name}: give here its unit, or null for that in which it comes; or name it in constants",
+            f"the formula reads {name}: give its unit here, or null for whatever it has, or name it in constants",
         )
     for name in sorted(inputs & constants):
         yield "constants", f"{name} is among the inputs, too: call it otherwise"

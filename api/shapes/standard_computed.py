@@ -1,4 +1,4 @@
-"""The standard list of computed channels: formulas that are the same everywhere, to be taken over as they are or changed.
+"""The standard list of computed channels: formulas that are the same everywhere, to be taken over or changed.
 
 Each is for channels of the standard list. What a formula assumes, and where it comes from, stands with it; the page
 docs/computed.md shows the list.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from api.shapes.computed import Constant, ComputedDefinition
+from api.shapes.computed import ComputedDefinition, Constant
 
 
 class StandardComputed(NamedTuple):
@@ -26,8 +26,8 @@ GAS_CONSTANTS: dict[str, Constant] = {
     "molar_volume": 22.414,
     "working_volume": None,
 }
-"""Mole fractions in %: dry air (NASA, U.S. Standard Atmosphere 1976; carbon dioxide of the 2020s). L/mol of an ideal gas
-at 0 °C and 1 atm (CODATA 2018). L."""
+"""Mole fractions in %: dry air (U.S. Standard Atmosphere, 1976; carbon dioxide of the 2020s). L/mol of an ideal gas at
+0 °C and 1 atm (CODATA 2018). L."""
 INERT = "(100 - inlet_o2 - inlet_co2) / (100 - exhaust_o2 - exhaust_co2)"
 """Gas out by gas in: what does not react leaves as it came."""
 FLOW = "10 * gas_flow / molar_volume / working_volume"
@@ -36,8 +36,8 @@ OXYGEN = f"(inlet_o2 - exhaust_o2 * {INERT})"
 CARBON = f"(exhaust_co2 * {INERT} - inlet_co2)"
 BALANCE = "P. M. Doran, Bioprocess Engineering Principles, 2nd ed. (2013), chapter 10: oxygen balance method"
 STEADY = (
-    "Dry gas, inert but for oxygen and carbon dioxide; steady state of the head space; `gas_flow` counts litres at 0 °C "
-    "and 1 atm, or `molar_volume` is that of the flow meter's standard; `working_volume` in L is said by device."
+    "Dry gas, inert but for oxygen and carbon dioxide; steady state of the head space; `gas_flow` counts litres at "
+    "0 °C and 1 atm, or `molar_volume` is that of the flow meter's standard; `working_volume` in L is said by device."
 )
 
 STANDARD_COMPUTED = (

@@ -1,4 +1,4 @@
-"""Compiles the conditions of alarms, formulas of grammar.py, to functions of single values: the newest of each channel."""
+"""Compiles conditions of alarms, which are formulas of grammar.py, to functions of the newest value of each channel."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from schema.alarms.grammar import ARITHMETIC, COMPARISONS, Part, Writer
+from schema.alarms.grammar import ARITHMETIC, Part, Writer
 
 Values = Mapping[str, float | None]
 LARGEST = repr(sys.float_info.max)
+KLEENE = {"and": ("False", "True"), "or": ("True", "False")}
+"""What decides, and what is else."""
+CALLS = {"min": "minimum", "max": "maximum", "**": "power", "ln": "logarithm", "exp": "exponential"}
+PATTERNS = {"not": "not {0}", "neg": "-{0}", "abs": "{0} if {0} >= 0 else -{0}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,10 @@ def _power(base: float, exponent: float) -> float | None:
     return value if isinstance(value, float) else None
 
 
+def _logarithm(value: float) -> float | None:
+    return math.log(value) if value > 0 else None
+
+
 def _exponential(value: float) -> float | None:
     try:
         return math.exp(value)
@@ -50,48 +58,32 @@ class _ValueWriter(Writer):
 
     HEAD = "def truth(values):\n    get = values.get"
     FUNCTIONS: ClassVar[Mapping[str, Callable[..., float | None]]] = {
-        **{"minimum": min, "maximum": max, "power": _power, "logarithm": math.log, "exponential": _exponential}
+        **{"minimum": min, "maximum": max, "power": _power, "logarithm": _logarithm, "exponential": _exponential}
     }
 
     def put(self, operation: str, parts: Sequence[Part]) -> Part:
         codes = [part.code for part in parts]
-        first, last = codes[0], codes[-1]
-        match operation:
-            case "and":
-                return self._kleene(parts, decides="False", other="True")
-            case "or":
-                return self._kleene(parts, decides="True", other="False")
-            case "if":
-                sure = parts[1].certain and parts[2].certain
-                return self._guarded(parts[:1], f"{codes[1]} if {first} else {last}", may_fail=not sure)
-            case "not":
-                return self._guarded(parts, f"not {first}")
-            case "neg":
-                return self._guarded(parts, f"-{first}")
-            case "abs":
-                return self._guarded(parts, f"{first} if {first} >= 0 else -{first}")
-            case "min" | "max":
-                return self._guarded(parts, f"{operation}imum({', '.join(codes)})")
-            case "ln":
-                return self._guarded(parts, f"logarithm({first})", [f"{first} > 0"])
-            case "exp":
-                return self._guarded(parts, f"exponential({first})", may_fail=True)
-            case "known":
-                return self.assign(f"{first} is not None", certain=True)
-            case "**":
-                return self._guarded(parts, f"power({first}, {last})", may_fail=True)
-        if operation in COMPARISONS.values():
-            return self._guarded(parts, f"{first} {operation} {last}")
-        assert operation in ARITHMETIC.values(), operation
-        guards = [f"{last} != 0"] if operation in {"/", "%"} else []
-        # A value beyond the range of floats is unknown at once: 1 / (1e308 * 10) is not 0.
-        guards.append(f"-{LARGEST} <= (x := {first} {operation} {last}) <= {LARGEST}")
-        return self._guarded(parts, "x", guards)
+        if operation in KLEENE:
+            return self._kleene(parts, *KLEENE[operation])
+        if operation == "known":
+            return self.assign(f"{codes[0]} is not None", certain=True)
+        if operation == "if":
+            sure = parts[1].certain and parts[2].certain
+            return self._guarded(parts[:1], f"{codes[1]} if {codes[0]} else {codes[2]}", may_fail=not sure)
+        if operation in ARITHMETIC.values() and operation != "**":
+            guards = [f"{codes[1]} != 0"] if operation in {"/", "%"} else []
+            # A value beyond the range of floats is unknown at once: 1 / (1e308 * 10) is not 0.
+            guards.append(f"-{LARGEST} <= (x := {codes[0]} {operation} {codes[1]}) <= {LARGEST}")
+            return self._guarded(parts, "x", guards)
+        if operation in CALLS:
+            call = f"{CALLS[operation]}({', '.join(codes)})"
+            return self._guarded(parts, call, may_fail=operation not in {"min", "max"})
+        return self._guarded(parts, PATTERNS.get(operation, f"{{0}} {operation} {{1}}").format(*codes))
 
     def put_channel(self, name: str) -> Part:
         return self.assign(f"x if (x := get({name!r})) is not None and -{LARGEST} <= x <= {LARGEST} else None")
 
-    def _kleene(self, parts: Sequence[Part], *, decides: str, other: str) -> Part:
+    def _kleene(self, parts: Sequence[Part], decides: str, other: str) -> Part:
         """Join conditions: one that is `decides` decides, else an unknown one makes the whole unknown."""
         decided = " or ".join(f"{part.code} is {decides}" for part in parts)
         unknown = " or ".join(f"{part.code} is None" for part in parts if not part.certain)

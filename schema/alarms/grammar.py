@@ -1,14 +1,14 @@
 """Reads formulas over the channels of a device: `temperature > 38 and not (agitation < 100 or ch("pH 2") < 6.5)`.
 
 The language has numbers, channel names (as identifiers, or in `ch("…")`), `+ - * / % **`, comparisons (also chained),
-`and or not`, parentheses, `abs min max ln exp`, `x if c else y`, `true false`, and `known(x)`. A channel that is missing
-or not finite is unknown, and so is what is computed from it: arithmetic and comparisons with an unknown are unknown, as
-are a division by zero, an overflow, a root or a logarithm of what has none. `and or not` are Kleene's (`false and
-unknown` is false). Evaluating a formula never raises.
+`and or not`, parentheses, `abs min max ln exp`, `x if c else y`, `true false`, and `known(x)`. A channel that is
+missing or not finite is unknown, and so is what is computed from it: arithmetic and comparisons with an unknown are
+unknown, as are a division by zero, an overflow, a root or a logarithm of what has none. `and or not` are Kleene's
+(`false and unknown` is false). Evaluating a formula never raises.
 
 Our own list cuts the text into tokens, Python's `ast` parses it, and each node is checked against what is allowed, with
 its type (number or truth). A `Writer` compiles the checked tree, not the text, to a function of plain assignments:
-expression.py to one of single values, for alarms; api/series/formula.py to one of arrays, which knows `rate` and `total`.
+expression.py to one of single values, for alarms; api/series/formula.py to one of arrays, with `rate` and `total`.
 """
 
 from __future__ import annotations
