@@ -90,17 +90,17 @@ async def page(request: Request, database: Db, asked: Annotated[ListParameters, 
 
 
 @router.get(
-    "/computed-channels/{channel}",
+    "/computed-channels/{computed}",
     dependencies=READ,
     summary="One computed channel",
     responses=description.THING | description.versioned(shapes.ComputedDetail, channel=shapes.DETAIL),
 )
-async def one(database: Db, channel: ComputedName, _: JsonOnly) -> Response:
-    return preconditions.tagged(await queries.detail(database, channel))
+async def one(database: Db, computed: ComputedName, _: JsonOnly) -> Response:
+    return preconditions.tagged(await queries.detail(database, computed))
 
 
 @router.put(
-    "/computed-channels/{channel}",
+    "/computed-channels/{computed}",
     dependencies=CHANGE,
     summary="Define a channel by a formula, or change it",
     description="The body is the whole definition; docs/computed.md says what a formula can be. Every device that has "
@@ -111,17 +111,17 @@ async def one(database: Db, channel: ComputedName, _: JsonOnly) -> Response:
     openapi_extra=described(ComputedDefinition),
 )
 async def put(
-    request: Request, database: Db, channel: ComputedName, expected: ExpectedByHeader, change: Changing
+    request: Request, database: Db, computed: ComputedName, expected: ExpectedByHeader, change: Changing
 ) -> Response:
-    if wrong := wrong_in_name(channel):
-        raise BadParameter("channel", wrong)
+    if wrong := wrong_in_name(computed):
+        raise BadParameter("computed", wrong)
     given = await order(request, ComputedDefinition)
-    item, is_new = await queries.put(database, channel, given, expected, change)
+    item, is_new = await queries.put(database, computed, given, expected, change)
     return preconditions.tagged(item, 201 if is_new else 200)
 
 
 @router.delete(
-    "/computed-channels/{channel}",
+    "/computed-channels/{computed}",
     dependencies=CHANGE,
     summary="Remove a computed channel",
     description="Nothing of what devices have sent is removed.",
@@ -129,8 +129,8 @@ async def put(
     | description.CHANGED
     | description.ok(shapes.SavedComputedAnswer, channel=shapes.SAVED),
 )
-async def remove(database: Db, channel: ComputedName, change: Changing, if_match: IfMatch = None) -> Response:
-    return answers.json(await queries.remove(database, channel, preconditions.wanted(if_match), change))
+async def remove(database: Db, computed: ComputedName, change: Changing, if_match: IfMatch = None) -> Response:
+    return answers.json(await queries.remove(database, computed, preconditions.wanted(if_match), change))
 
 
 @router.get(

@@ -47,7 +47,8 @@ TELEMETRY = example(
  "bucket": null, "quality": "good", "columns":
  [{"channel": "ph", "unit": "pH", "aggregate": null, "computed": false},
  {"channel": "temperature", "unit": "°C", "aggregate": null, "computed": false}],
- "rows": [["2026-11-20T07:45:00.000000Z", 7.02, 36.9], ["2026-11-20T07:45:01.000000Z", 7.02, null]], "qualities": null, "truncated": true,
+ "rows": [["2026-11-20T07:45:00.000000Z", 7.02, 36.9], ["2026-11-20T07:45:01.000000Z", 7.02, null]],
+ "qualities": null, "truncated": true,
  "next": "WyI1ZmQ4MWM0Y…", "warnings": []}""",
 )
 BUCKETS = example(

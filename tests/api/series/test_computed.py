@@ -23,15 +23,13 @@ NAMES = ("a", "b", "c")
 def computation(
     text: str, *inputs: str, max_age: float = 60, starts: Mapping[str, int] | None = None, **constants: float
 ) -> Computation:
-    return Computation(
-        formula.compile(text), inputs or NAMES, frozenset(), constants, starts or {}, round(max_age * S)
-    )
+    return Computation(formula.compile(text), inputs or NAMES, frozenset(), constants, starts or {}, round(max_age * S))
 
 
 def computed(
     what: Computation, times: Sequence[int], rows: Sequence[Sequence[float | None]], marks: object = None, cut: int = 0
 ) -> tuple[list[float | None], list[int]]:
-    """The channel of frames at these seconds with these values of inputs (None: not sent), in blocks of `cut` frames."""
+    """The channel of frames at these seconds with these values of inputs (None: not sent), `cut` frames a block."""
     values = np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64)
     qualities = np.where(np.isnan(values), NOT_SENT, 0).astype(np.int16)
     if marks is not None:
