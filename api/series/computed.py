@@ -20,8 +20,8 @@ from schema import times
 
 Shorts = NDArray[np.int16]
 BAD = 1
-PARTS = 1000
-"""Of each of so many parts of a window, counted from 1970, a rate takes the first good sample."""
+PARTS = 100
+"""A window has so many parts, counted from 1970; a rate takes the average of the good samples of each."""
 MOST_TOTAL = timedelta(days=31)
 """How long after its start a total is known: all of that time is read."""
 AT_ONCE = 2_000_000
@@ -170,63 +170,101 @@ class _Place:
 
 
 class _Rate(_Place):
-    """The slope per hour of the least-squares line through the samples of a window that ends with the newest of them;
-    unknown of less than two, of a time of less than half the window, and when the newest is too old."""
+    """The slope per hour of the least-squares line through the averages of parts of the window: of the part at hand, as
+    far as it has come, and of those before it. Unknown of less than two parts, of averages that span less than half the
+    window, and when the newest sample is too old.
+
+    Sums go from sample to sample, and from part to part, so that they are the same whatever is read at once.
+    """
 
     def __init__(self, what: Computation, place: OverTime) -> None:
         super().__init__(what, place)
         assert place.window is not None
         self.window = place.window // times.MICROSECOND
-        self.times, self.values, self.slope = np.empty(0, np.int64), np.empty(0), np.nan
-        self.newest = NEVER
+        self.part = _part(self.window)
+        self.numbers, self.offsets, self.means = np.empty(0, np.int64), np.empty(0), np.empty(0)
+        """Parts: which, and the averages of the time since its begin, in µs, and of the value. The last is at hand."""
+        self.sums, self.first = np.zeros((3, 0)), 0.0
+        """Of the part at hand: count, times, values; and its first value."""
+        self.newest, self.slope = NEVER, np.nan
 
     def add(self, moments: Moments, argument: Floats) -> Floats:
         good = self.good(moments, argument)
         last_good = np.maximum.accumulate(np.where(good, moments.times, self.newest))
-        part, before = _part(self.window), self.times[-1:]
-        some_times, some_values = moments.times[good], argument[good]
-        parts = np.concatenate([before, some_times]) // part
-        first = np.ones(len(some_times), np.bool_) if not len(before) else parts[1:] != parts[:-1]
-        if not len(before):
-            first[1:] = parts[1:] != parts[:-1]
-        known = len(self.times)
-        self.times = np.concatenate([self.times, some_times[first]])
-        self.values = np.concatenate([self.values, some_values[first]])
-        slopes = np.append(self.slope, self._slopes(known))
-        held = slopes[np.searchsorted(self.times[known:], moments.times, "right")]
-        self.slope, self.newest = slopes[-1], int(last_good[-1])
-        if len(self.times):
-            kept = self.times > self.times[-1] - self.window
-            self.times, self.values = self.times[kept], self.values[kept]
-        return np.where(moments.times - last_good <= self.max_age, held, np.nan)
+        slopes = np.append(self.slope, self._slopes(moments.times[good], argument[good]))
+        self.newest, self.slope = int(last_good[-1]), slopes[-1]
+        return np.where(moments.times - last_good <= self.max_age, slopes[np.cumsum(good)], np.nan)
 
-    def _slopes(self, first: int) -> Floats:
-        """The slopes at the samples from that number on. Sums go from the newest sample backwards, one by one, so that
-        they are the same whatever else is in memory."""
-        ends = np.arange(first, len(self.times))
-        counts = ends + 1 - np.searchsorted(self.times, self.times[ends] - self.window, "right")
-        found = np.full(len(ends), np.nan)
-        size = max(1, AT_ONCE // int(counts.max(initial=1)))
-        for begin in range(0, len(ends), size):
-            some, count = ends[begin : begin + size], counts[begin : begin + size]
-            back = np.arange(count.max())[:, None]
-            there = back < count
-            index = np.maximum(some - back, 0)
-            hours = np.where(there, (self.times[index] - self.times[some]) * HOURS, 0.0)
-            y = np.where(there, self.values[index], 0.0)
-            hours = np.where(there, hours - _sum(hours) / count, 0.0)
-            y = np.where(there, y - _sum(y) / count, 0.0)
-            long = self.times[some] - self.times[some - count + 1] >= self.window / 2
-            with np.errstate(invalid="ignore", divide="ignore"):
-                slope = _sum(hours * y) / _sum(hours * hours)
-            found[begin : begin + size] = np.where(long & (count > 1), slope, np.nan)
+    def _slopes(self, some_times: Ints, values: Floats) -> Floats:
+        """Take samples; return the slope after each of them."""
+        if not len(values):
+            return np.empty(0)
+        numbers, of = np.unique(some_times // self.part, return_inverse=True)
+        goes_on = len(self.numbers) > 0 and self.numbers[-1] == numbers[0]
+        firsts = values[np.searchsorted(of, np.arange(len(numbers)))]
+        if goes_on:
+            firsts[0] = self.first
+            self.numbers, self.offsets, self.means = self.numbers[:-1], self.offsets[:-1], self.means[:-1]
+        steps = np.stack([np.ones(len(values)), (some_times - numbers[of] * self.part).astype(np.float64), values])
+        sums = _running(steps, of, self.sums if goes_on else np.zeros((3, 0)))
+        last = np.append(of[1:] != of[:-1], True)
+        offsets, means = sums[1] / sums[0], sums[2] / sums[0]
+        self.numbers = np.concatenate([self.numbers, numbers])
+        self.offsets = np.concatenate([self.offsets, offsets[last]])
+        self.means = np.concatenate([self.means, means[last]])
+        self.sums, self.first = sums[:, -1:], float(firsts[-1])
+        found = self._through(len(self.numbers) - len(numbers) + of, offsets, means, firsts[of])
+        kept = self.numbers > self.numbers[-1] - PARTS
+        self.numbers, self.offsets, self.means = self.numbers[kept], self.offsets[kept], self.means[kept]
         return found
+
+    def _through(self, parts: Ints, offsets: Floats, means: Floats, origins: Floats) -> Floats:
+        """The slopes through these averages of the parts at hand, and those of the parts before. Values count from the
+        first of the part at hand, and times from its begin."""
+        rows, starts, of = np.unique(parts, return_index=True, return_inverse=True)
+        before = rows - np.searchsorted(self.numbers, self.numbers[rows] - PARTS, "right")
+        sums, earliest = np.empty((5, len(rows))), np.empty(len(rows))
+        size = max(1, AT_ONCE // PARTS)
+        for begin in range(0, len(rows), size):
+            some = slice(begin, begin + size)
+            back = np.arange(1, before[some].max(initial=0) + 1)[:, None]
+            there, index = back <= before[some], np.maximum(rows[some] - back, 0)
+            x = ((self.numbers[index] - self.numbers[rows[some]]) * self.part + self.offsets[index]) * HOURS
+            x, y = np.where(there, x, 0.0), np.where(there, self.means[index] - origins[starts[some]], 0.0)
+            for number, table in enumerate((x, y, x * x, x * y)):
+                sums[number + 1, some] = _sum(table)
+            earliest[some] = x.min(axis=0, initial=0.0)
+        sums[0] = before
+        x, y = offsets * HOURS, means - origins
+        n, sx, sy, sxx, sxy = sums[:, of] + np.stack([np.ones(len(x)), x, y, x * x, x * y])
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            slope = (n * sxy - sx * sy) / (n * sxx - sx * sx)
+        enough = (n > 1) & (x - earliest[of] >= self.window * HOURS / 2)
+        return np.where(enough & np.isfinite(slope), slope, np.nan)
+
+
+def _running(steps: Floats, of: Ints, carried: Floats) -> Floats:
+    """The sums of each row since the begin of each group of columns; `carried` is that of the first group so far."""
+    starts = np.searchsorted(of, np.arange(of[-1] + 2))
+    counts = np.diff(starts)
+    found = np.empty(steps.shape)
+    first = carried.shape[1]
+    size = max(1, AT_ONCE // int(counts.max() + 1))
+    for begin in range(0, len(counts), size):
+        some = counts[begin : begin + size]
+        columns = slice(int(starts[begin]), int(starts[begin + len(some)]))
+        row, place = of[columns] - begin, np.arange(columns.start, columns.stop) - starts[of[columns]] + first
+        table = np.zeros((len(steps), some.max() + first, len(some)))
+        table[:, place, row] = steps[:, columns]
+        if begin == 0:
+            table[:, :first, 0] = carried
+        found[:, columns] = np.add.accumulate(table, axis=1)[:, place, row]
+    return found
 
 
 def _sum(table: Floats) -> Floats:
     """Sums of the columns, row by row: rows of zeros change nothing."""
-    found: Floats = np.add.accumulate(table, axis=0)[-1]
-    return found
+    return np.add.accumulate(table, axis=0)[-1] if len(table) else np.zeros(table.shape[1])
 
 
 class _Total(_Place):
