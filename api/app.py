@@ -42,6 +42,7 @@ from api.routes import (
     audit,
     channels,
     commands,
+    computed,
     device_status,
     devices,
     enrollments,
@@ -65,6 +66,7 @@ from api.routes import (
 )
 from api.services import Services
 from api.settings import ApiSettings
+from api.shapes.computed import ComputedDefinition
 from schema.alarms import files
 from schema.alarms.notification_routes import NotificationRoute
 from schema.alarms.rules import Definition
@@ -72,7 +74,19 @@ from schema.reachability import watched_database
 from schema.serials import MOST_BYTES
 
 ROUTES = (
-    *(operation, latest, telemetry, telemetry_many, devices, channels, status, annotations, events, quarantine),
+    *(
+        operation,
+        latest,
+        telemetry,
+        telemetry_many,
+        devices,
+        channels,
+        computed,
+        status,
+        annotations,
+        events,
+        quarantine,
+    ),
     *(enrollments, serials, lifecycle, commands, audit, jobs, exports, imports),
     *(accounts, organizations, installation, retention),
     *(live_data, device_status, activity, summary, alerts),
@@ -148,7 +162,9 @@ def create_app(settings: ApiSettings) -> FastAPI:
     def openapi() -> dict[str, Any]:
         if not described:
             described.update(
-                description.with_examples(describe(), DESCRIBED, description.components(Definition, NotificationRoute))
+                description.with_examples(
+                    describe(), DESCRIBED, description.components(Definition, NotificationRoute, ComputedDefinition)
+                )
             )
         return described
 

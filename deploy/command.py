@@ -54,7 +54,7 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
         "devices": Word(
             "gateway.operators.commands:app", "Register, enroll, approve, suspend devices; give them logins."
         ),
-        "channels": Word("api.admin.channels:app", "Say what channels are: units, display names, ranges."),
+        "channels": Word("api.admin.computed:app", "Say what channels are: units, names, ranges, formulas."),
         "quarantine": Word("gateway.quarantine.console:app", "List, show, replay, discard rejected messages."),
         "import": Word("gateway.history.command:main", "Store history from files: CSV, Parquet, Arrow, DASGIP."),
         "accounts": Word("api.admin.accounts:app", "Make users, organizations and API keys."),

@@ -10,6 +10,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from api.shapes.standard_computed import STANDARD_COMPUTED
 from device_sim.culture import Phase
 from device_sim.vessels import CHANNELS
 from schema.alarms import conditions, files, rules
@@ -123,6 +124,15 @@ def test_the_standard_list_is_on_the_page_of_channels() -> None:
     assert [line for line in lines if line.startswith("| `")] == wanted
     for dimension, units in DIMENSIONS.items():
         assert f"| {dimension} | {', '.join(units)} |" in lines
+
+
+def test_the_standard_list_is_on_the_page_of_computed_channels() -> None:
+    lines, page = text("docs/computed.md").splitlines(), " ".join(text("docs/computed.md").split())
+    wanted = [f"| `{it.name}` | {it.definition.unit} | `{it.definition.formula}` |" for it in STANDARD_COMPUTED]
+    assert [line for line in lines if line.startswith("| `") and "| `" in line[3:]] == wanted
+    for it in STANDARD_COMPUTED:
+        said = f"* {it.definition.title} (`{it.name}`). {it.assumptions} Source: {it.definition.source}."
+        assert said in page, it.name
 
 
 def test_every_topic_is_on_the_page_for_firmware() -> None:

@@ -47,7 +47,7 @@ def list_channels(*, device: Device = None, organization: Organization = "main")
         its_id = await organization_id(connection, organization)
         if device is None:
             return list(await connection.fetch(OF_ORGANIZATION, its_id))
-        return list(await connection.fetch(OF_DEVICE, await _device_id(connection, device, its_id, organization)))
+        return list(await connection.fetch(OF_DEVICE, await owned_device(connection, device, its_id, organization)))
 
     table(HEADER, ((row["channel"], *(_cell(row[name]) for name in FIELDS)) for row in run(read)))
 
@@ -87,7 +87,7 @@ def set_channel(
 
     async def work(connection: asyncpg.Connection) -> int:
         its_id = await organization_id(connection, organization)
-        device_id = None if device is None else await _device_id(connection, device, its_id, organization)
+        device_id = None if device is None else await owned_device(connection, device, its_id, organization)
         return int(
             await connection.fetchval(
                 "select channel_describe($1, $2, $3, $4, $5, null, $6, $7)",
@@ -112,7 +112,8 @@ def _checked(channel: str, given: dict[str, Any], why: str) -> dict[str, Any]:
     return said
 
 
-async def _device_id(connection: asyncpg.Connection, name: str, its_id: int, organization: str) -> int:
+async def owned_device(connection: asyncpg.Connection, name: str, its_id: int, organization: str) -> int:
+    """The id of a device of the organization. Raises Refused."""
     number = await connection.fetchval(
         "select device_id from devices where name = $1 and organization_id = $2", name, its_id
     )

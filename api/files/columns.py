@@ -4,13 +4,13 @@ sample). Pure."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from api.queries.devices import Channel
+from api.queries.devices import Channel, Computed
 from api.queries.selection import Selection
 from api.shapes.exports import ColumnKind, TableShape
 
@@ -35,9 +35,12 @@ class TableColumn:
     kind: ColumnKind
     channel: str | None = None
     unit: str | None = None
+    formula: str | None = None
+    """of a computed channel"""
+    source: str | None = None
 
     def said(self) -> dict[str, Any]:
-        return {"name": self.name, "kind": self.kind, "channel": self.channel, "unit": self.unit}
+        return {name: getattr(self, name) for name in ("name", "kind", "channel", "unit", "formula", "source")}
 
 
 @dataclass(frozen=True)
@@ -75,18 +78,23 @@ def columns(selections: Sequence[Selection], shape: TableShape, *, with_device: 
         found += [TableColumn("channel", "channel"), TableColumn("unit", "unit"), TableColumn("value", "value")]
         found += [TableColumn("quality", "quality")] if everything else []
     else:
-        found += _of_channels(channels, everything)
+        computed = {key(one): one.computed for of in selections for one in of.channels if one.computed is not None}
+        found += _of_channels(channels, everything, computed)
     devices = tuple(one.device.name for one in selections)
     return TableColumns(shape, devices, channels, everything, _told_apart(found))
 
 
-def _of_channels(channels: Sequence[ChannelKey], everything: bool) -> list[TableColumn]:
+def _of_channels(
+    channels: Sequence[ChannelKey], everything: bool, computed: Mapping[ChannelKey, Computed]
+) -> list[TableColumn]:
     """One for each channel, and one for its quality. A name that has several units has its unit in the title."""
     units = Counter(name for name, _ in channels)
     found = []
     for name, unit in channels:
         title = name if units[name] == 1 else f"{name} [{unit or ''}]"
-        found.append(TableColumn(title, "value", name, unit))
+        how = computed.get((name, unit))
+        said = (None, None) if how is None else (how.formula, how.source)
+        found.append(TableColumn(title, "value", name, unit, *said))
         if everything:
             found.append(TableColumn(f"{title}.quality", "quality", name))
     return found
@@ -99,5 +107,5 @@ def _told_apart(found: Sequence[TableColumn]) -> tuple[TableColumn, ...]:
     for one in found:
         seen[one.name] += 1
         again = seen[one.name]
-        told.append(one if again == 1 else TableColumn(f"{one.name} ({again})", one.kind, one.channel, one.unit))
+        told.append(one if again == 1 else replace(one, name=f"{one.name} ({again})"))
     return tuple(told)

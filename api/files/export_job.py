@@ -19,10 +19,11 @@ from api.files import columns as table_columns
 from api.files import manifest as manifests
 from api.files.columns import TableColumns
 from api.files.formats import WRITERS
-from api.files.pages import FramePage, pages
 from api.files.table import batches
 from api.problems import BadParameter, NotFound, TooLong, TooMuch, Unavailable
 from api.queries import exports
+from api.queries.blocks import blocks
+from api.queries.frames import FrameBlock
 from api.queries.selection import Selected, Selection, resolve
 from api.settings import ApiSettings
 from api.shapes.exports import ManifestFile, NewExport
@@ -107,15 +108,15 @@ async def _total(database: Database, selections: Sequence[Selection], asked: New
     return None
 
 
-async def _patiently(database: Database, wanted: Selection, told: JobProgress) -> AsyncIterator[FramePage]:
+async def _patiently(database: Database, wanted: Selection, told: JobProgress) -> AsyncIterator[FrameBlock]:
     """Yield all pages, as often as the database has to be asked for one."""
     after, failures = None, 0
     while True:
         try:
-            async for page in pages(database, wanted, PAGE_VALUES, after):
+            async for page in blocks(database, wanted, PAGE_VALUES, after):
                 told.check()
                 yield page
-                after, failures = page.frames.last, 0
+                after, failures = page.last, 0
         except (Unavailable, TooLong):
             failures += 1
             if failures > MOST_FAILURES:

@@ -8,8 +8,9 @@ from importlib.metadata import version
 from typing import Any
 
 from api.files.columns import QUALITIES, TableColumns
+from api.queries.devices import Computed
 from api.queries.selection import Selected
-from api.shapes.exports import FileFormat, Manifest, ManifestColumn, ManifestDevice
+from api.shapes.exports import FileFormat, Manifest, ManifestColumn, ManifestComputed, ManifestDevice
 from schema import times
 
 NAME = "manifest.json"
@@ -34,13 +35,20 @@ def manifest(
                 from_=times.text(one.begin),
                 to=times.text(one.end),
                 channels=[channel.name for channel in one.channels],
+                computed=[_computed(channel.name, channel.computed) for channel in one.channels if channel.computed],
             )
             for one in selected.selections
         ],
         columns=[
-            ManifestColumn(name=one.name, kind=one.kind, channel=one.channel, unit=one.unit) for one in columns.columns
+            ManifestColumn(one.name, one.kind, one.channel, one.unit, one.formula, one.source)
+            for one in columns.columns
         ],
         rows=None,
         file=None,
         warnings=list(selected.warnings),
     )
+
+
+def _computed(name: str, how: Computed) -> ManifestComputed:
+    starts = {one: times.text(times.from_microseconds(at)) for one, at in how.what.starts.items()}
+    return ManifestComputed(name, how.formula, how.source, {**how.what.constants, **starts})

@@ -14,9 +14,10 @@ from api.access.guard import still_authorized
 from api.database import Database
 from api.files.columns import TableColumns
 from api.files.formats import MEDIA_TYPES, WRITERS, ByteSink
-from api.files.pages import FramePage, pages
 from api.files.table import batches
 from api.http import exports
+from api.queries.blocks import blocks
+from api.queries.frames import FrameBlock
 from api.queries.selection import Selection
 from api.shapes.exports import FileFormat
 
@@ -74,7 +75,7 @@ async def table_stream(
     return StreamingResponse(body(), headers=headers, media_type=MEDIA_TYPES[format_])
 
 
-async def _first(request: Request, found: AsyncGenerator[FramePage, None]) -> FramePage | None:
+async def _first(request: Request, found: AsyncGenerator[FrameBlock, None]) -> FrameBlock | None:
     """The first page, if there is one. Raises ClientDisconnect, and leaves no statement, when nobody waits any more."""
     page = asyncio.ensure_future(anext(found, None))
     try:
@@ -89,8 +90,8 @@ async def _first(request: Request, found: AsyncGenerator[FramePage, None]) -> Fr
             await asyncio.wait({page})
 
 
-async def _all(database: Database, selections: Sequence[Selection]) -> AsyncGenerator[FramePage, None]:
+async def _all(database: Database, selections: Sequence[Selection]) -> AsyncGenerator[FrameBlock, None]:
     for one in selections:
-        async with aclosing(pages(database, one, PAGE_VALUES)) as found:
+        async with aclosing(blocks(database, one, PAGE_VALUES)) as found:
             async for page in found:
                 yield page

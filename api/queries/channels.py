@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 
 from api.database import Connection, Database
 from api.http.parameters import nearest
 from api.problems import NotFound
-from api.queries import load
-from api.queries.devices import terms, unknown
+from api.queries import computed, load
+from api.queries.devices import Channel, terms, unknown
 from api.shapes import channels as shapes
 from api.shapes.channels import ChannelAnswer, ChannelChange, ChannelDetail, UnitSince
 from schema import times
-from schema.channels import UnitSpan
+from schema.channels import ChannelTerms, UnitSpan
 
 SQL = load("channels")
 DEVICE = load("devices")["id"]
@@ -33,13 +35,27 @@ class Which:
         return f"channel {self.channel}" + ("" if self.device is None else f" of device {self.device}")
 
 
-async def page(database: Database, after: str, limit: int) -> list[asyncpg.Record]:
-    """Return at most `limit` channels of the organization whose name comes after `after`."""
-    return await database.fetch(SQL["page"], after, limit)
+async def page(database: Database, after: str, limit: int) -> list[Mapping[str, Any]]:
+    """Return at most `limit` channels of the organization whose name comes after `after`, computed ones among them."""
+    sent = await database.fetch(SQL["page"], after, limit)
+    rows = {row["channel"]: row for row in await computed.page(database, after, limit)}
+    rows |= {row["channel"]: row for row in sent}
+    return [rows[name] for name in sorted(rows)][:limit]
 
 
-def item(row: asyncpg.Record) -> ChannelAnswer:
+def item(row: Mapping[str, Any]) -> ChannelAnswer:
+    if "definition" in row:
+        said = json.loads(row["definition"])
+        terms_ = ChannelTerms(said["unit"], None, said["title"], None, None, None, said["decimals"], step=False)
+        return shapes.answer(row["channel"], terms_, said["formula"], said["source"])
     return shapes.answer(row["channel"], terms(row))
+
+
+def item_of_device(channel: Channel) -> ChannelAnswer:
+    how = channel.computed
+    if how is None:
+        return shapes.answer(channel.name, channel.terms)
+    return shapes.answer(channel.name, channel.terms, how.formula, how.source)
 
 
 async def detail(database: Database, which: Which) -> ChannelDetail:
@@ -105,4 +121,5 @@ async def _warnings(connection: Connection, which: Which, row: asyncpg.Record, *
 def _detail(row: asyncpg.Record, warnings: list[str]) -> ChannelDetail:
     units = terms(row).units or (UnitSpan(times.FIRST, row["unit"]),)
     history = [UnitSince(unit=unit, since=None if since == times.FIRST else times.text(since)) for since, unit in units]
-    return ChannelDetail.of(row, units=history, warnings=warnings)
+    sent = {"computed": False, "formula": None, "source": None}
+    return ChannelDetail.of(row, units=history, warnings=warnings, **sent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -14,6 +14,7 @@ from api.database import Database
 from api.problems import NotFound
 from api.queries import load
 from api.queries.units import Said
+from api.series.computed import Computation, Computing
 from api.series.shown import ShownUnit
 from api.shapes import devices as shapes
 from api.shapes.devices import DeviceChange, DeviceDetail, Presence
@@ -21,6 +22,7 @@ from schema import times
 from schema.channels import ChannelTerms, UnitSpan
 
 SQL = load("devices")
+MOST_STATES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Channel:
     slots: dict[int, int]
     shown: ShownUnit | None = None
     """None: as it is stored, which is in one unit."""
+    computed: Computed | None = None
+    """None: devices send it. A computed channel is in no layout."""
 
     @property
     def unit(self) -> str | None:
@@ -45,6 +49,37 @@ class Channel:
     def step(self) -> bool:
         """Whether a value holds until the next one, as a setpoint does: between two samples there is no other value."""
         return self.terms.step
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What an answer has to say of it."""
+        return (*(self.computed.notes if self.computed else ()), *(self.shown.notes if self.shown else ()))
+
+    @property
+    def stored(self) -> tuple[Channel, ...]:
+        """The channels in whose samples it is, or of whose samples it is made."""
+        return (self,) if self.computed is None else self.computed.inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """How a channel is computed on one device, and where that has come to in this request."""
+
+    formula: str
+    source: str | None
+    what: Computation
+    inputs: tuple[Channel, ...]
+    """In the units that the formula expects."""
+    notes: tuple[str, ...]
+    states: dict[int, Computing] = field(default_factory=dict)
+    """After all frames before some instants, in µs: a total that is read part by part is not begun anew each time."""
+
+    def keep(self, at: int, state: Computing) -> None:
+        if not self.what.formula.over_time:
+            return
+        self.states[at] = state.copy()
+        while len(self.states) > MOST_STATES:
+            del self.states[min(self.states)]
 
 
 @dataclass(frozen=True, slots=True)

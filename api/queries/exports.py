@@ -76,7 +76,7 @@ async def page(database: Database, wanted: Selection, of: Slots, range_: Range) 
 
 async def counted(database: Database, wanted: Selection, most: int = MOST_COUNTED) -> tuple[int, bool]:
     """How many frames there are, and whether they were counted: beyond `most` it is reckoned."""
-    layouts = list({layout for channel in wanted.channels for layout in channel.slots})
+    layouts = list({layout for channel in wanted.channels for one in channel.stored for layout in one.slots})
     row = await database.fetchrow(SQL["counted"], wanted.device.device_id, wanted.begin, wanted.end, layouts, most)
     frames = 0 if row is None else int(row["frames"])
     if row is None or frames < most:

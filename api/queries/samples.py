@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from api.database import Database
-from api.problems import TooLong
-from api.queries import devices, exports, load
+from api.queries import blocks, devices, exports, load
+from api.queries.deadline import Deadline
 from api.queries.devices import Channel
+from api.queries.frames import FrameBlock
 from api.queries.selection import Selection
-from api.series import copied as copied_frames
-from api.series.copied import CopiedFrames
 from api.series.gaps import usual_gap
 from api.series.samples import Ints, Samples, parse
 from schema import times
@@ -25,29 +24,15 @@ from schema import times
 SQL = load("samples")
 AT_ONCE = 500_000
 """Samples that one statement reads: bounds its time, and the memory of who reads (20 MB)."""
-AT_ONCE_TOGETHER = 1_000_000
-"""The same where all channels are read together (12 MB)."""
+TOGETHER_AT_ONCE = 500_000
+"""Values in memory at a time where several channels, or the inputs of a computed one, are read together."""
 FEW, WIDE = 3, 8
 """Fewer channels are read each by itself, and so are those of which more values than WIDE for each would be copied."""
 MOST_TIME = timedelta(days=32)
 """The time that one statement looks through: it may hold none of the channel's samples."""
-MOST_READING_S = 30.0
-"""How long the samples of one answer may be read."""
 LOOKED_AT, AROUND = 200, timedelta(days=1)
 """The samples at each end of a time by which the usual distance is told, and how far beyond it they are looked for: a
 short time may hold one sample, or none."""
-
-
-class Deadline:
-    """The moment by which all samples of an answer must have been read."""
-
-    def __init__(self, seconds: float = MOST_READING_S) -> None:
-        self._at = time.monotonic() + seconds
-
-    def check(self) -> None:
-        """Raise TooLong if the moment has passed."""
-        if time.monotonic() > self._at:
-            raise TooLong("ask for a shorter time, fewer channels or fewer devices")
 
 
 async def pages(
@@ -57,6 +42,10 @@ async def pages(
 
     Each page is a statement of its own: no connection is held between two of them. Raises TooLong.
     """
+    if channel.computed is not None:
+        async for [samples] in pages_together(database, replace(wanted, channels=(channel,)), deadline):
+            yield samples
+        return
     begin, end = wanted.begin, wanted.end
     if not channel.slots:
         return
@@ -78,38 +67,20 @@ async def pages(
 async def pages_together(
     database: Database, wanted: Selection, deadline: Deadline | None = None
 ) -> AsyncIterator[list[Samples]]:
-    """Yield the samples of all channels of the selection, whatever their quality, in pages as `pages` does: a list with
-    one entry a channel. To read the same frames for each channel anew takes several times as long."""
-    slots = await exports.slots(database, wanted)
-    if not slots.first:
-        return
-    channels = [
-        (channel, {layout: slots.place(layout, slot) for layout, slot in channel.slots.items()})
-        for channel in wanted.channels
-    ]
-    most = max(1, AT_ONCE_TOGETHER // max(slots.last[layout] - slots.first[layout] + 1 for layout in slots.first))
-    begin, end = wanted.begin, wanted.end
-    if end - begin > MOST_TIME:
-        begin, end = await extent(database, wanted)
-    after = (begin, 0)
-    while after[0] < end:
-        if deadline is not None:
-            deadline.check()
-        until = min(end, after[0] + MOST_TIME)
-        content = await exports.page(database, wanted, slots, exports.Range(after, until, most))
-        frames = await asyncio.to_thread(copied_frames.parse, content)
-        if len(frames):
-            yield await asyncio.to_thread(_of_channels, frames, channels)
-        after = (until, 0) if len(frames) < most else frames.last
+    """Yield the samples of all channels of the selection in pages as `pages` does: a list with one entry a channel. To
+    read the same frames for each channel anew takes several times as long."""
+    async with aclosing(blocks.blocks(database, wanted, TOGETHER_AT_ONCE, deadline=deadline)) as found:
+        async for block in found:
+            yield [_of_channel(block, number) for number in range(len(wanted.channels))]
 
 
-def _of_channels(frames: CopiedFrames, channels: Sequence[tuple[Channel, Mapping[int, int]]]) -> list[Samples]:
-    found = ((channel, frames.samples(places)) for channel, places in channels)
-    return [samples if channel.shown is None else channel.shown.samples(samples) for channel, samples in found]
+def _of_channel(block: FrameBlock, number: int) -> Samples:
+    qualities = np.zeros(len(block.times), np.int16) if block.qualities is None else block.qualities[number]
+    return Samples(block.times, block.values[number], qualities).where(block.present[number])
 
 
 async def are_near(database: Database, wanted: Selection) -> bool:
-    """Whether to read the channels of the selection together costs less: of wide layouts a few are read alone."""
+    """Whether to read the channels, stored ones, together costs less: of wide layouts a few are read alone."""
     if len(wanted.channels) < FEW:
         return False
     slots = await exports.slots(database, wanted)
@@ -147,7 +118,10 @@ async def copied(database: Database, statement: str, *arguments: Any) -> bytes:
 
 async def gap(database: Database, wanted: Selection, channel: Channel) -> int | None:
     """Return the longest distance of two samples, in µs, that is no gap: by the usual distance at both ends of the
-    time. None if that cannot be told."""
+    time. None if that cannot be told. A computed channel has a sample where an input has one: the least counts."""
+    if channel.computed is not None:
+        gaps = [await gap(database, wanted, one) for one in channel.computed.inputs]
+        return min((one for one in gaps if one is not None), default=None)
     device, layouts, slots = wanted.device.device_id, list(channel.slots), list(channel.slots.values())
     begin, end = wanted.begin, wanted.end
     async with database.connection() as connection:

@@ -6,7 +6,7 @@ Whatever reads samples begins here: routes for telemetry, and jobs that write fi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import filter as fitting
@@ -15,6 +15,7 @@ from api.database import Database
 from api.http.parameters import listed, nearest, recent
 from api.problems import BadParameter, NotFound, TooMuch
 from api.queries import devices, load
+from api.queries.computed import WithComputed, with_computed
 from api.queries.devices import Channel, DeviceChannels
 from api.queries.shown_units import ShownUnits
 from api.shapes.selection import SelectionParameters
@@ -58,7 +59,10 @@ async def resolve(database: Database, asked: SelectionParameters, time: Span | N
     devices_asked, warnings = await _devices(database, asked)
     found = await devices.many(database, devices_asked)
     names = listed(asked.channel, asked.channels)
-    _check_channels(names, found)
+    computed = await with_named(database, found, names, time or asked_time(asked))
+    found = computed.devices
+    warnings += computed.notes
+    _check_channels(names, found, computed.lacking)
     spans = await _spans(database, asked, found)
     units = ShownUnits(asked.unit)
     selections = []
@@ -67,7 +71,8 @@ async def resolve(database: Database, asked: SelectionParameters, time: Span | N
         if one.device_id not in spans:
             warnings.append(f"{one.name} was not in phase {asked.phase} in that time")
         elif names and not channels:
-            warnings.append(f"{one.name} has never sent such a channel")
+            lacking = [computed.lacking[name] for name in names if name in computed.lacking]
+            warnings.append(lacking[0] if lacking else f"{one.name} has never sent such a channel")
         else:
             span = spans[one.device_id]
             channels = units.of(channels, time or span)
@@ -75,7 +80,7 @@ async def resolve(database: Database, asked: SelectionParameters, time: Span | N
     if not selections:
         raise NotFound(f"no device was in phase {asked.phase} in that time")
     units.check()
-    notes = (note for one in selections for channel in one.channels if channel.shown for note in channel.shown.notes)
+    notes = (note for one in selections for channel in one.channels for note in channel.notes)
     return Selected(tuple(selections), (*warnings, *dict.fromkeys(notes)))
 
 
@@ -116,6 +121,17 @@ async def _devices(database: Database, asked: SelectionParameters) -> tuple[list
     return names, [f"{name} does not fit tag and location, or is not registered" for name in missing]
 
 
+async def with_named(
+    database: Database, found: Sequence[DeviceChannels], names: Sequence[str], span: Span
+) -> WithComputed:
+    """Return the devices with their computed channels, where a name can mean one: of those that a device sends, none
+    does, and without names only what is sent is meant."""
+    known = [{channel.name for channel in one.channels} for one in found]
+    if all(name in some for name in names for some in known):
+        return WithComputed(list(found), {}, [])
+    return await with_computed(database, found, span)
+
+
 def is_pattern(name: str) -> bool:
     """Whether the name holds `*` or `?`."""
     return "*" in name or "?" in name
@@ -145,11 +161,13 @@ def _fitting(pattern: str, names: Iterable[str]) -> list[str]:
     return fitting(names, pattern.replace("[", "[[]"))
 
 
-def _check_channels(names: Sequence[str], found: Sequence[DeviceChannels]) -> None:
+def _check_channels(names: Sequence[str], found: Sequence[DeviceChannels], lacking: Mapping[str, str]) -> None:
     known = {channel.name for one in found for channel in one.channels}
     for name in names:
         if name in known or (is_pattern(name) and _fitting(name, known)):
             continue
+        if name in lacking:
+            raise BadParameter("channel", lacking[name])
         near = nearest(name, known)
         meant = f"did you mean {near}?" if near else "/api/v1/devices/{device}/channels lists those of a device"
         who = found[0].name if len(found) == 1 else f"none of these {len(found)} devices"

@@ -77,6 +77,23 @@ class ShownUnits:
         return one
 
 
+def expected_unit(channel: Channel, unit: str | None, span: Span) -> tuple[Channel, list[str]]:
+    """Return a channel as a formula takes it, in that unit (None: in which it comes), and what is to be said of it.
+    What cannot be in the unit is not there."""
+    if unit is None:
+        return channel, []
+    history = channel.terms.units or (UnitSpan(times.FIRST, channel.terms.unit),)
+    stretches = tuple(Stretch(times.microseconds(it.since), _convert(channel, it.unit, named(unit))) for it in history)
+    notes = [
+        f"{channel.name} in {it.unit or 'an unknown unit'} cannot be in {unit}: what is computed of it is null"
+        for it in channel.terms.units_in(span.begin, span.end)
+        if _convert(channel, it.unit, named(unit)) is None
+    ]
+    if all(one.convert == SAME for one in stretches):
+        return channel, notes
+    return replace(channel, shown=ShownUnit(named(unit), stretches)), notes
+
+
 def _oxygen(channel: str) -> Oxygen | None:
     """The assumptions for a channel of dissolved oxygen; the output of its controller is % of something else."""
     return USUAL_OXYGEN if channel.startswith(OXYGEN) and not channel.endswith("_output") else None

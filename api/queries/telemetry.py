@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import datetime
 from typing import NamedTuple
 
 import asyncpg
+import numpy as np
 
 from api.database import Database
-from api.queries import load
+from api.queries import blocks, load
+from api.queries.deadline import Deadline
 from api.queries.selection import Selection
 from schema import times
 
 SQL = load("telemetry")
+AT_ONCE = 100_000
+"""Values in memory at a time where computed channels are among those wanted."""
 
 
 class Row(NamedTuple):
@@ -25,8 +30,13 @@ class Row(NamedTuple):
     qualities: list[int | None]
 
 
-async def raw(database: Database, wanted: Selection, after: tuple[datetime, int], limit: int) -> list[Row]:
-    """Return at most `limit` frames after (time, layout_id), in that order, that have a wanted sample of a channel."""
+async def raw(
+    database: Database, wanted: Selection, after: tuple[datetime, int], limit: int, deadline: Deadline | None = None
+) -> list[Row]:
+    """Return at most `limit` frames after (time, layout_id), in that order, that have a wanted sample of a channel.
+    Raises TooLong."""
+    if any(channel.computed for channel in wanted.channels):
+        return await _computed(database, wanted, after, limit, deadline)
     pairs = [(layout, slot) for channel in wanted.channels for layout, slot in channel.slots.items()]
     if not pairs:
         return []
@@ -49,6 +59,25 @@ async def raw(database: Database, wanted: Selection, after: tuple[datetime, int]
         for layout in {layout for layout, _ in pairs}
     }
     return _in_units([_several(row, places[row["layout_id"]], wanted.everything) for row in rows], wanted)
+
+
+async def _computed(
+    database: Database, wanted: Selection, after: tuple[datetime, int], limit: int, deadline: Deadline | None
+) -> list[Row]:
+    found: list[Row] = []
+    async with aclosing(blocks.blocks(database, wanted, AT_ONCE, after, deadline)) as parts:
+        async for block in parts:
+            kept = np.flatnonzero(block.present.any(axis=0))[: limit - len(found)]
+            values, marks = block.values[:, kept].astype(object), np.zeros((len(block.values), len(kept)), object)
+            values[np.isnan(block.values[:, kept])] = None
+            if block.qualities is not None:
+                marks = block.qualities[:, kept].astype(object)
+            marks[~block.present[:, kept]] = None
+            instants = map(times.from_microseconds, block.times[kept].tolist())
+            found += map(Row, instants, block.layouts[kept].tolist(), values.T.tolist(), marks.T.tolist())
+            if len(found) >= limit:
+                break
+    return found
 
 
 def _in_units(rows: list[Row], wanted: Selection) -> list[Row]:

@@ -30,12 +30,12 @@ async def added_up(
     """Return what the aggregates have of the good samples of a channel, and the times that are left to be read.
 
     An hour, or minute, with a sample that is not good or beyond 1e100 is left: the aggregates count those differently.
-    Without aggregates, in a short time, for values that are converted, and where the edges of the buckets are not
-    theirs, the whole time is left.
+    Without aggregates, in a short time, for values that are converted or computed, and where the edges of the buckets
+    are not theirs, the whole time is left.
     """
     whole = [Span(wanted.begin, wanted.end)]
     name = next((name for name, width in WIDTHS.items() if _fits(edges, width)), None)
-    if wanted.end - wanted.begin < LONG or name is None or channel.shown is not None:
+    if wanted.end - wanted.begin < LONG or name is None or channel.shown or channel.computed:
         return whole, None
     row = await database.fetchrow(SQL["are_there"])
     if row is None or not row["are_there"]:

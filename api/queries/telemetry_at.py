@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, TypeAlias
 
-from api.database import Connection, Database
-from api.queries import load
+import numpy as np
+
+from api.database import Database
+from api.queries import load, samples
+from api.queries.deadline import Deadline
 from api.queries.devices import Channel
-from api.queries.samples import Deadline
 from api.queries.selection import Selection
+from api.series.samples import Samples
 from api.series.shown import ShownUnit
 from schema import times
 
 SQL = load("telemetry_at")
+FIRST_REACH, WIDER = timedelta(minutes=5), 12
+"""How far around an instant a computed channel is looked for first, and how many times as far then."""
 Side: TypeAlias = Literal["before", "after"]
 Method: TypeAlias = Literal["last", "linear"]
 
@@ -42,24 +48,26 @@ class AtWish(NamedTuple):
     instants: Sequence[datetime]
     within: timedelta
     method: Method
+    deadline: Deadline | None = None
+    """until when they may be read"""
 
 
-async def values(database: Database, wanted: Selection, wish: AtWish, deadline: Deadline) -> list[list[Value]]:
+async def values(database: Database, wanted: Selection, wish: AtWish) -> list[list[Value]]:
     """Return for each of the instants the value of each channel.
 
     `last`: of the last sample at or before the instant that is at most `within` older. `linear`: on the line from there
     to the first sample after it, at most `within` later; a step channel has the last value all the same.
     """
     columns = []
-    async with database.connection() as connection:
-        for channel in wanted.channels:
-            deadline.check()
-            before = await _beside(connection, "before", wanted, channel, wish)
-            if wish.method == "last" or channel.step:
-                columns.append([_held(before.get(n)) for n in range(len(wish.instants))])
-                continue
-            after = await _beside(connection, "after", wanted, channel, wish)
-            columns.append([_between(at, before.get(n), after.get(n)) for n, at in enumerate(wish.instants)])
+    for channel in wanted.channels:
+        if wish.deadline is not None:
+            wish.deadline.check()
+        before = await _beside(database, "before", wanted, channel, wish)
+        if wish.method == "last" or channel.step:
+            columns.append([_held(before.get(n)) for n in range(len(wish.instants))])
+            continue
+        after = await _beside(database, "after", wanted, channel, wish)
+        columns.append([_between(at, before.get(n), after.get(n)) for n, at in enumerate(wish.instants)])
     return [list(row) for row in zip(*columns, strict=True)] or [[] for _ in wish.instants]
 
 
@@ -85,20 +93,27 @@ async def around(
     database: Database, wanted: Selection, channel: Channel, within: timedelta
 ) -> tuple[Sample | None, Sample | None]:
     """Return the last sample before the time of the selection and the first one after it, at most `within` apart."""
-    async with database.connection() as connection:
-        last = AtWish([wanted.begin - times.MICROSECOND], within, "last")
-        before = await _beside(connection, "before", wanted, channel, last)
-        after = await _beside(connection, "after", wanted, channel, AtWish([wanted.end], within, "last"))
+    last = AtWish([wanted.begin - times.MICROSECOND], within, "last")
+    before = await _beside(database, "before", wanted, channel, last)
+    after = await _beside(database, "after", wanted, channel, AtWish([wanted.end], within, "last"))
     return before.get(0), after.get(0)
 
 
+async def last_of(database: Database, wanted: Selection, channel: Channel, wish: AtWish) -> Sample | None:
+    """Return the last sample of a channel at or before the only instant of the wish."""
+    found = await _beside(database, "before", wanted, channel, wish)
+    return found.get(0)
+
+
 async def _beside(
-    connection: Connection, side: Side, wanted: Selection, channel: Channel, wish: AtWish
+    database: Database, side: Side, wanted: Selection, channel: Channel, wish: AtWish
 ) -> Mapping[int, Sample]:
     """Return the sample on that side of each instant, by the number of the instant; where there is none, none."""
+    if channel.computed is not None:
+        return await _computed_beside(database, side, wanted, channel, wish)
     if not channel.slots:
         return {}
-    rows = await connection.fetch(
+    rows = await database.fetch(
         SQL[side],
         wanted.device.device_id,
         wish.instants,
@@ -111,6 +126,55 @@ async def _beside(
     )
     found = {n - 1: Sample(time, value, quality) for n, time, value, quality in rows}
     return found if channel.shown is None else dict(_in_unit(found, channel.shown))
+
+
+async def _computed_beside(
+    database: Database, side: Side, wanted: Selection, channel: Channel, wish: AtWish
+) -> Mapping[int, Sample]:
+    """Read the samples around the instants: a short time first, and more only for those where that has none."""
+    found: dict[int, Sample] = {}
+    reach = min(wish.within, FIRST_REACH)
+    while True:
+        left = sorted((at, number) for number, at in enumerate(wish.instants) if number not in found)
+        for some in _near(left, reach):
+            begin, end = some[0][0], some[-1][0] + times.MICROSECOND
+            span = (begin - reach, end) if side == "before" else (begin, end + reach)
+            read = replace(wanted, begin=span[0], end=span[1])
+            pages = [page async for page in samples.pages(database, read, channel, wish.deadline)]
+            found |= _picked(side, some, reach, pages)
+        if reach >= wish.within or len(found) == len(wish.instants):
+            return found
+        reach = min(wish.within, reach * WIDER)
+
+
+def _near(instants: Sequence[tuple[datetime, int]], reach: timedelta) -> Iterator[list[tuple[datetime, int]]]:
+    """Yield the instants in groups; those of a group are read at once."""
+    group: list[tuple[datetime, int]] = []
+    for one in instants:
+        if group and one[0] - group[-1][0] > 2 * reach:
+            yield group
+            group = []
+        group.append(one)
+    if group:
+        yield group
+
+
+def _picked(
+    side: Side, some: Sequence[tuple[datetime, int]], reach: timedelta, pages: Sequence[Samples]
+) -> Iterator[tuple[int, Sample]]:
+    if not pages:
+        return
+    whole = pages[0]
+    for page in pages[1:]:
+        whole = whole.followed_by(page)
+    for at, number in some:
+        moment, far = times.microseconds(at), reach // times.MICROSECOND
+        place = int(np.searchsorted(whole.times, moment, "right" if side == "before" else "left"))
+        place -= side == "before"
+        if 0 <= place < len(whole.times) and abs(int(whole.times[place]) - moment) <= far:
+            value = float(whole.values[place])
+            time = times.from_microseconds(int(whole.times[place]))
+            yield number, Sample(time, value if math.isfinite(value) else None, int(whole.qualities[place]))
 
 
 def _in_unit(found: Mapping[int, Sample], shown: ShownUnit) -> Iterator[tuple[int, Sample]]:

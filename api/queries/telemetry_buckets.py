@@ -13,8 +13,8 @@ import numpy as np
 from api.database import Database
 from api.problems import TooMuch
 from api.queries import samples, telemetry_aggregates
+from api.queries.deadline import Deadline
 from api.queries.devices import Channel
-from api.queries.samples import Deadline
 from api.queries.selection import Selection
 from api.series.buckets import SUMMABLE, Buckets, BucketTooLarge
 from api.series.filling import Fill, filled

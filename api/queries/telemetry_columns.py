@@ -33,7 +33,7 @@ class Columns:
 
 def columns(selections: Sequence[Selection], aggregates: Sequence[str | None]) -> Columns:
     """Return the columns of these selections; an aggregate of None is the sample itself."""
-    known: dict[tuple[str, str | None, str | None, int], int] = {}
+    known: dict[tuple[str, str | None, str | None, bool, int], int] = {}
     found: list[TelemetryColumn] = []
     places: list[list[int]] = []
     for one in selections:
@@ -43,11 +43,16 @@ def columns(selections: Sequence[Selection], aggregates: Sequence[str | None]) -
             for name in aggregates:
                 said = channel.unit if name is None else unit(channel, name)
                 one_of = channel.name, said, name
-                key = *one_of, seen[one_of]  # a channel of several units has several counts
+                key = (
+                    *one_of,
+                    channel.computed is not None,
+                    seen[one_of],
+                )  # a channel of several units has several counts
                 seen[one_of] += 1
                 if key not in known:
                     known[key] = len(found)
-                    found.append(TelemetryColumn(channel=channel.name, unit=said, aggregate=name, step=channel.step))
+                    computed = channel.computed is not None
+                    found.append(TelemetryColumn(channel.name, said, name, channel.step, computed))
                 mine.append(known[key])
         places.append(mine)
     return Columns(found, places)

@@ -11,8 +11,8 @@ import numpy as np
 
 from api.database import Database
 from api.queries import samples, telemetry_at
+from api.queries.deadline import Deadline
 from api.queries.devices import Channel
-from api.queries.samples import Deadline
 from api.queries.selection import Selection
 from api.queries.telemetry_at import Sample
 from api.series import grid
@@ -48,10 +48,13 @@ class PlotWish:
 
 async def lines(database: Database, wanted: Selection, wish: PlotWish, deadline: Deadline) -> list[Line]:
     """Return a line for each channel. Raises TooLong."""
-    if await samples.are_near(database, wanted):
-        return await _lines(database, wanted, wish, deadline)
-    alone = [replace(wanted, channels=(channel,)) for channel in wanted.channels]
-    return [line for one in alone for line in await _lines(database, one, wish, deadline)]
+    stored = tuple(channel for channel in wanted.channels if channel.computed is None)
+    are_near = await samples.are_near(database, replace(wanted, channels=stored))
+    groups = [(channel,) for channel in wanted.channels if not are_near or channel.computed is not None]
+    some = [replace(wanted, channels=group) for group in [*groups, *([stored] if are_near else [])]]
+    found = [line for one in some for line in await _lines(database, one, wish, deadline)]
+    places = {id(channel): place for place, channel in enumerate(wanted.channels)}
+    return sorted(found, key=lambda line: places[id(line.channel)])
 
 
 async def _lines(database: Database, wanted: Selection, wish: PlotWish, deadline: Deadline) -> list[Line]:

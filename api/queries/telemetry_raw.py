@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from api.database import Database
 from api.queries import telemetry, telemetry_at
-from api.queries.samples import Deadline
+from api.queries.deadline import Deadline
 from api.queries.selection import Selection
 from api.queries.telemetry_at import Sample
 
@@ -63,7 +63,8 @@ async def page(
         if wish.deadline is not None:
             wish.deadline.check()
         left = wish.limit - sum(row.layout_id != BEFORE_ALL for row in rows)
-        found = [DeviceRow(number, name, *row) for row in await telemetry.raw(database, one, key, left + 1)]
+        rows_found = await telemetry.raw(database, one, key, left + 1, wish.deadline)
+        found = [DeviceRow(number, name, *row) for row in rows_found]
         ends = len(found) <= left
         outside: list[DeviceRow] = []
         if wish.within is not None and (begins or ends):

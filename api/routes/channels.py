@@ -17,10 +17,11 @@ from api.problems import BadParameter
 from api.queries import channels as queries
 from api.queries import devices
 from api.queries.channels import Which
+from api.queries.computed import with_computed
 from api.routes import Router
 from api.shapes import channels as shapes
 from api.shapes.channels import ChannelAnswer, ChannelChange
-from schema.channels import LONGEST_NAME, STANDARD, wrong_in_name
+from schema.channels import LONGEST_NAME, STANDARD, ChannelTerms, wrong_in_name
 
 router = Router("channels")
 
@@ -49,13 +50,16 @@ OF_ORGANIZATION = Table(
     key={"channel": cursors.device},
     first=("",),
 )
-OF_DEVICE = Table(name="channels", of=ChannelAnswer, item=lambda one: shapes.answer(one.name, one.terms))
+OF_DEVICE = Table(name="channels", of=ChannelAnswer, item=queries.item_of_device)
 STANDARD_LIST = Table(
     name="channels",
     title="StandardChannels",
     of=ChannelAnswer,
-    item=lambda one: ChannelAnswer(
-        one.name, one.unit, one.description, None, one.kind, one.low, one.high, one.decimals, one.step
+    item=lambda one: shapes.answer(
+        one.name,
+        ChannelTerms(
+            one.unit, one.description, None, one.kind, one.low, one.high, decimals=one.decimals, step=one.step
+        ),
     ),
 )
 
@@ -73,7 +77,7 @@ async def standard(request: Request, asked: Annotated[NoParameters, Query()]) ->
 @router.table(
     "/channels",
     dependencies=READ,
-    summary="Channels of the organization by name: those that devices have sent, and those of which something was said",
+    summary="Channels of the organization by name: sent by devices, said something of, or computed",
     responses=description.DATABASE | OF_ORGANIZATION.described(shapes.CHANNEL),
 )
 async def of_organization(request: Request, database: Db, asked: Annotated[ListParameters, Query()]) -> Response:
@@ -109,15 +113,15 @@ async def change(
 @router.table(
     "/devices/{device}/channels",
     dependencies=READ,
-    summary="Channels a device has sent, with what is said of them",
+    summary="Channels a device has sent or that are computed of these, with what is said of them",
     responses=description.DEVICE | OF_DEVICE.described(shapes.CHANNEL),
 )
 async def of_device(
     request: Request, database: Db, device: DeviceName, asked: Annotated[NoParameters, Query()]
 ) -> Response:
     format_ = answers.chosen(request, asked.format)
-    found = await devices.device(database, device)
-    return OF_DEVICE.answer(request, format_, found.channels)
+    found = await with_computed(database, [await devices.device(database, device)])
+    return OF_DEVICE.answer(request, format_, found.devices[0].channels)
 
 
 @router.get(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -28,10 +28,10 @@ from api.http.parameters import (
     recent,
 )
 from api.problems import BadParameter, TooMuch
-from api.queries import devices, telemetry_buckets
+from api.queries import devices, selection, telemetry_buckets
 from api.queries import telemetry as queries
+from api.queries.deadline import Deadline
 from api.queries.devices import Channel, DeviceChannels
-from api.queries.samples import Deadline
 from api.queries.selection import Selection
 from api.queries.shown_units import ShownUnits
 from api.queries.telemetry import Row
@@ -113,8 +113,10 @@ async def samples(
     start = _start(request, asked)
     found = await devices.device(database, device)
     units = ShownUnits(asked.unit)
-    named = _channels(found, listed(asked.channel, asked.channels), start.position)
-    channels = units.of(named, times.Span(start.begin, start.end))
+    names, span = listed(asked.channel, asked.channels), times.Span(start.begin, start.end)
+    computed = await selection.with_named(database, [found], names, span)
+    [found] = computed.devices
+    channels = units.of(_channels(found, names, start.position, computed.lacking), span)
     units.check()
     wanted = Selection(found, channels, start.begin, start.end, asked.quality == "all")
     if asked.bucket is not None:
@@ -126,7 +128,7 @@ async def samples(
         pages = _raw_pages(database, wanted, max(1, STREAMED_VALUES // max(1, len(channels))))
         return await answers.csv_stream(request, _raw_header(wanted), pages)
     limit = _limit(wanted, asked.limit)
-    rows = await queries.raw(database, wanted, (start.time, start.layout_id), limit + 1)
+    rows = await queries.raw(database, wanted, (start.time, start.layout_id), limit + 1, Deadline())
     page, following = rows[:limit], None
     if len(rows) > limit:
         position = found.position if start.position is None else start.position
@@ -138,7 +140,7 @@ async def samples(
     return _json(
         wanted,
         None,
-        [(c.name, c.unit, None) for c in channels],
+        [_column(channel, None) for channel in channels],
         content,
         qualities=qualities,
         following=following,
@@ -165,12 +167,16 @@ def _start(request: Request, asked: TelemetryParameters) -> Start:
     return Start(span.begin, span.end, span.begin, 0, None)
 
 
-def _channels(device: DeviceChannels, names: list[str], position: int | None) -> tuple[Channel, ...]:
+def _channels(
+    device: DeviceChannels, names: list[str], position: int | None, lacking: Mapping[str, str]
+) -> tuple[Channel, ...]:
     """Return the channels named, in that order, or all; on a later page all that existed on the first."""
     if not names:
         return tuple(c for c in device.channels if position is None or c.since <= position)
     known = {channel.name: channel for channel in device.channels}
     for name in names:
+        if name in lacking and name not in known:
+            raise BadParameter("channel", lacking[name])
         if name not in known:
             near = nearest(name, known)
             meant = f"did you mean {near}?" if near else f"/api/v1/devices/{device.name}/channels lists its channels"
@@ -239,7 +245,7 @@ async def _json_buckets(database: Database, wanted: Selection, wish: BucketWish)
 
 async def _csv_buckets(request: Request, database: Database, wanted: Selection, wish: BucketWish) -> Response:
     columns = _bucket_columns(wanted, wish.aggregates)
-    header = told_apart(["time", *(f"{title(name, unit)} {aggregate}" for name, unit, aggregate in columns)])
+    header = told_apart(["time", *(f"{title(one.channel, one.unit)} {one.aggregate}" for one in columns)])
     parts = telemetry_buckets.slices(database, wanted, wish)
     return await answers.csv_stream(request, header, (_bucket_rows(part) async for part in parts))
 
@@ -248,14 +254,19 @@ def _bucket_rows(found: BucketRows) -> list[list[Any]]:
     return [list(row) for row in zip(texts(found.times), *(cells.tolist() for cells in found.cells), strict=True)]
 
 
-def _bucket_columns(wanted: Selection, aggregates: Sequence[str]) -> list[tuple[str, str | None, str]]:
-    return [(c.name, unit(c, name), name) for c in wanted.channels for name in aggregates]
+def _bucket_columns(wanted: Selection, aggregates: Sequence[str]) -> list[shapes.Column]:
+    return [_column(channel, name) for channel in wanted.channels for name in aggregates]
+
+
+def _column(channel: Channel, aggregate: str | None) -> shapes.Column:
+    said = channel.unit if aggregate is None else unit(channel, aggregate)
+    return shapes.Column(channel.name, said, aggregate, channel.computed is not None)
 
 
 def _json(
     wanted: Selection,
     width: timedelta | None,
-    columns: Sequence[tuple[str, str | None, str | None]],
+    columns: list[shapes.Column],
     rows: list[list[Any]],
     *,
     qualities: list[list[int | None]] | None = None,
@@ -268,7 +279,7 @@ def _json(
             to=times.text(wanted.end),
             bucket=None if width is None else times.duration_text(width),
             quality="all" if wanted.everything else "good",
-            columns=[shapes.Column(channel=name, unit=unit, aggregate=aggregate) for name, unit, aggregate in columns],
+            columns=columns,
             rows=rows,
             qualities=qualities,
             truncated=following is not None,
@@ -286,7 +297,7 @@ def _warnings(wanted: Selection, width: timedelta | None) -> list[str]:
         found.append("`from` is inside a bucket: the first bucket holds only what came from then on")
     if width is not None and times.floor(wanted.end, width) != wanted.end:
         found.append("`to` is inside a bucket: the last bucket holds only what came before")
-    notes = (note for channel in wanted.channels if channel.shown for note in channel.shown.notes)
+    notes = (note for channel in wanted.channels for note in channel.notes)
     return [*found, *dict.fromkeys(notes)]
 
 

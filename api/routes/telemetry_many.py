@@ -16,8 +16,8 @@ from api.http.bodies import MOST_BYTES, body, described, order
 from api.http.parameters import listed
 from api.problems import BadParameter, TooMuch
 from api.queries import latest as latest_queries
-from api.queries import selection, telemetry_at, telemetry_buckets, telemetry_plot, telemetry_raw
-from api.queries.samples import Deadline
+from api.queries import latest_computed, selection, telemetry_at, telemetry_buckets, telemetry_plot, telemetry_raw
+from api.queries.deadline import Deadline
 from api.queries.selection import Selected
 from api.queries.shown_units import ShownUnits
 from api.queries.telemetry_buckets import AGGREGATES, BucketRows, BucketWish, texts
@@ -269,10 +269,10 @@ class Reading:
         count = len(instants) * len(selected.selections) * max(1, len(table.columns))
         if count > MOST_VALUES:
             raise TooMuch(f"{count} values are too many for one answer: give fewer instants, channels or devices")
-        wish = telemetry_at.AtWish(instants, asked.max_age, asked.method)
+        wish = telemetry_at.AtWish(instants, asked.max_age, asked.method, self._deadline)
         rows, qualities = [], []
         for number, one in enumerate(selected.selections):
-            found = await telemetry_at.values(self._database, one, wish, self._deadline)
+            found = await telemetry_at.values(self._database, one, wish)
             for instant, row in zip(instants, found, strict=True):
                 rows.append([one.device.name, times.text(instant), *table.spread(number, [it.value for it in row])])
                 qualities.append(table.spread(number, [it.quality for it in row]))
@@ -312,14 +312,16 @@ class Reading:
         wanted = latest_queries.WantedLatest(asked.max_age, frozenset().union(*names.values()), asked.quality == "all")
         devices = [(one.device.device_id, one.device.name) for one in selected.selections]
         units = ShownUnits(asked.unit)
-        newest = [
-            NewestSample(
-                device=item.device, channel=it.channel, unit=it.unit, time=it.time, value=it.value, quality=it.quality
-            )
-            for item in await latest_queries.of_devices(self._database, devices, wanted)
-            for it in units.latest(item.values)
-            if it.channel in names[item.device]
-        ]
+        newest = []
+        found = await latest_queries.of_devices(self._database, devices, wanted)
+        for item, one in zip(found, selected.selections, strict=True):
+            computed = await latest_computed.values(self._database, one, item.time, asked.max_age, self._deadline)
+            known = {it.channel for it in computed}
+            newest += [
+                NewestSample(item.device, it.channel, it.unit, it.channel in known, it.time, it.value, it.quality)
+                for it in (*units.latest(item.values), *units.latest(computed))
+                if it.channel in names[item.device]
+            ]
         units.check()
         if self._format == "csv":
             rows = ([it.device, it.channel, it.unit, it.time, it.value, it.quality] for it in newest)
@@ -370,6 +372,7 @@ def _series(line: telemetry_plot.Line) -> Series:
         channel=line.channel.name,
         unit=line.channel.unit,
         step=line.channel.step,
+        computed=line.channel.computed is not None,
         gap=None if line.gap is None else telemetry_plot.gap_text(line.gap),
         points=[list(point) for point in zip(texts(points.times), points.values.tolist(), strict=True)],
         bad=[list(one) for one in zip(texts(bad.times), bad.qualities.tolist(), bad.values.tolist(), strict=True)],

@@ -10,16 +10,12 @@ Format: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORM
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-
-from api.series.samples import Samples
-from schema import times
 
 HEADER, TRAILER = 19, 2
 """Bytes before the first row and after the last."""
@@ -63,25 +59,6 @@ class CopiedFrames:
 
     def __len__(self) -> int:
         return len(self.times)
-
-    @property
-    def last(self) -> tuple[datetime, int]:
-        """The key of the last frame: (time, layout_id)."""
-        return times.from_microseconds(int(self.times[-1])), int(self.layouts[-1])
-
-    def samples(self, places: Mapping[int, int]) -> Samples:
-        """Return the samples of one channel, whatever their quality; `places` are its places in `values`, by layout."""
-        values, marks = np.full(len(self), np.nan), np.full(len(self), NOT_SENT, np.int16)
-        for group in self.groups:
-            place = places.get(group.layout_id)
-            if place is None:
-                continue
-            rows, found = np.arange(len(self))[group.at], group.values[:, place].astype(np.float64)
-            known = np.where(np.isnan(found), NOT_SENT, 0).astype(np.int16)
-            said = group.quality[:, place].astype(np.int16)
-            known[group.rated] = np.where(said == NOT_SENT, known[group.rated], said)
-            values[rows], marks[rows] = found, known
-        return Samples(self.times, values, marks).where(marks != NOT_SENT)
 
 
 def parse(page: bytes | bytearray) -> CopiedFrames:

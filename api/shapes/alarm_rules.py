@@ -14,7 +14,7 @@ from api.http.parameters import ListParameters, ReasonParameter
 from api.problems import BadRules
 from api.shapes.devices import MOST_TAGS
 from schema.alarms import files
-from schema.alarms.expression import BadExpression
+from schema.alarms.grammar import BadExpression
 from schema.alarms.rules import Definition, Name, Priority, Rule
 
 RuleDefinition = Annotated[Raw, Meta(extra_json_schema=reference(Definition))]

@@ -25,6 +25,9 @@ class ChannelAnswer(Answer):
     high: Annotated[float | None, about(f"end {RANGE}")]
     decimals: Annotated[int | None, about("how many are worth showing")]
     step: Annotated[bool, about("true: a value holds until the next one and is never interpolated, like a setpoint")]
+    computed: Annotated[bool, about("true: devices do not send it; /api/v1/computed-channels has all of it")]
+    formula: Annotated[str | None, about("of a computed channel; else null")]
+    source: Annotated[str | None, about("where the formula of a computed channel comes from")]
 
 
 class UnitSince(Answer):
@@ -38,7 +41,7 @@ class ChannelDetail(ChannelAnswer):
     warnings: Annotated[list[str], about("possible mistakes")]
 
 
-def answer(name: str, terms: ChannelTerms) -> ChannelAnswer:
+def answer(name: str, terms: ChannelTerms, formula: str | None = None, source: str | None = None) -> ChannelAnswer:
     return ChannelAnswer(
         channel=name,
         unit=terms.unit,
@@ -49,13 +52,17 @@ def answer(name: str, terms: ChannelTerms) -> ChannelAnswer:
         high=terms.high,
         decimals=terms.decimals,
         step=terms.step,
+        computed=formula is not None,
+        formula=formula,
+        source=source,
     )
 
 
 CHANNEL = example(
     ChannelAnswer,
     """{"channel": "ph", "unit": "pH", "description": "pH, process value", "title": "pH of the broth", "kind": "PV",
- "low": 0.0, "high": 14.0, "decimals": 2, "step": false}""",
+ "low": 0.0, "high": 14.0, "decimals": 2, "step": false, "computed": false, "formula": null,
+ "source": null}""",
 )
 DETAIL = CHANNEL | {"units": [{"unit": "pH", "since": None}], "version": 2, "warnings": []}
 

@@ -119,6 +119,15 @@ class ManifestColumn(Answer):
     kind: Annotated[ColumnKind, about("what stands in the column")]
     channel: str | None
     unit: str | None
+    formula: Annotated[str | None, about("of a computed channel; else null")]
+    source: str | None
+
+
+class ManifestComputed(Answer):
+    channel: str
+    formula: str
+    source: str | None
+    constants: Annotated[dict[str, float | str], about("what the names in the formula were taken for, on this device")]
 
 
 class ManifestDevice(Answer, rename={"from_": "from"}):
@@ -126,6 +135,7 @@ class ManifestDevice(Answer, rename={"from_": "from"}):
     from_: str
     to: str
     channels: list[str]
+    computed: Annotated[list[ManifestComputed], about("those of the channels that are computed, and how")]
 
 
 class ManifestFile(Answer):
@@ -157,10 +167,11 @@ MANIFEST = example(
     """{"software": "biogate 0.1.0", "created_at": "2026-11-20T07:45:00.000000Z", "format": "parquet",
  "shape": "wide", "zone": "UTC", "request": {"device": ["br-1"], "format": "parquet"}, "quality": "good",
  "qualities": {"0": "good", "1": "bad", "2": "uncertain"}, "devices": [{"device": "br-1",
- "from": "2026-11-01T00:00:00.000000Z", "to": "2026-11-15T00:00:00.000000Z", "channels": ["ph"]}],
- "columns": [{"name": "time", "kind": "time", "channel": null, "unit": null},
- {"name": "device", "kind": "device", "channel": null, "unit": null},
- {"name": "ph", "kind": "value", "channel": "ph", "unit": "pH"}], "rows": 1209600,
+ "from": "2026-11-01T00:00:00.000000Z", "to": "2026-11-15T00:00:00.000000Z", "channels": ["ph"], "computed": []}],
+ "columns":
+ [{"name": "time", "kind": "time", "channel": null, "unit": null, "formula": null, "source": null},
+ {"name": "device", "kind": "device", "channel": null, "unit": null, "formula": null, "source": null},
+ {"name": "ph", "kind": "value", "channel": "ph", "unit": "pH", "formula": null, "source": null}], "rows": 1209600,
  "file": {"name": "export.parquet", "bytes": 4194304,
  "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}, "warnings": []}""",
 )

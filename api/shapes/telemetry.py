@@ -11,6 +11,7 @@ class Column(Answer):
     channel: str
     unit: str | None
     aggregate: Annotated[str | None, about("null for raw samples")]
+    computed: Annotated[bool, about("true: by a formula, when it is read; docs/computed.md")]
 
 
 class TelemetryAnswer(Answer, rename={"from_": "from"}):
@@ -43,15 +44,19 @@ class TelemetryAnswer(Answer, rename={"from_": "from"}):
 TELEMETRY = example(
     TelemetryAnswer,
     """{"device": "br-1", "from": "2026-11-20T07:45:00.000000Z", "to": "2026-11-20T08:45:00.000000Z",
- "bucket": null, "quality": "good", "columns": [{"channel": "ph", "unit": "pH", "aggregate": null},
- {"channel": "temperature", "unit": "°C", "aggregate": null}], "rows": [["2026-11-20T07:45:00.000000Z", 7.02,
- 36.9], ["2026-11-20T07:45:01.000000Z", 7.02, null]], "qualities": null, "truncated": true,
+ "bucket": null, "quality": "good", "columns":
+ [{"channel": "ph", "unit": "pH", "aggregate": null, "computed": false},
+ {"channel": "temperature", "unit": "°C", "aggregate": null, "computed": false}],
+ "rows": [["2026-11-20T07:45:00.000000Z", 7.02, 36.9], ["2026-11-20T07:45:01.000000Z", 7.02, null]],
+ "qualities": null, "truncated": true,
  "next": "WyI1ZmQ4MWM0Y…", "warnings": []}""",
 )
 BUCKETS = example(
     TelemetryAnswer,
     """{"device": "br-1", "from": "2026-11-20T07:45:00.000000Z", "to": "2026-11-20T08:45:00.000000Z",
- "bucket": "1m", "quality": "good", "columns": [{"channel": "ph", "unit": "pH", "aggregate": "avg"},
- {"channel": "ph", "unit": "1", "aggregate": "count"}], "rows": [["2026-11-20T07:45:00.000000Z", 7.021, 60],
+ "bucket": "1m", "quality": "good", "columns":
+ [{"channel": "ph", "unit": "pH", "aggregate": "avg", "computed": false},
+ {"channel": "ph", "unit": "1", "aggregate": "count", "computed": false}],
+ "rows": [["2026-11-20T07:45:00.000000Z", 7.021, 60],
  ["2026-11-20T07:47:00.000000Z", 7.019, 58]], "qualities": null, "truncated": false, "next": null, "warnings": []}""",
 )

@@ -164,6 +164,7 @@ class TelemetryColumn(Answer):
     unit: str | None
     aggregate: Annotated[str | None, about("of a bucket; else null")]
     step: Annotated[bool, about("true: a value holds until the next one and is never interpolated")]
+    computed: Annotated[bool, about("true: by a formula, when it is read; docs/computed.md")]
 
 
 class Series(Answer):
@@ -171,6 +172,7 @@ class Series(Answer):
     channel: str
     unit: str | None
     step: bool
+    computed: bool
     gap: Annotated[str | None, about("the longest distance of two samples that is no gap; null: could not be told")]
     points: Annotated[list[list[str | float | None]], about("time and value; a value of null is a gap: end the line")]
     bad: Annotated[
@@ -183,6 +185,7 @@ class NewestSample(Answer):
     device: str
     channel: str
     unit: str | None
+    computed: bool
     time: Annotated[str | None, about("null: no sample within max_age of the device's newest frame")]
     value: float | None
     quality: int | None
@@ -225,8 +228,8 @@ MANY_BUCKETS = example(
     '{"mode": "buckets", "method": null,'
     + _BEGIN
     + """ "bucket": "30m", "fill": null,
- "columns": [{"channel": "ph", "unit": "pH", "aggregate": "avg", "step": false},
-  {"channel": "ph", "unit": "1", "aggregate": "count", "step": false}],
+ "columns": [{"channel": "ph", "unit": "pH", "aggregate": "avg", "step": false, "computed": false},
+  {"channel": "ph", "unit": "1", "aggregate": "count", "step": false, "computed": false}],
  "rows": [["br-1", "2026-11-20T07:00:00.000000Z", 7.021, 1800], ["br-1", "2026-11-20T07:30:00.000000Z", 7.02, 1799]],
  "qualities": null, "series": [], "latest": [],"""
     + _END,
@@ -236,7 +239,7 @@ PLOT = example(
     '{"mode": "plot", "method": "m4",'
     + _BEGIN
     + """ "bucket": null, "fill": null, "columns": [], "rows": [], "qualities": null,
- "series": [{"device": "br-1", "channel": "ph", "unit": "pH", "step": false, "gap": "3s",
+ "series": [{"device": "br-1", "channel": "ph", "unit": "pH", "step": false, "computed": false, "gap": "3s",
   "points": [["2026-11-20T07:00:00.000000Z", 7.02], ["2026-11-20T07:00:04.000000Z", 7.05],
    ["2026-11-20T07:12:10.000000Z", null], ["2026-11-20T07:24:16.000000Z", 7.03]],
   "bad": [["2026-11-20T07:00:02.000000Z", 1, null]]}], "latest": [],"""

@@ -9,7 +9,7 @@ from schema.alarms.snapshot import ConditionTest, Memory, Snapshot, in_words, to
 
 
 def test(rule: rules.Rule, memory: Memory | None = None) -> ConditionTest:  # noqa: PT028 - no test of pytest's
-    """Make a rule's test, new or from its memory. Raises expression.BadExpression for a bad formula."""
+    """Make a rule's test, new or from its memory. Raises BadExpression for a bad formula."""
     memory, stale_after = memory or {}, rule.stale_after
     made: ConditionTest
     match rule.when:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from schema import topics
-from schema.alarms import expression
+from schema.alarms import expression, grammar
 
 Priority = Literal["low", "medium", "high", "critical"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
@@ -63,7 +63,7 @@ SomeSeconds = Annotated[float, Field(gt=0, le=86_400)]
 Deadband = Annotated[float, Field(ge=0, description="the value must be so far on the good side to return")]
 Expression = Annotated[
     str,
-    Field(min_length=1, max_length=expression.MAX_LENGTH, description="schema/alarms/expression.py"),
+    Field(min_length=1, max_length=grammar.MAX_LENGTH, description="schema/alarms/grammar.py"),
     AfterValidator(_formula),
 ]
 

@@ -145,6 +145,21 @@ QUESTIONS: dict[str, Question] = {
         (ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "unit": "mine", "title": "mine"}, refusal=200
     ),
     "GET /api/v1/standard-channels": Question(DEVICES, shows=False),
+    "GET /api/v1/standard-computed-channels": Question(DEVICES, shows=False),
+    "GET /api/v1/computed-channels": Question(DEVICES),
+    "GET /api/v1/computed-channels/{computed}": Question(DEVICES),
+    "PUT /api/v1/computed-channels/{computed}": Question(
+        (ENGINEER, Scope.DEVICES_WRITE),
+        lambda _: {"formula": "ph + 1", "inputs": {"ph": "pH"}},
+        why,
+        lambda _: {"If-Match": '"1"'},
+        refusal=412,
+    ),
+    "DELETE /api/v1/computed-channels/{computed}": Question((ENGINEER, Scope.DEVICES_WRITE), query=why),
+    "GET /api/v1/devices/{device}/constants": Question(DEVICES),
+    "PATCH /api/v1/devices/{device}/constants": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "constants": {"mine": 1}}
+    ),
     "GET /api/v1/devices/{device}/status": Question(DEVICES),
     "PATCH /api/v1/devices/{device}": Question(
         (ENGINEER, Scope.DEVICES_WRITE), lambda t: {**WHY, "title": "mine", "tags": ["mine"]}

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -69,6 +70,7 @@ async def settle(sql: asyncpg.Connection, name: str, number: int) -> Tenant:
     await sql.execute("update organizations set title = $2 where name = $1", name, it.word())
     await _devices(sql, it, number)
     await _describe(sql, it, None, "ph")
+    await _computed(sql, it)
     await _alarms(sql, it)
     await _enrollment(sql, it)
     await _people(sql, it)
@@ -158,6 +160,22 @@ async def _describe(sql: asyncpg.Connection, it: Tenant, device_id: int | None, 
         "select channel_describe($1, $2, $3, $4, null, null, $5, $6)",
         *(it.organization_id, device_id, channel, change, it.word(), it.word()),
     )
+
+
+async def _computed(sql: asyncpg.Connection, it: Tenant) -> None:
+    """A computed channel, with a constant of the device."""
+    name, constant = it.word(), it.word()
+    definition: dict[str, Any] = {"formula": f"ph * {constant}", "inputs": {"ph": None}, "constants": {constant: None}}
+    definition |= {"title": it.word(), "source": it.word(), "unit": "1", "decimals": 1, "max_age": "5m"}
+    who = it.word(), it.word()
+    await sql.execute(
+        "select computed_channel_put($1, $2, $3, null, $4, $5)", it.organization_id, name, json.dumps(definition), *who
+    )
+    await sql.execute(
+        "select computed_constants_set($1, device_id, $2, null, $3, $4) from devices where name = $5",
+        *(it.organization_id, json.dumps({constant: 1.5}), *who, it.known["device"]),
+    )
+    it.objects["computed"] = name
 
 
 async def _alarms(sql: asyncpg.Connection, it: Tenant) -> None:
@@ -346,6 +364,8 @@ WHOSE = {
     "channels": EVERYTHING,
     "claim_imports": EVERYTHING,
     "commands": OF_ORGANIZATION,
+    "computed_channels": OF_ORGANIZATION,
+    "computed_constants": OF_ORGANIZATION,
     "credentials": OF_DEVICE,
     "device_events": OF_DEVICE,
     "device_heard": OF_DEVICE,

@@ -23,9 +23,9 @@ import pyarrow as pa
 import pytest
 
 from api.admin.exports import table_size
-from api.files import export_job, pages, stream
+from api.files import export_job, stream
 from api.files.export_job import HashedFile, run
-from api.queries import exports
+from api.queries import exports, frames
 from api.shapes.exports import FileFormat, Manifest
 from schema.jobs import ClaimedJob, JobProgress, RunningJob
 from tests.api.plant import Plant, at, text
@@ -172,7 +172,7 @@ def worker_environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("BIOGATE_DATABASE_URL", database_url)
     monkeypatch.setattr(export_job, "PAGE_VALUES", 200)
     monkeypatch.setattr(stream, "PAGE_VALUES", 200)
-    monkeypatch.setattr(pages, "FIRST_SPAN", timedelta(seconds=20))
+    monkeypatch.setattr(frames, "FIRST_SPAN", timedelta(seconds=20))
 
 
 @pytest.mark.usefixtures("worker_environment")

@@ -51,7 +51,7 @@ async def test_lines_that_are_read_together_are_those_that_are_read_alone(
     await fill(plant, client)
     alone = [line for channel in (*CHANNELS, "f") for line in await plotted(client, channel, **asked)]
     if rows is not None:
-        monkeypatch.setattr(samples, "AT_ONCE_TOGETHER", rows * len(CHANNELS))
+        monkeypatch.setattr(samples, "TOGETHER_AT_ONCE", rows * len(CHANNELS))
     monkeypatch.setattr(samples, "MOST_TIME", timedelta(seconds=150))
     reads = []
     read = exports.page

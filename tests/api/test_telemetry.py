@@ -68,8 +68,8 @@ async def mixed(plant: Plant) -> Plant:
 async def test_a_good_value_stands_in_its_column_and_anything_else_is_null(reader: httpx2.AsyncClient) -> None:
     content = await ask(reader, channels="ph,temperature")
     assert content["columns"] == [
-        {"channel": "ph", "unit": "pH", "aggregate": None},
-        {"channel": "temperature", "unit": "°C", "aggregate": None},
+        {"channel": "ph", "unit": "pH", "aggregate": None, "computed": False},
+        {"channel": "temperature", "unit": "°C", "aggregate": None, "computed": False},
     ]
     assert content["rows"] == [
         [text(0), 7.0, 37.0],

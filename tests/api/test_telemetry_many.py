@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from api.queries import samples
+from api.queries.deadline import Deadline
 from api.shapes.telemetry_many import TelemetryRead
 from tests.api.conform import conforms
 from tests.api.plant import Plant, at, text
@@ -246,7 +246,7 @@ async def test_too_much_is_refused_and_what_is_named_fits(reader: httpx2.AsyncCl
 
 
 async def test_who_reads_for_too_long_is_told(reader: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples.Deadline.__init__, "__defaults__", (0.0,))
+    monkeypatch.setattr(Deadline.__init__, "__defaults__", (0.0,))
     for more in ({}, {"bucket": "1m"}, {"mode": "plot"}):
         answer = await reader.get(URL, params={**RANGE, "device": "br-1", **more})
         assert (answer.status_code, answer.json()["type"]) == (504, "urn:biogate:problem:too-long"), more

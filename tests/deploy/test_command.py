@@ -39,6 +39,10 @@ NO_SERVER: dict[str, list[str]] = {
     "backup restore": ["store", "--name", "nobody"],
     "restart": ["gateway", "--name", "nobody"],
     "channels list": [],
+    "channels computed": [],
+    "channels define": ["our", "--standard", "our", *SIGNED],
+    "channels undefine": ["our", *SIGNED],
+    "channels constants": ["br-1", "working_volume=2", *SIGNED],
     "channels set": ["ph", "--title", "acidity", *SIGNED],
     "devices register": ["br-1"],
     "devices list": [],
@@ -90,7 +94,7 @@ MISUSED = {"exports verify", "sim enroll"}
 """Of these, those that call a file that is not there a wrong use."""
 ELSEWHERE = {
     *("up", "gateway", "alarms", "worker", "canary", "api", "sim"),
-    *("setup", "devices claim-keys", "channels standard", "completion", "passwords"),
+    *("setup", "devices claim-keys", "channels standard", "channels standard-computed", "completion", "passwords"),
 }
 """Commands that need no server, or go on until they are stopped: other tests have them."""
 

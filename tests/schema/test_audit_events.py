@@ -33,6 +33,7 @@ HANDSHAKE = (
 PROVED = {"txn": TXN, "identity": IDENTITY}
 DENIED = {"txn": OTHER_TXN, "identity": IDENTITY}
 DEVICE = "(select device_id from devices where name = 'br-1')"
+COMPUTED = {"formula": "ph + 1", "inputs": {"ph": None}}
 RULE = {"enabled": True, "priority": "high", "title": "hot"}
 ROUTE = {"enabled": True}
 FROM = {"address": "192.0.2.1"}
@@ -375,6 +376,25 @@ STEPS: list[tuple[str, list[Event]]] = [
     (
         f"select channels_claim({DEVICE}, '{{\"ph\": {{\"decimals\": 2}}}}', 'because')",
         [("north", "channel change", "device/br-1", {"channel": "ph"}, {"channel": "ph", "decimals": 2})],
+    ),
+    *(
+        (
+            f"select computed_channel_put(1, 'our', '{json.dumps(becomes)}', null, {WHO})",
+            [("main", f"computed channel {action}", "computed-channel/our", was, becomes)],
+        )
+        for action, was, becomes in (("create", None, COMPUTED), ("change", COMPUTED, COMPUTED | {"unit": "1/h"}))
+    ),
+    (
+        f"select computed_channel_remove(1, 'our', 2, {WHO})",
+        [("main", "computed channel remove", "computed-channel/our", COMPUTED | {"unit": "1/h"}, None)],
+    ),
+    (
+        f'select computed_constants_set(2, {DEVICE}, \'{{"volume": 2, "other": null}}\', null, {WHO})',
+        [("north", "device constants", "device/br-1", {}, {"volume": 2})],
+    ),
+    (
+        f"select computed_constants_set(2, {DEVICE}, '{{\"volume\": null}}', 2, {WHO})",
+        [("north", "device constants", "device/br-1", {"volume": 2}, {})],
     ),
 ]
 

@@ -239,6 +239,8 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "device_change": (f"device_change($1, 'x', 'x', '{{}}', null, {WHO})", DEVICE, NONE),
     "device_give": (f"device_give($1, 'beta', {WHO})", DEVICE, NONE),
     "channel_describe": (f"channel_describe($1, 'ph', '{{}}', null, null, {WHO})", DEVICE, NONE),
+    "computed_channel_remove": (f"computed_channel_remove($1, null, {WHO})", ("computed",), NONE),
+    "computed_constants_set": (f"computed_constants_set($1, '{{\"x\": 1}}', null, {WHO})", DEVICE, NONE),
     "annotate": ("annotate($1, now(), null, 'x', 'visitor')", DEVICE, NONE),
     "annotation_withdraw": (f"annotation_withdraw($1, $2, {WHO})", ("device", "annotation"), NONE),
     "command_request": (
@@ -283,7 +285,7 @@ NAME_NO_OBJECT = {
     *("password_rehash", "password_reset_of", "password_reset_use"),
     *("invitation_make", "organization_make", "organization_describe", "export_note"),
     *("invitation_use", "organization_create", "alarm_rule_put", "alarm_route_put", "vault_key"),
-    "job_make",
+    *("job_make", "computed_channel_put"),
 }
 """What these do is tested by the routes."""
 

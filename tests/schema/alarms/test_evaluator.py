@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from schema.alarms.expression import BadExpression, compile
+from schema.alarms.expression import compile
+from schema.alarms.grammar import BadExpression
 
 T, F, U = True, False, None
 INF = float("inf")

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from schema.alarms.expression import MAX_DEPTH, MAX_LENGTH, MAX_NODES, BadExpression, compile
+from schema.alarms.expression import compile
+from schema.alarms.grammar import MAX_DEPTH, MAX_LENGTH, MAX_NODES, BadExpression
 
 T, F, U = True, False, None
 INF = float("inf")
@@ -47,6 +48,7 @@ def truth(text: str, **values: float | None) -> bool | None:
         ("a\n  > 1\r\n\tand b > 1", T),
         ("  a > 1  ", T),
         ("a > 1e-3 and a < .5e1 and a == 2.", T),
+        ("ln(exp(a)) == 2 and ln(1) == 0", T),
     ],
 )
 def test_what_is_known(text: str, expected: bool) -> None:
@@ -74,7 +76,8 @@ def test_what_is_known(text: str, expected: bool) -> None:
         ("1 / 0 > 0", U), ("1 % 0 > 0", U), ("0 ** -1 > 0", U), ("(-8) ** 0.5 > 0", U), ("10 ** 400 > 0", U),
         ("1e308 * 10 > 0", U), ("1e308 + 1e308 > 0", U), ("-1e308 - 1e308 < 0", U), ("1e308 / 1e-10 > 0", U),
         ("1 / (1e308 * 10) == 0", U), ("min(1e308 * 10, 1) == 1", U), ("1 / 0 > 0 or t", T),
-        ("abs(-1e308) > 0", T),
+        ("abs(-1e308) > 0", T), ("ln(0) < 0", U), ("ln(-1) < 0", U), ("ln(x) < 0", U), ("exp(710) > 0", U),
+        ("exp(-1000) == 0", T), ("ln + exp > 0", U),
     ],
 )  # fmt: skip
 def test_what_is_unknown(text: str, expected: bool | None) -> None:
@@ -160,6 +163,8 @@ def test_a_formula_says_which_channels_it_reads() -> None:
         ("previous(a) > 1", 1, "the functions"),
         ("__import__('os') > 1", 1, "the functions"),
         ("a(1) > 1", 1, "the functions"),
+        ("ln(a, b) > 1", 1, "one value"),
+        ('rate(a, "1h") > 1', 1, "samples over time.*a rule of kind rate"),
         ("abs(a)(1) > 1", 1, "the functions"),
         ("abs > 1", 1, r"ch\(\"abs\"\)"),
         ("a > max", 5, "a function"),
@@ -230,7 +235,7 @@ def test_whole_numbers_do_not_grow_without_a_bound() -> None:
 def test_nothing_of_the_process_can_be_reached() -> None:
     formula = compile("a > 1 and min(a, 2) == 2 and a ** 2 > 1")
     reached = formula.truth.__globals__
-    assert set(reached) == {"__builtins__", "minimum", "maximum", "power"}
+    assert set(reached) == {"__builtins__", "minimum", "maximum", "power", "logarithm", "exponential"}
     assert reached["__builtins__"] == {}
 
 
