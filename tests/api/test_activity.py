@@ -213,3 +213,13 @@ async def test_the_numbers_are_those_of_the_lists(story: Story, client: Served, 
     theirs = bearer(await api_key(sql, "north"))
     other = conforms(SummaryAnswer, (await client.get("/api/v1/summary", headers=theirs)).json())
     assert (other.devices.total, other.delivery.expected, other.quarantined, other.enrollments_waiting) == (1, 0, 0, 0)
+
+
+async def test_what_comes_late_is_told_without_a_gap(database_url: str, story: Story) -> None:
+    """An event has the time of its device: this one is older than all that was told."""
+    headers = bearer(await api_key(story.plant.sql))
+    async with listening(database_url) as (address, _), opened(address, headers, path=PATH) as one:
+        await message(one)
+        await story.plant.event(story.floor.device, story.at(-120), "dosing", {"ml": 1})
+        told = await message(one)
+    assert ([it["facts"]["data"] for it in told["activity"]], "gap" in told) == ([{"ml": 1}], False)

@@ -50,8 +50,11 @@ async def test_commits_go_on_while_nothing_can_be_told(
             await asyncio.to_thread(gateway.settle, n + 1)
     await eventually(lambda: told(gateway, "failed"), 20)
     assert gateway.get("/ready")[0] == 200
+    said: asyncio.Queue[str] = asyncio.Queue()
+    await database.add_listener("biogate_commits", lambda *notification: said.put_nowait(str(notification[-1])))
     await database.execute("grant execute on function pg_notify(text, text) to public")
     await eventually(lambda: told(gateway, "sent"), 20)  # the newest is told when it can be
+    assert json.loads(await said.get())["kinds"] == ["frame"]
 
 
 async def told(gateway: GatewayProcess, result: str) -> bool:
