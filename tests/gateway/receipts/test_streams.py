@@ -237,7 +237,12 @@ async def test_who_does_not_lead_any_more_tells_of_no_holes_and_asks_for_none(
     receipts.note(await frames(registry, "r1", (NOW_MS, {"ph": 7.0}), seq=0), [])
     receipts.note(await frames(registry, "r1", (NOW_MS + 2, {"ph": 7.0}), seq=3), [])
     asked: list[str] = []
-    await until(lambda: "bioreactors/r1/backfill" in asked or asked.extend(topic for topic, _ in sent(outbox)))
+
+    def is_asked() -> bool:
+        asked.extend(topic for topic, _ in sent(outbox))
+        return "bioreactors/r1/backfill" in asked
+
+    await until(is_asked)
     assert told() == [1, 2, 1]
     leading.clear()
     await until(lambda: told() == [None, None, None])
