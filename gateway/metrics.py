@@ -34,9 +34,11 @@ WINDOW_LIMIT = Gauge("biogate_window_limit_bytes", "waiting bytes from which on 
 UNACKNOWLEDGED = Gauge("biogate_unacknowledged_messages", "QoS 1 messages received and not yet acknowledged")
 RECEIVE_MAXIMUM = Gauge("biogate_receive_maximum", "unacknowledged messages beyond which the broker sends no more")
 RECEIPTS = Counter("biogate_receipts", "commit receipts published")
-HOLES = Gauge("biogate_holes", "holes in sequences of devices, older than the reorder window and not filled")
-MISSING_FRAMES = Gauge("biogate_missing_frames", "frames missing in those holes, at most 10,000,000 a hole")
-OLDEST_HOLE = Gauge("biogate_oldest_hole_seconds", "time for which the oldest of those holes is known")
+HOLES = OptionalGauge("biogate_holes", "holes in sequences of devices, older than the reorder window and not filled")
+MISSING_FRAMES = OptionalGauge("biogate_missing_frames", "frames missing in those holes, at most 10,000,000 a hole")
+OLDEST_HOLE = OptionalGauge("biogate_oldest_hole_seconds", "time for which the oldest of those holes is known")
+OF_HOLES = (HOLES, MISSING_FRAMES, OLDEST_HOLE)
+"""What only the gateway that leads knows."""
 BACKFILL_REQUESTS = Counter("biogate_backfill_requests", "times a device was asked for missing frames")
 LOST_FRAMES = Counter("biogate_lost_frames", "frames that never arrived and that their device does not have any more")
 LOSSES_UNBELIEVED = Counter(

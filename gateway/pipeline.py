@@ -76,15 +76,15 @@ class Pipeline:
             keep=Quota(settings.quarantine_bytes, settings.quarantine_rows, settings.quarantine_total_bytes).keep,
         )
         self._outbox = Outbox()
-        self._receipts = Receipts(settings, pool, self._outbox, self._window, self._troubles)
+        self._lead = CellLead(settings, self._troubles)
+        self.leading = self._lead.leading
+        self._receipts = Receipts(settings, pool, self._outbox, self._window, self._troubles, leading=self.leading)
         self._session = IntakeSession(
             *(settings, login, self._window, self._outbox, self._receipts.connected),
             before_connect=registry.forget_newest,
         )
         self._beat = IntakeBeat(settings, pool, lambda: self._session.subscribed and not self._window.bytes)
         self._news = CommitNews(settings)
-        self._lead = CellLead(settings, self._troubles)
-        self.leading = self._lead.leading
         metrics.WAITING_MESSAGES.set_function(lambda: self._window.waiting)
         metrics.WAITING_BYTES.set_function(lambda: self._window.bytes)
         metrics.WINDOW_LIMIT.set(settings.window_bytes)

@@ -17,6 +17,7 @@ from pathlib import Path
 from deploy.stack.ports import any_free
 from tests.forked import Forked
 
+GAUGE = re.compile(r"^# TYPE (biogate_\w+) gauge$", re.MULTILINE)
 SAMPLE = re.compile(r"^(?P<name>biogate_\w+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
 KINDS = ("frame", "status", "event")
 
@@ -92,10 +93,13 @@ class GatewayProcess:
 
     def metrics(self) -> dict[str, float]:
         """All samples of ours: `name` or `name{labels}` → value."""
-        return {
-            match["name"] + (f"{{{match['labels']}}}" if match["labels"] else ""): float(match["value"])
-            for match in SAMPLE.finditer(self.get("/metrics")[1])
-        }
+        return _samples(self.get("/metrics")[1])
+
+    def gauges(self, *without: str) -> dict[str, float]:
+        """Those of gauges, but for these."""
+        said = self.get("/metrics")[1]
+        names = set(GAUGE.findall(said)) - {*without}
+        return {name: value for name, value in _samples(said).items() if name.partition("{")[0] in names}
 
     def account(self, kind: str = "frame") -> dict[str, int]:
         """The counts of guarantee 2 for a kind, at one moment."""
@@ -132,6 +136,13 @@ class WorkerProcess(GatewayProcess):
     def __init__(self, database_url: str, api_database_url: str, directory: Path, log: Path) -> None:
         super().__init__(database_url, "", log)
         self.environment |= {"BIOGATE_API_DATABASE_URL": api_database_url, "BIOGATE_JOBS_DIR": str(directory)}
+
+
+def _samples(said: str) -> dict[str, float]:
+    return {
+        match["name"] + (f"{{{match['labels']}}}" if match["labels"] else ""): float(match["value"])
+        for match in SAMPLE.finditer(said)
+    }
 
 
 def assert_adds_up(account: dict[str, int]) -> None:

@@ -73,7 +73,7 @@ on conflict (device_id) do update
        set_back_at = excluded.set_back_at, numbers_back_at = excluded.numbers_back_at, memory = excluded.memory"""
 DEFECT = """
 update alarms set not_evaluated = 'their evaluation failed by a defect, which is in the log of the process'
- where device_id = any ($1::int[]) and removed_at is null"""
+ where device_id = any ($1::int[]) and removed_at is null and $2 = (select epoch from alarm_lead)"""
 BEAT = """
 insert into alarm_beat (at) select clock_timestamp() from alarm_lead where epoch = $1
     on conflict (only_one) do update set at = excluded.at"""
@@ -141,7 +141,7 @@ class AlarmStore:
 
     async def defective(self, device_ids: Sequence[int]) -> None:
         """Note that the alarms of these devices are not evaluated, because of a defect."""
-        await self._pool.execute(DEFECT, device_ids)
+        await self._pool.execute(DEFECT, device_ids, self.epoch)
 
     async def write(self, watches: Sequence[DeviceWatch], outcomes: Sequence[ActOutcome] = ()) -> None:
         """Store what `watches` have made and remember, and outcomes of acts, in one transaction. Raises LeadLost."""

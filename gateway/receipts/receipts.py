@@ -54,14 +54,23 @@ class Receipts:
     """Puts receipts and backfill requests into `outbox`; `window` tells whether live data leave room for history."""
 
     def __init__(
-        self, settings: Settings, pool: Pool, outbox: Outbox, window: IntakeWindow, troubles: Troubles
+        self,
+        settings: Settings,
+        pool: Pool,
+        outbox: Outbox,
+        window: IntakeWindow,
+        troubles: Troubles,
+        *,
+        leading: asyncio.Event,
     ) -> None:
         self._interval_s = settings.receipt_interval_s
         self._rate = MergeRate(settings.receipts_per_s, settings.receipt_interval_s)
         self._shared = settings.shared_group is not None
         self._streams = Streams(pool)
         self._heard = Heard(pool)
-        self._holes = Holes(settings.reorder_window_s, settings.backfill_retry_s)
+        self._settings = settings
+        self._leading = leading
+        self._forget_holes()
         self._outbox = outbox
         self._window = window
         self._troubles = troubles
@@ -101,7 +110,10 @@ class Receipts:
             for device_id in self._streams.returned():
                 self._holes.ask_again(device_id, time.monotonic())
             await retry_until_it_works(self._troubles, "note who was heard", self._heard.write)
-            await self._ask()
+            if self._leading.is_set():
+                await self._ask()
+            else:
+                self._forget_holes()
             publish()
 
     def _tell(self, states: list[StreamState]) -> None:
@@ -125,6 +137,12 @@ class Receipts:
         """Read the states of these streams' devices, and tell what has changed."""
         devices = {device_id for device_id, _ in streams}
         self._tell(await retry_until_it_works(self._troubles, "read streams", self._streams.states, devices, streams))
+
+    def _forget_holes(self) -> None:
+        """Another gateway asks for them, and tells of them. This one begins anew when it connects again."""
+        self._holes = Holes(self._settings.reorder_window_s, self._settings.backfill_retry_s)
+        for gauge in metrics.OF_HOLES:
+            gauge.forget()
 
     async def _ask(self) -> None:
         now = time.monotonic()

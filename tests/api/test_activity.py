@@ -213,3 +213,30 @@ async def test_the_numbers_are_those_of_the_lists(story: Story, client: Served, 
     theirs = bearer(await api_key(sql, "north"))
     other = conforms(SummaryAnswer, (await client.get("/api/v1/summary", headers=theirs)).json())
     assert (other.devices.total, other.delivery.expected, other.quarantined, other.enrollments_waiting) == (1, 0, 0, 0)
+
+
+async def test_what_comes_late_is_told_without_a_gap(database_url: str, story: Story) -> None:
+    """An event has the time of its device: this one is older than all that was told."""
+    headers = bearer(await api_key(story.plant.sql))
+    async with listening(database_url) as (address, _), opened(address, headers, path=PATH) as one:
+        await message(one)
+        await story.plant.event(story.floor.device, story.at(-120), "dosing", {"ml": 1})
+        told = await message(one)
+    assert ([it["facts"]["data"] for it in told["activity"]], "gap" in told) == ([{"ml": 1}], False)
+
+
+async def test_more_than_a_look_reads_is_told_as_a_gap(
+    database_url: str, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_activity, "LOOKED_AT", 3)
+    monkeypatch.setattr(hub, "LOOK_S", 3600.0)
+    headers, sql, device = bearer(await api_key(story.plant.sql)), story.plant.sql, story.floor.device
+    async with listening(database_url) as (address, _), opened(address, headers, path=PATH) as one:
+        await message(one)
+        for events, gap in ((2, False), (4, True)):
+            async with sql.transaction():
+                for n in range(events):
+                    await story.plant.event(device, datetime.now(UTC), "dosing", {"ml": 10 * events + n})
+                await sql.execute("notify biogate_commands")
+            told = await message(one)
+            assert (len(told["activity"]), told.get("gap", False)) == (min(events, 3), gap)

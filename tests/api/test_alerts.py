@@ -12,7 +12,9 @@ from websockets.exceptions import InvalidStatus
 from api.database import Database
 from api.live import alarms as live_alarms
 from api.live import hub
+from api.live.forms import SocketForm
 from api.queries import alerts
+from api.queries.alerts import Told
 from api.shapes import alarms as shapes_alarms
 from tests.api import alarms
 from tests.api.accounts import api_key, bearer, organization
@@ -272,3 +274,19 @@ async def test_many_who_listen_are_one_to_the_database(
         )
         assert listeners == 1
         await asyncio.gather(*(client.close() for client in clients))
+
+
+async def test_a_cursor_passes_nothing_that_still_waits() -> None:
+    """Whoever goes on from it is told all that was not sent, and nothing twice."""
+
+    def told(*numbers: int) -> list[Told]:
+        return [Told(number, "br-1", "hot", "low" if number % 2 else "high", b"{}") for number in numbers]
+
+    member, form = live_alarms.AlarmMember(live_alarms.Wishes(frozenset({"high"})), None), SocketForm()
+    member.begin(7, told(0) * (live_alarms.SNAPSHOT + 1))
+    member.offer(told(6, 7, 8, 9, 10))
+    cursors = [json.loads(member.heartbeat(form))["cursor"]]
+    while (content := member.take(form)) is not None:
+        cursors.append(json.loads(content)["cursor"])
+    member.offer(told(10, 11))
+    assert (cursors, member.cursor, member.take(form)) == ([7, 7, 7, 10], 11, None)

@@ -80,7 +80,10 @@ async def _told(sql: asyncpg.Connection, statement: str) -> None:
 
 
 @pytest.mark.parametrize("what", ENDS)
-async def test_what_ends_for_who_listens_ends_the_feed(database_url: str, floor: Floor, what: str) -> None:
+async def test_what_ends_for_who_listens_ends_the_feed_at_once(
+    database_url: str, floor: Floor, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeding, "HEARTBEAT_S", 3600.0)
     kind, ends = ENDS[what]
     await user(floor.sql, EVA, "main", Role.OPERATOR)
     async with (

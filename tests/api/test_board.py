@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.live import board as module
+from api.live import boards
 from api.live.board import Board, Slot, Wants
+from api.live.boards import BoardFeed
 
 
 class NumberSlot(Slot):
@@ -101,3 +106,31 @@ def test_long_ago_is_counted_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 4 <= slot.skipped(1) < 100
     assert slot.skipped(board.version - 3) == 2
     assert len(slot._changes) <= 9
+
+
+class News(BoardFeed):
+    """Has news of a device at each look."""
+
+    KINDS = frozenset({"frame"})
+
+    async def look_at_all(self) -> None:
+        pass
+
+    async def look_for_news(self) -> None:
+        self.board.put("r1", NumberSlot("r1"))
+
+
+async def test_the_delay_of_news_counts_from_the_first_commit_that_was_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    observed: list[float] = []
+    monkeypatch.setattr(boards, "LIVE_DELAY", SimpleNamespace(observe=observed.append))
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    feed = News(None, asyncio.Semaphore(1), lambda: None)
+    for at_s, kind in ((990.0, "status"), (991.0, "frame"), (999.0, "frame")):
+        feed.hear(json.dumps({"at": at_s * 1000, "kinds": [kind]}))
+    await feed._look([])
+    await feed._look([])  # which nobody has notified
+    feed.hear(json.dumps({"at": 998_000.0, "kinds": ["frame"]}))
+    await feed._look([])
+    assert observed == [9.0, 2.0]

@@ -246,6 +246,7 @@ async def test_sessions_that_the_database_ends_on_the_way_lose_and_double_nothin
 
     monkeypatch.setattr(exports, "page", page)
     monkeypatch.setattr(export_job, "AGAIN_S", 0.01)
+    monkeypatch.setattr(export_job, "MOST_FAILURES", 2)  # in a row
     content, manifest = await exported(tmp_path, quality="all")
     assert ended > 20
     rows = table(content, "arrow", "polars", tmp_path)

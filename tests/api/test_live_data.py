@@ -231,13 +231,14 @@ async def test_a_lost_notification_a_silent_device_and_a_clock_that_was_set_back
         await vessels.commit("br-2", -7200, tell=False)  # older than news is looked for
         assert (await changes(client))["br-2"]["values"]["ph"] == -7200
         newest, back = vessels.now + timedelta(seconds=2), vessels.now - timedelta(seconds=600)
-        await vessels.sql.execute(
-            """insert into late_arrivals (device_id, begins, ends, first_received, last_received, last_time,
-                                          newest_time, newest_received)
-               values ($1, $2, $2, now(), now(), $2, $3, now() - interval '5 minutes')""",
-            *(vessels.devices["br-1"][0], back, newest),
-        )
-        await vessels.commit("br-1", -600, tell=False)
+        async with vessels.sql.transaction():  # as the gateway stores both
+            await vessels.sql.execute(
+                """insert into late_arrivals (device_id, begins, ends, first_received, last_received, last_time,
+                                              newest_time, newest_received)
+                   values ($1, $2, $2, now(), now(), $2, $3, now() - interval '5 minutes')""",
+                *(vessels.devices["br-1"][0], back, newest),
+            )
+            await vessels.commit("br-1", -600, tell=False)
         assert (await changes(client))["br-1"]["values"]["ph"] == -600
 
 

@@ -121,3 +121,15 @@ async def test_a_browser_is_remembered_if_it_is_asked_for(
     assert (shown.user.email, shown.user.name) == (EVA, "eva")
     left = await database.fetchval("select round(extract(epoch from expires_at - now()) / 86400) from sessions")
     assert left == days
+
+
+async def test_who_guesses_at_a_known_address_uses_up_what_the_address_has_for_others(
+    api: Served, database: asyncpg.Connection
+) -> None:
+    for email in (EVA, IDA):
+        await user(database, email)
+    await log_in(api, EVA)
+    assert [await attempt(api, EVA) for _ in range(10)] == [401] * 10
+    assert await attempt(api, IDA, PASSWORD) == 429
+    api.move("192.0.2.99")
+    assert await attempt(api, IDA, PASSWORD) == 200

@@ -200,6 +200,22 @@ async def test_members_are_listed_promoted_and_removed(api: httpx2.AsyncClient, 
     assert await database.fetchval("select why from audit order by n desc limit 1") == "gone"
 
 
+async def test_who_is_demoted_loses_the_invitations_to_that_organization_alone(
+    api: httpx2.AsyncClient, database: asyncpg.Connection
+) -> None:
+    eva = await person(api, database, EVA, "north")
+    await user(database, EVA, "south")
+    await user(database, IDA, "north")
+    ida = await person(api, database, IDA)
+    for name in ("north", "south"):
+        await eva("POST", "/organization/invitations", 201, within=name, role="viewer")
+    await ida("PATCH", f"/organization/members/{eva.user_id}", within="north", role="operator", why="x")
+    left = await database.fetch(
+        "select o.name, i.uses from invitations i join organizations o using (organization_id) order by 1"
+    )
+    assert [tuple(row) for row in left] == [("north", 0), ("south", 1)]
+
+
 async def test_another_organizations_members_are_not_there(
     api: httpx2.AsyncClient, database: asyncpg.Connection
 ) -> None:

@@ -54,6 +54,9 @@ async def test_a_password_is_reset_once_by_a_link(
         "update password_resets set expires_at = now() - interval '1 s'",
         "update users set disabled = true",
         "delete from password_resets",
+        f"select account_change(user_id, true, null, 'ada', 'x'), account_change(user_id, false, null, 'ada', 'x')"
+        f" from users where email = '{EVA}'",
+        f"select api.password_change(user_id, password_hash, '$2b$', null) from users where email = '{EVA}'",
     ],
 )
 async def test_a_link_that_does_not_hold_any_more_changes_nothing(

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import asyncpg
 import pytest
 
-from deploy.backup.verify import look
+from deploy.backup.restore import restore
+from deploy.backup.take import BASE, Backup, measured
+from deploy.backup.verify import Findings, look, note
+from deploy.stack import choose
+from deploy.stack.errors import StackError
+from deploy.stack.local import database as database_of
+from deploy.stack.paths import Paths
 from tests.api.accounts import organization
 
 WHOLE = """
@@ -71,3 +80,31 @@ async def test_the_trail_of_each_organization_is_verified(whole: asyncpg.Connect
         await whole.execute("update audit set why = 'z' where organization_id = $1 and action = 'b'", numbers[name])
         assert any(f"the audit trail of {name} was changed" in fault for fault in await faults(database_url))
     assert len(await faults(database_url)) == 2
+
+
+@pytest.mark.parametrize(
+    ("found", "ok"),
+    [(Findings(), True), (Findings(notices=["older"]), True), (Findings(faults=["lost"], notices=["older"]), False)],
+)
+async def test_a_backup_counts_as_verified_unless_it_has_faults(
+    database: asyncpg.Connection, database_url: str, found: Findings, ok: bool
+) -> None:
+    """A backup of an older version is whole."""
+    assert not await note(database_url, "a", found, str(found))
+    await database.execute("insert into backups (label, taken_at, bytes) values ('a', now(), 1), ('b', now(), 1)")
+    assert await note(database_url, "a", found, str(found))
+    rows = await database.fetch("select ok, detail, verified_at is not null as is_noted from backups order by label")
+    assert [tuple(row) for row in rows] == [(ok, str(found), True), (None, None, False)]
+
+
+@pytest.mark.parametrize("content", [b"bare", b"base and more", b""])
+def test_a_backup_that_is_not_the_file_that_was_written_is_not_restored(tmp_path: Path, content: bytes) -> None:
+    """Also one of the same length."""
+    (tmp_path / "a").mkdir()
+    base = tmp_path / "a" / BASE
+    base.write_bytes(b"base")
+    backup = Backup("a", "", "", *measured(base), "0" * 24, "17", "2")
+    base.write_bytes(content)
+    paths = Paths(f"damaged-{os.getpid()}")
+    with pytest.raises(StackError, match="is damaged"):
+        restore(tmp_path, backup, database_of(paths, choose.postgres(given=False), port=1))

@@ -37,23 +37,29 @@ def put(directory: Path, name: str, age_s: float) -> Path:
 async def test_files_that_have_expired_or_are_nobodys_are_deleted(
     worker: WorkerProcess, database: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    directory, expired, kept = tmp_path / "jobs", uuid4(), uuid4()
+    directory, expired, kept, begun = tmp_path / "jobs", uuid4(), uuid4(), uuid4()
     for job, when in ((expired, "-1 s"), (kept, "1 day")):
         await database.execute(
             "insert into jobs (job_id, organization_id, who, kind, request, state, file_bytes, finished_at,"
             " files_expire_at) values ($1, 1, 'eva', 'export', '{}', 'done', 7, now(), now() + $2::text::interval)",
             *(job, when),
         )
+    await database.execute(
+        "insert into jobs (job_id, organization_id, who, kind, request, state, holder, beat_at)"
+        " values ($1, 1, 'eva', 'export', '{}', 'running', 'another worker', now())",
+        begun,
+    )
     paths = {
         "expired": put(directory, str(expired), 60),
         "kept": put(directory, str(kept), 9000),
         "nobody's": put(directory, str(uuid4()), 9000),
         "being made": put(directory, str(uuid4()), 60),
+        "without a beat yet that tells its bytes": put(directory, str(begun), 9000),
         "not ours": put(directory, "lost+found", 9000),
     }
     worker.start()
     wait_until(lambda: worker.metrics().get(FILE_BYTES) is not None, 20, worker.log.read_text)
-    assert {name for name, path in paths.items() if path.exists()} == {"kept", "being made", "not ours"}
+    assert {name for name, path in paths.items() if path.exists()} == paths.keys() - {"expired", "nobody's"}
     sizes = dict(await database.fetch("select job_id, file_bytes from jobs"))
     assert (sizes[expired], sizes[kept]) == (0, 7)
     metrics = worker.metrics()

@@ -220,15 +220,17 @@ async def test_a_running_export_is_cancelled_whatever_it_waits_for(
     wait_until(lambda: not list((tmp_path / "jobs").iterdir()), 30, worker.log.read_text)
 
 
+@pytest.mark.parametrize("lease_s", [HASTY["worker_lease_s"], 240])
 async def test_an_export_beyond_the_share_of_the_disk_fails_and_says_what_to_do(
-    plant: Plant, worker: WorkerProcess, api: httpx2.AsyncClient
+    plant: Plant, worker: WorkerProcess, api: httpx2.AsyncClient, lease_s: int
 ) -> None:
+    """Also one that is written between two beats."""
     await plant.sql.execute(
         "insert into jobs (job_id, organization_id, who, kind, request, state, file_bytes, finished_at,"
         " files_expire_at) values (gen_random_uuid(), 1, 'eva', 'export', '{}', 'done', $1, now(), 'infinity')",
         2**20,
     )
-    worker.start(**HASTY, jobs_share_bytes=2**20)
+    worker.start(**HASTY | {"worker_lease_s": lease_s}, jobs_share_bytes=2**20)
     job = await becomes(api, await asked(api), "failed")
     assert "delete files of older jobs" in job["error"]
 

@@ -23,6 +23,12 @@ FIGURES = (
 )
 """What only the gateway that leads knows, of each kind."""
 
+OWN = (
+    *("biogate_last_commit_timestamp_seconds", "biogate_figures_timestamp_seconds"),
+    "biogate_certificate_expiry_timestamp_seconds",
+)
+"""Gauges that say what a gateway has done or seen itself, whoever leads."""
+
 AS_ANOTHER = """
 insert into frames (time, device_id, layout_id, received_at, values)
 select time + interval '5 minutes', device_id, layout_id, received_at, values from frames"""
@@ -40,20 +46,26 @@ async def test_who_has_lost_the_lead_takes_sends_and_tells_nothing_until_it_lead
 
     try:
         username = await cell.login("r1")
-        gateway.start(secrets_dir=cell.broker.secrets, retention_frames_days=365)
+        await take_lead(database, "cell main", COUNT, "main")
+        gateway.start(ready=False, secrets_dir=cell.broker.secrets, retention_frames_days=365, reorder_window_s=0.1)
+        seen = ("biogate_enroll_connected", "biogate_database_reachable")
+        await until(lambda: [gateway.gauges().get(name) for name in seen] == [1, 1])
+        on_standby = gateway.gauges(*OWN)
+        await database.execute("select pg_advisory_unlock_all()")
         await until(lambda: told() == set(FIGURES))
         await until(lambda: database.fetchval("select applied = 'present' from credentials"))
         async with cell.connect(username) as device:
-            frame = {"boot": 1, "seq": 0, "t": time.time() * 1000, "v": {"ph": 7.0}}
+            frame = {"boot": 1, "seq": 1, "t": time.time() * 1000, "v": {"ph": 7.0}}
             await device.publish("bioreactors/r1/telemetry", json.dumps(frame), qos=1)
-            await until(lambda: gateway.account()["committed"] == 1)
+            await until(lambda: gateway.gauges().get("biogate_holes") == 1)
         await take_lead(database, "cell main", COUNT, "main")
         await until(lambda: gateway.metrics()["biogate_leader"] == gateway.metrics()["biogate_mqtt_connected"] == 0)
-        await until(lambda: not told())
+        await until(lambda: gateway.gauges(*OWN) == on_standby)
+        assert not told()
         identifier = await ask(database, "r1")
         before = gateway.metrics()["biogate_commands_undelivered_total"]
         async with cell.connect(username) as device:
-            frame |= {"seq": 1, "t": time.time() * 1000}
+            frame |= {"seq": 2, "t": time.time() * 1000}
             await device.publish("bioreactors/r1/telemetry", json.dumps(frame), qos=1)
         await database.execute(AS_ANOTHER)
         await asyncio.sleep(0.5)  # for what shall not be done

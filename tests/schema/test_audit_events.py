@@ -20,7 +20,7 @@ KEY = "abcdefghijkl"
 BEGUN = """
 set timezone = 'UTC';
 set track_functions = 'all';
-insert into cells (cell, client_id) values ('main', 'x');
+insert into cells (cell, client_id) values ('main', 'x'), ('other', 'y');
 insert into organizations (name, title) values ('north', 'North');
 insert into users (email, name, password_hash) values ('eva@x.org', 'Eva', 'one'), ('ida@x.org', 'Ida', 'one');
 insert into devices (name, title, tags) values ('br-1', 'One', '{old}'), ('br-3', null, '{}');
@@ -66,8 +66,12 @@ STEPS: list[tuple[str, list[Event]]] = [
         f"select enrollment_deny('{OTHER_TXN}', {WHO})",
         [("main", "enrollment rejected", "serial/S-2", "awaiting", DENIED | {"reason": "denied"})],
     ),
-    (f"select enrollment_switch('main', false, {WHO})", [("main", "enrollment close", "cell/main", None, False)]),
-    (f"select enrollment_switch(null, true, {WHO})", [("main", "enrollment open", "cells", None, True)]),
+    (f"select enrollment_switch('main', false, {WHO})", [("main", "enrollment close", "cell/main", True, False)]),
+    (
+        f"select enrollment_switch(null, true, {WHO})",
+        [("main", "enrollment open", "cells", {"main": False, "other": True}, True)],
+    ),
+    (f"select enrollment_switch('main', true, {WHO})", [("main", "enrollment open", "cell/main", True, True)]),
     # devices and their logins
     *(
         (
@@ -301,11 +305,17 @@ STEPS: list[tuple[str, list[Event]]] = [
     ),
     (
         f"select api.account_change(3, true, true, {WHO})",
-        [("main", f"account {action}", "user/olga@x.org", None, None) for action in ("disable", "verify")],
+        [
+            ("main", f"account {action}", "user/olga@x.org", {what: False}, {what: True})
+            for action, what in (("disable", "disabled"), ("verify", "verified"))
+        ],
     ),
     (
         f"select api.account_change(3, false, false, {WHO})",
-        [("main", f"account {action}", "user/olga@x.org", None, None) for action in ("enable", "unverify")],
+        [
+            ("main", f"account {action}", "user/olga@x.org", {what: True}, {what: False})
+            for action, what in (("enable", "disabled"), ("unverify", "verified"))
+        ],
     ),
     (
         f"select api.password_reset_make(3, sha256('code'), 'infinity', {WHO})",
@@ -410,6 +420,18 @@ async def begun(database: asyncpg.Connection) -> asyncpg.Connection:
 EVENTS = """
 select o.name, a.action, a.subject, a.old, a.new, a.organization_id, a.n
   from audit a join organizations o using (organization_id) order by a.organization_id, a.n"""
+
+
+STATELESS = {
+    *("account create", "alarm route test", "invitation end", "key end", "password change", "password reset"),
+    "retention hold end",
+}
+"""Actions that say all: the subject begins, ends, or has a state that nobody may read."""
+
+
+def test_only_events_that_say_all_by_their_action_have_no_state() -> None:
+    events = [event for _, events in STEPS for event in events]
+    assert {action for _, action, _, old, new in events if old is new is None} == STATELESS
 
 
 async def test_every_event_has_its_subject_the_old_state_and_the_new(begun: asyncpg.Connection) -> None:

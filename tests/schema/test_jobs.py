@@ -155,3 +155,30 @@ async def test_an_organization_has_so_many_jobs_waiting(database: asyncpg.Connec
     with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="20 jobs of your organization"):
         await make(database)
     await make(database, await organization(database, "other"))
+
+
+async def test_only_who_holds_a_job_keeps_its_lease(database: asyncpg.Connection, worker: asyncpg.Connection) -> None:
+    """Also while it has nothing to tell yet: its process starts."""
+    job = await make(database)
+    lost = await taken(worker, "a")
+    await silent(database, job)
+    held = await taken(worker, "b")
+    await silent(database, job)
+    await jobs.keep(worker, lost)
+    again = await taken(worker, "c")
+    await silent(database, job)
+    await jobs.keep(worker, again)
+    assert await offered(worker, "d") is None
+    assert (held.job.attempts, again.job.attempts) == (2, 3)
+
+
+async def test_the_share_of_the_disk_is_of_the_organization_alone(
+    database: asyncpg.Connection, worker: asyncpg.Connection
+) -> None:
+    await make(database, await organization(database, "other"))
+    theirs = await taken(worker)
+    await jobs.end(worker, theirs, JobProgress(file_bytes=1000), {}, timedelta(days=1))
+    await make(database)
+    held, told = await taken(worker), JobProgress(file_bytes=100)
+    await jobs.beat(worker, held, told, 100)
+    told.check()

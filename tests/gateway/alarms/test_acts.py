@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.api.accounts import organization
 from tests.gateway.alarms.plant import RAISED, RETURNED, Plant, evaluated, moment, now
+from tests.gateway.material import until
 
 
 async def test_why_a_latched_alarm_returned_is_to_be_seen_until_the_reset(plant: Plant, database_url: str) -> None:
@@ -125,3 +127,21 @@ async def test_what_the_phase_held_back_does_not_stay_so(plant: Plant, database_
         await plant.rule(stale_after=86_400)
         await plant.commit("r1", [(t + 1, {"x": 11.0})], first=1)
         await plant.becomes("r1", *held, ("removed", "normal"), RAISED)
+
+
+async def test_an_act_of_another_organization_is_refused(plant: Plant, database_url: str) -> None:
+    await plant.devices("r1")
+    await plant.rule()
+    other = await organization(plant.database, "north")
+    async with evaluated(database_url):
+        await plant.commit("r1", [(now() - 9, {"x": 11.0})])
+        await plant.becomes("r1", RAISED)
+        act = await plant.database.fetchval(
+            "insert into alarm_acts (rule_id, device_id, organization_id, action, who, why)"
+            " select rule_id, device_id, $1, 'acknowledge', 'eva', 'x' from alarms returning act_id",
+            other,
+        )
+        refused = "select refused from alarm_acts where act_id = $1 and done_at is not null"
+        await until(lambda: plant.database.fetchval(refused, act))
+        assert "does not cover" in await plant.database.fetchval(refused, act)
+        assert await plant.transitions("r1") == [RAISED]

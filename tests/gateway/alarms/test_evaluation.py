@@ -328,3 +328,22 @@ async def test_what_is_remembered_is_written_now_and_then(plant: Plant, database
 
 async def _until(plant: Plant, t: float) -> bool:
     return bool(await plant.database.fetchval("select evaluated_until = $1 from alarm_devices", moment(t)))
+
+
+async def test_an_alarm_that_goes_on_under_a_changed_rule_stands_since_it_was_raised_and_is_not_raised_again(
+    plant: Plant, database_url: str
+) -> None:
+    def raised() -> float:
+        return REGISTRY.get_sample_value("biogate_alarms_raised_total", {"priority": "medium"}) or 0
+
+    await plant.devices("r1")
+    await plant.rule(stale_after=86_400)
+    t, before = now() - 9, raised()
+    async with evaluated(database_url):
+        await plant.commit("r1", [(t, {"x": 11.0})])
+        await plant.becomes("r1", RAISED)
+        await plant.rule(stale_after=86_400, title="another")
+        await plant.becomes("r1", RAISED, ("rule-changed", "unacknowledged"))
+        row = await plant.database.fetchrow("select since, raised_at, raised_n from alarms")
+        assert tuple(row) == (moment(t), moment(t), 1)
+    assert raised() == before + 1

@@ -122,6 +122,55 @@ async def test_a_block_that_is_committed_during_a_reading_comes_whole_with_the_n
     assert await read() == [t + n for n in range(10)]
 
 
+async def test_a_note_that_is_committed_after_later_ones_is_found(
+    plant: Plant, pool: Pool, database: asyncpg.Connection, database_url: str
+) -> None:
+    """As of the gateway of another cell, whose transaction took longer."""
+    reader, watches = feed.FrameFeed(pool, 3600), await watched(plant, pool)
+    other = await asyncpg.connect(database_url)
+    async with other.transaction():
+        await other.execute(NOTE, 1, watches["v2"].device.device_id)
+        await database.execute(NOTE, 1, watches["v1"].device.device_id)
+        assert await noted(reader, watches) == ["v1"]
+    assert "v2" in await noted(reader, watches)
+    await other.close()
+
+
+async def test_more_notes_than_are_read_at_once_are_read_one_part_after_another(
+    plant: Plant, pool: Pool, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long ago they were made: the process was away."""
+    monkeypatch.setattr(feed, "NOTES_AT_ONCE", 2)
+    reader, watches = feed.FrameFeed(pool, 3600), await watched(plant, pool)
+    for name in ("v1", "v2", "v3"):
+        await database.execute(NOTE, 600, watches[name].device.device_id)
+    assert [await noted(reader, watches) for _ in range(3)] == [["v1", "v2"], ["v3"], []]
+
+
+NOTE = """
+insert into late_arrivals (device_id, begins, ends, first_received, last_received, last_time, noted_at)
+values ($2, now(), now(), now(), now(), now(), clock_timestamp() - $1 * interval '1 s')"""
+
+
+async def watched(plant: Plant, pool: Pool) -> dict[str, DeviceWatch]:
+    """Three devices under a rule, by their names."""
+    await plant.devices("v1", "v2", "v3")
+    await plant.rule()
+    store = AlarmStore(pool, 0)
+    covered = Coverage().of(await store.rules(), await store.devices())
+    return {device.name: DeviceWatch(device) for device, _ in covered.values()}
+
+
+async def noted(reader: feed.FrameFeed, watches: dict[str, DeviceWatch]) -> list[str]:
+    """The devices of which there are notes that were not read yet; then they are."""
+    names = {watch.device.device_id: name for name, watch in watches.items()}
+    async with reader.snapshot() as snapshot:
+        notes = await reader.notes(snapshot, [*watches.values()], now())
+    for device_id, rows in notes.items():
+        watches[names[device_id]].late_id = rows[-1]["late_id"]
+    return [names[device_id] for device_id in notes]
+
+
 @pytest.mark.parametrize("back", [300.0, 3600.0])
 async def test_a_clock_that_is_set_back_is_followed(plant: Plant, database_url: str, back: float) -> None:
     """Among the old frames, of which there is one for every second."""

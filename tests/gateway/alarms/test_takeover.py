@@ -247,11 +247,16 @@ async def test_who_has_lost_the_lead_tells_no_figures_of_alarms_any_more(
     await plant.devices("r1")
     await plant.rule()
     await plant.commit("r1", [(now() - 9, {"x": 11.0})])
-    alarms.start()
+    await take_lead(database, "alarms", COUNT)
+    alarms.start(ready=False)
+    await until(lambda: alarms.gauges().get("biogate_alarm_database_reachable") == 1)
+    on_standby = alarms.gauges()
+    await database.execute("select pg_advisory_unlock_all()")
     await plant.becomes("r1", RAISED)
     await until(lambda: all(any(name.startswith(figure) for name in told()) for figure in FIGURES))
     await take_lead(database, "alarms", COUNT)
-    await until(lambda: alarms.metrics()["biogate_alarm_leader"] == 0 and not told())
+    await until(lambda: alarms.gauges() == on_standby)
+    assert not told()
 
 
 FIGURES = (
@@ -260,3 +265,30 @@ FIGURES = (
     *("biogate_notifications{", "biogate_notifications_oldest_seconds", "biogate_notification_routes_failing"),
 )
 """What only the leader knows."""
+
+
+@pytest.mark.parametrize("leads", [True, False])
+async def test_who_has_lost_the_lead_notes_neither_a_beat_nor_a_defect(
+    plant: Plant, pool: Pool, database: asyncpg.Connection, leads: bool
+) -> None:
+    await plant.devices("vessel")
+    await plant.rule()
+    await database.execute(ALARM)
+    store = AlarmStore(pool, await database.fetchval(COUNT) - (not leads))
+    await store.beat()
+    await store.defective([await database.fetchval("select device_id from alarms")])
+    assert await database.fetchval("select count(*) from alarm_beat") == leads
+    assert await database.fetchval("select count(*) from alarms where not_evaluated like '%defect%'") == leads
+
+
+async def test_a_defect_says_nothing_of_alarms_that_are_gone(
+    plant: Plant, pool: Pool, database: asyncpg.Connection
+) -> None:
+    await plant.devices("vessel")
+    await plant.rule()
+    await database.execute(ALARM)
+    await database.execute("update alarms set removed_at = now(), not_evaluated = null")
+    await AlarmStore(pool, await database.fetchval(COUNT)).defective(
+        [await database.fetchval("select device_id from alarms")]
+    )
+    assert await database.fetchval("select not_evaluated from alarms") is None

@@ -13,8 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from gateway.history.entry import import_file
 from gateway.history.errors import UnusableFile
+from gateway.history.importer import ImportRequest
+from gateway.history.mapping import FileMapping, changed
+from gateway.runtime.database import Pool
 from tests.gateway.history.exports import Import, dasgip, samples
+from tests.gateway.material import settings
 
 OTHER = ("other", 2)
 BEGIN = datetime(2024, 10, 26, 23, 30, tzinfo=UTC)
@@ -271,3 +276,19 @@ async def test_a_file_names_a_thousand_devices_at_most(imported: Import, tmp_pat
     path.write_text("time,device,ph\n" + "".join(f"2024-03-08T10:00Z,d{n},7\n" for n in range(1001)))
     with pytest.raises(UnusableFile, match="more than 1000"):
         await imported(path, create=True)
+
+
+async def test_what_retention_would_drop_again_is_not_stored(pool: Pool, database_url: str, tmp_path: Path) -> None:
+    """Without a retention nothing is too old."""
+    path = tmp_path / "a.csv"
+    now = datetime.now(UTC)
+    times = [now - timedelta(days=days) for days in (1000, 401, 399)]
+    path.write_text("time,ph\n" + "".join(f"{time:%Y-%m-%dT%H:%M:%SZ},7\n" for time in times))
+    mapping = changed(FileMapping(), {"device": "r1"})
+    request = ImportRequest(path, "a.csv", mapping, "main", 1, "eva", "as the test says")
+    found = []
+    for days in (400, None):
+        chosen = settings(database_url, retention_frames_days=days)
+        report = await import_file(chosen, pool, request, dry_run=False)
+        found.append((report.stored, report.duplicate, report.reasons))
+    assert found == [(1, 0, {"too-old": 2}), (2, 1, {})]

@@ -17,6 +17,7 @@ from gateway.errors import LeadLost
 from gateway.history.importer import ImportRequest, open_import
 from gateway.history.ledger import ImportedFile, begin
 from gateway.history.mapping import FileMapping, changed
+from gateway.intake.accounting import ItemCounts
 from gateway.intake.registry import Registry
 from gateway.runtime.database import Pool
 from gateway.storage.write import Writer
@@ -171,3 +172,22 @@ async def test_a_process_that_was_taken_for_dead_stores_nothing_any_more(
     assert await database.fetchval("select count(*) from frames") == 1
     assert await database.fetchval("select count(*) from imports") == 1
     assert await totals(database) == (1, 0, 0, 0)
+
+
+async def test_what_was_settled_of_a_batch_counts_no_more_when_the_batch_begins_anew(
+    pool: Pool, registry: Registry
+) -> None:
+    """Else the import would go on behind frames that were never stored."""
+    file = ImportedFile(1, "a.csv", bytes(32), bytes(32), "eva", "as the test says")
+    made = await frames(registry, "r1", (NOW_MS, {"ph": 8.0}), boot=None, seq=None)
+
+    async def taken_up(*settled: int) -> int:
+        """The position at which it begins; parts of a batch of ten are settled then."""
+        account = await begin(pool, file, [1])
+        account.expect(10, 10)
+        for items in settled:
+            async with pool.acquire() as connection:
+                await account.settled(connection, made * items, ItemCounts())
+        return account.position
+
+    assert [await taken_up(4), await taken_up(6), await taken_up(4, 6), await taken_up()] == [0, 0, 0, 10]

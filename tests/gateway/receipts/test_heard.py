@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import asyncpg
 import msgpack
@@ -11,13 +13,15 @@ import pytest
 
 from gateway.intake.registry import Registry
 from gateway.items import moment
-from gateway.receipts.heard import Heard
+from gateway.receipts import heard
+from gateway.receipts.heard import EVERY_S, Heard
 from gateway.runtime.database import Pool
 from schema.topics import Kind
 from tests.conftest import Broker
 from tests.gateway.material import NOW_MS, admitted, frames, until
 from tests.gateway.receipts.test_receipts import QUICK
 from tests.gateway.test_path import frame, now_ms, publish, register
+from tests.locks import waits_at_a_lock
 from tests.processes import GatewayProcess
 
 NOTED = "select heard_at from device_heard join devices using (device_id) where name = 'r1'"
@@ -79,3 +83,28 @@ async def test_a_device_that_sends_is_online_whatever_its_last_status_said(
         return tuple(await database.fetchrow(presence)) == (True, "heard")
 
     await until(is_heard)
+
+
+async def test_who_is_heard_again_while_it_is_noted_is_noted_again(
+    pool: Pool, registry: Registry, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 0.0
+    monkeypatch.setattr(heard, "time", SimpleNamespace(monotonic=lambda: clock))
+    noted = Heard(pool)
+
+    async def note(seconds: float) -> None:
+        (one,) = await frames(registry, "r1", (NOW_MS, {"ph": 7.0}))
+        one.received_ms = NOW_MS + seconds * 1000
+        noted.note([one])
+
+    await note(0)
+    async with database.transaction():
+        await database.execute("lock table device_heard in exclusive mode")
+        writing = asyncio.create_task(noted.write())
+        await until(lambda: waits_at_a_lock(database))
+        await note(7)
+    await writing
+    assert await pool.fetchval(NOTED) == moment(NOW_MS)
+    clock = EVERY_S
+    await noted.write()
+    assert await pool.fetchval(NOTED) == moment(NOW_MS + 7000)

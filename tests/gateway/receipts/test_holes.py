@@ -46,6 +46,15 @@ def test_a_hole_that_shrinks_or_splits_keeps_its_age_and_a_new_one_begins_its_ow
     assert due(holes, 115) == [(20, 20)]
 
 
+def test_a_declared_hole_is_as_old_as_it_is_known() -> None:
+    holes = Holes(10, 30)
+    holes.update(STREAM, [(3, 5)], 100)
+    holes.update((2, 7), [(0, 0)], 107)
+    assert [holes.oldest_s(now) for now in (109, 110, 120)] == [0, 10, 20]
+    holes.update(STREAM, [], 121)
+    assert holes.oldest_s(122) == 15
+
+
 def test_a_hole_that_is_filled_is_forgotten() -> None:
     holes = Holes(10, 30)
     holes.update(STREAM, [(3, 9)], 100)

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections import Counter, deque
 from typing import Any
 
 import asyncpg
 import mqtt5
 import pytest
+from prometheus_client import REGISTRY
 
 from gateway.broker.outbox import Outbox
 from gateway.broker.window import IntakeWindow
 from gateway.intake.registry import Registry
 from gateway.receipts.receipts import LONGEST_S, MergeRate, Receipts
-from gateway.receipts.streams import OPEN_BOOTS, Streams
+from gateway.receipts.streams import OPEN_BOOTS, Streams, add_lost
 from gateway.runtime.database import Pool
-from tests.gateway.material import NOW_MS, delivery, frames, settings, until
+from schema.topics import Kind
+from tests.gateway.material import NOW_MS, admitted, delivery, frames, settings, until
 from tests.locks import waits_at_a_lock
 
 
 @pytest.fixture
 def streams(pool: Pool) -> Streams:
     return Streams(pool)
+
+
+@pytest.fixture
+def leading() -> asyncio.Event:
+    """Set: this process leads."""
+    it = asyncio.Event()
+    it.set()
+    return it
 
 
 async def say(streams: Streams, registry: Registry, device: str, *seqs: int, boot: int = 1) -> None:
@@ -89,10 +100,12 @@ async def test_what_could_not_be_merged_is_merged_with_what_was_noted_meanwhile(
 # -- when
 
 
-async def test_history_is_asked_for_while_the_window_has_room_and_not_before(pool: Pool, registry: Registry) -> None:
+async def test_history_is_asked_for_while_the_window_has_room_and_not_before(
+    pool: Pool, registry: Registry, leading: asyncio.Event
+) -> None:
     chosen = settings(receipt_interval_s=0.01, reorder_window_s=0)
     outbox, window = Outbox(), IntakeWindow(4 * delivery(b"").weight)
-    receipts, rounds = Receipts(chosen, pool, outbox, window, {}), Counter[str]()
+    receipts, rounds = Receipts(chosen, pool, outbox, window, {}, leading=leading), Counter[str]()
     waiting = delivery(b"longer than a quarter")
     window.add(waiting)
     receipts.note(await frames(registry, "r1", (NOW_MS, {"ph": 7.0}), seq=0), [])
@@ -108,14 +121,14 @@ async def test_history_is_asked_for_while_the_window_has_room_and_not_before(poo
 
 
 async def test_after_a_connect_recent_devices_are_known_again_and_told_anew_if_the_broker_forgot(
-    pool: Pool, registry: Registry, streams: Streams
+    pool: Pool, registry: Registry, streams: Streams, leading: asyncio.Event
 ) -> None:
     """As a gateway that takes a session over, or was killed: nothing new comes of the device."""
     await say(streams, registry, "r1", 0, 2)
     await streams.merge()
     chosen = settings(receipt_interval_s=0.01, reorder_window_s=0)
     outbox, rounds = Outbox(), Counter[str]()
-    receipts = Receipts(chosen, pool, outbox, IntakeWindow(1000), {})
+    receipts = Receipts(chosen, pool, outbox, IntakeWindow(1000), {}, leading=leading)
     running = asyncio.create_task(receipts.run(lambda: rounds.update(["round"])))
     receipt = "bioreactors/r1/receipt", [[1, 0]]
 
@@ -166,3 +179,78 @@ def test_no_stream_waits_longer_than_the_bound_however_many_there_are(
 
 def test_few_streams_are_merged_at_the_rate_that_is_set() -> None:
     assert MergeRate(per_s=100, interval_s=0.5).most(900) == 50
+
+
+async def test_a_device_has_returned_when_it_comes_online_and_not_when_it_goes(
+    streams: Streams, registry: Registry
+) -> None:
+    """A will, which the broker publishes: nobody is there who could be asked."""
+    for status, number in (("offline", 0), ("online", 1)):
+        streams.note(await admitted(registry, Kind.STATUS, {"t": NOW_MS, "status": status}))
+        assert len(streams.returned()) == number
+    assert streams.returned() == set()
+
+
+async def test_all_that_waits_is_told_at_the_end(pool: Pool, registry: Registry, leading: asyncio.Event) -> None:
+    """However few are merged in an interval before."""
+    chosen, outbox = settings(receipt_interval_s=0.01, receipts_per_s=1), Outbox()
+    receipts = Receipts(chosen, pool, outbox, IntakeWindow(1000), {}, leading=leading)
+    for boot in range(1, 31):
+        receipts.note(await frames(registry, "r1", (NOW_MS + boot, {"ph": 7.0}), seq=0, boot=boot), [])
+    receipts.close()
+    await receipts.run(lambda: None)
+    assert sent(outbox) == [("bioreactors/r1/receipt", [[boot, 0] for boot in range(1, 31)])]
+
+
+async def test_a_boot_that_goes_on_after_days_is_recent_again(
+    streams: Streams, registry: Registry, database: asyncpg.Connection
+) -> None:
+    """By a frame, or by one that is given up."""
+
+    async def recent() -> list[int | None]:
+        found = [state.receipt for state in await streams.recent()]
+        await database.execute("update device_streams set changed_at = now() - interval '2 days'")
+        return found
+
+    await say(streams, registry, "r1", 0, 2)
+    await streams.merge()
+    assert (await recent(), await recent()) == ([0], [])
+    await say(streams, registry, "r1", 4)
+    await streams.merge()
+    assert (await recent(), await recent()) == ([0], [])
+    await add_lost(database, [(await database.fetchval("select device_id from device_streams"), 1, 1, 1)])
+    assert (await recent(), await recent()) == ([2], [])
+
+
+async def test_who_does_not_lead_any_more_tells_of_no_holes_and_asks_for_none(
+    pool: Pool, registry: Registry, leading: asyncio.Event
+) -> None:
+    def told() -> list[float | None]:
+        names = ("biogate_holes", "biogate_missing_frames", "biogate_oldest_hole_seconds")
+        values = [REGISTRY.get_sample_value(name) for name in names]
+        return [value if value is None else math.ceil(value) for value in values]
+
+    chosen = settings(receipt_interval_s=0.01, reorder_window_s=0)
+    outbox, rounds = Outbox(), Counter[str]()
+    receipts = Receipts(chosen, pool, outbox, IntakeWindow(1000), {}, leading=leading)
+    running = asyncio.create_task(receipts.run(lambda: rounds.update(["round"])))
+    receipts.note(await frames(registry, "r1", (NOW_MS, {"ph": 7.0}), seq=0), [])
+    receipts.note(await frames(registry, "r1", (NOW_MS + 2, {"ph": 7.0}), seq=3), [])
+    asked: list[str] = []
+
+    def is_asked() -> bool:
+        asked.extend(topic for topic, _ in sent(outbox))
+        return "bioreactors/r1/backfill" in asked
+
+    await until(is_asked)
+    assert told() == [1, 2, 1]
+    leading.clear()
+    await until(lambda: told() == [None, None, None])
+    before = rounds["round"]
+    await until(lambda: rounds["round"] > before + 20)
+    assert sent(outbox) == []
+    receipts.connected(session_present=True)
+    leading.set()
+    await until(lambda: told() == [1, 2, 1])
+    receipts.close()
+    await running

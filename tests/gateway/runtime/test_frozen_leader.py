@@ -19,6 +19,7 @@ from gateway.leader import CellLead
 from gateway.runtime.database import Troubles, connect, create_pool
 from gateway.runtime.lead import LOCK, Lead
 from gateway.settings import Settings
+from tests.conftest import with_database
 from tests.gateway.material import Quick, settings, until
 
 LEADS = pytest.mark.parametrize(
@@ -79,7 +80,9 @@ async def test_all_sessions_of_a_leader_that_hangs_are_ended_and_the_standby_lea
     counter: Counter,
 ) -> None:
     before = frozen(counter)
-    bystander = await connect(settings(database_url), "gateway main")
+    elsewhere = chosen.model_copy(update={"database_url": with_database(database_url, "postgres")})
+    assert elsewhere.process == chosen.process
+    bystanders = [await connect(settings(database_url), "gateway main"), await connect(elsewhere, "gateway main")]
     async with hung(chosen, what) as writer:
         standby = kind(settings(database_url), {})
         async with holding(standby):
@@ -88,8 +91,9 @@ async def test_all_sessions_of_a_leader_that_hangs_are_ended_and_the_standby_lea
             await database.execute("update intake_totals set committed = 7")  # nobody holds the rows any more
         assert frozen(counter) == before + 1
         assert standby.epoch == 2
-        assert await bystander.fetchval("select true")
-    bystander.terminate()
+        for bystander in bystanders:
+            assert await bystander.fetchval("select true")
+            bystander.terminate()
 
 
 class NeverProves(Quick):

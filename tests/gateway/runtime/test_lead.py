@@ -129,6 +129,7 @@ async def test_who_cannot_prove_the_lead_loses_it_and_the_standby_takes_it(
             assert not first.leading
             await database.execute("select pg_terminate_backend($1)", holder)  # as the server does by its keep-alive
             await until(lambda: second.leading)
+            assert second.troubles == {}
             link.set(Mode.PASS)
             await until(lambda: "standby" in first.troubles.get("lead", ""))
             assert (first.leading, second.leading) == (False, True)

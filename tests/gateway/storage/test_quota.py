@@ -16,7 +16,7 @@ from gateway.intake.accounting import ItemCounts
 from gateway.intake.admit import Admission
 from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject
-from gateway.items import Item, Reject
+from gateway.items import Item, Reject, moment
 from gateway.runtime.database import Pool
 from gateway.storage.quota import OVERHEAD, Quota, chain
 from gateway.storage.transaction import store
@@ -285,3 +285,14 @@ async def test_a_flood_of_poison_neither_starves_the_others_nor_fills_the_disk(
     assert await database.fetchval("select pg_total_relation_size('quarantine')") < 2**23
     assert await database.fetchval("select count(*) from quarantine_overflow") < 50
     assert await database.fetchval("select count(*) from channels") < 33 + 256
+
+
+async def test_what_is_not_kept_is_dated_from_the_first_to_the_last_whatever_comes_first(
+    pool: Pool, registry: Registry, database: asyncpg.Connection
+) -> None:
+    writer = quota_writer(pool, registry, Quota(device_rows=0))
+    for n in (5, 2, 9, 7):
+        message = delivery(b"%d" % n, received_ms=NOW_MS + n)
+        await writer.write([reject(message, Rejected(Reason.MALFORMED, "not MessagePack"))])
+    row = await database.fetchrow("select first_at, last_at from quarantine_overflow")
+    assert tuple(row) == (moment(NOW_MS + 2), moment(NOW_MS + 9))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import NamedTuple
 
 import asyncpg
+from structlog.testing import capture_logs
 
 from gateway.broker.client import MqttClient
+from gateway.intake.cell import prepare
+from gateway.items import moment
+from gateway.runtime.database import create_pool
+from gateway.upkeep.beat import IntakeBeat
 from tests.conftest import Broker
 from tests.gateway.cell import eventually
+from tests.gateway.material import NOW_MS, settings, until
 from tests.locks import waits_at_a_lock
 from tests.processes import GatewayProcess
 
@@ -87,3 +94,20 @@ async def publish(broker: Broker) -> None:
     async with MqttClient(broker.host, broker.port) as client:
         frame = {"t": int(time.time() * 1000), "v": {"x": 1.0}}
         await client.publish("bioreactors/r1/telemetry", json.dumps(frame), qos=1)
+
+
+async def test_what_could_not_be_told_is_told_once_it_can(database: asyncpg.Connection, database_url: str) -> None:
+    """Also while nothing more is committed: messages wait that cannot be."""
+    chosen = settings(database_url)
+    async with create_pool(chosen) as pool:
+        await prepare(pool, chosen)
+        beats = IntakeBeat(chosen, pool, lambda: False)
+        await database.execute("alter table intake_beats rename to away")
+        beats.committed(NOW_MS)
+        with capture_logs() as log:
+            running = asyncio.create_task(beats.run())
+            await until(lambda: bool(log))
+            await database.execute("alter table away rename to intake_beats")
+            await until(lambda: database.fetchval("select settled_until = $1 from intake_beats", moment(NOW_MS)))
+            running.cancel()
+            await asyncio.wait([running])

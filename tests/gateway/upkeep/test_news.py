@@ -48,11 +48,19 @@ async def test_commits_go_on_while_nothing_can_be_told(
             frame = {"t": int(time.time() * 1000) + n, "v": {"x": 1.0}}
             await client.publish("bioreactors/r1/telemetry", json.dumps(frame), qos=1)
             await asyncio.to_thread(gateway.settle, n + 1)
-    await eventually(lambda: told(gateway, "failed"), 20)
+    failures = await notices(gateway, "failed")
+    await eventually(lambda: told(gateway, "failed", failures + 1), 20)  # one that began after the last commit
     assert gateway.get("/ready")[0] == 200
+    said: asyncio.Queue[str] = asyncio.Queue()
+    await database.add_listener("biogate_commits", lambda *notification: said.put_nowait(str(notification[-1])))
     await database.execute("grant execute on function pg_notify(text, text) to public")
-    await eventually(lambda: told(gateway, "sent"), 20)  # the newest is told when it can be
+    await eventually(lambda: told(gateway, "sent", 0), 20)  # the newest is told when it can be
+    assert json.loads(await said.get())["kinds"] == ["frame"]
 
 
-async def told(gateway: GatewayProcess, result: str) -> bool:
-    return gateway.metrics()[f'biogate_commit_notices_total{{result="{result}"}}'] > 0
+async def notices(gateway: GatewayProcess, result: str) -> float:
+    return gateway.metrics()[f'biogate_commit_notices_total{{result="{result}"}}']
+
+
+async def told(gateway: GatewayProcess, result: str, more_than: float) -> bool:
+    return await notices(gateway, result) > more_than

@@ -10,9 +10,12 @@ from typing import Any
 
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 
+from gateway import metrics
 from gateway.broker.client import MqttClient
 from gateway.runtime.database import Pool, create_pool
+from gateway.upkeep import retention
 from gateway.upkeep.retention import Retention
 from tests.api.accounts import organization
 from tests.conftest import Broker
@@ -101,9 +104,9 @@ async def test_old_chunks_go_but_what_the_first_organization_holds_and_the_accou
     ]
     held = 'biogate_retention_held_chunks{kind="frame"}'
     await asyncio.to_thread(wait_until, lambda: gateway.metrics()[held] == 1, 10)  # at the next look
-    metrics = gateway.metrics()
-    assert metrics['biogate_retention_dropped_rows_total{kind="frame"}'] == 12
-    assert metrics['biogate_retention_dropped_chunks_total{kind="frame"}'] == 3
+    told_then = gateway.metrics()
+    assert told_then['biogate_retention_dropped_rows_total{kind="frame"}'] == 12
+    assert told_then['biogate_retention_dropped_chunks_total{kind="frame"}'] == 3
 
     async with MqttClient(broker.host, broker.port) as client:  # what was dropped does not come back
         frame = {"boot": 1, "seq": 0, "t": int((old - 60 * DAY).timestamp() * 1000), "v": {"ph": 7.0}}
@@ -207,6 +210,8 @@ async def test_an_organization_has_a_bounded_number_of_holds(pool: Pool) -> None
     await pool.execute("select retention_hold(1, null, null, null, 'x', 'x') from generate_series(1, 200)")
     with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="200 holds"):
         await pool.execute("select retention_hold(1, null, null, null, 'x', 'x')")
+    other = await pool.fetchval("insert into organizations (name, title) values ('n', 'N') returning organization_id")
+    await pool.execute("select retention_hold($1, null, null, null, 'x', 'x')", other)
     await pool.execute("select retention_hold_end(7, 1, 'x', 'x')")
     await pool.execute("select retention_hold(1, null, null, null, 'x', 'x')")
 
@@ -283,6 +288,16 @@ async def test_a_hold_keeps_each_chunk_that_it_touches_and_no_other(
     assert await is_kept(pool, kind, last) is kept
 
 
+async def test_a_hold_from_the_end_of_a_chunk_on_keeps_nothing_of_it_beside_another_hold(pool: Pool) -> None:
+    _, last = await chunk(pool, "frames")
+    await pool.execute("insert into devices (name) values ('r2')")
+    await pool.execute("insert into frames select time, 2, layout_id, boot, seq, received_at, values from frames")
+    for number, begins in ((1, last - TICK), (2, last)):
+        await pool.execute("select retention_hold(1, $1, $2, null, 'eva', 'inspection')", number, begins)
+    assert await is_kept(pool, "frames", last)
+    assert await pool.fetchval("select array_agg(device_id) from frames") == [1]
+
+
 @pytest.mark.parametrize(("begins", "kept"), [(-TICK, True), (NONE, False)])
 async def test_a_hold_without_an_end_keeps_from_its_first_instant_on(pool: Pool, begins: timedelta, kept: bool) -> None:
     _, last = await chunk(pool, "frames")
@@ -294,3 +309,68 @@ async def test_nothing_goes_that_would_still_be_taken_in() -> None:
     with pytest.raises(ValueError, match="BIOGATE_RETENTION_FRAMES_DAYS"):
         settings(retention_frames_days=29)
     settings(retention_frames_days=29, max_age_s=86400)
+
+
+NOTED = """
+insert into late_arrivals (device_id, begins, ends, first_received, last_received, last_time, noted_at)
+select $1, now(), now(), now(), now(), now(), now() - $2::interval returning late_id"""
+
+
+async def test_notes_of_late_frames_go_after_an_hour_but_for_the_newest_of_each_device(pool: Pool) -> None:
+    """By which a reader knows how far it has read."""
+    await pool.execute("insert into devices (name) values ('r2')")
+    gone, kept = timedelta(minutes=61), timedelta(minutes=59)
+    notes = [await pool.fetchval(NOTED, *note) for note in ((1, gone), (2, gone), (1, kept), (1, gone), (1, gone))]
+    await Retention(settings(), pool, asyncio.Event()).look(datetime.now(UTC))
+    assert await pool.fetchval("select array_agg(late_id order by 1) from late_arrivals") == [
+        notes[1], notes[2], notes[4]
+    ]  # fmt: skip
+
+
+async def test_all_that_is_old_goes_at_one_look_though_not_at_once(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 2)
+    await pool.execute(
+        """insert into quarantine (received_at, device, topic, reason, detail, payload, sha256, state, settled_at)
+           select now() - interval '90 days', 'r1', 'x', 'malformed', '', 'x', sha256(n::text::bytea), 'replayed',
+                  now() - interval '40 days' from generate_series(1, 5) n"""
+    )
+    await pool.execute(
+        "insert into statuses (device_id, boot, time, online, received_at)"
+        " select 1, n, now(), true, now() - interval '90 days' from generate_series(1, 6) n"
+    )
+    chosen = settings(retention_quarantine_days=30, retention_statuses_days=30)
+    await Retention(chosen, pool, asyncio.Event()).look(datetime.now(UTC))
+    assert await pool.fetchval("select count(*) from quarantine") == 0
+    assert await pool.fetchval("select array_agg(boot) from statuses") == [6]  # the newest stays
+
+
+async def test_a_look_that_fails_counts_as_none(pool: Pool) -> None:
+    def looked_at() -> float | None:
+        return REGISTRY.get_sample_value("biogate_retention_timestamp_seconds")
+
+    looking, now = Retention(settings(retention_statuses_days=30), pool, asyncio.Event()), datetime.now(UTC)
+    metrics.RETENTION_AT.forget()
+    await pool.execute("alter function retention_drop_statuses rename to away")
+    with pytest.raises(asyncpg.UndefinedFunctionError):
+        await looking.look(now)
+    assert looked_at() is None
+    await pool.execute("alter function away rename to retention_drop_statuses")
+    await looking.look(now)
+    assert looked_at() == now.timestamp()
+
+
+OLDEST = "select * from timescaledb_information.chunks order by range_start limit 1"
+
+
+async def test_a_chunk_that_is_in_use_keeps_no_other_one(pool: Pool, database: asyncpg.Connection) -> None:
+    now = datetime.now(UTC)
+    for age in (60, 50):
+        await pool.execute(FILLED["frames"], now - age * DAY)
+    looking = Retention(settings(retention_frames_days=30), pool, asyncio.Event())
+    async with database.transaction():
+        oldest = await database.fetchval(f"select format('%I.%I', chunk_schema, chunk_name) from ({OLDEST}) c")
+        await database.execute(f"lock table only {oldest} in row exclusive mode")  # as who writes into it
+        await looking.look(now)
+    assert await days(database, now) == {60}
+    await looking.look(now)
+    assert await days(database, now) == set()

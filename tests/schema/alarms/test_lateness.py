@@ -83,6 +83,16 @@ def test_what_is_known_late_is_told_and_not_announced() -> None:
     assert not device.frame(frame(182, LOW))
 
 
+def test_what_is_known_late_of_a_phase_that_the_rule_is_not_for_is_not_told() -> None:
+    device = DeviceAlarms([rule(limit(), scope={"phases": ["feed"]})])
+    device.frame(frame(0, LOW))
+    device.phase(T0, "batch")
+    late = [one for t in range(1, 60) for one in device.frame(frame(t, HIGH, lag=181 - t))]
+    device.phase(T0 + 60, "feed")
+    late += [one for t in range(60, 120) for one in device.frame(frame(t, HIGH, lag=181 - t))]
+    assert causes(late) == [(60, "late")]
+
+
 def test_what_is_known_late_and_still_so_is_raised() -> None:
     rules = [rule(limit())]
     device = DeviceAlarms(rules)
