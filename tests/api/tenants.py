@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -55,6 +56,7 @@ class Tenant:
         return {word for word in self.words if word not in said and any(form in text for form in _forms(word))}
 
 
+@cache
 def _forms(word: str) -> list[str]:
     """As it is, and what of its base64 does not depend on what stands around it."""
     forms = [word]

@@ -190,6 +190,7 @@ async def test_what_no_device_has_sent_is_a_warning_on_saving_trying_and_importi
         assert answer.status_code in {200, 201}, answer.text
         assert answer.json()["warnings"] == found
         assert (await engineer.get("/alarm-rules/r", "RuleDetail"))["warnings"] == found
+    for rule, (*_, found) in list(zip(rules, SUSPECTS, strict=True))[::4]:  # of each kind: a trial starts a process
         tried = await engineer.client.post("/api/v1/alarm-trials", json={"definition": rule}, headers=engineer.headers)
         assert tried.json()["warnings"] == found
 

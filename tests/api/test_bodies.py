@@ -28,18 +28,19 @@ def twice(content: dict[str, Any]) -> bytes:
     return b"{%s: %s, %s" % (json.dumps(key).encode(), json.dumps(value).encode(), json.dumps(content).encode()[1:])
 
 
-@pytest.mark.parametrize(("method", "path"), TAKES_JSON)
-async def test_a_key_that_stands_twice_is_refused(
-    plant: Plant, client: httpx2.AsyncClient, method: str, path: str
-) -> None:
+async def fill(plant: Plant) -> None:
     await plant.device("br-1")
+
+
+@pytest.mark.parametrize(("method", "path"), TAKES_JSON)
+async def test_a_key_that_stands_twice_is_refused(reader: httpx2.AsyncClient, method: str, path: str) -> None:
     operation = DOCUMENT["paths"][path][method]
     parameters = operation.get("parameters", [])
     places = {one["name"]: one["schema"]["examples"][0] for one in parameters if one["in"] == "path"}
     asked = {one["name"]: "tested" for one in parameters if one["in"] == "query" and one["required"]}
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     content = twice(schema.get("example", {"why": "tested"}))
-    answer = await client.request(
+    answer = await reader.request(
         method.upper(),
         path.format_map(places),
         params=asked,

@@ -20,6 +20,7 @@ from api.access.guard import ORGANIZATION, Db
 from api.app import create_app
 from api.settings import ApiSettings
 from tests.api import live
+from tests.api.accounts import quick
 from tests.api.questions import ASSETS, ONLY_FIRST, PLAIN, QUESTIONS, SHOWING, SOCKET, Question, name, routes
 from tests.api.tenants import KINDS, Tenant, Visitor, give, settle, state
 from tests.schema.logins import api_login_url
@@ -63,16 +64,15 @@ async def plantation(database_url: str) -> AsyncIterator[Plantation]:
     sql = await asyncpg.connect(database_url)
     tenants = {name: await settle(sql, name, n) for n, name in enumerate(("main", "alpha", "beta"), 1)}
     async with api_login_url(sql, database_url) as url:
-        app = create_app(
-            ApiSettings(
-                database_url=database_url,
-                api_database_url=url,
-                api_rate=0,
-                api_anonymous_rate=0,
-                api_act_patience=0,
-                api_log_level="error",
-            )
+        settings = ApiSettings(
+            database_url=database_url,
+            api_database_url=url,
+            api_rate=0,
+            api_anonymous_rate=0,
+            api_act_patience=0,
+            api_log_level="error",
         )
+        app = create_app(quick(settings))
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         async with (
             app.router.lifespan_context(app),
