@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 
@@ -59,6 +60,7 @@ class ImportRequest:
     who: str
     why: str
     create_devices: bool = False
+    job_id: UUID | None = None
 
 
 @dataclass
@@ -185,7 +187,8 @@ class Importer:
         request, opened = self._opened.request, self._opened
         device_ids = await ensure_devices(self._pool, opened, create=request.create_devices)
         units = await opened.units(self._pool)
-        file = ImportedFile(request.organization_id, request.name, opened.sha256, opened.plan, request.who, request.why)
+        identity = request.organization_id, request.name, opened.sha256, opened.plan
+        file = ImportedFile(*identity, request.who, request.why, request.job_id)
         account = await retry_until_it_works({}, "begin an import", ledger.begin, self._pool, file, device_ids)
         await retry_until_it_works({}, "intern layouts", self._intake.know, opened.channels())
         outcome = await self._store(account, units, progress)
