@@ -45,7 +45,16 @@ create function is_imported(device_id_ integer, received_at_ timestamptz) return
     select exists (select from imported_devices i where i.device_id = device_id_ and i.received_at = received_at_)
 $$;
 
+-- For the API, whose role cannot ask is_imported.
+create view api.imported_devices as
+select i.device_id, i.received_at
+  from public.imported_devices i join public.devices d using (device_id)
+ where d.organization_id = (select api.organization());
+
+grant select on api.imported_devices to biogate_api;
+
 -- migrate: rollback
 
+drop view api.imported_devices;
 drop function is_imported;
 drop table imported_devices, imports;
