@@ -103,8 +103,8 @@ async def test_a_mapping_says_what_a_long_table_calls_its_columns_and_channels(
         *(("X-1", "left out by the mapping"), ("Y-1", "left out by the mapping")),
         ("Bemerkung", "each row of the table is one sample"),
     }
-    stored = {(channel, round(value, 9)) for _, when, channel, value, _ in await samples(database) if when == at(0)}
-    assert stored == {("ph", 7.1), ("temperature", 37.0)}
+    stored = {(when, channel, round(value or 0, 9)) for _, when, channel, value, _ in await samples(database)}
+    assert stored == {(at(0), "ph", 7.1), (at(0), "temperature", 37.0)}
     mapping.write_text("{device: r1, long: {channel: Kanal, value: Messwert}}")
     with pytest.raises(UnusableFile, match="there is no column 'Kanal' for a long table"):
         await imported(path, str(mapping))
