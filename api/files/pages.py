@@ -3,15 +3,17 @@ a reader may be as slow as it likes, and what is stored meanwhile neither repeat
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from api.database import Database
 from api.files.copied import CopiedFrames, parse
-from api.queries import devices, exports
+from api.queries import devices, exports, telemetry_raw
 from api.queries.exports import Range, Slots
 from api.queries.selection import Selection
+from api.queries.telemetry_raw import DeviceRow
 from schema import times
 
 FIRST_SPAN = timedelta(hours=1)
@@ -33,6 +35,28 @@ class FramePage:
     def last(self) -> tuple[datetime, int]:
         """The key of the last frame: (time, layout_id)."""
         return times.from_microseconds(int(self.frames.times[-1])), int(self.frames.layouts[-1])
+
+
+@dataclass(frozen=True)
+class EdgeRows:
+    """The samples beside the time of one device: those before it, or those after it."""
+
+    selection: Selection
+    rows: Sequence[DeviceRow]
+
+
+async def pages_between(
+    database: Database, wanted: Selection, most_values: int, within: timedelta | None
+) -> AsyncGenerator[FramePage | EdgeRows, None]:
+    """Yield the pages, with `within` between the samples that are at most so far before and after the time."""
+    rows = [] if within is None else await telemetry_raw.outside_rows(database, 0, wanted, within)
+    if before := [row for row in rows if row.time < wanted.begin]:
+        yield EdgeRows(wanted, before)
+    async with aclosing(pages(database, wanted, most_values)) as found:
+        async for page in found:
+            yield page
+    if after := [row for row in rows if row.time >= wanted.end]:
+        yield EdgeRows(wanted, after)
 
 
 async def pages(

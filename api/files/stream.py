@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from datetime import timedelta
+from typing import TypeAlias
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
@@ -14,7 +16,7 @@ from api.access.guard import still_authorized
 from api.database import Database
 from api.files.columns import TableColumns
 from api.files.formats import MEDIA_TYPES, WRITERS, ByteSink
-from api.files.pages import FramePage, pages
+from api.files.pages import EdgeRows, FramePage, pages_between
 from api.files.table import batches
 from api.http import exports
 from api.queries.selection import Selection
@@ -24,6 +26,9 @@ LOOK_S = 0.2
 """Interval of looks whether the client still waits for the first page."""
 PAGE_VALUES = 100_000
 """Values of a page: they bound the memory, and how long making one delays other requests (5 ms)."""
+
+
+Page: TypeAlias = FramePage | EdgeRows
 
 
 class Chunks(ByteSink):
@@ -46,13 +51,16 @@ async def table_stream(
     selections: Sequence[Selection],
     of: TableColumns,
     described: tuple[FileFormat, bytes],
+    *,
+    within: timedelta | None,
 ) -> StreamingResponse:
-    """The whole table, in a format and with facts for its metadata. The first page is awaited here, so that its errors
+    """The whole table, in a format and with facts for its metadata, with `within` also the samples beside the time that
+    are at most so far from it. The first page is awaited here, so that its errors
     can still be told; an error further on breaks the answer off without its final chunk, which HTTP clients report."""
     format_, facts = described
     sink = Chunks()
     writer = WRITERS[format_](sink, of, facts)
-    found = _all(database, selections)
+    found = _all(database, selections, within)
     first = await _first(request, found)
     await exports.note(request)
 
@@ -74,7 +82,7 @@ async def table_stream(
     return StreamingResponse(body(), headers=headers, media_type=MEDIA_TYPES[format_])
 
 
-async def _first(request: Request, found: AsyncGenerator[FramePage, None]) -> FramePage | None:
+async def _first(request: Request, found: AsyncGenerator[Page, None]) -> Page | None:
     """The first page, if there is one. Raises ClientDisconnect, and leaves no statement, when nobody waits any more."""
     page = asyncio.ensure_future(anext(found, None))
     try:
@@ -89,8 +97,10 @@ async def _first(request: Request, found: AsyncGenerator[FramePage, None]) -> Fr
             await asyncio.wait({page})
 
 
-async def _all(database: Database, selections: Sequence[Selection]) -> AsyncGenerator[FramePage, None]:
+async def _all(
+    database: Database, selections: Sequence[Selection], within: timedelta | None
+) -> AsyncGenerator[Page, None]:
     for one in selections:
-        async with aclosing(pages(database, one, PAGE_VALUES)) as found:
+        async with aclosing(pages_between(database, one, PAGE_VALUES, within)) as found:
             async for page in found:
                 yield page

@@ -10,7 +10,9 @@ import pyarrow as pa
 
 from api.files.columns import TYPES, TableColumns, key
 from api.files.copied import NOT_SENT, RowGroup
-from api.files.pages import FramePage
+from api.files.pages import EdgeRows, FramePage
+from api.queries.selection import Selection
+from schema.times import microseconds
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -21,6 +23,8 @@ Shorts = npt.NDArray[np.int16]
 class ChannelBlock:
     """The wanted samples of one page: arrays of (channels of the device, frames)."""
 
+    times: npt.NDArray[np.int64]
+    """Microseconds since 1970, of the frames."""
     values: Floats
     """NaN where there is none."""
     qualities: Shorts | None
@@ -29,11 +33,11 @@ class ChannelBlock:
     """Where there is a sample."""
 
 
-def batches(page: FramePage, of: TableColumns) -> list[pa.RecordBatch]:
+def batches(page: FramePage | EdgeRows, of: TableColumns) -> list[pa.RecordBatch]:
     """The rows of a page, as one batch or none: a frame without a wanted sample is left out."""
-    block = _block(page)
+    block = _block(page) if isinstance(page, FramePage) else _edge(page)
     schema = of.schema(b"")
-    arrays = _long(page, block, of) if of.shape == "long" else _wide(page, block, of)
+    arrays = (_long if of.shape == "long" else _wide)(page.selection, block, of)
     return [] if arrays is None else [pa.RecordBatch.from_arrays(arrays, schema=schema)]
 
 
@@ -49,7 +53,16 @@ def _block(page: FramePage) -> ChannelBlock:
             _leave_out_bad(page, group, values)
     _in_units(page, values, qualities)
     present: Bools = ~np.isnan(values) if qualities is None else qualities != NOT_SENT
-    return ChannelBlock(values, qualities, present)
+    return ChannelBlock(page.frames.times, values, qualities, present)
+
+
+def _edge(edge: EdgeRows) -> ChannelBlock:
+    """The samples beside the time, which have their units already."""
+    times = np.array([microseconds(row.time) for row in edge.rows], np.int64)
+    values = np.array([[np.nan if one is None else one for one in row.values] for row in edge.rows]).T
+    sent = [[NOT_SENT if one is None else one for one in row.qualities] for row in edge.rows]
+    qualities = np.array(sent, np.int16).T
+    return ChannelBlock(times, values, qualities if edge.selection.everything else None, qualities != NOT_SENT)
 
 
 def _in_units(page: FramePage, values: Floats, qualities: Shorts | None) -> None:
@@ -90,7 +103,7 @@ def _qualities(page: FramePage, values: Floats) -> Shorts:
     return good
 
 
-def _wide(page: FramePage, block: ChannelBlock, of: TableColumns) -> list[pa.Array] | None:
+def _wide(selection: Selection, block: ChannelBlock, of: TableColumns) -> list[pa.Array] | None:
     kept: Bools = np.asarray(block.present.any(axis=0))
     count = int(np.count_nonzero(kept))
     if not count:
@@ -98,11 +111,11 @@ def _wide(page: FramePage, block: ChannelBlock, of: TableColumns) -> list[pa.Arr
     if count < len(kept):
         chosen = np.flatnonzero(kept)
         qualities = None if block.qualities is None else block.qualities[:, chosen]
-        block = ChannelBlock(block.values[:, chosen], qualities, block.present[:, chosen])
-    places = {key(channel): number for number, channel in enumerate(page.selection.channels)}
-    found = [_times(page.frames.times[kept] if count < len(kept) else page.frames.times)]
+        block = ChannelBlock(block.times[chosen], block.values[:, chosen], qualities, block.present[:, chosen])
+    places = {key(channel): number for number, channel in enumerate(selection.channels)}
+    found = [_times(block.times)]
     if any(one.kind == "device" for one in of.columns):
-        found.append(_constant(of.devices, of.devices.index(page.selection.device.name), count))
+        found.append(_constant(of.devices, of.devices.index(selection.device.name), count))
     for name in of.channels:
         number = places.get(name)
         if number is None:
@@ -114,17 +127,17 @@ def _wide(page: FramePage, block: ChannelBlock, of: TableColumns) -> list[pa.Arr
     return found
 
 
-def _long(page: FramePage, block: ChannelBlock, of: TableColumns) -> list[pa.Array] | None:
+def _long(selection: Selection, block: ChannelBlock, of: TableColumns) -> list[pa.Array] | None:
     frames, channels = np.nonzero(block.present.T)
     count = len(frames)
     if not count:
         return None
-    found = [_times(page.frames.times[frames])]
+    found = [_times(block.times[frames])]
     if any(one.kind == "device" for one in of.columns):
-        found.append(_constant(of.devices, of.devices.index(page.selection.device.name), count))
+        found.append(_constant(of.devices, of.devices.index(selection.device.name), count))
     names = list(dict.fromkeys(name for name, _ in of.channels))
     units = list(dict.fromkeys(unit for _, unit in of.channels if unit is not None))
-    own = page.selection.channels
+    own = selection.channels
     of_names = np.array([names.index(one.name) for one in own], np.int32)[channels]
     of_units = np.array([-1 if one.unit is None else units.index(one.unit) for one in own], np.int32)[channels]
     values = block.values[channels, frames]
