@@ -58,6 +58,7 @@ async def table_stream(
     are at most so far from it. The first page is awaited here, so that its errors
     can still be told; an error further on breaks the answer off without its final chunk, which HTTP clients report."""
     format_, facts = described
+    exports.hold(request)
     sink = Chunks()
     writer = WRITERS[format_](sink, of, facts)
     found = _all(database, selections, within)
