@@ -13,6 +13,7 @@ from api.access.attempts import Attempts
 from api.access.guard import COOKIE, INSECURE_COOKIE, AccessServices
 from api.access.identity import Identities
 from api.access.passwords import Passwords
+from api.access.places import Places
 from api.database import Server
 from api.http.patience import Waiting
 from api.jobs.worker import Trials
@@ -51,6 +52,7 @@ class Services(AccessServices):
             attempts=Attempts(),
             hub=Hub(server, identities, most_live, settings.api_live_feeds),
             trials=Trials(settings),
+            streams=Places("streams of tables", max(1, settings.api_connections // 8), settings.api_streams),
         )
 
 

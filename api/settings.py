@@ -129,6 +129,13 @@ class ApiSettings(BaseSettings):
         description="most live feeds of one caller at a time; all callers together get 3/4 of the connections, one "
         "organization as many as are left for all others",
     )
+    api_streams: int = Field(
+        10,
+        ge=1,
+        le=65536,
+        description="most tables (CSV, Arrow, Parquet) of one caller that are streamed at a time; all callers together "
+        "get 1/8 of the connections, one organization as many as are left for all others",
+    )
     api_slow: float = Field(
         1, gt=0, le=3600, description="seconds from which on a request is logged as slow, with its times by part"
     )

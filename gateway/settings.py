@@ -53,6 +53,8 @@ class Timing:
     """Time for which the enrollment leaves the broker in a flood of requests."""
     sql_logins_s: float = 5.0
     """Interval of looks for transactions of logins for SQL that take too long."""
+    wide_views_s: float = 30.0
+    """Interval of looks whether there are new models and channels for the wide views of logins for SQL."""
     rules_s: float = 5.0
     """Interval of looks at alarm rules and devices that no notification has announced."""
     tick_s: float = 1.0

@@ -256,6 +256,7 @@ def test_the_numbers_of_what_organizations_share_are_those_of_the_code() -> None
     for said in (
         f"| the API's connections to the database | {pool} | an organization has seven",
         f"{ApiSettings.model_fields['api_live_feeds'].default} for each caller",
+        f"| an eighth of the API's connections | {ApiSettings.model_fields['api_streams'].default} for each caller",
         f"| {AT_ONCE} of healthy routes, {AT_ONCE_FAILING} of failing ones | {OF_ONE} and {OF_ONE_FAILING} for each",
         f"| processes that try alarm rules | {worker.MOST} | one for each",
         f"{default('max_layouts')} layouts and {default('max_channels')} channels for each device",

@@ -17,6 +17,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope as ConnectionScope
 
 from api.access.identity import Identities, Shown
+from api.access.places import Places
 from api.access.roles import Principal, Role, Scope
 from api.database import Database, Server
 from api.problems import CHALLENGE, Forbidden, NotFound, Unauthorized
@@ -52,6 +53,8 @@ class AccessServices:
     """The name of the session cookie."""
     origins: frozenset[str]
     """The origins of other pages that may ask with a session cookie."""
+    streams: Places
+    """For tables that are streamed while they are read."""
 
 
 def access_services(connection: HTTPConnection) -> AccessServices:

@@ -219,6 +219,8 @@ class Exchange:
                 problem = unexpected if isinstance(unexpected, ApiError) else ApiError(INTERNAL)
                 await observer.problem(scope, problem)(scope, receive, send)
         finally:
+            if "held" in scope:
+                scope["held"].close()
             observer.settle(scope)
             observer.record(self, time.perf_counter() - self._begun, error)
 

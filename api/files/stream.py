@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from datetime import timedelta
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
@@ -13,10 +14,10 @@ from starlette.requests import ClientDisconnect
 from api.access.guard import still_authorized
 from api.database import Database
 from api.files.columns import TableColumns
+from api.files.edges import blocks_between
 from api.files.formats import MEDIA_TYPES, WRITERS, ByteSink
 from api.files.table import batches
 from api.http import exports
-from api.queries.blocks import blocks
 from api.queries.frames import FrameBlock
 from api.queries.selection import Selection
 from api.shapes.exports import FileFormat
@@ -47,13 +48,17 @@ async def table_stream(
     selections: Sequence[Selection],
     of: TableColumns,
     described: tuple[FileFormat, bytes],
+    *,
+    within: timedelta | None,
 ) -> StreamingResponse:
-    """The whole table, in a format and with facts for its metadata. The first page is awaited here, so that its errors
-    can still be told; an error further on breaks the answer off without its final chunk, which HTTP clients report."""
+    """The whole table, in a format and with facts for its metadata, with `within` also the samples beside the time that
+    are at most so far from it. The first page is awaited here, so that its errors can still be told; an error further
+    on breaks the answer off without its final chunk, which HTTP clients report."""
     format_, facts = described
+    exports.hold(request)
     sink = Chunks()
     writer = WRITERS[format_](sink, of, facts)
-    found = _all(database, selections)
+    found = _all(database, selections, within)
     first = await _first(request, found)
     await exports.note(request)
 
@@ -90,8 +95,10 @@ async def _first(request: Request, found: AsyncGenerator[FrameBlock, None]) -> F
             await asyncio.wait({page})
 
 
-async def _all(database: Database, selections: Sequence[Selection]) -> AsyncGenerator[FrameBlock, None]:
+async def _all(
+    database: Database, selections: Sequence[Selection], within: timedelta | None
+) -> AsyncGenerator[FrameBlock, None]:
     for one in selections:
-        async with aclosing(blocks(database, one, PAGE_VALUES)) as found:
+        async with aclosing(blocks_between(database, one, PAGE_VALUES, within)) as found:
             async for page in found:
                 yield page

@@ -113,10 +113,12 @@ def csv_page(
 async def csv_stream(
     request: Request, header: Sequence[str], pages: AsyncIterator[Iterable[Sequence[Any]]]
 ) -> Response:
-    """All pages, one in memory at a time. The first is awaited here, so that its errors can still be told.
+    """All pages, one in memory at a time. The first is awaited here, so that its errors can still be told. Raises
+    TooMany, Busy where no place for a stream is left.
 
     An error further on breaks the answer off without its final chunk, which every HTTP client reports.
     """
+    exports.hold(request)
     first = await anext(pages, None) or ()
     await exports.note(request)
 

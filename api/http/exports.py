@@ -1,9 +1,11 @@
-"""Records in the audit trail who has copied all of something, as a stream of CSV or of JSON lines."""
+"""Tables that are streamed while they are read: each takes a place, and the audit trail says who has copied all of
+something."""
 
 from __future__ import annotations
 
 import json
 import re
+from contextlib import ExitStack
 
 from fastapi import Request
 
@@ -14,6 +16,12 @@ from api.access.roles import Principal
 BEGINS = re.compile(r"^/(api/v1|app/[^/]+)/")
 """What an address begins with, of the API or of a page."""
 NOTE = "select export_note($1, $2, $3)"
+
+
+def hold(request: Request) -> None:
+    """Take a place for a stream until the request has ended, however it ends. Raises TooMany, Busy."""
+    held = request.scope["held"] = ExitStack()
+    held.enter_context(access_services(request).streams.taken(request.scope["principal"]))
 
 
 async def note(request: Request) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
@@ -18,10 +17,11 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import structlog
 
 from api.access.identity import Identities
+from api.access.places import Places
 from api.access.roles import Principal
 from api.database import Database, Server
 from api.live.member import FeedMember
-from api.problems import ApiError, Busy, TooMany, Unavailable
+from api.problems import ApiError, Unavailable
 
 log = structlog.get_logger("api")
 
@@ -33,7 +33,6 @@ PATIENCE_S = 10.0
 """Seconds that one look may take."""
 LOOKS = 4
 """Looks at a time, of all feeds: each has a connection to the database."""
-ROOM_S = "5"
 
 M = TypeVar("M", bound=FeedMember)
 
@@ -49,9 +48,7 @@ class Hub:
         """Bounds concurrent checks of credentials: after a change of accounts all members are checked at once."""
         self._looks = asyncio.Semaphore(LOOKS)
         self._server = server
-        self._most, self._most_of_one = most, most_of_one
-        self._of_one: Counter[str] = Counter()
-        self._of_organization: Counter[int] = Counter()
+        self._places = Places("live feeds", most, most_of_one)
         self._feeds: dict[tuple[type[Feed[Any]], int], Feed[Any]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -98,32 +95,14 @@ class Hub:
         assert whose.organization_id is not None
         if self._closing:
             raise Unavailable("the service stops: connect again")
-        if self._of_one[whose.who] >= self._most_of_one:
-            raise TooMany(
-                f"you have {self._most_of_one} live feeds open already, which is all: close one",
-                headers={"Retry-After": ROOM_S},
-            )
-        left = self._most - self._of_one.total()
-        if left <= 0:
-            raise Busy("too many live feeds are open: try again later", headers={"Retry-After": ROOM_S})
-        if (taken := self._of_organization[whose.organization_id]) >= left:
-            raise TooMany(
-                f"your organization has {taken} live feeds open, and no more are left for all others: close one",
-                headers={"Retry-After": ROOM_S},
-            )
-        self._of_one[whose.who] += 1
-        self._of_organization[whose.organization_id] += 1
-        feed = self._feed(kind, whose.organization_id)
-        feed.join(member)
-        try:
-            await member.admitted
-            yield member
-        finally:
-            feed.leave(member)
-            self._of_one[whose.who] -= 1
-            self._of_organization[whose.organization_id] -= 1
-            for counted in (self._of_one, self._of_organization):
-                counted += Counter()  # forgets those who have none
+        with self._places.taken(whose):
+            feed = self._feed(kind, whose.organization_id)
+            feed.join(member)
+            try:
+                await member.admitted
+                yield member
+            finally:
+                feed.leave(member)
 
     def _feed(self, kind: type[Feed[M]], organization_id: int) -> Feed[M]:
         feed: Feed[M] | None = self._feeds.get((kind, organization_id))

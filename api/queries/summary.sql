@@ -10,12 +10,16 @@ select a.priority, count(*) filter (where a.state <> 'normal') as standing,
  group by a.priority;
 
 -- name: frames
--- Frames since $1, at most $2 of a device: by their key.
+-- Frames that devices have sent since $1, at most $3 of a device: by their key. Those from files are none of them.
 select coalesce(sum(f.frames), 0)::bigint as frames
   from devices d
  cross join lateral (
        select count(*) as frames
-         from (select from frames f where f.device_id = d.device_id and f.time > $1 and f.time <= $2 limit $3) f) f;
+         from (select from frames f
+                where f.device_id = d.device_id and f.time > $1 and f.time <= $2
+                  and not exists (select from imported_devices i
+                                   where i.device_id = d.device_id and i.received_at = f.received_at)
+                limit $3) f) f;
 
 -- name: delivery
 -- Of the newest boot of each device: frames by their numbers, up to the greatest that has arrived or was given up.

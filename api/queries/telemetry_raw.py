@@ -68,7 +68,7 @@ async def page(
         ends = len(found) <= left
         outside: list[DeviceRow] = []
         if wish.within is not None and (begins or ends):
-            outside = await _outside(database, number, one, wish.within)
+            outside = await outside_rows(database, number, one, wish.within)
         if begins:
             rows += [row for row in outside if row.time < one.begin]
         if not ends:
@@ -96,7 +96,7 @@ async def pages(database: Database, selections: Sequence[Selection], wish: RawWi
             return
 
 
-async def _outside(database: Database, number: int, wanted: Selection, within: timedelta) -> list[DeviceRow]:
+async def outside_rows(database: Database, number: int, wanted: Selection, within: timedelta) -> list[DeviceRow]:
     """Return rows, in the order of time, with the sample of each channel before the time and the one after it."""
     found: dict[datetime, dict[int, Sample]] = {}
     for place, channel in enumerate(wanted.channels):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -13,12 +13,14 @@ from uuid import UUID
 import msgspec
 from fastapi import Query, Request, Response
 from fastapi.responses import FileResponse
+from pydantic import BaseModel
 
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.database import Database
 from api.files import columns as table_columns
 from api.files import manifest as manifests
+from api.files.columns import TableColumns
 from api.files.formats import MEDIA_TYPES
 from api.files.stream import table_stream
 from api.http import answers, description
@@ -42,6 +44,7 @@ BYTES_A_VALUE: dict[FileFormat, float] = {"arrow": 8.1, "parquet": 3, "csv": 8}
 """Roughly, of a value as sensors give it."""
 RANGE = re.compile(r"bytes=(\d{1,18}-(\d{1,18})?|-\d{1,18})")
 STREAMED: dict[FileFormat, str] = {"arrow": "Arrow's stream format", "parquet": "Parquet"}
+BY_BODY = "The parameters are the fields of the body."
 BINARY = {"schema": {"type": "string", "format": "binary"}, "example": "the bytes of the file"}
 
 
@@ -164,16 +167,21 @@ def _directory(app: App) -> Path:
     return app.settings.jobs_dir
 
 
-def _streams(path: str, summary: str) -> Callable[[Endpoint], Endpoint]:
-    """Register a route twice, by the end of its address: `.arrow` and `.parquet`."""
+def _streams(path: str, summary: str, body: type[BaseModel] | None = None) -> Callable[[Endpoint], Endpoint]:
+    """Register a route twice, by the end of its address: `.arrow` and `.parquet`. With `body`, for POST."""
 
     def register(endpoint: Endpoint) -> Endpoint:
         for format_, title in STREAMED.items():
             answer: Responses = {
                 200: {"description": "The whole table, as it is read", "content": {MEDIA_TYPES[format_]: BINARY}}
             }
-            responses = description.DEVICE | answer
-            router.get(f"{path}.{format_}", summary=f"{summary} as {title}", responses=responses)(endpoint)
+            said: dict[str, Any] = {"summary": f"{summary} as {title}", "responses": description.DEVICE | answer}
+            if body is None:
+                router.get(f"{path}.{format_}", **said)(endpoint)
+            else:
+                said |= {"summary": f"{said['summary']}; for long lists", "openapi_extra": described(body)}
+                said["responses"] |= description.TOO_LARGE
+                router.post(f"{path}.{format_}", description=BY_BODY, **said)(endpoint)
         return endpoint
 
     return register
@@ -183,21 +191,46 @@ def _streams(path: str, summary: str) -> Callable[[Endpoint], Endpoint]:
 async def of_device(
     request: Request, database: Db, device: DeviceName, asked: Annotated[shapes.TableParameters, Query()]
 ) -> Response:
-    return await _streamed(request, database, asked.selection(device), asked.shape, with_device=False)
+    selected = await resolve(database, asked.selection(device))
+    of = table_columns.columns(selected.selections, asked.shape, with_device=False)
+    return await _streamed(request, database, selected, of, (_given(request), None))
 
 
 @_streams("/telemetry", "Samples of one or many devices")
 async def of_many(request: Request, database: Db, asked: Annotated[shapes.ManyTableParameters, Query()]) -> Response:
-    return await _streamed(request, database, asked, asked.shape, with_device=True)
+    return await _many(request, database, asked, _given(request))
+
+
+@_streams("/telemetry", "Samples of one or many devices", shapes.ManyTableParameters)
+async def of_many_by_body(request: Request, database: Db) -> Response:
+    asked = await order(request, shapes.ManyTableParameters)
+    return await _many(
+        request, database, asked, asked.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+    )
+
+
+async def _many(
+    request: Request, database: Database, asked: shapes.ManyTableParameters, given: dict[str, Any]
+) -> Response:
+    selected = await resolve(database, asked)
+    of = table_columns.columns(selected.selections, asked.shape, with_device=True)
+    return await _streamed(request, database, selected, of, (given, asked.within))
+
+
+def _given(request: Request) -> dict[str, Any]:
+    """The parameters as they were given."""
+    given = request.query_params
+    return {name: said if len(said := given.getlist(name)) > 1 else said[0] for name in given} | request.path_params
 
 
 async def _streamed(
-    request: Request, database: Database, asked: Any, shape: shapes.TableShape, *, with_device: bool
+    request: Request,
+    database: Database,
+    selected: Selected,
+    of: TableColumns,
+    asked: tuple[dict[str, Any], timedelta | None],
 ) -> Response:
+    """The table; `asked`: the request as the manifest says it, and how far from the time samples are wanted."""
     format_: FileFormat = "parquet" if request.url.path.endswith(".parquet") else "arrow"
-    selected: Selected = await resolve(database, asked)
-    of = table_columns.columns(selected.selections, shape, with_device=with_device)
-    given = request.query_params
-    request_ = {name: said if len(said := given.getlist(name)) > 1 else said[0] for name in given} | request.path_params
-    facts = manifests.manifest(request_, selected, of, format_, datetime.now(UTC))
-    return await table_stream(request, database, selected.selections, of, (format_, msgspec.json.encode(facts)))
+    facts = msgspec.json.encode(manifests.manifest(asked[0], selected, of, format_, datetime.now(UTC)))
+    return await table_stream(request, database, selected.selections, of, (format_, facts), within=asked[1])

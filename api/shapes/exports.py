@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
 from api.http.bodies import body_config
 from api.http.description import Answer, about, example
-from api.http.parameters import ByAddress, Instant, Quality, StrictParameters, UnitsAsked
+from api.http.parameters import ByAddress, Duration, Instant, Quality, StrictParameters, UnitsAsked
 from api.shapes.devices import MOST_TAGS
 from api.shapes.selection import PHASE_EXAMPLES, Name, SelectionParameters
 
@@ -94,7 +95,20 @@ class TableParameters(StrictParameters):
 class ManyTableParameters(ByAddress, SelectionParameters):
     """The samples of one or many devices that are streamed as a table."""
 
+    model_config = body_config(
+        device=["br-1", "br-2*"], channel=["ph", "feed_*_rate"], **{"from": "2026-11-01T00:00:00Z"}
+    )
+
     shape: Shape = "wide"
+    bounds: Literal["inside", "outside"] = Field(
+        "inside", description="outside adds of each channel the sample before the range and the one after it"
+    )
+    max_age: Duration = Field(timedelta(hours=1), description="bounds=outside: how far outside a sample may be")
+
+    @property
+    def within(self) -> timedelta | None:
+        """How far from the time samples are wanted, if they are."""
+        return self.max_age if self.bounds == "outside" else None
 
 
 class EstimateAnswer(Answer):

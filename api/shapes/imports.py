@@ -42,6 +42,7 @@ class ImportParameters(ReasonParameter):
     device: Short | None = Field(None, description="the device; {vessel} stands for the vessel in a heading")
     device_column: Short | None = Field(None, description="the column that names devices")
     time_column: Short | None = Field(None, description="the column of times; else it is found out")
+    date_column: Short | None = Field(None, description="the column of dates, if these stand apart from the times")
     time_form: Short | None = Field(None, description="how times are written, such as %m/%d/%Y %H:%M")
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] | None = Field(
         None, description="between cells; else it is found out"

@@ -47,6 +47,9 @@ def main(
     ] = None,
     device_column: Annotated[str | None, typer.Option(metavar="HEADING", help="the column that names devices")] = None,
     time_column: Annotated[str | None, typer.Option(metavar="HEADING", help="the column of times")] = None,
+    date_column: Annotated[
+        str | None, typer.Option(metavar="HEADING", help="the column of dates, if these stand apart from the times")
+    ] = None,
     time_form: Annotated[
         str | None, typer.Option(metavar="FORM", help="how times are written, such as '%m/%d/%Y %H:%M'")
     ] = None,
@@ -73,6 +76,7 @@ def main(
         {
             "zone": zone,
             "time_column": time_column,
+            "date_column": date_column,
             "time_form": time_form,
             "device": device,
             "device_column": device_column,

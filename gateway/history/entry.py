@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack
 
 from gateway.history.dry_run import try_import
@@ -22,7 +23,7 @@ async def import_file(
     _, chunk_ms = await prepare(pool, settings)
     with ExitStack() as kept:
         try:
-            opened = open_import(request, kept)
+            opened = await asyncio.to_thread(open_import, request, kept)  # a large file must not hold up the beats
         except OSError as error:
             raise UnusableFile(f"the file cannot be read: {error.strerror or error}") from error
         if dry_run:

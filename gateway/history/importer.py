@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 
@@ -21,6 +22,7 @@ from gateway.history.errors import UnusableFile
 from gateway.history.files import opened_tables
 from gateway.history.ledger import ImportedFile, Ledger
 from gateway.history.local_times import Instants
+from gateway.history.long_tables import long_groups, long_times
 from gateway.history.mapping import FileMapping
 from gateway.history.recognize import ColumnPlan, TablePlan, recognize
 from gateway.history.refused import RefusedCells
@@ -59,6 +61,7 @@ class ImportRequest:
     who: str
     why: str
     create_devices: bool = False
+    job_id: UUID | None = None
 
 
 @dataclass
@@ -84,7 +87,11 @@ class OpenImport:
         """As many frames as if no row were empty."""
         found = 0
         for plan, times in zip(self.plans, self.times, strict=True):
-            vessels = 1 if plan.device is not None else len({column.device for column in plan.columns})
+            vessels = (
+                1
+                if plan.device is not None or plan.long is not None
+                else len({column.device for column in plan.columns})
+            )
             found += vessels * len(times.instants)
         return found
 
@@ -92,7 +99,11 @@ class OpenImport:
         """All frames of the file, in the order of its plan. They are counted in `devices`."""
         decimal = self.file.form.decimal or "."
         for plan, times in zip(self.plans, self.times, strict=True):
-            for group in frame_groups(plan, times, decimal, self.refusals):
+            if times.long is None:
+                groups = frame_groups(plan, times, decimal, self.refusals)
+            else:
+                groups = long_groups(plan, times.long)
+            for group in groups:
                 self.devices[group.device].count(group.times, group.samples)
                 yield units.converted(group)
 
@@ -133,7 +144,11 @@ def open_import(request: ImportRequest, kept: ExitStack) -> OpenImport:
     file = kept.enter_context(opened_tables(request.path, mapping.form))
     refusals = RefusedCells()
     plans = [recognize(table, mapping) for table in file.tables]
-    times = [table_times(plan, mapping, refusals) for plan in plans]
+    decimal = file.form.decimal or "."
+    times = [
+        table_times(plan, mapping, refusals) if plan.long is None else long_times(plan, mapping, decimal, refusals)
+        for plan in plans
+    ]
     devices: dict[str, DeviceReport] = {}
     for plan, of in zip(plans, times, strict=True):
         for name in of.devices or [str(column.device) for column in plan.columns if column.device is not None]:
@@ -185,7 +200,8 @@ class Importer:
         request, opened = self._opened.request, self._opened
         device_ids = await ensure_devices(self._pool, opened, create=request.create_devices)
         units = await opened.units(self._pool)
-        file = ImportedFile(request.organization_id, request.name, opened.sha256, opened.plan, request.who, request.why)
+        identity = request.organization_id, request.name, opened.sha256, opened.plan
+        file = ImportedFile(*identity, request.who, request.why, request.job_id)
         account = await retry_until_it_works({}, "begin an import", ledger.begin, self._pool, file, device_ids)
         await retry_until_it_works({}, "intern layouts", self._intake.know, opened.channels())
         outcome = await self._store(account, units, progress)
@@ -308,4 +324,5 @@ def _table(plan: TablePlan, times: TableTimes, units: FileUnits) -> TableReport:
         stored = one.unit if one.device is None else units.unit(one.device, one.channel)
         columns.append(ColumnReport(one.heading, one.device, one.channel, one.unit, stored))
     skipped = [SkippedReport(*one) for one in plan.skipped]
-    return TableReport(plan.table.name, len(times.instants), plan.table.headings[plan.time], columns, skipped)
+    shape = "wide" if plan.long is None else "long"
+    return TableReport(plan.table.name, len(times.instants), shape, plan.instant_headings, columns, skipped)

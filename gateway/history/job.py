@@ -12,6 +12,7 @@ from gateway.errors import LeadLost
 from gateway.history.entry import import_file
 from gateway.history.errors import UnusableFile
 from gateway.history.importer import ImportRequest
+from gateway.history.ledger import result_of
 from gateway.history.mapping import OPTIONS, FileMapping, changed, load_ready, parse_mapping
 from gateway.runtime.database import Pool, create_pool
 from gateway.settings import Settings
@@ -31,6 +32,9 @@ async def run(running: RunningJob) -> Mapping[str, Any]:
 
     try:
         async with create_pool(settings, purpose="import") as pool:
+            if (ended := await result_of(pool, running.job.job_id)) is not None:  # by a process killed right after that
+                progress(ended["frames"], ended["frames"])
+                return ended
             request = await _request(pool, running)
             dry_run = bool(running.job.request.get("dry_run"))
             report = await import_file(settings, pool, request, dry_run=dry_run, progress=progress)
@@ -48,6 +52,7 @@ async def _request(pool: Pool, running: RunningJob) -> ImportRequest:
     return ImportRequest(
         *(running.directory / UPLOAD, said["file"], mapping, organization, job.organization_id, job.who, said["why"]),
         create_devices=bool(said.get("create_devices")),
+        job_id=job.job_id,
     )
 
 

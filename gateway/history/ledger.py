@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 
@@ -19,11 +20,11 @@ from gateway.items import EPOCH, Item
 from gateway.runtime.database import Pool, PoolConnection
 
 TAKE_UP = """
-update imports set attempt = attempt + 1, pending = 0
+update imports set attempt = attempt + 1, pending = 0, job_id = $4
  where organization_id = $1 and sha256 = $2 and plan = $3 and finished_at is null
 returning import_id, attempt, position, received_at, committed, duplicate, quarantined, discarded"""
 BEGIN = """
-insert into imports (organization_id, sha256, plan, name, who) values ($1, $2, $3, $4, $5)
+insert into imports (organization_id, sha256, plan, job_id, name, who) values ($1, $2, $3, $4, $5, $6)
 returning import_id, attempt, position, received_at, committed, duplicate, quarantined, discarded"""
 DEVICES = """
 insert into imported_devices (device_id, received_at, import_id)
@@ -37,8 +38,11 @@ update imports
  where import_id = $1 and attempt = $2
 returning import_id"""
 FINISH = """
-update imports set finished_at = clock_timestamp(), result = $3 where import_id = $1 and attempt = $2
+update imports set finished_at = clock_timestamp(), result = $3
+ where import_id = $1 and attempt = $2 and finished_at is null
 returning import_id"""
+FINISHED = "select finished_at is not null from imports where import_id = $1 and attempt = $2"
+RESULT = "select result from imports where job_id = $1 and finished_at is not null"
 AUDIT = """
 insert into audit (organization_id, who, action, subject, new, why) values ($1, $2, $3, 'import/' || $4, $5, $6)"""
 COUNTS = "select committed, duplicate, quarantined, discarded from imports where import_id = $1"
@@ -55,6 +59,7 @@ class ImportedFile(NamedTuple):
     plan: bytes
     who: str
     why: str
+    job_id: UUID | None = None
 
 
 class FrameCounts(NamedTuple):
@@ -98,11 +103,13 @@ class Ledger:
         return FrameCounts(*await pool.fetchrow(COUNTS, self._import_id))
 
     async def finish(self, pool: Pool, report: ImportReport) -> None:
-        """End the import with this result. Raises LeadLost."""
+        """End the import with this result, also if it ended by a COMMIT that was not answered. Raises LeadLost."""
         said = msgspec.json.encode(report).decode()
         facts = {name: getattr(report, name) for name in AUDITED} | {"devices": [one.name for one in report.devices]}
         async with pool.acquire() as connection, connection.transaction():
             if await connection.fetchval(FINISH, self._import_id, self._attempt, said) is None:
+                if await connection.fetchval(FINISHED, self._import_id, self._attempt):
+                    return
                 raise LeadLost("another process has taken this import up")
             await _audit(connection, self._file, "import end", self._import_id, facts)
 
@@ -110,7 +117,7 @@ class Ledger:
 async def begin(pool: Pool, file: ImportedFile, device_ids: Sequence[int]) -> Ledger:
     """Begin the import of a file into these devices, or take it up again."""
     async with pool.acquire() as connection, connection.transaction():
-        key = file.organization_id, file.sha256, file.plan
+        key = file.organization_id, file.sha256, file.plan, file.job_id
         row = await connection.fetchrow(TAKE_UP, *key)
         if row is None:
             row = await connection.fetchrow(BEGIN, *key, file.name, file.who)
@@ -118,6 +125,12 @@ async def begin(pool: Pool, file: ImportedFile, device_ids: Sequence[int]) -> Le
             await _audit(connection, file, "import begin", row["import_id"], facts)
         await connection.execute(DEVICES, device_ids, row["received_at"], row["import_id"])
     return Ledger(file, row)
+
+
+async def result_of(pool: Pool, job_id: UUID) -> dict[str, Any] | None:
+    """The report of the import that this job has ended; None if it has not."""
+    found = await pool.fetchval(RESULT, job_id)
+    return None if found is None else msgspec.json.decode(found, type=dict[str, Any])
 
 
 async def _audit(

@@ -30,6 +30,7 @@ MOST_BYTES = 2**18
 OPTIONS = {
     "zone": "time.zone",
     "time_column": "time.column",
+    "date_column": "time.date",
     "time_form": "time.form",
     **{name: name for name in ("device", "device_column", "delimiter", "decimal", "encoding")},
 }
@@ -47,11 +48,23 @@ class ChannelColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TimeColumns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The column of times; its form as of strptime; the zone of local times."""
+    """The column of times, and that of dates if these stand apart; the form of both, with a blank between, as of
+    strptime; the zone of local times."""
 
     column: Text | None = None
+    date: Text | None = None
     form: Text | None = None
     zone: Text | None = None
+
+
+class LongColumns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The columns of a long table, which has a sample in each row: what its channel is called, its value, and perhaps
+    its unit and its quality."""
+
+    channel: Text
+    value: Text
+    unit: Text | None = None
+    quality: Text | None = None
 
 
 class FileMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
@@ -66,9 +79,10 @@ class FileMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
     device: Text | None = None
     """The name of the devices; {vessel} stands for the vessel in the heading."""
     device_column: Text | None = None
+    long: LongColumns | None = None
     headings: Annotated[list[Text], msgspec.Meta(max_length=20)] = []
     channels: dict[Text, str | ChannelColumn | None] = {}
-    """By the name in the heading (with its role); null: the column is ignored."""
+    """By the name in the heading (with its role), or in the rows of a long table; null: the column is ignored."""
     others: Literal["keep", "ignore"] = "keep"
     """What becomes of columns whose name is not in `channels`."""
 

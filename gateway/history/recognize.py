@@ -22,6 +22,15 @@ TIME_HEADINGS = (
     *("time", "timestamp", "datetime", "date time", "date/time", "date_time", "date", "_time"),
     *("zeit", "zeitstempel", "datum", "datum/zeit", "datum/uhrzeit"),
 )
+DATE_HEADINGS, CLOCK_HEADINGS = ("date", "datum"), ("time", "zeit", "uhrzeit")
+"""Headings of a date and of a time of day that stand apart."""
+LONG_HEADINGS = {
+    "channel": ("channel", "variable", "parameter", "tag", "signal", "_field", "kanal"),
+    "value": ("value", "_value", "wert", "messwert"),
+    "unit": ("unit", "einheit"),
+    "quality": ("quality", "qualität"),
+}
+"""Headings of a long table. The first two make it one."""
 DEVICE_HEADING = "device"
 QUALITY = ".quality"
 """The end of the heading of a column with the qualities of the column whose heading stands before it."""
@@ -54,6 +63,15 @@ class SkippedColumn(NamedTuple):
     reason: str
 
 
+class LongPlan(NamedTuple):
+    """The indices of the columns of a long table."""
+
+    channel: int
+    value: int
+    unit: int | None
+    quality: int | None
+
+
 class TablePlan(NamedTuple):
     """What the columns of a table stand for."""
 
@@ -63,19 +81,39 @@ class TablePlan(NamedTuple):
     device: int | None
     """The index of the column that names the devices."""
     columns: list[ColumnPlan]
+    """Of a long table, once its rows are read: a series each."""
     skipped: list[SkippedColumn]
+    date: int | None = None
+    """The index of the column of dates, if these stand apart from the times of day."""
+    long: LongPlan | None = None
+    """None: the table is wide."""
+
+    @property
+    def instant_columns(self) -> list[int]:
+        """The indices of the columns that make an instant."""
+        return [self.time] if self.date is None else [self.date, self.time]
+
+    @property
+    def instant_headings(self) -> str:
+        return " ".join(self.table.headings[n] for n in self.instant_columns)
 
 
 def recognize(table: FileTable, mapping: FileMapping) -> TablePlan:
     """Say what each column of the table stands for. Raises UnusableFile if that cannot be told."""
     headings = table.headings
-    time = _time_column(headings, mapping)
+    date, time = _time_columns(headings, mapping)
     device = _device_column(headings, mapping)
+    long = _long_columns(headings, mapping)
+    plan = TablePlan(table, time, device, [], [], date, long)
+    if long is not None:
+        known = {date, time, device, *long}
+        others = [heading for n, heading in enumerate(headings) if n not in known]
+        plan.skipped.extend(SkippedColumn(heading, "each row of the table is one sample") for heading in others)
+        return plan
     parts = _vessels(headings, mapping)
-    plan = TablePlan(table, time, device, [], [])
     taken: set[tuple[str | None, str]] = set()
     for n, heading in enumerate(headings):
-        if n in (time, device) or _is_quality(heading, headings):
+        if n in (date, time, device) or _is_quality(heading, headings):
             continue
         found = _column(n, parts[n], device is not None, mapping, headings)
         if isinstance(found, ColumnPlan) and (found.device, found.channel) in taken:
@@ -91,14 +129,49 @@ def recognize(table: FileTable, mapping: FileMapping) -> TablePlan:
     return plan
 
 
-def _time_column(headings: Sequence[str], mapping: FileMapping) -> int:
-    wanted = mapping.time.column
-    for name in (wanted,) if wanted else TIME_HEADINGS:
-        for n, heading in enumerate(headings):
-            if heading == name or (wanted is None and heading.lower() == name):
-                return n
-    said = f"there is no column {wanted!r}" if wanted else "no column is named as times are"
-    raise UnusableFile(f"{said}: name the column of times with --time-column, out of: {', '.join(headings[:20])}")
+def _time_columns(headings: Sequence[str], mapping: FileMapping) -> tuple[int | None, int]:
+    """The columns of dates, if these stand apart, and of times."""
+    wanted, date = mapping.time.column, mapping.time.date
+    if date is not None and date not in headings:
+        raise UnusableFile(f"there is no column {date!r} for the dates: {', '.join(headings[:20])}")
+    if wanted is None:
+        clock = _named(headings, CLOCK_HEADINGS)
+        apart = headings.index(date) if date else _named(headings, DATE_HEADINGS)
+        if clock is not None and apart is not None:
+            return apart, clock
+    time = _named(headings, TIME_HEADINGS) if wanted is None else headings.index(wanted) if wanted in headings else None
+    if time is None:
+        said = f"there is no column {wanted!r}" if wanted else "no column is named as times are"
+        raise UnusableFile(f"{said}: name the column of times with --time-column, out of: {', '.join(headings[:20])}")
+    return None if date is None else headings.index(date), time
+
+
+def _named(headings: Sequence[str], names: Sequence[str]) -> int | None:
+    """The first column with the first of these names that one has."""
+    found = [heading.lower() for heading in headings]
+    return next((found.index(name) for name in names if name in found), None)
+
+
+def _long_columns(headings: Sequence[str], mapping: FileMapping) -> LongPlan | None:
+    said = mapping.long
+    if said is not None:
+        optional = [None if name is None else _column_named(name, headings) for name in (said.unit, said.quality)]
+        return LongPlan(_column_named(said.channel, headings), _column_named(said.value, headings), *optional)
+    channel, value, unit, quality = (_named(headings, names) for names in LONG_HEADINGS.values())
+    if (
+        channel is None
+        or value is None
+        or mapping.headings
+        or {headings[channel], headings[value]} & {*mapping.channels}
+    ):
+        return None
+    return LongPlan(channel, value, unit, quality)
+
+
+def _column_named(name: str, headings: Sequence[str]) -> int:
+    if name not in headings:
+        raise UnusableFile(f"there is no column {name!r} for a long table: {', '.join(headings[:20])}")
+    return headings.index(name)
 
 
 def _device_column(headings: Sequence[str], mapping: FileMapping) -> int | None:

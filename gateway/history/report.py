@@ -32,7 +32,10 @@ class TableReport(msgspec.Struct, frozen=True):
 
     name: str
     rows: int
+    shape: str
+    """`wide`, or `long`: a sample in each row; then each channel of a device is one of the columns."""
     time_column: str
+    """Or that of dates and that of times, with a blank between."""
     columns: list[ColumnReport]
     skipped: list[SkippedReport]
 
@@ -95,7 +98,9 @@ def lines(report: ImportReport) -> list[str]:
     zone = f"times in {report.zone}" if report.zone else "times with a zone"
     said = [f"{report.file}: {', '.join([report.kind, *form, zone])}"]
     for table in report.tables:
-        said.append(f"table {table.name or 'of the file'}: {table.rows} rows, times in {table.time_column!r}")
+        said.append(
+            f"table {table.name or 'of the file'}: {table.rows} rows, {table.shape}, times in {table.time_column!r}"
+        )
         said += [f"  {_column(one)}" for one in table.columns]
         said += [f"  {one.heading!r} left out: {one.reason}" for one in table.skipped]
     for device in report.devices:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from gateway.history.errors import UnusableFile
 from gateway.history.local_times import NONE, Instants, zone_of
 from gateway.history.mapping import FileMapping
-from gateway.history.numbers import EMPTY, NO_VALUE, Cells, Decimal, numbers
+from gateway.history.numbers import EMPTY, NO_VALUE, Cells, Decimal, Refuse, numbers
 from gateway.history.recognize import ColumnPlan, TablePlan
 from gateway.history.refused import RefusedCells
 from gateway.history.tables import RowBatch
-from gateway.history.time_cells import TimeColumn, read_times, resolved
+from gateway.history.time_cells import TimeColumn, joined, read_times, resolved
 from gateway.items import NOT_SENT
 from schema.messages import BAD, GOOD
 
@@ -29,6 +29,18 @@ MOST_QUALITY = 32767
 """The greatest quality that a message may give."""
 
 
+class LongFrames(NamedTuple):
+    """The samples of a long table, by device, time and channel. All have the shape (samples,)."""
+
+    series: NDArray[np.int64]
+    """The index of the series in the columns of the plan."""
+    times: Instants
+    values: NDArray[np.float64]
+    states: NDArray[np.uint8]
+    """As of a cell: see numbers.Cells."""
+    quality: NDArray[np.int64]
+
+
 class TableTimes(NamedTuple):
     """When the rows of a table are, and of which device."""
 
@@ -38,6 +50,8 @@ class TableTimes(NamedTuple):
     """The devices that a column of the table names, in the order in which they come first."""
     clocks: NDArray[np.int64] | None
     """Shape (rows,): the index in `devices`, −1 for a row that names none; None: the table has no such column."""
+    long: LongFrames | None = None
+    """The samples of a long table."""
 
 
 class FrameGroup(NamedTuple):
@@ -75,8 +89,8 @@ class FrameGroup(NamedTuple):
 def table_times(plan: TablePlan, mapping: FileMapping, refusals: RefusedCells) -> TableTimes:
     """Read the times, and the devices if a column names them. Raises UnusableFile if a zone is missing."""
     zone: ZoneInfo | None = zone_of(mapping.time.zone) if mapping.time.zone else None
-    table, heading = plan.table, plan.table.headings[plan.time]
-    wanted = [plan.time] if plan.device is None else [plan.time, plan.device]
+    table, heading, apart = plan.table, plan.instant_headings, len(plan.instant_columns)
+    wanted = plan.instant_columns if plan.device is None else [*plan.instant_columns, plan.device]
     known: dict[str, int] = {}
     times, local, clocks = [], [], []
 
@@ -84,26 +98,34 @@ def table_times(plan: TablePlan, mapping: FileMapping, refusals: RefusedCells) -
         refusals.add(table.name, row, "", text, reason)
 
     for batch in table.batches(wanted, malformed):
-        refuse = _refuser(plan, heading, refusals, batch.first)
-        read = read_times(batch.columns[0], mapping.time.form, refuse)
+        refuse = refuser(plan, heading, refusals, batch.first)
+        read = plan_times(plan, batch, mapping, refuse)
         if batch.first + len(read.times) > MOST_ROWS:
             raise UnusableFile(f"the table has more than {MOST_ROWS} rows: split the file")
         times.append(read.times)
         local.append(read.local)
         if plan.device is not None:
-            clocks.append(_named(batch.columns[1], known))
+            clocks.append(named(batch.columns[apart], known))
             if len(known) > MOST_DEVICES:
                 raise UnusableFile(f"the column of devices names more than {MOST_DEVICES}: split the file")
     if not times:
         return TableTimes(np.empty(0, np.int64), [], None)
     whole = TimeColumn(np.concatenate(times), np.concatenate(local))
     of = np.concatenate(clocks) if clocks else None
-    instants = resolved(whole, zone, of, _refuser(plan, heading, refusals, 0))
+    instants = resolved(whole, zone, of, refuser(plan, heading, refusals, 0))
     return TableTimes(instants, list(known), of)
 
 
+def plan_times(plan: TablePlan, batch: RowBatch, mapping: FileMapping, refuse: Refuse) -> TimeColumn:
+    """The times of a batch whose first columns make them."""
+    form, cells = mapping.time.form, batch.columns[0]
+    if plan.date is not None:
+        cells = joined(cells, batch.columns[1], form)
+    return read_times(cells, form, refuse)
+
+
 def frame_groups(plan: TablePlan, times: TableTimes, decimal: Decimal, refusals: RefusedCells) -> Iterator[FrameGroup]:
-    """The frames of a table. A cell that is empty, or refused, is as if its channel had not been sent."""
+    """The frames of a wide table. A cell that is empty, or refused, is as if its channel had not been sent."""
     indices = [column.number for column in plan.columns]
     indices += [column.quality for column in plan.columns if column.quality is not None]
     wanted = sorted(set(indices))
@@ -114,7 +136,7 @@ def frame_groups(plan: TablePlan, times: TableTimes, decimal: Decimal, refusals:
         clocks = None if times.clocks is None else times.clocks[batch.first : end]
 
         def cells(number: int, batch: RowBatch = batch, columns: dict[int, Any] = columns) -> Cells:
-            refuse = _refuser(plan, plan.table.headings[number], refusals, batch.first)
+            refuse = refuser(plan, plan.table.headings[number], refusals, batch.first)
             return numbers(columns[number], decimal, refuse)
 
         read = [_column(column, cells) for column in plan.columns]
@@ -123,7 +145,7 @@ def frame_groups(plan: TablePlan, times: TableTimes, decimal: Decimal, refusals:
             rows = dated[(states[dated] != EMPTY).any(axis=1)]
             if len(rows):
                 values = np.column_stack([read[k][0].values for k in members])[rows]
-                quality = _qualities([read[k][1] for k in members], states[rows], rows)
+                quality = qualities([read[k][1] for k in members], states[rows], rows)
                 channels = tuple(plan.columns[k].channel for k in members)
                 units = tuple(plan.columns[k].unit for k in members)
                 yield FrameGroup(device, channels, instants[rows], values, quality, units)
@@ -132,7 +154,9 @@ def frame_groups(plan: TablePlan, times: TableTimes, decimal: Decimal, refusals:
 # -- columns
 
 
-def _refuser(plan: TablePlan, heading: str, refusals: RefusedCells, first: int) -> Callable[[int, str, str], None]:
+def refuser(plan: TablePlan, heading: str, refusals: RefusedCells, first: int) -> Refuse:
+    """Refuse cells of a column, by their indices in a batch that begins at the row `first`."""
+
     def refuse(n: int, text: str, reason: str) -> None:
         row = plan.table.row_number(first + n) if refusals.has_room else 0
         refusals.add(plan.table.name, row, heading, text, reason)
@@ -145,13 +169,17 @@ def _column(column: ColumnPlan, read: Callable[[int], Cells]) -> tuple[Cells, ND
     cells = read(column.number)
     if column.quality is None:
         return cells, None
-    said = read(column.quality)
+    return rated(cells, read(column.quality))
+
+
+def rated(cells: Cells, said: Cells) -> tuple[Cells, NDArray[np.int64]]:
+    """Cells and their qualities: an empty cell that is not good was sent without a value."""
     quality = np.where(np.isfinite(said.values), np.clip(said.values, GOOD, MOST_QUALITY), GOOD).astype(np.int64)
     states = np.where((cells.states == EMPTY) & (quality != GOOD), NO_VALUE, cells.states).astype(np.uint8)
     return Cells(cells.values, states), quality
 
 
-def _named(column: Any, known: dict[str, int]) -> NDArray[np.int64]:
+def named(column: Any, known: dict[str, int]) -> NDArray[np.int64]:
     """The index in `known` of the device that each cell names; new ones are added. −1: the cell is empty."""
     names = [None if name is None else str(name).strip() for name in column.to_pylist()]
     return np.array([known.setdefault(name, len(known)) if name else -1 for name in names], np.int64)
@@ -176,7 +204,7 @@ def _of_devices(
         yield device, members, np.flatnonzero(dated)
 
 
-def _qualities(
+def qualities(
     given: list[NDArray[np.int64] | None], states: NDArray[np.uint8], rows: NDArray[np.intp]
 ) -> NDArray[np.int64] | None:
     """The qualities of `rows`, whose cells have `states`; None if all are good."""

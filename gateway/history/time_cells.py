@@ -53,6 +53,39 @@ def read_times(column: Any, form: str | None, refuse: Refuse) -> TimeColumn:
     return _at_once(text, form) or _one_by_one(text, form, refuse)
 
 
+def joined(dates: Any, clocks: Any, form: str | None) -> Any:
+    """The cells of two Arrow arrays, dates and times of day, as text, for `read_times`. A cell of `clocks` that is no
+    time of day stands for itself: some files have a whole time beside the date."""
+    import pyarrow as pa  # noqa: PLC0415 - see numbers.arrow
+
+    compute = arrow()
+    if pa.types.is_timestamp(clocks.type):
+        return clocks
+    days, hours = _text(dates), _text(clocks)
+    if form is None:
+        days = compute.replace_substring_regex(days, r"[ T]0?0:00(:00)?([.,]0+)?$", "")
+        hours = compute.replace_substring_regex(hours, r"^([0-9]):", r"0\1:")
+        apart = compute.match_substring_regex(hours, r"^[0-9]{2}:")
+        return compute.if_else(apart, compute.binary_join_element_wise(days, hours, " "), hours)
+    return compute.binary_join_element_wise(days, hours, " ")
+
+
+def _text(column: Any) -> Any:
+    """The cells as text without blanks at the ends, of dates without a time of day; null for an empty one."""
+    import pyarrow as pa  # noqa: PLC0415 - see numbers.arrow
+
+    compute = arrow()
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_timestamp(column.type):
+        column = compute.cast(column, pa.date32(), safe=False)
+    try:
+        text = compute.utf8_trim_whitespace(compute.cast(column, pa.string()))
+    except pa.ArrowNotImplementedError as error:
+        raise UnusableFile(f"a column of dates or times has the type {column.type}, of which none are read") from error
+    return compute.if_else(compute.equal(compute.utf8_length(text), 0), None, text)
+
+
 def resolved(column: TimeColumn, zone: ZoneInfo | None, clocks: NDArray[np.int64] | None, refuse: Refuse) -> Instants:
     """The instants of the column, shape (n,). `clocks`, shape (n,), says which rows are of the same clock (None: all).
     Local times that the clock skips are told to `refuse`. Raises UnusableFile if a zone is needed and none given."""

@@ -16,6 +16,7 @@ from gateway.intake.rejects import reject_item
 from gateway.items import DeviceEvent, Frame, Item, LostFrames, Reject, StatusChange, by_type, moment
 from gateway.receipts.streams import add_lost
 from gateway.runtime.database import Pool, PoolConnection
+from gateway.settings import IMPORT
 from gateway.storage import encode, late
 from gateway.storage.command_results import store_command_results
 from gateway.storage.conflict import probe_conflicting, store_conflicting
@@ -26,6 +27,9 @@ log = structlog.get_logger()
 
 STATEMENT_BYTES = 2**24
 """Bytes of payloads in one statement, roughly: PostgreSQL always drops a connection that sends a message of 1 GB."""
+WROTE_LAST = """
+select exists (select from intake_totals where cell = $1 and xmin = $2::text::xid8::xid)
+    or $1 = $3 and exists (select from imports where finished_at is null and xmin = $2::text::xid8::xid)"""
 KEEP: Keep = Quota().keep
 """Stores rejects, unless a caller gives another function."""
 
@@ -106,7 +110,8 @@ async def committed(pool: Pool, cell: str, transaction_id: int) -> bool | None:
     """Whether a transaction of the cell, of which COMMIT was sent, has committed; None while it is in progress.
 
     The id alone does not tell: a server that crashed, or took over, gives ids again whose transactions were not on its
-    disk. The row of totals, into which every batch counts itself, tells which transaction wrote it.
+    disk. The row of totals, into which every batch counts itself, tells which transaction wrote it; where several
+    imports share that row, the row of the import does.
     """
     try:
         status = await pool.fetchval("select pg_xact_status($1::text::xid8)", str(transaction_id))
@@ -116,9 +121,10 @@ async def committed(pool: Pool, cell: str, transaction_id: int) -> bool | None:
         return None
     return bool(
         await pool.fetchval(
-            "select exists (select from intake_totals where cell = $1 and xmin = $2::text::xid8::xid)",
+            WROTE_LAST,
             cell,
             str(transaction_id),
+            IMPORT,
         )
     )
 

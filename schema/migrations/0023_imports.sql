@@ -11,6 +11,7 @@ create table imports (
     sha256          bytea       not null,
     plan            bytea       not null,
     who             text        not null,
+    job_id          uuid,
     received_at     timestamptz not null default clock_timestamp() unique,
     attempt         integer     not null default 1,
     position        bigint      not null default 0,
@@ -27,6 +28,7 @@ create unique index imports_open on imports (organization_id, sha256, plan) wher
 
 comment on column imports.sha256 is 'of the file';
 comment on column imports.plan is 'of the mapping and the version of the reader: under the same plan the file has the same frames in the same order';
+comment on column imports.job_id is 'the job that took the import up last; null: a command';
 comment on column imports.attempt is 'the process that took the import up last has this number: earlier ones store nothing any more';
 comment on column imports.position is 'frames of the file that are settled, in the order in which the plan gives them';
 comment on column imports.pending is 'items settled of the batch that begins at position';
@@ -43,7 +45,16 @@ create function is_imported(device_id_ integer, received_at_ timestamptz) return
     select exists (select from imported_devices i where i.device_id = device_id_ and i.received_at = received_at_)
 $$;
 
+-- For the API, whose role cannot ask is_imported.
+create view api.imported_devices as
+select i.device_id, i.received_at
+  from public.imported_devices i join public.devices d using (device_id)
+ where d.organization_id = (select api.organization());
+
+grant select on api.imported_devices to biogate_api;
+
 -- migrate: rollback
 
+drop view api.imported_devices;
 drop function is_imported;
 drop table imported_devices, imports;

@@ -90,6 +90,29 @@ begin
     return made;
 end $$;
 
+-- For the leading gateway: makes the wide views if what they are made of has changed since the caller was told `seen`, and
+-- returns what to say next time, and how many views have changed. Only a view that changes is locked, for those who read it;
+-- while one of them reads for longer than a second, it raises lock_not_available, and is asked again later.
+create function wide_views_follow(seen text, out state text, out changed integer)
+language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '1s' as $$
+begin
+    changed := 0;
+    state := (select count(*) from device_layouts) || ' ' || (select count(*) from channel_units)
+        || ' ' || coalesce((select md5(string_agg(device_id || ' ' || organization_id || ' ' || coalesce(model, ''), ','
+                                                  order by device_id))
+                              from devices), '');
+    if state is distinct from seen then
+        if pg_try_advisory_xact_lock(1785684852) then  -- other gateways do the same
+            changed := wide_views_make();
+        else
+            state := seen;
+        end if;
+    end if;
+end $$;
+
+revoke all on function wide_views_follow from public;
+grant execute on function wide_views_follow to biogate_gateway;
+
 -- migrate: rollback
 
 do $$
@@ -101,7 +124,7 @@ begin
     end loop;
 end $$;
 
-drop function wide_views_make, wide_column_name, wide_view_name;
+drop function wide_views_follow, wide_views_make, wide_column_name, wide_view_name;
 drop view org.devices;
 
 create view org.devices with (security_barrier) as

@@ -62,6 +62,19 @@ class Plant:
             records=[(time, device, layout, time, values, quality) for time, values, quality in rows],
         )
 
+    async def imported(self, device: int, layout: int, moments: Sequence[datetime]) -> None:
+        """Frames of one value from a file, as an import stores them."""
+        received_at = await self.sql.fetchval(
+            """with made as (insert into imports (organization_id, name, sha256, plan, who, finished_at)
+                             select organization_id, 'a.csv', '', '', 'eva', now() from devices where device_id = $1
+                             returning import_id, received_at)
+               insert into imported_devices select $1, received_at, import_id from made returning received_at""",
+            device,
+        )
+        rows = [(time, device, layout, received_at, [1.0]) for time in moments]
+        columns = ["time", "device_id", "layout_id", "received_at", "values"]
+        await self.sql.copy_records_to_table("frames", columns=columns, records=rows)
+
     async def status(self, device: int, boot: int, time: datetime, online: bool, firmware: str | None = None) -> None:
         await self.sql.execute(
             "insert into statuses values ($1, $2, $3, $4, $3, 0, $5)", device, boot, time, online, firmware

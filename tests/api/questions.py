@@ -119,6 +119,10 @@ QUESTIONS: dict[str, Question] = {
         f"GET /api/v1/telemetry.{format_}": Question(TELEMETRY, query=lambda t: {"device": t.known["device"]})
         for format_ in ("arrow", "parquet")
     },
+    **{
+        f"POST /api/v1/telemetry.{format_}": Question(TELEMETRY, lambda t: {"device": [t.known["device"]]})
+        for format_ in ("arrow", "parquet")
+    },
     # jobs
     "POST /api/v1/exports": Question(TELEMETRY, lambda t: {"device": [t.known["device"]]}),
     "POST /api/v1/exports/estimate": Question(TELEMETRY, lambda t: {"device": [t.known["device"]]}),

@@ -140,6 +140,7 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
     it.objects["channel"] = channel
     it.known |= {"device": device, "channel": channel, "idempotency": idempotency}
     await _jobs(sql, it)
+    await plant.imported(device_id, layout, [at(-300)])
 
 
 async def _jobs(sql: asyncpg.Connection, it: Tenant) -> None:

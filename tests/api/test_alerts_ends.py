@@ -140,7 +140,7 @@ async def test_who_says_something_or_wants_too_many_is_sent_away(
             async with opened(address, listener) as three:  # there is room again
                 await first(three)
         async with asyncio.timeout(ENOUGH_S):
-            while app.state.services.hub._feeds or app.state.services.hub._of_one:
+            while app.state.services.hub._feeds or app.state.services.hub._places._of_one:
                 await asyncio.sleep(0.01)
 
 
@@ -171,10 +171,10 @@ async def test_an_organization_never_takes_more_feeds_than_it_leaves_for_others(
         assert "your organization has 3 live feeds open" in await refused("north")  # one was taken
         await listen("south")
         assert "your organization has 2 live feeds open" in await refused("south")
-        assert app.state.services.hub._of_one.total() == 11
+        assert app.state.services.hub._places._of_one.total() == 11
         await listeners.aclose()
         async with asyncio.timeout(ENOUGH_S):
-            while app.state.services.hub._of_organization:
+            while app.state.services.hub._places._of_organization:
                 await asyncio.sleep(0.01)
         for _ in range(3):  # there is room again
             await listen("south")

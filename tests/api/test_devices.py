@@ -295,6 +295,21 @@ async def test_completeness_counts_the_numbers_of_each_boot_in_the_last_hour(pla
     assert await complete("extreme") == (2**53, 2, 2**53 - 2, 0)
 
 
+async def test_frames_from_a_file_are_none_that_the_device_has_sent(plant: Plant, operator: Operator) -> None:
+    device, now = await plant.device("br-1"), datetime.now(UTC)
+    layout = await plant.layout(device, "ph")
+    await plant.imported(device, layout, [now - SECOND * n for n in range(1, 11)])
+    found = await operator.get("/devices/br-1/status", "Status")
+    assert [found[name] for name in ("last_frame_at", "last_seen", "lag_ms", "age_ms")] == [None] * 4
+    assert found["completeness"]["stored"] == 0
+    await numbered(plant, device, layout, None, [None] * 3, now - 20 * SECOND)
+    found = await operator.get("/devices/br-1/status", "Status")
+    assert datetime.fromisoformat(found["last_frame_at"]) == now - 20 * SECOND
+    assert datetime.fromisoformat(found["last_seen"]) == now - 20 * SECOND + SECOND / 4
+    assert (found["lag_ms"], found["completeness"]["stored"]) == (250.0, 3)
+    assert (await operator.get("/summary"))["frames_per_second"] == 0.05
+
+
 async def test_an_hour_at_1_hz_is_counted_in_milliseconds(plant: Plant, operator: Operator) -> None:
     now = datetime.now(UTC)
     device = await plant.device("br-1")

@@ -221,6 +221,63 @@ async def test_a_stream_is_the_same_table_with_its_facts_in_its_metadata(
     )
 
 
+@pytest.mark.parametrize("quality", ["good", "all"])
+@pytest.mark.parametrize("end", ["arrow", "parquet"])
+async def test_a_stream_with_bounds_outside_has_the_rows_that_json_has(
+    plant: Plant, client: httpx2.AsyncClient, tmp_path: Path, end: FileFormat, quality: str
+) -> None:
+    await filled(plant)
+    asked = {"device": "*", "from": text(100), "to": text(130), "bounds": "outside", "quality": quality}
+    for max_age in ("1h", "2s"):
+        given = asked | {"max_age": max_age}
+        json_ = (await client.get("/api/v1/telemetry", params=given | {"limit": "2000"})).json()
+        assert json_["next"] is None
+        stream = await client.get(f"/api/v1/telemetry.{end}", params=given)
+        rows = table(stream.content, end, "polars", tmp_path)
+        channels = [one["channel"] for one in json_["columns"]]
+        times = [time for _, time, *_ in json_["rows"]]
+        assert (min(times) < text(100), max(times) >= text(130)) == (True, True)
+        found = [[row["device"], row["time"], *(row[title(name, quality)] for name in channels)] for row in rows]
+        assert found == [[device, datetime.fromisoformat(time), *cells] for device, time, *cells in json_["rows"]]
+        if quality == "all":
+            assert [[row[f"{name}.quality"] for name in channels] for row in rows] == json_["qualities"]
+        long_ = await client.get(f"/api/v1/telemetry.{end}", params=given | {"shape": "long"})
+        cells = json_["qualities"] or [row[2:] for row in json_["rows"]]
+        count = sum(cell is not None for row in cells for cell in row)
+        assert len(table(long_.content, end, "polars", tmp_path)) == count
+    inside = await client.get(f"/api/v1/telemetry.{end}", params=asked | {"bounds": "inside"})
+    assert len(table(inside.content, end, "polars", tmp_path)) < len(rows)
+
+
+def title(channel: str, quality: str) -> str:
+    """The title of the column of a channel: some are called as other columns."""
+    return f"{channel} (2)" if channel == "time" or (channel, quality) == ("ph.quality", "all") else channel
+
+
+@pytest.mark.parametrize("end", ["arrow", "parquet"])
+async def test_a_stream_is_asked_for_by_a_body_where_the_lists_are_long(
+    plant: Plant, client: httpx2.AsyncClient, tmp_path: Path, end: FileFormat
+) -> None:
+    await filled(plant)
+    asked = {"from": text(100), "to": text(800), "quality": "all", "shape": "long", "bounds": "outside"}
+    lists = {"device": ["br-1", "br-2"], "channel": ["ph"] * 900}
+    by_body = await client.post(f"/api/v1/telemetry.{end}", json=asked | lists)
+    assert by_body.status_code == 200, by_body.text
+    by_address = await client.get(f"/api/v1/telemetry.{end}", params=asked | {"device": "br-*", "channel": "ph"})
+    rows = table(by_body.content, end, "polars", tmp_path)
+    assert len(rows) > 100
+    assert rows == table(by_address.content, end, "polars", tmp_path)
+    if end == "arrow":
+        facts = manifest_of(pa.ipc.open_stream(by_body.content).schema.metadata)
+        assert facts.request | {"from": text(100), "to": text(800)} == asked | lists
+    wrongs: tuple[tuple[dict[str, Any], str], ...] = (({"bounds": "around"}, "bounds"), ({"limit": 5}, "limit"))
+    for wrong, says in wrongs:
+        refused = await client.post(f"/api/v1/telemetry.{end}", json=asked | lists | wrong)
+        assert (refused.status_code, says in refused.text) == (422, True)
+    large = await client.post(f"/api/v1/telemetry.{end}", json=asked | {"channel": ["x" * 1000] * 80})
+    assert large.status_code == 413
+
+
 def manifest_of(metadata: dict[bytes, bytes]) -> Manifest:
     found: Manifest = msgspec.json.decode(metadata[b"biogate"], type=Manifest)
     return found

@@ -147,6 +147,8 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
         "$1::timestamptz, $1::timestamptz + interval '6 days', interval '1 min') t, generate_series(1, 40) d",
         at(0),
     )
+    for device in OWN:
+        await plant.imported(device, 1, [at(-60)])
     await plant.sql.execute(
         "insert into device_events select t, d, 'phase', jsonb_build_object('phase', 'batch'), 1, t,"
         " sha256(d::text::bytea) from generate_series("

@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 
 from deploy.stack.paths import CHECKOUT, STACK
-from tests.bench import exports, figures, history, intake, interface, live, reading, report, stages, web, writer
+from tests.bench import beside, exports, figures, history, intake, interface, live, reading, report, stages, web, writer
 from tests.bench.figures import Figure, Findings
 from tests.bench.plant import Plant, plant
 from tests.bench.session import GATEWAY, NAIVE, PLAIN, SIZES, Bench, rates
@@ -49,6 +49,7 @@ ALL: dict[str, Callable[[Bench], Awaitable[list[Figure]]]] = {
     "B13": web.b13,
     "B20": live.b20,
     "B21": live.b21,
+    "B31": beside.b31,
     "B30": exports.b30,
     "B40": history.b40,
 }

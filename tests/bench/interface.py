@@ -34,6 +34,7 @@ class Client:
     """One connection that is kept, over which one request follows the other."""
 
     def __init__(self, port: int, key: str | None = None) -> None:
+        self.port = port
         self._headers = {} if key is None else bearer(key)
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
@@ -92,10 +93,11 @@ def ask(client: Client, count: int, path: Callable[[], str], items: int, key: st
 
 
 @contextlib.contextmanager
-def api(url: str, key: str) -> Iterator[Client]:
-    """`python -m api` on this database."""
+def api(url: str, key: str, **settings: str) -> Iterator[Client]:
+    """`python -m api` on this database, with these settings."""
     port = any_free()
     environment = {"BIOGATE_DATABASE_URL": url, "BIOGATE_API_PORT": str(port), "BIOGATE_API_LOG_LEVEL": "warning"}
+    environment |= settings
     process = subprocess.Popen([sys.executable, "-m", "api"], env={**os.environ, **environment})
 
     def ready() -> bool:

@@ -55,7 +55,8 @@ def worker(gateway_url: str, database_url: str, tmp_path: Path) -> Iterator[Work
 @pytest.fixture
 async def api(database_url: str, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     settings = {"BIOGATE_DATABASE_URL": database_url, "BIOGATE_JOBS_DIR": str(tmp_path / "jobs")}
-    async with process(tmp_path / "api.log", **settings, BIOGATE_API_RATE="0") as (_, client):
+    settings |= {"BIOGATE_API_RATE": "0", "BIOGATE_API_STREAMS": "100"}
+    async with process(tmp_path / "api.log", **settings) as (_, client):
         yield client
 
 

@@ -15,8 +15,9 @@ import pytest
 
 from gateway.errors import LeadLost
 from gateway.history.importer import ImportRequest, open_import
-from gateway.history.ledger import ImportedFile, begin
+from gateway.history.ledger import ImportedFile, Ledger, begin
 from gateway.history.mapping import FileMapping, changed
+from gateway.history.report import ImportReport
 from gateway.intake.accounting import ItemCounts
 from gateway.intake.registry import Registry
 from gateway.runtime.database import Pool
@@ -191,3 +192,19 @@ async def test_what_was_settled_of_a_batch_counts_no_more_when_the_batch_begins_
         return account.position
 
     assert [await taken_up(4), await taken_up(6), await taken_up(4, 6), await taken_up()] == [0, 0, 0, 10]
+
+
+async def test_an_end_whose_commit_was_not_answered_is_told_once(
+    pool: Pool, database: asyncpg.Connection, tmp_path: Path
+) -> None:
+    file = ImportedFile(1, "a.csv", b"hash", b"plan", "eva", "as the test says")
+    report = ImportReport("a.csv", b"hash".hex(), False, "CSV", None, None, None, None, [], [])
+    first = await begin(pool, file, [1])
+    for _ in range(2):
+        await first.finish(pool, report)
+    assert await database.fetchval("select count(*) from audit where action = 'import end'") == 1
+    await begin(pool, file, [1])
+    second = await begin(pool, file, [1])
+    await second.finish(pool, report)
+    with pytest.raises(LeadLost):
+        await Ledger(file, {"import_id": 2, "attempt": 1, "received_at": None, "position": 0}).finish(pool, report)

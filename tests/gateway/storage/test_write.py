@@ -20,6 +20,7 @@ from gateway.intake.registry import Registry
 from gateway.intake.rejects import reject, reject_item
 from gateway.items import Frame, Item
 from gateway.runtime.database import Pool, PoolConnection, Troubles, create_pool
+from gateway.settings import IMPORT
 from gateway.storage.transaction import committed, store
 from gateway.storage.write import Writer
 from schema.reasons import Reason
@@ -246,6 +247,21 @@ async def test_what_became_of_a_batch_is_known(pool: Pool, database: asyncpg.Con
     await transaction.rollback()
     assert await committed(pool, "main", running) is False
     assert await committed(pool, "main", running + 1_000_000) is False
+
+
+async def test_what_became_of_a_batch_is_known_while_other_imports_count_themselves_into_the_same_row(
+    pool: Pool, database: asyncpg.Connection
+) -> None:
+    connection = cast(PoolConnection, database)
+    await database.execute("insert into cells (cell, client_id) values ($1, 'x')", IMPORT)
+    await database.execute("insert into intake_totals (cell, kind) values ($1, 'frame')", IMPORT)
+    async with database.transaction():
+        batch = await record(connection, IMPORT, ItemCounts(committed=Counter({"frame": 1})))
+        await database.execute(
+            "insert into imports (organization_id, name, sha256, plan, who) values (1, 'a.csv', '', '', 'eva')"
+        )
+    other = await record(connection, IMPORT, ItemCounts(committed=Counter({"frame": 1})))
+    assert [await committed(pool, IMPORT, each) for each in (batch, other, other + 1_000_000)] == [True, True, False]
 
 
 async def test_a_transaction_that_has_got_the_id_of_a_lost_batch_is_not_taken_for_it(
