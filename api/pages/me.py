@@ -58,7 +58,7 @@ async def end_session(
 
 
 @router.post("/me/log-out-everywhere")
-async def log_out_everywhere(app: App, database: Accounts, person: Person) -> Response:
+async def log_out_everywhere(app: App, database: Accounts, person: Person, _: Member) -> Response:
     assert person.user_id is not None
     await accounts.log_out(database, person.user_id, None)
     app.identities.forget()

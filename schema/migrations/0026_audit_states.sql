@@ -1,5 +1,5 @@
 -- both states in the audit events of enrollment that is switched, and of accounts
--- depends: 0024_wide_views
+-- depends: 0025_computed_channels
 
 -- migrate: apply
 

@@ -1,5 +1,5 @@
 -- links that open a browser's session once, for who starts a plant
--- depends: 0024_wide_views
+-- depends: 0026_audit_states
 
 -- migrate: apply
 
