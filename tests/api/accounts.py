@@ -89,10 +89,9 @@ class Served(httpx2.AsyncClient):
 
 
 def quick(settings: ApiSettings) -> ApiSettings:
-    """These settings, with passwords that cost nothing if they do not say how much."""
-    if "api_password_rounds" in settings.model_fields_set:
-        return settings
-    return settings.model_copy(update={"api_password_rounds": QUICK_ROUNDS})
+    """These settings, with passwords that cost nothing and patience for a busy machine unless they say otherwise."""
+    usual = {"api_password_rounds": QUICK_ROUNDS, "api_acquire_timeout": 60}
+    return settings.model_copy(update={name: usual[name] for name in usual.keys() - settings.model_fields_set})
 
 
 @asynccontextmanager
