@@ -106,7 +106,7 @@ async def test_an_import_shows_its_bad_rows_and_takes_a_file(site: Site, eva: Vi
     await expect(eva.page.locator("#problem")).to_contain_text("line 3: serial 'S 9'")
     await form.get_by_label("Rows").fill("serial,device\nS-8,br-8\n")
     await form.get_by_role("button", name="Import").click()
-    await expect(eva.page.locator("#said")).to_contain_text("1 serials are new, 0 were known.")
+    await expect(eva.page.locator("#said")).to_contain_text("New serials: 1; known already: 0.")
     await expect(eva.page.locator("#serials")).to_contain_text("br-8")
 
 
