@@ -184,3 +184,15 @@ async def test_the_trail_is_verified_by_a_button(site: Site, eva: Visitor) -> No
     async with eva.page.expect_download() as copied:
         await eva.page.get_by_role("link", name="Copy as CSV").click()
     assert (await copied.value).suggested_filename == "audit.csv"
+
+
+@pytest.mark.usefixtures("fleet")
+@pytest.mark.parametrize("path", ["delivery", "devices"])
+async def test_a_list_that_lives_keeps_the_focus_where_it_is(site: Site, eva: Visitor, path: str) -> None:
+    await eva.go(f"/app/main/{path}")
+    link = eva.page.locator("main table").get_by_role("link", name="br-1").first
+    await link.focus()
+    await site.plant.sql.execute("update device_streams set received = '{[0,9),[14,50)}'")
+    await eva.page.evaluate("document.body.dispatchEvent(new CustomEvent('changed'))")
+    await expect(eva.page.locator("main table").last).to_contain_text("4 missing" if path == "devices" else "10 to 13")
+    await expect(link).to_be_focused()
