@@ -84,7 +84,7 @@ async def import_(page: OrganizationPage, database: Db) -> Response:
         rows = serials.from_csv(given.rows)
     batch = serials.SerialBatch(given.name, given.quota, given.organization)
     stored = await queries.import_(database, rows, batch, page.member.who, given.why)
-    said = f"{stored.new} serials are new, {stored.known} were known."
+    said = f"New serials: {stored.new}; known already: {stored.known}."
     if stored.keys_not_kept:
         said += f" {stored.keys_not_kept} claim keys follow from a master key: they were neither checked nor kept."
     return page.done(said, to="enrollment/serials")

@@ -14,12 +14,12 @@ from gateway.quarantine.replay import CELL, ROW_TIMEOUT_S, Replay, ReplayResult
 from gateway.quarantine.resolution import AuditSignature, RejectFilter
 from gateway.runtime.database import PoolConnection, create_pool
 from gateway.settings import Settings
-from schema.jobs import RunningJob
+from schema.jobs import JobFailed, RunningJob
 
 
 async def run(running: RunningJob) -> Mapping[str, Any]:
     """Replay the messages that the request names; the numbers of those stored, of those rejected again with the
-    reasons, and of those that were not open any more. Raises what the job's progress raises."""
+    reasons, and of those that were not open any more. Raises JobFailed, and what the job's progress raises."""
     job, told = running.job, running.progress
     settings = Settings(mqtt_url=AnyUrl("mqtts://unused"), cell=CELL)
     signed = AuditSignature(job.who, job.request["why"])
@@ -36,8 +36,11 @@ async def run(running: RunningJob) -> Mapping[str, Any]:
             for number in page:
                 told.check()
                 row = await resolution.whole(connection, number)
-                async with asyncio.timeout(ROW_TIMEOUT_S):
-                    results[number] = result = await tool.replay(row, 0.0)
+                try:
+                    async with asyncio.timeout(ROW_TIMEOUT_S):
+                        results[number] = result = await tool.replay(row, 0.0)
+                except TimeoutError as error:
+                    raise JobFailed(f"message {number} was not stored within {ROW_TIMEOUT_S} s: try again") from error
                 told.done += 1
                 if result.rejected:
                     rejected += 1

@@ -106,7 +106,7 @@ async def test_an_import_shows_its_bad_rows_and_takes_a_file(site: Site, eva: Vi
     await expect(eva.page.locator("#problem")).to_contain_text("line 3: serial 'S 9'")
     await form.get_by_label("Rows").fill("serial,device\nS-8,br-8\n")
     await form.get_by_role("button", name="Import").click()
-    await expect(eva.page.locator("#said")).to_contain_text("1 serials are new, 0 were known.")
+    await expect(eva.page.locator("#said")).to_contain_text("New serials: 1; known already: 0.")
     await expect(eva.page.locator("#serials")).to_contain_text("br-8")
 
 
@@ -184,3 +184,15 @@ async def test_the_trail_is_verified_by_a_button(site: Site, eva: Visitor) -> No
     async with eva.page.expect_download() as copied:
         await eva.page.get_by_role("link", name="Copy as CSV").click()
     assert (await copied.value).suggested_filename == "audit.csv"
+
+
+@pytest.mark.usefixtures("fleet")
+@pytest.mark.parametrize("path", ["delivery", "devices"])
+async def test_a_list_that_lives_keeps_the_focus_where_it_is(site: Site, eva: Visitor, path: str) -> None:
+    await eva.go(f"/app/main/{path}")
+    link = eva.page.locator("main table").get_by_role("link", name="br-1").first
+    await link.focus()
+    await site.plant.sql.execute("update device_streams set received = '{[0,9),[14,50)}'")
+    await eva.page.evaluate("document.body.dispatchEvent(new CustomEvent('changed'))")
+    await expect(eva.page.locator("main table").last).to_contain_text("4 missing" if path == "devices" else "10 to 13")
+    await expect(link).to_be_focused()
