@@ -17,8 +17,8 @@ HEXADECIMAL = re.compile(r"[0-9a-f]{32,}")
 """A hash or a key: its begin is enough to tell it from others."""
 DIGITS = 4
 """Digits of a number of which nobody has said how many decimals are worth showing."""
-WORDS = {"dissolved_oxygen": "DO", "ph": "pH", "rq": "RQ", "otr": "OTR", "ctr": "CTR", "redox": "Redox"}
-"""Channels whose usual name is not made of the words of the stored one."""
+WORDS = {"ph": "pH", "o2": "O2", "co2": "CO2", "rq": "RQ", "otr": "OTR", "ctr": "CTR", "do": "DO"}
+"""Parts of channels' names that are not written as other words are."""
 
 
 def number(value: float | None, decimals: int | None = None) -> str:
@@ -36,7 +36,10 @@ def number(value: float | None, decimals: int | None = None) -> str:
 
 def channel(name: str, title: str | None = None) -> str:
     """Return what people call a channel."""
-    return title or WORDS.get(name) or name.replace("_", " ").capitalize()
+    if title:
+        return title
+    first, *rest = name.replace("dissolved_oxygen", "do").split("_")
+    return " ".join([WORDS.get(first, first.capitalize()), *(WORDS.get(one, one) for one in rest)])
 
 
 def moment(when: datetime | str | None, form: str = "time") -> Markup:

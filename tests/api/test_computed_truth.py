@@ -166,7 +166,7 @@ def engine(rows: list[asyncpg.Record], definition: ComputedDefinition) -> Iterat
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "AT_ONCE", 700)
-    monkeypatch.setattr(samples, "COMPUTED_AT_ONCE", 500)
+    monkeypatch.setattr(samples, "TOGETHER_AT_ONCE", 500)
     monkeypatch.setattr(telemetry, "AT_ONCE", 300)
     monkeypatch.setattr(telemetry_at, "FIRST_REACH", timedelta(seconds=40))
     monkeypatch.setattr(frames, "FIRST_SPAN", timedelta(minutes=20))

@@ -67,7 +67,6 @@ async def test_values_are_live_and_an_alarm_comes_by_itself(site: Site, eva: Vis
     await expect(eva.page.get_by_role("alert")).to_contain_text("br-1 Temperature high")
     await expect(card.get_by_role("img", name="priority 1, critical")).to_be_visible()
     await eva.finds_no_barrier()
-    await eva.picture("plant")
 
 
 async def test_who_loses_the_network_sees_it_and_is_current_again_by_itself(site: Site, browser: Browser) -> None:
@@ -97,7 +96,6 @@ async def test_at_the_size_of_a_phone_nothing_is_cut_off(site: Site, browser: Br
         width = await eva.page.evaluate("document.documentElement.scrollWidth")
         assert width <= PHONE["width"]
         await eva.finds_no_barrier()
-        await eva.picture("plant-phone")
 
 
 async def test_without_scripts_who_comes_in_finds_the_vessel_that_is_offline(site: Site, browser: Browser) -> None:
