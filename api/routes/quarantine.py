@@ -62,7 +62,7 @@ async def quarantined(
 
 
 @router.post(
-    "/quarantine/replay",
+    "/quarantine-replays",
     dependencies=SETTLE,
     status_code=202,
     summary="Take open messages in again",
@@ -85,7 +85,7 @@ async def replay(request: Request, database: Db, member: Member) -> Response:
 
 
 @router.post(
-    "/quarantine/discard",
+    "/quarantine-discards",
     dependencies=SETTLE,
     summary="Throw open messages away: all that are named, or none",
     description="Their payloads are gone for good; their rows stay, with hash and reason.",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
 import socket
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
+from tempfile import gettempdir
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -74,10 +78,22 @@ def next_free(preferred: int, taken: Collection[int] = ()) -> int:
 
 
 def any_free() -> int:
-    """A free port for a server beside others, as in tests. It is below the kernel's source ports, because a server that
-    was killed must find its port free when it starts again."""
+    """A free port for a server beside others, as in tests; no other process is given it while this one lives. It is
+    below the kernel's source ports, because a server that was killed must find its port free when it starts again."""
+    given = _given()
     for _ in range(1000):
-        port = random.randrange(10_000, EPHEMERAL)
+        port = random.SystemRandom().randrange(10_000, EPHEMERAL)
+        try:
+            fcntl.lockf(given, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except OSError:
+            continue
         if is_free(port):
             return port
     raise StackError("no free port found")
+
+
+@cache
+def _given() -> int:
+    """Open the file in which the byte of each port that was given is locked, by the process that has it."""
+    path = Path(gettempdir()) / f"biogate-ports-{os.geteuid()}"
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -21,6 +21,16 @@ begin
     perform account_note(user_id_, who, 'log-in link', jsonb_build_object('expires_at', expires_at_), why);
 end $$;
 
+-- A link is as good as the password and the account that it was made for.
+create function log_in_links_end() returns trigger language plpgsql as $$
+begin
+    delete from log_in_links where user_id = new.user_id;
+    return null;
+end $$;
+
+create trigger log_in_links_end after update of password_hash, disabled on users
+    for each row when (new.password_hash <> old.password_hash or new.disabled) execute function log_in_links_end();
+
 -- Uses a link up and opens a session of a browser. No row: the link is none, was used, or has expired.
 create function api.log_in_by_link(
     code_hash_ bytea, token_hash_ bytea, expires_at_ timestamptz, agent_ text, address_ text, network_ text
@@ -47,5 +57,6 @@ grant execute on function api.log_in_by_link to biogate_api;
 
 -- migrate: rollback
 
-drop function api.log_in_by_link, log_in_link_make;
+drop trigger log_in_links_end on users;
+drop function api.log_in_by_link, log_in_link_make, log_in_links_end;
 drop table log_in_links;

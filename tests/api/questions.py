@@ -91,7 +91,7 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/quarantine": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
     "GET /api/v1/quarantine/{number}": Question(DEVICES, number="quarantine"),
     **{
-        f"POST /api/v1/quarantine/{act}": Question(
+        f"POST /api/v1/quarantine-{act}s": Question(
             (ENGINEER, Scope.DEVICES_WRITE), lambda t: {"messages": [int(t.objects["quarantine"])]} | WHY
         )
         for act in ("replay", "discard")

@@ -21,7 +21,7 @@ async def messages(plant: Plant) -> list[int]:
 
 async def test_a_replay_is_a_job_with_these_messages(plant: Plant, operator: Operator, messages: list[int]) -> None:
     body = ORDER | {"messages": [messages[1], messages[0], messages[1]]}
-    answer = await operator.client.post("/api/v1/quarantine/replay", json=body, headers=operator.headers)
+    answer = await operator.client.post("/api/v1/quarantine-replays", json=body, headers=operator.headers)
     assert (answer.status_code, answer.json()["state"], answer.json()["kind"]) == (202, "queued", "replay")
     job = await operator.client.get(answer.headers["location"], headers=operator.headers)
     assert job.json()["request"] == {"messages": messages[:2], "why": "as the test says"}
@@ -33,11 +33,11 @@ async def test_a_replay_is_a_job_with_these_messages(plant: Plant, operator: Ope
 async def test_all_messages_that_are_named_are_discarded_or_none(
     plant: Plant, operator: Operator, messages: list[int]
 ) -> None:
-    path = "/quarantine/discard"
+    path = "/quarantine-discards"
     assert (await operator.refused(path, messages=[*messages, 99]))[0] == 404
     assert await operator.post(path, "Discarded", messages=messages[:2]) == {"discarded": 2}
     assert (await operator.refused(path, messages=messages))[0] == 409
-    assert (await operator.refused("/quarantine/replay", messages=messages))[0] == 409
+    assert (await operator.refused("/quarantine-replays", messages=messages))[0] == 409
     for wrong in ([], [0], ["x"], list(range(1, 1002))):
         assert (await operator.refused(path, messages=wrong))[0] == 422
     states = await plant.sql.fetch("select state from quarantine order by quarantine_id")

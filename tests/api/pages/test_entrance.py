@@ -148,7 +148,8 @@ async def test_an_old_link_and_one_of_a_disabled_account_are_none(
     assert (await site.get("/enter?code=OLD")).status_code == 404
     await user(sql, "olga@example.org", "main")
     await sql.execute("select account_change(user_id, true, null, 'olga', 'left') from users where email = $1", EVA)
-    assert (await site.get("/enter?code=NEW")).status_code == 404
+    await sql.execute("select account_change(user_id, false, null, 'olga', 'is back') from users where email = $1", EVA)
+    assert (await site.get("/enter?code=NEW")).status_code == 404, "neither when it is enabled again"
 
 
 async def test_who_guesses_links_is_held_back(site: httpx2.AsyncClient) -> None:

@@ -19,7 +19,7 @@ SAME = {
     "GET /delivery/time": "GET /devices/{device}/status",
     "GET /delivery/quarantine": "GET /quarantine",
     "GET /delivery/quarantine/{number}": "GET /quarantine/{number}",
-    "POST /delivery/quarantine": "POST /quarantine/discard",
+    "POST /delivery/quarantine": "POST /quarantine-discards",
     "GET /devices": "GET /devices",
     "GET /devices/{device}": "GET /devices/{device}",
     "POST /devices/{device}": "PATCH /devices/{device}",

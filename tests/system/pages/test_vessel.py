@@ -57,6 +57,7 @@ async def test_dragging_shows_that_time_and_the_address_opens_the_same(vessel: S
     eva.page.on("response", heard)
     await opened(eva)
     await expect(eva.page.locator(".uplot")).to_have_count(3)
+    await eva.picture("vessel")
     over = eva.page.locator(".u-over").first
     box = await over.bounding_box()
     assert box is not None
@@ -83,7 +84,6 @@ async def test_dragging_shows_that_time_and_the_address_opens_the_same(vessel: S
     await eva.page.go_back()
     await expect(eva.page).to_have_url(before)
     await eva.finds_no_barrier()
-    await eva.picture("vessel")
 
 
 async def test_the_right_edge_is_live(vessel: Site, eva: Visitor) -> None:
