@@ -22,7 +22,8 @@ from api.settings import ApiSettings
 from tests.api import live
 from tests.api.accounts import quick
 from tests.api.questions import ASSETS, ONLY_FIRST, PLAIN, QUESTIONS, SHOWING, SOCKET, Question, name, routes
-from tests.api.tenants import KINDS, Tenant, Visitor, give, settle, state
+from tests.api.tables import state
+from tests.api.tenants import KINDS, Tenant, Visitor, give, settle
 from tests.schema.logins import api_login_url
 
 SEES_ALL = ONLY_FIRST | {

@@ -11,7 +11,8 @@ import asyncpg
 import pytest
 
 from tests.api.plant import at
-from tests.api.tenants import Tenant, give, settle, state
+from tests.api.tables import state
+from tests.api.tenants import Tenant, give, settle
 from tests.schema.logins import api_login
 
 NOBODYS = {"layouts", "layout_channels", "channels"}

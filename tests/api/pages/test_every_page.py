@@ -14,7 +14,8 @@ from api.access import guard
 from api.access.roles import ORDER, Role
 from api.pages.page import ORGANIZATION
 from tests.api.questions import asks_for, needs
-from tests.api.tenants import Tenant, state
+from tests.api.tables import state
+from tests.api.tenants import Tenant
 from tests.api.test_isolation import Plantation, plantation
 
 __all__ = ["plantation"]

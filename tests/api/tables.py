@@ -1,0 +1,86 @@
+"""All that organizations have, by table: to see whether it has changed."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from tests.api.tenants import Tenant
+
+
+async def state(sql: asyncpg.Connection, tenants: list[Tenant]) -> dict[str, str]:
+    """All that is theirs, and all that is nobody's, by table: to see whether it has changed."""
+    tables = await sql.fetch("select tablename from pg_tables where schemaname = 'public'")
+    each = (
+        f"select '{name}', md5(coalesce(string_agg(t::text, '|' order by t::text), '')) from {name} t"
+        f" where {WHOSE[name]}"
+        for (name,) in tables
+    )
+    return dict(await sql.fetch(" union all ".join(each), [tenant.organization_id for tenant in tenants]))
+
+
+OF_DEVICE = "device_id in (select device_id from devices where organization_id = any ($1))"
+OF_ORGANIZATION = "organization_id = any ($1)"
+EVERYTHING = "$1::integer[] is not null"
+OWN_EVENTS = "('account create', 'password change', 'log-in failed')"
+"""What is nobody's organization's to note, the first one notes."""
+WHOSE = {
+    "_pogo_migration": EVERYTHING,
+    "_pogo_version": EVERYTHING,
+    "alarm_acts": OF_ORGANIZATION,
+    "alarm_beat": EVERYTHING,
+    "alarm_devices": OF_DEVICE,
+    "alarm_lead": EVERYTHING,
+    "lead_beats": EVERYTHING,
+    "alarm_notifications": "route_id in (select route_id from alarm_routes where organization_id = any ($1))",
+    "alarm_routes": OF_ORGANIZATION,
+    "alarm_rules": OF_ORGANIZATION,
+    "alarm_transitions": OF_ORGANIZATION,
+    "alarms": OF_DEVICE,
+    "annotations": OF_DEVICE,
+    "api_keys": OF_ORGANIZATION,
+    "audit": f"organization_id = any ($1) and action not in {OWN_EVENTS}",
+    "audit_sums": "organization_id = any ($1) and action <> 'log-in failed'",
+    "backups": EVERYTHING,
+    "cells": EVERYTHING,
+    "challenge_salts": EVERYTHING,
+    "channel_descriptions": OF_ORGANIZATION,
+    "channel_units": OF_ORGANIZATION,
+    "channels": EVERYTHING,
+    "claim_imports": EVERYTHING,
+    "commands": OF_ORGANIZATION,
+    "computed_channels": OF_ORGANIZATION,
+    "computed_constants": OF_ORGANIZATION,
+    "credentials": OF_DEVICE,
+    "device_events": OF_DEVICE,
+    "device_heard": OF_DEVICE,
+    "device_layouts": OF_DEVICE,
+    "device_streams": OF_DEVICE,
+    "devices": OF_ORGANIZATION,
+    "enrollments": "serial in (select serial from serials where organization_id = any ($1))",
+    "frames": OF_DEVICE,
+    "imported_devices": OF_DEVICE,
+    "imports": OF_ORGANIZATION,
+    "intake_beats": EVERYTHING,
+    "intake_totals": EVERYTHING,
+    "invitations": OF_ORGANIZATION,
+    "jobs": OF_ORGANIZATION,
+    "late_arrivals": OF_DEVICE,
+    "layout_channels": EVERYTHING,
+    "layouts": EVERYTHING,
+    "log_in_links": "user_id in (select user_id from memberships where organization_id = any ($1))",
+    "memberships": OF_ORGANIZATION,
+    "organizations": OF_ORGANIZATION,
+    "password_resets": "user_id in (select user_id from memberships where organization_id = any ($1))",
+    "quarantine": "device in (select name from devices where organization_id = any ($1))",
+    "quarantine_overflow": EVERYTHING,
+    "quarantine_usage": EVERYTHING,
+    "retention_drops": EVERYTHING,
+    "retention_holds": OF_ORGANIZATION,
+    "serials": OF_ORGANIZATION,
+    "sessions": "user_id in (select user_id from memberships where organization_id = any ($1))",
+    "sql_logins": EVERYTHING,
+    "statuses": OF_DEVICE,
+    "users": "user_id in (select user_id from memberships where organization_id = any ($1))",
+    "vault": EVERYTHING,
+}
+"""The rows that count, for each table: a new one has to be put here."""
