@@ -1,7 +1,8 @@
 -- The newest frames, whole: the reader tells which slot is which channel, as a row for each value would cost more than
 -- finding the frames. $2: how long before its device's newest frame a layout is looked for; one no longer in use would
 -- be looked for through the whole history. $3: since when the newest frame is looked for; as it is known before the
--- query runs, older chunks are not opened. The newest frame of a device in clocks_set_back is the one that came last.
+-- query runs, older chunks are not opened. The newest frame of a device in clocks_set_back is the one that came last; it
+-- has branches of its own, as a bound that is known for each row only costs a look at each chunk for each row.
 -- Units are those of the standard list; what the organization says of them is nearly always nothing, and one look.
 
 -- name: one
@@ -9,7 +10,7 @@
 -- no frame since then; layout_id null: no frame ever; no row: no such device. The time is gone through once for all
 -- layouts, and not at all for a device that has one: a device may have had many, of which it uses few.
 with seen as materialized (
-select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times,
+select d.device_id, n.time as newest, n.layout_id, n.values, n.quality, u.layouts, u.times,
        (select json_agg(json_build_array(s.channel_id, s.device_id, s.since, s.unit) order by s.since)
           from channel_units s
          where (s.device_id is null or s.device_id = d.device_id)
@@ -17,14 +18,19 @@ select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times,
   from devices d
   left join clocks_set_back c on c.device_id = d.device_id
   left join lateral (
-       (select f.time, f.layout_id
+       (select f.time, f.layout_id, f.values, f.quality
           from frames f
-         where f.device_id = d.device_id and f.time >= $3 and f.time > coalesce(c.before, '-infinity')
+         where c.device_id is null and f.device_id = d.device_id and f.time >= $3
          order by f.time desc limit 1)
         union all
-       (select f.time, f.layout_id
+       (select f.time, f.layout_id, f.values, f.quality
           from frames f
-         where f.device_id = d.device_id and f.time >= $3 and f.time <= c.until
+         where c.device_id is not null and f.device_id = d.device_id and f.time >= $3 and f.time > c.before
+         order by f.time desc limit 1)
+        union all
+       (select f.time, f.layout_id, f.values, f.quality
+          from frames f
+         where c.device_id is not null and f.device_id = d.device_id and f.time >= $3 and f.time <= c.until
          order by f.time desc limit 1)
         limit 1) n on true
   left join lateral (
@@ -37,8 +43,10 @@ select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times,
                   and f.time <= n.time
                 group by f.layout_id) u) u on true
  where d.name = $1)
-select s.device_id, s.newest, l.layout_id, c.channel_ids, c.names, c.units, f.time, f.values, f.quality,
-       s.said_units
+select s.device_id, s.newest, l.layout_id, c.channel_ids, c.names, c.units, s.said_units,
+       case when l.layout_id = s.layout_id then s.newest else f.time end as time,
+       case when l.layout_id = s.layout_id then s.values else f.values end as values,
+       case when l.layout_id = s.layout_id then s.quality else f.quality end as quality
   from seen s
   left join device_layouts l on l.device_id = s.device_id
   left join lateral (
@@ -49,27 +57,31 @@ select s.device_id, s.newest, l.layout_id, c.channel_ids, c.names, c.units, f.ti
   left join lateral (
        select f.time, f.values, f.quality
          from frames f
-        where f.device_id = s.device_id and f.layout_id = l.layout_id and f.time >= $3 - $2::interval
-          and f.time = case when l.layout_id = s.layout_id then s.newest
-                            else s.times[array_position(s.layouts, l.layout_id)] end
+        where l.layout_id <> s.layout_id and f.device_id = s.device_id and f.layout_id = l.layout_id
+          and f.time >= $3 - $2::interval and f.time = s.times[array_position(s.layouts, l.layout_id)]
         limit 1) f on true;
 
 -- name: many
 -- The same of the devices $1, without the channels. The lines are repeated on purpose. PostgreSQL keeps no plan of one
 -- statement that takes a name or numbers; it plans that anew each time, and `one` takes 1.5 ms in place of 0.4 ms.
 with seen as materialized (
-select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times
+select d.device_id, n.time as newest, n.layout_id, n.values, n.quality, u.layouts, u.times
   from unnest($1::int[]) as d (device_id)
   left join clocks_set_back c on c.device_id = d.device_id
   left join lateral (
-       (select f.time, f.layout_id
+       (select f.time, f.layout_id, f.values, f.quality
           from frames f
-         where f.device_id = d.device_id and f.time >= $3 and f.time > coalesce(c.before, '-infinity')
+         where c.device_id is null and f.device_id = d.device_id and f.time >= $3
          order by f.time desc limit 1)
         union all
-       (select f.time, f.layout_id
+       (select f.time, f.layout_id, f.values, f.quality
           from frames f
-         where f.device_id = d.device_id and f.time >= $3 and f.time <= c.until
+         where c.device_id is not null and f.device_id = d.device_id and f.time >= $3 and f.time > c.before
+         order by f.time desc limit 1)
+        union all
+       (select f.time, f.layout_id, f.values, f.quality
+          from frames f
+         where c.device_id is not null and f.device_id = d.device_id and f.time >= $3 and f.time <= c.until
          order by f.time desc limit 1)
         limit 1) n on true
   left join lateral (
@@ -81,15 +93,17 @@ select d.device_id, n.time as newest, n.layout_id, u.layouts, u.times
                   and f.time >= n.time - $2::interval and f.time >= $3 - $2::interval
                   and f.time <= n.time
                 group by f.layout_id) u) u on true)
-select s.device_id, s.newest, l.layout_id, f.time, f.values, f.quality
+select s.device_id, s.newest, l.layout_id,
+       case when l.layout_id = s.layout_id then s.newest else f.time end as time,
+       case when l.layout_id = s.layout_id then s.values else f.values end as values,
+       case when l.layout_id = s.layout_id then s.quality else f.quality end as quality
   from seen s
   join device_layouts l on l.device_id = s.device_id
   left join lateral (
        select f.time, f.values, f.quality
          from frames f
-        where f.device_id = s.device_id and f.layout_id = l.layout_id and f.time >= $3 - $2::interval
-          and f.time = case when l.layout_id = s.layout_id then s.newest
-                            else s.times[array_position(s.layouts, l.layout_id)] end
+        where l.layout_id <> s.layout_id and f.device_id = s.device_id and f.layout_id = l.layout_id
+          and f.time >= $3 - $2::interval and f.time = s.times[array_position(s.layouts, l.layout_id)]
         limit 1) f on true;
 
 -- name: layouts
