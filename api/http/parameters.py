@@ -118,7 +118,7 @@ class StrictParameters(BaseModel):
         for name in given if isinstance(given, dict) else ():  # a body may be anything: the next step refuses it
             if name not in known:
                 near = nearest(name, known)
-                meant = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
+                meant = f"did you mean {near}?" if near else f"there are {', '.join(known) or 'none'}"
                 raise PydanticCustomError(
                     "unknown_parameter", "no such parameter; {meant}", {"parameter": name, "meant": meant}
                 )

@@ -57,7 +57,7 @@ class RouteForm(BaseModel):
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     name: RouteName | None = None
-    version: int | None = Field(None, ge=1)
+    version: int | None = Field(None, ge=1, lt=2**31)
     why: Words
     url: str | None = None
     enabled: bool = False
@@ -96,7 +96,7 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     why: Words
-    version: int | None = None
+    version: int | None = Field(None, ge=1, lt=2**31)
 
 
 @router.get("/alarms/notifications", dependencies=READ)

@@ -20,7 +20,7 @@ from api.jobs.question import tried
 from api.pages import alarm_words as words
 from api.pages import rule_form
 from api.pages.filters import Filters, query
-from api.pages.page import OrganizationPage, Page, PageRouter, form, is_partial, parsed
+from api.pages.page import OrganizationPage, Page, PageRouter, Version, form, is_partial, parsed
 from api.pages.rule_form import RuleForm
 from api.problems import BadParameter, PreconditionFailed
 from api.queries import alarm_rules as queries
@@ -64,7 +64,7 @@ class FileForm(BaseModel):
 class RemovalForm(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    version: int
+    version: Version
     why: Words
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Response
+from pydantic import Field
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
@@ -22,7 +23,7 @@ DAY = timedelta(days=1)
 
 
 class SpanPageParameters(PageParameters):
-    day: date | None = None
+    day: date | None = Field(None, ge=date(1971, 1, 1), le=date(2999, 12, 31))
     last: Literal["24h", "7d"] | None = None
 
 

@@ -16,7 +16,7 @@ from api.http import cursors
 from api.http.bodies import Order
 from api.http.parameters import DeviceName
 from api.pages.listing import PageParameters, address, part
-from api.pages.page import OrganizationPage, Page, PageRouter, form, is_partial
+from api.pages.page import OrganizationPage, Page, PageRouter, Version, form, is_partial
 from api.queries import activity, commands, delivery, device_status, lifecycle, plant, quarantine, status
 from api.queries import devices as queries
 from api.queries.activity import WantedActivity
@@ -69,7 +69,7 @@ class DeviceForm(Order):
     title: Title = ""
     location: Location = ""
     tags: list[Tag] = Field([], max_length=32)
-    version: int
+    version: Version
 
 
 @router.get("/devices", dependencies=READ)

@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 from api.edge.headers import is_for_people
 from api.http.errors import document
 from api.pages.page import is_partial, render
-from api.problems import ApiError, BadRows, Unauthorized
+from api.problems import ApiError, BadRows, PreconditionFailed, Unauthorized
 from api.trace import CURRENT
 
 
@@ -28,9 +28,12 @@ def answer(connection: HTTPConnection, error: ApiError) -> Response:
     trace = CURRENT.get()
     number = trace.request_id if trace is not None and error.status >= 500 else None
     rows = error.members["errors"] if isinstance(error, BadRows) else []
-    values = {"title": error.title, "detail": error.detail, "number": number, "rows": rows}
+    detail = error.detail
+    if error.status == PreconditionFailed.status:
+        detail += ": copy what you typed, and load the page again to see what was changed"
+    values = {"title": error.title, "detail": detail, "number": number, "rows": rows}
     headers = dict(error.headers or {})
     if is_partial(request):
         headers |= {"HX-Retarget": "#problem", "HX-Reswap": "innerHTML"}
         return render("partials/problem.html", error.status, headers, **values)
-    return render("pages/error.html", error.status, headers, **values)
+    return render("pages/error.html", error.status, headers, typed=request.method == "POST", **values)

@@ -18,7 +18,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from api.access.guard import Member
 from api.access.roles import Principal, Role, Scope
@@ -35,6 +35,8 @@ ORGANIZATION = "/app/{organization}"
 Form = TypeVar("Form", bound=BaseModel)
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 TRUTHS = {"true": True, "false": False}
+Version = Annotated[int, Field(ge=0, lt=2**31)]
+"""The version of a thing that a form was made from."""
 
 
 class PageRouter(APIRouter):

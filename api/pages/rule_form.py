@@ -62,7 +62,7 @@ class RuleForm(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     name: RuleName | None = None
-    version: int | None = Field(None, ge=1)
+    version: int | None = Field(None, ge=1, lt=2**31)
     why: Words | None = None
     hours: int = Field(24, ge=1, le=744)
     devices: list[str] = []

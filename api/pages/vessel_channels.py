@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http.parameters import DeviceName, NoParameters, Words
-from api.pages.page import OrganizationPage, PageRouter, is_partial
+from api.pages.page import OrganizationPage, PageRouter, Version, is_partial
 from api.problems import BadParameter
 from api.queries import channels as queries
 from api.queries import devices
@@ -30,7 +30,7 @@ class ChannelForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    version: int
+    version: Version
     title: str | None = None
     unit: str | None = None
     unit_since: str | None = None

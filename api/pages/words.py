@@ -39,7 +39,7 @@ def channel(name: str, title: str | None = None) -> str:
     if title:
         return title
     first, *rest = name.replace("dissolved_oxygen", "do").split("_")
-    return " ".join([WORDS.get(first, first.capitalize()), *(WORDS.get(one, one) for one in rest)])
+    return " ".join([WORDS.get(first, first[:1].upper() + first[1:]), *(WORDS.get(one, one) for one in rest)])
 
 
 def moment(when: datetime | str | None, form: str = "time") -> Markup:

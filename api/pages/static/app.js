@@ -10,7 +10,7 @@ const [time, day, full] = [
 export async function ask(path, options = {}) {
   const headers = { "Biogate-Organization": organization, Accept: "application/json", ...options.headers };
   const answer = await fetch(path, { ...options, headers });
-  if (answer.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  if (answer.status === 401 && !keepsWhatIsTyped()) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
   if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? `the answer is ${answer.status}`);
   return answer.json();
 }
@@ -106,11 +106,24 @@ function isInUse(element) {
   return element.querySelector("details.act[open]") || (element.contains(focused) && focused.matches("input:not([type=checkbox]), textarea, select"));
 }
 
+/** Whether somebody has a form open, which the way to the log-in would lose; then it is only said. */
+function keepsWhatIsTyped() {
+  if (!document.querySelector("details.act[open], form.fields :focus, form.form :focus")) return false;
+  const problem = document.createElement("p");
+  problem.className = "problem";
+  problem.textContent = "Your session has ended. What you typed stays here: log in in another tab, then go on.";
+  document.getElementById("problem")?.replaceChildren(problem);
+  return true;
+}
+
 localize(document);
 document.addEventListener("htmx:before:request", (event) => {
   const { sourceElement } = event.detail.ctx;
   if (sourceElement.matches("[data-live]") && isInUse(sourceElement)) event.preventDefault();
-  if (sourceElement.matches("form")) document.getElementById("problem")?.replaceChildren();
+  if (sourceElement.matches("form, form *")) document.getElementById("problem")?.replaceChildren();
+});
+document.addEventListener("htmx:after:request", (event) => {
+  if (event.detail.ctx.hx?.redirect === "/login" && keepsWhatIsTyped()) event.preventDefault();
 });
 document.addEventListener("htmx:after:swap", (event) => {
   localize(document);

@@ -83,13 +83,20 @@ function readSoon() {
   readTrends().catch(() => {}); // the trouble line says it already
 }
 
-if (grid.querySelector("[data-channel]")) {
+let isLive = false;
+/** Follow the values, once there is a vessel that has some. */
+function follow() {
+  if (isLive || !grid.querySelector("[data-channel]")) return;
+  isLive = true;
   new Feed("/api/v1/ws/live-data", { rate: 1, channels: shownChannels().join(",") }, { snapshot: take, changes: take });
   readSoon();
   setInterval(() => document.hidden || readSoon(), 60_000);
 }
+
+follow();
 new Feed("/api/v1/ws/alerts", {}, { transitions: () => changed("alarms") });
 document.addEventListener("htmx:after:swap", () => {
+  follow();
   for (const device of values.keys()) show(device);
   for (const device of trends.keys()) draw(device);
 });

@@ -150,3 +150,15 @@ async def test_everybody_sees_the_own_things_and_a_page_never_breaks(plantation:
             answer = await ask(plantation, method, asked, headers)
             assert answer.status_code in {200, 303}, f"{asked}: {answer.status_code} {answer.text}"
             assert not beta.shown(answer.text, asked), asked
+
+
+async def test_numbers_beyond_what_can_be_are_refused_in_words(plantation: Plantation) -> None:
+    alpha = plantation.tenants["alpha"]
+    headers = dict(await plantation.visitor("alpha").headers("browser"))
+    for day in ("9999-12-31", "0001-01-01"):
+        answer = await plantation.client.get(f"/app/alpha/delivery/time?day={day}", headers=headers)
+        assert (answer.status_code, "Day:" in answer.text or "day:" in answer.text) == (422, True), answer.text
+    fields = {"version": "99999999999999999999", "title": "x", "why": "x"}
+    for path in (f"devices/{alpha.known['device']}", f"vessels/{alpha.known['device']}/channels/ph"):
+        answer = await plantation.client.post(f"/app/alpha/{path}", data=fields, headers=headers)
+        assert answer.status_code == 422, answer.text

@@ -105,3 +105,15 @@ async def test_a_viewer_sees_no_acts(site: Site, browser: Browser) -> None:
         await vera.go("/app/main/organization")
         await expect(vera.page.locator("details")).to_have_count(0)
         await vera.finds_no_barrier()
+
+
+async def test_what_is_typed_stays_when_the_session_ends(site: Site, eva: Visitor) -> None:
+    eva.expected = ["401"]
+    await eva.go("/app/main/organization")
+    await eva.page.locator("#about + details summary").click()
+    await eva.page.get_by_label("Contact").fill("a long text")
+    await site.plant.sql.execute("update sessions set ended_at = now()")
+    await site.plant.sql.execute("select pg_notify('biogate_accounts', '')")
+    await eva.page.evaluate("document.body.dispatchEvent(new CustomEvent('alarms'))")
+    await expect(eva.page.locator("#problem")).to_contain_text("Your session has ended")
+    await expect(eva.page.get_by_label("Contact")).to_have_value("a long text")
