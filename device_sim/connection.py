@@ -293,7 +293,7 @@ async def connect(
             )
             try:
                 await connection.handshake(packet, topics)
-            except BaseException:
+            except BaseException:  # an attempt that is cancelled, too, must leave no socket
                 connection.abort()
                 raise
     except TimeoutError as error:

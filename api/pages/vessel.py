@@ -61,6 +61,13 @@ class VesselParameters(StrictParameters):
             raise PydanticCustomError("span", "must be before `to`", {"parameter": "from"})
         return self
 
+    def settled(self, inoculated: datetime | None, now: datetime) -> Self:
+        """Return these parameters with a span, if they have neither one nor a time: the run, while it is short."""
+        if self.from_ is not None or self.span is not None:
+            return self
+        is_short = inoculated is not None and timedelta(0) < now - inoculated < SPANS[USUAL]
+        return self.model_copy(update={"span": "run" if is_short else USUAL})
+
     def time(self, inoculated: datetime | None, now: datetime) -> times.Span:
         if self.from_ is not None and self.to is not None:
             return times.Span(self.from_, self.to)
@@ -84,6 +91,7 @@ async def vessel(
     page: OrganizationPage, database: Db, device: DeviceName, asked: Annotated[VesselParameters, Query()]
 ) -> Response:
     found, now = await queries.vessel(database, device), datetime.now(UTC)
+    asked = asked.settled(found.inoculated, now)
     shown = queries.charts(found.terms, asked.channel, asked.with_)
     time = asked.time(found.inoculated, now)
     drawn = [one for some in shown for name in some for one in (name, name + SETPOINT) if one in found.terms]
@@ -97,7 +105,7 @@ async def vessel(
         facts=_facts(found, asked, shown, time, now),
         time=time,
         spans=NAMES,
-        span=None if asked.from_ else asked.span or USUAL,
+        span=asked.span,
         files=files,
         key=new_key(),
         here="plant",
@@ -155,7 +163,7 @@ def _facts(
     return {
         "device": found.device.device,
         "now": now.timestamp(),
-        "span": None if asked.from_ else asked.span or USUAL,
+        "span": asked.span,
         "from": time.begin.timestamp(),
         "to": time.end.timestamp(),
         "axis": asked.axis,

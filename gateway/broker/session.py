@@ -173,7 +173,7 @@ class IntakeSession:
                 granted = await connection.connack
                 check(granted, settings)
                 await self._subscribe(connection)
-            except BaseException:
+            except BaseException:  # an attempt that is cancelled, too, must leave no session open
                 connection.abort("not accepted")
                 raise
         metrics.MQTT_CONNECTS.labels("yes" if granted.session_present else "no").inc()

@@ -65,7 +65,7 @@ class Refusals:
                 self._tallies[reason] = later = Tally(due=now + EVERY_S)
                 try:
                     await store.refused(self._pool, self._cell, reason, tally.count, list(tally.serials))
-                except BaseException:
+                except BaseException:  # a write that is cancelled, too, must lose no tally
                     later.count += tally.count
                     later.serials |= tally.serials
                     later.due = tally.due

@@ -93,7 +93,7 @@ async def store(
             outcome.transaction_id = await record(connection, cell, outcome)
             if imported:
                 await imported(connection, items, outcome)
-        except BaseException:
+        except BaseException:  # a transaction that is cancelled, too, must be rolled back
             late.forget_newest(frames)
             with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # connection may be gone
                 await transaction.rollback()

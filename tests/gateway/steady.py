@@ -17,7 +17,7 @@ class GoodDevice:
 
     def __init__(self, port: int) -> None:
         self._stop = threading.Event()
-        self._sent = 0
+        self._published: list[paho.MQTTMessageInfo] = []
         self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.max_inflight_messages_set(1000)
         self._client.connect("127.0.0.1", port)
@@ -29,13 +29,13 @@ class GoodDevice:
         """The number of frames sent, when the broker has all of them."""
         self._stop.set()
         self._thread.join()
-        wait_until(lambda: not self._client._out_messages, 30)
+        wait_until(lambda: all(frame.is_published() for frame in self._published), 30)
         self._client.disconnect()
         self._client.loop_stop()
-        return self._sent
+        return len(self._published)
 
     def _run(self) -> None:
         while not self._stop.wait(0.02):
-            frame = {"boot": 1, "seq": self._sent, "t": time.time() * 1000, "v": {"ph": 7.0}}
-            self._client.publish("bioreactors/good/telemetry", msgpack.packb(frame), qos=1)
-            self._sent += 1
+            frame = {"boot": 1, "seq": len(self._published), "t": time.time() * 1000, "v": {"ph": 7.0}}
+            content = msgpack.packb(frame)
+            self._published.append(self._client.publish("bioreactors/good/telemetry", content, qos=1))

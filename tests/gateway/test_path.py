@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import time
 from collections.abc import Iterable
 
@@ -18,6 +17,7 @@ from paho.mqtt.properties import Properties
 from gateway.broker.client import MqttClient
 from schema.reasons import Reason
 from tests.conftest import Broker
+from tests.faults.proxy import Mode, Network
 from tests.processes import GatewayProcess
 
 CHANNELS = ["temperature", "ph", "dissolved_oxygen", "agitation"]
@@ -266,14 +266,13 @@ async def test_the_will_of_a_device_that_dies_takes_it_offline(
     gateway.start()
     topic, begun = "bioreactors/r1/status", {"boot": 7, "t": now_ms()}
     will = aiomqtt.Will(topic, json.dumps(begun | {"status": "offline"}), qos=1, retain=True)
-    with contextlib.suppress(aiomqtt.MqttError):
-        async with MqttClient(broker.host, broker.port, will=will) as client:
+    with Network() as network, contextlib.suppress(aiomqtt.MqttError):
+        link = network.link(broker.port)
+        async with MqttClient(broker.host, link.port, will=will) as client:
             await client.publish(topic, json.dumps(begun | {"status": "online"}), qos=1, retain=True)
             gateway.settle(1, "status")
             assert await database.fetchval("select online from presence") is True
-            device = client._client.socket()
-            assert isinstance(device, socket.socket)
-            device.shutdown(socket.SHUT_RDWR)  # as a cable that is pulled: no DISCONNECT
+            link.set(Mode.CUT)  # no DISCONNECT
             gateway.settle(2, "status")
     assert await database.fetchval("select online from presence") is False
 

@@ -103,7 +103,7 @@ async def started() -> Process:
         async with asyncio.timeout(START_S):
             if await process.stdout.readline() != READY:
                 raise OSError("the process that sends notifications has not started")
-    except BaseException:
+    except BaseException:  # a start that is cancelled, too, must leave no process
         await end(process)
         raise
     return process

@@ -72,7 +72,7 @@ async def test_the_card_has_presence_delivery_and_holes_by_boot_and_number(
     for told in (
         "Fermenter <3>",
         "online since",
-        "The last 1 changes",
+        "The last 1 change",
         "7 19 18 1 1",
         "6 99 100 0 0",
         "7 4 1 missing: the device is asked for them",

@@ -20,7 +20,7 @@ from tests.api import alarms
 from tests.api.accounts import api_key, bearer, organization, user
 from tests.api.live import Floor
 from tests.api.pages.conftest import Visitor, visiting
-from tests.api.plant import LivePlant
+from tests.api.plant import LivePlant, Plant
 
 OF_DEVICE = "from channel_descriptions where device_id is not null"
 SETPOINT: dict[str, Any] = {
@@ -369,3 +369,14 @@ def test_hours_count_from_the_newest_inoculation_or_the_begin_of_the_run(phases:
     begin = datetime(2026, 11, 20, tzinfo=UTC)
     found = inoculated([PhaseBegin(name, begin + timedelta(hours=n)) for n, name in enumerate(phases.split())])
     assert found == (None if hour is None else begin + timedelta(hours=hour))
+
+
+async def test_who_asks_for_no_time_sees_a_short_run_whole(viewer: Visitor, sql: asyncpg.Connection) -> None:
+    plant = Plant(sql)
+    for name, hours in (("young", 1), ("old", 20)):
+        device = await plant.device(name)
+        await plant.layout(device, "ph")
+        await plant.event(device, datetime.now(UTC) - timedelta(hours=hours), "phase", {"phase": "inoculation"})
+    for name, shown in (("young", "Run"), ("old", "8 h")):
+        page = await viewer.shown(f"vessels/{name}")
+        assert re.search(rf"aria-current[^>]*>{shown}<", page), name
