@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from api.access.roles import Scope
+from api.http.plain_words import channel, lasting, number
 from api.pages.page import Page
-from api.pages.words import channel, lasting, number
 from api.queries.alarm_acts import ROLES
 from api.shapes.alarms import Cause
 from schema.alarms.machine import Action, AlarmState

@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from api.access.guard import Member
 from api.access.roles import Principal, Role, Scope
+from api.http import plain_words
 from api.http.bodies import MOST_BYTES, body
 from api.http.description import Answer
 from api.pages import words
@@ -63,13 +64,13 @@ def environment() -> Environment:
     )
     found.globals |= {"static": static_files().url, "Role": Role, "Scope": Scope}
     found.filters |= {
-        "number": words.number,
-        "channel": words.channel,
+        "number": plain_words.number,
+        "channel": plain_words.channel,
         "moment": words.moment,
         "since": words.since,
         "plural": words.plural,
-        "quality": words.quality,
-        "unit": words.unit,
+        "quality": plain_words.quality,
+        "unit": plain_words.unit,
         "iso": times.text,
         "parsed": _parsed,
         "state": words.state,

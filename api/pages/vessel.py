@@ -15,9 +15,9 @@ from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.database import Database
 from api.http.parameters import DeviceName, Instant, NoParameters, StrictParameters
+from api.http.plain_words import channel as named
 from api.pages.page import OrganizationPage, Page, PageRouter
 from api.pages.vessel_acts import commands_shown, new_key
-from api.pages.words import channel as named
 from api.queries import activity, alarms
 from api.queries import annotations as written
 from api.queries import vessel as queries

@@ -1,0 +1,54 @@
+"""How people are told numbers, durations and names of channels. Pure."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+NONE = "–"
+DIGITS = 4
+"""Digits of a number of which nobody has said how many decimals are worth showing."""
+WORDS = {"ph": "pH", "o2": "O2", "co2": "CO2", "rq": "RQ", "otr": "OTR", "ctr": "CTR", "do": "DO"}
+"""Parts of channels' names that are not written as other words are."""
+
+
+def number(value: float | None, decimals: int | None = None) -> str:
+    """Return a number for people; a dash for none."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if decimals is None:
+        size = 0 if value == 0 else math.floor(math.log10(abs(value)))
+        if not -4 <= size < 9:
+            return f"{value:.{DIGITS - 1}g}"
+        decimals = max(0, DIGITS - 1 - max(size, 0))
+        return f"{value:.{decimals}f}".rstrip("0").rstrip(".") if decimals else f"{value:.0f}"
+    return f"{value:.{decimals}f}"
+
+
+def channel(name: str, title: str | None = None) -> str:
+    """Return what people call a channel."""
+    if title:
+        return title
+    first, *rest = name.replace("dissolved_oxygen", "do").split("_")
+    return " ".join([WORDS.get(first, first[:1].upper() + first[1:]), *(WORDS.get(one, one) for one in rest)])
+
+
+def lasting(span: timedelta) -> str:
+    """Return a duration in its two largest units."""
+    seconds = max(0, round(span.total_seconds()))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60:02d} min" if hours < 240 else f"{days} d {hours % 24} h"
+
+
+def quality(mark: int | None) -> str:
+    """Return what a device says of a sample, in words."""
+    return NONE if mark is None else {0: "good", 1: "bad", 2: "uncertain"}.get(mark, f"quality {mark}")
+
+
+def unit(name: str | None) -> str:
+    """Return a unit as it stands after a number: nothing where the number or the channel says it already."""
+    return "" if name in {None, "1", "pH"} else str(name)

@@ -1,0 +1,72 @@
+"""Draws a report as HTML that prints well, and as PDF. The same document gives the same bytes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from api.http.plain_words import NONE, number
+from api.reports.drawing import COLOURS, svg
+from api.shapes.reports import CellKind, ReportDocument
+from schema import times
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class NoPdf(Exception):
+    """Raised where PDF cannot be made: the text tells who runs the installation what to install."""
+
+
+def html(document: ReportDocument) -> str:
+    """Return the report as one file of HTML that needs no other."""
+    zone = ZoneInfo(document.zone)
+
+    def cell(value: str | float | None, kind: CellKind, decimals: int | None = None) -> str:
+        if value is None:
+            return NONE
+        if kind == "time":
+            return _local(str(value), zone)
+        return number(float(value), decimals) if kind == "number" and not isinstance(value, str) else str(value)
+
+    return _environment().get_template("report.html").render(report=document, cell=cell)
+
+
+def pdf(page: str, made_at: datetime) -> bytes:
+    """Return the HTML of a report as PDF/A; `made_at` stands in it as the time of its making. Raises NoPdf."""
+    try:
+        import weasyprint  # noqa: PLC0415 - loads Pango, which a process that makes no report does not need
+    except OSError as error:
+        raise NoPdf("PDF needs Pango: install the Debian packages libpango-1.0-0 and libpangoft2-1.0-0") from error
+    stamp = times.text(made_at)[:19] + "Z"
+    page = page.replace("<head>", f'<head><meta name="dcterms.created" content="{stamp}">', 1)
+    made: bytes = weasyprint.HTML(string=page, url_fetcher=_nothing).write_pdf(
+        pdf_variant="pdf/a-3u", pdf_identifier=stamp.encode()
+    )
+    return made
+
+
+def _nothing(url: str) -> dict[str, str]:
+    raise ValueError(f"a report loads nothing from elsewhere: {url}")
+
+
+def _local(instant: str, zone: ZoneInfo) -> str:
+    when = times.parse_instant(instant).astimezone(zone)
+    return f"{when:%Y-%m-%d %H:%M:%S}"
+
+
+@cache
+def _environment() -> Environment:
+    found = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters["svg"] = svg
+    found.globals["colours"] = COLOURS
+    return found
