@@ -7,6 +7,7 @@ from the locks, by uv, and from nowhere else. Does nothing, in a tenth of a seco
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import importlib.util
@@ -29,9 +30,12 @@ from deploy.stack.process import run_logged, try_lock
 
 VENV = CHECKOUT / ".venv"
 STAMP = VENV / "biogate-stamp"
+PANGO = {"libpango-1.0-0": "libpango-1.0.so.0", "libpangoft2-1.0-0": "libpangoft2-1.0.so.0"}
+"""Debian packages by which reports become PDF, and the library of each: Pango lays the text out."""
 BROWSER = ["chromium", "fonts-dejavu-core"]
 """Debian packages that the tests of pages need: 15 s."""
 LOGS = STACK / "log" / "setup"
+FONTS = Path("/usr/share/fonts/truetype/dejavu")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -115,7 +119,17 @@ def missing_packages(*, venv: bool, build: bool, run: bool) -> list[str]:
         "uidmap": build and not is_root and shutil.which("newuidmap") is None,
         "bubblewrap": run and not is_root and shutil.which("bwrap") is None,
     }
+    missing |= {name: not _can_load(library) for name, library in PANGO.items()}
+    missing["fonts-dejavu-core"] = not FONTS.is_dir()
     return [name for name, is_missing in missing.items() if is_missing]
+
+
+def _can_load(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def install_packages(names: list[str]) -> None:

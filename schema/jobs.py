@@ -19,7 +19,7 @@ import msgspec
 
 from schema.errors import BiogateError
 
-JobKind = Literal["export", "import", "replay"]
+JobKind = Literal["export", "import", "replay", "report"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 MOST_ATTEMPTS = 5
 """How often a job is begun before it counts as one that ends its worker."""

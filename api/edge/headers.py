@@ -49,6 +49,9 @@ OURS = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 """The policy of a page for people: our own files, and no script or style within the page."""
+REPORT = re.compile(r"/reports/[^/]+/report\.html$")
+"""Where the address of a report ends: a file that stands for itself, with its style in it."""
+ALONE = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
 SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
@@ -60,6 +63,7 @@ class SecurityHeaders:
         self._public = _encoded(self._common | {"Content-Security-Policy": NOTHING})
         self._private = (*self._public, *_encoded(NO_STORE))
         self._pages: dict[str, Headers] = {}
+        self._report = _encoded(self._common | {"Content-Security-Policy": ALONE} | NO_STORE)
         people = {"Content-Security-Policy": OURS, "Referrer-Policy": "same-origin"}
         # With no referrer at all, browsers do not name the page that sends a form, and its act would be refused.
         self._people = _encoded(self._common | people | NO_STORE)
@@ -73,6 +77,8 @@ class SecurityHeaders:
     def of(self, path: str) -> Headers:
         if path.startswith(PUBLIC):
             return self._public
+        if REPORT.search(path) is not None:
+            return self._report
         if is_for_people(path):
             return self._people
         return self._pages.get(path, self._private)

@@ -58,10 +58,10 @@ def _numbered(lines: Sequence[ReportLine]) -> Iterator[tuple[int, ReportLine]]:
 
 
 def _range(lines: Sequence[ReportLine]) -> tuple[float, float]:
-    values = [value for line in lines for _, value in line.points if value is not None and math.isfinite(value)]
-    if not values:
+    points = [point for line in lines for point in line.points if point is not None]
+    if not points:
         return 0.0, 1.0
-    low, high = min(values), max(values)
+    low, high = min(point[2] for point in points), max(point[3] for point in points)
     room = (high - low) * PADDING or max(abs(high) * PADDING, 1e-6)
     return low - room, high + room
 
@@ -104,34 +104,36 @@ def _axes(chart: ReportChart, scale: _Scale) -> Iterator[Markup]:
 
 
 def _line(line: ReportLine, scale: _Scale, colour: str) -> Markup:
-    """Return a path that is interrupted at gaps; a point between two gaps is a dot."""
+    """Return the means as a path, which is interrupted at gaps, over the area between least and greatest."""
     path: list[str] = []
-    last: float | None = None
-    is_drawn = False
-    for hour, value in line.points:
-        if value is None or not math.isfinite(value):
-            path += ["h0.01"] if last is not None and not is_drawn else []
-            last, is_drawn = None, False
-            continue
-        x, y = scale.x(hour), scale.y(value)
-        if last is None:
-            path.append(f"M{x:.1f} {y:.1f}")
-        else:
-            path.append(f"H{x:.1f}V{y:.1f}" if line.step else f"L{x:.1f} {y:.1f}")
-            is_drawn = True
-        last = y
-    if last is not None and not is_drawn:
-        path.append("h0.01")
-    return Markup(
+    area: list[str] = []
+    for part in _parts(line):
+        places = [(scale.x(hour), scale.y(mean)) for hour, mean, _, _ in part]
+        follows = (f"H{x:.1f}V{y:.1f}" if line.step else f"L{x:.1f} {y:.1f}" for x, y in places[1:])
+        path += [f"M{places[0][0]:.1f} {places[0][1]:.1f}", *(follows if len(places) > 1 else ["h0.01"])]
+        if any(least < most for _, _, least, most in part):
+            above = [f"{scale.x(hour):.1f} {scale.y(most):.1f}" for hour, _, _, most in part]
+            below = [f"{scale.x(hour):.1f} {scale.y(least):.1f}" for hour, _, least, _ in reversed(part)]
+            area.append(f"M{'L'.join(above + below)}z")
+    drawn = Markup(
         '<path d="{}" fill="none" stroke="{}" stroke-width="{}" stroke-linecap="round"{}><title>{} {}</title></path>'
-    ).format(
-        "".join(path),
-        colour,
-        "0.9" if line.is_setpoint else "1.1",
-        Markup(' stroke-dasharray="4 3"') if line.is_setpoint else "",
-        line.device,
-        line.title,
     )
+    dashes = Markup(' stroke-dasharray="4 3"') if line.is_setpoint else ""
+    width = "0.9" if line.is_setpoint else "1.1"
+    over = drawn.format("".join(path), colour, width, dashes, line.device, line.title)
+    under = Markup('<path d="{}" fill="{}" fill-opacity="0.25"/>').format("".join(area), colour) if area else Markup("")
+    return under + over
+
+
+def _parts(line: ReportLine) -> Iterator[list[tuple[float, float, float, float]]]:
+    """Yield the points between two gaps."""
+    part: list[tuple[float, float, float, float]] = []
+    for point in (*line.points, None):
+        if point is not None:
+            part.append(point)
+        elif part:
+            yield part
+            part = []
 
 
 def _marks(chart: ReportChart, scale: _Scale) -> Iterator[Markup]:

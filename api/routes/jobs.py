@@ -32,13 +32,13 @@ JOBS = Table(
 )
 JobId = Annotated[UUID, Path(description="id of a job", examples=[shapes.JOB["id"]])]
 CHANGER = Role.ENGINEER
-"""Who may cancel an import or a replay; an export is anybody's who may read."""
+"""Who may cancel an import or a replay; an export and a report are anybody's who may read."""
 
 
 @router.table(
     "/jobs",
     summary="Jobs of the organization, newest first",
-    description="Exports, imports and replays of the quarantine are jobs: the worker does them, one after the other "
+    description="Exports, imports, reports and replays of the quarantine are jobs: the worker does them, one after the other "
     "for each organization.",
     responses=description.DATABASE | JOBS.described(shapes.JOB),
 )
@@ -88,5 +88,5 @@ async def drop_files(database: Db, member: Member, job: JobId, asked: Annotated[
 
 async def _check_may(database: Database, member: Principal, job: UUID) -> None:
     found = await queries.one(database, job)
-    if found.kind != "export" and (member.role is None or not member.role.covers(CHANGER)):
+    if found.kind not in {"export", "report"} and (member.role is None or not member.role.covers(CHANGER)):
         raise Forbidden(f"a job of the kind {found.kind} is for the role {CHANGER} or higher; you are {member.role}")

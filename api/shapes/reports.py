@@ -6,13 +6,16 @@ whatever it is about, so that one template draws all of them and a program reads
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from api.http.bodies import Order, body_config
-from api.http.description import Answer, about
+from api.http.description import Answer, about, example
+from api.http.parameters import Instant, ListParameters
+from api.shapes.selection import Name
 
 ReportKind = Literal["batch", "shift"]
 ReportFormat = Literal["html", "pdf", "json"]
@@ -62,7 +65,7 @@ class ReportTable(Answer):
     title: str
     columns: list[ReportColumn]
     rows: Annotated[list[list[Any]], about("a cell a column; instants are ISO 8601 in UTC")]
-    missing: Annotated[int, about("rows that are left out because the table would be too long")] = 0
+    missing: Annotated[int, about("rows that are left out because there are more than a document holds")] = 0
 
 
 class ReportLine(Answer):
@@ -71,7 +74,10 @@ class ReportLine(Answer):
     title: str
     is_setpoint: bool
     step: Annotated[bool, about("the value holds until the next")]
-    points: Annotated[list[tuple[float, float | None]], about("hours since the begin of the chart, value; null: a gap")]
+    points: Annotated[
+        list[tuple[float, float, float, float] | None],
+        about("hours since the begin of the chart, mean, least and greatest of that time; null: a gap"),
+    ]
 
 
 class ReportBand(Answer):
@@ -173,3 +179,115 @@ USUAL: dict[ReportKind, NewTemplate] = {
     "shift": NewTemplate(kind="shift", sections=_sections(SHIFT), why="usual"),
 }
 """The templates of an organization that has none of its own. They have version 0."""
+
+
+class TemplateSectionAnswer(Answer):
+    name: str
+    title: Annotated[str, about("empty: the usual one")]
+    text: str
+    channels: list[str]
+
+
+class TemplateAnswer(Answer):
+    name: str
+    version: Annotated[int, about("0: the usual one, which nobody has changed")]
+    kind: ReportKind
+    title: Annotated[str, about("empty: the usual one")]
+    zone: str
+    header: str
+    footer: str
+    paper: Literal["A4", "letter"]
+    sections: list[TemplateSectionAnswer]
+    made_by: str | None
+    made_at: str | None
+
+
+class ReportAnswer(Answer):
+    id: str
+    kind: ReportKind
+    run: Annotated[str | None, about("null: the report of a shift")]
+    title: str
+    subtitle: str
+    begins: str
+    ends: str
+    template: str
+    template_version: int
+    made_by: str
+    made_at: Annotated[str, about("what was known then is in the report")]
+    no_pdf: Annotated[str | None, about("why it has no PDF; null: it has one")]
+    bytes: int
+    document_sha256: str
+    html_sha256: str
+    pdf_sha256: str | None
+
+
+class ReportParameters(ListParameters):
+    kind: ReportKind | None = None
+    run: str | None = Field(None, max_length=100, description="only reports of this run")
+
+
+class NewReport(BaseModel):
+    """The body of a new report: of a run, or of a time."""
+
+    model_config = body_config(kind="batch", run="B-2026-031")
+
+    kind: ReportKind
+    run: str | None = Field(None, max_length=100, description="of a batch report: the run")
+    device: list[Name] = Field(
+        ["*"], max_length=1000, description="of a shift report: names or patterns of devices; none: all of them"
+    )
+    from_: Instant | None = Field(None, alias="from", description="of a shift report: its begin")
+    to: Instant | None = Field(None, description="of a shift report: its end, by default now")
+    template: str = Field("", max_length=40, description="name of a template; empty: the one named as the kind is")
+
+    @model_validator(mode="after")
+    def _is_of_something(self) -> Self:
+        if self.kind == "batch" and self.run is None:
+            raise PydanticCustomError("run", "a batch report is of a run: name it", {"parameter": "run"})
+        if self.kind == "batch" and (self.from_ is not None or self.to is not None):
+            raise PydanticCustomError("run", "a batch report has the time of its run", {"parameter": "from"})
+        if self.from_ is not None and self.to is not None and self.from_ >= self.to:
+            raise PydanticCustomError("span", "must be before `to`", {"parameter": "from"})
+        if self.kind == "shift" and (self.run is not None or self.from_ is None):
+            raise PydanticCustomError(
+                "from", "a shift report is of a time: give `from`, and no run", {"parameter": "from"}
+            )
+        return self
+
+    def said(self) -> dict[str, Any]:
+        """The body as JSON has it."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class TemplateList(Answer):
+    templates: list[TemplateAnswer]
+
+
+REPORT = example(
+    ReportAnswer,
+    """{"id": "0b7e9c52-3d1f-4a86-9a2e-6f1c5d0e8b47", "kind": "batch", "run": "B-2026-031", "title": "Batch report",
+ "subtitle": "B-2026-031", "begins": "2026-11-01T06:00:00.000000Z", "ends": "2026-11-02T05:15:00.000000Z",
+ "template": "batch", "template_version": 0, "made_by": "ada@example.org", "made_at": "2026-11-20T07:45:00.000000Z",
+ "no_pdf": null, "bytes": 412873,
+ "document_sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+ "html_sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+ "pdf_sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}""",
+)
+TEMPLATE = example(
+    TemplateAnswer,
+    """{"name": "batch", "version": 3, "kind": "batch", "title": "Batch record", "zone": "Europe/Berlin", "header": "",
+ "footer": "", "paper": "A4", "sections": [{"name": "identity", "title": "", "text": "", "channels": []},
+ {"name": "charts", "title": "How it went", "text": "", "channels": ["ph", "dissolved_oxygen"]}],
+ "made_by": "ada@example.org", "made_at": "2026-11-20T07:45:00.000000Z"}""",
+)
+DOCUMENT = example(
+    ReportDocument,
+    """{"format": "biogate report 1", "software": "biogate 0.1.0", "kind": "batch", "title": "Batch report",
+ "subtitle": "B-2026-031", "organization": "main", "zone": "UTC", "begin": "2026-11-01T06:00:00.000000Z",
+ "end": "2026-11-02T05:15:00.000000Z", "made_at": "2026-11-20T07:45:00.000000Z", "made_by": "ada@example.org",
+ "template": "batch", "template_version": 0, "header": "", "footer": "", "paper": "A4", "sections": [
+ {"name": "identity", "title": "What was run", "text": "", "facts": [{"title": "Run", "value": "B-2026-031",
+ "kind": "text", "unit": null, "decimals": null}], "charts": [], "tables": [{"title": "States", "columns": [
+ {"name": "at", "title": "Since", "kind": "time", "unit": null, "decimals": null}],
+ "rows": [["2026-11-01T06:00:00.000000Z"]], "missing": 0}]}]}""",
+)

@@ -11,6 +11,7 @@ RUNNERS: Mapping[JobKind, str] = {
     "export": "api.files.export_job:run",
     "import": "gateway.history.job:run",
     "replay": "gateway.quarantine.job:run",
+    "report": "api.reports.report_job:run",
 }
 """`module:function` by kind. The worker claims no other jobs."""
 

@@ -1,0 +1,222 @@
+"""The sections of a report, each gathered by a function of its own; a template says which stand in it, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+from api.http.plain_words import channel as called
+from api.http.plain_words import lasting
+from api.queries import delivery, telemetry_buckets
+from api.queries.deadline import Deadline
+from api.queries.selection import Selection
+from api.queries.telemetry_buckets import BucketWish
+from api.reports.charts import MOST_READING_S, SETPOINT, charts
+from api.reports.gathering import Gathering, column, fact, table
+from api.series.grid import Division
+from api.shapes.reports import ReportSection, ReportTable, SectionName, TemplateSectionAnswer
+
+Check: TypeAlias = Callable[[], None]
+Section: TypeAlias = Callable[[Gathering, TemplateSectionAnswer, Check], Awaitable[ReportSection]]
+DECIMALS = 4
+SECTIONS: dict[SectionName, tuple[str, Section]] = {}
+"""By the name that a template gives: the usual title, and what gathers it."""
+
+
+def section(name: SectionName, title: str) -> Callable[[Section], Section]:
+    def register(gather: Section) -> Section:
+        SECTIONS[name] = title, gather
+        return gather
+
+    return register
+
+
+def made(wanted: TemplateSectionAnswer, *, said: str = "", **parts: Any) -> ReportSection:
+    """Return a section under the title of the template, with its words; `said` follows them."""
+    text = " ".join(part for part in (wanted.text, said) if part)
+    return ReportSection(wanted.name, wanted.title or SECTIONS[wanted.name][0], text, **parts)  # type: ignore[index]
+
+
+@section("identity", "What was run")
+async def identity(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    run, span = gathering.run, gathering.span
+    facts = [fact("Devices", ", ".join(gathering.names) or None)]
+    if run is None:
+        return made(wanted, facts=facts)
+    named = ("material", "Material"), ("strain", "Strain"), ("recipe", "Recipe"), ("recipe_version", "Recipe version")
+    facts = [
+        fact("Run", run.name),
+        fact("State", run.state),
+        *(fact(title, run.facts[key]) for key, title in named),
+        *facts,
+        fact("Start", run.begins),
+        fact("End", run.ends),
+        fact("Duration", lasting(span.end - span.begin)),
+        fact("Made by", run.created_by),
+        fact("Note", run.facts["note"]),
+    ]
+    columns = [column("at", "Since", "time"), column("state", "State"), column("who", "Who"), column("why", "Why")]
+    states = table("States", columns, [(one.at, one.state, one.who, one.why) for one in run.states])
+    return made(wanted, facts=facts, tables=[states])
+
+
+@section("phases", "Phases: plan and actual")
+async def phases(gathering: Gathering, wanted: TemplateSectionAnswer, check: Check) -> ReportSection:
+    run = gathering.run
+    if run is None or not run.phases:
+        return made(wanted, said="No phase of this run was confirmed.")
+    spans = [
+        (one.name, one.begins, one.ends or (after.begins if after else gathering.span.end))
+        for one, after in pairwise([*run.phases, None])
+        if one is not None
+    ]
+    listed = table(
+        "",
+        [
+            *(column("phase", "Phase"), column("begins", "From", "time"), column("ends", "To", "time")),
+            *(column("lasts", "Lasts"), column("origin", "Found by"), column("confirmed_by", "Confirmed by")),
+        ],
+        [
+            (name, begin, end, lasting(end - begin), phase.origin, phase.confirmed_by)
+            for (name, begin, end), phase in zip(spans, run.phases, strict=True)
+        ],
+    )
+    return made(wanted, tables=[listed, await _statistics(gathering, wanted.channels, spans, check)])
+
+
+async def _statistics(
+    gathering: Gathering, channels: Sequence[str], spans: Sequence[tuple[str, datetime, datetime]], check: Check
+) -> ReportTable:
+    """Return of each phase, device and channel the time-weighted mean, the least and greatest, and the planned value: the
+    mean of its setpoint."""
+    deadline, rows = Deadline(MOST_READING_S), []
+    for name, begin, end in spans:
+        for device in gathering.devices:
+            known = {one.name: one for one in device.channels}
+            for channel in gathering.channels(device, channels):
+                if channel.name.endswith(SETPOINT):
+                    continue
+                pair = [channel, *([known[channel.name + SETPOINT]] if channel.name + SETPOINT in known else [])]
+                selection = Selection(device, tuple(pair), begin, end, False)
+                wish = BucketWish(Division(end - begin, origin=begin), ("avg", "min", "max"))
+                found = await telemetry_buckets.whole(gathering.database, selection, wish, deadline)
+                if len(found.times):
+                    cells = [
+                        round(float(cell[0]), DECIMALS if (to := channel.terms.decimals) is None else to + 1)
+                        for cell in found.cells
+                    ]
+                    planned = cells[3] if len(cells) > 3 else None
+                    title = called(channel.name, channel.terms.title)
+                    rows.append((name, device.name, title, channel.unit, planned, *cells[:3]))
+                check()
+    columns = [
+        *(column("phase", "Phase"), column("device", "Device"), column("channel", "Channel"), column("unit", "Unit")),
+        *(column(name, title, "number") for name, title in (("setpoint", "Setpoint, mean"), ("avg", "Mean"))),
+        *(column(name, title, "number") for name, title in (("min", "Least"), ("max", "Greatest"))),
+    ]
+    return table("Values in each phase", columns, rows)
+
+
+@section("charts", "Charts")
+async def drawn(gathering: Gathering, wanted: TemplateSectionAnswer, check: Check) -> ReportSection:
+    found = await charts(gathering, wanted.channels, [], check)
+    said = "Each line is the mean, the area around it goes from the least to the greatest sample; broken lines are setpoints."
+    return made(wanted, said=said if found else "No channel that could be drawn has samples.", charts=found)
+
+
+@section("alarms", "Alarms")
+async def alarms(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    raised = await gathering.rows("alarms")
+    held_back = await gathering.rows("silenced")
+    columns = [
+        *(column("raised_at", "Raised", "time"), column("device", "Device"), column("rule", "Rule")),
+        *(column("priority", "Priority"), column("value", "Value", "number"), column("detail", "Detail")),
+        *(column("returned_at", "Returned", "time"), column("acknowledged_at", "Acknowledged", "time")),
+        *(column("acknowledged_by", "By"), column("why", "Comment")),
+    ]
+    acts = [
+        *(column("at", "When", "time"), column("device", "Device"), column("rule", "Rule"), column("action", "Act")),
+        *(column("until", "Until", "time"), column("who", "Who"), column("why", "Why")),
+    ]
+    waiting = sum(one["acknowledged_at"] is None for one in raised)
+    facts = [fact("Alarms", len(raised)), fact("Without acknowledgement", waiting)]
+    return made(
+        wanted, facts=facts, tables=[of_rows("Raised", columns, raised), of_rows("Held back or reset", acts, held_back)]
+    )
+
+
+@section("completeness", "Completeness")
+async def completeness(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    stored = await gathering.rows("frames")
+    missing = {row["device"]: row for row in await delivery.of_span(gathering.database, gathering.span)}
+    rows = []
+    for one in stored:
+        what = missing.get(one["device"])
+        rows.append(
+            {**one, **({} if what is None else {key: what[key] for key in ("expected", "missing", "lost", "holes")})}
+        )
+    columns = [
+        *(column("device", "Device"), column("frames", "Frames stored", "number"), column("first_at", "First", "time")),
+        *(column("last_at", "Last", "time"), column("expected", "Sent, by number", "number")),
+        *(column("missing", "Missing", "number"), column("lost", "Lost for ever", "number"), column("holes", "Which")),
+    ]
+    said = "What was sent is told by the numbers of the frames; a device without numbers has none."
+    return made(wanted, said=said, tables=[of_rows("", columns, rows)])
+
+
+@section("quarantine", "Quarantine")
+async def quarantine(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    columns = [
+        *(column("received_at", "Received", "time"), column("device", "Device"), column("reason", "Reason")),
+        *(column("detail", "Detail"), column("state", "State"), column("sha256", "SHA-256")),
+    ]
+    return made(wanted, tables=[of_rows("", columns, await gathering.rows("quarantined"))])
+
+
+@section("commands", "Commands")
+async def commands(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    columns = [
+        *(column("requested_at", "Asked", "time"), column("device", "Device"), column("name", "Command")),
+        *(column("parameters", "Parameters"), column("requested_by", "By"), column("why", "Why")),
+        *(column("state", "Became"), column("ended_at", "Ended", "time"), column("detail", "Answer of the device")),
+    ]
+    return made(wanted, tables=[of_rows("", columns, await gathering.rows("commands"))])
+
+
+@section("notes", "Notes")
+async def notes(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    columns = [
+        *(column("begins", "From", "time"), column("ends", "To", "time"), column("device", "Device")),
+        *(column("text", "Note"), column("who", "Who"), column("created_at", "Written", "time")),
+    ]
+    return made(wanted, tables=[of_rows("", columns, await gathering.rows("notes"))])
+
+
+@section("events", "Events of the devices")
+async def events(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    columns = [
+        *(
+            column("time", "When", "time"),
+            column("device", "Device"),
+            column("type", "Event"),
+            column("data", "Content"),
+        ),
+    ]
+    return made(wanted, tables=[of_rows("", columns, await gathering.rows("events"))])
+
+
+@section("changes", "Who changed what")
+async def changes(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    subjects = [] if gathering.run is None else [f"run/{gathering.run.name}"]
+    columns = [
+        *(column("n", "No.", "number"), column("at", "When", "time"), column("who", "Who"), column("action", "What")),
+        *(column("subject", "Of"), column("old", "Before"), column("new", "After"), column("why", "Why")),
+    ]
+    return made(wanted, tables=[of_rows("", columns, await gathering.rows("changes", subjects, gathering.pattern))])
+
+
+def of_rows(title: str, columns: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> ReportTable:
+    """Return a table of the columns' names."""
+    return table(title, columns, [[row.get(one.name) for one in columns] for row in rows])

@@ -1,0 +1,144 @@
+"""Routes for reports: to ask for one, to read those that were made, and the templates that lay them out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Path, Query, Request, Response
+
+from api.access.guard import Db, Member, allow
+from api.access.roles import Role, Scope
+from api.http import answers, cursors, description, preconditions
+from api.http.answers import JsonOnly, Table
+from api.http.bodies import described, order
+from api.http.preconditions import ExpectedByHeader
+from api.queries import reports as queries
+from api.queries.reports import report_file
+from api.routes import PREFIX, Router
+from api.shapes import reports as shapes
+from api.shapes.jobs import JOB, JobAnswer
+from api.shapes.reports import NewReport, NewTemplate, ReportFormat
+from schema import times
+
+router = Router("reports")
+READ = [allow(Role.OPERATOR, Scope.AUDIT_READ)]
+"""A report has a part of the audit trail in it."""
+CHANGE = [allow(Role.ADMIN, Scope.ORGANIZATION_WRITE)]
+REPORTS = Table(
+    name="reports",
+    of=shapes.ReportAnswer,
+    item=queries.item,
+    key={"made_at": cursors.instant, "report_id": UUID},
+    first=(times.LAST, queries.LAST_ID),
+    title="ReportList",
+)
+ReportId = Annotated[UUID, Path(description="id of a report: that of its job", examples=[shapes.REPORT["id"]])]
+TemplateName = Annotated[
+    str, Path(description="name of a template", examples=["batch"], pattern="^[a-z0-9][a-z0-9-]{0,39}$")
+]
+
+
+@router.post(
+    "/reports",
+    dependencies=READ,
+    status_code=202,
+    summary="Make a report of a run, or of a time",
+    description="The worker makes it: see `state` at the address in Location. The report has the id of its job, and what "
+    "was known when it was asked for.",
+    responses=description.CHANGE
+    | {
+        202: description.ok(JobAnswer, job=JOB | {"kind": "report", "state": "queued", "done": 0, "started_at": None})[
+            200
+        ]
+        | {"headers": {"Location": {"description": "where the job is", "schema": {"type": "string"}}}}
+    },
+    openapi_extra=described(NewReport),
+)
+async def make(request: Request, database: Db, member: Member) -> Response:
+    made = await queries.make(database, await order(request, NewReport), member.who)
+    answer = answers.json(made, 202)
+    answer.headers["Location"] = f"{PREFIX}/jobs/{made.id}"
+    return answer
+
+
+@router.table(
+    "/reports",
+    dependencies=READ,
+    summary="Reports, newest first",
+    responses=description.DATABASE | REPORTS.described(shapes.REPORT),
+)
+async def page(request: Request, database: Db, asked: Annotated[shapes.ReportParameters, Query()]) -> Response:
+    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
+        return await queries.page(database, asked, before, limit)
+
+    return await REPORTS.page(request, asked, rows)
+
+
+@router.get(
+    "/reports/{report}",
+    dependencies=READ,
+    summary="One report: of what, by whom, and the SHA-256 of each of its files",
+    responses=description.THING | description.ok(shapes.ReportAnswer, report=shapes.REPORT),
+)
+async def one(database: Db, report: ReportId, _: JsonOnly) -> Response:
+    return answers.json(await queries.one(database, report))
+
+
+@router.get(
+    "/reports/{report}/report.{form}",
+    dependencies=READ,
+    summary="A report as HTML, PDF or JSON",
+    description="The same bytes at each time; the ETag is their SHA-256. JSON says all, HTML and PDF say it for people.",
+    responses=description.CHANGE
+    | {
+        200: {
+            "description": "The file",
+            "content": {
+                "text/html": {"schema": {"type": "string"}, "example": "<!doctype html>"},
+                "application/pdf": {"schema": {"type": "string", "format": "binary"}, "example": "%PDF-1.7"},
+                "application/json": {"schema": description.schema(shapes.ReportDocument), "example": shapes.DOCUMENT},
+            },
+        }
+    },
+)
+async def file(database: Db, report: ReportId, form: ReportFormat) -> Response:
+    return await report_file(database, report, form)
+
+
+@router.get(
+    "/report-templates",
+    dependencies=READ,
+    summary="Templates of reports, in their newest versions",
+    responses=description.DATABASE | description.ok(shapes.TemplateList, templates={"templates": [shapes.TEMPLATE]}),
+)
+async def templates(database: Db, _: JsonOnly) -> Response:
+    return answers.json(shapes.TemplateList(await queries.templates(database)))
+
+
+@router.get(
+    "/report-templates/{template}",
+    dependencies=READ,
+    summary="One template",
+    responses=description.THING | description.versioned(shapes.TemplateAnswer, template=shapes.TEMPLATE),
+)
+async def template(database: Db, template: TemplateName, _: JsonOnly) -> Response:
+    return preconditions.tagged(await queries.template(database, template))
+
+
+@router.put(
+    "/report-templates/{template}",
+    dependencies=CHANGE,
+    summary="Make a template, or change it",
+    description="Its earlier versions stay, and so do the reports made by them. `batch` and `shift` are those that reports "
+    "are laid out by that name none.",
+    responses=description.CHANGE | description.saved(shapes.TemplateAnswer, template=shapes.TEMPLATE),
+    openapi_extra=described(NewTemplate),
+)
+async def put(
+    request: Request, database: Db, template: TemplateName, expected: ExpectedByHeader, member: Member
+) -> Response:
+    given = await order(request, NewTemplate)
+    changed, is_new = await queries.put_template(database, template, given, expected, member.who)
+    return preconditions.tagged(changed, 201 if is_new else 200)
