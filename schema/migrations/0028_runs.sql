@@ -229,7 +229,7 @@ begin
             coalesce(nullif(array_to_string(run_next_states(o.state), ', '), ''), 'nothing else')
             using errcode = 'object_not_in_prerequisite_state';
     end if;
-    select max(s.at) into before from run_states s where s.run_id = o.run_id and o.state <> 'idle';
+    select max(s.at) into before from run_states s where s.run_id = o.run_id and s.state <> 'idle';
     if at_ < before then
         raise exception 'run % became % at %, which is later', name_, o.state,
             to_char(before at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') using errcode = 'object_not_in_prerequisite_state';

@@ -34,7 +34,7 @@ PHASE = {"name": "batch", "begins": AT, "ends": None, "origin": "person"}
 RUN_EVENT = (
     "insert into device_events (time, received_at, device_id, type, data, boot, digest)"
     " select '2026-03-01 12:00+00', now(),"
-    f" device_id, 'run', '{{0}}', 1, sha256('{{0}}') from devices where name = 'br-1'"
+    " device_id, 'run', '{0}', 1, sha256('{0}') from devices where name = 'br-1'"
 )
 STEPS: list[tuple[str, list[Event]]] = [
     # enrollment
@@ -424,7 +424,15 @@ STEPS: list[tuple[str, list[Event]]] = [
     ),
     (
         RUN_EVENT.format(json.dumps({"run": "B-1", "state": "stopped"})),
-        [("north", "run stopped", "run/B-1", {"state": "held"}, {"state": "stopped", "at": "2026-03-01T12:00:00+00:00"})],
+        [
+            (
+                "north",
+                "run stopped",
+                "run/B-1",
+                {"state": "held"},
+                {"state": "stopped", "at": "2026-03-01T12:00:00+00:00"},
+            )
+        ],
     ),
     (
         RUN_EVENT.format(json.dumps({"run": "B-1", "state": "running"})),
