@@ -20,8 +20,11 @@ from api.shapes import reports as shapes
 from api.shapes.jobs import JobAnswer
 from api.shapes.reports import USUAL, NewReport, NewTemplate, ReportFormat, ReportKind, TemplateAnswer
 from schema import times
+from schema.times import Span
 
 SQL = load("reports")
+MOST_ROWS = 20_000
+"""Rows of a table of a document; HTML and PDF show fewer."""
 LAST_ID = UUID(int=2**128 - 1)
 MEDIA_TYPES: Mapping[ReportFormat, str] = {
     "html": "text/html; charset=utf-8",
@@ -77,16 +80,18 @@ async def run(database: Database, name: str) -> ReportedRun:
 
 
 async def rows(
-    database: Database, name: str, devices: Sequence[int], begin: datetime, end: datetime, limit: int, *more: Any
+    database: Database, name: str, devices: Sequence[int], span: Span, *more: Any
 ) -> list[Mapping[str, Any]]:
-    """Return the rows of one of the statements for sections."""
-    found: list[Mapping[str, Any]] = await database.fetch(SQL[name], devices, begin, end, limit, *more)
+    """Return the rows of one of the statements for sections, one more than MOST_ROWS at most."""
+    found: list[Mapping[str, Any]] = await database.fetch(
+        SQL[name], devices, span.begin, span.end, MOST_ROWS + 1, *more
+    )
     return found
 
 
 async def make(database: Database, asked: NewReport, who: str) -> JobAnswer:
-    """Ask for a report as of now. Raises NotFound for a run or a template that there is not, and Conflict for a run that has
-    not started, or if too many jobs wait."""
+    """Ask for a report as of now. Raises NotFound for a run or template that there is not, and Conflict
+    for a run that has not started, or if too many jobs wait."""
     if asked.run is not None and (await run(database, asked.run)).begins is None:
         raise Conflict(f"run {asked.run} has not started: there is nothing to report yet")
     laid_out = await template(database, asked.template or asked.kind)
@@ -152,7 +157,7 @@ async def template(database: Database, name: str, version: int | None = None) ->
     if row is not None:
         return _template(row)
     if name in USUAL and not version:
-        return _usual(name)  # type: ignore[arg-type]
+        return _usual(name)
     said = f"version {version} of template {name}" if version else f"template {name}"
     raise NotFound(f"there is no {said}; /api/v1/report-templates lists those that there are")
 

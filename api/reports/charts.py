@@ -30,8 +30,8 @@ SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hou
 async def charts(
     gathering: Gathering, wanted: Sequence[str], marks: Sequence[ReportMark], check: Callable[[], None]
 ) -> list[ReportChart]:
-    """Return a chart for each channel, with a line for each device, and the setpoint beside its value. `check` is called
-    after each channel. Raises TooLong."""
+    """Return a chart for each channel, with a line for each device, and the setpoint beside its value.
+    `check` is called after each channel. Raises TooLong."""
     deadline, found = Deadline(MOST_READING_S), dict[str, ReportChart]()
     bands = phase_bands(gathering)
     for device in gathering.devices:

@@ -12,14 +12,12 @@ from api.database import Database
 from api.queries import reports as queries
 from api.queries.devices import Channel, DeviceChannels
 from api.queries.plant import MAIN
-from api.queries.reports import ReportedRun
+from api.queries.reports import MOST_ROWS, ReportedRun
 from api.queries.selection import matching
 from api.shapes.reports import CellKind, ReportColumn, ReportFact, ReportTable
 from schema import times
 from schema.times import Span
 
-MOST_ROWS = 20_000
-"""Rows of a table of the document; HTML and PDF show fewer."""
 USUAL_CHARTS = (*MAIN, "gas_flow", "feed_a_rate", "optical_density", "exhaust_co2", "volume")
 """Channels that are drawn where a template names none."""
 
@@ -59,10 +57,8 @@ class Gathering:
         return tuple(one for name in USUAL_CHARTS for one in device.channels if one.name == name)
 
     async def rows(self, name: str, *more: Any) -> list[Mapping[str, Any]]:
-        """Return the rows of a statement of reports.sql: those of the devices in the time, one more than MOST_ROWS."""
-        return await queries.rows(
-            self.database, name, self.numbers, self.span.begin, self.span.end, MOST_ROWS + 1, *more
-        )
+        """Return the rows of a statement of reports.sql: those of the devices in the time."""
+        return await queries.rows(self.database, name, self.numbers, self.span, *more)
 
 
 def table(title: str, columns: Sequence[ReportColumn], rows: Sequence[Sequence[Any]]) -> ReportTable:

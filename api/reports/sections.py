@@ -1,4 +1,4 @@
-"""The sections of a report, each gathered by a function of its own; a template says which stand in it, and in which order."""
+"""The sections of a report, each gathered by a function of its own; a template says which ones stand in it."""
 
 from __future__ import annotations
 
@@ -89,8 +89,7 @@ async def phases(gathering: Gathering, wanted: TemplateSectionAnswer, check: Che
 async def _statistics(
     gathering: Gathering, channels: Sequence[str], spans: Sequence[tuple[str, datetime, datetime]], check: Check
 ) -> ReportTable:
-    """Return of each phase, device and channel the time-weighted mean, the least and greatest, and the planned value: the
-    mean of its setpoint."""
+    """Return of each phase, device and channel the mean, least and greatest sample, and the mean of its setpoint."""
     deadline, rows = Deadline(MOST_READING_S), []
     for name, begin, end in spans:
         for device in gathering.devices:
@@ -122,7 +121,7 @@ async def _statistics(
 @section("charts", "Charts")
 async def drawn(gathering: Gathering, wanted: TemplateSectionAnswer, check: Check) -> ReportSection:
     found = await charts(gathering, wanted.channels, [], check)
-    said = "Each line is the mean, the area around it goes from the least to the greatest sample; broken lines are setpoints."
+    said = "Each line is the mean, the area around it is from the least to the greatest; broken lines are setpoints."
     return made(wanted, said=said if found else "No channel that could be drawn has samples.", charts=found)
 
 

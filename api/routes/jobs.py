@@ -38,8 +38,8 @@ CHANGER = Role.ENGINEER
 @router.table(
     "/jobs",
     summary="Jobs of the organization, newest first",
-    description="Exports, imports, reports and replays of the quarantine are jobs: the worker does them, one after the other "
-    "for each organization.",
+    description="Exports, imports, reports and replays of the quarantine are jobs: the worker does them, one after the "
+    "other for each organization.",
     responses=description.DATABASE | JOBS.described(shapes.JOB),
 )
 async def page(request: Request, database: Db, asked: Annotated[shapes.JobParameters, Query()]) -> Response:

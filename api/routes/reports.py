@@ -45,8 +45,8 @@ TemplateName = Annotated[
     dependencies=READ,
     status_code=202,
     summary="Make a report of a run, or of a time",
-    description="The worker makes it: see `state` at the address in Location. The report has the id of its job, and what "
-    "was known when it was asked for.",
+    description="The worker makes it: see `state` at the address in Location. The report has the id of its job, and "
+    "what was known when it was asked for.",
     responses=description.CHANGE
     | {
         202: description.ok(JobAnswer, job=JOB | {"kind": "report", "state": "queued", "done": 0, "started_at": None})[
@@ -90,7 +90,7 @@ async def one(database: Db, report: ReportId, _: JsonOnly) -> Response:
     "/reports/{report}/report.{form}",
     dependencies=READ,
     summary="A report as HTML, PDF or JSON",
-    description="The same bytes at each time; the ETag is their SHA-256. JSON says all, HTML and PDF say it for people.",
+    description="Always the same bytes; the ETag is their SHA-256. JSON says all, HTML and PDF say it for people.",
     responses=description.CHANGE
     | {
         200: {
@@ -98,7 +98,10 @@ async def one(database: Db, report: ReportId, _: JsonOnly) -> Response:
             "content": {
                 "text/html": {"schema": {"type": "string"}, "example": "<!doctype html>"},
                 "application/pdf": {"schema": {"type": "string", "format": "binary"}, "example": "%PDF-1.7"},
-                "application/json": {"schema": description.schema(shapes.ReportDocument), "example": shapes.DOCUMENT},
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/ReportDocument"},
+                    "example": shapes.DOCUMENT,
+                },
             },
         }
     },
@@ -131,8 +134,8 @@ async def template(database: Db, template: TemplateName, _: JsonOnly) -> Respons
     "/report-templates/{template}",
     dependencies=CHANGE,
     summary="Make a template, or change it",
-    description="Its earlier versions stay, and so do the reports made by them. `batch` and `shift` are those that reports "
-    "are laid out by that name none.",
+    description="Its earlier versions stay, and so do the reports made by them. `batch` and `shift` are those "
+    "that reports are laid out by that name none.",
     responses=description.CHANGE | description.saved(shapes.TemplateAnswer, template=shapes.TEMPLATE),
     openapi_extra=described(NewTemplate),
 )

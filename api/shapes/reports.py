@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
+import msgspec
 from pydantic import BaseModel, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -105,9 +106,9 @@ class ReportSection(Answer):
     name: str
     title: str
     text: Annotated[str, about("what the template says above, or why the section is empty")] = ""
-    facts: list[ReportFact] = []
-    charts: list[ReportChart] = []
-    tables: list[ReportTable] = []
+    facts: list[ReportFact] = msgspec.field(default_factory=list)
+    charts: list[ReportChart] = msgspec.field(default_factory=list)
+    tables: list[ReportTable] = msgspec.field(default_factory=list)
 
 
 class ReportDocument(Answer):

@@ -56,10 +56,10 @@ begin
     raise exception 'a report stays as it was made: make another one' using errcode = 'insufficient_privilege';
 end $$;
 
-create trigger reports_kept before update or delete on reports for each row execute function reports_kept();
-create trigger reports_kept before truncate on reports for each statement execute function reports_kept();
-create trigger report_templates_kept before update or delete on report_templates for each row execute function reports_kept();
-create trigger report_templates_kept before truncate on report_templates for each statement execute function reports_kept();
+create trigger reports_kept before update or delete or truncate on reports
+    for each statement execute function reports_kept();
+create trigger report_templates_kept before update or delete or truncate on report_templates
+    for each statement execute function reports_kept();
 
 -- For the API.
 
