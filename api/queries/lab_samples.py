@@ -47,7 +47,7 @@ class Version(NamedTuple):
 
 
 async def page(database: Database, asked: SampleParameters, before: Sequence[Any], limit: int) -> list[asyncpg.Record]:
-    """Return the newest versions of samples after the key `before` (taken_at, lab_sample_id), those taken last first."""
+    """Return the newest versions of samples after the key `before` (taken_at, lab_sample_id), last first."""
     span = asked.span()
     filters = asked.device, span.begin, span.end, asked.analyte, asked.status, asked.withdrawn
     return await database.fetch_planned(SQL["page"], *filters, *before, limit)
@@ -114,7 +114,7 @@ async def withdraw(database: Database, sample: str, who: str, why: str) -> LabSa
     return await _next(database, _following(was, "withdraw", {"withdrawn": True}, rows, (who, why)))
 
 
-async def put(connection: Connection, one: Version) -> str:
+async def put(connection: Connection | asyncpg.Connection, one: Version) -> str:
     """Store a version in a transaction; return the name of the sample."""
     said, rows = json.dumps(one.said), json.dumps(list(one.analytes))
     given = one.device, one.sample, one.after, one.act, said, rows, one.source, one.who, one.why
@@ -140,7 +140,9 @@ def changed(was: LabSample, given: SampleChange, who: str, source: RecordSource 
         rows[new.analyte] = _completed(new, before.get(new.analyte), who)
     if len(rows) > MOST_ANALYTES:
         raise BadParameter("analytes", f"a sample has at most {MOST_ANALYTES}")
-    other = {name: getattr(given, name) for name in ("location", "note") if name in given.model_fields_set}
+    other: dict[str, Any] = {
+        name: getattr(given, name) for name in ("location", "note") if name in given.model_fields_set
+    }
     if given.taken_at is not None:
         other["taken_at"] = times.text(given.taken_at)
     is_first = all(before[new.analyte].status == "taken" for new in given.analytes if new.analyte in before)

@@ -43,3 +43,16 @@ select lab_sample_put($1, $2, $3, $4, $5, $6, $7, $8, $9);
 -- The names of analytes that samples have, for lists to choose from.
 select distinct a.analyte from lab_analytes a join lab_samples s using (lab_sample_id)
  where s.superseded_at is null order by 1 limit 200;
+
+-- name: taken
+-- The newest versions of samples that were taken of the devices $1 at the times $2, pair by pair; the first of several.
+select distinct on (s.device, s.taken_at) s.*,
+       (select coalesce(jsonb_agg(to_jsonb(a) order by a.analyte), '[]') from lab_analytes a
+         where a.lab_sample_id = s.lab_sample_id) as analytes
+  from unnest($1::text[], $2::timestamptz[]) as g (device, taken_at)
+  join lab_samples s on s.device = g.device and s.taken_at = g.taken_at
+ where s.superseded_at is null and not s.withdrawn
+ order by s.device, s.taken_at, s.lab_sample_id;
+
+-- name: devices
+select name from devices where name = any ($1);

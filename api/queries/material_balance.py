@@ -79,7 +79,7 @@ async def balance(database: Database, device: str, asked: BalanceParameters) -> 
     changes = await _changes(database, device, wanted, (span, asked.density))
     rows = await database.fetch_planned(SQL["sums"], device, span.begin, span.end)
     found = summed(rows, asked.density)
-    return balanced(device, asked, found, changes, weight, sum(row["going_on"] for row in rows))
+    return balanced(device, asked, found, changes, weight=weight, going_on=sum(row["going_on"] for row in rows))
 
 
 def balanced(
@@ -87,6 +87,7 @@ def balanced(
     asked: BalanceParameters,
     found: Sequence[MaterialSum],
     changes: Mapping[str, ChannelChange],
+    *,
     weight: str | None,
     going_on: int = 0,
 ) -> MaterialBalance:
@@ -175,7 +176,7 @@ async def _changes(
     [one] = selected.selections
     instants = [span.begin, min(span.begin + NEAR, span.end), span.end - times.MICROSECOND]
     read = await telemetry_at.values(database, one, AtWish(instants, NEAR, "last"))
-    found = {}
+    found: dict[str, ChannelChange] = {}
     for channel, at_begin, soon, at_end in zip(one.channels, *read, strict=True):
         first = soon.value if at_begin.value is None else at_begin.value
         last = at_end.value

@@ -381,8 +381,8 @@ STEPS: list[tuple[str, list[Event]]] = [
         [("main", "material add", "material/1", None, FEED | RECORDED | {"version": 1})],
     ),
     (
-        f"select material_put(1, {DEVICE}, 1, 1, 'withdraw', '{json.dumps(FEED | {'withdrawn': True})}', 'person', null,"
-        f" {WHO})",
+        f"select material_put(1, {DEVICE}, 1, 1, 'withdraw', '{json.dumps(FEED | {'withdrawn': True})}', 'person',"
+        f" null, {WHO})",
         [
             (
                 *("main", "material withdraw", "material/1", FEED | RECORDED | {"version": 1}),
