@@ -28,7 +28,10 @@ from api.queries import (
     enrollments,
     events,
     jobs,
+    lab_samples,
     latest,
+    material_balance,
+    materials,
     quarantine,
     rule_warnings,
     samples,
@@ -45,6 +48,8 @@ from api.shapes.audit import AuditFilter
 from api.shapes.devices import DeviceParameters
 from api.shapes.enrollments import EnrollmentParameters
 from api.shapes.jobs import JobParameters
+from api.shapes.lab_samples import SampleParameters
+from api.shapes.materials import MaterialParameters, SumParameters
 from api.shapes.selection import SelectionParameters
 from api.shapes.serials import SerialParameters
 from schema import times
@@ -117,6 +122,14 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "enrollments": (enrollments.SQL["page"], (None, None, times.LAST, enrollments.LAST_TXN, 5)),
     "enrollments of a serial": (enrollments.SQL["page"], (None, "s-1", times.LAST, enrollments.LAST_TXN, 100)),
     "phases of all devices": (rule_warnings.SQL["devices"], (50,)),
+    "lab samples": (lab_samples.SQL["page"], (None, at(0), END, None, None, False, END, BIG[0], 100)),
+    "lab samples of a device": (
+        lab_samples.SQL["page"],
+        ("br-1", at(0), END, "glucose", "taken", False, END, BIG[0], 100),
+    ),
+    "materials": (materials.SQL["page"], (None, at(0), END, None, False, END, BIG[0], 100)),
+    "materials of a device": (materials.SQL["page"], ("br-1", at(0), END, ["feed"], False, END, BIG[0], 100)),
+    "sums of material": (materials.SQL["sums"], ("br-1", at(0), END)),
     "transitions": (alarms.SQL["history"], (times.FIRST, times.LAST, BIG[0], None, None, None, None, 100)),
     "transitions of a device": (
         alarms.SQL["history"],
@@ -193,6 +206,18 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
         " from generate_series(1, 10000) n, lateral (select $1::timestamptz + n * interval '1 s') x (t)",
         at(0),
     )
+    await plant.sql.execute(
+        "insert into lab_samples (organization_id, sample, version, act, device_id, taken_at, status, source, who, why)"
+        " select 1, 's-' || n, 1, 'take', 1 + n % 20 * 2, $1::timestamptz + n * interval '1 min', 'taken', 'person',"
+        " 'eva', 'x' from generate_series(1, 5000) n",
+        at(0),
+    )
+    await plant.sql.execute(
+        "insert into materials (organization_id, number, version, act, device_id, kind, material, quantity, unit,"
+        " begins, source, who, why) select 1, n, 1, 'add', 1 + n % 20 * 2, 'feed', 'x', 1, 'mL',"
+        " $1::timestamptz + n * interval '1 min', 'person', 'eva', 'x' from generate_series(1, 5000) n",
+        at(0),
+    )
     rule_id = await alarm_rule(plant.sql, "hot")
     for device_id in OWN:
         await become(plant.sql, rule_id, device_id)
@@ -230,6 +255,7 @@ async def kept_plan(connection: Connection, statement: str, arguments: tuple[Any
 
 def check(name: str, plan: str) -> None:
     tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions"
+    tables += "|lab_samples|materials"
     assert not re.search(rf"Seq Scan on ({tables})", plan), f"{name}\n{plan}"
     assert "Index" in plan, f"{name}\n{plan}"
     if "channel" in name:
@@ -272,6 +298,9 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await activity.newest(database, 10)
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
         await delivery.holes(database)
+        await lab_samples.page(database, SampleParameters(), (times.LAST, lab_samples.LAST_ID), 10)
+        await materials.page(database, MaterialParameters(), (times.LAST, materials.LAST_ID), 10)
+        await material_balance.sums(database, SumParameters())
         await serials.serials(database, SerialParameters.model_validate({}), "", 10)
         rows = await database.fetch("select statement from pg_prepared_statements")
     files = Path(queries.__file__).parent.glob("*.sql")
@@ -290,6 +319,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         "alarm_health.episodes",
         "selection.devices",
         "activity.page",
+        *("lab_samples.page", "materials.page", "materials.sums"),
     }
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"

@@ -36,6 +36,11 @@ RUN_EVENT = (
     " select '2026-03-01 12:00+00', now(),"
     " device_id, 'run', '{0}', 1, sha256('{0}') from devices where name = 'br-1'"
 )
+TAKEN = {"device": "br-1", "taken_at": AT, "source": "person"}
+LACTATE = {"value": 1, "status": "measured", "measured_by": "eva"}
+MEASURED = TAKEN | {"analytes": {"lactate": LACTATE}}
+FEED = {"kind": "feed", "material": "glucose", "quantity": 2, "unit": "mL", "begins": AT}
+RECORDED = {"device": "br-1", "source": "person"}
 STEPS: list[tuple[str, list[Event]]] = [
     # enrollment
     (
@@ -364,6 +369,32 @@ STEPS: list[tuple[str, list[Event]]] = [
         [
             ("main", "retention drop", "retention/frame", None, {"from": AT, "to": THEN, "rows": 3}),
             ("north", "retention drop", "retention/frame", None, {"from": AT, "to": THEN, "rows": 4}),
+        ],
+    ),
+    # samples and material
+    *(
+        (
+            f"select lab_sample_put(1, {DEVICE}, 'S-1', {version}, '{act}', '{{\"taken_at\": \"{AT}\"}}',"
+            f" '{json.dumps(analytes)}', 'person', null, {WHO})",
+            [("main", f"sample {act}", "sample/S-1", was, becomes)],
+        )
+        for version, act, analytes, was, becomes in (
+            (0, "take", [], None, TAKEN | {"version": 1}),
+            (1, "measure", [{"analyte": "lactate", **LACTATE}], TAKEN | {"version": 1}, MEASURED | {"version": 2}),
+        )
+    ),
+    (
+        f"select material_put(1, {DEVICE}, null, 0, 'add', '{json.dumps(FEED)}', 'person', null, {WHO})",
+        [("main", "material add", "material/1", None, FEED | RECORDED | {"version": 1})],
+    ),
+    (
+        f"select material_put(1, {DEVICE}, 1, 1, 'withdraw', '{json.dumps(FEED | {'withdrawn': True})}', 'person',"
+        f" null, {WHO})",
+        [
+            (
+                *("main", "material withdraw", "material/1", FEED | RECORDED | {"version": 1}),
+                FEED | RECORDED | {"version": 2, "withdrawn": True},
+            )
         ],
     ),
     (
