@@ -20,6 +20,7 @@ async def state(sql: asyncpg.Connection, tenants: list[Tenant]) -> dict[str, str
 
 OF_DEVICE = "device_id in (select device_id from devices where organization_id = any ($1))"
 OF_ORGANIZATION = "organization_id = any ($1)"
+OF_DEVIATION = f"deviation_id in (select deviation_id from deviations where {OF_ORGANIZATION})"
 EVERYTHING = "$1::integer[] is not null"
 OWN_EVENTS = "('account create', 'password change', 'log-in failed')"
 """What is nobody's organization's to note, the first one notes."""
@@ -51,6 +52,11 @@ WHOSE = {
     "computed_channels": OF_ORGANIZATION,
     "computed_constants": OF_ORGANIZATION,
     "credentials": OF_DEVICE,
+    "deviation_attachments": OF_DEVIATION,
+    "deviation_comments": OF_DEVIATION,
+    "deviation_links": OF_DEVIATION,
+    "deviations": OF_ORGANIZATION,
+    "device_cards": OF_ORGANIZATION,
     "device_events": OF_DEVICE,
     "device_heard": OF_DEVICE,
     "device_layouts": OF_DEVICE,
@@ -67,6 +73,7 @@ WHOSE = {
     "late_arrivals": OF_DEVICE,
     "layout_channels": EVERYTHING,
     "layouts": EVERYTHING,
+    "locations": OF_ORGANIZATION,
     "log_in_links": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "memberships": OF_ORGANIZATION,
     "organizations": OF_ORGANIZATION,
@@ -78,6 +85,7 @@ WHOSE = {
     "retention_holds": OF_ORGANIZATION,
     "serials": OF_ORGANIZATION,
     "sessions": "user_id in (select user_id from memberships where organization_id = any ($1))",
+    "shift_entries": OF_ORGANIZATION,
     "sql_logins": EVERYTHING,
     "statuses": OF_DEVICE,
     "users": "user_id in (select user_id from memberships where organization_id = any ($1))",
