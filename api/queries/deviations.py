@@ -198,7 +198,7 @@ async def add_comment(database: Database, deviation: str, text: str, who: str) -
 
 
 async def edit_comment(database: Database, deviation: str, number: int, given: CommentEdit, who: str) -> CommentAnswer:
-    """Write a new version of one's own comment. Raises NotFound, and Forbidden for somebody else's."""
+    """Write a new version of one's own comment. Raises NotFound, and Conflict for somebody else's."""
     async with database.change() as connection:
         await connection.execute(SQL["edit"], deviation, number, given.text, who, given.why)
         return comment(await connection.fetchrow(SQL["comments"], deviation, number - 1, 1))

@@ -491,7 +491,7 @@ begin
     if not found then
         raise exception 'deviation % has no comment %', deviation_, comment_ using errcode = 'no_data_found';
     elsif last.who <> who_ then
-        raise exception 'only % may edit this comment', last.who using errcode = 'BG403';
+        raise exception 'only % may edit this comment', last.who using errcode = 'object_not_in_prerequisite_state';
     elsif last.version >= 100 then
         raise exception 'a comment has 100 versions at most' using errcode = 'object_not_in_prerequisite_state';
     end if;
@@ -568,7 +568,7 @@ begin
     if not found then
         raise exception 'there is no entry % of the shift log', entry_ using errcode = 'no_data_found';
     elsif it.handed_to is distinct from who_ then
-        raise exception 'it is not handed to you' using errcode = 'BG403';
+        raise exception 'it is not handed to you' using errcode = 'object_not_in_prerequisite_state';
     elsif it.accepted_at is not null then
         raise exception 'it was accepted already' using errcode = 'object_not_in_prerequisite_state';
     end if;

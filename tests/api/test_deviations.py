@@ -136,7 +136,7 @@ async def test_an_edited_comment_has_all_its_versions_and_is_its_author_s(plant:
         *("it was off", "second")
     ]
     other = Operator(operator.client, await api_key(plant.sql))
-    assert (await send(other, "PUT", f"{path}/{number}", {"text": "no", "why": "x"})).status_code == 403
+    assert (await send(other, "PUT", f"{path}/{number}", {"text": "no", "why": "x"})).status_code == 409
     assert (await send(operator, "PUT", f"{path}/{number + 9}", {"text": "no", "why": "x"})).status_code == 404
     assert (await send(operator, "DELETE", f"{path}/{number}")).status_code == 405
     assert (await events(operator))[-1] == (
