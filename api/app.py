@@ -43,6 +43,7 @@ from api.routes import (
     channels,
     commands,
     computed,
+    deviations,
     device_status,
     devices,
     enrollments,
@@ -72,6 +73,7 @@ from api.routes import (
 from api.services import Services
 from api.settings import ApiSettings
 from api.shapes.computed import ComputedDefinition
+from api.shapes.deviations import MOST_ATTACHED_BYTES
 from schema.alarms import files
 from schema.alarms.notification_routes import NotificationRoute
 from schema.alarms.rules import Definition
@@ -96,6 +98,7 @@ ROUTES = (
     *(enrollments, serials, lifecycle, commands, audit, jobs, exports, imports, reports),
     *(lab_samples, sample_imports, materials),
     *(accounts, organizations, installation, retention),
+    *(deviations,),
     *(live_data, device_status, activity, summary, alerts),
     *(alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
@@ -159,6 +162,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
         f"{PREFIX}/alarm-rules.yaml": files.MAX_BYTES,
         "/app/{organization}/alarm-rules.yaml": MOST_FILE_BYTES,
         f"{PREFIX}/imports": settings.api_import_bytes,
+        f"{PREFIX}/deviation-attachments": MOST_ATTACHED_BYTES,
+        "/app/{organization}/deviation-attachments": MOST_ATTACHED_BYTES + MOST_BYTES,
     }
     app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies, answer=page_errors.answer)
     if settings.api_cors_origins:

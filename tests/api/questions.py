@@ -351,6 +351,37 @@ QUESTIONS: dict[str, Question] = {
         CHANGES, lambda _: {"name": "mine", "role": "viewer", "scopes": ["organization:write"]}
     ),
     "DELETE /api/v1/organization/keys/{key_id}": Question(CHANGES),
+    # deviations
+    "GET /api/v1/deviations": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
+    "POST /api/v1/deviations": Question(
+        (OPERATOR, Scope.DEVICES_WRITE),
+        lambda t: {"title": "x", "severity": "minor", "link": {"kind": "device", "reference": t.known["device"]}},
+    ),
+    "GET /api/v1/deviations/{deviation}": Question(DEVICES),
+    "PATCH /api/v1/deviations/{deviation}": Question(
+        (OPERATOR, Scope.DEVICES_WRITE), lambda t: {**WHY, "title": "mine"}
+    ),
+    **{
+        f"POST /api/v1/deviations/{{deviation}}/{act}": Question((ENGINEER, Scope.DEVICES_WRITE), why)
+        for act in ("assess", "close", "reopen")
+    },
+    "POST /api/v1/deviations/{deviation}/hold": Question(CHANGES, lambda t: {"device": t.known["device"]}),
+    "POST /api/v1/deviations/{deviation}/links": Question(
+        (OPERATOR, Scope.DEVICES_WRITE),
+        lambda t: {**WHY, "type": "seen-in", "kind": "device", "reference": t.known["device"]},
+    ),
+    "DELETE /api/v1/deviations/{deviation}/links/{link}": Question((OPERATOR, Scope.DEVICES_WRITE), query=why),
+    "GET /api/v1/deviations/{deviation}/comments": Question(DEVICES),
+    "POST /api/v1/deviations/{deviation}/comments": Question(
+        (OPERATOR, Scope.DEVICES_WRITE), lambda _: {"text": "mine"}
+    ),
+    "PUT /api/v1/deviations/{deviation}/comments/{comment}": Question(
+        (OPERATOR, Scope.DEVICES_WRITE), lambda _: {**WHY, "text": "mine"}
+    ),
+    "POST /api/v1/deviation-attachments": Question(
+        (OPERATOR, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "deviation": t.objects["deviation"], "name": "x"}
+    ),
+    "GET /api/v1/deviations/{deviation}/attachments/{attachment}": Question(DEVICES),
     "GET /api/v1/retention/holds": Question(READS),
     "POST /api/v1/retention/holds": Question(CHANGES, lambda t: {**WHY, "device": t.known["device"]}),
     "DELETE /api/v1/retention/holds/{hold_id}": Question(CHANGES, query=why),

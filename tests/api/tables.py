@@ -21,6 +21,7 @@ async def state(sql: asyncpg.Connection, tenants: list[Tenant]) -> dict[str, str
 OF_DEVICE = "device_id in (select device_id from devices where organization_id = any ($1))"
 OF_ORGANIZATION = "organization_id = any ($1)"
 OF_RUN = "run_id in (select run_id from runs where organization_id = any ($1))"
+OF_DEVIATION = f"deviation_id in (select deviation_id from deviations where {OF_ORGANIZATION})"
 EVERYTHING = "$1::integer[] is not null"
 OWN_EVENTS = "('account create', 'password change', 'log-in failed')"
 """What is nobody's organization's to note, the first one notes."""
@@ -52,6 +53,11 @@ WHOSE = {
     "computed_channels": OF_ORGANIZATION,
     "computed_constants": OF_ORGANIZATION,
     "credentials": OF_DEVICE,
+    "deviation_attachments": OF_DEVIATION,
+    "deviation_comments": OF_DEVIATION,
+    "deviation_links": OF_DEVIATION,
+    "deviations": OF_ORGANIZATION,
+    "device_cards": OF_ORGANIZATION,
     "device_events": OF_DEVICE,
     "device_heard": OF_DEVICE,
     "device_layouts": OF_DEVICE,
@@ -70,6 +76,7 @@ WHOSE = {
     "late_arrivals": OF_DEVICE,
     "layout_channels": EVERYTHING,
     "layouts": EVERYTHING,
+    "locations": OF_ORGANIZATION,
     "log_in_links": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "materials": OF_ORGANIZATION,
     "memberships": OF_ORGANIZATION,
@@ -86,6 +93,7 @@ WHOSE = {
     "runs": OF_ORGANIZATION,
     "serials": OF_ORGANIZATION,
     "sessions": "user_id in (select user_id from memberships where organization_id = any ($1))",
+    "shift_entries": OF_ORGANIZATION,
     "sql_logins": EVERYTHING,
     "statuses": OF_DEVICE,
     "users": "user_id in (select user_id from memberships where organization_id = any ($1))",

@@ -16,6 +16,7 @@ from uuid import UUID
 import pytest
 
 from api import queries
+from api.access.roles import Principal
 from api.database import Connection, Server
 from api.queries import (
     activity,
@@ -24,6 +25,7 @@ from api.queries import (
     audit,
     commands,
     delivery,
+    deviations,
     devices,
     enrollments,
     events,
@@ -45,6 +47,7 @@ from api.queries import annotations as annotation_queries
 from api.settings import ApiSettings
 from api.shapes.alarms import AlarmParameters, HistoryParameters, SilencedParameters
 from api.shapes.audit import AuditFilter
+from api.shapes.deviations import DeviationFilter
 from api.shapes.devices import DeviceParameters
 from api.shapes.enrollments import EnrollmentParameters
 from api.shapes.jobs import JobParameters
@@ -121,6 +124,8 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "jobs": (jobs.SQL["page"], (None, None, times.LAST, LAST_COMMAND, 100)),
     "enrollments": (enrollments.SQL["page"], (None, None, times.LAST, enrollments.LAST_TXN, 5)),
     "enrollments of a serial": (enrollments.SQL["page"], (None, "s-1", times.LAST, enrollments.LAST_TXN, 100)),
+    "deviations": (deviations.SQL["page"], (BIG[0], 100, *[None] * 7)),
+    "deviations of a device": (deviations.SQL["page"], (BIG[0], 100, ["open"], None, None, "br-1", None, None, None)),
     "phases of all devices": (rule_warnings.SQL["devices"], (50,)),
     "lab samples": (lab_samples.SQL["page"], (None, at(0), END, None, None, False, END, BIG[0], 100)),
     "lab samples of a device": (
@@ -218,6 +223,14 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
         " $1::timestamptz + n * interval '1 min', 'person', 'eva', 'x' from generate_series(1, 5000) n",
         at(0),
     )
+    await plant.sql.execute(
+        "insert into deviations (organization_id, year, n, title, severity, opened_by)"
+        " select 1 + n % 2, 2026, n, 'x', 'minor', 'eva' from generate_series(1, 5000) n"
+    )
+    await plant.sql.execute(
+        "insert into deviation_links (deviation_id, type, kind, reference, device_id, who, why)"
+        " select deviation_id, 'seen-in', 'device', 'br-' || n % 40, 1 + n % 40, 'eva', 'x' from deviations"
+    )
     rule_id = await alarm_rule(plant.sql, "hot")
     for device_id in OWN:
         await become(plant.sql, rule_id, device_id)
@@ -256,6 +269,7 @@ async def kept_plan(connection: Connection, statement: str, arguments: tuple[Any
 def check(name: str, plan: str) -> None:
     tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions"
     tables += "|lab_samples|materials"
+    tables += "|deviations"
     assert not re.search(rf"Seq Scan on ({tables})", plan), f"{name}\n{plan}"
     assert "Index" in plan, f"{name}\n{plan}"
     if "channel" in name:
@@ -297,6 +311,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await selection.resolve(database, SelectionParameters(device=["*"]))
         await activity.newest(database, 10)
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
+        await deviations.page(database, DeviationFilter(), Principal("eva", "key", 1, "main", None), BIG[0], 10)
         await delivery.holes(database)
         await lab_samples.page(database, SampleParameters(), (times.LAST, lab_samples.LAST_ID), 10)
         await materials.page(database, MaterialParameters(), (times.LAST, materials.LAST_ID), 10)
@@ -313,6 +328,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         "jobs.page",
         "delivery.holes",
         "serials.serials",
+        "deviations.page",
         "alarms.history",
         "alarms.silenced",
         "alarms.urgent",

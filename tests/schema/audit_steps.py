@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 Event = tuple[str, str, str, Any, Any]
@@ -21,6 +22,9 @@ HANDSHAKE = (
 PROVED = {"txn": TXN, "identity": IDENTITY}
 DENIED = {"txn": OTHER_TXN, "identity": IDENTITY}
 DEVICE = "(select device_id from devices where name = 'br-1')"
+NUMBER = f"DEV-{datetime.now(UTC).year}-0001"
+DEVIATION = f"deviation/{NUMBER}"
+LINKED = {"link": 1, "type": "seen-in", "kind": "device", "reference": "br-1"}
 COMPUTED = {"formula": "ph + 1", "inputs": {"ph": None}}
 RULE = {"enabled": True, "priority": "high", "title": "hot"}
 ROUTE = {"enabled": True}
@@ -396,6 +400,102 @@ STEPS: list[tuple[str, list[Event]]] = [
                 FEED | RECORDED | {"version": 2, "withdrawn": True},
             )
         ],
+    ),
+    # deviations
+    (
+        "select api.deviation_open('hot', 'very', 'minor', '{x}', '[]', null, null, 'eva')",
+        [
+            (
+                *("main", "deviation open", DEVIATION, None),
+                {"title": "hot", "description": "very", "severity": "minor", "tags": ["x"], "members": []},
+            )
+        ],
+    ),
+    (
+        f"select api.deviation_change('{NUMBER}', '{{\"severity\": \"major\"}}', 1, {WHO})",
+        [("main", "deviation change", DEVIATION, {"severity": "minor"}, {"severity": "major"})],
+    ),
+    (
+        f"select api.deviation_hold('{NUMBER}', '{{\"device\": \"br-1\"}}', 'eva')",
+        [
+            ("main", "retention hold", "hold/2", None, {"device": "br-1"}),
+            ("main", "deviation hold", DEVIATION, None, 2),
+        ],
+    ),
+    (
+        f"select api.deviation_link('{NUMBER}', 'seen-in', 'device', 'br-1', {WHO})",
+        [("main", "deviation link", DEVIATION, None, LINKED)],
+    ),
+    (
+        f"select api.deviation_unlink('{NUMBER}', 1, {WHO})",
+        [("main", "deviation unlink", DEVIATION, LINKED, None)],
+    ),
+    (
+        f"select api.deviation_comment('{NUMBER}', 'of', 'eva')",
+        [("main", "deviation comment", DEVIATION, None, {"comment": 1, "text": "of"})],
+    ),
+    (
+        f"select api.deviation_comment_edit('{NUMBER}', 1, 'off', {WHO})",
+        [
+            (
+                *("main", "deviation comment edit", DEVIATION, {"comment": 1, "text": "of"}),
+                {"comment": 1, "text": "off"},
+            )
+        ],
+    ),
+    (
+        f"select api.deviation_attach('{NUMBER}', 'a.txt', 'text/plain', 'xyz', 3, {WHO})",
+        [
+            (
+                *("main", "deviation attach", DEVIATION, None),
+                {
+                    **{"attachment": 1, "name": "a.txt", "media_type": "text/plain", "bytes": 3},
+                    "sha256": hashlib.sha256(b"xyz").hexdigest(),
+                },
+            )
+        ],
+    ),
+    *(
+        (
+            f"select api.deviation_move('{NUMBER}', '{state}', false, null, {WHO})",
+            [("main", f"deviation {act}", DEVIATION, {"state": before}, {"state": state})],
+        )
+        for act, before, state in (
+            ("assess", "open", "assessed"),
+            ("close", "assessed", "closed"),
+            ("reopen", "closed", "open"),
+        )
+    ),
+    *(
+        (
+            f"select api.location_put('hall', '{kind}', '', {WHO})",
+            [("main", f"location {act}", "location/hall", was, {"kind": kind, "description": ""})],
+        )
+        for act, kind, was in (
+            ("create", "site", None),
+            ("change", "hall", {"kind": "site", "description": ""}),
+        )
+    ),
+    (
+        f"update devices set location = null; select api.location_remove('hall', {WHO})",
+        [("main", "location remove", "location/hall", {"kind": "hall", "description": ""}, None)],
+    ),
+    (
+        f"select api.device_card_put('br-1', '{{\"model\": \"B\"}}', null, null, {WHO})",
+        [("main", "device card", "device/br-1", None, {"model": "B"})],
+    ),
+    (
+        "select api.shift_entry('quiet', 'hall', '{br-1}', 'eva@x.org', 'ida')",
+        [
+            (
+                *("main", "shift entry", "shift/1", None),
+                {"text": "quiet", "location": "hall", "devices": ["br-1"], "handed_to": "eva@x.org"},
+            )
+        ],
+    ),
+    (
+        "select api.shift_accept(1, 'eva@x.org')",
+        [("main", "shift accept", "shift/1", {"accepted": False}, {"accepted": True})],
     ),
     (
         f"select api.device_give('br-1', 'north', {WHO})",

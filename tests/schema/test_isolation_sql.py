@@ -235,7 +235,7 @@ async def test_functions_that_act_as_the_owner_are_the_api_s_and_say_where_they_
 
 
 NONE, NOT_YOURS = "P0002", "BG403"
-DEVICE, TXN = ("device",), ("txn",)
+DEVICE, TXN, DEVIATION = ("device",), ("txn",), ("deviation",)
 WHO = "'visitor', 'why'"
 CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "device_owned": ("device_owned($1)", DEVICE, NONE),
@@ -294,6 +294,18 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "run_phases_put": (f"run_phases_put($1, '[]', null, {WHO})", ("run",), NONE),
     "retention_hold": (f"retention_hold($1, null, null, {WHO})", DEVICE, NONE),
     "retention_hold_end": (f"retention_hold_end($1, {WHO})", ("hold_id",), NONE),
+    "deviation_change": (f"deviation_change($1, '{{}}', null, {WHO})", DEVIATION, NONE),
+    "deviation_move": (f"deviation_move($1, 'assessed', true, null, {WHO})", DEVIATION, NONE),
+    "deviation_hold": ("deviation_hold($1, '{}', 'visitor')", DEVIATION, NONE),
+    "deviation_link": (f"deviation_link($1, 'seen-in', 'device', $2, {WHO})", ("deviation", "device"), NONE),
+    "deviation_unlink": (f"deviation_unlink($1, $2, {WHO})", ("deviation", "link"), NONE),
+    "deviation_comment": ("deviation_comment($1, 'x', 'visitor')", DEVIATION, NONE),
+    "deviation_comment_edit": (f"deviation_comment_edit($1, $2, 'x', {WHO})", ("deviation", "comment"), NONE),
+    "deviation_attach": (f"deviation_attach($1, 'x', 'text/plain', 'x', 100, {WHO})", DEVIATION, NONE),
+    "location_remove": (f"location_remove($1, {WHO})", ("path",), NONE),
+    "device_card_put": (f"device_card_put($1, '{{}}', null, null, {WHO})", DEVICE, NONE),
+    "shift_entry": ("shift_entry('x', null, array[$1], null, 'visitor')", DEVICE, NONE),
+    "shift_accept": ("shift_accept($1, 'visitor')", ("entry",), NONE),
 }
 """A call with somebody else's objects, and the refusal."""
 NAME_NO_OBJECT = {
@@ -305,6 +317,8 @@ NAME_NO_OBJECT = {
     *("invitation_make", "organization_make", "organization_describe", "export_note"),
     *("invitation_use", "organization_create", "alarm_rule_put", "alarm_route_put", "vault_key"),
     *("job_make", "computed_channel_put", "run_automation"),
+    *("job_make", "computed_channel_put", "location_put"),
+    *("deviation_open", "deviation_target"),  # what it is linked to: tests/api/test_deviation_links.py
 }
 """What these do is tested by the routes."""
 
