@@ -47,6 +47,54 @@ select d.name as device, e.time, e.type, e.data
  order by e.time, e.digest
  limit $4;
 
+-- name: samples
+-- An analyte a row, of the newest versions of the samples.
+select s.sample, s.device, s.taken_at, s.location, s.version, a.analyte, a.value, a.reading, a.unit, a.method,
+       coalesce(a.status, s.status) as status, a.measured_by, a.approved_by, s.note, s.withdrawn
+  from lab_samples s left join lab_analytes a using (lab_sample_id)
+ where s.device_id = any ($1::int[]) and s.superseded_at is null and s.taken_at >= $2 and s.taken_at < $3
+ order by s.taken_at, s.lab_sample_id, a.analyte
+ limit $4;
+
+-- name: materials
+select m.begins, m.ends, m.device, m.kind, m.material, m.lot, m.quantity, m.unit, m.source, m.version, m.who, m.note
+  from materials m
+ where m.device_id = any ($1::int[]) and m.superseded_at is null and not m.withdrawn
+   and m.begins >= $2 and m.begins < $3
+ order by m.begins, m.number
+ limit $4;
+
+-- name: deviations
+-- Those that are linked to the devices, or to the subjects $5 (kind/reference), and were open in that time or are of it.
+select v.deviation, v.title, v.severity, v.state, v.opened_by, v.opened_at, v.closed_at, v.description,
+       (select string_agg(l.type || ' ' || l.kind || ' ' || l.reference, '; ' order by l.link_id)
+          from deviation_links l where l.deviation_id = v.deviation_id and l.withdrawn_at is null) as links
+  from deviations v
+ where exists (select from deviation_links l
+                where l.deviation_id = v.deviation_id and l.withdrawn_at is null
+                  and (l.kind || '/' || l.reference = any ($5::text[])
+                       or l.device = any (array(select d.name from devices d where d.device_id = any ($1::int[])))
+                          and v.opened_at < $3::timestamptz + interval '30 days' and coalesce(v.closed_at, 'infinity') >= $2))
+ order by v.deviation_id
+ limit $4;
+
+-- name: comments
+-- What was said of these deviations $5, in the newest versions.
+select distinct on (c.comment_id) c.deviation, c.at, c.who, c.text, c.version
+  from deviation_comments c
+ where c.deviation = any ($5::text[]) and cardinality($1::int[]) >= 0 and $2::timestamptz < $3::timestamptz
+ order by c.comment_id, c.version desc
+ limit $4;
+
+-- name: log
+-- Entries of the shift log about these devices or none.
+select e.at, e.who, e.location, e.devices, e.text, e.handed_to, e.accepted_at
+  from shift_entries e
+ where e.at >= $2 and e.at < $3
+   and (e.devices = '{}' or e.devices && array(select d.name from devices d where d.device_id = any ($1::int[])))
+ order by e.at, e.entry_id
+ limit $4;
+
 -- name: quarantined
 select q.received_at, q.device, q.reason, q.detail, q.state, encode(q.sha256, 'hex') as sha256
   from quarantine q join devices d on d.name = q.device

@@ -14,6 +14,8 @@ from api.reports.drawing import COLOURS, svg
 from api.shapes.reports import CellKind, ReportDocument
 from schema import times
 
+MOST_ROWS = 1000
+"""Rows of a table that HTML and PDF show."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -32,7 +34,7 @@ def html(document: ReportDocument) -> str:
             return _local(str(value), zone)
         return number(float(value), decimals) if kind == "number" and not isinstance(value, str) else str(value)
 
-    return _environment().get_template("report.html").render(report=document, cell=cell)
+    return _environment().get_template("report.html").render(report=document, cell=cell, most=MOST_ROWS)
 
 
 def pdf(page: str, made_at: datetime) -> bytes:

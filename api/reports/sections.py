@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 from api.http.plain_words import channel as called
-from api.http.plain_words import lasting
+from api.http.plain_words import lasting, number
 from api.queries import delivery, telemetry_buckets
 from api.queries.deadline import Deadline
 from api.queries.selection import Selection
@@ -16,7 +16,7 @@ from api.queries.telemetry_buckets import BucketWish
 from api.reports.charts import MOST_READING_S, SETPOINT, charts
 from api.reports.gathering import Gathering, column, fact, table
 from api.series.grid import Division
-from api.shapes.reports import ReportSection, ReportTable, SectionName, TemplateSectionAnswer
+from api.shapes.reports import ReportMark, ReportSection, ReportTable, SectionName, TemplateSectionAnswer
 
 Check: TypeAlias = Callable[[], None]
 Section: TypeAlias = Callable[[Gathering, TemplateSectionAnswer, Check], Awaitable[ReportSection]]
@@ -120,8 +120,13 @@ async def _statistics(
 
 @section("charts", "Charts")
 async def drawn(gathering: Gathering, wanted: TemplateSectionAnswer, check: Check) -> ReportSection:
-    found = await charts(gathering, wanted.channels, [], check)
-    said = "Each line is the mean, the area around it is from the least to the greatest; broken lines are setpoints."
+    taken = {row["sample"]: row["taken_at"] for row in await gathering.rows("samples")}
+    marks = [ReportMark(sample, gathering.hours(at)) for sample, at in taken.items()]
+    found = await charts(gathering, wanted.channels, marks, check)
+    said = (
+        "Each line is the mean, the area around it is from the least to the greatest; broken lines are setpoints,"
+        " triangles are samples."
+    )
     return made(wanted, said=said if found else "No channel that could be drawn has samples.", charts=found)
 
 
@@ -174,6 +179,44 @@ async def quarantine(gathering: Gathering, wanted: TemplateSectionAnswer, _: Che
     return made(wanted, tables=[of_rows("", columns, await gathering.rows("quarantined"))])
 
 
+@section("samples", "Samples")
+async def samples(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    found = [
+        {**row, "value": number(row["value"]) if row["reading"] is None else row["reading"]}
+        for row in await gathering.rows("samples")
+    ]
+    columns = [
+        *(column("taken_at", "Taken", "time"), column("sample", "Sample"), column("device", "Device")),
+        *(column("analyte", "Analyte"), column("value", "Value"), column("unit", "Unit"), column("method", "Method")),
+        *(column("status", "Status"), column("measured_by", "Measured by"), column("approved_by", "Approved by")),
+        *(column("version", "Version", "number"), column("note", "Note")),
+    ]
+    return made(wanted, tables=[of_rows("", columns, found)])
+
+
+@section("material", "Material")
+async def material(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    found = await gathering.rows("materials")
+    sums: dict[tuple[str, str, str, str], float] = {}
+    for row in found:
+        key = row["device"], row["kind"], row["material"], row["unit"]
+        sums[key] = sums.get(key, 0.0) + row["quantity"]
+    of = (column("device", "Device"), column("kind", "Kind"), column("material", "Material"))
+    how_much = (column("quantity", "Quantity", "number"), column("unit", "Unit"))
+    totals = [*of, column("unit", "Unit"), column("quantity", "Quantity", "number")]
+    columns = [
+        *(column("begins", "From", "time"), column("ends", "To", "time"), *of, *how_much, column("lot", "Lot")),
+        *(column("source", "Recorded by"), column("who", "Who"), column("note", "Note")),
+    ]
+    return made(
+        wanted,
+        tables=[
+            table("Sums", totals, [(*key, quantity) for key, quantity in sorted(sums.items())]),
+            of_rows("Records", columns, found),
+        ],
+    )
+
+
 @section("commands", "Commands")
 async def commands(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
     columns = [
@@ -204,6 +247,41 @@ async def events(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) 
         ),
     ]
     return made(wanted, tables=[of_rows("", columns, await gathering.rows("events"))])
+
+
+@section("deviations", "Deviations")
+async def deviations(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    found = await gathering.rows("deviations", [] if gathering.run is None else [f"run/{gathering.run.name}"])
+    columns = [
+        *(column("deviation", "Deviation"), column("title", "Title"), column("severity", "Severity")),
+        *(column("state", "State"), column("opened_at", "Opened", "time"), column("opened_by", "By")),
+        *(column("closed_at", "Closed", "time"), column("links", "Links"), column("description", "Description")),
+    ]
+    said = [
+        column("deviation", "Deviation"),
+        column("at", "When", "time"),
+        column("who", "Who"),
+        column("text", "Comment"),
+    ]
+    comments = await gathering.rows("comments", [row["deviation"] for row in found])
+    return made(
+        wanted, tables=[of_rows("", columns, found), *([of_rows("Comments", said, comments)] if comments else [])]
+    )
+
+
+@section("log", "Shift log")
+async def log(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    found = [{**row, "devices": ", ".join(row["devices"])} for row in await gathering.rows("log")]
+    columns = [
+        *(
+            column("at", "When", "time"),
+            column("who", "Who"),
+            column("location", "Where"),
+            column("devices", "Devices"),
+        ),
+        *(column("text", "Entry"), column("handed_to", "Handed to"), column("accepted_at", "Accepted", "time")),
+    ]
+    return made(wanted, tables=[of_rows("", columns, found)])
 
 
 @section("changes", "Who changed what")

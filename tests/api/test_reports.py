@@ -152,7 +152,7 @@ async def test_html_and_pdf_say_it_for_people_and_are_the_same_bytes_each_time(p
     assert b"antifoam &lt;b&gt;&amp; more&lt;/b&gt;" in html
     assert b"<script" not in html
     pages = [page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages]
-    for said in ("Batch report", "B-1", "mAb-7", "probe <checked>", "antifoam <b>& more</b>", "run complete"):
+    for said in ("Batch report", "B-1", "mAb-7", "probe <checked>", "antifoam <b>& more</b>", "run create"):
         assert said in " ".join(" ".join(pages).split()), said
     assert f"page 1 of {len(pages)}" in pages[0]
     made_at = await plant.sql.fetchval("select made_at from reports")
