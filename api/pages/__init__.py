@@ -21,6 +21,7 @@ from api.pages import (
     organization,
     plant,
     quarantine,
+    reports,
     serials,
     shell,
     vessel,
@@ -34,7 +35,15 @@ ROUTERS = (
     *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, shell.router),
     *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
     *(delivery.router, quarantine.router, devices.router, enrollment.router, serials.router),
-    *(activity.router, audit.router, organization.router, me.router, me.invited_router, entrance.router),
+    *(
+        activity.router,
+        audit.router,
+        reports.router,
+        organization.router,
+        me.router,
+        me.invited_router,
+        entrance.router,
+    ),
 )
 
 

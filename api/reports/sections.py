@@ -7,6 +7,8 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, TypeAlias
 
+import msgspec
+
 from api.http.plain_words import channel as called
 from api.http.plain_words import lasting, number
 from api.queries import delivery, telemetry_buckets
@@ -291,7 +293,22 @@ async def changes(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check)
         *(column("n", "No.", "number"), column("at", "When", "time"), column("who", "Who"), column("action", "What")),
         *(column("subject", "Of"), column("old", "Before"), column("new", "After"), column("why", "Why")),
     ]
-    return made(wanted, tables=[of_rows("", columns, await gathering.rows("changes", subjects, gathering.pattern))])
+    found = [
+        {**row, "old": _said(row["old"]), "new": _said(row["new"])}
+        for row in await gathering.rows("changes", subjects, gathering.pattern)
+    ]
+    return made(wanted, tables=[of_rows("", columns, found)])
+
+
+def _said(document: str | None) -> str | None:
+    """Return a state of the audit trail, which is JSON, as its names with values."""
+    content = None if document is None else msgspec.json.decode(document)
+    if not isinstance(content, dict):
+        return document
+    texts = (
+        (name, one if isinstance(one, str) else msgspec.json.encode(one).decode()) for name, one in content.items()
+    )
+    return "; ".join(f"{name}: {text}" for name, text in texts)
 
 
 def of_rows(title: str, columns: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> ReportTable:

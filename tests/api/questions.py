@@ -351,6 +351,16 @@ QUESTIONS: dict[str, Question] = {
         CHANGES, lambda _: {"name": "mine", "role": "viewer", "scopes": ["organization:write"]}
     ),
     "DELETE /api/v1/organization/keys/{key_id}": Question(CHANGES),
+    # reports
+    "GET /api/v1/reports": Question(AUDIT),
+    "POST /api/v1/reports": Question(AUDIT, lambda t: {"kind": "batch", "run": t.objects["run"]}),
+    "GET /api/v1/reports/{report}": Question(AUDIT),
+    "GET /api/v1/reports/{report}/report.{form}": Question(AUDIT),
+    "GET /api/v1/report-templates": Question(AUDIT),
+    "GET /api/v1/report-templates/{template}": Question(AUDIT),
+    "PUT /api/v1/report-templates/{template}": Question(
+        CHANGES, lambda _: {**WHY, "kind": "batch", "sections": [{"name": "notes"}]}
+    ),
     # deviations
     "GET /api/v1/deviations": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
     "POST /api/v1/deviations": Question(

@@ -85,6 +85,8 @@ WHOSE = {
     "quarantine": "device in (select name from devices where organization_id = any ($1))",
     "quarantine_overflow": EVERYTHING,
     "quarantine_usage": EVERYTHING,
+    "report_templates": OF_ORGANIZATION,
+    "reports": OF_ORGANIZATION,
     "retention_drops": EVERYTHING,
     "retention_holds": OF_ORGANIZATION,
     "run_devices": OF_ORGANIZATION,

@@ -74,6 +74,7 @@ async def settle(sql: asyncpg.Connection, name: str, number: int) -> Tenant:
     await _describe(sql, it, None, "ph")
     await _computed(sql, it)
     await _runs(sql, it)
+    await _report(sql, it)
     await _alarms(sql, it)
     await _enrollment(sql, it)
     await _people(sql, it)
@@ -217,6 +218,25 @@ async def _runs(sql: asyncpg.Connection, it: Tenant) -> None:
     )
     it.objects["run"] = name
     it.known |= {"phase": phase["name"] or ""}
+
+
+async def _report(sql: asyncpg.Connection, it: Tenant) -> None:
+    """A report of the run, and a template."""
+    definition = {"sections": [{"name": "notes", "title": it.word()}], "header": it.word()}
+    await sql.execute(
+        "insert into report_templates (organization_id, name, version, kind, definition, made_by)"
+        " values ($1, $2, 1, 'batch', $3, $4)",
+        *(it.organization_id, name := it.word(), json.dumps(definition), it.word()),
+    )
+    report = await sql.fetchval(
+        "insert into reports (report_id, organization_id, kind, run_id, title, subtitle, begins, ends, template,"
+        " template_version, made_by, made_at, document, html, pdf)"
+        " select gen_random_uuid(), $1, 'batch', run_id, $3, $4, now() - interval '1 h', now(), $5, 1, $6, now(),"
+        " $7, $7, $7 from runs where organization_id = $1 and name = $2 returning report_id",
+        *(it.organization_id, it.objects["run"], it.word(), it.word(), name, it.word(), it.word().encode()),
+    )
+    it.objects |= {"report": str(report), "template": name}
+    it.known |= {"form": "html", "form_": "html"}
 
 
 async def _alarms(sql: asyncpg.Connection, it: Tenant) -> None:

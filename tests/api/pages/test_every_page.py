@@ -59,6 +59,7 @@ EXACT: dict[str, dict[str, str]] = {
     f"{ENROLLMENT}/serials/add": WHY | {"serial": "S-9"},
     f"{ENROLLMENT}/serials/import": WHY | {"name": "lot", "rows": "serial\nS-9"},
     f"{ENROLLMENT}/switch": WHY | {"state": "closed"},
+    f"{ORGANIZATION}/reports": {"kind": "shift", "from": "-8h"},
     f"{ORGANIZATION}/delivery/quarantine": WHY | {"act": "discard", "messages": "1,2,3"},
 }
 """By path: the fields of a form that would be carried out if it were for one's own."""

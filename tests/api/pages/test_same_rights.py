@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from fastapi.routing import APIRoute
 
-from api.pages import activity, audit, delivery, devices, enrollment, quarantine, serials
+from api.pages import activity, audit, delivery, devices, enrollment, quarantine, reports, serials
 from tests.api.questions import QUESTIONS, needs
 
-MODULES = (activity, audit, delivery, devices, enrollment, quarantine, serials)
+MODULES = (activity, audit, delivery, devices, enrollment, quarantine, reports, serials)
 DEVICE, SHAKE, SERIAL = "/devices/{device}", "/enrollments/{txn}", "/serials/{serial}"
 SAME = {
     "GET /activity": "GET /activity",
@@ -28,6 +28,9 @@ SAME = {
         for act in ("suspend", "resume", "rotate", "revoke", "retire", "reset")
     },
     f"POST {DEVICE}/commands/{{command}}/cancel": "POST /commands/{command}/cancel",
+    "GET /reports": "GET /reports",
+    "POST /reports": "POST /reports",
+    "GET /reports/{report}/report.{form_}": "GET /reports/{report}/report.{form}",
     "GET /enrollment": "GET /enrollments",
     "GET /enrollment/switch": "GET /enrollment",
     "POST /enrollment/switch": "PUT /enrollment",

@@ -1,0 +1,59 @@
+"""Reports: to make one of a run or a shift, how far those are that are being made, and the ones that are kept."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Query, Response
+from pydantic import Field
+
+from api.access.guard import Db, Member, allow
+from api.access.roles import Role, Scope
+from api.http import cursors
+from api.pages.listing import PageParameters, part
+from api.pages.page import OrganizationPage, PageRouter, form, is_partial
+from api.queries import jobs
+from api.queries import reports as queries
+from api.shapes.jobs import JobParameters
+from api.shapes.reports import NewReport, ReportFormat, ReportKind, ReportParameters
+from schema import times
+
+router = PageRouter(allow(Role.OPERATOR, Scope.AUDIT_READ))
+FEW = 5
+"""Reports that are being made, or could not be, of which the page tells."""
+
+
+class ReportPageParameters(PageParameters):
+    run: str | None = Field(None, max_length=100)
+    kind: ReportKind | None = None
+
+
+@router.get("/reports")
+async def listed(page: OrganizationPage, database: Db, asked: Annotated[ReportPageParameters, Query()]) -> Response:
+    wanted = ReportParameters(run=asked.run, kind=asked.kind)
+    found = await part(
+        page.request,
+        asked.cursor,
+        {"made_at": cursors.instant, "report_id": UUID},
+        (times.LAST, queries.LAST_ID),
+        lambda before, limit: queries.page(database, wanted, before, limit),
+    )
+    rows = await jobs.page(database, JobParameters(kind="report"), (times.LAST, jobs.LAST_ID), FEW)
+    making = [job for row in rows if (job := jobs.item(row)).state != "done"]
+    values: dict[str, Any] = {"reports": [queries.item(row) for row in found.rows], "following": found.following, "making": making}
+    if is_partial(page.request):
+        return page.show("partials/reports.html", **values)
+    templates = await queries.templates(database)
+    return page.show("pages/reports.html", here="reports", asked=asked, templates=templates, **values)
+
+
+@router.post("/reports")
+async def make(page: OrganizationPage, database: Db, member: Member) -> Response:
+    await queries.make(database, await form(page.request, NewReport), member.who)
+    return page.done("The report is being made: it appears here when it is done.", to="reports")
+
+
+@router.get("/reports/{report}/report.{form_}")
+async def file(database: Db, report: UUID, form_: ReportFormat) -> Response:
+    return await queries.report_file(database, report, form_)
