@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from api.access.guard import Db, Member, allow
@@ -16,7 +16,7 @@ from api.pages.page import OrganizationPage, PageRouter, form, is_partial
 from api.queries import jobs
 from api.queries import reports as queries
 from api.shapes.jobs import JobParameters
-from api.shapes.reports import NewReport, ReportFormat, ReportKind, ReportParameters
+from api.shapes.reports import NewReport, ReportKind, ReportParameters
 from schema import times
 
 router = PageRouter(allow(Role.OPERATOR, Scope.AUDIT_READ))
@@ -41,7 +41,8 @@ async def listed(page: OrganizationPage, database: Db, asked: Annotated[ReportPa
     )
     rows = await jobs.page(database, JobParameters(kind="report"), (times.LAST, jobs.LAST_ID), FEW)
     making = [job for row in rows if (job := jobs.item(row)).state != "done"]
-    values: dict[str, Any] = {"reports": [queries.item(row) for row in found.rows], "following": found.following, "making": making}
+    reports = [queries.item(row) for row in found.rows]
+    values: dict[str, Any] = {"reports": reports, "following": found.following, "making": making}
     if is_partial(page.request):
         return page.show("partials/reports.html", **values)
     templates = await queries.templates(database)
@@ -54,6 +55,9 @@ async def make(page: OrganizationPage, database: Db, member: Member) -> Response
     return page.done("The report is being made: it appears here when it is done.", to="reports")
 
 
-@router.get("/reports/{report}/report.{form_}")
-async def file(database: Db, report: UUID, form_: ReportFormat) -> Response:
-    return await queries.report_file(database, report, form_)
+@router.get("/reports/{report}/report.html")
+@router.get("/reports/{report}/report.pdf")
+@router.get("/reports/{report}/report.json")
+async def file(request: Request, database: Db, report: UUID) -> Response:
+    """The file; this address names the organization, as a link cannot send a header."""
+    return await queries.report_file(database, report, request.url.path.rpartition(".")[2])  # type: ignore[arg-type]

@@ -355,11 +355,14 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/reports": Question(AUDIT),
     "POST /api/v1/reports": Question(AUDIT, lambda t: {"kind": "batch", "run": t.objects["run"]}),
     "GET /api/v1/reports/{report}": Question(AUDIT),
-    "GET /api/v1/reports/{report}/report.{form}": Question(AUDIT),
+    **{f"GET /api/v1/reports/{{report}}/report.{form}": Question(AUDIT) for form in ("html", "pdf", "json")},
     "GET /api/v1/report-templates": Question(AUDIT),
     "GET /api/v1/report-templates/{template}": Question(AUDIT),
     "PUT /api/v1/report-templates/{template}": Question(
-        CHANGES, lambda _: {**WHY, "kind": "batch", "sections": [{"name": "notes"}]}
+        CHANGES,
+        lambda _: {**WHY, "kind": "batch", "sections": [{"name": "notes"}]},
+        headers=lambda _: {"If-Match": "*"},
+        refusal=412,
     ),
     # deviations
     "GET /api/v1/deviations": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),

@@ -236,7 +236,6 @@ async def _report(sql: asyncpg.Connection, it: Tenant) -> None:
         *(it.organization_id, it.objects["run"], it.word(), it.word(), name, it.word(), it.word().encode()),
     )
     it.objects |= {"report": str(report), "template": name}
-    it.known |= {"form": "html", "form_": "html"}
 
 
 async def _alarms(sql: asyncpg.Connection, it: Tenant) -> None:

@@ -39,7 +39,7 @@ async def a_run(plant: Plant, client: Served) -> None:
     """A run of an hour with two phases, a note, an alarm that somebody acknowledged, and a gap of five minutes."""
     device = await plant.device("br-1")
     layout = await plant.layout(device, "ph", "ph_setpoint")
-    rows = [
+    rows: list[tuple[datetime, list[float | None], list[int | None] | None]] = [
         (at(second), [7 + math.sin(second / 600), 7.0], None)
         for second in range(0, 3600, 5)
         if not 1500 < second < 1800

@@ -45,6 +45,19 @@ LACTATE = {"value": 1, "status": "measured", "measured_by": "eva"}
 MEASURED = TAKEN | {"analytes": {"lactate": LACTATE}}
 FEED = {"kind": "feed", "material": "glucose", "quantity": 2, "unit": "mL", "begins": AT}
 RECORDED = {"device": "br-1", "source": "person"}
+LAID_OUT = {"sections": [{"name": "notes"}]}
+REPORT = "0b7e9c52-3d1f-4a86-9a2e-6f1c5d0e8b47"
+REPORTED: dict[str, object] = {
+    "kind": "shift",
+    "title": "Shift",
+    "subtitle": "x",
+    "begins": AT,
+    "ends": THEN,
+    "no_pdf": "no Pango",
+}
+REPORTED |= {"template": "shift", "template_version": 0}
+KEPT = {name: REPORTED[name] for name in ("kind", "begins", "ends", "template", "template_version")}
+KEPT |= {"document_sha256": hashlib.sha256(b"x").hexdigest(), "html_sha256": hashlib.sha256(b"y").hexdigest()}
 STEPS: list[tuple[str, list[Event]]] = [
     # enrollment
     (
@@ -400,6 +413,23 @@ STEPS: list[tuple[str, list[Event]]] = [
                 FEED | RECORDED | {"version": 2, "withdrawn": True},
             )
         ],
+    ),
+    # reports
+    (
+        f"select api.report_template_put('batch', 'batch', '{json.dumps(LAID_OUT)}', null, {WHO})",
+        [("main", "report template", "report-template/batch", None, LAID_OUT)],
+    ),
+    (
+        f"select api.report_template_put('batch', 'batch', '{json.dumps(LAID_OUT | {'header': 'x'})}', 1, {WHO})",
+        [("main", "report template", "report-template/batch", LAID_OUT, LAID_OUT | {"header": "x"})],
+    ),
+    (
+        f"select api.job_make('{REPORT}', 'report', '{{}}', 0, 'eva')",
+        [("main", "report", f"job/{REPORT}", None, {})],
+    ),
+    (
+        f"select api.report_keep('{REPORT}', null, '{json.dumps(REPORTED)}', 'x', 'y', null)",
+        [("main", "report make", f"report/{REPORT}", None, KEPT)],
     ),
     # deviations
     (

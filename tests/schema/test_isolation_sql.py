@@ -264,6 +264,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "command_cancel": (f"command_cancel($1, {WHO})", ("command",), NONE),
     "job_cancel": (f"job_cancel($1, {WHO})", ("job",), NONE),
+    "report_keep": ("report_keep($1, null, '{}', 'x', 'x', 'x')", ("job",), NONE),
     "job_files_drop": (f"job_files_drop($1, {WHO})", ("job",), NONE),
     "quarantine_discard": (f"quarantine_discard(array[$1::bigint], {WHO})", ("quarantine",), NONE),
     "alarm_act": (f"alarm_act($1, $2, 'acknowledge', null, false, {WHO}, '{{}}', null)", ("device", "rule"), NONE),
@@ -316,8 +317,7 @@ NAME_NO_OBJECT = {
     *("password_rehash", "password_reset_of", "password_reset_use"),
     *("invitation_make", "organization_make", "organization_describe", "export_note"),
     *("invitation_use", "organization_create", "alarm_rule_put", "alarm_route_put", "vault_key"),
-    *("job_make", "computed_channel_put", "run_automation"),
-    *("job_make", "computed_channel_put", "location_put"),
+    *("job_make", "computed_channel_put", "run_automation", "location_put", "report_template_put"),
     *("deviation_open", "deviation_target"),  # what it is linked to: tests/api/test_deviation_links.py
 }
 """What these do is tested by the routes."""
@@ -345,7 +345,7 @@ async def test_every_function_refuses_what_is_another_organization_s(
 
 
 def converted(function: str, word: str) -> str | int | UUID:
-    if function in {"command_cancel", "job_cancel", "job_files_drop"}:
+    if function in {"command_cancel", "job_cancel", "job_files_drop", "report_keep"}:
         return UUID(word)
     return int(word) if word.isdigit() else word
 

@@ -30,7 +30,7 @@ SAME = {
     f"POST {DEVICE}/commands/{{command}}/cancel": "POST /commands/{command}/cancel",
     "GET /reports": "GET /reports",
     "POST /reports": "POST /reports",
-    "GET /reports/{report}/report.{form_}": "GET /reports/{report}/report.{form}",
+    **{address: address for form in ("html", "pdf", "json") if (address := f"GET /reports/{{report}}/report.{form}")},
     "GET /enrollment": "GET /enrollments",
     "GET /enrollment/switch": "GET /enrollment",
     "POST /enrollment/switch": "PUT /enrollment",
