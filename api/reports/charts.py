@@ -83,11 +83,11 @@ async def _line(gathering: Gathering, device: DeviceChannels, channel: Channel, 
     # A point stands in the middle of its time; a line goes over times without samples that are no gap.
     hours = (found.times - begin + step / 2) / 3.6e9
     far = np.diff(found.times, prepend=found.times[:1]) > max(step, usual or 0) * 1.5
-    points: list[tuple[float, float, float, float] | None] = []
+    points: list[list[float] | None] = []
     for is_far, hour, *values in zip(far, hours, *found.cells, strict=True):
         points += [None] if is_far else []
         mean, least, most = (float(value) for value in values)
-        points.append((round(float(hour), 6), mean, least, most))
+        points.append([round(float(hour), 6), mean, least, most])
     return ReportLine(
         device.name,
         channel.name,

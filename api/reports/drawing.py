@@ -125,9 +125,9 @@ def _line(line: ReportLine, scale: _Scale, colour: str) -> Markup:
     return under + over
 
 
-def _parts(line: ReportLine) -> Iterator[list[tuple[float, float, float, float]]]:
+def _parts(line: ReportLine) -> Iterator[list[list[float]]]:
     """Yield the points between two gaps."""
-    part: list[tuple[float, float, float, float]] = []
+    part: list[list[float]] = []
     for point in (*line.points, None):
         if point is not None:
             part.append(point)

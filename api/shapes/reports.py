@@ -76,7 +76,7 @@ class ReportLine(Answer):
     is_setpoint: bool
     step: Annotated[bool, about("the value holds until the next")]
     points: Annotated[
-        list[tuple[float, float, float, float] | None],
+        list[list[float] | None],
         about("hours since the begin of the chart, mean, least and greatest of that time; null: a gap"),
     ]
 

@@ -131,3 +131,12 @@ def test_a_rule_is_tried_as_the_page_says(shell: Shell) -> None:
     said = shell.run(f"{address}\n{dry_run}")  # a phase may come later in the run, a channel is there
     assert '"warnings":' in said
     assert "has ever sent" not in said
+
+
+def test_a_report_is_made_as_the_page_says(shell: Shell) -> None:
+    make, template = blocks("docs/reports.md")
+    shell.run(make)
+    assert "Shift report" in (shell.directory / "report.html").read_text()
+    assert (shell.directory / "report.pdf").read_bytes().startswith(b"%PDF-1.")
+    helpers = "\n".join(make.splitlines()[:3])
+    assert '"version":1' in shell.run(f"{helpers}\n{template}")
