@@ -18,6 +18,7 @@ from api.access.roles import Scope
 from deploy.stack.paths import BIOGATE
 from tests.api.plant import Plant
 from tests.forked import Forked
+from tests.in_turn import in_turn
 
 PASSWORD = "correct horse battery"
 
@@ -86,7 +87,7 @@ async def test_a_password_is_reset_and_its_sessions_end(admin: Admin, database: 
     assert "there is no account" in admin.user("nobody@example.org", "--password-reset", status=1)
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("password", "said"),
     [
         ("short", "10 characters"),

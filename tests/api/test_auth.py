@@ -32,6 +32,7 @@ from tests.api.accounts import (
     user,
 )
 from tests.api.conform import conforms
+from tests.in_turn import in_turn
 
 EVA = "eva@example.org"
 
@@ -68,7 +69,7 @@ async def test_who_registers_can_log_in_and_sees_nothing_yet(
     assert (answer.status_code, "member of no organization" in answer.json()["detail"]) == (403, True)
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("changed", "parameter"),
     [
         ({"password": "ninechars"}, "password"),

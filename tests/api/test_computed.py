@@ -21,6 +21,7 @@ from tests.api.operators import ORDER, Operator, shape
 from tests.api.plant import Plant, at, text
 from tests.api.test_devices import north, operator
 from tests.forked import Talking
+from tests.in_turn import in_turn
 
 __all__ = ["north", "operator"]
 WHY = {"why": "as the test says"}
@@ -105,7 +106,7 @@ async def test_a_definition_is_made_shown_changed_and_removed_with_an_audit_trai
     ]
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("change", "parameter", "why"),
     [
         ({"formula": "ph +"}, "formula", "column 5"),

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from tests.api.plant import Plant, at
+from tests.in_turn import in_turn
 
 DEFUSED = [
     *("=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1+1", "\r=1+1", "\n=1+1"),
@@ -46,10 +47,14 @@ async def test_a_text_is_no_formula_for_a_spreadsheet(plant: Plant, client: http
     assert (header[1], row[1]) == (f"'{text}", "-1.5"), "a number is no text"
 
 
-@pytest.mark.parametrize("text", ["1=1", "a+b", "pH - 7", "'=1+1", " =1", "Zürich"])
-async def test_other_texts_are_as_they_are(plant: Plant, client: httpx2.AsyncClient, text: str) -> None:
-    await plant.device("br-1")
-    await plant.sql.execute("update devices set location = $1", text)
+@pytest.fixture
+async def device(plant: Plant) -> int:
+    return await plant.device("br-1")
+
+
+@in_turn("text", ["1=1", "a+b", "pH - 7", "'=1+1", " =1", "Zürich"])
+async def test_other_texts_are_as_they_are(plant: Plant, device: int, client: httpx2.AsyncClient, text: str) -> None:
+    await plant.sql.execute("update devices set location = $1 where device_id = $2", text, device)
     assert text in cells(await client.get("/api/v1/devices.csv"))[1]
 
 

@@ -13,6 +13,7 @@ import pytest
 from schema.jobs import UPLOAD
 from tests.api.accounts import Served, api_key, bearer, serving
 from tests.api.plant import Plant
+from tests.in_turn import in_turn
 
 CONTENT = b"time,ph\n2024-03-08T10:00Z,7\n"
 WHY = {"file": "run 7.csv", "why": "runs before Biogate"}
@@ -51,7 +52,7 @@ async def test_the_file_is_stored_and_the_job_says_what_was_said(taking: Served,
     assert await plant.sql.fetchval("select new ->> 'file' from audit where action = 'import'") == "run 7.csv"
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("content", "said", "status", "says"),
     [
         (b"x" * 1025, {}, 413, "more than 1024 bytes"),

@@ -13,6 +13,7 @@ from api.shapes import installation as shapes
 from tests.api.accounts import PASSWORD, Served, api_key, bearer, log_in, me, serving, user
 from tests.api.conform import conforms
 from tests.api.people import EVA, ada, api, attempt, trail
+from tests.in_turn import in_turn
 
 __all__ = ["ada", "api"]
 
@@ -97,7 +98,7 @@ async def test_the_page_of_the_link_is_there_and_loads_nothing_from_elsewhere(ap
 # Passwords that are guessed first
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "password",
     [
         *("aaaaaaaaaaaa", "password123", "qwertyuiop", "1234567890", "abcabcabcabc", "Passw0rd2026"),

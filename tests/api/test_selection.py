@@ -18,6 +18,7 @@ from api.shapes.selection import SelectionParameters
 from schema import times
 from schema.channels import ChannelTerms
 from tests.api.plant import Plant, at, text
+from tests.in_turn import in_turn
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def meant(found: Selected) -> dict[str, list[str]]:
     return {one.device.name: [channel.name for channel in one.channels] for one in found.selections}
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("parameters", "names"),
     [
         ({"device": ["br-2", "br-1"]}, ["br-1", "br-2"]),
@@ -63,7 +64,7 @@ async def test_devices_are_named_or_found_by_pattern_tag_and_location(
     assert list(meant(await resolve(database, asked(**parameters)))) == names
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("parameters", "kind", "words"),
     [
         ({}, BadParameter, "device=* means every device"),

@@ -11,6 +11,7 @@ import pytest
 
 from tests.api import alarms
 from tests.api.plant import Plant
+from tests.in_turn import in_turn
 
 WHY = {"why": "tests"}
 REGISTRATION = {"email": "eva@example.org", "name": "Eva", "password": "correct horse battery"}
@@ -50,11 +51,15 @@ WRONG: list[tuple[str, str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body", "said"), WRONG)
+@pytest.fixture
+async def device(plant: Plant) -> int:
+    return await plant.device("br-1")
+
+
+@in_turn(("method", "path", "body", "said"), WRONG)
 async def test_a_text_that_cannot_be_used_is_told_in_words(
-    plant: Plant, client: httpx2.AsyncClient, method: str, path: str, body: Any, said: str
+    device: int, client: httpx2.AsyncClient, method: str, path: str, body: Any, said: str
 ) -> None:
-    await plant.device("br-1")
     answer = await client.request(method, f"/api/v1/{path}", json=body, headers={"Idempotency-Key": "k"})
     assert answer.status_code == 422, answer.text
     assert "pattern" not in answer.text

@@ -7,6 +7,7 @@ import pytest
 from tests.api.operators import handshake
 from tests.api.pages.conftest import Visitor
 from tests.api.plant import Plant, at
+from tests.in_turn import in_turn
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ async def test_what_happened_is_listed_newest_first(viewer: Visitor) -> None:
 
 
 @pytest.mark.usefixtures("happened")
-@pytest.mark.parametrize(
+@in_turn(
     ("asked", "found"),
     [
         ("kind=phase", {"batch"}),

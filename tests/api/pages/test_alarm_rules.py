@@ -21,6 +21,7 @@ from tests.api.alarms import rule
 from tests.api.pages.conftest import Visitor, visiting
 from tests.api.pages.forms import Fields, forms
 from tests.api.plant import Plant
+from tests.in_turn import in_turn
 
 [EXAMPLES] = re.findall(r"```yaml\n(.*?)```", (Path(__file__).parents[3] / "docs" / "alarms.md").read_text(), re.DOTALL)
 EV = "eva@example.org"
@@ -57,7 +58,7 @@ LONG: dict[str, Any] = {
 SAVED = [*files.load(EXAMPLES.encode()), Rule(name="long", **(alarms.RULE | LONG))]
 
 
-@pytest.mark.parametrize("given", SAVED, ids=lambda one: str(one.name))
+@in_turn("given", SAVED)
 async def test_a_form_that_is_saved_as_it_is_changes_nothing(plant: Plant, engineer: Visitor, given: Rule) -> None:
     await rule(plant.sql, given.name, **given.model_dump(exclude={"name"}))
     before = await stored(plant.sql, given.name)
@@ -65,7 +66,7 @@ async def test_a_form_that_is_saved_as_it_is_changes_nothing(plant: Plant, engin
     done = await engineer.post(f"alarm-rules/{given.name}", **fields | {"why": "looked"})
     assert (done.status_code, done.headers["location"]) == (303, f"/app/main/alarm-rules/{given.name}")
     assert await stored(plant.sql, given.name) == before
-    assert await plant.sql.fetchval("select version from alarm_rules") == 1
+    assert await plant.sql.fetchval("select version from alarm_rules where name = $1", given.name) == 1
     changed = await engineer.post(f"alarm-rules/{given.name}", **fields | {"why": "named", "title": "T2"})
     assert changed.status_code == 303
     assert await stored(plant.sql, given.name) == before | {"title": "T2"}
@@ -105,7 +106,7 @@ async def test_a_rule_is_made_changed_and_removed(plant: Plant, engineer: Visito
     assert {row["who"] for row in rows} == {EV}
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("typed", "told"),
     [
         ({"limit.limit": ["warm"]}, "when.limit"),

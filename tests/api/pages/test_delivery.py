@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from tests.api.pages.conftest import Visitor
 from tests.api.plant import Plant
+from tests.in_turn import in_turn
 
 DAY = timedelta(days=1)
 
@@ -126,7 +125,7 @@ async def test_what_is_stored_and_not_yet_noted_is_not_missing(viewer: Visitor, 
     assert "Nothing is missing: 3 frames of 1 device have all arrived." in await viewer.words("delivery/time?last=24h")
 
 
-@pytest.mark.parametrize("asked", ["day=yesterday", "last=1h", "day=2026-13-01", "nothing=1"])
+@in_turn("asked", ["day=yesterday", "last=1h", "day=2026-13-01", "nothing=1"])
 async def test_a_time_that_is_none_is_refused(viewer: Visitor, asked: str) -> None:
     assert (await viewer.get(f"delivery/time?{asked}")).status_code == 422
 

@@ -9,6 +9,7 @@ import pytest
 from tests.api.operators import login_of
 from tests.api.pages.conftest import Visitor, trail
 from tests.api.plant import Plant
+from tests.in_turn import in_turn
 
 ADMIN = "olga@example.org"
 
@@ -45,7 +46,7 @@ async def test_the_list_says_how_each_device_is_doing(viewer: Visitor, floor: di
     assert part.lstrip().startswith('<div class="scroll"')
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("asked", "found"),
     [
         ("q=&tag=&location=&state=&online=", {"br-1", "br-2", "br-3"}),

@@ -12,14 +12,16 @@ import pytest
 
 from api.access.roles import Role
 from api.access.tokens import code_hash
-from tests.api.accounts import OWN_PAGE, PASSWORD, open_browser, organization, serving, user
+from tests.api.accounts import OWN_PAGE, PASSWORD, Served, open_browser, organization, serving, user
+from tests.gateway.material import until
+from tests.in_turn import in_turn
 
 EVA = "eva@example.org"
 FORM = {"email": EVA, "password": PASSWORD}
 
 
 @pytest.fixture
-async def site(database_url: str, sql: asyncpg.Connection) -> AsyncIterator[httpx2.AsyncClient]:
+async def site(database_url: str, sql: asyncpg.Connection) -> AsyncIterator[Served]:
     await user(sql, EVA, "main", Role.VIEWER)
     async with serving(database_url) as it:
         yield it
@@ -60,7 +62,7 @@ async def test_a_remembered_log_in_outlives_the_browser(site: httpx2.AsyncClient
     assert "Max-Age=2592000" in said.headers["set-cookie"]
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "elsewhere",
     [
         "https://evil.example/",
@@ -79,7 +81,7 @@ async def test_a_log_in_leads_nowhere_else(site: httpx2.AsyncClient, elsewhere: 
     assert "evil" not in page.text
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("changed", "status", "told"),
     [
         ({"password": "wrong password"}, 401, "the password is wrong"),
@@ -158,15 +160,16 @@ async def test_who_guesses_links_is_held_back(site: httpx2.AsyncClient) -> None:
     assert found[10:] == [429, 429]
 
 
-async def test_a_page_is_of_the_organization_in_its_address_alone(
-    site: httpx2.AsyncClient, sql: asyncpg.Connection
-) -> None:
+async def test_a_page_is_of_the_organization_in_its_address_alone(site: Served, sql: asyncpg.Connection) -> None:
     await organization(sql, "other")
     await open_browser(site, EVA)
     for theirs in ("other", "nowhere", "%2e%2e", "x" * 100):
         found = await site.get(f"/app/{theirs}/plant")
         assert (found.status_code, "There is no such organization" in found.text) == (404, True), theirs
+    version = site.identities.version
     await user(sql, EVA, "other", Role.VIEWER)
+    await sql.execute("notify biogate_accounts")
+    await until(lambda: site.identities.version > version)
     assert (await site.get("/app/other/plant")).status_code == 200
 
 

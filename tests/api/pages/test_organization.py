@@ -6,11 +6,11 @@ import re
 from typing import Any
 
 import asyncpg
-import pytest
 
 from api.access.roles import Role
 from tests.api.accounts import OWN_PAGE, PASSWORD, bearer, open_browser, organization, user
 from tests.api.pages.conftest import Visitor, visiting
+from tests.in_turn import in_turn
 
 CODE = re.compile(r"Code: <b>([0-9A-Z-]+)</b>")
 KEY = re.compile(r"<pre>(bgk_\S+)</pre>")
@@ -140,7 +140,7 @@ async def test_only_who_runs_the_installation_sees_accounts(
         assert (await other.client.get("/app/main/organization")).status_code == 404
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "act",
     [
         *("organization", "organization/members/1", "organization/invitations", "organization/invitations/1/end"),

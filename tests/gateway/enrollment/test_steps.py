@@ -17,6 +17,7 @@ from schema.enrollment import Hello, Refusal, b64
 from schema.sealed import unseal
 from tests.gateway.enrollment.bench import Bench, Controller, kept, refused, said, transitions
 from tests.gateway.enrollment.handshake import Handshake
+from tests.in_turn import in_turn
 
 # -- the way it should go
 
@@ -191,7 +192,7 @@ async def test_nothing_is_kept_or_locked_for_a_wrong_proof_and_the_right_one_sti
     assert await bench.send(handshake, handshake.proof) == SILENCE
 
 
-@pytest.mark.parametrize("member", ["nonce", "ephemeral", "gateway", "expires_s"])
+@in_turn("member", ["nonce", "ephemeral", "gateway", "expires_s"])
 async def test_a_challenge_that_no_gateway_made_proves_nothing(bench: Bench, member: str) -> None:
     """Whoever makes one up, with keys of his own, has the right MAC and signature for it."""
     controller = await bench.controller()

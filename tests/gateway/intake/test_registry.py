@@ -20,6 +20,7 @@ from gateway.pipeline import DECODED_AT_ONCE
 from gateway.runtime.database import Pool
 from schema.reasons import Reason
 from tests.gateway import material
+from tests.in_turn import in_turn
 
 NAMES = [f"c{i}" for i in range(12)]
 
@@ -129,7 +130,7 @@ async def test_random_subsets_of_many_channels_end_in_a_few_wide_layouts(pool: P
     assert len(await used_layouts(pool)) <= EXACT_LAYOUTS + 5
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("channels", "expected"),
     [
         ([], Reason.EMPTY),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
-
 from gateway.logins.roles import DEFAULTS, FIXED, LITERAL, PATTERN, RECEIVE, SEND, LoginEntry, device_role, security
 from schema.enrollment import reply_topic, request_topic
 from schema.topics import SUBSCRIPTIONS
 from tests.gateway.cell import Cell
+from tests.in_turn import in_turn
 from tests.mqtt import NOT_AUTHORIZED, Client
 
 TXN, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
@@ -98,7 +97,7 @@ TOPICS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("login", FIXED)
+@in_turn("login", FIXED)
 async def test_what_a_login_may_do_and_nothing_else(cell: Cell, login: str) -> None:
     async with await _connect(cell, login) as client:
         for pattern in SUBSCRIBES[login]:

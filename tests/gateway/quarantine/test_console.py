@@ -24,6 +24,7 @@ from schema.reasons import Reason
 from schema.topics import Kind, topic
 from tests.gateway.material import NOW_MS, delivery, frames
 from tests.gateway.operators.tool import Ran, Tool, ran_as
+from tests.in_turn import in_turn
 
 YEAR_MS = 365 * 86_400_000.0
 NEW = "new-1"
@@ -366,7 +367,7 @@ async def test_the_list_and_a_message_in_full(tool: Tool, writer: Writer, databa
     assert "4: no such message" in shown.err
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("arguments", "said"),
     [
         (["replay", "--why", "all"], "no messages chosen"),

@@ -22,6 +22,7 @@ from tests.conftest import Broker
 from tests.gateway.material import NOW_MS, admitted, frames
 from tests.gateway.operators.tool import ran_as
 from tests.gateway.test_path import frame, now_ms, publish, register
+from tests.in_turn import in_turn
 from tests.processes import GatewayProcess, wait_until
 
 
@@ -123,7 +124,7 @@ async def test_lost_frames_are_counted_once_and_what_has_arrived_is_not_lost(sto
     assert await stored.ranges() == "{[1,2),[3,6)}"
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("arguments", "said"),
     [
         (("nobody", 1, 2, 3), "there is no device nobody"),

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.errors import SchemaBehind
 from gateway.runtime.triage import TriageVerdict, needed, sqlstate, triage
+from tests.in_turn import in_turn
 
 UNIQUE, NOT_NULL, CHECK = "23505", "23502", "23514"
 NUMERIC_RANGE, BAD_DATETIME, BAD_BINARY = "22003", "22008", "22P03"
@@ -71,7 +72,7 @@ def test_a_value_that_cannot_be_sent_is_split(ours: Exception) -> None:
     assert triage(ours) is TriageVerdict.DATA
 
 
-@pytest.mark.parametrize("statement", ["select 1/0", "select 'x'::jsonb", "select 3e9::int", "select E'\\\\x00'::json"])
+@in_turn("statement", ["select 1/0", "select 'x'::jsonb", "select 3e9::int", "select E'\\\\x00'::json"])
 async def test_what_the_server_says_of_bad_data_is_split(database: asyncpg.Connection, statement: str) -> None:
     with pytest.raises(asyncpg.PostgresError) as caught:
         await database.fetchval(statement)
