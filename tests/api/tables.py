@@ -69,6 +69,7 @@ WHOSE = {
     "layouts": EVERYTHING,
     "log_in_links": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "memberships": OF_ORGANIZATION,
+    "notice_names": EVERYTHING,
     "organizations": OF_ORGANIZATION,
     "password_resets": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "quarantine": "device in (select name from devices where organization_id = any ($1))",

@@ -289,7 +289,7 @@ NAME_NO_OBJECT = {
     *("password_rehash", "password_reset_of", "password_reset_use"),
     *("invitation_make", "organization_make", "organization_describe", "export_note"),
     *("invitation_use", "organization_create", "alarm_rule_put", "alarm_route_put", "vault_key"),
-    *("job_make", "computed_channel_put"),
+    *("job_make", "computed_channel_put", "notice_channel"),
 }
 """What these do is tested by the routes."""
 
