@@ -118,8 +118,8 @@ async def register(request: Request, app: Services, database: Database, given: R
 
 
 async def make_organization(app: Services, database: Database, person: Principal, given: NewOrganization) -> Membership:
-    """Make an organization, of which the person is the admin. Raises Forbidden where accounts are not open to all: there a
-    person would get the shares of as many organizations as the person makes. Raises Conflict."""
+    """Make an organization, of which the person is the admin: each has a share of what all share, so it is for the
+    installation's admins where accounts are not open to all. Raises Forbidden, Conflict."""
     assert person.user_id is not None
     if await _registration(app, database) != "open":
         own = await organizations.memberships(database, person.user_id)
