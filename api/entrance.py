@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from api import metrics, problems
 from api.access.attempts import address, network
 from api.access.guard import from_own_page
-from api.access.roles import Principal
+from api.access.roles import Principal, Role
 from api.access.tokens import RefreshToken, code_hash, new_token
 from api.database import Database
 from api.problems import Forbidden, NotFound, Unauthorized
@@ -20,10 +20,12 @@ from api.queries import accounts as queries
 from api.queries import organizations
 from api.services import Services
 from api.shapes.accounts import Account, LogIn, PasswordChange, Registration
-from api.shapes.organizations import Joining, Membership
+from api.shapes.organizations import Joining, Membership, NewOrganization
 
 log = structlog.get_logger("api")
 
+FIRST = "main"
+"""The organization that runs the installation."""
 LONGEST_AGENT = 200
 BROWSER_DAYS = 1.0
 """The longest session of a browser that is not to be remembered, for one that nobody closes."""
@@ -98,9 +100,7 @@ async def log_in_by_link(request: Request, app: Services, database: Database, co
 async def register(request: Request, app: Services, database: Database, given: Registration) -> Account:
     """Make an account, with an invitation also a member. Raises Forbidden where it is not open to all, Conflict for an
     address that has one, NotFound for a code that is none, BadParameter for a weak password."""
-    allowed = app.settings.api_registration
-    if allowed == "auto":
-        allowed = "invitation" if await queries.has_admin(database) else "open"
+    allowed = await _registration(app, database)
     if allowed == "closed":
         raise Forbidden("only the operator of the installation makes accounts: biogate accounts user")
     if allowed == "invitation" and given.code is None:
@@ -115,6 +115,26 @@ async def register(request: Request, app: Services, database: Database, given: R
         [membership] = await organizations.memberships(database, user_id)
         joined = membership.organization
     return Account(user_id=user_id, email=given.email, name=given.name, organization=joined)
+
+
+async def make_organization(app: Services, database: Database, person: Principal, given: NewOrganization) -> Membership:
+    """Make an organization, of which the person is the admin: each has a share of what all share, so it is for the
+    installation's admins where accounts are not open to all. Raises Forbidden, Conflict."""
+    assert person.user_id is not None
+    if await _registration(app, database) != "open":
+        own = await organizations.memberships(database, person.user_id)
+        if not any(one.organization == FIRST and one.role == Role.ADMIN for one in own):
+            raise Forbidden(f"the admins of the organization {FIRST} make organizations: ask one of them")
+    await organizations.organization_create(database, person.user_id, given)
+    return await organizations.membership(database, person.user_id, given.organization)
+
+
+async def _registration(app: Services, database: Database) -> str:
+    """Who may make an account, as the settings say."""
+    allowed = app.settings.api_registration
+    if allowed == "auto":
+        return "invitation" if await queries.has_admin(database) else "open"
+    return allowed
 
 
 async def join(request: Request, app: Services, database: Database, person: Principal, given: Joining) -> Membership:

@@ -16,6 +16,8 @@ from api.problems import ApiError
 
 log = structlog.get_logger("api")
 AGAIN_S = 1.0
+CHANNEL = "select notice_channel($1)"
+"""No login that is not of this installation's processes can name the channel, and so flood it."""
 
 
 class ChangeListener(Protocol):
@@ -51,8 +53,10 @@ class Notices:
                 await task
 
     async def _listen(self) -> None:
+        listeners: dict[str, list[ChangeListener]] = {}
+
         def heard(_: object, __: object, channel: str, said: str) -> None:
-            for listener in self._listeners[channel]:
+            for listener in listeners[channel]:
                 listener.on_change(said)
 
         while True:
@@ -61,15 +65,17 @@ class Notices:
                 async with self._accounts.connection() as connection:
                     connection.add_termination_listener(lambda _, gone=gone: gone.set())
                     try:
-                        for channel in self._listeners:
-                            await connection.add_listener(channel, heard)
+                        for channel, its in self._listeners.items():
+                            named = await connection.fetchval(CHANNEL, channel)
+                            listeners[named] = its
+                            await connection.add_listener(named, heard)
                         self._tell(True)
                         await gone.wait()
                     finally:
                         self._tell(False)
                         with suppress(asyncpg.InterfaceError, OSError):
-                            for channel in self._listeners:
-                                await connection.remove_listener(channel, heard)
+                            for named in listeners:
+                                await connection.remove_listener(named, heard)
             except ApiError as error:
                 log.warning("notifications of the database do not arrive", why=error.detail)
             await asyncio.sleep(AGAIN_S)

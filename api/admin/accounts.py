@@ -132,7 +132,7 @@ def user(
         if joined is not None:
             new = json.dumps({"role": role.value})
             await connection.execute(AUDIT, its_id, who, "member join", f"user/{email}", new, why)
-            await connection.execute("select pg_notify('biogate_accounts', '')")
+            await connection.execute("select notice_send('biogate_accounts', '')")
             done.append(f"{role.value} of {organization}")
         else:
             has = "select role from memberships where organization_id = $1 and user_id = $2"

@@ -97,4 +97,10 @@ def item(row: asyncpg.Record) -> AlarmRoute:
         state: Literal["waiting", "sent", "failed"] = STATES.get(row["test_state"], "failed")
         sent_at = times.optional_text(row["test_sent_at"])
         test = RouteTest(asked_at=times.text(row["test_asked_at"]), state=state, sent_at=sent_at)
-    return AlarmRoute.of(row, route=row["name"], test=test, definition=raw(row["definition"]))
+    return AlarmRoute.of(row, route=row["name"], warnings=_warnings(row), test=test, definition=raw(row["definition"]))
+
+
+def _warnings(row: asyncpg.Record) -> list[str]:
+    if not row["diverted"]:
+        return []
+    return ["the route that it escalates to is off: the one after that is told, or all others if none of these is on"]

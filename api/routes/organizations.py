@@ -61,16 +61,16 @@ async def mine(app: App, principal: Caller, _: JsonOnly) -> Response:
     "/organizations",
     status_code=201,
     summary="Make an organization; who makes it is its admin",
+    description="For everybody where everybody may make an account; elsewhere for admins of the organization that runs "
+    "the installation, as each organization has a share of what all share.",
     responses=description.CHANGE
     | description.made(shapes.Membership, organization=shapes.MEMBERSHIP | {"role": "admin"}),
     openapi_extra=described(NewOrganization),
 )
 async def create(request: Request, app: App, database: Accounts, person: Person) -> Response:
-    assert person.user_id is not None
-    given = await order(request, NewOrganization)
-    await queries.organization_create(database, person.user_id, given)
+    made = await entrance.make_organization(app, database, person, await order(request, NewOrganization))
     app.identities.forget()
-    return answers.json(await queries.membership(database, person.user_id, given.organization), 201)
+    return answers.json(made, 201)
 
 
 @router.post(

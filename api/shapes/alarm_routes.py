@@ -30,6 +30,7 @@ class AlarmRoute(Answer):
     waiting: Annotated[int, about("number of alarms that are still to be sent")]
     failing_since: Annotated[str | None, about("null: the channel accepted the last message")]
     last_error: str | None
+    warnings: Annotated[list[str], about("possible mistakes, like an escalation to a route that is off")]
     test: Annotated[RouteTest | None, about("the last test message; null: none in the last week")]
     definition: RouteDefinition
 
@@ -51,7 +52,7 @@ ROUTE = example(
     AlarmRoute,
     """{"route": "shift", "version": 1, "address": "mailtos://smtp.example.org",
  "created_at": "2026-11-20T07:45:00.000000Z", "changed_at": "2026-11-20T07:45:00.000000Z", "sent_at": null,
- "waiting": 0, "failing_since": null, "last_error": null, "test": null, "definition": {"enabled": true,
+ "waiting": 0, "failing_since": null, "last_error": null, "warnings": [], "test": null, "definition": {"enabled": true,
  "priorities": ["high", "critical"], "devices": [], "tags": ["pilot"], "hours": [{"days": ["mon", "tue", "wed",
  "thu", "fri"], "begins": "08:00", "ends": "17:00"}], "time_zone": "Europe/Berlin", "group_wait_s": 10.0,
  "repeat_after_s": 900.0, "escalate_after_s": null, "escalate_to": null, "send_returns": true}}""",

@@ -75,7 +75,11 @@ FIXED: Mapping[str, BrokerRole] = {
         "admin", may(SEND, CONTROL, f"{ROOT}/+/{Down.IDENTITY}"), may(LITERAL, RESPONSE), may(RECEIVE, RESPONSE)
     ),
     "observer": role(
-        "observer", may(PATTERN, f"{ROOT}/#", "alarms/#", "$SYS/#"), may(RECEIVE, f"{ROOT}/#", "alarms/#", "$SYS/#")
+        "observer",
+        may(PATTERN, f"{ROOT}/#", "alarms/#", "$SYS/#"),
+        may(RECEIVE, f"{ROOT}/#", "alarms/#", "$SYS/#"),
+        # the broker's log names all client ids, and who knows one could take over its session
+        [Acl(RECEIVE, "$SYS/broker/log/#", allow=False, priority=100)],
     ),
     LOGIN: role(
         LOGIN,

@@ -137,7 +137,8 @@ async def listening(
     tell = told if callable(told) else lambda _: told.set()
     connection = await connect(settings, f"{purpose} {settings.cell}")
     try:
-        await connection.add_listener(channel, lambda *notification: tell(str(notification[-1])))
+        named = await connection.fetchval("select notice_channel($1)", channel)
+        await connection.add_listener(named, lambda *notification: tell(str(notification[-1])))
         yield connection
     finally:
         connection.terminate()

@@ -21,7 +21,7 @@ from gateway.runtime.database import FAILURES, FAST_LOSS, Trouble, connect
 from gateway.settings import Settings
 
 CHANNEL = "biogate_commits"
-TELL = "select pg_notify($1, $2)"
+TELL = "select notice_send($1, $2)"
 PAUSE_S = 0.01
 """Seconds after each notification in which the next commits are gathered."""
 PATIENCE_S = 5.0

@@ -125,4 +125,4 @@ class LivePlant(Plant):
 
     async def tell(self, kinds: str = '["frame"]') -> None:
         said = f'{{"cell":"main","commit":1,"at":{time.time() * 1000},"kinds":{kinds}}}'
-        await self.sql.execute("select pg_notify('biogate_commits', $1)", said)
+        await self.sql.execute("select notice_send('biogate_commits', $1)", said)

@@ -80,6 +80,7 @@ WHOSE = {
     "log_in_links": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "materials": OF_ORGANIZATION,
     "memberships": OF_ORGANIZATION,
+    "notice_names": EVERYTHING,
     "organizations": OF_ORGANIZATION,
     "password_resets": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "quarantine": "device in (select name from devices where organization_id = any ($1))",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -31,6 +32,7 @@ from tests.api.accounts import (
     user,
 )
 from tests.api.plant import Plant
+from tests.schema.logins import sql_login
 
 EVA, IDA = "eva@example.org", "ida@example.org"
 ANOTHER_HASH = QUICK_HASH[:-1] + ("a" if QUICK_HASH[-1] != "a" else "b")
@@ -243,3 +245,27 @@ async def test_one_organization_does_not_take_all_places_to_wait(
     await database.execute("update commands set state = 'cancelled', ended_at = now()")
     assert await asyncio.gather(*many) == [200] * MOST_OF_ONE
     assert await wait(0, "10ms") == 200
+
+
+async def test_no_login_for_sql_notifies_the_processes(database: asyncpg.Connection, database_url: str) -> None:
+    """PostgreSQL lets it notify on every channel that it can name, and read the text of every function."""
+    tell = "select notice_send('biogate_accounts', '')"
+    async with serving(database_url) as api, sql_login(database, database_url) as url:
+
+        async def heard(version: int) -> None:
+            async with asyncio.timeout(20):
+                while api.identities.version < version:
+                    await asyncio.sleep(0.01)
+
+        await heard(1)  # it listens
+        before = api.identities.version
+        login = await asyncpg.connect(url)
+        sources = await login.fetch("select prosrc from pg_proc where pronamespace in ('api'::regnamespace, 2200)")
+        channels = {word for row in sources for word in re.findall("biogate_[a-z]+", row[0])}
+        assert "biogate_accounts" in channels
+        for channel in channels:
+            await login.execute(f"notify {channel}, 'x'")
+        await login.close()
+        await database.execute(tell)
+        await heard(before + 1)
+        assert api.identities.version == before + 1  # what was said before was heard before, or never

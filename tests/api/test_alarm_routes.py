@@ -144,3 +144,14 @@ async def test_it_says_how_many_alarms_wait(plant: Plant, admin: Operator) -> No
     device = await plant.device("r1")
     await alarms.become(plant.sql, await alarms.rule(plant.sql, "hot"), device)
     assert (await admin.get("/alarm-routes/shift", "AlarmRoute"))["waiting"] == 1
+
+
+async def test_a_route_that_escalates_to_one_that_is_off_says_so(plant: Plant, admin: Operator) -> None:
+    await put(admin, "manager", url=URL)
+    await put(admin, "shift", url=URL, escalate_after_s=600, escalate_to="manager")
+    assert (await admin.get("/alarm-routes/shift", "AlarmRoute"))["warnings"] == []
+    await put(admin, "manager", enabled=False)
+    listed = (await admin.client.get("/api/v1/alarm-routes", headers=admin.headers)).json()["routes"]
+    told = {row["route"]: row["warnings"] for row in listed}
+    assert told["manager"] == []
+    assert "is off" in told["shift"][0]

@@ -93,7 +93,7 @@ async def test_a_key_expires_though_it_is_remembered(api: httpx2.AsyncClient, da
     key = bearer(await api_key(database, "north"))
     assert (await api.get("/api/v1/latest", headers=key)).status_code == 200
     await database.execute("update api_keys set expires_at = now() - interval '1 s'")
-    await database.execute("select pg_notify('biogate_accounts', '')")
+    await database.execute("select notice_send('biogate_accounts', '')")
     other = bearer(await api_key(database, "north"))
     await database.execute("update api_keys set expires_at = now() + interval '1.5 s' where expires_at is null")
     assert (await api.get("/api/v1/latest", headers=other)).status_code == 200

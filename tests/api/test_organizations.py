@@ -298,3 +298,32 @@ async def test_lists_come_in_pages_and_as_csv(api: httpx2.AsyncClient, database:
         assert len(answer.text.splitlines()) == len(whole) + 1
         assert answer.headers["content-type"].startswith("text/csv")
         await eva("GET", f"/organization/{name}?cursor=x", 422)
+
+
+@pytest.mark.parametrize(
+    ("registration", "role", "status"),
+    [
+        ("auto", Role.ADMIN, 201),
+        ("auto", Role.ENGINEER, 403),
+        ("invitation", Role.VIEWER, 403),
+        ("closed", None, 403),
+        ("open", None, 201),
+        ("open", Role.VIEWER, 201),
+    ],
+)
+async def test_nobody_gets_more_shares_by_making_organizations(
+    database_url: str, database: asyncpg.Connection, registration: str, role: Role | None, status: int
+) -> None:
+    """Ten of them would have ten shares of places for notifications, live feeds, jobs and connections."""
+    await user(database, "ada@example.org", "main")  # from then on `auto` is `invitation`
+    await organization(database, "north")
+    async with serving(database_url, api_registration=registration) as client:
+        eva = await person(client, database, EVA, role and "main", role or Role.VIEWER)
+        await user(database, EVA, "north")  # its admin, but not of the installation
+        made = await eva("POST", "/organizations", status, organization="more", title="More")
+    assert made["organization"] == "more" if status == 201 else "main" in made["detail"]
+
+
+async def test_before_there_is_an_admin_anybody_begins(api: httpx2.AsyncClient, database: asyncpg.Connection) -> None:
+    eva = await person(api, database, EVA)
+    await eva("POST", "/organizations", 201, organization="own", title="Own")

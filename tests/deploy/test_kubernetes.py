@@ -176,7 +176,17 @@ def test_secrets_and_maps_that_are_used_are_made_here_or_by_commands_of_the_page
         command = re.search(rf"create secret generic {name} .*?(?=\n\s*kubectl|\n\n)", page, re.DOTALL)
         assert command, name
         for key in keys - {"*"}:
-            assert re.search(rf"(=|/){re.escape(key)}\b", command[0]), (name, key)
+            ending = re.escape(key.rpartition(".")[2])
+            assert re.search(rf"(=|/){re.escape(key)}\b| \*\.{ending}\b", command[0]), (name, key)
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_pod_that_takes_some_keys_of_a_secret_sees_no_others(plant: str) -> None:
+    for pod, container in containers(plant):
+        taken = set(re.findall(r"/keys/([\w.-]+)", " ".join(container.get("command", ()))))
+        if taken:
+            [keys] = [volume["secret"] for volume in pod["volumes"] if volume["name"] == "keys"]
+            assert {item["path"] for item in keys.get("items", ())} == taken, program(container)
 
 
 @pytest.mark.parametrize("plant", PLANTS)

@@ -319,6 +319,7 @@ NAME_NO_OBJECT = {
     *("invitation_use", "organization_create", "alarm_rule_put", "alarm_route_put", "vault_key"),
     *("job_make", "computed_channel_put", "run_automation", "location_put", "report_template_put"),
     *("deviation_open", "deviation_target"),  # what it is linked to: tests/api/test_deviation_links.py
+    *("job_make", "computed_channel_put", "notice_channel"),
 }
 """What these do is tested by the routes."""
 

@@ -193,7 +193,8 @@ async def test_a_login_cannot_get_out(
         *("select lo_from_bytea(0, 'x')", "select pg_ls_dir('.')", "select pg_reload_conf()"),
         *("select lo_put(1, 0, 'x')", "select lowrite(0, 'x')", "do $$ begin end $$"),
         *("select pg_notify('x', n::text) from generate_series(1, 10) n", "select pg_export_snapshot()"),
-        "select pg_logical_emit_message(false, 'x', repeat('x', 1000))",
+        *("select public.notice_channel('x')", "select public.notice_send('x', 'x')", "select api.notice_channel('x')"),
+        *("select * from public.notice_names", "select pg_logical_emit_message(false, 'x', repeat('x', 1000))"),
         "select add_job('pg_sleep(double precision)'::regprocedure, '1 hour')",
         *(
             "set temp_file_limit = -1",

@@ -13,3 +13,6 @@ SENT = Counter("biogate_notification_messages_sent", "messages that a channel ha
 FAILED = Counter("biogate_notification_messages_failed", "failed attempts to send a message", ["scheme"])
 GIVEN_UP = Counter("biogate_notifications_given_up", "notifications never sent, because their channel failed too long")
 ESCALATED = Counter("biogate_notifications_escalated", "notifications of unacknowledged alarms to a further route")
+DIVERTED = Counter(
+    "biogate_notifications_diverted", "escalations whose route was off, so that the next one or all others were told"
+)

@@ -131,7 +131,11 @@ class Notifier:
                 task = group.create_task(self._serve(due, route), name=f"notify {due.route_id}")
                 self._busy[due.route_id] = task
                 task.add_done_callback(partial(self._free, due.route_id))
-        metrics.ESCALATED.inc(await self._queue.escalate())
+        told, diverted = await self._queue.escalate()
+        metrics.ESCALATED.inc(told)
+        if diverted:
+            metrics.DIVERTED.inc(diverted)
+            log.warning("alarms were escalated to a route that is off: others were told", alarms=diverted, told=told)
         await self._queue.report(timedelta(seconds=self._settings.notify_report_s))
 
     def _free(self, route_id: int, _: asyncio.Task[None]) -> None:

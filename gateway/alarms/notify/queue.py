@@ -125,23 +125,46 @@ select q.notification_id, q.kind, q.times, q.rule_id, q.device_id, q.n, q.about,
    and (q.state = 'pending' or (q.state = 'watched' and q.due_at <= now() + make_interval(secs => $2::float8)))
  order by q.notification_id
  limit $3"""
-# An escalation goes to the next route, whatever else that tells. A route is not told twice about the same alarm.
+# An escalation goes to the next route, whatever else that tells; if that is off, to the one after it, and so on.
+# If none of these is on, it goes to all others of the organization. A route is not told twice about the same alarm.
 ESCALATE = """
-with due as (
+with recursive due as (
     update alarm_notifications q
        set escalate_at = null, state = case when q.state = 'watched' and q.due_at is null then 'done' else q.state end
      where q.escalate_at <= now() and q.state in ('pending', 'watched')
-    returning q)
-insert into alarm_notifications (route_id, kind, transition_id, rule_id, device_id, n, due_at, escalate_at)
-select next.route_id, 'escalated', (q).transition_id, (q).rule_id, (q).device_id, (q).n,
-       now() + make_interval(secs => (next.definition ->> 'group_wait_s')::float8),
-       now() + make_interval(secs => (next.definition ->> 'escalate_after_s')::float8)
-  from due
-  join alarm_routes here on here.route_id = (q).route_id
-  join alarm_routes next on next.organization_id = here.organization_id and next.enabled
-                        and next.name = here.definition ->> 'escalate_to'
- where alarm_stands(q)
-on conflict do nothing"""
+    returning q
+), standing as (
+    select q, r.route_id as here, r.organization_id, r.definition ->> 'escalate_to' as escalate_to
+      from due join alarm_routes r on r.route_id = (q).route_id
+     where alarm_stands(q)
+), path as (
+    select s.here, n.route_id, n.organization_id, n.enabled, n.definition ->> 'escalate_to' as escalate_to
+      from (select distinct here, organization_id, escalate_to from standing) s
+      join alarm_routes n on n.organization_id = s.organization_id and n.name = s.escalate_to
+    union
+    select p.here, n.route_id, n.organization_id, n.enabled, n.definition ->> 'escalate_to'
+      from path p
+      join alarm_routes n on n.organization_id = p.organization_id and n.name = p.escalate_to
+     where not p.enabled
+), next as (
+    select here, route_id from path where enabled and route_id <> here
+    union all
+    select s.here, o.route_id
+      from (select distinct here, organization_id from standing) s
+      join alarm_routes o on o.organization_id = s.organization_id and o.enabled and o.route_id <> s.here
+     where not exists (select from path p where p.here = s.here and p.enabled and p.route_id <> s.here)
+), told as (
+    insert into alarm_notifications (route_id, kind, transition_id, rule_id, device_id, n, due_at, escalate_at)
+    select o.route_id, 'escalated', (q).transition_id, (q).rule_id, (q).device_id, (q).n,
+           now() + make_interval(secs => (o.definition ->> 'group_wait_s')::float8),
+           now() + make_interval(secs => (o.definition ->> 'escalate_after_s')::float8)
+      from standing s join next using (here) join alarm_routes o on o.route_id = next.route_id
+    on conflict do nothing
+    returning 1)
+select (select count(*) from told) as told,
+       (select count(*) from standing s where exists (
+            select from path p join alarm_routes n using (route_id)
+             where p.here = s.here and not p.enabled and n.name = s.escalate_to)) as diverted"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +233,10 @@ class Queue:
             sent_at = await connection.fetchval(NOW) if error is None else None
             await connection.execute(TEST_IS_OVER, due.test, "failed" if error else "done", sent_at)
 
-    async def escalate(self) -> int:
-        return _count(await self._pool.execute(ESCALATE))
+    async def escalate(self) -> tuple[int, int]:
+        """Return how many notifications were made, and how many escalations found their route off."""
+        told, diverted = await self._pool.fetchrow(ESCALATE)
+        return told, diverted
 
     async def report(self, after: timedelta) -> None:
         """Notify the organization's other routes about routes that have failed for so long."""

@@ -139,6 +139,28 @@ async def test_the_client_id_of_others_is_not_to_be_had(plant: Plant) -> None:
     await theirs.close()
 
 
+async def test_who_only_listens_learns_no_client_id(plant: Plant) -> None:
+    """The logins `observer` and `enroll` may use any client id: with one that they know they take over its session."""
+    async with await plant.client("observer") as observer:
+        assert all(code < REFUSED for code in await observer.subscribe("$SYS/#", "bioreactors/#", "alarms/#"))
+        device, client = await plant.active()
+        assert device.login is not None
+        await client.publish(f"{device.login.topic}/telemetry", device.frame())
+        heard: dict[str, bytes] = {}
+        async with asyncio.timeout(30):
+            while not {"$SYS/broker/uptime", f"{device.login.topic}/telemetry"} <= heard.keys():
+                message = await observer.next()
+                heard[message.topic] = message.payload
+                assert device.login.client_id.encode() not in message.payload, message.topic
+    for login in ("observer", "enroll"):
+        async with await plant.client(login) as stranger:
+            await stranger.subscribe("$SYS/broker/log/#", "$SYS/broker/log/N")
+            (await device.connect(plant.authority)).abort()
+            await asyncio.sleep(QUIET_S)
+            assert stranger.messages.empty()
+    await client.close()
+
+
 async def test_a_login_needs_its_password_and_nobody_enters_without_one(plant: Plant) -> None:
     device = await plant.enrolled()
     assert device.login is not None

@@ -113,7 +113,7 @@ async def test_what_is_typed_stays_when_the_session_ends(site: Site, eva: Visito
     await eva.page.locator("#about + details summary").click()
     await eva.page.get_by_label("Contact").fill("a long text")
     await site.plant.sql.execute("update sessions set ended_at = now()")
-    await site.plant.sql.execute("select pg_notify('biogate_accounts', '')")
+    await site.plant.sql.execute("select notice_send('biogate_accounts', '')")
     await eva.page.evaluate("document.body.dispatchEvent(new CustomEvent('alarms'))")
     await expect(eva.page.locator("#problem")).to_contain_text("Your session has ended")
     await expect(eva.page.get_by_label("Contact")).to_have_value("a long text")

@@ -35,21 +35,36 @@ async def neighbours(plant: Plant) -> int:
     return north
 
 
-@pytest.mark.parametrize(("enabled", "expected"), [(True, [("manager", "main", "escalated", None)]), (False, [])])
-async def test_an_escalation_goes_to_the_enabled_route_of_its_organization(
-    plant: Plant, queue: Queue, enabled: bool, expected: list[object]
+@pytest.mark.parametrize(
+    ("chain", "off", "expected"),
+    [
+        (["manager"], "", ["manager"]),
+        (["manager"], "manager", ["mail", "owner"]),  # there is no next one: all others
+        (["manager"], "manager mail owner", []),
+        (["manager", "owner"], "manager", ["owner"]),
+        (["manager", "owner", "mail"], "manager owner", ["mail"]),
+        (["manager", "owner"], "manager owner", ["mail"]),
+        (["manager", "chat"], "manager", ["mail", "owner"]),  # the next one has told it
+        (["manager", "owner", "manager"], "manager owner", ["mail"]),  # in a circle
+    ],
+)
+async def test_an_escalation_goes_to_the_next_enabled_route_of_its_organization_or_to_all_others(
+    plant: Plant, queue: Queue, chain: list[str], off: str, expected: list[str]
 ) -> None:
     await neighbours(plant)
     await plant.devices("v1")
     await plant.rule()
-    await plant.route("chat", "json://127.0.0.1:1", escalate_after_s=60, escalate_to="manager")
-    await plant.route("manager", "json://127.0.0.1:1", priorities=[], enabled=enabled)
+    after = dict(zip(["chat", *chain], chain, strict=False))
+    for name in ("chat", "manager", "owner", "mail"):
+        escalation = {"escalate_after_s": 60, "escalate_to": after[name]} if name in after else {}
+        priorities = {} if name == "chat" else {"priorities": []}
+        await plant.route(name, "json://127.0.0.1:1", enabled=name not in off.split(), **escalation, **priorities)
     await plant.becomes("unacknowledged", "v1")
-    assert await queue.escalate() == 0  # it is not due yet
+    assert await queue.escalate() == (0, 0)  # it is not due yet
     await plant.sql.execute("update alarm_notifications set escalate_at = now()")
-    assert await queue.escalate() == len(expected)
-    assert await told(plant) == expected
-    assert await queue.escalate() == 0
+    assert await queue.escalate() == (len(expected), int("manager" in off))
+    assert await told(plant) == [(name, "main", "escalated", None) for name in expected]
+    assert await queue.escalate() == (0, 0)
 
 
 async def test_of_a_dead_route_the_other_enabled_ones_of_its_organization_are_told_and_of_its_recovery_too(
