@@ -16,6 +16,7 @@ from api.access.identity import CHANGED
 from api.edge import headers
 from api.edge.headers import CORS, SecurityHeaders
 from api.edge.observation import Observer
+from api.edge.packing import PackedPages
 from api.edge.shortcuts import Fixed
 from api.edge.turns import watched
 from api.http import answers, description, errors
@@ -153,6 +154,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         "/app/{organization}/alarm-rules.yaml": MOST_FILE_BYTES,
         f"{PREFIX}/imports": settings.api_import_bytes,
     }
+    app.add_middleware(PackedPages)
     app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies, answer=page_errors.answer)
     if settings.api_cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.api_cors_origins.split(","), **CORS)
