@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from gateway.intake.registry import Registry
-from gateway.storage import old_hours, transaction
+from gateway.storage import old_hours
 from gateway.storage.write import Writer
 from tests.gateway.material import NOW_MS, frames
 
@@ -49,7 +49,7 @@ async def test_an_hour_that_is_over_is_marked(
     sent: list[float],
     expected: list[float],
 ) -> None:
-    monkeypatch.setattr(transaction.time, "time", lambda: (BEGIN + minutes_after * 60_000) / 1000)
+    monkeypatch.setattr("time.time", lambda: (BEGIN + minutes_after * 60_000) / 1000)
     made = await frames(registry, "r1", *((BEGIN + at, {"ph": 7.0}) for at in sent))
     await writer.write(made)
     assert await marked(database) == expected
