@@ -28,6 +28,7 @@ from api.live.telemetry import TelemetryFeed
 from api.notices import Notices
 from api.pages import errors as page_errors
 from api.pages.alarm_rules import MOST_FILE_BYTES
+from api.pages.serials import MOST_FORM_BYTES
 from api.routes import (
     PREFIX,
     accounts,
@@ -152,6 +153,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         f"{PREFIX}/serials": MOST_BYTES,
         f"{PREFIX}/alarm-rules.yaml": files.MAX_BYTES,
         "/app/{organization}/alarm-rules.yaml": MOST_FILE_BYTES,
+        "/app/{organization}/enrollment/serials/import": MOST_FORM_BYTES,
         f"{PREFIX}/imports": settings.api_import_bytes,
     }
     app.add_middleware(PackedPages)
