@@ -61,11 +61,11 @@ def running() -> list[str]:
 def chosen(names: Sequence[str], asked: str | None) -> str:
     """Return the stack of which parts are restarted; without a wish `main`, or the only one. Raises StackError."""
     others = f"; `--name` can be {', '.join(names)}" if names else ""
+    if asked is None and len(names) > 1 and MAIN not in names:
+        raise StackError(f"several stacks run: say of which one{others}")
     if asked is None and names:
-        if MAIN not in names and len(names) > 1:
-            raise StackError(f"several stacks run: say of which one{others}")
         return MAIN if MAIN in names else names[0]
-    if asked not in names:
+    if asked is None or asked not in names:
         command = f"biogate up --name {asked}" if asked else "biogate up"
         raise StackError(f"`{command}` does not run: nobody would start it again{others}")
     return asked

@@ -209,7 +209,7 @@ def test_a_login_comes_from_arguments_or_the_environment_and_hides_its_key(tmp_p
 def test_the_scheme_of_an_address_may_be_in_capitals(url: str) -> None:
     given = login(url, "bg_1", None, None, {})
     assert given.url == "https://Plant.example/at"
-    assert _address(given, LiveFeed([])) == f"wss://Plant.example/at{PATH}"
+    assert _address(given, LiveFeed(())) == f"wss://Plant.example/at{PATH}"
     assert _arguments(given)["ssl"] is not None
 
 
