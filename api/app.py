@@ -16,6 +16,7 @@ from api.access.identity import CHANGED
 from api.edge import headers
 from api.edge.headers import CORS, SecurityHeaders
 from api.edge.observation import Observer
+from api.edge.packing import PackedPages
 from api.edge.shortcuts import Fixed
 from api.edge.turns import watched
 from api.http import answers, description, errors
@@ -27,6 +28,7 @@ from api.live.telemetry import TelemetryFeed
 from api.notices import Notices
 from api.pages import errors as page_errors
 from api.pages.alarm_rules import MOST_FILE_BYTES
+from api.pages.serials import MOST_FORM_BYTES
 from api.routes import (
     PREFIX,
     accounts,
@@ -161,10 +163,12 @@ def create_app(settings: ApiSettings) -> FastAPI:
         f"{PREFIX}/serials": MOST_BYTES,
         f"{PREFIX}/alarm-rules.yaml": files.MAX_BYTES,
         "/app/{organization}/alarm-rules.yaml": MOST_FILE_BYTES,
+        "/app/{organization}/enrollment/serials/import": MOST_FORM_BYTES,
         f"{PREFIX}/imports": settings.api_import_bytes,
         f"{PREFIX}/deviation-attachments": MOST_ATTACHED_BYTES,
         "/app/{organization}/deviation-attachments": MOST_ATTACHED_BYTES + MOST_BYTES,
     }
+    app.add_middleware(PackedPages)
     app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies, answer=page_errors.answer)
     if settings.api_cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.api_cors_origins.split(","), **CORS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ from typing import Annotated
 import typer
 
 from deploy.stack.errors import StackError
-from deploy.stack.paths import MAIN, Paths, short
+from deploy.stack.paths import MAIN, STACK, Paths, short
 from deploy.stack.process import holders, until
 from schema.command_line import DONE, FAILED
 
@@ -43,13 +44,31 @@ def main(
     parts: Annotated[list[StackPart], typer.Argument(metavar="PART…", case_sensitive=False, help=", ".join(StackPart))],
     *,
     now: Annotated[bool, typer.Option("--now", help="kill them: they hang, and would not end by themselves")] = False,
-    name: Annotated[str, typer.Option(help="of the stack, as in `biogate up --name`")] = MAIN,
+    name: Annotated[
+        str | None, typer.Option(help="of the stack, as in `biogate up --name`; without it, the one that runs")
+    ] = None,
 ) -> int:
     """End parts of a running `biogate up`, which starts them again."""
-    paths = Paths(name)
-    if not holders(paths.run / "stack.lock"):
-        raise StackError("`biogate up` does not run: nobody would start it again")
+    paths = Paths(chosen(running(), name))
     return FAILED if [part for part in parts if not restart(paths, part, now=now)] else DONE
+
+
+def running() -> list[str]:
+    """Return the names of the stacks that run."""
+    return sorted(lock.parent.name for lock in (STACK / "run").glob("*/stack.lock") if holders(lock))
+
+
+def chosen(names: Sequence[str], asked: str | None) -> str:
+    """Return the stack of which parts are restarted; without a wish `main`, or the only one. Raises StackError."""
+    others = f"; `--name` can be {', '.join(names)}" if names else ""
+    if asked is None and len(names) > 1 and MAIN not in names:
+        raise StackError(f"several stacks run: say of which one{others}")
+    if asked is None and names:
+        return MAIN if MAIN in names else names[0]
+    if asked is None or asked not in names:
+        command = f"biogate up --name {asked}" if asked else "biogate up"
+        raise StackError(f"`{command}` does not run: nobody would start it again{others}")
+    return asked
 
 
 def restart(paths: Paths, part: str, *, now: bool = False) -> bool:

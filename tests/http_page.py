@@ -14,8 +14,8 @@ A running API shows every parameter and every answer, with examples and without 
 is [openapi.json](openapi.json).
 
 * **Who**: the least role in the organization, and the scope that an API key must have. The roles are, in rising order,
-  viewer, operator, engineer and admin. *Everybody* needs no credentials, *any caller* needs some, *people* must have
-  logged in: a key is not enough. [accounts.md](accounts.md) says how to get a key or a token.
+  viewer, control-room, operator, engineer and admin. *Everybody* needs no credentials, *any caller* needs some,
+  *people* must have logged in: a key is not enough. [accounts.md](accounts.md) says how to get a key or a token.
 * **Parameters** stand in the query, those in bold must be given; `If-Match` and its like are headers. *Body*: the
   route takes one. Unknown parameters are an error.
 * **Formats**: JSON, and CSV where the parameter `format` is listed: by `Accept: text/csv`, `?format=csv`, or `.csv` at

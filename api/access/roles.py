@@ -11,6 +11,7 @@ class Role(StrEnum):
     """The role of a member in an organization. Each role may do what those before it may."""
 
     VIEWER = "viewer"
+    CONTROL_ROOM = "control-room"
     OPERATOR = "operator"
     ENGINEER = "engineer"
     ADMIN = "admin"

@@ -89,6 +89,7 @@ async def rules(page: OrganizationPage, database: Db, asked: Annotated[RuleFilte
         asked=asked,
         tags=tags,
         yaml="",
+        most_bytes=files.MAX_BYTES,
         priorities=PRIORITIES[::-1],
         words=words,
     )
@@ -107,9 +108,8 @@ async def import_(page: OrganizationPage, database: Db) -> Response:
     order = RuleOrder(page.member.who, given.why)
     done = await queries.import_(database, found, order, remove=given.remove, dry_run=given.dry_run)
     if not is_partial(page.request):
-        return page.show(
-            "pages/imported.html", here="alarms", tab="alarms/rules", done=done, yaml=given.yaml, words=words
-        )
+        values: dict[str, Any] = {"done": done, "yaml": given.yaml, "most_bytes": files.MAX_BYTES, "words": words}
+        return page.show("pages/imported.html", here="alarms", tab="alarms/rules", **values)
     answer = page.show("partials/imported.html", done=done)
     if not given.dry_run:
         answer.headers["HX-Trigger"] = "changed"

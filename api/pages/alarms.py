@@ -125,7 +125,7 @@ async def _held(database: Database, asked: AlarmFilters) -> list[SilencedAlarm]:
     return [queries.silenced_item(row) for row in rows]
 
 
-@router.post("/alarms/acts", dependencies=[allow(Role.OPERATOR, Scope.ALARMS_WRITE)])
+@router.post("/alarms/acts", dependencies=[allow(Role.CONTROL_ROOM, Scope.ALARMS_WRITE)])
 async def act(page: OrganizationPage, database: Db) -> Response:
     given = await form(page.request, ActForm, alarm=",")
     asker = Asker(page.member, page.app.settings, page.app.waiting, page.request.is_disconnected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 from fastapi import Query, Response
 from pydantic import Field
@@ -16,6 +17,8 @@ from api.pages.listing import PageParameters, address
 from api.pages.page import OrganizationPage, PageRouter, is_partial
 from api.queries import delivery as queries
 from api.queries import summary
+from api.series.grid import UTC_ZONE
+from api.shapes.telemetry_many import Zone
 from schema.times import Span
 
 router = PageRouter(allow(Role.VIEWER, Scope.DEVICES_READ))
@@ -25,6 +28,8 @@ DAY = timedelta(days=1)
 class SpanPageParameters(PageParameters):
     day: date | None = Field(None, ge=date(1971, 1, 1), le=date(2999, 12, 31))
     last: Literal["24h", "7d"] | None = None
+    tz: Zone = UTC_ZONE
+    """whose days are meant"""
 
 
 @router.get("/delivery")
@@ -35,7 +40,7 @@ async def delivery(page: OrganizationPage, database: Db, _: Annotated[StrictPara
     values: dict[str, Any] = {"totals": totals, "holes": holes, "numbers": numbers, "now": datetime.now(UTC)}
     if is_partial(page.request):
         return page.show("partials/delivery.html", **values)
-    return page.show("pages/delivery.html", here="delivery", tab="now", yesterday=yesterday(), **values)
+    return page.show("pages/delivery.html", here="delivery", tab="now", **values)
 
 
 @router.get("/delivery/time")
@@ -45,16 +50,18 @@ async def of_time(page: OrganizationPage, database: Db, asked: Annotated[SpanPag
     if asked.last is not None:
         span = Span(now - {"24h": DAY, "7d": 7 * DAY}[asked.last], now)
     else:
-        begin = datetime.combine(asked.day or yesterday(), datetime.min.time(), UTC)
-        span = Span(begin, min(begin + DAY, max(now, begin + timedelta(seconds=1))))
+        day = asked.day or yesterday(asked.tz)
+        begin, end = (datetime.combine(one, datetime.min.time(), asked.tz).astimezone(UTC) for one in (day, day + DAY))
+        span = Span(begin, min(end, max(now, begin + timedelta(seconds=1))))
     devices, rejected = await asyncio.gather(queries.of_span(database, span), queries.quarantined(database, span))
     values: dict[str, Any] = {"devices": devices, "rejected": rejected, "span": span}
     if is_partial(page.request):
         return page.show("partials/delivery-time.html", **values)
-    tab = asked.last or ("yesterday" if span.begin.date() == yesterday() else "day")
-    values |= {"tab": tab, "yesterday": yesterday(), "address": address(page.request)}
+    day = span.begin.astimezone(asked.tz).date()
+    tab = asked.last or ("yesterday" if day == yesterday(asked.tz) else "day")
+    values |= {"tab": tab, "day_shown": day, "tz": asked.tz.key, "address": address(page.request)}
     return page.show("pages/delivery-time.html", here="delivery", **values)
 
 
-def yesterday() -> date:
-    return (datetime.now(UTC) - DAY).date()
+def yesterday(zone: ZoneInfo) -> date:
+    return datetime.now(zone).date() - DAY

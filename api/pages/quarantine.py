@@ -12,7 +12,6 @@ from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http import cursors
 from api.pages import payload
-from api.pages.delivery import yesterday
 from api.pages.listing import PageSpan, part
 from api.pages.page import OrganizationPage, PageRouter, form
 from api.queries import jobs
@@ -64,7 +63,6 @@ async def listed(page: OrganizationPage, database: Db, asked: Annotated[Quaranti
         "asked": asked,
         "reasons": list(Reason),
         "replays": replays,
-        "yesterday": yesterday(),
     }
     return page.show("pages/quarantine.html", here="delivery", tab="quarantine", **values)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import Query, Response
@@ -10,13 +11,14 @@ from pydantic import Field
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http import cursors
-from api.http.bodies import DeviceText, Order, OrganizationName
+from api.http.bodies import DeviceText, Order, OrganizationName, body
 from api.http.parameters import SerialNumber, Words
 from api.pages.listing import PageParameters, address, part
-from api.pages.page import OrganizationPage, PageRouter, form, is_partial
+from api.pages.page import OrganizationPage, PageRouter, form, is_partial, parsed
 from api.queries import serials as queries
 from api.shapes.serials import SerialParameters
 from schema import serials
+from schema.serials import SerialRow
 
 router = PageRouter()
 
@@ -24,6 +26,8 @@ READ = [allow(Role.OPERATOR, Scope.ENROLLMENT_READ)]
 DECIDE = [allow(Role.ENGINEER, Scope.ENROLLMENT_WRITE)]
 BY_HAND = "by hand"
 """The import that single serials are added to."""
+MOST_FORM_BYTES = 3 * serials.MOST_BYTES + 4096
+"""A file as a field of a form, in which some signs take three bytes."""
 
 
 class SerialPageParameters(PageParameters):
@@ -59,6 +63,8 @@ async def listed(page: OrganizationPage, database: Db, asked: Annotated[SerialPa
         "serials": [queries.item(row) for row in found.rows],
         "following": found.following,
         "asked": asked,
+        "most_bytes": serials.MOST_BYTES,
+        "most_rows": serials.MOST_ROWS,
     }
     if is_partial(page.request):
         return page.show("partials/serials.html", **values)
@@ -79,15 +85,21 @@ async def add(page: OrganizationPage, database: Db) -> Response:
 
 @router.post("/enrollment/serials/import", dependencies=DECIDE)
 async def import_(page: OrganizationPage, database: Db) -> Response:
-    given = await form(page.request, SerialImportForm)
+    content = await body(page.request, MOST_FORM_BYTES)
     with queries.refusals():
-        rows = serials.from_csv(given.rows)
+        given, rows = await asyncio.to_thread(_import, content)
     batch = serials.SerialBatch(given.name, given.quota, given.organization)
     stored = await queries.import_(database, rows, batch, page.member.who, given.why)
     said = f"New serials: {stored.new}; known already: {stored.known}."
     if stored.keys_not_kept:
         said += f" {stored.keys_not_kept} claim keys follow from a master key: they were neither checked nor kept."
     return page.done(said, to="enrollment/serials")
+
+
+def _import(content: bytes) -> tuple[SerialImportForm, list[SerialRow]]:
+    """Return the form, and the rows in it. Raises ImportRefused, BadParameter."""
+    given = parsed(content, SerialImportForm)
+    return given, serials.from_csv(given.rows)
 
 
 @router.post("/enrollment/serials/{serial}/block", dependencies=DECIDE)

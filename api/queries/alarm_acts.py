@@ -22,7 +22,7 @@ from schema.alarms.machine import Action
 
 SQL = load("alarm_acts")
 ROLES: Mapping[Action, Role] = {
-    Action.ACKNOWLEDGE: Role.OPERATOR,
+    Action.ACKNOWLEDGE: Role.CONTROL_ROOM,
     Action.RESET: Role.OPERATOR,
     Action.SHELVE: Role.OPERATOR,
     Action.UNSHELVE: Role.OPERATOR,
@@ -31,7 +31,8 @@ ROLES: Mapping[Action, Role] = {
     Action.REMOVE: Role.ENGINEER,
     Action.RETURN: Role.ENGINEER,
 }
-"""The least role for each act: what has no end by itself is for engineers."""
+"""The least role for each act: a control room acknowledges and does nothing else, and what has no end by itself is for
+engineers."""
 ActArguments: TypeAlias = tuple[str, datetime | None, timedelta | None, bool, str, str, str]
 """Action, end and duration of a shelving, whether it ends when the alarm returns; who asks, and why; the longest
 shelving in s by priority, as JSON."""

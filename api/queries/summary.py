@@ -62,8 +62,8 @@ async def _frames(database: Database, now: datetime) -> float:
 
 async def _delivery(database: Database) -> DeliveryNumbers:
     [row] = await database.fetch(SQL["delivery"])
-    missing = row["expected"] - row["received"] - row["lost"]
-    return DeliveryNumbers(expected=row["expected"], received=row["received"], lost=row["lost"], missing=missing)
+    received, lost, missing = row["received"], row["lost"], row["missing"]
+    return DeliveryNumbers(expected=received + lost + missing, received=received, lost=lost, missing=missing)
 
 
 async def _count(database: Database, name: str) -> int:

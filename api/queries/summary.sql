@@ -22,13 +22,14 @@ select coalesce(sum(f.frames), 0)::bigint as frames
                 limit $3) f) f;
 
 -- name: delivery
--- Of the newest boot of each device: frames by their numbers, up to the greatest that has arrived or was given up.
-select coalesce(sum(upper(b.all_) - lower(b.all_)), 0)::bigint as expected,
-       coalesce(sum(b.received), 0)::bigint as received, coalesce(sum(b.lost), 0)::bigint as lost
+-- Of the newest boot of each device: frames by their numbers, which begin at 0, as on the pages of delivery.
+select coalesce(sum(b.received), 0)::bigint as received, coalesce(sum(b.missing), 0)::bigint as missing,
+       coalesce(sum(b.lost), 0)::bigint as lost
   from devices d
  cross join lateral (
-       select range_merge(s.received + s.lost) as all_,
-              (select sum(upper(r) - lower(r)) from unnest(s.received) r) as received,
+       select (select sum(upper(r) - lower(r)) from unnest(s.received) r) as received,
+              (select sum(upper(r) - lower(r))
+                 from unnest(int8multirange(int8range(0, coalesce(upper(s.received), 0))) - s.received - s.lost) r) as missing,
               (select sum(upper(r) - lower(r)) from unnest(s.lost - s.received) r) as lost
          from device_streams s
         where s.device_id = d.device_id and not isempty(s.received + s.lost)

@@ -10,7 +10,7 @@ from datetime import timedelta
 import numpy as np
 
 from api.database import Database
-from api.queries import samples, telemetry_at
+from api.queries import plot_hours, samples, telemetry_at
 from api.queries.deadline import Deadline
 from api.queries.devices import Channel
 from api.queries.selection import Selection
@@ -48,10 +48,11 @@ class PlotWish:
 
 async def lines(database: Database, wanted: Selection, wish: PlotWish, deadline: Deadline) -> list[Line]:
     """Return a line for each channel. Raises TooLong."""
-    stored = tuple(channel for channel in wanted.channels if channel.computed is None)
-    are_near = await samples.are_near(database, replace(wanted, channels=stored))
-    groups = [(channel,) for channel in wanted.channels if not are_near or channel.computed is not None]
-    some = [replace(wanted, channels=group) for group in [*groups, *([stored] if are_near else [])]]
+    edges = _edges(wanted, wish)
+    together = tuple(one for one in wanted.channels if one.computed is None and not plot_hours.are_of_use(one, edges))
+    are_near = await samples.are_near(database, replace(wanted, channels=together))
+    groups = [(channel,) for channel in wanted.channels if not are_near or channel not in together]
+    some = [replace(wanted, channels=group) for group in [*groups, *([together] if are_near else [])]]
     found = [line for one in some for line in await _lines(database, one, wish, deadline)]
     places = {id(channel): place for place, channel in enumerate(wanted.channels)}
     return sorted(found, key=lambda line: places[id(line.channel)])
@@ -59,12 +60,17 @@ async def lines(database: Database, wanted: Selection, wish: PlotWish, deadline:
 
 async def _lines(database: Database, wanted: Selection, wish: PlotWish, deadline: Deadline) -> list[Line]:
     """Return the lines of channels that are read together."""
-    edges = grid.pixels(wanted.begin, wanted.end, max(1, wish.most // POINTS_OF_A_PIXEL)).edges
+    edges = _edges(wanted, wish)
     gaps = [await _gap(database, wanted, channel, wish) for channel in wanted.channels]
     plots = [Plot(edges, everything=wanted.everything, gap=gap) for gap in gaps]
     everything = replace(wanted, everything=True)
     if len(plots) == 1:
-        async for page in samples.pages(database, everything, wanted.channels[0], deadline):
+        [channel] = wanted.channels
+        if plot_hours.are_of_use(channel, edges):
+            found_pages = plot_hours.pages(database, wanted, channel, edges, deadline)
+        else:
+            found_pages = samples.pages(database, everything, channel, deadline)
+        async for page in found_pages:
             await asyncio.to_thread(plots[0].add, page)
     else:
         async for pages in samples.pages_together(database, everything, deadline):
@@ -76,6 +82,10 @@ async def _lines(database: Database, wanted: Selection, wish: PlotWish, deadline
             points = _extended(points, await telemetry_at.around(database, wanted, channel, wish.within), gap)
         found.append(Line(wanted.device.name, channel, None if gap is None else gap * times.MICROSECOND, points))
     return found
+
+
+def _edges(wanted: Selection, wish: PlotWish) -> Ints:
+    return grid.pixels(wanted.begin, wanted.end, max(1, wish.most // POINTS_OF_A_PIXEL)).edges
 
 
 async def _gap(database: Database, wanted: Selection, channel: Channel, wish: PlotWish) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -70,6 +70,8 @@ class Said:
     units: Units
     descriptions: Mapping[tuple[int, int | None], Description]
     """By channel_id and device_id (None: of all devices)."""
+    _common: dict[int, ChannelTerms] = field(default_factory=dict)
+    """By channel_id, for all devices of which nothing of their own is said: nearly all."""
 
     @classmethod
     def of(cls, units: str | None, descriptions: str | None) -> Said:
@@ -79,6 +81,15 @@ class Said:
 
     def terms(self, device_id: int, standard: Mapping[str, Any]) -> ChannelTerms:
         """What holds of a channel of a device now: what is said of the device, of all devices, in the standard list."""
+        number = standard["channel_id"]
+        if (number, device_id) in self.descriptions or device_id in self.units.channels.get(number, ()):
+            return self._terms(device_id, standard)
+        found = self._common.get(number)
+        if found is None:
+            found = self._common[number] = self._terms(device_id, standard)
+        return found
+
+    def _terms(self, device_id: int, standard: Mapping[str, Any]) -> ChannelTerms:
         number = standard["channel_id"]
         own = self.descriptions.get((number, device_id), NOTHING)
         common = self.descriptions.get((number, None), NOTHING)

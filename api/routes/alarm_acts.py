@@ -92,9 +92,10 @@ for _name, (_state, _summary) in ACTIONS.items():
 
 @router.post(
     "/alarm-acts",
-    dependencies=[allow(Role.OPERATOR, Scope.ALARMS_WRITE)],
+    dependencies=[allow(Role.CONTROL_ROOM, Scope.ALARMS_WRITE)],
     summary="Act on many alarms at once",
-    description="Each act is done or refused for itself. 202: some still wait for the process that evaluates alarms.",
+    description="Each act is done or refused for itself; it needs the role that it needs for one alarm. "
+    "202: some still wait for the process that evaluates alarms.",
     responses=description.CHANGE
     | description.ok(shapes.Outcomes, outcomes=shapes.OUTCOMES)
     | {202: description.ok(shapes.Outcomes, outcomes=shapes.OUTCOMES | {"waiting": 1})[200]},

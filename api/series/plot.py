@@ -7,6 +7,7 @@ the first, the last, the least and the greatest sample of each pixel draw the sa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,41 @@ class Points:
     values: Floats
     """NaN: a gap; the line ends before it and begins anew after it."""
     bad: Samples
+
+
+class KeptSamples(NamedTuple):
+    """What a plot keeps of each of its pixels. Hours are such pixels; those of a pixel make the same plot as all of its
+    samples do."""
+
+    begins: Ints
+    filled: Flags
+    """Which have a sample that counts."""
+    times: tuple[Ints, ...]
+    """Of the first, the least, the greatest and the last."""
+    values: tuple[Floats, ...]
+    bad_filled: Flags
+    bad: Samples
+    """The first that is not good."""
+
+    def at(self, which: Flags | slice) -> KeptSamples:
+        """Return some of the pixels."""
+        return KeptSamples(
+            self.begins[which],
+            self.filled[which],
+            tuple(some[which] for some in self.times),
+            tuple(some[which] for some in self.values),
+            self.bad_filled[which],
+            Samples(self.bad.times[which], self.bad.values[which], self.bad.qualities[which]),
+        )
+
+    def samples(self) -> Samples:
+        """Return all that is kept, in the order of time; of one instant the first comes first, and the last last."""
+        filled, bad = self.filled, self.bad.where(self.bad_filled)
+        good = np.concatenate([some[filled] for some in self.times])
+        values = np.concatenate([some[filled] for some in self.values])
+        found = Samples(good, values, np.zeros(len(good), np.int16)).followed_by(bad)
+        order = np.argsort(found.times, kind="stable")
+        return Samples(found.times[order], found.values[order], found.qualities[order])
 
 
 class Extreme:
@@ -90,6 +126,18 @@ class Plot:
         before, after = times[long], times[long + 1]
         seen = np.searchsorted(self._edges, before, "right") != np.searchsorted(self._edges, after, "right")
         self._gaps.append(before[seen] + (after[seen] - before[seen]) // 2)
+
+    def kept(self) -> KeptSamples:
+        """Return the samples out of which the plot is made, pixel by pixel."""
+        least, most = self._least, self._most
+        return KeptSamples(
+            self._edges[:-1],
+            self._filled,
+            (self._first.times, least.times, most.times, self._last.times),
+            (self._first.values, least.values, -most.values, self._last.values),
+            self._bad_filled,
+            self._bad,
+        )
 
     def results(self) -> Points:
         filled = self._filled

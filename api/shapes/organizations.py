@@ -15,7 +15,7 @@ from api.http.parameters import Duration, printable
 from api.shapes.annotations import prose
 
 CODE = "K3JX-7QWD-M2VB-Z5TA"
-RoleName = Literal["viewer", "operator", "engineer", "admin"]
+RoleName = Literal["viewer", "control-room", "operator", "engineer", "admin"]
 
 
 class Membership(Answer):

@@ -27,7 +27,7 @@ class AlarmNumbers(Answer):
 
 
 class DeliveryNumbers(Answer):
-    expected: Annotated[int, about("frames by their numbers, up to the newest, of the newest boot of each device")]
+    expected: Annotated[int, about("frames by their numbers, from 0 to the newest, of the newest boot of each device")]
     received: Annotated[int, about("of these: stored, or in quarantine")]
     lost: Annotated[int, about("that their device does not have any more")]
     missing: Annotated[int, about("on the way, or asked for")]

@@ -22,6 +22,24 @@ from gateway.runtime.health import serve
 from gateway.runtime.metric_kinds import watch_event_loop
 from schema.reachability import watched_database
 
+PLOT_HOURS = (sys.executable, "-P", "-m", "deploy.worker.plot_hours")
+PLOT_HOURS_S = 600.0
+"""Interval at which what is kept of each hour for plots is made."""
+
+
+async def make_plot_hours() -> None:
+    """Start the process that does it, again and again. It ends with its standard input."""
+    while True:
+        await asyncio.sleep(PLOT_HOURS_S)
+        child = await asyncio.create_subprocess_exec(*PLOT_HOURS, stdin=asyncio.subprocess.PIPE)
+        assert child.stdin is not None
+        try:
+            status = await child.wait()
+        finally:
+            child.stdin.close()
+        if status:
+            raise RuntimeError(f"the process that makes hours for plots ended with {status}")
+
 
 async def run(settings: WorkerSettings) -> None:
     """Enter all resources in one place, so that they close in the reverse order; run until stopped."""
@@ -50,6 +68,9 @@ async def run(settings: WorkerSettings) -> None:
         async with asyncio.TaskGroup() as group:
             beside = [
                 group.create_task(process.restart_on_defect("files", sweep, metrics.DEFECTS), name="files"),
+                group.create_task(
+                    process.restart_on_defect("plot hours", make_plot_hours, metrics.DEFECTS), name="plot hours"
+                ),
                 group.create_task(watch_event_loop(metrics.EVENT_LOOP_LAG.observe), name="event loop"),
             ]
             await process.restart_on_defect("jobs", lambda: dispatcher.run(stop), metrics.DEFECTS, stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from gateway.items import DeviceEvent, Frame, Item, LostFrames, Reject, StatusCh
 from gateway.receipts.streams import add_lost
 from gateway.runtime.database import Pool, PoolConnection
 from gateway.settings import IMPORT
-from gateway.storage import encode, late
+from gateway.storage import encode, late, old_hours
 from gateway.storage.command_results import store_command_results
 from gateway.storage.conflict import probe_conflicting, store_conflicting
 from gateway.storage.quota import Keep, Quota
@@ -75,6 +76,8 @@ async def store(
                 rejects += await _frames(connection, registry, frames, outcome, conflicting=conflicting)
                 if notes:
                     await late.note(connection, notes)
+                if hours := old_hours.old_hours(frames, time.time() * 1000):
+                    await old_hours.mark(connection, hours)
             if statuses:
                 rejects += await _statuses(connection, statuses, outcome)
             if events:
@@ -139,6 +142,7 @@ async def probe(pool: Pool, cell: str, keep: Keep) -> None:
             await _copy(connection, [])
             await probe_conflicting(connection)
             await late.note(connection, [])
+            await old_hours.mark(connection, [])
             await _statuses(connection, [], nothing)
             await _events(connection, [], nothing)
             await store_command_results(connection, [], nothing)

@@ -111,7 +111,7 @@ class ConditionTest:
         for channel in sorted(self.channels):
             newest = seen.values.get(channel)
             if newest is None:
-                return f"{channel} has not come yet"
+                return f"{channel} has not come since the rule is evaluated"
             if self._is_stale(seen, newest):
                 return f"{channel} has not come for {seen.time - newest.time:.0f} s"
             if newest.quality not in (GOOD, UNCERTAIN) or newest.value is None:

@@ -61,7 +61,7 @@ def why(_: Tenant) -> dict[str, str]:
     return WHY
 
 
-VIEWER, OPERATOR, ENGINEER, ADMIN = Role
+VIEWER, CONTROL_ROOM, OPERATOR, ENGINEER, ADMIN = Role
 ALARMS, RULES = (VIEWER, Scope.ALARMS_READ), (ENGINEER, Scope.RULES_WRITE)
 TELEMETRY = (VIEWER, Scope.TELEMETRY_READ)
 DEVICES = (VIEWER, Scope.DEVICES_READ)
@@ -264,7 +264,7 @@ QUESTIONS: dict[str, Question] = {
     **{
         f"POST /api/v1/alarms/{{device}}/{{rule}}/{action}": Question((role, Scope.ALARMS_WRITE), why)
         for action, role in {
-            "acknowledge": OPERATOR,
+            "acknowledge": CONTROL_ROOM,
             "reset": OPERATOR,
             "unshelve": OPERATOR,
             "suppress": ENGINEER,
@@ -277,7 +277,7 @@ QUESTIONS: dict[str, Question] = {
         (OPERATOR, Scope.ALARMS_WRITE), lambda _: {**WHY, "duration_s": 60}
     ),
     "POST /api/v1/alarm-acts": Question(
-        (OPERATOR, Scope.ALARMS_WRITE),
+        (CONTROL_ROOM, Scope.ALARMS_WRITE),
         lambda t: {
             **{**WHY, "action": "acknowledge"},
             "alarms": [{"device": t.known["device"], "rule": t.objects["rule"]}],

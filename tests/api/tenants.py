@@ -110,6 +110,14 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
            values ($1, $2, $2, $4, $4, $2, $3, $3)""",
         *(device_id, at(-200), at(-100), at(-1)),
     )
+    await sql.execute(
+        "insert into plot_hours (device_id, channel_id, hour, first) values ($1, 0, $2, $3)",
+        device_id,
+        at(-7200),
+        value,
+    )
+    await sql.execute("insert into plot_hours_stale values ($1, $2)", device_id, at(3600))
+    await sql.execute("insert into plot_hours_until values ($1, $2)", device_id, at(7200))
     await plant.status(device_id, number, at(0), True, it.word())
     await sql.execute("insert into device_heard values ($1, $2)", device_id, at(0))
     await plant.event(device_id, at(1), it.word(), {it.word(): it.word()})

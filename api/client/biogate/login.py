@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from biogate.errors import ClientError
 
@@ -73,7 +73,7 @@ def _address(url: str) -> str:
         raise ClientError("url: give the address of the API, like https://biogate.example")
     if parts.username is not None or parts.query or parts.fragment:
         raise ClientError("url: give scheme, host, port and path alone; the key goes into key or key_file")
-    return url.rstrip("/")
+    return urlunsplit(parts).rstrip("/")  # with its scheme in small letters
 
 
 def _checked(key: str) -> str:

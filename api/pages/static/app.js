@@ -95,6 +95,14 @@ function tell(lost, feed, trouble) {
   if (trouble) line.textContent = `${trouble} What you see is of ${time.format(new Date())}; it becomes current by itself.`;
 }
 
+const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+/** Have days mean those of the reader's zone: in links, in forms, and in what is said of them. */
+for (const element of document.querySelectorAll("[data-zone]")) {
+  if (element.matches("a")) element.search = `?${new URLSearchParams({ tz: zone })}`;
+  else if (element.matches("input")) element.value = zone;
+  else element.textContent = zone;
+}
+
 /** Tell the page's parts that something has changed: they ask for themselves anew. */
 export function changed(what) {
   document.body.dispatchEvent(new CustomEvent(what));
@@ -116,18 +124,60 @@ function keepsWhatIsTyped() {
   return true;
 }
 
+/** What a field has, and what it had when the page was made. */
+const has = (field) => (field.type === "checkbox" ? field.checked : field.value);
+const had = (field) => (field.type === "checkbox" ? field.defaultChecked : field.matches("select") ? ([...field.options].find((one) => one.defaultSelected) ?? field.options[0])?.value : field.defaultValue);
+
+/** Somebody has changed meanwhile what a form is about: say what, take it over where nothing was typed, keep the rest. */
+async function renew(form) {
+  const address = form?.getAttribute("action");
+  if (!form?.elements.version) return;
+  const pages = await Promise.all([location.href, address].map(async (url) => new DOMParser().parseFromString(await (await fetch(url)).text(), "text/html")));
+  const fresh = pages.map((page) => page.querySelector(`form[action="${CSS.escape(address)}"]`)).find((one) => one?.elements.version);
+  if (!fresh) return;
+  const told = [];
+  [...form.elements].forEach((field) => {
+    const now = fresh.elements[field.name], old = had(field);
+    if (!field.name || !now || now instanceof RadioNodeList || field.matches("button") || had(now) === old) return;
+    const isTyped = has(field) !== old && has(field) !== had(now);
+    if (field.name !== "version") told.push(`${field.labels?.[0]?.firstChild?.textContent.trim() || field.name} was “${old}” and is “${had(now)}”${isTyped ? `, and you typed “${has(field)}”` : ""}`);
+    if (field.matches("select")) for (const one of field.options) one.defaultSelected = one.value === had(now);
+    else if (field.type === "checkbox") field.defaultChecked = had(now);
+    else field.defaultValue = had(now);
+    if (!isTyped) field.type === "checkbox" ? (field.checked = had(now)) : (field.value = had(now));
+  });
+  const problem = document.createElement("p");
+  problem.className = "problem";
+  problem.textContent = `Somebody has changed this meanwhile: ${told.join("; ") || "nothing that this form shows"}. What you typed is still there: look at it, and send it again.`;
+  document.getElementById("problem").replaceChildren(problem);
+}
+
 localize(document);
+let working;
 document.addEventListener("htmx:before:request", (event) => {
   const { sourceElement } = event.detail.ctx;
+  clearInterval(working);
+  if (sourceElement.matches("form")) {
+    const begun = Date.now(), said = document.getElementById("said");
+    working = setInterval(() => (said.textContent = `Working for ${Math.round((Date.now() - begun) / 1000)} s …`), 1000);
+  }
   if (sourceElement.matches("[data-live]") && isInUse(sourceElement)) event.preventDefault();
   if (sourceElement.matches("form, form *")) document.getElementById("problem")?.replaceChildren();
+});
+document.addEventListener("htmx:finally:request", (event) => {
+  if (!event.detail.ctx.sourceElement.matches("form")) return;
+  clearInterval(working);
+  const said = document.getElementById("said");
+  if (said?.textContent.startsWith("Working for ")) said.textContent = "";
 });
 document.addEventListener("htmx:after:request", (event) => {
   if (event.detail.ctx.hx?.redirect === "/login" && keepsWhatIsTyped()) event.preventDefault();
 });
 document.addEventListener("htmx:after:swap", (event) => {
   localize(document);
-  if (event.detail.ctx?.response?.status >= 400) document.getElementById("problem")?.scrollIntoView({ block: "nearest" });
+  const { response, sourceElement } = event.detail.ctx ?? {};
+  if (response?.status === 412) renew(sourceElement);
+  if (response?.status >= 400) document.getElementById("problem")?.scrollIntoView({ block: "nearest" });
 });
 document.addEventListener("htmx:error", (event) => {
   if (!event.detail.ctx?.sourceElement.matches("form")) return; // the trouble line says it already

@@ -70,7 +70,7 @@ async function readTrends() {
   }).filter(([, row]) => row));
   const channels = new Map(Map.groupBy(rows, ([, row]) => row.dataset.channel));
   for (const [channel, some] of channels) {
-    const query = new URLSearchParams({ mode: "buckets", bucket: "1m", aggregate: "avg", from: `-${LOOK_BACK_MIN}m`, channel });
+    const query = new URLSearchParams({ mode: "buckets", bucket: "2m", aggregate: "avg", from: `-${LOOK_BACK_MIN}m`, channel });
     for (const [device] of some) query.append("device", device);
     const answer = await ask(`/api/v1/telemetry?${query}`);
     for (const [device, row] of some) trends.set(device, { title: row.firstElementChild.textContent.trim(), unit: row.querySelector("small").textContent, points: [] });

@@ -1,4 +1,4 @@
-// Rules: a trial drawn over the values of its channel, and files read into the field that is sent.
+// Rules: a trial drawn over the values of its channel.
 
 import { ask } from "./app.js";
 
@@ -56,10 +56,4 @@ function drawAll() {
   for (const figure of document.querySelectorAll("figure.trial[hidden]")) draw(figure).catch(() => {}); // the list says the same
 }
 
-for (const input of document.querySelectorAll("input[data-into]")) {
-  input.closest("[data-file]").hidden = false;
-  input.addEventListener("change", async () => {
-    if (input.files[0]) input.form.elements[input.dataset.into].value = await input.files[0].text();
-  });
-}
 document.addEventListener("htmx:after:swap", drawAll);

@@ -19,6 +19,7 @@ import pytest
 import biogate
 from api.access.roles import Role, Scope
 from biogate import AsyncClient, Client, ClientError, TelemetryTable
+from biogate.live import PATH, LiveFeed, _address, _arguments
 from biogate.login import login
 from tests.api.accounts import api_key, organization
 from tests.api.alarms import become, rule
@@ -202,6 +203,14 @@ def test_a_login_comes_from_arguments_or_the_environment_and_hides_its_key(tmp_p
     assert given.authorization() == {"Authorization": "Bearer bg_secret"}
     with Client("https://plant.example", key="bg_secret") as client:
         assert "bg_secret" not in f"{given!r} {client!r} {vars(client)!r}"
+
+
+@pytest.mark.parametrize("url", ["HTTPS://Plant.example/at/", "HttpS://Plant.example/at", "https://Plant.example/at"])
+def test_the_scheme_of_an_address_may_be_in_capitals(url: str) -> None:
+    given = login(url, "bg_1", None, None, {})
+    assert given.url == "https://Plant.example/at"
+    assert _address(given, LiveFeed(())) == f"wss://Plant.example/at{PATH}"
+    assert _arguments(given)["ssl"] is not None
 
 
 @pytest.mark.parametrize(

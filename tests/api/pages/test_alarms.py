@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from api.access.roles import Role
-from schema.alarms.machine import Alarm, Condition
+from schema.alarms.machine import Action, Alarm, Condition
 from tests.api.accounts import organization
 from tests.api.alarms import ACTIVE, become, evaluator, rule
 from tests.api.pages.conftest import Visitor, visiting
@@ -175,6 +175,27 @@ async def test_acts_are_offered_as_state_and_role_allow(
         refused = await operator.post("alarms/acts", htmx=True, action=action, **order)
         assert (refused.status_code, "role engineer" in refused.text) == (403, True)
     assert await plant.sql.fetchval("select count(*) from alarm_acts") == 0
+
+
+async def test_a_control_room_acknowledges_and_does_nothing_else(
+    plant: Plant, database_url: str, operator: Visitor
+) -> None:
+    await hot(plant)
+    await hot(plant, "br-2")
+    async with visiting(database_url, plant.sql, "room@example.org", Role.CONTROL_ROOM) as room:
+        for path in ("alarms", "alarms/br-1/hot", "shell"):
+            assert offered(await room.shown(path)) == {"acknowledge"}, path
+        for action in set(Action) - {Action.ACKNOWLEDGE}:
+            fields = {"seconds": "900"} if action is Action.SHELVE else {}
+            status, said = await room.refused("alarms/acts", action=action, alarm="br-1/hot/1", why="x", **fields)
+            assert (status, "or higher; you are control-room" in said) == (403, True), said
+        async with evaluator(database_url):
+            await room.act("alarms/acts", action="acknowledge", alarm=["br-1/hot/1", "br-2/hot/1"], why="seen")
+        vessel = await room.shown("vessels/br-1")
+        assert forms(vessel, "vessels/br-1/notes") == forms(vessel, "vessels/br-1/commands") == []
+    rows = await plant.sql.fetch("select action, who, state from alarm_acts join alarms using (rule_id, device_id)")
+    assert {tuple(row) for row in rows} == {("acknowledge", "room@example.org", "acknowledged")}
+    assert forms(await operator.shown("vessels/br-1"), "vessels/br-1/notes")
 
 
 async def test_nobody_sees_or_acts_on_alarms_of_another_organization(

@@ -118,6 +118,20 @@ async def test_yesterday_is_answered_one_click_from_delivery(viewer: Visitor, pl
     assert "2 of" not in await viewer.words(f"delivery/time?day={(begin - DAY).date()}")
 
 
+async def test_a_day_is_one_of_the_readers_zone(viewer: Visitor, plant: Plant) -> None:
+    device, day = await plant.device("br-1"), datetime(2026, 3, 29, tzinfo=UTC)  # of 23 hours in Berlin
+    hours = (-1, 0, 21, 22)
+    days = ("UTC", "00:00:00", 2), ("Europe/Berlin", "23:00:00", 3), ("Asia/Tokyo", "15:00:00", 2)
+    await send(plant, device, [(day + timedelta(hours=at, minutes=-1), 1, n) for n, at in enumerate(hours)])
+    await arrive(plant, device, 1, "{[0,4)}")
+    for tz, first, expected in days:
+        words = await viewer.words(f"delivery/time?day=2026-03-29&tz={tz}")
+        assert f"{first} UTC to" in words, words
+        assert f"{expected} frames of 1 device" in words
+        assert f"Day, in {tz}" in words
+    assert (await viewer.get("delivery/time?tz=Mars/Phobos")).status_code == 422
+
+
 async def test_what_is_stored_and_not_yet_noted_is_not_missing(viewer: Visitor, plant: Plant) -> None:
     device, now = await plant.device("br-1"), datetime.now(UTC)
     await send(plant, device, [(now - timedelta(minutes=5 - n), 1, n) for n in range(4)])

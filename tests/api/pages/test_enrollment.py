@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from api.pages.serials import MOST_FORM_BYTES
 from schema.enrollment import fingerprint
 from tests.api.operators import handshake
 from tests.api.pages.conftest import Visitor, trail
@@ -130,6 +131,16 @@ async def test_an_import_names_each_bad_row_and_takes_none_of_them(admin: Visito
         ("S-2", "S-2"),
     ]
     assert await trail(plant.sql) == [(ADMIN, "serials import", "import/lot 7", "delivered")]
+
+
+async def test_an_import_may_be_as_large_as_one_by_the_api(admin: Visitor, plant: Plant) -> None:
+    rows = "serial,device,claim_key,version\r\n" + "".join(f"S-{n:05},br-{n:05},,1\r\n" for n in range(20_000))
+    assert len(rows) > 400_000
+    await admin.act("enrollment/serials/import", name="lot", rows=rows, why="delivered")
+    assert await plant.sql.fetchval("select count(*) from serials") == 20_000
+    status, said = await admin.refused("enrollment/serials/import", name="x", rows="x" * MOST_FORM_BYTES, why="x")
+    assert (status, f"more than {MOST_FORM_BYTES} bytes" in said) == (413, True)
+    assert "At most 100,000 rows and 16 MB at a time." in await admin.words("enrollment/serials")
 
 
 async def test_serials_of_another_organization_are_not_there(admin: Visitor, stranger: Visitor, plant: Plant) -> None:

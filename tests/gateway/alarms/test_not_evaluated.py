@@ -98,7 +98,7 @@ async def test_a_channel_that_does_not_come_is_told_and_counted(plant: Plant, da
     await plant.rule()
     async with evaluated(database_url):
         await plant.commit("r1", [(now(), {"x": 1.0})])
-        await says(plant, "r1", "temprature has not come yet", "misspelt")
+        await says(plant, "r1", "temprature has not come since the rule is evaluated", "misspelt")
         await says(plant, "r1", None)
         assert await counted("unknown")() == 1
 

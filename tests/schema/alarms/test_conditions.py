@@ -251,7 +251,7 @@ def test_silence_is_by_the_clock() -> None:
             [(0, -1e301, "?-")],
             "x is not a number between -1e+300 and 1e+300",
         ),
-        (limit(), [(0, EMPTY, "?-")], "x has not come yet"),
+        (limit(), [(0, EMPTY, "?-")], "x has not come since the rule is evaluated"),
         (limit(), [(0, 1.0, "-"), (75, EMPTY, "?-")], "x has not come for 75 s"),
         (TABLES["deviation"][0], [(0, {"x": 33.0, "x_setpoint": 30.0}, "A")], "3 from x_setpoint, more than 2"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from datetime import UTC, datetime, timedelta
 
 from playwright.async_api import Browser, expect
@@ -123,3 +124,26 @@ async def test_eight_tabs_at_once_are_all_live(site: Site, eva: Visitor) -> None
     await site.plant.commit("br-1", 4, 38.5, 7.01, 7.0, 30.0)
     for tab in tabs:
         await expect(tab.locator("[data-device=br-1] [data-channel=temperature]")).to_contain_text("38.50 °C")
+
+
+async def test_a_plant_of_fifty_vessels_comes_in_120_kb(site: Site, browser: Browser) -> None:
+    now, chance = datetime.now(UTC), random.Random(1)
+    channels = "temperature", "ph", "ph_setpoint", "dissolved_oxygen", "agitation", *(f"other_{n}" for n in range(15))
+    for number in range(50):
+        device = await site.plant.device(f"br-{number:02}")
+        layout = await site.plant.layout(device, *channels)
+        moments = (now - timedelta(minutes=n) for n in range(120))
+        await site.plant.frames(device, layout, [(at, [chance.gauss(37, 5) for _ in channels], None) for at in moments])
+    await site.person()
+    async with visiting(browser, site.address) as eva:
+        await eva.log_in(EVA)
+        session = await eva.context.storage_state()
+    transferred: list[int] = []
+    async with visiting(browser, site.address, storage_state=session) as eva:  # whose browser has kept nothing yet
+        wire = await eva.context.new_cdp_session(eva.page)
+        await wire.send("Network.enable")
+        wire.on("Network.loadingFinished", lambda it: transferred.append(it["encodedDataLength"]))
+        wire.on("Network.webSocketFrameReceived", lambda it: transferred.append(len(it["response"]["payloadData"])))
+        await eva.go("/app/main/plant")
+        await expect(eva.page.locator("canvas:visible")).to_have_count(50)
+    assert 20_000 < sum(transferred) < 120 * 1024
