@@ -37,7 +37,7 @@ class Disturbance:
 
     probe_drift: units of the channel an hour; probe_fouling: the probe's time constant grows so many times;
     probe_freeze, probe_failure, stirrer_stall, gas_loss, feed_blocked: the part that is lost, 1 is all;
-    foam_out: how strongly it foams, 1 reaches the exhaust; overfeed: the feed pump's flow as a multiple of what is asked;
+    foam_out: how strongly it foams, 1 reaches the exhaust; overfeed: what the feed pump brings, as a multiple of its rate;
     contamination: g/L of the intruder at once; power_cut: 1 the controller goes on (UPS), 2 it is off too.
     """
 
@@ -64,7 +64,7 @@ class Plant:
     def __init__(
         self, names: Sequence[str], seed: int, start_ms: int, *, organisms: Sequence[str | None] | None = None
     ) -> None:
-        """Make the vessels as they are at `start_ms`, each somewhere in a run. `organisms` has a name a vessel (the keys of
+        """Make the vessels as they are at `start_ms`, each somewhere in a run. `organisms` has a name a vessel (a key of
         device_sim.process.ORGANISMS), None where the seed chooses. Nothing is solved before it is needed."""
         self.now = start_ms
         self._vessels = vessels(list(names), seed)
