@@ -174,6 +174,8 @@ class Mammalian:
     y_l: float = 0.25
     lactate_most: float = math.inf
     """Lactate from glucose, mol/mol, at most. The published model has no bound, and a molecule of glucose has two."""
+    reuse_width: float = 0.0
+    """The width (mmol/L of glucose) of the change from making lactate to eating it; the published one is sudden."""
     climate: Climate | None = None
     species: tuple[Species, ...] = (
         Species("viable_cells", "1e9/L", 0.0, 0.0),
@@ -197,7 +199,8 @@ class Mammalian:
         glutamine = self.q_gln * q / (q + self.k_q) * pace
         made = min(self.y_l * g / (lactate + 0.01), self.lactate_most) * eaten
         # The published uptake starts at 0.5 mmol/L of glucose; it ends where there is no lactate.
-        reused = self.q_lac * lactate / (lactate + 0.05) * pace if g < 0.5 else 0.0
+        turned = min((0.5 - g) / self.reuse_width, 1.0) if self.reuse_width else 1.0
+        reused = self.q_lac * lactate / (lactate + 0.05) * pace * turned if g < 0.5 else 0.0
         product = self.q_mab * pace if a < self.k_ia else 0.0
         return (
             (growth - death) * viable,

@@ -46,7 +46,10 @@ class Course:
 
 
 def _solved(
-    names: tuple[str, ...], start: Sequence[float], pieces: Sequence[tuple[float, Change]], until: Crossing | None = None
+    names: tuple[str, ...],
+    start: Sequence[float],
+    pieces: Sequence[tuple[float, Change]],
+    until: Crossing | None = None,
 ) -> Course:
     """Solve piece after piece, each to its end in hours. `until` ends the first piece sooner, where it falls to zero."""
     time, state, times, states, dense, crossed = 0.0, list(start), [], [], [], None
