@@ -14,14 +14,14 @@ MINUTE = 60_000
 
 
 class OneVessel:
-    def __init__(self, organism: str, name: str = "v-1") -> None:
-        """Let a vessel begin its first whole run."""
+    def __init__(self, organism: str, name: str = "v-1", minutes: int = 240) -> None:
+        """Let a vessel begin its first whole run, and go on for so many minutes at most."""
         self.plant = Plant([name], 1, NOON, organisms=[organism])
         self.events = self.plant.events()
         while not any(
             event.type == "run" and event.data["state"] == "running" and event.t > NOON for event in self.events
         ):
-            self.plant.advance(self.plant.now + 4 * round(HOUR))
+            self.plant.advance(self.plant.now + minutes * MINUTE)
             self.events += self.plant.events()
         self.begin = [event.t for event in self.events if event.type == "run" and event.data["state"] == "running"][-1]
 
