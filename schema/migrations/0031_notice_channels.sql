@@ -1,5 +1,5 @@
 -- notifications on channels that only this installation's own processes know
--- depends: 0027_log_in_links
+-- depends: 0030_deviations
 
 -- migrate: apply
 

@@ -1,5 +1,5 @@
 -- reports: what a run or a shift was, as it was known when the report was made; templates that lay them out
--- depends: 0030_deviations
+-- depends: 0032_plot_hours
 
 -- migrate: apply
 
