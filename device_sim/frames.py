@@ -11,6 +11,8 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 import msgpack
+import numpy as np
+import numpy.typing as npt
 
 from schema.messages import CONTENT_JSON, CONTENT_MSGPACK, GOOD
 
@@ -28,6 +30,16 @@ class SimulatedFrame(NamedTuple):
     """Column and quality of the channel whose quality is not good."""
 
 
+class FrameBlock(NamedTuple):
+    """Frames without numbers yet, one a row."""
+
+    times: npt.NDArray[np.float64]
+    values: npt.NDArray[np.float64]
+    columns: npt.NDArray[np.int64]
+    """The column of the channel whose quality is not good, or -1; and that quality."""
+    qualities: npt.NDArray[np.int64]
+
+
 class Packing:
     """Packs frames as records of one size: boot, seq, time, column (or -1), quality, values; CRC-32."""
 
@@ -35,11 +47,26 @@ class Packing:
         self.channels = tuple(channels)
         self._body = Struct(f"<IQdhh{len(channels)}d")
         self.size = self._body.size + CRC.size
+        fields = [("boot", "<u4"), ("seq", "<u8"), ("time", "<f8"), ("column", "<i2"), ("quality", "<i2")]
+        self._table = np.dtype([*fields, ("values", "<f8", (len(channels),)), ("crc", "<u4")])
 
     def pack(self, frame: SimulatedFrame) -> bytes:
         column, quality = frame.bad or (-1, GOOD)
         body = self._body.pack(frame.boot, frame.seq, frame.time, column, quality, *frame.values)
         return body + CRC.pack(zlib.crc32(body))
+
+    def pack_block(self, boot: int, first: int, block: FrameBlock) -> bytes:
+        """The records of frames of one boot, of which the first has this seq: much quicker than one by one."""
+        table = np.zeros(len(block.times), self._table)
+        table["boot"], table["seq"], table["time"] = boot, np.arange(first, first + len(table)), block.times
+        table["column"], table["values"] = block.columns, block.values
+        table["quality"] = np.where(block.columns < 0, GOOD, block.qualities)
+        records, size = bytearray(table.tobytes()), self.size
+        view = memoryview(records)
+        for begin in range(0, len(records), size):
+            end = begin + size - CRC.size
+            records[end : end + CRC.size] = CRC.pack(zlib.crc32(view[begin:end]))
+        return bytes(records)
 
     def intact(self, record: bytes) -> bool:
         """Whether the record is complete and unchanged."""
