@@ -52,8 +52,8 @@ class SimulatedClock:
 
 
 def begin_of(wall: float, speed: float, length: float | None) -> float:
-    """The begin of a run at `speed` that began nowhere else: at its end, after `length` ms of the plant's time, it meets
-    the wall clock. A run without an end begins a day before, and meets it sooner or later; one that is not faster
+    """The begin of a run at `speed` for which nobody named one: at its end, after `length` ms of the plant's time, it
+    meets the wall clock. A run without an end begins a day before, and meets it sooner or later; one that is not faster
     than the wall clock begins now."""
     if speed <= 1:
         return wall

@@ -38,7 +38,7 @@ STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 
 class FaultKind(StrEnum):
-    """What can go wrong. The first ones happen in the vessel and to its probes, the others to controller and network."""
+    """What can go wrong: first in the vessel and at its probes, then in the controller and the network."""
 
     PROBE_DRIFT = "probe_drift"
     PROBE_FREEZE = "probe_freeze"
@@ -108,7 +108,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: FaultKind
     at: str
     expect: Expectation
-    devices: list[str] = ["*"]
+    devices: tuple[str, ...] = ("*",)
     duration: str | None = None
     magnitude: Annotated[float, Meta(ge=-1e9, le=1e9)] | None = None
     """Each kind has a default of its own."""
