@@ -91,8 +91,8 @@ class Fleet:
         self.journal = Journal(plan.journal, Plant.channels, _granted_names(plan)) if plan.journal else None
         begin = wall_ms() if plan.begin is None else plan.begin
         diary = Diary(plan.state, plan.seed, begin)
-        if plan.past is not None:
-            begin = max(begin, min(map(diary.until, plan.names), default=0))
+        if plan.past is not None and (until := min(map(diary.until, plan.names))):
+            begin = max(begin, until + plan.past * 1000)
         clock = SimulatedClock(begin, plan.speed)
         self.plant = Plant(
             plan.names, plan.seed, min(diary.begin, int(clock.begin)), organisms=[plan.organism] * len(plan.names)
