@@ -58,12 +58,14 @@ def python() -> str:
 
 
 def wanted(lock: Path) -> list[str]:
-    """Return the requirements that a lock was made to meet; those of the build backend count as needed to run."""
+    """Return the requirements that a lock was made to meet; those of the build backend and of the simulator
+    count as needed to run."""
     if lock in TOOLS:
         return [TOOLS[lock]]
     build, project = described()["build-system"], described()["project"]
-    development = project["optional-dependencies"]["dev"] if lock == DEVELOPMENT else []
-    return [*build["requires"], *project["dependencies"], *development]
+    extras = project["optional-dependencies"]
+    development = extras["dev"] if lock == DEVELOPMENT else []
+    return [*build["requires"], *project["dependencies"], *extras["sim"], *development]
 
 
 def head(lock: Path) -> str:
