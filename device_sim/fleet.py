@@ -17,7 +17,6 @@ from device_sim.boots import next_boots
 from device_sim.clock import SimulatedClock, wall_ms
 from device_sim.commands import CommandHandler
 from device_sim.connection import Broker
-from device_sim.diary import Diary
 from device_sim.entrance import PlantGate
 from device_sim.firmware import FIRMWARE, SimulatedDevice
 from device_sim.frame_store import FrameStore
@@ -29,6 +28,7 @@ from device_sim.journal import Journal
 from device_sim.latency import FrameProbe, Latencies
 from device_sim.lines import Lines, wait_until
 from device_sim.plant import Plant
+from device_sim.plant_memory import PlantMemory
 from device_sim.production import Production, Rhythm
 from device_sim.scenario import Fault
 
@@ -90,12 +90,12 @@ class Fleet:
         self.counts = DeviceCounts()
         self.journal = Journal(plan.journal, Plant.channels, _granted_names(plan)) if plan.journal else None
         begin = wall_ms() if plan.begin is None else plan.begin
-        diary = Diary(plan.state, plan.seed, begin)
-        if plan.past is not None and (until := min(map(diary.until, plan.names))):
+        memory = PlantMemory(plan.state, plan.seed, begin)
+        if plan.past is not None and (until := min(map(memory.until, plan.names))):
             begin = max(begin, until + plan.past * 1000)
         clock = SimulatedClock(begin, plan.speed)
         self.plant = Plant(
-            plan.names, plan.seed, min(diary.begin, int(clock.begin)), organisms=[plan.organism] * len(plan.names)
+            plan.names, plan.seed, min(memory.begin, int(clock.begin)), organisms=[plan.organism] * len(plan.names)
         )
         self.latencies = Latencies(), Latencies()
         self.lines = Lines(plan.habits.format.content_type, plan.max_backoff, say)
@@ -113,7 +113,7 @@ class Fleet:
             incidents=Incidents(
                 plan.scenario, clock.begin, self.devices, names=plan.names, plant=self.plant, hands=hands
             ),
-            diary=diary,
+            memory=memory,
             rhythm=Rhythm(1000 / plan.rate, None if plan.past is None else plan.past * 1000, plan.frames),
             chance=self._chance,
             journal=self.journal,

@@ -16,7 +16,6 @@ import numpy as np
 
 from device_sim import faults
 from device_sim.clock import SimulatedClock
-from device_sim.diary import AHEAD, Diary
 from device_sim.firmware import SimulatedDevice
 from device_sim.frames import FrameBlock
 from device_sim.habits import happens
@@ -24,6 +23,7 @@ from device_sim.incidents import Incidents
 from device_sim.journal import Journal
 from device_sim.outbox import HURRY_BLOCK, NOTES, OutboxMessage, Sort
 from device_sim.plant import Plant
+from device_sim.plant_memory import AHEAD, PlantMemory
 from schema.messages import BAD
 from schema.topics import Kind
 
@@ -38,7 +38,7 @@ NAMES_WAIT = 20.0
 LOOK = 0.02
 """Seconds between two looks at whether there is room for more of the past."""
 NOTED = 10.0
-"""Seconds between two notes in the diary."""
+"""Seconds between two notes in the memory."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ class Production:
         clock: SimulatedClock,
         *,
         incidents: Incidents,
-        diary: Diary,
+        memory: PlantMemory,
         rhythm: Rhythm,
         chance: random.Random,
         journal: Journal | None,
     ) -> None:
         self._names, self._devices, self._plant, self._clock = names, devices, plant, clock
-        self._incidents, self._diary, self._rhythm = incidents, diary, rhythm
+        self._incidents, self._memory, self._rhythm = incidents, memory, rhythm
         self._chance, self._journal = chance, journal
-        self._since = [max(diary.until(name), int(clock.begin) - 1) for name in names]
+        self._since = [max(memory.until(name), int(clock.begin) - 1) for name in names]
         """What happened up to this time was told by an earlier run, or is not to be told."""
         self._told = [False] * len(devices)
         """Whether the phase of the vessel has been published."""
@@ -85,9 +85,9 @@ class Production:
         await self._live(time, done)
 
     def note(self, ahead: float = 0.0) -> None:
-        """Note in the diary how far the devices are."""
+        """Note in the memory how far the devices are."""
         named = [name for name, device in zip(self._names, self._devices, strict=True) if device.has_name]
-        self._diary.note(named, self._plant.now + ahead)
+        self._memory.note(named, self._plant.now + ahead)
 
     # The past
 

@@ -89,6 +89,8 @@ class Trace(StrEnum):
     """Numbers are missing, and known as lost."""
     SKEW = "skew"
     """The times of the frames are off."""
+    RENUMBERED = "renumbered"
+    """The same numbers name other frames."""
     BOOT = "boot"
     """The device comes back with another boot."""
 
@@ -98,7 +100,7 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     see: Annotated[str, Meta(min_length=1, max_length=200)]
     alarm: list[str] = []
-    """Rules of device_sim/scenarios/alarms that are raised."""
+    """Rules of device_sim/alarm-rules.yaml that are raised."""
     quarantine: list[str] = []
     """Reasons with which messages go to quarantine."""
     trace: list[Trace] = []

@@ -10,10 +10,10 @@ import pytest
 
 from device_sim.clock import AS_FAST_AS_POSSIBLE, wall_ms
 from device_sim.connection import Broker
-from device_sim.diary import Diary
 from device_sim.fleet import Fleet, Plan
 from device_sim.journal import Lost, Produced, Stepped, read
 from device_sim.plant import Plant
+from device_sim.plant_memory import PlantMemory
 from tests.device_sim.subscriber import say_nothing
 from tests.device_sim.test_scenario import fault
 
@@ -85,12 +85,12 @@ def test_a_plant_that_starts_again_goes_on_where_it_stopped(tmp_path: Path) -> N
 
 
 def test_a_diary_of_another_seed_is_not_of_this_plant(tmp_path: Path) -> None:
-    Diary(tmp_path, 1, 5000.0).note(["a"], 9000.0)
-    assert (Diary(tmp_path, 1, 7000.0).begin, Diary(tmp_path, 1, 7000.0).until("a")) == (5000, 9000)
-    assert (Diary(tmp_path, 2, 7000.0).begin, Diary(tmp_path, 2, 7000.0).until("a")) == (7000, 0)
+    PlantMemory(tmp_path, 1, 5000.0).note(["a"], 9000.0)
+    assert (PlantMemory(tmp_path, 1, 7000.0).begin, PlantMemory(tmp_path, 1, 7000.0).until("a")) == (5000, 9000)
+    assert (PlantMemory(tmp_path, 2, 7000.0).begin, PlantMemory(tmp_path, 2, 7000.0).until("a")) == (7000, 0)
     (tmp_path / "plant.json").write_text("{")
     with pytest.raises(ValueError, match="damaged"):
-        Diary(tmp_path, 1, 5000.0)
+        PlantMemory(tmp_path, 1, 5000.0)
 
 
 @pytest.mark.parametrize("every", [5, 10, 60])
@@ -105,5 +105,3 @@ def test_rate_and_total_agree_on_the_published_times(every: int, tmp_path: Path)
 
 def test_the_plant_has_the_channels_of_the_frames(tmp_path: Path) -> None:
     assert set(produced(past(tmp_path, "journal", frames=1))[0].values) == set(Plant.channels)
-
-

@@ -46,5 +46,7 @@ async def test_a_past_is_backfilled_and_goes_over_into_the_present(
         assert all(abs(step - PERIODS[1]) < timedelta(milliseconds=2) for step in steps[seam + 1 :])
         assert all(row["time"] <= row["received_at"] for row in frames)
     assert await database.fetchval("select count(*) from quarantine") == 0
-    phases = await database.fetch("select distinct name from device_events join devices using (device_id) where type = 'phase'")
+    phases = await database.fetch(
+        "select distinct name from device_events join devices using (device_id) where type = 'phase'"
+    )
     assert {row["name"] for row in phases} == set(names)

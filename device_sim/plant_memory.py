@@ -1,4 +1,4 @@
-"""The diary of a plant: since when it runs, and until when each device has produced frames.
+"""What a plant remembers over a restart: since when it runs, and until when each device has produced frames.
 
 A plant that starts again goes on where it stopped, and tells what happened meanwhile; no time is told twice. The time
 in the file is always somewhat ahead of the newest frame, so that a plant that was killed does not repeat any.
@@ -22,9 +22,9 @@ class _Pages(msgspec.Struct):
     until: dict[str, int] = {}
 
 
-class Diary:
+class PlantMemory:
     def __init__(self, directory: Path | None, seed: int, begin: float) -> None:
-        """Open the diary; a plant that has none, or had another seed, begins at `begin`. Raises ValueError."""
+        """Open the memory; a plant that has none, or had another seed, begins at `begin`. Raises ValueError."""
         self._file = directory / NAME if directory else None
         self._pages = _Pages(int(begin), seed)
         if self._file and self._file.exists():

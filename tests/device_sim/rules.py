@@ -1,0 +1,10 @@
+"""The alarm rules that Biogate brings for the simulated plant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import device_sim
+from schema.alarms import files
+
+RULES = files.load((Path(device_sim.__file__).parent / "alarm-rules.yaml").read_bytes())
