@@ -120,7 +120,7 @@ class Trajectory:
 
     def _stretch(self, longest: float) -> None:
         o, begin, knobs = self.organism, self.solved, self._knobs
-        foams = self.step.gassed and self._state[b.FOAM] >= FOAM_HIGH and bool(knobs.power)
+        foams = self.step.gassed and self._state[b.FOAM] >= FOAM_HIGH - 0.1 and bool(knobs.power)
         longest = min(longest, DOSE_AGAIN) if foams else longest
         end = min(begin + longest, self._due, max(self._sample, begin + 1e-6))
         events = self._events()
@@ -164,7 +164,7 @@ class Trajectory:
     def _events(self) -> list[tuple[str, Any]]:
         o, step, knobs = self.organism, self.step, self._knobs
         events: list[tuple[str, Any]] = []
-        if step.gassed and self._state[b.FOAM] < FOAM_HIGH and knobs.power:
+        if step.gassed and self._state[b.FOAM] < FOAM_HIGH - 0.1 and knobs.power:
             events.append(("foam", lambda _, y: y[b.FOAM] - FOAM_HIGH))
         waits = self._due >= self._entered + step.hours
         if step.below and waits:
