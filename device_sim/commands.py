@@ -184,7 +184,7 @@ class CommandHandler:
         value = self._ordered.get(channel, math.nan)
         if math.isnan(value) and self.shown:
             value = self.shown[self._channels.index(channel)]
-        return None if math.isnan(value) else value
+        return value if math.isfinite(value) else None
 
 
 def _result(answer: CommandReply) -> dict[str, Any]:

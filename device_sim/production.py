@@ -17,7 +17,8 @@ import numpy as np
 from device_sim import faults
 from device_sim.clock import SimulatedClock
 from device_sim.firmware import SimulatedDevice
-from device_sim.frames import FrameBlock
+from device_sim.fitted import not_fitted
+from device_sim.frames import NOT_SENT, FrameBlock
 from device_sim.habits import happens
 from device_sim.incidents import Incidents
 from device_sim.journal import Journal
@@ -69,6 +70,7 @@ class Production:
         self._names, self._devices, self._plant, self._clock = names, devices, plant, clock
         self._incidents, self._memory, self._rhythm = incidents, memory, rhythm
         self._chance, self._journal = chance, journal
+        self._missing = not_fitted(plant)
         self._since = [max(memory.until(name), int(clock.begin) - 1) for name in names]
         """What happened up to this time was told by an earlier run, or is not to be told."""
         self._told = [False] * len(devices)
@@ -125,8 +127,9 @@ class Production:
         times = times[-(-(begin - times.start) // times.step) :]
         if times:
             values = self._plant.history(row, times.start, times.stop, times.step)
-            dead = np.isnan(values).any(axis=1)
-            columns = np.where(dead, np.isnan(values).argmax(axis=1), -1)
+            dead = np.isnan(values) & ~self._missing[row]
+            columns = np.where(dead.any(axis=1), dead.argmax(axis=1), -1)
+            values[:, self._missing[row]] = NOT_SENT
             device.past(FrameBlock(np.array(times, dtype=float), values, columns, np.full(len(times), BAD)))
             device.outbox.hurry = True
 
@@ -167,6 +170,7 @@ class Production:
         self._incidents.until(at)
         self._plant.advance(at)
         sample, moment = self._plant.sample(slice(first, last)), self._clock.wall()
+        sample.values[self._missing[first:last]] = NOT_SENT
         columns, qualities = sample.fault_channel.tolist(), sample.fault_quality.tolist()
         devices = self._devices[first:last]
         for device, values, column, quality in zip(devices, sample.values.tolist(), columns, qualities, strict=True):

@@ -7,4 +7,5 @@ from pathlib import Path
 import device_sim
 from schema.alarms import files
 
-RULES = files.load((Path(device_sim.__file__).parent / "alarm-rules.yaml").read_bytes())
+FILE = Path(device_sim.__file__).parent / "alarm-rules.yaml"
+RULES = {rule.name: rule for rule in files.load(FILE.read_bytes())}

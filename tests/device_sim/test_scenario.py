@@ -85,7 +85,7 @@ def test_a_scenario_is_found_by_name_or_file(tmp_path: Path) -> None:
     path.write_text(GOOD)
     assert find(str(path)).title == "Two things"
     assert find(library()[0].name) == library()[0]
-    with pytest.raises(BadScenario, match="there is no file and no scenario foam-uot: biogate brings .*foam-out"):
+    with pytest.raises(BadScenario, match=r"there is no file and no scenario foam-uot: biogate brings .*foam-out"):
         find("foam-uot")
 
 
