@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from device_sim.process.balances import AIR_CO2, AIR_O2
+from device_sim.process.balances import AIR_CO2
 from device_sim.process.readings import CHANNELS, COLUMN
 from schema.channels import STANDARD
 from schema.messages import BAD, UNCERTAIN
