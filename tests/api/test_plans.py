@@ -201,7 +201,8 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
     )
     await plant.sql.execute(
         "insert into runs (organization_id, name, state, begins, ends, created_by)"
-       " select 1 + n % 2 * ($2::int - 1), 'B-' || n, 'complete', $1::timestamptz + n * interval '1 h', $1::timestamptz + (n + 1) * interval '1 h', 'eva'"
+        " select 1 + n % 2 * ($2::int - 1), 'B-' || n, 'complete', $1::timestamptz + n * interval '1 h',"
+        " $1::timestamptz + (n + 1) * interval '1 h', 'eva'"
         " from generate_series(0, 9999) n",
         *(at(0), north),
     )
