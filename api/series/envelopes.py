@@ -91,7 +91,8 @@ def score(values: Floats, envelope: Envelope) -> EnvelopeScore:
 
 
 def _count(references: Floats) -> Floats:
-    return (~np.isnan(references)).sum(axis=0).astype(np.float64)
+    found: Floats = (~np.isnan(references)).sum(axis=0).astype(np.float64)
+    return found
 
 
 def _in_a_row(flags: Flags) -> Iterator[tuple[int, int]]:
