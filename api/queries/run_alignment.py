@@ -11,11 +11,12 @@ import numpy as np
 
 from api.database import Database
 from api.problems import BadParameter, NotFound
-from api.queries import runs, selection, telemetry_buckets
+from api.queries import runs, samples, selection, telemetry_buckets
 from api.queries.deadline import Deadline
 from api.queries.devices import Channel
 from api.queries.selection import Selection
 from api.queries.telemetry_buckets import BucketWish
+from api.series.gaps import USUAL_DISTANCES
 from api.series.grid import Division
 from api.series.samples import Floats
 from api.shapes.run_comparison import AlignedRuns, AlignedSeries, Alignment, Comparison
@@ -28,6 +29,8 @@ LONG = timedelta(days=2)
 """From this length on buckets are whole minutes or hours of the database, so that its aggregates serve."""
 MOST_MINUTES = 400_000
 """The most minutes of channels that are read for one answer; beyond, whole hours are read."""
+LOOKED_AT = 8
+"""Channels whose usual distance of samples is looked at."""
 AT_ONCE = 2
 """How many channels are read at the same time, of the connections that an organization has."""
 
@@ -92,7 +95,8 @@ async def align(database: Database, names: Sequence[str], asked: Alignment) -> A
         selected = await selection.resolve(database, question)
         warnings += [f"{part.run}: {one}" for one in selected.warnings]
         wanted += [(part, one) for one in selected.selections]
-    width, granule = _width(parts, sum(len(one.channels) for _, one in wanted) / len(parts), asked)
+    least = await sample_width(database, [one for _, one in wanted])
+    width, granule = _width(parts, sum(len(one.channels) for _, one in wanted) / len(parts), asked, least)
     begin = int((asked.begin or 0.0) * HOUR // width)
     longest = max(one.span.end - one.since for one in parts)
     end = -int(-(longest if asked.end is None else asked.end * HOUR) // width)
@@ -115,13 +119,23 @@ async def _part(database: Database, name: str, asked: Alignment) -> tuple[_Part 
     return _Part(name, run.devices, span.begin, Span(begin, end)), None
 
 
-def _width(parts: Sequence[_Part], channels: float, asked: Alignment) -> tuple[timedelta, timedelta]:
+async def sample_width(database: Database, wanted: Sequence[Selection]) -> timedelta:
+    """Return the narrowest round width in which the first channels of each device usually have a sample: narrower
+    buckets would be empty."""
+    looked_at = [(one, channel) for one in wanted for channel in one.channels[:LOOKED_AT]][:LOOKED_AT]
+    gaps = [await samples.gap(database, one, channel) for one, channel in looked_at]
+    usual = max((one for one in gaps if one is not None), default=0) / USUAL_DISTANCES
+    widths = (times.parse_duration(one) for one in times.ROUND)
+    return next((one for one in widths if one >= usual * times.MICROSECOND), HOUR)
+
+
+def _width(parts: Sequence[_Part], channels: float, asked: Alignment, least: timedelta) -> tuple[timedelta, timedelta]:
     """Return the width of buckets, and what their edges are whole ones of (0: of nothing)."""
     longest = max(one.span.end - one.span.begin for one in parts)
     text = times.fitting_bucket(times.ORIGIN, times.ORIGIN + longest, asked.max_points)
     if text is None:
         raise BadParameter("max_points", "no round width is wide enough: ask for more, or for less time")
-    width = times.parse_duration(text)
+    width = max(least, times.parse_duration(text))
     if longest < LONG or width < MINUTE:
         return width, timedelta(0)
     minutes = sum((one.span.end - one.span.begin) / MINUTE for one in parts) * channels
@@ -184,3 +198,8 @@ def series(one: AlignedChannel) -> AlignedSeries:
 def numbers(values: Floats) -> list[float | None]:
     """Return the values as JSON has them, null for NaN."""
     return [None if value != value else value for value in values.tolist()]  # noqa: PLR0124
+
+
+def only(found: AlignedChannels, names: Sequence[str]) -> AlignedChannels:
+    """Return what was found of these runs, on the clock of all."""
+    return replace(found, channels=[one for one in found.channels if one.run in names])

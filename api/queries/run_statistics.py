@@ -12,7 +12,7 @@ import numpy as np
 
 from api.database import Database
 from api.problems import NotFound
-from api.queries import runs, selection, telemetry_buckets
+from api.queries import run_alignment, runs, selection, telemetry_buckets
 from api.queries.deadline import Deadline
 from api.queries.runs import StoredRun
 from api.queries.selection import Selection
@@ -164,15 +164,17 @@ async def proposals(database: Database, name: str) -> ProposedPhases:
     if told or any(one.origin == "event" for one in run.phases):
         return ProposedPhases(name, "event", [runs.phase_answer(one) for one in told])
     confirmed = await runs.confirmed(database, run.run_id)
-    found = merged(confirmed, await _by_data(database, run), run.row["ends"])
+    found = merged(confirmed, await by_data(database, run), run.row["ends"])
     return ProposedPhases(name, "data", [runs.phase_answer(one) for one in found if not one.is_confirmed])
 
 
-async def _by_data(database: Database, run: StoredRun) -> list[RunPhase]:
+async def by_data(database: Database, run: StoredRun) -> list[RunPhase]:
+    """Return the phases that changes of setpoints and rates tell, the first of them from the start of the run."""
     span = run.span()
     text = times.fitting_bucket(span.begin, span.end, MOST_BUCKETS // 4) or "52w"
     width, deadline = times.parse_duration(text), Deadline()
     selected = await selection.resolve(database, _question(run, []))
+    width = max(width, await run_alignment.sample_width(database, selected.selections))
     changes: list[detection.LevelChange] = []
     for one in selected.selections:
         channels = tuple(it for it in selection.matching(one.channels, TOLD_BY) if it.computed is None)
