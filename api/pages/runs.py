@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Response
-from pydantic import Field, Json, TypeAdapter
+from pydantic import Field, Json, TypeAdapter, ValidationError
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
@@ -194,8 +194,10 @@ async def plan(page: OrganizationPage, database: Db, run: RunName) -> Response:
     given = await page.form(PlanForm)
     try:
         profiles = TypeAdapter(Plan).validate_python(given.plan)
-    except ValueError as error:
-        raise BadParameter("plan", str(error).splitlines()[2].strip()) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadParameter("plan", f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
     said = RunChange(plan=profiles, why=given.why)
     await queries.change(database, run, said, given.version, page.member.who)
     return page.done(f"The plan of run {run} is changed.", f"runs/{run}")

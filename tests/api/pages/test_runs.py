@@ -100,7 +100,7 @@ async def test_a_run_shows_curves_gaps_plan_alarms_and_what_happened(plant: Plan
     chart = facts(await operator.shown("runs/B-1"))
     assert chart["charts"][0]["lines"][0] == [37.0] * 40 + [None] * 20 + [37.0] * 40
     status, words = await operator.refused("runs/B-1/plan", plan='[{"channel": "x"}]', version=version + 1, why="x")
-    assert (status, "plan" in words) == (422, True)
+    assert (status, "Plan: 0.points: Field required" in words) == (422, True)
 
 
 async def test_runs_are_laid_over_each_other_with_an_envelope_and_a_score(plant: Plant, operator: Visitor) -> None:
