@@ -113,8 +113,8 @@ async def test_runs_are_laid_over_each_other_with_an_envelope_and_a_score(plant:
     [chart] = facts(page)["charts"]
     assert (len(chart["lines"]), chart["band"][0][0], chart["band"][1][0]) == (2, 34.0, 40.0)
     words = await operator.words("compare?run=B-1,B-3&reference=B-0, B-1, B-2")
-    assert "B-1 100 % never" in words.replace("100.0", "100")
-    assert "Temperature from 0.00 h" in words.replace("from 0 h", "from 0.00 h")
+    assert "B-1 100.0 % none" in words
+    assert "B-3 left the envelope Temperature from 0.00 h for 6.667 min, at most 5 above it" in words
     assert "there is no run B-9" in await operator.words("compare?run=B-9")
 
 
