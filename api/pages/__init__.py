@@ -22,6 +22,8 @@ from api.pages import (
     plant,
     quarantine,
     reports,
+    run_comparison,
+    runs,
     serials,
     shell,
     vessel,
@@ -34,6 +36,7 @@ from api.pages.static import PREFIX
 ROUTERS = (
     *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, shell.router),
     *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
+    *(runs.router, run_comparison.router),
     *(delivery.router, quarantine.router, devices.router, enrollment.router, serials.router),
     *(
         activity.router,
