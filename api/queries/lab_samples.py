@@ -28,6 +28,7 @@ from schema import times, units
 
 SQL = load("lab_samples")
 LAST_ID = 2**63 - 1
+SAID = ("value", "reading", "unit", "method")
 INSTANTS = ("measured_at", "approved_at")
 
 
@@ -149,6 +150,9 @@ def changed(was: LabSample, given: SampleChange, who: str, source: RecordSource 
     act: SampleAct = (
         "measure" if is_first and given.analytes and not (other or given.without or given.device) else "correct"
     )
+    said = other.items() <= {name: getattr(was, name) for name in other}.items()
+    if said and list(rows.values()) == [_row(one) for one in was.analytes] and given.device in {None, was.device}:
+        raise BadParameter("body", "says nothing else than what is stored")
     version = _following(was, act, other, list(rows.values()), (who, given.why))
     return version._replace(device=given.device or was.device, source=source)
 
@@ -172,7 +176,8 @@ def measured(given: NewAnalyte, who: str) -> dict[str, Any]:
 
 
 def _completed(new: NewAnalyte, was: Analyte | None, who: str) -> dict[str, Any]:
-    """Return an analyte of a change: unit and method that are not given stay; so does the value."""
+    """Return an analyte of a change: unit and method that are not given stay; so does the value.
+    What says the same as before stays as it is, with its approval."""
     if was is None:
         return measured(new, who)
     row = measured(new, who)
@@ -181,7 +186,9 @@ def _completed(new: NewAnalyte, was: Analyte | None, who: str) -> dict[str, Any]
     if "value" not in new.model_fields_set:
         row |= {name: getattr(was, name) for name in ("value", "reading", "measured_at", "measured_by")}
         row["status"] = "taken" if was.status == "taken" else "measured"
-    return row
+    before = _row(was)
+    is_same = new.measured_at is None and all(row[name] == before[name] for name in SAID)
+    return before if is_same else row
 
 
 def _row(one: Analyte) -> dict[str, Any]:

@@ -94,8 +94,9 @@ async def test_a_correction_is_a_version_that_needs_a_reason_and_a_new_approval(
     assert ([one["analyte"] for one in gone["analytes"]], gone["note"], gone["act"]) == (
         *(["glucose"], "one peak", "correct"),
     )
-    nothing = await send(operator, "PATCH", "/samples/S-7", why="nothing")
-    assert nothing.status_code == 422
+    for nothing in ({}, {"note": "one peak"}, {"analytes": [GLUCOSE | {"value": 4.6}]}):
+        refused = await send(operator, "PATCH", "/samples/S-7", why="nothing", **nothing)
+        assert refused.status_code == 422, nothing
     await send(operator, "POST", "/samples/S-7/withdraw", why="of another vessel")
     assert (await operator.get("/samples"))["samples"] == []
     assert [one["sample"] for one in (await operator.get("/samples", withdrawn=True))["samples"]] == ["S-7"]
