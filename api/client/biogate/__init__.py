@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from biogate.errors import ClientError
     from biogate.export import ExportedFile, ExportProgress
     from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
+    from biogate.lab import LabTable
     from biogate.live import LiveUpdate
     from biogate.table import TelemetryTable
 
@@ -34,6 +35,7 @@ __all__ = [
     "EventInfo",
     "ExportProgress",
     "ExportedFile",
+    "LabTable",
     "LiveUpdate",
     "NewestValue",
     "TelemetryTable",
@@ -44,6 +46,7 @@ _MODULES = {
     "ClientError": "errors",
     "ExportProgress": "export",
     "ExportedFile": "export",
+    "LabTable": "lab",
     "LiveUpdate": "live",
     "TelemetryTable": "table",
 }
