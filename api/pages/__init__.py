@@ -23,6 +23,8 @@ from api.pages import (
     organization,
     plant,
     quarantine,
+    run_comparison,
+    runs,
     serials,
     shell,
     vessel,
@@ -36,6 +38,7 @@ ROUTERS = (
     *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, shell.router),
     *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
     *(lab_samples.router, materials.router),
+    *(runs.router, run_comparison.router),
     *(delivery.router, quarantine.router, devices.router, enrollment.router, serials.router),
     *(activity.router, audit.router, organization.router, me.router, me.invited_router, entrance.router),
 )

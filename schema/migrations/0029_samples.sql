@@ -1,5 +1,5 @@
 -- lab samples with their analytes, and material that went into or out of a device: every row is a version that stays
--- depends: 0027_log_in_links
+-- depends: 0028_runs
 
 -- migrate: apply
 

@@ -34,6 +34,7 @@ from api.queries import (
     materials,
     quarantine,
     rule_warnings,
+    runs,
     samples,
     selection,
     serials,
@@ -50,6 +51,7 @@ from api.shapes.enrollments import EnrollmentParameters
 from api.shapes.jobs import JobParameters
 from api.shapes.lab_samples import SampleParameters
 from api.shapes.materials import MaterialParameters, SumParameters
+from api.shapes.runs import RunListParameters
 from api.shapes.selection import SelectionParameters
 from api.shapes.serials import SerialParameters
 from schema import times
@@ -80,6 +82,8 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
         telemetry_at.SQL["after"],
         (1, [at(60), at(90)], [1], [1], HOUR, False, at(60) - HOUR, at(90) + HOUR),
     ),
+    "phases of a run": (runs.SQL["phase_events"], ([1, 3], at(0), END, 100)),
+    "runs of devices": (runs.SQL["of_devices"], (["br-1", "br-3"], at(1800))),
     "phases of devices": (selection.SQL["phases"], ([1, 3], "batch", at(0), END)),
     "latest of one": (latest.SQL["one"], ("br-1", HOUR, END - HOUR)),
     "latest of one, silent": (latest.SQL["one"], ("br-1", HOUR, times.FIRST)),
@@ -108,13 +112,15 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
 """That are kept."""
 PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "activity": (activity.SQL["page"], (sorted(activity.NEEDS), None, times.FIRST, times.LAST, times.LAST, "", 5)),
-    "activity of a device": (activity.SQL["page"], (["event"], "br-1", times.FIRST, times.LAST, times.LAST, "", 100)),
+    "activity of a device": (activity.SQL["page"], (["event"], ["br-1"], times.FIRST, times.LAST, times.LAST, "", 100)),
     "audit": (audit.SQL["newest_first"], (None, None, None, times.FIRST, times.LAST, BIG[0], 100)),
     "audit of a device": (audit.SQL["newest_first"], ("device/br-2", None, None, times.FIRST, times.LAST, BIG[0], 100)),
     "audit, oldest first": (audit.SQL["oldest_first"], (None, None, None, times.FIRST, times.LAST, 0, 100)),
     "delivery of a day": (delivery.SQL["span"], (END - 24 * HOUR, END)),
     "quarantine of a day": (delivery.SQL["quarantined"], (END - 24 * HOUR, END, ["malformed", "too-old"])),
     "holes of a device": (delivery.SQL["holes"], ("br-1", 200)),
+    "runs": (runs.SQL["page"], (times.LAST, runs.LAST_ID, 100, None, None, None, None, None)),
+    "runs, filtered": (runs.SQL["page"], (times.LAST, runs.LAST_ID, 100, ["complete"], "br-1", "mAb", "CHO", "%B-%")),
     "serials of an import": (serials.SQL["serials"], ("plant-north", "S-1", 100, None)),
     "commands": (commands.SQL["page"], (1, None, times.LAST, LAST_COMMAND, 100)),
     "commands that wait": (commands.SQL["page"], (1, ["waiting"], times.LAST, LAST_COMMAND, 100)),
@@ -133,7 +139,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "transitions": (alarms.SQL["history"], (times.FIRST, times.LAST, BIG[0], None, None, None, None, 100)),
     "transitions of a device": (
         alarms.SQL["history"],
-        (times.FIRST, times.LAST, BIG[0], "br-1", None, None, None, 100),
+        (times.FIRST, times.LAST, BIG[0], ["br-1"], None, None, None, 100),
     ),
 }
 """That are planned each time."""
@@ -218,6 +224,16 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
         " $1::timestamptz + n * interval '1 min', 'person', 'eva', 'x' from generate_series(1, 5000) n",
         at(0),
     )
+    await plant.sql.execute(
+        "insert into runs (organization_id, name, state, begins, ends, created_by)"
+        " select 1 + n % 2 * ($2::int - 1), 'B-' || n, 'complete', $1::timestamptz + n * interval '1 h',"
+        " $1::timestamptz + (n + 1) * interval '1 h', 'eva'"
+        " from generate_series(0, 9999) n",
+        *(at(0), north),
+    )
+    await plant.sql.execute(
+        "insert into run_devices select run_id, 1 + (run_id - 1) % 40, organization_id, begins, ends from runs"
+    )
     rule_id = await alarm_rule(plant.sql, "hot")
     for device_id in OWN:
         await become(plant.sql, rule_id, device_id)
@@ -254,7 +270,7 @@ async def kept_plan(connection: Connection, statement: str, arguments: tuple[Any
 
 
 def check(name: str, plan: str) -> None:
-    tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions"
+    tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions|runs"
     tables += "|lab_samples|materials"
     assert not re.search(rf"Seq Scan on ({tables})", plan), f"{name}\n{plan}"
     assert "Index" in plan, f"{name}\n{plan}"
@@ -302,6 +318,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await materials.page(database, MaterialParameters(), (times.LAST, materials.LAST_ID), 10)
         await material_balance.sums(database, SumParameters())
         await serials.serials(database, SerialParameters.model_validate({}), "", 10)
+        await runs.page(database, RunListParameters(), (times.LAST, runs.LAST_ID), 10)
         rows = await database.fetch("select statement from pg_prepared_statements")
     files = Path(queries.__file__).parent.glob("*.sql")
     named = {f"{file.stem}.{name}": text for file in files for name, text in queries.load(file.stem).items()}
@@ -320,6 +337,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         "selection.devices",
         "activity.page",
         *("lab_samples.page", "materials.page", "materials.sums"),
+        "runs.page",
     }
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"
