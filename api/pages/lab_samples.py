@@ -13,11 +13,13 @@ from api.files.sample_import import Importer, take
 from api.http import cursors
 from api.http.bodies import DeviceText, Order, body
 from api.http.parameters import Instant, Words
+from api.http.run_times import RunAsked
 from api.pages.analyte_rows import AnalyteRows, blank, changed
 from api.pages.listing import PageSpan, address, part
 from api.pages.page import OrganizationPage, PageRouter, Version, is_partial, parsed
 from api.problems import BadParameter
 from api.queries import lab_samples as queries
+from api.queries import run_times
 from api.shapes.lab_samples import (
     SAMPLE_PATTERN,
     Approval,
@@ -45,6 +47,7 @@ Sample = Annotated[str, Path(pattern=SAMPLE_PATTERN)]
 
 class SamplePageParameters(PageSpan):
     device: str | None = Field(None, max_length=64)
+    run: RunAsked = None
     analyte: str | None = Field(None, max_length=64)
     status: SampleStatus | None = None
     withdrawn: bool = False
@@ -80,14 +83,14 @@ class SampleImportForm(Order):
 
 @router.get("/samples", dependencies=READ)
 async def listed(page: OrganizationPage, database: Db, asked: Annotated[SamplePageParameters, Query()]) -> Response:
-    said = asked.model_dump(include={"device", "analyte", "status", "withdrawn"}) | asked.said()
-    wanted = SampleParameters.model_validate(said)
+    said = asked.model_dump(include={"device", "run", "analyte", "status", "withdrawn"}) | asked.said()
+    question = await run_times.placed(database, SampleParameters.model_validate(said), asked.device)
     found = await part(
         page.request,
         asked.cursor,
         KEY,
-        (asked.to, queries.LAST_ID),
-        lambda before, limit: queries.page(database, wanted, before, limit),
+        (question.span.end, queries.LAST_ID),
+        lambda before, limit: queries.page(database, question, before, limit),
     )
     values: dict[str, Any] = {"samples": [queries.item(row) for row in found.rows], "following": found.following}
     values |= {"asked": asked, "address": address(page.request)}

@@ -12,10 +12,12 @@ from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http import cursors
 from api.http.bodies import Order
+from api.http.run_times import RunAsked
 from api.pages.listing import PageSpan, address, part
 from api.pages.page import OrganizationPage, PageRouter, Version, is_partial
-from api.queries import material_balance
+from api.queries import material_balance, run_times
 from api.queries import materials as queries
+from api.queries.run_times import PlacedQuestion
 from api.shapes.materials import (
     MATERIAL_KINDS,
     UNITS,
@@ -39,6 +41,7 @@ Number = Annotated[int, Path(ge=1, le=queries.LAST_ID)]
 
 class MaterialPageParameters(PageSpan):
     device: str | None = Field(None, max_length=64)
+    run: RunAsked = None
     kind: MaterialKind | None = None
     withdrawn: bool = False
     density: float = Field(1.0, gt=0.1, lt=30, allow_inf_nan=False)
@@ -51,26 +54,28 @@ class CorrectionForm(MaterialChange):
 @router.get("/materials", dependencies=READ)
 async def listed(page: OrganizationPage, database: Db, asked: Annotated[MaterialPageParameters, Query()]) -> Response:
     kinds = [asked.kind] if asked.kind else []
-    said = {"device": asked.device, "kind": kinds, "withdrawn": asked.withdrawn} | asked.said()
-    wanted = MaterialParameters.model_validate(said)
+    said = {"device": asked.device, "run": asked.run} | asked.said()
+    wanted = MaterialParameters.model_validate(said | {"kind": kinds, "withdrawn": asked.withdrawn})
+    question = await run_times.placed(database, wanted, asked.device)
     found = await part(
         page.request,
         asked.cursor,
         KEY,
-        (asked.to, queries.LAST_ID),
-        lambda before, limit: queries.page(database, wanted, before, limit),
+        (question.span.end, queries.LAST_ID),
+        lambda before, limit: queries.page(database, question, before, limit),
     )
     values: dict[str, Any] = {"materials": [queries.item(row) for row in found.rows], "following": found.following}
-    values |= {"asked": asked, "address": address(page.request), "balance": None, "sums": []}
-    if asked.device is not None and asked.from_ != times.FIRST:
-        end = min(asked.to, datetime.now(UTC) + timedelta(seconds=1))
-        span = {"from": times.text(asked.from_), "to": times.text(end), "density": asked.density}
-        if asked.from_ < end:
-            wish = BalanceParameters.model_validate(span)
-            values["balance"] = await material_balance.balance(database, asked.device, wish)
-    if values["balance"] is None:
-        over = {"device": asked.device, "density": asked.density, **asked.said()}
-        values["sums"] = await material_balance.sums(database, SumParameters.model_validate(over))
+    values |= {"asked": asked, "address": address(page.request), "balances": [], "sums": []}
+    span = question.span
+    if question.devices and span.begin != times.FIRST:
+        end = min(span.end, datetime.now(UTC) + timedelta(seconds=1))
+        if span.begin < end:
+            over = {"from": times.text(span.begin), "to": times.text(end), "density": asked.density}
+            wish = PlacedQuestion(BalanceParameters.model_validate(over), None)
+            values["balances"] = [await material_balance.balance(database, it, wish) for it in question.devices]
+    if not values["balances"]:
+        total = SumParameters.model_validate(said | {"density": asked.density})
+        values["sums"] = await material_balance.sums(database, await run_times.placed(database, total, asked.device))
     if is_partial(page.request):
         return page.show("partials/materials.html", **values)
     return page.show("pages/materials.html", here=HERE, tab="materials", **CHOICES, **values)

@@ -25,7 +25,6 @@ from api.queries import vessel as queries
 from api.queries.activity import EVER, WantedActivity
 from api.queries.vessel import SETPOINT, OneVessel
 from api.shapes.alarms import DeviceAlarmParameters
-from api.shapes.lab_samples import SampleParameters
 from api.shapes.materials import MATERIAL_KINDS, UNITS
 from schema import times
 
@@ -135,14 +134,14 @@ async def _side(page: Page, database: Database, found: OneVessel) -> dict[str, A
         alarms.page(database, DeviceAlarmParameters(standing=True), ("", ""), STANDING, device=name),
         activity.page(database, wanted, before, LATELY),
         written.page(database, found.number, EVER, (times.LAST, written.LAST_ID), NOTES),
-        lab_samples.page(database, SampleParameters(device=name), (times.LAST, lab_samples.LAST_ID), SAMPLES),
+        lab_samples.of_device(database, name, EVER, SAMPLES),
     )
     return {
         "readings": reads,
         "standing": [alarms.item(row) for row in standing],
         "happened": [activity.item(row) for row in happened],
         "notes": [written.item(row) for row in notes],
-        "samples": [lab_samples.item(row) for row in samples],
+        "samples": samples,
     }
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
 
 from api.database import Connection, Database
 from api.problems import BadParameter, Conflict, NotFound, PreconditionFailed
 from api.queries import load
+from api.queries.run_times import PlacedQuestion
 from api.shapes.lab_samples import (
     MOST_ANALYTES,
     Analyte,
@@ -25,9 +26,11 @@ from api.shapes.lab_samples import (
     SampleParameters,
 )
 from schema import times, units
+from schema.times import Span
 
 SQL = load("lab_samples")
 LAST_ID = 2**63 - 1
+Asked = TypeVar("Asked", bound=SampleParameters)
 SAID = ("value", "reading", "unit", "method")
 INSTANTS = ("measured_at", "approved_at")
 
@@ -47,11 +50,19 @@ class Version(NamedTuple):
     why: str
 
 
-async def page(database: Database, asked: SampleParameters, before: Sequence[Any], limit: int) -> list[asyncpg.Record]:
+async def page(
+    database: Database, question: PlacedQuestion[Asked], before: Sequence[Any], limit: int
+) -> list[asyncpg.Record]:
     """Return the newest versions of samples after the key `before` (taken_at, lab_sample_id), last first."""
-    span = asked.span()
-    filters = asked.device, span.begin, span.end, asked.analyte, asked.status, asked.withdrawn
+    asked, span = question.asked, question.span
+    filters = question.devices, span.begin, span.end, asked.analyte, asked.status, asked.withdrawn
     return await database.fetch_planned(SQL["page"], *filters, *before, limit)
+
+
+async def of_device(database: Database, device: str, span: Span, limit: int) -> list[LabSample]:
+    """Return the samples of a device that were taken in a time, the last first."""
+    filters = [device], span.begin, span.end, None, None, False, span.end, LAST_ID
+    return [item(row) for row in await database.fetch_planned(SQL["page"], *filters, limit)]
 
 
 async def one(database: Database, sample: str) -> LabSample:

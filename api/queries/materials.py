@@ -12,6 +12,7 @@ import asyncpg
 from api.database import Database
 from api.problems import BadParameter, Conflict, NotFound, PreconditionFailed
 from api.queries import load
+from api.queries.run_times import PlacedQuestion
 from api.shapes.lab_samples import RecordSource
 from api.shapes.materials import (
     Material,
@@ -31,11 +32,11 @@ MAY_END = frozenset({"lot", "ends", "note"})
 
 
 async def page(
-    database: Database, asked: MaterialParameters, before: Sequence[Any], limit: int
+    database: Database, question: PlacedQuestion[MaterialParameters], before: Sequence[Any], limit: int
 ) -> list[asyncpg.Record]:
     """Return the newest versions of records after the key `before` (begins, number), those begun last first."""
-    span = asked.span()
-    filters = asked.device, span.begin, span.end, asked.kind or None, asked.withdrawn
+    asked, span = question.asked, question.span
+    filters = question.devices, span.begin, span.end, asked.kind or None, asked.withdrawn
     return await database.fetch_planned(SQL["page"], *filters, *before, limit)
 
 

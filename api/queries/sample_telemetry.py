@@ -58,7 +58,7 @@ async def joined(database: Database, rows: Sequence[asyncpg.Record], asked: Samp
 def cells(found: Joined) -> tuple[list[str], list[list[Any]]]:
     """Return headings and rows for CSV: a column for each analyte and unit, and for each channel."""
     analytes = list(dict.fromkeys((it.analyte, it.unit) for one in found.samples for it in one.analytes))
-    header = ["sample", "device", "taken_at", "location", "status", *(heading(*one) for one in analytes)]
+    header = ["sample", "device", "run", "taken_at", "location", "status", *(heading(*one) for one in analytes)]
     taken = set(header)
     for one in found.columns:
         name = heading(one.channel, one.unit)
@@ -66,7 +66,7 @@ def cells(found: Joined) -> tuple[list[str], list[list[Any]]]:
     rows: list[list[Any]] = []
     for sample in found.samples:
         measured = {(it.analyte, it.unit): it.reading if it.value is None else it.value for it in sample.analytes}
-        said = [sample.sample, sample.device, sample.taken_at, sample.location, sample.status]
+        said = [sample.sample, sample.device, sample.run, sample.taken_at, sample.location, sample.status]
         rows.append([*said, *(measured.get(it) for it in analytes), *sample.values])
     return header, rows
 

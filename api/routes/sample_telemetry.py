@@ -9,15 +9,15 @@ from fastapi import Query, Request, Response
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
-from api.queries import lab_samples, sample_telemetry
+from api.queries import lab_samples, run_times, sample_telemetry
 from api.routes import Router
 from api.routes.lab_samples import SAMPLES
 from api.shapes.sample_telemetry import SAMPLE_TELEMETRY, SampleTelemetry, SampleTelemetryParameters
 
 router = Router("samples")
 READ = [allow(Role.VIEWER, Scope.TELEMETRY_READ)]
-CSV = "sample,device,taken_at,location,status,glucose [g/L],ph [pH]\r\n"
-CSV += "br-1-s7,br-1,2026-11-20T07:45:00.000000Z,port 2,measured,4.2,7.02\r\n"
+CSV = "sample,device,run,taken_at,location,status,glucose [g/L],ph [pH]\r\n"
+CSV += "br-1-s7,br-1,B-2026-041,2026-11-20T07:45:00.000000Z,port 2,measured,4.2,7.02\r\n"
 
 
 @router.table(
@@ -29,10 +29,11 @@ CSV += "br-1-s7,br-1,2026-11-20T07:45:00.000000Z,port 2,measured,4.2,7.02\r\n"
 )
 async def joined(request: Request, database: Db, asked: Annotated[SampleTelemetryParameters, Query()]) -> Response:
     format_ = answers.chosen(request, asked.format)
-    before = [asked.to, lab_samples.LAST_ID]
+    question = await run_times.placed(database, asked, asked.device)
+    before = [question.span.end, lab_samples.LAST_ID]
     if asked.cursor is not None:
         before = cursors.decode(request, asked.cursor, *SAMPLES.key.values())
-    rows = await lab_samples.page(database, asked, before, asked.limit + 1)
+    rows = await lab_samples.page(database, question, before, asked.limit + 1)
     following = None
     if len(rows) > asked.limit:
         rows = rows[: asked.limit]

@@ -118,6 +118,7 @@ class AsyncClient:
         self,
         *,
         device: str | None = None,
+        run: str | None = None,
         analyte: str | None = None,
         status: str | None = None,
         from_: When | None = None,
@@ -127,7 +128,7 @@ class AsyncClient:
         max_age: Width | None = None,
     ) -> LabTable:
         """See `Client.samples`."""
-        found = {"device": device, "analyte": analyte, "status": status, **span(from_, to)}
+        found = {"device": device, "run": run, "analyte": analyte, "status": status, **span(from_, to)}
         joined = {"channel": names(channels), "method": method, "max_age": width(max_age)}
         return await self._run(lab.samples(found, joined, self._patience_s))
 
@@ -150,12 +151,13 @@ class AsyncClient:
         self,
         *,
         device: str | None = None,
+        run: str | None = None,
         kind: Names | None = None,
         from_: When | None = None,
         to: When | None = None,
     ) -> LabTable:
         """See `Client.materials`."""
-        found = {"device": device, "kind": names(kind), **span(from_, to)}
+        found = {"device": device, "run": run, "kind": names(kind), **span(from_, to)}
         return await self._run(lab.materials(found, self._patience_s))
 
     async def alarms(

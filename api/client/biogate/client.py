@@ -134,6 +134,7 @@ class Client:
         self,
         *,
         device: str | None = None,
+        run: str | None = None,
         analyte: str | None = None,
         status: str | None = None,
         from_: When | None = None,
@@ -147,7 +148,7 @@ class Client:
         With `channels`, there is also what the device sent at the time of each sample: the newest value that is at most
         `max_age` old (10 min if not given), or with method="linear" one between two.
         """
-        found = {"device": device, "analyte": analyte, "status": status, **span(from_, to)}
+        found = {"device": device, "run": run, "analyte": analyte, "status": status, **span(from_, to)}
         joined = {"channel": names(channels), "method": method, "max_age": width(max_age)}
         return self._run(lab.samples(found, joined, self._patience_s))
 
@@ -174,12 +175,13 @@ class Client:
         self,
         *,
         device: str | None = None,
+        run: str | None = None,
         kind: Names | None = None,
         from_: When | None = None,
         to: When | None = None,
     ) -> LabTable:
         """Return records of what went into devices and out of them, newest first."""
-        found = {"device": device, "kind": names(kind), **span(from_, to)}
+        found = {"device": device, "run": run, "kind": names(kind), **span(from_, to)}
         return self._run(lab.materials(found, self._patience_s))
 
     def alarms(

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-HEAD = ("sample", "device", "taken_at", "location", "status", "note")
+HEAD = ("sample", "device", "run", "taken_at", "location", "status", "note")
 MATERIAL = (
-    *("number", "device", "direction", "kind", "material", "lot", "quantity", "unit", "begins", "ends", "note"),
+    *("number", "device", "run", "direction", "kind", "material", "lot", "quantity", "unit", "begins", "ends", "note"),
     *("source", "who"),
 )
 TIMES = frozenset({"taken_at", "begins", "ends"})

@@ -20,7 +20,7 @@ async def test_a_sample_is_added_measured_and_approved_by_who_may(
     to = await operator.act("samples", device="br-1", taken_at=text(0), location="port 2", **ROWS)
     assert to == "/app/main/samples/br-1-s1"
     words = await operator.words("samples")
-    assert "br-1-s1 br-1 2026-03-01 10:00:00 UTC port 2 glucose 4.2 g/L , lactate – taken otto@example.org" in words
+    assert "br-1-s1 br-1 – 2026-03-01 10:00:00 UTC port 2 glucose 4.2 g/L , lactate – taken otto@example.org" in words
     page = await operator.shown("samples/br-1-s1")
     assert 'name="value_1" size="7" aria-label="Value 1" autocomplete="off" value="4.2"' in page
     assert "/approve" not in page, "an operator may not"
