@@ -156,12 +156,17 @@ class _Reading:
 
     async def _one(self, part: _Part, one: Selection, channel: Channel) -> AlignedChannel:
         origin = times.floor(part.since, self._granule) if self._granule else part.since
-        begin = max(one.begin, origin + self._first * self._width)
+        begin, end = max(one.begin, origin + self._first * self._width), one.end
+        if self._granule:  # what is left of a minute, or hour, at the edges would be read sample by sample
+            begin, end = (
+                times.floor(begin + self._granule - times.MICROSECOND, self._granule),
+                times.floor(end, self._granule),
+            )
         wish = BucketWish(Division(self._width, origin=origin), ("avg", "min", "max"), empty=True)
         cells = np.full((3, self.count), np.nan)
-        if begin < one.end:
+        if begin < end:
             async with self._turns:
-                read = replace(one, channels=(channel,), begin=begin)
+                read = replace(one, channels=(channel,), begin=begin, end=end)
                 found = await telemetry_buckets.whole(self._database, read, wish, self._deadline)
             places = (found.times - times.microseconds(origin)) // (self._width // times.MICROSECOND) - self._first
             there = (places >= 0) & (places < self.count)

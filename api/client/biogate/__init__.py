@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
     from biogate.lab import LabTable
     from biogate.live import LiveUpdate
+    from biogate.runs import AlignedRuns, PhaseInfo, RunInfo, RunScore
     from biogate.table import TelemetryTable
 
 __all__ = [
     "AlarmInfo",
+    "AlignedRuns",
     "AnnotationInfo",
     "AsyncClient",
     "ChannelInfo",
@@ -38,9 +40,13 @@ __all__ = [
     "LabTable",
     "LiveUpdate",
     "NewestValue",
+    "PhaseInfo",
+    "RunInfo",
+    "RunScore",
     "TelemetryTable",
 ]
 _MODULES = {
+    "AlignedRuns": "runs",
     "AsyncClient": "async_client",
     "Client": "client",
     "ClientError": "errors",
@@ -48,6 +54,9 @@ _MODULES = {
     "ExportedFile": "export",
     "LabTable": "lab",
     "LiveUpdate": "live",
+    "PhaseInfo": "runs",
+    "RunInfo": "runs",
+    "RunScore": "runs",
     "TelemetryTable": "table",
 }
 """The module of each name; those of `infos` are not named."""
