@@ -20,6 +20,11 @@ from schema.console import Refused, Who, Why
 app = commands("Samples of a laboratory: take them from files.")
 
 
+@app.callback()
+def _group() -> None:
+    """Samples of a laboratory."""  # without a second command, typer would make this one of `import`
+
+
 @app.command("import")
 def import_(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", exists=True, dir_okay=False, help="CSV")],
