@@ -145,6 +145,9 @@ QUESTIONS: dict[str, Question] = {
     "PATCH /api/v1/samples/{sample}": Question((OPERATOR, Scope.DEVICES_WRITE), lambda _: {**WHY, "note": "mine"}),
     "POST /api/v1/samples/{sample}/approve": Question((ENGINEER, Scope.DEVICES_WRITE), why),
     "POST /api/v1/samples/{sample}/withdraw": Question((OPERATOR, Scope.DEVICES_WRITE), why),
+    "GET /api/v1/sample-telemetry": Question(
+        TELEMETRY, query=lambda t: {"device": t.known["device"], "channel": t.known["channel"]}
+    ),
     "POST /api/v1/sample-imports": Question(
         (OPERATOR, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "device": t.known["device"]}
     ),

@@ -45,6 +45,7 @@ from api.queries import (
     telemetry_at,
 )
 from api.queries import annotations as annotation_queries
+from api.queries.run_times import PlacedQuestion
 from api.settings import ApiSettings
 from api.shapes.alarms import AlarmParameters, HistoryParameters, SilencedParameters
 from api.shapes.audit import AuditFilter
@@ -136,11 +137,11 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "lab samples": (lab_samples.SQL["page"], (None, at(0), END, None, None, False, END, BIG[0], 100)),
     "lab samples of a device": (
         lab_samples.SQL["page"],
-        ("br-1", at(0), END, "glucose", "taken", False, END, BIG[0], 100),
+        (["br-1"], at(0), END, "glucose", "taken", False, END, BIG[0], 100),
     ),
     "materials": (materials.SQL["page"], (None, at(0), END, None, False, END, BIG[0], 100)),
-    "materials of a device": (materials.SQL["page"], ("br-1", at(0), END, ["feed"], False, END, BIG[0], 100)),
-    "sums of material": (materials.SQL["sums"], ("br-1", at(0), END)),
+    "materials of a device": (materials.SQL["page"], (["br-1"], at(0), END, ["feed"], False, END, BIG[0], 100)),
+    "sums of material": (materials.SQL["sums"], (["br-1"], at(0), END)),
     "transitions": (alarms.SQL["history"], (times.FIRST, times.LAST, BIG[0], None, None, None, None, 100)),
     "transitions of a device": (
         alarms.SQL["history"],
@@ -287,6 +288,8 @@ def check(name: str, plan: str) -> None:
     tables += "|lab_samples|materials"
     tables += "|deviations"
     tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions|runs"
+    tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions|runs"
+    tables += "|lab_samples|materials"
     assert not re.search(rf"Seq Scan on ({tables})", plan), f"{name}\n{plan}"
     assert "Index" in plan, f"{name}\n{plan}"
     if "channel" in name:
@@ -330,9 +333,11 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
         await deviations.page(database, DeviationFilter(), Principal("eva", "key", 1, "main", None), BIG[0], 10)
         await delivery.holes(database)
-        await lab_samples.page(database, SampleParameters(), (times.LAST, lab_samples.LAST_ID), 10)
-        await materials.page(database, MaterialParameters(), (times.LAST, materials.LAST_ID), 10)
-        await material_balance.sums(database, SumParameters())
+        await lab_samples.page(
+            database, PlacedQuestion(SampleParameters(), None), (times.LAST, lab_samples.LAST_ID), 10
+        )
+        await materials.page(database, PlacedQuestion(MaterialParameters(), None), (times.LAST, materials.LAST_ID), 10)
+        await material_balance.sums(database, PlacedQuestion(SumParameters(), None))
         await serials.serials(database, SerialParameters.model_validate({}), "", 10)
         await runs.page(database, RunListParameters(), (times.LAST, runs.LAST_ID), 10)
         rows = await database.fetch("select statement from pg_prepared_statements")

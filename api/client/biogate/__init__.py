@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from biogate.errors import ClientError
     from biogate.export import ExportedFile, ExportProgress
     from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
+    from biogate.lab import LabTable
     from biogate.live import LiveUpdate
     from biogate.runs import AlignedRuns, PhaseInfo, RunInfo, RunScore
     from biogate.table import TelemetryTable
@@ -36,6 +37,7 @@ __all__ = [
     "EventInfo",
     "ExportProgress",
     "ExportedFile",
+    "LabTable",
     "LiveUpdate",
     "NewestValue",
     "PhaseInfo",
@@ -50,6 +52,7 @@ _MODULES = {
     "ClientError": "errors",
     "ExportProgress": "export",
     "ExportedFile": "export",
+    "LabTable": "lab",
     "LiveUpdate": "live",
     "PhaseInfo": "runs",
     "RunInfo": "runs",
