@@ -14,6 +14,8 @@ from api.pages import (
     alarms,
     audit,
     delivery,
+    deviation_acts,
+    deviations,
     devices,
     enrollment,
     entrance,
@@ -34,6 +36,7 @@ ROUTERS = (
     *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, shell.router),
     *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
     *(delivery.router, quarantine.router, devices.router, enrollment.router, serials.router),
+    *(deviations.router, deviation_acts.router),
     *(activity.router, audit.router, organization.router, me.router, me.invited_router, entrance.router),
 )
 
