@@ -60,6 +60,7 @@ from api.routes import (
     organizations,
     quarantine,
     retention,
+    search,
     serials,
     status,
     summary,
@@ -92,7 +93,7 @@ ROUTES = (
     ),
     *(enrollments, serials, lifecycle, commands, audit, jobs, exports, imports),
     *(accounts, organizations, installation, retention),
-    *(deviations,),
+    *(deviations, search),
     *(live_data, device_status, activity, summary, alerts),
     *(alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )

@@ -23,6 +23,7 @@ from api.pages import (
     organization,
     plant,
     quarantine,
+    search,
     serials,
     shell,
     vessel,
@@ -36,7 +37,7 @@ ROUTERS = (
     *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, shell.router),
     *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
     *(delivery.router, quarantine.router, devices.router, enrollment.router, serials.router),
-    *(deviations.router, deviation_acts.router),
+    *(deviations.router, deviation_acts.router, search.router),
     *(activity.router, audit.router, organization.router, me.router, me.invited_router, entrance.router),
 )
 

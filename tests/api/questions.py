@@ -341,6 +341,7 @@ QUESTIONS: dict[str, Question] = {
         (OPERATOR, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "deviation": t.objects["deviation"], "name": "x"}
     ),
     "GET /api/v1/deviations/{deviation}/attachments/{attachment}": Question(DEVICES),
+    "GET /api/v1/search": Question(DEVICES, query=lambda t: {"q": t.known["written"]}),
     "GET /api/v1/retention/holds": Question(READS),
     "POST /api/v1/retention/holds": Question(CHANGES, lambda t: {**WHY, "device": t.known["device"]}),
     "DELETE /api/v1/retention/holds/{hold_id}": Question(CHANGES, query=why),

@@ -34,6 +34,7 @@ from api.queries import (
     quarantine,
     rule_warnings,
     samples,
+    search,
     selection,
     serials,
     status,
@@ -48,6 +49,7 @@ from api.shapes.deviations import DeviationFilter
 from api.shapes.devices import DeviceParameters
 from api.shapes.enrollments import EnrollmentParameters
 from api.shapes.jobs import JobParameters
+from api.shapes.search import SearchFilter
 from api.shapes.selection import SelectionParameters
 from api.shapes.serials import SerialParameters
 from schema import times
@@ -60,6 +62,7 @@ END = at(6 * 86400)
 HOUR = timedelta(hours=1)
 BIG = (10**9, b"\xff" * 65)
 LAST_COMMAND = UUID(int=2**128 - 1)
+FOAM = "'foam':*"
 OWN = list(range(1, 41, 2))
 """Ids of the devices of the organization that is asking."""
 
@@ -121,6 +124,9 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "enrollments of a serial": (enrollments.SQL["page"], (None, "s-1", times.LAST, enrollments.LAST_TXN, 100)),
     "deviations": (deviations.SQL["page"], (BIG[0], 100, *[None] * 7)),
     "deviations of a device": (deviations.SQL["page"], (BIG[0], 100, ["open"], None, None, "br-1", None, None, None)),
+    "search": (search.SQL["texts"], (FOAM, sorted(search.NEEDS), None, times.FIRST, times.LAST, 50)),
+    "search of a device": (search.SQL["texts"], (FOAM, sorted(search.NEEDS), "br-1", times.FIRST, times.LAST, 50)),
+    "search in events": (search.SQL["events"], (FOAM, ["event"], None, at(0), END, 50, 2000)),
     "phases of all devices": (rule_warnings.SQL["devices"], (50,)),
     "transitions": (alarms.SQL["history"], (times.FIRST, times.LAST, BIG[0], None, None, None, None, 100)),
     "transitions of a device": (
@@ -286,6 +292,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await activity.newest(database, 10)
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
         await deviations.page(database, DeviationFilter(), Principal("eva", "key", 1, "main", None), BIG[0], 10)
+        await search.search(database, SearchFilter(q="foam"), sorted(search.NEEDS), 10)
         await delivery.holes(database)
         await serials.serials(database, SerialParameters.model_validate({}), "", 10)
         rows = await database.fetch("select statement from pg_prepared_statements")
@@ -300,6 +307,8 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         "delivery.holes",
         "serials.serials",
         "deviations.page",
+        "search.texts",
+        "search.events",
         "alarms.history",
         "alarms.silenced",
         "alarms.urgent",
