@@ -16,6 +16,7 @@ from api.pages import (
     delivery,
     deviation_acts,
     deviations,
+    device_cards,
     devices,
     enrollment,
     entrance,
@@ -26,6 +27,7 @@ from api.pages import (
     search,
     serials,
     shell,
+    shift_log,
     vessel,
     vessel_acts,
     vessel_channels,
@@ -37,7 +39,7 @@ ROUTERS = (
     *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, shell.router),
     *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
     *(delivery.router, quarantine.router, devices.router, enrollment.router, serials.router),
-    *(deviations.router, deviation_acts.router, search.router),
+    *(deviations.router, deviation_acts.router, search.router, shift_log.router, device_cards.router),
     *(activity.router, audit.router, organization.router, me.router, me.invited_router, entrance.router),
 )
 

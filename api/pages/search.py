@@ -52,5 +52,5 @@ def path(hit: SearchHit) -> str:
         "deviation": f"deviations/{hit.id}",
         "comment": f"deviations/{hit.id}",
         "reason": f"audit?subject={quote(hit.title.rpartition(', ')[2])}",
-        "shift": "shift",
+        "shift": "shift-log",
     }[hit.kind]

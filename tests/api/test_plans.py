@@ -26,6 +26,7 @@ from api.queries import (
     commands,
     delivery,
     deviations,
+    device_cards,
     devices,
     enrollments,
     events,
@@ -37,6 +38,7 @@ from api.queries import (
     search,
     selection,
     serials,
+    shift_log,
     status,
     telemetry,
     telemetry_at,
@@ -52,6 +54,7 @@ from api.shapes.jobs import JobParameters
 from api.shapes.search import SearchFilter
 from api.shapes.selection import SelectionParameters
 from api.shapes.serials import SerialParameters
+from api.shapes.shift_log import ShiftLogParameters
 from schema import times
 from tests.api.accounts import organization
 from tests.api.alarms import become
@@ -293,6 +296,8 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
         await deviations.page(database, DeviationFilter(), Principal("eva", "key", 1, "main", None), BIG[0], 10)
         await search.search(database, SearchFilter(q="foam"), sorted(search.NEEDS), 10)
+        await shift_log.page(database, ShiftLogParameters(), (times.LAST, BIG[0]), 10)
+        await device_cards.due(database)
         await delivery.holes(database)
         await serials.serials(database, SerialParameters.model_validate({}), "", 10)
         rows = await database.fetch("select statement from pg_prepared_statements")
@@ -307,6 +312,8 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         "delivery.holes",
         "serials.serials",
         "deviations.page",
+        "shift_log.page",
+        "device_cards.due",
         "search.texts",
         "search.events",
         "alarms.history",
