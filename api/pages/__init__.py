@@ -24,6 +24,8 @@ from api.pages import (
     organization,
     plant,
     quarantine,
+    run_comparison,
+    runs,
     search,
     serials,
     shell,
@@ -38,6 +40,7 @@ from api.pages.static import PREFIX
 ROUTERS = (
     *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, shell.router),
     *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
+    *(runs.router, run_comparison.router),
     *(delivery.router, quarantine.router, devices.router, enrollment.router, serials.router),
     *(deviations.router, deviation_acts.router, search.router, shift_log.router, device_cards.router),
     *(activity.router, audit.router, organization.router, me.router, me.invited_router, entrance.router),

@@ -28,6 +28,7 @@ KINDS: Mapping[str, str] = {
     "command": "Command",
     "quarantine": "Message in quarantine",
     "note": "Note",
+    "run": "Run",
     "deviation": "Deviation",
 }
 HINTS: Mapping[str, str] = {
@@ -38,6 +39,7 @@ HINTS: Mapping[str, str] = {
     "command": "its id",
     "quarantine": "its number",
     "note": "its number",
+    "run": "its name",
     "deviation": "its number",
 }
 
@@ -57,5 +59,6 @@ def path(link: DeviationLinkAnswer) -> str | None:
         "hole": f"devices/{device}#delivery",
         "alarm": f"alarms/{device}/{link.rule}",
         "quarantine": f"delivery/quarantine/{reference}",
+        "run": f"runs/{quote(reference, safe='')}",
         "deviation": f"deviations/{reference}",
     }.get(link.kind, f"vessels/{device}")  # commands and notes stand there

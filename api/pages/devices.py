@@ -125,7 +125,7 @@ async def _about(page: Page, database: Database, device: str) -> dict[str, Any]:
     if page.may("viewer", "commands:read"):
         rows = await commands.page(database, number, None, (times.LAST, commands.LAST_ID), FEW)
         commanded = [commands.item(row) for row in rows]
-    wanted = WantedActivity({"presence"}, device, activity.EVER)
+    wanted = WantedActivity({"presence"}, [device], activity.EVER)
     rejected = QuarantineParameters(device=device)
     return {
         "doing": await status.status(database, device),

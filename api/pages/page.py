@@ -74,6 +74,7 @@ def environment() -> Environment:
         "parsed": _parsed,
         "state": words.state,
         "decoded": msgspec.json.decode,
+        "text": lambda document: bytes(document).decode(),
         "segment": lambda text: quote(text, safe=""),
         "json": lambda value: msgspec.json.encode(value).decode(),
     }

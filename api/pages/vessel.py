@@ -125,7 +125,7 @@ async def now(
 
 async def _side(page: Page, database: Database, found: OneVessel) -> dict[str, Any]:
     name, before = found.device.device, (times.LAST, "")
-    wanted = WantedActivity(activity.permitted(page.member), name, EVER)
+    wanted = WantedActivity(activity.permitted(page.member), [name], EVER)
     reads, standing, happened, notes, linked, due = await asyncio.gather(
         queries.readings(database, found.channels),
         alarms.page(database, DeviceAlarmParameters(standing=True), ("", ""), STANDING, device=name),

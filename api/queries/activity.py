@@ -36,10 +36,10 @@ EVER = Span(times.FIRST, times.LAST)
 
 @dataclass(frozen=True, slots=True)
 class WantedActivity:
-    """What is asked for: of these kinds, of one device or all, in a span."""
+    """What is asked for: of these kinds, of some devices or all, in a span."""
 
     kinds: Collection[HappeningKind]
-    device: str | None
+    devices: Sequence[str] | None
     span: Span
 
 
@@ -60,7 +60,7 @@ def permitted(member: Principal) -> frozenset[HappeningKind]:
 
 async def page(database: Database, wanted: WantedActivity, before: Sequence[Any], limit: int) -> list[asyncpg.Record]:
     """Return what happened, after the key `before` (time, id), newest first."""
-    arguments = (sorted(wanted.kinds), wanted.device, wanted.span.begin, wanted.span.end, *before, limit)
+    arguments = (sorted(wanted.kinds), wanted.devices, wanted.span.begin, wanted.span.end, *before, limit)
     return await database.fetch_planned(SQL["page"], *arguments)
 
 

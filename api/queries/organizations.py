@@ -71,7 +71,11 @@ async def _organization(database: Database) -> asyncpg.Record:
 
 async def organization_change(database: Database, change: OrganizationChange, who: str) -> None:
     texts = change.title, change.description, change.contact
-    await database.execute(SQL["organization_change"], *texts, who, change.why)
+    async with database.change() as connection:
+        if change.describes:
+            await connection.execute(SQL["organization_change"], *texts, who, change.why)
+        if change.runs_automatic is not None:
+            await connection.execute(SQL["run_automation"], change.runs_automatic, who, change.why)
 
 
 async def members(database: Database, after: int, limit: int) -> list[asyncpg.Record]:

@@ -12,11 +12,15 @@ select invitation_use($1, $2);
 select organization_make($1, $2, $3, $4, $5);
 
 -- name: organization
-select name as organization, title, description, contact, created_at from organizations;
+select name as organization, title, description, contact, runs_automatic, created_at from organizations;
 
 -- name: organization_change
 -- $1 title, $2 description, $3 contact, each null if it stays; $4 who, $5 why
 select organization_describe($1, $2, $3, $4, $5);
+
+-- name: run_automation
+-- $1 whether events of devices start and end runs, $2 who, $3 why
+select run_automation($1, $2, $3);
 
 -- name: members
 -- $1 user after whom the page begins, $2 limit

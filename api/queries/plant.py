@@ -68,6 +68,8 @@ class Vessel:
     tags: list[str]
     phase: str | None
     phase_since: datetime | None
+    run: str | None
+    run_begins: datetime | None
     presence: LivePresence
     readings: list[Reading]
     alarms: list[StandingAlarm]
@@ -162,7 +164,9 @@ def _vessel(
     standing: tuple[list[StandingAlarm], int],
 ) -> Vessel:
     terms = {one.name: one.terms for one in channels.channels} if channels else {}
-    facts: dict[str, Any] = {name: row[name] for name in ("title", "location", "tags", "phase", "phase_since")}
+    facts: dict[str, Any] = {
+        name: row[name] for name in ("title", "location", "tags", "phase", "phase_since", "run", "run_begins")
+    }
     shown = [_reading(name, terms, values) for name in _main(terms)]
     found, calibrations = standing
     return Vessel(row["name"], presence=presence, readings=shown, alarms=found, calibrations=calibrations, **facts)

@@ -97,7 +97,7 @@ async def current(database: Db, member: Member, _: JsonOnly) -> Response:
 
 @router.patch(
     "/organization",
-    summary="Change title, description or contact of the organization",
+    summary="Change title, description or contact of the organization, or what its devices may do",
     responses=description.CHANGE | ok(shapes.Organization, organization=shapes.ORGANIZATION),
     openapi_extra=described(OrganizationChange),
     dependencies=[CHANGES],

@@ -34,6 +34,7 @@ class Organization(Answer):
     title: str
     description: str
     contact: Annotated[str, about("whom to ask about the organization")]
+    runs_automatic: Annotated[bool, about("whether events `run` of devices start and end runs")]
     created_at: str
     role: Annotated[RoleName, about("role of the caller")]
 
@@ -79,7 +80,7 @@ MEMBERSHIP = {"organization": "north", "title": "Plant North", "role": "engineer
 ORGANIZATION = example(
     Organization,
     """{"organization": "north", "title": "Plant North", "description": "Halls 1 to 3", "contact": "eva@example.org",
- "created_at": "2026-11-20T07:45:00.000000Z", "role": "engineer"}""",
+ "runs_automatic": false, "created_at": "2026-11-20T07:45:00.000000Z", "role": "engineer"}""",
 )
 MEMBER = {"user_id": 12, "email": "eva@example.org", "name": "Eva", "role": Role.ENGINEER.value, "since": T}
 INVITATION = example(
@@ -142,11 +143,16 @@ class OrganizationChange(Order):
     title: PersonName | None = None
     description: Description | None = None
     contact: Contact | None = None
+    runs_automatic: bool | None = Field(None, description="whether events `run` of devices start and end runs")
+
+    @property
+    def describes(self) -> bool:
+        return not (self.title is None and self.description is None and self.contact is None)
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
-        if self.title is None and self.description is None and self.contact is None:
-            raise ValueError("say title, description or contact")
+        if not self.describes and self.runs_automatic is None:
+            raise ValueError("say title, description, contact or runs_automatic")
         return self
 
 

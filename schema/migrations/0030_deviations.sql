@@ -1,5 +1,5 @@
 -- deviations with links, comments and attachments; search by words; locations, device cards and the shift log
--- depends: 0027_log_in_links
+-- depends: 0028_runs
 
 -- migrate: apply
 
@@ -133,6 +133,11 @@ begin
         return query
         select left(a.text, 100), a.device_id, a.begins from annotations a join devices d using (device_id)
          where a.annotation_id = number and d.organization_id = organization_;
+    when 'run' then
+        return query
+        select concat_ws(', ', r.name, r.material, r.state),
+               (select min(m.device_id) from run_devices m where m.run_id = r.run_id), r.sorted_at
+          from runs r where r.organization_id = organization_ and r.name = reference_;
     when 'deviation' then
         return query
         select v.title, null::integer, v.opened_at from deviations v
@@ -400,7 +405,8 @@ declare
     was jsonb;
 begin
     if o.state = 'closed' then
-        raise exception 'deviation % is closed: reopen it first', deviation_ using errcode = 'object_not_in_prerequisite_state';
+        raise exception 'deviation % is closed: reopen it first', deviation_
+            using errcode = 'object_not_in_prerequisite_state';
     end if;
     select jsonb_object_agg(key, value) into was from jsonb_each(to_jsonb(o)) where change ? key;
     if was = change then

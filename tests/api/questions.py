@@ -182,6 +182,25 @@ QUESTIONS: dict[str, Question] = {
             "reset": ADMIN,
         }.items()
     },
+    # runs
+    "GET /api/v1/runs": Question(DEVICES, query=lambda t: {"q": t.objects["run"]}),
+    "POST /api/v1/runs": Question(
+        (OPERATOR, Scope.DEVICES_WRITE), lambda t: {**WHY, "run": "mine", "devices": [t.known["device"]]}
+    ),
+    "GET /api/v1/runs/{run}": Question(DEVICES),
+    "PATCH /api/v1/runs/{run}": Question((OPERATOR, Scope.DEVICES_WRITE), lambda _: {**WHY, "note": "mine"}),
+    "POST /api/v1/runs/{run}/states": Question((OPERATOR, Scope.DEVICES_WRITE), lambda _: {**WHY, "state": "held"}),
+    "GET /api/v1/runs/{run}/phases": Question(DEVICES),
+    "POST /api/v1/runs/compare": Question(
+        TELEMETRY, lambda t: {"runs": [t.objects["run"]], "channel": [t.known["channel"]]}
+    ),
+    "POST /api/v1/runs/envelope": Question(
+        TELEMETRY, lambda t: {"references": [t.objects["run"]] * 2, "channel": [t.known["channel"]]}
+    ),
+    "GET /api/v1/runs/{run}/statistics": Question(TELEMETRY, query=lambda t: {"channel": t.known["channel"]}),
+    "GET /api/v1/runs/{run}/plan": Question(TELEMETRY),
+    "GET /api/v1/runs/{run}/proposals": Question(TELEMETRY),
+    "PUT /api/v1/runs/{run}/phases": Question((OPERATOR, Scope.DEVICES_WRITE), lambda _: {**WHY, "phases": []}),
     # alarms
     "GET /api/v1/alarm-rules": Question(ALARMS),
     "GET /api/v1/alarm-rules.yaml": Question(ALARMS),

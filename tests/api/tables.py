@@ -20,6 +20,7 @@ async def state(sql: asyncpg.Connection, tenants: list[Tenant]) -> dict[str, str
 
 OF_DEVICE = "device_id in (select device_id from devices where organization_id = any ($1))"
 OF_ORGANIZATION = "organization_id = any ($1)"
+OF_RUN = "run_id in (select run_id from runs where organization_id = any ($1))"
 OF_DEVIATION = f"deviation_id in (select deviation_id from deviations where {OF_ORGANIZATION})"
 EVERYTHING = "$1::integer[] is not null"
 OWN_EVENTS = "('account create', 'password change', 'log-in failed')"
@@ -83,6 +84,10 @@ WHOSE = {
     "quarantine_usage": EVERYTHING,
     "retention_drops": EVERYTHING,
     "retention_holds": OF_ORGANIZATION,
+    "run_devices": OF_ORGANIZATION,
+    "run_phases": OF_RUN,
+    "run_states": OF_RUN,
+    "runs": OF_ORGANIZATION,
     "serials": OF_ORGANIZATION,
     "sessions": "user_id in (select user_id from memberships where organization_id = any ($1))",
     "shift_entries": OF_ORGANIZATION,

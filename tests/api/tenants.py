@@ -73,6 +73,7 @@ async def settle(sql: asyncpg.Connection, name: str, number: int) -> Tenant:
     await _devices(sql, it, number)
     await _describe(sql, it, None, "ph")
     await _computed(sql, it)
+    await _runs(sql, it)
     await _alarms(sql, it)
     await _enrollment(sql, it)
     await _people(sql, it)
@@ -181,6 +182,22 @@ async def _computed(sql: asyncpg.Connection, it: Tenant) -> None:
         *(it.organization_id, json.dumps({constant: 1.5}), *who, it.known["device"]),
     )
     it.objects["computed"] = name
+
+
+async def _runs(sql: asyncpg.Connection, it: Tenant) -> None:
+    """A run of the device, with a phase."""
+    name, who = it.word(), (it.word(), it.word())
+    facts = {key: it.word() for key in ("material", "strain", "recipe", "recipe_version", "note")}
+    await sql.execute(
+        "select run_create($1, $2, array(select device_id from devices where name = $3), $4, $5, $6, $7)",
+        *(it.organization_id, name, it.known["device"], at(-60), json.dumps(facts), *who),
+    )
+    phase = {"name": it.word(), "begins": at(-50).isoformat(), "ends": None, "origin": "person"}
+    await sql.execute(
+        "select run_phases_put($1, $2, $3, null, $4, $5)", it.organization_id, name, json.dumps([phase]), *who
+    )
+    it.objects["run"] = name
+    it.known |= {"phase": phase["name"] or ""}
 
 
 async def _alarms(sql: asyncpg.Connection, it: Tenant) -> None:

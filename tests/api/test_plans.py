@@ -34,6 +34,7 @@ from api.queries import (
     latest,
     quarantine,
     rule_warnings,
+    runs,
     samples,
     search,
     selection,
@@ -51,6 +52,7 @@ from api.shapes.deviations import DeviationFilter
 from api.shapes.devices import DeviceParameters
 from api.shapes.enrollments import EnrollmentParameters
 from api.shapes.jobs import JobParameters
+from api.shapes.runs import RunListParameters
 from api.shapes.search import SearchFilter
 from api.shapes.selection import SelectionParameters
 from api.shapes.serials import SerialParameters
@@ -84,6 +86,8 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
         telemetry_at.SQL["after"],
         (1, [at(60), at(90)], [1], [1], HOUR, False, at(60) - HOUR, at(90) + HOUR),
     ),
+    "phases of a run": (runs.SQL["phase_events"], ([1, 3], at(0), END, 100)),
+    "runs of devices": (runs.SQL["of_devices"], (["br-1", "br-3"], at(1800))),
     "phases of devices": (selection.SQL["phases"], ([1, 3], "batch", at(0), END)),
     "latest of one": (latest.SQL["one"], ("br-1", HOUR, END - HOUR)),
     "latest of one, silent": (latest.SQL["one"], ("br-1", HOUR, times.FIRST)),
@@ -112,13 +116,15 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
 """That are kept."""
 PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "activity": (activity.SQL["page"], (sorted(activity.NEEDS), None, times.FIRST, times.LAST, times.LAST, "", 5)),
-    "activity of a device": (activity.SQL["page"], (["event"], "br-1", times.FIRST, times.LAST, times.LAST, "", 100)),
+    "activity of a device": (activity.SQL["page"], (["event"], ["br-1"], times.FIRST, times.LAST, times.LAST, "", 100)),
     "audit": (audit.SQL["newest_first"], (None, None, None, times.FIRST, times.LAST, BIG[0], 100)),
     "audit of a device": (audit.SQL["newest_first"], ("device/br-2", None, None, times.FIRST, times.LAST, BIG[0], 100)),
     "audit, oldest first": (audit.SQL["oldest_first"], (None, None, None, times.FIRST, times.LAST, 0, 100)),
     "delivery of a day": (delivery.SQL["span"], (END - 24 * HOUR, END)),
     "quarantine of a day": (delivery.SQL["quarantined"], (END - 24 * HOUR, END, ["malformed", "too-old"])),
     "holes of a device": (delivery.SQL["holes"], ("br-1", 200)),
+    "runs": (runs.SQL["page"], (times.LAST, runs.LAST_ID, 100, None, None, None, None, None)),
+    "runs, filtered": (runs.SQL["page"], (times.LAST, runs.LAST_ID, 100, ["complete"], "br-1", "mAb", "CHO", "%B-%")),
     "serials of an import": (serials.SQL["serials"], ("plant-north", "S-1", 100, None)),
     "commands": (commands.SQL["page"], (1, None, times.LAST, LAST_COMMAND, 100)),
     "commands that wait": (commands.SQL["page"], (1, ["waiting"], times.LAST, LAST_COMMAND, 100)),
@@ -134,7 +140,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "transitions": (alarms.SQL["history"], (times.FIRST, times.LAST, BIG[0], None, None, None, None, 100)),
     "transitions of a device": (
         alarms.SQL["history"],
-        (times.FIRST, times.LAST, BIG[0], "br-1", None, None, None, 100),
+        (times.FIRST, times.LAST, BIG[0], ["br-1"], None, None, None, 100),
     ),
 }
 """That are planned each time."""
@@ -215,6 +221,16 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
         "insert into deviation_links (deviation_id, type, kind, reference, device_id, who, why)"
         " select deviation_id, 'seen-in', 'device', 'br-' || n % 40, 1 + n % 40, 'eva', 'x' from deviations"
     )
+    await plant.sql.execute(
+        "insert into runs (organization_id, name, state, begins, ends, created_by)"
+        " select 1 + n % 2 * ($2::int - 1), 'B-' || n, 'complete', $1::timestamptz + n * interval '1 h',"
+        " $1::timestamptz + (n + 1) * interval '1 h', 'eva'"
+        " from generate_series(0, 9999) n",
+        *(at(0), north),
+    )
+    await plant.sql.execute(
+        "insert into run_devices select run_id, 1 + (run_id - 1) % 40, organization_id, begins, ends from runs"
+    )
     rule_id = await alarm_rule(plant.sql, "hot")
     for device_id in OWN:
         await become(plant.sql, rule_id, device_id)
@@ -252,7 +268,7 @@ async def kept_plan(connection: Connection, statement: str, arguments: tuple[Any
 
 def check(name: str, plan: str) -> None:
     tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions"
-    tables += "|deviations"
+    tables += "|deviations|runs"
     assert not re.search(rf"Seq Scan on ({tables})", plan), f"{name}\n{plan}"
     assert "Index" in plan, f"{name}\n{plan}"
     if "channel" in name:
@@ -300,6 +316,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await device_cards.due(database)
         await delivery.holes(database)
         await serials.serials(database, SerialParameters.model_validate({}), "", 10)
+        await runs.page(database, RunListParameters(), (times.LAST, runs.LAST_ID), 10)
         rows = await database.fetch("select statement from pg_prepared_statements")
     files = Path(queries.__file__).parent.glob("*.sql")
     named = {f"{file.stem}.{name}": text for file in files for name, text in queries.load(file.stem).items()}
@@ -322,6 +339,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         "alarm_health.episodes",
         "selection.devices",
         "activity.page",
+        "runs.page",
     }
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"

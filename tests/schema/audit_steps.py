@@ -33,6 +33,13 @@ ACT = (
     "insert into alarm_acts (rule_id, device_id, organization_id, action, until, who, why)"
     f" select rule_id, {DEVICE}, 1, '{{}}', {{}}, {WHO} from alarm_rules"
 )
+RUN = {"state": "running", "begins": AT, "strain": "CHO", "plan": [], "devices": ["br-1"]}
+PHASE = {"name": "batch", "begins": AT, "ends": None, "origin": "person"}
+RUN_EVENT = (
+    "insert into device_events (time, received_at, device_id, type, data, boot, digest)"
+    " select '2026-03-01 12:00+00', now(),"
+    " device_id, 'run', '{0}', 1, sha256('{0}') from devices where name = 'br-1'"
+)
 STEPS: list[tuple[str, list[Event]]] = [
     # enrollment
     (
@@ -493,5 +500,42 @@ STEPS: list[tuple[str, list[Event]]] = [
     (
         f"select computed_constants_set(2, {DEVICE}, '{{\"volume\": null}}', 2, {WHO})",
         [("north", "device constants", "device/br-1", {"volume": 2}, {})],
+    ),
+    # runs
+    (
+        f"select run_create(2, 'B-1', array[{DEVICE}], '{AT}', '{{\"strain\": \"CHO\"}}', {WHO})",
+        [("north", "run create", "run/B-1", None, RUN)],
+    ),
+    (
+        f"select run_change(2, 'B-1', null, '{{\"strain\": \"HEK\"}}', 1, {WHO})",
+        [("north", "run change", "run/B-1", RUN, RUN | {"strain": "HEK"})],
+    ),
+    (
+        f"select run_phases_put(2, 'B-1', '[{json.dumps(PHASE)}]', 2, {WHO})",
+        [("north", "run phases", "run/B-1", [], [PHASE])],
+    ),
+    (
+        f"select run_step(2, 'B-1', 'held', '{THEN}', 3, {WHO})",
+        [("north", "run held", "run/B-1", {"state": "running"}, {"state": "held", "at": THEN})],
+    ),
+    (
+        f"select run_automation(2, true, {WHO})",
+        [("north", "run automation", "organization/north", False, True)],
+    ),
+    (
+        RUN_EVENT.format(json.dumps({"run": "B-1", "state": "stopped"})),
+        [
+            (
+                "north",
+                "run stopped",
+                "run/B-1",
+                {"state": "held"},
+                {"state": "stopped", "at": "2026-03-01T12:00:00+00:00"},
+            )
+        ],
+    ),
+    (
+        RUN_EVENT.format(json.dumps({"run": "B-1", "state": "running"})),
+        [("north", "run refuse", "device/br-1", None, {"run": "B-1", "state": "running"})],
     ),
 ]

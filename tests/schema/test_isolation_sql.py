@@ -277,6 +277,11 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "invitation_end": (f"invitation_end($1, {WHO})", ("invitation_id",), NONE),
     "member_change": (f"member_change($1, null, {WHO})", ("user_id",), NONE),
     "key_end": (f"key_end($1, {WHO})", ("key_id",), NONE),
+    "run_owned": ("run_owned($1)", ("run",), NONE),
+    "run_change": (f"run_change($1, null, '{{}}', null, {WHO})", ("run",), NONE),
+    "run_create": (f"run_create('x', array[$1], null, '{{}}', {WHO})", DEVICE, NONE),
+    "run_step": (f"run_step($1, 'held', now(), null, {WHO})", ("run",), NONE),
+    "run_phases_put": (f"run_phases_put($1, '[]', null, {WHO})", ("run",), NONE),
     "retention_hold": (f"retention_hold($1, null, null, {WHO})", DEVICE, NONE),
     "retention_hold_end": (f"retention_hold_end($1, {WHO})", ("hold_id",), NONE),
     "deviation_change": (f"deviation_change($1, '{{}}', null, {WHO})", DEVIATION, NONE),
@@ -301,7 +306,7 @@ NAME_NO_OBJECT = {
     *("password_rehash", "password_reset_of", "password_reset_use"),
     *("invitation_make", "organization_make", "organization_describe", "export_note"),
     *("invitation_use", "organization_create", "alarm_rule_put", "alarm_route_put", "vault_key"),
-    *("job_make", "computed_channel_put", "location_put"),
+    *("job_make", "computed_channel_put", "location_put", "run_automation"),
     *("deviation_open", "deviation_target"),  # what it is linked to: tests/api/test_deviation_links.py
 }
 """What these do is tested by the routes."""

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from biogate.export import ExportedFile, ExportProgress
     from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
     from biogate.live import LiveUpdate
+    from biogate.runs import AlignedRuns, PhaseInfo, RunInfo, RunScore
     from biogate.table import TelemetryTable
 
 __all__ = [
     "AlarmInfo",
+    "AlignedRuns",
     "AnnotationInfo",
     "AsyncClient",
     "ChannelInfo",
@@ -36,15 +38,22 @@ __all__ = [
     "ExportedFile",
     "LiveUpdate",
     "NewestValue",
+    "PhaseInfo",
+    "RunInfo",
+    "RunScore",
     "TelemetryTable",
 ]
 _MODULES = {
+    "AlignedRuns": "runs",
     "AsyncClient": "async_client",
     "Client": "client",
     "ClientError": "errors",
     "ExportProgress": "export",
     "ExportedFile": "export",
     "LiveUpdate": "live",
+    "PhaseInfo": "runs",
+    "RunInfo": "runs",
+    "RunScore": "runs",
     "TelemetryTable": "table",
 }
 """The module of each name; those of `infos` are not named."""

@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from biogate import calls, export
+from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
 from biogate.client import PATIENCE_S, TIMEOUT_S, WAIT_S
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
 from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
 from biogate.login import login
 from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, span
+from biogate.runs import AlignedRuns, AlignOptions, EnvelopeOptions, PhaseInfo, RunInfo, RunScore
 from biogate.transport import AsyncTransport
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from biogate.live import LiveUpdate
     from biogate.table import TelemetryTable
 
@@ -109,6 +113,44 @@ class AsyncClient:
         """See `Client.alarms`."""
         found = {"device": device, "standing": standing, "unacknowledged": unacknowledged}
         return await self._run(calls.alarms(found, self._patience_s))
+
+    async def runs(
+        self,
+        *,
+        state: Names | None = None,
+        device: str | None = None,
+        material: str | None = None,
+        strain: str | None = None,
+        q: str | None = None,
+        most: int | None = None,
+    ) -> list[RunInfo]:
+        """See `Client.runs`."""
+        found = {"state": names(state), "device": device, "material": material, "strain": strain, "q": q}
+        return await self._run(run_flows.listed(found, most, self._patience_s))
+
+    async def run(self, run: str) -> RunInfo:
+        """See `Client.run`."""
+        return await self._run(run_flows.one(run, self._patience_s))
+
+    async def phases(self, run: str) -> list[PhaseInfo]:
+        """See `Client.phases`."""
+        return await self._run(run_flows.phases(run, self._patience_s))
+
+    async def align(self, runs: Names, channels: Names, **options: Unpack[AlignOptions]) -> AlignedRuns:
+        """See `Client.align`."""
+        return await self._run(run_flows.align(runs, channels, options, self._patience_s))
+
+    async def compare(self, runs: Names, channels: Names) -> pd.DataFrame:
+        """See `Client.compare`."""
+        return await self._run(run_flows.compare(runs, channels, self._patience_s))
+
+    async def envelope(self, references: Names, channels: Names, **options: Unpack[EnvelopeOptions]) -> AlignedRuns:
+        """See `Client.envelope`."""
+        return await self._run(run_flows.envelope(references, channels, options, self._patience_s))
+
+    async def score(self, run: str, references: Names, channels: Names, **options: Unpack[EnvelopeOptions]) -> RunScore:
+        """See `Client.score`."""
+        return await self._run(run_flows.score(run, references, channels, options, self._patience_s))
 
     def live(
         self, devices: Names | None = None, channels: Names | None = None, *, rate: float | None = None

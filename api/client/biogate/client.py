@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from biogate import calls, export
+from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
 from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
 from biogate.login import login
 from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, span
+from biogate.runs import AlignedRuns, AlignOptions, EnvelopeOptions, PhaseInfo, RunInfo, RunScore
 from biogate.transport import Transport
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from biogate.live import LiveUpdate
     from biogate.table import TelemetryTable
 
@@ -125,6 +129,44 @@ class Client:
         """Return alarms by device and rule: all, or those that are not normal, or that somebody has to acknowledge."""
         found = {"device": device, "standing": standing, "unacknowledged": unacknowledged}
         return self._run(calls.alarms(found, self._patience_s))
+
+    def runs(
+        self,
+        *,
+        state: Names | None = None,
+        device: str | None = None,
+        material: str | None = None,
+        strain: str | None = None,
+        q: str | None = None,
+        most: int | None = None,
+    ) -> list[RunInfo]:
+        """Return runs, newest first: all that fit, or `most` of them."""
+        found = {"state": names(state), "device": device, "material": material, "strain": strain, "q": q}
+        return self._run(run_flows.listed(found, most, self._patience_s))
+
+    def run(self, run: str) -> RunInfo:
+        """Return one run with its phases."""
+        return self._run(run_flows.one(run, self._patience_s))
+
+    def phases(self, run: str) -> list[PhaseInfo]:
+        """Return the phases of a run: confirmed ones, and those that events of its devices propose."""
+        return self._run(run_flows.phases(run, self._patience_s))
+
+    def align(self, runs: Names, channels: Names, **options: Unpack[AlignOptions]) -> AlignedRuns:
+        """Return curves of runs on one clock, whose hour 0 is their start, or the begin of `phase`."""
+        return self._run(run_flows.align(runs, channels, options, self._patience_s))
+
+    def compare(self, runs: Names, channels: Names) -> pd.DataFrame:
+        """Return a DataFrame of figures of each channel over each phase of each run, and over whole runs."""
+        return self._run(run_flows.compare(runs, channels, self._patience_s))
+
+    def envelope(self, references: Names, channels: Names, **options: Unpack[EnvelopeOptions]) -> AlignedRuns:
+        """Return where reference runs were, hour by hour: middle, low and high of each channel."""
+        return self._run(run_flows.envelope(references, channels, options, self._patience_s))
+
+    def score(self, run: str, references: Names, channels: Names, **options: Unpack[EnvelopeOptions]) -> RunScore:
+        """Return how much of a run was inside the envelope of references, and where and how long it was outside."""
+        return self._run(run_flows.score(run, references, channels, options, self._patience_s))
 
     def live(
         self, devices: Names | None = None, channels: Names | None = None, *, rate: float | None = None

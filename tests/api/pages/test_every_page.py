@@ -38,6 +38,7 @@ USUAL = {
 ENROLLMENT, DEVICE, WHY = f"{ORGANIZATION}/enrollment", f"{ORGANIZATION}/devices/{{device}}", {"why": "to see"}
 _LAST = {"version": "1", "why": "to see what happens"}
 _RULE = _LAST | {"title": "x", "kind": "limit", "limit.channel": "ph", "limit.level": "high", "limit.limit": "9"}
+RUN = f"{ORGANIZATION}/runs/{{run}}"
 DEVIATION = f"{ORGANIZATION}/deviations/{{deviation}}"
 VESSEL = f"{ORGANIZATION}/vessels/{{device}}"
 EXACT: dict[str, dict[str, str]] = {
@@ -71,6 +72,12 @@ EXACT: dict[str, dict[str, str]] = {
     f"{ENROLLMENT}/serials/add": WHY | {"serial": "S-9"},
     f"{ENROLLMENT}/serials/import": WHY | {"name": "lot", "rows": "serial\nS-9"},
     f"{ENROLLMENT}/switch": WHY | {"state": "closed"},
+    RUN: _LAST | {"note": "x", "devices": ""},
+    f"{RUN}/plan": _LAST | {"plan": "[]"},
+    f"{RUN}/state": WHY | {"state": "held"},
+    f"{RUN}/phases": _LAST | {"phase": "x", "begins": "2026-03-01T10:00:00Z"},
+    f"{RUN}/phases/all": _LAST,
+    f"{RUN}/phases/remove": _LAST | {"was": "2026-03-01T10:00:00Z"},
     f"{ORGANIZATION}/delivery/quarantine": WHY | {"act": "discard", "messages": "1,2,3"},
 }
 """By path: the fields of a form that would be carried out if it were for one's own."""
