@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from biogate.export import ExportedFile, ExportProgress
     from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
     from biogate.live import LiveUpdate
+    from biogate.records import DeviationInfo, FoundText
     from biogate.runs import AlignedRuns, PhaseInfo, RunInfo, RunScore
     from biogate.table import TelemetryTable
 
@@ -32,10 +33,12 @@ __all__ = [
     "ChannelInfo",
     "Client",
     "ClientError",
+    "DeviationInfo",
     "DeviceInfo",
     "EventInfo",
     "ExportProgress",
     "ExportedFile",
+    "FoundText",
     "LiveUpdate",
     "NewestValue",
     "PhaseInfo",
@@ -48,8 +51,10 @@ _MODULES = {
     "AsyncClient": "async_client",
     "Client": "client",
     "ClientError": "errors",
+    "DeviationInfo": "records",
     "ExportProgress": "export",
     "ExportedFile": "export",
+    "FoundText": "records",
     "LiveUpdate": "live",
     "PhaseInfo": "runs",
     "RunInfo": "runs",
