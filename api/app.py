@@ -19,6 +19,7 @@ from api.edge.observation import Observer
 from api.edge.shortcuts import Fixed
 from api.edge.turns import watched
 from api.http import answers, description, errors
+from api.http.bodies import MOST_BYTES as MOST_FORM_BYTES
 from api.live.activity import ActivityFeed
 from api.live.alarms import AlarmFeed
 from api.live.hub import Feed, FeedListener
@@ -44,6 +45,7 @@ from api.routes import (
     commands,
     computed,
     deviations,
+    device_cards,
     device_status,
     devices,
     enrollments,
@@ -66,7 +68,9 @@ from api.routes import (
     runs,
     sample_imports,
     sample_telemetry,
+    search,
     serials,
+    shift_log,
     status,
     summary,
     telemetry,
@@ -103,7 +107,7 @@ ROUTES = (
     *(lab_samples, sample_imports, sample_telemetry, materials),
     *(enrollments, serials, lifecycle, commands, audit, jobs, exports, imports),
     *(accounts, organizations, installation, retention),
-    *(deviations,),
+    *(deviations, search, shift_log, device_cards),
     *(live_data, device_status, activity, summary, alerts),
     *(alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
@@ -168,7 +172,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         "/app/{organization}/alarm-rules.yaml": MOST_FILE_BYTES,
         f"{PREFIX}/imports": settings.api_import_bytes,
         f"{PREFIX}/deviation-attachments": MOST_ATTACHED_BYTES,
-        "/app/{organization}/deviation-attachments": MOST_ATTACHED_BYTES + MOST_BYTES,
+        "/app/{organization}/deviation-attachments": MOST_ATTACHED_BYTES + MOST_FORM_BYTES,
     }
     app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies, answer=page_errors.answer)
     if settings.api_cors_origins:

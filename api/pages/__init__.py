@@ -14,6 +14,9 @@ from api.pages import (
     alarms,
     audit,
     delivery,
+    deviation_acts,
+    deviations,
+    device_cards,
     devices,
     enrollment,
     entrance,
@@ -26,8 +29,10 @@ from api.pages import (
     reports,
     run_comparison,
     runs,
+    search,
     serials,
     shell,
+    shift_log,
     vessel,
     vessel_acts,
     vessel_channels,
@@ -50,6 +55,8 @@ ROUTERS = (
         me.invited_router,
         entrance.router,
     ),
+    *(deviations.router, deviation_acts.router, search.router, shift_log.router, device_cards.router),
+    *(activity.router, audit.router, organization.router, me.router, me.invited_router, entrance.router),
 )
 
 

@@ -24,6 +24,7 @@ from api.pages.page import OrganizationPage, Page, PageRouter, Version, is_parti
 from api.pages.run_charts import run_chart
 from api.problems import ApiError, BadParameter
 from api.queries import activity, alarms, devices, lab_samples, run_statistics
+from api.queries import activity, alarms, deviations, devices, run_statistics
 from api.queries import annotations as notes
 from api.queries import runs as queries
 from api.queries.activity import WantedActivity
@@ -147,6 +148,8 @@ async def create(page: OrganizationPage, database: Db) -> Response:
 async def one(page: OrganizationPage, database: Db, run: RunName) -> Response:
     stored = await queries.stored(database, run)
     values = {"run": await queries.detail(database, run), "lab": LAB, **await _about(page, database, stored)}
+    values = {"run": await queries.detail(database, run), **await _about(page, database, stored)}
+    values["linked_deviations"] = await deviations.linked(database, "run", run)
     if is_partial(page.request):
         return page.show("partials/run.html", **values)
     names = [name for _, name in await devices.names(database, "", NAMES)]

@@ -24,6 +24,7 @@ from api.pages.page import OrganizationPage, Page, PageRouter
 from api.pages.vessel_acts import commands_shown, new_key
 from api.pages.words import channel as named
 from api.queries import activity, alarms, lab_samples
+from api.queries import activity, alarms, deviations, device_cards
 from api.queries import annotations as written
 from api.queries import vessel as queries
 from api.queries.activity import EVER, WantedActivity
@@ -134,11 +135,14 @@ async def _side(page: Page, database: Database, found: OneVessel) -> dict[str, A
     name, before = found.device.device, (times.LAST, "")
     wanted = WantedActivity(activity.permitted(page.member), [name], EVER)
     reads, standing, happened, notes, samples = await asyncio.gather(
+    reads, standing, happened, notes, linked, due = await asyncio.gather(
         queries.readings(database, found.channels),
         alarms.page(database, DeviceAlarmParameters(standing=True), ("", ""), STANDING, device=name),
         activity.page(database, wanted, before, LATELY),
         written.page(database, found.number, EVER, (times.LAST, written.LAST_ID), NOTES),
         lab_samples.of_device(database, name, EVER, SAMPLES),
+        deviations.of_device(database, name),
+        device_cards.due(database, name),
     )
     return {
         "readings": reads,
@@ -146,6 +150,8 @@ async def _side(page: Page, database: Database, found: OneVessel) -> dict[str, A
         "happened": [activity.item(row) for row in happened],
         "notes": [written.item(row) for row in notes],
         "samples": samples,
+        "linked_deviations": linked,
+        "calibrations": due.get(name, 0),
     }
 
 

@@ -26,6 +26,9 @@ NEEDS: dict[HappeningKind, tuple[Role, Scope]] = {
     "annotation": (Role.VIEWER, Scope.DEVICES_READ),
     "enrollment": (Role.OPERATOR, Scope.ENROLLMENT_READ),
     "log-in": (Role.OPERATOR, Scope.AUDIT_READ),
+    "deviation": (Role.VIEWER, Scope.DEVICES_READ),
+    "shift": (Role.VIEWER, Scope.DEVICES_READ),
+    "calibration": (Role.VIEWER, Scope.DEVICES_READ),
 }
 """Who may read of which kind: as for the list that has it."""
 EVER = Span(times.FIRST, times.LAST)

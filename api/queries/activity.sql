@@ -80,6 +80,42 @@ union all
   where 'log-in' = any ($1) and $2 is null and l.action in ('log in', 'log-in failed')
     and l.at >= $3 and l.at < $4 and l.at <= $5 and (l.at < $5 or 'log-in/' || l.n < $6)
   order by 1 desc, 2 desc limit $7)
+union all
+(select l.at, 'deviation/' || l.n, 'deviation', null, v.deviation || ': ' || v.title || ': ' || (l.new ->> 'state'), l.who,
+        jsonb_build_object('deviation', v.deviation, 'severity', v.severity, 'state', l.new ->> 'state')
+   from audit l join deviations v on v.deviation = substr(l.subject, 11)
+  where 'deviation' = any ($1) and l.action in ('deviation assess', 'deviation close', 'deviation reopen')
+    and ($2 is null or exists (select from deviation_links k where k.deviation_id = v.deviation_id and k.device = any ($2)))
+    and l.at >= $3 and l.at < $4 and l.at <= $5 and (l.at < $5 or 'deviation/' || l.n < $6)
+  order by 1 desc, 2 desc limit $7)
+union all
+(select v.opened_at, 'deviation/' || v.deviation, 'deviation', null, v.deviation || ': ' || v.title || ': opened',
+        v.opened_by, jsonb_build_object('deviation', v.deviation, 'severity', v.severity, 'state', 'open')
+   from deviations v
+  where 'deviation' = any ($1)
+    and ($2 is null or exists (select from deviation_links k where k.deviation_id = v.deviation_id and k.device = any ($2)))
+    and v.opened_at >= $3 and v.opened_at < $4 and v.opened_at <= $5
+    and (v.opened_at < $5 or 'deviation/' || v.deviation < $6)
+  order by 1 desc, 2 desc limit $7)
+union all
+(select e.at, 'shift/' || e.entry_id, 'shift', null, left(e.text, 300), e.who,
+        jsonb_build_object('entry', e.entry_id, 'location', e.location, 'devices', e.devices, 'handed_to', e.handed_to,
+                           'accepted', e.accepted_at is not null)
+   from shift_entries e
+  where 'shift' = any ($1) and ($2 is null or e.devices && $2)
+    and e.at >= $3 and e.at < $4 and e.at <= $5 and (e.at < $5 or 'shift/' || e.entry_id < $6)
+  order by 1 desc, 2 desc limit $7)
+union all
+(select p.time, p.id, 'calibration', p.name, p.title, null, jsonb_build_object('serial', p.serial, 'measures', p.kind)
+   from (select d.name, x ->> 'serial' as serial, x ->> 'kind' as kind,
+                (x ->> 'due_on')::date::timestamp at time zone 'UTC' as time,
+                concat_ws(' ', 'calibration of', nullif(x ->> 'kind', ''), 'probe', x ->> 'serial', 'due') as title,
+                concat_ws('/', 'calibration', d.name, x ->> 'serial', x ->> 'due_on') as id
+           from device_cards c join devices d using (device_id), jsonb_array_elements(c.card -> 'probes') x
+          where c.due_on <= (now() at time zone 'UTC')::date and ($2 is null or d.name = any ($2))) p
+  where 'calibration' = any ($1) and p.time <= now() and p.time >= $3 and p.time < $4 and p.time <= $5
+    and (p.time < $5 or p.id < $6)
+  order by 1 desc, 2 desc limit $7)
 ) a
 order by a.time desc, a.id desc
 limit $7;

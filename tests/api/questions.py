@@ -407,6 +407,22 @@ QUESTIONS: dict[str, Question] = {
         (OPERATOR, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "deviation": t.objects["deviation"], "name": "x"}
     ),
     "GET /api/v1/deviations/{deviation}/attachments/{attachment}": Question(DEVICES),
+    "GET /api/v1/shift-log": Question(DEVICES),
+    "POST /api/v1/shift-log": Question(
+        (OPERATOR, Scope.DEVICES_WRITE), lambda t: {"text": "mine", "devices": [t.known["device"]]}
+    ),
+    "GET /api/v1/shift-log/{entry}": Question(DEVICES),
+    "POST /api/v1/shift-log/{entry}/accept": Question((OPERATOR, Scope.DEVICES_WRITE), people=True),
+    "GET /api/v1/devices/{device}/card": Question(DEVICES),
+    "PUT /api/v1/devices/{device}/card": Question((ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "model": "mine"}),
+    "GET /api/v1/locations": Question(DEVICES),
+    "PUT /api/v1/locations": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "path": "mine", "kind": "site"}
+    ),
+    "DELETE /api/v1/locations": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "path": t.objects["path"]}
+    ),
+    "GET /api/v1/search": Question(DEVICES, query=lambda t: {"q": t.known["written"]}),
     "GET /api/v1/retention/holds": Question(READS),
     "POST /api/v1/retention/holds": Question(CHANGES, lambda t: {**WHY, "device": t.known["device"]}),
     "DELETE /api/v1/retention/holds/{hold_id}": Question(CHANGES, query=why),

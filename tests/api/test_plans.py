@@ -26,6 +26,7 @@ from api.queries import (
     commands,
     delivery,
     deviations,
+    device_cards,
     devices,
     enrollments,
     events,
@@ -38,8 +39,10 @@ from api.queries import (
     rule_warnings,
     runs,
     samples,
+    search,
     selection,
     serials,
+    shift_log,
     status,
     telemetry,
     telemetry_at,
@@ -56,8 +59,10 @@ from api.shapes.jobs import JobParameters
 from api.shapes.lab_samples import SampleParameters
 from api.shapes.materials import MaterialParameters, SumParameters
 from api.shapes.runs import RunListParameters
+from api.shapes.search import SearchFilter
 from api.shapes.selection import SelectionParameters
 from api.shapes.serials import SerialParameters
+from api.shapes.shift_log import ShiftLogParameters
 from schema import times
 from tests.api.accounts import organization
 from tests.api.alarms import become
@@ -68,6 +73,7 @@ END = at(6 * 86400)
 HOUR = timedelta(hours=1)
 BIG = (10**9, b"\xff" * 65)
 LAST_COMMAND = UUID(int=2**128 - 1)
+FOAM = "'foam':*"
 OWN = list(range(1, 41, 2))
 """Ids of the devices of the organization that is asking."""
 
@@ -133,6 +139,9 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "enrollments of a serial": (enrollments.SQL["page"], (None, "s-1", times.LAST, enrollments.LAST_TXN, 100)),
     "deviations": (deviations.SQL["page"], (BIG[0], 100, *[None] * 7)),
     "deviations of a device": (deviations.SQL["page"], (BIG[0], 100, ["open"], None, None, "br-1", None, None, None)),
+    "search": (search.SQL["texts"], (FOAM, sorted(search.NEEDS), None, times.FIRST, times.LAST, 50)),
+    "search of a device": (search.SQL["texts"], (FOAM, sorted(search.NEEDS), "br-1", times.FIRST, times.LAST, 50)),
+    "search in events": (search.SQL["events"], (FOAM, ["event"], None, at(0), END, 50, 2000)),
     "phases of all devices": (rule_warnings.SQL["devices"], (50,)),
     "lab samples": (lab_samples.SQL["page"], (None, at(0), END, None, None, False, END, BIG[0], 100)),
     "lab samples of a device": (
@@ -290,6 +299,7 @@ def check(name: str, plan: str) -> None:
     tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions|runs"
     tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions|runs"
     tables += "|lab_samples|materials"
+    tables += "|deviations|runs"
     assert not re.search(rf"Seq Scan on ({tables})", plan), f"{name}\n{plan}"
     assert "Index" in plan, f"{name}\n{plan}"
     if "channel" in name:
@@ -332,6 +342,9 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await activity.newest(database, 10)
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
         await deviations.page(database, DeviationFilter(), Principal("eva", "key", 1, "main", None), BIG[0], 10)
+        await search.search(database, SearchFilter(q="foam"), sorted(search.NEEDS), 10)
+        await shift_log.page(database, ShiftLogParameters(), (times.LAST, BIG[0]), 10)
+        await device_cards.due(database)
         await delivery.holes(database)
         await lab_samples.page(
             database, PlacedQuestion(SampleParameters(), None), (times.LAST, lab_samples.LAST_ID), 10
@@ -352,6 +365,10 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         "delivery.holes",
         "serials.serials",
         "deviations.page",
+        "shift_log.page",
+        "device_cards.due",
+        "search.texts",
+        "search.events",
         "alarms.history",
         "alarms.silenced",
         "alarms.urgent",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
     from biogate.lab import LabTable
     from biogate.live import LiveUpdate
+    from biogate.records import DeviationInfo, FoundText
     from biogate.runs import AlignedRuns, PhaseInfo, RunInfo, RunScore
     from biogate.table import TelemetryTable
 
@@ -33,11 +34,13 @@ __all__ = [
     "ChannelInfo",
     "Client",
     "ClientError",
+    "DeviationInfo",
     "DeviceInfo",
     "EventInfo",
     "ExportProgress",
     "ExportedFile",
     "LabTable",
+    "FoundText",
     "LiveUpdate",
     "NewestValue",
     "PhaseInfo",
@@ -50,9 +53,11 @@ _MODULES = {
     "AsyncClient": "async_client",
     "Client": "client",
     "ClientError": "errors",
+    "DeviationInfo": "records",
     "ExportProgress": "export",
     "ExportedFile": "export",
     "LabTable": "lab",
+    "FoundText": "records",
     "LiveUpdate": "live",
     "PhaseInfo": "runs",
     "RunInfo": "runs",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from biogate import calls, export, lab
+from biogate import calls, export, records
 from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
 from biogate.client import PATIENCE_S, TIMEOUT_S, WAIT_S
@@ -25,6 +26,8 @@ from biogate.questions import (
     span,
     width,
 )
+from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, span
+from biogate.records import DeviationInfo, FoundText
 from biogate.runs import AlignedRuns, AlignOptions, EnvelopeOptions, PhaseInfo, RunInfo, RunScore
 from biogate.transport import AsyncTransport
 
@@ -170,6 +173,32 @@ class AsyncClient:
         """See `Client.alarms`."""
         found = {"device": device, "standing": standing, "unacknowledged": unacknowledged}
         return await self._run(calls.alarms(found, self._patience_s))
+
+    async def deviations(
+        self,
+        *,
+        state: Names | None = None,
+        severity: str | None = None,
+        tag: Names | None = None,
+        device: str | None = None,
+        most: int | None = None,
+    ) -> list[DeviationInfo]:
+        """See `Client.deviations`."""
+        found = {"state": names(state), "severity": severity, "tag": names(tag), "device": device}
+        return await self._run(records.deviations(found, most, self._patience_s))
+
+    async def search(
+        self,
+        words: str,
+        *,
+        kind: Names | None = None,
+        device: str | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+    ) -> list[FoundText]:
+        """See `Client.search`."""
+        found = span(from_, to) | {"q": words, "kind": names(kind), "device": device}
+        return await self._run(records.search(found, self._patience_s))
 
     async def runs(
         self,

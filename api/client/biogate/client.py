@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from biogate import calls, export, lab
+from biogate import calls, export, records
 from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
@@ -24,6 +25,8 @@ from biogate.questions import (
     span,
     width,
 )
+from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, span
+from biogate.records import DeviationInfo, FoundText
 from biogate.runs import AlignedRuns, AlignOptions, EnvelopeOptions, PhaseInfo, RunInfo, RunScore
 from biogate.transport import Transport
 
@@ -194,6 +197,33 @@ class Client:
         """Return alarms by device and rule: all, or those that are not normal, or that somebody has to acknowledge."""
         found = {"device": device, "standing": standing, "unacknowledged": unacknowledged}
         return self._run(calls.alarms(found, self._patience_s))
+
+    def deviations(
+        self,
+        *,
+        state: Names | None = None,
+        severity: str | None = None,
+        tag: Names | None = None,
+        device: str | None = None,
+        most: int | None = None,
+    ) -> list[DeviationInfo]:
+        """Return deviations, newest first: all that fit, or `most` of them."""
+        found = {"state": names(state), "severity": severity, "tag": names(tag), "device": device}
+        return self._run(records.deviations(found, most, self._patience_s))
+
+    def search(
+        self,
+        words: str,
+        *,
+        kind: Names | None = None,
+        device: str | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+    ) -> list[FoundText]:
+        """Return notes, deviations, comments, events, reasons, acts on alarms and entries of the shift log that have
+        all these words; the last may be the begin of one. Without `from_`, of the last year."""
+        found = span(from_, to) | {"q": words, "kind": names(kind), "device": device}
+        return self._run(records.search(found, self._patience_s))
 
     def runs(
         self,

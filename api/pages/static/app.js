@@ -117,6 +117,12 @@ function keepsWhatIsTyped() {
 }
 
 localize(document);
+document.addEventListener("keydown", (event) => {
+  const field = document.getElementById("search");
+  if (event.key !== "/" || !field || event.target.closest("input, textarea, select") || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  field.focus();
+});
 document.addEventListener("htmx:before:request", (event) => {
   const { sourceElement } = event.detail.ctx;
   if (sourceElement.matches("[data-live]") && isInUse(sourceElement)) event.preventDefault();

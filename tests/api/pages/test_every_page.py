@@ -39,6 +39,7 @@ ENROLLMENT, DEVICE, WHY = f"{ORGANIZATION}/enrollment", f"{ORGANIZATION}/devices
 _LAST = {"version": "1", "why": "to see what happens"}
 _RULE = _LAST | {"title": "x", "kind": "limit", "limit.channel": "ph", "limit.level": "high", "limit.limit": "9"}
 RUN = f"{ORGANIZATION}/runs/{{run}}"
+DEVIATION = f"{ORGANIZATION}/deviations/{{deviation}}"
 VESSEL = f"{ORGANIZATION}/vessels/{{device}}"
 EXACT: dict[str, dict[str, str]] = {
     f"{VESSEL}/setpoint": {"key": "k", "channel": "ph", "value": "7", "why": "x"},
@@ -57,6 +58,17 @@ EXACT: dict[str, dict[str, str]] = {
     f"{ORGANIZATION}/samples/{{sample}}/withdraw": WHY,
     f"{ORGANIZATION}/materials/{{material}}": WHY | {"version": "1", "note": "mine"},
     f"{ORGANIZATION}/materials/{{material}}/withdraw": WHY,
+    f"{ORGANIZATION}/shift-log": {"text": "x"},
+    f"{ORGANIZATION}/devices-places": WHY | {"path": "mine", "kind": "site"},
+    f"{DEVICE}/card": WHY | {"model": "mine", "version": "1"},
+    f"{ORGANIZATION}/deviations": {"title": "x", "severity": "minor"},
+    DEVIATION: _LAST | {"title": "x", "severity": "minor"},
+    **{f"{DEVIATION}/{act}": WHY for act in ("assess", "close", "reopen", "links/{link}/withdraw")},
+    f"{DEVIATION}/hold": {},
+    f"{DEVIATION}/members": WHY | {"who": "eva@example.org", "role": "owner", "act": "add"},
+    f"{DEVIATION}/links": WHY | {"type": "seen-in", "kind": "deviation", "reference": "DEV-2026-0101"},
+    f"{DEVIATION}/comments": {"text": "x"},
+    f"{DEVIATION}/comments/{{comment}}": WHY | {"text": "x"},
     DEVICE: WHY | {"title": "mine", "version": "1"},
     **{f"{DEVICE}/{act}": WHY for act in ("suspend", "resume", "rotate", "revoke", "retire", "reset")},
     f"{DEVICE}/commands/{{command}}/cancel": WHY,
