@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from api.database import Database
-from api.pages.words import channel as named
+from api.http.plain_words import channel as named
 from api.queries import devices, run_alignment
 from api.queries.plant import MAIN
 from api.queries.run_alignment import AlignedChannel, AlignedChannels, numbers

@@ -23,8 +23,7 @@ from api.pages.listing import PageParameters, address, part
 from api.pages.page import OrganizationPage, Page, PageRouter, Version, is_partial
 from api.pages.run_charts import run_chart
 from api.problems import ApiError, BadParameter
-from api.queries import activity, alarms, devices, lab_samples, run_statistics
-from api.queries import activity, alarms, deviations, devices, run_statistics
+from api.queries import activity, alarms, deviations, devices, lab_samples, run_statistics
 from api.queries import annotations as notes
 from api.queries import runs as queries
 from api.queries.activity import WantedActivity

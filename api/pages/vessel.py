@@ -16,15 +16,10 @@ from api.access.roles import Role, Scope
 from api.database import Database
 from api.http.parameters import DeviceName, Instant, NoParameters, StrictParameters
 from api.http.plain_words import channel as named
-from api.pages.page import OrganizationPage, Page, PageRouter
-from api.pages.vessel_acts import commands_shown, new_key
-from api.queries import activity, alarms
 from api.pages.analyte_rows import blank
 from api.pages.page import OrganizationPage, Page, PageRouter
 from api.pages.vessel_acts import commands_shown, new_key
-from api.pages.words import channel as named
-from api.queries import activity, alarms, lab_samples
-from api.queries import activity, alarms, deviations, device_cards
+from api.queries import activity, alarms, deviations, device_cards, lab_samples
 from api.queries import annotations as written
 from api.queries import vessel as queries
 from api.queries.activity import EVER, WantedActivity
@@ -134,15 +129,17 @@ async def now(
 async def _side(page: Page, database: Database, found: OneVessel) -> dict[str, Any]:
     name, before = found.device.device, (times.LAST, "")
     wanted = WantedActivity(activity.permitted(page.member), [name], EVER)
-    reads, standing, happened, notes, samples = await asyncio.gather(
-    reads, standing, happened, notes, linked, due = await asyncio.gather(
-        queries.readings(database, found.channels),
-        alarms.page(database, DeviceAlarmParameters(standing=True), ("", ""), STANDING, device=name),
-        activity.page(database, wanted, before, LATELY),
-        written.page(database, found.number, EVER, (times.LAST, written.LAST_ID), NOTES),
-        lab_samples.of_device(database, name, EVER, SAMPLES),
-        deviations.of_device(database, name),
-        device_cards.due(database, name),
+    (reads, standing, happened), (notes, samples), (linked, due) = await asyncio.gather(
+        asyncio.gather(
+            queries.readings(database, found.channels),
+            alarms.page(database, DeviceAlarmParameters(standing=True), ("", ""), STANDING, device=name),
+            activity.page(database, wanted, before, LATELY),
+        ),
+        asyncio.gather(
+            written.page(database, found.number, EVER, (times.LAST, written.LAST_ID), NOTES),
+            lab_samples.of_device(database, name, EVER, SAMPLES),
+        ),
+        asyncio.gather(deviations.of_device(database, name), device_cards.due(database, name)),
     )
     return {
         "readings": reads,

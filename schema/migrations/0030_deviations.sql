@@ -1,6 +1,5 @@
 -- deviations with links, comments and attachments; search by words; locations, device cards and the shift log
 -- depends: 0029_samples
--- depends: 0028_runs
 
 -- migrate: apply
 

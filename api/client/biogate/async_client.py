@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from biogate import calls, export, lab
-from biogate import calls, export, records
+from biogate import calls, export, lab, records
 from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
 from biogate.client import PATIENCE_S, TIMEOUT_S, WAIT_S
@@ -26,7 +25,6 @@ from biogate.questions import (
     span,
     width,
 )
-from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, span
 from biogate.records import DeviationInfo, FoundText
 from biogate.runs import AlignedRuns, AlignOptions, EnvelopeOptions, PhaseInfo, RunInfo, RunScore
 from biogate.transport import AsyncTransport

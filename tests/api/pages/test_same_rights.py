@@ -5,14 +5,21 @@ from __future__ import annotations
 import pytest
 from fastapi.routing import APIRoute
 
-from api.pages import activity, audit, delivery, devices, enrollment, quarantine, reports, serials
+from api.pages import (
+    activity,
+    audit,
+    delivery,
+    devices,
+    enrollment,
+    lab_samples,
+    materials,
+    quarantine,
+    reports,
+    serials,
+)
 from tests.api.questions import QUESTIONS, needs
 
-MODULES = (activity, audit, delivery, devices, enrollment, quarantine, reports, serials)
-from api.pages import activity, audit, delivery, devices, enrollment, lab_samples, materials, quarantine, serials
-from tests.api.questions import QUESTIONS, needs
-
-MODULES = (activity, audit, delivery, devices, enrollment, lab_samples, materials, quarantine, serials)
+MODULES = (activity, audit, delivery, devices, enrollment, lab_samples, materials, quarantine, reports, serials)
 DEVICE, SHAKE, SERIAL = "/devices/{device}", "/enrollments/{txn}", "/serials/{serial}"
 SAME = {
     "GET /activity": "GET /activity",
