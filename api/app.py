@@ -20,6 +20,7 @@ from api.edge.packing import PackedPages
 from api.edge.shortcuts import Fixed
 from api.edge.turns import watched
 from api.http import answers, description, errors
+from api.http.bodies import MOST_BYTES as MOST_FORM_BYTES
 from api.live.activity import ActivityFeed
 from api.live.alarms import AlarmFeed
 from api.live.hub import Feed, FeedListener
@@ -46,6 +47,7 @@ from api.routes import (
     commands,
     computed,
     deviations,
+    device_cards,
     device_status,
     devices,
     enrollments,
@@ -64,9 +66,13 @@ from api.routes import (
     quarantine,
     reports,
     retention,
+    run_comparison,
     runs,
     sample_imports,
+    sample_telemetry,
+    search,
     serials,
+    shift_log,
     status,
     summary,
     telemetry,
@@ -95,12 +101,13 @@ ROUTES = (
         annotations,
         events,
         quarantine,
+        run_comparison,
         runs,
     ),
     *(enrollments, serials, lifecycle, commands, audit, jobs, exports, imports, reports),
-    *(lab_samples, sample_imports, materials),
+    *(lab_samples, sample_imports, sample_telemetry, materials),
     *(accounts, organizations, installation, retention),
-    *(deviations,),
+    *(deviations, search, shift_log, device_cards),
     *(live_data, device_status, activity, summary, alerts),
     *(alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
@@ -166,7 +173,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         "/app/{organization}/enrollment/serials/import": MOST_FORM_BYTES,
         f"{PREFIX}/imports": settings.api_import_bytes,
         f"{PREFIX}/deviation-attachments": MOST_ATTACHED_BYTES,
-        "/app/{organization}/deviation-attachments": MOST_ATTACHED_BYTES + MOST_BYTES,
+        "/app/{organization}/deviation-attachments": MOST_ATTACHED_BYTES + MOST_FORM_BYTES,
     }
     app.add_middleware(PackedPages)
     app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies, answer=page_errors.answer)

@@ -158,6 +158,7 @@ QUARANTINE_DEVICE_BYTES = OptionalGauge("biogate_quarantine_largest_device_bytes
 QUARANTINE_LIMIT = Gauge("biogate_quarantine_limit_bytes", "BIOGATE_QUARANTINE_TOTAL_BYTES")
 QUARANTINE_DEVICE_LIMIT = Gauge("biogate_quarantine_device_limit_bytes", "BIOGATE_QUARANTINE_BYTES")
 ENROLLMENTS_PENDING = OptionalGauge("biogate_enrollments_pending", "handshakes that wait for an operator")
+CALIBRATIONS_DUE = OptionalGauge("biogate_calibrations_due", "devices with a probe whose calibration is due")
 DEVICES = OptionalGauge("biogate_devices", "active devices, by their last status", ["presence"])
 RETENTION_HOLDS = OptionalGauge("biogate_retention_holds", "holds in force: data of their time are not dropped")
 BACKUP_TAKEN = OptionalGauge("biogate_backup_timestamp_seconds", "begin of the newest backup; absent without one")

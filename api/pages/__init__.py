@@ -14,16 +14,25 @@ from api.pages import (
     alarms,
     audit,
     delivery,
+    deviation_acts,
+    deviations,
+    device_cards,
     devices,
     enrollment,
     entrance,
+    lab_samples,
+    materials,
     me,
     organization,
     plant,
     quarantine,
     reports,
+    run_comparison,
+    runs,
+    search,
     serials,
     shell,
+    shift_log,
     vessel,
     vessel_acts,
     vessel_channels,
@@ -34,6 +43,8 @@ from api.pages.static import PREFIX
 ROUTERS = (
     *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, shell.router),
     *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
+    *(lab_samples.router, materials.router),
+    *(runs.router, run_comparison.router),
     *(delivery.router, quarantine.router, devices.router, enrollment.router, serials.router),
     *(
         activity.router,
@@ -44,6 +55,8 @@ ROUTERS = (
         me.invited_router,
         entrance.router,
     ),
+    *(deviations.router, deviation_acts.router, search.router, shift_log.router, device_cards.router),
+    *(activity.router, audit.router, organization.router, me.router, me.invited_router, entrance.router),
 )
 
 

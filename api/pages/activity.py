@@ -11,9 +11,11 @@ from api.access import guard
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http import cursors
+from api.http.run_times import RunAsked, RunSpanParameters
 from api.pages.listing import PageSpan, address, part
 from api.pages.page import OrganizationPage, PageRouter, is_partial
 from api.queries import activity as queries
+from api.queries import run_times
 from api.queries.activity import WantedActivity
 from api.shapes.activity import HappeningKind
 
@@ -23,6 +25,7 @@ router = PageRouter(allow(Role.VIEWER, Scope.DEVICES_READ))
 class ActivityPageParameters(PageSpan):
     kind: HappeningKind | None = None
     device: str | None = Field(None, max_length=64)
+    run: RunAsked = None
 
 
 @router.get("/activity")
@@ -30,12 +33,14 @@ async def activity(page: OrganizationPage, database: Db, asked: Annotated[Activi
     if asked.kind is not None:
         guard.require(page.member, *queries.NEEDS[asked.kind])
     kinds = queries.permitted(page.member)
-    wanted = WantedActivity({asked.kind} if asked.kind else kinds, asked.device, asked.span())
+    given = RunSpanParameters.model_validate({"run": asked.run, **asked.said()})
+    question = await run_times.placed(database, given, asked.device)
+    wanted = WantedActivity({asked.kind} if asked.kind else kinds, question.devices, question.span)
     found = await part(
         page.request,
         asked.cursor,
         {"time": cursors.instant, "id": str},
-        (asked.to, ""),
+        (question.span.end, ""),
         lambda before, limit: queries.page(database, wanted, before, limit),
     )
     values: dict[str, Any] = {"happened": [queries.item(row) for row in found.rows], "following": found.following}

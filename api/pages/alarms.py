@@ -20,7 +20,7 @@ from api.pages import alarm_words as words
 from api.pages.filters import Filters, query
 from api.pages.page import OrganizationPage, PageRouter, form, is_partial
 from api.problems import BadParameter, Conflict
-from api.queries import alarm_acts, devices, plant
+from api.queries import alarm_acts, deviations, devices, plant
 from api.queries import alarms as queries
 from api.queries.alarm_acts import Asker
 from api.queries.alarms import Urgent
@@ -188,4 +188,6 @@ async def alarm(page: OrganizationPage, database: Db, device: DeviceName, rule: 
     found = await queries.one(database, device, rule)
     template = "partials/alarm.html" if is_partial(page.request) else "pages/alarm.html"
     definition = msgspec.json.decode(found.definition)
-    return page.show(template, here="alarms", tab="alarms", alarm=found, definition=definition, words=words)
+    linked = await deviations.of_alarm(database, device, rule) if page.may("viewer", "devices:read") else []
+    values: dict[str, Any] = {"alarm": found, "definition": definition, "words": words, "linked_deviations": linked}
+    return page.show(template, here="alarms", tab="alarms", **values)

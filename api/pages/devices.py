@@ -17,7 +17,18 @@ from api.http.bodies import Order
 from api.http.parameters import DeviceName
 from api.pages.listing import PageParameters, address, part
 from api.pages.page import OrganizationPage, Page, PageRouter, Version, form, is_partial
-from api.queries import activity, commands, delivery, device_status, lifecycle, plant, quarantine, status
+from api.queries import (
+    activity,
+    commands,
+    delivery,
+    deviations,
+    device_cards,
+    device_status,
+    lifecycle,
+    plant,
+    quarantine,
+    status,
+)
 from api.queries import devices as queries
 from api.queries.activity import WantedActivity
 from api.shapes.devices import DeviceChange, DeviceParameters, DeviceState, Location, Tag, Title
@@ -114,10 +125,12 @@ async def _about(page: Page, database: Database, device: str) -> dict[str, Any]:
     if page.may("viewer", "commands:read"):
         rows = await commands.page(database, number, None, (times.LAST, commands.LAST_ID), FEW)
         commanded = [commands.item(row) for row in rows]
-    wanted = WantedActivity({"presence"}, device, activity.EVER)
+    wanted = WantedActivity({"presence"}, [device], activity.EVER)
     rejected = QuarantineParameters(device=device)
     return {
         "doing": await status.status(database, device),
+        "linked_deviations": await deviations.of_device(database, device),
+        "card": await device_cards.card(database, device),
         "history": [activity.item(row) for row in await activity.page(database, wanted, (times.LAST, ""), FEW)],
         "logins": logins,
         "commands": commanded,

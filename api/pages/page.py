@@ -75,6 +75,7 @@ def environment() -> Environment:
         "parsed": _parsed,
         "state": words.state,
         "decoded": msgspec.json.decode,
+        "text": lambda document: bytes(document).decode(),
         "segment": lambda text: quote(text, safe=""),
         "json": lambda value: msgspec.json.encode(value).decode(),
     }
@@ -166,6 +167,11 @@ def parsed(content: bytes, kind: type[Form], **lists: str) -> Form:
             given.setdefault(name, []).extend(part.strip() for part in value.split(lists[name]) if part.strip())
         else:
             given[name] = _typed(value, known.get(name))
+    return validated(given, kind)
+
+
+def validated(given: Mapping[str, Any], kind: type[Form]) -> Form:
+    """Return fields as `kind`. Raises BadParameter."""
     try:
         return kind.model_validate(given)
     except ValidationError as error:

@@ -14,7 +14,7 @@ from api.http import cursors
 from api.pages import payload
 from api.pages.listing import PageSpan, part
 from api.pages.page import OrganizationPage, PageRouter, form
-from api.queries import jobs
+from api.queries import deviations, jobs
 from api.queries import quarantine as queries
 from api.shapes.jobs import JobParameters
 from api.shapes.quarantine import QuarantineOrder, QuarantineParameters, QuarantineState
@@ -85,6 +85,7 @@ async def one(page: OrganizationPage, database: Db, number: Annotated[int, Path(
     content = None if found.payload is None else base64.b64decode(found.payload)
     values: dict[str, Any] = {
         "one": found,
+        "linked_deviations": await deviations.linked(database, "quarantine", str(number)),
         "text": None if content is None else payload.text(content),
         "hexadecimal": None if content is None else payload.hexadecimal(content),
         "shown": payload.SHOWN,

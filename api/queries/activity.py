@@ -26,6 +26,9 @@ NEEDS: dict[HappeningKind, tuple[Role, Scope]] = {
     "annotation": (Role.VIEWER, Scope.DEVICES_READ),
     "enrollment": (Role.OPERATOR, Scope.ENROLLMENT_READ),
     "log-in": (Role.OPERATOR, Scope.AUDIT_READ),
+    "deviation": (Role.VIEWER, Scope.DEVICES_READ),
+    "shift": (Role.VIEWER, Scope.DEVICES_READ),
+    "calibration": (Role.VIEWER, Scope.DEVICES_READ),
 }
 """Who may read of which kind: as for the list that has it."""
 EVER = Span(times.FIRST, times.LAST)
@@ -33,10 +36,10 @@ EVER = Span(times.FIRST, times.LAST)
 
 @dataclass(frozen=True, slots=True)
 class WantedActivity:
-    """What is asked for: of these kinds, of one device or all, in a span."""
+    """What is asked for: of these kinds, of some devices or all, in a span."""
 
     kinds: Collection[HappeningKind]
-    device: str | None
+    devices: Sequence[str] | None
     span: Span
 
 
@@ -57,7 +60,7 @@ def permitted(member: Principal) -> frozenset[HappeningKind]:
 
 async def page(database: Database, wanted: WantedActivity, before: Sequence[Any], limit: int) -> list[asyncpg.Record]:
     """Return what happened, after the key `before` (time, id), newest first."""
-    arguments = (sorted(wanted.kinds), wanted.device, wanted.span.begin, wanted.span.end, *before, limit)
+    arguments = (sorted(wanted.kinds), wanted.devices, wanted.span.begin, wanted.span.end, *before, limit)
     return await database.fetch_planned(SQL["page"], *arguments)
 
 

@@ -14,7 +14,7 @@ from api.http import cursors
 from api.http.answers import Table
 from api.http.description import raw
 from api.problems import NotFound
-from api.queries import load
+from api.queries import load, run_times
 from api.shapes.alarm_acts import AlarmFilter
 from api.shapes.alarms import (
     AlarmAnswer,
@@ -94,7 +94,8 @@ def absent(device: str, rule: str) -> NotFound:
 
 async def history(database: Database, asked: HistoryParameters, before: int, limit: int) -> list[asyncpg.Record]:
     """Return the newest transitions whose number is less than `before`, newest first."""
-    span, filters = asked.span(), (asked.device, asked.rule, asked.priority or None, asked.cause or None)
+    question = await run_times.placed(database, asked, asked.device)
+    span, filters = question.span, (question.devices, asked.rule, asked.priority or None, asked.cause or None)
     return await database.fetch_planned(SQL["history"], span.begin, span.end, before, *filters, limit)
 
 

@@ -68,13 +68,13 @@ select * from alarms where device = $1 and rule = $2;
 select * from alarm_transitions where rule_id = $1 and device_id = $2 order by n desc limit $3;
 
 -- name: history
--- Transitions recorded from $1 to $2, before number $3; null is any: of the device $4, of the rule $5, priority among $6,
+-- Transitions recorded from $1 to $2, before number $3; null is any: of the devices $4, of the rule $5, priority among $6,
 -- cause among $7. At most $8, newest first.
 select *
   from alarm_transitions
  where recorded_at >= $1 and recorded_at < $2
    and transition_id < $3
-   and ($4::text is null or device = $4)
+   and ($4::text[] is null or device = any ($4))
    and ($5::text is null or rule = $5)
    and ($6::text[] is null or priority = any ($6))
    and ($7::text[] is null or cause = any ($7))

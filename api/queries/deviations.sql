@@ -27,7 +27,9 @@ select v.*, h.ended_at as hold_ended_at,
 
 -- name: links
 -- Of the deviation $1, with what each leads to.
-select l.link_id, l.type, l.kind, l.reference, t.words, l.device, t.at, l.who, l.why, l.linked_at
+select l.link_id, l.type, l.kind, l.reference, t.words, l.device, t.at, l.who, l.why, l.linked_at,
+       case when l.kind = 'alarm' then (select a.rule from alarm_transitions a
+                                         where a.transition_id = l.reference::bigint) end as rule
   from deviation_links l left join lateral deviation_target(l.kind, l.reference) t on true
  where l.deviation_id = $1 and l.withdrawn_at is null
  order by l.link_id;

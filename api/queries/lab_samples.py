@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
 
 from api.database import Connection, Database
 from api.problems import BadParameter, Conflict, NotFound, PreconditionFailed
 from api.queries import load
+from api.queries.run_times import PlacedQuestion
 from api.shapes.lab_samples import (
     MOST_ANALYTES,
     Analyte,
@@ -25,9 +26,12 @@ from api.shapes.lab_samples import (
     SampleParameters,
 )
 from schema import times, units
+from schema.times import Span
 
 SQL = load("lab_samples")
 LAST_ID = 2**63 - 1
+Asked = TypeVar("Asked", bound=SampleParameters)
+SAID = ("value", "reading", "unit", "method")
 INSTANTS = ("measured_at", "approved_at")
 
 
@@ -46,11 +50,19 @@ class Version(NamedTuple):
     why: str
 
 
-async def page(database: Database, asked: SampleParameters, before: Sequence[Any], limit: int) -> list[asyncpg.Record]:
+async def page(
+    database: Database, question: PlacedQuestion[Asked], before: Sequence[Any], limit: int
+) -> list[asyncpg.Record]:
     """Return the newest versions of samples after the key `before` (taken_at, lab_sample_id), last first."""
-    span = asked.span()
-    filters = asked.device, span.begin, span.end, asked.analyte, asked.status, asked.withdrawn
+    asked, span = question.asked, question.span
+    filters = question.devices, span.begin, span.end, asked.analyte, asked.status, asked.withdrawn
     return await database.fetch_planned(SQL["page"], *filters, *before, limit)
+
+
+async def of_device(database: Database, device: str, span: Span, limit: int) -> list[LabSample]:
+    """Return the samples of a device that were taken in a time, the last first."""
+    filters = [device], span.begin, span.end, None, None, False, span.end, LAST_ID
+    return [item(row) for row in await database.fetch_planned(SQL["page"], *filters, limit)]
 
 
 async def one(database: Database, sample: str) -> LabSample:
@@ -149,6 +161,9 @@ def changed(was: LabSample, given: SampleChange, who: str, source: RecordSource 
     act: SampleAct = (
         "measure" if is_first and given.analytes and not (other or given.without or given.device) else "correct"
     )
+    said = other.items() <= {name: getattr(was, name) for name in other}.items()
+    if said and list(rows.values()) == [_row(one) for one in was.analytes] and given.device in {None, was.device}:
+        raise BadParameter("body", "says nothing else than what is stored")
     version = _following(was, act, other, list(rows.values()), (who, given.why))
     return version._replace(device=given.device or was.device, source=source)
 
@@ -172,7 +187,8 @@ def measured(given: NewAnalyte, who: str) -> dict[str, Any]:
 
 
 def _completed(new: NewAnalyte, was: Analyte | None, who: str) -> dict[str, Any]:
-    """Return an analyte of a change: unit and method that are not given stay; so does the value."""
+    """Return an analyte of a change: unit and method that are not given stay; so does the value.
+    What says the same as before stays as it is, with its approval."""
     if was is None:
         return measured(new, who)
     row = measured(new, who)
@@ -181,7 +197,9 @@ def _completed(new: NewAnalyte, was: Analyte | None, who: str) -> dict[str, Any]
     if "value" not in new.model_fields_set:
         row |= {name: getattr(was, name) for name in ("value", "reading", "measured_at", "measured_by")}
         row["status"] = "taken" if was.status == "taken" else "measured"
-    return row
+    before = _row(was)
+    is_same = new.measured_at is None and all(row[name] == before[name] for name in SAID)
+    return before if is_same else row
 
 
 def _row(one: Analyte) -> dict[str, Any]:

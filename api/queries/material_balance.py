@@ -15,6 +15,7 @@ from api.database import Database
 from api.problems import BadParameter
 from api.queries import devices, selection, telemetry_at
 from api.queries.materials import SQL
+from api.queries.run_times import PlacedQuestion
 from api.queries.telemetry_at import AtWish
 from api.shapes.materials import (
     BalanceParameters,
@@ -36,10 +37,11 @@ TOTAL, SCALE = "_total", "_weight"
 FEED = "feed_"
 
 
-async def sums(database: Database, asked: SumParameters) -> list[MaterialSum]:
+async def sums(database: Database, question: PlacedQuestion[SumParameters]) -> list[MaterialSum]:
     """Return what was recorded of each material of each device, of records that begin in the time."""
-    span = asked.span()
-    return summed(await database.fetch_planned(SQL["sums"], asked.device, span.begin, span.end), asked.density)
+    span = question.span
+    rows = await database.fetch_planned(SQL["sums"], question.devices, span.begin, span.end)
+    return summed(rows, question.asked.density)
 
 
 def summed(rows: Iterable[Mapping[str, Any]], density: float) -> list[MaterialSum]:
@@ -65,9 +67,10 @@ def kilograms(quantity: float, unit: str | None, density: float) -> float | None
     return units.conversion(unit, "L").one(quantity) * density
 
 
-async def balance(database: Database, device: str, asked: BalanceParameters) -> MaterialBalance:
+async def balance(database: Database, device: str, question: PlacedQuestion[BalanceParameters]) -> MaterialBalance:
     """Return what went in and out of a device in a time, and what its weight and its feeds say of it. Raises NotFound,
     BadParameter for a channel of the weight that it does not have."""
+    asked, span = question.asked, question.span
     known = {channel.name: channel.unit for channel in (await devices.device(database, device)).channels}
     if asked.weight is not None and asked.weight not in known:
         raise BadParameter("weight", f"{device} has never sent a channel {asked.weight}")
@@ -75,9 +78,8 @@ async def balance(database: Database, device: str, asked: BalanceParameters) -> 
     counted = [name for name in known if name.endswith(TOTAL) and kilograms(1, known[name], 1) is not None]
     scales = [name.removesuffix(TOTAL) + SCALE for name in counted]
     wanted = [name for name in dict.fromkeys([weight, *counted, *scales]) if name is not None and name in known]
-    span = Span(asked.from_, asked.to)
     changes = await _changes(database, device, wanted, (span, asked.density))
-    rows = await database.fetch_planned(SQL["sums"], device, span.begin, span.end)
+    rows = await database.fetch_planned(SQL["sums"], [device], span.begin, span.end)
     found = summed(rows, asked.density)
     return balanced(device, asked, found, changes, weight=weight, going_on=sum(row["going_on"] for row in rows))
 
@@ -117,8 +119,8 @@ def balanced(
     notes.append("gas in and out, and evaporation, are not recorded")
     return MaterialBalance(
         device=device,
-        from_=times.text(asked.from_),
-        to=times.text(asked.to),
+        from_=times.text(asked.span().begin),
+        to=times.text(asked.span().end),
         density=asked.density,
         went_in=went_in,
         went_out=went_out,

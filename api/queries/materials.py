@@ -12,6 +12,7 @@ import asyncpg
 from api.database import Database
 from api.problems import BadParameter, Conflict, NotFound, PreconditionFailed
 from api.queries import load
+from api.queries.run_times import PlacedQuestion
 from api.shapes.lab_samples import RecordSource
 from api.shapes.materials import (
     Material,
@@ -31,11 +32,11 @@ MAY_END = frozenset({"lot", "ends", "note"})
 
 
 async def page(
-    database: Database, asked: MaterialParameters, before: Sequence[Any], limit: int
+    database: Database, question: PlacedQuestion[MaterialParameters], before: Sequence[Any], limit: int
 ) -> list[asyncpg.Record]:
     """Return the newest versions of records after the key `before` (begins, number), those begun last first."""
-    span = asked.span()
-    filters = asked.device, span.begin, span.end, asked.kind or None, asked.withdrawn
+    asked, span = question.asked, question.span
+    filters = question.devices, span.begin, span.end, asked.kind or None, asked.withdrawn
     return await database.fetch_planned(SQL["page"], *filters, *before, limit)
 
 
@@ -64,8 +65,10 @@ async def change(database: Database, number: int, given: MaterialChange, who: st
     missing = next((name for name, value in new.items() if value is None and name not in MAY_END), None)
     if missing is not None:
         raise BadParameter(missing, "cannot be taken away: say what it is")
-    key = given.device or was.device, number, was.version, "correct"
-    return await _put(database, key, _said(was) | new, was.source, (who, given.why))  # type: ignore[arg-type]
+    device, said = given.device or was.device, _document(_said(was) | new)
+    if device == was.device and said == _said(was):
+        raise BadParameter("body", "says nothing else than what is stored")
+    return await _put(database, (device, number, was.version, "correct"), said, was.source, (who, given.why))
 
 
 async def withdraw(database: Database, number: int, who: str, why: str) -> Material:
@@ -83,7 +86,7 @@ async def _put(
     by: tuple[str, str],
 ) -> Material:
     """Store the version after that of `key`: device, number, version before, act."""
-    document = {name: times.text(it) if isinstance(it, datetime) else it for name, it in said.items()}
+    document = _document(said)
     if document.get("ends") is not None and document["ends"] < document["begins"]:
         raise BadParameter("ends", "must not be before `begins`")
     async with database.change() as connection:
@@ -98,6 +101,10 @@ async def _expected(database: Database, number: int, version: int | None) -> Mat
     if was.withdrawn:
         raise Conflict(f"material {number} was withdrawn")
     return was
+
+
+def _document(said: dict[str, Any]) -> dict[str, Any]:
+    return {name: times.text(it) if isinstance(it, datetime) else it for name, it in said.items()}
 
 
 def _said(was: Material) -> dict[str, Any]:

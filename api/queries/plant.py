@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from api.database import Database
-from api.queries import device_status, devices, latest, load
+from api.queries import device_cards, device_status, devices, latest, load
 from api.queries.devices import DeviceChannels
 from api.queries.latest import WantedLatest
 from api.shapes.device_status import LivePresence
@@ -68,10 +68,14 @@ class Vessel:
     tags: list[str]
     phase: str | None
     phase_since: datetime | None
+    run: str | None
+    run_begins: datetime | None
     presence: LivePresence
     readings: list[Reading]
     alarms: list[StandingAlarm]
     """Those that are not normal, the most urgent first."""
+    calibrations: int
+    """How many of its probes have to be calibrated."""
 
     @property
     def blind(self) -> int:
@@ -114,17 +118,24 @@ async def vessels(database: Database, wanted: WantedVessels) -> list[Vessel]:
     names = [row["name"] for row in rows]
     if not names:
         return []
-    presence, known, newest, standing = await asyncio.gather(
+    presence, known, newest, standing, due = await asyncio.gather(
         device_status.presence(database, names),
         devices.many(database, names),
         latest.of_devices(database, [(row["device_id"], row["name"]) for row in rows], WANTED),
         alarms(database),
+        device_cards.due(database),
     )
     by_name = {one.device: one for one in presence}
     channels = {one.name: one for one in known}
     values = {one.device: {value.channel: value for value in one.values} for one in newest}
     found = [
-        _vessel(row, by_name[row["name"]], channels.get(row["name"]), values[row["name"]], standing)
+        _vessel(
+            row,
+            by_name[row["name"]],
+            channels.get(row["name"]),
+            values[row["name"]],
+            (standing.get(row["name"], []), due.get(row["name"], 0)),
+        )
         for row in rows
         if row["name"] in by_name
     ]
@@ -150,12 +161,15 @@ def _vessel(
     presence: LivePresence,
     channels: DeviceChannels | None,
     values: Mapping[str, Latest],
-    standing: Mapping[str, list[StandingAlarm]],
+    standing: tuple[list[StandingAlarm], int],
 ) -> Vessel:
     terms = {one.name: one.terms for one in channels.channels} if channels else {}
-    facts: dict[str, Any] = {name: row[name] for name in ("title", "location", "tags", "phase", "phase_since")}
+    facts: dict[str, Any] = {
+        name: row[name] for name in ("title", "location", "tags", "phase", "phase_since", "run", "run_begins")
+    }
     shown = [_reading(name, terms, values) for name in _main(terms)]
-    return Vessel(row["name"], presence=presence, readings=shown, alarms=standing.get(row["name"], []), **facts)
+    found, calibrations = standing
+    return Vessel(row["name"], presence=presence, readings=shown, alarms=found, calibrations=calibrations, **facts)
 
 
 def _main(terms: Mapping[str, ChannelTerms]) -> list[str]:

@@ -160,10 +160,10 @@ def _hours(begins: datetime | None, ends: datetime | None) -> float | None:
     return None if begins is None else round(((ends or now()) - begins) / HOUR, 4)
 
 
-async def of_devices(database: Database, devices: Sequence[str], at: datetime | None = None) -> dict[str, Any]:
-    """Return the run that each device is in at that time, or now, by the name of the device."""
-    rows = await database.fetch(SQL["of_devices"], list(devices), at or now())
-    return {row["device"]: row for row in rows}
+async def of_device(database: Database, device: str) -> StoredRun | None:
+    """Return the run that a device is in now."""
+    rows = await database.fetch(SQL["of_devices"], [device], now())
+    return await stored(database, rows[0]["run"]) if rows else None
 
 
 # -- changes

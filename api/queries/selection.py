@@ -13,8 +13,9 @@ from fnmatch import filter as fitting
 
 from api.database import Database
 from api.http.parameters import listed, nearest, recent
+from api.http.run_times import instant
 from api.problems import BadParameter, NotFound, TooMuch
-from api.queries import devices, load
+from api.queries import devices, load, run_times
 from api.queries.computed import WithComputed, with_computed
 from api.queries.devices import Channel, DeviceChannels
 from api.queries.shown_units import ShownUnits
@@ -56,6 +57,7 @@ async def resolve(database: Database, asked: SelectionParameters, time: Span | N
     TooMuch for more than MOST_DEVICES devices. A channel whose unit changed in that time, or in `time` if that is
     given, is converted to its newest unit, or is several channels.
     """
+    asked, _ = await run_times.placed_selection(database, asked)
     devices_asked, warnings = await _devices(database, asked)
     found = await devices.many(database, devices_asked)
     names = listed(asked.channel, asked.channels)
@@ -86,8 +88,8 @@ async def resolve(database: Database, asked: SelectionParameters, time: Span | N
 
 def asked_time(asked: SelectionParameters) -> Span:
     """Return the time asked for, anywhere in which a phase may lie. Raises BadParameter."""
-    begin = times.FIRST if asked.from_ is None and asked.phase is not None else asked.from_
-    return recent(begin, asked.to, USUAL_TIME)
+    begin = times.FIRST if asked.from_ is None and asked.phase is not None else instant("from", asked.from_)
+    return recent(begin, instant("to", asked.to), USUAL_TIME)
 
 
 async def silence(database: Database, selected: Selected) -> list[str]:
@@ -106,7 +108,7 @@ async def _devices(database: Database, asked: SelectionParameters) -> tuple[list
     """Return the names of the devices, and a warning for each that was named and does not fit."""
     given = listed([], asked.device)
     if not (given or asked.tag or asked.location):
-        raise BadParameter("device", "name devices, or give tag or location; device=* means every device")
+        raise BadParameter("device", "name devices, or give tag, location or run; device=* means every device")
     plain, patterns = [name for name in given if not is_pattern(name)], [name for name in given if is_pattern(name)]
     arguments = (plain, [expression(pattern) for pattern in patterns]) if given else (None, None)
     rows = await database.fetch_planned(SQL["devices"], *arguments, asked.tag or None, asked.location, MOST_DEVICES + 1)

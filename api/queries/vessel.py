@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from api.database import Database
-from api.queries import device_status, devices, latest, load
+from api.queries import device_status, devices, latest, load, runs
 from api.queries.devices import Channel, DeviceChannels
 from api.queries.latest import WantedLatest
 from api.queries.plant import MAIN
+from api.queries.runs import StoredRun
 from api.shapes.device_status import LivePresence
 from api.shapes.devices import DeviceDetail
 from api.shapes.latest import Latest
@@ -71,6 +72,8 @@ class OneVessel:
     phases: list[PhaseBegin]
     """Those in a row, oldest first, each once."""
     rules: list[ChannelRule]
+    run: StoredRun | None
+    """The run that it is in."""
 
     @property
     def number(self) -> int:
@@ -86,20 +89,22 @@ class OneVessel:
 
     @property
     def inoculated(self) -> datetime | None:
-        return inoculated(self.phases)
+        """Since when hours count: the start of its run, or without one what its phases tell."""
+        return inoculated(self.phases) if self.run is None else self.run.begins
 
 
 async def vessel(database: Database, name: str) -> OneVessel:
     """Return a vessel. Raises NotFound."""
     channels = await devices.device(database, name)
-    detail, [presence], phases, rules = await asyncio.gather(
+    detail, [presence], phases, rules, run = await asyncio.gather(
         devices.detail(database, name),
         device_status.presence(database, [name]),
         database.fetch(SQL["phases"], channels.device_id, MOST_PHASES),
         database.fetch(SQL["rules"], channels.device_id),
+        runs.of_device(database, name),
     )
     begins = _in_a_row(PhaseBegin(**row) for row in reversed(phases))
-    return OneVessel(detail, presence, channels, begins, [ChannelRule(**row) for row in rules])
+    return OneVessel(detail, presence, channels, begins, [ChannelRule(**row) for row in rules], run)
 
 
 async def readings(database: Database, channels: DeviceChannels) -> list[VesselReading]:

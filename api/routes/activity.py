@@ -14,11 +14,13 @@ from api.access.guard import Db, allow, allow_socket
 from api.access.roles import Principal, Role, Scope
 from api.http import cursors, description
 from api.http.answers import Table
-from api.http.parameters import FeedParameters, ListParameters, SpanParameters
+from api.http.parameters import FeedParameters, ListParameters
+from api.http.run_times import RunSpanParameters
 from api.live import serving
 from api.live.activity import ActivityFeed, ActivityMember, ActivityWishes
 from api.live.serving import MEDIA_TYPE, EventStream
 from api.queries import activity as queries
+from api.queries import run_times
 from api.queries.activity import WantedActivity
 from api.routes import PREFIX, Router
 from api.services import App
@@ -38,7 +40,7 @@ ACTIVITY = Table(
 )
 
 
-class ActivityParameters(SpanParameters, ListParameters):
+class ActivityParameters(RunSpanParameters, ListParameters):
     kind: list[HappeningKind] = KIND
     device: str | None = Field(None, max_length=64, description="only of this device")
 
@@ -63,12 +65,14 @@ def _kinds(member: Principal, asked: Sequence[HappeningKind]) -> frozenset[Happe
 async def page(
     request: Request, database: Db, member: guard.Member, asked: Annotated[ActivityParameters, Query()]
 ) -> Response:
-    wanted = WantedActivity(_kinds(member, asked.kind), asked.device, asked.span())
+    kinds = _kinds(member, asked.kind)
+    question = await run_times.placed(database, asked, asked.device)
+    wanted = WantedActivity(kinds, question.devices, question.span)
 
     async def rows(before: list[Any], limit: int) -> Sequence[Any]:
         return await queries.page(database, wanted, before, limit)
 
-    return await ACTIVITY.page(request, asked, rows, first=(asked.to, ""))
+    return await ACTIVITY.page(request, asked, rows, first=(question.span.end, ""))
 
 
 @router.websocket("/ws/activity")
@@ -76,6 +80,7 @@ async def page(
 async def socket(
     websocket: WebSocket, app: App, listener: Listener, asked: Annotated[LiveActivityParameters, Query()]
 ) -> None:
+    asked = await run_times.placed_feed(app.server, listener, asked)
     member = ActivityMember(ActivityWishes(_kinds(listener, asked.kind), asked.devices()))
     admission = app.hub.member(ActivityFeed, listener, member)
     await serving.socket(app.hub, websocket, listener, admission)
@@ -95,6 +100,7 @@ async def socket(
 async def stream(
     request: Request, app: App, listener: guard.Member, asked: Annotated[LiveActivityParameters, Query()]
 ) -> StreamingResponse:
+    asked = await run_times.placed_feed(app.server, listener, asked)
     member = ActivityMember(ActivityWishes(_kinds(listener, asked.kind), asked.devices()))
     admission = app.hub.member(ActivityFeed, listener, member)
     return EventStream(app.hub, request, listener, admission)

@@ -13,9 +13,10 @@ from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import described, order
-from api.http.parameters import DeviceName, Instant, ListParameters, ReasonParameter, SpanParameters
+from api.http.parameters import DeviceName, ListParameters, ReasonParameter
+from api.http.run_times import Moment, RunSpanParameters
 from api.queries import annotations as queries
-from api.queries import devices
+from api.queries import devices, run_times
 from api.routes import Router
 from api.shapes import annotations as shapes
 from api.shapes.annotations import NewAnnotation
@@ -35,11 +36,11 @@ ANNOTATIONS = Table(
 Number = Annotated[int, Path(ge=1, le=queries.LAST_ID, description="`id` in the list", examples=[12])]
 
 
-class AnnotationParameters(SpanParameters, ListParameters):
-    from_: Instant = Field(
+class AnnotationParameters(RunSpanParameters, ListParameters):
+    from_: Moment = Field(
         times.FIRST, alias="from", description="those that end then or later; without it from the beginning"
     )
-    to: Instant = Field(times.LAST, description="those that begin before; without it to the newest")
+    to: Moment = Field(times.LAST, description="those that begin before; without it to the newest")
 
 
 @router.table(
@@ -51,11 +52,13 @@ class AnnotationParameters(SpanParameters, ListParameters):
 async def page(
     request: Request, database: Db, device: DeviceName, asked: Annotated[AnnotationParameters, Query()]
 ) -> Response:
-    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
-        number = await devices.device_id(database, device)
-        return await queries.page(database, number, asked.span(), before, limit)
+    number = await devices.device_id(database, device)
+    time = (await run_times.placed(database, asked, device)).span
 
-    return await ANNOTATIONS.page(request, asked, rows, first=(asked.to, queries.LAST_ID))
+    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
+        return await queries.page(database, number, time, before, limit)
+
+    return await ANNOTATIONS.page(request, asked, rows, first=(time.end, queries.LAST_ID))
 
 
 @router.post(

@@ -12,7 +12,7 @@ from api.access.roles import Role, Scope
 from api.http import cursors, description
 from api.http.answers import Table
 from api.http.parameters import DeviceName
-from api.queries import devices
+from api.queries import devices, run_times
 from api.queries import events as queries
 from api.routes import Router
 from api.shapes import events as shapes
@@ -32,8 +32,10 @@ EVENTS = Table(
 async def events(
     request: Request, database: Db, device: DeviceName, asked: Annotated[shapes.EventParameters, Query()]
 ) -> Response:
-    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
-        number = await devices.device_id(database, device)
-        return await queries.events(database, number, asked, before, limit)
+    number = await devices.device_id(database, device)
+    question = await run_times.placed(database, asked, device)
 
-    return await EVENTS.page(request, asked, rows, first=(asked.to, queries.AFTER_ALL_DIGESTS))
+    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
+        return await queries.events(database, number, question.asked, before, limit)
+
+    return await EVENTS.page(request, asked, rows, first=(question.span.end, queries.AFTER_ALL_DIGESTS))

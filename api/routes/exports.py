@@ -30,7 +30,7 @@ from api.http.description import Responses
 from api.http.parameters import DeviceName
 from api.problems import Conflict, NotFound, NotSatisfiable
 from api.queries import exports as queries
-from api.queries import jobs
+from api.queries import jobs, run_times
 from api.queries.selection import USUAL_TIME, Selected, resolve
 from api.routes import PREFIX, Endpoint, Router
 from api.routes.jobs import JobId
@@ -65,17 +65,18 @@ async def export(request: Request, app: App, database: Db, member: Member) -> Re
     asked = await order(request, NewExport)
     await resolve(database, asked.selection())
     _directory(app)
-    made = await jobs.make(database, "export", _at_fixed_times(asked).said(), member.who)
+    made = await jobs.make(database, "export", (await _at_fixed_times(database, asked)).said(), member.who)
     answer = answers.json(made, 202)
     answer.headers["Location"] = f"{PREFIX}/jobs/{made.id}"
     return answer
 
 
-def _at_fixed_times(asked: NewExport) -> NewExport:
+async def _at_fixed_times(database: Database, asked: NewExport) -> NewExport:
     """The same request with the times that it means now, as the worker comes to it later."""
-    end = asked.to or datetime.now(UTC)
-    begin = asked.from_
-    if begin is None and asked.phase is None:
+    placed, _ = await run_times.placed_selection(database, asked.selection())
+    end = placed.to or datetime.now(UTC)
+    begin = placed.from_
+    if begin is None and asked.phase is None and isinstance(end, datetime):
         begin = end - USUAL_TIME
     return asked.model_copy(update={"from_": begin, "to": end})
 

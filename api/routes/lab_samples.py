@@ -14,6 +14,7 @@ from api.http.answers import JsonOnly, Table
 from api.http.bodies import Order, described, order
 from api.http.parameters import NoParameters
 from api.queries import lab_samples as queries
+from api.queries import run_times
 from api.routes import Router
 from api.shapes.lab_samples import (
     SAMPLE,
@@ -49,10 +50,12 @@ Sample = Annotated[str, Path(description="name of a sample", examples=["br-1-s7"
     responses=description.DATABASE | SAMPLES.described(SAMPLE),
 )
 async def page(request: Request, database: Db, asked: Annotated[SampleParameters, Query()]) -> Response:
-    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
-        return await queries.page(database, asked, before, limit)
+    question = await run_times.placed(database, asked, asked.device)
 
-    return await SAMPLES.page(request, asked, rows, first=(asked.to, queries.LAST_ID))
+    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
+        return await queries.page(database, question, before, limit)
+
+    return await SAMPLES.page(request, asked, rows, first=(question.span.end, queries.LAST_ID))
 
 
 @router.post(

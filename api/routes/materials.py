@@ -13,7 +13,7 @@ from api.http import answers, cursors, description
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import Order, described, order
 from api.http.parameters import DeviceName, NoParameters
-from api.queries import devices, material_balance
+from api.queries import devices, material_balance, run_times
 from api.queries import materials as queries
 from api.routes import Router
 from api.shapes import materials as shapes
@@ -51,10 +51,12 @@ Number = Annotated[int, Path(ge=1, le=queries.LAST_ID, description="`number` in 
     responses=description.DATABASE | MATERIALS.described(shapes.MATERIAL),
 )
 async def page(request: Request, database: Db, asked: Annotated[MaterialParameters, Query()]) -> Response:
-    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
-        return await queries.page(database, asked, before, limit)
+    question = await run_times.placed(database, asked, asked.device)
 
-    return await MATERIALS.page(request, asked, rows, first=(asked.to, queries.LAST_ID))
+    async def rows(before: list[Any], limit: int) -> Sequence[Any]:
+        return await queries.page(database, question, before, limit)
+
+    return await MATERIALS.page(request, asked, rows, first=(question.span.end, queries.LAST_ID))
 
 
 @router.post(
@@ -127,7 +129,7 @@ async def withdraw(request: Request, database: Db, member: Member, number: Numbe
 async def sums(request: Request, database: Db, asked: Annotated[SumParameters, Query()]) -> Response:
     if asked.device is not None:
         await devices.device_id(database, asked.device)
-    found = await material_balance.sums(database, asked)
+    found = await material_balance.sums(database, await run_times.placed(database, asked, asked.device))
     return SUMS.answer(request, answers.chosen(request, asked.format), found)
 
 
@@ -141,4 +143,6 @@ async def balance(
     request: Request, database: Db, device: DeviceName, asked: Annotated[BalanceParameters, Query()]
 ) -> Response:
     answers.json_only(request, asked.format)
-    return answers.json(await material_balance.balance(database, device, asked))
+    await devices.device_id(database, device)
+    question = await run_times.placed(database, asked, device)
+    return answers.json(await material_balance.balance(database, device, question))

@@ -12,6 +12,7 @@ from api.http import answers, cursors, description, preconditions
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import described, order
 from api.http.preconditions import IfMatch
+from api.http.run_times import RUN_NAME
 from api.queries import runs as queries
 from api.routes import Router
 from api.shapes import runs as shapes
@@ -22,9 +23,7 @@ router = Router("runs")
 
 READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
 WRITE = [allow(Role.OPERATOR, Scope.DEVICES_WRITE)]
-RunName = Annotated[
-    str, Path(description="id of a run", examples=["B-2026-041"], pattern=shapes.RUN_PATTERN, max_length=100)
-]
+RunName = Annotated[str, Path(description="id of a run", examples=["B-2026-041"], pattern=RUN_NAME, max_length=100)]
 
 RUNS = Table(
     name="runs",

@@ -19,7 +19,6 @@ from api.http.parameters import (
     Cursor,
     DeviceName,
     Duration,
-    Instant,
     Parameters,
     Quality,
     UnitsAsked,
@@ -27,8 +26,9 @@ from api.http.parameters import (
     nearest,
     recent,
 )
+from api.http.run_times import Moment, PhaseOfRun, RunAsked, instant
 from api.problems import BadParameter, TooMuch
-from api.queries import devices, selection, telemetry_buckets
+from api.queries import devices, run_times, selection, telemetry_buckets
 from api.queries import telemetry as queries
 from api.queries.deadline import Deadline
 from api.queries.devices import Channel, DeviceChannels
@@ -56,12 +56,14 @@ class TelemetryParameters(Parameters):
         [], description="channel name, as it is (percent-encoded); may be repeated. None: all channels of the device"
     )
     channels: list[str] = Field([], description="channel names with commas between (none with a comma in it)")
-    from_: Instant | None = Field(
+    run: RunAsked = None
+    phase: PhaseOfRun = None
+    from_: Moment | None = Field(
         None,
         alias="from",
-        description="first instant; default one hour before `to`",
+        description="first instant; default one hour before `to`, or the start of `run`",
     )
-    to: Instant | None = Field(None, description="end, not part of the range; default now")
+    to: Moment | None = Field(None, description="end, not part of the range; default now, or the end of `run`")
     bucket: Duration | None = Field(
         None, description="width of the buckets, like 1s, 10s, 1m, 5m, 1h, 1d; counted in UTC. None: raw samples"
     )
@@ -110,7 +112,7 @@ async def samples(
 ) -> Response:
     format_ = answers.chosen(request, asked.format)
     aggregates = _aggregates(asked)
-    start = _start(request, asked)
+    start = await _start(request, database, asked, device)
     found = await devices.device(database, device)
     units = ShownUnits(asked.unit)
     names, span = listed(asked.channel, asked.channels), times.Span(start.begin, start.end)
@@ -159,11 +161,12 @@ def _aggregates(asked: TelemetryParameters) -> list[str]:
     return names or ["avg", "min", "max"]
 
 
-def _start(request: Request, asked: TelemetryParameters) -> Start:
+async def _start(request: Request, database: Database, asked: TelemetryParameters, device: str) -> Start:
     if asked.cursor is not None:
         kinds = (cursors.instant, cursors.instant, cursors.instant, cursors.small, cursors.small)
         return Start(*cursors.decode(request, asked.cursor, *kinds))
-    span = recent(asked.from_, asked.to, timedelta(hours=1))
+    span = await run_times.placed_span(database, asked, device)
+    span = span or recent(instant("from", asked.from_), instant("to", asked.to), timedelta(hours=1))
     return Start(span.begin, span.end, span.begin, 0, None)
 
 

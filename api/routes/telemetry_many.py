@@ -16,7 +16,15 @@ from api.http.bodies import MOST_BYTES, body, described, order
 from api.http.parameters import listed
 from api.problems import BadParameter, TooMuch
 from api.queries import latest as latest_queries
-from api.queries import latest_computed, selection, telemetry_at, telemetry_buckets, telemetry_plot, telemetry_raw
+from api.queries import (
+    latest_computed,
+    run_times,
+    selection,
+    telemetry_at,
+    telemetry_buckets,
+    telemetry_plot,
+    telemetry_raw,
+)
 from api.queries.deadline import Deadline
 from api.queries.selection import Selected
 from api.queries.shown_units import ShownUnits
@@ -88,6 +96,9 @@ class Reading:
         self._deadline = Deadline()
 
     async def answer(self) -> Response:
+        self._asked, self._run = await run_times.placed_selection(self._database, self._asked)
+        if self._asked.hours and (self._run is None or self._format == "csv"):
+            raise BadParameter("hours", "are those of a run, named by `run`, and stand in JSON alone")
         makers = {
             "raw": self._raw,
             "buckets": self._buckets,
@@ -262,7 +273,7 @@ class Reading:
     # -- at, plot, latest
 
     async def _at(self) -> Response:
-        asked, instants = self._asked, self._asked.instants()
+        asked, instants = self._asked, self._asked.instants(self._run)
         time = times.Span(min(instants) - asked.max_age, max(instants) + asked.max_age)
         selected = await selection.resolve(self._database, asked, time)
         table = columns(selected.selections, [None])
@@ -334,6 +345,11 @@ class Reading:
         given = asked.from_ or asked.to or asked.phase
         return [] if found or given else await selection.silence(self._database, selected)
 
+    def _hours(self, rows: Sequence[Sequence[Any]]) -> list[float] | None:
+        if not self._asked.hours or self._run is None:
+            return None
+        return [_hours_since(self._run.begin, row) for row in rows]
+
     def _json(self, selected: Selected, *, warnings: Sequence[str] = (), **given: Any) -> Response:
         asked = self._asked
         ranged = self._mode in shapes.RANGED
@@ -347,6 +363,8 @@ class Reading:
                     DeviceTime(device=one.device.name, from_=times.text(one.begin), to=times.text(one.end))
                     for one in (selected.selections if ranged else ())
                 ],
+                since=None if self._run is None else times.text(self._run.begin),
+                hours=self._hours(given.get("rows", ())),
                 tz=asked.tz.key,
                 quality=asked.quality,
                 bounds=asked.bounds,
@@ -354,6 +372,11 @@ class Reading:
                 **(usual | given),
             )
         )
+
+
+def _hours_since(since: datetime, row: Sequence[Any]) -> float:
+    """Return the time of a row, which is device, time and values, in hours since then."""
+    return round((datetime.fromisoformat(row[1]) - since) / timedelta(hours=1), 6)
 
 
 def _whole_range(selected: Selected) -> tuple[datetime, datetime]:

@@ -7,7 +7,19 @@ from typing import Annotated, Any, Literal
 from api.http.description import Answer, T, about, example
 from api.shapes.alerts import text
 
-HappeningKind = Literal["alarm", "presence", "phase", "event", "command", "annotation", "enrollment", "log-in"]
+HappeningKind = Literal[
+    "alarm",
+    "presence",
+    "phase",
+    "event",
+    "command",
+    "annotation",
+    "enrollment",
+    "log-in",
+    "deviation",
+    "shift",
+    "calibration",
+]
 
 
 class Happening(Answer):
@@ -15,7 +27,8 @@ class Happening(Answer):
         str,
         about(
             "when it was recorded: of an alarm its transition, of presence the receipt of the status, of a command its "
-            "request, of an annotation its making, of an enrollment its last step. Of a phase or event: by the device"
+            "request, of an annotation its making, of an enrollment its last step, of a "
+            "calibration the begin of the day on which it became due. Of a phase or event: by the device"
         ),
     ]
     id: Annotated[str, about("the same for as long as it is the same")]

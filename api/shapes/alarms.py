@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from api.http.description import Answer, about, example
-from api.http.parameters import ListParameters, SpanParameters, StreamParameters
+from api.http.parameters import ListParameters, StreamParameters
+from api.http.run_times import RunSpanParameters
 from api.shapes.alarm_rules import DEFINITION, RuleDefinition
 from api.shapes.devices import MOST_TAGS
 from schema.alarms.machine import AlarmState, Condition
@@ -129,7 +130,7 @@ class SilencedParameters(ListParameters):
     device: str | None = Field(None, max_length=64, description="only of this device")
 
 
-class HistoryParameters(SpanParameters, StreamParameters):
+class HistoryParameters(RunSpanParameters, StreamParameters):
     device: str | None = Field(None, max_length=64, description="only of this device")
     rule: str | None = Field(None, max_length=64, description="only of this rule, also if it was removed")
     priority: list[Priority] = Field([], description="only of these; may be repeated")

@@ -16,11 +16,11 @@ Severity = Literal["minor", "major", "critical"]
 DeviationState = Literal["open", "assessed", "closed"]
 MemberRole = Literal["owner", "assessor", "reviewer", "informed"]
 LinkType = Literal["caused-by", "seen-in", "corrected-by", "relates-to"]
-LinkKind = Literal["device", "span", "hole", "alarm", "command", "quarantine", "note", "deviation"]
+LinkKind = Literal["device", "span", "hole", "alarm", "command", "quarantine", "note", "run", "deviation"]
 REFERENCES = (
     "the thing: `br-1` (device), `br-1/FROM/TO` (span, instants in UTC), `br-1/BOOT/FIRST/LAST` (hole), the number of "
-    "a transition (alarm), of a message (quarantine) or of an annotation (note), the id of a command, the number of a "
-    "deviation"
+    "a transition (alarm), of a message (quarantine) or of an annotation (note), the id of a command, the name "
+    "of a run, the number of a deviation"
 )
 MOST_MEMBERS = 32
 MOST_ATTACHED_BYTES = 8 * 2**20
@@ -75,6 +75,7 @@ class DeviationLinkAnswer(Answer):
     words: Annotated[str | None, about("what it leads to; null: you may not read that, or it is not there any more")]
     device: str | None
     at: Annotated[str | None, about("when that was")]
+    rule: Annotated[str | None, about("of an alarm")]
     who: str
     why: str
     linked_at: str
@@ -123,7 +124,7 @@ LINK = example(
     DeviationLinkAnswer,
     """{"id": 3, "type": "seen-in", "kind": "alarm", "reference": "4711",
  "words": "Temperature high: unacknowledged, br-1", "device": "br-1",
- "at": "2026-11-20T07:44:59.600000Z", "who": "eva@example.com", "why": "it was found by this alarm",
+ "at": "2026-11-20T07:44:59.600000Z", "rule": "temperature-high", "who": "eva@example.com", "why": "found by it",
  "linked_at": "2026-11-20T07:45:00.000000Z"}""",
 )
 ATTACHMENT = example(

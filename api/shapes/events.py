@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from api.http.description import Answer, T, about
-from api.http.parameters import ListParameters, SpanParameters
+from api.http.parameters import ListParameters
+from api.http.run_times import RunSpanParameters
 
 
 class EventAnswer(Answer):
@@ -19,7 +20,7 @@ class EventAnswer(Answer):
     received_at: str
 
 
-class EventParameters(SpanParameters, ListParameters):
+class EventParameters(RunSpanParameters, ListParameters):
     type: str | None = Field(None, min_length=1, max_length=64, description="only events of this type, like phase")
 
 

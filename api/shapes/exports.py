@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field, model_validator
 
 from api.http.bodies import body_config
 from api.http.description import Answer, about, example
-from api.http.parameters import ByAddress, Duration, Instant, Quality, StrictParameters, UnitsAsked
+from api.http.parameters import ByAddress, Duration, Quality, StrictParameters, UnitsAsked
+from api.http.run_times import Moment, PhaseOfRun, RunAsked, moment_text
 from api.shapes.devices import MOST_TAGS
 from api.shapes.selection import PHASE_EXAMPLES, Name, SelectionParameters
 
@@ -34,14 +35,18 @@ class NewExport(BaseModel):
     tag: list[str] = Field([], max_length=MOST_TAGS, description="only devices with all of these tags")
     location: str | None = Field(None, max_length=200, description="only devices whose location begins with this text")
     channel: list[Name] = Field([], max_length=1000, description="channel names or patterns. None: all channels")
-    from_: Instant | None = Field(
-        None, alias="from", description="first instant; default one hour before `to`, or the begin of `phase`"
+    run: RunAsked = None
+    from_: Moment | None = Field(
+        None, alias="from", description="first instant; default one hour before `to`, or the begin of `phase` or `run`"
     )
-    to: Instant | None = Field(None, description="end, not part of the range; default now, or the end of `phase`")
+    to: Moment | None = Field(
+        None, description="end, not part of the range; default now, or the end of `phase` or `run`"
+    )
     phase: str | None = Field(
         None,
         max_length=200,
-        description="the newest time in which the device was in this phase; `from` and `to` bound it",
+        description="the newest time in which the device was in this phase; `from` and `to` bound it. With `run`: the "
+        "phase of that run",
         examples=PHASE_EXAMPLES,
     )
     unit: UnitsAsked = Field([])
@@ -56,10 +61,10 @@ class NewExport(BaseModel):
 
     def selection(self) -> SelectionParameters:
         """Which samples, as routes that read take them. Raises ValidationError, which is a ValueError."""
-        names = ("device", "tag", "location", "channel", "phase", "unit", "quality")
+        names = ("device", "tag", "location", "channel", "run", "phase", "unit", "quality")
         given = {name: getattr(self, name) for name in names}
         instants = {"from": self.from_, "to": self.to}
-        said = {name: None if value is None else value.isoformat() for name, value in instants.items()}
+        said = {name: None if value is None else moment_text(value) for name, value in instants.items()}
         return SelectionParameters.model_validate(given | said)
 
     def said(self) -> dict[str, Any]:
@@ -79,16 +84,19 @@ class TableParameters(StrictParameters):
         description="channel name, or a pattern with `*` and `?`; may be repeated. None: all channels",
     )
     channels: list[Name] = Field([], max_length=1000, description="the same with commas between")
-    from_: Instant | None = Field(None, alias="from", description="first instant; default one hour before `to`")
-    to: Instant | None = Field(None, description="end, not part of the range; default now")
+    run: RunAsked = None
+    phase: PhaseOfRun = None
+    from_: Moment | None = Field(None, alias="from", description="first instant; default one hour before `to`")
+    to: Moment | None = Field(None, description="end, not part of the range; default now")
     unit: UnitsAsked = Field([])
     quality: Quality = "good"
     shape: Shape = "wide"
 
     def selection(self, device: str) -> SelectionParameters:
         """The same as a request for that device."""
-        given = self.model_dump(by_alias=True, exclude={"shape"})
-        said = {name: None if given[name] is None else given[name].isoformat() for name in ("from", "to")}
+        given = self.model_dump(by_alias=True, exclude={"shape", "from_", "to"})
+        moments = {"from": self.from_, "to": self.to}
+        said = {name: None if value is None else moment_text(value) for name, value in moments.items()}
         return SelectionParameters.model_validate(given | said | {"device": [device]})
 
 

@@ -9,7 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from api.http.bodies import DeviceText, Order, body_config
 from api.http.description import Answer, about, example
-from api.http.parameters import Instant, ListParameters, SpanParameters, Words, printable
+from api.http.parameters import Instant, ListParameters, Words, printable
+from api.http.run_times import Moment, RunSpanParameters
 from api.shapes.annotations import prose
 from schema import times
 
@@ -57,6 +58,7 @@ class LabSample(Answer):
     sample: str
     version: Annotated[int, about("counts the versions; the newest is what holds")]
     device: str
+    run: Annotated[str | None, about("the run that had the device at that time; null: none")]
     taken_at: str
     location: Annotated[str | None, about("where it was taken, like a port of the vessel")]
     note: str | None
@@ -73,8 +75,9 @@ class LabSample(Answer):
 
 SAMPLE = example(
     LabSample,
-    """{"sample": "br-1-s7", "version": 2, "device": "br-1", "taken_at": "2026-11-20T07:45:00.000000Z",
- "location": "port 2", "note": null, "status": "measured", "analytes": [{"analyte": "glucose", "value": 4.2,
+    """{"sample": "br-1-s7", "version": 2, "device": "br-1", "run": "B-2026-041",
+ "taken_at": "2026-11-20T07:45:00.000000Z", "location": "port 2", "note": null, "status": "measured",
+ "analytes": [{"analyte": "glucose", "value": 4.2,
  "reading": null, "unit": "g/L", "method": "HPLC", "status": "measured", "measured_at": "2026-11-20T08:30:00.000000Z",
  "measured_by": "eva@example.org", "approved_at": null, "approved_by": null}], "withdrawn": false, "act": "measure",
  "source": "person", "who": "eva@example.org", "why": "measured", "created_at": "2026-11-20T08:31:00.000000Z",
@@ -152,9 +155,9 @@ class Approval(Order):
     analytes: list[AnalyteName] | None = Field(None, max_length=MOST_ANALYTES, description="null: all of the sample")
 
 
-class SampleParameters(SpanParameters, ListParameters):
-    from_: Instant = Field(times.FIRST, alias="from", description="taken then or later")
-    to: Instant = Field(times.LAST, description="taken before")
+class SampleParameters(RunSpanParameters, ListParameters):
+    from_: Moment = Field(times.FIRST, alias="from", description="taken then or later")
+    to: Moment = Field(times.LAST, description="taken before")
     device: str | None = Field(None, max_length=64, description="only of this device")
     analyte: str | None = Field(None, max_length=64, description="only with this analyte")
     status: SampleStatus | None = Field(None, description="only in this status; it is the least of the analytes")

@@ -9,7 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from api.http.bodies import DeviceText, Order, body_config
 from api.http.description import Answer, about, example
-from api.http.parameters import Instant, ListParameters, Parameters, SpanParameters, Words, printable
+from api.http.parameters import Instant, ListParameters, Words, printable
+from api.http.run_times import Moment, RunSpanParameters
 from api.shapes.lab_samples import Note, RecordSource
 from schema import times, units
 
@@ -54,6 +55,7 @@ class Material(Answer):
     number: int
     version: Annotated[int, about("counts the versions; the newest is what holds")]
     device: str
+    run: Annotated[str | None, about("the run that had the device at `begins`; null: none")]
     direction: Annotated[Direction, about("into the device, or out of it; the kind says it")]
     kind: MaterialKind
     material: str
@@ -74,7 +76,8 @@ class Material(Answer):
 
 MATERIAL = example(
     Material,
-    """{"number": 31, "version": 1, "device": "br-1", "direction": "in", "kind": "feed", "material": "glucose 500 g/L",
+    """{"number": 31, "version": 1, "device": "br-1", "run": "B-2026-041", "direction": "in",
+ "kind": "feed", "material": "glucose 500 g/L",
  "lot": "G-0417", "quantity": 120.0, "unit": "mL", "begins": "2026-11-20T07:45:00.000000Z",
  "ends": "2026-11-20T09:45:00.000000Z", "note": null, "withdrawn": false, "act": "add", "source": "person",
  "who": "eva@example.org", "why": "added", "created_at": "2026-11-20T09:46:00.000000Z", "superseded_at": null}""",
@@ -124,9 +127,9 @@ class MaterialChange(Order):
         return self
 
 
-class MaterialParameters(SpanParameters, ListParameters):
-    from_: Instant = Field(times.FIRST, alias="from", description="begun then or later")
-    to: Instant = Field(times.LAST, description="begun before")
+class MaterialParameters(RunSpanParameters, ListParameters):
+    from_: Moment = Field(times.FIRST, alias="from", description="begun then or later")
+    to: Moment = Field(times.LAST, description="begun before")
     device: str | None = Field(None, max_length=64, description="only of this device")
     kind: list[MaterialKind] = Field(
         [], max_length=len(MATERIAL_KINDS), description="only of these kinds; may be repeated"
@@ -154,23 +157,21 @@ SUM = example(
 )
 
 
-class SumParameters(SpanParameters):
+class SumParameters(RunSpanParameters):
     device: str | None = Field(None, max_length=64, description="only of this device")
     density: Density = WATER
 
 
-class BalanceParameters(Parameters):
-    from_: Instant = Field(alias="from", description="first instant")
-    to: Instant = Field(description="end, not part of it")
+class BalanceParameters(RunSpanParameters):
     density: Density = WATER
     weight: str | None = Field(
         None, max_length=64, description="channel of the vessel's weight or volume; without it `weight`, else `volume`"
     )
 
     @model_validator(mode="after")
-    def _is_in_order(self) -> Self:
-        if self.from_ >= self.to:
-            raise PydanticCustomError("span", "must be before `to`", {"parameter": "from"})
+    def _has_a_time(self) -> Self:
+        if self.run is None and not self.model_fields_set >= {"from_", "to"}:
+            raise PydanticCustomError("span", "give `from` and `to`, or a `run`", {"parameter": "from"})
         return self
 
 

@@ -257,7 +257,7 @@ class NewReport(BaseModel):
 
     def said(self) -> dict[str, Any]:
         """The body as JSON has it."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 class TemplateList(Answer):

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from api.http.bodies import DeviceText, Order, body_config
 from api.http.description import Answer, T, about, example
 from api.http.parameters import Instant, ListParameters
+from api.http.run_times import RUN_NAME
 from api.shapes.annotations import prose
 from api.shapes.run_plans import Plan
 
@@ -24,8 +25,7 @@ Origin: TypeAlias = Literal["person", "event", "data"]
 MOST_DEVICES = 32
 """Devices of a run."""
 MOST_PHASES = 100
-RUN_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$"
-RunText = Annotated[str, StringConstraints(pattern=RUN_PATTERN)]
+RunText = Annotated[str, StringConstraints(pattern=RUN_NAME)]
 Fact = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Note = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000), AfterValidator(prose)]
 PhaseText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from api.http.parameters import Instant, Quality, StrictParameters, UnitsAsked
+from api.http.parameters import Quality, StrictParameters, UnitsAsked
+from api.http.run_times import Moment, RunAsked
 from api.shapes.devices import MOST_TAGS
 
 PHASE_EXAMPLES = ["batch"]
@@ -14,7 +15,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
 class SelectionParameters(StrictParameters):
-    """Devices are those that fit `device`, `tag` and `location`; at least one of these must be given."""
+    """Devices are those that fit `device`, `tag` and `location`, or those of `run`; one of these must be given."""
 
     device: list[Name] = Field(
         [],
@@ -39,15 +40,19 @@ class SelectionParameters(StrictParameters):
     channels: list[Name] = Field(
         [], max_length=1000, description="the same with commas between (for names without a comma in them)"
     )
-    from_: Instant | None = Field(
-        None, alias="from", description="first instant; default one hour before `to`, or the begin of `phase`"
+    run: RunAsked = None
+    from_: Moment | None = Field(
+        None, alias="from", description="first instant; default one hour before `to`, or the begin of `phase` or `run`"
     )
-    to: Instant | None = Field(None, description="end, not part of the range; default now, or the end of `phase`")
+    to: Moment | None = Field(
+        None, description="end, not part of the range; default now, or the end of `phase` or `run`"
+    )
     phase: str | None = Field(
         None,
         min_length=1,
         max_length=200,
-        description="the newest time in which the device was in this phase, by its events; `from` and `to` bound it",
+        description="the newest time in which the device was in this phase, by its events; `from` and `to` bound it. "
+        "With `run`: the phase of that run",
         examples=PHASE_EXAMPLES,
     )
     unit: UnitsAsked = Field([])

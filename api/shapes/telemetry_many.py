@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from api.http.description import Answer, Following, Truncated, about, example
 from api.http.parameters import ByAddress, Cursor, Duration, Instant, Parameters
+from api.http.run_times import Offset, instant, parse_moment
 from api.problems import BadParameter
 from api.series.filling import Fill
 from api.series.grid import UNITS, UTC_ZONE, CalendarUnit, parse_width
@@ -27,6 +28,7 @@ PARAMETERS_OF: dict[str, frozenset[Mode]] = {
         ("bucket", "tz", "origin", "aggregate", "empty", "fill", "fill_limit"), frozenset[Mode]({"buckets"})
     ),
     **dict.fromkeys(("at", "method"), frozenset[Mode]({"at"})),
+    "hours": frozenset({"raw", "buckets", "at"}),
     **dict.fromkeys(("limit", "cursor"), frozenset[Mode]({"raw"})),
     "max_points": frozenset({"buckets", "plot"}),
     "gap": frozenset({"buckets", "plot"}),
@@ -103,6 +105,9 @@ class TelemetryQuestion(SelectionParameters, Parameters):
     at: list[str] = Field(
         [], max_length=MOST_INSTANTS, description="at: instants like those of `from`, repeated or with commas"
     )
+    hours: bool = Field(
+        False, description="raw, buckets, at: with `run`, the hours since its start, or that of `phase`, of each row"
+    )
     max_age: Duration = Field(
         timedelta(hours=1),
         description="at: how far a sample may be from its instant. latest: how long before a device's newest frame a "
@@ -137,16 +142,20 @@ class TelemetryQuestion(SelectionParameters, Parameters):
             raise BadParameter("bucket", "buckets need either a width, like bucket=1m, or max_points")
         return mode
 
-    def instants(self) -> list[datetime]:
-        """Return the instants of mode at. Raises BadParameter."""
+    def instants(self, run: times.Span | None = None) -> list[datetime]:
+        """Return the instants of mode at; those that count from the start or end of a run are in `run`. Raises
+        BadParameter."""
         given = [one for some in self.at for one in some.split(",") if one]
         if not 0 < len(given) <= MOST_INSTANTS:
             raise BadParameter("at", f"give 1 to {MOST_INSTANTS} instants, like at=2026-11-20T07:45:00Z")
         now = times.parse_instant("now")
         try:
-            return [times.parse_instant(one, now) for one in given]
+            found = [parse_moment(one, now) for one in given]
         except ValueError as error:
             raise BadParameter("at", str(error)) from error
+        if run is None:
+            return [one for one in (instant("at", it) for it in found) if one is not None]
+        return [one.of(run) if isinstance(one, Offset) else one for one in found]
 
 
 class TelemetryAddress(ByAddress, TelemetryQuestion):
@@ -195,6 +204,7 @@ class TelemetryRead(Answer):
     mode: Mode
     method: Annotated[str | None, about("plot: m4; at: last or linear; else null")]
     devices: Annotated[list[DeviceTime], about("the devices that were meant, and what time of each")]
+    since: Annotated[str | None, about("the start of `run`, or of `phase` in it: hours count from there; else null")]
     tz: Annotated[str, about("whose clocks make buckets of day, week and month; times are UTC all the same")]
     quality: Literal["good", "all"]
     bounds: Literal["inside", "outside"]
@@ -212,6 +222,7 @@ class TelemetryRead(Answer):
         list[list[int | None]] | None,
         about("raw and at with quality=all: for each row one quality a column (null: no sample); else null"),
     ]
+    hours: Annotated[list[float] | None, about("with hours=true: for each row the hours since `since`; else null")]
     series: Annotated[list[Series], about("plot: a line for each device and channel")]
     latest: Annotated[list[NewestSample], about("latest: one for each device and channel")]
     truncated: Truncated
@@ -221,7 +232,7 @@ class TelemetryRead(Answer):
 
 _BEGIN = """ "devices": [{"device": "br-1",
   "from": "2026-11-20T07:00:00.000000Z", "to": "2026-11-20T08:00:00.000000Z"}],
- "tz": "UTC", "quality": "good", "bounds": "inside","""
+ "since": null, "tz": "UTC", "quality": "good", "bounds": "inside","""
 _END = """ "truncated": false, "next": null, "warnings": []}"""
 MANY_BUCKETS = example(
     TelemetryRead,
@@ -231,14 +242,14 @@ MANY_BUCKETS = example(
  "columns": [{"channel": "ph", "unit": "pH", "aggregate": "avg", "step": false, "computed": false},
   {"channel": "ph", "unit": "1", "aggregate": "count", "step": false, "computed": false}],
  "rows": [["br-1", "2026-11-20T07:00:00.000000Z", 7.021, 1800], ["br-1", "2026-11-20T07:30:00.000000Z", 7.02, 1799]],
- "qualities": null, "series": [], "latest": [],"""
+ "qualities": null, "hours": null, "series": [], "latest": [],"""
     + _END,
 )
 PLOT = example(
     TelemetryRead,
     '{"mode": "plot", "method": "m4",'
     + _BEGIN
-    + """ "bucket": null, "fill": null, "columns": [], "rows": [], "qualities": null,
+    + """ "bucket": null, "fill": null, "columns": [], "rows": [], "qualities": null, "hours": null,
  "series": [{"device": "br-1", "channel": "ph", "unit": "pH", "step": false, "computed": false, "gap": "3s",
   "points": [["2026-11-20T07:00:00.000000Z", 7.02], ["2026-11-20T07:00:04.000000Z", 7.05],
    ["2026-11-20T07:12:10.000000Z", null], ["2026-11-20T07:24:16.000000Z", 7.03]],

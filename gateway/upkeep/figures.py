@@ -58,7 +58,10 @@ select (select coalesce(sum(rows), 0) from quarantine_usage where device is null
        (select coalesce(max(bytes), 0) from
          (select sum(bytes) as bytes from quarantine_usage where device is not null group by device) d)::float8
          as quarantine_device_bytes,
-       (select count(*) from enrollments where state = 'awaiting')::float8 as enrollments_pending"""
+       (select count(*) from enrollments where state = 'awaiting')::float8 as enrollments_pending,
+       (select count(*) from device_cards c join devices d using (device_id)
+         where c.due_on <= (now() at time zone 'UTC')::date and c.organization_id = d.organization_id
+           and d.state in ('active', 'pending', 'suspended'))::float8 as calibrations_due"""
 DEVICES = """
 select w.presence as label,
        (select count(*) from devices d left join presence p using (device_id)
@@ -110,6 +113,7 @@ LOOKS: Mapping[str, Mapping[str, Gauges]] = {
             "quarantine_bytes": metrics.QUARANTINE_BYTES,
             "quarantine_device_bytes": metrics.QUARANTINE_DEVICE_BYTES,
             "enrollments_pending": metrics.ENROLLMENTS_PENDING,
+            "calibrations_due": metrics.CALIBRATIONS_DUE,
         },
         DEVICES: {"devices": metrics.DEVICES},
     },

@@ -227,6 +227,33 @@ begin
     return number_;
 end $$;
 
+-- Makes samples and records of material of what devices said, in the transaction that stores their events. Each record has
+-- device_id, event, type, said, and of a sample its name and analytes. A name that is taken is not used; an event that was
+-- taken before makes nothing. So this refuses nothing, and an event never waits for it.
+create function device_records_make(records jsonb) returns void language plpgsql as $$
+declare
+    r record;
+begin
+    for r in select x.*, d.organization_id, d.name as device
+               from rows from (jsonb_to_recordset(records) as (
+                    device_id integer, event text, type text, said jsonb, sample text, analytes jsonb)) with ordinality
+                    as x (device_id, event, type, said, sample, analytes, n)
+               join devices d using (device_id)
+              order by d.organization_id, x.n loop
+        perform pg_advisory_xact_lock(1635083369, r.organization_id);
+        if r.type = 'sample' then
+            if exists (select from lab_samples s where s.organization_id = r.organization_id and s.sample = r.sample) then
+                r.sample := null;
+            end if;
+            perform lab_sample_put(r.organization_id, r.device_id, r.sample, 0, 'take', r.said, r.analytes, 'device',
+                                   decode(r.event, 'hex'), 'device ' || r.device, 'event of the device');
+        else
+            perform material_put(r.organization_id, r.device_id, null, 0, 'add', r.said, 'device', decode(r.event, 'hex'),
+                                 'device ' || r.device, 'event of the device');
+        end if;
+    end loop;
+end $$;
+
 -- For the API. Of a device that was given away nobody sees the samples: they tell what its former owner has made.
 
 create view api.lab_samples as
@@ -262,6 +289,6 @@ grant select on api.lab_samples, api.lab_analytes, api.materials to biogate_api;
 
 drop function api.lab_sample_put, api.material_put;
 drop view api.lab_analytes, api.lab_samples, api.materials;
-drop function lab_sample_put, material_put, lab_sample_document, material_document;
+drop function device_records_make, lab_sample_put, material_put, lab_sample_document, material_document;
 drop table lab_analytes, lab_samples, materials;
 drop function lab_record_refuse, lab_record_superseded;

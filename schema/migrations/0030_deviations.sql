@@ -133,6 +133,11 @@ begin
         return query
         select left(a.text, 100), a.device_id, a.begins from annotations a join devices d using (device_id)
          where a.annotation_id = number and d.organization_id = organization_;
+    when 'run' then
+        return query
+        select concat_ws(', ', r.name, r.material, r.state),
+               (select min(m.device_id) from run_devices m where m.run_id = r.run_id), r.sorted_at
+          from runs r where r.organization_id = organization_ and r.name = reference_;
     when 'deviation' then
         return query
         select v.title, null::integer, v.opened_at from deviations v
@@ -400,7 +405,8 @@ declare
     was jsonb;
 begin
     if o.state = 'closed' then
-        raise exception 'deviation % is closed: reopen it first', deviation_ using errcode = 'object_not_in_prerequisite_state';
+        raise exception 'deviation % is closed: reopen it first', deviation_
+            using errcode = 'object_not_in_prerequisite_state';
     end if;
     select jsonb_object_agg(key, value) into was from jsonb_each(to_jsonb(o)) where change ? key;
     if was = change then
@@ -567,7 +573,7 @@ begin
     select * into it from shift_entries e where e.entry_id = entry_ and e.organization_id = api.organization() for update;
     if not found then
         raise exception 'there is no entry % of the shift log', entry_ using errcode = 'no_data_found';
-    elsif it.handed_to is distinct from who_ then
+    elsif it.handed_to is distinct from split_part(who_, ' ', 1) then  -- who_ may say that the address is unverified
         raise exception 'it is not handed to you' using errcode = 'object_not_in_prerequisite_state';
     elsif it.accepted_at is not null then
         raise exception 'it was accepted already' using errcode = 'object_not_in_prerequisite_state';

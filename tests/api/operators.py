@@ -33,6 +33,11 @@ class Operator:
         answer = await self.client.post(f"/api/v1{path}", json=ORDER | body, headers=self.headers)
         return self._checked(answer, model)
 
+    async def question(self, path: str, model: str | None = None, **body: Any) -> Any:
+        """What is asked by a body and changes nothing, so that it has no reason."""
+        answer = await self.client.post(f"/api/v1{path}", json=body, headers=self.headers)
+        return self._checked(answer, model)
+
     async def not_shown(self, path: str, **parameters: Any) -> int:
         """Status."""
         answer = await self.client.get(f"/api/v1{path}", params=parameters, headers=self.headers)

@@ -145,6 +145,9 @@ QUESTIONS: dict[str, Question] = {
     "PATCH /api/v1/samples/{sample}": Question((OPERATOR, Scope.DEVICES_WRITE), lambda _: {**WHY, "note": "mine"}),
     "POST /api/v1/samples/{sample}/approve": Question((ENGINEER, Scope.DEVICES_WRITE), why),
     "POST /api/v1/samples/{sample}/withdraw": Question((OPERATOR, Scope.DEVICES_WRITE), why),
+    "GET /api/v1/sample-telemetry": Question(
+        TELEMETRY, query=lambda t: {"device": t.known["device"], "channel": t.known["channel"]}
+    ),
     "POST /api/v1/sample-imports": Question(
         (OPERATOR, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "device": t.known["device"]}
     ),
@@ -222,6 +225,15 @@ QUESTIONS: dict[str, Question] = {
     "PATCH /api/v1/runs/{run}": Question((OPERATOR, Scope.DEVICES_WRITE), lambda _: {**WHY, "note": "mine"}),
     "POST /api/v1/runs/{run}/states": Question((OPERATOR, Scope.DEVICES_WRITE), lambda _: {**WHY, "state": "held"}),
     "GET /api/v1/runs/{run}/phases": Question(DEVICES),
+    "POST /api/v1/runs/compare": Question(
+        TELEMETRY, lambda t: {"runs": [t.objects["run"]], "channel": [t.known["channel"]]}
+    ),
+    "POST /api/v1/runs/envelope": Question(
+        TELEMETRY, lambda t: {"references": [t.objects["run"]] * 2, "channel": [t.known["channel"]]}
+    ),
+    "GET /api/v1/runs/{run}/statistics": Question(TELEMETRY, query=lambda t: {"channel": t.known["channel"]}),
+    "GET /api/v1/runs/{run}/plan": Question(TELEMETRY),
+    "GET /api/v1/runs/{run}/proposals": Question(TELEMETRY),
     "PUT /api/v1/runs/{run}/phases": Question((OPERATOR, Scope.DEVICES_WRITE), lambda _: {**WHY, "phases": []}),
     # alarms
     "GET /api/v1/alarm-rules": Question(ALARMS),
@@ -395,6 +407,22 @@ QUESTIONS: dict[str, Question] = {
         (OPERATOR, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "deviation": t.objects["deviation"], "name": "x"}
     ),
     "GET /api/v1/deviations/{deviation}/attachments/{attachment}": Question(DEVICES),
+    "GET /api/v1/shift-log": Question(DEVICES),
+    "POST /api/v1/shift-log": Question(
+        (OPERATOR, Scope.DEVICES_WRITE), lambda t: {"text": "mine", "devices": [t.known["device"]]}
+    ),
+    "GET /api/v1/shift-log/{entry}": Question(DEVICES),
+    "POST /api/v1/shift-log/{entry}/accept": Question((OPERATOR, Scope.DEVICES_WRITE), people=True),
+    "GET /api/v1/devices/{device}/card": Question(DEVICES),
+    "PUT /api/v1/devices/{device}/card": Question((ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "model": "mine"}),
+    "GET /api/v1/locations": Question(DEVICES),
+    "PUT /api/v1/locations": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "path": "mine", "kind": "site"}
+    ),
+    "DELETE /api/v1/locations": Question(
+        (ENGINEER, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "path": t.objects["path"]}
+    ),
+    "GET /api/v1/search": Question(DEVICES, query=lambda t: {"q": t.known["written"]}),
     "GET /api/v1/retention/holds": Question(READS),
     "POST /api/v1/retention/holds": Question(CHANGES, lambda t: {**WHY, "device": t.known["device"]}),
     "DELETE /api/v1/retention/holds/{hold_id}": Question(CHANGES, query=why),

@@ -299,6 +299,10 @@ async def _deviation(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
             *(deviation_id, it.known["device"], device_id, it.word(), it.word()),
         )
     )
+    it.known["written"] = it.word()
+    await sql.execute(
+        "update deviations set title = $2 where deviation_id = $1", deviation_id, f"{it.known['written']} {it.word()}"
+    )
     comment = await sql.fetchval("select nextval('deviation_comment_ids')")
     await sql.executemany(
         "insert into deviation_comments (comment_id, version, deviation_id, text, who) values ($1, $2, $3, $4, $5)",

@@ -33,7 +33,9 @@ async def things(plant: Plant, device: str = "br-1") -> dict[str, str]:
         " values ($1, 1, $2, 'setpoint', 'eva', 'x', now() + interval '1 h')",
         *(command, device_id),
     )
+    await sql.execute("insert into runs (organization_id, name, material, created_by) values (1, 'B-1', 'mAb', 'eva')")
     return {
+        "run": "B-1",
         "device": device,
         "span": f"{device}/2026-03-01T10:00:00Z/2026-03-01T11:00:00Z",
         "hole": f"{device}/7/3/4",
@@ -57,6 +59,7 @@ WORDS = {
     "command": "setpoint to br-1, waiting",
     "quarantine": "too old of br-1",
     "note": "foam",
+    "run": "B-1, mAb, idle",
 }
 
 
@@ -71,7 +74,7 @@ async def test_links_to_each_kind_are_shown_with_words_from_both_ends(plant: Pla
     found = {one["kind"]: one for one in (await operator.get(f"/deviations/{FIRST}"))["links"]}
     assert {kind: one["words"] for kind, one in found.items() if kind != "alarm"} == WORDS
     assert "br-1" in found["alarm"]["words"]
-    assert {one["device"] for one in found.values()} == {"br-1"}
+    assert {one["device"] for kind, one in found.items() if kind != "run"} == {"br-1"}
     for kind, reference in there.items():
         listed = await operator.get("/deviations", kind=kind, reference=reference)
         assert [one["deviation"] for one in listed["deviations"]] == [FIRST], kind
@@ -103,7 +106,7 @@ NOWHERE = [
     ("span", "br-1/2026-03-99T10:00:00Z/2027-03-01T10:00:00Z"),
     *(("hole", "br-1/7/3/9"), ("hole", "br-1/8/3/4"), ("hole", "br-1/7/4/3"), ("hole", "br-1/7/x/3")),
     *(("alarm", "999"), ("alarm", "x"), ("alarm", "9" * 40), ("command", "x"), ("command", str(uuid4()))),
-    *(("quarantine", "0"), ("note", "-1"), ("deviation", FIRST)),
+    *(("quarantine", "0"), ("note", "-1"), ("run", "B-9"), ("deviation", FIRST)),
 ]
 
 

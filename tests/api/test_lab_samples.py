@@ -12,7 +12,7 @@ import pytest
 from api.access.roles import Role
 from tests.api.accounts import api_key
 from tests.api.operators import Operator
-from tests.api.plant import Plant, text
+from tests.api.plant import Plant, at, text
 from tests.api.test_devices import operator
 from tests.api.test_lists import everything, table
 
@@ -94,8 +94,9 @@ async def test_a_correction_is_a_version_that_needs_a_reason_and_a_new_approval(
     assert ([one["analyte"] for one in gone["analytes"]], gone["note"], gone["act"]) == (
         *(["glucose"], "one peak", "correct"),
     )
-    nothing = await send(operator, "PATCH", "/samples/S-7", why="nothing")
-    assert nothing.status_code == 422
+    for nothing in ({}, {"note": "one peak"}, {"analytes": [GLUCOSE | {"value": 4.6}]}):
+        refused = await send(operator, "PATCH", "/samples/S-7", why="nothing", **nothing)
+        assert refused.status_code == 422, nothing
     await send(operator, "POST", "/samples/S-7/withdraw", why="of another vessel")
     assert (await operator.get("/samples"))["samples"] == []
     assert [one["sample"] for one in (await operator.get("/samples", withdrawn=True))["samples"]] == ["S-7"]
@@ -152,6 +153,39 @@ async def test_samples_are_found_by_device_time_analyte_and_status(plant: Plant,
     rows = await table(operator.client, "/samples", limit=1000)
     assert [row["sample"] for row in rows] == ["c", "b", "a"]
     assert json.loads(rows[2]["analytes"])[0]["value"] == 4.2
+
+
+async def test_a_sample_is_of_the_run_that_had_its_device_then(plant: Plant, operator: Operator) -> None:
+    device = await plant.device("br-1")
+    await plant.device("br-2")
+    for name, begins, ends in (("R-1", 0, 100), ("R-2", 100, None)):
+        run = await plant.sql.fetchval(
+            "insert into runs (organization_id, name, state, begins, ends, created_by)"
+            " values (1, $1, $2, $3, $4, 'eva') returning run_id",
+            *(name, "running" if ends is None else "complete", at(begins), None if ends is None else at(ends)),
+        )
+        await plant.sql.execute(
+            "insert into run_devices select run_id, $2, 1, begins, ends from runs where run_id = $1", run, device
+        )
+    for seconds, name in ((-1, "before"), (0, "a"), (99.9, "b"), (100, "c")):
+        await add(operator, seconds, sample=name)
+        material = {"device": "br-1", "kind": "feed", "material": name, "quantity": 1, "unit": "kg"}
+        await send(operator, "POST", "/materials", **material, begins=text(seconds))
+    await send(operator, "POST", "/samples", device="br-2", taken_at=text(50), sample="other")
+    found = (await operator.get("/samples"))["samples"]
+    runs = {one["sample"]: one["run"] for one in found}
+    assert runs == {"before": None, "a": "R-1", "b": "R-1", "c": "R-2", "other": None}
+    assert [one["sample"] for one in (await operator.get("/samples", run="R-1"))["samples"]] == ["b", "a"]
+    late = await operator.get("/samples", run="R-1", **{"from": "start+50s"})
+    assert [one["sample"] for one in late["samples"]] == ["b"]
+    assert (await operator.get("/samples/b"))["run"] == "R-1"
+    assert [one["material"] for one in (await operator.get("/materials", run="R-1"))["materials"]] == ["b", "a"]
+    assert sum(one["mass"] for one in (await operator.get("/material-sums", run="R-2"))["sums"]) == 1
+    balance = await operator.get("/devices/br-1/material-balance", run="R-1")
+    assert (balance["went_in"], balance["from"], balance["to"]) == (2.0, text(0), text(100))
+    assert await operator.not_shown("/samples", run="R-9") == 404
+    assert await operator.not_shown("/samples", run="R-1", device="br-2") == 422
+    assert await operator.not_shown("/devices/br-1/material-balance") == 422
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from api.queries import (
     commands,
     delivery,
     deviations,
+    device_cards,
     devices,
     enrollments,
     events,
@@ -36,14 +37,18 @@ from api.queries import (
     materials,
     quarantine,
     rule_warnings,
+    runs,
     samples,
+    search,
     selection,
     serials,
+    shift_log,
     status,
     telemetry,
     telemetry_at,
 )
 from api.queries import annotations as annotation_queries
+from api.queries.run_times import PlacedQuestion
 from api.settings import ApiSettings
 from api.shapes.alarms import AlarmParameters, HistoryParameters, SilencedParameters
 from api.shapes.audit import AuditFilter
@@ -53,8 +58,11 @@ from api.shapes.enrollments import EnrollmentParameters
 from api.shapes.jobs import JobParameters
 from api.shapes.lab_samples import SampleParameters
 from api.shapes.materials import MaterialParameters, SumParameters
+from api.shapes.runs import RunListParameters
+from api.shapes.search import SearchFilter
 from api.shapes.selection import SelectionParameters
 from api.shapes.serials import SerialParameters
+from api.shapes.shift_log import ShiftLogParameters
 from schema import times
 from tests.api.accounts import organization
 from tests.api.alarms import become
@@ -65,6 +73,7 @@ END = at(6 * 86400)
 HOUR = timedelta(hours=1)
 BIG = (10**9, b"\xff" * 65)
 LAST_COMMAND = UUID(int=2**128 - 1)
+FOAM = "'foam':*"
 OWN = list(range(1, 41, 2))
 """Ids of the devices of the organization that is asking."""
 
@@ -83,6 +92,8 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
         telemetry_at.SQL["after"],
         (1, [at(60), at(90)], [1], [1], HOUR, False, at(60) - HOUR, at(90) + HOUR),
     ),
+    "phases of a run": (runs.SQL["phase_events"], ([1, 3], at(0), END, 100)),
+    "runs of devices": (runs.SQL["of_devices"], (["br-1", "br-3"], at(1800))),
     "phases of devices": (selection.SQL["phases"], ([1, 3], "batch", at(0), END)),
     "latest of one": (latest.SQL["one"], ("br-1", HOUR, END - HOUR)),
     "latest of one, silent": (latest.SQL["one"], ("br-1", HOUR, times.FIRST)),
@@ -111,13 +122,15 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
 """That are kept."""
 PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "activity": (activity.SQL["page"], (sorted(activity.NEEDS), None, times.FIRST, times.LAST, times.LAST, "", 5)),
-    "activity of a device": (activity.SQL["page"], (["event"], "br-1", times.FIRST, times.LAST, times.LAST, "", 100)),
+    "activity of a device": (activity.SQL["page"], (["event"], ["br-1"], times.FIRST, times.LAST, times.LAST, "", 100)),
     "audit": (audit.SQL["newest_first"], (None, None, None, times.FIRST, times.LAST, BIG[0], 100)),
     "audit of a device": (audit.SQL["newest_first"], ("device/br-2", None, None, times.FIRST, times.LAST, BIG[0], 100)),
     "audit, oldest first": (audit.SQL["oldest_first"], (None, None, None, times.FIRST, times.LAST, 0, 100)),
     "delivery of a day": (delivery.SQL["span"], (END - 24 * HOUR, END)),
     "quarantine of a day": (delivery.SQL["quarantined"], (END - 24 * HOUR, END, ["malformed", "too-old"])),
     "holes of a device": (delivery.SQL["holes"], ("br-1", 200)),
+    "runs": (runs.SQL["page"], (times.LAST, runs.LAST_ID, 100, None, None, None, None, None)),
+    "runs, filtered": (runs.SQL["page"], (times.LAST, runs.LAST_ID, 100, ["complete"], "br-1", "mAb", "CHO", "%B-%")),
     "serials of an import": (serials.SQL["serials"], ("plant-north", "S-1", 100, None)),
     "commands": (commands.SQL["page"], (1, None, times.LAST, LAST_COMMAND, 100)),
     "commands that wait": (commands.SQL["page"], (1, ["waiting"], times.LAST, LAST_COMMAND, 100)),
@@ -126,19 +139,22 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "enrollments of a serial": (enrollments.SQL["page"], (None, "s-1", times.LAST, enrollments.LAST_TXN, 100)),
     "deviations": (deviations.SQL["page"], (BIG[0], 100, *[None] * 7)),
     "deviations of a device": (deviations.SQL["page"], (BIG[0], 100, ["open"], None, None, "br-1", None, None, None)),
+    "search": (search.SQL["texts"], (FOAM, sorted(search.NEEDS), None, times.FIRST, times.LAST, 50)),
+    "search of a device": (search.SQL["texts"], (FOAM, sorted(search.NEEDS), "br-1", times.FIRST, times.LAST, 50)),
+    "search in events": (search.SQL["events"], (FOAM, ["event"], None, at(0), END, 50, 2000)),
     "phases of all devices": (rule_warnings.SQL["devices"], (50,)),
     "lab samples": (lab_samples.SQL["page"], (None, at(0), END, None, None, False, END, BIG[0], 100)),
     "lab samples of a device": (
         lab_samples.SQL["page"],
-        ("br-1", at(0), END, "glucose", "taken", False, END, BIG[0], 100),
+        (["br-1"], at(0), END, "glucose", "taken", False, END, BIG[0], 100),
     ),
     "materials": (materials.SQL["page"], (None, at(0), END, None, False, END, BIG[0], 100)),
-    "materials of a device": (materials.SQL["page"], ("br-1", at(0), END, ["feed"], False, END, BIG[0], 100)),
-    "sums of material": (materials.SQL["sums"], ("br-1", at(0), END)),
+    "materials of a device": (materials.SQL["page"], (["br-1"], at(0), END, ["feed"], False, END, BIG[0], 100)),
+    "sums of material": (materials.SQL["sums"], (["br-1"], at(0), END)),
     "transitions": (alarms.SQL["history"], (times.FIRST, times.LAST, BIG[0], None, None, None, None, 100)),
     "transitions of a device": (
         alarms.SQL["history"],
-        (times.FIRST, times.LAST, BIG[0], "br-1", None, None, None, 100),
+        (times.FIRST, times.LAST, BIG[0], ["br-1"], None, None, None, 100),
     ),
 }
 """That are planned each time."""
@@ -231,6 +247,16 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
         "insert into deviation_links (deviation_id, type, kind, reference, device_id, who, why)"
         " select deviation_id, 'seen-in', 'device', 'br-' || n % 40, 1 + n % 40, 'eva', 'x' from deviations"
     )
+    await plant.sql.execute(
+        "insert into runs (organization_id, name, state, begins, ends, created_by)"
+        " select 1 + n % 2 * ($2::int - 1), 'B-' || n, 'complete', $1::timestamptz + n * interval '1 h',"
+        " $1::timestamptz + (n + 1) * interval '1 h', 'eva'"
+        " from generate_series(0, 9999) n",
+        *(at(0), north),
+    )
+    await plant.sql.execute(
+        "insert into run_devices select run_id, 1 + (run_id - 1) % 40, organization_id, begins, ends from runs"
+    )
     rule_id = await alarm_rule(plant.sql, "hot")
     for device_id in OWN:
         await become(plant.sql, rule_id, device_id)
@@ -270,6 +296,10 @@ def check(name: str, plan: str) -> None:
     tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions"
     tables += "|lab_samples|materials"
     tables += "|deviations"
+    tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions|runs"
+    tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions|runs"
+    tables += "|lab_samples|materials"
+    tables += "|deviations|runs"
     assert not re.search(rf"Seq Scan on ({tables})", plan), f"{name}\n{plan}"
     assert "Index" in plan, f"{name}\n{plan}"
     if "channel" in name:
@@ -312,11 +342,17 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await activity.newest(database, 10)
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
         await deviations.page(database, DeviationFilter(), Principal("eva", "key", 1, "main", None), BIG[0], 10)
+        await search.search(database, SearchFilter(q="foam"), sorted(search.NEEDS), 10)
+        await shift_log.page(database, ShiftLogParameters(), (times.LAST, BIG[0]), 10)
+        await device_cards.due(database)
         await delivery.holes(database)
-        await lab_samples.page(database, SampleParameters(), (times.LAST, lab_samples.LAST_ID), 10)
-        await materials.page(database, MaterialParameters(), (times.LAST, materials.LAST_ID), 10)
-        await material_balance.sums(database, SumParameters())
+        await lab_samples.page(
+            database, PlacedQuestion(SampleParameters(), None), (times.LAST, lab_samples.LAST_ID), 10
+        )
+        await materials.page(database, PlacedQuestion(MaterialParameters(), None), (times.LAST, materials.LAST_ID), 10)
+        await material_balance.sums(database, PlacedQuestion(SumParameters(), None))
         await serials.serials(database, SerialParameters.model_validate({}), "", 10)
+        await runs.page(database, RunListParameters(), (times.LAST, runs.LAST_ID), 10)
         rows = await database.fetch("select statement from pg_prepared_statements")
     files = Path(queries.__file__).parent.glob("*.sql")
     named = {f"{file.stem}.{name}": text for file in files for name, text in queries.load(file.stem).items()}
@@ -329,6 +365,10 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         "delivery.holes",
         "serials.serials",
         "deviations.page",
+        "shift_log.page",
+        "device_cards.due",
+        "search.texts",
+        "search.events",
         "alarms.history",
         "alarms.silenced",
         "alarms.urgent",
@@ -336,6 +376,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         "selection.devices",
         "activity.page",
         *("lab_samples.page", "materials.page", "materials.sums"),
+        "runs.page",
     }
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"

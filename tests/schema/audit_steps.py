@@ -33,6 +33,11 @@ ACT = (
     "insert into alarm_acts (rule_id, device_id, organization_id, action, until, who, why)"
     f" select rule_id, {DEVICE}, 1, '{{}}', {{}}, {WHO} from alarm_rules"
 )
+TAKEN = {"device": "br-1", "taken_at": AT, "source": "person"}
+LACTATE = {"value": 1, "status": "measured", "measured_by": "eva"}
+MEASURED = TAKEN | {"analytes": {"lactate": LACTATE}}
+FEED = {"kind": "feed", "material": "glucose", "quantity": 2, "unit": "mL", "begins": AT}
+RECORDED = {"device": "br-1", "source": "person"}
 RUN = {"state": "running", "begins": AT, "strain": "CHO", "plan": [], "devices": ["br-1"]}
 PHASE = {"name": "batch", "begins": AT, "ends": None, "origin": "person"}
 RUN_EVENT = (

@@ -318,6 +318,7 @@ NAME_NO_OBJECT = {
     *("invitation_make", "organization_make", "organization_describe", "export_note"),
     *("invitation_use", "organization_create", "alarm_rule_put", "alarm_route_put", "vault_key"),
     *("job_make", "computed_channel_put", "run_automation", "location_put", "report_template_put"),
+    *("job_make", "computed_channel_put", "location_put", "run_automation"),
     *("deviation_open", "deviation_target"),  # what it is linked to: tests/api/test_deviation_links.py
     *("job_make", "computed_channel_put", "notice_channel"),
 }

@@ -20,31 +20,48 @@ if TYPE_CHECKING:
     from biogate.errors import ClientError
     from biogate.export import ExportedFile, ExportProgress
     from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
+    from biogate.lab import LabTable
     from biogate.live import LiveUpdate
+    from biogate.records import DeviationInfo, FoundText
+    from biogate.runs import AlignedRuns, PhaseInfo, RunInfo, RunScore
     from biogate.table import TelemetryTable
 
 __all__ = [
     "AlarmInfo",
+    "AlignedRuns",
     "AnnotationInfo",
     "AsyncClient",
     "ChannelInfo",
     "Client",
     "ClientError",
+    "DeviationInfo",
     "DeviceInfo",
     "EventInfo",
     "ExportProgress",
     "ExportedFile",
+    "FoundText",
+    "LabTable",
     "LiveUpdate",
     "NewestValue",
+    "PhaseInfo",
+    "RunInfo",
+    "RunScore",
     "TelemetryTable",
 ]
 _MODULES = {
+    "AlignedRuns": "runs",
     "AsyncClient": "async_client",
     "Client": "client",
     "ClientError": "errors",
+    "DeviationInfo": "records",
     "ExportProgress": "export",
     "ExportedFile": "export",
+    "LabTable": "lab",
+    "FoundText": "records",
     "LiveUpdate": "live",
+    "PhaseInfo": "runs",
+    "RunInfo": "runs",
+    "RunScore": "runs",
     "TelemetryTable": "table",
 }
 """The module of each name; those of `infos` are not named."""

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from biogate import calls, export
+from biogate import calls, export, lab, records
+from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
 from biogate.client import PATIENCE_S, TIMEOUT_S, WAIT_S
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
 from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
+from biogate.lab import LabTable
 from biogate.login import login
-from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, span
+from biogate.questions import (
+    LatestOptions,
+    Names,
+    TelemetryOptions,
+    When,
+    Width,
+    live_parameters,
+    names,
+    span,
+    width,
+)
+from biogate.records import DeviationInfo, FoundText
+from biogate.runs import AlignedRuns, AlignOptions, EnvelopeOptions, PhaseInfo, RunInfo, RunScore
 from biogate.transport import AsyncTransport
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from biogate.live import LiveUpdate
     from biogate.table import TelemetryTable
 
@@ -103,12 +119,122 @@ class AsyncClient:
         """See `Client.annotate`."""
         return await self._run(calls.annotate(device, text, begins, ends, self._patience_s))
 
+    async def samples(
+        self,
+        *,
+        device: str | None = None,
+        run: str | None = None,
+        analyte: str | None = None,
+        status: str | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+        channels: Names | None = None,
+        method: str | None = None,
+        max_age: Width | None = None,
+    ) -> LabTable:
+        """See `Client.samples`."""
+        found = {"device": device, "run": run, "analyte": analyte, "status": status, **span(from_, to)}
+        joined = {"channel": names(channels), "method": method, "max_age": width(max_age)}
+        return await self._run(lab.samples(found, joined, self._patience_s))
+
+    async def add_sample(
+        self,
+        device: str,
+        taken_at: When,
+        analytes: Mapping[str, Any] | None = None,
+        *,
+        sample: str | None = None,
+        location: str | None = None,
+        note: str | None = None,
+        why: str | None = None,
+    ) -> str:
+        """See `Client.add_sample`."""
+        said = {"sample": sample, "location": location, "note": note, "why": why}
+        return await self._run(lab.add_sample(device, taken_at, analytes or {}, said, self._patience_s))
+
+    async def materials(
+        self,
+        *,
+        device: str | None = None,
+        run: str | None = None,
+        kind: Names | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+    ) -> LabTable:
+        """See `Client.materials`."""
+        found = {"device": device, "run": run, "kind": names(kind), **span(from_, to)}
+        return await self._run(lab.materials(found, self._patience_s))
+
     async def alarms(
         self, *, device: str | None = None, standing: bool | None = None, unacknowledged: bool | None = None
     ) -> list[AlarmInfo]:
         """See `Client.alarms`."""
         found = {"device": device, "standing": standing, "unacknowledged": unacknowledged}
         return await self._run(calls.alarms(found, self._patience_s))
+
+    async def deviations(
+        self,
+        *,
+        state: Names | None = None,
+        severity: str | None = None,
+        tag: Names | None = None,
+        device: str | None = None,
+        most: int | None = None,
+    ) -> list[DeviationInfo]:
+        """See `Client.deviations`."""
+        found = {"state": names(state), "severity": severity, "tag": names(tag), "device": device}
+        return await self._run(records.deviations(found, most, self._patience_s))
+
+    async def search(
+        self,
+        words: str,
+        *,
+        kind: Names | None = None,
+        device: str | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+    ) -> list[FoundText]:
+        """See `Client.search`."""
+        found = span(from_, to) | {"q": words, "kind": names(kind), "device": device}
+        return await self._run(records.search(found, self._patience_s))
+
+    async def runs(
+        self,
+        *,
+        state: Names | None = None,
+        device: str | None = None,
+        material: str | None = None,
+        strain: str | None = None,
+        q: str | None = None,
+        most: int | None = None,
+    ) -> list[RunInfo]:
+        """See `Client.runs`."""
+        found = {"state": names(state), "device": device, "material": material, "strain": strain, "q": q}
+        return await self._run(run_flows.listed(found, most, self._patience_s))
+
+    async def run(self, run: str) -> RunInfo:
+        """See `Client.run`."""
+        return await self._run(run_flows.one(run, self._patience_s))
+
+    async def phases(self, run: str) -> list[PhaseInfo]:
+        """See `Client.phases`."""
+        return await self._run(run_flows.phases(run, self._patience_s))
+
+    async def align(self, runs: Names, channels: Names, **options: Unpack[AlignOptions]) -> AlignedRuns:
+        """See `Client.align`."""
+        return await self._run(run_flows.align(runs, channels, options, self._patience_s))
+
+    async def compare(self, runs: Names, channels: Names) -> pd.DataFrame:
+        """See `Client.compare`."""
+        return await self._run(run_flows.compare(runs, channels, self._patience_s))
+
+    async def envelope(self, references: Names, channels: Names, **options: Unpack[EnvelopeOptions]) -> AlignedRuns:
+        """See `Client.envelope`."""
+        return await self._run(run_flows.envelope(references, channels, options, self._patience_s))
+
+    async def score(self, run: str, references: Names, channels: Names, **options: Unpack[EnvelopeOptions]) -> RunScore:
+        """See `Client.score`."""
+        return await self._run(run_flows.score(run, references, channels, options, self._patience_s))
 
     def live(
         self, devices: Names | None = None, channels: Names | None = None, *, rate: float | None = None

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from biogate import calls, export
+from biogate import calls, export, lab, records
+from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
 from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
+from biogate.lab import LabTable
 from biogate.login import login
-from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, span
+from biogate.questions import (
+    LatestOptions,
+    Names,
+    TelemetryOptions,
+    When,
+    Width,
+    live_parameters,
+    names,
+    span,
+    width,
+)
+from biogate.records import DeviationInfo, FoundText
+from biogate.runs import AlignedRuns, AlignOptions, EnvelopeOptions, PhaseInfo, RunInfo, RunScore
 from biogate.transport import Transport
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from biogate.live import LiveUpdate
     from biogate.table import TelemetryTable
 
@@ -119,12 +135,131 @@ class Client:
         """Note something about an instant or a time of a device."""
         return self._run(calls.annotate(device, text, begins, ends, self._patience_s))
 
+    def samples(
+        self,
+        *,
+        device: str | None = None,
+        run: str | None = None,
+        analyte: str | None = None,
+        status: str | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+        channels: Names | None = None,
+        method: str | None = None,
+        max_age: Width | None = None,
+    ) -> LabTable:
+        """Return lab samples, those taken last first: a row for each, with a column for each analyte.
+
+        With `channels`, there is also what the device sent at the time of each sample: the newest value that is at most
+        `max_age` old (10 min if not given), or with method="linear" one between two.
+        """
+        found = {"device": device, "run": run, "analyte": analyte, "status": status, **span(from_, to)}
+        joined = {"channel": names(channels), "method": method, "max_age": width(max_age)}
+        return self._run(lab.samples(found, joined, self._patience_s))
+
+    def add_sample(
+        self,
+        device: str,
+        taken_at: When,
+        analytes: Mapping[str, Any] | None = None,
+        *,
+        sample: str | None = None,
+        location: str | None = None,
+        note: str | None = None,
+        why: str | None = None,
+    ) -> str:
+        """Add a sample, and return its name.
+
+        An analyte is a number, a text like `< 0.1`, None if it is still to be measured, a pair with its unit, or an
+        object as of the API: {"value": 4.2, "unit": "g/L", "method": "HPLC"}.
+        """
+        said = {"sample": sample, "location": location, "note": note, "why": why}
+        return self._run(lab.add_sample(device, taken_at, analytes or {}, said, self._patience_s))
+
+    def materials(
+        self,
+        *,
+        device: str | None = None,
+        run: str | None = None,
+        kind: Names | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+    ) -> LabTable:
+        """Return records of what went into devices and out of them, newest first."""
+        found = {"device": device, "run": run, "kind": names(kind), **span(from_, to)}
+        return self._run(lab.materials(found, self._patience_s))
+
     def alarms(
         self, *, device: str | None = None, standing: bool | None = None, unacknowledged: bool | None = None
     ) -> list[AlarmInfo]:
         """Return alarms by device and rule: all, or those that are not normal, or that somebody has to acknowledge."""
         found = {"device": device, "standing": standing, "unacknowledged": unacknowledged}
         return self._run(calls.alarms(found, self._patience_s))
+
+    def deviations(
+        self,
+        *,
+        state: Names | None = None,
+        severity: str | None = None,
+        tag: Names | None = None,
+        device: str | None = None,
+        most: int | None = None,
+    ) -> list[DeviationInfo]:
+        """Return deviations, newest first: all that fit, or `most` of them."""
+        found = {"state": names(state), "severity": severity, "tag": names(tag), "device": device}
+        return self._run(records.deviations(found, most, self._patience_s))
+
+    def search(
+        self,
+        words: str,
+        *,
+        kind: Names | None = None,
+        device: str | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+    ) -> list[FoundText]:
+        """Return notes, deviations, comments, events, reasons, acts on alarms and entries of the shift log that have
+        all these words; the last may be the begin of one. Without `from_`, of the last year."""
+        found = span(from_, to) | {"q": words, "kind": names(kind), "device": device}
+        return self._run(records.search(found, self._patience_s))
+
+    def runs(
+        self,
+        *,
+        state: Names | None = None,
+        device: str | None = None,
+        material: str | None = None,
+        strain: str | None = None,
+        q: str | None = None,
+        most: int | None = None,
+    ) -> list[RunInfo]:
+        """Return runs, newest first: all that fit, or `most` of them."""
+        found = {"state": names(state), "device": device, "material": material, "strain": strain, "q": q}
+        return self._run(run_flows.listed(found, most, self._patience_s))
+
+    def run(self, run: str) -> RunInfo:
+        """Return one run with its phases."""
+        return self._run(run_flows.one(run, self._patience_s))
+
+    def phases(self, run: str) -> list[PhaseInfo]:
+        """Return the phases of a run: confirmed ones, and those that events of its devices propose."""
+        return self._run(run_flows.phases(run, self._patience_s))
+
+    def align(self, runs: Names, channels: Names, **options: Unpack[AlignOptions]) -> AlignedRuns:
+        """Return curves of runs on one clock, whose hour 0 is their start, or the begin of `phase`."""
+        return self._run(run_flows.align(runs, channels, options, self._patience_s))
+
+    def compare(self, runs: Names, channels: Names) -> pd.DataFrame:
+        """Return a DataFrame of figures of each channel over each phase of each run, and over whole runs."""
+        return self._run(run_flows.compare(runs, channels, self._patience_s))
+
+    def envelope(self, references: Names, channels: Names, **options: Unpack[EnvelopeOptions]) -> AlignedRuns:
+        """Return where reference runs were, hour by hour: middle, low and high of each channel."""
+        return self._run(run_flows.envelope(references, channels, options, self._patience_s))
+
+    def score(self, run: str, references: Names, channels: Names, **options: Unpack[EnvelopeOptions]) -> RunScore:
+        """Return how much of a run was inside the envelope of references, and where and how long it was outside."""
+        return self._run(run_flows.score(run, references, channels, options, self._patience_s))
 
     def live(
         self, devices: Names | None = None, channels: Names | None = None, *, rate: float | None = None

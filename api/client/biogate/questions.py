@@ -30,8 +30,10 @@ class SelectionOptions(TypedDict, total=False):
     """Only devices with all of these tags."""
     location: str
     """Only devices whose location begins with this text."""
+    run: str
+    """Only the time of this run, and its devices if none is named. `from_` and `to` may be like `start+2h`."""
     phase: str
-    """The newest time in which each device was in this phase; `from_` and `to` bound it."""
+    """The newest time in which each device was in this phase; `from_` and `to` bound it. With `run`: its phase."""
     unit: Names
     """Each channel is converted to the first of these units that it can be in."""
     quality: Quality
@@ -132,6 +134,10 @@ def when(name: str, given: When | None) -> str | None:
 def span(from_: When | None, to: When | None) -> dict[str, str | None]:
     """Return the parameters of a range of time. Raises ClientError for an instant without a zone."""
     return {"from": when("from_", from_), "to": when("to", to)}
+
+
+def width(given: Width | None) -> str | None:
+    return duration(given) if isinstance(given, timedelta) else given
 
 
 def duration(given: timedelta) -> str:

@@ -154,6 +154,12 @@ async function renew(form) {
 
 localize(document);
 let working;
+document.addEventListener("keydown", (event) => {
+  const field = document.getElementById("search");
+  if (event.key !== "/" || !field || event.target.closest("input, textarea, select") || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  field.focus();
+});
 document.addEventListener("htmx:before:request", (event) => {
   const { sourceElement } = event.detail.ctx;
   clearInterval(working);

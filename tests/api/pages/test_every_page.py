@@ -38,6 +38,8 @@ USUAL = {
 ENROLLMENT, DEVICE, WHY = f"{ORGANIZATION}/enrollment", f"{ORGANIZATION}/devices/{{device}}", {"why": "to see"}
 _LAST = {"version": "1", "why": "to see what happens"}
 _RULE = _LAST | {"title": "x", "kind": "limit", "limit.channel": "ph", "limit.level": "high", "limit.limit": "9"}
+RUN = f"{ORGANIZATION}/runs/{{run}}"
+DEVIATION = f"{ORGANIZATION}/deviations/{{deviation}}"
 VESSEL = f"{ORGANIZATION}/vessels/{{device}}"
 EXACT: dict[str, dict[str, str]] = {
     f"{VESSEL}/setpoint": {"key": "k", "channel": "ph", "value": "7", "why": "x"},
@@ -51,6 +53,22 @@ EXACT: dict[str, dict[str, str]] = {
     f"{ORGANIZATION}/alarm-routes/{{route}}": _LAST | {"time_zone": "UTC"},
     f"{ORGANIZATION}/alarm-routes/{{route}}/remove": _LAST,
     f"{ORGANIZATION}/alarm-routes/{{route}}/test": {"why": "to see what happens"},
+    f"{ORGANIZATION}/samples/{{sample}}": WHY | {"version": "1", "note": "mine"},
+    f"{ORGANIZATION}/samples/{{sample}}/approve": WHY | {"version": "1"},
+    f"{ORGANIZATION}/samples/{{sample}}/withdraw": WHY,
+    f"{ORGANIZATION}/materials/{{material}}": WHY | {"version": "1", "note": "mine"},
+    f"{ORGANIZATION}/materials/{{material}}/withdraw": WHY,
+    f"{ORGANIZATION}/shift-log": {"text": "x"},
+    f"{ORGANIZATION}/devices-places": WHY | {"path": "mine", "kind": "site"},
+    f"{DEVICE}/card": WHY | {"model": "mine", "version": "1"},
+    f"{ORGANIZATION}/deviations": {"title": "x", "severity": "minor"},
+    DEVIATION: _LAST | {"title": "x", "severity": "minor"},
+    **{f"{DEVIATION}/{act}": WHY for act in ("assess", "close", "reopen", "links/{link}/withdraw")},
+    f"{DEVIATION}/hold": {},
+    f"{DEVIATION}/members": WHY | {"who": "eva@example.org", "role": "owner", "act": "add"},
+    f"{DEVIATION}/links": WHY | {"type": "seen-in", "kind": "deviation", "reference": "DEV-2026-0101"},
+    f"{DEVIATION}/comments": {"text": "x"},
+    f"{DEVIATION}/comments/{{comment}}": WHY | {"text": "x"},
     DEVICE: WHY | {"title": "mine", "version": "1"},
     **{f"{DEVICE}/{act}": WHY for act in ("suspend", "resume", "rotate", "revoke", "retire", "reset")},
     f"{DEVICE}/commands/{{command}}/cancel": WHY,
@@ -60,6 +78,12 @@ EXACT: dict[str, dict[str, str]] = {
     f"{ENROLLMENT}/serials/import": WHY | {"name": "lot", "rows": "serial\nS-9"},
     f"{ENROLLMENT}/switch": WHY | {"state": "closed"},
     f"{ORGANIZATION}/reports": {"kind": "shift", "from": "-8h"},
+    RUN: _LAST | {"note": "x", "devices": ""},
+    f"{RUN}/plan": _LAST | {"plan": "[]"},
+    f"{RUN}/state": WHY | {"state": "held"},
+    f"{RUN}/phases": _LAST | {"phase": "x", "begins": "2026-03-01T10:00:00Z"},
+    f"{RUN}/phases/all": _LAST,
+    f"{RUN}/phases/remove": _LAST | {"was": "2026-03-01T10:00:00Z"},
     f"{ORGANIZATION}/delivery/quarantine": WHY | {"act": "discard", "messages": "1,2,3"},
 }
 """By path: the fields of a form that would be carried out if it were for one's own."""

@@ -1,0 +1,89 @@
+"""Curves of runs on one clock, as runs.js draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from api.database import Database
+from api.http.plain_words import channel as named
+from api.queries import devices, run_alignment
+from api.queries.plant import MAIN
+from api.queries.run_alignment import AlignedChannel, AlignedChannels, numbers
+from api.queries.runs import StoredRun
+from api.shapes.run_comparison import ChannelEnvelope, Comparison
+
+FIRST_CHANNELS, MOST_POINTS, MOST_GAPS = 4, 1000, 20
+
+
+class Gap(NamedTuple):
+    """Hours of a run without a sample of any channel that is shown."""
+
+    begin: float
+    end: float
+
+
+class RunChart(NamedTuple):
+    """What runs.js draws, and what the page says beside it."""
+
+    facts: dict[str, Any]
+    lines: list[list[str]]
+    """the names of the lines of each chart"""
+    gaps: list[Gap]
+    bucket: float
+    """width of a point, in hours"""
+
+
+async def channels_of(database: Database, names: Sequence[str]) -> list[str]:
+    """Return what can be shown of devices: the main channels first."""
+    found = await devices.many(database, list(names))
+    known = {one.name: one.terms.kind for device in found for one in device.channels}
+    return [*(one for one in MAIN if one in known), *(one for one in known if one not in MAIN)]
+
+
+async def run_chart(database: Database, run: StoredRun) -> RunChart | None:
+    """Return the curves of a run; None without a device that has sent something."""
+    shown = (await channels_of(database, run.devices))[:FIRST_CHANNELS] if run.devices else []
+    if not shown:
+        return None
+    asked = Comparison(runs=[run.name], channel=shown, max_points=MOST_POINTS)
+    found = await run_alignment.align(database, asked.runs, asked)
+    begins = run.span().begin
+    phases = [[one.name, (one.begins - begins) / run_alignment.HOUR] for one in run.phases]
+    several = len(run.devices) > 1
+    return drawn(found, {}, phases, lambda one: one.device if several else "")
+
+
+def drawn(found: AlignedChannels, bands: dict[str, ChannelEnvelope], phases: list[list[Any]], name: Any) -> RunChart:
+    """Return a chart for each channel, with a line for each run and device, and the band that a channel has."""
+    by_channel: dict[str, list[AlignedChannel]] = {}
+    for one in found.channels:
+        by_channel.setdefault(one.channel.name, []).append(one)
+    charts = []
+    for channel, lines in by_channel.items():
+        band = bands.get(channel)
+        charts.append(
+            {
+                "title": named(channel, lines[0].channel.terms.title),
+                "unit": lines[0].channel.unit,
+                "step": lines[0].channel.step,
+                "lines": [numbers(one.values) for one in lines],
+                "band": None if band is None else [band.low, band.high],
+            }
+        )
+    facts = {"hours": found.hours, "phases": phases, "charts": charts}
+    names = [[name(one) for one in lines] for lines in by_channel.values()]
+    width = found.width / run_alignment.HOUR
+    return RunChart(facts, names, list(_gaps(found, width))[:MOST_GAPS], width)
+
+
+def _gaps(found: AlignedChannels, width: float) -> Iterable[Gap]:
+    """Yield times in a row in which no channel has a sample."""
+    if not found.channels:
+        return
+    empty = np.isnan(np.stack([one.values for one in found.channels])).all(axis=0)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], empty, [False]]).astype(np.int8)))
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        yield Gap(round((found.first + int(begin)) * width, 3), round((found.first + int(end)) * width, 3))
