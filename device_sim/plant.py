@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -65,7 +66,6 @@ class Plant:
         self._instruments = instruments(names, seed)
         self._factor = np.where(SIZED, np.array(self.litres)[:, None], 1.0)
         self._arena = Arena(len(names))
-        self._grids: dict[tuple[str, int], TruthGrid] = {}
         self._tweaks: dict[int, Tweaks] = {}
         self._faults: dict[int, list[Going]] = {}
         self._legs: list[list[Leg]] = [[] for _ in names]
@@ -214,10 +214,7 @@ class Plant:
             going = tuple(replace(one, hour=(one.since - origin) / HOUR) for one in tweaks.going)
             changed = Trajectory(strain(o, variant), replace(tweaks, orders={}, going=going).change)
             return TruthGrid(changed, shared=False)
-        key = (o.name, variant)
-        if key not in self._grids:
-            self._grids[key] = TruthGrid(Trajectory(strain(o, variant)), shared=True)
-        return self._grids[key]
+        return _shared(o.name, variant)
 
     def _turn(self, row: int, tweaks: Tweaks, contamination: float = 0.0) -> None:
         """Let a vessel go on with a run of its own from the present time on."""
@@ -267,3 +264,9 @@ class Plant:
 def _part(key: int, number: int) -> float:
     """Return a number from 0 to 1 that a vessel has by its name."""
     return float(mixed(np.array([(key + 1000 + number) % 2**64], dtype=np.uint64))[0]) / 2.0**64
+
+
+@cache
+def _shared(organism: str, variant: int) -> TruthGrid:
+    """Return a run that vessels share: what is solved of it is kept, and does not depend on who asked how far."""
+    return TruthGrid(Trajectory(strain(ORGANISMS[organism], variant)), shared=True)

@@ -262,7 +262,7 @@ def derivative(o: Organism) -> Callable[[float, Sequence[float], Knobs], list[fl
         heat = wall + BREATH_HEAT * our * volume + 5.0 * (a.speed / e.stirrer[1]) ** 3 * min(volume, 1.0)
         heat -= e.loss * (temperature - e.room) + WATER_HEAT * fed * (temperature - e.room)
         growth = max(rates[biomass], 0.0) / max(c[biomass], 1e-6)
-        dying = min(math.exp(min((temperature - o.temperatures[1] - 4.0) / 1.5, 4.0)), 50.0)
+        dying = 0.1 * math.expm1(min(max(temperature - o.temperatures[1], 0.0) / 1.5, 7.0))
         foam = o.foam * o.cell_mass * c[biomass] * a.speed / e.stirrer[1] * a.gas / e.gas[1] / (1 + 2 * y[ANTIFOAM])
         probes = (k.oxygen_probe, k.ph_probe, k.temperature_probe)
         lags = (o.probe_seconds, PH_SECONDS, TEMPERATURE_SECONDS)

@@ -16,7 +16,7 @@ from device_sim.vessels import mixed, normal
 
 RUN_STATES = {"setup": "running", "cleaning": "complete"}
 """The phases with which a run starts and ends, and its state from then on (ISA-88)."""
-ASSAY_ERROR = 0.02
+ASSAY_ERROR = 0.01
 """The part by which an assay is off."""
 
 

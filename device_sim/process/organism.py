@@ -135,7 +135,7 @@ class Organism:
     carbonate: float = 0.05
     """mmol/L in the medium."""
     conductivity: float = 14.0
-    oxygen_half: float = 0.1
+    oxygen_half: float = 0.05
     """% of saturation at which the cells live half as fast."""
     breath: float = 0.02
     """mmol/h of oxygen and CO2 that a unit of cells needs at least, whatever the balance leaves: from amino acids and

@@ -52,7 +52,7 @@ def readings(
     cells = y[b.SPECIES + o.biomass]
     part = a.speed / e.stirrer[1]
     full = np.minimum(y[b.VOLUME], 1.0)
-    salts = (y[b.BASE] * e.base[1] + y[b.ACID] * e.acid[1]) / np.maximum(y[b.VOLUME], b.HEEL)
+    salts = (y[b.BASE] * e.base[1] + y[b.ACID] * e.acid[1]) / np.maximum(y[b.VOLUME] + y[b.HARVESTED], 0.1)
     continuous = any(step.level for step in o.recipe)
     feed = (
         k.feed.setpoint if k.feed_growth or k.feed_stat or k.feed.mode != b.AUTO else min(k.feed.setpoint, e.feed_pump)
