@@ -17,8 +17,21 @@ from rich.console import Console
 from deploy.stack.errors import StackError
 from deploy.stack.local import hold
 from deploy.stack.paths import MAIN, Paths, short
+from deploy.stack.plant import HISTORY
 from deploy.stack.supervisor import Supervisor
 from deploy.stack.view import watch
+from schema.times import parse_duration
+
+
+def past(text: str) -> str:
+    """Parse the option --history; empty for none."""
+    if text in {"", "0"}:
+        return ""
+    try:
+        parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return text
 
 
 def main(
@@ -26,6 +39,9 @@ def main(
     name: Annotated[str, typer.Option(help="another name gives another stack, with data of its own")] = MAIN,
     devices: Annotated[int, typer.Option(min=0, help="simulated devices; 0 for none")] = 8,
     rate: Annotated[float, typer.Option(help="frames a second of each device")] = 1.0,
+    history: Annotated[
+        str, typer.Option(parser=past, metavar="DURATION", help="the past that devices tell first; 0 for none")
+    ] = HISTORY,
     canary: Annotated[
         bool, typer.Option("--canary/--no-canary", help="a device of ours that tests the whole way")
     ] = True,
@@ -37,7 +53,9 @@ def main(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's background job begins with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
     hold(paths)  # until this process ends
-    supervisor = Supervisor(paths, devices=devices, rate=rate, canary=canary, say=say, environment=os.environ)
+    supervisor = Supervisor(
+        paths, devices=devices, rate=rate, history=history, canary=canary, say=say, environment=os.environ
+    )
     status = 0
     try:
         supervisor.start()

@@ -1,4 +1,4 @@
-"""Carries out commands on a simulated controller, and keeps the setpoints that people have changed.
+"""Carries out commands on a simulated controller: setpoints and modes go to the loops of its vessel.
 
 It remembers its answers, also over restarts if it has a file, so that a repeated command is not carried out again. It
 has no clock of its own: time is an argument, in ms.
@@ -8,38 +8,28 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from device_sim.vessels import CHANNELS, COLUMN, HIGH, LOW, SCALE
 from schema.messages import Command
 
 MEMORY = 100
 """The least number of answers that are remembered. None is forgotten before its command has expired."""
 MOST = 1000
-FOLLOWS_MS = 60_000.0
-"""Time constant, in ms of process time, with which the vessel follows a changed setpoint."""
-SETPOINT = "_setpoint"
-LIMITS = {"temperature": (0.0, 100.0), "ph": (2.0, 12.0), "dissolved_oxygen": (0.0, 100.0)}
-"""Limits of the setpoints of these channels."""
+SETPOINT, MODE = "_setpoint", "_mode"
+MODES = {"off": 0.0, "auto": 1.0, "manual": 2.0}
+"""The modes of a loop, as its vessel takes them."""
+
+Order = Callable[[str, float], str | None]
+"""Orders a value of a channel from the vessel; returns why that is refused, or None. NaN: what the recipe says."""
 
 
 class CommandRefused(Exception):
     """Raised when a command is not carried out; the text says why."""
-
-
-@dataclass
-class SetpointChange:
-    """A setpoint that differs from the recipe, with the vessel's offset from the recipe when it was changed."""
-
-    value: float
-    since: float
-    offset: float
 
 
 class CommandReply(msgspec.Struct, omit_defaults=True):
@@ -54,11 +44,21 @@ class CommandReply(msgspec.Struct, omit_defaults=True):
 
 
 class CommandHandler:
-    def __init__(self, firmware: str, file: Path | None = None, speed: float = 1.0, delay: float | None = 0.0) -> None:
+    def __init__(
+        self,
+        firmware: str,
+        channels: Sequence[str] = (),
+        order: Order = lambda *_: "there is no vessel",
+        file: Path | None = None,
+        delay: float | None = 0.0,
+    ) -> None:
         """`delay`: ms from acceptance to end of a command, None: no answers. Raises ValueError for a damaged file."""
-        self._firmware, self._file, self._speed, self._delay = firmware, file, speed, delay
-        self._changes: dict[int, SetpointChange] = {}
-        self._recipe: list[float] = [math.nan] * len(CHANNELS)
+        self._firmware, self._channels, self._order = firmware, tuple(channels), order
+        self._file, self._delay = file, delay
+        self.shown: Sequence[float] = ()
+        """What the instruments showed last, a value a channel."""
+        self._ordered: dict[str, float] = {}
+        """Setpoints that were ordered, by channel, NaN: the recipe's; they are not shown before the next frame."""
         self._answers: dict[UUID, CommandReply] = {}
         self._late: list[tuple[float, CommandReply]] = []
         if file is not None and file.exists():
@@ -101,8 +101,10 @@ class CommandHandler:
         return due
 
     def lose_power(self) -> None:
-        """Return to the recipe's setpoints; answers are kept."""
-        self._changes.clear()
+        """Return to the recipe; answers are kept."""
+        for channel in self._ordered:
+            self._order(channel, math.nan)
+        self._ordered.clear()
         self._late.clear()
 
     def _is_late(self, answer: CommandReply) -> bool:
@@ -134,81 +136,55 @@ class CommandHandler:
 
     # The commands
 
-    def _setpoint(self, parameters: dict[str, Any], time: float) -> dict[str, Any]:
-        column = _column(parameters, {"channel", "value"})
+    def _setpoint(self, parameters: dict[str, Any], _: float) -> dict[str, Any]:
+        channel = self._loop(parameters, {"channel", "value"}) + SETPOINT
         value = parameters["value"]
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise CommandRefused("value is not a number")
-        low, high = LIMITS[CHANNELS[_measured(column)]]
-        if not low <= value <= high:
-            raise CommandRefused(f"value is not from {low:g} to {high:g}")
-        before = self._in_force(column)
-        self._change(column, float(value), time)
-        return {"before": None if math.isnan(before) else before}
+        before = self._in_force(channel)
+        self._ask(channel, float(value))
+        self._ordered[channel] = float(value)
+        return {"before": before}
 
-    def _control(self, parameters: dict[str, Any], time: float) -> dict[str, Any]:
-        """Set the mode: auto follows the recipe's setpoint, manual keeps the present one."""
-        column = _column(parameters, {"channel", "mode"})
-        mode, now = parameters["mode"], self._in_force(column)
-        if mode not in ("auto", "manual"):
-            raise CommandRefused("mode is neither auto nor manual")
-        if mode == "manual" and math.isnan(now):
-            raise CommandRefused("there is no setpoint yet")
-        self._change(column, math.nan if mode == "auto" else now, time)
-        return {"setpoint": None if math.isnan(now) else now}
+    def _control(self, parameters: dict[str, Any], _: float) -> dict[str, Any]:
+        """Set the mode of a loop: auto follows the recipe's setpoint, manual keeps the output, off is off."""
+        loop, mode = self._loop(parameters, {"channel", "mode"}), parameters["mode"]
+        if not isinstance(mode, str) or mode not in MODES:
+            raise CommandRefused("mode is not one of off, auto and manual")
+        setpoint = self._in_force(loop + SETPOINT)
+        self._ask(loop + MODE, MODES[mode])
+        self._ordered[loop + MODE] = MODES[mode]
+        if mode == "auto":
+            self._ask(loop + SETPOINT, math.nan)
+            self._ordered[loop + SETPOINT] = math.nan
+        return {"setpoint": setpoint}
 
-    def _identify(self, parameters: dict[str, Any], time: float) -> dict[str, Any]:
+    def _identify(self, parameters: dict[str, Any], _: float) -> dict[str, Any]:
         if parameters:
             raise CommandRefused("the command has no parameters")
-        return {"firmware": self._firmware, "channels": list(CHANNELS)}
+        return {"firmware": self._firmware, "channels": list(self._channels)}
 
-    # Setpoints
+    # Loops
 
-    def _in_force(self, column: int) -> float:
-        change = self._changes.get(column)
-        return self._recipe[column] if change is None or math.isnan(change.value) else change.value
+    def _loop(self, parameters: dict[str, Any], names: set[str]) -> str:
+        """The channel whose loop is meant; its setpoint's name means it, too."""
+        if set(parameters) != names:
+            raise CommandRefused(f"the parameters are {' and '.join(sorted(names))}")
+        channel = parameters["channel"]
+        if not isinstance(channel, str) or channel.removesuffix(SETPOINT) + SETPOINT not in self._channels:
+            raise CommandRefused("no channel of that name has a setpoint")
+        return channel.removesuffix(SETPOINT)
 
-    def _change(self, column: int, value: float, time: float) -> None:
-        """Change a setpoint; NaN returns to the recipe's. The vessel goes on from where it is."""
-        self._changes[column] = SetpointChange(value, time, self._offset(column, time))
+    def _ask(self, channel: str, value: float) -> None:
+        if why := self._order(channel, value):
+            raise CommandRefused(why)
 
-    def _offset(self, column: int, time: float) -> float:
-        """The vessel's offset from the recipe at `time`."""
-        change = self._changes.get(column)
-        if change is None or math.isnan(self._recipe[column]):
-            return 0.0
-        goal = 0.0 if math.isnan(change.value) else change.value - self._recipe[column]
-        return goal + (change.offset - goal) * math.exp(-max(0.0, time - change.since) * self._speed / FOLLOWS_MS)
-
-    def show(self, values: list[float], time: float) -> list[float]:
-        """The values that the instruments show where the recipe alone would give `values`."""
-        self._recipe = values
-        if not self._changes:
-            return values
-        shown = values.copy()
-        for column, change in self._changes.items():
-            if not math.isnan(change.value):
-                shown[column] = change.value
-            measured = _measured(column)
-            moved = values[measured] + self._offset(column, time)
-            decimals = round(math.log10(SCALE[measured]))
-            shown[measured] = round(min(max(moved, float(LOW[measured])), float(HIGH[measured])), decimals)
-        return shown
-
-
-def _column(parameters: dict[str, Any], names: set[str]) -> int:
-    """The column of a channel's setpoint, which may be named by the channel's name, too."""
-    if set(parameters) != names:
-        raise CommandRefused(f"the parameters are {' and '.join(sorted(names))}")
-    channel = parameters["channel"]
-    if not isinstance(channel, str) or channel.removesuffix(SETPOINT) not in LIMITS:
-        raise CommandRefused("no channel of that name has a setpoint")
-    return COLUMN[channel.removesuffix(SETPOINT) + SETPOINT]
-
-
-def _measured(column: int) -> int:
-    """The column of the channel that a setpoint belongs to."""
-    return COLUMN[CHANNELS[column].removesuffix(SETPOINT)]
+    def _in_force(self, channel: str) -> float | None:
+        """The setpoint that was ordered or shown last; None: the recipe has the say, and nothing was shown yet."""
+        value = self._ordered.get(channel, math.nan)
+        if math.isnan(value) and self.shown:
+            value = self.shown[self._channels.index(channel)]
+        return value if math.isfinite(value) else None
 
 
 def _result(answer: CommandReply) -> dict[str, Any]:

@@ -25,6 +25,7 @@ import typer
 
 from device_sim.boots import next_boots
 from device_sim.claims import Claim, read_claims
+from device_sim.clock import wall_ms
 from device_sim.connection import ACCEPTED, ConnectionFailed, NotAuthorized, connect
 from device_sim.entrance import Pace, PlantGate, Point, shake
 from device_sim.firmware import FIRMWARE
@@ -167,7 +168,7 @@ async def enroll_one(keeper: Keeper, entrance: PlantGate, at: Point) -> Over | N
 
 async def _use(keeper: Keeper, login: DeviceLogin, entrance: PlantGate, at: Point) -> None:
     """Publish an online and an offline status with the new login. Raises ConnectionFailed."""
-    identity, begun = login.identity, time.time_ns() // 1_000_000
+    identity, begun = login.identity, wall_ms()
     acknowledged: asyncio.Queue[mqtt5.PubAckReasonCode | None] = asyncio.Queue()
     connection = await connect(
         entrance.broker_of(login),

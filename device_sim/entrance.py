@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from device_sim.clock import wall_ms
 from device_sim.connection import Broker, ConnectionFailed, DeviceConnection, connect, tls_context
 from device_sim.firmware import FIRMWARE
 from device_sim.handshake import DeviceHandshake, Granted, Ignored, Over, Proved, Wait, begin, receive
@@ -189,7 +190,7 @@ def _new(keeper: Keeper, entrance: PlantGate) -> DeviceHandshake:
         keeper.state.controller,
         secrets.token_hex(16),
         secrets.token_bytes(32),
-        time.time_ns() // 1_000_000,
+        wall_ms(),
         hardware=HARDWARE,
         firmware=FIRMWARE,
         channels=CHANNELS,

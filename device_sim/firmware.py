@@ -5,6 +5,7 @@ It has no clock of its own: time is an argument.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,10 @@ import msgspec
 
 from device_sim.commands import CommandHandler
 from device_sim.frame_store import FrameStore
-from device_sim.frames import Format, SimulatedFrame
+from device_sim.frames import Format, FrameBlock, SimulatedFrame
 from device_sim.habits import DeviceCounts, Habits, happens
 from device_sim.journal import Journal
+from device_sim.latency import FrameProbe
 from device_sim.outbox import DeviceLink, DeviceOutbox, OutboxMessage, Sort
 from schema.messages import Backfill, Command, Receipt
 from schema.topics import Kind
@@ -42,10 +44,12 @@ class SimulatedDevice:
         journal: Journal | None = None,
         number: int = 0,
         commands: CommandHandler | None = None,
+        probe: FrameProbe | None = None,
     ) -> None:
         """`report` takes a line for people; `number` is the device's number in the journal."""
         self.name, self.boot, self.store, self.number = name, boot, store, number
         self.outbox = DeviceOutbox(name, habits, counts, store, chance)
+        self.outbox.probe = self.probe = probe
         self.commands = commands or CommandHandler(FIRMWARE)
         self.generation: int | None = None
         """The generation of the login with which the device is connected."""
@@ -53,21 +57,34 @@ class SimulatedDevice:
         self.clock = 0
         """The error (ms) of the device's clock. Frames and events show it; statuses do not."""
         self.off_until = 0.0
-        """When the device has power again, in ms; infinity: it waits for a name."""
+        """When (wall clock, ms) the device has power again; infinity: it waits for a name."""
+        self.powered = True
+        """Fault: whether there is power."""
         self.session = 0.0
         """When the current connection was begun, in ms."""
         self.lost = 0
-        self._habits, self._counts, self._chance = habits, counts, chance
+        self._counts, self._chance = counts, chance
         self._report, self._journal = report, journal
         self._late: deque[int] = deque()
         self._held_back = -1
         self._losing = False
         self._distrusted: set[int] = set()
 
+    @property
+    def habits(self) -> Habits:
+        return self.outbox.habits
+
+    @property
+    def has_name(self) -> bool:
+        return self.off_until < math.inf
+
     # Producing
 
-    def frame(self, time: float, values: Sequence[float], bad: tuple[int, int] | None = None) -> None:
-        """Number and keep a frame of the values shown at `time` (ms); NaN is no value; `bad` is (column, quality)."""
+    def frame(
+        self, time: float, values: Sequence[float], bad: tuple[int, int] | None = None, now: float | None = None
+    ) -> None:
+        """Number and keep a frame of the values shown at `time` (ms); NaN is no value; `bad` is (column, quality);
+        `now` is the wall clock, by which latency is measured."""
         while self.store.total >= self.store.limit:
             self._lose()
         frame = SimulatedFrame(self.boot, self.seq, time + self.clock, values, bad)
@@ -76,20 +93,32 @@ class SimulatedDevice:
             self._journal.produced(self.number, record)
         self.seq += 1
         self._counts.produced += 1
-        if happens(self._habits.drop, self._chance):
+        if self.probe and now is not None:
+            self.probe.produced(frame.boot, frame.seq, now)
+        if happens(self.habits.drop, self._chance):
             self._held_back = frame.seq
             self._counts.held_back += 1
-        elif happens(self._habits.late, self._chance):
+        elif happens(self.habits.late, self._chance):
             self._late.append(frame.seq)
         else:
             self.outbox.live(frame)
         while self._late and self._late[0] + HELD_BACK <= frame.seq:
             self._send_again(self._late.popleft())
 
+    def past(self, block: FrameBlock) -> None:
+        """Number and keep frames of the past, which go out on the history topic. There must be room in the store."""
+        records = self.store.append_block(self.boot, self.seq, block._replace(times=block.times + self.clock))
+        if self._journal:
+            size = self.store.record_size
+            for begin in range(0, len(records), size):
+                self._journal.produced(self.number, records[begin : begin + size])
+        self.seq += len(block.times)
+        self._counts.produced += len(block.times)
+
     def event(self, time: float, type_: str, data: Mapping[str, Any]) -> None:
         content = {"t": time + self.clock, "type": type_, "boot": self.boot, "data": data}
         self._counts.events_produced += 1
-        self.outbox.note(OutboxMessage(Sort.EVENT, Kind.EVENT, self._habits.format.encode(content)))
+        self.outbox.note(OutboxMessage(Sort.EVENT, Kind.EVENT, self.habits.format.encode(content)))
 
     def finish(self) -> None:
         """Send all that waits, and in any case the last frame: nobody could know that it is missing."""
@@ -121,7 +150,7 @@ class SimulatedDevice:
         content["oldest"] = self.seq if oldest is None else oldest
         if generation is not None:
             content["generation"] = generation
-        return self._habits.format.encode(content)
+        return self.habits.format.encode(content)
 
     def connected(self, link: DeviceLink, begun: float, now: float) -> None:
         """Publish the online status, then send what waits."""
@@ -155,6 +184,17 @@ class SimulatedDevice:
         self.name, self.boot, self.off_until = name, boot, 0.0
         self.outbox.rename(name)
 
+    def lie(self, seq: int) -> None:
+        """Fault: go on with this number in the same boot."""
+        self.seq = seq
+
+    def new_board(self) -> None:
+        """Fault: come up with a new board, which counts its boots from 1 and has no frames."""
+        self._counts.lost += self.store.total
+        self.lost += self.store.total
+        self.store.clear()
+        self.reboot(1)
+
     def step_clock(self, offset: int) -> None:
         """Let the clock be off by `offset` ms."""
         self.clock = offset
@@ -179,6 +219,8 @@ class SimulatedDevice:
                 self._counts.acknowledged += unacknowledged
                 self.outbox.heard[boot] = now
                 self._losing = False
+                if self.probe:
+                    self.probe.receipted(boot, last, now)
 
     def _distrust(self, boot: int, last: int) -> None:
         """Report, once a boot, a receipt of an earlier life with the same boot number: it covers no present frames."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from device_sim.frames import Packing, SimulatedFrame
-from device_sim.segment import ACKNOWLEDGED, AGAIN, BUSY, CUT, SENT, Segment
+from device_sim.frames import FrameBlock, Packing, SimulatedFrame
+from device_sim.segment import ACKNOWLEDGED, AGAIN, BUSY, CAPACITY, CUT, SENT, WAITING, Segment
 
 Range = tuple[int, int]
 
@@ -40,14 +40,38 @@ class FrameStore:
 
     def append(self, frame: SimulatedFrame) -> bytes:
         """Keep a frame, the next of its boot; the caller holds it and will send it. Return its record."""
-        segment = self._open
-        if segment is None or segment.full or segment.boot != frame.boot:
-            segment = self._roll(frame)
+        segment = self._fitting(frame.boot, frame.seq)
         record = self._packing.pack(frame)
         segment.append(record, BUSY)
         self.total += 1
         self.unacknowledged += 1
         return record
+
+    def append_block(self, boot: int, first: int, block: FrameBlock) -> bytes:
+        """Keep frames, the next of their boot, to be sent on history. Return their records."""
+        records, size, done = self._packing.pack_block(boot, first, block), self._packing.size, 0
+        count = len(block.times)
+        while done < count:
+            segment = self._fitting(boot, first + done)
+            part = min(count - done, CAPACITY - len(segment.states))
+            segment.append(records[done * size : (done + part) * size], WAITING, part)
+            done += part
+        self.total += count
+        self.unacknowledged += count
+        return records
+
+    @property
+    def record_size(self) -> int:
+        return self._packing.size
+
+    def clear(self) -> None:
+        """Forget all frames, as a board does that is new."""
+        for segment in self._segments:
+            self._forget(segment, segment.next)
+        if self._open is not None:
+            self._open.file.finish()
+            self._open = None
+        self._remove_empty()
 
     def drop_oldest(self) -> tuple[int, int]:
         """Drop the oldest frame; return its boot and seq. There must be one."""
@@ -122,12 +146,19 @@ class FrameStore:
     def _of(self, boot: int) -> Iterator[Segment]:
         return (segment for segment in self._segments if segment.boot == boot)
 
-    def _roll(self, frame: SimulatedFrame) -> Segment:
+    def _fitting(self, boot: int, seq: int) -> Segment:
+        """The open segment, if a frame with this number goes there, or a new one."""
+        segment = self._open
+        if segment is None or segment.full or segment.boot != boot or segment.next != seq:
+            return self._roll(boot, seq)
+        return segment
+
+    def _roll(self, boot: int, seq: int) -> Segment:
         if self._open is not None:
             self._open.file.finish()
         if self._directory:
             self._directory.mkdir(parents=True, exist_ok=True)
-        self._open = Segment.create(self._directory, self._packing, frame.boot, frame.seq)
+        self._open = Segment.create(self._directory, self._packing, boot, seq)
         self._segments.append(self._open)
         self._remove_empty()
         return self._open

@@ -25,7 +25,7 @@ from pathlib import Path
 from struct import Struct
 from typing import BinaryIO
 
-from device_sim.frames import Packing, row
+from device_sim.frames import Packing, named
 
 ENVELOPE = Struct("<cII")
 DEVICE = Struct("<I")
@@ -131,7 +131,7 @@ def _read_file(path: Path) -> Iterator[Produced | Lost | Stepped]:
                     frame.boot,
                     frame.seq,
                     frame.time,
-                    dict(zip(packing.channels, row(frame), strict=True)),
+                    named(frame, packing.channels),
                     (packing.channels[frame.bad[0]], frame.bad[1]) if frame.bad else None,
                 )
             elif kind == b"D":

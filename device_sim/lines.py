@@ -11,12 +11,15 @@ from contextlib import suppress
 import mqtt5
 
 from device_sim.admission import DeviceAccess, DeviceAdmission
+from device_sim.clock import wall_ms
 from device_sim.connection import ACCEPTED, ConnectionFailed, DeviceConnection, NotAuthorized, connect
 from device_sim.firmware import SimulatedDevice
 from device_sim.outbox import Sort
 from schema.topics import Down, Kind, topic
 
 FIRST_BACKOFF = 0.5
+PLUGGED_CHECK = 0.1
+"""Seconds after which a device without network looks again."""
 GOODBYE = 2.0
 """Seconds to wait for the acknowledgement of the offline status."""
 
@@ -25,6 +28,8 @@ class Lines:
     def __init__(self, content_type: str, max_backoff: float, say: Callable[[str], None]) -> None:
         """`say` takes a line of text for people."""
         self.reconnects = 0
+        self.unplugged: set[SimulatedDevice] = set()
+        """Fault: devices without network or power."""
         self._content_type, self._max_backoff, self._say = content_type, max_backoff, say
         self._links: dict[SimulatedDevice, tuple[DeviceConnection, DeviceAccess]] = {}
         self._hurry = asyncio.Event()
@@ -39,6 +44,14 @@ class Lines:
         """Shorten the waits before connecting again, because the fleet is about to leave."""
         self._hurry.set()
 
+    def plug(self, device: SimulatedDevice, plugged: bool) -> None:
+        """Take the device from the network, or back to it."""
+        if plugged:
+            self.unplugged.discard(device)
+        else:
+            self.unplugged.add(device)
+            self.cut(device)
+
     def cut(self, device: SimulatedDevice) -> None:
         """Cut the device's connection, if there is one: the broker publishes the will."""
         if device in self._links:
@@ -49,6 +62,8 @@ class Lines:
         backoff, connected_before = FIRST_BACKOFF, False
         while not self._stopping:
             pause = None
+            while device in self.unplugged and not self._stopping:  # noqa: ASYNC110 - a fault, of few devices
+                await asyncio.sleep(PLUGGED_CHECK)
             try:
                 access = await admission.access()
                 try:
@@ -68,7 +83,7 @@ class Lines:
                     return
                 self.say_some(f"{device.name}: {reason}")
             await self._pause(backoff * random.uniform(0.5, 1.0) if pause is None else pause)
-            await asyncio.sleep(max(0.0, device.off_until - now()) / 1000)
+            await asyncio.sleep(max(0.0, device.off_until - wall_ms()) / 1000)
             backoff = min(backoff * 2, self._max_backoff)
 
     async def switch(self, device: SimulatedDevice, admission: DeviceAdmission, access: DeviceAccess) -> None:
@@ -90,7 +105,7 @@ class Lines:
         self._stopping = True
         leaving = []
         for device, (connection, _) in list(self._links.items()):
-            if device.sign_off(now()):
+            if device.sign_off(wall_ms()):
                 leaving.append((device, connection))
             else:
                 connection.abort()  # the will says that the device has left
@@ -111,7 +126,7 @@ class Lines:
         self, device: SimulatedDevice, access: DeviceAccess, admission: DeviceAdmission
     ) -> tuple[int, DeviceConnection]:
         """Connect; return when this began (ms) and the connection, on which nothing was published yet."""
-        begun = max(now(), int(device.session) + 1)
+        begun = max(wall_ms(), int(device.session) + 1)
         will = mqtt5.Will(
             topic(device.name, Kind.STATUS),
             payload=device.status("offline", begun, access.generation),
@@ -131,7 +146,7 @@ class Lines:
             message = device.outbox.in_flight.get(packet_id)
             if message and message.sort is Sort.STATUS and code in ACCEPTED:
                 admission.used(access)
-            device.outbox.acknowledged(packet_id, code, now())
+            device.outbox.acknowledged(packet_id, code, wall_ms())
             if code != mqtt5.PubAckReasonCode.SUCCESS:
                 self.say_some(f"{device.name}: the broker answers {code.name}: the message is sent again")
 
@@ -142,8 +157,8 @@ class Lines:
             will,
             list(heard),
             acknowledged=acknowledged,
-            received=lambda name, payload: heard[name](payload, now()),
-            ready=lambda: device.outbox.flush(now(), device.clock),
+            received=lambda name, payload: heard[name](payload, wall_ms()),
+            ready=lambda: device.outbox.flush(wall_ms(), device.clock),
         )
         if device.boot != boot:
             connection.abort()
@@ -153,7 +168,7 @@ class Lines:
     def _take(self, device: SimulatedDevice, connection: DeviceConnection, access: DeviceAccess, begun: int) -> None:
         self._links[device] = connection, access
         device.generation = access.generation
-        device.connected(connection, begun, now())
+        device.connected(connection, begun, wall_ms())
 
     async def _lost(self, device: SimulatedDevice) -> ConnectionFailed:
         """Wait until the connection, and any that replaces it, is lost."""
@@ -180,8 +195,3 @@ async def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:  # noqa: ASYNC110 - the condition reads hundreds of queues
         await asyncio.sleep(0.02)
-
-
-def now() -> int:
-    """Milliseconds since the Unix epoch, UTC."""
-    return time.time_ns() // 1_000_000

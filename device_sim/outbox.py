@@ -19,6 +19,7 @@ import mqtt5
 from device_sim.frame_store import FrameStore
 from device_sim.frames import SimulatedFrame, message
 from device_sim.habits import DeviceCounts, Habits, happens
+from device_sim.latency import FrameProbe
 from schema.messages import CONTENT_JSON
 from schema.topics import Kind, topic
 
@@ -30,6 +31,8 @@ NOTES = 1000
 """Notes that are kept until they are acknowledged; they are lost with the power."""
 REPLAY_BLOCK = 50
 """Frames in a message from the store, at most."""
+HURRY_BLOCK, HURRY_WINDOW = 250, 10
+"""Frames in a message from the store, and messages in flight, at most, while a device tells its past."""
 LATE_AFTER = 30_000.0
 """A frame that was not sent for so long (ms) goes to the history topic."""
 REFUSED_PAUSE = 1_000.0
@@ -81,10 +84,16 @@ class DeviceOutbox:
         """For each boot, when (ms) the broker or the gateway last answered for it."""
         self.finished = False
         """Whether no frames will follow, so that an incomplete block is sent, too."""
-        self._habits, self._counts, self._store, self._chance = habits, counts, store, chance
+        self.habits = habits
+        self.hurry = False
+        """Whether a past is told: the store's frames go out as fast as the broker takes them."""
+        self.pace: float | None = None
+        """Fault: messages a second that the link carries."""
+        self.probe: FrameProbe | None = None
+        self._counts, self._store, self._chance = counts, store, chance
         self.rename(device)
         self._live: deque[SimulatedFrame] = deque()
-        self._allowance = 0.0
+        self._allowance = self._credit = 0.0
         self._ticked = self._upkept = 0.0
 
     def rename(self, device: str) -> None:
@@ -134,7 +143,9 @@ class DeviceOutbox:
 
     def tick(self, now: float, clock: int = 0) -> None:
         """Send as many frames from the store as the rate allows; call it every now and then."""
-        rate = self._habits.replay_rate
+        rate = self.habits.replay_rate
+        if self.pace is not None:
+            self._credit = min(max(self.pace, 1.0), self._credit + self.pace * (now - self._ticked) / 1000)
         self._allowance = min(max(rate, 1.0), self._allowance + rate * (now - self._ticked) / 1000)
         self._ticked = now
         if now - self._upkept >= UPKEEP:
@@ -143,6 +154,9 @@ class DeviceOutbox:
             if self.link:
                 self._probe(now)
         self.flush(now, clock)
+        if self.hurry:
+            self.send_past(now)
+            return
         if self.link is None or now < self.refused_until:
             return
         while self._room > WINDOW // 2 and self._allowance >= 1:
@@ -154,30 +168,45 @@ class DeviceOutbox:
             self._send(frames, channels, Kind.HISTORY)
         self.link.flush()
 
+    def send_past(self, now: float) -> None:
+        """Send frames from the store, as far as the window for a past allows."""
+        if self.link is None or now < self.refused_until:
+            return
+        while self._room > 0 and len(self.in_flight) < HURRY_WINDOW:
+            frames, channels = self._store.take(HURRY_BLOCK)
+            if not frames:
+                break
+            self._counts.replayed += len(frames)
+            self._send(frames, channels, Kind.HISTORY)
+        self.link.flush()
+
     @property
     def _room(self) -> int:
-        return min(self.link.room, WINDOW - len(self.in_flight)) if self.link else 0
+        if self.link is None or (self.pace is not None and self._credit < 1):
+            return 0
+        return min(self.link.room, WINDOW - len(self.in_flight))
 
     @property
     def _block_ready(self) -> bool:
-        return len(self._live) >= self._habits.block or (self.finished and bool(self._live))
+        return len(self._live) >= self.habits.block or (self.finished and bool(self._live))
 
     def _send_live(self, clock: float) -> None:
         frames = [self._live.popleft()]
-        while self._live and len(frames) < self._habits.block and self._live[0].seq == frames[-1].seq + 1:
+        while self._live and len(frames) < self.habits.block and self._live[0].seq == frames[-1].seq + 1:
             frames.append(self._live.popleft())
         late = clock - frames[-1].time > LATE_AFTER
         self._send(frames, self._store.channels, Kind.HISTORY if late else Kind.TELEMETRY)
 
     def _send(self, frames: Sequence[SimulatedFrame], channels: Sequence[str], kind: Kind) -> None:
-        payload = self._habits.format.encode(message(frames, channels))
+        payload = self.habits.format.encode(message(frames, channels))
         self._publish(OutboxMessage(Sort.FRAMES, kind, b"", frames[0].boot, frames[0].seq, len(frames)), payload)
-        if happens(self._habits.duplicates, self._chance):
+        if happens(self.habits.duplicates, self._chance):
             self.notes.appendleft(OutboxMessage(Sort.COPY, kind, payload, frames=len(frames)))
 
     def _publish(self, message: OutboxMessage, payload: bytes) -> None:
         assert self.link
-        content_type = CONTENT_JSON if message.sort is Sort.RESULT else self._habits.format.content_type
+        content_type = CONTENT_JSON if message.sort is Sort.RESULT else self.habits.format.content_type
+        self._credit -= 1
         retain = message.sort is Sort.STATUS
         name = self._topics[message.kind]
         self.in_flight[self.link.publish(name, payload, content_type=content_type, retain=retain)] = message
@@ -188,7 +217,7 @@ class DeviceOutbox:
         self.heard = {boot: self.heard.get(boot, now) for boot in boots}
         for boot, heard in self.heard.items():
             newest = self._store.newest(boot)
-            if newest is not None and now - heard >= self._habits.resend_after * 1000:
+            if newest is not None and now - heard >= self.habits.resend_after * 1000:
                 self._store.send_again(boot, newest, newest)
                 self.heard[boot] = now
 
@@ -205,6 +234,8 @@ class DeviceOutbox:
             case Sort.FRAMES if delivered:
                 counts.acknowledged += self._store.acknowledge(message.boot, message.first, message.last)
                 self.heard[message.boot] = now
+                if self.probe:
+                    self.probe.acknowledged(message.boot, message.last, now)
             case Sort.FRAMES:
                 counts.not_delivered += message.frames
                 self._store.send_again(message.boot, message.first, message.last)

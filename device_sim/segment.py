@@ -162,11 +162,12 @@ class Segment:
     def unacknowledged(self) -> int:
         return _unacknowledged(self.states)
 
-    def append(self, record: bytes, state: bytes) -> None:
-        self.file.write(record, RECORDS + len(self.states) * self.packing.size)
-        self._touch(len(self.states), len(self.states) + 1)
-        self.states += state
-        self.waiting += state == WAITING
+    def append(self, records: bytes, state: bytes, count: int = 1) -> None:
+        """Add the records of so many frames, all in this state."""
+        self.file.write(records, RECORDS + len(self.states) * self.packing.size)
+        self._touch(len(self.states), len(self.states) + count)
+        self.states += state * count
+        self.waiting += count * (state == WAITING)
 
     def change(self, first: int, last: int, table: bytes) -> int:
         """Apply `table` to the states from seq `first` to `last` that are here; return how many became PUBACKed."""

@@ -10,6 +10,11 @@ from deploy.stack.errors import StackError
 from deploy.stack.paths import DATA, Paths
 from device_sim.claims import read_claims
 from device_sim.enroll import open_keepers
+from device_sim.plant_memory import NAME as MEMORY
+
+HISTORY = "30d"
+"""The past that a new plant tells."""
+HISTORY_EVERY_S = 60
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,14 @@ class PlantAccess:
 
 @dataclass(frozen=True)
 class Plant:
-    """`devices` controllers, each at `rate` frames a second. Without `access` they are registered by hand, and connect
+    """`devices` controllers, each at `rate` frames a second, with a past of the length `history`, if any. Without `access` they are registered by hand, and connect
     to BIOGATE_MQTT_URL with the login of the environment, or none."""
 
     paths: Paths
     devices: int
     rate: float
     access: PlantAccess | None
+    history: str = ""
 
     @property
     def state(self) -> Path:
@@ -82,7 +88,8 @@ class Plant:
 
     def simulator(self, http_port: int) -> list[str]:
         fleet = ["--devices", str(self.devices), "--rate", str(self.rate), "--http-port", str(http_port)]
-        return ["device_sim", *fleet, *self._options()]
+        past = ["--since", self.history, "--since-every", str(HISTORY_EVERY_S)] if self._has_past else []
+        return ["device_sim", *fleet, *past, *self._options()]
 
     def factory_reset(self) -> bool:
         """Reset the controllers whose logins name another address of the broker, and return whether there are any.
@@ -104,6 +111,12 @@ class Plant:
         """Note the address that the logins name."""
         if self.access is not None:
             self._address.write_text(self.access.device_url)
+
+    @property
+    def _has_past(self) -> bool:
+        """Whether the controllers tell a past: not those that published before they remembered until when."""
+        remembers = (self.state / MEMORY).exists() or not any(self.state.glob("*.boot"))
+        return bool(self.history) and remembers
 
     @property
     def _address(self) -> Path:

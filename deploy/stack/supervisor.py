@@ -89,12 +89,14 @@ class Endpoints:
 
 @dataclass(eq=False)
 class Supervisor:
-    """One stack by name. `say` takes a line for the user; `devices` at `rate` frames a second each are simulated."""
+    """One stack by name. `say` takes a line for the user; `devices` at `rate` frames a second each are simulated, and
+    tell a past of the length `history` first."""
 
     paths: Paths
     _: KW_ONLY
     devices: int
     rate: float
+    history: str = ""
     canary: bool = True
     say: Callable[[str], None]
     environment: Mapping[str, str]
@@ -131,7 +133,7 @@ class Supervisor:
         self._once("API key", ["accounts", *KEY, "--to", str(self.paths.key)], environment)
         link = ["link", PERSON, "--url", api, "--hours", "24", "--to", str(self.paths.link), "--why", "make up"]
         self._once("link", ["accounts", *link], environment)
-        plant = Plant(self.paths, self.devices, self.rate, self.endpoints.access)
+        plant = Plant(self.paths, self.devices, self.rate, self.endpoints.access, self.history)
         if self.devices:
             self._admit(plant.admission(), environment)
         drain_s = float(environment.get("BIOGATE_SHUTDOWN_TIMEOUT_S") or 30)

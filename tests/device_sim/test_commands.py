@@ -12,8 +12,8 @@ import asyncpg
 import msgspec
 import pytest
 
-from device_sim.commands import FOLLOWS_MS, MEMORY, MOST, CommandHandler
-from device_sim.vessels import CHANNELS, COLUMN
+from device_sim.commands import MEMORY, MOST, CommandHandler
+from device_sim.plant import Plant
 from schema.messages import Command, CommandResult
 from schema.topics import Kind
 from tests.conftest import Broker
@@ -22,7 +22,7 @@ from tests.device_sim.subscriber import finish, start
 from tests.gateway.controller import ask, register, until_state
 from tests.processes import GatewayProcess
 
-RECIPE = [37.0, 37.0, 10.0, 7.0, 7.0, 0.0, 80.0, 30.0] + [1.0] * (len(CHANNELS) - 8)
+CHANNELS = Plant.channels
 TEMPERATURE = {"channel": "temperature", "value": 30.0}
 
 
@@ -34,8 +34,8 @@ def command(name: str = "setpoint", parameters: object = None, **more: Any) -> C
 
 
 def handler(file: Path | None = None, **more: Any) -> CommandHandler:
-    made = CommandHandler("sim", file, **more)
-    made.show(RECIPE, NOW)
+    made = CommandHandler("sim", CHANNELS, file=file, **{"order": lambda *_: None, **more})
+    made.shown = [37.0 if name == "temperature_setpoint" else 1.0 for name in CHANNELS]
     return made
 
 
@@ -46,35 +46,27 @@ def told(handler: CommandHandler, command: Command, time: float = NOW) -> tuple[
     return result["status"], result.get("detail")
 
 
-def test_a_setpoint_is_shown_and_the_vessel_follows() -> None:
-    controller = handler()
+def test_a_setpoint_goes_to_the_vessel_and_back_to_the_recipe() -> None:
+    vessel: list[tuple[str, float]] = []
+    controller = handler(order=lambda channel, value: vessel.append((channel, value)))
     assert controller.command(command(), 7, NOW)[0]["data"] == {"before": 37.0}
-    at, setpoint = COLUMN["temperature"], COLUMN["temperature_setpoint"]
-    seen = [controller.show(RECIPE, NOW + n * FOLLOWS_MS) for n in range(6)]
-    assert [row[setpoint] for row in seen] == [30.0] * 6
-    assert [row[at] for row in seen] == [round(30 + 7 * math.exp(-n), 2) for n in range(6)]
-    assert [row[n] for row in seen for n in range(len(RECIPE)) if n not in (at, setpoint)] == [
-        value for _ in seen for n, value in enumerate(RECIPE) if n not in (at, setpoint)
-    ]
-    later = NOW + 20 * FOLLOWS_MS
-    told(
-        controller,
-        command("control", {"channel": "temperature_setpoint", "mode": "auto"}, expires=int(later) + 1),
-        later,
-    )
-    back = [controller.show(RECIPE, later + n * FOLLOWS_MS) for n in (0, 1, 20)]
-    assert [row[setpoint] for row in back] == [37.0] * 3
-    assert [row[at] for row in back] == [30.0, round(37 - 7 * math.exp(-1), 2), 37.0]
-
-
-def test_manual_keeps_the_setpoint_when_the_recipe_goes_on() -> None:
-    controller = handler()
-    told(controller, command("control", {"channel": "ph", "mode": "manual"}))
-    cleaning = [*RECIPE]
-    cleaning[COLUMN["ph_setpoint"]] = 9.0
-    assert controller.show(cleaning, NOW)[COLUMN["ph_setpoint"]] == 7.0
+    assert controller.command(command(), 7, NOW)[0]["data"] == {"before": 30.0}  # ordered, and not shown yet
+    auto = command("control", {"channel": "temperature_setpoint", "mode": "auto"})
+    assert controller.command(auto, 7, NOW)[0]["data"] == {"setpoint": 30.0}
     controller.lose_power()
-    assert controller.show(cleaning, NOW)[COLUMN["ph_setpoint"]] == 9.0
+    assert vessel[:3] == [("temperature_setpoint", 30.0)] * 2 + [("temperature_mode", 1.0)]
+    assert [channel for channel, value in vessel[3:] if math.isnan(value)] == [
+        *("temperature_setpoint", "temperature_setpoint", "temperature_mode")
+    ]
+    assert len(vessel) == 6
+
+
+def test_what_the_vessel_refuses_is_refused() -> None:
+    controller = handler(order=lambda channel, value: f"{channel} cannot be {value:g}")
+    assert told(controller, command()) == ("refused", "temperature_setpoint cannot be 30")
+    assert controller.command(command("control", {"channel": "ph", "mode": "manual"}), 7, NOW)[0]["detail"] == (
+        "ph_mode cannot be 2"
+    )
 
 
 def test_identify() -> None:
@@ -90,31 +82,30 @@ def test_identify() -> None:
         (command(parameters={**TEMPERATURE, "x": 1}), "the parameters are channel and value"),
         (command(parameters={"channel": "torque", "value": 1}), "no channel of that name has a setpoint"),
         (command(parameters={"channel": 1, "value": 1}), "no channel of that name has a setpoint"),
-        (command(parameters={"channel": "ph", "value": 700}), "value is not from 2 to 12"),
         (command(parameters={"channel": "ph", "value": True}), "value is not a number"),
         (command(parameters={"channel": "ph", "value": "7"}), "value is not a number"),
-        (command("control", {"channel": "ph", "mode": "off"}), "mode is neither auto nor manual"),
+        (command("control", {"channel": "ph", "mode": "on"}), "mode is not one of off, auto and manual"),
         (command("identify", {"x": 1}), "the command has no parameters"),
         (command(boot=6), "the command is for boot 6, this is boot 7"),
         (command(expires=int(NOW)), "the command has expired"),
     ],
 )
 def test_what_it_refuses(wrong: Command, why: str) -> None:
-    controller = handler()
-    assert told(controller, wrong) == ("refused", why)
-    assert controller.show(RECIPE, NOW) == RECIPE
+    vessel: list[object] = []
+    assert told(handler(order=lambda *given: vessel.append(given)), wrong) == ("refused", why)
+    assert vessel == []
 
 
 def test_a_command_that_comes_again_is_answered_again_and_not_done_again(tmp_path: Path) -> None:
     """After a restart too, and when the command has expired meanwhile."""
     file = tmp_path / "r1.commands"
-    controller, given = handler(file), command()
+    vessel: list[object] = []
+    controller, given = handler(file, order=lambda *order: vessel.append(order)), command()
     [first] = controller.command(given, 7, NOW)
     told(controller, command(parameters={"channel": "temperature", "value": 40}))
     for one in (controller, handler(file)):
         assert one.command(given, 8, NOW + 120_000) == [first]
-    assert controller.show(RECIPE, NOW)[COLUMN["temperature_setpoint"]] == 40
-    assert handler(file).show(RECIPE, NOW) == RECIPE
+    assert vessel == [("temperature_setpoint", 30.0), ("temperature_setpoint", 40.0)]
     file.write_bytes(b"[")
     with pytest.raises(ValueError, match="damaged"):
         handler(file)

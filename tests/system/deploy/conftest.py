@@ -40,11 +40,12 @@ class Up:
         self.ports = {variable: str(any_free()) for variable in PORTS}
         """Its own, so that stacks that start at the same time do not take each other's."""
         self.child: subprocess.Popen[bytes] | None = None
+        self.history = "0"
         self.canary = False
         """To make its login and key takes longer than most tests."""
 
     def start(self, **environment: str) -> None:
-        options = ["--devices", "3", "--rate", "5", *(() if self.canary else ("--no-canary",))]
+        options = ["--devices", "3", "--rate", "5", "--history", self.history, *(() if self.canary else ("--no-canary",))]
         with self.output.open("wb") as output:
             self.child = subprocess.Popen(
                 [*BIOGATE, "up", "--name", self.paths.name, *options],
