@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,14 +35,25 @@ def main(  # noqa: PLR0917 - typer's options
     try:
         broker = options.shared(mqtt_url, mqtt_username, mqtt_password, ca)
         with TapeWriter(file, wall_ms()) as tape:
-            asyncio.run(record(broker, tape, topic or [f"{ROOT}/#"], duration, count))
+            topics = topic or [f"{ROOT}/#"]
+            begun = partial(show, {"recording": topics})
+            asyncio.run(record(broker, tape, topics, begun, seconds=duration, count=count))
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
     show({"file": str(file), "messages": tape.messages})
 
 
-async def record(broker: Broker, tape: TapeWriter, topics: list[str], seconds: float | None, count: int | None) -> None:
-    """Record until a signal comes, or one of the ends. Raises BiogateError if the broker is lost."""
+async def record(
+    broker: Broker,
+    tape: TapeWriter,
+    topics: list[str],
+    begun: Callable[[], None],
+    *,
+    seconds: float | None = None,
+    count: int | None = None,
+) -> None:
+    """Record until a signal comes, or one of the ends; `begun` is called when it listens. Raises BiogateError if the
+    broker is lost."""
     import aiomqtt  # noqa: PLC0415 - slow to import, and the other commands do without
 
     stop, loop, begin = asyncio.Event(), asyncio.get_running_loop(), time.monotonic()
@@ -50,7 +63,7 @@ async def record(broker: Broker, tape: TapeWriter, topics: list[str], seconds: f
     async def listen(client: Any) -> None:
         for one in topics:
             await client.subscribe(one, qos=1)
-        show({"recording": topics})
+        begun()
         async for message in client.messages:
             kind = getattr(message.properties, "ContentType", None)
             after = round((time.monotonic() - begin) * 1000, 3)

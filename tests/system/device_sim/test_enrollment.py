@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import signal
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from device_sim.enroll import Step
 from device_sim.handshake import Granted, begin
 from device_sim.identity import Keeper
 from device_sim.journal import Produced, read
+from schema.enrollment import fingerprint
 from tests.conftest import Broker
 from tests.device_sim.plant import Plant, stopped
 from tests.device_sim.responder import identity
@@ -224,3 +226,18 @@ async def test_however_often_a_fleet_is_killed_each_device_ends_with_one_identit
         await plant.until_active(*(f"{serial}.1" for serial in serials))
     finally:
         await stopped(fleet, Talking.terminate)
+
+
+async def test_a_new_device_shows_its_fingerprint_waits_and_publishes(plant: Plant) -> None:
+    plant.start()
+    plant.produced("S-9")
+    knocking = Talking("device_sim", "new-device", *plant.options("--rate", "20", "--count", "10"))
+    await plant.until("select exists (select from enrollments where state = 'awaiting' and serial = 'S-9')")
+    row = await plant.database.fetchrow("select txn, identity_key from enrollments where serial = 'S-9'")
+    assert row
+    await plant.database.execute("select enrollment_approve($1, 'nine', 'tests', 'as on its display')", row["txn"])
+    said = [json.loads(line) for line in (await asyncio.to_thread(knocking.finish, 60)).splitlines()]
+    assert knocking.wait() == 0
+    assert said[0] == {"serial": "S-9", "fingerprint": fingerprint(row["identity_key"]), "approved": False}
+    assert (said[-1]["final"], said[-1]["produced"], said[-1]["unacknowledged"]) == (True, 10, 0)
+    await plant.until("select count(*) = 10 from frames join devices using (device_id) where name = 'nine'")
