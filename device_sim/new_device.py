@@ -56,6 +56,7 @@ def main(  # noqa: PLR0917 - typer's options
         keepers=[keeper],
         rate=rate,
         frames=count,
+        named_first=True,
         seed=seed,
         state=state,
         store=100_000,

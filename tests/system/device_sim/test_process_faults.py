@@ -1,4 +1,4 @@
-"""Each fault of vessel and probe that Biogate brings raises the alarms that its scenario expects. Health raises none."""
+"""Each fault of vessel or probe that Biogate brings raises the alarms that its scenario expects; health raises none."""
 
 from __future__ import annotations
 
