@@ -14,9 +14,9 @@ from functools import cache
 
 import numpy as np
 
-from device_sim.process.balances import MANUAL
 from device_sim.process.diary import Diary, Leg, PlantEvent
 from device_sim.process.grid import HOUR, Arena, TruthGrid
+from device_sim.process.loops import MANUAL
 from device_sim.process.organism import Organism
 from device_sim.process.organisms import ORGANISMS, STRAINS, strain
 from device_sim.process.readings import CHANNELS, COLUMN, SIZED
@@ -50,8 +50,8 @@ class Plant:
     def __init__(
         self, names: Sequence[str], seed: int, start_ms: int, *, organisms: Sequence[str | None] | None = None
     ) -> None:
-        """Make the vessels as they are at `start_ms`, each somewhere in a run. `organisms` has a name a vessel (a key of
-        device_sim.process.organisms.ORGANISMS), None where the seed chooses. Nothing is solved before it is needed.
+        """Make the vessels as they are at `start_ms`, each somewhere in a run. `organisms` has a name a vessel (a key
+        of device_sim.process.organisms.ORGANISMS), None where the seed chooses. Nothing is solved before it is needed.
         Raises ValueError for an unknown organism."""
         if organisms is not None and (unknown := {it for it in organisms if it} - set(ORGANISMS)):
             raise ValueError(f"no such organism: {', '.join(sorted(unknown))}; there are {', '.join(ORGANISMS)}")
@@ -104,7 +104,7 @@ class Plant:
             past = int(np.searchsorted(times, end, side="left"))
             for begin in range(done, past, 16_384):
                 some = slice(begin, min(begin + 16_384, past))
-                truth = at.grid.at(times[some] - at.origin) * self._factor[row]
+                truth = at.grid.at((times[some] - at.origin).astype(np.float64)) * self._factor[row]
                 values[some] = faulted(shown(truth, it, times[some]), it, times[some]).values
             done = past
         if row in self._faults:
@@ -113,7 +113,7 @@ class Plant:
 
     def phases(self) -> list[str]:
         """Return the phase of the run of each vessel at the present time, in the words of its events."""
-        phases = []
+        phases: list[str] = []
         for row, o in enumerate(self.organisms):
             leg = self._leg(row, self.now)
             stretch, _ = leg.grid.trajectory.present((self.now - leg.origin) / HOUR)
@@ -134,10 +134,10 @@ class Plant:
     # What people and fate do
 
     def order(self, row: int, channel: str, value: float) -> str | None:
-        """Set a setpoint, a mode (`…_mode`: 0 off, 1 auto, 2 manual) or, in manual, an output (`…_output`; of the feed a
-        rate) from the present time on, in the unit of its channel; `agitation` and `gas_flow` are held at a value, apart
-        from their cascade. Returns why that is refused, or None. An order holds until the next one or the harvest; NaN
-        returns the loop to the recipe."""
+        """Set a setpoint, a mode (`…_mode`: 0 off, 1 auto, 2 manual) or, in manual, an output (`…_output`; a rate for
+        the feed) from the present time on, in the unit of its channel; `agitation` and `gas_flow` are held at a value,
+        apart from their cascade. Returns why that is refused, or None. An order holds until the next one or the
+        harvest; NaN returns the loop to the recipe."""
         o, litres, leg = self.organisms[row], self.litres[row], self._leg(row, self.now)
         hour = (self.now - leg.origin) / HOUR
         stretch, _ = leg.grid.trajectory.present(hour)

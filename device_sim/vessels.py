@@ -1,5 +1,5 @@
-"""Computes what the instruments of many vessels show of what is true. Pure: the same seed, names and times give the same
-values.
+"""Computes what the instruments of many vessels show of what is true. Pure: the same seed, names and times give the
+same values.
 
 Noise is a hash of (seed, name, channel, time), not the next number of a generator: a device shows the same value at the
 same time whatever the rest of the fleet does. Arrays have one row a device or an instant, and one column a channel.
@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from device_sim.process.balances import AIR_CO2
+from device_sim.process.loops import AIR_CO2
 from device_sim.process.readings import CHANNELS, COLUMN
 from schema.channels import STANDARD
 from schema.messages import BAD, UNCERTAIN
@@ -153,8 +153,8 @@ def name_key(name: str, seed: int) -> int:
 
 
 def shown(truth: Floats, it: Instruments, times: Ints) -> Floats:
-    """Return what instruments show where `truth` is true, which is overwritten. `times` are ms since 1970: one for all, or one
-    for each row of `truth`, where `it` has the instruments of one vessel."""
+    """Return what instruments show where `truth` is true, which is overwritten. `times` are ms since 1970: one for all,
+    or one for each row of `truth`, where `it` has the instruments of one vessel."""
     part = it.bias + noise(it.channel_key, times)
     still = truth[:, ACTUATORS] == 0.0
     part[:, ACTUATORS] = np.where(still, 0.0, part[:, ACTUATORS])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from device_sim.process import balances as b
+from device_sim.process import states as s
 from device_sim.process.grid import HOUR, TruthGrid
 from device_sim.process.organism import Organism
 from device_sim.process.trajectory import Happening
@@ -116,15 +116,15 @@ class Diary:
 
     def _assay(self, row: int, o: Organism, state: Sequence[float], at: int) -> dict[str, dict[str, object]]:
         """What a laboratory finds in a sample, each value a little off."""
-        cells, intruder = state[b.SPECIES + o.biomass], state[b.INTRUDER]
+        cells, intruder = state[s.SPECIES + o.biomass], state[s.INTRUDER]
         found = {
             "optical_density": (o.density * cells + 2.0 * intruder, "AU"),
-            "ph": (state[b.PH], "pH"),
+            "ph": (state[s.PH], "pH"),
             "dry_cell_weight": (o.cell_mass * cells + intruder, "g/L"),
         }
         for i, it in enumerate(o.species):
             if not (it.is_biomass and it.unit == "g/L"):
-                found[it.name] = (max(state[b.SPECIES + i], 0.0), it.unit)
+                found[it.name] = (max(state[s.SPECIES + i], 0.0), it.unit)
         if "viable_cells" in found:
             found["viability"] = (100 * found["viable_cells"][0] / max(cells, 1e-6), "%")
         analytes: dict[str, dict[str, object]] = {}

@@ -49,7 +49,7 @@ class TruthGrid:
         it.solve(it.begun + past * self.step / HOUR)
         if it.ended is not None:
             past = int((it.ended - it.begun) * HOUR / self.step) + 2
-        hours = it.begun + np.arange(self._count, past) * self.step / HOUR
+        hours = it.begun + np.arange(self._count, past, dtype=np.float64) * self.step / HOUR
         if not len(hours):
             return
         if past > len(self._rows):
@@ -71,8 +71,8 @@ class TruthGrid:
 
 def interpolated(before: Single, after: Single, part: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the readings between two rows; setpoints and modes are those of the first."""
-    part = part[:, None] * ~HELD
-    between: npt.NDArray[np.float64] = before + part * (after - before)
+    start = before.astype(np.float64)
+    between: npt.NDArray[np.float64] = start + part[:, None] * ~HELD * (after - start)
     return between
 
 

@@ -1,8 +1,8 @@
 """Computes how fast cultures grow, eat and produce. Pure numbers: a further organism is another set of parameters.
 
-Every kinetics has `species`, and `rates`: the change of each species in its unit per litre and hour, for concentrations,
-temperature (°C) and pH. `rates` are those of the published model with enough oxygen; its published oxygen uptake, where
-it has one, is in published.py.
+Every kinetics has `species`, and `rates`: the change of each species in its unit per litre and hour, for
+concentrations, temperature (°C) and pH. `rates` are those of the published model with enough oxygen; its published
+oxygen uptake, where it has one, is in published.py.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ GAS_CONSTANT = 1.987  # cal/(mol K)
 
 @dataclass(frozen=True)
 class Species:
-    """A substance or cells in the broth. Carbon, electrons (given up when burnt to CO2, water and ammonia) and acid (H+ that
-    its production sets free, with the ammonia that it takes) are in mmol of one unit of it."""
+    """A substance or cells in the broth. Carbon, electrons (given up when burnt to CO2, water and ammonia) and acid (H+
+    that its production sets free, with the ammonia that it takes) are in mmol of one unit of it."""
 
     name: str
     unit: str
@@ -74,8 +74,8 @@ def _acid(ph: float, low: float, best: float, high: float) -> float:
 
 @dataclass(frozen=True)
 class Overflow:
-    """Cells that turn a surplus of sugar into acetate and eat it later: Anane et al. 2017 (Biochem. Eng. J. 125, 23-30),
-    with the parameters of E. coli. The names are those of the paper."""
+    """Cells that turn a surplus of sugar into acetate and eat it later: Anane et al. 2017 (Biochem. Eng. J. 125,
+    23-30), with the parameters of E. coli. The names are those of the paper."""
 
     q_s_max: float = 0.635
     k_s: float = 0.0381
@@ -94,8 +94,8 @@ class Overflow:
     species: tuple[Species, ...] = (CELLS, GLUCOSE, ACETATE)
 
     def flows(self, sugar: float, acid: float, oxygen: float) -> tuple[float, float, float, float, float]:
-        """Specific rates (g/g/h): growth, uptake of sugar, its oxidised part, the overflow, acetate eaten. `oxygen` is the
-        part (0 to 1) of the oxidation that there is oxygen for."""
+        """Specific rates (g/g/h): growth, uptake of sugar, its oxidised part, the overflow, acetate eaten. `oxygen` is
+        the part (0 to 1) of the oxidation that there is oxygen for."""
         sugar, acid = max(sugar, 0.0), max(acid, 0.0)
         uptake = self.q_s_max / (1 + acid / self.k_ia) * sugar / (sugar + self.k_s)
         overflow = self.p_a_max * uptake / (uptake + self.k_ap)

@@ -67,22 +67,30 @@ class Equipment:
     """Setpoint of the head pressure, bar above that of the room."""
     tare: float = 3.5
     """kg."""
-    temperature_loop: Tuning = Tuning(14.0, 0.40, 0.10, -100.0)
-    ph_loop: Tuning = Tuning(800.0, 0.25, 0.02, -100.0)
-    oxygen_loop: Tuning = Tuning(0.35, 0.035, 0.02)
-    pressure_loop: Tuning = Tuning(-100.0, 0.02, 0.01)
-    level_loop: Tuning = Tuning(-2000.0, 0.10, 0.02)
+    temperature_loop: Tuning = field(default=Tuning(14.0, 0.40, 0.10, -100.0))
+    ph_loop: Tuning = field(default=Tuning(800.0, 0.25, 0.02, -100.0))
+    oxygen_loop: Tuning = field(default=Tuning(0.35, 0.035, 0.02))
+    pressure_loop: Tuning = field(default=Tuning(-100.0, 0.02, 0.01))
+    level_loop: Tuning = field(default=Tuning(-2000.0, 0.10, 0.02))
 
 
 @dataclass(frozen=True)
 class FeedProgram:
-    """A feed in litres an hour for a litre of working volume: `first` grows by `growth` (1/h). Without `first` it starts
-    at `part` of the last one. With `stat`, `first` is the feed when DO is that far (%) above its setpoint."""
+    """A feed in litres an hour for a litre of working volume: `first` grows by `growth` (1/h). Without `first` it
+    starts at `part` of the last one. With `stat`, `first` is the feed when DO is that far (%) above its setpoint."""
 
     first: float | None = None
     growth: float = 0.0
     part: float = 1.0
     stat: float = 0.0
+
+
+class Setpoints(NamedTuple):
+    """The setpoints of a phase; None: the loop is off."""
+
+    temperature: float | None = None
+    ph: float | None = None
+    oxygen: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,10 +103,7 @@ class Step:
     then: float = 0.0
     warm: bool = False
     """It ends no sooner than its temperature is reached."""
-    temperature: float | None = None
-    """Setpoints; None: the loop is off."""
-    ph: float | None = None
-    oxygen: float | None = None
+    hold: Setpoints = field(default=Setpoints())
     aeration: float | None = None
     """The output of the oxygen loop in manual, for a feed that DO tells how much."""
     feed: FeedProgram | None = None

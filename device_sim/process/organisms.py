@@ -1,25 +1,21 @@
-"""The organisms of the simulator, each with its usual vessel, medium and recipe. The strains of one organism differ a little;
-a further organism is one more entry."""
+"""The organisms of the simulator, each with its usual vessel, medium and recipe. The strains of one organism differ a
+little; a further organism is one more entry."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from device_sim.process.kinetics import Climate, Mammalian, Monod, Overflow, Penicillin
-from device_sim.process.organism import Equipment, FeedProgram, Organism, Step, Tuning
+from device_sim.process.organism import Equipment, FeedProgram, Organism, Setpoints, Step, Tuning
 
 
 def _end(temperature: float) -> tuple[Step, ...]:
     """The phases after a culture, which differ in nothing but how cold the harvest is to be."""
     return (
-        Step("harvest", 0.5, temperature=temperature, drains=True, gassed=False),
-        Step("cleaning", 1.0, temperature=70.0, rinses=True, gassed=False),
+        Step("harvest", 0.5, hold=Setpoints(temperature), drains=True, gassed=False),
+        Step("cleaning", 1.0, hold=Setpoints(70.0), rinses=True, gassed=False),
         Step("idle", 0.75, gassed=False),
     )
-
-
-def _loops(temperature: float, ph: float, oxygen: float) -> dict[str, float]:
-    return {"temperature": temperature, "ph": ph, "oxygen": oxygen}
 
 
 COLI = Organism(
@@ -29,11 +25,11 @@ COLI = Organism(
     medium={"glucose": 4.94, "acetate": 0.0129},
     feed={"glucose": 300.0},
     recipe=(
-        Step("setup", 1.0, warm=True, **_loops(37.0, 7.0, 30.0)),
-        Step("inoculation", 0.1, **_loops(37.0, 7.0, 30.0), charge={"cells": 0.17}),
-        Step("batch", 18.0, ("glucose", 0.05), then=1.0, **_loops(37.0, 7.0, 30.0)),
-        Step("exponential feed", 4.856, feed=FeedProgram(0.00435, 0.222), **_loops(37.0, 7.0, 30.0)),
-        Step("constant feed", 4.0, feed=FeedProgram(part=0.5), **_loops(37.0, 7.0, 30.0)),
+        Step("setup", 1.0, warm=True, hold=Setpoints(37.0, 7.0, 30.0)),
+        Step("inoculation", 0.1, hold=Setpoints(37.0, 7.0, 30.0), charge={"cells": 0.17}),
+        Step("batch", 18.0, ("glucose", 0.05), then=1.0, hold=Setpoints(37.0, 7.0, 30.0)),
+        Step("exponential feed", 4.856, feed=FeedProgram(0.00435, 0.222), hold=Setpoints(37.0, 7.0, 30.0)),
+        Step("constant feed", 4.0, feed=FeedProgram(part=0.5), hold=Setpoints(37.0, 7.0, 30.0)),
         *_end(15.0),
     ),
 )
@@ -51,10 +47,10 @@ YEAST = replace(
     temperatures=(30.0, 42.0),
     density=1.8,
     recipe=(
-        Step("setup", 1.0, warm=True, **_loops(30.0, 5.0, 30.0)),
-        Step("inoculation", 0.1, **_loops(30.0, 5.0, 30.0), charge={"cells": 0.4}),
-        Step("batch", 20.0, ("glucose", 0.05), then=1.5, **_loops(30.0, 5.0, 30.0)),
-        Step("DO-stat feed", 8.0, aeration=40.0, feed=FeedProgram(0.006, stat=20.0), **_loops(30.0, 5.0, 30.0)),
+        Step("setup", 1.0, warm=True, hold=Setpoints(30.0, 5.0, 30.0)),
+        Step("inoculation", 0.1, hold=Setpoints(30.0, 5.0, 30.0), charge={"cells": 0.4}),
+        Step("batch", 20.0, ("glucose", 0.05), then=1.5, hold=Setpoints(30.0, 5.0, 30.0)),
+        Step("DO-stat feed", 8.0, aeration=40.0, feed=FeedProgram(0.006, stat=20.0), hold=Setpoints(30.0, 5.0, 30.0)),
         *_end(15.0),
     ),
 )  # fmt: skip
@@ -66,10 +62,10 @@ PENICILLIUM = Organism(
     medium={"glucose": 15.0},
     feed={"glucose": 600.0},
     recipe=(
-        Step("setup", 1.5, warm=True, **_loops(25.0, 5.0, 50.0)),
-        Step("inoculation", 0.2, **_loops(25.0, 5.0, 50.0), charge={"cells": 0.1}),
-        Step("batch", 80.0, ("glucose", 0.3), **_loops(25.0, 5.0, 50.0)),
-        Step("production", 356.9, feed=FeedProgram(0.00042), **_loops(25.0, 5.0, 50.0)),
+        Step("setup", 1.5, warm=True, hold=Setpoints(25.0, 5.0, 50.0)),
+        Step("inoculation", 0.2, hold=Setpoints(25.0, 5.0, 50.0), charge={"cells": 0.1}),
+        Step("batch", 80.0, ("glucose", 0.3), hold=Setpoints(25.0, 5.0, 50.0)),
+        Step("production", 356.9, feed=FeedProgram(0.00042), hold=Setpoints(25.0, 5.0, 50.0)),
         *_end(15.0),
     ),
     equipment=Equipment(
@@ -92,14 +88,16 @@ PENICILLIUM = Organism(
 CHO = Organism(
     name="cho",
     title="CHO cells with an antibody",
-    kinetics=Mammalian(lactate_most=2.0, reuse_width=0.4, climate=Climate((26.0, 37.0, 42.0), (6.2, 7.1, 8.1), 37.0, 7.1)),
+    kinetics=Mammalian(
+        lactate_most=2.0, reuse_width=0.4, climate=Climate((26.0, 37.0, 42.0), (6.2, 7.1, 8.1), 37.0, 7.1)
+    ),
     medium={"glucose": 40.0, "glutamine": 10.0},
     feed={"glucose": 150.0, "glutamine": 10.0},
     recipe=(
-        Step("setup", 2.0, warm=True, **_loops(37.0, 7.1, 40.0)),
-        Step("inoculation", 0.2, **_loops(37.0, 7.1, 40.0), charge={"viable_cells": 3.0, "cells": 3.0}),
-        Step("batch", 71.8, **_loops(37.0, 7.1, 40.0)),
-        Step("production", 72.0, feed=FeedProgram(0.0042), **_loops(37.0, 7.1, 40.0)),
+        Step("setup", 2.0, warm=True, hold=Setpoints(37.0, 7.1, 40.0)),
+        Step("inoculation", 0.2, hold=Setpoints(37.0, 7.1, 40.0), charge={"viable_cells": 3.0, "cells": 3.0}),
+        Step("batch", 71.8, hold=Setpoints(37.0, 7.1, 40.0)),
+        Step("production", 72.0, feed=FeedProgram(0.0042), hold=Setpoints(37.0, 7.1, 40.0)),
         *_end(18.0),
     ),
     equipment=Equipment(
@@ -132,10 +130,10 @@ CHEMOSTAT = Organism(
     medium={"glucose": 10.0},
     feed={"glucose": 10.0},
     recipe=(
-        Step("setup", 1.0, warm=True, **_loops(37.0, 7.0, 40.0)),
-        Step("inoculation", 0.1, **_loops(37.0, 7.0, 40.0), charge={"cells": 0.2}),
-        Step("batch", 18.0, ("glucose", 0.1), **_loops(37.0, 7.0, 40.0)),
-        Step("continuous", 150.0, feed=FeedProgram(0.15), level=True, **_loops(37.0, 7.0, 40.0)),
+        Step("setup", 1.0, warm=True, hold=Setpoints(37.0, 7.0, 40.0)),
+        Step("inoculation", 0.1, hold=Setpoints(37.0, 7.0, 40.0), charge={"cells": 0.2}),
+        Step("batch", 18.0, ("glucose", 0.1), hold=Setpoints(37.0, 7.0, 40.0)),
+        Step("continuous", 150.0, feed=FeedProgram(0.15), level=True, hold=Setpoints(37.0, 7.0, 40.0)),
         *_end(15.0),
     ),
     equipment=Equipment(feed_pump=0.6, evaporation=1e-6),

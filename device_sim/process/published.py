@@ -51,7 +51,7 @@ def _solved(
     pieces: Sequence[tuple[float, Change]],
     until: Crossing | None = None,
 ) -> Course:
-    """Solve piece after piece, each to its end in hours. `until` ends the first piece sooner, where it falls to zero."""
+    """Solve piece after piece, each to its end in hours. `until` ends the first piece where it falls to zero."""
     time, state, times, states, dense, crossed = 0.0, list(start), [], [], [], None
     for number, (end, change) in enumerate(pieces):
         if end <= time:
@@ -115,8 +115,8 @@ class OverflowOxygen:
 def overflow(
     model: Overflow = Overflow(),  # noqa: B008 - frozen
     start: Mapping[str, float] = OVERFLOW_START,
-    schedule: FedBatch = FedBatch(),  # noqa: B008
-    oxygen: OverflowOxygen = OverflowOxygen(),  # noqa: B008
+    schedule: FedBatch = FedBatch(),
+    oxygen: OverflowOxygen = OverflowOxygen(),
     *,
     hours: float,
 ) -> Course:
@@ -175,7 +175,7 @@ class PenicillinVessel:
 def penicillin(
     model: Penicillin = Penicillin(),  # noqa: B008
     start: Mapping[str, float] = PENICILLIN_START,
-    vessel: PenicillinVessel = PenicillinVessel(),  # noqa: B008
+    vessel: PenicillinVessel = PenicillinVessel(),
     *,
     hours: float,
 ) -> Course:
@@ -221,7 +221,7 @@ def mammalian(
     *,
     hours: float,
     feeds: Sequence[tuple[float, float]] = (),
-    feed: Mapping[str, float] = {"glucose": 150.0, "glutamine": 10.0},  # noqa: B006 - never changed
+    feed: Mapping[str, float] = {"glucose": 150.0, "glutamine": 10.0},
 ) -> Course:
     """Solve CHO cells with antibody: cells in 10⁹/L, substances in mmol/L, antibody in mg/L. `feeds` are pairs of the
     hour from which on, and the rate (L/h) at which, the feed flows."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_sim.process import balances as b
-from device_sim.process.balances import Arrays, Knobs, actions
+from device_sim.process import states as s
+from device_sim.process.loops import AUTO, Arrays, Knobs, actions
 from device_sim.process.organism import Organism
 
 CHANNELS = (
@@ -49,14 +49,12 @@ def readings(
 ) -> npt.NDArray[np.float64]:
     """Return a row for each hour, and a column a channel; NaN is what the vessel does not have."""
     e, a = o.equipment, actions(Arrays, hours, list(y), k, o)
-    cells = y[b.SPECIES + o.biomass]
+    cells = y[s.SPECIES + o.biomass]
     part = a.speed / e.stirrer[1]
-    full = np.minimum(y[b.VOLUME], 1.0)
-    salts = (y[b.BASE] * e.base[1] + y[b.ACID] * e.acid[1]) / np.maximum(y[b.VOLUME] + y[b.HARVESTED], 0.1)
+    full = np.minimum(y[s.VOLUME], 1.0)
+    salts = (y[s.BASE] * e.base[1] + y[s.ACID] * e.acid[1]) / np.maximum(y[s.VOLUME] + y[s.HARVESTED], 0.1)
     continuous = any(step.level for step in o.recipe)
-    feed = (
-        k.feed.setpoint if k.feed_growth or k.feed_stat or k.feed.mode != b.AUTO else min(k.feed.setpoint, e.feed_pump)
-    )
+    feed = k.feed.setpoint if k.feed_growth or k.feed_stat or k.feed.mode != AUTO else min(k.feed.setpoint, e.feed_pump)
     given: Mapping[str, Any] = {
         "temperature": a.temperature,
         "temperature_setpoint": k.temperature.setpoint,
@@ -69,11 +67,11 @@ def readings(
         "dissolved_oxygen_output": a.oxygen_output,
         "agitation": a.speed,
         "gas_flow": a.gas,
-        "exhaust_o2": 100 * y[b.GAS_O2],
-        "exhaust_co2": 100 * y[b.GAS_CO2],
+        "exhaust_o2": 100 * y[s.GAS_O2],
+        "exhaust_co2": 100 * y[s.GAS_CO2],
         "feed_a_rate": MILLILITRES * a.feed,
-        "feed_a_total": MILLILITRES * y[b.FED],
-        "volume": MILLILITRES * y[b.VOLUME],
+        "feed_a_total": MILLILITRES * y[s.FED],
+        "volume": MILLILITRES * y[s.VOLUME],
         "torque": 3.0
         + (19.0 + 25e-6 * a.speed**2) * full * (part > 0)
         + o.viscosity * o.cell_mass * cells * part * full,
@@ -82,21 +80,21 @@ def readings(
         "dissolved_oxygen_mode": k.oxygen.mode,
         "feed_a_rate_mode": k.feed.mode,
         "feed_a_rate_setpoint": MILLILITRES * (a.feed if k.feed_growth or k.feed_stat else feed),
-        "jacket_temperature": y[b.JACKET],
+        "jacket_temperature": y[s.JACKET],
         "inlet_o2": 100 * a.inlet_o2,
-        "feed_b_total": MILLILITRES * y[b.BASE],
-        "feed_c_total": math.nan if e.sparged_co2 else MILLILITRES * y[b.ACID],
-        "feed_d_total": MILLILITRES * y[b.ANTIFOAM_TOTAL],
-        "harvest_total": MILLILITRES * y[b.HARVESTED] if continuous else math.nan,
+        "feed_b_total": MILLILITRES * y[s.BASE],
+        "feed_c_total": math.nan if e.sparged_co2 else MILLILITRES * y[s.ACID],
+        "feed_d_total": MILLILITRES * y[s.ANTIFOAM_TOTAL],
+        "harvest_total": MILLILITRES * y[s.HARVESTED] if continuous else math.nan,
         "volume_setpoint": MILLILITRES * k.level.setpoint if continuous else math.nan,
         "volume_output": a.level_output if continuous else math.nan,
-        "optical_density": o.density * cells + 2.0 * y[b.INTRUDER],
-        "weight": e.tare / o.litres + BROTH_DENSITY * y[b.VOLUME],
-        "pressure": y[b.PRESSURE],
+        "optical_density": o.density * cells + 2.0 * y[s.INTRUDER],
+        "weight": e.tare / o.litres + BROTH_DENSITY * y[s.VOLUME],
+        "pressure": y[s.PRESSURE],
         "pressure_setpoint": k.pressure.setpoint,
         "pressure_output": a.pressure_output,
-        "foam": np.clip(y[b.FOAM], 0.0, 100.0),
-        "conductivity": (o.conductivity + SALT * salts) * np.minimum(y[b.VOLUME] / 0.05, 1.0),
+        "foam": np.clip(y[s.FOAM], 0.0, 100.0),
+        "conductivity": (o.conductivity + SALT * salts) * np.minimum(y[s.VOLUME] / 0.05, 1.0),
         "inlet_co2": 100 * a.inlet_co2 if e.sparged_co2 else math.nan,
     }
     shown = np.full((len(hours), len(CHANNELS)), np.nan)

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.integrate import solve_ivp
 
-from device_sim.process import balances as b
-from device_sim.process.balances import AUTO, MANUAL, OFF, Knobs, LoopOrder, derivative
+from device_sim.process import states as s
+from device_sim.process.balances import Balances
+from device_sim.process.loops import AIR_CO2, AIR_O2, AUTO, MANUAL, OFF, Knobs, LoopOrder
 from device_sim.process.organism import Organism, Step
 
 LONGEST = 720
@@ -66,19 +67,19 @@ class Trajectory:
 
     def __post_init__(self) -> None:
         o = self.organism
-        self._derivative = derivative(o)
-        self._tolerances = np.array([*b.TOLERANCES, *(1e-5 for _ in o.species)])
-        self._state = [0.0] * (b.SPECIES + len(o.species))
+        self._balances = Balances(o)
+        self._tolerances = np.array([*s.TOLERANCES, *(1e-5 for _ in o.species)])
+        self._state = [0.0] * (s.SPECIES + len(o.species))
         self._step, self._entered, self._due = -1, 0.0, math.inf
         self._knobs, self._recipe, self._sample = Knobs(), Knobs(), o.sample_hours
-        self._state[b.VOLUME] = b.HEEL
+        self._state[s.VOLUME] = s.HEEL
         for at, value in (
-            *((it, o.equipment.room) for it in (b.TEMPERATURE, b.JACKET, b.TEMPERATURE_PROBE)),
-            *((it, 7.0) for it in (b.PH, b.PH_PROBE)),
-            *((it, 100.0) for it in (b.OXYGEN, b.OXYGEN_PROBE)),
-            (b.GAS_O2, b.AIR_O2),
-            (b.GAS_CO2, b.AIR_CO2),
-            (b.VITALITY, 1.0),
+            *((it, o.equipment.room) for it in (s.TEMPERATURE, s.JACKET, s.TEMPERATURE_PROBE)),
+            *((it, 7.0) for it in (s.PH, s.PH_PROBE)),
+            *((it, 100.0) for it in (s.OXYGEN, s.OXYGEN_PROBE)),
+            (s.GAS_O2, AIR_O2),
+            (s.GAS_CO2, AIR_CO2),
+            (s.VITALITY, 1.0),
         ):
             self._state[at] = value
         self._enter(0, 0.0)
@@ -109,7 +110,7 @@ class Trajectory:
 
     def contaminate(self, grams: float) -> None:
         """Bring bacteria (g/L) into a run that was forked just now."""
-        self._state[b.INTRUDER] += grams
+        self._state[s.INTRUDER] += grams
 
     def solve(self, until: float) -> None:
         """Solve as far as an hour, and at least to the end of a stretch."""
@@ -120,12 +121,12 @@ class Trajectory:
 
     def _stretch(self, longest: float) -> None:
         o, begin, knobs = self.organism, self.solved, self._knobs
-        foams = self.step.gassed and self._state[b.FOAM] >= FOAM_HIGH - 0.1 and bool(knobs.power)
+        foams = self.step.gassed and self._state[s.FOAM] >= FOAM_HIGH - 0.1 and bool(knobs.power)
         longest = min(longest, DOSE_AGAIN) if foams else longest
         end = min(begin + longest, self._due, max(self._sample, begin + 1e-6))
         events = self._events()
         found = solve_ivp(
-            lambda t, y: self._derivative(t, y.tolist(), knobs),
+            lambda t, y: self._balances.change(t, y.tolist(), knobs),
             (begin, end),
             self._state,
             method="LSODA",
@@ -143,11 +144,11 @@ class Trajectory:
         )
         happened = [name for (name, _), times in zip(events, found.t_events or [], strict=False) if len(times)]
         if "foam" in happened or (
-            foams and self._state[b.FOAM] >= FOAM_HIGH and self.solved >= begin + DOSE_AGAIN - 1e-9
+            foams and self._state[s.FOAM] >= FOAM_HIGH and self.solved >= begin + DOSE_AGAIN - 1e-9
         ):
-            self._state[b.ANTIFOAM] += 1.0
-            self._state[b.ANTIFOAM_TOTAL] += DOSE
-            self._state[b.VOLUME] += DOSE
+            self._state[s.ANTIFOAM] += 1.0
+            self._state[s.ANTIFOAM_TOTAL] += DOSE
+            self._state[s.VOLUME] += DOSE
             self._say("dosing", what="antifoam", litres=DOSE)
         if "condition" in happened:
             self._due = self.solved + self.step.then
@@ -155,25 +156,25 @@ class Trajectory:
             self._due = self.solved
         if self.solved >= self._sample - 1e-9:
             self._sample += o.sample_hours
-            if self._state[b.VOLUME] > 0.2 and any(self._state[b.SPECIES :]):
+            if self._state[s.VOLUME] > 0.2 and any(self._state[s.SPECIES :]):
                 self._say("sample", state=list(self._state))
-                self._state[b.VOLUME] -= o.sample_litres
+                self._state[s.VOLUME] -= o.sample_litres
         if self.solved >= self._due - 1e-9:
             self._next()
 
     def _events(self) -> list[tuple[str, Any]]:
         o, step, knobs = self.organism, self.step, self._knobs
         events: list[tuple[str, Any]] = []
-        if step.gassed and self._state[b.FOAM] < FOAM_HIGH - 0.1 and knobs.power:
-            events.append(("foam", lambda _, y: y[b.FOAM] - FOAM_HIGH))
+        if step.gassed and self._state[s.FOAM] < FOAM_HIGH - 0.1 and knobs.power:
+            events.append(("foam", lambda _, y: y[s.FOAM] - FOAM_HIGH))
         waits = self._due >= self._entered + step.hours
         if step.below and waits:
-            index, value = b.SPECIES + o.index(step.below[0]), step.below[1]
+            index, value = s.SPECIES + o.index(step.below[0]), step.below[1]
             if self._state[index] > value:
                 events.append(("condition", lambda _, y: value - y[index]))
         if step.warm and math.isinf(self._due):
             target = knobs.temperature.setpoint
-            events.append(("warm", lambda _, y: WARM - abs(y[b.TEMPERATURE_PROBE] - target)))
+            events.append(("warm", lambda _, y: WARM - abs(y[s.TEMPERATURE_PROBE] - target)))
         for _, it in events:
             it.terminal, it.direction = True, 1
         return events
@@ -185,7 +186,7 @@ class Trajectory:
 
     def _next(self) -> None:
         step = self.step
-        if step.warm and abs(self._state[b.TEMPERATURE_PROBE] - self._knobs.temperature.setpoint) > WARM:
+        if step.warm and abs(self._state[s.TEMPERATURE_PROBE] - self._knobs.temperature.setpoint) > WARM:
             self._due = math.inf
             return
         if self._step + 1 == len(self.organism.recipe):
@@ -200,18 +201,18 @@ class Trajectory:
         step = self.step
         self._due = hour + step.hours
         if number == 0:
-            y[b.VOLUME], y[b.PH], y[b.CARBONATE] = 1.0, o.ph_at_start, o.carbonate
-            y[b.TEMPERATURE] = o.equipment.room
+            y[s.VOLUME], y[s.PH], y[s.CARBONATE] = 1.0, o.ph_at_start, o.carbonate
+            y[s.TEMPERATURE] = o.equipment.room
             for i, it in enumerate(o.species):
-                y[b.SPECIES + i] = o.medium.get(it.name, 0.0)
+                y[s.SPECIES + i] = o.medium.get(it.name, 0.0)
         for name, value in (step.charge or {}).items():
-            y[b.SPECIES + o.index(name)] += value * o.inoculum
+            y[s.SPECIES + o.index(name)] += value * o.inoculum
         if step.rinses:
-            y[b.SPECIES :] = [0.0] * len(o.species)
-            y[b.INTRUDER], y[b.FOAM], y[b.VOLUME], y[b.PH], y[b.CARBONATE] = 0.0, 0.0, 0.15, 12.4, 0.0
-            y[b.GAS_O2], y[b.GAS_CO2], y[b.VITALITY] = b.AIR_O2, b.AIR_CO2, 1.0
+            y[s.SPECIES :] = [0.0] * len(o.species)
+            y[s.INTRUDER], y[s.FOAM], y[s.VOLUME], y[s.PH], y[s.CARBONATE] = 0.0, 0.0, 0.15, 12.4, 0.0
+            y[s.GAS_O2], y[s.GAS_CO2], y[s.VITALITY] = AIR_O2, AIR_CO2, 1.0
         elif step.phase == "idle":
-            y[b.VOLUME], y[b.PH] = b.HEEL, 7.0
+            y[s.VOLUME], y[s.PH] = s.HEEL, 7.0
         self._recipe = self._ordered(step, hour)
         self._knobs = self.change(self._recipe, step)
         self._say("phase", phase=step.phase, charge=dict(step.charge or {}))
@@ -223,7 +224,7 @@ class Trajectory:
         def loop(value: float | None, was: LoopOrder) -> LoopOrder:
             return LoopOrder(OFF, was.setpoint) if value is None else LoopOrder(AUTO, value)
 
-        oxygen = loop(step.oxygen, last.oxygen)
+        oxygen = loop(step.hold.oxygen, last.oxygen)
         if step.aeration is not None:
             oxygen = oxygen._replace(mode=MANUAL, output=step.aeration)
         program, feed = step.feed, LoopOrder(setpoint=0.0)
@@ -233,8 +234,8 @@ class Trajectory:
                 first = program.part * last.feed.setpoint * math.exp(last.feed_growth * (hour - last.feed_since))
             feed = LoopOrder(AUTO, first)
         return Knobs(
-            temperature=loop(step.temperature, last.temperature),
-            ph=loop(step.ph, last.ph),
+            temperature=loop(step.hold.temperature, last.temperature),
+            ph=loop(step.hold.ph, last.ph),
             oxygen=oxygen,
             pressure=loop(e.pressure if step.gassed else None, LoopOrder(setpoint=e.pressure)),
             level=loop(1.0 if step.level else None, LoopOrder(setpoint=1.0)),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
-from device_sim.process.balances import AUTO, MANUAL, OFF, Knobs, LoopOrder, ProbeFault, Scalars, actions
+from device_sim.process.loops import AUTO, MANUAL, OFF, Knobs, LoopOrder, ProbeFault, Scalars, actions
 from device_sim.process.organism import Organism, Step
 from device_sim.process.readings import CHANNELS, COMPUTED
 from device_sim.process.trajectory import Trajectory
@@ -102,12 +102,13 @@ class Tweaks:
     def change(self, knobs: Knobs, step: Step) -> Knobs:
         """Return the recipe's knobs in a step as orders and faults have them."""
         if step.phase not in ENDING:
-            knobs = knobs._replace(**dict(self._loops(knobs)))
+            turned: dict[str, Any] = dict(self._loops(knobs))
             if "feed_a_rate_setpoint" in self.orders:
-                knobs = knobs._replace(feed_growth=0.0, feed_stat=0.0)
+                turned |= {"feed_growth": 0.0, "feed_stat": 0.0}
             for channel, name in (("agitation", "stirrer"), ("gas_flow", "gas")):
                 if channel in self.orders:
-                    knobs = knobs._replace(**{name: self.orders[channel]})
+                    turned[name] = self.orders[channel]
+            knobs = knobs._replace(**turned)
         for one in self.going:
             knobs = knobs._replace(**_wrong(one, knobs))
         return knobs
@@ -136,37 +137,35 @@ def loop_of(channel: str) -> str:
 def _wrong(one: Going, knobs: Knobs) -> dict[str, Any]:
     """Return the knobs that a disturbance turns."""
     kind, size = one.it.kind, one.it.magnitude
-    if kind == "stirrer_stall":
-        return {"stirring": knobs.stirring * max(0.0, 1 - size)}
-    if kind == "gas_loss":
-        return {"gassing": knobs.gassing * max(0.0, 1 - size)}
-    if kind == "feed_blocked":
-        return {"pumping": knobs.pumping * max(0.0, 1 - size)}
-    if kind == "overfeed":
-        return {"pumping": knobs.pumping * size}
-    if kind == "foam_out":
-        return {"foaming": size}
-    if kind == "power_cut":
-        return {"power": 0.0}
+    left = max(0.0, 1 - size)
+    of_vessel: dict[str, dict[str, Any]] = {
+        "stirrer_stall": {"stirring": knobs.stirring * left},
+        "gas_loss": {"gassing": knobs.gassing * left},
+        "feed_blocked": {"pumping": knobs.pumping * left},
+        "overfeed": {"pumping": knobs.pumping * size},
+        "foam_out": {"foaming": size},
+        "power_cut": {"power": 0.0},
+    }
     if one.it.channel not in IN_LOOP:
-        return {}
+        return of_vessel.get(kind, {})
+    loop: LoopOrder = getattr(knobs, LOOPS[one.it.channel])
+    if kind == "probe_failure":  # the controller holds its output
+        return {LOOPS[one.it.channel]: loop._replace(mode=MANUAL if loop.mode == AUTO else loop.mode, output=one.held)}
     name = IN_LOOP[one.it.channel]
     probe: ProbeFault = getattr(knobs, name)
     if kind == "probe_drift":
-        return {name: probe._replace(drift=probe.drift + size, since=one.hour)}
-    if kind == "probe_freeze":
-        return {name: probe._replace(frozen=True)}
-    if kind == "probe_fouling":
+        probe = probe._replace(drift=probe.drift + size, since=one.hour)
+    elif kind == "probe_freeze":
+        probe = probe._replace(frozen=True)
+    else:
         lost = 0.05 * min(size, 10.0) if one.it.channel == "dissolved_oxygen" else 0.0
-        return {name: probe._replace(slower=1 + size, lost=lost)}
-    loop: LoopOrder = getattr(knobs, LOOPS[one.it.channel])  # failed: the controller holds its output
-    return {LOOPS[one.it.channel]: loop._replace(mode=MANUAL if loop.mode == AUTO else loop.mode, output=one.held)}
+        probe = probe._replace(slower=1 + size, lost=lost)
+    return {name: probe}
 
 
 def refusal(o: Organism, litres: float, channel: str, value: float, knobs: Knobs) -> str | None:
     """Say why an order cannot be; its value is in the unit of its channel for a vessel of `litres`."""
-    loop = loop_of(channel)
-    e = o.equipment
+    loop, e = loop_of(channel), o.equipment
     limits = {
         "temperature": (0.0, 95.0),
         "ph": (2.0, 12.0),
@@ -177,22 +176,20 @@ def refusal(o: Organism, litres: float, channel: str, value: float, knobs: Knobs
         "agitation": (0.0, e.stirrer[1]),
         "gas_flow": (0.0, e.gas[1] * litres),
     }
-    if loop not in limits or (channel == loop and loop in LOOPS) or (channel != loop and loop not in LOOPS):
+    if loop not in limits or (channel == loop) is (loop in LOOPS):
         return "no channel of that name can be set"
     if loop == "volume" and not any(step.level for step in o.recipe):
         return "the vessel has no level loop"
-    if math.isnan(value):
-        return None
     low, high = limits[loop]
     if channel.endswith("_mode"):
-        return None if value in (OFF, AUTO, MANUAL) else "a mode is 0 (off), 1 (auto) or 2 (manual)"
+        good = value in (OFF, AUTO, MANUAL) or math.isnan(value)
+        return None if good else "a mode is 0 (off), 1 (auto) or 2 (manual)"
     if channel.endswith("_output"):
         if getattr(knobs, LOOPS[loop]).mode != MANUAL:
             return "the loop is not in manual"
-        low, high = (
-            (-100.0, 100.0) if loop in ("temperature", "ph") else (0.0, high if loop == "feed_a_rate" else 100.0)
-        )
-    return None if low <= value <= high else f"value is not from {low:g} to {high:g}"
+        if loop != "feed_a_rate":
+            low, high = (-100.0, 100.0) if loop in ("temperature", "ph") else (0.0, 100.0)
+    return None if low <= value <= high or math.isnan(value) else f"value is not from {low:g} to {high:g}"
 
 
 def output_now(trajectory: Trajectory, hour: float, channel: str) -> float:

@@ -1,4 +1,4 @@
-"""Whole runs as their channels and samples show them: references, closed forms, and balances of what goes in and out."""
+"""Whole runs as their channels and samples show them: references, closed forms, balances of what goes in and out."""
 
 from __future__ import annotations
 
@@ -17,14 +17,35 @@ from device_sim.process.trajectory import Trajectory
 from device_sim.vessels import Floats
 from tests.device_sim.process.vessel import MINUTE, OneVessel
 
-CARBON = {"glucose g/L": 0.4, "acetate g/L": 0.4, "penicillin g/L": 0.36, "dry_cell_weight g/L": 0.488, "glucose mmol/L": 0.072,
-          "glutamine mmol/L": 0.060, "lactate mmol/L": 0.036, "antibody mg/L": 0.000535}  # fmt: skip
+CARBON = {
+    "glucose g/L": 0.4,
+    "acetate g/L": 0.4,
+    "penicillin g/L": 0.36,
+    "dry_cell_weight g/L": 0.488,
+    "glucose mmol/L": 0.072,
+    "glutamine mmol/L": 0.060,
+    "lactate mmol/L": 0.036,
+    "antibody mg/L": 0.000535,
+}
 """g of carbon in a unit."""
-ELECTRONS = {"glucose g/L": 0.1333, "acetate g/L": 0.1333, "penicillin g/L": 0.12, "dry_cell_weight g/L": 0.1708,
-             "glucose mmol/L": 0.024, "glutamine mmol/L": 0.018, "lactate mmol/L": 0.012, "antibody mg/L": 0.000187}  # fmt: skip
+ELECTRONS = {
+    "glucose g/L": 0.1333,
+    "acetate g/L": 0.1333,
+    "penicillin g/L": 0.12,
+    "dry_cell_weight g/L": 0.1708,
+    "glucose mmol/L": 0.024,
+    "glutamine mmol/L": 0.018,
+    "lactate mmol/L": 0.012,
+    "antibody mg/L": 0.000187,
+}
 """mol of electrons that a unit gives up when it is burnt."""
-FED = {"coli": (("glucose g/L", 300.0),), "yeast": (("glucose g/L", 300.0),), "penicillium": (("glucose g/L", 600.0),),
-       "cho": (("glucose mmol/L", 150.0), ("glutamine mmol/L", 10.0)), "chemostat": (("glucose g/L", 10.0),)}  # fmt: skip
+FED = {
+    "coli": (("glucose g/L", 300.0),),
+    "yeast": (("glucose g/L", 300.0),),
+    "penicillium": (("glucose g/L", 600.0),),
+    "cho": (("glucose mmol/L", 150.0), ("glutamine mmol/L", 10.0)),
+    "chemostat": (("glucose g/L", 10.0),),
+}
 
 
 class WholeRun:
@@ -57,7 +78,7 @@ def run(organism: str) -> WholeRun:
 def contents(sample: PlantEvent, table: dict[str, float]) -> float:
     """How much of something a litre of broth has, by its assay."""
     found = {f"{name} {it['unit']}": it["value"] for name, it in sample.data["analytes"].items()}
-    return sum(table[name] * value for name, value in found.items() if name in table)
+    return float(sum(table[name] * value for name, value in found.items() if name in table))
 
 
 def balance(organism: str, table: dict[str, float], burnt: str, of_mmol: float) -> float:
@@ -74,7 +95,7 @@ def balance(organism: str, table: dict[str, float], burnt: str, of_mmol: float) 
     if organism == "chemostat":
         harvested = (it["harvest_total"][end] - it["harvest_total"][begin]) / 1000
         taken += harvested * float(np.mean([contents(one, table) for one in it.samples[2:]]))
-    return (contents(last, table) * litres[end] + gone + taken) / (there + fed)
+    return float((contents(last, table) * litres[end] + gone + taken) / (there + fed))
 
 
 @pytest.mark.parametrize("organism", list(ORGANISMS))

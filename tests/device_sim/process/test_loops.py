@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from device_sim.process import balances as b
-from device_sim.process.balances import AUTO, MANUAL, OFF, Knobs, LoopOrder, derivative
+from device_sim.process import states as s
+from device_sim.process.balances import Balances
 from device_sim.process.grid import HOUR
+from device_sim.process.loops import AUTO, MANUAL, OFF, Knobs, LoopOrder, Scalars, actions
 from device_sim.process.organisms import COLI
 from device_sim.process.trajectory import Trajectory
 from device_sim.vessels import Floats
@@ -193,13 +194,13 @@ def test_gassing_out_is_a_second_order_step_of_kla_and_probe() -> None:
     it = Trajectory(COLI)
     it.solve(0.9)
     _, y = it.present(0.9)
-    y[b.OXYGEN] = y[b.OXYGEN_PROBE] = 0.0
+    y[s.OXYGEN] = y[s.OXYGEN_PROBE] = 0.0
     knobs = Knobs(stirrer=800.0, gas=30.0, temperature=LoopOrder(AUTO, 37.0), pressure=LoopOrder(AUTO, 0.1))
-    change, kla = derivative(COLI), b.actions(b.Scalars, 0.0, y, knobs, COLI).kla
+    change, kla = Balances(COLI).change, actions(Scalars, 0.0, y, knobs, COLI).kla
     seconds, probe = 0.25, [0.0]
     for _ in range(480):
         y = [state + seconds / 3600 * more for state, more in zip(y, change(0.9, y, knobs), strict=True)]
-        probe.append(y[b.OXYGEN_PROBE])
+        probe.append(y[s.OXYGEN_PROBE])
     t, fast, slow = np.arange(481) * seconds, kla / 3600, 1 / COLI.probe_seconds
     closed = 100 * (1 - (slow * np.exp(-fast * t) - fast * np.exp(-slow * t)) / (slow - fast))
     assert np.array(probe) == pytest.approx(closed, abs=2.5)

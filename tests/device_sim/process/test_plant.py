@@ -48,15 +48,14 @@ def test_samples_and_history_say_the_same() -> None:
 
 def test_orders_and_faults_do_not_depend_on_when_somebody_looks() -> None:
     def values(looks: int) -> list[Floats]:
-        plant, seen = Plant(NAMES[:2], 1, NOON), []
+        plant = Plant(NAMES[:2], 1, NOON)
         for minute in range(0, 121, looks):
             plant.advance(NOON + minute * MINUTE)
             plant.sample()
             if minute == 30:
                 plant.order(0, "temperature_setpoint", 33.0)
                 plant.disturb(1, Disturbance("gas_loss"))
-        seen = [plant.history(row, NOON, NOON + 120 * MINUTE, MINUTE) for row in range(2)]
-        return seen
+        return [plant.history(row, NOON, NOON + 120 * MINUTE, MINUTE) for row in range(2)]
 
     assert np.array_equal(values(10), values(30), equal_nan=True)
 
