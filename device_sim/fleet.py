@@ -116,7 +116,9 @@ class Fleet:
                 plan.scenario, clock.begin, self.devices, names=plan.names, plant=self.plant, hands=hands
             ),
             memory=memory,
-            rhythm=Rhythm(1000 / plan.rate, None if plan.past is None else plan.past * 1000, plan.frames, plan.named_first),
+            rhythm=Rhythm(
+                1000 / plan.rate, None if plan.past is None else plan.past * 1000, plan.frames, plan.named_first
+            ),
             chance=self._chance,
             journal=self.journal,
         )

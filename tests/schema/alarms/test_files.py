@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from schema.alarms import files
 from schema.alarms.files import MAX_BYTES, MAX_PROBLEMS, MAX_RULES, BadFile, dump, load
-from schema.plain_yaml import MAX_VALUES
 from schema.alarms.rules import Rule
+from schema.plain_yaml import MAX_VALUES
 
 TWO = """\
 # Of the cell culture lab.

@@ -7,6 +7,7 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -33,7 +34,7 @@ async def test_what_was_recorded_is_taken_once_more_with_new_times_and_boots(
             record(address, tape, [f"bioreactors/{name}/#" for name in names], listening.set)
         )
         await listening.wait()
-        past = {"begin": wall_ms() - 600_000, "past": 60, "speed": AS_FAST_AS_POSSIBLE}
+        past: dict[str, Any] = {"begin": wall_ms() - 600_000, "past": 60, "speed": AS_FAST_AS_POSSIBLE}
         habits = Habits(Format.MSGPACK, poison=0.2)
         fleet = Fleet(plan(broker, prefix, 2, rate=20, frames=40, habits=habits, **past), say_nothing)
         await fleet.run(asyncio.Event(), say_nothing)
