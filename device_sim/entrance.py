@@ -22,7 +22,8 @@ from device_sim.connection import Broker, ConnectionFailed, DeviceConnection, co
 from device_sim.firmware import FIRMWARE
 from device_sim.handshake import DeviceHandshake, Granted, Ignored, Over, Proved, Wait, begin, receive
 from device_sim.identity import DeviceLogin, Keeper
-from device_sim.vessels import CHANNELS, DESCRIBED
+from device_sim.process.readings import CHANNELS
+from device_sim.vessels import DESCRIBED
 from schema.enrollment import LOGIN, client_id, reply_topic, request_topic, unb64
 from schema.messages import CONTENT_JSON
 

@@ -11,8 +11,8 @@ from typing import get_args, get_type_hints
 import pytest
 
 from api.shapes.standard_computed import STANDARD_COMPUTED
-from device_sim.culture import Phase
-from device_sim.vessels import CHANNELS
+from device_sim.process.organism import PhaseWord
+from device_sim.process.readings import CHANNELS
 from schema.alarms import conditions, files, rules
 from schema.channels import STANDARD
 from schema.contents import DOORS
@@ -150,7 +150,7 @@ def test_the_rules_on_the_page_of_alarms_are_rules_and_one_of_each_kind() -> Non
     for rule in examples:
         assert conditions.test(rule) is not None
         assert rule.channels <= set(CHANNELS), "our simulator sends it"
-        assert set(rule.scope.phases) <= {phase.text for phase in Phase}
+        assert set(rule.scope.phases) <= set(get_args(PhaseWord))
         assert rule.scope.devices == rule.scope.tags == [], "our simulator's devices have no tags"
 
 

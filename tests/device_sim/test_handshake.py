@@ -23,7 +23,8 @@ from device_sim.handshake import (
     begin,
     receive,
 )
-from device_sim.vessels import CHANNELS, DESCRIBED
+from device_sim.process.readings import CHANNELS
+from device_sim.vessels import DESCRIBED
 from schema.enrollment import MAX_HELLO, Hello, b64, unb64
 from tests.device_sim.responder import PSK, Responder, identity, self_signed
 
