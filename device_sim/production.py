@@ -51,6 +51,8 @@ class Rhythm:
     """The period of the past; None: no past is told, and what is behind the wall clock is late, not past."""
     frames: int | None = None
     """Frames that each device produces in all; None: until stopped."""
+    named_first: bool = False
+    """Whether nothing is produced before all devices have a name."""
 
 
 class Production:
@@ -82,6 +84,9 @@ class Production:
 
     async def run(self) -> None:
         time, done = self._clock.begin, 0
+        if self._rhythm.named_first:
+            await self._wait(lambda: all(device.has_name for device in self._devices))
+            time = self._clock.now()
         if self._rhythm.past is not None:
             time, done = await self._past(round(self._rhythm.past))
         await self._live(time, done)
