@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.api.pages.conftest import Visitor, trail
@@ -53,6 +54,19 @@ async def test_a_run_is_made_started_corrected_and_ended_on_pages(plant: Plant, 
     assert "B-1 complete br-1 – –" in await operator.words("runs?state=complete&q=b-")
     assert "No run fits. Show all" in await operator.words("runs?material=x")
     assert (await operator.part("runs")).startswith('<div class="scroll"')
+
+
+async def test_a_run_that_a_device_tells_of_is_proposed_until_somebody_makes_it(
+    plant: Plant, operator: Visitor
+) -> None:
+    number, begun = await plant.device("br-1"), datetime.now(UTC) - timedelta(hours=1)
+    await plant.event(number, begun, "run", {"run": "B-7", "state": "running"})
+    [fields] = [one for one in forms(await operator.shown("runs"), "/runs") if one.get("run", [""])[0]]
+    assert (fields["run"], fields["devices"]) == (["B-7"], ["br-1"])
+    made = {name: value[0] for name, value in fields.items()} | {"why": "it is so"}
+    assert await operator.act("runs", **made) == "/app/main/runs/B-7"
+    assert await plant.sql.fetchval("select begins from runs") == begun
+    assert "Devices say" not in await operator.words("runs")
 
 
 async def test_proposed_phases_are_confirmed_edited_and_removed(plant: Plant, operator: Visitor) -> None:
