@@ -303,6 +303,7 @@ function tellView() {
     link.href = url;
   }
   document.querySelector("[data-self]").href = address({ from: iso(from), to: iso(to) });
+  for (const field of document.querySelectorAll('[name="reference"]')) field.value = [field.value.split("/")[0], iso(from), iso(to)].join("/"); // of a deviation
   const times = document.querySelectorAll("#window time");
   [times[0].dateTime, times[1].dateTime] = [iso(from), iso(to)];
   localize(document.getElementById("window"));
