@@ -35,7 +35,11 @@ from deploy.stack.local import erase
 from deploy.stack.paths import BIOGATE, Paths
 from deploy.stack.ports import any_free
 from schema.migrate import GATEWAY, make_login, migrate
+from tests import leftovers
+from tests.leftovers import no_port_is_left, no_process_is_left
 from tests.processes import GatewayProcess
+
+__all__ = ["no_port_is_left", "no_process_is_left"]
 
 HASTY = {
     "fsync": "off",
@@ -175,11 +179,16 @@ async def drop_database(postgres_url: str, name: str) -> None:
 
 @contextmanager
 def made_template(postgres_url: str, template: str) -> Iterator[None]:
+    """Made, and dropped at the end of the run, by which tests must have dropped their own databases and logins."""
+    left: list[str] = []
     try:
         asyncio.run(make_template(postgres_url, template))
         yield
+        if "BIOGATE_TEST_DATABASE_URL" not in os.environ:  # on another server may be those of other runs
+            left = asyncio.run(leftovers.databases(postgres_url))
     finally:
         asyncio.run(drop_database(postgres_url, template))
+    assert not left, f"tests have left {left}"
 
 
 SHARED = pytest.StashKey[Shared]()

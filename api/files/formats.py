@@ -30,14 +30,6 @@ class ByteSink(Protocol):
     def write(self, content: bytes, /) -> object: ...
 
 
-class TableWriter(Protocol):
-    """Writes one table. What it has written is whole after `close`."""
-
-    def write(self, batch: pa.RecordBatch) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class ArrowWriter:
     """Arrow's stream format, uncompressed, which every reader of Arrow can read."""
 

@@ -264,7 +264,12 @@ async def test_plots(reader: httpx2.AsyncClient, seed: int) -> None:
 
 @pytest.mark.parametrize("method", ["last", "linear"])
 @pytest.mark.parametrize("seed", range(3))
-async def test_values_at_times(reader: httpx2.AsyncClient, seed: int, method: str) -> None:
+async def test_values_at_times(
+    reader: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, seed: int, method: str
+) -> None:
+    """A total is read from its start on for each instant: in a few blocks, and not in forty."""
+    monkeypatch.setattr(samples, "TOGETHER_AT_ONCE", 5000)
+    monkeypatch.setattr(frames, "FIRST_SPAN", timedelta(hours=3))
     chance = random.Random(seed)
     moments = [BEGIN + timedelta(seconds=chance.uniform(-100, 180_000)) for _ in range(40)]
     moments += [BEGIN + timedelta(seconds=20 * chance.randrange(8000)) for _ in range(10)]
