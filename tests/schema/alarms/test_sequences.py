@@ -2,8 +2,8 @@
 
 A line is `options | time what state; …`. The rule is x > 38 (`low`: x < 38). What happens: a value (H is 39, L is 37;
 with `@d` the device's clock shows d s more than ours), `nan`, a tick, a phase, or what a person does (`shelve30` for
-30 s, `once30` one-shot). States: N normal, U unacknowledged, A acknowledged, R returned unacknowledged, L latched, S shelved,
-D suppressed, O out of service; `?` the condition is unknown, `!` the act was refused.
+30 s, `once30` one-shot). States: N normal, U unacknowledged, A acknowledged, R returned unacknowledged, L latched, S
+shelved, D suppressed, O out of service; `?` the condition is unknown, `!` the act was refused.
 
 A value is known for 60 s (`stale`), and a frame may be under way for 30 s more. A rule that returns with a phase is
 evaluated by what is newest then, as the next frame shows. A clock that is set back ends the instant before it.
