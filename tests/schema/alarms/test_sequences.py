@@ -203,7 +203,11 @@ def happens(device: DeviceAlarms, at: float, what: str, seq: int) -> None:
     else:
         text, _, ahead = what.partition("@")
         step = float(ahead or 0)
-        device.frame(frame(at + step, {"H": HIGH, "L": LOW}.get(text) or float(text), -step, 1, seq))
+        device.frame(frame(at + step, number(text), -step, 1, seq))
+
+
+def number(text: str) -> float:
+    return {"H": HIGH, "L": LOW}.get(text) or float(text)
 
 
 @pytest.mark.parametrize("restarts", [False, True], ids=["", "restarted after each step"])
