@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from itertools import groupby, zip_longest
 
 import pytest
@@ -62,7 +63,7 @@ async def test_what_is_stored_is_what_was_worked_out_by_hand(
                         value = number(what)
                         await plant.commit(name, [(begin + float(at), {"x": value})], first=n)
                 if sent:
-                    await eventually(lambda n=n: caught_up(plant, lines, begin, n), 60)
+                    await eventually(partial(caught_up, plant, lines, begin, n), 60)
                 for name, step in zip(names, rounds[n], strict=True):
                     if step is not None:
                         alarm = await plant.alarm(name, name)
