@@ -49,7 +49,7 @@ KNOWN = {
     "worker": variables(WorkerSettings) | {"BIOGATE_API_DATABASE_URL"},
     "canary": variables(gateway.canary.settings.CanarySettings),
     "api": variables(api.settings.ApiSettings),
-    "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL"},
+    "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL", "BIOGATE_GATEWAY_DATABASE_URL"},
 }
 PORTS = {
     "gateway": gateway.settings.Settings.model_fields["gateway_http_port"].default,
@@ -187,6 +187,12 @@ def test_a_pod_that_takes_some_keys_of_a_secret_sees_no_others(plant: str) -> No
         if taken:
             [keys] = [volume["secret"] for volume in pod["volumes"] if volume["name"] == "keys"]
             assert {item["path"] for item in keys.get("items", ())} == taken, program(container)
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_the_database_s_owner_is_who_migrates_and_who_runs_commands(plant: str) -> None:
+    as_owner = {program(container) for _, container in containers(plant) if "biogate-database-app" in str(container)}
+    assert as_owner == {"migrate", "gateway"}
 
 
 @pytest.mark.parametrize("plant", PLANTS)

@@ -80,6 +80,22 @@ async def test_no_note_of_a_backlog_is_passed_over(plant: Plant, database_url: s
             await plant.becomes("r1", ("unknown", "normal"), RAISED, rule=channel)
 
 
+async def test_what_came_before_the_clock_was_set_back_is_evaluated_before(plant: Plant, database_url: str) -> None:
+    """There is more of it than one reading takes, and in the rest the value is beyond its limit for a while."""
+    await plant.devices("r1")
+    await plant.rule(stale_after=86_400)
+    t, many = now() - 100, feed.PIECE + 5
+    async with evaluated(database_url):
+        await plant.commit("r1", [(t, {"x": 11.0})])
+        await plant.becomes("r1", RAISED)
+    values = [(t + n, {"x": 1.0 if n <= feed.PIECE else 11.0}) for n in range(1, many + 1)]
+    await plant.commit("r1", values, first=1)
+    back = [(t - 3600 + n, {"x": 1.0}) for n in range(3)]
+    await plant.commit("r1", back, first=many + 1, received=t + many + 1)
+    async with evaluated(database_url):
+        await plant.becomes("r1", RAISED, RETURNED, RAISED, RETURNED)
+
+
 async def test_a_phase_in_a_backlog_counts_from_its_time_on(plant: Plant, database_url: str) -> None:
     await plant.devices("r1")
     await plant.rule(scope={"phases": ["feed"]}, stale_after=86_400)

@@ -43,6 +43,17 @@ async def test_a_device_is_noted_again_only_after_a_while_and_then_with_the_newe
     await noted.write()
 
 
+async def test_a_gateway_that_is_behind_takes_nothing_back(pool: Pool, registry: Registry) -> None:
+    """Two of a shared subscription: the one that writes later may have heard the device before."""
+    for seconds in (5, 3):
+        (one,) = await frames(registry, "r1", (NOW_MS, {"ph": 7.0}))
+        one.received_ms = NOW_MS + seconds * 1000
+        noted = Heard(pool)
+        noted.note([one])
+        await noted.write()
+        assert await pool.fetchval(NOTED) == moment(NOW_MS + 5000)
+
+
 @pytest.mark.parametrize(
     ("kind", "message", "is_heard"),
     [

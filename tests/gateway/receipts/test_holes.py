@@ -46,6 +46,16 @@ def test_a_hole_that_shrinks_or_splits_keeps_its_age_and_a_new_one_begins_its_ow
     assert due(holes, 115) == [(20, 20)]
 
 
+def test_a_hole_that_joins_others_is_as_old_as_the_oldest_of_them() -> None:
+    for joined in ([(3, 4)], [(8, 9)]), ([(8, 9)], [(3, 4)]):
+        holes = Holes(10, 30)
+        holes.update(STREAM, joined[0], 100)
+        holes.update(STREAM, sorted([*joined[0], *joined[1]]), 107)
+        holes.update(STREAM, [(3, 9)], 108)
+        assert due(holes, 109) == []
+        assert due(holes, 110) == [(3, 9)]
+
+
 def test_a_declared_hole_is_as_old_as_it_is_known() -> None:
     holes = Holes(10, 30)
     holes.update(STREAM, [(3, 5)], 100)

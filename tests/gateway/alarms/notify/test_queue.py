@@ -113,6 +113,30 @@ async def test_a_failure_under_an_old_address_is_none_of_the_route_that_was_chan
     assert tuple(await plant.sql.fetchrow(failing, chat)) == (0, None, False)
 
 
+async def test_it_is_given_up_so_long_after_the_first_try_and_not_after_it_was_made(plant: Plant, queue: Queue) -> None:
+    """A route may have waited for its hours."""
+    chat = await plant.route("chat", "json://127.0.0.1:1")
+    add = "insert into alarm_notifications (route_id, kind, about, created_at, tried_at, due_at)"
+    for about, tried in (("never", None), ("now", timedelta(0)), ("long-ago", timedelta(hours=25))):
+        values = " values ($1, 'failing', $2, now() - interval '3 days', now() - $3::interval, now())"
+        await plant.sql.execute(add + values, chat, about, tried)
+    rows, given_up = await queue.take(await due(plant, chat), ROUTE, timedelta(days=1))
+    assert ([row["about"] for row in rows], given_up) == (["never", "now"], 1)
+
+
+async def test_who_waits_for_the_hours_waits_with_the_escalation_too(plant: Plant, queue: Queue) -> None:
+    await plant.devices("v1")
+    await plant.rule()
+    chat = await plant.route("chat", "json://127.0.0.1:1", escalate_after_s=600, escalate_to="chat-2")
+    await plant.becomes("unacknowledged", "v1")
+    found = "select due_at, escalate_at from alarm_notifications"
+    begins = await queue.now() + timedelta(hours=1)
+    route = NotificationRoute(group_wait_s=0.0, escalate_after_s=600, escalate_to="chat-2")
+    for until in (begins, begins - timedelta(hours=2)):  # what waits longer already goes on waiting
+        await queue.postpone(await due(plant, chat), route, until)
+        assert tuple(await plant.sql.fetchrow(found)) == (begins, begins + timedelta(seconds=600))
+
+
 async def test_what_has_ended_is_deleted_after_a_while_and_nothing_else(plant: Plant, queue: Queue) -> None:
     await plant.route("chat", "json://127.0.0.1:1")
     for age in (ENDED_KEPT + timedelta(minutes=1), ENDED_KEPT - timedelta(minutes=1)):
