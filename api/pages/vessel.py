@@ -132,7 +132,9 @@ async def _side(page: Page, database: Database, found: OneVessel) -> dict[str, A
         activity.page(database, wanted, before, LATELY),
         written.page(database, found.number, EVER, (times.LAST, written.LAST_ID), NOTES),
     )
+    lookers = page.app.hub.lookers(page.member.organization_id, name) - {page.member.who}
     return {
+        "lookers": sorted(lookers),
         "readings": reads,
         "standing": [alarms.item(row) for row in standing],
         "happened": [activity.item(row) for row in happened],
