@@ -53,6 +53,10 @@ class BoardMember(FeedMember):
         """Whether the snapshot has been sent."""
         self._feed: BoardFeed | None = None
 
+    @property
+    def alone(self) -> str | None:
+        return next(iter(self.wants.devices)) if len(self.wants.devices) == 1 else None
+
     def begin(self, feed: BoardFeed) -> None:
         self._feed = feed
         self.admit()

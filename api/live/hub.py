@@ -50,6 +50,7 @@ class Hub:
         self._server = server
         self._places = Places("live feeds", most, most_of_one)
         self._feeds: dict[tuple[type[Feed[Any]], int], Feed[Any]] = {}
+        self._listening: dict[FeedMember, Principal] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._closing = False
         self._version = identities.version
@@ -98,11 +99,21 @@ class Hub:
         with self._places.taken(whose):
             feed = self._feed(kind, whose.organization_id)
             feed.join(member)
+            self._listening[member] = whose
             try:
                 await member.admitted
                 yield member
             finally:
+                del self._listening[member]
                 feed.leave(member)
+
+    def lookers(self, organization_id: int | None, device: str) -> set[str]:
+        """Return who looks at the page of a device now, in this process: people whose browser follows it alone."""
+        return {
+            whose.who
+            for member, whose in self._listening.items()
+            if whose.kind == "browser" and whose.organization_id == organization_id and member.alone == device
+        }
 
     def _feed(self, kind: type[Feed[M]], organization_id: int) -> Feed[M]:
         feed: Feed[M] | None = self._feeds.get((kind, organization_id))

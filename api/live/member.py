@@ -81,6 +81,11 @@ class FeedMember(ABC):
         """After how many seconds to ask again for a message, if nothing wakes it before."""
         return math.inf
 
+    @property
+    def alone(self) -> str | None:
+        """The device that it follows, if it is one alone."""
+        return None
+
     def admit(self) -> None:
         if not self.admitted.done():
             self.admitted.set_result(None)

@@ -13,6 +13,7 @@ from api.pages import (
     alarm_rules,
     alarms,
     audit,
+    channels,
     delivery,
     deviation_acts,
     deviations,
@@ -41,7 +42,7 @@ from api.pages.page import environment, static_files
 from api.pages.static import PREFIX
 
 ROUTERS = (
-    *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, shell.router),
+    *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, channels.router, shell.router),
     *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
     *(lab_samples.router, materials.router),
     *(runs.router, run_comparison.router),

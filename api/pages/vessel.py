@@ -141,7 +141,9 @@ async def _side(page: Page, database: Database, found: OneVessel) -> dict[str, A
         ),
         asyncio.gather(deviations.of_device(database, name), device_cards.due(database, name)),
     )
+    lookers = page.app.hub.lookers(page.member.organization_id, name) - {page.member.who}
     return {
+        "lookers": sorted(lookers),
         "readings": reads,
         "standing": [alarms.item(row) for row in standing],
         "happened": [activity.item(row) for row in happened],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http.parameters import DeviceName, NoParameters, Words
-from api.pages.page import OrganizationPage, PageRouter, Version, is_partial
+from api.pages.page import OrganizationPage, Page, PageRouter, Version, is_partial
 from api.problems import BadParameter
 from api.queries import channels as queries
 from api.queries import devices
@@ -61,13 +62,19 @@ class ChannelForm(BaseModel):
             raise BadParameter(field, first["msg"].removeprefix("Value error, ")) from error
 
 
+def about(page: Page, detail: ChannelDetail, place: str, whose: str) -> dict[str, Any]:
+    """Return what the page of a channel shows; it lies below `place`."""
+    address = page.url(f"{place}/{quote(detail.channel, safe='')}")
+    return {"channel": detail, "place": place, "whose": whose, "address": address, "models": []}
+
+
 @router.get("", dependencies=[READ])
 async def channels(page: OrganizationPage, database: Db, device: DeviceName, _: Nothing) -> Response:
     found = await devices.device(database, device)
     return page.show("pages/vessel_channels.html", device=device, channels=found.channels, here="plant")
 
 
-@router.get("/{channel}", dependencies=[READ])
+@router.get("/{channel:path}", dependencies=[READ])
 async def one(
     page: OrganizationPage,
     database: Db,
@@ -77,11 +84,11 @@ async def one(
     _: Nothing,
 ) -> Response:
     detail = await queries.detail(database, Which(channel, device))
-    template = "partials/vessel_channel.html" if is_partial(page.request) else "pages/vessel_channel.html"
-    return page.show(template, device=device, channel=detail, here="plant")
+    template = "partials/channel.html" if is_partial(page.request) else "pages/channel.html"
+    return page.show(template, here="plant", **about(page, detail, f"vessels/{device}/channels", f" of {device}"))
 
 
-@router.post("/{channel}", dependencies=[CHANGE])
+@router.post("/{channel:path}", dependencies=[CHANGE])
 async def change(page: OrganizationPage, database: Db, *, device: DeviceName, channel: ChannelName) -> Response:
     given, which = await page.form(ChannelForm), Which(channel, device)
     before = await queries.detail(database, which)

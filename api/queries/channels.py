@@ -87,6 +87,24 @@ async def describe(
         return _detail(row, await _warnings(connection, which, row, changed=changed))
 
 
+async def models(database: Database) -> list[asyncpg.Record]:
+    """Return the models of devices, with how many are of each."""
+    return await database.fetch(SQL["models"])
+
+
+async def describe_model(database: Database, channel: str, model: str, given: ChannelChange, who: str) -> list[str]:
+    """Say something of a channel of each device of that model that has sent it: of all or of none. Returns the devices.
+    Raises NotFound."""
+    async with database.change() as connection:
+        found = [row["device"] for row in await connection.fetch(SQL["of_model"], model, channel)]
+        if not found:
+            raise NotFound(f"no device of the model {model} has sent a channel {channel}")
+        said = json.dumps(given.said)
+        for device in found:
+            await connection.execute(SQL["describe"], device, channel, said, given.unit_since, None, who, given.why)
+    return found
+
+
 async def _device_id(connection: Connection, which: Which) -> int | None:
     if which.device is None:
         return None

@@ -48,3 +48,16 @@ select name from alarm_rules
 
 -- name: describe
 select channel_describe($1, $2, $3::jsonb, $4, $5, $6, $7);
+
+-- name: models
+-- The models that devices have said to be, with how many are of each.
+select model, count(*) as devices from device_models group by model order by model;
+
+-- name: of_model
+-- The devices of the model $1 that have sent the channel $2.
+select m.device
+  from device_models m
+ where m.model = $1
+   and exists (select from device_layouts l join layout_channels lc using (layout_id) join channels c using (channel_id)
+                where l.device_id = m.device_id and c.name = $2)
+ order by m.device;

@@ -20,7 +20,7 @@ from api.queries.channels import Which
 from api.queries.computed import with_computed
 from api.routes import Router
 from api.shapes import channels as shapes
-from api.shapes.channels import ChannelAnswer, ChannelChange
+from api.shapes.channels import ChannelAnswer, ChannelChange, ModelChannelChange
 from schema.channels import LONGEST_NAME, STANDARD, ChannelTerms, wrong_in_name
 
 router = Router("channels")
@@ -28,7 +28,7 @@ router = Router("channels")
 READ = [allow(Role.VIEWER, Scope.DEVICES_READ)]
 CHANGE = [allow(Role.ENGINEER, Scope.DEVICES_WRITE)]
 ChannelName = Annotated[
-    str, Path(description="name of a channel, percent-encoded", examples=["pressure"], max_length=LONGEST_NAME)
+    str, Path(description="name of a channel, which may have slashes", examples=["pressure"], max_length=LONGEST_NAME)
 ]
 
 
@@ -41,6 +41,8 @@ CHANGING = (
     "What is left out stays; what is null is taken back. A new unit holds from now on, or from `unit_since`: what is "
     "stored before keeps the unit that it had. With If-Match it is only done if nobody has changed it meanwhile."
 )
+
+NOTHING = "changes nothing: give unit, title, kind, low and high, decimals or step"
 
 OF_ORGANIZATION = Table(
     name="channels",
@@ -85,7 +87,7 @@ async def of_organization(request: Request, database: Db, asked: Annotated[ListP
 
 
 @router.get(
-    "/channels/{channel}",
+    "/channels/{channel:path}",
     dependencies=READ,
     summary="What holds of a channel for all devices of which nothing else is said",
     responses=description.THING | description.versioned(shapes.ChannelDetail, channel=shapes.DETAIL),
@@ -95,7 +97,7 @@ async def one(database: Db, channel: ChannelName, _: JsonOnly) -> Response:
 
 
 @router.patch(
-    "/channels/{channel}",
+    "/channels/{channel:path}",
     dependencies=CHANGE,
     summary="Say what a channel is, for all devices of which nothing else is said",
     description=CHANGING,
@@ -125,7 +127,7 @@ async def of_device(
 
 
 @router.get(
-    "/devices/{device}/channels/{channel}",
+    "/devices/{device}/channels/{channel:path}",
     dependencies=READ,
     summary="What holds of a channel of a device",
     responses=description.DEVICE | description.versioned(shapes.ChannelDetail, channel=shapes.DETAIL),
@@ -135,7 +137,7 @@ async def one_of_device(database: Db, which: OfDevice, _: JsonOnly) -> Response:
 
 
 @router.patch(
-    "/devices/{device}/channels/{channel}",
+    "/devices/{device}/channels/{channel:path}",
     dependencies=CHANGE,
     summary="Say what a channel of one device is",
     description=CHANGING
@@ -151,11 +153,28 @@ async def change_of_device(
     return await _change(request, database, which, member.who, if_match)
 
 
+@router.post(
+    "/channel-changes",
+    dependencies=CHANGE,
+    summary="Say what a channel is, for each device of a model",
+    description="It is done for all devices of the model that have sent the channel, or for none. "
+    + CHANGING.partition(" With If")[0],
+    responses=description.CHANGE | description.ok(shapes.ModelChannel, channel=shapes.MODEL_CHANNEL),
+    openapi_extra=described(ModelChannelChange),
+)
+async def change_of_model(request: Request, database: Db, member: Member) -> Response:
+    given = await order(request, ModelChannelChange)
+    if not given.said:
+        raise BadParameter("body", NOTHING)
+    devices_ = await queries.describe_model(database, given.channel, given.model, given, member.who)
+    return answers.json(shapes.ModelChannel(channel=given.channel, model=given.model, devices=devices_))
+
+
 async def _change(request: Request, database: Db, which: Which, who: str, if_match: str | None) -> Response:
     if wrong := wrong_in_name(which.channel):
         raise BadParameter("channel", wrong)
     given = await order(request, ChannelChange)
     if not given.said:
-        raise BadParameter("body", "changes nothing: give unit, title, kind, low and high, decimals or step")
+        raise BadParameter("body", NOTHING)
     version = preconditions.wanted(if_match)
     return preconditions.tagged(await queries.describe(database, which, given, version, who))

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Instant, printable
-from schema.channels import LONGEST_TITLE, LONGEST_UNIT, MOST_DECIMALS, ChannelTerms, Kind
+from schema.channels import LONGEST_NAME, LONGEST_TITLE, LONGEST_UNIT, MOST_DECIMALS, ChannelTerms, Kind
 
 RANGE = "of the range of usual values, in this unit; null: not said, or said of another unit"
 
@@ -115,4 +115,24 @@ class ChannelChange(Order):
     @property
     def said(self) -> dict[str, str | float | bool | None]:
         """The fields that are given, also as null."""
-        return self.model_dump(exclude_unset=True, exclude={"why", "unit_since"})
+        return self.model_dump(exclude_unset=True, exclude={"why", "unit_since", "channel", "model"})
+
+
+class ModelChannelChange(ChannelChange):
+    """A change for each device of a model."""
+
+    model_config = ConfigDict(strict=True) | body_config(
+        channel="pressure", model="rev C", unit="mbar", why="all of them have the new sensor"
+    )
+
+    channel: str = Field(min_length=1, max_length=LONGEST_NAME, description="name of a channel that they have sent")
+    model: str = Field(min_length=1, max_length=64, description="what its devices said at their enrollment")
+
+
+class ModelChannel(Answer):
+    channel: str
+    model: str
+    devices: Annotated[list[str], about("those of the model that have sent the channel: of each the change is done")]
+
+
+MODEL_CHANNEL = example(ModelChannel, """{"channel": "pressure", "model": "rev C", "devices": ["br-1", "br-2"]}""")

@@ -1,5 +1,7 @@
 -- what plots need of each hour; a role for control rooms, which may acknowledge and nothing more
 -- depends: 0031_notice_channels
+-- what plots need of each hour; a role for control rooms, which may acknowledge and nothing more; models of devices
+-- depends: 0027_log_in_links
 
 -- migrate: apply
 
@@ -60,6 +62,12 @@ select h.* from public.plot_hours h join public.devices d using (device_id)
 
 grant select on api.plot_hours to biogate_api;
 
+create view api.device_models as
+select device_id, name as device, model from public.devices
+ where organization_id = (select api.organization()) and model is not null;
+
+grant select on api.device_models to biogate_api;
+
 alter table memberships drop constraint memberships_role_check;
 alter table memberships add constraint memberships_role_check
     check (role in ('viewer', 'control-room', 'operator', 'engineer', 'admin'));
@@ -74,7 +82,7 @@ alter table api_keys add constraint api_keys_role_check
 
 -- migrate: rollback
 
-drop view api.plot_hours;
+drop view api.plot_hours, api.device_models;
 drop trigger plot_hours_drop on retention_drops;
 drop function plot_hours_drop;
 drop table plot_hours, plot_hours_stale, plot_hours_until;

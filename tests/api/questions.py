@@ -182,6 +182,10 @@ QUESTIONS: dict[str, Question] = {
     "PATCH /api/v1/channels/{channel}": Question(
         (ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "unit": "mine", "title": "mine"}, refusal=200
     ),
+    "POST /api/v1/channel-changes": Question(
+        (ENGINEER, Scope.DEVICES_WRITE),
+        lambda t: {**WHY, "channel": t.known["channel"], "model": t.objects["model"], "title": "mine"},
+    ),
     "GET /api/v1/standard-channels": Question(DEVICES, shows=False),
     "GET /api/v1/standard-computed-channels": Question(DEVICES, shows=False),
     "GET /api/v1/computed-channels": Question(DEVICES),
@@ -453,7 +457,7 @@ def routes(app: FastAPI) -> Iterator[tuple[str, str, Asked]]:
         if isinstance(route, APIRoute):
             for method in sorted(route.methods or ()):
                 if f"{method} {route.path}" not in PLAIN:
-                    yield method, route.path, route
+                    yield method, route.path_format, route
         elif isinstance(route, APIWebSocketRoute):
             yield SOCKET, route.path, route
         elif isinstance(route, Fixed):

@@ -116,6 +116,8 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
         at(-7200),
         value,
     )
+    it.objects["model"] = it.word()
+    await sql.execute("update devices set model = $2 where device_id = $1", device_id, it.objects["model"])
     await sql.execute("insert into plot_hours_stale values ($1, $2)", device_id, at(3600))
     await sql.execute("insert into plot_hours_until values ($1, $2)", device_id, at(7200))
     await plant.status(device_id, number, at(0), True, it.word())

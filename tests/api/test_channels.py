@@ -47,6 +47,48 @@ async def units(caller: Operator, device: str = "br-1", **parameters: Any) -> di
     return {it["channel"]: it["unit"] for it in found["values"]}
 
 
+async def test_a_channel_may_have_slashes_in_its_name(plant: Plant, operator: Operator) -> None:
+    device = await plant.device("br-1")
+    await plant.frames(device, await plant.layout(device, "off-gas/CO2"), [(at(0), [0.04], None)])
+    for path in ("/channels/off-gas%2FCO2", "/channels/off-gas/CO2"):
+        said = await say(operator, path, title=f"by {path}", unit="%")
+        assert (said.status_code, said.json()["channel"]) == (200, "off-gas/CO2"), said.text
+        assert (await operator.get(path))["title"] == f"by {path}"
+    own = await say(operator, "/devices/br-1/channels/off-gas%2FCO2", unit="ppm")
+    assert own.status_code == 200, own.text
+    assert (await operator.get("/devices/br-1/channels/off-gas/CO2"))["unit"] == "ppm"
+    nothing = await operator.client.get("/api/v1/channels/", headers=operator.headers)
+    assert nothing.status_code == 404
+
+
+async def test_a_change_for_a_model_is_done_for_each_of_its_devices_or_for_none(
+    plant: Plant, operator: Operator, north: Operator
+) -> None:
+    for name, model in (("br-1", "rev C"), ("br-2", "rev C"), ("br-3", "rev D"), ("br-4", None)):
+        await vessel(plant, name)
+        await plant.sql.execute("update devices set model = $2 where name = $1", name, model)
+    other = await plant.device("br-5")
+    await plant.sql.execute("update devices set model = 'rev C' where device_id = $1", other)  # which sends nothing
+    change = ORDER | {"channel": "pressure", "model": "rev C", "unit": "mbar", "low": 0, "high": 500}
+    done = await operator.client.post("/api/v1/channel-changes", json=change, headers=operator.headers)
+    assert done.json() == {"channel": "pressure", "model": "rev C", "devices": ["br-1", "br-2"]}, done.text
+    for name, unit in (("br-1", "mbar"), ("br-2", "mbar"), ("br-3", "bar"), ("br-4", "bar")):
+        assert (await operator.get(f"/devices/{name}/channels/pressure"))["unit"] == unit, name
+    assert await plant.sql.fetchval("select count(*) from audit where action = 'channel change'") == 2
+    for caller, wrong, status in (
+        (operator, {"model": "rev E"}, 404),
+        (operator, {"channel": "pressur"}, 404),
+        (operator, {"low": 900}, 422),
+        (north, {}, 404),
+    ):
+        answer = await caller.client.post("/api/v1/channel-changes", json=change | wrong, headers=caller.headers)
+        assert answer.status_code == status, answer.text
+    nothing = ORDER | {"channel": "pressure", "model": "rev C"}
+    assert (
+        await operator.client.post("/api/v1/channel-changes", json=nothing, headers=operator.headers)
+    ).status_code == 422
+
+
 async def test_the_standard_list_is_a_route_and_is_what_the_database_has(
     plant: Plant, operator: Operator, database: asyncpg.Connection
 ) -> None:

@@ -48,6 +48,7 @@ EXACT: dict[str, dict[str, str]] = {
     f"{VESSEL}/notes": {"begins": "now", "text": "x"},
     f"{VESSEL}/notes/{{number}}/withdraw": {"why": "x"},
     f"{VESSEL}/channels/{{channel}}": {"version": "1", "title": "x", "why": "x"},
+    f"{ORGANIZATION}/channels/{{channel}}": {"version": "1", "title": "x", "why": "x"},
     f"{ORGANIZATION}/alarm-rules/{{rule}}": _RULE,
     f"{ORGANIZATION}/alarm-rules/{{rule}}/remove": _LAST,
     f"{ORGANIZATION}/alarm-routes/{{route}}": _LAST | {"time_zone": "UTC"},
@@ -95,7 +96,7 @@ def pages(app: FastAPI) -> Iterator[tuple[str, str, APIRoute]]:
         if isinstance(route, APIRoute) and route.path.startswith(ORGANIZATION):
             for method in sorted(route.methods or ()):
                 if f"{method} {route.path}" != LEADS_ON:
-                    yield method, route.path, route
+                    yield method, route.path_format, route
 
 
 def address(path: str, organization: str, things: Tenant) -> str:

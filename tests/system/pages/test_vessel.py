@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -218,3 +219,23 @@ async def test_without_scripts_the_table_and_the_forms_work(vessel: Site, browse
         await eva.page.locator("#note [name=text]").fill("Sample taken")
         await eva.page.get_by_role("button", name="Save").click()
         await expect(eva.page.locator("#now")).to_contain_text("Sample taken")
+
+
+async def test_who_else_looks_at_the_vessel_is_told(vessel: Site, eva: Visitor, browser: Browser) -> None:
+    await vessel.person("otto@example.org")
+    await eva.go(PATH)
+    lookers = eva.page.locator("#lookers")
+    await expect(lookers).to_have_count(0)
+    async with visiting(browser, vessel.address) as otto:
+        await otto.log_in("otto@example.org")  # whose plant follows all vessels
+        await eva.page.reload()
+        await expect(lookers).to_have_count(0)
+        await otto.go(PATH)
+        async with asyncio.timeout(20):
+            while not await lookers.count():
+                await eva.page.reload()
+        await expect(lookers).to_have_text("Also looking at it now: otto@example.org")
+        await otto.go("/app/main/plant")
+        async with asyncio.timeout(20):
+            while await lookers.count():
+                await eva.page.reload()
