@@ -20,7 +20,7 @@ from api.edge.packing import PackedPages
 from api.edge.shortcuts import Fixed
 from api.edge.turns import watched
 from api.http import answers, description, errors
-from api.http.bodies import MOST_BYTES as MOST_FORM_BYTES
+from api.http.bodies import MOST_BYTES as MOST_ORDER_BYTES
 from api.live.activity import ActivityFeed
 from api.live.alarms import AlarmFeed
 from api.live.hub import Feed, FeedListener
@@ -173,7 +173,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         "/app/{organization}/enrollment/serials/import": MOST_FORM_BYTES,
         f"{PREFIX}/imports": settings.api_import_bytes,
         f"{PREFIX}/deviation-attachments": MOST_ATTACHED_BYTES,
-        "/app/{organization}/deviation-attachments": MOST_ATTACHED_BYTES + MOST_FORM_BYTES,
+        "/app/{organization}/deviation-attachments": MOST_ATTACHED_BYTES + MOST_ORDER_BYTES,
     }
     app.add_middleware(PackedPages)
     app.add_middleware(Observer, settings=settings, headers=protected, bodies=bodies, answer=page_errors.answer)

@@ -1,7 +1,5 @@
--- what plots need of each hour; a role for control rooms, which may acknowledge and nothing more
--- depends: 0031_notice_channels
 -- what plots need of each hour; a role for control rooms, which may acknowledge and nothing more; models of devices
--- depends: 0027_log_in_links
+-- depends: 0031_notice_channels
 
 -- migrate: apply
 
