@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from api import metrics, problems
 from api.access.attempts import address, network
 from api.access.guard import from_own_page
-from api.access.roles import Principal, Role
+from api.access.roles import Principal
 from api.access.tokens import RefreshToken, code_hash, new_token
 from api.database import Database
 from api.problems import Forbidden, NotFound, Unauthorized
@@ -123,7 +123,7 @@ async def make_organization(app: Services, database: Database, person: Principal
     assert person.user_id is not None
     if await _registration(app, database) != "open":
         own = await organizations.memberships(database, person.user_id)
-        if not any(one.organization == FIRST and one.role == Role.ADMIN for one in own):
+        if not any(one.organization == FIRST and one.role == "admin" for one in own):
             raise Forbidden(f"the admins of the organization {FIRST} make organizations: ask one of them")
     await organizations.organization_create(database, person.user_id, given)
     return await organizations.membership(database, person.user_id, given.organization)

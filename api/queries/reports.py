@@ -151,15 +151,14 @@ async def templates(database: Database) -> list[TemplateAnswer]:
     return [one for _, one in sorted((usual | found).items())]
 
 
-async def template(database: Database, name: str, version: int | None = None) -> TemplateAnswer:
-    """Return a template, the newest version without one. Raises NotFound."""
-    row = await database.fetchrow(SQL["template"], name, version)
+async def template(database: Database, name: str) -> TemplateAnswer:
+    """Return the newest version of a template. Raises NotFound."""
+    row = await database.fetchrow(SQL["template"], name)
     if row is not None:
         return _template(row)
-    if name in USUAL and not version:
+    if name in USUAL:
         return _usual(name)
-    said = f"version {version} of template {name}" if version else f"template {name}"
-    raise NotFound(f"there is no {said}; /api/v1/report-templates lists those that there are")
+    raise NotFound(f"there is no template {name}; /api/v1/report-templates lists those that there are")
 
 
 async def put_template(
@@ -168,7 +167,7 @@ async def put_template(
     """Change a template, or make one; return it, and whether it is new. Raises PreconditionFailed, Conflict."""
     content = given.model_dump_json(exclude={"why", "kind"})
     async with database.change() as connection:
-        stored = await connection.fetchrow(SQL["template"], name, None)
+        stored = await connection.fetchrow(SQL["template"], name)
         version = expected.version_of(stored, f"template {name}")
         await connection.execute(SQL["put_template"], name, given.kind, content, version, who, given.why)
     return await template(database, name), stored is None

@@ -173,7 +173,7 @@ select distinct on (name) name, version, kind, definition, made_by, made_at from
 -- name: template
 select name, version, kind, definition, made_by, made_at
   from report_templates
- where name = $1 and ($2::int is null or version = $2)
+ where name = $1
  order by version desc
  limit 1;
 

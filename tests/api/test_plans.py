@@ -36,6 +36,7 @@ from api.queries import (
     material_balance,
     materials,
     quarantine,
+    reports,
     rule_warnings,
     runs,
     samples,
@@ -58,6 +59,7 @@ from api.shapes.enrollments import EnrollmentParameters
 from api.shapes.jobs import JobParameters
 from api.shapes.lab_samples import SampleParameters
 from api.shapes.materials import MaterialParameters, SumParameters
+from api.shapes.reports import ReportParameters
 from api.shapes.runs import RunListParameters
 from api.shapes.search import SearchFilter
 from api.shapes.selection import SelectionParameters
@@ -134,6 +136,8 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "serials of an import": (serials.SQL["serials"], ("plant-north", "S-1", 100, None)),
     "commands": (commands.SQL["page"], (1, None, times.LAST, LAST_COMMAND, 100)),
     "commands that wait": (commands.SQL["page"], (1, ["waiting"], times.LAST, LAST_COMMAND, 100)),
+    "reports": (reports.SQL["page"], (None, None, times.LAST, LAST_COMMAND, 100)),
+    "reports of a run": (reports.SQL["page"], ("batch", "B-7", times.LAST, LAST_COMMAND, 100)),
     "jobs": (jobs.SQL["page"], (None, None, times.LAST, LAST_COMMAND, 100)),
     "enrollments": (enrollments.SQL["page"], (None, None, times.LAST, enrollments.LAST_TXN, 5)),
     "enrollments of a serial": (enrollments.SQL["page"], (None, "s-1", times.LAST, enrollments.LAST_TXN, 100)),
@@ -257,6 +261,12 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
     await plant.sql.execute(
         "insert into run_devices select run_id, 1 + (run_id - 1) % 40, organization_id, begins, ends from runs"
     )
+    await plant.sql.execute(
+        "insert into reports (report_id, organization_id, kind, run_id, title, subtitle, begins, ends, template,"
+        " template_version, made_by, made_at, document, html, no_pdf)"
+        " select gen_random_uuid(), organization_id, 'batch', run_id, 'x', 'x', begins, ends, 'batch', 0, 'eva', ends,"
+        " 'x', 'x', 'x' from runs"
+    )
     rule_id = await alarm_rule(plant.sql, "hot")
     for device_id in OWN:
         await become(plant.sql, rule_id, device_id)
@@ -293,13 +303,8 @@ async def kept_plan(connection: Connection, statement: str, arguments: tuple[Any
 
 
 def check(name: str, plan: str) -> None:
-    tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions"
-    tables += "|lab_samples|materials"
-    tables += "|deviations"
     tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions|runs"
-    tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions|runs"
-    tables += "|lab_samples|materials"
-    tables += "|deviations|runs"
+    tables += "|lab_samples|materials|deviations|reports"
     assert not re.search(rf"Seq Scan on ({tables})", plan), f"{name}\n{plan}"
     assert "Index" in plan, f"{name}\n{plan}"
     if "channel" in name:
@@ -341,6 +346,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await selection.resolve(database, SelectionParameters(device=["*"]))
         await activity.newest(database, 10)
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
+        await reports.page(database, ReportParameters(), (times.LAST, LAST_COMMAND), 10)
         await deviations.page(database, DeviationFilter(), Principal("eva", "key", 1, "main", None), BIG[0], 10)
         await search.search(database, SearchFilter(q="foam"), sorted(search.NEEDS), 10)
         await shift_log.page(database, ShiftLogParameters(), (times.LAST, BIG[0]), 10)
