@@ -383,6 +383,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         "activity.page",
         *("lab_samples.page", "materials.page", "materials.sums"),
         "runs.page",
+        "reports.page",
     }
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"
