@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from biogate import calls, export, lab, records
+from biogate import calls, export, lab, records, reports
 from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
 from biogate.client import PATIENCE_S, TIMEOUT_S, WAIT_S
@@ -264,3 +264,11 @@ class AsyncClient:
     ) -> ExportedFile:
         """See `Client.download`."""
         return await self._run(export.download(job, Target(Path(path), overwrite, on_progress, self._patience_s)))
+
+    async def report(
+        self, run: str, *, path: str | Path, template: str | None = None, overwrite: bool = False, wait: float = WAIT_S
+    ) -> Path:
+        """See `Client.report`."""
+        return await self._run(
+            reports.report(run, template, Target(Path(path), overwrite, None, self._patience_s), wait)
+        )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from biogate import calls, export, lab, records
+from biogate import calls, export, lab, records, reports
 from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
@@ -295,3 +295,12 @@ class Client:
     ) -> ExportedFile:
         """Download the file of an export that is done; a download that broke off before goes on where it was."""
         return self._run(export.download(job, Target(Path(path), overwrite, on_progress, self._patience_s)))
+
+    def report(
+        self, run: str, *, path: str | Path, template: str | None = None, overwrite: bool = False, wait: float = WAIT_S
+    ) -> Path:
+        """Have a report of a run made, wait for it at most `wait` seconds, and return the path of its file.
+
+        The name of the file ends with .html, .pdf or .json.
+        """
+        return self._run(reports.report(run, template, Target(Path(path), overwrite, None, self._patience_s), wait))

@@ -87,22 +87,23 @@ def export(
     ask = HttpAsk(f"{API}/exports", method="POST", body=body, is_read=False)
     reply = yield from answered(ask, Patience(target.patience_s))
     job = str(reply.json()["id"])
-    yield from _finished(job, target, wait_s)
+    yield from finished("export", job, target, wait_s)
     return (yield from download(job, target))
 
 
-def _finished(job: str, target: Target, wait_s: float) -> Flow[None]:
-    """Wait until the job is done. Raises ClientError if it comes to nothing, or takes too long."""
+def finished(kind: str, job: str, target: Target, wait_s: float) -> Flow[None]:
+    """Wait until the job of that kind is done. Raises ClientError if it comes to nothing, or takes too long."""
     patience, pause = Patience(wait_s), FIRST_LOOK_S
     while True:
         found = yield from read(f"/jobs/{job}", {}, Patience(target.patience_s))
         if found["state"] == "done":
             return
         if found["state"] not in {"queued", "running"}:
-            raise ClientError(f"export {job} is {found['state']}: {found['error'] or 'export again'}")
+            raise ClientError(f"{kind} {job} is {found['state']}: {found['error'] or 'ask again'}")
         target.tell(ExportProgress(job, found["state"], found["done"], found["total"], found["unit"]))
         if patience.pause(pause) is None:
-            raise ClientError(f"export {job} is still {found['state']}: get it later by download({job!r}, path)")
+            later = f"get it later by download({job!r}, path)" if kind == "export" else "it will stand in the list"
+            raise ClientError(f"{kind} {job} is still {found['state']}: {later}")
         yield Pause(pause)
         pause = min(1.5 * pause, LONGEST_LOOK_S)
 

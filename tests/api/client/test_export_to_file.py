@@ -81,3 +81,23 @@ def read(path: Path) -> pd.DataFrame:
     import pyarrow as pa
 
     return pa.ipc.open_stream(path.read_bytes()).read_pandas()
+
+
+async def test_a_report_of_a_run_becomes_a_file(
+    plant: Plant, worker: WorkerProcess, database_url: str, tmp_path: Path
+) -> None:
+    device = await plant.device("br-1")
+    layout = await plant.layout(device, "ph")
+    await plant.frames(device, layout, [(at(n), [7.0], None) for n in range(60)])
+    await plant.sql.execute("select run_create(1, 'B-7', array[$1::integer], $2, '{}', 'eva', 'x')", device, at(0))
+    await asyncio.to_thread(worker.start)
+    key = await api_key(plant.sql)
+    async with listening(database_url, jobs_dir=tmp_path / "jobs") as (address, _):
+        for kind, form in (("sync", "html"), ("async", "pdf")):
+            path = tmp_path / f"B-7.{form}"
+            assert await Asker(kind, f"http://{address}", key)("report", "B-7", path=path) == path
+            assert path.read_bytes().startswith(b"%PDF" if form == "pdf" else b"<!doctype html>")
+        with pytest.raises(ClientError, match=r"end the path with \.html"):
+            await Asker("sync", f"http://{address}", key)("report", "B-7", path=tmp_path / "B-7.txt")
+        with pytest.raises(ClientError, match="there is no run B-9"):
+            await Asker("sync", f"http://{address}", key)("report", "B-9", path=tmp_path / "B-9.pdf")
