@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import socket
@@ -41,6 +42,28 @@ async def test_the_plant_enrolls_and_stays_who_it_is(up: Up) -> None:
     assert await up.frames() > before
     assert await up.fetch(LOGINS) == FIRST
     assert {path.name: path.read_bytes() for path in state(up).glob("*.identity")} == identities
+    assert up.end(signal.SIGINT) == 0
+
+
+async def test_a_new_plant_tells_its_past_once_and_raises_no_alarm_over_it(up: Up) -> None:
+    up.history = "6h"
+    up.start()
+    up.wait_for(FLOWING.pattern)
+    told = (
+        "select name, count(*), min(time) < now() - '5 hours 50 minutes'::interval, count(distinct boot) from frames "
+    )
+    told += "join devices using (device_id) where time < now() - '2 minutes'::interval group by 1 order by 1"
+    async with asyncio.timeout(60):
+        while [int(str(row[1])) >= 355 for row in (rows := await up.fetch(told))] != [True] * 3:
+            await asyncio.sleep(0.2)
+    assert [row[2:] for row in rows] == [(True, 1)] * 3
+    assert await up.fetch("select count(*) from alarm_transitions") == [(0,)]
+    assert up.end(signal.SIGINT) == 0
+    up.start()
+    up.wait_for(FLOWING.pattern)
+    again = await up.fetch(told)
+    assert max(int(str(row[1])) for row in again) < 400
+    assert await up.fetch("select count(*) from quarantine") == [(0,)]
     assert up.end(signal.SIGINT) == 0
 
 
