@@ -68,8 +68,8 @@ class Incidents:
         plant: Plant,
         hands: Hands,
     ) -> None:
-        """`names` are those that the faults' patterns are for, one a device. Raises ValueError for a fault that a vessel
-        cannot have."""
+        """`names` are those that the faults' patterns are for, one a device. Raises ValueError for a fault that no
+        vessel can have."""
         self._devices, self._plant, self._hands = devices, plant, hands
         self._base = devices[0].habits if devices else Habits()
         self._running: dict[int, list[Fault]] = {}
