@@ -15,11 +15,9 @@ from device_sim import enroll as enrolling
 from device_sim.connection import Broker
 from device_sim.enroll import warn
 from device_sim.entrance import Pace, PlantGate
-from device_sim.fleet import Plan
 from device_sim.frames import Format
 from device_sim.habits import Habits
 from device_sim.identity import Keeper
-from device_sim.running import run
 from schema.command_line import commands, start
 from schema.topics import is_device_name
 
@@ -104,6 +102,9 @@ def main(  # noqa: PLR0917 - typer's options
         descriptors.allow(len(names), on_disk=state is not None)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
+    from device_sim.fleet import Plan  # noqa: PLC0415 - with SciPy: half a second that the other words do without
+    from device_sim.running import run  # noqa: PLC0415
+
     after = None if answer_after < 0 else answer_after
     plan = Plan(
         names=names,

@@ -67,6 +67,8 @@ class Plan:
     speed: float = 1.0
     past: float | None = None
     """Seconds between two frames of the past; None: the run has none."""
+    named_first: bool = False
+    """Whether nothing is produced before all devices have a name."""
     scenario: Sequence[Fault] = ()
     state: Path | None = None
     """The directory of boot counters and stores; None: in memory."""
@@ -114,7 +116,9 @@ class Fleet:
                 plan.scenario, clock.begin, self.devices, names=plan.names, plant=self.plant, hands=hands
             ),
             memory=memory,
-            rhythm=Rhythm(1000 / plan.rate, None if plan.past is None else plan.past * 1000, plan.frames),
+            rhythm=Rhythm(
+                1000 / plan.rate, None if plan.past is None else plan.past * 1000, plan.frames, plan.named_first
+            ),
             chance=self._chance,
             journal=self.journal,
         )

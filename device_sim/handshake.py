@@ -7,6 +7,7 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 from cryptography import x509
@@ -23,6 +24,8 @@ from schema.enrollment import Challenge, ChallengeBody, EnrollmentReject, Grant,
 from schema.topics import ROOT, is_device_name
 
 PROTOCOL = b"biogate-enroll/1"
+MOST_HELLO = 2048
+"""Bytes."""
 
 
 class Ignored(Exception):
@@ -120,9 +123,24 @@ def begin(
         "channels": list(channels),
         "described": dict(described),
     }
-    return DeviceHandshake(
-        txn, ephemeral, _json({name: value for name, value in hello.items() if value not in ("", [], {})}), key=key
-    )
+    return DeviceHandshake(txn, ephemeral, _hello(hello), key=key)
+
+
+def _hello(fields: dict[str, Any]) -> bytes:
+    """The HELLO, in which as much is said of the channels as there is room for: titles go first, then the decimals and
+    what is said of standard channels."""
+    described: dict[str, dict[str, object]] = fields["described"]
+    titleless = {name: {word: claim[word] for word in claim if word != "title"} for name, claim in described.items()}
+    needed = {
+        name: {word: claim[word] for word in claim if word != "decimals"}
+        for name, claim in titleless.items()
+        if "kind" in claim  # which the standard list has for its own
+    }
+    for said in (described, titleless, needed, {}):
+        hello = {name: value for name, value in {**fields, "described": said}.items() if value not in ("", [], {})}
+        if len(_json(hello)) <= MOST_HELLO:
+            break
+    return _json(hello)
 
 
 def receive(

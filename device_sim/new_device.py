@@ -15,9 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from device_sim.claims import read_claims
 from device_sim.enroll import open_keepers, show, warn
 from device_sim.entrance import Pace, PlantGate
-from device_sim.fleet import Plan
 from device_sim.identity import Keeper
-from device_sim.running import run
 from schema.enrollment import fingerprint
 
 
@@ -49,6 +47,9 @@ def main(  # noqa: PLR0917 - typer's options
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
     show({"serial": keeper.serial, "fingerprint": shown(keeper), "approved": keeper.state.newest is not None})
+    from device_sim.fleet import Plan  # noqa: PLC0415 - with SciPy: half a second that the other words do without
+    from device_sim.running import run  # noqa: PLC0415
+
     plan = Plan(
         names=[keeper.serial],
         boots=[0],
@@ -56,6 +57,7 @@ def main(  # noqa: PLR0917 - typer's options
         keepers=[keeper],
         rate=rate,
         frames=count,
+        named_first=True,
         seed=seed,
         state=state,
         store=100_000,

@@ -81,10 +81,12 @@ async def record(
             protocol=aiomqtt.ProtocolVersion.V5,
         ) as client:
             tasks = {asyncio.create_task(listen(client), name="listen"), asyncio.create_task(stop.wait(), name="stop")}
-            done, rest = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            for task in rest:
-                task.cancel()
-            await asyncio.gather(*rest, return_exceptions=True)
+            try:
+                done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
             for task in done:
                 task.result()
     except aiomqtt.MqttError as error:

@@ -54,8 +54,8 @@ class PlantAccess:
 
 @dataclass(frozen=True)
 class Plant:
-    """`devices` controllers, each at `rate` frames a second, with a past of the length `history`, if any. Without `access` they are registered by hand, and connect
-    to BIOGATE_MQTT_URL with the login of the environment, or none."""
+    """`devices` controllers, each at `rate` frames a second, with a past of the length `history`, if any. Without
+    `access` they are registered by hand, and connect to BIOGATE_MQTT_URL with the login of the environment, or none."""
 
     paths: Paths
     devices: int

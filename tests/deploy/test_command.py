@@ -84,13 +84,21 @@ NO_SERVER: dict[str, list[str]] = {
     "audit verify": [],
     "audit export": ["--to", "events"],
     "ready": ["1"],
+    "sim record": ["traffic", "--mqtt-url", "mqtt://127.0.0.1:1"],
+    "sim replay": ["none"],
+    "sim scenarios": ["none"],
+    "sim plot": ["--to", "run.txt"],
+    "sim new-device": [
+        *("--enroll", "mqtts://localhost:1", "--claims", "none", "--ca", "none"),
+        *("--enroll-password-file", "none", "--state", "none"),
+    ],
     "sim enroll": [
         *("--enroll", "mqtts://localhost:1", "--claims", "none", "--ca", "none"),
         *("--enroll-password-file", "none", "--state", "none"),
     ],
 }
 """Arguments with which each command cannot be done where nothing listens and no file is."""
-MISUSED = {"exports verify", "sim enroll"}
+MISUSED = {"exports verify", *(f"sim {word}" for word in ("enroll", "new-device", "plot", "replay", "scenarios"))}
 """Of these, those that call a file that is not there a wrong use."""
 ELSEWHERE = {
     *("up", "gateway", "alarms", "worker", "canary", "api", "sim"),

@@ -56,8 +56,28 @@ def test_hello_is_what_the_contract_says_and_fits() -> None:
     handshake = start(hardware="rev C", firmware="2", channels=CHANNELS, described=DESCRIBED)
     hello = msgspec.json.decode(handshake.hello, type=Hello)
     assert (hello.serial, hello.claim, hello.txn, hello.hardware) == ("BR-1", 1, TXN, "rev C")
-    assert (hello.described["gas_flow"].unit, hello.described["gas_flow"].decimals) == ("sL/h", 2)
+    assert (hello.described["pressure_output"].unit, hello.described["pressure_output"].kind) == ("%", "output")
     assert len(handshake.hello) <= MAX_HELLO
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (2, {"unit": "%", "title": "a channel", "kind": "PV", "decimals": 2}),
+        (35, {"unit": "%", "kind": "PV", "decimals": 2}),
+        (40, {"unit": "%", "kind": "PV"}),
+        (60, None),
+    ],
+)
+def test_hello_says_of_many_channels_what_it_has_room_for(count: int, said: dict[str, object] | None) -> None:
+    names = [f"c{number:02}" for number in range(count)]
+    claim = {"unit": "%", "title": "a channel", "kind": "PV", "decimals": 2}
+    standard = {"ph": {"unit": "pH", "decimals": 1}}
+    described = {**dict.fromkeys(names, claim), **standard}
+    hello = json.loads(start(channels=["ph", *names], described=described).hello)
+    assert hello.get("described", {}).get("c00") == said
+    assert ("ph" in hello.get("described", {})) == (said is not None and "decimals" in said)
+    assert len(hello["channels"]) == count + 1
 
 
 def test_a_challenge_of_somebody_without_the_claim_key_is_ignored() -> None:

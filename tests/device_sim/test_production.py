@@ -103,5 +103,13 @@ def test_rate_and_total_agree_on_the_published_times(every: int, tmp_path: Path)
     assert fed == pytest.approx(climbed, rel=0.03, abs=0.2)
 
 
-def test_the_plant_has_the_channels_of_the_frames(tmp_path: Path) -> None:
-    assert set(produced(past(tmp_path, "journal", frames=1))[0].values) == set(Plant.channels)
+def test_a_frame_has_the_channels_of_its_vessel(tmp_path: Path) -> None:
+    """A chemostat has a harvest pump, cells of mammals get CO2 instead of acid, and E. coli has neither."""
+    pump = {"harvest_total", "volume_setpoint", "volume_output"}
+    for organism, without in (
+        ("coli", {"inlet_co2", *pump}),
+        ("cho", {"feed_c_total", *pump}),
+        ("chemostat", {"inlet_co2"}),
+    ):
+        frames = produced(past(tmp_path, organism, frames=3, organism=organism))
+        assert [set(frame.values) for frame in frames] == [set(Plant.channels) - without] * 3

@@ -58,7 +58,7 @@ def test_a_torn_end_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"no gzip at all", b"\x1f\x8b\x08\x00"])
 def test_another_file_is_no_recording(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(content)
-    with pytest.raises(ValueError, match="is no recording|is damaged"):
+    with pytest.raises(ValueError, match=r"is no recording|is damaged"):
         list(read(tmp_path / "x"))
 
 

@@ -20,7 +20,8 @@ def rows() -> Iterator[str]:
         for fault in scenario.faults:
             size = "" if fault.magnitude is None else f"{fault.magnitude:g}"
             of = f"`{fault.kind}`" + (f" of {fault.channel}" if fault.channel else "")
-            yield f"| {scenario.name} | {of}, {when(fault)} | {size} | {fault.expect.see}: {', '.join(expected(fault))} |"
+            promise = f"{fault.expect.see}: {', '.join(expected(fault))}"
+            yield f"| {scenario.name} | {of}, {when(fault)} | {size} | {promise} |"
 
 
 def test_the_table_of_scenarios_is_that_of_the_library() -> None:

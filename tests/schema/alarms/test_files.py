@@ -10,10 +10,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schema.alarms import files
+from schema import plain_yaml
 from schema.alarms.files import MAX_BYTES, MAX_PROBLEMS, MAX_RULES, BadFile, dump, load
-from schema.plain_yaml import MAX_VALUES
 from schema.alarms.rules import Rule
+from schema.plain_yaml import MAX_VALUES
 
 TWO = """\
 # Of the cell culture lab.
@@ -240,8 +240,7 @@ def test_what_is_wrong_is_listed_up_to_a_bound() -> None:
     ],
 )  # fmt: skip
 def test_values_are_those_of_yaml_1_2(text: str, value: object) -> None:
-    tree = files._Tree()
-    [read] = cast(list[object], tree.read(files._events(f"- {text}\n")))
+    [read] = cast(list[object], plain_yaml.read(f"- {text}\n")[0])
     assert read == value
     assert type(read) is type(value)
 
@@ -249,7 +248,7 @@ def test_values_are_those_of_yaml_1_2(text: str, value: object) -> None:
 def test_both_parsers_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyYAML comes with and without the C library."""
     with_c = load(TWO)
-    monkeypatch.setattr(files, "Loader", yaml.SafeLoader)
+    monkeypatch.setattr(plain_yaml, "Loader", yaml.SafeLoader)
     assert load(TWO) == with_c
     assert problems("rules: [")[0].startswith("line ")
     assert problems("rules:\n- \x00") == ["line 2: a character that YAML does not allow"]

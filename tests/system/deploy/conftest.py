@@ -45,7 +45,15 @@ class Up:
         """To make its login and key takes longer than most tests."""
 
     def start(self, **environment: str) -> None:
-        options = ["--devices", "3", "--rate", "5", "--history", self.history, *(() if self.canary else ("--no-canary",))]
+        options = [
+            "--devices",
+            "3",
+            "--rate",
+            "5",
+            "--history",
+            self.history,
+            *(() if self.canary else ("--no-canary",)),
+        ]
         with self.output.open("wb") as output:
             self.child = subprocess.Popen(
                 [*BIOGATE, "up", "--name", self.paths.name, *options],

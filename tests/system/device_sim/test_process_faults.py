@@ -1,4 +1,4 @@
-"""Each fault of vessel and probe that Biogate brings raises the alarms that its scenario expects. Health raises none."""
+"""Each fault of vessel or probe that Biogate brings raises the alarms that its scenario expects; health raises none."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def raised(faults: Sequence[Fault], hours: float) -> set[str]:
         phases = [(one.t / 1000, str(one.data["phase"])) for one in plant.events() if one.type == "phase"]
         rows = plant.history(0, now, end, EVERY).tolist() if powered else []
         frames = [committed(plant, (now + number * EVERY) / 1000, values) for number, values in enumerate(rows)]
-        for one in sorted([*phases, *((frame.time, frame) for frame in frames)], key=lambda pair: pair[0]):
-            time, what = one
+        moments: list[tuple[float, str | CommittedFrame]] = [*phases, *((frame.time, frame) for frame in frames)]
+        for time, what in sorted(moments, key=lambda moment: moment[0]):
             ended = run.frame(what) if isinstance(what, CommittedFrame) else run.phase(time, what)
             found |= {period.rule for period in ended if period.what == "active"}
         now = end
