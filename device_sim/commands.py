@@ -96,6 +96,8 @@ class CommandHandler:
 
     def tick(self, time: float) -> list[dict[str, Any]]:
         """The results that are due by now."""
+        if not self._late:
+            return []
         due = [_result(answer) | {"t": time} for at, answer in self._late if at <= time]
         self._late = [(at, answer) for at, answer in self._late if at > time]
         return due

@@ -68,7 +68,8 @@ class Incidents:
         plant: Plant,
         hands: Hands,
     ) -> None:
-        """`names` are those that the faults' patterns are for, one a device."""
+        """`names` are those that the faults' patterns are for, one a device. Raises ValueError for a fault that no
+        vessel can have."""
         self._devices, self._plant, self._hands = devices, plant, hands
         self._base = devices[0].habits if devices else Habits()
         self._running: dict[int, list[Fault]] = {}
@@ -78,6 +79,8 @@ class Incidents:
         order = itertools.count()
         for fault in faults:
             rows = fault.hits(names)
+            if fault.kind.in_vessel:
+                disturbance(fault).check()
             heapq.heappush(self._due, (begin + fault.begin_ms, next(order), True, fault, rows))
             if fault.end_ms is not None:
                 heapq.heappush(self._due, (begin + fault.end_ms, next(order), False, fault, rows))

@@ -153,11 +153,12 @@ class DeviceOutbox:
             self._store.save()
             if self.link:
                 self._probe(now)
-        self.flush(now, clock)
+        if self.notes or self._live:
+            self.flush(now, clock)
         if self.hurry:
             self.send_past(now)
             return
-        if self.link is None or now < self.refused_until:
+        if self.link is None or now < self.refused_until or not self._store.waiting:
             return
         while self._room > WINDOW // 2 and self._allowance >= 1:
             frames, channels = self._store.take(min(REPLAY_BLOCK, int(self._allowance)))

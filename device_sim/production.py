@@ -11,6 +11,7 @@ import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -34,8 +35,8 @@ MAX_SLOT = 100
 """Devices in a group, at most."""
 UNRECEIPTED = 10_000
 """Frames of the past without a receipt that a device has, at most; its store may hold less."""
-NAMES_WAIT = 20.0
-"""Seconds for which the past waits for devices that enroll: who has no login by then tells no past."""
+NAMES_WAIT = 5.0
+"""Seconds without a new login after which the past begins without the devices that have none; they tell no past."""
 LOOK = 0.02
 """Seconds between two looks at whether there is room for more of the past."""
 NOTED = 10.0
@@ -100,7 +101,9 @@ class Production:
 
     async def _past(self, every: int) -> tuple[float, int]:
         """Produce the past; return when the next frame is due, and how many there were of each device."""
-        await self._wait(lambda: all(device.has_name for device in self._devices), NAMES_WAIT)
+        known = -1
+        while known < (known := sum(device.has_name for device in self._devices)) < len(self._devices):
+            await self._wait(partial(self._has_names, known + 1), NAMES_WAIT)
         time, done = int(self._clock.begin), 0
         while (frames := self._chunk(time, every, done)) > 0:
             self.behind = -self._clock.seconds_until(time)
@@ -117,6 +120,9 @@ class Production:
             await asyncio.sleep(max(0.0, self._clock.seconds_until(time - every)))
         self.catching_up = False
         return time - every + self._rhythm.live if done else time, done
+
+    def _has_names(self, count: int) -> bool:
+        return sum(device.has_name for device in self._devices) >= count
 
     def _chunk(self, time: int, every: int, done: int) -> int:
         """The number of frames that come next: none when the wall clock is reached."""

@@ -17,7 +17,7 @@ def run(plan: Plan, http_host: str, http_port: int | None) -> dict[str, object]:
     try:
         fleet = Fleet(plan, warn)
     except (ValueError, OSError) as error:
-        raise typer.BadParameter(str(error), param_hint="--state or --journal") from error
+        raise typer.BadParameter(str(error)) from error
     if http_port is not None:
         try:
             metrics.serve(http_host, http_port, fleet.summary)
