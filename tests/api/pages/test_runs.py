@@ -112,6 +112,7 @@ async def test_a_run_shows_curves_gaps_plan_alarms_and_what_happened(plant: Plan
     assert "br-1: dosing" in words
     assert "No alarm changed in this run." in words
     chart = facts(await operator.shown("runs/B-1"))
+    assert chart["charts"][0]["plan"] == [36.5] * 100
     assert chart["charts"][0]["lines"][0] == [37.0] * 40 + [None] * 20 + [37.0] * 40
     status, words = await operator.refused("runs/B-1/plan", plan='[{"channel": "x"}]', version=version + 1, why="x")
     assert (status, "Plan: 0.points: Field required" in words) == (422, True)
