@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from api.database import Database
-from api.http.parameters import listed
+from api.access.roles import Principal
+from api.database import Database, Server
+from api.http.parameters import FeedParameters, listed
 from api.http.run_times import Placed, RunSpanParameters, instant, within
 from api.problems import BadParameter
 from api.queries import runs
@@ -76,6 +77,17 @@ async def placed_selection(database: Database, asked: Samples) -> tuple[Samples,
             raise BadParameter("run", f"run {run.name} has no device: name one")
         update["device"] = of_run
     return asked.model_copy(update=update), span
+
+
+Feed = TypeVar("Feed", bound=FeedParameters)
+
+
+async def placed_feed(server: Server, listener: Principal, asked: Feed) -> Feed:
+    """Return what is asked of a live feed with the devices of its run. Errors as of `placed`."""
+    if asked.run is None:
+        return asked
+    run = await runs.stored(server.of(listener.organization_id or 0), asked.run)
+    return asked.model_copy(update={"device": ",".join(members(run, listed([], [asked.device or ""])))})
 
 
 def members(run: StoredRun, devices: Sequence[str]) -> list[str]:

@@ -45,6 +45,21 @@ select d.device, r.name as run, r.state, r.material, r.strain, r.begins, r.ends
   from run_devices d join runs r using (run_id)
  where d.device = any ($1) and d.begins <= $2 and (d.ends is null or d.ends > $2);
 
+-- name: proposed
+-- What events `run` of devices from $1 on say has begun, where there is no such run and the device was in none; at most $2.
+select e.run, d.name as device, min(e.time) as begins
+  from devices d
+ cross join lateral (
+       select e.time, e.data ->> 'run' as run from device_events e
+        where e.device_id = d.device_id and e.type = 'run' and e.time >= $1 and e.data ->> 'state' = 'running') e
+ where e.run ~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$'
+   and not exists (select from runs r where r.name = e.run)
+   and not exists (select from run_devices m where m.device_id = d.device_id and m.begins <= e.time
+                      and (m.ends is null or m.ends > e.time))
+ group by e.run, d.name
+ order by begins desc, e.run, d.name
+ limit $2;
+
 -- name: near
 -- Names of runs, for a name that there is not.
 select name from runs where name ilike $1 order by sorted_at desc limit 5;

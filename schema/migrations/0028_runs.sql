@@ -321,6 +321,8 @@ begin
     return null;
 end $$;
 
+create index device_events_run on device_events (device_id, time) where type = 'run';
+
 create trigger run_event after insert on device_events for each row when (new.type = 'run') execute function run_event();
 
 create function run_automation(organization_ integer, on_ boolean, who text, why_ text) returns void
@@ -432,6 +434,7 @@ drop view org.run_phases, org.runs;
 drop function api.run_owned, api.run_create, api.run_change, api.run_step, api.run_phases_put, api.run_automation;
 drop view api.runs, api.run_devices, api.run_phases, api.run_states;
 drop trigger run_event on device_events;
+drop index device_events_run;
 drop function run_event, run_automation, run_phases_put, run_step, run_change, run_create, run_check_times, run_devices_put,
     run_locked, run_facts, run_next_states, run_phases_of;
 drop table run_states, run_phases, run_devices, runs;
