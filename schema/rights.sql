@@ -3,6 +3,7 @@
 
 grant usage on schema public to biogate_gateway;
 grant select, insert, update, delete on all tables in schema public to biogate_gateway;
+grant usage on all sequences in schema public to biogate_gateway;
 revoke all on users, memberships, invitations, sessions, api_keys, sql_logins from biogate_gateway;
 revoke insert, update, delete on _pogo_migration, _pogo_version from biogate_gateway;
 revoke update, delete on audit from biogate_gateway;

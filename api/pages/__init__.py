@@ -20,6 +20,8 @@ from api.pages import (
     devices,
     enrollment,
     entrance,
+    lab_samples,
+    materials,
     me,
     organization,
     plant,
@@ -40,6 +42,7 @@ from api.pages.static import PREFIX
 ROUTERS = (
     *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, shell.router),
     *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
+    *(lab_samples.router, materials.router),
     *(runs.router, run_comparison.router),
     *(delivery.router, quarantine.router, devices.router, enrollment.router, serials.router),
     *(deviations.router, deviation_acts.router, search.router, shift_log.router, device_cards.router),

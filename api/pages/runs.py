@@ -18,17 +18,21 @@ from api.http import cursors
 from api.http.bodies import DeviceText, Order
 from api.http.parameters import Instant
 from api.http.run_times import RUN_NAME
+from api.pages.analyte_rows import blank
 from api.pages.listing import PageParameters, address, part
 from api.pages.page import OrganizationPage, Page, PageRouter, Version, is_partial
 from api.pages.run_charts import run_chart
 from api.problems import ApiError, BadParameter
-from api.queries import activity, alarms, deviations, devices, run_statistics
+from api.queries import activity, alarms, deviations, devices, lab_samples, run_statistics
 from api.queries import annotations as notes
 from api.queries import runs as queries
 from api.queries.activity import WantedActivity
+from api.queries.run_times import PlacedQuestion
 from api.queries.runs import StoredRun
 from api.series.phases import RunPhase
 from api.shapes.alarms import HistoryParameters
+from api.shapes.lab_samples import SampleParameters
+from api.shapes.materials import MATERIAL_KINDS, UNITS
 from api.shapes.run_plans import Plan
 from api.shapes.runs import (
     Fact,
@@ -53,6 +57,7 @@ SHOW = [allow(Role.VIEWER, scope) for scope in (Scope.DEVICES_READ, Scope.TELEME
 WRITE = [allow(Role.OPERATOR, Scope.DEVICES_WRITE)]
 RunName = Annotated[str, Path(pattern=RUN_NAME)]
 NAMES, FEW = 500, 20
+LAB = {"blank": blank(0), "kinds": MATERIAL_KINDS, "units": UNITS}
 STATES = ("idle", "running", "holding", "held", "restarting", "stopping", "stopped", "aborting", "aborted", "complete")
 
 
@@ -141,7 +146,7 @@ async def create(page: OrganizationPage, database: Db) -> Response:
 @router.get("/runs/{run}", dependencies=SHOW)
 async def one(page: OrganizationPage, database: Db, run: RunName) -> Response:
     stored = await queries.stored(database, run)
-    values = {"run": await queries.detail(database, run), **await _about(page, database, stored)}
+    values = {"run": await queries.detail(database, run), "lab": LAB, **await _about(page, database, stored)}
     values["linked_deviations"] = await deviations.linked(database, "run", run)
     if is_partial(page.request):
         return page.show("partials/run.html", **values)
@@ -152,7 +157,7 @@ async def one(page: OrganizationPage, database: Db, run: RunName) -> Response:
 async def _about(page: Page, database: Database, run: StoredRun) -> dict[str, Any]:
     """What a run's page shows beside what is said of it."""
     if run.begins is None:
-        return {"chart": None, "alarms": [], "happened": [], "notes": [], "plan": [], "trouble": None}
+        return {"chart": None, "alarms": [], "happened": [], "notes": [], "samples": [], "plan": [], "trouble": None}
     span, trouble = run.span(), None
     kinds = activity.permitted(page.member) & {"event", "phase", "command"}
     history = HistoryParameters.model_validate({"run": run.name})
@@ -171,8 +176,12 @@ async def _about(page: Page, database: Database, run: StoredRun) -> dict[str, An
         for number in run.row["device_ids"]
         for row in await notes.page(database, number, span, (span.end, notes.LAST_ID), FEW)
     ]
+    taken = SampleParameters.model_validate({"run": run.name})
+    question = PlacedQuestion(taken.model_copy(update={"from_": span.begin, "to": span.end}), run.devices)
+    samples = await lab_samples.page(database, question, (span.end, lab_samples.LAST_ID), FEW)
     return {
         "chart": chart,
+        "samples": [lab_samples.item(row) for row in samples],
         "alarms": [alarms.transition(row) for row in raised],
         "happened": [activity.item(row) for row in happened],
         "notes": [notes.item(row) for row in written],

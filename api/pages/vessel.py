@@ -15,15 +15,17 @@ from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.database import Database
 from api.http.parameters import DeviceName, Instant, NoParameters, StrictParameters
+from api.pages.analyte_rows import blank
 from api.pages.page import OrganizationPage, Page, PageRouter
 from api.pages.vessel_acts import commands_shown, new_key
 from api.pages.words import channel as named
-from api.queries import activity, alarms, deviations, device_cards
+from api.queries import activity, alarms, deviations, device_cards, lab_samples
 from api.queries import annotations as written
 from api.queries import vessel as queries
 from api.queries.activity import EVER, WantedActivity
 from api.queries.vessel import SETPOINT, OneVessel
 from api.shapes.alarms import DeviceAlarmParameters
+from api.shapes.materials import MATERIAL_KINDS, UNITS
 from schema import times
 
 READ = [
@@ -35,8 +37,8 @@ router = PageRouter(*READ, prefix="/app/{organization}/vessels/{device}")
 SPANS = {"2h": timedelta(hours=2), "8h": timedelta(hours=8), "24h": timedelta(hours=24)}
 NAMES = {"2h": "2 h", "8h": "8 h", "24h": "24 h", "run": "Run"}
 USUAL = "8h"
-LATELY, STANDING, NOTES = 12, 50, 10
-"""The most lines of what happened, of standing alarms, and of notes."""
+LATELY, STANDING, NOTES, SAMPLES = 12, 50, 10, 5
+"""The most lines of what happened, of standing alarms, of notes, and of samples."""
 FORMATS = {"csv": "CSV", "arrow": "Arrow", "parquet": "Parquet"}
 Nothing = Annotated[NoParameters, Query()]
 ChannelName = Annotated[str, Field(min_length=1, max_length=64)]
@@ -108,6 +110,7 @@ async def vessel(
         span=asked.span,
         files=files,
         key=new_key(),
+        lab={"blank": blank(0), "kinds": MATERIAL_KINDS, "units": UNITS},
         here="plant",
         **side,
         **commands,
@@ -126,14 +129,14 @@ async def now(
 async def _side(page: Page, database: Database, found: OneVessel) -> dict[str, Any]:
     name, before = found.device.device, (times.LAST, "")
     wanted = WantedActivity(activity.permitted(page.member), [name], EVER)
-    reads, standing, happened, notes, linked, due = await asyncio.gather(
+    reads, standing, happened, notes, samples = await asyncio.gather(
         queries.readings(database, found.channels),
         alarms.page(database, DeviceAlarmParameters(standing=True), ("", ""), STANDING, device=name),
         activity.page(database, wanted, before, LATELY),
         written.page(database, found.number, EVER, (times.LAST, written.LAST_ID), NOTES),
-        deviations.of_device(database, name),
-        device_cards.due(database, name),
+        lab_samples.of_device(database, name, EVER, SAMPLES),
     )
+    linked, due = await asyncio.gather(deviations.of_device(database, name), device_cards.due(database, name))
     return {
         "readings": reads,
         "standing": [alarms.item(row) for row in standing],
@@ -141,6 +144,7 @@ async def _side(page: Page, database: Database, found: OneVessel) -> dict[str, A
         "notes": [written.item(row) for row in notes],
         "linked_deviations": linked,
         "calibrations": due.get(name, 0),
+        "samples": samples,
     }
 
 

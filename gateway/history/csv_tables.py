@@ -9,13 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from gateway.history.errors import UnusableFile
-from gateway.history.numbers import Decimal
 from gateway.history.tables import FileForm, FileTable, OpenFile, RefusedRow, RowBatch
 from gateway.history.text_file import Utf8
+from schema.csv_files import decimal_of, delimiter_of
 
 BLOCK_BYTES = 2**20
 """Bytes that are parsed at once."""
-DELIMITERS = ";\t,|"
 SAMPLE_LINES = 200
 """Rows that are looked at to find out the decimal sign."""
 MOST_COLUMNS = 4096
@@ -38,7 +37,7 @@ def csv_file(content: Utf8, form: FileForm) -> OpenFile:
     first = parts[0]
     lines = _first_lines(content, first)
     delimiter = form.delimiter or _delimiter(lines[0])
-    decimal = form.decimal or _decimal(lines[1:], delimiter)
+    decimal = form.decimal or decimal_of(lines[1:], delimiter)
     found = form._replace(delimiter=delimiter, decimal=decimal)
     return OpenFile("csv", found, [_csv(content, part, delimiter) for part in parts])
 
@@ -71,22 +70,10 @@ def _first_lines(content: Utf8, part: _Part) -> list[str]:
 
 
 def _delimiter(headings: str) -> str:
-    bare = re.sub(r'"[^"]*"', "", headings)
-    best = max(DELIMITERS, key=bare.count)
-    if not bare.count(best):
+    found = delimiter_of(headings)
+    if found is None:
         raise UnusableFile("the headings have no delimiter out of ; , | and tab: give --delimiter")
-    return best
-
-
-def _decimal(lines: Sequence[str], delimiter: str) -> Decimal:
-    """The sign that more of these cells have between digits."""
-    if delimiter == ",":
-        return "."
-    cells = [cell.strip().strip('"') for line in lines for cell in line.split(delimiter)]
-    commas, points = (
-        sum(bool(re.fullmatch(rf"[+-]?\d*{sign}\d+([eE][+-]?\d+)?", c)) for c in cells) for sign in (",", r"\.")
-    )
-    return "," if commas > points else "."
+    return found
 
 
 def _csv(content: Utf8, part: _Part, delimiter: str) -> FileTable:

@@ -21,7 +21,6 @@ from gateway.history.batches import HistoryBatch, batches
 from gateway.history.errors import UnusableFile
 from gateway.history.files import opened_tables
 from gateway.history.ledger import ImportedFile, Ledger
-from gateway.history.local_times import Instants
 from gateway.history.long_tables import long_groups, long_times
 from gateway.history.mapping import FileMapping
 from gateway.history.recognize import ColumnPlan, TablePlan, recognize
@@ -40,6 +39,7 @@ from gateway.settings import IMPORT, Settings
 from gateway.storage.quota import Quota
 from gateway.storage.transaction import Beside
 from gateway.storage.write import Writer
+from schema.local_times import Instants
 from schema.topics import Kind, topic
 
 READER = 1

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.history.errors import UnusableFile
-from gateway.history.local_times import NONE, Instants, zone_of
-from gateway.history.mapping import FileMapping
-from gateway.history.numbers import EMPTY, Cells, Decimal, Refuse, numbers
+from gateway.history.mapping import FileMapping, zone_named
+from gateway.history.numbers import EMPTY, Cells, Refuse, numbers
 from gateway.history.recognize import ColumnPlan, LongPlan, SkippedColumn, TablePlan
 from gateway.history.refused import RefusedCells
 from gateway.history.samples import (
@@ -28,6 +27,8 @@ from gateway.history.samples import (
 )
 from gateway.history.tables import RowBatch, batch_rows
 from gateway.history.time_cells import TimeColumn, resolved
+from schema.csv_files import Decimal
+from schema.local_times import NONE, Instants
 from schema.messages import GOOD
 from schema.topics import is_device_name
 
@@ -80,7 +81,7 @@ class LongReader:
             raise UnusableFile(f"the table has more than {MOST_SERIES} pairs of device and channel: split the file")
         refuse = self._refuse_of(rows, self._plan.instant_headings)
         column = TimeColumn(rows.times, rows.local)
-        times = resolved(column, zone_of(zone) if zone else None, series, refuse)
+        times = resolved(column, zone_named(zone) if zone else None, series, refuse)
         units = _first_units(rows, series, len(keys))
         planned = self._planned(keys, units)[series]
         other = (rows.unit >= 0) & (rows.unit != units[series])

@@ -13,12 +13,13 @@ from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from gateway.history.errors import UnusableFile
-from gateway.history.local_times import zone_of
 from gateway.history.tables import FileForm
+from schema.local_times import zone_of
 
 FIELDS = {"vessel": r"\d{1,6}", "name": r".{1,64}?", "role": r"\.[A-Za-z]{1,16}", "unit": r"[^\[\]()]{0,32}"}
 MOST_HEADING = 200
@@ -186,8 +187,16 @@ def changed(mapping: FileMapping, said: Mapping[str, str | None]) -> FileMapping
     except (msgspec.ValidationError, LookupError) as error:
         raise UnusableFile(f"an option is not usable: {error}") from error
     if mapping.time.zone is not None:
-        zone_of(mapping.time.zone)
+        zone_named(mapping.time.zone)
     return mapping
+
+
+def zone_named(name: str) -> ZoneInfo:
+    """The zone of this name. Raises UnusableFile."""
+    try:
+        return zone_of(name)
+    except ValueError as error:
+        raise UnusableFile(str(error)) from error
 
 
 def _directory() -> Any:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Decimal = Literal[".", ","]
-NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+from schema.csv_files import NUMBER, Decimal
+
 NOTHING = r"^[+-]?(?i:nan|inf|infinity)$"
 
 SENT, EMPTY, NO_VALUE = 0, 1, 2

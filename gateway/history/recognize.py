@@ -14,24 +14,20 @@ from typing import NamedTuple
 from gateway.history.errors import UnusableFile
 from gateway.history.mapping import FileMapping, Heading, take_apart, template_pattern
 from gateway.history.tables import FileTable
+from schema.csv_files import DEVICE_HEADING, TIME_HEADINGS, UNIT_HEADINGS, VALUE_HEADINGS
 from schema.topics import is_device_name
 
 USUAL = [template_pattern("{name} [{unit}]"), template_pattern("{name} ({unit})"), template_pattern("{name}")]
 """Templates of headings, where a mapping has none."""
-TIME_HEADINGS = (
-    *("time", "timestamp", "datetime", "date time", "date/time", "date_time", "date", "_time"),
-    *("zeit", "zeitstempel", "datum", "datum/zeit", "datum/uhrzeit"),
-)
 DATE_HEADINGS, CLOCK_HEADINGS = ("date", "datum"), ("time", "zeit", "uhrzeit")
 """Headings of a date and of a time of day that stand apart."""
 LONG_HEADINGS = {
     "channel": ("channel", "variable", "parameter", "tag", "signal", "_field", "kanal"),
-    "value": ("value", "_value", "wert", "messwert"),
-    "unit": ("unit", "einheit"),
+    "value": VALUE_HEADINGS,
+    "unit": UNIT_HEADINGS,
     "quality": ("quality", "qualität"),
 }
 """Headings of a long table. The first two make it one."""
-DEVICE_HEADING = "device"
 QUALITY = ".quality"
 """The end of the heading of a column with the qualities of the column whose heading stands before it."""
 VESSEL = re.compile(

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.history.local_times import instant_text
 from gateway.history.refused import RefusedCell
+from schema.local_times import instant_text
 
 
 class ColumnReport(msgspec.Struct, frozen=True):

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.history.errors import UnusableFile
-from gateway.history.local_times import NONE, Instants, zone_of
-from gateway.history.mapping import FileMapping
-from gateway.history.numbers import EMPTY, NO_VALUE, Cells, Decimal, Refuse, numbers
+from gateway.history.mapping import FileMapping, zone_named
+from gateway.history.numbers import EMPTY, NO_VALUE, Cells, Refuse, numbers
 from gateway.history.recognize import ColumnPlan, TablePlan
 from gateway.history.refused import RefusedCells
 from gateway.history.tables import RowBatch
 from gateway.history.time_cells import TimeColumn, joined, read_times, resolved
 from gateway.items import NOT_SENT
+from schema.csv_files import Decimal
+from schema.local_times import NONE, Instants
 from schema.messages import BAD, GOOD
 
 MOST_ROWS = 200_000_000
@@ -88,7 +89,7 @@ class FrameGroup(NamedTuple):
 
 def table_times(plan: TablePlan, mapping: FileMapping, refusals: RefusedCells) -> TableTimes:
     """Read the times, and the devices if a column names them. Raises UnusableFile if a zone is missing."""
-    zone: ZoneInfo | None = zone_of(mapping.time.zone) if mapping.time.zone else None
+    zone: ZoneInfo | None = zone_named(mapping.time.zone) if mapping.time.zone else None
     table, heading, apart = plan.table, plan.instant_headings, len(plan.instant_columns)
     wanted = plan.instant_columns if plan.device is None else [*plan.instant_columns, plan.device]
     known: dict[str, int] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from gateway.history.numbers import Decimal
+from schema.csv_files import Decimal
 
 BATCH_ROWS, BATCH_CELLS = 16_384, 2**20
 """Most rows, and roughly cells, of a table that are looked at together."""

@@ -5,7 +5,6 @@ Arrow reads columns of one usual form at once; every other cell is read by itsel
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -13,13 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.history.errors import UnusableFile
-from gateway.history.local_times import NONE, Instants, as_local, resolve
 from gateway.history.numbers import Refuse, arrow
-from schema.times import microseconds, parse_instant
+from schema.csv_files import read_time
+from schema.local_times import NONE, Instants, resolve
 
 ZONED = r"(Z|z|[+-][0-9]{2}:?[0-9]{2})$"
-DOTTED = ("%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S.%f", "%d.%m.%Y %H:%M:%S,%f")
-"""Forms with dots are read without being told: the day comes first in all of them."""
 NO_ZONE = "the times have no zone: give --zone, such as --zone Europe/Berlin, or --zone UTC"
 
 
@@ -133,26 +130,7 @@ def _one_by_one(text: Any, form: str | None, refuse: Refuse) -> TimeColumn:
     for n, cell in enumerate(text.to_pylist()):
         if cell is not None:
             try:
-                times[n], local[n] = _read(cell, form)
+                times[n], local[n] = read_time(cell, form)
             except ValueError:
                 refuse(n, cell, f"not a time of the form {form}" if form else "not a time")
     return TimeColumn(times, local)
-
-
-def _read(cell: str, form: str | None) -> tuple[int, bool]:
-    """The time of a cell, and whether it is local. Raises ValueError."""
-    for known in (form,) if form else DOTTED:
-        try:
-            moment = datetime.strptime(cell, known)  # noqa: DTZ007 - it may be local
-        except ValueError:
-            if form:
-                raise
-            continue
-        return (as_local(moment), True) if moment.tzinfo is None else (microseconds(moment), False)
-    if not cell[0].isdigit():  # nothing is relative to now here
-        raise ValueError("give ISO 8601, or milliseconds since 1970")
-    try:
-        moment = datetime.fromisoformat(cell)
-    except ValueError:
-        moment = parse_instant(cell)
-    return (as_local(moment), True) if moment.tzinfo is None else (microseconds(parse_instant(cell)), False)

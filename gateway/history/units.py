@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from gateway.history.errors import UnusableFile
-from gateway.history.local_times import NONE, Instants
 from gateway.history.recognize import ColumnPlan
 from gateway.history.samples import FrameGroup
 from gateway.runtime.database import Pool
+from schema.local_times import NONE, Instants
 from schema.units import SAME, Affine, NotConvertible, conversion
 
 UNITS = """

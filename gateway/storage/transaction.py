@@ -20,6 +20,7 @@ from gateway.settings import IMPORT
 from gateway.storage import encode, late
 from gateway.storage.command_results import store_command_results
 from gateway.storage.conflict import probe_conflicting, store_conflicting
+from gateway.storage.event_records import make_records
 from gateway.storage.quota import Keep, Quota
 from schema.reasons import Reason
 
@@ -226,7 +227,7 @@ async def _events(connection: PoolConnection, events: Sequence[DeviceEvent], out
         """insert into device_events (time, device_id, type, data, boot, received_at, digest, n)
            select * from unnest($1::timestamptz[], $2::int[], $3::text[], $4::jsonb[], $5::bigint[],
                                 $6::timestamptz[], $7::bytea[], $8::bigint[])
-           on conflict do nothing returning 1""",
+           on conflict do nothing returning device_id, time, digest""",
         [moment(event.t) for event in events],
         [event.route.device.device_id for event in events],
         [event.type for event in events],
@@ -236,6 +237,7 @@ async def _events(connection: PoolConnection, events: Sequence[DeviceEvent], out
         [event.digest for event in events],
         [event.n for event in events],
     )
+    await make_records(connection, events, {tuple(row) for row in inserted})
     outcome.committed["event"] += len(inserted)
     outcome.duplicate["event"] += len(events) - len(inserted)
 

@@ -135,6 +135,40 @@ QUESTIONS: dict[str, Question] = {
     "POST /api/v1/imports": Question(
         (ENGINEER, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "file": "run-7.csv", "device": t.known["device"]}
     ),
+    # samples and material
+    "GET /api/v1/samples": Question(TELEMETRY, query=lambda t: {"device": t.known["device"]}),
+    "POST /api/v1/samples": Question(
+        (OPERATOR, Scope.DEVICES_WRITE), lambda t: {"device": t.known["device"], "taken_at": "2026-03-01T10:00:00Z"}
+    ),
+    "GET /api/v1/samples/{sample}": Question(TELEMETRY),
+    "GET /api/v1/samples/{sample}/versions": Question(TELEMETRY),
+    "PATCH /api/v1/samples/{sample}": Question((OPERATOR, Scope.DEVICES_WRITE), lambda _: {**WHY, "note": "mine"}),
+    "POST /api/v1/samples/{sample}/approve": Question((ENGINEER, Scope.DEVICES_WRITE), why),
+    "POST /api/v1/samples/{sample}/withdraw": Question((OPERATOR, Scope.DEVICES_WRITE), why),
+    "GET /api/v1/sample-telemetry": Question(
+        TELEMETRY, query=lambda t: {"device": t.known["device"], "channel": t.known["channel"]}
+    ),
+    "POST /api/v1/sample-imports": Question(
+        (OPERATOR, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "device": t.known["device"]}
+    ),
+    "GET /api/v1/materials": Question(TELEMETRY, query=lambda t: {"device": t.known["device"]}),
+    "POST /api/v1/materials": Question(
+        (OPERATOR, Scope.DEVICES_WRITE),
+        lambda t: {
+            **{"device": t.known["device"], "kind": "feed", "material": "mine", "quantity": 1, "unit": "mL"},
+            "begins": "2026-03-01T10:00:00Z",
+        },
+    ),
+    "GET /api/v1/materials/{number}": Question(TELEMETRY, number="material"),
+    "GET /api/v1/materials/{number}/versions": Question(TELEMETRY, number="material"),
+    "PATCH /api/v1/materials/{number}": Question(
+        (OPERATOR, Scope.DEVICES_WRITE), lambda _: {**WHY, "note": "mine"}, number="material"
+    ),
+    "POST /api/v1/materials/{number}/withdraw": Question((OPERATOR, Scope.DEVICES_WRITE), why, number="material"),
+    "GET /api/v1/material-sums": Question(TELEMETRY, query=lambda t: {"device": t.known["device"]}),
+    "GET /api/v1/devices/{device}/material-balance": Question(
+        TELEMETRY, query=lambda _: {"from": "2026-03-01T10:00:00Z", "to": "2026-03-01T11:00:00Z"}
+    ),
     # devices
     "GET /api/v1/devices": Question(DEVICES, query=lambda t: {"q": t.known["device"]}),
     "GET /api/v1/devices/{device}": Question(DEVICES),

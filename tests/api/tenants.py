@@ -143,6 +143,7 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
     it.objects["channel"] = channel
     it.known |= {"device": device, "channel": channel, "idempotency": idempotency}
     await _jobs(sql, it)
+    await _lab(sql, it, device_id)
     await plant.imported(device_id, layout, [at(-300)])
 
 
@@ -157,6 +158,24 @@ async def _jobs(sql: asyncpg.Connection, it: Tenant) -> None:
         *(json.dumps({it.word(): it.word()}), it.word()),
     )
     it.objects["job"] = it.secret(str(job))
+
+
+async def _lab(sql: asyncpg.Connection, it: Tenant, device_id: int) -> None:
+    """A sample with an analyte, and a record of material."""
+    said = {"taken_at": at(1).isoformat(), "location": it.word(), "note": it.word()}
+    analyte = {"analyte": it.word(), "reading": it.word(), "method": it.word(), "unit": it.word(20)}
+    analyte |= {"status": "measured", "measured_by": it.word()}
+    it.objects["sample"] = await sql.fetchval(
+        "select lab_sample_put($1, $2, $3, 0, 'take', $4, $5, 'person', null, $6, $7)",
+        *(it.organization_id, device_id, it.word(), json.dumps(said), json.dumps([analyte]), it.word(), it.word()),
+    )
+    said = {"kind": "feed", "material": it.word(), "lot": it.word(), "quantity": "1", "unit": "mL", "note": it.word()}
+    it.objects["material"] = str(
+        await sql.fetchval(
+            "select material_put($1, $2, null, 0, 'add', $3, 'person', null, $4, $5)",
+            *(it.organization_id, device_id, json.dumps(said | {"begins": at(1).isoformat()}), it.word(), it.word()),
+        )
+    )
 
 
 async def _describe(sql: asyncpg.Connection, it: Tenant, device_id: int | None, channel: str) -> None:

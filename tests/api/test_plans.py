@@ -31,7 +31,10 @@ from api.queries import (
     enrollments,
     events,
     jobs,
+    lab_samples,
     latest,
+    material_balance,
+    materials,
     quarantine,
     rule_warnings,
     runs,
@@ -45,6 +48,7 @@ from api.queries import (
     telemetry_at,
 )
 from api.queries import annotations as annotation_queries
+from api.queries.run_times import PlacedQuestion
 from api.settings import ApiSettings
 from api.shapes.alarms import AlarmParameters, HistoryParameters, SilencedParameters
 from api.shapes.audit import AuditFilter
@@ -52,6 +56,8 @@ from api.shapes.deviations import DeviationFilter
 from api.shapes.devices import DeviceParameters
 from api.shapes.enrollments import EnrollmentParameters
 from api.shapes.jobs import JobParameters
+from api.shapes.lab_samples import SampleParameters
+from api.shapes.materials import MaterialParameters, SumParameters
 from api.shapes.runs import RunListParameters
 from api.shapes.search import SearchFilter
 from api.shapes.selection import SelectionParameters
@@ -137,6 +143,14 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "search of a device": (search.SQL["texts"], (FOAM, sorted(search.NEEDS), "br-1", times.FIRST, times.LAST, 50)),
     "search in events": (search.SQL["events"], (FOAM, ["event"], None, at(0), END, 50, 2000)),
     "phases of all devices": (rule_warnings.SQL["devices"], (50,)),
+    "lab samples": (lab_samples.SQL["page"], (None, at(0), END, None, None, False, END, BIG[0], 100)),
+    "lab samples of a device": (
+        lab_samples.SQL["page"],
+        (["br-1"], at(0), END, "glucose", "taken", False, END, BIG[0], 100),
+    ),
+    "materials": (materials.SQL["page"], (None, at(0), END, None, False, END, BIG[0], 100)),
+    "materials of a device": (materials.SQL["page"], (["br-1"], at(0), END, ["feed"], False, END, BIG[0], 100)),
+    "sums of material": (materials.SQL["sums"], (["br-1"], at(0), END)),
     "transitions": (alarms.SQL["history"], (times.FIRST, times.LAST, BIG[0], None, None, None, None, 100)),
     "transitions of a device": (
         alarms.SQL["history"],
@@ -222,6 +236,18 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
         " select deviation_id, 'seen-in', 'device', 'br-' || n % 40, 1 + n % 40, 'eva', 'x' from deviations"
     )
     await plant.sql.execute(
+        "insert into lab_samples (organization_id, sample, version, act, device_id, taken_at, status, source, who, why)"
+        " select 1, 's-' || n, 1, 'take', 1 + n % 20 * 2, $1::timestamptz + n * interval '1 min', 'taken', 'person',"
+        " 'eva', 'x' from generate_series(1, 5000) n",
+        at(0),
+    )
+    await plant.sql.execute(
+        "insert into materials (organization_id, number, version, act, device_id, kind, material, quantity, unit,"
+        " begins, source, who, why) select 1, n, 1, 'add', 1 + n % 20 * 2, 'feed', 'x', 1, 'mL',"
+        " $1::timestamptz + n * interval '1 min', 'person', 'eva', 'x' from generate_series(1, 5000) n",
+        at(0),
+    )
+    await plant.sql.execute(
         "insert into runs (organization_id, name, state, begins, ends, created_by)"
         " select 1 + n % 2 * ($2::int - 1), 'B-' || n, 'complete', $1::timestamptz + n * interval '1 h',"
         " $1::timestamptz + (n + 1) * interval '1 h', 'eva'"
@@ -268,7 +294,7 @@ async def kept_plan(connection: Connection, statement: str, arguments: tuple[Any
 
 def check(name: str, plan: str) -> None:
     tables = "_hyper|frames|device_events|quarantine|annotations|audit|commands|jobs|enrollments|alarm_transitions"
-    tables += "|deviations|runs"
+    tables += "|deviations|runs|lab_samples|materials"
     assert not re.search(rf"Seq Scan on ({tables})", plan), f"{name}\n{plan}"
     assert "Index" in plan, f"{name}\n{plan}"
     if "channel" in name:
@@ -315,6 +341,11 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await shift_log.page(database, ShiftLogParameters(), (times.LAST, BIG[0]), 10)
         await device_cards.due(database)
         await delivery.holes(database)
+        await lab_samples.page(
+            database, PlacedQuestion(SampleParameters(), None), (times.LAST, lab_samples.LAST_ID), 10
+        )
+        await materials.page(database, PlacedQuestion(MaterialParameters(), None), (times.LAST, materials.LAST_ID), 10)
+        await material_balance.sums(database, PlacedQuestion(SumParameters(), None))
         await serials.serials(database, SerialParameters.model_validate({}), "", 10)
         await runs.page(database, RunListParameters(), (times.LAST, runs.LAST_ID), 10)
         rows = await database.fetch("select statement from pg_prepared_statements")
@@ -339,6 +370,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         "alarm_health.episodes",
         "selection.devices",
         "activity.page",
+        *("lab_samples.page", "materials.page", "materials.sums"),
         "runs.page",
     }
     assert not kept & planned

@@ -62,6 +62,7 @@ NO_SERVER: dict[str, list[str]] = {
     "devices imports": [],
     "devices serials": [],
     "import": ["serials.csv", "--device", "br-1"],
+    "samples import": ["serials.csv", "--device", "br-1"],
     "quarantine list": [],
     "quarantine show": ["1"],
     "quarantine replay": ["1", *SIGNED],

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from biogate.errors import ClientError
     from biogate.export import ExportedFile, ExportProgress
     from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
+    from biogate.lab import LabTable
     from biogate.live import LiveUpdate
     from biogate.records import DeviationInfo, FoundText
     from biogate.runs import AlignedRuns, PhaseInfo, RunInfo, RunScore
@@ -39,6 +40,7 @@ __all__ = [
     "ExportProgress",
     "ExportedFile",
     "FoundText",
+    "LabTable",
     "LiveUpdate",
     "NewestValue",
     "PhaseInfo",
@@ -55,6 +57,7 @@ _MODULES = {
     "ExportProgress": "export",
     "ExportedFile": "export",
     "FoundText": "records",
+    "LabTable": "lab",
     "LiveUpdate": "live",
     "PhaseInfo": "runs",
     "RunInfo": "runs",

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from biogate import calls, export, records
+from biogate import calls, export, lab, records
 from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
 from biogate.client import PATIENCE_S, TIMEOUT_S, WAIT_S
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
 from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
+from biogate.lab import LabTable
 from biogate.login import login
-from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, span
+from biogate.questions import (
+    LatestOptions,
+    Names,
+    TelemetryOptions,
+    When,
+    Width,
+    live_parameters,
+    names,
+    span,
+    width,
+)
 from biogate.records import DeviationInfo, FoundText
 from biogate.runs import AlignedRuns, AlignOptions, EnvelopeOptions, PhaseInfo, RunInfo, RunScore
 from biogate.transport import AsyncTransport
@@ -107,6 +118,52 @@ class AsyncClient:
     async def annotate(self, device: str, text: str, begins: When, ends: When | None = None) -> AnnotationInfo:
         """See `Client.annotate`."""
         return await self._run(calls.annotate(device, text, begins, ends, self._patience_s))
+
+    async def samples(
+        self,
+        *,
+        device: str | None = None,
+        run: str | None = None,
+        analyte: str | None = None,
+        status: str | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+        channels: Names | None = None,
+        method: str | None = None,
+        max_age: Width | None = None,
+    ) -> LabTable:
+        """See `Client.samples`."""
+        found = {"device": device, "run": run, "analyte": analyte, "status": status, **span(from_, to)}
+        joined = {"channel": names(channels), "method": method, "max_age": width(max_age)}
+        return await self._run(lab.samples(found, joined, self._patience_s))
+
+    async def add_sample(
+        self,
+        device: str,
+        taken_at: When,
+        analytes: Mapping[str, Any] | None = None,
+        *,
+        sample: str | None = None,
+        location: str | None = None,
+        note: str | None = None,
+        why: str | None = None,
+    ) -> str:
+        """See `Client.add_sample`."""
+        said = {"sample": sample, "location": location, "note": note, "why": why}
+        return await self._run(lab.add_sample(device, taken_at, analytes or {}, said, self._patience_s))
+
+    async def materials(
+        self,
+        *,
+        device: str | None = None,
+        run: str | None = None,
+        kind: Names | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+    ) -> LabTable:
+        """See `Client.materials`."""
+        found = {"device": device, "run": run, "kind": names(kind), **span(from_, to)}
+        return await self._run(lab.materials(found, self._patience_s))
 
     async def alarms(
         self, *, device: str | None = None, standing: bool | None = None, unacknowledged: bool | None = None

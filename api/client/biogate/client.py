@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from biogate import calls, export, records
+from biogate import calls, export, lab, records
 from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
 from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
+from biogate.lab import LabTable
 from biogate.login import login
-from biogate.questions import LatestOptions, Names, TelemetryOptions, When, live_parameters, names, span
+from biogate.questions import (
+    LatestOptions,
+    Names,
+    TelemetryOptions,
+    When,
+    Width,
+    live_parameters,
+    names,
+    span,
+    width,
+)
 from biogate.records import DeviationInfo, FoundText
 from biogate.runs import AlignedRuns, AlignOptions, EnvelopeOptions, PhaseInfo, RunInfo, RunScore
 from biogate.transport import Transport
@@ -123,6 +134,60 @@ class Client:
     def annotate(self, device: str, text: str, begins: When, ends: When | None = None) -> AnnotationInfo:
         """Note something about an instant or a time of a device."""
         return self._run(calls.annotate(device, text, begins, ends, self._patience_s))
+
+    def samples(
+        self,
+        *,
+        device: str | None = None,
+        run: str | None = None,
+        analyte: str | None = None,
+        status: str | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+        channels: Names | None = None,
+        method: str | None = None,
+        max_age: Width | None = None,
+    ) -> LabTable:
+        """Return lab samples, those taken last first: a row for each, with a column for each analyte.
+
+        With `channels`, there is also what the device sent at the time of each sample: the newest value that is at most
+        `max_age` old (10 min if not given), or with method="linear" one between two.
+        """
+        found = {"device": device, "run": run, "analyte": analyte, "status": status, **span(from_, to)}
+        joined = {"channel": names(channels), "method": method, "max_age": width(max_age)}
+        return self._run(lab.samples(found, joined, self._patience_s))
+
+    def add_sample(
+        self,
+        device: str,
+        taken_at: When,
+        analytes: Mapping[str, Any] | None = None,
+        *,
+        sample: str | None = None,
+        location: str | None = None,
+        note: str | None = None,
+        why: str | None = None,
+    ) -> str:
+        """Add a sample, and return its name.
+
+        An analyte is a number, a text like `< 0.1`, None if it is still to be measured, a pair with its unit, or an
+        object as of the API: {"value": 4.2, "unit": "g/L", "method": "HPLC"}.
+        """
+        said = {"sample": sample, "location": location, "note": note, "why": why}
+        return self._run(lab.add_sample(device, taken_at, analytes or {}, said, self._patience_s))
+
+    def materials(
+        self,
+        *,
+        device: str | None = None,
+        run: str | None = None,
+        kind: Names | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+    ) -> LabTable:
+        """Return records of what went into devices and out of them, newest first."""
+        found = {"device": device, "run": run, "kind": names(kind), **span(from_, to)}
+        return self._run(lab.materials(found, self._patience_s))
 
     def alarms(
         self, *, device: str | None = None, standing: bool | None = None, unacknowledged: bool | None = None

@@ -136,6 +136,10 @@ def span(from_: When | None, to: When | None) -> dict[str, str | None]:
     return {"from": when("from_", from_), "to": when("to", to)}
 
 
+def width(given: Width | None) -> str | None:
+    return duration(given) if isinstance(given, timedelta) else given
+
+
 def duration(given: timedelta) -> str:
     """Return a duration as whole seconds or, if it has a fraction, milliseconds."""
     return (

@@ -262,10 +262,11 @@ function selected(plot) {
   if (width < 3) return;
   const [from, to] = [plot.posToVal(left, "x"), plot.posToVal(left + width, "x")];
   plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
-  const note = document.querySelector("#note[open] form");
-  if (!note) return go({ span: null, from, to });
-  [note.begins.value, note.ends.value] = [iso(from), iso(to)];
-  note.elements.text.focus();
+  const form = document.querySelector(".marking[open] form");
+  if (!form) return go({ span: null, from, to });
+  form.querySelector("[data-begins]").value = iso(from);
+  for (const ends of form.querySelectorAll("[data-ends]")) ends.value = iso(to);
+  form.querySelector("[data-next]").focus();
 }
 
 function go(change, isBack = false) {
@@ -360,11 +361,15 @@ const duration = (text) => parseInt(text) * { ms: 1e-3, s: 1, m: 60, h: 3600, d:
 
 async function loadMarks(mine, time) {
   const query = new URLSearchParams(time), device = `/api/v1/devices/${encodeURIComponent(facts.device)}`;
-  const [events, notes, alarms] = await Promise.all([ask(`${device}/events?${query}&limit=500`), ask(`${device}/annotations?${query}&limit=200`), ask(`/api/v1/alarms/history?${query}&limit=500&device=${encodeURIComponent(facts.device)}`)]);
+  const [events, notes, alarms, samples, materials] = await Promise.all([ask(`${device}/events?${query}&limit=500`), ask(`${device}/annotations?${query}&limit=200`), ...["alarms/history", "samples", "materials"].map((list) => ask(`/api/v1/${list}?${query}&limit=500&device=${encodeURIComponent(facts.device)}`))]);
   if (mine !== asking) return;
   for (const one of events.events) if (one.type === "phase" && one.data.phase) phases.set(seconds(one.time), one.data.phase.replaceAll("_", " "));
+  const lab = samples.samples.map((one) => [seconds(one.taken_at), `${one.sample}: ${one.analytes.map((it) => `${it.analyte} ${it.value ?? it.reading ?? "–"} ${it.unit ?? ""}`.trim()).join(", ") || one.status}`]);
+  lab.push(...materials.materials.map((one) => [seconds(one.begins), `${one.material} ${one.quantity} ${one.unit}`, one.ends && seconds(one.ends)]));
+  const told = new Set(lab.map(([time]) => time)); // events of which a sample or a record was made
+  const isNew = (one) => one.type !== "phase" && !(told.has(seconds(one.time)) && ["sample", "dosing", "addition", "harvest"].includes(one.type));
   marks = {
-    events: events.events.filter((one) => one.type !== "phase").map((one) => [seconds(one.time), one.type.replaceAll("_", " ")]),
+    events: [...lab, ...events.events.filter(isNew).map((one) => [seconds(one.time), one.type.replaceAll("_", " ")])],
     notes: notes.annotations.map((one) => [seconds(one.begins), one.text, one.ends && seconds(one.ends)]),
     alarms: alarms.transitions.filter((one) => one.after === "unacknowledged" && one.cause === "condition").map((one) => ({ ...one, time: seconds(one.at) })),
   };

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from fastapi.routing import APIRoute
 
-from api.pages import activity, audit, delivery, devices, enrollment, quarantine, serials
+from api.pages import activity, audit, delivery, devices, enrollment, lab_samples, materials, quarantine, serials
 from tests.api.questions import QUESTIONS, needs
 
-MODULES = (activity, audit, delivery, devices, enrollment, quarantine, serials)
+MODULES = (activity, audit, delivery, devices, enrollment, lab_samples, materials, quarantine, serials)
 DEVICE, SHAKE, SERIAL = "/devices/{device}", "/enrollments/{txn}", "/serials/{serial}"
 SAME = {
     "GET /activity": "GET /activity",
@@ -28,6 +28,19 @@ SAME = {
         for act in ("suspend", "resume", "rotate", "revoke", "retire", "reset")
     },
     f"POST {DEVICE}/commands/{{command}}/cancel": "POST /commands/{command}/cancel",
+    "GET /samples": "GET /samples",
+    "POST /samples": "POST /samples",
+    "GET /samples/{sample}": "GET /samples/{sample}",
+    "POST /samples/{sample}": "PATCH /samples/{sample}",
+    "POST /samples/{sample}/approve": "POST /samples/{sample}/approve",
+    "POST /samples/{sample}/withdraw": "POST /samples/{sample}/withdraw",
+    "GET /sample-imports": "POST /sample-imports",
+    "POST /sample-imports": "POST /sample-imports",
+    "GET /materials": "GET /materials",
+    "POST /materials": "POST /materials",
+    "GET /materials/{material}": "GET /materials/{number}",
+    "POST /materials/{material}": "PATCH /materials/{number}",
+    "POST /materials/{material}/withdraw": "POST /materials/{number}/withdraw",
     "GET /enrollment": "GET /enrollments",
     "GET /enrollment/switch": "GET /enrollment",
     "POST /enrollment/switch": "PUT /enrollment",

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.history.numbers import EMPTY, NO_VALUE, SENT, Decimal, numbers
+from gateway.history.numbers import EMPTY, NO_VALUE, SENT, numbers
+from schema.csv_files import Decimal
 
 
 def read(cells: list[str | None], decimal: Decimal = ".") -> tuple[list[float], list[int], list[tuple[int, str]]]:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.history.errors import UnusableFile
-from gateway.history.local_times import NONE, Instants, as_local, resolve
 from gateway.history.time_cells import read_times, resolved
+from schema.local_times import NONE, Instants, as_local, resolve
 from schema.times import microseconds, parse_instant
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.history.errors import UnusableFile
 from schema.times import EPOCH, microseconds
 
 Instants = NDArray[np.int64]
@@ -38,11 +37,11 @@ class Resolved(NamedTuple):
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """The zone of this name in the tz database. Raises UnusableFile."""
+    """The zone of this name in the tz database. Raises ValueError."""
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, LookupError) as error:
-        raise UnusableFile(f"there is no time zone {name!r}: give one like Europe/Berlin or UTC") from error
+        raise ValueError(f"there is no time zone {name!r}: give one like Europe/Berlin or UTC") from error
 
 
 def resolve(local: Instants, zone: ZoneInfo) -> Resolved:
