@@ -139,9 +139,9 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "enrollments of a serial": (enrollments.SQL["page"], (None, "s-1", times.LAST, enrollments.LAST_TXN, 100)),
     "deviations": (deviations.SQL["page"], (BIG[0], 100, *[None] * 7)),
     "deviations of a device": (deviations.SQL["page"], (BIG[0], 100, ["open"], None, None, "br-1", None, None, None)),
-    "search": (search.SQL["texts"], (FOAM, sorted(search.NEEDS), None, times.FIRST, times.LAST, 50)),
-    "search of a device": (search.SQL["texts"], (FOAM, sorted(search.NEEDS), "br-1", times.FIRST, times.LAST, 50)),
-    "search in events": (search.SQL["events"], (FOAM, ["event"], None, at(0), END, 50, 2000)),
+    "search": (search.SQL["texts"], (FOAM, sorted(search.NEEDS), None, times.FIRST, times.LAST, 50, 99)),
+    "search of a device": (search.SQL["texts"], (FOAM, sorted(search.NEEDS), "br-1", times.FIRST, times.LAST, 50, 99)),
+    "search in events": (search.SQL["events"], (FOAM, ["event"], None, at(0), END, 50, 2000, ["%foam%"])),
     "phases of all devices": (rule_warnings.SQL["devices"], (50,)),
     "lab samples": (lab_samples.SQL["page"], (None, at(0), END, None, None, False, END, BIG[0], 100)),
     "lab samples of a device": (
