@@ -29,6 +29,7 @@ KINDS: Mapping[str, str] = {
     "quarantine": "Message in quarantine",
     "note": "Note",
     "run": "Run",
+    "sample": "Sample",
     "deviation": "Deviation",
 }
 HINTS: Mapping[str, str] = {
@@ -40,6 +41,7 @@ HINTS: Mapping[str, str] = {
     "quarantine": "its number",
     "note": "its number",
     "run": "its name",
+    "sample": "its name",
     "deviation": "its number",
 }
 
@@ -60,5 +62,6 @@ def path(link: DeviationLinkAnswer) -> str | None:
         "alarm": f"alarms/{device}/{link.rule}",
         "quarantine": f"delivery/quarantine/{reference}",
         "run": f"runs/{quote(reference, safe='')}",
+        "sample": f"samples/{quote(reference, safe='')}",
         "deviation": f"deviations/{reference}",
     }.get(link.kind, f"vessels/{device}")  # commands and notes stand there

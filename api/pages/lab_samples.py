@@ -18,8 +18,8 @@ from api.pages.analyte_rows import AnalyteRows, blank, changed
 from api.pages.listing import PageSpan, address, part
 from api.pages.page import OrganizationPage, PageRouter, Version, is_partial, parsed
 from api.problems import BadParameter
+from api.queries import deviations, run_times
 from api.queries import lab_samples as queries
-from api.queries import run_times
 from api.shapes.lab_samples import (
     SAMPLE_PATTERN,
     Approval,
@@ -113,6 +113,8 @@ async def add(page: OrganizationPage, database: Db) -> Response:
 async def one(page: OrganizationPage, database: Db, sample: Sample) -> Response:
     versions = [queries.item(row) for row in await queries.versions(database, sample)]
     values: dict[str, Any] = {"versions": versions, "one": versions[0], "blank": blank(len(versions[0].analytes))}
+    readable = page.may("viewer", "devices:read")
+    values["linked_deviations"] = await deviations.linked(database, "sample", sample) if readable else []
     return page.show("pages/lab_sample.html", here=HERE, **values)
 
 

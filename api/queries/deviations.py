@@ -36,6 +36,7 @@ LAST_ID = 2**63 - 1
 NEEDS: dict[str, tuple[Role, Scope]] = {
     "alarm": (Role.VIEWER, Scope.ALARMS_READ),
     "command": (Role.VIEWER, Scope.COMMANDS_READ),
+    "sample": (Role.VIEWER, Scope.TELEMETRY_READ),
 }
 """Who may read what a link leads to; all else whoever may read deviations."""
 

@@ -16,11 +16,11 @@ Severity = Literal["minor", "major", "critical"]
 DeviationState = Literal["open", "assessed", "closed"]
 MemberRole = Literal["owner", "assessor", "reviewer", "informed"]
 LinkType = Literal["caused-by", "seen-in", "corrected-by", "relates-to"]
-LinkKind = Literal["device", "span", "hole", "alarm", "command", "quarantine", "note", "run", "deviation"]
+LinkKind = Literal["device", "span", "hole", "alarm", "command", "quarantine", "note", "run", "sample", "deviation"]
 REFERENCES = (
     "the thing: `br-1` (device), `br-1/FROM/TO` (span, instants in UTC), `br-1/BOOT/FIRST/LAST` (hole), the number of "
     "a transition (alarm), of a message (quarantine) or of an annotation (note), the id of a command, the name "
-    "of a run, the number of a deviation"
+    "of a run or a sample, the number of a deviation"
 )
 MOST_MEMBERS = 32
 MOST_ATTACHED_BYTES = 8 * 2**20

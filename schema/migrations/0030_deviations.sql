@@ -138,6 +138,13 @@ begin
         select concat_ws(', ', r.name, r.material, r.state),
                (select min(m.device_id) from run_devices m where m.run_id = r.run_id), r.sorted_at
           from runs r where r.organization_id = organization_ and r.name = reference_;
+    when 'sample' then
+        return query
+        select format('%s of %s, %s', s.sample, d.name, case when s.withdrawn then 'withdrawn' else s.status end),
+               s.device_id, s.taken_at
+          from lab_samples s join devices d using (device_id)
+         where s.organization_id = organization_ and d.organization_id = organization_ and s.sample = reference_
+           and s.superseded_at is null;
     when 'deviation' then
         return query
         select v.title, null::integer, v.opened_at from deviations v

@@ -34,7 +34,13 @@ async def things(plant: Plant, device: str = "br-1") -> dict[str, str]:
         *(command, device_id),
     )
     await sql.execute("insert into runs (organization_id, name, material, created_by) values (1, 'B-1', 'mAb', 'eva')")
+    await sql.execute(
+        "insert into lab_samples (organization_id, sample, version, act, device_id, taken_at, status, source, who, why)"
+        " values (1, 'S-1', 1, 'take', $1, $2, 'taken', 'person', 'eva', 'x')",
+        *(device_id, at(0)),
+    )
     return {
+        "sample": "S-1",
         "run": "B-1",
         "device": device,
         "span": f"{device}/2026-03-01T10:00:00Z/2026-03-01T11:00:00Z",
@@ -60,6 +66,7 @@ WORDS = {
     "quarantine": "too old of br-1",
     "note": "foam",
     "run": "B-1, mAb, idle",
+    "sample": "S-1 of br-1, taken",
 }
 
 
@@ -106,7 +113,7 @@ NOWHERE = [
     ("span", "br-1/2026-03-99T10:00:00Z/2027-03-01T10:00:00Z"),
     *(("hole", "br-1/7/3/9"), ("hole", "br-1/8/3/4"), ("hole", "br-1/7/4/3"), ("hole", "br-1/7/x/3")),
     *(("alarm", "999"), ("alarm", "x"), ("alarm", "9" * 40), ("command", "x"), ("command", str(uuid4()))),
-    *(("quarantine", "0"), ("note", "-1"), ("run", "B-9"), ("deviation", FIRST)),
+    *(("quarantine", "0"), ("note", "-1"), ("run", "B-9"), ("sample", "S-9"), ("deviation", FIRST)),
 ]
 
 

@@ -532,6 +532,32 @@ STEPS: list[tuple[str, list[Event]]] = [
         "select api.shift_accept(1, 'eva@x.org')",
         [("main", "shift accept", "shift/1", {"accepted": False}, {"accepted": True})],
     ),
+    # samples and material
+    *(
+        (
+            f"select lab_sample_put(1, {DEVICE}, 'S-1', {version}, '{act}', '{{\"taken_at\": \"{AT}\"}}',"
+            f" '{json.dumps(analytes)}', 'person', null, {WHO})",
+            [("main", f"sample {act}", "sample/S-1", was, becomes)],
+        )
+        for version, act, analytes, was, becomes in (
+            (0, "take", [], None, TAKEN | {"version": 1}),
+            (1, "measure", [{"analyte": "lactate", **LACTATE}], TAKEN | {"version": 1}, MEASURED | {"version": 2}),
+        )
+    ),
+    (
+        f"select material_put(1, {DEVICE}, null, 0, 'add', '{json.dumps(FEED)}', 'person', null, {WHO})",
+        [("main", "material add", "material/1", None, FEED | RECORDED | {"version": 1})],
+    ),
+    (
+        f"select material_put(1, {DEVICE}, 1, 1, 'withdraw', '{json.dumps(FEED | {'withdrawn': True})}', 'person',"
+        f" null, {WHO})",
+        [
+            (
+                *("main", "material withdraw", "material/1", FEED | RECORDED | {"version": 1}),
+                FEED | RECORDED | {"version": 2, "withdrawn": True},
+            )
+        ],
+    ),
     (
         f"select api.device_give('br-1', 'north', {WHO})",
         [

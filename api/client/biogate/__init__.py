@@ -58,6 +58,8 @@ _MODULES = {
     "ExportedFile": "export",
     "LabTable": "lab",
     "FoundText": "records",
+    "FoundText": "records",
+    "LabTable": "lab",
     "LiveUpdate": "live",
     "PhaseInfo": "runs",
     "RunInfo": "runs",

@@ -31,14 +31,14 @@ async def test_deviations_and_texts_are_found(ask: Asker, plant: Plant) -> None:
         " $1::timestamptz + n * interval '1 s' from generate_series(1, 3) n",
         at(0),
     )
-    await plant.event(device, at(1), "antifoam", {"dose": "foam"})
+    await plant.event(device, at(9), "antifoam", {"dose": "foam"})
     found = await ask("deviations", state=["open", "assessed"], tag="x", most=2)
     assert [one.deviation for one in found] == ["DEV-2026-0003", "DEV-2026-0002"]
     assert (found[0].opened_at, found[0].members, found[0].closed_at) == (at(3), (("eva", "owner"),), None)
     assert await ask("deviations", device="br-1") == []
     hits = await ask("search", "foa", kind=["deviation", "event"], from_=at(-1))
     assert [one.kind for one in hits] == ["event", "deviation", "deviation", "deviation"]
-    assert (hits[0].device, hits[0].time, hits[1].excerpt) == ("br-1", at(1), "Foam 3 ")
+    assert (hits[0].device, hits[0].time, hits[1].excerpt) == ("br-1", at(9), "Foam 3 ")
 
 
 async def test_every_example_of_the_page_runs_as_it_is_printed(
