@@ -33,16 +33,10 @@ def command(pid: int) -> str:
 
 
 def processes() -> set[int]:
-    """All processes below this one. A forked one has the command of what forks, and is no child of ours."""
+    """What this process has started, and what was forked for it, which has the command of what forks."""
     own = set(children(os.getpid()))
     kept = {pid for pid in own if KEPT in command(pid)}
-    found, waiting = set[int](), list(own)
-    while waiting:
-        pid = waiting.pop()
-        if pid not in found:
-            found.add(pid)
-            waiting += children(pid)
-    return found - kept
+    return (own - kept).union(*map(children, kept))
 
 
 @pytest.fixture(autouse=True)
