@@ -344,6 +344,21 @@ async def test_all_that_is_old_goes_at_one_look_though_not_at_once(pool: Pool, m
     assert await pool.fetchval("select array_agg(boot) from statuses") == [6]  # the newest stays
 
 
+async def test_rows_go_at_midnight_so_that_a_day_makes_one_event_of_the_trail(pool: Pool) -> None:
+    day = datetime(2026, 5, 6, tzinfo=UTC)
+    for boot, hours in enumerate((-1, 1, 9, 20)):  # the newest stays in any case
+        await pool.execute(
+            "insert into statuses (device_id, boot, time, online, received_at)"
+            " select device_id, $1, $2, true, $2 from devices",
+            *(boot, day + timedelta(hours=hours)),
+        )
+    looking = Retention(settings(retention_statuses_days=30), pool, asyncio.Event())
+    for now, left in ((10, [1, 2, 3]), (23.9, [1, 2, 3]), (24, [3])):
+        await looking.look(day + timedelta(days=30, hours=now))
+        assert await pool.fetchval("select array_agg(boot order by boot) from statuses") == left
+    assert await pool.fetchval("select count(*) from audit where action like 'retention%'") == 2
+
+
 async def test_a_look_that_fails_counts_as_none(pool: Pool) -> None:
     def looked_at() -> float | None:
         return REGISTRY.get_sample_value("biogate_retention_timestamp_seconds")
