@@ -206,6 +206,19 @@ async def test_a_hold_keeps_what_is_its_organization_s_or_its_device_s_and_nothi
             }  # fmt: skip
 
 
+async def test_a_device_that_is_given_away_takes_the_holds_along_that_kept_it_and_no_others(pool: Pool) -> None:
+    await pool.execute("insert into organizations (name, title) values ('north', 'North')")
+    await pool.execute("insert into devices (name) values ('r2')")
+    device = dict(await pool.fetch("select name, device_id from devices"))
+    for why, whose in (("of all", None), ("of another", device["r2"]), ("its own", device["r1"]), ("ended", None)):
+        await pool.execute("select retention_hold(1, $1, null, null, 'eva', $2)", whose, why)
+    await pool.execute("update retention_holds set ended_at = now() where why = 'ended'")
+    await pool.execute("update devices set organization_id = 2 where name = 'r1'")
+    kept = "select why from retention_holds where device_id = $1 and ended_at is null order by hold_id"
+    [own, given] = [row["why"] for row in await pool.fetch(kept, device["r1"])]
+    assert (own, given.endswith(": of all")) == ("its own", True)
+
+
 async def test_an_organization_has_a_bounded_number_of_holds(pool: Pool) -> None:
     await pool.execute("select retention_hold(1, null, null, null, 'x', 'x') from generate_series(1, 200)")
     with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="200 holds"):
