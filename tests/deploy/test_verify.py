@@ -16,6 +16,7 @@ from deploy.stack.errors import StackError
 from deploy.stack.local import database as database_of
 from deploy.stack.local import erase
 from deploy.stack.paths import Paths
+from schema.migrate import MIGRATIONS
 from tests.api.accounts import organization
 
 WHOLE = """
@@ -127,3 +128,15 @@ def test_a_restore_gets_the_log_from_the_backup_on_each_file_once_and_the_histor
         erase(paths)
     partial = {four: f"{four}.partial"}  # what was being written gets its final name
     assert given == {name: name for name in (two, three, "00000002.history")} | partial
+
+
+async def test_a_backup_of_an_older_version_is_told_from_one_that_lacks_a_migration_in_between(
+    whole: asyncpg.Connection, database_url: str
+) -> None:
+    *_, before, newest = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))
+    forget = "delete from _pogo_migration where migration_id = $1"
+    await whole.execute(forget, before)
+    assert (await faults(database_url))[0] == f"migrations are missing in between: {before}"
+    await whole.execute(forget, newest)
+    found = await look(database_url)
+    assert (found.faults, found.notices) == ([], [f"older than this version, which has also: {before}, {newest}"])
