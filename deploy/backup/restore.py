@@ -39,7 +39,7 @@ def restore(store: Path, backup: Backup, server: Postgres, until: datetime | Non
     _unpack(server, base, new)
     verify = [f"{server.programs}/pg_verifybackup", "--quiet", server.place.inside(new)]
     server.place.run(verify, server.user)
-    received = _give_log(store / WAL, backup, server, log)
+    received = give_log(store / WAL, backup, server, log)
     server.place.run(["touch", f"{server.place.inside(new)}/recovery.signal"], server.user)
     new.rename(server.cluster)
     settings = {
@@ -71,7 +71,7 @@ def _unpack(server: Postgres, base: Path, to: Path) -> None:
         raise StackError(f"the backup cannot be unpacked: {done.stderr.decode(errors='replace').strip()}")
 
 
-def _give_log(store: Path, backup: Backup, server: Postgres, to: Path) -> int:
+def give_log(store: Path, backup: Backup, server: Postgres, to: Path) -> int:
     """Return the number of log files from the backup on, and give the file that was being written its final name."""
     needed = [
         path

@@ -8,13 +8,15 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from deploy.backup.restore import restore
+from deploy.backup.restore import give_log, restore
 from deploy.backup.take import BASE, Backup, measured
 from deploy.backup.verify import Findings, look, note
 from deploy.stack import choose
 from deploy.stack.errors import StackError
 from deploy.stack.local import database as database_of
+from deploy.stack.local import erase
 from deploy.stack.paths import Paths
+from schema.migrate import MIGRATIONS
 from tests.api.accounts import organization
 
 WHOLE = """
@@ -108,3 +110,33 @@ def test_a_backup_that_is_not_the_file_that_was_written_is_not_restored(tmp_path
     paths = Paths(f"damaged-{os.getpid()}")
     with pytest.raises(StackError, match="is damaged"):
         restore(tmp_path, backup, database_of(paths, choose.postgres(given=False), port=1))
+
+
+def test_a_restore_gets_the_log_from_the_backup_on_each_file_once_and_the_histories(tmp_path: Path) -> None:
+    one, two, three, four = (f"00000001{n:016X}" for n in (1, 2, 3, 4))
+    for name in (one, two, three, f"{three}.partial", f"{four}.partial", "00000002.history"):
+        (tmp_path / name).write_text(name)
+    paths = Paths(f"log-{os.getpid()}")
+    server = database_of(paths, choose.postgres(given=False), port=1)
+    to = server.data / "wal"
+    try:
+        to.mkdir(parents=True)
+        server.place.make(to, server.user)
+        give_log(tmp_path, Backup("a", "", "", 0, "", two, "17", "2"), server, to)
+        given = {path.name: path.read_text() for path in to.iterdir()}
+    finally:
+        erase(paths)
+    partial = {four: f"{four}.partial"}  # what was being written gets its final name
+    assert given == {name: name for name in (two, three, "00000002.history")} | partial
+
+
+async def test_a_backup_of_an_older_version_is_told_from_one_that_lacks_a_migration_in_between(
+    whole: asyncpg.Connection, database_url: str
+) -> None:
+    *_, before, newest = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))
+    forget = "delete from _pogo_migration where migration_id = $1"
+    await whole.execute(forget, before)
+    assert (await faults(database_url))[0] == f"migrations are missing in between: {before}"
+    await whole.execute(forget, newest)
+    found = await look(database_url)
+    assert (found.faults, found.notices) == ([], [f"older than this version, which has also: {before}, {newest}"])

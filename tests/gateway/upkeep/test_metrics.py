@@ -31,9 +31,10 @@ FIGURES = [gauge for look in figures.LOOKS.values() for gauges in look.values() 
 
 FILL = """
 insert into devices (name) values ('r1'), ('r2'), ('r3');
+insert into devices (name, state) values ('r4', 'pending'), ('r5', 'suspended'), ('r6', 'retired');
 insert into layouts (channel_ids) values (array[1]);
 insert into frames (time, device_id, layout_id, received_at, values)
-    select now() - interval '20 days', device_id, layout_id, now(), array[1] from devices, layouts limit 1;
+    select now() - interval '20 days', device_id, layout_id, now(), array[1] from devices, layouts order by 2 limit 1;
 insert into statuses (device_id, boot, time, online, received_at)
     select device_id, 1, now(), name = 'r1', now() from devices where name <> 'r3';
 insert into enrollments (txn, cell, serial, identity_key, claim_version, state, hello, challenge, transcript)

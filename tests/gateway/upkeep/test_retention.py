@@ -206,6 +206,19 @@ async def test_a_hold_keeps_what_is_its_organization_s_or_its_device_s_and_nothi
             }  # fmt: skip
 
 
+async def test_a_device_that_is_given_away_takes_the_holds_along_that_kept_it_and_no_others(pool: Pool) -> None:
+    await pool.execute("insert into organizations (name, title) values ('north', 'North')")
+    await pool.execute("insert into devices (name) values ('r2')")
+    device = dict(await pool.fetch("select name, device_id from devices"))
+    for why, whose in (("of all", None), ("of another", device["r2"]), ("its own", device["r1"]), ("ended", None)):
+        await pool.execute("select retention_hold(1, $1, null, null, 'eva', $2)", whose, why)
+    await pool.execute("update retention_holds set ended_at = now() where why = 'ended'")
+    await pool.execute("update devices set organization_id = 2 where name = 'r1'")
+    kept = "select why from retention_holds where device_id = $1 and ended_at is null order by hold_id"
+    [own, given] = [row["why"] for row in await pool.fetch(kept, device["r1"])]
+    assert (own, given.endswith(": of all")) == ("its own", True)
+
+
 async def test_an_organization_has_a_bounded_number_of_holds(pool: Pool) -> None:
     await pool.execute("select retention_hold(1, null, null, null, 'x', 'x') from generate_series(1, 200)")
     with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="200 holds"):
@@ -342,6 +355,21 @@ async def test_all_that_is_old_goes_at_one_look_though_not_at_once(pool: Pool, m
     await Retention(chosen, pool, asyncio.Event()).look(datetime.now(UTC))
     assert await pool.fetchval("select count(*) from quarantine") == 0
     assert await pool.fetchval("select array_agg(boot) from statuses") == [6]  # the newest stays
+
+
+async def test_rows_go_at_midnight_so_that_a_day_makes_one_event_of_the_trail(pool: Pool) -> None:
+    day = datetime(2026, 5, 6, tzinfo=UTC)
+    for boot, hours in enumerate((-1, 1, 9, 20)):  # the newest stays in any case
+        await pool.execute(
+            "insert into statuses (device_id, boot, time, online, received_at)"
+            " select device_id, $1, $2, true, $2 from devices",
+            *(boot, day + timedelta(hours=hours)),
+        )
+    looking = Retention(settings(retention_statuses_days=30), pool, asyncio.Event())
+    for now, left in ((10, [1, 2, 3]), (23.9, [1, 2, 3]), (24, [3])):
+        await looking.look(day + timedelta(days=30, hours=now))
+        assert await pool.fetchval("select array_agg(boot order by boot) from statuses") == left
+    assert await pool.fetchval("select count(*) from audit where action like 'retention%'") == 2
 
 
 async def test_a_look_that_fails_counts_as_none(pool: Pool) -> None:

@@ -25,7 +25,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from deploy.backup import safe, tools
-from deploy.backup.take import SLOT, Backup, chosen, forget
+from deploy.backup.take import BASE, SLOT, Backup, backups, chosen, forget
 from deploy.backup.verify import look
 from deploy.stack import Local
 from deploy.stack.errors import StackError
@@ -223,6 +223,9 @@ async def test_without_the_log_what_came_after_the_backup_is_known_to_be_lost_an
     await place.until_more(60)
     status, said = await asyncio.to_thread(place.backup, "take", "--keep", "1")
     assert status == 0, said
+    [taken] = backups(place.store)
+    written = (place.store / taken.label / BASE).stat().st_mtime
+    assert datetime.fromisoformat(taken.ended_at).timestamp() >= written  # before, it could not be restored to
     damaged = shutil.copytree(place.store, place.directory / "damaged")
     [base] = damaged.glob("*/base.tar.gz")
     with base.open("r+b") as file:
