@@ -362,15 +362,20 @@ async def test_the_newest_values_have_a_computed_channel_that_is_named(
     await define(operator, "sum", SUM)
     [one] = (await operator.get("/devices/br-1/latest", channel="sum"))["values"]
     assert (one["channel"], one["value"], one["time"], one["quality"]) == ("sum", 4008, text(10), 0)
-    for asked in ({"channel": "sum"}, {"channel": ["ph", "sum"]}, {"channel": "sum", "quality": "good"}):
+    questions: list[dict[str, Any]] = [
+        {"channel": "sum"},
+        {"channel": ["ph", "sum"]},
+        {"channel": "sum", "quality": "good"},
+    ]
+    for asked in questions:
         found = (await operator.get("/latest", **asked))["devices"]
         shown = {
             (one["device"], it["channel"]): (it["time"], it["value"], it["unit"])
             for one in found
             for it in one["values"]
         }
-        usual = {"mode": "latest", "max_age": "1h", "device": ["br-1", "br-2", "br-3"], "quality": "all"}
-        telemetry = (await operator.get("/telemetry", **(usual | asked)))["latest"]
+        usual: dict[str, Any] = {"mode": "latest", "max_age": "1h", "device": ["br-1", "br-2", "br-3"]}
+        telemetry = (await operator.get("/telemetry", **({"quality": "all"} | usual | asked)))["latest"]
         said = {(it["device"], it["channel"]): (it["time"], it["value"], it["unit"]) for it in telemetry}
         assert shown == said
         assert ("br-3", "sum") in shown
