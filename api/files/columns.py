@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-import pyarrow as pa
-
 from api.queries.devices import Channel, Computed
 from api.queries.selection import Selection
 from api.shapes.exports import ColumnKind, TableShape
@@ -17,14 +15,6 @@ from api.shapes.exports import ColumnKind, TableShape
 ChannelKey: TypeAlias = tuple[str, str | None]
 """A channel as a column has it: name and unit. Channels of one name with several units have a column for each."""
 QUALITIES = {"0": "good", "1": "bad", "2": "uncertain"}
-TYPES: dict[ColumnKind, pa.DataType] = {
-    "time": pa.timestamp("us", tz="UTC"),
-    "device": pa.dictionary(pa.int32(), pa.string()),
-    "channel": pa.dictionary(pa.int32(), pa.string()),
-    "unit": pa.dictionary(pa.int32(), pa.string()),
-    "value": pa.float64(),
-    "quality": pa.int16(),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +43,6 @@ class TableColumns:
     everything: bool
     """Samples of all qualities, with their quality."""
     columns: tuple[TableColumn, ...]
-
-    def schema(self, facts: bytes) -> pa.Schema:
-        """The schema for Arrow and Parquet; `facts` stands in its metadata, and the unit in that of each column."""
-        fields = [
-            pa.field(one.name, TYPES[one.kind], metadata={k: v for k, v in one.said().items() if v is not None})
-            for one in self.columns
-        ]
-        return pa.schema(fields, metadata={b"biogate": facts})
 
 
 def key(channel: Channel) -> ChannelKey:

@@ -29,7 +29,7 @@ from api.settings import ApiSettings
 from api.shapes.exports import ManifestFile, NewExport
 from schema.jobs import JobFailed, JobProgress, RunningJob
 
-PAGE_VALUES = 200_000
+PAGE_VALUES = 500_000
 """Values of a page: they bound the memory."""
 COUNTED = 20_000
 """Frames of a device that are counted for the progress; beyond, the rest is reckoned, which takes no time."""

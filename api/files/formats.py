@@ -13,15 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from api.files.arrow import schema
 from api.files.columns import TableColumns
 from api.http.answers import FORMULA, lines
 from api.shapes.exports import FileFormat
 
-MEDIA_TYPES: Mapping[FileFormat, str] = {
-    "arrow": "application/vnd.apache.arrow.stream",
-    "parquet": "application/vnd.apache.parquet",
-    "csv": "text/csv; charset=utf-8; header=present",
-}
 ROW_GROUP_VALUES = 500_000
 """Values of a row group of Parquet: its pages wait in memory until it is whole."""
 
@@ -34,7 +30,7 @@ class ArrowWriter:
     """Arrow's stream format, uncompressed, which every reader of Arrow can read."""
 
     def __init__(self, sink: ByteSink, columns: TableColumns, facts: bytes) -> None:
-        self._schema = columns.schema(facts)
+        self._schema = schema(columns, facts)
         self._writer = pa.ipc.new_stream(pa.PythonFile(_File(sink), "w"), self._schema)
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -48,7 +44,7 @@ class ParquetWriter:
     """Parquet with zstd; words are dictionaries."""
 
     def __init__(self, sink: ByteSink, columns: TableColumns, facts: bytes) -> None:
-        self._schema = columns.schema(facts)
+        self._schema = schema(columns, facts)
         self._group_rows = max(1, ROW_GROUP_VALUES // len(columns.columns))
         words = [one.name for one in columns.columns if one.kind in {"device", "channel", "unit"}]
         self._writer = pyarrow.parquet.ParquetWriter(

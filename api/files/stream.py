@@ -15,12 +15,12 @@ from api.access.guard import still_authorized
 from api.database import Database
 from api.files.columns import TableColumns
 from api.files.edges import blocks_between
-from api.files.formats import MEDIA_TYPES, WRITERS, ByteSink
+from api.files.formats import WRITERS, ByteSink
 from api.files.table import batches
 from api.http import exports
 from api.queries.frames import FrameBlock
 from api.queries.selection import Selection
-from api.shapes.exports import FileFormat
+from api.shapes.exports import MEDIA_TYPES, FileFormat
 
 LOOK_S = 0.2
 """Interval of looks whether the client still waits for the first page."""

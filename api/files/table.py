@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from api.files.columns import TYPES, TableColumns, key
+from api.files.arrow import TYPES, schema
+from api.files.columns import TableColumns, key
 from api.queries.frames import Bools, Floats, FrameBlock
 
 
 def batches(block: FrameBlock, of: TableColumns) -> list[pa.RecordBatch]:
     """The rows of a block, as one batch or none: a frame without a wanted sample is left out."""
-    schema = of.schema(b"")
     arrays = _long(block, of) if of.shape == "long" else _wide(block, of)
-    return [] if arrays is None else [pa.RecordBatch.from_arrays(arrays, schema=schema)]
+    return [] if arrays is None else [pa.RecordBatch.from_arrays(arrays, schema=schema(of, b""))]
 
 
 def _wide(block: FrameBlock, of: TableColumns) -> list[pa.Array] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -62,7 +63,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.globals |= {"static": static_files().url, "Role": Role, "Scope": Scope}
+    found.globals |= {"static": static_files().url, "Role": Role, "Scope": Scope, "clock": lambda: datetime.now(UTC)}
     found.filters |= {
         "number": plain_words.number,
         "channel": plain_words.channel,

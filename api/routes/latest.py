@@ -15,8 +15,9 @@ from api.database import Database
 from api.edge.shortcuts import ShortRoute, shortcut
 from api.http import answers, cursors, description
 from api.http.parameters import DeviceName, Duration, ListParameters, Parameters, Quality, listed
-from api.queries import devices
+from api.queries import devices, latest_computed
 from api.queries import latest as queries
+from api.queries.deadline import Deadline
 from api.queries.latest import WantedLatest
 from api.routes import Router
 from api.shapes import latest as shapes
@@ -32,7 +33,9 @@ CSV_EXAMPLE = "device,channel,unit,time,value,quality\r\nbr-1,ph,pH,2026-11-20T0
 
 
 class LatestParameters(Parameters):
-    channel: list[str] = Field([], description="channel name, as it is; may be repeated. None: all channels")
+    channel: list[str] = Field(
+        [], description="channel name, as it is, also of a computed one; may be repeated. None: all that are sent"
+    )
     channels: list[str] = Field([], description="channel names with commas between (none with a comma in it)")
     quality: Quality = "all"
     within: Duration = Field(
@@ -73,7 +76,9 @@ async def of_device(
     request: Request, database: Db, device: DeviceName, asked: Annotated[LatestParameters, Query()]
 ) -> Response:
     format_ = answers.chosen(request, asked.format)
-    item = await queries.of_device(database, device, _wanted(asked))
+    wanted = _wanted(asked)
+    item = await queries.of_device(database, device, wanted)
+    await latest_computed.add_named(database, [item], wanted, Deadline())
     if format_ == "csv":
         return answers.csv_page(request, HEADER, _rows([item]))
     return answers.json(_one(item, times.duration_text(asked.within), asked.quality))
@@ -101,7 +106,9 @@ async def of_all(request: Request, database: Db, asked: Annotated[AllParameters,
     page, following = found[: asked.limit], None
     if len(found) > asked.limit:
         following = cursors.encode(request, page[-1][1])
-    items = await queries.of_devices(database, page, _wanted(asked))
+    wanted = _wanted(asked)
+    items = await queries.of_devices(database, page, wanted)
+    await latest_computed.add_named(database, items, wanted, Deadline())
     if format_ == "csv":
         return answers.csv_page(request, HEADER, _rows(items), following)
     return answers.json(

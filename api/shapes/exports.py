@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
@@ -15,6 +16,11 @@ from api.shapes.devices import MOST_TAGS
 from api.shapes.selection import PHASE_EXAMPLES, Name, SelectionParameters
 
 FileFormat = Literal["arrow", "parquet", "csv"]
+MEDIA_TYPES: Mapping[FileFormat, str] = {
+    "arrow": "application/vnd.apache.arrow.stream",
+    "parquet": "application/vnd.apache.parquet",
+    "csv": "text/csv; charset=utf-8; header=present",
+}
 TableShape = Literal["wide", "long"]
 ColumnKind = Literal["time", "device", "channel", "value", "quality", "unit"]
 

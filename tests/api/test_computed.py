@@ -351,3 +351,35 @@ async def test_the_command_does_the_same(
     command("define", "sum", "--file", str(file), *why, status=2)
     command("constants", "br-1", "k", *why, status=2)
     command("constants", "br-9", "k=1", *why, status=1)
+
+
+async def test_the_newest_values_have_a_computed_channel_that_is_named(
+    plant: Plant, operator: Operator, north: Operator
+) -> None:
+    await sender(plant, "br-1", ph=[7, 8], pressure=[1, 2])
+    await sender(plant, "br-2", ph=[7])  # which lacks an input
+    await sender(plant, "br-3", pressure=[1, 3, None], ph=[5, 6, 7])
+    await sender(plant, "br-4", "north", ph=[7, 8], pressure=[1, 2])
+    await define(operator, "sum", SUM)
+    [one] = (await operator.get("/devices/br-1/latest", channel="sum"))["values"]
+    assert (one["channel"], one["value"], one["time"], one["quality"]) == ("sum", 4008, text(10), 0)
+    questions: list[dict[str, Any]] = [
+        {"channel": "sum"},
+        {"channel": ["ph", "sum"]},
+        {"channel": "sum", "quality": "good"},
+    ]
+    for asked in questions:
+        found = (await operator.get("/latest", **asked))["devices"]
+        shown = {
+            (one["device"], it["channel"]): (it["time"], it["value"], it["unit"])
+            for one in found
+            for it in one["values"]
+        }
+        usual: dict[str, Any] = {"mode": "latest", "max_age": "1h", "device": ["br-1", "br-2", "br-3"]}
+        telemetry = (await operator.get("/telemetry", **({"quality": "all"} | usual | asked)))["latest"]
+        said = {(it["device"], it["channel"]): (it["time"], it["value"], it["unit"]) for it in telemetry}
+        assert shown == said
+        assert ("br-3", "sum") in shown
+        assert ("br-2", "sum") not in shown
+    assert "sum" not in {it["channel"] for it in (await operator.get("/devices/br-1/latest"))["values"]}
+    assert (await north.get("/devices/br-4/latest", channel="sum"))["values"] == []

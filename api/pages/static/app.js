@@ -152,6 +152,10 @@ async function renew(form) {
   document.getElementById("problem").replaceChildren(problem);
 }
 
+addEventListener("beforeprint", () => {
+  document.querySelector(".printed time")?.setAttribute("datetime", new Date().toISOString());
+  localize(document);
+});
 localize(document);
 let working;
 document.addEventListener("keydown", (event) => {

@@ -74,7 +74,7 @@ function make(chart) {
   if (edge === null) time.values = (_, splits) => splits.map(() => "");
   const inks = ["--pv", "--second", "--third"];
   return new uPlot({
-    width: box.clientWidth, height: box.clientHeight, legend: { show: false }, padding: [edge === 0 ? 0 : 6, 10 + (axes - scales.length) * 46, 2, 0],
+    width: box.clientWidth, height: box.clientHeight, legend: { show: false }, padding: [edge === 0 ? 0 : 6, 16 + (axes - scales.length) * 46, 2, 0],
     scales: { x: { time: true, range: shown }, ...Object.fromEntries(scales.map((scale) => [scale, { range: (_, low, high) => range(chart, scale, low, high) }])) },
     axes: [time, ...scales.map((scale, n) => ({ ...axis, scale, side: n ? 1 : 3, size: 46, space: 28, gap: 4, grid: { show: !n, stroke: axis.grid.stroke, width: 0.5 } }))],
     series: [{}, ...lines.map((line) => ({

@@ -18,6 +18,10 @@ PAGES = (
 )
 
 
+PAPER = {"width": 718, "height": 1047}
+"""A4 with the margins that browsers leave, in CSS pixels."""
+
+
 @pytest.fixture
 async def fleet(site: Site) -> int:
     """Something of everything that the pages show; the number of a device."""
@@ -53,6 +57,23 @@ async def test_no_page_has_a_barrier_or_is_wider_than_its_window(site: Site, bro
             await expect(eva.page.locator("h1")).to_have_count(1)
             await eva.page.wait_for_load_state("networkidle")
             await eva.finds_no_barrier()
+            wide = await eva.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert wide <= 0, f"{path}: {wide}"
+
+
+@pytest.mark.usefixtures("fleet")
+async def test_what_is_printed_fits_on_paper_and_has_nothing_to_press(site: Site, browser: Browser) -> None:
+    await site.person()
+    async with visiting(browser, site.address, scheme="dark", viewport=PAPER) as eva:
+        await eva.log_in(EVA)
+        await eva.page.emulate_media(media="print")
+        for path in (*PAGES, "plant", "vessels/br-1", "alarms"):
+            await eva.go(f"/app/main/{path}")
+            await expect(eva.page.locator(".printed")).to_contain_text(f"main · /app/main/{path} · as of")
+            for left_out in ("nav", "button", "summary", "a.button", ".filters"):
+                await expect(eva.page.locator(left_out).locator("visible=true")).to_have_count(0)
+            ground = "getComputedStyle(document.body).backgroundColor"
+            assert await eva.page.evaluate(ground) == "rgb(255, 255, 255)", path
             wide = await eva.page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert wide <= 0, f"{path}: {wide}"
 
