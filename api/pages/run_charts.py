@@ -10,8 +10,6 @@ import numpy as np
 
 from api.database import Database
 from api.http.plain_words import channel as named
-from api.queries import devices, run_alignment
-from api.pages.words import channel as named
 from api.queries import devices, run_alignment, run_statistics
 from api.queries.plant import MAIN
 from api.queries.run_alignment import HOUR, AlignedChannel, AlignedChannels, numbers

@@ -148,7 +148,6 @@ async def create(page: OrganizationPage, database: Db) -> Response:
 async def one(page: OrganizationPage, database: Db, run: RunName) -> Response:
     stored = await queries.stored(database, run)
     values = {"run": await queries.detail(database, run), "lab": LAB, **await _about(page, database, stored)}
-    values = {"run": await queries.detail(database, run), **await _about(page, database, stored)}
     values["linked_deviations"] = await deviations.linked(database, "run", run)
     if is_partial(page.request):
         return page.show("partials/run.html", **values)

@@ -19,7 +19,6 @@ from api.http.plain_words import channel as named
 from api.pages.analyte_rows import blank
 from api.pages.page import OrganizationPage, Page, PageRouter
 from api.pages.vessel_acts import commands_shown, new_key
-from api.pages.words import channel as named
 from api.queries import activity, alarms, deviations, device_cards, lab_samples
 from api.queries import annotations as written
 from api.queries import vessel as queries
@@ -143,14 +142,6 @@ async def _side(page: Page, database: Database, found: OneVessel) -> dict[str, A
         asyncio.gather(deviations.of_device(database, name), device_cards.due(database, name)),
     )
     lookers = page.app.hub.lookers(page.member.organization_id, name) - {page.member.who}
-    reads, standing, happened, notes, samples = await asyncio.gather(
-        queries.readings(database, found.channels),
-        alarms.page(database, DeviceAlarmParameters(standing=True), ("", ""), STANDING, device=name),
-        activity.page(database, wanted, before, LATELY),
-        written.page(database, found.number, EVER, (times.LAST, written.LAST_ID), NOTES),
-        lab_samples.of_device(database, name, EVER, SAMPLES),
-    )
-    linked, due = await asyncio.gather(deviations.of_device(database, name), device_cards.due(database, name))
     return {
         "lookers": sorted(lookers),
         "readings": reads,
@@ -160,9 +151,6 @@ async def _side(page: Page, database: Database, found: OneVessel) -> dict[str, A
         "samples": samples,
         "linked_deviations": linked,
         "calibrations": due.get(name, 0),
-        "linked_deviations": linked,
-        "calibrations": due.get(name, 0),
-        "samples": samples,
     }
 
 

@@ -232,14 +232,6 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
         at(0),
     )
     await plant.sql.execute(
-        "insert into deviations (organization_id, year, n, title, severity, opened_by)"
-        " select 1 + n % 2, 2026, n, 'x', 'minor', 'eva' from generate_series(1, 5000) n"
-    )
-    await plant.sql.execute(
-        "insert into deviation_links (deviation_id, type, kind, reference, device_id, who, why)"
-        " select deviation_id, 'seen-in', 'device', 'br-' || n % 40, 1 + n % 40, 'eva', 'x' from deviations"
-    )
-    await plant.sql.execute(
         "insert into lab_samples (organization_id, sample, version, act, device_id, taken_at, status, source, who, why)"
         " select 1, 's-' || n, 1, 'take', 1 + n % 20 * 2, $1::timestamptz + n * interval '1 min', 'taken', 'person',"
         " 'eva', 'x' from generate_series(1, 5000) n",

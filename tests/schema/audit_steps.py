@@ -33,11 +33,6 @@ ACT = (
     "insert into alarm_acts (rule_id, device_id, organization_id, action, until, who, why)"
     f" select rule_id, {DEVICE}, 1, '{{}}', {{}}, {WHO} from alarm_rules"
 )
-TAKEN = {"device": "br-1", "taken_at": AT, "source": "person"}
-LACTATE = {"value": 1, "status": "measured", "measured_by": "eva"}
-MEASURED = TAKEN | {"analytes": {"lactate": LACTATE}}
-FEED = {"kind": "feed", "material": "glucose", "quantity": 2, "unit": "mL", "begins": AT}
-RECORDED = {"device": "br-1", "source": "person"}
 RUN = {"state": "running", "begins": AT, "strain": "CHO", "plan": [], "devices": ["br-1"]}
 PHASE = {"name": "batch", "begins": AT, "ends": None, "origin": "person"}
 RUN_EVENT = (
@@ -391,32 +386,6 @@ STEPS: list[tuple[str, list[Event]]] = [
         [
             ("main", "retention drop", "retention/frame", None, {"from": AT, "to": THEN, "rows": 3}),
             ("north", "retention drop", "retention/frame", None, {"from": AT, "to": THEN, "rows": 4}),
-        ],
-    ),
-    # samples and material
-    *(
-        (
-            f"select lab_sample_put(1, {DEVICE}, 'S-1', {version}, '{act}', '{{\"taken_at\": \"{AT}\"}}',"
-            f" '{json.dumps(analytes)}', 'person', null, {WHO})",
-            [("main", f"sample {act}", "sample/S-1", was, becomes)],
-        )
-        for version, act, analytes, was, becomes in (
-            (0, "take", [], None, TAKEN | {"version": 1}),
-            (1, "measure", [{"analyte": "lactate", **LACTATE}], TAKEN | {"version": 1}, MEASURED | {"version": 2}),
-        )
-    ),
-    (
-        f"select material_put(1, {DEVICE}, null, 0, 'add', '{json.dumps(FEED)}', 'person', null, {WHO})",
-        [("main", "material add", "material/1", None, FEED | RECORDED | {"version": 1})],
-    ),
-    (
-        f"select material_put(1, {DEVICE}, 1, 1, 'withdraw', '{json.dumps(FEED | {'withdrawn': True})}', 'person',"
-        f" null, {WHO})",
-        [
-            (
-                *("main", "material withdraw", "material/1", FEED | RECORDED | {"version": 1}),
-                FEED | RECORDED | {"version": 2, "withdrawn": True},
-            )
         ],
     ),
     # reports

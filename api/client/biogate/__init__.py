@@ -58,8 +58,6 @@ _MODULES = {
     "ExportedFile": "export",
     "LabTable": "lab",
     "FoundText": "records",
-    "FoundText": "records",
-    "LabTable": "lab",
     "LiveUpdate": "live",
     "PhaseInfo": "runs",
     "RunInfo": "runs",
