@@ -88,7 +88,7 @@ class Plant:
 
     def simulator(self, http_port: int) -> list[str]:
         fleet = ["--devices", str(self.devices), "--rate", str(self.rate), "--http-port", str(http_port)]
-        past = ["--since", self.history, "--since-every", str(HISTORY_EVERY_S)] if self._has_past else []
+        past = ["--since", self.history, "--since-every", str(HISTORY_EVERY_S)] if self.has_past else []
         return ["device_sim", *fleet, *past, *self._options()]
 
     def factory_reset(self) -> bool:
@@ -113,10 +113,15 @@ class Plant:
             self._address.write_text(self.access.device_url)
 
     @property
-    def _has_past(self) -> bool:
+    def has_past(self) -> bool:
         """Whether the controllers tell a past: not those that published before they remembered until when."""
         remembers = (self.state / MEMORY).exists() or not any(self.state.glob("*.boot"))
         return bool(self.history) and remembers
+
+    @property
+    def is_new(self) -> bool:
+        """Whether none of the controllers has published yet."""
+        return not any(self.state.glob("*.boot"))
 
     @property
     def _address(self) -> Path:

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 from deploy.stack import choose, ports, scraping
 from deploy.stack.canary import Canary
 from deploy.stack.errors import StartError
+from deploy.stack.example import Example
 from deploy.stack.local import database
 from deploy.stack.outside import check_broker, check_database
 from deploy.stack.paths import BIN, BIOGATE, CHECKOUT, DATA, Paths, short
@@ -107,6 +108,7 @@ class Supervisor:
     _endings: dict[str, list[float]] = field(default_factory=dict, init=False)
     _silent: Counter[str] = field(default_factory=Counter, init=False)
     """At how many looks in a row a part has not answered."""
+    _example: Example | None = field(default=None, init=False)
     _ports: set[int] = field(default_factory=set, init=False)
 
     def start(self) -> None:
@@ -145,6 +147,7 @@ class Supervisor:
             part("worker", ["deploy.worker"], url=worker, ready=_answers(worker, "/ready")),
         )
         if self.devices:
+            self._begin_example(plant, api)
             self._start_simulator(plant, environment)
         self._start_canary(environment)
         write_env(self.paths.env, self.endpoints.variables())
@@ -206,6 +209,14 @@ class Supervisor:
                 return {"BIOGATE_BROKER_CONF": str(service.data / "mosquitto.conf")}
         return {}
 
+    def _begin_example(self, plant: Plant, api: str) -> None:
+        if plant.is_new and plant.has_past:
+            self._example = Example(api, self.paths.key)
+            try:
+                self._example.begin()
+            except (OSError, ValueError) as error:
+                self.notices.append(f"runs of the simulated controllers do not begin by themselves: {error}")
+
     def _start_simulator(self, plant: Plant, environment: Mapping[str, str]) -> None:
         if plant.factory_reset():
             self.say("Controllers' logins are for another port: they are reset, and enroll again")
@@ -253,6 +264,8 @@ class Supervisor:
 
     def tend(self) -> None:
         """Start ended parts again, and bound the logs. Raises StartError for a part that keeps ending."""
+        if self._example is not None:
+            self._example.step()
         for service in self.services:
             service.process.bound_log()
             self._end_if_hung(service)

@@ -46,25 +46,30 @@ async def test_the_plant_enrolls_and_stays_who_it_is(up: Up) -> None:
 
 
 async def test_a_new_plant_tells_its_past_once_and_raises_no_alarm_over_it(up: Up) -> None:
-    up.history = "6h"
+    up.history = "3d"
     up.start()
     up.wait_for(FLOWING.pattern)
     told = (
-        "select count(*), min(time) < now() - '5 hours 50 minutes'::interval, count(distinct boot)"
+        "select count(*), min(time) < now() - '71 hours 50 minutes'::interval, count(distinct boot)"
         " from frames where time < now() - '2 minutes'::interval group by device_id order by 1"
     )
     rows: list[tuple[object, ...]] = []
     async with asyncio.timeout(60):
-        while len(rows) < 3 or int(str(rows[0][0])) < 355:
+        while len(rows) < 3 or int(str(rows[0][0])) < 4315:
             rows = await up.fetch(told)
             await asyncio.sleep(0.2)
     assert [row[1:] for row in rows] == [(True, 1)] * 3
     assert await up.fetch("select count(*) from alarm_transitions") == [(0,)]
+    made = "select (select count(*) from deviation_links where kind = 'run'), (select count(*) from reports)"
+    async with asyncio.timeout(60):
+        while await up.fetch(made) != [(1, 1)]:
+            await asyncio.sleep(0.2)
+    assert await up.fetch("select count(*) from runs where state = 'running'") == [(3,)]
     assert up.end(signal.SIGINT) == 0
     up.start()
     up.wait_for(FLOWING.pattern)
     again = await up.fetch(told)
-    assert max(int(str(row[0])) for row in again) < 400
+    assert max(int(str(row[0])) for row in again) < 4400
     assert await up.fetch("select count(*) from quarantine") == [(0,)]
     assert up.end(signal.SIGINT) == 0
 
