@@ -104,10 +104,9 @@ POSITIVE = ("agitation", "gas_flow", "dissolved_oxygen", "dissolved_oxygen_outpu
 LOW[[COLUMN[name] for name in (*POSITIVE, "pressure_output", "volume_output", "conductivity", "volume")]] = 0.0
 LOW[[COLUMN[name] for name in ("temperature_output", "ph_output")]] = -100.0
 HIGH[[COLUMN[name] for name in CHANNELS if name.endswith("_output") or name == "foam"]] = 100.0
-ACTUATORS = np.array(
-    [COLUMN[name] for name in CHANNELS if name.endswith("_output") or name in ("agitation", "gas_flow")]
-)
-"""Columns that are quiet where they are 0: what is off makes no noise."""
+OUTPUTS = np.array([COLUMN[name] for name in CHANNELS if name.endswith("_output")])
+ACTUATORS = np.array([*OUTPUTS, COLUMN["agitation"], COLUMN["gas_flow"]])
+"""Columns that are quiet where they are 0: what is off makes no noise. Outputs are quiet at their bounds, too."""
 UNBIASED = np.isin(CHANNELS, [name for name in CHANNELS if name.endswith("_output")])
 PROBES = np.array([COLUMN[name] for name in ("temperature", "ph", "dissolved_oxygen", "exhaust_o2", "exhaust_co2")])
 
@@ -116,6 +115,7 @@ NO_TRANSFER = 0.05
 """The OTR (mmol/L/h) below which no quotient is computed."""
 LEAST_VOLUME = 20.0
 """The volume (mL) below which no rate for a litre is computed."""
+AT_BOUND = 99.99
 SLOW_MS, FAULT_MS, FAULT_ONE_IN = 60_000, 30_000, 500
 
 
@@ -157,6 +157,7 @@ def shown(truth: Floats, it: Instruments, times: Ints) -> Floats:
     or one for each row of `truth`, where `it` has the instruments of one vessel."""
     part = it.bias + noise(it.channel_key, times)
     still = truth[:, ACTUATORS] == 0.0
+    still[:, : len(OUTPUTS)] |= np.abs(truth[:, OUTPUTS]) >= AT_BOUND
     part[:, ACTUATORS] = np.where(still, 0.0, part[:, ACTUATORS])
     truth += part
     np.clip(truth, LOW, HIGH, out=truth)

@@ -166,7 +166,7 @@ class Balances:
         """The change of the temperatures of broth and jacket; `given` are W/K of the feed and W of the culture."""
         e, temperature, jacket, volume = self._o.equipment, y[s.TEMPERATURE], y[s.JACKET], max(y[s.VOLUME], s.HEEL)
         output, full = a.temperature_output / 100 * power, min(volume, 1.0)
-        wall = e.wall * (0.15 + 0.85 * full) * (jacket - temperature)
+        wall = e.wall * (0.4 + 0.6 * full) * (jacket - temperature)
         heater = e.heater * max(output, 0.0) * min(max((99.0 - jacket) / 5, 0.0), 1.0)
         cooler = e.cooling * max(-output, 0.0) * (jacket - e.cooling_water)
         made = given[1] + STIRRER_HEAT * (a.speed / e.stirrer[1]) ** 3 * full

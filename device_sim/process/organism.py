@@ -67,7 +67,7 @@ class Equipment:
     """Setpoint of the head pressure, bar above that of the room."""
     tare: float = 3.5
     """kg."""
-    temperature_loop: Tuning = field(default=Tuning(16.0, 0.55, 0.05, -100.0))
+    temperature_loop: Tuning = field(default=Tuning(16.0, 0.50, 0.12, -100.0))
     ph_loop: Tuning = field(default=Tuning(800.0, 0.25, 0.02, -100.0))
     oxygen_loop: Tuning = field(default=Tuning(0.35, 0.035, 0.02))
     pressure_loop: Tuning = field(default=Tuning(-100.0, 0.02, 0.01))

@@ -13,7 +13,7 @@ def _end(temperature: float) -> tuple[Step, ...]:
     """The phases after a culture, which differ in nothing but how cold the harvest is to be."""
     return (
         Step("harvest", 0.5, hold=Setpoints(temperature), drains=True, gassed=False),
-        Step("cleaning", 1.0, hold=Setpoints(70.0), rinses=True, gassed=False),
+        Step("cleaning", 1.25, hold=Setpoints(70.0), rinses=True, gassed=False),
         Step("idle", 0.75, gassed=False),
     )
 
@@ -103,7 +103,7 @@ CHO = Organism(
     equipment=Equipment(
         stirrer=(60.0, 260.0), gas=(1.5, 6.0), enrichment=0.9, transfer=25.0, heater=60.0, cooling=4.0,
         base=(4.0, 500.0), sparged_co2=0.2, feed_pump=0.02, pressure=0.03, evaporation=1e-6, tare=3.2,
-        temperature_loop=Tuning(22.0, 0.70, 0.05, -100.0), ph_loop=Tuning(1500.0, 2.0, 0.2, -100.0),
+        temperature_loop=Tuning(22.0, 0.60, 0.12, -100.0), ph_loop=Tuning(1500.0, 2.0, 0.2, -100.0),
         oxygen_loop=Tuning(0.8, 0.25, 0.1),
         pressure_loop=Tuning(-200.0, 0.1, 0.05),
     ),
