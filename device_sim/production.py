@@ -29,9 +29,9 @@ from device_sim.plant_memory import AHEAD, PlantMemory
 from schema.messages import BAD
 from schema.topics import Kind
 
-SLOT = 0.04
+SLOT = 0.05
 """Seconds between two groups of devices sampled together, spread over the period: NumPy is cheap by the group."""
-MAX_SLOT = 100
+MAX_SLOT = 250
 """Devices in a group, at most."""
 UNRECEIPTED = 10_000
 """Frames of the past without a receipt that a device has, at most; its store may hold less."""
