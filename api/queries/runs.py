@@ -90,7 +90,7 @@ def now() -> datetime:
 
 async def page(database: Database, asked: RunListParameters, before: Sequence[Any], limit: int) -> list[asyncpg.Record]:
     """Return runs after the key `before` (sorted_at, run_id), newest first."""
-    words = asked.q and "%" + asked.q.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
+    words = asked.q and "%" + asked.q.lower().replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
     filters = asked.state or None, asked.device, asked.material, asked.strain, words
     return await database.fetch_planned(SQL["page"], *before, limit, *filters)
 

@@ -2,7 +2,8 @@
 
 -- name: page
 -- $1 and $2 (sorted_at, run_id) before which the page begins, $3 limit, and filters that are null if left out: $4 states,
--- $5 device, $6 material, $7 strain, $8 pattern of words. Newest first.
+-- $5 device, $6 material, $7 strain, $8 pattern of words in small letters.
+-- Newest first.
 select r.run_id, r.name as run, r.state, r.next_states, r.material, r.strain, r.recipe, r.recipe_version, r.note, r.begins,
        r.ends, r.version, r.created_by, r.created_at, r.sorted_at,
        array(select d.device from run_devices d where d.run_id = r.run_id order by d.device) as devices
@@ -12,7 +13,7 @@ select r.run_id, r.name as run, r.state, r.next_states, r.material, r.strain, r.
    and ($5::text is null or exists (select from run_devices d where d.run_id = r.run_id and d.device = $5))
    and ($6::text is null or r.material = $6)
    and ($7::text is null or r.strain = $7)
-   and ($8::text is null or concat_ws(' ', r.name, r.material, r.strain, r.recipe, r.note) ilike $8)
+   and ($8::text is null or r.words like $8)
  order by r.sorted_at desc, r.run_id desc
  limit $3;
 

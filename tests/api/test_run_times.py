@@ -60,6 +60,7 @@ async def test_samples_are_of_the_time_of_a_run_or_phase(plant: Plant, operator:
 
     whole = [100.0, 150, 200, 250, 300, 350]
     assert await found() == {"br-1": whole, "br-2": whole}
+    assert await found(device="*") == {"br-1": whole, "br-2": whole}, "br-3 is not in the run"
     assert await found(device="br-2", phase="feed") == {"br-2": [200, 250, 300, 350]}
     assert await found(device="br-2", phase="feed", **{"from": "start+50s", "to": "end-1m"}) == {"br-2": [250, 300]}
     assert await found(device="br-2", **{"from": "start-50s", "to": "start+1m"}) == {"br-2": [50, 100, 150]}

@@ -196,3 +196,14 @@ async def test_the_command_lists_starts_and_ends_runs(plant: Plant, operator: Op
     assert "B-1" in command("show", "B-1")
     command("show", "B-9", status=1)
     assert (await operator.get("/runs/B-1"))["hours"] == round(60 / 3600, 4)
+
+
+async def test_the_gateway_s_login_may_do_what_an_event_means(plant: Plant, operator: Operator) -> None:
+    device = await plant.device("br-1")
+    await ask(operator, "PATCH", "/organization", runs_automatic=True)
+    await plant.sql.execute("set role biogate_gateway")
+    await plant.event(device, at(0), "run", {"run": "B-1", "state": "running"})
+    await plant.event(device, at(5), "run", {"run": "B-1", "state": "idle"})
+    await plant.event(device, at(9), "run", {"run": "B-1", "state": "complete"})
+    await plant.sql.execute("reset role")
+    assert (await operator.get("/runs/B-1"))["state"] == "complete"
