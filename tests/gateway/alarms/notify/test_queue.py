@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -56,9 +57,10 @@ async def test_an_escalation_goes_to_the_next_enabled_route_of_its_organization_
     await plant.rule()
     after = dict(zip(["chat", *chain], chain, strict=False))
     for name in ("chat", "manager", "owner", "mail"):
-        escalation = {"escalate_after_s": 60, "escalate_to": after[name]} if name in after else {}
-        priorities = {} if name == "chat" else {"priorities": []}
-        await plant.route(name, "json://127.0.0.1:1", enabled=name not in off.split(), **escalation, **priorities)
+        chosen: dict[str, Any] = {} if name == "chat" else {"priorities": []}
+        if name in after:
+            chosen |= {"escalate_after_s": 60, "escalate_to": after[name]}
+        await plant.route(name, "json://127.0.0.1:1", enabled=name not in off.split(), **chosen)
     await plant.becomes("unacknowledged", "v1")
     assert await queue.escalate() == (0, 0)  # it is not due yet
     await plant.sql.execute("update alarm_notifications set escalate_at = now()")
