@@ -35,6 +35,7 @@ from api.queries import (
     latest,
     material_balance,
     materials,
+    plot_hours,
     quarantine,
     reports,
     rule_warnings,
@@ -84,6 +85,7 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "many channels": (telemetry.SQL["many_channels"], (1, at(0), 0, END, [1, 1], [1, 2], False, 1000)),
     "samples of one channel": (samples.SQL["one_layout"], (1, at(0), at(3600), 1, 1, False, 1000)),
     "samples of a channel of two layouts": (samples.SQL["layouts"], (1, at(0), at(3600), [1, 2], [1, 1], True, 1000)),
+    "hours of a plot": (plot_hours.SQL["hours"], (1, 1, at(0), END)),
     "first times of a channel": (samples.SQL["first_times"], (1, at(0), END, [1], [1], 200)),
     "last times of a channel": (samples.SQL["last_times"], (1, at(0), END, [1], [1], 200)),
     "samples before instants": (
@@ -183,6 +185,11 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
     await plant.sql.execute(
         "insert into frames select t, d, 1, 1, extract(epoch from t), t, array[1, 2] from generate_series("
         "$1::timestamptz, $1::timestamptz + interval '6 days', interval '1 min') t, generate_series(1, 40) d",
+        at(0),
+    )
+    await plant.sql.execute(
+        "insert into plot_hours (device_id, channel_id, hour) select d, c, t from generate_series(1, 40) d,"
+        " generate_series(0, 2) c, generate_series($1::timestamptz, $1::timestamptz + interval '6 days', '1 h') t",
         at(0),
     )
     for device in OWN:
