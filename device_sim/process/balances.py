@@ -132,7 +132,9 @@ class Balances:
         if y[s.INTRUDER] > NOISE:
             carbon = self._carbon[self._substrate]
             food = max(c[self._substrate], 0.0) * carbon
-            lives = dot / (dot + 1.0) if 10.0 < temperature < 48.0 and 4.5 < ph < 9.0 else 0.0
+            # A ramp at each bound: at a step the solver would not get on.
+            lives = min(max(min(temperature - 10.0, 48.0 - temperature, 4 * (ph - 4.5), 4 * (9.0 - ph)), 0.0), 1.0)
+            lives *= dot / (dot + 1.0)
             more = UNWANTED[0] * food / (food + UNWANTED[1]) * lives * y[s.INTRUDER]
             burnt = more * CELL_CARBON * (1 / UNWANTED[2] - 1)
             our, cpr, acid = our + burnt, cpr + burnt, acid + CELL_ACID * more + 0.3 * burnt

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from device_sim.process.readings import CHANNELS, HELD, readings
+from device_sim.process.readings import CHANNELS, HELD, TOTALS, readings
 from device_sim.process.trajectory import Trajectory
 
 Single: TypeAlias = npt.NDArray[np.float32]
@@ -59,6 +59,9 @@ class TruthGrid:
         np.minimum(hours, it.solved, out=hours)
         for part, stretch, states in it.states(hours):
             self._rows[self._count :][part] = readings(it.organism, hours[part], states, stretch.knobs)
+        # A total never falls, not even by the error of the solver.
+        since = max(self._count - 1, 0)
+        self._rows[since:past, TOTALS] = np.maximum.accumulate(self._rows[since:past, TOTALS], axis=0)
         self._count = past
 
     def at(self, times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

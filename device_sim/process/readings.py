@@ -38,6 +38,7 @@ SIZED = np.array([
 ])  # fmt: skip
 HELD = np.array([name.endswith(("_setpoint", "_mode")) for name in CHANNELS])
 """Columns that jump from value to value."""
+TOTALS = np.flatnonzero([name.endswith("_total") for name in CHANNELS])
 MILLILITRES = 1000.0
 BROTH_DENSITY = 1.02  # kg/L
 SALT = 0.075

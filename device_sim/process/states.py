@@ -15,7 +15,7 @@ STATES = (
 ) = range(len(STATES))  # fmt: skip
 SPECIES = len(STATES)
 TOLERANCES = (
-    1e-6, 0.01, 0.01, 1e-4, 1e-4, 1e-4, 1e-3, 1e-3, 1e-3,
+    1e-6, 1e-4, 0.01, 1e-4, 1e-4, 1e-4, 1e-3, 1e-3, 1e-3,
     1e-5, 1e-5, 1e-4, 0.05, 1e-3, 1e-3, 1e-6, 0.05, 0.05,
     0.05, 0.05, 0.05, 1e-7, 1e-7, 1e-7, 1e-6, 1e-6,
 )  # fmt: skip

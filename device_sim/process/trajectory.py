@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -125,16 +126,20 @@ class Trajectory:
         longest = min(longest, DOSE_AGAIN) if foams else longest
         end = min(begin + longest, self._due, max(self._sample, begin + 1e-6))
         events = self._events()
-        found = solve_ivp(
+        solve = partial(
+            solve_ivp,
             lambda t, y: self._balances.change(t, y.tolist(), knobs),
             (begin, end),
             self._state,
-            method="LSODA",
             rtol=RTOL,
             atol=self._tolerances,
             events=[it for _, it in events] or None,
             dense_output=True,
         )
+        try:
+            found = solve(method="LSODA")
+        except ValueError:  # its dense output and its step disagree, rarely, on whether an event happened
+            found = solve(method="BDF")
         if not found.success:
             raise ArithmeticError(f"{o.name} at hour {begin:g}: {found.message}")
         self.solved = float(found.t[-1])
