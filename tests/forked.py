@@ -19,7 +19,7 @@ from pathlib import Path
 
 COMMANDS = (
     *("gateway.__main__", "gateway.operators.commands", "gateway.quarantine.console", "gateway.operators.recovery"),
-    *("gateway.alarms.__main__", "schema.migrate", "device_sim.__main__", "device_sim.enroll"),
+    *("gateway.alarms.__main__", "schema.migrate", "device_sim.__main__", "device_sim.running"),
     *("deploy.command", "deploy.backup.command", "api.admin.accounts", "api.admin.holds", "api.__main__"),
     "api.admin.channels",
     "deploy.worker.__main__",

@@ -175,7 +175,7 @@ class Trajectory:
         waits = self._due >= self._entered + step.hours
         if step.below and waits:
             index, value = s.SPECIES + o.index(step.below[0]), step.below[1]
-            if self._state[index] > value:
+            if self._state[index] > value * 1.001:
                 events.append(("condition", lambda _, y: value - y[index]))
         if step.warm and math.isinf(self._due):
             target = knobs.temperature.setpoint
@@ -191,7 +191,7 @@ class Trajectory:
 
     def _next(self) -> None:
         step = self.step
-        if step.warm and abs(self._state[s.TEMPERATURE_PROBE] - self._knobs.temperature.setpoint) > WARM:
+        if step.warm and abs(self._state[s.TEMPERATURE_PROBE] - self._knobs.temperature.setpoint) > WARM + 0.01:
             self._due = math.inf
             return
         if self._step + 1 == len(self.organism.recipe):

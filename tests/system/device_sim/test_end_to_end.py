@@ -37,8 +37,11 @@ async def test_every_frame_is_stored_exactly_once_though_fleet_and_gateway_are_k
     options = ["--devices", "5", "--rate", "20", "--state", str(tmp_path / "state"), "--journal", str(journal)]
     options += ["--drop", "0.05", "--late", "0.05", "--duplicates", "0.05", "--resend-after", "4", "--max-backoff", "1"]
     for _ in range(2):
+        before = await database.fetchval("select count(*) from frames")
         fleet = start(broker, prefix, *options)
-        await asyncio.sleep(2)
+        async with asyncio.timeout(30):
+            while await database.fetchval("select count(*) from frames") < before + 100:
+                await asyncio.sleep(0.05)
         gateway.kill()
         await asyncio.sleep(0.5)
         fleet.kill()
