@@ -50,6 +50,12 @@ async def test_an_empty_database_gets_everything(empty: asyncpg.Connection) -> N
         assert await empty.fetch(f"select * from {view}") == []
 
 
+async def test_whatever_notifies_does_so_on_channels_that_no_login_can_name(database: asyncpg.Connection) -> None:
+    notify = """select proname from pg_proc where pronamespace in ('public'::regnamespace, 'api'::regnamespace)
+                   and prosrc ~ 'pg_notify|(^|[^_])notify '"""
+    assert [row[0] for row in await database.fetch(notify)] == ["notice_send"]
+
+
 async def test_migrating_again_changes_nothing(database: asyncpg.Connection) -> None:
     before = await catalog(database)
 

@@ -27,7 +27,7 @@ from tests.processes import GatewayProcess, wait_until
 CHECKOUT = Path(__file__).parents[3]
 BEGIN = "0008"
 """Migrations up to here were made before there was anything to upgrade."""
-NEEDED = "0024"
+NEEDED = "0031"
 """The newest migration that the gateway of today needs. It plays the older one, and what is newer is added under it."""
 SCRATCH = """-- what a version to come may do
 -- depends: {newest}
