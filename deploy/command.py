@@ -62,6 +62,7 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
         "sql-login": Word("api.admin.sql:app", "Make logins at the database, for Grafana."),
         "exports": Word("api.admin.exports:app", "Verify files with telemetry."),
         "hold": Word("api.admin.holds:app", "Keep data of a span of time from being dropped, however old they are."),
+        "runs": Word("api.admin.runs:app", "List, show, start and end runs."),
         "audit": Word("api.admin.audit:app", "Verify and export the audit trail."),
     },
     "This command": {

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from api.problems import BadParameter
+from api.shapes.lab_samples import MOST_ANALYTES
 from api.shapes.sample_imports import LabColumn, Meaning, RefusedRow, SampleImportOptions
 from schema import times, units
 from schema.csv_files import (
@@ -270,6 +271,9 @@ class _Reading:
     ) -> None:
         name, cell, unit = said
         value = reading(cell, self._table.decimal) if cell else None
+        if not name.isprintable() or not (unit or "").isprintable():
+            self._refuse(line, name[:64], cell, "the analyte or its unit has characters that cannot be printed")
+            return
         if len(name) > 64 or len(unit or "") > 20 or (cell and value is None):
             sign = "." if self._table.decimal == "," else ","
             hint = f": the decimal sign is '{self._table.decimal}'" if sign in cell else ""
@@ -279,6 +283,9 @@ class _Reading:
         known = sample.analytes.get(name)
         if known is not None and (known.value, known.unit) != (found.value, found.unit):
             self._refuse(line, name, cell, f"line {sample.line} begins the same sample, with another value of it")
+            return
+        if known is None and len(sample.analytes) >= MOST_ANALYTES:
+            self._refuse(line, name, cell, f"a sample has at most {MOST_ANALYTES} analytes")
             return
         sample.analytes[name] = known or found
 

@@ -186,6 +186,9 @@ class FeedParameters(ByAddress):
     """The parameters of every live feed."""
 
     device: str | None = Field(None, max_length=20_000, description="only these devices: names, commas between")
+    run: str | None = Field(
+        None, min_length=1, max_length=100, description="only the devices of this run, as they are when the feed begins"
+    )
 
     def devices(self) -> frozenset[str]:
         return some("device", self.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,11 +10,13 @@ import numpy as np
 
 from api.database import Database
 from api.pages.words import channel as named
-from api.queries import devices, run_alignment
+from api.queries import devices, run_alignment, run_statistics
 from api.queries.plant import MAIN
-from api.queries.run_alignment import AlignedChannel, AlignedChannels, numbers
+from api.queries.run_alignment import HOUR, AlignedChannel, AlignedChannels, numbers
 from api.queries.runs import StoredRun
 from api.shapes.run_comparison import ChannelEnvelope, Comparison
+from api.shapes.run_plans import PlannedProfile
+from schema import times
 
 FIRST_CHANNELS, MOST_POINTS, MOST_GAPS = 4, 1000, 20
 
@@ -51,9 +54,29 @@ async def run_chart(database: Database, run: StoredRun) -> RunChart | None:
     asked = Comparison(runs=[run.name], channel=shown, max_points=MOST_POINTS)
     found = await run_alignment.align(database, asked.runs, asked)
     begins = run.span().begin
-    phases = [[one.name, (one.begins - begins) / run_alignment.HOUR] for one in run.phases]
+    phases = [[one.name, (one.begins - begins) / HOUR] for one in run.phases]
     several = len(run.devices) > 1
-    return drawn(found, {}, phases, lambda one: one.device if several else "")
+    chart = drawn(found, {}, phases, lambda one: one.device if several else "")
+    for one, values in zip(chart.facts["charts"], planned(run, found).values(), strict=True):
+        one["plan"] = values
+    return chart
+
+
+def planned(run: StoredRun, found: AlignedChannels) -> dict[str, list[float | None]]:
+    """Return what was planned of each channel, at the middles of the buckets; empty without a plan."""
+    plans = [PlannedProfile.model_validate(one) for one in json.loads(run.row["plan"])]
+    instants = times.microseconds(run.span().begin) + np.array(
+        [round((hour * HOUR + found.width / 2) / times.MICROSECOND) for hour in found.hours], np.int64
+    )
+    result: dict[str, list[float | None]] = {}
+    for channel in dict.fromkeys(one.channel.name for one in found.channels):
+        values = np.full(len(instants), np.nan)
+        for profile in plans:
+            for _, part, begin in run_statistics.parts(run, profile) if profile.channel == channel else ():
+                inside = (instants >= times.microseconds(part.begin)) & (instants < times.microseconds(part.end))
+                values = np.where(inside, run_statistics.planned_values(profile, begin, instants), values)
+        result[channel] = [] if np.isnan(values).all() else numbers(values)
+    return result
 
 
 def drawn(found: AlignedChannels, bands: dict[str, ChannelEnvelope], phases: list[list[Any]], name: Any) -> RunChart:
@@ -69,13 +92,14 @@ def drawn(found: AlignedChannels, bands: dict[str, ChannelEnvelope], phases: lis
                 "title": named(channel, lines[0].channel.terms.title),
                 "unit": lines[0].channel.unit,
                 "step": lines[0].channel.step,
+                "plan": [],
                 "lines": [numbers(one.values) for one in lines],
                 "band": None if band is None else [band.low, band.high],
             }
         )
     facts = {"hours": found.hours, "phases": phases, "charts": charts}
     names = [[name(one) for one in lines] for lines in by_channel.values()]
-    width = found.width / run_alignment.HOUR
+    width = found.width / HOUR
     return RunChart(facts, names, list(_gaps(found, width))[:MOST_GAPS], width)
 
 

@@ -132,6 +132,7 @@ async def listed(page: OrganizationPage, database: Db, asked: Annotated[RunsPage
     if is_partial(page.request):
         return page.show("partials/runs.html", **values)
     names = [name for _, name in await devices.names(database, "", NAMES)]
+    values |= {"proposed": await queries.proposed(database)}
     values |= {"asked": asked, "states": STATES, "names": names, "address": address(page.request)}
     return page.show("pages/runs.html", here="runs", **values)
 

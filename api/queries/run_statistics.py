@@ -106,20 +106,23 @@ async def plan(database: Database, name: str) -> RunPlanAnswer:
             rows = await telemetry_buckets.whole(database, one, wish, deadline)
             middles = rows.times + (width // times.MICROSECOND) // 2
             actual = rows.cells[0].astype(np.float64)
-            for phase, part in _parts(run, profile, span):
-                planned = planned_values(profile, span.begin if profile.phase is None else part.begin, middles)
+            for phase, part, begin in parts(run, profile):
+                planned = planned_values(profile, begin, middles)
                 inside = (middles >= times.microseconds(part.begin)) & (middles < times.microseconds(part.end))
                 found.append(_against(one, phase, middles, np.where(inside, planned, np.nan), actual))
     return RunPlanAnswer(name, text, found)
 
 
-def _parts(run: StoredRun, profile: PlannedProfile, span: Span) -> Iterator[tuple[str | None, Span]]:
-    """Yield the phases in which a profile is compared: its own, or without one all of them."""
+def parts(run: StoredRun, profile: PlannedProfile) -> Iterator[tuple[str | None, Span, datetime]]:
+    """Yield the phases in which a profile counts, with their time and with the begin of its hours: its own phase, or
+    without one all of them, from the start of the run."""
+    span = run.span()
     named = [one for one in run.phases if profile.phase in (None, one.name)]
     for one in named:
-        yield one.name, Span(one.begins, one.ends or span.end)
+        begin = span.begin if profile.phase is None else one.begins
+        yield one.name, Span(one.begins, one.ends or span.end), begin
     if not named and profile.phase is None:
-        yield None, span
+        yield None, span, span.begin
 
 
 def planned_values(profile: PlannedProfile, begin: datetime, instants: Ints) -> Floats:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Generic, TypeVar
 
-from api.database import Database
-from api.http.parameters import listed
+from api.access.roles import Principal
+from api.database import Database, Server
+from api.http.parameters import FeedParameters, listed
 from api.http.run_times import Placed, RunSpanParameters, instant, within
 from api.problems import BadParameter
 from api.queries import runs
@@ -68,14 +70,28 @@ async def placed_selection(database: Database, asked: Samples) -> tuple[Samples,
     run = await runs.stored(database, asked.run)
     span = run.span_of(asked.phase)
     time = within(asked, span)
-    update: dict[str, object] = {"run": None, "phase": None, "from_": time.begin, "to": time.end}
-    names = [name for name in listed([], asked.device) if not ("*" in name or "?" in name)]
-    of_run = members(run, names)
-    if not (asked.device or asked.tag or asked.location):
-        if not of_run:
-            raise BadParameter("run", f"run {run.name} has no device: name one")
-        update["device"] = of_run
+    given = listed([], asked.device)
+    members(run, [name for name in given if not _is_pattern(name)])
+    chosen = [one for one in run.devices if not given or any(fnmatchcase(one, name) for name in given)]
+    if not chosen:
+        raise BadParameter("run", f"no device of run {run.name} fits")
+    update: dict[str, object] = {"run": None, "phase": None, "from_": time.begin, "to": time.end, "device": chosen}
     return asked.model_copy(update=update), span
+
+
+def _is_pattern(name: str) -> bool:
+    return "*" in name or "?" in name
+
+
+Feed = TypeVar("Feed", bound=FeedParameters)
+
+
+async def placed_feed(server: Server, listener: Principal, asked: Feed) -> Feed:
+    """Return what is asked of a live feed with the devices of its run. Errors as of `placed`."""
+    if asked.run is None:
+        return asked
+    run = await runs.stored(server.of(listener.organization_id or 0), asked.run)
+    return asked.model_copy(update={"device": ",".join(members(run, listed([], [asked.device or ""])))})
 
 
 def members(run: StoredRun, devices: Sequence[str]) -> list[str]:

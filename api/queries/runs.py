@@ -26,6 +26,7 @@ from api.shapes.runs import (
     RunListParameters,
     RunPhaseAnswer,
     RunPhases,
+    RunProposal,
     RunStateAnswer,
     RunStep,
 )
@@ -37,6 +38,8 @@ LAST_ID = 2**63 - 1
 MOST_EVENTS = 1000
 """Events of phases that are looked at for a run."""
 HOUR = timedelta(hours=1)
+PROPOSED_FOR, MOST_PROPOSED = timedelta(days=30), 100
+"""How long a run that a device has told of is proposed, and how many are at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ def now() -> datetime:
 
 async def page(database: Database, asked: RunListParameters, before: Sequence[Any], limit: int) -> list[asyncpg.Record]:
     """Return runs after the key `before` (sorted_at, run_id), newest first."""
-    words = asked.q and "%" + asked.q.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
+    words = asked.q and "%" + asked.q.lower().replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
     filters = asked.state or None, asked.device, asked.material, asked.strain, words
     return await database.fetch_planned(SQL["page"], *before, limit, *filters)
 
@@ -164,6 +167,12 @@ async def of_device(database: Database, device: str) -> StoredRun | None:
     """Return the run that a device is in now."""
     rows = await database.fetch(SQL["of_devices"], [device], now())
     return await stored(database, rows[0]["run"]) if rows else None
+
+
+async def proposed(database: Database, begin: datetime | None = None) -> list[RunProposal]:
+    """Return the runs that devices say have begun since then, or in the last days, and that nobody has made."""
+    rows = await database.fetch(SQL["proposed"], begin or now() - PROPOSED_FOR, MOST_PROPOSED)
+    return [RunProposal.of(row) for row in rows]
 
 
 # -- changes

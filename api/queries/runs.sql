@@ -2,7 +2,8 @@
 
 -- name: page
 -- $1 and $2 (sorted_at, run_id) before which the page begins, $3 limit, and filters that are null if left out: $4 states,
--- $5 device, $6 material, $7 strain, $8 pattern of words. Newest first.
+-- $5 device, $6 material, $7 strain, $8 pattern of words in small letters.
+-- Newest first.
 select r.run_id, r.name as run, r.state, r.next_states, r.material, r.strain, r.recipe, r.recipe_version, r.note, r.begins,
        r.ends, r.version, r.created_by, r.created_at, r.sorted_at,
        array(select d.device from run_devices d where d.run_id = r.run_id order by d.device) as devices
@@ -12,7 +13,7 @@ select r.run_id, r.name as run, r.state, r.next_states, r.material, r.strain, r.
    and ($5::text is null or exists (select from run_devices d where d.run_id = r.run_id and d.device = $5))
    and ($6::text is null or r.material = $6)
    and ($7::text is null or r.strain = $7)
-   and ($8::text is null or concat_ws(' ', r.name, r.material, r.strain, r.recipe, r.note) ilike $8)
+   and ($8::text is null or r.words like $8)
  order by r.sorted_at desc, r.run_id desc
  limit $3;
 
@@ -44,6 +45,21 @@ select d.name as device, e.data ->> 'phase' as phase, e.time
 select d.device, r.name as run, r.state, r.material, r.strain, r.begins, r.ends
   from run_devices d join runs r using (run_id)
  where d.device = any ($1) and d.begins <= $2 and (d.ends is null or d.ends > $2);
+
+-- name: proposed
+-- What events `run` of devices from $1 on say has begun, where there is no such run and the device was in none; at most $2.
+select e.run, d.name as device, min(e.time) as begins
+  from devices d
+ cross join lateral (
+       select e.time, e.data ->> 'run' as run from device_events e
+        where e.device_id = d.device_id and e.type = 'run' and e.time >= $1 and e.data ->> 'state' = 'running') e
+ where e.run ~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$'
+   and not exists (select from runs r where r.name = e.run)
+   and not exists (select from run_devices m where m.device_id = d.device_id and m.begins <= e.time
+                      and (m.ends is null or m.ends > e.time))
+ group by e.run, d.name
+ order by begins desc, e.run, d.name
+ limit $2;
 
 -- name: near
 -- Names of runs, for a name that there is not.

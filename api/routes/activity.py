@@ -80,6 +80,7 @@ async def page(
 async def socket(
     websocket: WebSocket, app: App, listener: Listener, asked: Annotated[LiveActivityParameters, Query()]
 ) -> None:
+    asked = await run_times.placed_feed(app.server, listener, asked)
     member = ActivityMember(ActivityWishes(_kinds(listener, asked.kind), asked.devices()))
     admission = app.hub.member(ActivityFeed, listener, member)
     await serving.socket(app.hub, websocket, listener, admission)
@@ -99,6 +100,7 @@ async def socket(
 async def stream(
     request: Request, app: App, listener: guard.Member, asked: Annotated[LiveActivityParameters, Query()]
 ) -> StreamingResponse:
+    asked = await run_times.placed_feed(app.server, listener, asked)
     member = ActivityMember(ActivityWishes(_kinds(listener, asked.kind), asked.devices()))
     admission = app.hub.member(ActivityFeed, listener, member)
     return EventStream(app.hub, request, listener, admission)

@@ -18,6 +18,7 @@ from api.http.parameters import FeedParameters, some
 from api.live import serving
 from api.live.alarms import AlarmFeed, AlarmMember, Wishes
 from api.live.serving import MEDIA_TYPE, EventStream
+from api.queries import run_times
 from api.routes import Router
 from api.services import App
 from api.shapes import alerts as shapes
@@ -49,6 +50,7 @@ class AlertParameters(FeedParameters):
 async def socket(
     websocket: WebSocket, app: App, listener: Listener, asked: Annotated[AlertParameters, Query()]
 ) -> None:
+    asked = await run_times.placed_feed(app.server, listener, asked)
     admission = app.hub.member(AlarmFeed, listener, AlarmMember(asked.wishes(), asked.after))
     await serving.socket(app.hub, websocket, listener, admission)
 
@@ -77,5 +79,6 @@ async def stream(
 ) -> StreamingResponse:
     last = last_event_id or ""
     known = int(last) if last.isascii() and last.isdigit() and int(last) <= LAST else asked.after
+    asked = await run_times.placed_feed(app.server, listener, asked)
     admission = app.hub.member(AlarmFeed, listener, AlarmMember(asked.wishes(), known))
     return EventStream(app.hub, request, listener, admission)

@@ -17,6 +17,7 @@ from api.live.board import Wants
 from api.live.boards import BoardMember
 from api.live.presence import PresenceFeed
 from api.live.serving import MEDIA_TYPE, EventStream
+from api.queries import run_times
 from api.routes import PREFIX, Router
 from api.services import App
 from api.shapes import device_status as shapes
@@ -33,6 +34,7 @@ def _member(asked: RateParameters) -> BoardMember:
 @router.websocket("/ws/device-status")
 @router.websocket(f"{PREFIX}/ws/device-status")
 async def socket(websocket: WebSocket, app: App, listener: Listener, asked: Annotated[RateParameters, Query()]) -> None:
+    asked = await run_times.placed_feed(app.server, listener, asked)
     admission = app.hub.member(PresenceFeed, listener, _member(asked))
     await serving.socket(app.hub, websocket, listener, admission)
 
@@ -51,5 +53,6 @@ async def socket(websocket: WebSocket, app: App, listener: Listener, asked: Anno
 async def stream(
     request: Request, app: App, listener: guard.Member, asked: Annotated[RateParameters, Query()]
 ) -> StreamingResponse:
+    asked = await run_times.placed_feed(app.server, listener, asked)
     admission = app.hub.member(PresenceFeed, listener, _member(asked))
     return EventStream(app.hub, request, listener, admission)

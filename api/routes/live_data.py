@@ -20,6 +20,7 @@ from api.live.board import Wants
 from api.live.boards import BoardMember
 from api.live.serving import MEDIA_TYPE, EventStream
 from api.live.telemetry import TelemetryFeed
+from api.queries import run_times
 from api.routes import PREFIX, Router
 from api.services import App
 from api.shapes import live_data as shapes
@@ -42,6 +43,7 @@ class LiveDataParameters(RateParameters):
 async def socket(
     websocket: WebSocket, app: App, listener: Listener, asked: Annotated[LiveDataParameters, Query()]
 ) -> None:
+    asked = await run_times.placed_feed(app.server, listener, asked)
     admission = app.hub.member(TelemetryFeed, listener, asked.member())
     await serving.socket(app.hub, websocket, listener, admission)
 
@@ -64,5 +66,6 @@ async def socket(
 async def stream(
     request: Request, app: App, listener: guard.Member, asked: Annotated[LiveDataParameters, Query()]
 ) -> StreamingResponse:
+    asked = await run_times.placed_feed(app.server, listener, asked)
     admission = app.hub.member(TelemetryFeed, listener, asked.member())
     return EventStream(app.hub, request, listener, admission)

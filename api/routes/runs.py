@@ -16,7 +16,18 @@ from api.http.run_times import RUN_NAME
 from api.queries import runs as queries
 from api.routes import Router
 from api.shapes import runs as shapes
-from api.shapes.runs import GivenPhases, NewRun, RunAnswer, RunChange, RunDetail, RunListParameters, RunPhases, RunStep
+from api.shapes.runs import (
+    GivenPhases,
+    NewRun,
+    RunAnswer,
+    RunChange,
+    RunDetail,
+    RunListParameters,
+    RunPhases,
+    RunProposalParameters,
+    RunProposals,
+    RunStep,
+)
 from schema import times
 
 router = Router("runs")
@@ -42,6 +53,18 @@ RUNS = Table(
 )
 async def page(request: Request, database: Db, asked: Annotated[RunListParameters, Query()]) -> Response:
     return await RUNS.page(request, asked, lambda before, limit: queries.page(database, asked, before, limit))
+
+
+@router.get(
+    "/run-proposals",
+    dependencies=READ,
+    summary="Runs that devices say have begun, and that nobody has made",
+    description="By events of type `run`. Make what is right by POST /api/v1/runs; what is not right needs no answer.",
+    responses=description.DATABASE | description.ok(RunProposals, proposed={"proposals": [shapes.PROPOSED]}),
+)
+async def proposals(request: Request, database: Db, asked: Annotated[RunProposalParameters, Query()]) -> Response:
+    answers.json_only(request, asked.format)
+    return answers.json(RunProposals(await queries.proposed(database, asked.from_)))
 
 
 @router.post(

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from api.http.bodies import DeviceText, Order, body_config
 from api.http.description import Answer, T, about, example
-from api.http.parameters import Instant, ListParameters
+from api.http.parameters import Instant, ListParameters, Parameters
 from api.http.run_times import RUN_NAME
 from api.shapes.annotations import prose
 from api.shapes.run_plans import Plan
@@ -74,6 +74,16 @@ class RunDetail(RunAnswer):
     plan: Annotated[list[dict[str, Any]], about("planned setpoints")]
 
 
+class RunProposal(Answer):
+    run: Annotated[str, about("the id that the device gave")]
+    device: str
+    begins: str
+
+
+class RunProposals(Answer):
+    proposals: list[RunProposal]
+
+
 class RunPhases(Answer):
     run: str
     phases: list[RunPhaseAnswer]
@@ -94,7 +104,12 @@ PHASE = example(
 )
 STATE = example(RunStateAnswer, f'{{"state": "running", "at": "{T}", "who": "eva@example.org", "why": "inoculated"}}')
 DETAIL = RUN | {"phases": [PHASE], "states": [STATE], "plan": []}
+PROPOSED = {"run": "B-2026-042", "device": "br-1", "begins": T}
 PHASES = {"run": "B-2026-041", "phases": [PHASE], "version": 2}
+
+
+class RunProposalParameters(Parameters):
+    from_: Instant | None = Field(None, alias="from", description="events from then on; without it of the last 30 days")
 
 
 class RunListParameters(ListParameters):

@@ -22,6 +22,8 @@ create table runs (
     created_by      text        not null,
     created_at      timestamptz not null default now(),
     sorted_at       timestamptz not null generated always as (coalesce(begins, created_at)) stored,
+    words           text        not null generated always as (lower(name || ' ' || coalesce(material, '') || ' '
+        || coalesce(strain, '') || ' ' || coalesce(recipe, '') || ' ' || coalesce(note, ''))) stored,
     unique (organization_id, name),
     check (begins is not null or ends is null and state in ('idle', 'aborting', 'aborted')),
     check ((ends is not null) = (begins is not null and state in ('stopped', 'aborted', 'complete')))
@@ -31,6 +33,7 @@ create index on runs (organization_id, sorted_at desc, run_id desc);
 create index on runs (organization_id, begins) where ends is null;
 
 comment on column runs.name is 'the id that people and other systems call it by: a batch, SupervisoryJobId of LADS';
+comment on column runs.words is 'what is looked through for words, in small letters';
 comment on column runs.plan is 'the planned setpoints; api/shapes/run_plans.py says what they hold';
 
 -- The devices of a run. Their times are those of the run, for the constraint: a device is in one run at a time.
@@ -94,7 +97,7 @@ $$;
 
 -- What of a run stands in the audit trail.
 create function run_facts(run_ runs) returns jsonb language sql stable as $$
-    select jsonb_strip_nulls(to_jsonb(run_) - '{run_id,organization_id,name,version,created_by,created_at,sorted_at}'::text[])
+    select jsonb_strip_nulls(to_jsonb(run_) - '{run_id,organization_id,name,version,created_by,created_at,sorted_at,words}'::text[])
         || jsonb_build_object('devices', coalesce((select jsonb_agg(d.name order by d.name)
              from run_devices m join devices d using (device_id) where m.run_id = run_.run_id), '[]'))
 $$;
@@ -188,7 +191,7 @@ create function run_change(
 ) returns integer language plpgsql as $$
 declare
     o runs := run_locked(organization_, name_, version_);
-    n runs := jsonb_populate_record(o, change - '{run_id,organization_id,name,state,version,created_by,created_at,sorted_at}'::text[]);
+    n runs := jsonb_populate_record(o, change - '{run_id,organization_id,name,state,version,created_by,created_at,sorted_at,words}'::text[]);
     was jsonb := run_facts(o);
 begin
     if (o.begins is null) <> (n.begins is null) or (o.ends is null) <> (n.ends is null) then
@@ -321,6 +324,8 @@ begin
     return null;
 end $$;
 
+create index device_events_run on device_events (device_id, time) where type = 'run';
+
 create trigger run_event after insert on device_events for each row when (new.type = 'run') execute function run_event();
 
 create function run_automation(organization_ integer, on_ boolean, who text, why_ text) returns void
@@ -432,6 +437,7 @@ drop view org.run_phases, org.runs;
 drop function api.run_owned, api.run_create, api.run_change, api.run_step, api.run_phases_put, api.run_automation;
 drop view api.runs, api.run_devices, api.run_phases, api.run_states;
 drop trigger run_event on device_events;
+drop index device_events_run;
 drop function run_event, run_automation, run_phases_put, run_step, run_change, run_create, run_check_times, run_devices_put,
     run_locked, run_facts, run_next_states, run_phases_of;
 drop table run_states, run_phases, run_devices, runs;

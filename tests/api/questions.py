@@ -221,6 +221,7 @@ QUESTIONS: dict[str, Question] = {
     "POST /api/v1/runs": Question(
         (OPERATOR, Scope.DEVICES_WRITE), lambda t: {**WHY, "run": "mine", "devices": [t.known["device"]]}
     ),
+    "GET /api/v1/run-proposals": Question(DEVICES, shows=False),
     "GET /api/v1/runs/{run}": Question(DEVICES),
     "PATCH /api/v1/runs/{run}": Question((OPERATOR, Scope.DEVICES_WRITE), lambda _: {**WHY, "note": "mine"}),
     "POST /api/v1/runs/{run}/states": Question((OPERATOR, Scope.DEVICES_WRITE), lambda _: {**WHY, "state": "held"}),

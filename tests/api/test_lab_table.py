@@ -98,6 +98,15 @@ def test_a_local_time_without_a_zone_is_refused_with_its_row() -> None:
     ]
 
 
+def test_a_sample_has_a_bound_of_analytes_and_names_that_can_be_printed() -> None:
+    headings = ";".join(f"a{n}" for n in range(101))
+    found = read_table(f"sample;b\ad;{headings}\nS;1;{';'.join('1' * 101)}\n".encode(), SampleImportOptions())
+    assert [(one.heading, one.reason) for one in found.refused] == [
+        ("b\ad", "the analyte or its unit has characters that cannot be printed"),
+        ("a100", "a sample has at most 100 analytes"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("cell", "decimal", "value"),
     [

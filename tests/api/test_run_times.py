@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import httpx2
 import pytest
 
 from api.http.run_times import Offset, moment_text, parse_moment
 from tests.api import alarms
+from tests.api.accounts import api_key, bearer
+from tests.api.live import listening, message, opened
 from tests.api.operators import Operator
-from tests.api.plant import Plant, at, text
+from tests.api.plant import LivePlant, Plant, at, text
 from tests.api.test_devices import operator
 from tests.api.test_runs import ask, make
 
@@ -57,6 +60,7 @@ async def test_samples_are_of_the_time_of_a_run_or_phase(plant: Plant, operator:
 
     whole = [100.0, 150, 200, 250, 300, 350]
     assert await found() == {"br-1": whole, "br-2": whole}
+    assert await found(device="*") == {"br-1": whole, "br-2": whole}, "br-3 is not in the run"
     assert await found(device="br-2", phase="feed") == {"br-2": [200, 250, 300, 350]}
     assert await found(device="br-2", phase="feed", **{"from": "start+50s", "to": "end-1m"}) == {"br-2": [250, 300]}
     assert await found(device="br-2", **{"from": "start-50s", "to": "start+1m"}) == {"br-2": [50, 100, 150]}
@@ -119,3 +123,18 @@ async def test_lists_are_of_the_time_and_the_devices_of_a_run(plant: Plant, oper
     assert (await operator.get("/alarms/history", run="B-1", to="start+1m"))["transitions"] == []
     happened = (await operator.get("/activity", run="B-1", kind=["event", "alarm"]))["activity"]
     assert {(one["device"], one["kind"]) for one in happened} == {("br-1", "event"), ("br-1", "alarm")}
+
+
+async def test_a_live_feed_is_of_the_devices_that_a_run_has(database_url: str, plant: Plant) -> None:
+    vessels = LivePlant(plant.sql)
+    for name in ("br-1", "br-2", "br-3"):
+        await vessels.vessel(name)
+    headers = bearer(await api_key(plant.sql))
+    async with listening(database_url) as (address, _), httpx2.AsyncClient(base_url=f"http://{address}") as client:
+        caller = Operator(client, headers["Authorization"].removeprefix("Bearer "))
+        await make(caller, "B-1", "br-1", "br-3", begins="-1h")
+        async with opened(address, headers, "?run=B-1", "/api/v1/ws/live-data") as socket:
+            snapshot = await message(socket)
+        assert {one["device"] for one in snapshot["devices"]} == {"br-1", "br-3"}
+        answer = await client.get("/api/v1/live-data", params={"run": "B-9"}, headers=headers)
+        assert answer.status_code == 404

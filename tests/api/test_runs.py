@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import httpx2
@@ -11,6 +12,7 @@ from tests.api.operators import ORDER, Operator
 from tests.api.plant import Plant, at, text
 from tests.api.test_devices import north, operator
 from tests.api.test_lists import everything
+from tests.forked import Talking
 
 __all__ = ["north", "operator"]
 
@@ -157,6 +159,9 @@ async def test_events_of_a_device_start_and_end_runs_where_the_organization_want
     device = await plant.device("br-1")
     await plant.event(device, at(0), "run", {"run": "B-1", "state": "running"})
     assert (await operator.get("/runs"))["runs"] == []
+    proposed = {"run": "B-1", "device": "br-1", "begins": text(0)}
+    assert (await operator.get("/run-proposals", "RunProposals", **{"from": text(-1)}))["proposals"] == [proposed]
+    assert (await operator.get("/run-proposals"))["proposals"] == []  # of the last 30 days
     answer = await ask(operator, "PATCH", "/organization", runs_automatic=True)
     assert answer.json()["runs_automatic"] is True
     await plant.event(device, at(10), "run", {"run": "B-2", "state": "running", "strain": "CHO"})
@@ -170,3 +175,35 @@ async def test_events_of_a_device_start_and_end_runs_where_the_organization_want
         "run B-2 is running, and can become complete, holding, held, stopping, stopped, aborting, aborted",
         "device/br-1",
     )
+
+
+async def test_the_command_lists_starts_and_ends_runs(plant: Plant, operator: Operator, database_url: str) -> None:
+    await plant.device("br-1")
+    environment = os.environ | {"BIOGATE_DATABASE_URL": database_url}
+
+    def command(*arguments: str, status: int = 0) -> str:
+        child = Talking("deploy.command", "runs", *arguments, environment=environment)
+        said = child.finish()
+        assert child.wait() == status, said
+        return said
+
+    why = ("--why", "agreed", "--who", "eva")
+    assert command("start", "B-1", "--device", "br-1", "--at", text(0), *why) == "run B-1 is running\n"
+    command("start", "B-2", "--device", "br-9", *why, status=1)
+    command("end", "B-1", "--as", "held", *why, status=2)
+    assert command("end", "B-1", "--as", "stopped", "--at", text(60), *why) == "run B-1 is stopped\n"
+    assert command("list").splitlines()[1].split()[:3] == ["B-1", "stopped", "br-1"]
+    assert "B-1" in command("show", "B-1")
+    command("show", "B-9", status=1)
+    assert (await operator.get("/runs/B-1"))["hours"] == round(60 / 3600, 4)
+
+
+async def test_the_gateway_s_login_may_do_what_an_event_means(plant: Plant, operator: Operator) -> None:
+    device = await plant.device("br-1")
+    await ask(operator, "PATCH", "/organization", runs_automatic=True)
+    await plant.sql.execute("set role biogate_gateway")
+    await plant.event(device, at(0), "run", {"run": "B-1", "state": "running"})
+    await plant.event(device, at(5), "run", {"run": "B-1", "state": "idle"})
+    await plant.event(device, at(9), "run", {"run": "B-1", "state": "complete"})
+    await plant.sql.execute("reset role")
+    assert (await operator.get("/runs/B-1"))["state"] == "complete"

@@ -11,6 +11,7 @@ function chart(root, facts, one, box) {
     stroke: () => colour(INKS[n % 3]), width: 1.4, dash: DASHES[Math.floor(n / 3) % 3], points: { show: false },
     paths: one.step ? uPlot.paths.stepped({ align: 1 }) : undefined,
   }));
+  const plan = one.plan.length ? [{ stroke: () => colour("--dim"), width: 1, dash: [5, 4], points: { show: false } }] : [];
   const phases = (plot) => {
     const { ctx, bbox: { left, top, width, height } } = plot;
     ctx.save();
@@ -30,13 +31,13 @@ function chart(root, facts, one, box) {
   const plot = new uPlot({
     width: box.clientWidth, height: box.clientHeight, legend: { show: false }, padding: [6, 10, 2, 0],
     scales: { x: { time: false } }, axes: [{ ...axis, size: 20, values: (_, splits) => splits.map((hour) => `${hour} h`) }, { ...axis, size: 46 }],
-    series: [{}, ...band, ...lines], bands: band.length ? [{ series: [2, 1], fill: () => colour("--band") }] : [],
+    series: [{}, ...band, ...lines, ...plan], bands: band.length ? [{ series: [2, 1], fill: () => colour("--band") }] : [],
     cursor: { y: false, points: { show: false }, sync: { key: "runs" } },
     hooks: {
       drawClear: [phases],
       setCursor: [({ cursor: { idx } }) => (readout.textContent = idx == null ? "" : `${facts.hours[idx].toFixed(2)} h: ${one.lines.map((line) => line[idx]?.toPrecision(4) ?? "–").join(", ")}`)],
     },
-  }, [facts.hours, ...(one.band ?? []), ...one.lines], box);
+  }, [facts.hours, ...(one.band ?? []), ...one.lines, ...(plan.length ? [one.plan] : [])], box);
   plots.add(plot);
   new ResizeObserver(() => box.clientWidth === plot.width || plot.setSize({ width: box.clientWidth, height: box.clientHeight })).observe(box);
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.api.pages.conftest import Visitor, trail
@@ -55,6 +56,19 @@ async def test_a_run_is_made_started_corrected_and_ended_on_pages(plant: Plant, 
     assert (await operator.part("runs")).startswith('<div class="scroll"')
 
 
+async def test_a_run_that_a_device_tells_of_is_proposed_until_somebody_makes_it(
+    plant: Plant, operator: Visitor
+) -> None:
+    number, begun = await plant.device("br-1"), datetime.now(UTC) - timedelta(hours=1)
+    await plant.event(number, begun, "run", {"run": "B-7", "state": "running"})
+    [fields] = [one for one in forms(await operator.shown("runs"), "/runs") if one.get("run", [""])[0]]
+    assert (fields["run"], fields["devices"]) == (["B-7"], ["br-1"])
+    made = {name: value[0] for name, value in fields.items()} | {"why": "it is so"}
+    assert await operator.act("runs", **made) == "/app/main/runs/B-7"
+    assert await plant.sql.fetchval("select begins from runs") == begun
+    assert "Devices say" not in await operator.words("runs")
+
+
 async def test_proposed_phases_are_confirmed_edited_and_removed(plant: Plant, operator: Visitor) -> None:
     number = await curves(plant, "br-1", 0, 37)
     for when, phase in ((0, "batch"), (300, "feed")):
@@ -98,6 +112,7 @@ async def test_a_run_shows_curves_gaps_plan_alarms_and_what_happened(plant: Plan
     assert "br-1: dosing" in words
     assert "No alarm changed in this run." in words
     chart = facts(await operator.shown("runs/B-1"))
+    assert chart["charts"][0]["plan"] == [36.5] * 100
     assert chart["charts"][0]["lines"][0] == [37.0] * 40 + [None] * 20 + [37.0] * 40
     status, words = await operator.refused("runs/B-1/plan", plan='[{"channel": "x"}]', version=version + 1, why="x")
     assert (status, "Plan: 0.points: Field required" in words) == (422, True)
@@ -113,8 +128,8 @@ async def test_runs_are_laid_over_each_other_with_an_envelope_and_a_score(plant:
     [chart] = facts(page)["charts"]
     assert (len(chart["lines"]), chart["band"][0][0], chart["band"][1][0]) == (2, 34.0, 40.0)
     words = await operator.words("compare?run=B-1,B-3&reference=B-0, B-1, B-2")
-    assert "B-1 100 % never" in words.replace("100.0", "100")
-    assert "Temperature from 0.00 h" in words.replace("from 0 h", "from 0.00 h")
+    assert "B-1 100.0 % none" in words
+    assert "B-3 left the envelope Temperature from 0.00 h for 6.667 min, at most 5 above it" in words
     assert "there is no run B-9" in await operator.words("compare?run=B-9")
 
 

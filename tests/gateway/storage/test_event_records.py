@@ -81,7 +81,9 @@ async def test_an_event_makes_its_records_once_as_the_device_s(
     said = {"sample": "S-1", "volume_ml": 5, "analytes": {"glucose": {"value": 4.2, "unit": "g/L"}}}
     dosed = {"t": NOW_MS - 4000, "type": "dosing", "boot": 1, "data": {"what": "antifoam", "volume_ml": 0.5}}
     messages = [taken | {"data": said}, dosed, dosed, dosed | {"n": 2}, taken | {"data": said | {"volume_ml": 6}}]
-    for _ in range(2):
+    for attempt in range(3):
+        if attempt == 2:
+            await database.execute("delete from device_events")  # as retention does; then a device sends again
         items = await admitted(registry, Kind.EVENT, *messages)
         await store(pool, registry, "main", items, conflicting=False)
     samples = await database.fetch("select sample, source, who, status from lab_samples order by lab_sample_id")

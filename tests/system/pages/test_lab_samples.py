@@ -43,6 +43,10 @@ async def test_a_sample_is_entered_on_the_chart_and_marked_there(vessel: Site, e
         await page.locator("#sample").get_by_role("button", name="Save").click()
     await expect(page.locator("#said")).to_contain_text("Sample S-7 is saved.")
     await expect(page.locator("#now")).to_contain_text("S-7 glucose 4.2 g/L measured")
+    box = await page.locator(".plot .u-over").first.bounding_box()  # what is said above has moved the charts
+    assert box is not None
+    await page.mouse.move(box["x"] + box["width"] * 0.95, box["y"] + 30, steps=3)
+    await expect(page.locator("#at")).to_contain_text("S-7: glucose 4.2 g/L")
     stored = await vessel.plant.sql.fetchval(
         "select to_char(taken_at at time zone 'UTC', 'HH24:MI:SS') from lab_samples"
     )

@@ -1,0 +1,71 @@
+"""Runs in a browser: made, confirmed by mouse, compared; and by keyboard alone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from playwright.async_api import expect
+
+from tests.system.pages.browsing import Visitor
+from tests.system.pages.conftest import Site
+
+MINUTE = timedelta(minutes=1)
+
+
+async def vessels(site: Site) -> None:
+    """Two devices that have sent temperature for an hour, and told of the phase batch."""
+    plant = site.plant
+    for number in (1, 2):
+        device = await plant.device(f"br-{number}")
+        layout = await plant.layout(device, "temperature")
+        await plant.frames(device, layout, [(plant.now - n * MINUTE, [36.0 + number], None) for n in range(60)])
+        await plant.event(device, plant.now - 50 * MINUTE, "phase", {"phase": "batch"})
+
+
+async def test_a_run_is_made_its_phase_confirmed_and_it_is_compared(site: Site, eva: Visitor) -> None:
+    await vessels(site)
+    for number in (1, 2):
+        await eva.go("/app/main/runs")
+        await eva.page.get_by_text("New run…").click()
+        if number == 1:
+            await eva.finds_no_barrier()
+        act = eva.page.locator("details[open]")
+        await act.get_by_label("Id").fill(f"B-{number}")
+        await act.get_by_label("Devices").fill(f"br-{number}")
+        await act.get_by_label("Start").fill("-55m")
+        await act.get_by_label("Reason").fill("inoculated")
+        await act.get_by_role("button", name="Make").click()
+        await expect(eva.page.get_by_role("heading", name=f"Run B-{number}")).to_be_visible()
+    await expect(eva.page.locator(".runs canvas")).to_be_visible()
+    await eva.finds_no_barrier()
+    row = eva.page.get_by_role("row").filter(has_text="batch")
+    await row.get_by_text("Confirm…").click()
+    await row.get_by_label("Reason").fill("seen")
+    await row.get_by_role("button", name="Confirm").click()
+    await expect(eva.page.locator("#said")).to_have_text("Phase batch is confirmed.")
+    await expect(row).to_contain_text("confirmed by eva@example.org")
+    await expect(eva.page.locator(".runs canvas")).to_be_visible()
+    await eva.page.get_by_role("link", name="Compare").click()
+    await eva.page.get_by_label("References of the envelope").fill("B-1, B-2")
+    await eva.page.get_by_role("button", name="Show").click()
+    await expect(eva.page.get_by_role("row").filter(has_text="B-2")).to_contain_text("100.0 %")
+    await expect(eva.page.locator(".runs canvas")).to_be_visible()
+    await eva.finds_no_barrier()
+
+
+async def test_a_run_is_ended_by_keyboard_alone(site: Site, eva: Visitor) -> None:
+    await vessels(site)
+    await site.plant.sql.execute(
+        "select run_create(1, 'B-1', array[1], $1, '{}', 'eva', 'x')", site.plant.now - 55 * MINUTE
+    )
+    await eva.go("/app/main/runs/B-1")
+    await eva.page.get_by_role("group").filter(has_text="Becomes").locator("summary").focus()
+    await eva.page.keyboard.press("Enter")
+    await eva.page.keyboard.press("Tab")
+    await eva.page.keyboard.type("complete")
+    await eva.page.keyboard.press("Tab")
+    await eva.page.keyboard.press("Tab")
+    await eva.page.keyboard.type("harvested")
+    await eva.page.keyboard.press("Enter")
+    await expect(eva.page.locator("#said")).to_have_text("Run B-1 is complete.")
+    assert await site.plant.sql.fetchval("select state from runs") == "complete"
