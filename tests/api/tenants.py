@@ -22,6 +22,7 @@ from schema.alarms.notification_routes import NotificationRoute
 from tests.api import alarms
 from tests.api.accounts import api_key, bearer, organization
 from tests.api.plant import Plant, at
+from tests.api.tenant_records import card, deviation
 
 CELL = "main"
 KINDS = ("key", "program", "browser")
@@ -78,8 +79,8 @@ async def settle(sql: asyncpg.Connection, name: str, number: int) -> Tenant:
     await _alarms(sql, it)
     await _enrollment(sql, it)
     await _people(sql, it)
-    await _deviation(sql, it, number)
-    await _card(sql, it)
+    await deviation(sql, it, number)
+    await card(sql, it)
     await sql.execute(
         "insert into audit (organization_id, who, action, subject, old, new, why) values ($1, $2, $3, $4, $5, $6, $7)",
         *(it.organization_id, it.word(), it.word(), f"device/{it.known['device']}"),
@@ -283,64 +284,6 @@ async def _route(sql: asyncpg.Connection, it: Tenant, rule_id: int, device_id: i
         *(route_id, rule_id, device_id),
     )
     it.objects["route"] = name
-
-
-async def _deviation(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
-    """One with a link, a comment of two versions and a file. `number` makes its own another's nothing."""
-    device_id = await sql.fetchval("select device_id from devices where name = $1", it.known["device"])
-    deviation_id, deviation = await sql.fetchrow(
-        "insert into deviations (organization_id, year, n, title, description, severity, tags, members, opened_by,"
-        " hold_id) values ($1, 2026, $2, $3, $4, 'major', $5, $6, $7, $8) returning deviation_id, deviation",
-        *(it.organization_id, 100 + number, it.word(), it.word(), [it.word()]),
-        *(json.dumps([{"who": it.word(), "role": "owner"}]), it.word(), int(it.objects["hold_id"])),
-    )
-    it.objects["link"] = str(
-        await sql.fetchval(
-            "insert into deviation_links (deviation_id, type, kind, reference, device_id, who, why)"
-            " values ($1, 'seen-in', 'device', $2, $3, $4, $5) returning link_id",
-            *(deviation_id, it.known["device"], device_id, it.word(), it.word()),
-        )
-    )
-    it.known["written"] = it.word()
-    await sql.execute(
-        "update deviations set title = $2 where deviation_id = $1", deviation_id, f"{it.known['written']} {it.word()}"
-    )
-    comment = await sql.fetchval("select nextval('deviation_comment_ids')")
-    await sql.executemany(
-        "insert into deviation_comments (comment_id, version, deviation_id, text, who) values ($1, $2, $3, $4, $5)",
-        [(comment, version, deviation_id, it.word(), it.word()) for version in (1, 2)],
-    )
-    content = it.word().encode()
-    it.objects["attachment"] = str(
-        await sql.fetchval(
-            "insert into deviation_attachments (deviation_id, name, media_type, bytes, sha256, content, who)"
-            " values ($1, $2, 'text/plain', $3, sha256($4), $4, $5) returning attachment_id",
-            *(deviation_id, it.word(), len(content), content, it.word()),
-        )
-    )
-    it.objects |= {"deviation": deviation, "comment": str(comment)}
-
-
-async def _card(sql: asyncpg.Connection, it: Tenant) -> None:
-    """A card of the device, a place, and the log of a shift."""
-    device_id = await sql.fetchval("select device_id from devices where name = $1", it.known["device"])
-    probe = {"serial": it.word(), "kind": it.word(), "due_on": "2026-01-01"}
-    await sql.execute(
-        "insert into device_cards (organization_id, device_id, card, due_on) values ($1, $2, $3, '2026-01-01')",
-        *(it.organization_id, device_id, json.dumps({"description": it.word(), "model": it.word(), "probes": [probe]})),
-    )
-    it.objects["path"] = it.word()
-    await sql.execute(
-        "insert into locations (organization_id, path, kind, description) values ($1, $2, 'hall', $3)",
-        *(it.organization_id, it.objects["path"], it.word()),
-    )
-    it.objects["entry"] = str(
-        await sql.fetchval(
-            "insert into shift_entries (organization_id, text, location, devices, who, handed_to)"
-            " values ($1, $2, $3, $4, $5, $6) returning entry_id",
-            *(it.organization_id, it.word(), it.word(), [device_id], it.word(), it.word()),
-        )
-    )
 
 
 async def _enrollment(sql: asyncpg.Connection, it: Tenant) -> None:
