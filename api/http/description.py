@@ -96,13 +96,13 @@ def with_examples(document: dict[str, Any], routes: Iterable[APIRoute], schemas:
     the schemas."""
     document["components"].setdefault("schemas", {}).update(schemas)
     for route in routes:
-        for method in (route.methods or ()) if route.path in document["paths"] else ():
-            for status, answer in document["paths"][route.path][method.lower()]["responses"].items():
+        for method in (route.methods or ()) if route.path_format in document["paths"] else ():
+            for status, answer in document["paths"][route.path_format][method.lower()]["responses"].items():
                 declared = route.responses.get(int(status), {}).get("content", {})
                 given = declared.get("application/json", {}).get("examples")
                 if given is not None:
                     answer["content"]["application/json"]["examples"] = given
-            _only_its_formats(document["paths"][route.path][method.lower()])
+            _only_its_formats(document["paths"][route.path_format][method.lower()])
     return document
 
 

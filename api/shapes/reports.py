@@ -223,7 +223,7 @@ class ReportAnswer(Answer):
 
 
 class ReportParameters(ListParameters):
-    kind: ReportKind | None = None
+    kind: ReportKind | None = Field(None, description="only reports of this kind")
     run: str | None = Field(None, max_length=100, description="only reports of this run")
 
 

@@ -363,7 +363,7 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/organization/invitations": Question(READS),
     "POST /api/v1/organization/invitations": Question(CHANGES, lambda _: {"role": "viewer"}, stricter=True),
     "DELETE /api/v1/organization/invitations/{invitation_id}": Question(CHANGES),
-    "GET /api/v1/organization/keys": Question(READS),
+    "GET /api/v1/organization/keys": Question(READS, query=lambda _: {"limit": "1000"}),
     "POST /api/v1/organization/keys": Question(
         CHANGES, lambda _: {"name": "mine", "role": "viewer", "scopes": ["organization:write"]}
     ),

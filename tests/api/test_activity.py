@@ -237,6 +237,6 @@ async def test_more_than_a_look_reads_is_told_as_a_gap(
             async with sql.transaction():
                 for n in range(events):
                     await story.plant.event(device, datetime.now(UTC), "dosing", {"ml": 10 * events + n})
-                await sql.execute("notify biogate_commands")
+                await sql.execute("select notice_send('biogate_commands', '')")
             told = await message(one)
             assert (len(told["activity"]), told.get("gap", False)) == (min(events, 3), gap)

@@ -9,6 +9,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+from deploy.bootstrap import PANGO
 from deploy.container import passwords
 from deploy.container.ready import ready
 from deploy.lock import RUNTIME, python
@@ -44,7 +45,9 @@ def test_the_user_is_a_number_that_stays() -> None:
 
 
 def test_tools_stay_in_the_stage_that_builds() -> None:
-    assert not re.search(r"\b(pip|apt-get|venv)\b", FINAL)
+    assert not re.search(r"\b(pip|venv)\b", FINAL)
+    [installed] = re.findall(r"apt-get install -y --no-install-recommends (.*) \\", FINAL)
+    assert set(installed.split()) == {*PANGO, "fonts-dejavu-core"}
     assert re.findall(r"^COPY (.*)$", FINAL, re.MULTILINE) == ["--from=build /opt/biogate /opt/biogate"]
 
 
