@@ -1,12 +1,6 @@
-// Activity: the list asks for itself anew when something has happened, at most every two seconds.
+// Activity: the list asks for itself anew when something has happened.
 
-import { Feed, changed } from "./app.js";
+import { Feed, changed, seldom } from "./app.js";
 
-const PAUSE_MS = 2_000;
-let soon;
-
-function happened() {
-  soon ??= setTimeout(() => { soon = undefined; changed("activity"); }, PAUSE_MS);
-}
-
+const happened = seldom(() => changed("activity"));
 new Feed("/api/v1/ws/activity", {}, { snapshot: happened, activity: happened });

@@ -1,15 +1,14 @@
 // What every page has: times in the reader's zone, live feeds, and what is said of acts and of trouble.
 
 export const organization = document.body.dataset.organization;
-const SILENCE_MS = 45_000, FIRST_PAUSE_MS = 500, LONGEST_PAUSE_MS = 10_000;
+const SILENCE_MS = 45_000, FIRST_PAUSE_MS = 500, LONGEST_PAUSE_MS = 10_000, SOON_MS = 200, PAUSE_MS = 2000;
 const [time, day, full] = [
   { timeStyle: "medium" }, { dateStyle: "medium", timeStyle: "short" }, { dateStyle: "full", timeStyle: "long" },
 ].map((form) => new Intl.DateTimeFormat(undefined, form));
 
 /** Ask the API as this page's organization. Rejects with the words of the problem. */
-export async function ask(path, options = {}) {
-  const headers = { "Biogate-Organization": organization, Accept: "application/json", ...options.headers };
-  const answer = await fetch(path, { ...options, headers });
+export async function ask(path) {
+  const answer = await fetch(path, { headers: { "Biogate-Organization": organization, Accept: "application/json" } });
   if (answer.status === 401 && !keepsWhatIsTyped()) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
   if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? `the answer is ${answer.status}`);
   return answer.json();
@@ -104,8 +103,29 @@ for (const element of document.querySelectorAll("[data-zone]")) {
 }
 
 /** Tell the page's parts that something has changed: they ask for themselves anew. */
-export function changed(what) {
-  document.body.dispatchEvent(new CustomEvent(what));
+export const changed = (what) => document.body.dispatchEvent(new CustomEvent(what));
+
+/** A function that acts soon, and then at most every two seconds: in a flood things come by the hundred. */
+export function seldom(act) {
+  let waiting, last = -Infinity;
+  return () => {
+    waiting ??= setTimeout(() => {
+      waiting = undefined;
+      last = performance.now();
+      act();
+    }, Math.max(SOON_MS, last + PAUSE_MS - performance.now()));
+  };
+}
+
+/** A function that works without a word of failure, for what the trouble line or the page says already. */
+export const quietly = (work) => (...facts) => void work(...facts).catch(() => {});
+
+/** A value in words; without decimals it has four digits. */
+export const said = (value, decimals) => (value == null ? "–" : decimals == null || decimals === "" ? String(+value.toPrecision(4)) : value.toFixed(decimals));
+
+/** Write a text that has changed: readers of screens hear each write. */
+export function put(element, text) {
+  if (element && element.textContent !== text) element.textContent = text;
 }
 
 /** Whether somebody is typing in an element or has a form of it open: it must not be replaced then. */
@@ -117,11 +137,12 @@ function isInUse(element) {
 /** Whether somebody has a form open, which the way to the log-in would lose; then it is only said. */
 function keepsWhatIsTyped() {
   if (!document.querySelector("details.act[open], form.fields :focus, form.form :focus")) return false;
-  const problem = document.createElement("p");
-  problem.className = "problem";
-  problem.textContent = "Your session has ended. What you typed stays here: log in in another tab, then go on.";
-  document.getElementById("problem")?.replaceChildren(problem);
+  tellProblem("Your session has ended. What you typed stays here: log in in another tab, then go on.");
   return true;
+}
+
+function tellProblem(textContent) {
+  document.getElementById("problem")?.replaceChildren(Object.assign(document.createElement("p"), { className: "problem", textContent }));
 }
 
 /** What a field has, and what it had when the page was made. */
@@ -146,10 +167,7 @@ async function renew(form) {
     else field.defaultValue = had(now);
     if (!isTyped) field.type === "checkbox" ? (field.checked = had(now)) : (field.value = had(now));
   });
-  const problem = document.createElement("p");
-  problem.className = "problem";
-  problem.textContent = `Somebody has changed this meanwhile: ${told.join("; ") || "nothing that this form shows"}. What you typed is still there: look at it, and send it again.`;
-  document.getElementById("problem").replaceChildren(problem);
+  tellProblem(`Somebody has changed this meanwhile: ${told.join("; ") || "nothing that this form shows"}. What you typed is still there: look at it, and send it again.`);
 }
 
 addEventListener("beforeprint", () => {
@@ -191,10 +209,7 @@ document.addEventListener("htmx:after:swap", (event) => {
 });
 document.addEventListener("htmx:error", (event) => {
   if (!event.detail.ctx?.sourceElement.matches("form")) return; // the trouble line says it already
-  const problem = document.createElement("p");
-  problem.className = "problem";
-  problem.textContent = "There is no answer. What you typed is still there: try again once the connection is back.";
-  document.getElementById("problem")?.replaceChildren(problem);
+  tellProblem("There is no answer. What you typed is still there: try again once the connection is back.");
 });
 document.body.addEventListener("changed", (event) => {
   document.getElementById("said").textContent = event.detail?.said ?? "";

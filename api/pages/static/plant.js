@@ -1,10 +1,10 @@
 // The plant: values as they are committed, and a trend beside them.
 
-import { Feed, ask, changed } from "./app.js";
+import { Feed, ask, changed, put, quietly, said } from "./app.js";
 
 const LOOK_BACK_MIN = 120, TREND = "dissolved_oxygen";
 const grid = document.getElementById("vessels");
-const values = new Map(); // device → channel → value
+const values = new Map(); // device → { channel: value }
 const trends = new Map(); // device → { channel, unit, points: [minute, value][] }
 
 const card = (device) => grid.querySelector(`[data-device="${CSS.escape(device)}"]`);
@@ -15,52 +15,32 @@ function show(device) {
   if (!element || !known) return;
   for (const row of element.querySelectorAll(".row")) {
     const { channel, decimals, low, high, setpoint } = row.dataset;
-    const value = known.get(channel);
+    const value = known[channel];
     if (value === undefined) continue;
-    const said = value === null ? "–" : decimals === "" ? String(+value.toPrecision(4)) : value.toFixed(decimals);
-    const bold = row.querySelector("b");
-    if (bold.textContent !== said) bold.textContent = said;
+    put(row.querySelector("b"), said(value, decimals));
     if (low === undefined) continue;
     const place = (one) => (one == null ? -9 : Math.max(0, Math.min(100, ((one - low) / (high - low)) * 100)));
     row.querySelector(".pv").setAttribute("x", (place(value) - 0.9).toFixed(1));
-    row.querySelector(".sp")?.setAttribute("transform", `translate(${place(known.get(setpoint)).toFixed(1)} 0)`);
+    row.querySelector(".sp")?.setAttribute("transform", `translate(${place(known[setpoint]).toFixed(1)} 0)`);
   }
 }
 
 function take(message) {
   for (const one of message.devices ?? message.changes) {
-    if (!values.has(one.device)) values.set(one.device, new Map());
-    const known = values.get(one.device);
-    for (const [channel, value] of Object.entries(one.values ?? {})) known.set(channel, value);
+    values.set(one.device, { ...values.get(one.device), ...one.values });
     show(one.device);
   }
-  const live = document.getElementById("live");
-  if (live && live.textContent !== "live") live.textContent = "live";
+  put(document.getElementById("live"), "live");
 }
 
 function draw(device) {
-  const element = card(device), trend = trends.get(device);
-  if (!element || !trend?.points.some(([, value]) => value !== null)) return;
-  const canvas = element.querySelector(".spark"), there = trend.points.map(([, value]) => value).filter((value) => value !== null);
-  const [low, high] = [Math.min(...there), Math.max(...there)];
-  const [width, height] = [canvas.width, canvas.height], now = Date.now() / 60_000;
-  canvas.hidden = false;
-  const said = element.querySelector(".sparked");
-  said.hidden = false;
-  said.textContent = `${trend.title}, last 2 h, ${+low.toPrecision(3)} to ${+high.toPrecision(3)} ${trend.unit ?? ""}`;
-  const paint = canvas.getContext("2d");
-  paint.clearRect(0, 0, width, height);
-  paint.strokeStyle = getComputedStyle(canvas).color;
-  paint.lineWidth = 1.3;
-  paint.beginPath();
-  let isDown = false;
-  for (const [minute, value] of trend.points) {
-    if (value === null) { isDown = false; continue; }
-    const x = width * (1 - (now - minute) / LOOK_BACK_MIN), y = height - 3 - ((height - 6) * (value - low)) / (high - low || 1);
-    isDown ? paint.lineTo(x, y) : paint.moveTo(x, y);
-    isDown = true;
-  }
-  paint.stroke();
+  const box = card(device)?.querySelector(".trend"), { title, unit, points } = trends.get(device), there = points.map(([, value]) => value).filter((value) => value !== null);
+  if (!box || !there.length) return;
+  const low = Math.min(...there), high = Math.max(...there), begin = Date.now() / 60_000 - LOOK_BACK_MIN;
+  const steps = points.map(([minute, value], n) => (value === null ? "" : `${(points[n - 1]?.[1] ?? null) === null ? "M" : "L"}${(minute - begin).toFixed(1)} ${(33 - (30 * (value - low)) / (high - low || 1)).toFixed(1)}`));
+  box.hidden = false;
+  box.querySelector("path").setAttribute("d", steps.join(""));
+  put(box.querySelector("p"), `${title}, last 2 h, ${+low.toPrecision(3)} to ${+high.toPrecision(3)} ${unit ?? ""}`);
 }
 
 async function readTrends() {
@@ -68,8 +48,7 @@ async function readTrends() {
     const all = [...element.querySelectorAll("[data-channel]")];
     return [element.dataset.device, all.find((row) => row.dataset.channel === TREND) ?? all[0]];
   }).filter(([, row]) => row));
-  const channels = new Map(Map.groupBy(rows, ([, row]) => row.dataset.channel));
-  for (const [channel, some] of channels) {
+  for (const [channel, some] of Map.groupBy(rows, ([, row]) => row.dataset.channel)) {
     const query = new URLSearchParams({ mode: "buckets", bucket: "2m", aggregate: "avg", from: `-${LOOK_BACK_MIN}m`, channel });
     for (const [device] of some) query.append("device", device);
     const answer = await ask(`/api/v1/telemetry?${query}`);
@@ -79,16 +58,12 @@ async function readTrends() {
   for (const device of trends.keys()) draw(device);
 }
 
-function readSoon() {
-  readTrends().catch(() => {}); // the trouble line says it already
-}
-
-let isLive = false;
+const readSoon = quietly(readTrends);
+let feed;
 /** Follow the values, once there is a vessel that has some. */
 function follow() {
-  if (isLive || !grid.querySelector("[data-channel]")) return;
-  isLive = true;
-  new Feed("/api/v1/ws/live-data", { rate: 1, channels: shownChannels().join(",") }, { snapshot: take, changes: take });
+  if (feed || !grid.querySelector("[data-channel]")) return;
+  feed = new Feed("/api/v1/ws/live-data", { rate: 1, channels: shownChannels().join(",") }, { snapshot: take, changes: take });
   readSoon();
   setInterval(() => document.hidden || readSoon(), 60_000);
 }

@@ -11,9 +11,7 @@ form.addEventListener("submit", async (event) => {
     return;
   }
   const answer = await fetch("/api/v1/auth/reset", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ code, password }),
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ code, password }),
   });
   if (answer.ok) {
     history.replaceState(null, "", location.pathname);

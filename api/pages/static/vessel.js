@@ -1,6 +1,7 @@
 // A vessel: charts of chosen channels on one time axis, to the pixel, live at its right edge.
 
-import { Feed, ask, localize } from "./app.js";
+import { Feed, ask, changed, localize, put, quietly, said } from "./app.js";
+import { INKS, axis, coloursOf, curve, fill, names, phases, seconds, within } from "./plots.js";
 
 const root = document.getElementById("charts"), at = document.getElementById("at");
 const facts = JSON.parse(root.dataset.facts);
@@ -8,16 +9,14 @@ const SPANS = { "2h": 7200, "8h": 28_800, "24h": 86_400 }, AGAIN_MS = 60_000, PO
 const STEPS_H = [1 / 60, 1 / 30, 1 / 12, 1 / 6, 0.25, 0.5, 1, 2, 4, 6, 12, 24, 48, 96, 168, 336];
 const PRIORITIES = { critical: "--p1", high: "--p2", medium: "--p3", low: "--p4" };
 const ahead = facts.now - Date.now() / 1000; // of the server's clock, which marks the right edge
-const phases = new Map(facts.phases.map(([name, begin]) => [begin, name]));
+const begun = new Map(facts.phases.map(([name, begin]) => [begin, name]));
 const clocks = [{ timeStyle: "medium" }, { hour: "2-digit", minute: "2-digit" }, { day: "numeric", month: "short" }].map((form) => new Intl.DateTimeFormat(undefined, form));
 let view = { span: facts.span, from: facts.from, to: facts.to, axis: facts.axis };
 let lastSpan = facts.span ?? "8h", asking = 0, drawn = 0, marks = { events: [], notes: [], alarms: [] };
 
 const now = () => Date.now() / 1000 + ahead;
 const iso = (seconds) => new Date(seconds * 1000).toISOString();
-const seconds = (text) => Date.parse(text) / 1000;
-const colour = (name) => getComputedStyle(root).getPropertyValue(name);
-const said = (value, decimals) => (value == null ? "–" : decimals == null ? String(+value.toPrecision(4)) : value.toFixed(decimals));
+const colour = coloursOf(root);
 
 /** Begin and end of what is shown, in seconds since 1970. */
 function shown() {
@@ -57,30 +56,24 @@ function splitHours(plot, axis, from, to) {
 
 function clockLabels(plot, splits) {
   const form = splits[1] - splits[0] < 60 ? clocks[0] : splits[1] - splits[0] < 86_400 ? clocks[1] : clocks[2];
-  let day = "";
-  return splits.map((split) => {
-    const date = new Date(split * 1000), today = clocks[2].format(date), isNew = day && day !== today;
-    day = today;
-    return isNew ? today : form.format(date);
-  });
+  const days = splits.map((split) => clocks[2].format(split * 1000));
+  return splits.map((split, n) => (n && days[n] !== days[n - 1] ? days[n] : form.format(split * 1000)));
 }
 
 function make(chart) {
   const { box, lines, scales, number } = chart, isHours = view.axis === "hours" && facts.inoculated;
   const edge = number === charts.length - 1 ? 2 : number === 0 ? 0 : null;
-  const axis = { stroke: () => colour("--dim"), font: "11px system-ui, sans-serif", ticks: { show: false }, grid: { stroke: () => colour("--line"), width: 0.5 } };
-  const time = { ...axis, scale: "x", side: edge ?? 2, size: edge === null ? 2 : 20, space: 80, gap: 4 };
+  const usual = axis(colour), time = { ...usual, scale: "x", side: edge ?? 2, size: edge === null ? 2 : 20, space: 80 };
   Object.assign(time, isHours ? { splits: splitHours, values: (_, splits) => splits.map(hours) } : { values: clockLabels });
   if (edge === null) time.values = (_, splits) => splits.map(() => "");
-  const inks = ["--pv", "--second", "--third"];
+  const measured = lines.filter((line) => !line.isWanted);
   return new uPlot({
     width: box.clientWidth, height: box.clientHeight, legend: { show: false }, padding: [edge === 0 ? 0 : 6, 16 + (axes - scales.length) * 46, 2, 0],
     scales: { x: { time: true, range: shown }, ...Object.fromEntries(scales.map((scale) => [scale, { range: (_, low, high) => range(chart, scale, low, high) }])) },
-    axes: [time, ...scales.map((scale, n) => ({ ...axis, scale, side: n ? 1 : 3, size: 46, space: 28, gap: 4, grid: { show: !n, stroke: axis.grid.stroke, width: 0.5 } }))],
-    series: [{}, ...lines.map((line) => ({
-      scale: line.scale, stroke: () => colour(line.isWanted ? "--dim" : inks[lines.filter((one) => !one.isWanted).indexOf(line) % 3]), width: line.isWanted ? 1 : 1.4,
-      dash: line.isWanted ? [5, 4] : undefined, paths: line.step || line.isWanted ? uPlot.paths.stepped({ align: 1 }) : undefined, points: { show: false },
-    }))],
+    axes: [time, ...scales.map((scale, n) => ({ ...usual, scale, side: n ? 1 : 3, size: 46, space: 28, grid: { ...usual.grid, show: !n } }))],
+    series: [{}, ...lines.map((line) => (line.isWanted
+      ? curve(() => colour("--dim"), true, { scale: line.scale, width: 1, dash: [5, 4] })
+      : curve(() => colour(INKS[measured.indexOf(line) % 3]), line.step, { scale: line.scale })))],
     cursor: {
       y: false, points: { show: false }, drag: { x: true, y: false, setScale: false }, bind: { dblclick: () => () => go({ span: lastSpan }) },
       sync: { key: "vessel", filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
@@ -106,128 +99,83 @@ function draw() {
 
 // What stands behind the lines, and before them
 
-function within(plot, begin, end) {
-  const { left, width } = plot.bbox, place = (time) => Math.max(left, Math.min(left + width, plot.valToPos(time, "x", true)));
-  return [place(begin), place(end)];
-}
-
 /** The phases, each with its begin and its end. */
 function spans() {
-  const begins = [...phases].sort(([a], [b]) => a - b).filter(([, name], n, all) => n === 0 || all[n - 1][1] !== name);
+  const begins = [...begun].sort(([a], [b]) => a - b).filter(([, name], n, all) => n === 0 || all[n - 1][1] !== name);
   return begins.map(([begin, name], n) => [name, begin, begins[n + 1]?.[0] ?? now()]);
 }
 
 function ground(chart, plot) {
-  const { ctx, bbox: { left, top, width, height } } = plot, dpr = devicePixelRatio;
-  ctx.save();
-  ctx.beginPath();
-  ctx.rect(left, top, width, height);
-  ctx.clip();
-  ctx.font = `${11 * dpr}px system-ui, sans-serif`;
-  ctx.textBaseline = "top";
-  ctx.textAlign = "left";
-  const all = spans().map(([name, begin, end]) => [name, ...within(plot, begin, end)]);
-  ctx.fillStyle = colour("--ground-phase");
-  all.forEach(([, a, b], n) => n % 2 && ctx.fillRect(a, top, b - a, height));
-  for (const rule of facts.rules) {
-    const line = chart.lines.find((one) => one.channel === rule.channel && !one.isWanted);
-    if (!line || rule.limit == null) continue;
-    const y = Math.max(top, Math.min(top + height, plot.valToPos(rule.limit, line.scale, true))), isHigh = rule.level.startsWith("high");
-    ctx.globalAlpha = 0.16;
-    ctx.fillStyle = colour(PRIORITIES[rule.priority]);
-    for (const [name, begin, end] of rule.phases.length ? spans() : [[null, ...shown()]]) {
-      if (name !== null && !rule.phases.includes(name)) continue;
-      const [a, b] = within(plot, begin, end);
-      ctx.fillRect(a, isHigh ? top : y, b - a, isHigh ? y - top : top + height - y);
+  within(plot, (ctx, dpr) => {
+    const { top, height } = plot.bbox, all = spans();
+    phases(plot, all, colour);
+    for (const rule of facts.rules) {
+      const line = chart.lines.find((one) => one.channel === rule.channel && !one.isWanted);
+      if (!line || rule.limit == null) continue;
+      const beyond = rule.level.startsWith("high") ? [rule.limit, null] : [null, rule.limit];
+      const when = rule.phases.length ? all.filter(([name]) => rule.phases.includes(name)) : [[null, ...shown()]];
+      for (const [, ...times] of when) fill(plot, colour(PRIORITIES[rule.priority]), times, beyond, { scale: line.scale, alpha: 0.16 });
     }
-    ctx.globalAlpha = 1;
-  }
-  ctx.strokeStyle = colour("--dim");
-  ctx.lineWidth = dpr;
-  ctx.setLineDash([2 * dpr, 2 * dpr]);
-  for (const [begin, end] of chart.lines[0].gaps) {
-    const [a, b] = within(plot, begin, end);
-    ctx.fillStyle = colour("--card");
-    ctx.fillRect(a, top, b - a, height);
-    if (b - a > 2 * dpr) ctx.strokeRect(a, top + dpr, b - a, height - 2 * dpr);
-  }
-  ctx.fillStyle = colour("--dim");
-  for (const [name, a, b] of chart.number ? [] : all) if (b - a > 24 * dpr) ctx.fillText(name, a + 4 * dpr, top + 3 * dpr, b - a - 6 * dpr);
-  ctx.restore();
+    Object.assign(ctx, { strokeStyle: colour("--dim"), lineWidth: dpr });
+    ctx.setLineDash([2 * dpr, 2 * dpr]);
+    for (const gap of chart.lines[0].gaps) {
+      const [a, b] = fill(plot, colour("--card"), gap);
+      if (b - a > 2 * dpr) ctx.strokeRect(a, top + dpr, b - a, height - 2 * dpr);
+    }
+    if (!chart.number) names(plot, all, colour);
+  });
 }
 
 function over(chart, plot) {
-  const { ctx, bbox: { left, top, width, height } } = plot, dpr = devicePixelRatio, x = (time) => plot.valToPos(time, "x", true);
-  ctx.save();
-  ctx.beginPath();
-  ctx.rect(left, top, width, height);
-  ctx.clip();
-  for (const line of chart.lines) if (!line.isWanted) hatch(plot, line, x);
-  ctx.font = `${11 * dpr}px system-ui, sans-serif`;
-  ctx.textBaseline = "bottom";
-  ctx.textAlign = "left";
-  ctx.fillStyle = ctx.strokeStyle = colour("--dim");
-  ctx.lineWidth = dpr;
-  let free = 0;
-  for (const [time, text, end] of [...marks.events, ...marks.notes].sort(([a], [b]) => a - b)) {
-    const a = x(time), b = end ? x(end) : a, bottom = top + height;
-    if (b < left || a > left + width) continue;
-    ctx.beginPath();
-    ctx.moveTo(a, bottom);
-    ctx.lineTo(a - 3 * dpr, bottom - 6 * dpr);
-    ctx.lineTo(a + 3 * dpr, bottom - 6 * dpr);
-    ctx.fill();
-    if (end) ctx.fillRect(a, bottom - 2 * dpr, b - a, 2 * dpr);
-    if (chart.number !== charts.length - 1 || a < free) continue;
-    const words = text.length > 40 ? `${text.slice(0, 39)}…` : text;
-    ctx.fillText(words, a + 5 * dpr, bottom - 3 * dpr);
-    free = a + ctx.measureText(words).width + 12 * dpr;
-  }
-  for (const alarm of marks.alarms) {
-    const rule = facts.rules.find((one) => one.rule === alarm.rule), line = chart.lines.find((one) => one.channel === rule?.channel && !one.isWanted);
-    if (!line || alarm.value === null) continue;
-    ctx.strokeStyle = colour(PRIORITIES[alarm.priority]);
-    ctx.lineWidth = 2 * dpr;
-    ctx.beginPath();
-    ctx.arc(x(alarm.time), plot.valToPos(alarm.value, line.scale, true), 4.5 * dpr, 0, 2 * Math.PI);
-    ctx.stroke();
-  }
-  ctx.restore();
+  within(plot, (ctx, dpr) => {
+    for (const line of chart.lines) if (!line.isWanted) hatch(plot, line);
+    Object.assign(ctx, { textBaseline: "bottom", fillStyle: colour("--dim"), strokeStyle: colour("--dim"), lineWidth: dpr });
+    const { left, top, width, height } = plot.bbox, bottom = top + height;
+    let free = 0;
+    for (const [time, text, end] of [...marks.events, ...marks.notes].sort(([a], [b]) => a - b)) {
+      const [a, b] = [time, end || time].map((one) => plot.valToPos(one, "x", true));
+      if (b < left || a > left + width) continue;
+      ctx.fill(new Path2D(`M${a} ${bottom}l${-3 * dpr} ${-6 * dpr}h${6 * dpr}z`));
+      if (end) ctx.fillRect(a, bottom - 2 * dpr, b - a, 2 * dpr);
+      if (chart.number !== charts.length - 1 || a < free) continue;
+      const words = text.length > 40 ? `${text.slice(0, 39)}…` : text;
+      ctx.fillText(words, a + 5 * dpr, bottom - 3 * dpr);
+      free = a + ctx.measureText(words).width + 12 * dpr;
+    }
+    for (const alarm of marks.alarms) {
+      const rule = facts.rules.find((one) => one.rule === alarm.rule), line = chart.lines.find((one) => one.channel === rule?.channel && !one.isWanted);
+      if (!line || alarm.value === null) continue;
+      Object.assign(ctx, { strokeStyle: colour(PRIORITIES[alarm.priority]), lineWidth: 2 * dpr });
+      ring(plot, line, alarm.time, alarm.value, 4.5);
+    }
+  });
+}
+
+function ring(plot, line, time, value, size) {
+  const path = new Path2D();
+  path.arc(plot.valToPos(time, "x", true), plot.valToPos(value, line.scale, true), size * devicePixelRatio, 0, 2 * Math.PI);
+  plot.ctx.stroke(path);
 }
 
 /** Hatch the time of doubtful samples: bad ones like ///, uncertain ones like \\\. Their values are rings. */
-function hatch(plot, line, x) {
-  const { ctx, bbox: { top, height } } = plot, dpr = devicePixelRatio, [from, to] = shown();
-  const wide = Math.max(line.gap ?? 0, (3 * (to - from)) / plot.bbox.width * dpr);
-  const runs = [];
+function hatch(plot, line) {
+  const { ctx, bbox: { top, height, width } } = plot, dpr = devicePixelRatio, [from, to] = shown(), runs = [];
+  const wide = Math.max(line.gap ?? 0, (3 * (to - from)) / width * dpr);
   for (const [time, quality] of line.bad) {
     const last = runs.at(-1);
     if (last && last[2] === quality && time - last[1] <= wide) last[1] = time;
     else runs.push([time, time, quality]);
   }
-  ctx.strokeStyle = colour("--dim");
-  ctx.lineWidth = 0.8 * dpr;
+  Object.assign(ctx, { strokeStyle: colour("--dim"), lineWidth: 0.8 * dpr });
   for (const [begin, end, quality] of runs) {
-    const a = x(begin) - dpr, b = Math.max(x(end), a + 3 * dpr);
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(a, top, b - a, height);
-    ctx.clip();
-    ctx.beginPath();
-    const lean = quality === 2 ? -height : height;
+    const a = plot.valToPos(begin, "x", true) - dpr, b = Math.max(plot.valToPos(end, "x", true), a + 3 * dpr), stripes = new Path2D();
     for (let at = a - height; at < b + height; at += 7 * dpr) {
-      ctx.moveTo(at, top + height);
-      ctx.lineTo(at + lean, top);
+      stripes.moveTo(at, top + height);
+      stripes.lineTo(at + (quality === 2 ? -height : height), top);
     }
-    ctx.stroke();
-    ctx.restore();
+    within(plot, () => ctx.stroke(stripes), a, b - a);
   }
-  for (const [time, , value] of line.bad) {
-    if (value === null) continue;
-    ctx.beginPath();
-    ctx.arc(x(time), plot.valToPos(value, line.scale, true), 1.5 * dpr, 0, 2 * Math.PI);
-    ctx.stroke();
-  }
+  for (const [time, , value] of line.bad) if (value !== null) ring(plot, line, time, value, 1.5);
 }
 
 /** Say beside each name the value under the cursor, and above the charts the time and what is marked there. */
@@ -247,12 +195,8 @@ function read(chart, plot) {
 }
 
 function nearest(times, time, isBefore) {
-  let low = 0, high = times.length - 1;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (times[middle] <= time) low = middle; else high = middle - 1;
-  }
-  return !isBefore && times[low + 1] - time < time - times[low] ? low + 1 : low;
+  const last = Math.max(0, times.findLastIndex((one) => one <= time));
+  return !isBefore && times[last + 1] - time < time - times[last] ? last + 1 : last;
 }
 
 // Zoom, pan, and the address
@@ -274,28 +218,28 @@ function go(change, isBack = false) {
   view = { ...view, ...change };
   if (view.span) lastSpan = view.span;
   else if (view.to - view.from < 1) view.to = view.from + 1;
-  if (!isBack) history.pushState(view, "", address(view.span ? { span: view.span } : { from: iso(view.from), to: iso(view.to) }));
+  if (!isBack) history.pushState(view, "", address(asked()));
   if (view.axis !== before) build();
   tellView();
   draw();
   again();
 }
 
+/** The time that is shown, as addresses and forms have it. */
+const asked = () => (view.span ? { span: view.span } : { from: iso(view.from), to: iso(view.to) });
+
 function address(time) {
-  const asked = new URLSearchParams(location.search);
-  for (const name of ["span", "from", "to", "axis"]) asked.delete(name);
-  for (const [name, value] of Object.entries(time)) asked.set(name, value);
-  if (view.axis !== "clock") asked.set("axis", view.axis);
-  return `${location.pathname}?${asked}`;
+  const query = new URLSearchParams(location.search);
+  for (const name of ["span", "from", "to", "axis"]) query.delete(name);
+  for (const [name, value] of Object.entries({ ...time, ...(view.axis !== "clock" && { axis: view.axis }) })) query.set(name, value);
+  return `${location.pathname}?${query}`;
 }
 
 /** Let buttons, links and hidden fields say what is shown. */
 function tellView() {
   const [from, to] = shown();
-  for (const link of document.querySelectorAll("[data-span], [data-axis]")) {
-    if ((link.dataset.span ?? link.dataset.axis) === (link.dataset.span ? view.span : view.axis)) link.setAttribute("aria-current", "true");
-    else link.removeAttribute("aria-current");
-  }
+  for (const link of document.querySelectorAll("[data-span]")) link.ariaCurrent = link.dataset.span === view.span || null;
+  for (const link of document.querySelectorAll("[data-axis]")) link.ariaCurrent = link.dataset.axis === view.axis || null;
   for (const link of document.querySelectorAll("[data-file]")) {
     const url = new URL(link.href);
     url.searchParams.set("from", iso(from));
@@ -307,7 +251,7 @@ function tellView() {
   const times = document.querySelectorAll("#window time");
   [times[0].dateTime, times[1].dateTime] = [iso(from), iso(to)];
   localize(document.getElementById("window"));
-  const form = document.querySelector('.acts form[method="get"]'), fields = { axis: view.axis, ...(view.span ? { span: view.span } : { from: iso(from), to: iso(to) }) };
+  const form = document.querySelector('.acts form[method="get"]'), fields = { axis: view.axis, ...asked() };
   for (const field of form.querySelectorAll('[type="hidden"]')) field.remove();
   for (const [name, value] of Object.entries(fields)) form.append(Object.assign(document.createElement("input"), { type: "hidden", name, value }));
 }
@@ -338,12 +282,12 @@ async function load() {
   const answer = await ask(`/api/v1/telemetry?${query}`);
   if (mine !== asking) return;
   const found = new Map(answer.series.map((one) => [one.channel, one]));
-  for (const line of lines) if (found.has(line.channel)) fill(line, found.get(line.channel), to);
+  for (const line of lines) if (found.has(line.channel)) keep(line, found.get(line.channel), to);
   draw();
   root.dataset.drawn = mine; // for tests: the answer that is shown
 }
 
-function fill(line, series, until) {
+function keep(line, series, until) {
   const late = line.times.findIndex((time) => time > until), tail = late < 0 ? [[], []] : [line.times.slice(late), line.values.slice(late)];
   Object.assign(line, { times: [], values: [], gaps: [], step: series.step, gap: series.gap && duration(series.gap), bad: series.bad.map(([time, ...rest]) => [seconds(time), ...rest]) });
   series.points.forEach(([text, value], n) => {
@@ -363,7 +307,7 @@ async function loadMarks(mine, time) {
   const query = new URLSearchParams(time), device = `/api/v1/devices/${encodeURIComponent(facts.device)}`;
   const [events, notes, alarms, samples, materials] = await Promise.all([ask(`${device}/events?${query}&limit=500`), ask(`${device}/annotations?${query}&limit=200`), ...["alarms/history", "samples", "materials"].map((list) => ask(`/api/v1/${list}?${query}&limit=500&device=${encodeURIComponent(facts.device)}`))]);
   if (mine !== asking) return;
-  for (const one of events.events) if (one.type === "phase" && one.data.phase) phases.set(seconds(one.time), one.data.phase.replaceAll("_", " "));
+  for (const one of events.events) if (one.type === "phase" && one.data.phase) begun.set(seconds(one.time), one.data.phase.replaceAll("_", " "));
   const lab = samples.samples.map((one) => [seconds(one.taken_at), `${one.sample}: ${one.analytes.map((it) => `${it.analyte} ${it.value ?? it.reading ?? "–"} ${it.unit ?? ""}`.trim()).join(", ") || one.status}`]);
   lab.push(...materials.materials.map((one) => [seconds(one.begins), `${one.material} ${one.quantity} ${one.unit}`, one.ends && seconds(one.ends)]));
   const told = new Set(lab.map(([time]) => time)); // events of which a sample or a record was made
@@ -407,21 +351,16 @@ function take(message) {
 
 function tellNow(channel, value, mark, time) {
   const row = document.querySelector(`[data-now="${CSS.escape(channel)}"]`), wanted = document.querySelector(`[data-setpoint="${CSS.escape(channel)}"]`);
-  const decimals = (element) => (element.dataset.decimals === "" ? null : +element.dataset.decimals);
-  const put = (element, text) => element.textContent === text || (element.textContent = text);
-  if (wanted) put(wanted.querySelector("[data-wanted]"), said(value, decimals(wanted)));
+  put(wanted?.querySelector("[data-wanted]"), said(value, wanted?.dataset.decimals));
   if (!row) return;
   const age = Math.max(0, now() - time);
-  put(row.querySelector("[data-value]"), said(value, decimals(row)));
+  put(row.querySelector("[data-value]"), said(value, row.dataset.decimals));
   put(row.querySelector("[data-age]"), age < 5 ? "now" : age < 60 ? `${Math.round(age)} s` : `${Math.floor(age / 60)} min`);
   put(row.querySelector("[data-quality]"), ["good", "bad", "uncertain"][mark] ?? `quality ${mark}`);
   row.classList.toggle("doubtful", mark > 0);
 }
 
-function again() {
-  load().catch(() => {}); // the trouble line says it already
-}
-
+const again = quietly(load);
 for (const element of document.querySelectorAll(".scripted")) element.hidden = false;
 if (charts.length) {
   build();
@@ -441,7 +380,7 @@ if (charts.length) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 }
 new Feed("/api/v1/ws/live-data", { rate: 1, device: facts.device }, { snapshot: take, changes: take });
-new Feed("/api/v1/ws/alerts", { device: facts.device }, { transitions: () => document.body.dispatchEvent(new CustomEvent("alarms")) });
+new Feed("/api/v1/ws/alerts", { device: facts.device }, { transitions: () => changed("alarms") });
 document.body.addEventListener("changed", () => {
   for (const [n, key] of document.querySelectorAll('[name="key"]').entries()) key.value = `${Date.now()}-${Math.random().toString(36).slice(2)}-${n}`;
   if (charts.length) again();

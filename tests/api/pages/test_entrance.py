@@ -12,12 +12,15 @@ import pytest
 
 from api.access.roles import Role
 from api.access.tokens import code_hash
+from api.pages.static import FOLDER
 from tests.api.accounts import OWN_PAGE, PASSWORD, Served, open_browser, organization, serving, user
 from tests.gateway.material import until
 from tests.in_turn import in_turn
 
 EVA = "eva@example.org"
 FORM = {"email": EVA, "password": PASSWORD}
+MOST_JAVASCRIPT = 900
+"""Lines of ours: pages are made on the server, and a script does what these cannot."""
 
 
 @pytest.fixture
@@ -203,6 +206,10 @@ async def test_what_a_page_may_load_is_ours(site: httpx2.AsyncClient) -> None:
     assert (await site.get(address.replace("/static/", "/static/0"))).status_code == 404
     for path in ("../page.py", "vendor/../../page.py", "%2e%2e/page.py", "vendor/stamp"):
         assert (await site.get(f"{address.rpartition('/vendor/')[0]}/{path}")).status_code == 404
+
+
+def test_what_is_ours_of_javascript_stays_small() -> None:
+    assert sum(path.read_text().count("\n") for path in FOLDER.glob("*.js")) <= MOST_JAVASCRIPT
 
 
 async def test_a_text_of_a_device_is_a_text_on_the_page(site: httpx2.AsyncClient, sql: asyncpg.Connection) -> None:

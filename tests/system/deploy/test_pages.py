@@ -44,7 +44,7 @@ def test_what_the_readme_says_to_try_works(shell: Shell) -> None:
 
     said = shell.run(command)
     assert '"state":"waiting"' in said
-    assert re.search(r'"state":"done".*"result":{"before": 7', said), said
+    assert re.search(r'"state":"done".*"result":{"before": 5', said), said
 
     shell.run(f"{kill.strip()} --name {shell.up.paths.name}")
     again = shell.up.wait_for(r"gateway ended \(.*\) and was started again")

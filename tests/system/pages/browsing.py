@@ -35,7 +35,7 @@ class Visitor:
 
     def _console(self, told: ConsoleMessage) -> None:
         if told.type == "error":
-            self.complaints.append(told.text)
+            self.complaints.append(f"{told.text} ({told.location}, on {self.page.url})")
 
     async def go(self, path: str) -> None:
         await self.page.goto(f"http://{self.address}{path}")
@@ -61,7 +61,8 @@ class Visitor:
     async def picture(self, name: str) -> None:
         """Keep a picture of the page where BIOGATE_TEST_PICTURES says, for the docs."""
         if folder := os.environ.get("BIOGATE_TEST_PICTURES"):
-            await self.page.screenshot(path=f"{folder}/{name}.png")
+            # To hide the caret would leave style attributes on fields, which htmx copies and the policy forbids.
+            await self.page.screenshot(path=f"{folder}/{name}.png", caret="initial")
 
     def is_content(self) -> None:
         """The browser had nothing to complain of but what was expected."""

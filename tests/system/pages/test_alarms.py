@@ -34,7 +34,6 @@ async def test_an_alarm_comes_by_itself_and_is_acknowledged_by_mouse(
     await floor.raised()
     await expect(rows(eva)).to_have_count(1)
     await eva.finds_no_barrier()
-    await eva.picture("alarms")
     await rows(eva).get_by_text("Acknowledge…").click()
     await rows(eva).get_by_label("Reason").first.fill("seen")
     await rows(eva).get_by_role("button", name="Acknowledge").click()

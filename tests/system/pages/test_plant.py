@@ -145,5 +145,5 @@ async def test_a_plant_of_fifty_vessels_comes_in_120_kb(site: Site, browser: Bro
         wire.on("Network.loadingFinished", lambda it: transferred.append(it["encodedDataLength"]))
         wire.on("Network.webSocketFrameReceived", lambda it: transferred.append(len(it["response"]["payloadData"])))
         await eva.go("/app/main/plant")
-        await expect(eva.page.locator("canvas:visible")).to_have_count(50)
+        await expect(eva.page.locator(".spark:visible")).to_have_count(50)
     assert 20_000 < sum(transferred) < 120 * 1024

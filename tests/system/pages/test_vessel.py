@@ -58,7 +58,6 @@ async def test_dragging_shows_that_time_and_the_address_opens_the_same(vessel: S
     eva.page.on("response", heard)
     await opened(eva)
     await expect(eva.page.locator(".uplot")).to_have_count(3)
-    await eva.picture("vessel")
     over = eva.page.locator(".u-over").first
     box = await over.bounding_box()
     assert box is not None
