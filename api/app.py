@@ -29,6 +29,7 @@ from api.live.telemetry import TelemetryFeed
 from api.notices import Notices
 from api.pages import errors as page_errors
 from api.pages.alarm_rules import MOST_FILE_BYTES
+from api.pages.lab_samples import MOST_FORM_BYTES as MOST_SAMPLES_FORM_BYTES
 from api.pages.serials import MOST_FORM_BYTES
 from api.routes import (
     PREFIX,
@@ -82,6 +83,7 @@ from api.services import Services
 from api.settings import ApiSettings
 from api.shapes.computed import ComputedDefinition
 from api.shapes.deviations import MOST_ATTACHED_BYTES
+from api.shapes.sample_imports import MOST_BYTES as MOST_SAMPLES_BYTES
 from schema.alarms import files
 from schema.alarms.notification_routes import NotificationRoute
 from schema.alarms.rules import Definition
@@ -172,6 +174,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
         "/app/{organization}/alarm-rules.yaml": MOST_FILE_BYTES,
         "/app/{organization}/enrollment/serials/import": MOST_FORM_BYTES,
         f"{PREFIX}/imports": settings.api_import_bytes,
+        f"{PREFIX}/sample-imports": MOST_SAMPLES_BYTES,
+        "/app/{organization}/sample-imports": MOST_SAMPLES_FORM_BYTES,
         f"{PREFIX}/deviation-attachments": MOST_ATTACHED_BYTES,
         "/app/{organization}/deviation-attachments": MOST_ATTACHED_BYTES + MOST_ORDER_BYTES,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 import time
 from collections.abc import Callable
@@ -75,6 +76,7 @@ async def record(
         async with aiomqtt.Client(
             broker.host,
             broker.port,
+            identifier=f"{broker.username or 'biogate-record'}-{secrets.token_hex(6)}",  # a broker may bind logins to it
             username=broker.username,
             password=broker.password,
             tls_context=broker.tls,

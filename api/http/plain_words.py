@@ -20,7 +20,7 @@ def number(value: float | None, decimals: int | None = None) -> str:
         size = 0 if value == 0 else math.floor(math.log10(abs(value)))
         if not -4 <= size < 9:
             return f"{value:.{DIGITS - 1}g}"
-        decimals = max(0, DIGITS - 1 - max(size, 0))
+        decimals = max(0, DIGITS - 1 - size)
         return f"{value:.{decimals}f}".rstrip("0").rstrip(".") if decimals else f"{value:.0f}"
     return f"{value:.{decimals}f}"
 

@@ -31,7 +31,7 @@ from api.shapes.lab_samples import (
     SampleParameters,
     SampleStatus,
 )
-from api.shapes.sample_imports import SampleImportOptions
+from api.shapes.sample_imports import MOST_BYTES, SampleImportOptions
 from schema import times
 
 router = PageRouter()
@@ -39,8 +39,8 @@ READ = [allow(Role.VIEWER, Scope.TELEMETRY_READ)]
 WRITE = [allow(Role.OPERATOR, Scope.DEVICES_WRITE)]
 APPROVE = [allow(Role.ENGINEER, Scope.DEVICES_WRITE)]
 KEY = {"taken_at": cursors.instant, "lab_sample_id": cursors.number}
-MOST_FORM_BYTES = 2**20
-"""Bytes of a form with a file in it."""
+MOST_FORM_BYTES = 3 * MOST_BYTES + 4096
+"""A form writes a semicolon or a line end of the file with three bytes."""
 HERE = "samples"
 Sample = Annotated[str, Path(pattern=SAMPLE_PATTERN)]
 

@@ -6,6 +6,7 @@ Masses are in kg and volumes in L; one becomes the other by a density, which is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -13,10 +14,14 @@ from typing import Any
 
 from api.database import Database
 from api.problems import BadParameter
-from api.queries import devices, selection, telemetry_at
+from api.queries import devices, selection, telemetry_at, telemetry_buckets
+from api.queries.deadline import Deadline
 from api.queries.materials import SQL
 from api.queries.run_times import PlacedQuestion
+from api.queries.selection import Selection
 from api.queries.telemetry_at import AtWish
+from api.queries.telemetry_buckets import BucketWish
+from api.series.grid import Division
 from api.shapes.materials import (
     BalanceParameters,
     ChannelChange,
@@ -178,12 +183,27 @@ async def _changes(
     [one] = selected.selections
     instants = [span.begin, min(span.begin + NEAR, span.end), span.end - times.MICROSECOND]
     read = await telemetry_at.values(database, one, AtWish(instants, NEAR, "last"))
+    bounds = await _bounds(database, replace(one, begin=span.begin))
     found: dict[str, ChannelChange] = {}
     for channel, at_begin, soon, at_end in zip(one.channels, *read, strict=True):
         first = soon.value if at_begin.value is None else at_begin.value
         last = at_end.value
         mass = None if first is None or last is None else kilograms(last - first, channel.unit, density)
-        if mass is not None and mass < 0 and channel.name.endswith(TOTAL):
-            mass = None
+        if first is not None and last is not None and channel.name.endswith(TOTAL):
+            least, most = bounds.get(channel.name, (first, last))
+            if min(least, last) < first or most > last:
+                mass = None
         found.setdefault(channel.name, ChannelChange(channel.name, channel.unit, first, last, mass))
     return found
+
+
+async def _bounds(database: Database, wanted: Selection) -> dict[str, tuple[float, float]]:
+    """Return the least and the greatest value of each total: one that was set back leaves what it began and ended with,
+    also where it has since counted further than before."""
+    totals = tuple(channel for channel in wanted.channels if channel.name.endswith(TOTAL))
+    wish = BucketWish(Division(wanted.end - wanted.begin, origin=wanted.begin), ("min", "max"))
+    found = await telemetry_buckets.whole(database, replace(wanted, channels=totals), wish, Deadline())
+    if not len(found.times):
+        return {}
+    cells = [float(cell[0]) for cell in found.cells]
+    return {channel.name: (low, high) for channel, low, high in zip(totals, cells[::2], cells[1::2], strict=True)}

@@ -165,6 +165,8 @@ async def put_template(
     database: Database, name: str, given: NewTemplate, expected: Expected, who: str
 ) -> tuple[TemplateAnswer, bool]:
     """Change a template, or make one; return it, and whether it is new. Raises PreconditionFailed, Conflict."""
+    if name in USUAL and given.kind != name:  # a report that names no template would be refused
+        raise Conflict(f"template {name} lays out {name} reports, and stays so: give the other one another name")
     content = given.model_dump_json(exclude={"why", "kind"})
     async with database.change() as connection:
         stored = await connection.fetchrow(SQL["template"], name)

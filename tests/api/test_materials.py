@@ -114,6 +114,14 @@ async def test_a_balance_names_what_weight_and_feeds_say_otherwise(plant: Plant,
     denser = await operator.get("/devices/br-1/material-balance", **query, density=1.25)
     assert (denser["went_in"], denser["went_out"]) == (pytest.approx(0.15), pytest.approx(0.02))
     assert await operator.not_shown("/devices/br-1/material-balance", **query, weight="scale") == 422
+    further = last | {"feed_a_total": 121.0}
+    later = [(3600, last), (3700, first), (7190, further)]  # it was set back, and has counted further than before
+    await plant.frames(device, layout, [(at(n), [row[it] for it in order], None) for n, row in later])
+    said = await operator.get(
+        "/devices/br-1/material-balance", "MaterialBalance", **{"from": text(3600), "to": text(7200)}
+    )
+    assert {one["feed"]: one["counted"]["mass"] for one in said["feeds"]} == {"base": None, "feed_a": None}
+    assert "feed_a_total fell: it was set back, so nobody knows what it counted" in said["assumptions"]
     sums = (await operator.get("/material-sums", "MaterialSums", **query, device="br-1"))["sums"]
     assert [(one["kind"], one["material"], one["records"], one["mass"]) for one in sums] == [
         *(("feed", "Feed A, glucose", 1, pytest.approx(0.12)), ("sampling", "broth", 1, 0.02)),

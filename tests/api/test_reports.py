@@ -219,6 +219,8 @@ async def test_a_template_lays_a_report_out_and_its_versions_stay(plant: Plant, 
     assert stale.status_code == 412
     refused = await client.put("/api/v1/report-templates/batch", json=body | {"zone": "Mars", "sections": sections})
     assert (refused.status_code, "Europe/Berlin" in refused.json()["detail"]) == (422, True)
+    other = await client.put("/api/v1/report-templates/shift", json=body | {"sections": sections})
+    assert (other.status_code, "lays out shift reports" in other.json()["detail"]) == (409, True)
 
 
 async def test_a_shift_report_is_of_a_time_and_of_devices(plant: Plant, client: Served) -> None:

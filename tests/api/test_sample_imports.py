@@ -90,3 +90,11 @@ async def test_samples_without_names_are_known_by_device_and_time(plant: Plant, 
 async def test_what_is_no_table_is_a_problem_with_words(plant: Plant, operator: Operator) -> None:
     problem = await take(operator, "", 422)
     assert problem["detail"] == "body: is empty: send the file"
+
+
+async def test_a_file_may_be_as_large_as_the_pages_say(plant: Plant, operator: Operator) -> None:
+    await plant.device("br-1")
+    rows = "".join(f"L-{n};br-1;2026-03-01 11:00;4,2;{n} {'x' * 40}\n" for n in range(1500))
+    told = await take(operator, f"sample;device;time;glucose [g/L];note\n{rows}", dry_run=True)
+    assert counts(told) == {"new": 1500}
+    await take(operator, "sample;device;time;glucose [g/L]\n" + "x" * 2**21, 413)

@@ -130,6 +130,8 @@ async def test_a_file_is_looked_at_and_then_taken(operator: Visitor, plant: Plan
     whole = await operator.post("sample-imports", **fields)
     assert "1 as before" in whole.text
     assert "S-1;br-1" in whole.text, "what was typed stays"
+    large = fields | {"rows": rows + ";" * 2**17, "dry_run": "true"}
+    assert (await operator.post("sample-imports", **large)).status_code == 200, "384 KiB as a form"
     status, said = await operator.refused("sample-imports", **fields | {"zone": "Mars"})
     assert (status, "there is no time zone" in said) == (422, True)
 
