@@ -13,6 +13,7 @@ from api.access.roles import Role, Scope
 from api.http import answers, cursors, description, preconditions
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import described, order
+from api.http.description import Responses
 from api.http.preconditions import ExpectedByHeader
 from api.queries import reports as queries
 from api.routes import PREFIX, Endpoint, Router
@@ -87,16 +88,17 @@ async def one(database: Db, report: ReportId, _: JsonOnly) -> Response:
 
 def _in_each_form(endpoint: Endpoint) -> Endpoint:
     for form, media_type in queries.MEDIA_TYPES.items():
-        content: dict[str, Any] = {"schema": {"type": "string"}, "example": "the file"}
+        answer: Responses = {
+            200: {"description": "The file", "content": {media_type.partition(";")[0]: {"schema": {"type": "string"}}}}
+        }
         if form == "json":
-            content = {"schema": {"$ref": "#/components/schemas/ReportDocument"}, "example": shapes.DOCUMENT}
+            answer = description.ok(shapes.ReportDocument, report=shapes.DOCUMENT)
         router.get(
             f"/reports/{{report}}/report.{form}",
             dependencies=READ,
             summary=f"A report as {form.upper()}",
             description="Always the same bytes; the ETag is their SHA-256. JSON says all; HTML and PDF are for people.",
-            responses=description.CHANGE
-            | {200: {"description": "The file", "content": {media_type.partition(";")[0]: content}}},
+            responses=description.CHANGE | answer,
         )(endpoint)
     return endpoint
 

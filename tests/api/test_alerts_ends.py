@@ -76,7 +76,7 @@ ENDS: dict[str, tuple[str, Ends]] = {
 
 async def _told(sql: asyncpg.Connection, statement: str) -> None:
     await sql.execute(statement)
-    await sql.execute("notify biogate_accounts")
+    await sql.execute("select notice_send('biogate_accounts', '')")
 
 
 @pytest.mark.parametrize("what", ENDS)

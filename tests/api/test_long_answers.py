@@ -23,7 +23,7 @@ def told(statement: str) -> Change:
     """What nobody tells the API but the notification that comes with it."""
 
     async def change(_: Served, sql: asyncpg.Connection) -> None:
-        await sql.execute(f"{statement}; notify biogate_accounts")
+        await sql.execute(f"{statement}; select notice_send('biogate_accounts', '')")
 
     return change
 

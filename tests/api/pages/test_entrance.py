@@ -171,7 +171,7 @@ async def test_a_page_is_of_the_organization_in_its_address_alone(site: Served, 
         assert (found.status_code, "There is no such organization" in found.text) == (404, True), theirs
     version = site.identities.version
     await user(sql, EVA, "other", Role.VIEWER)
-    await sql.execute("notify biogate_accounts")
+    await sql.execute("select notice_send('biogate_accounts', '')")
     await until(lambda: site.identities.version > version)
     assert (await site.get("/app/other/plant")).status_code == 200
 
