@@ -88,9 +88,8 @@ async def one(database: Db, report: ReportId, _: JsonOnly) -> Response:
 
 def _in_each_form(endpoint: Endpoint) -> Endpoint:
     for form, media_type in queries.MEDIA_TYPES.items():
-        answer: Responses = {
-            200: {"description": "The file", "content": {media_type.partition(";")[0]: {"schema": {"type": "string"}}}}
-        }
+        content = {media_type.partition(";")[0]: {"schema": {"type": "string"}, "example": "the file"}}
+        answer: Responses = {200: {"description": "The file", "content": content}}
         if form == "json":
             answer = description.ok(shapes.ReportDocument, report=shapes.DOCUMENT)
         router.get(
