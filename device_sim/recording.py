@@ -76,7 +76,7 @@ async def record(
         async with aiomqtt.Client(
             broker.host,
             broker.port,
-            identifier=f"{broker.username or 'biogate-record'}-{secrets.token_hex(6)}",  # a broker may bind it
+            identifier=f"{broker.username or 'biogate-record'}-{secrets.token_hex(6)}",  # brokers may bind logins to it
             username=broker.username,
             password=broker.password,
             tls_context=broker.tls,

@@ -24,6 +24,19 @@ from tests.forked import Talking
 from tests.processes import GatewayProcess
 
 
+async def test_a_recorder_has_a_name_that_its_login_may_have(
+    secure_broker: Broker, secrets_dir: Path, tmp_path: Path
+) -> None:
+    password = (secrets_dir / "observer.password").read_text().strip()
+    address, listening = BrokerAddress.at(secure_broker.url, "observer", password), asyncio.Event()
+    with TapeWriter(tmp_path / "traffic.rec", wall_ms()) as tape:
+        recording = asyncio.create_task(record(address, tape, ["bioreactors/#"], listening.set))
+        async with asyncio.timeout(10):
+            await listening.wait()
+        recording.cancel()
+        await asyncio.gather(recording, return_exceptions=True)
+
+
 async def test_what_was_recorded_is_taken_once_more_with_new_times_and_boots(
     broker: Broker, database: asyncpg.Connection, gateway: GatewayProcess, prefix: str, tmp_path: Path
 ) -> None:
