@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -24,6 +25,9 @@ from api.shapes.sample_imports import (
     SampleImportOptions,
 )
 from schema import times
+
+AHEAD = timedelta(minutes=1)
+"""How far the clock of who took a sample may be ahead."""
 
 Connected: TypeAlias = "Connection | asyncpg.Connection"
 
@@ -95,6 +99,8 @@ async def _plan(connection: Connected, table: LabTable, what: Importer) -> Plan:
         was = by_name.get(sample.sample) if sample.sample else by_time.get((sample.device or "", at or ""))
         if sample.device is not None and sample.device not in known:
             plan.refuse(sample, "device", sample.device, f"there is no device {sample.device}")
+        elif sample.taken_at is not None and sample.taken_at > datetime.now(UTC) + AHEAD:
+            plan.refuse(sample, "time", times.text(sample.taken_at), "a sample is taken now or in the past")
         elif was is None:
             _take_new(plan, sample, what)
         else:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import groupby
+from math import isfinite
 from operator import itemgetter
 from typing import Any
 
@@ -35,6 +36,7 @@ from api.shapes.selection import SelectionParameters
 from schema import times, units
 from schema.times import Span
 
+MINUTE = timedelta(minutes=1)
 NEAR = timedelta(minutes=10)
 """How far from the begin or the end of a time a sample may be that stands for it."""
 USUAL_WEIGHTS = ("weight", "volume")
@@ -115,9 +117,9 @@ def balanced(
         if one.first is None or one.last is None
     ]
     notes += [
-        f"{one.channel} fell: it was set back, so nobody knows what it counted"
+        f"{one.channel} was set back, {one.set_back} times: it is taken to have counted on from 0"
         for one in changes.values()
-        if one.channel.endswith(TOTAL) and one.mass is None and one.first is not None and one.last is not None
+        if one.set_back
     ]
     if going_on:
         notes.append(f"records that go on after the end count as a whole: {going_on}")
@@ -183,27 +185,41 @@ async def _changes(
     [one] = selected.selections
     instants = [span.begin, min(span.begin + NEAR, span.end), span.end - times.MICROSECOND]
     read = await telemetry_at.values(database, one, AtWish(instants, NEAR, "last"))
-    bounds = await _bounds(database, replace(one, begin=span.begin))
+    counters = await _counters(database, replace(one, begin=span.begin))
     found: dict[str, ChannelChange] = {}
     for channel, at_begin, soon, at_end in zip(one.channels, *read, strict=True):
         first = soon.value if at_begin.value is None else at_begin.value
         last = at_end.value
-        mass = None if first is None or last is None else kilograms(last - first, channel.unit, density)
-        if first is not None and last is not None and channel.name.endswith(TOTAL):
-            least, most = bounds.get(channel.name, (first, last))
-            if min(least, last) < first or most > last:
-                mass = None
-        found.setdefault(channel.name, ChannelChange(channel.name, channel.unit, first, last, mass))
+        mass, set_back = None, 0
+        if first is not None and last is not None:
+            rose = last - first
+            if channel.name.endswith(TOTAL):
+                rose, set_back = counted(first, last, counters.get(channel.name, []))
+            mass = kilograms(rose, channel.unit, density)
+        found.setdefault(channel.name, ChannelChange(channel.name, channel.unit, first, last, mass, set_back))
     return found
 
 
-async def _bounds(database: Database, wanted: Selection) -> dict[str, tuple[float, float]]:
-    """Return the least and the greatest value of each total: one that was set back leaves what it began and ended with,
-    also where it has since counted further than before."""
+async def _counters(database: Database, wanted: Selection) -> dict[str, list[tuple[float, float]]]:
+    """Return the least and the greatest value of each total in each minute that has some, in the order of time."""
     totals = tuple(channel for channel in wanted.channels if channel.name.endswith(TOTAL))
-    wish = BucketWish(Division(wanted.end - wanted.begin, origin=wanted.begin), ("min", "max"))
+    wish = BucketWish(Division(MINUTE), ("min", "max"))
     found = await telemetry_buckets.whole(database, replace(wanted, channels=totals), wish, Deadline())
-    if not len(found.times):
-        return {}
-    cells = [float(cell[0]) for cell in found.cells]
-    return {channel.name: (low, high) for channel, low, high in zip(totals, cells[::2], cells[1::2], strict=True)}
+    return {
+        channel.name: [(float(low), float(high)) for low, high in zip(lows, highs, strict=True) if isfinite(low)]
+        for channel, lows, highs in zip(totals, found.cells[::2], found.cells[1::2], strict=True)
+    }
+
+
+def counted(first: float, last: float, minutes: Iterable[tuple[float, float]]) -> tuple[float, int]:
+    """Return how far a total counted from `first` to `last`, and how often it was set back, by its least and greatest
+    value of each minute: where it falls to less than half, it counts on from 0. Pure."""
+    done, begin, most, set_back = 0.0, first, first, 0
+    for low, high in (*minutes, (last, last)):
+        if low >= most / 2:
+            most = max(most, high)
+            continue
+        was_before = high >= most  # it was set back within this minute
+        done += (high if was_before else most) - begin
+        begin, most, set_back = 0.0, low if was_before else high, set_back + 1
+    return done + last - begin, set_back

@@ -183,6 +183,7 @@ class ChannelChange(Answer):
     first: float | None
     last: float | None
     mass: Annotated[float | None, about("kg that it rose by; null: a value or the unit is missing")]
+    set_back: Annotated[int, about("how often a total was set back; it is taken to have counted on from 0")] = 0
 
 
 class FeedTotal(Answer):

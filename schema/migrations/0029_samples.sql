@@ -173,6 +173,9 @@ begin
     elsif version_ <> coalesce(o.version, 0) then
         raise exception 'sample % was changed meanwhile', sample_ using errcode = 'BG412';
     end if;
+    if source_ = 'person' and (said ->> 'taken_at')::timestamptz > now() + interval '1 minute' then
+        raise exception 'a sample is taken now or in the past' using errcode = 'object_not_in_prerequisite_state';
+    end if;
     was := lab_sample_document(o.lab_sample_id);
     update lab_samples set superseded_at = now() where lab_sample_id = o.lab_sample_id;
     insert into lab_samples (organization_id, sample, version, act, device_id, taken_at, location, note, status, withdrawn,
@@ -212,6 +215,9 @@ begin
      where m.organization_id = organization_ and m.number = number_ and m.superseded_at is null;
     if version_ <> coalesce(o.version, 0) then
         raise exception 'material % was changed meanwhile', number_ using errcode = 'BG412';
+    end if;
+    if source_ = 'person' and (said ->> 'begins')::timestamptz > now() + interval '1 minute' then
+        raise exception 'material goes in or out now or in the past' using errcode = 'object_not_in_prerequisite_state';
     end if;
     was := material_document(o.material_id);
     update materials set superseded_at = now() where material_id = o.material_id;

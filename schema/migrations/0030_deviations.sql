@@ -170,6 +170,19 @@ begin
     return found_;
 end $$;
 
+-- The same of one that may be changed. Raises object_not_in_prerequisite_state for a closed one, too.
+create function deviation_unclosed(organization_ integer, deviation_ text, version_ integer) returns deviations
+language plpgsql as $$
+declare
+    found_ deviations := deviation_locked(organization_, deviation_, version_);
+begin
+    if found_.state = 'closed' then
+        raise exception 'deviation % is closed: reopen it first', deviation_
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    return found_;
+end $$;
+
 create function deviation_note(deviation_ deviations, who text, action text, old_ jsonb, new_ jsonb, why text) returns void
 language sql as $$
     insert into audit (organization_id, who, action, subject, old, new, why)
@@ -407,14 +420,10 @@ end $$;
 create function api.deviation_change(deviation_ text, change jsonb, version_ integer, who text, why text) returns void
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    o deviations := deviation_locked(api.organization(), deviation_, version_);
+    o deviations := deviation_unclosed(api.organization(), deviation_, version_);
     n deviations := jsonb_populate_record(o, change);
     was jsonb;
 begin
-    if o.state = 'closed' then
-        raise exception 'deviation % is closed: reopen it first', deviation_
-            using errcode = 'object_not_in_prerequisite_state';
-    end if;
     select jsonb_object_agg(key, value) into was from jsonb_each(to_jsonb(o)) where change ? key;
     if was = change then
         return;
@@ -448,7 +457,7 @@ end $$;
 create function api.deviation_hold(deviation_ text, hold_ jsonb, who text) returns void
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    o deviations := deviation_locked(api.organization(), deviation_, null);
+    o deviations := deviation_unclosed(api.organization(), deviation_, null);
 begin
     if exists (select from retention_holds where hold_id = o.hold_id and ended_at is null) then
         raise exception 'deviation % has a hold already', deviation_ using errcode = 'object_not_in_prerequisite_state';
@@ -460,13 +469,13 @@ end $$;
 
 create function api.deviation_link(deviation_ text, type_ text, kind_ text, reference_ text, who text, why text)
 returns bigint language sql security definer set search_path = public, pg_temp as $$
-    select deviation_link(deviation_locked(api.organization(), deviation_, null), type_, kind_, reference_, who, why)
+    select deviation_link(deviation_unclosed(api.organization(), deviation_, null), type_, kind_, reference_, who, why)
 $$;
 
 create function api.deviation_unlink(deviation_ text, link_ bigint, who text, why text) returns void
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    o deviations := deviation_locked(api.organization(), deviation_, null);
+    o deviations := deviation_unclosed(api.organization(), deviation_, null);
     gone deviation_links;
 begin
     update deviation_links set withdrawn_at = now()
@@ -481,7 +490,7 @@ end $$;
 create function api.deviation_comment(deviation_ text, text_ text, who_ text) returns bigint
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    o deviations := deviation_locked(api.organization(), deviation_, null);
+    o deviations := deviation_unclosed(api.organization(), deviation_, null);
     id bigint := nextval('deviation_comment_ids');
 begin
     if (select count(distinct comment_id) from deviation_comments where deviation_id = o.deviation_id) >= 1000 then
@@ -496,7 +505,7 @@ end $$;
 create function api.deviation_comment_edit(deviation_ text, comment_ bigint, text_ text, who_ text, why text) returns void
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    o deviations := deviation_locked(api.organization(), deviation_, null);
+    o deviations := deviation_unclosed(api.organization(), deviation_, null);
     last deviation_comments;
 begin
     select * into last from deviation_comments c
@@ -519,7 +528,7 @@ create function api.deviation_attach(
     deviation_ text, name_ text, media_type_ text, content_ bytea, most_ bigint, who_ text, why text
 ) returns bigint language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    o deviations := deviation_locked(api.organization(), deviation_, null);
+    o deviations := deviation_unclosed(api.organization(), deviation_, null);
     id bigint;
 begin
     if (select coalesce(sum(a.bytes), 0) from deviation_attachments a join deviations d using (deviation_id)
@@ -610,6 +619,6 @@ drop function api.shift_accept, api.shift_entry, api.device_card_put, api.locati
 drop view api.shift_entries, api.device_cards, api.locations, api.deviation_attachments, api.deviation_comments,
     api.deviation_links, api.deviations;
 drop function device_card_put, location_remove, location_put, deviation_hold, deviation_link, deviation_note,
-    deviation_locked, deviation_target;
+    deviation_unclosed, deviation_locked, deviation_target;
 drop index alarm_acts_words, audit_words, annotations_words;
 drop table shift_entries, device_cards, locations, deviation_attachments, deviation_comments, deviation_links, deviations;

@@ -90,7 +90,15 @@ async def test_it_goes_from_open_by_assessed_to_closed_and_back(operator: Operat
         found = await operator.get(path)
         assert (found["state"], found["closed_at"] is not None) == (state, state == "closed")
         if state == "closed":
-            assert (await send(operator, "PATCH", path, ORDER | {"title": "x"})).status_code == 409
+            link = {"type": "seen-in", "kind": "device", "reference": "br-1"}
+            for method, below, body in (
+                ("PATCH", "", ORDER | {"title": "x"}),
+                ("POST", "/links", ORDER | link),
+                ("POST", "/comments", {"text": "late"}),
+                ("POST", "/hold", {}),
+            ):
+                refused = await send(operator, method, f"{path}{below}", body)
+                assert (refused.status_code, "reopen it first" in refused.text) == (409, True), (below, refused.text)
     assert [event[:3] for event in await events(operator)][1:3] == [
         ("deviation assess", {"state": "open"}, {"state": "assessed"}),
         ("deviation close", {"state": "assessed"}, {"state": "closed"}),

@@ -71,6 +71,15 @@ async def test_a_sample_is_taken_measured_and_approved_in_versions(
     assert json.loads(trail[3]["new"])["analytes"]["glucose"]["approved_by"] == engineer.who
 
 
+async def test_nothing_is_taken_or_added_in_the_future(plant: Plant, operator: Operator) -> None:
+    await plant.device("br-1")
+    for path, when in (("/samples", "taken_at"), ("/materials", "begins")):
+        body: dict[str, object] = {"device": "br-1", when: "2100-01-01T00:00:00Z"}
+        body |= {"kind": "feed", "material": "x", "quantity": 1, "unit": "L"} if path == "/materials" else {}
+        refused = await send(operator, "POST", path, **body)
+        assert (refused.status_code, "now or in the past" in refused.json()["detail"]) == (409, True), refused.text
+
+
 async def test_a_correction_is_a_version_that_needs_a_reason_and_a_new_approval(
     plant: Plant, client: httpx2.AsyncClient, operator: Operator
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.queries.material_balance import kilograms
+from api.queries.material_balance import counted, kilograms
 from tests.api.operators import Operator
 from tests.api.plant import Plant, at, text
 from tests.api.test_devices import operator
@@ -108,9 +108,9 @@ async def test_a_balance_names_what_weight_and_feeds_say_otherwise(plant: Plant,
     assert feed["weighed"]["mass"] == pytest.approx(0.116)
     assert feed["counted_minus_weighed"] == pytest.approx(0.004)
     assert (feed["recorded"], feed["counted_minus_recorded"]) == (pytest.approx(0.12), pytest.approx(0.0))
-    assert (base["counted"]["mass"], base["recorded"]) == (None, None)
+    assert (base["counted"]["mass"], base["counted"]["set_back"], base["recorded"]) == (pytest.approx(0.01), 1, None)
     assert "volumes are taken for masses by 1 kg/L" in said["assumptions"]
-    assert "base_total fell: it was set back, so nobody knows what it counted" in said["assumptions"]
+    assert "base_total was set back, 1 times: it is taken to have counted on from 0" in said["assumptions"]
     denser = await operator.get("/devices/br-1/material-balance", **query, density=1.25)
     assert (denser["went_in"], denser["went_out"]) == (pytest.approx(0.15), pytest.approx(0.02))
     assert await operator.not_shown("/devices/br-1/material-balance", **query, weight="scale") == 422
@@ -120,10 +120,29 @@ async def test_a_balance_names_what_weight_and_feeds_say_otherwise(plant: Plant,
     said = await operator.get(
         "/devices/br-1/material-balance", "MaterialBalance", **{"from": text(3600), "to": text(7200)}
     )
-    assert {one["feed"]: one["counted"]["mass"] for one in said["feeds"]} == {"base": None, "feed_a": None}
-    assert "feed_a_total fell: it was set back, so nobody knows what it counted" in said["assumptions"]
+    assert {one["feed"]: one["counted"]["mass"] for one in said["feeds"]} == pytest.approx(
+        {"base": 0.05, "feed_a": 0.121}
+    )
+    assert "feed_a_total was set back, 1 times: it is taken to have counted on from 0" in said["assumptions"]
     sums = (await operator.get("/material-sums", "MaterialSums", **query, device="br-1"))["sums"]
     assert [(one["kind"], one["material"], one["records"], one["mass"]) for one in sums] == [
         *(("feed", "Feed A, glucose", 1, pytest.approx(0.12)), ("sampling", "broth", 1, 0.02)),
     ]
     assert [row["mass"] for row in await table(operator.client, "/material-sums", to=text(3600))] == ["0.12", "0.02"]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "minutes", "wanted"),
+    [
+        (5, 25, [(5, 10), (10, 25)], (20, 0)),
+        (5, 4.9, [(5, 5.2), (4.9, 5.1)], (-0.1, 0)),  # noise is no setting back
+        (80, 3, [(80, 90), (0, 1), (1, 3)], (13, 1)),
+        (80, 3, [(80, 85), (0, 90), (1, 3)], (13, 1)),  # within a minute
+        (0, 2, [(0, 10), (0, 7), (7, 8), (0.5, 2)], (20, 2)),
+        (4, 9, [], (5, 0)),
+    ],
+)
+def test_a_total_counts_on_from_zero_where_it_was_set_back(
+    first: float, last: float, minutes: list[tuple[float, float]], wanted: tuple[float, int]
+) -> None:
+    assert counted(first, last, minutes) == pytest.approx(wanted)
