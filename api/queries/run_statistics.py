@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from api.database import Database
-from api.problems import NotFound
+from api.problems import BadParameter, NotFound
 from api.queries import run_alignment, runs, selection, telemetry_buckets
 from api.queries.deadline import Deadline
 from api.queries.runs import StoredRun
@@ -99,8 +99,13 @@ async def plan(database: Database, name: str) -> RunPlanAnswer:
     text = times.fitting_bucket(span.begin, span.end, MOST_BUCKETS) or "52w"
     width, deadline = times.parse_duration(text), Deadline()
     found: list[PlanAgainstActual] = []
+    warnings: list[str] = []
     for profile in (PlannedProfile.model_validate(one) for one in json.loads(run.row["plan"])):
-        selected = await selection.resolve(database, _question(run, [profile.channel]))
+        try:
+            selected = await selection.resolve(database, _question(run, [profile.channel]))
+        except BadParameter as error:  # the other profiles are compared all the same
+            warnings.append(error.detail)
+            continue
         for one in selected.selections:
             wish = BucketWish(Division(width, origin=span.begin), ("avg",))
             rows = await telemetry_buckets.whole(database, one, wish, deadline)
@@ -110,7 +115,7 @@ async def plan(database: Database, name: str) -> RunPlanAnswer:
                 planned = planned_values(profile, begin, middles)
                 inside = (middles >= times.microseconds(part.begin)) & (middles < times.microseconds(part.end))
                 found.append(_against(one, phase, middles, np.where(inside, planned, np.nan), actual))
-    return RunPlanAnswer(name, text, found)
+    return RunPlanAnswer(name, text, found, warnings)
 
 
 def parts(run: StoredRun, profile: PlannedProfile) -> Iterator[tuple[str | None, Span, datetime]]:

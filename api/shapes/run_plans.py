@@ -60,11 +60,12 @@ class RunPlanAnswer(Answer):
     run: str
     bucket: Annotated[str, about("the width whose means were compared")]
     deviations: list[PlanAgainstActual]
+    warnings: Annotated[list[str], about("profiles that are compared with nothing, and why")]
 
 
 RUN_PLAN = example(
     RunPlanAnswer,
     """{"run": "B-2026-041", "bucket": "1m", "deviations": [{"channel": "temperature", "unit": "°C", "device": "br-1",
  "phase": "batch", "planned": 37.0, "actual": 36.92, "deviation": -0.08, "largest": -1.4,
- "largest_at": "2026-11-20T07:46:00.000000Z"}]}""",
+ "largest_at": "2026-11-20T07:46:00.000000Z"}], "warnings": []}""",
 )

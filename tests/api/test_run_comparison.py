@@ -116,6 +116,11 @@ async def test_figures_of_a_run_phase_by_phase_and_plan_beside_what_was(plant: P
     assert ramp["largest"] == pytest.approx(1.0, abs=0.01)
     late = shown["feed_rate", "feed"]  # 800 s of 3000 s it was 2 too much
     assert (late["deviation"], late["largest"]) == (pytest.approx(2 * 800 / 3000), 2.0)
+    unknown = [*profiles, profiles[0] | {"channel": "acidity"}]
+    assert (await ask(operator, "PATCH", "/runs/a", plan=unknown)).status_code == 200
+    again = await operator.get("/runs/a/plan", "RunPlan")
+    assert again["deviations"] == against, "a profile of an unknown channel hides no other one"
+    assert ["acidity" in one for one in again["warnings"]] == [True]
 
 
 async def test_phases_are_proposed_by_data_where_no_event_tells_them(plant: Plant, operator: Operator) -> None:
