@@ -61,9 +61,9 @@ def install(app: FastAPI, routes: Sequence[APIRoute], answer: ErrorAnswer) -> No
 def _methods(routes: Sequence[APIRoute], path: str) -> set[str]:
     """What works at this address; Starlette itself names those of one route alone."""
     found = {"OPTIONS"}
-    for route in routes:
-        if route.path_regex.match(path):
-            found |= route.methods or set()
+    fitting = [route for route in routes if route.path_regex.match(path)]
+    for route in [one for one in fitting if one.path == path] or fitting:  # its own routes, if it is no thing's name
+        found |= route.methods or set()
     return found | {"HEAD"} if "GET" in found else found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from api.http.bodies import Email, Order, body_config
 from api.http.description import Answer, about, example
@@ -245,7 +245,7 @@ class DeviationChange(Order):
 class DeviationClosing(Order):
     model_config = body_config(why="the chiller was replaced; no effect on the product", end_hold=True)
 
-    end_hold: bool = Field(False, description="end the hold that was made with it; for admins")
+    end_hold: StrictBool = Field(False, description="end the hold that was made with it; for admins")
 
 
 class NewComment(BaseModel):

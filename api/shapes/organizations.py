@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.access.roles import Role, Scope
@@ -143,7 +143,7 @@ class OrganizationChange(Order):
     title: PersonName | None = None
     description: Description | None = None
     contact: Contact | None = None
-    runs_automatic: bool | None = Field(None, description="whether events `run` of devices start and end runs")
+    runs_automatic: StrictBool | None = Field(None, description="whether events `run` of devices start and end runs")
 
     @property
     def describes(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, Field, FiniteFloat, StringConstraints, model_validator
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from api.http.bodies import body_config
 from api.http.description import Answer, about, example
@@ -18,8 +18,8 @@ ChannelText = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_
 class PlanPoint(BaseModel):
     model_config = body_config(hours=0, value=37)
 
-    hours: float = Field(ge=0, le=24 * 3660, description="since the start of the run, or of the phase")
-    value: FiniteFloat
+    hours: float = Field(ge=0, le=24 * 3660, strict=True, description="since the start of the run, or of the phase")
+    value: Annotated[float, Field(allow_inf_nan=False, strict=True)]
 
 
 class PlannedProfile(BaseModel):

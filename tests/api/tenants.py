@@ -18,6 +18,7 @@ import bcrypt
 
 from api.access.roles import Role, Scope
 from api.access.tokens import access_token, hashed, new_token
+from api.shapes.reports import DOCUMENT
 from schema.alarms.notification_routes import NotificationRoute
 from tests.api import alarms
 from tests.api.accounts import api_key, bearer, organization
@@ -239,12 +240,13 @@ async def _report(sql: asyncpg.Connection, it: Tenant) -> None:
         " values ($1, $2, 1, 'batch', $3, $4)",
         *(it.organization_id, name := it.word(), json.dumps(definition), it.word()),
     )
+    document = json.dumps(DOCUMENT | {"title": it.word()}).encode()
     report = await sql.fetchval(
         "insert into reports (report_id, organization_id, kind, run_id, title, subtitle, begins, ends, template,"
         " template_version, made_by, made_at, document, html, pdf)"
         " select gen_random_uuid(), $1, 'batch', run_id, $3, $4, now() - interval '1 h', now(), $5, 1, $6, now(),"
         " $7, $7, $7 from runs where organization_id = $1 and name = $2 returning report_id",
-        *(it.organization_id, it.objects["run"], it.word(), it.word(), name, it.word(), it.word().encode()),
+        *(it.organization_id, it.objects["run"], it.word(), it.word(), name, it.word(), document),
     )
     it.objects |= {"report": str(report), "template": name}
 

@@ -100,26 +100,30 @@ class Simulator:
 def read(directory: Path, load: Load) -> Produced:
     """The whole journal of a run, as arrays."""
     position = {name: n for n, name in enumerate(load.names)}
-    device, boot, seq, time_us, rows, said = [], [], [], [], [], []
+    device, boot, seq, time_us = [], [], [], []
+    frames: list[journal.Produced] = []
     lost: dict[Key, str] = {}
-    channels: tuple[str, ...] = ()
+    sent: dict[str, tuple[str, ...]] = {}
     for record in journal.read(directory):
         match record:
             case journal.Produced():
-                channels = channels or tuple(record.values)
+                assert sent.setdefault(record.device, tuple(record.values)) == tuple(record.values), record.device
                 device.append(position[record.device])
                 boot.append(record.boot)
                 seq.append(record.seq)
                 time_us.append(round(record.t_ms * 1000))
-                rows.append([np.nan if value is None else value for value in record.values.values()])
-                quality = [0] * len(channels)
-                if record.bad is not None:
-                    quality[channels.index(record.bad[0])] = record.bad[1]
-                said.append(quality)
+                frames.append(record)
             case journal.Lost():
                 for each in range(record.first, record.last + 1):
                     lost[record.device, record.boot, each] = "its store was full"
-    values = np.array(rows, dtype=np.float64).reshape(len(rows), len(channels))
+    channels = tuple(dict.fromkeys(name for names in sent.values() for name in names))
+    values = np.full((len(frames), len(channels)), np.nan)
+    said = np.zeros(values.shape, dtype=np.int16)
+    for n, frame in enumerate(frames):
+        for name, value in frame.values.items():
+            values[n, channels.index(name)] = np.nan if value is None else value
+        if frame.bad is not None:
+            said[n, channels.index(frame.bad[0])] = frame.bad[1]
     return Produced(
         channels,
         load.names,
@@ -128,6 +132,7 @@ def read(directory: Path, load: Load) -> Produced:
         np.array(seq, dtype=np.int64),
         np.array(time_us, dtype=np.int64),
         values,
-        expected_quality(values, np.array(said, dtype=np.int16).reshape(values.shape)),
+        expected_quality(values, said),
+        sent,
         lost,
     )

@@ -33,6 +33,7 @@ def produced() -> Produced:
         FIRST_US + number * 1000,
         values,
         expected_quality(values, said),
+        dict.fromkeys(("sim-0001", "sim-0002"), CHANNELS),
     )
 
 
