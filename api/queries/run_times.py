@@ -11,7 +11,7 @@ from api.access.roles import Principal
 from api.database import Database, Server
 from api.http.parameters import FeedParameters, listed
 from api.http.run_times import Placed, RunSpanParameters, instant, within
-from api.problems import BadParameter
+from api.problems import BadParameter, Conflict
 from api.queries import runs
 from api.queries.runs import StoredRun
 from api.shapes.selection import SelectionParameters
@@ -33,9 +33,17 @@ class PlacedQuestion(Generic[Kind]):
         return self.asked.span()
 
 
+def _span(run: StoredRun, phase: str | None) -> Span:
+    """Return the time of a run, or of its phase. Raises BadParameter for a run that has not started, NotFound."""
+    try:
+        return run.span_of(phase)
+    except Conflict as error:
+        raise BadParameter("run", f"{run.name} has not started") from error
+
+
 async def placed(database: Database, asked: Kind, device: str | None = None) -> PlacedQuestion[Kind]:
     """Return a question about a list with the time and the devices of its run, or as it is without one. `device`: the
-    only one that is meant. Raises NotFound, Conflict for a run that has not started, and BadParameter."""
+    only one that is meant. Raises NotFound, and BadParameter, also for a run that has not started."""
     if asked.run is None:
         if asked.phase is not None:
             raise BadParameter("phase", "is one of a run: name it by `run`")
@@ -43,7 +51,7 @@ async def placed(database: Database, asked: Kind, device: str | None = None) -> 
         instant("to", asked.to)
         return PlacedQuestion(asked, None if device is None else [device])
     run = await runs.stored(database, asked.run)
-    time = within(asked, run.span_of(asked.phase))
+    time = within(asked, _span(run, asked.phase))
     update = {"from_": time.begin, "to": time.end}
     return PlacedQuestion(asked.model_copy(update=update), members(run, [] if device is None else [device]))
 
@@ -56,7 +64,7 @@ async def placed_span(database: Database, asked: Placed, device: str) -> Span | 
         return None
     run = await runs.stored(database, asked.run)
     members(run, [device])
-    return within(asked, run.span_of(asked.phase))
+    return within(asked, _span(run, asked.phase))
 
 
 Samples = TypeVar("Samples", bound=SelectionParameters)
@@ -68,7 +76,7 @@ async def placed_selection(database: Database, asked: Samples) -> tuple[Samples,
     if asked.run is None:
         return asked, None
     run = await runs.stored(database, asked.run)
-    span = run.span_of(asked.phase)
+    span = _span(run, asked.phase)
     time = within(asked, span)
     given = listed([], asked.device)
     members(run, [name for name in given if not _is_pattern(name)])

@@ -88,7 +88,7 @@ async def test_samples_are_of_the_time_of_a_run_or_phase(plant: Plant, operator:
         ("/telemetry", {"run": "B-2"}, 404, "there is no run B-2; /api/v1/runs lists those that there are"),
         ("/telemetry", {"run": "B-1", "phase": "harvest"}, 404, "run B-1 has no phase harvest; it has batch, feed"),
         ("/telemetry", {"run": "B-1", "device": "br-3"}, 422, "run: br-3 is not in run B-1, which has br-1, br-2"),
-        ("/telemetry", {"run": "plan"}, 409, "run plan has not started"),
+        ("/telemetry", {"run": "plan"}, 422, "run: plan has not started"),
         ("/telemetry", {"device": "br-1", "to": "end"}, 422, "to: start and end are those of a run: name it by `run`"),
         ("/telemetry", {"run": "B-1", "from": "end"}, 422, f"from: must be before `to`, which is {text(400)}"),
         ("/devices/br-3/telemetry", {"run": "B-1"}, 422, "run: br-3 is not in run B-1, which has br-1, br-2"),
