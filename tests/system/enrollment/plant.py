@@ -21,8 +21,8 @@ from tests.processes import GatewayProcess
 from tests.system.enrollment.device import Device, Door
 
 QUICK_S = 12.0
-"""What "at once" means for a handshake: in a flood the gateway leaves the broker for 5 s, and a device that finds it busy
-asks again after 1, 2 and 4 s."""
+"""What "at once" means for a handshake: in a flood the gateway leaves the broker for 5 s, and a device that finds it
+busy asks again after 1, 2 and 4 s."""
 PERIOD_S = 0.05
 
 
