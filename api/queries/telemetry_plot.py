@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,11 @@ from api.queries.deadline import Deadline
 from api.queries.devices import Channel
 from api.queries.selection import Selection
 from api.queries.telemetry_at import Sample
+from api.queries.telemetry_buckets import texts
 from api.series import grid
 from api.series.plot import POINTS_OF_A_PIXEL, Plot, Points
 from api.series.samples import Floats, Ints, Samples
+from api.shapes.telemetry_many import Series
 from schema import times
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -118,3 +121,29 @@ def _point(sample: Sample | None) -> tuple[Ints, Floats]:
 def gap_text(gap: timedelta) -> str:
     """Return a gap as a duration, rounded up to whole milliseconds."""
     return times.duration_text(-(-gap // MILLISECOND) * MILLISECOND)
+
+
+def series(line: Line) -> Series:
+    """Return a line as the answer has it."""
+    points, bad = line.points, line.points.bad
+    return Series(
+        device=line.device,
+        channel=line.channel.name,
+        unit=line.channel.unit,
+        step=line.channel.step,
+        computed=line.channel.computed is not None,
+        gap=None if line.gap is None else gap_text(line.gap),
+        points=[list(point) for point in zip(texts(points.times), points.values.tolist(), strict=True)],
+        bad=[list(one) for one in zip(texts(bad.times), bad.qualities.tolist(), bad.values.tolist(), strict=True)],
+    )
+
+
+def long_rows(lines: Sequence[Line]) -> Iterator[list[Any]]:
+    """Yield points and bad samples of each line, for CSV."""
+    for line in lines:
+        points, bad = line.points, line.points.bad
+        head = [line.device, line.channel.name, line.channel.unit]
+        for time, value in zip(texts(points.times), points.values.tolist(), strict=True):
+            yield [*head, time, value, None]
+        for time, value, quality in zip(texts(bad.times), bad.values.tolist(), bad.qualities.tolist(), strict=True):
+            yield [*head, time, value, quality]

@@ -40,7 +40,6 @@ from api.shapes.telemetry_many import (
     DeviceTime,
     Mode,
     NewestSample,
-    Series,
     TelemetryAddress,
     TelemetryQuestion,
     TelemetryRead,
@@ -312,9 +311,10 @@ class Reading:
         for one in selected.selections:
             lines += await telemetry_plot.lines(self._database, one, wish, self._deadline)
         if self._format == "csv":
-            return answers.csv_page(self._request, LONG_HEADER, _long_rows(lines))
+            return answers.csv_page(self._request, LONG_HEADER, telemetry_plot.long_rows(lines))
         warnings = await self._silence(selected, any(len(line.points.times) for line in lines))
-        return self._json(selected, method=METHOD, series=[_series(line) for line in lines], warnings=warnings)
+        found = [telemetry_plot.series(line) for line in lines]
+        return self._json(selected, method=METHOD, series=found, warnings=warnings)
 
     async def _latest(self) -> Response:
         asked = self._asked
@@ -386,28 +386,3 @@ def _whole_range(selected: Selected) -> tuple[datetime, datetime]:
 
 def _is_future(selected: Selected) -> bool:
     return _whole_range(selected)[1] > datetime.now(UTC)
-
-
-def _series(line: telemetry_plot.Line) -> Series:
-    points, bad = line.points, line.points.bad
-    return Series(
-        device=line.device,
-        channel=line.channel.name,
-        unit=line.channel.unit,
-        step=line.channel.step,
-        computed=line.channel.computed is not None,
-        gap=None if line.gap is None else telemetry_plot.gap_text(line.gap),
-        points=[list(point) for point in zip(texts(points.times), points.values.tolist(), strict=True)],
-        bad=[list(one) for one in zip(texts(bad.times), bad.qualities.tolist(), bad.values.tolist(), strict=True)],
-    )
-
-
-def _long_rows(lines: Sequence[telemetry_plot.Line]) -> Iterator[list[Any]]:
-    """Yield points and bad samples of each line, for CSV."""
-    for line in lines:
-        points, bad = line.points, line.points.bad
-        head = [line.device, line.channel.name, line.channel.unit]
-        for time, value in zip(texts(points.times), points.values.tolist(), strict=True):
-            yield [*head, time, value, None]
-        for time, value, quality in zip(texts(bad.times), bad.values.tolist(), bad.qualities.tolist(), strict=True):
-            yield [*head, time, value, quality]

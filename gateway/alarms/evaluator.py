@@ -186,7 +186,7 @@ class Evaluator:
             return
         try:
             work(watch, *args, **kwargs)
-        except Exception:
+        except Exception:  # a defect with one device must not end the evaluation of the others
             metrics.DEFECTS.labels("device").inc()
             log.exception("the alarms of a device could not be evaluated: a defect", device=watch.device.name)
             del self._watches[device_id]
@@ -211,7 +211,7 @@ class Evaluator:
             return ActOutcome(act["act_id"], None, watch.act(act, now))
         except ActRefused as refused:
             return ActOutcome(act["act_id"], str(refused), None)
-        except Exception:
+        except Exception:  # nor may a defect in one act keep the others waiting
             metrics.DEFECTS.labels("act").inc()
             log.exception("an act could not be done: a defect", device=watch.device.name, action=act["action"])
             return ActOutcome(act["act_id"], "the act failed by a defect, which is in the log of the process", None)

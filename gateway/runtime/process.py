@@ -53,7 +53,7 @@ async def restart_on_defect(
     while True:
         try:
             await work()
-        except Exception:
+        except Exception:  # a defect, of whatever kind, is counted and told; the work goes on
             defects.labels(what).inc()
             log.exception(f"{what} failed: a defect; it begins anew", again_s=AGAIN_S)
         if stop is not None and stop.is_set():
