@@ -15,7 +15,8 @@ from fastapi import Response
 from api.database import Database
 from api.http.preconditions import Expected
 from api.problems import Conflict, NotFound
-from api.queries import jobs, load
+from api.queries import jobs, load, runs
+from api.series.phases import RunPhase
 from api.shapes import reports as shapes
 from api.shapes.jobs import JobAnswer
 from api.shapes.reports import USUAL, NewReport, NewTemplate, ReportFormat, ReportKind, TemplateAnswer
@@ -31,16 +32,6 @@ MEDIA_TYPES: Mapping[ReportFormat, str] = {
     "pdf": "application/pdf",
     "json": "application/json",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class RunPhase:
-    name: str
-    begins: datetime
-    ends: datetime | None
-    origin: str
-    confirmed_by: str
-    confirmed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +55,8 @@ class ReportedRun:
     ends: datetime | None
     created_by: str
     devices: list[str]
-    phases: list[RunPhase]
+    phases: Sequence[RunPhase]
+    """Confirmed ones, and what events of its devices propose."""
     states: list[RunState]
 
 
@@ -72,7 +64,7 @@ async def run(database: Database, name: str) -> ReportedRun:
     """Return what a report says of a run. Raises NotFound."""
     row = await database.one(SQL["run"], name, absent=NotFound(f"there is no run {name}"))
     facts = {key: row[key] for key in ("material", "strain", "recipe", "recipe_version", "note")}
-    phases = [RunPhase(**one) for one in await database.fetch(SQL["run_phases"], row["run_id"])]
+    phases = (await runs.stored(database, name)).phases
     states = [RunState(**one) for one in await database.fetch(SQL["run_states"], row["run_id"])]
     plan = msgspec.json.decode(row["plan"])
     kept = {key: row[key] for key in ("run_id", "name", "state", "begins", "ends", "created_by", "devices")}

@@ -120,9 +120,6 @@ select run_id, name, material, strain, recipe, recipe_version, note, plan, state
   from runs r
  where name = $1;
 
--- name: run_phases
-select name, begins, ends, origin, confirmed_by, confirmed_at from run_phases where run_id = $1 order by begins;
-
 -- name: run_states
 select state, at, who, why from run_states where run_id = $1 order by run_state_id;
 

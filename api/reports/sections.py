@@ -23,6 +23,7 @@ from api.shapes.reports import ReportMark, ReportSection, ReportTable, SectionNa
 Check: TypeAlias = Callable[[], None]
 Section: TypeAlias = Callable[[Gathering, TemplateSectionAnswer, Check], Awaitable[ReportSection]]
 DECIMALS = 4
+PROPOSED = "nobody: it is proposed"
 SECTIONS: dict[SectionName, tuple[str, Section]] = {}
 """By the name that a template gives: the usual title, and what gathers it."""
 
@@ -68,7 +69,7 @@ async def identity(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check
 async def phases(gathering: Gathering, wanted: TemplateSectionAnswer, check: Check) -> ReportSection:
     run = gathering.run
     if run is None or not run.phases:
-        return made(wanted, said="No phase of this run was confirmed.")
+        return made(wanted, said="Nobody has said the phases of this run, and no event tells them.")
     spans = [
         (one.name, one.begins, one.ends or (after.begins if after else gathering.span.end))
         for one, after in pairwise([*run.phases, None])
@@ -81,7 +82,7 @@ async def phases(gathering: Gathering, wanted: TemplateSectionAnswer, check: Che
             *(column("lasts", "Lasts"), column("origin", "Found by"), column("confirmed_by", "Confirmed by")),
         ],
         [
-            (name, begin, end, lasting(end - begin), phase.origin, phase.confirmed_by)
+            (name, begin, end, lasting(end - begin), phase.origin, phase.confirmed_by or PROPOSED)
             for (name, begin, end), phase in zip(spans, run.phases, strict=True)
         ],
     )

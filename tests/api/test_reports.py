@@ -137,6 +137,19 @@ async def test_a_report_has_what_happened_in_the_run(plant: Plant, client: Serve
     assert [one for one in actions if one.startswith("run ")] == ["run create", "run phases", "run complete"]
 
 
+async def test_phases_that_nobody_confirmed_stand_in_a_report_as_proposed(plant: Plant, client: Served) -> None:
+    await a_run(plant, client)
+    assert (await client.put("/api/v1/runs/B-1/phases", json=WHY | {"phases": []})).status_code == 200
+    device = await plant.sql.fetchval("select device_id from devices")
+    await plant.event(device, at(600), "phase", {"phase": "growth"})
+    number = await done(plant, client, kind="batch", run="B-1")
+    document = msgspec.json.decode(await read(client, number, "json"), type=ReportDocument)
+    [phase] = rows(section(document, "phases"))
+    assert (phase["phase"], phase["begins"], phase["origin"]) == ("growth", text(600), "event")
+    assert phase["confirmed_by"] == "nobody: it is proposed"
+    assert [one.title for one in section(document, "charts").charts[0].bands] == ["growth"]
+
+
 async def test_a_chart_goes_through_every_extreme_and_shows_the_gap(plant: Plant, client: Served) -> None:
     await a_run(plant, client)
     number = await done(plant, client, kind="batch", run="B-1")
