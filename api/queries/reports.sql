@@ -103,13 +103,13 @@ select q.received_at, q.device, q.reason, q.detail, q.state, encode(q.sha256, 'h
  limit $4;
 
 -- name: changes
--- The audit trail about the subjects $5, and in that time about these devices and their alarms ($6: their names as a regular
--- expression), about rules and units.
+-- The audit trail about the subjects $5, and in that time about these devices and their alarms ($6: their names), about
+-- rules and units.
 select a.n, a.at, a.who, a.action, a.subject, a.old, a.new, a.why
   from audit a
  where (a.subject = any ($5::text[]) or a.at >= $2 and a.at < $3
         and (a.subject = any (array(select 'device/' || d.name from devices d where d.device_id = any ($1::int[])))
-             or a.subject ~ ('^alarm/(' || $6 || ')/')
+             or starts_with(a.subject, 'alarm/') and split_part(a.subject, '/', 2) = any ($6::text[])
              or starts_with(a.subject, 'alarm-rule/') or starts_with(a.subject, 'channel/')))
  order by a.n
  limit $4;

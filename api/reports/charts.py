@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from itertools import pairwise
 
 import numpy as np
 
@@ -32,8 +31,8 @@ async def charts(
 ) -> list[ReportChart]:
     """Return a chart for each channel, with a line for each device, and the setpoint beside its value.
     `check` is called after each channel. Raises TooLong."""
-    deadline, found = Deadline(MOST_READING_S), dict[str, ReportChart]()
-    bands = phase_bands(gathering)
+    deadline, found = Deadline(MOST_READING_S), dict[tuple[str, str | None], ReportChart]()
+    bands = [ReportBand(phase.name, *map(gathering.hours, (time.begin, time.end))) for phase, time in gathering.phases]
     for device in gathering.devices:
         chosen = gathering.channels(device, wanted)
         names = {one.name for one in chosen}
@@ -44,32 +43,19 @@ async def charts(
             setpoint = next(
                 (one for one in device.channels if one.name == of + SETPOINT and one.name != channel.name), None
             )
-            if channel.name not in found:
+            key = channel.name, channel.unit
+            if key not in found:
                 if len(found) == MOST_CHARTS:
                     continue
                 terms = channel.terms
                 hours = gathering.hours(gathering.span.end)
                 title = called(channel.name, terms.title)
-                found[channel.name] = ReportChart(title, channel.unit, terms.decimals, hours, [], bands, list(marks))
+                found[key] = ReportChart(title, channel.unit, terms.decimals, hours, [], bands, list(marks))
             for one in (channel, setpoint):
                 if one is not None:
-                    found[channel.name].lines.append(await _line(gathering, device, one, deadline))
+                    found[key].lines.append(await _line(gathering, device, one, deadline))
             check()
     return list(found.values())
-
-
-def phase_bands(gathering: Gathering) -> list[ReportBand]:
-    """Return the confirmed phases of the run."""
-    if gathering.run is None:
-        return []
-    phases = gathering.run.phases
-    ends = [
-        one.ends or (after.begins if after else gathering.span.end) for one, after in pairwise([*phases, None]) if one
-    ]
-    return [
-        ReportBand(one.name, gathering.hours(one.begins), gathering.hours(end))
-        for one, end in zip(phases, ends, strict=True)
-    ]
 
 
 async def _line(gathering: Gathering, device: DeviceChannels, channel: Channel, deadline: Deadline) -> ReportLine:

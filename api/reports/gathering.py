@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +13,7 @@ from api.queries.devices import Channel, DeviceChannels
 from api.queries.plant import MAIN
 from api.queries.reports import MOST_ROWS, ReportedRun
 from api.queries.selection import matching
+from api.series.phases import RunPhase
 from api.shapes.reports import CellKind, ReportColumn, ReportFact, ReportTable
 from schema import times
 from schema.times import Span
@@ -41,9 +41,11 @@ class Gathering:
         return [one.name for one in self.devices]
 
     @property
-    def pattern(self) -> str:
-        """The names of the devices as a regular expression of PostgreSQL."""
-        return "|".join(re.escape(name) for name in self.names) or "$^"
+    def phases(self) -> list[tuple[RunPhase, Span]]:
+        """The phases of the run with their times; one without an end ends where the next one begins."""
+        phases = [] if self.run is None else self.run.phases
+        ends = (*(after.begins for after in phases[1:]), self.span.end)
+        return [(one, Span(one.begins, one.ends or end)) for one, end in zip(phases, ends, strict=False)]
 
     def hours(self, moment: datetime) -> float:
         """Return the hours from the begin of the report."""

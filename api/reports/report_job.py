@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any
@@ -12,7 +13,8 @@ import msgspec
 
 from api.database import Database, Server
 from api.problems import ApiError
-from api.queries import devices, organizations, reports
+from api.queries import organizations, reports
+from api.queries.devices import DeviceChannels
 from api.queries.selection import resolve
 from api.reports import render
 from api.reports.gathering import Gathering
@@ -62,14 +64,19 @@ async def _gathering(database: Database, asked: NewReport, now: datetime) -> Gat
         if found.begins is None:
             raise JobFailed(f"run {found.name} has not started: there is nothing to report")
         span = Span(found.begins, found.ends or now)
-        return Gathering(database, span, await devices.many(database, found.devices), found)
+        return Gathering(database, span, await _devices(database, found.devices, span), found)
     assert asked.from_ is not None
     span = Span(asked.from_, asked.to or now)
-    wanted = SelectionParameters.model_validate(
-        {"device": asked.device, "from": times.text(span.begin), "to": times.text(span.end)}
-    )
-    selected = await resolve(database, wanted)
-    return Gathering(database, span, [one.device for one in selected.selections], None)
+    return Gathering(database, span, await _devices(database, asked.device, span), None)
+
+
+async def _devices(database: Database, names: Sequence[str], span: Span) -> list[DeviceChannels]:
+    """Return devices by names or patterns, each channel in one unit for all of that time. Raises NotFound, TooMuch."""
+    if not names:
+        return []
+    wanted = {"device": names, "from": times.text(span.begin), "to": times.text(span.end)}
+    selected = await resolve(database, SelectionParameters.model_validate(wanted))
+    return [replace(one.device, channels=one.channels) for one in selected.selections]
 
 
 async def _document(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import msgspec
@@ -67,14 +65,8 @@ async def identity(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check
 
 @section("phases", "Phases: plan and actual")
 async def phases(gathering: Gathering, wanted: TemplateSectionAnswer, check: Check) -> ReportSection:
-    run = gathering.run
-    if run is None or not run.phases:
+    if not gathering.phases:
         return made(wanted, said="Nobody has said the phases of this run, and no event tells them.")
-    spans = [
-        (one.name, one.begins, one.ends or (after.begins if after else gathering.span.end))
-        for one, after in pairwise([*run.phases, None])
-        if one is not None
-    ]
     listed = table(
         "",
         [
@@ -82,27 +74,28 @@ async def phases(gathering: Gathering, wanted: TemplateSectionAnswer, check: Che
             *(column("lasts", "Lasts"), column("origin", "Found by"), column("confirmed_by", "Confirmed by")),
         ],
         [
-            (name, begin, end, lasting(end - begin), phase.origin, phase.confirmed_by or PROPOSED)
-            for (name, begin, end), phase in zip(spans, run.phases, strict=True)
+            (
+                *(phase.name, time.begin, time.end, lasting(time.end - time.begin)),
+                *(phase.origin, phase.confirmed_by or PROPOSED),
+            )
+            for phase, time in gathering.phases
         ],
     )
-    return made(wanted, tables=[listed, await _statistics(gathering, wanted.channels, spans, check)])
+    return made(wanted, tables=[listed, await _statistics(gathering, wanted.channels, check)])
 
 
-async def _statistics(
-    gathering: Gathering, channels: Sequence[str], spans: Sequence[tuple[str, datetime, datetime]], check: Check
-) -> ReportTable:
+async def _statistics(gathering: Gathering, channels: Sequence[str], check: Check) -> ReportTable:
     """Return of each phase, device and channel the mean, least and greatest sample, and the mean of its setpoint."""
     deadline, rows = Deadline(MOST_READING_S), []
-    for name, begin, end in spans:
+    for phase, time in gathering.phases:
         for device in gathering.devices:
             known = {one.name: one for one in device.channels}
             for channel in gathering.channels(device, channels):
                 if channel.name.endswith(SETPOINT):
                     continue
                 pair = [channel, *([known[channel.name + SETPOINT]] if channel.name + SETPOINT in known else [])]
-                selection = Selection(device, tuple(pair), begin, end, False)
-                wish = BucketWish(Division(end - begin, origin=begin), ("avg", "min", "max"))
+                selection = Selection(device, tuple(pair), time.begin, time.end, False)
+                wish = BucketWish(Division(time.end - time.begin, origin=time.begin), ("avg", "min", "max"))
                 found = await telemetry_buckets.whole(gathering.database, selection, wish, deadline)
                 if len(found.times):
                     cells = [
@@ -111,7 +104,7 @@ async def _statistics(
                     ]
                     planned = cells[3] if len(cells) > 3 else None
                     title = called(channel.name, channel.terms.title)
-                    rows.append((name, device.name, title, channel.unit, planned, *cells[:3]))
+                    rows.append((phase.name, device.name, title, channel.unit, planned, *cells[:3]))
                 check()
     columns = [
         *(column("phase", "Phase"), column("device", "Device"), column("channel", "Channel"), column("unit", "Unit")),
@@ -296,7 +289,7 @@ async def changes(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check)
     ]
     found = [
         {**row, "old": _said(row["old"]), "new": _said(row["new"])}
-        for row in await gathering.rows("changes", subjects, gathering.pattern)
+        for row in await gathering.rows("changes", subjects, gathering.names)
     ]
     return made(wanted, tables=[of_rows("", columns, found)])
 

@@ -150,6 +150,23 @@ async def test_phases_that_nobody_confirmed_stand_in_a_report_as_proposed(plant:
     assert [one.title for one in section(document, "charts").charts[0].bands] == ["growth"]
 
 
+async def test_a_channel_whose_unit_changed_in_the_run_is_in_one_unit(plant: Plant, client: Served) -> None:
+    device = await plant.device("br-1")
+    layout = await plant.layout(device, "pressure")
+    await plant.frames(device, layout, [(at(second), [1.0 if second < 50 else 1000.0], None) for second in range(100)])
+    change = WHY | {"unit": "mbar", "unit_since": text(50)}
+    assert (await client.patch("/api/v1/channels/pressure", json=change)).status_code == 200
+    await asked(client, "/runs", run="B-1", devices=["br-1"], begins=text(0))
+    await asked(client, "/runs/B-1/states", state="complete", at=text(100))
+    body = {"kind": "batch", "sections": [{"name": "charts", "channels": ["pressure"]}]}
+    assert (await client.put("/api/v1/report-templates/batch", json=WHY | body)).status_code == 201
+    number = await done(plant, client, kind="batch", run="B-1")
+    document = msgspec.json.decode(await read(client, number, "json"), type=ReportDocument)
+    [chart] = document.sections[0].charts
+    values = {round(value, 6) for point in chart.lines[0].points if point is not None for value in point[1:]}
+    assert (chart.unit, values) == ("mbar", {1000.0})
+
+
 async def test_a_chart_goes_through_every_extreme_and_shows_the_gap(plant: Plant, client: Served) -> None:
     await a_run(plant, client)
     number = await done(plant, client, kind="batch", run="B-1")
