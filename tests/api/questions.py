@@ -381,6 +381,12 @@ QUESTIONS: dict[str, Question] = {
         headers=lambda _: {"If-Match": "*"},
         refusal=412,
     ),
+    # reviews
+    "GET /api/v1/reviews": Question(AUDIT),
+    "POST /api/v1/reviews": Question(AUDIT, lambda t: {"run": t.objects["run"]}),
+    "GET /api/v1/reviews/{review}": Question(AUDIT),
+    "POST /api/v1/reviews/{review}/again": Question(AUDIT),
+    "POST /api/v1/reviews/{review}/looks": Question(AUDIT, lambda t: {"key": t.known["exception"], "note": "mine"}),
     # deviations
     "GET /api/v1/deviations": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
     "POST /api/v1/deviations": Question(

@@ -77,6 +77,7 @@ async def settle(sql: asyncpg.Connection, name: str, number: int) -> Tenant:
     await _computed(sql, it)
     await _runs(sql, it)
     await _report(sql, it)
+    await _review(sql, it)
     await _alarms(sql, it)
     await _enrollment(sql, it)
     await _people(sql, it)
@@ -249,6 +250,27 @@ async def _report(sql: asyncpg.Connection, it: Tenant) -> None:
         *(it.organization_id, it.objects["run"], it.word(), it.word(), name, it.word(), document),
     )
     it.objects |= {"report": str(report), "template": name}
+
+
+async def _review(sql: asyncpg.Connection, it: Tenant) -> None:
+    """A review of the run, in which somebody has looked at something. Its number is nobody else's."""
+    key = secrets.token_hex(8)
+    said = {name: it.word() for name in ("what", "device", "who", "subject", "before", "after", "why")}
+    exceptions = [{"key": key, "kind": "rule", "at": "2026-03-01T10:00:00.000000Z", "n": 1, **said}]
+    number = 1000 + it.organization_id
+    await sql.execute(
+        "insert into reviews (organization_id, number, version, run_id, devices, begins, ends, n, hash, exceptions,"
+        " routine, who) select $1, $3, 1, run_id, $4, $5, $6, 1, $7, $8, $9, $10 from runs where organization_id = $1"
+        " and name = $2",
+        *(it.organization_id, it.objects["run"], number, [it.word()], at(-60), at(60), it.word()),
+        *(json.dumps(exceptions), json.dumps({it.word(): 1}), it.word()),
+    )
+    await sql.execute(
+        "insert into review_looks (organization_id, number, key, note, who) values ($1, $2, $3, $4, $5)",
+        *(it.organization_id, number, key, it.word(), it.word()),
+    )
+    it.objects["review"] = str(number)
+    it.known["exception"] = key
 
 
 async def _alarms(sql: asyncpg.Connection, it: Tenant) -> None:

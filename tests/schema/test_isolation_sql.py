@@ -265,6 +265,13 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "command_cancel": (f"command_cancel($1, {WHO})", ("command",), NONE),
     "job_cancel": (f"job_cancel($1, {WHO})", ("job",), NONE),
     "report_keep": ("report_keep($1, null, '{}', 'x', 'x', 'x')", ("job",), NONE),
+    "export_made": ("export_made($1, '{}')", ("job",), NONE),
+    "review_put": (
+        "review_put($1, null, '{}', '2026-03-01', '2026-03-02', 1, '[]', '{}', 'eva')",
+        ("review",),
+        NONE,
+    ),
+    "review_look": ("review_look($1, repeat('0', 16), 'x', 'eva')", ("review",), NONE),
     "job_files_drop": (f"job_files_drop($1, {WHO})", ("job",), NONE),
     "quarantine_discard": (f"quarantine_discard(array[$1::bigint], {WHO})", ("quarantine",), NONE),
     "alarm_act": (f"alarm_act($1, $2, 'acknowledge', null, false, {WHO}, '{{}}', null)", ("device", "rule"), NONE),
@@ -347,7 +354,7 @@ async def test_every_function_refuses_what_is_another_organization_s(
 
 
 def converted(function: str, word: str) -> str | int | UUID:
-    if function in {"command_cancel", "job_cancel", "job_files_drop", "report_keep"}:
+    if function in {"command_cancel", "job_cancel", "job_files_drop", "report_keep", "export_made"}:
         return UUID(word)
     return int(word) if word.isdigit() else word
 

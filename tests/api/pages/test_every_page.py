@@ -79,6 +79,8 @@ EXACT: dict[str, dict[str, str]] = {
     f"{ENROLLMENT}/serials/import": WHY | {"name": "lot", "rows": "serial\nS-9"},
     f"{ENROLLMENT}/switch": WHY | {"state": "closed"},
     f"{ORGANIZATION}/reports": {"kind": "shift", "from": "-8h"},
+    f"{ORGANIZATION}/reviews": {"from": "-7d"},
+    f"{ORGANIZATION}/reviews/{{review}}/looks": {"key": "0" * 16, "note": "mine"},
     RUN: _LAST | {"note": "x", "devices": ""},
     f"{RUN}/plan": _LAST | {"plan": "[]"},
     f"{RUN}/state": WHY | {"state": "held"},

@@ -15,11 +15,24 @@ from api.pages import (
     materials,
     quarantine,
     reports,
+    reviews,
     serials,
 )
 from tests.api.questions import QUESTIONS, needs
 
-MODULES = (activity, audit, delivery, devices, enrollment, lab_samples, materials, quarantine, reports, serials)
+MODULES = (
+    activity,
+    audit,
+    delivery,
+    devices,
+    enrollment,
+    lab_samples,
+    materials,
+    quarantine,
+    reports,
+    reviews,
+    serials,
+)
 DEVICE, SHAKE, SERIAL = "/devices/{device}", "/enrollments/{txn}", "/serials/{serial}"
 SAME = {
     "GET /activity": "GET /activity",
@@ -42,6 +55,10 @@ SAME = {
     "GET /reports": "GET /reports",
     "POST /reports": "POST /reports",
     **{address: address for form in ("html", "pdf", "json") if (address := f"GET /reports/{{report}}/report.{form}")},
+    "GET /reviews": "GET /reviews",
+    "POST /reviews": "POST /reviews",
+    "GET /reviews/{review}": "GET /reviews/{review}",
+    **{f"POST /reviews/{{review}}/{act}": f"POST /reviews/{{review}}/{act}" for act in ("again", "looks")},
     "GET /samples": "GET /samples",
     "POST /samples": "POST /samples",
     "GET /samples/{sample}": "GET /samples/{sample}",
