@@ -167,13 +167,13 @@ def a_unit_is_changed(lines: Lines) -> None:
         seal["layouts"] = seal["layouts"].replace("°C", "K")
 
 
-@tampering(r"br-2, hours 2026-11-30T22:00:00Z: seals are not those that were made")
+@tampering(r"br-2, hour 2026-11-30T22:00:00Z: no row of the evidence vouches for version 1 of its seal")
 def frames_and_their_seal_are_changed(lines: Lines) -> None:
     [seal] = [one for one in of(lines, "seal") if "br-2" in one["text"]]
     said(seal, frames=1)
 
 
-@tampering(r"br-2, hours 2026-11-30T22:00:00Z to 2026-11-30T22:00:00Z: the seals of pass 6 are missing")
+@tampering(r"br-2, hour 2026-11-30T22:00:00Z: a seal is missing, of which a row of the trail tells")
 def a_seal_is_deleted_with_its_frames(lines: Lines) -> None:
     for one in [one for one in lines if one["kind"] in ("seal", "frame") and "br-2" in str(one)]:
         lines.remove(one)

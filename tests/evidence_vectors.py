@@ -176,11 +176,10 @@ class Trail:
 
     def _row_of_pass(self, made: list[tuple[str, str, int, str]]) -> None:
         number = len(self.rows) + 1
-        devices = {}
-        for device in {one[0] for one in made}:
-            its = [one for one in made if one[0] == device]
-            texts = "".join(one[3] + "\n" for one in its)
-            devices[device] = [its[0][1], its[-1][1], len(its), sha256(texts)[:16]]
+        devices: dict[str, dict[str, str]] = {}
+        for device, hour, version, text in made:
+            name = hour[:13] + (f"/{version}" if version > 1 else "")
+            devices.setdefault(device, {})[name] = sha256(text)[:32]
         digest = sha256("".join(one[3] + "\n" for one in made))
         self.row("seal", "seals", {"pass": number, "seals": len(made), "digest": digest, "devices": devices}, "biogate")
         layouts = canonical(LAYOUTS)

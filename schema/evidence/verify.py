@@ -127,13 +127,18 @@ def listed(numbers: Iterable[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in ranges(numbers))
 
 
-def microseconds(instant: str, since: datetime = datetime(2000, 1, 1)) -> int:
-    """Return the time of 2026-11-30T22:00:00.000000Z, or without the fraction, as PostgreSQL counts it."""
-    return (datetime.fromisoformat(instant[:-1]) - since) // timedelta(microseconds=1)
+def microseconds(instant: str) -> int:
+    """Return a time like 2026-11-30T22:00:00.000000Z as PostgreSQL counts it, from the year 2000."""
+    return (datetime.fromisoformat(instant[:-1]) - datetime(2000, 1, 1)) // timedelta(microseconds=1)
 
 
 def seconds(instant: str) -> float:
-    return microseconds(instant, datetime(1970, 1, 1)) / 1e6
+    return datetime.fromisoformat(instant.replace("Z", "+00:00")).timestamp()
+
+
+def seal_name(hour: str, version: int) -> str:
+    """Return how the row of a pass names a seal: 2026-11-30T22, and 2026-11-30T22/2 for a second version."""
+    return hour[:13] + (f"/{version}" if version > 1 else "")
 
 
 def field(content: bytes | None) -> bytes:
@@ -181,16 +186,15 @@ class Evidence:
         self.checkpoints: dict[int, dict[str, Any]] = {}  # number: what it says; only signed ones
         self.certain: dict[int, tuple[int, int]] = {}  # first row: last row, number of the checkpoint
         self.seals: dict[tuple[str, str], list[dict[str, Any]]] = {}  # device, hour: all versions
-        self.passes: dict[tuple[str, str], list[dict[str, Any]]] = {}  # pass, device: seals
         self.hour = "", ""
         self.frames: list[dict[str, Any]] = []  # of that device and hour
         self.compared: set[tuple[str, str]] = set()  # hours whose frames were
-        self.drops: list[dict[str, Any]] = []
+        self.drops: list[tuple[float, float, float]] = []  # from, to, when: of frames, by retention
         self.signatures: list[dict[str, Any]] = []
         self.take: dict[str, Callable[[dict[str, Any]], None]] = {
             **{"head": self.take_head, "key": self.take_key, "event": self.take_event, "seal": self.take_seal},
             **{"checkpoint": self.take_checkpoint, "frame": self.take_frame, "file": self.take_file},
-            **{"signature": self.signatures.append, "drop": self.drops.append},
+            "signature": self.signatures.append,
         }
 
     def read(self, path: Path) -> None:
@@ -249,6 +253,8 @@ class Evidence:
         self.files.update({value: n for name, value in new.items() if name.endswith("sha256")})
         if row[4] in ("seal", "signature"):
             self.vouching[n] = row
+        if row[4:6] == ["retention drop", "retention/frame"]:
+            self.drops.append((seconds(new["from"]), seconds(new["to"]), float(row[1])))
 
     def take_checkpoint(self, said: dict[str, Any]) -> None:
         says = json.loads(said["text"])
@@ -269,7 +275,6 @@ class Evidence:
         if seal["kind"] != "biogate seal 1":
             raise ValueError("no seal")
         self.seals.setdefault((seal["device"], seal["hour"]), []).append(seal)
-        self.passes.setdefault((seal["pass"], seal["device"]), []).append(seal)
 
     def take_frame(self, said: dict[str, Any]) -> None:
         hour = said["device"], said["time"][:13] + ":00:00Z"
@@ -385,42 +390,40 @@ class Evidence:
                     f"{named}: not the {seal['frames']} frames that version {seal['version']} sealed: {what}"
                 )
 
-    def _is_dropped(self, drop: dict[str, Any], seal: dict[str, Any]) -> bool:
-        begin = seconds(seal["hour"])
-        return seconds(drop["from"]) < begin + 3600 and seconds(drop["to"]) > begin and drop["at"] > seal["at"]
+    def _is_dropped(self, drop: tuple[float, float, float], seal: dict[str, Any]) -> bool:
+        begin, (first, last, at) = seconds(seal["hour"]), drop
+        return first < begin + 3600 and last > begin and at > seconds(seal["at"])
 
     def _judge_seals(self) -> None:
-        """The row of a pass vouches for its seals; each version names the one before it."""
-        rows = {row[7]["pass"]: (n, row[7]) for n, row in self.vouching.items() if row[4] == "seal"}
-        for (number, device), seals in self.passes.items():
-            n, new = rows.get(number, (0, {"devices": {}}))
-            texts = "".join(one["text"] + "\n" for one in sorted(seals, key=lambda one: (one["hour"], one["version"])))
-            first, last, count, expected = new["devices"].get(device, ("", "", 0, "-"))
-            if count != len(seals) or not digest(texts).startswith(expected):
-                hours = ", ".join(sorted({one["hour"] for one in seals}))
-                said = f"row {n} signed {count} of {first} to {last}" if count else "no row of the evidence names them"
-                self.wrong.append(f"{device}, hours {hours}: seals are not those that were made: {said}")
+        """The row of a pass vouches for its seals, and each version names the one before it; none is missing."""
+        passes = [row[7] for row in self.vouching.values() if row[4] == "seal"]
+        said = {(one["pass"], name): seals for one in passes for name, seals in one["devices"].items()}
+        for (device, hour), seals in self.seals.items():
+            named = f"{device}, hour {hour}"
+            seals.sort(key=lambda one: int(one["version"]))
+            for seal, last in zip(seals, [None, *seals]):
+                version = seal["version"]
+                if not seal["own"].startswith(said.get((seal["pass"], device), {}).get(seal_name(hour, version), "-")):
+                    self.wrong.append(f"{named}: no row of the evidence vouches for version {version} of its seal")
+                if (seal["before"], version) != ((last["own"], last["version"] + 1) if last else ("", 1)):
+                    self.wrong.append(f"{named}: version {version} of its seal does not follow the one before it")
         for head in self.heads:
             for wanted in head.get("frames", []):
-                self._judge_wanted(wanted, {number: new for number, (_, new) in rows.items()})
-        for (device, hour), seals in self.seals.items():
-            seals.sort(key=lambda one: one["version"])
-            for place, seal in enumerate(seals):
-                if seal["version"] != place + 1 or seal["before"] != (seals[place - 1]["own"] if place else ""):
-                    self.wrong.append(
-                        f"{device}, hour {hour}: version {seal['version']} of its seal has lost the one before"
-                    )
+                device, begin, end = wanted["device"], wanted["from"][:13], wanted["to"][:13]
+                made = {(n, name) for (n, of), seals in said.items() if of == device for name in seals}
+                self._judge_wanted(device, {one for one in made if begin <= one[1][:13] < end})
 
-    def _judge_wanted(self, wanted: dict[str, str], passes: dict[str, dict[str, Any]]) -> None:
-        """Of a device and time whose frames the evidence should have: no seal, and no sealed hour, is missing."""
-        device, begin, end = wanted["device"], wanted["from"], wanted["to"]
-        for number, new in passes.items():
-            first, last, *_ = new["devices"].get(device, ("", ""))
-            if first and last >= begin and first < end and (number, device) not in self.passes:
-                self.wrong.append(f"{device}, hours {first} to {last}: the seals of pass {number} are missing")
-        for of, hour in sorted(self.seals):
-            if of == device and begin <= hour < end and (of, hour) not in self.compared:
-                self._compare(of, hour, [])
+    def _judge_wanted(self, device: str, made: set[tuple[int, str]]) -> None:
+        """Of hours that the evidence is about: no seal that a row names is missing, nor all frames of an hour."""
+        seals = [one for (name, _), versions in self.seals.items() if name == device for one in versions]
+        there = {(one["pass"], seal_name(one["hour"], one["version"])) for one in seals}
+        for _, name in sorted(made - there, key=lambda one: one[1]):
+            self.wrong.append(
+                f"{device}, hour {name[:13]}:00:00Z: a seal is missing, of which a row of the trail tells"
+            )
+        for hour in sorted({f"{name[:13]}:00:00Z" for _, name in made}):
+            if (device, hour) not in self.compared:
+                self._compare(device, hour, [])
 
     def _judge_signatures(self) -> None:
         """A row of the trail has each signature; what was signed is still what it was."""
@@ -430,7 +433,7 @@ class Evidence:
             named = f"signature of {says['name']} ({says['who']}, {says['meaning']}) on {says['record']}"
             if said["text"] not in rows:
                 self.wrong.append(f"{named}: no row of the evidence has it")
-            if said.get("content") is not None and digest(said["content"]) != says["digest"]:
+            if "content" in said and (said["content"] is None or digest(said["content"]) != says["digest"]):
                 self.wrong.append(f"{named} is broken: the record was changed after it was signed")
 
     def judge_file(self, path: Path) -> str:

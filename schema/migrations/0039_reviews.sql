@@ -153,14 +153,20 @@ begin
     values (j.organization_id, j.who, 'export make', 'job/' || job_id_, files, 'asked for');
 end $$;
 
+-- When the frames of a device that came from a file were stored: their import says when they were received.
+create view api.import_ends as
+select i.device_id, i.received_at, m.finished_at
+  from public.imported_devices i join public.devices d using (device_id) join public.imports m using (import_id)
+ where d.organization_id = (select api.organization());
+
 revoke all on function api.review_put, api.review_look, api.export_made from public;
-grant select on api.reviews, api.review_looks to biogate_api;
+grant select on api.reviews, api.review_looks, api.import_ends to biogate_api;
 grant execute on function api.review_put, api.review_look, api.export_made to biogate_api;
 
 -- migrate: rollback
 
 drop function api.export_made, api.review_look, api.review_put;
-drop view api.review_looks, api.reviews;
+drop view api.import_ends, api.review_looks, api.reviews;
 drop function record_form_review;
 drop table review_looks, reviews;
 drop function reviews_kept;

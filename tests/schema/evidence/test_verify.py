@@ -126,19 +126,22 @@ def test_an_organization_has_a_seed_of_its_own(tmp_path: Path) -> None:
 
 
 def test_an_excerpt_says_which_rows_it_has_and_frames_may_be_dropped(tmp_path: Path) -> None:
-    lines = whole()
+    trail = example()
+    times = {"from": "2026-11-30T00:00:00+00:00", "to": "2026-12-01T00:00:00+00:00"}
+    trail.row("retention drop", "retention/frame", {**times, "rows": 10}, "retention")
+    trail.checkpoint()
+    lines = copy.deepcopy(trail.lines(frames=ASKED))
     rows = of(lines, "event")
     for row in rows[1:4]:
         lines.remove(row)
     rows[4]["before"] = rows[3]["hash"]
-    of(lines, "head")[0].update(events=[[1, 1], [5, 9]], whole=False)
+    of(lines, "head")[0].update(events=[[1, 1], [5, 10]], whole=False)
     for frame in of(lines, "frame")[-2:]:
         lines.remove(frame)
-    drop = {"kind": "drop", "from": "2026-11-30T00:00:00Z", "to": "2026-12-01T00:00:00Z", "at": "2026-12-09T00:00:00Z"}
-    status, said = verified(tmp_path, [*lines, drop])
+    status, said = verified(tmp_path, lines)
     assert status == 3, said
     assert "? rows 1 are signed by no checkpoint" in said
-    assert "rows 5 to 9 are certain" in said
+    assert "rows 5 to 10 are certain" in said
     assert "? br-2, hour 2026-11-30T22:00:00Z: retention has dropped frames" in said
 
 
