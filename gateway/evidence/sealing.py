@@ -19,7 +19,7 @@ import asyncpg
 import structlog
 
 from gateway.errors import words_of
-from gateway.evidence import metrics
+from gateway.evidence import seal_metrics
 from gateway.evidence.sealed_frames import FramesDigest, SealedFrames, sealed_frames
 from gateway.runtime.triage import sqlstate
 from schema import times
@@ -42,7 +42,7 @@ AT_ONCE = 24
 SHARE_S = 5.0
 """Seconds of each organization in a turn, but for the device that it has begun."""
 LOCK = 1936024940  # "seal"
-WHO, WHY = "evidence", "hours are sealed once late data are unlikely"
+WHO, WHY = "biogate evidence", "hours are sealed once late data are unlikely"
 
 DUE = """
 select * from (
@@ -144,7 +144,7 @@ class Sealing:
         with self._harming_nobody_else(organization=organization_id):
             async with self._connection.transaction():
                 await self._store(portion)
-            metrics.SEALS.inc(len(portion.seals))
+            seal_metrics.MADE.inc(len(portion.seals))
             return len(portion.looked_at) + len(portion.unmark)
         return 0
 
@@ -156,7 +156,7 @@ class Sealing:
         except asyncpg.PostgresError as error:
             if self._connection.is_closed():
                 raise
-            metrics.SEALING_FAILED.inc()
+            seal_metrics.FAILED.inc()
             log.warning("hours are not sealed: try again", **of, error=words_of(error), sqlstate=sqlstate(error))
 
     async def _new_hours(self, portion: Portion, device: asyncpg.Record, at: datetime) -> None:
