@@ -23,12 +23,15 @@ class EvidenceParameters(StrictParameters):
     from_: Instant | None = Field(None, alias="from", description="first instant, of the trail or of a device's frames")
     to: Instant | None = Field(None, description="end, not part of it; without it now")
     device: list[Name] = Field(
-        [], max_length=MOST_DEVICES, description="the seals of this device in that time; may be repeated"
+        [], max_length=MOST_DEVICES, description="the seals of this device in that time; repeated, or with commas"
     )
     run: RunAsked = None
     report: UUID | None = Field(None, description="id of a report: what proves its files")
     export: UUID | None = Field(None, description="id of the job of an export: what proves its file")
     frames: bool = Field(False, description="true: the frames, too, so that the seals can be computed again")
+
+    def devices(self) -> list[str]:
+        return list(dict.fromkeys(name for joined in self.device for name in joined.split(",") if name))
 
     @model_validator(mode="after")
     def _is_of_one_thing(self) -> Self:

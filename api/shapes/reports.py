@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Instant, ListParameters
+from api.shapes.evidence import EvidenceHead
 from api.shapes.selection import Name
 
 ReportKind = Literal["batch", "shift"]
@@ -129,6 +130,9 @@ class ReportDocument(Answer):
     footer: str
     paper: Literal["A4", "letter"]
     sections: list[ReportSection]
+    evidence: Annotated[
+        EvidenceHead | None, about("where the audit trail was, and what proves the report; null in old ones")
+    ] = None
 
 
 class TemplateSection(BaseModel):

@@ -334,6 +334,9 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/audit": Question(AUDIT, query=lambda t: {"subject": f"device/{t.known['device']}"}),
     "GET /api/v1/audit.jsonl": Question(AUDIT),
     "GET /api/v1/audit/verify": Question(AUDIT, shows=False),
+    # evidence
+    "GET /api/v1/evidence": Question(AUDIT),
+    "GET /api/v1/evidence/verify.py": Question(AUDIT, shows=False),
     # accounts
     "POST /api/v1/auth/register": Question(
         "nobody", lambda t: {"email": t.known["email"], "name": "Visitor", "password": PASSWORD}

@@ -91,6 +91,8 @@ WHOSE = {
     "quarantine_usage": EVERYTHING,
     "report_templates": OF_ORGANIZATION,
     "reports": OF_ORGANIZATION,
+    "review_looks": OF_ORGANIZATION,
+    "reviews": OF_ORGANIZATION,
     "retention_drops": EVERYTHING,
     "retention_holds": OF_ORGANIZATION,
     "run_devices": OF_ORGANIZATION,

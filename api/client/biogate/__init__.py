@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from biogate.async_client import AsyncClient
     from biogate.client import Client
     from biogate.errors import ClientError
+    from biogate.evidence import ReviewInfo
     from biogate.export import ExportedFile, ExportProgress
     from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
     from biogate.lab import LabTable
@@ -44,6 +45,7 @@ __all__ = [
     "LiveUpdate",
     "NewestValue",
     "PhaseInfo",
+    "ReviewInfo",
     "RunInfo",
     "RunScore",
     "TelemetryTable",
@@ -60,6 +62,7 @@ _MODULES = {
     "FoundText": "records",
     "LiveUpdate": "live",
     "PhaseInfo": "runs",
+    "ReviewInfo": "evidence",
     "RunInfo": "runs",
     "RunScore": "runs",
     "TelemetryTable": "table",

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from biogate import calls, export, lab, records, reports
+from biogate import evidence as proofs
 from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
 from biogate.client import PATIENCE_S, TIMEOUT_S, WAIT_S
+from biogate.evidence import ReviewInfo
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
 from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
 from biogate.lab import LabTable
@@ -272,3 +274,37 @@ class AsyncClient:
         return await self._run(
             reports.report(run, template, Target(Path(path), overwrite, None, self._patience_s), wait)
         )
+
+    async def evidence(
+        self,
+        path: str | Path,
+        *,
+        run: str | None = None,
+        devices: Names | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+        report: str | None = None,
+        export: str | None = None,
+        frames: bool = False,
+        overwrite: bool = False,
+    ) -> Path:
+        """See `Client.evidence`."""
+        found = span(from_, to) | {"run": run, "device": names(devices), "report": report, "export": export}
+        asked = found | {"frames": "true" if frames else None}
+        return await self._run(proofs.evidence(asked, Target(Path(path), overwrite, None, self._patience_s)))
+
+    async def reviews(self, *, run: str | None = None, device: str | None = None) -> list[ReviewInfo]:
+        """See `Client.reviews`."""
+        return await self._run(proofs.reviews({"run": run, "device": device}, self._patience_s))
+
+    async def review(
+        self,
+        *,
+        run: str | None = None,
+        devices: Names | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+    ) -> Mapping[str, Any]:
+        """See `Client.review`."""
+        body = span(from_, to) | {"run": run, "device": names(devices)}
+        return await self._run(proofs.review(body, self._patience_s))

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from biogate import calls, export, lab, records, reports
+from biogate import evidence as proofs
 from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
+from biogate.evidence import ReviewInfo
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
 from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
 from biogate.lab import LabTable
@@ -304,3 +306,38 @@ class Client:
         The name of the file ends with .html, .pdf or .json.
         """
         return self._run(reports.report(run, template, Target(Path(path), overwrite, None, self._patience_s), wait))
+
+    def evidence(
+        self,
+        path: str | Path,
+        *,
+        run: str | None = None,
+        devices: Names | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+        report: str | None = None,
+        export: str | None = None,
+        frames: bool = False,
+        overwrite: bool = False,
+    ) -> Path:
+        """Download what proves the record, of a run, of devices and a time, of a report or of an export, and return its
+        path; without any of them the whole trail. verify.py checks it with the public key alone."""
+        found = span(from_, to) | {"run": run, "device": names(devices), "report": report, "export": export}
+        asked = found | {"frames": "true" if frames else None}
+        return self._run(proofs.evidence(asked, Target(Path(path), overwrite, None, self._patience_s)))
+
+    def reviews(self, *, run: str | None = None, device: str | None = None) -> list[ReviewInfo]:
+        """Return reviews of the record, newest first."""
+        return self._run(proofs.reviews({"run": run, "device": device}, self._patience_s))
+
+    def review(
+        self,
+        *,
+        run: str | None = None,
+        devices: Names | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+    ) -> Mapping[str, Any]:
+        """Gather what stands out in a run, or in a time: what was changed, overridden, silenced, and what is missing."""
+        body = span(from_, to) | {"run": run, "device": names(devices)}
+        return self._run(proofs.review(body, self._patience_s))

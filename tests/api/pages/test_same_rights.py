@@ -32,6 +32,7 @@ MODULES = (
     reports,
     reviews,
     serials,
+    evidence,
 )
 DEVICE, SHAKE, SERIAL = "/devices/{device}", "/enrollments/{txn}", "/serials/{serial}"
 SAME = {
@@ -55,6 +56,8 @@ SAME = {
     "GET /reports": "GET /reports",
     "POST /reports": "POST /reports",
     **{address: address for form in ("html", "pdf", "json") if (address := f"GET /reports/{{report}}/report.{form}")},
+    "GET /evidence": "GET /evidence",
+    "GET /evidence/verify.py": "GET /evidence/verify.py",
     "GET /reviews": "GET /reviews",
     "POST /reviews": "POST /reviews",
     "GET /reviews/{review}": "GET /reviews/{review}",
