@@ -123,6 +123,7 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
     await sql.execute("update devices set model = $2 where device_id = $1", device_id, it.objects["model"])
     await sql.execute("insert into plot_hours_stale values ($1, $2)", device_id, at(3600))
     await sql.execute("insert into plot_hours_until values ($1, $2)", device_id, at(7200))
+    await _sealed(sql, it, device_id)
     await plant.status(device_id, number, at(0), True, it.word())
     await sql.execute("insert into device_heard values ($1, $2)", device_id, at(0))
     await plant.event(device_id, at(1), it.word(), {it.word(): it.word()})
@@ -159,6 +160,21 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
     await _jobs(sql, it)
     await _lab(sql, it, device_id)
     await plant.imported(device_id, layout, [at(-300)])
+
+
+async def _sealed(sql: asyncpg.Connection, it: Tenant, device_id: int) -> None:
+    await sql.execute("insert into device_clocks values ($1, $2, 3, '0 s', '1 s')", device_id, at(-7200))
+    await sql.execute("insert into stored_late values ($1, $2, 1, $2)", device_id, at(0))
+    await sql.execute("insert into seals_until values ($1, $2)", device_id, at(7200))
+    pass_id = await sql.fetchval(
+        "insert into seal_passes (organization_id, n) values ($1, 1) returning pass", it.organization_id
+    )
+    layouts, text = it.word(), it.word()
+    await sql.execute("insert into seal_layouts values ($1, $2)", layouts.encode(), layouts)
+    await sql.execute(
+        "insert into seals values ($1, $2, $3, 1, $3, $4, $5, $6)",
+        *(it.organization_id, device_id, at(-7200), pass_id, layouts.encode(), text),
+    )
 
 
 async def _jobs(sql: asyncpg.Connection, it: Tenant) -> None:
