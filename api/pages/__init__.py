@@ -25,6 +25,7 @@ from api.pages import (
     materials,
     me,
     organization,
+    pending_acts,
     plant,
     quarantine,
     reports,
@@ -34,6 +35,7 @@ from api.pages import (
     serials,
     shell,
     shift_log,
+    signatures,
     vessel,
     vessel_acts,
     vessel_channels,
@@ -57,6 +59,7 @@ ROUTERS = (
         entrance.router,
     ),
     *(deviations.router, deviation_acts.router, search.router, shift_log.router, device_cards.router),
+    *(signatures.router, pending_acts.router),
     *(activity.router, audit.router, organization.router, me.router, me.invited_router, entrance.router),
 )
 

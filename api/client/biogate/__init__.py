@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from biogate.live import LiveUpdate
     from biogate.records import DeviationInfo, FoundText
     from biogate.runs import AlignedRuns, PhaseInfo, RunInfo, RunScore
+    from biogate.signatures import PendingActInfo, RecordInfo, SignatureInfo
     from biogate.table import TelemetryTable
 
 __all__ = [
@@ -43,9 +44,12 @@ __all__ = [
     "LabTable",
     "LiveUpdate",
     "NewestValue",
+    "PendingActInfo",
     "PhaseInfo",
+    "RecordInfo",
     "RunInfo",
     "RunScore",
+    "SignatureInfo",
     "TelemetryTable",
 ]
 _MODULES = {
@@ -59,9 +63,12 @@ _MODULES = {
     "LabTable": "lab",
     "FoundText": "records",
     "LiveUpdate": "live",
+    "PendingActInfo": "signatures",
     "PhaseInfo": "runs",
+    "RecordInfo": "signatures",
     "RunInfo": "runs",
     "RunScore": "runs",
+    "SignatureInfo": "signatures",
     "TelemetryTable": "table",
 }
 """The module of each name; those of `infos` are not named."""

@@ -13,13 +13,28 @@ from api.pages import (
     enrollment,
     lab_samples,
     materials,
+    pending_acts,
     quarantine,
     reports,
     serials,
+    signatures,
 )
 from tests.api.questions import QUESTIONS, needs
 
-MODULES = (activity, audit, delivery, devices, enrollment, lab_samples, materials, quarantine, reports, serials)
+MODULES = (
+    activity,
+    audit,
+    delivery,
+    devices,
+    enrollment,
+    lab_samples,
+    materials,
+    pending_acts,
+    quarantine,
+    reports,
+    serials,
+    signatures,
+)
 DEVICE, SHAKE, SERIAL = "/devices/{device}", "/enrollments/{txn}", "/serials/{serial}"
 SAME = {
     "GET /activity": "GET /activity",
@@ -41,6 +56,13 @@ SAME = {
     f"POST {DEVICE}/commands/{{command}}/cancel": "POST /commands/{command}/cancel",
     "GET /reports": "GET /reports",
     "POST /reports": "POST /reports",
+    "GET /reports/{report}": "GET /reports/{report}",
+    "GET /reports/{report}/signed.html": "GET /reports/{report}/signed.html",
+    "POST /signatures": "POST /signatures",
+    "GET /pending-acts": "GET /pending-acts",
+    "GET /pending-acts/{number}": "GET /pending-acts/{number}",
+    "POST /pending-acts/{number}/confirm": "POST /pending-acts/{number}/confirm",
+    "POST /pending-acts/{number}/refuse": "POST /pending-acts/{number}/refuse",
     **{address: address for form in ("html", "pdf", "json") if (address := f"GET /reports/{{report}}/report.{form}")},
     "GET /samples": "GET /samples",
     "POST /samples": "POST /samples",
