@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx2
 import pytest
-from biogate import ClientError
 
 from api.access.roles import Role
+from biogate import ClientError
 from tests.api import alarms
 from tests.api.accounts import PASSWORD, log_in, user
 from tests.api.client.asker import Asker
