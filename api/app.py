@@ -65,6 +65,7 @@ from api.routes import (
     materials,
     operation,
     organizations,
+    pending_acts,
     quarantine,
     reports,
     retention,
@@ -76,6 +77,7 @@ from api.routes import (
     search,
     serials,
     shift_log,
+    signatures,
     status,
     summary,
     telemetry,
@@ -111,7 +113,7 @@ ROUTES = (
     *(enrollments, serials, lifecycle, commands, audit, jobs, exports, imports, reports, reviews, evidence),
     *(lab_samples, sample_imports, sample_telemetry, materials),
     *(accounts, organizations, installation, retention),
-    *(deviations, search, shift_log, device_cards),
+    *(deviations, search, shift_log, device_cards, signatures, pending_acts),
     *(live_data, device_status, activity, summary, alerts),
     *(alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
@@ -165,7 +167,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         redirect_slashes=False,  # to where the Host header says
     )
     app.state.services = services
-    errors.install(app, DESCRIBED, page_errors.answer)
+    errors.install(app, DESCRIBED, page_errors.answer, page_errors.waits)
     for module in ROUTES:  # by `include_router` FastAPI would make each route once more, at the first request: 0.1 s
         app.router.routes.extend(module.router.routes)
     pages.install(app)

@@ -26,6 +26,7 @@ from api.pages import (
     materials,
     me,
     organization,
+    pending_acts,
     plant,
     quarantine,
     reports,
@@ -36,6 +37,7 @@ from api.pages import (
     serials,
     shell,
     shift_log,
+    signatures,
     vessel,
     vessel_acts,
     vessel_channels,
@@ -61,6 +63,7 @@ ROUTERS = (
         entrance.router,
     ),
     *(deviations.router, deviation_acts.router, search.router, shift_log.router, device_cards.router),
+    *(signatures.router, pending_acts.router),
     *(activity.router, audit.router, organization.router, me.router, me.invited_router, entrance.router),
 )
 

@@ -23,7 +23,7 @@ from schema.alarms.notification_routes import NotificationRoute
 from tests.api import alarms
 from tests.api.accounts import api_key, bearer, organization
 from tests.api.plant import Plant, at
-from tests.api.tenant_records import card, deviation
+from tests.api.tenant_records import card, deviation, signed
 
 CELL = "main"
 KINDS = ("key", "program", "browser")
@@ -83,6 +83,7 @@ async def settle(sql: asyncpg.Connection, name: str, number: int) -> Tenant:
     await _people(sql, it)
     await deviation(sql, it, number)
     await card(sql, it)
+    await signed(sql, it)
     await sql.execute(
         "insert into audit (organization_id, who, action, subject, old, new, why) values ($1, $2, $3, $4, $5, $6, $7)",
         *(it.organization_id, it.word(), it.word(), f"device/{it.known['device']}"),

@@ -315,6 +315,8 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "device_card_put": (f"device_card_put($1, '{{}}', null, null, {WHO})", DEVICE, NONE),
     "shift_entry": ("shift_entry('x', null, array[$1], null, 'visitor')", DEVICE, NONE),
     "shift_accept": ("shift_accept($1, 'visitor')", ("entry",), NONE),
+    "pending_act_confirm": ("pending_act_confirm($1, 1, 'x', 'x', 'x', 'why')", ("pending",), NONE),
+    "pending_act_refuse": (f"pending_act_refuse($1, {WHO})", ("pending",), NONE),
 }
 """A call with somebody else's objects, and the refusal."""
 NAME_NO_OBJECT = {
@@ -329,6 +331,8 @@ NAME_NO_OBJECT = {
     *("job_make", "computed_channel_put", "location_put", "run_automation"),
     *("deviation_open", "deviation_target"),  # what it is linked to: tests/api/test_deviation_links.py
     *("job_make", "computed_channel_put", "notice_channel"),
+    *("record_state", "signature_put", "signature_failed", "pending_act_ask", "policy_put"),
+    *("session_principal", "session_seen", "session_idle_end", "session_signer", "passwords_taken"),
 }
 """What these do is tested by the routes."""
 

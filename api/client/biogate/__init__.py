@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from biogate.live import LiveUpdate
     from biogate.records import DeviationInfo, FoundText
     from biogate.runs import AlignedRuns, PhaseInfo, RunInfo, RunScore
+    from biogate.signatures import PendingActInfo, RecordInfo, SignatureInfo
     from biogate.table import TelemetryTable
 
 __all__ = [
@@ -44,10 +45,13 @@ __all__ = [
     "LabTable",
     "LiveUpdate",
     "NewestValue",
+    "PendingActInfo",
     "PhaseInfo",
+    "RecordInfo",
     "ReviewInfo",
     "RunInfo",
     "RunScore",
+    "SignatureInfo",
     "TelemetryTable",
 ]
 _MODULES = {
@@ -61,10 +65,13 @@ _MODULES = {
     "LabTable": "lab",
     "FoundText": "records",
     "LiveUpdate": "live",
+    "PendingActInfo": "signatures",
     "PhaseInfo": "runs",
+    "RecordInfo": "signatures",
     "ReviewInfo": "evidence",
     "RunInfo": "runs",
     "RunScore": "runs",
+    "SignatureInfo": "signatures",
     "TelemetryTable": "table",
 }
 """The module of each name; those of `infos` are not named."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from biogate import calls, export, lab, records, reports
+from biogate import calls, export, lab, records, reports, signatures
 from biogate import evidence as proofs
 from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
@@ -29,6 +29,7 @@ from biogate.questions import (
 )
 from biogate.records import DeviationInfo, FoundText
 from biogate.runs import AlignedRuns, AlignOptions, EnvelopeOptions, PhaseInfo, RunInfo, RunScore
+from biogate.signatures import PendingActInfo, RecordInfo, SignatureInfo
 from biogate.transport import AsyncTransport
 
 if TYPE_CHECKING:
@@ -308,3 +309,29 @@ class AsyncClient:
         """See `Client.review`."""
         body = span(from_, to) | {"run": run, "device": names(devices)}
         return await self._run(proofs.review(body, self._patience_s))
+
+    async def record(self, record: str) -> RecordInfo:
+        """See `Client.record`."""
+        return await self._run(signatures.record(record, self._patience_s))
+
+    async def sign(
+        self, record: str, digest: str, meaning: str, *, password: str, email: str | None = None
+    ) -> SignatureInfo:
+        """See `Client.sign`."""
+        body = {"record": record, "digest": digest, "meaning": meaning, "password": password, "email": email}
+        return await self._run(signatures.sign(body, self._patience_s))
+
+    async def pending_acts(self, *, state: Names | None = None, most: int | None = None) -> list[PendingActInfo]:
+        """See `Client.pending_acts`."""
+        return await self._run(signatures.pending_acts({"state": names(state)}, most, self._patience_s))
+
+    async def confirm(
+        self, act: int, digest: str, *, why: str, password: str, email: str | None = None
+    ) -> PendingActInfo:
+        """See `Client.confirm`."""
+        body = {"digest": digest, "why": why, "password": password, "email": email}
+        return await self._run(signatures.decide(act, "confirm", body, self._patience_s))
+
+    async def refuse(self, act: int, *, why: str) -> PendingActInfo:
+        """See `Client.refuse`."""
+        return await self._run(signatures.decide(act, "refuse", {"why": why}, self._patience_s))

@@ -17,8 +17,8 @@ from biogate.questions import query
 
 @dataclass(frozen=True, slots=True)
 class ReviewInfo:
-    """A review of the record: of a run, or of devices (none: the organization) in a time. Nobody has looked at `open` of
-    its exceptions."""
+    """A review of the record: of a run, or of devices (none: the organization) in a time. Nobody has looked at
+    `open` of its exceptions."""
 
     review: int
     version: int

@@ -11,12 +11,15 @@ from api.pages import (
     delivery,
     devices,
     enrollment,
+    evidence,
     lab_samples,
     materials,
+    pending_acts,
     quarantine,
     reports,
     reviews,
     serials,
+    signatures,
 )
 from tests.api.questions import QUESTIONS, needs
 
@@ -26,13 +29,15 @@ MODULES = (
     delivery,
     devices,
     enrollment,
+    evidence,
     lab_samples,
     materials,
+    pending_acts,
     quarantine,
     reports,
     reviews,
     serials,
-    evidence,
+    signatures,
 )
 DEVICE, SHAKE, SERIAL = "/devices/{device}", "/enrollments/{txn}", "/serials/{serial}"
 SAME = {
@@ -55,6 +60,13 @@ SAME = {
     f"POST {DEVICE}/commands/{{command}}/cancel": "POST /commands/{command}/cancel",
     "GET /reports": "GET /reports",
     "POST /reports": "POST /reports",
+    "GET /reports/{report}": "GET /reports/{report}",
+    "GET /reports/{report}/signed.html": "GET /reports/{report}/signed.html",
+    "POST /signatures": "POST /signatures",
+    "GET /pending-acts": "GET /pending-acts",
+    "GET /pending-acts/{number}": "GET /pending-acts/{number}",
+    "POST /pending-acts/{number}/confirm": "POST /pending-acts/{number}/confirm",
+    "POST /pending-acts/{number}/refuse": "POST /pending-acts/{number}/refuse",
     **{address: address for form in ("html", "pdf", "json") if (address := f"GET /reports/{{report}}/report.{form}")},
     "GET /evidence": "GET /evidence",
     "GET /evidence/verify.py": "GET /evidence/verify.py",
