@@ -38,6 +38,7 @@ REFUSALS: Mapping[str, type[ApiError]] = {
     "P0002": NotFound,
     "55000": Conflict,
     "BG403": Forbidden,
+    "BG202": Conflict,
     "BG412": PreconditionFailed,
 }
 MISSING_OBJECTS = ("42P01", "42703", "42883", "3F000", "42501", "22023")
