@@ -118,7 +118,8 @@ class Reading:
         else:
             span = selection.asked_time(asked)  # of all pages
             begin, end = span.begin, span.end
-        selected = await selection.resolve(self._database, asked.model_copy(update={"from_": begin, "to": end}))
+        usual = {"corrections": asked.corrections or "none"}
+        selected = await selection.resolve(self._database, asked.model_copy(update={"from_": begin, "to": end} | usual))
         table = columns(selected.selections, [None])
         within = asked.max_age if asked.bounds == "outside" else None
         if self._format == "csv" and asked.limit is None and asked.cursor is None:
@@ -137,11 +138,15 @@ class Reading:
             return answers.csv_page(self._request, self._raw_header(table), cells, cursor)
         rows = [[row.device, times.text(row.time), *table.spread(row.number, row.values)] for row in page]
         qualities = [table.spread(row.number, row.qualities) for row in page] if asked.quality == "all" else None
+        originals = None
+        if selected.applied == "applied" and selected.corrections:
+            originals = [table.spread(row.number, row.originals or [None] * len(row.values)) for row in page]
         return self._json(
             selected,
             columns=table.columns,
             rows=rows,
             qualities=qualities,
+            originals=originals,
             truncated=cursor is not None,
             next=cursor,
             warnings=await self._silence(selected, rows or after),
@@ -273,8 +278,9 @@ class Reading:
 
     async def _at(self) -> Response:
         asked, instants = self._asked, self._asked.instants(self._run)
-        time = times.Span(min(instants) - asked.max_age, max(instants) + asked.max_age)
-        selected = await selection.resolve(self._database, asked, time)
+        time = times.Span(min(instants) - asked.max_age, max(instants) + asked.max_age + times.MICROSECOND)
+        placed = asked.model_copy(update={"from_": time.begin, "to": time.end})
+        selected = await selection.resolve(self._database, placed)
         table = columns(selected.selections, [None])
         count = len(instants) * len(selected.selections) * max(1, len(table.columns))
         if count > MOST_VALUES:
@@ -354,7 +360,7 @@ class Reading:
         asked = self._asked
         ranged = self._mode in shapes.RANGED
         usual: dict[str, Any] = {"method": None, "bucket": None, "fill": None, "columns": [], "rows": []}
-        usual |= {"qualities": None, "series": [], "latest": [], "truncated": False, "next": None}
+        usual |= {"qualities": None, "originals": None, "series": [], "latest": [], "truncated": False, "next": None}
         late = ["`to` is in the future: more may come"] if ranged and _is_future(selected) else []
         return answers.json(
             TelemetryRead(
@@ -367,6 +373,9 @@ class Reading:
                 hours=self._hours(given.get("rows", ())),
                 tz=asked.tz.key,
                 quality=asked.quality,
+                corrections=selected.applied,
+                corrected=selected.corrections,
+                as_of=selected.as_of,
                 bounds=asked.bounds,
                 warnings=[*selected.warnings, *late, *warnings],
                 **(usual | given),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from api.http.parameters import Quality, StrictParameters, UnitsAsked
+from api.http.parameters import AsOf, CorrectionsAsked, Quality, StrictParameters, UnitsAsked
 from api.http.run_times import Moment, RunAsked
 from api.shapes.devices import MOST_TAGS
 
@@ -57,3 +57,5 @@ class SelectionParameters(StrictParameters):
     )
     unit: UnitsAsked = Field([])
     quality: Quality = "good"
+    corrections: CorrectionsAsked = None
+    as_of: AsOf = None
