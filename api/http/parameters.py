@@ -63,15 +63,15 @@ Applied = Literal["applied", "none"]
 CorrectionsAsked = Annotated[
     Applied | None,
     Field(
-        description="applied: samples as people have corrected them; none: as they were sent. Without it applied, but for "
-        "raw samples, which are as they were sent. Each answer says which corrections there are"
+        description="applied: samples as people have corrected them; none: as they were sent. Without it applied, but "
+        "for raw samples, which are as they were sent. Each answer says which corrections there are"
     ),
 ]
 AsOf = Annotated[
     Instant | None,
     Field(
-        description="what was known then: only frames that were received by then, and corrections that were made by then; "
-        "docs/corrections.md says what it does not cover"
+        description="what was known then: only frames that were received by then, and corrections that were made by "
+        "then; docs/corrections.md says what it does not cover"
     ),
 ]
 

@@ -106,9 +106,9 @@ class Stage:
         if read.originals is None:
             return None
         rows = [-1 if isinstance(one, Source) else one for one in self._sources]
-        found = Originals(*(one[rows] for one in read.originals))
-        found.corrections[np.array(rows) < 0] = 0
-        return found
+        values, marks, numbers = read.originals
+        own = np.array(rows)[:, np.newaxis] >= 0
+        return Originals(values[rows], marks[rows], np.where(own, numbers[rows], 0))
 
     def _kept(self, read: FrameBlock) -> Flags:
         kept: Flags = read.times >= self._begin

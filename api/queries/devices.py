@@ -113,9 +113,7 @@ async def device(database: Database, name: str, as_of: datetime | None = None) -
     return found[0]
 
 
-async def many(
-    database: Database, names: Sequence[str], as_of: datetime | None = None
-) -> list[DeviceChannels]:
+async def many(database: Database, names: Sequence[str], as_of: datetime | None = None) -> list[DeviceChannels]:
     """Return those of these devices that there are, by name, with their channels, their places in the layouts, and the
     corrections that held at `as_of` (None: now)."""
     async with database.connection() as connection:

@@ -47,10 +47,14 @@ class Originals(NamedTuple):
     """The number of the correction that a sample has; 0: none, and the others do not matter."""
 
     def part(self, which: slice | npt.NDArray[np.int64]) -> Originals:
-        return Originals(*(one[:, which] for one in self))
+        return Originals(self.values[:, which], self.qualities[:, which], self.corrections[:, which])
 
     def followed_by(self, others: Originals) -> Originals:
-        return Originals(*(np.concatenate(both, axis=1) for both in zip(self, others, strict=True)))
+        return Originals(
+            np.concatenate([self.values, others.values], axis=1),
+            np.concatenate([self.qualities, others.qualities], axis=1),
+            np.concatenate([self.corrections, others.corrections], axis=1),
+        )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -26,7 +27,7 @@ from api.queries import (
     telemetry_raw,
 )
 from api.queries.deadline import Deadline
-from api.queries.selection import Selected
+from api.queries.selection import Selected, Selection
 from api.queries.shown_units import ShownUnits
 from api.queries.telemetry_buckets import AGGREGATES, BucketRows, BucketWish, texts
 from api.queries.telemetry_columns import Columns, columns
@@ -329,17 +330,22 @@ class Reading:
         wanted = latest_queries.WantedLatest(asked.max_age, frozenset().union(*names.values()), asked.quality == "all")
         devices = [(one.device.device_id, one.device.name) for one in selected.selections]
         units = ShownUnits(asked.unit)
-        newest = []
+        newest: list[NewestSample] = []
+        looked_at: list[Selection] = []
         found = await latest_queries.of_devices(self._database, devices, wanted)
         for item, one in zip(found, selected.selections, strict=True):
-            computed = await latest_computed.values(self._database, one, item.time, asked.max_age, self._deadline)
-            known = {it.channel for it in computed}
+            made = await latest_computed.values(self._database, one, item.time, asked.max_age, self._deadline)
+            by_name = {it.channel: it for it in sorted(made, key=lambda it: it.time or "")}
+            values = [by_name.pop(it.channel, it) for it in item.values]
+            computed = {it.name for it in one.channels if it.computed is not None}
             newest += [
-                NewestSample(item.device, it.channel, it.unit, it.channel in known, it.time, it.value, it.quality)
-                for it in (*units.latest(item.values), *units.latest(computed))
+                NewestSample(item.device, it.channel, it.unit, it.channel in computed, it.time, it.value, it.quality)
+                for it in units.latest([*values, *by_name.values()])
                 if it.channel in names[item.device]
             ]
+            looked_at.append(_until(one, item.time, asked.max_age))
         units.check()
+        selected = replace(selected, selections=tuple(looked_at))
         if self._format == "csv":
             rows = ([it.device, it.channel, it.unit, it.time, it.value, it.quality] for it in newest)
             return answers.csv_page(self._request, LONG_HEADER, rows)
@@ -381,6 +387,14 @@ class Reading:
                 **(usual | given),
             )
         )
+
+
+def _until(wanted: Selection, newest: str | None, max_age: timedelta) -> Selection:
+    """Return the selection with the time in which its newest samples are."""
+    end = times.FIRST if newest is None else times.parse_instant(newest)
+    return replace(
+        wanted, begin=end - max_age if end - times.FIRST > max_age else times.FIRST, end=end + times.MICROSECOND
+    )
 
 
 def _hours_since(since: datetime, row: Sequence[Any]) -> float:

@@ -9,9 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
-from api.http.parameters import AsOf, Instant
+from api.http.parameters import AsOf, Instant, ListParameters
 from api.http.run_times import RunSpanParameters
-from api.http.parameters import ListParameters
 from schema import times
 
 CorrectionAct = Literal["make", "change", "withdraw"]
@@ -92,7 +91,9 @@ class NewCorrection(Order):
         description="of `value` and `offset`; it must be the one in which the channel is stored in that time",
     )
     deviation: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20)] | None = Field(
-        None, description="the number of the deviation that it belongs to, which gets a link", examples=["DEV-2026-0001"]
+        None,
+        description="the number of the deviation that it belongs to, which gets a link",
+        examples=["DEV-2026-0001"],
     )
 
     @model_validator(mode="after")
