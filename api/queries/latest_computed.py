@@ -19,8 +19,8 @@ from schema import times
 async def values(
     database: Database, wanted: Selection, newest: str | None, within: timedelta, deadline: Deadline
 ) -> list[Latest]:
-    """Return the newest sample of each computed channel, in the unit of its formula, and of each that is corrected, at most
-    `within` older than the device's newest frame."""
+    """Return the newest sample of each computed channel, in the unit of its formula, and of each that is corrected, at
+    most `within` older than the device's newest frame."""
     found = []
     for channel in wanted.channels:
         if channel.computed is not None or (wanted.corrected and channel.corrected is not None):

@@ -54,8 +54,8 @@ class Selection:
         return [one for it in channel.stored if it.corrected for one in it.corrected.within(begin, end)]
 
     def is_by_frames(self, channel: Channel) -> bool:
-        """Whether samples of a channel are made of frames by `blocks`: they are computed, corrected, or of what was known
-        at a time. Neither other statements nor aggregates know these."""
+        """Whether samples of a channel are made of frames by `blocks`: they are computed, corrected, or of what was
+        known at a time. Neither other statements nor aggregates know these."""
         is_corrected = self.corrected and bool(self.corrections(channel))
         return channel.computed is not None or self.as_of is not None or is_corrected
 
@@ -95,9 +95,9 @@ class Selected:
     notes: tuple[str, ...]
 
     @property
-    def warnings(self) -> list[str]:
+    def warnings(self) -> tuple[str, ...]:
         """The notes, and what there is to say of corrections."""
-        return [*self.notes, *(note for one in self.selections for note in one.correction_notes)]
+        return (*self.notes, *(note for one in self.selections for note in one.correction_notes))
 
     @property
     def corrections(self) -> list[CorrectedTime]:

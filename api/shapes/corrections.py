@@ -29,7 +29,7 @@ class CorrectedTime(Answer, rename={"from_": "from"}):
 class CorrectionAnswer(Answer, rename={"from_": "from"}):
     """A version of a correction."""
 
-    correction: Annotated[int, about("its number, in the organization")]
+    correction: Annotated[int, about("its number")]
     version: Annotated[int, about("it replaces the one before it")]
     act: Annotated[CorrectionAct, about("make: the first version; withdraw: it holds no more, and is the last")]
     device: str
@@ -56,8 +56,8 @@ class CorrectionDetail(Answer):
 CORRECTION = example(
     CorrectionAnswer,
     """{"correction": 3, "version": 1, "act": "make", "device": "br-1", "channel": "ph",
- "from": "2026-11-20T06:00:00.000000Z", "to": "2026-11-20T07:45:00.000000Z", "value": null, "factor": 1.0, "offset": -0.12,
- "quality": null, "unit": "pH", "deviation": "DEV-2026-0001", "who": "eva@example.com",
+ "from": "2026-11-20T06:00:00.000000Z", "to": "2026-11-20T07:45:00.000000Z", "value": null, "factor": 1.0,
+ "offset": -0.12, "quality": null, "unit": "pH", "deviation": "DEV-2026-0001", "who": "eva@example.com",
  "why": "calibrated with the wrong buffer", "made_at": "2026-11-20T08:45:00.000000Z"}""",
 )
 DETAIL = {"correction": 3, "version": 1, "versions": [CORRECTION]}

@@ -52,8 +52,8 @@ class TelemetryAnswer(Answer, rename={"from_": "from"}):
     originals: Annotated[
         list[list[Original | None]] | None,
         about(
-            "raw with corrections=applied, if there are some: for each row one entry a column, null where the sample is "
-            "as it was sent; else null"
+            "raw with corrections=applied, if there are some: for each row one entry a column, null where the sample "
+            "is as it was sent; else null"
         ),
     ]
     truncated: Truncated

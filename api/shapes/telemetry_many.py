@@ -231,8 +231,8 @@ class TelemetryRead(Answer):
     originals: Annotated[
         list[list[Original | None]] | None,
         about(
-            "raw with corrections=applied, if there are some: for each row one entry a column, null where the sample is "
-            "as it was sent, and in what bounds=outside adds; else null"
+            "raw with corrections=applied, if there are some: for each row one entry a column, null where the sample "
+            "is as it was sent, and in what bounds=outside adds; else null"
         ),
     ]
     hours: Annotated[list[float] | None, about("with hours=true: for each row the hours since `since`; else null")]

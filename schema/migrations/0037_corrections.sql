@@ -8,7 +8,7 @@
 create table corrections (
     correction_id   bigint generated always as identity primary key,
     organization_id integer     not null references organizations,
-    number          integer     not null check (number >= 1),
+    number          bigint      not null,
     version         integer     not null check (version >= 1),
     act             text        not null check (act in ('make', 'change', 'withdraw')),
     device_id       integer     not null references devices,
@@ -24,15 +24,17 @@ create table corrections (
     who             text        not null,
     why             text        not null check (char_length(why) between 1 and 1000),
     made_at         timestamptz not null default clock_timestamp(),
-    unique (organization_id, number, version),
+    unique (number, version),
     check ((factor is null) = (added is null)),
     check (num_nonnulls(value, factor) <= 1 and num_nonnulls(value, factor, quality) >= 1)
 );
 
-create index on corrections (device_id, correction_id);
+create sequence correction_numbers owned by corrections.number;
+create index on corrections (device_id, number, version);
 
 comment on column corrections.correction_id is 'of overlapping corrections the greatest holds';
-comment on column corrections.number is 'of the correction, in the organization; a version replaces the one before it';
+comment on column corrections.number is 'of the correction; a version replaces the one before it';
+comment on column corrections.organization_id is 'whose device it was; a correction goes with the device to the next one';
 comment on column corrections.value is 'in place of what was sent';
 comment on column corrections.factor is 'what was sent times this, plus `added`';
 comment on column corrections.unit is 'of value and added: that in which the channel is stored in that time';
@@ -55,14 +57,14 @@ select c.correction_id, c.number, c.version, c.act, c.device_id, d.name as devic
   from public.corrections c
   join public.devices d using (device_id)
   join public.channels n using (channel_id)
- where c.organization_id = (select api.organization()) and d.organization_id = c.organization_id;
+ where d.organization_id = (select api.organization());
 
 -- Stores a version of a correction and returns its number. number_ null: it is a new one. version_: null, or the version that
 -- must be the newest. act_ withdraw: `said` is not looked at. Raises no_data_found, BG412,
 -- object_not_in_prerequisite_state.
 create function api.correction_put(
-    device_ text, number_ integer, version_ integer, act_ text, said jsonb, who_ text, why_ text
-) returns integer language plpgsql security definer set search_path = public, pg_temp as $$
+    device_ text, number_ bigint, version_ integer, act_ text, said jsonb, who_ text, why_ text
+) returns bigint language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     org integer := api.organization();
     device integer := api.device_owned(device_);
@@ -73,7 +75,7 @@ begin
     perform pg_advisory_xact_lock(1635083369, org);  -- "audi": one after the other, in the order of the trail
     if act_ <> 'make' then
         select * into o from corrections c
-         where c.organization_id = org and c.number = number_ and c.device_id = device order by c.version desc limit 1;
+         where c.number = number_ and c.device_id = device order by c.version desc limit 1;
         if not found then
             raise exception 'there is no correction % of device %', number_, device_ using errcode = 'no_data_found';
         elsif version_ is not null and version_ <> o.version then
@@ -83,7 +85,7 @@ begin
                 using errcode = 'object_not_in_prerequisite_state';
         end if;
     end if;
-    if (select count(*) from corrections c where c.organization_id = org and c.device_id = device) >= 2000 then
+    if (select count(*) from corrections c where c.device_id = device) >= 2000 then
         raise exception 'device % has 2000 versions of corrections, and may not have more', device_
             using errcode = 'object_not_in_prerequisite_state';
     end if;
@@ -105,9 +107,8 @@ begin
     end if;
     insert into corrections (organization_id, number, version, act, device_id, channel_id, begins, ends, value, factor, added,
                              quality, unit, deviation, who, why)
-    select org, coalesce(o.number, (select coalesce(max(c.number), 0) + 1 from corrections c where c.organization_id = org)),
-           coalesce(o.version, 0) + 1, act_, device, n.channel_id, n.begins, n.ends, n.value, n.factor, n.added, n.quality,
-           n.unit, n.deviation, who_, why_
+    select org, coalesce(o.number, nextval('correction_numbers')), coalesce(o.version, 0) + 1, act_, device, n.channel_id,
+           n.begins, n.ends, n.value, n.factor, n.added, n.quality, n.unit, n.deviation, who_, why_
     returning * into n;
     if act_ <> 'withdraw' and n.deviation is not null then
         reference_ := format('%s/%s/%s', device_, to_char(n.begins at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),

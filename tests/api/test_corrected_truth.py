@@ -1,5 +1,5 @@
-"""A corrected channel, and one as it was known at a time, is the same in every mode as a stored one with the same samples:
-beside the device stand twins that have sent what plain Python makes of its frames."""
+"""A corrected channel, and one as it was known at a time, is the same in every mode as a stored one with the same
+samples: beside the device stand twins that have sent what plain Python makes of its frames."""
 
 from __future__ import annotations
 
@@ -22,11 +22,8 @@ from tests.api.test_telemetry_truth import random_frames, same
 URL = "/api/v1/telemetry"
 BEGIN, END = datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 3, 30, 12, tzinfo=UTC)
 SENT, CHANNELS = ("ph", "temperature", "ph_setpoint"), ("ph", "temperature", "ph_setpoint", "difference")
-KNOWN = {
-    "now": None,
-    "early": BEGIN + timedelta(hours=30),
-    "late": END + timedelta(hours=20),
-}
+EARLY, LATE = BEGIN + timedelta(hours=30), END + timedelta(hours=20)
+KNOWN = {"now": None, "early": EARLY, "late": LATE}
 """Moments as of which is asked; of each there is a twin with corrections, and one without."""
 
 
@@ -117,8 +114,8 @@ async def fill(plant: Plant) -> None:
     device = await plant.device("br-1")
     await plant.layout(device, *SENT)
     await plant.layout(device, "ph", "temperature")
-    of = "select layout_id, array_agg(name order by ordinal) from layout_channels join channels using (channel_id) group by 1"
-    layouts = dict(map(tuple, await plant.sql.fetch(of)))
+    of = "select layout_id, array_agg(name order by ordinal) from layout_channels join channels using (channel_id)"
+    layouts: dict[int, list[str]] = dict(map(tuple, await plant.sql.fetch(f"{of} group by 1")))
     rows = [row for layout, names in layouts.items() for row in random_rows(chance, layout, len(names))]
     definition = ComputedDefinition(
         formula="ph - temperature", inputs={"ph": None, "temperature": "K"}, unit="pH", max_age="90s"
@@ -129,9 +126,10 @@ async def fill(plant: Plant) -> None:
     await store(plant, device, rows)
     versions = random_versions(chance)
     await plant.sql.executemany(
-        """insert into corrections (organization_id, number, version, act, device_id, channel_id, begins, ends, value, factor,
-                                    added, quality, who, why, made_at)
-           select 1, $1, $2, $3, $12, channel_id, $5, $6, $7, $8, $9, $10, 'eva', 'why', $11 from channels where name = $4""",
+        """insert into corrections (organization_id, number, version, act, device_id, channel_id, begins, ends, value,
+                                    factor, added, quality, who, why, made_at)
+           select 1, $1, $2, $3, $12, channel_id, $5, $6, $7, $8, $9, $10, 'eva', 'why', $11
+             from channels where name = $4""",
         [(*one, device) for one in versions],
     )
     for known, as_of in KNOWN.items():
@@ -191,7 +189,8 @@ async def both(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Ask of the device as it was known at one of the moments, with or without corrections; and of its twin."""
     known, how = chance.choice(list(KNOWN)), chance.choice(["applied", "applied", "none"])
-    as_of = {} if KNOWN[known] is None else {"as_of": times.text(KNOWN[known])}
+    said = times.optional_text(KNOWN[known])
+    as_of = {} if said is None else {"as_of": said}
     found = await paged(client, asked | as_of | {"device": ["br-1"], "corrections": how}, chance.choice([300, 20_000]))
     assert (found["corrections"], found["as_of"]) == (how, as_of.get("as_of"))
     return found, await paged(client, asked | {"device": [f"{known}-{how}"]}, 20_000)
@@ -235,7 +234,8 @@ async def test_what_was_sent_stands_beside_what_is_corrected(reader: httpx2.Asyn
     sent, found = await paged(reader, whole, 20_000), await paged(reader, whole | {"corrections": "applied"}, 20_000)
     assert (sent["corrections"], sent["originals"]) == ("none", None)
     assert sent["corrected"] == found["corrected"] != []
-    assert "not applied" in sent["warnings"][-1] and ": applied" in found["warnings"][-1]
+    assert "not applied" in sent["warnings"][-1]
+    assert ": applied" in found["warnings"][-1]
     numbers = set()
     for now, marks, before, sent_marks, originals in zip(
         found["rows"], found["qualities"], sent["rows"], sent["qualities"], found["originals"], strict=True
@@ -244,7 +244,8 @@ async def test_what_was_sent_stands_beside_what_is_corrected(reader: httpx2.Asyn
             value, mark = (now[place + 2], marks[place]) if one is None else (one["value"], one["quality"])
             assert (value, mark) == (before[place + 2], sent_marks[place])
             numbers.add(None if one is None else one["correction"])
-    assert None in numbers and len(numbers) > 10
+    assert None in numbers
+    assert len(numbers) > 10
     assert numbers - {None} <= {one["correction"] for one in found["corrected"]}
 
 
@@ -293,15 +294,21 @@ async def test_newest_values(reader: httpx2.AsyncClient, quality: str) -> None:
     found, wanted = await ask(reader, device=["br-1"], **asked), await ask(reader, device=["now-applied"], **asked)
     assert [one | {"device": ""} for one in found["latest"]] == [one | {"device": ""} for one in wanted["latest"]]
     refused = await reader.post(URL, json=asked | {"device": ["br-1"], "as_of": "2026-03-30T00:00:00Z"})
-    assert refused.status_code == 422 and "as_of" in refused.text
+    assert refused.status_code == 422
+    assert "as_of" in refused.text
 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_the_route_of_one_device_says_the_same(reader: httpx2.AsyncClient, seed: int) -> None:
     chance = random.Random(seed)
-    asked = random_range(chance) | {"channel": list(CHANNELS), "as_of": times.text(KNOWN["late"])}
+    asked = random_range(chance) | {"channel": list(CHANNELS), "as_of": times.text(LATE)}
     url = "/api/v1/devices/br-1/telemetry"
-    for more in ({"corrections": "applied", "limit": 20_000}, {"bucket": "1h"}, {"limit": 20_000}):
+    questions: tuple[dict[str, Any], ...] = (
+        {"corrections": "applied", "limit": 20_000},
+        {"bucket": "1h"},
+        {"limit": 20_000},
+    )
+    for more in questions:
         many = await ask(reader, **asked, **more, device=["br-1"])
         one = (await reader.get(url, params=asked | more)).json()
         assert rows_of(many) == one["rows"]
