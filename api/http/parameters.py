@@ -64,7 +64,7 @@ CorrectionsAsked = Annotated[
     Applied | None,
     Field(
         description="applied: samples as people have corrected them; none: as they were sent. Without it applied, but "
-        "for raw samples, which are as they were sent. Each answer says which corrections there are"
+        "for raw samples and files of them, which are as they were sent. Each answer says which corrections there are"
     ),
 ]
 AsOf = Annotated[

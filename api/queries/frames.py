@@ -124,7 +124,7 @@ def _block(page: FramePage) -> FrameBlock:
         for number, place in enumerate(_places(page, group)):
             values[number, group.at] = np.nan if place is None else group.values[:, place]
     wanted = page.selection
-    corrected = [n for n, one in enumerate(wanted.channels) if wanted.corrected and wanted.corrections(one)]
+    corrected = [n for n, one in enumerate(wanted.channels) if wanted.has_originals(one)]
     qualities = _qualities(page, values) if wanted.everything or corrected else None
     originals = None
     if qualities is None:

@@ -53,6 +53,10 @@ class Selection:
         begin, end = times.microseconds(self.begin), times.microseconds(self.end)
         return [one for it in channel.stored if it.corrected for one in it.corrected.within(begin, end)]
 
+    def has_originals(self, channel: Channel) -> bool:
+        """Whether samples of a channel have something that was sent in their place."""
+        return self.corrected and channel.computed is None and bool(self.corrections(channel))
+
     def is_by_frames(self, channel: Channel) -> bool:
         """Whether samples of a channel are made of frames by `blocks`: they are computed, corrected, or of what was
         known at a time. Neither other statements nor aggregates know these."""
@@ -66,7 +70,8 @@ class Selection:
         for channel in (it for one in self.channels for it in one.stored):
             for one in self.corrections(channel):
                 begin, end = (times.text(times.from_microseconds(at)) for at in (one.begin, one.end))
-                found[one.number] = CorrectedTime(one.number, name, channel.name, begin, end)
+                put = one.value, one.factor, one.added, one.quality
+                found[one.number] = CorrectedTime(one.number, name, channel.name, begin, end, *put)
         return list(found.values())
 
     @property

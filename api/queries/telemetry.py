@@ -93,7 +93,7 @@ def _originals(block: FrameBlock, kept: Ints) -> Iterable[list[Original | None] 
         return repeat(None)
     found: list[list[Original | None]] = [[None] * len(block.values) for _ in kept]
     values, marks, numbers = block.originals.part(kept)
-    for channel, frame in zip(*np.nonzero((numbers > 0) & block.present[:, kept]), strict=True):
+    for channel, frame in zip(*np.nonzero(numbers), strict=True):
         value = float(values[channel, frame])
         number = int(numbers[channel, frame])
         found[frame][channel] = Original(None if isnan(value) else value, int(marks[channel, frame]), number)

@@ -119,8 +119,8 @@ class Reading:
         else:
             span = selection.asked_time(asked)  # of all pages
             begin, end = span.begin, span.end
-        usual = {"corrections": asked.corrections or "none"}
-        selected = await selection.resolve(self._database, asked.model_copy(update={"from_": begin, "to": end} | usual))
+        placed = asked.as_sent().model_copy(update={"from_": begin, "to": end})
+        selected = await selection.resolve(self._database, placed)
         table = columns(selected.selections, [None])
         within = asked.max_age if asked.bounds == "outside" else None
         if self._format == "csv" and asked.limit is None and asked.cursor is None:

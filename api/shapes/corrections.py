@@ -23,7 +23,11 @@ class CorrectedTime(Answer, rename={"from_": "from"}):
     device: str
     channel: str
     from_: str
-    to: str
+    to: Annotated[str, about("end, not part of it")]
+    value: Annotated[float | None, about("in place of what was sent, in the unit in which the channel is stored")]
+    factor: Annotated[float | None, about("what was sent times this, plus `offset`")]
+    offset: float | None
+    quality: Annotated[int | None, about("null: it stays")]
 
 
 class CorrectionAnswer(Answer, rename={"from_": "from"}):

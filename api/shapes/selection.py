@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints
 
@@ -59,3 +59,7 @@ class SelectionParameters(StrictParameters):
     quality: Quality = "good"
     corrections: CorrectionsAsked = None
     as_of: AsOf = None
+
+    def as_sent(self) -> Self:
+        """Return the same question for raw samples: as they were sent, if nothing else is said."""
+        return self.model_copy(update={"corrections": self.corrections or "none"})

@@ -3,14 +3,17 @@ samples: beside the device stand twins that have sent what plain Python makes of
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import httpx2
+import pyarrow as pa
 import pytest
 
+from api.files import stream
 from api.queries import frames, samples, telemetry, telemetry_aggregates, telemetry_at
 from api.queries.telemetry_buckets import AGGREGATES
 from api.series.buckets import SUMMABLE
@@ -314,3 +317,36 @@ async def test_the_route_of_one_device_says_the_same(reader: httpx2.AsyncClient,
         assert rows_of(many) == one["rows"]
         names = ("qualities", "originals", "corrections", "corrected", "as_of")
         assert [many[name] for name in names] == [one[name] for name in names]
+
+
+@pytest.mark.parametrize("shape", ["wide", "long"])
+@pytest.mark.parametrize("seed", range(2))
+async def test_files_have_what_was_sent_beside_what_is_corrected(
+    reader: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, seed: int, shape: str
+) -> None:
+    monkeypatch.setattr(stream, "PAGE_VALUES", 300)
+    asked = random_range(random.Random(seed)) | {"quality": "all", "channel": ["ph", "difference"]}
+    asked |= {"corrections": "applied", "from": times.text(BEGIN)}
+    raw = await paged(reader, asked | {"device": ["br-1"]}, 20_000)
+    url = "/api/v1/devices/br-1/telemetry.arrow"
+    content = (await reader.get(url, params=asked | {"shape": shape})).content
+    table = pa.ipc.open_stream(content).read_all()
+    rows = table.to_pylist()
+    if shape == "wide":
+        assert table.column_names[5:7] == ["ph.correction", "difference"]
+        assert [row["difference"] for row in rows] == [row[3] for row in raw["rows"]]
+    names = ["value", "quality", "original", "original_quality", "correction"]
+    if shape == "wide":
+        names = ["ph", *(f"ph.{name}" for name in names[1:])]
+    else:
+        rows = [row for row in rows if row["channel"] == "ph"]
+    found = [[row[name] for name in names] for row in rows]
+    wanted = []
+    for row, marks, originals in zip(raw["rows"], raw["qualities"], raw["originals"], strict=True):
+        if shape == "wide" or marks[0] is not None:
+            one = originals[0] or {"value": None, "quality": None, "correction": None}
+            wanted.append([row[2], marks[0], one["value"], one["quality"], one["correction"]])
+    assert found == wanted
+    assert any(row[4] for row in found)
+    manifest = json.loads(table.schema.metadata[b"biogate"])
+    assert (manifest["corrections"], manifest["corrected"]) == ("applied", raw["corrected"])
