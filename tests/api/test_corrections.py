@@ -170,10 +170,11 @@ async def test_what_is_live_and_alarms_stay_as_devices_said(client: Served) -> N
 
 async def test_a_device_has_its_share_of_versions(client: Served, plant: Plant) -> None:
     await plant.sql.execute(
-        """insert into corrections (organization_id, number, version, act, device_id, channel_id, begins, ends, quality, who,
-                                    why)
-           select 1, 1, n, case when n = 1 then 'make' else 'change' end, device_id, channel_id, now() - interval '1 h', now(),
-                  1, 'eva', 'why' from devices, channels c, generate_series(1, 2000) n where c.name = 'ph'"""
+        """insert into corrections (organization_id, number, version, act, device_id, channel_id, begins, ends, quality,
+                                    who, why)
+           select 1, 1, n, case when n = 1 then 'make' else 'change' end, device_id, channel_id, now() - interval '1 h',
+                  now(), 1, 'eva', 'why'
+             from devices, channels c, generate_series(1, 2000) n where c.name = 'ph'"""
     )
     refused = await client.post(URL, json=OFFSET)
     assert (refused.status_code, "2000 versions" in refused.text) == (409, True)
