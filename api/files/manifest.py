@@ -36,6 +36,9 @@ def manifest(
         request=dict(request),
         quality="all" if columns.everything else "good",
         qualities=QUALITIES,
+        corrections=selected.applied,
+        corrected=selected.corrections,
+        as_of=selected.as_of,
         devices=[
             ManifestDevice(
                 device=one.device.name,

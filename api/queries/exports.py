@@ -69,7 +69,7 @@ async def page(database: Database, wanted: Selection, of: Slots, range_: Range) 
         found.extend(part)
 
     layouts = list(of.first)
-    arguments: list[Any] = [wanted.device.device_id, *range_.after, range_.end, layouts, range_.limit]
+    arguments: list[Any] = [wanted.device.device_id, *range_.after, range_.end, layouts, range_.limit, wanted.as_of]
     if not of.whole:
         arguments += [[of.first[layout] for layout in layouts], [of.last[layout] for layout in layouts]]
     async with database.connection() as connection:

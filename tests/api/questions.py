@@ -61,6 +61,11 @@ def why(_: Tenant) -> dict[str, str]:
     return WHY
 
 
+def correction(tenant: Tenant) -> dict[str, Any]:
+    time = {"from": "2026-03-01T10:00:00Z", "to": "2026-03-01T11:00:00Z"}
+    return {**WHY, **time, "channel": tenant.known["channel"], "quality": 1}
+
+
 VIEWER, CONTROL_ROOM, OPERATOR, ENGINEER, ADMIN = Role
 ALARMS, RULES = (VIEWER, Scope.ALARMS_READ), (ENGINEER, Scope.RULES_WRITE)
 TELEMETRY = (VIEWER, Scope.TELEMETRY_READ)
@@ -104,6 +109,11 @@ QUESTIONS: dict[str, Question] = {
     "DELETE /api/v1/devices/{device}/annotations/{number}": Question(
         (OPERATOR, Scope.DEVICES_WRITE), query=why, number="annotation"
     ),
+    "GET /api/v1/devices/{device}/corrections": Question(TELEMETRY),
+    "POST /api/v1/devices/{device}/corrections": Question((ENGINEER, Scope.DEVICES_WRITE), correction),
+    "GET /api/v1/devices/{device}/corrections/{correction}": Question(TELEMETRY),
+    "PUT /api/v1/devices/{device}/corrections/{correction}": Question((ENGINEER, Scope.DEVICES_WRITE), correction),
+    "POST /api/v1/devices/{device}/corrections/{correction}/withdraw": Question((ENGINEER, Scope.DEVICES_WRITE), why),
     **{
         f"GET /api/v1/devices/{{device}}/telemetry.{format_}": Question(
             TELEMETRY,

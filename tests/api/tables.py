@@ -52,6 +52,7 @@ WHOSE = {
     "commands": OF_ORGANIZATION,
     "computed_channels": OF_ORGANIZATION,
     "computed_constants": OF_ORGANIZATION,
+    "corrections": OF_DEVICE,
     "credentials": OF_DEVICE,
     "deviation_attachments": OF_DEVIATION,
     "deviation_comments": OF_DEVIATION,

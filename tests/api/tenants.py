@@ -139,6 +139,24 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
             *(device_id, at(1), it.word(), it.word()),
         )
     )
+    it.objects["correction"] = str(number + 100)
+    await sql.execute(
+        """insert into corrections (organization_id, number, version, act, device_id, channel_id, begins, ends, quality,
+                                    unit, deviation, who, why)
+           select $1, $2, 1, 'make', $3, channel_id, $5, $6, 0, $7, $8, $9, $10 from channels where name = $4""",
+        *(
+            it.organization_id,
+            number + 100,
+            device_id,
+            channel,
+            at(1),
+            at(2),
+            it.word(),
+            it.word(),
+            it.word(),
+            it.word(),
+        ),
+    )
     command, idempotency = uuid4(), it.word()
     await sql.execute(
         """insert into commands (command_id, organization_id, device_id, name, parameters, precondition, requested_by,
@@ -393,7 +411,7 @@ async def give(sql: asyncpg.Connection, giver: Tenant, taker: Tenant) -> None:
     device = giver.known["device"]
     await sql.execute("select set_config('biogate.organization', $1, false)", str(giver.organization_id))
     await sql.execute("select api.device_give($1, $2, 'eva', 'sold')", device, taker.name)
-    names = ("device", "channel", "annotation", "quarantine", "command")
+    names = ("device", "channel", "annotation", "correction", "quarantine", "command")
     taker.objects |= {name: giver.objects[name] for name in names}
     taker.known |= {name: giver.known[name] for name in ("device", "channel")}
     words = taker.of_device[device] = giver.of_device.pop(device)

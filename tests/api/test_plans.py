@@ -24,6 +24,7 @@ from api.queries import (
     alarms,
     audit,
     commands,
+    corrections,
     delivery,
     deviations,
     device_cards,
@@ -89,8 +90,8 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "samples of one channel": (samples.SQL["one_layout"], (1, at(0), at(3600), 1, 1, False, 1000)),
     "samples of a channel of two layouts": (samples.SQL["layouts"], (1, at(0), at(3600), [1, 2], [1, 1], True, 1000)),
     "hours of a plot": (plot_hours.SQL["hours"], (1, 1, at(0), END)),
-    "first times of a channel": (samples.SQL["first_times"], (1, at(0), END, [1], [1], 200)),
-    "last times of a channel": (samples.SQL["last_times"], (1, at(0), END, [1], [1], 200)),
+    "first times of a channel": (samples.SQL["first_times"], (1, at(0), END, [1], [1], 200, None)),
+    "last times of a channel": (samples.SQL["last_times"], (1, at(0), END, [1], [1], 200, None)),
     "samples before instants": (
         telemetry_at.SQL["before"],
         (1, [at(60), at(90)], [1], [1], HOUR, False, at(60) - HOUR, at(90) + HOUR),
@@ -145,6 +146,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "commands that wait": (commands.SQL["page"], (1, ["waiting"], times.LAST, LAST_COMMAND, 100)),
     "reports": (reports.SQL["page"], (None, None, times.LAST, LAST_COMMAND, 100)),
     "reports of a run": (reports.SQL["page"], ("batch", "B-7", times.LAST, LAST_COMMAND, 100)),
+    "corrections of a device": (corrections.SQL["page"], (1, at(0), END, BIG[0], 100, None, None)),
     "jobs": (jobs.SQL["page"], (None, None, times.LAST, LAST_COMMAND, 100)),
     "enrollments": (enrollments.SQL["page"], (None, None, times.LAST, enrollments.LAST_TXN, 5)),
     "enrollments of a serial": (enrollments.SQL["page"], (None, "s-1", times.LAST, enrollments.LAST_TXN, 100)),
@@ -173,6 +175,7 @@ HARMLESS = {
     *("devices.page", "alarm_rules.page", "alarm_rules.covered", "plant.vessels"),
     *("events.events", "alarm_health.now", "alarm_health.stale"),
     *("device_status.presence", "live_data.devices", "plant.vessels"),
+    *("exports.frames", "exports.parts", "samples.first_times", "samples.last_times", "devices.said"),
 }
 """What may be left out is no better found by an index there, or there is little to look through."""
 OPTIONAL = re.compile(r"\$\d+(::\w+(\[\])?)? is null")
@@ -374,6 +377,9 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await material_balance.sums(database, PlacedQuestion(SumParameters(), None))
         await serials.serials(database, SerialParameters.model_validate({}), "", 10)
         await runs.page(database, RunListParameters(), (times.LAST, runs.LAST_ID), 10)
+        wanted = {"as_of": None, "channel": None}
+        await corrections.page(database, 1, times.Span(at(0), at(9)), corrections.LAST_ID, 10, **wanted)
+        await corrections.holding(database, ["br-1"], times.Span(at(0), at(9)))
         rows = await database.fetch("select statement from pg_prepared_statements")
     files = Path(queries.__file__).parent.glob("*.sql")
     named = {f"{file.stem}.{name}": text for file in files for name, text in queries.load(file.stem).items()}
@@ -400,6 +406,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         "runs.page",
         "reports.page",
         "reviews.page",
+        *("corrections.page", "corrections.holding"),
     }
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"

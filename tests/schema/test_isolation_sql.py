@@ -248,6 +248,11 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "computed_constants_set": (f"computed_constants_set($1, '{{\"x\": 1}}', null, {WHO})", DEVICE, NONE),
     "annotate": ("annotate($1, now(), null, 'x', 'visitor')", DEVICE, NONE),
     "annotation_withdraw": (f"annotation_withdraw($1, $2, {WHO})", ("device", "annotation"), NONE),
+    "correction_put": (
+        f"correction_put($1, $2, null, 'withdraw', '{{}}', {WHO})",
+        ("device", "correction"),
+        NONE,
+    ),
     "lab_sample_put": (
         f"lab_sample_put($1, null, 0, 'take', '{{\"taken_at\": \"2026-03-01Z\"}}', '[]', 'person', {WHO})",
         DEVICE,
