@@ -34,10 +34,11 @@ from deploy.stack.local import database as database_of
 from deploy.stack.local import erase
 from deploy.stack.paths import BIOGATE, Paths
 from deploy.stack.ports import any_free
-from schema.migrate import GATEWAY, make_login, migrate
+from schema.migrate import ALARMS, GATEWAY, OPERATOR, WORKER, migrate
 from tests import leftovers
 from tests.leftovers import no_port_is_left, no_process_is_left
 from tests.processes import GatewayProcess
+from tests.roles import as_role, drop_logins, make_logins
 
 __all__ = ["no_port_is_left", "no_process_is_left"]
 
@@ -276,15 +277,27 @@ async def maintenance(postgres_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def logins(maintenance: asyncpg.Connection, template: str) -> AsyncIterator[None]:
+    """A login for each role: see tests/roles.py."""
+    await make_logins(maintenance)
+    yield
+    await drop_logins(maintenance)
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def database_url(maintenance: asyncpg.Connection, postgres_url: str, template: str) -> AsyncIterator[str]:
+async def database_url(
+    maintenance: asyncpg.Connection, postgres_url: str, template: str, logins: None
+) -> AsyncIterator[str]:
     """A fresh, migrated database."""
     async with fresh_database(maintenance, postgres_url, template) as url:
         yield url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def module_database_url(maintenance: asyncpg.Connection, postgres_url: str, template: str) -> AsyncIterator[str]:
+async def module_database_url(
+    maintenance: asyncpg.Connection, postgres_url: str, template: str, logins: None
+) -> AsyncIterator[str]:
     """One for all cases of a module that only read what the module has put there: see `make_read_only`."""
     async with fresh_database(maintenance, postgres_url, template) as url:
         yield url
@@ -352,19 +365,27 @@ def secure_broker(stack: Local, secrets_dir: Path, request: pytest.FixtureReques
 
 
 @pytest.fixture
-async def gateway_url(database_url: str) -> AsyncIterator[str]:
-    """The database, by a login that has the rights of gateways and alarms processes alone."""
-    name = f"test_gateway_{uuid.uuid4().hex[:12]}"
-    parts = urlsplit(database_url)
-    url = urlunsplit(parts._replace(netloc=f"{name}:{name}@{parts.hostname}:{parts.port}"))
-    owner = await asyncpg.connect(database_url)
-    await make_login(owner, url, GATEWAY)
-    await owner.close()
-    yield url
-    owner = await asyncpg.connect(database_url)  # another one: the test may have ended all connections
-    await owner.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", name)
-    await owner.execute(f"drop role {name}")
-    await owner.close()
+def gateway_url(database_url: str) -> str:
+    """The database, by a login that has the rights of gateways alone."""
+    return as_role(database_url, GATEWAY)
+
+
+@pytest.fixture
+def alarms_url(database_url: str) -> str:
+    """The database, by a login that has the rights of alarms processes alone."""
+    return as_role(database_url, ALARMS)
+
+
+@pytest.fixture
+def worker_url(database_url: str) -> str:
+    """The database, by a login that has the rights of workers alone."""
+    return as_role(database_url, WORKER)
+
+
+@pytest.fixture
+def operator_url(database_url: str) -> str:
+    """The database, by a login that has the rights of the tools alone."""
+    return as_role(database_url, OPERATOR)
 
 
 @pytest.fixture

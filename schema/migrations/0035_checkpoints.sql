@@ -1,5 +1,5 @@
 -- the audit trail is signed: checkpoints and keys; time in it never goes back; intake and alarms never wait for it
--- depends: 0033_reports
+-- depends: 0034_roles
 
 -- migrate: apply
 

@@ -1,5 +1,5 @@
 -- corrections: what people say of samples that are wrong. The samples stay; a correction is a row that names them
--- depends: 0033_reports
+-- depends: 0036_seals
 
 -- migrate: apply
 

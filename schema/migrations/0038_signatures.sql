@@ -1,5 +1,5 @@
 -- signatures of records; what an organization demands of passwords, idle sessions and a second person; acts that wait for one
--- depends: 0033_reports
+-- depends: 0037_corrections
 
 -- migrate: apply
 

@@ -1,5 +1,5 @@
 -- reviews of the record by exception: what somebody looked at of a run or of a time; exports are named by their hash
--- depends: 0033_reports
+-- depends: 0038_signatures
 
 -- migrate: apply
 

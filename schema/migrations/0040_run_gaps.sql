@@ -1,5 +1,5 @@
 -- rules that follow confirmed phases, and what runs, samples and probes lacked
--- depends: 0033_reports
+-- depends: 0039_reviews
 
 -- migrate: apply
 

@@ -24,6 +24,7 @@ from tests.api import alarms
 from tests.api.accounts import api_key, bearer, organization
 from tests.api.plant import Plant, at
 from tests.api.tenant_records import card, deviation, signed
+from tests.roles import forced
 
 CELL = "main"
 KINDS = ("key", "program", "browser")
@@ -129,7 +130,8 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
     await sql.execute("insert into device_heard values ($1, $2)", device_id, at(0))
     await plant.event(device_id, at(1), it.word(), {it.word(): it.word()})
     it.objects["quarantine"] = str(await plant.quarantine(at(2), device, "malformed", f"({it.word()})".encode()))
-    await sql.execute(
+    await forced(
+        sql,
         "update quarantine set detail = $2, content_type = $3 where quarantine_id = $1",
         *(int(it.objects["quarantine"]), it.word(), it.word()),
     )

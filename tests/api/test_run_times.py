@@ -16,6 +16,7 @@ from tests.api.operators import Operator
 from tests.api.plant import LivePlant, Plant, at, text
 from tests.api.test_devices import operator
 from tests.api.test_runs import ask, make
+from tests.roles import forced
 
 __all__ = ["operator"]
 HOUR = timedelta(hours=1)
@@ -106,7 +107,7 @@ async def test_lists_are_of_the_time_and_the_devices_of_a_run(plant: Plant, oper
             await plant.event(device, at(when), "dosing", {"n": when})
         rule = await alarms.rule(plant.sql, f"hot-{name}")
         await alarms.become(plant.sql, rule, device)
-    await plant.sql.execute("update alarm_transitions set recorded_at = $1", at(250))
+    await forced(plant.sql, "update alarm_transitions set recorded_at = $1", at(250))
     body = {"begins": text(220), "text": "foam"}
     await operator.client.post("/api/v1/devices/br-1/annotations", json=body, headers=operator.headers)
     await make(operator, "B-1", "br-1", begins=text(100))

@@ -16,8 +16,10 @@ from gateway.alarms.evaluator import Evaluator
 from gateway.alarms.lead import AlarmLead
 from gateway.runtime.database import Troubles, create_pool
 from schema.alarms.rules import Rule
+from schema.migrate import ALARMS
 from tests.gateway.cell import eventually
 from tests.gateway.material import settings
+from tests.roles import as_role
 
 CommittedFrame = tuple[float, Mapping[str, float | None]]
 """Time in s since 1970, values by channel."""
@@ -161,11 +163,10 @@ class Plant:
             await self.database.execute(
                 "insert into channels (name) select unnest($1::text[]) on conflict do nothing", channels
             )
+            numbers = "select array_agg(channel_id order by name) from channels where name = any ($1::text[])"
+            await self.database.execute(f"insert into layouts (channel_ids) {numbers} on conflict do nothing", channels)
             self._layouts[channels] = await self.database.fetchval(
-                """insert into layouts (channel_ids)
-                   select array_agg(channel_id order by name) from channels where name = any ($1::text[])
-                   on conflict (channel_ids) do update set channel_ids = excluded.channel_ids returning layout_id""",
-                channels,
+                f"select layout_id from layouts where channel_ids = ({numbers})", channels
             )
         return self._layouts[channels]
 
@@ -188,7 +189,7 @@ def now() -> float:
 @contextlib.asynccontextmanager
 async def evaluated(database_url: str, **changes: Any) -> AsyncIterator[None]:
     """An evaluator in this process, looking often. It ends at once, as by a kill, when the block does."""
-    chosen = settings(database_url, alarms_interval_ms=20, **changes)
+    chosen = settings(as_role(database_url, ALARMS), alarms_interval_ms=20, **changes)
     troubles: Troubles = {}
     async with create_pool(chosen) as pool:
         lead = AlarmLead(chosen, troubles)
