@@ -9,7 +9,7 @@ do $$
 declare
     name text;
 begin
-    foreach name in array array['biogate_intake', 'biogate_alarms', 'biogate_worker', 'biogate_backup', 'biogate_evidence',
+    foreach name in array array['biogate_storing', 'biogate_alarms', 'biogate_worker', 'biogate_backup', 'biogate_evidence',
                                 'biogate_operator'] loop
         begin
             execute format('create role %I nologin', name);

@@ -1,5 +1,5 @@
-"""Least rights: what stands in schema/rights.sql is all a role may, and nobody changes a record, the owner included. All cases
-are made from the catalogue: a new table or role that rights.sql does not know fails here."""
+"""Least rights: what stands in schema/rights.sql is all a role may, and nobody changes a record, the owner included.
+All cases are made from the catalogue: a new table or role that rights.sql does not know fails here."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tests.schema.records import copy, device, frame, layout
 
 INTAKE = (GATEWAY, WORKER, OPERATOR)
 KEPT = {
-    "alarm_transitions", "audit", "deviation_attachments", "deviation_comments", "device_events", "device_layouts", "frames",
-    "imported_devices", "lab_analytes", "layout_channels", "layouts", "report_templates", "reports", "retention_drops",
-    "statuses",
+    "alarm_transitions", "audit", "deviation_attachments", "deviation_comments", "device_events", "device_layouts",
+    "frames", "imported_devices", "lab_analytes", "layout_channels", "layouts", "report_templates", "reports",
+    "retention_drops", "statuses",
 }  # fmt: skip
 """Whose rows nobody updates."""
 ENDED = {
