@@ -32,13 +32,15 @@ begin
         'audit_append()', 'alarm_acts_audit()', 'channels_given()', 'commands_audit()', 'commands_given_away()',
         'device_organization()', 'enrollment_audit()', 'layout_channels_fill()', 'log_in_links_end()', 'plot_hours_drop()',
         'quarantine_count()', 'quarantine_told()', 'record_dropped()', 'retention_given()', 'retention_holds_bounded()',
-        'run_event()',
+        'run_event()', 'written_by()', 'session_shown()', 'account_shown()',
         -- the gateway's
         'channels_claim(integer, jsonb, text)', 'credentials_activate(text)', 'device_records_make(jsonb)',
         'enrollments_sweep(text, interval)', 'notice_channel(text)', 'notice_send(text, text)',
         'retention_drop_chunk(text, regclass, regclass, timestamptz, timestamptz, text)',
         'retention_drop_quarantined(timestamptz, integer, text)', 'retention_drop_statuses(timestamptz, integer, text)',
         'sql_logins_end_late(float8, float8, float8)', 'wide_views_follow(text)',
+        -- who has shown a credential
+        'credential_who()',
         -- what people do
         'account_change(integer, boolean, boolean, text, text)',
         'channel_describe(integer, integer, text, jsonb, timestamptz, integer, text, text)',
