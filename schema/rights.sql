@@ -10,7 +10,7 @@
 -- First nobody may do anything.
 do $$
 declare
-    roles constant text := 'biogate_intake, biogate_gateway, biogate_alarms, biogate_worker, biogate_backup, '
+    roles constant text := 'biogate_storing, biogate_gateway, biogate_alarms, biogate_worker, biogate_backup, '
                            'biogate_evidence, biogate_operator';
 begin
     execute 'revoke all on all tables in schema public from ' || roles;
@@ -30,15 +30,18 @@ begin
     foreach name in array array[
         -- triggers
         'audit_append()', 'alarm_acts_audit()', 'backups_audit()', 'channels_given()', 'commands_audit()',
-        'commands_given_away()', 'device_events_number()', 'device_organization()', 'enrollment_audit()', 'layout_channels_fill()', 'log_in_links_end()', 'plot_hours_drop()',
+        'commands_given_away()', 'device_events_number()', 'device_organization()', 'enrollment_audit()',
+        'layout_channels_fill()', 'log_in_links_end()', 'plot_hours_drop()',
         'quarantine_count()', 'quarantine_told()', 'record_dropped()', 'retention_given()', 'retention_holds_bounded()',
-        'run_event()', 'seals_stale_mark()', 'users_password()',
+        'run_event()', 'seals_stale_mark()', 'users_password()', 'written_by()', 'session_shown()', 'account_shown()',
         -- the gateway's
         'channels_claim(integer, jsonb, text)', 'credentials_activate(text)', 'device_records_make(jsonb)',
         'enrollments_sweep(text, interval)', 'notice_channel(text)', 'notice_send(text, text)',
         'retention_drop_chunk(text, regclass, regclass, timestamptz, timestamptz, text)',
         'retention_drop_quarantined(timestamptz, integer, text)', 'retention_drop_statuses(timestamptz, integer, text)',
         'sql_logins_end_late(float8, float8, float8)', 'waiting_acts_do(integer)', 'wide_views_follow(text)',
+        -- who has shown a credential
+        'credential_who()',
         -- what people do
         'account_change(integer, boolean, boolean, text, text)',
         'channel_describe(integer, integer, text, jsonb, timestamptz, integer, text, text)',
@@ -61,24 +64,24 @@ begin
 end $$;
 alter function wide_views_follow set lock_timeout = '1s';
 
--- biogate_intake: what storing frames needs. Of gateways, of workers (imports, replays) and of the tools that store frames.
+-- biogate_storing: what storing frames needs. Of gateways, of workers (imports, replays) and of the tools that store frames.
 grant select on
     cells, channels, commands, device_events, device_heard, device_layouts, device_streams, devices, frames, imported_devices,
     imports, intake_totals, late_arrivals, layout_channels, layouts, organizations, presence, quarantine, quarantine_overflow,
-    quarantine_usage, statuses to biogate_intake;
-grant insert on frames, device_events, statuses, quarantine to biogate_intake;
-grant insert on cells, channels, device_layouts, layouts, late_arrivals, plot_hours_stale to biogate_intake;
-grant select, insert on stored_late to biogate_intake;
-grant insert, update (heard_at) on device_heard to biogate_intake;
-grant insert, update (received, lost, changed_at) on device_streams to biogate_intake;
-grant insert, update (committed, duplicate, quarantined, discarded) on intake_totals to biogate_intake;
-grant insert, update (count, bytes, hash, first_at, last_at) on quarantine_overflow to biogate_intake;
-grant update (state, detail, result, sent_at, accepted_at, ended_at) on commands to biogate_intake;
-grant update (device_id) on devices to biogate_intake;  -- a lock
-grant execute on function device_records_make, notice_channel, notice_send to biogate_intake;
+    quarantine_usage, statuses to biogate_storing;
+grant insert on frames, device_events, statuses, quarantine to biogate_storing;
+grant insert on cells, channels, device_layouts, layouts, late_arrivals, plot_hours_stale to biogate_storing;
+grant select, insert on stored_late to biogate_storing;
+grant insert, update (heard_at) on device_heard to biogate_storing;
+grant insert, update (received, lost, changed_at) on device_streams to biogate_storing;
+grant insert, update (committed, duplicate, quarantined, discarded) on intake_totals to biogate_storing;
+grant insert, update (count, bytes, hash, first_at, last_at) on quarantine_overflow to biogate_storing;
+grant update (state, detail, result, sent_at, accepted_at, ended_at) on commands to biogate_storing;
+grant update (device_id) on devices to biogate_storing;  -- a lock
+grant execute on function device_records_make, notice_channel, notice_send to biogate_storing;
 
 -- biogate_gateway: besides, enrollment, logins at the broker, commands, upkeep.
-grant biogate_intake to biogate_gateway;
+grant biogate_storing to biogate_gateway;
 grant select on
     backups, challenge_salts, claim_imports, credentials, device_cards, enrollments, intake_beats, lead_beats, retention_holds,
     serials, vault to biogate_gateway;
@@ -115,7 +118,7 @@ grant insert, update (epoch, beat_at) on lead_beats to biogate_alarms;
 grant execute on function notice_channel, notice_send to biogate_alarms;
 
 -- biogate_worker: does jobs. An export or a report reads by the API's login, as its organization sees it.
-grant biogate_intake to biogate_worker;
+grant biogate_storing to biogate_worker;
 grant select on audit, channel_units, jobs, plot_hours, plot_hours_stale, plot_hours_until to biogate_worker;
 grant update, delete on jobs to biogate_worker;
 grant insert, delete on plot_hours to biogate_worker;  -- computed from frames
@@ -147,7 +150,7 @@ grant usage on sequence seal_passes_pass_seq to biogate_evidence;
 
 -- biogate_operator: `biogate devices`, `quarantine`, `accounts`, `audit`, `import` and the others. Whoever has this login makes
 -- accounts, so it may be anybody to the API; it changes no record either.
-grant biogate_intake to biogate_operator;
+grant biogate_storing to biogate_operator;
 grant select on
     alarm_acts, alarm_notifications, alarm_rules, alarm_transitions, alarms, annotations, audit, backups, channel_descriptions,
     checkpoints, device_event_numbers, evidence_keys, record_positions, seal_checks, seal_layouts, seal_passes, seals,

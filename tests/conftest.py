@@ -34,7 +34,7 @@ from deploy.stack.local import database as database_of
 from deploy.stack.local import erase
 from deploy.stack.paths import BIOGATE, Paths
 from deploy.stack.ports import any_free
-from schema.migrate import ALARMS, GATEWAY, OPERATOR, WORKER, migrate
+from schema.migrate import ALARMS, API, GATEWAY, OPERATOR, WORKER, migrate
 from tests import leftovers
 from tests.leftovers import no_port_is_left, no_process_is_left
 from tests.processes import GatewayProcess
@@ -380,6 +380,12 @@ def alarms_url(database_url: str) -> str:
 def worker_url(database_url: str) -> str:
     """The database, by a login that has the rights of workers alone."""
     return as_role(database_url, WORKER)
+
+
+@pytest.fixture
+def api_url(database_url: str) -> str:
+    """The database, by a login that has the rights of the API alone."""
+    return as_role(database_url, API)
 
 
 @pytest.fixture

@@ -134,14 +134,18 @@ Member = Annotated[Principal, Depends(_member)]
 
 async def _database(request: Request, member: Member) -> Database:
     assert member.organization_id is not None
-    return access_services(request).server.of(member.organization_id)
+    return access_services(request).server.of(member.organization_id, member.shown)
 
 
 Db = Annotated[Database, Depends(_database)]
 
 
 async def _accounts(request: Request) -> Database:
-    return access_services(request).server.accounts
+    def shown() -> str:
+        known: Principal | None = request.scope.get("principal")
+        return "" if known is None else known.shown
+
+    return access_services(request).server.accounts_of(shown)
 
 
 Accounts = Annotated[Database, Depends(_accounts)]

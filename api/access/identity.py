@@ -94,19 +94,21 @@ class Identities:
     async def _ask(self, shown: Shown) -> tuple[Principal | None, float]:
         """Look the credentials up. Returns the principal and for how many seconds it may be remembered."""
         if shown.kind == "cookie":
-            return await self._of_session(hashed(shown.token), None, shown.organization)
+            token_hash = hashed(shown.token)
+            return await self._of_session(token_hash, None, shown.organization, f"session {token_hash.hex()}")
         key = ApiKey.parse(shown.token)
         if key is not None:
             return await self._of_key(key, shown.organization)
         session = session_of(shown.token, self._jwt_key)
         if session is None:
             return None, 0
-        session_id, expires = session
-        found, seconds = await self._of_session(None, session_id, shown.organization)
+        session_id, proof, expires = session
+        words = f"program {session_id} {proof}"
+        found, seconds = await self._of_session(None, session_id, shown.organization, words)
         return found, min(seconds, expires - time.time())
 
     async def _of_session(
-        self, token_hash: bytes | None, session_id: int | None, organization: str | None
+        self, token_hash: bytes | None, session_id: int | None, organization: str | None, words: str
     ) -> tuple[Principal | None, float]:
         row = await self._accounts.fetchrow(SESSION, token_hash, session_id, organization)
         if row is None:
@@ -125,6 +127,7 @@ class Identities:
             session_id=row["session_id"],
             idle_minutes=row["idle_minutes"],
             has_expired=row["has_expired"],
+            shown=words,
         ), seconds
 
     async def _of_key(self, key: ApiKey, organization: str | None) -> tuple[Principal | None, float]:
@@ -140,4 +143,5 @@ class Identities:
             role=Role(row["role"]),
             scopes=frozenset(scope for scope in Scope if scope in row["scopes"]),
             key_id=row["key_id"],
+            shown=f"key {row['key_id']} {key.secret}",
         ), REMEMBERED_S if row["expires_at"] is None else row["expires_at"].timestamp() - time.time()

@@ -36,7 +36,7 @@ async def run(running: RunningJob) -> Mapping[str, Any]:
     asked = NewReport.model_validate({name: value for name, value in job.request.items() if name != "at"})
     now = times.parse_instant(job.request["at"])
     async with Server(ApiSettings(api_pool_size=2)) as server:
-        database = server.of(job.organization_id)
+        database = server.of(job.organization_id, f"job {job.job_id}")
         try:
             template = await reports.template(database, asked.template or asked.kind)
             gathering = await _gathering(database, asked, now)

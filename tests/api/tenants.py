@@ -17,7 +17,7 @@ import asyncpg
 import bcrypt
 
 from api.access.roles import Role, Scope
-from api.access.tokens import access_token, hashed, new_token
+from api.access.tokens import access_proof, access_token, hashed, new_token
 from api.shapes.reports import DOCUMENT
 from schema.alarms.notification_routes import NotificationRoute
 from tests.api import alarms
@@ -400,10 +400,11 @@ async def _people(sql: asyncpg.Connection, it: Tenant) -> None:
 async def session(sql: asyncpg.Connection, user_id: int, kind: str, agent: str = "test") -> tuple[int, str]:
     """A log-in of theirs: its number and token."""
     token = new_token()
+    family = hashed(token) if kind == "program" else None
     number = await sql.fetchval(
-        "insert into sessions (user_id, kind, token_hash, expires_at, agent)"
-        " values ($1, $2, $3, now() + '1 day', $4) returning session_id",
-        *(user_id, kind, hashed(token), agent),
+        "insert into sessions (user_id, kind, token_hash, family_hash, expires_at, agent)"
+        " values ($1, $2, $3, $4, now() + '1 day', $5) returning session_id",
+        *(user_id, kind, hashed(token), family, agent),
     )
     return int(number), token
 
@@ -438,7 +439,7 @@ class Visitor:
         user_id = await self.member(role)
         number, token = await session(self.sql, user_id, kind)
         if kind == "program":
-            return bearer(access_token(number, user_id, self.jwt_key, 600))
+            return bearer(access_token(number, user_id, access_proof(token), self.jwt_key, 600))
         return {"Cookie": f"{self.cookie}={token}", "Sec-Fetch-Site": "same-origin"}
 
     async def member(self, role: Role) -> int:

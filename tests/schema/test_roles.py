@@ -1,5 +1,5 @@
-"""Least rights: what stands in schema/rights.sql is all a role may, and nobody changes a record, the owner included. All cases
-are made from the catalogue: a new table or role that rights.sql does not know fails here."""
+"""Least rights: what stands in schema/rights.sql is all a role may, and nobody changes a record, the owner included.
+All cases are made from the catalogue: a new table or role that rights.sql does not know fails here."""
 
 from __future__ import annotations
 
