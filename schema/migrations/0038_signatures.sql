@@ -326,17 +326,19 @@ select p.act_id, p.organization_id, p.kind, p.subject, p.request, p.who, p.why, 
        p.decided_by, p.decided_at, p.reason, p.result
   from public.pending_acts p where p.organization_id = (select api.organization());
 
--- What a record is now; no row: there is none. A record that was never changed since `since_` has no changed_at: the time at
--- which the trail has its first change after that.
-create function api.record_state(record_ text, since_ timestamptz)
-returns table (digest text, version integer, form text, changed_at timestamptz)
+-- What a record is now; no digest: there is none.
+create function api.record_state(record_ text) returns table (digest text, version integer, form text)
 language sql stable security definer set search_path = public, pg_temp as $$
-    select record_digest(f), (f::jsonb ->> 'version')::integer, f,
-           (select a.at from audit a
-             where a.organization_id = api.organization() and a.subject = record_subject(record_) and a.at > since_
-               and a.action <> 'signature' and a.action not like 'second person %'
-             order by a.n limit 1)
-      from record_form(api.organization(), record_) f
+    select record_digest(f), (f::jsonb ->> 'version')::integer, f from record_form(api.organization(), record_) f
+$$;
+
+-- The first change of a record after a time, by the audit trail.
+create function api.record_changed(record_ text, since_ timestamptz) returns timestamptz
+language sql stable security definer set search_path = public, pg_temp as $$
+    select a.at from audit a
+     where a.organization_id = api.organization() and a.subject = record_subject(record_) and a.at > since_
+       and a.action <> 'signature' and a.action not like 'second person %'
+     order by a.n limit 1
 $$;
 
 -- What it takes to sign in a session: its account, whether it was signed in already, whether somebody has logged in to the
@@ -383,7 +385,8 @@ begin
            passwords_kept = excluded.passwords_kept, meanings = excluded.meanings, second_person = excluded.second_person,
            waiting_hours = excluded.waiting_hours;
     insert into audit (organization_id, who, action, subject, old, new, why)
-    select org, who, 'policy change', 'organization/' || name, to_jsonb(o) - 'organization_id', to_jsonb(n) - 'organization_id',
+    select org, who, 'policy change', 'organization/' || name,
+           case when o.organization_id is not null then to_jsonb(o) - 'organization_id' end, to_jsonb(n) - 'organization_id',
            why_
       from organizations where organization_id = org;
     perform notice_send('biogate_accounts', '');
@@ -649,7 +652,7 @@ end $$;
 
 revoke all on all functions in schema api from public;
 grant select on api.policies, api.signatures, api.pending_acts to biogate_api;
-grant execute on function api.record_state, api.session_signer, api.signature_put, api.signature_failed, api.policy_put,
+grant execute on function api.record_state, api.record_changed, api.session_signer, api.signature_put, api.signature_failed, api.policy_put,
     api.session_principal, api.session_seen, api.session_idle_end, api.passwords_taken, api.alarm_rule_put,
     api.alarm_rule_remove, api.deviation_move, api.command_request, api.pending_act_ask, api.pending_act_confirm,
     api.pending_act_refuse to biogate_api;
@@ -658,7 +661,7 @@ grant execute on function api.record_state, api.session_signer, api.signature_pu
 
 drop function api.pending_act_refuse, api.pending_act_confirm, api.pending_act_ask, api.command_request, api.deviation_move,
     api.alarm_rule_remove, api.alarm_rule_put, api.passwords_taken, api.session_idle_end, api.session_seen,
-    api.session_principal, api.policy_put, api.signature_failed, api.signature_put, api.session_signer, api.record_state;
+    api.session_principal, api.policy_put, api.signature_failed, api.signature_put, api.session_signer, api.record_changed, api.record_state;
 drop view api.pending_acts, api.signatures, api.policies;
 drop function pending_act_do, pending_act_is_of, pending_act_open;
 alter function alarm_rule_put(text, jsonb, integer, text, text) set schema api;

@@ -35,6 +35,7 @@ from api.queries import (
     latest,
     material_balance,
     materials,
+    pending_acts,
     plot_hours,
     quarantine,
     reports,
@@ -356,6 +357,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await activity.newest(database, 10)
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
         await reports.page(database, ReportParameters(), (times.LAST, LAST_COMMAND), 10)
+        await pending_acts.page(database, None, BIG[0], 10)
         await deviations.page(database, DeviationFilter(), Principal("eva", "key", 1, "main", None), BIG[0], 10)
         await search.search(database, SearchFilter(q="foam"), sorted(search.NEEDS), 10)
         await shift_log.page(database, ShiftLogParameters(), (times.LAST, BIG[0]), 10)
@@ -393,6 +395,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         *("lab_samples.page", "materials.page", "materials.sums"),
         "runs.page",
         "reports.page",
+        "pending_acts.page",
     }
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"
