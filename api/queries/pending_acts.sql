@@ -16,6 +16,12 @@ select p.*, n.digest
   from pending_acts p cross join lateral record_state('act/' || p.act_id) n
  where p.act_id = $1;
 
+-- name: known
+-- What $1 has asked for with the idempotency key $2 and a request of the hash $3.
+select p.*, n.digest
+  from pending_acts p cross join lateral record_state('act/' || p.act_id) n
+ where p.who = $1 and p.idempotency_key = $2 and p.request_hash = $3;
+
 -- name: waiting
 -- Those that wait to be done to the subject $1.
 select p.*, n.digest

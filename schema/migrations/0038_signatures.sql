@@ -414,7 +414,7 @@ $$;
 -- Ends a session in which nobody has done anything for as long as an organization of the person allows.
 create function api.session_idle_end(session_id_ bigint) returns void
 language sql security definer set search_path = public, pg_temp as $$
-    select sessions_end(s.user_id, s.session_id, account_who(s.user_id), 'session end',
+    select sessions_end(s.user_id, s.session_id, 'somebody', 'session end',
                         format('nobody did anything for %s minutes', d.idle_minutes))
       from sessions s cross join lateral user_policy(s.user_id) d
      where s.session_id = session_id_ and s.seen_at < now() - d.idle_minutes * interval '1 minute'
@@ -570,11 +570,11 @@ create function pending_act_is_of(it pending_acts, email_ text) returns boolean 
                       and split_part(k.created_by, ' ', 1) = email_)
 $$;
 
--- Does what was asked for; the trail names both persons.
-create function pending_act_do(it pending_acts, second text) returns jsonb language plpgsql as $$
+-- Does what was asked for, in the name of who confirms it; the reason names who asked for it.
+create function pending_act_do(it pending_acts, who text) returns jsonb language plpgsql as $$
 declare
     r jsonb := it.request;
-    why_ text := format('%s (act %s, confirmed by %s)', it.why, it.act_id, second);
+    why_ text := format('%s (act %s, asked for by %s)', it.why, it.act_id, it.who);
     step jsonb;
     made uuid;
 begin
@@ -582,15 +582,15 @@ begin
     when 'rules' then
         for step in select value from jsonb_array_elements(r -> 'steps') loop
             if step ->> 'definition' is null then
-                perform alarm_rule_remove(step ->> 'rule', (step ->> 'version')::integer, it.who, why_);
+                perform alarm_rule_remove(step ->> 'rule', (step ->> 'version')::integer, who, why_);
             else
-                perform alarm_rule_put(step ->> 'rule', step -> 'definition', (step ->> 'version')::integer, it.who, why_);
+                perform alarm_rule_put(step ->> 'rule', step -> 'definition', (step ->> 'version')::integer, who, why_);
             end if;
         end loop;
         return null;
     when 'deviations' then
         perform deviation_move(r ->> 'deviation', 'closed', (r ->> 'end_hold')::boolean, (r ->> 'version')::integer,
-                               it.who, why_);
+                               who, why_);
         return null;
     when 'samples' then
         perform lab_sample_put(
@@ -599,13 +599,13 @@ begin
             (select jsonb_agg(case when a ->> 'status' = 'approved' and a ->> 'approved_at' is null
                                    then a || jsonb_build_object('approved_at', clock_timestamp()) else a end)
                from jsonb_array_elements(r -> 'analytes') a),
-            'person', null, it.who, why_);
+            'person', null, who, why_);
         return null;
     when 'setpoints' then
         select c.command_id_ into made
           from command_request(r ->> 'device', 'setpoint', r -> 'parameters', nullif(r -> 'precondition', 'null'),
-                               (r ->> 'boot')::bigint, now() + (r ->> 'expires_in_s')::float8 * interval '1 s', it.who, why_,
-                               it.idempotency_key, it.request_hash) c;
+                               (r ->> 'boot')::bigint, now() + (r ->> 'expires_in_s')::float8 * interval '1 s', who, why_,
+                               'act/' || it.act_id, it.request_hash) c;
         return jsonb_build_object('command', made);
     end case;
 end $$;
@@ -626,7 +626,7 @@ begin
         raise exception 'this is for the role engineer or higher' using errcode = 'BG403';
     end if;
     perform signature_put(it.organization_id, session_, password_hash_, email_, 'act/' || act_, digest_, 'approved');
-    done := pending_act_do(it, person.email);
+    done := pending_act_do(it, account_who(person.user_id));
     update pending_acts
        set state = 'done', decided_by = account_who(person.user_id), decided_at = clock_timestamp(), reason = why_, result = done
      where act_id = act_;
