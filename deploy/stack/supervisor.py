@@ -1,6 +1,7 @@
 """Starts the whole stack in order, keeps it running, and stops it in order.
 
-    secrets → database, broker → migrations, API key → serials → API → gateway → alarms, evidence, worker → simulator, canary
+    secrets → database, broker → migrations, API key → serials → API → gateway → alarms, evidence, worker → simulator,
+    canary
 
 Stopping goes the other way round, so that the simulator falls silent first and the gateway can drain what is under way.
 """
