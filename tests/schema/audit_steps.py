@@ -388,6 +388,24 @@ STEPS: list[tuple[str, list[Event]]] = [
             ("north", "retention drop", "retention/frame", None, {"from": AT, "to": THEN, "rows": 4}),
         ],
     ),
+    # the installation
+    (
+        "insert into _pogo_migration (migration_hash, migration_id, applied, schema_name)"
+        " values ('x', '9999_x', now(), 'public')",
+        [("main", "migration", "migration/9999_x", False, True)],
+    ),
+    (
+        "delete from _pogo_migration where migration_id = '9999_x'",
+        [("main", "migration undo", "migration/9999_x", True, False)],
+    ),
+    (
+        f"insert into backups (label, taken_at, bytes) values ('l', '{AT}', 3)",
+        [("main", "backup take", "backup/l", None, {"bytes": 3, "taken_at": AT})],
+    ),
+    (
+        "update backups set verified_at = now(), ok = true, detail = 'whole'",
+        [("main", "backup verify", "backup/l", None, {"ok": True, "detail": "whole"})],
+    ),
     # reports
     (
         f"select api.report_template_put('batch', 'batch', '{json.dumps(LAID_OUT)}', null, {WHO})",
