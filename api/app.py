@@ -49,6 +49,7 @@ from api.routes import (
     computed,
     deviations,
     device_cards,
+    device_clocks,
     device_status,
     devices,
     enrollments,
@@ -113,7 +114,7 @@ ROUTES = (
     *(enrollments, serials, lifecycle, commands, audit, jobs, exports, imports, reports, reviews, evidence),
     *(lab_samples, sample_imports, sample_telemetry, materials),
     *(accounts, organizations, installation, retention),
-    *(deviations, search, shift_log, device_cards, signatures, pending_acts),
+    *(deviations, search, shift_log, device_cards, device_clocks, signatures, pending_acts),
     *(live_data, device_status, activity, summary, alerts),
     *(alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
