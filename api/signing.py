@@ -42,7 +42,7 @@ class Signer:
         require(self.person, *queries.kind_of(given.record).needs)
         if given.meaning in DECIDES and not (self.person.role and self.person.role.covers(Role.ENGINEER)):
             raise Forbidden(f"a signature that means {given.meaning} is for the role engineer or higher")
-        await queries.record(self.database, given.record)
+        await queries.exists(self.database, given.record)
         proof = await self._proven(given, given.record)
         return await queries.sign(self.database, proof, given.record, given.digest, given.meaning)
 

@@ -51,6 +51,8 @@ async def request(
             if row["request_hash"] != digest:
                 raise Conflict(f"the Idempotency-Key {key} was used for another request: take a new one")
             return item(row), False
+        if is_later and (waits := await pending_acts.known(connection, who, key, digest)) is not None:
+            raise waits
         if given.precondition is not None:
             await _check(connection, device, given.precondition)
         if not is_later:

@@ -48,6 +48,12 @@ async def ask(database: Database, wanted: WantedAct) -> Waits:
         return Waits(number, item(await connection.fetchrow(SQL["one"], number)))
 
 
+async def known(connection: Connection, who: str, key: str, digest: bytes) -> Waits | None:
+    """Return what to raise for a request that was made before, by its idempotency key."""
+    row = await connection.fetchrow(SQL["known"], who, key, digest)
+    return None if row is None else Waits(row["act_id"], item(row))
+
+
 async def page(database: Database, states: Sequence[str] | None, before: int, limit: int) -> list[asyncpg.Record]:
     """Return acts with a smaller number than `before`, newest first."""
     return await database.fetch_planned(SQL["page"], before, limit, states)

@@ -6,20 +6,26 @@ select coalesce((select $1::text = any (second_person) from policies), false);
 -- name: page
 -- $1 number before which the page begins, $2 limit, $3 states or null; newest first.
 select p.*, n.digest
-  from pending_acts p cross join lateral record_state('act/' || p.act_id, now()) n
+  from pending_acts p cross join lateral record_state('act/' || p.act_id) n
  where p.act_id < $1 and ($3::text[] is null or p.state = any ($3::text[]))
  order by p.act_id desc
  limit $2;
 
 -- name: one
 select p.*, n.digest
-  from pending_acts p cross join lateral record_state('act/' || p.act_id, now()) n
+  from pending_acts p cross join lateral record_state('act/' || p.act_id) n
  where p.act_id = $1;
+
+-- name: known
+-- What $1 has asked for with the idempotency key $2 and a request of the hash $3.
+select p.*, n.digest
+  from pending_acts p cross join lateral record_state('act/' || p.act_id) n
+ where p.who = $1 and p.idempotency_key = $2 and p.request_hash = $3;
 
 -- name: waiting
 -- Those that wait to be done to the subject $1.
 select p.*, n.digest
-  from pending_acts p cross join lateral record_state('act/' || p.act_id, now()) n
+  from pending_acts p cross join lateral record_state('act/' || p.act_id) n
  where p.subject = $1 and p.state = 'waiting'
  order by p.act_id;
 

@@ -66,16 +66,22 @@ async def record(database: Database, name: str) -> SignedRecord:
     kind_of(name)
     async with database.connection() as connection:
         row = await connection.fetchrow(SQL["state"], name)
-        signed = [item(one) for one in await connection.fetch(SQL["signatures"], name, None)]
-    if row is None:
-        if not signed:
-            raise unknown(name)
-        return SignedRecord(record=name, version=None, digest=None, form=None, signatures=signed)
+        signed = [item(one) for one in await connection.fetch(SQL["signatures"], [name])]
+    if row["digest"] is None and not signed:
+        raise unknown(name)
     return SignedRecord.of(row, record=name, signatures=signed)
 
 
+async def exists(database: Database, name: str) -> None:
+    """Raises NotFound for a record that is not there."""
+    kind_of(name)
+    row = await database.one(SQL["state"], name, absent=unknown(name))
+    if row["digest"] is None:
+        raise unknown(name)
+
+
 async def of_records(database: Database, names: Sequence[str]) -> list[SignatureAnswer]:
-    return [item(row) for row in await database.fetch(SQL["of_records"], names)]
+    return [item(row) for row in await database.fetch(SQL["signatures"], names)]
 
 
 async def signer(database: Database, session_id: int, network: str) -> asyncpg.Record:
@@ -93,7 +99,7 @@ async def sign(database: Database, proof: Proof, name: str, digest: str, meaning
     """Sign a record. Raises NotFound, Forbidden, Conflict, and PreconditionFailed if its digest is another one now."""
     async with database.change() as connection:
         number = await connection.fetchval(SQL["sign"], *proof, name, digest, meaning)
-        return item(await connection.fetchrow(SQL["signatures"], name, number))
+        return item(await connection.fetchrow(SQL["one"], number))
 
 
 def item(row: asyncpg.Record) -> SignatureAnswer:

@@ -1,24 +1,22 @@
 -- Signatures of records. The functions, and what a record's canonical form is, are in 0038_signatures.sql.
 
 -- name: state
--- $1 record; no row: there is none
-select digest, version, form from record_state($1, now());
+-- $1 record; no digest: there is none
+select digest, version, form from record_state($1);
 
 -- name: signatures
--- Those of the record $1, oldest first, with what has become of the record.
+-- Those of the records $1, oldest first, with what has become of each record; its form is made once.
+with present as materialized (select r as record, n.digest from unnest($1::text[]) r left join lateral record_state(r) n on true)
 select s.signature_id, s.record, s.version, s.digest, s.meaning, s.name, s.who, s.at, s.text,
-       coalesce(n.digest = s.digest, false) as intact, n.changed_at
-  from signatures s left join lateral record_state(s.record, s.at) n on true
- where s.record = $1 and ($2::bigint is null or s.signature_id = $2)
+       coalesce(p.digest = s.digest, false) as intact,
+       case when p.digest is distinct from s.digest then record_changed(s.record, s.at) end as changed_at
+  from present p join signatures s using (record)
  order by s.signature_id;
 
--- name: of_records
--- Those of the records $1, oldest first.
-select s.signature_id, s.record, s.version, s.digest, s.meaning, s.name, s.who, s.at, s.text,
-       coalesce(n.digest = s.digest, false) as intact, n.changed_at
-  from signatures s left join lateral record_state(s.record, s.at) n on true
- where s.record = any ($1::text[])
- order by s.signature_id;
+-- name: one
+-- The signature $1 of a record that is as it was signed.
+select signature_id, record, version, digest, meaning, name, who, at, text, true as intact, null::timestamptz as changed_at
+  from signatures where signature_id = $1;
 
 -- name: signer
 -- $1 session, $2 network

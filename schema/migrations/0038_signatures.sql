@@ -326,17 +326,19 @@ select p.act_id, p.organization_id, p.kind, p.subject, p.request, p.who, p.why, 
        p.decided_by, p.decided_at, p.reason, p.result
   from public.pending_acts p where p.organization_id = (select api.organization());
 
--- What a record is now; no row: there is none. A record that was never changed since `since_` has no changed_at: the time at
--- which the trail has its first change after that.
-create function api.record_state(record_ text, since_ timestamptz)
-returns table (digest text, version integer, form text, changed_at timestamptz)
+-- What a record is now; no digest: there is none.
+create function api.record_state(record_ text) returns table (digest text, version integer, form text)
 language sql stable security definer set search_path = public, pg_temp as $$
-    select record_digest(f), (f::jsonb ->> 'version')::integer, f,
-           (select a.at from audit a
-             where a.organization_id = api.organization() and a.subject = record_subject(record_) and a.at > since_
-               and a.action <> 'signature' and a.action not like 'second person %'
-             order by a.n limit 1)
-      from record_form(api.organization(), record_) f
+    select record_digest(f), (f::jsonb ->> 'version')::integer, f from record_form(api.organization(), record_) f
+$$;
+
+-- The first change of a record after a time, by the audit trail.
+create function api.record_changed(record_ text, since_ timestamptz) returns timestamptz
+language sql stable security definer set search_path = public, pg_temp as $$
+    select a.at from audit a
+     where a.organization_id = api.organization() and a.subject = record_subject(record_) and a.at > since_
+       and a.action <> 'signature' and a.action not like 'second person %'
+     order by a.n limit 1
 $$;
 
 -- What it takes to sign in a session: its account, whether it was signed in already, whether somebody has logged in to the
@@ -383,7 +385,8 @@ begin
            passwords_kept = excluded.passwords_kept, meanings = excluded.meanings, second_person = excluded.second_person,
            waiting_hours = excluded.waiting_hours;
     insert into audit (organization_id, who, action, subject, old, new, why)
-    select org, who, 'policy change', 'organization/' || name, to_jsonb(o) - 'organization_id', to_jsonb(n) - 'organization_id',
+    select org, who, 'policy change', 'organization/' || name,
+           case when o.organization_id is not null then to_jsonb(o) - 'organization_id' end, to_jsonb(n) - 'organization_id',
            why_
       from organizations where organization_id = org;
     perform notice_send('biogate_accounts', '');
@@ -411,7 +414,7 @@ $$;
 -- Ends a session in which nobody has done anything for as long as an organization of the person allows.
 create function api.session_idle_end(session_id_ bigint) returns void
 language sql security definer set search_path = public, pg_temp as $$
-    select sessions_end(s.user_id, s.session_id, account_who(s.user_id), 'session end',
+    select sessions_end(s.user_id, s.session_id, 'somebody', 'session end',
                         format('nobody did anything for %s minutes', d.idle_minutes))
       from sessions s cross join lateral user_policy(s.user_id) d
      where s.session_id = session_id_ and s.seen_at < now() - d.idle_minutes * interval '1 minute'
@@ -567,11 +570,11 @@ create function pending_act_is_of(it pending_acts, email_ text) returns boolean 
                       and split_part(k.created_by, ' ', 1) = email_)
 $$;
 
--- Does what was asked for; the trail names both persons.
-create function pending_act_do(it pending_acts, second text) returns jsonb language plpgsql as $$
+-- Does what was asked for, in the name of who confirms it; the reason names who asked for it.
+create function pending_act_do(it pending_acts, who text) returns jsonb language plpgsql as $$
 declare
     r jsonb := it.request;
-    why_ text := format('%s (act %s, confirmed by %s)', it.why, it.act_id, second);
+    why_ text := format('%s (act %s, asked for by %s)', it.why, it.act_id, it.who);
     step jsonb;
     made uuid;
 begin
@@ -579,15 +582,15 @@ begin
     when 'rules' then
         for step in select value from jsonb_array_elements(r -> 'steps') loop
             if step ->> 'definition' is null then
-                perform alarm_rule_remove(step ->> 'rule', (step ->> 'version')::integer, it.who, why_);
+                perform alarm_rule_remove(step ->> 'rule', (step ->> 'version')::integer, who, why_);
             else
-                perform alarm_rule_put(step ->> 'rule', step -> 'definition', (step ->> 'version')::integer, it.who, why_);
+                perform alarm_rule_put(step ->> 'rule', step -> 'definition', (step ->> 'version')::integer, who, why_);
             end if;
         end loop;
         return null;
     when 'deviations' then
         perform deviation_move(r ->> 'deviation', 'closed', (r ->> 'end_hold')::boolean, (r ->> 'version')::integer,
-                               it.who, why_);
+                               who, why_);
         return null;
     when 'samples' then
         perform lab_sample_put(
@@ -596,13 +599,13 @@ begin
             (select jsonb_agg(case when a ->> 'status' = 'approved' and a ->> 'approved_at' is null
                                    then a || jsonb_build_object('approved_at', clock_timestamp()) else a end)
                from jsonb_array_elements(r -> 'analytes') a),
-            'person', null, it.who, why_);
+            'person', null, who, why_);
         return null;
     when 'setpoints' then
         select c.command_id_ into made
           from command_request(r ->> 'device', 'setpoint', r -> 'parameters', nullif(r -> 'precondition', 'null'),
-                               (r ->> 'boot')::bigint, now() + (r ->> 'expires_in_s')::float8 * interval '1 s', it.who, why_,
-                               it.idempotency_key, it.request_hash) c;
+                               (r ->> 'boot')::bigint, now() + (r ->> 'expires_in_s')::float8 * interval '1 s', who, why_,
+                               'act/' || it.act_id, it.request_hash) c;
         return jsonb_build_object('command', made);
     end case;
 end $$;
@@ -623,7 +626,7 @@ begin
         raise exception 'this is for the role engineer or higher' using errcode = 'BG403';
     end if;
     perform signature_put(it.organization_id, session_, password_hash_, email_, 'act/' || act_, digest_, 'approved');
-    done := pending_act_do(it, person.email);
+    done := pending_act_do(it, account_who(person.user_id));
     update pending_acts
        set state = 'done', decided_by = account_who(person.user_id), decided_at = clock_timestamp(), reason = why_, result = done
      where act_id = act_;
@@ -649,7 +652,7 @@ end $$;
 
 revoke all on all functions in schema api from public;
 grant select on api.policies, api.signatures, api.pending_acts to biogate_api;
-grant execute on function api.record_state, api.session_signer, api.signature_put, api.signature_failed, api.policy_put,
+grant execute on function api.record_state, api.record_changed, api.session_signer, api.signature_put, api.signature_failed, api.policy_put,
     api.session_principal, api.session_seen, api.session_idle_end, api.passwords_taken, api.alarm_rule_put,
     api.alarm_rule_remove, api.deviation_move, api.command_request, api.pending_act_ask, api.pending_act_confirm,
     api.pending_act_refuse to biogate_api;
@@ -658,7 +661,7 @@ grant execute on function api.record_state, api.session_signer, api.signature_pu
 
 drop function api.pending_act_refuse, api.pending_act_confirm, api.pending_act_ask, api.command_request, api.deviation_move,
     api.alarm_rule_remove, api.alarm_rule_put, api.passwords_taken, api.session_idle_end, api.session_seen,
-    api.session_principal, api.policy_put, api.signature_failed, api.signature_put, api.session_signer, api.record_state;
+    api.session_principal, api.policy_put, api.signature_failed, api.signature_put, api.session_signer, api.record_changed, api.record_state;
 drop view api.pending_acts, api.signatures, api.policies;
 drop function pending_act_do, pending_act_is_of, pending_act_open;
 alter function alarm_rule_put(text, jsonb, integer, text, text) set schema api;

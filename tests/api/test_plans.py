@@ -36,6 +36,7 @@ from api.queries import (
     latest,
     material_balance,
     materials,
+    pending_acts,
     plot_hours,
     quarantine,
     reports,
@@ -362,6 +363,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
         await reports.page(database, ReportParameters(), (times.LAST, LAST_COMMAND), 10)
         await reviews.page(database, ReviewParameters(), reviews.LAST_NUMBER, 10)
+        await pending_acts.page(database, None, BIG[0], 10)
         await deviations.page(database, DeviationFilter(), Principal("eva", "key", 1, "main", None), BIG[0], 10)
         await search.search(database, SearchFilter(q="foam"), sorted(search.NEEDS), 10)
         await shift_log.page(database, ShiftLogParameters(), (times.LAST, BIG[0]), 10)
@@ -400,6 +402,7 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         "runs.page",
         "reports.page",
         "reviews.page",
+        "pending_acts.page",
     }
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"

@@ -66,7 +66,7 @@ async def test_a_session_in_which_nobody_does_anything_ends_whatever_its_pages_a
         status, _ = await ask(POLL, 16)
         assert status == 204  # htmx is led to the log-in
         assert (await browser.get("/app/main/plant", headers=OPENED)).headers["location"].startswith("/login")
-        assert (ADA, "session end", "nobody did anything for 15 minutes") in await trail(database, f"user/{ADA}")
+        assert ("somebody", "session end", "nobody did anything for 15 minutes") in await trail(database, f"user/{ADA}")
         assert await database.fetchval("select ended_at is not null from sessions where session_id = $1", number)
     assert await me(api, ada) == 200  # another session goes on
 

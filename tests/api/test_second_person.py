@@ -101,13 +101,15 @@ async def test_it_is_done_when_another_person_has_signed_it(
     assert (await confirm(api, eva, EVA, 1)).status_code == 409
     events = await plant.sql.fetch("select who, action, why from audit where action not like 'log%' order by n")
     assert (EVA, "signature", "approved") in [tuple(row) for row in events]
-    assert (ADA, "asked (act 1, confirmed by eva@example.org)") in {(row["who"], row["why"]) for row in events}
+    assert (EVA, "asked (act 1, asked for by ada@example.org)") in {(row["who"], row["why"]) for row in events}
     assert tuple(events[-1]) == (EVA, "second person confirm", "checked")
     shown = (await api.get("/api/v1/signatures?record=act/1", headers=ada)).json()
     assert [(one["who"], one["intact"]) for one in shown["signatures"]] == [(EVA, True)]
     if kind == "setpoints":
         repeated = await ask(api, ada, kind)
-        assert (repeated.status_code, repeated.json()["id"]) == (200, done.json()["result"]["command"])
+        assert (repeated.status_code, repeated.json()) == (202, done.json())
+        command = (await api.get(f"/api/v1/commands/{done.json()['result']['command']}", headers=ada)).json()
+        assert (command["requested_by"], command["parameters"]["value"]) == (EVA, 7.1)
 
 
 async def test_what_was_changed_meanwhile_is_not_done(

@@ -62,6 +62,12 @@ REPORTED: dict[str, object] = {
 REPORTED |= {"template": "shift", "template_version": 0}
 KEPT = {name: REPORTED[name] for name in ("kind", "begins", "ends", "template", "template_version")}
 KEPT |= {"document_sha256": hashlib.sha256(b"x").hexdigest(), "html_sha256": hashlib.sha256(b"y").hexdigest()}
+POLICY: dict[str, Any] = {"idle_minutes": None, "password_days": None, "passwords_kept": 0, "meanings": []}
+POLICY |= {"second_person": ["deviations"], "waiting_hours": 72}
+LATE, HASH = "deviation/DEV-2026-0077", "(select password_hash from users where user_id = 1)"
+CLOSES = {"deviation": "DEV-2026-0077", "end_hold": False, "version": 1}
+SIGNED = {"kind": "biogate signature 1", "name": "Eva", "who": "eva@x.org", "organization": 1}
+"""What signatures have beside time and digest, which the test leaves out."""
 STEPS: list[tuple[str, list[Event]]] = [
     # enrollment
     (
@@ -634,5 +640,44 @@ STEPS: list[tuple[str, list[Event]]] = [
     (
         RUN_EVENT.format(json.dumps({"run": "B-1", "state": "running"})),
         [("north", "run refuse", "device/br-1", None, {"run": "B-1", "state": "running"})],
+    ),
+    # signatures
+    (
+        f"select api.policy_put('{json.dumps(POLICY)}', {WHO})",
+        [("main", "policy change", "organization/main", None, POLICY)],
+    ),
+    (
+        f"select api.policy_put('{json.dumps(POLICY | {'password_days': 9})}', {WHO})",
+        [("main", "policy change", "organization/main", POLICY, POLICY | {"password_days": 9})],
+    ),
+    (
+        "insert into deviations (organization_id, year, n, title, severity, opened_by, state)"
+        " values (1, 2026, 77, 'Late', 'minor', 'eva', 'assessed');"
+        "insert into sessions (user_id, kind, token_hash, expires_at)"
+        " values (1, 'browser', sha256('signs'), now() + interval '1 h');"
+        f"select api.signature_put(max(session_id), {HASH}, 'eva@x.org', '{LATE}', digest, 'reviewed')"
+        f" from sessions, api.record_state('{LATE}') group by digest",
+        [("main", "signature", LATE, None, {"record": LATE, "meaning": "reviewed", **SIGNED})],
+    ),
+    (
+        f"select api.pending_act_ask('deviations', '{LATE}', '{json.dumps(CLOSES)}', 'ida', 'because', null, null)",
+        [("main", "second person ask", LATE, None, {"act": 1, "kind": "deviations", "request": CLOSES})],
+    ),
+    (
+        "select api.pending_act_refuse(1, 'eva', 'because')",
+        [("main", "second person refuse", LATE, {"act": 1, "state": "waiting"}, {"act": 1, "state": "refused"})],
+    ),
+    (
+        f"select api.pending_act_ask('deviations', '{LATE}', '{json.dumps(CLOSES)}', 'ida', 'because', null, null)",
+        [("main", "second person ask", LATE, None, {"act": 2, "kind": "deviations", "request": CLOSES})],
+    ),
+    (
+        f"select api.pending_act_confirm(2, max(session_id), {HASH}, null, digest, 'because')"
+        " from sessions, api.record_state('act/2') group by digest",
+        [
+            ("main", "signature", "act/2", None, {"record": "act/2", "meaning": "approved", **SIGNED}),
+            ("main", "deviation close", LATE, {"state": "assessed"}, {"state": "closed"}),
+            ("main", "second person confirm", LATE, {"act": 2, "state": "waiting"}, {"act": 2, "state": "done"}),
+        ],
     ),
 ]
