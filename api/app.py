@@ -50,6 +50,7 @@ from api.routes import (
     corrections,
     deviations,
     device_cards,
+    device_clocks,
     device_status,
     devices,
     enrollments,
@@ -115,7 +116,7 @@ ROUTES = (
     *(enrollments, serials, lifecycle, commands, audit, jobs, exports, imports, reports, reviews, evidence),
     *(lab_samples, sample_imports, sample_telemetry, materials),
     *(accounts, organizations, installation, retention),
-    *(deviations, search, shift_log, device_cards, signatures, pending_acts),
+    *(deviations, search, shift_log, device_cards, device_clocks, signatures, pending_acts),
     *(live_data, device_status, activity, summary, alerts),
     *(alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )

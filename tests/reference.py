@@ -17,6 +17,7 @@ import device_sim.metrics
 import gateway.alarms.metrics
 import gateway.alarms.notify.metrics
 import gateway.canary.metrics
+import gateway.evidence.metrics
 import gateway.evidence.seal_metrics
 import gateway.metrics
 import schema.reasons
@@ -30,9 +31,9 @@ METRICS: dict[str, tuple[Any, ...]] = {
     "gateway": (gateway.metrics,),
     "API": (api.metrics,),
     "alarms process": (gateway.alarms.metrics, gateway.alarms.notify.metrics),
+    "evidence process": (gateway.evidence.metrics, gateway.evidence.seal_metrics),
     "worker": (deploy.worker.metrics,),
     "canary": (gateway.canary.metrics,),
-    "evidence process": (gateway.evidence.seal_metrics,),
     "simulator": (device_sim.metrics,),
 }
 """Where the metrics of each process are."""

@@ -12,6 +12,7 @@ from api.access.roles import Role, Scope
 from api.http import cursors
 from api.pages.listing import PageParameters, part
 from api.pages.page import OrganizationPage, PageRouter, form, is_partial
+from api.pages.signatures import signature_block
 from api.queries import reviews as queries
 from api.shapes.reviews import NewLook, NewReview, ReviewParameters
 
@@ -70,6 +71,7 @@ async def one(page: OrganizationPage, database: Db, review: ReviewNumber) -> Res
     found = await queries.detail(database, review)
     looks = {key: [one for one in found.looks if one.key == key] for key in {one.key for one in found.looks}}
     values: dict[str, Any] = {"it": found, "looks": looks, "kinds": KINDS, "left": len(queries.open_keys(found))}
+    values |= await signature_block(page, database, f"review/{review}")
     if is_partial(page.request):
         return page.show("partials/review.html", **values)
     return page.show("pages/review.html", here="reviews", **values)

@@ -88,7 +88,7 @@ select device_id from devices where name = $1;
 select s.text, r.form
   from audit a
   join signatures s on s.text::jsonb = a.new
-  left join lateral record_state(s.record, s.at) r on true
+  left join lateral record_state(s.record) r on true
  where a.action = 'signature' and a.n >= $1 and a.n <= $2
  order by s.signature_id;
 

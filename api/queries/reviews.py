@@ -15,7 +15,7 @@ import msgspec
 
 from api.database import Database
 from api.problems import BadParameter, Conflict, NotFound
-from api.queries import delivery, load, reports
+from api.queries import delivery, load, reports, signatures
 from api.queries.review_kinds import classified
 from api.shapes.reviews import (
     MOST_DAYS,
@@ -35,6 +35,8 @@ SQL = load("reviews")
 LAST_NUMBER = 2**31 - 1
 MOST_ROWS = 50_000
 """Rows of the trail that one review looks through."""
+AHEAD, BEHIND = timedelta(seconds=5), timedelta(minutes=1)
+"""How far the clock of a device may be off."""
 CLOCK = {"too-old", "too-new"}
 """Reasons for quarantine that a wrong clock gives."""
 
@@ -60,6 +62,11 @@ class Gathered:
 async def page(database: Database, asked: ReviewParameters, before: int, limit: int) -> list[asyncpg.Record]:
     """Return reviews with numbers below `before`, newest first."""
     return await database.fetch_planned(SQL["page"], before, limit, asked.run, asked.device)
+
+
+async def of_run(database: Database, run: reports.ReportedRun | None) -> list[int]:
+    """Return the numbers of the reviews of a run."""
+    return [] if run is None else [row["number"] for row in await database.fetch(SQL["of_run"], run.name)]
 
 
 def item(row: asyncpg.Record) -> ReviewAnswer:
@@ -88,6 +95,7 @@ async def detail(database: Database, number: int) -> ReviewDetail:
     row = await _one(database, number)
     kept = msgspec.json.decode(row["exceptions"], type=list[ReviewException])
     now = await gathered(database, _scope_of(row))
+    signed = await signatures.record(database, f"review/{number}")
     keys = {one.key for one in kept}
     return ReviewDetail.of(
         row,
@@ -95,6 +103,8 @@ async def detail(database: Database, number: int) -> ReviewDetail:
         end=times.text(row["ends"]),
         exceptions=kept,
         routine=msgspec.json.decode(row["routine"]),
+        digest=signed.digest,
+        signatures=signed.signatures,
         looks=[ReviewLook.of(one) for one in await database.fetch(SQL["looks"], number)],
         stale=[one for one in now.exceptions if one.key not in keys],
     )
@@ -171,6 +181,7 @@ def _sorted(rows: Iterable[asyncpg.Record]) -> tuple[list[ReviewException], dict
 async def _of_data(database: Database, scope: ReviewScope) -> list[ReviewException]:
     """Return what stands out in the data: gaps, quarantine, clocks."""
     found = [*await _gaps(database, scope), *await _quarantined(database, scope)]
+    found += [*await _clocks(database, scope), *await _broken(database, scope)]
     return sorted(found, key=lambda one: (one.at, one.kind, one.device or ""))
 
 
@@ -197,6 +208,35 @@ async def _quarantined(database: Database, scope: ReviewScope) -> list[ReviewExc
             device=row["device"],
             what="the time of frames was wrong" if row["reason"] in CLOCK else "messages came into quarantine",
             after={name: row[name] for name in ("reason", "messages", "open")},
+        )
+        for row in rows
+    ]
+
+
+async def _clocks(database: Database, scope: ReviewScope) -> list[ReviewException]:
+    rows = await database.fetch(SQL["clocks"], scope.devices, scope.span.begin, scope.span.end, AHEAD, BEHIND)
+    return [
+        _exception(
+            kind="clock",
+            at=times.text(row["at"]),
+            device=row["device"],
+            what="the clock was off",
+            after={name: row[name] for name in ("hours", "ahead_s", "behind_s")},
+        )
+        for row in rows
+    ]
+
+
+async def _broken(database: Database, scope: ReviewScope) -> list[ReviewException]:
+    rows = await database.fetch(SQL["broken"], scope.devices, scope.span.begin, scope.span.end, scope.run)
+    return [
+        _exception(
+            kind="signature",
+            at=times.text(row["at"]),
+            who=row["who"],
+            what="a signature is broken: the record was changed",
+            subject=row["record"],
+            after={"name": row["name"], "meaning": row["meaning"]},
         )
         for row in rows
     ]

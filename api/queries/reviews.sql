@@ -60,6 +60,35 @@ select q.device, q.reason, count(*) as messages, count(*) filter (where q.state 
  group by q.device, q.reason
  order by q.device, q.reason;
 
+-- name: clocks
+-- Devices $1 (none: all) whose clock was ahead by $4 or, by the least time to a receipt, behind by $5 from $2 to $3.
+select d.name as device, min(c.hour) as at, count(*) as hours,
+       round(greatest(extract(epoch from -min(c.least)), 0), 1)::float8 as ahead_s,
+       round(greatest(extract(epoch from max(c.least)), 0), 1)::float8 as behind_s
+  from device_clocks c join devices d using (device_id)
+ where c.hour >= $2 and c.hour < $3 and (c.least < -$4::interval or c.least > $5::interval)
+   and (cardinality($1::text[]) = 0 or d.name = any ($1))
+ group by d.name
+ order by d.name;
+
+-- name: broken
+-- Broken signatures: of samples of the devices $1 that were taken from $2 to $3 and of reports of the run $4; without devices,
+-- of all that was signed in that time.
+with about as (
+    select 'sample/' || s.sample as record from lab_samples s
+     where s.device = any ($1::text[]) and s.taken_at >= $2 and s.taken_at < $3
+    union
+    select 'report/' || p.report_id from reports p where p.run = $4
+    union
+    select s.record from signatures s
+     where cardinality($1::text[]) = 0 and s.at >= $2 and s.at < $3 and not starts_with(s.record, 'review/')
+)
+select s.signature_id, s.record, s.name, s.who, s.at, s.meaning
+  from about b join signatures s using (record)
+  left join lateral record_state(b.record) r on true
+ where r.digest is distinct from s.digest
+ order by s.signature_id;
+
 -- name: put
 select review_put($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9);
 
@@ -68,3 +97,6 @@ select review_look($1, $2, $3, $4);
 
 -- name: device
 select 1 from devices where name = $1;
+
+-- name: of_run
+select distinct number from reviews where run = $1 order by number;

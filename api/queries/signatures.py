@@ -32,6 +32,7 @@ KINDS: Mapping[str, RecordKind] = {
     "sample": RecordKind((Role.VIEWER, Scope.TELEMETRY_READ), "samples/"),
     "deviation": RecordKind((Role.VIEWER, Scope.DEVICES_READ), "deviations/"),
     "rule": RecordKind((Role.VIEWER, Scope.ALARMS_READ), "alarm-rules/"),
+    "review": RecordKind((Role.OPERATOR, Scope.AUDIT_READ), "reviews/"),
     "act": RecordKind((Role.OPERATOR, Scope.AUDIT_READ), "pending-acts/"),
 }
 

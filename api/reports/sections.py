@@ -9,7 +9,7 @@ import msgspec
 
 from api.http.plain_words import channel as called
 from api.http.plain_words import lasting, number, signature_state, utc
-from api.queries import delivery, telemetry_buckets
+from api.queries import delivery, reviews, telemetry_buckets
 from api.queries import signatures as signed
 from api.queries.deadline import Deadline
 from api.queries.selection import Selection
@@ -268,12 +268,13 @@ async def deviations(gathering: Gathering, wanted: TemplateSectionAnswer, _: Che
 
 @section("signatures", "Signatures")
 async def signatures(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
-    """Signatures of the samples, deviations and alarm rules that stand in the report."""
+    """Signatures of the samples, deviations and alarm rules that stand in the report, and of reviews of the run."""
     of_run = [] if gathering.run is None else [f"run/{gathering.run.name}"]
     records = {
         *(f"sample/{row['sample']}" for row in await gathering.rows("samples")),
         *(f"deviation/{row['deviation']}" for row in await gathering.rows("deviations", of_run)),
         *(f"rule/{row['rule']}" for row in await gathering.rows("alarms")),
+        *(f"review/{number}" for number in await reviews.of_run(gathering.database, gathering.run)),
     }
     found = await signed.of_records(gathering.database, sorted(records))
     columns = [

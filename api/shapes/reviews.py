@@ -11,6 +11,7 @@ from api.http.bodies import DeviceText, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Instant, ListParameters
 from api.shapes.runs import RunText
+from api.shapes.signatures import SignatureAnswer
 
 ExceptionKind: TypeAlias = Literal[
     "setpoint",
@@ -82,6 +83,8 @@ class ReviewDetail(Answer):
     at: str
     n: int
     hash: Annotated[str, about("of that row")]
+    digest: Annotated[str, about("of the review with all that was said of it: what a signature is bound to")]
+    signatures: list[SignatureAnswer]
     exceptions: list[ReviewException]
     looks: list[ReviewLook]
     routine: Annotated[dict[str, int], about("rows of the scope that are no exception, by action")]
@@ -101,6 +104,7 @@ DETAIL = example(
     """{"review": 7, "version": 1, "run": "B-2026-041", "devices": ["br-1"], "begin": "2026-11-01T08:00:00.000000Z",
  "end": "2026-11-15T08:00:00.000000Z", "who": "eva@example.com", "at": "2026-11-20T07:45:00.000000Z", "n": 4711,
  "hash": "9f2c61d6b1f0c3c2f5f9e0a4a1c7d6b0e4d3f8a5b7c9120f3e6d8a1b2c4f5e60",
+ "digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "signatures": [],
  "exceptions": [{"key": "0f3e6d8a1b2c4f5e", "kind": "silenced", "at": "2026-11-03T02:10:00.000000Z", "device": "br-1",
  "who": "ida@example.com", "what": "alarm shelve", "subject": "alarm/br-1/ph-high", "before": "active",
  "after": {"state": "shelved", "until": "2026-11-03T04:10:00+00:00"}, "why": "the probe is being calibrated",

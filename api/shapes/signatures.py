@@ -20,7 +20,7 @@ DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 RecordName = Annotated[
     str,
     StringConstraints(pattern=RECORD_PATTERN),
-    Field(description="`report/ID`, `sample/NAME`, `deviation/NUMBER`, `rule/NAME` or `act/NUMBER`"),
+    Field(description="`report/ID`, `sample/NAME`, `deviation/NUMBER`, `rule/NAME`, `review/NUMBER` or `act/NUMBER`"),
 ]
 Digest = Annotated[
     str,

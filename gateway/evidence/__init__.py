@@ -1,1 +1,2 @@
-"""The process that makes the record evident: it signs the audit trail, and seals telemetry."""
+"""Signs the audit trails: checkpoints to table, file and broker, digests of records, seals of stored frames; and
+verifies all of it."""

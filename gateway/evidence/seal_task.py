@@ -27,6 +27,7 @@ from schema.times import Span
 log = structlog.get_logger()
 
 EVERY_S = 60.0
+OF_THE_LEADER = (seal_metrics.SEALED_UNTIL, seal_metrics.VERIFIED_AT, seal_metrics.FAULTS)
 DAY = timedelta(days=1)
 MOST_TOLD = 20
 NOW = "select now()"
@@ -67,7 +68,10 @@ class SealTask:
     ) -> None:
         trouble = Trouble(self._troubles, what)
         while True:
-            await self._leading.wait()
+            if not self._leading.is_set():
+                for figure in OF_THE_LEADER:
+                    figure.forget()
+                await self._leading.wait()
             try:
                 connection = await connect(self._settings, what, plan_cache_mode="force_custom_plan")
                 try:

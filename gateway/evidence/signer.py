@@ -65,7 +65,7 @@ class Signer:
         self._directory, self._troubles = directory, troubles
         self.file = CheckpointFile(directory.file)
         self._stamps = Stamps(settings, pool, self.file)
-        self._digests = RecordDigests(pool, lead)
+        self.digests = RecordDigests(pool, lead)
         self._halted: dict[int, str] = {}
         self.newest: dict[int, Checkpoint] = {}
         """The last checkpoint of each organization."""
@@ -118,7 +118,7 @@ class Signer:
         """One look at all organizations. Raises LeadLost, and the database's errors."""
         keys = await self._announce()
         for row in await self._pool.fetch("select organization_id from organizations order by 1"):
-            await self._digests.write(row["organization_id"])
+            await self.digests.write(row["organization_id"])
         oldest: list[datetime] = []
         for head in await self._pool.fetch(HEADS):
             try:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from schema.evidence.canonical import canonical
 from schema.evidence.keys import KeyChange, KeyRefused, KeyRing, key_change, key_id, public_pem
 from schema.evidence.sources import file_keys, key_line
-from schema.private import write_new, write_over
+from schema.private import write_over
 
 SIGNING, NEXT, CHANGES, PUBLIC = "key.pem", "next.pem", "keys.jsonl", "public.pem"
 DIRECTORY = "evidence"
@@ -42,7 +42,7 @@ def make_first(directory: Path) -> list[str]:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = []
     if not (directory / SIGNING).exists():
-        write_new(directory / SIGNING, _pem(Ed25519PrivateKey.generate()))
+        write_over(directory / SIGNING, _pem(Ed25519PrivateKey.generate()))
         made.append(SIGNING)
     if not (directory / CHANGES).exists():
         _write_changes(directory, [key_change(_private(directory / SIGNING), datetime.now(UTC))])
@@ -76,7 +76,7 @@ def change_key(directory: Path) -> tuple[str, str]:
         else:
             (directory / NEXT).unlink()
     new = Ed25519PrivateKey.generate()
-    write_new(directory / NEXT, _pem(new))
+    write_over(directory / NEXT, _pem(new))
     _write_changes(directory, [*old.changes, key_change(new, datetime.now(UTC), old.private)])
     (directory / NEXT).replace(directory / SIGNING)
     write_over(directory / PUBLIC, public_pem(new))

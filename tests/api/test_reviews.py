@@ -11,9 +11,13 @@ import pytest
 from api.queries.review_kinds import classified
 from tests.api.accounts import Served
 from tests.api.alarms import RULE
+from tests.api.people import ada, api
 from tests.api.plant import Plant
-from tests.api.test_reports import WHY, asked
+from tests.api.test_reports import WHY, asked, done, worker_environment
+from tests.api.test_signatures import sign
 from tests.schema.audit_steps import STEPS
+
+__all__ = ["ada", "api", "worker_environment"]
 
 INSERT = (
     "insert into audit (organization_id, who, action, subject, old, new, why) values ($1, 'eva', $2, $3, $4, $5, 'x')"
@@ -139,3 +143,43 @@ def test_every_action_that_the_trail_knows_is_sorted_in() -> None:
     assert classified("alarm shelve refused", None) is None
     assert classified("retention hold", None) is None
     assert classified("retention hold end", None) == "data"
+
+
+async def test_a_review_is_signed_and_a_note_or_a_change_behind_it_breaks_the_signature(
+    plant: Plant, client: Served, ada: dict[str, str], api: Served
+) -> None:
+    await a_run(plant, client)
+    await said(plant.sql, "alarm shelve", "alarm/br-1/hot")
+    made = await answered(client, "POST", "/reviews", {"run": "B-1"})
+    key, path = made["exceptions"][0]["key"], f"/reviews/{made['review']}"
+    seen = await answered(client, "POST", f"{path}/looks", {"key": key, "note": "agreed"})
+    answer = await sign(api, ada, f"review/{made['review']}", seen["digest"])
+    assert answer.status_code == 201, answer.text
+    seen = await answered(client, "GET", path)
+    assert [(one["meaning"], one["intact"]) for one in seen["signatures"]] == [("reviewed", True)]
+    assert seen["stale"] == []
+    await answered(client, "POST", f"{path}/looks", {"key": key, "note": "and in the log"})
+    seen = await answered(client, "GET", path)
+    assert [one["intact"] for one in seen["signatures"]] == [False]
+    report = await done(plant, client, kind="batch", run="B-1")
+    document = (await client.get(f"/api/v1/reports/{report}/report.json")).json()
+    assert f"review/{made['review']}" in str(document["sections"])
+
+
+async def test_a_broken_signature_and_a_wrong_clock_stand_out(
+    plant: Plant, client: Served, ada: dict[str, str], api: Served
+) -> None:
+    await a_run(plant, client)
+    now = datetime.now(UTC)
+    await answered(client, "POST", "/samples", {"sample": "s-1", "device": "br-1", "taken_at": now.isoformat()})
+    assert (await sign(api, ada)).status_code == 201
+    await answered(client, "PATCH", "/samples/s-1", {**WHY, "note": "the label was wrong"})
+    await plant.sql.execute(
+        "insert into device_clocks select device_id, date_trunc('hour', now()), 10, interval '-9 s', interval '1 s'"
+        " from devices where name = 'br-1'"
+    )
+    made = await answered(client, "POST", "/reviews", {"from": "-2h", "device": ["br-1"]})
+    found = {one["kind"]: one for one in made["exceptions"]}
+    assert found["signature"]["subject"] == "sample/s-1"
+    assert found["clock"]["after"] == {"hours": 1, "ahead_s": 9.0, "behind_s": 0.0}
+    assert found["sample"]["what"] == "sample correct"

@@ -11,6 +11,7 @@ import asyncpg
 
 from gateway.evidence.seal_command import verify_devices
 from gateway.evidence.seal_findings import SealedDevice
+from gateway.evidence.sealed_passes import SealedPasses
 from gateway.evidence.sealing import Sealing
 from tests.bench.exporter import CHANNELS
 from tests.bench.exports import fill
@@ -57,7 +58,7 @@ async def measured(
     server = bench.plant.stack.postgres.pid
     before, began = cpu_s(server) + own_s(), time.monotonic()
     if end is None:
-        found = await verify_devices(connection, await devices(connection), None, None)
+        found = await verify_devices(connection, await devices(connection), SealedPasses({}), None, None)
         assert found.faults == [], found.faults[:3]
     else:
         while await Sealing(connection).seal(end + timedelta(days=2)):

@@ -47,6 +47,13 @@ class Signing:
         await self.signer.begin()
         await self.signer.sign_all()
 
+    async def digests(self, kinds: int, organization: int = 1) -> None:
+        """Wait until records of so many kinds are in the trail: transactions of other databases hold it up, too."""
+        async with asyncio.timeout(60):
+            while await self.pool.fetchval("select count(*) from record_positions") < kinds:
+                await self.signer.digests.write(organization)
+                await asyncio.sleep(0.02)
+
     async def verify(self, organization: int = 1, *, elsewhere: Elsewhere | None = None) -> ChainVerification:
         """With key, file and what was signed last, as the process does it."""
         if elsewhere is None:

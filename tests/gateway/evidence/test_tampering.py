@@ -147,6 +147,7 @@ async def signed(database_url: str, tmp_path: Path) -> AsyncIterator[Signing]:
     """A trail of a dozen events with three checkpoints, and records in it by digest."""
     async with signing_of(database_url, tmp_path / "key") as signing:
         await signing.pool.execute(DATA)
+        await signing.digests(2)
         await signing.events(4)
         for _ in range(2):
             await signing.sign()
