@@ -32,6 +32,7 @@ from gateway.upkeep.clock_watch import ClockWatch
 from gateway.upkeep.figures import Figures
 from gateway.upkeep.retention import Retention
 from gateway.upkeep.sql_logins import SqlLoginWatch
+from gateway.upkeep.waiting_acts import WaitingActs
 from gateway.upkeep.wide_views import WideViews
 from schema.reachability import watched_database
 
@@ -82,6 +83,7 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
             watch = SqlLoginWatch(settings, access_pool, pipeline.leading)
             views = WideViews(settings, access_pool, pipeline.leading)
             clock = ClockWatch(settings, access_pool, pipeline.leading)
+            acts = WaitingActs(settings, access_pool, pipeline.leading)
             beside = [
                 group.create_task(persevering("commands", commands.run), name="commands"),
                 group.create_task(persevering("figures", figures.run), name="figures"),
@@ -89,6 +91,7 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
                 group.create_task(persevering("sql logins", watch.run), name="sql logins"),
                 group.create_task(persevering("wide views", views.run), name="wide views"),
                 group.create_task(persevering("clock", clock.run), name="clock"),
+                group.create_task(persevering("waiting acts", acts.run), name="waiting acts"),
                 group.create_task(watch_event_loop(metrics.EVENT_LOOP_LAG.observe), name="event loop"),
             ]
             if settings.secrets_dir is not None:

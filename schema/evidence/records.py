@@ -76,11 +76,11 @@ select exists (select from public.annotations a where a.annotation_id = ($2::jso
    and $1::text is not null and $3::integer is not null""",
     "deviation comment": """
 select exists (select from public.deviation_comments c join public.deviations d using (deviation_id)
-                where d.organization_id = $3 and 'deviation/' || d.number = $1
+                where d.organization_id = $3 and 'deviation/' || d.deviation = $1
                   and c.comment_id = ($2::jsonb ->> 'comment')::bigint and c.text = $2::jsonb ->> 'text')""",
     "deviation attach": """
 select exists (select from public.deviation_attachments a join public.deviations d using (deviation_id)
-                where d.organization_id = $3 and 'deviation/' || d.number = $1
+                where d.organization_id = $3 and 'deviation/' || d.deviation = $1
                   and a.attachment_id = ($2::jsonb ->> 'attachment')::bigint
                   and encode(sha256(a.content), 'hex') = $2::jsonb ->> 'sha256')""",
     "shift entry": """

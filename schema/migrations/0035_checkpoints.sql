@@ -108,7 +108,8 @@ create trigger device_events_number after insert on device_events for each row e
 -- `biogate audit verify` looks at those that are kept elsewhere.
 create or replace function audit_faults(organization_id_ integer default 1) returns setof bigint language sql stable as $$
     with signed as materialized (
-        select (text::jsonb ->> 'n')::bigint as n, decode(text::jsonb ->> 'hash', 'hex') as hash
+        select substring(text from '"n":(\d{1,18})')::bigint as n,
+               decode(substring(text from '"hash":"([0-9a-f]{64})"'), 'hex') as hash
           from checkpoints where organization_id = organization_id_
     )
     select (e).n

@@ -67,3 +67,16 @@ async def card(sql: asyncpg.Connection, it: Tenant) -> None:
             *(it.organization_id, it.word(), it.word(), [device_id], it.word(), it.word()),
         )
     )
+
+
+async def signed(sql: asyncpg.Connection, it: Tenant) -> None:
+    """A checkpoint of its audit trail, and a key, which is nobody's."""
+    await sql.execute(
+        "insert into checkpoints (organization_id, number, n, at, text, signature, key_id)"
+        """ select organization_id, 1, n, now(), format('{"hash":"%s","n":%s}', encode(hash, 'hex'), n), '', $2"""
+        "   from audit where organization_id = $1 order by n desc limit 1",
+        *(it.organization_id, it.word()),
+    )
+    await sql.execute(
+        "insert into evidence_keys (key_id, at, text, signature) values ('k', now(), '{}', '') on conflict do nothing"
+    )

@@ -23,7 +23,7 @@ from schema.alarms.notification_routes import NotificationRoute
 from tests.api import alarms
 from tests.api.accounts import api_key, bearer, organization
 from tests.api.plant import Plant, at
-from tests.api.tenant_records import card, deviation
+from tests.api.tenant_records import card, deviation, signed
 
 CELL = "main"
 KINDS = ("key", "program", "browser")
@@ -87,6 +87,7 @@ async def settle(sql: asyncpg.Connection, name: str, number: int) -> Tenant:
         *(it.organization_id, it.word(), it.word(), f"device/{it.known['device']}"),
         *(json.dumps(it.word()), json.dumps({it.word(): it.word()}), it.word()),
     )
+    await signed(sql, it)
     return it
 
 

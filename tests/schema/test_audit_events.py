@@ -7,6 +7,7 @@ import json
 import asyncpg
 import pytest
 
+from schema.evidence.verification import Elsewhere, verify_chain
 from tests.schema.audit_steps import STEPS
 
 BEGUN = """
@@ -60,3 +61,7 @@ async def test_every_event_has_its_subject_the_old_state_and_the_new(begun: asyn
     called = {row["funcid"] for row in await begun.fetch("select funcid from pg_stat_user_functions")}
     writing = await begun.fetch("select oid, proname from pg_proc where prosrc ~ 'insert into audit'")
     assert [row["proname"] for row in writing if row["oid"] not in called] == [], "they write events of no step"
+    for organization in (1, 2):
+        found = await verify_chain(begun, organization, Elsewhere())
+        assert found.faults == []
+    assert found.events > 0

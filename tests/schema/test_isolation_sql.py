@@ -15,8 +15,8 @@ from tests.api.tables import state
 from tests.api.tenants import Tenant, give, settle
 from tests.schema.logins import api_login
 
-NOBODYS = {"layouts", "layout_channels", "channels"}
-"""Which ones a device uses, is told by device_layouts."""
+NOBODYS = {"layouts", "layout_channels", "channels", "evidence_keys"}
+"""Which ones a device uses, is told by device_layouts; keys sign for all."""
 OF_ANY_CHANNEL = {"channel_terms", "organization_channel_terms"}
 """These have a row for each channel there is, whose name is nobody's."""
 ONLY_FIRST = {"claim_imports", "vault", "cells", "intake_totals"}

@@ -48,7 +48,7 @@ class Signing:
         await self.signer.sign_all()
 
     async def digests(self, kinds: int, organization: int = 1) -> None:
-        """Wait until records of so many kinds are in the trail by digest: transactions of other databases count, too."""
+        """Wait until records of so many kinds are in the trail: transactions of other databases hold it up, too."""
         async with asyncio.timeout(60):
             while await self.pool.fetchval("select count(*) from record_positions") < kinds:
                 await self.signer.digests.write(organization)
