@@ -26,8 +26,8 @@ HOURS = Table(name="clock_hours", of=shapes.DeviceClockAnswer, item=queries.item
 @router.table(
     "/devices/{device}/clock",
     summary="How far the clock of a device was off, by hour, newest first",
-    description="Of the hours that are sealed, an hour after their end: the least and the greatest time from a frame to "
-    "its receipt. Frames from files do not count.",
+    description="Of the hours that are sealed, an hour after their end: the least and the greatest time from a frame "
+    "to its receipt. Frames from files do not count.",
     responses=description.DEVICE | HOURS.described(shapes.HOUR),
 )
 async def clock(
