@@ -27,6 +27,7 @@ SectionName = Literal[
     "charts",
     "alarms",
     "completeness",
+    "corrections",
     "quarantine",
     "samples",
     "material",
@@ -38,7 +39,7 @@ SectionName = Literal[
     "log",
 ]
 BATCH: tuple[SectionName, ...] = (
-    *("identity", "phases", "charts", "alarms", "completeness", "quarantine", "samples", "material"),
+    *("identity", "phases", "charts", "alarms", "completeness", "corrections", "quarantine", "samples", "material"),
     *("commands", "notes", "events", "deviations", "changes"),
 )
 SHIFT: tuple[SectionName, ...] = ("log", "alarms", "completeness", "commands", "notes", "deviations", "changes")

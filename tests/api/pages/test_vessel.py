@@ -274,6 +274,26 @@ async def test_a_note_is_of_an_instant_or_a_range_until_it_is_withdrawn(
     assert [action for action, _ in await audited(sql)] == ["annotation", "annotation", "annotation withdraw"]
 
 
+async def test_a_stretch_is_corrected_and_the_correction_withdrawn(
+    engineer: Visitor, sql: asyncpg.Connection, database_url: str
+) -> None:
+    given = {"channel": "ph", "from": "-1h", "to": "now", "offset": "-0.5", "why": "wrong <buffer>", "factor": ""}
+    answer = await engineer.post("vessels/br-1/corrections", htmx=True, **given)
+    assert json.loads(answer.headers["HX-Trigger"])["changed"]["said"] == "Correction 1 is made."
+    page = unescape(await engineer.shown("vessels/br-1/now"))
+    assert "− 0.5 pH" in page
+    assert "wrong <buffer>" in page
+    wrong = await engineer.post("vessels/br-1/corrections", htmx=True, **(given | {"value": "7"}))
+    assert (wrong.status_code, "factor and offset" in wrong.text) == (422, True)
+    plain = await engineer.post("vessels/br-1/corrections/1/withdraw", why="it was right")  # without JavaScript
+    assert plain.status_code == 303
+    assert "Corrections" not in await engineer.shown("vessels/br-1/now")
+    assert [action for action, _ in await audited(sql)] == ["correction make", "correction withdraw"]
+    async with visiting(database_url, sql, "olga@example.org", Role.OPERATOR) as olga:
+        assert "vessels/br-1/corrections" not in await olga.shown("vessels/br-1")
+        assert (await olga.post("vessels/br-1/corrections", **given)).status_code == 403
+
+
 async def test_what_is_said_of_a_channel_is_what_was_changed(engineer: Visitor, sql: asyncpg.Connection) -> None:
     async def fields() -> dict[str, Any]:
         page = await engineer.shown("vessels/br-1/channels/temperature")
