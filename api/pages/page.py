@@ -29,6 +29,7 @@ from api.http.description import Answer
 from api.pages import words
 from api.pages.static import StaticFiles
 from api.problems import BadParameter
+from api.queries import corrections
 from api.services import App, Services
 from schema import times
 
@@ -71,6 +72,7 @@ def environment() -> Environment:
         "since": words.since,
         "plural": words.plural,
         "quality": plain_words.quality,
+        "correction": corrections.words,
         "unit": plain_words.unit,
         "iso": times.text,
         "parsed": _parsed,

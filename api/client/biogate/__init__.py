@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
     from biogate.lab import LabTable
     from biogate.live import LiveUpdate
-    from biogate.records import DeviationInfo, FoundText
+    from biogate.records import CorrectionInfo, DeviationInfo, FoundText
     from biogate.runs import AlignedRuns, PhaseInfo, RunInfo, RunScore
     from biogate.table import TelemetryTable
 
@@ -34,6 +34,7 @@ __all__ = [
     "ChannelInfo",
     "Client",
     "ClientError",
+    "CorrectionInfo",
     "DeviationInfo",
     "DeviceInfo",
     "EventInfo",
@@ -53,6 +54,7 @@ _MODULES = {
     "AsyncClient": "async_client",
     "Client": "client",
     "ClientError": "errors",
+    "CorrectionInfo": "records",
     "DeviationInfo": "records",
     "ExportProgress": "export",
     "ExportedFile": "export",

@@ -277,7 +277,14 @@ async def test_a_note_is_of_an_instant_or_a_range_until_it_is_withdrawn(
 async def test_a_stretch_is_corrected_and_the_correction_withdrawn(
     engineer: Visitor, sql: asyncpg.Connection, database_url: str
 ) -> None:
-    given = {"channel": "ph", "from": "-1h", "to": "now", "offset": "-0.5", "why": "wrong <buffer>", "factor": ""}
+    given: dict[str, Any] = {
+        "channel": "ph",
+        "from": "-1h",
+        "to": "now",
+        "offset": "-0.5",
+        "why": "wrong <buffer>",
+        "factor": "",
+    }
     answer = await engineer.post("vessels/br-1/corrections", htmx=True, **given)
     assert json.loads(answer.headers["HX-Trigger"])["changed"]["said"] == "Correction 1 is made."
     page = unescape(await engineer.shown("vessels/br-1/now"))
