@@ -134,7 +134,13 @@ async def test_a_link_opens_exactly_what_one_sees(engineer: Visitor) -> None:
     assert [urlsplit(one).path for one in files] == [f"/api/v1/telemetry.{end}" for end in ("csv", "arrow", "parquet")]
     asked = parse_qs(urlsplit(files[0]).query)
     assert asked == {
-        **{"device": ["br-1"], "channel": ["ph"], "quality": ["all"], "organization": ["main"]},
+        **{
+            "device": ["br-1"],
+            "channel": ["ph"],
+            "quality": ["all"],
+            "corrections": ["applied"],
+            "organization": ["main"],
+        },
         **{"from": ["2026-11-20T07:00:00.000000Z"], "to": ["2026-11-20T07:30:00.000000Z"]},
     }
 
