@@ -161,6 +161,12 @@ class NoParameters(Parameters):
     """The parameters of a route that takes only `format`."""
 
 
+class KnownParameters(Parameters):
+    """The parameters of a thing of which all versions stay."""
+
+    as_of: AsOf = None
+
+
 class StreamParameters(Parameters):
     """The parameters of a list in pages that is streamed whole as CSV if no limit is given."""
 

@@ -1,4 +1,4 @@
-"""What people do at a vessel: set points and other commands, and notes."""
+"""What people do at a vessel: set points and other commands, notes, and corrections."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from api.http.parameters import DeviceName, Duration, NoParameters, Words
 from api.pages.page import OrganizationPage, Page, PageRouter
 from api.problems import BadParameter, NotFound
 from api.queries import annotations as written
-from api.queries import commands, devices, pending_acts
+from api.queries import commands, corrections, devices, pending_acts
+from api.queries.corrections import CorrectionOrder
 from api.shapes.annotations import NewAnnotation
 from api.shapes.commands import CommandOrder, Precondition
+from api.shapes.corrections import NewCorrection
 from schema import times
 
 router = PageRouter(prefix="/app/{organization}/vessels/{device}")
 READ = allow(Role.VIEWER, Scope.COMMANDS_READ)
 COMMAND = allow(Role.ENGINEER, Scope.COMMANDS_WRITE)
 NOTE = allow(Role.OPERATOR, Scope.DEVICES_WRITE)
+CORRECT = allow(Role.ENGINEER, Scope.DEVICES_WRITE)
 SHOWN = 6
 """The most commands that a vessel shows."""
 STATES = {
@@ -137,6 +140,22 @@ async def cancel(page: OrganizationPage, database: Db, *, device: DeviceName, co
         raise NotFound(f"there is no command {command} to {device}")
     found = await commands.cancel(database, command, page.member.who, given.why)
     return page.done(f"The command {found.name} is cancelled.", f"vessels/{device}")
+
+
+@router.post("/corrections", dependencies=[CORRECT])
+async def correct(page: OrganizationPage, database: Db, device: DeviceName) -> Response:
+    order = CorrectionOrder(page.member.who, device)
+    made = await corrections.put(database, order, await page.form(NewCorrection))
+    return page.done(f"Correction {made.correction} is made.", f"vessels/{device}")
+
+
+@router.post("/corrections/{correction}/withdraw", dependencies=[CORRECT])
+async def withdraw_correction(
+    page: OrganizationPage, database: Db, *, device: DeviceName, correction: Ended
+) -> Response:
+    given = await page.form(WhyForm)
+    await corrections.withdraw(database, CorrectionOrder(page.member.who, device, correction), given.why)
+    return page.done(f"Correction {correction} is withdrawn.", f"vessels/{device}")
 
 
 @router.post("/notes", dependencies=[NOTE])

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from api.database import Database
+from api.http.plain_words import quality as named_quality
 from api.problems import BadParameter, NotFound
 from api.queries import devices, load, telemetry_buckets
 from api.queries.deadline import Deadline
@@ -123,6 +124,19 @@ def _unit(channel: Channel, span: Span, given: str | None) -> str | None:
 
 def item(row: asyncpg.Record) -> CorrectionAnswer:
     return CorrectionAnswer.of(row, correction=row["number"], from_=row["begins"], to=row["ends"], offset=row["added"])
+
+
+def words(one: CorrectionAnswer) -> str:
+    """Return what a correction puts in place of what was sent, for people."""
+    unit = f" {one.unit}" if one.unit else ""
+    if one.value is not None:
+        found = [f"{one.value:g}{unit}"]
+    elif one.factor is not None and one.offset is not None:
+        factor = "" if one.factor == 1 else f"{one.factor:g} × "
+        found = [f"{factor}sent {'−' if one.offset < 0 else '+'} {abs(one.offset):g}{unit}"]
+    else:
+        found = []
+    return ", ".join([*found, *([] if one.quality is None else [f"quality {named_quality(one.quality)}"])])
 
 
 async def changed(database: Database, names: Sequence[str], span: Span, deadline: Deadline) -> list[Changed]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import asyncpg
 
 from api.database import Connection, Database
+from api.http.parameters import known
 from api.problems import BadParameter, Conflict, NotFound, PreconditionFailed
 from api.queries import load, pending_acts
 from api.queries.pending_acts import WantedAct
@@ -57,17 +58,22 @@ async def page(
     """Return the newest versions of samples after the key `before` (taken_at, lab_sample_id), last first."""
     asked, span = question.asked, question.span
     filters = question.devices, span.begin, span.end, asked.analyte, asked.status, asked.withdrawn
-    return await database.fetch_planned(SQL["page"], *filters, *before, limit)
+    return await database.fetch_planned(SQL["page"], *filters, *before, limit, known(asked.as_of))
 
 
 async def of_device(database: Database, device: str, span: Span, limit: int) -> list[LabSample]:
     """Return the samples of a device that were taken in a time, the last first."""
     filters = [device], span.begin, span.end, None, None, False, span.end, LAST_ID
-    return [item(row) for row in await database.fetch_planned(SQL["page"], *filters, limit)]
+    return [item(row) for row in await database.fetch_planned(SQL["page"], *filters, limit, None)]
 
 
-async def one(database: Database, sample: str) -> LabSample:
-    """Return the newest version of a sample. Raises NotFound."""
+async def one(database: Database, sample: str, as_of: datetime | None = None) -> LabSample:
+    """Return the newest version of a sample, or what it was then. Raises NotFound."""
+    if (then := known(as_of)) is not None:
+        found = [row for row in await versions(database, sample) if row["created_at"] <= then]
+        if not found:
+            raise NotFound(f"sample {sample} was not there yet at {times.text(then)}")
+        return item(found[0])
     return item(await database.one(SQL["one"], sample, absent=unknown(sample)))
 
 
@@ -104,18 +110,18 @@ async def approve(database: Database, sample: str, given: Approval, who: str) ->
     wanted = [one.analyte for one in was.analytes] if given.analytes is None else given.analytes
     if not wanted:
         raise Conflict(f"sample {sample} has no analyte: nothing can be approved")
-    known = {one.analyte: one for one in was.analytes}
+    there = {one.analyte: one for one in was.analytes}
     for name in wanted:
-        if name not in known:
+        if name not in there:
             raise BadParameter("analytes", f"sample {sample} has no analyte {name}")
-        if known[name].status == "taken":
+        if there[name].status == "taken":
             raise Conflict(f"{name} of sample {sample} is not measured yet")
     rows = [_row(one) for one in was.analytes]
     now = times.text(datetime.now(UTC))
     for row in rows:
         if row["analyte"] in wanted and row["status"] == "measured":
             row |= {"status": "approved", "approved_at": now, "approved_by": who}
-    if all(known[row["analyte"]].status == row["status"] for row in rows):
+    if all(there[row["analyte"]].status == row["status"] for row in rows):
         raise Conflict(f"sample {sample} is approved already")
     version = _following(was, "approve", {}, rows, (who, given.why))
     if await pending_acts.is_demanded(database, "samples"):

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
+from msgspec.structs import asdict
 
 from api.http.plain_words import channel as called
 from api.http.plain_words import lasting, number, signature_state, utc
-from api.queries import delivery, reviews, telemetry_buckets
+from api.queries import corrections, delivery, reviews, telemetry_buckets
 from api.queries import signatures as signed
 from api.queries.deadline import Deadline
 from api.queries.selection import Selection
@@ -22,6 +23,7 @@ from api.shapes.reports import ReportMark, ReportSection, ReportTable, SectionNa
 Check: TypeAlias = Callable[[], None]
 Section: TypeAlias = Callable[[Gathering, TemplateSectionAnswer, Check], Awaitable[ReportSection]]
 DECIMALS = 4
+FIGURES = (("avg", "Mean"), ("min", "Least"), ("max", "Greatest"))
 PROPOSED = "nobody: it is proposed"
 SECTIONS: dict[SectionName, tuple[str, Section]] = {}
 """By the name that a template gives: the usual title, and what gathers it."""
@@ -165,6 +167,36 @@ async def completeness(gathering: Gathering, wanted: TemplateSectionAnswer, _: C
     ]
     said = "What was sent is told by the numbers of the frames; a device without numbers has none."
     return made(wanted, said=said, tables=[of_rows("", columns, rows)])
+
+
+@section("corrections", "Corrections of samples")
+async def corrected(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    found = await corrections.changed(gathering.database, gathering.names, gathering.span, Deadline(MOST_READING_S))
+    columns = [
+        *(column("correction", "No.", "number"), column("device", "Device"), column("channel", "Channel")),
+        *(column("from_", "From", "time"), column("to", "To", "time"), column("put", "Correction")),
+        column("count", "Good samples", "number"),
+        *(column(f"sent_{name}", f"{title}, sent", "number") for name, title in FIGURES),
+        *(column(f"corrected_{name}", f"{title}, corrected", "number") for name, title in FIGURES),
+        *(
+            column("why", "Why"),
+            column("who", "Who"),
+            column("made_at", "Made", "time"),
+            column("deviation", "Deviation"),
+        ),
+    ]
+    rows = []
+    for one in found:
+        row = {**asdict(one.correction), "put": corrections.words(one.correction), "count": one.corrected[0]}
+        for kind, figures in (("sent", one.sent), ("corrected", one.corrected)):
+            row |= {f"{kind}_{name}": value for (name, _), value in zip(FIGURES, figures[1:], strict=True)}
+        rows.append(row)
+    said = (
+        "Values and charts of this report are corrected. What was sent stays, and can be read with corrections=none."
+        if rows
+        else "No sample of this report is corrected."
+    )
+    return made(wanted, said=said, tables=[of_rows("", columns, rows)] if rows else [])
 
 
 @section("quarantine", "Quarantine")

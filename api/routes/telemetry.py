@@ -130,11 +130,11 @@ async def samples(
     if asked.bucket is not None:
         wish = BucketWish(Division(asked.bucket), tuple(aggregates))
         if format_ == "csv":
-            return await _csv_buckets(request, database, wanted, wish)
+            return _told(wanted, await _csv_buckets(request, database, wanted, wish))
         return await _json_buckets(database, wanted, wish)
     if format_ == "csv" and asked.limit is None and asked.cursor is None:
         pages = _raw_pages(database, wanted, max(1, STREAMED_VALUES // max(1, len(channels))))
-        return await answers.csv_stream(request, _raw_header(wanted), pages)
+        return _told(wanted, await answers.csv_stream(request, _raw_header(wanted), pages))
     limit = _limit(wanted, asked.limit)
     rows = await queries.raw(database, wanted, (start.time, start.layout_id), limit + 1, Deadline())
     page, following = rows[:limit], None
@@ -142,7 +142,8 @@ async def samples(
         position = found.position if start.position is None else start.position
         following = cursors.encode(request, start.begin, start.end, page[-1].time, page[-1].layout_id, position)
     if format_ == "csv":
-        return answers.csv_page(request, _raw_header(wanted), _raw_cells(page, wanted.everything), following)
+        cells = _raw_cells(page, wanted.everything)
+        return _told(wanted, answers.csv_page(request, _raw_header(wanted), cells, following))
     content = [[times.text(row.time), *row.values] for row in page]
     qualities = [row.qualities for row in page] if wanted.everything else None
     originals = None if any(row.originals is None for row in page) else [row.originals or [] for row in page]
@@ -155,6 +156,10 @@ async def samples(
         originals=originals,
         following=following,
     )
+
+
+def _told(wanted: Selection, answer: Response) -> Response:
+    return answers.with_corrections(answer, wanted.corrected, [one.correction for one in wanted.corrected_times])
 
 
 def _aggregates(asked: TelemetryParameters) -> list[str]:

@@ -94,6 +94,7 @@ class Reading:
         self._mode: Mode = asked.chosen_mode()
         self._format = answers.chosen(request, asked.format)
         self._deadline = Deadline()
+        self._selected: Selected | None = None
 
     async def answer(self) -> Response:
         self._asked, self._run = await run_times.placed_selection(self._database, self._asked)
@@ -106,7 +107,11 @@ class Reading:
             "plot": self._plot,
             "latest": self._latest,
         }
-        return await makers[self._mode]()
+        answer = await makers[self._mode]()
+        if self._format == "csv" and self._selected is not None:
+            numbers = [one.correction for one in self._selected.corrections]
+            answers.with_corrections(answer, self._selected.applied == "applied", numbers)
+        return answer
 
     # -- raw
 
@@ -120,7 +125,7 @@ class Reading:
             span = selection.asked_time(asked)  # of all pages
             begin, end = span.begin, span.end
         placed = asked.as_sent().model_copy(update={"from_": begin, "to": end})
-        selected = await selection.resolve(self._database, placed)
+        selected = self._selected = await selection.resolve(self._database, placed)
         table = columns(selected.selections, [None])
         within = asked.max_age if asked.bounds == "outside" else None
         if self._format == "csv" and asked.limit is None and asked.cursor is None:
@@ -183,7 +188,7 @@ class Reading:
     # -- buckets
 
     async def _buckets(self) -> Response:
-        selected = await selection.resolve(self._database, self._asked)
+        selected = self._selected = await selection.resolve(self._database, self._asked)
         wish = self._wish(selected)
         table = columns(selected.selections, wish.aggregates)
         if self._format == "csv" and wish.fill is None:
@@ -281,7 +286,7 @@ class Reading:
         asked, instants = self._asked, self._asked.instants(self._run)
         time = times.Span(min(instants) - asked.max_age, max(instants) + asked.max_age + times.MICROSECOND)
         placed = asked.model_copy(update={"from_": time.begin, "to": time.end})
-        selected = await selection.resolve(self._database, placed)
+        selected = self._selected = await selection.resolve(self._database, placed)
         table = columns(selected.selections, [None])
         count = len(instants) * len(selected.selections) * max(1, len(table.columns))
         if count > MOST_VALUES:
@@ -307,7 +312,7 @@ class Reading:
 
     async def _plot(self) -> Response:
         asked = self._asked
-        selected = await selection.resolve(self._database, asked)
+        selected = self._selected = await selection.resolve(self._database, asked)
         points = asked.max_points or shapes.USUAL_POINTS
         count = points * sum(len(one.channels) for one in selected.selections) * 2
         if count > MOST_VALUES:
@@ -325,7 +330,7 @@ class Reading:
 
     async def _latest(self) -> Response:
         asked = self._asked
-        selected = await selection.resolve(self._database, asked)
+        selected = self._selected = await selection.resolve(self._database, asked)
         names = {one.device.name: {channel.name for channel in one.channels} for one in selected.selections}
         wanted = latest_queries.WantedLatest(asked.max_age, frozenset().union(*names.values()), asked.quality == "all")
         devices = [(one.device.device_id, one.device.name) for one in selected.selections]
@@ -345,7 +350,7 @@ class Reading:
             ]
             looked_at.append(_until(one, item.time, asked.max_age))
         units.check()
-        selected = replace(selected, selections=tuple(looked_at))
+        selected = self._selected = replace(selected, selections=tuple(looked_at))
         if self._format == "csv":
             rows = ([it.device, it.channel, it.unit, it.time, it.value, it.quality] for it in newest)
             return answers.csv_page(self._request, LONG_HEADER, rows)

@@ -29,6 +29,7 @@ SectionName = Literal[
     "charts",
     "alarms",
     "completeness",
+    "corrections",
     "quarantine",
     "samples",
     "material",
@@ -41,7 +42,7 @@ SectionName = Literal[
     "signatures",
 ]
 BATCH: tuple[SectionName, ...] = (
-    *("identity", "phases", "charts", "alarms", "completeness", "quarantine", "samples", "material"),
+    *("identity", "phases", "charts", "alarms", "completeness", "corrections", "quarantine", "samples", "material"),
     *("commands", "notes", "events", "deviations", "signatures", "changes"),
 )
 SHIFT: tuple[SectionName, ...] = (

@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field, model_validator
 
 from api.http.bodies import body_config
 from api.http.description import Answer, about, example
-from api.http.parameters import Quality, UnitsAsked
+from api.http.parameters import Applied, AsOf, CorrectionsAsked, Quality, StrictParameters, UnitsAsked
+from api.shapes.corrections import CorrectedTime
 from api.shapes.runs import PhaseText, RunPhaseAnswer, RunText
 from api.shapes.selection import Name
 
@@ -31,6 +32,7 @@ class Alignment(BaseModel):
     max_points: int = Field(MOST_POINTS, ge=4, le=MOST_POINTS, description="most points of a line")
     unit: UnitsAsked = Field([])
     quality: Quality = "good"
+    corrections: CorrectionsAsked = None
 
     @model_validator(mode="after")
     def _is_in_order(self) -> Self:
@@ -140,6 +142,15 @@ class EnvelopeAnswer(Answer):
     warnings: list[str]
 
 
+class StatisticsParameters(StrictParameters):
+    channel: list[Name] = Field(
+        min_length=1, max_length=MOST_CHANNELS, description="channel names or patterns; may be repeated"
+    )
+    unit: UnitsAsked = Field([])
+    corrections: CorrectionsAsked = None
+    as_of: AsOf = None
+
+
 class PhaseStatistics(Answer):
     phase: Annotated[str | None, about("null: the whole run")]
     begins: str
@@ -162,6 +173,9 @@ class PhaseStatistics(Answer):
 class RunStatistics(Answer):
     run: str
     statistics: list[PhaseStatistics]
+    corrections: Annotated[Applied, about("whether those that there are were applied")]
+    corrected: Annotated[list[CorrectedTime], about("corrections of these channels in the run, applied or not")]
+    as_of: Annotated[str | None, about("what was known then; null: what is known now")]
     warnings: list[str]
 
 
@@ -203,5 +217,5 @@ STATISTICS = example(
     """{"run": "B-2026-041", "statistics": [{"phase": "batch", "begins": "2026-11-20T07:45:00.000000Z",
  "ends": "2026-11-20T19:45:00.000000Z", "hours": 12.0, "device": "br-1", "channel": "ph", "unit": "pH", "avg": 7.02,
  "twa": 7.02, "min": 6.9, "max": 7.1, "stddev": 0.02, "integral": 84.2, "integral_unit": "pH·h", "count": 43200,
- "percent_good": 100.0}], "warnings": []}""",
+ "percent_good": 100.0}], "corrections": "applied", "corrected": [], "as_of": null, "warnings": []}""",
 )

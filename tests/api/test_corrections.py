@@ -178,3 +178,19 @@ async def test_a_device_has_its_share_of_versions(client: Served, plant: Plant) 
     )
     refused = await client.post(URL, json=OFFSET)
     assert (refused.status_code, "2000 versions" in refused.text) == (409, True)
+
+
+async def test_csv_says_in_a_header_which_corrections_there_are(client: Served) -> None:
+    time = {"channel": "ph", "from": text(0), "to": text(60)}
+    urls = ("/api/v1/devices/br-1/telemetry.csv", time), ("/api/v1/telemetry.csv", time | {"device": "br-1"})
+    for url, asked in urls:
+        assert "Biogate-Corrections" not in (await client.get(url, params=asked)).headers
+    await client.post(URL, json=OFFSET)
+    questions: list[tuple[dict[str, Any], str]] = [({}, "not applied; 1"), ({"bucket": "1m"}, "applied; 1")]
+    for url, asked in urls:
+        for more, said in (*questions, ({"limit": 10}, "not applied; 1")):
+            assert (await client.get(url, params=asked | more)).headers["Biogate-Corrections"] == said
+    others: list[dict[str, Any]] = [{"at": text(15)}, {"mode": "latest"}, {"mode": "plot"} | time]
+    for more in others:
+        told = await client.get("/api/v1/telemetry.csv", params={"device": "br-1", "channel": "ph"} | more)
+        assert told.headers["Biogate-Corrections"] == "applied; 1"

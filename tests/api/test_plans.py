@@ -157,10 +157,10 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "search of a device": (search.SQL["texts"], (FOAM, sorted(search.NEEDS), "br-1", times.FIRST, times.LAST, 50, 99)),
     "search in events": (search.SQL["events"], (FOAM, ["event"], None, at(0), END, 50, 2000, ["%foam%"])),
     "phases of all devices": (rule_warnings.SQL["devices"], (50,)),
-    "lab samples": (lab_samples.SQL["page"], (None, at(0), END, None, None, False, END, BIG[0], 100)),
+    "lab samples": (lab_samples.SQL["page"], (None, at(0), END, None, None, False, END, BIG[0], 100, None)),
     "lab samples of a device": (
         lab_samples.SQL["page"],
-        (["br-1"], at(0), END, "glucose", "taken", False, END, BIG[0], 100),
+        (["br-1"], at(0), END, "glucose", "taken", False, END, BIG[0], 100, None),
     ),
     "materials": (materials.SQL["page"], (None, at(0), END, None, False, END, BIG[0], 100)),
     "materials of a device": (materials.SQL["page"], (["br-1"], at(0), END, ["feed"], False, END, BIG[0], 100)),

@@ -123,6 +123,25 @@ async def test_an_hour_holds_until_a_frame_of_it_comes_late(plant: Plant, client
     assert await plots(client, BEGIN, END, 400) == whole
 
 
+async def test_an_hour_with_a_correction_is_read_by_sample(plant: Plant, client: Served, maker: PlotHours) -> None:
+    """Hours that are made after the correction have what was sent, too."""
+    sent = await plots(client, BEGIN, END, 400)
+    await plant.sql.execute(
+        """insert into corrections (organization_id, number, version, act, device_id, channel_id, begins, ends, factor,
+                                    added, who, why)
+           select 1, row_number() over (), 1, 'make', device_id, channel_id, $1::timestamptz, $1 + interval '100 min',
+                  1, 500, 'eva', 'why'
+             from devices, channels c where c.name = any ($2)""",
+        BEGIN + timedelta(days=3, minutes=50),
+        list(CHANNELS),
+    )
+    corrected = await plots(client, BEGIN, END, 400)
+    assert corrected != sent
+    assert await maker.make(END + timedelta(hours=2)) > 600
+    assert await plots(client, BEGIN, END, 400) == corrected
+    assert await plots(client, BEGIN, END, 400, corrections="none") == sent
+
+
 async def test_dropped_frames_are_in_no_hour(plant: Plant, client: Served, maker: PlotHours) -> None:
     await maker.make(END + timedelta(hours=2))
     begin = BEGIN + timedelta(days=10)

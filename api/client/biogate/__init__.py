@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
     from biogate.lab import LabTable
     from biogate.live import LiveUpdate
-    from biogate.records import DeviationInfo, FoundText
+    from biogate.records import CorrectionInfo, DeviationInfo, FoundText
     from biogate.runs import AlignedRuns, PhaseInfo, RunInfo, RunScore
     from biogate.signatures import PendingActInfo, RecordInfo, SignatureInfo
     from biogate.table import TelemetryTable
@@ -36,6 +36,7 @@ __all__ = [
     "ChannelInfo",
     "Client",
     "ClientError",
+    "CorrectionInfo",
     "DeviationInfo",
     "DeviceInfo",
     "EventInfo",
@@ -59,6 +60,7 @@ _MODULES = {
     "AsyncClient": "async_client",
     "Client": "client",
     "ClientError": "errors",
+    "CorrectionInfo": "records",
     "DeviationInfo": "records",
     "ExportProgress": "export",
     "ExportedFile": "export",

@@ -27,7 +27,7 @@ from biogate.questions import (
     span,
     width,
 )
-from biogate.records import DeviationInfo, FoundText
+from biogate.records import CorrectionInfo, CorrectionOptions, DeviationInfo, FoundText
 from biogate.runs import AlignedRuns, AlignOptions, EnvelopeOptions, PhaseInfo, RunInfo, RunScore
 from biogate.signatures import PendingActInfo, RecordInfo, SignatureInfo
 from biogate.transport import AsyncTransport
@@ -121,6 +121,24 @@ class AsyncClient:
     async def annotate(self, device: str, text: str, begins: When, ends: When | None = None) -> AnnotationInfo:
         """See `Client.annotate`."""
         return await self._run(calls.annotate(device, text, begins, ends, self._patience_s))
+
+    async def corrections(
+        self, device: str, *, channel: str | None = None, from_: When | None = None, to: When | None = None
+    ) -> list[CorrectionInfo]:
+        """See `Client.corrections`."""
+        found = {**span(from_, to), "channel": channel}
+        return await self._run(records.corrections(device, found, self._patience_s))
+
+    async def correct(
+        self, device: str, channel: str, from_: When, to: When, why: str, **options: Unpack[CorrectionOptions]
+    ) -> CorrectionInfo:
+        """See `Client.correct`."""
+        said = {"channel": channel, "why": why, **span(from_, to)}
+        return await self._run(records.correct(device, said, options, self._patience_s))
+
+    async def withdraw_correction(self, device: str, correction: int, why: str) -> CorrectionInfo:
+        """See `Client.withdraw_correction`."""
+        return await self._run(records.withdraw_correction(device, correction, why, self._patience_s))
 
     async def samples(
         self,

@@ -26,7 +26,7 @@ from biogate.questions import (
     span,
     width,
 )
-from biogate.records import DeviationInfo, FoundText
+from biogate.records import CorrectionInfo, CorrectionOptions, DeviationInfo, FoundText
 from biogate.runs import AlignedRuns, AlignOptions, EnvelopeOptions, PhaseInfo, RunInfo, RunScore
 from biogate.signatures import PendingActInfo, RecordInfo, SignatureInfo
 from biogate.transport import Transport
@@ -137,6 +137,24 @@ class Client:
     def annotate(self, device: str, text: str, begins: When, ends: When | None = None) -> AnnotationInfo:
         """Note something about an instant or a time of a device."""
         return self._run(calls.annotate(device, text, begins, ends, self._patience_s))
+
+    def corrections(
+        self, device: str, *, channel: str | None = None, from_: When | None = None, to: When | None = None
+    ) -> list[CorrectionInfo]:
+        """Return corrections of samples of a device, each by its newest version, newest first: also withdrawn ones."""
+        found = {**span(from_, to), "channel": channel}
+        return self._run(records.corrections(device, found, self._patience_s))
+
+    def correct(
+        self, device: str, channel: str, from_: When, to: When, why: str, **options: Unpack[CorrectionOptions]
+    ) -> CorrectionInfo:
+        """Say what holds of samples of a channel in a time: `value`, or `factor` and `offset`, or `quality`."""
+        said = {"channel": channel, "why": why, **span(from_, to)}
+        return self._run(records.correct(device, said, options, self._patience_s))
+
+    def withdraw_correction(self, device: str, correction: int, why: str) -> CorrectionInfo:
+        """Say that a correction holds no more; its versions stay."""
+        return self._run(records.withdraw_correction(device, correction, why, self._patience_s))
 
     def samples(
         self,

@@ -45,6 +45,8 @@ EXACT: dict[str, dict[str, str]] = {
     f"{VESSEL}/setpoint": {"key": "k", "channel": "ph", "value": "7", "why": "x"},
     f"{VESSEL}/commands": {"key": "k", "name": "identify", "why": "x"},
     f"{VESSEL}/commands/{{command}}/cancel": {"why": "x"},
+    f"{VESSEL}/corrections": {"channel": "ph", "from": "-2h", "to": "-1h", "quality": "1", "why": "x"},
+    f"{VESSEL}/corrections/{{correction}}/withdraw": {"why": "x"},
     f"{VESSEL}/notes": {"begins": "now", "text": "x"},
     f"{VESSEL}/notes/{{number}}/withdraw": {"why": "x"},
     f"{VESSEL}/channels/{{channel}}": {"version": "1", "title": "x", "why": "x"},
