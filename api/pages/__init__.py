@@ -29,6 +29,7 @@ from api.pages import (
     quarantine,
     reports,
     run_comparison,
+    run_figures,
     runs,
     search,
     serials,
@@ -45,7 +46,7 @@ ROUTERS = (
     *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, channels.router, shell.router),
     *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
     *(lab_samples.router, materials.router),
-    *(runs.router, run_comparison.router),
+    *(runs.router, run_comparison.router, run_figures.router),
     *(delivery.router, quarantine.router, devices.router, enrollment.router, serials.router),
     *(
         activity.router,
