@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastapi import Response
 
@@ -37,7 +37,7 @@ async def figures(page: OrganizationPage, database: Db, run: RunName) -> Respons
         found = await _figures(database, stored) if stored.begins is not None else []
     except ApiError as error:  # a long run may have more samples than can be read in time
         trouble = error.detail
-    values = {"run": run, "figures": found, "several": len(stored.devices) > 1, "trouble": trouble}
+    values: dict[str, Any] = {"run": run, "figures": found, "several": len(stored.devices) > 1, "trouble": trouble}
     part = is_partial(page.request)
     return page.show("partials/run_figures.html" if part else "pages/run_figures.html", here="runs", **values)
 

@@ -131,7 +131,8 @@ async def test_figures_of_each_phase_stand_beside_what_was_planned(plant: Plant,
     now = await plant.sql.fetchval(version)
     await operator.act("runs/B-1/plan", plan=json.dumps(profile), version=now, why="recipe 3")
     words = await operator.words("runs/B-1/figures")
-    for row in ("whole run 0.28 – 37 °C 37 37 0 100.0 %", "batch 0.06 – 37 °C", "feed 0.22 36.5 °C 37 °C 37 37 0 100.0 %"):
+    figures = "37 °C 37 37 0 100.0 %"
+    for row in (f"whole run 0.28 – {figures}", f"batch 0.06 – {figures}", f"feed 0.22 36.5 °C {figures}"):
         assert f"Temperature {row}" in words, words
     assert (await operator.part("runs/B-1/figures")).startswith("<div")
     await plant.device("br-2")
