@@ -68,7 +68,7 @@ async def run(running: RunningJob) -> Mapping[str, Any]:
     job, told = running.job, running.progress
     asked = NewExport.model_validate(job.request)
     async with Server(ApiSettings(api_pool_size=2)) as server:
-        database = server.of(job.organization_id)
+        database = server.of(job.organization_id, f"job {job.job_id}")
         try:
             selected = await resolve(database, asked.selection())
         except (NotFound, BadParameter, TooMuch) as error:

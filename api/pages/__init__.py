@@ -32,6 +32,7 @@ from api.pages import (
     reports,
     reviews,
     run_comparison,
+    run_figures,
     runs,
     search,
     serials,
@@ -49,7 +50,7 @@ ROUTERS = (
     *(plant.router, vessel.router, vessel_acts.router, vessel_channels.router, channels.router, shell.router),
     *(alarms.router, alarm_rules.router, alarm_routes.router, alarm_figures.router),
     *(lab_samples.router, materials.router),
-    *(runs.router, run_comparison.router),
+    *(runs.router, run_comparison.router, run_figures.router),
     *(delivery.router, quarantine.router, devices.router, enrollment.router, serials.router),
     *(
         activity.router,

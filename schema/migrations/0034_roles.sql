@@ -213,7 +213,7 @@ end $$;
 --   key ID SECRET        an API key
 --   link HASH            of the code of a link that sets a password
 --   account ID           an account that this transaction has made
---   job ID               a job that runs, for its report alone
+--   job ID               a job that runs, for its report or export alone
 -- What somebody reads who has the API's login at the database proves none of these.
 create function access_proof(family_hash bytea) returns bytea language sql immutable as $$
     select sha256(convert_to('biogate access ', 'UTF8') || family_hash)
@@ -274,9 +274,9 @@ begin
         raise exception 'nobody has shown that they are %', given using errcode = 'BG401';
     elsif current_setting('biogate.credential', true) ~ '^job ' and not (
               tg_table_name = 'reports'
-              or tg_table_name = 'audit' and to_jsonb(new) ->> 'action' = 'report make'
-                 and to_jsonb(new) ->> 'subject' = replace(current_setting('biogate.credential', true), 'job ', 'report/')) then
-        raise exception 'a job shows who has asked for its report, and nothing else' using errcode = 'BG401';
+              or tg_table_name = 'audit' and to_jsonb(new) ->> 'action' in ('report make', 'export make')
+                 and split_part(to_jsonb(new) ->> 'subject', '/', 2) = split_part(current_setting('biogate.credential', true), ' ', 2)) then
+        raise exception 'a job shows who has asked for its report or export, and nothing else' using errcode = 'BG401';
     end if;
     return new;
 end $$;

@@ -346,7 +346,7 @@ $$;
 create function api.session_signer(session_id_ bigint, network_ text)
 returns table (user_id integer, email text, name text, password_hash text, has_signed boolean, known boolean, rounds integer)
 language sql stable security definer set search_path = public, pg_temp as $$
-    select u.user_id, u.email, u.name, u.password_hash, s.signed_at is not null,
+    select u.user_id, u.email, u.name, password_shade(u.password_hash), s.signed_at is not null,
            exists (select from sessions k where k.user_id = u.user_id and k.network = network_),
            (select max(password_rounds(m.password_hash)) from users m)
       from sessions s join users u using (user_id)
@@ -423,10 +423,10 @@ $$;
 -- The hashes that a new password of the person may not fit: that of today, and as many former ones as are demanded.
 create function api.passwords_taken(user_id_ integer) returns setof text
 language sql stable security definer set search_path = public, pg_temp as $$
-    select u.password_hash from users u cross join lateral user_policy(user_id_) d
+    select password_shade(u.password_hash) from users u cross join lateral user_policy(user_id_) d
      where u.user_id = user_id_ and d.passwords_kept > 0
      union all
-    (select f.password_hash from former_passwords f where f.user_id = user_id_
+    (select password_shade(f.password_hash) from former_passwords f where f.user_id = user_id_
       order by f.until desc limit (select d.passwords_kept from user_policy(user_id_) d))
 $$;
 

@@ -123,9 +123,9 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "annotations": (annotation_queries.SQL["page"], (1, at(0), END, END, BIG[0], 100)),
     "events": (events.SQL["events"], (1, at(0), at(3600), at(3600), BIG[1], None, 100)),
     "quarantine": (quarantine.SQL["quarantine"], (["malformed"], ["open"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000)),
-    "quarantine of a device": (
-        quarantine.SQL["quarantine_of_device"],
-        (["malformed"], ["open"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000, "br-1"),
+    "quarantine of devices": (
+        quarantine.SQL["quarantine_of_devices"],
+        (["malformed"], ["open"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000, ["br-1"]),
     ),
 }
 """That are kept."""
