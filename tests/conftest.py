@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
@@ -35,7 +36,7 @@ from deploy.stack.local import erase
 from deploy.stack.paths import BIOGATE, Paths
 from deploy.stack.ports import any_free
 from schema.migrate import ALARMS, API, GATEWAY, OPERATOR, WORKER, migrate
-from tests import leftovers
+from tests import known_types, leftovers
 from tests.leftovers import no_port_is_left, no_process_is_left
 from tests.processes import GatewayProcess
 from tests.roles import as_role, drop_logins, make_logins
@@ -55,6 +56,9 @@ which holds for passwords set from then on, each of ten thousand connections tak
 fifth, no query over a handful of rows starts processes because nothing has counted them; tests/system has them."""
 
 os.environ.setdefault("PGSSLMODE", "disable")  # the server has no TLS: each connection would prepare it, and ask
+
+known_types.keep()
+sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # httpx2 would look for it on the disk at each request
 
 hypothesis.settings.register_profile("biogate", deadline=None)  # by the clock a loaded machine would fail
 hypothesis.settings.load_profile("biogate")

@@ -189,6 +189,7 @@ begin
     raise exception 'what was signed stays signed' using errcode = 'insufficient_privilege';
 end $$;
 
+create trigger a_written_by before insert on signatures for each row execute function written_by('who');
 create trigger signatures_kept before update or delete or truncate on signatures
     for each statement execute function signatures_kept();
 
@@ -230,6 +231,7 @@ begin
     return new;
 end $$;
 
+create trigger a_written_by before insert on pending_acts for each row execute function written_by('who');
 create trigger pending_acts_decided before update on pending_acts for each row execute function pending_acts_kept();
 create trigger pending_acts_kept before delete or truncate on pending_acts
     for each statement execute function pending_acts_kept();
