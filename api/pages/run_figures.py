@@ -16,7 +16,7 @@ from api.pages.runs import RunName
 from api.problems import ApiError
 from api.queries import run_statistics, runs
 from api.queries.runs import StoredRun
-from api.shapes.run_comparison import PhaseStatistics
+from api.shapes.run_comparison import PhaseStatistics, StatisticsParameters
 from api.shapes.run_plans import PlannedProfile
 
 router = PageRouter(*(allow(Role.VIEWER, scope) for scope in (Scope.DEVICES_READ, Scope.TELEMETRY_READ)))
@@ -53,7 +53,8 @@ async def _figures(database: Database, run: StoredRun) -> list[PhaseFigures]:
         (one.device, one.channel, one.phase): one.planned
         for one in ((await run_statistics.plan(database, run.name)).deviations if profiles else [])
     }
-    found = await run_statistics.statistics(database, run.name, list(dict.fromkeys(wanted)), [])
+    asked = StatisticsParameters(channel=list(dict.fromkeys(wanted)))
+    found = await run_statistics.statistics(database, run.name, asked)
     return [
         PhaseFigures(one, planned.get((one.device, one.channel, one.phase)))
         for one in sorted(found.statistics, key=lambda one: (wanted.index(one.channel), one.device, one.begins))
