@@ -18,6 +18,7 @@ from deploy.command import WORDS
 from deploy.stack.choose import MOSQUITTO_TESTED, version
 from deploy.stack.paths import CHECKOUT
 from deploy.worker.settings import WorkerSettings
+from schema.migrate import LOGINS
 from tests.conftest import Broker
 from tests.deploy.kustomized import (
     DIRECTORY,
@@ -49,7 +50,7 @@ KNOWN = {
     "worker": variables(WorkerSettings) | {"BIOGATE_API_DATABASE_URL"},
     "canary": variables(gateway.canary.settings.CanarySettings),
     "api": variables(api.settings.ApiSettings),
-    "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL", "BIOGATE_GATEWAY_DATABASE_URL"},
+    "migrate": {"BIOGATE_DATABASE_URL", *LOGINS.values()},
 }
 PORTS = {
     "gateway": gateway.settings.Settings.model_fields["gateway_http_port"].default,
