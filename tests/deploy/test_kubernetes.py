@@ -191,9 +191,9 @@ def test_a_pod_that_takes_some_keys_of_a_secret_sees_no_others(plant: str) -> No
 
 
 @pytest.mark.parametrize("plant", PLANTS)
-def test_the_database_s_owner_is_who_migrates_and_who_runs_commands(plant: str) -> None:
+def test_the_database_s_owner_is_who_migrates_alone(plant: str) -> None:
     as_owner = {program(container) for _, container in containers(plant) if "biogate-database-app" in str(container)}
-    assert as_owner == {"migrate", "gateway"}
+    assert as_owner == {"migrate"}
 
 
 @pytest.mark.parametrize("plant", PLANTS)
