@@ -41,6 +41,7 @@ REFUSALS: Mapping[str, type[ApiError]] = {
     "55000": Conflict,
     "BG401": Unauthorized,
     "BG403": Forbidden,
+    "BG202": Conflict,
     "BG412": PreconditionFailed,
 }
 MISSING_OBJECTS = ("42P01", "42703", "42883", "3F000", "42501", "22023")
@@ -183,6 +184,10 @@ class Database:
         self._server = server
         self._organization_id = organization_id
         self._shown = shown
+
+    def showing(self, words: str) -> Database:
+        """The same, which writes in the name of this credential."""
+        return Database(self._server, self._organization_id, lambda: words)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import asyncpg
 import structlog
 from fastapi import Request, Response
+from pydantic import SecretStr
 
 from api import metrics, problems
 from api.access.attempts import address, network
@@ -15,7 +16,7 @@ from api.access.guard import from_own_page
 from api.access.roles import Principal
 from api.access.tokens import RefreshToken, code_hash, new_token
 from api.database import Database
-from api.problems import Forbidden, NotFound, Unauthorized
+from api.problems import BadParameter, Forbidden, NotFound, Unauthorized
 from api.queries import accounts as queries
 from api.queries import organizations
 from api.services import Services
@@ -163,9 +164,21 @@ async def change_password(
             metrics.LOGINS.labels("failure").inc()
             log.warning("password change failed", user=person.user_id, address=address(request))
             raise Forbidden("the old password is wrong")
-    password_hash = await app.passwords.hash_new(given.new, "new", account["email"], account["name"])
+    password_hash = await new_hash(app, database, account, given.new, "new")
     await queries.password_change(database, account, old_hash, password_hash, person.session_id)
     app.identities.forget()
+
+
+async def new_hash(
+    app: Services, database: Database, account: asyncpg.Record, password: SecretStr, parameter: str
+) -> str:
+    """Return the hash of an account's new password. Raises BadParameter for one that is easily guessed, or that the
+    person has had before, where an organization of the person does not want that."""
+    made = await app.passwords.hash_new(password, parameter, account["email"], account["name"])
+    for taken in await queries.passwords_taken(database, account["user_id"]):
+        if await app.passwords.matches(password, taken):
+            raise BadParameter(parameter, "is one that you have had before: take another one")
+    return made
 
 
 def agent(request: Request) -> str:

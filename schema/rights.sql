@@ -29,16 +29,16 @@ declare
 begin
     foreach name in array array[
         -- triggers
-        'audit_append()', 'alarm_acts_audit()', 'channels_given()', 'commands_audit()', 'commands_given_away()',
-        'device_organization()', 'enrollment_audit()', 'layout_channels_fill()', 'log_in_links_end()', 'plot_hours_drop()',
+        'audit_append()', 'alarm_acts_audit()', 'backups_audit()', 'channels_given()', 'commands_audit()',
+        'commands_given_away()', 'device_events_number()', 'device_organization()', 'enrollment_audit()', 'layout_channels_fill()', 'log_in_links_end()', 'plot_hours_drop()',
         'quarantine_count()', 'quarantine_told()', 'record_dropped()', 'retention_given()', 'retention_holds_bounded()',
-        'run_event()', 'written_by()', 'session_shown()', 'account_shown()',
+        'run_event()', 'seals_stale_mark()', 'users_password()', 'written_by()', 'session_shown()', 'account_shown()',
         -- the gateway's
         'channels_claim(integer, jsonb, text)', 'credentials_activate(text)', 'device_records_make(jsonb)',
         'enrollments_sweep(text, interval)', 'notice_channel(text)', 'notice_send(text, text)',
         'retention_drop_chunk(text, regclass, regclass, timestamptz, timestamptz, text)',
         'retention_drop_quarantined(timestamptz, integer, text)', 'retention_drop_statuses(timestamptz, integer, text)',
-        'sql_logins_end_late(float8, float8, float8)', 'wide_views_follow(text)',
+        'sql_logins_end_late(float8, float8, float8)', 'waiting_acts_do(integer)', 'wide_views_follow(text)',
         -- who has shown a credential
         'credential_who()',
         -- what people do
@@ -70,6 +70,7 @@ grant select on
     quarantine_usage, statuses to biogate_storing;
 grant insert on frames, device_events, statuses, quarantine to biogate_storing;
 grant insert on cells, channels, device_layouts, layouts, late_arrivals, plot_hours_stale to biogate_storing;
+grant select, insert on stored_late to biogate_storing;
 grant insert, update (heard_at) on device_heard to biogate_storing;
 grant insert, update (received, lost, changed_at) on device_streams to biogate_storing;
 grant insert, update (committed, duplicate, quarantined, discarded) on intake_totals to biogate_storing;
@@ -95,7 +96,7 @@ grant insert, update (epoch, beat_at) on lead_beats to biogate_gateway;
 grant update (device_id, identity_key) on serials to biogate_gateway;
 grant insert on vault to biogate_gateway;
 grant execute on function channels_claim, credentials_activate, enrollments_sweep, retention_drop_chunk,
-    retention_drop_quarantined, retention_drop_statuses, sql_logins_end_late, wide_views_follow to biogate_gateway;
+    retention_drop_quarantined, retention_drop_statuses, sql_logins_end_late, waiting_acts_do, wide_views_follow to biogate_gateway;
 
 -- biogate_alarms: evaluates, publishes, tells people.
 grant select on
@@ -130,14 +131,29 @@ grant update (state, settled_at, shift_ms) on quarantine to biogate_worker;
 -- biogate_backup: its login has the attribute REPLICATION, too, by which it reads the server's files.
 grant select, insert, update on backups to biogate_backup;
 
--- biogate_evidence: signs.
-grant select on audit, organizations to biogate_evidence;
+-- biogate_evidence: signs the audit trail, seals frames, and looks at both again.
+grant select on
+    alarm_transitions, audit, channel_units, channels, checkpoints, device_clocks, device_event_numbers, device_events,
+    device_layouts, device_streams, devices, evidence_keys, evidence_lead, frames, imported_devices, imports, intake_beats,
+    layout_channels, layouts, lead_beats, organizations, record_positions, retention_drops, seal_checks, seal_layouts,
+    seal_passes, seals, seals_stale, seals_until, statuses, stored_late, unit_spans to biogate_evidence;
+grant insert, update (token) on checkpoints to biogate_evidence;
+grant insert on evidence_keys, seal_checks, seal_layouts, seal_passes, seals to biogate_evidence;
+grant update (epoch) on evidence_lead to biogate_evidence;
+grant insert, update (last) on record_positions to biogate_evidence;
+grant insert, update (until) on seals_until to biogate_evidence;
+grant delete on seals_stale to biogate_evidence;  -- marks
+grant insert, update, delete on device_clocks to biogate_evidence;  -- computed from frames
+grant insert, update (epoch, beat_at) on lead_beats to biogate_evidence;
+grant usage on sequence seal_passes_pass_seq to biogate_evidence;
 
 -- biogate_operator: `biogate devices`, `quarantine`, `accounts`, `audit`, `import` and the others. Whoever has this login makes
 -- accounts, so it may be anybody to the API; it changes no record either.
 grant biogate_storing to biogate_operator;
 grant select on
     alarm_acts, alarm_notifications, alarm_rules, alarm_transitions, alarms, annotations, audit, backups, channel_descriptions,
+    checkpoints, device_event_numbers, evidence_keys, record_positions, seal_checks, seal_layouts, seal_passes, seals,
+    seals_stale, seals_until,
     channel_terms, channel_units, claim_imports, computed_channels, computed_constants, device_cards, enrollments,
     intake_beats, jobs, lead_beats, memberships, organization_channel_terms, retention_drops, retention_holds, run_devices,
     run_phases, run_states, runs, serials, unit_spans, vault to biogate_operator;
@@ -174,8 +190,9 @@ grant select on _pogo_migration to biogate_api;
 
 -- Nobody's but the owner's, so that the functions of the schema api alone read and write them.
 revoke all on
-    audit_sums, deviation_attachments, deviation_comments, deviation_links, deviations, invitations, lab_analytes, lab_samples,
-    locations, log_in_links, materials, notice_names, password_resets, report_templates, reports, shift_entries, sql_logins
+    audit_sums, corrections, deviation_attachments, deviation_comments, deviation_links, deviations, former_passwords, invitations,
+    lab_analytes, lab_samples, locations, log_in_links, materials, notice_names, password_resets, pending_acts, policies,
+    report_templates, reports, review_looks, reviews, shift_entries, signatures, sql_logins, waiting_acts
     from public;
 
 -- So that figures show what the server says of all connections. Without a superuser's rights they are missing.

@@ -17,6 +17,7 @@ import device_sim.metrics
 import gateway.alarms.metrics
 import gateway.alarms.notify.metrics
 import gateway.canary.metrics
+import gateway.evidence.seal_metrics
 import gateway.metrics
 import schema.reasons
 from api.settings import ApiSettings
@@ -31,6 +32,7 @@ METRICS: dict[str, tuple[Any, ...]] = {
     "alarms process": (gateway.alarms.metrics, gateway.alarms.notify.metrics),
     "worker": (deploy.worker.metrics,),
     "canary": (gateway.canary.metrics,),
+    "evidence process": (gateway.evidence.seal_metrics,),
     "simulator": (device_sim.metrics,),
 }
 """Where the metrics of each process are."""

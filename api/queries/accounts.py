@@ -124,6 +124,11 @@ async def password_change(
     await accounts.execute(SQL["password_change"], account["user_id"], old_hash, new_hash, keep)
 
 
+async def passwords_taken(accounts: Database, user_id: int) -> list[str]:
+    """Return the hashes of passwords that the person may not take again."""
+    return [row[0] for row in await accounts.fetch(SQL["passwords_taken"], user_id)]
+
+
 async def password_rehash(accounts: Database, account: asyncpg.Record, old_hash: str, new_hash: str) -> None:
     """Replace the hash of a password by one that takes the work of today's setting."""
     await accounts.execute(SQL["password_rehash"], account["user_id"], old_hash, new_hash)

@@ -13,7 +13,7 @@ import msgspec
 
 from api.database import Database, Server
 from api.problems import ApiError
-from api.queries import organizations, reports
+from api.queries import evidence, organizations, reports
 from api.queries.devices import DeviceChannels
 from api.queries.selection import resolve
 from api.reports import render
@@ -108,6 +108,7 @@ async def _document(
         footer=template.footer,
         paper=template.paper,
         sections=sections,
+        evidence=await evidence.head(gathering.database, f"report={running.job.job_id}"),
     )
 
 

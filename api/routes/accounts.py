@@ -160,7 +160,7 @@ async def reset(request: Request, app: App, database: Accounts) -> Response:
         except NotFound:
             attempt.failed()
             raise
-    password_hash = await app.passwords.hash_new(given.password, "password", account["email"], account["name"])
+    password_hash = await entrance.new_hash(app, database, account, given.password, "password")
     await queries.password_reset_use(database, code, password_hash)
     app.identities.forget()
     return Response(status_code=204)

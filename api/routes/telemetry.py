@@ -16,12 +16,15 @@ from api.access.roles import Role, Scope
 from api.database import Database
 from api.http import answers, cursors, description
 from api.http.parameters import (
+    AsOf,
+    CorrectionsAsked,
     Cursor,
     DeviceName,
     Duration,
     Parameters,
     Quality,
     UnitsAsked,
+    known,
     listed,
     nearest,
     recent,
@@ -72,6 +75,8 @@ class TelemetryParameters(Parameters):
     )
     unit: UnitsAsked = Field([])
     quality: Quality = "good"
+    corrections: CorrectionsAsked = None
+    as_of: AsOf = None
     limit: int | None = Field(
         None,
         ge=1,
@@ -113,14 +118,15 @@ async def samples(
     format_ = answers.chosen(request, asked.format)
     aggregates = _aggregates(asked)
     start = await _start(request, database, asked, device)
-    found = await devices.device(database, device)
+    found = await devices.device(database, device, known(asked.as_of))
     units = ShownUnits(asked.unit)
     names, span = listed(asked.channel, asked.channels), times.Span(start.begin, start.end)
     computed = await selection.with_named(database, [found], names, span)
     [found] = computed.devices
     channels = units.of(_channels(found, names, start.position, computed.lacking), span)
     units.check()
-    wanted = Selection(found, channels, start.begin, start.end, asked.quality == "all")
+    corrected = (asked.corrections or ("none" if asked.bucket is None else "applied")) == "applied"
+    wanted = Selection(found, channels, start.begin, start.end, asked.quality == "all", corrected, asked.as_of)
     if asked.bucket is not None:
         wish = BucketWish(Division(asked.bucket), tuple(aggregates))
         if format_ == "csv":
@@ -139,12 +145,14 @@ async def samples(
         return answers.csv_page(request, _raw_header(wanted), _raw_cells(page, wanted.everything), following)
     content = [[times.text(row.time), *row.values] for row in page]
     qualities = [row.qualities for row in page] if wanted.everything else None
+    originals = None if any(row.originals is None for row in page) else [row.originals or [] for row in page]
     return _json(
         wanted,
         None,
         [_column(channel, None) for channel in channels],
         content,
         qualities=qualities,
+        originals=originals,
         following=following,
     )
 
@@ -273,6 +281,7 @@ def _json(
     rows: list[list[Any]],
     *,
     qualities: list[list[int | None]] | None = None,
+    originals: list[list[shapes.Original | None]] | None = None,
     following: str | None = None,
 ) -> Response:
     return answers.json(
@@ -282,9 +291,13 @@ def _json(
             to=times.text(wanted.end),
             bucket=None if width is None else times.duration_text(width),
             quality="all" if wanted.everything else "good",
+            corrections="applied" if wanted.corrected else "none",
+            corrected=wanted.corrected_times,
+            as_of=times.optional_text(wanted.as_of),
             columns=columns,
             rows=rows,
             qualities=qualities,
+            originals=originals,
             truncated=following is not None,
             next=following,
             warnings=_warnings(wanted, width),
@@ -301,7 +314,7 @@ def _warnings(wanted: Selection, width: timedelta | None) -> list[str]:
     if width is not None and times.floor(wanted.end, width) != wanted.end:
         found.append("`to` is inside a bucket: the last bucket holds only what came before")
     notes = (note for channel in wanted.channels for note in channel.notes)
-    return [*found, *dict.fromkeys(notes)]
+    return [*found, *dict.fromkeys(notes), *wanted.correction_notes]
 
 
 def title(channel: str, unit: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -91,6 +92,11 @@ async def test_silence_and_phases_count_as_they_do_live(plant: Plant, engineer: 
     assert [one for one in words(found) if "suppressed" in one] == [
         *("br-1 suppressed 00:00-11:40", "br-1 suppressed 50:00-"),
     ]
+    await plant.sql.execute("select run_create(1, 'B-1', array[$1::integer], $2, '{}', 'eva', 'x')", device, at(0))
+    confirmed = [{"name": "batch", "begins": str(at(60)), "ends": str(at(1200)), "origin": "person"}]
+    await plant.sql.execute("select run_phases_put(1, 'B-1', $1, null, 'eva', 'x')", json.dumps(confirmed))
+    found = await tried(engineer, definition=definition(scope={"phases": ["setup"]}, stale_after=120))
+    assert [one for one in words(found) if "suppressed" in one] == ["br-1 suppressed 01:00-"]
 
 
 async def test_what_may_be_a_slip_is_a_warning(plant: Plant, engineer: Operator) -> None:

@@ -45,6 +45,10 @@ LACTATE = {"value": 1, "status": "measured", "measured_by": "eva"}
 MEASURED = TAKEN | {"analytes": {"lactate": LACTATE}}
 FEED = {"kind": "feed", "material": "glucose", "quantity": 2, "unit": "mL", "begins": AT}
 RECORDED = {"device": "br-1", "source": "person"}
+KEYED = "0f3e6d8a1b2c4f5e"
+EXCEPTIONS_DIGEST = hashlib.sha256(f'[{{"key": "{KEYED}"}}]'.encode()).hexdigest()
+GATHERED = {"version": 1, "devices": ["br-1"], "begins": AT, "ends": THEN, "n": 1, "exceptions": 1}
+GATHERED |= {"exceptions_sha256": EXCEPTIONS_DIGEST}
 LAID_OUT = {"sections": [{"name": "notes"}]}
 REPORT = "0b7e9c52-3d1f-4a86-9a2e-6f1c5d0e8b47"
 REPORTED: dict[str, object] = {
@@ -356,6 +360,10 @@ STEPS: list[tuple[str, list[Event]]] = [
         f"update jobs set files_expire_at = 'infinity'; select api.job_files_drop('{JOB}', {WHO})",
         [("main", "export files delete", f"job/{JOB}", {"bytes": 7}, None)],
     ),
+    (
+        f"select api.export_made('{JOB}', '{{\"file\": \"export.csv\"}}')",
+        [("main", "export make", f"job/{JOB}", None, {"file": "export.csv"})],
+    ),
     # quarantine
     (
         "insert into quarantine (received_at, device, topic, reason, detail, payload, sha256)"
@@ -387,6 +395,24 @@ STEPS: list[tuple[str, list[Event]]] = [
             ("main", "retention drop", "retention/frame", None, {"from": AT, "to": THEN, "rows": 3}),
             ("north", "retention drop", "retention/frame", None, {"from": AT, "to": THEN, "rows": 4}),
         ],
+    ),
+    # the installation
+    (
+        "insert into _pogo_migration (migration_hash, migration_id, applied, schema_name)"
+        " values ('x', '9999_x', now(), 'public')",
+        [("main", "migration", "migration/9999_x", False, True)],
+    ),
+    (
+        "delete from _pogo_migration where migration_id = '9999_x'",
+        [("main", "migration undo", "migration/9999_x", True, False)],
+    ),
+    (
+        f"insert into backups (label, taken_at, bytes) values ('l', '{AT}', 3)",
+        [("main", "backup take", "backup/l", None, {"bytes": 3, "taken_at": AT})],
+    ),
+    (
+        "update backups set verified_at = now(), ok = true, detail = 'whole'",
+        [("main", "backup verify", "backup/l", None, {"ok": True, "detail": "whole"})],
     ),
     # reports
     (
@@ -561,6 +587,16 @@ STEPS: list[tuple[str, list[Event]]] = [
     (
         f"select computed_constants_set(2, {DEVICE}, '{{\"volume\": null}}', 2, {WHO})",
         [("north", "device constants", "device/br-1", {"volume": 2}, {})],
+    ),
+    # reviews
+    (
+        "select api.review_put(null, null, '{br-1}', '2026-03-01T10:00Z', '2026-03-01T11:00Z', 1,"
+        f" '[{{\"key\": \"{KEYED}\"}}]', '{{}}', 'eva')",
+        [("main", "review gather", "review/1", None, GATHERED)],
+    ),
+    (
+        f"select api.review_look(1, '{KEYED}', 'because', 'eva')",
+        [("main", "review look", "review/1", None, {"key": KEYED})],
     ),
     # runs
     (

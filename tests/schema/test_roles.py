@@ -16,9 +16,9 @@ from tests.schema.records import copy, device, frame, layout
 
 INTAKE = (GATEWAY, WORKER, OPERATOR)
 KEPT = {
-    "alarm_transitions", "audit", "deviation_attachments", "deviation_comments", "device_events", "device_layouts",
-    "frames", "imported_devices", "lab_analytes", "layout_channels", "layouts", "report_templates", "reports",
-    "retention_drops", "statuses",
+    "alarm_transitions", "audit", "corrections", "deviation_attachments", "deviation_comments", "device_events",
+    "device_layouts", "frames", "imported_devices", "lab_analytes", "layout_channels", "layouts", "report_templates",
+    "reports", "retention_drops", "statuses",
 }  # fmt: skip
 """Whose rows nobody updates."""
 ENDED = {
@@ -50,13 +50,14 @@ UPDATED = {
     (OPERATOR, "devices"): {"device_id"},
     (GATEWAY, "serials"): {"device_id", "identity_key"},
     (OPERATOR, "users"): {"password_hash", "verified"},
+    (EVIDENCE, "checkpoints"): {"token"},
     (BACKUP, "backups"): {"label", "taken_at", "bytes", "verified_at", "newest", "ok", "detail"},
 }
 """Role and table → the columns that the role may update, of all tables from which nobody deletes."""
 REFUSING = """
 select distinct c.relname, bool_or(t.tgtype & 16 <> 0) over (partition by c.oid) as on_update
   from pg_trigger t join pg_class c on c.oid = tgrelid
- where relnamespace = 'public'::regnamespace and tgname ~ '^record_|^lab_record|_kept$|^audit_refuse$' order by 1"""
+ where relnamespace = 'public'::regnamespace and tgname ~ '^record_|^lab_record|_kept$|_refuse$' order by 1"""
 COLUMNS = """
 select attname, attidentity = '' and attgenerated = '' as is_free from pg_attribute
  where attrelid = $1::text::regclass and attnum > 0 and not attisdropped order by attnum"""

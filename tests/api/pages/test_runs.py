@@ -134,14 +134,20 @@ async def test_runs_are_laid_over_each_other_with_an_envelope_and_a_score(plant:
 
 
 async def test_plant_and_vessel_say_the_run_and_its_hours(plant: Plant, operator: Visitor) -> None:
-    await curves(plant, "br-1", 0, 37)
+    device = await curves(plant, "br-1", 0, 37)
+    await plant.event(device, datetime.now(UTC) - timedelta(minutes=85), "phase", {"phase": "cip"})
     await operator.act("runs", run="B-1", devices="br-1", begins="-90m", why="x")
+    assert "cip B-1" in await operator.words("plant")
     version = await plant.sql.fetchval("select version from runs")
     await operator.act("runs/B-1/phases", phase="batch", begins="-80m", version=version, why="x")
-    assert "B-1 1 h 30 min" in await operator.words("plant")
+    assert "batch B-1 1 h 30 min" in await operator.words("plant")  # confirmed
     words = await operator.words("vessels/br-1")
     assert "1 h 30 min in run B-1" in words
-    assert "Phase… batch" in words
+    assert "batch · 1 h 30 min in run" in words
+    assert "Phase… cip proposed batch" in words
+    await plant.event(device, datetime.now(UTC) - timedelta(minutes=5), "phase", {"phase": "harvest"})
+    assert "harvest B-1 1 h 30 min" in await operator.words("plant")  # what was confirmed lasts to the next phase
+    assert "harvest · 1 h 30 min in run" in await operator.words("vessels/br-1")
 
 
 async def test_who_may_not_sees_no_button_and_others_see_nothing(

@@ -110,6 +110,19 @@ class Plant:
             *(moment(at), self._devices[device], json.dumps({"phase": phase}), f"{at}".encode()),
         )
 
+    async def run(self, run: str, device: str, begins: float) -> None:
+        await self.database.execute(
+            "select run_create(1, $1, $2, $3, '{}', 'eva', 'tests')", run, [self._devices[device]], moment(begins)
+        )
+
+    async def confirm(self, run: str, *phases: tuple[str, float, float | None]) -> None:
+        """These phases of a run, each with begin and end, and no others."""
+        said = [
+            {"name": name, "begins": str(moment(begins)), "ends": ends and str(moment(ends)), "origin": "person"}
+            for name, begins, ends in phases
+        ]
+        await self.database.execute("select run_phases_put(1, $1, $2, null, 'eva', 'tests')", run, json.dumps(said))
+
     # -- what became of it
 
     async def transitions(self, device: str, rule: str = "high") -> list[tuple[str, str]]:
@@ -132,6 +145,10 @@ class Plant:
             "select a.* from alarms a join alarm_rules r using (rule_id) where a.device_id = $1 and r.name = $2",
             *(self._devices[device], rule),
         )
+
+    async def evaluated_until(self, device: str, at: float) -> bool:
+        alarm = "select evaluated_until >= $2 from alarm_devices where device_id = $1"
+        return bool(await self._value(alarm, self._devices[device], moment(at)))
 
     async def becomes(self, device: str, *expected: tuple[str, str], rule: str = "high") -> None:
         """Until exactly these transitions are stored."""
