@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from deploy.stack.paths import CHECKOUT
-from gateway.alarms.__main__ import load_passwords
+from gateway.runtime.process import load_passwords
 from gateway.secrets import VAULT, load_key
 from tests.deploy.composed import FILE, OURS, PASSFILE, SERVICES, mounts
 

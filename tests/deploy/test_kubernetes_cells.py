@@ -12,8 +12,8 @@ import pytest
 import gateway.settings
 from deploy.stack.conf import render
 from deploy.stack.paths import MOSQUITTO_CONF
-from gateway.alarms.__main__ import load_passwords
 from gateway.logins.roles import FIXED, device_role
+from gateway.runtime.process import load_passwords
 from gateway.secrets import Secrets
 from tests.deploy.kustomized import KUSTOMIZE, PLANTS, labels, named, of_kind, pods, program, selects
 
