@@ -185,6 +185,10 @@ class Database:
         self._organization_id = organization_id
         self._shown = shown
 
+    def showing(self, words: str) -> Database:
+        """The same, which writes in the name of this credential."""
+        return Database(self._server, self._organization_id, lambda: words)
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection. What fails inside is raised as an `ApiError`: see `translate`."""

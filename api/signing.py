@@ -66,14 +66,12 @@ class Signer:
         ) as attempt:
             if given.email is None and not account["has_signed"]:
                 raise BadParameter("email", "the first signature of a session takes it with the password")
-            password_hash = await self.app.passwords.matches(
-                given.password, account["password_hash"], account["rounds"]
-            )
-            if password_hash is None or given.email not in {None, account["email"]}:
+            right = await self.app.passwords.matches(given.password, account["password_hash"], account["rounds"])
+            if right is None or given.email not in {None, account["email"]}:
                 attempt.failed()
                 await self._note_failure(account["user_id"], session_id, record)
                 raise BadParameter("password", WRONG)
-        return Proof(session_id, password_hash, given.email)
+        return Proof(session_id, right, given.email)
 
     async def _note_failure(self, user_id: int, session_id: int, record: str) -> None:
         where = address(self.request)

@@ -116,6 +116,8 @@ async def make_login(connection: asyncpg.Connection, url: str, *roles: str) -> N
         raise BadSetting(
             f"{LOGINS[roles[0]]} names no login of its own, as postgresql://biogate_web:password@host/name does"
         )
+    if name in LOGINS:
+        raise BadSetting(f"{LOGINS[roles[0]]}: {name} is a role; give the login another name")
     if await connection.fetchval("select rolsuper or rolcreaterole from pg_roles where rolname = $1", name):
         raise BadSetting(f"{LOGINS[roles[0]]}: {name} may do more than {roles[0]} should")
     with contextlib.suppress(asyncpg.DuplicateObjectError):

@@ -114,7 +114,7 @@ class Identities:
         if row is None:
             return None, 0
         if row["idle"]:
-            await self._accounts.execute(IDLE, row["session_id"])
+            await self._accounts.showing(words).execute(IDLE, row["session_id"])
             return None, 0
         seconds = 0.0 if row["has_expired"] else row["expires_at"].timestamp() - time.time()
         return Principal(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import shlex
 import time
 from collections import Counter, deque
@@ -19,9 +18,9 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any
 
-from deploy.stack import choose, ports, scraping
+from deploy.stack import choose, logins, ports, scraping
 from deploy.stack.canary import Canary
 from deploy.stack.errors import StartError
 from deploy.stack.example import Example
@@ -33,6 +32,7 @@ from deploy.stack.process import run_logged, with_death_signal
 from deploy.stack.servers import Mosquitto
 from deploy.stack.service import Module, Service, start_all
 from schema.evidence.key_files import make_first
+from schema.migrate import ALARMS, API, EVIDENCE, GATEWAY, WORKER
 from schema.private import write_over
 
 GIVE_UP = 3
@@ -46,7 +46,6 @@ KEY = ("key", "--name", "make up", "--organization", "main", "--role", "admin", 
 """Arguments that make the admin key of the user who has the checkout. Each start makes a new one."""
 PERSON = "admin@localhost"
 """Who is logged in by the link that a start prints."""
-API_LOGIN = "biogate_web"
 PARTS = {
     "API": ("BIOGATE_API", 8000),
     "gateway": ("BIOGATE_GATEWAY_HTTP", 8001),
@@ -74,8 +73,8 @@ class Endpoints:
     evidence: str = ""
     access: PlantAccess | None = None
     """None: the stack runs without enrollment."""
-    api_database: str = ""
-    """The database URL with the API's own login; empty: the API uses `database`."""
+    logins: Mapping[str, str] = field(default_factory=dict)
+    """The database URLs with the processes' own logins, by variable; empty: all use `database`."""
     api_key: Path | None = None
 
     def variables(self) -> dict[str, str]:
@@ -87,7 +86,7 @@ class Endpoints:
             "BIOGATE_EVIDENCE_URL": self.evidence,
             "BIOGATE_MQTT_URL": self.mqtt,
             "BIOGATE_DATABASE_URL": self.database,
-            **({"BIOGATE_API_DATABASE_URL": self.api_database} if self.api_database else {}),
+            **self.logins,
             **({"BIOGATE_API_KEY_FILE": str(self.api_key)} if self.api_key else {}),
             **(self.access.variables() if self.access else {}),
         }
@@ -151,13 +150,18 @@ class Supervisor:
         if self.devices:
             self._admit(plant.admission(), environment)
         drain_s = float(environment.get("BIOGATE_SHUTDOWN_TIMEOUT_S") or 30)
-        part = partial(Module, self.paths, environment=environment, health=True)
+
+        def part(title: str, module: str, role: str, **given: Any) -> Module:
+            return Module(self.paths, title, [module], environment=logins.of(role, environment), health=True, **given)
+
         self._add(
-            part("API", ["api"], url=api, ready=_answers(api, "/health")),
-            part("gateway", ["gateway"], url=gateway, ready=_answers(gateway, "/ready"), deadline_s=drain_s + 5),
-            part("alarms", ["gateway.alarms"], url=alarms, ready=_answers(alarms, "/ready")),
-            part("evidence", ["gateway.evidence"], url=evidence, ready=_answers(evidence, "/ready")),
-            part("worker", ["deploy.worker"], url=worker, ready=_answers(worker, "/ready")),
+            part("API", "api", API, url=api, ready=_answers(api, "/health")),
+            part(
+                *("gateway", "gateway", GATEWAY), url=gateway, ready=_answers(gateway, "/ready"), deadline_s=drain_s + 5
+            ),
+            part("alarms", "gateway.alarms", ALARMS, url=alarms, ready=_answers(alarms, "/ready")),
+            part("evidence", "gateway.evidence", EVIDENCE, url=evidence, ready=_answers(evidence, "/ready")),
+            part("worker", "deploy.worker", WORKER, url=worker, ready=_answers(worker, "/ready")),
         )
         if self.devices:
             self._begin_example(plant, api)
@@ -205,7 +209,7 @@ class Supervisor:
             ours or postgres.where,
             urls.get("Mosquitto", mosquitto.where),
             access=access,
-            api_database=api_login(ours) if ours else "",
+            logins=logins.made(ours) if ours else {},
         )
         if started:
             self.say(f"{' and '.join(urls)} ready after {time.monotonic() - began:.1f} s")
@@ -332,13 +336,6 @@ def _url(port: int) -> str:
 
 def _answers(url: str, path: str) -> Callable[[], bool]:
     return lambda: ports.answers(url + path)
-
-
-def api_login(url: str) -> str:
-    """The same database URL with the API's own login, whose password changes at each start."""
-    parts = urlsplit(url)
-    login = f"{API_LOGIN}:{secrets.token_urlsafe(24)}@{parts.hostname}:{parts.port}"
-    return urlunsplit(parts._replace(netloc=login))
 
 
 def write_env(path: Path, variables: Mapping[str, str]) -> None:

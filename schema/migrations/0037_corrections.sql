@@ -137,6 +137,9 @@ revoke all on function api.correction_put from public;
 grant select on api.corrections to biogate_api;
 grant execute on function api.correction_put to biogate_api;
 
+-- In the name of who has shown a credential: see 0034_roles.sql.
+create trigger a_written_by before insert on corrections for each row execute function written_by('who');
+
 -- migrate: rollback
 
 drop function api.correction_put;

@@ -165,6 +165,10 @@ revoke all on function api.review_put, api.review_look, api.export_made from pub
 grant select on api.reviews, api.review_looks, api.import_ends to biogate_api;
 grant execute on function api.review_put, api.review_look, api.export_made to biogate_api;
 
+-- In the name of who has shown a credential: see 0034_roles.sql.
+create trigger a_written_by before insert on reviews for each row execute function written_by('who');
+create trigger a_written_by before insert on review_looks for each row execute function written_by('who');
+
 -- migrate: rollback
 
 drop function api.export_made, api.review_look, api.review_put;

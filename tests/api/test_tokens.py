@@ -43,7 +43,7 @@ async def api(database_url: str, secret_file: Path) -> AsyncIterator[httpx2.Asyn
 
 def claims(**changed: Any) -> dict[str, Any]:
     now = int(time.time())
-    return {"sub": "1", "sid": 1, "aud": AUDIENCE, "iat": now, "exp": now + 60} | changed
+    return {"sub": "1", "sid": 1, "prf": "00", "aud": AUDIENCE, "iat": now, "exp": now + 60} | changed
 
 
 def without(name: str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ async def test_only_tokens_we_signed_for_ourselves_and_that_hold_are_taken(
     token = (await log_in(api, EVA))["access_token"]
     header, payload, signature = token.split(".")
     content = jwt.decode(token, options={"verify_signature": False})
-    assert set(content) == {"sub", "sid", "aud", "iat", "exp"}
+    assert set(content) == {"sub", "sid", "prf", "aud", "iat", "exp"}
     assert content["exp"] - content["iat"] == 900
     key = SECRET.replace(" ", "-")
     sid = content["sid"]
@@ -86,6 +86,7 @@ async def test_only_tokens_we_signed_for_ourselves_and_that_hold_are_taken(
         signed(without("aud")),
         signed(without("exp")),
         signed(without("sid")),
+        signed(without("prf")),
         jwt.encode(claims(sid=str(sid)), key),
         jwt.encode(claims(sid=2**70), key),
         "not.a.token",

@@ -23,6 +23,7 @@ from deploy.stack.choose import MOSQUITTO_TESTED, POSTGRES_TESTED, TIMESCALE_TES
 from deploy.stack.conf import render
 from deploy.stack.paths import CHECKOUT, MOSQUITTO_CONF
 from deploy.worker.settings import WorkerSettings
+from schema.migrate import LOGINS
 from tests.deploy.composed import COMPOSE, FILE, OURS, PASSFILE, SERVICES, mounts
 
 
@@ -36,7 +37,7 @@ KNOWN = {
     "api": variables(api.settings.ApiSettings),
     "accounts": {"BIOGATE_DATABASE_URL"},
     "sql-login": {"BIOGATE_DATABASE_URL"},
-    "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL", "BIOGATE_GATEWAY_DATABASE_URL"},
+    "migrate": {"BIOGATE_DATABASE_URL", *LOGINS.values()},
     "devices": variables(gateway.settings.Settings),
     "alarms": variables(gateway.settings.Settings),
     "evidence": variables(gateway.settings.Settings),

@@ -31,10 +31,17 @@ def test_no_secret_is_in_the_file_nor_in_the_environment() -> None:
     assert not re.search(r"\b[0-9a-f]{32,}\b|BEGIN .*KEY", FILE.read_text())
 
 
+DATABASE_LOGINS = {
+    "api": "biogate_web",
+    "gateway": "biogate_intake",
+    "alarms": "biogate_evaluator",
+    "worker": "biogate_jobs",
+    "evidence": "biogate_signer",
+}
 WHO_SEES = {
     "secrets": {"setup", "gateway", "controllers", "canary-login"},
-    "alarms-secrets": {"setup", "alarms"},
-    "gateway-login": {"setup", "migrations", "gateway", "alarms", "evidence"},
+    "alarms-secrets": {"setup", "migrations", "alarms"},
+    "gateway-login": {"setup", "migrations", "gateway"},
     "broker-security": {"setup", "broker", "proxy"},
     "database-login": {
         *("setup", "database", "migrations"),
@@ -44,9 +51,9 @@ WHO_SEES = {
     "grafana-login": {"setup", "grafana-login", "grafana"},
     "controllers": {"controllers", "simulator"},
     "canary": {"canary-login", "canary"},
-    "worker-login": {"setup", "worker"},
+    "worker-login": {"setup", "migrations", "worker"},
     "evidence-key": {"setup", "evidence"},
-    "evidence-login": {"setup", "evidence"},
+    "evidence-login": {"setup", "migrations", "evidence"},
 }
 WHO_WRITES = {
     "grafana-login": {"setup", "grafana-login"}, "controllers": {"controllers"}, "canary": {"canary-login"},
@@ -72,7 +79,7 @@ def test_what_runs_logs_in_at_the_database_with_least_rights() -> None:
     for name, service in OURS.items():
         url = service.get("environment", {}).get("BIOGATE_DATABASE_URL")
         if url is not None and service["restart"] != "no":
-            assert urlsplit(url).username == {"api": "biogate_web"}.get(name, "biogate_intake")
+            assert urlsplit(url).username == DATABASE_LOGINS[name]
 
 
 def test_the_alarms_process_starts_with_the_secrets_that_it_gets(secrets_dir: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from deploy.command import WORDS
 from deploy.stack.choose import MOSQUITTO_TESTED, version
 from deploy.stack.paths import CHECKOUT
 from deploy.worker.settings import WorkerSettings
+from schema.migrate import LOGINS
 from tests.conftest import Broker
 from tests.deploy.kustomized import (
     DIRECTORY,
@@ -50,7 +51,7 @@ KNOWN = {
     "worker": variables(WorkerSettings) | {"BIOGATE_API_DATABASE_URL"},
     "canary": variables(gateway.canary.settings.CanarySettings),
     "api": variables(api.settings.ApiSettings),
-    "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL", "BIOGATE_GATEWAY_DATABASE_URL"},
+    "migrate": {"BIOGATE_DATABASE_URL", *LOGINS.values()},
 }
 PORTS = {
     "gateway": gateway.settings.Settings.model_fields["gateway_http_port"].default,
@@ -192,9 +193,9 @@ def test_a_pod_that_takes_some_keys_of_a_secret_sees_no_others(plant: str) -> No
 
 
 @pytest.mark.parametrize("plant", PLANTS)
-def test_the_database_s_owner_is_who_migrates_and_who_runs_commands(plant: str) -> None:
+def test_the_database_s_owner_is_who_migrates_alone(plant: str) -> None:
     as_owner = {program(container) for _, container in containers(plant) if "biogate-database-app" in str(container)}
-    assert as_owner == {"migrate", "gateway"}
+    assert as_owner == {"migrate"}
 
 
 @pytest.mark.parametrize("plant", PLANTS)

@@ -1,0 +1,38 @@
+"""The logins at a stack's own database: one for each process, whose passwords change at each start."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from urllib.parse import urlsplit, urlunsplit
+
+from schema.migrate import ALARMS, API, EVIDENCE, GATEWAY, LOGINS, WORKER
+
+NAMES: Mapping[str, str] = {
+    API: "biogate_web",
+    GATEWAY: "biogate_intake",
+    ALARMS: "biogate_evaluator",
+    WORKER: "biogate_jobs",
+    EVIDENCE: "biogate_signer",
+}
+"""Role → login. Commands that people run by hand have the owner's login, as the stack is theirs."""
+
+
+def made(url: str) -> dict[str, str]:
+    """Return URLs of the database that is at `url`, by the variables that `biogate migrate` makes logins of."""
+    parts = urlsplit(url)
+    return {
+        LOGINS[role]: urlunsplit(
+            parts._replace(netloc=f"{name}:{secrets.token_urlsafe(24)}@{parts.hostname}:{parts.port}")
+        )
+        for role, name in NAMES.items()
+    }
+
+
+def of(role: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process in this role: its URL as BIOGATE_DATABASE_URL, and no other login's but, for
+    workers, the API's, by which exports see what their organization sees."""
+    kept = {LOGINS[API]} if role in {API, WORKER} else set()
+    own = environment.get(LOGINS[role]) or environment["BIOGATE_DATABASE_URL"]
+    others = set(LOGINS.values()) - kept
+    return {name: value for name, value in environment.items() if name not in others} | {"BIOGATE_DATABASE_URL": own}
