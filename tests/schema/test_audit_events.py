@@ -68,7 +68,8 @@ async def test_every_event_has_its_subject_the_old_state_and_the_new(begun: asyn
 
 
 UNRECORDED = {
-    "": "",
+    "api.password_rehash": "the password is the same; its hash has more rounds",
+    "api.session_open": "of a version before log-ins were recorded: no route calls it",
 }
 """Functions by which the API changes something that is no act: function → why the trail has nothing of it."""
 WRITERS = """
@@ -77,7 +78,8 @@ with recursive functions as (
       from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname in ('api', 'public')
        and p.prolang in (select oid from pg_language where lanname in ('sql', 'plpgsql'))
 ), recorded as (
-    select oid, proname from functions where prosrc ~ 'insert into (public\\.)?audit\\y|audit_sum|act_soon|insert into commands'
+    select oid, proname from functions where prosrc ~ 'insert into (public\\.)?audit\\y|audit_sum|act_soon'
+        or prosrc ~ '(insert into|update) (public\\.)?(commands|alarm_acts|enrollments|backups)\\y'  -- by triggers
      union
     select f.oid, f.proname from functions f join recorded r on f.prosrc ~ ('\\y' || r.proname || '\\(')
 )
@@ -89,4 +91,4 @@ select name from functions
 
 async def test_what_the_api_can_change_leaves_an_event_or_says_why_not(database: asyncpg.Connection) -> None:
     """The list is of the functions there are: a new one that records nothing has to be put here."""
-    assert {row["name"] for row in await database.fetch(WRITERS)} == set(UNRECORDED)
+    assert sorted(row["name"] for row in await database.fetch(WRITERS)) == sorted(UNRECORDED)
