@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
+import asyncpg
 import typer
 
 from deploy.backup import safe
@@ -29,6 +31,10 @@ from schema.errors import Misused
 REBUILT = timedelta(hours=1)
 """Streams of devices are learned again from so long before a backup on."""
 
+
+RESTORED = """
+insert into audit (organization_id, who, action, subject, new, why)
+values (1, session_user, 'backup restore', 'backup/' || $1, $2::jsonb, 'biogate backup')"""
 
 app = commands(
     "Backups of the database that BIOGATE_DATABASE_URL names. Its login must be a superuser's, or one with the "
@@ -122,11 +128,23 @@ def restore_one(
         with database_errors():
             restore(store, backup, server, until)
         learn(server.url, backup)
+        with database_errors():
+            asyncio.run(tell_restore(server.url, backup, until))
     finally:
         server.stop()
         os.close(held)
     print(f"{backup.label} is restored in {short(server.cluster)}: `biogate up --name {name}`")
     print("take a new backup then, into another directory: the log goes on in another way from here")
+
+
+async def tell_restore(url: str, backup: Backup, until: datetime | None) -> None:
+    """Write into the audit trail of what was restored that it was. The process that signs halts: docs/backup.md."""
+    connection = await asyncpg.connect(url, timeout=10)
+    try:
+        said = {"taken_at": backup.taken_at, "until": None if until is None else until.isoformat()}
+        await connection.execute(RESTORED, backup.label, json.dumps(said))
+    finally:
+        await connection.close(timeout=5)
 
 
 def learn(url: str, backup: Backup) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import ssl
 from pathlib import Path
+from secrets import token_hex
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
@@ -35,6 +36,7 @@ async def retained_checkpoint(
         given.port or (8883 if secure else 1883),
         username=unquote(given.username) if given.username else None,
         password=password,
+        identifier=f"biogate-audit-{token_hex(16)}",
         protocol=aiomqtt.ProtocolVersion.V5,
         tls_context=ssl.create_default_context(cafile=ca_file) if secure else None,
         timeout=ANSWER_S,

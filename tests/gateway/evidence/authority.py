@@ -17,7 +17,6 @@ default_tsa = one
 serial = {0}/serial
 signer_cert = {0}/tsa.pem
 signer_key = {0}/tsa.key
-certs = {0}/root.pem
 signer_digest = sha256
 default_policy = 1.2.3.4
 digests = sha256

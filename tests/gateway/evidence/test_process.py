@@ -17,6 +17,7 @@ from gateway.evidence.stamps import stamped
 from schema.evidence.checkpoints import Checkpoint
 from schema.evidence.key_files import ask_to_resume, change_key, load_keys, make_first
 from schema.evidence.keys import load_public, read_change
+from schema.evidence.retained import BrokerUnreadable, retained_checkpoint
 from schema.evidence.tokens import TokenRefused, authorities, check_token
 from schema.evidence.verification import ChainVerification, Elsewhere, verify_chain
 from tests.conftest import Broker
@@ -138,6 +139,11 @@ async def test_keys_and_newest_checkpoint_are_retained_at_the_broker(
                 messages = {(message := await client.next()).topic: message.payload for _ in range(2)}
             if Checkpoint.from_json(json.loads(messages["evidence/1/checkpoint"])).text == newest:
                 break
+    kept = await retained_checkpoint(broker.url, 1)
+    assert kept is not None
+    assert kept.text == newest
+    with pytest.raises(BrokerUnreadable, match="cannot be asked"):
+        await retained_checkpoint("mqtt://127.0.0.1:1", 1)
     [key] = json.loads(messages["evidence/keys"])
     assert read_change(key["text"])[0] == load_public(process.directory / "public.pem")
 
