@@ -62,6 +62,6 @@ async def test_every_event_has_its_subject_the_old_state_and_the_new(begun: asyn
     writing = await begun.fetch("select oid, proname from pg_proc where prosrc ~ 'insert into audit'")
     assert [row["proname"] for row in writing if row["oid"] not in called] == [], "they write events of no step"
     for organization in (1, 2):
-        found = await verify_chain(begun, organization, Elsewhere())
-        assert found.faults == []
-    assert found.events > 0
+        trail = await verify_chain(begun, organization, Elsewhere())
+        assert trail.faults == []
+    assert trail.events > 0
