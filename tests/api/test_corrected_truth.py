@@ -78,6 +78,9 @@ def random_versions(chance: random.Random) -> list[Version]:
             )
             made += timedelta(minutes=chance.uniform(1, 90))
             found.append(Version(number, version, act, channel, begins, ends, value, factor, added, quality, made))
+    all_well = BEGIN + timedelta(hours=24)
+    span = all_well, all_well + timedelta(minutes=20)
+    found.append(Version(41, 1, "make", "ph", *span, None, 1.0, 0.5, None, made))
     chance.shuffle(found)
     return sorted(found, key=lambda one: (one.version, one.made_at))
 
