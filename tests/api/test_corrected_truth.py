@@ -78,6 +78,9 @@ def random_versions(chance: random.Random) -> list[Version]:
             )
             made += timedelta(minutes=chance.uniform(1, 90))
             found.append(Version(number, version, act, channel, begins, ends, value, factor, added, quality, made))
+    all_well = BEGIN + timedelta(hours=24)
+    span = all_well, all_well + timedelta(minutes=20)
+    found.append(Version(41, 1, "make", "ph", *span, None, 1.0, 0.5, None, made))
     chance.shuffle(found)
     return sorted(found, key=lambda one: (one.version, one.made_at))
 
@@ -265,6 +268,16 @@ async def test_buckets(reader: httpx2.AsyncClient, seed: int, names: tuple[str, 
         for row, other in zip(rows_of(found), rows_of(wanted), strict=True):
             for column, value, expected in zip(found["columns"], row[1:], other[1:], strict=True):
                 assert same(value, expected), (seed, asked, row[0], column, value, expected)
+
+
+async def test_what_the_database_has_added_up_is_not_taken_for_what_is_corrected(reader: httpx2.AsyncClient) -> None:
+    """In the middle of the time all samples are good: its hours come from the aggregates, but for those corrected."""
+    time = {"from": times.text(BEGIN + timedelta(hours=22)), "to": times.text(BEGIN + timedelta(hours=28))}
+    asked = time | {"channel": list(SENT), "bucket": "1h", "aggregate": sorted(SUMMABLE)}
+    found, wanted = [await ask(reader, device=[name], **asked) for name in ("br-1", "now-applied")]
+    assert found["corrected"], "there is nothing to be seen"
+    for row, other in zip(rows_of(found), rows_of(wanted), strict=True):
+        assert row[1:] == pytest.approx(other[1:]), row
 
 
 @pytest.mark.parametrize("seed", range(3))

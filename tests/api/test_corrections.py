@@ -194,3 +194,19 @@ async def test_csv_says_in_a_header_which_corrections_there_are(client: Served) 
     for more in others:
         told = await client.get("/api/v1/telemetry.csv", params={"device": "br-1", "channel": "ph"} | more)
         assert told.headers["Biogate-Corrections"] == "applied; 1"
+
+
+async def test_the_usual_distance_of_samples_is_that_of_what_was_known(client: Served, plant: Plant) -> None:
+    """What came every tenth second at first has come every second since."""
+    device = await plant.device("br-2")
+    layout = await plant.layout(device, "ph")
+    await plant.sql.execute(
+        """insert into frames (time, device_id, layout_id, received_at, values)
+           select t, $1, $2, t + case when n % 10 = 0 then interval '1 s' else interval '1 day' end, '{7}'
+             from generate_series(0, 600) n cross join lateral (select $3::timestamptz + n * interval '1 s' as t) t""",
+        *(device, layout, at(0)),
+    )
+    asked = {"device": "br-2", "mode": "plot", "from": text(0), "to": text(601)}
+    moments: list[dict[str, str]] = [{"as_of": text(700)}, {"as_of": text(700_000)}, {}]
+    answers = [(await client.get("/api/v1/telemetry", params=asked | more)).json() for more in moments]
+    assert [one["series"][0]["gap"] for one in answers] == ["30s", "3s", "3s"]

@@ -132,7 +132,7 @@ async def test_an_hour_with_a_correction_is_read_by_sample(plant: Plant, client:
            select 1, row_number() over (), 1, 'make', device_id, channel_id, $1::timestamptz, $1 + interval '100 min',
                   1, 500, 'eva', 'why'
              from devices, channels c where c.name = any ($2)""",
-        BEGIN + timedelta(days=3, minutes=50),
+        await plant.sql.fetchval("select time from frames order by time offset 1000 limit 1"),
         list(CHANNELS),
     )
     corrected = await plots(client, BEGIN, END, 400)
