@@ -20,7 +20,7 @@ from api.pages import alarm_words as words
 from api.pages.filters import Filters, query
 from api.pages.page import OrganizationPage, PageRouter, form, is_partial
 from api.problems import BadParameter, Conflict
-from api.queries import alarm_acts, deviations, devices, plant
+from api.queries import alarm_acts, deviations, device_cards, devices, plant
 from api.queries import alarms as queries
 from api.queries.alarm_acts import Asker
 from api.queries.alarms import Urgent
@@ -82,11 +82,14 @@ class ActForm(BaseModel):
 
 @router.get("/alarms", dependencies=READ)
 async def alarms(page: OrganizationPage, database: Db, asked: Annotated[AlarmFilters, Query()]) -> Response:
-    seen_to, held = await asyncio.gather(_seen_to(database, asked), _held(database, asked))
+    seen_to, held, due = await asyncio.gather(
+        _seen_to(database, asked), _held(database, asked), device_cards.due(database)
+    )
     values: dict[str, Any] = {
         "standing": [one for one in seen_to[:MOST_ALARMS] if asked.state is not None or one.state != "normal"],
         "blind": [one for one in seen_to[:MOST_ALARMS] if asked.state is None and one.state == "normal"],
         "held": held[:MOST_ALARMS],
+        "due": due if page.may("viewer", "devices:read") else {},
         "more": max(len(seen_to), len(held)) > MOST_ALARMS,
         "asked": asked,
         "words": words,

@@ -30,6 +30,8 @@ NEEDS: dict[HappeningKind, tuple[Role, Scope]] = {
     "deviation": (Role.VIEWER, Scope.DEVICES_READ),
     "shift": (Role.VIEWER, Scope.DEVICES_READ),
     "calibration": (Role.VIEWER, Scope.DEVICES_READ),
+    "sample": (Role.VIEWER, Scope.TELEMETRY_READ),
+    "material": (Role.VIEWER, Scope.TELEMETRY_READ),
 }
 """Who may read of which kind: as for the list that has it."""
 EVER = Span(times.FIRST, times.LAST)

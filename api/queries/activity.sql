@@ -76,7 +76,8 @@ union all
   order by 1 desc, 2 desc limit $7)
 union all
 (select n.changed_at, 'enrollment/' || n.txn, 'enrollment', coalesce(s.device, n.serial), n.state, null,
-        jsonb_build_object('txn', n.txn, 'serial', n.serial, 'state', n.state, 'reason', n.reason, 'firmware', n.firmware)
+        jsonb_build_object('txn', n.txn, 'serial', n.serial, 'state', n.state, 'reason', n.reason, 'firmware', n.firmware,
+                           'registered', exists (select from devices d where d.name = coalesce(s.device, n.serial)))
    from enrollments n left join serials s using (serial)
   where 'enrollment' = any ($1) and ($2 is null or coalesce(s.device, n.serial) = any ($2))
     and n.changed_at >= $3 and n.changed_at < $4 and n.changed_at <= $5 and (n.changed_at < $5 or 'enrollment/' || n.txn < $6)
@@ -124,6 +125,31 @@ union all
           where c.due_on <= (now() at time zone 'UTC')::date and ($2 is null or d.name = any ($2))) p
   where 'calibration' = any ($1) and p.time <= now() and p.time >= $3 and p.time < $4 and p.time <= $5
     and (p.time < $5 or p.id < $6)
+  order by 1 desc, 2 desc limit $7)
+union all
+(select s.created_at, s.id, 'sample', d.name, s.sample || ': ' || s.act, s.who,
+        jsonb_build_object('sample', s.sample, 'act', s.act, 'version', s.version, 'status', s.status, 'why', s.why,
+                           'taken_at', to_char(s.taken_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+   from devices d
+  cross join lateral (
+        select s.*, 'sample/' || s.lab_sample_id as id from lab_samples s
+         where s.device_id = d.device_id and s.created_at >= $3 and s.created_at < $4 and s.created_at <= $5
+           and (s.created_at < $5 or 'sample/' || s.lab_sample_id < $6)
+         order by s.created_at desc, id desc limit $7) s
+  where 'sample' = any ($1) and ($2 is null or d.name = any ($2))
+  order by 1 desc, 2 desc limit $7)
+union all
+(select m.created_at, m.id, 'material', d.name, m.kind || ' ' || m.material || ': ' || m.act, m.who,
+        jsonb_build_object('material', m.number, 'act', m.act, 'version', m.version, 'kind', m.kind, 'quantity', m.quantity,
+                           'unit', m.unit, 'why', m.why,
+                           'begins', to_char(m.begins at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+   from devices d
+  cross join lateral (
+        select m.*, 'material/' || m.material_id as id from materials m
+         where m.device_id = d.device_id and m.created_at >= $3 and m.created_at < $4 and m.created_at <= $5
+           and (m.created_at < $5 or 'material/' || m.material_id < $6)
+         order by m.created_at desc, id desc limit $7) m
+  where 'material' = any ($1) and ($2 is null or d.name = any ($2))
   order by 1 desc, 2 desc limit $7)
 ) a
 order by a.time desc, a.id desc

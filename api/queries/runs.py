@@ -192,7 +192,7 @@ async def change(database: Database, name: str, given: RunChange, version: int |
 
 
 async def step(database: Database, name: str, given: RunStep, version: int | None, who: str) -> RunDetail:
-    await database.execute(SQL["step"], name, given.state, given.at or now(), version, who, given.why)
+    await database.execute(SQL["step"], name, given.state, given.at, version, who, given.why)
     return await detail(database, name)
 
 

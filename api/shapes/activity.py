@@ -20,6 +20,8 @@ HappeningKind = Literal[
     "deviation",
     "shift",
     "calibration",
+    "sample",
+    "material",
 ]
 
 
@@ -29,6 +31,8 @@ class Happening(Answer):
         about(
             "when it was recorded: of an alarm its transition, of presence the receipt of the status, of a command its "
             "request, of an annotation or a version of a correction its making, of an enrollment its last step, of a "
+            "request, of an annotation or a version of a sample or of material its making, of an enrollment its last "
+            "step, of a "
             "calibration the begin of the day on which it became due. Of a phase or event: by the device"
         ),
     ]

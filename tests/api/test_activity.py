@@ -108,6 +108,23 @@ async def test_everything_is_in_one_list_newest_first_and_in_pages(story: Story,
     assert (await client.get("/api/v1/activity?kind=audit")).status_code == 422
 
 
+async def test_versions_of_samples_and_material_are_told(plant: Plant, floor: Floor, client: Served) -> None:
+    taken = {"sample": "S-7", "device": "br-1", "taken_at": "2026-03-01T10:00:00Z"}
+    assert (await client.post("/api/v1/samples", json=taken)).status_code == 201
+    measured = {"why": "HPLC", "analytes": [{"analyte": "glucose", "value": 4.2}]}
+    assert (await client.patch("/api/v1/samples/S-7", json=measured)).status_code == 200
+    fed = {"device": "br-1", "kind": "feed", "material": "glucose", "quantity": 120, "unit": "mL", "begins": "now"}
+    assert (await client.post("/api/v1/materials", json=fed)).status_code == 201
+    asked = "/api/v1/activity?kind=sample&kind=material&device=br-1&limit=2"
+    page = (await client.get(asked)).json()
+    rest = (await client.get(f"{asked}&cursor={page['next']}")).json()
+    found = [*page["activity"], *rest["activity"]]
+    assert [(one["kind"], one["title"]) for one in found] == [
+        *(("material", "feed glucose: add"), ("sample", "S-7: measure"), ("sample", "S-7: take")),
+    ]
+    assert (found[1]["facts"]["version"], found[1]["facts"]["why"]) == (2, "HPLC")
+
+
 async def test_equal_times_are_told_once_each(plant: Plant, floor: Floor, client: Served) -> None:
     for number in range(7):
         await plant.event(floor.device, T, "dosing", {"n": number})

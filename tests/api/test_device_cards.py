@@ -66,6 +66,12 @@ async def test_a_calibration_is_due_from_its_day_on_and_is_told(
         ("br-1", "calibration of pH probe E2 due", TODAY.isoformat()),
         ("br-1", "calibration of pH probe E1 due", YESTERDAY),
     ]
+    other = ORDER | {"probes": [probe("E9", None), probe("E2", TOMORROW)]}
+    answer = await send(operator, "PUT", "/devices/br-2/card", other)
+    assert (answer.status_code, "probe E2 is on the card of br-1" in answer.json()["detail"]) == (409, True)
+    await plant.sql.execute("update devices set state = 'retired' where name = 'br-1'")
+    assert (await send(operator, "PUT", "/devices/br-2/card", other)).status_code == 200
+    await plant.sql.execute("update devices set state = 'active' where name = 'br-1'")
     monkeypatch.setattr(device_cards, "today", lambda: TODAY + timedelta(days=1))
     assert (await operator.get(PATH))["due"] == 3
 

@@ -27,6 +27,7 @@ async def written(caller: Operator, text: str = "quiet", **more: Any) -> dict[st
 async def test_entries_come_newest_first_by_place_device_and_what_waits(plant: Plant, operator: Operator) -> None:
     await user(plant.sql, IDA, "main", Role.OPERATOR)
     await plant.device("br-1")
+    await plant.sql.execute("update devices set location = 'Hall 2/Bay 4'")
     await written(operator, "first", location="Hall 2/Bay 4", devices=["br-1", "br-1"])
     await written(operator, "second", handed_to="Ida@example.org")
     await written(operator, "third")
@@ -68,6 +69,7 @@ async def test_what_cannot_be_written_and_who_may_not(plant: Plant, operator: Op
         (operator, {"text": " "}, 422),
         (operator, {"text": "x", "devices": ["br-9"]}, 404),
         (operator, {"text": "x", "handed_to": "nobody@example.org"}, 404),
+        (operator, {"text": "x", "location": "Hall 9"}, 404),
         (operator, {"text": "x", "who": "eva"}, 422),
         (north, {"text": "x", "devices": ["br-1"]}, 404),
     ):

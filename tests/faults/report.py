@@ -17,7 +17,7 @@ HEAD = """\
 What became of every frame while things broke, measured by {how}.
 
 The run has real processes: `biogate gateway` with its default settings, Mosquitto, PostgreSQL with TimescaleDB, and
-{devices} simulated devices of {rate:g} frames/s each, {total:g} frames/s of 20 channels in all. The devices keep frames
+{devices} simulated devices of {rate:g} frames/s each, {total:g} frames/s of 41 channels in all. The devices keep frames
 on disk until a receipt covers them, and write every frame into a journal. Faults come at random moments, from a seed;
 the load never stops. Afterwards the harness compares the journal with the database, value by value, and checks that
 

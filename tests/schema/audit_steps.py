@@ -513,10 +513,6 @@ STEPS: list[tuple[str, list[Event]]] = [
         )
     ),
     (
-        f"update devices set location = null; select api.location_remove('hall', {WHO})",
-        [("main", "location remove", "location/hall", {"kind": "hall", "description": ""}, None)],
-    ),
-    (
         f"select api.device_card_put('br-1', '{{\"model\": \"B\"}}', null, null, {WHO})",
         [("main", "device card", "device/br-1", None, {"model": "B"})],
     ),
@@ -532,6 +528,10 @@ STEPS: list[tuple[str, list[Event]]] = [
     (
         "select api.shift_accept(1, 'eva@x.org')",
         [("main", "shift accept", "shift/1", {"accepted": False}, {"accepted": True})],
+    ),
+    (
+        f"update devices set location = null; select api.location_remove('hall', {WHO})",
+        [("main", "location remove", "location/hall", {"kind": "hall", "description": ""}, None)],
     ),
     # samples and material
     *(

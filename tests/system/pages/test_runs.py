@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from playwright.async_api import expect
 
-from tests.system.pages.browsing import Visitor
+from tests.system.pages.browsing import PHONE, Visitor
 from tests.system.pages.conftest import Site
 
 MINUTE = timedelta(minutes=1)
@@ -69,3 +69,32 @@ async def test_a_run_is_ended_by_keyboard_alone(site: Site, eva: Visitor) -> Non
     await eva.page.keyboard.press("Enter")
     await expect(eva.page.locator("#said")).to_have_text("Run B-1 is complete.")
     assert await site.plant.sql.fetchval("select state from runs") == "complete"
+
+
+WHOLE = """() => [...document.querySelectorAll("table th[scope=row], table td, table td a, table th a")]
+  .filter((one) => one.offsetParent)
+  .flatMap((one) => [...one.childNodes])
+  .filter((one) => one.nodeType === Node.TEXT_NODE && /^[^\\s-]{1,24}$/.test(one.textContent.trim()))
+  .map((one) => {
+    const range = document.createRange();
+    range.selectNode(one);
+    const lines = new Set([...range.getClientRects()].map((rect) => Math.round(rect.top)));
+    return [one.textContent.trim(), lines.size];
+  })"""
+"""Each name of one word in a table, with the number of lines that it takes."""
+
+
+async def test_names_in_tables_are_not_broken_by_letters_on_a_phone(site: Site, eva: Visitor) -> None:
+    await vessels(site)
+    number = await site.plant.device("br-3")
+    layout = await site.plant.layout(number, "dissolved_oxygen_setpoint")
+    await site.plant.frames(number, layout, [(site.plant.now - n * MINUTE, [40.0], None) for n in range(60)])
+    devices = "array(select device_id from devices order by name)"
+    begins = site.plant.now - 55 * MINUTE
+    await site.plant.sql.execute(f"select run_create(1, 'Batch_2026_041', {devices}, $1, '{{}}', 'eva', 'x')", begins)
+    await eva.page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    for path in ("runs", "runs/Batch_2026_041/figures", "vessels/br-3", "devices", "channels", "samples", "deviations"):
+        await eva.go(f"/app/main/{path}")
+        told = await eva.page.evaluate(WHOLE)
+        assert [one for one in told if one[1] > 1] == [], path
+        assert told or "runs" not in path, path
