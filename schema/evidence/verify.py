@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Tuple
+from typing import Any, NamedTuple, Tuple
 
 # Ed25519: RFC 8032, section 5.1. Nothing here is secret, so nothing needs to take the same time for every input.
 P = 2**255 - 19
@@ -167,6 +167,17 @@ def copied(frame: dict[str, Any]) -> bytes:
     )
 
 
+class Signed(NamedTuple):
+    """What a checkpoint says that its key has signed; `own` is the digest of its text. A year has half a million."""
+
+    n: int
+    hash: str
+    at: str
+    before: str
+    own: str
+    key: str
+
+
 class Evidence:
     """What the lines say, and what is wrong with it. Keys stand before what they signed, seals before their frames."""
 
@@ -183,7 +194,7 @@ class Evidence:
         self.vouching: dict[int, list[Any]] = {}  # n: a row about seals, or a signature
         self.files: dict[str, int] = {}  # SHA-256: n of the row that names it
         self.names: dict[str, str] = {}  # of a file: SHA-256
-        self.checkpoints: dict[int, dict[str, Any]] = {}  # number: what it says; only signed ones
+        self.checkpoints: dict[int, Signed] = {}  # by number
         self.certain: dict[int, tuple[int, int]] = {}  # first row: last row, number of the checkpoint
         self.seals: dict[tuple[str, str], list[dict[str, Any]]] = {}  # device, hour: all versions
         self.hour = "", ""
@@ -248,7 +259,7 @@ class Evidence:
             self.wrong.append(f"row {n} ({row[3]}: {row[4]} {row[5]}) is not what its hash says: it was changed")
         if n in self.rows and self.rows[n][0] != claimed:
             self.wrong.append(f"row {n} is there twice, with different content")
-        self.rows[n] = claimed, float(row[1])
+        self.rows[n] = sys.intern(claimed), float(row[1])
         new = row[7] if isinstance(row[7], dict) else {}
         self.files.update({value: n for name, value in new.items() if name.endswith("sha256")})
         if row[4] in ("seal", "signature"):
@@ -258,14 +269,17 @@ class Evidence:
 
     def take_checkpoint(self, said: dict[str, Any]) -> None:
         says = json.loads(said["text"])
-        key, number, own = self.keys.get(says["key"]), says["number"], digest(said["text"])
+        key, number, own = self.keys.get(says["key"]), says["number"], sys.intern(digest(said["text"]))
         if says["kind"] != "biogate checkpoint 1" or says["organization"] != self.heads[0]["organization"]:
             raise ValueError("no checkpoint of this organization")
+        of_row, before = sys.intern(says["hash"]), sys.intern(says["before"])
         if key is None:
             self.wrong.append(f"checkpoint {number}: no trusted key vouches for key {says['key']}, which signed it")
         elif not key.has_signed(said["text"], said["signature"]):
             self.wrong.append(f"checkpoint {number} of {says['at']} (row {says['n']}) is not signed by key {key.name}")
-        elif self.checkpoints.setdefault(number, {**says, "own": own})["own"] != own:
+        elif (
+            self.checkpoints.setdefault(number, Signed(says["n"], of_row, says["at"], before, own, key.name)).own != own
+        ):
             self.wrong.append(f"checkpoint {number} is there twice, with different content: the trail was forked")
         if said.get("token") and bytes.fromhex(own) not in base64.b64decode(said["token"]):
             self.wrong.append(f"checkpoint {number}: its time stamp is one of another text")
@@ -301,32 +315,32 @@ class Evidence:
         good = first_bad = 0
         for number, now in sorted(self.checkpoints.items()):
             last = self.checkpoints.get(number - 1)
-            if last and not (now["before"] == last["own"] and now["n"] >= last["n"] and now["at"] >= last["at"]):
+            if last and not (now.before == last.own and now.n >= last.n and now.at >= last.at):
                 self.wrong.append(f"checkpoint {number} does not go on from checkpoint {number - 1}")
-            row = self.rows.get(now["n"])
-            if row and row[0] == now["hash"]:
+            row = self.rows.get(now.n)
+            if row and row[0] == now.hash:
                 good = number
                 self._judge_delay(number, last, now)
             elif row and not first_bad:
                 first_bad = number
-                known = f"row {self.checkpoints[good]['n']}, which checkpoint {good} signed, is" if good else "none is"
+                known = f"row {self.checkpoints[good].n}, which checkpoint {good} signed, is" if good else "none is"
                 self.wrong.append(
-                    f"row {now['n']} is not the one that checkpoint {number} signed at {now['at']}: it, or rows before "
+                    f"row {now.n} is not the one that checkpoint {number} signed at {now.at}: it, or rows before "
                     f"it, were changed, inserted or taken out, and their hashes computed again; {known} as it was"
                 )
 
-    def _judge_delay(self, number: int, last: dict[str, Any] | None, now: dict[str, Any]) -> None:
+    def _judge_delay(self, number: int, last: Signed | None, now: Signed) -> None:
         """Doubt the time of rows that were signed long after the time that they say."""
-        first = self.rows.get(last["n"] + 1) if last and last["n"] < now["n"] else None
-        if last and first and seconds(now["at"]) - first[1] > self.LATE_S:
+        first = self.rows.get(last.n + 1) if last and last.n < now.n else None
+        if last and first and seconds(now.at) - first[1] > self.LATE_S:
             self.doubts.append(
-                f"row {last['n'] + 1} was signed {seconds(now['at']) - first[1]:.0f} s after the time that it says, by "
+                f"row {last.n + 1} was signed {seconds(now.at) - first[1]:.0f} s after the time that it says, by "
                 f"checkpoint {number}: nobody signed for so long, or the row is back-dated"
             )
 
     def _judge_rows(self) -> None:
         """They are certain up to the last checkpoint of their unbroken sequence. None of the head is missing."""
-        signed = {one["n"]: number for number, one in sorted(self.checkpoints.items())}
+        signed = {one.n: number for number, one in sorted(self.checkpoints.items())}
         for head in self.heads:
             gone = [n for first, last in head.get("events", []) for n in range(first, last + 1) if n not in self.rows]
             self.wrong += [f"rows {listed(gone)} are missing"] if gone else []
@@ -350,7 +364,7 @@ class Evidence:
 
     def _holds(self, number: int) -> bool:
         checkpoint = self.checkpoints[number]
-        return bool(self.rows[checkpoint["n"]][0] == checkpoint["hash"])
+        return bool(self.rows[checkpoint.n][0] == checkpoint.hash)
 
     def _judge_hour(self) -> None:
         """Compute the digest of an hour for each version of its seal, from the frames that were stored until then."""
@@ -478,9 +492,7 @@ def main() -> int:
         return 2
     for first, (last, number) in evidence.certain.items():
         checkpoint = evidence.checkpoints[number]
-        said.append(
-            f"rows {first} to {last} are certain: checkpoint {number}, {checkpoint['at']}, key {checkpoint['key']}"
-        )
+        said.append(f"rows {first} to {last} are certain: checkpoint {number}, {checkpoint.at}, key {checkpoint.key}")
     if evidence.seals:
         said.append(f"{len(evidence.compared)} hours of frames were compared with {len(evidence.seals)} sealed ones")
     if not asked.key:

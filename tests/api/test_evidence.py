@@ -13,13 +13,15 @@ import pytest
 
 from api.access.roles import Role, Scope
 from tests.api.accounts import Served, api_key, bearer
+from tests.api.people import ada, api
 from tests.api.signing import TrailSigner
 from tests.api.test_reports import a_run, done, worker_environment
+from tests.api.test_signatures import sign
 from tests.evidence_tampering import Lines, chained, of, said
 from tests.gateway.evidence.sealed_plant import SealedPlant
 from tests.schema.evidence.test_verify import verified
 
-__all__ = ["worker_environment"]
+__all__ = ["ada", "api", "worker_environment"]
 HOURS = "from=2026-03-01T10:00:00Z&to=2026-03-01T14:00:00Z&frames=true"
 
 
@@ -232,3 +234,27 @@ async def test_the_program_comes_with_the_product(client: Served) -> None:
     assert answer.headers["content-disposition"] == 'attachment; filename="verify.py"'
     compile(answer.text, "verify.py", "exec")
     assert "import cryptography" not in answer.text
+
+
+async def test_a_signature_is_proved_and_a_record_that_was_changed_behind_it_is_named(
+    client: Served, database_url: str, ada: dict[str, str], api: Served, tmp_path: Path
+) -> None:
+    sql = await asyncpg.connect(database_url)
+    plant, signer = SealedPlant(sql), TrailSigner(sql)
+    await signer.take_over()
+    await plant.device("br-1")
+    answer = await client.post(
+        "/api/v1/samples", json={"sample": "s-1", "device": "br-1", "taken_at": "2026-03-01T10:00:00Z"}
+    )
+    assert answer.status_code == 201, answer.text
+    assert (await sign(api, ada)).status_code == 201
+    await signer.sign()
+    lines = await bundle(client)
+    assert len(of(lines, "signature")) == 1
+    status, says = verified(tmp_path, lines)
+    assert status == 0, says
+    await sql.execute("set session_replication_role = replica")
+    await sql.execute("update lab_samples set note = 'as somebody wants it'")
+    status, says = verified(tmp_path, await bundle(client))
+    assert (status, "! signature of ada (ada@example.org, reviewed) on sample/s-1 is broken" in says) == (1, True), says
+    await sql.close()
