@@ -207,3 +207,32 @@ async def test_wrong_passwords_count_to_the_budget_of_log_ins_and_no_stranger_us
         row[0]
         for row in await database.fetch("select distinct action from audit where action like '% failed' order by 1")
     ) == ("log-in failed", "signature failed")
+
+
+async def test_the_database_itself_takes_no_signature_of_who_shows_too_little(
+    api: Served, ada: dict[str, str], plant: Plant, database: asyncpg.Connection
+) -> None:
+    digest = (await signed_record(api, ada))["digest"]
+    session, right = await database.fetchrow(
+        "select session_id, password_hash from sessions join users using (user_id)"
+    )
+    other = await database.fetchval(
+        "insert into organizations (name, title) values ('o', 'O') returning organization_id"
+    )
+    call = f"select api.signature_put($1, $2, $3, '{SAMPLE}', '{digest}', 'reviewed')"
+    for organization, given, refusal in (
+        (1, (session, right, None), "BG403"),  # the first signature of the session
+        (1, (session, right, EVA), "BG403"),
+        (1, (session, "another hash", ADA), "55000"),
+        (1, (session + 1, right, ADA), "55000"),
+        (other, (session, right, ADA), "BG403"),
+    ):
+        async with database.transaction():
+            await database.execute("select set_config('biogate.organization', $1, true)", str(organization))
+            await database.execute("set local role biogate_api")
+            await database.execute("savepoint before")
+            with pytest.raises(asyncpg.PostgresError) as error:
+                await database.execute(call, *given)
+            await database.execute("rollback to before")
+        assert error.value.sqlstate == refusal, (given, error.value)
+    assert await database.fetchval("select count(*) from signatures") == 0
