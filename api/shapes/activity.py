@@ -30,10 +30,9 @@ class Happening(Answer):
         str,
         about(
             "when it was recorded: of an alarm its transition, of presence the receipt of the status, of a command its "
-            "request, of an annotation or a version of a correction its making, of an enrollment its last step, of a "
-            "request, of an annotation or a version of a sample or of material its making, of an enrollment its last "
-            "step, of a "
-            "calibration the begin of the day on which it became due. Of a phase or event: by the device"
+            "request, of an annotation or a version of a correction, a sample or material its making, of an enrollment "
+            "its last step, of a calibration the begin of the day on which it became due. Of a phase or event: by the "
+            "device"
         ),
     ]
     id: Annotated[str, about("the same for as long as it is the same")]
