@@ -103,7 +103,7 @@ grant execute on function channels_claim, credentials_activate, enrollments_swee
 grant select on
     alarm_acts, alarm_beat, alarm_devices, alarm_lead, alarm_notifications, alarm_routes, alarm_rules, alarm_transitions, alarms,
     channel_terms, channels, device_events, devices, frames, imported_devices, intake_beats, late_arrivals, layout_channels,
-    lead_beats to biogate_alarms;
+    lead_beats, run_devices, run_phases, runs to biogate_alarms;
 grant select (device_id, cell, generation) on credentials to biogate_alarms;
 grant insert on alarm_transitions to biogate_alarms;
 grant update (done_at, refused, n) on alarm_acts to biogate_alarms;

@@ -32,7 +32,7 @@ from deploy.stack.process import run_logged, with_death_signal
 from deploy.stack.servers import Mosquitto
 from deploy.stack.service import Module, Service, start_all
 from schema.evidence.key_files import make_first
-from schema.migrate import ALARMS, API, EVIDENCE, GATEWAY, WORKER
+from schema.migrate import ALARMS, API, EVIDENCE, GATEWAY, LOGINS, WORKER
 from schema.private import write_over
 
 GIVE_UP = 3
@@ -86,7 +86,7 @@ class Endpoints:
             "BIOGATE_EVIDENCE_URL": self.evidence,
             "BIOGATE_MQTT_URL": self.mqtt,
             "BIOGATE_DATABASE_URL": self.database,
-            **self.logins,
+            **{name: url for name, url in self.logins.items() if name == LOGINS[API]},
             **({"BIOGATE_API_KEY_FILE": str(self.api_key)} if self.api_key else {}),
             **(self.access.variables() if self.access else {}),
         }
@@ -134,6 +134,7 @@ class Supervisor:
         environment = {
             **{name: value for name, value in self.environment.items() if not (ours and name in OTHER_LOGIN)},
             **self.endpoints.variables(),
+            **self.endpoints.logins,
             **{f"{prefix}_HOST": ports.LOOPBACK for prefix, _ in PARTS.values()},
             **{f"{prefix}_PORT": str(at[part]) for part, (prefix, _) in PARTS.items()},
             "BIOGATE_JOBS_DIR": self.environment.get("BIOGATE_JOBS_DIR") or str(DATA / self.paths.name / "jobs"),

@@ -110,7 +110,8 @@ async def claimed_export(url: str, request: dict[str, Any], organization: int = 
     job = ClaimedJob(uuid4(), organization, "eva", "export", request, None, 1)
     sql = await asyncpg.connect(url)
     await sql.execute(
-        "insert into jobs (job_id, organization_id, who, kind, request) values ($1, $2, 'eva', 'export', $3)",
+        "insert into jobs (job_id, organization_id, who, kind, request, state, holder, beat_at)"
+        " values ($1, $2, 'eva', 'export', $3, 'running', 'w', now())",
         *(job.job_id, organization, json.dumps(request)),
     )
     await sql.close()

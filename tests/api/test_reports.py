@@ -82,6 +82,9 @@ async def again(plant: Plant, number: str) -> str:
     row = await plant.sql.fetchrow("select * from jobs where job_id = $1", UUID(number))
     request = msgspec.json.decode(row["request"])
     job = ClaimedJob(row["job_id"], row["organization_id"], row["who"], "report", request, None, 1)
+    await plant.sql.execute(
+        "update jobs set state = 'running', holder = 'w', beat_at = now() where job_id = $1", job.job_id
+    )
     facts = await run(RunningJob(job, None, JobProgress()))  # type: ignore[arg-type]  # it writes no files
     assert facts["no_pdf"] is None
     return number
