@@ -66,6 +66,7 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
         "hold": Word("api.admin.holds:app", "Keep data of a span of time from being dropped, however old they are."),
         "runs": Word("api.admin.runs:app", "List, show, start and end runs."),
         "audit": Word("api.admin.audit:app", "Verify and export the audit trail."),
+        "seal": Word("gateway.evidence.seal_command:app", "Verify that stored frames are those that were sealed."),
     },
     "This command": {
         "completion": Word("deploy.command:completion", "Print the script that completes words in bash, zsh or fish."),

@@ -1,5 +1,5 @@
-"""`python -m gateway.evidence`: sign the audit trails and verify them, until SIGTERM or SIGINT. Several may run; one of
-them leads.
+"""`python -m gateway.evidence`: sign the audit trails, seal telemetry, and verify both, until SIGTERM or SIGINT.
+Several may run; one of them leads.
 
 Exit status: 0 stopped, 1 failed, 2 wrong settings.
 """
@@ -16,6 +16,7 @@ from gateway.evidence.check import ScheduledVerification
 from gateway.evidence.directory import EvidenceDirectory
 from gateway.evidence.lead import EvidenceLead
 from gateway.evidence.publish import CheckpointPublisher
+from gateway.evidence.seal_task import SealTask
 from gateway.evidence.signer import Signer
 from gateway.runtime import logs, process
 from gateway.runtime.database import Troubles, check_schema, create_pool, retry_until_it_works
@@ -55,6 +56,7 @@ async def run(settings: Settings, secrets: BrokerPasswords | None) -> None:
         login = process.broker_login(settings, secrets, "evidence")
         publisher = CheckpointPublisher(settings, login, lead, signer, troubles)
         verification = ScheduledVerification(settings, lead, directory, signer, troubles)
+        seals = SealTask(settings, lead.leading, troubles)
 
         def persevering(what: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
             return group.create_task(process.restart_on_defect(what, work, metrics.DEFECTS, stop), name=what)
@@ -65,6 +67,8 @@ async def run(settings: Settings, secrets: BrokerPasswords | None) -> None:
                 persevering("sign", signer.run),
                 persevering("publish", publisher.run),
                 persevering("verify", verification.run),
+                persevering("seal", seals.seal),
+                persevering("verify seals", seals.verify),
                 group.create_task(watch_event_loop(metrics.EVENT_LOOP_LAG.observe), name="event loop"),
             ]
             await stop.wait()
