@@ -87,6 +87,9 @@ NO_SERVER: dict[str, list[str]] = {
     "runs end": ["B-1", *SIGNED],
     "exports verify": ["export.arrow", "manifest.json"],
     "audit verify": [],
+    "keys show": ["none"],
+    "keys change": ["none"],
+    "keys resume": ["none", *SIGNED],
     "audit export": ["--to", "events"],
     "ready": ["1"],
     "sim record": ["traffic", "--mqtt-url", "mqtt://127.0.0.1:1"],
@@ -106,7 +109,7 @@ NO_SERVER: dict[str, list[str]] = {
 MISUSED = {"exports verify", *(f"sim {word}" for word in ("enroll", "new-device", "plot", "replay", "scenarios"))}
 """Of these, those that call a file that is not there a wrong use."""
 ELSEWHERE = {
-    *("up", "gateway", "alarms", "worker", "canary", "api", "sim"),
+    *("up", "gateway", "alarms", "evidence", "worker", "canary", "api", "sim"),
     *("setup", "devices claim-keys", "channels standard", "channels standard-computed", "completion", "passwords"),
 }
 """Commands that need no server, or go on until they are stopped: other tests have them."""
@@ -273,7 +276,7 @@ def test_a_setting_that_is_missing_is_named(command: str, files: Path, capsys: p
     assert re.fullmatch(r"BIOGATE_DATABASE_URL: is not set[^\n]*\n", err)
 
 
-@pytest.mark.parametrize("program", ["gateway", "alarms", "canary", "api"])
+@pytest.mark.parametrize("program", ["gateway", "alarms", "evidence", "canary", "api"])
 def test_a_program_without_settings_ends_with_2(program: str) -> None:
     done = subprocess.run([*BIOGATE, program], capture_output=True, text=True, check=False)
     assert done.returncode == 2

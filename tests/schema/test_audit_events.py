@@ -75,6 +75,7 @@ async def test_every_event_has_its_subject_the_old_state_and_the_new(begun: asyn
 
 UNRECORDED = {
     "api.password_rehash": "the password is the same; its hash has more rounds",
+    "api.session_seen": "when somebody was last active, which idle log-out asks for: again and again",
     "api.session_open": "of a version before log-ins were recorded: no route calls it",
 }
 """Functions by which the API changes something that is no act: function → why the trail has nothing of it."""
