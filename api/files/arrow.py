@@ -16,6 +16,9 @@ TYPES: dict[ColumnKind, pa.DataType] = {
     "unit": pa.dictionary(pa.int32(), pa.string()),
     "value": pa.float64(),
     "quality": pa.int16(),
+    "original": pa.float64(),
+    "original_quality": pa.int16(),
+    "correction": pa.int64(),
 }
 
 

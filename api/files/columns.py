@@ -4,7 +4,7 @@ sample). Pure."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -42,6 +42,8 @@ class TableColumns:
     channels: tuple[ChannelKey, ...]
     everything: bool
     """Samples of all qualities, with their quality."""
+    corrected: frozenset[ChannelKey]
+    """Channels beside whose samples stands what was sent, where they are corrected."""
     columns: tuple[TableColumn, ...]
 
 
@@ -53,23 +55,31 @@ def columns(selections: Sequence[Selection], shape: TableShape, *, with_device: 
     """The columns for these samples: of a device's channels in its order, then those that other devices add."""
     channels = tuple(dict.fromkeys(key(channel) for one in selections for channel in one.channels))
     everything = any(one.everything for one in selections)
+    corrected = frozenset(
+        key(channel) for one in selections if one.corrected for channel in one.channels if one.has_originals(channel)
+    )
     found = [TableColumn("time", "time")]
     if with_device:
         found.append(TableColumn("device", "device"))
     if shape == "long":
         found += [TableColumn("channel", "channel"), TableColumn("unit", "unit"), TableColumn("value", "value")]
         found += [TableColumn("quality", "quality")] if everything else []
+        found += _originals("", None, everything) if corrected else []
     else:
         computed = {key(one): one.computed for of in selections for one in of.channels if one.computed is not None}
-        found += _of_channels(channels, everything, computed)
+        found += _of_channels(channels, everything, computed, corrected)
     devices = tuple(one.device.name for one in selections)
-    return TableColumns(shape, devices, channels, everything, _told_apart(found))
+    return TableColumns(shape, devices, channels, everything, corrected, _told_apart(found))
 
 
 def _of_channels(
-    channels: Sequence[ChannelKey], everything: bool, computed: Mapping[ChannelKey, Computed]
+    channels: Sequence[ChannelKey],
+    everything: bool,
+    computed: Mapping[ChannelKey, Computed],
+    corrected: Collection[ChannelKey],
 ) -> list[TableColumn]:
-    """One for each channel, and one for its quality. A name that has several units has its unit in the title."""
+    """One for each channel, its quality, and what was sent where it is corrected. A name that has several units has its
+    unit in the title."""
     units = Counter(name for name, _ in channels)
     found = []
     for name, unit in channels:
@@ -79,7 +89,14 @@ def _of_channels(
         found.append(TableColumn(title, "value", name, unit, *said))
         if everything:
             found.append(TableColumn(f"{title}.quality", "quality", name))
+        if (name, unit) in corrected:
+            found += _originals(f"{title}.", name, everything)
     return found
+
+
+def _originals(before: str, channel: str | None, everything: bool) -> list[TableColumn]:
+    kinds: tuple[ColumnKind, ...] = ("original", "original_quality", "correction")
+    return [TableColumn(f"{before}{kind}", kind, channel) for kind in kinds if everything or kind != "original_quality"]
 
 
 def _told_apart(found: Sequence[TableColumn]) -> tuple[TableColumn, ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -11,6 +9,9 @@ import pyarrow as pa
 from api.files.arrow import TYPES, schema
 from api.files.columns import TableColumns, key
 from api.queries.frames import Bools, Floats, FrameBlock
+from api.shapes.exports import ColumnKind
+
+Places = npt.NDArray[np.int64]
 
 
 def batches(block: FrameBlock, of: TableColumns) -> list[pa.RecordBatch]:
@@ -25,15 +26,7 @@ def _wide(block: FrameBlock, of: TableColumns) -> list[pa.Array] | None:
     if not count:
         return None
     if count < len(kept):
-        chosen = np.flatnonzero(kept)
-        qualities = None if block.qualities is None else block.qualities[:, chosen]
-        block = replace(
-            block,
-            times=block.times[chosen],
-            values=block.values[:, chosen],
-            qualities=qualities,
-            present=block.present[:, chosen],
-        )
+        block = block.part(np.flatnonzero(kept))
     places = {key(channel): number for number, channel in enumerate(block.selection.channels)}
     found = [_times(block.times)]
     if any(one.kind == "device" for one in of.columns):
@@ -46,6 +39,8 @@ def _wide(block: FrameBlock, of: TableColumns) -> list[pa.Array] | None:
             found.append(_floats(block.values[number], block.qualities is None, block.present[number]))
         if of.everything:
             found.append(pa.nulls(count, TYPES["quality"]) if number is None else _shorts(block, number))
+        if name in of.corrected:
+            found += _originals(block, of, None if number is None else (np.full(count, number), np.arange(count)))
     return found
 
 
@@ -68,7 +63,23 @@ def _long(block: FrameBlock, of: TableColumns) -> list[pa.Array] | None:
     found.append(_floats(values, block.qualities is None, np.ones(count, np.bool_)))
     if block.qualities is not None:
         found.append(pa.array(block.qualities[channels, frames], TYPES["quality"]))
-    return found
+    return found + _originals(block, of, (channels, frames)) if of.corrected else found
+
+
+def _originals(block: FrameBlock, of: TableColumns, where: tuple[Places, Places] | None) -> list[pa.Array]:
+    """What was sent of the samples at these places (channels, frames), null where they are not corrected."""
+    kinds: list[ColumnKind] = ["original", "original_quality", "correction"]
+    if not of.everything:
+        kinds.remove("original_quality")
+    if block.originals is None or where is None:
+        return [pa.nulls(len(block.times) if where is None else len(where[0]), TYPES[kind]) for kind in kinds]
+    values, marks, numbers = (one[where] for one in block.originals)
+    said = {
+        "original": pa.array(values, mask=(numbers == 0) | np.isnan(values)),
+        "original_quality": pa.array(marks, mask=numbers == 0),
+        "correction": pa.array(numbers, mask=numbers == 0),
+    }
+    return [said[kind] for kind in kinds]
 
 
 def _times(times: npt.NDArray[np.int64]) -> pa.Array:

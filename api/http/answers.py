@@ -69,6 +69,18 @@ def json(content: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(content), status, media_type=JSON)
 
 
+MOST_TOLD = 50
+"""Numbers of corrections in a header."""
+
+
+def with_corrections(answer: Response, applied: bool, numbers: Sequence[int]) -> Response:
+    """Say in a header of CSV, whose body has no place for it, which corrections there are; returns the answer."""
+    if numbers:
+        said = ", ".join(map(str, numbers[:MOST_TOLD])) + (", ..." if len(numbers) > MOST_TOLD else "")
+        answer.headers["Biogate-Corrections"] = f"{'applied' if applied else 'not applied'}; {said}"
+    return answer
+
+
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a text begins with that a spreadsheet would run, as `=HYPERLINK(…)`; the last four are the wide forms of the
 first four. Devices and strangers write some texts."""

@@ -33,7 +33,7 @@ REPEATABLE = frozenset(
     {"channel", "channels", "aggregate", "reason", "state", "tag", "priority", "cause", "unit", "kind"}
 )
 FORMAT = re.compile(r"\.(csv|arrow|parquet)$")
-MANY = frozenset({("device", "/api/v1/telemetry"), ("at", "/api/v1/telemetry")})
+MANY = frozenset({("device", "/api/v1/telemetry"), ("at", "/api/v1/telemetry"), ("device", "/api/v1/evidence")})
 """What may be repeated there alone."""
 
 Instant = Annotated[
@@ -59,6 +59,30 @@ UnitsAsked = Annotated[
         "converted to the first that it can be in; docs/channels.md has all of them",
     ),
 ]
+Applied = Literal["applied", "none"]
+CorrectionsAsked = Annotated[
+    Applied | None,
+    Field(
+        description="applied: samples as people have corrected them; none: as they were sent. Without it applied, but "
+        "for raw samples and files of them, which are as they were sent. Each answer says which corrections there are"
+    ),
+]
+AsOf = Annotated[
+    Instant | None,
+    Field(
+        description="what was known then: only frames that were received by then, and corrections that were made by "
+        "then; docs/corrections.md says what it does not cover"
+    ),
+]
+
+
+def known(as_of: datetime | None) -> datetime | None:
+    """Return the instant. Raises BadParameter for one that is yet to come, of which the answer would not stay."""
+    if as_of is not None and as_of > datetime.now(UTC):
+        raise BadParameter("as_of", "is in the future: what will be known then cannot be said")
+    return as_of
+
+
 Cursor = Annotated[
     str | None, Field(max_length=2000, description="`next` of the page before, with the other parameters unchanged")
 ]
@@ -135,6 +159,12 @@ class Parameters(StrictParameters):
 
 class NoParameters(Parameters):
     """The parameters of a route that takes only `format`."""
+
+
+class KnownParameters(Parameters):
+    """The parameters of a thing of which all versions stay."""
+
+    as_of: AsOf = None
 
 
 class StreamParameters(Parameters):

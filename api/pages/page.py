@@ -29,6 +29,7 @@ from api.http.description import Answer
 from api.pages import words
 from api.pages.static import StaticFiles
 from api.problems import BadParameter
+from api.queries import corrections
 from api.services import App, Services
 from schema import times
 
@@ -71,7 +72,10 @@ def environment() -> Environment:
         "since": words.since,
         "plural": words.plural,
         "quality": plain_words.quality,
+        "signature_state": plain_words.signature_state,
+        "correction": corrections.words,
         "unit": plain_words.unit,
+        "utc": plain_words.utc,
         "iso": times.text,
         "parsed": _parsed,
         "state": words.state,

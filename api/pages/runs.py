@@ -23,10 +23,11 @@ from api.pages.listing import PageParameters, address, part
 from api.pages.page import OrganizationPage, Page, PageRouter, Version, is_partial
 from api.pages.run_charts import run_chart
 from api.problems import ApiError, BadParameter
-from api.queries import activity, alarms, deviations, devices, lab_samples, run_statistics
+from api.queries import activity, alarms, corrections, deviations, devices, lab_samples, run_statistics
 from api.queries import annotations as notes
 from api.queries import runs as queries
 from api.queries.activity import WantedActivity
+from api.queries.deadline import Deadline
 from api.queries.run_times import PlacedQuestion
 from api.queries.runs import StoredRun
 from api.series.phases import RunPhase
@@ -158,7 +159,10 @@ async def one(page: OrganizationPage, database: Db, run: RunName) -> Response:
 async def _about(page: Page, database: Database, run: StoredRun) -> dict[str, Any]:
     """What a run's page shows beside what is said of it."""
     if run.begins is None:
-        return {"chart": None, "alarms": [], "happened": [], "notes": [], "samples": [], "plan": [], "trouble": None}
+        lists: dict[str, list[Any]] = {
+            name: [] for name in ("alarms", "happened", "notes", "samples", "plan", "corrections")
+        }
+        return lists | {"chart": None, "trouble": None}
     span, trouble = run.span(), None
     kinds = activity.permitted(page.member) & {"event", "phase", "command"}
     history = HistoryParameters.model_validate({"run": run.name})
@@ -166,10 +170,11 @@ async def _about(page: Page, database: Database, run: StoredRun) -> dict[str, An
         alarms.history(database, history, alarms.LAST_ID, FEW),
         activity.page(database, WantedActivity(kinds, run.devices, span), (span.end, ""), FEW),
     )
-    chart, compared = None, []
+    chart, compared, corrected = None, [], []
     try:
         chart = await run_chart(database, run)
         compared = (await run_statistics.plan(database, run.name)).deviations if json.loads(run.row["plan"]) else []
+        corrected = await corrections.changed(database, run.devices, span, Deadline())
     except ApiError as error:  # what is stored of a run is shown even where its samples cannot be
         trouble = error.detail
     written = [
@@ -187,6 +192,7 @@ async def _about(page: Page, database: Database, run: StoredRun) -> dict[str, An
         "happened": [activity.item(row) for row in happened],
         "notes": [notes.item(row) for row in written],
         "plan": compared,
+        "corrections": corrected,
         "trouble": trouble,
     }
 

@@ -19,7 +19,7 @@ from api.http.plain_words import channel as named
 from api.pages.analyte_rows import blank
 from api.pages.page import OrganizationPage, Page, PageRouter
 from api.pages.vessel_acts import commands_shown, new_key
-from api.queries import activity, alarms, deviations, device_cards, lab_samples
+from api.queries import activity, alarms, corrections, deviations, device_cards, lab_samples
 from api.queries import annotations as written
 from api.queries import vessel as queries
 from api.queries.activity import EVER, WantedActivity
@@ -98,7 +98,9 @@ async def vessel(
     time = asked.time(found.inoculated, now)
     drawn = [one for some in shown for name in some for one in (name, name + SETPOINT) if one in found.terms]
     files = {name: _file(page, device, drawn, time, end) for end, name in FORMATS.items()}
-    side, commands = await asyncio.gather(_side(page, database, found), commands_shown(page, database, found.number))
+    side, commands = await asyncio.gather(
+        _side(page, database, found), commands_shown(page, database, found.number, device)
+    )
     return page.show(
         "pages/vessel.html",
         found=found,
@@ -129,7 +131,7 @@ async def now(
 async def _side(page: Page, database: Database, found: OneVessel) -> dict[str, Any]:
     name, before = found.device.device, (times.LAST, "")
     wanted = WantedActivity(activity.permitted(page.member), [name], EVER)
-    (reads, standing, happened), (notes, samples), (linked, due) = await asyncio.gather(
+    (reads, standing, happened), (notes, samples, corrected), (linked, due) = await asyncio.gather(
         asyncio.gather(
             queries.readings(database, found.channels),
             alarms.page(database, DeviceAlarmParameters(standing=True), ("", ""), STANDING, device=name),
@@ -138,6 +140,7 @@ async def _side(page: Page, database: Database, found: OneVessel) -> dict[str, A
         asyncio.gather(
             written.page(database, found.number, EVER, (times.LAST, written.LAST_ID), NOTES),
             lab_samples.of_device(database, name, EVER, SAMPLES),
+            corrections.holding(database, [name], EVER),
         ),
         asyncio.gather(deviations.of_device(database, name), device_cards.due(database, name)),
     )
@@ -149,6 +152,7 @@ async def _side(page: Page, database: Database, found: OneVessel) -> dict[str, A
         "happened": [activity.item(row) for row in happened],
         "notes": [written.item(row) for row in notes],
         "samples": samples,
+        "corrections": corrected[: -NOTES - 1 : -1],
         "linked_deviations": linked,
         "calibrations": due.get(name, 0),
     }
@@ -158,6 +162,7 @@ def _file(page: Page, device: str, channels: list[str], time: times.Span, end: s
     """Return the address of the samples that one sees, as a file."""
     pairs = [("device", device), *(("channel", one) for one in channels)]
     pairs += [("from", times.text(time.begin)), ("to", times.text(time.end)), ("quality", "all")]
+    pairs += [("corrections", "applied")]  # as the charts are
     return f"/api/v1/telemetry.{end}?{urlencode([*pairs, ('organization', str(page.member.organization))])}"
 
 

@@ -1,4 +1,4 @@
-"""What people do at a vessel: set points and other commands, and notes."""
+"""What people do at a vessel: set points and other commands, notes, and corrections."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from api.http.parameters import DeviceName, Duration, NoParameters, Words
 from api.pages.page import OrganizationPage, Page, PageRouter
 from api.problems import BadParameter, NotFound
 from api.queries import annotations as written
-from api.queries import commands, devices
+from api.queries import commands, corrections, devices, pending_acts
+from api.queries.corrections import CorrectionOrder
 from api.shapes.annotations import NewAnnotation
 from api.shapes.commands import CommandOrder, Precondition
+from api.shapes.corrections import NewCorrection
 from schema import times
 
 router = PageRouter(prefix="/app/{organization}/vessels/{device}")
 READ = allow(Role.VIEWER, Scope.COMMANDS_READ)
 COMMAND = allow(Role.ENGINEER, Scope.COMMANDS_WRITE)
 NOTE = allow(Role.OPERATOR, Scope.DEVICES_WRITE)
+CORRECT = allow(Role.ENGINEER, Scope.DEVICES_WRITE)
 SHOWN = 6
 """The most commands that a vessel shows."""
 STATES = {
@@ -96,10 +99,12 @@ def new_key() -> str:
     return str(uuid4())
 
 
-async def commands_shown(page: Page, database: Database, number: int) -> dict[str, Any]:
-    """Return the newest commands to a device, for the templates."""
+async def commands_shown(page: Page, database: Database, number: int, device: str) -> dict[str, Any]:
+    """Return the newest commands to a device, and setpoints that wait for a second person, for the templates."""
     rows = await commands.page(database, number, None, (times.LAST, commands.LAST_ID), SHOWN)
-    return {"commands": [commands.item(row) for row in rows], "states": STATES, "open_states": commands.OPEN}
+    waiting = await pending_acts.waiting(database, f"device/{device}")
+    shown = [commands.item(row) for row in rows]
+    return {"commands": shown, "states": STATES, "open_states": commands.OPEN, "pending_acts": waiting}
 
 
 @router.get("/commands", dependencies=[READ])
@@ -108,7 +113,8 @@ async def newest_commands(
 ) -> Response:
     """The newest commands, anew."""
     number = await devices.device_id(database, device)
-    return page.show("partials/vessel_commands.html", device=device, **await commands_shown(page, database, number))
+    values = await commands_shown(page, database, number, device)
+    return page.show("partials/vessel_commands.html", device=device, **values)
 
 
 @router.post("/setpoint", dependencies=[COMMAND])
@@ -134,6 +140,22 @@ async def cancel(page: OrganizationPage, database: Db, *, device: DeviceName, co
         raise NotFound(f"there is no command {command} to {device}")
     found = await commands.cancel(database, command, page.member.who, given.why)
     return page.done(f"The command {found.name} is cancelled.", f"vessels/{device}")
+
+
+@router.post("/corrections", dependencies=[CORRECT])
+async def correct(page: OrganizationPage, database: Db, device: DeviceName) -> Response:
+    order = CorrectionOrder(page.member.who, device)
+    made = await corrections.put(database, order, await page.form(NewCorrection))
+    return page.done(f"Correction {made.correction} is made.", f"vessels/{device}")
+
+
+@router.post("/corrections/{correction}/withdraw", dependencies=[CORRECT])
+async def withdraw_correction(
+    page: OrganizationPage, database: Db, *, device: DeviceName, correction: Ended
+) -> Response:
+    given = await page.form(WhyForm)
+    await corrections.withdraw(database, CorrectionOrder(page.member.who, device, correction), given.why)
+    return page.done(f"Correction {correction} is withdrawn.", f"vessels/{device}")
 
 
 @router.post("/notes", dependencies=[NOTE])

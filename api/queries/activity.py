@@ -24,6 +24,7 @@ NEEDS: dict[HappeningKind, tuple[Role, Scope]] = {
     "event": (Role.VIEWER, Scope.TELEMETRY_READ),
     "command": (Role.VIEWER, Scope.COMMANDS_READ),
     "annotation": (Role.VIEWER, Scope.DEVICES_READ),
+    "correction": (Role.VIEWER, Scope.TELEMETRY_READ),
     "enrollment": (Role.OPERATOR, Scope.ENROLLMENT_READ),
     "log-in": (Role.OPERATOR, Scope.AUDIT_READ),
     "deviation": (Role.VIEWER, Scope.DEVICES_READ),

@@ -66,6 +66,15 @@ union all
   where 'annotation' = any ($1) and ($2 is null or d.name = any ($2))
   order by 1 desc, 2 desc limit $7)
 union all
+(select c.made_at, c.id, 'correction', c.device, 'correction ' || c.number || ' of ' || c.channel || ': ' || c.act, c.who,
+        jsonb_build_object('correction', c.number, 'version', c.version, 'channel', c.channel, 'act', c.act, 'why', c.why,
+                           'from', to_char(c.begins at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                           'to', to_char(c.ends at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+   from (select c.*, 'correction/' || c.number || '/' || c.version as id from corrections c) c
+  where 'correction' = any ($1) and ($2 is null or c.device = any ($2))
+    and c.made_at >= $3 and c.made_at < $4 and c.made_at <= $5 and (c.made_at < $5 or c.id < $6)
+  order by 1 desc, 2 desc limit $7)
+union all
 (select n.changed_at, 'enrollment/' || n.txn, 'enrollment', coalesce(s.device, n.serial), n.state, null,
         jsonb_build_object('txn', n.txn, 'serial', n.serial, 'state', n.state, 'reason', n.reason, 'firmware', n.firmware)
    from enrollments n left join serials s using (serial)

@@ -15,7 +15,7 @@ from api.database import Database
 from api.queries import frames
 from api.queries.deadline import Deadline
 from api.queries.devices import Channel, Computed
-from api.queries.frames import FrameBlock
+from api.queries.frames import FrameBlock, Originals
 from api.queries.selection import Selection
 from api.series.computed import Computing, Shorts
 from api.series.copied import NOT_SENT
@@ -98,15 +98,17 @@ class Stage:
         if not self._wanted.everything:
             values, qualities = np.where(marks == 0, values, np.nan), None
         present = ~np.isnan(values) if qualities is None else qualities != NOT_SENT
-        kept = np.flatnonzero(self._kept(read))
-        return FrameBlock(
-            self._wanted,
-            read.times[kept],
-            read.layouts[kept],
-            values[:, kept],
-            None if qualities is None else qualities[:, kept],
-            present[:, kept],
-        )
+        whole = FrameBlock(self._wanted, read.times, read.layouts, values, qualities, present, self._originals(read))
+        return whole.part(np.flatnonzero(self._kept(read)))
+
+    def _originals(self, read: FrameBlock) -> Originals | None:
+        """Return those of the stored channels; of what is computed there is none."""
+        if read.originals is None:
+            return None
+        rows = [-1 if isinstance(one, Source) else one for one in self._sources]
+        values, marks, numbers = read.originals
+        own = np.array(rows)[:, np.newaxis] >= 0
+        return Originals(values[rows], marks[rows], np.where(own, numbers[rows], 0))
 
     def _kept(self, read: FrameBlock) -> Flags:
         kept: Flags = read.times >= self._begin
@@ -147,19 +149,7 @@ class Source:
 def _cut(block: FrameBlock) -> tuple[FrameBlock, FrameBlock]:
     """Return the block without its last instant, and the rest: that instant may have more frames."""
     at = int(np.searchsorted(block.times, block.times[-1]))
-    return _part(block, slice(0, at)), _part(block, slice(at, None))
-
-
-def _part(block: FrameBlock, which: slice) -> FrameBlock:
-    assert block.qualities is not None
-    return replace(
-        block,
-        times=block.times[which],
-        layouts=block.layouts[which],
-        values=block.values[:, which],
-        qualities=block.qualities[:, which],
-        present=block.present[:, which],
-    )
+    return block.part(slice(0, at)), block.part(slice(at, None))
 
 
 def _joined(first: FrameBlock, second: FrameBlock) -> FrameBlock:
@@ -172,4 +162,5 @@ def _joined(first: FrameBlock, second: FrameBlock) -> FrameBlock:
         values=np.concatenate([first.values, second.values], axis=1),
         qualities=np.concatenate([first.qualities, second.qualities], axis=1),
         present=np.concatenate([first.present, second.present], axis=1),
+        originals=first.originals and second.originals and first.originals.followed_by(second.originals),
     )

@@ -15,6 +15,7 @@ from api.problems import NotFound
 from api.queries import load
 from api.queries.units import Said
 from api.series.computed import Computation, Computing
+from api.series.corrected import Corrected
 from api.series.shown import ShownUnit
 from api.shapes import devices as shapes
 from api.shapes.devices import DeviceChange, DeviceDetail, Presence
@@ -39,6 +40,8 @@ class Channel:
     """None: as it is stored, which is in one unit."""
     computed: Computed | None = None
     """None: devices send it. A computed channel is in no layout."""
+    corrected: Corrected | None = None
+    """What people have corrected of it; None: nothing. A computed channel is corrected in its inputs."""
 
     @property
     def unit(self) -> str | None:
@@ -102,20 +105,21 @@ async def device_id(database: Database, name: str) -> int:
     return int((await database.one(SQL["id"], name, absent=unknown(name)))["device_id"])
 
 
-async def device(database: Database, name: str) -> DeviceChannels:
-    """Return a device with its channels and their places in its layouts. Raises NotFound."""
-    found = await many(database, [name])
+async def device(database: Database, name: str, as_of: datetime | None = None) -> DeviceChannels:
+    """Return a device with its channels, as `many` does. Raises NotFound."""
+    found = await many(database, [name], as_of)
     if not found:
         raise unknown(name)
     return found[0]
 
 
-async def many(database: Database, names: Sequence[str]) -> list[DeviceChannels]:
-    """Return those of these devices that there are, by name, with their channels and their places in the layouts."""
+async def many(database: Database, names: Sequence[str], as_of: datetime | None = None) -> list[DeviceChannels]:
+    """Return those of these devices that there are, by name, with their channels, their places in the layouts, and the
+    corrections that held at `as_of` (None: now)."""
     async with database.connection() as connection:
         rows = await connection.fetch(SQL["slots"], names)
         numbers = list({row["device_id"] for row in rows})
-        said = Said.of(*await connection.fetchrow(SQL["said"], numbers))
+        said = Said.of(*await connection.fetchrow(SQL["said"], numbers, as_of))
     return [_with_channels(name, list(some), said) for name, some in groupby(rows, itemgetter("device"))]
 
 
@@ -127,7 +131,9 @@ def _with_channels(name: str, rows: Sequence[asyncpg.Record], said: Said) -> Dev
         found = channels.get(row["channel_id"])
         if found is None:
             what = said.terms(row["device_id"], row)
-            found = channels[row["channel_id"]] = Channel(row["channel_id"], row["name"], what, row["position"], {})
+            corrected = said.corrected.get((row["device_id"], row["channel_id"]))
+            found = Channel(row["channel_id"], row["name"], what, row["position"], {}, corrected=corrected)
+            channels[row["channel_id"]] = found
         found.slots[row["layout_id"]] = row["ordinal"]
     position = max(row["position"] or 0 for row in rows)
     return DeviceChannels(rows[0]["device_id"], name, position, tuple(channels.values()))

@@ -41,7 +41,8 @@ select d.name as device, d.device_id, l.position, c.layout_id, c.ordinal, c.chan
 
 -- name: said
 -- What the organization says of channels of all its devices, and of the devices $1: nearly always nothing. To join it to
--- the slots, as the view channel_terms does, takes seven times as long.
+-- the slots, as the view channel_terms does, takes seven times as long. With the corrections that held at $2 (null: now), in
+-- the order in which they were made.
 select (select json_agg(json_build_array(u.channel_id, u.device_id, u.since, u.unit) order by u.since)
           from channel_units u
          where (u.device_id is null or u.device_id = any ($1::int[]))
@@ -49,7 +50,14 @@ select (select json_agg(json_build_array(u.channel_id, u.device_id, u.since, u.u
        (select json_agg(json_build_array(d.channel_id, d.device_id, d.title, d.kind, d.low, d.high, d.range_unit,
                                          d.decimals, d.step))
           from channel_descriptions d
-         where d.device_id is null or d.device_id = any ($1::int[])) as descriptions;
+         where d.device_id is null or d.device_id = any ($1::int[])) as descriptions,
+       (select json_agg(json_build_array(c.device_id, c.channel_id, c.number, (extract(epoch from c.begins) * 1e6)::bigint,
+                                         (extract(epoch from c.ends) * 1e6)::bigint, c.value, c.factor, c.added, c.quality)
+                        order by c.correction_id)
+          from (select distinct on (c.number) c.* from corrections c
+                 where c.device_id = any ($1::int[]) and ($2::timestamptz is null or c.made_at <= $2)
+                 order by c.number, c.version desc) c
+         where c.act <> 'withdraw') as corrections;
 
 -- name: id
 select device_id from devices where name = $1;

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
 
 from api.database import Database
 from api.queries import load
@@ -65,13 +69,19 @@ async def page(database: Database, wanted: Selection, of: Slots, range_: Range) 
         found.extend(part)
 
     layouts = list(of.first)
-    arguments: list[Any] = [wanted.device.device_id, *range_.after, range_.end, layouts, range_.limit]
+    arguments: list[Any] = [wanted.device.device_id, *range_.after, range_.end, layouts, range_.limit, wanted.as_of]
     if not of.whole:
         arguments += [[of.first[layout] for layout in layouts], [of.last[layout] for layout in layouts]]
     async with database.connection() as connection:
         statement = SQL["frames" if of.whole else "parts"]
         await connection.copy_from_query(statement, *arguments, output=keep, format="binary")
     return found
+
+
+async def made(database: Database, job: UUID, facts: Mapping[str, Any]) -> None:
+    """Name the files of an export in the audit trail, by their SHA-256. Raises NotFound."""
+    said = {name: facts[name] for name in ("file", "bytes", "sha256", "rows", "manifest_sha256")}
+    await database.execute(SQL["made"], job, msgspec.json.encode(said).decode())
 
 
 async def counted(database: Database, wanted: Selection, most: int = MOST_COUNTED) -> tuple[int, bool]:

@@ -3,24 +3,24 @@
 
 -- name: frames
 -- A page of whole frames of the device $1: from (time, layout_id) = ($2, $3), which is not part of it, to $4, of the
--- layouts $5, at most $6.
+-- layouts $5, at most $6, received by $7 (null: whenever).
 select f.layout_id, f.time, array_replace(f.values, null, 'NaN'), array_replace(f.quality, null, -1::smallint)
   from frames f
  where f.device_id = $1 and f.time >= $2 and (f.time, f.layout_id) > ($2, $3) and f.time < $4
-   and f.layout_id = any ($5::int[])
+   and f.layout_id = any ($5::int[]) and ($7::timestamptz is null or f.received_at <= $7)
  order by f.time, f.layout_id
  limit $6
 
 -- name: parts
--- The same, of each layout of $5 only the slots from $7 to $8 at the same place: less to send where few channels are wanted.
+-- The same, of each layout of $5 only the slots from $8 to $9 at the same place: less to send where few channels are wanted.
 select f.layout_id, f.time,
-       array_replace(f.values[($7::int[])[array_position($5::int[], f.layout_id)]
-                             :($8::int[])[array_position($5::int[], f.layout_id)]], null, 'NaN'),
-       array_replace(f.quality[($7::int[])[array_position($5::int[], f.layout_id)]
-                              :($8::int[])[array_position($5::int[], f.layout_id)]], null, -1::smallint)
+       array_replace(f.values[($8::int[])[array_position($5::int[], f.layout_id)]
+                             :($9::int[])[array_position($5::int[], f.layout_id)]], null, 'NaN'),
+       array_replace(f.quality[($8::int[])[array_position($5::int[], f.layout_id)]
+                              :($9::int[])[array_position($5::int[], f.layout_id)]], null, -1::smallint)
   from frames f
  where f.device_id = $1 and f.time >= $2 and (f.time, f.layout_id) > ($2, $3) and f.time < $4
-   and f.layout_id = any ($5::int[])
+   and f.layout_id = any ($5::int[]) and ($7::timestamptz is null or f.received_at <= $7)
  order by f.time, f.layout_id
  limit $6
 
@@ -34,3 +34,6 @@ select count(*) as frames, max(c.time) as last
 -- name: widths
 -- How many slots each of the layouts $1 has.
 select layout_id, max(ordinal)::int as slots from layout_channels where layout_id = any ($1::int[]) group by layout_id
+
+-- name: made
+select export_made($1, $2::jsonb)

@@ -4,9 +4,10 @@ of a page are arrays, never a Python object for each sample."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,25 @@ class FramePage:
     frames: CopiedFrames
 
 
+class Originals(NamedTuple):
+    """What was sent, where samples are corrected: arrays of (channels, frames)."""
+
+    values: Floats
+    qualities: Shorts
+    corrections: npt.NDArray[np.int64]
+    """The number of the correction that a sample has; 0: none, and the others do not matter."""
+
+    def part(self, which: slice | npt.NDArray[np.int64]) -> Originals:
+        return Originals(self.values[:, which], self.qualities[:, which], self.corrections[:, which])
+
+    def followed_by(self, others: Originals) -> Originals:
+        return Originals(
+            np.concatenate([self.values, others.values], axis=1),
+            np.concatenate([self.qualities, others.qualities], axis=1),
+            np.concatenate([self.corrections, others.corrections], axis=1),
+        )
+
+
 @dataclass(frozen=True)
 class FrameBlock:
     """The wanted samples of some frames of one device, in order of time: arrays of (channels, frames)."""
@@ -51,11 +71,25 @@ class FrameBlock:
     """NOT_SENT where the channel was not sent; None unless all qualities are wanted."""
     present: Bools
     """Where there is a sample."""
+    originals: Originals | None = None
+    """None: nothing is corrected."""
 
     @property
     def last(self) -> tuple[datetime, int]:
         """The key of the last frame: (time, layout_id)."""
         return times.from_microseconds(int(self.times[-1])), int(self.layouts[-1])
+
+    def part(self, which: slice | npt.NDArray[np.int64]) -> FrameBlock:
+        """Return the block of these of its frames."""
+        return replace(
+            self,
+            times=self.times[which],
+            layouts=self.layouts[which],
+            values=self.values[:, which],
+            qualities=None if self.qualities is None else self.qualities[:, which],
+            present=self.present[:, which],
+            originals=None if self.originals is None else self.originals.part(which),
+        )
 
 
 async def blocks(
@@ -89,13 +123,33 @@ def _block(page: FramePage) -> FrameBlock:
     for group in page.frames.groups:
         for number, place in enumerate(_places(page, group)):
             values[number, group.at] = np.nan if place is None else group.values[:, place]
-    qualities = _qualities(page, values) if page.selection.everything else None
+    wanted = page.selection
+    corrected = [n for n, one in enumerate(wanted.channels) if wanted.has_originals(one)]
+    qualities = _qualities(page, values) if wanted.everything or corrected else None
+    originals = None
     if qualities is None:
         for group in page.frames.groups:
             _leave_out_bad(page, group, values)
+    elif corrected:
+        originals = _correct(page, corrected, values, qualities)
+        if not wanted.everything:
+            values[qualities > 0], qualities = np.nan, None
     _in_units(page, values, qualities)
     present: Bools = ~np.isnan(values) if qualities is None else qualities != NOT_SENT
-    return FrameBlock(page.selection, page.frames.times, page.frames.layouts, values, qualities, present)
+    return FrameBlock(wanted, page.frames.times, page.frames.layouts, values, qualities, present, originals)
+
+
+def _correct(page: FramePage, numbers: Sequence[int], values: Floats, qualities: Shorts) -> Originals:
+    """Correct the samples of these channels; returns what they were, in the units of their columns."""
+    found = Originals(values.copy(), qualities.copy(), np.zeros(values.shape, np.int64))
+    for number in numbers:
+        corrected = page.selection.channels[number].corrected
+        assert corrected is not None
+        values[number], qualities[number], found.corrections[number] = corrected.samples(
+            page.frames.times, values[number], qualities[number]
+        )
+    _in_units(page, found.values, found.qualities)
+    return found
 
 
 def _in_units(page: FramePage, values: Floats, qualities: Shorts | None) -> None:

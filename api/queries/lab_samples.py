@@ -10,8 +10,10 @@ from typing import Any, NamedTuple, TypeVar
 import asyncpg
 
 from api.database import Connection, Database
+from api.http.parameters import known
 from api.problems import BadParameter, Conflict, NotFound, PreconditionFailed
-from api.queries import load
+from api.queries import load, pending_acts
+from api.queries.pending_acts import WantedAct
 from api.queries.run_times import PlacedQuestion
 from api.shapes.lab_samples import (
     MOST_ANALYTES,
@@ -56,17 +58,22 @@ async def page(
     """Return the newest versions of samples after the key `before` (taken_at, lab_sample_id), last first."""
     asked, span = question.asked, question.span
     filters = question.devices, span.begin, span.end, asked.analyte, asked.status, asked.withdrawn
-    return await database.fetch_planned(SQL["page"], *filters, *before, limit)
+    return await database.fetch_planned(SQL["page"], *filters, *before, limit, known(asked.as_of))
 
 
 async def of_device(database: Database, device: str, span: Span, limit: int) -> list[LabSample]:
     """Return the samples of a device that were taken in a time, the last first."""
     filters = [device], span.begin, span.end, None, None, False, span.end, LAST_ID
-    return [item(row) for row in await database.fetch_planned(SQL["page"], *filters, limit)]
+    return [item(row) for row in await database.fetch_planned(SQL["page"], *filters, limit, None)]
 
 
-async def one(database: Database, sample: str) -> LabSample:
-    """Return the newest version of a sample. Raises NotFound."""
+async def one(database: Database, sample: str, as_of: datetime | None = None) -> LabSample:
+    """Return the newest version of a sample, or what it was then. Raises NotFound."""
+    if (then := known(as_of)) is not None:
+        found = [row for row in await versions(database, sample) if row["created_at"] <= then]
+        if not found:
+            raise NotFound(f"sample {sample} was not there yet at {times.text(then)}")
+        return item(found[0])
     return item(await database.one(SQL["one"], sample, absent=unknown(sample)))
 
 
@@ -97,26 +104,32 @@ async def change(database: Database, sample: str, given: SampleChange, who: str)
 
 
 async def approve(database: Database, sample: str, given: Approval, who: str) -> LabSample:
-    """Approve analytes that are measured; of all that are named, or none. Raises Conflict for one that is not. Where a
-    second person is demanded one day, this is the place: `measured_by` says who the first was."""
+    """Approve analytes that are measured; of all that are named, or none. Raises Conflict for one that is not, and
+    Waits where a second person has to confirm it."""
     was = await _expected(database, sample, given.version)
     wanted = [one.analyte for one in was.analytes] if given.analytes is None else given.analytes
     if not wanted:
         raise Conflict(f"sample {sample} has no analyte: nothing can be approved")
-    known = {one.analyte: one for one in was.analytes}
+    there = {one.analyte: one for one in was.analytes}
     for name in wanted:
-        if name not in known:
+        if name not in there:
             raise BadParameter("analytes", f"sample {sample} has no analyte {name}")
-        if known[name].status == "taken":
+        if there[name].status == "taken":
             raise Conflict(f"{name} of sample {sample} is not measured yet")
     rows = [_row(one) for one in was.analytes]
     now = times.text(datetime.now(UTC))
     for row in rows:
         if row["analyte"] in wanted and row["status"] == "measured":
             row |= {"status": "approved", "approved_at": now, "approved_by": who}
-    if all(known[row["analyte"]].status == row["status"] for row in rows):
+    if all(there[row["analyte"]].status == row["status"] for row in rows):
         raise Conflict(f"sample {sample} is approved already")
-    return await _next(database, _following(was, "approve", {}, rows, (who, given.why)))
+    version = _following(was, "approve", {}, rows, (who, given.why))
+    if await pending_acts.is_demanded(database, "samples"):
+        request = {"device": version.device, "sample": sample, "version": was.version, "said": version.said}
+        # approved when it is confirmed, not now
+        request |= {"analytes": [row | {"approved_at": None} if row["approved_at"] == now else row for row in rows]}
+        raise await pending_acts.ask(database, WantedAct("samples", f"sample/{sample}", request, who, given.why))
+    return await _next(database, version)
 
 
 async def withdraw(database: Database, sample: str, who: str, why: str) -> LabSample:

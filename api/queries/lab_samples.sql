@@ -2,14 +2,16 @@
 
 -- name: page
 -- $1 devices or null, $2 from, $3 to, $4 analyte or null, $5 status or null, $6 also those withdrawn, $7 and $8 (taken_at,
--- lab_sample_id) before which the page begins, $9 limit. The newest versions, those taken last first.
+-- lab_sample_id) before which the page begins, $9 limit, $10 as of when (null: now). The newest versions of then, those
+-- taken last first.
 select s.*, (select r.name from run_devices rd join runs r using (run_id)
               where rd.device_id = s.device_id and rd.begins <= s.taken_at and (rd.ends is null or rd.ends > s.taken_at)
               limit 1) as run,
        (select coalesce(jsonb_agg(to_jsonb(a) order by a.analyte), '[]') from lab_analytes a
               where a.lab_sample_id = s.lab_sample_id) as analytes
   from lab_samples s
- where s.superseded_at is null
+ where case when $10::timestamptz is null then s.superseded_at is null
+            else s.created_at <= $10 and (s.superseded_at is null or s.superseded_at > $10) end
    and ($1::text[] is null or s.device = any ($1)) and s.taken_at >= $2 and s.taken_at < $3
    and ($4::text is null or exists (select from lab_analytes a
                                      where a.lab_sample_id = s.lab_sample_id and a.analyte = $4))

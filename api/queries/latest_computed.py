@@ -1,4 +1,4 @@
-"""The newest values of computed channels."""
+"""The newest values of computed channels, and of those that are corrected."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from schema import times
 async def values(
     database: Database, wanted: Selection, newest: str | None, within: timedelta, deadline: Deadline
 ) -> list[Latest]:
-    """Return the newest sample of each computed channel, in the unit of its formula, at most `within` older than the
-    device's newest frame."""
+    """Return the newest sample of each computed channel, in the unit of its formula, and of each that is corrected, at
+    most `within` older than the device's newest frame."""
     found = []
     for channel in wanted.channels:
-        if channel.computed is not None:
-            plain = replace(channel, shown=None)
+        if channel.computed is not None or (wanted.corrected and channel.corrected is not None):
+            plain = channel if channel.computed is None else replace(channel, shown=None)
             sample = None
             if newest is not None:
                 wish = telemetry_at.AtWish([times.parse_instant(newest)], within, "last", deadline)
@@ -46,5 +46,7 @@ async def add_named(database: Database, items: Sequence[DeviceLatest], asked: Wa
     for item in lacking:
         of = channels[item.device]
         names = tuple(one for one in of.channels if one.computed is not None and one.name in (asked.channels or ()))
-        wanted = Selection(of, names, times.FIRST, times.LAST, asked.everything)
+        wanted = Selection(
+            of, names, times.FIRST, times.LAST, asked.everything, corrected=False
+        )  # as all of the answer
         item.values.extend(await values(database, wanted, item.time, asked.within, deadline))

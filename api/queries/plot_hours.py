@@ -25,9 +25,10 @@ WIDE = 2 * HOUR
 """The width of a pixel from which on hours are looked at: of narrower ones few lie within a pixel."""
 
 
-def are_of_use(channel: Channel, edges: Ints) -> bool:
+def are_of_use(wanted: Selection, channel: Channel, edges: Ints) -> bool:
     """Whether hours can stand for samples. Values that are converted could be equal where the stored ones are not."""
-    return channel.computed is None and channel.shown is None and len(edges) > 1 and int(edges[1] - edges[0]) >= WIDE
+    is_other = channel.computed is not None or channel.shown is not None or wanted.as_of is not None
+    return not is_other and len(edges) > 1 and int(edges[1] - edges[0]) >= WIDE
 
 
 async def pages(
@@ -62,10 +63,13 @@ async def _all(database: Database, part: Selection, channel: Channel, deadline: 
 
 
 async def _kept(database: Database, wanted: Selection, channel: Channel, edges: Ints) -> KeptSamples:
-    """Return the hours that can stand for their samples. If bad samples count as others do, those with one cannot."""
+    """Return the hours that can stand for their samples. If bad samples count as others do, those with one cannot, nor
+    can those with a correction."""
     key = wanted.device.device_id, channel.channel_id, wanted.begin, wanted.end
     found = await asyncio.to_thread(hours.parse, await samples.copied(database, SQL["hours"], *key))
     usable = hours.within_pixels(found.begins, edges)
     if wanted.everything:
         usable &= ~found.bad_filled
+    if wanted.corrected and channel.corrected is not None:
+        usable &= ~channel.corrected.touched(found.begins, HOUR)
     return found.at(usable)

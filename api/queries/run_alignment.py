@@ -90,6 +90,7 @@ async def align(database: Database, names: Sequence[str], asked: Alignment) -> A
             {
                 **{"device": part.devices, "channel": asked.channel, "unit": asked.unit, "quality": asked.quality},
                 **{"from": times.text(part.span.begin), "to": times.text(part.span.end)},
+                "corrections": asked.corrections,
             }
         )
         selected = await selection.resolve(database, question)

@@ -21,7 +21,7 @@ from api.series import detection
 from api.series.grid import Division
 from api.series.phases import RunPhase, merged
 from api.series.samples import Floats, Ints
-from api.shapes.run_comparison import PhaseStatistics, ProposedPhases, RunStatistics
+from api.shapes.run_comparison import PhaseStatistics, ProposedPhases, RunStatistics, StatisticsParameters
 from api.shapes.run_plans import PlanAgainstActual, PlannedProfile, RunPlanAnswer
 from api.shapes.selection import SelectionParameters
 from schema import times
@@ -34,16 +34,19 @@ TOLD_BY = ("*_setpoint", "*_rate")
 """The channels whose changes propose phases, where a device has them."""
 
 
-async def statistics(database: Database, name: str, channels: Sequence[str], units: Sequence[str]) -> RunStatistics:
+async def statistics(database: Database, name: str, asked: StatisticsParameters) -> RunStatistics:
     """Return figures of the whole run and of each of its phases. Raises NotFound, Conflict and TooLong."""
     run = await runs.stored(database, name)
-    selected = await selection.resolve(database, _question(run, channels, units))
+    question = _question(run, asked.channel, asked.unit)
+    how = {"corrections": asked.corrections, "as_of": asked.as_of}
+    selected = await selection.resolve(database, question.model_copy(update=how))
     whole = RunPhase("", run.span().begin, run.row["ends"], "person")
     deadline, found = Deadline(), []
     for phase in (whole, *run.phases):
         for one in selected.selections:
             found += await _figures(database, phase, one, deadline)
-    return RunStatistics(name, found, list(selected.warnings))
+    told = selected.applied, selected.corrections, selected.as_of
+    return RunStatistics(name, found, *told, list(selected.warnings))
 
 
 def _question(run: StoredRun, channels: Sequence[str], units: Sequence[str] = ()) -> SelectionParameters:

@@ -39,7 +39,8 @@ async def joined(database: Database, rows: Sequence[asyncpg.Record], asked: Samp
     instants = [row["taken_at"] for row in rows]
     time = Span(min(instants) - asked.max_age, max(instants) + asked.max_age + timedelta(microseconds=1))
     wanted = SelectionParameters.model_validate({"device": devices, "channel": asked.channel, "unit": asked.unit})
-    selected = await selection.resolve(database, wanted, time)
+    said = {"from_": time.begin, "to": time.end, "corrections": asked.corrections, "as_of": asked.as_of}
+    selected = await selection.resolve(database, wanted.model_copy(update=said))
     table = columns(selected.selections, [None])
     values: dict[int, list[Any]] = {}
     for number, one in enumerate(selected.selections):
@@ -50,8 +51,8 @@ async def joined(database: Database, rows: Sequence[asyncpg.Record], asked: Samp
     nothing: list[Any] = [None] * len(table.columns)
     samples = []
     for row in rows:
-        said = msgspec.structs.asdict(lab_samples.item(row))
-        samples.append(SampleValues(**said, values=values.get(row["lab_sample_id"], nothing)))
+        sample = msgspec.structs.asdict(lab_samples.item(row))
+        samples.append(SampleValues(**sample, values=values.get(row["lab_sample_id"], nothing)))
     return Joined(table.columns, samples, list(selected.warnings))
 
 

@@ -42,7 +42,7 @@ async def pages(
 
     Each page is a statement of its own: no connection is held between two of them. Raises TooLong.
     """
-    if channel.computed is not None:
+    if wanted.is_by_frames(channel):
         async for [samples] in pages_together(database, replace(wanted, channels=(channel,)), deadline):
             yield samples
         return
@@ -125,8 +125,9 @@ async def gap(database: Database, wanted: Selection, channel: Channel) -> int | 
     device, layouts, slots = wanted.device.device_id, list(channel.slots), list(channel.slots.values())
     begin, end = wanted.begin, wanted.end
     async with database.connection() as connection:
-        first = await connection.fetch(SQL["first_times"], device, begin, end + AROUND, layouts, slots, LOOKED_AT)
-        last = await connection.fetch(SQL["last_times"], device, begin - AROUND, end, layouts, slots, LOOKED_AT)
+        by = LOOKED_AT, wanted.as_of
+        first = await connection.fetch(SQL["first_times"], device, begin, end + AROUND, layouts, slots, *by)
+        last = await connection.fetch(SQL["last_times"], device, begin - AROUND, end, layouts, slots, *by)
     return usual_gap(*(_ascending([row["time"] for row in rows]) for rows in (first, last)))
 
 

@@ -26,11 +26,11 @@ select s.time, coalesce(s.values[s.slot], 'NaN') as value, coalesce(s.quality[s.
 
 -- name: first_times
 -- Times of the first $6 samples from $2 on, of whatever quality.
--- $1 device, $3 to, $4 layouts, $5 slots
+-- $1 device, $3 to, $4 layouts, $5 slots, $7 received by then, or null
 select s.time
   from (select f.time, f.values, f.quality, ($5::int[])[array_position($4::int[], f.layout_id)] as slot
           from frames f
-         where f.device_id = $1 and f.time >= $2 and f.time < $3
+         where f.device_id = $1 and f.time >= $2 and f.time < $3 and ($7::timestamptz is null or f.received_at <= $7)
          order by f.time
         offset 0) s
  where s.values[s.slot] is not null or s.quality[s.slot] is not null
@@ -41,7 +41,7 @@ select s.time
 select s.time
   from (select f.time, f.values, f.quality, ($5::int[])[array_position($4::int[], f.layout_id)] as slot
           from frames f
-         where f.device_id = $1 and f.time >= $2 and f.time < $3
+         where f.device_id = $1 and f.time >= $2 and f.time < $3 and ($7::timestamptz is null or f.received_at <= $7)
          order by f.time desc
         offset 0) s
  where s.values[s.slot] is not null or s.quality[s.slot] is not null

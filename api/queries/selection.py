@@ -12,13 +12,15 @@ from datetime import datetime, timedelta
 from fnmatch import filter as fitting
 
 from api.database import Database
-from api.http.parameters import listed, nearest, recent
+from api.http.parameters import Applied, known, listed, nearest, recent
 from api.http.run_times import instant
 from api.problems import BadParameter, NotFound, TooMuch
 from api.queries import devices, load, run_times
 from api.queries.computed import WithComputed, with_computed
 from api.queries.devices import Channel, DeviceChannels
 from api.queries.shown_units import ShownUnits
+from api.series.corrected import Correction
+from api.shapes.corrections import CorrectedTime
 from api.shapes.selection import SelectionParameters
 from schema import times
 from schema.times import Span
@@ -27,6 +29,8 @@ SQL = load("selection")
 MOST_DEVICES = 1000
 """The most devices of one request."""
 SILENT_TOLD = 10
+TOLD = 10
+"""The most numbers of corrections in a warning."""
 USUAL_TIME = timedelta(hours=1)
 
 
@@ -39,6 +43,53 @@ class Selection:
     begin: datetime
     end: datetime
     everything: bool
+    corrected: bool = True
+    """Whether corrections are applied."""
+    as_of: datetime | None = None
+    """Only what was received by then; None: all."""
+
+    def corrections(self, channel: Channel) -> list[Correction]:
+        """Return the corrections of a channel, or of its inputs, that reach into the time, applied or not."""
+        begin, end = times.microseconds(self.begin), times.microseconds(self.end)
+        return [one for it in channel.stored if it.corrected for one in it.corrected.within(begin, end)]
+
+    def has_originals(self, channel: Channel) -> bool:
+        """Whether samples of a channel have something that was sent in their place."""
+        return self.corrected and channel.computed is None and bool(self.corrections(channel))
+
+    def is_by_frames(self, channel: Channel) -> bool:
+        """Whether samples of a channel are made of frames by `blocks`: they are computed, corrected, or of what was
+        known at a time. Neither other statements nor aggregates know these."""
+        is_corrected = self.corrected and bool(self.corrections(channel))
+        return channel.computed is not None or self.as_of is not None or is_corrected
+
+    @property
+    def corrected_times(self) -> list[CorrectedTime]:
+        """The corrections that reach into the time, as answers have them."""
+        name, found = self.device.name, {}
+        for channel in (it for one in self.channels for it in one.stored):
+            for one in self.corrections(channel):
+                begin, end = (times.text(times.from_microseconds(at)) for at in (one.begin, one.end))
+                put = one.value, one.factor, one.added, one.quality
+                found[one.number] = CorrectedTime(one.number, name, channel.name, begin, end, *put)
+        return list(found.values())
+
+    @property
+    def correction_notes(self) -> list[str]:
+        """What an answer has to say of corrections: a line for each channel that has one."""
+        numbers: dict[str, list[int]] = {}
+        for one in self.corrected_times:
+            numbers.setdefault(one.channel, []).append(one.correction)
+        how = (
+            "applied; corrections=none gives what was sent"
+            if self.corrected
+            else "not applied; corrections=applied applies them"
+        )
+        return [
+            f"{channel} of {self.device.name} has corrections ({', '.join(map(str, some[:TOLD]))}"
+            f"{', …' if len(some) > TOLD else ''}): {how}"
+            for channel, some in numbers.items()
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +97,25 @@ class Selected:
     """What a request means: a selection for each device, by name, and what the answer has to say about it."""
 
     selections: tuple[Selection, ...]
-    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The notes, and what there is to say of corrections."""
+        return (*self.notes, *(note for one in self.selections for note in one.correction_notes))
+
+    @property
+    def corrections(self) -> list[CorrectedTime]:
+        """The corrections of what is meant, applied or not."""
+        return [one for it in self.selections for one in it.corrected_times]
+
+    @property
+    def applied(self) -> Applied:
+        return "applied" if all(one.corrected for one in self.selections) else "none"
+
+    @property
+    def as_of(self) -> str | None:
+        return times.optional_text(self.selections[0].as_of)
 
 
 async def resolve(database: Database, asked: SelectionParameters, time: Span | None = None) -> Selected:
@@ -59,7 +128,7 @@ async def resolve(database: Database, asked: SelectionParameters, time: Span | N
     """
     asked, _ = await run_times.placed_selection(database, asked)
     devices_asked, warnings = await _devices(database, asked)
-    found = await devices.many(database, devices_asked)
+    found = await devices.many(database, devices_asked, known(asked.as_of))
     names = listed(asked.channel, asked.channels)
     computed = await with_named(database, found, names, time or asked_time(asked))
     found = computed.devices
@@ -78,7 +147,8 @@ async def resolve(database: Database, asked: SelectionParameters, time: Span | N
         else:
             span = spans[one.device_id]
             channels = units.of(channels, time or span)
-            selections.append(Selection(one, channels, span.begin, span.end, asked.quality == "all"))
+            how = asked.quality == "all", asked.corrections != "none", asked.as_of
+            selections.append(Selection(one, channels, span.begin, span.end, *how))
     if not selections:
         raise NotFound(f"no device was in phase {asked.phase} in that time")
     units.check()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from itertools import repeat
+from math import isnan
 from typing import NamedTuple
 
 import asyncpg
@@ -13,12 +15,15 @@ import numpy as np
 from api.database import Database
 from api.queries import blocks, load
 from api.queries.deadline import Deadline
+from api.queries.frames import FrameBlock
 from api.queries.selection import Selection
+from api.series.samples import Ints
+from api.shapes.telemetry import Original
 from schema import times
 
 SQL = load("telemetry")
 AT_ONCE = 100_000
-"""Values in memory at a time where computed channels are among those wanted."""
+"""Values in memory at a time where samples are made of frames."""
 
 
 class Row(NamedTuple):
@@ -28,6 +33,8 @@ class Row(NamedTuple):
     layout_id: int
     values: list[float | None]
     qualities: list[int | None]
+    originals: list[Original | None] | None = None
+    """None: nothing of the selection is corrected."""
 
 
 async def raw(
@@ -35,8 +42,8 @@ async def raw(
 ) -> list[Row]:
     """Return at most `limit` frames after (time, layout_id), in that order, that have a wanted sample of a channel.
     Raises TooLong."""
-    if any(channel.computed for channel in wanted.channels):
-        return await _computed(database, wanted, after, limit, deadline)
+    if any(wanted.is_by_frames(channel) for channel in wanted.channels):
+        return await _by_frames(database, wanted, after, limit, deadline)
     pairs = [(layout, slot) for channel in wanted.channels for layout, slot in channel.slots.items()]
     if not pairs:
         return []
@@ -61,7 +68,7 @@ async def raw(
     return _in_units([_several(row, places[row["layout_id"]], wanted.everything) for row in rows], wanted)
 
 
-async def _computed(
+async def _by_frames(
     database: Database, wanted: Selection, after: tuple[datetime, int], limit: int, deadline: Deadline | None
 ) -> list[Row]:
     found: list[Row] = []
@@ -74,9 +81,22 @@ async def _computed(
                 marks = block.qualities[:, kept].astype(object)
             marks[~block.present[:, kept]] = None
             instants = map(times.from_microseconds, block.times[kept].tolist())
-            found += map(Row, instants, block.layouts[kept].tolist(), values.T.tolist(), marks.T.tolist())
+            originals = _originals(block, kept)
+            found += map(Row, instants, block.layouts[kept].tolist(), values.T.tolist(), marks.T.tolist(), originals)
             if len(found) >= limit:
                 break
+    return found
+
+
+def _originals(block: FrameBlock, kept: Ints) -> Iterable[list[Original | None] | None]:
+    if block.originals is None:
+        return repeat(None)
+    found: list[list[Original | None]] = [[None] * len(block.values) for _ in kept]
+    values, marks, numbers = block.originals.part(kept)
+    for channel, frame in zip(*np.nonzero(numbers), strict=True):
+        value = float(values[channel, frame])
+        number = int(numbers[channel, frame])
+        found[frame][channel] = Original(None if isnan(value) else value, int(marks[channel, frame]), number)
     return found
 
 

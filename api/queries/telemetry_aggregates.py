@@ -30,12 +30,13 @@ async def added_up(
     """Return what the aggregates have of the good samples of a channel, and the times that are left to be read.
 
     An hour, or minute, with a sample that is not good or beyond 1e100 is left: the aggregates count those differently.
-    Without aggregates, in a short time, for values that are converted or computed, and where the edges of the buckets
-    are not theirs, the whole time is left.
+    So is one with a correction. Without aggregates, in a short time, for values that are converted, computed or of what
+    was known at a time, and where the edges of the buckets are not theirs, the whole time is left.
     """
     whole = [Span(wanted.begin, wanted.end)]
     name = next((name for name, width in WIDTHS.items() if _fits(edges, width)), None)
-    if wanted.end - wanted.begin < LONG or name is None or channel.shown or channel.computed:
+    is_other = channel.shown or channel.computed or wanted.as_of
+    if wanted.end - wanted.begin < LONG or name is None or is_other:
         return whole, None
     row = await database.fetchrow(SQL["are_there"])
     if row is None or not row["are_there"]:
@@ -47,9 +48,12 @@ async def added_up(
     key = wanted.device.device_id, channel.channel_id, inner.begin, inner.end
     content = await samples.copied(database, SQL[name], *key)
     found = await asyncio.to_thread(parse_sums, content)
-    left = [Span(wanted.begin, inner.begin), *_joined(found.times[found.bad > 0], width), Span(inner.end, wanted.end)]
+    out = found.bad > 0
+    if wanted.corrected and channel.corrected is not None:
+        out |= channel.corrected.touched(found.times, width // times.MICROSECOND)
+    left = [Span(wanted.begin, inner.begin), *_joined(found.times[out], width), Span(inner.end, wanted.end)]
     left = [span for span in left if span.begin < span.end]
-    return (whole, None) if len(left) > MOST_PARTS else (left, found.where(found.bad == 0))
+    return (whole, None) if len(left) > MOST_PARTS else (left, found.where(~out))
 
 
 def _fits(edges: Ints, width: timedelta) -> bool:

@@ -21,7 +21,7 @@ from schema import times
 
 SQL = load("telemetry_at")
 FIRST_REACH, WIDER = timedelta(minutes=5), 12
-"""How far around an instant a computed channel is looked for first, and how many times as far then."""
+"""How far around an instant what is made of frames is looked for first, and how many times as far then."""
 Side: TypeAlias = Literal["before", "after"]
 Method: TypeAlias = Literal["last", "linear"]
 
@@ -109,8 +109,9 @@ async def _beside(
     database: Database, side: Side, wanted: Selection, channel: Channel, wish: AtWish
 ) -> Mapping[int, Sample]:
     """Return the sample on that side of each instant, by the number of the instant; where there is none, none."""
-    if channel.computed is not None:
-        return await _computed_beside(database, side, wanted, channel, wish)
+    begin, end = min(wish.instants) - wish.within, max(wish.instants) + wish.within
+    if replace(wanted, begin=begin, end=end + times.MICROSECOND).is_by_frames(channel):
+        return await _beside_by_frames(database, side, wanted, channel, wish)
     if not channel.slots:
         return {}
     rows = await database.fetch(
@@ -121,14 +122,14 @@ async def _beside(
         list(channel.slots.values()),
         wish.within,
         wanted.everything,
-        min(wish.instants) - wish.within,
-        max(wish.instants) + wish.within,
+        begin,
+        end,
     )
     found = {n - 1: Sample(time, value, quality) for n, time, value, quality in rows}
     return found if channel.shown is None else dict(_in_unit(found, channel.shown))
 
 
-async def _computed_beside(
+async def _beside_by_frames(
     database: Database, side: Side, wanted: Selection, channel: Channel, wish: AtWish
 ) -> Mapping[int, Sample]:
     """Read the samples around the instants: a short time first, and more only for those where that has none."""

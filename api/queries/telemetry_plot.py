@@ -52,7 +52,9 @@ class PlotWish:
 async def lines(database: Database, wanted: Selection, wish: PlotWish, deadline: Deadline) -> list[Line]:
     """Return a line for each channel. Raises TooLong."""
     edges = _edges(wanted, wish)
-    together = tuple(one for one in wanted.channels if one.computed is None and not plot_hours.are_of_use(one, edges))
+    together = tuple(
+        one for one in wanted.channels if one.computed is None and not plot_hours.are_of_use(wanted, one, edges)
+    )
     are_near = await samples.are_near(database, replace(wanted, channels=together))
     groups = [(channel,) for channel in wanted.channels if not are_near or channel not in together]
     some = [replace(wanted, channels=group) for group in [*groups, *([together] if are_near else [])]]
@@ -69,7 +71,7 @@ async def _lines(database: Database, wanted: Selection, wish: PlotWish, deadline
     everything = replace(wanted, everything=True)
     if len(plots) == 1:
         [channel] = wanted.channels
-        if plot_hours.are_of_use(channel, edges):
+        if plot_hours.are_of_use(wanted, channel, edges):
             found_pages = plot_hours.pages(database, wanted, channel, edges, deadline)
         else:
             found_pages = samples.pages(database, everything, channel, deadline)

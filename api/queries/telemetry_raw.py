@@ -11,6 +11,7 @@ from api.queries import telemetry, telemetry_at
 from api.queries.deadline import Deadline
 from api.queries.selection import Selection
 from api.queries.telemetry_at import Sample
+from api.shapes.telemetry import Original
 
 BEFORE_ALL = 0
 """A layout_id less than any: the page begins with the first frame of the instant."""
@@ -34,6 +35,8 @@ class DeviceRow(NamedTuple):
     layout_id: int
     values: Sequence[float | None]
     qualities: Sequence[int | None]
+    originals: Sequence[Original | None] | None = None
+    """What was sent where samples are corrected; None: nothing is, or the row is outside the time."""
 
 
 class RawWish(NamedTuple):

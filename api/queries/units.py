@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from api.series.corrected import Corrected, Correction
 from schema import times
 from schema.channels import ChannelTerms, Kind, UnitSpan
 
@@ -70,14 +71,23 @@ class Said:
     units: Units
     descriptions: Mapping[tuple[int, int | None], Description]
     """By channel_id and device_id (None: of all devices)."""
+    corrected: Mapping[tuple[int, int], Corrected]
+    """By device_id and channel_id."""
     _common: dict[int, ChannelTerms] = field(default_factory=dict)
     """By channel_id, for all devices of which nothing of their own is said: nearly all."""
 
     @classmethod
-    def of(cls, units: str | None, descriptions: str | None) -> Said:
+    def of(cls, units: str | None, descriptions: str | None, corrections: str | None) -> Said:
         """Read the JSON arrays of the statement `said`."""
         rows = json.loads(descriptions or "[]")
-        return cls(Units.of(units), {(channel, device): Description(*rest) for channel, device, *rest in rows})
+        found: dict[tuple[int, int], tuple[Correction, ...]] = {}
+        for device, channel, *rest in json.loads(corrections or "[]"):
+            found[device, channel] = (*found.get((device, channel), ()), Correction(*rest))
+        return cls(
+            Units.of(units),
+            {(channel, device): Description(*rest) for channel, device, *rest in rows},
+            {of: Corrected(some) for of, some in found.items()},
+        )
 
     def terms(self, device_id: int, standard: Mapping[str, Any]) -> ChannelTerms:
         """What holds of a channel of a device now: what is said of the device, of all devices, in the standard list."""

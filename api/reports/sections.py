@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
+from msgspec.structs import asdict
 
 from api.http.plain_words import channel as called
-from api.http.plain_words import lasting, number
-from api.queries import delivery, telemetry_buckets
+from api.http.plain_words import lasting, number, signature_state, utc
+from api.queries import corrections, delivery, reviews, telemetry_buckets
+from api.queries import signatures as signed
 from api.queries.deadline import Deadline
 from api.queries.selection import Selection
 from api.queries.telemetry_buckets import BucketWish
@@ -21,6 +23,7 @@ from api.shapes.reports import ReportMark, ReportSection, ReportTable, SectionNa
 Check: TypeAlias = Callable[[], None]
 Section: TypeAlias = Callable[[Gathering, TemplateSectionAnswer, Check], Awaitable[ReportSection]]
 DECIMALS = 4
+FIGURES = (("avg", "Mean"), ("min", "Least"), ("max", "Greatest"))
 PROPOSED = "nobody: it is proposed"
 SECTIONS: dict[SectionName, tuple[str, Section]] = {}
 """By the name that a template gives: the usual title, and what gathers it."""
@@ -166,6 +169,36 @@ async def completeness(gathering: Gathering, wanted: TemplateSectionAnswer, _: C
     return made(wanted, said=said, tables=[of_rows("", columns, rows)])
 
 
+@section("corrections", "Corrections of samples")
+async def corrected(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    found = await corrections.changed(gathering.database, gathering.names, gathering.span, Deadline(MOST_READING_S))
+    columns = [
+        *(column("correction", "No.", "number"), column("device", "Device"), column("channel", "Channel")),
+        *(column("from_", "From", "time"), column("to", "To", "time"), column("put", "Correction")),
+        column("count", "Good samples", "number"),
+        *(column(f"sent_{name}", f"{title}, sent", "number") for name, title in FIGURES),
+        *(column(f"corrected_{name}", f"{title}, corrected", "number") for name, title in FIGURES),
+        *(
+            column("why", "Why"),
+            column("who", "Who"),
+            column("made_at", "Made", "time"),
+            column("deviation", "Deviation"),
+        ),
+    ]
+    rows = []
+    for one in found:
+        row = {**asdict(one.correction), "put": corrections.words(one.correction), "count": one.corrected[0]}
+        for kind, figures in (("sent", one.sent), ("corrected", one.corrected)):
+            row |= {f"{kind}_{name}": value for (name, _), value in zip(FIGURES, figures[1:], strict=True)}
+        rows.append(row)
+    said = (
+        "Values and charts of this report are corrected. What was sent stays, and can be read with corrections=none."
+        if rows
+        else "No sample of this report is corrected."
+    )
+    return made(wanted, said=said, tables=[of_rows("", columns, rows)] if rows else [])
+
+
 @section("quarantine", "Quarantine")
 async def quarantine(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
     columns = [
@@ -263,6 +296,31 @@ async def deviations(gathering: Gathering, wanted: TemplateSectionAnswer, _: Che
     return made(
         wanted, tables=[of_rows("", columns, found), *([of_rows("Comments", said, comments)] if comments else [])]
     )
+
+
+@section("signatures", "Signatures")
+async def signatures(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    """Signatures of the samples, deviations and alarm rules that stand in the report, and of reviews of the run."""
+    of_run = [] if gathering.run is None else [f"run/{gathering.run.name}"]
+    records = {
+        *(f"sample/{row['sample']}" for row in await gathering.rows("samples")),
+        *(f"deviation/{row['deviation']}" for row in await gathering.rows("deviations", of_run)),
+        *(f"rule/{row['rule']}" for row in await gathering.rows("alarms")),
+        *(f"review/{number}" for number in await reviews.of_run(gathering.database, gathering.run)),
+    }
+    found = await signed.of_records(gathering.database, sorted(records))
+    columns = [
+        *(column("record", "Record"), column("version", "Version"), column("name", "Name"), column("who", "E-mail")),
+        *(column("meaning", "Meaning"), column("at", "When"), column("state", "State"), column("digest", "SHA-256")),
+    ]
+    rows = [
+        {
+            **{name: getattr(one, name) for name in ("record", "name", "who", "meaning", "digest")},
+            **{"version": str(one.version), "at": utc(one.at), "state": signature_state(one)},
+        }
+        for one in found
+    ]
+    return made(wanted, tables=[of_rows("", columns, rows)])
 
 
 @section("log", "Shift log")

@@ -212,7 +212,7 @@ async def of_many_by_body(request: Request, database: Db) -> Response:
 async def _many(
     request: Request, database: Database, asked: shapes.ManyTableParameters, given: dict[str, Any]
 ) -> Response:
-    selected = await resolve(database, asked)
+    selected = await resolve(database, asked.as_sent())
     of = table_columns.columns(selected.selections, asked.shape, with_device=True)
     return await _streamed(request, database, selected, of, (given, asked.within))
 

@@ -10,9 +10,9 @@ from fastapi import Path, Query, Request, Response
 from api.access.guard import Db, Member, allow
 from api.access.roles import Role, Scope
 from api.http import answers, cursors, description
-from api.http.answers import JsonOnly, Table
+from api.http.answers import Table
 from api.http.bodies import Order, described, order
-from api.http.parameters import NoParameters
+from api.http.parameters import KnownParameters, NoParameters
 from api.queries import lab_samples as queries
 from api.queries import run_times
 from api.routes import Router
@@ -25,6 +25,7 @@ from api.shapes.lab_samples import (
     SampleChange,
     SampleParameters,
 )
+from api.shapes.pending_acts import WAITS
 
 router = Router("samples")
 
@@ -76,11 +77,12 @@ async def add(request: Request, database: Db, member: Member) -> Response:
 @router.get(
     "/samples/{sample}",
     dependencies=READ,
-    summary="The newest version of a sample",
+    summary="The newest version of a sample, or that of a time",
     responses=description.THING | description.ok(LabSample, sample=SAMPLE),
 )
-async def one(database: Db, sample: Sample, _: JsonOnly) -> Response:
-    return answers.json(await queries.one(database, sample))
+async def one(request: Request, database: Db, sample: Sample, asked: Annotated[KnownParameters, Query()]) -> Response:
+    answers.json_only(request, asked.format)
+    return answers.json(await queries.one(database, sample, asked.as_of))
 
 
 @router.table(
@@ -109,7 +111,7 @@ async def change(request: Request, database: Db, member: Member, sample: Sample)
     "/samples/{sample}/approve",
     dependencies=APPROVE,
     summary="Approve what was measured of a sample",
-    responses=description.CHANGE | description.ok(LabSample, sample=SAMPLE) | description.CHANGED,
+    responses=description.CHANGE | description.ok(LabSample, sample=SAMPLE) | description.CHANGED | WAITS,
     openapi_extra=described(Approval),
 )
 async def approve(request: Request, database: Db, member: Member, sample: Sample) -> Response:

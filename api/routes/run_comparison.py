@@ -5,30 +5,20 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Query, Request, Response
-from pydantic import Field
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http import answers, description
 from api.http.answers import JsonOnly
 from api.http.bodies import described, order
-from api.http.parameters import StrictParameters, UnitsAsked
 from api.queries import run_alignment, run_envelopes, run_statistics
 from api.routes import Router
 from api.routes.runs import RunName
 from api.shapes import run_comparison as shapes
 from api.shapes import run_plans, runs
-from api.shapes.run_comparison import Comparison, EnvelopeQuestion
-from api.shapes.selection import Name
+from api.shapes.run_comparison import Comparison, EnvelopeQuestion, StatisticsParameters
 
 router = Router("runs", allow(Role.VIEWER, Scope.TELEMETRY_READ))
-
-
-class StatisticsParameters(StrictParameters):
-    channel: list[Name] = Field(
-        min_length=1, max_length=shapes.MOST_CHANNELS, description="channel names or patterns; may be repeated"
-    )
-    unit: UnitsAsked = Field([])
 
 
 @router.post(
@@ -58,7 +48,7 @@ async def envelope(request: Request, database: Db) -> Response:
     responses=description.CHANGE | description.ok(shapes.RunStatistics, statistics=shapes.STATISTICS),
 )
 async def statistics(database: Db, run: RunName, asked: Annotated[StatisticsParameters, Query()]) -> Response:
-    return answers.json(await run_statistics.statistics(database, run, asked.channel, asked.unit))
+    return answers.json(await run_statistics.statistics(database, run, asked))
 
 
 @router.get(

@@ -16,12 +16,15 @@ from api.access.roles import Role, Scope
 from api.database import Database
 from api.http import answers, cursors, description
 from api.http.parameters import (
+    AsOf,
+    CorrectionsAsked,
     Cursor,
     DeviceName,
     Duration,
     Parameters,
     Quality,
     UnitsAsked,
+    known,
     listed,
     nearest,
     recent,
@@ -72,6 +75,8 @@ class TelemetryParameters(Parameters):
     )
     unit: UnitsAsked = Field([])
     quality: Quality = "good"
+    corrections: CorrectionsAsked = None
+    as_of: AsOf = None
     limit: int | None = Field(
         None,
         ge=1,
@@ -113,22 +118,23 @@ async def samples(
     format_ = answers.chosen(request, asked.format)
     aggregates = _aggregates(asked)
     start = await _start(request, database, asked, device)
-    found = await devices.device(database, device)
+    found = await devices.device(database, device, known(asked.as_of))
     units = ShownUnits(asked.unit)
     names, span = listed(asked.channel, asked.channels), times.Span(start.begin, start.end)
     computed = await selection.with_named(database, [found], names, span)
     [found] = computed.devices
     channels = units.of(_channels(found, names, start.position, computed.lacking), span)
     units.check()
-    wanted = Selection(found, channels, start.begin, start.end, asked.quality == "all")
+    corrected = (asked.corrections or ("none" if asked.bucket is None else "applied")) == "applied"
+    wanted = Selection(found, channels, start.begin, start.end, asked.quality == "all", corrected, asked.as_of)
     if asked.bucket is not None:
         wish = BucketWish(Division(asked.bucket), tuple(aggregates))
         if format_ == "csv":
-            return await _csv_buckets(request, database, wanted, wish)
+            return _told(wanted, await _csv_buckets(request, database, wanted, wish))
         return await _json_buckets(database, wanted, wish)
     if format_ == "csv" and asked.limit is None and asked.cursor is None:
         pages = _raw_pages(database, wanted, max(1, STREAMED_VALUES // max(1, len(channels))))
-        return await answers.csv_stream(request, _raw_header(wanted), pages)
+        return _told(wanted, await answers.csv_stream(request, _raw_header(wanted), pages))
     limit = _limit(wanted, asked.limit)
     rows = await queries.raw(database, wanted, (start.time, start.layout_id), limit + 1, Deadline())
     page, following = rows[:limit], None
@@ -136,17 +142,24 @@ async def samples(
         position = found.position if start.position is None else start.position
         following = cursors.encode(request, start.begin, start.end, page[-1].time, page[-1].layout_id, position)
     if format_ == "csv":
-        return answers.csv_page(request, _raw_header(wanted), _raw_cells(page, wanted.everything), following)
+        cells = _raw_cells(page, wanted.everything)
+        return _told(wanted, answers.csv_page(request, _raw_header(wanted), cells, following))
     content = [[times.text(row.time), *row.values] for row in page]
     qualities = [row.qualities for row in page] if wanted.everything else None
+    originals = None if any(row.originals is None for row in page) else [row.originals or [] for row in page]
     return _json(
         wanted,
         None,
         [_column(channel, None) for channel in channels],
         content,
         qualities=qualities,
+        originals=originals,
         following=following,
     )
+
+
+def _told(wanted: Selection, answer: Response) -> Response:
+    return answers.with_corrections(answer, wanted.corrected, [one.correction for one in wanted.corrected_times])
 
 
 def _aggregates(asked: TelemetryParameters) -> list[str]:
@@ -165,7 +178,7 @@ async def _start(request: Request, database: Database, asked: TelemetryParameter
     if asked.cursor is not None:
         kinds = (cursors.instant, cursors.instant, cursors.instant, cursors.small, cursors.small)
         return Start(*cursors.decode(request, asked.cursor, *kinds))
-    span = await run_times.placed_span(database, asked, device)
+    span = await run_times.placed_span(database, asked, [device])
     span = span or recent(instant("from", asked.from_), instant("to", asked.to), timedelta(hours=1))
     return Start(span.begin, span.end, span.begin, 0, None)
 
@@ -273,6 +286,7 @@ def _json(
     rows: list[list[Any]],
     *,
     qualities: list[list[int | None]] | None = None,
+    originals: list[list[shapes.Original | None]] | None = None,
     following: str | None = None,
 ) -> Response:
     return answers.json(
@@ -282,9 +296,13 @@ def _json(
             to=times.text(wanted.end),
             bucket=None if width is None else times.duration_text(width),
             quality="all" if wanted.everything else "good",
+            corrections="applied" if wanted.corrected else "none",
+            corrected=wanted.corrected_times,
+            as_of=times.optional_text(wanted.as_of),
             columns=columns,
             rows=rows,
             qualities=qualities,
+            originals=originals,
             truncated=following is not None,
             next=following,
             warnings=_warnings(wanted, width),
@@ -301,7 +319,7 @@ def _warnings(wanted: Selection, width: timedelta | None) -> list[str]:
     if width is not None and times.floor(wanted.end, width) != wanted.end:
         found.append("`to` is inside a bucket: the last bucket holds only what came before")
     notes = (note for channel in wanted.channels for note in channel.notes)
-    return [*found, *dict.fromkeys(notes)]
+    return [*found, *dict.fromkeys(notes), *wanted.correction_notes]
 
 
 def title(channel: str, unit: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -26,7 +27,7 @@ from api.queries import (
     telemetry_raw,
 )
 from api.queries.deadline import Deadline
-from api.queries.selection import Selected
+from api.queries.selection import Selected, Selection
 from api.queries.shown_units import ShownUnits
 from api.queries.telemetry_buckets import AGGREGATES, BucketRows, BucketWish, texts
 from api.queries.telemetry_columns import Columns, columns
@@ -93,6 +94,7 @@ class Reading:
         self._mode: Mode = asked.chosen_mode()
         self._format = answers.chosen(request, asked.format)
         self._deadline = Deadline()
+        self._selected: Selected | None = None
 
     async def answer(self) -> Response:
         self._asked, self._run = await run_times.placed_selection(self._database, self._asked)
@@ -105,7 +107,11 @@ class Reading:
             "plot": self._plot,
             "latest": self._latest,
         }
-        return await makers[self._mode]()
+        answer = await makers[self._mode]()
+        if self._format == "csv" and self._selected is not None:
+            numbers = [one.correction for one in self._selected.corrections]
+            answers.with_corrections(answer, self._selected.applied == "applied", numbers)
+        return answer
 
     # -- raw
 
@@ -118,7 +124,8 @@ class Reading:
         else:
             span = selection.asked_time(asked)  # of all pages
             begin, end = span.begin, span.end
-        selected = await selection.resolve(self._database, asked.model_copy(update={"from_": begin, "to": end}))
+        placed = asked.as_sent().model_copy(update={"from_": begin, "to": end})
+        selected = self._selected = await selection.resolve(self._database, placed)
         table = columns(selected.selections, [None])
         within = asked.max_age if asked.bounds == "outside" else None
         if self._format == "csv" and asked.limit is None and asked.cursor is None:
@@ -137,11 +144,15 @@ class Reading:
             return answers.csv_page(self._request, self._raw_header(table), cells, cursor)
         rows = [[row.device, times.text(row.time), *table.spread(row.number, row.values)] for row in page]
         qualities = [table.spread(row.number, row.qualities) for row in page] if asked.quality == "all" else None
+        originals = None
+        if selected.applied == "applied" and selected.corrections:
+            originals = [table.spread(row.number, row.originals or [None] * len(row.values)) for row in page]
         return self._json(
             selected,
             columns=table.columns,
             rows=rows,
             qualities=qualities,
+            originals=originals,
             truncated=cursor is not None,
             next=cursor,
             warnings=await self._silence(selected, rows or after),
@@ -177,7 +188,7 @@ class Reading:
     # -- buckets
 
     async def _buckets(self) -> Response:
-        selected = await selection.resolve(self._database, self._asked)
+        selected = self._selected = await selection.resolve(self._database, self._asked)
         wish = self._wish(selected)
         table = columns(selected.selections, wish.aggregates)
         if self._format == "csv" and wish.fill is None:
@@ -273,8 +284,9 @@ class Reading:
 
     async def _at(self) -> Response:
         asked, instants = self._asked, self._asked.instants(self._run)
-        time = times.Span(min(instants) - asked.max_age, max(instants) + asked.max_age)
-        selected = await selection.resolve(self._database, asked, time)
+        time = times.Span(min(instants) - asked.max_age, max(instants) + asked.max_age + times.MICROSECOND)
+        placed = asked.model_copy(update={"from_": time.begin, "to": time.end})
+        selected = self._selected = await selection.resolve(self._database, placed)
         table = columns(selected.selections, [None])
         count = len(instants) * len(selected.selections) * max(1, len(table.columns))
         if count > MOST_VALUES:
@@ -300,7 +312,7 @@ class Reading:
 
     async def _plot(self) -> Response:
         asked = self._asked
-        selected = await selection.resolve(self._database, asked)
+        selected = self._selected = await selection.resolve(self._database, asked)
         points = asked.max_points or shapes.USUAL_POINTS
         count = points * sum(len(one.channels) for one in selected.selections) * 2
         if count > MOST_VALUES:
@@ -318,22 +330,27 @@ class Reading:
 
     async def _latest(self) -> Response:
         asked = self._asked
-        selected = await selection.resolve(self._database, asked)
+        selected = self._selected = await selection.resolve(self._database, asked)
         names = {one.device.name: {channel.name for channel in one.channels} for one in selected.selections}
         wanted = latest_queries.WantedLatest(asked.max_age, frozenset().union(*names.values()), asked.quality == "all")
         devices = [(one.device.device_id, one.device.name) for one in selected.selections]
         units = ShownUnits(asked.unit)
-        newest = []
+        newest: list[NewestSample] = []
+        looked_at: list[Selection] = []
         found = await latest_queries.of_devices(self._database, devices, wanted)
         for item, one in zip(found, selected.selections, strict=True):
-            computed = await latest_computed.values(self._database, one, item.time, asked.max_age, self._deadline)
-            known = {it.channel for it in computed}
+            made = await latest_computed.values(self._database, one, item.time, asked.max_age, self._deadline)
+            by_name = {it.channel: it for it in sorted(made, key=lambda it: it.time or "")}
+            values = [by_name.pop(it.channel, it) for it in item.values]
+            computed = {it.name for it in one.channels if it.computed is not None}
             newest += [
-                NewestSample(item.device, it.channel, it.unit, it.channel in known, it.time, it.value, it.quality)
-                for it in (*units.latest(item.values), *units.latest(computed))
+                NewestSample(item.device, it.channel, it.unit, it.channel in computed, it.time, it.value, it.quality)
+                for it in units.latest([*values, *by_name.values()])
                 if it.channel in names[item.device]
             ]
+            looked_at.append(_until(one, item.time, asked.max_age))
         units.check()
+        selected = self._selected = replace(selected, selections=tuple(looked_at))
         if self._format == "csv":
             rows = ([it.device, it.channel, it.unit, it.time, it.value, it.quality] for it in newest)
             return answers.csv_page(self._request, LONG_HEADER, rows)
@@ -354,7 +371,7 @@ class Reading:
         asked = self._asked
         ranged = self._mode in shapes.RANGED
         usual: dict[str, Any] = {"method": None, "bucket": None, "fill": None, "columns": [], "rows": []}
-        usual |= {"qualities": None, "series": [], "latest": [], "truncated": False, "next": None}
+        usual |= {"qualities": None, "originals": None, "series": [], "latest": [], "truncated": False, "next": None}
         late = ["`to` is in the future: more may come"] if ranged and _is_future(selected) else []
         return answers.json(
             TelemetryRead(
@@ -367,11 +384,22 @@ class Reading:
                 hours=self._hours(given.get("rows", ())),
                 tz=asked.tz.key,
                 quality=asked.quality,
+                corrections=selected.applied,
+                corrected=selected.corrections,
+                as_of=selected.as_of,
                 bounds=asked.bounds,
                 warnings=[*selected.warnings, *late, *warnings],
                 **(usual | given),
             )
         )
+
+
+def _until(wanted: Selection, newest: str | None, max_age: timedelta) -> Selection:
+    """Return the selection with the time in which its newest samples are."""
+    end = times.FIRST if newest is None else times.parse_instant(newest)
+    return replace(
+        wanted, begin=end - max_age if end - times.FIRST > max_age else times.FIRST, end=end + times.MICROSECOND
+    )
 
 
 def _hours_since(since: datetime, row: Sequence[Any]) -> float:

@@ -14,6 +14,7 @@ HappeningKind = Literal[
     "event",
     "command",
     "annotation",
+    "correction",
     "enrollment",
     "log-in",
     "deviation",
@@ -27,7 +28,7 @@ class Happening(Answer):
         str,
         about(
             "when it was recorded: of an alarm its transition, of presence the receipt of the status, of a command its "
-            "request, of an annotation its making, of an enrollment its last step, of a "
+            "request, of an annotation or a version of a correction its making, of an enrollment its last step, of a "
             "calibration the begin of the day on which it became due. Of a phase or event: by the device"
         ),
     ]

@@ -10,9 +10,20 @@ from pydantic import BaseModel, Field, model_validator
 
 from api.http.bodies import body_config
 from api.http.description import Answer, about, example
-from api.http.parameters import ByAddress, Duration, Quality, StrictParameters, UnitsAsked
+from api.http.parameters import (
+    Applied,
+    AsOf,
+    ByAddress,
+    CorrectionsAsked,
+    Duration,
+    Quality,
+    StrictParameters,
+    UnitsAsked,
+)
 from api.http.run_times import Moment, PhaseOfRun, RunAsked, moment_text
+from api.shapes.corrections import CorrectedTime
 from api.shapes.devices import MOST_TAGS
+from api.shapes.evidence import EvidenceHead
 from api.shapes.selection import PHASE_EXAMPLES, Name, SelectionParameters
 
 FileFormat = Literal["arrow", "parquet", "csv"]
@@ -22,7 +33,18 @@ MEDIA_TYPES: Mapping[FileFormat, str] = {
     "csv": "text/csv; charset=utf-8; header=present",
 }
 TableShape = Literal["wide", "long"]
-ColumnKind = Literal["time", "device", "channel", "value", "quality", "unit"]
+ColumnKind = Literal[
+    "time",
+    "device",
+    "channel",
+    "value",
+    "quality",
+    "unit",
+    "original",
+    "original_quality",
+    "correction",
+]
+"""original: what was sent in place of a corrected value"""
 
 
 class NewExport(BaseModel):
@@ -57,6 +79,8 @@ class NewExport(BaseModel):
     )
     unit: UnitsAsked = Field([])
     quality: Quality = "good"
+    corrections: CorrectionsAsked = None
+    as_of: AsOf = None
     format: FileFormat = Field("arrow", description="arrow: Arrow's stream format; parquet; csv")
     shape: TableShape = Field("wide", description="wide: a row a frame, a column a channel; long: a row a sample")
 
@@ -67,11 +91,11 @@ class NewExport(BaseModel):
 
     def selection(self) -> SelectionParameters:
         """Which samples, as routes that read take them. Raises ValidationError, which is a ValueError."""
-        names = ("device", "tag", "location", "channel", "run", "phase", "unit", "quality")
+        names = ("device", "tag", "location", "channel", "run", "phase", "unit", "quality", "corrections", "as_of")
         given = {name: getattr(self, name) for name in names}
         instants = {"from": self.from_, "to": self.to}
         said = {name: None if value is None else moment_text(value) for name, value in instants.items()}
-        return SelectionParameters.model_validate(given | said)
+        return SelectionParameters.model_validate(given | said).as_sent()
 
     def said(self) -> dict[str, Any]:
         """The body as JSON has it."""
@@ -96,6 +120,8 @@ class TableParameters(StrictParameters):
     to: Moment | None = Field(None, description="end, not part of the range; default now")
     unit: UnitsAsked = Field([])
     quality: Quality = "good"
+    corrections: CorrectionsAsked = None
+    as_of: AsOf = None
     shape: Shape = "wide"
 
     def selection(self, device: str) -> SelectionParameters:
@@ -103,7 +129,7 @@ class TableParameters(StrictParameters):
         given = self.model_dump(by_alias=True, exclude={"shape", "from_", "to"})
         moments = {"from": self.from_, "to": self.to}
         said = {name: None if value is None else moment_text(value) for name, value in moments.items()}
-        return SelectionParameters.model_validate(given | said | {"device": [device]})
+        return SelectionParameters.model_validate(given | said | {"device": [device]}).as_sent()
 
 
 class ManyTableParameters(ByAddress, SelectionParameters):
@@ -183,10 +209,16 @@ class Manifest(Answer):
         Literal["good", "all"], about("good: only samples of quality 0; all: every one, with its quality")
     ]
     qualities: Annotated[dict[str, str], about("what the numbers of quality mean")]
+    corrections: Annotated[Applied, about("whether those that there are were applied")]
+    corrected: Annotated[list[CorrectedTime], about("corrections of these channels in that time, applied or not")]
+    as_of: Annotated[str | None, about("what was known then; null: what was known when the file was made")]
     devices: list[ManifestDevice]
     columns: list[ManifestColumn]
     rows: int | None
     file: ManifestFile | None
+    evidence: Annotated[
+        EvidenceHead | None, about("where the audit trail was, and what proves the file; null: it was streamed")
+    ]
     warnings: list[str]
 
 
@@ -194,12 +226,13 @@ MANIFEST = example(
     Manifest,
     """{"software": "biogate 0.1.0", "created_at": "2026-11-20T07:45:00.000000Z", "format": "parquet",
  "shape": "wide", "zone": "UTC", "request": {"device": ["br-1"], "format": "parquet"}, "quality": "good",
- "qualities": {"0": "good", "1": "bad", "2": "uncertain"}, "devices": [{"device": "br-1",
+ "qualities": {"0": "good", "1": "bad", "2": "uncertain"}, "corrections": "none", "corrected": [],
+ "as_of": null, "devices": [{"device": "br-1",
  "from": "2026-11-01T00:00:00.000000Z", "to": "2026-11-15T00:00:00.000000Z", "channels": ["ph"], "computed": []}],
  "columns":
  [{"name": "time", "kind": "time", "channel": null, "unit": null, "formula": null, "source": null},
  {"name": "device", "kind": "device", "channel": null, "unit": null, "formula": null, "source": null},
  {"name": "ph", "kind": "value", "channel": "ph", "unit": "pH", "formula": null, "source": null}], "rows": 1209600,
  "file": {"name": "export.parquet", "bytes": 4194304,
- "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}, "warnings": []}""",
+ "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}, "evidence": null, "warnings": []}""",
 )

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from api.http.bodies import DeviceText, Order, body_config
 from api.http.description import Answer, about, example
-from api.http.parameters import Instant, ListParameters, Words, printable
+from api.http.parameters import AsOf, Instant, ListParameters, Words, printable
 from api.http.run_times import Moment, RunSpanParameters
 from api.shapes.annotations import prose
 from schema import times
@@ -162,3 +162,4 @@ class SampleParameters(RunSpanParameters, ListParameters):
     analyte: str | None = Field(None, max_length=64, description="only with this analyte")
     status: SampleStatus | None = Field(None, description="only in this status; it is the least of the analytes")
     withdrawn: bool = Field(False, description="true: those that were withdrawn, too")
+    as_of: AsOf = None

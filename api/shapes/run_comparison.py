@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field, model_validator
 
 from api.http.bodies import body_config
 from api.http.description import Answer, about, example
-from api.http.parameters import Quality, UnitsAsked
+from api.http.parameters import Applied, AsOf, CorrectionsAsked, Quality, StrictParameters, UnitsAsked
+from api.shapes.corrections import CorrectedTime
 from api.shapes.runs import PhaseText, RunPhaseAnswer, RunText
 from api.shapes.selection import Name
 
@@ -31,6 +32,7 @@ class Alignment(BaseModel):
     max_points: int = Field(MOST_POINTS, ge=4, le=MOST_POINTS, description="most points of a line")
     unit: UnitsAsked = Field([])
     quality: Quality = "good"
+    corrections: CorrectionsAsked = None
 
     @model_validator(mode="after")
     def _is_in_order(self) -> Self:
@@ -61,6 +63,13 @@ class EnvelopeQuestion(Alignment):
     k: float = Field(3.0, gt=0, le=10, description="the band is mean ± k standard deviations of the references")
     quantiles: tuple[float, float] | None = Field(
         None, description="instead: the band is between these, like [0.05, 0.95], around the median"
+    )
+    merge: float = Field(
+        0.01,
+        ge=0,
+        le=0.5,
+        description="times outside on the same side with at most this part of the compared time between them are one "
+        "excursion; 0: each for itself",
     )
     least: int = Field(2, ge=2, le=MOST_RUNS, description="how many references must have a value at a time to judge it")
 
@@ -107,7 +116,9 @@ class ExcursionAnswer(Answer):
     device: str
     begin: Annotated[float, about("hours")]
     end: float
-    duration: Annotated[float, about("how long, in hours")]
+    duration: Annotated[float, about("how long, in hours, from the first time outside to the last")]
+    outside: Annotated[float, about("how long of that it was outside, in hours")]
+    times: Annotated[int, about("how many times in a row it was outside: those near each other are told as one")]
     begins: Annotated[str, about("the same as an instant")]
     worst: Annotated[float, about("hour of the greatest distance")]
     value: Annotated[float, about("the value there")]
@@ -140,6 +151,15 @@ class EnvelopeAnswer(Answer):
     warnings: list[str]
 
 
+class StatisticsParameters(StrictParameters):
+    channel: list[Name] = Field(
+        min_length=1, max_length=MOST_CHANNELS, description="channel names or patterns; may be repeated"
+    )
+    unit: UnitsAsked = Field([])
+    corrections: CorrectionsAsked = None
+    as_of: AsOf = None
+
+
 class PhaseStatistics(Answer):
     phase: Annotated[str | None, about("null: the whole run")]
     begins: str
@@ -162,6 +182,9 @@ class PhaseStatistics(Answer):
 class RunStatistics(Answer):
     run: str
     statistics: list[PhaseStatistics]
+    corrections: Annotated[Applied, about("whether those that there are were applied")]
+    corrected: Annotated[list[CorrectedTime], about("corrections of these channels in the run, applied or not")]
+    as_of: Annotated[str | None, about("what was known then; null: what is known now")]
     warnings: list[str]
 
 
@@ -183,7 +206,8 @@ SCORE = example(
     RunScore,
     """{"run": "B-2026-041", "score": 98.5, "channels": [{"channel": "ph", "device": "br-1", "score": 98.5,
  "judged": 100.0}], "excursions": [{"channel": "ph", "device": "br-1", "begin": 30.0, "end": 31.5, "duration": 1.5,
- "begins": "2026-11-21T13:45:00.000000Z", "worst": 30.5, "value": 7.3, "distance": 0.12}]}""",
+ "outside": 1.0, "times": 2, "begins": "2026-11-21T13:45:00.000000Z",
+ "worst": 30.5, "value": 7.3, "distance": 0.12}]}""",
 )
 ENVELOPE = {
     **{"phase": None, "bucket": "30m", "hours": [0.0, 0.5], "method": "mean ± 3 standard deviations"},
@@ -203,5 +227,5 @@ STATISTICS = example(
     """{"run": "B-2026-041", "statistics": [{"phase": "batch", "begins": "2026-11-20T07:45:00.000000Z",
  "ends": "2026-11-20T19:45:00.000000Z", "hours": 12.0, "device": "br-1", "channel": "ph", "unit": "pH", "avg": 7.02,
  "twa": 7.02, "min": 6.9, "max": 7.1, "stddev": 0.02, "integral": 84.2, "integral_unit": "pH·h", "count": 43200,
- "percent_good": 100.0}], "warnings": []}""",
+ "percent_good": 100.0}], "corrections": "applied", "corrected": [], "as_of": null, "warnings": []}""",
 )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from api.http.description import Answer, about
-from api.http.parameters import Duration, UnitsAsked
+from api.http.parameters import CorrectionsAsked, Duration, UnitsAsked
 from api.shapes.lab_samples import SAMPLE, LabSample, SampleParameters
 from api.shapes.selection import Name
 from api.shapes.telemetry_many import TelemetryColumn
@@ -24,6 +24,7 @@ class SampleTelemetryParameters(SampleParameters):
         examples=[["ph", "feed_*_rate"]],
     )
     unit: UnitsAsked = Field([])
+    corrections: CorrectionsAsked = None
     max_age: Duration = Field(timedelta(minutes=10), description="how far a telemetry value may be from the sample")
     method: Literal["last", "linear"] = Field(
         "last", description="last: the last value at or before the sample; linear: between it and the next one"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints
 
-from api.http.parameters import Quality, StrictParameters, UnitsAsked
+from api.http.parameters import AsOf, CorrectionsAsked, Quality, StrictParameters, UnitsAsked
 from api.http.run_times import Moment, RunAsked
 from api.shapes.devices import MOST_TAGS
 
@@ -57,3 +57,9 @@ class SelectionParameters(StrictParameters):
     )
     unit: UnitsAsked = Field([])
     quality: Quality = "good"
+    corrections: CorrectionsAsked = None
+    as_of: AsOf = None
+
+    def as_sent(self) -> Self:
+        """Return the same question for raw samples: as they were sent, if nothing else is said."""
+        return self.model_copy(update={"corrections": self.corrections or "none"})

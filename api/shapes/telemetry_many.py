@@ -9,12 +9,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from api.http.description import Answer, Following, Truncated, about, example
-from api.http.parameters import ByAddress, Cursor, Duration, Instant, Parameters
+from api.http.parameters import Applied, ByAddress, Cursor, Duration, Instant, Parameters
 from api.http.run_times import Offset, instant, parse_moment
 from api.problems import BadParameter
 from api.series.filling import Fill
 from api.series.grid import UNITS, UTC_ZONE, CalendarUnit, parse_width
+from api.shapes.corrections import CorrectedTime
 from api.shapes.selection import SelectionParameters
+from api.shapes.telemetry import Original
 from schema import times
 
 Mode: TypeAlias = Literal["raw", "buckets", "at", "plot", "latest"]
@@ -32,6 +34,7 @@ PARAMETERS_OF: dict[str, frozenset[Mode]] = {
     **dict.fromkeys(("limit", "cursor"), frozenset[Mode]({"raw"})),
     "max_points": frozenset({"buckets", "plot"}),
     "gap": frozenset({"buckets", "plot"}),
+    "as_of": frozenset({"raw", "buckets", "at", "plot"}),
     "bounds": frozenset({"raw", "plot"}),
     "max_age": frozenset({"at", "latest", "raw", "plot"}),
 }
@@ -207,6 +210,9 @@ class TelemetryRead(Answer):
     since: Annotated[str | None, about("the start of `run`, or of `phase` in it: hours count from there; else null")]
     tz: Annotated[str, about("whose clocks make buckets of day, week and month; times are UTC all the same")]
     quality: Literal["good", "all"]
+    corrections: Annotated[Applied, about("whether those that there are were applied")]
+    corrected: Annotated[list[CorrectedTime], about("corrections of these channels in that time, applied or not")]
+    as_of: Annotated[str | None, about("what was known then; null: what is known now")]
     bounds: Literal["inside", "outside"]
     bucket: Annotated[str | None, about("width of a bucket, as asked for or as chosen")]
     fill: Annotated[str | None, about("how empty buckets were filled; null: they were not")]
@@ -222,6 +228,13 @@ class TelemetryRead(Answer):
         list[list[int | None]] | None,
         about("raw and at with quality=all: for each row one quality a column (null: no sample); else null"),
     ]
+    originals: Annotated[
+        list[list[Original | None]] | None,
+        about(
+            "raw with corrections=applied, if there are some: for each row one entry a column, null where the sample "
+            "is as it was sent, and in what bounds=outside adds; else null"
+        ),
+    ]
     hours: Annotated[list[float] | None, about("with hours=true: for each row the hours since `since`; else null")]
     series: Annotated[list[Series], about("plot: a line for each device and channel")]
     latest: Annotated[list[NewestSample], about("latest: one for each device and channel")]
@@ -232,7 +245,8 @@ class TelemetryRead(Answer):
 
 _BEGIN = """ "devices": [{"device": "br-1",
   "from": "2026-11-20T07:00:00.000000Z", "to": "2026-11-20T08:00:00.000000Z"}],
- "since": null, "tz": "UTC", "quality": "good", "bounds": "inside","""
+ "since": null, "tz": "UTC", "quality": "good", "corrections": "applied", "corrected": [], "as_of": null,
+ "bounds": "inside","""
 _END = """ "truncated": false, "next": null, "warnings": []}"""
 MANY_BUCKETS = example(
     TelemetryRead,
@@ -242,14 +256,14 @@ MANY_BUCKETS = example(
  "columns": [{"channel": "ph", "unit": "pH", "aggregate": "avg", "step": false, "computed": false},
   {"channel": "ph", "unit": "1", "aggregate": "count", "step": false, "computed": false}],
  "rows": [["br-1", "2026-11-20T07:00:00.000000Z", 7.021, 1800], ["br-1", "2026-11-20T07:30:00.000000Z", 7.02, 1799]],
- "qualities": null, "hours": null, "series": [], "latest": [],"""
+ "qualities": null, "originals": null, "hours": null, "series": [], "latest": [],"""
     + _END,
 )
 PLOT = example(
     TelemetryRead,
     '{"mode": "plot", "method": "m4",'
     + _BEGIN
-    + """ "bucket": null, "fill": null, "columns": [], "rows": [], "qualities": null, "hours": null,
+    + """ "bucket": null, "fill": null, "columns": [], "rows": [], "qualities": null, "originals": null, "hours": null,
  "series": [{"device": "br-1", "channel": "ph", "unit": "pH", "step": false, "computed": false, "gap": "3s",
   "points": [["2026-11-20T07:00:00.000000Z", 7.02], ["2026-11-20T07:00:04.000000Z", 7.05],
    ["2026-11-20T07:12:10.000000Z", null], ["2026-11-20T07:24:16.000000Z", 7.03]],

@@ -114,7 +114,7 @@ async def _records(database: Database, name: str, span: Span) -> list[tuple[Any,
     """Return the rows of a device's hours that have enough frames."""
     with suppress(NotFound):
         device = await devices.device(database, name)
-        selection = Selection(device, device.channels, span.begin, span.end, everything=True)
+        selection = Selection(device, device.channels, span.begin, span.end, everything=True, corrected=False)
         return await _kept(selection, blocks(database, selection, BLOCK_VALUES))
     return []
 

@@ -1,5 +1,5 @@
 -- seals of stored frames by device and hour; what is stored late; clocks of devices and of the server
--- depends: 0033_reports
+-- depends: 0035_checkpoints
 
 -- migrate: apply
 

@@ -61,6 +61,11 @@ def why(_: Tenant) -> dict[str, str]:
     return WHY
 
 
+def correction(tenant: Tenant) -> dict[str, Any]:
+    time = {"from": "2026-03-01T10:00:00Z", "to": "2026-03-01T11:00:00Z"}
+    return {**WHY, **time, "channel": tenant.known["channel"], "quality": 1}
+
+
 VIEWER, CONTROL_ROOM, OPERATOR, ENGINEER, ADMIN = Role
 ALARMS, RULES = (VIEWER, Scope.ALARMS_READ), (ENGINEER, Scope.RULES_WRITE)
 TELEMETRY = (VIEWER, Scope.TELEMETRY_READ)
@@ -104,6 +109,11 @@ QUESTIONS: dict[str, Question] = {
     "DELETE /api/v1/devices/{device}/annotations/{number}": Question(
         (OPERATOR, Scope.DEVICES_WRITE), query=why, number="annotation"
     ),
+    "GET /api/v1/devices/{device}/corrections": Question(TELEMETRY),
+    "POST /api/v1/devices/{device}/corrections": Question((ENGINEER, Scope.DEVICES_WRITE), correction),
+    "GET /api/v1/devices/{device}/corrections/{correction}": Question(TELEMETRY),
+    "PUT /api/v1/devices/{device}/corrections/{correction}": Question((ENGINEER, Scope.DEVICES_WRITE), correction),
+    "POST /api/v1/devices/{device}/corrections/{correction}/withdraw": Question((ENGINEER, Scope.DEVICES_WRITE), why),
     **{
         f"GET /api/v1/devices/{{device}}/telemetry.{format_}": Question(
             TELEMETRY,
@@ -334,6 +344,9 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/audit": Question(AUDIT, query=lambda t: {"subject": f"device/{t.known['device']}"}),
     "GET /api/v1/audit.jsonl": Question(AUDIT),
     "GET /api/v1/audit/verify": Question(AUDIT, shows=False),
+    # evidence
+    "GET /api/v1/evidence": Question(AUDIT),
+    "GET /api/v1/evidence/verify.py": Question(AUDIT, shows=False),
     # accounts
     "POST /api/v1/auth/register": Question(
         "nobody", lambda t: {"email": t.known["email"], "name": "Visitor", "password": PASSWORD}
@@ -373,6 +386,7 @@ QUESTIONS: dict[str, Question] = {
     "POST /api/v1/reports": Question(AUDIT, lambda t: {"kind": "batch", "run": t.objects["run"]}),
     "GET /api/v1/reports/{report}": Question(AUDIT),
     **{f"GET /api/v1/reports/{{report}}/report.{form}": Question(AUDIT) for form in ("html", "pdf", "json")},
+    **{f"GET /api/v1/reports/{{report}}/signed.{form}": Question(AUDIT) for form in ("html", "json")},
     "GET /api/v1/report-templates": Question(AUDIT),
     "GET /api/v1/report-templates/{template}": Question(AUDIT),
     "PUT /api/v1/report-templates/{template}": Question(
@@ -381,6 +395,33 @@ QUESTIONS: dict[str, Question] = {
         headers=lambda _: {"If-Match": "*"},
         refusal=412,
     ),
+    # reviews
+    "GET /api/v1/reviews": Question(AUDIT),
+    "POST /api/v1/reviews": Question(AUDIT, lambda t: {"run": t.objects["run"]}),
+    "GET /api/v1/reviews/{review}": Question(AUDIT),
+    "POST /api/v1/reviews/{review}/again": Question(AUDIT),
+    "POST /api/v1/reviews/{review}/looks": Question(AUDIT, lambda t: {"key": t.known["exception"], "note": "mine"}),
+    # signatures
+    "GET /api/v1/signatures": Question(DEVICES, query=lambda t: {"record": f"deviation/{t.objects['deviation']}"}),
+    "POST /api/v1/signatures": Question(
+        (OPERATOR, Scope.DEVICES_WRITE),
+        lambda t: {
+            **{"record": f"deviation/{t.objects['deviation']}", "digest": "0" * 64, "meaning": "reviewed"},
+            **{"password": PASSWORD, "email": t.known["email"]},
+        },
+        people=True,
+    ),
+    "GET /api/v1/pending-acts": Question(AUDIT),
+    "GET /api/v1/pending-acts/{number}": Question(AUDIT, number="pending"),
+    "POST /api/v1/pending-acts/{number}/confirm": Question(
+        (ENGINEER, Scope.DEVICES_WRITE),
+        lambda t: WHY | {"digest": "0" * 64, "password": PASSWORD, "email": t.known["email"]},
+        number="pending",
+        people=True,
+    ),
+    "POST /api/v1/pending-acts/{number}/refuse": Question((ENGINEER, Scope.DEVICES_WRITE), why, number="pending"),
+    "GET /api/v1/organization/policy": Question((VIEWER, Scope.ORGANIZATION_READ)),
+    "PUT /api/v1/organization/policy": Question(CHANGES, lambda _: WHY | {"waiting_hours": 71}),
     # deviations
     "GET /api/v1/deviations": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
     "POST /api/v1/deviations": Question(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -10,6 +11,7 @@ import httpx2
 import pytest
 
 from api.access.roles import Role
+from schema import times
 from tests.api.accounts import api_key
 from tests.api.operators import Operator
 from tests.api.plant import Plant, at, text
@@ -223,3 +225,25 @@ async def test_the_database_refuses_to_overwrite_what_is_stored(
     assert (await send(operator, "POST", "/materials", **body)).status_code == 201
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="never overwritten"):
         await plant.sql.execute(statement)
+
+
+async def test_a_sample_is_read_as_it_was_known(plant: Plant, operator: Operator) -> None:
+    await plant.device("br-1")
+    before = times.text(datetime.now(UTC))
+    await add(operator, analytes=[GLUCOSE])
+    first = times.text(datetime.now(UTC))
+    corrected = {"analytes": [GLUCOSE | {"value": 4.6}], "why": "diluted 1:11"}
+    assert (await send(operator, "PATCH", "/samples/br-1-s1", **corrected)).status_code == 200
+    second = times.text(datetime.now(UTC))
+    await send(operator, "POST", "/samples/br-1-s1/withdraw", why="of another vessel")
+
+    async def known(path: str, as_of: str) -> Any:
+        return await operator.client.get(f"/api/v1{path}", params={"as_of": as_of}, headers=operator.headers)
+
+    one = "/samples/br-1-s1"
+    assert (await known(one, before)).status_code == 404
+    assert [(await known(one, then)).json()["analytes"][0]["value"] for then in (first, second)] == [4.2, 4.6]
+    lists = [(await known("/samples", then)).json()["samples"] for then in (before, first, second)]
+    assert [[it["analytes"][0]["value"] for it in some] for some in lists] == [[], [4.2], [4.6]]
+    assert (await send(operator, "GET", "/samples")).json()["samples"] == []
+    assert (await known("/samples", "2126-01-01Z")).status_code == 422

@@ -24,20 +24,24 @@ from api.queries import (
     alarms,
     audit,
     commands,
+    corrections,
     delivery,
     deviations,
     device_cards,
     devices,
     enrollments,
     events,
+    evidence,
     jobs,
     lab_samples,
     latest,
     material_balance,
     materials,
+    pending_acts,
     plot_hours,
     quarantine,
     reports,
+    reviews,
     rule_warnings,
     runs,
     samples,
@@ -61,6 +65,7 @@ from api.shapes.jobs import JobParameters
 from api.shapes.lab_samples import SampleParameters
 from api.shapes.materials import MaterialParameters, SumParameters
 from api.shapes.reports import ReportParameters
+from api.shapes.reviews import ReviewParameters
 from api.shapes.runs import RunListParameters
 from api.shapes.search import SearchFilter
 from api.shapes.selection import SelectionParameters
@@ -86,8 +91,8 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "samples of one channel": (samples.SQL["one_layout"], (1, at(0), at(3600), 1, 1, False, 1000)),
     "samples of a channel of two layouts": (samples.SQL["layouts"], (1, at(0), at(3600), [1, 2], [1, 1], True, 1000)),
     "hours of a plot": (plot_hours.SQL["hours"], (1, 1, at(0), END)),
-    "first times of a channel": (samples.SQL["first_times"], (1, at(0), END, [1], [1], 200)),
-    "last times of a channel": (samples.SQL["last_times"], (1, at(0), END, [1], [1], 200)),
+    "first times of a channel": (samples.SQL["first_times"], (1, at(0), END, [1], [1], 200, None)),
+    "last times of a channel": (samples.SQL["last_times"], (1, at(0), END, [1], [1], 200, None)),
     "samples before instants": (
         telemetry_at.SQL["before"],
         (1, [at(60), at(90)], [1], [1], HOUR, False, at(60) - HOUR, at(90) + HOUR),
@@ -118,9 +123,9 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "annotations": (annotation_queries.SQL["page"], (1, at(0), END, END, BIG[0], 100)),
     "events": (events.SQL["events"], (1, at(0), at(3600), at(3600), BIG[1], None, 100)),
     "quarantine": (quarantine.SQL["quarantine"], (["malformed"], ["open"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000)),
-    "quarantine of a device": (
-        quarantine.SQL["quarantine_of_device"],
-        (["malformed"], ["open"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000, "br-1"),
+    "quarantine of devices": (
+        quarantine.SQL["quarantine_of_devices"],
+        (["malformed"], ["open"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000, ["br-1"]),
     ),
 }
 """That are kept."""
@@ -130,6 +135,8 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "audit": (audit.SQL["newest_first"], (None, None, None, times.FIRST, times.LAST, BIG[0], 100)),
     "audit of a device": (audit.SQL["newest_first"], ("device/br-2", None, None, times.FIRST, times.LAST, BIG[0], 100)),
     "audit, oldest first": (audit.SQL["oldest_first"], (None, None, None, times.FIRST, times.LAST, 0, 100)),
+    "evidence: rows": (evidence.SQL["events"], (100, 10**6, 1000)),
+    "evidence: frames": (evidence.SQL["frames"], (1, at(0), 0, END, 1000)),
     "delivery of a day": (delivery.SQL["span"], (END - 24 * HOUR, END)),
     "quarantine of a day": (delivery.SQL["quarantined"], (END - 24 * HOUR, END, ["malformed", "too-old"])),
     "holes of a device": (delivery.SQL["holes"], ("br-1", 200)),
@@ -140,6 +147,7 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "commands that wait": (commands.SQL["page"], (1, ["waiting"], times.LAST, LAST_COMMAND, 100)),
     "reports": (reports.SQL["page"], (None, None, times.LAST, LAST_COMMAND, 100)),
     "reports of a run": (reports.SQL["page"], ("batch", "B-7", times.LAST, LAST_COMMAND, 100)),
+    "corrections of a device": (corrections.SQL["page"], (1, at(0), END, BIG[0], 100, None, None)),
     "jobs": (jobs.SQL["page"], (None, None, times.LAST, LAST_COMMAND, 100)),
     "enrollments": (enrollments.SQL["page"], (None, None, times.LAST, enrollments.LAST_TXN, 5)),
     "enrollments of a serial": (enrollments.SQL["page"], (None, "s-1", times.LAST, enrollments.LAST_TXN, 100)),
@@ -149,10 +157,10 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "search of a device": (search.SQL["texts"], (FOAM, sorted(search.NEEDS), "br-1", times.FIRST, times.LAST, 50, 99)),
     "search in events": (search.SQL["events"], (FOAM, ["event"], None, at(0), END, 50, 2000, ["%foam%"])),
     "phases of all devices": (rule_warnings.SQL["devices"], (50,)),
-    "lab samples": (lab_samples.SQL["page"], (None, at(0), END, None, None, False, END, BIG[0], 100)),
+    "lab samples": (lab_samples.SQL["page"], (None, at(0), END, None, None, False, END, BIG[0], 100, None)),
     "lab samples of a device": (
         lab_samples.SQL["page"],
-        (["br-1"], at(0), END, "glucose", "taken", False, END, BIG[0], 100),
+        (["br-1"], at(0), END, "glucose", "taken", False, END, BIG[0], 100, None),
     ),
     "materials": (materials.SQL["page"], (None, at(0), END, None, False, END, BIG[0], 100)),
     "materials of a device": (materials.SQL["page"], (["br-1"], at(0), END, ["feed"], False, END, BIG[0], 100)),
@@ -168,6 +176,7 @@ HARMLESS = {
     *("devices.page", "alarm_rules.page", "alarm_rules.covered", "plant.vessels"),
     *("events.events", "alarm_health.now", "alarm_health.stale"),
     *("device_status.presence", "live_data.devices", "plant.vessels"),
+    *("exports.frames", "exports.parts", "samples.first_times", "samples.last_times", "devices.said"),
 }
 """What may be left out is no better found by an index there, or there is little to look through."""
 OPTIONAL = re.compile(r"\$\d+(::\w+(\[\])?)? is null")
@@ -356,6 +365,8 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await activity.newest(database, 10)
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
         await reports.page(database, ReportParameters(), (times.LAST, LAST_COMMAND), 10)
+        await reviews.page(database, ReviewParameters(), reviews.LAST_NUMBER, 10)
+        await pending_acts.page(database, None, BIG[0], 10)
         await deviations.page(database, DeviationFilter(), Principal("eva", "key", 1, "main", None), BIG[0], 10)
         await search.search(database, SearchFilter(q="foam"), sorted(search.NEEDS), 10)
         await shift_log.page(database, ShiftLogParameters(), (times.LAST, BIG[0]), 10)
@@ -368,6 +379,9 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await material_balance.sums(database, PlacedQuestion(SumParameters(), None))
         await serials.serials(database, SerialParameters.model_validate({}), "", 10)
         await runs.page(database, RunListParameters(), (times.LAST, runs.LAST_ID), 10)
+        wanted = {"as_of": None, "channel": None}
+        await corrections.page(database, 1, times.Span(at(0), at(9)), corrections.LAST_ID, 10, **wanted)
+        await corrections.holding(database, ["br-1"], times.Span(at(0), at(9)))
         rows = await database.fetch("select statement from pg_prepared_statements")
     files = Path(queries.__file__).parent.glob("*.sql")
     named = {f"{file.stem}.{name}": text for file in files for name, text in queries.load(file.stem).items()}
@@ -393,6 +407,9 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         *("lab_samples.page", "materials.page", "materials.sums"),
         "runs.page",
         "reports.page",
+        "reviews.page",
+        *("corrections.page", "corrections.holding"),
+        "pending_acts.page",
     }
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"

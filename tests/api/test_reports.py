@@ -104,6 +104,23 @@ def rows(found: ReportSection, title: str = "") -> list[Mapping[str, Any]]:
     return [dict(zip([one.name for one in table.columns], row, strict=True)) for row in table.rows]
 
 
+async def test_a_report_is_corrected_and_says_what_was_sent(plant: Plant, client: Served) -> None:
+    await a_run(plant, client)
+    sent = await plant.sql.fetchval("select avg(values[1]) from frames where time < $1", at(1800))
+    time = {"from": text(0), "to": text(1800)}
+    await asked(client, "/devices/br-1/corrections", channel="ph", offset=-1, unit="pH", **time)
+    await asked(client, "/devices/br-1/corrections", channel="ph", at=text(1805), quality=1)
+    document = msgspec.json.decode(
+        await read(client, await done(plant, client, kind="batch", run="B-1"), "json"), type=ReportDocument
+    )
+    [batch, _] = rows(section(document, "phases"), "Values in each phase")
+    assert batch["avg"] == pytest.approx(sent - 1, abs=1e-3)
+    first, second = rows(section(document, "corrections"))
+    assert (first["correction"], first["from_"], first["put"]) == (1, text(0), "sent − 1 pH")
+    assert (first["sent_avg"], first["corrected_avg"]) == pytest.approx((sent, sent - 1))
+    assert (second["put"], second["count"], second["corrected_avg"]) == ("quality bad", 0, None)
+
+
 async def test_a_report_has_what_happened_in_the_run(plant: Plant, client: Served) -> None:
     await a_run(plant, client)
     number = await done(plant, client, kind="batch", run="B-1")

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from biogate import calls, export, lab, records, reports
+from biogate import calls, export, lab, records, reports, signatures
+from biogate import evidence as proofs
 from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
 from biogate.client import PATIENCE_S, TIMEOUT_S, WAIT_S
+from biogate.evidence import ReviewInfo
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
 from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
 from biogate.lab import LabTable
@@ -25,8 +27,9 @@ from biogate.questions import (
     span,
     width,
 )
-from biogate.records import DeviationInfo, FoundText
+from biogate.records import CorrectionInfo, CorrectionOptions, DeviationInfo, FoundText
 from biogate.runs import AlignedRuns, AlignOptions, EnvelopeOptions, PhaseInfo, RunInfo, RunScore
+from biogate.signatures import PendingActInfo, RecordInfo, SignatureInfo
 from biogate.transport import AsyncTransport
 
 if TYPE_CHECKING:
@@ -118,6 +121,24 @@ class AsyncClient:
     async def annotate(self, device: str, text: str, begins: When, ends: When | None = None) -> AnnotationInfo:
         """See `Client.annotate`."""
         return await self._run(calls.annotate(device, text, begins, ends, self._patience_s))
+
+    async def corrections(
+        self, device: str, *, channel: str | None = None, from_: When | None = None, to: When | None = None
+    ) -> list[CorrectionInfo]:
+        """See `Client.corrections`."""
+        found = {**span(from_, to), "channel": channel}
+        return await self._run(records.corrections(device, found, self._patience_s))
+
+    async def correct(
+        self, device: str, channel: str, from_: When, to: When, why: str, **options: Unpack[CorrectionOptions]
+    ) -> CorrectionInfo:
+        """See `Client.correct`."""
+        said = {"channel": channel, "why": why, **span(from_, to)}
+        return await self._run(records.correct(device, said, options, self._patience_s))
+
+    async def withdraw_correction(self, device: str, correction: int, why: str) -> CorrectionInfo:
+        """See `Client.withdraw_correction`."""
+        return await self._run(records.withdraw_correction(device, correction, why, self._patience_s))
 
     async def samples(
         self,
@@ -272,3 +293,63 @@ class AsyncClient:
         return await self._run(
             reports.report(run, template, Target(Path(path), overwrite, None, self._patience_s), wait)
         )
+
+    async def evidence(
+        self,
+        path: str | Path,
+        *,
+        run: str | None = None,
+        devices: Names | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+        report: str | None = None,
+        export: str | None = None,
+        frames: bool = False,
+        overwrite: bool = False,
+    ) -> Path:
+        """See `Client.evidence`."""
+        found = span(from_, to) | {"run": run, "device": names(devices), "report": report, "export": export}
+        asked = found | {"frames": "true" if frames else None}
+        return await self._run(proofs.evidence(asked, Target(Path(path), overwrite, None, self._patience_s)))
+
+    async def reviews(self, *, run: str | None = None, device: str | None = None) -> list[ReviewInfo]:
+        """See `Client.reviews`."""
+        return await self._run(proofs.reviews({"run": run, "device": device}, self._patience_s))
+
+    async def review(
+        self,
+        *,
+        run: str | None = None,
+        devices: Names | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+    ) -> Mapping[str, Any]:
+        """See `Client.review`."""
+        body = span(from_, to) | {"run": run, "device": names(devices)}
+        return await self._run(proofs.review(body, self._patience_s))
+
+    async def record(self, record: str) -> RecordInfo:
+        """See `Client.record`."""
+        return await self._run(signatures.record(record, self._patience_s))
+
+    async def sign(
+        self, record: str, digest: str, meaning: str, *, password: str, email: str | None = None
+    ) -> SignatureInfo:
+        """See `Client.sign`."""
+        body = {"record": record, "digest": digest, "meaning": meaning, "password": password, "email": email}
+        return await self._run(signatures.sign(body, self._patience_s))
+
+    async def pending_acts(self, *, state: Names | None = None, most: int | None = None) -> list[PendingActInfo]:
+        """See `Client.pending_acts`."""
+        return await self._run(signatures.pending_acts({"state": names(state)}, most, self._patience_s))
+
+    async def confirm(
+        self, act: int, digest: str, *, why: str, password: str, email: str | None = None
+    ) -> PendingActInfo:
+        """See `Client.confirm`."""
+        body = {"digest": digest, "why": why, "password": password, "email": email}
+        return await self._run(signatures.decide(act, "confirm", body, self._patience_s))
+
+    async def refuse(self, act: int, *, why: str) -> PendingActInfo:
+        """See `Client.refuse`."""
+        return await self._run(signatures.decide(act, "refuse", {"why": why}, self._patience_s))

@@ -106,7 +106,7 @@ def telemetry(
     """Samples come as one Arrow stream, everything else as JSON."""
     from biogate import table  # noqa: PLC0415  # pyarrow takes 0.1 s
 
-    given = questions.checked(options, TelemetryOptions)
+    given = {"corrections": "applied"} | questions.checked(options, TelemetryOptions)
     mode = given.pop("mode", None) or _meant(given)
     found = questions.parameters(devices, channels, given)
     of_one_device = questions.is_one_device(devices)

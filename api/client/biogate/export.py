@@ -79,7 +79,7 @@ def export(
     devices: Names | None, channels: Names | None, options: ExportOptions, target: Target, wait_s: float
 ) -> Flow[ExportedFile]:
     target.check()
-    given = questions.checked(options, ExportOptions)
+    given = {"corrections": "applied"} | questions.checked(options, ExportOptions)
     given.setdefault("format", target.path.suffix.removeprefix("."))
     if given["format"] not in FORMATS:
         raise ClientError(f"format: end the path with .{', .'.join(FORMATS)}, or give format=")

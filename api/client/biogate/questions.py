@@ -16,6 +16,7 @@ When: TypeAlias = str | datetime
 Width: TypeAlias = str | timedelta
 """A duration like `10s` or `1h`."""
 Quality: TypeAlias = Literal["good", "all"]
+Corrections: TypeAlias = Literal["applied", "none"]
 Mode: TypeAlias = Literal["raw", "buckets", "at", "plot"]
 
 
@@ -38,6 +39,11 @@ class SelectionOptions(TypedDict, total=False):
     """Each channel is converted to the first of these units that it can be in."""
     quality: Quality
     """good (if not given): samples of quality 0 alone; all: every one, with a column of qualities for each channel."""
+    corrections: Corrections
+    """applied (if not given): as people have corrected samples; raw ones then have columns `channel.original` and
+    `channel.correction` where there are corrections. none: as they were sent."""
+    as_of: When
+    """What was known then."""
 
 
 class TelemetryOptions(SelectionOptions, total=False):

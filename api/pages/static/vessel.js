@@ -12,7 +12,7 @@ const ahead = facts.now - Date.now() / 1000; // of the server's clock, which mar
 const begun = new Map(facts.phases.map(([name, begin]) => [begin, name]));
 const clocks = [{ timeStyle: "medium" }, { hour: "2-digit", minute: "2-digit" }, { day: "numeric", month: "short" }].map((form) => new Intl.DateTimeFormat(undefined, form));
 let view = { span: facts.span, from: facts.from, to: facts.to, axis: facts.axis };
-let lastSpan = facts.span ?? "8h", asking = 0, drawn = 0, marks = { events: [], notes: [], alarms: [] };
+let lastSpan = facts.span ?? "8h", asking = 0, drawn = 0, marks = { events: [], notes: [], alarms: [] }, corrected = [];
 
 const now = () => Date.now() / 1000 + ahead;
 const iso = (seconds) => new Date(seconds * 1000).toISOString();
@@ -122,6 +122,7 @@ function ground(chart, plot) {
       const [a, b] = fill(plot, colour("--card"), gap);
       if (b - a > 2 * dpr) ctx.strokeRect(a, top + dpr, b - a, height - 2 * dpr);
     }
+    for (const one of corrected) if (chart.lines.some((line) => line.channel === one.channel)) fill(plot, colour("--corrected"), [seconds(one.from), seconds(one.to)], undefined, { alpha: 0.18, least: 2 * dpr });
     if (!chart.number) names(plot, all, colour);
   });
 }
@@ -191,7 +192,7 @@ function read(chart, plot) {
   if (chart.number) return;
   const close = isThere ? [...marks.events, ...marks.notes, ...marks.alarms.map((one) => [one.time, one.title])].filter(([one]) => Math.abs(plot.valToPos(one, "x") - left) < 6) : [];
   const phase = isThere ? spans().find(([, begin, end]) => begin <= time && time < end) : null;
-  at.textContent = isThere ? [`${clocks[2].format(time * 1000)} ${clocks[0].format(time * 1000)}`, facts.inoculated && hours(time), phase?.[0], ...close.map(([, text]) => text)].filter(Boolean).join(" · ") : "Drag to zoom, double-click to go back.";
+  at.textContent = isThere ? [`${clocks[2].format(time * 1000)} ${clocks[0].format(time * 1000)}`, facts.inoculated && hours(time), phase?.[0], ...corrected.filter((one) => seconds(one.from) <= time && time < seconds(one.to)).map((one) => `correction ${one.correction} of ${one.channel}`), ...close.map(([, text]) => text)].filter(Boolean).join(" · ") : "Drag to zoom, double-click to go back.";
 }
 
 function nearest(times, time, isBefore) {
@@ -281,6 +282,7 @@ async function load() {
   loadMarks(mine, time);
   const answer = await ask(`/api/v1/telemetry?${query}`);
   if (mine !== asking) return;
+  corrected = answer.corrected;
   const found = new Map(answer.series.map((one) => [one.channel, one]));
   for (const line of lines) if (found.has(line.channel)) keep(line, found.get(line.channel), to);
   draw();

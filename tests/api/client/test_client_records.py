@@ -41,6 +41,28 @@ async def test_deviations_and_texts_are_found(ask: Asker, plant: Plant) -> None:
     assert (hits[0].device, hits[0].time, hits[1].excerpt) == ("br-1", at(9), "Foam 3 ")
 
 
+async def test_samples_are_corrected_and_read_as_they_were(ask: Asker, plant: Plant) -> None:
+    device = await plant.device("br-1")
+    await plant.frames(device, await plant.layout(device, "ph"), [(at(n), [float(n)], None) for n in range(4)])
+    made = await ask("correct", "br-1", "ph", at(1), at(3), "wrong buffer", offset=-0.5)
+    assert (made.version, made.act, made.factor, made.offset, made.from_) == (1, "make", 1, -0.5, at(1))
+    with pytest.raises(TypeError, match="offsett"):
+        await ask("correct", "br-1", "ph", at(1), at(3), "wrong buffer", offsett=-0.5)
+    time = {"from_": at(0), "to": at(4)}
+    frame = (await ask("telemetry", "br-1", "ph", **time)).to_pandas()
+    assert frame["ph"].tolist() == [0, 0.5, 1.5, 3]
+    assert frame["ph.original"].dropna().tolist() == [1, 2]
+    assert frame["ph.correction"].dropna().tolist() == [made.correction] * 2
+    sent = (await ask("telemetry", "br-1", "ph", corrections="none", **time)).to_pandas()
+    assert (sent["ph"].tolist(), list(sent)) == ([0, 1, 2, 3], ["ph"])
+    assert "not applied" in sent.attrs["warnings"][0]
+    means = (await ask("telemetry", "br-1", "ph", bucket="1m", aggregate="avg", **time)).to_pandas()
+    assert means["ph"].tolist() == [1.25]
+    assert (await ask("withdraw_correction", "br-1", made.correction, "it was right")).act == "withdraw"
+    [newest] = await ask("corrections", "br-1", channel="ph")
+    assert (newest.version, newest.why) == (2, "it was right")
+
+
 async def test_every_example_of_the_page_runs_as_it_is_printed(
     plant: Plant, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,8 @@ EXACT: dict[str, dict[str, str]] = {
     f"{VESSEL}/setpoint": {"key": "k", "channel": "ph", "value": "7", "why": "x"},
     f"{VESSEL}/commands": {"key": "k", "name": "identify", "why": "x"},
     f"{VESSEL}/commands/{{command}}/cancel": {"why": "x"},
+    f"{VESSEL}/corrections": {"channel": "ph", "from": "-2h", "to": "-1h", "quality": "1", "why": "x"},
+    f"{VESSEL}/corrections/{{correction}}/withdraw": {"why": "x"},
     f"{VESSEL}/notes": {"begins": "now", "text": "x"},
     f"{VESSEL}/notes/{{number}}/withdraw": {"why": "x"},
     f"{VESSEL}/channels/{{channel}}": {"version": "1", "title": "x", "why": "x"},
@@ -79,6 +81,16 @@ EXACT: dict[str, dict[str, str]] = {
     f"{ENROLLMENT}/serials/import": WHY | {"name": "lot", "rows": "serial\nS-9"},
     f"{ENROLLMENT}/switch": WHY | {"state": "closed"},
     f"{ORGANIZATION}/reports": {"kind": "shift", "from": "-8h"},
+    f"{ORGANIZATION}/reviews": {"from": "-7d"},
+    f"{ORGANIZATION}/reviews/{{review}}/looks": {"key": "0" * 16, "note": "mine"},
+    f"{ORGANIZATION}/pending-acts/{{number}}/refuse": WHY,
+    f"{ORGANIZATION}/pending-acts/{{number}}/confirm": WHY
+    | {"digest": "0" * 64, "password": "a password that nobody has", "email": "eva@example.org"},
+    f"{ORGANIZATION}/organization/policy": WHY | {"waiting_hours": "71"},
+    f"{ORGANIZATION}/signatures": {
+        **{"record": "deviation/DEV-2026-0101", "digest": "0" * 64, "meaning": "reviewed"},
+        **{"password": "a password that nobody has", "email": "eva@example.org"},
+    },
     RUN: _LAST | {"note": "x", "devices": ""},
     f"{RUN}/plan": _LAST | {"plan": "[]"},
     f"{RUN}/state": WHY | {"state": "held"},
@@ -100,7 +112,8 @@ def pages(app: FastAPI) -> Iterator[tuple[str, str, APIRoute]]:
 
 
 def address(path: str, organization: str, things: Tenant) -> str:
-    number = {"number": things.objects["quarantine"], "session_id": "1"}
+    counted = "pending" if "/pending-acts/" in path else "quarantine"
+    number = {"number": things.objects[counted], "session_id": "1"}
     return path.replace("{organization}", organization).format_map(things.objects | things.known | number)
 
 

@@ -22,6 +22,7 @@ from tests.api.live import Floor
 from tests.api.pages.conftest import Visitor, visiting
 from tests.api.plant import LivePlant, Plant
 from tests.in_turn import in_turn
+from tests.roles import forced
 
 OF_DEVICE = "from channel_descriptions where device_id is not null"
 SETPOINT: dict[str, Any] = {
@@ -134,7 +135,13 @@ async def test_a_link_opens_exactly_what_one_sees(engineer: Visitor) -> None:
     assert [urlsplit(one).path for one in files] == [f"/api/v1/telemetry.{end}" for end in ("csv", "arrow", "parquet")]
     asked = parse_qs(urlsplit(files[0]).query)
     assert asked == {
-        **{"device": ["br-1"], "channel": ["ph"], "quality": ["all"], "organization": ["main"]},
+        **{
+            "device": ["br-1"],
+            "channel": ["ph"],
+            "quality": ["all"],
+            "corrections": ["applied"],
+            "organization": ["main"],
+        },
         **{"from": ["2026-11-20T07:00:00.000000Z"], "to": ["2026-11-20T07:30:00.000000Z"]},
     }
 
@@ -237,7 +244,7 @@ async def test_a_command_is_refused_with_what_to_change(engineer: Visitor, sql: 
         assert (refused.status_code, refused.headers["hx-retarget"]) == (422, "#problem"), wrong
         assert told.lower() in refused.text.lower(), refused.text
     assert await sql.fetchval("select count(*) from commands") == 0
-    await sql.execute("update statuses set online = false")
+    await forced(sql, "update statuses set online = false")
     refused = await engineer.post("vessels/br-1/commands", htmx=True, **order, online="true")
     assert (refused.status_code, "not online" in refused.text) == (412, True)
     done = await engineer.post("vessels/br-1/commands", htmx=True, **order)
@@ -272,6 +279,33 @@ async def test_a_note_is_of_an_instant_or_a_range_until_it_is_withdrawn(
     await engineer.post(f"vessels/br-1/notes/{number}/withdraw", why="of another vessel")
     assert ">Foam<" not in await engineer.shown("vessels/br-1/now")
     assert [action for action, _ in await audited(sql)] == ["annotation", "annotation", "annotation withdraw"]
+
+
+async def test_a_stretch_is_corrected_and_the_correction_withdrawn(
+    engineer: Visitor, sql: asyncpg.Connection, database_url: str
+) -> None:
+    given: dict[str, Any] = {
+        "channel": "ph",
+        "from": "-1h",
+        "to": "now",
+        "offset": "-0.5",
+        "why": "wrong <buffer>",
+        "factor": "",
+    }
+    answer = await engineer.post("vessels/br-1/corrections", htmx=True, **given)
+    assert json.loads(answer.headers["HX-Trigger"])["changed"]["said"] == "Correction 1 is made."
+    page = unescape(await engineer.shown("vessels/br-1/now"))
+    assert "− 0.5 pH" in page
+    assert "wrong <buffer>" in page
+    wrong = await engineer.post("vessels/br-1/corrections", htmx=True, **(given | {"value": "7"}))
+    assert (wrong.status_code, "factor and offset" in wrong.text) == (422, True)
+    plain = await engineer.post("vessels/br-1/corrections/1/withdraw", why="it was right")  # without JavaScript
+    assert plain.status_code == 303
+    assert "Corrections" not in await engineer.shown("vessels/br-1/now")
+    assert [action for action, _ in await audited(sql)] == ["correction make", "correction withdraw"]
+    async with visiting(database_url, sql, "olga@example.org", Role.OPERATOR) as olga:
+        assert "vessels/br-1/corrections" not in await olga.shown("vessels/br-1")
+        assert (await olga.post("vessels/br-1/corrections", **given)).status_code == 403
 
 
 async def test_what_is_said_of_a_channel_is_what_was_changed(engineer: Visitor, sql: asyncpg.Connection) -> None:
