@@ -30,7 +30,7 @@ async def copied(database: asyncpg.Connection, where: str) -> bytes:
 async def test_each_row_goes_to_its_hour(database: asyncpg.Connection, size: int) -> None:
     plant = SealedPlant(database)
     await plant.fill("br-1")
-    await database.execute("update frames set boot = null, seq = null where extract(minute from time) = 5")
+    await plant.tamper("update frames set boot = null, seq = null where extract(minute from time) = 5")
     whole = await copied(database, "true")
     wanted = {BEGIN + n * HOUR: f"hour {n}" for n in (0, 2, 9)}
     hours = CopiedHours(wanted)
