@@ -191,8 +191,8 @@ async def test_frames_that_the_database_got_long_after_their_receipt_belong_to_t
 async def test_frames_of_an_import_are_sealed_when_it_has_ended(plant: SealedPlant) -> None:
     device = plant.devices["br-1"]
     await plant.imported(device, plant.layout_id, [BEGIN + timedelta(seconds=1)])
-    await plant.sql.execute("update imports set finished_at = null, received_at = $1", BEGIN + 2 * HOUR)
-    await plant.sql.execute("update imported_devices set received_at = $1", BEGIN + 2 * HOUR)
+    await plant.tamper("update imports set finished_at = null, received_at = $1", BEGIN + 2 * HOUR)
+    await plant.tamper("update imported_devices set received_at = $1", BEGIN + 2 * HOUR)
     await plant.tamper("update frames set received_at = $1 where boot is null", BEGIN + 2 * HOUR)
     await plant.sql.execute("insert into plot_hours_stale values ($1, $2)", device, BEGIN)
     await plant.mark_time(BEGIN)
