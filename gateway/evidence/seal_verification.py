@@ -15,7 +15,7 @@ from typing import NamedTuple
 import asyncpg
 
 from gateway.evidence.seal_findings import Fault, SealedDevice, Verified
-from gateway.evidence.sealed_frames import FramesDigest, SealedFrames, sealed_frames
+from gateway.evidence.sealed_frames import FramesDigest, SealedFrames, WantedHour, sealed_frames
 from gateway.evidence.sealed_meaning import UnitSaid, faults_of_meaning, units_said
 from gateway.evidence.sealed_passes import SealedPasses
 from schema import times
@@ -141,8 +141,10 @@ class _Batch:
         }
         self._found.dropped += sum(not all_of_it for all_of_it in computable.values())
         newest = {hour: stored[-1] for hour, stored in computable.items() if stored}
-        whole = await frames.everything([*newest], [one.row["layouts_text"] or "" for one in newest.values()])
-        for (hour, one), now in zip(newest.items(), whole, strict=True):
+        wanted = {hour: WantedHour(one.row["layouts_text"] or "", _sealed(one)) for hour, one in newest.items()}
+        whole = await frames.everything(wanted)
+        for hour, one in newest.items():
+            now = whole[hour]
             self._found.frames += now.frames
             if not (_same(one.seal, now) and len(computable[hour]) == 1):
                 await self._versions(hour, computable[hour], now, frames)
@@ -150,11 +152,9 @@ class _Batch:
     async def _versions(
         self, hour: datetime, stored: Sequence[StoredSeal], now: FramesDigest, frames: SealedFrames
     ) -> None:
-        ats = [one.row["at"] for one in stored]
-        texts = [one.row["layouts_text"] or "" for one in stored]
-        holds = True
-        covered = 0
-        for one, made in zip(stored, await frames.stored_until([hour] * len(stored), ats, texts), strict=True):
+        holds, covered = True, 0
+        for one in stored:
+            made = await frames.stored_until(hour, one.row["at"], one.row["layouts_text"] or "")
             covered = made.frames
             if not _same(one.seal, made):
                 holds = False
@@ -191,6 +191,11 @@ def _read(text: str) -> Seal | None:
         return Seal.read(text)
     except SealUnreadable:
         return None
+
+
+def _sealed(one: StoredSeal) -> int:
+    """The number of frames that the seal is of."""
+    return 0 if one.seal is None else one.seal.frames
 
 
 def _same(seal: Seal | None, made: FramesDigest) -> bool:

@@ -1,6 +1,7 @@
 """Digests over the stored frames of an hour: PostgreSQL's binary COPY of them goes into SHA-256 as it comes.
 
-`schema/evidence/seals.py` says what is hashed. Nothing here looks into a row: it costs 1.4 µs a frame of 20 channels.
+`schema/evidence/seals.py` says what is hashed. Where an hour has many frames, nothing looks into a row: it costs 1.4 µs
+a frame of 20 channels.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import asyncpg
 
-from schema.evidence.seals import SealedChannel, layouts_text
+from gateway.evidence.copy_hours import CopiedHours
+from schema import times
+from schema.evidence.seals import HOUR, SealedChannel, layouts_text
 
 LAYOUTS = """
 select l.layout_id, c.name, nullif(c.unit, '') as unit, s.since, s.units
@@ -30,14 +33,12 @@ select l.layout_id, c.name, nullif(c.unit, '') as unit, s.since, s.units
 EVERYTHING = """
 select format($$select time, layout_id, received_at, boot, seq, values, quality from frames
                  where device_id = %s and time >= %L and time < %L order by time, layout_id$$,
-              $1::int, h, h + interval '1 hour')
-  from unnest($2::timestamptz[]) with ordinality as u (h, n) order by n"""
+              $1::int, $2::timestamptz, $3::timestamptz)"""
 STORED_UNTIL = """
 select format($$select time, layout_id, received_at, boot, seq, values, quality from frames
                  where device_id = %s and time >= %L and time < %L and received_at <= %L
                  order by time, layout_id$$,
-              $1::int, h, h + interval '1 hour', at)
-  from unnest($2::timestamptz[], $3::timestamptz[]) with ordinality as u (h, at, n) order by n"""
+              $1::int, $2::timestamptz, $3::timestamptz, $4::timestamptz)"""
 STORED_UNTIL_BUT = """
 select format($$select time, layout_id, received_at, boot, seq, values, quality from frames f
                  where device_id = %s and time >= %L and time < %L and received_at <= %L
@@ -49,6 +50,9 @@ select format($$select time, layout_id, received_at, boot, seq, values, quality 
 LATE = """
 select time_bucket(interval '1 hour', time) as hour, max(stored_at) as stored_at
   from stored_late where device_id = $1 and time >= $2 and time < $3 group by 1"""
+FEW = 600
+"""Hours of fewer frames are read together, up to TOGETHER: looking into each row costs less than a statement."""
+TOGETHER = timedelta(days=1)
 IMPORTS = """
 select i.received_at, m.finished_at
   from imported_devices i join imports m using (import_id) where i.device_id = $1"""
@@ -59,6 +63,16 @@ class FramesDigest(NamedTuple):
 
     frames: int
     digest: str
+
+
+class WantedHour(NamedTuple):
+    """The layouts text of an hour, and about how many frames it has."""
+
+    text: str
+    about: int
+
+
+Digests = dict[datetime, FramesDigest]
 
 
 @dataclass(frozen=True)
@@ -94,32 +108,59 @@ class SealedFrames:
     ) -> None:
         self._connection, self._device_id = connection, device_id
         self._layouts, self.unusual = layouts, unusual
+        changes = any(channel.since for channels in layouts.values() for channel in channels)
+        self._always = None if changes else layouts_text(layouts, times.FIRST)
 
     def layouts(self, hour: datetime) -> str:
         """The layouts text of the hour as it is now."""
-        return layouts_text(self._layouts, hour)
+        return self._always or layouts_text(self._layouts, hour)
 
-    async def stored_until(
-        self, hours: Sequence[datetime], ats: Sequence[datetime], texts: Sequence[str]
-    ) -> list[FramesDigest]:
-        """The digests over what was stored of each hour until `at`, with these layouts texts."""
-        statements = await self._connection.fetch(STORED_UNTIL, self._device_id, hours, ats)
-        return [
-            await self._digest(
-                await self._but(hour, at) if self.unusual.has_later(hour, at) else row[0],
-                text,
-            )
-            for row, hour, at, text in zip(statements, hours, ats, texts, strict=True)
-        ]
+    async def stored_until(self, hour: datetime, at: datetime, text: str) -> FramesDigest:
+        """The digest over what was stored of an hour until `at`, with this layouts text."""
+        key = self._device_id, hour
+        if self.unusual.has_later(hour, at):
+            statement = await self._connection.fetchval(STORED_UNTIL_BUT, *key, at, self.unusual.unfinished(at))
+        else:
+            statement = await self._connection.fetchval(STORED_UNTIL, *key, hour + HOUR, at)
+        return await self._digest(statement, text)
 
-    async def everything(self, hours: Sequence[datetime], texts: Sequence[str]) -> list[FramesDigest]:
+    async def all_stored_until(self, hours: Mapping[datetime, WantedHour], at: datetime) -> Digests:
+        """The digests over what was stored of each hour until `at`."""
+        plain = {hour: one for hour, one in hours.items() if not self.unusual.has_later(hour, at)}
+        found = await self._many(plain, STORED_UNTIL, at)
+        for hour in hours.keys() - plain.keys():
+            found[hour] = await self.stored_until(hour, at, hours[hour].text)
+        return found
+
+    async def everything(self, hours: Mapping[datetime, WantedHour]) -> Digests:
         """The digests over all that is stored of each hour."""
-        statements = await self._connection.fetch(EVERYTHING, self._device_id, hours)
-        return [await self._digest(row[0], text) for row, text in zip(statements, texts, strict=True)]
+        return await self._many(hours, EVERYTHING)
 
-    async def _but(self, hour: datetime, at: datetime) -> str:
-        unfinished = self.unusual.unfinished(at)
-        return str(await self._connection.fetchval(STORED_UNTIL_BUT, self._device_id, hour, at, unfinished))
+    async def _many(self, hours: Mapping[datetime, WantedHour], query: str, *more: datetime) -> Digests:
+        """Hours of many frames by a COPY each, the others by one for a day."""
+        found: Digests = {}
+        few: dict[datetime, str] = {}
+        for hour in sorted(hours):
+            if hours[hour].about >= FEW:
+                statement = await self._connection.fetchval(query, self._device_id, hour, hour + HOUR, *more)
+                found[hour] = await self._digest(statement, hours[hour].text)
+                continue
+            if few and hour - next(iter(few)) >= TOGETHER:
+                found |= await self._together(few, query, *more)
+                few = {}
+            few[hour] = hours[hour].text
+        return found | (await self._together(few, query, *more) if few else {})
+
+    async def _together(self, texts: dict[datetime, str], query: str, *more: datetime) -> Digests:
+        copied = CopiedHours(texts)
+        begin, end = next(iter(texts)), next(reversed(texts)) + HOUR
+        statement = await self._connection.fetchval(query, self._device_id, begin, end, *more)
+
+        async def take(part: bytes) -> None:
+            copied.add(part)
+
+        await self._connection.copy_from_query(statement, output=take, format="binary")
+        return {hour: FramesDigest(one.frames, one.hexdigest()) for hour, one in copied.hours.items()}
 
     async def _digest(self, statement: str, text: str) -> FramesDigest:
         sha256 = hashlib.sha256(f"{text}\n".encode())

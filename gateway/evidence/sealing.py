@@ -20,7 +20,7 @@ import structlog
 
 from gateway.errors import words_of
 from gateway.evidence import seal_metrics
-from gateway.evidence.sealed_frames import FramesDigest, SealedFrames, sealed_frames
+from gateway.evidence.sealed_frames import FramesDigest, WantedHour, sealed_frames
 from gateway.runtime.triage import sqlstate
 from schema import times
 from schema.evidence.canonical import digest
@@ -71,7 +71,8 @@ HOURS = """
 select time_bucket(interval '1 hour', time) as hour,
        count(*) filter (where isfinite(received_at) and received_at <> all ($4)) as frames,
        min(received_at - time) filter (where isfinite(received_at) and received_at <> all ($4)) as least,
-       max(received_at - time) filter (where isfinite(received_at) and received_at <> all ($4)) as most
+       max(received_at - time) filter (where isfinite(received_at) and received_at <> all ($4)) as most,
+       count(*) as all
   from frames where device_id = $1 and time >= $2 and time < $3
  group by 1 order by 1"""
 NEWEST = """
@@ -177,12 +178,13 @@ class Sealing:
         frames = await sealed_frames(self._connection, *key)
         found = await self._connection.fetch(HOURS, *key, [*frames.unusual.imports])
         newest = {row["hour"]: row for row in await self._connection.fetch(NEWEST, *key)}
-        for hour, made, layouts in await _digests(frames, [row["hour"] for row in found], at):
+        wanted = {row["hour"]: WantedHour(frames.layouts(row["hour"]), row["all"]) for row in found}
+        for hour, made in sorted((await frames.all_stored_until(wanted, at)).items()):
             before = newest.get(hour)
             if made.frames and (before is None or not _says(before["text"], made)):
                 seal = Seal(portion.organization_id, device["name"], hour, at=at, **made._asdict(), **_after(before))
-                portion.seals.append((device["device_id"], seal, layouts))
-        portion.clocks += [(device["device_id"], *row.values()) for row in found if row["frames"]]
+                portion.seals.append((device["device_id"], seal, wanted[hour].text))
+        portion.clocks += [(device["device_id"], *tuple(row)[:4]) for row in found if row["frames"]]
         if not frames.unusual.unfinished(at):
             portion.unmark.append((*key, at))
 
@@ -204,15 +206,6 @@ class Sealing:
         await self._connection.copy_records_to_table("seals", records=rows, columns=SEAL_COLUMNS)
         said = json.dumps(pass_event(pass_id, (seal for _, seal, _ in portion.seals)))
         await self._connection.execute(VOUCH, pass_id, portion.organization_id, WHO, said, WHY)
-
-
-async def _digests(
-    frames: SealedFrames, hours: Sequence[datetime], at: datetime
-) -> list[tuple[datetime, FramesDigest, str]]:
-    """Each hour with the digest over its frames that were stored until `at`, and its layouts text."""
-    texts = [frames.layouts(hour) for hour in hours]
-    made = await frames.stored_until(hours, [at] * len(hours), texts)
-    return list(zip(hours, made, texts, strict=True))
 
 
 def _says(text: str, made: FramesDigest) -> bool:

@@ -109,10 +109,11 @@ def pass_event(pass_id: int, seals: Iterable[Seal]) -> dict[str, Any]:
     """What the audit event of a pass says: how many seals there are, the digest over their texts, each with a line
     feed, in the order of device, hour and version; and of each device by `seal_name` the marks of its seals."""
     in_order = sorted(seals, key=lambda seal: (seal.device, seal.hour, seal.version))
+    texts = [seal.text for seal in in_order]
     devices: dict[str, dict[str, str]] = defaultdict(dict)
-    for seal in in_order:
-        devices[seal.device][seal_name(seal.hour, seal.version)] = seal_mark(seal.text)
-    whole = digest("".join(f"{seal.text}\n" for seal in in_order))
+    for seal, text in zip(in_order, texts, strict=True):
+        devices[seal.device][seal_name(seal.hour, seal.version)] = seal_mark(text)
+    whole = digest("".join(f"{text}\n" for text in texts))
     return {"pass": pass_id, "seals": len(in_order), "digest": whole, "devices": devices}
 
 

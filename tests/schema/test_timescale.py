@@ -318,5 +318,5 @@ async def test_seals_hold_in_the_column_store_and_find_a_change_there(database: 
     assert await database.fetchval("select count(compress_chunk(c)) from show_chunks('frames') c") > 0
     found = await plant.verified()
     assert (found.hours, found.frames, found.faults) == (2 * HOURS, 2 * HOURS * 12, [])
-    await database.execute("update frames set values[1] = 0 where device_id = 2 and time = $1", BEGIN)
+    await plant.tamper("update frames set values[1] = 0 where device_id = 2 and time = $1", BEGIN)
     assert [(one.device, one.hour) for one in (await plant.verified()).faults] == [("br-2", BEGIN)]

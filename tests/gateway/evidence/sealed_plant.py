@@ -62,6 +62,12 @@ class SealedPlant(Plant):
                 "insert into plot_hours_stale (device_id, hour) select $1, unnest($2::timestamptz[])", device, [*hours]
             )
 
+    async def tamper(self, statement: str, *arguments: object) -> None:
+        """Do what triggers refuse: they do not hold back who owns the tables and means to."""
+        await self.sql.execute("set session_replication_role = replica")
+        await self.sql.execute(statement, *arguments)
+        await self.sql.execute("set session_replication_role = origin")
+
     async def seal(self, now: datetime = NOW) -> None:
         """Seal all that is due then."""
         while await Sealing(self.sql).seal(now):

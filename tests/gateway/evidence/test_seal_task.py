@@ -48,7 +48,7 @@ async def test_the_leading_process_seals_and_verifies(plant: SealedPlant, databa
 
 async def test_what_a_verification_finds_is_kept_and_told(plant: SealedPlant) -> None:
     await plant.seal()
-    await plant.sql.execute("update frames set values[1] = 0 where time = $1 and device_id = 2", BEGIN + HOUR)
+    await plant.tamper("update frames set values[1] = 0 where time = $1 and device_id = 2", BEGIN + HOUR)
     await verify_span(plant.sql, Span(BEGIN, END))
     said = {"device": "br-2", "from": "2026-03-01T11:00:00.000000Z", "hours": 1}
     [fault] = json.loads(await plant.sql.fetchval("select faults from seal_checks"))
@@ -70,7 +70,7 @@ async def test_the_command_names_device_and_hour(plant: SealedPlant, database_ur
 
     assert unsigned[1].startswith("8 sealed hours of 96 frames; 8 sealed after the last signed checkpoint\n")
     assert await verify() == (0, "8 sealed hours of 96 frames\nthey are as they were sealed\n")
-    await plant.sql.execute(
+    await plant.tamper(
         "delete from frames where device_id = 2 and time >= $1 and time < $2", BEGIN + HOUR, BEGIN + 3 * HOUR
     )
     status, said = await verify("--device", "br-2", "--from", "2026-03-01T11:00Z")

@@ -125,7 +125,7 @@ async def test_a_unit_that_people_have_said_is_no_fault(plant: SealedPlant) -> N
 async def test_devices_that_change_places_are_found(plant: SealedPlant) -> None:
     await plant.store("br-2", [(BEGIN + timedelta(seconds=1), [1.0, 2.0, 3.0], None)])
     await plant.seal()
-    await plant.sql.execute(
+    await plant.tamper(
         """update frames set device_id = 3 - device_id + 0 where device_id in (1, 2)
               and time in ('2026-03-01 10:00:01Z')"""
     )
@@ -155,7 +155,7 @@ async def test_late_frames_make_a_new_version_that_names_the_old(plant: SealedPl
     assert (found.late, found.faults) == (0, [])
 
     await plant.sql.execute("set session_replication_role = replica")
-    await plant.sql.execute("delete from frames where time = '2026-03-01 10:05Z' and device_id = 1")
+    await plant.tamper("delete from frames where time = '2026-03-01 10:05Z' and device_id = 1")
     whats = [fault.what for fault in (await plant.verified()).faults]
     assert len(whats) == 2
     assert all("deleted: 1 frame" in what for what in whats), "a new version does not hide what an old one has"
@@ -163,7 +163,7 @@ async def test_late_frames_make_a_new_version_that_names_the_old(plant: SealedPl
 
 async def test_a_change_is_not_hidden_by_a_mark(plant: SealedPlant) -> None:
     await plant.seal()
-    await plant.sql.execute(f"update frames set values[2] = 20 where {FRAME}")
+    await plant.tamper(f"update frames set values[2] = 20 where {FRAME}")
     await plant.sql.execute("insert into plot_hours_stale values (1, $1)", CHANGED.replace(minute=0))
     await plant.mark_time(NOW)
     await plant.seal(NOW + 2 * HOUR)
@@ -191,9 +191,9 @@ async def test_frames_that_the_database_got_long_after_their_receipt_belong_to_t
 async def test_frames_of_an_import_are_sealed_when_it_has_ended(plant: SealedPlant) -> None:
     device = plant.devices["br-1"]
     await plant.imported(device, plant.layout_id, [BEGIN + timedelta(seconds=1)])
-    await plant.sql.execute("update imports set finished_at = null, received_at = $1", BEGIN + 2 * HOUR)
-    await plant.sql.execute("update imported_devices set received_at = $1", BEGIN + 2 * HOUR)
-    await plant.sql.execute("update frames set received_at = $1 where boot is null", BEGIN + 2 * HOUR)
+    await plant.tamper("update imports set finished_at = null, received_at = $1", BEGIN + 2 * HOUR)
+    await plant.tamper("update imported_devices set received_at = $1", BEGIN + 2 * HOUR)
+    await plant.tamper("update frames set received_at = $1 where boot is null", BEGIN + 2 * HOUR)
     await plant.sql.execute("insert into plot_hours_stale values ($1, $2)", device, BEGIN)
     await plant.mark_time(BEGIN)
     await plant.seal()

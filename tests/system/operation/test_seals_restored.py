@@ -29,7 +29,7 @@ async def test_seals_hold_in_what_was_restored(place: Place) -> None:
     status, said = await asyncio.to_thread(place.backup, "take", "--keep", "1")
     assert status == 0, said
     await dumped(place, plant)
-    await connection.execute(CHANGE, BEGIN)
+    await plant.tamper(CHANGE, BEGIN)
     assert [(one.device, one.hour) for one in (await plant.verified()).faults] == [("br-1", BEGIN)]
     await connection.close()
 
@@ -41,7 +41,7 @@ async def test_seals_hold_in_what_was_restored(place: Place) -> None:
     plant.sql = await asyncpg.connect(place.server.url)
     found = await plant.verified()
     assert (found.hours, found.faults) == (2 * HOURS, [])
-    await plant.sql.execute(CHANGE, BEGIN)
+    await plant.tamper(CHANGE, BEGIN)
     assert len((await plant.verified()).faults) == 1
     await plant.sql.close()
 
