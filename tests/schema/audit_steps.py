@@ -21,6 +21,8 @@ HANDSHAKE = (
 )
 PROVED = {"txn": TXN, "identity": IDENTITY}
 DENIED = {"txn": OTHER_TXN, "identity": IDENTITY}
+CORRECTION = {"channel": "ph", "begins": AT, "ends": THEN, "quality": 1}
+CORRECTED = {"device": "br-1", "version": 1}
 DEVICE = "(select device_id from devices where name = 'br-1')"
 NUMBER = f"DEV-{datetime.now(UTC).year}-0001"
 DEVIATION = f"deviation/{NUMBER}"
@@ -500,6 +502,25 @@ STEPS: list[tuple[str, list[Event]]] = [
     (
         "select api.shift_accept(1, 'eva@x.org')",
         [("main", "shift accept", "shift/1", {"accepted": False}, {"accepted": True})],
+    ),
+    (
+        f"""with added as (insert into layouts (channel_ids) select array[channel_id] from channels where name = 'ph'
+                           returning layout_id)
+            insert into device_layouts select device_id, 1, layout_id from added, devices where name = 'br-1';
+            select api.correction_put('br-1', null, null, 'make', '{json.dumps(CORRECTION)}', {WHO})""",
+        [("main", "correction make", "correction/1", None, CORRECTION | CORRECTED)],
+    ),
+    (
+        f"select api.correction_put('br-1', 1, 1, 'withdraw', '{{}}', {WHO})",
+        [
+            (
+                "main",
+                "correction withdraw",
+                "correction/1",
+                CORRECTION | CORRECTED,
+                CORRECTION | CORRECTED | {"version": 2},
+            )
+        ],
     ),
     # samples and material
     *(
